@@ -1,0 +1,26 @@
+"""Our faults stay ours: swallowed, logged once per place and counted; fatal under test."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+
+__all__ = ["faults", "report", "set_strict"]
+
+_log = logging.getLogger("llmtrace")
+faults: Counter[str] = Counter()
+_strict = False
+
+
+def set_strict(value: bool) -> None:
+    global _strict  # noqa: PLW0603 - one switch for the process
+    _strict = value
+
+
+def report(place: str) -> None:
+    """Say that ``place`` failed. Call it inside ``except Exception``."""
+    faults[place] += 1
+    if _strict:
+        raise  # noqa: PLE0704 - the caller is inside ``except``
+    if faults[place] == 1:
+        _log.warning("llmtrace could not %s; the call itself is unaffected", place, exc_info=True)

@@ -1,0 +1,162 @@
+"""Bodies that the caller reads: nothing is read before the caller does, and nothing twice."""
+
+from __future__ import annotations
+
+import json
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import wrapt
+
+from .._guard import report
+from ..facts import Response
+from .call import Call
+from .stream import Recorder
+
+__all__ = ["Body", "EventReader", "JsonReader"]
+
+_LARGEST = 32 * 1024 * 1024
+
+
+class EventReader:
+    """Cuts server-sent events out of the bytes of a body and hands each to the recorder."""
+
+    def __init__(self, recorder: Recorder, decode: Callable[[bytes], bytes]) -> None:
+        self._recorder = recorder
+        self._decode = decode
+        self._rest = b""
+        self._done = False
+
+    def feed(self, data: bytes) -> None:
+        lines = (self._rest + self._decode(data)).split(b"\n")
+        self._rest = lines.pop()
+        for line in lines:
+            if line.startswith(b"data:"):
+                self._event(line[5:].strip())
+
+    def _event(self, data: bytes) -> None:
+        if data == b"[DONE]":
+            self._done = True
+        elif data:
+            self._recorder.mark(json.loads(data))
+
+    def exhausted(self) -> None:
+        self._recorder.exhausted()
+
+    def failed(self, error: BaseException) -> None:
+        self._recorder.failed(error)
+
+    def closed(self) -> None:
+        # The SDK's own stream closes the response as soon as it has read the end mark.
+        if self._done:
+            self._recorder.exhausted()
+        else:
+            self._recorder.closed()
+
+
+class JsonReader:
+    """Keeps the bytes of one JSON body as the caller reads them, to read the usage when they are all there."""
+
+    def __init__(self, call: Call, decode: Callable[[bytes], bytes]) -> None:
+        self._call = call
+        self._decode = decode
+        self._data: bytearray | None = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        if self._data is not None:
+            self._data += self._decode(data)
+            if len(self._data) > _LARGEST:
+                self._data = None
+
+    def exhausted(self) -> None:
+        answer = Response()
+        try:
+            if self._data:
+                answer = self._call.format.response(json.loads(self._data))
+        except ValueError:
+            pass
+        except Exception:
+            report("read a response")
+        self._call.end(answer)
+
+    def failed(self, error: BaseException) -> None:
+        self._call.fail(error)
+
+    def closed(self) -> None:
+        self._call.end(Response())
+
+    def __del__(self) -> None:
+        self._call.end(Response())
+
+
+class Body(wrapt.ObjectProxy[Any]):
+    """Stands in for the byte stream inside an HTTP response: same class, same bytes, watched."""
+
+    def __init__(
+        self, wrapped: Any, reader: EventReader | JsonReader | Recorder, inner: weakref.ref[Any] | None = None
+    ) -> None:
+        super().__init__(wrapped)
+        self._self_reader = reader
+        self._self_inner = inner
+
+    def __iter__(self) -> Iterator[bytes]:
+        if isinstance(self._self_reader, Recorder):
+            return iter(self.__wrapped__)
+        return self._self_watch()
+
+    def _self_watch(self) -> Iterator[bytes]:
+        reader = self._self_reader
+        try:
+            for data in self.__wrapped__:
+                _feed(reader, data)
+                yield data
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            reader.failed(error)
+            raise
+        reader.exhausted()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        if isinstance(self._self_reader, Recorder):
+            iterator: AsyncIterator[bytes] = self.__wrapped__.__aiter__()
+            return iterator
+        return self._self_watch_async()
+
+    async def _self_watch_async(self) -> AsyncIterator[bytes]:
+        reader = self._self_reader
+        try:
+            async for data in self.__wrapped__:
+                _feed(reader, data)
+                yield data
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            reader.failed(error)
+            raise
+        reader.exhausted()
+
+    def _self_closing(self) -> None:
+        if self._self_inner is not None:
+            inner = self._self_inner()
+            # The SDK's generator closes the response itself when it ends, fails, is cancelled or is collected: then
+            # what it raises, or the recorder's own end, tells how, and this close is not the caller's.
+            if inner is None or getattr(inner, "gi_running", False) or getattr(inner, "ag_running", False):
+                return
+        self._self_reader.closed()
+
+    def close(self) -> None:
+        self._self_closing()
+        self.__wrapped__.close()
+
+    async def aclose(self) -> None:
+        self._self_closing()
+        await self.__wrapped__.aclose()
+
+
+def _feed(reader: Any, data: bytes) -> None:
+    try:
+        reader.feed(data)
+    except Exception:
+        report("read a body")

@@ -1,0 +1,196 @@
+"""A stream as it is read: what its chunks say, when they came, and how it ended."""
+
+from __future__ import annotations
+
+import weakref
+from array import array
+from collections.abc import AsyncIterator, Iterator
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+from .._guard import report
+from ..facts import Response, Timing
+from ..wire._format import Accumulator
+from . import reaper
+from .call import Call
+
+__all__ = ["AsyncChunks", "Chunks", "Recorder", "end_open_streams"]
+
+_GAPS = 256
+_STALL = 1.0
+
+_open: weakref.WeakSet[Recorder] = weakref.WeakSet()
+
+
+def end_open_streams() -> None:
+    """End what is still open when the interpreter exits."""
+    for recorder in list(_open):
+        recorder.end("dropped", at_exit=True)
+
+
+class Recorder:
+    """Sees every chunk of one stream and ends its call exactly once.
+
+    Whoever lets the caller read the stream holds the recorder; when the last of them is collected, the stream was
+    dropped.
+    """
+
+    __slots__ = ("__weakref__", "_answer", "_call", "_chunks", "_first", "_gaps", "_last", "_long", "_max", "_stride",
+                 "_token", "finished")  # fmt: skip
+
+    def __init__(self, call: Call, answer: Accumulator) -> None:
+        self._call = call
+        self._answer = answer
+        self._chunks = 0
+        self._first = self._token = self._last = self._max = 0.0
+        self._gaps = array("d")
+        self._stride = 1
+        self._long: list[float] | None = None
+        self.finished = False
+        _open.add(self)
+        reaper.start()
+
+    def mark(self, chunk: Any) -> None:
+        """One chunk arrived."""
+        now = perf_counter()
+        count = self._chunks
+        self._chunks = count + 1
+        if count:
+            gap = now - self._last
+            if gap > self._max:
+                self._max = gap
+                if gap > _STALL:
+                    self._stalled(gap)
+            elif gap > _STALL:
+                self._stalled(gap)
+            if count % self._stride == 0:
+                self._gaps.append(gap)
+                if len(self._gaps) >= _GAPS:
+                    self._thin()
+        else:
+            self._first = now
+        self._last = now
+        try:
+            if self._answer.add(chunk) and not self._token:
+                self._token = now
+        except Exception:
+            report("read a chunk")
+
+    def _stalled(self, gap: float) -> None:
+        if self._long is None:
+            self._long = []
+        self._long.append(gap)
+
+    def _thin(self) -> None:
+        # Beyond 256 gaps keep every second one, and so on: the percentile stays representative, memory bounded.
+        self._gaps = self._gaps[::2]
+        self._stride *= 2
+
+    def exhausted(self) -> None:
+        """The wire ended; whether in good order the format's end event tells."""
+        answer = self._result()
+        self._finish(answer, "failed" if answer.failed else "exhausted" if answer.complete else "truncated")
+
+    def closed(self) -> None:
+        self.end("exhausted" if self._answer.ended else "closed")
+
+    def failed(self, error: BaseException) -> None:
+        how = "failed" if isinstance(error, Exception) else "cancelled"
+        if not self.finished:
+            self.finished = True
+            self._call.fail(error, self._timing(how), self._result())
+
+    def end(self, how: str, *, at_exit: bool = False) -> None:
+        self._finish(self._result(), how, at_exit=at_exit)
+
+    def _finish(self, answer: Response, how: str, *, at_exit: bool = False) -> None:
+        if not self.finished:
+            self.finished = True
+            self._call.end(answer, timing=self._timing(how, at_exit=at_exit))
+
+    def _result(self) -> Response:
+        try:
+            return self._answer.result()
+        except Exception:
+            report("read a stream")
+            return Response()
+
+    def _timing(self, how: str, *, at_exit: bool = False) -> Timing:
+        started, chunks = self._call.started, self._chunks
+        if not chunks:
+            return Timing(how, at_exit=at_exit)
+        token = self._token
+        gaps = sorted(self._gaps)
+        return Timing(
+            end=how,
+            chunks=chunks,
+            first_chunk=self._first - started,
+            first_token=token - started if token else None,
+            speaking=self._last - token if token else 0.0,
+            gap_mean=(self._last - self._first) / (chunks - 1) if gaps else None,
+            gap_p95=gaps[min(len(gaps) - 1, int(len(gaps) * 0.95))] if gaps else None,
+            gap_max=self._max if gaps else None,
+            stalls=sum(gap > 10 * median(gaps) for gap in self._long) if self._long and gaps else 0,
+            at_exit=at_exit,
+        )
+
+    def __del__(self) -> None:
+        if not self.finished:
+            reaper.hand_over(self)
+
+
+class Chunks:
+    """Stands in for the iterator inside a vendor's stream object."""
+
+    __slots__ = ("_inner", "_recorder")
+
+    def __init__(self, inner: Iterator[Any], recorder: Recorder) -> None:
+        self._inner = inner
+        self._recorder = recorder
+
+    def __iter__(self) -> Chunks:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            chunk = self._inner.__next__()
+        except StopIteration:
+            self._recorder.exhausted()
+            raise
+        except BaseException as error:
+            self._recorder.failed(error)
+            raise
+        self._recorder.mark(chunk)
+        return chunk
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+class AsyncChunks:
+    """As ``Chunks``, for an asynchronous stream."""
+
+    __slots__ = ("_inner", "_recorder")
+
+    def __init__(self, inner: AsyncIterator[Any], recorder: Recorder) -> None:
+        self._inner = inner
+        self._recorder = recorder
+
+    def __aiter__(self) -> AsyncChunks:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            chunk = await self._inner.__anext__()
+        except StopAsyncIteration:
+            self._recorder.exhausted()
+            raise
+        except BaseException as error:
+            self._recorder.failed(error)
+            raise
+        self._recorder.mark(chunk)
+        return chunk
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)

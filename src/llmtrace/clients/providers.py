@@ -1,0 +1,64 @@
+"""Which provider a client speaks to: its class first, its host second."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["provider_of"]
+
+_CLASSES = {
+    "AzureOpenAI": "azure.ai.openai",
+    "AsyncAzureOpenAI": "azure.ai.openai",
+    "BedrockOpenAI": "aws.bedrock",
+    "AsyncBedrockOpenAI": "aws.bedrock",
+    "AnthropicBedrock": "aws.bedrock",
+    "AsyncAnthropicBedrock": "aws.bedrock",
+    "AnthropicBedrockMantle": "aws.bedrock",
+    "AsyncAnthropicBedrockMantle": "aws.bedrock",
+    "AnthropicVertex": "gcp.vertex_ai",
+    "AsyncAnthropicVertex": "gcp.vertex_ai",
+}
+"""Anthropic's own service on AWS, Google Cloud and Foundry stays ``anthropic``, as its SDK names it."""
+
+_HOSTS = {
+    "api.openai.com": "openai",
+    "api.anthropic.com": "anthropic",
+    "api.groq.com": "groq",
+    "api.deepseek.com": "deepseek",
+    "api.x.ai": "x_ai",
+    "api.mistral.ai": "mistral_ai",
+    "api.perplexity.ai": "perplexity",
+    "api.moonshot.ai": "moonshot_ai",
+    "api.moonshot.cn": "moonshot_ai",
+    "generativelanguage.googleapis.com": "gcp.gemini",
+    "openrouter.ai": "openrouter",
+    "api.together.xyz": "together_ai",
+    "api.fireworks.ai": "fireworks_ai",
+    "api.cerebras.ai": "cerebras",
+    "api.voyageai.com": "voyage_ai",
+    "api.z.ai": "z_ai",
+    "router.huggingface.co": "hugging_face",
+}
+_SUFFIXES = {
+    ".openai.azure.com": "azure.ai.openai",
+    ".services.ai.azure.com": "azure.ai.openai",
+    ".cognitiveservices.azure.com": "azure.ai.openai",
+    "aiplatform.googleapis.com": "gcp.vertex_ai",
+    ".amazonaws.com": "aws.bedrock",
+    ".openai.com": "openai",
+    ".snowflakecomputing.com": "snowflake",
+}
+
+
+def provider_of(client: Any, host: str | None, default: str) -> str:
+    for cls in type(client).__mro__:
+        named = _CLASSES.get(cls.__name__)
+        if named is not None:
+            return named
+    if host is not None:
+        if host in _HOSTS:
+            return _HOSTS[host]
+        for suffix, named in _SUFFIXES.items():
+            if host.endswith(suffix):
+                return named
+    return default

@@ -1,0 +1,1 @@
+"""Facts to OpenTelemetry spans; the only place that knows attribute names."""

@@ -1,0 +1,1 @@
+"""Pure readers, one file per wire format."""

@@ -1,0 +1,32 @@
+"""The shape of a wire format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..facts import Request, Response
+
+__all__ = ["Accumulator", "WireFormat"]
+
+
+class Accumulator(Protocol):
+    """Folds the chunks of one stream into the answer they add up to."""
+
+    def add(self, chunk: Any) -> bool:
+        """Take one chunk in; true when it carried text, reasoning or a tool call."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the format's own end event was seen."""
+
+    def result(self) -> Response:
+        """The answer so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class WireFormat:
+    request: Callable[[Any], Request]
+    response: Callable[[Any], Response]
+    events: Callable[[], Accumulator] | None = None

@@ -1,0 +1,171 @@
+"""OpenAI chat completions: how to read a request, an answer, and a stream of chunks.
+
+Spoken by OpenAI, Azure, Groq, DeepSeek, Together, OpenRouter, vLLM and every other server of that dialect.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._read import each, peek, pick, text, whole
+from ..facts import Request, Response, Usage
+from ._format import WireFormat
+
+__all__ = ["CHAT", "read_choices", "read_usage"]
+
+_PARAMS = ("max_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed")
+_JSON = ("json_object", "json_schema")
+
+
+def read_request(body: Any) -> Request:
+    params = pick(body, *_PARAMS)
+    limit = whole(body, "max_completion_tokens")
+    if limit is not None:
+        params["max_tokens"] = limit
+    stop = peek(body, "stop")
+    if isinstance(stop, str):
+        params["stop_sequences"] = [stop]
+    elif isinstance(stop, list) and all(isinstance(item, str) for item in stop):
+        params["stop_sequences"] = stop
+    choices = whole(body, "n")
+    if choices is not None and choices != 1:
+        params["choice.count"] = choices
+    effort = text(body, "reasoning_effort")
+    if effort:
+        params["reasoning.level"] = effort
+    return Request(
+        operation="chat",
+        model=text(body, "model"),
+        stream=peek(body, "stream") is True,
+        params=params,
+        output_type=_output_type(body),
+        service_tier=text(body, "service_tier"),
+        api_type="chat_completions",
+    )
+
+
+def _output_type(body: Any) -> str | None:
+    kind = text(peek(body, "response_format"), "type")
+    if kind is not None:
+        return "json" if kind in _JSON else "text" if kind == "text" else None
+    return "speech" if "audio" in each(body, "modalities") else None
+
+
+def read_usage(usage: Any) -> Usage | None:
+    if usage is None:
+        return None
+    prompt = peek(usage, "prompt_tokens_details")
+    completion = peek(usage, "completion_tokens_details")
+    # DeepSeek and Mistral have names of their own for the cached part.
+    counts = (
+        whole(prompt, "cached_tokens"),
+        whole(usage, "prompt_cache_hit_tokens"),
+        whole(usage, "num_cached_tokens"),
+    )
+    found = Usage(
+        input=whole(usage, "prompt_tokens"),
+        output=whole(usage, "completion_tokens"),
+        cache_read=next((count for count in counts if count is not None), None),
+        cache_write=whole(prompt, "cache_write_tokens"),
+        reasoning=whole(completion, "reasoning_tokens"),
+        audio_input=whole(prompt, "audio_tokens"),
+        audio_output=whole(completion, "audio_tokens"),
+    )
+    return None if found == _NOTHING else found
+
+
+_NOTHING = Usage()
+
+
+def read_choices(answer: Any) -> tuple[str, ...]:
+    return tuple(reason for choice in each(answer, "choices") if (reason := text(choice, "finish_reason")))
+
+
+def read_response(answer: Any) -> Response:
+    return Response(
+        id=text(answer, "id"),
+        model=text(answer, "model"),
+        finish_reasons=read_choices(answer),
+        usage=read_usage(peek(answer, "usage")),
+        service_tier=text(answer, "service_tier"),
+        fingerprint=text(answer, "system_fingerprint"),
+    )
+
+
+_CONTENT = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal", "function_call", "audio")
+
+
+class Chunks:
+    """Folds chat completion chunks; also those of the legacy completions dialect."""
+
+    __slots__ = ("_error", "_finish", "_first", "_spoke", "_usage")
+
+    def __init__(self) -> None:
+        self._first: Response | None = None
+        self._finish: dict[int, str] = {}
+        self._usage: Usage | None = None
+        self._spoke = False
+        self._error: str | None = None
+
+    def add(self, chunk: Any) -> bool:
+        usage = peek(chunk, "usage")
+        if usage is not None:
+            self._usage = read_usage(usage) or self._usage
+        if self._first is None or self._first.id is None or self._first.model is None:
+            self._begin(chunk)
+        # An SDK raises for an error event instead of handing it out; only a body read as bytes has one.
+        if type(chunk) is dict and (error := chunk.get("error")) is not None:
+            self._error = text(error, "code") or text(error, "type") or "error"
+        choices = peek(chunk, "choices")
+        for choice in choices if isinstance(choices, list) else ():
+            reason = peek(choice, "finish_reason")
+            if reason is not None and isinstance(reason, str):
+                self._finish[whole(choice, "index") or 0] = reason
+                if self._usage is None:
+                    self._groq_usage(chunk)
+            if not self._spoke and _speaks(choice):
+                self._spoke = True
+        return self._spoke
+
+    def _begin(self, chunk: Any) -> None:
+        known = self._first or Response()
+        self._first = Response(
+            id=known.id or text(chunk, "id"),
+            model=known.model or text(chunk, "model"),
+            service_tier=text(chunk, "service_tier") or known.service_tier,
+            fingerprint=text(chunk, "system_fingerprint") or known.fingerprint,
+        )
+
+    def _groq_usage(self, chunk: Any) -> None:
+        # Groq tells the usage of a stream under its own key, on the chunk with the finish reason.
+        self._usage = read_usage(peek(peek(chunk, "x_groq"), "usage"))
+
+    @property
+    def ended(self) -> bool:
+        # The end mark ``[DONE]`` is not a chunk, and many servers leave it out.
+        return False
+
+    def result(self) -> Response:
+        first = self._first or Response()
+        return Response(
+            id=first.id,
+            model=first.model,
+            service_tier=first.service_tier,
+            fingerprint=first.fingerprint,
+            finish_reasons=tuple(self._finish[index] for index in sorted(self._finish)),
+            usage=self._usage,
+            error=self._error,
+            failed=self._error is not None,
+            # Some servers never say a finish reason; usage comes last.
+            complete=bool(self._finish) or self._usage is not None,
+        )
+
+
+def _speaks(choice: Any) -> bool:
+    delta = peek(choice, "delta")
+    if delta is None:
+        return bool(peek(choice, "text"))
+    return any(peek(delta, name) for name in _CONTENT)
+
+
+CHAT = WireFormat(request=read_request, response=read_response, events=Chunks)

@@ -1,0 +1,39 @@
+"""OpenAI embeddings. Vectors are never read, but for the length of the first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._read import each, peek, text, whole
+from ..facts import Request, Response, Usage
+from ._format import WireFormat
+
+__all__ = ["EMBEDDINGS"]
+
+
+def read_request(body: Any) -> Request:
+    params: dict[str, Any] = {}
+    encoding = text(body, "encoding_format")
+    if encoding:
+        params["encoding_formats"] = [encoding]
+    dimensions = whole(body, "dimensions")
+    if dimensions is not None:
+        params["dimensions"] = dimensions
+    return Request(operation="embeddings", model=text(body, "model"), params=params)
+
+
+def read_response(answer: Any) -> Response:
+    usage = peek(answer, "usage")
+    count = whole(usage, "prompt_tokens")
+    if count is None:
+        count = whole(usage, "total_tokens")
+    vector = peek(next(each(answer, "data"), None), "embedding")
+    return Response(
+        id=text(answer, "id"),
+        model=text(answer, "model"),
+        usage=None if count is None else Usage(input=count),
+        dimensions=len(vector) if isinstance(vector, list) else None,
+    )
+
+
+EMBEDDINGS = WireFormat(request=read_request, response=read_response)

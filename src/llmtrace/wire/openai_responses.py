@@ -1,0 +1,163 @@
+"""OpenAI responses: create, stream, retrieve, compact and input token counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from .._read import each, peek, pick, text, whole
+from ..facts import Request, Response, Usage
+from ._format import WireFormat
+
+__all__ = ["COMPACT", "INPUT_TOKENS", "RESPONSES", "RETRIEVE"]
+
+_JSON = ("json_object", "json_schema")
+_END = ("response.completed", "response.failed", "response.incomplete", "response.cancelled")
+
+
+def read_request(body: Any) -> Request:
+    params = pick(body, "temperature", "top_p")
+    limit = whole(body, "max_output_tokens")
+    if limit is not None:
+        params["max_tokens"] = limit
+    effort = text(peek(body, "reasoning"), "effort")
+    if effort:
+        params["reasoning.level"] = effort
+    kind = text(peek(peek(body, "text"), "format"), "type")
+    conversation = peek(body, "conversation")
+    return Request(
+        operation="chat",
+        model=text(body, "model"),
+        stream=peek(body, "stream") is True,
+        params=params,
+        output_type=None if kind is None else "json" if kind in _JSON else "text",
+        service_tier=text(body, "service_tier"),
+        api_type="responses",
+        previous_response_id=text(body, "previous_response_id"),
+        conversation_id=conversation if isinstance(conversation, str) else text(conversation, "id"),
+    )
+
+
+def read_usage(usage: Any) -> Usage | None:
+    if usage is None:
+        return None
+    given = peek(usage, "input_tokens_details")
+    made = peek(usage, "output_tokens_details")
+    found = Usage(
+        input=whole(usage, "input_tokens"),
+        output=whole(usage, "output_tokens"),
+        cache_read=whole(given, "cached_tokens"),
+        cache_write=whole(given, "cache_write_tokens"),
+        reasoning=whole(made, "reasoning_tokens"),
+    )
+    return None if found == Usage() else found
+
+
+def read_response(answer: Any) -> Response:
+    status = text(answer, "status")
+    error = peek(answer, "error")
+    searches = sum(
+        text(item, "type") == "web_search_call" and text(peek(item, "action"), "type") == "search"
+        for item in each(answer, "output")
+    )
+    usage = read_usage(peek(answer, "usage"))
+    if usage is not None and searches:
+        usage = replace(usage, web_searches=searches)
+    return Response(
+        id=text(answer, "id"),
+        model=text(answer, "model"),
+        finish_reasons=_finish_reasons(answer, status),
+        usage=usage,
+        service_tier=text(answer, "service_tier"),
+        status=status,
+        conversation_id=text(peek(answer, "conversation"), "id"),
+        compacted=any(text(item, "type") == "compaction" for item in each(answer, "output")),
+        error=None if error is None else text(error, "code") or "error",
+        failed=status == "failed",
+    )
+
+
+def _finish_reasons(answer: Any, status: str | None) -> tuple[str, ...]:
+    match status:
+        case "completed":
+            called = any(text(item, "type") in ("function_call", "custom_tool_call") for item in each(answer, "output"))
+            return ("tool_calls",) if called else ("stop",)
+        case "incomplete":
+            return (text(peek(answer, "incomplete_details"), "reason") or "incomplete",)
+        case "failed" | "cancelled":
+            return (status,)
+        case _:
+            return ()
+
+
+class Events:
+    """Folds response stream events; each life-cycle event carries the whole response so far."""
+
+    __slots__ = ("_answer", "_end", "_error", "_spoke")
+
+    def __init__(self) -> None:
+        self._answer: Any = None
+        self._end = False
+        self._spoke = False
+        self._error: str | None = None
+
+    def add(self, event: Any) -> bool:
+        kind = peek(event, "type")
+        if not isinstance(kind, str):
+            return self._spoke
+        if kind.endswith(".delta"):
+            self._spoke = True
+        elif kind == "error":
+            self._error = text(event, "code") or "error"
+        elif kind in _END or kind in ("response.created", "response.in_progress", "response.queued"):
+            # A start event is an answer without output: small enough to keep until the end event replaces it.
+            self._answer = peek(event, "response") or self._answer
+            self._end = kind in _END
+        return self._spoke
+
+    @property
+    def ended(self) -> bool:
+        return self._end
+
+    def result(self) -> Response:
+        answer = read_response(self._answer)
+        return replace(
+            answer,
+            error=answer.error or self._error,
+            failed=answer.failed or self._error is not None,
+            complete=self._end,
+        )
+
+
+def read_retrieve(body: Any) -> Request:
+    return Request(operation="fetch_response", stream=peek(body, "stream") is True, api_type="responses")
+
+
+class _Fetched(Events):
+    __slots__ = ()
+
+    def result(self) -> Response:
+        return replace(super().result(), usage=None)
+
+
+def read_fetched(answer: Any) -> Response:
+    # The tokens were counted when the response was made.
+    return replace(read_response(answer), usage=None)
+
+
+def read_compacted(answer: Any) -> Response:
+    return replace(read_response(answer), compacted=True)
+
+
+def read_count_request(body: Any) -> Request:
+    return Request(operation="count_tokens", model=text(body, "model"))
+
+
+def read_count(answer: Any) -> Response:
+    return Response(counted_tokens=whole(answer, "input_tokens"))
+
+
+RESPONSES = WireFormat(request=read_request, response=read_response, events=Events)
+RETRIEVE = WireFormat(request=read_retrieve, response=read_fetched, events=_Fetched)
+COMPACT = WireFormat(request=read_request, response=read_compacted)
+INPUT_TOKENS = WireFormat(request=read_count_request, response=read_count)

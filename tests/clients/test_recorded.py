@@ -1,0 +1,326 @@
+"""Every recorded OpenAI-form and Anthropic exchange, through the vendors' own clients, gives one true span."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
+
+Cassette = dict[str, Any]
+
+#: surface -> end of the path, resource method of the ``openai`` client
+OPENAI = {
+    "chat.completions": ("/chat/completions", "chat.completions.create"),
+    "completions": ("/completions", "completions.create"),
+    "embeddings": ("/embeddings", "embeddings.create"),
+    "responses": ("/responses", "responses.create"),
+    "responses.compact": ("/responses/compact", "responses.compact"),
+    "responses.input_tokens": ("/responses/input_tokens", "responses.input_tokens.count"),
+    "responses.retrieve": ("/responses/", "responses.retrieve"),
+}
+#: surface -> resource method of the ``anthropic`` client
+ANTHROPIC = {"messages": "messages.create", "messages.count_tokens": "messages.count_tokens"}
+COUNTING = {"messages.count_tokens", "responses.input_tokens"}
+STATES_FINISH_REASONS = {"chat.completions", "completions", "messages"}
+USAGE = {
+    "input_tokens": "gen_ai.usage.input_tokens",
+    "output_tokens": "gen_ai.usage.output_tokens",
+}
+USAGE_SUBSETS = {
+    "cache_read_input_tokens": "gen_ai.usage.cache_read.input_tokens",
+    "cache_creation_input_tokens": "gen_ai.usage.cache_creation.input_tokens",
+    "reasoning_output_tokens": "gen_ai.usage.reasoning.output_tokens",
+}
+
+# Recordings name models that the newest clients call deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:The model '.*' is deprecated:DeprecationWarning")
+
+
+# --------------------------------------------------------------------------
+# Which recordings
+# --------------------------------------------------------------------------
+def speaks_openai(cassette: Cassette) -> bool:
+    ending, _ = OPENAI.get(cassette["surface"], (None, None))
+    if ending is None:
+        return False
+    path: str = cassette["request"]["path"]
+    return ending in path if cassette["surface"] == "responses.retrieve" else path.endswith(ending)
+
+
+def speaks_anthropic(cassette: Cassette) -> bool:
+    return cassette["provider"] == "anthropic" and cassette["surface"] in ANTHROPIC
+
+
+def all_of_both(cassettes: list[Cassette]) -> list[Cassette]:
+    return [cassette for cassette in cassettes if speaks_openai(cassette) or speaks_anthropic(cassette)]
+
+
+def one_of_each_kind(cassettes: list[Cassette]) -> list[Cassette]:
+    kinds: dict[tuple[Any, ...], Cassette] = {}
+    for cassette in all_of_both(cassettes):
+        failed = cassette["response"]["status"] >= 400
+        broken = "error_in_stream" in cassette["features"]
+        if failed and cassette["surface"] != "chat.completions":
+            continue
+        kinds.setdefault((cassette["surface"], cassette["streaming"], failed, broken), cassette)
+    return list(kinds.values())
+
+
+# --------------------------------------------------------------------------
+# How a recording is asked for again
+# --------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Request:
+    """A recorded request in terms of a vendor's client."""
+
+    client: str
+    client_options: dict[str, Any]
+    method: str
+    arguments: dict[str, Any]
+
+    def open(self, module: Any, prefix: str) -> Any:
+        return getattr(module, prefix + self.client)(**self.client_options)
+
+    def bind(self, client: Any, raw: bool) -> Callable[[], Any]:
+        *path, name = self.method.split(".")
+        resource = client
+        for step in path:
+            resource = getattr(resource, step)
+        known = inspect.signature(getattr(resource, name)).parameters
+        arguments = {key: value for key, value in self.arguments.items() if key in known}
+        if extra := {key: value for key, value in self.arguments.items() if key not in known}:
+            arguments["extra_body"] = extra
+        method = getattr(resource.with_raw_response if raw else resource, name)
+        return lambda: method(**arguments)
+
+
+def request_of(cassette: Cassette, url: str) -> Request:
+    request = cassette["request"]
+    options = {
+        "api_key": "test-key",
+        "max_retries": 0,
+        "timeout": 30.0,
+        "default_headers": {"x-cassette-id": cassette["id"]},
+    }
+    if speaks_anthropic(cassette):
+        method = ANTHROPIC[cassette["surface"]]
+        if request["query"].get("beta") == "true":
+            method = f"beta.{method}"
+        # An explicit timeout, or the client refuses large answers that are not streamed.
+        arguments = {**request["body"], "timeout": 30.0}
+        return Request("Anthropic", {**options, "base_url": url}, method, arguments)
+
+    ending, method = OPENAI[cassette["surface"]]
+    prefix, _, rest = request["path"].rpartition(ending)
+    body = dict(request["body"] or {})
+    if cassette["surface"] == "responses.retrieve":
+        query = request["query"]
+        body = {"response_id": rest, "stream": query["stream"] == "true"}
+        if "starting_after" in query:
+            body["starting_after"] = int(query["starting_after"])
+    if "/deployments/" in prefix:
+        body.setdefault("model", cassette["expected"]["request_model"])
+        options |= {
+            "azure_endpoint": url,
+            "azure_deployment": prefix.rpartition("/")[2],
+            "api_version": request["query"]["api-version"],
+        }
+        return Request("AzureOpenAI", options, method, body)
+    return Request("OpenAI", {**options, "base_url": url + prefix}, method, body)
+
+
+# --------------------------------------------------------------------------
+# What the caller sees
+# --------------------------------------------------------------------------
+@dataclass
+class Seen:
+    """All that a caller gets to see of one call."""
+
+    values: list[tuple[type, dict[str, Any]]] = field(default_factory=list)
+    containers: list[type] = field(default_factory=list)
+    error: Exception | None = None
+
+    def add(self, value: Any) -> None:
+        self.values.append((type(value), value.model_dump(warnings=False)))
+
+    def comparable(self) -> tuple[Any, ...]:
+        error = None if self.error is None else (type(self.error), str(self.error), vars(self.error).get("body"))
+        return self.values, self.containers, error
+
+
+def call_sync(request: Request, raw: bool) -> Seen:
+    seen = Seen()
+    module = anthropic if request.client == "Anthropic" else openai
+    with request.open(module, "") as client:
+        try:
+            result = request.bind(client, raw)()
+            seen.containers.append(type(result))
+            if raw:
+                result = result.parse()
+            if hasattr(result, "model_dump"):
+                seen.add(result)
+            else:
+                seen.containers.append(type(result))
+                for item in result:
+                    seen.add(item)
+        except (openai.APIError, anthropic.APIError) as error:
+            seen.error = error
+    return seen
+
+
+async def call_async(request: Request, raw: bool) -> Seen:
+    seen = Seen()
+    module = anthropic if request.client == "Anthropic" else openai
+    async with request.open(module, "Async") as client:
+        try:
+            result = await request.bind(client, raw)()
+            seen.containers.append(type(result))
+            if raw:
+                result = result.parse()
+                if inspect.isawaitable(result):
+                    result = await result
+            if hasattr(result, "model_dump"):
+                seen.add(result)
+            else:
+                seen.containers.append(type(result))
+                async for item in result:
+                    seen.add(item)
+        except (openai.APIError, anthropic.APIError) as error:
+            seen.error = error
+    return seen
+
+
+# --------------------------------------------------------------------------
+# What the span must say
+# --------------------------------------------------------------------------
+def expected_attributes(cassette: Cassette, cut_short: bool) -> dict[str, Any]:
+    """The attributes under test with their true values; ``None`` where there must be none."""
+    expected, surface = cassette["expected"], cassette["surface"]
+    wanted: dict[str, Any] = {
+        "gen_ai.request.model": expected["request_model"],
+        "gen_ai.response.model": expected["model"],
+        # Some vendors answer with an empty identifier, which identifies nothing.
+        "gen_ai.response.id": expected["response_id"] or None,
+    }
+    reasons = expected["finish_reasons"]
+    if surface in STATES_FINISH_REASONS and reasons and all(reasons):
+        wanted["llmtrace.response.finish_reasons_raw"] = tuple(reasons)
+    if surface in COUNTING:
+        wanted["llmtrace.usage.counted_tokens"] = expected["usage"]["input_tokens"]
+    if surface == "responses.retrieve":
+        wanted["gen_ai.operation.name"] = "fetch_response"
+    if cut_short:
+        # The client raises instead of handing over the event that carries error and usage.
+        return wanted
+    counts = expected["normalised"] or {}
+    if surface in COUNTING or surface == "responses.retrieve":
+        counts = {}
+    wanted |= {name: counts.get(key) for key, name in USAGE.items()}
+    wanted |= {name: counts.get(key) or None for key, name in USAGE_SUBSETS.items()}
+    return wanted
+
+
+def check_seen(cassette: Cassette, seen: Seen) -> None:
+    status = cassette["response"]["status"]
+    if status >= 400:
+        assert isinstance(seen.error, (openai.APIStatusError, anthropic.APIStatusError))
+        assert seen.error.status_code == status
+    elif "error_in_stream" in cassette["features"]:
+        assert seen.error is not None
+    else:
+        assert seen.error is None
+        assert seen.values
+
+
+def check_span(cassette: Cassette, seen: Seen, finished: tuple[ReadableSpan, ...]) -> None:
+    assert len(finished) == 1, [span.name for span in finished]
+    (span,) = finished
+    attributes = dict(span.attributes or {})
+    status = cassette["response"]["status"]
+    wanted = expected_attributes(cassette, cut_short=seen.error is not None and status < 400)
+    ids = {value["id"] for _, value in seen.values if value.get("id")}
+    if cassette["surface"] == "chat.completions" and len(ids) > 1:
+        # One vendor gives each chunk an identifier of its own: any of them will do.
+        del wanted["gen_ai.response.id"]
+        assert attributes.get("gen_ai.response.id") in ids
+    assert {name: attributes.get(name) for name in wanted} == wanted
+    if cassette["surface"] in COUNTING or cassette["surface"] == "responses.retrieve":
+        assert not [name for name in attributes if name.startswith("gen_ai.usage.")]
+    if status >= 400:
+        assert attributes.get("error.type") == str(status)
+    if seen.error is not None:
+        assert span.status.status_code is StatusCode.ERROR
+        assert attributes.get("error.type")
+    else:
+        assert span.status.status_code is not StatusCode.ERROR
+        assert "error.type" not in attributes
+
+
+either_way = pytest.mark.parametrize("raw", [False, True], ids=["plain", "raw"])
+
+
+# --------------------------------------------------------------------------
+# Tests
+# --------------------------------------------------------------------------
+@pytest.mark.cassettes(choose=all_of_both)
+@either_way
+def test_sync_call_gives_one_true_span(cassette: Cassette, raw: bool, replay: Any, spans: InMemorySpanExporter) -> None:
+    """A recorded exchange made through the sync client leaves one span that says what the recording says."""
+    seen = call_sync(request_of(cassette, replay.url), raw)
+    check_seen(cassette, seen)
+    check_span(cassette, seen, spans.get_finished_spans())
+
+
+@pytest.mark.cassettes(choose=all_of_both)
+@either_way
+async def test_async_call_gives_one_true_span(
+    cassette: Cassette, raw: bool, replay: Any, spans: InMemorySpanExporter
+) -> None:
+    """A recorded exchange made through the async client leaves one span that says what the recording says."""
+    seen = await call_async(request_of(cassette, replay.url), raw)
+    check_seen(cassette, seen)
+    check_span(cassette, seen, spans.get_finished_spans())
+
+
+@pytest.mark.cassettes(choose=all_of_both)
+def test_client_repeats_the_recorded_path(cassette: Cassette, replay: Any) -> None:
+    """The harness reaches the recorded method and path, so that the other tests test the call they name."""
+    call_sync(request_of(cassette, replay.url), raw=False)
+    entry = next(entry for entry in reversed(replay.log) if entry["cassette"] == cassette["id"])
+    assert (entry["method"], entry["path"]) == (cassette["request"]["method"], cassette["request"]["path"])
+
+
+@pytest.mark.cassettes(choose=one_of_each_kind)
+@either_way
+def test_sync_caller_sees_the_same_as_without_us(
+    cassette: Cassette, raw: bool, replay: Any, request: pytest.FixtureRequest
+) -> None:
+    """The sync caller's results, their types and errors are those of the same call without llmtrace."""
+    call = request_of(cassette, replay.url)
+    alone = call_sync(call, raw)
+    exporter = request.getfixturevalue("spans")
+    traced = call_sync(call, raw)
+    assert traced.comparable() == alone.comparable()
+    assert len(exporter.get_finished_spans()) == 1
+
+
+@pytest.mark.cassettes(choose=one_of_each_kind)
+@either_way
+async def test_async_caller_sees_the_same_as_without_us(
+    cassette: Cassette, raw: bool, replay: Any, request: pytest.FixtureRequest
+) -> None:
+    """The async caller's results, their types and errors are those of the same call without llmtrace."""
+    call = request_of(cassette, replay.url)
+    alone = await call_async(call, raw)
+    exporter = request.getfixturevalue("spans")
+    traced = await call_async(call, raw)
+    assert traced.comparable() == alone.comparable()
+    assert len(exporter.get_finished_spans()) == 1
