@@ -7,12 +7,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from importlib import metadata
+from time import monotonic
 from typing import Any
 
 import wrapt
 from opentelemetry.trace import Tracer, TracerProvider
 
 from . import __version__, _config, _guard
+from .capture import reaper
 from .capture.stream import end_open_streams
 from .clients.stainless import Patches, patch
 from .clients.table import SDKS, Sdk
@@ -173,16 +175,24 @@ def uninstrument() -> None:
 
 def flush(timeout: float = 5.0) -> bool:
     """Send what has ended. True when everything reached its destination within ``timeout`` seconds."""
-    return _current is None or _current._pipeline.flush(timeout)
+    return _drained(timeout, Pipeline.flush)
+
+
+def _drained(timeout: float, finish: Callable[[Pipeline, float], bool]) -> bool:
+    deadline = monotonic() + timeout
+    ended = reaper.drain(timeout)
+    current = _current
+    return current is None or (finish(current._pipeline, max(0.0, deadline - monotonic())) and ended)
 
 
 def shutdown(timeout: float = 5.0) -> bool:
     """End open streams, send everything, and close what is ours. True when all of it was sent."""
     end_open_streams()
-    return _current is None or _current._pipeline.shutdown(timeout)
+    return _drained(timeout, Pipeline.shutdown)
 
 
 def _at_exit() -> None:
     end_open_streams()
+    reaper.drain(1.0)
     for instrumentation in [*_retired, *([_current] if _current is not None else [])]:
         instrumentation._pipeline.shutdown(instrumentation.settings.flush_timeout)

@@ -91,19 +91,34 @@ class JsonReader:
 
 
 class Body(wrapt.ObjectProxy[Any]):
-    """Stands in for the byte stream inside an HTTP response: same class, same bytes, watched."""
+    """Stands in for the byte stream inside an HTTP response: same class, same bytes, watched.
+
+    ``inner`` is the iterator of the SDK's stream object, where that is what the recorder watches. Somebody else who
+    reads the response itself (the stream helper of older anthropic releases does) is watched by the byte instead.
+    """
 
     def __init__(
-        self, wrapped: Any, reader: EventReader | JsonReader | Recorder, inner: weakref.ref[Any] | None = None
+        self,
+        wrapped: Any,
+        reader: EventReader | JsonReader,
+        recorder: Recorder | None = None,
+        inner: weakref.ref[Any] | None = None,
     ) -> None:
         super().__init__(wrapped)
         self._self_reader = reader
+        self._self_recorder = recorder
         self._self_inner = inner
 
+    def _self_read_by_stream(self) -> bool:
+        """Whether the SDK's own stream object is at work, and its recorder sees it all."""
+        inner = self._self_inner() if self._self_inner is not None else None
+        if getattr(inner, "gi_running", False) or getattr(inner, "ag_running", False):
+            return True
+        self._self_recorder = self._self_inner = None
+        return False
+
     def __iter__(self) -> Iterator[bytes]:
-        if isinstance(self._self_reader, Recorder):
-            return iter(self.__wrapped__)
-        return self._self_watch()
+        return iter(self.__wrapped__) if self._self_read_by_stream() else self._self_watch()
 
     def _self_watch(self) -> Iterator[bytes]:
         reader = self._self_reader
@@ -119,10 +134,10 @@ class Body(wrapt.ObjectProxy[Any]):
         reader.exhausted()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        if isinstance(self._self_reader, Recorder):
-            iterator: AsyncIterator[bytes] = self.__wrapped__.__aiter__()
-            return iterator
-        return self._self_watch_async()
+        iterator: AsyncIterator[bytes] = (
+            self.__wrapped__.__aiter__() if self._self_read_by_stream() else self._self_watch_async()
+        )
+        return iterator
 
     async def _self_watch_async(self) -> AsyncIterator[bytes]:
         reader = self._self_reader
@@ -138,13 +153,14 @@ class Body(wrapt.ObjectProxy[Any]):
         reader.exhausted()
 
     def _self_closing(self) -> None:
-        if self._self_inner is not None:
-            inner = self._self_inner()
-            # The SDK's generator closes the response itself when it ends, fails, is cancelled or is collected: then
-            # what it raises, or the recorder's own end, tells how, and this close is not the caller's.
-            if inner is None or getattr(inner, "gi_running", False) or getattr(inner, "ag_running", False):
-                return
-        self._self_reader.closed()
+        if self._self_recorder is None:
+            self._self_reader.closed()
+            return
+        inner = self._self_inner() if self._self_inner is not None else None
+        # The SDK's generator closes the response itself when it ends, fails, is cancelled or is collected: then
+        # what it raises, or the recorder's own end, tells how, and this close is not the caller's.
+        if inner is not None and not (getattr(inner, "gi_running", False) or getattr(inner, "ag_running", False)):
+            self._self_recorder.closed()
 
     def close(self) -> None:
         self._self_closing()

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .stream import Recorder
 
-__all__ = ["hand_over", "start"]
+__all__ = ["drain", "hand_over", "start"]
 
 _WAIT = 0.05
 
-_queue: SimpleQueue[tuple[Recorder, threading.Event]] = SimpleQueue()
+_queue: SimpleQueue[tuple[Recorder | None, threading.Event]] = SimpleQueue()
 _thread: threading.Thread | None = None
 _lock = threading.Lock()
 
@@ -41,9 +41,19 @@ def _start() -> None:
 def _work() -> None:
     while True:
         recorder, done = _queue.get()
-        recorder.end("dropped")
+        if recorder is not None:
+            recorder.end("dropped")
         del recorder
         done.set()
+
+
+def drain(timeout: float) -> bool:
+    """Wait until every stream handed over so far has ended."""
+    if _thread is None or not _thread.is_alive():
+        return True
+    done = threading.Event()
+    _queue.put((None, done))
+    return done.wait(timeout)
 
 
 def hand_over(recorder: Recorder) -> None:

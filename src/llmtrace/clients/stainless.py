@@ -199,7 +199,8 @@ def _settle_stream(call: Call, stream: Any) -> None:
     inner = stream._iterator
     stream._iterator = AsyncChunks(inner, recorder) if hasattr(inner, "__anext__") else Chunks(inner, recorder)
     # A weak reference, as the iterator holds the response: a dropped stream must need no collector because of us.
-    stream.response.stream = Body(stream.response.stream, recorder, weakref.ref(inner))
+    http = stream.response
+    http.stream = Body(http.stream, EventReader(recorder, _decoder(http)), recorder, weakref.ref(inner))
 
 
 def _settle_raw(call: Call, http: Any) -> None:

@@ -1,0 +1,233 @@
+"""What tracing costs: CPU time of one call, of one streamed chunk, and the time of the import.
+
+Run it with ``python benchmarks/overhead.py``. The real openai SDK talks to a transport that answers from memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from statistics import median
+from typing import Any
+
+import openai
+from openai.types.chat import ChatCompletionChunk
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.trace import SpanKind
+
+import llmtrace
+from llmtrace.capture.call import Call
+from llmtrace.capture.stream import Chunks, Recorder
+from llmtrace.facts import Request
+from llmtrace.wire.openai_chat import CHAT
+
+ROUNDS, CALLS, WARM = 60, 100, 10
+CHUNKS, CHUNK_ROUNDS = 200_000, 7
+IMPORTS = 15
+ASK: Any = {
+    "model": "gpt-4o-mini",
+    "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why is the sky blue?"}],
+    "temperature": 0.2,
+    "max_completion_tokens": 64,
+}
+ABOUT: Any = {"id": "chatcmpl-1", "created": 1, "model": "gpt-4o-mini-2024-07-18", "system_fingerprint": "fp_1"}
+COUNTS = {
+    "prompt_tokens": 1200,
+    "completion_tokens": 64,
+    "total_tokens": 1264,
+    "prompt_tokens_details": {"cached_tokens": 1024},
+}
+SAID = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Rayleigh scattering."}}
+ANSWER = {**ABOUT, "object": "chat.completion", "service_tier": "default", "choices": [SAID], "usage": COUNTS}
+HEADERS = {"x-request-id": "req_1", "x-ratelimit-remaining-requests": "9", "x-ratelimit-remaining-tokens": "99"}
+HEADERS |= {f"x-other-{number}": "some value" for number in range(15)}  # as many as the vendor sends
+
+SDK_CLIENT: Any = openai.DefaultHttpxClient
+HTTP: Any = sys.modules[SDK_CLIENT.__mro__[1].__module__.partition(".")[0]]  # httpx2, or httpx in older releases
+
+
+class Last(SpanProcessor):
+    """Exports nothing."""
+
+    attributes: dict[str, Any]
+
+    def on_end(self, span: ReadableSpan) -> None:
+        Last.attributes = dict(span.attributes or {})
+
+
+# Only the check that both span alike looks at the spans; the measured provider's processor does nothing.
+quiet, checking = TracerProvider(), TracerProvider()
+quiet.add_span_processor(SpanProcessor())
+checking.add_span_processor(Last())
+
+
+def describe(span: Any, answer: Any) -> None:
+    """What one writes by hand to have the same attributes."""
+    span.set_attribute("gen_ai.operation.name", "chat")
+    span.set_attribute("gen_ai.provider.name", "openai")
+    span.set_attribute("gen_ai.request.model", ASK["model"])
+    span.set_attribute("gen_ai.request.temperature", ASK["temperature"])
+    span.set_attribute("gen_ai.request.max_tokens", ASK["max_completion_tokens"])
+    span.set_attribute("server.address", "api.openai.com")
+    span.set_attribute("server.port", 443)
+    span.set_attribute("openai.api.type", "chat_completions")
+    span.set_attribute("gen_ai.response.id", answer.id)
+    span.set_attribute("gen_ai.response.model", answer.model)
+    reasons = [choice.finish_reason for choice in answer.choices]
+    span.set_attribute("gen_ai.response.finish_reasons", reasons)
+    span.set_attribute("llmtrace.response.finish_reasons_raw", reasons)
+    span.set_attribute("openai.response.service_tier", answer.service_tier)
+    span.set_attribute("openai.response.system_fingerprint", answer.system_fingerprint)
+    span.set_attribute("gen_ai.usage.input_tokens", answer.usage.prompt_tokens)
+    span.set_attribute("gen_ai.usage.output_tokens", answer.usage.completion_tokens)
+    span.set_attribute("gen_ai.usage.cache_read.input_tokens", answer.usage.prompt_tokens_details.cached_tokens)
+    span.set_attribute("llmtrace.usage.source", "provider")
+    span.set_attribute("llmtrace.request_id", answer._request_id)
+    span.set_attribute("llmtrace.ratelimit.remaining_requests", 9)  # by hand these need the raw response: given away
+    span.set_attribute("llmtrace.ratelimit.remaining_tokens", 99)
+    span.set_attribute("llmtrace.outcome", "ok")
+
+
+class Calls:
+    """The same call without and with a span written by hand, blocking and asynchronous."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        transport = HTTP.MockTransport(lambda _: HTTP.Response(200, headers=HEADERS, json=ANSWER))
+        options: Any = {"api_key": "none", "base_url": "https://api.openai.com/v1"}
+        aclient: Any = openai.DefaultAsyncHttpxClient
+        self.create = openai.OpenAI(**options, http_client=SDK_CLIENT(transport=transport)).chat.completions.create
+        self.acreate = openai.AsyncOpenAI(**options, http_client=aclient(transport=transport)).chat.completions.create
+        self.tracer = provider.get_tracer("by hand")
+        self.runner = asyncio.Runner()
+
+    def plain(self, count: int) -> None:
+        for _ in range(count):
+            self.create(**ASK)
+
+    def by_hand(self, count: int) -> None:
+        for _ in range(count):
+            with self.tracer.start_as_current_span(f"chat {ASK['model']}", kind=SpanKind.CLIENT) as span:
+                describe(span, self.create(**ASK))
+
+    def plain_async(self, count: int) -> None:
+        async def run() -> None:
+            for _ in range(count):
+                await self.acreate(**ASK)
+
+        self.runner.run(run())
+
+    def by_hand_async(self, count: int) -> None:
+        async def run() -> None:
+            for _ in range(count):
+                with self.tracer.start_as_current_span(f"chat {ASK['model']}", kind=SpanKind.CLIENT) as span:
+                    describe(span, await self.acreate(**ASK))
+
+        self.runner.run(run())
+
+
+def cpu(work: Callable[[int], Any], count: int, warm: int = 0) -> float:
+    """Nanoseconds of CPU time for each of ``count``."""
+    if warm:
+        work(warm)
+    gc.collect()
+    start = time.process_time_ns()
+    work(count)
+    return (time.process_time_ns() - start) / count
+
+
+def same_attributes() -> int:
+    """Both ways must write the same; how many attributes that is."""
+    calls = Calls(checking)
+    calls.by_hand(1)
+    expected = Last.attributes
+    with llmtrace.instrument(tracer_provider=checking, strict=True):
+        calls.plain(1)
+    if expected != Last.attributes:
+        raise SystemExit(f"the spans differ: {sorted(set(expected) ^ set(Last.attributes))}")
+    return len(expected)
+
+
+def measure_calls(plain: Callable[[int], None], by_hand: Callable[[int], None]) -> tuple[float, float, float, float]:
+    """Medians of (none, by hand, llmtrace), and the median over rounds of the ratio of what the two add."""
+    rounds = []
+    for number in range(ROUNDS + 1):
+        found = [0.0, 0.0, 0.0]
+        for turn in range(3):  # who goes first changes
+            which = (number + turn) % 3
+            if which == 2:
+                with llmtrace.instrument(tracer_provider=quiet):
+                    found[2] = cpu(plain, CALLS, WARM)
+            else:
+                found[which] = cpu(by_hand if which else plain, CALLS, WARM)
+        rounds.append(found)
+    none, hand, ours = (median(column) for column in zip(*rounds[1:], strict=True))
+    return none, hand, ours, (ours - none) / (hand - none)
+
+
+def through(chunks: Iterable[Any]) -> Iterator[Any]:
+    yield from chunks
+
+
+def exhaust(iterator: Iterable[Any]) -> None:
+    for _ in iterator:
+        pass
+
+
+def measure_chunks() -> tuple[float, float]:
+    def chunk(delta: dict[str, str], reason: str | None = None) -> ChatCompletionChunk:
+        choice = {"index": 0, "delta": delta, "finish_reason": reason}
+        return ChatCompletionChunk.model_validate({**ABOUT, "object": "chat.completion.chunk", "choices": [choice]})
+
+    middle = [chunk({"content": f"word {number}"}) for number in range(1000)]
+    chunks = [chunk({"role": "assistant"}), *middle * (CHUNKS // 1000), chunk({}, "stop")]
+
+    def watched(_: int) -> None:
+        call = Call(quiet.get_tracer("chunks"), CHAT, Request("chat", ASK["model"], stream=True), provider="openai",
+                    server=None, error_messages=False, usage=True)  # fmt: skip
+        exhaust(Chunks(through(chunks), Recorder(call, CHAT.events())))  # type: ignore[misc]
+
+    none, ours = [], []
+    for _ in range(CHUNK_ROUNDS):
+        none.append(cpu(lambda _: exhaust(through(chunks)), len(chunks)))
+        ours.append(cpu(watched, len(chunks)))
+    return median(none), median(ours)
+
+
+def measure_imports() -> dict[str, float]:
+    """Milliseconds of a fresh interpreter that runs each statement, over one that runs nothing."""
+    programs = ("pass", "import llmtrace", "from llmtrace import instrument", "import opentelemetry.sdk.trace.export")
+    taken: dict[str, list[float]] = {program: [] for program in programs}
+    for _ in range(IMPORTS):
+        for program, times in taken.items():
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-c", program], check=True)
+            times.append((time.perf_counter() - start) * 1e3)
+    base = median(taken.pop("pass"))
+    return {program: median(times) - base for program, times in taken.items()}
+
+
+def main() -> None:
+    attributes = same_attributes()
+    gc.freeze()
+    calls = Calls(quiet)
+    print(f"Python {sys.version.split()[0]}, openai {openai.__version__}, {attributes} attributes a span, CPU time\n")
+    print(f"{'':22}{'none':>12}{'by hand':>12}{'llmtrace':>12}{'we add':>12}{'ratio':>9}")
+    for name, plain, by_hand in (
+        ("call", calls.plain, calls.by_hand),
+        ("asynchronous call", calls.plain_async, calls.by_hand_async),
+    ):
+        none, hand, ours, ratio = (value / 1e3 for value in measure_calls(plain, by_hand))
+        print(f"{name:22}{none:9.1f} us{hand:9.1f} us{ours:9.1f} us{ours - none:9.1f} us{ratio * 1e3:8.2f}x")
+    none, ours = measure_chunks()
+    print(f"{'streamed chunk':22}{none:9.0f} ns{'-':>12}{ours:9.0f} ns{ours - none:9.0f} ns{'-':>9}")
+    print("\nratio: (llmtrace - none) / (by hand - none)\n")
+    for program, taken in measure_imports().items():
+        print(f"{program:40}{taken:8.1f} ms beyond the interpreter (elapsed)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,820 @@
+"""Whatever a server answers and whatever breaks inside llmtrace, the caller sees what it would see without it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from pydantic import BaseModel
+
+import llmtrace
+from llmtrace import _guard
+from llmtrace.capture import call as capture_call
+from llmtrace.clients.table import SDKS
+from llmtrace.emit import names
+
+COLOURS = ("sync", "async")
+QUESTION = [{"role": "user", "content": "hello"}]
+FUZZ = settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+class Kind(SimpleNamespace):
+    """One endpoint of one vendor."""
+
+    vendor: str
+    path: str
+    call: Callable[..., Any]
+
+
+KINDS = {
+    "chat": Kind(
+        vendor="openai",
+        path="/chat/completions",
+        call=lambda client, **more: client.chat.completions.create(model="m", messages=QUESTION, **more),
+    ),
+    "responses": Kind(
+        vendor="openai",
+        path="/responses",
+        call=lambda client, **more: client.responses.create(model="m", input="hello", **more),
+    ),
+    "embeddings": Kind(
+        vendor="openai",
+        path="/embeddings",
+        call=lambda client, **more: client.embeddings.create(model="m", input="hello", **more),
+    ),
+    "messages": Kind(
+        vendor="anthropic",
+        path="/v1/messages",
+        call=lambda client, **more: client.messages.create(model="m", max_tokens=9, messages=QUESTION, **more),
+    ),
+}
+STREAMED = ("chat", "responses", "messages")
+
+
+# -- the server and its clients --------------------------------------------------------------------------------------
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length") or 0))
+        self.send_response(self.server.status)
+        self.send_header("content-type", self.server.kind)
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(self.server.body)))
+        self.end_headers()
+        self.wfile.write(self.server.body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    """Answers every request with what it was told last."""
+
+    daemon_threads = True
+    status, kind, body = 200, "application/json", b"{}"
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.headers: dict[str, str] = {}
+
+    def json(self, answer: Any, status: int = 200) -> None:
+        self.raw(json.dumps(answer).encode(), status=status)
+
+    def events(self, chunks: list[Any], *, done: bool = True) -> None:
+        lines = [f"event: {_event_name(chunk)}\ndata: {json.dumps(chunk)}\n\n" for chunk in chunks]
+        self.raw("".join([*lines, "data: [DONE]\n\n" * done]).encode(), kind="text/event-stream")
+
+    def raw(self, body: bytes, *, status: int = 200, kind: str = "application/json") -> None:
+        self.body, self.status, self.kind = body, status, kind
+
+
+def _event_name(chunk: Any) -> str:
+    name = chunk.get("type") if isinstance(chunk, dict) else None
+    return name if isinstance(name, str) and name.isidentifier() and name.isascii() else "message_delta"
+
+
+@pytest.fixture(scope="module")
+def _listening() -> Iterator[Server]:
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def server(_listening: Server) -> Iterator[Server]:
+    """The loopback server, as new."""
+    _listening.json({})
+    yield _listening
+    _listening.headers = {}
+
+
+@pytest.fixture(scope="module")
+def clients(_listening: Server) -> Iterator[Any]:
+    """A client of each vendor and colour, and the loop the asynchronous ones live on."""
+    base = f"http://127.0.0.1:{_listening.server_port}"
+    options: dict[str, Any] = {"api_key": "k", "max_retries": 0, "timeout": 20}
+    made = {
+        ("openai", "sync"): openai.OpenAI(base_url=base, **options),
+        ("openai", "async"): openai.AsyncOpenAI(base_url=base, **options),
+        ("anthropic", "sync"): anthropic.Anthropic(base_url=base, **options),
+        ("anthropic", "async"): anthropic.AsyncAnthropic(base_url=base, **options),
+    }
+    with asyncio.Runner() as runner:
+        yield SimpleNamespace(made=made, run=runner.run)
+        for (_, colour), client in made.items():
+            if colour == "sync":
+                client.close()
+            else:
+                runner.run(client.close())
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Our own faults, counted from zero."""
+    counted: Counter[str] = Counter()
+    monkeypatch.setattr(_guard, "faults", counted)
+    return counted
+
+
+@contextmanager
+def traced() -> Iterator[InMemorySpanExporter]:
+    """Llmtrace as an application has it: its faults are swallowed."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    llmtrace.instrument(tracer_provider=provider, strict=False)
+    try:
+        yield exporter
+    finally:
+        llmtrace.uninstrument()
+        provider.shutdown()
+
+
+# -- what the caller sees --------------------------------------------------------------------------------------------
+
+
+def dump(value: Any) -> tuple[str, str]:
+    try:
+        shown = repr(value.model_dump(warnings=False)) if isinstance(value, BaseModel) else repr(value)
+    except Exception as error:  # what the vendor's model cannot show, it cannot show in either run
+        shown = f"no dump: {type(error)!r}"
+    return repr(type(value)), shown
+
+
+def blame(error: BaseException | None) -> list[str]:
+    """The type of an exception, of its context and of its cause."""
+    assert error is not None
+    return [repr(type(error)), repr(type(error.__context__)), repr(type(error.__cause__))]
+
+
+def observe(clients: Any, kind: Kind, colour: str, *, stream: bool = False, call: Any = None) -> list[Any]:
+    """Everything one call hands to its caller: result, chunks, exception."""
+    client = clients.made[kind.vendor, colour]
+    more = {"stream": True} if stream else {}
+    make = call or (lambda client: kind.call(client, **more))
+    seen: list[Any] = []
+
+    async def read() -> None:
+        result = await make(client)
+        if not stream:
+            seen.append(dump(result))
+            return
+        async with result:
+            async for chunk in result:
+                seen.append(dump(chunk))
+
+    try:
+        if colour == "async":
+            clients.run(read())
+        elif not stream:
+            seen.append(dump(make(client)))
+        else:
+            with make(client) as chunks:
+                seen.extend(dump(chunk) for chunk in chunks)
+    except BaseException as error:
+        seen.append(blame(error))
+    return seen
+
+
+def compare(clients: Any, kind: Kind, colour: str, *, stream: bool = False, call: Any = None) -> Any:
+    """Make the call bare and traced, hold both against each other, and return the one span."""
+    bare = observe(clients, kind, colour, stream=stream, call=call)
+    with traced() as exporter:
+        seen = observe(clients, kind, colour, stream=stream, call=call)
+    assert seen == bare
+    (span,) = exporter.get_finished_spans()
+    return span
+
+
+# -- hostile answers -------------------------------------------------------------------------------------------------
+
+COUNTS: dict[str, Any] = {
+    "text": "x",
+    "list": [1],
+    "negative": {"prompt_tokens": -1, "completion_tokens": -5, "input_tokens": -1, "output_tokens": -5},
+    "huge": {"prompt_tokens": 10**30, "completion_tokens": 2**63, "input_tokens": 10**30, "output_tokens": 2**63},
+    "float": {"prompt_tokens": 1.5, "completion_tokens": 2.0, "input_tokens": 1.5, "output_tokens": 2.0},
+    "bool": {"prompt_tokens": True, "completion_tokens": False, "input_tokens": True, "output_tokens": False},
+    "text-counts": {"prompt_tokens": "7", "completion_tokens": [], "input_tokens": {}, "output_tokens": None},
+    "details": {
+        "prompt_tokens": 1,
+        "prompt_tokens_details": "x",
+        "completion_tokens_details": [None],
+        "input_tokens": 1,
+        "input_tokens_details": 5,
+        "output_tokens_details": "x",
+        "cache_creation": [],
+        "server_tool_use": "x",
+    },
+}
+PLAIN: dict[str, Any] = {
+    "choices-null-item": {"choices": [None]},
+    "choices-text": {"choices": "x"},
+    "choices-number": {"choices": 3},
+    "choices-object": {"choices": {"0": {"finish_reason": "stop"}}},
+    "choices-empty": {"choices": []},
+    "choice-reason": {"choices": [{"finish_reason": {"a": 1}, "index": None, "message": []}, [], "x"]},
+    "output-null-item": {"output": [None, "x", {"type": 3}], "status": "completed"},
+    "output-text": {"output": "x", "status": ["completed"], "error": "x", "incomplete_details": "x"},
+    "failed": {"status": "failed", "error": [], "output": None, "conversation": "x"},
+    "data-null-item": {"data": [None]},
+    "data-text": {"data": "x"},
+    "vector": {"data": [{"embedding": {"a": 1}}, {"embedding": "not base64!"}]},
+    "content-text": {"content": "x", "stop_reason": 4, "id": 5, "model": ["m"]},
+    "content-null-item": {"content": [None, "x", {"type": None}], "role": 1},
+    "unknown": {"zebra": {"a": [1]}, "id": "i", "choices": [{"stripe": 1}], "type": "zebra"},
+    "names": {"id": "", "model": "\ud800", "service_tier": "\x00", "system_fingerprint": "f" * 5000},
+    "empty": {},
+    "list": [],
+    "list-of-null": [None],
+    "text": "x",
+    "number": 3,
+    "null": None,
+    **{f"usage-{name}": {"usage": usage, "choices": []} for name, usage in COUNTS.items()},
+}
+
+
+def chunk(**more: Any) -> dict[str, Any]:
+    return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [], **more}
+
+
+def choice(index: Any, reason: Any = None, **delta: Any) -> dict[str, Any]:
+    return {"index": index, "delta": delta, "finish_reason": reason}
+
+
+def tool(index: Any) -> dict[str, Any]:
+    return {"index": index, "id": "t", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+BLOCK = {"type": "content_block_start", "content_block": {"type": "tool_use", "id": "t", "name": "f", "input": {}}}
+HOSTILE_CHUNKS: dict[str, list[Any]] = {
+    "choices-null-item": [chunk(choices=[None])],
+    "choices-text": [chunk(choices="x")],
+    "choices-null": [chunk(choices=None), {"choices": {}}],
+    "tool-index-null": [chunk(choices=[choice(0, tool_calls=[tool(None)])]), chunk(choices=[choice(0, "tool_calls")])],
+    "tools-sparse": [chunk(choices=[choice(0, tool_calls=[tool(9), None])]), chunk(choices=[choice(7, "tool_calls")])],
+    "choice-index": [chunk(choices=[choice(index, "stop")]) for index in (None, -1, "x", 2**70, True, 1.5)],
+    "interleaved": [
+        chunk(choices=[choice(1, content="b")]),
+        chunk(choices=[choice(0, content="a"), choice(1, "length")]),
+        chunk(choices=[choice(0, "stop")]),
+    ],
+    "delta": [chunk(choices=[{"index": 0, "delta": delta}]) for delta in (None, "x", [], 3)],
+    "groq": [chunk(x_groq="x", choices=[choice(0, "stop")]), chunk(x_groq={"usage": [1]}, choices=[choice(0, "stop")])],
+    "not-objects": [None, 3, "x", [], [None], {}],
+    "error": [chunk(), {"error": "x"}],
+    "error-object": [{"error": {"message": "no", "type": [], "code": 4}}],
+    "response-null": [{"type": "response.created", "response": None}, {"type": "response.completed", "response": "x"}],
+    "response-list": [{"type": "response.completed", "response": [None]}],
+    "response-end": [{"type": "response.failed", "response": {"status": "failed", "error": 3, "output": [None]}}],
+    "response-error": [{"type": "error", "code": 3, "message": None}],
+    "types": [{"type": kind} for kind in (None, 3, [], "zebra", "zebra.delta")],
+    "message-null": [{"type": "message_start", "message": None}, {"type": "message_delta", "delta": None}],
+    "message-text": [{"type": "message_start", "message": "x"}, {"type": "message_delta", "delta": [], "usage": "x"}],
+    "block-index": [{**BLOCK, "index": None}, {**BLOCK, "index": 40}, {"type": "content_block_start"}],
+    "block-delta": [{"type": "content_block_delta", "index": 9, "delta": "x"}, {"type": "message_stop", "zebra": 1}],
+    **{
+        f"usage-{name}": [
+            chunk(usage=usage),
+            {"type": "message_start", "message": {"usage": usage}},
+            {"type": "message_delta", "delta": {}, "usage": usage},
+            {"type": "response.completed", "response": {"usage": usage}},
+        ]
+        for name, usage in COUNTS.items()
+    },
+    "nothing": [],
+}
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("body", PLAIN)
+def test_hostile_answer(server: Server, clients: Any, faults: Counter[str], body: str, kind: str, colour: str) -> None:
+    """An answer no vendor would send reaches the caller as without llmtrace, on one span and without a fault."""
+    server.json(PLAIN[body])
+    compare(clients, KINDS[kind], colour)
+    assert not faults
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("kind", STREAMED)
+@pytest.mark.parametrize("body", HOSTILE_CHUNKS)
+@pytest.mark.parametrize("done", [True, False], ids=["done", "cut"])
+def test_hostile_stream(
+    server: Server, clients: Any, faults: Counter[str], body: str, kind: str, colour: str, done: bool
+) -> None:
+    """Chunks no vendor would send reach the caller as without llmtrace, on one span and without a fault."""
+    server.events(HOSTILE_CHUNKS[body], done=done)
+    compare(clients, KINDS[kind], colour, stream=True)
+    assert not faults
+
+
+RAW = {
+    "not-json": b"<html>",
+    "cut": b'{"id": "x", "usa',
+    "empty": b"",
+    "not-utf8": b'{"id": "\xff\xfe"}',
+    "deep": b"[" * 20_000 + b"]" * 20_000,
+    "nan": b'{"usage": {"prompt_tokens": NaN, "input_tokens": Infinity}}',
+    "events-in-json": b'data: {"a":\n\ndata: 1}\n\n:\n\ndata\n\n',
+    "bad-events": b"data: {\n\n",
+    "odd-lines": b'\r\n\r\rdata: {"choices": []}\r\rid: \x00\nretry: x\ndata: [DONE]\n\n',
+}
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize("body", RAW)
+def test_bytes_that_are_no_answer(
+    server: Server, clients: Any, body: str, kind: str, colour: str, stream: bool
+) -> None:
+    """A body that is not JSON, or no events, fails as it fails without llmtrace."""
+    if stream and kind not in STREAMED:
+        return
+    server.raw(RAW[body], kind="text/event-stream" if stream else "application/json")
+    compare(clients, KINDS[kind], colour, stream=stream)
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("kind", STREAMED)
+@pytest.mark.parametrize("body", ["choices-null-item", "usage-huge", "not-objects", "error", "message-null"])
+def test_hostile_raw_stream(
+    server: Server, clients: Any, faults: Counter[str], body: str, kind: str, colour: str
+) -> None:
+    """A hostile stream read through ``with_raw_response`` is the caller's as well."""
+    server.events(HOSTILE_CHUNKS[body])
+    resource = {"chat": lambda c: c.chat.completions, "responses": lambda c: c.responses}.get(
+        kind, lambda c: c.messages
+    )
+    arguments = {
+        "chat": {"messages": QUESTION},
+        "responses": {"input": "hello"},
+        "messages": {"messages": QUESTION, "max_tokens": 9},
+    }[kind]
+
+    def call(client: Any) -> Any:
+        answer = resource(client).with_raw_response.create(model="m", stream=True, **arguments)
+        if colour == "sync":
+            return answer.parse()
+
+        async def parsed() -> Any:
+            made = (await answer).parse()
+            return await made if hasattr(made, "__await__") else made
+
+        return parsed()
+
+    compare(clients, KINDS[kind], colour, stream=True, call=call)
+    assert not faults
+
+
+def test_interleaved_finish_reasons(server: Server, clients: Any, faults: Counter[str]) -> None:
+    """Finish reasons of interleaved choices come in the order of the choices."""
+    server.events(HOSTILE_CHUNKS["interleaved"])
+    span = compare(clients, KINDS["chat"], "sync", stream=True)
+    assert span.attributes[names.FINISH_REASONS_RAW] == ("stop", "length")
+    assert not faults
+
+
+@pytest.mark.parametrize("usage", ["text", "list", "negative", "float", "bool", "text-counts"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_count_is_made_up(server: Server, clients: Any, usage: str, kind: str) -> None:
+    """What is no count of tokens is not put on the span as one."""
+    server.json({"usage": COUNTS[usage], "data": [{"embedding": [0.5], "index": 0}]})
+    span = compare(clients, KINDS[kind], "sync")
+    assert names.INPUT_TOKENS not in span.attributes
+    assert names.OUTPUT_TOKENS not in span.attributes
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
+KEYS = st.sampled_from(
+    ["choices", "usage", "id", "model", "type", "index", "delta", "message", "finish_reason", "response", "output"]
+    + ["status", "error", "data", "embedding", "content", "content_block", "input_tokens", "prompt_tokens", "tool_calls"]
+)
+WORDS = st.sampled_from(
+    ["message_start", "message_delta", "message_stop", "content_block_start", "content_block_delta", "error", "stop"]
+    + ["response.created", "response.completed", "response.output_text.delta", "completed", "failed", "incomplete"]
+)
+JSON = st.recursive(
+    SCALARS | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.text(max_size=4), inner, max_size=5),
+    max_leaves=15,
+)
+OBJECTS = st.dictionaries(KEYS, JSON, max_size=6)
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("kind", KINDS)
+@given(answer=OBJECTS | JSON)
+@FUZZ
+def test_any_answer(
+    server: Server, clients: Any, faults: Counter[str], kind: str, colour: str, answer: Any
+) -> None:
+    """Any JSON at all gives the caller what it gives without llmtrace."""
+    server.json(answer)
+    compare(clients, KINDS[kind], colour)
+    assert not faults
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("kind", STREAMED)
+@given(chunks=st.lists(OBJECTS | JSON, max_size=4))
+@FUZZ
+def test_any_stream(
+    server: Server, clients: Any, faults: Counter[str], kind: str, colour: str, chunks: list[Any]
+) -> None:
+    """Any chunks at all give the caller what they give without llmtrace."""
+    server.events(chunks)
+    compare(clients, KINDS[kind], colour, stream=True)
+    assert not faults
+
+
+# -- our own faults --------------------------------------------------------------------------------------------------
+
+USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10, "input_tokens": 7, "output_tokens": 3}
+GOOD: dict[str, Any] = {
+    "id": "i",
+    "model": "m",
+    "usage": USAGE,
+    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}],
+    "data": [{"embedding": [0.5], "index": 0, "object": "embedding"}],
+    "output": [],
+    "content": [{"type": "text", "text": "hi"}],
+    "role": "assistant",
+    "type": "message",
+    "stop_reason": "end_turn",
+    "status": "completed",
+}
+GOOD_CHUNKS: dict[str, list[Any]] = {
+    "chat": [chunk(choices=[choice(0, content="hi")]), chunk(choices=[choice(0, "stop")]), chunk(usage=USAGE)],
+    "responses": [
+        {"type": "response.output_text.delta", "delta": "hi", "output_index": 0},
+        {"type": "response.completed", "response": GOOD},
+    ],
+    "messages": [
+        {"type": "message_start", "message": GOOD},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hi"}},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}},
+        {"type": "message_stop"},
+    ],
+}
+
+
+def boom(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("ours")
+
+
+class Broken:
+    """An accumulator that fails wherever it is told to."""
+
+    def __init__(self, inner: Any, *where: str) -> None:
+        self._inner = inner
+        self._where = where
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._where:
+            return boom() if name == "ended" else boom
+        return getattr(self._inner, name)
+
+
+def sabotage(monkeypatch: pytest.MonkeyPatch, kind: Kind, **readers: Any) -> None:
+    (sdk,) = (sdk for sdk in SDKS if sdk.name == kind.vendor)
+    monkeypatch.setitem(sdk.posts, kind.path, replace(sdk.posts[kind.path], **readers))
+
+
+def break_events(monkeypatch: pytest.MonkeyPatch, kind: Kind, *where: str) -> None:
+    (sdk,) = (sdk for sdk in SDKS if sdk.name == kind.vendor)
+    inner = sdk.posts[kind.path].events
+    assert inner is not None
+    sabotage(monkeypatch, kind, events=lambda: Broken(inner(), *where))
+
+
+def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [one.getMessage() for one in caplog.records if one.name == "llmtrace" and one.levelno == logging.WARNING]
+
+
+def survive(clients: Any, kind: Kind, colour: str, stream: bool, expected: int) -> None:
+    """Two calls with llmtrace broken give what a call without it gives, and ``expected`` spans."""
+    bare = observe(clients, kind, colour, stream=stream)
+    with traced() as exporter:
+        first = observe(clients, kind, colour, stream=stream)
+        second = observe(clients, kind, colour, stream=stream)
+    assert bare
+    assert first == second == bare
+    assert len(exporter.get_finished_spans()) == expected
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("reader", "place", "spans_made"), [("request", "begin a call", 0), ("response", "read a response", 2)]
+)
+def test_broken_reader(
+    server: Server,
+    clients: Any,
+    faults: Counter[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
+    colour: str,
+    reader: str,
+    place: str,
+    spans_made: int,
+) -> None:
+    """A reader that raises costs the caller nothing and warns once, however often it raises."""
+    server.json(GOOD)
+    sabotage(monkeypatch, KINDS[kind], **{reader: boom})
+    survive(clients, KINDS[kind], colour, False, spans_made)
+    assert faults == {place: 2}
+    assert len(warned(caplog)) == 1
+    assert place in warned(caplog)[0]
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("kind", STREAMED)
+@pytest.mark.parametrize(
+    ("where", "places"),
+    [
+        (("events",), {"read a response"}),
+        (("add",), {"read a chunk"}),
+        (("result",), {"read a stream"}),
+        (("add", "result"), {"read a chunk", "read a stream"}),
+    ],
+    ids=["events", "add", "result", "both"],
+)
+def test_broken_stream_reader(
+    server: Server,
+    clients: Any,
+    faults: Counter[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
+    colour: str,
+    where: tuple[str, ...],
+    places: set[str],
+) -> None:
+    """An accumulator that raises costs the caller no chunk, ends the span and warns once per place."""
+    server.events(GOOD_CHUNKS[kind])
+    if where == ("events",):
+        sabotage(monkeypatch, KINDS[kind], events=boom)
+    else:
+        break_events(monkeypatch, KINDS[kind], *where)
+    survive(clients, KINDS[kind], colour, True, 2)
+    assert set(faults) == places
+    assert len(warned(caplog)) == len(places)
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("kind", STREAMED)
+@pytest.mark.parametrize("where", ["ended", "result"])
+def test_broken_reader_of_a_closed_stream(
+    server: Server,
+    clients: Any,
+    faults: Counter[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
+    colour: str,
+    where: str,
+) -> None:
+    """Closing a stream early raises nothing of ours, whatever the accumulator does."""
+    server.events(GOOD_CHUNKS[kind])
+    break_events(monkeypatch, KINDS[kind], where)
+    client = clients.made[KINDS[kind].vendor, colour]
+
+    async def early() -> tuple[str, str]:
+        stream = await KINDS[kind].call(client, stream=True)
+        async for one in stream:
+            await stream.close()
+            return dump(one)
+        raise AssertionError
+
+    with traced() as exporter:
+        if colour == "sync":
+            stream = KINDS[kind].call(client, stream=True)
+            assert next(iter(stream))
+            stream.close()
+        else:
+            assert clients.run(early())
+    assert len(exporter.get_finished_spans()) == 1
+    assert len(warned(caplog)) == 1
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize(
+    "name", ["describe_request", "describe_answer", "describe_stream", "record_error", "start_span"]
+)
+def test_broken_writer(
+    server: Server,
+    clients: Any,
+    faults: Counter[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
+    colour: str,
+    stream: bool,
+    name: str,
+) -> None:
+    """A fault while the span is written is ours alone, and warned of once."""
+    if (stream and kind not in STREAMED) or (name == "describe_stream" and not stream):
+        return
+    if name == "record_error":
+        server.json({"error": {"message": "no", "type": "bad", "code": "bad"}}, status=400)
+    elif stream:
+        server.events(GOOD_CHUNKS[kind])
+    else:
+        server.json(GOOD)
+    monkeypatch.setattr(capture_call, name, boom)
+    survive(clients, KINDS[kind], colour, stream, 0 if name == "start_span" else 2)
+    assert faults == {"begin a call" if name == "start_span" else "write a span": 2}
+    assert len(warned(caplog)) == 1
+
+
+# -- exceptions ------------------------------------------------------------------------------------------------------
+
+
+class Interrupted(BaseException):
+    """Nothing an SDK would catch."""
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("status", [400, 401, 404, 409, 422, 429, 500, 529])
+def test_error_answers(server: Server, clients: Any, faults: Counter[str], kind: str, colour: str, status: int) -> None:
+    """An error answer raises the SDK's own exception, with the context and cause it has without llmtrace."""
+    server.json({"error": {"message": "no", "type": "bad", "code": "bad"}}, status=status)
+    span = compare(clients, KINDS[kind], colour)
+    assert span.attributes[names.ERROR_TYPE] == str(status)
+    assert not faults
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("broken", [False, True], ids=["sound", "broken"])
+@pytest.mark.parametrize("raised", [ValueError, Interrupted])
+def test_the_very_exception(
+    server: Server,
+    clients: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    faults: Counter[str],
+    kind: str,
+    colour: str,
+    broken: bool,
+    raised: type[BaseException],
+) -> None:
+    """What is raised inside a call reaches the caller as the same object, without a context of ours."""
+    server.json(GOOD)
+    error = raised("theirs")
+
+    def fail(_: Any) -> Any:
+        raise error
+
+    client = clients.made[KINDS[kind].vendor, colour]
+    options: dict[str, Any] = {"cast_to": BaseModel, "body": {"model": "m"}, "options": {"post_parser": fail}}
+    if broken:
+        monkeypatch.setattr(capture_call, "describe_answer", boom)
+
+    async def wait() -> Any:
+        return await client.post(KINDS[kind].path, **options)
+
+    with traced() as exporter, pytest.raises(raised) as caught:
+        if colour == "async":
+            clients.run(wait())
+        else:
+            client.post(KINDS[kind].path, **options)
+    assert caught.value is error
+    assert error.__context__ is None
+    assert error.__cause__ is None
+    assert len(exporter.get_finished_spans()) == 1
+    assert set(faults) == ({"write a span"} if broken else set())
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("kind", STREAMED)
+@pytest.mark.parametrize("broken", [False, True], ids=["sound", "broken"])
+def test_the_very_exception_of_a_stream(
+    server: Server,
+    clients: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    faults: Counter[str],
+    kind: str,
+    colour: str,
+    broken: bool,
+) -> None:
+    """What is raised while a stream is read reaches the caller as the same object, without a context of ours."""
+    server.events(GOOD_CHUNKS[kind])
+    error = Interrupted("theirs")
+
+    def fail(*_: Any) -> Any:
+        raise error
+
+    vendor = openai if KINDS[kind].vendor == "openai" else anthropic
+    client = clients.made[KINDS[kind].vendor, colour]
+    monkeypatch.setattr(vendor._streaming.ServerSentEvent, "json", fail)
+    if broken:
+        break_events(monkeypatch, KINDS[kind], "add", "result", "ended")
+
+    async def read() -> None:
+        async with await KINDS[kind].call(client, stream=True) as stream:
+            async for _ in stream:
+                pass
+
+    with traced() as exporter, pytest.raises(Interrupted) as caught:
+        if colour == "async":
+            clients.run(read())
+        else:
+            with KINDS[kind].call(client, stream=True) as stream:
+                list(stream)
+    assert caught.value is error
+    assert error.__context__ is None
+    assert len(exporter.get_finished_spans()) == 1
+    assert set(faults) == ({"read a stream"} if broken else set())
+
+
+class Capital(BaseModel):
+    city: str
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("content", ["not json", '{"city": 3}', ""])
+def test_failed_parse_keeps_usage(
+    server: Server, clients: Any, faults: Counter[str], content: str, colour: str
+) -> None:
+    """When only parsing the answer fails, its tokens are spent and on the span."""
+    message = {"role": "assistant", "content": content or "{"}
+    server.json({**GOOD, "choices": [{"index": 0, "finish_reason": "stop", "message": message}]})
+
+    def call(client: Any) -> Any:
+        return client.chat.completions.parse(model="m", messages=QUESTION, response_format=Capital)
+
+    span = compare(clients, KINDS["chat"], colour, call=call)
+    assert span.attributes[names.INPUT_TOKENS] == 7
+    assert span.attributes[names.OUTPUT_TOKENS] == 3
+    assert "ValidationError" in span.attributes[names.ERROR_TYPE]
+    assert not faults
+
+
+@pytest.mark.parametrize("value", ["²", "9" * 5000, "-1", "1.5", "", "x"])
+@pytest.mark.parametrize("name", ["x-ratelimit-remaining-requests", "x-request-id"])
+def test_hostile_headers(server: Server, clients: Any, faults: Counter[str], name: str, value: str) -> None:
+    """A header no vendor would send costs neither the caller nor the span anything."""
+    server.headers = {name: value}
+    server.json(GOOD)
+    span = compare(clients, KINDS["chat"], "sync")
+    assert span.attributes[names.OUTCOME] == "ok"
+    assert span.attributes[names.INPUT_TOKENS] == 7
+    assert not faults
