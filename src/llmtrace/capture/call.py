@@ -59,11 +59,11 @@ class Call:
         self.request = request
         self.http: Any = None
         self.retries: int | None = None
-        self.started = perf_counter()
         self._messages = error_messages
         self._usage = usage
         self._outer = otel.get_current()
         self.span: Span = start_span(tracer, request, provider, server)
+        self.started = perf_counter()
         self._open = [True]
         self.context = otel.set_value(_KEY, self, set_span_in_context(self.span, self._outer))
 

@@ -9,6 +9,7 @@ from ..wire.anthropic_messages import COUNT_TOKENS, MESSAGES
 from ..wire.openai_chat import CHAT
 from ..wire.openai_completions import COMPLETIONS
 from ..wire.openai_embeddings import EMBEDDINGS
+from ..wire.openai_media import IMAGES, SPEECH, TRANSCRIPTIONS
 from ..wire.openai_responses import COMPACT, INPUT_TOKENS, RESPONSES, RETRIEVE
 
 __all__ = ["SDKS", "Sdk"]
@@ -50,6 +51,12 @@ SDKS = (
             "/responses": RESPONSES,
             "/responses/compact": COMPACT,
             "/responses/input_tokens": INPUT_TOKENS,
+            "/images/generations": IMAGES,
+            "/images/edits": IMAGES,
+            "/images/variations": IMAGES,
+            "/audio/speech": SPEECH,
+            "/audio/transcriptions": TRANSCRIPTIONS,
+            "/audio/translations": TRANSCRIPTIONS,
         },
         gets={"/responses": RETRIEVE},
     ),
