@@ -1,4 +1,4 @@
-"""Trace one call, offline: a loopback server stands in for the vendor. Run it with ``python examples/first_trace.py``."""
+"""Trace one call, offline: a loopback server stands in for the vendor. Run ``python examples/first_trace.py``."""
 
 from __future__ import annotations
 

@@ -441,7 +441,17 @@ def test_no_count_is_made_up(server: Server, clients: Any, usage: str, kind: str
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
 KEYS = st.sampled_from(
     ["choices", "usage", "id", "model", "type", "index", "delta", "message", "finish_reason", "response", "output"]
-    + ["status", "error", "data", "embedding", "content", "content_block", "input_tokens", "prompt_tokens", "tool_calls"]
+    + [
+        "status",
+        "error",
+        "data",
+        "embedding",
+        "content",
+        "content_block",
+        "input_tokens",
+        "prompt_tokens",
+        "tool_calls",
+    ]
 )
 WORDS = st.sampled_from(
     ["message_start", "message_delta", "message_stop", "content_block_start", "content_block_delta", "error", "stop"]
@@ -459,9 +469,7 @@ OBJECTS = st.dictionaries(KEYS, JSON, max_size=6)
 @pytest.mark.parametrize("kind", KINDS)
 @given(answer=OBJECTS | JSON)
 @FUZZ
-def test_any_answer(
-    server: Server, clients: Any, faults: Counter[str], kind: str, colour: str, answer: Any
-) -> None:
+def test_any_answer(server: Server, clients: Any, faults: Counter[str], kind: str, colour: str, answer: Any) -> None:
     """Any JSON at all gives the caller what it gives without llmtrace."""
     server.json(answer)
     compare(clients, KINDS[kind], colour)
