@@ -44,3 +44,7 @@ def __getattr__(name: str) -> object:
 
     value = globals()[name] = getattr(import_module(f".{home}", __name__), name)
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

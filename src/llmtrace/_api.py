@@ -181,8 +181,13 @@ def flush(timeout: float = 5.0) -> bool:
 def _drained(timeout: float, finish: Callable[[Pipeline, float], bool]) -> bool:
     deadline = monotonic() + timeout
     ended = reaper.drain(timeout)
-    current = _current
-    return current is None or (finish(current._pipeline, max(0.0, deadline - monotonic())) and ended)
+    # Every one of them, also when an earlier one has failed.
+    done = [finish(one._pipeline, max(0.0, deadline - monotonic())) for one in _all()]
+    return ended and all(done)
+
+
+def _all() -> list[Instrumentation]:
+    return [*_retired, *([_current] if _current is not None else [])]
 
 
 def shutdown(timeout: float = 5.0) -> bool:
@@ -194,5 +199,5 @@ def shutdown(timeout: float = 5.0) -> bool:
 def _at_exit() -> None:
     end_open_streams()
     reaper.drain(1.0)
-    for instrumentation in [*_retired, *([_current] if _current is not None else [])]:
+    for instrumentation in _all():
         instrumentation._pipeline.shutdown(instrumentation.settings.flush_timeout)

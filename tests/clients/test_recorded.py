@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 import anthropic
@@ -60,7 +61,16 @@ def speaks_anthropic(cassette: Cassette) -> bool:
 
 
 def all_of_both(cassettes: list[Cassette]) -> list[Cassette]:
-    return [cassette for cassette in cassettes if speaks_openai(cassette) or speaks_anthropic(cassette)]
+    return [
+        cassette
+        for cassette in cassettes
+        if (speaks_openai(cassette) and openai_knows(cassette)) or speaks_anthropic(cassette)
+    ]
+
+
+def openai_knows(cassette: Cassette) -> bool:
+    """Whether the installed release has the surface at all: the first ones have no responses."""
+    return not cassette["surface"].startswith("responses") or find_spec("openai.resources.responses") is not None
 
 
 def one_of_each_kind(cassettes: list[Cassette]) -> list[Cassette]:

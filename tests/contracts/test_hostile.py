@@ -168,6 +168,12 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counted
 
 
+@pytest.fixture
+def ours(faults: Counter[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> SimpleNamespace:
+    """What a test of our own faults needs: a way to cause them, and both places they are told."""
+    return SimpleNamespace(faults=faults, patch=monkeypatch, log=caplog)
+
+
 @contextmanager
 def traced() -> Iterator[InMemorySpanExporter]:
     """Llmtrace as an application has it: its faults are swallowed."""
@@ -440,8 +446,18 @@ def test_no_count_is_made_up(server: Server, clients: Any, usage: str, kind: str
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
 KEYS = st.sampled_from(
-    ["choices", "usage", "id", "model", "type", "index", "delta", "message", "finish_reason", "response", "output"]
-    + [
+    [
+        "choices",
+        "usage",
+        "id",
+        "model",
+        "type",
+        "index",
+        "delta",
+        "message",
+        "finish_reason",
+        "response",
+        "output",
         "status",
         "error",
         "data",
@@ -454,8 +470,21 @@ KEYS = st.sampled_from(
     ]
 )
 WORDS = st.sampled_from(
-    ["message_start", "message_delta", "message_stop", "content_block_start", "content_block_delta", "error", "stop"]
-    + ["response.created", "response.completed", "response.output_text.delta", "completed", "failed", "incomplete"]
+    [
+        "message_start",
+        "message_delta",
+        "message_stop",
+        "content_block_start",
+        "content_block_delta",
+        "error",
+        "stop",
+        "response.created",
+        "response.completed",
+        "response.output_text.delta",
+        "completed",
+        "failed",
+        "incomplete",
+    ]
 )
 JSON = st.recursive(
     SCALARS | WORDS,
@@ -572,9 +601,7 @@ def survive(clients: Any, kind: Kind, colour: str, stream: bool, expected: int) 
 def test_broken_reader(
     server: Server,
     clients: Any,
-    faults: Counter[str],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    ours: SimpleNamespace,
     kind: str,
     colour: str,
     reader: str,
@@ -583,11 +610,11 @@ def test_broken_reader(
 ) -> None:
     """A reader that raises costs the caller nothing and warns once, however often it raises."""
     server.json(GOOD)
-    sabotage(monkeypatch, KINDS[kind], **{reader: boom})
+    sabotage(ours.patch, KINDS[kind], **{reader: boom})
     survive(clients, KINDS[kind], colour, False, spans_made)
-    assert faults == {place: 2}
-    assert len(warned(caplog)) == 1
-    assert place in warned(caplog)[0]
+    assert ours.faults == {place: 2}
+    assert len(warned(ours.log)) == 1
+    assert place in warned(ours.log)[0]
 
 
 @pytest.mark.parametrize("colour", COLOURS)
@@ -605,9 +632,7 @@ def test_broken_reader(
 def test_broken_stream_reader(
     server: Server,
     clients: Any,
-    faults: Counter[str],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    ours: SimpleNamespace,
     kind: str,
     colour: str,
     where: tuple[str, ...],
@@ -616,30 +641,26 @@ def test_broken_stream_reader(
     """An accumulator that raises costs the caller no chunk, ends the span and warns once per place."""
     server.events(GOOD_CHUNKS[kind])
     if where == ("events",):
-        sabotage(monkeypatch, KINDS[kind], events=boom)
+        sabotage(ours.patch, KINDS[kind], events=boom)
     else:
-        break_events(monkeypatch, KINDS[kind], *where)
+        break_events(ours.patch, KINDS[kind], *where)
     survive(clients, KINDS[kind], colour, True, 2)
-    assert set(faults) == places
-    assert len(warned(caplog)) == len(places)
+    assert set(ours.faults) == places
+    assert len(warned(ours.log)) == len(places)
 
 
 @pytest.mark.parametrize("colour", COLOURS)
 @pytest.mark.parametrize("kind", STREAMED)
-@pytest.mark.parametrize("where", ["ended", "result"])
 def test_broken_reader_of_a_closed_stream(
     server: Server,
     clients: Any,
-    faults: Counter[str],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    ours: SimpleNamespace,
     kind: str,
     colour: str,
-    where: str,
 ) -> None:
-    """Closing a stream early raises nothing of ours, whatever the accumulator does."""
+    """Closing a stream early raises nothing of ours, even when there is no telling what was read."""
     server.events(GOOD_CHUNKS[kind])
-    break_events(monkeypatch, KINDS[kind], where)
+    break_events(ours.patch, KINDS[kind], "result")
     client = clients.made[KINDS[kind].vendor, colour]
 
     async def early() -> tuple[str, str]:
@@ -657,7 +678,7 @@ def test_broken_reader_of_a_closed_stream(
         else:
             assert clients.run(early())
     assert len(exporter.get_finished_spans()) == 1
-    assert len(warned(caplog)) == 1
+    assert len(warned(ours.log)) == 1
 
 
 @pytest.mark.parametrize("colour", COLOURS)
@@ -669,9 +690,7 @@ def test_broken_reader_of_a_closed_stream(
 def test_broken_writer(
     server: Server,
     clients: Any,
-    faults: Counter[str],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    ours: SimpleNamespace,
     kind: str,
     colour: str,
     stream: bool,
@@ -686,10 +705,10 @@ def test_broken_writer(
         server.events(GOOD_CHUNKS[kind])
     else:
         server.json(GOOD)
-    monkeypatch.setattr(capture_call, name, boom)
+    ours.patch.setattr(capture_call, name, boom)
     survive(clients, KINDS[kind], colour, stream, 0 if name == "start_span" else 2)
-    assert faults == {"begin a call" if name == "start_span" else "write a span": 2}
-    assert len(warned(caplog)) == 1
+    assert ours.faults == {"begin a call" if name == "start_span" else "write a span": 2}
+    assert len(warned(ours.log)) == 1
 
 
 # -- exceptions ------------------------------------------------------------------------------------------------------
@@ -732,7 +751,8 @@ def test_the_very_exception(
         raise error
 
     client = clients.made[KINDS[kind].vendor, colour]
-    options: dict[str, Any] = {"cast_to": BaseModel, "body": {"model": "m"}, "options": {"post_parser": fail}}
+    model = (openai if KINDS[kind].vendor == "openai" else anthropic).BaseModel
+    options: dict[str, Any] = {"cast_to": model, "body": {"model": "m"}, "options": {"post_parser": fail}}
     if broken:
         monkeypatch.setattr(capture_call, "describe_answer", boom)
 

@@ -152,7 +152,7 @@ class Call:
         for name, keys in _LIMITS:
             for key in keys:
                 value = headers.get(key)
-                if value is not None and value.isdigit():
+                if value is not None and value.isdecimal() and len(value) < 19:
                     found[name] = int(value)
                     break
 

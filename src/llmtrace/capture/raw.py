@@ -40,6 +40,9 @@ class EventReader:
             self._done = True
         elif data:
             self._recorder.mark(json.loads(data))
+            if b'"error"' in data:
+                # The SDK raises for an error event, and older ones leave the response open behind it.
+                self._recorder.end_if_failed()
 
     def exhausted(self) -> None:
         self._recorder.exhausted()

@@ -92,6 +92,11 @@ class Recorder:
         answer = self._result()
         self._finish(answer, "failed" if answer.failed else "exhausted" if answer.complete else "truncated")
 
+    def end_if_failed(self) -> None:
+        answer = self._result()
+        if answer.failed:
+            self._finish(answer, "failed")
+
     def closed(self) -> None:
         self.end("exhausted" if self._answer.ended else "closed")
 

@@ -1,0 +1,93 @@
+"""Settings: what beats what, and what a wrong value is told."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmtrace import _config
+from llmtrace._config import ConfigError, Settings, load
+
+#: field, variable's text, what it means, an argument that says otherwise, what that means
+VALUES: list[tuple[str, str, Any, Any, Any]] = [
+    ("enabled", "false", False, True, True),
+    ("clients", "openai, -anthropic", ("openai", "-anthropic"), ["anthropic"], ("anthropic",)),
+    ("native_spans", "keep", "keep", "replace", "replace"),
+    ("error_messages", "on", True, False, False),
+    ("store", "spans.jsonl", "spans.jsonl", Path("other.jsonl"), "other.jsonl"),
+    ("flush_timeout", "0.5", 0.5, 2, 2.0),
+    ("strict", "1", True, "no", False),
+]
+#: field, wrong value, part of the message that says what is accepted
+WRONG = [
+    ("enabled", "maybe", "true or false"),
+    ("clients", "cohere", "openai, anthropic"),
+    ("native_spans", "drop", "replace or keep"),
+    ("error_messages", "2", "true or false"),
+    ("store", "a\0b", "JSON-lines file, or off"),
+    ("flush_timeout", "-1", "seconds, 0 or more"),
+    ("flush_timeout", "nan", "seconds, 0 or more"),
+    ("strict", "perhaps", "true or false"),
+]
+
+
+def test_every_field_has_a_reader_and_a_case() -> None:
+    """Every field of Settings can be read, and is in the table of this file."""
+    names = [field.name for field in fields(Settings)]
+    assert list(_config._READERS) == names
+    assert [case[0] for case in VALUES] == names
+
+
+def test_defaults() -> None:
+    """With nothing given the defaults are in force."""
+    assert load({}, {}) == Settings()
+
+
+@pytest.mark.parametrize(("name", "text", "meant", "argument", "said"), VALUES, ids=[case[0] for case in VALUES])
+def test_argument_beats_variable_beats_default(name: str, text: str, meant: Any, argument: Any, said: Any) -> None:
+    """A variable beats the default and an argument beats the variable."""
+    environ = {f"LLMTRACE_{name.upper()}": text}
+    assert getattr(Settings(), name) != meant
+    assert getattr(load({}, environ), name) == meant
+    assert getattr(load({name: argument}, environ), name) == said
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Settings)])
+def test_none_and_empty_mean_not_given(name: str) -> None:
+    """None as an argument and a blank variable leave the default in force."""
+    assert load({name: None}, {f"LLMTRACE_{name.upper()}": "  "}) == Settings()
+
+
+@pytest.mark.parametrize(("name", "value", "accepted"), WRONG)
+def test_wrong_variable_is_named(name: str, value: str, accepted: str) -> None:
+    """A wrong variable raises an error that names it, its value and what is accepted."""
+    variable = f"LLMTRACE_{name.upper()}"
+    with pytest.raises(ConfigError) as caught:
+        load({}, {variable: value})
+    message = str(caught.value)
+    assert message.startswith(f"{variable}={value!r} ")
+    assert accepted in message
+
+
+@pytest.mark.parametrize(("name", "value", "accepted"), WRONG)
+def test_wrong_argument_is_named(name: str, value: str, accepted: str) -> None:
+    """A wrong argument raises an error that names the argument and not the variable."""
+    with pytest.raises(ConfigError) as caught:
+        load({name: value}, {})
+    message = str(caught.value)
+    assert message.startswith(f"{name}={value!r} ")
+    assert accepted in message
+
+
+def test_unknown_setting_is_told_with_the_known_ones() -> None:
+    """An argument that is no setting raises an error that lists the settings there are."""
+    with pytest.raises(ConfigError, match="unknown setting 'exporter'; accepted: enabled, clients"):
+        load({"exporter": "otlp"}, {})
+
+
+def test_store_off_is_read_in_any_case() -> None:
+    """OFF in the store variable means off."""
+    assert load({}, {"LLMTRACE_STORE": " OFF "}).store == "off"

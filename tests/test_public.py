@@ -1,0 +1,117 @@
+"""The public module: what importing and instrumenting it does, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from openai import OpenAI
+from openai.resources.chat import completions
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+import llmtrace
+
+SOURCE = Path(llmtrace.__file__).parents[1]
+
+CALL = """
+def call(url):
+    import openai
+    with openai.OpenAI(base_url=url + "/v1", api_key="x", max_retries=0, timeout=10) as client:
+        client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "hi"}])
+"""
+EXPORTER = """
+import json, sys
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+exporter = InMemorySpanExporter()
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(exporter))
+"""
+
+
+def run(code: str, *arguments: str) -> Any:
+    """What the program printed last, as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_import_loads_no_heavy_module() -> None:
+    """Importing llmtrace in a fresh interpreter loads neither a vendor SDK nor the OpenTelemetry SDK nor wrapt."""
+    loaded = run("import json, sys, llmtrace; print(json.dumps(list(sys.modules)))")
+    assert "llmtrace" in loaded
+    assert not {"openai", "anthropic", "opentelemetry.sdk", "wrapt"} & set(loaded)
+
+
+def test_public_names_agree() -> None:
+    """The names promised, the table of where they live and dir are one list, in a fresh interpreter too."""
+    assert set(llmtrace.__all__) == set(llmtrace._HOMES)
+    assert list(llmtrace.__all__) == sorted(llmtrace.__all__)
+    listed = run("import json, llmtrace; print(json.dumps(dir(llmtrace)))")
+    assert set(llmtrace.__all__) <= set(listed)
+    for name in llmtrace.__all__:
+        assert getattr(llmtrace, name).__name__ == name
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    """A name the module does not have raises AttributeError with the name."""
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = llmtrace.nothing
+
+
+def test_disabled_patches_nothing(monkeypatch: pytest.MonkeyPatch, replay: Any) -> None:
+    """With LLMTRACE_ENABLED=false the client classes stay as they were and no span is made."""
+    monkeypatch.setenv("LLMTRACE_ENABLED", "false")
+    before = dict(vars(openai._base_client.SyncAPIClient)), dict(vars(completions.Completions))
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    made = llmtrace.instrument(tracer_provider=provider)
+    try:
+        assert before == (dict(vars(openai._base_client.SyncAPIClient)), dict(vars(completions.Completions)))
+        assert not made.patched
+        assert not made.waiting
+        assert set(made.skipped) == {"openai", "anthropic"}
+        with OpenAI(base_url=f"{replay.url}/v1", api_key="x", max_retries=0, timeout=10) as client:
+            client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "hi"}])
+        assert not exporter.get_finished_spans()
+    finally:
+        llmtrace.uninstrument()
+        provider.shutdown()
+
+
+def test_instrument_imports_no_vendor() -> None:
+    """Instrumenting imports neither vendor SDK, and says that both are waited for."""
+    code = (
+        "import json, sys, llmtrace\n"
+        "made = llmtrace.instrument(store='off')\n"
+        "print(json.dumps([sorted(made.waiting), [n for n in ('openai', 'anthropic') if n in sys.modules]]))"
+    )
+    assert run(code) == [["anthropic", "openai"], []]
+
+
+@pytest.mark.parametrize("first", ["import openai", ""], ids=["after", "before"])
+def test_instrument_before_and_after_the_sdk_is_imported(replay: Any, first: str) -> None:
+    """A call gives one span whether the SDK was imported before or after instrument()."""
+    code = (
+        EXPORTER + CALL + first + "\nimport llmtrace\nmade = llmtrace.instrument(tracer_provider=provider, strict=True)"
+        "\ncall(sys.argv[1])\n"
+        "print(json.dumps([list(made.patched), len(exporter.get_finished_spans())]))"
+    )
+    assert run(code, replay.url) == [["openai"], 1]
