@@ -6,7 +6,6 @@ import atexit
 import sys
 import threading
 from collections.abc import Callable, Iterable
-from importlib import metadata
 from time import monotonic
 from typing import Any
 
@@ -111,6 +110,8 @@ class Instrumentation:
 
 
 def _version(name: str) -> str:
+    from importlib import metadata
+
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -8,22 +8,42 @@ from typing import Any
 __all__ = ["each", "number", "peek", "pick", "text", "whole"]
 
 
+_LARGEST = 2**63 - 1
+
+
 def peek(source: Any, name: str) -> Any:
     """The value under ``name``, or ``None``."""
-    if type(source) is dict or isinstance(source, Mapping):
+    if source is None:
+        return None
+    if type(source) is dict:
+        return source.get(name)
+    fields = getattr(source, "__dict__", None)
+    if fields is not None:
+        if name in fields:
+            return fields[name]
+        # A pydantic model raises for a name it lacks, which costs ten times the look-up.
+        extra = getattr(source, "__pydantic_extra__", fields)
+        if extra is None:
+            return None
+        if extra is not fields and type(extra) is dict:
+            return extra.get(name)
+    if isinstance(source, Mapping):
         return source.get(name)
     return getattr(source, name, None)
 
 
 def text(source: Any, name: str) -> str | None:
+    """Text that is not empty and that an exporter can encode."""
     value = peek(source, name)
-    return value if isinstance(value, str) and value else None
+    if not isinstance(value, str) or not value:
+        return None
+    return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
 
 
 def whole(source: Any, name: str) -> int | None:
-    """A count: a non-negative integer. Anything else is "not told"."""
+    """A count: a non-negative integer that fits an attribute. Anything else is "not told"."""
     value = peek(source, name)
-    return value if type(value) is int and value >= 0 else None
+    return value if type(value) is int and 0 <= value <= _LARGEST else None
 
 
 def number(source: Any, name: str) -> float | None:

@@ -107,8 +107,13 @@ class Call:
             self._describe(answer, timing, error)
         except Exception:
             report("write a span")
-        finally:
+        try:
             self.span.end()
+        except Exception:
+            report("end a span")
+        # The context holds this call: without it nothing waits for the collector.
+        self.context = self._outer
+        self.http = None
 
     def _describe(self, answer: Response, timing: Timing | None, error: BaseException | None) -> None:
         span = self.span

@@ -98,7 +98,12 @@ class Recorder:
             self._finish(answer, "failed")
 
     def closed(self) -> None:
-        self.end("exhausted" if self._answer.ended else "closed")
+        try:
+            ended = self._answer.ended
+        except Exception:
+            ended = False
+            report("read a stream")
+        self.end("exhausted" if ended else "closed")
 
     def failed(self, error: BaseException) -> None:
         how = "failed" if isinstance(error, Exception) else "cancelled"

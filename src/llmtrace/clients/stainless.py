@@ -182,7 +182,7 @@ def _settle(call: Call, result: Any) -> None:
     """A finished answer ends the call; a stream takes it over."""
     try:
         http = call.http
-        if http is not None and (result is http or getattr(result, "http_response", None) is http):
+        if http is not None and (result is http or getattr(result, "__dict__", {}).get("http_response") is http):
             _settle_raw(call, http)
         elif call.request.stream and call.format.events is not None and hasattr(result, "_iterator"):
             _settle_stream(call, result)
