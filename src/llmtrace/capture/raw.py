@@ -114,8 +114,7 @@ class Body(wrapt.ObjectProxy[Any]):
 
     def _self_read_by_stream(self) -> bool:
         """Whether the SDK's own stream object is at work, and its recorder sees it all."""
-        inner = self._self_inner() if self._self_inner is not None else None
-        if getattr(inner, "gi_running", False) or getattr(inner, "ag_running", False):
+        if _running(self._self_inner() if self._self_inner is not None else None):
             return True
         self._self_recorder = self._self_inner = None
         return False
@@ -162,7 +161,7 @@ class Body(wrapt.ObjectProxy[Any]):
         inner = self._self_inner() if self._self_inner is not None else None
         # The SDK's generator closes the response itself when it ends, fails, is cancelled or is collected: then
         # what it raises, or the recorder's own end, tells how, and this close is not the caller's.
-        if inner is not None and not (getattr(inner, "gi_running", False) or getattr(inner, "ag_running", False)):
+        if inner is not None and not _running(inner):
             self._self_recorder.closed()
 
     def close(self) -> None:
@@ -172,6 +171,11 @@ class Body(wrapt.ObjectProxy[Any]):
     async def aclose(self) -> None:
         self._self_closing()
         await self.__wrapped__.aclose()
+
+
+def _running(generator: Any) -> bool:
+    """Whether a generator, of either colour, is being advanced or closed right now."""
+    return bool(getattr(generator, "gi_running", False) or getattr(generator, "ag_running", False))
 
 
 def _feed(reader: Any, data: bytes) -> None:
