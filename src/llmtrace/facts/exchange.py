@@ -1,0 +1,73 @@
+"""One exchange with a provider: what was asked, what came back, how a stream behaved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .usage import Counts
+
+__all__ = ["Request", "Response", "Timing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked, as far as it reaches a span."""
+
+    operation: str
+    model: str | None = None
+    stream: bool = False
+    params: dict[str, Any] = field(default_factory=dict)
+    """Request parameters by the convention's name, without prefix: ``temperature``, ``max_tokens``..."""
+    output_type: str | None = None
+    service_tier: str | None = None
+    api_type: str | None = None
+    previous_response_id: str | None = None
+    conversation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What came back, as far as it was told."""
+
+    id: str | None = None
+    model: str | None = None
+    finish_reasons: tuple[str, ...] = ()
+    """As the vendor spells them, one per choice."""
+    usage: Counts | None = None
+    counted_tokens: int | None = None
+    service_tier: str | None = None
+    price_context: dict[str, str] = field(default_factory=dict)
+    """What else decides the price, as the vendor spells it: ``speed``, ``inference_geo``..."""
+    stated_cost: float | None = None
+    """USD, where the provider itself says what the call cost."""
+    fingerprint: str | None = None
+    status: str | None = None
+    conversation_id: str | None = None
+    dimensions: int | None = None
+    compacted: bool = False
+    error: str | None = None
+    """The vendor's machine-readable code of a failure told inside an answer that arrived."""
+    failed: bool = False
+    complete: bool = True
+    """False when a stream ended without its format's end event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How one stream behaved. Times are seconds from the moment the request was issued."""
+
+    end: str
+    """``exhausted``, ``closed``, ``dropped``, ``cancelled``, ``failed`` or ``truncated``."""
+    chunks: int = 0
+    first_chunk: float | None = None
+    first_token: float | None = None
+    speaking: float = 0.0
+    """Seconds between the first token and the last chunk."""
+    gap_mean: float | None = None
+    gap_p95: float | None = None
+    gap_max: float | None = None
+    stalls: int = 0
+    """Gaps over one second that are also over ten times the median."""
+    at_exit: bool = False
+    """The interpreter exited while the stream was open."""
