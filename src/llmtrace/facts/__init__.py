@@ -1,7 +1,8 @@
 """The vocabulary every other part shares. Standard library only."""
 
 from .call import Call, Cost, PromptUse, Scope
+from .document import Document
 from .exchange import Request, Response, Timing
 from .usage import Counts, Usage
 
-__all__ = ["Call", "Cost", "Counts", "PromptUse", "Request", "Response", "Scope", "Timing", "Usage"]
+__all__ = ["Call", "Cost", "Counts", "Document", "PromptUse", "Request", "Response", "Scope", "Timing", "Usage"]
