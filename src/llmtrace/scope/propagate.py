@@ -25,8 +25,8 @@ R = TypeVar("R")
 def wrap(function: F, /) -> F:
     """``function``, to be called anywhere, as if it were called here: with the span and tags that are current now.
 
-    Takes functions, coroutine functions and generator functions of both kinds. The result can be sent to another process
-    when ``function`` can.
+    Takes functions, coroutine functions and generator functions of both kinds. The result can be sent to another
+    process when ``function`` can.
     """
     made: Any = _Carried(function, context.current())
     return made  # type: ignore[no-any-return] # looks like the function

@@ -107,8 +107,8 @@ def retrieval(data_source: str, *, query: str | None = None, top_k: int | None =
     """A search, as a span ``retrieval <data_source>``: ``with retrieval("manuals", query=q) as r: r.add(hits)``.
 
     Calls made later in the block around, or else in the same trace, say which document ids they were given. Query,
-    texts and metadata are recorded only when content capture is on. As a decorator it takes the returned list as what was
-    found.
+    texts and metadata are recorded only when content capture is on. As a decorator it takes the returned list as what
+    was found.
 
     Args:
         data_source: What is searched: an index, a table, a collection.
@@ -121,7 +121,8 @@ def retrieval(data_source: str, *, query: str | None = None, top_k: int | None =
 def rerank(model: str, *, query: str | None = None, top_k: int | None = None) -> SpanBlock[Rerank]:
     """A reranking, as a span ``rerank <model>``: ``with rerank("cross-encoder", query=q) as r: r.add(best)``.
 
-    ``r.given(hits)`` says what was to be ranked. What it keeps takes the place of what was found before: later calls name only these documents.
+    ``r.given(hits)`` says what was to be ranked. What is kept takes the place of what was found before:
+    later calls name only these documents.
 
     Args:
         model: What ranks.

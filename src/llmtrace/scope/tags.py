@@ -50,7 +50,8 @@ def tag(
     """Say of the calls inside which feature, user, session and tenant they serve.
 
     A context manager (also asynchronous) and a decorator for functions, coroutines and generators of both kinds.
-    Nested blocks merge: the inner one wins, tags add up. A value of a wrong type or length is left out or cut with one warning.
+    Nested blocks merge: the inner one wins, tags add up. A value of a wrong type or length is left out or cut,
+    with one warning.
 
     Args:
         feature: What in the program the calls are for. Of few values: it is a dimension of the metrics.
