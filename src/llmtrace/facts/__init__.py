@@ -3,6 +3,19 @@
 from .call import Call, Cost, PromptUse, Scope
 from .document import Document
 from .exchange import Request, Response, Timing
+from .finish import normal_reason
 from .usage import Counts, Usage
 
-__all__ = ["Call", "Cost", "Counts", "Document", "PromptUse", "Request", "Response", "Scope", "Timing", "Usage"]
+__all__ = [
+    "Call",
+    "Cost",
+    "Counts",
+    "Document",
+    "PromptUse",
+    "Request",
+    "Response",
+    "Scope",
+    "Timing",
+    "Usage",
+    "normal_reason",
+]
