@@ -11,6 +11,7 @@ from ..capture.call import OpenCall
 from ..scope import context as scopes
 from . import names
 from .attributes import ADDED, DESCRIBERS, Attributes
+from .scope import CLOSED, Content, describe_scope
 
 __all__ = ["SpanEmitter"]
 
@@ -18,9 +19,12 @@ __all__ = ["SpanEmitter"]
 class SpanEmitter:
     """Starts a span with what samplers may see, and writes the rest at its end."""
 
-    def __init__(self, tracer: Callable[[str], Tracer], *, error_messages: bool = False) -> None:
+    def __init__(
+        self, tracer: Callable[[str], Tracer], *, error_messages: bool = False, content: Content = CLOSED
+    ) -> None:
         self._tracer = tracer
         self.error_messages = error_messages
+        self.content = content
 
     def begin(self, call: OpenCall) -> None:
         if call.borrowed:
@@ -44,7 +48,7 @@ class SpanEmitter:
         span = call.span
         if span.is_recording():
             found: Attributes = {}
-            for describe in ADDED if call.borrowed else DESCRIBERS:
+            for describe in (*(ADDED if call.borrowed else DESCRIBERS), describe_scope):
                 try:
                     describe(call, self, found)
                 except Exception:

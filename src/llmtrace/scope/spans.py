@@ -53,10 +53,7 @@ class SpanBlock(Block[T_co]):
         work, maker = frame.work
         if maker is not None:
             work.error = error
-            try:
-                maker.end(work)
-            finally:
-                work.error = None  # a traceback holds frames that hold this work
+            maker.end(work)
 
 
 class Run:
@@ -78,7 +75,7 @@ class _Run(SpanBlock[Run]):
 
     def _returned(self, frame: Frame, value: Any) -> None:
         work, maker = frame.work
-        if maker is not None and maker.content and work.result is None:
+        if maker is not None and maker.reads_content(work.scope) and work.result is None:
             work.result = value
 
 
@@ -95,7 +92,7 @@ class _Tool(_Run):
         if function is not None:
             doc = getattr(function.function, "__doc__", None)
             work.description = doc.strip().partition("\n")[0][:256] if isinstance(doc, str) else None
-            if work.arguments is None and maker is not None and maker.content:
+            if work.arguments is None and maker is not None and maker.reads_content(work.scope):
                 work.arguments = function.arguments()
 
 

@@ -48,10 +48,11 @@ class Work:
 class Maker(Protocol):
     """Turns work into spans and scores into events. Without one, all that runs is the program."""
 
-    content: bool
-    """Whether arguments, results, queries and texts will be written, and so are worth reading."""
     rollup: bool
     """Whether agents and workflows say the sum of the calls inside, where they do not say themselves."""
+
+    def reads_content(self, scope: Scope) -> bool:
+        """Whether arguments and results will be written, and so are worth reading."""
 
     def begin(self, work: Work, outer: Context) -> Context:
         """Start a span below ``outer``'s and answer the context in which it is current."""
