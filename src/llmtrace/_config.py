@@ -30,10 +30,10 @@ class Settings:
     error_messages: bool = False
     store: str = ""
     flush_timeout: float = 5.0
+    strict: bool = False
     prompts: str = "prompts"
     baggage_keys: tuple[str, ...] = ()
     rollup: bool = False
-    strict: bool = False
 
 
 def load(
@@ -156,8 +156,8 @@ _READERS: dict[str, Callable[[str, object], object]] = {
     "error_messages": _switch,
     "store": _store,
     "flush_timeout": _seconds,
+    "strict": _switch,
     "prompts": _folder,
     "baggage_keys": _words,
     "rollup": _switch,
-    "strict": _switch,
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +12,19 @@ from typing import Any
 from .._config import ConfigError
 from . import git
 
-__all__ = ["LABELS", "PromptFile", "Share", "digest", "find", "labels_of", "names_in", "read", "versions_of"]
+__all__ = [
+    "HISTORY",
+    "LABELS",
+    "PromptFile",
+    "Share",
+    "digest",
+    "find",
+    "labels_of",
+    "names_in",
+    "read",
+    "shares_in",
+    "versions_of",
+]
 
 LABELS = "labels.toml"
 HISTORY = "previous"
@@ -96,11 +107,19 @@ def labels_of(place: Path) -> dict[str, Share]:
         ConfigError: It cannot be read as what it should be.
     """
     path = place / LABELS
-    if not path.is_file():
-        return {}
     try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return shares_in(path, path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def shares_in(path: Path, text: str) -> dict[str, Share]:
+    """What ``text``, of the label file ``path``, says."""
+    try:
+        told = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: {error}") from None
     found = {label: _share(path, label, value) for label, value in told.items() if label != HISTORY}
     total = sum(share.weight or 0 for share in found.values())
@@ -173,11 +192,3 @@ def _split(path: Path, text: str) -> tuple[dict[str, Any], str]:
     if head is not None and not isinstance(head, dict):
         raise ConfigError(f"{path}: the front matter must be keys and values, not {type(head).__name__}")
     return {str(key): value for key, value in (head or {}).items()}, text[fence.end() :]
-
-
-def files_of(place: Path) -> Iterator[Path]:
-    """The files of a prompt."""
-    if place.is_dir():
-        yield from (path for path in sorted(place.iterdir()) if path.suffix in _SUFFIXES)
-    else:
-        yield place
