@@ -152,7 +152,7 @@ def test_an_exception_passes_as_it_is() -> None:
 
 
 def test_a_block_around_a_yield_leaves_the_caller_alone(caplog: pytest.LogCaptureFixture) -> None:
-    """A plain block in an undecorated generator that ends below the caller's block takes nothing of the caller's away."""
+    """A plain block in an undecorated generator that ends below the caller's block takes nothing from the caller."""
 
     def leaky() -> Iterator[int]:
         with tag(feature="leaky"):
@@ -243,48 +243,58 @@ _programs = st.recursive(
 )  # fmt: skip
 
 
+class Walk:
+    """Carries out a program, and notes at each call the tags it saw and those of its path."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
+
+    def call(self, path: tuple[str, ...]) -> None:
+        self.seen.append((current().tags, tuple(dict.fromkeys(path))))
+
+    async def step(self, step: Any, path: tuple[str, ...]) -> None:
+        if step == "call":
+            self.call(path)
+        elif step == "wait":
+            await asyncio.sleep(0)
+        else:
+            kind, number, steps = step
+            await getattr(self, kind)(tag(tags=f"t{number}"), (*path, f"t{number}"), steps)
+
+    async def steps(self, steps: list[Any], path: tuple[str, ...]) -> None:
+        for one in steps:
+            await self.step(one, path)
+
+    async def tag(self, block: Any, path: tuple[str, ...], steps: list[Any]) -> None:
+        with block:
+            await self.steps(steps, path)
+
+    async def decorated(self, block: Any, path: tuple[str, ...], steps: list[Any]) -> None:
+        await block(self.steps)(steps, path)
+
+    async def task(self, block: Any, path: tuple[str, ...], steps: list[Any]) -> None:
+        await asyncio.gather(*(self.step(one, path[:-1]) for one in steps))
+
+    async def stream(self, block: Any, path: tuple[str, ...], steps: list[Any]) -> None:
+        @block
+        async def items() -> AsyncIterator[None]:
+            for one in steps:
+                await self.step(one, path)
+                yield
+
+        async for _ in items():
+            self.call(path[:-1])
+            await asyncio.sleep(0)
+
+
 @settings(max_examples=80, deadline=None)
 @given(st.lists(_programs, min_size=1, max_size=5))
 def test_any_interleaving_gives_each_call_the_tags_of_its_own_path(programs: list[Any]) -> None:
     """Whatever blocks, tasks and generators are nested and interleaved, a call sees exactly the blocks around it."""
-    seen: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
-
-    async def stream(steps: list[Any], path: tuple[str, ...]) -> AsyncIterator[None]:
-        for step in steps:
-            await run(step, path)
-            yield
-
-    async def run(step: Any, path: tuple[str, ...]) -> None:
-        if step == "call":
-            seen.append((current().tags, tuple(dict.fromkeys(path))))
-            return
-        if step == "wait":
-            await asyncio.sleep(0)
-            return
-        kind, number, steps = step
-        if kind == "task":
-            await asyncio.gather(*(run(one, path) for one in steps))
-            return
-        block, inner = tag(tags=f"t{number}"), (*path, f"t{number}")
-        if kind == "tag":
-            with block:
-                for one in steps:
-                    await run(one, inner)
-        elif kind == "decorated":
-
-            @block
-            async def body() -> None:
-                for one in steps:
-                    await run(one, inner)
-
-            await body()
-        else:
-            async for _ in block(stream)(steps, inner):
-                seen.append((current().tags, tuple(dict.fromkeys(path))))
-                await asyncio.sleep(0)
+    walk = Walk()
 
     async def everything() -> None:
-        await asyncio.gather(*(run(program, ()) for program in programs))
+        await asyncio.gather(*(walk.step(program, ()) for program in programs))
 
     asyncio.run(everything())
-    assert all(got == expected for got, expected in seen)
+    assert all(got == expected for got, expected in walk.seen)
