@@ -170,7 +170,8 @@ class OpenCall:
             self.error_type = error_type(error)
         elif answer.failed or (timing is not None and timing.end == "truncated"):
             self.outcome = "error"
-            self.error_type = answer.error or ("error" if answer.failed else "truncated")
+            named = answer.error if answer.http_status is None else str(answer.http_status)
+            self.error_type = named or ("error" if answer.failed else "truncated")
         else:
             self.outcome = "ok"
         self._read_http()

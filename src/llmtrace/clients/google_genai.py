@@ -16,11 +16,13 @@ from urllib.parse import urlsplit
 import wrapt
 
 from .._guard import report
+from .._read import peek, text
 from ..capture.call import OpenCall
 from ..capture.stream import AsyncChunks, Chunks, Recorder
 from ..capture.tracing import Tracing
-from ..facts import Response
+from ..facts import Request, Response
 from ..scope import context as scopes
+from ..wire._format import Accumulator, WireFormat
 from ..wire.google_interactions import INTERACTIONS, RETRIEVE
 from . import hooks
 from .patches import Patches
@@ -29,21 +31,16 @@ from .table import Sdk
 __all__ = ["patch"]
 
 _PACKAGE = "google.genai"
-_PATHS = {
-    "posts": {"/*/interactions": INTERACTIONS, "/*/projects/*/locations/*/interactions": INTERACTIONS},
-    "gets": {"/*/interactions/*": RETRIEVE, "/*/projects/*/locations/*/interactions/*": RETRIEVE},
-}
-_INTERACTIONS = (
-    # The interactions have a client of their own inside the SDK: first one made by Stainless, then one by Speakeasy.
-    Sdk("google_genai", f"{_PACKAGE}._interactions._base_client", ">=1.55,<2.5", "gcp.gemini", **_PATHS),
-    Sdk(
-        "google_genai",
-        f"{_PACKAGE}._gaos.basesdk",
-        ">=2.5,<4",
-        "gcp.gemini",
-        hook="llmtrace.clients.speakeasy",
-        **_PATHS,
-    ),
+_STAINLESS = Sdk(
+    name="google_genai",
+    module=f"{_PACKAGE}._interactions._base_client",
+    supported=">=1.55,<3",
+    provider="gcp.gemini",
+    posts={"/*/interactions": INTERACTIONS, "/*/projects/*/locations/*/interactions": INTERACTIONS},
+    gets={"/*/interactions/*": RETRIEVE, "/*/projects/*/locations/*/interactions/*": RETRIEVE},
+)
+_SPEAKEASY = replace(
+    _STAINLESS, module=f"{_PACKAGE}._gaos.basesdk", supported=">=2,<4", hook="llmtrace.clients.speakeasy"
 )
 _STREAMED = (
     ("models", "Models", "generate_content_stream"),
@@ -70,7 +67,8 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
     for name in ("_request_once", "_async_request_once"):
         if hasattr(owner, name):
             patches.wrap(owner, name, _attempt)
-    for part in _INTERACTIONS:
+    # The interactions have a client of their own inside the SDK: at first made by Stainless, then by Speakeasy.
+    for part in (_STAINLESS, _SPEAKEASY):
         wrapt.register_post_import_hook(_later(part, tracing, patches), part.module)
     return patches
 
@@ -254,3 +252,116 @@ def _json(result: Any) -> Any:
         return result
     body = getattr(result, "body", None)
     return json.loads(body) if body else None
+
+
+class _Parsed:
+    """An accumulator that is handed chunks as text."""
+
+    __slots__ = ("_answer",)
+
+    def __init__(self, answer: Accumulator) -> None:
+        self._answer = answer
+
+    def add(self, chunk: Any) -> bool:
+        return self._answer.add(_json(chunk))
+
+    @property
+    def ended(self) -> bool:
+        return self._answer.ended
+
+    def result(self) -> Response:
+        return self._answer.result()
+
+
+class _Beginner:
+    """Decides whether a request is a call we trace, and opens it."""
+
+    def __init__(self, sdk: Sdk, tracing: Tracing, patches: Patches) -> None:
+        self._sdk = sdk
+        self._tracing = tracing
+        self._patches = patches
+
+    def begin(
+        self, client: Any, args: Any, kwargs: Any, origin: _Origin | None = None, *, stream: bool = False
+    ) -> OpenCall | None:
+        if not self._patches.active:
+            return None
+        try:
+            asked = dict(zip(("http_method", "path", "request_dict", "http_options"), args, strict=False)) | kwargs
+            path = asked["path"].partition("?")[0]
+            wire = self._sdk.route(asked["http_method"].lower(), _spot(path))
+            if wire is None:
+                return None
+            request = wire.request(_body(client, asked))
+            request = replace(request, stream=stream, model=request.model or _model(path))
+            if origin is None:
+                return self._open(client, wire, request, asked)
+            token = scopes.attach(origin.context)
+            try:
+                return self._open(client, wire, request, asked)
+            finally:
+                scopes.detach(token, origin.context, origin.context, None)
+        except Exception:
+            report("begin a call")
+            return None
+
+    def _open(self, client: Any, wire: WireFormat, request: Request, asked: dict[str, Any]) -> OpenCall | None:
+        url = peek(asked.get("http_options"), "base_url") or peek(client._http_options, "base_url")
+        return hooks.begin(
+            self._tracing,
+            self._sdk.name,
+            wire,
+            request,
+            provider="gcp.vertex_ai" if client.vertexai else self._sdk.provider,
+            server=_server(url) if isinstance(url, str) else None,
+        )
+
+
+@lru_cache(maxsize=64)
+def _server(url: str) -> tuple[str, int] | None:
+    parts = urlsplit(url)
+    if parts.hostname is None:
+        return None
+    return parts.hostname, parts.port or (80 if parts.scheme == "http" else 443)
+
+
+def _spot(path: str) -> str:
+    """What a path is about, as the table has it."""
+    verb = path.rfind(":")
+    if verb > path.rfind("/"):
+        return path[verb:]
+    return _within(path)
+
+
+def _within(path: str) -> str:
+    """The part of a resource's name behind project and location."""
+    parts = path.split("/", 4)
+    return parts[4] if len(parts) == 5 and parts[0] == "projects" and parts[2] == "locations" else path
+
+
+def _model(path: str) -> str | None:
+    verb = path.rfind(":")
+    if verb <= path.rfind("/"):
+        return None
+    name = path[:verb]
+    _, named, model = name.rpartition("models/")
+    return text({"model": model if named else _within(name)}, "model")
+
+
+def _body(client: Any, asked: dict[str, Any]) -> Any:
+    """What will go over the wire, which the SDK puts together later, in place."""
+    body = asked.get("request_dict")
+    for options in (client._http_options, asked.get("http_options")):
+        extra = peek(options, "extra_body")
+        if isinstance(extra, dict) and isinstance(body, dict):
+            body = _merged(body, extra)
+    return body
+
+
+def _merged(into: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+    merged = {**into, **extra}
+    for key, value in extra.items():
+        below = into.get(key)
+        if isinstance(value, dict) and isinstance(below, dict):
+            merged[key] = _merged(below, value)
+    return merged

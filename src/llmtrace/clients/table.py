@@ -9,6 +9,10 @@ from importlib import metadata
 from .._guard import report
 from ..wire._format import WireFormat
 from ..wire.anthropic_messages import COUNT_TOKENS, MESSAGES
+from ..wire.google_embed import EMBED
+from ..wire.google_generate import GENERATE
+from ..wire.google_predict import PREDICT, PREDICT_LONG
+from ..wire.google_tokens import CACHES, COUNT
 from ..wire.openai_chat import CHAT
 from ..wire.openai_completions import COMPLETIONS
 from ..wire.openai_embeddings import EMBEDDINGS
@@ -31,6 +35,8 @@ class Sdk:
     posts: Mapping[str, WireFormat] = field(default_factory=dict)
     gets: Mapping[str, WireFormat] = field(default_factory=dict)
     """By path; ``*`` stands for one identifier."""
+    others: Mapping[str, Mapping[str, WireFormat]] = field(default_factory=dict)
+    """Of the other HTTP methods, by method."""
     native: str | None = None
     """The function of ``module`` that opens the SDK's own span for a call, where it has one."""
 
@@ -46,7 +52,7 @@ class Sdk:
         elif method == "get":
             routes = self.gets
         else:
-            return None
+            routes = self.others.get(method, {})
         path = url.partition("?")[0]
         found = routes.get(path)
         if found is not None:
@@ -93,6 +99,29 @@ SDKS = (
         provider="anthropic",
         posts={"/v1/messages": MESSAGES, "/v1/messages/count_tokens": COUNT_TOKENS},
         native="start_api_call_span",
+    ),
+    Sdk(
+        name="google_genai",
+        module="google.genai.client",
+        supported=">=1.0,<4",
+        provider="gcp.gemini",
+        hook="llmtrace.clients.google_genai",
+        # By the verb behind the colon; a model, or a project and its location, may stand before it.
+        posts={
+            ":generateContent": GENERATE,
+            ":streamGenerateContent": GENERATE,
+            ":countTokens": COUNT,
+            ":embedContent": EMBED,
+            ":batchEmbedContents": EMBED,
+            ":predict": PREDICT,
+            ":predictLongRunning": PREDICT_LONG,
+            "cachedContents": CACHES["create"],
+        },
+        gets={"cachedContents": CACHES["list"], "cachedContents/*": CACHES["get"]},
+        others={
+            "patch": {"cachedContents/*": CACHES["update"]},
+            "delete": {"cachedContents/*": CACHES["delete"]},
+        },
     ),
 )
 

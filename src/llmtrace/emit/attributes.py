@@ -132,6 +132,8 @@ def describe_outcome(call: OpenCall, options: Options, into: Attributes) -> None
     into[names.ERROR_TYPE] = call.error_type
     error = call.error
     if error is None:
+        if call.answer.http_status is not None:
+            into[names.HTTP_STATUS] = call.answer.http_status
         call.span.set_status(Status(StatusCode.ERROR))
         return
     status, code = http_status(error), error_code(error)

@@ -49,6 +49,8 @@ class Response:
     error: str | None = None
     """The vendor's machine-readable code of a failure told inside an answer that arrived."""
     failed: bool = False
+    http_status: int | None = None
+    """Of an answer that refused, where the SDK makes an exception of it only later."""
     complete: bool = True
     """False when a stream ended without its format's end event."""
 

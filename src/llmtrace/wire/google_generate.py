@@ -100,8 +100,14 @@ _PARTS = (
     ("candidatesTokensDetails", "candidates_tokens_details", "_output"),
     ("cacheTokensDetails", "cache_tokens_details", "_cache_read"),
 )
-_MODALITIES = {"TEXT": "text", "IMAGE": "image", "AUDIO": "audio", "VIDEO": "video", "DOCUMENT": "document"}
-_UNKNOWN_PARTS = ("document_output", "document_cache_read")
+_FIELDS = frozenset(
+    {"document_input"}
+    | {
+        modality + ending
+        for modality in ("text", "image", "audio", "video")
+        for ending in ("_input", "_output", "_cache_read")
+    }
+)
 _TIERS = {"ON_DEMAND": "standard", "ON_DEMAND_PRIORITY": "priority", "ON_DEMAND_FLEX": "flex"}
 
 
@@ -146,10 +152,10 @@ class Told:
         _add(found, "tool_input", counts.get(_TOOL_USE))
         for camel, _, ending in _PARTS:
             for part in self._parts.get(camel, ()):
-                modality = _MODALITIES.get((_word(peek(part, "modality")) or "").upper())
+                field = (_word(peek(part, "modality")) or "").lower() + ending
                 count = _count(_either(part, "tokenCount", "token_count"))
-                if modality is not None and count is not None and modality + ending not in _UNKNOWN_PARTS:
-                    found[modality + ending] = found.get(modality + ending, 0) + count
+                if count is not None and field in _FIELDS:
+                    found[field] = found.get(field, 0) + count
         return found or None
 
     def _last_alone(self) -> dict[str, int]:

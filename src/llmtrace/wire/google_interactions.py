@@ -58,8 +58,14 @@ _PARTS = (
     ("output_tokens_by_modality", "_output"),
     ("cached_tokens_by_modality", "_cache_read"),
 )
-_MODALITIES = ("text", "image", "audio", "video", "document")
-_UNKNOWN_PARTS = ("document_output", "document_cache_read")
+_FIELDS = frozenset(
+    {"document_input"}
+    | {
+        modality + ending
+        for modality in ("text", "image", "audio", "video")
+        for ending in ("_input", "_output", "_cache_read")
+    }
+)
 
 
 def read_usage(usage: Any) -> Counts | None:
@@ -75,11 +81,9 @@ def read_usage(usage: Any) -> Counts | None:
         found["output"] = found.get("output", 0) + found["reasoning"]
     for name, ending in _PARTS:
         for part in each(usage, name):
-            modality, count = text(part, "modality"), whole(part, "tokens")
-            field = (modality or "").lower() + ending
-            if count is not None and modality is not None and modality.lower() in _MODALITIES:
-                if field not in _UNKNOWN_PARTS:
-                    found[field] = found.get(field, 0) + count
+            field, count = (text(part, "modality") or "").lower() + ending, whole(part, "tokens")
+            if count is not None and field in _FIELDS:
+                found[field] = found.get(field, 0) + count
     for tool in each(usage, "grounding_tool_count"):
         if text(tool, "type") == "google_search" and (count := whole(tool, "count")):
             found["web_searches"] = count

@@ -32,11 +32,4 @@ def read_cache(answer: Any) -> Response:
 
 
 COUNT = WireFormat(request=read_count_request, response=read_count)
-CACHES = {
-    "post": _cache("create_cache"),
-    "patch": _cache("update_cache"),
-    "get": _cache("get_cache"),
-    "delete": _cache("delete_cache"),
-    "list": _cache("list_caches"),
-}
-"""By HTTP method."""
+CACHES = {what: _cache(f"{what}_cache") for what in ("create", "update", "get", "list", "delete")}
