@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from ..facts import Cost, Request, Response
     from .call import OpenCall
+    from .tool import OpenTool
 
 __all__ = ["Emitter", "Observer", "Priced", "Pricer", "Tracing"]
 
@@ -33,13 +34,18 @@ class Pricer(Protocol):
 
 
 class Emitter(Protocol):
-    """Turns calls into telemetry."""
+    """Turns calls, and the tools run between them, into telemetry."""
 
     def begin(self, call: OpenCall) -> None:
         """Start the span and set ``call.span`` and ``call.context``."""
 
     def end(self, call: OpenCall, end_time: int | None) -> None:
         """Write what is known now and end the span, at ``end_time`` (nanoseconds) if that has passed."""
+
+    def begin_tool(self, tool: OpenTool) -> None:
+        """Start the span and set ``tool.span`` and ``tool.context``."""
+
+    def end_tool(self, tool: OpenTool) -> None: ...
 
 
 Observer = Callable[["OpenCall"], object]

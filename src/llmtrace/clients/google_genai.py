@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
-from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,12 +17,14 @@ from .._guard import report
 from .._read import peek, text
 from ..capture.call import OpenCall
 from ..capture.stream import AsyncChunks, Chunks, Recorder
+from ..capture.tool import OpenTool
 from ..capture.tracing import Tracing
 from ..facts import Request, Response
 from ..scope import context as scopes
 from ..wire._format import Accumulator, WireFormat
 from ..wire.google_interactions import INTERACTIONS, RETRIEVE
 from . import hooks
+from .lazy import Asked, Origin
 from .patches import Patches
 from .table import Sdk
 
@@ -53,7 +53,7 @@ _STREAMED = (
 def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
     """Hook the modules that ``module``, the SDK's ``client``, has loaded."""
     patches = Patches()
-    asked = _Asked(patches)
+    asked = Asked(patches)
     for name, owner, function in _STREAMED:
         holder = getattr(_loaded(name), owner, None)
         if holder is not None:
@@ -67,6 +67,9 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
     for name in ("_request_once", "_async_request_once"):
         if hasattr(owner, name):
             patches.wrap(owner, name, _attempt)
+    for place, name, hook in _tools(sdk, tracing, patches, asked):
+        if place is not None and hasattr(place, name):
+            patches.wrap(place, name, hook)
     # The interactions have a client of their own inside the SDK: at first made by Stainless, then by Speakeasy.
     for part in (_STAINLESS, _SPEAKEASY):
         wrapt.register_post_import_hook(_later(part, tracing, patches), part.module)
@@ -95,73 +98,11 @@ def _attempt(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
     return wrapped(*args, **kwargs)
 
 
-@dataclass(frozen=True, slots=True)
-class _Origin:
-    """What was current when a lazy stream was asked for."""
-
-    context: Any
-    stream: weakref.ref[Any]
-
-
-class _Asked:
-    """Lazy streams that were asked for, by the frame of the SDK's generator.
-
-    Such a stream sends its requests when it is iterated, perhaps elsewhere, and what is around it then is not what
-    the call belongs to. The generator is the caller's and stays as it is: whoever sends a request looks down its own
-    stack for the frame.
-    """
-
-    def __init__(self, patches: Patches) -> None:
-        self._patches = patches
-        self._origins: dict[int, _Origin] = {}
-
-    def note(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-        stream = wrapped(*args, **kwargs)
-        self._keep(stream)
-        return stream
-
-    async def async_note(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-        stream = await wrapped(*args, **kwargs)
-        self._keep(stream)
-        return stream
-
-    def _keep(self, stream: Any) -> None:
-        try:
-            frame = _frame(stream)
-            if frame is None or not self._patches.active:
-                return
-            key = id(frame)
-
-            def forget(gone: weakref.ref[Any]) -> None:
-                origin = self._origins.get(key)
-                if origin is not None and origin.stream is gone:
-                    del self._origins[key]
-
-            self._origins[key] = _Origin(scopes.current(), weakref.ref(stream, forget))
-        except Exception:
-            report("note a stream")
-
-    def find(self, frame: FrameType | None) -> _Origin | None:
-        """The origin of the outermost stream at work on this stack."""
-        found = None
-        origins = self._origins
-        while frame is not None and origins:
-            origin = origins.get(id(frame))
-            if origin is not None and _frame(origin.stream()) is frame:
-                found = origin
-            frame = frame.f_back
-        return found
-
-
-def _frame(stream: Any) -> Any:
-    return getattr(stream, "gi_frame", None) or getattr(stream, "ag_frame", None)
-
-
 _Begin = Callable[..., OpenCall | None]
 _END = object()
 
 
-def _requests(begin: _Begin, asked: _Asked) -> dict[str, Callable[..., Any]]:
+def _requests(begin: _Begin, asked: Asked) -> dict[str, Callable[..., Any]]:
     def request(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
         call = begin(client, args, kwargs)
         if call is None:
@@ -210,7 +151,53 @@ def _requests(begin: _Begin, asked: _Asked) -> dict[str, Callable[..., Any]]:
     }
 
 
-async def _watched(stream: Any, recorder: Recorder, origin: _Origin | None) -> AsyncGenerator[Any, None]:
+def _tools(sdk: Sdk, tracing: Tracing, patches: Patches, asked: Asked) -> list[tuple[Any, str, Callable[..., Any]]]:
+    """Where automatic function calling calls the program's functions, and MCP servers: what, its name, the hook."""
+
+    def begin(name: Any, arguments: Any) -> OpenTool | None:
+        try:
+            if not patches.active or scopes.suppressed(scopes.current()):
+                return None
+            origin = asked.find(sys._getframe())
+            called = name if isinstance(name, str) and name else "unknown"
+            return OpenTool(tracing, sdk.name, called, arguments, None if origin is None else origin.context)
+        except Exception:
+            report("begin a tool")
+            return None
+
+    def invoke(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        tool = begin(*_function(*args, **kwargs))
+        if tool is None:
+            return wrapped(*args, **kwargs)
+        return hooks.carry_out(tool, wrapped, args, kwargs)
+
+    async def invoke_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        tool = begin(*_function(*args, **kwargs))
+        if tool is None:
+            return await wrapped(*args, **kwargs)
+        return await hooks.carry_out_async(tool, wrapped, args, kwargs)
+
+    async def call_tool(wrapped: Any, adapter: Any, args: Any, kwargs: Any) -> Any:
+        called = args[0] if args else kwargs.get("function_call")
+        tool = begin(peek(called, "name"), peek(called, "args"))
+        if tool is None:
+            return await wrapped(*args, **kwargs)
+        return await hooks.carry_out_async(tool, wrapped, args, kwargs)
+
+    functions = _loaded("_extra_utils")
+    return [
+        (functions, "get_function_response_parts_async", asked.handing_over),
+        (functions, "invoke_function_from_dict_args", invoke),
+        (functions, "invoke_function_from_dict_args_async", invoke_async),
+        (getattr(_loaded("_adapters"), "McpToGenAiToolAdapter", None), "call_tool", call_tool),
+    ]
+
+
+def _function(args: Any = None, function_to_invoke: Any = None, *_: Any, **__: Any) -> tuple[Any, Any]:
+    return getattr(function_to_invoke, "__name__", None), args
+
+
+async def _watched(stream: Any, recorder: Recorder, origin: Origin | None) -> AsyncGenerator[Any, None]:
     try:
         async for chunk in AsyncChunks(stream, recorder):
             yield chunk
@@ -224,7 +211,7 @@ def _recorder(call: OpenCall) -> Recorder:
     return Recorder(call, _Parsed(call.format.events()))
 
 
-def _left(recorder: Recorder, origin: _Origin | None) -> None:
+def _left(recorder: Recorder, origin: Origin | None) -> None:
     # A generator that is collected is closed too, by a finaliser that must not end spans: then nothing refers to it
     # any more, and the recorder sees to its own end.
     if origin is not None and origin.stream() is not None:
@@ -282,7 +269,7 @@ class _Beginner:
         self._patches = patches
 
     def begin(
-        self, client: Any, args: Any, kwargs: Any, origin: _Origin | None = None, *, stream: bool = False
+        self, client: Any, args: Any, kwargs: Any, origin: Origin | None = None, *, stream: bool = False
     ) -> OpenCall | None:
         if not self._patches.active:
             return None

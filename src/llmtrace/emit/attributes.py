@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable
 from typing import Protocol
 
-from opentelemetry.trace import Status, StatusCode
+from opentelemetry.trace import Span, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from ..capture.call import OpenCall
@@ -14,7 +14,7 @@ from ..capture.failure import error_code, http_status, qualified
 from ..facts import Counts, normal_reason
 from . import names
 
-__all__ = ["ADDED", "DESCRIBERS", "Attributes", "Options"]
+__all__ = ["ADDED", "DESCRIBERS", "Attributes", "Options", "describe_exception"]
 
 Attributes = dict[str, AttributeValue]
 
@@ -141,13 +141,17 @@ def describe_outcome(call: OpenCall, options: Options, into: Attributes) -> None
         into[names.HTTP_STATUS] = status
     if code is not None:
         into[names.ERROR_CODE] = code
+    describe_exception(call.span, error, options)
+
+
+def describe_exception(span: Span, error: BaseException, options: Options) -> None:
     event: Attributes = {names.EXCEPTION_TYPE: qualified(type(error))}
     text = type(error).__qualname__
     if options.error_messages:
         text = event[names.EXCEPTION_MESSAGE] = str(error)
         event[names.EXCEPTION_STACKTRACE] = "".join(traceback.format_exception(error))
-    call.span.add_event(names.EXCEPTION, event)
-    call.span.set_status(Status(StatusCode.ERROR, text))
+    span.add_event(names.EXCEPTION, event)
+    span.set_status(Status(StatusCode.ERROR, text))
 
 
 Describer = Callable[[OpenCall, Options, Attributes], None]

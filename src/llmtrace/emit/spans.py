@@ -8,9 +8,11 @@ from opentelemetry.trace import SpanKind, Tracer, get_current_span
 
 from .._guard import report
 from ..capture.call import OpenCall
+from ..capture.failure import error_type
+from ..capture.tool import OpenTool
 from ..scope import context as scopes
 from . import names
-from .attributes import ADDED, DESCRIBERS, Attributes
+from .attributes import ADDED, DESCRIBERS, Attributes, describe_exception
 
 __all__ = ["SpanEmitter"]
 
@@ -52,3 +54,24 @@ class SpanEmitter:
             span.set_attributes(found)
         if not call.borrowed:
             span.end(end_time)
+
+    def begin_tool(self, tool: OpenTool) -> None:
+        attributes: Attributes = {
+            names.OPERATION: "execute_tool",
+            names.TOOL_NAME: tool.name,
+            names.TOOL_TYPE: "function",
+        }
+        tool.span = self._tracer(tool.client).start_span(
+            f"execute_tool {tool.name}", tool.parent, attributes=attributes
+        )
+        tool.context = scopes.with_span(tool.outer, tool.span)
+
+    def end_tool(self, tool: OpenTool) -> None:
+        span, error = tool.span, tool.error
+        try:
+            if isinstance(error, Exception) and span.is_recording():
+                found: Attributes = {names.ERROR_TYPE: error_type(error)}
+                describe_exception(span, error, self)
+                span.set_attributes(found)
+        finally:
+            span.end()

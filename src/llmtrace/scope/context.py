@@ -10,7 +10,17 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 
 from ..facts import Scope
 
-__all__ = ["attach", "current", "current_call", "detach", "outer_inference", "scope_of", "suppressed", "with_call"]
+__all__ = [
+    "attach",
+    "current",
+    "current_call",
+    "detach",
+    "outer_inference",
+    "scope_of",
+    "suppressed",
+    "with_call",
+    "with_span",
+]
 
 _CALL = otel.create_key("llmtrace-call")
 _SCOPE = otel.create_key("llmtrace-scope")
@@ -49,6 +59,11 @@ def with_scope(context: Context, scope: Scope) -> Context:
 def with_call(context: Context, call: Any, span: Any) -> Context:
     """The context in which the SDK works on ``call``; spans it makes are children of ``span``."""
     return Context({**context, _CALL: call, _SPAN_KEY: span})
+
+
+def with_span(context: Context, span: Any) -> Context:
+    """The context in which what ``span`` stands for is done."""
+    return Context({**context, _SPAN_KEY: span})
 
 
 def current_call() -> Any:
