@@ -95,10 +95,10 @@ _PROMPT, _TOOL_USE, _CANDIDATES, _THOUGHTS = (camel for camel, _ in _TOTALS)
 _CACHED = ("cachedContentTokenCount", "cached_content_token_count")
 _TOTAL = ("totalTokenCount", "total_token_count")
 _PARTS = (
-    ("promptTokensDetails", "prompt_tokens_details", "_input"),
-    ("toolUsePromptTokensDetails", "tool_use_prompt_tokens_details", "_input"),
-    ("candidatesTokensDetails", "candidates_tokens_details", "_output"),
-    ("cacheTokensDetails", "cache_tokens_details", "_cache_read"),
+    ("promptTokensDetails", "prompt_tokens_details", _PROMPT, "_input"),
+    ("toolUsePromptTokensDetails", "tool_use_prompt_tokens_details", _TOOL_USE, "_input"),
+    ("candidatesTokensDetails", "candidates_tokens_details", _CANDIDATES, "_output"),
+    ("cacheTokensDetails", "cache_tokens_details", _CACHED[0], "_cache_read"),
 )
 _FIELDS = frozenset(
     {"document_input"}
@@ -114,28 +114,34 @@ _TIERS = {"ON_DEMAND": "standard", "ON_DEMAND_PRIORITY": "priority", "ON_DEMAND_
 class Told:
     """Usage as told so far. Each answer of a stream tells it anew, and may tell less: of each field the last wins."""
 
-    __slots__ = ("_counts", "_last", "_parts", "tier", "traffic")
+    __slots__ = ("_counts", "_denied", "_parts", "tier", "traffic")
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
-        self._parts: dict[str, Any] = {}
-        self._last: Any = None
+        self._denied: tuple[str, ...] = ()
+        self._parts: dict[str, Counts] = {}
         self.tier: str | None = None
         self.traffic: str | None = None
 
     def take(self, usage: Any) -> None:
+        """Read at once: the first releases of the SDK change what they were sent."""
         if usage is None:
             return
-        self._last = usage
-        counts = self._counts
+        here: dict[str, int] = {}
         for camel, snake in (*_TOTALS, _CACHED):
             value = _count(_either(usage, camel, snake))
             if value is not None:
-                counts[camel] = value
-        for camel, snake, _ in _PARTS:
+                here[camel] = value
+        self._counts.update(here)
+        told = [here[name] for name, _ in _TOTALS if name in here]
+        # The API leaves zeros out. When the total is the sum of the counts beside it, a count that only earlier answers
+        # told is a zero here, as the draft of a step that ran a tool may be.
+        adds_up = bool(told) and sum(told) == _count(_either(usage, *_TOTAL))
+        self._denied = tuple(name for name, _ in _TOTALS if name not in here) if adds_up else ()
+        for camel, snake, _, ending in _PARTS:
             parts = _either(usage, camel, snake)
             if isinstance(parts, list) and parts:
-                self._parts[camel] = parts
+                self._parts[camel] = _read_parts(parts, ending)
         tier = _word(_either(usage, "serviceTier", "service_tier"))
         traffic = _word(_either(usage, "trafficType", "traffic_type"))
         self.tier = tier or (traffic and _TIERS.get(traffic)) or self.tier
@@ -143,28 +149,29 @@ class Told:
 
     def usage(self, *, final: bool = True) -> Counts | None:
         """All that was told. ``final``: the last answer was the end, and its total may deny what earlier ones told."""
-        counts = self._last_alone() if final else self._counts
+        denied = self._denied if final else ()
+        counts = {name: count for name, count in self._counts.items() if name not in denied}
         found: Counts = {}
         _add(found, "input", counts.get(_PROMPT), counts.get(_TOOL_USE))
         _add(found, "output", counts.get(_CANDIDATES), counts.get(_THOUGHTS))
         _add(found, "cache_read", counts.get(_CACHED[0]))
         _add(found, "reasoning", counts.get(_THOUGHTS))
         _add(found, "tool_input", counts.get(_TOOL_USE))
-        for camel, _, ending in _PARTS:
-            for part in self._parts.get(camel, ()):
-                field = (_word(peek(part, "modality")) or "").lower() + ending
-                count = _count(_either(part, "tokenCount", "token_count"))
-                if count is not None and field in _FIELDS:
+        for camel, _, total, _ in _PARTS:
+            if total not in denied:
+                for field, count in self._parts.get(camel, {}).items():
                     found[field] = found.get(field, 0) + count
         return found or None
 
-    def _last_alone(self) -> dict[str, int]:
-        # The API leaves zeros out. When the last answer's total is the sum of the counts beside it, a count that only
-        # earlier answers told is a zero there, as the draft of a step that ran a tool may be.
-        alone = {camel: _count(_either(self._last, camel, snake)) for camel, snake in _TOTALS}
-        if sum(value or 0 for value in alone.values()) != _count(_either(self._last, *_TOTAL)):
-            return self._counts
-        return {name: value for name, value in self._counts.items() if alone.get(name, value) is not None}
+
+def _read_parts(parts: list[Any], ending: str) -> Counts:
+    found: Counts = {}
+    for part in parts:
+        field = (_word(peek(part, "modality")) or "").lower() + ending
+        count = _count(_either(part, "tokenCount", "token_count"))
+        if count is not None and field in _FIELDS:
+            found[field] = found.get(field, 0) + count
+    return found
 
 
 def _add(into: Counts, name: str, *counts: int | None) -> None:
