@@ -31,13 +31,15 @@ from .table import Sdk
 __all__ = ["patch"]
 
 _PACKAGE = "google.genai"
+_CREATE = replace(INTERACTIONS, api="google_genai.interactions.create")
+_GET = replace(RETRIEVE, api="google_genai.interactions.get")
 _STAINLESS = Sdk(
     name="google_genai",
     module=f"{_PACKAGE}._interactions._base_client",
     supported=">=1.55,<3",
     provider="gcp.gemini",
-    posts={"/*/interactions": INTERACTIONS, "/*/projects/*/locations/*/interactions": INTERACTIONS},
-    gets={"/*/interactions/*": RETRIEVE, "/*/projects/*/locations/*/interactions/*": RETRIEVE},
+    posts=dict.fromkeys(("/*/interactions", "/*/projects/*/locations/*/interactions"), _CREATE),
+    gets=dict.fromkeys(("/*/interactions/*", "/*/projects/*/locations/*/interactions/*"), _GET),
 )
 _SPEAKEASY = replace(
     _STAINLESS, module=f"{_PACKAGE}._gaos.basesdk", supported=">=2,<4", hook="llmtrace.clients.speakeasy"
@@ -94,7 +96,7 @@ def _later(part: Sdk, tracing: Tracing, patches: Patches) -> Callable[[Any], Non
 def _attempt(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
     call = scopes.current_call()
     if isinstance(call, OpenCall) and call.client == "google_genai":
-        call.retries = 0 if call.retries is None else call.retries + 1
+        call.retries += 1
     return wrapped(*args, **kwargs)
 
 
@@ -294,7 +296,7 @@ class _Beginner:
 
     def _open(self, client: Any, wire: WireFormat, request: Request, asked: dict[str, Any]) -> OpenCall | None:
         url = peek(asked.get("http_options"), "base_url") or peek(client._http_options, "base_url")
-        return hooks.begin(
+        call = hooks.begin(
             self._tracing,
             self._sdk.name,
             wire,
@@ -302,6 +304,9 @@ class _Beginner:
             provider="gcp.vertex_ai" if client.vertexai else self._sdk.provider,
             server=_server(url) if isinstance(url, str) else None,
         )
+        if call is not None and hasattr(client, "_request_once"):
+            call.retries = -1  # every attempt counts, the first too
+        return call
 
 
 @lru_cache(maxsize=64)

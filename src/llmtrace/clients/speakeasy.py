@@ -86,7 +86,7 @@ def _begin(sdk: Sdk, tracing: Tracing, args: Any, kwargs: Any) -> OpenCall | Non
 
 def _settle(call: OpenCall, http: Any) -> None:
     try:
-        call.answered(http, None)
+        call.http = http
         if http.status_code >= 400:
             # The exception is made later, out of our sight.
             call.end(Response(failed=True, http_status=http.status_code, error=_code(http)))

@@ -11,7 +11,7 @@ from opentelemetry.util.types import AttributeValue
 
 from ..capture.call import OpenCall
 from ..capture.failure import error_code, http_status, qualified
-from ..facts import Counts, normal_reason
+from ..facts import Counts, is_pinned, normal_reason
 from . import names
 
 __all__ = ["ADDED", "DESCRIBERS", "Attributes", "Options", "describe_exception"]
@@ -44,6 +44,12 @@ def describe_request(call: OpenCall, options: Options, into: Attributes) -> None
         into[names.PREVIOUS_RESPONSE] = request.previous_response_id
     if request.conversation_id is not None:
         into[names.CONVERSATION] = request.conversation_id
+    if request.agent_id is not None:
+        into[names.AGENT_ID] = request.agent_id
+    if request.model is not None:
+        into[names.MODEL_PINNED] = is_pinned(request.model)
+    if call.format.api is not None:
+        into[names.API] = call.format.api
 
 
 def describe_stream(call: OpenCall, options: Options, into: Attributes) -> None:
@@ -113,7 +119,7 @@ def describe_usage(call: OpenCall, options: Options, into: Attributes) -> None:
 
 
 def describe_http(call: OpenCall, options: Options, into: Attributes) -> None:
-    if call.retries:
+    if call.retries > 0:
         into[names.RETRIES] = call.retries
     if call.request_id:
         into[names.REQUEST_ID] = call.request_id

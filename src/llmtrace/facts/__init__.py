@@ -3,6 +3,19 @@
 from .call import Call, Cost, PromptUse, Scope
 from .exchange import Request, Response, Timing
 from .finish import normal_reason
+from .models import is_pinned
 from .usage import Counts, Usage
 
-__all__ = ["Call", "Cost", "Counts", "PromptUse", "Request", "Response", "Scope", "Timing", "Usage", "normal_reason"]
+__all__ = [
+    "Call",
+    "Cost",
+    "Counts",
+    "PromptUse",
+    "Request",
+    "Response",
+    "Scope",
+    "Timing",
+    "Usage",
+    "is_pinned",
+    "normal_reason",
+]

@@ -28,6 +28,7 @@ _REASONS = {
     "completed": "stop",
     "requires_action": "tool_call",
     "failed": "error",
+    "expired": "error",
     "cancelled": "error",
 }
 

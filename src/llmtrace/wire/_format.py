@@ -30,3 +30,5 @@ class WireFormat:
     request: Callable[[Any], Request]
     response: Callable[[Any], Response]
     events: Callable[[], Accumulator] | None = None
+    api: str | None = None
+    """The method of the SDK, as ``openai.chat.completions.create``; said by the table of SDKs."""

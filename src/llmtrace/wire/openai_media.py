@@ -1,4 +1,4 @@
-"""OpenAI images and audio: generation, speech and transcription. Media are never read, only counted."""
+"""OpenAI images, audio and moderation. Media are never read, only counted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .._read import number, peek, tell, text
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
 
-__all__ = ["IMAGES", "SPEECH", "TRANSCRIPTIONS"]
+__all__ = ["IMAGES", "MODERATIONS", "SPEECH", "TRANSCRIPTIONS"]
 
 _END = ("transcript.text.done", "image_generation.completed", "image_edit.completed", "speech.audio.done")
 
@@ -83,6 +83,15 @@ class Events:
         return replace(self._answer, complete=self._end)
 
 
+def read_moderation(body: Any) -> Request:
+    return Request(operation="moderation", model=text(body, "model"))
+
+
+def read_verdict(answer: Any) -> Response:
+    return Response(id=text(answer, "id"), model=text(answer, "model"))
+
+
+MODERATIONS = WireFormat(request=read_moderation, response=read_verdict)
 IMAGES = WireFormat(request=_reader("image"), response=read_images, events=Events)
 SPEECH = WireFormat(request=_reader("speech"), response=read_response, events=Events)
 TRANSCRIPTIONS = WireFormat(request=_reader("text"), response=read_response, events=Events)
