@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Any
 
 import wrapt
+from opentelemetry._logs import LoggerProvider, get_logger_provider
 from opentelemetry.trace import Tracer, TracerProvider
 
 from . import __version__, _config, _guard
@@ -19,8 +20,12 @@ from .capture.stream import end_open_streams
 from .capture.tracing import Tracing
 from .clients.patches import Patches
 from .clients.table import Sdk, sdks
+from .emit.logs import Events
+from .emit.scope import ScopeSpans
 from .emit.spans import SpanEmitter
+from .export.annotations import for_phoenix
 from .export.pipeline import Pipeline
+from .scope import baggage, collect, prompts, score, work
 
 __all__ = ["Instrumentation", "flush", "instrument", "shutdown", "uninstrument"]
 
@@ -55,7 +60,9 @@ class _Tracers:
 class Instrumentation:
     """What ``instrument()`` did; leaving it as a context manager undoes it."""
 
-    def __init__(self, settings: _config.Settings, pipeline: Pipeline) -> None:
+    def __init__(
+        self, settings: _config.Settings, pipeline: Pipeline, logger_provider: LoggerProvider | None = None
+    ) -> None:
         self.settings = settings
         self.patched: dict[str, str] = {}
         """SDKs that are hooked, with their version."""
@@ -64,9 +71,19 @@ class Instrumentation:
         self.skipped: dict[str, str] = {}
         """SDKs left alone, with the reason."""
         self._pipeline = pipeline
+        tracers = _Tracers(pipeline)
         self._tracing = Tracing(
-            SpanEmitter(_Tracers(pipeline), error_messages=settings.error_messages),
+            SpanEmitter(tracers, error_messages=settings.error_messages),
+            observers=[collect.observe, score.remember],
             native_spans=settings.native_spans,
+        )
+        self._annotations = for_phoenix()
+        self._scope_spans = ScopeSpans(
+            tracers,
+            error_messages=settings.error_messages,
+            rollup=settings.rollup,
+            events=Events(lambda: (logger_provider or get_logger_provider()).get_logger("llmtrace", __version__)),
+            annotator=self._annotations,
         )
         self._patches: list[Patches] = []
         self._live = True
@@ -107,8 +124,17 @@ class Instrumentation:
             self.skipped[sdk.name] = f"this release has no {', '.join(patches.missing)}"
         self.patched[sdk.name] = _version(sdk.distribution)
 
+    def _attribute(self) -> None:
+        """Have the blocks of ``scope`` seen."""
+        work.emit_with(self._scope_spans)
+        baggage.configure(self.settings.baggage_keys)
+        prompts.configure(self.settings.prompts)
+
     def _undo(self) -> None:
         self._live = False
+        work.emit_with(None)
+        baggage.configure(())
+        prompts.configure(None)
         for patches in self._patches:
             patches.undo()
 
@@ -121,7 +147,11 @@ def _version(name: str) -> str:
 
 
 def instrument(
-    *, clients: Iterable[str] | None = None, tracer_provider: TracerProvider | None = None, **settings: Any
+    *,
+    clients: Iterable[str] | None = None,
+    tracer_provider: TracerProvider | None = None,
+    logger_provider: LoggerProvider | None = None,
+    **settings: Any,
 ) -> Instrumentation:
     """Trace every call made through the supported clients, now and when they are imported later.
 
@@ -131,6 +161,7 @@ def instrument(
         clients: Names of the clients to trace (``openai``, ``anthropic``); ``-name`` leaves one out. All by default.
         tracer_provider: Where spans go. By default the application's global provider if it set one, else OTLP if an
             endpoint is configured in the environment, else a file in the user's state folder.
+        logger_provider: Where events go; the global one by default.
         **settings: Any field of ``Settings``.
 
     Raises:
@@ -145,7 +176,7 @@ def instrument(
         known = sdks()
         loaded = _config.load(settings, clients=[sdk.name for sdk in known])
         pipeline = Pipeline(loaded, tracer_provider)
-        made = Instrumentation(loaded, pipeline)
+        made = Instrumentation(loaded, pipeline, logger_provider)
         if not loaded.enabled:
             made.skipped = {sdk.name: "LLMTRACE_ENABLED is false" for sdk in known}
             return made
@@ -154,6 +185,7 @@ def instrument(
         chosen = [sdk for sdk in known if _wanted(sdk.name, loaded.clients)]
         made.skipped.update({sdk.name: "left out by the setting clients" for sdk in known if sdk not in chosen})
         made._install(chosen)
+        made._attribute()
         _current = made
         return made
 
@@ -187,6 +219,7 @@ def _drained(timeout: float, finish: Callable[[Pipeline, float], bool]) -> bool:
     ended = worker.drain(timeout)
     # Every one of them, also when an earlier one has failed.
     done = [finish(one._pipeline, max(0.0, deadline - monotonic())) for one in _all()]
+    done += [one._annotations.drain(max(0.0, deadline - monotonic())) for one in _all() if one._annotations is not None]
     return ended and all(done)
 
 
@@ -204,4 +237,6 @@ def _at_exit() -> None:
     end_open_streams()
     worker.drain(1.0)
     for instrumentation in _all():
+        if instrumentation._annotations is not None:
+            instrumentation._annotations.drain(1.0)
         instrumentation._pipeline.shutdown(instrumentation.settings.flush_timeout)

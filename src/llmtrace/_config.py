@@ -31,6 +31,9 @@ class Settings:
     store: str = ""
     flush_timeout: float = 5.0
     strict: bool = False
+    prompts: str = "prompts"
+    baggage_keys: tuple[str, ...] = ()
+    rollup: bool = False
 
 
 def load(
@@ -113,6 +116,26 @@ def _store(name: str, value: object) -> str:
     return "off" if path.lower() == "off" else path
 
 
+def _folder(name: str, value: object) -> str:
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str) or not path.strip() or "\0" in path:
+        raise _wrong(name, value, "the path of a folder")
+    return path.strip()
+
+
+def _words(name: str, value: object) -> tuple[str, ...]:
+    accepted = "a comma list of tag names: feature, user, session, tenant, or a free key"
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, Iterable):
+        raise _wrong(name, value, accepted)
+    found: list[str] = []
+    for item in items:
+        if not isinstance(item, str) or not all(c.isascii() and (c.isalnum() or c in "_.-") for c in item.strip()):
+            raise _wrong(name, value, accepted)
+        found.append(item.strip())
+    return tuple(dict.fromkeys(word for word in found if word))
+
+
 def _seconds(name: str, value: object) -> float:
     accepted = "a number of seconds, 0 or more"
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
@@ -134,4 +157,7 @@ _READERS: dict[str, Callable[[str, object], object]] = {
     "store": _store,
     "flush_timeout": _seconds,
     "strict": _switch,
+    "prompts": _folder,
+    "baggage_keys": _words,
+    "rollup": _switch,
 }

@@ -13,6 +13,7 @@ from ..capture.tool import OpenTool
 from ..scope import context as scopes
 from . import names
 from .attributes import ADDED, DESCRIBERS, Attributes, describe_exception
+from .scope import CLOSED, Content, describe_scope
 
 __all__ = ["SpanEmitter"]
 
@@ -20,9 +21,12 @@ __all__ = ["SpanEmitter"]
 class SpanEmitter:
     """Starts a span with what samplers may see, and writes the rest at its end."""
 
-    def __init__(self, tracer: Callable[[str], Tracer], *, error_messages: bool = False) -> None:
+    def __init__(
+        self, tracer: Callable[[str], Tracer], *, error_messages: bool = False, content: Content = CLOSED
+    ) -> None:
         self._tracer = tracer
         self.error_messages = error_messages
+        self.content = content
 
     def begin(self, call: OpenCall) -> None:
         if call.borrowed:
@@ -46,7 +50,7 @@ class SpanEmitter:
         span = call.span
         if span.is_recording():
             found: Attributes = {}
-            for describe in ADDED if call.borrowed else DESCRIBERS:
+            for describe in (*(ADDED if call.borrowed else DESCRIBERS), describe_scope):
                 try:
                     describe(call, self, found)
                 except Exception:

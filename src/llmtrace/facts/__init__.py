@@ -1,6 +1,7 @@
 """The vocabulary every other part shares. Standard library only."""
 
 from .call import Call, Cost, PromptUse, Scope
+from .document import Document
 from .exchange import Request, Response, Timing
 from .finish import normal_reason
 from .models import is_pinned
@@ -10,6 +11,7 @@ __all__ = [
     "Call",
     "Cost",
     "Counts",
+    "Document",
     "PromptUse",
     "Request",
     "Response",
