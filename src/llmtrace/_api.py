@@ -19,6 +19,7 @@ from .capture.stream import end_open_streams
 from .capture.tracing import Tracing
 from .clients.patches import Patches
 from .clients.table import Sdk, sdks
+from .cost.price import Pricer
 from .emit.spans import SpanEmitter
 from .export.pipeline import Pipeline
 
@@ -66,6 +67,7 @@ class Instrumentation:
         self._pipeline = pipeline
         self._tracing = Tracing(
             SpanEmitter(_Tracers(pipeline), error_messages=settings.error_messages),
+            pricer=Pricer(settings.prices),
             native_spans=settings.native_spans,
         )
         self._patches: list[Patches] = []

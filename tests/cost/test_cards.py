@@ -30,7 +30,9 @@ def moments(model: Any) -> list[datetime]:
         if start is not None:
             found += [datetime(start.year, start.month, start.day, hour, tzinfo=UTC) for hour in (0, 13, 20)]
         elif one.constraint is not None:
-            found += [datetime(2026, 11, 1, hour, minute, tzinfo=UTC) for hour in (0, 1, 9, 16, 17) for minute in (29, 30)]
+            found += [
+                datetime(2026, 11, 1, hour, minute, tzinfo=UTC) for hour in (0, 1, 9, 16, 17) for minute in (29, 30)
+            ]
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
@@ -12,7 +13,7 @@ from .cards import FIELDS, Card, Rates, Unit
 from .money import amount
 from .names import spellings
 
-__all__ = ["Catalog", "Found"]
+__all__ = ["Catalog", "Found", "current", "loaded"]
 
 _PROVIDERS = {
     "azure.ai.openai": "azure",
@@ -54,8 +55,26 @@ class Found:
         return any(self.model is each for each in self.provider.models)
 
 
+def current() -> Catalog:
+    """The catalogue as it is now. The first call imports ``genai-prices``, which takes about a second."""
+    global _current  # noqa: PLW0603 - one for the process
+    with _lock:
+        if _current is None or not _current.fresh:
+            _current = Catalog()
+        return _current
+
+
+def loaded() -> Catalog | None:
+    """The catalogue, if it is there."""
+    return _current
+
+
+_current: Catalog | None = None
+_lock = threading.Lock()
+
+
 class Catalog:
-    """One snapshot of the catalogue. Making one imports ``genai-prices``, which takes about a second."""
+    """One snapshot of the catalogue."""
 
     def __init__(self) -> None:
         from importlib.metadata import version
@@ -63,8 +82,7 @@ class Catalog:
         from genai_prices.data_snapshot import get_snapshot
         from genai_prices.units import _get_registry
 
-        self.latest = get_snapshot
-        """Gives the snapshot of the moment, which the application may have the library renew."""
+        self._latest = get_snapshot
         self.snapshot = get_snapshot()
         self.version = f"genai-prices {version('genai-prices')}"
         if self.snapshot.from_auto_update:
@@ -75,6 +93,11 @@ class Catalog:
         self._units = {unit.price_key: Unit(unit.usage_key, unit.dimensions) for unit in registry.values()}
         self.units = {unit.name: unit for unit in self._units.values()}
         self.fields = {counted: self.units[name] for name, counted in reversed(FIELDS.items()) if name in self.units}
+
+    @property
+    def fresh(self) -> bool:
+        """Whether this is still the snapshot of the moment: the application may have the library renew it."""
+        return self._latest() is self.snapshot
 
     def find(self, provider: str, name: str) -> Found | None:
         """The model that ``name`` means at ``provider``, which is OpenTelemetry's word for it."""

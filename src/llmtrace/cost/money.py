@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Context, Decimal, Inexact
 from fractions import Fraction
 
@@ -115,11 +115,14 @@ class Priced:
         return float(self.units / UNIT)
 
     @property
+    def amounts(self) -> Iterator[tuple[str, Amount]]:
+        """Class and units, of those that are not zero."""
+        return ((name, units) for name, units in zip(self._label.parts, self._amounts, strict=False) if units)
+
+    @property
     def parts(self) -> dict[str, float]:
         """USD by class, without those of zero."""
-        return {
-            name: float(units / UNIT) for name, units in zip(self._label.parts, self._amounts, strict=False) if units
-        }
+        return {name: float(units / UNIT) for name, units in self.amounts}
 
     @property
     def exact(self) -> str:
@@ -130,10 +133,9 @@ class Priced:
         """As the public record."""
         if self.reason is not None:
             return None
-        parts = zip(self._label.parts, self._amounts, strict=False)
         return Cost(
             total=decimal(self.units),
-            parts={name: decimal(units) for name, units in parts if units},
+            parts={name: decimal(units) for name, units in self.amounts},
             source=self.source,
             catalog_version=self.catalog_version,
             model=self.model,

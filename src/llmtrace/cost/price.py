@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Container, Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -12,7 +11,7 @@ from time import time
 
 from ..facts import Request, Response
 from .cards import Card, Rates
-from .catalog import Catalog, Found
+from .catalog import Catalog, Found, current, loaded
 from .money import UNIT, Label, Priced, whole
 from .overrides import Override, read
 
@@ -22,6 +21,10 @@ _KEPT = 2048
 """Cards kept, misses counted: a gateway that makes up a model name for every call must not fill the memory."""
 _FRESH = 3600.0
 """Seconds after which a card is looked up again."""
+_BILLED = frozenset(
+    {"chat", "text_completion", "embeddings", "generate_content", "rerank", "moderation", "invoke_agent"}
+)
+"""Fetching an answer again, counting tokens and managing caches bill nothing."""
 _PLAIN = frozenset({"", "default", "standard", "auto", "global", "not_available", "none", "normal", "on_demand"})
 """Values of a price context that mean the price as listed."""
 _TIERS = {
@@ -58,24 +61,19 @@ class Pricer:
         """
         self.overrides: tuple[Override, ...] = read(prices)
         self._catalog: Catalog | None = None
-        self._lock = threading.Lock()
         self._entries: dict[tuple[object, ...], _Entry] = {}
 
     @property
     def ready(self) -> bool:
         """Whether ``price`` can be called without waiting for the catalogue."""
+        if self._catalog is None:
+            self._catalog = loaded()
         return self._catalog is not None
 
     def load(self) -> Catalog:
         """Import the catalogue, once."""
-        with self._lock:
-            if self._catalog is None:
-                self._catalog = Catalog()
-            return self._catalog
-
-    @property
-    def catalog(self) -> Catalog:
-        return self._catalog or self.load()
+        self._catalog = catalog = current()
+        return catalog
 
     def price(
         self,
@@ -86,8 +84,8 @@ class Pricer:
         at: float | None = None,
         *,
         partial: bool = False,
-    ) -> Priced:
-        """What a call cost.
+    ) -> Priced | None:
+        """What a call cost; ``None`` where its kind bills nothing.
 
         Args:
             provider: OpenTelemetry's name of the provider.
@@ -97,6 +95,8 @@ class Pricer:
             at: When, in seconds since 1970; now by default.
             partial: The answer was cut short, and its counts are only those of its beginning.
         """
+        if request.operation not in _BILLED:
+            return None
         stated = answer.stated_cost
         if stated is not None:
             priced = _stated(stated, answer.model or request.model)
@@ -123,7 +123,7 @@ class Pricer:
 
     def card(self, provider: str, host: str | None, request: Request, answer: Response, at: float) -> Card | None:
         """The rate card a call is priced by."""
-        return self._find(provider, host, request, answer, at).card
+        return self._find(self.load(), provider, host, request, answer, at).card
 
     def _enter(
         self,
@@ -134,37 +134,38 @@ class Pricer:
         answer: Response,
         at: float,
     ) -> _Entry:
-        catalog = self.catalog
-        if catalog.latest() is not catalog.snapshot:  # the application has the library keep its prices up to date
-            self._catalog = Catalog()
+        if self._catalog is None or not self._catalog.fresh:
+            self.load()
             self._entries = {}
-        entry = self._find(provider, host, request, answer, at)
+        entry = self._find(self._catalog or self.load(), provider, host, request, answer, at)
         entry.until = min(entry.until, at + _FRESH)
         if len(self._entries) >= _KEPT:
             self._entries.clear()
         self._entries[key] = entry
         return entry
 
-    def _find(self, provider: str, host: str | None, request: Request, answer: Response, at: float) -> _Entry:
+    def _find(
+        self, catalog: Catalog, provider: str, host: str | None, request: Request, answer: Response, at: float
+    ) -> _Entry:
         context = _context(request, answer)
         names = [name for name in (answer.model, request.model) if name]
         if provider in _BILLED_AS_ASKED:
             names.reverse()
         override = self._override(provider, names, {**context, "host": host or ""})
         if override is not None and override.row:
-            card = self._own_card(override, names[0])
+            card = _own_card(catalog, override, names[0])
             return _Entry(card, -math.inf, math.inf, _unpriced(context, override.when))
         name, found = names[0] if names else "", None
         if override is not None and override.alias:
-            found = self.catalog.find(provider, override.alias) or self.catalog.find_anywhere(override.alias)
+            found = catalog.find(provider, override.alias) or catalog.find_anywhere(override.alias)
         else:
             for name in names:
-                found = self.catalog.find(provider, name)
+                found = catalog.find(provider, name)
                 if found is not None:
                     break
         if found is None:
             return _Entry(None, -math.inf, math.inf, False)
-        card, since, until, consumed = self.catalog.card(found, context, at)
+        card, since, until, consumed = catalog.card(found, context, at)
         if override is not None:
             consumed = consumed.union(override.when)
             card = _discounted(card, override.multiplier)
@@ -174,9 +175,7 @@ class Pricer:
             doubtful = name != billed or _elsewhere(provider, host, name, found)
         if answer.service_tier is None and context.get("service_tier", "default") != "default":
             doubtful = True  # asked for, but whether it was granted nobody said
-        return _Entry(
-            card, since, until, doubtful or _unpriced(context, consumed)
-        )
+        return _Entry(card, since, until, doubtful or _unpriced(context, consumed))
 
     def _override(self, provider: str, names: list[str], context: Mapping[str, str]) -> Override | None:
         for override in self.overrides:
@@ -184,15 +183,15 @@ class Pricer:
                 return override
         return None
 
-    def _own_card(self, override: Override, name: str) -> Card:
-        catalog = self.catalog
-        return Card(
-            model=name,
-            source="override",
-            version=None,
-            rates={catalog.units[unit]: Rates(price) for unit, price in override.row.items()},
-            known=catalog.fields,
-        )
+
+def _own_card(catalog: Catalog, override: Override, name: str) -> Card:
+    return Card(
+        model=name,
+        source="override",
+        version=None,
+        rates={catalog.units[unit]: Rates(price) for unit, price in override.row.items()},
+        known=catalog.fields,
+    )
 
 
 def _context(request: Request, answer: Response) -> dict[str, str]:

@@ -58,6 +58,46 @@ BILLED = frozenset({"input", "output", "audio_seconds", "characters", "search_un
 CACHE_CREATION = "gen_ai.usage.cache_creation.input_tokens"
 USAGE_SOURCE = "llmtrace.usage.source"
 COUNTED_TOKENS = "llmtrace.usage.counted_tokens"
+COST_TOTAL = "llm.cost.total"
+USAGE_COST = "gen_ai.usage.cost"
+COST_INPUT = "llm.cost.prompt"
+COST_OUTPUT = "llm.cost.completion"
+INPUT_COSTS = {
+    "input": "llm.cost.prompt_details.input",
+    "cache_read": "llm.cost.prompt_details.cache_read",
+    "cache_write": "llm.cost.prompt_details.cache_write",
+    "audio_input": "llm.cost.prompt_details.audio",
+    "image_input": "llmtrace.cost.image_input",
+    "video_input": "llmtrace.cost.video_input",
+}
+OUTPUT_COSTS = {
+    "output": "llm.cost.completion_details.output",
+    "reasoning": "llm.cost.completion_details.reasoning",
+    "audio_output": "llm.cost.completion_details.audio",
+    "image_output": "llmtrace.cost.image_output",
+    "video_output": "llmtrace.cost.video_output",
+}
+"""Classes of cost that are of the prompt, and of the completion; any other is under ``llmtrace.cost.``."""
+COST = "llmtrace.cost."
+COST_EXACT = "llmtrace.cost.exact"
+COST_SOURCE = "llmtrace.cost.source"
+COST_MODEL = "llmtrace.cost.model"
+COST_CATALOG = "llmtrace.cost.catalog_version"
+COST_APPROXIMATE = "llmtrace.cost.approximate"
+COST_MISSING = "llmtrace.cost.unpriced_units"
+COST_REASON = "llmtrace.cost.unpriced_reason"
+COST_ESTIMATE = "llmtrace.cost.estimated_usd"
+BUDGET_NAME = "llmtrace.budget.name"
+BUDGET_WINDOW = "llmtrace.budget.window"
+BUDGET_LIMIT = "llmtrace.budget.limit_usd"
+BUDGET_SPENT = "llmtrace.budget.spent_usd"
+BUDGET_LIMIT_TOKENS = "llmtrace.budget.limit_tokens"
+BUDGET_SPENT_TOKENS = "llmtrace.budget.spent_tokens"
+BUDGET_ACTION = "llmtrace.budget.action"
+ESTIMATED_INPUT = "llmtrace.usage.estimated_input_tokens"
+ESTIMATED_OUTPUT = "llmtrace.usage.estimated_output_tokens"
+ESTIMATE_METHOD = "llmtrace.usage.estimate_method"
+ESTIMATE_FLOOR = "llmtrace.usage.estimate_floor"
 OPENAI_API_TYPE = "openai.api.type"
 OPENAI_REQUEST_TIER = "openai.request.service_tier"
 OPENAI_RESPONSE_TIER = "openai.response.service_tier"
