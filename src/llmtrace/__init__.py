@@ -12,8 +12,14 @@ if TYPE_CHECKING:
     from ._api import uninstrument as uninstrument
     from ._config import ConfigError as ConfigError
     from ._config import Settings as Settings
+    from .cost.budget import Budget as Budget
+    from .cost.budget import BudgetExceeded as BudgetExceeded
+    from .cost.budget import budget as budget
 
 _HOMES = {
+    "Budget": "cost.budget",
+    "BudgetExceeded": "cost.budget",
+    "budget": "cost.budget",
     "ConfigError": "_config",
     "Instrumentation": "_api",
     "Settings": "_config",
@@ -24,9 +30,12 @@ _HOMES = {
 }
 
 __all__ = (
+    "Budget",
+    "BudgetExceeded",
     "ConfigError",
     "Instrumentation",
     "Settings",
+    "budget",
     "flush",
     "instrument",
     "shutdown",

@@ -19,7 +19,10 @@ from .capture.stream import end_open_streams
 from .capture.tracing import Tracing
 from .clients.patches import Patches
 from .clients.table import Sdk, sdks
+from .cost import budget
+from .cost.guard import Budgets
 from .cost.price import Pricer
+from .cost.stores import RedisStore
 from .emit.spans import SpanEmitter
 from .export.pipeline import Pipeline
 
@@ -65,9 +68,13 @@ class Instrumentation:
         self.skipped: dict[str, str] = {}
         """SDKs left alone, with the reason."""
         self._pipeline = pipeline
+        pricer = Pricer(settings.prices)
+        budgets = _budgets(settings, pricer)
         self._tracing = Tracing(
             SpanEmitter(_Tracers(pipeline), error_messages=settings.error_messages),
-            pricer=Pricer(settings.prices),
+            pricer=pricer,
+            observers=[budgets.settle],
+            admit=budgets.admit,
             native_spans=settings.native_spans,
         )
         self._patches: list[Patches] = []
@@ -113,6 +120,24 @@ class Instrumentation:
         self._live = False
         for patches in self._patches:
             patches.undo()
+
+
+def _budgets(settings: _config.Settings, pricer: Pricer) -> Budgets:
+    configured = budget.read(settings.budgets)
+    if any(each.action == "block" for each in configured.values()):
+        # What a call may cost is asked before the first one leaves.
+        worker.start()
+        worker.submit(pricer.load)
+    if settings.budget_store == "memory":
+        return Budgets(pricer, configured)
+    try:
+        return Budgets(pricer, configured, RedisStore(settings.budget_store))
+    except ImportError:
+        raise _config.ConfigError(
+            f"budget_store={settings.budget_store!r} needs the redis client: pip install 'llmtrace-otel[redis]'"
+        ) from None
+    except ValueError as error:
+        raise _config.ConfigError(f"budget_store={settings.budget_store!r} is not accepted: {error}") from None
 
 
 def _version(name: str) -> str:

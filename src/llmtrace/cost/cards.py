@@ -99,8 +99,12 @@ class Rates:
         return Rates(whole(self.base * factor), tuple((start, whole(price * factor)) for start, price in self.tiers))
 
     @property
+    def all(self) -> tuple[Amount, ...]:
+        return (self.base, *(price for _, price in self.tiers))
+
+    @property
     def free(self) -> bool:
-        return not self.base and not any(price for _, price in self.tiers)
+        return not any(self.all)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +146,15 @@ class Card:
     label: Label = field(init=False)
     request: Amount = field(init=False)
     """For the call itself."""
+    dearest_output: Amount = field(init=False)
+    """The most that one token of an answer can cost."""
     _plans: dict[tuple[str, ...], _Plan] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         parts = tuple(dict.fromkeys(unit.part for unit in self.rates))
         self.label = Label(self.model, self.source, self.version, parts)
+        outputs = [rates for unit, rates in self.rates.items() if unit.name.startswith("output_")]
+        self.dearest_output = max((price for each in outputs for price in each.all), default=0)
         self.request = next((rates.base for unit, rates in self.rates.items() if unit.name == "requests"), 0)
 
     def price(self, counts: Counts, *, approximate: bool = False) -> Priced:

@@ -12,13 +12,14 @@ from time import time
 from ..facts import Request, Response
 from .cards import Card, Rates
 from .catalog import Catalog, Found, current, loaded
-from .money import UNIT, Label, Priced, whole
+from .money import UNIT, Amount, Label, Priced, whole
 from .overrides import Override, read
 
 __all__ = ["Pricer"]
 
 _KEPT = 2048
 """Cards kept, misses counted: a gateway that makes up a model name for every call must not fill the memory."""
+_NO_ANSWER = Response()
 _FRESH = 3600.0
 """Seconds after which a card is looked up again."""
 _BILLED = frozenset(
@@ -107,13 +108,7 @@ class Pricer:
             return Priced(reason="no_usage")
         if at is None:
             at = time()
-        tier, context = answer.service_tier, answer.price_context
-        key: tuple[object, ...] = (provider, host, answer.model, request.model, tier, request.service_tier)
-        if context:
-            key = (*key, *sorted(context.items()))
-        entry = self._entries.get(key)
-        if entry is None or not entry.since <= at < entry.until:
-            entry = self._enter(key, provider, host, request, answer, at)
+        entry = self._entry(provider, host, request, answer, at)
         if entry.card is None:
             return Priced(reason="unknown_model")
         priced = entry.card.price(counts, approximate=entry.approximate)
@@ -121,19 +116,29 @@ class Pricer:
             priced.reason = "partial_usage"
         return priced
 
+    def most(self, provider: str, host: str | None, request: Request) -> Amount:
+        """What the answer to ``request`` may cost at most by the limit it states; 0 where it states none."""
+        limit = request.params.get("max_tokens")
+        if type(limit) is not int or limit <= 0 or request.operation not in _BILLED:
+            return 0
+        card = self._entry(provider, host, request, _NO_ANSWER, time()).card
+        choices = request.params.get("choice.count", 1)
+        return (
+            0 if card is None else card.request + card.dearest_output * limit * (choices if type(choices) is int else 1)
+        )
+
     def card(self, provider: str, host: str | None, request: Request, answer: Response, at: float) -> Card | None:
         """The rate card a call is priced by."""
         return self._find(self.load(), provider, host, request, answer, at).card
 
-    def _enter(
-        self,
-        key: tuple[object, ...],
-        provider: str,
-        host: str | None,
-        request: Request,
-        answer: Response,
-        at: float,
-    ) -> _Entry:
+    def _entry(self, provider: str, host: str | None, request: Request, answer: Response, at: float) -> _Entry:
+        tier, context = answer.service_tier, answer.price_context
+        key: tuple[object, ...] = (provider, host, answer.model, request.model, tier, request.service_tier)
+        if context:
+            key = (*key, *sorted(context.items()))
+        entry = self._entries.get(key)
+        if entry is not None and entry.since <= at < entry.until:
+            return entry
         if self._catalog is None or not self._catalog.fresh:
             self.load()
             self._entries = {}

@@ -13,7 +13,7 @@ from ..capture.call import OpenCall
 from ..capture.failure import error_code, http_status, qualified
 from ..facts import Counts, normal_reason
 from . import names
-from .costs import describe_cost
+from .costs import describe_budget, describe_cost
 
 __all__ = ["ADDED", "DESCRIBERS", "Attributes", "Options"]
 
@@ -150,7 +150,7 @@ def describe_outcome(call: OpenCall, options: Options, into: Attributes) -> None
 
 Describer = Callable[[OpenCall, Options, Attributes], None]
 
-ADDED: tuple[Describer, ...] = (describe_stream, describe_http, describe_cost)
+ADDED: tuple[Describer, ...] = (describe_stream, describe_http, describe_cost, describe_budget)
 """What no other instrumentation writes: goes on its span too, where that stands for the call."""
 DESCRIBERS: tuple[Describer, ...] = (describe_request, describe_answer, describe_usage, *ADDED, describe_outcome)
 """Each writes one kind of knowledge; a fault in one costs what it writes and no more."""

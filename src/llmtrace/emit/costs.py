@@ -5,10 +5,11 @@ from __future__ import annotations
 from opentelemetry.util.types import AttributeValue
 
 from ..capture.call import OpenCall
+from ..cost.guard import Reservation
 from ..cost.money import UNIT, Priced
 from . import names
 
-__all__ = ["describe_cost"]
+__all__ = ["describe_budget", "describe_cost"]
 
 Attributes = dict[str, AttributeValue]
 
@@ -34,6 +35,24 @@ def describe_cost(call: OpenCall, options: object, into: Attributes) -> None:
     if priced.missing:
         into[names.COST_MISSING] = priced.missing
     _describe_parts(priced, into)
+
+
+def describe_budget(call: OpenCall, options: object, into: Attributes) -> None:
+    """Where the tightest of the budgets that the call counts in stands."""
+    made: Reservation | None = call.reservation
+    part = None if made is None else made.tightest
+    if part is None:
+        return
+    budget = part.budget
+    into[names.BUDGET_NAME], into[names.BUDGET_WINDOW], into[names.BUDGET_ACTION] = (
+        budget.name,
+        part.window,
+        part.action,
+    )
+    if budget.tokens is not None:
+        into[names.BUDGET_LIMIT_TOKENS], into[names.BUDGET_SPENT_TOKENS] = budget.tokens, part.spent
+    else:
+        into[names.BUDGET_LIMIT], into[names.BUDGET_SPENT] = float(budget.usd or 0), budget.told(part.spent)
 
 
 def _describe_parts(priced: Priced, into: Attributes) -> None:
