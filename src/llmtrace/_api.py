@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Any
 
 import wrapt
+from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Tracer, TracerProvider
 
 from . import __version__, _config, _guard
@@ -23,6 +24,7 @@ from .cost import budget
 from .cost.guard import Budgets
 from .cost.price import Pricer
 from .cost.stores import RedisStore
+from .emit.metrics import Metrics
 from .emit.spans import SpanEmitter
 from .export.pipeline import Pipeline
 
@@ -59,7 +61,9 @@ class _Tracers:
 class Instrumentation:
     """What ``instrument()`` did; leaving it as a context manager undoes it."""
 
-    def __init__(self, settings: _config.Settings, pipeline: Pipeline) -> None:
+    def __init__(
+        self, settings: _config.Settings, pipeline: Pipeline, meter_provider: MeterProvider | None = None
+    ) -> None:
         self.settings = settings
         self.patched: dict[str, str] = {}
         """SDKs that are hooked, with their version."""
@@ -73,7 +77,10 @@ class Instrumentation:
         self._tracing = Tracing(
             SpanEmitter(_Tracers(pipeline), error_messages=settings.error_messages),
             pricer=pricer,
-            observers=[budgets.settle],
+            observers=[
+                budgets.settle,
+                Metrics(settings.metrics, settings.metric_dimensions, meter_provider).record,
+            ],
             admit=budgets.admit,
             native_spans=settings.native_spans,
         )
@@ -148,7 +155,11 @@ def _version(name: str) -> str:
 
 
 def instrument(
-    *, clients: Iterable[str] | None = None, tracer_provider: TracerProvider | None = None, **settings: Any
+    *,
+    clients: Iterable[str] | None = None,
+    tracer_provider: TracerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
+    **settings: Any,
 ) -> Instrumentation:
     """Trace every call made through the supported clients, now and when they are imported later.
 
@@ -158,6 +169,7 @@ def instrument(
         clients: Names of the clients to trace (``openai``, ``anthropic``); ``-name`` leaves one out. All by default.
         tracer_provider: Where spans go. By default the application's global provider if it set one, else OTLP if an
             endpoint is configured in the environment, else a file in the user's state folder.
+        meter_provider: Where metrics go. By default the application's global provider, once it has set one.
         **settings: Any field of ``Settings``.
 
     Raises:
@@ -172,7 +184,7 @@ def instrument(
         known = sdks()
         loaded = _config.load(settings, clients=[sdk.name for sdk in known])
         pipeline = Pipeline(loaded, tracer_provider)
-        made = Instrumentation(loaded, pipeline)
+        made = Instrumentation(loaded, pipeline, meter_provider)
         if not loaded.enabled:
             made.skipped = {sdk.name: "LLMTRACE_ENABLED is false" for sdk in known}
             return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -28,6 +29,8 @@ _WARNED = 10_000
 
 _memory = MemoryStore()
 """Spending outlives ``uninstrument`` and ``instrument``."""
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_memory.unlock)
 
 
 class Asking(Protocol):

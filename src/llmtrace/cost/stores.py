@@ -65,6 +65,10 @@ class MemoryStore:
                 self._spent[claim.key] = self._spent.get(claim.key, 0) + amount
             return [self._spent[claim.key] for claim in claims]
 
+    def unlock(self) -> None:
+        """Forget a lock that another thread held when this process was forked."""
+        self._lock = threading.Lock()
+
     def _drop_old(self) -> None:
         # Windows are asked for in the order of time: the oldest keys are of windows long over.
         while len(self._spent) > 50_000:
