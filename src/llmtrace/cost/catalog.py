@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from .cards import FIELDS, Card, Rates, Unit
@@ -98,6 +98,17 @@ class Catalog:
     def fresh(self) -> bool:
         """Whether this is still the snapshot of the moment: the application may have the library renew it."""
         return self._latest() is self.snapshot
+
+    def newest(self, today: date) -> date | None:
+        """The last day up to ``today`` on which a price began, as far as the catalogue dates them."""
+        days = [
+            constraint.start_date
+            for provider in self.snapshot.providers
+            for model in provider.models
+            for constraint in _constraints(model)
+            if hasattr(constraint, "start_date")
+        ]
+        return max((day for day in days if day <= today), default=None)
 
     def find(self, provider: str, name: str) -> Found | None:
         """The model that ``name`` means at ``provider``, which is OpenTelemetry's word for it."""
@@ -210,19 +221,23 @@ def _harmless(rest: str) -> bool:
     return all(word in _HARMLESS or _VERSION.match(word) or word.startswith("ft") for word in _WORD.findall(rest))
 
 
+def _constraints(model: Any) -> list[Any]:
+    dated = model.prices if isinstance(model.prices, list) else []
+    return [each.constraint for each in (*dated, *(model.price_variants or ())) if each.constraint is not None]
+
+
 def _window(model: Any, moment: datetime) -> tuple[float, float]:
     """The stretch of time around ``moment`` in which no price of ``model`` changes."""
-    dated = model.prices if isinstance(model.prices, list) else []
     changes: list[datetime] = []
-    for constraint in [each.constraint for each in (*dated, *(model.price_variants or ())) if each.constraint]:
+    for constraint in _constraints(model):
         if hasattr(constraint, "start_date"):
             changes.append(datetime.combine(constraint.start_date, time(), UTC))
         else:
             for edge in (constraint.start_time, constraint.end_time):
                 zoned = edge if edge.tzinfo else edge.replace(tzinfo=UTC)
                 for day in (-2, -1, 0, 1, 2):
-                    date = moment.date() + timedelta(days=day)
-                    changes.append(datetime.combine(date, zoned).astimezone(UTC))
+                    near = moment.date() + timedelta(days=day)
+                    changes.append(datetime.combine(near, zoned).astimezone(UTC))
     before = [change.timestamp() for change in changes if change <= moment]
     after = [change.timestamp() for change in changes if change > moment]
     return max(before, default=float("-inf")), min(after, default=float("inf"))

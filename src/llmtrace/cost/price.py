@@ -19,6 +19,8 @@ __all__ = ["Pricer"]
 
 _KEPT = 2048
 """Cards kept, misses counted: a gateway that makes up a model name for every call must not fill the memory."""
+_WORDLESS = frozenset({"embeddings", "rerank", "moderation"})
+"""Answered without a token."""
 _NO_ANSWER = Response()
 _FRESH = 3600.0
 """Seconds after which a card is looked up again."""
@@ -111,6 +113,8 @@ class Pricer:
         entry = self._entry(provider, host, request, answer, at)
         if entry.card is None:
             return Priced(reason="unknown_model")
+        if request.operation in _WORDLESS and "output" not in counts:
+            counts = {**counts, "output": 0}
         priced = entry.card.price(counts, approximate=entry.approximate)
         if partial and priced.reason is None:
             priced.reason = "partial_usage"
