@@ -11,7 +11,6 @@ from typing import Any
 
 __all__ = ["ConfigError", "Settings", "load"]
 
-_NATIVE_SPANS = ("replace", "keep")
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 
@@ -28,6 +27,16 @@ class Settings:
     clients: tuple[str, ...] = ()
     native_spans: str = "replace"
     error_messages: bool = False
+    prices: object = None
+    """Overrides of the price catalogue: a path, or a list of mappings."""
+    budgets: object = None
+    """A path, or a list of ``Budget``."""
+    budget_store: str = "memory"
+    metrics: str = "both"
+    metric_dimensions: tuple[str, ...] = ("feature",)
+    stream_usage: str = "never"
+    stream_usage_hosts: tuple[str, ...] = ()
+    estimate_usage: str = "separate"
     store: str = ""
     flush_timeout: float = 5.0
     strict: bool = False
@@ -101,11 +110,37 @@ def _clients(name: str, value: object, known: Collection[str] = ()) -> tuple[str
     return tuple(dict.fromkeys(chosen))
 
 
-def _native_spans(name: str, value: object) -> str:
+def _choice(name: str, value: object, *, words: tuple[str, ...]) -> str:
     word = value.strip().lower() if isinstance(value, str) else None
-    if word not in _NATIVE_SPANS:
-        raise _wrong(name, value, " or ".join(_NATIVE_SPANS))
+    if word not in words:
+        raise _wrong(name, value, f"{', '.join(words[:-1])} or {words[-1]}")
     return word
+
+
+def _names(name: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, Iterable):
+        raise _wrong(name, value, "a comma list")
+    items = value.split(",") if isinstance(value, str) else list(value)
+    if not all(isinstance(item, str) for item in items):
+        raise _wrong(name, value, "a comma list")
+    return tuple(dict.fromkeys(item.strip() for item in items if item.strip()))
+
+
+def _source(name: str, value: object) -> object:
+    if isinstance(value, (str, os.PathLike)):
+        return os.fspath(value)
+    if isinstance(value, Iterable) and not isinstance(value, (bytes, Mapping)):
+        return tuple(value)
+    raise _wrong(name, value, "a path or a list")
+
+
+def _budget_store(name: str, value: object) -> str:
+    text = value.strip() if isinstance(value, str) else ""
+    if text.lower() == "memory":
+        return "memory"
+    if text.startswith(("redis://", "rediss://", "unix://")):
+        return text
+    raise _wrong(name, value, "memory, or the URL of a Redis server such as redis://localhost:6379/0")
 
 
 def _store(name: str, value: object) -> str:
@@ -152,8 +187,16 @@ def _seconds(name: str, value: object) -> float:
 _READERS: dict[str, Callable[[str, object], object]] = {
     "enabled": _switch,
     "clients": _clients,
-    "native_spans": _native_spans,
+    "native_spans": partial(_choice, words=("replace", "keep")),
     "error_messages": _switch,
+    "prices": _source,
+    "budgets": _source,
+    "budget_store": _budget_store,
+    "metrics": partial(_choice, words=("both", "registry", "legacy", "off")),
+    "metric_dimensions": _names,
+    "stream_usage": partial(_choice, words=("never", "auto", "always")),
+    "stream_usage_hosts": _names,
+    "estimate_usage": partial(_choice, words=("separate", "usage", "off")),
     "store": _store,
     "flush_timeout": _seconds,
     "strict": _switch,

@@ -13,6 +13,7 @@ from ..capture.call import OpenCall
 from ..capture.failure import error_code, http_status, qualified
 from ..facts import Counts, is_pinned, normal_reason
 from . import names
+from .costs import describe_budget, describe_cost
 
 __all__ = ["ADDED", "DESCRIBERS", "Attributes", "Options", "describe_exception"]
 
@@ -104,9 +105,8 @@ def describe_usage(call: OpenCall, options: Options, into: Attributes) -> None:
     if call.usage_elsewhere or call.request.operation not in _COUNTED or call.outcome == "blocked":
         return
     counts: Counts | None = call.answer.usage
-    cut = call.timing is not None and call.timing.end != "exhausted"
     told = counts is not None and not names.BILLED.isdisjoint(counts)
-    into[names.USAGE_SOURCE] = "missing" if not told else "partial" if cut else "provider"
+    into[names.USAGE_SOURCE] = "missing" if not told else "partial" if call.cut else "provider"
     if counts is None:
         return
     for field, count in counts.items():
@@ -162,7 +162,7 @@ def describe_exception(span: Span, error: BaseException, options: Options) -> No
 
 Describer = Callable[[OpenCall, Options, Attributes], None]
 
-ADDED: tuple[Describer, ...] = (describe_stream, describe_http)
+ADDED: tuple[Describer, ...] = (describe_stream, describe_http, describe_cost, describe_budget)
 """What no other instrumentation writes: goes on its span too, where that stands for the call."""
 DESCRIBERS: tuple[Describer, ...] = (describe_request, describe_answer, describe_usage, *ADDED, describe_outcome)
 """Each writes one kind of knowledge; a fault in one costs what it writes and no more."""

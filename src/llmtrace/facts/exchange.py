@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +69,8 @@ class Timing:
     first_token: float | None = None
     speaking: float = 0.0
     """Seconds between the first token and the last chunk."""
+    gaps: Sequence[float] = ()
+    """Up to 256 of the times between chunks, evenly spread over the stream."""
     gap_mean: float | None = None
     gap_p95: float | None = None
     gap_max: float | None = None
