@@ -1,4 +1,4 @@
-"""Automatic function calling, offline: every request and every tool is a span. ``python examples/gemini_functions.py``."""
+"""Automatic function calling, offline: each request and each tool is a span. ``python examples/gemini_functions.py``."""
 
 import json
 import threading
