@@ -1,4 +1,4 @@
-"""Automatic function calling, offline: each request and each tool is a span. ``python examples/gemini_functions.py``."""
+"""Function calling, offline. Each request and each tool is a span: ``python examples/gemini_functions.py``."""
 
 import json
 import threading

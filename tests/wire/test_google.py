@@ -60,7 +60,7 @@ def test_counts_that_shrink_or_vanish() -> None:
 
 
 def test_a_total_denies_what_it_leaves_out() -> None:
-    """A last chunk whose total is the sum of its counts has zeros for the rest; a stream cut short keeps all it told."""
+    """A last chunk whose total is the sum of its counts has zeros for the rest; a stream cut short keeps what it told."""
     usages = (
         {"promptTokenCount": 9, "candidatesTokenCount": 21, "thoughtsTokenCount": 35, "totalTokenCount": 65},
         {"promptTokenCount": 87, "thoughtsTokenCount": 78, "totalTokenCount": 165},
@@ -83,11 +83,15 @@ def test_the_sdks_own_objects_read_the_same() -> None:
         "usageMetadata": {
             "promptTokenCount": 8,
             "candidatesTokenCount": 2,
-            "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 8}],
         },
         "modelVersion": "m",
     }
-    assert GENERATE.response(types.GenerateContentResponse.model_validate(wire)) == GENERATE.response(wire)
+    candidate = types.Candidate(
+        content=types.Content(parts=[types.Part(text="hi")]), finish_reason=types.FinishReason.MAX_TOKENS, index=0
+    )
+    usage = types.GenerateContentResponseUsageMetadata(prompt_token_count=8, candidates_token_count=2)
+    own = types.GenerateContentResponse(candidates=[candidate], usage_metadata=usage, model_version="m")
+    assert GENERATE.response(own) == GENERATE.response(wire)
 
 
 @pytest.mark.parametrize(
