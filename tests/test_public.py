@@ -103,7 +103,7 @@ def test_instrument_imports_no_vendor() -> None:
         "made = llmtrace.instrument(store='off')\n"
         "print(json.dumps([sorted(made.waiting), [n for n in ('openai', 'anthropic') if n in sys.modules]]))"
     )
-    assert run(code) == [["anthropic", "openai"], []]
+    assert run(code) == [["anthropic", "google_genai", "openai"], []]
 
 
 @pytest.mark.parametrize("first", ["import openai", ""], ids=["after", "before"])

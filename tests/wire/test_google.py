@@ -60,7 +60,7 @@ def test_counts_that_shrink_or_vanish() -> None:
 
 
 def test_a_total_denies_what_it_leaves_out() -> None:
-    """A last chunk whose total is the sum of its counts has zeros for the rest; a stream cut short keeps what it told."""
+    """A last chunk whose total is the sum of its counts has zeros for the rest; a cut stream keeps all it told."""
     usages = (
         {"promptTokenCount": 9, "candidatesTokenCount": 21, "thoughtsTokenCount": 35, "totalTokenCount": 65},
         {"promptTokenCount": 87, "thoughtsTokenCount": 78, "totalTokenCount": 165},
