@@ -1,7 +1,22 @@
 """The vocabulary every other part shares. Standard library only."""
 
 from .call import Call, Cost, PromptUse, Scope
+from .content import Asked, Blob, Message, Part
 from .exchange import Request, Response, Timing
 from .usage import Counts, Usage
 
-__all__ = ["Call", "Cost", "Counts", "PromptUse", "Request", "Response", "Scope", "Timing", "Usage"]
+__all__ = [
+    "Asked",
+    "Blob",
+    "Call",
+    "Cost",
+    "Counts",
+    "Message",
+    "Part",
+    "PromptUse",
+    "Request",
+    "Response",
+    "Scope",
+    "Timing",
+    "Usage",
+]
