@@ -3,6 +3,7 @@
 from .call import Call, Cost, PromptUse, Scope
 from .content import Asked, Blob, Message, Part
 from .exchange import Request, Response, Timing
+from .finish import normal_reason
 from .usage import Counts, Usage
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "Scope",
     "Timing",
     "Usage",
+    "normal_reason",
 ]
