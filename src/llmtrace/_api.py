@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Any
 
 import wrapt
+from opentelemetry._logs import LoggerProvider
 from opentelemetry.trace import Tracer, TracerProvider
 
 from . import __version__, _config, _guard
@@ -19,6 +20,8 @@ from .capture.stream import end_open_streams
 from .capture.tracing import Tracing
 from .clients.patches import Patches
 from .clients.table import Sdk, sdks
+from .emit.events import Events, application_logs
+from .emit.gate import open_gate
 from .emit.spans import SpanEmitter
 from .export.pipeline import Pipeline
 
@@ -55,7 +58,9 @@ class _Tracers:
 class Instrumentation:
     """What ``instrument()`` did; leaving it as a context manager undoes it."""
 
-    def __init__(self, settings: _config.Settings, pipeline: Pipeline) -> None:
+    def __init__(
+        self, settings: _config.Settings, pipeline: Pipeline, logger_provider: LoggerProvider | None = None
+    ) -> None:
         self.settings = settings
         self.patched: dict[str, str] = {}
         """SDKs that are hooked, with their version."""
@@ -64,8 +69,22 @@ class Instrumentation:
         self.skipped: dict[str, str] = {}
         """SDKs left alone, with the reason."""
         self._pipeline = pipeline
+        gate = open_gate(
+            capture_content=settings.capture_content,
+            redact=settings.redact,
+            max_bytes=settings.content_max_bytes,
+            blobs=settings.content_blobs,
+            error_messages=settings.error_messages,
+        )
         self._tracing = Tracing(
-            SpanEmitter(_Tracers(pipeline), error_messages=settings.error_messages),
+            SpanEmitter(
+                _Tracers(pipeline),
+                content=gate,
+                events=Events(application_logs if logger_provider is None else lambda: logger_provider, __version__),
+                # Where the spans leave through exporters of ours, these apply the bridges.
+                bridges=lambda: () if pipeline.own() else settings.bridges,
+            ),
+            wants_content=gate.wants,
             native_spans=settings.native_spans,
         )
         self._patches: list[Patches] = []
@@ -121,7 +140,13 @@ def _version(name: str) -> str:
 
 
 def instrument(
-    *, clients: Iterable[str] | None = None, tracer_provider: TracerProvider | None = None, **settings: Any
+    *,
+    clients: Iterable[str] | None = None,
+    tracer_provider: TracerProvider | None = None,
+    logger_provider: LoggerProvider | None = None,
+    capture_content: bool | str | None = None,
+    redact: Callable[[str], str] | str | None = None,
+    **settings: Any,
 ) -> Instrumentation:
     """Trace every call made through the supported clients, now and when they are imported later.
 
@@ -131,6 +156,10 @@ def instrument(
         clients: Names of the clients to trace (``openai``, ``anthropic``); ``-name`` leaves one out. All by default.
         tracer_provider: Where spans go. By default the application's global provider if it set one, else OTLP if an
             endpoint is configured in the environment, else a file in the user's state folder.
+        logger_provider: Where events go, if they are asked for. By default the application's global one if it set one.
+        capture_content: Whether what is said is written: ``True``, or ``no_content``, ``span_only``, ``event_only``,
+            ``span_and_event``. Off by default.
+        redact: Applied to each text before it is written: ``builtin``, ``module:callable``, or a function.
         **settings: Any field of ``Settings``.
 
     Raises:
@@ -143,9 +172,10 @@ def instrument(
         if clients is not None:
             settings["clients"] = (clients,) if isinstance(clients, str) else tuple(clients)
         known = sdks()
+        settings |= {"capture_content": capture_content, "redact": redact}
         loaded = _config.load(settings, clients=[sdk.name for sdk in known])
         pipeline = Pipeline(loaded, tracer_provider)
-        made = Instrumentation(loaded, pipeline)
+        made = Instrumentation(loaded, pipeline, logger_provider)
         if not loaded.enabled:
             made.skipped = {sdk.name: "LLMTRACE_ENABLED is false" for sdk in known}
             return made

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from ..facts import Cost, Request, Response
+    from ..facts import Cost, Request, Response, Scope
     from .call import OpenCall
 
 __all__ = ["Emitter", "Observer", "Priced", "Pricer", "Tracing"]
@@ -55,4 +55,6 @@ class Tracing:
     observers: list[Observer] = field(default_factory=list)
     admit: Callable[[OpenCall], Exception | None] | None = None
     """Asked before a request leaves. What it returns is raised in place of the request."""
+    wants_content: Callable[[Scope], bool] | None = None
+    """Whether what is said in a call of that scope is to be kept. Without it nothing ever is."""
     native_spans: str = "replace"

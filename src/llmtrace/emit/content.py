@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from opentelemetry.util.types import AttributeValue
 
-from ..facts import Asked, Blob, Message, PromptUse
+from ..facts import Asked, Blob, Message, normal_reason
 from . import names
-from .attributes import normal_reason
 from .fit import fit
 from .gate import Gate
 from .redact import REDACTED
 
-__all__ = ["Content", "describe_content", "describe_documents", "describe_prompt", "exception_texts", "write_text"]
+__all__ = ["Content", "describe_content", "exception_texts"]
 
 _TEXTS = 32
-_DOCUMENTS = 16
 _VARIABLES = 16
 
 
@@ -68,13 +65,12 @@ def describe_content(
     *,
     operation: str = "chat",
     partial: bool = False,
-    into: Content | None = None,
 ) -> Content:
     """The content of one call, as far as ``gate`` lets it pass.
 
     ``partial`` says that the answer did not reach its end, which decides the finish reason where none was told.
     """
-    found = Content() if into is None else into
+    found = Content()
     hidden = gate.hidden
     legacy = operation == "text_completion"
     if asked is not None and "inputs" not in hidden and not (legacy and "prompts" in hidden):
@@ -114,48 +110,9 @@ def _answer(message: Message, hidden: frozenset[str], reason: str) -> Message:
     return {**_message(message, hidden), "finish_reason": normal_reason(told) if told else reason}
 
 
-def describe_prompt(prompt: PromptUse, gate: Gate, into: Content) -> None:
-    """The template and the variables of the prompt a call was made with."""
-    if "inputs" in gate.hidden:
-        return
-    if prompt.template is not None:
-        into.put_text(names.OI_TEMPLATE, prompt.template, gate)
-    for key, value in list((prompt.variables or {}).items())[:_VARIABLES]:
-        into.put_text(names.PROMPT_VARIABLE + str(key), value if isinstance(value, str) else str(value), gate)
-    into.close()
-
-
-def describe_documents(documents: tuple[Any, ...], gate: Gate, into: Content) -> None:
-    """The retrieved documents that a call was given: under OpenInference's names, as the convention has none here."""
-    if "inputs" in gate.hidden:
-        return
-    for index, document in enumerate(documents[:_DOCUMENTS]):
-        prefix = f"{names.OI_DOCUMENTS}{index}.document."
-        identifier = _field(document, "id")
-        if identifier is not None:
-            into.attributes[prefix + "id"] = str(identifier)
-        score = _field(document, "score")
-        if isinstance(score, (int, float)) and not isinstance(score, bool):
-            into.attributes[prefix + "score"] = float(score)
-        content = _field(document, "content")
-        if isinstance(content, str) and content:
-            into.put_text(prefix + "content", content, gate)
-    into.close()
-
-
-def _field(document: Any, name: str) -> Any:
-    return document.get(name) if isinstance(document, Mapping) else getattr(document, name, None)
-
-
-def write_text(text: str, gate: Gate) -> str:
-    """One text of the user's, redacted and within the cap."""
-    value = fit([text], gate.max_bytes, gate.redact).value
-    return str(value[0]) if value else ""
-
-
 def exception_texts(error: BaseException, gate: Gate) -> tuple[str, str] | None:
     """Message and stack trace of an exception, which may echo a prompt; ``None`` where they must not be written."""
-    if not (gate.messages or gate.span):
+    if not (gate.error_messages or gate.span):
         return None
     trace = "".join(traceback.format_exception(error))
-    return write_text(str(error), gate), write_text(trace, gate)
+    return gate.text(str(error)), gate.text(trace)

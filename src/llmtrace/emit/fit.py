@@ -43,26 +43,27 @@ class _Placeholder(dict[str, Any]):
     """Stands for binary data; nothing in it is text to redact or to cut."""
 
 
-def fit(items: list[Any], cap: int, redact: Redactor | None = None, *, inline: bool = False) -> Fitted:
-    """``items`` redacted, within ``cap`` bytes of JSON."""
-    lengths: list[int] = []
-    change(items, lambda text: lengths.append(len(text)) or text)  # type: ignore[func-returns-value]  # appends
+def fit(
+    items: list[Any], cap: int, redact: Redactor | None = None, *, inline: bool = False, known: bool = True
+) -> Fitted:
+    """``items`` redacted, within ``cap`` bytes of JSON; ``known`` says that they are messages, parts or the like."""
+    lengths = _measured(items, known, len)
     cut = False
     window = None
     if sum(lengths) > cap:
         window = _level(lengths, cap) + _MARGIN
         cut = any(length > window for length in lengths)
-    size = _size(items) if cut else 0
-    found = change(items, _cleaner(redact, window), _blobs(inline, cap))
+    size = _size(items, known) if cut else 0
+    found = change(items, _cleaner(redact, window), _blobs(inline, cap), known=known)
     text = _dumps(found)
     if len(text.encode()) > cap:
-        size = size or _size(items)
-        found = _squeezed(found, cap)
+        size = size or _size(items, known)
+        found = _squeezed(found, cap, known)
         text, cut = _dumps(found), True
     return Fitted(found, text, cut, size)
 
 
-def change(value: Any, text: Change, blob: Callable[[Blob], Any] | None = None, *, fixed: bool = True) -> Any:
+def change(value: Any, text: Change, blob: Callable[[Blob], Any] | None = None, *, known: bool = True) -> Any:
     """A copy of ``value`` with every text of the user's changed, keys and long numbers too."""
     if isinstance(value, str):
         return text(value)
@@ -71,15 +72,15 @@ def change(value: Any, text: Change, blob: Callable[[Blob], Any] | None = None, 
     if isinstance(value, dict):
         found = {}
         for key, item in value.items():
-            if fixed and key in _FIXED:
+            if known and key in _FIXED:
                 found[key] = item
             else:
                 # Below the known fields everything is the user's; parts are messages' own.
-                inner = fixed and key == "parts"
-                found[key if fixed else text(key)] = change(item, text, blob, fixed=inner)
+                inner = known and key == "parts"
+                found[key if known else text(key)] = change(item, text, blob, known=inner)
         return found
     if isinstance(value, list):
-        return [change(item, text, blob, fixed=fixed) for item in value]
+        return [change(item, text, blob, known=known) for item in value]
     if isinstance(value, Blob):
         return value if blob is None else blob(value)
     if type(value) is int and not -1_000_000 < value < 1_000_000:
@@ -102,15 +103,20 @@ def _cleaner(redact: Redactor | None, window: int | None) -> Change:
     return clean
 
 
-def _size(value: Any) -> int:
-    sizes: list[int] = []
+def _measured(value: Any, known: bool, measure: Callable[[str], int]) -> list[int]:
+    """What ``measure`` says of each text."""
+    found: list[int] = []
 
-    def measure(text: str) -> str:
-        sizes.append(len(text) if text.isascii() else len(text.encode("utf-8", "replace")))
+    def measured(text: str) -> str:
+        found.append(measure(text))
         return text
 
-    change(value, measure)
-    return sum(sizes)
+    change(value, measured, known=known)
+    return found
+
+
+def _size(value: Any, known: bool) -> int:
+    return sum(_measured(value, known, lambda text: len(text.encode("utf-8", "replace"))))
 
 
 def _level(lengths: list[int], room: int) -> int:
@@ -132,28 +138,22 @@ def _cost(text: str) -> int:
     return len(_dumps(text).encode("utf-8", "replace")) - 2
 
 
-def _squeezed(items: list[Any], cap: int) -> list[Any]:
-    costs, frame = _weigh(items)
+def _squeezed(items: list[Any], cap: int, known: bool) -> list[Any]:
+    costs, frame = _weigh(items, known)
     if frame > cap // 2:
-        items = [_collapsed(item) for item in items]
-        costs, frame = _weigh(items)
+        items = [_collapsed(item, known) for item in items]
+        costs, frame = _weigh(items, known)
     if frame > cap:
-        items = _thinned(items, cap)
-        costs, frame = _weigh(items)
+        items = _thinned(items, cap, known)
+        costs, frame = _weigh(items, known)
     level = _level(costs, max(0, cap - frame))
-    squeezed: list[Any] = change(items, lambda text: _cut(text, level))
+    squeezed: list[Any] = change(items, lambda text: _cut(text, level), known=known)
     return squeezed
 
 
-def _weigh(items: Any) -> tuple[list[int], int]:
+def _weigh(items: Any, known: bool) -> tuple[list[int], int]:
     """What each text costs, and the frame around them."""
-    costs: list[int] = []
-
-    def weigh(text: str) -> str:
-        costs.append(_cost(text))
-        return text
-
-    change(items, weigh)
+    costs = _measured(items, known, _cost)
     return costs, len(_dumps(items).encode("utf-8", "replace")) - sum(costs)
 
 
@@ -170,12 +170,14 @@ def _cut(text: str, level: int) -> str:
     return piece + _MARK
 
 
-def _collapsed(item: Any) -> Any:
+def _collapsed(item: Any, known: bool) -> Any:
     """Structures of the user's as text, which can be cut; a schema, which cannot, is left out."""
+    if not known:
+        return _dumps(_without_data(item)) if isinstance(item, (dict, list)) else item
     if not isinstance(item, dict) or isinstance(item, _Placeholder):
         return item
     if "parts" in item:
-        return {**item, "parts": [_collapsed(part) for part in item["parts"]]}
+        return {**item, "parts": [_collapsed(part, known) for part in item["parts"]]}
     found: dict[str, Any] = {}
     for key, value in item.items():
         if not isinstance(value, (dict, list)):
@@ -196,17 +198,17 @@ def _without_data(value: Any) -> Any:
     return [_without_data(item) for item in value] if isinstance(value, list) else value
 
 
-def _thinned(items: list[Any], cap: int) -> list[Any]:
+def _thinned(items: list[Any], cap: int, known: bool) -> list[Any]:
     """The first and the last of too many, even were they empty of text."""
     kept: list[Any] = []
     room = cap - 2
     order = [0, *range(len(items) - 1, 0, -1)]
     for index in order:
         item = items[index]
-        frame = _weigh(item)[1] + 1
+        frame = _weigh(item, known)[1] + 1
         if frame > room and not kept and isinstance(item, dict) and "parts" in item:
-            item = {**item, "parts": _thinned(item["parts"], room - 80)}
-            frame = _weigh(item)[1] + 1
+            item = {**item, "parts": _thinned(item["parts"], room - 80, known)}
+            frame = _weigh(item, known)[1] + 1
         if frame > room:
             break
         room -= frame

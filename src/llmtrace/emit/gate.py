@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
-from .._config import ConfigError
+from .._config import ConfigError, content_mode
+from ..facts import Scope
+from .fit import fit
 from .redact import Redactor, load
 
-__all__ = ["OFF", "Gate", "open_gate", "read_mode"]
+__all__ = ["OFF", "Gate", "open_gate"]
 
-MODES = ("no_content", "span_only", "event_only", "span_and_event")
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 _HIDDEN = {
@@ -45,16 +47,40 @@ class Gate:
     max_bytes: int = 65536
     inline: bool = False
     """Whether binary data that fits is written whole."""
-    messages: bool = False
+    error_messages: bool = False
     """Whether exception messages and stack traces may be written with content off."""
     hidden: frozenset[str] = frozenset()
     """What OpenInference's variables ask to leave out."""
     sealed: bool = False
     """Whether a variable forbids content altogether, whatever a block says."""
 
-    @property
-    def open(self) -> bool:
-        return self.span or self.event
+    def fitting(self, span: Any) -> Gate:
+        """Within what the SDK keeps of one attribute too: it would cut JSON anywhere."""
+        limit = getattr(getattr(span, "_limits", None), "max_span_attribute_length", None)
+        if type(limit) is not int or limit >= self.max_bytes:
+            return self
+        return replace(self, max_bytes=limit)
+
+    def wants(self, scope: Scope) -> bool:
+        """Whether what is said in a call of that scope is to be kept for its end."""
+        gate = self.within(scope.capture_content)
+        return gate.span or gate.event
+
+    def open(self, mode: str | None) -> bool:
+        """Whether content is written on spans, where the block around says ``mode``."""
+        return self.within(mode).span
+
+    def json(self, value: Any) -> str:
+        """Plain values as JSON, redacted, within the cap."""
+        if isinstance(value, list):
+            return fit(value, self.max_bytes, self.redact).text
+        # A single object, all of it the user's own, down to the names in it.
+        return fit([value], self.max_bytes + 2, self.redact, known=False).text[1:-1] or "null"
+
+    def text(self, value: str) -> str:
+        """One text, redacted, within the cap."""
+        found = fit([value], self.max_bytes, self.redact).value
+        return str(found[0]) if found else ""
 
     def within(self, mode: str | None) -> Gate:
         """The gate of a block that says ``mode``."""
@@ -65,20 +91,6 @@ class Gate:
 
 
 OFF = Gate()
-
-
-def read_mode(name: str, value: object) -> str:
-    """One of the four modes; booleans mean on the span, and not at all."""
-    if isinstance(value, bool):
-        return "span_only" if value else "no_content"
-    word = value.strip().lower() if isinstance(value, str) else ""
-    if word in _TRUE:
-        return "span_only"
-    if word in _FALSE:
-        return "no_content"
-    if word not in MODES:
-        raise ConfigError(f"{name}={value!r} is not accepted; use {', '.join(MODES)}, true or false")
-    return word
 
 
 def open_gate(
@@ -100,7 +112,7 @@ def open_gate(
     if mode is None:
         name = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
         told = variables.get(name, "").strip()
-        mode = read_mode(name, told) if told else "no_content"
+        mode = content_mode(name, told) if told else "no_content"
     emit = variables.get("OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT", "").strip().lower()
     if emit and emit not in _TRUE | _FALSE:
         raise ConfigError(f"OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT={emit!r} is not accepted; use true or false")
@@ -108,13 +120,13 @@ def open_gate(
         redact=load("redact", redact),
         max_bytes=max_bytes,
         inline=blobs == "inline",
-        messages=error_messages,
+        error_messages=error_messages,
         hidden=_hidden(variables),
     ).within(mode)
     if emit:
         gate = replace(gate, emit_event=emit in _TRUE, event=gate.event and emit in _TRUE)
     if variables.get("TRACELOOP_TRACE_CONTENT", "").strip().lower() in _FALSE:
-        gate = replace(gate, span=False, event=False, messages=False, sealed=True)
+        gate = replace(gate, span=False, event=False, error_messages=False, sealed=True)
     return gate
 
 

@@ -49,6 +49,8 @@ class Response:
     error: str | None = None
     """The vendor's machine-readable code of a failure told inside an answer that arrived."""
     failed: bool = False
+    refused: bool = False
+    """The model declined in words of its own; what a filter stopped has a finish reason or an error that says so."""
     complete: bool = True
     """False when a stream ended without its format's end event."""
 

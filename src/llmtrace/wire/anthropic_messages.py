@@ -7,6 +7,7 @@ from typing import Any
 from .._read import peek, pick, tell, text, whole
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
+from .anthropic_messages_content import COUNT_TOKENS_CONTENT, MESSAGES_CONTENT
 
 __all__ = ["COUNT_TOKENS", "MESSAGES"]
 
@@ -146,5 +147,5 @@ def read_count(answer: Any) -> Response:
     return Response(counted_tokens=whole(answer, "input_tokens"))
 
 
-MESSAGES = WireFormat(request=read_request, response=read_response, events=Events)
-COUNT_TOKENS = WireFormat(request=read_count_request, response=read_count)
+MESSAGES = WireFormat(request=read_request, response=read_response, events=Events, content=MESSAGES_CONTENT)
+COUNT_TOKENS = WireFormat(request=read_count_request, response=read_count, content=COUNT_TOKENS_CONTENT)

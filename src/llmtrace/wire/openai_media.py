@@ -9,6 +9,7 @@ from typing import Any
 from .._read import number, peek, tell, text
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
+from .openai_media_content import IMAGES_CONTENT, SPEECH_CONTENT, TRANSCRIPTIONS_CONTENT
 
 __all__ = ["IMAGES", "SPEECH", "TRANSCRIPTIONS"]
 
@@ -83,6 +84,8 @@ class Events:
         return replace(self._answer, complete=self._end)
 
 
-IMAGES = WireFormat(request=_reader("image"), response=read_images, events=Events)
-SPEECH = WireFormat(request=_reader("speech"), response=read_response, events=Events)
-TRANSCRIPTIONS = WireFormat(request=_reader("text"), response=read_response, events=Events)
+IMAGES = WireFormat(request=_reader("image"), response=read_images, events=Events, content=IMAGES_CONTENT)
+SPEECH = WireFormat(request=_reader("speech"), response=read_response, events=Events, content=SPEECH_CONTENT)
+TRANSCRIPTIONS = WireFormat(
+    request=_reader("text"), response=read_response, events=Events, content=TRANSCRIPTIONS_CONTENT
+)

@@ -24,7 +24,7 @@ from ._parts import (
     words,
 )
 
-__all__ = ["RESPONSES_CONTENT", "RETRIEVE_CONTENT"]
+__all__ = ["INPUT_TOKENS_CONTENT", "RESPONSES_CONTENT", "RETRIEVE_CONTENT"]
 
 _END = ("response.completed", "response.failed", "response.incomplete", "response.cancelled")
 _CALLS = frozenset({"function_call", "custom_tool_call"})
@@ -279,4 +279,5 @@ class Joiner:
 
 
 RESPONSES_CONTENT = ContentFormat(read_request, read_response, Joiner)
+INPUT_TOKENS_CONTENT = ContentFormat(read_request)
 RETRIEVE_CONTENT = ContentFormat(lambda _: Asked(), read_response, Joiner)
