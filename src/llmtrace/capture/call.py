@@ -80,7 +80,8 @@ class OpenCall:
         self.provider = provider
         self.server = server
         self.http: Any = None
-        self.retries: int | None = None
+        """The SDK's own object of the HTTP answer that it accepted."""
+        self.retries = 0
         self.request_id: str | None = None
         self.limits: tuple[int | None, int | None] = (None, None)
         """Requests and tokens that the provider would still take, as the answer's headers say."""
@@ -111,11 +112,6 @@ class OpenCall:
         self.started_ns = time_ns()
         tracing.emitter.begin(self)
         self.started = perf_counter()
-
-    def answered(self, http: Any, retries: Any) -> None:
-        """The SDK got an HTTP answer it accepts; ``http`` is its response object."""
-        self.http = http
-        self.retries = retries if type(retries) is int else None
 
     def enter(self) -> Any:
         """Make the call current while the SDK works on it; the value goes to ``leave``."""
@@ -193,11 +189,7 @@ class OpenCall:
             self.heard.complete(getattr(http, "_request", None) or getattr(http, "request", None))
 
     def _read_http(self) -> None:
-        error = self.error
-        http = self.http if self.http is not None else getattr(error, "response", None)
-        if self.retries is None and error is not None:
-            sent = getattr(getattr(error, "request", None), "headers", None) or {}
-            self.retries = _count(sent.get("x-stainless-retry-count"))
+        http = self.http if self.http is not None else getattr(self.error, "response", None)
         headers = getattr(http, "headers", None)
         if headers is None:
             return

@@ -42,6 +42,7 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
     for owner, hook in ((module.SyncAPIClient, request), (module.AsyncAPIClient, async_request)):
         patches.wrap(owner, "request", hook)
         patches.wrap(owner, "_process_response", _process_response)
+    patches.wrap(module.BaseClient, "_calculate_retry_timeout", _retry)
     if sdk.native is not None and tracing.native_spans == "replace" and hasattr(module, sdk.native):
         patches.wrap(module, sdk.native, _native_span)
     return patches
@@ -50,7 +51,14 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
 def _process_response(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
     call = current_call()
     if isinstance(call, OpenCall):
-        call.answered(kwargs.get("response"), kwargs.get("retries_taken"))
+        call.http = kwargs.get("response")
+    return wrapped(*args, **kwargs)
+
+
+def _retry(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+    call = current_call()
+    if isinstance(call, OpenCall):
+        call.retries += 1
     return wrapped(*args, **kwargs)
 
 

@@ -10,7 +10,7 @@ from opentelemetry.util.types import AttributeValue
 
 from ..capture.call import OpenCall
 from ..capture.failure import error_code, http_status, qualified
-from ..facts import Counts, normal_reason
+from ..facts import Counts, is_pinned, normal_reason
 from . import names
 from .content import exception_texts
 from .gate import Gate
@@ -46,6 +46,12 @@ def describe_request(call: OpenCall, options: Options, into: Attributes) -> None
         into[names.PREVIOUS_RESPONSE] = request.previous_response_id
     if request.conversation_id is not None:
         into[names.CONVERSATION] = request.conversation_id
+    if request.agent_id is not None:
+        into[names.AGENT_ID] = request.agent_id
+    if request.model is not None:
+        into[names.MODEL_PINNED] = is_pinned(request.model)
+    if call.format.api is not None:
+        into[names.API] = call.format.api
 
 
 def describe_stream(call: OpenCall, options: Options, into: Attributes) -> None:

@@ -4,6 +4,7 @@ from .call import Call, Cost, PromptUse, Scope
 from .content import Asked, Blob, Message, Part
 from .exchange import Request, Response, Timing
 from .finish import normal_reason
+from .models import is_pinned
 from .usage import Counts, Usage
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "Scope",
     "Timing",
     "Usage",
+    "is_pinned",
     "normal_reason",
 ]

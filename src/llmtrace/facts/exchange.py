@@ -24,6 +24,8 @@ class Request:
     api_type: str | None = None
     previous_response_id: str | None = None
     conversation_id: str | None = None
+    agent_id: str | None = None
+    """The agent at the provider that is asked to work."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,10 @@ _REASONS = {
     "max_tokens": "length",
     "max_output_tokens": "length",
     "refusal": "content_filter",
+    "completed": "stop",
+    "requires_action": "tool_call",
     "failed": "error",
+    "expired": "error",
     "cancelled": "error",
 }
 

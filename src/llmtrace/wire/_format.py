@@ -33,3 +33,5 @@ class WireFormat:
     events: Callable[[], Accumulator] | None = None
     content: ContentFormat | None = None
     """How to read what was said. Asked only where content is wanted."""
+    api: str | None = None
+    """The method of the SDK, as ``openai.chat.completions.create``; said by the table of SDKs."""

@@ -22,7 +22,7 @@ from ._parts import (
     words,
 )
 
-__all__ = ["COUNT_TOKENS_CONTENT", "MESSAGES_CONTENT"]
+__all__ = ["COMPLETE_CONTENT", "COUNT_TOKENS_CONTENT", "MESSAGES_CONTENT"]
 
 
 def read_request(body: Any) -> Asked:
@@ -193,5 +193,35 @@ class Joiner:
         return block
 
 
+def read_prompt(body: Any) -> Asked:
+    prompt = text(body, "prompt")
+    return Asked(messages=[] if prompt is None else [{"role": "user", "parts": [words(prompt)]}])
+
+
+def read_completion(answer: Any) -> list[Message]:
+    said = text(answer, "completion")
+    if said is None:
+        return []
+    return [{"role": "assistant", "parts": [words(said)], "finish_reason": text(answer, "stop_reason")}]
+
+
+class Completions:
+    """Joins the legacy text completion stream."""
+
+    __slots__ = ("_pieces", "_reason")
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._reason: str | None = None
+
+    def add(self, event: Any) -> None:
+        self._pieces.append(text(event, "completion") or "")
+        self._reason = text(event, "stop_reason") or self._reason
+
+    def messages(self) -> list[Message]:
+        return read_completion({"completion": "".join(self._pieces), "stop_reason": self._reason})
+
+
+COMPLETE_CONTENT = ContentFormat(read_prompt, read_completion, Completions)
 MESSAGES_CONTENT = ContentFormat(read_request, read_response, Joiner)
 COUNT_TOKENS_CONTENT = ContentFormat(read_request)

@@ -9,7 +9,7 @@ from ..facts import Asked, Blob, Message
 from ._content import ContentFormat
 from ._parts import items, media, words
 
-__all__ = ["IMAGES_CONTENT", "SPEECH_CONTENT", "TRANSCRIPTIONS_CONTENT"]
+__all__ = ["IMAGES_CONTENT", "MODERATIONS_CONTENT", "SPEECH_CONTENT", "TRANSCRIPTIONS_CONTENT"]
 
 
 def read_request(body: Any) -> Asked:
@@ -64,6 +64,22 @@ class Joiner:
         return [{"role": "assistant", "parts": [words("".join(self._pieces))], "finish_reason": None}]
 
 
+def read_judged(body: Any) -> Asked:
+    """What a moderation is asked of: a text, texts, or parts with images."""
+    asked = Asked()
+    given = peek(body, "input")
+    parts: list[Any] = []
+    for item in [given] if isinstance(given, str) else items(body, "input", asked):
+        said = item if isinstance(item, str) else text(item, "text")
+        part = words(said) if said is not None else media("image", text(peek(item, "image_url"), "url"))
+        if part is not None:
+            parts.append(part)
+    if parts:
+        asked.messages.append({"role": "user", "parts": parts})
+    return asked
+
+
+MODERATIONS_CONTENT = ContentFormat(read_judged)
 IMAGES_CONTENT = ContentFormat(read_request, read_images, Joiner)
 SPEECH_CONTENT = ContentFormat(read_request)
 TRANSCRIPTIONS_CONTENT = ContentFormat(read_request, read_transcript, Joiner)

@@ -11,7 +11,7 @@ from ._format import WireFormat
 from .openai_chat import read_stated_cost
 from .openai_responses_content import INPUT_TOKENS_CONTENT, RESPONSES_CONTENT, RETRIEVE_CONTENT
 
-__all__ = ["COMPACT", "INPUT_TOKENS", "RESPONSES", "RETRIEVE"]
+__all__ = ["COMPACT", "DECISIONS", "INPUT_TOKENS", "RESPONSES", "RETRIEVE"]
 
 _JSON = ("json_object", "json_schema")
 _END = ("response.completed", "response.failed", "response.incomplete", "response.cancelled")
@@ -169,6 +169,10 @@ def read_fetched(answer: Any) -> Response:
     return replace(read_response(answer), usage=None)
 
 
+def read_decision(body: Any) -> Request:
+    return Request(operation="chat", model=text(body, "model"), output_type="json")
+
+
 def read_compacted(answer: Any) -> Response:
     return replace(read_response(answer), compacted=True)
 
@@ -181,6 +185,7 @@ def read_count(answer: Any) -> Response:
     return Response(counted_tokens=whole(answer, "input_tokens"))
 
 
+DECISIONS = WireFormat(request=read_decision, response=read_response, content=RESPONSES_CONTENT)
 RESPONSES = WireFormat(request=read_request, response=read_response, events=Events, content=RESPONSES_CONTENT)
 RETRIEVE = WireFormat(request=read_retrieve, response=read_fetched, events=_Fetched, content=RETRIEVE_CONTENT)
 COMPACT = WireFormat(request=read_request, response=read_compacted, content=RESPONSES_CONTENT)

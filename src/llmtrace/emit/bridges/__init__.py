@@ -1,8 +1,8 @@
 """What some backends read under names of their own, made from the attributes that every backend gets.
 
-A bridge is a pure function: from the attributes of one span to those that are to be added. It never changes one, and
-whatever it adds stays within the limit of attributes that an SDK keeps: above that, the SDK would drop the oldest,
-which are the ones that matter.
+A bridge is a pure function: from the attributes of one span to those that are to be added. Whatever is
+added stays within the limit of attributes that an SDK keeps: above that, the SDK would drop the oldest, which are the
+ones that matter.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from ..names import OI_METADATA
 from .langfuse import langfuse
 from .logfire import logfire
 from .openinference import openinference
@@ -31,7 +32,8 @@ def added(
     found: dict[str, Any] = {}
     for name in bridges:
         for key, value in BRIDGES[name](attributes, started).items():
-            if key not in attributes:
+            # Metadata is one list, which the bridge has read and completed.
+            if key not in attributes or key == OI_METADATA:
                 found[key] = value
     room = limit - len(attributes)
     if len(found) > room:

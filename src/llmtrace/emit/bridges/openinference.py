@@ -132,20 +132,17 @@ _TOLD = {
     "llmtrace.prompt.label": "prompt_label",
     "llmtrace.cost.exact": "cost_usd",
     "llmtrace.cost.unpriced_reason": "unpriced_reason",
-    "llmtrace.outcome": "outcome",
-    names.REFUSAL: "refusal",
-    names.STREAM_FIRST_TOKEN: "time_to_first_token",
 }
+"""What no column of Phoenix's shows. It prices calls itself, so our cost is to be seen here alone."""
 
 
 def _metadata(attributes: Mapping[str, Any], found: dict[str, Any]) -> None:
     start = "llmtrace.tag."
     told = {key.removeprefix(start): value for key, value in attributes.items() if key.startswith(start)}
-    for name, key in _TOLD.items():
-        if name in attributes:
-            told.setdefault(key, attributes[name])
+    told |= {key: attributes[name] for name, key in _TOLD.items() if name in attributes}
+    known = _loaded(attributes.get(names.OI_METADATA))
     if told:
-        found[names.OI_METADATA] = _dumps(told)
+        found[names.OI_METADATA] = _dumps({**told, **known} if isinstance(known, dict) else told)
 
 
 def _documents(attributes: Mapping[str, Any], found: dict[str, Any]) -> None:
