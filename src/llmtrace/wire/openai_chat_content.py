@@ -77,7 +77,7 @@ def _said(message: Any, asked: Asked | None = None) -> list[Any]:
         parts += _spoken(audio)
     parts += (part for call in items(message, "tool_calls", asked) if (part := _call(call)) is not None)
     function = peek(message, "function_call")
-    if function is not None:
+    if peek(function, "name"):
         parts.append(tool_call(None, text(function, "name"), peek(function, "arguments")))
     return parts
 
