@@ -25,6 +25,9 @@ VALUES: list[tuple[str, str, Any, Any, Any]] = [
     ("store", "spans.jsonl", "spans.jsonl", Path("other.jsonl"), "other.jsonl"),
     ("flush_timeout", "0.5", 0.5, 2, 2.0),
     ("strict", "1", True, "no", False),
+    ("prompts", "texts", "texts", Path("others"), "others"),
+    ("baggage_keys", "feature, plan", ("feature", "plan"), ["user"], ("user",)),
+    ("rollup", "1", True, "no", False),
 ]
 #: field, wrong value, part of the message that says what is accepted
 WRONG = [
@@ -40,6 +43,9 @@ WRONG = [
     ("flush_timeout", "-1", "seconds, 0 or more"),
     ("flush_timeout", "nan", "seconds, 0 or more"),
     ("strict", "perhaps", "true or false"),
+    ("prompts", "a\0b", "path of a folder"),
+    ("baggage_keys", "a b", "comma list of tag names"),
+    ("rollup", "2", "true or false"),
 ]
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 __all__ = ["BRIDGES", "CONTENT_MODES", "ConfigError", "Settings", "content_mode", "load"]
 
-_NATIVE_SPANS = ("replace", "keep")
 CONTENT_MODES = ("no_content", "span_only", "event_only", "span_and_event")
 BRIDGES = ("openinference", "langfuse", "logfire")
 _BLOBS = ("placeholder", "inline")
@@ -38,9 +37,22 @@ class Settings:
     redact: object = None
     """``builtin``, ``module:callable``, or a function from text to text."""
     bridges: tuple[str, ...] = ("openinference",)
+    prices: object = None
+    """Overrides of the price catalogue: a path, or a list of mappings."""
+    budgets: object = None
+    """A path, or a list of ``Budget``."""
+    budget_store: str = "memory"
+    metrics: str = "both"
+    metric_dimensions: tuple[str, ...] = ("feature",)
+    stream_usage: str = "never"
+    stream_usage_hosts: tuple[str, ...] = ()
+    estimate_usage: str = "separate"
     store: str = ""
     flush_timeout: float = 5.0
     strict: bool = False
+    prompts: str = "prompts"
+    baggage_keys: tuple[str, ...] = ()
+    rollup: bool = False
 
 
 def load(
@@ -108,10 +120,10 @@ def _clients(name: str, value: object, known: Collection[str] = ()) -> tuple[str
     return tuple(dict.fromkeys(chosen))
 
 
-def _native_spans(name: str, value: object) -> str:
+def _choice(name: str, value: object, *, words: tuple[str, ...]) -> str:
     word = value.strip().lower() if isinstance(value, str) else None
-    if word not in _NATIVE_SPANS:
-        raise _wrong(name, value, " or ".join(_NATIVE_SPANS))
+    if word not in words:
+        raise _wrong(name, value, f"{', '.join(words[:-1])} or {words[-1]}")
     return word
 
 
@@ -160,12 +172,58 @@ def _bridges(name: str, value: object) -> tuple[str, ...]:
     return tuple(word for word in dict.fromkeys(words) if word and word != "none")
 
 
+def _names(name: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, Iterable):
+        raise _wrong(name, value, "a comma list")
+    items = value.split(",") if isinstance(value, str) else list(value)
+    if not all(isinstance(item, str) for item in items):
+        raise _wrong(name, value, "a comma list")
+    return tuple(dict.fromkeys(item.strip() for item in items if item.strip()))
+
+
+def _source(name: str, value: object) -> object:
+    if isinstance(value, (str, os.PathLike)):
+        return os.fspath(value)
+    if isinstance(value, Iterable) and not isinstance(value, (bytes, Mapping)):
+        return tuple(value)
+    raise _wrong(name, value, "a path or a list")
+
+
+def _budget_store(name: str, value: object) -> str:
+    text = value.strip() if isinstance(value, str) else ""
+    if text.lower() == "memory":
+        return "memory"
+    if text.startswith(("redis://", "rediss://", "unix://")):
+        return text
+    raise _wrong(name, value, "memory, or the URL of a Redis server such as redis://localhost:6379/0")
+
+
 def _store(name: str, value: object) -> str:
     path = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(path, str) or "\0" in path:
         raise _wrong(name, value, "the path of a JSON-lines file, or off")
     path = path.strip()
     return "off" if path.lower() == "off" else path
+
+
+def _folder(name: str, value: object) -> str:
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str) or not path.strip() or "\0" in path:
+        raise _wrong(name, value, "the path of a folder")
+    return path.strip()
+
+
+def _words(name: str, value: object) -> tuple[str, ...]:
+    accepted = "a comma list of tag names: feature, user, session, tenant, or a free key"
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, Iterable):
+        raise _wrong(name, value, accepted)
+    found: list[str] = []
+    for item in items:
+        if not isinstance(item, str) or not all(c.isascii() and (c.isalnum() or c in "_.-") for c in item.strip()):
+            raise _wrong(name, value, accepted)
+        found.append(item.strip())
+    return tuple(dict.fromkeys(word for word in found if word))
 
 
 def _seconds(name: str, value: object) -> float:
@@ -184,14 +242,25 @@ def _seconds(name: str, value: object) -> float:
 _READERS: dict[str, Callable[[str, object], object]] = {
     "enabled": _switch,
     "clients": _clients,
-    "native_spans": _native_spans,
+    "native_spans": partial(_choice, words=("replace", "keep")),
     "error_messages": _switch,
     "capture_content": content_mode,
     "content_max_bytes": _bytes,
     "content_blobs": _blobs,
     "redact": _redact,
     "bridges": _bridges,
+    "prices": _source,
+    "budgets": _source,
+    "budget_store": _budget_store,
+    "metrics": partial(_choice, words=("both", "registry", "legacy", "off")),
+    "metric_dimensions": _names,
+    "stream_usage": partial(_choice, words=("never", "auto", "always")),
+    "stream_usage_hosts": _names,
+    "estimate_usage": partial(_choice, words=("separate", "usage", "off")),
     "store": _store,
     "flush_timeout": _seconds,
     "strict": _switch,
+    "prompts": _folder,
+    "baggage_keys": _words,
+    "rollup": _switch,
 }

@@ -9,13 +9,14 @@ from time import perf_counter, time_ns
 from typing import Any
 
 from .._guard import report
+from ..cost.money import Priced
 from ..facts import Call, Request, Response, Scope, Timing, Usage, normal_reason
 from ..scope import context as scopes
 from ..wire._format import WireFormat
 from . import worker
 from .failure import error_type
 from .heard import Heard
-from .tracing import Priced, Tracing
+from .tracing import Tracing
 
 __all__ = ["OpenCall"]
 
@@ -180,7 +181,8 @@ class OpenCall:
             self.error_type = error_type(error)
         elif answer.failed or (timing is not None and timing.end == "truncated"):
             self.outcome = "error"
-            self.error_type = answer.error or ("error" if answer.failed else "truncated")
+            named = answer.error if answer.http_status is None else str(answer.http_status)
+            self.error_type = named or ("error" if answer.failed else "truncated")
         else:
             self.outcome = "ok"
         self._read_http()
@@ -205,9 +207,10 @@ class OpenCall:
         tracing = self.tracing
         pricer = tracing.pricer
         try:
-            if pricer is not None:
+            if pricer is not None and self.outcome != "blocked":
                 host = None if self.server is None else self.server[0]
-                self.priced = pricer.price(self.provider, host, self.request, self.answer, self.started_ns / 1e9)
+                at = self.started_ns / 1e9
+                self.priced = pricer.price(self.provider, host, self.request, self.answer, at, partial=self.cut)
         except Exception:
             report("price a call")
         for observer in tracing.observers:
@@ -221,6 +224,11 @@ class OpenCall:
             report("end a span")
         # A traceback holds frames that hold this call.
         self.error = self.http = None
+
+    @property
+    def cut(self) -> bool:
+        """Whether the stream ended before its end: what it told of usage is a beginning."""
+        return self.timing is not None and self.timing.end != "exhausted"
 
     def record(self) -> Call:
         """The finished call as observers see it."""

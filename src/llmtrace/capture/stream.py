@@ -141,6 +141,7 @@ class Recorder:
             first_chunk=self._first - started,
             first_token=token - started if token else None,
             speaking=self._last - token if token else 0.0,
+            gaps=self._gaps,
             gap_mean=(self._last - self._first) / (chunks - 1) if gaps else None,
             gap_p95=gaps[min(len(gaps) - 1, int(len(gaps) * 0.95))] if gaps else None,
             gap_max=self._max if gaps else None,

@@ -9,6 +9,10 @@ from importlib import metadata
 from .._guard import report
 from ..wire._format import WireFormat
 from ..wire.anthropic_messages import COMPLETE, COUNT_TOKENS, MESSAGES
+from ..wire.google_embed import EMBED
+from ..wire.google_generate import GENERATE
+from ..wire.google_predict import PREDICT, PREDICT_LONG
+from ..wire.google_tokens import CACHES, COUNT
 from ..wire.openai_assistants import RUN, RUN_RETRIEVE
 from ..wire.openai_chat import CHAT
 from ..wire.openai_completions import COMPLETIONS
@@ -34,6 +38,8 @@ class Sdk:
     posts: Mapping[str, WireFormat] = field(default_factory=dict)
     gets: Mapping[str, WireFormat] = field(default_factory=dict)
     """By path; ``*`` stands for one identifier."""
+    others: Mapping[str, Mapping[str, WireFormat]] = field(default_factory=dict)
+    """Of the other HTTP methods, by method."""
     native: str | None = None
     """The function of ``module`` that opens the SDK's own span for a call, where it has one."""
 
@@ -49,7 +55,7 @@ class Sdk:
         elif method == "get":
             routes = self.gets
         else:
-            return None
+            routes = self.others.get(method, {})
         path = url.partition("?")[0]
         found = routes.get(path)
         if found is not None:
@@ -121,6 +127,35 @@ SDKS = (
             },
         ),
         native="start_api_call_span",
+    ),
+    Sdk(
+        name="google_genai",
+        module="google.genai.client",
+        supported=">=1.0,<4",
+        provider="gcp.gemini",
+        hook="llmtrace.clients.google_genai",
+        # By the verb behind the colon; a model, or a project and its location, may stand before it.
+        posts=_routes(
+            "google_genai",
+            {
+                ":generateContent": ("models.generate_content", GENERATE),
+                ":streamGenerateContent": ("models.generate_content_stream", GENERATE),
+                ":countTokens": ("models.count_tokens", COUNT),
+                ":embedContent": ("models.embed_content", EMBED),
+                ":batchEmbedContents": ("models.embed_content", EMBED),
+                ":predict": ("models.predict", PREDICT),
+                ":predictLongRunning": ("models.generate_videos", PREDICT_LONG),
+                "cachedContents": ("caches.create", CACHES["create"]),
+            },
+        ),
+        gets=_routes(
+            "google_genai",
+            {"cachedContents": ("caches.list", CACHES["list"]), "cachedContents/*": ("caches.get", CACHES["get"])},
+        ),
+        others={
+            "patch": _routes("google_genai", {"cachedContents/*": ("caches.update", CACHES["update"])}),
+            "delete": _routes("google_genai", {"cachedContents/*": ("caches.delete", CACHES["delete"])}),
+        },
     ),
 )
 

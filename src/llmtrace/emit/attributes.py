@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from opentelemetry.trace import Status, StatusCode
+from opentelemetry.trace import Span, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from ..capture.call import OpenCall
@@ -13,9 +13,10 @@ from ..capture.failure import error_code, http_status, qualified
 from ..facts import Counts, is_pinned, normal_reason
 from . import names
 from .content import exception_texts
+from .costs import describe_budget, describe_cost
 from .gate import Gate
 
-__all__ = ["ADDED", "DESCRIBERS", "Attributes", "Options"]
+__all__ = ["ADDED", "DESCRIBERS", "Attributes", "Options", "describe_exception"]
 
 Attributes = dict[str, AttributeValue]
 
@@ -114,9 +115,8 @@ def describe_usage(call: OpenCall, options: Options, into: Attributes) -> None:
     if call.usage_elsewhere or call.request.operation not in _COUNTED or call.outcome == "blocked":
         return
     counts: Counts | None = call.answer.usage
-    cut = call.timing is not None and call.timing.end != "exhausted"
     told = counts is not None and not names.BILLED.isdisjoint(counts)
-    into[names.USAGE_SOURCE] = "missing" if not told else "partial" if cut else "provider"
+    into[names.USAGE_SOURCE] = "missing" if not told else "partial" if call.cut else "provider"
     if counts is None:
         return
     for field, count in counts.items():
@@ -129,7 +129,7 @@ def describe_usage(call: OpenCall, options: Options, into: Attributes) -> None:
 
 
 def describe_http(call: OpenCall, options: Options, into: Attributes) -> None:
-    if call.retries:
+    if call.retries > 0:
         into[names.RETRIES] = call.retries
     if call.request_id:
         into[names.REQUEST_ID] = call.request_id
@@ -148,6 +148,8 @@ def describe_outcome(call: OpenCall, options: Options, into: Attributes) -> None
     into[names.ERROR_TYPE] = call.error_type
     error = call.error
     if error is None:
+        if call.answer.http_status is not None:
+            into[names.HTTP_STATUS] = call.answer.http_status
         call.span.set_status(Status(StatusCode.ERROR))
         return
     status, code = http_status(error), error_code(error)
@@ -155,19 +157,23 @@ def describe_outcome(call: OpenCall, options: Options, into: Attributes) -> None
         into[names.HTTP_STATUS] = status
     if code is not None:
         into[names.ERROR_CODE] = code
+    describe_exception(call.span, error, options, call.scope.capture_content)
+
+
+def describe_exception(span: Span, error: BaseException, options: Options, mode: str | None = None) -> None:
     event: Attributes = {names.EXCEPTION_TYPE: qualified(type(error))}
     text = type(error).__qualname__
-    texts = exception_texts(error, options.content.within(call.scope.capture_content))
+    texts = exception_texts(error, options.content.within(mode))
     if texts is not None:
         text, event[names.EXCEPTION_STACKTRACE] = texts
         event[names.EXCEPTION_MESSAGE] = text
-    call.span.add_event(names.EXCEPTION, event)
-    call.span.set_status(Status(StatusCode.ERROR, text))
+    span.add_event(names.EXCEPTION, event)
+    span.set_status(Status(StatusCode.ERROR, text))
 
 
 Describer = Callable[[OpenCall, Options, Attributes], None]
 
-ADDED: tuple[Describer, ...] = (describe_stream, describe_http)
+ADDED: tuple[Describer, ...] = (describe_stream, describe_http, describe_cost, describe_budget)
 """What no other instrumentation writes: goes on its span too, where that stands for the call."""
 DESCRIBERS: tuple[Describer, ...] = (
     describe_request,

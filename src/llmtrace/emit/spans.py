@@ -8,13 +8,16 @@ from opentelemetry.trace import SpanKind, Tracer, get_current_span, set_span_in_
 
 from .._guard import report
 from ..capture.call import OpenCall
+from ..capture.failure import error_type
+from ..capture.tool import OpenTool
 from ..scope import context as scopes
 from . import names
-from .attributes import ADDED, DESCRIBERS, Attributes
-from .bridges import LIMIT, added
+from .attributes import ADDED, DESCRIBERS, Attributes, describe_exception
+from .bridges import crossed
 from .content import Content, describe_content
-from .events import Events
 from .gate import OFF, Gate
+from .logs import Events
+from .scope import describe_scope
 
 __all__ = ["SpanEmitter"]
 
@@ -53,7 +56,7 @@ class SpanEmitter:
         span = call.span
         if span.is_recording():
             found: Attributes = {}
-            for describe in ADDED if call.borrowed else DESCRIBERS:
+            for describe in (*(ADDED if call.borrowed else DESCRIBERS), describe_scope):
                 try:
                     describe(call, self, found)
                 except Exception:
@@ -89,11 +92,29 @@ class SpanEmitter:
             found.update(content.attributes)
 
     def _cross(self, call: OpenCall, found: Attributes) -> None:
-        bridges = self._bridges() if self._bridges is not None else ()
-        if bridges:
-            limits = getattr(call.span, "_limits", None)
-            limit = getattr(limits, "max_span_attributes", None) or LIMIT
-            found.update(added({**_known_at_start(call), **found}, bridges, started=call.started_ns, limit=limit))
+        if self._bridges is not None:
+            found.update(crossed(call.span, found, self._bridges(), started=call.started_ns))
+
+    def begin_tool(self, tool: OpenTool) -> None:
+        attributes: Attributes = {
+            names.OPERATION: "execute_tool",
+            names.TOOL_NAME: tool.name,
+            names.TOOL_TYPE: "function",
+        }
+        tool.span = self._tracer(tool.client).start_span(
+            f"execute_tool {tool.name}", tool.parent, attributes=attributes
+        )
+        tool.context = scopes.with_span(tool.outer, tool.span)
+
+    def end_tool(self, tool: OpenTool) -> None:
+        span, error = tool.span, tool.error
+        try:
+            if isinstance(error, Exception) and span.is_recording():
+                found: Attributes = {names.ERROR_TYPE: error_type(error)}
+                describe_exception(span, error, self)
+                span.set_attributes(found)
+        finally:
+            span.end()
 
 
 def _known_at_start(call: OpenCall) -> Attributes:

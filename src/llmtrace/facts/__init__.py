@@ -2,6 +2,7 @@
 
 from .call import Call, Cost, PromptUse, Scope
 from .content import Asked, Blob, Message, Part
+from .document import Document
 from .exchange import Request, Response, Timing
 from .finish import normal_reason
 from .models import is_pinned
@@ -13,6 +14,7 @@ __all__ = [
     "Call",
     "Cost",
     "Counts",
+    "Document",
     "Message",
     "Part",
     "PromptUse",

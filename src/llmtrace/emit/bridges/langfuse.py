@@ -44,7 +44,7 @@ def langfuse(attributes: Mapping[str, Any], started: int) -> dict[str, Any]:
     feature = attributes.get("llmtrace.feature")
     if feature is not None:
         found[names.LANGFUSE_NAME] = found[names.LANGFUSE_METADATA + "feature"] = feature
-    tags = attributes.get(names.OI_TAGS)
+    tags = attributes.get(names.TAGS)
     if tags:
         found[names.LANGFUSE_TAGS] = tags
     tenant = attributes.get("llmtrace.tenant")

@@ -55,7 +55,7 @@ def openinference(attributes: Mapping[str, Any], started: int) -> dict[str, Any]
     elif kind == "EMBEDDING":
         _put(found, names.OI_EMBEDDING_MODEL, model)
     _values(attributes, kind, found)
-    _put(found, names.OI_PROMPT_ID, attributes.get("gen_ai.prompt.name"))
+    _put(found, names.OI_PROMPT_ID, attributes.get(names.PROMPT_NAME))
     _put(found, names.OI_TEMPLATE_VERSION, attributes.get("gen_ai.prompt.version"))
     _template_variables(attributes, found)
     _metadata(attributes, found)
@@ -76,8 +76,8 @@ def _values(attributes: Mapping[str, Any], kind: str, found: dict[str, Any]) -> 
             given = attributes.get(names.TOOL_ARGUMENTS), _JSON
             made = attributes.get(names.TOOL_RESULT), _JSON
         case "RETRIEVER":
-            given = attributes.get(names.RETRIEVAL_QUERY), _TEXT
-            made = attributes.get(names.RETRIEVAL_DOCUMENTS), _JSON
+            given = attributes.get(names.QUERY), _TEXT
+            made = attributes.get(names.RETRIEVED), _JSON
         case "RERANKER":
             given, made = (attributes.get("reranker.query"), _TEXT), (None, _TEXT)
         case "EMBEDDING":
@@ -120,13 +120,13 @@ def _template_variables(attributes: Mapping[str, Any], found: dict[str, Any]) ->
     start = names.PROMPT_VARIABLE
     variables = {key.removeprefix(start): value for key, value in attributes.items() if key.startswith(start)}
     if variables:
-        found[names.OI_TEMPLATE_VARIABLES] = _dumps(variables)
+        found[names.PROMPT_VARIABLES] = _dumps(variables)
 
 
 _TOLD = {
     "llmtrace.feature": "feature",
     "llmtrace.tenant": "tenant",
-    "gen_ai.prompt.name": "prompt_name",
+    names.PROMPT_NAME: "prompt_name",
     "gen_ai.prompt.version": "prompt_version",
     "llmtrace.prompt.hash": "prompt_hash",
     "llmtrace.prompt.label": "prompt_label",
@@ -140,18 +140,18 @@ def _metadata(attributes: Mapping[str, Any], found: dict[str, Any]) -> None:
     start = "llmtrace.tag."
     told = {key.removeprefix(start): value for key, value in attributes.items() if key.startswith(start)}
     told |= {key: attributes[name] for name, key in _TOLD.items() if name in attributes}
-    known = _loaded(attributes.get(names.OI_METADATA))
+    known = _loaded(attributes.get(names.METADATA))
     if told:
-        found[names.OI_METADATA] = _dumps({**told, **known} if isinstance(known, dict) else told)
+        found[names.METADATA] = _dumps({**told, **known} if isinstance(known, dict) else told)
 
 
 def _documents(attributes: Mapping[str, Any], found: dict[str, Any]) -> None:
     """Documents one by one: the convention's list is dropped whole where one has no score."""
-    listed = _loaded(attributes.get(names.RETRIEVAL_DOCUMENTS))
+    listed = _loaded(attributes.get(names.RETRIEVED))
     for index, document in enumerate(listed if isinstance(listed, list) else ()):
         if not isinstance(document, dict):
             continue
-        prefix = f"{names.OI_DOCUMENTS}{index}.document."
+        prefix = f"{names.DOCUMENTS}{index}.document."
         for field in ("id", "content", "score"):
             _put(found, prefix + field, document.get(field))
         if document.get("metadata"):
