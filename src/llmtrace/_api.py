@@ -100,6 +100,8 @@ def instrument(
     tracer_provider: TracerProvider | None = None,
     logger_provider: LoggerProvider | None = None,
     meter_provider: MeterProvider | None = None,
+    capture_content: bool | str | None = None,
+    redact: Callable[[str], str] | str | None = None,
     **settings: Any,
 ) -> Instrumentation:
     """Trace every call made through the supported clients, now and when they are imported later.
@@ -112,6 +114,9 @@ def instrument(
             endpoint is configured in the environment, else a file in the user's state folder.
         logger_provider: Where events go; the global one by default.
         meter_provider: Where metrics go. By default the application's global provider, once it has set one.
+        capture_content: Whether what is said is written: ``True``, or ``no_content``, ``span_only``, ``event_only``,
+            ``span_and_event``. Off by default.
+        redact: Applied to each text before it is written: ``builtin``, ``module:callable``, or a function.
         **settings: Any field of ``Settings``.
 
     Raises:
@@ -124,6 +129,7 @@ def instrument(
         if clients is not None:
             settings["clients"] = (clients,) if isinstance(clients, str) else tuple(clients)
         known = sdks()
+        settings |= {"capture_content": capture_content, "redact": redact}
         loaded = _config.load(settings, clients=[sdk.name for sdk in known])
         made = Instrumentation(loaded, Providers(tracer_provider, meter_provider, logger_provider))
         if not loaded.enabled:

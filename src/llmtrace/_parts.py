@@ -19,6 +19,7 @@ from .cost import budget
 from .cost.guard import Budgets
 from .cost.price import Pricer
 from .cost.stores import RedisStore
+from .emit.gate import open_gate
 from .emit.logs import Events
 from .emit.metrics import Metrics
 from .emit.scope import ScopeSpans
@@ -48,22 +49,37 @@ class Parts:
         pricer = Pricer(settings.prices)
         budgets = _budgets(settings, pricer)
         tracers = _Tracers(self.pipeline, at_exit)
+        gate = open_gate(
+            capture_content=settings.capture_content,
+            redact=settings.redact,
+            max_bytes=settings.content_max_bytes,
+            blobs=settings.content_blobs,
+            error_messages=settings.error_messages,
+        )
+        events = Events(lambda: (providers.logger or get_logger_provider()).get_logger("llmtrace", __version__))
         metrics = Metrics(settings.metrics, settings.metric_dimensions, providers.meter)
         self.tracing = Tracing(
-            SpanEmitter(tracers, error_messages=settings.error_messages),
+            SpanEmitter(tracers, content=gate, events=events, bridges=self._bridges),
             pricer=pricer,
             observers=[budgets.settle, metrics.record, collect.observe, score.remember],
             admit=budgets.admit,
+            wants_content=gate.wants,
             native_spans=settings.native_spans,
         )
         self._annotations = for_phoenix()
         self._scope_spans = ScopeSpans(
             tracers,
-            error_messages=settings.error_messages,
+            content=gate,
+            error_messages=gate.error_messages,
             rollup=settings.rollup,
-            events=Events(lambda: (providers.logger or get_logger_provider()).get_logger("llmtrace", __version__)),
+            events=events,
             annotator=self._annotations,
+            bridges=self._bridges,
         )
+
+    def _bridges(self) -> tuple[str, ...]:
+        """The bridges to apply on the span: where it leaves through exporters of ours, these apply them."""
+        return () if self.pipeline.own() else self.settings.bridges
 
     def seen(self) -> None:
         """Have the blocks of the program seen."""

@@ -15,6 +15,7 @@ from ..scope import context as scopes
 from ..wire._format import WireFormat
 from . import worker
 from .failure import error_type
+from .heard import Heard
 from .tracing import Tracing
 
 __all__ = ["OpenCall"]
@@ -34,6 +35,7 @@ class OpenCall:
         "error",
         "error_type",
         "format",
+        "heard",
         "http",
         "limits",
         "outcome",
@@ -70,6 +72,7 @@ class OpenCall:
         provider: str,
         server: tuple[str, int] | None,
         usage_elsewhere: bool = False,
+        body: Any = None,
     ) -> None:
         self.tracing = tracing
         self.client = client
@@ -96,6 +99,11 @@ class OpenCall:
         """Another instrumentation's span stands for this call; what it lacks is written there."""
         self.usage_elsewhere = usage_elsewhere or self.borrowed
         """Another span of the same call carries the usage."""
+        wants = tracing.wants_content
+        self.heard: Heard | None = None
+        """What was said, where that is wanted."""
+        if wants is not None and wire.content is not None and wants(self.scope):
+            self.heard = Heard(wire.content, body)
         self._record: Call | None = None
         self._open = [True]
         pricer = tracing.pricer
@@ -113,6 +121,12 @@ class OpenCall:
     def leave(self, token: Any, error: BaseException | None) -> None:
         scopes.detach(token, self.context, self.outer, error)
 
+    def read(self, answer: Any) -> Response:
+        """What a whole answer says."""
+        if self.heard is not None:
+            self.heard.take(answer)
+        return self.format.response(answer)
+
     def fail(self, error: BaseException, timing: Timing | None = None, answer: Response | None = None) -> None:
         """End with what was known when ``error`` was raised."""
         if answer is None:
@@ -124,7 +138,7 @@ class OpenCall:
         try:
             http = self.http
             if http is not None and http.is_closed and http.status_code < 400:
-                return self.format.response(json.loads(http.content))
+                return self.read(json.loads(http.content))
         except Exception as fault:  # the body is whatever made the parse fail
             del fault
         return Response()
@@ -172,6 +186,9 @@ class OpenCall:
         else:
             self.outcome = "ok"
         self._read_http()
+        if self.heard is not None:
+            http = self.http if self.http is not None else error
+            self.heard.complete(getattr(http, "_request", None) or getattr(http, "request", None))
 
     def _read_http(self) -> None:
         http = self.http if self.http is not None else getattr(self.error, "response", None)

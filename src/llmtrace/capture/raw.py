@@ -79,7 +79,7 @@ class JsonReader:
         answer = Response()
         try:
             if self._data:
-                answer = self._call.format.response(json.loads(self._data))
+                answer = self._call.read(json.loads(self._data))
         except ValueError:
             pass
         except Exception:

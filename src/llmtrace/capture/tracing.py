@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from ..cost.money import Priced
-    from ..facts import Request, Response
+    from ..facts import Request, Response, Scope
     from .call import OpenCall
     from .tool import OpenTool
 
@@ -63,4 +63,6 @@ class Tracing:
     observers: list[Observer] = field(default_factory=list)
     admit: Callable[[OpenCall], Exception | None] | None = None
     """Asked before a request leaves. What it returns is raised in place of the request."""
+    wants_content: Callable[[Scope], bool] | None = None
+    """Whether what is said in a call of that scope is to be kept. Without it nothing ever is."""
     native_spans: str = "replace"

@@ -27,11 +27,21 @@ def begin(
     provider: str,
     server: tuple[str, int] | None,
     usage_elsewhere: bool = False,
+    body: Any = None,
 ) -> OpenCall | None:
     """Open a call; ``None`` where somebody else accounts for it."""
     if scopes.suppressed(scopes.current()):
         return None
-    return OpenCall(tracing, client, wire, request, provider=provider, server=server, usage_elsewhere=usage_elsewhere)
+    return OpenCall(
+        tracing,
+        client,
+        wire,
+        request,
+        provider=provider,
+        server=server,
+        usage_elsewhere=usage_elsewhere,
+        body=body,
+    )
 
 
 def _admit(call: OpenCall) -> None:

@@ -85,7 +85,8 @@ class _Beginner:
             wire = self._sdk.route(options.method.lower(), options.url)
             if wire is None:
                 return None
-            request = wire.request(_body(options))
+            body = _body(options)
+            request = wire.request(body)
             stream = kwargs.get("stream") is True
             if stream is not request.stream:
                 request = replace(request, stream=stream)
@@ -98,6 +99,7 @@ class _Beginner:
                 provider=provider,
                 server=server,
                 usage_elsewhere=self._usage_elsewhere,
+                body=body,
             )
         except Exception:
             report("begin a call")
@@ -130,7 +132,7 @@ def _settle(call: OpenCall, result: Any) -> None:
         elif call.request.stream and call.format.events is not None and hasattr(result, "_iterator"):
             _settle_stream(call, result)
         else:
-            call.end(call.format.response(result))
+            call.end(call.read(result))
     except Exception:
         call.end(Response())
         report("read a response")

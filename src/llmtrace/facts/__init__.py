@@ -1,6 +1,7 @@
 """The vocabulary every other part shares. Standard library only."""
 
 from .call import Call, Cost, PromptUse, Scope
+from .content import Asked, Blob, Message, Part
 from .document import Document
 from .exchange import Request, Response, Timing
 from .finish import normal_reason
@@ -8,10 +9,14 @@ from .models import is_pinned
 from .usage import Counts, Usage
 
 __all__ = [
+    "Asked",
+    "Blob",
     "Call",
     "Cost",
     "Counts",
     "Document",
+    "Message",
+    "Part",
     "PromptUse",
     "Request",
     "Response",

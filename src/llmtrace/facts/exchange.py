@@ -52,6 +52,8 @@ class Response:
     error: str | None = None
     """The vendor's machine-readable code of a failure told inside an answer that arrived."""
     failed: bool = False
+    refused: bool = False
+    """The model declined in words of its own; what a filter stopped has a finish reason or an error that says so."""
     http_status: int | None = None
     """Of an answer that refused, where the SDK makes an exception of it only later."""
     complete: bool = True

@@ -8,6 +8,7 @@ from typing import Any
 from .._read import peek, pick, tell, text, whole
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
+from .anthropic_messages_content import COMPLETE_CONTENT, COUNT_TOKENS_CONTENT, MESSAGES_CONTENT
 
 __all__ = ["COMPLETE", "COUNT_TOKENS", "MESSAGES"]
 
@@ -180,6 +181,8 @@ class Completions:
         return replace(self._last, complete=self.ended)
 
 
-COMPLETE = WireFormat(request=read_complete_request, response=read_response, events=Completions)
-MESSAGES = WireFormat(request=read_request, response=read_response, events=Events)
-COUNT_TOKENS = WireFormat(request=read_count_request, response=read_count)
+COMPLETE = WireFormat(
+    request=read_complete_request, response=read_response, events=Completions, content=COMPLETE_CONTENT
+)
+MESSAGES = WireFormat(request=read_request, response=read_response, events=Events, content=MESSAGES_CONTENT)
+COUNT_TOKENS = WireFormat(request=read_count_request, response=read_count, content=COUNT_TOKENS_CONTENT)

@@ -9,6 +9,7 @@ from typing import Any
 from .._read import number, peek, tell, text
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
+from .openai_media_content import IMAGES_CONTENT, MODERATIONS_CONTENT, SPEECH_CONTENT, TRANSCRIPTIONS_CONTENT
 
 __all__ = ["IMAGES", "MODERATIONS", "SPEECH", "TRANSCRIPTIONS"]
 
@@ -91,7 +92,9 @@ def read_verdict(answer: Any) -> Response:
     return Response(id=text(answer, "id"), model=text(answer, "model"))
 
 
-MODERATIONS = WireFormat(request=read_moderation, response=read_verdict)
-IMAGES = WireFormat(request=_reader("image"), response=read_images, events=Events)
-SPEECH = WireFormat(request=_reader("speech"), response=read_response, events=Events)
-TRANSCRIPTIONS = WireFormat(request=_reader("text"), response=read_response, events=Events)
+MODERATIONS = WireFormat(request=read_moderation, response=read_verdict, content=MODERATIONS_CONTENT)
+IMAGES = WireFormat(request=_reader("image"), response=read_images, events=Events, content=IMAGES_CONTENT)
+SPEECH = WireFormat(request=_reader("speech"), response=read_response, events=Events, content=SPEECH_CONTENT)
+TRANSCRIPTIONS = WireFormat(
+    request=_reader("text"), response=read_response, events=Events, content=TRANSCRIPTIONS_CONTENT
+)

@@ -9,6 +9,7 @@ from .._read import each, peek, pick, tell, text, whole
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
 from .openai_chat import read_stated_cost
+from .openai_responses_content import INPUT_TOKENS_CONTENT, RESPONSES_CONTENT, RETRIEVE_CONTENT
 
 __all__ = ["COMPACT", "DECISIONS", "INPUT_TOKENS", "RESPONSES", "RETRIEVE"]
 
@@ -91,6 +92,12 @@ def read_response(answer: Any) -> Response:
         compacted=any(text(item, "type") == "compaction" for item in output),
         error=None if error is None else text(error, "code") or "error",
         failed=status == "failed",
+        refused=any(
+            text(part, "type") == "refusal"
+            for item in output
+            if text(item, "type") == "message"
+            for part in each(item, "content")
+        ),
     )
 
 
@@ -178,8 +185,8 @@ def read_count(answer: Any) -> Response:
     return Response(counted_tokens=whole(answer, "input_tokens"))
 
 
-RESPONSES = WireFormat(request=read_request, response=read_response, events=Events)
-RETRIEVE = WireFormat(request=read_retrieve, response=read_fetched, events=_Fetched)
-COMPACT = WireFormat(request=read_request, response=read_compacted)
-DECISIONS = WireFormat(request=read_decision, response=read_response)
-INPUT_TOKENS = WireFormat(request=read_count_request, response=read_count)
+DECISIONS = WireFormat(request=read_decision, response=read_response, content=RESPONSES_CONTENT)
+RESPONSES = WireFormat(request=read_request, response=read_response, events=Events, content=RESPONSES_CONTENT)
+RETRIEVE = WireFormat(request=read_retrieve, response=read_fetched, events=_Fetched, content=RETRIEVE_CONTENT)
+COMPACT = WireFormat(request=read_request, response=read_compacted, content=RESPONSES_CONTENT)
+INPUT_TOKENS = WireFormat(request=read_count_request, response=read_count, content=INPUT_TOKENS_CONTENT)
