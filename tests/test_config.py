@@ -18,6 +18,8 @@ VALUES: list[tuple[str, str, Any, Any, Any]] = [
     ("native_spans", "keep", "keep", "replace", "replace"),
     ("error_messages", "on", True, False, False),
     ("store", "spans.jsonl", "spans.jsonl", Path("other.jsonl"), "other.jsonl"),
+    ("spool", "OFF", "off", Path("folder"), "folder"),
+    ("spool_max_mb", "64", 64, 8, 8),
     ("flush_timeout", "0.5", 0.5, 2, 2.0),
     ("strict", "1", True, "no", False),
 ]
@@ -28,6 +30,9 @@ WRONG = [
     ("native_spans", "drop", "replace or keep"),
     ("error_messages", "2", "true or false"),
     ("store", "a\0b", "JSON-lines file, or off"),
+    ("spool", "a\0b", "a folder, or off"),
+    ("spool_max_mb", "0", "megabytes, 1 or more"),
+    ("spool_max_mb", "1.5", "megabytes, 1 or more"),
     ("flush_timeout", "-1", "seconds, 0 or more"),
     ("flush_timeout", "nan", "seconds, 0 or more"),
     ("strict", "perhaps", "true or false"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -17,6 +16,7 @@ from .capture import reaper
 from .capture.stream import end_open_streams
 from .clients.stainless import Patches, patch
 from .clients.table import SDKS, Sdk
+from .export import leaving
 from .export.pipeline import Pipeline
 
 __all__ = ["Instrumentation", "flush", "instrument", "shutdown", "uninstrument"]
@@ -42,8 +42,7 @@ class _Tracing:
         if provider is not self._provider:
             self._provider, self._tracers = provider, {}
             # Exit handlers run last in, first out: open streams must end before this provider shuts down.
-            atexit.unregister(_at_exit)
-            atexit.register(_at_exit)
+            leaving.on_exit(_at_exit)
         tracers = self._tracers
         found = tracers.get(scope)
         if found is None:

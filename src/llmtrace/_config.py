@@ -29,6 +29,8 @@ class Settings:
     native_spans: str = "replace"
     error_messages: bool = False
     store: str = ""
+    spool: str = ""
+    spool_max_mb: int = 256
     flush_timeout: float = 5.0
     strict: bool = False
 
@@ -104,6 +106,27 @@ def _store(name: str, value: object) -> str:
     return "off" if path.lower() == "off" else path
 
 
+def _spool(name: str, value: object) -> str:
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str) or "\0" in path:
+        raise _wrong(name, value, "the path of a folder, or off")
+    path = path.strip()
+    return "off" if path.lower() == "off" else path
+
+
+def _megabytes(name: str, value: object) -> int:
+    accepted = "a whole number of megabytes, 1 or more"
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise _wrong(name, value, accepted)
+    try:
+        megabytes = int(value)
+    except ValueError:
+        raise _wrong(name, value, accepted) from None
+    if megabytes < 1:
+        raise _wrong(name, value, accepted)
+    return megabytes
+
+
 def _seconds(name: str, value: object) -> float:
     accepted = "a number of seconds, 0 or more"
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
@@ -123,6 +146,8 @@ _READERS: dict[str, Callable[[str, object], object]] = {
     "native_spans": _native_spans,
     "error_messages": _switch,
     "store": _store,
+    "spool": _spool,
+    "spool_max_mb": _megabytes,
     "flush_timeout": _seconds,
     "strict": _switch,
 }
