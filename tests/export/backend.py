@@ -23,7 +23,7 @@ _EXPAND = {"gzip": gzip.decompress, "deflate": zlib.decompress, None: bytes}
 class Backend:
     """Counts each span it acknowledged, by name.
 
-    ``mode`` is ``ok``, a status to answer, ``hang`` (accept, never answer), ``cut`` (close without an answer) or ``slow``.
+    ``mode`` is ``ok``, a status to answer, ``hang`` (accept, never answer), ``cut`` (close unanswered) or ``slow``.
     """
 
     def __init__(self, port: int = 0) -> None:
