@@ -64,8 +64,9 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("spooled", [True, False], ids=["spool", "memory"])
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize(
+    ("method", "spooled"), [("fork", True), ("fork", False), ("spawn", True), ("forkserver", True)]
+)
 def test_multiprocessing(method: str, spooled: bool, backend: Backend, script: Script) -> None:
     """A parent and three children that end without a flush: each span once, whatever the start method."""
     script(MATRIX.replace("{method}", method), **({} if spooled else {"LLMTRACE_SPOOL": "off"}))

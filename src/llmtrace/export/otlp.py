@@ -72,7 +72,7 @@ class Http:
     def __init__(self) -> None:
         asked = _ask_http_exporter()
         self.limit = 32 << 20
-        self.timeout = float(asked["timeout"] or 10.0)
+        self.timeout = round(float(asked["timeout"] or 10.0), 1)  # it gives what is left of it
         self.encoding = asked["headers"].get("Content-Encoding") or "none"
         self._url: str = asked["url"]
         self._headers: dict[str, str] = {

@@ -13,7 +13,7 @@ from .batches import ExporterSink, Sink
 from .ledger import Ledger
 from .otlp import Grpc, Http, Transport
 
-__all__ = ["Route", "names", "open_route", "spool_folder", "variable"]
+__all__ = ["Route", "names", "open_route", "spool_folder", "store_path", "transport", "variable"]
 
 _log = logging.getLogger("llmtrace")
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -69,18 +69,25 @@ def open_route(name: str, settings: Settings) -> Route:
         return _local(settings, ledger)
     if name == "console":
         return Route(ExporterSink(ConsoleSpanExporter(), ledger), ledger, "the console")
-    return _otlp(_transport(name), settings, ledger)
+    return _otlp(transport(name), settings, ledger)
 
 
 def _local(settings: Settings, ledger: Ledger) -> Route:
     """Where spans go with nothing configured. The one place that knows which exporter that is."""
-    from .jsonlines import JsonLinesExporter, default_path
+    from .jsonlines import JsonLinesExporter
 
-    path = default_path(settings.store)
+    path = store_path(settings)
     return Route(ExporterSink(JsonLinesExporter(path), ledger), ledger, str(path), announced=True)
 
 
-def _otlp(transport: Transport, settings: Settings, ledger: Ledger) -> Route:
+def store_path(settings: Settings) -> Path:
+    """The file of the local store."""
+    from .jsonlines import default_path
+
+    return default_path(settings.store)
+
+
+def _otlp(way: Transport, settings: Settings, ledger: Ledger) -> Route:
     from .buffers import Buffer, Memory
     from .outbox import Outbox
     from .spool import Spool
@@ -90,8 +97,8 @@ def _otlp(transport: Transport, settings: Settings, ledger: Ledger) -> Route:
     if folder is None:
         buffer = Memory(_MEMORY, ledger)
     else:
-        buffer = Spool(folder, transport.destination, settings.spool_max_mb << 20, ledger)
-    return Route(Outbox(buffer, transport, ledger), ledger, transport.destination.endpoint)
+        buffer = Spool(folder, way.destination, settings.spool_max_mb << 20, ledger)
+    return Route(Outbox(buffer, way, ledger), ledger, way.destination.endpoint)
 
 
 def spool_folder(settings: Settings) -> Path | None:
@@ -107,7 +114,12 @@ def spool_folder(settings: Settings) -> Path | None:
     return Path(user_state_dir("llmtrace")) / "spool"
 
 
-def _transport(name: str) -> Transport:
+def transport(name: str) -> Transport:
+    """The way that an OTLP exporter of ``names()`` takes.
+
+    Raises:
+        ConfigError: A variable of the exporter has a value that it does not accept.
+    """
     grpc = name == "otlp_proto_grpc" or (name == "otlp" and _protocol() == "grpc")
     try:
         return Grpc() if grpc else Http()

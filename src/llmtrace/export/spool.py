@@ -23,7 +23,7 @@ from .ledger import Ledger
 from .payload import Payload
 from .segment import Record, Segment
 
-__all__ = ["Spool"]
+__all__ = ["Spool", "homes"]
 
 _log = logging.getLogger("llmtrace")
 _SEGMENT = 4 << 20
@@ -118,7 +118,7 @@ class Spool:
             self._measured_at = now
             ours = {claim.path for claim in self._claims}
             self._elsewhere = sum(
-                _size(path) for home in _homes(self.folder) if home not in ours for path in home.glob("*.seg")
+                _size(path) for home in homes(self.folder) if home not in ours for path in home.glob("*.seg")
             )
         return self._elsewhere + sum(segment.size for segment in self._segments)
 
@@ -212,7 +212,7 @@ class Spool:
         made some."""
         shrunk = False
         ours = {claim.path for claim in self._claims}
-        for home in _homes(self.folder):
+        for home in homes(self.folder):
             if home in ours or not home.name.startswith(key):
                 continue
             claim = Claim.take(home)
@@ -272,13 +272,13 @@ class Spool:
         self._memory.close()
 
 
-def _homes(folder: Path) -> list[Path]:
+def homes(folder: Path) -> list[Path]:
+    """The directories of all processes, oldest first."""
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return []
-    # By age, whatever the destination.
     return [folder / name for name in sorted(names, key=lambda name: name.split("-")[2:])]
 
 
