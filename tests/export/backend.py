@@ -59,6 +59,12 @@ class Backend:
             def do_POST(self) -> None:
                 backend._serve(self)
 
+            def do_GET(self) -> None:
+                """``/ok`` ends the misbehaving."""
+                backend.mode = self.path.removeprefix("/")
+                self.send_response(204)
+                self.end_headers()
+
             def log_message(self, *_: object) -> None:
                 pass
 

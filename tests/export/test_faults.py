@@ -135,6 +135,7 @@ def test_one_bad_request_does_not_hold_up_the_others(backend: Backend, run: Call
     backend.chokes_on = b"poison"
     backend.up()
     out = run(
+        "from llmtrace.export import outbox\noutbox._POISON_ATTEMPTS = 4\n"
         "call('poison')\npipeline.flush(0.2)\n"
         "for number in range(50): call(f'call-{number}')\n"
         "print(pipeline.flush(20), pipeline.counts()[0].dropped)\n",
@@ -167,3 +168,22 @@ def test_without_a_spool_the_end_is_counted(run: Callable[..., str]) -> None:
         LLMTRACE_SPOOL="off",
     )
     assert json.loads(out) == [True, {"exit": 5}]
+
+
+def test_folder_that_is_cleaned_up_while_in_use(backend: Backend, run: Callable[..., str]) -> None:
+    """When somebody deletes the spool folder, what was in it is counted, and what comes later arrives."""
+    backend.mode = 503
+    backend.up()
+    out = run(
+        "import shutil\n"
+        "from llmtrace.export import outbox\noutbox._LAST_BACKOFF = 0.25\n"
+        "call('gone')\npipeline.flush(0.3)\n"
+        "shutil.rmtree(os.environ['LLMTRACE_SPOOL'])\n"
+        "pipeline.flush(1.5)\n"
+        "call('later')\npipeline.flush(0.3)\n"
+        "import urllib.request\nurllib.request.urlopen(sys.argv[1] + '/ok').read()\n"
+        "pipeline.flush(10)\nprint(pipeline.counts()[0].dropped)\n",
+        backend.url,
+    )
+    assert out.strip() == "{'corrupt': 1}"
+    assert list(backend.names) == ["later"]

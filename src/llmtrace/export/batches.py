@@ -20,7 +20,7 @@ from .ledger import Ledger
 
 __all__ = ["Batches", "ExporterSink", "Limits", "Sink"]
 
-_PATIENCE = 0.1
+_PATIENCE = 0.5
 """Seconds a thread waits, once, for room in the queue before spans are dropped."""
 
 
@@ -100,6 +100,7 @@ class Batches(SpanProcessor):
         self._ledger = ledger
         self._limits = limits or Limits()
         self._closed = False
+        self._arrived = True
         self._renew()
         if hasattr(os, "register_at_fork"):
             mine = weakref.WeakMethod(self._after_fork)
@@ -107,7 +108,7 @@ class Batches(SpanProcessor):
 
     def _renew(self) -> None:
         self._queue: deque[ReadableSpan] = deque()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finaliser may end a span while this very thread holds it
         self._writing = threading.Lock()
         self._wake = threading.Event()
         self._tickets: deque[threading.Event] = deque()
@@ -153,6 +154,7 @@ class Batches(SpanProcessor):
         with self._lock:
             if self._started or self._closed:
                 return
+            self._started = True
             self._thread = threading.Thread(target=self._work, name="llmtrace-write", daemon=True)
             try:
                 self._thread.start()
@@ -160,7 +162,6 @@ class Batches(SpanProcessor):
                 self._thread = None
             self._sink.start()
             leaving.arm()
-            self._started = True
 
     # -- our thread ---------------------------------------------------------------------------------------------------
 
@@ -173,8 +174,8 @@ class Batches(SpanProcessor):
             for ticket in tickets:
                 ticket.set()
         self._write()
-        for ticket in self._tickets:
-            ticket.set()
+        while self._tickets:
+            self._tickets.popleft().set()
 
     def _write(self) -> None:
         queue = self._queue
@@ -189,6 +190,8 @@ class Batches(SpanProcessor):
 
     def flush(self, deadline: float) -> bool:
         """Write what has ended, and wait until it has arrived or the deadline has come."""
+        if self._closed:
+            return self._arrived
         return self._written(deadline) and self._sink.flush(deadline) and not self._ledger.lost_since_asked()
 
     def _written(self, deadline: float) -> bool:
@@ -204,7 +207,7 @@ class Batches(SpanProcessor):
     def close(self, deadline: float) -> bool:
         """Write what has ended, send what can be sent by the deadline, and stop."""
         if self._closed:
-            return True
+            return self._arrived
         written = self._written(deadline)
         self._closed = True
         self._wake.set()
@@ -214,7 +217,8 @@ class Batches(SpanProcessor):
             self._write()  # what ended in between
         else:
             self._ledger.lost("exit", len(self._queue))
-        return self._sink.close(deadline) and written and not self._ledger.lost_since_asked()
+        self._arrived = self._sink.close(deadline) and written and not self._ledger.lost_since_asked()
+        return self._arrived
 
     # -- the names OpenTelemetry calls --------------------------------------------------------------------------------
 

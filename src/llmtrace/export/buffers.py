@@ -59,8 +59,12 @@ class Buffer(Protocol):
         """Look for requests that dead processes left behind."""
         ...
 
+    def give_up_memory(self) -> None:
+        """Count what waits in memory only as lost: the process ends."""
+        ...
+
     def close(self) -> None:
-        """Let go. What waits in memory only is counted as lost; what is on disk stays there."""
+        """Let go, of memory as above. What is on disk stays there."""
         ...
 
     def after_fork(self) -> None:
@@ -140,7 +144,10 @@ class Memory:
     def adopt(self) -> None:
         pass
 
-    def close(self) -> None:
+    def give_up_memory(self) -> None:
         with self._lock:
             held, self._held, self._size = self._held, deque(), 0
         self._ledger.lost("exit", sum(one.spans for one in held))
+
+    def close(self) -> None:
+        self.give_up_memory()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +15,7 @@ from .lock import try_lock
 __all__ = ["Claim"]
 
 _LOCK = "lock"
+_ATTEMPTS = 8
 
 
 class Claim:
@@ -32,12 +35,15 @@ class Claim:
             OSError: The folder cannot be written to.
         """
         spool.mkdir(mode=0o700, parents=True, exist_ok=True)
-        while True:
+        for _ in range(_ATTEMPTS):
             path = spool / f"{key}-{time.time_ns():020d}-{secrets.token_hex(4)}"
             path.mkdir(mode=0o700)
             claim = cls.take(path)
             if claim is not None:  # else another process found it before it was locked, and removed it as empty
                 return claim
+            with suppress(OSError):
+                path.rmdir()
+        raise OSError(errno.ENOLCK, "no locks on this file system")
 
     @classmethod
     def take(cls, path: Path) -> Claim | None:
@@ -60,6 +66,8 @@ class Claim:
 
     def release(self) -> None:
         """Give it back, and remove it when it holds nothing any more."""
+        if sys.platform == "win32":  # pragma: no cover - an open file cannot be removed there
+            self.forget()
         if not self.segments():
             with suppress(OSError):
                 (self.path / _LOCK).unlink()

@@ -60,7 +60,7 @@ class Ledger:
         self._renew()
 
     def _renew(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finaliser may end a span while this very thread holds it
         self._exported = self._spooled = self._retries = 0
         self._dropped: Counter[str] = Counter()
         self._untold: Counter[str] = Counter()
@@ -111,7 +111,7 @@ class Ledger:
             self._told_at = time.monotonic()
             untold, self._untold = self._untold, Counter()
         for reason, spans in untold.items():
-            said = f"; last answer: {self.detail}" if self.detail and reason in ("refused", "rejected") else ""
+            said = f"; last answer: {self.detail}" if self.detail and reason == "refused" else ""
             _log.warning("llmtrace lost %d spans: %s (%s)%s", spans, _REASONS.get(reason, reason), reason, said)
         if self.folder is not None:
             _remember(self.folder, untold)

@@ -23,7 +23,8 @@ _log = logging.getLogger("llmtrace")
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.25, 20.0
 _LONGEST_WAIT = 300.0
 _LOOK_AROUND = 30.0
-_POISON_ATTEMPTS = 4
+_POISON_ATTEMPTS = 24  # so many in a row are no bad luck, even at a backend that fails every other time
+_SUSPECTS = 1000
 _SMALLEST_LIMIT = 16 << 10
 
 
@@ -107,14 +108,18 @@ class Outbox:
             thread.join(max(0.0, deadline - time.monotonic()))
         elif self._buffer.ready():
             self._work()
-        arrived = not self._buffer.waiting()
-        if thread is None or not thread.is_alive():  # else it may yet mark what it is sending: the lock goes with us
-            self._buffer.close()
-            self._transport.close()
+        if thread is not None and thread.is_alive():  # it lets go of the disk when its request has had its time
+            arrived = False
+            self._buffer.give_up_memory()
         else:
-            self._ledger.lost("exit", self._buffer.unsaved())
+            arrived = not self._buffer.waiting()
+            self._let_go()
         self._ledger.tell(now=True)
         return arrived
+
+    def _let_go(self) -> None:
+        self._buffer.close()
+        self._transport.close()
 
     # -- the sending side ---------------------------------------------------------------------------------------------
 
@@ -132,6 +137,8 @@ class Outbox:
                     self._changed.notify_all()
         finally:
             detach(token)
+        if time.monotonic() >= self._deadline:  # nobody waits for this thread any more
+            self._let_go()
 
     def _look_around(self) -> None:
         try:
@@ -181,7 +188,9 @@ class Outbox:
                 self._buffer.done(entry)  # first of all: a crash before this sends it again
                 self._well(entry)
                 self._ledger.exported(max(0, payload.spans - outcome.rejected))
-                self._ledger.lost("rejected", min(outcome.rejected, payload.spans), outcome.said)
+                self._ledger.lost("rejected", min(outcome.rejected, payload.spans))
+                if outcome.said:  # a message of the backend's own may echo what we sent
+                    _log.debug("llmtrace was told by the backend: %s", outcome.said)
             case "too_large":
                 self._halve(entry, payload)
                 self._well(entry)
@@ -230,5 +239,7 @@ class Outbox:
     def _is_poison(self, entry: Entry) -> bool:
         """Whether this request alone fails, time and again, while others arrive."""
         attempts, accepted = self._suspects.get(entry, (0, self._accepted))
+        if len(self._suspects) > _SUSPECTS:  # not one request: the backend
+            self._suspects.clear()
         self._suspects[entry] = attempts + 1, accepted
         return attempts + 1 >= _POISON_ATTEMPTS and self._accepted > accepted

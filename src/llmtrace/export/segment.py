@@ -36,9 +36,12 @@ class Record:
 
     def load(self) -> Payload | None:
         """The request, or ``None`` when its bytes are no longer those that were written."""
-        with self.segment.path.open("rb") as file:
-            file.seek(self.offset + _RECORD.size)
-            body = file.read(self.size)
+        try:
+            with self.segment.path.open("rb") as file:
+                file.seek(self.offset + _RECORD.size)
+                body = file.read(self.size)
+        except OSError:
+            return None
         if _checksum(body, self.encoding, self.spans) != self.checksum:
             return None
         return Payload(body, ENCODINGS[self.encoding], self.spans)

@@ -46,6 +46,7 @@ class Spool:
         """Where requests go that the disk does not take."""
         self._claims: list[Claim] = []
         self._complained = False
+        self._named = 0
         self._start()
 
     def _start(self) -> None:
@@ -87,6 +88,10 @@ class Spool:
         while True:
             try:
                 return self._current(size).append(payload)
+            except FileNotFoundError:  # somebody cleaned up behind our back
+                if self._claim is None:
+                    raise
+                self._claim = None
             except OSError as error:
                 if error.errno not in _FULL or not self._drop_oldest():
                     raise
@@ -100,7 +105,8 @@ class Spool:
             if last.size + size <= self._segment_bytes:
                 return last
             self._retire(last)
-        segment = Segment.create(self._claim.path / f"{time.time_ns():020d}.seg", self.destination)
+        self._named = max(self._named + 1, time.time_ns())
+        segment = Segment.create(self._claim.path / f"{self._named:020d}.seg", self.destination)
         self._segments.append(segment)
         return segment
 
@@ -174,8 +180,12 @@ class Spool:
                 return
             records.remove(entry)
             segment = entry.segment
-            with suppress(OSError):
+            try:
                 segment.mark_done(entry)
+            except FileNotFoundError:
+                segment.close()  # write no more into a file that nobody can find
+            except OSError:
+                _log.debug("llmtrace could not mark a request in %s", segment.path, exc_info=True)
             if segment.pending == 0 and not segment.open:
                 self._retire(segment)
             if not self._adopted and len(self._claims) > 1:
@@ -270,6 +280,9 @@ class Spool:
             self._claims = []
             self._start()
         self._memory.close()
+
+    def give_up_memory(self) -> None:
+        self._memory.give_up_memory()
 
 
 def homes(folder: Path) -> list[Path]:
