@@ -64,6 +64,9 @@ def test_kill_9_under_load(reachable: bool, backend: Backend, start: Any, drain:
     if not reachable:
         backend.up()
     assert drain()
+    print(
+        f"{KILLS // 2} kills, {len(expected)} spans owed, {len(backend.names)} came, {backend.replays} requests twice"
+    )
     assert len(expected) > 50 * (KILLS // 2)
     assert expected - set(backend.names) == set()
     assert set(backend.names.values()) == {1}
