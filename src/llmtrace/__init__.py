@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from ._api import uninstrument as uninstrument
     from ._config import ConfigError as ConfigError
     from ._config import Settings as Settings
+    from .cost.budget import Budget as Budget
+    from .cost.budget import BudgetExceeded as BudgetExceeded
+    from .cost.budget import budget as budget
     from .facts import Call as Call
     from .facts import Cost as Cost
     from .facts import Document as Document
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from .scope.tags import tag as tag
 
 _HOMES = {
+    "Budget": "cost.budget",
+    "BudgetExceeded": "cost.budget",
     "Call": "facts",
     "Calls": "scope.collect",
     "ConfigError": "_config",
@@ -46,6 +51,7 @@ _HOMES = {
     "Settings": "_config",
     "Usage": "facts",
     "agent": "scope.spans",
+    "budget": "cost.budget",
     "collect": "scope.collect",
     "current": "scope.tags",
     "flush": "_api",
@@ -64,6 +70,8 @@ _HOMES = {
 }
 
 __all__ = (
+    "Budget",
+    "BudgetExceeded",
     "Call",
     "Calls",
     "ConfigError",
@@ -76,6 +84,7 @@ __all__ = (
     "Settings",
     "Usage",
     "agent",
+    "budget",
     "collect",
     "current",
     "flush",

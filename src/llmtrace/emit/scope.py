@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from time import time_ns
 from typing import Any, Protocol
 
@@ -31,10 +32,13 @@ from ..scope.score import Score
 from ..scope.work import Work
 from . import names
 from .attributes import Attributes
+from .bridges import crossed
 
 __all__ = ["CLOSED", "Annotator", "Content", "ScopeSpans", "describe_scope"]
 
 _DEEPEST = 12
+_MOST = 16
+"""Documents told one by one, of three or four attributes each: a span keeps 128, and drops the oldest above that."""
 
 
 class Content(Protocol):
@@ -136,7 +140,7 @@ def _describe_prompt(prompt: PromptUse, content: Content | None, into: Attribute
 
 def _describe_each(prefix: str, documents: Iterable[Document], content: Content | None, into: Attributes) -> None:
     """Documents under numbered names, as OpenInference has them."""
-    for index, document in enumerate(documents):
+    for index, document in enumerate(islice(documents, _MOST)):
         start = f"{prefix}{index}.document."
         into[start + "id"] = document.id
         if document.score is not None:
@@ -160,6 +164,7 @@ class ScopeSpans:
         rollup: bool = False,
         events: Emission | None = None,
         annotator: Annotator | None = None,
+        bridges: Callable[[], Sequence[str]] | None = None,
     ) -> None:
         self._tracer = tracer
         self._content = content
@@ -167,6 +172,8 @@ class ScopeSpans:
         self.rollup = rollup
         self._events = events
         self._annotator = annotator
+        self._bridges = bridges
+        """Those to apply here, where no exporter of ours will."""
 
     def reads_content(self, scope: Scope) -> bool:
         return self._content.open(scope.capture_content)
@@ -200,6 +207,8 @@ class ScopeSpans:
                 _DESCRIBERS[work.kind](work, content, found)
                 _describe_rollup(work, found)
                 self._describe_end(work, content, found)
+                if self._bridges is not None:
+                    found.update(crossed(span, found, self._bridges()))
                 span.set_attributes(found)
         finally:
             work.error = None  # a traceback holds frames that hold this work
