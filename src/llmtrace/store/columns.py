@@ -1,0 +1,162 @@
+"""What the reports ask of a call, read from its span's attributes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from ..emit import names
+from .body import StoredSpan
+
+__all__ = ["PICO", "facts_of", "is_call", "labels_of", "measures_of"]
+
+PICO = 10**12
+"""Money is kept in trillionths of a dollar: exact in sums, where a float is not."""
+
+_NOT_CALLS = frozenset(
+    {"retrieval", "execute_tool", "invoke_agent", "create_agent", "invoke_workflow", "plan", "render_prompt"}
+)
+_BIGGEST = 2**63 - 1
+
+
+def is_call(span: StoredSpan) -> bool:
+    """Whether the span is a call to a model, rather than a search, a tool, an agent or a workflow."""
+    operation = span.attributes.get(names.OPERATION)
+    return isinstance(operation, str) and operation not in _NOT_CALLS
+
+
+def facts_of(span: StoredSpan) -> tuple[Any, ...]:
+    """The values of ``schema.FACTS``, in their order."""
+    told = span.attributes
+    outcome = _text(told, names.OUTCOME) or ("error" if span.status == "ERROR" else "ok")
+    streamed = 1 if told.get(names.REQUEST_STREAM) is True or names.STREAM_END in told else 0
+    return (
+        span.scope[0].removeprefix("llmtrace."),
+        _plain(span.resource.get("service.name")),
+        _text(told, names.OPERATION),
+        _text(told, names.PROVIDER),
+        _text(told, names.REQUEST_MODEL),
+        _text(told, names.RESPONSE_MODEL),
+        _text(told, names.API),
+        _text(told, names.OPENAI_RESPONSE_TIER),
+        _text(told, names.FEATURE),
+        _text(told, names.TENANT),
+        _text(told, names.PROMPT_NAME),
+        _text(told, names.PROMPT_VERSION),
+        _text(told, names.PROMPT_HASH),
+        _list(told.get(names.TAGS)),
+        outcome,
+        _text(told, names.ERROR_TYPE),
+        _finish(told.get(names.FINISH_REASONS)),
+        streamed,
+        _text(told, names.STREAM_END),
+        _text(told, names.USAGE_SOURCE),
+        _unpriced(told, outcome),
+        1 if told.get(names.COST_APPROXIMATE) is True else 0,
+        {True: 1, False: 0}.get(told.get(names.MODEL_PINNED)),  # type: ignore[call-overload] - an odd value has none
+    )
+
+
+def measures_of(span: StoredSpan) -> dict[str, int | None]:
+    """The numbers of ``schema.MEASURES``; ids of texts are the writer's to add."""
+    told = span.attributes
+    return {
+        "duration": max(0, span.ended - span.started) // 1000,
+        "first_token": _scaled(told.get(names.STREAM_FIRST_TOKEN), 10**6),
+        "input": _count(told, names.INPUT_TOKENS),
+        "output": _count(told, names.OUTPUT_TOKENS),
+        "cache_read": _count(told, names.CACHE_READ),
+        "cache_write": _count(told, names.CACHE_WRITE),
+        "reasoning": _count(told, names.REASONING),
+        "cost": _cost(told),
+        "cost_input": _money(told.get(names.COST_INPUT)),
+        "estimated_cost": _money(told.get(names.ESTIMATED_USD)),
+        "estimated_input": _count(told, names.ESTIMATED_INPUT),
+        "estimated_output": _count(told, names.ESTIMATED_OUTPUT),
+        "speed": _scaled(told.get(names.STREAM_SPEED), 1000),
+        "stalls": _count(told, names.STREAM_STALLS),
+        "exact_hash": _hash(told.get(names.REQUEST_HASH)),
+        "near_hash": _hash(told.get(names.REQUEST_NEAR_HASH)),
+    }
+
+
+def labels_of(span: StoredSpan) -> str | None:
+    """The free tags of the call, as canonical JSON."""
+    found = {
+        key.removeprefix(names.TAG): value for key, value in span.attributes.items() if key.startswith(names.TAG)
+    }
+    return json.dumps(found, sort_keys=True, ensure_ascii=False, default=str) if found else None
+
+
+def _text(told: Mapping[str, Any], name: str) -> str | None:
+    return _plain(told.get(name))
+
+
+def _plain(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return str(value)
+
+
+def _list(value: Any) -> str | None:
+    return json.dumps(list(map(str, value)), ensure_ascii=False) if isinstance(value, (list, tuple)) and value else None
+
+
+def _finish(value: Any) -> str | None:
+    if isinstance(value, (list, tuple)):
+        return ",".join(dict.fromkeys(map(str, value))) or None
+    return _plain(value)
+
+
+def _count(told: Mapping[str, Any], name: str) -> int | None:
+    value = told.get(name)
+    return value if type(value) is int and 0 <= value <= _BIGGEST else None
+
+
+def _scaled(value: Any, factor: int) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+        return None
+    scaled = round(value * factor)
+    return scaled if scaled <= _BIGGEST else None
+
+
+def _cost(told: Mapping[str, Any]) -> int | None:
+    if told.get(names.COST_CURRENCY, "USD") != "USD":
+        return None
+    exact = _money(told.get(names.COST_EXACT))
+    return _money(told.get(names.COST_TOTAL)) if exact is None else exact
+
+
+def _money(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        scaled = round(Decimal(str(value)) * PICO)
+    except (InvalidOperation, ValueError, OverflowError):  # no number, or none that is finite
+        return None
+    return scaled if 0 <= scaled <= _BIGGEST else None
+
+
+def _unpriced(told: Mapping[str, Any], outcome: str) -> str | None:
+    """Why a call that was billed has no cost. One that failed before the provider counted anything was not billed."""
+    if _cost(told) is not None:
+        return None
+    currency = told.get(names.COST_CURRENCY, "USD")
+    if currency != "USD":
+        return f"currency_{currency}"
+    counted = any(_count(told, name) is not None for name in (names.INPUT_TOKENS, names.OUTPUT_TOKENS))
+    if outcome in ("error", "blocked") and not counted:
+        return None
+    return _text(told, names.UNPRICED_REASON) or ("not_priced" if counted else None)
+
+
+def _hash(value: Any) -> int | None:
+    """Sixteen hexadecimal digits as the signed integer that SQLite holds in eight bytes."""
+    try:
+        number = int(value[:16], 16)
+    except (TypeError, ValueError):
+        return None
+    return number - 2**64 if number > _BIGGEST else number
