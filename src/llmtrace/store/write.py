@@ -65,7 +65,8 @@ class Writer:
         called = is_call(span)
         facts = self._facts(span) if called else None
         measures = measures_of(span) if called else {}
-        started, duration = span.started // 1000, max(0, span.ended - span.started) // 1000
+        started = span.started // 1000
+        duration = max(0, span.ended // 1000 - started)  # so that both ends can be told to the nanosecond again
         tokens = (measures.get("input") or 0) + (measures.get("output") or 0)
         failed = span.status == "ERROR"
         trace = execute(
