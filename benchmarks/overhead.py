@@ -21,8 +21,10 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.trace import SpanKind
 
 import llmtrace
-from llmtrace.capture.call import Call
+from llmtrace.capture.call import OpenCall
 from llmtrace.capture.stream import Chunks, Recorder
+from llmtrace.capture.tracing import Tracing
+from llmtrace.emit.spans import SpanEmitter
 from llmtrace.facts import Request
 from llmtrace.wire.openai_chat import CHAT
 
@@ -186,8 +188,9 @@ def measure_chunks() -> tuple[float, float]:
     chunks = [chunk({"role": "assistant"}), *middle * (CHUNKS // 1000), chunk({}, "stop")]
 
     def watched(_: int) -> None:
-        call = Call(quiet.get_tracer("chunks"), CHAT, Request("chat", ASK["model"], stream=True), provider="openai",
-                    server=None, error_messages=False, usage=True)  # fmt: skip
+        tracing = Tracing(SpanEmitter(quiet.get_tracer))
+        request = Request("chat", ASK["model"], stream=True)
+        call = OpenCall(tracing, "openai", CHAT, request, provider="openai", server=None)
         exhaust(Chunks(through(chunks), Recorder(call, CHAT.events())))  # type: ignore[misc]
 
     none, ours = [], []

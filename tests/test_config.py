@@ -66,7 +66,7 @@ def test_wrong_variable_is_named(name: str, value: str, accepted: str) -> None:
     """A wrong variable raises an error that names it, its value and what is accepted."""
     variable = f"LLMTRACE_{name.upper()}"
     with pytest.raises(ConfigError) as caught:
-        load({}, {variable: value})
+        load({}, {variable: value}, clients=("openai", "anthropic"))
     message = str(caught.value)
     assert message.startswith(f"{variable}={value!r} ")
     assert accepted in message
@@ -76,7 +76,7 @@ def test_wrong_variable_is_named(name: str, value: str, accepted: str) -> None:
 def test_wrong_argument_is_named(name: str, value: str, accepted: str) -> None:
     """A wrong argument raises an error that names the argument and not the variable."""
     with pytest.raises(ConfigError) as caught:
-        load({name: value}, {})
+        load({name: value}, {}, clients=("openai", "anthropic"))
     message = str(caught.value)
     assert message.startswith(f"{name}={value!r} ")
     assert accepted in message

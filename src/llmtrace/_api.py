@@ -6,6 +6,7 @@ import atexit
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from importlib import import_module, metadata
 from time import monotonic
 from typing import Any
 
@@ -13,10 +14,12 @@ import wrapt
 from opentelemetry.trace import Tracer, TracerProvider
 
 from . import __version__, _config, _guard
-from .capture import reaper
+from .capture import worker
 from .capture.stream import end_open_streams
-from .clients.stainless import Patches, patch
-from .clients.table import SDKS, Sdk
+from .capture.tracing import Tracing
+from .clients.patches import Patches
+from .clients.table import Sdk, sdks
+from .emit.spans import SpanEmitter
 from .export.pipeline import Pipeline
 
 __all__ = ["Instrumentation", "flush", "instrument", "shutdown", "uninstrument"]
@@ -27,17 +30,15 @@ _retired: list[Instrumentation] = []
 """Undone, but streams that were open then may still end into their pipelines."""
 
 
-class _Tracing:
-    """The tracer of the moment for each scope."""
+class _Tracers:
+    """The tracer of the moment for each client."""
 
-    def __init__(self, settings: _config.Settings, pipeline: Pipeline) -> None:
-        self.error_messages = settings.error_messages
-        self.native_spans = settings.native_spans
+    def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self._provider: TracerProvider | None = None
         self._tracers: dict[str, Tracer] = {}
 
-    def tracer(self, scope: str) -> Tracer:
+    def __call__(self, client: str) -> Tracer:
         provider = self._pipeline.provider()
         if provider is not self._provider:
             self._provider, self._tracers = provider, {}
@@ -45,9 +46,9 @@ class _Tracing:
             atexit.unregister(_at_exit)
             atexit.register(_at_exit)
         tracers = self._tracers
-        found = tracers.get(scope)
+        found = tracers.get(client)
         if found is None:
-            found = tracers[scope] = provider.get_tracer(scope, __version__)
+            found = tracers[client] = provider.get_tracer(f"llmtrace.{client}", __version__)
         return found
 
 
@@ -63,7 +64,10 @@ class Instrumentation:
         self.skipped: dict[str, str] = {}
         """SDKs left alone, with the reason."""
         self._pipeline = pipeline
-        self._tracing = _Tracing(settings, pipeline)
+        self._tracing = Tracing(
+            SpanEmitter(_Tracers(pipeline), error_messages=settings.error_messages),
+            native_spans=settings.native_spans,
+        )
         self._patches: list[Patches] = []
         self._live = True
 
@@ -93,7 +97,7 @@ class Instrumentation:
 
     def _patch(self, sdk: Sdk, module: Any) -> None:
         try:
-            patches = patch(sdk, module, self._tracing)
+            patches = import_module(sdk.hook).patch(sdk, module, self._tracing)
         except Exception as error:
             self.skipped[sdk.name] = f"this release has moved the hook: {error}"
             _guard.report(f"hook {sdk.name}")
@@ -101,7 +105,7 @@ class Instrumentation:
         self._patches.append(patches)
         if patches.missing:
             self.skipped[sdk.name] = f"this release has no {', '.join(patches.missing)}"
-        self.patched[sdk.name] = _version(sdk.name)
+        self.patched[sdk.name] = _version(sdk.distribution)
 
     def _undo(self) -> None:
         self._live = False
@@ -110,8 +114,6 @@ class Instrumentation:
 
 
 def _version(name: str) -> str:
-    from importlib import metadata
-
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -140,16 +142,17 @@ def instrument(
             return _current
         if clients is not None:
             settings["clients"] = (clients,) if isinstance(clients, str) else tuple(clients)
-        loaded = _config.load(settings)
+        known = sdks()
+        loaded = _config.load(settings, clients=[sdk.name for sdk in known])
         pipeline = Pipeline(loaded, tracer_provider)
         made = Instrumentation(loaded, pipeline)
         if not loaded.enabled:
-            made.skipped = {sdk.name: "LLMTRACE_ENABLED is false" for sdk in SDKS}
+            made.skipped = {sdk.name: "LLMTRACE_ENABLED is false" for sdk in known}
             return made
         pipeline.prepare()
         _guard.set_strict(loaded.strict)
-        chosen = [sdk for sdk in SDKS if _wanted(sdk.name, loaded.clients)]
-        made.skipped.update({sdk.name: "left out by the setting clients" for sdk in SDKS if sdk not in chosen})
+        chosen = [sdk for sdk in known if _wanted(sdk.name, loaded.clients)]
+        made.skipped.update({sdk.name: "left out by the setting clients" for sdk in known if sdk not in chosen})
         made._install(chosen)
         _current = made
         return made
@@ -181,7 +184,7 @@ def flush(timeout: float = 5.0) -> bool:
 
 def _drained(timeout: float, finish: Callable[[Pipeline, float], bool]) -> bool:
     deadline = monotonic() + timeout
-    ended = reaper.drain(timeout)
+    ended = worker.drain(timeout)
     # Every one of them, also when an earlier one has failed.
     done = [finish(one._pipeline, max(0.0, deadline - monotonic())) for one in _all()]
     return ended and all(done)
@@ -199,6 +202,6 @@ def shutdown(timeout: float = 5.0) -> bool:
 
 def _at_exit() -> None:
     end_open_streams()
-    reaper.drain(1.0)
+    worker.drain(1.0)
     for instrumentation in _all():
         instrumentation._pipeline.shutdown(instrumentation.settings.flush_timeout)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 __all__ = ["ConfigError", "Settings", "load"]
 
-_CLIENTS = ("openai", "anthropic")
 _NATIVE_SPANS = ("replace", "keep")
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
@@ -33,14 +33,23 @@ class Settings:
     strict: bool = False
 
 
-def load(arguments: Mapping[str, object], environ: Mapping[str, str] | None = None) -> Settings:
-    """The settings in force. ``None`` as an argument, and an empty variable, mean "not given"."""
+def load(
+    arguments: Mapping[str, object], environ: Mapping[str, str] | None = None, *, clients: Collection[str] = ()
+) -> Settings:
+    """The settings in force. ``None`` as an argument, and an empty variable, mean "not given".
+
+    Args:
+        arguments: Settings by field name.
+        environ: Variables; those of the process by default.
+        clients: The client names there are; with none given any name is accepted.
+    """
     for name in arguments:
         if name not in _READERS:
             raise ConfigError(f"unknown setting {name!r}; accepted: {', '.join(_READERS)}")
     variables = os.environ if environ is None else environ
     found: dict[str, Any] = {}
-    for name, reader in _READERS.items():
+    readers: dict[str, Callable[[str, object], object]] = {**_READERS, "clients": partial(_clients, known=clients)}
+    for name, reader in readers.items():
         value = arguments.get(name)
         if value is not None:
             found[name] = reader(name, value)
@@ -68,8 +77,8 @@ def _switch(name: str, value: object) -> bool:
     raise _wrong(name, value, "true or false (also 1/0, yes/no, on/off)")
 
 
-def _clients(name: str, value: object) -> tuple[str, ...]:
-    accepted = f"a comma list of {', '.join(_CLIENTS)}; a leading '-' leaves one out"
+def _clients(name: str, value: object, known: Collection[str] = ()) -> tuple[str, ...]:
+    accepted = f"a comma list of {', '.join(known) or 'client names'}; a leading '-' leaves one out"
     if isinstance(value, str):
         items: list[object] = list(value.split(","))
     elif isinstance(value, Iterable):
@@ -83,7 +92,7 @@ def _clients(name: str, value: object) -> tuple[str, ...]:
         word = item.strip().lower()
         if not word:
             continue
-        if word.removeprefix("-") not in _CLIENTS:
+        if known and word.removeprefix("-") not in known:
             raise _wrong(name, value, accepted)
         chosen.append(word)
     return tuple(dict.fromkeys(chosen))

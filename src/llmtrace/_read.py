@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["each", "number", "peek", "pick", "text", "whole"]
+__all__ = ["each", "number", "peek", "pick", "tell", "text", "whole"]
 
 
 _LARGEST = 2**63 - 1
@@ -46,9 +46,19 @@ def whole(source: Any, name: str) -> int | None:
     return value if type(value) is int and 0 <= value <= _LARGEST else None
 
 
-def number(source: Any, name: str) -> float | None:
+def tell(into: dict[str, float], key: str, source: Any, name: str) -> None:
+    """Note the count under ``name`` as ``key``, if it was told."""
     value = peek(source, name)
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    if type(value) is int and 0 <= value <= _LARGEST:
+        into[key] = value
+
+
+def number(source: Any, name: str) -> float | None:
+    """A finite number."""
+    value = peek(source, name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return value if -_LARGEST <= value <= _LARGEST else None
 
 
 def each(source: Any, name: str) -> Iterator[Any]:

@@ -26,9 +26,10 @@ from pydantic import BaseModel
 
 import llmtrace
 from llmtrace import _guard
-from llmtrace.capture import call as capture_call
+from llmtrace.capture.call import OpenCall
 from llmtrace.clients.table import SDKS
 from llmtrace.emit import names
+from llmtrace.emit import spans as emit_spans
 
 COLOURS = ("sync", "async")
 QUESTION = [{"role": "user", "content": "hello"}]
@@ -440,8 +441,8 @@ def test_no_count_is_made_up(server: Server, clients: Any, usage: str, kind: str
     """What is no count of tokens is not put on the span as one."""
     server.json({"usage": COUNTS[usage], "data": [{"embedding": [0.5], "index": 0}]})
     span = compare(clients, KINDS[kind], "sync")
-    assert names.INPUT_TOKENS not in span.attributes
-    assert names.OUTPUT_TOKENS not in span.attributes
+    assert names.USAGE["input"] not in span.attributes
+    assert names.USAGE["output"] not in span.attributes
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
@@ -684,9 +685,7 @@ def test_broken_reader_of_a_closed_stream(
 @pytest.mark.parametrize("colour", COLOURS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
-@pytest.mark.parametrize(
-    "name", ["describe_request", "describe_answer", "describe_stream", "record_error", "start_span"]
-)
+@pytest.mark.parametrize("name", [describe.__name__ for describe in emit_spans.DESCRIBERS])
 def test_broken_writer(
     server: Server,
     clients: Any,
@@ -696,18 +695,46 @@ def test_broken_writer(
     stream: bool,
     name: str,
 ) -> None:
-    """A fault while the span is written is ours alone, and warned of once."""
-    if (stream and kind not in STREAMED) or (name == "describe_stream" and not stream):
+    """A fault while the span is written is ours alone, warned of once, and costs what that part writes and no more."""
+    if stream and kind not in STREAMED:
         return
-    if name == "record_error":
-        server.json({"error": {"message": "no", "type": "bad", "code": "bad"}}, status=400)
-    elif stream:
+    if stream:
         server.events(GOOD_CHUNKS[kind])
     else:
         server.json(GOOD)
-    ours.patch.setattr(capture_call, name, boom)
-    survive(clients, KINDS[kind], colour, stream, 0 if name == "start_span" else 2)
-    assert ours.faults == {"begin a call" if name == "start_span" else "write a span": 2}
+    break_describer(ours.patch, name)
+    survive(clients, KINDS[kind], colour, stream, 2)
+    assert ours.faults == {"write a span": 2}
+    assert len(warned(ours.log)) == 1
+
+
+def break_describer(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    broken = [boom if describe.__name__ == name else describe for describe in emit_spans.DESCRIBERS]
+    monkeypatch.setattr(emit_spans, "DESCRIBERS", broken)
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("method", "place", "spans_made"),
+    [("begin", "begin a call", 0), ("end", "end a span", 0), ("_settle", "settle a call", 2)],
+)
+def test_broken_life(
+    server: Server,
+    clients: Any,
+    ours: SimpleNamespace,
+    kind: str,
+    colour: str,
+    method: str,
+    place: str,
+    spans_made: int,
+) -> None:
+    """A fault at either end of a call is ours alone, and warned of once."""
+    server.json(GOOD)
+    owner = OpenCall if method == "_settle" else emit_spans.SpanEmitter
+    ours.patch.setattr(owner, method, boom)
+    survive(clients, KINDS[kind], colour, False, spans_made)
+    assert ours.faults == {place: 2}
     assert len(warned(ours.log)) == 1
 
 
@@ -754,7 +781,7 @@ def test_the_very_exception(
     model = (openai if KINDS[kind].vendor == "openai" else anthropic).BaseModel
     options: dict[str, Any] = {"cast_to": model, "body": {"model": "m"}, "options": {"post_parser": fail}}
     if broken:
-        monkeypatch.setattr(capture_call, "describe_answer", boom)
+        break_describer(monkeypatch, "describe_answer")
 
     async def wait() -> Any:
         return await client.post(KINDS[kind].path, **options)
@@ -830,8 +857,8 @@ def test_failed_parse_keeps_usage(
         return client.chat.completions.parse(model="m", messages=QUESTION, response_format=Capital)
 
     span = compare(clients, KINDS["chat"], colour, call=call)
-    assert span.attributes[names.INPUT_TOKENS] == 7
-    assert span.attributes[names.OUTPUT_TOKENS] == 3
+    assert span.attributes[names.USAGE["input"]] == 7
+    assert span.attributes[names.USAGE["output"]] == 3
     assert "ValidationError" in span.attributes[names.ERROR_TYPE]
     assert not faults
 
@@ -844,5 +871,5 @@ def test_hostile_headers(server: Server, clients: Any, faults: Counter[str], nam
     server.json(GOOD)
     span = compare(clients, KINDS["chat"], "sync")
     assert span.attributes[names.OUTCOME] == "ok"
-    assert span.attributes[names.INPUT_TOKENS] == 7
+    assert span.attributes[names.USAGE["input"]] == 7
     assert not faults

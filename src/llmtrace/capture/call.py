@@ -3,83 +3,118 @@
 from __future__ import annotations
 
 import json
-from time import perf_counter
+from datetime import UTC, datetime
+from functools import partial
+from time import perf_counter, time_ns
 from typing import Any
 
-from opentelemetry import context as otel
-from opentelemetry.trace import Span, Status, StatusCode, Tracer, set_span_in_context
-
 from .._guard import report
-from ..emit import names
-from ..emit.attributes import Attributes, describe_answer, describe_request, describe_stream, record_error, start_span
-from ..facts import Request, Response, Timing
+from ..facts import Call, Request, Response, Scope, Timing, Usage, normal_reason
+from ..scope import context as scopes
 from ..wire._format import WireFormat
+from . import worker
+from .failure import error_type
+from .tracing import Priced, Tracing
 
-__all__ = ["Call", "current_call", "suppressed"]
-
-_KEY = otel.create_key("llmtrace-call")
-_SUPPRESS = (
-    "suppress_instrumentation",
-    otel._SUPPRESS_INSTRUMENTATION_KEY,
-    "suppress_language_model_instrumentation",
-    "opentelemetry.genai.client.inference.context",
-)
+__all__ = ["OpenCall"]
 
 
-def suppressed() -> bool:
-    """Whether the application, or an outer instrumentation, already accounts for this call."""
-    context = otel.get_current()
-    return bool(context) and any(context.get(key) for key in _SUPPRESS)
-
-
-def current_call() -> Call | None:
-    """The call whose request the SDK is working on, in this thread or task."""
-    call = otel.get_current().get(_KEY)
-    return call if isinstance(call, Call) else None
-
-
-class Call:
+class OpenCall:
     """One logical call, the SDK's own retries included."""
 
-    __slots__ = ("_messages", "_open", "_outer", "_usage", "context", "format", "http", "request", "retries", "span",
-                 "started")  # fmt: skip
+    __slots__ = (
+        "_open",
+        "_record",
+        "answer",
+        "borrowed",
+        "client",
+        "context",
+        "duration",
+        "error",
+        "error_type",
+        "format",
+        "http",
+        "limits",
+        "outcome",
+        "outer",
+        "priced",
+        "provider",
+        "request",
+        "request_id",
+        "reservation",
+        "retries",
+        "scope",
+        "server",
+        "span",
+        "started",
+        "started_ns",
+        "timing",
+        "tracing",
+        "usage_elsewhere",
+    )
+
+    span: Any
+    """The emitter's."""
+    context: Any
+    """The OpenTelemetry context in which the SDK works on the call."""
+    answer: Response
 
     def __init__(
         self,
-        tracer: Tracer,
+        tracing: Tracing,
+        client: str,
         wire: WireFormat,
         request: Request,
         *,
         provider: str,
         server: tuple[str, int] | None,
-        error_messages: bool,
-        usage: bool,
+        usage_elsewhere: bool = False,
     ) -> None:
+        self.tracing = tracing
+        self.client = client
         self.format = wire
         self.request = request
+        self.provider = provider
+        self.server = server
         self.http: Any = None
         self.retries: int | None = None
-        self._messages = error_messages
-        self._usage = usage
-        self._outer = otel.get_current()
-        self.span: Span = start_span(tracer, request, provider, server)
-        self.started = perf_counter()
+        self.request_id: str | None = None
+        self.limits: tuple[int | None, int | None] = (None, None)
+        """Requests and tokens that the provider would still take, as the answer's headers say."""
+        self.timing: Timing | None = None
+        self.error: BaseException | None = None
+        self.error_type: str | None = None
+        self.priced: Priced | None = None
+        self.reservation: Any = None
+        self.duration = 0.0
+        self.outcome = ""
+        self.outer = scopes.current()
+        self.scope: Scope = scopes.scope_of(self.outer)
+        self.borrowed = scopes.outer_inference(self.outer)
+        """Another instrumentation's span stands for this call; what it lacks is written there."""
+        self.usage_elsewhere = usage_elsewhere or self.borrowed
+        """Another span of the same call carries the usage."""
+        self._record: Call | None = None
         self._open = [True]
-        self.context = otel.set_value(_KEY, self, set_span_in_context(self.span, self._outer))
+        pricer = tracing.pricer
+        if pricer is not None and not pricer.ready:
+            worker.start()
+            worker.submit(pricer.load)
+        self.started_ns = time_ns()
+        tracing.emitter.begin(self)
+        self.started = perf_counter()
 
     def answered(self, http: Any, retries: Any) -> None:
         """The SDK got an HTTP answer it accepts; ``http`` is its response object."""
         self.http = http
         self.retries = retries if type(retries) is int else None
 
+    def enter(self) -> Any:
+        """Make the call current while the SDK works on it; the value goes to ``leave``."""
+        return scopes.attach(self.context)
+
     def leave(self, token: Any, error: BaseException | None) -> None:
-        """Make the caller's context current again."""
-        if not isinstance(error, GeneratorExit):
-            otel.detach(token)
-        elif otel.get_current() is self.context:
-            # A coroutine closed half-way may run here in another context than it was entered in,
-            # where the token is refused.
-            otel.attach(self._outer)
+        scopes.detach(token, self.context, self.outer, error)
 
     def fail(self, error: BaseException, timing: Timing | None = None, answer: Response | None = None) -> None:
         """End with what was known when ``error`` was raised."""
@@ -98,71 +133,124 @@ class Call:
         return Response()
 
     def end(self, answer: Response, *, timing: Timing | None = None, error: BaseException | None = None) -> None:
-        """End the span. The first call wins."""
+        """End the call. The first to end it wins."""
         try:
             self._open.pop()
         except IndexError:
             return
-        try:
-            self._describe(answer, timing, error)
-        except Exception:
-            report("write a span")
-        try:
-            self.span.end()
-        except Exception:
-            report("end a span")
+        self.duration = perf_counter() - self.started
+        self.answer = answer
+        self.timing = timing
+        self.error = error
         # The context holds this call: without it nothing waits for the collector.
-        self.context = self._outer
-        self.http = None
-
-    def _describe(self, answer: Response, timing: Timing | None, error: BaseException | None) -> None:
-        span = self.span
-        if not span.is_recording():
-            return
-        found: Attributes = {}
-        describe_request(self.request, found)
-        if timing is not None:
-            describe_stream(timing, None if answer.usage is None else answer.usage.output, found)
-        partial = timing is not None and timing.end != "exhausted"
-        describe_answer(self.request, answer, found, partial=partial, usage=self._usage)
-        self._describe_http(error, found)
-        if error is not None and not isinstance(error, Exception):
-            found[names.OUTCOME] = "cancelled"
-        elif error is not None:
-            found[names.OUTCOME] = "error"
-            record_error(span, error, found, messages=self._messages)
-        elif answer.failed or (timing is not None and timing.end == "truncated"):
-            found[names.OUTCOME] = "error"
-            found[names.ERROR_TYPE] = answer.error or ("error" if answer.failed else "truncated")
-            span.set_status(Status(StatusCode.ERROR))
+        self.context = self.outer
+        try:
+            self._settle()
+        except Exception:
+            report("settle a call")
+        pricer = self.tracing.pricer
+        if pricer is None or pricer.ready:
+            self._finish(None)
         else:
-            found[names.OUTCOME] = "ok"
-        span.set_attributes(found)
+            worker.submit(partial(self._finish, time_ns()))
 
-    def _describe_http(self, error: BaseException | None, found: Attributes) -> None:
+    def refuse(self, refusal: Exception) -> None:
+        """End before the request has left: a budget does not allow it."""
+        self.outcome = "blocked"
+        self.end(Response(), error=refusal)
+
+    def _settle(self) -> None:
+        answer, error, timing = self.answer, self.error, self.timing
+        if self.outcome and error is not None:
+            self.error_type = error_type(error)
+        elif error is not None and not isinstance(error, Exception):
+            self.outcome = "cancelled"
+        elif error is not None:
+            self.outcome = "error"
+            self.error_type = error_type(error)
+        elif answer.failed or (timing is not None and timing.end == "truncated"):
+            self.outcome = "error"
+            self.error_type = answer.error or ("error" if answer.failed else "truncated")
+        else:
+            self.outcome = "ok"
+        self._read_http()
+
+    def _read_http(self) -> None:
+        error = self.error
         http = self.http if self.http is not None else getattr(error, "response", None)
-        headers = getattr(http, "headers", None)
-        retries = self.retries
-        if retries is None and error is not None:
+        if self.retries is None and error is not None:
             sent = getattr(getattr(error, "request", None), "headers", None) or {}
-            count = sent.get("x-stainless-retry-count", "")
-            retries = int(count) if count.isdigit() else None
-        if retries:
-            found[names.RETRIES] = retries
+            self.retries = _count(sent.get("x-stainless-retry-count"))
+        headers = getattr(http, "headers", None)
         if headers is None:
             return
-        request_id = headers.get("x-request-id") or headers.get("request-id")
-        if request_id:
-            found[names.REQUEST_ID] = request_id
-        for name, keys in _LIMITS:
-            for key in keys:
-                value = headers.get(key)
-                if value is not None and value.isdecimal() and len(value) < 19:
-                    found[name] = int(value)
-                    break
+        get = headers.get
+        self.request_id = get("x-request-id") or get("request-id")
+        requests = get("x-ratelimit-remaining-requests") or get("anthropic-ratelimit-requests-remaining")
+        tokens = get("x-ratelimit-remaining-tokens") or get("anthropic-ratelimit-tokens-remaining")
+        if requests or tokens:
+            self.limits = (_count(requests), _count(tokens))
+
+    def _finish(self, end_time: int | None) -> None:
+        """Price the call, tell the observers and end the span. Each does its part whatever the others do."""
+        tracing = self.tracing
+        pricer = tracing.pricer
+        try:
+            if pricer is not None:
+                host = None if self.server is None else self.server[0]
+                self.priced = pricer.price(self.provider, host, self.request, self.answer, self.started_ns / 1e9)
+        except Exception:
+            report("price a call")
+        for observer in tracing.observers:
+            try:
+                observer(self)
+            except Exception:
+                report("tell an observer of a call")
+        try:
+            tracing.emitter.end(self, end_time)
+        except Exception:
+            report("end a span")
+        # A traceback holds frames that hold this call.
+        self.error = self.http = None
+
+    def record(self) -> Call:
+        """The finished call as observers see it."""
+        if self._record is None:
+            self._record = self._recorded()
+        return self._record
+
+    def _recorded(self) -> Call:
+        request, answer, scope, timing = self.request, self.answer, self.scope, self.timing
+        ids = self.span.get_span_context()
+        return Call(
+            trace_id=f"{ids.trace_id:032x}",
+            span_id=f"{ids.span_id:016x}",
+            client=self.client,
+            operation=request.operation,
+            provider=self.provider,
+            request_model=request.model,
+            response_model=answer.model,
+            response_id=answer.id,
+            finish_reasons=tuple(normal_reason(reason) for reason in answer.finish_reasons),
+            usage=Usage(**answer.usage) if answer.usage else Usage(),  # type: ignore[arg-type] # by its field names
+            cost=None if self.priced is None else self.priced.cost(),
+            unpriced_reason=None if self.priced is None else self.priced.reason,
+            feature=scope.feature,
+            user=scope.user,
+            session=scope.session,
+            tenant=scope.tenant,
+            tags=scope.tags,
+            metadata=scope.metadata,
+            prompt=scope.prompt,
+            document_ids=tuple(document.id for document in scope.documents),
+            started_at=datetime.fromtimestamp(self.started_ns / 1e9, UTC),
+            duration=self.duration,
+            time_to_first_token=None if timing is None else timing.first_token,
+            streamed=request.stream,
+            outcome=self.outcome,
+            error_type=self.error_type,
+        )
 
 
-_LIMITS = (
-    (names.REMAINING_REQUESTS, ("x-ratelimit-remaining-requests", "anthropic-ratelimit-requests-remaining")),
-    (names.REMAINING_TOKENS, ("x-ratelimit-remaining-tokens", "anthropic-ratelimit-tokens-remaining")),
-)
+def _count(value: str | None) -> int | None:
+    return int(value) if value is not None and value.isdecimal() and len(value) < 19 else None

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import wrapt
 
 from .._guard import report
 from ..facts import Response
-from .call import Call
+from . import worker
+from .call import OpenCall
 from .stream import Recorder
 
 __all__ = ["Body", "EventReader", "JsonReader"]
@@ -61,10 +63,11 @@ class EventReader:
 class JsonReader:
     """Keeps the bytes of one JSON body as the caller reads them, to read the usage when they are all there."""
 
-    def __init__(self, call: Call, decode: Callable[[bytes], bytes]) -> None:
+    def __init__(self, call: OpenCall, decode: Callable[[bytes], bytes]) -> None:
         self._call = call
         self._decode = decode
         self._data: bytearray | None = bytearray()
+        worker.start()
 
     def feed(self, data: bytes) -> None:
         if self._data is not None:
@@ -90,7 +93,7 @@ class JsonReader:
         self._call.end(Response())
 
     def __del__(self) -> None:
-        self._call.end(Response())
+        worker.submit(partial(self._call.end, Response()))
 
 
 class Body(wrapt.ObjectProxy[Any]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from array import array
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -12,13 +13,15 @@ from typing import Any
 from .._guard import report
 from ..facts import Response, Timing
 from ..wire._format import Accumulator
-from . import reaper
-from .call import Call
+from . import worker
+from .call import OpenCall
 
 __all__ = ["AsyncChunks", "Chunks", "Recorder", "end_open_streams"]
 
 _GAPS = 256
 _STALL = 1.0
+_WAIT = 0.05
+"""Seconds to wait for the end of a dropped stream, so that in the common case it has ended when ``del`` has."""
 
 _open: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
@@ -39,7 +42,7 @@ class Recorder:
     __slots__ = ("__weakref__", "_answer", "_call", "_chunks", "_first", "_gaps", "_last", "_long", "_max", "_stride",
                  "_token", "finished")  # fmt: skip
 
-    def __init__(self, call: Call, answer: Accumulator) -> None:
+    def __init__(self, call: OpenCall, answer: Accumulator) -> None:
         self._call = call
         self._answer = answer
         self._chunks = 0
@@ -49,7 +52,7 @@ class Recorder:
         self._long: list[float] | None = None
         self.finished = False
         _open.add(self)
-        reaper.start()
+        worker.start()
 
     def mark(self, chunk: Any) -> None:
         """One chunk arrived."""
@@ -147,7 +150,7 @@ class Recorder:
 
     def __del__(self) -> None:
         if not self.finished:
-            reaper.hand_over(self)
+            worker.submit(partial(self.end, "dropped"), wait=_WAIT)
 
 
 class Chunks:

@@ -5,56 +5,21 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol
-
-import wrapt
-from opentelemetry import context as otel
-from opentelemetry.trace import Tracer
+from typing import Any
 
 from .._guard import report
-from ..capture.call import Call, current_call, suppressed
+from ..capture.call import OpenCall
 from ..capture.raw import Body, EventReader, JsonReader
 from ..capture.stream import AsyncChunks, Chunks, Recorder
+from ..capture.tracing import Tracing
 from ..facts import Response
+from ..scope.context import current_call
+from . import hooks
+from .patches import Patches
 from .providers import provider_of
 from .table import Sdk
 
-__all__ = ["Patches", "Tracing", "patch"]
-
-
-class Tracing(Protocol):
-    """What the hooks need of the set-up."""
-
-    error_messages: bool
-    native_spans: str
-
-    def tracer(self, scope: str) -> Tracer: ...
-
-
-class Patches:
-    """What was put where, so that undoing comes from the record of what was done."""
-
-    def __init__(self) -> None:
-        self._done: list[tuple[Any, str, Any, Any]] = []
-        self.missing: list[str] = []
-        self.active = True
-
-    def wrap(self, owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
-        original = vars(owner).get(name)
-        if original is None:
-            self.missing.append(f"{getattr(owner, '__qualname__', owner.__name__)}.{name}")
-            return
-        patched = wrapt.FunctionWrapper(original, wrapper)
-        setattr(owner, name, patched)
-        self._done.append((owner, name, original, patched))
-
-    def undo(self) -> None:
-        """Put the originals back. Below a foreign wrapper on top the hook stays, and is silent."""
-        self.active = False
-        for owner, name, original, patched in reversed(self._done):
-            if vars(owner).get(name) is patched:
-                setattr(owner, name, original)
-        self._done.clear()
+__all__ = ["patch"]
 
 
 def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
@@ -66,34 +31,13 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
         call = begin(client, args, kwargs)
         if call is None:
             return wrapped(*args, **kwargs)
-        token = otel.attach(call.context)
-        try:
-            result = wrapped(*args, **kwargs)
-        except BaseException as error:
-            call.leave(token, error)
-            _fail(call, error)
-            raise
-        call.leave(token, None)
-        _settle(call, result)
-        return result
-
-    async def traced(call: Call, wrapped: Any, args: Any, kwargs: Any) -> Any:
-        token = otel.attach(call.context)
-        try:
-            result = await wrapped(*args, **kwargs)
-        except BaseException as error:
-            call.leave(token, error)
-            _fail(call, error)
-            raise
-        call.leave(token, None)
-        _settle(call, result)
-        return result
+        return hooks.drive(call, _settle, wrapped, args, kwargs)
 
     async def async_request(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
         call = begin(client, args, kwargs)
         if call is None:
             return await wrapped(*args, **kwargs)
-        return await traced(call, wrapped, args, kwargs)
+        return await hooks.drive_async(call, _settle, wrapped, args, kwargs)
 
     for owner, hook in ((module.SyncAPIClient, request), (module.AsyncAPIClient, async_request)):
         patches.wrap(owner, "request", hook)
@@ -105,7 +49,7 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
 
 def _process_response(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
     call = current_call()
-    if call is not None:
+    if isinstance(call, OpenCall):
         call.answered(kwargs.get("response"), kwargs.get("retries_taken"))
     return wrapped(*args, **kwargs)
 
@@ -115,39 +59,38 @@ def _native_span(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
 
 
 class _Beginner:
-    """Decides whether a request is a call we trace, and opens its span."""
+    """Decides whether a request is a call we trace, and opens it."""
 
     def __init__(self, sdk: Sdk, tracing: Tracing, patches: Patches) -> None:
         self._sdk = sdk
         self._tracing = tracing
         self._patches = patches
-        self._scope = f"llmtrace.{sdk.name}"
-        self._usage = sdk.native is None or tracing.native_spans == "replace"
+        self._usage_elsewhere = sdk.native is not None and tracing.native_spans == "keep"
         self._targets: weakref.WeakKeyDictionary[Any, tuple[Any, str, tuple[str, int] | None]] = (
             weakref.WeakKeyDictionary()
         )
 
-    def begin(self, client: Any, args: Any, kwargs: Any) -> Call | None:
+    def begin(self, client: Any, args: Any, kwargs: Any) -> OpenCall | None:
         if not self._patches.active:
             return None
         try:
             options = args[1] if len(args) > 1 else kwargs.get("options")
             wire = self._sdk.route(options.method.lower(), options.url)
-            if wire is None or suppressed():
+            if wire is None:
                 return None
             request = wire.request(_body(options))
             stream = kwargs.get("stream") is True
             if stream is not request.stream:
                 request = replace(request, stream=stream)
             provider, server = self._target(client)
-            return Call(
-                self._tracing.tracer(self._scope),
+            return hooks.begin(
+                self._tracing,
+                self._sdk.name,
                 wire,
                 request,
                 provider=provider,
                 server=server,
-                error_messages=self._tracing.error_messages,
-                usage=self._usage,
+                usage_elsewhere=self._usage_elsewhere,
             )
         except Exception:
             report("begin a call")
@@ -171,14 +114,7 @@ def _body(options: Any) -> Any:
     return {**body, **extra} if isinstance(extra, dict) and isinstance(body, dict) else body
 
 
-def _fail(call: Call, error: BaseException) -> None:
-    try:
-        call.fail(error)
-    except Exception:
-        report("end a failed call")
-
-
-def _settle(call: Call, result: Any) -> None:
+def _settle(call: OpenCall, result: Any) -> None:
     """A finished answer ends the call; a stream takes it over."""
     try:
         http = call.http
@@ -193,7 +129,7 @@ def _settle(call: Call, result: Any) -> None:
         report("read a response")
 
 
-def _settle_stream(call: Call, stream: Any) -> None:
+def _settle_stream(call: OpenCall, stream: Any) -> None:
     assert call.format.events is not None
     recorder = Recorder(call, call.format.events())
     inner = stream._iterator
@@ -203,7 +139,7 @@ def _settle_stream(call: Call, stream: Any) -> None:
     http.stream = Body(http.stream, EventReader(recorder, _decoder(http)), recorder, weakref.ref(inner))
 
 
-def _settle_raw(call: Call, http: Any) -> None:
+def _settle_raw(call: OpenCall, http: Any) -> None:
     if http.is_closed and hasattr(http, "_content"):
         reader: Any = JsonReader(call, bytes)
         reader.feed(http.content)
@@ -218,11 +154,16 @@ def _settle_raw(call: Call, http: Any) -> None:
 
 
 def _decoder(http: Any) -> Callable[[bytes], bytes]:
-    """A second decoder of the kind the response uses for its content encoding (gzip, br, ...)."""
-    decode = type(http._get_content_decoder())().decode
+    """A second decoder of the kind the response uses for its content encoding, made when first needed."""
+    own = http._get_content_decoder()
+    kind, parts = type(own), [type(part) for part in reversed(getattr(own, "children", ()))]
+    decoder: Any = None
 
     def joined(data: bytes) -> bytes:
-        found = decode(data)
+        nonlocal decoder
+        if decoder is None:
+            decoder = kind([part() for part in parts]) if parts else kind()
+        found = decoder.decode(data)
         # httpx answers bytes, httpx2 an iterator of them.
         return found if isinstance(found, bytes) else b"".join(found)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
 
+from .._guard import report
 from ..wire._format import WireFormat
 from ..wire.anthropic_messages import COUNT_TOKENS, MESSAGES
 from ..wire.openai_chat import CHAT
@@ -12,7 +15,7 @@ from ..wire.openai_embeddings import EMBEDDINGS
 from ..wire.openai_media import IMAGES, SPEECH, TRANSCRIPTIONS
 from ..wire.openai_responses import COMPACT, INPUT_TOKENS, RESPONSES, RETRIEVE
 
-__all__ = ["SDKS", "Sdk"]
+__all__ = ["SDKS", "Sdk", "sdks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,20 +25,43 @@ class Sdk:
     """The module whose import calls for the patch."""
     supported: str
     provider: str
-    posts: dict[str, WireFormat]
-    gets: dict[str, WireFormat]
-    """By path prefix; what follows is one identifier."""
+    """Who is called when neither the client's class nor its host says otherwise."""
+    hook: str = "llmtrace.clients.stainless"
+    """The module whose ``patch(sdk, module, tracing)`` puts the hooks in place; loaded when the SDK is imported."""
+    posts: Mapping[str, WireFormat] = field(default_factory=dict)
+    gets: Mapping[str, WireFormat] = field(default_factory=dict)
+    """By path; ``*`` stands for one identifier."""
     native: str | None = None
     """The function of ``module`` that opens the SDK's own span for a call, where it has one."""
 
+    @property
+    def distribution(self) -> str:
+        """The name of the SDK on PyPI."""
+        return self.name.replace("_", "-")
+
     def route(self, method: str, url: str) -> WireFormat | None:
-        path = url.partition("?")[0]
+        """The wire format spoken on a path, or ``None`` for what we do not trace."""
         if method == "post":
-            return self.posts.get(path)
-        if method == "get":
-            prefix, _, identifier = path.rpartition("/")
-            return self.gets.get(prefix) if identifier else None
+            routes = self.posts
+        elif method == "get":
+            routes = self.gets
+        else:
+            return None
+        path = url.partition("?")[0]
+        found = routes.get(path)
+        if found is not None:
+            return found
+        parts = path.split("/")
+        for pattern, wire in routes.items():
+            if "*" in pattern and _matches(pattern.split("/"), parts):
+                return wire
         return None
+
+
+def _matches(pattern: list[str], parts: list[str]) -> bool:
+    return len(pattern) == len(parts) and all(
+        part == wanted or (wanted == "*" and part) for wanted, part in zip(pattern, parts, strict=True)
+    )
 
 
 SDKS = (
@@ -58,7 +84,7 @@ SDKS = (
             "/audio/transcriptions": TRANSCRIPTIONS,
             "/audio/translations": TRANSCRIPTIONS,
         },
-        gets={"/responses": RETRIEVE},
+        gets={"/responses/*": RETRIEVE},
     ),
     Sdk(
         name="anthropic",
@@ -66,7 +92,19 @@ SDKS = (
         supported=">=0.40,<3",
         provider="anthropic",
         posts={"/v1/messages": MESSAGES, "/v1/messages/count_tokens": COUNT_TOKENS},
-        gets={},
         native="start_api_call_span",
     ),
 )
+
+
+def sdks() -> tuple[Sdk, ...]:
+    """The SDKs above, and those that other packages add through the entry-point group ``llmtrace.clients``."""
+    added: dict[str, Sdk] = {}
+    for point in metadata.entry_points(group="llmtrace.clients"):
+        try:
+            sdk = point.load()
+            if isinstance(sdk, Sdk):
+                added[sdk.name] = sdk
+        except Exception:
+            report(f"load the client {point.name}")
+    return (*(sdk for sdk in SDKS if sdk.name not in added), *added.values())

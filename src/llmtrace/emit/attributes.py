@@ -1,53 +1,35 @@
-"""Requests, answers and timings as span attributes."""
+"""Requests, answers, timings and failures as span attributes."""
 
 from __future__ import annotations
 
 import traceback
-from typing import Any
+from collections.abc import Callable
+from typing import Protocol
 
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
-from ..facts import Request, Response, Timing, Usage
+from ..capture.call import OpenCall
+from ..capture.failure import error_code, http_status, qualified
+from ..facts import Counts, normal_reason
 from . import names
 
-__all__ = ["describe_answer", "describe_request", "describe_stream", "normal_reason", "record_error", "start_span"]
+__all__ = ["ADDED", "DESCRIBERS", "Attributes", "Options"]
 
 Attributes = dict[str, AttributeValue]
 
-_REASONS = {
-    "tool_calls": "tool_call",
-    "function_call": "tool_call",
-    "tool_use": "tool_call",
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "max_output_tokens": "length",
-    "refusal": "content_filter",
-    "failed": "error",
-    "cancelled": "error",
-}
+
+class Options(Protocol):
+    error_messages: bool
+    """Whether texts that may echo a prompt are written."""
+
+
 _UNPREFIXED = {"dimensions": names.DIMENSIONS}
-_COUNTED = frozenset({"chat", "text_completion", "embeddings", "generate_content"})
+_COUNTED = frozenset({"chat", "text_completion", "embeddings", "generate_content", "invoke_agent"})
 
 
-def normal_reason(reason: str) -> str:
-    """The convention's word for a vendor's finish reason; an unknown one stays as it is."""
-    return _REASONS.get(reason, reason)
-
-
-def start_span(tracer: Tracer, request: Request, provider: str, server: tuple[str, int] | None) -> Span:
-    """Start the span with what samplers may see."""
-    attributes: Attributes = {names.OPERATION: request.operation, names.PROVIDER: provider}
-    if request.model is not None:
-        attributes[names.REQUEST_MODEL] = request.model
-    if server is not None:
-        attributes[names.SERVER_ADDRESS], attributes[names.SERVER_PORT] = server
-    name = request.operation if request.model is None else request.operation + " " + request.model
-    return tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
-
-
-def describe_request(request: Request, into: Attributes) -> None:
+def describe_request(call: OpenCall, options: Options, into: Attributes) -> None:
+    request = call.request
     for key, value in request.params.items():
         into[_UNPREFIXED.get(key) or names.REQUEST + key] = value
     if request.stream:
@@ -64,61 +46,10 @@ def describe_request(request: Request, into: Attributes) -> None:
         into[names.CONVERSATION] = request.conversation_id
 
 
-def describe_answer(request: Request, answer: Response, into: Attributes, *, partial: bool, usage: bool) -> None:
-    for name, value in (
-        (names.RESPONSE_ID, answer.id),
-        (names.RESPONSE_MODEL, answer.model),
-        (names.CONVERSATION, answer.conversation_id),
-        (names.COUNTED_TOKENS, answer.counted_tokens),
-    ):
-        if value is not None:
-            into[name] = value
-    if answer.dimensions is not None:
-        into.setdefault(names.DIMENSIONS, answer.dimensions)
-    if answer.finish_reasons:
-        into[names.FINISH_REASONS] = [_REASONS.get(reason, reason) for reason in answer.finish_reasons]
-        into[names.FINISH_REASONS_RAW] = answer.finish_reasons
-    if answer.compacted:
-        into[names.COMPACTED] = True
-    if request.operation == "fetch_response" and answer.status is not None:
-        into[names.RESPONSE_STATUS] = answer.status
-    if request.api_type is not None and answer.service_tier is not None:
-        into[names.OPENAI_RESPONSE_TIER] = answer.service_tier
-    if answer.fingerprint is not None:
-        into[names.OPENAI_FINGERPRINT] = answer.fingerprint
-    if answer.error is not None:
-        into[names.ERROR_CODE] = answer.error
-    if usage and request.operation in _COUNTED:
-        _describe_usage(answer.usage, into, partial=partial)
-
-
-def _describe_usage(usage: Usage | None, into: Attributes, *, partial: bool) -> None:
-    into[names.USAGE_SOURCE] = "missing" if usage is None else "partial" if partial else "provider"
-    if usage is None:
+def describe_stream(call: OpenCall, options: Options, into: Attributes) -> None:
+    timing = call.timing
+    if timing is None:
         return
-    if usage.input is not None:
-        into[names.INPUT_TOKENS] = usage.input
-    if usage.output is not None:
-        into[names.OUTPUT_TOKENS] = usage.output
-    if usage.cache_write:
-        # The old name too, for one deprecation cycle: most backends read only that.
-        into[names.CACHE_WRITE] = into[names.CACHE_CREATION] = usage.cache_write
-    # Parts that are zero stay off the span.
-    for name, count in (
-        (names.CACHE_READ, usage.cache_read),
-        (names.REASONING, usage.reasoning),
-        (names.AUDIO_INPUT, usage.audio_input),
-        (names.AUDIO_OUTPUT, usage.audio_output),
-        (names.IMAGE_INPUT, usage.image_input),
-        (names.CACHE_WRITE_5M, usage.cache_write_5m),
-        (names.CACHE_WRITE_1H, usage.cache_write_1h),
-        (names.WEB_SEARCHES, usage.web_searches),
-    ):
-        if count:
-            into[name] = count
-
-
-def describe_stream(timing: Timing, output: int | None, into: Attributes) -> None:
     into[names.STREAM_END] = timing.end
     into[names.STREAM_COMPLETED] = timing.end == "exhausted"
     into[names.STREAM_CHUNKS] = timing.chunks
@@ -128,6 +59,7 @@ def describe_stream(timing: Timing, output: int | None, into: Attributes) -> Non
         into[names.FIRST_CHUNK] = timing.first_chunk
     if timing.first_token is not None:
         into[names.STREAM_FIRST_TOKEN] = timing.first_token
+        output = call.answer.usage and call.answer.usage.get("output")
         if output and timing.speaking:
             into[names.STREAM_SPEED] = output / timing.speaking
     if timing.gap_mean is not None and timing.gap_p95 is not None and timing.gap_max is not None:
@@ -137,36 +69,88 @@ def describe_stream(timing: Timing, output: int | None, into: Attributes) -> Non
         into[names.STREAM_STALLS] = timing.stalls
 
 
-def record_error(span: Span, error: BaseException, into: Attributes, *, messages: bool) -> None:
+def describe_answer(call: OpenCall, options: Options, into: Attributes) -> None:
+    request, answer = call.request, call.answer
+    for name, value in (
+        (names.RESPONSE_ID, answer.id),
+        (names.RESPONSE_MODEL, answer.model),
+        (names.CONVERSATION, answer.conversation_id),
+        (names.COUNTED_TOKENS, answer.counted_tokens),
+        (names.OPENAI_FINGERPRINT, answer.fingerprint),
+        (names.ERROR_CODE, answer.error),
+    ):
+        if value is not None:
+            into[name] = value
+    if answer.dimensions is not None:
+        into.setdefault(names.DIMENSIONS, answer.dimensions)
+    if answer.finish_reasons:
+        into[names.FINISH_REASONS] = [normal_reason(reason) for reason in answer.finish_reasons]
+        into[names.FINISH_REASONS_RAW] = answer.finish_reasons
+    if answer.compacted:
+        into[names.COMPACTED] = True
+    if request.operation == "fetch_response" and answer.status is not None:
+        into[names.RESPONSE_STATUS] = answer.status
+    if request.api_type is not None and answer.service_tier is not None:
+        into[names.OPENAI_RESPONSE_TIER] = answer.service_tier
+
+
+def describe_usage(call: OpenCall, options: Options, into: Attributes) -> None:
+    if call.usage_elsewhere or call.request.operation not in _COUNTED or call.outcome == "blocked":
+        return
+    counts: Counts | None = call.answer.usage
+    cut = call.timing is not None and call.timing.end != "exhausted"
+    told = counts is not None and not names.BILLED.isdisjoint(counts)
+    into[names.USAGE_SOURCE] = "missing" if not told else "partial" if cut else "provider"
+    if counts is None:
+        return
+    for field, count in counts.items():
+        # Totals are written when told; parts that are zero stay off the span.
+        if count or field in names.TOTALS:
+            into[names.USAGE[field]] = count
+    if written := counts.get("cache_write"):
+        # The old name too, for one deprecation cycle: most backends read only that.
+        into[names.CACHE_CREATION] = written
+
+
+def describe_http(call: OpenCall, options: Options, into: Attributes) -> None:
+    if call.retries:
+        into[names.RETRIES] = call.retries
+    if call.request_id:
+        into[names.REQUEST_ID] = call.request_id
+    requests, tokens = call.limits
+    if requests is not None:
+        into[names.REMAINING_REQUESTS] = requests
+    if tokens is not None:
+        into[names.REMAINING_TOKENS] = tokens
+
+
+def describe_outcome(call: OpenCall, options: Options, into: Attributes) -> None:
     """Status, ``error.type`` and one exception event. Texts, which may echo a prompt, only when asked for."""
-    kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    status = http_status(error)
-    into[names.ERROR_TYPE] = name if status is None else str(status)
+    into[names.OUTCOME] = call.outcome
+    if call.error_type is None:
+        return
+    into[names.ERROR_TYPE] = call.error_type
+    error = call.error
+    if error is None:
+        call.span.set_status(Status(StatusCode.ERROR))
+        return
+    status, code = http_status(error), error_code(error)
     if status is not None:
         into[names.HTTP_STATUS] = status
-    code = error_code(error)
     if code is not None:
         into[names.ERROR_CODE] = code
-    event: Attributes = {names.EXCEPTION_TYPE: name}
-    if messages:
-        event[names.EXCEPTION_MESSAGE] = str(error)
+    event: Attributes = {names.EXCEPTION_TYPE: qualified(type(error))}
+    text = type(error).__qualname__
+    if options.error_messages:
+        text = event[names.EXCEPTION_MESSAGE] = str(error)
         event[names.EXCEPTION_STACKTRACE] = "".join(traceback.format_exception(error))
-    span.add_event(names.EXCEPTION, event)
-    span.set_status(Status(StatusCode.ERROR, str(error) if messages else kind.__qualname__))
+    call.span.add_event(names.EXCEPTION, event)
+    call.span.set_status(Status(StatusCode.ERROR, text))
 
 
-def http_status(error: BaseException) -> int | None:
-    """The status of the answer that was an error; an error inside a stream that began well has none."""
-    status = getattr(error, "status_code", None)
-    return status if isinstance(status, int) and status >= 400 else None
+Describer = Callable[[OpenCall, Options, Attributes], None]
 
-
-def error_code(error: BaseException) -> str | None:
-    body: Any = getattr(error, "body", None)
-    inner = body.get("error", body) if isinstance(body, dict) else None
-    inner = inner if isinstance(inner, dict) else {}
-    for code in (getattr(error, "code", None), inner.get("code"), getattr(error, "type", None), inner.get("type")):
-        if isinstance(code, str) and code:
-            return code
-    return None
+ADDED: tuple[Describer, ...] = (describe_stream, describe_http)
+"""What no other instrumentation writes: goes on its span too, where that stands for the call."""
+DESCRIBERS: tuple[Describer, ...] = (describe_request, describe_answer, describe_usage, *ADDED, describe_outcome)
+"""Each writes one kind of knowledge; a fault in one costs what it writes and no more."""

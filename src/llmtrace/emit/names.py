@@ -18,18 +18,44 @@ FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
 CONVERSATION = "gen_ai.conversation.id"
 COMPACTED = "gen_ai.conversation.compacted"
 DIMENSIONS = "gen_ai.embeddings.dimension.count"
-INPUT_TOKENS = "gen_ai.usage.input_tokens"
-OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
-CACHE_READ = "gen_ai.usage.cache_read.input_tokens"
-CACHE_WRITE = "gen_ai.usage.cache_write.input_tokens"
+USAGE = {
+    "input": "gen_ai.usage.input_tokens",
+    "output": "gen_ai.usage.output_tokens",
+    "cache_read": "gen_ai.usage.cache_read.input_tokens",
+    "cache_write": "gen_ai.usage.cache_write.input_tokens",
+    "cache_write_5m": "llmtrace.usage.cache_write_5m_tokens",
+    "cache_write_1h": "llmtrace.usage.cache_write_1h_tokens",
+    "reasoning": "gen_ai.usage.reasoning.output_tokens",
+    "text_input": "gen_ai.usage.text.input_tokens",
+    "image_input": "gen_ai.usage.image.input_tokens",
+    "audio_input": "gen_ai.usage.audio.input_tokens",
+    "video_input": "llmtrace.usage.video_input_tokens",
+    "document_input": "llmtrace.usage.document_input_tokens",
+    "tool_input": "llmtrace.usage.tool_input_tokens",
+    "text_cache_read": "gen_ai.usage.text.cache_read.input_tokens",
+    "image_cache_read": "gen_ai.usage.image.cache_read.input_tokens",
+    "audio_cache_read": "gen_ai.usage.audio.cache_read.input_tokens",
+    "video_cache_read": "llmtrace.usage.video_cache_read_tokens",
+    "text_output": "gen_ai.usage.text.output_tokens",
+    "image_output": "gen_ai.usage.image.output_tokens",
+    "audio_output": "gen_ai.usage.audio.output_tokens",
+    "video_output": "llmtrace.usage.video_output_tokens",
+    "web_searches": "llmtrace.usage.web_searches",
+    "web_fetches": "llmtrace.usage.web_fetches",
+    "grounded_prompts": "llmtrace.usage.grounded_prompts",
+    "file_searches": "llmtrace.usage.file_searches",
+    "code_executions": "llmtrace.usage.code_executions",
+    "images": "llmtrace.usage.images",
+    "audio_seconds": "llmtrace.usage.audio_seconds",
+    "characters": "llmtrace.usage.characters",
+    "search_units": "llmtrace.usage.search_units",
+}
+"""By field of ``Usage``. Only what the convention names is under ``gen_ai.usage.``: some backends bill every key they
+find there."""
+TOTALS = frozenset({"input", "output"})
+BILLED = frozenset({"input", "output", "audio_seconds", "characters", "search_units"})
+"""What a provider tells as usage; the rest is counted in the answer."""
 CACHE_CREATION = "gen_ai.usage.cache_creation.input_tokens"
-REASONING = "gen_ai.usage.reasoning.output_tokens"
-AUDIO_INPUT = "gen_ai.usage.audio.input_tokens"
-AUDIO_OUTPUT = "gen_ai.usage.audio.output_tokens"
-IMAGE_INPUT = "gen_ai.usage.image.input_tokens"
-CACHE_WRITE_5M = "llmtrace.usage.cache_write_5m_tokens"
-CACHE_WRITE_1H = "llmtrace.usage.cache_write_1h_tokens"
-WEB_SEARCHES = "llmtrace.usage.web_searches"
 USAGE_SOURCE = "llmtrace.usage.source"
 COUNTED_TOKENS = "llmtrace.usage.counted_tokens"
 OPENAI_API_TYPE = "openai.api.type"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 __all__ = ["Counts", "Usage"]
 
 Counts = dict[str, float]
-"""What a provider told, by field of ``Usage``: readers fill it, since building a ``Usage`` on every call costs more than
-all the reading. A name that is absent was not told."""
+"""What a provider told, by field of ``Usage``. A name that is absent was not told. Readers fill this, since to build a
+``Usage`` on every call would cost more than all the reading."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._read import peek, pick, text, whole
-from ..facts import Request, Response, Usage
+from .._read import peek, pick, tell, text, whole
+from ..facts import Counts, Request, Response
 from ._format import WireFormat
 
 __all__ = ["COUNT_TOKENS", "MESSAGES"]
@@ -29,73 +29,64 @@ def read_request(body: Any) -> Request:
     )
 
 
-class _Counts:
-    """Usage as told so far: the last non-null value of each field wins."""
+def take_usage(usage: Any, told: Counts) -> None:
+    """Note what ``usage`` tells. Counts repeat while a stream goes on: the last of each wins."""
+    tell(told, "fresh", usage, "input_tokens")
+    tell(told, "output", usage, "output_tokens")
+    tell(told, "cache_read", usage, "cache_read_input_tokens")
+    tell(told, "cache_write", usage, "cache_creation_input_tokens")
+    written = peek(usage, "cache_creation")
+    if written is not None:
+        tell(told, "cache_write_5m", written, "ephemeral_5m_input_tokens")
+        tell(told, "cache_write_1h", written, "ephemeral_1h_input_tokens")
+    tell(told, "reasoning", peek(usage, "output_tokens_details"), "thinking_tokens")
+    tools = peek(usage, "server_tool_use")
+    if tools is not None:
+        tell(told, "web_searches", tools, "web_search_requests")
+        tell(told, "web_fetches", tools, "web_fetch_requests")
+        tell(told, "code_executions", tools, "code_execution_requests")
 
-    __slots__ = ("_seen",)
 
-    _FIELDS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+def total(told: Counts) -> Counts | None:
+    """Anthropic counts cached tokens apart from ``input_tokens``; our ``input`` is the total, so that every provider's
+    input means the same thing."""
+    found = {key: count for key, count in told.items() if key != "fresh"}
+    if "fresh" in told:
+        found["input"] = told["fresh"] + told.get("cache_read", 0) + told.get("cache_write", 0)
+    return found or None
 
-    def __init__(self) -> None:
-        self._seen: dict[str, int] = {}
 
-    def take(self, usage: Any) -> None:
-        for name in self._FIELDS:
-            self._keep(name, whole(usage, name))
-        written = peek(usage, "cache_creation")
-        self._keep("5m", whole(written, "ephemeral_5m_input_tokens"))
-        self._keep("1h", whole(written, "ephemeral_1h_input_tokens"))
-        self._keep("thinking", whole(peek(usage, "output_tokens_details"), "thinking_tokens"))
-        self._keep("searches", whole(peek(usage, "server_tool_use"), "web_search_requests"))
+_USUAL = frozenset({"standard", "not_available", "global", "default"})
 
-    def _keep(self, name: str, value: int | None) -> None:
-        if value is not None:
-            self._seen[name] = value
 
-    def usage(self) -> Usage | None:
-        seen = self._seen
-        if not seen:
-            return None
-        # Anthropic counts cached tokens apart from ``input_tokens``; our ``input``
-        # is the total, so that every provider's input means the same thing.
-        fresh, read, write = (
-            seen.get("input_tokens"),
-            seen.get("cache_read_input_tokens"),
-            seen.get("cache_creation_input_tokens"),
-        )
-        return Usage(
-            input=None if fresh is None else fresh + (read or 0) + (write or 0),
-            output=seen.get("output_tokens"),
-            cache_read=read,
-            cache_write=write,
-            cache_write_5m=seen.get("5m"),
-            cache_write_1h=seen.get("1h"),
-            reasoning=seen.get("thinking"),
-            web_searches=seen.get("searches"),
-        )
+def _price_context(usage: Any) -> dict[str, str]:
+    found = pick(usage, "speed", "inference_geo")
+    return {key: value for key, value in found.items() if isinstance(value, str) and value not in _USUAL}
 
 
 def read_response(answer: Any) -> Response:
-    counts = _Counts()
+    told: Counts = {}
     usage = peek(answer, "usage")
-    counts.take(usage)
+    take_usage(usage, told)
     reason = text(answer, "stop_reason")
     return Response(
         id=text(answer, "id"),
         model=text(answer, "model"),
         finish_reasons=(reason,) if reason else (),
-        usage=counts.usage(),
+        usage=total(told),
         service_tier=text(usage, "service_tier"),
+        price_context=_price_context(usage),
     )
 
 
 class Events:
     """Folds messages stream events into the answer they add up to."""
 
-    __slots__ = ("_counts", "_end", "_error", "_id", "_model", "_reason", "_spoke", "_tier")
+    __slots__ = ("_context", "_end", "_error", "_id", "_model", "_reason", "_spoke", "_tier", "_told")
 
     def __init__(self) -> None:
-        self._counts = _Counts()
+        self._told: Counts = {}
+        self._context: dict[str, str] = {}
         self._id: str | None = None
         self._model: str | None = None
         self._tier: str | None = None
@@ -114,17 +105,20 @@ class Events:
             case "message_start":
                 message = peek(event, "message")
                 self._id, self._model = text(message, "id"), text(message, "model")
-                usage = peek(message, "usage")
-                self._tier = text(usage, "service_tier")
-                self._counts.take(usage)
+                self._take(peek(message, "usage"))
             case "message_delta":
                 self._reason = text(peek(event, "delta"), "stop_reason") or self._reason
-                self._counts.take(peek(event, "usage"))
+                self._take(peek(event, "usage"))
             case "message_stop":
                 self._end = True
             case "error":
                 self._error = text(peek(event, "error"), "type") or "error"
         return self._spoke
+
+    def _take(self, usage: Any) -> None:
+        take_usage(usage, self._told)
+        self._tier = text(usage, "service_tier") or self._tier
+        self._context = _price_context(usage) or self._context
 
     @property
     def ended(self) -> bool:
@@ -135,8 +129,9 @@ class Events:
             id=self._id,
             model=self._model,
             finish_reasons=(self._reason,) if self._reason else (),
-            usage=self._counts.usage(),
+            usage=total(self._told),
             service_tier=self._tier,
+            price_context=self._context,
             error=self._error,
             failed=self._error is not None,
             complete=self._end,

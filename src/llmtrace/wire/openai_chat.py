@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._read import each, peek, pick, text, whole
-from ..facts import Request, Response, Usage
+from .._read import each, number, peek, pick, tell, text, whole
+from ..facts import Counts, Request, Response
 from ._format import WireFormat
 
 __all__ = ["CHAT", "read_choices", "read_usage"]
@@ -51,30 +51,41 @@ def _output_type(body: Any) -> str | None:
     return "speech" if "audio" in each(body, "modalities") else None
 
 
-def read_usage(usage: Any) -> Usage | None:
+def read_usage(usage: Any) -> Counts | None:
     if usage is None:
         return None
-    prompt = peek(usage, "prompt_tokens_details")
-    completion = peek(usage, "completion_tokens_details")
+    found: Counts = {}
+    given, made = peek(usage, "prompt_tokens_details"), peek(usage, "completion_tokens_details")
+    tell(found, "input", usage, "prompt_tokens")
+    tell(found, "output", usage, "completion_tokens")
     # DeepSeek and Mistral have names of their own for the cached part.
-    counts = (
-        whole(prompt, "cached_tokens"),
-        whole(usage, "prompt_cache_hit_tokens"),
-        whole(usage, "num_cached_tokens"),
-    )
-    found = Usage(
-        input=whole(usage, "prompt_tokens"),
-        output=whole(usage, "completion_tokens"),
-        cache_read=next((count for count in counts if count is not None), None),
-        cache_write=whole(prompt, "cache_write_tokens"),
-        reasoning=whole(completion, "reasoning_tokens"),
-        audio_input=whole(prompt, "audio_tokens"),
-        audio_output=whole(completion, "audio_tokens"),
-    )
-    return None if found == _NOTHING else found
+    tell(found, "cache_read", usage, "prompt_cache_hit_tokens")
+    tell(found, "cache_read", usage, "num_cached_tokens")
+    if given is not None:
+        tell(found, "cache_read", given, "cached_tokens")
+        tell(found, "cache_write", given, "cache_write_tokens")
+        tell(found, "audio_input", given, "audio_tokens")
+        tell(found, "image_input", given, "image_tokens")
+        tell(found, "video_input", given, "video_tokens")
+    if made is not None:
+        tell(found, "reasoning", made, "reasoning_tokens")
+        tell(found, "audio_output", made, "audio_tokens")
+        tell(found, "image_output", made, "image_tokens")
+    return found or None
 
 
-_NOTHING = Usage()
+def read_stated_cost(usage: Any) -> float | None:
+    """USD, where a gateway says itself what the call cost."""
+    cost = peek(usage, "cost")
+    if cost is None:
+        return None
+    if not isinstance(cost, (int, float)):
+        return number(cost, "total_cost")
+    if peek(usage, "is_byok") is True:
+        # The gateway's fee only: the model's own price is billed by its vendor.
+        upstream = number(peek(usage, "cost_details"), "upstream_inference_cost")
+        return None if upstream is None else cost + upstream
+    return number(usage, "cost")
 
 
 def read_choices(answer: Any) -> tuple[str, ...]:
@@ -82,11 +93,13 @@ def read_choices(answer: Any) -> tuple[str, ...]:
 
 
 def read_response(answer: Any) -> Response:
+    usage = peek(answer, "usage")
     return Response(
         id=text(answer, "id"),
         model=text(answer, "model"),
         finish_reasons=read_choices(answer),
-        usage=read_usage(peek(answer, "usage")),
+        usage=read_usage(usage),
+        stated_cost=read_stated_cost(usage),
         service_tier=text(answer, "service_tier"),
         fingerprint=text(answer, "system_fingerprint"),
     )
@@ -98,12 +111,13 @@ _CONTENT = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal"
 class Chunks:
     """Folds chat completion chunks; also those of the legacy completions dialect."""
 
-    __slots__ = ("_error", "_finish", "_first", "_spoke", "_usage")
+    __slots__ = ("_error", "_finish", "_first", "_spoke", "_stated", "_usage")
 
     def __init__(self) -> None:
         self._first: Response | None = None
         self._finish: dict[int, str] = {}
-        self._usage: Usage | None = None
+        self._usage: Counts | None = None
+        self._stated: float | None = None
         self._spoke = False
         self._error: str | None = None
 
@@ -111,6 +125,7 @@ class Chunks:
         usage = peek(chunk, "usage")
         if usage is not None:
             self._usage = read_usage(usage) or self._usage
+            self._stated = read_stated_cost(usage)
         if self._first is None or self._first.id is None or self._first.model is None:
             self._begin(chunk)
         # An SDK raises for an error event instead of handing it out; only a body read as bytes has one.
@@ -154,6 +169,7 @@ class Chunks:
             fingerprint=first.fingerprint,
             finish_reasons=tuple(self._finish[index] for index in sorted(self._finish)),
             usage=self._usage,
+            stated_cost=self._stated,
             error=self._error,
             failed=self._error is not None,
             # Some servers never say a finish reason; usage comes last.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._read import each, peek, text, whole
-from ..facts import Request, Response, Usage
+from .._read import each, peek, tell, text, whole
+from ..facts import Counts, Request, Response
 from ._format import WireFormat
 
 __all__ = ["EMBEDDINGS"]
@@ -24,14 +24,15 @@ def read_request(body: Any) -> Request:
 
 def read_response(answer: Any) -> Response:
     usage = peek(answer, "usage")
-    count = whole(usage, "prompt_tokens")
-    if count is None:
-        count = whole(usage, "total_tokens")
+    found: Counts = {}
+    # Nothing is written in answer to an embedding: the total is the input.
+    tell(found, "input", usage, "total_tokens")
+    tell(found, "input", usage, "prompt_tokens")
     vector = peek(next(each(answer, "data"), None), "embedding")
     return Response(
         id=text(answer, "id"),
         model=text(answer, "model"),
-        usage=None if count is None else Usage(input=count),
+        usage=found or None,
         dimensions=len(vector) if isinstance(vector, list) else None,
     )
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from .._read import peek, text, whole
-from ..facts import Request, Response, Usage
+from .._read import number, peek, tell, text
+from ..facts import Counts, Request, Response
 from ._format import WireFormat
 
 __all__ = ["IMAGES", "SPEECH", "TRANSCRIPTIONS"]
@@ -27,19 +27,34 @@ def _reader(output: str) -> Callable[[Any], Request]:
     return read_request
 
 
-def read_usage(usage: Any) -> Usage | None:
+def read_usage(usage: Any) -> Counts | None:
     given = peek(usage, "input_tokens_details") or peek(usage, "input_token_details")
-    found = Usage(
-        input=whole(usage, "input_tokens"),
-        output=whole(usage, "output_tokens"),
-        audio_input=whole(given, "audio_tokens"),
-        image_input=whole(given, "image_tokens"),
-    )
-    return None if found == Usage() else found
+    found: Counts = {}
+    tell(found, "input", usage, "input_tokens")
+    tell(found, "output", usage, "output_tokens")
+    tell(found, "text_input", given, "text_tokens")
+    tell(found, "audio_input", given, "audio_tokens")
+    tell(found, "image_input", given, "image_tokens")
+    # A transcription that is billed by its length says so in place of tokens.
+    seconds = number(usage, "seconds")
+    if seconds is not None and seconds >= 0:
+        found["audio_seconds"] = seconds
+    return found or None
 
 
 def read_response(answer: Any) -> Response:
     return Response(usage=read_usage(peek(answer, "usage")))
+
+
+def read_images(answer: Any) -> Response:
+    """Every token of the answer is an image's; the images are counted, for models that are billed by the piece."""
+    found = read_usage(peek(answer, "usage")) or {}
+    if "output" in found:
+        found["image_output"] = found["output"]
+    images = peek(answer, "data")
+    if isinstance(images, list):
+        found["images"] = len(images)
+    return Response(usage=found or None)
 
 
 class Events:
@@ -68,6 +83,6 @@ class Events:
         return replace(self._answer, complete=self._end)
 
 
-IMAGES = WireFormat(request=_reader("image"), response=read_response, events=Events)
+IMAGES = WireFormat(request=_reader("image"), response=read_images, events=Events)
 SPEECH = WireFormat(request=_reader("speech"), response=read_response, events=Events)
 TRANSCRIPTIONS = WireFormat(request=_reader("text"), response=read_response, events=Events)

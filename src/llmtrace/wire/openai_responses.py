@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from .._read import each, peek, pick, text, whole
-from ..facts import Request, Response, Usage
+from .._read import each, peek, pick, tell, text, whole
+from ..facts import Counts, Request, Response
 from ._format import WireFormat
+from .openai_chat import read_stated_cost
 
 __all__ = ["COMPACT", "INPUT_TOKENS", "RESPONSES", "RETRIEVE"]
 
@@ -38,40 +39,56 @@ def read_request(body: Any) -> Request:
     )
 
 
-def read_usage(usage: Any) -> Usage | None:
+def read_usage(usage: Any) -> Counts | None:
     if usage is None:
         return None
-    given = peek(usage, "input_tokens_details")
-    made = peek(usage, "output_tokens_details")
-    found = Usage(
-        input=whole(usage, "input_tokens"),
-        output=whole(usage, "output_tokens"),
-        cache_read=whole(given, "cached_tokens"),
-        cache_write=whole(given, "cache_write_tokens"),
-        reasoning=whole(made, "reasoning_tokens"),
-    )
-    return None if found == Usage() else found
+    found: Counts = {}
+    given, made = peek(usage, "input_tokens_details"), peek(usage, "output_tokens_details")
+    tell(found, "input", usage, "input_tokens")
+    tell(found, "output", usage, "output_tokens")
+    tell(found, "cache_read", given, "cached_tokens")
+    tell(found, "cache_write", given, "cache_write_tokens")
+    tell(found, "audio_input", given, "audio_tokens")
+    tell(found, "image_input", given, "image_tokens")
+    tell(found, "reasoning", made, "reasoning_tokens")
+    tell(found, "audio_output", made, "audio_tokens")
+    tell(found, "image_output", made, "image_tokens")
+    return found or None
+
+
+def _count_tools(output: list[Any], usage: Counts) -> None:
+    """Count what the provider's own tools did, as it bills them."""
+    containers = set()
+    for item in output:
+        match text(item, "type"):
+            case "web_search_call" if text(peek(item, "action"), "type") == "search":
+                usage["web_searches"] = usage.get("web_searches", 0) + 1
+            case "file_search_call":
+                usage["file_searches"] = usage.get("file_searches", 0) + 1
+            case "image_generation_call":
+                usage["images"] = usage.get("images", 0) + 1
+            case "code_interpreter_call":
+                containers.add(text(item, "container_id"))
+                usage["code_executions"] = len(containers)
 
 
 def read_response(answer: Any) -> Response:
     status = text(answer, "status")
     error = peek(answer, "error")
-    searches = sum(
-        text(item, "type") == "web_search_call" and text(peek(item, "action"), "type") == "search"
-        for item in each(answer, "output")
-    )
+    output = list(each(answer, "output"))
     usage = read_usage(peek(answer, "usage"))
-    if usage is not None and searches:
-        usage = replace(usage, web_searches=searches)
+    if usage is not None:
+        _count_tools(output, usage)
     return Response(
         id=text(answer, "id"),
         model=text(answer, "model"),
         finish_reasons=_finish_reasons(answer, status),
         usage=usage,
+        stated_cost=read_stated_cost(peek(answer, "usage")),
         service_tier=text(answer, "service_tier"),
         status=status,
         conversation_id=text(peek(answer, "conversation"), "id"),
-        compacted=any(text(item, "type") == "compaction" for item in each(answer, "output")),
+        compacted=any(text(item, "type") == "compaction" for item in output),
         error=None if error is None else text(error, "code") or "error",
         failed=status == "failed",
     )

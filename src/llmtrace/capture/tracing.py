@@ -1,0 +1,58 @@
+"""What the life of a call needs of the set-up, as protocols: who implements them is decided above."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from ..facts import Cost, Request, Response
+    from .call import OpenCall
+
+__all__ = ["Emitter", "Observer", "Priced", "Pricer", "Tracing"]
+
+
+class Priced(Protocol):
+    """What one call cost, or why that is not known."""
+
+    reason: str | None
+
+    def cost(self) -> Cost | None: ...
+
+
+class Pricer(Protocol):
+    ready: bool
+    """Whether ``price`` can be asked; until then the end of a call waits on the worker, which calls ``load``."""
+
+    def load(self) -> None: ...
+
+    def price(
+        self, provider: str, host: str | None, request: Request, answer: Response, at: float | None = None
+    ) -> Priced: ...
+
+
+class Emitter(Protocol):
+    """Turns calls into telemetry."""
+
+    def begin(self, call: OpenCall) -> None:
+        """Start the span and set ``call.span`` and ``call.context``."""
+
+    def end(self, call: OpenCall, end_time: int | None) -> None:
+        """Write what is known now and end the span, at ``end_time`` (nanoseconds) if that has passed."""
+
+
+Observer = Callable[["OpenCall"], object]
+"""Is told of every call that has ended, sampled or not."""
+
+
+@dataclass(slots=True)
+class Tracing:
+    """The set-up of one ``instrument()``."""
+
+    emitter: Emitter
+    pricer: Pricer | None = None
+    observers: list[Observer] = field(default_factory=list)
+    admit: Callable[[OpenCall], Exception | None] | None = None
+    """Asked before a request leaves. What it returns is raised in place of the request."""
+    native_spans: str = "replace"

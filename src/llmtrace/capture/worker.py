@@ -1,0 +1,78 @@
+"""One thread for what must not run on the caller's.
+
+Two things come here. The end of a dropped stream: a finaliser runs wherever the collector strikes, perhaps while the
+same thread holds a lock of the very exporter the span must go to. And the end of a call that cannot be priced yet,
+because the price catalogue is still being loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from .._guard import report
+
+__all__ = ["drain", "start", "submit"]
+
+_Work = Callable[[], object]
+
+_queue: SimpleQueue[tuple[_Work, threading.Event]] = SimpleQueue()
+_thread: threading.Thread | None = None
+_lock = threading.Lock()
+
+
+def start() -> None:
+    """Have the thread running. Called when a call or stream begins, never from a finaliser."""
+    if _thread is None or not _thread.is_alive():
+        _start()
+
+
+def _start() -> None:
+    global _thread  # noqa: PLW0603 - one thread for the process
+    with _lock:
+        if _thread is None or not _thread.is_alive():
+            _thread = threading.Thread(target=_run, name="llmtrace-worker", daemon=True)
+            _thread.start()
+
+
+def _run() -> None:
+    while True:
+        work, done = _queue.get()
+        try:
+            work()
+        except Exception:
+            report("finish a call")
+        finally:
+            del work
+            done.set()
+
+
+def submit(work: _Work, *, wait: float = 0.0) -> None:
+    """Have ``work`` done on the thread, after all that was submitted before; wait for it no longer than ``wait``."""
+    if _thread is None or not _thread.is_alive():
+        work()
+        return
+    done = threading.Event()
+    _queue.put((work, done))
+    if wait:
+        done.wait(wait)
+
+
+def drain(timeout: float) -> bool:
+    """Wait until all that was submitted so far is done."""
+    if _thread is None or not _thread.is_alive():
+        return True
+    done = threading.Event()
+    _queue.put((bool, done))
+    return done.wait(timeout)
+
+
+def _forget() -> None:
+    global _thread, _lock, _queue
+    _thread, _lock, _queue = None, threading.Lock(), SimpleQueue()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,85 @@
+"""What every hook does: open a call, let the SDK work inside it, settle. Sync and async differ here only."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from .._guard import report
+from ..capture.call import OpenCall
+from ..capture.tracing import Tracing
+from ..facts import Request
+from ..scope import context as scopes
+from ..wire._format import WireFormat
+
+__all__ = ["begin", "drive", "drive_async"]
+
+Settle = Callable[[OpenCall, Any], None]
+
+
+def begin(
+    tracing: Tracing,
+    client: str,
+    wire: WireFormat,
+    request: Request,
+    *,
+    provider: str,
+    server: tuple[str, int] | None,
+    usage_elsewhere: bool = False,
+) -> OpenCall | None:
+    """Open a call; ``None`` where somebody else accounts for it."""
+    if scopes.suppressed(scopes.current()):
+        return None
+    return OpenCall(tracing, client, wire, request, provider=provider, server=server, usage_elsewhere=usage_elsewhere)
+
+
+def _admit(call: OpenCall) -> None:
+    """Raise what stands against the call, before its request leaves."""
+    admit = call.tracing.admit
+    if admit is None:
+        return
+    refusal = None
+    try:
+        refusal = admit(call)
+    except Exception:
+        report("ask the budgets")
+    if refusal is not None:
+        call.refuse(refusal)
+        raise refusal
+
+
+def drive(call: OpenCall, settle: Settle, wrapped: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    _admit(call)
+    token = call.enter()
+    try:
+        result = wrapped(*args, **kwargs)
+    except BaseException as error:
+        call.leave(token, error)
+        _fail(call, error)
+        raise
+    call.leave(token, None)
+    settle(call, result)
+    return result
+
+
+async def drive_async(
+    call: OpenCall, settle: Settle, wrapped: Callable[..., Awaitable[Any]], args: Any, kwargs: Any
+) -> Any:
+    _admit(call)
+    token = call.enter()
+    try:
+        result = await wrapped(*args, **kwargs)
+    except BaseException as error:
+        call.leave(token, error)
+        _fail(call, error)
+        raise
+    call.leave(token, None)
+    settle(call, result)
+    return result
+
+
+def _fail(call: OpenCall, error: BaseException) -> None:
+    try:
+        call.fail(error)
+    except Exception:
+        report("end a failed call")

@@ -1,0 +1,23 @@
+"""Finish reasons in the convention's words."""
+
+from __future__ import annotations
+
+__all__ = ["normal_reason"]
+
+_REASONS = {
+    "tool_calls": "tool_call",
+    "function_call": "tool_call",
+    "tool_use": "tool_call",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "max_output_tokens": "length",
+    "refusal": "content_filter",
+    "failed": "error",
+    "cancelled": "error",
+}
+
+
+def normal_reason(reason: str) -> str:
+    """The convention's word for a vendor's finish reason; an unknown one stays as it is."""
+    return _REASONS.get(reason, reason)
