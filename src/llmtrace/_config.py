@@ -29,6 +29,8 @@ class Settings:
     native_spans: str = "replace"
     error_messages: bool = False
     store: str = ""
+    store_max_mb: float = 1024.0
+    store_max_days: float = 90.0
     flush_timeout: float = 5.0
     strict: bool = False
 
@@ -108,13 +110,13 @@ def _native_spans(name: str, value: object) -> str:
 def _store(name: str, value: object) -> str:
     path = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(path, str) or "\0" in path:
-        raise _wrong(name, value, "the path of a JSON-lines file, or off")
+        raise _wrong(name, value, "the path of a SQLite file (or of a .jsonl file), or off")
     path = path.strip()
     return "off" if path.lower() == "off" else path
 
 
-def _seconds(name: str, value: object) -> float:
-    accepted = "a number of seconds, 0 or more"
+def _amount(name: str, value: object, unit: str = "seconds") -> float:
+    accepted = f"a number of {unit}, 0 or more"
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise _wrong(name, value, accepted)
     try:
@@ -132,6 +134,8 @@ _READERS: dict[str, Callable[[str, object], object]] = {
     "native_spans": _native_spans,
     "error_messages": _switch,
     "store": _store,
-    "flush_timeout": _seconds,
+    "store_max_mb": partial(_amount, unit="megabytes"),
+    "store_max_days": partial(_amount, unit="days"),
+    "flush_timeout": _amount,
     "strict": _switch,
 }

@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter, SpanExportResult
 
 from .._config import ConfigError, Settings
+from ..store.schema import locate
 
 if sys.platform != "win32":
     import fcntl
@@ -198,9 +199,9 @@ class Pipeline:
             return [_Watched(_exporter(name)) for name in dict.fromkeys(names) if name != "none"]
         if self._settings.store == "off":
             return []
-        path = _store_path(self._settings.store)
+        path = locate(self._settings.store)
         self._where = str(path)
-        return [_Watched(JsonLinesExporter(path))]
+        return [_Watched(_local(path, self._settings))]
 
 
 def _variable(name: str) -> str:
@@ -215,12 +216,13 @@ def _global() -> trace.TracerProvider | None:
     return current
 
 
-def _store_path(store: str) -> Path:
-    if store:
-        return Path(os.path.abspath(os.path.expanduser(store)))
-    from platformdirs import user_state_dir
+def _local(path: Path, settings: Settings) -> SpanExporter:
+    """The store, or, where a path says so, JSON lines that other programs read."""
+    if path.suffix == ".jsonl":
+        return JsonLinesExporter(path)
+    from ..store.exporter import StoreExporter
 
-    return Path(user_state_dir("llmtrace")) / "spans.jsonl"
+    return StoreExporter(path, max_mb=settings.store_max_mb, max_days=settings.store_max_days)
 
 
 def _exporter(name: str) -> SpanExporter:

@@ -15,7 +15,7 @@ from ..store.columns import PICO
 from ..store.schema import FACTS
 from .select import ROWS, TIMES, Selection, columns
 
-__all__ = ["Tally", "dearest", "distribution", "quantile", "tally", "total"]
+__all__ = ["Tally", "dearest", "distribution", "facts_chosen", "quantile", "tally", "total", "values_of", "where"]
 
 _SUMS = ("input", "output", "cache_read", "cache_write", "reasoning", "cost", "estimated_cost")
 _LISTS = ("duration", "first_token", "speed")
@@ -111,7 +111,7 @@ def tally(
         by: The dimensions to group by; none for one group of everything.
         lists: Which distributions are wanted; they cost most of the time.
     """
-    facts = _facts(store, chosen)
+    facts = facts_chosen(store, chosen)
     conditions = [condition.dimension for condition in chosen.where]
     extra = _extra(by, conditions)
     groups: dict[Key, Tally] = {}
@@ -164,7 +164,7 @@ def distribution(ordered: Sequence[int], edges: Sequence[int]) -> list[int]:
 
 def dearest(store: sqlite3.Connection, chosen: Selection, dimension: str, limit: int) -> list[str]:
     """The users or sessions that cost most: there may be as many as there are calls."""
-    clause, values = where(chosen, _facts(store, chosen))
+    clause, values = where(chosen, facts_chosen(store, chosen))
     found = store.execute(
         f"SELECT text FROM (SELECT {dimension} AS id, sum(cost) AS cost, count(*) AS calls FROM calls {clause}"
         f" GROUP BY {dimension} ORDER BY cost DESC, calls DESC LIMIT ?) JOIN texts USING (id)",
@@ -188,7 +188,7 @@ def _extra(by: Sequence[str], conditions: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _facts(store: sqlite3.Connection, chosen: Selection) -> dict[int, dict[str, Any]]:
+def facts_chosen(store: sqlite3.Connection, chosen: Selection) -> dict[int, dict[str, Any]]:
     conditions = [each for each in chosen.where if each.dimension not in ROWS and not each.dimension.startswith("tag.")]
     found = {}
     for number, *values in store.execute(f"SELECT id, {', '.join(FACTS)} FROM facts"):

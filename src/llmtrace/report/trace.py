@@ -99,7 +99,7 @@ def about(span: StoredSpan) -> list[str]:
     end = told.get(names.STREAM_END)
     if end not in (None, "exhausted"):
         found.append(f"stream {end}")
-    cached = told.get(names.CACHE_READ)
+    cached = told.get(names.USAGE["cache_read"])
     if cached:
         found.append(f"{figures.count(cached)} cached")
     if told.get(names.PROMPT_NAME):

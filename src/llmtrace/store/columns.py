@@ -66,11 +66,11 @@ def measures_of(span: StoredSpan) -> dict[str, int | None]:
     return {
         "duration": max(0, span.ended - span.started) // 1000,
         "first_token": _scaled(told.get(names.STREAM_FIRST_TOKEN), 10**6),
-        "input": _count(told, names.INPUT_TOKENS),
-        "output": _count(told, names.OUTPUT_TOKENS),
-        "cache_read": _count(told, names.CACHE_READ),
-        "cache_write": _count(told, names.CACHE_WRITE),
-        "reasoning": _count(told, names.REASONING),
+        "input": _count(told, names.USAGE["input"]),
+        "output": _count(told, names.USAGE["output"]),
+        "cache_read": _count(told, names.USAGE["cache_read"]),
+        "cache_write": _count(told, names.USAGE["cache_write"]),
+        "reasoning": _count(told, names.USAGE["reasoning"]),
         "cost": _cost(told),
         "cost_input": _money(told.get(names.COST_INPUT)),
         "estimated_cost": _money(told.get(names.ESTIMATED_USD)),
@@ -147,7 +147,7 @@ def _unpriced(told: Mapping[str, Any], outcome: str) -> str | None:
     currency = told.get(names.COST_CURRENCY, "USD")
     if currency != "USD":
         return f"currency_{currency}"
-    counted = any(_count(told, name) is not None for name in (names.INPUT_TOKENS, names.OUTPUT_TOKENS))
+    counted = any(_count(told, name) is not None for name in (names.USAGE["input"], names.USAGE["output"]))
     if outcome in ("error", "blocked") and not counted:
         return None
     return _text(told, names.UNPRICED_REASON) or ("not_priced" if counted else None)
