@@ -126,7 +126,7 @@ def sample(store: sqlite3.Connection, chosen: Selection) -> Sample:
 def compare(before: Sample, after: Sample) -> list[Change]:
     """Every metric that both sides, or one of them, can tell; finish reasons last."""
     found = [_change(metric, before, after) for metric in METRICS]
-    for reason in sorted(before.finishes.keys() | after.finishes.keys()):
+    for reason in sorted((before.finishes.keys() | after.finishes.keys()) - {"content_filter"}):  # that is a refusal
         found.append(_change(_finish(reason), before, after))
     return [change for change in found if change.before is not None or change.after is not None]
 

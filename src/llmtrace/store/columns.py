@@ -9,9 +9,10 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from ..emit import names
+from ..facts.fingerprint import Fingerprint, fingerprint
 from .body import StoredSpan
 
-__all__ = ["PICO", "facts_of", "is_call", "labels_of", "measures_of"]
+__all__ = ["PICO", "attributes_of", "facts_of", "is_call", "labels_of", "likeness_of", "measures_of"]
 
 PICO = 10**12
 """Money is kept in trillionths of a dollar: exact in sums, where a float is not."""
@@ -78,9 +79,58 @@ def measures_of(span: StoredSpan) -> dict[str, int | None]:
         "estimated_output": _count(told, names.ESTIMATED_OUTPUT),
         "speed": _scaled(told.get(names.STREAM_SPEED), 1000),
         "stalls": _count(told, names.STREAM_STALLS),
+    }
+
+
+def likeness_of(span: StoredSpan) -> dict[str, int | None]:
+    """What says which other requests this one was like: as the call tells it, or from its content."""
+    told = span.attributes
+    if names.REQUEST_HASH not in told and isinstance(told.get(names.INPUT_MESSAGES), str):
+        told = _from_content(told)
+    chars, tokens = _count(told, names.REQUEST_CHARS), _count(told, names.USAGE["input"])
+
+    def tokens_of(*counts: str) -> int | None:
+        part = sum(_count(told, name) or 0 for name in counts)
+        return None if not chars or tokens is None or not part else round(tokens * min(1.0, part / chars))
+
+    return {
         "exact_hash": _hash(told.get(names.REQUEST_HASH)),
         "near_hash": _hash(told.get(names.REQUEST_NEAR_HASH)),
+        "prefix_hash": _hash(told.get(names.REQUEST_PREFIX_HASH)),
+        "prefix_tokens": tokens_of(names.REQUEST_PREFIX_CHARS),
+        "wasted_tokens": tokens_of(names.REQUEST_BLANK_CHARS, names.REQUEST_REPEATED_CHARS),
     }
+
+
+def _from_content(told: Mapping[str, Any]) -> Mapping[str, Any]:
+    parts = {}
+    for key, name in (("messages", names.INPUT_MESSAGES), ("system", names.SYSTEM_INSTRUCTIONS),
+                      ("tools", names.TOOL_DEFINITIONS)):  # fmt: skip
+        text = told.get(name)
+        try:
+            parts[key] = json.loads(text) if isinstance(text, str) else None
+        except ValueError:  # cut by a limit on the length of attributes
+            return told
+    params = {key: told[key] for key in sorted(told) if key.startswith(names.REQUEST) and key != names.REQUEST_STREAM}
+    return {**told, **attributes_of(fingerprint(**parts, params=params))}
+
+
+def attributes_of(found: Fingerprint) -> dict[str, str | int]:
+    """A fingerprint as attributes of the span, for calls whose content does not leave the process."""
+    told: dict[str, str | int] = {
+        names.REQUEST_HASH: found.exact,
+        names.REQUEST_NEAR_HASH: found.near,
+        names.REQUEST_CHARS: found.chars,
+    }
+    if found.prefix is not None:
+        told |= {names.REQUEST_PREFIX_HASH: found.prefix, names.REQUEST_PREFIX_CHARS: found.prefix_chars}
+    for name, count in (
+        (names.REQUEST_BLANK_CHARS, found.blank_chars),
+        (names.REQUEST_REPEATED_CHARS, found.repeated_chars),
+    ):
+        if count:
+            told[name] = count
+    return told
 
 
 def labels_of(span: StoredSpan) -> str | None:

@@ -19,7 +19,7 @@ FACTS = (
 MEASURES = (
     "duration", "first_token", "input", "output", "cache_read", "cache_write", "reasoning", "cost", "cost_input",
     "estimated_cost", "estimated_input", "estimated_output", "speed", "stalls", "exact_hash", "near_hash",
-    "user", "session", "labels",
+    "prefix_hash", "prefix_tokens", "wasted_tokens", "user", "session", "labels",
 )  # fmt: skip
 """What each call has of its own: microseconds, tokens, trillionths of a dollar, and ids into ``texts``."""
 

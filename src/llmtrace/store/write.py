@@ -10,7 +10,7 @@ from typing import Any
 
 from ..emit import names
 from .body import StoredSpan, pack
-from .columns import facts_of, is_call, labels_of, measures_of
+from .columns import facts_of, is_call, labels_of, likeness_of, measures_of
 from .schema import FACTS, MEASURES
 
 __all__ = ["Writer"]
@@ -64,7 +64,7 @@ class Writer:
         execute = self.connection.execute
         called = is_call(span)
         facts = self._facts(span) if called else None
-        measures = measures_of(span) if called else {}
+        measures = {**measures_of(span), **likeness_of(span)} if called else {}
         started = span.started // 1000
         duration = max(0, span.ended // 1000 - started)  # so that both ends can be told to the nanosecond again
         tokens = (measures.get("input") or 0) + (measures.get("output") or 0)
