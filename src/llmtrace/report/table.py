@@ -11,7 +11,7 @@ from rich.text import Text
 from . import figures
 from .tally import Key, Tally, quantile
 
-__all__ = ["ABSENT", "footnotes", "ranked", "tables"]
+__all__ = ["ABSENT", "COST_COLUMNS", "TIME_COLUMNS", "Column", "footnotes", "ranked", "tables"]
 
 ABSENT = "(none)"
 Column = tuple[str, Callable[[Tally], str]]
@@ -30,7 +30,7 @@ def _speed(group: Tally) -> str:
     return "-" if value is None else f"{value / 1000:.0f}"
 
 
-_COST: tuple[Column, ...] = (
+COST_COLUMNS: tuple[Column, ...] = (
     ("calls", lambda group: figures.count(group.calls)),
     ("error", lambda group: figures.share(group.errors, group.calls)),
     ("refused", lambda group: figures.share(group.refusals, group.calls)),
@@ -40,13 +40,13 @@ _COST: tuple[Column, ...] = (
     ("cost", lambda group: figures.money(group.dollars) if group.priced else "-"),
     ("a call", lambda group: figures.money(group.dollars / group.priced) if group.priced else "-"),
 )
-_TIME: tuple[Column, ...] = (
+TIME_COLUMNS: tuple[Column, ...] = (
     ("p50", _times("duration", 50)),
     ("p95", _times("duration", 95)),
     ("p99", _times("duration", 99)),
-    ("first p50", _times("first_token", 50)),
-    ("p95", _times("first_token", 95)),
-    ("p99", _times("first_token", 99)),
+    ("1st p50", _times("first_token", 50)),
+    ("1st p95", _times("first_token", 95)),
+    ("1st p99", _times("first_token", 99)),
     ("tok/s", _speed),
     ("cut", lambda group: figures.share(group.cut, group.streamed)),
 )
@@ -64,9 +64,9 @@ def tables(
 ) -> RenderableType:
     """Both tables, with the sum of everything in the last line when there is more than one."""
     lines = [(*([ABSENT if part is None else part for part in key]), group) for key, group in rows]
-    parts: list[RenderableType] = [_table("Cost", lines, whole, by, _COST, width, hidden)]
+    parts: list[RenderableType] = [_table("Cost", lines, whole, by, COST_COLUMNS, width, hidden)]
     if whole.duration:
-        parts += ["", _table("Time", lines, whole, by, _TIME, width, hidden)]
+        parts += ["", _table("Time", lines, whole, by, TIME_COLUMNS, width, hidden)]
     return Group(*parts)
 
 

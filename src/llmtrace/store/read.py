@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .body import StoredSpan, unpack
 from .schema import StoreError
 
-__all__ = ["TraceRow", "find_trace", "last_span", "spans_after", "spans_of", "traces_by"]
+__all__ = ["TraceRow", "find_trace", "last_span", "spans_after", "spans_of", "traces_by", "traces_of_dearest_calls"]
 
 _TRACE = "SELECT id, lower(hex(trace)), started, ended, spans, calls, errors, tokens, cost, name FROM traces"
 _SPANS = """
@@ -64,6 +64,15 @@ def traces_by(
     query = f"{_TRACE} WHERE calls > 0 AND started >= ? AND started < ? ORDER BY {_ORDERS[order]} DESC LIMIT ?"
     bounds = (since if since is not None else 0, until if until is not None else 2**63 - 1, limit)
     return [TraceRow(*row) for row in store.execute(query, bounds)]
+
+
+def traces_of_dearest_calls(
+    store: sqlite3.Connection, clause: str, values: Sequence[Any], *, limit: int
+) -> list[TraceRow]:
+    """The traces of the calls that cost most among those of a condition on ``calls``, the dearest trace first."""
+    calls = f"SELECT span FROM calls {clause} ORDER BY cost DESC LIMIT 200"
+    query = f"{_TRACE} WHERE id IN (SELECT trace FROM spans WHERE id IN ({calls})) ORDER BY cost DESC LIMIT ?"
+    return [TraceRow(*row) for row in store.execute(query, [*values, limit])]
 
 
 def spans_of(store: sqlite3.Connection, trace: TraceRow) -> list[StoredSpan]:
