@@ -12,10 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from traffic import traces  # noqa: E402
-
-from llmtrace.store.schema import connect  # noqa: E402
-from llmtrace.store.write import Writer  # noqa: E402
+from llmtrace.store.schema import connect
+from llmtrace.store.write import Writer
+from traffic import traces
 
 
 def fill(path: Path, calls: int) -> None:

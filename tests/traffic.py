@@ -27,7 +27,9 @@ FEATURES = {
 }
 
 
-def traces(count: int, *, seed: int = 1, days: float = 7.0, users: int = 5000, calls: int = 2) -> Iterator[list[StoredSpan]]:
+def traces(
+    count: int, *, seed: int = 1, days: float = 7.0, users: int = 5000, calls: int = 2
+) -> Iterator[list[StoredSpan]]:
     """So many traces, in the order of time: a workflow with a search and calls in it."""
     rng = random.Random(seed)
     for number in range(count):
@@ -49,7 +51,9 @@ def traces(count: int, *, seed: int = 1, days: float = 7.0, users: int = 5000, c
         attributes = {"gen_ai.operation.name": "invoke_workflow", "gen_ai.workflow.name": feature, **scope}
         yield [
             *made,
-            StoredSpan(trace, root, None, f"invoke_workflow {feature}", started, at, attributes=attributes, resource=SERVICE),
+            StoredSpan(
+                trace, root, None, f"invoke_workflow {feature}", started, at, attributes=attributes, resource=SERVICE
+            ),
         ]
 
 
@@ -79,7 +83,7 @@ def call(rng: random.Random, trace: str, parent: str, at: int, feature: str, sco
         told |= {"llmtrace.outcome": "error", "error.type": "429", "http.response.status_code": 429}
         return StoredSpan(
             trace, f"{rng.getrandbits(64):016x}", parent, f"chat {model}", at, at + int(duration * 1e8), "CLIENT",
-            "ERROR", "RateLimitError", told, ({"name": "exception", "time": at, "attributes": {"exception.type": "x"}},),
+            "ERROR", "RateLimitError", told, ({"name": "exception", "time": at, "attributes": {"a": "x"}},),
             scope=("llmtrace.openai", "0.1.0"), resource=SERVICE,
         )  # fmt: skip
     told |= {

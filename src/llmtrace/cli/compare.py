@@ -23,7 +23,7 @@ _LESS_IS_BETTER = frozenset({"cost", "latency", "first token", "error", "refusal
 @click.argument("before")
 @click.argument("after")
 @click.option("--fail-if", "limits", multiple=True, metavar="LIMIT",
-              help="'cost +10 %', 'latency +20 %', 'error +1 %' (of rates: points). Exit status 1 if passed. Repeatable.")  # fmt: skip
+              help="'cost +10 %', 'error +1 %' (of rates: points). Exit status 1 if passed. Repeatable.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The figures, as JSON.")
 @choosing
 def command(before: str, after: str, limits: tuple[str, ...], as_json: bool, store: str | None, **window: Any) -> int:
@@ -73,7 +73,7 @@ def _sample(connection: sqlite3.Connection, side: Selection, text: str) -> Sampl
 
 def _print(before: str, after: str, first: Sample, second: Sample, changes: list[Change]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for heading in (before, after):
         table.add_column(heading if len(heading) <= 16 else heading[:15] + "…", justify="right", no_wrap=True)
     table.add_column("change", justify="right", no_wrap=True)

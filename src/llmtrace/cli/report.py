@@ -30,6 +30,7 @@ __all__ = ["command"]
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     by: str,
     top: int,
     as_json: bool,

@@ -32,7 +32,9 @@ def command(lines: int, no_follow: bool, store: str | None) -> int:
     with opened(store) as connection:
         # Workflows, tools and searches are passed over, so look back further than so many spans.
         last = last_span(connection)
-        back = [each for each in spans_after(connection, max(0, last - 20 * lines)) if is_call(each[1])] if lines else []
+        back = (
+            [each for each in spans_after(connection, max(0, last - 20 * lines)) if is_call(each[1])] if lines else []
+        )
         for _, span in back[-lines:]:
             _print(out, span)
         if not last and no_follow:
@@ -52,10 +54,10 @@ def _print(out: Console, span: StoredSpan) -> None:
     when = datetime.fromtimestamp(span.ended / 1e9)
     tokens = f"{figures.count(told['input'])}>{figures.count(told['output'])}"
     line = Text(f"{when:%H:%M:%S} ", style="dim")
-    line.append(f"{span.name:.28} ".ljust(29), style="red" if span.status == "ERROR" else "")
+    line.append(f"{figures.plain(span.name):.28} ".ljust(29), style="red" if span.status == "ERROR" else "")
     line.append(f"{figures.seconds((span.ended - span.started) / 1e9):>6} {tokens:>12} ")
     line.append(f"{'-' if cost is None else figures.money(cost / 1e12):>9} ")
     rest = [str(span.attributes[names.FEATURE])] if names.FEATURE in span.attributes else []
-    line.append(" · ".join([*rest, *about(span)]), style="dim")
+    line.append(figures.plain(" · ".join([*rest, *about(span)])), style="dim")
     line.truncate(out.width, overflow="ellipsis")
     out.print(line)

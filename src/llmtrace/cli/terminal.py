@@ -13,7 +13,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from ..store.schema import StoreError, connect, locate
+from ..store.schema import StoreError, connect, demo_path, locate
 
 __all__ = ["choosing", "console", "opened", "store_option", "store_path", "working"]
 
@@ -31,7 +31,7 @@ def store_path(given: str | None) -> Path:
     told = given or os.environ.get("LLMTRACE_STORE", "").strip()
     if told.lower() == "off":
         raise StoreError("the store is off (LLMTRACE_STORE); name one with --store FILE")
-    return locate(told)
+    return demo_path() if told == "demo" else locate(told)
 
 
 @contextmanager
@@ -53,13 +53,13 @@ def working(what: str) -> Iterator[None]:
 
 
 def store_option(command: Decorated) -> Decorated:
-    return click.option("--store", metavar="FILE", help="The store; by default LLMTRACE_STORE, else the user's.")(command)
+    return click.option("--store", metavar="FILE", help="The store, or demo. Default: LLMTRACE_STORE.")(command)
 
 
 def choosing(command: Decorated) -> Decorated:
     """``--since``, ``--until``, ``--where`` and ``--store``."""
     for option in (
-        click.option("--where", multiple=True, metavar="NAME=VALUE", help="Only such calls; != and * work. Repeatable."),
+        click.option("--where", multiple=True, metavar="NAME=VALUE", help="Only such calls; != and * work."),
         click.option("--until", metavar="TIME", help="Up to then; the same forms."),
         click.option("--since", metavar="TIME", help="From then on: 24h, 7d, today, 2026-01-31 ..."),
     ):

@@ -37,7 +37,9 @@ class Fingerprint:
     """Lines that the same request has already said."""
 
 
-def fingerprint(messages: Any, *, system: Any = None, tools: Any = None, model: Any = None, params: Any = None) -> Fingerprint:
+def fingerprint(
+    messages: Any, *, system: Any = None, tools: Any = None, model: Any = None, params: Any = None
+) -> Fingerprint:
     """The fingerprint of a request, given the parts of its body or of the span that describes it.
 
     Args:

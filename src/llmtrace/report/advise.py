@@ -90,7 +90,9 @@ class _Study:
         self.facts = facts_chosen(store, chosen)
         self.of: int = self.query("count(*)").fetchone()[0]
 
-    def query(self, what: str, condition: str = "", rest: str = "", facts: Mapping[int, Any] | None = None) -> sqlite3.Cursor:
+    def query(
+        self, what: str, condition: str = "", rest: str = "", facts: Mapping[int, Any] | None = None
+    ) -> sqlite3.Cursor:
         clause, values = where(self.chosen, self.facts if facts is None else facts)
         if condition:
             clause = f"{clause} AND {condition}" if clause else f"WHERE {condition}"
@@ -121,13 +123,17 @@ class _Study:
             calls=found.calls,
             of=self.of,
             saving=found.saving if money and found.priced else None,
-            where=tuple((name, calls, saving if money and priced else None) for name, (calls, saving, priced) in places),
+            where=tuple(
+                (name, calls, saving if money and priced else None) for name, (calls, saving, priced) in places
+            ),
             examples=tuple(self._traces(sorted(found.spans, reverse=True)[:3])),
         )
 
     def _traces(self, spans: list[tuple[int, int]]) -> Iterator[str]:
         for _, span in spans:
-            row = self.store.execute("SELECT t.trace FROM spans s JOIN traces t ON t.id = s.trace WHERE s.id = ?", (span,))
+            row = self.store.execute(
+                "SELECT t.trace FROM spans s JOIN traces t ON t.id = s.trace WHERE s.id = ?", (span,)
+            )
             for (trace,) in row:
                 yield trace.hex()
 
@@ -161,8 +167,10 @@ def _repeats(study: _Study) -> Iterator[Advice]:
         found = _Found()
         # SQLite takes the columns that are not aggregated from the row that has the minimum: the first of the group.
         rest = f"GROUP BY {column} HAVING count(*) > 1"
-        what = f"facts, min(started), span, count(*), sum(cost), cost, count(cost), count(DISTINCT exact_hash), {column}"
-        for facts, _, span, calls, cost, first, priced, distinct, alike in study.query(
+        what = (
+            f"facts, min(started), span, count(*), sum(cost), cost, count(cost), count(DISTINCT exact_hash), {column}"
+        )
+        for facts, _, span, same, cost, first, priced, distinct, alike in study.query(
             what, f"{column} IS NOT NULL", rest, answered
         ):
             if column == "near_hash":
@@ -172,13 +180,15 @@ def _repeats(study: _Study) -> Iterator[Advice]:
                 saving, calls = _first_of_each(study, answered, alike)
                 found.add(study.place(facts), calls, saving, span)
             else:
-                found.add(study.place(facts), calls - 1, cost - (first or 0) if priced else None, span)
+                found.add(study.place(facts), same - 1, cost - (first or 0) if priced else None, span)
         yield from study.advice(found, kind, title, do)
 
 
 def _first_of_each(study: _Study, answered: Mapping[int, Any], near: int) -> tuple[int | None, int]:
     """The cost of all but the first of the distinct requests that are nearly the same, and how many those are."""
-    rows = study.query("exact_hash, min(started), cost", f"near_hash = {near}", "GROUP BY exact_hash", answered).fetchall()
+    rows = study.query(
+        "exact_hash, min(started), cost", f"near_hash = {near}", "GROUP BY exact_hash", answered
+    ).fetchall()
     rows.sort(key=lambda row: row[1])
     costs = [cost for _, _, cost in rows[1:] if cost is not None]
     return (sum(costs) if costs else None), len(rows) - 1
@@ -225,7 +235,9 @@ def _prefixes(study: _Study) -> Iterator[Advice]:
 
 def _large_models(study: _Study) -> Iterator[Advice]:
     found = _Found()
-    large = study.having(lambda fact: _sibling(fact) is not None and fact["outcome"] == "ok" and fact["finish"] == "stop")
+    large = study.having(
+        lambda fact: _sibling(fact) is not None and fact["outcome"] == "ok" and fact["finish"] == "stop"
+    )
     if not large:
         return
     rows = study.query(
@@ -241,7 +253,9 @@ def _large_models(study: _Study) -> Iterator[Advice]:
         names.add(sibling)
         # The mean call, as prices may have steps, times their number.
         mean = {"input": given, "output": output, "cache_read": read or 0}
-        small = study.price(facts, {name: round(1000 * count / calls) for name, count in mean.items()}, started, sibling)
+        small = study.price(
+            facts, {name: round(1000 * count / calls) for name, count in mean.items()}, started, sibling
+        )
         saving = None if small is None or priced < calls else cost - round(small * calls / 1000)
         if saving is None or saving > 0:
             found.add(study.place(facts), calls, saving, span)
@@ -286,7 +300,9 @@ def _windows(study: _Study) -> Iterator[Advice]:
         model = fact["response_model"] or fact["request_model"]
         window = None if model is None else study.quotes.window(fact["provider"], model)
         if window:
-            row = study.query("count(*), span, max(input)", f"input >= {int(window * _FULL)}", "", {facts: fact}).fetchone()
+            row = study.query(
+                "count(*), span, max(input)", f"input >= {int(window * _FULL)}", "", {facts: fact}
+            ).fetchone()
             if row[0]:
                 found.add(study.place(facts), row[0], None, row[1])
     yield from study.advice(
@@ -326,11 +342,17 @@ def _floats(fact: Mapping[str, Any]) -> bool:
 def _silent_streams(study: _Study) -> Iterator[Advice]:
     found = _Found()
     silent = study.having(
-        lambda fact: bool(fact["streamed"]) and fact["stream_end"] == "exhausted" and fact["usage_source"] in ("missing", "estimated")
+        lambda fact: (
+            bool(fact["streamed"])
+            and fact["stream_end"] == "exhausted"
+            and fact["usage_source"] in ("missing", "estimated")
+        )
     )
     if not silent:
         return
-    rows = study.query("facts, count(*), max(span), sum(estimated_cost), count(estimated_cost)", "", "GROUP BY facts", silent)
+    rows = study.query(
+        "facts, count(*), max(span), sum(estimated_cost), count(estimated_cost)", "", "GROUP BY facts", silent
+    )
     for facts, calls, span, cost, known in rows:
         found.add(study.place(facts), calls, None, span)
         found.saving += cost or 0

@@ -1,4 +1,4 @@
-"""Charts as inline SVG. The SVG holds shapes only and stretches; words are HTML around it, so that they stay readable."""
+"""Charts as inline SVG. The SVG holds only shapes and stretches; words are HTML around it and stay readable."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def stack(
                 f'height="{size:.3f}"><title>{told}</title></rect>'
             )
     keys = "".join(
-        f'<li><i class="c{number}"></i>{escape(name)}</li>' for number, (name, values) in enumerate(series) if any(values)
+        f'<li><i class="c{number}"></i>{escape(name)}</li>'
+        for number, (name, values) in enumerate(series)
+        if any(values)
     )
     return _frame(len(labels), shapes, top, show, _ticks(labels), title) + f'<ul class="keys">{keys}</ul>'
 

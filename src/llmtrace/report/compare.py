@@ -12,7 +12,7 @@ from typing import Any, Literal
 from ..store.columns import PICO
 from . import figures
 from .select import Selection, WrongQuestion
-from .tally import facts_chosen, quantile, where
+from .tally import facts_chosen, where
 
 __all__ = ["METRICS", "Change", "Limit", "Sample", "as_dict", "compare", "exceeded", "limit", "sample"]
 
@@ -49,7 +49,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One figure on both sides. ``low`` and ``high`` bound the change with 95 % confidence; ``None`` with too few calls.
+    """One figure on both sides. ``low`` and ``high`` bound the change with 95 % confidence, if there are enough calls.
 
     The change of a rate is in points, of anything else relative: 0.1 is a tenth more.
     """
@@ -191,7 +191,7 @@ def _mean_spread(values: Sequence[float]) -> float | None:
 
 
 def _median(values: Sequence[float]) -> float | None:
-    return quantile(sorted(values), 50) if values else None  # type: ignore[arg-type] - any numbers do
+    return sorted(values)[(len(values) - 1) // 2] if values else None
 
 
 def _median_spread(values: Sequence[float]) -> float | None:
@@ -214,7 +214,9 @@ def limit(text: str) -> Limit:
     told = _LIMIT.fullmatch(" ".join(text.strip().lower().split()))
     names = [metric.name for metric in METRICS]
     if told is None or (told[1] not in names and not told[1].startswith("finish ")):
-        raise WrongQuestion(f"--fail-if {text!r} is not accepted; use NAME +N % with one of {', '.join(names)}, finish REASON")
+        raise WrongQuestion(
+            f"--fail-if {text!r} is not accepted; use NAME +N % with one of {', '.join(names)}, finish REASON"
+        )
     return Limit(told[1], float(f"{told[2]}{told[3]}") / 100, text)
 
 
@@ -226,8 +228,8 @@ def exceeded(limits: Sequence[Limit], changes: Sequence[Change]) -> list[Limit]:
         change = found.get(each.metric)
         if change is None or change.change is None or change.low is None or change.high is None:
             continue
-        passed = change.change > each.by and change.low > 0 if each.by >= 0 else change.change < each.by and change.high < 0
-        if passed:
+        rose, fell = change.change > each.by and change.low > 0, change.change < each.by and change.high < 0
+        if rose if each.by >= 0 else fell:
             failed.append(each)
     return failed
 

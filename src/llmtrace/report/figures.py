@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-__all__ = ["count", "money", "seconds", "share"]
+__all__ = ["count", "money", "plain", "seconds", "share"]
 
 
 def count(number: int | None) -> str:
@@ -48,6 +48,11 @@ def seconds(value: float | None) -> str:
         return f"{value:.{2 if value < 9.995 else 1}f}s"
     whole = round(value)
     return f"{whole // 60}m{whole % 60:02}s" if whole < 3600 else f"{whole // 3600}h{whole % 3600 // 60:02}m"
+
+
+def plain(text: str) -> str:
+    """A text that others chose, such as a user's name, without what would steer the terminal."""
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def share(part: float | None, whole: float | None) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from html import escape
+from itertools import pairwise
 
 from .. import __version__
 from ..store.columns import PICO
@@ -106,7 +107,9 @@ def _tiles(whole: Tally) -> str:
         (time(whole.duration, 50), "latency p50", f"p95 {time(whole.duration, 95)}"),
         (time(whole.first_token, 50), "first token p50", f"p95 {time(whole.first_token, 95)}"),
     )
-    cells = "".join(f"<li><b>{escape(a)}</b><span>{escape(b)}</span><small>{escape(c)}</small></li>" for a, b, c in tiles)
+    cells = "".join(
+        f"<li><b>{escape(a)}</b><span>{escape(b)}</span><small>{escape(c)}</small></li>" for a, b, c in tiles
+    )
     return f'<ul class="tiles">{cells}</ul>'
 
 
@@ -154,7 +157,11 @@ def _histogram(title: str, ordered: Sequence[int], of: str) -> str:
         return ""
     counts = distribution(ordered, _EDGES)
     edges = [figures.seconds(edge / 1e6) for edge in _EDGES]
-    labels = [f"under {edges[0]}", *(f"{a} to {b}" for a, b in zip(edges, edges[1:], strict=False)), f"over {edges[-1]}"]
+    labels = [
+        f"under {edges[0]}",
+        *(f"{a} to {b}" for a, b in pairwise(edges)),
+        f"over {edges[-1]}",
+    ]
     chart = bars(counts, labels, _DECADES, f"distribution of {title.lower()}")
     told = " · ".join(f"p{p} {figures.seconds((quantile(ordered, p) or 0) / 1e6)}" for p in (50, 95, 99))
     return f"<section><h2>{title}</h2><p>{len(ordered):,} {of} · {told}</p>{chart}</section>"
@@ -164,12 +171,21 @@ def _section(title: str, groups: Mapping[Key, Tally], whole: Tally, by: Sequence
     rows = ranked(groups, by)
     # What it cost comes first: the rest is to be scrolled to on a small screen.
     columns = (*COST_COLUMNS[-2:], *COST_COLUMNS[:-2], *TIME_COLUMNS)
-    heads = "".join(f"<th>{escape(name)}</th>" for name in by) + "".join(f'<th class="n">{escape(name)}</th>' for name, _ in columns)
-    body = "".join(_line([part if part is not None else ABSENT for part in key], group, columns) for key, group in rows[:_TOP])
+    heads = "".join(f"<th>{escape(name)}</th>" for name in by) + "".join(
+        f'<th class="n">{escape(name)}</th>' for name, _ in columns
+    )
+    body = "".join(
+        _line([part if part is not None else ABSENT for part in key], group, columns) for key, group in rows[:_TOP]
+    )
     if rows[_TOP:]:
         body += f'<tr class="more"><td colspan="{len(by) + len(columns)}">and {len(rows) - _TOP:,} more</td></tr>'
     foot = f"<tfoot>{_line(['total', *[''] * (len(by) - 1)], whole, columns)}</tfoot>" if len(rows) > 1 else ""
-    return f'<section><h2>{escape(title)}</h2><div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody>{foot}</table></div></section>'
+    return _tabular(title, heads, body, foot)
+
+
+def _tabular(title: str, heads: str, body: str, foot: str = "", say: str = "") -> str:
+    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody>{foot}</table>"
+    return f'<section><h2>{escape(title)}</h2>{say}<div class="wide">{table}</div></section>'
 
 
 def _line(names: Sequence[str], group: Tally, columns: Sequence[Column]) -> str:
@@ -190,8 +206,11 @@ def _dearest(store: sqlite3.Connection, chosen: Selection) -> str:
     lines = "".join(_trace(row) for row in rows if row.cost)
     if not lines:
         return ""
-    heads = "<th>trace</th><th>began (UTC)</th>" + "".join(f'<th class="n">{name}</th>' for name in ("calls", "tokens", "time", "cost"))
-    return f'<section><h2>Dearest traces</h2><p>Look at one with <code>llmtrace trace ID</code>.</p><div class="wide"><table><thead><tr>{heads}<th>id</th></tr></thead><tbody>{lines}</tbody></table></div></section>'
+    heads = "<th>trace</th><th>began (UTC)</th>" + "".join(
+        f'<th class="n">{name}</th>' for name in ("calls", "tokens", "time", "cost")
+    )
+    say = "<p>Look at one with <code>llmtrace trace ID</code>.</p>"
+    return _tabular("Dearest traces", f"{heads}<th>id</th>", lines, say=say)
 
 
 def _trace(row: TraceRow) -> str:
@@ -203,4 +222,5 @@ def _trace(row: TraceRow) -> str:
         figures.money(Decimal(row.cost) / PICO),
     )
     numbers = "".join(f'<td class="n">{escape(cell)}</td>' for cell in cells)
-    return f"<tr><td>{escape(row.name or '')}</td><td>{began:%m-%d %H:%M:%S}</td>{numbers}<td><code>{row.trace_id[:12]}</code></td></tr>"
+    name = f"<td>{escape(row.name or '')}</td><td>{began:%m-%d %H:%M:%S}</td>"
+    return f"<tr>{name}{numbers}<td><code>{row.trace_id[:12]}</code></td></tr>"

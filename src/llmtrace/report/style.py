@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a style sheet
 """How the page looks, by day and by night, on a desk and in a hand."""
 
 from __future__ import annotations

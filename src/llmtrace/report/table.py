@@ -63,7 +63,7 @@ def tables(
     rows: Sequence[tuple[Key, Tally]], whole: Tally, by: Sequence[str], *, width: int = 80, hidden: int = 0
 ) -> RenderableType:
     """Both tables, with the sum of everything in the last line when there is more than one."""
-    lines = [(*([ABSENT if part is None else part for part in key]), group) for key, group in rows]
+    lines = [([ABSENT if part is None else part for part in key], group) for key, group in rows]
     parts: list[RenderableType] = [_table("Cost", lines, whole, by, COST_COLUMNS, width, hidden)]
     if whole.duration:
         parts += ["", _table("Time", lines, whole, by, TIME_COLUMNS, width, hidden)]
@@ -72,26 +72,25 @@ def tables(
 
 def _table(
     title: str,
-    lines: Sequence[tuple[str | Tally, ...]],
+    lines: Sequence[tuple[Sequence[str], Tally]],
     whole: Tally,
     by: Sequence[str],
     columns: Sequence[Column],
     width: int,
     hidden: int,
 ) -> Table:
-    groups = [group for *_, group in lines if isinstance(group, Tally)] + [whole]
+    groups = [group for _, group in lines] + [whole]
     widths = [max(len(heading), *(len(cell(group)) for group in groups)) for heading, cell in columns]
     # Where the width does not suffice, names give way and figures stay whole.
-    names = max(6, (width - sum(widths) - len(widths)) // max(1, len(by)) - 1)
+    room = max(6, (width - sum(widths) - len(widths)) // max(1, len(by)) - 1)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", expand=False)
     for position, name in enumerate(by or ("all",)):
         heading = name if position or not by else f"[bold]{title}[/] by {name}"
-        table.add_column(heading, no_wrap=True, overflow="ellipsis", max_width=names)
+        table.add_column(heading, no_wrap=True, overflow="ellipsis", max_width=room)
     for (heading, _), least in zip(columns, widths, strict=True):
         table.add_column(heading, justify="right", no_wrap=True, min_width=least)
-    for *names, group in lines:
-        assert isinstance(group, Tally)
-        table.add_row(*(Text(str(name)) for name in names or [title]), *(cell(group) for _, cell in columns))
+    for names, group in lines:
+        table.add_row(*(Text(figures.plain(name)) for name in names or [title]), *(cell(group) for _, cell in columns))
     if hidden:
         table.add_row(*([f"and {hidden:,} more"] + [""] * (max(1, len(by)) - 1 + len(columns))), style="dim")
     if len(lines) + hidden > 1:
@@ -107,7 +106,7 @@ def footnotes(whole: Tally) -> list[str]:
         reasons = sorted(whole.reasons.items(), key=lambda each: -each[1])
         listed = ", ".join(f"{reason} {figures.count(number)}" for reason, number in reasons[:4])
         notes.append(
-            f"{figures.share(whole.unpriced, whole.calls)} of the calls have no known cost, which is in no sum: {listed}."
+            f"{figures.share(whole.unpriced, whole.calls)} of the calls have no known cost and are in no sum: {listed}."
         )
     if whole.estimated:
         notes.append(
@@ -115,7 +114,8 @@ def footnotes(whole: Tally) -> list[str]:
             f"about {figures.money(whole.estimated_cost / 1e12)} more."
         )
     if whole.cut:
-        listed = ", ".join(f"{end} {figures.count(number)}" for end, number in sorted(whole.ends.items()) if end != "exhausted")
+        listed = ", ".join(
+            f"{end} {figures.count(number)}" for end, number in sorted(whole.ends.items()) if end != "exhausted"
+        )
         notes.append(f"{figures.share(whole.cut, whole.streamed)} of the streams did not run to their end: {listed}.")
     return notes
-

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 from ..store.columns import PICO
@@ -159,7 +160,7 @@ def distribution(ordered: Sequence[int], edges: Sequence[int]) -> list[int]:
     from bisect import bisect_left
 
     places = [0, *(bisect_left(ordered, edge) for edge in edges), len(ordered)]
-    return [high - low for low, high in zip(places, places[1:], strict=False)]
+    return [high - low for low, high in pairwise(places)]
 
 
 def dearest(store: sqlite3.Connection, chosen: Selection, dimension: str, limit: int) -> list[str]:

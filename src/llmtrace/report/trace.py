@@ -63,10 +63,12 @@ def waterfall(trace: TraceRow, spans: Sequence[StoredSpan], *, width: int = 80) 
     lines = [_head(trace, spans), Text(), _row(Text("span"), Text(), _HEADINGS, room, bar, style="bold")]
     for node in tree(spans):
         span = node.span
-        name = Text(node.branch, style="dim") + Text(span.name, style="red" if span.status == "ERROR" else "")
+        name = Text(node.branch, style="dim") + Text(
+            figures.plain(span.name), style="red" if span.status == "ERROR" else ""
+        )
         lines.append(_row(name, Text(_bar(span, first, whole, bar), style=_colour(span)), _cells(span), room, bar))
         for note in _notes(span, width - len(node.below) - 2):
-            lines.append(Text(f"{node.below}  {note}", style="dim"))
+            lines.append(Text(f"{node.below}  {figures.plain(note)}", style="dim"))
     return Group(*lines)
 
 
@@ -131,10 +133,14 @@ def _notes(span: StoredSpan, width: int) -> list[str]:
 def _head(trace: TraceRow, spans: Sequence[StoredSpan]) -> Text:
     when = datetime.fromtimestamp(trace.started / 1e6, UTC).astimezone()
     priced = [cost for span in spans if is_call(span) and (cost := measures_of(span)["cost"]) is not None]
-    cost = figures.money(sum(priced) / 1e12) if priced else "no cost known"
+    money = figures.money(sum(priced) / 1e12) if priced else "no cost known"
+    calls = "1 call" if trace.calls == 1 else f"{trace.calls:,} calls"
     text = Text(f"trace {trace.trace_id}", style="bold")
     lasted = figures.seconds((trace.ended - trace.started) / 1e6)
-    text.append(f"\n{when:%Y-%m-%d %H:%M:%S %Z} · {lasted} · {trace.calls} calls · {cost}", style="not bold")
+    text.append(
+        f"\n{when:%Y-%m-%d %H:%M:%S %Z} · {lasted} · {calls} · {money}",
+        style="not bold",
+    )
     scope = _scope(spans)
     if scope:
         text.append(f"\n{scope}", style="not bold dim")
@@ -149,7 +155,7 @@ def _scope(spans: Sequence[StoredSpan]) -> str:
                 told.setdefault(title, str(span.attributes[name]))
         for title, value in _tags(span.attributes):
             told.setdefault(title, value)
-    return " · ".join(f"{title} {value}" for title, value in told.items())
+    return figures.plain(" · ".join(f"{title} {value}" for title, value in told.items()))
 
 
 def _tags(attributes: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
 
-
 __all__ = ["StoredSpan", "pack", "record", "unpack"]
 
 # What packs well is known beforehand; the most frequent come last. A released dictionary never changes: a new one gets

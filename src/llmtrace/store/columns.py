@@ -57,7 +57,7 @@ def facts_of(span: StoredSpan) -> tuple[Any, ...]:
         _text(told, names.USAGE_SOURCE),
         _unpriced(told, outcome),
         1 if told.get(names.COST_APPROXIMATE) is True else 0,
-        {True: 1, False: 0}.get(told.get(names.MODEL_PINNED)),  # type: ignore[call-overload] - an odd value has none
+        int(pinned) if isinstance(pinned := told.get(names.MODEL_PINNED), bool) else None,
     )
 
 
@@ -135,9 +135,7 @@ def attributes_of(found: Fingerprint) -> dict[str, str | int]:
 
 def labels_of(span: StoredSpan) -> str | None:
     """The free tags of the call, as canonical JSON."""
-    found = {
-        key.removeprefix(names.TAG): value for key, value in span.attributes.items() if key.startswith(names.TAG)
-    }
+    found = {key.removeprefix(names.TAG): value for key, value in span.attributes.items() if key.startswith(names.TAG)}
     return json.dumps(found, sort_keys=True, ensure_ascii=False, default=str) if found else None
 
 

@@ -47,16 +47,32 @@ class StoreExporter(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         self._after_fork()
         try:
-            records = [record(span) for span in spans]
             with self._lock:
-                self._open().write(records)
+                lost = self._write(spans)
                 self._tidy()
         except Exception as error:
-            if not self._complained:
-                self._complained = True
-                _log.warning("llmtrace could not write spans to %s: %s", self.path, error)
-            return SpanExportResult.FAILURE
-        return SpanExportResult.SUCCESS
+            return self._failed(error)
+        return SpanExportResult.SUCCESS if lost is None else self._failed(lost)
+
+    def _write(self, spans: Sequence[ReadableSpan]) -> Exception | None:
+        writer = self._open()
+        try:
+            writer.write([record(span) for span in spans])
+            return None
+        except sqlite3.OperationalError:  # locked, full, gone: not the fault of a span
+            raise
+        except Exception as error:
+            if len(spans) == 1:
+                return error
+        # One span cannot be stored. The others can.
+        errors = [self._write([span]) for span in spans]
+        return next((error for error in errors if error is not None), None)
+
+    def _failed(self, error: Exception) -> SpanExportResult:
+        if not self._complained:
+            self._complained = True
+            _log.warning("llmtrace could not write spans to %s: %s", self.path, error)
+        return SpanExportResult.FAILURE
 
     def _after_fork(self) -> None:
         if self._process != os.getpid():
@@ -81,7 +97,7 @@ class StoreExporter(SpanExporter):
             return
         try:
             # While there is more to remove than fits in one turn, every batch takes one.
-            self._pruned = 0.0 if prune(self._writer.connection, self._limits) >= 500 else now
+            self._pruned = 0.0 if prune(self._writer.connection, self._limits) else now
         except sqlite3.Error as error:  # the spans are written; there will be another turn
             _log.debug("llmtrace could not prune %s: %s", self.path, error)
 

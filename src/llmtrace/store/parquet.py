@@ -28,7 +28,7 @@ LEFT JOIN calls c ON c.facts = s.facts AND c.started = s.started AND c.span = s.
 LEFT JOIN facts f ON f.id = s.facts
 LEFT JOIN texts u ON u.id = c.user LEFT JOIN texts n ON n.id = c.session LEFT JOIN texts l ON l.id = c.labels
 WHERE s.started >= ? AND s.started < ? ORDER BY s.id
-"""  # noqa: S608 - the names are constants
+"""
 
 
 def write_parquet(
@@ -91,7 +91,10 @@ def _row(row: tuple[Any, ...]) -> dict[str, Any]:
         "seconds": duration / 1e6,
         "time_to_first_token": None if first is None else first / 1e6,
         **dict(zip(_TOKENS, tokens, strict=True)),
-        **{f"{name}_usd": None if each is None else Decimal(each) / PICO for name, each in zip(_MONEY, money, strict=True)},
+        **{
+            f"{name}_usd": None if each is None else Decimal(each) / PICO
+            for name, each in zip(_MONEY, money, strict=True)
+        },
         "user": user,
         "session": session,
         "labels": labels,

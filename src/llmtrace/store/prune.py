@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 __all__ = ["Limits", "prune"]
 
-_CHUNK = 500
+_CHUNK = 100
 _ROOM = 0.9
 """A store that is full is emptied to this share, so that not every batch has to prune."""
 _TIDY_EVERY = 3600.0
@@ -40,7 +40,8 @@ def prune(connection: sqlite3.Connection, limits: Limits, *, seconds: float = 0.
                 break
     if removed:
         _remove_orphans(connection)
-        connection.execute("PRAGMA incremental_vacuum(20000)").fetchall()
+        # As a script: ``execute`` takes a single step of a statement without rows, which is one page.
+        connection.executescript("PRAGMA incremental_vacuum(20000)")
     return removed
 
 

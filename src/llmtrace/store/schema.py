@@ -6,7 +6,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-__all__ = ["FACTS", "MEASURES", "StoreError", "connect", "default_path", "locate"]
+__all__ = ["FACTS", "MEASURES", "StoreError", "connect", "default_path", "demo_path", "locate"]
 
 FACTS = (
     "client", "service", "operation", "provider", "request_model", "response_model", "api", "tier",
@@ -45,7 +45,8 @@ CREATE TABLE spans (
 );
 CREATE INDEX spans_by_trace ON spans (trace);
 CREATE TABLE calls (
-    facts INTEGER NOT NULL, started INTEGER NOT NULL, span INTEGER NOT NULL, {", ".join(f"{m} INTEGER" for m in MEASURES)},
+    facts INTEGER NOT NULL, started INTEGER NOT NULL, span INTEGER NOT NULL,
+    {", ".join(f"{m} INTEGER" for m in MEASURES)},
     PRIMARY KEY (facts, started, span)
 ) WITHOUT ROWID;
 CREATE VIEW llm_calls AS
@@ -56,7 +57,7 @@ CREATE VIEW llm_calls AS
         u.text AS user, n.text AS session, l.text AS labels
     FROM calls c JOIN facts f ON f.id = c.facts JOIN spans s ON s.id = c.span JOIN traces t ON t.id = s.trace
     LEFT JOIN texts u ON u.id = c.user LEFT JOIN texts n ON n.id = c.session LEFT JOIN texts l ON l.id = c.labels;
-"""  # noqa: S608 - the names are constants above
+"""
 
 MIGRATIONS = (_VERSION_1,)
 """Step ``n`` takes a file from version ``n`` to ``n + 1``; a step that was released never changes."""
@@ -70,6 +71,11 @@ def default_path() -> Path:
     from platformdirs import user_state_dir
 
     return Path(user_state_dir("llmtrace")) / "spans.db"
+
+
+def demo_path() -> Path:
+    """The store of ``llmtrace demo``, which is apart from the user's own."""
+    return default_path().with_name("demo.db")
 
 
 def locate(store: str = "") -> Path:

@@ -114,4 +114,3 @@ def _context(trace: str, span: str, state: str = "") -> SpanContext:
         trace_flags=TraceFlags(TraceFlags.SAMPLED),
         trace_state=TraceState.from_header([state]) if state else None,
     )
-

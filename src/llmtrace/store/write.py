@@ -16,8 +16,10 @@ from .schema import FACTS, MEASURES
 __all__ = ["Writer"]
 
 _REMEMBERED = 20_000
-_INSERT_FACTS = f"INSERT OR IGNORE INTO facts (key, {', '.join(FACTS)}) VALUES (?{', ?' * len(FACTS)})"  # noqa: S608
-_INSERT_CALL = f"INSERT INTO calls (facts, started, span, {', '.join(MEASURES)}) VALUES (?, ?, ?{', ?' * len(MEASURES)})"  # noqa: S608
+_INSERT_FACTS = f"INSERT OR IGNORE INTO facts (key, {', '.join(FACTS)}) VALUES (?{', ?' * len(FACTS)})"
+_INSERT_CALL = (
+    f"INSERT INTO calls (facts, started, span, {', '.join(MEASURES)}) VALUES (?, ?, ?{', ?' * len(MEASURES)})"
+)
 _INSERT_SPAN = (
     "INSERT INTO spans (trace, span, parent, started, duration, resource, facts, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
@@ -79,7 +81,7 @@ class Writer:
                 int(failed),
                 tokens,
                 measures.get("cost") or 0,
-                span.name if span.parent_id is None else None,
+                _storable(span.name) if span.parent_id is None else None,
             ),
         ).fetchone()[0]
         row = execute(
@@ -102,7 +104,7 @@ class Writer:
             execute(_INSERT_CALL, (facts, started, row, *(measures.get(name) for name in MEASURES)))
 
     def _facts(self, span: StoredSpan) -> int:
-        values = facts_of(span)
+        values = tuple(map(_storable, facts_of(span)))
         known = self._ids.get(("facts", values))
         if known is not None:
             return known
@@ -113,7 +115,7 @@ class Writer:
     def _text(self, text: Any) -> int | None:
         if text is None:
             return None
-        text = str(text)
+        text = _storable(str(text))
         known = self._ids.get(("text", text))
         if known is not None:
             return known
@@ -132,3 +134,8 @@ class Writer:
         number: int = self.connection.execute(query, (key,)).fetchone()[0]
         self._ids[kind, value] = number
         return number
+
+
+def _storable(value: Any) -> Any:
+    """SQLite takes text that is Unicode; half a surrogate pair, which JSON can smuggle in, is not."""
+    return value if not isinstance(value, str) or value.isascii() else value.encode("utf-8", "replace").decode()

@@ -162,7 +162,10 @@ class _Summary:
             terminalreporter.line(_line(cost, calls, tokens, unpriced, test))
         if len(rows) > 1:
             cost = str(sum((Decimal(row[3]) for row in rows), Decimal(0)))
-            terminalreporter.line(_line(cost, *(sum(row[at] for row in rows) for at in (1, 2, 4)), "in all"))
+            calls, tokens, unpriced = (
+                sum(numbers) for numbers in zip(*((row[1], row[2], row[4]) for row in rows), strict=True)
+            )
+            terminalreporter.line(_line(cost, calls, tokens, unpriced, "in all"))
 
 
 def _line(cost: str, calls: int, tokens: int, unpriced: int, what: str) -> str:

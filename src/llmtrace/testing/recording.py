@@ -36,8 +36,8 @@ class Recording:
 def recording() -> Iterator[Recording]:
     """Record every call of the process, on any thread, until the block ends.
 
-    A program that is instrumented stays so, and its spans go where they went; another is instrumented for the block, and
-    its spans go nowhere else.
+    A program that is instrumented stays so, and its spans go where they went; another is instrumented for the block,
+    and its spans go nowhere else.
     """
     found = Recording(_calls())
     provider = TracerProvider(shutdown_on_exit=False)
