@@ -73,7 +73,8 @@ def test_a_search_is_a_span_and_later_calls_name_its_documents(spans: InMemorySp
         client.chat.completions.create(model="m", messages=[])
     (span,) = by_name(spans, "retrieval")
     assert span.kind is SpanKind.CLIENT
-    assert dict(span.attributes) == {
+    bridged = ("openinference.", "output.")
+    assert {name: value for name, value in span.attributes.items() if not name.startswith(bridged)} == {
         "gen_ai.operation.name": "retrieval",
         "gen_ai.data_source.id": "manuals",
         "gen_ai.retrieval.top_k": 3,
@@ -102,7 +103,7 @@ def test_with_content_texts_pass_the_gate(open_spans: InMemorySpanExporter, vend
     assert json.loads(told["gen_ai.retrieval.documents"])[0]["content"] == "a ****"
     chat = only(open_spans, "chat")
     assert chat["retrieval.documents.0.document.content"] == "a ****"
-    assert chat["retrieval.documents.0.document.metadata"] == '{"k": "****"}'
+    assert json.loads(chat["retrieval.documents.0.document.metadata"]) == {"k": "****"}
     assert "secret" not in str(told) + str(chat)
 
 

@@ -49,7 +49,7 @@ def test_spans_of_work_nest_and_carry_the_tags(spans: InMemorySpanExporter, vend
         told = span.attributes
         assert (told["user.id"], told["session.id"], told["llmtrace.feature"]) == ("u", "s", "f")
         assert (told["llmtrace.tenant"], told["tag.tags"], told["llmtrace.tag.plan"]) == ("t", ("x",), "pro")
-        assert json.loads(told["metadata"]) == {"feature": "f", "plan": "pro"}
+        assert json.loads(told["metadata"]).items() >= {"feature": "f", "plan": "pro"}.items()
     told = chain[2].attributes
     assert (told["gen_ai.tool.name"], told["gen_ai.tool.type"], told["gen_ai.agent.name"]) == (
         "search",
