@@ -19,6 +19,7 @@ from .capture import worker
 from .capture.stream import end_open_streams
 from .capture.tracing import Tracing
 from .clients.patches import Patches
+from .clients.stream_usage import StreamUsage
 from .clients.table import Sdk, sdks
 from .cost import budget
 from .cost.guard import Budgets
@@ -82,6 +83,9 @@ class Instrumentation:
                 Metrics(settings.metrics, settings.metric_dimensions, meter_provider).record,
             ],
             admit=budgets.admit,
+            stream_usage=None
+            if settings.stream_usage == "never"
+            else StreamUsage(settings.stream_usage, settings.stream_usage_hosts),
             native_spans=settings.native_spans,
         )
         self._patches: list[Patches] = []

@@ -27,6 +27,7 @@ class OpenCall:
         "_open",
         "_record",
         "answer",
+        "asked_usage",
         "borrowed",
         "client",
         "context",
@@ -87,6 +88,8 @@ class OpenCall:
         self.error_type: str | None = None
         self.priced: Priced | None = None
         self.reservation: Any = None
+        self.asked_usage = False
+        """We had the stream tell its usage: the chunk that does is not the caller's."""
         self.duration = 0.0
         self.outcome = ""
         self.outer = scopes.current()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from ..cost.money import Priced
     from ..facts import Request, Response
     from .call import OpenCall
 
-__all__ = ["Emitter", "Observer", "Pricer", "Tracing"]
+__all__ = ["Emitter", "Observer", "Pricer", "StreamUsage", "Tracing"]
 
 
 class Pricer(Protocol):
@@ -44,6 +44,15 @@ class Emitter(Protocol):
         """Write what is known now and end the span, at ``end_time`` (nanoseconds) if that has passed."""
 
 
+class StreamUsage(Protocol):
+    """Has streams tell their usage."""
+
+    def ask(self, call: OpenCall, options: Any) -> Any:
+        """The options of a request, with the wish in them where it may be."""
+
+    def failed(self, call: OpenCall, error: BaseException) -> None: ...
+
+
 Observer = Callable[["OpenCall"], object]
 """Is told of every call that has ended, sampled or not."""
 
@@ -57,4 +66,5 @@ class Tracing:
     observers: list[Observer] = field(default_factory=list)
     admit: Callable[[OpenCall], Exception | None] | None = None
     """Asked before a request leaves. What it returns is raised in place of the request."""
+    stream_usage: StreamUsage | None = None
     native_spans: str = "replace"

@@ -49,7 +49,6 @@ def run(
         return 0
     known = 0
     for place in (provider,) if provider else _LOOKED_AT:
-        place = "gcp.vertex_ai" if place == "gcp.gemini" and "claude" in model else place
         card = pricer.card(place, None, Request("chat", model), Response(model=model), time())
         if card is None or not card.rates:
             continue
