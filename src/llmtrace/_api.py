@@ -21,7 +21,8 @@ from .capture.tracing import Tracing
 from .clients.patches import Patches
 from .clients.stream_usage import StreamUsage
 from .clients.table import Sdk, sdks
-from .cost import budget
+from .cost import budget, tokens
+from .cost.estimator import Estimator
 from .cost.guard import Budgets
 from .cost.price import Pricer
 from .cost.stores import RedisStore
@@ -86,6 +87,9 @@ class Instrumentation:
             stream_usage=None
             if settings.stream_usage == "never"
             else StreamUsage(settings.stream_usage, settings.stream_usage_hosts),
+            estimator=Estimator(pricer, settings.estimate_usage)
+            if settings.estimate_usage != "off" and tokens.available()
+            else None,
             native_spans=settings.native_spans,
         )
         self._patches: list[Patches] = []

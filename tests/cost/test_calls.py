@@ -225,7 +225,7 @@ def test_a_data_residency_region_is_approximate_until_it_has_a_row(vendor: Vendo
 
 def test_a_stream_without_usage_has_no_cost(vendor: Vendor) -> None:
     """Where nobody said what was used there is no figure, and the reason is said."""
-    exporter = spans_with()
+    exporter = spans_with(estimate_usage="off")
     chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o"}
     vendor.answer = [
         {**chunk, "choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": None}]},

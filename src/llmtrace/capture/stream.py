@@ -39,8 +39,8 @@ class Recorder:
     dropped.
     """
 
-    __slots__ = ("__weakref__", "_answer", "_call", "_chunks", "_first", "_gaps", "_last", "_long", "_max", "_stride",
-                 "_token", "finished")  # fmt: skip
+    __slots__ = ("__weakref__", "_answer", "_call", "_chunks", "_first", "_gaps", "_last", "_long", "_max", "_spoken",
+                 "_stride", "_token", "finished")  # fmt: skip
 
     def __init__(self, call: OpenCall, answer: Accumulator) -> None:
         self._call = call
@@ -50,6 +50,8 @@ class Recorder:
         self._gaps = array("d")
         self._stride = 1
         self._long: list[float] | None = None
+        estimator = call.tracing.estimator
+        self._spoken = call.spoken = None if estimator is None else estimator.listen(call)
         self.finished = False
         _open.add(self)
         worker.start()
@@ -77,6 +79,8 @@ class Recorder:
         try:
             if self._answer.add(chunk) and not self._token:
                 self._token = now
+            if self._spoken is not None:
+                self._spoken.add(chunk)
         except Exception:
             report("read a chunk")
 

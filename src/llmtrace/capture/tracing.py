@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from ..cost.estimator import Spoken
     from ..cost.money import Priced
     from ..facts import Request, Response
     from .call import OpenCall
@@ -53,6 +54,17 @@ class StreamUsage(Protocol):
     def failed(self, call: OpenCall, error: BaseException) -> None: ...
 
 
+class Estimator(Protocol):
+    """Says what a call probably used, when nobody told."""
+
+    def listen(self, call: OpenCall) -> Spoken | None:
+        """What keeps the words of a stream until its usage is told, where that may not happen."""
+
+    def wants(self, call: OpenCall) -> bool: ...
+
+    def estimate(self, call: OpenCall) -> None: ...
+
+
 Observer = Callable[["OpenCall"], object]
 """Is told of every call that has ended, sampled or not."""
 
@@ -67,4 +79,5 @@ class Tracing:
     admit: Callable[[OpenCall], Exception | None] | None = None
     """Asked before a request leaves. What it returns is raised in place of the request."""
     stream_usage: StreamUsage | None = None
+    estimator: Estimator | None = None
     native_spans: str = "replace"

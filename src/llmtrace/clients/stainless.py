@@ -94,12 +94,13 @@ class _Beginner:
             wire = self._sdk.route(options.method.lower(), options.url)
             if wire is None:
                 return None
-            request = wire.request(_body(options))
+            body = _body(options)
+            request = wire.request(body)
             stream = kwargs.get("stream") is True
             if stream is not request.stream:
                 request = replace(request, stream=stream)
             provider, server = self._target(client)
-            return hooks.begin(
+            call = hooks.begin(
                 self._tracing,
                 self._sdk.name,
                 wire,
@@ -108,6 +109,9 @@ class _Beginner:
                 server=server,
                 usage_elsewhere=self._usage_elsewhere,
             )
+            if call is not None and self._tracing.estimator is not None:
+                call.body = body
+            return call
         except Exception:
             report("begin a call")
             return None
