@@ -17,6 +17,11 @@ VALUES: list[tuple[str, str, Any, Any, Any]] = [
     ("clients", "openai, -anthropic", ("openai", "-anthropic"), ["anthropic"], ("anthropic",)),
     ("native_spans", "keep", "keep", "replace", "replace"),
     ("error_messages", "on", True, False, False),
+    ("capture_content", "SPAN_AND_EVENT", "span_and_event", True, "span_only"),
+    ("content_max_bytes", "4096", 4096, 1024, 1024),
+    ("content_blobs", "inline", "inline", "placeholder", "placeholder"),
+    ("redact", "builtin", "builtin", "none", "none"),
+    ("bridges", "langfuse, logfire", ("langfuse", "logfire"), "none", ()),
     ("prices", "p.toml", "p.toml", [{"model": "m"}], ({"model": "m"},)),
     ("budgets", "b.toml", "b.toml", Path("c.toml"), "c.toml"),
     ("budget_store", "redis://h:1/0", "redis://h:1/0", "memory", "memory"),
@@ -28,6 +33,9 @@ VALUES: list[tuple[str, str, Any, Any, Any]] = [
     ("store", "spans.jsonl", "spans.jsonl", Path("other.jsonl"), "other.jsonl"),
     ("flush_timeout", "0.5", 0.5, 2, 2.0),
     ("strict", "1", True, "no", False),
+    ("prompts", "texts", "texts", Path("others"), "others"),
+    ("baggage_keys", "feature, plan", ("feature", "plan"), ["user"], ("user",)),
+    ("rollup", "1", True, "no", False),
 ]
 #: field, wrong value, part of the message that says what is accepted
 WRONG = [
@@ -39,10 +47,17 @@ WRONG = [
     ("metrics", "some", "both, registry, legacy or off"),
     ("stream_usage", "maybe", "never, auto or always"),
     ("estimate_usage", "true", "separate, usage or off"),
+    ("capture_content", "perhaps", "no_content, span_only, event_only, span_and_event, true or false"),
+    ("content_max_bytes", "12", "256 or more"),
+    ("content_blobs", "whole", "placeholder or inline"),
+    ("bridges", "datadog", "openinference, langfuse, logfire, or none"),
     ("store", "a\0b", "JSON-lines file, or off"),
     ("flush_timeout", "-1", "seconds, 0 or more"),
     ("flush_timeout", "nan", "seconds, 0 or more"),
     ("strict", "perhaps", "true or false"),
+    ("prompts", "a\0b", "path of a folder"),
+    ("baggage_keys", "a b", "comma list of tag names"),
+    ("rollup", "2", "true or false"),
 ]
 
 

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-__all__ = ["ConfigError", "Settings", "load"]
+__all__ = ["BRIDGES", "CONTENT_MODES", "ConfigError", "Settings", "content_mode", "load"]
 
+CONTENT_MODES = ("no_content", "span_only", "event_only", "span_and_event")
+BRIDGES = ("openinference", "langfuse", "logfire")
+_BLOBS = ("placeholder", "inline")
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 
@@ -27,6 +30,13 @@ class Settings:
     clients: tuple[str, ...] = ()
     native_spans: str = "replace"
     error_messages: bool = False
+    capture_content: str | None = None
+    """Whether what is said is written: ``no_content``, ``span_only``, ``event_only`` or ``span_and_event``."""
+    content_max_bytes: int = 65536
+    content_blobs: str = "placeholder"
+    redact: object = None
+    """``builtin``, ``module:callable``, or a function from text to text."""
+    bridges: tuple[str, ...] = ("openinference",)
     prices: object = None
     """Overrides of the price catalogue: a path, or a list of mappings."""
     budgets: object = None
@@ -40,6 +50,9 @@ class Settings:
     store: str = ""
     flush_timeout: float = 5.0
     strict: bool = False
+    prompts: str = "prompts"
+    baggage_keys: tuple[str, ...] = ()
+    rollup: bool = False
 
 
 def load(
@@ -114,6 +127,51 @@ def _choice(name: str, value: object, *, words: tuple[str, ...]) -> str:
     return word
 
 
+def content_mode(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return "span_only" if value else "no_content"
+    word = value.strip().lower() if isinstance(value, str) else ""
+    if word in _TRUE:
+        return "span_only"
+    if word in _FALSE:
+        return "no_content"
+    if word not in CONTENT_MODES:
+        raise _wrong(name, value, f"{', '.join(CONTENT_MODES)}, true or false")
+    return word
+
+
+def _bytes(name: str, value: object) -> int:
+    try:
+        count = int(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else 0
+    except ValueError:
+        count = 0
+    if count < 256:
+        raise _wrong(name, value, "a whole number of bytes, 256 or more")
+    return count
+
+
+def _blobs(name: str, value: object) -> str:
+    word = value.strip().lower() if isinstance(value, str) else None
+    if word not in _BLOBS:
+        raise _wrong(name, value, " or ".join(_BLOBS))
+    return word
+
+
+def _redact(name: str, value: object) -> object:
+    if callable(value) or isinstance(value, str):
+        return value
+    raise _wrong(name, value, "none, builtin, or module:callable (a function from text to text)")
+
+
+def _bridges(name: str, value: object) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [None]
+    words = [item.strip().lower() if isinstance(item, str) else None for item in items]
+    for word in words:
+        if word not in (*BRIDGES, "none", ""):
+            raise _wrong(name, value, f"a comma list of {', '.join(BRIDGES)}, or none")
+    return tuple(word for word in dict.fromkeys(words) if word and word != "none")
+
+
 def _names(name: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, Iterable):
         raise _wrong(name, value, "a comma list")
@@ -148,6 +206,26 @@ def _store(name: str, value: object) -> str:
     return "off" if path.lower() == "off" else path
 
 
+def _folder(name: str, value: object) -> str:
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str) or not path.strip() or "\0" in path:
+        raise _wrong(name, value, "the path of a folder")
+    return path.strip()
+
+
+def _words(name: str, value: object) -> tuple[str, ...]:
+    accepted = "a comma list of tag names: feature, user, session, tenant, or a free key"
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, Iterable):
+        raise _wrong(name, value, accepted)
+    found: list[str] = []
+    for item in items:
+        if not isinstance(item, str) or not all(c.isascii() and (c.isalnum() or c in "_.-") for c in item.strip()):
+            raise _wrong(name, value, accepted)
+        found.append(item.strip())
+    return tuple(dict.fromkeys(word for word in found if word))
+
+
 def _seconds(name: str, value: object) -> float:
     accepted = "a number of seconds, 0 or more"
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
@@ -166,6 +244,11 @@ _READERS: dict[str, Callable[[str, object], object]] = {
     "clients": _clients,
     "native_spans": partial(_choice, words=("replace", "keep")),
     "error_messages": _switch,
+    "capture_content": content_mode,
+    "content_max_bytes": _bytes,
+    "content_blobs": _blobs,
+    "redact": _redact,
+    "bridges": _bridges,
     "prices": _source,
     "budgets": _source,
     "budget_store": _budget_store,
@@ -177,4 +260,7 @@ _READERS: dict[str, Callable[[str, object], object]] = {
     "store": _store,
     "flush_timeout": _seconds,
     "strict": _switch,
+    "prompts": _folder,
+    "baggage_keys": _words,
+    "rollup": _switch,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import anthropic
@@ -15,6 +16,8 @@ from vendor_proxy import ASK, Vendor, chat, claude, client, cost_of, message, pr
 
 import llmtrace
 from llmtrace.cost import budget as budgets
+from llmtrace.cost import guard
+from llmtrace.cost.stores import MemoryStore
 
 pytestmark = pytest.mark.filterwarnings("ignore:The model '.*' is deprecated:DeprecationWarning")
 WRITES = {
@@ -225,7 +228,7 @@ def test_a_data_residency_region_is_approximate_until_it_has_a_row(vendor: Vendo
 
 def test_a_stream_without_usage_has_no_cost(vendor: Vendor) -> None:
     """Where nobody said what was used there is no figure, and the reason is said."""
-    exporter = spans_with(estimate_usage="off")
+    exporter = spans_with()
     chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o"}
     vendor.answer = [
         {**chunk, "choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": None}]},
@@ -235,19 +238,19 @@ def test_a_stream_without_usage_has_no_cost(vendor: Vendor) -> None:
     assert cost_of(exporter)["llmtrace.cost.unpriced_reason"] == "no_usage"
 
 
-def test_the_true_totals_without_a_single_span(vendor: Vendor) -> None:
-    """With a sampler of zero the metrics and the budgets say what was spent, to the last digit."""
+def test_the_true_totals_without_a_single_span(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a sampler of zero metrics, ``collect`` and budgets say what was spent, to the last digit."""
     reader = InMemoryMetricReader()
     meters = MeterProvider(metric_readers=[reader])
     budgets.budget("all", usd="1", per="total", by=None, match={"model": "gpt-4o"})
-    made = llmtrace.instrument(tracer_provider=TracerProvider(sampler=ALWAYS_OFF), meter_provider=meters, strict=True)
-    calls: list[Any] = []
-    made._tracing.observers.append(lambda call: calls.append(call.record()))
-    vendor.answer = chat("gpt-4o", 1_000, 100)
-    for _ in range(7):
-        client(vendor).chat.completions.create(model="gpt-4o", messages=ASK)
-    vendor.answer = chat("nobody-knows", 10, 10)
-    client(vendor).chat.completions.create(model="nobody-knows", messages=ASK)
+    monkeypatch.setattr(guard, "_memory", store := MemoryStore())
+    llmtrace.instrument(tracer_provider=TracerProvider(sampler=ALWAYS_OFF), meter_provider=meters, strict=True)
+    with llmtrace.collect() as calls:
+        vendor.answer = chat("gpt-4o", 1_000, 100)
+        for _ in range(7):
+            client(vendor).chat.completions.create(model="gpt-4o", messages=ASK)
+        vendor.answer = chat("nobody-knows", 10, 10)
+        client(vendor).chat.completions.create(model="nobody-knows", messages=ASK)
 
     found: dict[str, Any] = {}
     data: Any = reader.get_metrics_data()
@@ -267,8 +270,8 @@ def test_the_true_totals_without_a_single_span(vendor: Vendor) -> None:
     ]
     assert sum(point.sum for point in legacy) == 710
     assert sum(point.count for point in found["gen_ai.client.operation.duration"]) == 8
-    assert sum(float(call.cost.total) for call in calls if call.cost) == pytest.approx(0.0245)
-    assert made._tracing.observers
+    assert (calls.cost.total, calls.unpriced, len(calls)) == (Decimal("0.0245"), 1, 8)
+    assert store._spent == {"all::total": 24_500_000_000}  # millionths of a millionth of a USD
     meters.shutdown()
 
 

@@ -96,7 +96,7 @@ def test_a_reasoning_model_is_a_floor() -> None:
 
 def test_an_estimate_is_kept_apart(vendor: Vendor, caplog: pytest.LogCaptureFixture) -> None:
     """By default an estimate has names of its own, no cost is claimed, and one line says how to get exact figures."""
-    exporter = spans_with()
+    exporter = spans_with(estimate_usage="separate")
     vendor.answer = stream_of("Hello", " there", "!")
     with caplog.at_level(logging.WARNING, "llmtrace"):
         for _ in range(2):
@@ -129,7 +129,7 @@ def test_an_estimate_may_stand_for_the_usage(vendor: Vendor) -> None:
 
 def test_told_usage_wins(vendor: Vendor) -> None:
     """What the provider told is never estimated."""
-    exporter = spans_with()
+    exporter = spans_with(estimate_usage="separate")
     usage = {"prompt_tokens": 1_000, "completion_tokens": 100, "total_tokens": 1_100}
     vendor.answer = [*stream_of("Hello"), {**CHUNK, "choices": [], "usage": usage}]
     list(client(vendor).chat.completions.create(model="gpt-4o", messages=ASK, stream=True))
@@ -141,10 +141,10 @@ def test_told_usage_wins(vendor: Vendor) -> None:
 def test_nothing_is_kept_of_what_was_said(vendor: Vendor) -> None:
     """Neither the request nor the answer outlives the count."""
     kept: list[Any] = []
-    spans_with()
+    spans_with(estimate_usage="separate")
     made = _api._current
     assert made is not None
-    made._tracing.observers.append(kept.append)
+    made._parts.tracing.observers.append(kept.append)
     vendor.answer = stream_of("Hello")
     list(client(vendor).chat.completions.create(model="gpt-4o", messages=ASK, stream=True))
     assert llmtrace.flush(30)

@@ -17,6 +17,7 @@ from ..scope import context as scopes
 from ..wire._format import WireFormat
 from . import worker
 from .failure import error_type
+from .heard import Heard
 from .tracing import Tracing
 
 __all__ = ["OpenCall"]
@@ -39,6 +40,7 @@ class OpenCall:
         "error_type",
         "estimate",
         "format",
+        "heard",
         "http",
         "limits",
         "outcome",
@@ -76,6 +78,7 @@ class OpenCall:
         provider: str,
         server: tuple[str, int] | None,
         usage_elsewhere: bool = False,
+        body: Any = None,
     ) -> None:
         self.tracing = tracing
         self.client = client
@@ -84,7 +87,8 @@ class OpenCall:
         self.provider = provider
         self.server = server
         self.http: Any = None
-        self.retries: int | None = None
+        """The SDK's own object of the HTTP answer that it accepted."""
+        self.retries = 0
         self.request_id: str | None = None
         self.limits: tuple[int | None, int | None] = (None, None)
         """Requests and tokens that the provider would still take, as the answer's headers say."""
@@ -107,6 +111,11 @@ class OpenCall:
         """Another instrumentation's span stands for this call; what it lacks is written there."""
         self.usage_elsewhere = usage_elsewhere or self.borrowed
         """Another span of the same call carries the usage."""
+        wants = tracing.wants_content
+        self.heard: Heard | None = None
+        """What was said, where that is wanted."""
+        if wants is not None and wire.content is not None and wants(self.scope):
+            self.heard = Heard(wire.content, body)
         self._record: Call | None = None
         self._open = [True]
         pricer = tracing.pricer
@@ -117,17 +126,18 @@ class OpenCall:
         tracing.emitter.begin(self)
         self.started = perf_counter()
 
-    def answered(self, http: Any, retries: Any) -> None:
-        """The SDK got an HTTP answer it accepts; ``http`` is its response object."""
-        self.http = http
-        self.retries = retries if type(retries) is int else None
-
     def enter(self) -> Any:
         """Make the call current while the SDK works on it; the value goes to ``leave``."""
         return scopes.attach(self.context)
 
     def leave(self, token: Any, error: BaseException | None) -> None:
         scopes.detach(token, self.context, self.outer, error)
+
+    def read(self, answer: Any) -> Response:
+        """What a whole answer says."""
+        if self.heard is not None:
+            self.heard.take(answer)
+        return self.format.response(answer)
 
     def fail(self, error: BaseException, timing: Timing | None = None, answer: Response | None = None) -> None:
         """End with what was known when ``error`` was raised."""
@@ -140,7 +150,7 @@ class OpenCall:
         try:
             http = self.http
             if http is not None and http.is_closed and http.status_code < 400:
-                return self.format.response(json.loads(http.content))
+                return self.read(json.loads(http.content))
         except Exception as fault:  # the body is whatever made the parse fail
             del fault
         return Response()
@@ -186,17 +196,17 @@ class OpenCall:
             self.error_type = error_type(error)
         elif answer.failed or (timing is not None and timing.end == "truncated"):
             self.outcome = "error"
-            self.error_type = answer.error or ("error" if answer.failed else "truncated")
+            named = answer.error if answer.http_status is None else str(answer.http_status)
+            self.error_type = named or ("error" if answer.failed else "truncated")
         else:
             self.outcome = "ok"
         self._read_http()
+        if self.heard is not None:
+            http = self.http if self.http is not None else error
+            self.heard.complete(getattr(http, "_request", None) or getattr(http, "request", None))
 
     def _read_http(self) -> None:
-        error = self.error
-        http = self.http if self.http is not None else getattr(error, "response", None)
-        if self.retries is None and error is not None:
-            sent = getattr(getattr(error, "request", None), "headers", None) or {}
-            self.retries = _count(sent.get("x-stainless-retry-count"))
+        http = self.http if self.http is not None else getattr(self.error, "response", None)
         headers = getattr(http, "headers", None)
         if headers is None:
             return

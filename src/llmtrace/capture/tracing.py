@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from ..cost.estimator import Spoken
     from ..cost.money import Priced
-    from ..facts import Request, Response
+    from ..facts import Request, Response, Scope
     from .call import OpenCall
+    from .tool import OpenTool
 
 __all__ = ["Emitter", "Observer", "Pricer", "StreamUsage", "Tracing"]
 
@@ -36,13 +37,18 @@ class Pricer(Protocol):
 
 
 class Emitter(Protocol):
-    """Turns calls into telemetry."""
+    """Turns calls, and the tools run between them, into telemetry."""
 
     def begin(self, call: OpenCall) -> None:
         """Start the span and set ``call.span`` and ``call.context``."""
 
     def end(self, call: OpenCall, end_time: int | None) -> None:
         """Write what is known now and end the span, at ``end_time`` (nanoseconds) if that has passed."""
+
+    def begin_tool(self, tool: OpenTool) -> None:
+        """Start the span and set ``tool.span`` and ``tool.context``."""
+
+    def end_tool(self, tool: OpenTool) -> None: ...
 
 
 class StreamUsage(Protocol):
@@ -80,4 +86,6 @@ class Tracing:
     """Asked before a request leaves. What it returns is raised in place of the request."""
     stream_usage: StreamUsage | None = None
     estimator: Estimator | None = None
+    wants_content: Callable[[Scope], bool] | None = None
+    """Whether what is said in a call of that scope is to be kept. Without it nothing ever is."""
     native_spans: str = "replace"

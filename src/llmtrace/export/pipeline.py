@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter, SpanExportResult
 
 from .._config import ConfigError, Settings
+from .bridged import Bridged, bridges_for
 
 if sys.platform != "win32":
     import fcntl
@@ -117,6 +118,10 @@ class Pipeline:
         own = self._own
         return own if own is not None else self._create()
 
+    def own(self) -> bool:
+        """Whether spans leave through exporters of ours."""
+        return self._given is None and _global() is None
+
     def prepare(self) -> None:
         """Build our exporters now if they will be needed, so that a wrong variable is told at once."""
         if self._given is not None or _global() is not None:
@@ -195,12 +200,17 @@ class Pipeline:
         if not names and any(map(_variable, _ENDPOINTS)):
             names = ["otlp"]
         if names:
-            return [_Watched(_exporter(name)) for name in dict.fromkeys(names) if name != "none"]
+            return [_Watched(self._bridged(name)) for name in dict.fromkeys(names) if name != "none"]
         if self._settings.store == "off":
             return []
         path = _store_path(self._settings.store)
         self._where = str(path)
         return [_Watched(JsonLinesExporter(path))]
+
+    def _bridged(self, name: str) -> SpanExporter:
+        exporter = _exporter(name)
+        bridges = bridges_for(self._settings.bridges, getattr(exporter, "_endpoint", None))
+        return Bridged(exporter, bridges) if bridges and name != "console" else exporter
 
 
 def _variable(name: str) -> str:

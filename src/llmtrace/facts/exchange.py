@@ -25,6 +25,8 @@ class Request:
     api_type: str | None = None
     previous_response_id: str | None = None
     conversation_id: str | None = None
+    agent_id: str | None = None
+    """The agent at the provider that is asked to work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,10 @@ class Response:
     error: str | None = None
     """The vendor's machine-readable code of a failure told inside an answer that arrived."""
     failed: bool = False
+    refused: bool = False
+    """The model declined in words of its own; what a filter stopped has a finish reason or an error that says so."""
+    http_status: int | None = None
+    """Of an answer that refused, where the SDK makes an exception of it only later."""
     complete: bool = True
     """False when a stream ended without its format's end event."""
 
