@@ -29,6 +29,7 @@ def answer(*parts: Any, reason: str | None = "STOP", usage: Any = None, **more: 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: Gemini
 
     def _answer(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
@@ -15,6 +15,7 @@ import wrapt
 
 from .._guard import report
 from .._read import peek, text
+from ..capture import worker
 from ..capture.call import OpenCall
 from ..capture.stream import AsyncChunks, Chunks, Recorder
 from ..capture.tool import OpenTool
@@ -124,18 +125,7 @@ def _requests(begin: _Begin, asked: Asked) -> dict[str, Callable[..., Any]]:
         if call is None:
             yield from stream
             return
-        first = hooks.drive(call, _open, next, (stream, _END), {})
-        recorder = _recorder(call)
-        if first is _END:
-            recorder.exhausted()
-            return
-        recorder.mark(first)
-        try:
-            yield first
-            yield from Chunks(stream, recorder)
-        except GeneratorExit:
-            _left(recorder, origin)
-            raise
+        yield from _read(call, stream, origin)
 
     async def async_request_streamed(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
         origin = asked.find(sys._getframe())
@@ -143,7 +133,8 @@ def _requests(begin: _Begin, asked: Asked) -> dict[str, Callable[..., Any]]:
         if call is None:
             return await wrapped(*args, **kwargs)
         stream = await hooks.drive_async(call, _open, wrapped, args, kwargs)
-        return _watched(stream, _recorder(call), origin)
+        recorder = _recorder(call)
+        return stream if recorder is None else _Watched(stream, recorder, origin)
 
     return {
         "request": request,
@@ -199,26 +190,56 @@ def _function(args: Any = None, function_to_invoke: Any = None, *_: Any, **__: A
     return getattr(function_to_invoke, "__name__", None), args
 
 
-async def _watched(stream: Any, recorder: Recorder, origin: Origin | None) -> AsyncGenerator[Any, None]:
+def _read(call: OpenCall, stream: Any, origin: Origin | None) -> Generator[Any, Any, None]:
+    # The request goes out with the first step.
+    first = hooks.drive(call, _open, next, (stream, _END), {})
+    recorder = _recorder(call)
+    if first is _END:
+        if recorder is not None:
+            recorder.exhausted()
+        return
+    if recorder is None:
+        yield first
+        yield from stream
+        return
+    recorder.mark(first)
     try:
-        async for chunk in AsyncChunks(stream, recorder):
-            yield chunk
+        yield first
+        yield from Chunks(stream, recorder)
     except GeneratorExit:
-        _left(recorder, origin)
+        # A generator that is collected is closed too, by a finaliser that must not end spans: then nothing refers to
+        # the caller's stream any more, and the recorder sees to its own end.
+        if _held(origin):
+            recorder.closed()
         raise
 
 
-def _recorder(call: OpenCall) -> Recorder:
-    assert call.format.events is not None
-    return Recorder(call, _Parsed(call.events()))
+class _Watched(AsyncChunks):
+    """Is dropped at once where the SDK's generators wait for the event loop to close them."""
+
+    __slots__ = ("_origin",)
+
+    def __init__(self, inner: Any, recorder: Recorder, origin: Origin | None) -> None:
+        super().__init__(inner, recorder)
+        self._origin = origin
+
+    def __del__(self) -> None:
+        if not self._recorder.finished and _held(self._origin):
+            worker.submit(self._recorder.closed, wait=0.05)
 
 
-def _left(recorder: Recorder, origin: Origin | None) -> None:
-    # A generator that is collected is closed too, by a finaliser that must not end spans: then nothing refers to it
-    # any more, and the recorder sees to its own end.
-    if origin is not None and origin.stream() is not None:
-        recorder.closed()
-    del recorder
+def _held(origin: Origin | None) -> bool:
+    """Whether the caller still has the stream, so that it was closed and not dropped."""
+    return origin is not None and origin.stream() is not None
+
+
+def _recorder(call: OpenCall) -> Recorder | None:
+    try:
+        return Recorder(call, _Parsed(call.events()))
+    except Exception:
+        call.end(Response())
+        report("read a response")
+        return None
 
 
 def _open(call: OpenCall, result: Any) -> None:

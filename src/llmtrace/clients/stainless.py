@@ -139,7 +139,6 @@ def _settle(call: OpenCall, result: Any) -> None:
 
 
 def _settle_stream(call: OpenCall, stream: Any) -> None:
-    assert call.format.events is not None
     recorder = Recorder(call, call.events())
     inner = stream._iterator
     stream._iterator = AsyncChunks(inner, recorder) if hasattr(inner, "__anext__") else Chunks(inner, recorder)
