@@ -50,6 +50,8 @@ class Settings:
     store: str = ""
     spool: str = ""
     spool_max_mb: int = 256
+    store_max_mb: float = 1024.0
+    store_max_days: float = 90.0
     flush_timeout: float = 5.0
     strict: bool = False
     prompts: str = "prompts"
@@ -224,8 +226,8 @@ def _count(name: str, value: object, *, unit: str, least: int = 1) -> int:
     return count
 
 
-def _seconds(name: str, value: object) -> float:
-    accepted = "a number of seconds, 0 or more"
+def _amount(name: str, value: object, unit: str = "seconds") -> float:
+    accepted = f"a number of {unit}, 0 or more"
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise _wrong(name, value, accepted)
     try:
@@ -255,10 +257,12 @@ _READERS: dict[str, Callable[[str, object], object]] = {
     "stream_usage": partial(_choice, words=("never", "auto", "always")),
     "stream_usage_hosts": _names,
     "estimate_usage": partial(_choice, words=("separate", "usage", "off")),
-    "store": partial(_path_or_off, what="SQLite file"),
+    "store": partial(_path_or_off, what="SQLite file (or of a .jsonl file)"),
+    "store_max_mb": partial(_amount, unit="megabytes"),
+    "store_max_days": partial(_amount, unit="days"),
     "spool": partial(_path_or_off, what="folder"),
     "spool_max_mb": partial(_count, unit="megabytes"),
-    "flush_timeout": _seconds,
+    "flush_timeout": _amount,
     "strict": _switch,
     "prompts": _folder,
     "baggage_keys": _words,

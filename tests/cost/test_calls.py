@@ -352,7 +352,7 @@ def test_the_true_totals_without_a_single_span(vendor: Vendor) -> None:
     budgets.budget("all", usd="1", per="total", by=None, match={"model": "gpt-4o"})
     made = llmtrace.instrument(tracer_provider=TracerProvider(sampler=ALWAYS_OFF), meter_provider=meters, strict=True)
     calls: list[Any] = []
-    made._tracing.observers.append(lambda call: calls.append(call.record()))
+    made._parts.tracing.observers.append(lambda call: calls.append(call.record()))
     vendor.answer = chat("gpt-4o", 1_000, 100)
     for _ in range(7):
         client(vendor).chat.completions.create(model="gpt-4o", messages=ASK)
@@ -378,7 +378,7 @@ def test_the_true_totals_without_a_single_span(vendor: Vendor) -> None:
     assert sum(point.sum for point in legacy) == 710
     assert sum(point.count for point in found["gen_ai.client.operation.duration"]) == 8
     assert sum(float(call.cost.total) for call in calls if call.cost) == pytest.approx(0.0245)
-    assert made._tracing.observers
+    assert made._parts.tracing.observers
     meters.shutdown()
 
 

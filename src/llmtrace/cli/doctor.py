@@ -10,6 +10,8 @@ from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+import click
+
 from .. import _guard
 from .._config import ConfigError, Settings, load
 from ..clients.table import SDKS
@@ -17,7 +19,7 @@ from ..export.payload import Payload
 from ..export.routes import names, spool_folder, store_path, transport, variable
 from .spool import describe
 
-__all__ = ["run"]
+__all__ = ["command", "run"]
 
 _PACKAGES = ("opentelemetry-api", "opentelemetry-sdk", "opentelemetry-exporter-otlp", "wrapt", "protobuf", "grpcio")
 _DECIDING = (
@@ -180,3 +182,10 @@ def _writable(folder: Path) -> bool:
 def _store(settings: Settings) -> Iterator[Path]:
     if settings.store != "off":
         yield store_path(settings)
+
+
+@click.command("doctor")
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """Check what is hooked, where spans go, and whether they arrive."""
+    ctx.exit(run())

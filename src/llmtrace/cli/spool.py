@@ -7,12 +7,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
+
 from .._config import ConfigError, Settings, load
 from ..export.inventory import Waiting, drain, purge, survey
 from ..export.ledger import read_losses
 from ..export.routes import names, spool_folder, transport
 
-__all__ = ["run"]
+__all__ = ["command", "run"]
 
 _ACTIONS = ("status", "drain", "purge")
 
@@ -92,3 +94,12 @@ def _drain(folder: Path, settings: Settings, timeout: float) -> int:
     for each in left:
         print(f"  left: {_line(each)}")
     return 1 if left else 0
+
+
+@click.command("spool")
+@click.argument("action", type=click.Choice(_ACTIONS), default="status")
+@click.option("--timeout", type=click.FloatRange(0), default=60.0, help="Seconds that drain may take.")
+@click.pass_context
+def command(ctx: click.Context, action: str, timeout: float) -> None:
+    """What waits on disk: say it, drain it (send what dead processes left), or purge it."""
+    ctx.exit(run(action, timeout=timeout))

@@ -16,18 +16,9 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["JsonLinesExporter", "default_path"]
+__all__ = ["JsonLinesExporter"]
 
 _log = logging.getLogger("llmtrace")
-
-
-def default_path(store: str) -> Path:
-    """The file that the setting ``store`` names."""
-    if store:
-        return Path(os.path.abspath(os.path.expanduser(store)))
-    from platformdirs import user_state_dir
-
-    return Path(user_state_dir("llmtrace")) / "spans.jsonl"
 
 
 class JsonLinesExporter(SpanExporter):

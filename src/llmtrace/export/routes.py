@@ -6,9 +6,10 @@ import logging
 import os
 from pathlib import Path
 
-from opentelemetry.sdk.trace.export import ConsoleSpanExporter
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter
 
 from .._config import ConfigError, Settings
+from ..store.schema import locate
 from .batches import ExporterSink, Sink
 from .bridged import Bridged, bridges_for
 from .ledger import Ledger
@@ -74,18 +75,23 @@ def open_route(name: str, settings: Settings) -> Route:
 
 
 def _local(settings: Settings, ledger: Ledger) -> Route:
-    """Where spans go with nothing configured. The one place that knows which exporter that is."""
-    from .jsonlines import JsonLinesExporter
-
+    """Where spans go with nothing configured: the store, or, where a path says so, JSON lines that others read."""
     path = store_path(settings)
-    return Route(ExporterSink(JsonLinesExporter(path), ledger), ledger, str(path), announced=True)
+    exporter: SpanExporter
+    if path.suffix == ".jsonl":
+        from .jsonlines import JsonLinesExporter
+
+        exporter = JsonLinesExporter(path)
+    else:
+        from ..store.exporter import StoreExporter
+
+        exporter = StoreExporter(path, max_mb=settings.store_max_mb, max_days=settings.store_max_days)
+    return Route(ExporterSink(exporter, ledger), ledger, str(path), announced=True)
 
 
 def store_path(settings: Settings) -> Path:
     """The file of the local store."""
-    from .jsonlines import default_path
-
-    return default_path(settings.store)
+    return locate(settings.store)
 
 
 def _otlp(way: Transport, settings: Settings, ledger: Ledger) -> Route:
