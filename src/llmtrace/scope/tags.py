@@ -11,7 +11,7 @@ from .._guard import report
 from ..facts import Scope
 from . import context
 from .blocks import Block, Frame, Given
-from .values import label, labels, plains
+from .values import content, label, labels, plains
 
 __all__ = ["current", "tag"]
 
@@ -61,6 +61,7 @@ def tag(
     session: str | int | None = None,
     tenant: str | int | None = None,
     tags: str | Iterable[str] = (),
+    capture_content: bool | str | None = None,
     **metadata: object,
 ) -> Block[None]:
     """Say of the calls inside which feature, user, session and tenant they serve.
@@ -75,6 +76,8 @@ def tag(
         session: The conversation or visit they belong to.
         tenant: The customer they are billed to.
         tags: Free labels.
+        capture_content: Whether what is said in the calls inside is written, whatever the setting says: a truth value
+            or one of the setting's words.
         **metadata: Free keys with text, numbers or truth values.
     """
     said: dict[str, Any] = {}
@@ -86,6 +89,8 @@ def tag(
                 said[name] = accepted
         if tags:
             free = labels("tags", tags)
+        if capture_content is not None:
+            said["capture_content"] = content(capture_content)
         if metadata:
             plain = plains("metadata", metadata)
     except Exception:
