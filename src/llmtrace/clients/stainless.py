@@ -9,7 +9,7 @@ from typing import Any
 
 from .._guard import report
 from ..capture.call import OpenCall
-from ..capture.raw import Body, EventReader, JsonReader
+from ..capture.raw import Body, EventReader, FrameReader, JsonReader
 from ..capture.stream import AsyncChunks, Chunks, Recorder
 from ..capture.tracing import Tracing
 from ..facts import Response
@@ -136,7 +136,7 @@ def _settle_stream(call: OpenCall, stream: Any) -> None:
     stream._iterator = AsyncChunks(inner, recorder) if hasattr(inner, "__anext__") else Chunks(inner, recorder)
     # A weak reference, as the iterator holds the response: a dropped stream must need no collector because of us.
     http = stream.response
-    http.stream = Body(http.stream, EventReader(recorder, _decoder(http)), recorder, weakref.ref(inner))
+    http.stream = Body(http.stream, _events(http, recorder), recorder, weakref.ref(inner))
 
 
 def _settle_raw(call: OpenCall, http: Any) -> None:
@@ -145,12 +145,16 @@ def _settle_raw(call: OpenCall, http: Any) -> None:
         reader.feed(http.content)
         reader.exhausted()
         return
-    decode = _decoder(http)
     if call.request.stream and call.format.events is not None:
-        reader = EventReader(Recorder(call, call.format.events()), decode)
+        reader = _events(http, Recorder(call, call.format.events()))
     else:
-        reader = JsonReader(call, decode)
+        reader = JsonReader(call, _decoder(http))
     http.stream = Body(http.stream, reader)
+
+
+def _events(http: Any, recorder: Recorder) -> EventReader:
+    frames = http.headers.get("content-type", "").startswith("application/vnd.amazon.eventstream")
+    return (FrameReader if frames else EventReader)(recorder, _decoder(http))
 
 
 def _decoder(http: Any) -> Callable[[bytes], bytes]:

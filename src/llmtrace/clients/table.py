@@ -13,7 +13,8 @@ from ..wire.openai_chat import CHAT
 from ..wire.openai_completions import COMPLETIONS
 from ..wire.openai_embeddings import EMBEDDINGS
 from ..wire.openai_media import IMAGES, SPEECH, TRANSCRIPTIONS
-from ..wire.openai_responses import COMPACT, INPUT_TOKENS, RESPONSES, RETRIEVE
+from ..wire.openai_moderations import MODERATIONS
+from ..wire.openai_responses import COMPACT, DECISIONS, INPUT_TOKENS, RESPONSES, RETRIEVE
 
 __all__ = ["SDKS", "Sdk", "sdks"]
 
@@ -77,6 +78,8 @@ SDKS = (
             "/responses": RESPONSES,
             "/responses/compact": COMPACT,
             "/responses/input_tokens": INPUT_TOKENS,
+            "/decisions": DECISIONS,
+            "/moderations": MODERATIONS,
             "/images/generations": IMAGES,
             "/images/edits": IMAGES,
             "/images/variations": IMAGES,

@@ -1,4 +1,4 @@
-"""OpenAI responses: create, stream, retrieve, compact and input token counts."""
+"""OpenAI responses: create, stream, retrieve, compact and input token counts; decisions, which bill as these do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..facts import Counts, Request, Response
 from ._format import WireFormat
 from .openai_chat import read_stated_cost
 
-__all__ = ["COMPACT", "INPUT_TOKENS", "RESPONSES", "RETRIEVE"]
+__all__ = ["COMPACT", "DECISIONS", "INPUT_TOKENS", "RESPONSES", "RETRIEVE"]
 
 _JSON = ("json_object", "json_schema")
 _END = ("response.completed", "response.failed", "response.incomplete", "response.cancelled")
@@ -166,6 +166,10 @@ def read_compacted(answer: Any) -> Response:
     return replace(read_response(answer), compacted=True)
 
 
+def read_decision_request(body: Any) -> Request:
+    return Request(operation="chat", model=text(body, "model"))
+
+
 def read_count_request(body: Any) -> Request:
     return Request(operation="count_tokens", model=text(body, "model"))
 
@@ -177,4 +181,5 @@ def read_count(answer: Any) -> Response:
 RESPONSES = WireFormat(request=read_request, response=read_response, events=Events)
 RETRIEVE = WireFormat(request=read_retrieve, response=read_fetched, events=_Fetched)
 COMPACT = WireFormat(request=read_request, response=read_compacted)
+DECISIONS = WireFormat(request=read_decision_request, response=read_response)
 INPUT_TOKENS = WireFormat(request=read_count_request, response=read_count)
