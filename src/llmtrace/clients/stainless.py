@@ -42,8 +42,8 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
     for owner, hook in ((module.SyncAPIClient, request), (module.AsyncAPIClient, async_request)):
         patches.wrap(owner, "request", hook)
         patches.wrap(owner, "_process_response", _process_response)
-    if sdk.native is not None and tracing.native_spans == "replace" and hasattr(module, sdk.native):
-        patches.wrap(module, sdk.native, _native_span)
+    if sdk.native is not None and hasattr(module, sdk.native):
+        patches.wrap(module, sdk.native, _no_native_span if tracing.native_spans == "replace" else _native_span)
     return patches
 
 
@@ -54,8 +54,17 @@ def _process_response(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
     return wrapped(*args, **kwargs)
 
 
-def _native_span(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+def _no_native_span(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
     return wrapped(*args, **kwargs) if current_call() is None else None
+
+
+def _native_span(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+    """Let the SDK have its span; where it is one, and not switched off or sampled out, that carries the usage."""
+    span = wrapped(*args, **kwargs)
+    call = current_call()
+    if isinstance(call, OpenCall) and span is not None and span.is_recording():
+        call.usage_elsewhere = True
+    return span
 
 
 class _Beginner:
@@ -65,7 +74,6 @@ class _Beginner:
         self._sdk = sdk
         self._tracing = tracing
         self._patches = patches
-        self._usage_elsewhere = sdk.native is not None and tracing.native_spans == "keep"
         self._targets: weakref.WeakKeyDictionary[Any, tuple[Any, str, tuple[str, int] | None]] = (
             weakref.WeakKeyDictionary()
         )
@@ -90,7 +98,6 @@ class _Beginner:
                 request,
                 provider=provider,
                 server=server,
-                usage_elsewhere=self._usage_elsewhere,
             )
         except Exception:
             report("begin a call")
