@@ -115,7 +115,7 @@ def sent_trace_headers(loopback: Loopback) -> set[str]:
 @pytest.mark.parametrize("client", ["before", "after", "copy"])
 @pytest.mark.parametrize("colour", ["sync", "async"])
 async def test_replace_and_keep(loopback: Loopback, exported: Exported, colour: str, client: str, reading: str) -> None:
-    """Usage is on one span: ours alone in ``replace``, the SDK's beside ours in ``keep``, its alone when we are gone."""
+    """Usage is on one span: ours alone in ``replace``, the SDK's beside ours in ``keep``, its alone without us."""
     early = made(colour, loopback, exported)
     for native in ("replace", "keep"):
         with instrumented(exported, native):

@@ -166,6 +166,8 @@ def _events(http: Any, recorder: Recorder) -> EventReader:
 
 def _decoder(http: Any) -> Callable[[bytes], bytes]:
     """A second decoder of the kind the response uses for its content encoding, made when first needed."""
+    if not http.headers.get("content-encoding"):
+        return bytes
     own = http._get_content_decoder()
     kind, parts = type(own), [type(part) for part in reversed(getattr(own, "children", ()))]
     decoder: Any = None
