@@ -105,10 +105,10 @@ async def some_async(client: Any, count: int) -> None:
         async for _ in stream:
             if number % 3 == 0:
                 break
-    # Dropped generators are closed by the loop, on its next turns.
+    # Dropped generators are closed by the loop, on its next turns, and one holds the next.
     del stream
-    gc.collect()
     for _ in range(20):
+        gc.collect()
         await asyncio.sleep(0)
 
 
