@@ -83,6 +83,7 @@ class EventReader:
 
     def closed(self) -> None:
         # The SDK's own stream closes the response as soon as it has read the end mark.
+        self._last()
         if self._done:
             self._recorder.exhausted()
         else:

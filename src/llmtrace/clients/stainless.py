@@ -143,25 +143,27 @@ def _settle_stream(call: OpenCall, stream: Any) -> None:
     stream._iterator = AsyncChunks(inner, recorder) if hasattr(inner, "__anext__") else Chunks(inner, recorder)
     # A weak reference, as the iterator holds the response: a dropped stream must need no collector because of us.
     http = stream.response
-    http.stream = Body(http.stream, _events(http, recorder), recorder, weakref.ref(inner))
+    reader = _event_reader(http, recorder, _decoder(http))
+    http.stream = Body(http.stream, reader, recorder, weakref.ref(inner))
 
 
 def _settle_raw(call: OpenCall, http: Any) -> None:
-    if http.is_closed and hasattr(http, "_content"):
-        reader: Any = JsonReader(call, bytes)
+    read = http.is_closed and hasattr(http, "_content")
+    decode = bytes if read else _decoder(http)
+    if call.request.stream and call.format.events is not None:
+        reader: EventReader | JsonReader = _event_reader(http, Recorder(call, call.format.events()), decode)
+    else:
+        reader = JsonReader(call, decode)
+    if read:
         reader.feed(http.content)
         reader.exhausted()
-        return
-    if call.request.stream and call.format.events is not None:
-        reader = _events(http, Recorder(call, call.format.events()))
     else:
-        reader = JsonReader(call, _decoder(http))
-    http.stream = Body(http.stream, reader)
+        http.stream = Body(http.stream, reader)
 
 
-def _events(http: Any, recorder: Recorder) -> EventReader:
+def _event_reader(http: Any, recorder: Recorder, decode: Callable[[bytes], bytes]) -> EventReader:
     frames = http.headers.get("content-type", "").startswith("application/vnd.amazon.eventstream")
-    return (FrameReader if frames else EventReader)(recorder, _decoder(http))
+    return (FrameReader if frames else EventReader)(recorder, decode)
 
 
 def _decoder(http: Any) -> Callable[[bytes], bytes]:
