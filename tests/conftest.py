@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -30,6 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "cassettes(choose=...): run once per recording; choose() takes all and returns those wanted"
     )
+    config.addinivalue_line("markers", "faulty: faults of our own are caused, and counted")
 
 
 @cache
@@ -68,6 +71,53 @@ def prices() -> None:
     from llmtrace.cost import catalog
 
     catalog.current()
+
+
+class _Complaints(logging.Handler):
+    """What OpenTelemetry says of contexts and attributes it was given wrongly."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.NOTSET)
+        self.told: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.told.append(f"{record.name}: {record.getMessage()}")
+
+
+@pytest.fixture(autouse=True)
+def no_complaints() -> Iterator[None]:
+    """OpenTelemetry never complains of a context detached elsewhere or of an attribute it cannot hold."""
+    heard = _Complaints()
+    loggers = [logging.getLogger(name) for name in ("opentelemetry.context", "opentelemetry.attributes")]
+    for logger in loggers:
+        logger.addHandler(heard)
+    yield
+    for logger in loggers:
+        logger.removeHandler(heard)
+    assert heard.told == []
+
+
+@pytest.fixture(autouse=True)
+def no_faults(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No fault of our own is counted, but in a test that causes them and is marked ``faulty``."""
+    from llmtrace import _guard
+
+    faults = _guard.faults
+    before = faults.copy()
+    yield
+    made = faults - before
+    # A place is logged once per process: each test begins anew.
+    faults.clear()
+    if request.node.get_closest_marker("faulty") is None:
+        assert not made
+
+
+@pytest.fixture(autouse=True)
+def little_to_collect() -> Iterator[None]:
+    """What was loaded so far is left out of collections, which some tests ask for many times."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

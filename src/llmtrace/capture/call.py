@@ -77,7 +77,6 @@ class OpenCall:
         *,
         provider: str,
         server: tuple[str, int] | None,
-        usage_elsewhere: bool = False,
         body: Any = None,
     ) -> None:
         self.tracing = tracing
@@ -109,7 +108,7 @@ class OpenCall:
         self.scope: Scope = scopes.scope_of(self.outer)
         self.borrowed = scopes.outer_inference(self.outer)
         """Another instrumentation's span stands for this call; what it lacks is written there."""
-        self.usage_elsewhere = usage_elsewhere or self.borrowed
+        self.usage_elsewhere = self.borrowed
         """Another span of the same call carries the usage."""
         wants = tracing.wants_content
         self.heard: Heard | None = None

@@ -8,7 +8,7 @@ from typing import Any
 
 from .._guard import report
 from ..capture.call import OpenCall
-from ..capture.raw import Body, EventReader, decoder_of, watch
+from ..capture.raw import Body, event_reader, watch
 from ..capture.stream import AsyncChunks, Chunks, Recorder
 from ..capture.tracing import StreamUsage, Tracing
 from ..facts import Response
@@ -47,8 +47,8 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
         patches.wrap(owner, "request", hook)
         patches.wrap(owner, "_process_response", _process_response)
     patches.wrap(module.BaseClient, "_calculate_retry_timeout", _retry)
-    if sdk.native is not None and tracing.native_spans == "replace" and hasattr(module, sdk.native):
-        patches.wrap(module, sdk.native, _native_span)
+    if sdk.native is not None and hasattr(module, sdk.native):
+        patches.wrap(module, sdk.native, _no_native_span if tracing.native_spans == "replace" else _native_span)
     return patches
 
 
@@ -77,8 +77,17 @@ def _retry(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
     return wrapped(*args, **kwargs)
 
 
-def _native_span(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+def _no_native_span(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
     return wrapped(*args, **kwargs) if current_call() is None else None
+
+
+def _native_span(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+    """Let the SDK have its span; where it is one, and not switched off or sampled out, that carries the usage."""
+    span = wrapped(*args, **kwargs)
+    call = current_call()
+    if isinstance(call, OpenCall) and span is not None and span.is_recording():
+        call.usage_elsewhere = True
+    return span
 
 
 class _Beginner:
@@ -88,7 +97,6 @@ class _Beginner:
         self._sdk = sdk
         self._tracing = tracing
         self._patches = patches
-        self._usage_elsewhere = sdk.native is not None and tracing.native_spans == "keep"
         self._targets: weakref.WeakKeyDictionary[Any, tuple[Any, str, tuple[str, int] | None]] = (
             weakref.WeakKeyDictionary()
         )
@@ -114,7 +122,6 @@ class _Beginner:
                 request,
                 provider=provider,
                 server=server,
-                usage_elsewhere=self._usage_elsewhere,
                 body=body,
             )
             if call is not None and self._tracing.estimator is not None:
@@ -163,4 +170,4 @@ def _settle_stream(call: OpenCall, stream: Any) -> None:
     stream._iterator = AsyncChunks(inner, recorder) if hasattr(inner, "__anext__") else Chunks(inner, recorder)
     # A weak reference, as the iterator holds the response: a dropped stream must need no collector because of us.
     http = stream.response
-    http.stream = Body(http.stream, EventReader(recorder, decoder_of(http)), recorder, weakref.ref(inner))
+    http.stream = Body(http.stream, event_reader(http, recorder), recorder, weakref.ref(inner))
