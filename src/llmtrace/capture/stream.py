@@ -39,12 +39,13 @@ class Recorder:
     dropped.
     """
 
-    __slots__ = ("__weakref__", "_answer", "_call", "_chunks", "_first", "_gaps", "_last", "_long", "_max", "_stride",
-                 "_token", "finished")  # fmt: skip
+    __slots__ = ("__weakref__", "_add", "_answer", "_call", "_chunks", "_first", "_gaps", "_last", "_long", "_max",
+                 "_stride", "_token", "finished")  # fmt: skip
 
     def __init__(self, call: OpenCall, answer: Accumulator) -> None:
         self._call = call
         self._answer = answer
+        self._add = answer.add
         self._chunks = 0
         self._first = self._token = self._last = self._max = 0.0
         self._gaps = array("d")
@@ -75,7 +76,7 @@ class Recorder:
             self._first = now
         self._last = now
         try:
-            if self._answer.add(chunk) and not self._token:
+            if self._add(chunk) and not self._token:
                 self._token = now
         except Exception:
             report("read a chunk")
@@ -156,10 +157,11 @@ class Recorder:
 class Chunks:
     """Stands in for the iterator inside a vendor's stream object."""
 
-    __slots__ = ("_inner", "_recorder")
+    __slots__ = ("_inner", "_next", "_recorder")
 
     def __init__(self, inner: Iterator[Any], recorder: Recorder) -> None:
         self._inner = inner
+        self._next = inner.__next__
         self._recorder = recorder
 
     def __iter__(self) -> Chunks:
@@ -167,7 +169,7 @@ class Chunks:
 
     def __next__(self) -> Any:
         try:
-            chunk = self._inner.__next__()
+            chunk = self._next()
         except StopIteration:
             self._recorder.exhausted()
             raise
