@@ -218,10 +218,10 @@ class OpenCall:
         headers = getattr(http, "headers", None)
         if headers is None:
             return
-        get = headers.get
-        self.request_id = get("x-request-id") or get("request-id")
-        requests = get("x-ratelimit-remaining-requests") or get("anthropic-ratelimit-requests-remaining")
-        tokens = get("x-ratelimit-remaining-tokens") or get("anthropic-ratelimit-tokens-remaining")
+        told = _telling(headers)
+        self.request_id = told.get("x-request-id") or told.get("request-id")
+        requests = told.get("x-ratelimit-remaining-requests") or told.get("anthropic-ratelimit-requests-remaining")
+        tokens = told.get("x-ratelimit-remaining-tokens") or told.get("anthropic-ratelimit-tokens-remaining")
         if requests or tokens:
             self.limits = (_count(requests), _count(tokens))
 
@@ -301,6 +301,28 @@ class OpenCall:
             outcome=self.outcome,
             error_type=self.error_type,
         )
+
+
+_TELLING = {
+    name.encode(): name
+    for name in (
+        "x-request-id",
+        "request-id",
+        "x-ratelimit-remaining-requests",
+        "x-ratelimit-remaining-tokens",
+        "anthropic-ratelimit-requests-remaining",
+        "anthropic-ratelimit-tokens-remaining",
+    )
+}
+
+
+def _telling(headers: Any) -> dict[str, str]:
+    """The headers that say something of the call."""
+    raw = getattr(headers, "raw", None)
+    if raw is None:
+        return {name: value for name in _TELLING.values() if (value := headers.get(name)) is not None}
+    # httpx goes through all headers for each that is looked up: going through them once costs less.
+    return {_TELLING[name]: value.decode("latin-1") for key, value in raw if (name := key.lower()) in _TELLING}
 
 
 def _count(value: str | None) -> int | None:

@@ -39,12 +39,13 @@ class Recorder:
     dropped.
     """
 
-    __slots__ = ("__weakref__", "_answer", "_call", "_chunks", "_first", "_gaps", "_last", "_long", "_max", "_spoken",
-                 "_stride", "_token", "finished")  # fmt: skip
+    __slots__ = ("__weakref__", "_add", "_answer", "_call", "_chunks", "_first", "_gaps", "_last", "_long", "_max",
+                 "_spoken", "_stride", "_token", "finished")  # fmt: skip
 
     def __init__(self, call: OpenCall, answer: Accumulator) -> None:
         self._call = call
         self._answer = answer
+        self._add = answer.add
         self._chunks = 0
         self._first = self._token = self._last = self._max = 0.0
         self._gaps = array("d")
@@ -77,7 +78,7 @@ class Recorder:
             self._first = now
         self._last = now
         try:
-            if self._answer.add(chunk) and not self._token:
+            if self._add(chunk) and not self._token:
                 self._token = now
             if self._spoken is not None:
                 self._spoken.add(chunk)
@@ -169,10 +170,11 @@ class Recorder:
 class Chunks:
     """Stands in for the iterator inside a vendor's stream object."""
 
-    __slots__ = ("_hide", "_inner", "_recorder")
+    __slots__ = ("_hide", "_inner", "_next", "_recorder")
 
     def __init__(self, inner: Iterator[Any], recorder: Recorder) -> None:
         self._inner = inner
+        self._next = inner.__next__
         self._recorder = recorder
         self._hide = recorder.asked_usage
 
@@ -182,7 +184,7 @@ class Chunks:
     def __next__(self) -> Any:
         while True:
             try:
-                chunk = self._inner.__next__()
+                chunk = self._next()
             except StopIteration:
                 self._recorder.exhausted()
                 raise
