@@ -64,10 +64,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def spans() -> Iterator[InMemorySpanExporter]:
     """Finished spans of calls made while llmtrace is instrumented, with our own faults fatal."""
     import llmtrace
+    from llmtrace.cost import catalog
 
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
+    catalog.current()  # loaded, so that calls end where they are made
     llmtrace.instrument(tracer_provider=provider, strict=True)
     try:
         yield exporter

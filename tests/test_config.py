@@ -17,11 +17,21 @@ VALUES: list[tuple[str, str, Any, Any, Any]] = [
     ("clients", "openai, -anthropic", ("openai", "-anthropic"), ["anthropic"], ("anthropic",)),
     ("native_spans", "keep", "keep", "replace", "replace"),
     ("error_messages", "on", True, False, False),
+    ("capture_content", "SPAN_AND_EVENT", "span_and_event", True, "span_only"),
+    ("content_max_bytes", "4096", 4096, 1024, 1024),
+    ("content_blobs", "inline", "inline", "placeholder", "placeholder"),
+    ("redact", "builtin", "builtin", "none", "none"),
+    ("bridges", "langfuse, logfire", ("langfuse", "logfire"), "none", ()),
     ("store", "spans.jsonl", "spans.jsonl", Path("other.jsonl"), "other.jsonl"),
+    ("spool", "OFF", "off", Path("folder"), "folder"),
+    ("spool_max_mb", "64", 64, 8, 8),
     ("store_max_mb", "64", 64.0, 0, 0.0),
     ("store_max_days", "7.5", 7.5, 30, 30.0),
     ("flush_timeout", "0.5", 0.5, 2, 2.0),
     ("strict", "1", True, "no", False),
+    ("prompts", "texts", "texts", Path("others"), "others"),
+    ("baggage_keys", "feature, plan", ("feature", "plan"), ["user"], ("user",)),
+    ("rollup", "1", True, "no", False),
 ]
 #: field, wrong value, part of the message that says what is accepted
 WRONG = [
@@ -32,9 +42,19 @@ WRONG = [
     ("store", "a\0b", "SQLite file (or of a .jsonl file), or off"),
     ("store_max_mb", "lots", "megabytes, 0 or more"),
     ("store_max_days", "-1", "days, 0 or more"),
+    ("capture_content", "perhaps", "no_content, span_only, event_only, span_and_event, true or false"),
+    ("content_max_bytes", "12", "256 or more"),
+    ("content_blobs", "whole", "placeholder or inline"),
+    ("bridges", "datadog", "openinference, langfuse, logfire, or none"),
+    ("spool", "a\0b", "a folder, or off"),
+    ("spool_max_mb", "0", "megabytes, 1 or more"),
+    ("spool_max_mb", "1.5", "megabytes, 1 or more"),
     ("flush_timeout", "-1", "seconds, 0 or more"),
     ("flush_timeout", "nan", "seconds, 0 or more"),
     ("strict", "perhaps", "true or false"),
+    ("prompts", "a\0b", "path of a folder"),
+    ("baggage_keys", "a b", "comma list of tag names"),
+    ("rollup", "2", "true or false"),
 ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -11,16 +10,16 @@ from time import monotonic
 from typing import Any
 
 import wrapt
-from opentelemetry.trace import Tracer, TracerProvider
+from opentelemetry._logs import LoggerProvider
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
 
-from . import __version__, _config, _guard
+from . import _config, _guard
+from ._parts import Parts, Providers
 from .capture import worker
 from .capture.stream import end_open_streams
-from .capture.tracing import Tracing
 from .clients.patches import Patches
 from .clients.table import Sdk, sdks
-from .emit.spans import SpanEmitter
-from .export.pipeline import Pipeline
 
 __all__ = ["Instrumentation", "flush", "instrument", "shutdown", "uninstrument"]
 
@@ -30,32 +29,10 @@ _retired: list[Instrumentation] = []
 """Undone, but streams that were open then may still end into their pipelines."""
 
 
-class _Tracers:
-    """The tracer of the moment for each client."""
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
-        self._provider: TracerProvider | None = None
-        self._tracers: dict[str, Tracer] = {}
-
-    def __call__(self, client: str) -> Tracer:
-        provider = self._pipeline.provider()
-        if provider is not self._provider:
-            self._provider, self._tracers = provider, {}
-            # Exit handlers run last in, first out: open streams must end before this provider shuts down.
-            atexit.unregister(_at_exit)
-            atexit.register(_at_exit)
-        tracers = self._tracers
-        found = tracers.get(client)
-        if found is None:
-            found = tracers[client] = provider.get_tracer(f"llmtrace.{client}", __version__)
-        return found
-
-
 class Instrumentation:
     """What ``instrument()`` did; leaving it as a context manager undoes it."""
 
-    def __init__(self, settings: _config.Settings, pipeline: Pipeline) -> None:
+    def __init__(self, settings: _config.Settings, providers: Providers) -> None:
         self.settings = settings
         self.patched: dict[str, str] = {}
         """SDKs that are hooked, with their version."""
@@ -63,11 +40,7 @@ class Instrumentation:
         """SDKs that will be hooked when they are imported."""
         self.skipped: dict[str, str] = {}
         """SDKs left alone, with the reason."""
-        self._pipeline = pipeline
-        self._tracing = Tracing(
-            SpanEmitter(_Tracers(pipeline), error_messages=settings.error_messages),
-            native_spans=settings.native_spans,
-        )
+        self._parts = Parts(settings, providers, _at_exit)
         self._patches: list[Patches] = []
         self._live = True
 
@@ -97,7 +70,7 @@ class Instrumentation:
 
     def _patch(self, sdk: Sdk, module: Any) -> None:
         try:
-            patches = import_module(sdk.hook).patch(sdk, module, self._tracing)
+            patches = import_module(sdk.hook).patch(sdk, module, self._parts.tracing)
         except Exception as error:
             self.skipped[sdk.name] = f"this release has moved the hook: {error}"
             _guard.report(f"hook {sdk.name}")
@@ -109,6 +82,7 @@ class Instrumentation:
 
     def _undo(self) -> None:
         self._live = False
+        self._parts.unseen()
         for patches in self._patches:
             patches.undo()
 
@@ -121,7 +95,14 @@ def _version(name: str) -> str:
 
 
 def instrument(
-    *, clients: Iterable[str] | None = None, tracer_provider: TracerProvider | None = None, **settings: Any
+    *,
+    clients: Iterable[str] | None = None,
+    tracer_provider: TracerProvider | None = None,
+    logger_provider: LoggerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
+    capture_content: bool | str | None = None,
+    redact: Callable[[str], str] | str | None = None,
+    **settings: Any,
 ) -> Instrumentation:
     """Trace every call made through the supported clients, now and when they are imported later.
 
@@ -131,6 +112,11 @@ def instrument(
         clients: Names of the clients to trace (``openai``, ``anthropic``); ``-name`` leaves one out. All by default.
         tracer_provider: Where spans go. By default the application's global provider if it set one, else OTLP if an
             endpoint is configured in the environment, else a file in the user's state folder.
+        logger_provider: Where events go; the global one by default.
+        meter_provider: Where metrics go. By default the application's global provider, once it has set one.
+        capture_content: Whether what is said is written: ``True``, or ``no_content``, ``span_only``, ``event_only``,
+            ``span_and_event``. Off by default.
+        redact: Applied to each text before it is written: ``builtin``, ``module:callable``, or a function.
         **settings: Any field of ``Settings``.
 
     Raises:
@@ -143,17 +129,18 @@ def instrument(
         if clients is not None:
             settings["clients"] = (clients,) if isinstance(clients, str) else tuple(clients)
         known = sdks()
+        settings |= {"capture_content": capture_content, "redact": redact}
         loaded = _config.load(settings, clients=[sdk.name for sdk in known])
-        pipeline = Pipeline(loaded, tracer_provider)
-        made = Instrumentation(loaded, pipeline)
+        made = Instrumentation(loaded, Providers(tracer_provider, meter_provider, logger_provider))
         if not loaded.enabled:
             made.skipped = {sdk.name: "LLMTRACE_ENABLED is false" for sdk in known}
             return made
-        pipeline.prepare()
+        made._parts.pipeline.prepare()
         _guard.set_strict(loaded.strict)
         chosen = [sdk for sdk in known if _wanted(sdk.name, loaded.clients)]
         made.skipped.update({sdk.name: "left out by the setting clients" for sdk in known if sdk not in chosen})
         made._install(chosen)
+        made._parts.seen()
         _current = made
         return made
 
@@ -171,7 +158,7 @@ def uninstrument() -> None:
     with _lock:
         if _current is not None:
             _current._undo()
-            _current._pipeline.flush(_current.settings.flush_timeout)
+            _current._parts.flush(_current.settings.flush_timeout)
             _retired.append(_current)
             _guard.set_strict(False)
             _current = None
@@ -179,14 +166,14 @@ def uninstrument() -> None:
 
 def flush(timeout: float = 5.0) -> bool:
     """Send what has ended. True when everything reached its destination within ``timeout`` seconds."""
-    return _drained(timeout, Pipeline.flush)
+    return _drained(timeout, Parts.flush)
 
 
-def _drained(timeout: float, finish: Callable[[Pipeline, float], bool]) -> bool:
+def _drained(timeout: float, finish: Callable[[Parts, float], bool]) -> bool:
     deadline = monotonic() + timeout
     ended = worker.drain(timeout)
     # Every one of them, also when an earlier one has failed.
-    done = [finish(one._pipeline, max(0.0, deadline - monotonic())) for one in _all()]
+    done = [finish(one._parts, max(0.0, deadline - monotonic())) for one in _all()]
     return ended and all(done)
 
 
@@ -197,11 +184,11 @@ def _all() -> list[Instrumentation]:
 def shutdown(timeout: float = 5.0) -> bool:
     """End open streams, send everything, and close what is ours. True when all of it was sent."""
     end_open_streams()
-    return _drained(timeout, Pipeline.shutdown)
+    return _drained(timeout, Parts.shutdown)
 
 
 def _at_exit() -> None:
     end_open_streams()
     worker.drain(1.0)
     for instrumentation in _all():
-        instrumentation._pipeline.shutdown(instrumentation.settings.flush_timeout)
+        instrumentation._parts.shutdown(instrumentation.settings.flush_timeout)

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-__all__ = ["ConfigError", "Settings", "load"]
+__all__ = ["BRIDGES", "CONTENT_MODES", "ConfigError", "Settings", "content_mode", "load"]
 
-_NATIVE_SPANS = ("replace", "keep")
+CONTENT_MODES = ("no_content", "span_only", "event_only", "span_and_event")
+BRIDGES = ("openinference", "langfuse", "logfire")
+_BLOBS = ("placeholder", "inline")
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 
@@ -28,11 +30,33 @@ class Settings:
     clients: tuple[str, ...] = ()
     native_spans: str = "replace"
     error_messages: bool = False
+    capture_content: str | None = None
+    """Whether what is said is written: ``no_content``, ``span_only``, ``event_only`` or ``span_and_event``."""
+    content_max_bytes: int = 65536
+    content_blobs: str = "placeholder"
+    redact: object = None
+    """``builtin``, ``module:callable``, or a function from text to text."""
+    bridges: tuple[str, ...] = ("openinference",)
+    prices: object = None
+    """Overrides of the price catalogue: a path, or a list of mappings."""
+    budgets: object = None
+    """A path, or a list of ``Budget``."""
+    budget_store: str = "memory"
+    metrics: str = "both"
+    metric_dimensions: tuple[str, ...] = ("feature",)
+    stream_usage: str = "never"
+    stream_usage_hosts: tuple[str, ...] = ()
+    estimate_usage: str = "separate"
     store: str = ""
+    spool: str = ""
+    spool_max_mb: int = 256
     store_max_mb: float = 1024.0
     store_max_days: float = 90.0
     flush_timeout: float = 5.0
     strict: bool = False
+    prompts: str = "prompts"
+    baggage_keys: tuple[str, ...] = ()
+    rollup: bool = False
 
 
 def load(
@@ -100,19 +124,106 @@ def _clients(name: str, value: object, known: Collection[str] = ()) -> tuple[str
     return tuple(dict.fromkeys(chosen))
 
 
-def _native_spans(name: str, value: object) -> str:
+def _choice(name: str, value: object, *, words: tuple[str, ...]) -> str:
     word = value.strip().lower() if isinstance(value, str) else None
-    if word not in _NATIVE_SPANS:
-        raise _wrong(name, value, " or ".join(_NATIVE_SPANS))
+    if word not in words:
+        raise _wrong(name, value, f"{', '.join(words[:-1])} or {words[-1]}")
     return word
 
 
-def _store(name: str, value: object) -> str:
+def content_mode(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return "span_only" if value else "no_content"
+    word = value.strip().lower() if isinstance(value, str) else ""
+    if word in _TRUE:
+        return "span_only"
+    if word in _FALSE:
+        return "no_content"
+    if word not in CONTENT_MODES:
+        raise _wrong(name, value, f"{', '.join(CONTENT_MODES)}, true or false")
+    return word
+
+
+def _redact(name: str, value: object) -> object:
+    if callable(value) or isinstance(value, str):
+        return value
+    raise _wrong(name, value, "none, builtin, or module:callable (a function from text to text)")
+
+
+def _bridges(name: str, value: object) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [None]
+    words = [item.strip().lower() if isinstance(item, str) else None for item in items]
+    for word in words:
+        if word not in (*BRIDGES, "none", ""):
+            raise _wrong(name, value, f"a comma list of {', '.join(BRIDGES)}, or none")
+    return tuple(word for word in dict.fromkeys(words) if word and word != "none")
+
+
+def _names(name: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, Iterable):
+        raise _wrong(name, value, "a comma list")
+    items = value.split(",") if isinstance(value, str) else list(value)
+    if not all(isinstance(item, str) for item in items):
+        raise _wrong(name, value, "a comma list")
+    return tuple(dict.fromkeys(item.strip() for item in items if item.strip()))
+
+
+def _source(name: str, value: object) -> object:
+    if isinstance(value, (str, os.PathLike)):
+        return os.fspath(value)
+    if isinstance(value, Iterable) and not isinstance(value, (bytes, Mapping)):
+        return tuple(value)
+    raise _wrong(name, value, "a path or a list")
+
+
+def _budget_store(name: str, value: object) -> str:
+    text = value.strip() if isinstance(value, str) else ""
+    if text.lower() == "memory":
+        return "memory"
+    if text.startswith(("redis://", "rediss://", "unix://")):
+        return text
+    raise _wrong(name, value, "memory, or the URL of a Redis server such as redis://localhost:6379/0")
+
+
+def _path_or_off(name: str, value: object, *, what: str) -> str:
     path = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(path, str) or "\0" in path:
-        raise _wrong(name, value, "the path of a SQLite file (or of a .jsonl file), or off")
+        raise _wrong(name, value, f"the path of a {what}, or off")
     path = path.strip()
     return "off" if path.lower() == "off" else path
+
+
+def _folder(name: str, value: object) -> str:
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str) or not path.strip() or "\0" in path:
+        raise _wrong(name, value, "the path of a folder")
+    return path.strip()
+
+
+def _words(name: str, value: object) -> tuple[str, ...]:
+    accepted = "a comma list of tag names: feature, user, session, tenant, or a free key"
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, Iterable):
+        raise _wrong(name, value, accepted)
+    found: list[str] = []
+    for item in items:
+        if not isinstance(item, str) or not all(c.isascii() and (c.isalnum() or c in "_.-") for c in item.strip()):
+            raise _wrong(name, value, accepted)
+        found.append(item.strip())
+    return tuple(dict.fromkeys(word for word in found if word))
+
+
+def _count(name: str, value: object, *, unit: str, least: int = 1) -> int:
+    accepted = f"a whole number of {unit}, {least} or more"
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise _wrong(name, value, accepted)
+    try:
+        count = int(value)
+    except ValueError:
+        raise _wrong(name, value, accepted) from None
+    if count < least:
+        raise _wrong(name, value, accepted)
+    return count
 
 
 def _amount(name: str, value: object, unit: str = "seconds") -> float:
@@ -131,11 +242,29 @@ def _amount(name: str, value: object, unit: str = "seconds") -> float:
 _READERS: dict[str, Callable[[str, object], object]] = {
     "enabled": _switch,
     "clients": _clients,
-    "native_spans": _native_spans,
+    "native_spans": partial(_choice, words=("replace", "keep")),
     "error_messages": _switch,
-    "store": _store,
+    "capture_content": content_mode,
+    "content_max_bytes": partial(_count, unit="bytes", least=256),
+    "content_blobs": partial(_choice, words=_BLOBS),
+    "redact": _redact,
+    "bridges": _bridges,
+    "prices": _source,
+    "budgets": _source,
+    "budget_store": _budget_store,
+    "metrics": partial(_choice, words=("both", "registry", "legacy", "off")),
+    "metric_dimensions": _names,
+    "stream_usage": partial(_choice, words=("never", "auto", "always")),
+    "stream_usage_hosts": _names,
+    "estimate_usage": partial(_choice, words=("separate", "usage", "off")),
+    "store": partial(_path_or_off, what="SQLite file (or of a .jsonl file)"),
     "store_max_mb": partial(_amount, unit="megabytes"),
     "store_max_days": partial(_amount, unit="days"),
+    "spool": partial(_path_or_off, what="folder"),
+    "spool_max_mb": partial(_count, unit="megabytes"),
     "flush_timeout": _amount,
     "strict": _switch,
+    "prompts": _folder,
+    "baggage_keys": _words,
+    "rollup": _switch,
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+import traceback
 from collections import Counter
 
 __all__ = ["faults", "report", "set_strict"]
@@ -23,4 +25,8 @@ def report(place: str) -> None:
     if _strict:
         raise  # noqa: PLE0704 - the caller is inside ``except``
     if faults[place] == 1:
-        _log.warning("llmtrace could not %s; the call itself is unaffected", place, exc_info=True)
+        kind, _, frames = sys.exc_info()
+        # The message is left out: it may hold a piece of what was said.
+        where = "".join(traceback.format_tb(frames)) if frames is not None else ""
+        name = "fault" if kind is None else kind.__qualname__
+        _log.warning("llmtrace could not %s (%s); the call itself is unaffected\n%s", place, name, where.rstrip())

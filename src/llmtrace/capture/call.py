@@ -9,12 +9,14 @@ from time import perf_counter, time_ns
 from typing import Any
 
 from .._guard import report
+from ..cost.money import Priced
 from ..facts import Call, Request, Response, Scope, Timing, Usage, normal_reason
 from ..scope import context as scopes
 from ..wire._format import WireFormat
 from . import worker
 from .failure import error_type
-from .tracing import Priced, Tracing
+from .heard import Heard
+from .tracing import Tracing
 
 __all__ = ["OpenCall"]
 
@@ -33,6 +35,7 @@ class OpenCall:
         "error",
         "error_type",
         "format",
+        "heard",
         "http",
         "limits",
         "outcome",
@@ -69,6 +72,7 @@ class OpenCall:
         provider: str,
         server: tuple[str, int] | None,
         usage_elsewhere: bool = False,
+        body: Any = None,
     ) -> None:
         self.tracing = tracing
         self.client = client
@@ -77,7 +81,8 @@ class OpenCall:
         self.provider = provider
         self.server = server
         self.http: Any = None
-        self.retries: int | None = None
+        """The SDK's own object of the HTTP answer that it accepted."""
+        self.retries = 0
         self.request_id: str | None = None
         self.limits: tuple[int | None, int | None] = (None, None)
         """Requests and tokens that the provider would still take, as the answer's headers say."""
@@ -94,6 +99,11 @@ class OpenCall:
         """Another instrumentation's span stands for this call; what it lacks is written there."""
         self.usage_elsewhere = usage_elsewhere or self.borrowed
         """Another span of the same call carries the usage."""
+        wants = tracing.wants_content
+        self.heard: Heard | None = None
+        """What was said, where that is wanted."""
+        if wants is not None and wire.content is not None and wants(self.scope):
+            self.heard = Heard(wire.content, body)
         self._record: Call | None = None
         self._open = [True]
         pricer = tracing.pricer
@@ -104,17 +114,18 @@ class OpenCall:
         tracing.emitter.begin(self)
         self.started = perf_counter()
 
-    def answered(self, http: Any, retries: Any) -> None:
-        """The SDK got an HTTP answer it accepts; ``http`` is its response object."""
-        self.http = http
-        self.retries = retries if type(retries) is int else None
-
     def enter(self) -> Any:
         """Make the call current while the SDK works on it; the value goes to ``leave``."""
         return scopes.attach(self.context)
 
     def leave(self, token: Any, error: BaseException | None) -> None:
         scopes.detach(token, self.context, self.outer, error)
+
+    def read(self, answer: Any) -> Response:
+        """What a whole answer says."""
+        if self.heard is not None:
+            self.heard.take(answer)
+        return self.format.response(answer)
 
     def fail(self, error: BaseException, timing: Timing | None = None, answer: Response | None = None) -> None:
         """End with what was known when ``error`` was raised."""
@@ -127,7 +138,7 @@ class OpenCall:
         try:
             http = self.http
             if http is not None and http.is_closed and http.status_code < 400:
-                return self.format.response(json.loads(http.content))
+                return self.read(json.loads(http.content))
         except Exception as fault:  # the body is whatever made the parse fail
             del fault
         return Response()
@@ -152,6 +163,9 @@ class OpenCall:
         if pricer is None or pricer.ready:
             self._finish(None)
         else:
+            if self.borrowed:
+                # Its owner will end the span, perhaps before the price is known.
+                self._emit(None)
             worker.submit(partial(self._finish, time_ns()))
 
     def refuse(self, refusal: Exception) -> None:
@@ -170,17 +184,17 @@ class OpenCall:
             self.error_type = error_type(error)
         elif answer.failed or (timing is not None and timing.end == "truncated"):
             self.outcome = "error"
-            self.error_type = answer.error or ("error" if answer.failed else "truncated")
+            named = answer.error if answer.http_status is None else str(answer.http_status)
+            self.error_type = named or ("error" if answer.failed else "truncated")
         else:
             self.outcome = "ok"
         self._read_http()
+        if self.heard is not None:
+            http = self.http if self.http is not None else error
+            self.heard.complete(getattr(http, "_request", None) or getattr(http, "request", None))
 
     def _read_http(self) -> None:
-        error = self.error
-        http = self.http if self.http is not None else getattr(error, "response", None)
-        if self.retries is None and error is not None:
-            sent = getattr(getattr(error, "request", None), "headers", None) or {}
-            self.retries = _count(sent.get("x-stainless-retry-count"))
+        http = self.http if self.http is not None else getattr(self.error, "response", None)
         headers = getattr(http, "headers", None)
         if headers is None:
             return
@@ -196,9 +210,10 @@ class OpenCall:
         tracing = self.tracing
         pricer = tracing.pricer
         try:
-            if pricer is not None:
+            if pricer is not None and self.outcome != "blocked":
                 host = None if self.server is None else self.server[0]
-                self.priced = pricer.price(self.provider, host, self.request, self.answer, self.started_ns / 1e9)
+                at = self.started_ns / 1e9
+                self.priced = pricer.price(self.provider, host, self.request, self.answer, at, partial=self.cut)
         except Exception:
             report("price a call")
         for observer in tracing.observers:
@@ -206,12 +221,20 @@ class OpenCall:
                 observer(self)
             except Exception:
                 report("tell an observer of a call")
-        try:
-            tracing.emitter.end(self, end_time)
-        except Exception:
-            report("end a span")
+        self._emit(end_time)
         # A traceback holds frames that hold this call.
         self.error = self.http = None
+
+    @property
+    def cut(self) -> bool:
+        """Whether the stream ended before its end: what it told of usage is a beginning."""
+        return self.timing is not None and self.timing.end != "exhausted"
+
+    def _emit(self, end_time: int | None) -> None:
+        try:
+            self.tracing.emitter.end(self, end_time)
+        except Exception:
+            report("end a span")
 
     def record(self) -> Call:
         """The finished call as observers see it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["error_code", "error_type", "http_status"]
+__all__ = ["body_code", "error_code", "error_type", "http_status"]
 
 
 def qualified(kind: type[BaseException]) -> str:
@@ -19,16 +19,38 @@ def error_type(error: BaseException) -> str:
 
 def http_status(error: BaseException) -> int | None:
     """The status of the answer that was an error; an error inside a stream that began well has none."""
-    status = getattr(error, "status_code", None)
-    return status if isinstance(status, int) and status >= 400 else None
+    answered = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(answered, int) and answered < 400:
+        return None
+    # Google's errors call it ``code``.
+    for status in (getattr(error, "status_code", None), getattr(error, "code", None)):
+        if type(status) is int and 400 <= status < 600:
+            return status
+    return None
 
 
 def error_code(error: BaseException) -> str | None:
     """The vendor's machine-readable code or type."""
-    body: Any = getattr(error, "body", None)
+    inner = _inner(getattr(error, "body", None))
+    return _first_text(
+        getattr(error, "code", None),
+        inner.get("code"),
+        getattr(error, "type", None),
+        inner.get("type"),
+        getattr(error, "status", None),
+    )
+
+
+def body_code(body: Any) -> str | None:
+    """As ``error_code``, of the body of an answer that refused."""
+    inner = _inner(body)
+    return _first_text(inner.get("code"), inner.get("type"), inner.get("status"))
+
+
+def _inner(body: Any) -> dict[str, Any]:
     inner = body.get("error", body) if isinstance(body, dict) else None
-    inner = inner if isinstance(inner, dict) else {}
-    for code in (getattr(error, "code", None), inner.get("code"), getattr(error, "type", None), inner.get("type")):
-        if isinstance(code, str) and code:
-            return code
-    return None
+    return inner if isinstance(inner, dict) else {}
+
+
+def _first_text(*codes: Any) -> str | None:
+    return next((code for code in codes if isinstance(code, str) and code), None)

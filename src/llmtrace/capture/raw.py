@@ -16,7 +16,7 @@ from . import worker
 from .call import OpenCall
 from .stream import Recorder
 
-__all__ = ["Body", "EventReader", "JsonReader"]
+__all__ = ["Body", "EventReader", "JsonReader", "decoder_of", "watch"]
 
 _LARGEST = 32 * 1024 * 1024
 
@@ -25,7 +25,7 @@ class EventReader:
     """Cuts server-sent events out of the bytes of a body and hands each to the recorder."""
 
     def __init__(self, recorder: Recorder, decode: Callable[[bytes], bytes]) -> None:
-        self._recorder = recorder
+        self.recorder = recorder
         self._decode = decode
         self._rest = b""
         self._done = False
@@ -41,23 +41,23 @@ class EventReader:
         if data == b"[DONE]":
             self._done = True
         elif data:
-            self._recorder.mark(json.loads(data))
+            self.recorder.mark(json.loads(data))
             if b'"error"' in data:
                 # The SDK raises for an error event, and older ones leave the response open behind it.
-                self._recorder.end_if_failed()
+                self.recorder.end_if_failed()
 
     def exhausted(self) -> None:
-        self._recorder.exhausted()
+        self.recorder.exhausted()
 
     def failed(self, error: BaseException) -> None:
-        self._recorder.failed(error)
+        self.recorder.failed(error)
 
     def closed(self) -> None:
         # The SDK's own stream closes the response as soon as it has read the end mark.
         if self._done:
-            self._recorder.exhausted()
+            self.recorder.exhausted()
         else:
-            self._recorder.closed()
+            self.recorder.closed()
 
 
 class JsonReader:
@@ -79,7 +79,7 @@ class JsonReader:
         answer = Response()
         try:
             if self._data:
-                answer = self._call.format.response(json.loads(self._data))
+                answer = self._call.read(json.loads(self._data))
         except ValueError:
             pass
         except Exception:
@@ -101,6 +101,7 @@ class Body(wrapt.ObjectProxy[Any]):
 
     ``inner`` is the iterator of the SDK's stream object, where that is what the recorder watches. Somebody else who
     reads the response itself (the stream helper of older anthropic releases does) is watched by the byte instead.
+    ``holder`` is the caller's stream object, where that may live on when ``inner`` is gone.
     """
 
     def __init__(
@@ -109,11 +110,13 @@ class Body(wrapt.ObjectProxy[Any]):
         reader: EventReader | JsonReader,
         recorder: Recorder | None = None,
         inner: weakref.ref[Any] | None = None,
+        holder: weakref.ref[Any] | None = None,
     ) -> None:
         super().__init__(wrapped)
         self._self_reader = reader
         self._self_recorder = recorder
         self._self_inner = inner
+        self._self_holder = holder or inner
 
     def _self_read_by_stream(self) -> bool:
         """Whether the SDK's own stream object is at work, and its recorder sees it all."""
@@ -162,9 +165,10 @@ class Body(wrapt.ObjectProxy[Any]):
             self._self_reader.closed()
             return
         inner = self._self_inner() if self._self_inner is not None else None
+        held = self._self_holder is not None and self._self_holder() is not None
         # The SDK's generator closes the response itself when it ends, fails, is cancelled or is collected: then
         # what it raises, or the recorder's own end, tells how, and this close is not the caller's.
-        if inner is not None and not _running(inner):
+        if held and not _running(inner):
             self._self_recorder.closed()
 
     def close(self) -> None:
@@ -186,3 +190,35 @@ def _feed(reader: Any, data: bytes) -> None:
         reader.feed(data)
     except Exception:
         report("read a body")
+
+
+def watch(call: OpenCall, http: Any) -> None:
+    """Have ``call`` end with what the caller reads of the body of ``http``, an httpx response."""
+    if http.is_closed and hasattr(http, "_content"):
+        reader: Any = JsonReader(call, bytes)
+        reader.feed(http.content)
+        reader.exhausted()
+        return
+    decode = decoder_of(http)
+    if call.request.stream and call.format.events is not None:
+        reader = EventReader(Recorder(call, call.format.events()), decode)
+    else:
+        reader = JsonReader(call, decode)
+    http.stream = Body(http.stream, reader)
+
+
+def decoder_of(http: Any) -> Callable[[bytes], bytes]:
+    """A second decoder of the kind the response uses for its content encoding, made when first needed."""
+    own = http._get_content_decoder()
+    kind, parts = type(own), [type(part) for part in reversed(getattr(own, "children", ()))]
+    decoder: Any = None
+
+    def joined(data: bytes) -> bytes:
+        nonlocal decoder
+        if decoder is None:
+            decoder = kind([part() for part in parts]) if parts else kind()
+        found = decoder.decode(data)
+        # httpx answers bytes, httpx2 an iterator of them.
+        return found if isinstance(found, bytes) else b"".join(found)
+
+    return joined

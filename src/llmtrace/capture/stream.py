@@ -44,7 +44,7 @@ class Recorder:
 
     def __init__(self, call: OpenCall, answer: Accumulator) -> None:
         self._call = call
-        self._answer = answer
+        self._answer = answer if call.heard is None else call.heard.joined(answer)
         self._chunks = 0
         self._first = self._token = self._last = self._max = 0.0
         self._gaps = array("d")
@@ -141,6 +141,7 @@ class Recorder:
             first_chunk=self._first - started,
             first_token=token - started if token else None,
             speaking=self._last - token if token else 0.0,
+            gaps=self._gaps,
             gap_mean=(self._last - self._first) / (chunks - 1) if gaps else None,
             gap_p95=gaps[min(len(gaps) - 1, int(len(gaps) * 0.95))] if gaps else None,
             gap_max=self._max if gaps else None,

@@ -7,39 +7,47 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from ..facts import Cost, Request, Response
+    from ..cost.money import Priced
+    from ..facts import Request, Response, Scope
     from .call import OpenCall
+    from .tool import OpenTool
 
-__all__ = ["Emitter", "Observer", "Priced", "Pricer", "Tracing"]
-
-
-class Priced(Protocol):
-    """What one call cost, or why that is not known."""
-
-    reason: str | None
-
-    def cost(self) -> Cost | None: ...
+__all__ = ["Emitter", "Observer", "Pricer", "Tracing"]
 
 
 class Pricer(Protocol):
-    ready: bool
-    """Whether ``price`` can be asked; until then the end of a call waits on the worker, which calls ``load``."""
+    @property
+    def ready(self) -> bool:
+        """Whether ``price`` can be asked; until then the end of a call waits on the worker, which calls ``load``."""
 
-    def load(self) -> None: ...
+    def load(self) -> object: ...
 
     def price(
-        self, provider: str, host: str | None, request: Request, answer: Response, at: float | None = None
-    ) -> Priced: ...
+        self,
+        provider: str,
+        host: str | None,
+        request: Request,
+        answer: Response,
+        at: float | None = None,
+        *,
+        partial: bool = False,
+    ) -> Priced | None:
+        """``None`` for a call that bills nothing."""
 
 
 class Emitter(Protocol):
-    """Turns calls into telemetry."""
+    """Turns calls, and the tools run between them, into telemetry."""
 
     def begin(self, call: OpenCall) -> None:
         """Start the span and set ``call.span`` and ``call.context``."""
 
     def end(self, call: OpenCall, end_time: int | None) -> None:
         """Write what is known now and end the span, at ``end_time`` (nanoseconds) if that has passed."""
+
+    def begin_tool(self, tool: OpenTool) -> None:
+        """Start the span and set ``tool.span`` and ``tool.context``."""
+
+    def end_tool(self, tool: OpenTool) -> None: ...
 
 
 Observer = Callable[["OpenCall"], object]
@@ -55,4 +63,6 @@ class Tracing:
     observers: list[Observer] = field(default_factory=list)
     admit: Callable[[OpenCall], Exception | None] | None = None
     """Asked before a request leaves. What it returns is raised in place of the request."""
+    wants_content: Callable[[Scope], bool] | None = None
+    """Whether what is said in a call of that scope is to be kept. Without it nothing ever is."""
     native_spans: str = "replace"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -31,40 +29,22 @@ _COMMANDS = {
     "doctor": "is everything hooked, and does it arrive?",
     "spool": "the disk buffer in front of OTLP",
 }
-"""In the order of the help. One whose module is not there is not listed."""
+"""In the order of the help."""
 
 
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for name in _COMMANDS if find_spec(f"{__package__}.{name}") is not None]
+        return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.list_commands(ctx):
+        if cmd_name not in _COMMANDS:
             return None
-        module = import_module(f"{__package__}.{cmd_name}")
-        command = getattr(module, "command", None)
-        return command if isinstance(command, click.Command) else _plain(cmd_name, module.run)
+        command: click.Command = import_module(f"{__package__}.{cmd_name}").command
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, _COMMANDS[name]) for name in self.list_commands(ctx)])
-
-
-def _plain(name: str, work: Callable[..., int]) -> click.Command:
-    """A command that reads its arguments itself."""
-
-    @click.pass_context
-    def callback(ctx: click.Context, arguments: tuple[str, ...]) -> None:
-        ctx.exit(work(list(arguments)))
-
-    return click.Command(
-        name,
-        callback=callback,
-        params=[click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED)],
-        context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []},
-        help=_COMMANDS[name],
-        add_help_option=False,
-    )
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})

@@ -18,6 +18,11 @@ class Patches:
         self.missing: list[str] = []
         """Functions that this release of the SDK lacks."""
         self.active = True
+        self._parts: list[Patches] = []
+
+    def join(self, part: Patches) -> None:
+        """Undo ``part`` with the rest: it came later, when another module of the SDK was imported."""
+        self._parts.append(part)
 
     def wrap(self, owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
         """Put ``wrapper(wrapped, instance, args, kwargs)`` in the place of ``owner.name``."""
@@ -32,6 +37,8 @@ class Patches:
     def undo(self) -> None:
         """Put the originals back. Below a foreign wrapper on top the hook stays, and is silent."""
         self.active = False
+        for part in self._parts:
+            part.undo()
         for owner, name, original, patched in reversed(self._done):
             if vars(owner).get(name) is patched:
                 setattr(owner, name, original)

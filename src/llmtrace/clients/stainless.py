@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from .._guard import report
 from ..capture.call import OpenCall
-from ..capture.raw import Body, EventReader, JsonReader
+from ..capture.raw import Body, EventReader, decoder_of, watch
 from ..capture.stream import AsyncChunks, Chunks, Recorder
 from ..capture.tracing import Tracing
 from ..facts import Response
@@ -42,6 +41,7 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
     for owner, hook in ((module.SyncAPIClient, request), (module.AsyncAPIClient, async_request)):
         patches.wrap(owner, "request", hook)
         patches.wrap(owner, "_process_response", _process_response)
+    patches.wrap(module.BaseClient, "_calculate_retry_timeout", _retry)
     if sdk.native is not None and tracing.native_spans == "replace" and hasattr(module, sdk.native):
         patches.wrap(module, sdk.native, _native_span)
     return patches
@@ -50,7 +50,14 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
 def _process_response(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
     call = current_call()
     if isinstance(call, OpenCall):
-        call.answered(kwargs.get("response"), kwargs.get("retries_taken"))
+        call.http = kwargs.get("response")
+    return wrapped(*args, **kwargs)
+
+
+def _retry(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+    call = current_call()
+    if isinstance(call, OpenCall):
+        call.retries += 1
     return wrapped(*args, **kwargs)
 
 
@@ -78,7 +85,8 @@ class _Beginner:
             wire = self._sdk.route(options.method.lower(), options.url)
             if wire is None:
                 return None
-            request = wire.request(_body(options))
+            body = _body(options)
+            request = wire.request(body)
             stream = kwargs.get("stream") is True
             if stream is not request.stream:
                 request = replace(request, stream=stream)
@@ -91,6 +99,7 @@ class _Beginner:
                 provider=provider,
                 server=server,
                 usage_elsewhere=self._usage_elsewhere,
+                body=body,
             )
         except Exception:
             report("begin a call")
@@ -119,11 +128,11 @@ def _settle(call: OpenCall, result: Any) -> None:
     try:
         http = call.http
         if http is not None and (result is http or getattr(result, "__dict__", {}).get("http_response") is http):
-            _settle_raw(call, http)
+            watch(call, http)
         elif call.request.stream and call.format.events is not None and hasattr(result, "_iterator"):
             _settle_stream(call, result)
         else:
-            call.end(call.format.response(result))
+            call.end(call.read(result))
     except Exception:
         call.end(Response())
         report("read a response")
@@ -136,35 +145,4 @@ def _settle_stream(call: OpenCall, stream: Any) -> None:
     stream._iterator = AsyncChunks(inner, recorder) if hasattr(inner, "__anext__") else Chunks(inner, recorder)
     # A weak reference, as the iterator holds the response: a dropped stream must need no collector because of us.
     http = stream.response
-    http.stream = Body(http.stream, EventReader(recorder, _decoder(http)), recorder, weakref.ref(inner))
-
-
-def _settle_raw(call: OpenCall, http: Any) -> None:
-    if http.is_closed and hasattr(http, "_content"):
-        reader: Any = JsonReader(call, bytes)
-        reader.feed(http.content)
-        reader.exhausted()
-        return
-    decode = _decoder(http)
-    if call.request.stream and call.format.events is not None:
-        reader = EventReader(Recorder(call, call.format.events()), decode)
-    else:
-        reader = JsonReader(call, decode)
-    http.stream = Body(http.stream, reader)
-
-
-def _decoder(http: Any) -> Callable[[bytes], bytes]:
-    """A second decoder of the kind the response uses for its content encoding, made when first needed."""
-    own = http._get_content_decoder()
-    kind, parts = type(own), [type(part) for part in reversed(getattr(own, "children", ()))]
-    decoder: Any = None
-
-    def joined(data: bytes) -> bytes:
-        nonlocal decoder
-        if decoder is None:
-            decoder = kind([part() for part in parts]) if parts else kind()
-        found = decoder.decode(data)
-        # httpx answers bytes, httpx2 an iterator of them.
-        return found if isinstance(found, bytes) else b"".join(found)
-
-    return joined
+    http.stream = Body(http.stream, EventReader(recorder, decoder_of(http)), recorder, weakref.ref(inner))

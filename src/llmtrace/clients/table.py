@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 
 from .._guard import report
 from ..wire._format import WireFormat
-from ..wire.anthropic_messages import COUNT_TOKENS, MESSAGES
+from ..wire.anthropic_messages import COMPLETE, COUNT_TOKENS, MESSAGES
+from ..wire.google_embed import EMBED
+from ..wire.google_generate import GENERATE
+from ..wire.google_predict import PREDICT, PREDICT_LONG
+from ..wire.google_tokens import CACHES, COUNT
+from ..wire.openai_assistants import RUN, RUN_RETRIEVE
 from ..wire.openai_chat import CHAT
 from ..wire.openai_completions import COMPLETIONS
 from ..wire.openai_embeddings import EMBEDDINGS
-from ..wire.openai_media import IMAGES, SPEECH, TRANSCRIPTIONS
-from ..wire.openai_responses import COMPACT, INPUT_TOKENS, RESPONSES, RETRIEVE
+from ..wire.openai_media import IMAGES, MODERATIONS, SPEECH, TRANSCRIPTIONS
+from ..wire.openai_responses import COMPACT, DECISIONS, INPUT_TOKENS, RESPONSES, RETRIEVE
 
 __all__ = ["SDKS", "Sdk", "sdks"]
 
 
 @dataclass(frozen=True, slots=True)
 class Sdk:
+    """One client library: where it is hooked, and what is spoken on which of its paths."""
+
     name: str
     module: str
     """The module whose import calls for the patch."""
@@ -31,6 +38,8 @@ class Sdk:
     posts: Mapping[str, WireFormat] = field(default_factory=dict)
     gets: Mapping[str, WireFormat] = field(default_factory=dict)
     """By path; ``*`` stands for one identifier."""
+    others: Mapping[str, Mapping[str, WireFormat]] = field(default_factory=dict)
+    """Of the other HTTP methods, by method."""
     native: str | None = None
     """The function of ``module`` that opens the SDK's own span for a call, where it has one."""
 
@@ -46,7 +55,7 @@ class Sdk:
         elif method == "get":
             routes = self.gets
         else:
-            return None
+            routes = self.others.get(method, {})
         path = url.partition("?")[0]
         found = routes.get(path)
         if found is not None:
@@ -64,35 +73,89 @@ def _matches(pattern: list[str], parts: list[str]) -> bool:
     )
 
 
+def _routes(sdk: str, routes: Mapping[str, tuple[str, WireFormat]]) -> dict[str, WireFormat]:
+    return {path: replace(wire, api=f"{sdk}.{method}") for path, (method, wire) in routes.items()}
+
+
 SDKS = (
     Sdk(
         name="openai",
         module="openai._base_client",
         supported=">=1.40,<4",
         provider="openai",
-        posts={
-            "/chat/completions": CHAT,
-            "/completions": COMPLETIONS,
-            "/embeddings": EMBEDDINGS,
-            "/responses": RESPONSES,
-            "/responses/compact": COMPACT,
-            "/responses/input_tokens": INPUT_TOKENS,
-            "/images/generations": IMAGES,
-            "/images/edits": IMAGES,
-            "/images/variations": IMAGES,
-            "/audio/speech": SPEECH,
-            "/audio/transcriptions": TRANSCRIPTIONS,
-            "/audio/translations": TRANSCRIPTIONS,
-        },
-        gets={"/responses/*": RETRIEVE},
+        posts=_routes(
+            "openai",
+            {
+                "/chat/completions": ("chat.completions.create", CHAT),
+                "/completions": ("completions.create", COMPLETIONS),
+                "/embeddings": ("embeddings.create", EMBEDDINGS),
+                "/responses": ("responses.create", RESPONSES),
+                "/responses/compact": ("responses.compact", COMPACT),
+                "/responses/input_tokens": ("responses.input_tokens.count", INPUT_TOKENS),
+                "/decisions": ("decisions.create", DECISIONS),
+                "/moderations": ("moderations.create", MODERATIONS),
+                "/images/generations": ("images.generate", IMAGES),
+                "/images/edits": ("images.edit", IMAGES),
+                "/images/variations": ("images.create_variation", IMAGES),
+                "/audio/speech": ("audio.speech.create", SPEECH),
+                "/audio/transcriptions": ("audio.transcriptions.create", TRANSCRIPTIONS),
+                "/audio/translations": ("audio.translations.create", TRANSCRIPTIONS),
+                "/threads/runs": ("beta.threads.create_and_run", RUN),
+                "/threads/*/runs": ("beta.threads.runs.create", RUN),
+                "/threads/*/runs/*/submit_tool_outputs": ("beta.threads.runs.submit_tool_outputs", RUN),
+            },
+        ),
+        gets=_routes(
+            "openai",
+            {
+                "/responses/*": ("responses.retrieve", RETRIEVE),
+                "/threads/*/runs/*": ("beta.threads.runs.retrieve", RUN_RETRIEVE),
+            },
+        ),
     ),
     Sdk(
         name="anthropic",
         module="anthropic._base_client",
         supported=">=0.40,<3",
         provider="anthropic",
-        posts={"/v1/messages": MESSAGES, "/v1/messages/count_tokens": COUNT_TOKENS},
+        posts=_routes(
+            "anthropic",
+            {
+                "/v1/messages": ("messages.create", MESSAGES),
+                "/v1/messages/count_tokens": ("messages.count_tokens", COUNT_TOKENS),
+                "/v1/complete": ("completions.create", COMPLETE),
+            },
+        ),
         native="start_api_call_span",
+    ),
+    Sdk(
+        name="google_genai",
+        module="google.genai.client",
+        supported=">=1.0,<4",
+        provider="gcp.gemini",
+        hook="llmtrace.clients.google_genai",
+        # By the verb behind the colon; a model, or a project and its location, may stand before it.
+        posts=_routes(
+            "google_genai",
+            {
+                ":generateContent": ("models.generate_content", GENERATE),
+                ":streamGenerateContent": ("models.generate_content_stream", GENERATE),
+                ":countTokens": ("models.count_tokens", COUNT),
+                ":embedContent": ("models.embed_content", EMBED),
+                ":batchEmbedContents": ("models.embed_content", EMBED),
+                ":predict": ("models.predict", PREDICT),
+                ":predictLongRunning": ("models.generate_videos", PREDICT_LONG),
+                "cachedContents": ("caches.create", CACHES["create"]),
+            },
+        ),
+        gets=_routes(
+            "google_genai",
+            {"cachedContents": ("caches.list", CACHES["list"]), "cachedContents/*": ("caches.get", CACHES["get"])},
+        ),
+        others={
+            "patch": _routes("google_genai", {"cachedContents/*": ("caches.update", CACHES["update"])}),
+            "delete": _routes("google_genai", {"cachedContents/*": ("caches.delete", CACHES["delete"])}),
+        },
     ),
 )
 

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from typing import Protocol
 
-from opentelemetry.trace import Status, StatusCode
+from opentelemetry.trace import Span, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from ..capture.call import OpenCall
 from ..capture.failure import error_code, http_status, qualified
-from ..facts import Counts, normal_reason
+from ..facts import Counts, is_pinned, normal_reason
 from . import names
+from .content import exception_texts
+from .costs import describe_budget, describe_cost
+from .gate import Gate
 
-__all__ = ["ADDED", "DESCRIBERS", "Attributes", "Options"]
+__all__ = ["ADDED", "DESCRIBERS", "Attributes", "Options", "describe_exception"]
 
 Attributes = dict[str, AttributeValue]
 
 
 class Options(Protocol):
-    error_messages: bool
-    """Whether texts that may echo a prompt are written."""
+    content: Gate
+    """What texts, which may echo a prompt, have to pass."""
 
 
 _UNPREFIXED = {"dimensions": names.DIMENSIONS}
+_FILTERED = frozenset({"content_filter", "content_policy_violation", "moderation_blocked"})
 _COUNTED = frozenset({"chat", "text_completion", "embeddings", "generate_content", "invoke_agent"})
 
 
@@ -44,6 +47,12 @@ def describe_request(call: OpenCall, options: Options, into: Attributes) -> None
         into[names.PREVIOUS_RESPONSE] = request.previous_response_id
     if request.conversation_id is not None:
         into[names.CONVERSATION] = request.conversation_id
+    if request.agent_id is not None:
+        into[names.AGENT_ID] = request.agent_id
+    if request.model is not None:
+        into[names.MODEL_PINNED] = is_pinned(request.model)
+    if call.format.api is not None:
+        into[names.API] = call.format.api
 
 
 def describe_stream(call: OpenCall, options: Options, into: Attributes) -> None:
@@ -94,13 +103,20 @@ def describe_answer(call: OpenCall, options: Options, into: Attributes) -> None:
         into[names.OPENAI_RESPONSE_TIER] = answer.service_tier
 
 
+def describe_refusal(call: OpenCall, options: Options, into: Attributes) -> None:
+    """Whether the model declined, or a filter stopped question or answer: not an end like any other."""
+    answer = call.answer
+    filtered = any(normal_reason(reason) == "content_filter" for reason in answer.finish_reasons)
+    if answer.refused or filtered or (call.error is not None and error_code(call.error) in _FILTERED):
+        into[names.REFUSAL] = True
+
+
 def describe_usage(call: OpenCall, options: Options, into: Attributes) -> None:
     if call.usage_elsewhere or call.request.operation not in _COUNTED or call.outcome == "blocked":
         return
     counts: Counts | None = call.answer.usage
-    cut = call.timing is not None and call.timing.end != "exhausted"
     told = counts is not None and not names.BILLED.isdisjoint(counts)
-    into[names.USAGE_SOURCE] = "missing" if not told else "partial" if cut else "provider"
+    into[names.USAGE_SOURCE] = "missing" if not told else "partial" if call.cut else "provider"
     if counts is None:
         return
     for field, count in counts.items():
@@ -113,7 +129,7 @@ def describe_usage(call: OpenCall, options: Options, into: Attributes) -> None:
 
 
 def describe_http(call: OpenCall, options: Options, into: Attributes) -> None:
-    if call.retries:
+    if call.retries > 0:
         into[names.RETRIES] = call.retries
     if call.request_id:
         into[names.REQUEST_ID] = call.request_id
@@ -132,6 +148,8 @@ def describe_outcome(call: OpenCall, options: Options, into: Attributes) -> None
     into[names.ERROR_TYPE] = call.error_type
     error = call.error
     if error is None:
+        if call.answer.http_status is not None:
+            into[names.HTTP_STATUS] = call.answer.http_status
         call.span.set_status(Status(StatusCode.ERROR))
         return
     status, code = http_status(error), error_code(error)
@@ -139,18 +157,30 @@ def describe_outcome(call: OpenCall, options: Options, into: Attributes) -> None
         into[names.HTTP_STATUS] = status
     if code is not None:
         into[names.ERROR_CODE] = code
+    describe_exception(call.span, error, options, call.scope.capture_content)
+
+
+def describe_exception(span: Span, error: BaseException, options: Options, mode: str | None = None) -> None:
     event: Attributes = {names.EXCEPTION_TYPE: qualified(type(error))}
     text = type(error).__qualname__
-    if options.error_messages:
-        text = event[names.EXCEPTION_MESSAGE] = str(error)
-        event[names.EXCEPTION_STACKTRACE] = "".join(traceback.format_exception(error))
-    call.span.add_event(names.EXCEPTION, event)
-    call.span.set_status(Status(StatusCode.ERROR, text))
+    texts = exception_texts(error, options.content.within(mode))
+    if texts is not None:
+        text, event[names.EXCEPTION_STACKTRACE] = texts
+        event[names.EXCEPTION_MESSAGE] = text
+    span.add_event(names.EXCEPTION, event)
+    span.set_status(Status(StatusCode.ERROR, text))
 
 
 Describer = Callable[[OpenCall, Options, Attributes], None]
 
-ADDED: tuple[Describer, ...] = (describe_stream, describe_http)
+ADDED: tuple[Describer, ...] = (describe_stream, describe_http, describe_cost, describe_budget)
 """What no other instrumentation writes: goes on its span too, where that stands for the call."""
-DESCRIBERS: tuple[Describer, ...] = (describe_request, describe_answer, describe_usage, *ADDED, describe_outcome)
+DESCRIBERS: tuple[Describer, ...] = (
+    describe_request,
+    describe_answer,
+    describe_refusal,
+    describe_usage,
+    *ADDED,
+    describe_outcome,
+)
 """Each writes one kind of knowledge; a fault in one costs what it writes and no more."""

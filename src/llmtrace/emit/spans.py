@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from opentelemetry.trace import SpanKind, Tracer, get_current_span
+from opentelemetry.trace import SpanKind, Tracer, get_current_span, set_span_in_context
 
 from .._guard import report
 from ..capture.call import OpenCall
+from ..capture.failure import error_type
+from ..capture.tool import OpenTool
 from ..scope import context as scopes
 from . import names
-from .attributes import ADDED, DESCRIBERS, Attributes
+from .attributes import ADDED, DESCRIBERS, Attributes, describe_exception
+from .bridges import crossed
+from .content import Content, describe_content
+from .gate import OFF, Gate
+from .logs import Events
+from .scope import describe_scope
 
 __all__ = ["SpanEmitter"]
 
@@ -18,23 +25,28 @@ __all__ = ["SpanEmitter"]
 class SpanEmitter:
     """Starts a span with what samplers may see, and writes the rest at its end."""
 
-    def __init__(self, tracer: Callable[[str], Tracer], *, error_messages: bool = False) -> None:
+    def __init__(
+        self,
+        tracer: Callable[[str], Tracer],
+        *,
+        content: Gate = OFF,
+        events: Events | None = None,
+        bridges: Callable[[], Sequence[str]] | None = None,
+    ) -> None:
         self._tracer = tracer
-        self.error_messages = error_messages
+        self.content = content
+        self._events = events
+        self._bridges = bridges
+        """Those to apply here, where no exporter of ours will."""
 
     def begin(self, call: OpenCall) -> None:
         if call.borrowed:
             call.span = get_current_span(call.outer)
             call.context = scopes.with_call(call.outer, call, call.span)
             return
-        request = call.request
-        attributes: Attributes = {names.OPERATION: request.operation, names.PROVIDER: call.provider}
-        name = request.operation
-        if request.model is not None:
-            attributes[names.REQUEST_MODEL] = request.model
-            name = name + " " + request.model
-        if call.server is not None:
-            attributes[names.SERVER_ADDRESS], attributes[names.SERVER_PORT] = call.server
+        attributes = _known_at_start(call)
+        model = call.request.model
+        name = call.request.operation if model is None else call.request.operation + " " + model
         call.span = self._tracer(call.client).start_span(
             name, call.outer, kind=SpanKind.CLIENT, attributes=attributes, start_time=call.started_ns
         )
@@ -44,11 +56,72 @@ class SpanEmitter:
         span = call.span
         if span.is_recording():
             found: Attributes = {}
-            for describe in ADDED if call.borrowed else DESCRIBERS:
+            for describe in (*(ADDED if call.borrowed else DESCRIBERS), describe_scope):
                 try:
                     describe(call, self, found)
                 except Exception:
                     report("write a span")
+            if not call.borrowed:
+                try:
+                    self._write_content(call, found)
+                    self._cross(call, found)
+                except Exception:
+                    report("write what was said")
             span.set_attributes(found)
         if not call.borrowed:
             span.end(end_time)
+
+    def _write_content(self, call: OpenCall, found: Attributes) -> None:
+        """What was said: on the span, on the event, on both, as the gate has it."""
+        gate = self.content.within(call.scope.capture_content)
+        events = self._events if gate.emit_event else None
+        content = Content()
+        if call.heard is not None:
+            partial = call.outcome != "ok" or (call.timing is not None and call.timing.end != "exhausted")
+            content = describe_content(
+                call.heard.asked,
+                call.heard.said(),
+                gate.fitting(call.span),
+                operation=call.request.operation,
+                partial=partial,
+            )
+        if events is not None:
+            told = {**_known_at_start(call), **found, **(content.values if gate.event else {})}
+            events.emit(names.DETAILS_EVENT, told, set_span_in_context(call.span, call.outer))
+        if gate.span:
+            found.update(content.attributes)
+
+    def _cross(self, call: OpenCall, found: Attributes) -> None:
+        if self._bridges is not None:
+            found.update(crossed(call.span, found, self._bridges(), started=call.started_ns))
+
+    def begin_tool(self, tool: OpenTool) -> None:
+        attributes: Attributes = {
+            names.OPERATION: "execute_tool",
+            names.TOOL_NAME: tool.name,
+            names.TOOL_TYPE: "function",
+        }
+        tool.span = self._tracer(tool.client).start_span(
+            f"execute_tool {tool.name}", tool.parent, attributes=attributes
+        )
+        tool.context = scopes.with_span(tool.outer, tool.span)
+
+    def end_tool(self, tool: OpenTool) -> None:
+        span, error = tool.span, tool.error
+        try:
+            if isinstance(error, Exception) and span.is_recording():
+                found: Attributes = {names.ERROR_TYPE: error_type(error)}
+                describe_exception(span, error, self)
+                span.set_attributes(found)
+        finally:
+            span.end()
+
+
+def _known_at_start(call: OpenCall) -> Attributes:
+    request = call.request
+    attributes: Attributes = {names.OPERATION: request.operation, names.PROVIDER: call.provider}
+    if request.model is not None:
+        attributes[names.REQUEST_MODEL] = request.model
+    if call.server is not None:
+        attributes[names.SERVER_ADDRESS], attributes[names.SERVER_PORT] = call.server
+    return attributes

@@ -1,8 +1,28 @@
 """The vocabulary every other part shares. Standard library only."""
 
 from .call import Call, Cost, PromptUse, Scope
+from .content import Asked, Blob, Message, Part
+from .document import Document
 from .exchange import Request, Response, Timing
 from .finish import normal_reason
+from .models import is_pinned
 from .usage import Counts, Usage
 
-__all__ = ["Call", "Cost", "Counts", "PromptUse", "Request", "Response", "Scope", "Timing", "Usage", "normal_reason"]
+__all__ = [
+    "Asked",
+    "Blob",
+    "Call",
+    "Cost",
+    "Counts",
+    "Document",
+    "Message",
+    "Part",
+    "PromptUse",
+    "Request",
+    "Response",
+    "Scope",
+    "Timing",
+    "Usage",
+    "is_pinned",
+    "normal_reason",
+]

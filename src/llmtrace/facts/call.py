@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from .document import Document
 from .usage import Usage
 
 __all__ = ["Call", "Cost", "PromptUse", "Scope"]
@@ -57,8 +58,10 @@ class Scope:
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     prompt: PromptUse | None = None
-    documents: tuple[Any, ...] = ()
+    documents: tuple[Document, ...] = ()
     """The retrieved documents the call was given."""
+    agent: str | None = None
+    """The innermost agent at work."""
     capture_content: str | None = None
     """Overrides the setting of that name, when a block says so."""
     collectors: tuple[Any, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,8 @@ class Request:
     api_type: str | None = None
     previous_response_id: str | None = None
     conversation_id: str | None = None
+    agent_id: str | None = None
+    """The agent at the provider that is asked to work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,10 @@ class Response:
     error: str | None = None
     """The vendor's machine-readable code of a failure told inside an answer that arrived."""
     failed: bool = False
+    refused: bool = False
+    """The model declined in words of its own; what a filter stopped has a finish reason or an error that says so."""
+    http_status: int | None = None
+    """Of an answer that refused, where the SDK makes an exception of it only later."""
     complete: bool = True
     """False when a stream ended without its format's end event."""
 
@@ -64,6 +71,8 @@ class Timing:
     first_token: float | None = None
     speaking: float = 0.0
     """Seconds between the first token and the last chunk."""
+    gaps: Sequence[float] = ()
+    """Up to 256 of the times between chunks, evenly spread over the stream."""
     gap_mean: float | None = None
     gap_p95: float | None = None
     gap_max: float | None = None

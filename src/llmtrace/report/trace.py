@@ -113,7 +113,7 @@ def about(span: StoredSpan) -> list[str]:
     documents = told.get(names.DOCUMENT_IDS)
     if documents:
         found.append(f"{len(documents)} documents: {', '.join(map(str, documents[:4]))}")
-    for name, title in ((names.ERROR_TYPE, "error"), (names.UNPRICED_REASON, "no cost:"), (names.RETRIES, "retries")):
+    for name, title in ((names.ERROR_TYPE, "error"), (names.COST_REASON, "no cost:"), (names.RETRIES, "retries")):
         if told.get(name):
             found.append(f"{title} {told[name]}")
     return found

@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as otel
 from opentelemetry.context import Context
 from opentelemetry.trace.propagation import _SPAN_KEY
 
-from ..facts import Scope
+from ..facts import Document, Scope
+from . import baggage, shelf
 
-__all__ = ["attach", "current", "current_call", "detach", "outer_inference", "scope_of", "suppressed", "with_call"]
+if TYPE_CHECKING:
+    from .blocks import Frame
+
+__all__ = [
+    "attach",
+    "current",
+    "current_call",
+    "detach",
+    "documents_for",
+    "frame_of",
+    "leave",
+    "outer_inference",
+    "restore",
+    "scope_of",
+    "suppressed",
+    "trace_of",
+    "with_call",
+    "with_frame",
+    "with_span",
+]
 
 _CALL = otel.create_key("llmtrace-call")
-_SCOPE = otel.create_key("llmtrace-scope")
+_FRAME = otel.create_key("llmtrace-frame")
 _NOTHING = Scope()
 _INFERENCE = "opentelemetry.genai.client.inference.context"
 _SUPPRESS = (
@@ -36,19 +57,51 @@ def outer_inference(context: Context) -> bool:
     return bool(context) and context.get(_INFERENCE) is not None
 
 
+def frame_of(context: Context) -> Frame | None:
+    """The innermost block around."""
+    return context.get(_FRAME)  # type: ignore[return-value] # nobody else has the key
+
+
+def trace_of(context: Context) -> int:
+    """The trace that is current in ``context``; 0 where there is none."""
+    span: Any = context.get(_SPAN_KEY)
+    return 0 if span is None else int(span.get_span_context().trace_id)
+
+
 def scope_of(context: Context) -> Scope:
     """What the blocks around a call say of it."""
-    found = context.get(_SCOPE)
-    return found if isinstance(found, Scope) else _NOTHING
+    frame = frame_of(context)
+    scope = _NOTHING if frame is None else frame.scope
+    if baggage.keys:
+        scope = baggage.read(scope, context)
+    documents = documents_for(frame, context)
+    return replace(scope, documents=documents) if documents else scope
 
 
-def with_scope(context: Context, scope: Scope) -> Context:
-    return otel.set_value(_SCOPE, scope, context)
+def documents_for(frame: Frame | None, context: Context) -> tuple[Document, ...]:
+    """The documents that a call made now in ``context`` was given."""
+    if frame is None:
+        return shelf.seen_in_trace(trace_of(context)) if shelf.traces() else ()
+    found = frame.shelf
+    return () if found.empty else found.seen(shelf.flow(), trace_of(context))
+
+
+def with_frame(context: Context, frame: Frame) -> Context:
+    return Context({**context, _FRAME: frame})
 
 
 def with_call(context: Context, call: Any, span: Any) -> Context:
-    """The context in which the SDK works on ``call``; spans it makes are children of ``span``."""
-    return Context({**context, _CALL: call, _SPAN_KEY: span})
+    """The context in which the SDK works on ``call``; spans it makes are children of ``span``.
+
+    What blocks have put into baggage is not in it: it must not travel to a vendor.
+    """
+    inner = {**context, _CALL: call, _SPAN_KEY: span}
+    return Context(baggage.without(inner) if baggage.keys else inner)
+
+
+def with_span(context: Context, span: Any) -> Context:
+    """The context in which what ``span`` stands for is done."""
+    return Context({**context, _SPAN_KEY: span})
 
 
 def current_call() -> Any:
@@ -63,4 +116,33 @@ def detach(token: Any, inner: Context, outer: Context, error: BaseException | No
     elif otel.get_current() is inner:
         # A coroutine closed half-way may run here in another context than it was entered in,
         # where the token is refused.
+        otel.attach(outer)
+
+
+def leave(token: Any, frame: Frame) -> None:
+    """Make the context around ``frame`` current again, if ``frame`` is the innermost block here.
+
+    It may not be: a block around a ``yield`` ends whenever its generator is resumed, closed or collected, perhaps below
+    a block of the caller's, perhaps in another task. Then nothing of the caller's is touched, and the block above
+    skips the overtaken one when it leaves.
+    """
+    if frame_of(otel.get_current()) is not frame:
+        frame.overtaken = True
+        return
+    outer = frame.outer
+    below = frame_of(outer)
+    if below is not None and below.overtaken:
+        while below is not None and below.overtaken:
+            outer = below.outer
+            below = frame_of(outer)
+        otel.attach(outer)
+        return
+    restore(token, outer)
+
+
+def restore(token: Any, outer: Context) -> None:
+    """Detach, also where the token is refused: it may belong to another task, or have been used."""
+    try:
+        otel._RUNTIME_CONTEXT.detach(token)
+    except (ValueError, RuntimeError):
         otel.attach(outer)

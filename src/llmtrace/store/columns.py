@@ -73,8 +73,8 @@ def measures_of(span: StoredSpan) -> dict[str, int | None]:
         "cache_write": _count(told, names.USAGE["cache_write"]),
         "reasoning": _count(told, names.USAGE["reasoning"]),
         "cost": _cost(told),
-        "cost_input": _money(told.get(names.COST_INPUT)),
-        "estimated_cost": _money(told.get(names.ESTIMATED_USD)),
+        "cost_input": _money(told.get(names.INPUT_COSTS["input"])),
+        "estimated_cost": _money(told.get(names.COST_ESTIMATE)),
         "estimated_input": _count(told, names.ESTIMATED_INPUT),
         "estimated_output": _count(told, names.ESTIMATED_OUTPUT),
         "speed": _scaled(told.get(names.STREAM_SPEED), 1000),
@@ -198,7 +198,7 @@ def _unpriced(told: Mapping[str, Any], outcome: str) -> str | None:
     counted = any(_count(told, name) is not None for name in (names.USAGE["input"], names.USAGE["output"]))
     if outcome in ("error", "blocked") and not counted:
         return None
-    return _text(told, names.UNPRICED_REASON) or ("not_priced" if counted else None)
+    return _text(told, names.COST_REASON) or ("not_priced" if counted else None)
 
 
 def _hash(value: Any) -> int | None:

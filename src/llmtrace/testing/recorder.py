@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any, cast
 
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -13,7 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from .. import _api
-from ..facts import Call
+from ..scope.collect import Calls
 
 __all__ = ["Recording", "recording"]
 
@@ -22,7 +21,7 @@ __all__ = ["Recording", "recording"]
 class Recording:
     """What was recorded so far."""
 
-    calls: Any
+    calls: Calls
     """The finished calls, a ``Calls``."""
     exporter: InMemorySpanExporter = field(default_factory=InMemorySpanExporter)
 
@@ -39,16 +38,16 @@ def recording() -> Iterator[Recording]:
     A program that is instrumented stays so, and its spans go where they went; another is instrumented for the block,
     and its spans go nowhere else.
     """
-    found = Recording(_calls())
+    found = Recording(Calls())
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(found.exporter))
     ours = _api._current is None
     made = _api.instrument(tracer_provider=provider) if ours else cast("_api.Instrumentation", _api._current)
     if not ours:
-        add = getattr(made._pipeline.provider(), "add_span_processor", None)
+        add = getattr(made._parts.pipeline.provider(), "add_span_processor", None)
         if callable(add):
             add(SimpleSpanProcessor(found.exporter))
-    observers = made._tracing.observers
+    observers = made._parts.tracing.observers
 
     def ended(call: Any) -> None:
         found.calls.add(call.record())
@@ -63,14 +62,3 @@ def recording() -> Iterator[Recording]:
         if ours:
             _api.uninstrument()
             provider.shutdown()
-
-
-def _calls() -> Any:
-    try:
-        return import_module("llmtrace.scope.collect").Calls()
-    except ModuleNotFoundError:
-        return _List()
-
-
-class _List(list[Call]):
-    add = list.append

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..facts import Request, Response
+from ._content import ContentFormat
 
 __all__ = ["Accumulator", "WireFormat"]
 
@@ -30,3 +31,7 @@ class WireFormat:
     request: Callable[[Any], Request]
     response: Callable[[Any], Response]
     events: Callable[[], Accumulator] | None = None
+    content: ContentFormat | None = None
+    """How to read what was said. Asked only where content is wanted."""
+    api: str | None = None
+    """The method of the SDK, as ``openai.chat.completions.create``; said by the table of SDKs."""

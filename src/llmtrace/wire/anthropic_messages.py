@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from .._read import peek, pick, tell, text, whole
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
+from .anthropic_messages_content import COMPLETE_CONTENT, COUNT_TOKENS_CONTENT, MESSAGES_CONTENT
 
-__all__ = ["COUNT_TOKENS", "MESSAGES"]
+__all__ = ["COMPLETE", "COUNT_TOKENS", "MESSAGES"]
 
 _PARAMS = ("max_tokens", "temperature", "top_p", "top_k", "stop_sequences")
 
@@ -146,5 +148,41 @@ def read_count(answer: Any) -> Response:
     return Response(counted_tokens=whole(answer, "input_tokens"))
 
 
-MESSAGES = WireFormat(request=read_request, response=read_response, events=Events)
-COUNT_TOKENS = WireFormat(request=read_count_request, response=read_count)
+def read_complete_request(body: Any) -> Request:
+    params = pick(body, "temperature", "top_p", "top_k", "stop_sequences")
+    limit = whole(body, "max_tokens_to_sample")
+    if limit is not None:
+        params["max_tokens"] = limit
+    return Request(
+        operation="text_completion", model=text(body, "model"), stream=peek(body, "stream") is True, params=params
+    )
+
+
+class Completions:
+    """Folds the legacy text completion stream, which tells no usage."""
+
+    __slots__ = ("_last", "_spoke")
+
+    def __init__(self) -> None:
+        self._last = Response(complete=False)
+        self._spoke = False
+
+    def add(self, event: Any) -> bool:
+        self._spoke = self._spoke or bool(peek(event, "completion"))
+        if peek(event, "type") == "completion":
+            self._last = read_response(event)
+        return self._spoke
+
+    @property
+    def ended(self) -> bool:
+        return bool(self._last.finish_reasons)
+
+    def result(self) -> Response:
+        return replace(self._last, complete=self.ended)
+
+
+COMPLETE = WireFormat(
+    request=read_complete_request, response=read_response, events=Completions, content=COMPLETE_CONTENT
+)
+MESSAGES = WireFormat(request=read_request, response=read_response, events=Events, content=MESSAGES_CONTENT)
+COUNT_TOKENS = WireFormat(request=read_count_request, response=read_count, content=COUNT_TOKENS_CONTENT)

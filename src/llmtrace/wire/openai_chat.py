@@ -10,6 +10,7 @@ from typing import Any
 from .._read import each, number, peek, pick, tell, text, whole
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
+from .openai_chat_content import CHAT_CONTENT
 
 __all__ = ["CHAT", "read_choices", "read_usage"]
 
@@ -102,6 +103,7 @@ def read_response(answer: Any) -> Response:
         stated_cost=read_stated_cost(usage),
         service_tier=text(answer, "service_tier"),
         fingerprint=text(answer, "system_fingerprint"),
+        refused=any(peek(peek(choice, "message"), "refusal") for choice in each(answer, "choices")),
     )
 
 
@@ -111,14 +113,14 @@ _CONTENT = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal"
 class Chunks:
     """Folds chat completion chunks; also those of the legacy completions dialect."""
 
-    __slots__ = ("_error", "_finish", "_first", "_spoke", "_stated", "_usage")
+    __slots__ = ("_error", "_finish", "_first", "_refused", "_spoke", "_stated", "_usage")
 
     def __init__(self) -> None:
         self._first: Response | None = None
         self._finish: dict[int, str] = {}
         self._usage: Counts | None = None
         self._stated: float | None = None
-        self._spoke = False
+        self._spoke = self._refused = False
         self._error: str | None = None
 
     def add(self, chunk: Any) -> bool:
@@ -140,6 +142,7 @@ class Chunks:
                     self._groq_usage(chunk)
             if not self._spoke and _speaks(choice):
                 self._spoke = True
+                self._refused = bool(peek(peek(choice, "delta"), "refusal"))
         return self._spoke
 
     def _begin(self, chunk: Any) -> None:
@@ -172,6 +175,7 @@ class Chunks:
             stated_cost=self._stated,
             error=self._error,
             failed=self._error is not None,
+            refused=self._refused,
             # Some servers never say a finish reason; usage comes last.
             complete=bool(self._finish) or self._usage is not None,
         )
@@ -184,4 +188,4 @@ def _speaks(choice: Any) -> bool:
     return any(peek(delta, name) for name in _CONTENT)
 
 
-CHAT = WireFormat(request=read_request, response=read_response, events=Chunks)
+CHAT = WireFormat(request=read_request, response=read_response, events=Chunks, content=CHAT_CONTENT)

@@ -7,6 +7,7 @@ from typing import Any
 from .._read import each, peek, tell, text, whole
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
+from .openai_embeddings_content import EMBEDDINGS_CONTENT
 
 __all__ = ["EMBEDDINGS"]
 
@@ -37,4 +38,4 @@ def read_response(answer: Any) -> Response:
     )
 
 
-EMBEDDINGS = WireFormat(request=read_request, response=read_response)
+EMBEDDINGS = WireFormat(request=read_request, response=read_response, content=EMBEDDINGS_CONTENT)

@@ -9,8 +9,9 @@ from .._read import each, peek, pick, tell, text, whole
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
 from .openai_chat import read_stated_cost
+from .openai_responses_content import INPUT_TOKENS_CONTENT, RESPONSES_CONTENT, RETRIEVE_CONTENT
 
-__all__ = ["COMPACT", "INPUT_TOKENS", "RESPONSES", "RETRIEVE"]
+__all__ = ["COMPACT", "DECISIONS", "INPUT_TOKENS", "RESPONSES", "RETRIEVE"]
 
 _JSON = ("json_object", "json_schema")
 _END = ("response.completed", "response.failed", "response.incomplete", "response.cancelled")
@@ -91,6 +92,12 @@ def read_response(answer: Any) -> Response:
         compacted=any(text(item, "type") == "compaction" for item in output),
         error=None if error is None else text(error, "code") or "error",
         failed=status == "failed",
+        refused=any(
+            text(part, "type") == "refusal"
+            for item in output
+            if text(item, "type") == "message"
+            for part in each(item, "content")
+        ),
     )
 
 
@@ -162,6 +169,10 @@ def read_fetched(answer: Any) -> Response:
     return replace(read_response(answer), usage=None)
 
 
+def read_decision(body: Any) -> Request:
+    return Request(operation="chat", model=text(body, "model"), output_type="json")
+
+
 def read_compacted(answer: Any) -> Response:
     return replace(read_response(answer), compacted=True)
 
@@ -174,7 +185,8 @@ def read_count(answer: Any) -> Response:
     return Response(counted_tokens=whole(answer, "input_tokens"))
 
 
-RESPONSES = WireFormat(request=read_request, response=read_response, events=Events)
-RETRIEVE = WireFormat(request=read_retrieve, response=read_fetched, events=_Fetched)
-COMPACT = WireFormat(request=read_request, response=read_compacted)
-INPUT_TOKENS = WireFormat(request=read_count_request, response=read_count)
+DECISIONS = WireFormat(request=read_decision, response=read_response, content=RESPONSES_CONTENT)
+RESPONSES = WireFormat(request=read_request, response=read_response, events=Events, content=RESPONSES_CONTENT)
+RETRIEVE = WireFormat(request=read_retrieve, response=read_fetched, events=_Fetched, content=RETRIEVE_CONTENT)
+COMPACT = WireFormat(request=read_request, response=read_compacted, content=RESPONSES_CONTENT)
+INPUT_TOKENS = WireFormat(request=read_count_request, response=read_count, content=INPUT_TOKENS_CONTENT)

@@ -1,0 +1,146 @@
+"""The parts of one instrumentation, put together here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+
+from opentelemetry._logs import LoggerProvider, get_logger_provider
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import Tracer, TracerProvider
+
+from . import __version__
+from ._config import ConfigError, Settings
+from .capture import worker
+from .capture.tracing import Tracing
+from .cost import budget
+from .cost.guard import Budgets
+from .cost.price import Pricer
+from .cost.stores import RedisStore
+from .emit.gate import open_gate
+from .emit.logs import Events
+from .emit.metrics import Metrics
+from .emit.scope import ScopeSpans
+from .emit.spans import SpanEmitter
+from .export import leaving
+from .export.annotations import for_phoenix
+from .export.pipeline import Pipeline
+from .scope import baggage, collect, prompts, score, work
+
+__all__ = ["Parts", "Providers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Providers:
+    """The OpenTelemetry providers that the application names; ``None`` for the global ones, or ours."""
+
+    tracer: TracerProvider | None = None
+    meter: MeterProvider | None = None
+    logger: LoggerProvider | None = None
+
+
+class Parts:
+    """What captures, prices, describes and exports the calls of one instrumentation."""
+
+    def __init__(self, settings: Settings, providers: Providers, at_exit: Callable[[], None]) -> None:
+        self.settings = settings
+        self.pipeline = Pipeline(settings, providers.tracer)
+        pricer = Pricer(settings.prices)
+        budgets = _budgets(settings, pricer)
+        tracers = _Tracers(self.pipeline, at_exit)
+        gate = open_gate(
+            capture_content=settings.capture_content,
+            redact=settings.redact,
+            max_bytes=settings.content_max_bytes,
+            blobs=settings.content_blobs,
+            error_messages=settings.error_messages,
+        )
+        events = Events(lambda: (providers.logger or get_logger_provider()).get_logger("llmtrace", __version__))
+        metrics = Metrics(settings.metrics, settings.metric_dimensions, providers.meter)
+        self.tracing = Tracing(
+            SpanEmitter(tracers, content=gate, events=events, bridges=self._bridges),
+            pricer=pricer,
+            observers=[budgets.settle, metrics.record, collect.observe, score.remember],
+            admit=budgets.admit,
+            wants_content=gate.wants,
+            native_spans=settings.native_spans,
+        )
+        self._annotations = for_phoenix()
+        self._scope_spans = ScopeSpans(
+            tracers,
+            content=gate,
+            error_messages=gate.error_messages,
+            rollup=settings.rollup,
+            events=events,
+            annotator=self._annotations,
+            bridges=self._bridges,
+        )
+
+    def _bridges(self) -> tuple[str, ...]:
+        """The bridges to apply on the span: where it leaves through exporters of ours, these apply them."""
+        return () if self.pipeline.own() else self.settings.bridges
+
+    def seen(self) -> None:
+        """Have the blocks of the program seen."""
+        work.emit_with(self._scope_spans)
+        baggage.configure(self.settings.baggage_keys)
+        prompts.configure(self.settings.prompts)
+
+    def unseen(self) -> None:
+        work.emit_with(None)
+        baggage.configure(())
+        prompts.configure(None)
+
+    def flush(self, timeout: float) -> bool:
+        deadline = monotonic() + timeout
+        sent = self.pipeline.flush(timeout)
+        return self._annotated(deadline) and sent
+
+    def shutdown(self, timeout: float) -> bool:
+        deadline = monotonic() + timeout
+        sent = self.pipeline.shutdown(timeout)
+        return self._annotated(deadline) and sent
+
+    def _annotated(self, deadline: float) -> bool:
+        return self._annotations is None or self._annotations.drain(max(0.0, deadline - monotonic()))
+
+
+class _Tracers:
+    """The tracer of the moment for each client."""
+
+    def __init__(self, pipeline: Pipeline, at_exit: Callable[[], None]) -> None:
+        self._pipeline = pipeline
+        self._at_exit = at_exit
+        self._provider: TracerProvider | None = None
+        self._tracers: dict[str, Tracer] = {}
+
+    def __call__(self, client: str) -> Tracer:
+        provider = self._pipeline.provider()
+        if provider is not self._provider:
+            self._provider, self._tracers = provider, {}
+            # Exit handlers run last in, first out: open streams must end before this provider shuts down.
+            leaving.on_exit(self._at_exit)
+        tracers = self._tracers
+        found = tracers.get(client)
+        if found is None:
+            found = tracers[client] = provider.get_tracer(f"llmtrace.{client}", __version__)
+        return found
+
+
+def _budgets(settings: Settings, pricer: Pricer) -> Budgets:
+    configured = budget.read(settings.budgets)
+    if any(each.action == "block" for each in configured.values()):
+        # What a call may cost is asked before the first one leaves.
+        worker.start()
+        worker.submit(pricer.load)
+    if settings.budget_store == "memory":
+        return Budgets(pricer, configured)
+    try:
+        return Budgets(pricer, configured, RedisStore(settings.budget_store))
+    except ImportError:
+        raise ConfigError(
+            f"budget_store={settings.budget_store!r} needs the redis client: pip install 'llmtrace-otel[redis]'"
+        ) from None
+    except ValueError as error:
+        raise ConfigError(f"budget_store={settings.budget_store!r} is not accepted: {error}") from None

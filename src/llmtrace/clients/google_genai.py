@@ -1,0 +1,381 @@
+"""The points where every request of google-genai passes, and those where it calls the program's own functions."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from functools import lru_cache
+from importlib import import_module
+from typing import Any
+from urllib.parse import urlsplit
+
+import wrapt
+
+from .._guard import report
+from .._read import peek, text
+from ..capture import worker
+from ..capture.call import OpenCall
+from ..capture.stream import AsyncChunks, Chunks, Recorder
+from ..capture.tool import OpenTool
+from ..capture.tracing import Tracing
+from ..facts import Request, Response
+from ..scope import context as scopes
+from ..wire._format import Accumulator, WireFormat
+from ..wire.google_interactions import INTERACTIONS, RETRIEVE
+from . import hooks
+from .lazy import Asked, Origin
+from .patches import Patches
+from .table import Sdk
+
+__all__ = ["patch"]
+
+_PACKAGE = "google.genai"
+_CREATE = replace(INTERACTIONS, api="google_genai.interactions.create")
+_GET = replace(RETRIEVE, api="google_genai.interactions.get")
+_STAINLESS = Sdk(
+    name="google_genai",
+    module=f"{_PACKAGE}._interactions._base_client",
+    supported=">=1.55,<3",
+    provider="gcp.gemini",
+    posts=dict.fromkeys(("/*/interactions", "/*/projects/*/locations/*/interactions"), _CREATE),
+    gets=dict.fromkeys(("/*/interactions/*", "/*/projects/*/locations/*/interactions/*"), _GET),
+)
+_SPEAKEASY = replace(
+    _STAINLESS, module=f"{_PACKAGE}._gaos.basesdk", supported=">=2,<4", hook="llmtrace.clients.speakeasy"
+)
+_STREAMED = (
+    ("models", "Models", "generate_content_stream"),
+    ("models", "AsyncModels", "generate_content_stream"),
+    ("chats", "Chat", "send_message_stream"),
+    ("chats", "AsyncChat", "send_message_stream"),
+)
+
+
+def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
+    """Hook the modules that ``module``, the SDK's ``client``, has loaded."""
+    patches = Patches()
+    asked = Asked(patches)
+    for name, owner, function in _STREAMED:
+        holder = getattr(_loaded(name), owner, None)
+        if holder is not None:
+            patches.wrap(holder, function, asked.async_note if owner.startswith("Async") else asked.note)
+    client = _loaded("_api_client")
+    # The first releases call it ApiClient.
+    owner = getattr(client, "BaseApiClient", None) or client.ApiClient
+    begin = _Beginner(sdk, tracing, patches).begin
+    for name, hook in _requests(begin, asked).items():
+        patches.wrap(owner, name, hook)
+    for name in ("_request_once", "_async_request_once"):
+        if hasattr(owner, name):
+            patches.wrap(owner, name, _attempt)
+    for place, name, hook in _tools(sdk, tracing, patches, asked):
+        if place is not None and hasattr(place, name):
+            patches.wrap(place, name, hook)
+    # The interactions have a client of their own inside the SDK: at first made by Stainless, then by Speakeasy.
+    for part in (_STAINLESS, _SPEAKEASY):
+        wrapt.register_post_import_hook(_later(part, tracing, patches), part.module)
+    return patches
+
+
+def _loaded(name: str) -> Any:
+    return sys.modules.get(f"{_PACKAGE}.{name}")
+
+
+def _later(part: Sdk, tracing: Tracing, patches: Patches) -> Callable[[Any], None]:
+    def imported(module: Any) -> None:
+        try:
+            if patches.active:
+                patches.join(import_module(part.hook).patch(part, module, tracing))
+        except Exception:
+            report(f"hook {part.module}")
+
+    return imported
+
+
+def _attempt(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+    call = scopes.current_call()
+    if isinstance(call, OpenCall) and call.client == "google_genai":
+        call.retries += 1
+    return wrapped(*args, **kwargs)
+
+
+_Begin = Callable[..., OpenCall | None]
+_END = object()
+
+
+def _requests(begin: _Begin, asked: Asked) -> dict[str, Callable[..., Any]]:
+    def request(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+        call = begin(client, args, kwargs)
+        if call is None:
+            return wrapped(*args, **kwargs)
+        return hooks.drive(call, _settle, wrapped, args, kwargs)
+
+    async def async_request(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+        call = begin(client, args, kwargs)
+        if call is None:
+            return await wrapped(*args, **kwargs)
+        return await hooks.drive_async(call, _settle, wrapped, args, kwargs)
+
+    def request_streamed(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Generator[Any, Any, Any]:
+        origin = asked.find(sys._getframe())
+        call = begin(client, args, kwargs, origin, stream=True)
+        stream = wrapped(*args, **kwargs)
+        if call is None:
+            yield from stream
+            return
+        yield from _read(call, stream, origin)
+
+    async def async_request_streamed(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+        origin = asked.find(sys._getframe())
+        call = begin(client, args, kwargs, origin, stream=True)
+        if call is None:
+            return await wrapped(*args, **kwargs)
+        stream = await hooks.drive_async(call, _open, wrapped, args, kwargs)
+        recorder = _recorder(call)
+        return stream if recorder is None else _Watched(stream, recorder, origin)
+
+    return {
+        "request": request,
+        "request_streamed": request_streamed,
+        "async_request": async_request,
+        "async_request_streamed": async_request_streamed,
+    }
+
+
+def _tools(sdk: Sdk, tracing: Tracing, patches: Patches, asked: Asked) -> list[tuple[Any, str, Callable[..., Any]]]:
+    """Where automatic function calling calls the program's functions, and MCP servers: what, its name, the hook."""
+
+    def begin(name: Any, arguments: Any) -> OpenTool | None:
+        try:
+            if not patches.active or scopes.suppressed(scopes.current()):
+                return None
+            origin = asked.find(sys._getframe())
+            called = name if isinstance(name, str) and name else "unknown"
+            return OpenTool(tracing, sdk.name, called, arguments, None if origin is None else origin.context)
+        except Exception:
+            report("begin a tool")
+            return None
+
+    def invoke(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        tool = begin(*_function(*args, **kwargs))
+        if tool is None:
+            return wrapped(*args, **kwargs)
+        return hooks.carry_out(tool, wrapped, args, kwargs)
+
+    async def invoke_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        tool = begin(*_function(*args, **kwargs))
+        if tool is None:
+            return await wrapped(*args, **kwargs)
+        return await hooks.carry_out_async(tool, wrapped, args, kwargs)
+
+    async def call_tool(wrapped: Any, adapter: Any, args: Any, kwargs: Any) -> Any:
+        called = args[0] if args else kwargs.get("function_call")
+        tool = begin(peek(called, "name"), peek(called, "args"))
+        if tool is None:
+            return await wrapped(*args, **kwargs)
+        return await hooks.carry_out_async(tool, wrapped, args, kwargs)
+
+    functions = _loaded("_extra_utils")
+    return [
+        (functions, "get_function_response_parts_async", asked.handing_over),
+        (functions, "invoke_function_from_dict_args", invoke),
+        (functions, "invoke_function_from_dict_args_async", invoke_async),
+        (getattr(_loaded("_adapters"), "McpToGenAiToolAdapter", None), "call_tool", call_tool),
+    ]
+
+
+def _function(args: Any = None, function_to_invoke: Any = None, *_: Any, **__: Any) -> tuple[Any, Any]:
+    return getattr(function_to_invoke, "__name__", None), args
+
+
+def _read(call: OpenCall, stream: Any, origin: Origin | None) -> Generator[Any, Any, None]:
+    # The request goes out with the first step.
+    first = hooks.drive(call, _open, next, (stream, _END), {})
+    recorder = _recorder(call)
+    if first is _END:
+        if recorder is not None:
+            recorder.exhausted()
+        return
+    if recorder is None:
+        yield first
+        yield from stream
+        return
+    recorder.mark(first)
+    try:
+        yield first
+        yield from Chunks(stream, recorder)
+    except GeneratorExit:
+        # A generator that is collected is closed too, by a finaliser that must not end spans: then nothing refers to
+        # the caller's stream any more, and the recorder sees to its own end.
+        if _held(origin):
+            recorder.closed()
+        raise
+
+
+class _Watched(AsyncChunks):
+    """Is dropped at once where the SDK's generators wait for the event loop to close them."""
+
+    __slots__ = ("_origin",)
+
+    def __init__(self, inner: Any, recorder: Recorder, origin: Origin | None) -> None:
+        super().__init__(inner, recorder)
+        self._origin = origin
+
+    def __del__(self) -> None:
+        if not self._recorder.finished and _held(self._origin):
+            worker.submit(self._recorder.closed, wait=0.05)
+
+
+def _held(origin: Origin | None) -> bool:
+    """Whether the caller still has the stream, so that it was closed and not dropped."""
+    return origin is not None and origin.stream() is not None
+
+
+def _recorder(call: OpenCall) -> Recorder | None:
+    try:
+        assert call.format.events is not None
+        return Recorder(call, _Parsed(call.format.events()))
+    except Exception:
+        call.end(Response())
+        report("read a response")
+        return None
+
+
+def _open(call: OpenCall, result: Any) -> None:
+    """The stream is open; its recorder ends the call."""
+
+
+def _settle(call: OpenCall, result: Any) -> None:
+    try:
+        call.end(call.format.response(_json(result)))
+    except ValueError:
+        call.end(Response())
+    except Exception:
+        call.end(Response())
+        report("read a response")
+
+
+def _json(result: Any) -> Any:
+    """The wire's JSON: newer releases hand it on as text beside the headers, the first ones parsed."""
+    if isinstance(result, dict):
+        return result
+    body = getattr(result, "body", None)
+    return json.loads(body) if body else None
+
+
+class _Parsed:
+    """An accumulator that is handed chunks as text."""
+
+    __slots__ = ("_answer",)
+
+    def __init__(self, answer: Accumulator) -> None:
+        self._answer = answer
+
+    def add(self, chunk: Any) -> bool:
+        return self._answer.add(_json(chunk))
+
+    @property
+    def ended(self) -> bool:
+        return self._answer.ended
+
+    def result(self) -> Response:
+        return self._answer.result()
+
+
+class _Beginner:
+    """Decides whether a request is a call we trace, and opens it."""
+
+    def __init__(self, sdk: Sdk, tracing: Tracing, patches: Patches) -> None:
+        self._sdk = sdk
+        self._tracing = tracing
+        self._patches = patches
+
+    def begin(
+        self, client: Any, args: Any, kwargs: Any, origin: Origin | None = None, *, stream: bool = False
+    ) -> OpenCall | None:
+        if not self._patches.active:
+            return None
+        try:
+            asked = dict(zip(("http_method", "path", "request_dict", "http_options"), args, strict=False)) | kwargs
+            path = asked["path"].partition("?")[0]
+            wire = self._sdk.route(asked["http_method"].lower(), _spot(path))
+            if wire is None:
+                return None
+            request = wire.request(_body(client, asked))
+            request = replace(request, stream=stream, model=request.model or _model(path))
+            if origin is None:
+                return self._open(client, wire, request, asked)
+            token = scopes.attach(origin.context)
+            try:
+                return self._open(client, wire, request, asked)
+            finally:
+                scopes.detach(token, origin.context, origin.context, None)
+        except Exception:
+            report("begin a call")
+            return None
+
+    def _open(self, client: Any, wire: WireFormat, request: Request, asked: dict[str, Any]) -> OpenCall | None:
+        url = peek(asked.get("http_options"), "base_url") or peek(client._http_options, "base_url")
+        call = hooks.begin(
+            self._tracing,
+            self._sdk.name,
+            wire,
+            request,
+            provider="gcp.vertex_ai" if client.vertexai else self._sdk.provider,
+            server=_server(url) if isinstance(url, str) else None,
+        )
+        if call is not None and hasattr(client, "_request_once"):
+            call.retries = -1  # every attempt counts, the first too
+        return call
+
+
+@lru_cache(maxsize=64)
+def _server(url: str) -> tuple[str, int] | None:
+    parts = urlsplit(url)
+    if parts.hostname is None:
+        return None
+    return parts.hostname, parts.port or (80 if parts.scheme == "http" else 443)
+
+
+def _spot(path: str) -> str:
+    """What a path is about, as the table has it."""
+    verb = path.rfind(":")
+    if verb > path.rfind("/"):
+        return path[verb:]
+    return _within(path)
+
+
+def _within(path: str) -> str:
+    """The part of a resource's name behind project and location."""
+    parts = path.split("/", 4)
+    return parts[4] if len(parts) == 5 and parts[0] == "projects" and parts[2] == "locations" else path
+
+
+def _model(path: str) -> str | None:
+    verb = path.rfind(":")
+    if verb <= path.rfind("/"):
+        return None
+    name = path[:verb]
+    _, named, model = name.rpartition("models/")
+    return text({"model": model if named else _within(name)}, "model")
+
+
+def _body(client: Any, asked: dict[str, Any]) -> Any:
+    """What will go over the wire, which the SDK puts together later, in place."""
+    body = asked.get("request_dict")
+    for options in (client._http_options, asked.get("http_options")):
+        extra = peek(options, "extra_body")
+        if isinstance(extra, dict) and isinstance(body, dict):
+            body = _merged(body, extra)
+    return body
+
+
+def _merged(into: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+    merged = {**into, **extra}
+    for key, value in extra.items():
+        below = into.get(key)
+        if isinstance(value, dict) and isinstance(below, dict):
+            merged[key] = _merged(below, value)
+    return merged

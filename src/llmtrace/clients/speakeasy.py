@@ -1,0 +1,121 @@
+"""The point where every call of a Speakeasy-generated SDK passes; it hands out HTTP responses that are parsed later."""
+
+from __future__ import annotations
+
+import json
+import weakref
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import wrapt
+
+from .._guard import report
+from ..capture.call import OpenCall
+from ..capture.failure import body_code
+from ..capture.raw import Body, EventReader, watch
+from ..capture.stream import AsyncChunks, Chunks
+from ..capture.tracing import Tracing
+from ..facts import Response
+from . import hooks
+from .patches import Patches
+from .providers import provider_of
+from .table import Sdk
+
+__all__ = ["patch"]
+
+
+def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
+    """Hook ``module``, the SDK's ``basesdk``."""
+    patches = Patches()
+
+    def begin(args: Any, kwargs: Any) -> OpenCall | None:
+        return _begin(sdk, tracing, args, kwargs) if patches.active else None
+
+    def do_request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        call = begin(args, kwargs)
+        if call is None:
+            return wrapped(*args, **kwargs)
+        return hooks.drive(call, _settle, wrapped, args, kwargs)
+
+    async def do_request_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        call = begin(args, kwargs)
+        if call is None:
+            return await wrapped(*args, **kwargs)
+        return await hooks.drive_async(call, _settle, wrapped, args, kwargs)
+
+    def streams(eventstreaming: Any) -> None:
+        try:
+            for name in ("Stream", "AsyncStream"):
+                if patches.active and hasattr(eventstreaming, name):
+                    patches.wrap(getattr(eventstreaming, name), "__init__", _opened)
+        except Exception:
+            report(f"hook {eventstreaming.__name__}")
+
+    patches.wrap(module.BaseSDK, "do_request", do_request)
+    patches.wrap(getattr(module, "AsyncBaseSDK", module.BaseSDK), "do_request_async", do_request_async)
+    package = module.__name__.rpartition(".")[0]
+    wrapt.register_post_import_hook(streams, f"{package}.utils.eventstreaming")
+    return patches
+
+
+def _begin(sdk: Sdk, tracing: Tracing, args: Any, kwargs: Any) -> OpenCall | None:
+    try:
+        given = dict(zip(("hook_ctx", "request"), args, strict=False)) | kwargs
+        http = given["request"]
+        base = urlsplit(given["hook_ctx"].base_url).path.rstrip("/")
+        wire = sdk.route(http.method.lower(), http.url.path.removeprefix(base))
+        if wire is None:
+            return None
+        request = wire.request(json.loads(http.content) if http.content else None)
+        if "text/event-stream" in http.headers.get("accept", ""):
+            request = replace(request, stream=True)
+        host = http.url.host or None
+        return hooks.begin(
+            tracing,
+            sdk.name,
+            wire,
+            request,
+            provider=provider_of(None, host, sdk.provider),
+            server=None if host is None else (host, http.url.port or (80 if http.url.scheme == "http" else 443)),
+        )
+    except Exception:
+        report("begin a call")
+        return None
+
+
+def _settle(call: OpenCall, http: Any) -> None:
+    try:
+        call.http = http
+        if http.status_code >= 400:
+            # The exception is made later, out of our sight.
+            call.end(Response(failed=True, http_status=http.status_code, error=_code(http)))
+            return
+        watch(call, http)
+    except Exception:
+        call.end(Response())
+        report("read a response")
+
+
+def _opened(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
+    """The SDK's stream object reads the body from now on: what it hands out is watched, in place of the bytes."""
+    result = wrapped(*args, **kwargs)
+    try:
+        http = stream.response
+        body = http.stream
+        if isinstance(body, Body) and isinstance(body._self_reader, EventReader):
+            reader, inner = body._self_reader, stream.generator
+            watched = AsyncChunks if hasattr(inner, "__anext__") else Chunks
+            stream.generator = watched(inner, reader.recorder)
+            http.stream = Body(body.__wrapped__, reader, reader.recorder, weakref.ref(inner), weakref.ref(stream))
+    except Exception:
+        report("watch a stream")
+    return result
+
+
+def _code(http: Any) -> str | None:
+    try:
+        return body_code(json.loads(http.content))
+    except Exception as unread:  # a body still to be read, or no JSON
+        del unread
+        return None

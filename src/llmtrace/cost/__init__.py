@@ -1,0 +1,1 @@
+"""Money: rate cards, overrides, budgets and estimates."""

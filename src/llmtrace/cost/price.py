@@ -1,0 +1,249 @@
+"""The price of a call: its name resolved, its rate card found once and kept, its usage multiplied out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Mapping
+from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
+from time import time
+
+from ..facts import Request, Response
+from .cards import Card, Rates
+from .catalog import Catalog, Found, current, loaded
+from .money import UNIT, Amount, Label, Priced, whole
+from .overrides import Override, read
+
+__all__ = ["Pricer"]
+
+_KEPT = 2048
+"""Cards kept, misses counted: a gateway that makes up a model name for every call must not fill the memory."""
+_WORDLESS = frozenset({"embeddings", "rerank", "moderation"})
+"""Answered without a token."""
+_NO_ANSWER = Response()
+_FRESH = 3600.0
+"""Seconds after which a card is looked up again."""
+_BILLED = frozenset(
+    {"chat", "text_completion", "embeddings", "generate_content", "rerank", "moderation", "invoke_agent"}
+)
+"""Fetching an answer again, counting tokens and managing caches bill nothing."""
+_PLAIN = frozenset({"", "default", "standard", "auto", "global", "not_available", "none", "normal", "on_demand"})
+"""Values of a price context that mean the price as listed."""
+_TIERS = {
+    "on_demand": "default",
+    "on_demand_flex": "flex",
+    "on_demand_priority": "priority",
+    "service_tier_flex": "flex",
+    "service_tier_priority": "priority",
+}
+_BILLED_AS_ASKED = frozenset({"aws.bedrock"})
+"""Where the name asked for says the price: an answer of Bedrock leaves out the area, and areas differ in price."""
+
+
+class _Entry:
+    """A card and the stretch of time it holds for; no card where there is no price."""
+
+    __slots__ = ("approximate", "card", "since", "until")
+
+    def __init__(self, card: Card | None, since: float, until: float, approximate: bool) -> None:
+        self.card = card
+        self.since = since
+        self.until = until
+        self.approximate = approximate
+
+
+class Pricer:
+    """Prices calls. Nothing is imported before ``load``, which takes about a second and may be called on any thread."""
+
+    def __init__(self, prices: object = None) -> None:
+        """Read the overrides: a path, or a list of mappings.
+
+        Raises:
+            ConfigError: An override is wrong.
+        """
+        self.overrides: tuple[Override, ...] = read(prices)
+        self._catalog: Catalog | None = None
+        self._entries: dict[tuple[object, ...], _Entry] = {}
+
+    @property
+    def ready(self) -> bool:
+        """Whether ``price`` can be called without waiting for the catalogue."""
+        if self._catalog is None:
+            self._catalog = loaded()
+        return self._catalog is not None
+
+    def load(self) -> Catalog:
+        """Import the catalogue, once."""
+        self._catalog = catalog = current()
+        return catalog
+
+    def price(
+        self,
+        provider: str,
+        host: str | None,
+        request: Request,
+        answer: Response,
+        at: float | None = None,
+        *,
+        partial: bool = False,
+    ) -> Priced | None:
+        """What a call cost; ``None`` where its kind bills nothing.
+
+        Args:
+            provider: OpenTelemetry's name of the provider.
+            host: The server that was asked, if known.
+            request: What was asked.
+            answer: What came back.
+            at: When, in seconds since 1970; now by default.
+            partial: The answer was cut short, and its counts are only those of its beginning.
+        """
+        if request.operation not in _BILLED:
+            return None
+        stated = answer.stated_cost
+        if stated is not None:
+            priced = _stated(stated, answer.model or request.model)
+            if priced is not None:
+                return priced
+        counts = answer.usage
+        if not counts:
+            return Priced(reason="no_usage")
+        if at is None:
+            at = time()
+        entry = self._entry(provider, host, request, answer, at)
+        if entry.card is None:
+            return Priced(reason="unknown_model")
+        if request.operation in _WORDLESS and "output" not in counts:
+            counts = {**counts, "output": 0}
+        priced = entry.card.price(counts, approximate=entry.approximate)
+        if partial and priced.reason is None:
+            priced.reason = "partial_usage"
+        return priced
+
+    def most(self, provider: str, host: str | None, request: Request) -> Amount:
+        """What the answer to ``request`` may cost at most by the limit it states; 0 where it states none."""
+        limit = request.params.get("max_tokens")
+        if type(limit) is not int or limit <= 0 or request.operation not in _BILLED:
+            return 0
+        card = self._entry(provider, host, request, _NO_ANSWER, time()).card
+        choices = request.params.get("choice.count", 1)
+        return (
+            0 if card is None else card.request + card.dearest_output * limit * (choices if type(choices) is int else 1)
+        )
+
+    def card(self, provider: str, host: str | None, request: Request, answer: Response, at: float) -> Card | None:
+        """The rate card a call is priced by."""
+        return self._find(self.load(), provider, host, request, answer, at).card
+
+    def _entry(self, provider: str, host: str | None, request: Request, answer: Response, at: float) -> _Entry:
+        tier, context = answer.service_tier, answer.price_context
+        key: tuple[object, ...] = (provider, host, answer.model, request.model, tier, request.service_tier)
+        if context:
+            key = (*key, *sorted(context.items()))
+        entry = self._entries.get(key)
+        if entry is not None and entry.since <= at < entry.until:
+            return entry
+        if self._catalog is None or not self._catalog.fresh:
+            self.load()
+            self._entries = {}
+        entry = self._find(self._catalog or self.load(), provider, host, request, answer, at)
+        entry.until = min(entry.until, at + _FRESH)
+        if len(self._entries) >= _KEPT:
+            self._entries.clear()
+        self._entries[key] = entry
+        return entry
+
+    def _find(
+        self, catalog: Catalog, provider: str, host: str | None, request: Request, answer: Response, at: float
+    ) -> _Entry:
+        context = _context(request, answer)
+        names = [name for name in (answer.model, request.model) if name]
+        if provider in _BILLED_AS_ASKED:
+            names.reverse()
+        override = self._override(provider, names, {**context, "host": host or ""})
+        if override is not None and override.row:
+            card = _own_card(catalog, override, names[0])
+            return _Entry(card, -math.inf, math.inf, _unpriced(context, override.when))
+        name, found = names[0] if names else "", None
+        if override is not None and override.alias:
+            found = catalog.find(provider, override.alias) or catalog.find_anywhere(override.alias)
+        else:
+            for name in names:
+                found = catalog.find(provider, name)
+                if found is not None:
+                    break
+        if found is None:
+            return _Entry(None, -math.inf, math.inf, False)
+        card, since, until, consumed = catalog.card(found, context, at)
+        if override is not None:
+            consumed = consumed.union(override.when)
+            card = _discounted(card, override.multiplier)
+            doubtful = False
+        else:
+            billed = request.model if provider in _BILLED_AS_ASKED else answer.model
+            doubtful = name != billed or _elsewhere(provider, host, name, found)
+        if answer.service_tier is None and context.get("service_tier", "default") != "default":
+            doubtful = True  # asked for, but whether it was granted nobody said
+        return _Entry(card, since, until, doubtful or _unpriced(context, consumed))
+
+    def _override(self, provider: str, names: list[str], context: Mapping[str, str]) -> Override | None:
+        for override in self.overrides:
+            if any(override.fits(provider, name, context) for name in names):
+                return override
+        return None
+
+
+def _own_card(catalog: Catalog, override: Override, name: str) -> Card:
+    return Card(
+        model=name,
+        source="override",
+        version=None,
+        rates={catalog.units[unit]: Rates(price) for unit, price in override.row.items()},
+        known=catalog.fields,
+    )
+
+
+def _context(request: Request, answer: Response) -> dict[str, str]:
+    """What besides the usage decides the price: what the answer says, and only where it is silent, what was asked."""
+    context = {key: value.lower() for key, value in answer.price_context.items()}
+    tier = answer.service_tier
+    if tier is None:
+        tier = request.service_tier
+    if tier is not None:
+        tier = _TIERS.get(tier.lower(), tier.lower())
+        if tier == "batch":
+            context.setdefault("processing", "batch")
+        elif tier != "auto":
+            context["service_tier"] = tier
+    return context
+
+
+def _unpriced(context: Mapping[str, str], consumed: Container[str]) -> bool:
+    """Whether some of ``context`` may change the price, but changed nothing."""
+    return any(value not in _PLAIN and key not in consumed for key, value in context.items())
+
+
+def _elsewhere(provider: str, host: str | None, name: str, found: Found) -> bool:
+    """Whether the call went where other prices than those listed may hold."""
+    if host is None:
+        return False
+    if provider == "openai":
+        # Any server of the dialect, and the regional hosts, which cost more.
+        return host != "api.openai.com"
+    if provider == "gcp.vertex_ai" and found.model.id.startswith("claude"):
+        return host.endswith("-aiplatform.googleapis.com")
+    if provider == "aws.bedrock":
+        return "global." in name and not found.model.id.startswith("global.")
+    return False
+
+
+def _discounted(card: Card, multiplier: Fraction) -> Card:
+    rates = {unit: rates.times(multiplier) for unit, rates in card.rates.items()}
+    return replace(card, source="override", rates=rates)
+
+
+def _stated(cost: float, model: str | None) -> Priced | None:
+    """A cost that the provider itself states."""
+    if not isinstance(cost, (int, float, Decimal)) or isinstance(cost, bool) or not math.isfinite(cost) or cost < 0:
+        return None
+    return Priced(whole(Fraction(str(cost)) * UNIT), Label(model, "provider", None))

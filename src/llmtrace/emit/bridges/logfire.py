@@ -1,0 +1,16 @@
+"""Logfire: what a call cost, under its own name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .. import names
+
+__all__ = ["logfire"]
+
+
+def logfire(attributes: Mapping[str, Any], started: int) -> dict[str, Any]:
+    """What Logfire needs beyond ``attributes``."""
+    cost = attributes.get("llm.cost.total")
+    return {} if cost is None else {names.LOGFIRE_COST: cost}

@@ -1,0 +1,158 @@
+"""OpenInference, for Phoenix: the few names it needs beside the convention's.
+
+Never ``llm.input_messages`` or ``llm.output_messages``: Phoenix stops reading the convention's messages where it finds
+one key of those.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from .. import names
+
+__all__ = ["openinference"]
+
+_KINDS = {
+    "chat": "LLM",
+    "text_completion": "LLM",
+    "generate_content": "LLM",
+    "fetch_response": "LLM",
+    "count_tokens": "LLM",
+    "embeddings": "EMBEDDING",
+    "retrieval": "RETRIEVER",
+    "rerank": "RERANKER",
+    "execute_tool": "TOOL",
+    "invoke_agent": "AGENT",
+    "create_agent": "AGENT",
+    "invoke_workflow": "CHAIN",
+    "plan": "CHAIN",
+    "moderation": "GUARDRAIL",
+}
+_JSON = "application/json"
+_TEXT = "text/plain"
+_COUNTS = (
+    (names.OI_REASONING, names.USAGE["reasoning"]),
+    (names.OI_AUDIO_INPUT, names.USAGE["audio_input"]),
+    (names.OI_AUDIO_OUTPUT, names.USAGE["audio_output"]),
+)
+
+
+def openinference(attributes: Mapping[str, Any], started: int) -> dict[str, Any]:
+    """What Phoenix needs beyond ``attributes``."""
+    operation = attributes.get(names.OPERATION)
+    kind = _KINDS.get(operation, "LLM" if names.REQUEST_MODEL in attributes else "CHAIN") if operation else None
+    if kind is None:
+        return {}
+    found: dict[str, Any] = {names.OI_KIND: kind}
+    model = attributes.get(names.RESPONSE_MODEL) or attributes.get(names.REQUEST_MODEL)
+    if kind == "LLM":
+        # The request's name may be an alias, which Phoenix has no price for.
+        _put(found, names.OI_MODEL, model)
+        for name, source in _COUNTS:
+            _put(found, name, attributes.get(source))
+    elif kind == "EMBEDDING":
+        _put(found, names.OI_EMBEDDING_MODEL, model)
+    _values(attributes, kind, found)
+    _put(found, names.OI_PROMPT_ID, attributes.get(names.PROMPT_NAME))
+    _put(found, names.OI_TEMPLATE_VERSION, attributes.get("gen_ai.prompt.version"))
+    _template_variables(attributes, found)
+    _metadata(attributes, found)
+    if kind == "RETRIEVER":
+        _documents(attributes, found)
+    return found
+
+
+def _put(found: dict[str, Any], name: str, value: Any) -> None:
+    if value is not None:
+        found[name] = value
+
+
+def _values(attributes: Mapping[str, Any], kind: str, found: dict[str, Any]) -> None:
+    """Question and answer in one text each, for lists and session views."""
+    match kind:
+        case "TOOL":
+            given = attributes.get(names.TOOL_ARGUMENTS), _JSON
+            made = attributes.get(names.TOOL_RESULT), _JSON
+        case "RETRIEVER":
+            given = attributes.get(names.QUERY), _TEXT
+            made = attributes.get(names.RETRIEVED), _JSON
+        case "RERANKER":
+            given, made = (attributes.get("reranker.query"), _TEXT), (None, _TEXT)
+        case "EMBEDDING":
+            given, made = (attributes.get(f"{names.OI_EMBEDDINGS}0.embedding.text"), _TEXT), (None, _TEXT)
+        case _:
+            given = _last(attributes.get(names.INPUT_MESSAGES))
+            made = _last(attributes.get(names.OUTPUT_MESSAGES))
+    for (value, kind_of), name, type_name in (
+        (given, names.OI_INPUT, names.OI_INPUT_TYPE),
+        (made, names.OI_OUTPUT, names.OI_OUTPUT_TYPE),
+    ):
+        if isinstance(value, str) and value:
+            found[name], found[type_name] = value, kind_of
+
+
+def _last(messages: Any) -> tuple[str | None, str]:
+    """The last message's text; a message without any, as JSON."""
+    parsed = _loaded(messages)
+    if not isinstance(parsed, list) or not parsed or not isinstance(parsed[-1], dict):
+        return None, _TEXT
+    parts = [part for part in parsed[-1].get("parts", ()) if isinstance(part, dict)]
+    texts = [part["content"] for part in parts if part.get("type") == "text" and isinstance(part.get("content"), str)]
+    if texts:
+        return "\n".join(texts), _TEXT
+    return _dumps(parts), _JSON
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def _loaded(value: Any) -> Any:
+    try:
+        return json.loads(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def _template_variables(attributes: Mapping[str, Any], found: dict[str, Any]) -> None:
+    start = names.PROMPT_VARIABLE
+    variables = {key.removeprefix(start): value for key, value in attributes.items() if key.startswith(start)}
+    if variables:
+        found[names.PROMPT_VARIABLES] = _dumps(variables)
+
+
+_TOLD = {
+    "llmtrace.feature": "feature",
+    "llmtrace.tenant": "tenant",
+    names.PROMPT_NAME: "prompt_name",
+    "gen_ai.prompt.version": "prompt_version",
+    "llmtrace.prompt.hash": "prompt_hash",
+    "llmtrace.prompt.label": "prompt_label",
+    "llmtrace.cost.exact": "cost_usd",
+    "llmtrace.cost.unpriced_reason": "unpriced_reason",
+}
+"""What no column of Phoenix's shows. It prices calls itself, so our cost is to be seen here alone."""
+
+
+def _metadata(attributes: Mapping[str, Any], found: dict[str, Any]) -> None:
+    start = "llmtrace.tag."
+    told = {key.removeprefix(start): value for key, value in attributes.items() if key.startswith(start)}
+    told |= {key: attributes[name] for name, key in _TOLD.items() if name in attributes}
+    known = _loaded(attributes.get(names.METADATA))
+    if told:
+        found[names.METADATA] = _dumps({**told, **known} if isinstance(known, dict) else told)
+
+
+def _documents(attributes: Mapping[str, Any], found: dict[str, Any]) -> None:
+    """Documents one by one: the convention's list is dropped whole where one has no score."""
+    listed = _loaded(attributes.get(names.RETRIEVED))
+    for index, document in enumerate(listed if isinstance(listed, list) else ()):
+        if not isinstance(document, dict):
+            continue
+        prefix = f"{names.DOCUMENTS}{index}.document."
+        for field in ("id", "content", "score"):
+            _put(found, prefix + field, document.get(field))
+        if document.get("metadata"):
+            found[prefix + "metadata"] = _dumps(document["metadata"])

@@ -1,0 +1,72 @@
+"""What a call cost, as span attributes."""
+
+from __future__ import annotations
+
+from opentelemetry.util.types import AttributeValue
+
+from ..capture.call import OpenCall
+from ..cost.guard import Reservation
+from ..cost.money import UNIT, Priced
+from . import names
+
+__all__ = ["describe_budget", "describe_cost"]
+
+Attributes = dict[str, AttributeValue]
+
+
+def describe_cost(call: OpenCall, options: object, into: Attributes) -> None:
+    """The total, its parts, where the price is from; or why there is none."""
+    priced = call.priced
+    if priced is None:
+        return
+    if priced.reason is not None:
+        into[names.COST_REASON] = priced.reason
+        if priced.reason == "partial_usage" and priced.units:
+            into[names.COST_ESTIMATE] = priced.total
+        return
+    into[names.COST_TOTAL] = into[names.USAGE_COST] = priced.total
+    into[names.COST_EXACT] = priced.exact
+    into[names.COST_SOURCE] = priced.source
+    for name, value in ((names.COST_MODEL, priced.model), (names.COST_CATALOG, priced.catalog_version)):
+        if value is not None:
+            into[name] = value
+    if priced.approximate:
+        into[names.COST_APPROXIMATE] = True
+    if priced.missing:
+        into[names.COST_MISSING] = priced.missing
+    _describe_parts(priced, into)
+
+
+def describe_budget(call: OpenCall, options: object, into: Attributes) -> None:
+    """Where the tightest of the budgets that the call counts in stands."""
+    made: Reservation | None = call.reservation
+    part = None if made is None else made.tightest
+    if part is None:
+        return
+    budget = part.budget
+    into[names.BUDGET_NAME], into[names.BUDGET_WINDOW], into[names.BUDGET_ACTION] = (
+        budget.name,
+        part.window,
+        part.action,
+    )
+    if budget.tokens is not None:
+        into[names.BUDGET_LIMIT_TOKENS], into[names.BUDGET_SPENT_TOKENS] = budget.tokens, part.spent
+    else:
+        into[names.BUDGET_LIMIT], into[names.BUDGET_SPENT] = float(budget.usd or 0), budget.told(part.spent)
+
+
+def _describe_parts(priced: Priced, into: Attributes) -> None:
+    given = made = None
+    for part, units in priced.amounts:
+        name = names.INPUT_COSTS.get(part)
+        if name is not None:
+            given = units if given is None else given + units
+        else:
+            name = names.OUTPUT_COSTS.get(part)
+            if name is not None:
+                made = units if made is None else made + units
+        into[name or names.COST + part] = float(units / UNIT)
+    if given is not None:
+        into[names.COST_INPUT] = float(given / UNIT)
+    if made is not None:
+        into[names.COST_OUTPUT] = float(made / UNIT)

@@ -1,0 +1,126 @@
+"""The calls made inside a block, whether or not anything is exported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields, replace
+from decimal import Decimal
+from typing import Protocol, TypeVar, overload
+
+from opentelemetry.context import Context
+
+from ..facts import Call, Cost, Scope, Usage
+from .blocks import Block, Frame, Given
+
+__all__ = ["Calls", "collect", "observe"]
+
+T = TypeVar("T")
+
+_COUNTS = tuple(field.name for field in fields(Usage))
+
+
+class Ended(Protocol):
+    """A call that has ended."""
+
+    scope: Scope
+
+    def record(self) -> Call: ...
+
+
+class Calls(Sequence[Call]):
+    """The finished calls of a block, in the order in which they ended.
+
+    It grows while calls end, also after the block: a stream that is read later ends later.
+    """
+
+    __slots__ = ("_calls",)
+
+    def __init__(self, calls: Sequence[Call] = ()) -> None:
+        self._calls = list(calls)
+
+    def add(self, call: Call) -> None:
+        """Take in a call that has ended."""
+        self._calls.append(call)
+
+    @overload
+    def __getitem__(self, index: int) -> Call: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Calls: ...
+
+    def __getitem__(self, index: int | slice) -> Call | Calls:
+        return Calls(self._calls[index]) if isinstance(index, slice) else self._calls[index]
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(self._calls)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} calls, {self.cost.total} {self.cost.currency}, {self.unpriced} without a price>"
+
+    @property
+    def cost(self) -> Cost:
+        """The sum of what is known; ``unpriced`` says of how many calls it is not."""
+        costs = [call.cost for call in list(self._calls) if call.cost is not None and call.cost.currency == "USD"]
+        parts: dict[str, Decimal] = {}
+        for cost in costs:
+            for name, amount in cost.parts.items():
+                parts[name] = parts.get(name, Decimal(0)) + amount
+        return Cost(
+            total=sum((cost.total for cost in costs), Decimal(0)),
+            parts=parts,
+            source=_one(cost.source for cost in costs) or "mixed",
+            catalog_version=_one(cost.catalog_version for cost in costs),
+            model=_one(cost.model for cost in costs),
+            approximate=any(cost.approximate for cost in costs),
+        )
+
+    @property
+    def usage(self) -> Usage:
+        """The sum of what the providers told. A count that none of them told stays unknown."""
+        told: dict[str, float] = {}
+        for call in list(self._calls):
+            for name in _COUNTS:
+                count = getattr(call.usage, name)
+                if count is not None:
+                    told[name] = told.get(name, 0) + count
+        return Usage(**told)  # type: ignore[arg-type] # by its field names
+
+    @property
+    def unpriced(self) -> int:
+        """How many of the calls ``cost`` leaves out: those without a price, or with one in another currency."""
+        return sum(call.cost is None or call.cost.currency != "USD" for call in list(self._calls))
+
+
+def _one(values: Iterable[T]) -> T | None:
+    found = set(values)
+    return found.pop() if len(found) == 1 else None
+
+
+class _Collect(Block[Calls]):
+    def _enter(self, frame: Frame, function: Given | None) -> Context:
+        frame.work = Calls()
+        frame.scope = replace(frame.scope, collectors=(*frame.scope.collectors, frame.work))
+        return frame.outer
+
+    def _value(self, frame: Frame) -> Calls:
+        return Calls() if frame.work is None else frame.work
+
+
+def collect() -> Block[Calls]:
+    """``with collect() as calls``: the finished calls made inside, in any task or thread that inherits the context.
+
+    Works with no exporter and with sampling off.
+    """
+    return _Collect()
+
+
+def observe(call: Ended) -> None:
+    """Give a call that has ended to the blocks around it."""
+    collectors = call.scope.collectors
+    if collectors:
+        record = call.record()
+        for calls in collectors:
+            calls.add(record)

@@ -1,0 +1,156 @@
+"""Blocks that are spans: tools, agents and workflows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from opentelemetry.context import Context
+
+from .._guard import report
+from ..facts import Scope
+from . import work as works
+from .blocks import Block, Frame, Given, T_co
+from .collect import Calls
+from .values import label
+from .work import Work
+
+__all__ = ["Run", "SpanBlock", "agent", "tool", "workflow"]
+
+_UNNAMED = "unnamed"
+
+
+class SpanBlock(Block[T_co]):
+    """A block with a span of its own, for as long as somebody makes spans."""
+
+    _kind: str
+
+    def __init__(self, name: object) -> None:
+        super().__init__()
+        self._name = label(f"the name of a {self._kind}", name) or _UNNAMED
+
+    def _describe(self, work: Work, function: Given | None) -> None:
+        """Put into ``work`` what is known before it begins."""
+
+    def _enter(self, frame: Frame, function: Given | None) -> Context:
+        maker = works.maker()
+        work = Work(self._kind, self._name, frame.scope)
+        frame.work = work, maker
+        if maker is None:
+            self._widen(frame, work, rollup=False)
+            return frame.outer
+        try:
+            self._describe(work, function)
+        except Exception:
+            report("read what a block was given")
+        self._widen(frame, work, rollup=maker.rollup)
+        return maker.begin(work, frame.outer)
+
+    def _widen(self, frame: Frame, work: Work, *, rollup: bool) -> None:
+        """Add to the scope of the calls inside."""
+
+    def _leave(self, frame: Frame, error: BaseException | None) -> None:
+        work, maker = frame.work
+        if maker is not None:
+            work.error = error
+            maker.end(work)
+
+
+class Run:
+    """One run of a tool, agent or workflow."""
+
+    __slots__ = ("_work",)
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+
+    def result(self, value: object) -> None:
+        """Say what came out. It leaves the program only when content capture is on."""
+        self._work.result = value
+
+
+class _Run(SpanBlock[Run]):
+    def _value(self, frame: Frame) -> Run:
+        return Run(Work(self._kind, self._name, Scope()) if frame.work is None else frame.work[0])
+
+    def _returned(self, frame: Frame, value: Any) -> None:
+        work, maker = frame.work
+        if maker is not None and maker.reads_content(work.scope) and work.result is None:
+            work.result = value
+
+
+class _Tool(_Run):
+    _kind = "tool"
+
+    def __init__(self, name: object, arguments: object) -> None:
+        super().__init__(name)
+        self._arguments = arguments
+
+    def _describe(self, work: Work, function: Given | None) -> None:
+        work.arguments = self._arguments
+        maker = works.maker()
+        if function is not None:
+            doc = getattr(function.function, "__doc__", None)
+            work.description = doc.strip().partition("\n")[0][:256] if isinstance(doc, str) else None
+            if work.arguments is None and maker is not None and maker.reads_content(work.scope):
+                work.arguments = function.arguments()
+
+
+class _Summing(_Run):
+    """A run that can say what the calls inside came to."""
+
+    def __init__(self, name: object, rollup: bool | None) -> None:
+        super().__init__(name)
+        self._rollup = rollup
+
+    def _widen(self, frame: Frame, work: Work, *, rollup: bool) -> None:
+        if works.maker() is not None and (rollup if self._rollup is None else self._rollup):
+            work.calls = Calls()
+            frame.scope = replace(frame.scope, collectors=(*frame.scope.collectors, work.calls))
+
+
+class _Agent(_Summing):
+    _kind = "agent"
+
+    def _widen(self, frame: Frame, work: Work, *, rollup: bool) -> None:
+        super()._widen(frame, work, rollup=rollup)
+        work.agent = self._name
+        frame.scope = replace(frame.scope, agent=self._name)
+
+
+class _Workflow(_Summing):
+    _kind = "workflow"
+
+
+def tool(name: str, *, arguments: object = None) -> Block[Run]:
+    """A tool at work, as a span ``execute_tool <name>``: context manager and decorator.
+
+    With content capture on, a decorated function's arguments and return value are recorded; in a ``with`` block say
+    them yourself: ``with tool("search", arguments={...}) as run: run.result(...)``.
+
+    Args:
+        name: The tool's name, as the model knows it.
+        arguments: What it was called with.
+    """
+    return _Tool(name, arguments)
+
+
+def agent(name: str, *, rollup: bool | None = None) -> Block[Run]:
+    """An agent's run, as a span ``invoke_agent <name>``: context manager and decorator.
+
+    Args:
+        name: The agent's name.
+        rollup: Whether the span says the tokens and cost of the calls inside, under ``llmtrace.rollup.*``, which no
+            backend adds up again. By default as the setting ``rollup`` says.
+    """
+    return _Agent(name, rollup)
+
+
+def workflow(name: str, *, rollup: bool | None = None) -> Block[Run]:
+    """A workflow, pipeline or chain, as a span ``invoke_workflow <name>``: context manager and decorator.
+
+    Args:
+        name: The workflow's name.
+        rollup: As for ``agent``.
+    """
+    return _Workflow(name, rollup)

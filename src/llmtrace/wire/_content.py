@@ -1,0 +1,31 @@
+"""The shape of a reader of content: what ``WireFormat`` is for counts, for what was said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..facts import Asked, Message
+
+__all__ = ["ContentFormat", "Joiner", "nothing_said"]
+
+
+class Joiner(Protocol):
+    """Joins the chunks of one stream into the messages they add up to. Made only where content is wanted."""
+
+    def add(self, chunk: Any) -> None: ...
+
+    def messages(self) -> list[Message]:
+        """What was said so far, one message per choice. ``finish_reason`` is the vendor's own, where told."""
+
+
+def nothing_said(_: Any) -> list[Message]:
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class ContentFormat:
+    request: Callable[[Any], Asked]
+    response: Callable[[Any], list[Message]] = nothing_said
+    joiner: Callable[[], Joiner] | None = None

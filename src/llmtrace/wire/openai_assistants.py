@@ -1,0 +1,107 @@
+"""OpenAI assistants: runs of a thread, as far as they tell what they took. An assistant is an agent at the provider."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._read import peek, pick, tell, text
+from ..facts import Counts, Request, Response
+from ._format import WireFormat
+
+__all__ = ["RUN", "RUN_RETRIEVE"]
+
+_OVER = frozenset({"completed", "failed", "cancelled", "expired", "incomplete", "requires_action"})
+_DELTAS = frozenset({"thread.message.delta", "thread.run.step.delta"})
+
+
+def read_request(body: Any) -> Request:
+    params = pick(body, "temperature", "top_p")
+    return Request(
+        operation="invoke_agent",
+        model=text(body, "model"),
+        stream=peek(body, "stream") is True,
+        params=params,
+        agent_id=text(body, "assistant_id"),
+    )
+
+
+def read_usage(usage: Any) -> Counts | None:
+    found: Counts = {}
+    tell(found, "input", usage, "prompt_tokens")
+    tell(found, "output", usage, "completion_tokens")
+    # The vendor spells this one in the singular.
+    tell(found, "cache_read", peek(usage, "prompt_token_details"), "cached_tokens")
+    tell(found, "reasoning", peek(usage, "completion_tokens_details"), "reasoning_tokens")
+    return found or None
+
+
+def read_response(run: Any) -> Response:
+    status = text(run, "status")
+    reason = text(peek(run, "incomplete_details"), "reason") or status
+    error = peek(run, "last_error")
+    return Response(
+        id=text(run, "id"),
+        model=text(run, "model"),
+        finish_reasons=(reason,) if reason and status in _OVER else (),
+        usage=read_usage(peek(run, "usage")),
+        status=status,
+        conversation_id=text(run, "thread_id"),
+        error=None if error is None else text(error, "code") or "error",
+        failed=status == "failed",
+    )
+
+
+class Events:
+    """Folds the events of a streamed run; every event of the run itself carries all of it so far."""
+
+    __slots__ = ("_error", "_run", "_spoke")
+
+    def __init__(self) -> None:
+        self._run: Any = None
+        self._error: str | None = None
+        self._spoke = False
+
+    def add(self, event: Any) -> bool:
+        # The SDK hands out an event with its data; in a body read as bytes there is the data alone.
+        data = peek(event, "data") or event
+        kind = peek(data, "object")
+        if kind == "thread.run":
+            self._run = data
+        elif kind in _DELTAS:
+            self._spoke = True
+        elif kind is None and (error := peek(data, "error")) is not None:
+            self._error = text(error, "code") or text(error, "type") or "error"
+        return self._spoke
+
+    @property
+    def ended(self) -> bool:
+        return peek(self._run, "status") in _OVER
+
+    def result(self) -> Response:
+        if self._error is None:
+            return read_response(self._run) if self.ended else _cut(read_response(self._run))
+        return Response(error=self._error, failed=True)
+
+
+def _cut(answer: Response) -> Response:
+    return Response(id=answer.id, model=answer.model, conversation_id=answer.conversation_id, complete=False)
+
+
+def read_retrieve(_: Any) -> Request:
+    return Request(operation="fetch_response")
+
+
+def read_fetched(run: Any) -> Response:
+    # A run is asked for again and again until it is done: to count it each time would bill it many times over.
+    answer = read_response(run)
+    return Response(
+        id=answer.id,
+        model=answer.model,
+        finish_reasons=answer.finish_reasons,
+        status=answer.status,
+        conversation_id=answer.conversation_id,
+    )
+
+
+RUN = WireFormat(request=read_request, response=read_response, events=Events)
+RUN_RETRIEVE = WireFormat(request=read_retrieve, response=read_fetched)

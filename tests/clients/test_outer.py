@@ -1,0 +1,61 @@
+"""Where another instrumentation has a span for the same call, there is no second one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import openai
+import pytest
+from opentelemetry import context as otel
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+QUESTION: Any = [{"role": "user", "content": "hi"}]
+
+
+def call(url: str, **more: Any) -> None:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="x", max_retries=0) as client:
+        result: Any = client.chat.completions.create(model="gpt-5", messages=QUESTION, **more)
+        if more.get("stream"):
+            list(result)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+def test_outer_inference_span_is_enriched(replay: Any, spans: InMemorySpanExporter, stream: bool) -> None:
+    """An inference span of another instrumentation gets our timings and request facts, and keeps its own usage."""
+    theirs = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(theirs))
+    with provider.get_tracer("framework").start_as_current_span("chat gpt-5", attributes={"theirs": True}):
+        token = otel.attach(otel.set_value("opentelemetry.genai.client.inference.context", object()))
+        try:
+            call(replay.url, stream=stream)
+        finally:
+            otel.detach(token)
+    provider.shutdown()
+    assert not spans.get_finished_spans()
+    (span,) = theirs.get_finished_spans()
+    told = dict(span.attributes or {})
+    assert told["theirs"] is True
+    assert ("llmtrace.stream.end" in told) is stream
+    assert not [name for name in told if name.startswith("gen_ai.usage.")]
+    assert span.status.status_code is trace.StatusCode.UNSET
+    assert len(span.events) == 0
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["suppress_instrumentation", "suppress_language_model_instrumentation", otel._SUPPRESS_INSTRUMENTATION_KEY],
+)
+def test_suppressed_call_is_left_alone(replay: Any, spans: InMemorySpanExporter, key: str) -> None:
+    """A call made while instrumentation is suppressed has no span of ours."""
+    token = otel.attach(otel.set_value(key, True))
+    try:
+        call(replay.url)
+    finally:
+        otel.detach(token)
+    assert not spans.get_finished_spans()
+    call(replay.url)
+    assert len(spans.get_finished_spans()) == 1

@@ -1,0 +1,367 @@
+"""google-genai: whatever a server answers and whatever breaks in llmtrace, the caller sees what it would without."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from google.genai import models
+from hypothesis import given
+from hypothesis import strategies as st
+from test_hostile import (
+    COLOURS,
+    FUZZ,
+    Broken,
+    Interrupted,
+    Server,
+    _listening,
+    blame,
+    boom,
+    break_describer,
+    dump,
+    faults,
+    ours,
+    server,
+    traced,
+    warned,
+)
+
+import llmtrace
+from llmtrace.capture.call import OpenCall
+from llmtrace.clients.table import SDKS
+from llmtrace.emit import names
+from llmtrace.emit import spans as emit_spans
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "clients"))
+
+from google_server import Gemini, answer, settled, take
+
+__all__ = ["_listening", "faults", "ours", "server"]  # fixtures
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*is not a valid:UserWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+STREAM = {False: ":generateContent", True: ":streamGenerateContent"}
+either = pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+colours = pytest.mark.parametrize("colour", COLOURS)
+
+
+@pytest.fixture(scope="module")
+def clients(_listening: Server) -> Iterator[Any]:
+    """A client of each colour, and the loop the asynchronous one lives on."""
+    more = {"retry_options": {"attempts": 1}} if hasattr(models.types, "HttpRetryOptions") else {}
+    client = Gemini.client(_listening, **more)  # type: ignore[arg-type]
+    with asyncio.Runner() as runner:
+        yield SimpleNamespace(sync=client, asyncio=client.aio, run=runner.run)
+        if hasattr(client.aio, "aclose"):
+            runner.run(client.aio.aclose())
+
+
+def send(target: Server, chunks: list[Any]) -> None:
+    target.raw(b"".join(b"data: " + json.dumps(one).encode() + b"\r\n\r\n" for one in chunks), kind="text/event-stream")
+
+
+def observe(clients: Any, colour: str, stream: bool) -> list[Any]:
+    """Everything one call hands to its caller: result, chunks, exception."""
+    client = clients.sync if colour == "sync" else clients.asyncio
+    seen: list[Any] = []
+
+    def show(value: Any) -> None:
+        # Without the headers, which carry the time of day.
+        if getattr(value, "sdk_http_response", None) is not None:
+            value.sdk_http_response = None
+        seen.append(dump(value))
+
+    async def read() -> None:
+        method = client.models.generate_content_stream if stream else client.models.generate_content
+        result = await settled(method(model="m", contents="hello"))
+        if stream:
+            await take(result, show)
+        else:
+            show(result)
+
+    try:
+        clients.run(read())
+    except BaseException as error:
+        seen.append(blame(error))
+    return seen
+
+
+def compare(clients: Any, colour: str, stream: bool) -> Any:
+    """Make the call bare and traced, hold both against each other, and return the one span."""
+    bare = observe(clients, colour, stream)
+    with traced() as exporter:
+        seen = observe(clients, colour, stream)
+        if not exporter.get_finished_spans():
+            collect(clients)
+    assert seen == bare
+    (span,) = exporter.get_finished_spans()
+    return span
+
+
+def collect(clients: Any) -> None:
+    """End what the SDK leaves to the collector: a stream whose chunk it could not read itself."""
+    gc.collect()
+    clients.run(asyncio.sleep(0))
+    assert llmtrace.flush()
+
+
+ODD = [None, "x", 3, -1, True, 1.5, [], {}, [None], ["x", {}], {"a": 1}, 10**30]
+FIELDS = {
+    "candidates": ODD,
+    "usageMetadata": ODD,
+    "promptFeedback": ODD,
+    "modelVersion": ODD,
+    "responseId": ODD,
+    "error": ODD,
+}
+INSIDE = {
+    "candidate": lambda odd: {"candidates": [odd]},
+    "content": lambda odd: {"candidates": [{"content": odd, "finishReason": odd, "index": odd}]},
+    "parts": lambda odd: {"candidates": [{"content": {"parts": odd}}]},
+    "part": lambda odd: {"candidates": [{"content": {"parts": [odd, {"text": odd}]}}]},
+    "grounding": lambda odd: {"candidates": [{"groundingMetadata": odd}]},
+    "queries": lambda odd: {"candidates": [{"groundingMetadata": {"webSearchQueries": odd, "groundingChunks": odd}}]},
+    "counts": lambda odd: {
+        "usageMetadata": {"promptTokenCount": odd, "thoughtsTokenCount": odd, "totalTokenCount": odd}
+    },
+    "details": lambda odd: {"usageMetadata": {"promptTokensDetails": odd, "serviceTier": odd, "trafficType": odd}},
+    "detail": lambda odd: {"usageMetadata": {"promptTokensDetails": [{"modality": odd, "tokenCount": odd}]}},
+    "blocked": lambda odd: {"promptFeedback": {"blockReason": odd}},
+}
+HOSTILE = {
+    **{f"{field}-{index}": {field: odd} for field, odds in FIELDS.items() for index, odd in enumerate(odds)},
+    **{f"{place}-{index}": make(odd) for place, make in INSIDE.items() for index, odd in enumerate(ODD)},
+    **{f"whole-{index}": odd for index, odd in enumerate(ODD)},
+}
+
+
+@colours
+@either
+def test_hostile_answers(server: Server, clients: Any, faults: Counter[str], colour: str, stream: bool) -> None:
+    """Answers no Gemini would send reach the caller as without llmtrace, on one span and without a fault."""
+
+    def all_of_them() -> dict[str, Any]:
+        seen = {}
+        for name, body in HOSTILE.items():
+            if stream:
+                send(server, [body, answer("hi")])
+            else:
+                server.json(body)
+            seen[name] = observe(clients, colour, stream)
+        return seen
+
+    bare = all_of_them()
+    with traced() as exporter:
+        assert all_of_them() == bare
+        collect(clients)
+    assert len(exporter.get_finished_spans()) == len(HOSTILE)
+    assert not faults
+
+
+RAW = [b"<html>", b'{"candidates": [', b"", b'{"a": "\xff\xfe"}', b"[" * 20_000 + b"]" * 20_000, b"data: {\n\n"]
+
+
+@colours
+@either
+@pytest.mark.parametrize("body", RAW, ids=range(len(RAW)))
+def test_bytes_that_are_no_answer(server: Server, clients: Any, colour: str, stream: bool, body: bytes) -> None:
+    """A body that is not JSON, or no events, fails as it fails without llmtrace."""
+    server.raw(body, kind="text/event-stream" if stream else "application/json")
+    compare(clients, colour, stream)
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
+NAMES = """candidates content parts text finishReason index usageMetadata promptTokenCount thoughtsTokenCount error
+    totalTokenCount promptTokensDetails modality groundingMetadata promptFeedback blockReason functionCall modelVersion
+    responseId webSearchQueries"""
+KEYS = st.sampled_from(NAMES.split())
+JSON = st.recursive(
+    SCALARS | st.sampled_from(["STOP", "SAFETY", "TEXT"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.text(max_size=4), inner, max_size=5),
+    max_leaves=15,
+)
+OBJECTS = st.dictionaries(KEYS, JSON, max_size=6)
+
+
+@colours
+@given(body=OBJECTS | JSON)
+@FUZZ
+def test_any_answer(server: Server, clients: Any, faults: Counter[str], colour: str, body: Any) -> None:
+    """Any JSON at all gives the caller what it gives without llmtrace."""
+    server.json(body)
+    compare(clients, colour, False)
+    assert not faults
+
+
+@colours
+@given(chunks=st.lists(OBJECTS | JSON, max_size=4))
+@FUZZ
+def test_any_stream(server: Server, clients: Any, faults: Counter[str], colour: str, chunks: list[Any]) -> None:
+    """Any chunks at all give the caller what they give without llmtrace."""
+    send(server, chunks)
+    compare(clients, colour, True)
+    assert not faults
+
+
+# -- our own faults --------------------------------------------------------------------------------------------------
+
+GOOD = answer("hi", usage={"promptTokenCount": 7, "candidatesTokenCount": 3, "totalTokenCount": 10})
+
+
+def well(target: Server, stream: bool) -> None:
+    if stream:
+        send(target, [answer("hi", reason=None), GOOD])
+    else:
+        target.json(GOOD)
+
+
+def sabotage(monkeypatch: pytest.MonkeyPatch, stream: bool, **readers: Any) -> None:
+    (sdk,) = (sdk for sdk in SDKS if sdk.name == "google_genai")
+    monkeypatch.setitem(sdk.posts, STREAM[stream], replace(sdk.posts[STREAM[stream]], **readers))
+
+
+def survive(clients: Any, colour: str, stream: bool, expected: int) -> None:
+    """Two calls with llmtrace broken give what a call without it gives, and ``expected`` spans."""
+    bare = observe(clients, colour, stream)
+    with traced() as exporter:
+        first = observe(clients, colour, stream)
+        second = observe(clients, colour, stream)
+    assert bare
+    assert first == second == bare
+    assert len(exporter.get_finished_spans()) == expected
+
+
+@colours
+@pytest.mark.parametrize(
+    ("stream", "readers", "places", "made"),
+    [
+        (False, {"request": boom}, {"begin a call"}, 0),
+        (True, {"request": boom}, {"begin a call"}, 0),
+        (False, {"response": boom}, {"read a response"}, 2),
+        (True, {"events": boom}, {"read a response"}, 2),
+        (True, {"events": ("add",)}, {"read a chunk"}, 2),
+        (True, {"events": ("result",)}, {"read a stream"}, 2),
+        (True, {"events": ("add", "result")}, {"read a chunk", "read a stream"}, 2),
+    ],
+    ids=["request", "request-stream", "response", "events", "add", "result", "both"],
+)
+def test_broken_reader(
+    server: Server,
+    clients: Any,
+    ours: SimpleNamespace,
+    colour: str,
+    stream: bool,
+    readers: Any,
+    places: set[str],
+    made: int,
+) -> None:
+    """A reader that raises costs the caller nothing and warns once per place, however often it raises."""
+    well(server, stream)
+    (sdk,) = (sdk for sdk in SDKS if sdk.name == "google_genai")
+    events = sdk.posts[STREAM[stream]].events
+    assert events is not None
+    where = readers.get("events")
+    if isinstance(where, tuple):
+        readers = {"events": lambda: Broken(events(), *where)}
+    sabotage(ours.patch, stream, **readers)
+    survive(clients, colour, stream, made)
+    assert set(ours.faults) == places
+    assert len(warned(ours.log)) == len(places)
+
+
+@colours
+@either
+@pytest.mark.parametrize(
+    ("method", "place", "made"),
+    [
+        ("begin", "begin a call", 0),
+        ("end", "end a span", 0),
+        ("_settle", "settle a call", 2),
+        ("writer", "write a span", 2),
+    ],
+)
+def test_broken_life(
+    server: Server,
+    clients: Any,
+    ours: SimpleNamespace,
+    colour: str,
+    stream: bool,
+    method: str,
+    place: str,
+    made: int,
+) -> None:
+    """A fault at either end of a call, or in what writes its span, is ours alone, and warned of once."""
+    well(server, stream)
+    if method == "writer":
+        break_describer(ours.patch, "describe_usage")
+    else:
+        ours.patch.setattr(OpenCall if method == "_settle" else emit_spans.SpanEmitter, method, boom)
+    survive(clients, colour, stream, made)
+    assert ours.faults == {place: 2}
+    assert len(warned(ours.log)) == 1
+
+
+@colours
+@pytest.mark.parametrize("status", [400, 401, 404, 429, 500, 529])
+@either
+def test_error_answers(
+    server: Server,
+    clients: Any,
+    faults: Counter[str],
+    colour: str,
+    status: int,
+    stream: bool,
+) -> None:
+    """An error answer raises the SDK's own exception, with the context and cause it has without llmtrace."""
+    server.json({"error": {"message": "no", "status": "BAD", "code": status}}, status=status)
+    span = compare(clients, colour, stream)
+    assert span.attributes[names.ERROR_TYPE] == str(status)
+    assert not faults
+
+
+@colours
+@either
+@pytest.mark.parametrize("raised", [ValueError, Interrupted])
+def test_the_very_exception(
+    server: Server,
+    clients: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    faults: Counter[str],
+    colour: str,
+    stream: bool,
+    raised: type[BaseException],
+) -> None:
+    """What is raised while a request is sent reaches the caller as the same object, without a context of ours."""
+    error = raised("theirs")
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    client = (clients.sync if colour == "sync" else clients.asyncio).models
+    api = client._api_client
+    monkeypatch.setattr(api, "_request" if colour == "sync" else "_async_request", fail)
+
+    async def call() -> None:
+        method = client.generate_content_stream if stream else client.generate_content
+        result = await settled(method(model="m", contents="hello"))
+        if stream:
+            await take(result)
+
+    with traced() as exporter, pytest.raises(raised) as caught:
+        clients.run(call())
+    assert caught.value is error
+    assert error.__context__ is None
+    assert error.__cause__ is None
+    assert len(exporter.get_finished_spans()) == 1
+    assert not faults

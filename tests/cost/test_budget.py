@@ -1,0 +1,310 @@
+"""Budgets: who counts where, who is refused, and that no crowd of calls overshoots."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from llmtrace import ConfigError
+from llmtrace.cost import budget as budgets
+from llmtrace.cost.budget import Budget, BudgetExceeded
+from llmtrace.cost.guard import Budgets
+from llmtrace.cost.price import Pricer
+from llmtrace.cost.stores import Claim, MemoryStore, RedisStore
+from llmtrace.facts import Request, Response, Scope
+
+NOON = 1_790_000_000  # 2026-09-21, UTC
+PRICES = [{"model": "test-model", "input": "1", "output": "10"}]
+
+
+@pytest.fixture(autouse=True)
+def no_budgets() -> Iterator[None]:
+    budgets.forget()
+    yield
+    budgets.forget()
+
+
+@pytest.fixture(scope="module")
+def pricer() -> Pricer:
+    made = Pricer(PRICES)
+    made.load()
+    return made
+
+
+def call(at: float = NOON, *, max_tokens: int | None = 100, **scope: Any) -> Any:
+    params = {} if max_tokens is None else {"max_tokens": max_tokens}
+    return SimpleNamespace(
+        scope=Scope(**scope),
+        request=Request("chat", "test-model", params=params),
+        provider="openai",
+        server=("api.openai.com", 443),
+        started_ns=int(at * 1e9),
+        answer=Response(),
+        priced=None,
+        outcome="",
+        reservation=None,
+    )
+
+
+def end(engine: Budgets, pricer: Pricer, made: Any, *, input: int = 0, output: int = 0, outcome: str = "ok") -> None:
+    made.outcome = outcome
+    if outcome == "ok":
+        made.answer = Response(model="test-model", usage={"input": input, "output": output})
+        made.priced = pricer.price("openai", None, made.request, made.answer)
+    engine.settle(made)
+
+
+def engine_of(pricer: Pricer, *made: Budget, store: Any = None) -> Budgets:
+    return Budgets(pricer, {each.name: each for each in made}, store or MemoryStore())
+
+
+def test_a_blocking_budget_refuses_what_may_not_fit(pricer: Pricer) -> None:
+    """A call is refused when the most it may cost no longer fits, and one that fits is let through."""
+    engine = engine_of(pricer, Budget("b", usd=Decimal("0.0025"), action="block"))
+    first, second, third = call(), call(), call()
+    assert engine.admit(first) is None  # 100 tokens of output at 10 USD per million: 0.001
+    assert engine.admit(second) is None
+    refusal = engine.admit(third)
+    assert isinstance(refusal, BudgetExceeded)
+    assert refusal.spent == pytest.approx(0.002)
+    assert "0.002 of 0.0025 USD" in str(refusal)
+    end(engine, pricer, first, output=10)  # cost a tenth of what it had reserved
+    assert engine.admit(call()) is None
+
+
+def test_an_error_gives_back_what_was_reserved(pricer: Pricer) -> None:
+    """A call that the provider refused costs nothing."""
+    engine = engine_of(pricer, Budget("b", usd=Decimal("0.001"), action="block"))
+    for _ in range(3):
+        made = call()
+        assert engine.admit(made) is None
+        end(engine, pricer, made, outcome="error")
+
+
+def test_a_call_cut_off_without_usage_is_counted_at_its_most(pricer: Pricer) -> None:
+    """What a cancelled call cost is unknown: a budget that is to hold takes the most it can be."""
+    engine = engine_of(pricer, Budget("b", usd=Decimal("0.001"), action="block"))
+    made = call()
+    assert engine.admit(made) is None
+    end(engine, pricer, made, outcome="cancelled")
+    assert engine.admit(call()) is not None
+
+
+def test_windows_begin_in_utc(pricer: Pricer) -> None:
+    """Each window has its own spending."""
+    engine = engine_of(pricer, Budget("b", tokens=100, per="day", action="block"))
+    assert engine.admit(call()) is None
+    assert engine.admit(call()) is not None
+    assert engine.admit(call(NOON + 86_400)) is None
+
+
+@pytest.mark.parametrize("by", ["feature", "user", "tenant", "session", "team"])
+def test_each_share_has_its_own_limit(pricer: Pricer, by: str) -> None:
+    """A budget by something limits each value of it apart."""
+    engine = engine_of(pricer, Budget("b", tokens=100, by=by, action="block"))
+
+    def made(value: str) -> Any:
+        return call(metadata={by: value}) if by == "team" else call(**{by: value})
+
+    assert engine.admit(made("a")) is None
+    assert engine.admit(made("a")) is not None
+    assert engine.admit(made("b")) is None
+
+
+def test_only_calls_that_match_count(pricer: Pricer) -> None:
+    """A budget with a match leaves other calls alone, at no cost to them."""
+    engine = engine_of(pricer, Budget("b", tokens=0, action="block", match={"feature": "sea*", "tag": "live"}))
+    assert engine.admit(call(feature="search", tags=("live",))) is not None
+    assert engine.admit(call(feature="search")) is None
+    other = call(feature="chat", tags=("live",))
+    assert engine.admit(other) is None
+    assert other.reservation is None
+
+
+def test_a_warning_is_given_once(pricer: Pricer, caplog: pytest.LogCaptureFixture) -> None:
+    """A passed limit is logged and called back once per window and share, and never refuses a call."""
+    told: list[float] = []
+    made = Budget("b", usd=Decimal("0.001"), by="feature", callback=lambda budget, spent: told.append(spent))
+    engine = engine_of(pricer, made)
+    with caplog.at_level(logging.WARNING, "llmtrace"):
+        for feature in ("a", "a", "a", "b"):
+            one = call(feature=feature)
+            assert engine.admit(one) is None
+            end(engine, pricer, one, output=90)
+    assert told == [pytest.approx(0.0018)]
+    assert len(caplog.records) == 1
+    assert one.reservation.tightest.action == "allow"
+
+
+def test_a_single_call_may_be_limited(pricer: Pricer) -> None:
+    """A budget per call refuses what may cost too much, whatever was spent before."""
+    engine = engine_of(pricer, Budget("b", usd=Decimal("0.001"), per="call", action="block"))
+    assert engine.admit(call(max_tokens=100)) is None
+    assert engine.admit(call(max_tokens=101)) is not None
+
+
+def test_the_same_name_replaces() -> None:
+    """``budget`` registers at once, and the last of a name counts."""
+    budgets.budget("b", usd="1")
+    made = budgets.budget("b", tokens=5, action="block")
+    assert list(budgets.registered().values()) == [made]
+    assert made.by == "feature"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({}, "usd or tokens"),
+        ({"usd": "1", "tokens": 1}, "usd or tokens"),
+        ({"usd": "many"}, "usd='many'"),
+        ({"usd": float("nan")}, "usd=nan"),
+        ({"usd": True}, "usd=True"),
+        ({"usd": "-1"}, "usd='-1'"),
+        ({"tokens": 1.5}, "tokens=1.5"),
+        ({"usd": "1", "per": "week"}, "per='week'"),
+        ({"usd": "1", "action": "stop"}, "action='stop'"),
+        ({"usd": "1", "on_store_error": "maybe"}, "on_store_error='maybe'"),
+        ({"usd": "1", "match": {"feature": 1}}, "match="),
+        ({"usd": "1", "by": 3}, "by=3"),
+    ],
+)
+def test_a_wrong_budget_names_the_field(wrong: dict[str, Any], named: str) -> None:
+    """Every mistake in a budget is a ConfigError that names it."""
+    with pytest.raises(ConfigError, match=named):
+        budgets.budget("b", **wrong)
+    assert not budgets.registered()
+
+
+def test_budgets_are_read_from_a_file(tmp_path: Path) -> None:
+    """The documented TOML gives the documented budgets; what it does not know it names."""
+    file = tmp_path / "budgets.toml"
+    file.write_text('[[budget]]\nname = "d"\nusd = 5.10\nby = "feature"\nmatch = { feature = "search" }\n')
+    made = budgets.read(str(file))["d"]
+    assert (made.usd, made.per, made.by, made.action) == (Decimal("5.10"), "day", "feature", "warn")
+    file.write_text('[[budget]]\nname = "d"\nusd = 5\nlimit = 3\n')
+    with pytest.raises(ConfigError, match=r"LLMTRACE_BUDGETS, entry 1: unknown field 'limit'"):
+        budgets.read(str(file))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        budgets.read(str(tmp_path / "none.toml"))
+
+
+def crowd(engine: Budgets, pricer: Pricer, calls: int) -> tuple[int, int]:
+    """Make ``calls`` calls of 50 input tokens and a full answer; how many went through, and their tokens."""
+    through = 0
+    for _ in range(calls):
+        made = call(max_tokens=100)
+        if engine.admit(made) is None:
+            end(engine, pricer, made, input=50, output=100)
+            through += 1
+    return through, through * 150
+
+
+def test_threads_never_overshoot_in_memory(pricer: Pricer) -> None:
+    """Of 8 threads with 1,000 calls each, spending ends within the limit and the input of calls under way."""
+    limit = 300_000
+    engine = engine_of(pricer, Budget("b", tokens=limit, per="total", action="block"))
+    spent: list[int] = []
+    threads = [threading.Thread(target=lambda: spent.append(crowd(engine, pricer, 1_000)[1])) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert limit - 150 <= sum(spent) <= limit + 8 * 50
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Redis server on a free port."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("redis-server is not installed (Debian package redis-server)")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = tmp_path_factory.mktemp("redis")
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    process = subprocess.Popen([*command, "--dir", str(folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(200):
+            try:
+                socket.create_connection(("127.0.0.1", port), 0.1).close()
+                break
+            except OSError:
+                time.sleep(0.02)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def work(url: str, limit: int, calls: int, told: Any) -> None:
+    pricer = Pricer(PRICES)
+    engine = engine_of(pricer, Budget("fleet", tokens=limit, per="total", action="block"), store=RedisStore(url))
+    told.put(crowd(engine, pricer, calls)[1])
+
+
+def test_processes_never_overshoot_in_redis(redis_url: str) -> None:
+    """Four processes on one Redis server stay within the limit together."""
+    limit, context = 90_000, multiprocessing.get_context("spawn")
+    told = context.Queue()
+    processes = [context.Process(target=work, args=(redis_url, limit, 250, told)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    spent = sum(told.get(timeout=60) for _ in processes)
+    for process in processes:
+        process.join(10)
+    assert limit - 150 <= spent <= limit + 4 * 50
+
+
+def test_redis_and_memory_agree(redis_url: str) -> None:
+    """Both stores answer the same to the same questions, also beyond what a double holds."""
+    stores = [MemoryStore(), RedisStore(redis_url, prefix="agree:")]
+    big = 2**55 + 1
+    one = Claim("a", 5 * big, big, 60, True)
+    two = Claim("b", 10, 4, 60, False)
+    seen = []
+    for store in stores:
+        seen.append(
+            [
+                store.reserve([one, two])[0],
+                store.settle([one, two], [big - 1, 0]),
+                store.reserve([one, two])[0],
+                store.reserve([Claim("b", 3, 1, 60, True)]),
+                store.settle([one, two], [0, 20]),
+            ]
+        )
+    assert seen[0] == seen[1]
+    assert seen[0][1] == [big - 1, 0]
+    assert seen[0][3] == (0, [4])
+
+
+@pytest.mark.parametrize("policy", ["open", "closed"])
+def test_an_absent_store_lets_calls_through_unless_asked_not_to(
+    pricer: Pricer, policy: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With Redis down budgets fail open with one warning, or closed if asked, and do not wait for it each time."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    store = RedisStore(f"redis://127.0.0.1:{port}/0")
+    engine = engine_of(pricer, Budget("b", tokens=10_000, action="block", on_store_error=policy), store=store)
+    with caplog.at_level(logging.WARNING, "llmtrace"):
+        for _ in range(20):
+            made = call()
+            refusal = engine.admit(made)
+            assert (refusal is None) is (policy == "open")
+            if refusal is None:
+                end(engine, pricer, made, input=1, output=1)
+    assert len(caplog.records) == 1

@@ -1,0 +1,99 @@
+"""A loopback vendor that remembers what it was sent, and readers of finished spans."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+ANSWER = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 0,
+    "model": "gpt-4.1-mini-2025-04-14",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Blue."}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 12, "completion_tokens": 2, "total_tokens": 14},
+}
+CHUNK = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion.chunk",
+    "created": 0,
+    "model": "gpt-4.1-mini-2025-04-14",
+    "choices": [{"index": 0, "delta": {"role": "assistant", "content": "Blue "}, "finish_reason": None}],
+}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Vendor
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.received.append((dict(self.headers.items()), body.decode()))
+        asked = json.loads(body)
+        self.send_response(200)
+        if asked.get("stream"):
+            self.send_header("content-type", "text/event-stream")
+            self.send_header("connection", "close")
+            self.end_headers()
+            self._stream()
+            self.close_connection = True
+            return
+        answer = json.dumps({**ANSWER, "id": f"chatcmpl-{asked.get('user', '1')}"}).encode()
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def _stream(self) -> None:
+        """Two chunks, then the rest when somebody lets it go."""
+        event = f"data: {json.dumps(CHUNK)}\n\n".encode()
+        try:
+            self.wfile.write(event * 2)
+            self.wfile.flush()
+            self.server.go_on.wait(20)
+            end = {**CHUNK, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+            self.wfile.write(event + f"data: {json.dumps(end)}\n\ndata: [DONE]\n\n".encode())
+        except OSError:
+            self.server.cut.set()
+
+    def log_message(self, *_: object) -> None: ...
+
+
+class Vendor(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.received: list[tuple[dict[str, str], str]] = []
+        self.go_on = threading.Event()
+        self.cut = threading.Event()
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+
+    def handle_error(self, *_: object) -> None: ...
+
+
+class Everything:
+    """A gate that lets all content through, and leaves a mark where it redacts."""
+
+    def open(self, mode: str | None) -> bool:
+        return True
+
+    def json(self, value: Any) -> str:
+        return json.dumps(value).replace("secret", "****")
+
+    def text(self, value: str) -> str:
+        return value.replace("secret", "****")
+
+
+def by_name(exporter: InMemorySpanExporter, start: str) -> list[Any]:
+    return [span for span in exporter.get_finished_spans() if span.name.startswith(start)]
+
+
+def only(exporter: InMemorySpanExporter, start: str) -> dict[str, Any]:
+    (span,) = by_name(exporter, start)
+    return dict(span.attributes)

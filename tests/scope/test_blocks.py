@@ -1,0 +1,300 @@
+"""Blocks in every colour: what holds inside them, and that nothing of it holds outside."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import gc
+import inspect
+import logging
+import pickle
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry import context as otel
+
+from llmtrace import current, tag
+
+
+@tag(feature="plain", user="u")
+def plain(x: int) -> tuple[str | None, int]:
+    """Says where it runs."""
+    return current().feature, x
+
+
+@tag(feature="coroutine")
+async def coroutine() -> str | None:
+    await asyncio.sleep(0)
+    return current().feature
+
+
+@tag(feature="generator")
+def generator() -> Iterator[Any]:
+    got = yield current().feature
+    try:
+        yield got, current().feature
+    except KeyError:
+        yield "thrown", current().feature
+
+
+@tag(feature="async generator")
+async def async_generator() -> AsyncIterator[Any]:
+    got = yield current().feature
+    await asyncio.sleep(0)
+    try:
+        yield got, current().feature
+    except KeyError:
+        yield "thrown", current().feature
+
+
+class Methods:
+    @tag(feature="method")
+    def method(self) -> str | None:
+        return current().feature
+
+    @tag(feature="class")
+    @classmethod
+    def klass(cls) -> str | None:
+        return current().feature
+
+    @tag(feature="static")
+    @staticmethod
+    async def static() -> str | None:
+        return current().feature
+
+
+def test_nested_blocks_merge_and_the_inner_wins() -> None:
+    """Inner values win, tags add up, free keys merge, and afterwards everything is as before."""
+    with tag(feature="a", user="u", tags="x", plan="pro", n=1), tag(feature="b", tags=["x", "y"], n=2):
+        here = current()
+        assert (here.feature, here.user, here.tags) == ("b", "u", ("x", "y"))
+        assert here.metadata == {"plan": "pro", "n": 2}
+    assert current() == type(here)()
+
+
+def test_decorated_functions_of_every_colour() -> None:
+    """Functions, methods and coroutines run inside; the caller does not."""
+
+    async def asynchronous() -> list[Any]:
+        async with tag(user="outer"):
+            return [await coroutine(), await Methods.static(), current().feature, current().user]
+
+    assert plain(3) == ("plain", 3)
+    assert (Methods().method(), Methods.klass()) == ("method", "class")
+    assert asyncio.run(asynchronous()) == ["coroutine", "static", None, "outer"]
+    assert current().feature is None
+
+
+def test_a_generator_holds_the_context_only_while_it_runs() -> None:
+    """Between two items the caller's own tags are current, and send and throw reach the body."""
+    with tag(feature="caller", user="maker"):
+        items = generator()
+    with tag(feature="reader"):
+        assert next(items) == "generator"
+        assert current().feature == "reader"
+        assert items.send(5) == (5, "generator")
+        assert items.throw(KeyError()) == ("thrown", "generator")
+        assert current().feature == "reader"
+        items.close()
+    assert current().feature is None
+
+
+async def test_an_async_generator_holds_the_context_only_while_it_runs() -> None:
+    """As for a generator, also when its items are taken in different tasks."""
+    items: Any = async_generator()
+    assert await asyncio.create_task(anext(items)) == "async generator"
+    assert current().feature is None
+    assert await asyncio.create_task(items.asend(5)) == (5, "async generator")
+    assert await items.athrow(KeyError()) == ("thrown", "async generator")
+    await items.aclose()
+    assert current().feature is None
+
+
+async def test_a_generator_runs_under_the_tags_of_its_maker() -> None:
+    """What is read after the block of its maker has ended still runs under that block's tags."""
+
+    @tag(feature="body")
+    async def body() -> AsyncIterator[Any]:
+        yield current().user
+
+    with tag(user="maker"):
+        items = body()
+    assert [item async for item in items] == ["maker"]
+
+
+def test_decorated_functions_look_like_themselves() -> None:
+    """Frameworks see the colour, name, signature and documentation of the function itself; it pickles and copies."""
+    assert inspect.isgeneratorfunction(generator)
+    assert inspect.isasyncgenfunction(async_generator)
+    assert inspect.iscoroutinefunction(coroutine)
+    assert (plain.__name__, plain.__doc__) == ("plain", "Says where it runs.")
+    assert list(inspect.signature(plain).parameters) == ["x"]
+    assert pickle.loads(pickle.dumps(plain)) is plain
+    assert copy.deepcopy(plain) is plain is copy.copy(plain)
+
+
+def test_an_exception_passes_as_it_is() -> None:
+    """The same exception object comes out, with no context of ours."""
+    error = RuntimeError("mine")
+
+    @tag(feature="x")
+    def fails() -> None:
+        raise error
+
+    with pytest.raises(RuntimeError) as caught, tag(user="u"):
+        fails()
+    assert caught.value is error
+    assert error.__context__ is None
+    assert error.__cause__ is None
+
+
+def test_a_block_around_a_yield_leaves_the_caller_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """A plain block in an undecorated generator that ends below the caller's block takes nothing from the caller."""
+
+    def leaky() -> Iterator[int]:
+        with tag(feature="leaky"):
+            yield 1
+
+    before = otel.get_current()
+    items = leaky()
+    next(items)
+    with tag(feature="caller"):
+        assert list(items) == []
+        assert current().feature == "caller"
+    assert otel.get_current() is before
+    items = leaky()
+    next(items)
+    with tag(feature="caller"):
+        del items
+        gc.collect()
+        assert current().feature == "caller"
+    assert otel.get_current() is before
+    assert not caplog.records
+
+
+def test_one_block_may_be_entered_by_many_at_once() -> None:
+    """A block kept in a variable is re-entrant and shared by tasks."""
+    shared = tag(feature="shared")
+
+    async def visit(number: int) -> list[Any]:
+        with tag(user=str(number)), shared:
+            await asyncio.sleep(0)
+            with shared:
+                await asyncio.sleep(0)
+            return [current().feature, current().user]
+
+    async def all_of_them() -> list[Any]:
+        return await asyncio.gather(*(visit(number) for number in range(50)))
+
+    assert asyncio.run(all_of_them()) == [["shared", str(number)] for number in range(50)]
+
+
+@pytest.mark.parametrize(
+    ("given_tags", "kept"),
+    [
+        ({"user": 42}, {"user": "42"}),
+        ({"user": ["x"]}, {}),
+        ({"feature": "x" * 300}, {"feature": "x" * 256}),
+        ({"session": "a\ud800"}, {"session": "a?"}),
+        ({"feature": ""}, {}),
+    ],
+)
+def test_wrong_values_are_left_out(
+    given_tags: dict[str, Any], kept: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A value of a wrong type or length costs itself, and never an exception."""
+    with tag(**given_tags):
+        here = current()
+        assert {name: getattr(here, name) for name in given_tags if getattr(here, name) is not None} == kept
+
+
+def test_a_wrong_value_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """One warning says which value and what is accepted, however often it comes."""
+    with caplog.at_level(logging.WARNING, "llmtrace"):
+        for _ in range(3):
+            with tag(user=object(), big=2**70, nan=float("nan")):  # type: ignore[arg-type]
+                assert current().metadata == {}
+    told = [record.message for record in caplog.records]
+    assert len(told) == 3
+    assert "user must be text" in told[0]
+
+
+class _Hostile:
+    def __iter__(self) -> Iterator[str]:
+        raise RuntimeError("hostile")
+
+
+def test_hostile_tags_cost_only_themselves(caplog: pytest.LogCaptureFixture) -> None:
+    """Tags that fail while they are read do not reach the caller."""
+    with tag(feature="f", tags=_Hostile()):
+        assert current().feature == "f"
+        assert current().tags == ()
+
+
+# A program: blocks around calls, waits and tasks of their own.
+_programs = st.recursive(
+    st.sampled_from(["call", "wait"]),
+    lambda inner: st.tuples(st.sampled_from(["tag", "task", "decorated", "stream"]), st.integers(0, 5),
+                            st.lists(inner, max_size=4)),
+    max_leaves=20,
+)  # fmt: skip
+
+
+class Walk:
+    """Carries out a program, and notes at each call the tags it saw and those of its path."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
+
+    def call(self, path: tuple[str, ...]) -> None:
+        self.seen.append((current().tags, tuple(dict.fromkeys(path))))
+
+    async def step(self, step: Any, path: tuple[str, ...]) -> None:
+        if step == "call":
+            self.call(path)
+        elif step == "wait":
+            await asyncio.sleep(0)
+        else:
+            kind, number, steps = step
+            await getattr(self, kind)(tag(tags=f"t{number}"), (*path, f"t{number}"), steps)
+
+    async def steps(self, steps: list[Any], path: tuple[str, ...]) -> None:
+        for one in steps:
+            await self.step(one, path)
+
+    async def tag(self, block: Any, path: tuple[str, ...], steps: list[Any]) -> None:
+        with block:
+            await self.steps(steps, path)
+
+    async def decorated(self, block: Any, path: tuple[str, ...], steps: list[Any]) -> None:
+        await block(self.steps)(steps, path)
+
+    async def task(self, block: Any, path: tuple[str, ...], steps: list[Any]) -> None:
+        await asyncio.gather(*(self.step(one, path[:-1]) for one in steps))
+
+    async def stream(self, block: Any, path: tuple[str, ...], steps: list[Any]) -> None:
+        @block
+        async def items() -> AsyncIterator[None]:
+            for one in steps:
+                await self.step(one, path)
+                yield
+
+        async for _ in items():
+            self.call(path[:-1])
+            await asyncio.sleep(0)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(_programs, min_size=1, max_size=5))
+def test_any_interleaving_gives_each_call_the_tags_of_its_own_path(programs: list[Any]) -> None:
+    """Whatever blocks, tasks and generators are nested and interleaved, a call sees exactly the blocks around it."""
+    walk = Walk()
+
+    async def everything() -> None:
+        await asyncio.gather(*(walk.step(program, ()) for program in programs))
+
+    asyncio.run(everything())
+    assert all(got == expected for got, expected in walk.seen)
