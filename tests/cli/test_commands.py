@@ -228,7 +228,12 @@ def test_run_gives_the_spans_of_instrument(replay: Any, tmp_path: Path) -> None:
     running = {
         name: subprocess.Popen(
             [*line, replay.url, "--flag"],
-            env={**os.environ, "PYTHONPATH": SOURCE, "LLMTRACE_STORE": str(tmp_path / f"{name}.db")},
+            env={
+                **os.environ,
+                "PYTHONPATH": SOURCE,
+                "LLMTRACE_STORE": str(tmp_path / f"{name}.db"),
+                "LLMTRACE_FLUSH_TIMEOUT": "60",  # the machine that tests may be busy
+            },
             cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for name, line in lines.items()
@@ -237,6 +242,7 @@ def test_run_gives_the_spans_of_instrument(replay: Any, tmp_path: Path) -> None:
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
         assert out == "__main__ ['--flag']\n"
+        assert "writing spans to" in err
     expected = _facts(tmp_path / "instrument.db")
     assert sum(expected.values()) == 2
     for name in lines:
