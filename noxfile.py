@@ -44,3 +44,17 @@ def vendors(session: nox.Session, release: str) -> None:
     session.install("-e", ".[dev]")
     session.install("--upgrade", *VENDORS[release])
     session.run("pytest", *session.posargs)
+
+
+@nox.session
+def crashes(session: nox.Session) -> None:
+    """Fifty times ``kill -9`` with the backend up and fifty with it down, under load."""
+    session.install("-e", ".[dev]")
+    session.run("pytest", "tests/export/test_crashes.py", *session.posargs, env={"KILLS": "100"})
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """A million spans, and memory that must not grow."""
+    session.install("-e", ".")
+    session.run("python", "benchmarks/soak.py", *session.posargs)

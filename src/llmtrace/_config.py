@@ -48,6 +48,10 @@ class Settings:
     stream_usage_hosts: tuple[str, ...] = ()
     estimate_usage: str = "separate"
     store: str = ""
+    spool: str = ""
+    spool_max_mb: int = 256
+    store_max_mb: float = 1024.0
+    store_max_days: float = 90.0
     flush_timeout: float = 5.0
     strict: bool = False
     prompts: str = "prompts"
@@ -140,23 +144,6 @@ def content_mode(name: str, value: object) -> str:
     return word
 
 
-def _bytes(name: str, value: object) -> int:
-    try:
-        count = int(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else 0
-    except ValueError:
-        count = 0
-    if count < 256:
-        raise _wrong(name, value, "a whole number of bytes, 256 or more")
-    return count
-
-
-def _blobs(name: str, value: object) -> str:
-    word = value.strip().lower() if isinstance(value, str) else None
-    if word not in _BLOBS:
-        raise _wrong(name, value, " or ".join(_BLOBS))
-    return word
-
-
 def _redact(name: str, value: object) -> object:
     if callable(value) or isinstance(value, str):
         return value
@@ -198,10 +185,10 @@ def _budget_store(name: str, value: object) -> str:
     raise _wrong(name, value, "memory, or the URL of a Redis server such as redis://localhost:6379/0")
 
 
-def _store(name: str, value: object) -> str:
+def _path_or_off(name: str, value: object, *, what: str) -> str:
     path = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(path, str) or "\0" in path:
-        raise _wrong(name, value, "the path of a JSON-lines file, or off")
+        raise _wrong(name, value, f"the path of a {what}, or off")
     path = path.strip()
     return "off" if path.lower() == "off" else path
 
@@ -226,8 +213,21 @@ def _words(name: str, value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for word in found if word))
 
 
-def _seconds(name: str, value: object) -> float:
-    accepted = "a number of seconds, 0 or more"
+def _count(name: str, value: object, *, unit: str, least: int = 1) -> int:
+    accepted = f"a whole number of {unit}, {least} or more"
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise _wrong(name, value, accepted)
+    try:
+        count = int(value)
+    except ValueError:
+        raise _wrong(name, value, accepted) from None
+    if count < least:
+        raise _wrong(name, value, accepted)
+    return count
+
+
+def _amount(name: str, value: object, unit: str = "seconds") -> float:
+    accepted = f"a number of {unit}, 0 or more"
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise _wrong(name, value, accepted)
     try:
@@ -245,8 +245,8 @@ _READERS: dict[str, Callable[[str, object], object]] = {
     "native_spans": partial(_choice, words=("replace", "keep")),
     "error_messages": _switch,
     "capture_content": content_mode,
-    "content_max_bytes": _bytes,
-    "content_blobs": _blobs,
+    "content_max_bytes": partial(_count, unit="bytes", least=256),
+    "content_blobs": partial(_choice, words=_BLOBS),
     "redact": _redact,
     "bridges": _bridges,
     "prices": _source,
@@ -257,8 +257,12 @@ _READERS: dict[str, Callable[[str, object], object]] = {
     "stream_usage": partial(_choice, words=("never", "auto", "always")),
     "stream_usage_hosts": _names,
     "estimate_usage": partial(_choice, words=("separate", "usage", "off")),
-    "store": _store,
-    "flush_timeout": _seconds,
+    "store": partial(_path_or_off, what="SQLite file (or of a .jsonl file)"),
+    "store_max_mb": partial(_amount, unit="megabytes"),
+    "store_max_days": partial(_amount, unit="days"),
+    "spool": partial(_path_or_off, what="folder"),
+    "spool_max_mb": partial(_count, unit="megabytes"),
+    "flush_timeout": _amount,
     "strict": _switch,
     "prompts": _folder,
     "baggage_keys": _words,

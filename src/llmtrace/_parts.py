@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
@@ -26,6 +25,7 @@ from .emit.logs import Events
 from .emit.metrics import Metrics
 from .emit.scope import ScopeSpans
 from .emit.spans import SpanEmitter
+from .export import leaving
 from .export.annotations import for_phoenix
 from .export.pipeline import Pipeline
 from .scope import baggage, collect, prompts, score, work
@@ -136,8 +136,7 @@ class _Tracers:
         if provider is not self._provider:
             self._provider, self._tracers = provider, {}
             # Exit handlers run last in, first out: open streams must end before this provider shuts down.
-            atexit.unregister(self._at_exit)
-            atexit.register(self._at_exit)
+            leaving.on_exit(self._at_exit)
         tracers = self._tracers
         found = tracers.get(client)
         if found is None:

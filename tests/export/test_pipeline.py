@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import gzip
 import json
 import os
 import stat
@@ -112,7 +113,7 @@ def test_otlp_over_http(replay: Any, collector: tuple[str, list[tuple[str, str, 
     run(FLUSHED, replay.url, OTEL_EXPORTER_OTLP_ENDPOINT=address)
     ((path, kind, body),) = posted
     assert (path, kind) == ("/v1/traces", "application/x-protobuf")
-    request = ExportTraceServiceRequest.FromString(body)
+    request = ExportTraceServiceRequest.FromString(gzip.decompress(body))
     (span,) = [span for each in request.resource_spans for scope in each.scope_spans for span in scope.spans]
     attributes = {pair.key: pair.value.string_value for pair in span.attributes}
     assert span.name == "chat gpt-4o-mini"

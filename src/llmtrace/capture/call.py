@@ -178,6 +178,9 @@ class OpenCall:
         elif pricer is None or pricer.ready:
             self._finish(None)
         else:
+            if self.borrowed:
+                # Its owner will end the span, perhaps before the price is known.
+                self._emit(None)
             worker.submit(partial(self._finish, time_ns()))
 
     def refuse(self, refusal: Exception) -> None:
@@ -241,10 +244,7 @@ class OpenCall:
                 observer(self)
             except Exception:
                 report("tell an observer of a call")
-        try:
-            tracing.emitter.end(self, end_time)
-        except Exception:
-            report("end a span")
+        self._emit(end_time)
         # A traceback holds frames that hold this call.
         self.error = self.http = None
 
@@ -252,6 +252,12 @@ class OpenCall:
     def cut(self) -> bool:
         """Whether the stream ended before its end: what it told of usage is a beginning."""
         return self.timing is not None and self.timing.end != "exhausted"
+
+    def _emit(self, end_time: int | None) -> None:
+        try:
+            self.tracing.emitter.end(self, end_time)
+        except Exception:
+            report("end a span")
 
     def record(self) -> Call:
         """The finished call as observers see it."""

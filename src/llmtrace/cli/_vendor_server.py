@@ -6,25 +6,21 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-__all__ = ["serve"]
+__all__ = ["PLAN", "serve"]
 
-_PAUSE = 0.02
+PLAN = "x-demo-plan"
+"""The header in which the demo says what it wants to see: ``input``, ``cached``, ``output`` (tokens), ``pause``
+(seconds), ``status`` (of an answer that is an error), ``finish``, ``tool``."""
 _Event = tuple[str | None, dict[str, Any] | str]
-_ANSWER = (
-    "To rotate ",
-    "a signing key, ",
-    "open Settings, ",
-    "choose Keys ",
-    "and press Rotate. ",
-    "The old key ",
-    "stays valid ",
-    "for 24 hours.",
-)
-_STATUS = ("All services ", "are up; ", "the key service ", "was last restarted ", "on Monday.")
+_WORDS = (
+    "To rotate ", "a signing key, ", "open Settings, ", "choose Keys ", "and press Rotate. ", "The old key ",
+    "stays valid ", "for 24 hours.",
+)  # fmt: skip
+_PLAIN: dict[str, Any] = {"input": 182, "cached": 0, "output": 31, "pause": 0.01, "status": 200, "finish": "stop"}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -34,100 +30,82 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length) or b"{}")
+            plan = {**_PLAIN, **json.loads(self.headers.get(PLAN) or "{}")}
         except ValueError:
             body = None
         path = self.path.partition("?")[0]
+        answer = {
+            "/v1/chat/completions": self._chat,
+            "/v1/embeddings": self._embeddings,
+            "/v1/messages": self._messages,
+        }
         if not isinstance(body, dict):
             self._json(400, {"error": {"type": "invalid_request_error", "message": "the body is not a JSON object"}})
-        elif path == "/v1/chat/completions":
-            self._chat(body)
-        elif path == "/v1/embeddings":
-            self._embeddings(body)
-        elif path == "/v1/messages":
-            self._messages(body)
-        else:
+        elif path not in answer:
             self._json(404, {"error": {"type": "not_found_error", "message": f"no such path: {path}"}})
+        elif plan["status"] != 200:
+            error = {"type": "rate_limit_error", "message": "slow down", "code": "rate_limit_exceeded"}
+            self._json(plan["status"], {"type": "error", "error": error})
+        else:
+            answer[path](body, plan)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: the demo's output is its spans."""
+        """Say nothing: the demo's output is its report."""
 
-    def _chat(self, body: dict[str, Any]) -> None:
-        about = {"id": "chatcmpl-demo-1", "created": 1_750_000_000, "model": body.get("model", "gpt-4.1-mini")}
-        usage = {"prompt_tokens": 182, "completion_tokens": 31, "total_tokens": 213}
+    def _chat(self, body: dict[str, Any], plan: dict[str, Any]) -> None:
+        model = f"{body.get('model')}-2025-04-14"
+        about = {"id": "chatcmpl-demo-1", "created": 1_750_000_000, "model": model}
+        usage = {
+            "prompt_tokens": plan["input"],
+            "completion_tokens": plan["output"],
+            "total_tokens": plan["input"] + plan["output"],
+            "prompt_tokens_details": {"cached_tokens": plan["cached"]},
+        }
         if not body.get("stream"):
-            message = {"role": "assistant", "content": "".join(_ANSWER)}
-            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            time.sleep(4 * plan["pause"])
+            message = {"role": "assistant", "content": "".join(_WORDS)}
+            choice = {"index": 0, "message": message, "finish_reason": plan["finish"]}
             self._json(200, {**about, "object": "chat.completion", "choices": [choice], "usage": usage})
             return
 
         def events() -> Iterator[_Event]:
             chunk = {**about, "object": "chat.completion.chunk"}
-            for position, piece in enumerate(_ANSWER):
+            for position, piece in enumerate(_WORDS):
                 delta = {"content": piece} if position else {"role": "assistant", "content": piece}
                 yield None, {**chunk, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
-            yield None, {**chunk, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+            yield None, {**chunk, "choices": [{"index": 0, "delta": {}, "finish_reason": plan["finish"]}]}
             if (body.get("stream_options") or {}).get("include_usage"):
                 yield None, {**chunk, "choices": [], "usage": usage}
             yield None, "[DONE]"
 
-        self._stream(events())
+        self._stream(events(), plan["pause"])
 
-    def _embeddings(self, body: dict[str, Any]) -> None:
-        given = body.get("input")
-        count = len(given) if isinstance(given, list) else 1
-        vector = [0.12, -0.05, 0.31, 0.08]
-        data = [{"object": "embedding", "index": index, "embedding": vector} for index in range(count)]
-        usage = {"prompt_tokens": 9 * count, "total_tokens": 9 * count}
+    def _embeddings(self, body: dict[str, Any], plan: dict[str, Any]) -> None:
+        data = [{"object": "embedding", "index": 0, "embedding": [0.12, -0.05, 0.31, 0.08]}]
+        usage = {"prompt_tokens": plan["input"], "total_tokens": plan["input"]}
         self._json(200, {"object": "list", "data": data, "model": body.get("model"), "usage": usage})
 
-    def _messages(self, body: dict[str, Any]) -> None:
-        answered = any(
-            isinstance(block, dict) and block.get("type") == "tool_result"
-            for message in body.get("messages") or ()
-            if isinstance(message, dict) and isinstance(message.get("content"), list)
-            for block in message["content"]
-        )
-        block: dict[str, Any]
-        if answered:
-            block, stop, tokens = {"type": "text", "text": "".join(_STATUS)}, "end_turn", (468, 22)
-        else:
-            call = {"type": "tool_use", "id": "toolu_demo_1", "name": "service_status"}
-            block, stop, tokens = {**call, "input": {"service": "keys"}}, "tool_use", (391, 47)
-        usage = {"input_tokens": tokens[0], "output_tokens": tokens[1]}
+    def _messages(self, body: dict[str, Any], plan: dict[str, Any]) -> None:
+        block: dict[str, Any] = {"type": "text", "text": "".join(_WORDS)}
+        if plan.get("tool"):
+            block = {"type": "tool_use", "id": "toolu_demo_1", "name": plan["tool"], "input": {"service": "keys"}}
+        usage = {
+            "input_tokens": plan["input"] - plan["cached"],
+            "cache_read_input_tokens": plan["cached"],
+            "output_tokens": plan["output"],
+        }
         message: dict[str, Any] = {
-            "id": "msg_demo_2" if answered else "msg_demo_1",
+            "id": "msg_demo_1",
             "type": "message",
             "role": "assistant",
-            "model": body.get("model", "claude-sonnet-4-5"),
+            "model": f"{body.get('model')}-20250929",
             "content": [block],
-            "stop_reason": stop,
+            "stop_reason": "tool_use" if plan.get("tool") else "end_turn",
             "stop_sequence": None,
             "usage": usage,
         }
-        if not body.get("stream"):
-            time.sleep(2 * _PAUSE)
-            self._json(200, message)
-            return
-
-        def events() -> Iterator[_Event]:
-            start = {**message, "content": [], "stop_reason": None, "usage": {**usage, "output_tokens": 1}}
-            yield "message_start", {"type": "message_start", "message": start}
-            empty = {**block, "text": ""} if answered else {**block, "input": {}}
-            yield "content_block_start", {"type": "content_block_start", "index": 0, "content_block": empty}
-            pieces = _STATUS if answered else (json.dumps(block["input"]),)
-            for piece in pieces:
-                delta = (
-                    {"type": "text_delta", "text": piece}
-                    if answered
-                    else {"type": "input_json_delta", "partial_json": piece}
-                )
-                yield "content_block_delta", {"type": "content_block_delta", "index": 0, "delta": delta}
-            yield "content_block_stop", {"type": "content_block_stop", "index": 0}
-            end = {"stop_reason": stop, "stop_sequence": None}
-            yield "message_delta", {"type": "message_delta", "delta": end, "usage": {"output_tokens": tokens[1]}}
-            yield "message_stop", {"type": "message_stop"}
-
-        self._stream(events())
+        time.sleep(8 * plan["pause"])
+        self._json(200, message)
 
     def _json(self, status: int, body: dict[str, Any]) -> None:
         data = json.dumps(body).encode()
@@ -137,21 +115,23 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def _stream(self, events: Iterable[_Event]) -> None:
+    def _stream(self, events: Iterable[_Event], pause: float) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
         self.end_headers()
-        for name, data in events:
-            time.sleep(_PAUSE)
-            head = f"event: {name}\n" if name else ""
-            text = data if isinstance(data, str) else json.dumps(data)
-            self.wfile.write(f"{head}data: {text}\n\n".encode())
-            self.wfile.flush()
+        with suppress(ConnectionError):  # the client may leave early
+            for name, data in events:
+                time.sleep(pause)
+                head = f"event: {name}\n" if name else ""
+                text = data if isinstance(data, str) else json.dumps(data)
+                self.wfile.write(f"{head}data: {text}\n\n".encode())
+                self.wfile.flush()
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 64
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up early is no news."""

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from time import time
 from typing import TextIO
 
+import click
+
 from .. import _config
 from ..cost.cards import Card, Unit
 from ..cost.catalog import Catalog
@@ -15,7 +17,7 @@ from ..cost.money import Amount, decimal
 from ..cost.price import Pricer
 from ..facts import Request, Response
 
-__all__ = ["run"]
+__all__ = ["command", "run"]
 
 _LOOKED_AT = ("openai", "anthropic", "gcp.gemini", "azure.ai.openai", "aws.bedrock", "mistral_ai", "groq", "deepseek",
               "x_ai", "cohere", "openrouter", "together_ai", "fireworks_ai", "cerebras", "perplexity", "moonshot_ai",
@@ -48,7 +50,8 @@ def run(
         _overview(catalog, pricer, out)
         return 0
     known = 0
-    for place in (provider,) if provider else _LOOKED_AT:
+    for looked_at in (provider,) if provider else _LOOKED_AT:
+        place = "gcp.vertex_ai" if looked_at == "gcp.gemini" and "claude" in model else looked_at
         card = pricer.card(place, None, Request("chat", model), Response(model=model), time())
         if card is None or not card.rates:
             continue
@@ -120,3 +123,12 @@ def _measure(unit: Unit) -> tuple[int, str]:
 
 def _money(amount: Amount) -> str:
     return f"{decimal(amount).normalize():f} USD"
+
+
+@click.command("prices")
+@click.argument("model", required=False)
+@click.option("--provider", help="OpenTelemetry's name of a provider, such as azure.ai.openai.")
+@click.pass_context
+def command(ctx: click.Context, model: str | None, provider: str | None) -> None:
+    """What MODEL costs here and from where; without it, what the prices are made of."""
+    ctx.exit(run(model, provider=provider))

@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import click
+
 from .._config import ConfigError
 from ..scope import prompt_files
 from ..scope.prompts import folder as configured
 
-__all__ = ["run"]
+__all__ = ["command", "run"]
 
 _PRODUCTION = "production"
 _REMEMBERED = 20
@@ -197,3 +199,24 @@ def _write(found: Path, document: Any) -> None:
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+@click.command("prompts")
+@click.argument("action", type=click.Choice(["list", "show", "diff", "promote", "rollback"]), default="list")
+@click.argument("name", required=False)
+@click.argument("versions", nargs=-1)
+@click.option("--label", default=_PRODUCTION, show_default=True, help="What promote and rollback move.")
+@click.option("--weight", type=click.FloatRange(0, 100), help="Per cent of sessions that promote gives the label.")
+@click.option("--folder", help="Where prompts are; by default LLMTRACE_PROMPTS.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    action: str,
+    name: str | None,
+    versions: tuple[str, ...],
+    label: str,
+    weight: float | None,
+    folder: str | None,
+) -> None:
+    """List prompts; show NAME [VERSION]; diff NAME A B; promote NAME VERSION; rollback NAME."""
+    ctx.exit(run(action, name, versions, label=label, weight=weight, folder=folder))

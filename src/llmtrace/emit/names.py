@@ -102,6 +102,7 @@ OUTPUT_COSTS = {
 }
 """Classes of cost that are of the prompt, and of the completion; any other is under ``llmtrace.cost.``."""
 COST = "llmtrace.cost."
+COST_CURRENCY = "llmtrace.cost.currency"
 COST_EXACT = "llmtrace.cost.exact"
 COST_SOURCE = "llmtrace.cost.source"
 COST_MODEL = "llmtrace.cost.model"
@@ -151,6 +152,8 @@ STREAM_GAP_MAX = "llmtrace.stream.time_per_output_chunk.max"
 STREAM_STALLS = "llmtrace.stream.stalls"
 STREAM_SPEED = "llmtrace.stream.tokens_per_second"
 STREAM_AT_EXIT = "llmtrace.stream.at_exit"
+
+# Tags, prompts, retrieval, tools, scores
 FEATURE = "llmtrace.feature"
 TENANT = "llmtrace.tenant"
 USER = "user.id"
@@ -232,3 +235,12 @@ LANGFUSE_METADATA = "langfuse.trace.metadata."
 LANGFUSE_ENVIRONMENT = "langfuse.environment"
 LANGFUSE_RELEASE = "langfuse.release"
 LOGFIRE_COST = "operation.cost"
+
+# What a request was like, told without its words.
+REQUEST_HASH = "llmtrace.request.hash"
+REQUEST_NEAR_HASH = "llmtrace.request.near_hash"
+REQUEST_PREFIX_HASH = "llmtrace.request.prefix_hash"
+REQUEST_PREFIX_CHARS = "llmtrace.request.prefix_chars"
+REQUEST_CHARS = "llmtrace.request.chars"
+REQUEST_BLANK_CHARS = "llmtrace.request.blank_chars"
+REQUEST_REPEATED_CHARS = "llmtrace.request.repeated_chars"

@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from .._guard import report
 from ..emit import names
 from ..emit.bridges import added
+from .batches import Sink
 
 __all__ = ["Bridged", "bridges_for", "translated"]
 
@@ -67,18 +67,13 @@ def _resource(resource: Resource) -> Resource:
     return resource.merge(Resource({names.OI_PROJECT: project}))
 
 
-class Bridged(SpanExporter):
-    """Passes translated spans on."""
+class Bridged:
+    """A sink that gets the spans translated."""
 
-    def __init__(self, inner: SpanExporter, bridges: Sequence[str]) -> None:
+    def __init__(self, inner: Sink, bridges: Sequence[str]) -> None:
         self.inner = inner
         self.bridges = tuple(bridges)
+        self.start, self.flush, self.close, self.after_fork = inner.start, inner.flush, inner.close, inner.after_fork
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        return self.inner.export(translated(spans, self.bridges))
-
-    def shutdown(self) -> None:
-        self.inner.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30000) -> bool:
-        return self.inner.force_flush(timeout_millis)
+    def write(self, spans: Sequence[ReadableSpan]) -> None:
+        self.inner.write(translated(spans, self.bridges))

@@ -3,97 +3,23 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import suppress
 
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter, SpanExportResult
 
 from .._config import ConfigError, Settings
-from .bridged import Bridged, bridges_for
+from .batches import Batches
+from .ledger import Counts
+from .routes import Route, names, open_route, variable
 
-if sys.platform != "win32":
-    import fcntl
-
-__all__ = ["JsonLinesExporter", "Pipeline"]
+__all__ = ["Pipeline"]
 
 _log = logging.getLogger("llmtrace")
-_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-_EXPORTERS = ("otlp", "otlp_proto_http", "otlp_proto_grpc", "console", "none")
-
-
-class JsonLinesExporter(SpanExporter):
-    """One JSON object per span and line, appended to a file only its owner may read."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock = threading.Lock()
-        self._complained = False
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        try:
-            lines = "".join(span.to_json(indent=None) + "\n" for span in spans).encode()
-            with self._opened() as descriptor:
-                rest = memoryview(lines)
-                while rest:
-                    rest = rest[os.write(descriptor, rest) :]
-        except Exception as error:
-            if not self._complained:
-                self._complained = True
-                _log.warning("llmtrace could not write spans to %s: %s", self.path, error)
-            return SpanExportResult.FAILURE
-        return SpanExportResult.SUCCESS
-
-    @contextmanager
-    def _opened(self) -> Iterator[int]:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            if (
-                sys.platform != "win32"
-            ):  # a lock of the file serves threads and processes alike, and no fork inherits it held
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                yield descriptor
-            else:  # pragma: no cover - Windows
-                with self._lock:
-                    yield descriptor
-        finally:
-            os.close(descriptor)
-
-
-class _Watched(SpanExporter):
-    """Passes spans on and remembers whether some were lost, which the SDK's processors do not tell."""
-
-    def __init__(self, inner: SpanExporter) -> None:
-        self.inner = inner
-        self.busy = 0
-        self.lost = 0
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        self.busy = len(spans)
-        result = SpanExportResult.FAILURE
-        try:
-            result = self.inner.export(spans)
-        finally:
-            self.busy = 0
-            if result is not SpanExportResult.SUCCESS:
-                self.lost += len(spans)
-        return result
-
-    def shutdown(self) -> None:
-        self.inner.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30000) -> bool:
-        return self.inner.force_flush(timeout_millis)
 
 
 class Pipeline:
@@ -103,118 +29,112 @@ class Pipeline:
         self._settings = settings
         self._given = tracer_provider
         self._lock = threading.Lock()
-        self._own: SdkTracerProvider | None = None
-        self._exporters: list[_Watched] | None = None
-        self._processors: list[BatchSpanProcessor] = []
-        self._where: str | None = None
+        self._own: trace.TracerProvider | None = None
+        self._routes: list[Route] | None = None
+        self._processors: list[Batches] = []
+        self._declared: trace.TracerProvider | None = None
         self._closed = False
+        self._told = False
 
     def provider(self) -> trace.TracerProvider:
         if self._given is not None:
             return self._given
         current = _global()
         if current is not None:
+            if self._own is not None and not self._told:
+                self._tell_of_the_change()
             return current
         own = self._own
         return own if own is not None else self._create()
 
+    def _tell_of_the_change(self) -> None:
+        self._told = True
+        _log.info("llmtrace sends spans through the application's tracer provider from now on")
+
     def own(self) -> bool:
         """Whether spans leave through exporters of ours."""
-        return self._given is None and _global() is None
+        return self._given is None and self._declared is None and _global() is None
 
     def prepare(self) -> None:
-        """Build our exporters now if they will be needed, so that a wrong variable is told at once."""
+        """Build our exporters now if they will be needed, so that a wrong variable is told at once.
+
+        Raises:
+            ConfigError: A variable has a value that means nothing.
+        """
         if self._given is not None or _global() is not None:
             return
         with self._lock:
-            if self._exporters is None:
-                self._exporters = self._build()
+            if self._routes is None:
+                self._routes = self._build()
+
+    def where(self) -> list[str]:
+        """For people: where spans go, as far as we decide it."""
+        return [route.where for route in self._routes or ()]
+
+    def counts(self) -> list[Counts]:
+        """The counters of each of our routes."""
+        return [route.ledger.counts() for route in self._routes or ()]
 
     def flush(self, timeout: float) -> bool:
         """Send what is waiting. ``True`` when all of it reached its destination in time."""
         deadline = time.monotonic() + max(0.0, timeout)
-        own = self._own
-        done = True
-        foreign = self._given if self._given is not None else _global()
-        if foreign is not None:
-            done = _force_flush(foreign, deadline)
-        if own is not None and not self._closed:
-            done = _force_flush(own, deadline) and done
-        return self._nothing_lost() and done
+        done = self._flush_foreign(deadline)
+        for processor in self._processors:
+            done = processor.flush(deadline) and done
+        return done
 
     def shutdown(self, timeout: float) -> bool:
         """Flush, and close the provider that is ours. One that is not ours is only flushed."""
         deadline = time.monotonic() + max(0.0, timeout)
         with self._lock:
-            first, self._closed = not self._closed, True
-            exporters, processors, own = self._exporters or [], self._processors, self._own
+            self._closed = True
         done = True
-        if first and own is None:
-            for exporter in exporters:  # built, never used
-                done = _bounded(partial(_true, exporter.shutdown), deadline) and done
-        elif first:
-            for processor in processors:
-                done = _close(processor, deadline) and done
+        for processor in self._processors:
+            done = processor.close(deadline) and done
+        return self._flush_foreign(deadline) and done
+
+    def _flush_foreign(self, deadline: float) -> bool:
         foreign = self._given if self._given is not None else _global()
-        if foreign is not None:
-            done = _force_flush(foreign, deadline) and done
-        return self._nothing_lost() and done
+        if foreign is None:
+            foreign = self._declared
+        return True if foreign is None else _force_flush(foreign, deadline)
 
-    def _nothing_lost(self) -> bool:
-        """Whether no span was lost, or is still under way, since this was last asked."""
-        well = True
-        for exporter in self._exporters or ():
-            well = well and not exporter.lost and not exporter.busy
-            exporter.lost = 0
-        return well
-
-    def _create(self) -> SdkTracerProvider:
+    def _create(self) -> trace.TracerProvider:
         with self._lock:
             if self._own is not None:
                 return self._own
+            if self._routes is None:
+                try:
+                    self._routes = self._build()
+                except ConfigError as error:  # too late to raise at anybody
+                    self._routes = []
+                    _log.warning("llmtrace exports no spans: %s", error)
+            if self._declared is not None:
+                self._own = self._declared
+                return self._own
             own = SdkTracerProvider(shutdown_on_exit=False)
-            if not self._closed:
-                if self._exporters is None:
-                    try:
-                        self._exporters = self._build()
-                    except ConfigError as error:  # too late to raise at anybody
-                        self._exporters = []
-                        _log.warning("llmtrace exports no spans: %s", error)
-                for exporter in self._exporters:
-                    processor = BatchSpanProcessor(exporter)
-                    self._processors.append(processor)
-                    own.add_span_processor(processor)
-                if self._where is not None and sys.stderr is not None:
-                    with suppress(OSError, ValueError):
-                        print(f"llmtrace: writing spans to {self._where}", file=sys.stderr)
+            for route in self._routes if not self._closed else ():
+                processor = Batches(route.sink, route.ledger)
+                self._processors.append(processor)
+                own.add_span_processor(processor)
+                if route.announced:
+                    _announce(route.where)
             self._own = own
             return own
 
-    def _build(self) -> list[_Watched]:
-        if _variable("OTEL_SDK_DISABLED").lower() == "true":
+    def _build(self) -> list[Route]:
+        if variable("OTEL_SDK_DISABLED").lower() == "true":
             return []
-        names = [name for part in _variable("OTEL_TRACES_EXPORTER").split(",") if (name := part.strip().lower())]
-        for name in names:
-            if name not in _EXPORTERS:
-                raise ConfigError(f"OTEL_TRACES_EXPORTER={name!r} is not accepted; use {', '.join(_EXPORTERS)}")
-        if not names and any(map(_variable, _ENDPOINTS)):
-            names = ["otlp"]
-        if names:
-            return [_Watched(self._bridged(name)) for name in dict.fromkeys(names) if name != "none"]
-        if self._settings.store == "off":
+        if file := variable("OTEL_CONFIG_FILE"):
+            self._declared = _declared_provider(file)
             return []
-        path = _store_path(self._settings.store)
-        self._where = str(path)
-        return [_Watched(JsonLinesExporter(path))]
-
-    def _bridged(self, name: str) -> SpanExporter:
-        exporter = _exporter(name)
-        bridges = bridges_for(self._settings.bridges, getattr(exporter, "_endpoint", None))
-        return Bridged(exporter, bridges) if bridges and name != "console" else exporter
+        return [open_route(name, self._settings) for name in names(self._settings)]
 
 
-def _variable(name: str) -> str:
-    return os.environ.get(name, "").strip()
+def _announce(where: str) -> None:
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):
+            print(f"llmtrace: writing spans to {where}", file=sys.stderr)
 
 
 def _global() -> trace.TracerProvider | None:
@@ -225,45 +145,32 @@ def _global() -> trace.TracerProvider | None:
     return current
 
 
-def _store_path(store: str) -> Path:
-    if store:
-        return Path(os.path.abspath(os.path.expanduser(store)))
-    from platformdirs import user_state_dir
+def _declared_provider(file: str) -> trace.TracerProvider:
+    """The provider that a declarative configuration file describes, kept to ourselves.
 
-    return Path(user_state_dir("llmtrace")) / "spans.jsonl"
-
-
-def _exporter(name: str) -> SpanExporter:
-    if name == "console":
-        return ConsoleSpanExporter()
-    grpc = name == "otlp_proto_grpc" or (name == "otlp" and _protocol() == "grpc")
+    Raises:
+        ConfigError: The file cannot be used.
+    """
     try:
-        if grpc:
-            from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
-
-            return GrpcExporter()
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
-
-        return HttpExporter()
+        # Its public function would set the global providers, which are the application's to set.
+        from opentelemetry.configuration import load_config_file
+        from opentelemetry.configuration._resource import create_resource
+        from opentelemetry.configuration._tracer_provider import create_tracer_provider
     except ImportError as error:
-        raise ConfigError(f"the OTLP exporter is missing ({error}); pip install opentelemetry-exporter-otlp") from error
+        raise ConfigError(
+            f"OTEL_CONFIG_FILE={file!r} needs the package opentelemetry-configuration ({error})"
+        ) from error
+    try:
+        described = load_config_file(file)
+        if described.disabled:
+            return trace.NoOpTracerProvider()
+        resource = create_resource(described.resource)
+        provider: trace.TracerProvider = create_tracer_provider(
+            described.tracer_provider, resource, described.attribute_limits
+        )
     except Exception as error:
-        raise ConfigError(f"an OTEL_EXPORTER_OTLP_* variable is not accepted: {error}") from error
-
-
-def _protocol() -> str:
-    for variable in _PROTOCOLS:
-        value = _variable(variable).lower()
-        if value in ("grpc", "http/protobuf"):
-            return value
-        if value:
-            raise ConfigError(f"{variable}={value!r} is not accepted; use grpc or http/protobuf")
-    return "http/protobuf"
-
-
-def _true(work: Callable[[], object]) -> bool:
-    work()
-    return True
+        raise ConfigError(f"OTEL_CONFIG_FILE={file!r} is not accepted: {error}") from error
+    return provider
 
 
 def _bounded(work: Callable[[], bool], deadline: float) -> bool:
@@ -299,19 +206,3 @@ def _force_flush(provider: object, deadline: float) -> bool:
             return force_flush() is not False
 
     return _bounded(work, deadline)
-
-
-def _close(processor: BatchSpanProcessor, deadline: float) -> bool:
-    """Shut down with a limit, which the processor's own method does not take.
-
-    What it wraps does, and needs no new thread for it, so that this also works while the interpreter ends.
-    """
-    inner = getattr(processor, "_batch_processor", None)
-    if inner is None:
-        return _bounded(partial(_true, processor.shutdown), deadline)
-    try:
-        inner.shutdown(timeout_millis=max(0, int((deadline - time.monotonic()) * 1000)))
-    except Exception:
-        _log.debug("llmtrace could not shut down its exporter", exc_info=True)
-        return False
-    return not getattr(inner, "_queue", ())

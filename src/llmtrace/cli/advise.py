@@ -1,0 +1,75 @@
+"""``llmtrace advise``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from ..report import figures
+from ..report.advise import Advice, advise
+from ..report.quotes import catalogue
+from ..report.select import WrongQuestion, selection
+from ..report.tally import tally
+from ..store.columns import PICO
+from .terminal import choosing, console, opened, working
+
+__all__ = ["command"]
+
+
+@click.command("advise")
+@click.option("--json", "as_json", is_flag=True, help="The findings, as JSON.")
+@choosing
+def command(as_json: bool, store: str | None, **window: Any) -> int:
+    """Where the calls themselves say that money can be saved.
+
+    Works on hashes of the requests; the content need not be kept.
+    """
+    chosen = selection(**window)
+    with opened(store) as connection, working("Reading the store"):
+        found = advise(connection, chosen, catalogue())
+        whole = tally(connection, chosen, lists=()).get(())
+    if whole is None:
+        raise WrongQuestion("no calls there; widen --since or --where")
+    if as_json:
+        print(json.dumps([_plain(each) for each in found], indent=2))
+        return 0
+    out = console()
+    spent = figures.money(whole.dollars) if whole.priced else "an unknown amount"
+    out.print(f"{figures.count(whole.calls)} calls for {spent}. Savings overlap; they are of this window.\n")
+    if not found:
+        out.print("Nothing to say.")
+    for each in found:
+        _print(out, each, whole.cost)
+    return 0
+
+
+def _plain(advice: Advice) -> dict[str, Any]:
+    found = asdict(advice)
+    found["saving_usd"] = None if advice.saving is None else advice.saving / PICO
+    del found["saving"]
+    found["where"] = [
+        {"where": name, "calls": calls, "saving_usd": None if saving is None else saving / PICO}
+        for name, calls, saving in advice.where
+    ]
+    return found
+
+
+def _print(out: Console, advice: Advice, cost: int) -> None:
+    head = Text()
+    if advice.saving is not None:
+        head.append(figures.money(advice.saving / PICO), style="bold green")
+        head.append(f" ({figures.share(advice.saving, cost)})  " if cost else "  ")
+    head.append(f"{figures.count(advice.calls)} {advice.title}", style="bold")
+    out.print(head)
+    out.print(Text(f"  {advice.do}"))
+    for name, calls, saving in advice.where[:3]:
+        money = "" if saving is None else figures.money(saving / PICO)
+        out.print(Text(f"  {name[:48]:<48} {figures.count(calls):>8} calls {money:>12}", style="dim"))
+    if advice.examples:
+        out.print(Text(f"  see: llmtrace trace {advice.examples[0][:12]}", style="dim"))
+    out.print()

@@ -1,0 +1,110 @@
+"""``llmtrace compare``."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import sys
+from typing import Any
+
+import click
+from rich.table import Table
+
+from ..report.compare import Change, Sample, as_dict, compare, exceeded, limit, sample
+from ..report.select import Selection, WrongQuestion, selection
+from .terminal import choosing, console, opened, working
+
+__all__ = ["command"]
+
+_LESS_IS_BETTER = frozenset({"cost", "latency", "first token", "error", "refusal", "finish length", "finish error"})
+
+
+@click.command("compare")
+@click.argument("before")
+@click.argument("after")
+@click.option("--fail-if", "limits", multiple=True, metavar="LIMIT",
+              help="'cost +10 %', 'error +1 %' (of rates: points). Exit status 1 if passed. Repeatable.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="The figures, as JSON.")
+@choosing
+def command(before: str, after: str, limits: tuple[str, ...], as_json: bool, store: str | None, **window: Any) -> int:
+    """Two windows, prompt versions or models side by side.
+
+    BEFORE and AFTER are conditions with commas between them, or windows:
+
+    \b
+    llmtrace compare version=3 version=4 --where prompt=answer
+    llmtrace compare model=gpt-4.1 model=gpt-4.1-mini --where feature=search
+    llmtrace compare 14d..7d 7d..now --fail-if 'cost +10 %'
+
+    A limit counts as passed when the change is larger and is more than chance:
+    when its 95 % interval does not include "no change".
+    """
+    asked = [limit(text) for text in limits]
+    sides = [_side(text, window) for text in (before, after)]
+    with opened(store) as connection, working("Reading the store"):
+        first, second = (_sample(connection, side, text) for side, text in zip(sides, (before, after), strict=True))
+    changes = compare(first, second)
+    failed = exceeded(asked, changes)
+    if as_json:
+        told = {"calls": [first.calls, second.calls], "changes": list(map(as_dict, changes))}
+        print(json.dumps({**told, "failed": [each.text for each in failed]}, indent=2))
+    else:
+        _print(before, after, first, second, changes)
+    for each in failed:
+        print(f"llmtrace: passed the limit {each.text!r}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _side(text: str, window: dict[str, Any]) -> Selection:
+    if ".." in text and "=" not in text:
+        since, _, until = text.partition("..")
+        return selection(since or None, until or None, window["where"])
+    if "=" not in text:
+        raise WrongQuestion(f"{text!r} is no side to compare; use name=value (version=3) or a window (14d..7d)")
+    return selection(window["since"], window["until"], (*window["where"], *text.split(",")))
+
+
+def _sample(connection: sqlite3.Connection, side: Selection, text: str) -> Sample:
+    found = sample(connection, side)
+    if not found.calls:
+        raise WrongQuestion(f"there are no calls with {text}; see what there is: llmtrace report --by model,version")
+    return found
+
+
+def _print(before: str, after: str, first: Sample, second: Sample, changes: list[Change]) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("", no_wrap=True)
+    for heading in (before, after):
+        table.add_column(heading if len(heading) <= 16 else heading[:15] + "…", justify="right", no_wrap=True)
+    table.add_column("change", justify="right", no_wrap=True)
+    table.add_column("95% interval", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_row("calls", f"{first.calls:,}", f"{second.calls:,}", "", "", "")
+    for change in changes:
+        word, style = _verdict(change)
+        interval = "-" if change.low is None else f"{_signed(change, change.low)} .. {_signed(change, change.high)}"
+        table.add_row(_title(change), *change.shown, _signed(change, change.change), interval, word, style=style)
+    out = console()
+    out.print(table)
+    out.print("\ncost and tokens: mean of a call; times: median; rates change in points (pp)", style="dim")
+
+
+def _title(change: Change) -> str:
+    return {"cost": "cost a call", "input": "input tokens", "output": "output tokens", "error": "errors",
+            "refusal": "refusals"}.get(change.metric, change.metric)  # fmt: skip
+
+
+def _signed(change: Change, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{100 * value:+.1f}{'pp' if change.kind == 'rate' else '%'}"
+
+
+def _verdict(change: Change) -> tuple[str, str]:
+    if change.low is None:
+        return "too few", "dim"
+    if not change.clear:
+        return "", ""
+    if change.metric not in _LESS_IS_BETTER:
+        return "differs", "yellow"
+    return ("worse", "red") if (change.change or 0) > 0 else ("better", "green")

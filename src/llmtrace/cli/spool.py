@@ -1,0 +1,105 @@
+"""``llmtrace spool``: what waits on disk, sent or thrown away by hand."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from .._config import ConfigError, Settings, load
+from ..export.inventory import Waiting, drain, purge, survey
+from ..export.ledger import read_losses
+from ..export.routes import names, spool_folder, transport
+
+__all__ = ["command", "run"]
+
+_ACTIONS = ("status", "drain", "purge")
+
+
+def run(action: str = "status", *, timeout: float = 60.0) -> int:
+    """Say what waits in the spool, send it, or delete it.
+
+    Args:
+        action: ``status``, ``drain`` (send what dead processes left) or ``purge`` (delete it).
+        timeout: Seconds that ``drain`` may take.
+
+    Returns:
+        0 done, 1 something is left that could not be sent, 2 wrong usage or no spool.
+    """
+    if action not in _ACTIONS:
+        return _wrong(f"llmtrace spool: {action!r} is not accepted; use {', '.join(_ACTIONS)}")
+    try:
+        settings = load({})
+    except ConfigError as error:
+        return _wrong(f"llmtrace spool: {error}")
+    folder = spool_folder(settings)
+    if folder is None:
+        return _wrong("llmtrace spool: LLMTRACE_SPOOL is off")
+    if action == "drain":
+        return _drain(folder, settings, timeout)
+    if action == "purge":
+        print(f"deleted {purge(folder)} spans from {folder}")
+        return 0
+    for line in describe(folder, settings):
+        print(line)
+    return 0
+
+
+def _wrong(message: str) -> int:
+    print(message, file=sys.stderr)
+    return 2
+
+
+def describe(folder: Path, settings: Settings) -> Iterator[str]:
+    """What waits in the folder, for which destination, since when; and what was lost."""
+    found = survey(folder)
+    size = sum(each.size for each in found) / 1e6
+    yield f"{folder}  {size:.1f} of {settings.spool_max_mb} MB  {sum(each.spans for each in found)} spans wait"
+    for each in found:
+        if each.spans or each.held:
+            yield f"  {_line(each)}"
+    for reason, spans in sorted(read_losses(folder).items()):
+        yield f"  lost: {spans} spans ({reason})"
+
+
+def _line(each: Waiting) -> str:
+    where = "unknown" if each.destination is None else each.destination.endpoint
+    who = "held by a running process" if each.held else "left behind"
+    return f"{each.spans:>8} spans  {each.requests:>6} requests  {_age(each.since):>6}  {who}  {where}"
+
+
+def _age(since: float) -> str:
+    seconds = max(0.0, time.time() - since)
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _drain(folder: Path, settings: Settings, timeout: float) -> int:
+    try:
+        otlp = [name for name in names(settings) if name.startswith("otlp")]
+        if not otlp:
+            return _wrong("llmtrace spool: set OTEL_EXPORTER_OTLP_ENDPOINT, and the headers if there are any")
+        for name in otlp:
+            ledger = drain(folder, transport(name), settings.spool_max_mb << 20, timeout)
+            counts = ledger.counts()
+            print(f"sent {counts.exported} spans" + "".join(f", lost {n} ({why})" for why, n in counts.dropped.items()))
+    except ConfigError as error:
+        return _wrong(f"llmtrace spool: {error}")
+    left = [each for each in survey(folder) if each.spans and not each.held]
+    for each in left:
+        print(f"  left: {_line(each)}")
+    return 1 if left else 0
+
+
+@click.command("spool")
+@click.argument("action", type=click.Choice(_ACTIONS), default="status")
+@click.option("--timeout", type=click.FloatRange(0), default=60.0, help="Seconds that drain may take.")
+@click.pass_context
+def command(ctx: click.Context, action: str, timeout: float) -> None:
+    """What waits on disk: say it, drain it (send what dead processes left), or purge it."""
+    ctx.exit(run(action, timeout=timeout))

@@ -1,0 +1,133 @@
+"""``llmtrace store``."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from .. import _config
+from ..report import figures
+from ..report.select import Selection, WrongQuestion, selection
+from ..store.schema import connect
+from .terminal import console, opened, store_option, store_path
+
+__all__ = ["command"]
+
+
+@click.group("store", invoke_without_command=True)
+@store_option
+@click.pass_context
+def command(ctx: click.Context, store: str | None) -> None:
+    """The local store: where it is and what is in it."""
+    ctx.obj = store
+    if ctx.invoked_subcommand is None:
+        _about(store)
+
+
+def _about(given: str | None) -> None:
+    path = store_path(given)
+    with opened(given) as connection:
+        (spans,) = connection.execute("SELECT count(*) FROM spans").fetchone()
+        traces, first, last = connection.execute("SELECT count(*), min(started), max(ended) FROM traces").fetchone()
+        (calls,) = connection.execute("SELECT count(*) FROM calls").fetchone()
+    size = sum(each.stat().st_size for each in (path, Path(f"{path}-wal")) if each.exists())
+    limits = _config.load({})
+    print(f"store   {path}")
+    print(f"size    {size / 1e6:,.1f} MB of at most {limits.store_max_mb:,.0f} (LLMTRACE_STORE_MAX_MB)")
+    print(f"holds   {calls:,} calls, {spans:,} spans, {traces:,} traces")
+    if traces:
+        print(f"from    {_when(first)}")
+        print(f"to      {_when(last)}; kept for {limits.store_max_days:g} days (LLMTRACE_STORE_MAX_DAYS)")
+
+
+def _when(micros: int) -> str:
+    return f"{datetime.fromtimestamp(micros / 1e6).astimezone():%Y-%m-%d %H:%M:%S %Z}"
+
+
+@command.command("send")
+@click.option("--endpoint", metavar="URL", help="Of an OTLP receiver; by default as OTEL_EXPORTER_OTLP_* say.")
+@click.option("--since", metavar="TIME", help="Only spans from then on.")
+@click.option("--until", metavar="TIME", help="Only spans up to then.")
+@click.option("--again", is_flag=True, help="Also what was sent there before.")
+@click.pass_obj
+def _send(store: str | None, endpoint: str | None, since: str | None, until: str | None, again: bool) -> None:
+    """Send the spans on to a Collector, Phoenix, Jaeger ... by OTLP, each once."""
+    from ..store.send import otlp_exporter, send
+
+    chosen = selection(since, until)
+    exporter, address = otlp_exporter(endpoint)
+    try:
+        with _changing(store) as connection, _counting("Sending", _spans(connection, chosen)) as told:
+            count = send(connection, exporter, address, since=chosen.since, until=chosen.until, again=again, told=told)
+    finally:
+        exporter.shutdown()
+    print(f"sent {count:,} spans to {address}")
+
+
+@command.command("export")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--since", metavar="TIME", help="Only spans from then on.")
+@click.option("--until", metavar="TIME", help="Only spans up to then.")
+@click.pass_obj
+def _export(store: str | None, file: Path, since: str | None, until: str | None) -> None:
+    """Write FILE.parquet, one row a span, for DuckDB or a warehouse."""
+    if file.suffix != ".parquet":
+        raise WrongQuestion(f"{file} is not accepted; name a file that ends in .parquet")
+    from ..store.parquet import write_parquet
+
+    chosen = selection(since, until)
+    with opened(store) as connection, _counting("Writing", _spans(connection, chosen)) as told:
+        count = write_parquet(connection, file, since=chosen.since, until=chosen.until, told=told)
+    print(f"wrote {count:,} spans to {file}")
+
+
+@command.command("prune")
+@click.option("--max-mb", type=click.FloatRange(0), help="By default LLMTRACE_STORE_MAX_MB.")
+@click.option("--max-days", type=click.FloatRange(0), help="By default LLMTRACE_STORE_MAX_DAYS.")
+@click.pass_obj
+def _prune(store: str | None, max_mb: float | None, max_days: float | None) -> None:
+    """Remove the oldest traces until the store is within its bounds."""
+    from ..store.prune import Limits, prune
+
+    told = _config.load({})
+    limits = Limits(
+        told.store_max_mb if max_mb is None else max_mb, told.store_max_days if max_days is None else max_days
+    )
+    removed = 0
+    with _changing(store) as connection, _counting("Removing traces", None) as shown:
+        while gone := prune(connection, limits, seconds=1.0):
+            removed += gone
+            shown(removed)
+    print(f"removed {removed:,} traces")
+
+
+@contextmanager
+def _changing(given: str | None) -> Iterator[sqlite3.Connection]:
+    with opened(given):  # it must be there, and be one
+        pass
+    with closing(connect(store_path(given), write=True)) as connection:
+        yield connection
+
+
+def _spans(connection: sqlite3.Connection, chosen: Selection) -> int | None:
+    if chosen.since is not None or chosen.until is not None:
+        return None
+    number: int = connection.execute("SELECT count(*) FROM spans").fetchone()[0]
+    return number
+
+
+@contextmanager
+def _counting(what: str, whole: int | None) -> Iterator[Callable[[int], None]]:
+    """A line on the terminal that counts, while it takes."""
+    shown = console(stderr=True)
+    if not shown.is_terminal:
+        yield lambda count: None
+        return
+    with shown.status(what) as status:
+        of = "" if whole is None else f" of {figures.count(whole)}"
+        yield lambda count: status.update(f"{what} {figures.count(count)}{of}")

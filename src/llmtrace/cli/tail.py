@@ -1,0 +1,63 @@
+"""``llmtrace tail``."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from ..emit import names
+from ..report import figures
+from ..report.trace import about
+from ..store.body import StoredSpan
+from ..store.columns import is_call, measures_of
+from ..store.read import last_span, spans_after
+from .terminal import console, opened, store_option
+
+__all__ = ["command"]
+
+_PAUSE = 0.25
+
+
+@click.command("tail")
+@click.option("-n", "lines", default=10, show_default=True, type=click.IntRange(0), help="So many calls back.")
+@click.option("--no-follow", is_flag=True, help="Print those, and stop.")
+@store_option
+def command(lines: int, no_follow: bool, store: str | None) -> int:
+    """Calls as they end. Control-C stops it."""
+    out = console()
+    with opened(store) as connection:
+        # Workflows, tools and searches are passed over, so look back further than so many spans.
+        last = last_span(connection)
+        back = (
+            [each for each in spans_after(connection, max(0, last - 20 * lines)) if is_call(each[1])] if lines else []
+        )
+        for _, span in back[-lines:]:
+            _print(out, span)
+        if not last and no_follow:
+            raise click.ClickException("the store is empty")
+        while not no_follow:
+            for number, span in spans_after(connection, last):
+                last = max(last, number)
+                if is_call(span):
+                    _print(out, span)
+            time.sleep(_PAUSE)
+    return 0
+
+
+def _print(out: Console, span: StoredSpan) -> None:
+    told = measures_of(span)
+    cost = told["cost"]
+    when = datetime.fromtimestamp(span.ended / 1e9)
+    tokens = f"{figures.count(told['input'])}>{figures.count(told['output'])}"
+    line = Text(f"{when:%H:%M:%S} ", style="dim")
+    line.append(f"{figures.plain(span.name):.28} ".ljust(29), style="red" if span.status == "ERROR" else "")
+    line.append(f"{figures.seconds((span.ended - span.started) / 1e9):>6} {tokens:>12} ")
+    line.append(f"{'-' if cost is None else figures.money(cost / 1e12):>9} ")
+    rest = [str(span.attributes[names.FEATURE])] if names.FEATURE in span.attributes else []
+    line.append(figures.plain(" · ".join([*rest, *about(span)])), style="dim")
+    line.truncate(out.width, overflow="ellipsis")
+    out.print(line)

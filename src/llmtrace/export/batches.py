@@ -1,0 +1,229 @@
+"""The span processor: takes ended spans from the program's threads and writes them on one of its own."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Protocol
+
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from .. import _guard
+from . import leaving
+from .ledger import Ledger
+
+__all__ = ["Batches", "ExporterSink", "Limits", "Sink"]
+
+_PATIENCE = 0.5
+"""Seconds a thread waits, once, for room in the queue before spans are dropped."""
+
+
+class Sink(Protocol):
+    """Where batches go. Once ``write`` has returned, the spans are the sink's to deliver or to count as lost."""
+
+    def start(self) -> None: ...
+
+    def write(self, spans: Sequence[ReadableSpan]) -> None: ...
+
+    def flush(self, deadline: float) -> bool: ...
+
+    def close(self, deadline: float) -> bool: ...
+
+    def after_fork(self) -> None: ...
+
+
+class ExporterSink:
+    """Any span exporter of OpenTelemetry as a sink."""
+
+    def __init__(self, exporter: SpanExporter, ledger: Ledger) -> None:
+        self.exporter = exporter
+        self._ledger = ledger
+
+    def start(self) -> None:
+        pass
+
+    def write(self, spans: Sequence[ReadableSpan]) -> None:
+        result = SpanExportResult.FAILURE
+        try:
+            result = self.exporter.export(spans)
+        finally:
+            if result is SpanExportResult.SUCCESS:
+                self._ledger.exported(len(spans))
+            else:
+                self._ledger.lost("exporter", len(spans))
+
+    def flush(self, deadline: float) -> bool:
+        return self.exporter.force_flush(max(0, int((deadline - time.monotonic()) * 1000))) is not False
+
+    def close(self, deadline: float) -> bool:
+        self.exporter.shutdown()
+        self._ledger.tell(now=True)
+        return True
+
+    def after_fork(self) -> None:
+        pass
+
+
+class Limits:
+    """How long and how much is gathered. The standard ``OTEL_BSP_*`` variables keep their meaning."""
+
+    __slots__ = ("batch", "delay", "queue")
+
+    def __init__(self) -> None:
+        self.delay = _number("OTEL_BSP_SCHEDULE_DELAY", 1000) / 1000
+        self.queue = _number("OTEL_BSP_MAX_QUEUE_SIZE", 8192)
+        self.batch = min(_number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512), self.queue)
+
+
+def _number(variable: str, default: int) -> int:
+    with suppress(ValueError):
+        value = int(os.environ.get(variable, ""))
+        if value > 0:
+            return value
+    return default
+
+
+class Batches(SpanProcessor):
+    """A bounded queue, and a thread that empties it into the sink at least once per interval.
+
+    Nothing runs before the first span, so that a program may fork first, and a forked child starts anew at its own.
+    """
+
+    def __init__(self, sink: Sink, ledger: Ledger, limits: Limits | None = None) -> None:
+        self._sink = sink
+        self._ledger = ledger
+        self._limits = limits or Limits()
+        self._closed = False
+        self._arrived = True
+        self._renew()
+        if hasattr(os, "register_at_fork"):
+            mine = weakref.WeakMethod(self._after_fork)
+            os.register_at_fork(after_in_child=lambda: renew() if (renew := mine()) is not None else None)
+
+    def _renew(self) -> None:
+        self._queue: deque[ReadableSpan] = deque()
+        self._lock = threading.RLock()  # a finaliser may end a span while this very thread holds it
+        self._writing = threading.Lock()
+        self._wake = threading.Event()
+        self._tickets: deque[threading.Event] = deque()
+        self._thread: threading.Thread | None = None
+        self._started = False
+        self._stalled = False
+
+    def _after_fork(self) -> None:
+        self._renew()  # what waits here is the parent's, which sends it
+        self._ledger.after_fork()
+        self._sink.after_fork()
+
+    # -- the program's threads ----------------------------------------------------------------------------------------
+
+    def on_end(self, span: ReadableSpan) -> None:
+        context = span.context
+        if context is None or not context.trace_flags.sampled:
+            return
+        if self._closed:
+            self._ledger.lost("after_shutdown", 1)
+            return
+        if not self._started:
+            self._start()
+        queue = self._queue
+        if len(queue) >= self._limits.queue and not self._make_room():
+            self._ledger.lost("queue_full", 1)
+            return
+        queue.append(span)
+        if len(queue) >= self._limits.batch and not self._wake.is_set():
+            self._wake.set()
+
+    def _make_room(self) -> bool:
+        """Let the writer catch up, for a moment; after waiting in vain, not again until it moves."""
+        if not self._stalled:
+            give_up = time.monotonic() + _PATIENCE
+            self._wake.set()
+            while len(self._queue) >= self._limits.queue and time.monotonic() < give_up:
+                time.sleep(0.001)
+            self._stalled = len(self._queue) >= self._limits.queue
+        return not self._stalled
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._started or self._closed:
+                return
+            self._started = True
+            self._thread = threading.Thread(target=self._work, name="llmtrace-write", daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:  # the interpreter is ending: flush and close write on the thread that calls them
+                self._thread = None
+            self._sink.start()
+            leaving.arm()
+
+    # -- our thread ---------------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while not self._closed:
+            self._wake.wait(self._limits.delay)
+            self._wake.clear()
+            tickets = [self._tickets.popleft() for _ in range(len(self._tickets))]
+            self._write()
+            for ticket in tickets:
+                ticket.set()
+        self._write()
+        while self._tickets:
+            self._tickets.popleft().set()
+
+    def _write(self) -> None:
+        queue = self._queue
+        with self._writing:
+            while queue:
+                spans = [queue.popleft() for _ in range(min(len(queue), self._limits.batch))]
+                try:
+                    self._sink.write(spans)
+                except Exception:
+                    _guard.report("write spans")
+                self._stalled = False
+
+    def flush(self, deadline: float) -> bool:
+        """Write what has ended, and wait until it has arrived or the deadline has come."""
+        if self._closed:
+            return self._arrived
+        return self._written(deadline) and self._sink.flush(deadline) and not self._ledger.lost_since_asked()
+
+    def _written(self, deadline: float) -> bool:
+        thread = self._thread
+        if thread is None or not thread.is_alive():
+            self._write()
+            return True
+        ticket = threading.Event()
+        self._tickets.append(ticket)
+        self._wake.set()
+        return ticket.wait(max(0.0, deadline - time.monotonic()))
+
+    def close(self, deadline: float) -> bool:
+        """Write what has ended, send what can be sent by the deadline, and stop."""
+        if self._closed:
+            return self._arrived
+        written = self._written(deadline)
+        self._closed = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(max(0.0, deadline - time.monotonic()))
+        if self._thread is None or not self._thread.is_alive():
+            self._write()  # what ended in between
+        else:
+            self._ledger.lost("exit", len(self._queue))
+        self._arrived = self._sink.close(deadline) and written and not self._ledger.lost_since_asked()
+        return self._arrived
+
+    # -- the names OpenTelemetry calls --------------------------------------------------------------------------------
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return self.flush(time.monotonic() + timeout_millis / 1000)
+
+    def shutdown(self) -> None:
+        self.close(time.monotonic() + 5.0)

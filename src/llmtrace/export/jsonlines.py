@@ -1,0 +1,60 @@
+"""One JSON object per span and line, appended to a file only its owner may read."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = ["JsonLinesExporter"]
+
+_log = logging.getLogger("llmtrace")
+
+
+class JsonLinesExporter(SpanExporter):
+    """One JSON object per span and line, appended to a file only its owner may read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._complained = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        try:
+            lines = "".join(span.to_json(indent=None) + "\n" for span in spans).encode()
+            with self._opened() as descriptor:
+                rest = memoryview(lines)
+                while rest:
+                    rest = rest[os.write(descriptor, rest) :]
+        except Exception as error:
+            if not self._complained:
+                self._complained = True
+                _log.warning("llmtrace could not write spans to %s: %s", self.path, error)
+            return SpanExportResult.FAILURE
+        return SpanExportResult.SUCCESS
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            if (
+                sys.platform != "win32"
+            ):  # a lock of the file serves threads and processes alike, and no fork inherits it held
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                yield descriptor
+            else:  # pragma: no cover - Windows
+                with self._lock:
+                    yield descriptor
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,42 @@
+"""Called when the process leaves, also where ``atexit`` is not: in the children of ``multiprocessing``."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from collections.abc import Callable
+
+__all__ = ["arm", "on_exit"]
+
+_last_word: Callable[[], None] | None = None
+_armed_in: int | None = None
+
+
+def on_exit(last_word: Callable[[], None]) -> None:
+    """Have ``last_word`` called at exit, before whatever was registered earlier."""
+    global _last_word  # noqa: PLW0603 - one last word for the process
+    if _last_word is not None:
+        atexit.unregister(_last_word)
+    _last_word = last_word
+    atexit.register(last_word)
+
+
+def arm() -> None:
+    """Have it called also if this process is a child of ``multiprocessing``, which ends by ``os._exit``."""
+    global _armed_in  # noqa: PLW0603 - once for each process
+    if _armed_in == os.getpid():
+        return
+    _armed_in = os.getpid()
+    process = sys.modules.get("multiprocessing.process")
+    if process is None or process.parent_process() is None:
+        return
+    from multiprocessing.util import Finalize
+
+    # Its finalisers run in order of priority, the highest first; queues and pools of the program come before us.
+    Finalize(None, _say, exitpriority=-100)
+
+
+def _say() -> None:
+    if _last_word is not None:
+        _last_word()

@@ -1,0 +1,157 @@
+"""What became of the spans that ended in this process: exported, buffered, or lost and why."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["LOSSES", "Counts", "Ledger", "read_losses"]
+
+LOSSES = "losses.jsonl"
+"""The file in the spool folder that remembers losses after the process is gone."""
+
+_log = logging.getLogger("llmtrace")
+_INTERVAL = 30.0
+_LOSSES_MAX_BYTES = 64 * 1024
+
+_REASONS = {
+    "queue_full": "spans ended faster than they could be written",
+    "spool_full": "the spool reached LLMTRACE_SPOOL_MAX_MB, or its disk is full",
+    "memory_full": "the memory buffer is full and the backend takes nothing",
+    "refused": "the backend refused them for good",
+    "rejected": "the backend took the request and rejected some of its spans",
+    "too_large": "one span alone is larger than the backend takes",
+    "unencodable": "they could not be encoded",
+    "corrupt": "their record on disk is damaged",
+    "exporter": "the exporter reported a failure",
+    "exit": "the process ended before they could be sent",
+    "after_shutdown": "they ended after shutdown()",
+    "fault": "a fault in llmtrace",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """A copy of the counters at one moment, in spans."""
+
+    exported: int
+    spooled: int
+    dropped: dict[str, int]
+    """Reason -> spans."""
+    retries: int
+    """Requests that had to be sent again."""
+
+
+class Ledger:
+    """The counters of one pipeline. Losses are told once per interval, and kept in the spool folder if there is one."""
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None
+        self.detail = ""
+        """The last thing a backend said when it refused."""
+        self._renew()
+
+    def _renew(self) -> None:
+        self._lock = threading.RLock()  # a finaliser may end a span while this very thread holds it
+        self._exported = self._spooled = self._retries = 0
+        self._dropped: Counter[str] = Counter()
+        self._untold: Counter[str] = Counter()
+        self._unflushed = 0
+        self._told_at = float("-inf")
+
+    after_fork = _renew
+    """The child starts at nothing: what its parent counted is the parent's to tell."""
+
+    def exported(self, spans: int) -> None:
+        with self._lock:
+            self._exported += spans
+
+    def spooled(self, spans: int) -> None:
+        with self._lock:
+            self._spooled += spans
+
+    def retried(self) -> None:
+        with self._lock:
+            self._retries += 1
+
+    def lost(self, reason: str, spans: int, detail: str = "") -> None:
+        if spans <= 0:
+            return
+        with self._lock:
+            self._dropped[reason] += spans
+            self._untold[reason] += spans
+            self._unflushed += spans
+            if detail:
+                self.detail = detail
+        self.tell()
+
+    def lost_since_asked(self) -> int:
+        """Spans lost since this was last asked."""
+        with self._lock:
+            lost, self._unflushed = self._unflushed, 0
+        return lost
+
+    def counts(self) -> Counts:
+        with self._lock:
+            return Counts(self._exported, self._spooled, dict(self._dropped), self._retries)
+
+    def tell(self, *, now: bool = False) -> None:
+        """Report losses that were not reported yet, at most once per interval unless it is the last occasion."""
+        with self._lock:
+            if not self._untold or (not now and time.monotonic() - self._told_at < _INTERVAL):
+                return
+            self._told_at = time.monotonic()
+            untold, self._untold = self._untold, Counter()
+        for reason, spans in untold.items():
+            said = f"; last answer: {self.detail}" if self.detail and reason == "refused" else ""
+            _log.warning("llmtrace lost %d spans: %s (%s)%s", spans, _REASONS.get(reason, reason), reason, said)
+        if self.folder is not None:
+            _remember(self.folder, untold)
+
+
+def _remember(folder: Path, losses: Counter[str]) -> None:
+    moment, pid = time.time(), os.getpid()
+    lines = "".join(
+        json.dumps({"time": round(moment, 3), "pid": pid, "reason": reason, "spans": spans}) + "\n"
+        for reason, spans in losses.items()
+    )
+    path = folder / LOSSES
+    with suppress(OSError):  # a full disk is what may be told here
+        if path.exists() and path.stat().st_size > _LOSSES_MAX_BYTES:
+            path.replace(path.with_suffix(".1.jsonl"))
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, lines.encode())
+        finally:
+            os.close(descriptor)
+
+
+def read_losses(folder: Path) -> Counter[str]:
+    """Spans lost by reason, as the processes that used this folder wrote them down."""
+    found: Counter[str] = Counter()
+    for path in (folder / LOSSES, (folder / LOSSES).with_suffix(".1.jsonl")):
+        for told in _losses_in(path):
+            reason, spans = told.get("reason"), told.get("spans")
+            if isinstance(reason, str) and isinstance(spans, int):
+                found[reason] += spans
+    return found
+
+
+def _losses_in(path: Path) -> Iterator[dict[str, object]]:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        with suppress(ValueError):
+            told = json.loads(line)
+            if isinstance(told, dict):
+                yield told

@@ -1,0 +1,245 @@
+"""Sends what a buffer holds: one request at a time, on one thread, until the backend has it or refuses it for good."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Sequence
+
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
+from opentelemetry.sdk.trace import ReadableSpan
+
+from .. import _guard
+from .buffers import Buffer, Entry
+from .ledger import Ledger
+from .otlp import Outcome, Transport
+from .payload import Payload, Unencodable, encode, halves
+
+__all__ = ["Outbox"]
+
+_log = logging.getLogger("llmtrace")
+_FIRST_BACKOFF, _LAST_BACKOFF = 0.25, 20.0
+_LONGEST_WAIT = 300.0
+_LOOK_AROUND = 30.0
+_POISON_ATTEMPTS = 24  # so many in a row are no bad luck, even at a backend that fails every other time
+_SUSPECTS = 1000
+_SMALLEST_LIMIT = 16 << 10
+
+
+class Outbox:
+    """Where ended spans leave the process over OTLP."""
+
+    def __init__(self, buffer: Buffer, transport: Transport, ledger: Ledger) -> None:
+        self._buffer = buffer
+        self._transport = transport
+        self._ledger = ledger
+        self._limit = transport.limit
+        self._renew()
+
+    def _renew(self) -> None:
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closing = False
+        self._hurry = False
+        self._deadline = float("inf")
+        self._failures = 0
+        self._not_before = 0.0
+        self._ordered = False
+        """The backend itself named the time to wait."""
+        self._accepted = 0
+        self._suspects: dict[Entry, tuple[int, int]] = {}
+        """Request that may be at fault itself -> attempts, and requests accepted before the first."""
+
+    def after_fork(self) -> None:
+        self._buffer.after_fork()
+        self._transport.after_fork()
+        self._renew()
+
+    def start(self) -> None:
+        """Have the sender run in this process."""
+        with self._changed:
+            if self._thread is None and not self._closing:
+                self._thread = threading.Thread(target=self._work, name="llmtrace-send", daemon=True)
+                try:
+                    self._thread.start()
+                except RuntimeError:  # the interpreter is ending: close() sends on the thread that calls it
+                    self._thread = None
+
+    # -- the writing side ---------------------------------------------------------------------------------------------
+
+    def write(self, spans: Sequence[ReadableSpan]) -> None:
+        """Take spans over: from here they are sent, kept, or counted as lost."""
+        for part in encode(spans, self._limit, self._transport.encoding):
+            if isinstance(part, Unencodable):
+                self._ledger.lost(part.reason, 1)
+            else:
+                self.put(part)
+
+    def put(self, payload: Payload) -> None:
+        """Take one encoded request over."""
+        if self._buffer.put(payload):
+            self._ledger.spooled(payload.spans)
+        with self._changed:
+            self._changed.notify_all()
+
+    def flush(self, deadline: float) -> bool:
+        """Wait until all that this process wrote has arrived. Attempts begin at once, unless the backend forbids."""
+        with self._changed:
+            if self._thread is None:
+                return not self._buffer.waiting()
+            self._hurry = True
+            self._changed.notify_all()
+            while self._buffer.waiting():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                self._changed.wait(left)
+        return True
+
+    def close(self, deadline: float) -> bool:
+        """Send what can be sent by the deadline. What is on disk stays there for the next process."""
+        with self._changed:
+            self._closing, self._hurry, self._deadline = True, True, deadline
+            self._changed.notify_all()
+            thread = self._thread
+        if thread is not None and thread.is_alive():
+            thread.join(max(0.0, deadline - time.monotonic()))
+        elif self._buffer.ready():
+            self._work()
+        if thread is not None and thread.is_alive():  # it lets go of the disk when its request has had its time
+            arrived = False
+            self._buffer.give_up_memory()
+        else:
+            arrived = not self._buffer.waiting()
+            self._let_go()
+        self._ledger.tell(now=True)
+        return arrived
+
+    def _let_go(self) -> None:
+        self._buffer.close()
+        self._transport.close()
+
+    # -- the sending side ---------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))  # our requests are nobody's telemetry
+        try:
+            self._look_around()
+            while (entry := self._next()) is not None:
+                try:
+                    self._deliver(entry)
+                except Exception:
+                    self._settle(entry, lost="fault")
+                    _guard.report("send spans")
+                with self._changed:
+                    self._changed.notify_all()
+        finally:
+            detach(token)
+        if time.monotonic() >= self._deadline:  # nobody waits for this thread any more
+            self._let_go()
+
+    def _look_around(self) -> None:
+        try:
+            self._buffer.adopt()
+        except Exception:
+            _guard.report("adopt what another process left in the spool")
+
+    def _next(self) -> Entry | None:
+        """The request to send now; waits for it. ``None`` when it is time to stop."""
+        while True:
+            with self._changed:
+                now = time.monotonic()
+                ready = self._buffer.ready()
+                if self._closing and (not ready or now >= self._deadline or self._give_up()):
+                    return None
+                wait = self._not_before - now if ready else _LOOK_AROUND
+                if ready and (wait <= 0 or (self._hurry and not self._ordered)):
+                    self._hurry = False
+                    entry = self._buffer.first()
+                    if entry is not None:
+                        return entry
+                    continue
+                if self._closing:
+                    wait = min(wait, self._deadline - now)
+                signalled = self._changed.wait(wait)
+            if not ready and not signalled:
+                self._look_around()
+                self._ledger.tell()
+
+    def _give_up(self) -> bool:
+        """While closing, one refusal is enough where the disk keeps what is left."""
+        if self._ordered and self._not_before >= self._deadline:
+            return True
+        return self._failures > 0 and not self._hurry and not self._buffer.unsaved()
+
+    def _deliver(self, entry: Entry) -> None:
+        payload = entry.load()
+        if payload is None:
+            self._settle(entry, lost="corrupt")
+            return
+        timeout = self._transport.timeout
+        if self._closing:
+            timeout = max(0.05, min(timeout, self._deadline - time.monotonic()))
+        outcome = self._transport.send(payload, timeout)
+        match outcome.kind:
+            case "accepted":
+                self._buffer.done(entry)  # first of all: a crash before this sends it again
+                self._well(entry)
+                self._ledger.exported(max(0, payload.spans - outcome.rejected))
+                self._ledger.lost("rejected", min(outcome.rejected, payload.spans))
+                if outcome.said:  # a message of the backend's own may echo what we sent
+                    _log.debug("llmtrace was told by the backend: %s", outcome.said)
+            case "too_large":
+                self._halve(entry, payload)
+                self._well(entry)
+            case "refused":
+                self._settle(entry, lost="refused", said=outcome.said)
+                self._well(entry)
+            case "retry":
+                self._retry(entry, outcome)
+
+    def _well(self, entry: Entry) -> None:
+        """The backend answers."""
+        self._suspects.pop(entry, None)
+        self._accepted += 1
+        self._failures, self._not_before, self._ordered = 0, 0.0, False
+
+    def _settle(self, entry: Entry, *, lost: str, said: str = "") -> None:
+        self._suspects.pop(entry, None)
+        self._buffer.done(entry)
+        self._ledger.lost(lost, entry.spans, said)
+
+    def _halve(self, entry: Entry, payload: Payload) -> None:
+        parts = halves(payload)
+        if payload.spans > 1:
+            self._limit = max(_SMALLEST_LIMIT, min(self._limit, len(payload.raw()) // 2))
+        for part in parts:
+            self._buffer.put(part)
+        self._buffer.done(entry)
+        if not parts:
+            self._ledger.lost("too_large", payload.spans)
+
+    def _retry(self, entry: Entry, outcome: Outcome) -> None:
+        self._ledger.retried()
+        if outcome.poison and self._is_poison(entry):
+            self._settle(entry, lost="refused", said=outcome.said)
+            return
+        self._buffer.put_back(entry, last=outcome.poison)
+        backoff = min(_LAST_BACKOFF, _FIRST_BACKOFF * 2 ** min(self._failures, 10)) * random.uniform(0.8, 1.2)
+        with self._changed:
+            self._failures += 1
+            self._ordered = outcome.after is not None
+            wait = backoff if outcome.after is None else min(outcome.after, _LONGEST_WAIT)
+            self._not_before = time.monotonic() + wait
+        if self._failures == 1:
+            _log.debug("llmtrace could not send %d spans (%s); they wait", entry.spans, outcome.said)
+
+    def _is_poison(self, entry: Entry) -> bool:
+        """Whether this request alone fails, time and again, while others arrive."""
+        attempts, accepted = self._suspects.get(entry, (0, self._accepted))
+        if len(self._suspects) > _SUSPECTS:  # not one request: the backend
+            self._suspects.clear()
+        self._suspects[entry] = attempts + 1, accepted
+        return attempts + 1 >= _POISON_ATTEMPTS and self._accepted > accepted

@@ -1,0 +1,107 @@
+"""What a request looks like without saying what it says: hashes to find repeats by, and counts of what is wasted."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+__all__ = ["Fingerprint", "fingerprint"]
+
+_BLANK = re.compile(r"[ \t]{2,}|[ \t]+(?=\n)|\n{3,}")
+_VARYING = re.compile(r"[\W\d_]+")
+_LINE = 40
+"""Shorter lines repeat in any honest text: list markers, brackets, the rules of a table."""
+_DEEPEST = 32
+_STRUCTURE = frozenset({"role", "type", "id", "mime_type", "modality", "data", "name"})
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Hashes are 16 hexadecimal digits; nothing can be read back from them but whether two requests are alike."""
+
+    exact: str
+    """Of everything that decides the answer."""
+    near: str
+    """The same without case, digits, punctuation and white space."""
+    prefix: str | None
+    """Of tools, instructions and leading system messages: what a provider's prompt cache can keep."""
+    prefix_chars: int
+    chars: int
+    blank_chars: int
+    """Runs of spaces, spaces at the ends of lines, and empty lines beyond one."""
+    repeated_chars: int
+    """Lines that the same request has already said."""
+
+
+def fingerprint(
+    messages: Any, *, system: Any = None, tools: Any = None, model: Any = None, params: Any = None
+) -> Fingerprint:
+    """The fingerprint of a request, given the parts of its body or of the span that describes it.
+
+    Args:
+        messages: The input: messages, a text, or a list of texts.
+        system: Instructions that are not among the messages.
+        tools: Definitions of tools.
+        model: The model asked for.
+        params: What else decides the answer, such as the temperature.
+    """
+    leading, _ = _split(messages)
+    body = [model, params, tools, system, messages]
+    texts = list(_texts([tools, system, messages], 0))
+    chars = sum(map(len, texts))
+    head = list(_texts([tools, system, leading], 0))
+    whole = "\n".join(texts)
+    seen: set[str] = set()
+    repeated = 0
+    for line in whole.split("\n"):
+        if len(line) >= _LINE:
+            if line in seen:
+                repeated += len(line) + 1
+            seen.add(line)
+    near = " ".join(_VARYING.sub(" ", text.lower()).strip() for text in texts)
+    return Fingerprint(
+        exact=_hash(_canonical(body)),
+        near=_hash(f"{model}\n{near}"),
+        prefix=_hash(_canonical([model, tools, system, leading])) if head else None,
+        prefix_chars=sum(map(len, head)),
+        chars=chars,
+        blank_chars=sum(found.end() - found.start() - 1 for found in _BLANK.finditer(whole)),
+        repeated_chars=repeated,
+    )
+
+
+def _split(messages: Any) -> tuple[list[Any], list[Any]]:
+    """The leading messages with instructions, and the rest."""
+    if not isinstance(messages, (list, tuple)):
+        return [], [messages]
+    for position, message in enumerate(messages):
+        role = message.get("role") if isinstance(message, Mapping) else None
+        if role not in ("system", "developer"):
+            return list(messages[:position]), list(messages[position:])
+    return list(messages), []
+
+
+def _texts(value: Any, depth: int) -> Iterator[str]:
+    """Every text in a request, in its order."""
+    if isinstance(value, str):
+        if value:
+            yield value
+    elif depth < _DEEPEST and isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key not in _STRUCTURE or not isinstance(inner, str):
+                yield from _texts(inner, depth + 1)
+    elif depth < _DEEPEST and isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _texts(inner, depth + 1)
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+
+
+def _hash(text: str) -> str:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

@@ -1,0 +1,1 @@
+"""Questions asked of the local store, and their answers as tables, pages and traces."""

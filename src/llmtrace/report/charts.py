@@ -1,0 +1,84 @@
+"""Charts as inline SVG. The SVG holds only shapes and stretches; words are HTML around it and stay readable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from html import escape
+
+__all__ = ["COLOURS", "bars", "nice", "stack"]
+
+COLOURS = 7
+"""How many series have a colour of their own; the rest are one more."""
+_HEIGHT = 100.0
+
+
+def nice(largest: float) -> float:
+    """The next round number, for the top of an axis."""
+    if largest <= 0:
+        return 1.0
+    unit = 10.0 ** math.floor(math.log10(largest))
+    return next(unit * step for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if unit * step >= largest * 0.9999)
+
+
+def stack(
+    labels: Sequence[str], series: Sequence[tuple[str, Sequence[float]]], show: Callable[[float], str], title: str
+) -> str:
+    """Stacked columns: one for each label, a colour for each series."""
+    top = nice(max((sum(values[at] for _, values in series) for at in range(len(labels))), default=0))
+    shapes = []
+    for at, label in enumerate(labels):
+        height = 0.0
+        for number, (name, values) in enumerate(series):
+            value = values[at]
+            if value <= 0:
+                continue
+            size = value / top * _HEIGHT
+            height += size
+            told = escape(f"{label} · {name} · {show(value)}")
+            shapes.append(
+                f'<rect class="c{number}" x="{at + 0.08:.2f}" y="{_HEIGHT - height:.3f}" width="0.84" '
+                f'height="{size:.3f}"><title>{told}</title></rect>'
+            )
+    keys = "".join(
+        f'<li><i class="c{number}"></i>{escape(name)}</li>'
+        for number, (name, values) in enumerate(series)
+        if any(values)
+    )
+    return _frame(len(labels), shapes, top, show, _ticks(labels), title) + f'<ul class="keys">{keys}</ul>'
+
+
+def bars(counts: Sequence[int], labels: Sequence[str], ticks: Sequence[tuple[float, str]], title: str) -> str:
+    """A histogram. ``ticks`` are places along it, from 0 to 1, with their words."""
+    top = nice(max(counts, default=0))
+    shapes = [
+        f'<rect class="c0" x="{at + 0.04:.2f}" y="{_HEIGHT - count / top * _HEIGHT:.3f}" width="0.92" '
+        f'height="{count / top * _HEIGHT:.3f}"><title>{escape(label)}: {count:,}</title></rect>'
+        for at, (count, label) in enumerate(zip(counts, labels, strict=True))
+        if count
+    ]
+    return _frame(len(counts), shapes, top, lambda value: f"{value:,.0f}", ticks, title)
+
+
+def _ticks(labels: Sequence[str]) -> list[tuple[float, str]]:
+    """A few of the labels, evenly spread, each in the middle of its column."""
+    every = max(1, math.ceil(len(labels) / 5))
+    return [((at + 0.5) / len(labels), labels[at]) for at in range(0, len(labels), every)]
+
+
+def _frame(
+    columns: int,
+    shapes: Sequence[str],
+    top: float,
+    show: Callable[[float], str],
+    ticks: Sequence[tuple[float, str]],
+    title: str,
+) -> str:
+    grid = "".join(f'<line x1="0" x2="{columns}" y1="{y}" y2="{y}"/>' for y in (0.0, _HEIGHT / 2, _HEIGHT))
+    words = "".join(f'<span style="left:{place * 100:.2f}%">{escape(word)}</span>' for place, word in ticks)
+    return (
+        f'<figure class="chart" role="img" aria-label="{escape(title, quote=True)}">'
+        f'<div class="y"><span>{escape(show(top))}</span><span>{escape(show(top / 2))}</span><span>0</span></div>'
+        f'<svg viewBox="0 0 {max(columns, 1)} {_HEIGHT:.0f}" preserveAspectRatio="none">{grid}{"".join(shapes)}</svg>'
+        f'<div class="x">{words}</div></figure>'
+    )

@@ -1,0 +1,239 @@
+"""Two selections of calls side by side, with the uncertainty that comes of having only so many calls."""
+
+from __future__ import annotations
+
+import math
+import re
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..store.columns import PICO
+from . import figures
+from .select import Selection, WrongQuestion
+from .tally import facts_chosen, where
+
+__all__ = ["METRICS", "Change", "Limit", "Sample", "as_dict", "compare", "exceeded", "limit", "sample"]
+
+_Z = 1.959964
+"""95 % of a normal distribution lies within so many standard deviations."""
+_FEW = 8
+_LIMIT = re.compile(r"([a-z][a-z ]*?)\s*([+-])\s*(\d+(?:\.\d+)?)\s*%?")
+
+
+@dataclass(slots=True)
+class Sample:
+    """The figures of one side, call by call."""
+
+    calls: int = 0
+    cost: list[float] = field(default_factory=list)
+    latency: list[float] = field(default_factory=list)
+    first: list[float] = field(default_factory=list)
+    output: list[float] = field(default_factory=list)
+    input: list[float] = field(default_factory=list)
+    errors: int = 0
+    refusals: int = 0
+    finishes: dict[str, int] = field(default_factory=dict)
+    """Finish reasons of the calls that have one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    name: str
+    kind: Literal["mean", "median", "rate"]
+    values: Callable[[Sample], Sequence[float]] | None = None
+    part: Callable[[Sample], int] | None = None
+    show: Callable[[float | None], str] = str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One figure on both sides. ``low`` and ``high`` bound the change with 95 % confidence, if there are enough calls.
+
+    The change of a rate is in points, of anything else relative: 0.1 is a tenth more.
+    """
+
+    metric: str
+    kind: str
+    before: float | None
+    after: float | None
+    change: float | None
+    low: float | None
+    high: float | None
+    shown: tuple[str, str]
+
+    @property
+    def clear(self) -> bool:
+        """Whether it is more than chance."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A ``--fail-if``: the metric must not change by more than ``by`` in the direction of its sign."""
+
+    metric: str
+    by: float
+    text: str
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else figures.share(value, 1) if value else "0%"
+
+
+METRICS = (
+    Metric("cost", "mean", lambda side: side.cost, show=figures.money),
+    Metric("latency", "median", lambda side: side.latency, show=figures.seconds),
+    Metric("first token", "median", lambda side: side.first, show=figures.seconds),
+    Metric("input", "mean", lambda side: side.input, show=lambda value: figures.count(_whole(value))),
+    Metric("output", "mean", lambda side: side.output, show=lambda value: figures.count(_whole(value))),
+    Metric("error", "rate", part=lambda side: side.errors, show=_percent),
+    Metric("refusal", "rate", part=lambda side: side.refusals, show=_percent),
+)
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)
+
+
+def sample(store: sqlite3.Connection, chosen: Selection) -> Sample:
+    """The calls of one side."""
+    facts = facts_chosen(store, chosen)
+    clause, values = where(chosen, facts)
+    side = Sample()
+    columns = "facts, cost, duration, first_token, output, input"
+    for known, cost, duration, first, output, given in store.execute(f"SELECT {columns} FROM calls {clause}", values):
+        fact = facts[known]
+        side.calls += 1
+        side.latency.append(duration / 1e6)
+        for into, value, unit in (
+            (side.cost, cost, PICO),
+            (side.first, first, 1e6),
+            (side.output, output, 1),
+            (side.input, given, 1),
+        ):
+            if value is not None:
+                into.append(value / unit)
+        side.errors += fact["outcome"] == "error"
+        reason = fact["finish"]
+        if reason is not None:
+            side.finishes[reason] = side.finishes.get(reason, 0) + 1
+            side.refusals += "content_filter" in reason.split(",")
+    return side
+
+
+def compare(before: Sample, after: Sample) -> list[Change]:
+    """Every metric that both sides, or one of them, can tell; finish reasons last."""
+    found = [_change(metric, before, after) for metric in METRICS]
+    for reason in sorted((before.finishes.keys() | after.finishes.keys()) - {"content_filter"}):  # that is a refusal
+        found.append(_change(_finish(reason), before, after))
+    return [change for change in found if change.before is not None or change.after is not None]
+
+
+def _finish(reason: str) -> Metric:
+    return Metric(f"finish {reason}", "rate", part=lambda side: side.finishes.get(reason, 0), show=_percent)
+
+
+def _change(metric: Metric, before: Sample, after: Sample) -> Change:
+    if metric.part is not None:
+        return _rates(metric, metric.part(before), _base(metric, before), metric.part(after), _base(metric, after))
+    assert metric.values is not None
+    first, second = metric.values(before), metric.values(after)
+    middle, spread = (_mean, _mean_spread) if metric.kind == "mean" else (_median, _median_spread)
+    a, b = middle(first), middle(second)
+    change = low = high = None
+    if a and b is not None:
+        change = b / a - 1
+        parts = spread(first), spread(second)
+        if b and parts[0] is not None and parts[1] is not None:
+            # The logarithm of a ratio is nearly normal where the ratio itself is not.
+            wide = _Z * math.hypot(parts[0], parts[1])
+            low, high = (b / a) * math.exp(-wide) - 1, (b / a) * math.exp(wide) - 1
+    return Change(metric.name, metric.kind, a, b, change, low, high, (metric.show(a), metric.show(b)))
+
+
+def _base(metric: Metric, side: Sample) -> int:
+    return sum(side.finishes.values()) if metric.name.startswith("finish ") else side.calls
+
+
+def _rates(metric: Metric, x: int, n: int, y: int, m: int) -> Change:
+    a, b = (x / n if n else None), (y / m if m else None)
+    change = low = high = None
+    if a is not None and b is not None:
+        change = b - a
+        if min(n, m) >= _FEW:
+            # Newcombe's interval, which also holds for rates near 0 and 1.
+            (a_low, a_high), (b_low, b_high) = _wilson(x, n), _wilson(y, m)
+            low = change - math.hypot(b - b_low, a_high - a)
+            high = change + math.hypot(b_high - b, a - a_low)
+    return Change(metric.name, "rate", a, b, change, low, high, (metric.show(a), metric.show(b)))
+
+
+def _wilson(count: int, of: int) -> tuple[float, float]:
+    rate, z2 = count / of, _Z * _Z
+    middle = (rate + z2 / (2 * of)) / (1 + z2 / of)
+    half = _Z / (1 + z2 / of) * math.sqrt(rate * (1 - rate) / of + z2 / (4 * of * of))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def _mean_spread(values: Sequence[float]) -> float | None:
+    """The standard error of the logarithm of the mean."""
+    mean = _mean(values)
+    if mean is None or len(values) < _FEW or mean <= 0:
+        return None
+    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    return math.sqrt(variance / len(values)) / mean
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return sorted(values)[(len(values) - 1) // 2] if values else None
+
+
+def _median_spread(values: Sequence[float]) -> float | None:
+    """The same of the median, from the order statistics that bound it whatever the distribution."""
+    if len(values) < _FEW:
+        return None
+    ordered = sorted(values)
+    half = _Z * math.sqrt(len(ordered)) / 2
+    low = ordered[max(0, math.floor(len(ordered) / 2 - half) - 1)]
+    high = ordered[min(len(ordered) - 1, math.ceil(len(ordered) / 2 + half))]
+    return (math.log(high) - math.log(low)) / (2 * _Z) if low > 0 else None
+
+
+def limit(text: str) -> Limit:
+    """A ``--fail-if``, such as ``cost +10 %`` or ``error +1 %``.
+
+    Raises:
+        WrongQuestion: It means nothing.
+    """
+    told = _LIMIT.fullmatch(" ".join(text.strip().lower().split()))
+    names = [metric.name for metric in METRICS]
+    if told is None or (told[1] not in names and not told[1].startswith("finish ")):
+        raise WrongQuestion(
+            f"--fail-if {text!r} is not accepted; use NAME +N % with one of {', '.join(names)}, finish REASON"
+        )
+    return Limit(told[1], float(f"{told[2]}{told[3]}") / 100, text)
+
+
+def exceeded(limits: Sequence[Limit], changes: Sequence[Change]) -> list[Limit]:
+    """The limits that were passed by more than chance explains."""
+    found: Mapping[str, Change] = {change.metric: change for change in changes}
+    failed = []
+    for each in limits:
+        change = found.get(each.metric)
+        if change is None or change.change is None or change.low is None or change.high is None:
+            continue
+        rose, fell = change.change > each.by and change.low > 0, change.change < each.by and change.high < 0
+        if rose if each.by >= 0 else fell:
+            failed.append(each)
+    return failed
+
+
+def as_dict(change: Change) -> dict[str, Any]:
+    names = ("metric", "kind", "before", "after", "change", "low", "high", "clear")
+    return {name: getattr(change, name) for name in names}

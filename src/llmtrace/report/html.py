@@ -1,0 +1,226 @@
+"""The report as one page that needs nothing beside it: no network, no script."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from html import escape
+from itertools import pairwise
+
+from .. import __version__
+from ..store.columns import PICO
+from ..store.read import TraceRow, traces_by, traces_of_dearest_calls
+from . import figures
+from .charts import COLOURS, bars, stack
+from .select import Selection
+from .style import STYLE
+from .table import ABSENT, COST_COLUMNS, TIME_COLUMNS, Column, footnotes, ranked
+from .tally import Key, Tally, distribution, facts_chosen, quantile, tally, total, where
+
+__all__ = ["render"]
+
+_TOP = 15
+_EDGES = [round(10 ** (power / 5)) for power in range(20, 41)]
+"""Microseconds, five to a decade, from 10 ms to 100 s."""
+_DECADES = ((0.05, "10ms"), (0.275, "100ms"), (0.5, "1s"), (0.725, "10s"), (0.93, "100s"))
+
+
+def render(store: sqlite3.Connection, chosen: Selection, by: Sequence[str]) -> str | None:
+    """The page, or ``None`` when there are no calls to speak of."""
+    asked = tuple(by) or ("feature",)
+    groups = tally(store, chosen, asked)
+    if not groups:
+        return None
+    whole = tally(store, chosen)[()] if "tag" in asked else total(groups)
+    tables = [_section(f"By {', '.join(asked)}", groups, whole, asked)]
+    for other in ("feature", "model", "prompt"):
+        if other not in asked:
+            more = tally(store, chosen, (other, "version") if other == "prompt" else (other,))
+            if len(more) > 1:
+                names = ("prompt", "version") if other == "prompt" else (other,)
+                tables.append(_section(f"By {', '.join(names)}", more, total(more), names))
+    parts = [
+        _head(store, chosen, whole),
+        _tiles(whole),
+        _cost_over_time(store, chosen),
+        '<div class="pair">',
+        _histogram("Latency", whole.duration, "calls"),
+        _histogram("Time to first token", whole.first_token, "streams"),
+        "</div>",
+        *tables,
+        _dearest(store, chosen),
+    ]
+    return _PAGE.format(style=STYLE, body="\n".join(part for part in parts if part), version=__version__)
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<meta name="color-scheme" content="light dark">
+<link rel="icon" href="data:,">
+<title>LLM calls</title>
+<style>{style}</style>
+</head>
+<body>
+<main>
+{body}
+<footer>llmtrace {version}. Money in USD; times are the callers'. Percentiles are of the calls themselves.</footer>
+</main>
+</body>
+</html>
+"""
+
+
+def _head(store: sqlite3.Connection, chosen: Selection, whole: Tally) -> str:
+    first, last = _window(store, chosen)
+    said = [f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"]
+    said += [f"{each.dimension} {'=' if each.wanted else '≠'} {each.value or ABSENT}" for each in chosen.where]
+    notes = "".join(f"<li>{escape(note)}</li>" for note in footnotes(whole))
+    return f"<header><h1>LLM calls</h1><p>{escape(' · '.join(said))}</p></header>" + (
+        f'<ul class="notes">{notes}</ul>' if notes else ""
+    )
+
+
+def _window(store: sqlite3.Connection, chosen: Selection) -> tuple[datetime, datetime]:
+    clause, values = where(chosen, facts_chosen(store, chosen))
+    first, last = store.execute(f"SELECT min(started), max(started) FROM calls {clause}", values).fetchone()
+    return datetime.fromtimestamp(first / 1e6, UTC), datetime.fromtimestamp(last / 1e6, UTC)
+
+
+def _tiles(whole: Tally) -> str:
+    def time(values: Sequence[int], percent: int) -> str:
+        value = quantile(values, percent)
+        return figures.seconds(None if value is None else value / 1e6)
+
+    cost = figures.money(whole.dollars) if whole.priced else "-"
+    each = figures.money(whole.dollars / whole.priced) if whole.priced else "-"
+    tiles = (
+        (cost, "cost", f"{each} a call"),
+        (figures.count(whole.calls), "calls", f"{figures.share(whole.errors, whole.calls)} errors"),
+        (figures.count(whole.input), "input tokens", f"{figures.share(whole.cache_read, whole.input)} from cache"),
+        (figures.count(whole.output), "output tokens", f"{figures.share(whole.refusals, whole.calls)} refused"),
+        (time(whole.duration, 50), "latency p50", f"p95 {time(whole.duration, 95)}"),
+        (time(whole.first_token, 50), "first token p50", f"p95 {time(whole.first_token, 95)}"),
+    )
+    cells = "".join(
+        f"<li><b>{escape(a)}</b><span>{escape(b)}</span><small>{escape(c)}</small></li>" for a, b, c in tiles
+    )
+    return f'<ul class="tiles">{cells}</ul>'
+
+
+def _cost_over_time(store: sqlite3.Connection, chosen: Selection) -> str:
+    first, last = _window(store, chosen)
+    days = (last - first) / timedelta(days=1)
+    unit = "hour" if days <= 2 else "day" if days <= 92 else "week" if days <= 700 else "month"
+    groups = tally(store, chosen, (unit, "feature"), lists=())
+    costs: dict[str, dict[str, float]] = {}
+    for (when, feature), group in groups.items():
+        costs.setdefault(feature or ABSENT, {})[when or ""] = float(group.dollars)
+    labels = _every(unit, first, last)
+    names = sorted(costs, key=lambda name: -sum(costs[name].values()))
+    series = [(name, [costs[name].get(label, 0.0) for label in labels]) for name in names[:COLOURS]]
+    if names[COLOURS:]:
+        rest = [sum(costs[name].get(label, 0.0) for name in names[COLOURS:]) for label in labels]
+        series.append(("others", rest))
+    if not any(any(values) for _, values in series):
+        return ""
+    shown = [label[5:] if unit in ("day", "week") else label[5:16] if unit == "hour" else label for label in labels]
+    chart = stack(shown, series, figures.money, f"cost by {unit} and feature")
+    return f"<section><h2>Cost by {unit} and feature</h2>{chart}</section>"
+
+
+def _every(unit: str, first: datetime, last: datetime) -> list[str]:
+    """All the labels from the first to the last, those without calls too, as ``tally`` spells them."""
+    day = first.replace(hour=0, minute=0, second=0, microsecond=0)
+    if unit == "hour":
+        at, step, form = first.replace(minute=0, second=0, microsecond=0), timedelta(hours=1), "%Y-%m-%d %H:00"
+    elif unit == "month":
+        months = range(first.year * 12 + first.month - 1, last.year * 12 + last.month)
+        return [f"{month // 12}-{month % 12 + 1:02}" for month in months]
+    else:
+        at = day - timedelta(days=day.weekday() if unit == "week" else 0)
+        step, form = timedelta(days=7 if unit == "week" else 1), "%Y-%m-%d"
+    found = []
+    while at <= last:
+        found.append(at.strftime(form))
+        at += step
+    return found
+
+
+def _histogram(title: str, ordered: Sequence[int], of: str) -> str:
+    if not ordered:
+        return ""
+    counts = distribution(ordered, _EDGES)
+    edges = [figures.seconds(edge / 1e6) for edge in _EDGES]
+    labels = [
+        f"under {edges[0]}",
+        *(f"{a} to {b}" for a, b in pairwise(edges)),
+        f"over {edges[-1]}",
+    ]
+    chart = bars(counts, labels, _DECADES, f"distribution of {title.lower()}")
+    told = " · ".join(f"p{p} {figures.seconds((quantile(ordered, p) or 0) / 1e6)}" for p in (50, 95, 99))
+    return f"<section><h2>{title}</h2><p>{len(ordered):,} {of} · {told}</p>{chart}</section>"
+
+
+def _section(title: str, groups: Mapping[Key, Tally], whole: Tally, by: Sequence[str]) -> str:
+    rows = ranked(groups, by)
+    # What it cost comes first: the rest is to be scrolled to on a small screen.
+    columns = (*COST_COLUMNS[-2:], *COST_COLUMNS[:-2], *TIME_COLUMNS)
+    heads = "".join(f"<th>{escape(name)}</th>" for name in by) + "".join(
+        f'<th class="n">{escape(name)}</th>' for name, _ in columns
+    )
+    body = "".join(
+        _line([part if part is not None else ABSENT for part in key], group, columns) for key, group in rows[:_TOP]
+    )
+    if rows[_TOP:]:
+        body += f'<tr class="more"><td colspan="{len(by) + len(columns)}">and {len(rows) - _TOP:,} more</td></tr>'
+    foot = f"<tfoot>{_line(['total', *[''] * (len(by) - 1)], whole, columns)}</tfoot>" if len(rows) > 1 else ""
+    return _tabular(title, heads, body, foot)
+
+
+def _tabular(title: str, heads: str, body: str, foot: str = "", say: str = "") -> str:
+    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody>{foot}</table>"
+    return f'<section><h2>{escape(title)}</h2>{say}<div class="wide">{table}</div></section>'
+
+
+def _line(names: Sequence[str], group: Tally, columns: Sequence[Column]) -> str:
+    told = "".join(f"<td>{escape(name)}</td>" for name in names)
+    return f"<tr>{told}{''.join(_cell(cell, group) for _, cell in columns)}</tr>"
+
+
+def _cell(cell: Callable[[Tally], str], group: Tally) -> str:
+    return f'<td class="n">{escape(cell(group))}</td>'
+
+
+def _dearest(store: sqlite3.Connection, chosen: Selection) -> str:
+    if chosen.where:
+        clause, values = where(chosen, facts_chosen(store, chosen))
+        rows = traces_of_dearest_calls(store, clause, values, limit=10)
+    else:
+        rows = traces_by(store, "dearest", since=chosen.since, until=chosen.until, limit=10)
+    lines = "".join(_trace(row) for row in rows if row.cost)
+    if not lines:
+        return ""
+    heads = "<th>trace</th><th>began (UTC)</th>" + "".join(
+        f'<th class="n">{name}</th>' for name in ("calls", "tokens", "time", "cost")
+    )
+    say = "<p>Look at one with <code>llmtrace trace ID</code>.</p>"
+    return _tabular("Dearest traces", f"{heads}<th>id</th>", lines, say=say)
+
+
+def _trace(row: TraceRow) -> str:
+    began = datetime.fromtimestamp(row.started / 1e6, UTC)
+    cells = (
+        f"{row.calls:,}",
+        figures.count(row.tokens),
+        figures.seconds((row.ended - row.started) / 1e6),
+        figures.money(Decimal(row.cost) / PICO),
+    )
+    numbers = "".join(f'<td class="n">{escape(cell)}</td>' for cell in cells)
+    name = f"<td>{escape(row.name or '')}</td><td>{began:%m-%d %H:%M:%S}</td>"
+    return f"<tr>{name}{numbers}<td><code>{row.trace_id[:12]}</code></td></tr>"

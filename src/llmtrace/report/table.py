@@ -1,0 +1,121 @@
+"""A report in a terminal: what it cost, then how it behaved, each in 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from . import figures
+from .tally import Key, Tally, quantile
+
+__all__ = ["ABSENT", "COST_COLUMNS", "TIME_COLUMNS", "Column", "footnotes", "ranked", "tables"]
+
+ABSENT = "(none)"
+Column = tuple[str, Callable[[Tally], str]]
+
+
+def _times(name: str, percent: float) -> Callable[[Tally], str]:
+    def cell(group: Tally) -> str:
+        value = quantile(getattr(group, name), percent)
+        return figures.seconds(None if value is None else value / 1e6)
+
+    return cell
+
+
+def _speed(group: Tally) -> str:
+    value = quantile(group.speed, 50)
+    return "-" if value is None else f"{value / 1000:.0f}"
+
+
+COST_COLUMNS: tuple[Column, ...] = (
+    ("calls", lambda group: figures.count(group.calls)),
+    ("error", lambda group: figures.share(group.errors, group.calls)),
+    ("refused", lambda group: figures.share(group.refusals, group.calls)),
+    ("input", lambda group: figures.count(group.input)),
+    ("cached", lambda group: figures.share(group.cache_read, group.input)),
+    ("output", lambda group: figures.count(group.output)),
+    ("cost", lambda group: figures.money(group.dollars) if group.priced else "-"),
+    ("a call", lambda group: figures.money(group.dollars / group.priced) if group.priced else "-"),
+)
+TIME_COLUMNS: tuple[Column, ...] = (
+    ("p50", _times("duration", 50)),
+    ("p95", _times("duration", 95)),
+    ("p99", _times("duration", 99)),
+    ("1st p50", _times("first_token", 50)),
+    ("1st p95", _times("first_token", 95)),
+    ("1st p99", _times("first_token", 99)),
+    ("tok/s", _speed),
+    ("cut", lambda group: figures.share(group.cut, group.streamed)),
+)
+
+
+def ranked(groups: Mapping[Key, Tally], by: Sequence[str]) -> list[tuple[Key, Tally]]:
+    """Times in their order, everything else by cost, then by calls."""
+    if by and by[0] in ("hour", "day", "week", "month"):
+        return sorted(groups.items(), key=lambda each: tuple(part or "" for part in each[0]))
+    return sorted(groups.items(), key=lambda each: (-each[1].cost, -each[1].calls, str(each[0])))
+
+
+def tables(
+    rows: Sequence[tuple[Key, Tally]], whole: Tally, by: Sequence[str], *, width: int = 80, hidden: int = 0
+) -> RenderableType:
+    """Both tables, with the sum of everything in the last line when there is more than one."""
+    lines = [([ABSENT if part is None else part for part in key], group) for key, group in rows]
+    parts: list[RenderableType] = [_table("Cost", lines, whole, by, COST_COLUMNS, width, hidden)]
+    if whole.duration:
+        parts += ["", _table("Time", lines, whole, by, TIME_COLUMNS, width, hidden)]
+    return Group(*parts)
+
+
+def _table(
+    title: str,
+    lines: Sequence[tuple[Sequence[str], Tally]],
+    whole: Tally,
+    by: Sequence[str],
+    columns: Sequence[Column],
+    width: int,
+    hidden: int,
+) -> Table:
+    groups = [group for _, group in lines] + [whole]
+    widths = [max(len(heading), *(len(cell(group)) for group in groups)) for heading, cell in columns]
+    # Where the width does not suffice, names give way and figures stay whole.
+    room = max(6, (width - sum(widths) - len(widths)) // max(1, len(by)) - 1)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", expand=False)
+    for position, name in enumerate(by or ("all",)):
+        heading = name if position or not by else f"[bold]{title}[/] by {name}"
+        table.add_column(heading, no_wrap=True, overflow="ellipsis", max_width=room)
+    for (heading, _), least in zip(columns, widths, strict=True):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=least)
+    for names, group in lines:
+        table.add_row(*(Text(figures.plain(name)) for name in names or [title]), *(cell(group) for _, cell in columns))
+    if hidden:
+        table.add_row(*([f"and {hidden:,} more"] + [""] * (max(1, len(by)) - 1 + len(columns))), style="dim")
+    if len(lines) + hidden > 1:
+        cells = (cell(whole) for _, cell in columns)
+        table.add_row("total", *([""] * (len(by) - 1)), *cells, style="bold")
+    return table
+
+
+def footnotes(whole: Tally) -> list[str]:
+    """What the figures leave out, and why."""
+    notes = []
+    if whole.unpriced:
+        reasons = sorted(whole.reasons.items(), key=lambda each: -each[1])
+        listed = ", ".join(f"{reason} {figures.count(number)}" for reason, number in reasons[:4])
+        notes.append(
+            f"{figures.share(whole.unpriced, whole.calls)} of the calls have no known cost and are in no sum: {listed}."
+        )
+    if whole.estimated:
+        notes.append(
+            f"{figures.share(whole.estimated, whole.calls)} have estimated usage, "
+            f"about {figures.money(whole.estimated_cost / 1e12)} more."
+        )
+    if whole.cut:
+        listed = ", ".join(
+            f"{end} {figures.count(number)}" for end, number in sorted(whole.ends.items()) if end != "exhausted"
+        )
+        notes.append(f"{figures.share(whole.cut, whole.streamed)} of the streams did not run to their end: {listed}.")
+    return notes

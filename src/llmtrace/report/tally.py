@@ -1,0 +1,340 @@
+"""Sums and distributions of calls, by whatever they have in common."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+
+from ..store.columns import PICO
+from ..store.schema import FACTS
+from .select import ROWS, TIMES, Selection, columns
+
+__all__ = ["Tally", "dearest", "distribution", "facts_chosen", "quantile", "tally", "total", "values_of", "where"]
+
+_SUMS = ("input", "output", "cache_read", "cache_write", "reasoning", "cost", "estimated_cost")
+_LISTS = ("duration", "first_token", "speed")
+Key = tuple[str | None, ...]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a group of calls adds up to. Money is in trillionths of a dollar, times are in microseconds."""
+
+    calls: int = 0
+    errors: int = 0
+    refusals: int = 0
+    blocked: int = 0
+    cancelled: int = 0
+    streamed: int = 0
+    cut: int = 0
+    """Streams that did not run to their end, whoever ended them."""
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+    cost: int = 0
+    priced: int = 0
+    unpriced: int = 0
+    """Calls that cost something nobody knows."""
+    estimated: int = 0
+    """Calls whose usage was not told and is estimated; the estimate is in ``estimated_cost``, never in ``cost``."""
+    estimated_cost: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    """Why calls are unpriced."""
+    finishes: dict[str, int] = field(default_factory=dict)
+    ends: dict[str, int] = field(default_factory=dict)
+    """How the streams ended."""
+    duration: list[int] = field(default_factory=list)
+    first_token: list[int] = field(default_factory=list)
+    speed: list[int] = field(default_factory=list)
+    """Thousandths of a token per second."""
+
+    @property
+    def dollars(self) -> Decimal:
+        return Decimal(self.cost) / PICO
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures under plain names, in dollars and seconds, for JSON and CSV."""
+        found: dict[str, Any] = {
+            "calls": self.calls,
+            "errors": self.errors,
+            "refusals": self.refusals,
+            "blocked": self.blocked,
+            "cancelled": self.cancelled,
+            "input_tokens": self.input,
+            "output_tokens": self.output,
+            "cache_read_tokens": self.cache_read,
+            "cache_write_tokens": self.cache_write,
+            "reasoning_tokens": self.reasoning,
+            "cost_usd": float(self.dollars) if self.priced else None,
+            "cost_per_call_usd": float(self.dollars / self.priced) if self.priced else None,
+            "estimated_cost_usd": self.estimated_cost / PICO if self.estimated_cost else None,
+            "cache_hit_share": self.cache_read / self.input if self.input else None,
+        }
+        for name, values in (("latency", self.duration), ("first_token", self.first_token)):
+            for percent in (50, 95, 99):
+                found[f"{name}_p{percent}_seconds"] = _scaled(quantile(values, percent), 1e6)
+        found["tokens_per_second_p50"] = _scaled(quantile(self.speed, 50), 1e3)
+        found |= {
+            "streams": self.streamed,
+            "streams_cut": self.cut,
+            "estimated_share": self.estimated / self.calls if self.calls else None,
+            "unpriced_share": self.unpriced / self.calls if self.calls else None,
+        }
+        return found
+
+
+def _scaled(value: int | None, unit: float) -> float | None:
+    return None if value is None else value / unit
+
+
+def quantile(ordered: Sequence[int], percent: float) -> int | None:
+    """The smallest value that at least so many percent of the values do not exceed."""
+    return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)] if ordered else None
+
+
+def tally(
+    store: sqlite3.Connection, chosen: Selection, by: Sequence[str] = (), *, lists: Sequence[str] = _LISTS
+) -> dict[Key, Tally]:
+    """The calls of a selection, grouped. A call with several tags counts under each of them.
+
+    Args:
+        store: A connection to the store.
+        chosen: Which calls.
+        by: The dimensions to group by; none for one group of everything.
+        lists: Which distributions are wanted; they cost most of the time.
+    """
+    facts = facts_chosen(store, chosen)
+    conditions = [condition.dimension for condition in chosen.where]
+    extra = _extra(by, conditions)
+    groups: dict[Key, Tally] = {}
+    texts = _Texts(store)
+    rows = [condition for condition in chosen.where if condition.dimension.startswith("tag.")]
+    for known, bounds, counted in _scan(store, chosen, facts, extra, lists):
+        fact = facts[known]
+        labels = texts.labels(bounds.get("labels")) if "labels" in bounds else {}
+        if not all(row.holds([labels.get(row.dimension[4:])]) for row in rows):
+            continue
+        for key in _keys(by, fact, bounds, labels, texts):
+            group = groups.get(key)
+            if group is None:
+                group = groups[key] = Tally()
+            _add(group, fact, counted, lists)
+    for group in groups.values():
+        for name in lists:
+            values = getattr(group, name)
+            # JSON is the quickest reader of integers in the standard library.
+            setattr(group, name, sorted(json.loads(f"[{','.join(values)}]")))
+    return groups
+
+
+def total(groups: Mapping[Key, Tally]) -> Tally:
+    """The sum of groups in which no call occurs twice."""
+    whole = Tally()
+    for group in groups.values():
+        for name in Tally.__slots__:
+            value = getattr(group, name)
+            if isinstance(value, int):
+                setattr(whole, name, getattr(whole, name) + value)
+            elif isinstance(value, list):
+                getattr(whole, name).extend(value)
+            else:
+                into = getattr(whole, name)
+                for reason, count in value.items():
+                    into[reason] = into.get(reason, 0) + count
+    for name in _LISTS:
+        getattr(whole, name).sort()  # of sorted runs: a merge
+    return whole
+
+
+def distribution(ordered: Sequence[int], edges: Sequence[int]) -> list[int]:
+    """How many values lie under each edge and not under the one before it; last, those above all."""
+    from bisect import bisect_left
+
+    places = [0, *(bisect_left(ordered, edge) for edge in edges), len(ordered)]
+    return [high - low for low, high in pairwise(places)]
+
+
+def dearest(store: sqlite3.Connection, chosen: Selection, dimension: str, limit: int) -> list[str]:
+    """The users or sessions that cost most: there may be as many as there are calls."""
+    clause, values = where(chosen, facts_chosen(store, chosen))
+    found = store.execute(
+        f"SELECT text FROM (SELECT {dimension} AS id, sum(cost) AS cost, count(*) AS calls FROM calls {clause}"
+        f" GROUP BY {dimension} ORDER BY cost DESC, calls DESC LIMIT ?) JOIN texts USING (id)",
+        [*values, limit],
+    )
+    return [text for (text,) in found]
+
+
+def _extra(by: Sequence[str], conditions: Sequence[str]) -> dict[str, str]:
+    """What must be told apart beyond the facts: name -> SQL."""
+    found: dict[str, str] = {}
+    for name in (*by, *conditions):
+        if name in TIMES and name in by:
+            seconds = TIMES["day"] if name == "month" else TIMES[name]
+            # Weeks begin on Monday; the epoch was a Thursday.
+            found[name] = f"(started - {4 * 86400 * 10**6 if name == 'week' else 0}) / {seconds * 10**6}"
+        elif name in ROWS and name in by:
+            found[name] = name
+        elif name.startswith("tag."):
+            found["labels"] = "labels"
+    return found
+
+
+def facts_chosen(store: sqlite3.Connection, chosen: Selection) -> dict[int, dict[str, Any]]:
+    conditions = [each for each in chosen.where if each.dimension not in ROWS and not each.dimension.startswith("tag.")]
+    found = {}
+    for number, *values in store.execute(f"SELECT id, {', '.join(FACTS)} FROM facts"):
+        fact = dict(zip(FACTS, values, strict=True))
+        fact["tag"] = json.loads(fact["tags"]) if fact["tags"] else []
+        if all(condition.holds(values_of(fact, condition.dimension)) for condition in conditions):
+            found[number] = fact
+    return found
+
+
+def values_of(fact: Mapping[str, Any], dimension: str) -> list[str | None]:
+    """What a call of these facts has for a dimension; several for tags."""
+    if dimension == "tag":
+        return list(fact["tag"]) or [None]
+    for column in columns(dimension):
+        value = fact[column]
+        if value is not None:
+            if column in ("streamed", "approximate", "pinned"):
+                return ["true" if value else "false"]
+            return [value]
+    return [None]
+
+
+def _scan(
+    store: sqlite3.Connection,
+    chosen: Selection,
+    facts: Mapping[int, Any],
+    extra: Mapping[str, str],
+    lists: Sequence[str],
+) -> Iterator[tuple[int, dict[str, Any], Sequence[Any]]]:
+    (known,) = store.execute("SELECT count(*) FROM facts").fetchone()
+    clause, values = where(chosen, None if len(facts) == known else facts)
+    keys = ["facts", *extra.values()]
+    sums = ["count(*)", *(f"sum({name})" for name in _SUMS), "count(cost)"]
+    sums += ["sum(estimated_input IS NOT NULL OR estimated_output IS NOT NULL OR estimated_cost IS NOT NULL)"]
+    sums += [f"group_concat({name})" for name in lists]
+    query = f"SELECT {', '.join([*keys, *sums])} FROM calls {clause} GROUP BY {', '.join(keys)}"
+    width = len(keys)
+    for row in store.execute(query, values):
+        if row[0] in facts:
+            yield row[0], dict(zip(extra, row[1:width], strict=True)), row[width:]
+
+
+def where(chosen: Selection, facts: Mapping[int, Any] | None) -> tuple[str, list[Any]]:
+    """The SQL condition on ``calls`` of a selection whose facts are these; ``None`` for all of them."""
+    parts: list[str] = []
+    values: list[Any] = []
+    if facts is not None:
+        # Numbers of our own, and too many of them for parameters.
+        parts.append(f"facts IN ({','.join(map(str, facts))})")
+    elif chosen.since is not None or chosen.until is not None:
+        # Spelt out, so that the window is sought in the index for each of them.
+        parts.append("facts IN (SELECT id FROM facts)")
+    for sign, bound in ((">=", chosen.since), ("<", chosen.until)):
+        if bound is not None:
+            parts.append(f"started {sign} ?")
+            values.append(bound)
+    for condition in chosen.where:
+        if condition.dimension in ROWS:
+            if condition.among is not None:
+                marks = ", ".join("?" * len(condition.among))
+                parts.append(f"{condition.dimension} IN (SELECT id FROM texts WHERE text IN ({marks}))")
+                values += condition.among
+                continue
+            sign = "IS" if condition.wanted else "IS NOT"
+            found = "NULL" if condition.value == "" else "coalesce((SELECT id FROM texts WHERE text = ?), -1)"
+            parts.append(f"{condition.dimension} {sign} {found}")
+            values += [condition.value] if condition.value else []
+    return (f"WHERE {' AND '.join(parts)}" if parts else ""), values
+
+
+def _keys(
+    by: Sequence[str], fact: Mapping[str, Any], bounds: Mapping[str, Any], labels: Mapping[str, Any], texts: _Texts
+) -> Iterator[Key]:
+    found: list[Key] = [()]
+    for name in by:
+        values: list[str | None]
+        if name in TIMES:
+            values = [_time(name, bounds[name])]
+        elif name in ROWS:
+            values = [texts.text(bounds[name])]
+        elif name.startswith("tag."):
+            value = labels.get(name[4:])
+            values = [None if value is None else str(value)]
+        else:
+            values = values_of(fact, name)
+        found = [(*key, value) for key in found for value in values]
+    return iter(found)
+
+
+def _time(name: str, number: int) -> str:
+    seconds = number * (TIMES[name] or 86400) + (4 * 86400 if name == "week" else 0)
+    when = datetime.fromtimestamp(seconds, UTC)
+    return when.strftime({"hour": "%Y-%m-%d %H:00", "month": "%Y-%m"}.get(name, "%Y-%m-%d"))
+
+
+def _add(group: Tally, fact: Mapping[str, Any], counted: Sequence[Any], lists: Sequence[str]) -> None:
+    calls = counted[0]
+    group.calls += calls
+    for position, name in enumerate(_SUMS, 1):
+        value = counted[position]
+        if value:
+            setattr(group, name, getattr(group, name) + value)
+    group.priced += counted[8]
+    group.estimated += counted[9] or 0
+    outcome, finish, end = fact["outcome"], fact["finish"], fact["stream_end"]
+    group.errors += calls if outcome == "error" else 0
+    group.blocked += calls if outcome == "blocked" else 0
+    group.cancelled += calls if outcome == "cancelled" else 0
+    if finish is not None:
+        group.refusals += calls if "content_filter" in finish.split(",") else 0
+        group.finishes[finish] = group.finishes.get(finish, 0) + calls
+    if fact["streamed"]:
+        group.streamed += calls
+        if end is not None:
+            group.ends[end] = group.ends.get(end, 0) + calls
+            group.cut += calls if end != "exhausted" else 0
+    if fact["unpriced"] is not None:
+        group.unpriced += calls
+        group.reasons[fact["unpriced"]] = group.reasons.get(fact["unpriced"], 0) + calls
+    for name, chunk in zip(lists, counted[10:], strict=True):
+        if chunk:
+            getattr(group, name).append(chunk)
+
+
+class _Texts:
+    """Texts by their id, read when first needed."""
+
+    def __init__(self, store: sqlite3.Connection) -> None:
+        self._store = store
+        self._texts: dict[int, str] = {}
+        self._labels: dict[int, dict[str, Any]] = {}
+
+    def text(self, number: int | None) -> str | None:
+        if number is None:
+            return None
+        if not self._texts:
+            self._texts = dict(self._store.execute("SELECT id, text FROM texts"))
+        return self._texts.get(number)
+
+    def labels(self, number: int | None) -> dict[str, Any]:
+        if number is None:
+            return {}
+        found = self._labels.get(number)
+        if found is None:
+            text = self.text(number)
+            found = self._labels[number] = json.loads(text) if text else {}
+        return found

@@ -1,0 +1,108 @@
+"""The store as one Parquet file, for DuckDB, a warehouse, or pandas."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from .body import unpack
+from .columns import PICO
+from .schema import FACTS, StoreError
+
+__all__ = ["write_parquet"]
+
+_ROWS = 20_000
+_TOKENS = ("input", "output", "cache_read", "cache_write", "reasoning", "estimated_input", "estimated_output")
+_MONEY = ("cost", "estimated_cost")
+_FLAGS = ("streamed", "approximate", "pinned")
+_QUERY = f"""
+SELECT s.id, t.trace, s.span, s.parent, s.started, s.duration, s.body, r.json, c.first_token,
+    {", ".join(f"c.{name}" for name in (*_TOKENS, *_MONEY))}, u.text, n.text, l.text,
+    {", ".join(f"f.{name}" for name in FACTS)}
+FROM spans s JOIN traces t ON t.id = s.trace JOIN resources r ON r.id = s.resource
+LEFT JOIN calls c ON c.facts = s.facts AND c.started = s.started AND c.span = s.id
+LEFT JOIN facts f ON f.id = s.facts
+LEFT JOIN texts u ON u.id = c.user LEFT JOIN texts n ON n.id = c.session LEFT JOIN texts l ON l.id = c.labels
+WHERE s.started >= ? AND s.started < ? ORDER BY s.id
+"""
+
+
+def write_parquet(
+    store: sqlite3.Connection,
+    path: Path,
+    *,
+    since: int | None = None,
+    until: int | None = None,
+    told: Callable[[int], None] = lambda count: None,
+) -> int:
+    """Write one row for each span, with the columns of the reports and all attributes as JSON. How many rows.
+
+    Raises:
+        StoreError: ``pyarrow`` is not installed, or the file cannot be written.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise StoreError('writing Parquet needs: pip install "llmtrace-otel[parquet]"') from error
+    schema = _schema(pyarrow)
+    rows = store.execute(_QUERY, (since or 0, 2**63 - 1 if until is None else until))
+    count = 0
+    try:
+        with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
+            while batch := rows.fetchmany(_ROWS):
+                writer.write_table(pyarrow.Table.from_pylist(list(map(_row, batch)), schema=schema))
+                count += len(batch)
+                told(count)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error}") from error
+    return count
+
+
+def _schema(arrow: Any) -> Any:
+    text, whole = arrow.string(), arrow.int64()
+    fields = [("trace_id", text), ("span_id", text), ("parent_id", text), ("name", text), ("kind", text)]
+    fields += [("status", text), ("started_at", arrow.timestamp("us", tz="UTC")), ("seconds", arrow.float64())]
+    fields += [("time_to_first_token", arrow.float64())]
+    fields += [(name, whole) for name in _TOKENS]
+    fields += [(f"{name}_usd", arrow.decimal128(24, 12)) for name in _MONEY]
+    fields += [("user", text), ("session", text), ("labels", text)]
+    fields += [(name, arrow.bool_() if name in _FLAGS else text) for name in FACTS]
+    return arrow.schema([*fields, ("attributes", text), ("events", text), ("resource", text)])
+
+
+def _row(row: tuple[Any, ...]) -> dict[str, Any]:
+    _, trace, span, parent, started, duration, body, resource, first, *rest = row
+    told = unpack(body)
+    tokens, money = rest[: len(_TOKENS)], rest[len(_TOKENS) : len(_TOKENS) + len(_MONEY)]
+    user, session, labels, *facts = rest[len(_TOKENS) + len(_MONEY) :]
+    return {
+        "trace_id": trace.hex(),
+        "span_id": span.hex(),
+        "parent_id": None if parent is None else parent.hex(),
+        "name": told["name"],
+        "kind": told["kind"],
+        "status": told.get("status", ("UNSET",))[0],
+        "started_at": started,
+        "seconds": duration / 1e6,
+        "time_to_first_token": None if first is None else first / 1e6,
+        **dict(zip(_TOKENS, tokens, strict=True)),
+        **{
+            f"{name}_usd": None if each is None else Decimal(each) / PICO
+            for name, each in zip(_MONEY, money, strict=True)
+        },
+        "user": user,
+        "session": session,
+        "labels": labels,
+        **{
+            name: (None if value is None else bool(value)) if name in _FLAGS else value
+            for name, value in zip(FACTS, facts, strict=True)
+        },
+        "attributes": json.dumps(told["attributes"], ensure_ascii=False),
+        "events": json.dumps(told["events"], ensure_ascii=False) if "events" in told else None,
+        "resource": resource,
+    }

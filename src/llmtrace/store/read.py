@@ -1,0 +1,120 @@
+"""Whole spans out of the store again."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .body import StoredSpan, unpack
+from .schema import StoreError
+
+__all__ = ["TraceRow", "find_trace", "last_span", "spans_after", "spans_of", "traces_by", "traces_of_dearest_calls"]
+
+_TRACE = "SELECT id, lower(hex(trace)), started, ended, spans, calls, errors, tokens, cost, name FROM traces"
+_SPANS = """
+SELECT s.id, t.trace, s.span, s.parent, s.started, s.duration, r.json, s.body FROM spans s
+JOIN traces t ON t.id = s.trace JOIN resources r ON r.id = s.resource
+"""
+_ORDERS = {"last": "ended", "slowest": "ended - started", "dearest": "cost"}
+
+
+@dataclass(frozen=True, slots=True)
+class TraceRow:
+    """One trace as the store sums it up. Times are microseconds, cost is in trillionths of a dollar."""
+
+    row: int
+    trace_id: str
+    started: int
+    ended: int
+    spans: int
+    calls: int
+    errors: int
+    tokens: int
+    cost: int
+    name: str | None
+
+
+def find_trace(store: sqlite3.Connection, wanted: str) -> TraceRow:
+    """The trace of that id, or of the id that begins so.
+
+    Raises:
+        StoreError: There is none, or several.
+    """
+    prefix = wanted.strip().lower().removeprefix("0x")
+    if not re.fullmatch(r"[0-9a-f]{4,32}", prefix):
+        raise StoreError(f"{wanted!r} is no trace id; give its first 4 to 32 hexadecimal digits")
+    # A range in the index: the digits that are missing are anything between 0 and f.
+    low, high = (bytes.fromhex(prefix.ljust(32, digit)) for digit in "0f")
+    found = store.execute(f"{_TRACE} WHERE trace BETWEEN ? AND ? LIMIT 2", (low, high)).fetchall()
+    if not found:
+        raise StoreError(f"there is no trace {prefix} in the store")
+    if len(found) > 1:
+        raise StoreError(f"several traces begin with {prefix}; give more digits")
+    return TraceRow(*found[0])
+
+
+def traces_by(
+    store: sqlite3.Connection, order: str, *, since: int | None = None, until: int | None = None, limit: int = 1
+) -> list[TraceRow]:
+    """The ``last``, ``slowest`` or ``dearest`` traces with a call in them."""
+    query = f"{_TRACE} WHERE calls > 0 AND started >= ? AND started < ? ORDER BY {_ORDERS[order]} DESC LIMIT ?"
+    bounds = (since if since is not None else 0, until if until is not None else 2**63 - 1, limit)
+    return [TraceRow(*row) for row in store.execute(query, bounds)]
+
+
+def traces_of_dearest_calls(
+    store: sqlite3.Connection, clause: str, values: Sequence[Any], *, limit: int
+) -> list[TraceRow]:
+    """The traces of the calls that cost most among those of a condition on ``calls``, the dearest trace first."""
+    calls = f"SELECT span FROM calls {clause} ORDER BY cost DESC LIMIT 200"
+    query = f"{_TRACE} WHERE id IN (SELECT trace FROM spans WHERE id IN ({calls})) ORDER BY cost DESC LIMIT ?"
+    return [TraceRow(*row) for row in store.execute(query, [*values, limit])]
+
+
+def spans_of(store: sqlite3.Connection, trace: TraceRow) -> list[StoredSpan]:
+    """The spans of one trace, in the order in which they began."""
+    rows = store.execute(f"{_SPANS} WHERE s.trace = ? ORDER BY s.started, s.id", (trace.row,))
+    return [span for _, span in map(_span, rows)]
+
+
+def last_span(store: sqlite3.Connection) -> int:
+    """The number of the newest span; 0 when there is none."""
+    number: int = store.execute("SELECT coalesce(max(id), 0) FROM spans").fetchone()[0]
+    return number
+
+
+def spans_after(
+    store: sqlite3.Connection, number: int, *, since: int | None = None, until: int | None = None, limit: int = -1
+) -> Iterator[tuple[int, StoredSpan]]:
+    """Spans, with their numbers, that came into the store after that one, in the order in which they came."""
+    bounds = (number, since if since is not None else 0, until if until is not None else 2**63 - 1, limit)
+    query = f"{_SPANS} WHERE s.id > ? AND s.started >= ? AND s.started < ? ORDER BY s.id LIMIT ?"
+    yield from map(_span, store.execute(query, bounds))
+
+
+def _span(row: tuple[Any, ...]) -> tuple[int, StoredSpan]:
+    number, trace, span, parent, started, duration, resource, body = row
+    told = unpack(body)
+    first, last = told.get("ns", (0, 0))
+    status, status_text = told.get("status", ("UNSET", None))
+    return number, StoredSpan(
+        trace_id=trace.hex(),
+        span_id=span.hex(),
+        parent_id=None if parent is None else parent.hex(),
+        name=told["name"],
+        started=started * 1000 + first,
+        ended=(started + duration) * 1000 + last,
+        kind=told["kind"],
+        status=status,
+        status_text=status_text,
+        attributes=told["attributes"],
+        events=tuple(told.get("events", ())),
+        links=tuple(told.get("links", ())),
+        scope=(told["scope"][0], told["scope"][1]),
+        resource=json.loads(resource),
+        state=told.get("state", ""),
+    )

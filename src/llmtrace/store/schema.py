@@ -1,0 +1,149 @@
+"""The tables of the store, how a file gets them, and how a connection is opened."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+__all__ = ["FACTS", "MEASURES", "StoreError", "connect", "default_path", "demo_path", "locate"]
+
+FACTS = (
+    "client", "service", "operation", "provider", "request_model", "response_model", "api", "tier",
+    "feature", "tenant", "prompt", "prompt_version", "prompt_hash", "tags",
+    "outcome", "error_type", "finish", "streamed", "stream_end",
+    "usage_source", "unpriced", "approximate", "pinned",
+)  # fmt: skip
+"""What a call has in common with many others. One row of ``facts`` for each combination that occurred."""
+
+MEASURES = (
+    "duration", "first_token", "input", "output", "cache_read", "cache_write", "reasoning", "cost", "cost_input",
+    "estimated_cost", "estimated_input", "estimated_output", "speed", "stalls", "exact_hash", "near_hash",
+    "prefix_hash", "prefix_tokens", "wasted_tokens", "user", "session", "labels",
+)  # fmt: skip
+"""What each call has of its own: microseconds, tokens, trillionths of a dollar, and ids into ``texts``."""
+
+# Calls lie in the order of their facts, so that a report is one pass over neighbours and needs no sorting, and the
+# attributes, which no report reads, lie elsewhere.
+_VERSION_1 = f"""
+CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+INSERT INTO meta VALUES ('generation', 0);
+CREATE TABLE texts (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
+CREATE TABLE resources (id INTEGER PRIMARY KEY, json TEXT NOT NULL UNIQUE);
+CREATE TABLE facts (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, {", ".join(FACTS)});
+CREATE TABLE traces (
+    id INTEGER PRIMARY KEY, trace BLOB NOT NULL UNIQUE, started INTEGER NOT NULL, ended INTEGER NOT NULL,
+    spans INTEGER NOT NULL, calls INTEGER NOT NULL, errors INTEGER NOT NULL, tokens INTEGER NOT NULL,
+    cost INTEGER NOT NULL, name TEXT
+);
+CREATE INDEX traces_by_cost ON traces (cost);
+CREATE INDEX traces_by_duration ON traces (ended - started);
+CREATE INDEX traces_by_end ON traces (ended);
+CREATE TABLE spans (
+    id INTEGER PRIMARY KEY, trace INTEGER NOT NULL, span BLOB NOT NULL, parent BLOB, started INTEGER NOT NULL,
+    duration INTEGER NOT NULL, resource INTEGER NOT NULL, facts INTEGER, body BLOB NOT NULL
+);
+CREATE INDEX spans_by_trace ON spans (trace);
+CREATE TABLE calls (
+    facts INTEGER NOT NULL, started INTEGER NOT NULL, span INTEGER NOT NULL,
+    {", ".join(f"{m} INTEGER" for m in MEASURES)},
+    PRIMARY KEY (facts, started, span)
+) WITHOUT ROWID;
+CREATE VIEW llm_calls AS
+    SELECT lower(hex(t.trace)) AS trace_id, lower(hex(s.span)) AS span_id,
+        strftime('%Y-%m-%dT%H:%M:%fZ', c.started / 1e6, 'unixepoch') AS started_at, c.duration / 1e6 AS seconds,
+        c.first_token / 1e6 AS time_to_first_token, {", ".join(f"f.{name}" for name in FACTS)},
+        c.input, c.output, c.cache_read, c.cache_write, c.reasoning, c.cost / 1e12 AS cost_usd,
+        u.text AS user, n.text AS session, l.text AS labels
+    FROM calls c JOIN facts f ON f.id = c.facts JOIN spans s ON s.id = c.span JOIN traces t ON t.id = s.trace
+    LEFT JOIN texts u ON u.id = c.user LEFT JOIN texts n ON n.id = c.session LEFT JOIN texts l ON l.id = c.labels;
+"""
+
+MIGRATIONS = (_VERSION_1,)
+"""Step ``n`` takes a file from version ``n`` to ``n + 1``; a step that was released never changes."""
+
+
+class StoreError(Exception):
+    """The store cannot be used. The message says in one line what to do."""
+
+
+def default_path() -> Path:
+    from platformdirs import user_state_dir
+
+    return Path(user_state_dir("llmtrace")) / "spans.db"
+
+
+def demo_path() -> Path:
+    """The store of ``llmtrace demo``, which is apart from the user's own."""
+    return default_path().with_name("demo.db")
+
+
+def locate(store: str = "") -> Path:
+    """Where the store is, for a setting that may be empty."""
+    return Path(os.path.abspath(os.path.expanduser(store))) if store else default_path()
+
+
+def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
+    """Open the store. For writing it is made, or brought up to date, and only its owner may read it.
+
+    Raises:
+        StoreError: There is no such store, it is not one, or a newer release made it.
+    """
+    if not write and not path.is_file():
+        raise StoreError(f"there is no store at {path}; run an instrumented program first, or try: llmtrace demo")
+    try:
+        if write:
+            _reserve(path)
+        # Statements are committed by us: batches are transactions.
+        connection = sqlite3.connect(path, timeout=30.0, isolation_level=None, check_same_thread=False)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"cannot open the store {path}: {error}") from error
+    try:
+        _prepare(connection, path, write=write)
+    except sqlite3.Error as error:
+        connection.close()
+        raise StoreError(f"cannot use {path} as a store: {error}; move it away, or set LLMTRACE_STORE") from error
+    except StoreError:
+        connection.close()
+        raise
+    return connection
+
+
+def _reserve(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool) -> None:
+    connection.execute("PRAGMA busy_timeout = 30000")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
+        raise StoreError(f"{path} was written by a newer llmtrace; upgrade llmtrace-otel, or set LLMTRACE_STORE")
+    if not write:
+        if version < 1:
+            raise StoreError(f"{path} is not a store of llmtrace; set LLMTRACE_STORE to one that is")
+        connection.execute("PRAGMA cache_size = -65536")
+        connection.execute("PRAGMA mmap_size = 4294967296")
+        connection.execute("PRAGMA query_only = ON")
+        return
+    if version < len(MIGRATIONS):
+        _migrate(connection)
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA journal_size_limit = 16777216")
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Bring the file up to date, whichever of several processes gets there first."""
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        for step in MIGRATIONS[version:]:
+            for statement in step.split(";\n"):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")

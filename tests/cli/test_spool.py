@@ -1,0 +1,90 @@
+"""``llmtrace spool`` and ``llmtrace doctor`` on a spool that holds something."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from llmtrace._config import load
+from llmtrace.cli import doctor, spool
+from llmtrace.export.pipeline import Pipeline
+
+
+@pytest.fixture
+def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A spool folder in which a process left three spans for a backend that is down."""
+    folder = tmp_path / "spool"
+    monkeypatch.setenv("LLMTRACE_SPOOL", str(folder))
+    monkeypatch.setenv("LLMTRACE_STORE", str(tmp_path / "spans.jsonl"))
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-api-key=sk-secret")
+    pipeline = Pipeline(load({}))
+    for number in range(3):
+        pipeline.provider().get_tracer("test").start_span(str(number)).end()
+    assert not pipeline.shutdown(1)
+    return folder
+
+
+def test_status_says_what_waits(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Status names the folder, the spans, the destination and nothing secret."""
+    assert spool.run() == 0
+    out = capsys.readouterr().out
+    assert str(left) in out
+    assert "3 spans wait" in out
+    assert "left behind" in out
+    assert "http://127.0.0.1:9/v1/traces" in out
+    assert "secret" not in out
+
+
+def test_drain_keeps_what_it_cannot_send(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the backend down drain sends nothing, loses nothing, and says so."""
+    assert spool.run("drain", timeout=5) == 1
+    assert "left:        3 spans" in capsys.readouterr().out
+    assert spool.run("status") == 0
+    assert "3 spans wait" in capsys.readouterr().out
+
+
+def test_purge_deletes_what_dead_processes_left(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Purge empties the folder and counts."""
+    assert spool.run("purge") == 0
+    assert capsys.readouterr().out == f"deleted 3 spans from {left}\n"
+    assert not list(left.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("action", "variables"),
+    [("empty", {}), ("drain", {"OTEL_EXPORTER_OTLP_ENDPOINT": ""}), ("status", {"LLMTRACE_SPOOL": "off"})],
+)
+def test_wrong_usage(
+    action: str,
+    variables: dict[str, str],
+    left: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A wrong action, and one that has nothing to work on, is status 2 and a line on stderr."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert spool.run(action) == 2
+    assert capsys.readouterr().err.startswith("llmtrace spool: ")
+
+
+def test_doctor_finds_the_backend_down(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Doctor says where spans go, that nobody answers there, what waits, and the setting behind each."""
+    assert doctor.run() == 1
+    out = capsys.readouterr().out
+    assert "openai" in out
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:9" in out or "127.0.0.1:9" in out
+    assert "! http://127.0.0.1:9/v1/traces (http, compression gzip) does not take spans: ConnectionError" in out
+    assert "3 spans wait" in out
+    assert f"LLMTRACE_SPOOL={left}" in out
+    assert "LLMTRACE_STORE" in out
+    assert "secret" not in out
+
+
+def test_doctor_of_a_wrong_setting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong setting is named, and is status 2."""
+    monkeypatch.setenv("LLMTRACE_SPOOL_MAX_MB", "lots")
+    assert doctor.run() == 2
+    assert "LLMTRACE_SPOOL_MAX_MB='lots'" in capsys.readouterr().out

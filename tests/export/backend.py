@@ -1,0 +1,155 @@
+"""An OTLP backend on the loopback interface that can be told to misbehave."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import socket
+import threading
+import time
+import zlib
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+
+_EXPAND = {"gzip": gzip.decompress, "deflate": zlib.decompress, None: bytes}
+
+
+class Backend:
+    """Counts each span it acknowledged, by name.
+
+    ``mode`` is ``ok``, a status to answer, ``hang`` (accept, never answer), ``cut`` (close unanswered) or ``slow``.
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        self.mode: str | int = "ok"
+        self.retry_after: str | None = None
+        self.largest: int | None = None
+        self.chokes_on: bytes | None = None
+        self.rejects = 0
+        self.names: Counter[str] = Counter()
+        self.requests: list[ExportTraceServiceRequest] = []
+        self.replays = 0
+        """Requests that came a second time, byte for byte, after they had been acknowledged."""
+        self.headers: list[dict[str, str]] = []
+        self.attempts: list[float] = []
+        self._seen: set[str] = set()
+        self._lock = threading.Lock()
+        self._released = threading.Event()
+        self._server: ThreadingHTTPServer | None = None
+        if port == 0:
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                port = free.getsockname()[1]
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+
+    def up(self) -> Backend:
+        backend = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            timeout = 30
+
+            def do_POST(self) -> None:
+                backend._serve(self)
+
+            def do_GET(self) -> None:
+                """``/ok`` ends the misbehaving."""
+                backend.mode = self.path.removeprefix("/")
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            allow_reuse_address = True
+            request_queue_size = 64
+
+            def handle_error(self, *_: object) -> None:
+                """A client that was killed is part of the tests."""
+
+        self._released.clear()
+        self._server = Server(("127.0.0.1", self.port), Handler)
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def down(self) -> None:
+        self._released.set()
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+    def __enter__(self) -> Backend:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.down()
+
+    def _serve(self, request: Any) -> None:
+        body = request.rfile.read(int(request.headers["Content-Length"]))
+        with self._lock:
+            self.attempts.append(time.monotonic())
+            self.headers.append(dict(request.headers.items()))
+        raw = _EXPAND[request.headers.get("Content-Encoding")](body)
+        mode = self.mode
+        if mode == "hang":
+            self._released.wait(60)
+            mode = "cut"
+        if mode == "cut":
+            request.close_connection = True
+            request.connection.shutdown(socket.SHUT_RDWR)
+            return
+        if mode == "slow":
+            time.sleep(0.5)
+            mode = "ok"
+        if self.largest is not None and len(raw) > self.largest:
+            mode = 413
+        if self.chokes_on is not None and self.chokes_on in raw:
+            mode = 500
+        status, answer = 200, b""
+        if isinstance(mode, int):
+            status = mode
+        else:
+            answer = self._take(body, raw)
+        request.send_response(status)
+        request.send_header("Content-Length", str(len(answer)))
+        if self.retry_after is not None and status != 200:
+            request.send_header("Retry-After", self.retry_after)
+        request.end_headers()
+        request.wfile.write(answer)
+
+    def _take(self, body: bytes, raw: bytes) -> bytes:
+        told = ExportTraceServiceRequest.FromString(raw)
+        identity = hashlib.sha256(body).hexdigest()
+        answer = ExportTraceServiceResponse()
+        with self._lock:
+            if identity in self._seen:
+                self.replays += 1
+            else:
+                self._seen.add(identity)
+                self.requests.append(told)
+                self.names.update(span.name for span in spans_of(told))
+        if self.rejects:
+            answer.partial_success.rejected_spans = self.rejects
+            answer.partial_success.error_message = "no room"
+        return answer.SerializeToString()
+
+    def wait_for(self, spans: int, seconds: float = 30.0) -> None:
+        """Wait until so many different spans have come."""
+        give_up = time.monotonic() + seconds
+        while len(self.names) < spans:
+            assert time.monotonic() < give_up, f"{len(self.names)} of {spans} spans came"
+            time.sleep(0.01)
+
+
+def spans_of(request: ExportTraceServiceRequest) -> list[Any]:
+    return [span for group in request.resource_spans for scope in group.scope_spans for span in scope.spans]

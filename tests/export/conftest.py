@@ -1,0 +1,108 @@
+"""What the tests of the export share: a backend, a spool folder and programs that trace."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import llmtrace
+from llmtrace._config import load
+from llmtrace.export.pipeline import Pipeline
+
+from .backend import Backend
+
+SOURCE = Path(llmtrace.__file__).parents[1]
+
+PROGRAM = """
+import json, os, sys, time
+from llmtrace._config import load
+from llmtrace.export import leaving
+from llmtrace.export.pipeline import Pipeline
+
+pipeline = Pipeline(load({}))
+pipeline.prepare()
+tracer = pipeline.provider().get_tracer("program")
+leaving.on_exit(lambda: pipeline.shutdown(float(os.environ.get("LLMTRACE_FLUSH_TIMEOUT", "5"))))
+
+def call(name):
+    tracer.start_span(name).end()
+"""
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def backend() -> Iterator[Backend]:
+    with Backend() as made:
+        yield made
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def start(backend: Backend, spool: Path) -> Iterator[Start]:
+    """Starts a program that traces; what still runs at the end of the test is killed."""
+    running: list[subprocess.Popen[str]] = []
+
+    def started(code: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+        environ = {
+            **os.environ,
+            "PYTHONPATH": str(SOURCE),
+            "OTEL_EXPORTER_OTLP_ENDPOINT": backend.url,
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
+            "LLMTRACE_SPOOL": str(spool),
+            **variables,
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM + code, *arguments],
+            env=environ,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        running.append(process)
+        return process
+
+    try:
+        yield started
+    finally:
+        for process in running:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def run(start: Start) -> Callable[..., str]:
+    """Runs a program to its end, which must be a good one, and returns what it printed."""
+
+    def ran(code: str, *arguments: str, **variables: str) -> str:
+        process = start(code, *arguments, **variables)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        return out
+
+    return ran
+
+
+@pytest.fixture
+def drain(backend: Backend, spool: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], bool]:
+    """The next start of the program: it traces one span called ``restart``, and what was left goes with it."""
+
+    def drained() -> bool:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", backend.url)
+        pipeline = Pipeline(load({"spool": spool}))
+        pipeline.provider().get_tracer("restart").start_span("restart").end()
+        well = pipeline.shutdown(30)
+        assert not list(spool.rglob("*.seg"))
+        return well
+
+    return drained

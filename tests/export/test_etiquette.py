@@ -1,0 +1,159 @@
+"""An application's own OpenTelemetry set-up is used, and never touched."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+import llmtrace
+from llmtrace import serverless
+from llmtrace._config import ConfigError, load
+from llmtrace.export.pipeline import Pipeline
+
+from .backend import Backend
+
+Run = Callable[..., str]
+
+
+def test_a_provider_set_later_is_found_and_told(caplog: pytest.LogCaptureFixture, monkeypatch: Any) -> None:
+    """A global provider that comes after ours gets the spans from then on, told once and left as it was."""
+    pipeline = Pipeline(load({"store": "off"}))
+    pipeline.provider().get_tracer("test").start_span("before").end()
+    exporter, theirs = InMemorySpanExporter(), TracerProvider()
+    theirs.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", theirs)
+    with caplog.at_level(logging.INFO, logger="llmtrace"):
+        for name in ("a", "b"):
+            pipeline.provider().get_tracer("test").start_span(name).end()
+    assert [span.name for span in exporter.get_finished_spans()] == ["a", "b"]
+    assert caplog.text.count("application's tracer provider") == 1
+    assert pipeline.shutdown(5)
+    theirs.get_tracer("theirs").start_span("c").end()
+    assert len(exporter.get_finished_spans()) == 3
+    theirs.shutdown()
+
+
+def test_a_provider_with_nothing_but_a_tracer_works() -> None:
+    """A provider that knows neither processors, flush nor shutdown is enough."""
+
+    class Bare(trace.TracerProvider):
+        def get_tracer(self, *_: Any, **__: Any) -> trace.Tracer:
+            return trace.NoOpTracer()
+
+    bare = Bare()
+    pipeline = Pipeline(load({}), bare)
+    pipeline.prepare()
+    assert pipeline.provider() is bare
+    assert pipeline.flush(1)
+    assert pipeline.shutdown(1)
+
+
+def test_a_provider_that_hangs_or_fails_does_not_hold_us_up() -> None:
+    """Flushing a foreign provider is bounded, and its exceptions are its own."""
+
+    class Hangs(trace.NoOpTracerProvider):
+        def force_flush(self, timeout_millis: int = 0) -> bool:
+            raise OSError
+
+    assert Pipeline(load({}), Hangs()).flush(1) is False
+
+
+def test_sdk_disabled_does_nothing(run: Run, backend: Backend, spool: Path) -> None:
+    """With OTEL_SDK_DISABLED=true nothing is recorded, sent or written."""
+    backend.up()
+    assert run("call('a')\nprint(pipeline.flush(1))\n", OTEL_SDK_DISABLED="true").split() == ["True"]
+    assert not backend.attempts
+    assert not spool.exists()
+
+
+CONFIGURED = """
+file_format: "1.0-rc.1"
+tracer_provider:
+  processors:
+    - simple:
+        exporter:
+          console: {}
+"""
+
+
+def test_declarative_configuration(run: Run, tmp_path: Path, spool: Path) -> None:
+    """With OTEL_CONFIG_FILE the provider is the one the file describes, and the global one is left alone."""
+    pytest.importorskip("opentelemetry.configuration")
+    file = tmp_path / "otel.yaml"
+    file.write_text(CONFIGURED, encoding="utf-8")
+    out = run(
+        "from opentelemetry import trace\ncall('described')\nassert pipeline.flush(5)\n"
+        "assert trace._TRACER_PROVIDER is None\n",
+        OTEL_CONFIG_FILE=str(file),
+    )
+    assert '"name": "described"' in out
+    assert not spool.exists()
+
+
+def test_declarative_configuration_that_is_wrong_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file that cannot be used is a ConfigError that names the variable."""
+    monkeypatch.setenv("OTEL_CONFIG_FILE", str(tmp_path / "missing.yaml"))
+    with pytest.raises(ConfigError, match="OTEL_CONFIG_FILE="):
+        Pipeline(load({})).prepare()
+
+
+def test_signals_are_untouched(run: Run, backend: Backend) -> None:
+    """Tracing and exporting install no signal handler."""
+    backend.up()
+    run(
+        "import signal\n"
+        "before = [signal.getsignal(n) for n in range(1, signal.NSIG)]\n"
+        "call('a')\nassert pipeline.flush(5)\n"
+        "assert before == [signal.getsignal(n) for n in range(1, signal.NSIG)]\n"
+    )
+
+
+def test_lambda_handlers_are_flushed_within_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Lambda the decorated handler flushes, in time, also when the handler raises; elsewhere it does not."""
+    flushed: list[float] = []
+    monkeypatch.setattr("llmtrace._api.flush", flushed.append)
+    context = SimpleNamespace(get_remaining_time_in_millis=lambda: 2500)
+
+    @serverless.flushed
+    def handler(event: dict[str, int], context: object) -> int:
+        return event["value"]
+
+    assert handler({"value": 1}, context) == 1
+    assert flushed == []
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "function")
+    assert handler({"value": 2}, context) == 2
+    with pytest.raises(KeyError):
+        handler({}, context)
+    assert flushed == [2.0, 2.0]
+    assert handler.__name__ == "handler"
+
+
+def test_lambda_spools_where_it_may_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Lambda the spool is under /tmp, unless told otherwise."""
+    from llmtrace.export.routes import spool_folder
+
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "function")
+    assert spool_folder(load({})) == Path("/tmp/llmtrace/spool")
+    assert spool_folder(load({"spool": "/mnt/x"})) == Path("/mnt/x")
+
+
+def test_nothing_runs_before_the_first_span(run: Run) -> None:
+    """Until a span ends there is no thread of ours and no file, so that a program may fork first."""
+    out = run("import threading\nprint(threading.active_count(), os.path.exists(os.environ['LLMTRACE_SPOOL']))\n")
+    assert out.split() == ["1", "False"]
+
+
+def test_flush_before_instrument_is_true() -> None:
+    """With nothing to flush, flush says that all is well."""
+    assert llmtrace.flush(0.1) is True
+    assert "llmtrace" in sys.modules

@@ -1,0 +1,220 @@
+"""The standard variables reach the wire: HTTP and gRPC, headers, compression, certificates, limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
+    TraceServiceServicer,
+    add_TraceServiceServicer_to_server,
+)
+
+from llmtrace._config import ConfigError, load
+from llmtrace.export.otlp import Grpc, Http
+from llmtrace.export.pipeline import Pipeline
+
+from .backend import Backend, spans_of
+
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+Open = Callable[..., Any]
+
+
+@pytest.fixture
+def pipeline(spool: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+    """Opens a pipeline under these variables."""
+    opened: list[Pipeline] = []
+
+    def made(**variables: str) -> Pipeline:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        one = Pipeline(load({"spool": spool}))
+        one.prepare()
+        opened.append(one)
+        return one
+
+    yield made
+    for one in opened:
+        one.shutdown(5)
+
+
+def end(pipeline: Pipeline, *names: str, **attributes: str) -> None:
+    for name in names:
+        pipeline.provider().get_tracer("test").start_span(name, attributes=attributes).end()
+
+
+def test_http_headers_and_gzip(backend: Backend, pipeline: Open) -> None:
+    """Headers come as set, with the generic ones below, and the body is gzip unless told otherwise."""
+    backend.up()
+    one = pipeline(**{ENDPOINT: backend.url + "/", "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20k,x-team=a"})
+    end(one, "a")
+    assert one.flush(10)
+    (headers,) = backend.headers
+    told = {name.lower(): value for name, value in headers.items()}
+    assert told["content-encoding"] == "gzip"
+    assert told["content-type"] == "application/x-protobuf"
+    assert (told["authorization"], told["x-team"]) == ("Bearer k", "a")
+
+
+@pytest.mark.parametrize("compression", ["none", "deflate", "gzip"])
+def test_http_compression(compression: str, backend: Backend, pipeline: Open) -> None:
+    """OTEL_EXPORTER_OTLP_COMPRESSION keeps its meaning."""
+    backend.up()
+    one = pipeline(**{ENDPOINT: backend.url, "OTEL_EXPORTER_OTLP_COMPRESSION": compression})
+    end(one, "a")
+    assert one.flush(10)
+    assert backend.headers[0].get("Content-Encoding", "none") == compression
+    assert list(backend.names) == ["a"]
+
+
+def test_http_asks_for_certificates_and_timeout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Certificates, timeout and the traces endpoint are those of the standard variables."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):  # requests prefers these
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://user:secret@example.org:1/in?token=t")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", str(tmp_path / "c.pem"))
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_CLIENT_KEY", str(tmp_path / "c.key"))
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3")
+    http = Http()
+    assert http.timeout == 3
+    assert http._more["verify"] == str(tmp_path / "ca.pem")
+    assert http._more["cert"] == (str(tmp_path / "c.pem"), str(tmp_path / "c.key"))
+    assert http.destination.endpoint == "https://example.org:1/in"
+
+
+def test_nothing_secret_is_written(backend: Backend, pipeline: Open, spool: Path) -> None:
+    """No header value, password or query of the endpoint is in any byte or name of the spool folder."""
+    secrets = ("hunter2", "sk-123456", "tok-987")
+    one = pipeline(
+        **{
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"http://me:hunter2@127.0.0.1:{backend.port}/v1/traces?key=tok-987",
+            "OTEL_EXPORTER_OTLP_HEADERS": "x-api-key=sk-123456",
+        }
+    )
+    end(one, "a")
+    assert not one.flush(0.3)
+    files = [path for path in spool.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".seg" for path in files)
+    for path in files:
+        data = path.read_bytes() + str(path).encode()
+        assert not any(secret.encode() in data for secret in secrets)
+        assert path.stat().st_mode & 0o777 == 0o600
+    for folder in (spool, *(path for path in spool.rglob("*") if path.is_dir())):
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_segments_are_sent_to_nobody_else(backend: Backend, pipeline: Open) -> None:
+    """What one account left is not sent with another account's headers, and is when its own are back."""
+    first = pipeline(**{ENDPOINT: backend.url, "OTEL_EXPORTER_OTLP_HEADERS": "x-api-key=one"})
+    end(first, "left by one")
+    first.shutdown(0.5)
+    backend.up()
+    second = pipeline(OTEL_EXPORTER_OTLP_HEADERS="x-api-key=two")
+    end(second, "by two")
+    assert second.shutdown(10)
+    assert list(backend.names) == ["by two"]
+    third = pipeline(OTEL_EXPORTER_OTLP_HEADERS="x-api-key=one")
+    end(third, "by one")
+    assert third.shutdown(10)
+    assert set(backend.names) == {"left by one", "by two", "by one"}
+
+
+def test_two_destinations_named_twice_are_one(backend: Backend, pipeline: Open) -> None:
+    """OTEL_TRACES_EXPORTER with a repetition sends a span once."""
+    backend.up()
+    one = pipeline(**{ENDPOINT: backend.url, "OTEL_TRACES_EXPORTER": "otlp,otlp"})
+    end(one, "a")
+    assert one.flush(10)
+    assert backend.names == {"a": 1}
+
+
+def test_wrong_certificate_is_told_at_instrument(pipeline: Open) -> None:
+    """A value the exporter does not accept is a ConfigError that says so."""
+    with pytest.raises(ConfigError, match="OTEL_EXPORTER_OTLP_"):
+        pipeline(OTEL_EXPORTER_OTLP_PROTOCOL="grpc", **{ENDPOINT: "x:1", "OTEL_EXPORTER_OTLP_COMPRESSION": "brotli"})
+
+
+class Servicer(TraceServiceServicer):  # type: ignore[misc]
+    def __init__(self) -> None:
+        self.failures: list[tuple[grpc.StatusCode, float | None]] = []
+        self.names: list[str] = []
+        self.requests = 0
+        self.metadata: dict[str, Any] = {}
+
+    def Export(self, request: Any, context: Any) -> ExportTraceServiceResponse:
+        self.requests += 1
+        self.metadata = dict(context.invocation_metadata())
+        if self.failures:
+            code, after = self.failures.pop(0)
+            if after is not None:
+                delay = Duration(nanos=int(after * 1e9))
+                info = RetryInfo(retry_delay=delay).SerializeToString()
+                context.set_trailing_metadata((("google.rpc.retryinfo-bin", info),))
+            context.abort(code, "not now")
+        self.names += [span.name for span in spans_of(request)]
+        return ExportTraceServiceResponse()
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, Servicer]]:
+    servicer = Servicer()
+    running = grpc.server(futures.ThreadPoolExecutor(2))
+    add_TraceServiceServicer_to_server(servicer, running)
+    port = running.add_insecure_port("127.0.0.1:0")
+    running.start()
+    try:
+        yield f"http://127.0.0.1:{port}", servicer
+    finally:
+        running.stop(None).wait(5)
+
+
+def test_grpc_batches_are_split_by_bytes(server: tuple[str, Servicer], pipeline: Open) -> None:
+    """Ten spans of a megabyte reach a server that takes four, each once, with the headers."""
+    url, servicer = server
+    one = pipeline(
+        **{
+            ENDPOINT: url,
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+            "OTEL_EXPORTER_OTLP_HEADERS": "x-team=a",
+            "OTEL_BSP_SCHEDULE_DELAY": "60000",
+        }
+    )
+    names = [f"call-{number}" for number in range(10)]
+    end(one, *names, text="x" * (1 << 20))
+    assert one.flush(20)
+    assert sorted(servicer.names) == names
+    assert servicer.requests >= 3
+    assert servicer.metadata["x-team"] == "a"
+
+
+def test_grpc_retries_and_refusals(server: tuple[str, Servicer], pipeline: Open) -> None:
+    """UNAVAILABLE is tried again as the server asks; INVALID_ARGUMENT is the last word."""
+    url, servicer = server
+    one = pipeline(**{ENDPOINT: url, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
+    servicer.failures = [(grpc.StatusCode.UNAVAILABLE, None), (grpc.StatusCode.RESOURCE_EXHAUSTED, 0.2)]
+    end(one, "a")
+    assert one.flush(20)
+    servicer.failures = [(grpc.StatusCode.INVALID_ARGUMENT, None)]
+    end(one, "b")
+    assert not one.flush(20)
+    assert servicer.names == ["a"]
+    assert one.counts()[0].dropped == {"refused": 1}
+
+
+def test_grpc_destination_has_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two keys for one gRPC endpoint are two destinations."""
+    monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:4317")
+    keys = set()
+    for key in ("one", "two"):
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"x-api-key={key}")
+        keys.add(Grpc().destination)
+    assert len({each.key for each in keys}) == 2
+    assert {each.endpoint for each in keys} == {"127.0.0.1:4317"}
