@@ -31,7 +31,6 @@ VALUES: list[tuple[str, str, Any, Any, Any]] = [
     ("stream_usage_hosts", "a.example,b.example", ("a.example", "b.example"), ["c.example"], ("c.example",)),
     ("estimate_usage", "usage", "usage", "off", "off"),
     ("store", "spans.jsonl", "spans.jsonl", Path("other.jsonl"), "other.jsonl"),
-    ("store_max_mb", "64", 64, 8, 8),
     ("store_max_mb", "64", 64.0, 8, 8.0),
     ("store_max_days", "7", 7.0, 30, 30.0),
     ("spool", "OFF", "off", Path("folder"), "folder"),

@@ -14,7 +14,7 @@ from ..cost.estimator import Spoken
 from ..cost.money import Priced
 from ..facts import Call, Request, Response, Scope, Timing, Usage, normal_reason
 from ..scope import context as scopes
-from ..wire._format import WireFormat
+from ..wire._format import Accumulator, WireFormat
 from . import worker
 from .failure import error_type
 from .heard import Heard
@@ -138,6 +138,12 @@ class OpenCall:
         if self.heard is not None:
             self.heard.take(answer)
         return self.format.response(answer)
+
+    def events(self) -> Accumulator:
+        """What folds the chunks of the answer."""
+        assert self.format.events is not None
+        folded = self.format.events()
+        return folded if self.heard is None else self.heard.joined(folded)
 
     def fail(self, error: BaseException, timing: Timing | None = None, answer: Response | None = None) -> None:
         """End with what was known when ``error`` was raised."""

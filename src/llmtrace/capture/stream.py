@@ -44,7 +44,7 @@ class Recorder:
 
     def __init__(self, call: OpenCall, answer: Accumulator) -> None:
         self._call = call
-        self._answer = answer if call.heard is None else call.heard.joined(answer)
+        self._answer = answer
         self._chunks = 0
         self._first = self._token = self._last = self._max = 0.0
         self._gaps = array("d")

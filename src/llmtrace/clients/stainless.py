@@ -158,8 +158,7 @@ def _settle(call: OpenCall, result: Any) -> None:
 
 
 def _settle_stream(call: OpenCall, stream: Any) -> None:
-    assert call.format.events is not None
-    recorder = Recorder(call, call.format.events())
+    recorder = Recorder(call, call.events())
     inner = stream._iterator
     stream._iterator = AsyncChunks(inner, recorder) if hasattr(inner, "__anext__") else Chunks(inner, recorder)
     # A weak reference, as the iterator holds the response: a dropped stream must need no collector because of us.
