@@ -13,7 +13,7 @@ from ..capture.tool import OpenTool
 from ..scope import context as scopes
 from . import names
 from .attributes import ADDED, DESCRIBERS, Attributes, describe_exception
-from .bridges import LIMIT, crossed
+from .bridges import added, limit_of
 from .content import Content, describe_content
 from .gate import OFF, Gate
 from .logs import Events
@@ -92,8 +92,10 @@ class SpanEmitter:
             found.update(content.attributes)
 
     def _cross(self, call: OpenCall, found: Attributes) -> None:
-        if self._bridges is not None:
-            found.update(crossed(call.span, found, self._bridges(), started=call.started_ns))
+        bridges = self._bridges() if self._bridges is not None else ()
+        if bridges:
+            known = {**_known_at_start(call), **found}
+            found.update(added(known, bridges, started=call.started_ns, limit=limit_of(call.span)))
 
     def begin_tool(self, tool: OpenTool) -> None:
         attributes: Attributes = {
@@ -117,13 +119,17 @@ class SpanEmitter:
             span.end()
 
 
+_FEW = 16
+"""More attributes than a span of ours has before its end: then there is no need to look."""
 _DISPENSABLE = (names.DOCUMENTS, names.OI_EMBEDDINGS, names.PROMPT_VARIABLE, names.TAG)
 
 
 def _kept(span: Span, found: Attributes) -> Attributes:
     """``found`` within what a span keeps: above that an SDK drops the oldest, which every backend needs."""
-    limit = getattr(getattr(span, "_limits", None), "max_span_attributes", None) or LIMIT
-    over = len(found) + len(getattr(span, "attributes", None) or ()) - limit
+    over = len(found) - limit_of(span)
+    if over <= -_FEW:
+        return found
+    over += len(getattr(span, "attributes", None) or ())
     if over <= 0:
         return found
     spare = [key for prefix in _DISPENSABLE for key in found if key.startswith(prefix)]

@@ -15,7 +15,7 @@ from .langfuse import langfuse
 from .logfire import logfire
 from .openinference import openinference
 
-__all__ = ["BRIDGES", "LIMIT", "Bridge", "added", "crossed"]
+__all__ = ["BRIDGES", "LIMIT", "Bridge", "added", "crossed", "limit_of"]
 
 LIMIT = 128
 
@@ -27,9 +27,13 @@ BRIDGES: dict[str, Bridge] = {"openinference": openinference, "langfuse": langfu
 
 def crossed(span: Any, found: Mapping[str, Any], bridges: Iterable[str], *, started: int = 0) -> dict[str, Any]:
     """What the bridges add to a span that is still open, with ``found`` about to be written on it."""
-    limits = getattr(span, "_limits", None)
-    limit = getattr(limits, "max_span_attributes", None) or LIMIT
-    return added({**(getattr(span, "attributes", None) or {}), **found}, bridges, started=started, limit=limit)
+    known = {**(getattr(span, "attributes", None) or {}), **found}
+    return added(known, bridges, started=started, limit=limit_of(span))
+
+
+def limit_of(span: Any) -> int:
+    """How many attributes ``span`` keeps."""
+    return getattr(getattr(span, "_limits", None), "max_span_attributes", None) or LIMIT
 
 
 def added(
