@@ -16,6 +16,7 @@ from statistics import median
 from typing import Any
 
 import openai
+from by_hand import ABOUT, ANSWER, ASK, HEADERS, cpu, describe_chat, http_of
 from openai.types.chat import ChatCompletionChunk
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.trace import SpanKind
@@ -31,26 +32,8 @@ from llmtrace.wire.openai_chat import CHAT
 ROUNDS, CALLS, WARM = 60, 100, 10
 CHUNKS, CHUNK_ROUNDS = 200_000, 7
 IMPORTS = 15
-ASK: Any = {
-    "model": "gpt-4o-mini",
-    "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why is the sky blue?"}],
-    "temperature": 0.2,
-    "max_tokens": 64,
-}
-ABOUT: Any = {"id": "chatcmpl-1", "created": 1, "model": "gpt-4o-mini-2024-07-18", "system_fingerprint": "fp_1"}
-COUNTS = {
-    "prompt_tokens": 1200,
-    "completion_tokens": 64,
-    "total_tokens": 1264,
-    "prompt_tokens_details": {"cached_tokens": 1024},
-}
-SAID = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Rayleigh scattering."}}
-ANSWER = {**ABOUT, "object": "chat.completion", "service_tier": "default", "choices": [SAID], "usage": COUNTS}
-HEADERS = {"x-request-id": "req_1", "x-ratelimit-remaining-requests": "9", "x-ratelimit-remaining-tokens": "99"}
-HEADERS |= {f"x-other-{number}": "some value" for number in range(15)}  # as many as the vendor sends
-
 SDK_CLIENT: Any = openai.DefaultHttpxClient
-HTTP: Any = sys.modules[SDK_CLIENT.__mro__[1].__module__.partition(".")[0]]  # httpx2, or httpx in older releases
+HTTP: Any = http_of(SDK_CLIENT)
 
 
 class Last(SpanProcessor):
@@ -66,33 +49,6 @@ class Last(SpanProcessor):
 quiet, checking = TracerProvider(), TracerProvider()
 quiet.add_span_processor(SpanProcessor())
 checking.add_span_processor(Last())
-
-
-def describe(span: Any, answer: Any) -> None:
-    """What one writes by hand to have the same attributes."""
-    span.set_attribute("gen_ai.operation.name", "chat")
-    span.set_attribute("gen_ai.provider.name", "openai")
-    span.set_attribute("gen_ai.request.model", ASK["model"])
-    span.set_attribute("gen_ai.request.temperature", ASK["temperature"])
-    span.set_attribute("gen_ai.request.max_tokens", ASK["max_tokens"])
-    span.set_attribute("server.address", "api.openai.com")
-    span.set_attribute("server.port", 443)
-    span.set_attribute("openai.api.type", "chat_completions")
-    span.set_attribute("gen_ai.response.id", answer.id)
-    span.set_attribute("gen_ai.response.model", answer.model)
-    reasons = [choice.finish_reason for choice in answer.choices]
-    span.set_attribute("gen_ai.response.finish_reasons", reasons)
-    span.set_attribute("llmtrace.response.finish_reasons_raw", reasons)
-    span.set_attribute("openai.response.service_tier", answer.service_tier)
-    span.set_attribute("openai.response.system_fingerprint", answer.system_fingerprint)
-    span.set_attribute("gen_ai.usage.input_tokens", answer.usage.prompt_tokens)
-    span.set_attribute("gen_ai.usage.output_tokens", answer.usage.completion_tokens)
-    span.set_attribute("gen_ai.usage.cache_read.input_tokens", answer.usage.prompt_tokens_details.cached_tokens)
-    span.set_attribute("llmtrace.usage.source", "provider")
-    span.set_attribute("llmtrace.request_id", answer._request_id)
-    span.set_attribute("llmtrace.ratelimit.remaining_requests", 9)  # by hand these need the raw response: given away
-    span.set_attribute("llmtrace.ratelimit.remaining_tokens", 99)
-    span.set_attribute("llmtrace.outcome", "ok")
 
 
 class Calls:
@@ -114,7 +70,7 @@ class Calls:
     def by_hand(self, count: int) -> None:
         for _ in range(count):
             with self.tracer.start_as_current_span(f"chat {ASK['model']}", kind=SpanKind.CLIENT) as span:
-                describe(span, self.create(**ASK))
+                describe_chat(span, self.create(**ASK))
 
     def plain_async(self, count: int) -> None:
         async def run() -> None:
@@ -127,19 +83,9 @@ class Calls:
         async def run() -> None:
             for _ in range(count):
                 with self.tracer.start_as_current_span(f"chat {ASK['model']}", kind=SpanKind.CLIENT) as span:
-                    describe(span, await self.acreate(**ASK))
+                    describe_chat(span, await self.acreate(**ASK))
 
         self.runner.run(run())
-
-
-def cpu(work: Callable[[int], Any], count: int, warm: int = 0) -> float:
-    """Nanoseconds of CPU time for each of ``count``."""
-    if warm:
-        work(warm)
-    gc.collect()
-    start = time.process_time_ns()
-    work(count)
-    return (time.process_time_ns() - start) / count
 
 
 def same_attributes() -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -30,6 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "cassettes(choose=...): run once per recording; choose() takes all and returns those wanted"
     )
+    config.addinivalue_line("markers", "faulty: faults of our own are caused, and counted")
 
 
 @cache
@@ -58,18 +61,73 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("LLMTRACE_", "OTEL_")):
             monkeypatch.delenv(name)
+    # An estimate is made on another thread, and tests read their spans at once.
+    monkeypatch.setenv("LLMTRACE_ESTIMATE_USAGE", "off")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def prices() -> None:
+    """The price catalogue is there before the first call, which then ends where it is made."""
+    from llmtrace.cost import catalog
+
+    catalog.current()
+
+
+class _Complaints(logging.Handler):
+    """What OpenTelemetry says of contexts and attributes it was given wrongly."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.NOTSET)
+        self.told: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.told.append(f"{record.name}: {record.getMessage()}")
+
+
+@pytest.fixture(autouse=True)
+def no_complaints() -> Iterator[None]:
+    """OpenTelemetry never complains of a context detached elsewhere or of an attribute it cannot hold."""
+    heard = _Complaints()
+    loggers = [logging.getLogger(name) for name in ("opentelemetry.context", "opentelemetry.attributes")]
+    for logger in loggers:
+        logger.addHandler(heard)
+    yield
+    for logger in loggers:
+        logger.removeHandler(heard)
+    assert heard.told == []
+
+
+@pytest.fixture(autouse=True)
+def no_faults(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No fault of our own is counted, but in a test that causes them and is marked ``faulty``."""
+    from llmtrace import _guard
+
+    faults = _guard.faults
+    before = faults.copy()
+    yield
+    made = faults - before
+    # A place is logged once per process: each test begins anew.
+    faults.clear()
+    if request.node.get_closest_marker("faulty") is None:
+        assert not made
+
+
+@pytest.fixture(autouse=True)
+def little_to_collect() -> Iterator[None]:
+    """What was loaded so far is left out of collections, which some tests ask for many times."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
 def spans() -> Iterator[InMemorySpanExporter]:
     """Finished spans of calls made while llmtrace is instrumented, with our own faults fatal."""
     import llmtrace
-    from llmtrace.cost import catalog
 
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    catalog.current()  # loaded, so that calls end where they are made
     llmtrace.instrument(tracer_provider=provider, strict=True)
     try:
         yield exporter

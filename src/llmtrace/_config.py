@@ -48,10 +48,10 @@ class Settings:
     stream_usage_hosts: tuple[str, ...] = ()
     estimate_usage: str = "separate"
     store: str = ""
-    spool: str = ""
-    spool_max_mb: int = 256
     store_max_mb: float = 1024.0
     store_max_days: float = 90.0
+    spool: str = ""
+    spool_max_mb: int = 256
     flush_timeout: float = 5.0
     strict: bool = False
     prompts: str = "prompts"

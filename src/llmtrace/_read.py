@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["each", "number", "peek", "pick", "tell", "text", "whole"]
+__all__ = ["each", "fields", "number", "peek", "pick", "tell", "tell_all", "text", "whole"]
 
 
 _LARGEST = 2**63 - 1
@@ -13,29 +13,40 @@ _LARGEST = 2**63 - 1
 
 def peek(source: Any, name: str) -> Any:
     """The value under ``name``, or ``None``."""
-    if source is None:
-        return None
     if type(source) is dict:
         return source.get(name)
-    fields = getattr(source, "__dict__", None)
-    if fields is not None:
-        if name in fields:
-            return fields[name]
+    own = getattr(source, "__dict__", None)
+    if own is not None:
+        if name in own:
+            return own[name]
         # A pydantic model raises for a name it lacks, which costs ten times the look-up.
-        extra = getattr(source, "__pydantic_extra__", fields)
+        extra = getattr(source, "__pydantic_extra__", own)
         if extra is None:
             return None
-        if extra is not fields and type(extra) is dict:
+        if extra is not own and type(extra) is dict:
             return extra.get(name)
+    if source is None:
+        return None
     if isinstance(source, Mapping):
         return source.get(name)
     return getattr(source, name, None)
 
 
+def fields(source: Any) -> Any:
+    """What to read several names from: the plain dictionary inside ``source`` where it has one, else ``source``."""
+    if type(source) is dict:
+        return source
+    own = getattr(source, "__dict__", None)
+    extra = getattr(source, "__pydantic_extra__", source)
+    if own is None or (extra is not None and type(extra) is not dict):
+        return source  # not a pydantic model: it may answer for names outside its dictionary
+    return {**extra, **own} if extra else own
+
+
 def text(source: Any, name: str) -> str | None:
     """Text that is not empty and that an exporter can encode."""
-    value = peek(source, name)
-    if not isinstance(value, str) or not value:
+    value = source.get(name) if type(source) is dict else peek(source, name)
+    if value is None or not isinstance(value, str) or not value:
         return None
     return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
 
@@ -51,6 +62,18 @@ def tell(into: dict[str, float], key: str, source: Any, name: str) -> None:
     value = peek(source, name)
     if type(value) is int and 0 <= value <= _LARGEST:
         into[key] = value
+
+
+def tell_all(into: dict[str, float], source: Any, keys: Mapping[str, str]) -> None:
+    """Note every count whose name is in ``keys`` under the key that stands there."""
+    told = fields(source)
+    if type(told) is dict:
+        for name, value in told.items():
+            if type(value) is int and name in keys and 0 <= value <= _LARGEST:
+                into[keys[name]] = value
+    elif told is not None:
+        for name, key in keys.items():
+            tell(into, key, told, name)
 
 
 def number(source: Any, name: str) -> float | None:
@@ -71,7 +94,9 @@ def pick(source: Any, *names: str) -> dict[str, Any]:
     """The plain values (text, numbers, booleans, lists of text) under ``names``."""
     found: dict[str, Any] = {}
     for name in names:
-        value = peek(source, name)
+        value = source.get(name) if type(source) is dict else peek(source, name)
+        if value is None:
+            continue
         if isinstance(value, (str, int, float)) or (
             isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
         ):

@@ -9,6 +9,8 @@ from time import perf_counter, time_ns
 from typing import Any
 
 from .._guard import report
+from ..cost.estimate import Estimate
+from ..cost.estimator import Spoken
 from ..cost.money import Priced
 from ..facts import Call, Request, Response, Scope, Timing, Usage, normal_reason
 from ..scope import context as scopes
@@ -28,12 +30,15 @@ class OpenCall:
         "_open",
         "_record",
         "answer",
+        "asked_usage",
+        "body",
         "borrowed",
         "client",
         "context",
         "duration",
         "error",
         "error_type",
+        "estimate",
         "format",
         "heard",
         "http",
@@ -49,6 +54,7 @@ class OpenCall:
         "scope",
         "server",
         "span",
+        "spoken",
         "started",
         "started_ns",
         "timing",
@@ -71,7 +77,6 @@ class OpenCall:
         *,
         provider: str,
         server: tuple[str, int] | None,
-        usage_elsewhere: bool = False,
         body: Any = None,
     ) -> None:
         self.tracing = tracing
@@ -91,13 +96,19 @@ class OpenCall:
         self.error_type: str | None = None
         self.priced: Priced | None = None
         self.reservation: Any = None
+        self.body: Any = None
+        """What goes over the wire, held while the call lasts, where its tokens may have to be estimated."""
+        self.spoken: Spoken | None = None
+        self.estimate: Estimate | None = None
+        self.asked_usage = False
+        """We had the stream tell its usage: the chunk that does is not the caller's."""
         self.duration = 0.0
         self.outcome = ""
         self.outer = scopes.current()
         self.scope: Scope = scopes.scope_of(self.outer)
         self.borrowed = scopes.outer_inference(self.outer)
         """Another instrumentation's span stands for this call; what it lacks is written there."""
-        self.usage_elsewhere = usage_elsewhere or self.borrowed
+        self.usage_elsewhere = self.borrowed
         """Another span of the same call carries the usage."""
         wants = tracing.wants_content
         self.heard: Heard | None = None
@@ -165,8 +176,11 @@ class OpenCall:
             self._settle()
         except Exception:
             report("settle a call")
-        pricer = self.tracing.pricer
-        if pricer is None or pricer.ready:
+        pricer, estimator = self.tracing.pricer, self.tracing.estimator
+        if estimator is not None and estimator.wants(self):
+            worker.start()
+            worker.submit(partial(self._finish, time_ns()))
+        elif pricer is None or pricer.ready:
             self._finish(None)
         else:
             if self.borrowed:
@@ -204,10 +218,10 @@ class OpenCall:
         headers = getattr(http, "headers", None)
         if headers is None:
             return
-        get = headers.get
-        self.request_id = get("x-request-id") or get("request-id")
-        requests = get("x-ratelimit-remaining-requests") or get("anthropic-ratelimit-requests-remaining")
-        tokens = get("x-ratelimit-remaining-tokens") or get("anthropic-ratelimit-tokens-remaining")
+        told = _telling(headers)
+        self.request_id = told.get("x-request-id") or told.get("request-id")
+        requests = told.get("x-ratelimit-remaining-requests") or told.get("anthropic-ratelimit-requests-remaining")
+        tokens = told.get("x-ratelimit-remaining-tokens") or told.get("anthropic-ratelimit-tokens-remaining")
         if requests or tokens:
             self.limits = (_count(requests), _count(tokens))
 
@@ -216,10 +230,18 @@ class OpenCall:
         tracing = self.tracing
         pricer = tracing.pricer
         try:
+            if tracing.estimator is not None and tracing.estimator.wants(self):
+                tracing.estimator.estimate(self)
+        except Exception:
+            report("estimate the tokens of a call")
+        self.body = self.spoken = None
+        try:
             if pricer is not None and self.outcome != "blocked":
                 host = None if self.server is None else self.server[0]
                 at = self.started_ns / 1e9
                 self.priced = pricer.price(self.provider, host, self.request, self.answer, at, partial=self.cut)
+                if self.priced is not None and self.estimate is not None:
+                    self.priced.approximate = True
         except Exception:
             report("price a call")
         for observer in tracing.observers:
@@ -279,6 +301,28 @@ class OpenCall:
             outcome=self.outcome,
             error_type=self.error_type,
         )
+
+
+_TELLING = {
+    name.encode(): name
+    for name in (
+        "x-request-id",
+        "request-id",
+        "x-ratelimit-remaining-requests",
+        "x-ratelimit-remaining-tokens",
+        "anthropic-ratelimit-requests-remaining",
+        "anthropic-ratelimit-tokens-remaining",
+    )
+}
+
+
+def _telling(headers: Any) -> dict[str, str]:
+    """The headers that say something of the call."""
+    raw = getattr(headers, "raw", None)
+    if raw is None:
+        return {name: value for name in _TELLING.values() if (value := headers.get(name)) is not None}
+    # httpx goes through all headers for each that is looked up: going through them once costs less.
+    return {_TELLING[name]: value.decode("latin-1") for key, value in raw if (name := key.lower()) in _TELLING}
 
 
 def _count(value: str | None) -> int | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import struct
 import weakref
+from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any
@@ -16,9 +18,12 @@ from . import worker
 from .call import OpenCall
 from .stream import Recorder
 
-__all__ = ["Body", "EventReader", "JsonReader", "decoder_of", "watch"]
+__all__ = ["Body", "EventReader", "FrameReader", "JsonReader", "event_reader", "watch"]
 
 _LARGEST = 32 * 1024 * 1024
+_PRELUDE = struct.Struct(">III")
+"""What an AWS frame begins with: its length, that of its headers, and a checksum of both."""
+_CHECKSUM = 4
 
 
 class EventReader:
@@ -27,26 +32,50 @@ class EventReader:
     def __init__(self, recorder: Recorder, decode: Callable[[bytes], bytes]) -> None:
         self.recorder = recorder
         self._decode = decode
-        self._rest = b""
+        self._rest = bytearray()
+        self._data: list[bytes] = []
         self._done = False
 
     def feed(self, data: bytes) -> None:
-        lines = (self._rest + self._decode(data)).split(b"\n")
-        self._rest = lines.pop()
+        data = self._decode(data)
+        self._rest += data
+        if b"\n" in data or b"\r" in data:
+            self._cut()
+
+    def _cut(self) -> None:
+        lines = self._rest.splitlines(keepends=True)
+        # A line may go on in the next bytes, and a last "\r" may be half of a "\r\n".
+        self._rest = bytearray() if lines[-1].endswith(b"\n") else lines.pop()
         for line in lines:
-            if line.startswith(b"data:"):
-                self._event(line[5:].strip())
+            self._line(bytes(line).rstrip(b"\r\n"))
+
+    def _line(self, line: bytes) -> None:
+        if line.startswith(b"data:"):
+            self._data.append(line[5:].strip())
+        elif not line and self._data:
+            data, self._data = b"\n".join(self._data), []
+            self._event(data)
 
     def _event(self, data: bytes) -> None:
         if data == b"[DONE]":
             self._done = True
-        elif data:
-            self.recorder.mark(json.loads(data))
-            if b'"error"' in data:
-                # The SDK raises for an error event, and older ones leave the response open behind it.
-                self.recorder.end_if_failed()
+            return
+        try:
+            event = json.loads(data)
+        except (ValueError, RecursionError):
+            return
+        self.recorder.mark(event)
+        if b'"error"' in data:
+            # The SDK raises for an error event, and older ones leave the response open behind it.
+            self.recorder.end_if_failed()
+
+    def _last(self) -> None:
+        # The wire may end without the blank line that ends an event.
+        self._line(bytes(self._rest).rstrip(b"\r"))
+        self._line(b"")
 
     def exhausted(self) -> None:
+        self._last()
         self.recorder.exhausted()
 
     def failed(self, error: BaseException) -> None:
@@ -54,10 +83,36 @@ class EventReader:
 
     def closed(self) -> None:
         # The SDK's own stream closes the response as soon as it has read the end mark.
+        self._last()
         if self._done:
             self.recorder.exhausted()
         else:
             self.recorder.closed()
+
+
+class FrameReader(EventReader):
+    """The same for the binary frames of AWS, each of which wraps one event in base64."""
+
+    def feed(self, data: bytes) -> None:
+        rest = self._rest
+        rest += self._decode(data)
+        while len(rest) >= _PRELUDE.size:
+            size, headers, _ = _PRELUDE.unpack_from(rest)
+            if len(rest) < size or size < _PRELUDE.size + headers + _CHECKSUM:
+                return
+            payload = bytes(rest[_PRELUDE.size + headers : size - _CHECKSUM])
+            del rest[:size]
+            self._frame(payload)
+
+    def _frame(self, payload: bytes) -> None:
+        try:
+            self._event(b64decode(json.loads(payload)["bytes"]))
+        except (ValueError, KeyError, TypeError):
+            # An exception frame, which the SDK raises for.
+            return
+
+    def _last(self) -> None:
+        return
 
 
 class JsonReader:
@@ -80,7 +135,7 @@ class JsonReader:
         try:
             if self._data:
                 answer = self._call.read(json.loads(self._data))
-        except ValueError:
+        except (ValueError, RecursionError):
             pass
         except Exception:
             report("read a response")
@@ -194,21 +249,34 @@ def _feed(reader: Any, data: bytes) -> None:
 
 def watch(call: OpenCall, http: Any) -> None:
     """Have ``call`` end with what the caller reads of the body of ``http``, an httpx response."""
-    if http.is_closed and hasattr(http, "_content"):
-        reader: Any = JsonReader(call, bytes)
-        reader.feed(http.content)
-        reader.exhausted()
-        return
-    decode = decoder_of(http)
+    read = http.is_closed and hasattr(http, "_content")
+    decode = bytes if read else _decoder(http)
+    reader: EventReader | JsonReader
     if call.request.stream and call.format.events is not None:
-        reader = EventReader(Recorder(call, call.events()), decode)
+        reader = _events(http, Recorder(call, call.events()), decode)
     else:
         reader = JsonReader(call, decode)
-    http.stream = Body(http.stream, reader)
+    if read:
+        reader.feed(http.content)
+        reader.exhausted()
+    else:
+        http.stream = Body(http.stream, reader)
 
 
-def decoder_of(http: Any) -> Callable[[bytes], bytes]:
+def event_reader(http: Any, recorder: Recorder) -> EventReader:
+    """The reader of a body of events that ``http`` brings."""
+    return _events(http, recorder, _decoder(http))
+
+
+def _events(http: Any, recorder: Recorder, decode: Callable[[bytes], bytes]) -> EventReader:
+    frames = http.headers.get("content-type", "").startswith("application/vnd.amazon.eventstream")
+    return (FrameReader if frames else EventReader)(recorder, decode)
+
+
+def _decoder(http: Any) -> Callable[[bytes], bytes]:
     """A second decoder of the kind the response uses for its content encoding, made when first needed."""
+    if not http.headers.get("content-encoding"):
+        return bytes
     own = http._get_content_decoder()
     kind, parts = type(own), [type(part) for part in reversed(getattr(own, "children", ()))]
     decoder: Any = None

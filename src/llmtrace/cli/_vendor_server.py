@@ -98,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
             "id": "msg_demo_1",
             "type": "message",
             "role": "assistant",
-            "model": f"{body.get('model')}-20250929",
+            "model": body.get("model"),
             "content": [block],
             "stop_reason": "tool_use" if plan.get("tool") else "end_turn",
             "stop_sequence": None,

@@ -205,7 +205,7 @@ class _Shop:
         size, pause = rng.randint(1800, 5200), rng.uniform(0.005, 0.02)
         for tool in ("service_status", None):
             self._claude.messages.create(
-                model="claude-sonnet-4-5", max_tokens=512, tools=tools, messages=asked,
+                model="claude-sonnet-4-6", max_tokens=512, tools=tools, messages=asked,
                 extra_headers=_plan(input=size, cached=size // 2, output=rng.randint(40, 320), pause=pause, tool=tool),
             )  # fmt: skip
             if tool:

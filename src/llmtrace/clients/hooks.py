@@ -26,7 +26,6 @@ def begin(
     *,
     provider: str,
     server: tuple[str, int] | None,
-    usage_elsewhere: bool = False,
     body: Any = None,
 ) -> OpenCall | None:
     """Open a call; ``None`` where somebody else accounts for it."""
@@ -39,7 +38,6 @@ def begin(
         request,
         provider=provider,
         server=server,
-        usage_elsewhere=usage_elsewhere,
         body=body,
     )
 
@@ -91,6 +89,8 @@ async def drive_async(
 
 def _fail(call: OpenCall, error: BaseException) -> None:
     try:
+        if call.asked_usage and call.tracing.stream_usage is not None:
+            call.tracing.stream_usage.failed(call, error)
         call.fail(error)
     except Exception:
         report("end a failed call")

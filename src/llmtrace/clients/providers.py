@@ -17,8 +17,16 @@ _CLASSES = {
     "AsyncAnthropicBedrockMantle": "aws.bedrock",
     "AnthropicVertex": "gcp.vertex_ai",
     "AsyncAnthropicVertex": "gcp.vertex_ai",
+    # Anthropic's own service, reached and billed through a cloud: its SDK names it so, and the convention has no other.
+    "AnthropicAWS": "anthropic",
+    "AsyncAnthropicAWS": "anthropic",
+    "AnthropicFoundry": "anthropic",
+    "AsyncAnthropicFoundry": "anthropic",
+    "AnthropicGoogleCloud": "anthropic",
+    "AsyncAnthropicGoogleCloud": "anthropic",
 }
-"""Anthropic's own service on AWS, Google Cloud and Foundry stays ``anthropic``, as its SDK names it."""
+_RUNTIMES = {"bedrock": "aws.bedrock", "vertex": "gcp.vertex_ai"}
+"""What a client was made for: ``OpenAI(provider=bedrock(...))``."""
 
 _HOSTS = {
     "api.openai.com": "openai",
@@ -43,11 +51,15 @@ _SUFFIXES = {
     ".openai.azure.com": "azure.ai.openai",
     ".services.ai.azure.com": "azure.ai.openai",
     ".cognitiveservices.azure.com": "azure.ai.openai",
+    ".models.ai.azure.com": "azure.ai.inference",
+    "models.inference.ai.azure.com": "azure.ai.inference",
     "aiplatform.googleapis.com": "gcp.vertex_ai",
-    ".amazonaws.com": "aws.bedrock",
     ".openai.com": "openai",
     ".snowflakecomputing.com": "snowflake",
 }
+
+
+_BEDROCK = ("bedrock-runtime", "bedrock-mantle")
 
 
 def provider_of(client: Any, host: str | None, default: str) -> str:
@@ -55,10 +67,22 @@ def provider_of(client: Any, host: str | None, default: str) -> str:
         named = _CLASSES.get(cls.__name__)
         if named is not None:
             return named
-    if host is not None:
-        if host in _HOSTS:
-            return _HOSTS[host]
-        for suffix, named in _SUFFIXES.items():
-            if host.endswith(suffix):
-                return named
-    return default
+    runtime = _RUNTIMES.get(getattr(getattr(client, "_provider_runtime", None), "name", None) or "")
+    if runtime is not None:
+        return runtime
+    named = None if host is None else _by_host(host)
+    if named is None or (default == "anthropic" and named.startswith("azure.ai.")):
+        # Azure's hosts serve more than one vendor; what speaks this dialect there is Anthropic's own service.
+        return default
+    return named
+
+
+def _by_host(host: str) -> str | None:
+    if host in _HOSTS:
+        return _HOSTS[host]
+    if host.startswith(_BEDROCK):
+        return "aws.bedrock"
+    for suffix, named in _SUFFIXES.items():
+        if host.endswith(suffix):
+            return named
+    return None

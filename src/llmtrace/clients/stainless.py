@@ -8,9 +8,9 @@ from typing import Any
 
 from .._guard import report
 from ..capture.call import OpenCall
-from ..capture.raw import Body, EventReader, decoder_of, watch
+from ..capture.raw import Body, event_reader, watch
 from ..capture.stream import AsyncChunks, Chunks, Recorder
-from ..capture.tracing import Tracing
+from ..capture.tracing import StreamUsage, Tracing
 from ..facts import Response
 from ..scope.context import current_call
 from . import hooks
@@ -25,26 +25,42 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
     """Hook ``module``, the SDK's ``_base_client``."""
     patches = Patches()
     begin = _Beginner(sdk, tracing, patches).begin
+    usage = tracing.stream_usage
 
     def request(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
         call = begin(client, args, kwargs)
         if call is None:
             return wrapped(*args, **kwargs)
+        if usage is not None:
+            args, kwargs = _asking_usage(usage, call, args, kwargs)
         return hooks.drive(call, _settle, wrapped, args, kwargs)
 
     async def async_request(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
         call = begin(client, args, kwargs)
         if call is None:
             return await wrapped(*args, **kwargs)
+        if usage is not None:
+            args, kwargs = _asking_usage(usage, call, args, kwargs)
         return await hooks.drive_async(call, _settle, wrapped, args, kwargs)
 
     for owner, hook in ((module.SyncAPIClient, request), (module.AsyncAPIClient, async_request)):
         patches.wrap(owner, "request", hook)
         patches.wrap(owner, "_process_response", _process_response)
     patches.wrap(module.BaseClient, "_calculate_retry_timeout", _retry)
-    if sdk.native is not None and tracing.native_spans == "replace" and hasattr(module, sdk.native):
-        patches.wrap(module, sdk.native, _native_span)
+    if sdk.native is not None and hasattr(module, sdk.native):
+        patches.wrap(module, sdk.native, _no_native_span if tracing.native_spans == "replace" else _native_span)
     return patches
+
+
+def _asking_usage(usage: StreamUsage, call: OpenCall, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """The arguments of a request, with the wish for its usage in a copy of the options."""
+    try:
+        if len(args) > 1:
+            return (args[0], usage.ask(call, args[1]), *args[2:]), kwargs
+        return args, {**kwargs, "options": usage.ask(call, kwargs["options"])}
+    except Exception:
+        report("ask for the usage of a stream")
+        return args, kwargs
 
 
 def _process_response(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
@@ -61,8 +77,17 @@ def _retry(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
     return wrapped(*args, **kwargs)
 
 
-def _native_span(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+def _no_native_span(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
     return wrapped(*args, **kwargs) if current_call() is None else None
+
+
+def _native_span(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+    """Let the SDK have its span; where it is one, and not switched off or sampled out, that carries the usage."""
+    span = wrapped(*args, **kwargs)
+    call = current_call()
+    if isinstance(call, OpenCall) and span is not None and span.is_recording():
+        call.usage_elsewhere = True
+    return span
 
 
 class _Beginner:
@@ -72,7 +97,6 @@ class _Beginner:
         self._sdk = sdk
         self._tracing = tracing
         self._patches = patches
-        self._usage_elsewhere = sdk.native is not None and tracing.native_spans == "keep"
         self._targets: weakref.WeakKeyDictionary[Any, tuple[Any, str, tuple[str, int] | None]] = (
             weakref.WeakKeyDictionary()
         )
@@ -91,16 +115,18 @@ class _Beginner:
             if stream is not request.stream:
                 request = replace(request, stream=stream)
             provider, server = self._target(client)
-            return hooks.begin(
+            call = hooks.begin(
                 self._tracing,
                 self._sdk.name,
                 wire,
                 request,
                 provider=provider,
                 server=server,
-                usage_elsewhere=self._usage_elsewhere,
                 body=body,
             )
+            if call is not None and self._tracing.estimator is not None:
+                call.body = body
+            return call
         except Exception:
             report("begin a call")
             return None
@@ -144,4 +170,4 @@ def _settle_stream(call: OpenCall, stream: Any) -> None:
     stream._iterator = AsyncChunks(inner, recorder) if hasattr(inner, "__anext__") else Chunks(inner, recorder)
     # A weak reference, as the iterator holds the response: a dropped stream must need no collector because of us.
     http = stream.response
-    http.stream = Body(http.stream, EventReader(recorder, decoder_of(http)), recorder, weakref.ref(inner))
+    http.stream = Body(http.stream, event_reader(http, recorder), recorder, weakref.ref(inner))

@@ -17,7 +17,8 @@ from ..wire.openai_assistants import RUN, RUN_RETRIEVE
 from ..wire.openai_chat import CHAT
 from ..wire.openai_completions import COMPLETIONS
 from ..wire.openai_embeddings import EMBEDDINGS
-from ..wire.openai_media import IMAGES, MODERATIONS, SPEECH, TRANSCRIPTIONS
+from ..wire.openai_media import IMAGES, SPEECH, TRANSCRIPTIONS
+from ..wire.openai_moderations import MODERATIONS
 from ..wire.openai_responses import COMPACT, DECISIONS, INPUT_TOKENS, RESPONSES, RETRIEVE
 
 __all__ = ["SDKS", "Sdk", "sdks"]

@@ -302,11 +302,10 @@ def _add(group: Tally, fact: Mapping[str, Any], counted: Sequence[Any], lists: S
     if finish is not None:
         group.refusals += calls if "content_filter" in finish.split(",") else 0
         group.finishes[finish] = group.finishes.get(finish, 0) + calls
-    if fact["streamed"]:
+    if end is not None:  # a request for a stream that was refused has none
         group.streamed += calls
-        if end is not None:
-            group.ends[end] = group.ends.get(end, 0) + calls
-            group.cut += calls if end != "exhausted" else 0
+        group.ends[end] = group.ends.get(end, 0) + calls
+        group.cut += calls if end != "exhausted" else 0
     if fact["unpriced"] is not None:
         group.unpriced += calls
         group.reasons[fact["unpriced"]] = group.reasons.get(fact["unpriced"], 0) + calls

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from .._guard import set_strict
-from .recording import Recording, recording
+
+if TYPE_CHECKING:
+    from .recorder import Recording as Recording
+    from .recorder import recording as recording
 
 __all__ = ["Recording", "recording", "strict"]
+
+
+def __getattr__(name: str) -> object:
+    # The plugin is loaded in every run of pytest; OpenTelemetry need not be.
+    if name not in ("Recording", "recording"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(".recorder", __name__), name)
+    return value
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .recording import Recording
+    from .recorder import Recording
 
 _KEY: pytest.StashKey[Recording] = pytest.StashKey()
 _MARKS = {
@@ -48,7 +48,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
     """The whole of a test, fixtures too, is recorded when anything asks for it."""
     if not _asked(item):
         return (yield)
-    from .recording import recording
+    from .recorder import recording
 
     with recording() as found:
         item.stash[_KEY] = found

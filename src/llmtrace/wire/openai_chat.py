@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._read import each, number, peek, pick, tell, text, whole
+from .._read import each, fields, number, peek, pick, tell_all, text, whole
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
 from .openai_chat_content import CHAT_CONTENT
@@ -24,10 +24,11 @@ def read_request(body: Any) -> Request:
     if limit is not None:
         params["max_tokens"] = limit
     stop = peek(body, "stop")
-    if isinstance(stop, str):
-        params["stop_sequences"] = [stop]
-    elif isinstance(stop, list) and all(isinstance(item, str) for item in stop):
-        params["stop_sequences"] = stop
+    if stop is not None:
+        if isinstance(stop, str):
+            params["stop_sequences"] = [stop]
+        elif isinstance(stop, list) and all(isinstance(item, str) for item in stop):
+            params["stop_sequences"] = stop
     choices = whole(body, "n")
     if choices is not None and choices != 1:
         params["choice.count"] = choices
@@ -46,32 +47,40 @@ def read_request(body: Any) -> Request:
 
 
 def _output_type(body: Any) -> str | None:
-    kind = text(peek(body, "response_format"), "type")
-    if kind is not None:
+    form = peek(body, "response_format")
+    if form is not None and (kind := text(form, "type")) is not None:
         return "json" if kind in _JSON else "text" if kind == "text" else None
     return "speech" if "audio" in each(body, "modalities") else None
+
+
+_COUNTS = {
+    "prompt_tokens": "input",
+    "completion_tokens": "output",
+    # DeepSeek and Mistral have names of their own for the cached part.
+    "prompt_cache_hit_tokens": "cache_read",
+    "num_cached_tokens": "cache_read",
+}
+_GIVEN = {
+    "cached_tokens": "cache_read",
+    "cache_write_tokens": "cache_write",
+    "audio_tokens": "audio_input",
+    "image_tokens": "image_input",
+    "video_tokens": "video_input",
+}
+_MADE = {"reasoning_tokens": "reasoning", "audio_tokens": "audio_output", "image_tokens": "image_output"}
 
 
 def read_usage(usage: Any) -> Counts | None:
     if usage is None:
         return None
     found: Counts = {}
-    given, made = peek(usage, "prompt_tokens_details"), peek(usage, "completion_tokens_details")
-    tell(found, "input", usage, "prompt_tokens")
-    tell(found, "output", usage, "completion_tokens")
-    # DeepSeek and Mistral have names of their own for the cached part.
-    tell(found, "cache_read", usage, "prompt_cache_hit_tokens")
-    tell(found, "cache_read", usage, "num_cached_tokens")
+    told = fields(usage)
+    tell_all(found, told, _COUNTS)
+    given, made = peek(told, "prompt_tokens_details"), peek(told, "completion_tokens_details")
     if given is not None:
-        tell(found, "cache_read", given, "cached_tokens")
-        tell(found, "cache_write", given, "cache_write_tokens")
-        tell(found, "audio_input", given, "audio_tokens")
-        tell(found, "image_input", given, "image_tokens")
-        tell(found, "video_input", given, "video_tokens")
+        tell_all(found, given, _GIVEN)
     if made is not None:
-        tell(found, "reasoning", made, "reasoning_tokens")
-        tell(found, "audio_output", made, "audio_tokens")
-        tell(found, "image_output", made, "image_tokens")
+        tell_all(found, made, _MADE)
     return found or None
 
 
@@ -94,16 +103,17 @@ def read_choices(answer: Any) -> tuple[str, ...]:
 
 
 def read_response(answer: Any) -> Response:
-    usage = peek(answer, "usage")
+    told = fields(answer)
+    usage = fields(peek(told, "usage"))
     return Response(
-        id=text(answer, "id"),
-        model=text(answer, "model"),
-        finish_reasons=read_choices(answer),
+        id=text(told, "id"),
+        model=text(told, "model"),
+        finish_reasons=read_choices(told),
         usage=read_usage(usage),
         stated_cost=read_stated_cost(usage),
-        service_tier=text(answer, "service_tier"),
-        fingerprint=text(answer, "system_fingerprint"),
-        refused=any(peek(peek(choice, "message"), "refusal") for choice in each(answer, "choices")),
+        service_tier=text(told, "service_tier"),
+        fingerprint=text(told, "system_fingerprint"),
+        refused=any(peek(peek(choice, "message"), "refusal") for choice in each(told, "choices")),
     )
 
 
@@ -113,10 +123,11 @@ _CONTENT = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal"
 class Chunks:
     """Folds chat completion chunks; also those of the legacy completions dialect."""
 
-    __slots__ = ("_error", "_finish", "_first", "_refused", "_spoke", "_stated", "_usage")
+    __slots__ = ("_error", "_finish", "_first", "_named", "_refused", "_spoke", "_stated", "_usage")
 
     def __init__(self) -> None:
         self._first: Response | None = None
+        self._named = False
         self._finish: dict[int, str] = {}
         self._usage: Counts | None = None
         self._stated: float | None = None
@@ -128,7 +139,7 @@ class Chunks:
         if usage is not None:
             self._usage = read_usage(usage) or self._usage
             self._stated = read_stated_cost(usage)
-        if self._first is None or self._first.id is None or self._first.model is None:
+        if not self._named:
             self._begin(chunk)
         # An SDK raises for an error event instead of handing it out; only a body read as bytes has one.
         if type(chunk) is dict and (error := chunk.get("error")) is not None:
@@ -153,6 +164,7 @@ class Chunks:
             service_tier=text(chunk, "service_tier") or known.service_tier,
             fingerprint=text(chunk, "system_fingerprint") or known.fingerprint,
         )
+        self._named = self._first.id is not None and self._first.model is not None
 
     def _groq_usage(self, chunk: Any) -> None:
         # Groq tells the usage of a stream under its own key, on the chunk with the finish reason.

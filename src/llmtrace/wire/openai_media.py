@@ -1,4 +1,4 @@
-"""OpenAI images, audio and moderation. Media are never read, only counted."""
+"""OpenAI images and audio. Media are never read, only counted."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 from .._read import number, peek, tell, text
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
-from .openai_media_content import IMAGES_CONTENT, MODERATIONS_CONTENT, SPEECH_CONTENT, TRANSCRIPTIONS_CONTENT
+from .openai_media_content import IMAGES_CONTENT, SPEECH_CONTENT, TRANSCRIPTIONS_CONTENT
 
-__all__ = ["IMAGES", "MODERATIONS", "SPEECH", "TRANSCRIPTIONS"]
+__all__ = ["IMAGES", "SPEECH", "TRANSCRIPTIONS"]
 
 _END = ("transcript.text.done", "image_generation.completed", "image_edit.completed", "speech.audio.done")
 
@@ -84,15 +84,6 @@ class Events:
         return replace(self._answer, complete=self._end)
 
 
-def read_moderation(body: Any) -> Request:
-    return Request(operation="moderation", model=text(body, "model"))
-
-
-def read_verdict(answer: Any) -> Response:
-    return Response(id=text(answer, "id"), model=text(answer, "model"))
-
-
-MODERATIONS = WireFormat(request=read_moderation, response=read_verdict, content=MODERATIONS_CONTENT)
 IMAGES = WireFormat(request=_reader("image"), response=read_images, events=Events, content=IMAGES_CONTENT)
 SPEECH = WireFormat(request=_reader("speech"), response=read_response, events=Events, content=SPEECH_CONTENT)
 TRANSCRIPTIONS = WireFormat(

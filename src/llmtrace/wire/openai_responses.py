@@ -1,4 +1,4 @@
-"""OpenAI responses: create, stream, retrieve, compact and input token counts."""
+"""OpenAI responses: create, stream, retrieve, compact and input token counts; decisions, which bill as these do."""
 
 from __future__ import annotations
 

@@ -47,6 +47,9 @@ def recording() -> Iterator[Recording]:
         add = getattr(made._parts.pipeline.provider(), "add_span_processor", None)
         if callable(add):
             add(SimpleSpanProcessor(found.exporter))
+    pricer = made._parts.tracing.pricer
+    if pricer is not None and not pricer.ready:
+        pricer.load()  # or the first calls of a run would be told of late
     observers = made._parts.tracing.observers
 
     def ended(call: Any) -> None:

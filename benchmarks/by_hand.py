@@ -1,0 +1,95 @@
+"""What the benchmarks share: the exchange they measure, and the same span as one writes it by hand."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["ABOUT", "ANSWER", "ASK", "HEADERS", "cpu", "describe_chat", "describe_message", "http_of"]
+
+ASK: Any = {
+    "model": "gpt-4o-mini",
+    "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why is the sky blue?"}],
+    "temperature": 0.2,
+    "max_tokens": 64,
+}
+ABOUT: Any = {"id": "chatcmpl-1", "created": 1, "model": "gpt-4o-mini-2024-07-18", "system_fingerprint": "fp_1"}
+COUNTS = {
+    "prompt_tokens": 1200,
+    "completion_tokens": 64,
+    "total_tokens": 1264,
+    "prompt_tokens_details": {"cached_tokens": 1024},
+}
+SAID = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Rayleigh scattering."}}
+ANSWER = {**ABOUT, "object": "chat.completion", "service_tier": "default", "choices": [SAID], "usage": COUNTS}
+HEADERS = {"x-request-id": "req_1", "x-ratelimit-remaining-requests": "9", "x-ratelimit-remaining-tokens": "99"}
+HEADERS |= {f"x-other-{number}": "some value" for number in range(15)}  # as many as the vendor sends
+
+
+def http_of(client: Any) -> Any:
+    """The HTTP library under an SDK's ``DefaultHttpxClient``: httpx2, or httpx in older releases."""
+    return sys.modules[client.__mro__[1].__module__.partition(".")[0]]
+
+
+def describe_chat(span: Any, answer: Any) -> None:
+    """What one writes by hand to have the attributes llmtrace writes on a chat completion of ``ASK``."""
+    span.set_attribute("gen_ai.operation.name", "chat")
+    span.set_attribute("gen_ai.provider.name", "openai")
+    span.set_attribute("gen_ai.request.model", ASK["model"])
+    span.set_attribute("gen_ai.request.temperature", ASK["temperature"])
+    span.set_attribute("gen_ai.request.max_tokens", ASK["max_tokens"])
+    span.set_attribute("server.address", "api.openai.com")
+    span.set_attribute("server.port", 443)
+    span.set_attribute("openai.api.type", "chat_completions")
+    span.set_attribute("gen_ai.response.id", answer.id)
+    span.set_attribute("gen_ai.response.model", answer.model)
+    reasons = [choice.finish_reason for choice in answer.choices]
+    span.set_attribute("gen_ai.response.finish_reasons", reasons)
+    span.set_attribute("llmtrace.response.finish_reasons_raw", reasons)
+    span.set_attribute("openai.response.service_tier", answer.service_tier)
+    span.set_attribute("openai.response.system_fingerprint", answer.system_fingerprint)
+    span.set_attribute("gen_ai.usage.input_tokens", answer.usage.prompt_tokens)
+    span.set_attribute("gen_ai.usage.output_tokens", answer.usage.completion_tokens)
+    span.set_attribute("gen_ai.usage.cache_read.input_tokens", answer.usage.prompt_tokens_details.cached_tokens)
+    _describe_outcome(span, answer)
+
+
+def describe_message(span: Any, ask: Any, answer: Any) -> None:
+    """The same for a message of the anthropic SDK."""
+    span.set_attribute("gen_ai.operation.name", "chat")
+    span.set_attribute("gen_ai.provider.name", "anthropic")
+    span.set_attribute("gen_ai.request.model", ask["model"])
+    span.set_attribute("gen_ai.request.max_tokens", ask["max_tokens"])
+    span.set_attribute("server.address", "api.anthropic.com")
+    span.set_attribute("server.port", 443)
+    span.set_attribute("gen_ai.response.id", answer.id)
+    span.set_attribute("gen_ai.response.model", answer.model)
+    span.set_attribute("gen_ai.response.finish_reasons", ["stop"])
+    span.set_attribute("llmtrace.response.finish_reasons_raw", [answer.stop_reason])
+    usage = answer.usage
+    cached = usage.cache_read_input_tokens or 0
+    span.set_attribute("gen_ai.usage.input_tokens", usage.input_tokens + cached)
+    span.set_attribute("gen_ai.usage.output_tokens", usage.output_tokens)
+    span.set_attribute("gen_ai.usage.cache_read.input_tokens", cached)
+    _describe_outcome(span, answer)
+
+
+def _describe_outcome(span: Any, answer: Any) -> None:
+    span.set_attribute("llmtrace.usage.source", "provider")
+    span.set_attribute("llmtrace.request_id", answer._request_id)
+    span.set_attribute("llmtrace.ratelimit.remaining_requests", 9)  # by hand these need the raw response: given away
+    span.set_attribute("llmtrace.ratelimit.remaining_tokens", 99)
+    span.set_attribute("llmtrace.outcome", "ok")
+
+
+def cpu(work: Callable[[int], Any], count: int, warm: int = 0) -> float:
+    """Nanoseconds of CPU time for each of ``count``."""
+    if warm:
+        work(warm)
+    gc.collect()
+    start = time.process_time_ns()
+    work(count)
+    return (time.process_time_ns() - start) / count

@@ -1,0 +1,701 @@
+"""What llmtrace adds to a call and to a streamed chunk, beside a span written by hand and beside other tracers.
+
+Run it with ``python benchmarks/peers.py``; it needs ``uv`` and a package index, and takes some minutes. Each tracer
+gets a virtual environment of its own (in ``~/.cache/llmtrace-benchmarks``) with the newest openai and anthropic SDKs it
+can be installed with. In each, one process measures the bare SDK and a span written by hand, a second one the tracer;
+the driver has all processes of all environments do one short round after the other, so that whatever else the machine
+does falls on all of them. ``--write docs/benchmarks.md`` writes the page, ``--only NAME`` measures some.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from by_hand import ABOUT, ANSWER, ASK, HEADERS, cpu, describe_chat, describe_message, http_of
+
+ROUNDS, BATCHES, CALLS, STREAMS = 30, 12, 4, 5
+SHORT, LONG = 20, 420
+"""Chunks of the two streams whose difference is the cost of a chunk."""
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "llmtrace-benchmarks"
+CLEAN = {
+    "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false",
+    "DD_REMOTE_CONFIGURATION_ENABLED": "false",
+    "LOGFIRE_SEND_TO_LOGFIRE": "false",
+    "TRACELOOP_TRACE_CONTENT": "false",
+    "LANGFUSE_MEDIA_UPLOAD_ENABLED": "false",
+}
+"""Content off and no network, where an environment variable says so."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    name: str
+    packages: tuple[str, ...]
+    about: str
+    """How it was configured."""
+    start: Callable[[Any], None]
+    """Switches it on; spans go to the given tracer provider."""
+
+
+def _llmtrace(provider: Any) -> None:
+    import llmtrace
+
+    llmtrace.instrument(tracer_provider=provider)
+
+
+def _instrumentors(*modules: str, **settings: Any) -> Callable[[Any], None]:
+    def start(provider: Any) -> None:
+        from importlib import import_module
+
+        for name in modules:
+            module, _, cls = name.partition(":")
+            getattr(import_module(module), cls)().instrument(tracer_provider=provider, **settings)
+
+    return start
+
+
+def _openinference(provider: Any) -> None:
+    from openinference.instrumentation import TraceConfig
+
+    quiet = TraceConfig(hide_inputs=True, hide_outputs=True)
+    _instrumentors(
+        "openinference.instrumentation.openai:OpenAIInstrumentor",
+        "openinference.instrumentation.anthropic:AnthropicInstrumentor",
+        config=quiet,
+    )(provider)
+
+
+def _openlit(provider: Any) -> None:
+    import openlit
+
+    openlit.init(capture_message_content=False, disable_metrics=True, disable_events=True)
+
+
+def _logfire(provider: Any) -> None:
+    import logfire
+
+    logfire.configure(
+        send_to_logfire=False, console=False, metrics=False, inspect_arguments=False,
+        additional_span_processors=[counting()],
+    )  # fmt: skip
+    logfire.instrument_openai()
+    logfire.instrument_anthropic()
+
+
+def _langfuse(provider: Any) -> None:
+    import langfuse
+    from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+    class Nothing(SpanExporter):
+        def export(self, spans: Any) -> SpanExportResult:
+            return SpanExportResult.SUCCESS
+
+    langfuse.Langfuse(
+        public_key="pk-lf-none", secret_key="sk-lf-none", base_url="http://127.0.0.1:9", tracer_provider=provider,
+        span_exporter=Nothing(), mask=lambda *, data, **_: None,
+    )  # fmt: skip
+    import langfuse.openai  # patches the SDK
+
+
+def _ddtrace(provider: Any) -> None:
+    from ddtrace.llmobs import LLMObs
+    from ddtrace.trace import TraceFilter, tracer
+
+    class Drop(TraceFilter):
+        def process_trace(self, trace: Any) -> None:
+            seen.ended += len(trace)
+            seen.attributes = max(len(span.get_tags()) + len(span.get_metrics()) for span in trace)
+
+    tracer.configure(trace_processors=[Drop()])
+    LLMObs.enable(
+        ml_app="benchmark", agentless_enabled=True, api_key="none", site="localhost", span_processor=lambda span: None
+    )
+
+
+def _nothing(provider: Any) -> None:
+    pass
+
+
+PEERS = (
+    Peer("llmtrace", (f"-e{ROOT}",), "`instrument(tracer_provider=...)`, defaults.", _llmtrace),
+    Peer(
+        "OTel genai-openai, genai-anthropic",
+        ("opentelemetry-instrumentation-genai-openai", "opentelemetry-instrumentation-genai-anthropic"),
+        "`instrument(tracer_provider=...)`, defaults (content off).",
+        _instrumentors(
+            "opentelemetry.instrumentation.genai.openai:OpenAIInstrumentor",
+            "opentelemetry.instrumentation.genai.anthropic:AnthropicInstrumentor",
+        ),
+    ),
+    Peer(
+        "OTel openai-v2",
+        ("opentelemetry-instrumentation-openai-v2", "httpx"),
+        "`instrument(tracer_provider=...)`, defaults (content off). Has no anthropic part. Fails at import beside the "
+        "newest openai unless httpx is installed too, which was done.",
+        _instrumentors("opentelemetry.instrumentation.openai_v2:OpenAIInstrumentor"),
+    ),
+    Peer(
+        "OpenLLMetry",
+        ("opentelemetry-instrumentation-openai", "opentelemetry-instrumentation-anthropic"),
+        "`instrument(tracer_provider=...)`, `TRACELOOP_TRACE_CONTENT=false`.",
+        _instrumentors(
+            "opentelemetry.instrumentation.openai:OpenAIInstrumentor",
+            "opentelemetry.instrumentation.anthropic:AnthropicInstrumentor",
+        ),
+    ),
+    Peer(
+        "OpenInference",
+        ("openinference-instrumentation-openai", "openinference-instrumentation-anthropic"),
+        "`instrument(tracer_provider=..., config=TraceConfig(hide_inputs=True, hide_outputs=True))`.",
+        _openinference,
+    ),
+    Peer(
+        "OpenLIT",
+        ("openlit",),
+        "`init(capture_message_content=False, disable_metrics=True, disable_events=True)`, global tracer provider.",
+        _openlit,
+    ),
+    Peer(
+        "Logfire",
+        ("logfire",),
+        "`configure(send_to_logfire=False, console=False, metrics=False)`, `instrument_openai()`, "
+        "`instrument_anthropic()`, a span processor that does nothing; its own scrubbing and provider. Content cannot "
+        "be switched off.",
+        _logfire,
+    ),
+    Peer(
+        "Langfuse",
+        ("langfuse",),
+        "`langfuse.openai`, with an exporter that does nothing behind its own batch processor, `mask` to drop content "
+        "(it has no switch). Has no anthropic part.",
+        _langfuse,
+    ),
+    Peer(
+        "ddtrace",
+        ("ddtrace",),
+        "`LLMObs.enable(agentless_enabled=True)`, its telemetry and remote configuration off, a `span_processor` and a "
+        "trace filter that drop every span. Makes spans of its own kind; content cannot be switched off.",
+        _ddtrace,
+    ),
+)
+
+
+# ---- inside one environment
+
+
+class Seen:
+    """What has reached the end of the tracer under test."""
+
+    ended = 0
+    attributes = 0
+
+
+seen = Seen()
+
+
+def counting() -> Any:
+    from opentelemetry.sdk.trace import SpanProcessor
+
+    class Counting(SpanProcessor):
+        """Does nothing but count."""
+
+        def on_end(self, span: Any) -> None:
+            seen.ended += 1
+            if probing:
+                seen.attributes = max(seen.attributes, len(span.attributes or ()))
+
+    return Counting()
+
+
+probing = False
+MESSAGE_ASK: Any = {
+    "model": "claude-haiku-4-5",
+    "messages": [{"role": "user", "content": "Why is the sky blue?"}],
+    "max_tokens": 64,
+}
+MESSAGE: Any = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude-haiku-4-5-20251001",
+    "content": [{"type": "text", "text": "Rayleigh scattering."}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 176, "output_tokens": 64, "cache_read_input_tokens": 1024},
+}
+MESSAGE_HEADERS = {
+    "request-id": "req_1",
+    "anthropic-ratelimit-requests-remaining": "9",
+    "anthropic-ratelimit-tokens-remaining": "99",
+    **{name: value for name, value in HEADERS.items() if name.startswith("x-other")},
+}
+
+
+def events(chunks: list[Any]) -> bytes:
+    """The body of a stream of server-sent events; only anthropic names them."""
+    return "".join(
+        (f"event: {chunk['type']}\n" if "type" in chunk else "") + f"data: {json.dumps(chunk)}\n\n" for chunk in chunks
+    ).encode()
+
+
+def chat_chunks(count: int) -> bytes:
+    def chunk(delta: Any, reason: str | None = None) -> Any:
+        choice = {"index": 0, "delta": delta, "finish_reason": reason}
+        return {**ABOUT, "object": "chat.completion.chunk", "choices": [choice]}
+
+    middle = [chunk({"content": f"word {number} "}) for number in range(count - 3)]
+    last = {**ABOUT, "object": "chat.completion.chunk", "choices": [], "usage": ANSWER["usage"]}
+    return events([chunk({"role": "assistant", "content": ""}), *middle, chunk({}, "stop"), last]) + b"data: [DONE]\n\n"
+
+
+def message_events(count: int) -> bytes:
+    start = {**MESSAGE, "content": [], "stop_reason": None}
+    block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+    middle = [
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": f"word {number} "}}
+        for number in range(count - 5)
+    ]
+    end = {"stop_reason": "end_turn", "stop_sequence": None}
+    return events(
+        [
+            {"type": "message_start", "message": start},
+            block,
+            *middle,
+            {"type": "content_block_stop", "index": 0},
+            {"type": "message_delta", "delta": end, "usage": {"output_tokens": 64}},
+            {"type": "message_stop"},
+        ]
+    )
+
+
+class Vendor:
+    """A transport that answers from memory, and the clients that speak to it."""
+
+    def __init__(self, sdk: Any, sync: str, url: str, answer: Any, headers: dict[str, str]) -> None:
+        http = http_of(sdk.DefaultHttpxClient)
+
+        class Wire(http.SyncByteStream, http.AsyncByteStream):  # type: ignore[misc,name-defined]
+            """A body that, like one from the network, is there when it is read and not before."""
+
+            def __init__(self, body: bytes) -> None:
+                self.body = body
+
+            def __iter__(self) -> Iterator[bytes]:
+                yield self.body
+
+        self.wire: Callable[[bytes], Any] = Wire
+        self.response: Callable[..., Any] = http.Response
+        self.headers = headers
+        self.answer = json.dumps(answer).encode()
+        self.stream = b""
+        self.sent = b""
+        options: Any = {"api_key": "none", "base_url": url}
+        transport = http.MockTransport(self.respond)
+        self.client = getattr(sdk, sync)(**options, http_client=sdk.DefaultHttpxClient(transport=transport))
+        self.aclient = getattr(sdk, "Async" + sync)(
+            **options, http_client=sdk.DefaultAsyncHttpxClient(transport=transport)
+        )
+
+    def respond(self, request: Any) -> Any:
+        self.sent = request.content
+        if b'"stream":true' in self.sent or b'"stream": true' in self.sent:
+            return self.response(
+                200, headers={**self.headers, "content-type": "text/event-stream"}, stream=self.wire(self.stream)
+            )
+        return self.response(200, headers={**self.headers, "content-type": "application/json"}, content=self.answer)
+
+
+class Work:
+    """The measured calls."""
+
+    def __init__(self, tracer: Any) -> None:
+        import anthropic
+        import openai
+
+        self.chat = Vendor(openai, "OpenAI", "https://api.openai.com/v1", ANSWER, HEADERS)
+        self.message = Vendor(anthropic, "Anthropic", "https://api.anthropic.com", MESSAGE, MESSAGE_HEADERS)
+        self.tracer = tracer
+        self.runner = asyncio.Runner()
+
+    def openai(self, count: int) -> None:
+        create = self.chat.client.chat.completions.create
+        for _ in range(count):
+            create(**ASK)
+
+    def openai_async(self, count: int) -> None:
+        async def run() -> None:
+            create = self.chat.aclient.chat.completions.create
+            for _ in range(count):
+                await create(**ASK)
+
+        self.runner.run(run())
+
+    def anthropic(self, count: int) -> None:
+        create = self.message.client.messages.create
+        for _ in range(count):
+            create(**MESSAGE_ASK)
+
+    def span(self, model: str) -> Any:
+        from opentelemetry.trace import SpanKind
+
+        return self.tracer.start_as_current_span(f"chat {model}", kind=SpanKind.CLIENT)
+
+    def openai_by_hand(self, count: int) -> None:
+        create = self.chat.client.chat.completions.create
+        for _ in range(count):
+            with self.span(ASK["model"]) as span:
+                describe_chat(span, create(**ASK))
+
+    def openai_async_by_hand(self, count: int) -> None:
+        async def run() -> None:
+            create = self.chat.aclient.chat.completions.create
+            for _ in range(count):
+                with self.span(ASK["model"]) as span:
+                    describe_chat(span, await create(**ASK))
+
+        self.runner.run(run())
+
+    def anthropic_by_hand(self, count: int) -> None:
+        create = self.message.client.messages.create
+        for _ in range(count):
+            with self.span(MESSAGE_ASK["model"]) as span:
+                describe_message(span, MESSAGE_ASK, create(**MESSAGE_ASK))
+
+    def openai_stream(self, count: int) -> None:
+        for _ in range(count):
+            for _chunk in self.chat.client.chat.completions.create(
+                **ASK, stream=True, stream_options={"include_usage": True}
+            ):
+                pass
+
+    def anthropic_stream(self, count: int) -> None:
+        for _ in range(count):
+            for _chunk in self.message.client.messages.create(**MESSAGE_ASK, stream=True):
+                pass
+
+    def chunk(self, vendor: Vendor, made: tuple[bytes, bytes], read: Callable[[int], None]) -> float:
+        taken: tuple[list[float], list[float]] = ([], [])
+        for _ in range(STREAMS):
+            for body, into in zip(made, taken, strict=True):
+                vendor.stream = body
+                into.append(cpu(read, 1))
+        return (median(taken[1]) - median(taken[0])) / (LONG - SHORT)
+
+
+CHUNKS = (chat_chunks(SHORT), chat_chunks(LONG)), (message_events(SHORT), message_events(LONG))
+
+
+def one_round(work: Work, by_hand: bool) -> dict[str, float]:
+    """Nanoseconds of CPU time."""
+    calls = ["openai", "openai_async", "anthropic"]
+    if by_hand:
+        calls += [name + "_by_hand" for name in calls]
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(BATCHES):
+        for name, into in taken.items():
+            into.append(cpu(getattr(work, name), CALLS, 1))
+    found = {name: median(batches) for name, batches in taken.items()}
+    found["openai_chunk"] = work.chunk(work.chat, CHUNKS[0], work.openai_stream)
+    found["anthropic_chunk"] = work.chunk(work.message, CHUNKS[1], work.anthropic_stream)
+    return found
+
+
+def attempt(try_it: Callable[[], Any]) -> str:
+    try:
+        return str(try_it() or "fine")
+    except Exception as error:
+        return f"raises {type(error).__name__}"
+
+
+def probe(work: Work) -> dict[str, Any]:
+    """What the tracer does to the calls, apart from what it costs."""
+    import openai
+
+    global probing  # noqa: PLW0603 - the processor must stay cheap while it is measured
+    probing = True
+    seen.attributes = seen.ended = 0
+    work.openai(1)
+    time.sleep(0.2)
+    found: dict[str, Any] = {"attributes": seen.attributes, "spans": seen.ended}
+    seen.attributes = seen.ended = 0
+    work.anthropic(1)
+    time.sleep(0.2)
+    found |= {"anthropic_attributes": seen.attributes, "anthropic_spans": seen.ended}
+    vendor, create = work.chat, work.chat.client.chat.completions.create
+    vendor.stream = chat_chunks(LONG)
+
+    def stream() -> Any:
+        opened = create(**ASK, stream=True)
+        next(iter(opened))
+        return opened
+
+    found["class"] = attempt(lambda: "kept" if type(stream()) is openai.Stream else type(stream()).__name__)
+    gc.collect()
+    time.sleep(0.2)
+    seen.ended = 0
+
+    def dropped() -> str:
+        stream()
+        gc.collect()
+        time.sleep(0.3)
+        return "ends" if seen.ended else "leaks"
+
+    def closed() -> str:
+        seen.ended = 0
+        stream().close()
+        time.sleep(0.3)
+        return "ends" if seen.ended else "leaks"
+
+    def generator() -> str:
+        create(**{**ASK, "messages": (message for message in ASK["messages"])})
+        sent = len(json.loads(vendor.sent)["messages"])
+        return "fine" if sent == len(ASK["messages"]) else f"sends {sent} of {len(ASK['messages'])}"
+
+    def null() -> None:
+        create(**ASK)
+
+    def null_chunk() -> None:
+        for _ in create(**ASK, stream=True):
+            pass
+
+    found |= {"dropped": attempt(dropped), "closed": attempt(closed), "generator": attempt(generator)}
+    vendor.answer = json.dumps({**ANSWER, "choices": [None]}).encode()
+    vendor.stream = events([{**ABOUT, "object": "chat.completion.chunk", "choices": [None]}]) + b"data: [DONE]\n\n"
+    return found | {"null": attempt(null), "null_chunk": attempt(null_chunk)}
+
+
+def serve(name: str, traced: bool) -> None:
+    """Measure one round, or probe, whenever the driver says so."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # whatever a tracer prints is no answer
+    from importlib import metadata
+
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+
+    provider = TracerProvider()
+    provider.add_span_processor(counting())
+    if name != "Logfire":  # which brings a provider of its own
+        trace.set_tracer_provider(provider)
+    if traced:
+        next(peer for peer in PEERS if peer.name == name).start(provider)
+    work = Work(provider.get_tracer("by hand"))
+    one_round(work, by_hand=not traced)
+    gc.collect()
+    gc.freeze()
+    print(json.dumps({found.name: found.version for found in metadata.distributions()}), file=answers)
+    for line in sys.stdin:
+        print(json.dumps(probe(work) if line.strip() == "probe" else one_round(work, not traced)), file=answers)
+    os._exit(0)
+
+
+# ---- the driver
+
+
+class Worker:
+    def __init__(self, peer: Peer, python: Path, *, traced: bool) -> None:
+        kept = {name: os.environ[name] for name in ("HOME", "LANG", "PATH") if name in os.environ}
+        self.log = CACHE / f"{folder(peer)}-{'traced' if traced else 'plain'}.log"
+        self.process = subprocess.Popen(
+            [python, __file__, "--worker", peer.name, *(["--traced"] if traced else [])],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log.open("w"), text=True, env=kept | CLEAN,
+        )  # fmt: skip
+
+    def hear(self) -> Any:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            last = [said for said in self.log.read_text().splitlines() if said.strip()]
+            raise RuntimeError(last[-1] if last else "the process ended without a word")
+        return json.loads(line)
+
+    def ask(self, what: str) -> Any:
+        assert self.process.stdin is not None
+        self.process.stdin.write(what + "\n")
+        self.process.stdin.flush()
+        return self.hear()
+
+    def stop(self) -> None:
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        self.process.wait(30)
+
+
+def folder(peer: Peer) -> str:
+    return peer.name.replace(",", "").replace(" ", "-").lower()
+
+
+def install(peer: Peer) -> Path:
+    """The Python of the peer's environment, which is made or brought up to date."""
+    home = CACHE / folder(peer)
+    python = home / "bin" / "python"
+    if not python.exists():
+        subprocess.run(["uv", "venv", "-q", "--python", platform.python_version(), home], check=True)
+    wanted = [*peer.packages, "openai", "anthropic", "opentelemetry-sdk"]
+    subprocess.run(["uv", "pip", "install", "-q", "--upgrade", "--python", python, *wanted], check=True)
+    return python
+
+
+@dataclass
+class Result:
+    peer: Peer
+    versions: dict[str, str]
+    plain: list[dict[str, float]]
+    traced: list[dict[str, float]]
+    probed: dict[str, Any]
+
+    def middle(self, rounds: list[dict[str, float]], name: str) -> float:
+        return median(found[name] for found in rounds) / 1e3
+
+    def ratio(self, name: str) -> float:
+        none = self.middle(self.plain, name)
+        return (self.middle(self.traced, name) - none) / (self.middle(self.plain, name + "_by_hand") - none)
+
+    def added(self, name: str) -> float:
+        return self.middle(self.traced, name) - self.middle(self.plain, name)
+
+
+def run(peers: list[Peer], rounds: int) -> tuple[list[Result], dict[str, str]]:
+    """The results, and for what did not run the reason."""
+    found: list[Result] = []
+    failed: dict[str, str] = {}
+    workers: list[tuple[Worker, ...]] = []
+    for peer in peers:
+        print(f"preparing {peer.name}", file=sys.stderr)
+        pair: tuple[Worker, ...] = ()
+        try:
+            python = install(peer)
+            pair = Worker(peer, python, traced=False), Worker(peer, python, traced=True)
+            versions, _ = pair[0].hear(), pair[1].hear()
+        except (RuntimeError, subprocess.CalledProcessError) as error:
+            failed[peer.name] = str(error)
+            for worker in pair:
+                worker.stop()
+            continue
+        workers.append(pair)
+        found.append(Result(peer, versions, [], [], {}))
+    for number in range(rounds):
+        print(f"\rround {number + 1} of {rounds}", end="", file=sys.stderr)
+        for result, (plain, traced) in zip(found, workers, strict=True):
+            for worker, into in ((plain, result.plain), (traced, result.traced))[:: -1 if number % 2 else 1]:
+                into.append(worker.ask("round"))
+    print(file=sys.stderr)
+    for result, (plain, traced) in zip(found, workers, strict=True):
+        result.probed = traced.ask("probe")
+        plain.stop()
+        traced.stop()
+    return found, failed
+
+
+def say(found: Result, name: str, form: Callable[[str], str]) -> str:
+    """A figure about anthropic is no figure where no span was made."""
+    return form(name) if "anthropic" not in name or found.probed["anthropic_spans"] else "-"
+
+
+def table(results: list[Result]) -> Iterator[str]:
+    yield (
+        "| tracer | openai call | openai async call | anthropic call | openai chunk | anthropic chunk | attributes "
+        "| stream dropped | stream closed early | class of the stream | `choices: [null]` | the same in a stream "
+        "| generator of messages |"
+    )
+    yield "|" + "---|" * 13
+    for result in results:
+        cells = [result.peer.name]
+        for name in ("openai", "openai_async", "anthropic"):
+            cells.append(
+                say(result, name, lambda name, found=result: f"{found.ratio(name):.2f} x ({found.added(name):.0f} us)")  # type: ignore[misc]
+            )
+        for name in ("openai_chunk", "anthropic_chunk"):
+            cells.append(say(result, name, lambda name, found=result: f"{found.added(name):.1f} us"))  # type: ignore[misc]
+        probed = result.probed
+        cells.append(str(probed["attributes"]))
+        cells += [str(probed[name]) for name in ("dropped", "closed", "class", "null", "null_chunk", "generator")]
+        yield "| " + " | ".join(cells) + " |"
+
+
+def page(results: list[Result], failed: dict[str, str], rounds: int) -> Iterator[str]:
+    yield from HEAD.format(
+        date=datetime.now(UTC).date(), rounds=rounds, batches=BATCHES, calls=CALLS, short=SHORT, long=LONG,
+        streams=STREAMS, python=platform.python_version(), cores=os.cpu_count(), machine=platform.machine(),
+        load=f"{os.getloadavg()[0]:.1f}",
+    ).splitlines()  # fmt: skip
+    yield from table(results)
+    yield from ("", "What each was, and how it was configured:", "")
+    for result in results:
+        names = [name for name in (*result.peer.packages, "openai", "anthropic", "opentelemetry-sdk") if name[0] != "-"]
+        versions = ", ".join(f"{name} {result.versions[name]}" for name in names)
+        yield f"- **{result.peer.name}**: {result.peer.about} {versions}."
+    for name, reason in failed.items():
+        yield f"- **{name}** did not run: `{reason}`"
+    yield from ("", "The bare SDK and the span by hand, microseconds of CPU time a call, per environment:", "")
+    yield "| environment | openai | by hand adds | openai async | by hand adds | anthropic | by hand adds |"
+    yield "|" + "---|" * 7
+    for result in results:
+        cells = [result.peer.name]
+        for name in ("openai", "openai_async", "anthropic"):
+            none = result.middle(result.plain, name)
+            cells += [f"{none:.0f}", f"{result.middle(result.plain, name + '_by_hand') - none:.0f}"]
+        yield "| " + " | ".join(cells) + " |"
+
+
+HEAD = """\
+# What tracing costs
+
+`python benchmarks/peers.py --write docs/benchmarks.md` wrote this page on {date} (Python {python}, {cores} cores of
+{machine}, load average {load} at the end). It measures the same calls through the real SDKs, which talk to a transport
+that answers from memory, in one run for all tracers. Each has an environment of its own with the newest SDKs it
+installs with, and two processes there: one makes the calls bare and with a span written by hand, the other with the
+tracer. The processes take turns, a short round each ({rounds} rounds of {batches} x {calls} calls of each kind
+and {streams} streams of {short} and of {long} chunks). Times are CPU time of the process, medians of the batches and of
+the rounds. Message content is off where a tracer lets one switch it off; nothing is exported.
+
+- **call**: what the tracer adds to a call, over what a span written by hand adds that has the attributes llmtrace
+  writes, in the same environment; in brackets the microseconds it adds.
+- **chunk**: microseconds added to each chunk of a stream; differences of half a microsecond are noise.
+- **attributes**: on the span of an openai call; fewer cost less.
+- **stream dropped**, **closed early**: whether the span ends when a stream is left after its first chunk, without and
+  with `close()`.
+- **class of the stream**: whether `create(stream=True)` still returns the SDK's own `Stream`.
+- The last three: a server that answers `"choices": [null]`, whole or in a stream, and messages given as a generator.
+  All three work without a tracer.
+
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", help="measure this one (may be repeated)")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--write", type=Path, help="write the page there")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--traced", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.worker:
+        serve(given.worker, given.traced)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    peers = [peer for peer in PEERS if not given.only or peer.name in given.only]
+    results, failed = run(peers, given.rounds)
+    text = "\n".join(page(results, failed, given.rounds)) + "\n"
+    if given.write:
+        given.write.write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

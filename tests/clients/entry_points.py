@@ -1,0 +1,192 @@
+"""Which public methods of the SDKs reach a path that is traced: found by calling them all.
+
+Every method of every resource of a client is called with arguments made up for it, as far as the function that all
+requests pass. ``python tests/clients/entry_points.py`` prints the page ``docs/coverage.md`` for the installed releases.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import anthropic
+import openai
+from answers import QUESTION
+
+from llmtrace.clients.table import SDKS, Sdk
+from llmtrace.wire._format import WireFormat
+
+READINGS = ("plain", "stream", "raw", "raw stream", "streaming response")
+CLIENTS = {"openai": "OpenAI", "anthropic": "Anthropic"}
+MODULES = {"openai": openai, "anthropic": anthropic}
+
+#: What the made-up arguments are, by name; anything else is a short text.
+ARGUMENTS: dict[str, Any] = {
+    "messages": QUESTION,
+    "max_tokens": 9,
+    "file": ("a.wav", b"RIFF"),
+    "image": ("a.png", b"PNG"),
+    "tools": [],
+}
+
+
+HEAD = """# What is traced
+
+Every public method of a client that reaches a traced path, found by calling them all; the tests make each of these
+calls once, and hold it to one span. `python tests/clients/entry_points.py` makes this page. What is not here passes
+through untouched: files, batches, administration, and what does not go over HTTP (realtime and live sessions).
+
+*raw* is `with_raw_response`, *streaming response* `with_streaming_response`. `.stream()` helpers are under *stream*.
+The clients for Azure, Amazon Bedrock, Google Cloud and Foundry have the same methods and go the same way.
+"""
+
+
+@dataclass(frozen=True)
+class EntryPoint:
+    """One public method that reaches a traced path."""
+
+    sdk: str
+    name: str
+    """Dotted, from the client."""
+    method: str
+    path: str
+    readings: tuple[str, ...]
+
+    @property
+    def wire(self) -> WireFormat:
+        found = _sdk(self.sdk).route(self.method, self.path)
+        assert found is not None
+        return found
+
+
+class _Reached(BaseException):
+    """A request has come as far as it shall."""
+
+    def __init__(self, method: str, url: str) -> None:
+        self.method, self.url = method.lower(), url
+
+
+def _sdk(name: str) -> Sdk:
+    return next(sdk for sdk in SDKS if sdk.name == name)
+
+
+def made_client(sdk: str, colour: str, url: str = "http://127.0.0.1:9", **options: Any) -> Any:
+    prefix = "" if colour == "sync" else "Async"
+    options = {"base_url": url, "api_key": "k", "max_retries": 0, **options}
+    return getattr(MODULES[sdk], prefix + CLIENTS[sdk])(**options)
+
+
+def arguments_for(function: Any) -> dict[str, Any]:
+    """Something for every argument that must be given."""
+    return {
+        name: ARGUMENTS.get(name, "m")
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and (parameter.default is parameter.empty or name in ("model", "input", "messages", "tools"))
+    }
+
+
+def _resources(owner: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    kind = type(owner)
+    for name in sorted(dir(owner)):
+        if name.startswith(("_", "with_")) or not (name in vars(owner) or _is_property(kind, name)):
+            continue
+        try:
+            found = getattr(owner, name)
+        except Exception:
+            continue
+        if type(found).__module__.partition(".")[0] in MODULES and hasattr(found, "_client"):
+            yield f"{path}{name}", found
+            yield from _resources(found, f"{path}{name}.")
+
+
+def _is_property(kind: type, name: str) -> bool:
+    found = inspect.getattr_static(kind, name, None)
+    return isinstance(found, property) or type(found).__name__ == "cached_property"
+
+
+def _methods(resource: Any) -> Iterator[str]:
+    for name in sorted(dir(type(resource))):
+        found = inspect.getattr_static(type(resource), name)
+        if not name.startswith(("_", "with_")) and inspect.isfunction(found):
+            yield name
+
+
+def _called(function: Any) -> _Reached | None:
+    """Where a call of a synchronous method comes to, if it gets as far as a request."""
+    try:
+        made = function(**arguments_for(function))
+        if hasattr(made, "__enter__"):
+            with made:
+                pass
+        elif hasattr(made, "__next__"):
+            next(made)
+    except _Reached as reached:
+        return reached
+    except Exception:
+        # It wanted better arguments than these.
+        return None
+    return None
+
+
+def _stop(_: Any, cast_to: Any, options: Any, *args: Any, **kwargs: Any) -> Any:
+    raise _Reached(options.method, options.url)
+
+
+def _readings(resource: Any, name: str) -> tuple[str, ...]:
+    if name == "stream":
+        return ("stream",)
+    found = {"plain"}
+    streams = name != "parse" and "stream" in inspect.signature(getattr(resource, name)).parameters
+    if streams:
+        found.add("stream")
+    if hasattr(getattr(resource, "with_raw_response", None), name):
+        found |= {"raw"} | ({"raw stream"} if streams else set())
+    if hasattr(getattr(resource, "with_streaming_response", None), name):
+        found.add("streaming response")
+    return tuple(one for one in READINGS if one in found)
+
+
+@cache
+def entry_points(sdk: str) -> tuple[EntryPoint, ...]:
+    client = made_client(sdk, "sync")
+    found = []
+    base = MODULES[sdk]._base_client.SyncAPIClient
+    original, base.request = base.request, _stop
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for path, resource in _resources(client):
+                for name in _methods(resource):
+                    reached = _called(getattr(resource, name))
+                    if reached is None or _sdk(sdk).route(reached.method, reached.url) is None:
+                        continue
+                    url = reached.url.partition("?")[0]
+                    found.append(EntryPoint(sdk, f"{path}.{name}", reached.method, url, _readings(resource, name)))
+    finally:
+        base.request = original
+        client.close()
+    return tuple(found)
+
+
+def page() -> str:
+    """The table of what is traced, for the installed releases."""
+    out = [HEAD.rstrip()]
+    for sdk, module in MODULES.items():
+        out.append(f"\n## {sdk} {module.__version__}\n")
+        out.append("| entry point | path | span | " + " | ".join(READINGS) + " |")
+        out.append("|---|---|---|" + "---|" * len(READINGS))
+        for one in entry_points(sdk):
+            cells = ["sync, async" if reading in one.readings else "" for reading in READINGS]
+            operation = one.wire.request({}).operation
+            path = one.path.replace("/m", "/{id}") if one.method == "get" else one.path
+            out.append(f"| `{one.name}` | `{path}` | `{operation}` | " + " | ".join(cells) + " |")
+    return "\n".join(out) + "\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")

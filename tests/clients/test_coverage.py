@@ -1,0 +1,193 @@
+"""Every cell of the coverage table: each entry point of the installed SDKs, in each colour, in each way to read it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+from answers import (
+    CHAT,
+    CHAT_CHUNKS,
+    CHAT_USAGE,
+    MESSAGE,
+    MESSAGE_EVENTS,
+    RESPONSE,
+    RESPONSE_EVENTS,
+    sse,
+)
+from entry_points import EntryPoint, arguments_for, entry_points, made_client, page
+from loopback import Loopback, json_answer, stream_answer
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from llmtrace.wire import anthropic_messages as messages
+from llmtrace.wire import openai_chat as chat
+from llmtrace.wire import openai_completions as completions
+from llmtrace.wire import openai_embeddings as embeddings
+from llmtrace.wire import openai_media as media
+from llmtrace.wire import openai_moderations as moderations
+from llmtrace.wire import openai_responses as responses
+
+PAGE = Path(__file__).parents[2] / "docs" / "coverage.md"
+
+TOKENS = {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10}
+TEXT = {**CHAT, "object": "text_completion", "choices": [{"index": 0, "text": "hi", "finish_reason": "stop"}]}
+IMAGE = {"created": 1, "data": [{"b64_json": "aGk="}], "usage": TOKENS}
+TRANSCRIPT = {"text": "hi", "usage": {"type": "tokens", **TOKENS}}
+
+#: What a server answers in each wire format: plain, and as the events of a stream.
+ANSWERS: dict[Any, tuple[Any, list[Any]]] = {
+    chat.CHAT: (CHAT, CHAT_CHUNKS),
+    completions.COMPLETIONS: (TEXT, [{**TEXT, "usage": None}, {**TEXT, "choices": [], "usage": CHAT_USAGE}]),
+    embeddings.EMBEDDINGS: (
+        {
+            "object": "list",
+            "model": "m-1",
+            "data": [{"object": "embedding", "index": 0, "embedding": [0.5, 0.25]}],
+            "usage": {"prompt_tokens": 7, "total_tokens": 7},
+        },
+        [],
+    ),
+    moderations.MODERATIONS: ({"id": "modr-1", "model": "m-1", "results": []}, []),
+    responses.RESPONSES: (RESPONSE, RESPONSE_EVENTS),
+    responses.RETRIEVE: (RESPONSE, RESPONSE_EVENTS),
+    responses.COMPACT: ({**RESPONSE, "object": "response.compaction"}, []),
+    responses.DECISIONS: ({"model": "m-1", "answers": [], "usage": TOKENS}, []),
+    responses.INPUT_TOKENS: ({"object": "response.input_tokens", "input_tokens": 7}, []),
+    media.IMAGES: (
+        IMAGE,
+        [
+            {"type": "image_generation.partial_image", "b64_json": "aA==", "partial_image_index": 0},
+            {"type": "image_generation.completed", "b64_json": "aGk=", "usage": TOKENS},
+        ],
+    ),
+    media.SPEECH: (
+        {},
+        [{"type": "speech.audio.delta", "audio": "aA=="}, {"type": "speech.audio.done", "usage": TOKENS}],
+    ),
+    media.TRANSCRIPTIONS: (
+        TRANSCRIPT,
+        [
+            {"type": "transcript.text.delta", "delta": "hi"},
+            {"type": "transcript.text.done", "text": "hi", "usage": TOKENS},
+        ],
+    ),
+    messages.MESSAGES: (MESSAGE, MESSAGE_EVENTS),
+    messages.COUNT_TOKENS: ({"input_tokens": 7}, []),
+}
+#: What a span of a plain call says of tokens, where it is not 7 in and 3 out.
+EXPECTED: dict[Any, tuple[int | None, int | None]] = {
+    embeddings.EMBEDDINGS: (7, None),
+    moderations.MODERATIONS: (None, None),
+    responses.RETRIEVE: (None, None),
+    responses.INPUT_TOKENS: (None, None),
+    messages.COUNT_TOKENS: (None, None),
+}
+
+POINTS = [*entry_points("openai"), *entry_points("anthropic")]
+CELLS = [
+    pytest.param(point, colour, reading, id=f"{point.sdk}-{point.name}-{colour}-{reading.replace(' ', '_')}")
+    for point in POINTS
+    for colour in ("sync", "async")
+    for reading in point.readings
+]
+
+
+async def settled(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
+
+
+async def every(items: Any) -> list[Any]:
+    return [item async for item in items] if hasattr(items, "__aiter__") else list(items)
+
+
+async def whole(result: Any) -> None:
+    """Read a result to its end, whatever it is: an answer, a stream, a manager of one, a runner of several."""
+    if hasattr(result, "__aenter__") or hasattr(result, "__enter__"):
+        if hasattr(result, "__aenter__"):
+            async with result as opened:
+                await _read(opened)
+        else:
+            with result as opened:
+                await _read(opened)
+    elif hasattr(result, "__next__") or hasattr(result, "__anext__"):
+        for item in await every(result):
+            await whole(item)
+
+
+async def _read(opened: Any) -> None:
+    if hasattr(opened, "http_response"):
+        assert await settled(opened.read())
+    elif hasattr(opened, "__aiter__") or hasattr(opened, "__iter__"):
+        assert await every(opened)
+
+
+async def make(point: EntryPoint, client: Any, reading: str) -> None:
+    *path, name = point.name.split(".")
+    resource = client
+    for step in path:
+        resource = getattr(resource, step)
+    arguments = arguments_for(getattr(resource, name))
+    if "stream" in reading.split() and name != "stream":
+        arguments["stream"] = True
+    if reading.startswith("raw"):
+        resource = resource.with_raw_response
+    elif reading == "streaming response":
+        resource = resource.with_streaming_response
+    result = await settled(getattr(resource, name)(**arguments))
+    if reading.startswith("raw"):
+        result = await settled(result.parse())
+    if name == "tool_runner" and reading == "stream":
+        await _each_while_open(result)
+    else:
+        await whole(result)
+
+
+async def _each_while_open(runner: Any) -> None:
+    if hasattr(runner, "__aiter__"):
+        async for stream in runner:
+            await every(stream)
+    else:
+        for stream in runner:
+            list(stream)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(("point", "colour", "reading"), CELLS)
+async def test_cell(
+    loopback: Loopback, spans: InMemorySpanExporter, point: EntryPoint, colour: str, reading: str
+) -> None:
+    """A call of this method, of this colour, read in this way, is one span that says what the server told."""
+    answer, events = ANSWERS[point.wire]
+    streamed = "stream" in reading.split()
+    done = point.sdk == "openai" and not point.path.startswith("/responses")
+    loopback.will(stream_answer(sse(events, done=done)) if streamed else json_answer(answer))
+    client = made_client(point.sdk, colour, loopback.url)
+    await make(point, client, reading)
+    await settled(client.close())
+
+    assert [asked.path.partition("?")[0] for asked in loopback.asked] == [point.path]
+    (span,) = spans.get_finished_spans()
+    got = dict(span.attributes or {})
+    assert got["gen_ai.operation.name"] == point.wire.request({}).operation
+    assert got["gen_ai.provider.name"] == point.sdk
+    assert got["llmtrace.outcome"] == "ok"
+    assert got.get("llmtrace.stream.end") == ("exhausted" if streamed else None)
+    told = (got.get("gen_ai.usage.input_tokens"), got.get("gen_ai.usage.output_tokens"))
+    if point.wire is media.SPEECH and not streamed:
+        assert told == (None, None)
+    else:
+        assert told == EXPECTED.get(point.wire, (7, 3))
+
+
+def test_the_page_is_current() -> None:
+    """The page in the documentation is what the code gives for the releases that it names."""
+    written = PAGE.read_text(encoding="utf-8")
+    named = dict(re.findall(r"^## (\w+) (\S+)$", written, re.MULTILINE))
+    if named != {"openai": openai.__version__, "anthropic": anthropic.__version__}:
+        pytest.skip(f"the page is of {named}")
+    assert written == page()

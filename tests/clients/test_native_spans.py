@@ -1,0 +1,177 @@
+"""Anthropic's own spans: given way to ours or left beside it, and usage told by exactly one span either way."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import anthropic
+import pytest
+from answers import MESSAGE, MESSAGE_EVENTS, QUESTION, sse
+from loopback import Loopback, json_answer, stream_answer
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+import llmtrace
+
+pytestmark = pytest.mark.skipif(
+    "open_telemetry" not in inspect.signature(anthropic.Anthropic).parameters,
+    reason="this release has no spans of its own",
+)
+
+READINGS = ("plain", "stream", "raw", "raw-stream", "helper", "untraced")
+TRACE_HEADERS = {"traceparent", "tracestate", "baggage"}
+USAGE = "gen_ai.usage."
+
+
+class Exported:
+    """Where both SDK and llmtrace send their spans."""
+
+    def __init__(self) -> None:
+        self._exporter = InMemorySpanExporter()
+        self.provider = TracerProvider()
+        self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+
+    def take(self) -> tuple[list[ReadableSpan], list[ReadableSpan]]:
+        """Our spans and the SDK's, since the last time."""
+        llmtrace.flush(2)
+        found = self._exporter.get_finished_spans()
+        self._exporter.clear()
+        ours = [span for span in found if span.instrumentation_scope.name.startswith("llmtrace")]
+        return ours, [span for span in found if span not in ours]
+
+
+@pytest.fixture
+def exported() -> Iterator[Exported]:
+    made = Exported()
+    yield made
+    llmtrace.uninstrument()
+    made.provider.shutdown()
+
+
+@contextmanager
+def instrumented(exported: Exported, native: str) -> Iterator[None]:
+    llmtrace.instrument(tracer_provider=exported.provider, native_spans=native, strict=True)
+    try:
+        yield
+    finally:
+        llmtrace.uninstrument()
+
+
+def made(colour: str, loopback: Loopback, exported: Exported) -> Any:
+    kind = anthropic.Anthropic if colour == "sync" else anthropic.AsyncAnthropic
+    options = {"tracer_provider": exported.provider, "conversation_id": "conv_1"}
+    return kind(base_url=loopback.url, api_key="k", max_retries=0, open_telemetry=options)
+
+
+async def settled(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
+
+
+async def every(stream: Any) -> list[Any]:
+    return [item async for item in stream] if hasattr(stream, "__aiter__") else list(stream)
+
+
+async def call(client: Any, loopback: Loopback, reading: str) -> None:
+    streamed = reading in ("stream", "raw-stream", "helper")
+    loopback.will(stream_answer(sse(MESSAGE_EVENTS)) if streamed else json_answer(MESSAGE))
+    arguments: dict[str, Any] = {"model": "claude-x", "max_tokens": 9, "messages": QUESTION}
+    messages = client.messages
+    match reading:
+        case "plain":
+            await settled(messages.create(**arguments))
+        case "stream":
+            await every(await settled(messages.create(**arguments, stream=True)))
+        case "raw":
+            raw = await settled(messages.with_raw_response.create(**arguments))
+            await settled(raw.parse())
+        case "raw-stream":
+            raw = await settled(messages.with_raw_response.create(**arguments, stream=True))
+            await every(await settled(raw.parse()))
+        case "untraced":
+            await settled(client.messages.batches.retrieve("b"))
+        case "helper":
+            manager = messages.stream(**arguments)
+            if hasattr(manager, "__aenter__"):
+                async with manager as stream:
+                    await every(stream)
+            else:
+                with manager as stream:
+                    list(stream)
+
+
+def telling_usage(*spans: ReadableSpan) -> list[ReadableSpan]:
+    return [span for span in spans if any(name.startswith(USAGE) for name in span.attributes or {})]
+
+
+def sent_trace_headers(loopback: Loopback) -> set[str]:
+    return TRACE_HEADERS & set(loopback.asked[-1].headers)
+
+
+@pytest.mark.parametrize("reading", [reading for reading in READINGS if reading != "untraced"])
+@pytest.mark.parametrize("client", ["before", "after", "copy"])
+@pytest.mark.parametrize("colour", ["sync", "async"])
+async def test_replace_and_keep(loopback: Loopback, exported: Exported, colour: str, client: str, reading: str) -> None:
+    """Usage is on one span: ours alone in ``replace``, the SDK's beside ours in ``keep``, its alone without us."""
+    early = made(colour, loopback, exported)
+    for native in ("replace", "keep"):
+        with instrumented(exported, native):
+            used = made(colour, loopback, exported) if client == "after" else early
+            if client == "copy":
+                used = used.with_options(timeout=20)
+            options = used.open_telemetry
+            await call(used, loopback, reading)
+            ours, theirs = exported.take()
+            assert len(ours) == 1
+            assert used.open_telemetry == options
+            assert options["conversation_id"] == "conv_1"
+            if native == "replace":
+                assert theirs == []
+                assert telling_usage(*ours) == ours
+                assert (ours[0].attributes or {})["gen_ai.usage.input_tokens"] == 7
+                assert sent_trace_headers(loopback) == set()
+            else:
+                assert len(theirs) == 1
+                assert telling_usage(*ours, *theirs) == theirs
+                assert sent_trace_headers(loopback) == {"traceparent"}
+            assert (ours[0].attributes or {}).get("llmtrace.stream.end") in (None, "exhausted")
+            if used is not early:
+                await settled(used.close()) if client == "after" else None
+    await call(early, loopback, reading)
+    ours, theirs = exported.take()
+    assert ours == []
+    assert telling_usage(*theirs) == theirs
+    assert len(theirs) == 1
+    assert sent_trace_headers(loopback) == {"traceparent"}
+    await settled(early.close())
+
+
+@pytest.mark.parametrize("native", ["replace", "keep"])
+@pytest.mark.parametrize("colour", ["sync", "async"])
+async def test_untraced_calls_keep_their_span(loopback: Loopback, exported: Exported, colour: str, native: str) -> None:
+    """A call that is not ours to trace keeps the SDK's own span and its headers."""
+    client = made(colour, loopback, exported)
+    with instrumented(exported, native):
+        await call(client, loopback, "untraced")
+    ours, theirs = exported.take()
+    assert ours == []
+    assert len(theirs) == 1
+    assert sent_trace_headers(loopback) == {"traceparent"}
+    await settled(client.close())
+
+
+@pytest.mark.parametrize("native", ["replace", "keep"])
+def test_switched_off_by_the_user(loopback: Loopback, exported: Exported, native: str) -> None:
+    """A client whose own spans the user has switched off has none, before, during and after."""
+    off = {"open_telemetry": False}
+    with anthropic.Anthropic(base_url=loopback.url, api_key="k", max_retries=0, **off) as client:
+        with instrumented(exported, native):
+            loopback.will(json_answer(MESSAGE))
+            client.messages.create(model="claude-x", max_tokens=9, messages=QUESTION)
+        ours, theirs = exported.take()
+    assert len(ours) == 1
+    assert theirs == []
+    assert telling_usage(*ours) == ours

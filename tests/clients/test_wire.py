@@ -1,0 +1,182 @@
+"""Bodies as servers and proxies really send them: encoded, cut anywhere, in every spelling of the event stream."""
+
+from __future__ import annotations
+
+import gzip
+import inspect
+import json
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+from answers import CHAT, CHAT_CHUNKS, MESSAGE, MESSAGE_EVENTS, QUESTION, sse
+from loopback import Answer, Loopback, json_answer, stream_answer
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+VENDORS = ("openai", "anthropic")
+BODIES = {"openai": b"".join(sse(CHAT_CHUNKS, done=True)), "anthropic": b"".join(sse(MESSAGE_EVENTS))}
+PLAIN: dict[str, Any] = {"openai": CHAT, "anthropic": MESSAGE}
+
+
+def client_of(vendor: str, colour: str, url: str, **options: Any) -> Any:
+    module, name = (openai, "OpenAI") if vendor == "openai" else (anthropic, "Anthropic")
+    options = {"base_url": url, "api_key": "k", "max_retries": 0, **options}
+    return getattr(module, name if colour == "sync" else f"Async{name}")(**options)
+
+
+def asked(client: Any) -> tuple[Any, dict[str, Any]]:
+    if hasattr(client, "chat"):
+        return client.chat.completions, {"model": "m", "messages": QUESTION}
+    return client.messages, {"model": "m", "messages": QUESTION, "max_tokens": 9}
+
+
+async def settled(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
+
+
+async def every(items: Any) -> list[Any]:
+    return [item async for item in items] if hasattr(items, "__aiter__") else list(items)
+
+
+async def read(client: Any, reading: str) -> list[Any]:
+    """The items of a stream, asked for in one of four ways."""
+    resource, arguments = asked(client)
+    if reading == "stream":
+        return await every(await settled(resource.create(**arguments, stream=True)))
+    if reading == "raw":
+        raw = await settled(resource.with_raw_response.create(**arguments, stream=True))
+        return await every(await settled(raw.parse()))
+    manager = resource.with_streaming_response.create(**arguments, stream=True)
+    if hasattr(manager, "__aenter__"):
+        async with manager as response:
+            return await every(getattr(response, reading)())
+    with manager as response:
+        return await every(getattr(response, reading)())
+
+
+def told(spans: InMemorySpanExporter) -> dict[str, Any]:
+    (span,) = spans.get_finished_spans()
+    return dict(span.attributes or {})
+
+
+def several_lines(body: bytes) -> bytes:
+    """Each event's JSON spread over several ``data:`` fields."""
+    out = []
+    for line in body.decode().split("\n"):
+        if line.startswith("data: {"):
+            out += [f"data: {part}" for part in json.dumps(json.loads(line[6:]), indent=1).split("\n")]
+        else:
+            out.append(line)
+    return "\n".join(out).encode()
+
+
+def bytewise(body: bytes) -> list[bytes]:
+    return [body[at : at + 1] for at in range(len(body))]
+
+
+SPELLINGS: dict[str, Callable[[bytes], list[bytes]]] = {
+    "crlf": lambda body: [body.replace(b"\n", b"\r\n")],
+    "cr": lambda body: [body.replace(b"\n", b"\r")],
+    "several-lines": lambda body: [several_lines(body)],
+    "several-lines-crlf": lambda body: bytewise(several_lines(body).replace(b"\n", b"\r\n")),
+    "comments": lambda body: [b": ping\n\n", body.replace(b"\n\n", b"\n\n: ping\n\n")],
+    "no-space": lambda body: [body.replace(b"data: ", b"data:")],
+    "split-anywhere": bytewise,
+    "split-crlf": lambda body: bytewise(body.replace(b"\n", b"\r\n")),
+    "other-fields": lambda body: [b"id: 1\nretry: 10\n", body],
+    "at-once": lambda body: [body],
+}
+
+
+@pytest.mark.parametrize("reading", ["stream", "raw", "iter_lines", "iter_bytes"])
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize("vendor", VENDORS)
+async def test_every_spelling_of_a_stream(
+    loopback: Loopback, spans: InMemorySpanExporter, vendor: str, colour: str, spelling: str, reading: str
+) -> None:
+    """However its events are spelled and cut, a stream gives one span with its tokens and its end."""
+    loopback.will(stream_answer(SPELLINGS[spelling](BODIES[vendor])))
+    client = client_of(vendor, colour, loopback.url)
+    assert await read(client, reading)
+    await settled(client.close())
+    got = told(spans)
+    assert (got["gen_ai.usage.input_tokens"], got["gen_ai.usage.output_tokens"]) == (7, 3)
+    assert got["llmtrace.stream.end"] == "exhausted"
+
+
+ENCODINGS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
+
+
+@pytest.mark.parametrize("reading", ["plain", "plain-raw", "stream", "raw", "iter_lines", "iter_bytes"])
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize("vendor", VENDORS)
+async def test_encoded_bodies(
+    loopback: Loopback, spans: InMemorySpanExporter, vendor: str, colour: str, encoding: str, reading: str
+) -> None:
+    """A compressed body, cut anywhere, is read by the caller and by us."""
+    plain = reading.startswith("plain")
+    body = json.dumps(PLAIN[vendor]).encode() if plain else BODIES[vendor]
+    packed = ENCODINGS[encoding](body)
+    parts = [packed[at : at + 7] for at in range(0, len(packed), 7)]
+    kind = "application/json" if plain else "text/event-stream"
+    loopback.will(Answer([*parts, b""], kind=kind, headers={"content-encoding": encoding}))
+    client = client_of(vendor, colour, loopback.url)
+    if plain:
+        resource, arguments = asked(client)
+        maker = resource.with_raw_response if reading == "plain-raw" else resource
+        assert await settled(maker.create(**arguments))
+    else:
+        assert await read(client, reading)
+    await settled(client.close())
+    got = told(spans)
+    assert (got["gen_ai.usage.input_tokens"], got["gen_ai.usage.output_tokens"]) == (7, 3)
+
+
+@pytest.mark.parametrize("reading", ["stream", "raw"])
+@pytest.mark.parametrize("vendor", VENDORS)
+async def test_a_huge_event(loopback: Loopback, spans: InMemorySpanExporter, vendor: str, reading: str) -> None:
+    """One event of two megabytes, in pieces, is an event like any other."""
+    body = BODIES[vendor].replace("hé 漢字".encode(), b"x" * 2_000_000)
+    parts = [body[at : at + 16_384] for at in range(0, len(body), 16_384)]
+    loopback.will(stream_answer(parts))
+    with client_of(vendor, "sync", loopback.url) as client:
+        assert await read(client, reading)
+    assert told(spans)["llmtrace.stream.end"] == "exhausted"
+
+
+@pytest.mark.parametrize("reading", ["stream", "raw"])
+@pytest.mark.parametrize("vendor", VENDORS)
+async def test_read_by_an_event_hook(
+    loopback: Loopback, spans: InMemorySpanExporter, vendor: str, reading: str
+) -> None:
+    """A stream whose body the application's own hook has read before the SDK is told of as any other."""
+    loopback.will(stream_answer([BODIES[vendor]]))
+    with client_of(vendor, "sync", loopback.url) as client:
+        client._client.event_hooks = {"response": [lambda response: response.read()]}
+        assert await read(client, reading)
+    got = told(spans)
+    assert (got["gen_ai.usage.input_tokens"], got["gen_ai.usage.output_tokens"]) == (7, 3)
+    assert got["llmtrace.stream.end"] == "exhausted"
+
+
+REFUSED = Answer([b'{"error":{"type":"overloaded_error","message":"x"}}'], status=503, headers={"retry-after-ms": "1"})
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize("vendor", VENDORS)
+async def test_retries_are_one_span(loopback: Loopback, spans: InMemorySpanExporter, vendor: str, colour: str) -> None:
+    """A call that succeeds at the third try is one span that counts the retries and keeps the answer."""
+    loopback.will(REFUSED, REFUSED, json_answer(PLAIN[vendor]))
+    client = client_of(vendor, colour, loopback.url, max_retries=2)
+    resource, arguments = asked(client)
+    await settled(resource.create(**arguments))
+    await settled(client.close())
+    got = told(spans)
+    assert (got["llmtrace.outcome"], got["gen_ai.usage.input_tokens"]) == ("ok", 7)
+    assert got.get("llmtrace.retry.count", 2) == 2
+    assert len(loopback.asked) == 3

@@ -1,0 +1,68 @@
+"""``compare`` tells a change from chance."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from llmtrace.report.compare import Change, Sample, compare, exceeded, limit
+from llmtrace.report.select import WrongQuestion
+
+
+def side(seed: int, calls: int, *, cost: float = 1.0, error: float = 0.02) -> Sample:
+    rng = random.Random(seed)
+    made = Sample(calls=calls)
+    made.cost = [cost * rng.lognormvariate(0, 0.5) for _ in range(calls)]
+    made.latency = [cost * rng.lognormvariate(0, 0.5) for _ in range(calls)]
+    made.output = [float(rng.randint(50, 150)) for _ in range(calls)]
+    made.errors = sum(rng.random() < error for _ in range(calls))
+    made.finishes = {"stop": calls - made.errors}
+    return made
+
+
+def named(changes: list[Change]) -> dict[str, Change]:
+    return {change.metric: change for change in changes}
+
+
+def test_a_regression_shows() -> None:
+    """A fifth dearer and slower, with more errors, is clear with enough calls; what did not change is not."""
+    found = named(compare(side(1, 3000), side(2, 3000, cost=1.2, error=0.06)))
+    assert found["cost"].change == pytest.approx(0.2, abs=0.04)
+    assert [found[name].clear for name in ("cost", "latency", "error", "output")] == [True, True, True, False]
+    limits = [limit("cost +10 %"), limit("cost +30%"), limit("error +1 %")]
+    assert exceeded(limits, list(found.values())) == [limits[0], limits[2]]
+
+
+@pytest.mark.parametrize("metric", ["cost", "latency", "error", "output"])
+def test_intervals_hold_what_they_promise(metric: str) -> None:
+    """Of two sides without a difference, the 95 % interval leaves out "no change" about once in twenty."""
+    wrong = sum(named(compare(side(seed, 300), side(seed + 5000, 300)))[metric].clear for seed in range(300))
+    assert wrong <= 30
+
+
+def test_few_calls_say_nothing() -> None:
+    """With a handful of calls there is no interval, and no limit is passed."""
+    changes = compare(side(1, 5), side(2, 5, cost=3))
+    assert all(change.low is None for change in changes)
+    assert exceeded([limit("cost +10%")], changes) == []
+
+
+def test_empty_sides() -> None:
+    """A figure that neither side can tell is left out."""
+    assert compare(Sample(calls=1), Sample(calls=1))[0].metric == "error"
+
+
+@pytest.mark.parametrize("text", ["cost", "cost 10", "beauty +1%", "cost +-1%", ""])
+def test_a_wrong_limit_is_told(text: str) -> None:
+    """What is no limit is named, with the names there are."""
+    with pytest.raises(WrongQuestion, match="cost, latency"):
+        limit(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "by"), [("cost +10 %", 0.1), ("First  Token -5%", -0.05), ("finish length +0.5", 0.005)]
+)
+def test_limits_are_read(text: str, by: float) -> None:
+    """Blanks, case and the percent sign do not matter."""
+    assert limit(text).by == pytest.approx(by)

@@ -1,0 +1,87 @@
+"""The page: one file, nothing fetched, nothing believed."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from llmtrace.report.charts import nice
+from llmtrace.report.html import render
+from llmtrace.report.select import selection
+from llmtrace.store.body import StoredSpan
+from llmtrace.store.schema import connect
+from llmtrace.store.write import Writer
+from traffic import traces
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        self.attributes += attrs
+        if tag not in ("meta", "link", "line"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def page(path: Path, spans: list[StoredSpan], *by: str) -> str:
+    with closing(connect(path, write=True)) as connection:
+        Writer(connection).write(spans)
+        text = render(connection, selection(), by)
+    assert text is not None
+    return text
+
+
+def test_it_stands_alone_and_is_well_formed(tmp_path: Path) -> None:
+    """Tags close in their order; there is no script, and nothing that a browser would fetch."""
+    text = page(tmp_path / "s.db", [span for trace in traces(300) for span in trace], "feature")
+    tags = Tags()
+    tags.feed(text)
+    assert tags.open == []
+    assert not {"script", "img", "iframe", "object", "style src"} & set(tags.names)
+    assert not re.search(r"""(?:src|href)=["'](?!data:)|url\(|@import|https?:""", text)
+    assert text.count("<svg") == 3
+    assert "default-src 'none'" in text
+
+
+def test_names_from_outside_are_text(tmp_path: Path) -> None:
+    """A feature or a span whose name is markup shows as what it is."""
+    evil = "</td><script>alert(1)</script>"
+    spans = [
+        replace(span, name=evil, attributes={**span.attributes, "llmtrace.feature": evil, "gen_ai.request.model": evil})
+        for trace in traces(20)
+        for span in trace
+    ]
+    text = page(tmp_path / "s.db", spans, "feature")
+    assert "<script" not in text
+    assert "&lt;script&gt;alert(1)" in text
+
+
+def test_calls_without_anything(tmp_path: Path) -> None:
+    """One call that told nothing makes a page, an empty selection none."""
+    span = StoredSpan("1" * 32, "2" * 16, None, "chat", 10**18, 10**18, attributes={"gen_ai.operation.name": "chat"})
+    assert "<table" in page(tmp_path / "s.db", [span])
+    with closing(connect(tmp_path / "s.db")) as store:
+        assert render(store, selection(where=["feature=none"]), ("feature",)) is None
+
+
+@pytest.mark.parametrize(("largest", "top"), [(0, 1), (1, 1), (1.01, 1.5), (7, 8), (99, 100), (0.0031, 0.004)])
+def test_axes_end_at_round_numbers(largest: float, top: float) -> None:
+    """The top of an axis is the next round number."""
+    assert nice(largest) == pytest.approx(top)

@@ -1,0 +1,258 @@
+"""Every figure of the report against the same figure computed another way from the spans themselves."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import closing
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+import llmtrace
+from conftest import _load_cassettes as load_cassettes
+from llmtrace.report.select import WrongQuestion, dimensions, moment, selection
+from llmtrace.report.tally import Tally, dearest, tally, total
+from llmtrace.store.body import StoredSpan, record
+from llmtrace.store.exporter import StoreExporter
+from llmtrace.store.schema import connect
+from llmtrace.store.write import Writer
+from traffic import DAY, START, traces
+
+
+@pytest.fixture(scope="module")
+def traffic() -> list[StoredSpan]:
+    return [span for trace in traces(600, users=40) for span in trace]
+
+
+@pytest.fixture(scope="module")
+def store(traffic: list[StoredSpan], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with closing(connect(tmp_path_factory.mktemp("store") / "s.db", write=True)) as connection:
+        Writer(connection).write(traffic)
+        yield connection
+
+
+def independent(spans: Iterable[StoredSpan]) -> dict[str, Any]:
+    """The figures of a group, from the attributes, by other means than the report's."""
+    calls = [span.attributes | {"seconds": (span.ended - span.started) / 1e9} for span in spans]
+
+    def count(name: str) -> int:
+        return sum(call.get(name) or 0 for call in calls)
+
+    def percentile(values: Iterable[float], percent: int) -> float | None:
+        ordered = sorted(values)
+        return ordered[max(1, math.ceil(len(ordered) * percent / 100)) - 1] if ordered else None
+
+    costs = [Decimal(call["llmtrace.cost.exact"]) for call in calls if "llmtrace.cost.exact" in call]
+    streams = [call for call in calls if "llmtrace.stream.end" in call]
+    first, speeds = (
+        [call[f"llmtrace.stream.{name}"] for call in streams if f"llmtrace.stream.{name}" in call]
+        for name in ("time_to_first_token", "tokens_per_second")
+    )
+    tokens = "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"
+    unpriced = [
+        call
+        for call in calls
+        if "llmtrace.cost.exact" not in call
+        and (
+            any(name in call for name in tokens)
+            or ("llmtrace.cost.unpriced_reason" in call and call["llmtrace.outcome"] != "error")
+        )
+    ]
+    found = {
+        "calls": len(calls),
+        "errors": sum(call["llmtrace.outcome"] == "error" for call in calls),
+        "refusals": sum("content_filter" in call.get("gen_ai.response.finish_reasons", ()) for call in calls),
+        "blocked": 0,
+        "cancelled": sum(call["llmtrace.outcome"] == "cancelled" for call in calls),
+        "input_tokens": count(tokens[0]),
+        "output_tokens": count(tokens[1]),
+        "cache_read_tokens": count("gen_ai.usage.cache_read.input_tokens"),
+        "cache_write_tokens": count("gen_ai.usage.cache_write.input_tokens"),
+        "reasoning_tokens": count("gen_ai.usage.reasoning.output_tokens"),
+        "cost_usd": float(sum(costs)) if costs else None,
+        "cost_per_call_usd": float(sum(costs) / len(costs)) if costs else None,
+        "estimated_cost_usd": count("llmtrace.cost.estimated_usd") or None,
+        "cache_hit_share": count("gen_ai.usage.cache_read.input_tokens") / count(tokens[0])
+        if count(tokens[0])
+        else None,
+        "tokens_per_second_p50": percentile(speeds, 50),
+        "streams": len(streams),
+        "streams_cut": sum(call["llmtrace.stream.end"] != "exhausted" for call in streams),
+        "estimated_share": sum("llmtrace.cost.estimated_usd" in call for call in calls) / len(calls),
+        "unpriced_share": len(unpriced) / len(calls),
+    }
+    for percent in (50, 95, 99):
+        found[f"latency_p{percent}_seconds"] = percentile((call["seconds"] for call in calls), percent)
+        found[f"first_token_p{percent}_seconds"] = percentile(first, percent)
+    return found
+
+
+def agree(found: Tally, expected: dict[str, Any]) -> None:
+    told = found.as_dict()
+    assert told.keys() == expected.keys()
+    for name, value in expected.items():
+        # The store keeps times to the microsecond and speeds to a thousandth.
+        near = 6e-4 if "per_second" in name else 2e-6 if "seconds" in name else 0
+        assert told[name] == (None if value is None else pytest.approx(value, rel=1e-9, abs=near)), name
+
+
+def is_call(span: StoredSpan) -> bool:
+    return span.attributes["gen_ai.operation.name"] not in ("invoke_workflow", "retrieval")
+
+
+@pytest.mark.parametrize(
+    ("by", "key"),
+    [
+        ((), lambda told, at: ()),
+        (("feature",), lambda told, at: (told["llmtrace.feature"],)),
+        (("model", "version"), lambda told, at: (told["gen_ai.request.model"], told["gen_ai.prompt.version"])),
+        (("user",), lambda told, at: (told["user.id"],)),
+        (("tenant", "session"), lambda told, at: (told["llmtrace.tenant"], told["session.id"])),
+        (("tag.region", "provider"), lambda told, at: (told["llmtrace.tag.region"], told["gen_ai.provider.name"])),
+        (("day",), lambda told, at: (f"{at:%Y-%m-%d}",)),
+        (("hour",), lambda told, at: (f"{at:%Y-%m-%d %H}:00",)),
+        (("month", "outcome"), lambda told, at: (f"{at:%Y-%m}", told["llmtrace.outcome"])),
+        (("tag",), lambda told, at: (told["tag.tags"][0],)),
+    ],
+    ids=lambda value: ",".join(value) or "all" if isinstance(value, tuple) else "",
+)
+def test_every_figure_is_that_of_the_spans(store: Any, traffic: list[StoredSpan], by: Any, key: Any) -> None:
+    """Whatever the calls are grouped by, each figure of each group is the one computed from its spans."""
+    groups: dict[Any, list[StoredSpan]] = defaultdict(list)
+    for span in filter(is_call, traffic):
+        groups[key(span.attributes, datetime.fromtimestamp(span.started // 10**9, UTC))].append(span)
+    found = tally(store, selection(), by)
+    assert found.keys() == groups.keys()
+    for name, spans in groups.items():
+        agree(found[name], independent(spans))
+    agree(total(found), independent(filter(is_call, traffic)))
+
+
+@pytest.mark.parametrize(
+    ("where", "holds"),
+    [
+        (["feature=search"], lambda told: told["llmtrace.feature"] == "search"),
+        (["feature!=search", "model=gpt-*"],
+         lambda told: told["llmtrace.feature"] != "search" and told["gen_ai.request.model"].startswith("gpt-")),
+        (["user=user-2"], lambda told: told["user.id"] == "user-2"),
+        (["user!=user-2", "tag=beta"], lambda told: told["user.id"] != "user-2" and "beta" in told["tag.tags"]),
+        (["tag.region=eu"], lambda told: told["llmtrace.tag.region"] == "eu"),
+        (["error=429"], lambda told: told.get("error.type") == "429"),
+        (["error="], lambda told: "error.type" not in told),
+        (["user=nobody"], lambda told: False),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_conditions_choose_their_calls(store: Any, traffic: list[StoredSpan], where: list[str], holds: Any) -> None:
+    """``--where`` takes equality, inequality, patterns, absence, users, tags and several at once."""
+    found = tally(store, selection(where=where))
+    chosen = [span for span in traffic if is_call(span) and holds(span.attributes)]
+    assert bool(found) is bool(chosen)
+    if chosen:
+        agree(found[()], independent(chosen))
+
+
+def test_a_window_is_half_open(store: Any, traffic: list[StoredSpan]) -> None:
+    """``--since`` is included, ``--until`` is not."""
+    since, until = (datetime.fromtimestamp((START + days * DAY) // 10**9, UTC) for days in (2, 5))
+    chosen = selection(since.isoformat(), until.isoformat(), ["feature=search"])
+    spans = [
+        span
+        for span in filter(is_call, traffic)
+        if since.timestamp() * 1e9 <= span.started < until.timestamp() * 1e9
+        and span.attributes["llmtrace.feature"] == "search"
+    ]
+    agree(tally(store, chosen)[()], independent(spans))
+    first = min(span.started for span in spans) // 1000
+    begun = datetime.fromtimestamp(first / 1e6, UTC).isoformat()
+    assert tally(store, selection(begun, until.isoformat(), ["feature=search"]))[()].calls == len(spans)
+    assert tally(store, selection(since.isoformat(), begun, ["feature=search"])) == {}
+
+
+def test_the_dearest_sessions(store: Any) -> None:
+    """The sessions that cost most are chosen before the rest is read."""
+    groups = tally(store, selection(), ("session",))
+    expected = sorted(groups.values(), key=lambda group: -group.cost)[:5]
+    assert [groups[name,].cost for name in dearest(store, selection(), "session", 5)] == [
+        each.cost for each in expected
+    ]
+
+
+@pytest.mark.parametrize("text", ["tomorrow", "-3d", "2026-13-01", "", "5", "9999999d"])
+def test_a_wrong_time_is_told(text: str) -> None:
+    """What is no time is named, with what is accepted."""
+    with pytest.raises(WrongQuestion, match="is no time; use an age"):
+        moment(text, datetime.now(UTC))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("90m", "2026-01-31 10:30"),
+        ("24h", "2026-01-30 12:00"),
+        ("2w", "2026-01-17 12:00"),
+        ("today", "2026-01-31 00:00"),
+        ("yesterday", "2026-01-30 00:00"),
+        ("2026-01-05", "2026-01-05 00:00"),
+        ("2026-01-05T10:00+02:00", "2026-01-05 08:00"),
+    ],
+)  # fmt: skip
+def test_times_people_say(text: str, expected: str) -> None:
+    """Ages, names of days, dates and times with a zone."""
+    found = moment(text, datetime(2026, 1, 31, 12, tzinfo=UTC)).astimezone(UTC)
+    assert f"{found:%Y-%m-%d %H:%M}" == expected
+
+
+@pytest.mark.parametrize("where", ["feature", "=x", "day=2026-01-01", "nothing=1", "tag.=1"])
+def test_a_wrong_condition_is_told(where: str) -> None:
+    """A condition that means nothing says what would."""
+    with pytest.raises(WrongQuestion, match=r"--where|dimension"):
+        selection(where=[where])
+
+
+def test_a_wrong_dimension_is_told() -> None:
+    """An unknown dimension is named beside those there are."""
+    with pytest.raises(WrongQuestion, match=r"no dimension 'colour'; use feature, model"):
+        dimensions(["feature,colour"])
+
+
+@pytest.mark.filterwarnings("ignore:The model .* is deprecated:DeprecationWarning")
+def test_recorded_exchanges(replay: Any, tmp_path: Path) -> None:
+    """The report over every recorded exchange, through the vendors' own clients, is that of its spans."""
+    path = Path(__file__).parents[1] / "clients" / "test_recorded.py"
+    spec = importlib.util.spec_from_file_location("recorded_exchanges", path)
+    assert spec is not None
+    assert spec.loader is not None
+    recorded = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = recorded
+    spec.loader.exec_module(recorded)
+    exporter, memory = StoreExporter(tmp_path / "s.db"), InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    for each in (exporter, memory):
+        provider.add_span_processor(SimpleSpanProcessor(each))
+    llmtrace.instrument(tracer_provider=provider, strict=True)
+    try:
+        for cassette in recorded.all_of_both(load_cassettes()):
+            recorded.call_sync(recorded.request_of(cassette, replay.url), False)
+    finally:
+        llmtrace.uninstrument()
+        provider.shutdown()
+    groups: dict[Any, list[StoredSpan]] = defaultdict(list)
+    for span in map(record, memory.get_finished_spans()):
+        groups[span.attributes["gen_ai.provider.name"], span.attributes.get("gen_ai.request.model")].append(span)
+    assert len(groups) > 10
+    with closing(connect(tmp_path / "s.db")) as store:
+        found = tally(store, selection(), ("provider", "request_model"))
+    assert found.keys() == groups.keys()
+    for name, spans in groups.items():
+        agree(found[name], independent(spans))

@@ -1,8 +1,0 @@
-"""A store with a little traffic in it."""
-
-from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

@@ -1,0 +1,108 @@
+"""The pytest plugin, on tests of a program that calls models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+TESTS = """
+import openai
+import pytest
+
+def ask(stream=False):
+    with openai.OpenAI(base_url=URL + "/v1", api_key="x", max_retries=0, timeout=10) as client:
+        answer = client.chat.completions.create(
+            model="gpt-4o-mini", messages=[{"role": "user", "content": "hi"}], stream=stream)
+        return list(answer) if stream else answer
+
+def test_calls(llm_calls, llm_spans):
+    assert len(llm_calls) == 0
+    ask()
+    ask(stream=True)
+    assert [call.streamed for call in llm_calls] == [False, True]
+    assert llm_calls[0].usage.output > 0
+    assert [span.name for span in llm_spans()] == ["chat gpt-4o-mini"] * 2
+
+def test_apart(llm_calls):
+    ask()
+    assert len(llm_calls) == 1
+
+@pytest.mark.max_tokens(1_000_000)
+@pytest.mark.max_first_token(30)
+@pytest.mark.max_cost(1000, allow_unpriced=True)
+def test_within():
+    ask(stream=True)
+
+@pytest.mark.max_tokens(output=1)
+def test_too_many_tokens():
+    ask()
+
+@pytest.mark.max_first_token(0)
+def test_too_slow():
+    ask(stream=True)
+
+@pytest.mark.max_cost("0.0000000001")
+def test_too_dear():
+    ask()
+
+@pytest.mark.max_cost(0)
+def test_fails_by_itself():
+    ask()
+    assert False, "its own failure"
+
+async def test_async(llm_calls):
+    async with openai.AsyncOpenAI(base_url=URL + "/v1", api_key="x", max_retries=0, timeout=10) as client:
+        await client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "hi"}])
+    assert len(llm_calls) == 1
+
+def test_without():
+    import llmtrace._api
+    assert llmtrace._api._current is None
+"""
+
+
+def test_fixtures_limits_and_summary(replay: Any, pytester: pytest.Pytester) -> None:
+    """Calls and spans are those of the test; limits fail it, with figures; the run ends with what it cost."""
+    pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n")
+    pytester.makepyfile(f"URL = {replay.url!r}\n{TESTS}")
+    done = pytester.runpytest_inprocess("-p", "no:cacheprovider", "--strict-markers")
+    done.assert_outcomes(passed=5, failed=4)
+    done.stdout.fnmatch_lines_random(
+        [
+            "*max_tokens: 1 calls took * output tokens, over 1",
+            "*max_first_token: 1 of 1 calls waited up to *",
+            "*max_cost: 1 calls *",
+            "*its own failure*",
+            "*LLM calls*",
+            "*calls*test_fixtures_limits_and_summary.py::test_calls*",
+            "*9 calls*in all*",
+        ]
+    )
+
+
+def test_nothing_is_loaded_unless_asked_for(pytester: pytest.Pytester) -> None:
+    """In a test run without our fixtures and markers, OpenTelemetry is not imported and nothing is said."""
+    pytester.makepyfile("import sys\ndef test_it():\n    assert 'opentelemetry' not in sys.modules\n")
+    done = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:asyncio")
+    done.assert_outcomes(passed=1)
+    done.stdout.no_fnmatch_line("*LLM calls*")
+
+
+def test_a_program_that_is_instrumented_stays_so(replay: Any, spans: Any, pytester: pytest.Pytester) -> None:
+    """Recording beside an instrumentation of the program's own gives both their spans."""
+    import openai
+
+    from llmtrace import _api
+    from llmtrace.testing import recording
+
+    made = _api._current
+    assert made is not None
+    observers = list(made._parts.tracing.observers)
+    with recording() as found, openai.OpenAI(base_url=f"{replay.url}/v1", api_key="x", max_retries=0) as client:
+        client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "hi"}])
+    assert (len(found.calls), len(found.spans), len(spans.get_finished_spans())) == (1, 1, 1)
+    assert _api._current is made
+    assert made._parts.tracing.observers == observers
