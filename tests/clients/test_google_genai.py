@@ -135,6 +135,7 @@ async def test_automatic_function_calling(side: Side, gemini: Gemini, spans: Any
         "gen_ai.operation.name": "execute_tool",
         "gen_ai.tool.name": "weather",
         "gen_ai.tool.type": "function",
+        "openinference.span.kind": "TOOL",
     }
     assert tool.kind is SpanKind.INTERNAL
     assert found[0].end_time <= tool.start_time <= tool.end_time <= found[2].start_time

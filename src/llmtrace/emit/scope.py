@@ -32,7 +32,7 @@ from ..scope.score import Score
 from ..scope.work import Work
 from . import names
 from .attributes import Attributes
-from .bridges import crossed
+from .bridges import finished
 
 __all__ = ["CLOSED", "Annotator", "Content", "ScopeSpans", "describe_scope"]
 
@@ -207,9 +207,7 @@ class ScopeSpans:
                 _DESCRIBERS[work.kind](work, content, found)
                 _describe_rollup(work, found)
                 self._describe_end(work, content, found)
-                if self._bridges is not None:
-                    found.update(crossed(span, found, self._bridges()))
-                span.set_attributes(found)
+                span.set_attributes(finished(span, found, self._bridges))
         finally:
             work.error = None  # a traceback holds frames that hold this work
             span.end(end_time)

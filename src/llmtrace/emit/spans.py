@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from opentelemetry.trace import Span, SpanKind, Tracer, get_current_span, set_span_in_context
+from opentelemetry.trace import SpanKind, Tracer, get_current_span, set_span_in_context
 
 from .._guard import report
 from ..capture.call import OpenCall
 from ..capture.failure import error_type
 from ..capture.tool import OpenTool
 from ..scope import context as scopes
+from ..wire._parts import plain
 from . import names
 from .attributes import ADDED, DESCRIBERS, Attributes, describe_exception
-from .bridges import added, limit_of
+from .bridges import finished
 from .content import Content, describe_content
 from .gate import OFF, Gate
 from .logs import Events
@@ -64,10 +65,9 @@ class SpanEmitter:
             if not call.borrowed:
                 try:
                     self._write_content(call, found)
-                    self._cross(call, found)
                 except Exception:
                     report("write what was said")
-            span.set_attributes(_kept(span, found))
+            span.set_attributes(finished(span, found, self._bridges, started=call.started_ns))
         if not call.borrowed:
             span.end(end_time)
 
@@ -91,12 +91,6 @@ class SpanEmitter:
         if gate.span:
             found.update(content.attributes)
 
-    def _cross(self, call: OpenCall, found: Attributes) -> None:
-        bridges = self._bridges() if self._bridges is not None else ()
-        if bridges:
-            known = {**_known_at_start(call), **found}
-            found.update(added(known, bridges, started=call.started_ns, limit=limit_of(call.span)))
-
     def begin_tool(self, tool: OpenTool) -> None:
         attributes: Attributes = {
             names.OPERATION: "execute_tool",
@@ -111,30 +105,18 @@ class SpanEmitter:
     def end_tool(self, tool: OpenTool) -> None:
         span, error = tool.span, tool.error
         try:
-            if isinstance(error, Exception) and span.is_recording():
-                found: Attributes = {names.ERROR_TYPE: error_type(error)}
-                describe_exception(span, error, self)
-                span.set_attributes(found)
+            if span.is_recording():
+                found: Attributes = {}
+                if isinstance(error, Exception):
+                    found[names.ERROR_TYPE] = error_type(error)
+                    describe_exception(span, error, self)
+                if self.content.open(scopes.scope_of(tool.outer).capture_content):
+                    for name, value in ((names.TOOL_ARGUMENTS, tool.arguments), (names.TOOL_RESULT, tool.result)):
+                        if value is not None:
+                            found[name] = self.content.json(plain(value))
+                span.set_attributes(finished(span, found, self._bridges))
         finally:
             span.end()
-
-
-_FEW = 16
-"""More attributes than a span of ours has before its end: then there is no need to look."""
-_DISPENSABLE = (names.DOCUMENTS, names.OI_EMBEDDINGS, names.PROMPT_VARIABLE, names.TAG)
-
-
-def _kept(span: Span, found: Attributes) -> Attributes:
-    """``found`` within what a span keeps: above that an SDK drops the oldest, which every backend needs."""
-    over = len(found) - limit_of(span)
-    if over <= -_FEW:
-        return found
-    over += len(getattr(span, "attributes", None) or ())
-    if over <= 0:
-        return found
-    spare = [key for prefix in _DISPENSABLE for key in found if key.startswith(prefix)]
-    dropped = set(spare[-over:])
-    return {key: value for key, value in found.items() if key not in dropped}
 
 
 def _known_at_start(call: OpenCall) -> Attributes:

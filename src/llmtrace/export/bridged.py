@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from .._guard import report
 from ..emit import names
-from ..emit.bridges import added
+from ..emit.bridges import LIMIT, added, within
 from .batches import Sink
 
 __all__ = ["Bridged", "bridges_for", "translated"]
@@ -42,7 +42,7 @@ def _translated(span: ReadableSpan, bridges: Sequence[str]) -> ReadableSpan:
             context=span.get_span_context(),
             parent=span.parent,
             resource=resource,
-            attributes={**attributes, **extra},
+            attributes=within({**attributes, **extra}, LIMIT),
             events=span.events,
             links=span.links,
             kind=span.kind,

@@ -49,7 +49,7 @@ class _Tag(Block[None]):
             prompt=outer.prompt,
             documents=outer.documents,
             agent=outer.agent,
-            capture_content=outer.capture_content,
+            capture_content=said("capture_content", outer.capture_content),
             collectors=outer.collectors,
         )
 

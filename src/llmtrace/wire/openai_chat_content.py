@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .._read import peek, text, whole
@@ -168,6 +169,19 @@ def read_response(answer: Any) -> list[Message]:
     return messages
 
 
+_SAID = ("content", *_THOUGHTS, "tool_calls", "refusal", "function_call", "audio")
+
+
+def _filled(delta: Any) -> Iterable[tuple[str, Any]]:
+    if type(delta) is dict:
+        return delta.items()
+    fields = getattr(delta, "__dict__", None)
+    if fields is None or isinstance(delta, Mapping):
+        return [(name, peek(delta, name)) for name in _SAID]
+    extra = getattr(delta, "__pydantic_extra__", None)
+    return (*fields.items(), *extra.items()) if extra else fields.items()
+
+
 class _Choice:
     """One choice of a stream, growing."""
 
@@ -185,31 +199,36 @@ class _Choice:
         self.reason: str | None = None
 
     def take(self, delta: Any) -> None:
-        content = peek(delta, "content")
-        if content:
-            if isinstance(content, str):
-                self.text.append(content)
+        # Nearly every delta says one thing: the fields that are there cost less than those there might be.
+        for name, value in _filled(delta):
+            if not value or name == "role":
+                continue
+            if name == "content" and isinstance(value, str):
+                self.text.append(value)
             else:
+                self._take_other(name, value, delta)
+
+    def _take_other(self, name: str, value: Any, delta: Any) -> None:
+        match name:
+            case "content":
                 self._take_blocks(delta)
-        for name in _THOUGHTS:
-            thought = peek(delta, name)
-            if thought and isinstance(thought, str):
-                self.thought.append(thought)
-                break
-        calls = peek(delta, "tool_calls")
-        if calls:
-            for call in items(delta, "tool_calls"):
-                self._take_call(call)
-        if (refusal := peek(delta, "refusal")) and isinstance(refusal, str):
-            self.refusal.append(refusal)
-        if (function := peek(delta, "function_call")) is not None:
-            if self.function is None:
-                self.function = [], []
-            self.function[0].append(text(function, "name") or "")
-            self.function[1].append(text(function, "arguments") or "")
-        if (audio := peek(delta, "audio")) is not None:
-            self.audio.append(text(audio, "data") or "")
-            self.transcript.append(text(audio, "transcript") or "")
+            case "reasoning_content" | "reasoning" if isinstance(value, str):
+                # Some servers say each thought under both names.
+                if name == "reasoning_content" or not peek(delta, "reasoning_content"):
+                    self.thought.append(value)
+            case "tool_calls":
+                for call in items(delta, "tool_calls"):
+                    self._take_call(call)
+            case "refusal" if isinstance(value, str):
+                self.refusal.append(value)
+            case "function_call":
+                if self.function is None:
+                    self.function = [], []
+                self.function[0].append(text(value, "name") or "")
+                self.function[1].append(text(value, "arguments") or "")
+            case "audio":
+                self.audio.append(text(value, "data") or "")
+                self.transcript.append(text(value, "transcript") or "")
 
     def _take_blocks(self, delta: Any) -> None:
         for item in items(delta, "content"):
@@ -271,18 +290,24 @@ class Joiner:
     def add(self, chunk: Any) -> None:
         choices = peek(chunk, "choices")
         for choice in choices if isinstance(choices, (list, tuple)) else ():
-            index = whole(choice, "index") or 0
+            # Read once a chunk, so without a look-up each.
+            fields = choice if type(choice) is dict else getattr(choice, "__dict__", None)
+            if fields is None:
+                fields = {name: peek(choice, name) for name in ("index", "delta", "text", "finish_reason")}
+            index = fields.get("index")
+            if type(index) is not int:
+                index = 0
             known = self._choices.get(index)
             if known is None:
                 known = self._choices[index] = _Choice()
-            delta = peek(choice, "delta")
+            delta = fields.get("delta")
             if delta is not None:
                 known.take(delta)
-            elif (said := peek(choice, "text")) and isinstance(said, str):
+            elif (said := fields.get("text")) and isinstance(said, str):
                 known.text.append(said)
-            reason = peek(choice, "finish_reason")
-            if reason is not None:
-                known.reason = text(choice, "finish_reason")
+            reason = fields.get("finish_reason")
+            if isinstance(reason, str):
+                known.reason = reason or None
 
     def messages(self) -> list[Message]:
         return [self._choices[index].message() for index in sorted(self._choices)]

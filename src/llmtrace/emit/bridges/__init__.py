@@ -1,8 +1,7 @@
 """What some backends read under names of their own, made from the attributes that every backend gets.
 
-A bridge is a pure function: from the attributes of one span to those that are to be added. Whatever is
-added stays within the limit of attributes that an SDK keeps: above that, the SDK would drop the oldest, which are the
-ones that matter.
+A bridge is a pure function: from the attributes of one span to those that are to be added. The whole stays within the
+limit of attributes that an SDK keeps: above that, the SDK would drop the oldest, which are the ones that matter.
 """
 
 from __future__ import annotations
@@ -10,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ..names import METADATA
+from ..._guard import report
+from .. import names
 from .langfuse import langfuse
 from .logfire import logfire
 from .openinference import openinference
 
-__all__ = ["BRIDGES", "LIMIT", "Bridge", "added", "crossed", "limit_of"]
+__all__ = ["BRIDGES", "LIMIT", "Bridge", "added", "finished", "within"]
 
 LIMIT = 128
 
@@ -25,28 +25,40 @@ Bridge = Callable[[Mapping[str, Any], int], dict[str, Any]]
 BRIDGES: dict[str, Bridge] = {"openinference": openinference, "langfuse": langfuse, "logfire": logfire}
 
 
-def crossed(span: Any, found: Mapping[str, Any], bridges: Iterable[str], *, started: int = 0) -> dict[str, Any]:
-    """What the bridges add to a span that is still open, with ``found`` about to be written on it."""
-    known = {**(getattr(span, "attributes", None) or {}), **found}
-    return added(known, bridges, started=started, limit=limit_of(span))
-
-
-def limit_of(span: Any) -> int:
-    """How many attributes ``span`` keeps."""
-    return getattr(getattr(span, "_limits", None), "max_span_attributes", None) or LIMIT
-
-
-def added(
-    attributes: Mapping[str, Any], bridges: Iterable[str], *, started: int = 0, limit: int = LIMIT
-) -> dict[str, Any]:
-    """What the named bridges add to ``attributes``: the important first, as far as there is room."""
+def added(attributes: Mapping[str, Any], bridges: Iterable[str], *, started: int = 0) -> dict[str, Any]:
+    """What the named bridges add to ``attributes``."""
     found: dict[str, Any] = {}
     for name in bridges:
         for key, value in BRIDGES[name](attributes, started).items():
             # Metadata is one list, which the bridge has read and completed.
-            if key not in attributes or key == METADATA:
+            if key not in attributes or key == names.METADATA:
                 found[key] = value
-    room = limit - len(attributes)
-    if len(found) > room:
-        found = dict(list(found.items())[: max(0, room)])
     return found
+
+
+_SPARE = (names.TAG, names.PROMPT_VARIABLE, names.OI_EMBEDDINGS, names.DOCUMENTS)
+"""What may go, the last first: ids of documents, and tags as metadata, are told elsewhere too."""
+
+
+def within(found: dict[str, Any], limit: int) -> dict[str, Any]:
+    """``found`` with no more than ``limit`` attributes."""
+    over = len(found) - limit
+    if over <= 0:
+        return found
+    spare = [key for prefix in _SPARE for key in found if key.startswith(prefix)]
+    dropped = set(spare[-over:])
+    return {key: value for key, value in found.items() if key not in dropped}
+
+
+def finished(
+    span: Any, found: dict[str, Any], bridges: Callable[[], Iterable[str]] | None, *, started: int = 0
+) -> dict[str, Any]:
+    """``found`` as an open span is to get it: within its limit, and bridged here where no exporter of ours will."""
+    held = getattr(span, "attributes", None) or {}
+    if bridges is not None:
+        try:
+            found = {**found, **added({**held, **found}, bridges(), started=started)}
+        except Exception:
+            report("bridge a span")
+    limit = getattr(getattr(span, "_limits", None), "max_span_attributes", None) or LIMIT
+    return within(found, limit - len(held))
