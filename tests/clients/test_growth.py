@@ -118,6 +118,7 @@ async def some_async(client: Any, count: int) -> None:
 def test_many_streams(counted: Counting, vendor: str, colour: str) -> None:
     """After a first batch the number of objects stays as it is, and every stream has ended once."""
     client = client_of(vendor, colour)
+    already = len(streams._open)
     total = MANY // 4
     with asyncio.Runner() as runner:
 
@@ -139,7 +140,7 @@ def test_many_streams(counted: Counting, vendor: str, colour: str) -> None:
         else:
             client.close()
     assert after - before < BATCH // 10
-    assert not len(streams._open)
+    assert len(streams._open) <= already
     assert sum(counted.ends.values()) == total
     assert set(counted.ends) == {"exhausted", "dropped"}
     assert abs(counted.ends["dropped"] - total / 3) < 3

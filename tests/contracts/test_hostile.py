@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
 
@@ -72,7 +73,9 @@ KINDS = {
         call=lambda client, **more: client.messages.create(model="m", max_tokens=9, messages=QUESTION, **more),
     ),
 }
-STREAMED = ("chat", "responses", "messages")
+if find_spec("openai.resources.responses") is None:  # the first releases have no responses
+    del KINDS["responses"]
+STREAMED = tuple(kind for kind in ("chat", "responses", "messages") if kind in KINDS)
 
 
 # -- the server and its clients --------------------------------------------------------------------------------------
@@ -430,7 +433,9 @@ def test_hostile_raw_stream(
 
 def test_interleaved_finish_reasons(server: Server, clients: Any, faults: Counter[str]) -> None:
     """Finish reasons of interleaved choices come in the order of the choices."""
-    server.events(HOSTILE_CHUNKS["interleaved"])
+    # Without names, as chat's events are: older releases take a named one for an assistant's.
+    lines = [f"data: {json.dumps(chunk)}\n\n" for chunk in HOSTILE_CHUNKS["interleaved"]]
+    server.raw("".join([*lines, "data: [DONE]\n\n"]).encode(), kind="text/event-stream")
     span = compare(clients, KINDS["chat"], "sync", stream=True)
     assert span.attributes[names.FINISH_REASONS_RAW] == ("stop", "length")
     assert not faults
@@ -855,12 +860,16 @@ def test_failed_parse_keeps_usage(
     server.json({**GOOD, "choices": [{"index": 0, "finish_reason": "stop", "message": message}]})
 
     def call(client: Any) -> Any:
-        return client.chat.completions.parse(model="m", messages=QUESTION, response_format=Capital)
+        completions = client.chat.completions
+        if not hasattr(completions, "parse"):
+            completions = client.beta.chat.completions
+        return completions.parse(model="m", messages=QUESTION, response_format=Capital)
 
     span = compare(clients, KINDS["chat"], colour, call=call)
     assert span.attributes[names.USAGE["input"]] == 7
     assert span.attributes[names.USAGE["output"]] == 3
-    assert "ValidationError" in span.attributes[names.ERROR_TYPE]
+    if hasattr(clients.made["openai", "sync"].chat.completions, "parse"):  # older releases parse after the call
+        assert "ValidationError" in span.attributes[names.ERROR_TYPE]
     assert not faults
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from functools import partial
 from time import perf_counter, time_ns
@@ -22,11 +23,24 @@ from .tracing import Tracing
 
 __all__ = ["OpenCall"]
 
+_generation = 0
+"""How many forks this process is away from the first."""
+
+
+def _forked() -> None:
+    global _generation  # noqa: PLW0603 - one count for the process
+    _generation += 1
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forked)
+
 
 class OpenCall:
     """One logical call, the SDK's own retries included."""
 
     __slots__ = (
+        "_generation",
         "_open",
         "_record",
         "answer",
@@ -117,6 +131,7 @@ class OpenCall:
             self.heard = Heard(wire.content, body)
         self._record: Call | None = None
         self._open = [True]
+        self._generation = _generation
         pricer = tracing.pricer
         if pricer is not None and not pricer.ready:
             worker.start()
@@ -161,10 +176,12 @@ class OpenCall:
         return Response()
 
     def end(self, answer: Response, *, timing: Timing | None = None, error: BaseException | None = None) -> None:
-        """End the call. The first to end it wins."""
+        """End the call. The first to end it wins; a copy that a fork made is not the call."""
         try:
             self._open.pop()
         except IndexError:
+            return
+        if self._generation != _generation:
             return
         self.duration = perf_counter() - self.started
         self.answer = answer
