@@ -58,3 +58,18 @@ def soak(session: nox.Session) -> None:
     """A million spans, and memory that must not grow."""
     session.install("-e", ".")
     session.run("python", "benchmarks/soak.py", *session.posargs)
+
+
+@nox.session
+def backends(session: nox.Session) -> None:
+    """A trace with everything in it, sent to Phoenix and to MLflow, and read back through their own interfaces."""
+    session.install("-e", ".[dev]")
+    commands = {}
+    for name, package, command in (("PHOENIX", "arize-phoenix", "phoenix"), ("MLFLOW", "mlflow", "mlflow")):
+        # Environments of their own: what they depend on is not what we depend on.
+        place = session.cache_dir / f"backend-{command}"
+        if not (place / "bin" / command).exists():
+            session.run("python", "-m", "venv", str(place))
+            session.run(str(place / "bin" / "python"), "-m", "pip", "install", "-q", package, external=True)
+        commands[f"{name}_COMMAND"] = str(place / "bin" / command)
+    session.run("pytest", "tests/backends", *session.posargs, env=commands)

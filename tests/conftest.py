@@ -58,18 +58,26 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("LLMTRACE_", "OTEL_")):
             monkeypatch.delenv(name)
+    # An estimate is made on another thread, and tests read their spans at once.
+    monkeypatch.setenv("LLMTRACE_ESTIMATE_USAGE", "off")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def prices() -> None:
+    """The price catalogue is there before the first call, which then ends where it is made."""
+    from llmtrace.cost import catalog
+
+    catalog.current()
 
 
 @pytest.fixture
 def spans() -> Iterator[InMemorySpanExporter]:
     """Finished spans of calls made while llmtrace is instrumented, with our own faults fatal."""
     import llmtrace
-    from llmtrace.cost import catalog
 
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    catalog.current()  # loaded, so that calls end where they are made
     llmtrace.instrument(tracer_provider=provider, strict=True)
     try:
         yield exporter

@@ -111,7 +111,7 @@ def test_instrument_before_and_after_the_sdk_is_imported(replay: Any, first: str
     """A call gives one span whether the SDK was imported before or after instrument()."""
     code = (
         EXPORTER + CALL + first + "\nimport llmtrace\nmade = llmtrace.instrument(tracer_provider=provider, strict=True)"
-        "\ncall(sys.argv[1])\n"
+        "\ncall(sys.argv[1])\nllmtrace.flush()\n"
         "print(json.dumps([list(made.patched), len(exporter.get_finished_spans())]))"
     )
     assert run(code, replay.url) == [["openai"], 1]

@@ -14,7 +14,9 @@ from . import __version__
 from ._config import ConfigError, Settings
 from .capture import worker
 from .capture.tracing import Tracing
-from .cost import budget
+from .clients.stream_usage import StreamUsage
+from .cost import budget, tokens
+from .cost.estimator import Estimator
 from .cost.guard import Budgets
 from .cost.price import Pricer
 from .cost.stores import RedisStore
@@ -63,6 +65,8 @@ class Parts:
             pricer=pricer,
             observers=[budgets.settle, metrics.record, collect.observe, score.remember],
             admit=budgets.admit,
+            stream_usage=_stream_usage(settings),
+            estimator=_estimator(settings, pricer),
             wants_content=gate.wants,
             native_spans=settings.native_spans,
         )
@@ -104,6 +108,18 @@ class Parts:
 
     def _annotated(self, deadline: float) -> bool:
         return self._annotations is None or self._annotations.drain(max(0.0, deadline - monotonic()))
+
+
+def _stream_usage(settings: Settings) -> StreamUsage | None:
+    if settings.stream_usage == "never":
+        return None
+    return StreamUsage(settings.stream_usage, settings.stream_usage_hosts)
+
+
+def _estimator(settings: Settings, pricer: Pricer) -> Estimator | None:
+    if settings.estimate_usage == "off" or not tokens.available():
+        return None
+    return Estimator(pricer, settings.estimate_usage)
 
 
 class _Tracers:

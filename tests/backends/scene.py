@@ -11,12 +11,8 @@ from typing import Any
 
 import anthropic
 import openai
-from opentelemetry import context as otel
-from opentelemetry.sdk.trace import TracerProvider
 
 import llmtrace
-from llmtrace.facts import Scope
-from llmtrace.scope.context import with_scope
 
 USAGE = {
     "prompt_tokens": 1000,
@@ -35,6 +31,7 @@ QUESTION = "What is the weather in Paris, and who wrote the guide?"
 ANSWER = "It is 21 degrees in Paris; the guide is by Anna."
 THOUGHT = "The user wants the weather, so the tool has to be asked."
 SESSION = "session-7"
+TEMPLATE = "You are a {role}."
 DOCUMENTS = [
     {"id": "doc-1", "score": 0.93, "content": "The guide to Paris was written by Anna.", "metadata": {"page": 3}},
     {"id": "doc-2", "content": "The guide to Rome was written by Bruno."},
@@ -113,34 +110,21 @@ TOOL = {
 }
 
 
-def play(provider: TracerProvider) -> str:
-    """Make the calls, with content on and the bridges left to the exporter; gives the trace's id in hexadecimal."""
-    tracer = provider.get_tracer("scene")
-    scope = Scope(feature="travel", user="user-3", session=SESSION, tags=("demo",), metadata={"release": "r1"})
+def play() -> str:
+    """Make the calls where the environment says, with content on; gives the trace's id in hexadecimal."""
     with (
-        llmtrace.instrument(tracer_provider=provider, capture_content=True, bridges="none", strict=True),
+        llmtrace.instrument(capture_content=True, strict=True),
         vendor() as url,
-        _scoped(scope),
-        tracer.start_as_current_span(
-            "invoke_agent guide", attributes={**_told(), **_kind("invoke_agent", "agent.name", "guide")}
-        ) as root,
+        llmtrace.tag(feature="travel", user="user-3", session=SESSION, tags=("demo",), release="r1"),
+        llmtrace.collect() as calls,
+        llmtrace.agent("guide"),
     ):
         with openai.OpenAI(base_url=url, api_key="k") as client:
             client.embeddings.create(model="text-embedding-3-small", input=QUESTION)
-            _retrieve(tracer)
-            messages: list[Any] = [
-                {"role": "system", "content": "You are a guide."},
-                {"role": "user", "content": QUESTION},
-            ]
-            answer = client.chat.completions.create(
-                model="gpt-4o", messages=messages, tools=[{"type": "function", "function": TOOL}], temperature=0.2
-            )
-            _call_tool(tracer)
-            messages += [
-                answer.choices[0].message.model_dump(exclude_none=True),
-                {"role": "tool", "tool_call_id": "call_1", "content": '{"degrees": 21}'},
-            ]
-            client.chat.completions.create(model="gpt-4o", messages=messages)
+            with llmtrace.retrieval("guides", query=QUESTION, top_k=2) as search:
+                search.add([llmtrace.Document(**document) for document in DOCUMENTS])
+            with llmtrace.prompt("guide", version="3", template=TEMPLATE, variables={"role": "guide"}):
+                _ask(client)
         with anthropic.Anthropic(base_url=url, api_key="k") as claude:
             claude.messages.create(
                 model="claude-sonnet-4-5",
@@ -148,35 +132,24 @@ def play(provider: TracerProvider) -> str:
                 system="You are a guide.",
                 messages=[{"role": "user", "content": QUESTION}],
             )
-        return f"{root.get_span_context().trace_id:032x}"
+    assert llmtrace.flush(30.0)
+    return calls[-1].trace_id
 
 
-@contextmanager
-def _scoped(scope: Scope) -> Iterator[None]:
-    token = otel.attach(with_scope(otel.get_current(), scope))
-    try:
-        yield
-    finally:
-        otel.detach(token)
+def _ask(client: openai.OpenAI) -> None:
+    messages: list[Any] = [{"role": "system", "content": "You are a guide."}, {"role": "user", "content": QUESTION}]
+    answer = client.chat.completions.create(
+        model="gpt-4o",
+        messages=messages,
+        tools=[{"type": "function", "function": TOOL}],
+        temperature=0.2,  # type: ignore[list-item]
+    )
+    with llmtrace.tool("get_weather", arguments={"city": "Paris"}) as tool:
+        tool.result({"degrees": 21})
+    messages.append(answer.choices[0].message.model_dump(exclude_none=True))
+    messages.append({"role": "tool", "tool_call_id": "call_1", "content": '{"degrees": 21}'})
+    client.chat.completions.create(model="gpt-4o", messages=messages)
 
 
-def _told() -> dict[str, Any]:
-    return {"session.id": SESSION, "user.id": "user-3", "llmtrace.feature": "travel"}
-
-
-def _kind(operation: str, name: str, value: str) -> dict[str, Any]:
-    return {"gen_ai.operation.name": operation, f"gen_ai.{name}": value}
-
-
-def _retrieve(tracer: Any) -> None:
-    attributes = {**_told(), **_kind("retrieval", "data_source.id", "guides"), "gen_ai.retrieval.top_k": 2}
-    attributes |= {"gen_ai.retrieval.query.text": QUESTION, "gen_ai.retrieval.documents": json.dumps(DOCUMENTS)}
-    with tracer.start_as_current_span("retrieval guides", attributes=attributes):
-        pass
-
-
-def _call_tool(tracer: Any) -> None:
-    attributes = {**_told(), **_kind("execute_tool", "tool.name", "get_weather"), "gen_ai.tool.call.id": "call_1"}
-    attributes |= {"gen_ai.tool.call.arguments": '{"city":"Paris"}', "gen_ai.tool.call.result": '{"degrees":21}'}
-    with tracer.start_as_current_span("execute_tool get_weather", attributes=attributes):
-        pass
+if __name__ == "__main__":
+    print(play())

@@ -118,6 +118,7 @@ class Out:
         self._caplog = caplog
 
     def text(self) -> str:
+        llmtrace.flush()
         exported = encode_spans(self.spans.get_finished_spans()).SerializeToString()
         logs = [record.log_record for record in self.records.get_finished_logs()]
         events = [f"{log.attributes} {log.body}" for log in logs]
@@ -125,6 +126,7 @@ class Out:
         return "\n".join([exported.decode("utf-8", "replace"), *events, *logged])
 
     def attributes(self) -> dict[str, Any]:
+        llmtrace.flush()  # the first call of a process is priced, and ended, by the worker
         (span,) = self.spans.get_finished_spans()
         return dict(span.attributes or {})
 

@@ -37,6 +37,7 @@ def heard() -> Any:
 
 
 def attributes_of(exporter: InMemorySpanExporter) -> dict[str, Any]:
+    llmtrace.flush()
     (span,) = exporter.get_finished_spans()
     return dict(span.attributes or {})
 

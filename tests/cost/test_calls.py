@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from decimal import Decimal
 from typing import Any
 
 import anthropic
@@ -14,119 +11,15 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from vendor_proxy import ASK, Vendor, chat, claude, client, cost_of, message, proxied, spans_with
 
 import llmtrace
 from llmtrace.cost import budget as budgets
-from llmtrace.cost import catalog
+from llmtrace.cost import guard
+from llmtrace.cost.stores import MemoryStore
 
 pytestmark = pytest.mark.filterwarnings("ignore:The model '.*' is deprecated:DeprecationWarning")
-CHAT = {"id": "c1", "object": "chat.completion", "created": 1, "choices": [
-    {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hi."}}]}  # fmt: skip
-MESSAGE = {"id": "m1", "type": "message", "role": "assistant", "stop_reason": "end_turn", "stop_sequence": None,
-           "content": [{"type": "text", "text": "Hi."}]}  # fmt: skip
-ASK: Any = [{"role": "user", "content": "Hello"}]
-
-
-class Vendor(ThreadingHTTPServer):
-    """Every vendor there is, as a proxy server: the clients believe to speak to the true hosts."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answers)
-        self.answer: Any = {}
-        self.asked: list[tuple[str, Any]] = []
-        self.clients: list[Any] = []
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-
-class Answers(BaseHTTPRequestHandler):
-    server: Vendor
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.asked.append((self.path, json.loads(body)))
-        answer = self.server.answer
-        if callable(answer):
-            answer = answer(json.loads(body))
-        status, content = (200, answer) if not isinstance(answer, tuple) else answer
-        stream = isinstance(content, list)
-        text = "".join(f"data: {json.dumps(each)}\n\n" for each in content) + "data: [DONE]\n\n" if stream else None
-        data = (text or json.dumps(content)).encode()
-        self.send_response(status)
-        self.send_header("content-type", "text/event-stream" if stream else "application/json")
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@pytest.fixture(scope="module")
-def vendor() -> Iterator[Vendor]:
-    with Vendor() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture(autouse=True)
-def clean(vendor: Vendor) -> Iterator[None]:
-    catalog.current()
-    vendor.asked.clear()
-    budgets.forget()
-    yield
-    llmtrace.uninstrument()
-    budgets.forget()
-    while vendor.clients:
-        vendor.clients.pop().close()
-
-
-def proxied(vendor: Vendor, kind: Any) -> Any:
-    vendor.clients.append(kind(proxy=vendor.url))
-    return vendor.clients[-1]
-
-
-def spans_with(**settings: Any) -> InMemorySpanExporter:
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    llmtrace.instrument(tracer_provider=provider, strict=True, **settings)
-    return exporter
-
-
-def client(vendor: Vendor, host: str = "http://api.openai.com/v1") -> openai.OpenAI:
-    http = proxied(vendor, openai.DefaultHttpxClient)
-    return openai.OpenAI(api_key="k", base_url=host, max_retries=0, http_client=http)
-
-
-def claude(vendor: Vendor, kind: Any = anthropic.Anthropic, **options: Any) -> Any:
-    http = proxied(vendor, anthropic.DefaultHttpxClient)
-    options = {"api_key": "k", "base_url": "http://api.anthropic.com", **options}
-    return kind(max_retries=0, http_client=http, **{key: value for key, value in options.items() if value})
-
-
-def chat(model: str, prompt: int, completion: int, **more: Any) -> dict[str, Any]:
-    usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-    return {**CHAT, "model": model, "usage": usage, **more}
-
-
-def message(model: str, **usage: Any) -> dict[str, Any]:
-    return {**MESSAGE, "model": model, "usage": usage}
-
-
-def cost_of(exporter: InMemorySpanExporter) -> dict[str, Any]:
-    (span,) = exporter.get_finished_spans()
-    return {key: value for key, value in (span.attributes or {}).items() if "cost" in key or "budget" in key}
-
-
 WRITES = {
     "input_tokens": 5,
     "cache_read_input_tokens": 128_955,
@@ -345,19 +238,19 @@ def test_a_stream_without_usage_has_no_cost(vendor: Vendor) -> None:
     assert cost_of(exporter)["llmtrace.cost.unpriced_reason"] == "no_usage"
 
 
-def test_the_true_totals_without_a_single_span(vendor: Vendor) -> None:
-    """With a sampler of zero the metrics and the budgets say what was spent, to the last digit."""
+def test_the_true_totals_without_a_single_span(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a sampler of zero metrics, ``collect`` and budgets say what was spent, to the last digit."""
     reader = InMemoryMetricReader()
     meters = MeterProvider(metric_readers=[reader])
     budgets.budget("all", usd="1", per="total", by=None, match={"model": "gpt-4o"})
-    made = llmtrace.instrument(tracer_provider=TracerProvider(sampler=ALWAYS_OFF), meter_provider=meters, strict=True)
-    calls: list[Any] = []
-    made._parts.tracing.observers.append(lambda call: calls.append(call.record()))
-    vendor.answer = chat("gpt-4o", 1_000, 100)
-    for _ in range(7):
-        client(vendor).chat.completions.create(model="gpt-4o", messages=ASK)
-    vendor.answer = chat("nobody-knows", 10, 10)
-    client(vendor).chat.completions.create(model="nobody-knows", messages=ASK)
+    monkeypatch.setattr(guard, "_memory", store := MemoryStore())
+    llmtrace.instrument(tracer_provider=TracerProvider(sampler=ALWAYS_OFF), meter_provider=meters, strict=True)
+    with llmtrace.collect() as calls:
+        vendor.answer = chat("gpt-4o", 1_000, 100)
+        for _ in range(7):
+            client(vendor).chat.completions.create(model="gpt-4o", messages=ASK)
+        vendor.answer = chat("nobody-knows", 10, 10)
+        client(vendor).chat.completions.create(model="nobody-knows", messages=ASK)
 
     found: dict[str, Any] = {}
     data: Any = reader.get_metrics_data()
@@ -377,8 +270,8 @@ def test_the_true_totals_without_a_single_span(vendor: Vendor) -> None:
     ]
     assert sum(point.sum for point in legacy) == 710
     assert sum(point.count for point in found["gen_ai.client.operation.duration"]) == 8
-    assert sum(float(call.cost.total) for call in calls if call.cost) == pytest.approx(0.0245)
-    assert made._parts.tracing.observers
+    assert (calls.cost.total, calls.unpriced, len(calls)) == (Decimal("0.0245"), 1, 8)
+    assert store._spent == {"all::total": 24_500_000_000}  # millionths of a millionth of a USD
     meters.shutdown()
 
 

@@ -98,6 +98,7 @@ def test_global_provider_is_used_and_left_as_it_was(replay: Any, tmp_path: Path)
         "trace.set_tracer_provider(provider)\n"
         "before = provider._active_span_processor._span_processors\n"
         "call()\n"
+        "llmtrace.flush()\n"
         "same = provider._active_span_processor._span_processors == before\n"
         "print(json.dumps([len(exporter.get_finished_spans()), same, trace.get_tracer_provider() is provider]))\n"
     )

@@ -6,9 +6,12 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from scope_vendor import Everything, Vendor
+from scope_vendor import Vendor
 
+import llmtrace
 from llmtrace.scope import values
 
 
@@ -30,11 +33,11 @@ def said_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def open_spans(spans: InMemorySpanExporter) -> InMemorySpanExporter:
-    """As ``spans``, with content let through."""
-    from llmtrace import _api
-
-    made = _api._current
-    assert made is not None
-    made._tracing.emitter.content = made._scope_spans._content = Everything()  # type: ignore[attr-defined]
-    return spans
+def open_spans() -> Iterator[InMemorySpanExporter]:
+    """As ``spans``, with content let through and one word redacted."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    settings = {"capture_content": True, "redact": lambda text: text.replace("secret", "****")}
+    with llmtrace.instrument(tracer_provider=provider, bridges="none", strict=True, **settings):
+        yield exporter
+    provider.shutdown()

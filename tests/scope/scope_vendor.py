@@ -77,19 +77,6 @@ class Vendor(ThreadingHTTPServer):
     def handle_error(self, *_: object) -> None: ...
 
 
-class Everything:
-    """A gate that lets all content through, and leaves a mark where it redacts."""
-
-    def open(self, mode: str | None) -> bool:
-        return True
-
-    def json(self, value: Any) -> str:
-        return json.dumps(value).replace("secret", "****")
-
-    def text(self, value: str) -> str:
-        return value.replace("secret", "****")
-
-
 def by_name(exporter: InMemorySpanExporter, start: str) -> list[Any]:
     return [span for span in exporter.get_finished_spans() if span.name.startswith(start)]
 

@@ -298,3 +298,15 @@ def test_any_interleaving_gives_each_call_the_tags_of_its_own_path(programs: lis
 
     asyncio.run(everything())
     assert all(got == expected for got, expected in walk.seen)
+
+
+def test_a_tag_keeps_everything_else_that_was_said() -> None:
+    """Whatever else the blocks around say of a call, a tag inside leaves it as it is."""
+    from dataclasses import fields, replace
+
+    from llmtrace.scope.tags import tag as make
+
+    marks: dict[str, Any] = {field.name: f"mark of {field.name}" for field in fields(current())}
+    around = replace(current(), **{**marks, "tags": ("t",), "metadata": {"k": 1}})
+    block: Any = make(user="u")
+    assert block._inside(around) == replace(around, user="u")

@@ -9,10 +9,12 @@ from time import perf_counter, time_ns
 from typing import Any
 
 from .._guard import report
+from ..cost.estimate import Estimate
+from ..cost.estimator import Spoken
 from ..cost.money import Priced
 from ..facts import Call, Request, Response, Scope, Timing, Usage, normal_reason
 from ..scope import context as scopes
-from ..wire._format import WireFormat
+from ..wire._format import Accumulator, WireFormat
 from . import worker
 from .failure import error_type
 from .heard import Heard
@@ -28,12 +30,15 @@ class OpenCall:
         "_open",
         "_record",
         "answer",
+        "asked_usage",
+        "body",
         "borrowed",
         "client",
         "context",
         "duration",
         "error",
         "error_type",
+        "estimate",
         "format",
         "heard",
         "http",
@@ -49,6 +54,7 @@ class OpenCall:
         "scope",
         "server",
         "span",
+        "spoken",
         "started",
         "started_ns",
         "timing",
@@ -91,6 +97,12 @@ class OpenCall:
         self.error_type: str | None = None
         self.priced: Priced | None = None
         self.reservation: Any = None
+        self.body: Any = None
+        """What goes over the wire, held while the call lasts, where its tokens may have to be estimated."""
+        self.spoken: Spoken | None = None
+        self.estimate: Estimate | None = None
+        self.asked_usage = False
+        """We had the stream tell its usage: the chunk that does is not the caller's."""
         self.duration = 0.0
         self.outcome = ""
         self.outer = scopes.current()
@@ -127,6 +139,12 @@ class OpenCall:
             self.heard.take(answer)
         return self.format.response(answer)
 
+    def events(self) -> Accumulator:
+        """What folds the chunks of the answer."""
+        assert self.format.events is not None
+        folded = self.format.events()
+        return folded if self.heard is None else self.heard.joined(folded)
+
     def fail(self, error: BaseException, timing: Timing | None = None, answer: Response | None = None) -> None:
         """End with what was known when ``error`` was raised."""
         if answer is None:
@@ -159,8 +177,11 @@ class OpenCall:
             self._settle()
         except Exception:
             report("settle a call")
-        pricer = self.tracing.pricer
-        if pricer is None or pricer.ready:
+        pricer, estimator = self.tracing.pricer, self.tracing.estimator
+        if estimator is not None and estimator.wants(self):
+            worker.start()
+            worker.submit(partial(self._finish, time_ns()))
+        elif pricer is None or pricer.ready:
             self._finish(None)
         else:
             if self.borrowed:
@@ -210,10 +231,18 @@ class OpenCall:
         tracing = self.tracing
         pricer = tracing.pricer
         try:
+            if tracing.estimator is not None and tracing.estimator.wants(self):
+                tracing.estimator.estimate(self)
+        except Exception:
+            report("estimate the tokens of a call")
+        self.body = self.spoken = None
+        try:
             if pricer is not None and self.outcome != "blocked":
                 host = None if self.server is None else self.server[0]
                 at = self.started_ns / 1e9
                 self.priced = pricer.price(self.provider, host, self.request, self.answer, at, partial=self.cut)
+                if self.priced is not None and self.estimate is not None:
+                    self.priced.approximate = True
         except Exception:
             report("price a call")
         for observer in tracing.observers:

@@ -201,7 +201,7 @@ def watch(call: OpenCall, http: Any) -> None:
         return
     decode = decoder_of(http)
     if call.request.stream and call.format.events is not None:
-        reader = EventReader(Recorder(call, call.format.events()), decode)
+        reader = EventReader(Recorder(call, call.events()), decode)
     else:
         reader = JsonReader(call, decode)
     http.stream = Body(http.stream, reader)

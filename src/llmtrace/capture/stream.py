@@ -39,17 +39,19 @@ class Recorder:
     dropped.
     """
 
-    __slots__ = ("__weakref__", "_answer", "_call", "_chunks", "_first", "_gaps", "_last", "_long", "_max", "_stride",
-                 "_token", "finished")  # fmt: skip
+    __slots__ = ("__weakref__", "_answer", "_call", "_chunks", "_first", "_gaps", "_last", "_long", "_max", "_spoken",
+                 "_stride", "_token", "finished")  # fmt: skip
 
     def __init__(self, call: OpenCall, answer: Accumulator) -> None:
         self._call = call
-        self._answer = answer if call.heard is None else call.heard.joined(answer)
+        self._answer = answer
         self._chunks = 0
         self._first = self._token = self._last = self._max = 0.0
         self._gaps = array("d")
         self._stride = 1
         self._long: list[float] | None = None
+        estimator = call.tracing.estimator
+        self._spoken = call.spoken = None if estimator is None else estimator.listen(call)
         self.finished = False
         _open.add(self)
         worker.start()
@@ -77,8 +79,18 @@ class Recorder:
         try:
             if self._answer.add(chunk) and not self._token:
                 self._token = now
+            if self._spoken is not None:
+                self._spoken.add(chunk)
         except Exception:
             report("read a chunk")
+
+    @property
+    def asked_usage(self) -> bool:
+        return self._call.asked_usage
+
+    def hides(self, chunk: Any) -> bool:
+        """Whether a chunk is there only because we asked for it."""
+        return not getattr(chunk, "choices", True) and bool(getattr(chunk, "usage", None))
 
     def _stalled(self, gap: float) -> None:
         if self._long is None:
@@ -157,26 +169,29 @@ class Recorder:
 class Chunks:
     """Stands in for the iterator inside a vendor's stream object."""
 
-    __slots__ = ("_inner", "_recorder")
+    __slots__ = ("_hide", "_inner", "_recorder")
 
     def __init__(self, inner: Iterator[Any], recorder: Recorder) -> None:
         self._inner = inner
         self._recorder = recorder
+        self._hide = recorder.asked_usage
 
     def __iter__(self) -> Chunks:
         return self
 
     def __next__(self) -> Any:
-        try:
-            chunk = self._inner.__next__()
-        except StopIteration:
-            self._recorder.exhausted()
-            raise
-        except BaseException as error:
-            self._recorder.failed(error)
-            raise
-        self._recorder.mark(chunk)
-        return chunk
+        while True:
+            try:
+                chunk = self._inner.__next__()
+            except StopIteration:
+                self._recorder.exhausted()
+                raise
+            except BaseException as error:
+                self._recorder.failed(error)
+                raise
+            self._recorder.mark(chunk)
+            if not self._hide or not self._recorder.hides(chunk):
+                return chunk
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -185,26 +200,29 @@ class Chunks:
 class AsyncChunks:
     """As ``Chunks``, for an asynchronous stream."""
 
-    __slots__ = ("_inner", "_recorder")
+    __slots__ = ("_hide", "_inner", "_recorder")
 
     def __init__(self, inner: AsyncIterator[Any], recorder: Recorder) -> None:
         self._inner = inner
         self._recorder = recorder
+        self._hide = recorder.asked_usage
 
     def __aiter__(self) -> AsyncChunks:
         return self
 
     async def __anext__(self) -> Any:
-        try:
-            chunk = await self._inner.__anext__()
-        except StopAsyncIteration:
-            self._recorder.exhausted()
-            raise
-        except BaseException as error:
-            self._recorder.failed(error)
-            raise
-        self._recorder.mark(chunk)
-        return chunk
+        while True:
+            try:
+                chunk = await self._inner.__anext__()
+            except StopAsyncIteration:
+                self._recorder.exhausted()
+                raise
+            except BaseException as error:
+                self._recorder.failed(error)
+                raise
+            self._recorder.mark(chunk)
+            if not self._hide or not self._recorder.hides(chunk):
+                return chunk
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

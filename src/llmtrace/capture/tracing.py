@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from ..cost.estimator import Spoken
     from ..cost.money import Priced
     from ..facts import Request, Response, Scope
     from .call import OpenCall
     from .tool import OpenTool
 
-__all__ = ["Emitter", "Observer", "Pricer", "Tracing"]
+__all__ = ["Emitter", "Observer", "Pricer", "StreamUsage", "Tracing"]
 
 
 class Pricer(Protocol):
@@ -50,6 +51,26 @@ class Emitter(Protocol):
     def end_tool(self, tool: OpenTool) -> None: ...
 
 
+class StreamUsage(Protocol):
+    """Has streams tell their usage."""
+
+    def ask(self, call: OpenCall, options: Any) -> Any:
+        """The options of a request, with the wish in them where it may be."""
+
+    def failed(self, call: OpenCall, error: BaseException) -> None: ...
+
+
+class Estimator(Protocol):
+    """Says what a call probably used, when nobody told."""
+
+    def listen(self, call: OpenCall) -> Spoken | None:
+        """What keeps the words of a stream until its usage is told, where that may not happen."""
+
+    def wants(self, call: OpenCall) -> bool: ...
+
+    def estimate(self, call: OpenCall) -> None: ...
+
+
 Observer = Callable[["OpenCall"], object]
 """Is told of every call that has ended, sampled or not."""
 
@@ -63,6 +84,8 @@ class Tracing:
     observers: list[Observer] = field(default_factory=list)
     admit: Callable[[OpenCall], Exception | None] | None = None
     """Asked before a request leaves. What it returns is raised in place of the request."""
+    stream_usage: StreamUsage | None = None
+    estimator: Estimator | None = None
     wants_content: Callable[[Scope], bool] | None = None
     """Whether what is said in a call of that scope is to be kept. Without it nothing ever is."""
     native_spans: str = "replace"

@@ -50,8 +50,7 @@ def run(
         _overview(catalog, pricer, out)
         return 0
     known = 0
-    for looked_at in (provider,) if provider else _LOOKED_AT:
-        place = "gcp.vertex_ai" if looked_at == "gcp.gemini" and "claude" in model else looked_at
+    for place in (provider,) if provider else _LOOKED_AT:
         card = pricer.card(place, None, Request("chat", model), Response(model=model), time())
         if card is None or not card.rates:
             continue

@@ -192,7 +192,7 @@ def _write(found: Path, document: Any) -> None:
 
     path = found / prompt_files.LABELS
     draft = found / (prompt_files.LABELS + ".new")
-    text = tomlkit.dumps(document)
+    text = tomlkit.dumps(document).rstrip("\n") + "\n"
     prompt_files.shares_in(path, text)
     try:
         draft.write_text(text, encoding="utf-8")

@@ -235,8 +235,7 @@ def _held(origin: Origin | None) -> bool:
 
 def _recorder(call: OpenCall) -> Recorder | None:
     try:
-        assert call.format.events is not None
-        return Recorder(call, _Parsed(call.format.events()))
+        return Recorder(call, _Parsed(call.events()))
     except Exception:
         call.end(Response())
         report("read a response")
@@ -249,7 +248,7 @@ def _open(call: OpenCall, result: Any) -> None:
 
 def _settle(call: OpenCall, result: Any) -> None:
     try:
-        call.end(call.format.response(_json(result)))
+        call.end(call.read(_json(result)))
     except ValueError:
         call.end(Response())
     except Exception:
@@ -303,20 +302,23 @@ class _Beginner:
             wire = self._sdk.route(asked["http_method"].lower(), _spot(path))
             if wire is None:
                 return None
-            request = wire.request(_body(client, asked))
+            body = _body(client, asked)
+            request = wire.request(body)
             request = replace(request, stream=stream, model=request.model or _model(path))
             if origin is None:
-                return self._open(client, wire, request, asked)
+                return self._open(client, wire, request, asked, body)
             token = scopes.attach(origin.context)
             try:
-                return self._open(client, wire, request, asked)
+                return self._open(client, wire, request, asked, body)
             finally:
                 scopes.detach(token, origin.context, origin.context, None)
         except Exception:
             report("begin a call")
             return None
 
-    def _open(self, client: Any, wire: WireFormat, request: Request, asked: dict[str, Any]) -> OpenCall | None:
+    def _open(
+        self, client: Any, wire: WireFormat, request: Request, asked: dict[str, Any], body: Any
+    ) -> OpenCall | None:
         url = peek(asked.get("http_options"), "base_url") or peek(client._http_options, "base_url")
         call = hooks.begin(
             self._tracing,
@@ -325,6 +327,7 @@ class _Beginner:
             request,
             provider="gcp.vertex_ai" if client.vertexai else self._sdk.provider,
             server=_server(url) if isinstance(url, str) else None,
+            body=body,
         )
         if call is not None and hasattr(client, "_request_once"):
             call.retries = -1  # every attempt counts, the first too

@@ -91,6 +91,8 @@ async def drive_async(
 
 def _fail(call: OpenCall, error: BaseException) -> None:
     try:
+        if call.asked_usage and call.tracing.stream_usage is not None:
+            call.tracing.stream_usage.failed(call, error)
         call.fail(error)
     except Exception:
         report("end a failed call")

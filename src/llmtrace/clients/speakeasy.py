@@ -67,7 +67,8 @@ def _begin(sdk: Sdk, tracing: Tracing, args: Any, kwargs: Any) -> OpenCall | Non
         wire = sdk.route(http.method.lower(), http.url.path.removeprefix(base))
         if wire is None:
             return None
-        request = wire.request(json.loads(http.content) if http.content else None)
+        body = json.loads(http.content) if http.content else None
+        request = wire.request(body)
         if "text/event-stream" in http.headers.get("accept", ""):
             request = replace(request, stream=True)
         host = http.url.host or None
@@ -78,6 +79,7 @@ def _begin(sdk: Sdk, tracing: Tracing, args: Any, kwargs: Any) -> OpenCall | Non
             request,
             provider=provider_of(None, host, sdk.provider),
             server=None if host is None else (host, http.url.port or (80 if http.url.scheme == "http" else 443)),
+            body=body,
         )
     except Exception:
         report("begin a call")

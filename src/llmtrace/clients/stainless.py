@@ -10,7 +10,7 @@ from .._guard import report
 from ..capture.call import OpenCall
 from ..capture.raw import Body, EventReader, decoder_of, watch
 from ..capture.stream import AsyncChunks, Chunks, Recorder
-from ..capture.tracing import Tracing
+from ..capture.tracing import StreamUsage, Tracing
 from ..facts import Response
 from ..scope.context import current_call
 from . import hooks
@@ -25,17 +25,22 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
     """Hook ``module``, the SDK's ``_base_client``."""
     patches = Patches()
     begin = _Beginner(sdk, tracing, patches).begin
+    usage = tracing.stream_usage
 
     def request(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
         call = begin(client, args, kwargs)
         if call is None:
             return wrapped(*args, **kwargs)
+        if usage is not None:
+            args, kwargs = _asking_usage(usage, call, args, kwargs)
         return hooks.drive(call, _settle, wrapped, args, kwargs)
 
     async def async_request(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
         call = begin(client, args, kwargs)
         if call is None:
             return await wrapped(*args, **kwargs)
+        if usage is not None:
+            args, kwargs = _asking_usage(usage, call, args, kwargs)
         return await hooks.drive_async(call, _settle, wrapped, args, kwargs)
 
     for owner, hook in ((module.SyncAPIClient, request), (module.AsyncAPIClient, async_request)):
@@ -45,6 +50,17 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
     if sdk.native is not None and tracing.native_spans == "replace" and hasattr(module, sdk.native):
         patches.wrap(module, sdk.native, _native_span)
     return patches
+
+
+def _asking_usage(usage: StreamUsage, call: OpenCall, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """The arguments of a request, with the wish for its usage in a copy of the options."""
+    try:
+        if len(args) > 1:
+            return (args[0], usage.ask(call, args[1]), *args[2:]), kwargs
+        return args, {**kwargs, "options": usage.ask(call, kwargs["options"])}
+    except Exception:
+        report("ask for the usage of a stream")
+        return args, kwargs
 
 
 def _process_response(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
@@ -91,7 +107,7 @@ class _Beginner:
             if stream is not request.stream:
                 request = replace(request, stream=stream)
             provider, server = self._target(client)
-            return hooks.begin(
+            call = hooks.begin(
                 self._tracing,
                 self._sdk.name,
                 wire,
@@ -101,6 +117,9 @@ class _Beginner:
                 usage_elsewhere=self._usage_elsewhere,
                 body=body,
             )
+            if call is not None and self._tracing.estimator is not None:
+                call.body = body
+            return call
         except Exception:
             report("begin a call")
             return None
@@ -139,8 +158,7 @@ def _settle(call: OpenCall, result: Any) -> None:
 
 
 def _settle_stream(call: OpenCall, stream: Any) -> None:
-    assert call.format.events is not None
-    recorder = Recorder(call, call.format.events())
+    recorder = Recorder(call, call.events())
     inner = stream._iterator
     stream._iterator = AsyncChunks(inner, recorder) if hasattr(inner, "__anext__") else Chunks(inner, recorder)
     # A weak reference, as the iterator holds the response: a dropped stream must need no collector because of us.

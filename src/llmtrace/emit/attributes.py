@@ -13,7 +13,7 @@ from ..capture.failure import error_code, http_status, qualified
 from ..facts import Counts, is_pinned, normal_reason
 from . import names
 from .content import exception_texts
-from .costs import describe_budget, describe_cost
+from .costs import describe_budget, describe_cost, describe_estimate
 from .gate import Gate
 
 __all__ = ["ADDED", "DESCRIBERS", "Attributes", "Options", "describe_exception"]
@@ -116,7 +116,11 @@ def describe_usage(call: OpenCall, options: Options, into: Attributes) -> None:
         return
     counts: Counts | None = call.answer.usage
     told = counts is not None and not names.BILLED.isdisjoint(counts)
-    into[names.USAGE_SOURCE] = "missing" if not told else "partial" if call.cut else "provider"
+    if call.estimate is not None:
+        into[names.USAGE_SOURCE] = "estimated"
+        describe_estimate(call, into)
+    else:
+        into[names.USAGE_SOURCE] = "missing" if not told else "partial" if call.cut else "provider"
     if counts is None:
         return
     for field, count in counts.items():

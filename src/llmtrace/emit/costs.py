@@ -9,7 +9,7 @@ from ..cost.guard import Reservation
 from ..cost.money import UNIT, Priced
 from . import names
 
-__all__ = ["describe_budget", "describe_cost"]
+__all__ = ["describe_budget", "describe_cost", "describe_estimate"]
 
 Attributes = dict[str, AttributeValue]
 
@@ -35,6 +35,20 @@ def describe_cost(call: OpenCall, options: object, into: Attributes) -> None:
     if priced.missing:
         into[names.COST_MISSING] = priced.missing
     _describe_parts(priced, into)
+
+
+def describe_estimate(call: OpenCall, into: Attributes) -> None:
+    """What was probably used, under names of its own."""
+    guess = call.estimate
+    if guess is None:
+        return
+    into[names.ESTIMATED_INPUT] = guess.input
+    if guess.output is not None:
+        into[names.ESTIMATED_OUTPUT] = guess.output
+    into[names.ESTIMATE_METHOD] = guess.method
+    into[names.ESTIMATE_FLOOR] = guess.floor
+    if guess.usd is not None:
+        into[names.COST_ESTIMATE] = guess.usd
 
 
 def describe_budget(call: OpenCall, options: object, into: Attributes) -> None:

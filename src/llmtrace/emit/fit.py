@@ -83,7 +83,8 @@ def change(value: Any, text: Change, blob: Callable[[Blob], Any] | None = None, 
         return [change(item, text, blob, known=known) for item in value]
     if isinstance(value, Blob):
         return value if blob is None else blob(value)
-    if type(value) is int and not -1_000_000 < value < 1_000_000:
+    if blob is not None and type(value) is int and not -1_000_000 < value < 1_000_000:
+        # Read by the redactor alone: what is measured, and cut, is text.
         digits = str(value)
         changed = text(digits)
         return value if changed == digits else changed

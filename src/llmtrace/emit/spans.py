@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from opentelemetry.trace import SpanKind, Tracer, get_current_span, set_span_in_context
+from opentelemetry.trace import Span, SpanKind, Tracer, get_current_span, set_span_in_context
 
 from .._guard import report
 from ..capture.call import OpenCall
@@ -13,7 +13,7 @@ from ..capture.tool import OpenTool
 from ..scope import context as scopes
 from . import names
 from .attributes import ADDED, DESCRIBERS, Attributes, describe_exception
-from .bridges import crossed
+from .bridges import LIMIT, crossed
 from .content import Content, describe_content
 from .gate import OFF, Gate
 from .logs import Events
@@ -67,7 +67,7 @@ class SpanEmitter:
                     self._cross(call, found)
                 except Exception:
                     report("write what was said")
-            span.set_attributes(found)
+            span.set_attributes(_kept(span, found))
         if not call.borrowed:
             span.end(end_time)
 
@@ -115,6 +115,20 @@ class SpanEmitter:
                 span.set_attributes(found)
         finally:
             span.end()
+
+
+_DISPENSABLE = (names.DOCUMENTS, names.OI_EMBEDDINGS, names.PROMPT_VARIABLE, names.TAG)
+
+
+def _kept(span: Span, found: Attributes) -> Attributes:
+    """``found`` within what a span keeps: above that an SDK drops the oldest, which every backend needs."""
+    limit = getattr(getattr(span, "_limits", None), "max_span_attributes", None) or LIMIT
+    over = len(found) + len(getattr(span, "attributes", None) or ()) - limit
+    if over <= 0:
+        return found
+    spare = [key for prefix in _DISPENSABLE for key in found if key.startswith(prefix)]
+    dropped = set(spare[-over:])
+    return {key: value for key, value in found.items() if key not in dropped}
 
 
 def _known_at_start(call: OpenCall) -> Attributes:

@@ -37,12 +37,17 @@ _folder: str | None = None
 def configure(folder: str | None) -> None:
     """Have prompts loaded from ``folder``; ``None`` for what the environment says."""
     global _folder  # noqa: PLW0603 - one setting for the process
-    _folder = folder
+    # The variable is read whenever a prompt is loaded, unless an argument has said otherwise.
+    _folder = None if folder == _told() else folder
+
+
+def _told() -> str:
+    return os.environ.get("LLMTRACE_PROMPTS", "").strip() or _DEFAULT
 
 
 def folder() -> Path:
     """Where prompts are: the setting ``prompts``, else ``LLMTRACE_PROMPTS``, else ``prompts``."""
-    return Path(_folder or os.environ.get("LLMTRACE_PROMPTS", "").strip() or _DEFAULT)
+    return Path(_folder or _told())
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from contextvars import ContextVar, Token
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..facts import Document
 
@@ -55,13 +55,10 @@ def end_flow(mark: Token[Flow | None]) -> None:
 
 def _place() -> tuple[int, int]:
     asyncio = sys.modules.get("asyncio")
-    task: Any = None
-    if asyncio is not None:
-        try:
-            task = asyncio.current_task()
-        except RuntimeError:  # no loop runs in this thread
-            task = None
-    return threading.get_ident(), id(task)
+    # To ask for the task where no loop runs would raise, which costs more than all the rest.
+    if asyncio is None or asyncio._get_running_loop() is None:
+        return threading.get_ident(), 0
+    return threading.get_ident(), id(asyncio.current_task())
 
 
 class _Added(NamedTuple):
@@ -107,6 +104,8 @@ class Shelf:
 
     def found(self) -> tuple[tuple[Document, ...], bool]:
         """All that was found inside, and whether it stands alone."""
+        if not self._added:
+            return (), False
         shown: dict[str, Document] = {}
         alone = False
         for one in list(self._added):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from opentelemetry.context import Context
@@ -12,11 +11,9 @@ from .._guard import report
 from ..facts import Scope
 from . import context
 from .blocks import Block, Frame, Given
-from .values import label, labels, plains
+from .values import content, label, labels, plains
 
 __all__ = ["current", "tag"]
-
-_FIELDS = ("feature", "user", "session", "tenant")
 
 
 class _Tag(Block[None]):
@@ -25,17 +22,36 @@ class _Tag(Block[None]):
         self._said = said
         self._tags = tags
         self._metadata = metadata
+        self._latest: tuple[Scope, Scope] | None = None
+        """What was around the latest passage, and what was inside: a decorator mostly meets the same again."""
 
     def _enter(self, frame: Frame, function: Given | None) -> Context:
-        said = self._said
+        latest = self._latest
         outer = frame.scope
-        if self._tags:
-            said = {**said, "tags": tuple(dict.fromkeys((*outer.tags, *self._tags)))}
-        if self._metadata:
-            said = {**said, "metadata": {**outer.metadata, **self._metadata}}
-        if said:
-            frame.scope = replace(outer, **said)
+        if latest is not None and latest[0] is outer:
+            frame.scope = latest[1]
+            return frame.outer
+        frame.scope = self._inside(outer)
+        if outer.prompt is None and not outer.collectors:  # nothing of the program's is kept alive by a decorator
+            self._latest = outer, frame.scope
         return frame.outer
+
+    def _inside(self, outer: Scope) -> Scope:
+        said, tags, metadata = self._said.get, outer.tags, outer.metadata
+        # ``dataclasses.replace`` takes twice as long.
+        return Scope(
+            feature=said("feature", outer.feature),
+            user=said("user", outer.user),
+            session=said("session", outer.session),
+            tenant=said("tenant", outer.tenant),
+            tags=tuple(dict.fromkeys((*tags, *self._tags))) if self._tags else tags,
+            metadata={**metadata, **self._metadata} if self._metadata else metadata,
+            prompt=outer.prompt,
+            documents=outer.documents,
+            agent=outer.agent,
+            capture_content=outer.capture_content,
+            collectors=outer.collectors,
+        )
 
 
 def tag(
@@ -45,6 +61,7 @@ def tag(
     session: str | int | None = None,
     tenant: str | int | None = None,
     tags: str | Iterable[str] = (),
+    capture_content: bool | str | None = None,
     **metadata: object,
 ) -> Block[None]:
     """Say of the calls inside which feature, user, session and tenant they serve.
@@ -59,17 +76,21 @@ def tag(
         session: The conversation or visit they belong to.
         tenant: The customer they are billed to.
         tags: Free labels.
+        capture_content: Whether what is said in the calls inside is written, whatever the setting says: a truth value
+            or one of the setting's words.
         **metadata: Free keys with text, numbers or truth values.
     """
     said: dict[str, Any] = {}
     free: tuple[str, ...] = ()
     plain: dict[str, Any] = {}
     try:
-        for name, value in zip(_FIELDS, (feature, user, session, tenant), strict=True):
-            accepted = label(name, value)
-            if accepted is not None:
+        for name, value in (("feature", feature), ("user", user), ("session", session), ("tenant", tenant)):
+            if value is not None and (accepted := label(name, value)) is not None:
                 said[name] = accepted
-        free = labels("tags", tags)
+        if tags:
+            free = labels("tags", tags)
+        if capture_content is not None:
+            said["capture_content"] = content(capture_content)
         if metadata:
             plain = plains("metadata", metadata)
     except Exception:

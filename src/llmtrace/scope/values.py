@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
-__all__ = ["Plain", "complain", "label", "labels", "plain", "plains"]
+from .._config import ConfigError, content_mode
+
+__all__ = ["Plain", "complain", "content", "label", "labels", "plain", "plains"]
 
 Plain = str | int | float | bool
 
@@ -50,6 +52,15 @@ def label(name: str, value: object) -> str | None:
     if not text:
         return None
     return _clean(name, text, _LONGEST)
+
+
+def content(value: object) -> str:
+    """Whether content is written. What means nothing asks for none."""
+    try:
+        return content_mode("capture_content", value)
+    except ConfigError as error:
+        complain("capture_content", f"{error}; nothing that is said is written")
+        return "no_content"
 
 
 def labels(name: str, value: object) -> tuple[str, ...]:

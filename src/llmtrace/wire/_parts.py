@@ -18,18 +18,20 @@ from ..facts import Asked, Blob, Message, Part
 __all__ = [
     "data_url",
     "file_part",
+    "file_uri",
     "function_tool",
     "items",
     "joined",
     "media",
+    "modality_of",
     "parsed",
     "plain",
     "reasoning",
     "server_call",
     "server_result",
-    "texts_of",
     "tool_call",
     "tool_result",
+    "turn",
     "words",
 ]
 
@@ -124,6 +126,15 @@ def modality_of(mime_type: str | None) -> str:
     return kind if kind in _MODALITIES else "document"
 
 
+def file_uri(uri: str | None, mime_type: str | None) -> Part | None:
+    if uri is None:
+        return None
+    part = {"type": "uri", "modality": modality_of(mime_type), "uri": uri}
+    if mime_type:
+        part["mime_type"] = mime_type
+    return part
+
+
 def file_part(file_id: str, modality: str = "document", mime_type: str | None = None) -> Part:
     part = {"type": "file", "modality": modality, "file_id": file_id}
     if mime_type:
@@ -141,12 +152,14 @@ def parsed(arguments: Any) -> Any:
         return arguments
 
 
-def texts_of(source: Any, name: str) -> str:
-    """The texts of a list of blocks, joined; also of one that is a text itself."""
-    value = peek(source, name)
-    if isinstance(value, str):
-        return value
-    return "".join(part for block in items(source, name) if isinstance(part := peek(block, "text"), str))
+def turn(role: str, parts: list[Any]) -> list[Message]:
+    """A turn, with the results of tools it carries as messages of their own: one each, or a backend shows the last."""
+    results = [part for part in parts if isinstance(part, dict) and part["type"] == "tool_call_response"]
+    rest = [part for part in parts if not (isinstance(part, dict) and part["type"] == "tool_call_response")]
+    messages: list[Message] = [{"role": "tool", "parts": [result]} for result in results]
+    if rest or not results:
+        messages.append({"role": role, "parts": rest})
+    return messages
 
 
 def joined(messages: list[Message], role: str, parts: list[Any]) -> None:

@@ -19,6 +19,7 @@ from ._parts import (
     server_result,
     tool_call,
     tool_result,
+    turn,
     words,
 )
 
@@ -29,7 +30,7 @@ def read_request(body: Any) -> Asked:
     asked = Asked()
     asked.system += _blocks(body, "system", asked)
     for message in items(body, "messages", asked):
-        asked.messages += _turn(text(message, "role") or "user", _blocks(message, "content", asked))
+        asked.messages += turn(text(message, "role") or "user", _blocks(message, "content", asked))
     for tool in items(body, "tools", asked):
         asked.tools.append(_tool(tool))
     for server in items(body, "mcp_servers", asked):
@@ -41,16 +42,6 @@ def _tool(tool: Any) -> dict[str, Any]:
     if peek(tool, "input_schema") is not None:
         return function_tool(tool, "input_schema")
     return {"type": text(tool, "type") or "function", "name": text(tool, "name") or text(tool, "type") or "unknown"}
-
-
-def _turn(role: str, parts: list[Any]) -> list[Message]:
-    """A turn, with the results of tools it carries as messages of their own: one each, or a backend shows the last."""
-    results = [part for part in parts if isinstance(part, dict) and part["type"] == "tool_call_response"]
-    rest = [part for part in parts if not (isinstance(part, dict) and part["type"] == "tool_call_response")]
-    messages: list[Message] = [{"role": "tool", "parts": [result]} for result in results]
-    if rest or not results:
-        messages.append({"role": role, "parts": rest})
-    return messages
 
 
 def _blocks(source: Any, name: str, asked: Asked | None = None) -> list[Any]:

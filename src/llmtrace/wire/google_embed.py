@@ -7,6 +7,7 @@ from typing import Any
 from .._read import each, peek, whole
 from ..facts import Request, Response
 from ._format import WireFormat
+from .google_generate_content import EMBED_CONTENT
 
 __all__ = ["EMBED"]
 
@@ -28,4 +29,4 @@ def read_response(answer: Any) -> Response:
     )
 
 
-EMBED = WireFormat(request=read_request, response=read_response)
+EMBED = WireFormat(request=read_request, response=read_response, content=EMBED_CONTENT)

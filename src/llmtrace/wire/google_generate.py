@@ -11,6 +11,7 @@ from typing import Any
 from .._read import each, peek, text
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
+from .google_generate_content import GENERATE_CONTENT
 
 __all__ = ["GENERATE"]
 
@@ -291,4 +292,4 @@ def read_response(answer: Any) -> Response:
     return answers.result()
 
 
-GENERATE = WireFormat(request=read_request, response=read_response, events=Answers)
+GENERATE = WireFormat(request=read_request, response=read_response, events=Answers, content=GENERATE_CONTENT)

@@ -98,7 +98,8 @@ def _last(messages: Any) -> tuple[str | None, str]:
     parsed = _loaded(messages)
     if not isinstance(parsed, list) or not parsed or not isinstance(parsed[-1], dict):
         return None, _TEXT
-    parts = [part for part in parsed[-1].get("parts", ()) if isinstance(part, dict)]
+    given = parsed[-1].get("parts")
+    parts = [part for part in given if isinstance(part, dict)] if isinstance(given, list) else []
     texts = [part["content"] for part in parts if part.get("type") == "text" and isinstance(part.get("content"), str)]
     if texts:
         return "\n".join(texts), _TEXT

@@ -1,0 +1,73 @@
+"""Counting tokens with ``tiktoken``, whose ranks come out of a wheel: nothing is downloaded, no cache is touched."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import threading
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+__all__ = ["available", "count", "encoding_of"]
+
+_lock = threading.Lock()
+
+
+@lru_cache(maxsize=1)
+def available() -> bool:
+    """Whether the extra ``tokens`` is installed."""
+    return find_spec("tiktoken") is not None and _folder() is not None
+
+
+def _folder() -> Path | None:
+    # The package is not imported: its data is all we need of it.
+    spec = find_spec("bpe_openai")
+    places = spec.submodule_search_locations if spec is not None else None
+    return Path(next(iter(places))) / "data" if places else None
+
+
+def encoding_of(model: str | None) -> str:
+    """The name of the encoding of a model; that of OpenAI's newer models where it is not known."""
+    from tiktoken.model import encoding_name_for_model
+
+    try:
+        name = encoding_name_for_model((model or "").rpartition("/")[2])
+    except KeyError:
+        name = "o200k_base"
+    return "cl100k_base" if name == "cl100k_base" else "o200k_base"
+
+
+def count(text: str, encoding: str) -> int:
+    """How many tokens ``text`` is."""
+    return len(_encoding(encoding).encode_ordinary(text)) if text else 0
+
+
+def _encoding(name: str) -> Any:
+    with _lock:
+        return _made(name)
+
+
+@lru_cache(maxsize=4)
+def _made(name: str) -> Any:
+    import tiktoken
+    from tiktoken_ext import openai_public  # type: ignore[import-untyped] # a namespace of plug-ins
+
+    # tiktoken's own definition of the encoding, run over another loader: ours reads the wheel.
+    define = getattr(openai_public, name)
+    ours = FunctionType(define.__code__, {**vars(openai_public), "load_tiktoken_bpe": _ranks}, define.__name__)
+    return tiktoken.Encoding(**ours())
+
+
+def _ranks(source: str, expected_hash: str | None = None) -> dict[bytes, int]:
+    folder = _folder()
+    assert folder is not None
+    data = gzip.decompress((folder / f"{source.rpartition('/')[2]}.gz").read_bytes())
+    if expected_hash is not None and hashlib.sha256(data).hexdigest() != expected_hash:
+        raise ValueError(f"the ranks in {folder} are not those of tiktoken")
+    return {
+        base64.b64decode(token): int(rank) for token, _, rank in (line.partition(b" ") for line in data.splitlines())
+    }

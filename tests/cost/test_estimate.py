@@ -1,0 +1,151 @@
+"""Estimates of what nobody told: counted with the wheel's ranks, apart from what is known, and marked."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from typing import Any
+
+import pytest
+from vendor_proxy import ASK, Vendor, client, spans_with
+
+import llmtrace
+from llmtrace import _api
+from llmtrace.cost import tokens
+from llmtrace.cost.estimate import count_input, count_output, estimate
+
+pytestmark = pytest.mark.skipif(not tokens.available(), reason="the extra tokens is not installed")
+CHUNK = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o"}
+
+
+def stream_of(*words: str, **delta: Any) -> list[Any]:
+    deltas = [{"role": "assistant", "content": ""}, *({"content": word} for word in words), {**delta}]
+    ends = [*(None for _ in deltas[1:]), "stop"]
+    return [
+        {**CHUNK, "choices": [{"index": 0, "delta": each, "finish_reason": end}]}
+        for each, end in zip(deltas, ends, strict=True)
+    ]
+
+
+def attributes_of(exporter: Any) -> dict[str, Any]:
+    assert llmtrace.flush(30)
+    (span,) = exporter.get_finished_spans()
+    return {key: value for key, value in span.attributes.items() if "usage" in key or "cost" in key}
+
+
+def test_ranks_come_out_of_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting opens no socket, leaves the cache folder's variable alone, and gives tiktoken's own numbers."""
+    monkeypatch.setattr(socket, "create_connection", lambda *_: pytest.fail("a download"))
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "/nowhere")
+    tokens._made.cache_clear()
+    assert tokens.count("tiktoken is great!", "o200k_base") == 6
+    assert tokens.count("antidisestablishmentarianism", "cl100k_base") == 6
+    assert tokens.count("<|endoftext|>", "o200k_base") > 1  # text, not a mark
+    assert os.environ["TIKTOKEN_CACHE_DIR"] == "/nowhere"
+
+
+@pytest.mark.parametrize(
+    ("model", "encoding"),
+    [
+        ("gpt-4o-mini-2024-07-18", "o200k_base"),
+        ("gpt-4-0613", "cl100k_base"),
+        ("gpt-3.5-turbo", "cl100k_base"),
+        ("openai/gpt-4o", "o200k_base"),
+        ("llama-9", "o200k_base"),
+        (None, "o200k_base"),
+    ],
+)
+def test_encodings(model: str | None, encoding: str) -> None:
+    """Each model is counted with its own encoding, an unknown one with the newest."""
+    assert tokens.encoding_of(model) == encoding
+
+
+def test_the_message_formula() -> None:
+    """Three tokens frame a message, one a name, three begin the answer."""
+    body = {"messages": [{"role": "user", "content": "Hello"}, {"role": "user", "name": "Ann", "content": "Hello"}]}
+    assert count_input(body, "o200k_base") == (3 + 1 + 1) + (3 + 1 + 1 + 1 + 1) + 3
+
+
+def test_tools_and_calls_have_frames() -> None:
+    """A declared tool adds to the prompt, a called one to the answer."""
+    tool = {"type": "function", "function": {"name": "f", "description": "Does.", "parameters": {
+        "type": "object", "properties": {"unit": {"type": "string", "enum": ["a", "b"]}}}}}  # fmt: skip
+    assert (
+        count_input({"messages": [], "tools": [tool]}, "o200k_base") > count_input({"messages": []}, "o200k_base") + 20
+    )
+    assert count_output("f{}", "o200k_base", 1) == count_output("f{}", "o200k_base") + 7
+
+
+@pytest.mark.parametrize(
+    "body",
+    [None, [], {}, {"messages": 3}, {"messages": [None, 3, {"content": {"type": "image"}}]},
+     {"tools": [{"function": 1}]},
+     {"messages": [{"content": [{"type": "tool_use", "input": object()}]}], "tools": {}}, {"prompt": [[1, 2]]}],
+)  # fmt: skip
+def test_odd_bodies(body: Any) -> None:
+    """A body of any shape is counted, at worst as nothing."""
+    assert estimate("gpt-4o", body, "x").input >= 0
+
+
+def test_a_reasoning_model_is_a_floor() -> None:
+    """Hidden thoughts are not counted, and the estimate says so."""
+    assert estimate("openai/gpt-5-mini", {}, "x").floor
+    assert not estimate("gpt-4o", {}, "x").floor
+
+
+def test_an_estimate_is_kept_apart(vendor: Vendor, caplog: pytest.LogCaptureFixture) -> None:
+    """By default an estimate has names of its own, no cost is claimed, and one line says how to get exact figures."""
+    exporter = spans_with(estimate_usage="separate")
+    vendor.answer = stream_of("Hello", " there", "!")
+    with caplog.at_level(logging.WARNING, "llmtrace"):
+        for _ in range(2):
+            list(client(vendor).chat.completions.create(model="gpt-4o", messages=ASK, stream=True))
+            found = attributes_of(exporter)
+            exporter.clear()
+    assert found.pop("llmtrace.cost.estimated_usd") == pytest.approx((8 * 2.5 + 3 * 10) / 1e6)
+    assert found == {
+        "llmtrace.usage.source": "estimated",
+        "llmtrace.usage.estimated_input_tokens": 8,
+        "llmtrace.usage.estimated_output_tokens": 3,
+        "llmtrace.usage.estimate_method": "o200k_base",
+        "llmtrace.usage.estimate_floor": False,
+        "llmtrace.cost.unpriced_reason": "no_usage",
+    }
+    assert sum("LLMTRACE_STREAM_USAGE" in record.message for record in caplog.records) == 1
+
+
+def test_an_estimate_may_stand_for_the_usage(vendor: Vendor) -> None:
+    """With ``usage`` the standard names are filled too, and marked."""
+    exporter = spans_with(estimate_usage="usage")
+    vendor.answer = stream_of("Hello")
+    list(client(vendor).chat.completions.create(model="gpt-4o", messages=ASK, stream=True))
+    found = attributes_of(exporter)
+    assert found["gen_ai.usage.input_tokens"] == 8
+    assert found["llmtrace.usage.source"] == "estimated"
+    assert found["llm.cost.total"] == found["llmtrace.cost.estimated_usd"]
+    assert found["llmtrace.cost.approximate"] is True
+
+
+def test_told_usage_wins(vendor: Vendor) -> None:
+    """What the provider told is never estimated."""
+    exporter = spans_with(estimate_usage="separate")
+    usage = {"prompt_tokens": 1_000, "completion_tokens": 100, "total_tokens": 1_100}
+    vendor.answer = [*stream_of("Hello"), {**CHUNK, "choices": [], "usage": usage}]
+    list(client(vendor).chat.completions.create(model="gpt-4o", messages=ASK, stream=True))
+    found = attributes_of(exporter)
+    assert found["llmtrace.usage.source"] == "provider"
+    assert not any("estimate" in name for name in found)
+
+
+def test_nothing_is_kept_of_what_was_said(vendor: Vendor) -> None:
+    """Neither the request nor the answer outlives the count."""
+    kept: list[Any] = []
+    spans_with(estimate_usage="separate")
+    made = _api._current
+    assert made is not None
+    made._parts.tracing.observers.append(kept.append)
+    vendor.answer = stream_of("Hello")
+    list(client(vendor).chat.completions.create(model="gpt-4o", messages=ASK, stream=True))
+    assert llmtrace.flush(30)
+    assert (kept[0].body, kept[0].spoken) == (None, None)

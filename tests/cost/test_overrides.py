@@ -1,0 +1,168 @@
+"""Prices of the user's own, in front of the catalogue."""
+
+from __future__ import annotations
+
+import io
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmtrace import ConfigError
+from llmtrace.cli import main, prices
+from llmtrace.cost.names import pinned, spellings
+from llmtrace.cost.overrides import read
+from llmtrace.cost.price import Pricer
+from llmtrace.facts import Request, Response
+
+
+def cost(
+    entries: Any, *, model: str = "m", provider: str = "openai", answered: str | None = None, **usage: float
+) -> Any:
+    answer = Response(model=answered or model, usage=dict(usage))
+    priced = Pricer(entries).price(provider, "gateway.example", Request("chat", model), answer)
+    assert priced is not None
+    return priced
+
+
+def test_a_whole_row() -> None:
+    """Every field of a row prices its own part of the usage."""
+    row = {
+        "model": "my-llm-*", "input": "2.50", "output": "10.00", "cache_read": "0.25", "cache_write_5m": "3",
+        "cache_write_1h": "5", "reasoning": "12", "input_audio": "40", "output_audio": "80", "web_search": "0.01",
+        "request": "0.002",
+    }  # fmt: skip
+    priced = cost(
+        [row], model="my-llm-7", input=1_000, output=500, cache_read=100, cache_write=300, cache_write_1h=100,
+        reasoning=50, audio_input=10, audio_output=20, web_searches=2,
+    )  # fmt: skip
+    expected = {
+        "input": "0.001475", "output": "0.0043", "cache_read": "0.000025", "cache_write": "0.0011",
+        "reasoning": "0.0006", "audio_input": "0.0004", "audio_output": "0.0016", "web_search": "0.02",
+        "request": "0.002",
+    }  # fmt: skip
+    assert priced.cost().parts == {name: Decimal(value) for name, value in expected.items()}
+    assert priced.cost().total == sum(Decimal(value) for value in expected.values())
+    assert (priced.source, priced.catalog_version, priced.model) == ("override", None, "my-llm-7")
+
+
+def test_the_first_entry_that_fits_is_used() -> None:
+    """Entries are tried in order, by the model answered and the model asked for, and for one provider only if named."""
+    entries = [
+        {"provider": "groq", "model": "m", "input": "1", "output": "1"},
+        {"model": "m*", "input": "2", "output": "1"},
+        {"model": "m", "input": "3", "output": "1"},
+    ]
+    assert cost(entries, input=1_000_000, output=0).total == 2
+    assert cost(entries, provider="groq", input=1_000_000, output=0).total == 1
+    assert cost(entries, answered="other", input=1_000_000, output=0).total == 2
+
+
+def test_a_discount_is_applied_last_and_exactly() -> None:
+    """A multiplier that no decimal fits into prices leaves the sum exact."""
+    priced = cost([{"model": "gpt-4o", "multiplier": "0.123456789012345678"}], model="gpt-4o", input=1, output=0)
+    assert priced.cost().total == Decimal("0.0000025") * Decimal("0.123456789012345678")
+    assert priced.exact == "0.000000308641972530864195"
+    assert not priced.approximate
+
+
+def test_an_alias_of_another_vendor() -> None:
+    """An alias may name a model that the provider itself does not list."""
+    priced = cost([{"model": "house", "alias": "claude-sonnet-4-6"}], model="house", input=1_000, output=100)
+    assert priced.exact == "0.0045"
+    unknown = cost([{"model": "house", "alias": "nobody"}], model="house", input=1_000, output=100)
+    assert (unknown.reason, unknown.cost()) == ("unknown_model", None)
+
+
+def test_files(tmp_path: Path) -> None:
+    """TOML and JSON say the same, and numbers in them are decimals, never binary floats."""
+    toml, other = tmp_path / "prices.toml", tmp_path / "prices.json"
+    toml.write_text('[[price]]\nmodel = "m"\ninput = 0.1\noutput = "3"\n')
+    other.write_text('{"price": [{"model": "m", "input": 0.1, "output": "3"}]}')
+    assert read(str(toml)) == read(other)
+    assert cost(str(toml), input=1, output=0).exact == "0.0000001"
+
+
+@pytest.mark.parametrize(
+    ("entries", "named"),
+    [
+        (3, "3 is not accepted; use a path or a list"),
+        (["m"], "entry 1: 'm' is not accepted"),
+        ([{"input": "1"}], "field 'model' is missing"),
+        ([{"model": "", "input": "1"}], "model=''"),
+        ([{"model": "m"}], "says no price"),
+        ([{"model": "m", "inptu": "1"}], "unknown field 'inptu'; accepted: model"),
+        ([{"model": "m", "input": 0.1}], "input=0.1"),
+        ([{"model": "m", "input": "-1"}], "input='-1'"),
+        ([{"model": "m", "input": "NaN"}], "input='NaN'"),
+        ([{"model": "m", "input": "1e99"}], "input='1e99'"),
+        ([{"model": "m", "input": "1e-99"}], "at most 18 decimals"),
+        ([{"model": "m", "input": True}], "input=True"),
+        ([{"model": "m", "multiplier": "half"}], "multiplier='half'"),
+        ([{"model": "m", "alias": "a", "input": "1"}], "exclude each other"),
+        ([{"model": "m", "input": "1", "when": {"a": 1}}], "when="),
+        ("/no/such/file", "cannot be read"),
+        ({"prices": []}, "unknown \\['prices'\\]"),
+    ],
+)
+def test_a_wrong_entry_names_what_is_wrong(entries: Any, named: str) -> None:
+    """Each mistake is a ConfigError that names the setting, the entry, the field and what is accepted."""
+    with pytest.raises(ConfigError, match=named) as raised:
+        Pricer(entries)
+    assert str(raised.value).startswith("LLMTRACE_PRICES")
+
+
+@pytest.mark.parametrize(
+    ("name", "spelt"),
+    [
+        ("models/gemini-2.5-flash", "gemini-2.5-flash"),
+        ("publishers/google/models/gemini-2.5-flash", "gemini-2.5-flash"),
+        ("projects/p/locations/l/publishers/google/models/gemini-2.5-flash", "gemini-2.5-flash"),
+        ("arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0", "amazon.nova-lite-v1:0"),
+        ("arn:aws:bedrock:us-east-1:1:inference-profile/us.amazon.nova-lite-v1:0", "us.amazon.nova-lite-v1:0"),
+        ("us.anthropic.claude-x", "anthropic.claude-x"),
+        ("claude-sonnet-4-5@20250929", "claude-sonnet-4-5-20250929"),
+        ("claude-sonnet-4-5@20250929", "claude-sonnet-4-5"),
+        ("GPT-4o-2031-12-24", "gpt-4o"),
+        ("gpt-5.2-20251211", "gpt-5.2-2025-12-11"),
+        ("ft:gpt-4o-mini:org::id", "ft:gpt-4o-mini"),
+    ],
+)
+def test_spellings(name: str, spelt: str) -> None:
+    """A name is also looked for in the plainer ways to write it."""
+    assert spelt in spellings(name)
+    assert spellings(name)[0] == name.lower()
+
+
+def test_a_fine_tuned_model_never_has_the_price_of_its_base() -> None:
+    """Without a price of its own a fine-tuned model has none."""
+    assert "gpt-4.1" not in spellings("ft:gpt-4.1-2025-04-14:org::id")
+    assert cost([], model="ft:gpt-9:org::id", input=1, output=1).reason == "unknown_model"
+
+
+def test_pinned() -> None:
+    """A dated name is pinned, an alias is not."""
+    assert pinned("gpt-4o-2024-08-06")
+    assert pinned("claude-sonnet-4-5@20250929")
+    assert not pinned("gpt-4o")
+
+
+def test_the_command_shows_prices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """``llmtrace prices`` says what a model costs with overrides applied, or that nothing is known of it."""
+    file = tmp_path / "prices.toml"
+    file.write_text('[[price]]\nmodel = "claude-sonnet-4-6"\nmultiplier = "0.5"\n')
+    monkeypatch.setenv("LLMTRACE_PRICES", str(file))
+    assert main(["prices", "claude-sonnet-4-6", "--provider", "anthropic"]) == 0
+    shown = capsys.readouterr().out
+    assert "1.5 USD" in shown
+    assert "with an override" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert main(["prices"]) == 0
+    assert "claude-sonnet-4-6: listed prices x 0.5" in capsys.readouterr().out
+    out = io.StringIO()
+    assert prices.run("no-such-model", out=out) == 2
+    assert "No price is known" in out.getvalue()
+    file.write_text("price = 3")
+    assert main(["prices"]) == 2
+    assert "LLMTRACE_PRICES" in capsys.readouterr().err

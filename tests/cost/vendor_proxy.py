@@ -1,0 +1,96 @@
+"""Every vendor there is, behind one loopback proxy, and the vendors' own clients that go through it."""
+
+from __future__ import annotations
+
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import anthropic
+import openai
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+import llmtrace
+
+CHAT: Any = {"id": "c1", "object": "chat.completion", "created": 1, "choices": [
+    {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hi."}}]}  # fmt: skip
+MESSAGE: Any = {"id": "m1", "type": "message", "role": "assistant", "stop_reason": "end_turn", "stop_sequence": None,
+           "content": [{"type": "text", "text": "Hi."}]}  # fmt: skip
+ASK: Any = [{"role": "user", "content": "Hello"}]
+
+
+class Vendor(ThreadingHTTPServer):
+    """Every vendor there is, as a proxy server: the clients believe to speak to the true hosts."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answers)
+        self.answer: Any = {}
+        self.asked: list[tuple[str, Any]] = []
+        self.clients: list[Any] = []
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+class Answers(BaseHTTPRequestHandler):
+    server: Vendor
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.asked.append((self.path, json.loads(body)))
+        answer = self.server.answer
+        if callable(answer):
+            answer = answer(json.loads(body))
+        status, content = (200, answer) if not isinstance(answer, tuple) else answer
+        stream = isinstance(content, list)
+        text = "".join(f"data: {json.dumps(each)}\n\n" for each in content) + "data: [DONE]\n\n" if stream else None
+        data = (text or json.dumps(content)).encode()
+        self.send_response(status)
+        self.send_header("content-type", "text/event-stream" if stream else "application/json")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def proxied(vendor: Vendor, kind: Any) -> Any:
+    vendor.clients.append(kind(proxy=vendor.url))
+    return vendor.clients[-1]
+
+
+def spans_with(**settings: Any) -> InMemorySpanExporter:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    llmtrace.instrument(tracer_provider=provider, strict=True, **settings)
+    return exporter
+
+
+def client(vendor: Vendor, host: str = "http://api.openai.com/v1") -> openai.OpenAI:
+    http = proxied(vendor, openai.DefaultHttpxClient)
+    return openai.OpenAI(api_key="k", base_url=host, max_retries=0, http_client=http)
+
+
+def claude(vendor: Vendor, kind: Any = anthropic.Anthropic, **options: Any) -> Any:
+    http = proxied(vendor, anthropic.DefaultHttpxClient)
+    options = {"api_key": "k", "base_url": "http://api.anthropic.com", **options}
+    return kind(max_retries=0, http_client=http, **{key: value for key, value in options.items() if value})
+
+
+def chat(model: str, prompt: int, completion: int, **more: Any) -> dict[str, Any]:
+    usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    return {**CHAT, "model": model, "usage": usage, **more}
+
+
+def message(model: str, **usage: Any) -> dict[str, Any]:
+    return {**MESSAGE, "model": model, "usage": usage}
+
+
+def cost_of(exporter: InMemorySpanExporter) -> dict[str, Any]:
+    (span,) = exporter.get_finished_spans()
+    return {key: value for key, value in (span.attributes or {}).items() if "cost" in key or "budget" in key}

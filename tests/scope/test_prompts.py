@@ -1,0 +1,336 @@
+"""Prompts: files in a real Git repository, labels, rendering, and what the span says of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from scope_vendor import Vendor, only
+
+from llmtrace import ConfigError, current, prompt, prompts, tag
+from llmtrace.cli.prompts import run
+from llmtrace.scope.prompt_files import digest
+
+FIRST = """---
+model: gpt-4.1-mini
+parameters: {temperature: 0.2}
+owner: support
+---
+# system
+Be {{ tone }}.
+# user
+{{ question }}
+"""
+
+
+def body(text: str) -> str:
+    """A prompt without its front matter."""
+    return text.partition("\n---\n")[2]
+
+
+def git(folder: Path, *words: str) -> str:
+    """Git, with nothing of the developer's own configuration."""
+    nobody = {f"GIT_{role}_{what}": "a@b.c" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    nobody |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    done = subprocess.run(["git", *words], cwd=folder, env={**os.environ, **nobody}, capture_output=True, check=True)
+    return done.stdout.decode().strip()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of prompts that is in force."""
+    place = tmp_path / "repository" / "prompts"
+    place.mkdir(parents=True)
+    monkeypatch.setenv("LLMTRACE_PROMPTS", str(place))
+    return place
+
+
+@pytest.fixture
+def repository(folder: Path) -> Path:
+    """The same in a Git repository, with one prompt of two versions and one of one file."""
+    git(folder.parent, "init", "-q", "-b", "main")
+    (folder / "answer").mkdir()
+    (folder / "answer" / "1.md").write_text(FIRST)
+    (folder / "answer" / "2.md").write_text(FIRST.replace("Be", "Always be"))
+    (folder / "answer" / "labels.toml").write_text('# reviewed\nproduction = "1"\n')
+    (folder / "greet.md").write_text("Hello {{ name }}")
+    git(folder.parent, "add", ".")
+    git(folder.parent, "commit", "-q", "-m", "first")
+    return folder.parent
+
+
+def sent(spans: InMemorySpanExporter, vendor: Vendor, name: str, **variables: str) -> tuple[dict[str, Any], str]:
+    """The attributes of a call made with a prompt, and the last text that went over the wire."""
+    spans.clear()
+    with (
+        openai.OpenAI(base_url=vendor.url, api_key="x") as client,
+        prompts.load(name).use(**variables) as messages,
+    ):
+        client.chat.completions.create(model="m", messages=messages)  # type: ignore[arg-type]
+    return only(spans, "chat"), json.loads(vendor.received[-1][1])["messages"]
+
+
+def said(attributes: dict[str, Any], *names: str) -> list[Any]:
+    return [attributes.get(name) for name in names]
+
+
+WHICH = ("gen_ai.prompt.name", "gen_ai.prompt.version", "llmtrace.prompt.label", "llmtrace.prompt.hash")
+
+
+def test_the_life_of_a_prompt_in_git(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Load, edit, commit, tag, promote and roll back: the span always names what was really sent."""
+    folder = repository / "prompts"
+    hashes = {version: digest(body((folder / f"answer/{version}.md").read_text())) for version in "12"}
+    first = git(repository, "rev-parse", "HEAD")
+
+    def now(name: str = "answer") -> list[Any]:
+        found = prompts.load(name)
+        return [found.version, found.label, found.hash, found.commit]
+
+    assert now() == ["1", "production", hashes["1"], first]
+    # Promote and roll back: only the label file changes, comments stay.
+    assert run("promote", "answer", ["2"]) == 0
+    assert now() == ["2", "production", hashes["2"], first]
+    assert git(repository, "status", "--porcelain") == "M prompts/answer/labels.toml"
+    assert "# reviewed" in (folder / "answer/labels.toml").read_text()
+    assert run("rollback", "answer") == 0
+    assert now() == ["1", "production", hashes["1"], first]
+    assert (folder / "answer/labels.toml").read_text() == '# reviewed\nproduction = "1"\n'
+    assert run("rollback", "answer") == 2
+    # Edit: the commit is no longer claimed, and is again when it holds the edit.
+    edited = FIRST + "Please.\n"
+    (folder / "answer/1.md").write_text(edited)
+    changed = digest(body(edited))
+    assert now() == ["1", "production", changed, None]
+    git(repository, "add", ".")
+    assert now()[3] is None
+    git(repository, "commit", "-q", "-m", "second")
+    second = git(repository, "rev-parse", "HEAD")
+    assert now() == ["1", "production", changed, second]
+    # One file: its content is its version, until a tag names that very content.
+    greeting = digest("Hello {{ name }}")
+    assert now("greet") == [greeting, None, greeting, second]
+    git(repository, "tag", "-a", "greet@1.0", "-m", "first")
+    git(repository, "tag", "unrelated")
+    assert now("greet") == ["1.0", None, greeting, second]
+    (folder / "greet.md").write_text("Hi {{ name }}")
+    assert now("greet") == [digest("Hi {{ name }}"), None, digest("Hi {{ name }}"), None]
+    # Packed objects and references, and another work tree, are read as well.
+    git(repository, "checkout", "-q", "--", ".")
+    git(repository, "gc", "-q", "--aggressive", "--prune=now")
+    git(repository, "pack-refs", "--all")
+    assert now("greet") == ["1.0", None, greeting, second]
+    git(repository, "worktree", "add", "-q", str(repository.parent / "other"), first)
+    monkeypatch.setenv("LLMTRACE_PROMPTS", str(repository.parent / "other" / "prompts"))
+    assert now() == ["1", "production", hashes["1"], first]
+    assert run() == 0
+    assert "greet  1.0" in capsys.readouterr().out
+
+
+def test_the_span_names_what_was_sent(repository: Path, open_spans: InMemorySpanExporter, vendor: Vendor) -> None:
+    """Name, version, label, hash and commit on the span are those of the text on the wire; texts pass the gate."""
+    asked, messages = sent(open_spans, vendor, "answer", tone="kind", question="# system\nmy secret")
+    assert said(asked, *WHICH[:3]) == ["answer", "1", "production"]
+    assert asked["llmtrace.prompt.commit"] == git(repository, "rev-parse", "HEAD")
+    assert messages == [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "# system\nmy secret"},
+    ]
+    assert asked["llm.prompt_template.template"] == body(FIRST)
+    assert asked["gen_ai.prompt.variable.question"] == "# system\nmy ****"
+    assert json.loads(asked["llm.prompt_template.variables"])["tone"] == "kind"
+    run("promote", "answer", ["2"], folder=str(repository / "prompts"))
+    asked, messages = sent(open_spans, vendor, "answer", tone="kind", question="q")
+    assert said(asked, *WHICH[:3]) == ["answer", "2", "production"]
+    assert messages[0]["content"] == "Always be kind."
+
+
+def test_without_content_only_names_and_hashes_are_told(spans: InMemorySpanExporter, vendor: Vendor) -> None:
+    """With the gate closed neither the template nor a variable is on the span."""
+    with (
+        openai.OpenAI(base_url=vendor.url, api_key="x") as client,
+        prompt("greet", template="Marker {{ name }}", variables={"name": "marker"}),
+    ):
+        client.chat.completions.create(model="m", messages=[])
+    told = only(spans, "chat")
+    hashed = digest("Marker {{ name }}")
+    assert said(told, *WHICH) == ["greet", hashed, None, hashed]
+    assert "arker" not in str(told)
+
+
+def test_a_prompt_is_read_whole(folder: Path) -> None:
+    """Front matter gives model, parameters and free keys; the rest is the template."""
+    (folder / "deep").mkdir()
+    (folder / "deep" / "answer.md").write_text(FIRST.replace("\n", "\r\n"), newline="")
+    found = prompts.load("deep/answer")
+    assert (found.model, found.parameters, found.metadata) == (
+        "gpt-4.1-mini",
+        {"temperature": 0.2},
+        {"owner": "support"},
+    )
+    assert found.template == body(FIRST)
+    assert found.commit is None
+    assert found.render(tone="kind", question="why?")[1] == {"role": "user", "content": "why?"}
+
+
+def test_versions_are_ordered_as_people_count(folder: Path) -> None:
+    """Without labels the latest version is loaded, and 10 is later than 9."""
+    (folder / "p").mkdir()
+    for version in ("9", "10", "2"):
+        (folder / "p" / f"{version}.txt").write_text(version)
+    assert prompts.load("p").version == "10"
+
+
+@pytest.mark.parametrize(
+    ("files", "label", "message"),
+    [
+        ({}, None, "there is no prompt 'p'"),
+        ({"p/1.md": "x", "p/labels.toml": 'production = "2"'}, None, "has no version '2'"),
+        ({"p/1.md": "x", "p/labels.toml": 'production = "1"'}, "beta", "no label 'beta'; there: production"),
+        ({"p/1.md": "x", "p/labels.toml": "production = ["}, None, "labels.toml"),
+        ({"p/1.md": "x", "p/labels.toml": "a = {version = '1', weight = 60}\nb = {version = '1', weight = 60}"}, None,
+         "add up to 120"),
+        ({"p/1.md": "x", "p/labels.toml": "a = {version = '1', weight = 'x'}"}, None, "weight"),
+        ({"p.md": "x"}, "canary", "is one file and has no labels"),
+        ({"p.md": "---\n- a\n---\nx"}, None, "keys and values"),
+        ({"p.md": "---\na: [\n---\nx"}, None, "no YAML"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(folder: Path, files: dict[str, str], label: str | None, message: str) -> None:
+    """A wrong folder, label file or front matter raises an error that says what and where."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        prompts.load("p", label=label)
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../b", "", "a//b", ".hidden", "a\0b"])
+def test_a_name_does_not_leave_the_folder(folder: Path, name: str) -> None:
+    """No name reaches a file outside the folder of prompts."""
+    (folder.parent / "secret.md").write_text("x")
+    with pytest.raises(ConfigError, match="no name of a prompt"):
+        prompts.load(name)
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{{ missing }}", "'missing' is undefined"),
+        ("{% if %}", "version"),
+        ("{{ ''.__class__.__mro__ }}", "unsafe"),
+        ("{% include 'other' %}", "version"),
+        ("{% for x in range(10000000) %}.{% endfor %}", "range"),
+        ("before\n# user\nx", "before the first heading"),
+    ],
+)
+def test_a_template_is_kept_in_its_box(folder: Path, template: str, message: str) -> None:
+    """A wrong or hostile template raises an error that names the prompt, and reaches nothing."""
+    (folder / "p.md").write_text(template)
+    with pytest.raises(ConfigError, match=message) as caught:
+        prompts.load("p").render()
+    assert "prompt 'p'" in str(caught.value)
+
+
+@pytest.fixture
+def split(folder: Path) -> Path:
+    """A prompt in three versions: 10 % canary, 25 % beta, the rest production."""
+    (folder / "ab").mkdir()
+    for version in "123":
+        (folder / "ab" / f"{version}.md").write_text(version)
+    labels = 'production = "1"\ncanary = { version = "2", weight = 10 }\nbeta = { version = "3", weight = 25 }\n'
+    (folder / "ab" / "labels.toml").write_text(labels)
+    return folder
+
+
+def test_weights_split_sessions(split: Path) -> None:
+    """100,000 sessions are split within half a percent of the weights."""
+    from llmtrace.scope import prompt_files
+    from llmtrace.scope.prompts import share_of
+
+    labels = prompt_files.labels_of(split / "ab")
+    total = 100_000
+    chosen = [share_of("ab", f"session-{number}", labels) for number in range(total)]
+    for label, weight in (("production", 0.65), ("canary", 0.10), ("beta", 0.25)):
+        assert abs(chosen.count(label) / total - weight) < 0.005
+    assert [share_of("ab", f"session-{number}", labels) for number in range(1000)] == chosen[:1000]
+
+
+def test_a_session_gets_the_same_in_every_process(split: Path) -> None:
+    """Another process, with another hash seed, chooses as this one does; a user is sticky where there is no session."""
+    program = (
+        "import json\nfrom llmtrace import prompts, tag\nfound = []\n"
+        "for number in range(300):\n"
+        "    with tag(session=f'session-{number}', user='u'): found.append(prompts.load('ab').label)\n"
+        "print(json.dumps(found))"
+    )
+    source = str(Path(prompts.__file__).parents[2])
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": source, "PYTHONHASHSEED": "7"},
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    here = []
+    for number in range(300):
+        with tag(session=f"session-{number}"):
+            here.append(prompts.load("ab").label)
+        with tag(user=f"session-{number}"):
+            assert prompts.load("ab").label == here[-1]
+    assert json.loads(told.stdout) == here
+    assert set(here) == {"production", "canary", "beta"}
+
+
+def test_without_a_session_or_user_production_is_loaded(split: Path) -> None:
+    """There is nothing to be sticky by, and nothing is drawn at random; a label asked for is given."""
+    assert prompts.load("ab").label == "production"
+    with tag(session="session-1"):
+        assert prompts.load("ab", label="canary").version == "2"
+
+
+def test_commands_show_and_compare(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """List, show and diff say what there is, by version or label."""
+    place = str(repository / "prompts")
+    assert run(folder=place) == 0
+    assert "answer  versions 1, 2; production = 1" in capsys.readouterr().out
+    assert run("show", "answer", ["production"], folder=place) == 0
+    assert "Be {{ tone }}." in capsys.readouterr().out
+    assert run("diff", "answer", ["1", "2"], folder=place) == 0
+    assert "+Always be {{ tone }}." in capsys.readouterr().out
+    assert run("promote", "answer", ["2"], label="canary", weight=10, folder=place) == 0
+    assert 'canary = {version = "2", weight = 10}' in (repository / "prompts/answer/labels.toml").read_text()
+    before = (repository / "prompts/answer/labels.toml").read_text()
+    for wrong in (
+        {"action": "promote", "name": "answer", "versions": ["9"]},
+        {"action": "promote", "name": "answer", "versions": ["2"], "label": "x", "weight": 95.0},
+        {"action": "promote", "name": "greet", "versions": ["2"]},
+        {"action": "show", "name": "nothing"},
+        {"action": "dance", "name": "answer"},
+        {"action": "show"},
+    ):
+        assert run(**wrong, folder=place) == 2
+        assert capsys.readouterr().err
+    assert (repository / "prompts/answer/labels.toml").read_text() == before
+    assert run(folder=str(repository / "nowhere")) == 2
+
+
+def test_prompt_block_and_decorator() -> None:
+    """A prompt named by hand holds inside the block, with its version as given; a wrong name costs itself."""
+
+    @prompt("greet", version=3)
+    def inside() -> Any:
+        return current().prompt
+
+    assert (inside().name, inside().version) == ("greet", "3")
+    with prompt(None):  # type: ignore[arg-type]
+        assert current().prompt is None

@@ -1,0 +1,211 @@
+"""Searches and rerankings: what their spans say, and which documents later calls name."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import openai
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
+from scope_vendor import Vendor, by_name, only
+
+from llmtrace import Document, current, rerank, retrieval, tag, tool, workflow, wrap
+from llmtrace.scope.retrieval import read_documents
+
+
+def ids() -> list[str]:
+    return [document.id for document in current().documents]
+
+
+def search(*found: str, source: str = "index") -> None:
+    with retrieval(source) as r:
+        r.add([(name, 0.5) for name in found])
+
+
+@dataclass
+class Foreign:
+    page_content: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+    id: str | None = None
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        (Document("a", 0.5, "text", {"k": 1}), Document("a", 0.5, "text", {"k": 1})),
+        ({"id": 7, "score": "x", "text": "t", "vector": [0.1] * 9}, Document("7", None, "t")),
+        ({"id": "a", "content": "c", "metadata": {"k": 1, "embedding": [1.0]}}, Document("a", None, "c", {"k": 1})),
+        (("a", 0.25), Document("a", 0.25)),
+        ((Document("a"), 0.25), Document("a", 0.25)),
+        ((Foreign("text", {"k": 1}, "a"), 1), Document("a", 1.0, "text", {"k": 1})),
+        (Foreign("text"), Document("sha256:982d9e3eb996", None, "text")),
+        (UUID(int=1), Document("00000000-0000-0000-0000-000000000001")),
+        (("a", float("nan")), Document("a")),
+    ],
+)
+def test_documents_are_read_as_searches_return_them(given: Any, read: Document) -> None:
+    """Documents, mappings, pairs and foreign objects are read; vectors are not kept."""
+    assert list(read_documents([given])) == [read]
+
+
+@pytest.mark.parametrize("given", [[None], [object()], [{}], [{"id": None}], [3.5], [[]], [True]])
+def test_what_is_no_document_is_left_out(given: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Anything else is left out with a warning, and never raises."""
+    with retrieval("index") as r:
+        r.add(given)
+        r.add(["fine"])
+        assert ids() == ["fine"]
+    assert "is no document" in caplog.text
+
+
+def test_a_search_is_a_span_and_later_calls_name_its_documents(spans: InMemorySpanExporter, vendor: Vendor) -> None:
+    """Ids and scores are on the search, ids on the call after it; query and texts are not told with the gate closed."""
+    with openai.OpenAI(base_url=vendor.url, api_key="x") as client, tag(session="s"):
+        with retrieval("manuals", query="marker?", top_k=3) as r:
+            r.add([Document("a", 0.9, "marker", {"k": "marker"}), Document("b")])
+        client.chat.completions.create(model="m", messages=[])
+    (span,) = by_name(spans, "retrieval")
+    assert span.kind is SpanKind.CLIENT
+    bridged = ("openinference.", "output.")
+    assert {name: value for name, value in span.attributes.items() if not name.startswith(bridged)} == {
+        "gen_ai.operation.name": "retrieval",
+        "gen_ai.data_source.id": "manuals",
+        "gen_ai.retrieval.top_k": 3,
+        "session.id": "s",
+        "llmtrace.outcome": "ok",
+        "llmtrace.retrieval.document_ids": ("a", "b"),
+        "gen_ai.retrieval.documents": '[{"id":"a","score":0.9},{"id":"b"}]',
+        "retrieval.documents.0.document.id": "a",
+        "retrieval.documents.0.document.score": 0.9,
+        "retrieval.documents.1.document.id": "b",
+    }
+    chat = only(spans, "chat")
+    assert chat["llmtrace.retrieval.document_ids"] == ("a", "b")
+    assert "marker" not in str(chat)
+    assert not any(name.startswith("retrieval.documents") for name in chat)
+
+
+def test_with_content_texts_pass_the_gate(open_spans: InMemorySpanExporter, vendor: Vendor) -> None:
+    """Query, text and metadata are redacted on the search and on the call."""
+    with openai.OpenAI(base_url=vendor.url, api_key="x") as client, tag(session="s"):
+        with retrieval("manuals", query="secret?") as r:
+            r.add([Document("a", 0.9, "a secret", {"k": "secret"})])
+        client.chat.completions.create(model="m", messages=[])
+    told = only(open_spans, "retrieval")
+    assert told["gen_ai.retrieval.query.text"] == "****?"
+    assert json.loads(told["gen_ai.retrieval.documents"])[0]["content"] == "a ****"
+    chat = only(open_spans, "chat")
+    assert chat["retrieval.documents.0.document.content"] == "a ****"
+    assert json.loads(chat["retrieval.documents.0.document.metadata"]) == {"k": "****"}
+    assert "secret" not in str(told) + str(chat)
+
+
+def test_documents_belong_to_their_path() -> None:
+    """What is found reaches the block around and the calls after it, and no block beside it."""
+    with tag(feature="outer"):
+        assert ids() == []
+        with tag(user="first"):
+            search("a")
+            assert ids() == ["a"]
+        assert ids() == ["a"]
+        with workflow("second"):
+            assert ids() == ["a"]
+            tool("find")(search)("b")
+            assert ids() == ["a", "b"]
+    assert ids() == []
+
+
+async def test_parallel_strands_do_not_mix() -> None:
+    """In one block around many tasks and threads, each names only what it found; the block's own line sees all."""
+
+    async def answer(number: int, wait: asyncio.Event) -> list[str]:
+        search(f"d{number}")
+        await wait.wait()
+        return ids()
+
+    def threaded(number: int) -> list[str]:
+        search(f"t{number}")
+        return ids()
+
+    wait = asyncio.Event()
+    with tag(feature="batch"):
+        search("common")
+        tasks = [asyncio.create_task(answer(number, wait)) for number in range(20)]
+        await asyncio.sleep(0)
+        wait.set()
+        assert await asyncio.gather(*tasks) == [["common", f"d{number}"] for number in range(20)]
+        threads = [await asyncio.to_thread(threaded, number) for number in range(5)]
+        wrapped = [wrap(threaded)(9)]
+        assert [found[-1] for found in threads + wrapped] == ["t0", "t1", "t2", "t3", "t4", "t9"]
+        assert len(ids()) == 1 + 20 + 5 + 1
+
+
+async def test_a_search_awaited_elsewhere_reaches_its_block() -> None:
+    """A search in a thread or a task of its own is known to the block that awaited it."""
+    with tag(feature="f"):
+        await asyncio.to_thread(search, "a")
+        await asyncio.gather(asyncio.to_thread(search, "b"), asyncio.create_task(asyncio.to_thread(search, "c")))
+        assert sorted(ids()) == ["a", "b", "c"]
+
+
+def test_without_a_block_documents_belong_to_the_trace() -> None:
+    """In a span of the application's own, later calls of that trace name the documents, and no other trace does."""
+    tracer = TracerProvider().get_tracer("application")
+    with tracer.start_as_current_span("request"):
+        with tracer.start_as_current_span("find"):
+            search("a")
+        assert ids() == ["a"]
+        with tag(feature="late"):
+            assert ids() == ["a"]
+    assert ids() == []
+    with tracer.start_as_current_span("another"):
+        assert ids() == []
+
+
+def test_a_long_lived_block_does_not_mix_traces() -> None:
+    """A worker in one block for ever: a job's calls do not name the documents of the job before."""
+    tracer = TracerProvider().get_tracer("application")
+    with tag(feature="worker"):
+        for job in ("a", "b"):
+            with tracer.start_as_current_span("job"):
+                search(job)
+                assert ids() == [job]
+
+
+def test_what_a_reranker_keeps_takes_the_place_of_what_was_found(open_spans: InMemorySpanExporter) -> None:
+    """Later calls name the kept documents; the span says what was ranked and what was kept."""
+    with tag(feature="f"):
+        search("a", "b", "c")
+        with rerank("cross-encoder", query="secret", top_k=2) as r:
+            r.given(["a", "b", "c"])
+            r.add([("c", 0.9), ("a", 0.4)])
+        assert ids() == ["c", "a"]
+        search("d")
+        assert ids() == ["c", "a", "d"]
+    told = only(open_spans, "rerank")
+    assert told["gen_ai.request.model"] == told["reranker.model_name"] == "cross-encoder"
+    assert (told["reranker.query"], told["reranker.top_k"]) == ("****", 2)
+    assert told["reranker.input_documents.2.document.id"] == "c"
+    assert told["reranker.output_documents.0.document.score"] == 0.9
+
+
+def test_a_decorated_search_is_known_by_what_it_returns(spans: InMemorySpanExporter) -> None:
+    """A returned list of documents is what was found; any other return value passes unread."""
+
+    @retrieval("index")
+    def find(answer: Any) -> Any:
+        return answer
+
+    with tag(feature="f"):
+        hits = [("a", 0.5)]
+        assert find(hits) is hits
+        assert find("text") == "text"
+        assert ids() == ["a"]
+    assert not trace.get_current_span().is_recording()

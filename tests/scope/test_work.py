@@ -1,0 +1,214 @@
+"""Tools, agents, workflows, collected calls and their sums."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+
+import openai
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import StatusCode
+from scope_vendor import Vendor, by_name, only
+
+import llmtrace
+from llmtrace import Call, Calls, Cost, Usage, agent, collect, tag, tool, workflow
+
+
+def ask(vendor: Vendor, **more: Any) -> Any:
+    with openai.OpenAI(base_url=vendor.url, api_key="x") as client:
+        return client.chat.completions.create(model="m", messages=[], **more)
+
+
+def test_spans_of_work_nest_and_carry_the_tags(spans: InMemorySpanExporter, vendor: Vendor) -> None:
+    """Workflow, agent, tool and call are one trace, each below the other, with session and user on every span."""
+
+    @tool("search")
+    def find(query: str) -> str:
+        """Finds things.
+
+        And more.
+        """
+        ask(vendor)
+        return query
+
+    with tag(user="u", session="s", feature="f", tenant="t", tags="x", plan="pro"), workflow("w"), agent("a"):
+        assert find("marker") == "marker"
+    chain = [by_name(spans, name)[0] for name in ("invoke_workflow w", "invoke_agent a", "execute_tool search", "chat")]
+    for outer, inner in pairwise(chain):
+        assert inner.parent.span_id == outer.context.span_id
+    for span in chain:
+        told = span.attributes
+        assert (told["user.id"], told["session.id"], told["llmtrace.feature"]) == ("u", "s", "f")
+        assert (told["llmtrace.tenant"], told["tag.tags"], told["llmtrace.tag.plan"]) == ("t", ("x",), "pro")
+        assert json.loads(told["metadata"]).items() >= {"feature": "f", "plan": "pro"}.items()
+    told = chain[2].attributes
+    assert (told["gen_ai.tool.name"], told["gen_ai.tool.type"], told["gen_ai.agent.name"]) == (
+        "search",
+        "function",
+        "a",
+    )
+    assert told["gen_ai.tool.description"] == "Finds things."
+    assert "marker" not in str([dict(span.attributes) for span in chain])
+
+
+@dataclass
+class Answer:
+    text: str
+    extra: object
+
+
+def test_with_content_arguments_and_results_are_told(open_spans: InMemorySpanExporter) -> None:
+    """Arguments by name and the return value are JSON objects, redacted; other values are named by type."""
+
+    @tool("search")
+    async def find(query: str, *, limit: int = 3, **more: object) -> Answer:
+        return Answer("the secret", object())
+
+    asyncio.run(find("a secret", limit=2, other={1: (2, None)}))
+    told = only(open_spans, "execute_tool")
+    assert json.loads(told["gen_ai.tool.call.arguments"]) == {
+        "query": "a ****",
+        "limit": 2,
+        "more": {"other": {"1": [2, None]}},
+    }
+    assert json.loads(told["gen_ai.tool.call.result"]) == {"text": "the ****", "extra": "<object>"}
+    open_spans.clear()
+    with tool("by hand", arguments=["x"]) as run:
+        run.result("secret")
+    told = only(open_spans, "execute_tool")
+    assert json.loads(told["gen_ai.tool.call.arguments"]) == {"arguments": ["x"]}
+    assert json.loads(told["gen_ai.tool.call.result"]) == {"result": "****"}
+
+
+def test_a_failing_tool_says_its_class_and_not_its_words(spans: InMemorySpanExporter) -> None:
+    """The exception passes; the span has its type, and its message only when asked for."""
+    error = ValueError("marker")
+    with pytest.raises(ValueError, match="marker") as caught, tool("t"):
+        raise error
+    assert caught.value is error
+    (span,) = by_name(spans, "execute_tool")
+    assert span.status.status_code is StatusCode.ERROR
+    assert (span.attributes["error.type"], span.attributes["llmtrace.outcome"]) == ("ValueError", "error")
+    assert "marker" not in span.to_json()
+
+
+def test_a_cancelled_tool_is_no_error(spans: InMemorySpanExporter) -> None:
+    """Cancellation ends the span with its status unset."""
+
+    async def main() -> None:
+        @tool("t")
+        async def stuck() -> None:
+            await asyncio.Event().wait()
+
+        task = asyncio.create_task(stuck())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(main())
+    (span,) = by_name(spans, "execute_tool")
+    assert (span.status.status_code, span.attributes["llmtrace.outcome"]) == (StatusCode.UNSET, "cancelled")
+
+
+def test_a_generator_left_early_ends_its_span(spans: InMemorySpanExporter) -> None:
+    """The span covers the generator from its first item to its end, whoever ends it, and is not current outside."""
+
+    @workflow("w")
+    def items() -> Iterator[int]:
+        yield from range(5)
+
+    for _ in items():
+        with tool("outside"):
+            break
+    (span,) = by_name(spans, "invoke_workflow")
+    assert span.attributes["llmtrace.outcome"] == "ok"
+    assert only(spans, "execute_tool")
+    assert by_name(spans, "execute_tool")[0].parent is None
+
+
+def test_before_instrument_blocks_only_run_the_program(vendor: Vendor) -> None:
+    """With nothing instrumented blocks and decorators run their bodies, and a score goes nowhere."""
+    with workflow("w"), tool("t", arguments=1) as run, llmtrace.retrieval("i") as r, collect() as calls:
+        run.result(1)
+        r.add(["a"])
+        llmtrace.score("s", 1)
+    assert len(calls) == 0
+    assert tool("t")(lambda: 5)() == 5
+
+
+def test_collect_works_with_sampling_off(vendor: Vendor) -> None:
+    """Calls are collected with no span recorded and no exporter, in nested blocks each its own."""
+    instrumented = llmtrace.instrument(tracer_provider=TracerProvider(sampler=ALWAYS_OFF), strict=True)
+    with instrumented, collect() as outer, tag(feature="f"):
+        ask(vendor)
+        with collect() as inner:
+            ask(vendor, user="7")
+    assert [call.response_id for call in outer] == ["chatcmpl-1", "chatcmpl-7"]
+    assert [call.response_id for call in inner] == ["chatcmpl-7"]
+    assert inner[-1] is outer[-1]
+    assert (outer.usage.input, outer.usage.output, outer.usage.reasoning) == (24, 4, None)
+    assert outer[0].feature == "f"
+    assert len(outer[0:1]) == 1
+
+
+def test_a_stream_that_ends_after_the_block_is_collected(spans: InMemorySpanExporter, vendor: Vendor) -> None:
+    """The list is live: a stream read after the block is added when it ends."""
+    vendor.go_on.set()
+    with openai.OpenAI(base_url=vendor.url, api_key="x") as client:
+        with collect() as calls:
+            stream = client.chat.completions.create(model="m", messages=[], stream=True)
+        assert len(calls) == 0
+        list(stream)
+    assert [call.streamed for call in calls] == [True]
+
+
+def record(cost: Cost | None, **usage: int) -> Call:
+    return Call(
+        trace_id="1" * 32, span_id="1" * 16, client="openai", operation="chat", provider="openai", request_model="m",
+        response_model="m", response_id=None, finish_reasons=(), usage=Usage(**usage), cost=cost, unpriced_reason=None,
+        feature=None, user=None, session=None, tenant=None, tags=(), metadata={}, prompt=None, document_ids=(),
+        started_at=datetime.now(UTC), duration=1.0, time_to_first_token=None, streamed=False, outcome="ok",
+        error_type=None,
+    )  # fmt: skip
+
+
+def test_sums_are_exact_and_say_what_they_leave_out() -> None:
+    """Costs add up as decimals; calls without a price, or in another currency, are counted and not guessed at."""
+    one = Cost(Decimal("0.1"), {"input": Decimal("0.1")}, model="m", catalog_version="1")
+    two = replace(one, total=Decimal("0.2"), parts={"output": Decimal("0.2")}, approximate=True, model="n")
+    calls = Calls([record(one, input=1), record(two, input=0, output=2)])
+    calls.add(record(None))
+    calls.add(record(replace(one, currency="EUR")))
+    assert calls.cost == Cost(
+        Decimal("0.3"),
+        {"input": Decimal("0.1"), "output": Decimal("0.2")},
+        model=None,
+        catalog_version="1",
+        approximate=True,
+    )
+    assert calls.usage == Usage(input=1, output=2)
+    assert calls.unpriced == 2
+    assert Calls().cost.total == 0
+    assert Calls().usage == Usage()
+
+
+def test_a_rollup_is_told_when_asked_for(spans: InMemorySpanExporter, vendor: Vendor) -> None:
+    """The sum is on the span that asked, under names of our own, and on no other."""
+    with workflow("w", rollup=True), agent("a"):
+        ask(vendor)
+        ask(vendor)
+    assert llmtrace.flush(10)
+    told = only(spans, "invoke_workflow")
+    assert (told["llmtrace.rollup.calls"], told["llmtrace.rollup.input_tokens"]) == (2, 24)
+    assert told["llmtrace.rollup.output_tokens"] == 4
+    assert not any(name.startswith(("gen_ai.usage", "llm.")) for name in told)
+    assert not any("rollup" in name for name in only(spans, "invoke_agent"))

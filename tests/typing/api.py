@@ -1,0 +1,84 @@
+"""Must type-check under ``mypy --strict`` and pyright; never run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
+from typing import assert_type
+
+import llmtrace
+from llmtrace import Call, Calls, ContextExecutor, Cost, Document, Prompt, Usage
+
+
+@llmtrace.tag(feature="f", user="u", tags=["a"], plan="pro", seats=3)
+def plain(x: int, *, y: str = "") -> bool:
+    return bool(x) and bool(y)
+
+
+@llmtrace.workflow("w", rollup=True)
+async def coroutine(x: int) -> str:
+    return str(x)
+
+
+@llmtrace.agent("a")
+def generator(x: int) -> Iterator[int]:
+    yield x
+
+
+@llmtrace.prompt("p", version="3", template="t", variables={"a": 1})
+async def async_generator(x: int) -> AsyncIterator[int]:
+    yield x
+
+
+class Thing:
+    @llmtrace.tool("t", arguments={"a": 1})
+    def method(self, x: int) -> float:
+        return x / 2
+
+    @classmethod
+    @llmtrace.retrieval("index", query="q", top_k=3)
+    def made(cls) -> list[Document]:
+        return [Document("a", 0.5, "text", {"k": 1})]
+
+
+assert_type(plain(1, y="a"), bool)
+assert_type(generator(1), Iterator[int])
+assert_type(async_generator(1), AsyncIterator[int])
+assert_type(Thing().method(1), float)
+assert_type(Thing.made(), list[Document])
+plain("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def wrapped(function: Callable[[int], str]) -> None:
+    assert_type(llmtrace.wrap(function)(1), str)
+    with ContextExecutor(max_workers=2) as pool:
+        assert_type(pool.submit(function, 1), Future[str])
+
+
+def blocks(call: Call) -> None:
+    with llmtrace.collect() as calls, llmtrace.tag(session="s", tenant="t"):
+        assert_type(calls, Calls)
+    assert_type(calls[-1], Call)
+    assert_type(calls.cost, Cost)
+    assert_type(calls.usage, Usage)
+    with llmtrace.retrieval("index") as search:
+        search.add([("a", 0.5), {"id": "b"}, Document("c")])
+    with llmtrace.rerank("model") as ranking:
+        ranking.given(["a"])
+        ranking.add(["a"])
+    with llmtrace.tool("t") as run:
+        run.result({"a": 1})
+    prompt = llmtrace.prompts.load("p", label="production")
+    assert_type(prompt, Prompt)
+    with prompt.use(name="Ada") as messages:
+        assert_type(messages, list[dict[str, str]])
+    llmtrace.score("s", 0.5, label="l", explanation="e", on=call)
+    llmtrace.score("s", 0.5, on=(call.trace_id, call.span_id))
+
+
+async def asynchronous() -> None:
+    async with llmtrace.tag(feature="f"), llmtrace.collect() as calls:
+        assert_type(calls, Calls)
+    assert_type(await coroutine(1), str)
+    async for item in async_generator(1):
+        assert_type(item, int)
