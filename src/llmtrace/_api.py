@@ -189,6 +189,7 @@ def shutdown(timeout: float = 5.0) -> bool:
 
 def _at_exit() -> None:
     end_open_streams()
-    worker.drain(1.0)
+    # The first call of a short program may end only now: pricing it waits for the price table, which takes a second.
+    worker.drain(max((each.settings.flush_timeout for each in _all()), default=1.0))
     for instrumentation in _all():
         instrumentation._parts.shutdown(instrumentation.settings.flush_timeout)

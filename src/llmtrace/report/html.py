@@ -14,10 +14,11 @@ from ..store.columns import PICO
 from ..store.read import TraceRow, traces_by, traces_of_dearest_calls
 from . import figures
 from .charts import COLOURS, bars, stack
+from .distribution import Distribution
 from .select import Selection
 from .style import STYLE
 from .table import ABSENT, COST_COLUMNS, TIME_COLUMNS, Column, footnotes, ranked
-from .tally import Key, Tally, distribution, facts_chosen, quantile, tally, total, where
+from .tally import Key, Tally, facts_chosen, tally, total, where
 
 __all__ = ["render"]
 
@@ -93,8 +94,8 @@ def _window(store: sqlite3.Connection, chosen: Selection) -> tuple[datetime, dat
 
 
 def _tiles(whole: Tally) -> str:
-    def time(values: Sequence[int], percent: int) -> str:
-        value = quantile(values, percent)
+    def time(values: Distribution, percent: int) -> str:
+        value = values.quantile(percent)
         return figures.seconds(None if value is None else value / 1e6)
 
     cost = figures.money(whole.dollars) if whole.priced else "-"
@@ -152,10 +153,10 @@ def _every(unit: str, first: datetime, last: datetime) -> list[str]:
     return found
 
 
-def _histogram(title: str, ordered: Sequence[int], of: str) -> str:
-    if not ordered:
+def _histogram(title: str, values: Distribution, of: str) -> str:
+    if not values:
         return ""
-    counts = distribution(ordered, _EDGES)
+    counts = values.counts(_EDGES)
     edges = [figures.seconds(edge / 1e6) for edge in _EDGES]
     labels = [
         f"under {edges[0]}",
@@ -163,8 +164,8 @@ def _histogram(title: str, ordered: Sequence[int], of: str) -> str:
         f"over {edges[-1]}",
     ]
     chart = bars(counts, labels, _DECADES, f"distribution of {title.lower()}")
-    told = " · ".join(f"p{p} {figures.seconds((quantile(ordered, p) or 0) / 1e6)}" for p in (50, 95, 99))
-    return f"<section><h2>{title}</h2><p>{len(ordered):,} {of} · {told}</p>{chart}</section>"
+    told = " · ".join(f"p{p} {figures.seconds((values.quantile(p) or 0) / 1e6)}" for p in (50, 95, 99))
+    return f"<section><h2>{title}</h2><p>{len(values):,} {of} · {told}</p>{chart}</section>"
 
 
 def _section(title: str, groups: Mapping[Key, Tally], whole: Tally, by: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from . import figures
-from .tally import Key, Tally, quantile
+from .tally import Key, Tally
 
 __all__ = ["ABSENT", "COST_COLUMNS", "TIME_COLUMNS", "Column", "footnotes", "ranked", "tables"]
 
@@ -19,14 +19,14 @@ Column = tuple[str, Callable[[Tally], str]]
 
 def _times(name: str, percent: float) -> Callable[[Tally], str]:
     def cell(group: Tally) -> str:
-        value = quantile(getattr(group, name), percent)
+        value = getattr(group, name).quantile(percent)
         return figures.seconds(None if value is None else value / 1e6)
 
     return cell
 
 
 def _speed(group: Tally) -> str:
-    value = quantile(group.speed, 50)
+    value = group.speed.quantile(50)
     return "-" if value is None else f"{value / 1000:.0f}"
 
 

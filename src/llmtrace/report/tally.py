@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from itertools import pairwise
 from typing import Any
 
 from ..store.columns import PICO
 from ..store.schema import FACTS
+from .distribution import Distribution
 from .select import ROWS, TIMES, Selection, columns
 
-__all__ = ["Tally", "dearest", "distribution", "facts_chosen", "quantile", "tally", "total", "values_of", "where"]
+__all__ = ["Key", "Tally", "dearest", "facts_chosen", "tally", "total", "values_of", "where"]
 
 _SUMS = ("input", "output", "cache_read", "cache_write", "reasoning", "cost", "estimated_cost")
 _LISTS = ("duration", "first_token", "speed")
@@ -52,9 +51,9 @@ class Tally:
     finishes: dict[str, int] = field(default_factory=dict)
     ends: dict[str, int] = field(default_factory=dict)
     """How the streams ended."""
-    duration: list[int] = field(default_factory=list)
-    first_token: list[int] = field(default_factory=list)
-    speed: list[int] = field(default_factory=list)
+    duration: Distribution = field(default_factory=Distribution)
+    first_token: Distribution = field(default_factory=Distribution)
+    speed: Distribution = field(default_factory=Distribution)
     """Thousandths of a token per second."""
 
     @property
@@ -81,8 +80,8 @@ class Tally:
         }
         for name, values in (("latency", self.duration), ("first_token", self.first_token)):
             for percent in (50, 95, 99):
-                found[f"{name}_p{percent}_seconds"] = _scaled(quantile(values, percent), 1e6)
-        found["tokens_per_second_p50"] = _scaled(quantile(self.speed, 50), 1e3)
+                found[f"{name}_p{percent}_seconds"] = _scaled(values.quantile(percent), 1e6)
+        found["tokens_per_second_p50"] = _scaled(self.speed.quantile(50), 1e3)
         found |= {
             "streams": self.streamed,
             "streams_cut": self.cut,
@@ -94,11 +93,6 @@ class Tally:
 
 def _scaled(value: int | None, unit: float) -> float | None:
     return None if value is None else value / unit
-
-
-def quantile(ordered: Sequence[int], percent: float) -> int | None:
-    """The smallest value that at least so many percent of the values do not exceed."""
-    return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)] if ordered else None
 
 
 def tally(
@@ -130,37 +124,26 @@ def tally(
             _add(group, fact, counted, lists)
     for group in groups.values():
         for name in lists:
-            values = getattr(group, name)
-            # JSON is the quickest reader of integers in the standard library.
-            setattr(group, name, sorted(json.loads(f"[{','.join(values)}]")))
+            getattr(group, name).settle()
     return groups
 
 
 def total(groups: Mapping[Key, Tally]) -> Tally:
     """The sum of groups in which no call occurs twice."""
     whole = Tally()
-    for group in groups.values():
-        for name in Tally.__slots__:
-            value = getattr(group, name)
-            if isinstance(value, int):
-                setattr(whole, name, getattr(whole, name) + value)
-            elif isinstance(value, list):
-                getattr(whole, name).extend(value)
-            else:
-                into = getattr(whole, name)
+    parts = list(groups.values())
+    for name in Tally.__slots__:
+        values = [getattr(part, name) for part in parts]
+        if isinstance(getattr(whole, name), Distribution):
+            setattr(whole, name, Distribution.union(values))
+        elif isinstance(getattr(whole, name), int):
+            setattr(whole, name, sum(values))
+        else:
+            into = getattr(whole, name)
+            for value in values:
                 for reason, count in value.items():
                     into[reason] = into.get(reason, 0) + count
-    for name in _LISTS:
-        getattr(whole, name).sort()  # of sorted runs: a merge
     return whole
-
-
-def distribution(ordered: Sequence[int], edges: Sequence[int]) -> list[int]:
-    """How many values lie under each edge and not under the one before it; last, those above all."""
-    from bisect import bisect_left
-
-    places = [0, *(bisect_left(ordered, edge) for edge in edges), len(ordered)]
-    return [high - low for low, high in pairwise(places)]
 
 
 def dearest(store: sqlite3.Connection, chosen: Selection, dimension: str, limit: int) -> list[str]:
@@ -311,7 +294,7 @@ def _add(group: Tally, fact: Mapping[str, Any], counted: Sequence[Any], lists: S
         group.reasons[fact["unpriced"]] = group.reasons.get(fact["unpriced"], 0) + calls
     for name, chunk in zip(lists, counted[10:], strict=True):
         if chunk:
-            getattr(group, name).append(chunk)
+            getattr(group, name).add(chunk)
 
 
 class _Texts:
