@@ -196,14 +196,19 @@ class OpenCall:
         pricer, estimator = self.tracing.pricer, self.tracing.estimator
         if estimator is not None and estimator.wants(self):
             worker.start()
-            worker.submit(partial(self._finish, time_ns()))
+            self._finish_later()
         elif pricer is None or pricer.ready:
             self._finish(None)
         else:
             if self.borrowed:
                 # Its owner will end the span, perhaps before the price is known.
                 self._emit(None)
-            worker.submit(partial(self._finish, time_ns()))
+            self._finish_later()
+
+    def _finish_later(self) -> None:
+        ended = worker.submit(partial(self._finish, time_ns()))
+        for calls in (*self.scope.collectors, *self.tracing.recordings):
+            calls.expect(ended)
 
     def refuse(self, refusal: Exception) -> None:
         """End before the request has left: a budget does not allow it."""

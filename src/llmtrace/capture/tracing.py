@@ -88,4 +88,6 @@ class Tracing:
     estimator: Estimator | None = None
     wants_content: Callable[[Scope], bool] | None = None
     """Whether what is said in a call of that scope is to be kept. Without it nothing ever is."""
+    recordings: list[Any] = field(default_factory=list)
+    """The ``Calls`` that hear of every call of the process."""
     native_spans: str = "replace"

@@ -49,15 +49,21 @@ def _run() -> None:
             done.set()
 
 
-def submit(work: _Work, *, wait: float = 0.0) -> None:
-    """Have ``work`` done on the thread, after all that was submitted before; wait for it no longer than ``wait``."""
+def submit(work: _Work, *, wait: float = 0.0) -> threading.Event:
+    """Have ``work`` done on the thread, after all that was submitted before; wait for it no longer than ``wait``.
+
+    Returns:
+        What is set when it is done.
+    """
+    done = threading.Event()
     if _thread is None or not _thread.is_alive():
         work()
-        return
-    done = threading.Event()
+        done.set()
+        return done
     _queue.put((work, done))
     if wait:
         done.wait(wait)
+    return done
 
 
 def drain(timeout: float) -> bool:

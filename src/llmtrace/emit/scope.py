@@ -28,6 +28,7 @@ from ..capture import worker
 from ..capture.call import OpenCall
 from ..capture.failure import error_type, qualified
 from ..facts import Document, PromptUse, Scope
+from ..scope.collect import Calls
 from ..scope.score import Score
 from ..scope.work import Work
 from . import names
@@ -318,7 +319,8 @@ def _describe_rerank(work: Work, content: Content | None, into: Attributes) -> N
 
 def _describe_rollup(work: Work, into: Attributes) -> None:
     """The sum of the calls inside, under names that no backend adds up a second time."""
-    calls = work.calls
+    # Those here by now: this runs on the very thread that adds them.
+    calls = None if work.calls is None else Calls(work.calls.now())
     if calls is None:
         return
     usage, unpriced = calls.usage, calls.unpriced

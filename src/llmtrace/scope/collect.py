@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from decimal import Decimal
+from threading import Event
+from time import monotonic
 from typing import Protocol, TypeVar, overload
 
 from opentelemetry.context import Context
@@ -16,6 +18,7 @@ __all__ = ["Calls", "collect", "observe"]
 
 T = TypeVar("T")
 
+_PATIENCE = 10.0
 _COUNTS = tuple(field.name for field in fields(Usage))
 
 
@@ -30,13 +33,29 @@ class Ended(Protocol):
 class Calls(Sequence[Call]):
     """The finished calls of a block, in the order in which they ended.
 
-    It grows while calls end, also after the block: a stream that is read later ends later.
+    It grows while calls end, also after the block: a stream that is read later ends later. To read it waits for calls
+    that have ended but are still being priced, which the first ones of a process are, for half a second.
     """
 
-    __slots__ = ("_calls",)
+    __slots__ = ("_calls", "_expected")
 
     def __init__(self, calls: Sequence[Call] = ()) -> None:
         self._calls = list(calls)
+        self._expected: list[Event] = []
+
+    def expect(self, ended: Event) -> None:
+        """Hear of a call that will be added once it is priced; ``ended`` is set then."""
+        self._expected.append(ended)
+
+    def now(self) -> list[Call]:
+        """The calls that are here already."""
+        return list(self._calls)
+
+    def _ended(self) -> list[Call]:
+        patience = monotonic() + _PATIENCE
+        while self._expected:
+            self._expected.pop(0).wait(max(0.0, patience - monotonic()))
+        return self.now()
 
     def add(self, call: Call) -> None:
         """Take in a call that has ended."""
@@ -49,13 +68,14 @@ class Calls(Sequence[Call]):
     def __getitem__(self, index: slice) -> Calls: ...
 
     def __getitem__(self, index: int | slice) -> Call | Calls:
-        return Calls(self._calls[index]) if isinstance(index, slice) else self._calls[index]
+        found = self._ended()
+        return Calls(found[index]) if isinstance(index, slice) else found[index]
 
     def __len__(self) -> int:
-        return len(self._calls)
+        return len(self._ended())
 
     def __iter__(self) -> Iterator[Call]:
-        return iter(self._calls)
+        return iter(self._ended())
 
     def __repr__(self) -> str:
         return f"<{len(self)} calls, {self.cost.total} {self.cost.currency}, {self.unpriced} without a price>"
@@ -63,7 +83,7 @@ class Calls(Sequence[Call]):
     @property
     def cost(self) -> Cost:
         """The sum of what is known; ``unpriced`` says of how many calls it is not."""
-        costs = [call.cost for call in list(self._calls) if call.cost is not None and call.cost.currency == "USD"]
+        costs = [call.cost for call in self._ended() if call.cost is not None and call.cost.currency == "USD"]
         parts: dict[str, Decimal] = {}
         for cost in costs:
             for name, amount in cost.parts.items():
@@ -81,7 +101,7 @@ class Calls(Sequence[Call]):
     def usage(self) -> Usage:
         """The sum of what the providers told. A count that none of them told stays unknown."""
         told: dict[str, float] = {}
-        for call in list(self._calls):
+        for call in self._ended():
             for name in _COUNTS:
                 count = getattr(call.usage, name)
                 if count is not None:
@@ -91,7 +111,7 @@ class Calls(Sequence[Call]):
     @property
     def unpriced(self) -> int:
         """How many of the calls ``cost`` leaves out: those without a price, or with one in another currency."""
-        return sum(call.cost is None or call.cost.currency != "USD" for call in list(self._calls))
+        return sum(call.cost is None or call.cost.currency != "USD" for call in self._ended())
 
 
 def _one(values: Iterable[T]) -> T | None:

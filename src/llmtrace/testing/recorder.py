@@ -56,11 +56,14 @@ def recording() -> Iterator[Recording]:
         found.calls.add(call.record())
 
     observers.append(ended)
+    recordings = made._parts.tracing.recordings
+    recordings.append(found.calls)
     try:
         yield found
         _api.flush(1.0)  # a stream that the program dropped ends on another thread
     finally:
         observers.remove(ended)
+        recordings[:] = [calls for calls in recordings if calls is not found.calls]
         found.exporter.shutdown()
         if ours:
             _api.uninstrument()

@@ -50,15 +50,36 @@ def within(found: dict[str, Any], limit: int) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key not in dropped}
 
 
+_FEW = 16
+"""More attributes than a program's own span processors put on a span of ours: below that there is no need to look."""
+
+
 def finished(
-    span: Any, found: dict[str, Any], bridges: Callable[[], Iterable[str]] | None, *, started: int = 0
+    span: Any,
+    found: dict[str, Any],
+    bridges: Callable[[], Iterable[str]] | None,
+    *,
+    held: Mapping[str, Any] | None = None,
+    started: int = 0,
 ) -> dict[str, Any]:
-    """``found`` as an open span is to get it: within its limit, and bridged here where no exporter of ours will."""
-    held = getattr(span, "attributes", None) or {}
-    if bridges is not None:
+    """``found`` as an open span is to get it: within its limit, and bridged here where no exporter of ours will.
+
+    Args:
+        span: The span.
+        found: What is about to be written on it.
+        bridges: The names of the bridges of the moment.
+        held: What was written at its start, where that is known: to ask the span costs more.
+        started: Nanoseconds since the epoch.
+    """
+    if held is None:
+        held = getattr(span, "attributes", None) or {}
+    wanted = bridges() if bridges is not None else ()
+    if wanted:
         try:
-            found = {**found, **added({**held, **found}, bridges(), started=started)}
+            found.update(added({**held, **found}, wanted, started=started))
         except Exception:
             report("bridge a span")
     limit = getattr(getattr(span, "_limits", None), "max_span_attributes", None) or LIMIT
-    return within(found, limit - len(held))
+    if len(held) + len(found) <= limit - _FEW:
+        return found
+    return within(found, limit - len(getattr(span, "attributes", None) or ()))
