@@ -6,6 +6,7 @@ import gc
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 __all__ = ["ABOUT", "ANSWER", "ASK", "HEADERS", "cpu", "describe_chat", "describe_message", "http_of"]
@@ -34,6 +35,13 @@ def http_of(client: Any) -> Any:
     return sys.modules[client.__mro__[1].__module__.partition(".")[0]]
 
 
+try:
+    CATALOG = f"genai-prices {version('genai-prices')}"
+except PackageNotFoundError:  # in the environment of a peer
+    CATALOG = "genai-prices"
+METADATA = '{"cost_usd":"0.0001416"}'
+
+
 def describe_chat(span: Any, answer: Any) -> None:
     """What one writes by hand to have the attributes llmtrace writes on a chat completion of ``ASK``."""
     span.set_attribute("gen_ai.operation.name", "chat")
@@ -53,7 +61,13 @@ def describe_chat(span: Any, answer: Any) -> None:
     span.set_attribute("openai.response.system_fingerprint", answer.system_fingerprint)
     span.set_attribute("gen_ai.usage.input_tokens", answer.usage.prompt_tokens)
     span.set_attribute("gen_ai.usage.output_tokens", answer.usage.completion_tokens)
-    span.set_attribute("gen_ai.usage.cache_read.input_tokens", answer.usage.prompt_tokens_details.cached_tokens)
+    cached = answer.usage.prompt_tokens_details.cached_tokens
+    span.set_attribute("gen_ai.usage.cache_read.input_tokens", cached)
+    span.set_attribute("llmtrace.api", "openai.chat.completions.create")
+    span.set_attribute("llmtrace.model.pinned", False)
+    fresh = answer.usage.prompt_tokens - cached
+    _describe_cost(span, "gpt-4o-mini", fresh * 150, cached * 75, answer.usage.completion_tokens * 600)
+    _describe_openinference(span, answer)
     _describe_outcome(span, answer)
 
 
@@ -75,6 +89,28 @@ def describe_message(span: Any, ask: Any, answer: Any) -> None:
     span.set_attribute("gen_ai.usage.output_tokens", usage.output_tokens)
     span.set_attribute("gen_ai.usage.cache_read.input_tokens", cached)
     _describe_outcome(span, answer)
+
+
+def _describe_cost(span: Any, model: str, fresh: int, cached: int, made: int) -> None:
+    """The parts are in billionths of a USD."""
+    total = (fresh + cached + made) / 1e9
+    span.set_attribute("llm.cost.total", total)
+    span.set_attribute("gen_ai.usage.cost", total)
+    span.set_attribute("llmtrace.cost.exact", f"{total:.10f}".rstrip("0"))
+    span.set_attribute("llmtrace.cost.source", "catalog")
+    span.set_attribute("llmtrace.cost.model", model)
+    span.set_attribute("llmtrace.cost.catalog_version", CATALOG)
+    span.set_attribute("llm.cost.prompt", (fresh + cached) / 1e9)
+    span.set_attribute("llm.cost.completion", made / 1e9)
+    span.set_attribute("llm.cost.prompt_details.input", fresh / 1e9)
+    span.set_attribute("llm.cost.prompt_details.cache_read", cached / 1e9)
+    span.set_attribute("llm.cost.completion_details.output", made / 1e9)
+
+
+def _describe_openinference(span: Any, answer: Any) -> None:
+    span.set_attribute("openinference.span.kind", "LLM")
+    span.set_attribute("llm.model_name", answer.model)
+    span.set_attribute("metadata", METADATA)
 
 
 def _describe_outcome(span: Any, answer: Any) -> None:

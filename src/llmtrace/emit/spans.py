@@ -67,7 +67,10 @@ class SpanEmitter:
                     self._write_content(call, found)
                 except Exception:
                     report("write what was said")
-            span.set_attributes(finished(span, found, self._bridges, started=call.started_ns))
+            if not call.borrowed:
+                known = _known_at_start(call)
+                found = finished(span, found, self._bridges, known=known, started=call.started_ns)
+            span.set_attributes(found)
         if not call.borrowed:
             span.end(end_time)
 

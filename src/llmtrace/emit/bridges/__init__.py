@@ -50,15 +50,30 @@ def within(found: dict[str, Any], limit: int) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key not in dropped}
 
 
+_FEW = 16
+"""More attributes than a span of ours has before its end: then there is no need to look, which copies them."""
+
+
 def finished(
-    span: Any, found: dict[str, Any], bridges: Callable[[], Iterable[str]] | None, *, started: int = 0
+    span: Any,
+    found: dict[str, Any],
+    bridges: Callable[[], Iterable[str]] | None,
+    *,
+    known: Mapping[str, Any] | None = None,
+    started: int = 0,
 ) -> dict[str, Any]:
-    """``found`` as an open span is to get it: within its limit, and bridged here where no exporter of ours will."""
-    held = getattr(span, "attributes", None) or {}
-    if bridges is not None:
+    """``found`` as an open span is to get it: within its limit, and bridged here where no exporter of ours will.
+
+    ``known`` is what the span was started with, where the caller has it at hand.
+    """
+    chosen = bridges() if bridges is not None else ()
+    if chosen:
         try:
-            found = {**found, **added({**held, **found}, bridges(), started=started)}
+            held = known if known is not None else getattr(span, "attributes", None) or {}
+            found = {**found, **added({**held, **found}, chosen, started=started)}
         except Exception:
             report("bridge a span")
     limit = getattr(getattr(span, "_limits", None), "max_span_attributes", None) or LIMIT
-    return within(found, limit - len(held))
+    if len(found) <= limit - _FEW:
+        return found
+    return within(found, limit - len(getattr(span, "attributes", None) or ()))

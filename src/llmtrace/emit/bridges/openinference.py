@@ -56,9 +56,8 @@ def openinference(attributes: Mapping[str, Any], started: int) -> dict[str, Any]
         _put(found, names.OI_EMBEDDING_MODEL, model)
     _values(attributes, kind, found)
     _put(found, names.OI_PROMPT_ID, attributes.get(names.PROMPT_NAME))
-    _put(found, names.OI_TEMPLATE_VERSION, attributes.get("gen_ai.prompt.version"))
-    _template_variables(attributes, found)
-    _metadata(attributes, found)
+    _put(found, names.OI_TEMPLATE_VERSION, attributes.get(names.PROMPT_VERSION))
+    _listed(attributes, found)
     if kind == "RETRIEVER":
         _documents(attributes, found)
     return found
@@ -106,8 +105,7 @@ def _last(messages: Any) -> tuple[str | None, str]:
     return _dumps(parts), _JSON
 
 
-def _dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
 
 
 def _loaded(value: Any) -> Any:
@@ -117,18 +115,11 @@ def _loaded(value: Any) -> Any:
         return None
 
 
-def _template_variables(attributes: Mapping[str, Any], found: dict[str, Any]) -> None:
-    start = names.PROMPT_VARIABLE
-    variables = {key.removeprefix(start): value for key, value in attributes.items() if key.startswith(start)}
-    if variables:
-        found[names.PROMPT_VARIABLES] = _dumps(variables)
-
-
 _TOLD = {
     "llmtrace.feature": "feature",
     "llmtrace.tenant": "tenant",
     names.PROMPT_NAME: "prompt_name",
-    "gen_ai.prompt.version": "prompt_version",
+    names.PROMPT_VERSION: "prompt_version",
     "llmtrace.prompt.hash": "prompt_hash",
     "llmtrace.prompt.label": "prompt_label",
     "llmtrace.cost.exact": "cost_usd",
@@ -137,12 +128,23 @@ _TOLD = {
 """What no column of Phoenix's shows. It prices calls itself, so our cost is to be seen here alone."""
 
 
-def _metadata(attributes: Mapping[str, Any], found: dict[str, Any]) -> None:
-    start = "llmtrace.tag."
-    told = {key.removeprefix(start): value for key, value in attributes.items() if key.startswith(start)}
-    told |= {key: attributes[name] for name, key in _TOLD.items() if name in attributes}
-    known = _loaded(attributes.get(names.METADATA))
+_KEYED = (names.PROMPT_VARIABLE, names.TAG)
+
+
+def _listed(attributes: Mapping[str, Any], found: dict[str, Any]) -> None:
+    """What Phoenix reads as one JSON object each: the variables of the prompt, and everything else as metadata."""
+    variables: dict[str, Any] = {}
+    told: dict[str, Any] = {}
+    for key, value in attributes.items():
+        if key in _TOLD:
+            told[_TOLD[key]] = value
+        elif key.startswith(_KEYED):
+            one = key.startswith(names.TAG)
+            (told if one else variables)[key.removeprefix(names.TAG if one else names.PROMPT_VARIABLE)] = value
+    if variables:
+        found[names.PROMPT_VARIABLES] = _dumps(variables)
     if told:
+        known = _loaded(attributes.get(names.METADATA))
         found[names.METADATA] = _dumps({**told, **known} if isinstance(known, dict) else told)
 
 
