@@ -1,4 +1,4 @@
-"""Redact what is recorded: the built-in detectors, presidio or datafog; offline."""
+"""Redact what is recorded: built-in detectors, presidio or datafog. Run ``python examples/redaction.py``, offline."""
 
 from __future__ import annotations
 

@@ -333,3 +333,25 @@ def test_variables_of_others_are_honoured(
     told = out.text()
     assert [name for name in there if SECRETS[name] not in told] == []
     assert [name for name in gone if SECRETS[name] in told] == []
+
+
+def test_content_of_events_only_is_not_on_the_span(url: str, instrumented: Callable[..., Out]) -> None:
+    """In the mode for events alone, what was said is on the event, as values, and not on the span."""
+    out = instrumented(capture_content="event_only")
+    call_openai(url, "fine", False)
+    assert not [name for name, value in out.attributes().items() if SECRETS["user"] in str(value)]
+    (record,) = out.records.get_finished_logs()
+    told = record.log_record.attributes or {}
+    assert SECRETS["user"] in str(told["gen_ai.input.messages"])
+    assert not isinstance(told["gen_ai.input.messages"], str)
+
+
+def test_an_event_without_content(url: str, instrumented: Callable[..., Out], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event can be had with content off; then it holds counts and no word."""
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT", "true")
+    out = instrumented()
+    call_openai(url, "fine", False)
+    told = out.text()
+    (record,) = out.records.get_finished_logs()
+    assert (record.log_record.attributes or {})["gen_ai.usage.input_tokens"] == 3
+    assert [name for name, secret in SECRETS.items() if secret in told] == []

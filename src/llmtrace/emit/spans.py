@@ -67,13 +67,12 @@ class SpanEmitter:
                     self._write_content(call, found)
                 except Exception:
                     report("write what was said")
-            span.set_attributes(self._finished(call, found))
+            if not call.borrowed:
+                known = _known_at_start(call)
+                found = finished(span, found, self._bridges, known=known, started=call.started_ns)
+            span.set_attributes(found)
         if not call.borrowed:
             span.end(end_time)
-
-    def _finished(self, call: OpenCall, found: Attributes) -> Attributes:
-        held = None if call.borrowed else _known_at_start(call)
-        return finished(call.span, found, self._bridges, held=held, started=call.started_ns)
 
     def _write_content(self, call: OpenCall, found: Attributes) -> None:
         """What was said: on the span, on the event, on both, as the gate has it."""

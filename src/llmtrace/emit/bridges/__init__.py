@@ -51,7 +51,7 @@ def within(found: dict[str, Any], limit: int) -> dict[str, Any]:
 
 
 _FEW = 16
-"""More attributes than a program's own span processors put on a span of ours: below that there is no need to look."""
+"""More attributes than a span of ours has before its end: then there is no need to look, which copies them."""
 
 
 def finished(
@@ -59,27 +59,21 @@ def finished(
     found: dict[str, Any],
     bridges: Callable[[], Iterable[str]] | None,
     *,
-    held: Mapping[str, Any] | None = None,
+    known: Mapping[str, Any] | None = None,
     started: int = 0,
 ) -> dict[str, Any]:
     """``found`` as an open span is to get it: within its limit, and bridged here where no exporter of ours will.
 
-    Args:
-        span: The span.
-        found: What is about to be written on it.
-        bridges: The names of the bridges of the moment.
-        held: What was written at its start, where that is known: to ask the span costs more.
-        started: Nanoseconds since the epoch.
+    ``known`` is what the span was started with, where the caller has it at hand.
     """
-    if held is None:
-        held = getattr(span, "attributes", None) or {}
-    wanted = bridges() if bridges is not None else ()
-    if wanted:
+    chosen = bridges() if bridges is not None else ()
+    if chosen:
         try:
-            found.update(added({**held, **found}, wanted, started=started))
+            held = known if known is not None else getattr(span, "attributes", None) or {}
+            found = {**found, **added({**held, **found}, chosen, started=started)}
         except Exception:
             report("bridge a span")
     limit = getattr(getattr(span, "_limits", None), "max_span_attributes", None) or LIMIT
-    if len(held) + len(found) <= limit - _FEW:
+    if len(found) <= limit - _FEW:
         return found
     return within(found, limit - len(getattr(span, "attributes", None) or ()))
