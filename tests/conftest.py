@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import gc
 import importlib.util
-import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from functools import cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -19,13 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-#: The recordings and their server live beside the repository, not in it.
-SHARED = Path(os.environ.get("LLMTRACE_SHARED") or Path(__file__).resolve().parents[2] / "shared")
-CASSETTES = SHARED / "cassettes"
-REPLAY = SHARED / "replay" / "replay.py"
-NO_SHARED = "the recorded exchanges are not here: set LLMTRACE_SHARED or put shared/ beside the repository"
-
-Cassette = dict[str, Any]
+from recorded import CASSETTES, NO_SHARED, REPLAY, Cassette, load_cassettes
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,21 +26,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "faulty: faults of our own are caused, and counted")
 
 
-@cache
-def _load_cassettes() -> list[Cassette]:
-    if not (REPLAY.is_file() and CASSETTES.is_dir()):
-        return []
-    files = sorted(path for path in CASSETTES.glob("*.json") if path.name != "index.json")
-    return [json.loads(path.read_text(encoding="utf-8")) for path in files]
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give a test marked ``cassettes(choose=...)`` one run per recording, or one skip where there are none."""
     marker = metafunc.definition.get_closest_marker("cassettes")
     if marker is None:
         return
     choose: Callable[[list[Cassette]], list[Cassette]] = marker.kwargs["choose"]
-    recordings = choose(_load_cassettes())
+    recordings = choose(load_cassettes())
     params = [pytest.param(cassette, id=cassette["id"]) for cassette in recordings]
     nothing = pytest.param(None, id="none", marks=pytest.mark.skip(reason=NO_SHARED))
     metafunc.parametrize("cassette", params or [nothing])

@@ -19,13 +19,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
-from conftest import _load_cassettes as load_cassettes
 from llmtrace.report.select import WrongQuestion, dimensions, moment, selection
 from llmtrace.report.tally import Tally, dearest, tally, total
 from llmtrace.store.body import StoredSpan, record
 from llmtrace.store.exporter import StoreExporter
 from llmtrace.store.schema import connect
 from llmtrace.store.write import Writer
+from recorded import load_cassettes
 from traffic import DAY, START, traces
 
 
