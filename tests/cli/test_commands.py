@@ -213,7 +213,7 @@ def _facts(path: Path) -> Counter[Any]:
 
 
 def test_run_gives_the_spans_of_instrument(replay: Any, tmp_path: Path) -> None:
-    """An unmodified program under ``llmtrace run``, as script, module or command, is traced as by instrument()."""
+    """An unmodified program under ``llmtrace run``, as script or command, is traced as by instrument()."""
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     edited = tmp_path / "edited.py"
@@ -222,7 +222,6 @@ def test_run_gives_the_spans_of_instrument(replay: Any, tmp_path: Path) -> None:
     lines = {
         "instrument": [sys.executable, str(edited)],
         "script": [*run, str(program)],
-        "module": [*run, "-m", "program"],
         "command": [*run, "--", sys.executable, str(program)],
     }
     running = {
@@ -247,6 +246,17 @@ def test_run_gives_the_spans_of_instrument(replay: Any, tmp_path: Path) -> None:
     assert sum(expected.values()) == 2
     for name in lines:
         assert _facts(tmp_path / f"{name}.db") == expected, name
+
+
+def test_run_runs_a_module(tmp_path: Path) -> None:
+    """``-m`` takes a module, and what follows it is the module's."""
+    (tmp_path / "program.py").write_text("import sys\nprint(__name__, sys.argv[1:], 'llmtrace' in sys.modules)\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "llmtrace", "run", "-m", "program", "-m", "--help"],
+        env={**os.environ, "PYTHONPATH": SOURCE, "LLMTRACE_STORE": "off"},
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("__main__ ['-m', '--help'] True\n", "")
 
 
 def test_opentelemetry_instrument_finds_us(replay: Any, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 
@@ -34,11 +35,13 @@ def test_a_regression_shows() -> None:
     assert exceeded(limits, list(found.values())) == [limits[0], limits[2]]
 
 
-@pytest.mark.parametrize("metric", ["cost", "latency", "error", "output"])
-def test_intervals_hold_what_they_promise(metric: str) -> None:
+def test_intervals_hold_what_they_promise() -> None:
     """Of two sides without a difference, the 95 % interval leaves out "no change" about once in twenty."""
-    wrong = sum(named(compare(side(seed, 300), side(seed + 5000, 300)))[metric].clear for seed in range(300))
-    assert wrong <= 30
+    wrong: Counter[str] = Counter()
+    for seed in range(150):
+        wrong.update(change.metric for change in compare(side(seed, 150), side(seed + 5000, 150)) if change.clear)
+    assert max(wrong.values()) <= 18
+    assert {"cost", "latency", "output"} <= wrong.keys()
 
 
 def test_few_calls_say_nothing() -> None:

@@ -79,8 +79,8 @@ def _table(
     width: int,
     hidden: int,
 ) -> Table:
-    groups = [group for _, group in lines] + [whole]
-    widths = [max(len(heading), *(len(cell(group)) for group in groups)) for heading, cell in columns]
+    told = [[cell(group) for _, cell in columns] for group in (*(group for _, group in lines), whole)]
+    widths = [max(len(heading), *(len(row[at]) for row in told)) for at, (heading, _) in enumerate(columns)]
     # Where the width does not suffice, names give way and figures stay whole.
     room = max(6, (width - sum(widths) - len(widths)) // max(1, len(by)) - 1)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", expand=False)
@@ -89,13 +89,12 @@ def _table(
         table.add_column(heading, no_wrap=True, overflow="ellipsis", max_width=room)
     for (heading, _), least in zip(columns, widths, strict=True):
         table.add_column(heading, justify="right", no_wrap=True, min_width=least)
-    for names, group in lines:
-        table.add_row(*(Text(figures.plain(name)) for name in names or [title]), *(cell(group) for _, cell in columns))
+    for (names, _), row in zip(lines, told, strict=False):
+        table.add_row(*(Text(figures.plain(name)) for name in names or [title]), *row)
     if hidden:
         table.add_row(*([f"and {hidden:,} more"] + [""] * (max(1, len(by)) - 1 + len(columns))), style="dim")
     if len(lines) + hidden > 1:
-        cells = (cell(whole) for _, cell in columns)
-        table.add_row("total", *([""] * (len(by) - 1)), *cells, style="bold")
+        table.add_row("total", *([""] * (len(by) - 1)), *told[-1], style="bold")
     return table
 
 
