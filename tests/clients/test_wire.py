@@ -164,6 +164,31 @@ async def test_read_by_an_event_hook(
     assert got["llmtrace.stream.end"] == "exhausted"
 
 
+def untold(vendor: str) -> list[dict[str, Any]]:
+    """A stream whose server tells no usage."""
+    if vendor == "openai":
+        return CHAT_CHUNKS[:-1]
+    start = {**MESSAGE_EVENTS[0], "message": {**MESSAGE_EVENTS[0]["message"], "usage": None}}
+    return [{key: value for key, value in event.items() if key != "usage"} for event in (start, *MESSAGE_EVENTS[1:])]
+
+
+@pytest.mark.parametrize("reading", ["stream", "raw", "iter_lines"])
+@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize("vendor", VENDORS)
+async def test_a_stream_without_usage(
+    loopback: Loopback, spans: InMemorySpanExporter, vendor: str, colour: str, reading: str
+) -> None:
+    """A stream that tells no usage ends well, says that the usage is missing, and names no count."""
+    loopback.will(stream_answer(sse(untold(vendor), done=vendor == "openai")))
+    client = client_of(vendor, colour, loopback.url)
+    assert await read(client, reading)
+    await settled(client.close())
+    got = told(spans)
+    assert got["llmtrace.stream.end"] == "exhausted"
+    assert got["llmtrace.usage.source"] == "missing"
+    assert not [name for name in got if name.startswith("gen_ai.usage.")]
+
+
 REFUSED = Answer([b'{"error":{"type":"overloaded_error","message":"x"}}'], status=503, headers={"retry-after-ms": "1"})
 
 
