@@ -116,6 +116,8 @@ def test_colours_in_a_terminal_unless_refused(store: Path) -> None:
         (["compare", "version=3", "version=9"], "no calls with version=9"),
         (["compare", "version=3", "version=4", "--fail-if", "x"], "--fail-if"),
         (["run"], "Missing the program"),
+        (["run", "-m"], "Missing the program"),
+        (["run", "--bogus"], "no command"),
         (["run", "nowhere.py"], "no file nowhere.py"),
         (["run", "no-such-command"], "no command"),
         (["store", "send"], "OTEL_EXPORTER_OTLP_ENDPOINT"),
