@@ -115,10 +115,11 @@ RESPONSE_EVENTS: list[dict[str, Any]] = [
 
 
 def sse(events: list[Any], *, done: bool = False) -> list[bytes]:
-    """Events as they go over the wire, each named by its type."""
+    """Events as they go over the wire, each named by its type; a run of an assistant by its status."""
     out = []
     for event in events:
-        name = f"event: {event['type']}\n" if "type" in event else ""
+        named = event.get("type") or (f"thread.run.{event['status']}" if event.get("object") == "thread.run" else None)
+        name = f"event: {named}\n" if named else ""
         out.append(f"{name}data: {json.dumps(event, ensure_ascii=False)}\n\n".encode())
     return [*out, b"data: [DONE]\n\n"] if done else out
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -60,7 +60,7 @@ class EntryPoint:
     def wire(self) -> WireFormat:
         found = _sdk(self.sdk).route(self.method, self.path)
         assert found is not None
-        return found
+        return replace(found, api=None)
 
 
 class _Reached(BaseException):

@@ -25,6 +25,7 @@ from loopback import Loopback, json_answer, stream_answer
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from llmtrace.wire import anthropic_messages as messages
+from llmtrace.wire import openai_assistants as assistants
 from llmtrace.wire import openai_chat as chat
 from llmtrace.wire import openai_completions as completions
 from llmtrace.wire import openai_embeddings as embeddings
@@ -37,6 +38,16 @@ PAGE = Path(__file__).parents[2] / "docs" / "coverage.md"
 TOKENS = {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10}
 TEXT = {**CHAT, "object": "text_completion", "choices": [{"index": 0, "text": "hi", "finish_reason": "stop"}]}
 IMAGE = {"created": 1, "data": [{"b64_json": "aGk="}], "usage": TOKENS}
+COMPLETION = {"type": "completion", "id": "compl_1", "completion": "hi", "stop_reason": "stop_sequence", "model": "m-1"}
+RUN = {
+    "id": "run_1",
+    "object": "thread.run",
+    "thread_id": "thread_1",
+    "assistant_id": "asst_1",
+    "status": "completed",
+    "model": "m-1",
+    "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+}
 TRANSCRIPT = {"text": "hi", "usage": {"type": "tokens", **TOKENS}}
 
 #: What a server answers in each wire format: plain, and as the events of a stream.
@@ -78,6 +89,9 @@ ANSWERS: dict[Any, tuple[Any, list[Any]]] = {
     ),
     messages.MESSAGES: (MESSAGE, MESSAGE_EVENTS),
     messages.COUNT_TOKENS: ({"input_tokens": 7}, []),
+    messages.COMPLETE: (COMPLETION, [{**COMPLETION, "stop_reason": None}, COMPLETION]),
+    assistants.RUN: (RUN, [{**RUN, "status": "in_progress", "usage": None}, RUN]),
+    assistants.RUN_RETRIEVE: (RUN, []),
 }
 #: What a span of a plain call says of tokens, where it is not 7 in and 3 out.
 EXPECTED: dict[Any, tuple[int | None, int | None]] = {
@@ -86,12 +100,16 @@ EXPECTED: dict[Any, tuple[int | None, int | None]] = {
     responses.RETRIEVE: (None, None),
     responses.INPUT_TOKENS: (None, None),
     messages.COUNT_TOKENS: (None, None),
+    messages.COMPLETE: (None, None),
+    assistants.RUN_RETRIEVE: (None, None),
 }
 
 POINTS = [*entry_points("openai"), *entry_points("anthropic")]
 CELLS = [
     pytest.param(point, colour, reading, id=f"{point.sdk}-{point.name}-{colour}-{reading.replace(' ', '_')}")
     for point in POINTS
+    # Those call the methods of other cells, twice or behind a handler of events.
+    if not point.name.endswith(("_poll", "_and_stream", "_run_stream", "_outputs_stream"))
     for colour in ("sync", "async")
     for reading in point.readings
 ]
@@ -178,7 +196,7 @@ async def test_cell(
     assert got["llmtrace.outcome"] == "ok"
     assert got.get("llmtrace.stream.end") == ("exhausted" if streamed else None)
     told = (got.get("gen_ai.usage.input_tokens"), got.get("gen_ai.usage.output_tokens"))
-    if point.wire is media.SPEECH and not streamed:
+    if point.wire == media.SPEECH and not streamed:
         assert told == (None, None)
     else:
         assert told == EXPECTED.get(point.wire, (7, 3))
