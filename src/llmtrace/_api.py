@@ -26,7 +26,8 @@ __all__ = ["Instrumentation", "flush", "instrument", "shutdown", "uninstrument"]
 _lock = threading.RLock()
 _current: Instrumentation | None = None
 _retired: list[Instrumentation] = []
-"""Undone, but streams that were open then may still end into their pipelines."""
+"""Undone, but streams that were open then may still end into their pipelines. What goes to an application's provider
+is the application's to flush."""
 
 
 class Instrumentation:
@@ -159,7 +160,8 @@ def uninstrument() -> None:
         if _current is not None:
             _current._undo()
             _current._parts.flush(_current.settings.flush_timeout)
-            _retired.append(_current)
+            if _current._parts.pipeline.own():
+                _retired.append(_current)
             _guard.set_strict(False)
             _current = None
 

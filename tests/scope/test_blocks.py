@@ -227,6 +227,7 @@ class _Hostile:
         raise RuntimeError("hostile")
 
 
+@pytest.mark.faulty
 def test_hostile_tags_cost_only_themselves(caplog: pytest.LogCaptureFixture) -> None:
     """Tags that fail while they are read do not reach the caller."""
     with tag(feature="f", tags=_Hostile()):

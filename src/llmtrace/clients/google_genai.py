@@ -261,7 +261,10 @@ def _json(result: Any) -> Any:
     if isinstance(result, dict):
         return result
     body = getattr(result, "body", None)
-    return json.loads(body) if body else None
+    try:
+        return json.loads(body) if body else None
+    except RecursionError:  # nested deeper than anybody reads
+        return None
 
 
 class _Parsed:
