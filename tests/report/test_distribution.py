@@ -16,11 +16,7 @@ NUMBERS = st.integers(0, 2**40)
 @given(st.lists(st.lists(NUMBERS, min_size=1, max_size=30), max_size=8), st.sampled_from([0, 1, 50, 95, 99, 100]))
 def test_quantiles_are_those_of_all_numbers(chunks: list[list[int]], percent: int) -> None:
     """Whatever chunks the numbers came in, and whether or not they were put together."""
-    parts = []
-    for chunk in chunks:
-        part = Distribution()
-        part.add(",".join(map(str, chunk)))
-        parts.append(part.settle())
+    parts = [Distribution.read([",".join(map(str, chunk))]) for chunk in chunks]
     apart = Distribution(sorted(chunk) for chunk in chunks)
     ordered = sorted(number for chunk in chunks for number in chunk)
     expected = ordered[max(1, math.ceil(len(ordered) * percent / 100)) - 1] if ordered else None

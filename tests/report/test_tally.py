@@ -8,6 +8,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -20,7 +21,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import llmtrace
 from llmtrace.report.select import WrongQuestion, dimensions, moment, selection
-from llmtrace.report.tally import Tally, dearest, tally, total
+from llmtrace.report.tally import Tally, costs, dearest, regroup, summed, tally, total
 from llmtrace.store.body import StoredSpan, record
 from llmtrace.store.exporter import StoreExporter
 from llmtrace.store.schema import connect
@@ -131,11 +132,11 @@ def test_every_figure_is_that_of_the_spans(store: Any, traffic: list[StoredSpan]
     groups: dict[Any, list[StoredSpan]] = defaultdict(list)
     for span in filter(is_call, traffic):
         groups[key(span.attributes, datetime.fromtimestamp(span.started // 10**9, UTC))].append(span)
-    found = tally(store, selection(), by)
-    assert found.keys() == groups.keys()
+    found, whole = summed(store, selection(), by)
+    assert found.keys() == tally(store, selection(), by).keys() == groups.keys()
     for name, spans in groups.items():
         agree(found[name], independent(spans))
-    agree(total(found), independent(filter(is_call, traffic)))
+    agree(whole, independent(filter(is_call, traffic)))
 
 
 @pytest.mark.parametrize(
@@ -177,6 +178,31 @@ def test_a_window_is_half_open(store: Any, traffic: list[StoredSpan]) -> None:
     begun = datetime.fromtimestamp(first / 1e6, UTC).isoformat()
     assert tally(store, selection(begun, until.isoformat(), ["feature=search"]))[()].calls == len(spans)
     assert tally(store, selection(since.isoformat(), begun, ["feature=search"])) == {}
+
+
+def test_a_call_with_several_tags(tmp_path: Path, traffic: list[StoredSpan]) -> None:
+    """It is in the group of each, and once in the sum."""
+    spans = [replace(span, attributes={**span.attributes, "tag.tags": ["a", "b"]}) for span in traffic[:30]]
+    with closing(connect(tmp_path / "s.db", write=True)) as connection:
+        Writer(connection).write(spans)
+        groups, whole = summed(connection, selection(), ("tag", "feature"))
+    calls = [span for span in spans if is_call(span)]
+    for tag in ("a", "b"):
+        agree(total({key: group for key, group in groups.items() if key[0] == tag}), independent(calls))
+    agree(whole, independent(calls))
+
+
+def test_fewer_dimensions(store: Any) -> None:
+    """Groups put together are those of the fewer dimensions, and costs over time are those of the groups."""
+    fine = tally(store, selection(), ("day", "feature", "model"))
+    for positions, by in (((1,), ("feature",)), ((2, 0), ("model", "day"))):
+        expected = tally(store, selection(), by)
+        found = regroup(fine, positions)
+        assert found.keys() == expected.keys()
+        assert all(found[key].as_dict() == expected[key].as_dict() for key in found)
+    where = ["tag.region=eu"]
+    expected = tally(store, selection(where=where), ("day", "feature"))
+    assert costs(store, selection(where=where), "day", "feature") == {key: each.cost for key, each in expected.items()}
 
 
 def test_the_dearest_sessions(store: Any) -> None:

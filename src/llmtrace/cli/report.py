@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from ..report.select import Condition, Selection, WrongQuestion, dimensions, selection
-from ..report.tally import Key, Tally, dearest, tally, total
+from ..report.tally import Key, Tally, dearest, summed, tally
 from .terminal import choosing, console, opened, working
 
 __all__ = ["command"]
@@ -50,14 +50,14 @@ def command(
     if page is not None:
         ctx.exit(_page(page, store, chosen, by_names))
     with opened(store) as connection, working("Reading the store"):
-        narrowed = chosen
         if "session" in by_names and top:
+            # There may be as many as there are calls: those that cost most, first.
             found = tuple(dearest(connection, chosen, "session", top))
             narrowed = replace(chosen, where=(*chosen.where, Condition("session", "", among=found)))
-        groups = tally(connection, narrowed, by_names)
-        # A call with two tags is in two groups, and once in the total.
-        apart = "tag" in by_names or narrowed is not chosen
-        whole = tally(connection, chosen).get((), Tally()) if apart else total(groups)
+            groups, _ = summed(connection, narrowed, by_names)
+            whole = tally(connection, chosen).get((), Tally())
+        else:
+            groups, whole = summed(connection, chosen, by_names)
     if as_json:
         print(json.dumps({"by": by_names, "rows": _rows(groups, by_names), "total": whole.as_dict()}, indent=2))
     elif as_csv:

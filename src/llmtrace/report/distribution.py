@@ -17,27 +17,21 @@ _SMALL = 256
 class Distribution:
     """Whole numbers, kept as sorted runs. Sorting a million at once takes longer than all else in a report."""
 
-    __slots__ = ("_runs", "_texts")
+    __slots__ = ("_runs",)
 
     def __init__(self, runs: Iterable[list[int]] = ()) -> None:
         self._runs = [run for run in runs if run]
-        self._texts: list[str] = []
 
-    def add(self, text: str) -> None:
-        """Take in numbers with commas between them, as ``group_concat`` gives them."""
-        self._texts.append(text)
-
-    def settle(self) -> Distribution:
-        """Sort what was taken in."""
-        texts, self._texts = self._texts, []
+    @classmethod
+    def read(cls, texts: Sequence[str]) -> Distribution:
+        """From numbers with commas between them, as ``group_concat`` gives them."""
         if sum(map(len, texts)) < len(texts) * _SMALL * 8:
-            texts = [",".join(texts)] if texts else []
+            texts = [",".join(texts)]
         # JSON is the quickest reader of integers in the standard library.
         runs = [json.loads(f"[{text}]") for text in texts]
         for run in runs:
             run.sort()
-        self._runs += runs
-        return self
+        return cls(runs)
 
     @classmethod
     def union(cls, parts: Sequence[Distribution]) -> Distribution:

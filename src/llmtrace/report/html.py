@@ -18,7 +18,7 @@ from .distribution import Distribution
 from .select import Selection
 from .style import STYLE
 from .table import ABSENT, COST_COLUMNS, TIME_COLUMNS, Column, footnotes, ranked
-from .tally import Key, Tally, facts_chosen, tally, total, where
+from .tally import Key, Tally, costs, facts_chosen, regroup, summed, where
 
 __all__ = ["render"]
 
@@ -31,17 +31,16 @@ _DECADES = ((0.05, "10ms"), (0.275, "100ms"), (0.5, "1s"), (0.725, "10s"), (0.93
 def render(store: sqlite3.Connection, chosen: Selection, by: Sequence[str]) -> str | None:
     """The page, or ``None`` when there are no calls to speak of."""
     asked = tuple(by) or ("feature",)
-    groups = tally(store, chosen, asked)
-    if not groups:
+    more = [name for name in ("feature", "model", "prompt", "version") if name not in asked and "tag" not in asked]
+    fine, whole = summed(store, chosen, (*asked, *more))  # once over the calls, for all the tables
+    if not fine:
         return None
-    whole = tally(store, chosen)[()] if "tag" in asked else total(groups)
-    tables = [_section(f"By {', '.join(asked)}", groups, whole, asked)]
-    for other in ("feature", "model", "prompt"):
-        if other not in asked:
-            more = tally(store, chosen, (other, "version") if other == "prompt" else (other,))
-            if len(more) > 1:
-                names = ("prompt", "version") if other == "prompt" else (other,)
-                tables.append(_section(f"By {', '.join(names)}", more, total(more), names))
+    tables = [_section(f"By {', '.join(asked)}", regroup(fine, range(len(asked))), whole, asked)]
+    for names in (("feature",), ("model",), ("prompt", "version")):
+        if names[0] in more:
+            others = regroup(fine, [(*asked, *more).index(name) for name in names])
+            if len(others) > 1:
+                tables.append(_section(f"By {', '.join(names)}", others, whole, names))
     parts = [
         _head(store, chosen, whole),
         _tiles(whole),
@@ -118,15 +117,14 @@ def _cost_over_time(store: sqlite3.Connection, chosen: Selection) -> str:
     first, last = _window(store, chosen)
     days = (last - first) / timedelta(days=1)
     unit = "hour" if days <= 2 else "day" if days <= 92 else "week" if days <= 700 else "month"
-    groups = tally(store, chosen, (unit, "feature"), lists=())
-    costs: dict[str, dict[str, float]] = {}
-    for (when, feature), group in groups.items():
-        costs.setdefault(feature or ABSENT, {})[when or ""] = float(group.dollars)
+    features: dict[str, dict[str, float]] = {}
+    for (when, feature), cost in costs(store, chosen, unit, "feature").items():
+        features.setdefault(feature or ABSENT, {})[when or ""] = cost / PICO
     labels = _every(unit, first, last)
-    names = sorted(costs, key=lambda name: -sum(costs[name].values()))
-    series = [(name, [costs[name].get(label, 0.0) for label in labels]) for name in names[:COLOURS]]
+    names = sorted(features, key=lambda name: -sum(features[name].values()))
+    series = [(name, [features[name].get(label, 0.0) for label in labels]) for name in names[:COLOURS]]
     if names[COLOURS:]:
-        rest = [sum(costs[name].get(label, 0.0) for name in names[COLOURS:]) for label in labels]
+        rest = [sum(features[name].get(label, 0.0) for name in names[COLOURS:]) for label in labels]
         series.append(("others", rest))
     if not any(any(values) for _, values in series):
         return ""

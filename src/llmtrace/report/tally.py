@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 from ..store.columns import PICO
@@ -15,10 +16,24 @@ from ..store.schema import FACTS
 from .distribution import Distribution
 from .select import ROWS, TIMES, Selection, columns
 
-__all__ = ["Key", "Tally", "dearest", "facts_chosen", "tally", "total", "values_of", "where"]
+__all__ = [
+    "Key",
+    "Tally",
+    "costs",
+    "dearest",
+    "facts_chosen",
+    "regroup",
+    "summed",
+    "tally",
+    "total",
+    "values_of",
+    "where",
+]
 
 _SUMS = ("input", "output", "cache_read", "cache_write", "reasoning", "cost", "estimated_cost")
 _LISTS = ("duration", "first_token", "speed")
+_COUNTED = len(_SUMS) + 3
+"""Numbers of a row: calls, sums, priced, estimated. Lists come after them."""
 Key = tuple[str | None, ...]
 
 
@@ -107,25 +122,105 @@ def tally(
         lists: Which distributions are wanted; they cost most of the time.
     """
     facts = facts_chosen(store, chosen)
-    conditions = [condition.dimension for condition in chosen.where]
-    extra = _extra(by, conditions)
-    groups: dict[Key, Tally] = {}
-    texts = _Texts(store)
-    rows = [condition for condition in chosen.where if condition.dimension.startswith("tag.")]
-    for known, bounds, counted in _scan(store, chosen, facts, extra, lists):
-        fact = facts[known]
-        labels = texts.labels(bounds.get("labels")) if "labels" in bounds else {}
-        if not all(row.holds([labels.get(row.dimension[4:])]) for row in rows):
-            continue
-        for key in _keys(by, fact, bounds, labels, texts):
-            group = groups.get(key)
+    extra = _extra(by, [condition.dimension for condition in chosen.where])
+    keys = _Keys(store, chosen, by, facts, list(extra))
+    gathered: dict[Key, _Gathered] = {}
+    width = 1 + len(extra)
+    for row in _scan(store, chosen, facts, extra, lists):
+        for key in keys.of(row[:width]):
+            group = gathered.get(key)
             if group is None:
-                group = groups[key] = Tally()
-            _add(group, fact, counted, lists)
-    for group in groups.values():
-        for name in lists:
-            getattr(group, name).settle()
-    return groups
+                group = gathered[key] = _Gathered(len(lists))
+            group.add(row[0], row[width:])
+    return {key: group.tally(facts, lists) for key, group in gathered.items()}
+
+
+def summed(store: sqlite3.Connection, chosen: Selection, by: Sequence[str]) -> tuple[dict[Key, Tally], Tally]:
+    """The groups, and the sum of all: a call with two tags is in two groups, and once in the sum."""
+    # By the whole set of tags first, so that one pass over the calls does for both.
+    sets = tally(store, chosen, ["tags" if name == "tag" else name for name in by])
+    whole = total(sets)
+    if "tag" not in by:
+        return sets, whole
+    at = list(by).index("tag")
+    parts: dict[Key, dict[Key, Tally]] = {}
+    for key, group in sets.items():
+        tags = key[at]
+        for tag in json.loads(tags) if tags is not None else [None]:
+            parts.setdefault((*key[:at], tag, *key[at + 1 :]), {})[key] = group
+    return {key: total(part) for key, part in parts.items()}, whole
+
+
+def costs(store: sqlite3.Connection, chosen: Selection, unit: str, dimension: str) -> dict[Key, int]:
+    """The known cost by time and one dimension, in trillionths of a dollar."""
+    facts = facts_chosen(store, chosen)
+    clause, values = where(chosen, facts)
+    keys = _Keys(store, chosen, (unit, dimension), facts, [unit, "labels"] if _labelled(chosen) else [unit])
+    extra = _extra((unit,), [condition.dimension for condition in chosen.where])
+    names = ", ".join(["facts", *extra.values()])
+    found: dict[Key, int] = {}
+    for *row, cost in store.execute(f"SELECT {names}, sum(cost) FROM calls {clause} GROUP BY {names}", values):
+        for key in keys.of(tuple(row)):
+            found[key] = found.get(key, 0) + (cost or 0)
+    return found
+
+
+def _labelled(chosen: Selection) -> bool:
+    return any(condition.dimension.startswith("tag.") for condition in chosen.where)
+
+
+def regroup(groups: Mapping[Key, Tally], positions: Sequence[int]) -> dict[Key, Tally]:
+    """The same by fewer dimensions: those at these positions of the keys."""
+    parts: dict[Key, dict[Key, Tally]] = {}
+    for key, group in groups.items():
+        parts.setdefault(tuple(key[at] for at in positions), {})[key] = group
+    return {key: total(part) for key, part in parts.items()}
+
+
+class _Gathered:
+    """A group while its rows come in: sums, calls by facts, and numbers as text."""
+
+    __slots__ = ("calls", "sums", "texts")
+
+    def __init__(self, lists: int) -> None:
+        self.calls: dict[int, int] = {}
+        self.sums = [0] * _COUNTED
+        self.texts: list[list[str]] = [[] for _ in range(lists)]
+
+    def add(self, facts: int, row: Sequence[Any]) -> None:
+        self.calls[facts] = self.calls.get(facts, 0) + row[0]
+        self.sums = [known + (more or 0) for known, more in zip(self.sums, row, strict=False)]
+        for texts, text in zip(self.texts, row[_COUNTED:], strict=True):
+            if text:
+                texts.append(text)
+
+    def tally(self, facts: Mapping[int, Mapping[str, Any]], lists: Sequence[str]) -> Tally:
+        made = Tally()
+        for name, value in zip(("calls", *_SUMS, "priced", "estimated"), self.sums, strict=True):
+            setattr(made, name, value)
+        for number, calls in self.calls.items():
+            _add(made, facts[number], calls)
+        for name, texts in zip(lists, self.texts, strict=True):
+            setattr(made, name, Distribution.read(texts))
+        return made
+
+
+def _add(group: Tally, fact: Mapping[str, Any], calls: int) -> None:
+    """What the facts of so many calls say."""
+    outcome, finish, end = fact["outcome"], fact["finish"], fact["stream_end"]
+    group.errors += calls if outcome == "error" else 0
+    group.blocked += calls if outcome == "blocked" else 0
+    group.cancelled += calls if outcome == "cancelled" else 0
+    if finish is not None:
+        group.refusals += calls if "content_filter" in finish.split(",") else 0
+        group.finishes[finish] = group.finishes.get(finish, 0) + calls
+    if end is not None:  # a request for a stream that was refused has none
+        group.streamed += calls
+        group.ends[end] = group.ends.get(end, 0) + calls
+        group.cut += calls if end != "exhausted" else 0
+    if fact["unpriced"] is not None:
+        group.unpriced += calls
+        group.reasons[fact["unpriced"]] = group.reasons.get(fact["unpriced"], 0) + calls
 
 
 def total(groups: Mapping[Key, Tally]) -> Tally:
@@ -202,7 +297,8 @@ def _scan(
     facts: Mapping[int, Any],
     extra: Mapping[str, str],
     lists: Sequence[str],
-) -> Iterator[tuple[int, dict[str, Any], Sequence[Any]]]:
+) -> Iterator[tuple[Any, ...]]:
+    """Rows of facts, what is told apart beyond them, counts, sums and lists."""
     (known,) = store.execute("SELECT count(*) FROM facts").fetchone()
     clause, values = where(chosen, None if len(facts) == known else facts)
     keys = ["facts", *extra.values()]
@@ -210,10 +306,8 @@ def _scan(
     sums += ["sum(estimated_input IS NOT NULL OR estimated_output IS NOT NULL OR estimated_cost IS NOT NULL)"]
     sums += [f"group_concat({name})" for name in lists]
     query = f"SELECT {', '.join([*keys, *sums])} FROM calls {clause} GROUP BY {', '.join(keys)}"
-    width = len(keys)
-    for row in store.execute(query, values):
-        if row[0] in facts:
-            yield row[0], dict(zip(extra, row[1:width], strict=True)), row[width:]
+    # Facts may have come since they were counted.
+    return (row for row in store.execute(query, values) if row[0] in facts)
 
 
 def where(chosen: Selection, facts: Mapping[int, Any] | None) -> tuple[str, list[Any]]:
@@ -244,57 +338,57 @@ def where(chosen: Selection, facts: Mapping[int, Any] | None) -> tuple[str, list
     return (f"WHERE {' AND '.join(parts)}" if parts else ""), values
 
 
-def _keys(
-    by: Sequence[str], fact: Mapping[str, Any], bounds: Mapping[str, Any], labels: Mapping[str, Any], texts: _Texts
-) -> Iterator[Key]:
-    found: list[Key] = [()]
-    for name in by:
-        values: list[str | None]
-        if name in TIMES:
-            values = [_time(name, bounds[name])]
-        elif name in ROWS:
-            values = [texts.text(bounds[name])]
-        elif name.startswith("tag."):
-            value = labels.get(name[4:])
-            values = [None if value is None else str(value)]
-        else:
-            values = values_of(fact, name)
-        found = [(*key, value) for key in found for value in values]
-    return iter(found)
+class _Keys:
+    """The groups that a row belongs to."""
+
+    def __init__(
+        self,
+        store: sqlite3.Connection,
+        chosen: Selection,
+        by: Sequence[str],
+        facts: Mapping[int, Mapping[str, Any]],
+        extra: Sequence[str],
+    ) -> None:
+        self._by = by
+        self._facts = facts
+        self._extra = extra
+        self._texts = _Texts(store)
+        self._labels = [each for each in chosen.where if each.dimension.startswith("tag.")]
+        self._known: dict[tuple[Any, ...], list[Key]] = {}
+
+    def of(self, row: tuple[Any, ...]) -> list[Key]:
+        found = self._known.get(row)
+        if found is None:
+            found = self._find(self._facts[row[0]], dict(zip(self._extra, row[1:], strict=True)))
+            if len(row) == 1:  # beyond facts there may be as many as there are calls
+                self._known[row] = found
+        return found
+
+    def _find(self, fact: Mapping[str, Any], told: Mapping[str, Any]) -> list[Key]:
+        labels = self._texts.labels(told.get("labels"))
+        if not all(each.holds([labels.get(each.dimension[4:])]) for each in self._labels):
+            return []
+        found: list[Key] = [()]
+        for name in self._by:
+            values: list[str | None]
+            if name in TIMES:
+                values = [_time(name, told[name])]
+            elif name in ROWS:
+                values = [self._texts.text(told[name])]
+            elif name.startswith("tag."):
+                value = labels.get(name[4:])
+                values = [None if value is None else str(value)]
+            else:
+                values = values_of(fact, name)
+            found = [(*key, value) for key in found for value in values]
+        return found
 
 
+@cache
 def _time(name: str, number: int) -> str:
     seconds = number * (TIMES[name] or 86400) + (4 * 86400 if name == "week" else 0)
     when = datetime.fromtimestamp(seconds, UTC)
     return when.strftime({"hour": "%Y-%m-%d %H:00", "month": "%Y-%m"}.get(name, "%Y-%m-%d"))
-
-
-def _add(group: Tally, fact: Mapping[str, Any], counted: Sequence[Any], lists: Sequence[str]) -> None:
-    calls = counted[0]
-    group.calls += calls
-    for position, name in enumerate(_SUMS, 1):
-        value = counted[position]
-        if value:
-            setattr(group, name, getattr(group, name) + value)
-    group.priced += counted[8]
-    group.estimated += counted[9] or 0
-    outcome, finish, end = fact["outcome"], fact["finish"], fact["stream_end"]
-    group.errors += calls if outcome == "error" else 0
-    group.blocked += calls if outcome == "blocked" else 0
-    group.cancelled += calls if outcome == "cancelled" else 0
-    if finish is not None:
-        group.refusals += calls if "content_filter" in finish.split(",") else 0
-        group.finishes[finish] = group.finishes.get(finish, 0) + calls
-    if end is not None:  # a request for a stream that was refused has none
-        group.streamed += calls
-        group.ends[end] = group.ends.get(end, 0) + calls
-        group.cut += calls if end != "exhausted" else 0
-    if fact["unpriced"] is not None:
-        group.unpriced += calls
-        group.reasons[fact["unpriced"]] = group.reasons.get(fact["unpriced"], 0) + calls
-    for name, chunk in zip(lists, counted[10:], strict=True):
-        if chunk:
-            getattr(group, name).add(chunk)
 
 
 class _Texts:
