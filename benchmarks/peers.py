@@ -2,9 +2,11 @@
 
 Run it with ``python benchmarks/peers.py``; it needs ``uv`` and a package index, and takes some minutes. Each tracer
 gets a virtual environment of its own (in ``~/.cache/llmtrace-benchmarks``) with the newest openai and anthropic SDKs it
-can be installed with. In each, one process measures the bare SDK and a span written by hand, a second one the tracer;
-the driver has all processes of all environments do one short round after the other, so that whatever else the machine
-does falls on all of them. ``--write docs/benchmarks.md`` writes the page, ``--only NAME`` measures some.
+can be installed with, and one process there. That process switches the tracer off and on between batches of calls, by
+putting the SDK's own functions back, and so compares the bare SDK, a span written by hand and the tracer under the same
+conditions; the driver has the processes of all environments do one short round after the other, so that whatever else
+the machine does falls on all of them. ``--write docs/benchmarks.md`` writes the page, ``--only NAME`` measures some,
+``--keep`` takes the environments as they are.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from typing import Any
 
 from by_hand import ABOUT, ANSWER, ASK, HEADERS, cpu, describe_chat, describe_message, http_of
 
-ROUNDS, BATCHES, CALLS, STREAMS = 30, 12, 4, 5
+ROUNDS, BATCHES, CALLS, STREAMS = 20, 12, 4, 4
 SHORT, LONG = 20, 420
 """Chunks of the two streams whose difference is the cost of a chunk."""
 
@@ -51,6 +53,8 @@ class Peer:
     """How it was configured."""
     start: Callable[[Any], None]
     """Switches it on; spans go to the given tracer provider."""
+    anthropic: bool = True
+    """Whether it traces that SDK too."""
 
 
 def _llmtrace(provider: Any) -> None:
@@ -83,7 +87,9 @@ def _openinference(provider: Any) -> None:
 
 def _openlit(provider: Any) -> None:
     import openlit
+    from opentelemetry import trace
 
+    trace.set_tracer_provider(provider)
     openlit.init(capture_message_content=False, disable_metrics=True, disable_events=True)
 
 
@@ -145,10 +151,11 @@ PEERS = (
     ),
     Peer(
         "OTel openai-v2",
-        ("opentelemetry-instrumentation-openai-v2", "httpx"),
-        "`instrument(tracer_provider=...)`, defaults (content off). Has no anthropic part. Fails at import beside the "
-        "newest openai unless httpx is installed too, which was done.",
+        ("opentelemetry-instrumentation-openai-v2", "opentelemetry-util-genai<1.2b0", "httpx"),
+        "`instrument(tracer_provider=...)`, defaults (content off). Has no anthropic part. As published it fails to "
+        "import beside the newest openai and util-genai; here with httpx and an older util-genai.",
         _instrumentors("opentelemetry.instrumentation.openai_v2:OpenAIInstrumentor"),
+        anthropic=False,
     ),
     Peer(
         "OpenLLMetry",
@@ -185,6 +192,7 @@ PEERS = (
         "`langfuse.openai`, with an exporter that does nothing behind its own batch processor, `mask` to drop content "
         "(it has no switch). Has no anthropic part.",
         _langfuse,
+        anthropic=False,
     ),
     Peer(
         "ddtrace",
@@ -390,30 +398,81 @@ class Work:
                 pass
 
     def chunk(self, vendor: Vendor, made: tuple[bytes, bytes], read: Callable[[int], None]) -> float:
-        taken: tuple[list[float], list[float]] = ([], [])
-        for _ in range(STREAMS):
-            for body, into in zip(made, taken, strict=True):
-                vendor.stream = body
-                into.append(cpu(read, 1))
-        return (median(taken[1]) - median(taken[0])) / (LONG - SHORT)
+        taken = []
+        for body in made:
+            vendor.stream = body
+            taken.append(cpu(read, 1))
+        return (taken[1] - taken[0]) / (LONG - SHORT)
+
+    def once(self) -> None:
+        """Each kind of call once, so that what is made when first used has been made."""
+        self.chat.stream, self.message.stream = CHUNKS[0][0], CHUNKS[1][0]
+        for do in (self.openai, self.openai_async, self.anthropic, self.openai_stream, self.anthropic_stream):
+            do(1)
 
 
 CHUNKS = (chat_chunks(SHORT), chat_chunks(LONG)), (message_events(SHORT), message_events(LONG))
+MISSING = object()
 
 
-def one_round(work: Work, by_hand: bool) -> dict[str, float]:
-    """Nanoseconds of CPU time."""
-    calls = ["openai", "openai_async", "anthropic"]
-    if by_hand:
-        calls += [name + "_by_hand" for name in calls]
-    taken: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(BATCHES):
-        for name, into in taken.items():
-            into.append(cpu(getattr(work, name), CALLS, 1))
+class Switch:
+    """Puts the functions a tracer has patched back, and patches them again."""
+
+    def __init__(self) -> None:
+        self.before = [(owner, dict(vars(owner))) for owner in self.owners()]
+        self.patched: list[tuple[Any, str, Any, Any]] = []
+
+    def owners(self) -> list[Any]:
+        """The modules of the SDKs and of their HTTP libraries, and the classes in them."""
+        roots = ("openai", "anthropic", "httpx", "httpx2")
+        found: dict[int, Any] = {}
+        for name, module in list(sys.modules.items()):
+            if name.partition(".")[0] in roots:
+                found[id(module)] = module
+                for value in list(vars(module).values()):
+                    if isinstance(value, type) and value.__module__.partition(".")[0] in roots:
+                        found[id(value)] = value
+        return list(found.values())
+
+    def find(self) -> None:
+        """Note what has changed since this was made."""
+        for owner, before in self.before:
+            for name, new in list(vars(owner).items()):
+                old = before.get(name, MISSING)
+                added = old is MISSING and not isinstance(owner, type)  # a module's lazy import
+                if old is not new and not added and callable(new) and not name.startswith(("__pydantic", "_abc")):
+                    self.patched.append((owner, name, old, new))
+
+    def turn(self, on: bool) -> None:
+        for owner, name, old, new in self.patched:
+            if on or old is not MISSING:
+                setattr(owner, name, new if on else old)
+            elif name in vars(owner):
+                delattr(owner, name)
+
+
+def one_round(work: Work, switch: Switch) -> dict[str, float]:
+    """Nanoseconds of CPU time, by what was done and how it was traced."""
+    taken: dict[str, list[float]] = {}
+    for batch in range(BATCHES):
+        ways = ("none", "by hand", "traced")
+        for turn in range(len(ways)):  # who goes first changes
+            way = ways[(batch + turn) % len(ways)]
+            switch.turn(way == "traced")
+            for name in ("openai", "openai_async", "anthropic"):
+                do = getattr(work, name + "_by_hand" if way == "by hand" else name)
+                taken.setdefault(f"{name} {way}", []).append(cpu(do, CALLS, 1))
     found = {name: median(batches) for name, batches in taken.items()}
-    found["openai_chunk"] = work.chunk(work.chat, CHUNKS[0], work.openai_stream)
-    found["anthropic_chunk"] = work.chunk(work.message, CHUNKS[1], work.anthropic_stream)
-    return found
+    slopes: dict[str, list[float]] = {}
+    for number in range(STREAMS):
+        for way in ("none", "traced")[:: -1 if number % 2 else 1]:
+            switch.turn(way == "traced")
+            slopes.setdefault(f"openai_chunk {way}", []).append(work.chunk(work.chat, CHUNKS[0], work.openai_stream))
+            slopes.setdefault(f"anthropic_chunk {way}", []).append(
+                work.chunk(work.message, CHUNKS[1], work.anthropic_stream)
+            )
+    switch.turn(True)
+    return found | {name: median(batches) for name, batches in slopes.items()}
 
 
 def attempt(try_it: Callable[[], Any]) -> str:
@@ -423,20 +482,23 @@ def attempt(try_it: Callable[[], Any]) -> str:
         return f"raises {type(error).__name__}"
 
 
-def probe(work: Work) -> dict[str, Any]:
+def probe(work: Work, switch: Switch) -> dict[str, Any]:
     """What the tracer does to the calls, apart from what it costs."""
     import openai
 
     global probing  # noqa: PLW0603 - the processor must stay cheap while it is measured
     probing = True
+    switch.turn(False)
+    seen.ended = 0
+    work.openai(1)
+    time.sleep(0.2)
+    if seen.ended:
+        raise SystemExit("it cannot be switched off")
+    switch.turn(True)
     seen.attributes = seen.ended = 0
     work.openai(1)
     time.sleep(0.2)
-    found: dict[str, Any] = {"attributes": seen.attributes, "spans": seen.ended}
-    seen.attributes = seen.ended = 0
-    work.anthropic(1)
-    time.sleep(0.2)
-    found |= {"anthropic_attributes": seen.attributes, "anthropic_spans": seen.ended}
+    found: dict[str, Any] = {"attributes": seen.attributes}
     vendor, create = work.chat, work.chat.client.chat.completions.create
     vendor.stream = chat_chunks(LONG)
 
@@ -480,28 +542,27 @@ def probe(work: Work) -> dict[str, Any]:
     return found | {"null": attempt(null), "null_chunk": attempt(null_chunk)}
 
 
-def serve(name: str, traced: bool) -> None:
+def serve(name: str) -> None:
     """Measure one round, or probe, whenever the driver says so."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever a tracer prints is no answer
     from importlib import metadata
 
-    from opentelemetry import trace
     from opentelemetry.sdk.trace import TracerProvider
 
     provider = TracerProvider()
     provider.add_span_processor(counting())
-    if name != "Logfire":  # which brings a provider of its own
-        trace.set_tracer_provider(provider)
-    if traced:
-        next(peer for peer in PEERS if peer.name == name).start(provider)
+    Work(None).once()  # what the SDKs load and build when first used is no patch
+    switch = Switch()
+    next(peer for peer in PEERS if peer.name == name).start(provider)
+    switch.find()
     work = Work(provider.get_tracer("by hand"))
-    one_round(work, by_hand=not traced)
+    work.once()
     gc.collect()
     gc.freeze()
     print(json.dumps({found.name: found.version for found in metadata.distributions()}), file=answers)
     for line in sys.stdin:
-        print(json.dumps(probe(work) if line.strip() == "probe" else one_round(work, not traced)), file=answers)
+        print(json.dumps(probe(work, switch) if line.strip() == "probe" else one_round(work, switch)), file=answers)
     os._exit(0)
 
 
@@ -509,11 +570,11 @@ def serve(name: str, traced: bool) -> None:
 
 
 class Worker:
-    def __init__(self, peer: Peer, python: Path, *, traced: bool) -> None:
+    def __init__(self, peer: Peer, python: Path) -> None:
         kept = {name: os.environ[name] for name in ("HOME", "LANG", "PATH") if name in os.environ}
-        self.log = CACHE / f"{folder(peer)}-{'traced' if traced else 'plain'}.log"
+        self.log = CACHE / f"{folder(peer)}.log"
         self.process = subprocess.Popen(
-            [python, __file__, "--worker", peer.name, *(["--traced"] if traced else [])],
+            [python, __file__, "--worker", peer.name],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log.open("w"), text=True, env=kept | CLEAN,
         )  # fmt: skip
 
@@ -541,10 +602,12 @@ def folder(peer: Peer) -> str:
     return peer.name.replace(",", "").replace(" ", "-").lower()
 
 
-def install(peer: Peer) -> Path:
+def install(peer: Peer, keep: bool) -> Path:
     """The Python of the peer's environment, which is made or brought up to date."""
     home = CACHE / folder(peer)
     python = home / "bin" / "python"
+    if keep and python.exists():
+        return python
     if not python.exists():
         subprocess.run(["uv", "venv", "-q", "--python", platform.python_version(), home], check=True)
     wanted = [*peer.packages, "openai", "anthropic", "opentelemetry-sdk"]
@@ -555,57 +618,43 @@ def install(peer: Peer) -> Path:
 @dataclass
 class Result:
     peer: Peer
+    worker: Worker
     versions: dict[str, str]
-    plain: list[dict[str, float]]
-    traced: list[dict[str, float]]
+    rounds: list[dict[str, float]]
     probed: dict[str, Any]
 
-    def middle(self, rounds: list[dict[str, float]], name: str) -> float:
-        return median(found[name] for found in rounds) / 1e3
+    def middle(self, name: str, way: str) -> float:
+        return median(found[f"{name} {way}"] for found in self.rounds) / 1e3
 
-    def ratio(self, name: str) -> float:
-        none = self.middle(self.plain, name)
-        return (self.middle(self.traced, name) - none) / (self.middle(self.plain, name + "_by_hand") - none)
-
-    def added(self, name: str) -> float:
-        return self.middle(self.traced, name) - self.middle(self.plain, name)
+    def added(self, name: str, way: str = "traced") -> float:
+        """Microseconds; what one round compares, it measured in the same seconds."""
+        return median(found[f"{name} {way}"] - found[f"{name} none"] for found in self.rounds) / 1e3
 
 
-def run(peers: list[Peer], rounds: int) -> tuple[list[Result], dict[str, str]]:
+def run(peers: list[Peer], rounds: int, keep: bool) -> tuple[list[Result], dict[str, str]]:
     """The results, and for what did not run the reason."""
-    found: list[Result] = []
+    results: list[Result] = []
     failed: dict[str, str] = {}
-    workers: list[tuple[Worker, ...]] = []
     for peer in peers:
         print(f"preparing {peer.name}", file=sys.stderr)
-        pair: tuple[Worker, ...] = ()
         try:
-            python = install(peer)
-            pair = Worker(peer, python, traced=False), Worker(peer, python, traced=True)
-            versions, _ = pair[0].hear(), pair[1].hear()
+            worker = Worker(peer, install(peer, keep))
+            results.append(Result(peer, worker, worker.hear(), [], {}))
         except (RuntimeError, subprocess.CalledProcessError) as error:
             failed[peer.name] = str(error)
-            for worker in pair:
-                worker.stop()
-            continue
-        workers.append(pair)
-        found.append(Result(peer, versions, [], [], {}))
     for number in range(rounds):
         print(f"\rround {number + 1} of {rounds}", end="", file=sys.stderr)
-        for result, (plain, traced) in zip(found, workers, strict=True):
-            for worker, into in ((plain, result.plain), (traced, result.traced))[:: -1 if number % 2 else 1]:
-                into.append(worker.ask("round"))
+        for result in results:
+            result.rounds.append(result.worker.ask("round"))
     print(file=sys.stderr)
-    for result, (plain, traced) in zip(found, workers, strict=True):
-        result.probed = traced.ask("probe")
-        plain.stop()
-        traced.stop()
-    return found, failed
-
-
-def say(found: Result, name: str, form: Callable[[str], str]) -> str:
-    """A figure about anthropic is no figure where no span was made."""
-    return form(name) if "anthropic" not in name or found.probed["anthropic_spans"] else "-"
+    for result in list(results):
+        try:
+            result.probed = result.worker.ask("probe")
+        except RuntimeError as error:
+            failed[result.peer.name] = str(error)
+            results.remove(result)
+        result.worker.stop()
+    return results, failed
 
 
 def table(results: list[Result]) -> Iterator[str]:
@@ -616,14 +665,15 @@ def table(results: list[Result]) -> Iterator[str]:
     )
     yield "|" + "---|" * 13
     for result in results:
+        probed = result.probed
         cells = [result.peer.name]
         for name in ("openai", "openai_async", "anthropic"):
+            added, by_hand = result.added(name), result.added(name, "by hand")
             cells.append(
-                say(result, name, lambda name, found=result: f"{found.ratio(name):.2f} x ({found.added(name):.0f} us)")  # type: ignore[misc]
+                f"{added / by_hand:.2f} x ({added:.0f} us)" if result.peer.anthropic or name != "anthropic" else "-"
             )
         for name in ("openai_chunk", "anthropic_chunk"):
-            cells.append(say(result, name, lambda name, found=result: f"{found.added(name):.1f} us"))  # type: ignore[misc]
-        probed = result.probed
+            cells.append(f"{result.added(name):.1f} us" if result.peer.anthropic or name != "anthropic_chunk" else "-")
         cells.append(str(probed["attributes"]))
         cells += [str(probed[name]) for name in ("dropped", "closed", "class", "null", "null_chunk", "generator")]
         yield "| " + " | ".join(cells) + " |"
@@ -638,7 +688,8 @@ def page(results: list[Result], failed: dict[str, str], rounds: int) -> Iterator
     yield from table(results)
     yield from ("", "What each was, and how it was configured:", "")
     for result in results:
-        names = [name for name in (*result.peer.packages, "openai", "anthropic", "opentelemetry-sdk") if name[0] != "-"]
+        packages = [name.partition("<")[0] for name in result.peer.packages if not name.startswith("-e")]
+        names = [*packages, "openai", "anthropic", "opentelemetry-sdk"]
         versions = ", ".join(f"{name} {result.versions[name]}" for name in names)
         yield f"- **{result.peer.name}**: {result.peer.about} {versions}."
     for name, reason in failed.items():
@@ -649,8 +700,7 @@ def page(results: list[Result], failed: dict[str, str], rounds: int) -> Iterator
     for result in results:
         cells = [result.peer.name]
         for name in ("openai", "openai_async", "anthropic"):
-            none = result.middle(result.plain, name)
-            cells += [f"{none:.0f}", f"{result.middle(result.plain, name + '_by_hand') - none:.0f}"]
+            cells += [f"{result.middle(name, 'none'):.0f}", f"{result.added(name, 'by hand'):.0f}"]
         yield "| " + " | ".join(cells) + " |"
 
 
@@ -660,10 +710,11 @@ HEAD = """\
 `python benchmarks/peers.py --write docs/benchmarks.md` wrote this page on {date} (Python {python}, {cores} cores of
 {machine}, load average {load} at the end). It measures the same calls through the real SDKs, which talk to a transport
 that answers from memory, in one run for all tracers. Each has an environment of its own with the newest SDKs it
-installs with, and two processes there: one makes the calls bare and with a span written by hand, the other with the
-tracer. The processes take turns, a short round each ({rounds} rounds of {batches} x {calls} calls of each kind
-and {streams} streams of {short} and of {long} chunks). Times are CPU time of the process, medians of the batches and of
-the rounds. Message content is off where a tracer lets one switch it off; nothing is exported.
+installs with, and one process there, which switches the tracer off and on between batches of calls by putting the SDK's
+own functions back. The processes take turns, a short round each ({rounds} rounds of {batches} x {calls} calls of each
+kind and way, and {streams} streams of {short} and of {long} chunks). Times are CPU time of the process, medians of the
+batches and of the rounds; what is compared was measured in the same seconds of the same process. Message content is off
+where a tracer lets one switch it off; nothing is exported.
 
 - **call**: what the tracer adds to a call, over what a span written by hand adds that has the attributes llmtrace
   writes, in the same environment; in brackets the microseconds it adds.
@@ -683,14 +734,14 @@ def main() -> None:
     parser.add_argument("--only", action="append", help="measure this one (may be repeated)")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--write", type=Path, help="write the page there")
+    parser.add_argument("--keep", action="store_true", help="use the environments there are, without an update")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
-    parser.add_argument("--traced", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
-        serve(given.worker, given.traced)
+        serve(given.worker)
     CACHE.mkdir(parents=True, exist_ok=True)
     peers = [peer for peer in PEERS if not given.only or peer.name in given.only]
-    results, failed = run(peers, given.rounds)
+    results, failed = run(peers, given.rounds, given.keep)
     text = "\n".join(page(results, failed, given.rounds)) + "\n"
     if given.write:
         given.write.write_text(text)
