@@ -65,6 +65,9 @@ def clients(_listening: Server) -> Iterator[Any]:
         yield SimpleNamespace(sync=client, asyncio=client.aio, run=runner.run)
         if hasattr(client.aio, "aclose"):
             runner.run(client.aio.aclose())
+        if hasattr(client, "close"):
+            client.close()
+        gc.collect()
 
 
 def send(target: Server, chunks: list[Any]) -> None:
