@@ -259,9 +259,9 @@ def work(url: str, limit: int, calls: int, told: Any) -> None:
 
 def test_processes_never_overshoot_in_redis(redis_url: str) -> None:
     """Four processes on one Redis server stay within the limit together."""
-    limit, context = 90_000, multiprocessing.get_context("spawn")
+    limit, context = 360_000, multiprocessing.get_context("spawn")
     told = context.Queue()
-    processes = [context.Process(target=work, args=(redis_url, limit, 250, told)) for _ in range(4)]
+    processes = [context.Process(target=work, args=(redis_url, limit, 1000, told)) for _ in range(4)]
     for process in processes:
         process.start()
     spent = sum(told.get(timeout=60) for _ in processes)
