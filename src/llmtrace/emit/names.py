@@ -232,8 +232,6 @@ LANGFUSE_FIRST_TOKEN = "langfuse.observation.completion_start_time"
 LANGFUSE_NAME = "langfuse.trace.name"
 LANGFUSE_TAGS = "langfuse.trace.tags"
 LANGFUSE_METADATA = "langfuse.trace.metadata."
-LANGFUSE_ENVIRONMENT = "langfuse.environment"
-LANGFUSE_RELEASE = "langfuse.release"
 LOGFIRE_COST = "operation.cost"
 
 # What a request was like, told without its words.
