@@ -39,7 +39,6 @@ try:
     CATALOG = f"genai-prices {version('genai-prices')}"
 except PackageNotFoundError:  # in the environment of a peer
     CATALOG = "genai-prices"
-METADATA = '{"cost_usd":"0.0001416"}'
 
 
 def describe_chat(span: Any, answer: Any) -> None:
@@ -110,7 +109,6 @@ def _describe_cost(span: Any, model: str, fresh: int, cached: int, made: int) ->
 def _describe_openinference(span: Any, answer: Any) -> None:
     span.set_attribute("openinference.span.kind", "LLM")
     span.set_attribute("llm.model_name", answer.model)
-    span.set_attribute("metadata", METADATA)
 
 
 def _describe_outcome(span: Any, answer: Any) -> None:

@@ -29,6 +29,7 @@ CHAT: dict[str, Any] = {
     "gen_ai.prompt.version": "2",
     "llmtrace.feature": "search",
     "llmtrace.tag.plan": "gold",
+    "metadata": '{"feature":"search","plan":"gold"}',
     "llmtrace.stream.time_to_first_token": 0.25,
     "tag.tags": ("a", "b"),
     "llm.cost.total": 0.004,

@@ -336,6 +336,8 @@ _TELLING = {
         "anthropic-ratelimit-tokens-remaining",
     )
 }
+_LENGTHS = frozenset(map(len, _TELLING))
+"""Passing by the rest at a glance: an answer has some twenty headers."""
 
 
 def _telling(headers: Any) -> dict[str, str]:
@@ -344,7 +346,11 @@ def _telling(headers: Any) -> dict[str, str]:
     if raw is None:
         return {name: value for name in _TELLING.values() if (value := headers.get(name)) is not None}
     # httpx goes through all headers for each that is looked up: going through them once costs less.
-    return {_TELLING[name]: value.decode("latin-1") for key, value in raw if (name := key.lower()) in _TELLING}
+    return {
+        _TELLING[name]: value.decode("latin-1")
+        for key, value in raw
+        if len(key) in _LENGTHS and (name := key.lower()) in _TELLING
+    }
 
 
 def _count(value: str | None) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from decimal import Context, Decimal, Inexact
 from fractions import Fraction
 
@@ -74,7 +74,7 @@ _NOTHING = Label(None, "catalog", None)
 class Priced:
     """What a call cost, or why that cannot be said. Light: one is made for every call."""
 
-    __slots__ = ("_amounts", "_label", "approximate", "missing", "reason", "units")
+    __slots__ = ("_amounts", "approximate", "label", "missing", "reason", "units")
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Priced:
     ) -> None:
         self.units = units
         """The sum. With a ``reason`` of ``partial_usage`` it is of what was told, and no cost."""
-        self._label = label
+        self.label = label
         self._amounts = amounts
         self.reason = reason
         """Why there is no cost: ``unknown_model``, ``unknown_unit``, ``no_usage``, ``partial_usage`` or
@@ -98,16 +98,16 @@ class Priced:
 
     @property
     def source(self) -> str:
-        return self._label.source
+        return self.label.source
 
     @property
     def model(self) -> str | None:
         """The name that was priced."""
-        return self._label.model
+        return self.label.model
 
     @property
     def catalog_version(self) -> str | None:
-        return self._label.version
+        return self.label.version
 
     @property
     def total(self) -> float:
@@ -115,9 +115,9 @@ class Priced:
         return float(self.units / UNIT)
 
     @property
-    def amounts(self) -> Iterator[tuple[str, Amount]]:
+    def amounts(self) -> list[tuple[str, Amount]]:
         """Class and units, of those that are not zero."""
-        return ((name, units) for name, units in zip(self._label.parts, self._amounts, strict=False) if units)
+        return [each for each in zip(self.label.parts, self._amounts, strict=False) if each[1]]
 
     @property
     def parts(self) -> dict[str, float]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from opentelemetry.util.types import AttributeValue
 
 from ..capture.call import OpenCall
 from ..cost.guard import Reservation
-from ..cost.money import UNIT, Priced
+from ..cost.money import UNIT, Amount
 from . import names
 
 __all__ = ["describe_budget", "describe_cost", "describe_estimate"]
@@ -24,17 +26,19 @@ def describe_cost(call: OpenCall, options: object, into: Attributes) -> None:
         if priced.reason == "partial_usage" and priced.units:
             into[names.COST_ESTIMATE] = priced.total
         return
+    label = priced.label
     into[names.COST_TOTAL] = into[names.USAGE_COST] = priced.total
     into[names.COST_EXACT] = priced.exact
-    into[names.COST_SOURCE] = priced.source
-    for name, value in ((names.COST_MODEL, priced.model), (names.COST_CATALOG, priced.catalog_version)):
-        if value is not None:
-            into[name] = value
+    into[names.COST_SOURCE] = label.source
+    if label.model is not None:
+        into[names.COST_MODEL] = label.model
+    if label.version is not None:
+        into[names.COST_CATALOG] = label.version
     if priced.approximate:
         into[names.COST_APPROXIMATE] = True
     if priced.missing:
         into[names.COST_MISSING] = priced.missing
-    _describe_parts(priced, into)
+    _describe_parts(priced.amounts, into)
 
 
 def describe_estimate(call: OpenCall, into: Attributes) -> None:
@@ -69,18 +73,20 @@ def describe_budget(call: OpenCall, options: object, into: Attributes) -> None:
         into[names.BUDGET_LIMIT], into[names.BUDGET_SPENT] = float(budget.usd or 0), budget.told(part.spent)
 
 
-def _describe_parts(priced: Priced, into: Attributes) -> None:
-    given = made = None
-    for part, units in priced.amounts:
-        name = names.INPUT_COSTS.get(part)
-        if name is not None:
-            given = units if given is None else given + units
+def _describe_parts(amounts: Iterable[tuple[str, Amount]], into: Attributes) -> None:
+    given: Amount = 0
+    made: Amount = 0
+    for part, units in amounts:
+        if part in names.INPUT_COSTS:
+            given += units
+            name = names.INPUT_COSTS[part]
+        elif part in names.OUTPUT_COSTS:
+            made += units
+            name = names.OUTPUT_COSTS[part]
         else:
-            name = names.OUTPUT_COSTS.get(part)
-            if name is not None:
-                made = units if made is None else made + units
-        into[name or names.COST + part] = float(units / UNIT)
-    if given is not None:
+            name = names.COST + part
+        into[name] = float(units / UNIT)
+    if given:
         into[names.COST_INPUT] = float(given / UNIT)
-    if made is not None:
+    if made:
         into[names.COST_OUTPUT] = float(made / UNIT)

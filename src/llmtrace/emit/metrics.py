@@ -63,6 +63,11 @@ class _Instruments:
             }
 
 
+def _global() -> Any:
+    """The provider the application set, if it did. The API's getter looks at the environment, and might set one."""
+    return getattr(metrics._internal, "_METER_PROVIDER", None)
+
+
 def _faults(options: CallbackOptions) -> Iterable[Observation]:
     return [Observation(sum(_guard.faults.values()))]
 
@@ -105,12 +110,11 @@ class Metrics:
     def _ready(self) -> _Instruments | None:
         if self._mode == "off":
             return None
-        provider = self._given or metrics.get_meter_provider()
+        provider = self._given or _global()
         if provider is not self._provider:
-            # The stand-in that is there before the application sets a provider: nobody listens.
-            quiet = type(provider).__name__ in ("_ProxyMeterProvider", "NoOpMeterProvider")
             with self._lock:
-                self._instruments = None if quiet else _Instruments(provider, self._mode)
+                listens = provider is not None and not isinstance(provider, metrics.NoOpMeterProvider)
+                self._instruments = _Instruments(provider, self._mode) if listens else None
                 self._provider = provider
         return self._instruments
 

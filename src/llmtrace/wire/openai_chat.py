@@ -12,7 +12,7 @@ from ..facts import Counts, Request, Response
 from ._format import WireFormat
 from .openai_chat_content import CHAT_CONTENT
 
-__all__ = ["CHAT", "read_choices", "read_usage"]
+__all__ = ["CHAT", "read_usage"]
 
 _PARAMS = ("max_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed")
 _JSON = ("json_object", "json_schema")
@@ -98,22 +98,24 @@ def read_stated_cost(usage: Any) -> float | None:
     return number(usage, "cost")
 
 
-def read_choices(answer: Any) -> tuple[str, ...]:
-    return tuple(reason for choice in each(answer, "choices") if (reason := text(choice, "finish_reason")))
-
-
 def read_response(answer: Any) -> Response:
     told = fields(answer)
     usage = fields(peek(told, "usage"))
+    reasons, refused = [], False
+    for choice in each(told, "choices"):
+        if reason := text(choice, "finish_reason"):
+            reasons.append(reason)
+        if peek(peek(choice, "message"), "refusal"):
+            refused = True
     return Response(
         id=text(told, "id"),
         model=text(told, "model"),
-        finish_reasons=read_choices(told),
+        finish_reasons=tuple(reasons),
         usage=read_usage(usage),
         stated_cost=read_stated_cost(usage),
         service_tier=text(told, "service_tier"),
         fingerprint=text(told, "system_fingerprint"),
-        refused=any(peek(peek(choice, "message"), "refusal") for choice in each(told, "choices")),
+        refused=refused,
     )
 
 

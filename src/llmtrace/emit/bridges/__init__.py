@@ -62,7 +62,7 @@ def finished(
     known: Mapping[str, Any] | None = None,
     started: int = 0,
 ) -> dict[str, Any]:
-    """``found`` as an open span is to get it: within its limit, and bridged here where no exporter of ours will.
+    """``found`` completed for an open span: within its limit, bridged here where no exporter of ours will do it.
 
     ``known`` is what the span was started with, where the caller has it at hand.
     """
@@ -70,7 +70,7 @@ def finished(
     if chosen:
         try:
             held = known if known is not None else getattr(span, "attributes", None) or {}
-            found = {**found, **added({**held, **found}, chosen, started=started)}
+            found.update(added({**held, **found}, chosen, started=started))
         except Exception:
             report("bridge a span")
     limit = getattr(getattr(span, "_limits", None), "max_span_attributes", None) or LIMIT

@@ -57,7 +57,7 @@ def openinference(attributes: Mapping[str, Any], started: int) -> dict[str, Any]
     _values(attributes, kind, found)
     _put(found, names.OI_PROMPT_ID, attributes.get(names.PROMPT_NAME))
     _put(found, names.OI_TEMPLATE_VERSION, attributes.get(names.PROMPT_VERSION))
-    _listed(attributes, found)
+    _metadata(attributes, found)
     if kind == "RETRIEVER":
         _documents(attributes, found)
     return found
@@ -78,22 +78,25 @@ def _values(attributes: Mapping[str, Any], kind: str, found: dict[str, Any]) -> 
             given = attributes.get(names.QUERY), _TEXT
             made = attributes.get(names.RETRIEVED), _JSON
         case "RERANKER":
-            given, made = (attributes.get("reranker.query"), _TEXT), (None, _TEXT)
+            given, made = (attributes.get(names.RERANK_QUERY), _TEXT), (None, _TEXT)
         case "EMBEDDING":
             given, made = (attributes.get(f"{names.OI_EMBEDDINGS}0.embedding.text"), _TEXT), (None, _TEXT)
         case _:
             given = _last(attributes.get(names.INPUT_MESSAGES))
             made = _last(attributes.get(names.OUTPUT_MESSAGES))
-    for (value, kind_of), name, type_name in (
-        (given, names.OI_INPUT, names.OI_INPUT_TYPE),
-        (made, names.OI_OUTPUT, names.OI_OUTPUT_TYPE),
-    ):
-        if isinstance(value, str) and value:
-            found[name], found[type_name] = value, kind_of
+    _put_value(found, names.OI_INPUT, names.OI_INPUT_TYPE, *given)
+    _put_value(found, names.OI_OUTPUT, names.OI_OUTPUT_TYPE, *made)
+
+
+def _put_value(found: dict[str, Any], name: str, type_name: str, value: Any, mime_type: str) -> None:
+    if value and isinstance(value, str):
+        found[name], found[type_name] = value, mime_type
 
 
 def _last(messages: Any) -> tuple[str | None, str]:
     """The last message's text; a message without any, as JSON."""
+    if messages is None:
+        return None, _TEXT
     parsed = _loaded(messages)
     if not isinstance(parsed, list) or not parsed or not isinstance(parsed[-1], dict):
         return None, _TEXT
@@ -116,33 +119,19 @@ def _loaded(value: Any) -> Any:
 
 
 _TOLD = {
-    "llmtrace.feature": "feature",
-    "llmtrace.tenant": "tenant",
+    names.FEATURE: "feature",
+    names.TENANT: "tenant",
     names.PROMPT_NAME: "prompt_name",
     names.PROMPT_VERSION: "prompt_version",
-    "llmtrace.prompt.hash": "prompt_hash",
-    "llmtrace.prompt.label": "prompt_label",
-    "llmtrace.cost.exact": "cost_usd",
-    "llmtrace.cost.unpriced_reason": "unpriced_reason",
+    names.PROMPT_HASH: "prompt_hash",
+    names.PROMPT_LABEL: "prompt_label",
 }
-"""What no column of Phoenix's shows. It prices calls itself, so our cost is to be seen here alone."""
+"""What no column of Phoenix's shows."""
 
 
-_KEYED = (names.PROMPT_VARIABLE, names.TAG)
-
-
-def _listed(attributes: Mapping[str, Any], found: dict[str, Any]) -> None:
-    """What Phoenix reads as one JSON object each: the variables of the prompt, and everything else as metadata."""
-    variables: dict[str, Any] = {}
-    told: dict[str, Any] = {}
-    for key, value in attributes.items():
-        if key in _TOLD:
-            told[_TOLD[key]] = value
-        elif key.startswith(_KEYED):
-            one = key.startswith(names.TAG)
-            (told if one else variables)[key.removeprefix(names.TAG if one else names.PROMPT_VARIABLE)] = value
-    if variables:
-        found[names.PROMPT_VARIABLES] = _dumps(variables)
+def _metadata(attributes: Mapping[str, Any], found: dict[str, Any]) -> None:
+    """What Phoenix reads as one JSON object: what is in it already, and what it would not show otherwise."""
+    told = {key: attributes[name] for name, key in _TOLD.items() if name in attributes}
     if told:
         known = _loaded(attributes.get(names.METADATA))
         found[names.METADATA] = _dumps({**told, **known} if isinstance(known, dict) else told)
