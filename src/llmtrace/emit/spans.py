@@ -15,6 +15,7 @@ from ..wire._parts import plain
 from . import names
 from .attributes import ADDED, DESCRIBERS, Attributes, describe_exception
 from .bridges import finished
+from .bulk import set_all
 from .content import Content, describe_content
 from .gate import OFF, Gate
 from .logs import Events
@@ -70,7 +71,7 @@ class SpanEmitter:
             if not call.borrowed:
                 known = _known_at_start(call)
                 found = finished(span, found, self._bridges, known=known, started=call.started_ns)
-            span.set_attributes(found)
+            set_all(span, found)
         if not call.borrowed:
             span.end(end_time)
 
