@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from .._read import peek, text, whole
+from .._read import fields, peek, text, whole
 from ..facts import Asked, Blob, Message, Part
 from ._content import ContentFormat
 from ._parts import data_url, file_part, function_tool, items, media, plain, reasoning, tool_call, tool_result, words
@@ -173,13 +173,8 @@ _SAID = ("content", *_THOUGHTS, "tool_calls", "refusal", "function_call", "audio
 
 
 def _filled(delta: Any) -> Iterable[tuple[str, Any]]:
-    if type(delta) is dict:
-        return delta.items()
-    fields = getattr(delta, "__dict__", None)
-    if fields is None or isinstance(delta, Mapping):
-        return [(name, peek(delta, name)) for name in _SAID]
-    extra = getattr(delta, "__pydantic_extra__", None)
-    return (*fields.items(), *extra.items()) if extra else fields.items()
+    told = fields(delta)
+    return told.items() if type(told) is dict else [(name, peek(delta, name)) for name in _SAID]
 
 
 class _Choice:
@@ -290,22 +285,21 @@ class Joiner:
     def add(self, chunk: Any) -> None:
         choices = peek(chunk, "choices")
         for choice in choices if isinstance(choices, (list, tuple)) else ():
-            # Read once a chunk, so without a look-up each.
-            fields = choice if type(choice) is dict else getattr(choice, "__dict__", None)
-            if fields is None:
-                fields = {name: peek(choice, name) for name in ("index", "delta", "text", "finish_reason")}
-            index = fields.get("index")
+            told = fields(choice)
+            if type(told) is not dict:
+                told = {name: peek(choice, name) for name in ("index", "delta", "text", "finish_reason")}
+            index = told.get("index")
             if type(index) is not int:
                 index = 0
             known = self._choices.get(index)
             if known is None:
                 known = self._choices[index] = _Choice()
-            delta = fields.get("delta")
+            delta = told.get("delta")
             if delta is not None:
                 known.take(delta)
-            elif (said := fields.get("text")) and isinstance(said, str):
+            elif (said := told.get("text")) and isinstance(said, str):
                 known.text.append(said)
-            reason = fields.get("finish_reason")
+            reason = told.get("finish_reason")
             if isinstance(reason, str):
                 known.reason = reason or None
 
