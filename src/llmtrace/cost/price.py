@@ -15,7 +15,7 @@ from .catalog import Catalog, Found, current, loaded
 from .money import UNIT, Amount, Label, Priced, whole
 from .overrides import Override, read
 
-__all__ = ["Pricer"]
+__all__ = ["Pricer", "longest"]
 
 _KEPT = 2048
 """Cards kept, misses counted: a gateway that makes up a model name for every call must not fill the memory."""
@@ -122,14 +122,11 @@ class Pricer:
 
     def most(self, provider: str, host: str | None, request: Request) -> Amount:
         """What the answer to ``request`` may cost at most by the limit it states; 0 where it states none."""
-        limit = request.params.get("max_tokens")
-        if type(limit) is not int or limit <= 0 or request.operation not in _BILLED:
+        tokens = longest(request)
+        if not tokens or request.operation not in _BILLED:
             return 0
         card = self._entry(provider, host, request, _NO_ANSWER, time()).card
-        choices = request.params.get("choice.count", 1)
-        return (
-            0 if card is None else card.request + card.dearest_output * limit * (choices if type(choices) is int else 1)
-        )
+        return 0 if card is None else card.request + card.dearest_output * tokens
 
     def card(self, provider: str, host: str | None, request: Request, answer: Response, at: float) -> Card | None:
         """The rate card a call is priced by."""
@@ -191,6 +188,14 @@ class Pricer:
             if any(override.fits(provider, name, context) for name in names):
                 return override
         return None
+
+
+def longest(request: Request) -> int:
+    """The tokens that the answer may have at most, by the limit that the request states; 0 where it states none."""
+    limit, choices = request.params.get("max_tokens"), request.params.get("choice.count", 1)
+    if type(limit) is not int or limit <= 0:
+        return 0
+    return limit * choices if type(choices) is int and choices > 0 else limit
 
 
 def _own_card(catalog: Catalog, override: Override, name: str) -> Card:
