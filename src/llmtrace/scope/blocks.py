@@ -152,8 +152,9 @@ class Block(Generic[T_co]):
         return frames.pop() if frames else None
 
     def __call__(self, function: F, /) -> F:
-        if isinstance(function, type):
-            _log.warning("llmtrace: %r is a class; decorate its methods instead. It is left as it is.", function)
+        if isinstance(function, type) or not (callable(function) or isinstance(function, classmethod)):
+            # A class would no longer be one, and a property would be read as the wrapper of its value.
+            _log.warning("llmtrace: %r is no function; decorate those inside it instead. It is left as it is.", function)
             return function
         run: Any = by_colour(function, _run_plain, _run_coroutine, _run_generator, _run_async_generator)
 
@@ -207,6 +208,8 @@ def by_colour(function: Any, plain: R, coroutine: R, generator: R, async_generat
     """The one of four that is meant for a function of this colour."""
     if isinstance(function, (staticmethod, classmethod)):
         function = function.__func__
+    elif not inspect.isroutine(function) and not isinstance(function, partial):
+        function = type(function).__call__  # an object that can be called
     if inspect.isasyncgenfunction(function):
         return async_generator
     if inspect.isgeneratorfunction(function):
