@@ -152,9 +152,10 @@ class Block(Generic[T_co]):
         return frames.pop() if frames else None
 
     def __call__(self, function: F, /) -> F:
-        if isinstance(function, type) or not (callable(function) or isinstance(function, classmethod)):
+        given: Any = function
+        if isinstance(given, type) or not (callable(given) or isinstance(given, classmethod)):
             # A class would no longer be one, and a property would be read as the wrapper of its value.
-            _log.warning("llmtrace: %r is no function; decorate those inside it instead. It is left as it is.", function)
+            _log.warning("llmtrace: %r is no function; decorate those inside it. It is left as it is.", given)
             return function
         run: Any = by_colour(function, _run_plain, _run_coroutine, _run_generator, _run_async_generator)
 
