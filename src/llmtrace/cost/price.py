@@ -106,18 +106,43 @@ class Pricer:
             if priced is not None:
                 return priced
         counts = answer.usage
-        if not counts:
-            return Priced(reason="no_usage")
         if at is None:
             at = time()
+        if not counts:
+            return self._unused(provider, host, request, answer, at)
         entry = self._entry(provider, host, request, answer, at)
         if entry.card is None:
             return Priced(reason="unknown_model")
         if request.operation in _WORDLESS and "output" not in counts:
             counts = {**counts, "output": 0}
         priced = entry.card.price(counts, approximate=entry.approximate)
+        if answer.also:
+            priced = self._with_others(priced, provider, host, request, answer, at)
+        elif request.operation == "chat" and counts.get("images"):
+            priced = priced.without("images")  # drawn by a tool, whose tokens nobody told
         if partial and priced.reason is None:
             priced.reason = "partial_usage"
+        return priced
+
+    def _unused(self, provider: str, host: str | None, request: Request, answer: Response, at: float) -> Priced:
+        """What a call costs whose usage was not told: nothing is known, but of a model that is free."""
+        entry = self._entry(provider, host, request, answer, at)
+        if entry.card is None or not entry.card.free:
+            return Priced(reason="no_usage")
+        return Priced(0, entry.card.label, approximate=entry.approximate)
+
+    def _with_others(
+        self, priced: Priced, provider: str, host: str | None, request: Request, answer: Response, at: float
+    ) -> Priced:
+        """``priced``, and what other models did for the same call by the prices of those."""
+        for model, counts in answer.also:
+            asked = Request(request.operation, model or request.model, service_tier=request.service_tier)
+            told = replace(answer, model=model or answer.model, usage=counts, stated_cost=None, also=())
+            other = self.price(provider, host, asked, told, at)
+            if other is None or other.reason is not None:
+                priced = priced.without(model or request.model or "")
+            else:
+                priced = priced.plus(other)
         return priced
 
     def most(self, provider: str, host: str | None, request: Request) -> Amount:
@@ -172,6 +197,9 @@ class Pricer:
         if found is None:
             return _Entry(None, -math.inf, math.inf, False)
         card, since, until, consumed = catalog.card(found, context, at)
+        if card.free and answer.model and name == request.model != answer.model:
+            # What was asked for is free; what a router answered with instead need not be.
+            return _Entry(None, -math.inf, math.inf, False)
         if override is not None:
             consumed = consumed.union(override.when)
             card = _discounted(card, override.multiplier)
@@ -247,7 +275,7 @@ def _discounted(card: Card, multiplier: Fraction) -> Card:
     return replace(card, source="override", rates=rates)
 
 
-def _stated(cost: float, model: str | None) -> Priced | None:
+def _stated(cost: float | Decimal, model: str | None) -> Priced | None:
     """A cost that the provider itself states."""
     if not isinstance(cost, (int, float, Decimal)) or isinstance(cost, bool) or not math.isfinite(cost) or cost < 0:
         return None
