@@ -186,8 +186,8 @@ class ScopeSpans:
             attributes[name] = work.name
         if work.kind == "tool":
             attributes[names.TOOL_TYPE] = "function"
-        work.span = self._tracer("scope").start_span(
-            f"{operation} {work.name}", outer, kind=kind, attributes=attributes
+        work.span = self._tracer(work.client).start_span(
+            f"{operation} {work.name}", work.parent or outer, kind=kind, attributes=attributes
         )
         return set_span_in_context(work.span, outer)
 
