@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import threading
+import os
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import openai
 
 import llmtrace
+from _vendor import completion, vendor
 
 
 def presidio() -> Callable[[str], str]:
@@ -28,29 +27,11 @@ def datafog() -> Callable[[str], str]:
     return lambda text: str(sanitize(text))
 
 
-class Vendor(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
-        message = {"role": "assistant", "content": "I have written to jane@example.com."}
-        answer = {"id": "1", "model": "gpt-4.1", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
-        body = json.dumps({**answer, "object": "chat.completion", "created": 0}).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None: ...
-
-
 if __name__ == "__main__":
-    import os
-
     os.environ["OTEL_TRACES_EXPORTER"] = "console"
     llmtrace.instrument(capture_content=True, redact="builtin")  # or redact=presidio(), or redact=datafog()
-    server = HTTPServer(("127.0.0.1", 0), Vendor)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    with openai.OpenAI(base_url=f"http://127.0.0.1:{server.server_port}/v1", api_key="none") as client:
+    said = completion("I have written to jane@example.com.")
+    with vendor(said) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client:
         question = "Write to jane@example.com, her card is 4111 1111 1111 1111."
         print(client.chat.completions.create(model="gpt-4.1", messages=[{"role": "user", "content": question}]).id)
     llmtrace.shutdown()
-    server.shutdown()

@@ -79,6 +79,7 @@ class Parts:
             events=events,
             annotator=self._annotations,
             bridges=self._bridges,
+            observe=metrics.record_work,
         )
 
     def _bridges(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind, StatusCode
 
 import llmtrace
+from llmtrace import tag
 from llmtrace.clients.providers import provider_of
 
 USAGE = {"promptTokenCount": 8, "candidatesTokenCount": 2, "totalTokenCount": 10}
@@ -117,7 +118,7 @@ def total(found: list[Any], name: str) -> int:
 async def test_automatic_function_calling(side: Side, gemini: Gemini, spans: Any) -> None:
     """Each request of one call is a span with its own tokens; the tool runs between them, a sibling."""
     gemini.will(FIRST, SECOND)
-    with tracer(spans).start_as_current_span("application") as outer:
+    with tracer(spans).start_as_current_span("application") as outer, tag(session="s"):
         response = await side.ask(tools=[weather])
     found = [span for span in await exported(spans) if span.name != "application"]
     assert response.text == "Sunny."
@@ -135,7 +136,9 @@ async def test_automatic_function_calling(side: Side, gemini: Gemini, spans: Any
         "gen_ai.operation.name": "execute_tool",
         "gen_ai.tool.name": "weather",
         "gen_ai.tool.type": "function",
+        "llmtrace.outcome": "ok",
         "openinference.span.kind": "TOOL",
+        "session.id": "s",
     }
     assert tool.kind is SpanKind.INTERNAL
     assert found[0].end_time <= tool.start_time <= tool.end_time <= found[2].start_time

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import multiprocessing
+import pickle
 import shutil
 import socket
 import subprocess
@@ -19,6 +21,7 @@ import pytest
 
 from llmtrace import ConfigError
 from llmtrace.cost import budget as budgets
+from llmtrace.cost import stores
 from llmtrace.cost.budget import Budget, BudgetExceeded
 from llmtrace.cost.guard import Budgets
 from llmtrace.cost.price import Pricer
@@ -310,3 +313,49 @@ def test_an_absent_store_lets_calls_through_unless_asked_not_to(
             if refusal is None:
                 end(engine, pricer, made, input=1, output=1)
     assert len(caplog.records) == 1
+
+
+def test_a_refusal_comes_home_from_a_worker_process() -> None:
+    """A refusal can be pickled and copied, as process pools do, whatever its budget's callback is."""
+    made = BudgetExceeded(Budget("b", usd=Decimal(1), by="user", callback=lambda *_: None), "2026-09", 0.5, share="ada")
+    for again in (pickle.loads(pickle.dumps(made)), copy.copy(made)):
+        assert type(again) is BudgetExceeded
+        assert (str(again), again.share, again.spent, again.window) == (str(made), "ada", 0.5, "2026-09")
+        assert again.budget == made.budget
+
+
+def test_windows_in_memory_go_when_they_are_over_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many windows come and go, those that are over are dropped, and one that is not never is."""
+    now = 0.0
+    monkeypatch.setattr(stores, "_MANY", 100)
+    monkeypatch.setattr(stores, "monotonic", lambda: now)
+    store = MemoryStore()
+    total = Claim("total", 10, 0, 10**9, False)
+    store.settle([total], [7])
+    for minute in range(1_000):
+        now = minute * 60.0
+        store.settle([Claim(f"minute {minute}", 10, 0, 3_600, False)], [1])
+        store.reserve([Claim(f"blocked {minute}", 10, 1, 3_600, True)])
+    assert len(store._windows) < 300
+    assert store.settle([total], [1]) == [8]
+
+
+def test_a_fork_does_not_take_over_what_its_parent_reserved() -> None:
+    """Calls that are under way when a process forks end in the parent: the child has nothing reserved for them."""
+    store = MemoryStore()
+    claim = Claim("k", 10, 4, 60, True)
+    store.settle([Claim("k", 10, 0, 60, True)], [3])
+    store.reserve([claim])
+    assert store.reserve([claim]) == (0, [7])
+    store.forked()
+    assert store.reserve([claim]) == (-1, [3])
+
+
+def test_several_choices_may_each_be_as_long_as_allowed(pricer: Pricer) -> None:
+    """What is reserved of a budget in tokens counts the limit once for every choice that is asked for."""
+    engine = engine_of(pricer, Budget("b", tokens=1_000, action="block"))
+    asked = call(max_tokens=400)
+    asked.request.params["choice.count"] = 3
+    refused = engine.admit(asked)
+    assert refused is not None
+    assert engine.admit(call(max_tokens=400)) is None

@@ -271,7 +271,7 @@ def test_the_true_totals_without_a_single_span(vendor: Vendor, monkeypatch: pyte
     assert sum(point.sum for point in legacy) == 710
     assert sum(point.count for point in found["gen_ai.client.operation.duration"]) == 8
     assert (calls.cost.total, calls.unpriced, len(calls)) == (Decimal("0.0245"), 1, 8)
-    assert store._spent == {"all::total": 24_500_000_000}  # millionths of a millionth of a USD
+    assert store._windows["all::total"].spent == 24_500_000_000  # millionths of a millionth of a USD
     meters.shutdown()
 
 

@@ -115,6 +115,26 @@ def test_an_estimate_is_kept_apart(vendor: Vendor, caplog: pytest.LogCaptureFixt
     assert sum("LLMTRACE_STREAM_USAGE" in record.message for record in caplog.records) == 1
 
 
+@pytest.mark.parametrize("by", ["program", "setting"])
+def test_a_stream_that_is_left_before_its_usage_is_estimated(
+    vendor: Vendor, caplog: pytest.LogCaptureFixture, by: str
+) -> None:
+    """Usage that was asked for comes last: of a stream that is left before it, what was said is counted."""
+    exporter = spans_with(estimate_usage="separate", stream_usage="auto" if by == "setting" else "never")
+    usage = {"prompt_tokens": 1_000, "completion_tokens": 100, "total_tokens": 1_100}
+    vendor.answer = [*stream_of("Hello", " there", "!"), {**CHUNK, "choices": [], "usage": usage}]
+    wish: Any = {"stream_options": {"include_usage": True}} if by == "program" else {}
+    with caplog.at_level(logging.WARNING, "llmtrace"):
+        with client(vendor).chat.completions.create(model="gpt-4o", messages=ASK, stream=True, **wish) as stream:
+            for _ in range(3):  # one that opens, two that speak
+                next(stream)
+        found = attributes_of(exporter)
+    assert found["llmtrace.usage.estimated_output_tokens"] == 2
+    assert found["llmtrace.cost.estimated_usd"] == pytest.approx((8 * 2.5 + 2 * 10) / 1e6)
+    assert "llm.cost.total" not in found
+    assert caplog.records == []
+
+
 def test_an_estimate_may_stand_for_the_usage(vendor: Vendor) -> None:
     """With ``usage`` the standard names are filled too, and marked."""
     exporter = spans_with(estimate_usage="usage")

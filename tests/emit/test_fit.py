@@ -20,6 +20,13 @@ def message(text: str, role: str = "user") -> dict[str, Any]:
     return {"role": role, "parts": [{"type": "text", "content": text}]}
 
 
+def test_numbers_that_json_lacks_are_words() -> None:
+    """Not a number, or infinite, is told in words: a reader that knows JSON alone would drop the whole list."""
+    items = [{"role": "assistant", "parts": [{"type": "tool_call", "name": "f", "arguments": {"a": float("nan")}}]}]
+    fitted = fit(items, 1000)
+    assert json.loads(fitted.text, parse_constant=pytest.fail)[0]["parts"][0]["arguments"] == {"a": "nan"}
+
+
 def test_what_fits_is_as_it_was() -> None:
     """Nothing is changed under the cap."""
     items = [

@@ -222,6 +222,43 @@ def test_a_wrong_value_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     assert "user must be text" in told[0]
 
 
+def test_a_key_can_always_be_exported() -> None:
+    """A lone surrogate in a key, as in a value, does not cost the batch that the span is exported with."""
+    with tag(**{"k\ud800": "v\ud800"}):
+        assert current().metadata == {"k?": "v?"}
+
+
+class Callee:
+    async def __call__(self) -> str | None:
+        await asyncio.sleep(0)
+        return current().feature
+
+
+async def test_an_object_that_is_called_has_the_colour_of_its_call() -> None:
+    """The tags hold while the body of an asynchronous ``__call__`` runs, not only while it is made."""
+    assert await tag(feature="object")(Callee())() == "object"
+    assert current().feature is None
+
+
+def test_what_is_no_function_is_left_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    """A property, which nobody calls, is told about and read as before; below it the decorator works."""
+    with caplog.at_level(logging.WARNING, "llmtrace"):
+
+        class Page:
+            @tag(feature="above")  # type: ignore[type-var]
+            @property
+            def above(self) -> str | None:
+                return current().feature
+
+            @property
+            @tag(feature="below")
+            def below(self) -> str | None:
+                return current().feature
+
+    assert (Page().above, Page().below) == (None, "below")
+    assert "is no function" in caplog.text
+
+
 class _Hostile:
     def __iter__(self) -> Iterator[str]:
         raise RuntimeError("hostile")

@@ -214,8 +214,10 @@ def test_what_is_wrong_is_named(folder: Path, files: dict[str, str], label: str 
         prompts.load("p", label=label)
 
 
-@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../b", "", "a//b", ".hidden", "a\0b"])
-def test_a_name_does_not_leave_the_folder(folder: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["../secret", "/etc/passwd", "a/../../b", "", "a//b", ".hidden", "a\0b", "x" * 300, None, 5]
+)
+def test_a_name_does_not_leave_the_folder(folder: Path, name: Any) -> None:
     """No name reaches a file outside the folder of prompts."""
     (folder.parent / "secret.md").write_text("x")
     with pytest.raises(ConfigError, match="no name of a prompt"):
@@ -231,6 +233,7 @@ def test_a_name_does_not_leave_the_folder(folder: Path, name: str) -> None:
         ("{% include 'other' %}", "version"),
         ("{% for x in range(10000000) %}.{% endfor %}", "range"),
         ("before\n# user\nx", "before the first heading"),
+        ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "recursion"),
     ],
 )
 def test_a_template_is_kept_in_its_box(folder: Path, template: str, message: str) -> None:
@@ -239,6 +242,12 @@ def test_a_template_is_kept_in_its_box(folder: Path, template: str, message: str
     with pytest.raises(ConfigError, match=message) as caught:
         prompts.load("p").render()
     assert "prompt 'p'" in str(caught.value)
+
+
+def test_a_variable_may_have_any_name(folder: Path) -> None:
+    """Also the names of our own parameters."""
+    (folder / "p.md").write_text("{{ self_ }}{{ name }}")
+    assert prompts.load("p").render(self_="a", name="b", self="c")[0]["content"] == "ab"
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 from uuid import UUID
 
@@ -36,6 +37,20 @@ class Foreign:
     id: str | None = None
 
 
+@Integral.register
+class Numpy:
+    """As ``numpy.int64`` is: a number, and no ``int``."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __int__(self) -> int:
+        return self.value
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+
 @pytest.mark.parametrize(
     ("given", "read"),
     [
@@ -48,6 +63,10 @@ class Foreign:
         (Foreign("text"), Document("sha256:982d9e3eb996", None, "text")),
         (UUID(int=1), Document("00000000-0000-0000-0000-000000000001")),
         (("a", float("nan")), Document("a")),
+        ((Numpy(7), Numpy(1)), Document("7", 1.0)),
+        ({"id": Numpy(7)}, Document("7")),
+        (Document(7, float("nan"), b"x", None), Document("7")),  # type: ignore[arg-type]
+        (Document("a", 1, "t", {"vector": [0.1]}), Document("a", 1.0, "t")),
     ],
 )
 def test_documents_are_read_as_searches_return_them(given: Any, read: Document) -> None:
@@ -55,7 +74,17 @@ def test_documents_are_read_as_searches_return_them(given: Any, read: Document) 
     assert list(read_documents([given])) == [read]
 
 
-@pytest.mark.parametrize("given", [[None], [object()], [{}], [{"id": None}], [3.5], [[]], [True]])
+@pytest.mark.parametrize(
+    ("given", "found"), [(None, []), ("doc-1", ["doc-1"]), (7, ["7"]), (UUID(int=1), [str(UUID(int=1))])]
+)
+def test_one_document_alone_or_none(given: Any, found: list[str]) -> None:
+    """A single id is one document, not the letters it is made of; ``None`` is an empty result."""
+    with retrieval("index") as r:
+        r.add(given)
+        assert ids() == found
+
+
+@pytest.mark.parametrize("given", [object(), [None], [object()], [{}], [{"id": None}], [3.5], [[]], [True]])
 def test_what_is_no_document_is_left_out(given: Any, caplog: pytest.LogCaptureFixture) -> None:
     """Anything else is left out with a warning, and never raises."""
     with retrieval("index") as r:

@@ -13,6 +13,8 @@ from typing import Any
 
 import openai
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -212,3 +214,37 @@ def test_a_rollup_is_told_when_asked_for(spans: InMemorySpanExporter, vendor: Ve
     assert told["llmtrace.rollup.output_tokens"] == 4
     assert not any(name.startswith(("gen_ai.usage", "llm.")) for name in told)
     assert not any("rollup" in name for name in only(spans, "invoke_agent"))
+
+
+def test_durations_of_work_are_measured_whatever_the_sampler_does() -> None:
+    """Tools, agents and workflows have a histogram each, with their name, who they work for, and what went wrong."""
+    reader = InMemoryMetricReader()
+    meters, tracers = MeterProvider(metric_readers=[reader]), TracerProvider(sampler=ALWAYS_OFF)
+    with (
+        llmtrace.instrument(tracer_provider=tracers, meter_provider=meters, strict=True),
+        tag(feature="help"),
+        workflow("answer"),
+        agent("clerk"),
+    ):
+        with tool("look up"):
+            pass
+        with pytest.raises(KeyError), tool("fail"):
+            raise KeyError
+    data = reader.get_metrics_data()
+    assert data is not None
+    (scope,) = data.resource_metrics[0].scope_metrics
+    found = {
+        metric.name: [dict(point.attributes) for point in metric.data.data_points]
+        for metric in scope.metrics
+        if metric.name.startswith("gen_ai.")
+    }
+    for_clerk = {"gen_ai.tool.type": "function", "gen_ai.agent.name": "clerk", "llmtrace.feature": "help"}
+    assert found == {
+        "gen_ai.execute_tool.duration": [
+            {"gen_ai.tool.name": "look up", **for_clerk},
+            {"gen_ai.tool.name": "fail", "error.type": "KeyError", **for_clerk},
+        ],
+        "gen_ai.invoke_agent.duration": [{"gen_ai.agent.name": "clerk", "llmtrace.feature": "help"}],
+        "gen_ai.invoke_workflow.duration": [{"gen_ai.workflow.name": "answer", "llmtrace.feature": "help"}],
+    }
+    meters.shutdown()

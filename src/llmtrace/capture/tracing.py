@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from ..cost.money import Priced
     from ..facts import Request, Response, Scope
     from .call import OpenCall
-    from .tool import OpenTool
 
 __all__ = ["Emitter", "Observer", "Pricer", "StreamUsage", "Tracing"]
 
@@ -37,18 +36,13 @@ class Pricer(Protocol):
 
 
 class Emitter(Protocol):
-    """Turns calls, and the tools run between them, into telemetry."""
+    """Turns calls into telemetry."""
 
     def begin(self, call: OpenCall) -> None:
         """Start the span and set ``call.span`` and ``call.context``."""
 
     def end(self, call: OpenCall, end_time: int | None) -> None:
         """Write what is known now and end the span, at ``end_time`` (nanoseconds) if that has passed."""
-
-    def begin_tool(self, tool: OpenTool) -> None:
-        """Start the span and set ``tool.span`` and ``tool.context``."""
-
-    def end_tool(self, tool: OpenTool) -> None: ...
 
 
 class StreamUsage(Protocol):

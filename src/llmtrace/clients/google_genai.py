@@ -18,10 +18,10 @@ from .._read import peek, text
 from ..capture import worker
 from ..capture.call import OpenCall
 from ..capture.stream import AsyncChunks, Chunks, Recorder
-from ..capture.tool import OpenTool
 from ..capture.tracing import Tracing
 from ..facts import Request, Response
 from ..scope import context as scopes
+from ..scope.spans import CalledTool
 from ..wire._format import Accumulator, WireFormat
 from ..wire.google_interactions import INTERACTIONS, RETRIEVE
 from . import hooks
@@ -70,7 +70,7 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
     for name in ("_request_once", "_async_request_once"):
         if hasattr(owner, name):
             patches.wrap(owner, name, _attempt)
-    for place, name, hook in _tools(sdk, tracing, patches, asked):
+    for place, name, hook in _tools(sdk, patches, asked):
         if place is not None and hasattr(place, name):
             patches.wrap(place, name, hook)
     # The interactions have a client of their own inside the SDK: at first made by Stainless, then by Speakeasy.
@@ -144,38 +144,32 @@ def _requests(begin: _Begin, asked: Asked) -> dict[str, Callable[..., Any]]:
     }
 
 
-def _tools(sdk: Sdk, tracing: Tracing, patches: Patches, asked: Asked) -> list[tuple[Any, str, Callable[..., Any]]]:
+def _tools(sdk: Sdk, patches: Patches, asked: Asked) -> list[tuple[Any, str, Callable[..., Any]]]:
     """Where automatic function calling calls the program's functions, and MCP servers: what, its name, the hook."""
 
-    def begin(name: Any, arguments: Any) -> OpenTool | None:
+    def tool_of(name: Any, arguments: Any) -> CalledTool | None:
         try:
             if not patches.active or scopes.suppressed(scopes.current()):
                 return None
             origin = asked.find(sys._getframe())
             called = name if isinstance(name, str) and name else "unknown"
-            return OpenTool(tracing, sdk.name, called, arguments, None if origin is None else origin.context)
+            return CalledTool(called, arguments, sdk.name, None if origin is None else origin.context)
         except Exception:
             report("begin a tool")
             return None
 
     def invoke(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-        tool = begin(*_function(*args, **kwargs))
-        if tool is None:
-            return wrapped(*args, **kwargs)
-        return hooks.carry_out(tool, wrapped, args, kwargs)
+        tool = tool_of(*_function(*args, **kwargs))
+        return wrapped(*args, **kwargs) if tool is None else tool.run(wrapped, args, kwargs)
 
     async def invoke_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-        tool = begin(*_function(*args, **kwargs))
-        if tool is None:
-            return await wrapped(*args, **kwargs)
-        return await hooks.carry_out_async(tool, wrapped, args, kwargs)
+        tool = tool_of(*_function(*args, **kwargs))
+        return await (wrapped(*args, **kwargs) if tool is None else tool.run_async(wrapped, args, kwargs))
 
     async def call_tool(wrapped: Any, adapter: Any, args: Any, kwargs: Any) -> Any:
         called = args[0] if args else kwargs.get("function_call")
-        tool = begin(peek(called, "name"), peek(called, "args"))
-        if tool is None:
-            return await wrapped(*args, **kwargs)
-        return await hooks.carry_out_async(tool, wrapped, args, kwargs)
+        tool = tool_of(peek(called, "name"), peek(called, "args"))
+        return await (wrapped(*args, **kwargs) if tool is None else tool.run_async(wrapped, args, kwargs))
 
     functions = _loaded("_extra_utils")
     return [

@@ -7,13 +7,12 @@ from typing import Any
 
 from .._guard import report
 from ..capture.call import OpenCall
-from ..capture.tool import OpenTool
 from ..capture.tracing import Tracing
 from ..facts import Request
 from ..scope import context as scopes
 from ..wire._format import WireFormat
 
-__all__ = ["begin", "carry_out", "carry_out_async", "drive", "drive_async"]
+__all__ = ["begin", "drive", "drive_async"]
 
 Settle = Callable[[OpenCall, Any], None]
 
@@ -94,26 +93,3 @@ def _fail(call: OpenCall, error: BaseException) -> None:
         call.fail(error)
     except Exception:
         report("end a failed call")
-
-
-def carry_out(tool: OpenTool, wrapped: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """Run a function of the program's own inside its span."""
-    token = tool.enter()
-    try:
-        result = wrapped(*args, **kwargs)
-    except BaseException as error:
-        tool.end(token, None, error)
-        raise
-    tool.end(token, result, None)
-    return result
-
-
-async def carry_out_async(tool: OpenTool, wrapped: Callable[..., Awaitable[Any]], args: Any, kwargs: Any) -> Any:
-    token = tool.enter()
-    try:
-        result = await wrapped(*args, **kwargs)
-    except BaseException as error:
-        tool.end(token, None, error)
-        raise
-    tool.end(token, result, None)
-    return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -98,8 +98,17 @@ class BudgetExceeded(Exception):
             reason or f"budget {budget.name!r}{whose} ({window}): {spent:g} of {limit} are spent or reserved"
         )
 
+    def __reduce__(self) -> Any:
+        # Worker processes send their exceptions home; the callback, which may be any function, stays.
+        return _told_again, (replace(self.budget, callback=None), self.window, self.spent, self.share, str(self))
+
 
 BudgetExceeded.__module__ = "llmtrace"  # its public home, which is what ``error.type`` says
+
+
+def _told_again(budget: Budget, window: str, spent: float, share: str, reason: str) -> BudgetExceeded:
+    return BudgetExceeded(budget, window, spent, share=share, reason=reason)
+
 
 _registered: dict[str, Budget] = {}
 

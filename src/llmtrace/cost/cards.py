@@ -46,6 +46,7 @@ FIELDS = {
 
 _TOOLS = ("web_searches", "file_searches", "code_executions")
 """Billed by the call where they are billed at all: used, but without a price, the sum may be too low."""
+_WITHIN = (("cache_read", "input"), ("cache_write", "input"), ("reasoning", "output"))
 _SHAPES = 64
 
 
@@ -157,6 +158,11 @@ class Card:
         self.dearest_output = max((price for each in outputs for price in each.all), default=0)
         self.request = next((rates.base for unit, rates in self.rates.items() if unit.name == "requests"), 0)
 
+    @property
+    def free(self) -> bool:
+        """Whether everything it prices is given away."""
+        return bool(self.rates) and all(rates.free for rates in self.rates.values())
+
     def price(self, counts: Counts, *, approximate: bool = False) -> Priced:
         """What ``counts`` costs by this card."""
         plan = self._plans.get(tuple(counts))
@@ -207,7 +213,7 @@ class Card:
         reason = self._reason(told, bool(used))
         special = unclear or tools or reason or self.silent_search or "audio_seconds" in told
         plan = _Plan(
-            multiply=_multiplication(used, self.label.parts, self.request),
+            multiply=_multiplication(used, self.label.parts, self.request, _unpriced_parts(told, names)),
             rates=tuple(each.base for each in rates),
             beyond=tuple((start, tuple(each.at(start + 1) for each in rates)) for start in sorted(starts)),
             simple=not special,
@@ -243,8 +249,13 @@ class Card:
         return below + joins
 
 
+def _unpriced_parts(told: frozenset[str], priced: Sequence[str]) -> list[tuple[str, str]]:
+    """Told counts without a price of their own, and the counts that they cannot exceed."""
+    return [(part, total) for part, total in _WITHIN if part in told and total in told and part not in priced]
+
+
 def _multiplication(
-    used: Sequence[tuple[str, Unit]], parts: Sequence[str], request: Amount
+    used: Sequence[tuple[str, Unit]], parts: Sequence[str], request: Amount, within: Sequence[tuple[str, str]]
 ) -> Callable[..., tuple[Amount, tuple[Amount, ...], bool]]:
     """The sums for one shape of usage as a function written out, as dataclasses are: a loop takes three times as long.
 
@@ -257,6 +268,7 @@ def _multiplication(
         lines.append(f"    n{index} = counts[{name!r}]{''.join(inner)}")
         small += [f"n{index} < 0"] if inner else []
         sums[unit.part].append(f"n{index} * r{index}")
+    small += [f"counts[{part!r}] > counts[{total!r}]" for part, total in within]
     lines += [f"    p{place} = {' + '.join(terms) or 0}" for place, terms in enumerate(sums.values())]
     amounts = [f"p{place}" for place in range(len(parts))]
     result = f"{' + '.join(amounts) or 0}, ({''.join(each + ', ' for each in amounts)}), {' or '.join(small) or False}"

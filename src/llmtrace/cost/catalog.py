@@ -36,6 +36,7 @@ _PROVIDERS = {
 _STAGES = ("preview", "latest", "exp", "experimental", "beta", "thinking", "instruct", "it", "chat", "text", "omni")
 _AREAS = ("global", "us", "eu", "apac", "jp", "au", "ca", "in", "gov", "default")
 _MAKERS = ("anthropic", "amazon", "meta", "openai", "google", "mistral", "deepseek", "qwen", "cohere", "models")
+_GIVEN_AWAY = frozenset({("openai", "moderation")})
 _HARMLESS = frozenset((*_STAGES, *_AREAS, *_MAKERS))
 """Words around a name that do not make it another model with another price."""
 _WORD = re.compile(r"[^-_.:@/ ]+")
@@ -119,7 +120,10 @@ class Catalog:
         seller = self._providers.get(_PROVIDERS.get(provider, provider))
         if seller is None:
             return None
-        for spelling in spellings(name):
+        plain = spellings(name)
+        if plain and plain[0].startswith(f"{seller.id}/"):  # as gateways write it
+            plain += spellings(plain[0].removeprefix(f"{seller.id}/"))
+        for spelling in plain:
             model = self._match(seller, spelling)
             if model is not None:
                 return Found(seller, model)
@@ -157,12 +161,19 @@ class Catalog:
             model=model.id,
             source="catalog",
             version=self.version,
-            rates=dict(self._rates(prices)),
+            rates=dict(self._rates(prices)) or self._free(found),
             known=self.fields,
             **_habits(found),
         )
         since, until = _window(model, moment)
         return card, since, until, frozenset(consumed)
+
+    def _free(self, found: Found) -> dict[Unit, Rates]:
+        """The prices of a model that has none because it is given away; of most others they are merely not known."""
+        model = found.model.id
+        if model.endswith(":free") or (found.provider.id, model) in _GIVEN_AWAY:
+            return {self.units[name]: Rates(0) for name in ("input_tokens", "output_tokens")}
+        return {}
 
     def _rates(self, prices: Any) -> Iterator[tuple[Unit, Rates]]:
         for key, price in vars(prices).items():

@@ -76,13 +76,8 @@ class Estimator:
         self._hosts: set[str] = set()
 
     def listen(self, call: Guessed) -> Spoken | None:
-        """Keep the words only where the usage may never be told."""
-        body = call.body
-        if call.request.api_type != _DIALECT or call.asked_usage or not isinstance(body, dict):
-            return None
-        options = body.get("stream_options")
-        asked = isinstance(options, dict) and options.get("include_usage") is True
-        return None if asked else Spoken()
+        """Keep the words where the usage may never be told: asked for, it comes last, and a stream may be cut."""
+        return Spoken() if call.request.api_type == _DIALECT and isinstance(call.body, dict) else None
 
     def wants(self, call: Guessed) -> bool:
         """Whether nothing was told of a call that must have used something."""
@@ -116,6 +111,9 @@ class Estimator:
             call.answer = guessed
 
     def _explain(self, call: Guessed) -> None:
+        options = call.body.get("stream_options") if isinstance(call.body, dict) else None
+        if call.asked_usage or (isinstance(options, dict) and options.get("include_usage") is True):
+            return  # it would have been told, had the stream been read to its end
         host = "an unknown host" if call.server is None else call.server[0]
         if host not in self._hosts and len(self._hosts) < 1_000:
             self._hosts.add(host)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from ..facts import Request, Response, Scope
 from .budget import PICO, Budget, BudgetExceeded, registered
 from .money import UNIT, Amount, Priced
-from .price import Pricer
+from .price import Pricer, longest
 from .stores import Claim, MemoryStore, Store
 
 __all__ = ["Budgets", "Reservation"]
@@ -30,7 +30,7 @@ _WARNED = 10_000
 _memory = MemoryStore()
 """Spending outlives ``uninstrument`` and ``instrument``."""
 if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_memory.unlock)
+    os.register_at_fork(after_in_child=_memory.forked)
 
 
 class Asking(Protocol):
@@ -214,8 +214,7 @@ class Budgets:
         if budget.action != "block" or call.request.operation in ("count_tokens", "fetch_response"):
             return 0
         if budget.tokens is not None:
-            limit = call.request.params.get("max_tokens")
-            return limit if type(limit) is int and limit > 0 else 0
+            return longest(call.request)
         host = None if call.server is None else call.server[0]
         return _pico(self._pricer.most(call.provider, host, call.request))
 

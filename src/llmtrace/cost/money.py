@@ -129,6 +129,25 @@ class Priced:
         """USD, to the last digit."""
         return written(self.units) or format(decimal(self.units), "f")
 
+    def plus(self, other: Priced) -> Priced:
+        """The sum, class by class, under the name that is priced here."""
+        sums = dict(zip(self._label.parts, self._amounts, strict=False))
+        for part, units in other.amounts:
+            sums[part] = sums.get(part, 0) + units
+        return Priced(
+            self.units + other.units,
+            Label(self.model, self.source, self.catalog_version, tuple(sums)),
+            tuple(sums.values()),
+            self.reason,
+            self.approximate or other.approximate,
+            self.missing + other.missing,
+        )
+
+    def without(self, name: str) -> Priced:
+        """The same, which says that something billed is not in it."""
+        missing = (*self.missing, name)
+        return Priced(self.units, self._label, self._amounts, self.reason, approximate=True, missing=missing)
+
     def cost(self) -> Cost | None:
         """As the public record."""
         if self.reason is not None:

@@ -15,7 +15,7 @@ from .catalog import Catalog, Found, current, loaded
 from .money import UNIT, Amount, Label, Priced, whole
 from .overrides import Override, read
 
-__all__ = ["Pricer"]
+__all__ = ["Pricer", "longest"]
 
 _KEPT = 2048
 """Cards kept, misses counted: a gateway that makes up a model name for every call must not fill the memory."""
@@ -106,30 +106,52 @@ class Pricer:
             if priced is not None:
                 return priced
         counts = answer.usage
-        if not counts:
-            return Priced(reason="no_usage")
         if at is None:
             at = time()
+        if not counts:
+            return self._unused(provider, host, request, answer, at)
         entry = self._entry(provider, host, request, answer, at)
         if entry.card is None:
             return Priced(reason="unknown_model")
         if request.operation in _WORDLESS and "output" not in counts:
             counts = {**counts, "output": 0}
         priced = entry.card.price(counts, approximate=entry.approximate)
+        if answer.also:
+            priced = self._with_others(priced, provider, host, request, answer, at)
+        elif request.operation == "chat" and counts.get("images"):
+            priced = priced.without("images")  # drawn by a tool, whose tokens nobody told
         if partial and priced.reason is None:
             priced.reason = "partial_usage"
         return priced
 
+    def _unused(self, provider: str, host: str | None, request: Request, answer: Response, at: float) -> Priced:
+        """What a call costs whose usage was not told: nothing is known, but of a model that is free."""
+        entry = self._entry(provider, host, request, answer, at)
+        if entry.card is None or not entry.card.free:
+            return Priced(reason="no_usage")
+        return Priced(0, entry.card.label, approximate=entry.approximate)
+
+    def _with_others(
+        self, priced: Priced, provider: str, host: str | None, request: Request, answer: Response, at: float
+    ) -> Priced:
+        """``priced``, and what other models did for the same call by the prices of those."""
+        for model, counts in answer.also:
+            asked = Request(request.operation, model or request.model, service_tier=request.service_tier)
+            told = replace(answer, model=model or answer.model, usage=counts, stated_cost=None, also=())
+            other = self.price(provider, host, asked, told, at)
+            if other is None or other.reason is not None:
+                priced = priced.without(model or request.model or "")
+            else:
+                priced = priced.plus(other)
+        return priced
+
     def most(self, provider: str, host: str | None, request: Request) -> Amount:
         """What the answer to ``request`` may cost at most by the limit it states; 0 where it states none."""
-        limit = request.params.get("max_tokens")
-        if type(limit) is not int or limit <= 0 or request.operation not in _BILLED:
+        tokens = longest(request)
+        if not tokens or request.operation not in _BILLED:
             return 0
         card = self._entry(provider, host, request, _NO_ANSWER, time()).card
-        choices = request.params.get("choice.count", 1)
-        return (
-            0 if card is None else card.request + card.dearest_output * limit * (choices if type(choices) is int else 1)
-        )
+        return 0 if card is None else card.request + card.dearest_output * tokens
 
     def card(self, provider: str, host: str | None, request: Request, answer: Response, at: float) -> Card | None:
         """The rate card a call is priced by."""
@@ -175,6 +197,9 @@ class Pricer:
         if found is None:
             return _Entry(None, -math.inf, math.inf, False)
         card, since, until, consumed = catalog.card(found, context, at)
+        if card.free and answer.model and name == request.model != answer.model:
+            # What was asked for is free; what a router answered with instead need not be.
+            return _Entry(None, -math.inf, math.inf, False)
         if override is not None:
             consumed = consumed.union(override.when)
             card = _discounted(card, override.multiplier)
@@ -191,6 +216,14 @@ class Pricer:
             if any(override.fits(provider, name, context) for name in names):
                 return override
         return None
+
+
+def longest(request: Request) -> int:
+    """The tokens that the answer may have at most, by the limit that the request states; 0 where it states none."""
+    limit, choices = request.params.get("max_tokens"), request.params.get("choice.count", 1)
+    if type(limit) is not int or limit <= 0:
+        return 0
+    return limit * choices if type(choices) is int and choices > 0 else limit
 
 
 def _own_card(catalog: Catalog, override: Override, name: str) -> Card:
@@ -242,7 +275,7 @@ def _discounted(card: Card, multiplier: Fraction) -> Card:
     return replace(card, source="override", rates=rates)
 
 
-def _stated(cost: float, model: str | None) -> Priced | None:
+def _stated(cost: float | Decimal, model: str | None) -> Priced | None:
     """A cost that the provider itself states."""
     if not isinstance(cost, (int, float, Decimal)) or isinstance(cost, bool) or not math.isfinite(cost) or cost < 0:
         return None

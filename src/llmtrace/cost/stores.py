@@ -9,9 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Protocol
 
 __all__ = ["Claim", "MemoryStore", "RedisStore", "Store"]
+
+_MANY = 50_000
+"""Windows in memory before those that are over are looked for. One that is not over is never dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,44 +39,56 @@ class Store(Protocol):
         """Replace what was reserved by what was spent; what each window has spent now."""
 
 
+@dataclass(slots=True)
+class _Window:
+    until: float
+    """When nobody asks for it any more."""
+    spent: int = 0
+    reserved: int = 0
+
+
 class MemoryStore:
     """Windows of this process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._spent: dict[str, int] = {}
-        self._reserved: dict[str, int] = {}
+        self._windows: dict[str, _Window] = {}
+        self._most = _MANY
 
     def reserve(self, claims: Sequence[Claim]) -> tuple[int, list[int]]:
         with self._lock:
-            held = [self._spent.get(claim.key, 0) + self._reserved.get(claim.key, 0) for claim in claims]
+            windows = [self._window(claim) for claim in claims]
+            held = [window.spent + window.reserved for window in windows]
             for index, (claim, sum_) in enumerate(zip(claims, held, strict=True)):
                 if claim.blocking and (sum_ >= claim.limit or sum_ + claim.amount > claim.limit):
                     return index, held
-            for claim in claims:
-                self._reserved[claim.key] = self._reserved.get(claim.key, 0) + claim.amount
-            self._drop_old()
+            for window, claim in zip(windows, claims, strict=True):
+                window.reserved += claim.amount
             return -1, held
 
     def settle(self, claims: Sequence[Claim], spent: Sequence[int]) -> list[int]:
         with self._lock:
-            for claim, amount in zip(claims, spent, strict=True):
-                left = self._reserved.get(claim.key, 0) - claim.amount
-                if left > 0:
-                    self._reserved[claim.key] = left
-                else:
-                    self._reserved.pop(claim.key, None)
-                self._spent[claim.key] = self._spent.get(claim.key, 0) + amount
-            return [self._spent[claim.key] for claim in claims]
+            windows = [self._window(claim) for claim in claims]
+            for window, claim, amount in zip(windows, claims, spent, strict=True):
+                window.reserved = max(0, window.reserved - claim.amount)
+                window.spent += amount
+            return [window.spent for window in windows]
 
-    def unlock(self) -> None:
-        """Forget a lock that another thread held when this process was forked."""
+    def forked(self) -> None:
+        """In a child process: forget a lock that another thread held, and what only the parent's calls reserved."""
         self._lock = threading.Lock()
+        for window in self._windows.values():
+            window.reserved = 0
 
-    def _drop_old(self) -> None:
-        # Windows are asked for in the order of time: the oldest keys are of windows long over.
-        while len(self._spent) > 50_000:
-            self._spent.pop(next(iter(self._spent)))
+    def _window(self, claim: Claim) -> _Window:
+        found = self._windows.get(claim.key)
+        if found is None:
+            now = monotonic()
+            if len(self._windows) >= self._most:
+                self._windows = {key: window for key, window in self._windows.items() if window.until > now}
+                self._most = max(_MANY, 2 * len(self._windows))
+            found = self._windows[claim.key] = _Window(now + claim.seconds)
+        return found
 
 
 _RESERVE = """

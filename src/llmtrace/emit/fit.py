@@ -12,6 +12,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from math import isfinite
 from typing import Any
 
 from ..facts import Blob
@@ -88,6 +89,8 @@ def change(value: Any, text: Change, blob: Callable[[Blob], Any] | None = None, 
         digits = str(value)
         changed = text(digits)
         return value if changed == digits else changed
+    if blob is not None and isinstance(value, float) and not isfinite(value):
+        return str(value)  # JSON has no word for it, and a reader would drop the whole
     return value
 
 

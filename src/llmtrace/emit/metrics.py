@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from time import perf_counter
 from typing import Any
 
 from opentelemetry import metrics
@@ -11,15 +12,19 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
 from .. import __version__, _guard
 from ..capture.call import OpenCall
+from ..capture.failure import error_type
 from ..cost.money import UNIT, Priced
 from ..cost.names import pinned
 from ..facts import Counts
+from ..scope.work import Work
 from . import names
 
 __all__ = ["Metrics"]
 
 _SECONDS = [0.01 * 2**step for step in range(14)]
 _TOKENS = [4**step for step in range(14)]
+_AGENT_SECONDS = [0.1 * 2**step for step in range(13)]
+_WORKFLOW_SECONDS = [1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200]
 _USD = [1e-6 * 4**step for step in range(12)]
 _VALUES = 200
 """Values that one dimension may have; any other is ``_other``."""
@@ -45,6 +50,11 @@ class _Instruments:
         self.cost = meter.create_counter(names.METRIC_COST, "{USD}")
         self.call_cost = histogram(names.METRIC_CALL_COST, "{USD}", _USD)
         self.unpriced = meter.create_counter(names.METRIC_UNPRICED, "{operation}")
+        self.work = {
+            "tool": histogram(names.METRIC_TOOL_DURATION, "s", _SECONDS),
+            "agent": histogram(names.METRIC_AGENT_DURATION, "s", _AGENT_SECONDS),
+            "workflow": histogram(names.METRIC_WORKFLOW_DURATION, "s", _WORKFLOW_SECONDS),
+        }
         meter.create_observable_counter(names.METRIC_FAULTS, [_faults], "{error}")
         if self.legacy:
             self.tokens = histogram(names.METRIC_TOKENS, "{token}", _TOKENS)
@@ -106,6 +116,26 @@ class Metrics:
                 _record_tokens(instruments, counts, found)
         if call.priced is not None:
             _record_cost(instruments, call, call.priced, found)
+
+    def record_work(self, work: Work) -> None:
+        """Record one run of a tool, an agent or a workflow that has ended."""
+        instruments = self._ready()
+        duration = None if instruments is None else instruments.work.get(work.kind)
+        if duration is None:
+            return
+        found: Dimensions = {_WORK[work.kind]: work.name}
+        if work.kind == "tool":
+            found[names.TOOL_TYPE] = "function"
+            if work.agent is not None:
+                found[names.AGENT_NAME] = work.agent
+        if isinstance(work.error, Exception):
+            found[names.ERROR_TYPE] = error_type(work.error)
+        for name, read in self._dimensions:
+            # All are told by what is around, but for what is said of a model.
+            value = None if name == names.MODEL_PINNED else read(work)
+            if value is not None:
+                found[name] = self._capped(name, value)
+        duration.record(perf_counter() - work.started, found)
 
     def _ready(self) -> _Instruments | None:
         if self._mode == "off":
@@ -196,6 +226,7 @@ def _record_cost(instruments: _Instruments, call: OpenCall, priced: Priced, foun
         instruments.cost.add(priced.total, {**found, names.COST_CLASS: "total"})
 
 
+_WORK = {"tool": names.TOOL_NAME, "agent": names.AGENT_NAME, "workflow": names.WORKFLOW_NAME}
 _ATTRIBUTES = {
     "feature": names.FEATURE,
     "tenant": names.TENANT,
@@ -205,7 +236,7 @@ _ATTRIBUTES = {
 }
 
 
-def _reader(name: str) -> Callable[[OpenCall], Any]:
+def _reader(name: str) -> Callable[[Any], Any]:
     match name:
         case "feature" | "tenant":
             return lambda call: getattr(call.scope, name)

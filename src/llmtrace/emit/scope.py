@@ -24,6 +24,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from .._guard import report
 from ..capture import worker
 from ..capture.call import OpenCall
 from ..capture.failure import error_type, qualified
@@ -166,9 +167,11 @@ class ScopeSpans:
         events: Emission | None = None,
         annotator: Annotator | None = None,
         bridges: Callable[[], Sequence[str]] | None = None,
+        observe: Callable[[Work], None] | None = None,
     ) -> None:
         self._tracer = tracer
         self._content = content
+        self._observe = observe
         self._error_messages = error_messages
         self.rollup = rollup
         self._events = events
@@ -186,12 +189,17 @@ class ScopeSpans:
             attributes[name] = work.name
         if work.kind == "tool":
             attributes[names.TOOL_TYPE] = "function"
-        work.span = self._tracer("scope").start_span(
-            f"{operation} {work.name}", outer, kind=kind, attributes=attributes
+        work.span = self._tracer(work.client).start_span(
+            f"{operation} {work.name}", work.parent or outer, kind=kind, attributes=attributes
         )
         return set_span_in_context(work.span, outer)
 
     def end(self, work: Work) -> None:
+        if self._observe is not None:
+            try:
+                self._observe(work)
+            except Exception:
+                report("measure a piece of work")
         if work.calls is None:
             self._end(work, None)
         else:

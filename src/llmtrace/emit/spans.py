@@ -8,12 +8,9 @@ from opentelemetry.trace import SpanKind, Tracer, get_current_span, set_span_in_
 
 from .._guard import report
 from ..capture.call import OpenCall
-from ..capture.failure import error_type
-from ..capture.tool import OpenTool
 from ..scope import context as scopes
-from ..wire._parts import plain
 from . import names
-from .attributes import ADDED, DESCRIBERS, Attributes, describe_exception
+from .attributes import ADDED, DESCRIBERS, Attributes
 from .bridges import finished
 from .bulk import set_all
 from .content import Content, describe_content
@@ -94,33 +91,6 @@ class SpanEmitter:
             events.emit(names.DETAILS_EVENT, told, set_span_in_context(call.span, call.outer))
         if gate.span:
             found.update(content.attributes)
-
-    def begin_tool(self, tool: OpenTool) -> None:
-        attributes: Attributes = {
-            names.OPERATION: "execute_tool",
-            names.TOOL_NAME: tool.name,
-            names.TOOL_TYPE: "function",
-        }
-        tool.span = self._tracer(tool.client).start_span(
-            f"execute_tool {tool.name}", tool.parent, attributes=attributes
-        )
-        tool.context = scopes.with_span(tool.outer, tool.span)
-
-    def end_tool(self, tool: OpenTool) -> None:
-        span, error = tool.span, tool.error
-        try:
-            if span.is_recording():
-                found: Attributes = {}
-                if isinstance(error, Exception):
-                    found[names.ERROR_TYPE] = error_type(error)
-                    describe_exception(span, error, self)
-                if self.content.open(scopes.scope_of(tool.outer).capture_content):
-                    for name, value in ((names.TOOL_ARGUMENTS, tool.arguments), (names.TOOL_RESULT, tool.result)):
-                        if value is not None:
-                            found[name] = self.content.json(plain(value))
-                span.set_attributes(finished(span, found, self._bridges))
-        finally:
-            span.end()
 
 
 def _known_at_start(call: OpenCall) -> Attributes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from .usage import Counts
@@ -45,8 +46,10 @@ class Response:
     service_tier: str | None = None
     price_context: dict[str, str] = field(default_factory=dict)
     """What else decides the price, as the vendor spells it: ``speed``, ``inference_geo``..."""
-    stated_cost: float | None = None
+    stated_cost: float | Decimal | None = None
     """USD, where the provider itself says what the call cost."""
+    also: tuple[tuple[str | None, Counts], ...] = ()
+    """What is billed beside ``usage`` and not part of it: by which model (``None``: this one), and its counts."""
     fingerprint: str | None = None
     status: str | None = None
     conversation_id: str | None = None

@@ -16,7 +16,7 @@ from .._guard import report
 from ..facts import Scope
 from . import baggage, context, shelf
 
-__all__ = ["Block", "Decorated", "Frame", "Given", "async_steps", "by_colour", "steps"]
+__all__ = ["Block", "Decorated", "Frame", "Given", "async_steps", "by_colour", "run_coroutine", "run_plain", "steps"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R")
@@ -152,10 +152,12 @@ class Block(Generic[T_co]):
         return frames.pop() if frames else None
 
     def __call__(self, function: F, /) -> F:
-        if isinstance(function, type):
-            _log.warning("llmtrace: %r is a class; decorate its methods instead. It is left as it is.", function)
+        given: Any = function
+        if isinstance(given, type) or not (callable(given) or isinstance(given, classmethod)):
+            # A class would no longer be one, and a property would be read as the wrapper of its value.
+            _log.warning("llmtrace: %r is no function; decorate those inside it. It is left as it is.", given)
             return function
-        run: Any = by_colour(function, _run_plain, _run_coroutine, _run_generator, _run_async_generator)
+        run: Any = by_colour(function, run_plain, run_coroutine, _run_generator, _run_async_generator)
 
         def wrapper(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
             return run(self, wrapped, args, kwargs)
@@ -207,6 +209,8 @@ def by_colour(function: Any, plain: R, coroutine: R, generator: R, async_generat
     """The one of four that is meant for a function of this colour."""
     if isinstance(function, (staticmethod, classmethod)):
         function = function.__func__
+    elif not inspect.isroutine(function) and not isinstance(function, partial):
+        function = type(function).__call__  # an object that can be called
     if inspect.isasyncgenfunction(function):
         return async_generator
     if inspect.isgeneratorfunction(function):
@@ -214,7 +218,7 @@ def by_colour(function: Any, plain: R, coroutine: R, generator: R, async_generat
     return coroutine if inspect.iscoroutinefunction(function) else plain
 
 
-def _run_plain(block: Block[Any], function: Any, args: Any, kwargs: Any) -> Any:
+def run_plain(block: Block[Any], function: Any, args: Any, kwargs: Any) -> Any:
     frame = block._begin(context.current(), Given(function, args, kwargs))
     if frame is None:
         return function(*args, **kwargs)
@@ -231,7 +235,7 @@ def _run_plain(block: Block[Any], function: Any, args: Any, kwargs: Any) -> Any:
     return value
 
 
-def _run_coroutine(block: Block[Any], function: Any, args: Any, kwargs: Any) -> Coroutine[Any, Any, Any]:
+def run_coroutine(block: Block[Any], function: Any, args: Any, kwargs: Any) -> Coroutine[Any, Any, Any]:
     async def run() -> Any:
         frame = block._begin(context.current(), Given(function, args, kwargs))
         if frame is None:

@@ -31,6 +31,8 @@ HISTORY = "previous"
 """The table of the label file that says which version each label had before."""
 _SUFFIXES = (".md", ".txt")
 _NAME = re.compile(r"[A-Za-z0-9_](?:[\w.-]*[\w-])?(?:/[A-Za-z0-9_](?:[\w.-]*[\w-])?)*", re.ASCII)
+_LONGEST = 200
+"""Characters in a name, which is part of a path."""
 _FENCE = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 
 
@@ -78,7 +80,7 @@ def _is_version(path: Path, folder: Path) -> bool:
 
 def find(folder: Path, name: str) -> Path:
     """The folder of a prompt's versions, or its one file."""
-    if not _NAME.fullmatch(name):
+    if not isinstance(name, str) or len(name) > _LONGEST or not _NAME.fullmatch(name):
         raise ConfigError(f"{name!r} is no name of a prompt; use letters, digits, '.', '-', '_', and '/' for folders")
     place = folder / name
     if place.is_dir() and ((place / LABELS).is_file() or versions_of(place)):

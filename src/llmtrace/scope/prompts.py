@@ -69,7 +69,7 @@ class Prompt:
     commit: str | None = None
     """The Git commit that is checked out, if it holds this very file."""
 
-    def render(self, **variables: object) -> Messages:
+    def render(self, /, **variables: object) -> Messages:
         """The messages, each with ``role`` and ``content``, ready for a client.
 
         Raises:
@@ -82,7 +82,7 @@ class Prompt:
         except _errors() as error:
             raise ConfigError(f"prompt {self.name!r}, version {self.version!r}: {error}") from error
 
-    def use(self, **variables: object) -> Block[Messages]:
+    def use(self, /, **variables: object) -> Block[Messages]:
         """``with prompt.use(name="Ada") as messages``: render, and have the calls inside say
         which prompt they are made with.
 
@@ -253,4 +253,4 @@ def _errors() -> tuple[type[Exception], ...]:
     from jinja2 import TemplateError
     from jinja2.exceptions import SecurityError
 
-    return TemplateError, SecurityError, TypeError, ValueError, ArithmeticError, LookupError
+    return TemplateError, SecurityError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError

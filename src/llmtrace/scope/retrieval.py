@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from hashlib import sha256
+from numbers import Integral
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from .work import Work
 __all__ = ["Rerank", "Search", "read_documents", "rerank", "retrieval"]
 
 _VECTORS = frozenset({"embedding", "embeddings", "vector", "vectors", "values", "sparse_values"})
-_LONGEST = 512
+_IDS = (str, Integral, UUID)
 
 S_co = TypeVar("S_co", bound="Search", covariant=True)
 
@@ -136,9 +137,11 @@ def _like_document(item: object) -> bool:
     return isinstance(item, (Document, Mapping, tuple)) or _content(item) is not None
 
 
-def read_documents(items: Iterable[object]) -> Iterator[Document]:
+def read_documents(items: object) -> Iterator[Document]:
     """The documents in what searches return, in order. What cannot be told apart is left out with one warning."""
-    if isinstance(items, (Document, Mapping)):
+    if items is None:
+        return  # nothing was found
+    if isinstance(items, (Document, Mapping, *_IDS)) or not isinstance(items, Iterable):
         items = (items,)
     for item in items:
         found = _document(item, None)
@@ -155,9 +158,9 @@ def _document(item: Any, score: float | None) -> Document | None:
     read: Document | None
     match item:
         case Document():
-            read = item
-        case str() | int() | UUID() if not isinstance(item, bool):
-            return Document(str(item)[:_LONGEST], score)
+            read = _made(item.id, item.score, _text(item.content), item.metadata)
+        case _ if (name := _name(item)) is not None:
+            return Document(name, score)
         case (inner, second) if not isinstance(inner, tuple):
             return _document(inner, _score(second))
         case Mapping():
@@ -171,8 +174,16 @@ def _document(item: Any, score: float | None) -> Document | None:
     return replace(read, score=score)
 
 
+def _name(value: Any) -> str | None:
+    """The id that ``value`` is, if it is one."""
+    if isinstance(value, bool) or not isinstance(value, _IDS):
+        return None
+    # An integer may also be one of NumPy's.
+    return label("the id of a document", int(value) if isinstance(value, Integral) else value)
+
+
 def _made(id_: object, score: object, content: str | None, metadata: object) -> Document | None:
-    name = label("the id of a document", id_) if isinstance(id_, (str, int, UUID)) else None
+    name = _name(id_)
     if name is None:
         if content is None:
             return None

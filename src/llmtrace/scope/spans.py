@@ -10,12 +10,12 @@ from opentelemetry.context import Context
 from .._guard import report
 from ..facts import Scope
 from . import work as works
-from .blocks import Block, Frame, Given, T_co
+from .blocks import Block, Frame, Given, T_co, run_coroutine, run_plain
 from .collect import Calls
 from .values import label
 from .work import Work
 
-__all__ = ["Run", "SpanBlock", "agent", "tool", "workflow"]
+__all__ = ["CalledTool", "Run", "SpanBlock", "agent", "tool", "workflow"]
 
 _UNNAMED = "unnamed"
 
@@ -94,6 +94,26 @@ class _Tool(_Run):
             work.description = doc.strip().partition("\n")[0][:256] if isinstance(doc, str) else None
             if work.arguments is None and maker is not None and maker.reads_content(work.scope):
                 work.arguments = function.arguments()
+
+
+class CalledTool(_Tool):
+    """A function of the program's own that an SDK calls because a model asked for it."""
+
+    def __init__(self, name: str, arguments: object, client: str, parent: Context | None = None) -> None:
+        """As ``tool``; ``parent`` is the context of the call that the model asked in, where that is another."""
+        super().__init__(name, arguments)
+        self._client = client
+        self._parent = parent
+
+    def _describe(self, work: Work, function: Given | None) -> None:
+        # What is called is the SDK's: its description is not the tool's.
+        work.arguments, work.client, work.parent = self._arguments, self._client, self._parent
+
+    def run(self, function: Any, args: Any, kwargs: Any) -> Any:
+        return run_plain(self, function, args, kwargs)
+
+    async def run_async(self, function: Any, args: Any, kwargs: Any) -> Any:
+        return await run_coroutine(self, function, args, kwargs)
 
 
 class _Summing(_Run):

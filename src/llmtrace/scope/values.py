@@ -114,7 +114,7 @@ def plains(name: str, given: Mapping[str, Any]) -> dict[str, Plain]:
             continue
         one = plain(f"{name} {key!r}", value)
         if one is not None:
-            found[key] = one
+            found[_clean(name, key, _LONGEST)] = one
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry.context import Context
@@ -18,8 +19,8 @@ __all__ = ["Maker", "Work", "emit_with", "maker"]
 class Work:
     """What is known of one piece of work, from its begin to its end."""
 
-    __slots__ = ("agent", "arguments", "calls", "description", "documents", "error", "given", "kind", "name", "query",
-                 "result", "scope", "span", "top_k")  # fmt: skip
+    __slots__ = ("agent", "arguments", "calls", "client", "description", "documents", "error", "given", "kind", "name",
+                 "parent", "query", "result", "scope", "span", "started", "top_k")  # fmt: skip
 
     def __init__(self, kind: str, name: str, scope: Scope) -> None:
         self.kind = kind
@@ -40,7 +41,12 @@ class Work:
         """What was found."""
         self.calls: Calls | None = None
         """The calls made inside, when their sum is wanted."""
+        self.client = "scope"
+        """The client library that does the work; by default the program itself."""
+        self.parent: Context | None = None
+        """Where the span belongs, if not to the block around."""
         self.error: BaseException | None = None
+        self.started = perf_counter()
         self.span: Any = None
         """The maker's."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from .._read import peek, pick, tell, text, whole
+from .._read import each, peek, pick, tell, text, whole
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
 from .anthropic_messages_content import COMPLETE_CONTENT, COUNT_TOKENS_CONTENT, MESSAGES_CONTENT
@@ -53,9 +53,23 @@ def total(told: Counts) -> Counts | None:
     """Anthropic counts cached tokens apart from ``input_tokens``; our ``input`` is the total, so that every provider's
     input means the same thing."""
     found = {key: count for key, count in told.items() if key != "fresh"}
+    if "cache_write" not in found and ("cache_write_5m" in found or "cache_write_1h" in found):
+        found["cache_write"] = found.get("cache_write_5m", 0) + found.get("cache_write_1h", 0)
     if "fresh" in told:
-        found["input"] = told["fresh"] + told.get("cache_read", 0) + told.get("cache_write", 0)
+        found["input"] = told["fresh"] + found.get("cache_read", 0) + found.get("cache_write", 0)
     return found or None
+
+
+def read_also(usage: Any) -> tuple[tuple[str | None, Counts], ...]:
+    """What was billed and the usage leaves out: a model that was asked for advice, a summary of what came before."""
+    found: list[tuple[str | None, Counts]] = []
+    for step in each(usage, "iterations"):
+        kind = text(step, "type")
+        if kind in ("advisor_message", "compaction"):
+            told: Counts = {}
+            take_usage(step, told)
+            found.append((text(step, "model") or kind if kind == "advisor_message" else None, total(told) or {}))
+    return tuple(found)
 
 
 _USUAL = frozenset({"standard", "not_available", "global", "default"})
@@ -76,6 +90,7 @@ def read_response(answer: Any) -> Response:
         model=text(answer, "model"),
         finish_reasons=(reason,) if reason else (),
         usage=total(told),
+        also=read_also(usage),
         service_tier=text(usage, "service_tier"),
         price_context=_price_context(usage),
     )
@@ -84,10 +99,11 @@ def read_response(answer: Any) -> Response:
 class Events:
     """Folds messages stream events into the answer they add up to."""
 
-    __slots__ = ("_context", "_end", "_error", "_id", "_model", "_reason", "_spoke", "_tier", "_told")
+    __slots__ = ("_also", "_context", "_end", "_error", "_id", "_model", "_reason", "_spoke", "_tier", "_told")
 
     def __init__(self) -> None:
         self._told: Counts = {}
+        self._also: tuple[tuple[str | None, Counts], ...] = ()
         self._context: dict[str, str] = {}
         self._id: str | None = None
         self._model: str | None = None
@@ -119,6 +135,7 @@ class Events:
 
     def _take(self, usage: Any) -> None:
         take_usage(usage, self._told)
+        self._also = read_also(usage) or self._also
         self._tier = text(usage, "service_tier") or self._tier
         self._context = _price_context(usage) or self._context
 
@@ -132,6 +149,7 @@ class Events:
             model=self._model,
             finish_reasons=(self._reason,) if self._reason else (),
             usage=total(self._told),
+            also=self._also,
             service_tier=self._tier,
             price_context=self._context,
             error=self._error,

@@ -5,6 +5,7 @@ Spoken by OpenAI, Azure, Groq, DeepSeek, Together, OpenRouter, vLLM and every ot
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from .._read import each, fields, number, peek, pick, tell_all, text, whole
@@ -81,21 +82,31 @@ def read_usage(usage: Any) -> Counts | None:
         tell_all(found, given, _GIVEN)
     if made is not None:
         tell_all(found, made, _MADE)
+        if found.get("reasoning"):
+            _take_in_reasoning(found, whole(told, "total_tokens"))
     return found or None
 
 
-def read_stated_cost(usage: Any) -> float | None:
+def _take_in_reasoning(found: Counts, total: int | None) -> None:
+    """Have ``output`` hold the reasoning where a server (xAI) counts it apart, which the total tells."""
+    apart = found.get("output", 0) + found["reasoning"]
+    if total == found.get("input", 0) + apart:
+        found["output"] = apart
+
+
+def read_stated_cost(usage: Any) -> float | Decimal | None:
     """USD, where a gateway says itself what the call cost."""
-    cost = peek(usage, "cost")
-    if cost is None:
+    told = peek(usage, "cost")
+    if told is None:
         return None
-    if not isinstance(cost, (int, float)):
-        return number(cost, "total_cost")
-    if peek(usage, "is_byok") is True:
-        # The gateway's fee only: the model's own price is billed by its vendor.
-        upstream = number(peek(usage, "cost_details"), "upstream_inference_cost")
-        return None if upstream is None else cost + upstream
-    return number(usage, "cost")
+    if not isinstance(told, (int, float)):
+        return number(told, "total_cost")
+    cost = number(usage, "cost")
+    if cost is None or peek(usage, "is_byok") is not True:
+        return cost
+    # The gateway's fee only: the model's own price is billed by its vendor.
+    upstream = number(peek(usage, "cost_details"), "upstream_inference_cost")
+    return None if upstream is None or min(cost, upstream) < 0 else Decimal(str(cost)) + Decimal(str(upstream))
 
 
 def read_response(answer: Any) -> Response:
@@ -132,7 +143,7 @@ class Chunks:
         self._named = False
         self._finish: dict[int, str] = {}
         self._usage: Counts | None = None
-        self._stated: float | None = None
+        self._stated: float | Decimal | None = None
         self._spoke = self._refused = False
         self._error: str | None = None
 

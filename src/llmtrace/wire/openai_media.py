@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from .._read import number, peek, tell, text
@@ -47,23 +48,44 @@ def read_response(answer: Any) -> Response:
     return Response(usage=read_usage(peek(answer, "usage")))
 
 
-def read_images(answer: Any) -> Response:
-    """Every token of the answer is an image's; the images are counted, for models that are billed by the piece."""
-    found = read_usage(peek(answer, "usage")) or {}
+def read_image_usage(usage: Any) -> Counts:
+    """As ``read_usage``. Every token of the answer is an image's, where nothing else is said."""
+    found = read_usage(usage) or {}
     if "output" in found:
         found["image_output"] = found["output"]
+    made = peek(usage, "output_tokens_details")
+    tell(found, "image_output", made, "image_tokens")
+    tell(found, "text_output", made, "text_tokens")
+    tell(found, "cache_read", usage, "cached_tokens")
+    cached = peek(usage, "cached_tokens_details")
+    tell(found, "image_cache_read", cached, "cached_image_tokens")
+    tell(found, "text_cache_read", cached, "cached_text_tokens")
+    return found
+
+
+def read_images(answer: Any) -> Response:
+    """The images are counted too, for models that are billed by the piece."""
+    found = read_image_usage(peek(answer, "usage"))
     images = peek(answer, "data")
     if isinstance(images, list):
         found["images"] = len(images)
-    return Response(usage=found or None)
+    # A drawing in SVG is written by a model of words before the one of images renders it.
+    wrote = peek(answer, "svg_usage")
+    told = {} if wrote is None else read_usage(wrote) or {}
+    return Response(usage=found or None, also=((text(wrote, "model") or "svg", told),) if any(told.values()) else ())
+
+
+def read_image_event(event: Any) -> Response:
+    return Response(usage={**read_image_usage(peek(event, "usage")), "images": 1})
 
 
 class Events:
     """Folds the events of a streamed image, speech or transcript."""
 
-    __slots__ = ("_answer", "_end", "_spoke")
+    __slots__ = ("_answer", "_end", "_read", "_spoke")
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[Any], Response] = read_response) -> None:
+        self._read = read
         self._answer = Response(complete=False)
         self._spoke = self._end = False
 
@@ -73,7 +95,7 @@ class Events:
             self._spoke = True
         elif kind in _END:
             self._spoke = self._end = True
-            self._answer = read_response(event)
+            self._answer = self._read(event)
         return self._spoke
 
     @property
@@ -84,7 +106,12 @@ class Events:
         return replace(self._answer, complete=self._end)
 
 
-IMAGES = WireFormat(request=_reader("image"), response=read_images, events=Events, content=IMAGES_CONTENT)
+IMAGES = WireFormat(
+    request=_reader("image"),
+    response=read_images,
+    events=partial(Events, read_image_event),
+    content=IMAGES_CONTENT,
+)
 SPEECH = WireFormat(request=_reader("speech"), response=read_response, events=Events, content=SPEECH_CONTENT)
 TRANSCRIPTIONS = WireFormat(
     request=_reader("text"), response=read_response, events=Events, content=TRANSCRIPTIONS_CONTENT

@@ -9,11 +9,13 @@ from .._read import each, peek, pick, tell, text, whole
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
 from .openai_chat import read_stated_cost
+from .openai_media import read_image_usage
 from .openai_responses_content import INPUT_TOKENS_CONTENT, RESPONSES_CONTENT, RETRIEVE_CONTENT
 
 __all__ = ["COMPACT", "DECISIONS", "INPUT_TOKENS", "RESPONSES", "RETRIEVE"]
 
 _JSON = ("json_object", "json_schema")
+_DRAWS = "image_generation"
 _END = ("response.completed", "response.failed", "response.incomplete", "response.cancelled")
 
 
@@ -62,7 +64,7 @@ def _count_tools(output: list[Any], usage: Counts) -> None:
     containers = set()
     for item in output:
         match text(item, "type"):
-            case "web_search_call" if text(peek(item, "action"), "type") == "search":
+            case "web_search_call" if text(peek(item, "action"), "type") in (None, "search"):
                 usage["web_searches"] = usage.get("web_searches", 0) + 1
             case "file_search_call":
                 usage["file_searches"] = usage.get("file_searches", 0) + 1
@@ -73,19 +75,37 @@ def _count_tools(output: list[Any], usage: Counts) -> None:
                 usage["code_executions"] = len(containers)
 
 
+def _read_tool_usage(answer: Any, usage: Counts) -> tuple[tuple[str | None, Counts], ...]:
+    """What the provider says its tools came to, which beats counting; the tokens of images, of the model that drew."""
+    told = peek(answer, "tool_usage")
+    if told is None:
+        return ()
+    searches = whole(peek(told, "web_search"), "num_requests")
+    if searches is not None and (searches or "web_searches" in usage):
+        usage["web_searches"] = searches
+    drawn = read_image_usage(peek(told, "image_gen"))
+    if not any(drawn.values()):
+        return ()
+    model = next((text(tool, "model") for tool in each(answer, "tools") if text(tool, "type") == _DRAWS), None)
+    return ((model or "images", drawn),)
+
+
 def read_response(answer: Any) -> Response:
     status = text(answer, "status")
     error = peek(answer, "error")
     output = list(each(answer, "output"))
     usage = read_usage(peek(answer, "usage"))
+    also: tuple[tuple[str | None, Counts], ...] = ()
     if usage is not None:
         _count_tools(output, usage)
+        also = _read_tool_usage(answer, usage)
     return Response(
         id=text(answer, "id"),
         model=text(answer, "model"),
         finish_reasons=_finish_reasons(answer, status),
         usage=usage,
         stated_cost=read_stated_cost(peek(answer, "usage")),
+        also=also,
         service_tier=text(answer, "service_tier"),
         status=status,
         conversation_id=text(peek(answer, "conversation"), "id"),
