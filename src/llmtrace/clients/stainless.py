@@ -153,10 +153,13 @@ def _settle(call: OpenCall, result: Any) -> None:
     """A finished answer ends the call; a stream takes it over."""
     try:
         http = call.http
-        if http is not None and (result is http or getattr(result, "__dict__", {}).get("http_response") is http):
+        own = getattr(result, "__dict__", {})
+        if http is not None and (result is http or own.get("http_response") is http):
             watch(call, http)
         elif call.request.stream and call.format.events is not None and hasattr(result, "_iterator"):
             _settle_stream(call, result)
+        elif http is not None and own.get("response") is http:  # a body that is not JSON
+            watch(call, http)
         else:
             call.end(call.read(result))
     except Exception:

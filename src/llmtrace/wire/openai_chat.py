@@ -204,7 +204,7 @@ class Chunks:
             error=self._error,
             failed=self._error is not None,
             refused=self._refused,
-            # Some servers never say a finish reason; usage on a chunk of its own comes last. On every chunk it is no end.
+            # Some servers never say a finish reason; usage on a chunk of its own comes last.
             complete=bool(self._finish) or self._summed,
         )
 

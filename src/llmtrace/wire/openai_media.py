@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from .._read import number, peek, tell, text
@@ -48,9 +49,14 @@ def read_response(answer: Any) -> Response:
 
 
 def read_images(answer: Any) -> Response:
-    """Every token of the answer is an image's; the images are counted, for models that are billed by the piece."""
-    found = read_usage(peek(answer, "usage")) or {}
-    if "output" in found:
+    """Tokens of the answer are an image's unless told apart; images are counted, for models billed by the piece."""
+    usage = peek(answer, "usage")
+    found = read_usage(usage) or {}
+    made = peek(usage, "output_tokens_details")
+    if made is not None:
+        tell(found, "text_output", made, "text_tokens")
+        tell(found, "image_output", made, "image_tokens")
+    elif "output" in found:
         found["image_output"] = found["output"]
     images = peek(answer, "data")
     if isinstance(images, list):
@@ -58,12 +64,19 @@ def read_images(answer: Any) -> Response:
     return Response(usage=found or None)
 
 
+def read_image_event(event: Any) -> Response:
+    """The event that brings the finished image."""
+    answer = read_images(event)
+    return replace(answer, usage={**(answer.usage or {}), "images": 1})
+
+
 class Events:
     """Folds the events of a streamed image, speech or transcript."""
 
-    __slots__ = ("_answer", "_end", "_spoke")
+    __slots__ = ("_answer", "_end", "_read", "_spoke")
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[Any], Response] = read_response) -> None:
+        self._read = read
         self._answer = Response(complete=False)
         self._spoke = self._end = False
 
@@ -73,7 +86,7 @@ class Events:
             self._spoke = True
         elif kind in _END:
             self._spoke = self._end = True
-            self._answer = read_response(event)
+            self._answer = self._read(event)
         return self._spoke
 
     @property
@@ -84,7 +97,9 @@ class Events:
         return replace(self._answer, complete=self._end)
 
 
-IMAGES = WireFormat(request=_reader("image"), response=read_images, events=Events, content=IMAGES_CONTENT)
+IMAGES = WireFormat(
+    request=_reader("image"), response=read_images, events=partial(Events, read_image_event), content=IMAGES_CONTENT
+)
 SPEECH = WireFormat(request=_reader("speech"), response=read_response, events=Events, content=SPEECH_CONTENT)
 TRANSCRIPTIONS = WireFormat(
     request=_reader("text"), response=read_response, events=Events, content=TRANSCRIPTIONS_CONTENT
