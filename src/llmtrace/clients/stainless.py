@@ -106,11 +106,12 @@ class _Beginner:
             return None
         try:
             options = args[1] if len(args) > 1 else kwargs.get("options")
-            wire = self._sdk.route(options.method.lower(), options.url)
+            url = options.url
+            wire = self._sdk.route(options.method.lower(), url if url.startswith("/") else f"/{url}")
             if wire is None:
                 return None
             body = _body(options)
-            request = wire.request(body)
+            request = wire.request(options.params if body is None else body)
             stream = kwargs.get("stream") is True
             if stream is not request.stream:
                 request = replace(request, stream=stream)
