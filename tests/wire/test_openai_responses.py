@@ -25,7 +25,7 @@ def answer(*output: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_calls_the_caller_carries_out(kinds: list[str], reason: str) -> None:
-    """An answer that waits for the caller's computer, shell or patch ends in a tool call, as one for a function does."""
+    """An answer that waits for the caller to use a computer, a shell or a patch ends in a tool call."""
     assert RESPONSES.response(answer(*({"type": kind} for kind in kinds))).finish_reasons == (reason,)
 
 
