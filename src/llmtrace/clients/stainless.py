@@ -134,13 +134,15 @@ class _Beginner:
 
     def _target(self, client: Any) -> tuple[str, tuple[str, int] | None]:
         url = getattr(client, "_base_url", None)
-        known = self._targets.get(client)
+        keep = type(client).__hash__ is not None  # a subclass with an ``__eq__`` of its own has none
+        known = self._targets.get(client) if keep else None
         if known is not None and known[0] is url:
             return known[1], known[2]
         host = getattr(url, "host", None) or None
         port = getattr(url, "port", None) or (80 if getattr(url, "scheme", "") == "http" else 443)
         found = provider_of(client, host, self._sdk.provider), None if host is None else (host, port)
-        self._targets[client] = (url, *found)
+        if keep:
+            self._targets[client] = (url, *found)
         return found
 
 
