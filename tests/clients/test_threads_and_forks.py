@@ -145,7 +145,7 @@ def test_second_reader_is_sent_away(loopback: Loopback, spans: InMemorySpanExpor
 def test_client_that_cannot_be_hashed(loopback: Loopback, spans: InMemorySpanExporter) -> None:
     """A client whose class compares by value is traced like any other."""
 
-    class Client(openai.OpenAI):
+    class Client(openai.OpenAI):  # noqa: PLW1641 - that it has no hash is the point
         def __eq__(self, other: object) -> bool:
             return isinstance(other, Client)
 
