@@ -106,6 +106,29 @@ def test_instrument_imports_no_vendor() -> None:
     assert run(code) == [["anthropic", "google_genai", "openai"], []]
 
 
+def test_instrument_while_the_sdk_is_being_imported(replay: Any) -> None:
+    """An SDK whose import is under way is waited for, and hooked when it is there."""
+    code = (
+        EXPORTER + CALL + "import time, importlib.abc, llmtrace\n"
+        "class Midway(importlib.abc.MetaPathFinder):\n"
+        "    made = None\n"
+        "    def find_spec(self, *_):\n"
+        "        half = sys.modules.get('openai._base_client')\n"
+        "        if half is not None and not hasattr(half, 'SyncAPIClient') and self.made is None:\n"
+        "            self.made = False\n"
+        "            self.made = llmtrace.instrument(tracer_provider=provider, strict=True, clients=['openai'])\n"
+        "            self.waiting = dict(self.made.waiting)\n"
+        "midway = Midway()\n"
+        "sys.meta_path.insert(0, midway)\n"
+        "import openai\n"
+        "sys.meta_path.remove(midway)\n"
+        "while midway.made.waiting: time.sleep(0.001)\n"
+        "call(sys.argv[1])\nllmtrace.flush()\n"
+        "print(json.dumps([midway.waiting, list(midway.made.patched), len(exporter.get_finished_spans())]))"
+    )
+    assert run(code, replay.url) == [{"openai": "being imported"}, ["openai"], 1]
+
+
 @pytest.mark.parametrize("first", ["import openai", ""], ids=["after", "before"])
 def test_instrument_before_and_after_the_sdk_is_imported(replay: Any, first: str) -> None:
     """A call gives one span whether the SDK was imported before or after instrument()."""

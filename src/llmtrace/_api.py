@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from importlib import import_module, metadata
 from time import monotonic
 from typing import Any
@@ -54,11 +55,20 @@ class Instrumentation:
 
     def _install(self, sdks: Iterable[Sdk]) -> None:
         for sdk in sdks:
-            if sdk.module in sys.modules:
-                self._patch(sdk, sys.modules[sdk.module])
+            module = sys.modules.get(sdk.module)
+            if module is not None and getattr(module.__spec__, "_initializing", False):
+                self.waiting[sdk.name] = "being imported"
+                threading.Thread(target=self._await, args=(sdk,), name="llmtrace-import", daemon=True).start()
+            elif module is not None:
+                self._patch(sdk, module)
             else:
                 self.waiting[sdk.name] = "not imported yet"
                 wrapt.register_post_import_hook(self._later(sdk), sdk.module)
+
+    def _await(self, sdk: Sdk) -> None:
+        """Hook an SDK whose import is under way, here or in another thread, when that is done."""
+        with suppress(Exception):  # the program's own import says what is wrong
+            self._later(sdk)(import_module(sdk.module))
 
     def _later(self, sdk: Sdk) -> Callable[[Any], None]:
         def imported(module: Any) -> None:

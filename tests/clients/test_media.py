@@ -5,6 +5,10 @@ from __future__ import annotations
 from io import BytesIO
 from typing import Any
 
+import openai
+import pytest
+from answers import sse
+from loopback import Answer, Loopback, json_answer, stream_answer
 from openai import AsyncOpenAI, OpenAI
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -31,3 +35,72 @@ async def test_image_without_usage_says_so(replay: Any, spans: InMemorySpanExpor
     assert attributes["gen_ai.output.type"] == "image"
     assert attributes["llmtrace.usage.source"] == "missing"
     assert "gen_ai.usage.input_tokens" not in attributes
+
+
+USAGE = {
+    "input_tokens": 50,
+    "output_tokens": 4160,
+    "total_tokens": 4210,
+    "input_tokens_details": {"text_tokens": 50, "image_tokens": 0},
+}
+
+
+@pytest.mark.skipif(openai.__version__ < "2", reason="images are not streamed yet")
+def test_streamed_image_counts_as_a_plain_one(loopback: Loopback, spans: InMemorySpanExporter) -> None:
+    """The tokens of an image are an image's, and cost what those cost, whether it is streamed or not."""
+    picture = {"b64_json": "aa", "created_at": 1, "size": "x", "quality": "low", "background": "auto"}
+    ended = {"type": "image_generation.completed", "output_format": "png", "usage": USAGE, **picture}
+    with OpenAI(base_url=loopback.url, api_key="x", max_retries=0) as client:
+        loopback.will(json_answer({"created": 1, "data": [{"b64_json": "aa"}], "usage": USAGE}))
+        client.images.generate(model="gpt-image-1.5", prompt="x")
+        loopback.will(stream_answer(sse([ended])))
+        list(client.images.generate(model="gpt-image-1.5", prompt="x", stream=True))
+    plain, streamed = (dict(span.attributes or {}) for span in spans.get_finished_spans())
+    names = ("gen_ai.usage.image.output_tokens", "llmtrace.usage.images", "gen_ai.usage.cost")
+    assert [plain[name] for name in names] == [streamed[name] for name in names]
+
+
+def test_text_beside_an_image_is_counted_apart(loopback: Loopback, spans: InMemorySpanExporter) -> None:
+    """Where the vendor tells apart what it wrote and what it drew, so does the span."""
+    usage = {**USAGE, "output_tokens_details": {"image_tokens": 4000, "text_tokens": 160}}
+    loopback.will(json_answer({"created": 1, "data": [{"b64_json": "aa"}], "usage": usage}))
+    with OpenAI(base_url=loopback.url, api_key="x", max_retries=0) as client:
+        client.images.generate(model="gpt-image-1.5", prompt="x")
+    (span,) = spans.get_finished_spans()
+    attributes = dict(span.attributes or {})
+    assert attributes["gen_ai.usage.image.output_tokens"] == 4000
+    assert attributes["gen_ai.usage.text.output_tokens"] == 160
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_speech_as_events_tells_its_usage(loopback: Loopback, spans: InMemorySpanExporter, streaming: bool) -> None:
+    """Speech asked for as events has its usage in the last of them, and the caller has every byte."""
+    usage = {"input_tokens": 14, "output_tokens": 101, "total_tokens": 115}
+    parts = sse([{"type": "speech.audio.delta", "audio": "aa"}, {"type": "speech.audio.done", "usage": usage}])
+    loopback.will(stream_answer(parts))
+    arguments: Any = {"model": "m", "voice": "alloy", "input": "hi", "extra_body": {"stream_format": "sse"}}
+    with OpenAI(base_url=loopback.url, api_key="x", max_retries=0) as client:
+        if streaming:
+            with client.audio.speech.with_streaming_response.create(**arguments) as response:
+                assert b"".join(response.iter_bytes()) == b"".join(parts)
+        else:
+            assert client.audio.speech.create(**arguments).read() == b"".join(parts)
+    (span,) = spans.get_finished_spans()
+    attributes = dict(span.attributes or {})
+    assert attributes["gen_ai.usage.input_tokens"] == 14
+    assert attributes["gen_ai.usage.output_tokens"] == 101
+
+
+def test_speech_as_bytes_is_not_kept(loopback: Loopback, spans: InMemorySpanExporter) -> None:
+    """A body of audio goes through to the caller, and none of it stays with us."""
+    loopback.will(Answer([b"\xff\xf3" * 4000, b"\xff\xf3" * 4000], kind="audio/mpeg"))
+    with (
+        OpenAI(base_url=loopback.url, api_key="x", max_retries=0) as client,
+        client.audio.speech.with_streaming_response.create(model="m", voice="alloy", input="hi") as response,
+    ):
+        body = response.iter_bytes()
+        read = next(body)
+        assert not response.http_response.stream._self_reader._data  # type: ignore[attr-defined] # ours
+        assert read + b"".join(body) == b"\xff\xf3" * 8000
+    (span,) = spans.get_finished_spans()
+    assert (span.attributes or {})["llmtrace.usage.source"] == "missing"

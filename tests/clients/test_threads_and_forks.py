@@ -118,3 +118,39 @@ def test_a_foreign_wrapper_on_top(loopback: Loopback) -> None:
     finally:
         owner.request = before
     assert [later - earlier for earlier, later in pairwise([0, *counts])] == [1, 0, 1]
+
+
+def test_second_reader_is_sent_away(loopback: Loopback, spans: InMemorySpanExporter) -> None:
+    """A thread that reads a stream while another does gets the generator's refusal, and the stream goes on."""
+    reading, go = threading.Event(), threading.Event()
+    first, *rest = sse(CHAT_CHUNKS, done=True)
+    loopback.will(stream_answer([first, reading.set, go.wait, *rest]))
+    with openai.OpenAI(base_url=loopback.url, api_key="k", max_retries=0) as client:
+        stream = call(client, stream=True)
+        chunks: list[Any] = [next(iter(stream))]
+        assert reading.wait(10)
+        reader = threading.Thread(target=lambda: chunks.extend(stream))
+        reader.start()
+        while not stream._iterator.gi_running:
+            pass
+        with pytest.raises(ValueError, match="already executing"):
+            next(iter(stream))
+        go.set()
+        reader.join()
+    assert len(chunks) == len(CHAT_CHUNKS)
+    (span,) = spans.get_finished_spans()
+    assert (span.attributes or {})["llmtrace.stream.end"] == "exhausted"
+
+
+def test_client_that_cannot_be_hashed(loopback: Loopback, spans: InMemorySpanExporter) -> None:
+    """A client whose class compares by value is traced like any other."""
+
+    class Client(openai.OpenAI):  # noqa: PLW1641 - that it has no hash is the point
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Client)
+
+    loopback.will(json_answer(CHAT))
+    with Client(base_url=loopback.url, api_key="k", max_retries=0) as client:
+        assert call(client).id == CHAT["id"]
+    (span,) = spans.get_finished_spans()
+    assert (span.attributes or {})["server.address"] == "127.0.0.1"

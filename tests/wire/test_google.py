@@ -192,3 +192,11 @@ def test_embeddings_and_predictions() -> None:
     assert EMBED.request({"requests": [{"outputDimensionality": 8}]}).params == {"dimensions": 8}
     assert PREDICT.request({"instances": [{"content": "x"}]}).operation == "embeddings"
     assert PREDICT.response({"predictions": [{"raiFilteredReason": "x"}]}).usage is None
+
+
+@pytest.mark.parametrize("reason", ["OTHER", "SAFETY", "JAILBREAK"])
+def test_blocked_prompt_is_a_refusal(reason: str) -> None:
+    """A prompt that was blocked was refused, whatever the reason given; an answer that ended so was not."""
+    blocked = GENERATE.response({"promptFeedback": {"blockReason": reason}})
+    assert (blocked.refused, blocked.finish_reasons) == (True, (reason,))
+    assert not GENERATE.response({"candidates": [{"finishReason": "OTHER"}]}).refused

@@ -21,6 +21,8 @@ from .stream import Recorder
 __all__ = ["Body", "EventReader", "FrameReader", "JsonReader", "event_reader", "watch"]
 
 _LARGEST = 32 * 1024 * 1024
+_MEDIA = ("audio/", "image/", "video/", "application/octet-stream")
+"""Nothing to read, and much of it."""
 _PRELUDE = struct.Struct(">III")
 """What an AWS frame begins with: its length, that of its headers, and a checksum of both."""
 _CHECKSUM = 4
@@ -118,10 +120,10 @@ class FrameReader(EventReader):
 class JsonReader:
     """Keeps the bytes of one JSON body as the caller reads them, to read the usage when they are all there."""
 
-    def __init__(self, call: OpenCall, decode: Callable[[bytes], bytes]) -> None:
+    def __init__(self, call: OpenCall, decode: Callable[[bytes], bytes], *, keep: bool = True) -> None:
         self._call = call
         self._decode = decode
-        self._data: bytearray | None = bytearray()
+        self._data: bytearray | None = bytearray() if keep else None
         worker.start()
 
     def feed(self, data: bytes) -> None:
@@ -251,11 +253,13 @@ def watch(call: OpenCall, http: Any) -> None:
     """Have ``call`` end with what the caller reads of the body of ``http``, an httpx response."""
     read = http.is_closed and hasattr(http, "_content")
     decode = bytes if read else _decoder(http)
+    kind = http.headers.get("content-type", "")
     reader: EventReader | JsonReader
-    if call.request.stream and call.format.events is not None:
+    # Speech comes as events where the body asks for that, which no argument of the SDK tells.
+    if call.format.events is not None and (call.request.stream or kind.startswith("text/event-stream")):
         reader = _events(http, Recorder(call, call.events()), decode)
     else:
-        reader = JsonReader(call, decode)
+        reader = JsonReader(call, decode, keep=not kind.startswith(_MEDIA))
     if read:
         reader.feed(http.content)
         reader.exhausted()

@@ -122,6 +122,8 @@ class Recorder:
         self.end("exhausted" if ended else "closed")
 
     def failed(self, error: BaseException) -> None:
+        if _refused(error):
+            return
         how = "failed" if isinstance(error, Exception) else "cancelled"
         if not self.finished:
             self.finished = True
@@ -165,6 +167,12 @@ class Recorder:
     def __del__(self) -> None:
         if not self.finished:
             worker.submit(partial(self.end, "dropped"), wait=_WAIT)
+
+
+def _refused(error: BaseException) -> bool:
+    """Whether a generator only sent a reader away, because another thread or task was reading it just then."""
+    frames = error.__traceback__
+    return isinstance(error, (ValueError, RuntimeError)) and frames is not None and frames.tb_next is None
 
 
 class Chunks:

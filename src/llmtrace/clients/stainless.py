@@ -106,11 +106,12 @@ class _Beginner:
             return None
         try:
             options = args[1] if len(args) > 1 else kwargs.get("options")
-            wire = self._sdk.route(options.method.lower(), options.url)
+            url = options.url
+            wire = self._sdk.route(options.method.lower(), url if url.startswith("/") else f"/{url}")
             if wire is None:
                 return None
             body = _body(options)
-            request = wire.request(body)
+            request = wire.request(options.params if body is None else body)
             stream = kwargs.get("stream") is True
             if stream is not request.stream:
                 request = replace(request, stream=stream)
@@ -133,13 +134,15 @@ class _Beginner:
 
     def _target(self, client: Any) -> tuple[str, tuple[str, int] | None]:
         url = getattr(client, "_base_url", None)
-        known = self._targets.get(client)
+        keep = type(client).__hash__ is not None  # a subclass with an ``__eq__`` of its own has none
+        known = self._targets.get(client) if keep else None
         if known is not None and known[0] is url:
             return known[1], known[2]
         host = getattr(url, "host", None) or None
         port = getattr(url, "port", None) or (80 if getattr(url, "scheme", "") == "http" else 443)
         found = provider_of(client, host, self._sdk.provider), None if host is None else (host, port)
-        self._targets[client] = (url, *found)
+        if keep:
+            self._targets[client] = (url, *found)
         return found
 
 
@@ -153,10 +156,13 @@ def _settle(call: OpenCall, result: Any) -> None:
     """A finished answer ends the call; a stream takes it over."""
     try:
         http = call.http
-        if http is not None and (result is http or getattr(result, "__dict__", {}).get("http_response") is http):
+        own = getattr(result, "__dict__", {})
+        if http is not None and (result is http or own.get("http_response") is http):
             watch(call, http)
         elif call.request.stream and call.format.events is not None and hasattr(result, "_iterator"):
             _settle_stream(call, result)
+        elif http is not None and own.get("response") is http:  # a body that is not JSON
+            watch(call, http)
         else:
             call.end(call.read(result))
     except Exception:

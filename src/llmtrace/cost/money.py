@@ -131,7 +131,7 @@ class Priced:
 
     def plus(self, other: Priced) -> Priced:
         """The sum, class by class, under the name that is priced here."""
-        sums = dict(zip(self._label.parts, self._amounts, strict=False))
+        sums = dict(zip(self.label.parts, self._amounts, strict=False))
         for part, units in other.amounts:
             sums[part] = sums.get(part, 0) + units
         return Priced(
@@ -146,7 +146,7 @@ class Priced:
     def without(self, name: str) -> Priced:
         """The same, which says that something billed is not in it."""
         missing = (*self.missing, name)
-        return Priced(self.units, self._label, self._amounts, self.reason, approximate=True, missing=missing)
+        return Priced(self.units, self.label, self._amounts, self.reason, approximate=True, missing=missing)
 
     def cost(self) -> Cost | None:
         """As the public record."""

@@ -59,7 +59,8 @@ class Response:
     """The vendor's machine-readable code of a failure told inside an answer that arrived."""
     failed: bool = False
     refused: bool = False
-    """The model declined in words of its own; what a filter stopped has a finish reason or an error that says so."""
+    """The model declined in words of its own, or the prompt was blocked; what a filter stopped otherwise has a finish
+    reason or an error that says so."""
     http_status: int | None = None
     """Of an answer that refused, where the SDK makes an exception of it only later."""
     complete: bool = True

@@ -77,7 +77,17 @@ _USUAL = frozenset({"standard", "not_available", "global", "default"})
 
 def _price_context(usage: Any) -> dict[str, str]:
     found = pick(usage, "speed", "inference_geo")
+    # What a compaction or an advisor took is billed too, but is not in the totals.
+    for iteration in each(usage, "iterations"):
+        kind = text(iteration, "type")
+        if kind is not None and kind != "message":
+            found["iterations"] = kind
     return {key: value for key, value in found.items() if isinstance(value, str) and value not in _USUAL}
+
+
+def _edited(answer: Any) -> bool:
+    """Whether the server cleared or summed up a part of the conversation."""
+    return next(each(peek(answer, "context_management"), "applied_edits"), None) is not None
 
 
 def read_response(answer: Any) -> Response:
@@ -93,13 +103,26 @@ def read_response(answer: Any) -> Response:
         also=read_also(usage),
         service_tier=text(usage, "service_tier"),
         price_context=_price_context(usage),
+        compacted=_edited(answer) or any(text(block, "type") == "compaction" for block in each(answer, "content")),
     )
 
 
 class Events:
     """Folds messages stream events into the answer they add up to."""
 
-    __slots__ = ("_also", "_context", "_end", "_error", "_id", "_model", "_reason", "_spoke", "_tier", "_told")
+    __slots__ = (
+        "_also",
+        "_compacted",
+        "_context",
+        "_end",
+        "_error",
+        "_id",
+        "_model",
+        "_reason",
+        "_spoke",
+        "_tier",
+        "_told",
+    )
 
     def __init__(self) -> None:
         self._told: Counts = {}
@@ -110,16 +133,18 @@ class Events:
         self._tier: str | None = None
         self._reason: str | None = None
         self._error: str | None = None
-        self._end = False
+        self._end = self._compacted = False
         self._spoke = False
 
     def add(self, event: Any) -> bool:
         match peek(event, "type"):
             case "content_block_delta":
-                self._spoke = True
+                # A signature is nothing anybody reads: all there is of thinking that is left out.
+                self._spoke = self._spoke or text(peek(event, "delta"), "type") != "signature_delta"
             case "content_block_start":
                 kind = text(peek(event, "content_block"), "type")
                 self._spoke = self._spoke or (kind is not None and kind.endswith("tool_use"))
+                self._compacted = self._compacted or kind == "compaction"
             case "message_start":
                 message = peek(event, "message")
                 self._id, self._model = text(message, "id"), text(message, "model")
@@ -127,6 +152,7 @@ class Events:
             case "message_delta":
                 self._reason = text(peek(event, "delta"), "stop_reason") or self._reason
                 self._take(peek(event, "usage"))
+                self._compacted = self._compacted or _edited(event)
             case "message_stop":
                 self._end = True
             case "error":
@@ -152,6 +178,7 @@ class Events:
             also=self._also,
             service_tier=self._tier,
             price_context=self._context,
+            compacted=self._compacted,
             error=self._error,
             failed=self._error is not None,
             complete=self._end,

@@ -268,6 +268,7 @@ class Answers:
             price_context={"traffic_type": traffic} if traffic is not None and traffic not in _TIERS else {},
             error=self._error,
             failed=self._error is not None,
+            refused=self._blocked is not None,
             complete=self.ended,
         )
 

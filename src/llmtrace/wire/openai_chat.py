@@ -57,9 +57,11 @@ def _output_type(body: Any) -> str | None:
 _COUNTS = {
     "prompt_tokens": "input",
     "completion_tokens": "output",
-    # DeepSeek and Mistral have names of their own for the cached part.
+    # DeepSeek, Mistral and Moonshot have names of their own for the cached part.
     "prompt_cache_hit_tokens": "cache_read",
     "num_cached_tokens": "cache_read",
+    "cached_tokens": "cache_read",
+    "num_search_queries": "web_searches",
 }
 _GIVEN = {
     "cached_tokens": "cache_read",
@@ -118,6 +120,8 @@ def read_response(answer: Any) -> Response:
             reasons.append(reason)
         if peek(peek(choice, "message"), "refusal"):
             refused = True
+    # A gateway may answer 200 and tell in the body that its provider failed.
+    error = None if peek(told, "choices") else peek(told, "error")
     return Response(
         id=text(told, "id"),
         model=text(told, "model"),
@@ -126,8 +130,15 @@ def read_response(answer: Any) -> Response:
         stated_cost=read_stated_cost(usage),
         service_tier=text(told, "service_tier"),
         fingerprint=text(told, "system_fingerprint"),
+        error=None if error is None else _code(error),
+        failed=error is not None,
         refused=refused,
     )
+
+
+def _code(error: Any) -> str:
+    number = whole(error, "code")
+    return text(error, "code") or text(error, "type") or ("error" if number is None else str(number))
 
 
 _CONTENT = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal", "function_call", "audio")
@@ -136,7 +147,7 @@ _CONTENT = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal"
 class Chunks:
     """Folds chat completion chunks; also those of the legacy completions dialect."""
 
-    __slots__ = ("_error", "_finish", "_first", "_named", "_refused", "_spoke", "_stated", "_usage")
+    __slots__ = ("_error", "_finish", "_first", "_named", "_refused", "_spoke", "_stated", "_summed", "_usage")
 
     def __init__(self) -> None:
         self._first: Response | None = None
@@ -144,7 +155,7 @@ class Chunks:
         self._finish: dict[int, str] = {}
         self._usage: Counts | None = None
         self._stated: float | Decimal | None = None
-        self._spoke = self._refused = False
+        self._spoke = self._refused = self._summed = False
         self._error: str | None = None
 
     def add(self, chunk: Any) -> bool:
@@ -152,18 +163,19 @@ class Chunks:
         if usage is not None:
             self._usage = read_usage(usage) or self._usage
             self._stated = read_stated_cost(usage)
+            self._summed = not peek(chunk, "choices")
         if not self._named:
             self._begin(chunk)
         # An SDK raises for an error event instead of handing it out; only a body read as bytes has one.
         if type(chunk) is dict and (error := chunk.get("error")) is not None:
-            self._error = text(error, "code") or text(error, "type") or "error"
+            self._error = _code(error)
         choices = peek(chunk, "choices")
         for choice in choices if isinstance(choices, list) else ():
             reason = peek(choice, "finish_reason")
             if reason is not None and isinstance(reason, str):
                 self._finish[whole(choice, "index") or 0] = reason
                 if self._usage is None:
-                    self._groq_usage(chunk)
+                    self._own_usage(chunk, choice)
             if not self._spoke and _speaks(choice):
                 self._spoke = True
                 self._refused = bool(peek(peek(choice, "delta"), "refusal"))
@@ -179,9 +191,9 @@ class Chunks:
         )
         self._named = self._first.id is not None and self._first.model is not None
 
-    def _groq_usage(self, chunk: Any) -> None:
-        # Groq tells the usage of a stream under its own key, on the chunk with the finish reason.
-        self._usage = read_usage(peek(peek(chunk, "x_groq"), "usage"))
+    def _own_usage(self, chunk: Any, choice: Any) -> None:
+        # On the chunk with the finish reason Groq tells the usage under a key of its own, Moonshot within the choice.
+        self._usage = read_usage(peek(peek(chunk, "x_groq"), "usage") or peek(choice, "usage"))
 
     @property
     def ended(self) -> bool:
@@ -201,8 +213,8 @@ class Chunks:
             error=self._error,
             failed=self._error is not None,
             refused=self._refused,
-            # Some servers never say a finish reason; usage comes last.
-            complete=bool(self._finish) or self._usage is not None,
+            # Some servers never say a finish reason; usage on a chunk of its own comes last.
+            complete=bool(self._finish) or self._summed,
         )
 
 

@@ -16,6 +16,8 @@ __all__ = ["COMPACT", "DECISIONS", "INPUT_TOKENS", "RESPONSES", "RETRIEVE"]
 
 _JSON = ("json_object", "json_schema")
 _DRAWS = "image_generation"
+_CALLS = ("function_call", "custom_tool_call", "computer_call", "local_shell_call", "apply_patch_call")
+"""What the caller is to carry out."""
 _END = ("response.completed", "response.failed", "response.incomplete", "response.cancelled")
 
 
@@ -68,7 +70,7 @@ def _count_tools(output: list[Any], usage: Counts) -> None:
                 usage["web_searches"] = usage.get("web_searches", 0) + 1
             case "file_search_call":
                 usage["file_searches"] = usage.get("file_searches", 0) + 1
-            case "image_generation_call":
+            case "image_generation_call" if text(item, "status") != "failed":
                 usage["images"] = usage.get("images", 0) + 1
             case "code_interpreter_call":
                 containers.add(text(item, "container_id"))
@@ -124,7 +126,9 @@ def read_response(answer: Any) -> Response:
 def _finish_reasons(answer: Any, status: str | None) -> tuple[str, ...]:
     match status:
         case "completed":
-            called = any(text(item, "type") in ("function_call", "custom_tool_call") for item in each(answer, "output"))
+            made = {text(item, "type") for item in each(answer, "output")}
+            # A shell may be the provider's own, which has run then.
+            called = not made.isdisjoint(_CALLS) or ("shell_call" in made and "shell_call_output" not in made)
             return ("tool_calls",) if called else ("stop",)
         case "incomplete":
             return (text(peek(answer, "incomplete_details"), "reason") or "incomplete",)
@@ -173,8 +177,14 @@ class Events:
         )
 
 
-def read_retrieve(body: Any) -> Request:
-    return Request(operation="fetch_response", stream=peek(body, "stream") is True, api_type="responses")
+def read_retrieve(query: Any) -> Request:
+    cursor = whole(query, "starting_after")
+    return Request(
+        operation="fetch_response",
+        stream=peek(query, "stream") is True,
+        params={} if cursor is None else {"stream_cursor": str(cursor)},
+        api_type="responses",
+    )
 
 
 class _Fetched(Events):

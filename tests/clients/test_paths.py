@@ -1,0 +1,34 @@
+"""Requests that a program sends by their paths, and what paths and queries say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import openai
+import pytest
+from answers import CHAT, QUESTION, RESPONSE, sse
+from loopback import Loopback, json_answer, stream_answer
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+
+@pytest.mark.parametrize("path", ["/chat/completions", "chat/completions"])
+def test_request_by_its_path(loopback: Loopback, spans: InMemorySpanExporter, path: str) -> None:
+    """A request the program sends by its path is traced, with or without the slash, which the SDK takes either way."""
+    loopback.will(json_answer(CHAT))
+    with openai.OpenAI(base_url=loopback.url, api_key="k", max_retries=0) as client:
+        client.post(path, body={"model": "m", "messages": QUESTION}, cast_to=object)
+    (span,) = spans.get_finished_spans()
+    assert span.name == "chat m"
+    assert loopback.asked[0].path == "/chat/completions"
+
+
+@pytest.mark.skipif(tuple(map(int, openai.__version__.split(".")[:2])) < (1, 99), reason="no resumed streams yet")
+def test_cursor_of_a_resumed_stream(loopback: Loopback, spans: InMemorySpanExporter) -> None:
+    """A stored response that is read on from an event says from which."""
+    ended: dict[str, Any] = {"type": "response.completed", "sequence_number": 3, "response": RESPONSE}
+    loopback.will(stream_answer(sse([ended])))
+    with openai.OpenAI(base_url=loopback.url, api_key="k", max_retries=0) as client:
+        list(client.responses.retrieve("resp_1", stream=True, starting_after=2))
+    (span,) = spans.get_finished_spans()
+    assert span.name == "fetch_response"
+    assert (span.attributes or {})["gen_ai.request.stream_cursor"] == "2"

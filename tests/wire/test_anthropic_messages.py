@@ -1,0 +1,55 @@
+"""What answers of the messages API say that no recording shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from llmtrace.wire.anthropic_messages import MESSAGES
+
+COMPACTION: dict[str, Any] = {"type": "compaction", "input_tokens": 180_000, "output_tokens": 3_500}
+MESSAGE: dict[str, Any] = {"type": "message", "input_tokens": 23_000, "output_tokens": 1_000}
+EDITS: dict[str, Any] = {"context_management": {"applied_edits": [{"type": "clear_tool_uses_20250919"}]}}
+
+
+def folded(*events: dict[str, Any]) -> Any:
+    assert MESSAGES.events is not None
+    read = MESSAGES.events()
+    for event in events:
+        read.add(event)
+    return read.result()
+
+
+@pytest.mark.parametrize(
+    ("answer", "compacted"),
+    [
+        (EDITS, True),
+        ({"content": [{"type": "compaction", "content": "all of it"}]}, True),
+        ({"context_management": {"applied_edits": []}}, False),
+        ({"context_management": None, "content": [{"type": "text", "text": "x"}]}, False),
+    ],
+)
+def test_edited_conversation(answer: dict[str, Any], compacted: bool) -> None:
+    """An answer for which the server edited the conversation says so, plain and streamed."""
+    assert MESSAGES.response(answer).compacted is compacted
+    blocks = ({"type": "content_block_start", "content_block": block} for block in answer.get("content", ()))
+    assert folded(*blocks, {"type": "message_delta", **answer}).compacted is compacted
+
+
+@pytest.mark.parametrize("extra", [COMPACTION, {**MESSAGE, "type": "advisor_message"}])
+def test_iterations_beside_the_totals_make_the_price_doubtful(extra: dict[str, Any]) -> None:
+    """What a compaction or an advisor took is billed and is in no total: the price of the totals is not all."""
+    usage = {"input_tokens": 23_000, "output_tokens": 1_000, "iterations": [extra, MESSAGE]}
+    assert MESSAGES.response({"usage": usage}).price_context == {"iterations": extra["type"]}
+    assert folded({"type": "message_delta", "usage": usage}).price_context == {"iterations": extra["type"]}
+    assert MESSAGES.response({"usage": {**usage, "iterations": [MESSAGE, MESSAGE]}}).price_context == {}
+
+
+def test_signature_is_no_token() -> None:
+    """Thinking that is left out has a signature only, which is not the first token."""
+    assert MESSAGES.events is not None
+    read = MESSAGES.events()
+    assert not read.add({"type": "content_block_delta", "delta": {"type": "signature_delta", "signature": "x"}})
+    assert read.add({"type": "content_block_delta", "delta": {"type": "text_delta", "text": "a"}})
+    assert read.add({"type": "content_block_delta", "delta": {"type": "signature_delta", "signature": "x"}})

@@ -1,0 +1,66 @@
+"""What servers of the OpenAI dialect tell in ways of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from llmtrace.facts import Response
+from llmtrace.wire.openai_chat import CHAT
+
+
+def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **more: Any) -> dict[str, Any]:
+    choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish, **more.pop("choice", {})}]
+    return {"id": "c", "model": "m", "choices": choices, **more}
+
+
+def folded(*chunks: dict[str, Any]) -> Response:
+    assert CHAT.events is not None
+    chunks_read = CHAT.events()
+    for each in chunks:
+        chunks_read.add(each)
+    return chunks_read.result()
+
+
+@pytest.mark.parametrize("total, output", [(135, 103), (41, 9)], ids=["beside the completion", "within it"])
+def test_reasoning_beside_the_completion(total: int, output: int) -> None:
+    """xAI's completion tokens leave out the reasoning, as its total says; output includes it, whoever counts."""
+    usage = {
+        "prompt_tokens": 32,
+        "completion_tokens": 9,
+        "total_tokens": total,
+        "completion_tokens_details": {"reasoning_tokens": 94 if total == 135 else 4},
+    }
+    told = CHAT.response({"usage": usage}).usage
+    assert told is not None
+    assert told["output"] == output
+    assert told["output"] >= told["reasoning"]
+
+
+def test_usage_within_a_choice() -> None:
+    """Moonshot tells the usage of a stream inside the last choice, cached tokens beside the totals."""
+    usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7, "cached_tokens": 4}
+    answer = folded(chunk({"content": "a"}), chunk({}, "stop", choice={"usage": usage}))
+    assert answer.usage == {"input": 5, "output": 2, "cache_read": 4}
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_usage_on_every_chunk_is_no_end(ends: bool) -> None:
+    """A stream that tells its usage so far on every chunk and is cut is not complete."""
+    usage = {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}
+    last = [chunk(usage=usage)] if ends else []
+    assert folded(chunk({"content": "a"}, usage=usage), chunk({"content": "b"}, usage=usage), *last).complete is ends
+
+
+def test_failure_in_an_answer_that_arrived() -> None:
+    """A gateway that answers 200 and says inside that its provider failed has failed."""
+    answer = CHAT.response({"error": {"code": 502, "message": "bad gateway"}, "user_id": "u"})
+    assert (answer.failed, answer.error) == (True, "502")
+    assert not CHAT.response({"choices": [{"message": {}}], "error": None}).failed
+
+
+def test_searches_are_counted() -> None:
+    """Perplexity says how often it searched."""
+    usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7, "num_search_queries": 3}
+    assert CHAT.response({"usage": usage}).usage == {"input": 5, "output": 2, "web_searches": 3}

@@ -1,0 +1,41 @@
+"""What answers of the responses API say that no recording shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from llmtrace.wire.openai_responses import RESPONSES, RETRIEVE
+
+
+def answer(*output: dict[str, Any]) -> dict[str, Any]:
+    return {"status": "completed", "output": list(output), "usage": {"input_tokens": 5, "output_tokens": 6}}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "reason"),
+    [
+        (["computer_call"], "tool_calls"),
+        (["local_shell_call"], "tool_calls"),
+        (["apply_patch_call"], "tool_calls"),
+        (["shell_call"], "tool_calls"),
+        (["shell_call", "shell_call_output", "message"], "stop"),
+        (["web_search_call", "message"], "stop"),
+    ],
+)
+def test_calls_the_caller_carries_out(kinds: list[str], reason: str) -> None:
+    """An answer that waits for the caller to use a computer, a shell or a patch ends in a tool call."""
+    assert RESPONSES.response(answer(*({"type": kind} for kind in kinds))).finish_reasons == (reason,)
+
+
+def test_images_that_failed_are_not_counted() -> None:
+    """Only images that were made are counted."""
+    made = ({"type": "image_generation_call", "status": status} for status in ("completed", "failed"))
+    assert (RESPONSES.response(answer(*made)).usage or {})["images"] == 1
+
+
+def test_cursor_of_a_resumed_stream() -> None:
+    """A stream taken up again says from where."""
+    assert RETRIEVE.request({"stream": True, "starting_after": 2}).params == {"stream_cursor": "2"}
+    assert RETRIEVE.request(None).params == {}
