@@ -133,6 +133,10 @@ def test_only_calls_that_match_count(pricer: Pricer) -> None:
     engine = engine_of(pricer, Budget("b", tokens=0, action="block", match={"feature": "sea*", "tag": "live"}))
     assert engine.admit(call(feature="search", tags=("live",))) is not None
     assert engine.admit(call(feature="search")) is None
+    assert engine.admit(call(feature="search", tags=("live",), user="u")) is not None
+    silent = engine_of(pricer, Budget("b", tokens=0, action="block", match={"team": "*"}))
+    assert silent.admit(call()) is None
+    assert silent.admit(call(metadata={"team": "red"})) is not None
     other = call(feature="chat", tags=("live",))
     assert engine.admit(other) is None
     assert other.reservation is None
@@ -183,6 +187,8 @@ def test_the_same_name_replaces() -> None:
         ({"usd": "1", "on_store_error": "maybe"}, "on_store_error='maybe'"),
         ({"usd": "1", "match": {"feature": 1}}, "match="),
         ({"usd": "1", "by": 3}, "by=3"),
+        ({"tokens": 10**30}, "tokens=10"),
+        ({"usd": "1", "callback": 5}, "callback=5"),
     ],
 )
 def test_a_wrong_budget_names_the_field(wrong: dict[str, Any], named: str) -> None:

@@ -262,4 +262,8 @@ def _values(name: str, call: Asking) -> tuple[str, ...]:
 
 
 def _matches(match: Mapping[str, str], call: Asking) -> bool:
-    return all(any(fnmatchcase(value, wanted) for value in _values(name, call)) for name, wanted in match.items())
+    # What says nothing under a key matches no glob, not even ``*``.
+    return all(
+        any(value == wanted or (value and fnmatchcase(value, wanted)) for value in _values(name, call))
+        for name, wanted in match.items()
+    )
