@@ -321,6 +321,33 @@ def test_an_absent_store_lets_calls_through_unless_asked_not_to(
     assert len(caplog.records) == 1
 
 
+class Shaky(MemoryStore):
+    """A store that can be unplugged."""
+
+    up = True
+
+    def settle(self, claims: Any, spent: Any) -> list[int]:
+        if not self.up:
+            raise ConnectionError("unplugged")
+        return super().settle(claims, spent)
+
+
+def test_what_is_spent_while_the_store_is_down_is_told_when_it_is_back(
+    pricer: Pricer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the spending of those calls nor what was reserved for them stays behind."""
+    monkeypatch.setattr("llmtrace.cost.guard._PAUSE", 0.0)
+    store = Shaky()
+    engine = engine_of(pricer, Budget("b", tokens=10_000, per="total", action="block"), store=store)
+    for up in (True, False, False, True):
+        store.up = up
+        made = call()
+        assert engine.admit(made) is None
+        end(engine, pricer, made, input=40, output=10)
+    (window,) = store._windows.values()
+    assert (window.spent, window.reserved) == (200, 0)
+
+
 def test_a_refusal_comes_home_from_a_worker_process() -> None:
     """A refusal can be pickled and copied, as process pools do, whatever its budget's callback is."""
     made = BudgetExceeded(Budget("b", usd=Decimal(1), by="user", callback=lambda *_: None), "2026-09", 0.5, share="ada")
