@@ -8,7 +8,8 @@ from typing import Any
 __all__ = ["each", "fields", "number", "peek", "pick", "tell", "tell_all", "text", "whole"]
 
 
-_LARGEST = 2**63 - 1
+_LARGEST = 2**48
+"""More than anybody counts; and sums of many such counts still fit the 64 bits of an attribute or a metric."""
 
 
 def peek(source: Any, name: str) -> Any:
@@ -52,7 +53,7 @@ def text(source: Any, name: str) -> str | None:
 
 
 def whole(source: Any, name: str) -> int | None:
-    """A count: a non-negative integer that fits an attribute. Anything else is "not told"."""
+    """A count: a non-negative integer that can be one. Anything else is "not told"."""
     value = peek(source, name)
     return value if type(value) is int and 0 <= value <= _LARGEST else None
 

@@ -133,6 +133,10 @@ def test_only_calls_that_match_count(pricer: Pricer) -> None:
     engine = engine_of(pricer, Budget("b", tokens=0, action="block", match={"feature": "sea*", "tag": "live"}))
     assert engine.admit(call(feature="search", tags=("live",))) is not None
     assert engine.admit(call(feature="search")) is None
+    assert engine.admit(call(feature="search", tags=("live",), user="u")) is not None
+    silent = engine_of(pricer, Budget("b", tokens=0, action="block", match={"team": "*"}))
+    assert silent.admit(call()) is None
+    assert silent.admit(call(metadata={"team": "red"})) is not None
     other = call(feature="chat", tags=("live",))
     assert engine.admit(other) is None
     assert other.reservation is None
@@ -183,6 +187,8 @@ def test_the_same_name_replaces() -> None:
         ({"usd": "1", "on_store_error": "maybe"}, "on_store_error='maybe'"),
         ({"usd": "1", "match": {"feature": 1}}, "match="),
         ({"usd": "1", "by": 3}, "by=3"),
+        ({"tokens": 10**30}, "tokens=10"),
+        ({"usd": "1", "callback": 5}, "callback=5"),
     ],
 )
 def test_a_wrong_budget_names_the_field(wrong: dict[str, Any], named: str) -> None:
@@ -313,6 +319,33 @@ def test_an_absent_store_lets_calls_through_unless_asked_not_to(
             if refusal is None:
                 end(engine, pricer, made, input=1, output=1)
     assert len(caplog.records) == 1
+
+
+class Shaky(MemoryStore):
+    """A store that can be unplugged."""
+
+    up = True
+
+    def settle(self, claims: Any, spent: Any) -> list[int]:
+        if not self.up:
+            raise ConnectionError("unplugged")
+        return super().settle(claims, spent)
+
+
+def test_what_is_spent_while_the_store_is_down_is_told_when_it_is_back(
+    pricer: Pricer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the spending of those calls nor what was reserved for them stays behind."""
+    monkeypatch.setattr("llmtrace.cost.guard._PAUSE", 0.0)
+    store = Shaky()
+    engine = engine_of(pricer, Budget("b", tokens=10_000, per="total", action="block"), store=store)
+    for up in (True, False, False, True):
+        store.up = up
+        made = call()
+        assert engine.admit(made) is None
+        end(engine, pricer, made, input=40, output=10)
+    (window,) = store._windows.values()
+    assert (window.spent, window.reserved) == (200, 0)
 
 
 def test_a_refusal_comes_home_from_a_worker_process() -> None:

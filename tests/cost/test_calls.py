@@ -72,6 +72,16 @@ def test_openai(vendor: Vendor, model: str, options: Any, answer: Any, exact: st
         assert cost["llm.cost.prompt"] + cost["llm.cost.completion"] == pytest.approx(float(exact))
 
 
+def test_counts_beyond_belief_reach_no_exporter(vendor: Vendor) -> None:
+    """Counts whose sums would not fit an attribute or a metric are not told: they would cost the whole export."""
+    exporter = spans_with()
+    vendor.answer = message("claude-sonnet-4-5", input_tokens=2**62, cache_read_input_tokens=2**62, output_tokens=2**62)
+    claude(vendor).messages.create(model="claude-sonnet-4-5", max_tokens=9, messages=ASK)
+    (span,) = exporter.get_finished_spans()
+    assert cost_of(exporter) == {"llmtrace.cost.unpriced_reason": "no_usage"}
+    assert not any(name.startswith("gen_ai.usage.") for name in span.attributes or {})
+
+
 def test_azure_deployment(vendor: Vendor) -> None:
     """A deployment's own name is priced by the user's alias, less his discount."""
     exporter = spans_with(

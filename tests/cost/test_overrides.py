@@ -103,6 +103,7 @@ def test_files(tmp_path: Path) -> None:
         ([{"model": "m", "alias": "a", "input": "1"}], "exclude each other"),
         ([{"model": "m", "input": "1", "when": {"a": 1}}], "when="),
         ("/no/such/file", "cannot be read"),
+        ("~nobody-of-that-name/prices.toml", "cannot be read"),
         ({"prices": []}, "unknown \\['prices'\\]"),
     ],
 )
@@ -111,6 +112,19 @@ def test_a_wrong_entry_names_what_is_wrong(entries: Any, named: str) -> None:
     with pytest.raises(ConfigError, match=named) as raised:
         Pricer(entries)
     assert str(raised.value).startswith("LLMTRACE_PRICES")
+
+
+@pytest.mark.parametrize("name", ["prices.toml", "prices.json"])
+def test_a_file_nested_without_end_is_a_mistake_of_the_file(tmp_path: Path, name: str) -> None:
+    """As any other that cannot be read, it is told by its name."""
+    (tmp_path / name).write_text(("price = " if name.endswith("toml") else "") + "[" * 100_000)
+    with pytest.raises(ConfigError, match="is not TOML or JSON"):
+        read(tmp_path / name)
+
+
+def test_a_name_is_taken_as_it_is_before_it_is_a_glob() -> None:
+    """A model whose name has brackets in it can be named."""
+    assert cost([{"model": "m[1]", "input": "1"}], model="m[1]", input=1, output=0).exact == "0.000001"
 
 
 @pytest.mark.parametrize(

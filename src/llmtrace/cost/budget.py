@@ -17,6 +17,7 @@ __all__ = ["PICO", "Budget", "BudgetExceeded", "budget", "forget", "read", "regi
 
 PICO = 10**12
 """One USD, as budgets count: in whole numbers that a 64-bit counter holds."""
+_MOST_TOKENS = 2**48
 _PERIODS = ("call", "minute", "hour", "day", "month", "total")
 _ACTIONS = ("warn", "block")
 _ON_STORE_ERROR = ("open", "closed")
@@ -56,8 +57,8 @@ class Budget:
         if (self.usd is None) == (self.tokens is None):
             raise ConfigError(f"{place}: use either usd or tokens")
         object.__setattr__(self, "usd", _usd(self.usd, place))
-        if self.tokens is not None and (type(self.tokens) is not int or self.tokens < 0):
-            raise ConfigError(f"{place}: tokens={self.tokens!r} is not accepted; use a whole number of 0 or more")
+        if self.tokens is not None and (type(self.tokens) is not int or not 0 <= self.tokens <= _MOST_TOKENS):
+            raise ConfigError(f"{place}: tokens={self.tokens!r} is not accepted; use a whole number from 0 to 2**48")
         for name, words in (("per", _PERIODS), ("action", _ACTIONS), ("on_store_error", _ON_STORE_ERROR)):
             if getattr(self, name) not in words:
                 raise ConfigError(f"{place}: {name}={getattr(self, name)!r} is not accepted; use {', '.join(words)}")
@@ -67,6 +68,8 @@ class Budget:
             isinstance(key, str) and isinstance(value, str) for key, value in self.match.items()
         ):
             raise ConfigError(f"{place}: match={self.match!r} is not accepted; use a table of texts")
+        if self.callback is not None and not callable(self.callback):
+            raise ConfigError(f"{place}: callback={self.callback!r} is not accepted; use a function")
 
     @property
     def limit(self) -> int:
@@ -179,10 +182,10 @@ def read(budgets: object, setting: str = "LLMTRACE_BUDGETS") -> dict[str, Budget
         return {}
     entries: Any = budgets
     if isinstance(budgets, (str, os.PathLike)):
-        path = Path(budgets).expanduser()
+        path = Path(budgets)
         try:
-            found = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
-        except (OSError, ValueError) as error:
+            found = tomllib.loads(path.expanduser().read_text(encoding="utf-8"), parse_float=Decimal)
+        except (OSError, ValueError, RuntimeError) as error:  # of the last kind are a home not known, and deep nesting
             raise ConfigError(f"{setting}={str(path)!r} cannot be read as TOML: {error}") from None
         if set(found) - {"budget"} or not isinstance(found.get("budget"), list):
             raise ConfigError(f"{setting}: unknown {sorted(set(found) - {'budget'})}; use [[budget]] tables")

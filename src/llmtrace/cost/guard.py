@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -25,6 +26,10 @@ _KEPT = {"minute": 3_600, "hour": 2 * 86_400, "day": 3 * 86_400, "month": 40 * 8
 """Seconds for which a window is kept: well beyond its end."""
 _PAUSE = 5.0
 """Seconds in which a store that could not be reached is not asked again: a call must not wait for it each time."""
+_OWED = 10_000
+"""Calls whose spending is kept for a store that cannot be reached; beyond it the oldest are forgotten."""
+_AT_ONCE = 10
+"""Of these, how many one call tells: it must not wait long."""
 _WARNED = 10_000
 
 _memory = MemoryStore()
@@ -88,6 +93,8 @@ class Budgets:
         self._all: tuple[Budget, ...] = ()
         self._blocking = False
         self._down_until = 0.0
+        self._owed: deque[tuple[list[Claim], list[int]]] = deque(maxlen=_OWED)
+        """What was spent and the store does not know yet, the latest last."""
         self._warned: dict[str, None] = {}
 
     def _refresh(self) -> None:
@@ -160,18 +167,40 @@ class Budgets:
             if part.budget.per == "call":
                 part.spent = _spent(call, part, reserved=False)
                 self._judge(part)
-        if not kept or monotonic() < self._down_until:
+        if kept:
+            self._note(kept, [part.claim if made.reserved else _unreserved(part.claim) for part in kept], spent)
+
+    def _note(self, parts: list[Part], claims: list[Claim], spent: list[int]) -> None:
+        """Have the store know what was spent, now or when it is back."""
+        if monotonic() < self._down_until:
+            self._owed.append((claims, spent))
             return
-        claims = [part.claim if made.reserved else _unreserved(part.claim) for part in kept]
         try:
             sums = self._store.settle(claims, spent)
         except Exception as error:
+            self._owed.append((claims, spent))
             self._store_down([], error)
             return
         self._down_until = 0.0
-        for part, amount in zip(kept, sums, strict=True):
+        for part, amount in zip(parts, sums, strict=True):
             part.spent = amount
             self._judge(part)
+        if self._owed:
+            self._pay()
+
+    def _pay(self) -> None:
+        """Tell the store some of what was spent while it could not be reached."""
+        for _ in range(_AT_ONCE):
+            try:
+                owed = self._owed.pop()
+            except IndexError:  # another thread has told it
+                return
+            try:
+                self._store.settle(*owed)
+            except Exception as error:
+                self._owed.append(owed)
+                self._store_down([], error)
+                return
 
     def _judge(self, part: Part) -> None:
         if part.spent <= part.claim.limit:
@@ -262,4 +291,8 @@ def _values(name: str, call: Asking) -> tuple[str, ...]:
 
 
 def _matches(match: Mapping[str, str], call: Asking) -> bool:
-    return all(any(fnmatchcase(value, wanted) for value in _values(name, call)) for name, wanted in match.items())
+    # What says nothing under a key matches no glob, not even ``*``.
+    return all(
+        any(value == wanted or (value and fnmatchcase(value, wanted)) for value in _values(name, call))
+        for name, wanted in match.items()
+    )

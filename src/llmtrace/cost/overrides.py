@@ -55,7 +55,7 @@ class Override:
         return (
             name is not None
             and self.provider in (None, provider)
-            and fnmatchcase(name.lower(), self.model)
+            and (name.lower() == self.model or fnmatchcase(name.lower(), self.model))
             and all(fnmatchcase(context.get(key, ""), value) for key, value in self.when.items())
         )
 
@@ -80,10 +80,9 @@ def read(prices: object, setting: str = _SETTING) -> tuple[Override, ...]:
 
 
 def _load(path: Path, setting: str) -> object:
-    path = path.expanduser()
     try:
-        content = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
+        content = path.expanduser().read_text(encoding="utf-8")
+    except (OSError, ValueError, RuntimeError) as error:  # of the last kind is a home that is not known
         raise ConfigError(
             f"{setting}={str(path)!r} cannot be read: {error}; use the path of a TOML or JSON file"
         ) from None
@@ -92,7 +91,7 @@ def _load(path: Path, setting: str) -> object:
         if path.suffix.lower() == ".json":
             return json.loads(content, parse_float=Decimal)
         return tomllib.loads(content, parse_float=Decimal)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{setting}={str(path)!r} is not TOML or JSON: {error}") from None
 
 

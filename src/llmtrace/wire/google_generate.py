@@ -39,7 +39,7 @@ def _word(value: Any) -> str | None:
 
 
 def _count(value: Any) -> int | None:
-    return value if type(value) is int and 0 <= value < 2**63 else None
+    return value if type(value) is int and 0 <= value <= 2**48 else None
 
 
 def read_request(body: Any) -> Request:

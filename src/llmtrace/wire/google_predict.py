@@ -46,7 +46,7 @@ def read_response(answer: Any) -> Response:
             dimensions = len(vector)
         count = peek(peek(embedding, "statistics"), "token_count")
         # This API writes counts as floating-point numbers.
-        if isinstance(count, (int, float)) and not isinstance(count, bool) and 0 <= count < 2**63 and count % 1 == 0:
+        if isinstance(count, (int, float)) and not isinstance(count, bool) and 0 <= count <= 2**48 and count % 1 == 0:
             tokens = (tokens or 0) + int(count)
     if tokens is not None:
         return Response(usage={"input": tokens}, dimensions=dimensions)
