@@ -37,13 +37,19 @@ def test_edited_conversation(answer: dict[str, Any], compacted: bool) -> None:
     assert folded(*blocks, {"type": "message_delta", **answer}).compacted is compacted
 
 
-@pytest.mark.parametrize("extra", [COMPACTION, {**MESSAGE, "type": "advisor_message"}])
-def test_iterations_beside_the_totals_make_the_price_doubtful(extra: dict[str, Any]) -> None:
-    """What a compaction or an advisor took is billed and is in no total: the price of the totals is not all."""
-    usage = {"input_tokens": 23_000, "output_tokens": 1_000, "iterations": [extra, MESSAGE]}
-    assert MESSAGES.response({"usage": usage}).price_context == {"iterations": extra["type"]}
-    assert folded({"type": "message_delta", "usage": usage}).price_context == {"iterations": extra["type"]}
-    assert MESSAGES.response({"usage": {**usage, "iterations": [MESSAGE, MESSAGE]}}).price_context == {}
+def test_steps_beside_the_totals() -> None:
+    """What a compaction or an advisor took is told apart; a step of a kind we do not know makes the price doubtful."""
+    advice = {**MESSAGE, "type": "advisor_message", "model": "claude-opus-4-8"}
+    usage = {"input_tokens": 23_000, "output_tokens": 1_000, "iterations": [COMPACTION, advice, MESSAGE]}
+    for answer in (MESSAGES.response({"usage": usage}), folded({"type": "message_delta", "usage": usage})):
+        assert answer.also == (
+            (None, {"input": 180_000, "output": 3_500}),
+            ("claude-opus-4-8", {"input": 23_000, "output": 1_000}),
+        )
+        assert answer.price_context == {}
+    usage["iterations"] = [{**MESSAGE, "type": "review"}, MESSAGE]
+    for answer in (MESSAGES.response({"usage": usage}), folded({"type": "message_delta", "usage": usage})):
+        assert (answer.also, answer.price_context) == ((), {"iterations": "review"})
 
 
 def test_signature_is_no_token() -> None:

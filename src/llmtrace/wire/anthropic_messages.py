@@ -60,12 +60,16 @@ def total(told: Counts) -> Counts | None:
     return found or None
 
 
+_BESIDE = ("advisor_message", "compaction")
+"""Steps that are billed and not in the totals."""
+
+
 def read_also(usage: Any) -> tuple[tuple[str | None, Counts], ...]:
     """What was billed and the usage leaves out: a model that was asked for advice, a summary of what came before."""
     found: list[tuple[str | None, Counts]] = []
     for step in each(usage, "iterations"):
         kind = text(step, "type")
-        if kind in ("advisor_message", "compaction"):
+        if kind in _BESIDE:
             told: Counts = {}
             take_usage(step, told)
             found.append((text(step, "model") or kind if kind == "advisor_message" else None, total(told) or {}))
@@ -77,11 +81,10 @@ _USUAL = frozenset({"standard", "not_available", "global", "default"})
 
 def _price_context(usage: Any) -> dict[str, str]:
     found = pick(usage, "speed", "inference_geo")
-    # What a compaction or an advisor took is billed too, but is not in the totals.
-    for iteration in each(usage, "iterations"):
-        kind = text(iteration, "type")
-        if kind is not None and kind != "message":
-            found["iterations"] = kind
+    for step in each(usage, "iterations"):
+        kind = text(step, "type")
+        if kind is not None and kind not in ("message", *_BESIDE):
+            found["iterations"] = kind  # perhaps billed beside the totals too
     return {key: value for key, value in found.items() if isinstance(value, str) and value not in _USUAL}
 
 
