@@ -17,7 +17,7 @@ from typing import Any
 from ..facts import Blob
 from .redact import Redactor
 
-__all__ = ["Fitted", "change", "fit"]
+__all__ = ["Fitted", "change", "dumps", "fit"]
 
 _FIXED = frozenset({"type", "role", "finish_reason", "modality", "mime_type", "id", "score"})
 """What is the convention's or the vendor's word, never the user's."""
@@ -55,11 +55,11 @@ def fit(
         cut = any(length > window for length in lengths)
     size = _size(items, known) if cut else 0
     found = change(items, _cleaner(redact, window), _blobs(inline, cap), known=known)
-    text = _dumps(found)
+    text = dumps(found)
     if len(text.encode()) > cap:
         size = size or _size(items, known)
         found = _squeezed(found, cap, known)
-        text, cut = _dumps(found), True
+        text, cut = dumps(found), True
     return Fitted(found, text, cut, size)
 
 
@@ -131,12 +131,12 @@ def _level(lengths: list[int], room: int) -> int:
     return max(lengths, default=0)
 
 
-def _dumps(value: Any) -> str:
+def dumps(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
 def _cost(text: str) -> int:
-    return len(_dumps(text).encode("utf-8", "replace")) - 2
+    return len(dumps(text).encode("utf-8", "replace")) - 2
 
 
 def _squeezed(items: list[Any], cap: int, known: bool) -> list[Any]:
@@ -155,7 +155,7 @@ def _squeezed(items: list[Any], cap: int, known: bool) -> list[Any]:
 def _weigh(items: Any, known: bool) -> tuple[list[int], int]:
     """What each text costs, and the frame around them."""
     costs = _measured(items, known, _cost)
-    return costs, len(_dumps(items).encode("utf-8", "replace")) - sum(costs)
+    return costs, len(dumps(items).encode("utf-8", "replace")) - sum(costs)
 
 
 def _cut(text: str, level: int) -> str:
@@ -174,7 +174,7 @@ def _cut(text: str, level: int) -> str:
 def _collapsed(item: Any, known: bool) -> Any:
     """Structures of the user's as text, which can be cut; a schema, which cannot, is left out."""
     if not known:
-        return _dumps(_without_data(item)) if isinstance(item, (dict, list)) else item
+        return dumps(_without_data(item)) if isinstance(item, (dict, list)) else item
     if not isinstance(item, dict) or isinstance(item, _Placeholder):
         return item
     if "parts" in item:
@@ -185,9 +185,9 @@ def _collapsed(item: Any, known: bool) -> Any:
             found[key] = value
         elif key in ("server_tool_call", "server_tool_call_response"):
             kind = value.get("type") if isinstance(value, dict) else None
-            found[key] = {"type": kind or "unknown", "details": _dumps(_without_data(value))}
+            found[key] = {"type": kind or "unknown", "details": dumps(_without_data(value))}
         elif key != "parameters":
-            found[key] = _dumps(_without_data(value))
+            found[key] = dumps(_without_data(value))
     return found
 
 

@@ -19,6 +19,7 @@ from .content import Content, describe_content
 from .gate import OFF, Gate
 from .logs import Events
 from .scope import describe_scope
+from .upload import Uploads
 
 __all__ = ["SpanEmitter"]
 
@@ -33,12 +34,14 @@ class SpanEmitter:
         content: Gate = OFF,
         events: Events | None = None,
         bridges: Callable[[], Sequence[str]] | None = None,
+        uploads: Uploads | None = None,
     ) -> None:
         self._tracer = tracer
         self.content = content
         self._events = events
         self._bridges = bridges
         """Those to apply here, where no exporter of ours will."""
+        self._uploads = uploads
 
     def begin(self, call: OpenCall) -> None:
         if call.borrowed:
@@ -88,6 +91,8 @@ class SpanEmitter:
                 operation=call.request.operation,
                 partial=partial,
             )
+        if self._uploads is not None and content.whole:
+            found.update(self._uploads.send(content.whole))
         if events is not None:
             told = {**_known_at_start(call), **found, **(content.values if gate.event else {})}
             events.emit(names.DETAILS_EVENT, told, set_span_in_context(call.span, call.outer))
