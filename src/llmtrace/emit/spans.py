@@ -57,6 +57,13 @@ class SpanEmitter:
         call.context = scopes.with_call(call.outer, call, call.span)
 
     def end(self, call: OpenCall, end_time: int | None) -> None:
+        try:
+            self._write(call)
+        finally:  # a redactor may be interrupted by the user
+            if not call.borrowed:
+                call.span.end(end_time)
+
+    def _write(self, call: OpenCall) -> None:
         span = call.span
         if span.is_recording():
             found: Attributes = {}
@@ -74,8 +81,6 @@ class SpanEmitter:
                 known = _known_at_start(call)
                 found = finished(span, found, self._bridges, known=known, started=call.started_ns)
             span.set_attributes(found)
-        if not call.borrowed:
-            span.end(end_time)
 
     def _write_content(self, call: OpenCall, found: Attributes) -> None:
         """What was said: on the span, on the event, on both, as the gate has it."""
