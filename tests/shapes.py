@@ -19,7 +19,7 @@ PARTS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "uri": {"modality": str, "uri": str},
     "file": {"modality": str, "file_id": str},
 }
-MAY = {"id": (str, type(None)), "mime_type": (str, type(None)), "name": (str, type(None))}
+MAY = {name: (str, type(None)) for name in ("id", "mime_type", "name", "transcript")}
 
 
 def problems(name: str, value: Any) -> list[str]:
@@ -62,6 +62,8 @@ def _part(where: str, part: Any) -> list[str]:
         for field, kind in MAY.items()
         if field in part and not isinstance(part[field], kind)
     ]
+    if part["type"] == "compaction" and not isinstance(part.get("content"), (str, type(None))):
+        found.append(f"{where}.content is wrong")
     if part["type"] == "tool_call_response" and "response" not in part:
         found.append(f"{where}.response is missing")
     for field in ("server_tool_call", "server_tool_call_response"):

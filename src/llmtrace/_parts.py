@@ -25,6 +25,7 @@ from .emit.logs import Events
 from .emit.metrics import Metrics
 from .emit.scope import ScopeSpans
 from .emit.spans import SpanEmitter
+from .emit.upload import open_uploads
 from .export import leaving
 from .export.annotations import for_phoenix
 from .export.pipeline import Pipeline
@@ -51,17 +52,19 @@ class Parts:
         pricer = Pricer(settings.prices)
         budgets = _budgets(settings, pricer)
         tracers = _Tracers(self.pipeline, at_exit)
+        self._uploads = open_uploads()
         gate = open_gate(
             capture_content=settings.capture_content,
             redact=settings.redact,
             max_bytes=settings.content_max_bytes,
             blobs=settings.content_blobs,
             error_messages=settings.error_messages,
+            upload=self._uploads is not None,
         )
         events = Events(lambda: (providers.logger or get_logger_provider()).get_logger("llmtrace", __version__))
         metrics = Metrics(settings.metrics, settings.metric_dimensions, providers.meter)
         self.tracing = Tracing(
-            SpanEmitter(tracers, content=gate, events=events, bridges=self._bridges),
+            SpanEmitter(tracers, content=gate, events=events, bridges=self._bridges, uploads=self._uploads),
             pricer=pricer,
             observers=[budgets.settle, metrics.record, collect.observe, score.remember],
             admit=budgets.admit,
@@ -100,12 +103,14 @@ class Parts:
     def flush(self, timeout: float) -> bool:
         deadline = monotonic() + timeout
         sent = self.pipeline.flush(timeout)
-        return self._annotated(deadline) and sent
+        sent = self._annotated(deadline) and sent
+        return (self._uploads is None or self._uploads.drain(max(0.0, deadline - monotonic()))) and sent
 
     def shutdown(self, timeout: float) -> bool:
         deadline = monotonic() + timeout
         sent = self.pipeline.shutdown(timeout)
-        return self._annotated(deadline) and sent
+        sent = self._annotated(deadline) and sent
+        return (self._uploads is None or self._uploads.close(max(0.0, deadline - monotonic()))) and sent
 
     def _annotated(self, deadline: float) -> bool:
         return self._annotations is None or self._annotations.drain(max(0.0, deadline - monotonic()))

@@ -1,39 +1,70 @@
-"""Starts a backend of an own virtual environment on a free port."""
+"""The backends, each a command of a virtual environment of its own, on free ports."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator
-from urllib.request import urlopen
+from pathlib import Path
 
 import pytest
-from running import Backend, until
+from running import Backend, Command, command_of, free_port
+
+
+def _phoenix(command: str, folder: Path) -> Command:
+    port = free_port()
+    environ = {
+        "PHOENIX_HOST": "127.0.0.1",
+        "PHOENIX_PORT": str(port),
+        "PHOENIX_GRPC_PORT": str(free_port()),
+        "PHOENIX_WORKING_DIR": str(folder),
+        "PHOENIX_ALLOW_EXTERNAL_RESOURCES": "false",
+        "PHOENIX_TELEMETRY_ENABLED": "false",
+    }
+    return Command([command, "serve"], f"http://127.0.0.1:{port}", "/healthz", environ)
+
+
+def _mlflow(command: str, folder: Path) -> Command:
+    port = free_port()
+    line = [command, "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    line += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--default-artifact-root", str(folder)]
+    # Its job runners are processes of their own, which nothing here needs.
+    return Command(line, f"http://127.0.0.1:{port}", "/health", {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+
+
+def _ddapm(command: str, folder: Path) -> Command:
+    port, grpc_port = free_port(), free_port()
+    line = [command, "--host", "127.0.0.1", "--port", str(free_port()), "--disable-llmobs-data-forwarding"]
+    line += ["--otlp-http-port", str(port), "--otlp-grpc-port", str(grpc_port)]
+    return Command(line, f"http://127.0.0.1:{port}", "/test/session/traces", {}, grpc_port=grpc_port)
+
+
+_COMMANDS: dict[str, Callable[[str, Path], Command]] = {"phoenix": _phoenix, "mlflow": _mlflow, "ddapm": _ddapm}
 
 
 @pytest.fixture(scope="session")
-def start() -> Iterator[Callable[..., Backend]]:
-    """Starts a command of a backend and waits until it answers."""
-    running: list[subprocess.Popen[bytes]] = []
-
-    def started(command: list[str], url: str, health: str, environ: dict[str, str], headers: str = "") -> Backend:
-        process = subprocess.Popen(
-            command, env={**os.environ, **environ}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        running.append(process)
-
-        def answers() -> bool:
-            assert process.poll() is None, f"{command[0]} ended"
-            with urlopen(url + health, timeout=10) as answer:
-                return bool(answer.status == 200)
-
-        assert until(answers), f"{command[0]} does not answer"
-        return Backend(url, headers)
-
-    yield started
-    for process in running:
-        process.terminate()
+def launched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Backend]]:
+    """Whichever there are, started side by side: each takes long to load."""
+    found: dict[str, Backend] = {}
+    for name, make in _COMMANDS.items():
+        if command := command_of(name):
+            found[name] = Backend(make(command, tmp_path_factory.mktemp(name)))
+    yield found
+    for backend in found.values():
+        backend.process.terminate()
+    for backend in found.values():
         try:
-            process.wait(30)
+            backend.process.wait(30)
         except subprocess.TimeoutExpired:
-            process.kill()
+            backend.process.kill()
+
+
+@pytest.fixture(scope="session")
+def running(launched: dict[str, Backend]) -> Callable[[str], Backend]:
+    """A backend that answers, or a skip where there is none."""
+
+    def named(name: str) -> Backend:
+        if name not in launched:
+            pytest.skip(f"no command for {name}; run nox -s backends")
+        return launched[name].ready()
+
+    return named

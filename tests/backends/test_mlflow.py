@@ -7,22 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from running import Backend, ask, free_port, tool_of, until
+from running import Backend, ask, until
 from scene import SESSION
 
 
-@pytest.fixture(scope="module")
-def mlflow(start: Callable[..., Backend], tmp_path_factory: pytest.TempPathFactory) -> Backend:
-    folder = tmp_path_factory.mktemp("mlflow")
-    port = free_port()
-    command = [tool_of("MLFLOW_COMMAND"), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--default-artifact-root", str(folder)]
-    return start(command, f"http://127.0.0.1:{port}", "/health", {}, headers="x-mlflow-experiment-id=0")
-
-
-def test_trace_is_there_with_tokens_cost_session_and_user(mlflow: Backend) -> None:
+def test_trace_is_there_with_tokens_cost_session_and_user(running: Callable[[str], Backend]) -> None:
     """The trace carries every token once, MLflow's own cost, which is ours, the session and the user."""
-    trace = mlflow.play()
+    mlflow = running("mlflow")
+    trace = mlflow.play(OTEL_EXPORTER_OTLP_TRACES_HEADERS="x-mlflow-experiment-id=0")
     place = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": "0"}}
 
     def find() -> Any:

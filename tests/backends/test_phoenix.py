@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from running import Backend, ask, free_port, tool_of, until
+from running import Backend, ask, until
 from scene import ANSWER, QUESTION, SESSION, TEMPLATE, THOUGHT
 
 SPANS = """{projects{edges{node{name spans(first:50){edges{node{
@@ -19,18 +18,8 @@ SESSIONS = "{projects{edges{node{name sessions(first:5){edges{node{sessionId}}}}
 
 
 @pytest.fixture(scope="module")
-def phoenix(start: Callable[..., Backend], tmp_path_factory: pytest.TempPathFactory) -> Backend:
-    folder: Path = tmp_path_factory.mktemp("phoenix")
-    port = free_port()
-    environ = {
-        "PHOENIX_HOST": "127.0.0.1",
-        "PHOENIX_PORT": str(port),
-        "PHOENIX_GRPC_PORT": str(free_port()),
-        "PHOENIX_WORKING_DIR": str(folder),
-        "PHOENIX_ALLOW_EXTERNAL_RESOURCES": "false",
-        "PHOENIX_TELEMETRY_ENABLED": "false",
-    }
-    return start([tool_of("PHOENIX_COMMAND"), "serve"], f"http://127.0.0.1:{port}", "/healthz", environ)
+def phoenix(running: Callable[[str], Backend]) -> Backend:
+    return running("phoenix")
 
 
 def nodes(backend: Backend, query: str, field: str) -> list[dict[str, Any]]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import json
 from typing import Any
 
 import openai
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from test_said import attributes_of, check_shapes, heard  # noqa: F401
+
+from llmtrace.wire.openai_assistants import RUN
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Assistants API is deprecated:DeprecationWarning")
 
@@ -84,3 +88,71 @@ async def test_run_asked_for_again(replay: Any, spans: InMemorySpanExporter, col
     assert told["gen_ai.response.status"] == "in_progress"
     assert told["gen_ai.response.id"] == "run_UkYZN1UZ6yU7ymU797nOyvAP"
     assert not [name for name in told if name.startswith("gen_ai.usage.")]
+
+
+CODE = "solution = sp.solve(equation, x)"
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+async def test_streamed_run_says_what_was_said(replay: Any, heard: InMemorySpanExporter, colour: str) -> None:  # noqa: F811
+    """With content on, instructions, the code that ran at the vendor and the message are on the span."""
+    await ask(
+        replay,
+        colour,
+        "openai-threads-runs-create-stream-plain-41927b",
+        lambda runs: runs.create(thread_id=THREAD, assistant_id="asst_1", instructions="Be kind.", stream=True),
+    )
+    told = attributes_of(heard)
+    check_shapes(told)
+    assert json.loads(told["gen_ai.system_instructions"]) == [{"type": "text", "content": "Be kind."}]
+    (message,) = json.loads(told["gen_ai.output.messages"])
+    code, text = message["parts"]
+    assert code["name"] == "code_interpreter"
+    assert CODE in code["server_tool_call"]["input"]
+    assert text == {"type": "text", "content": "The solution to the equation \\(3x + 11 = 14\\) is \\(x = 1\\)."}
+    assert message["finish_reason"] == "stop"
+
+
+def test_a_run_left_early_keeps_its_pieces() -> None:
+    """What the deltas of a message and of a tool call said stands, where neither was completed."""
+    assert RUN.content is not None
+    assert RUN.content.joiner is not None
+    joiner = RUN.content.joiner()
+    for object_, delta in (
+        ("thread.run.step", {"step_details": _function(name="find", arguments='{"q"')}),
+        ("thread.run.step", {"step_details": _function(arguments=': "x"}')}),
+        ("thread.message", {"content": [{"index": 0, "type": "text", "text": {"value": "It "}}]}),
+        ("thread.message", {"content": [{"index": 0, "type": "text", "text": {"value": "is"}}]}),
+    ):
+        joiner.add({"id": object_, "object": f"{object_}.delta", "delta": delta})
+    (message,) = joiner.messages()
+    call = {"type": "tool_call", "name": "find", "arguments": {"q": "x"}, "id": "call_1"}
+    assert message["parts"] == [call, {"type": "text", "content": "It is"}]
+
+
+def _function(**function: str) -> dict[str, Any]:
+    call = {"index": 0, "id": "call_1", "type": "function", "function": function}
+    return {"type": "tool_calls", "tool_calls": [call]}
+
+
+def test_what_a_run_is_asked_and_waits_for() -> None:
+    """Messages, tools and results of tools are read; a run that waits for tools says which."""
+    assert RUN.content is not None
+    picture = {"type": "image_file", "image_file": {"file_id": "file_1"}}
+    asked = RUN.content.request(
+        {
+            "additional_instructions": "Be brief.",
+            "thread": {"messages": [{"role": "user", "content": [{"type": "text", "text": "hello"}, picture]}]},
+            "additional_messages": [{"role": "user", "content": "more"}],
+            "tool_outputs": [{"tool_call_id": "call_1", "output": '{"a": 1}'}],
+            "tools": [{"type": "file_search"}, {"type": "function", "function": {"name": "find"}}],
+        }
+    )
+    assert asked.system == [{"type": "text", "content": "Be brief."}]
+    assert [message["role"] for message in asked.messages] == ["user", "user", "tool"]
+    assert asked.messages[0]["parts"][1] == {"type": "file", "modality": "image", "file_id": "file_1"}
+    assert asked.messages[2]["parts"] == [{"type": "tool_call_response", "response": {"a": 1}, "id": "call_1"}]
+    assert asked.tools == [{"type": "file_search", "name": "file_search"}, {"type": "function", "name": "find"}]
+    waiting = {"required_action": {"submit_tool_outputs": _function(name="find", arguments="{}")}}
+    (message,) = RUN.content.response(waiting)
+    assert message["parts"] == [{"type": "tool_call", "name": "find", "arguments": {}, "id": "call_1"}]

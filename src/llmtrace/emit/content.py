@@ -13,6 +13,7 @@ from . import names
 from .fit import fit
 from .gate import Gate
 from .redact import REDACTED
+from .upload import Whole
 
 __all__ = ["Content", "describe_content", "exception_texts"]
 
@@ -26,13 +27,20 @@ class Content:
 
     attributes: dict[str, AttributeValue] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
+    whole: dict[str, Whole] = field(default_factory=dict)
+    """What is to be uploaded, as it was said."""
     cut: bool = False
     size: int = 0
 
     def put(self, name: str, items: list[Any], gate: Gate, *, veiled: bool = False) -> None:
         if not items:
             return
-        fitted = fit(items, gate.max_bytes, _veil if veiled else gate.redact, inline=gate.inline)
+        redact = _veil if veiled else gate.redact
+        if gate.upload:
+            self.whole[name] = Whole(items, redact, gate.inline)
+        if not (gate.span or gate.event):
+            return
+        fitted = fit(items, gate.max_bytes, redact, inline=gate.inline)
         self.attributes[name] = fitted.text
         self.values[name] = fitted.value
         if fitted.cut:
@@ -40,6 +48,8 @@ class Content:
             self.size += fitted.size
 
     def put_text(self, name: str, text: str, gate: Gate) -> None:
+        if not (gate.span or gate.event):
+            return
         # The text inside the quotation marks of JSON is not longer than the JSON.
         found = fit([text], gate.max_bytes, gate.redact)
         self.attributes[name] = self.values[name] = found.value[0] if found.value else ""

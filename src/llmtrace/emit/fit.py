@@ -18,13 +18,16 @@ from typing import Any
 from ..facts import Blob
 from .redact import Redactor
 
-__all__ = ["Fitted", "change", "fit"]
+__all__ = ["Fitted", "change", "dumps", "fit"]
 
 _FIXED = frozenset({"type", "role", "finish_reason", "modality", "mime_type", "id", "score"})
 """What is the convention's or the vendor's word, never the user's."""
 _MARGIN = 4096
 """Longer than any secret whose beginning a redactor does not know."""
 _MARK = "…"
+_LONGEST = 12_000
+"""Bits of a number that Python still writes and reads in decimal."""
+_HEX = ("0x", "-0x")
 _STEP = 1 << 20
 
 Change = Callable[[str], str]
@@ -56,11 +59,11 @@ def fit(
         cut = any(length > window for length in lengths)
     size = _size(items, known) if cut else 0
     found = change(items, _cleaner(redact, window), _blobs(inline, cap), known=known)
-    text = _dumps(found)
+    text = dumps(found)
     if len(text.encode()) > cap:
         size = size or _size(items, known)
         found = _squeezed(found, cap, known)
-        text, cut = _dumps(found), True
+        text, cut = dumps(found), True
     return Fitted(found, text, cut, size)
 
 
@@ -84,27 +87,36 @@ def change(value: Any, text: Change, blob: Callable[[Blob], Any] | None = None, 
         return [change(item, text, blob, known=known) for item in value]
     if isinstance(value, Blob):
         return value if blob is None else blob(value)
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)  # which JSON has no number for
     if blob is not None and type(value) is int and not -1_000_000 < value < 1_000_000:
         # Read by the redactor alone: what is measured, and cut, is text.
-        digits = str(value)
+        digits = _digits(value)
         changed = text(digits)
-        return value if changed == digits else changed
-    if blob is not None and isinstance(value, float) and not isfinite(value):
-        return str(value)  # JSON has no word for it, and a reader would drop the whole
+        return value if changed == digits and not digits.startswith(_HEX) else changed
     return value
+
+
+def _digits(value: int) -> str:
+    # Python refuses to write very long numbers in decimal, since that takes too long.
+    return str(value) if value.bit_length() < _LONGEST else f"{value:#x}"
 
 
 def _cleaner(redact: Redactor | None, window: int | None) -> Change:
     def clean(text: str) -> str:
         long = window is not None and len(text) > window
         piece = text[:window] if long else text
-        if not piece.isascii():  # a lone surrogate is no text to an exporter
-            piece = piece.encode("utf-8", "replace").decode("utf-8")
         if redact is not None:
-            piece = redact(piece)
+            piece = redact(_encodable(piece))
+        piece = _encodable(piece)
         return piece[:-_MARGIN] + _MARK if long else piece
 
     return clean
+
+
+def _encodable(text: str) -> str:
+    """Without lone surrogates, which are no text to an exporter."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _measured(value: Any, known: bool, measure: Callable[[str], int]) -> list[int]:
@@ -134,12 +146,12 @@ def _level(lengths: list[int], room: int) -> int:
     return max(lengths, default=0)
 
 
-def _dumps(value: Any) -> str:
+def dumps(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
 def _cost(text: str) -> int:
-    return len(_dumps(text).encode("utf-8", "replace")) - 2
+    return len(dumps(text).encode("utf-8", "replace")) - 2
 
 
 def _squeezed(items: list[Any], cap: int, known: bool) -> list[Any]:
@@ -147,8 +159,12 @@ def _squeezed(items: list[Any], cap: int, known: bool) -> list[Any]:
     if frame > cap // 2:
         items = [_collapsed(item, known) for item in items]
         costs, frame = _weigh(items, known)
-    if frame > cap:
-        items = _thinned(items, cap, known)
+    if frame > cap and not known:
+        items = [dumps(_without_data(item)) for item in items]
+        costs, frame = _weigh(items, known)
+    if frame > cap - cap // 4:
+        # What is kept is to say something too.
+        items = _thinned(items, cap - cap // 4, known)
         costs, frame = _weigh(items, known)
     level = _level(costs, max(0, cap - frame))
     squeezed: list[Any] = change(items, lambda text: _cut(text, level), known=known)
@@ -158,7 +174,7 @@ def _squeezed(items: list[Any], cap: int, known: bool) -> list[Any]:
 def _weigh(items: Any, known: bool) -> tuple[list[int], int]:
     """What each text costs, and the frame around them."""
     costs = _measured(items, known, _cost)
-    return costs, len(_dumps(items).encode("utf-8", "replace")) - sum(costs)
+    return costs, len(dumps(items).encode("utf-8", "replace")) - sum(costs)
 
 
 def _cut(text: str, level: int) -> str:
@@ -177,7 +193,12 @@ def _cut(text: str, level: int) -> str:
 def _collapsed(item: Any, known: bool) -> Any:
     """Structures of the user's as text, which can be cut; a schema, which cannot, is left out."""
     if not known:
-        return _dumps(_without_data(item)) if isinstance(item, (dict, list)) else item
+        if isinstance(item, dict):  # stays an object, as arguments have to be
+            return {
+                key: dumps(_without_data(value)) if isinstance(value, (dict, list)) else value
+                for key, value in item.items()
+            }
+        return dumps(_without_data(item)) if isinstance(item, list) else item
     if not isinstance(item, dict) or isinstance(item, _Placeholder):
         return item
     if "parts" in item:
@@ -188,9 +209,9 @@ def _collapsed(item: Any, known: bool) -> Any:
             found[key] = value
         elif key in ("server_tool_call", "server_tool_call_response"):
             kind = value.get("type") if isinstance(value, dict) else None
-            found[key] = {"type": kind or "unknown", "details": _dumps(_without_data(value))}
+            found[key] = {"type": kind or "unknown", "details": dumps(_without_data(value))}
         elif key != "parameters":
-            found[key] = _dumps(_without_data(value))
+            found[key] = dumps(_without_data(value))
     return found
 
 

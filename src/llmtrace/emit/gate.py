@@ -43,6 +43,8 @@ class Gate:
     """Whether content goes onto the event."""
     emit_event: bool = False
     """Whether there is an event at all."""
+    upload: bool = False
+    """Whether content goes to a store, and a reference to it onto span and event."""
     redact: Redactor | None = None
     max_bytes: int = 65536
     inline: bool = False
@@ -64,7 +66,7 @@ class Gate:
     def wants(self, scope: Scope) -> bool:
         """Whether what is said in a call of that scope is to be kept for its end."""
         gate = self.within(scope.capture_content)
-        return gate.span or gate.event
+        return gate.span or gate.event or gate.upload
 
     def open(self, mode: str | None) -> bool:
         """Whether content is written on spans, where the block around says ``mode``."""
@@ -87,7 +89,8 @@ class Gate:
         if mode is None or self.sealed:
             return self
         span, event = mode in ("span_only", "span_and_event"), mode in ("event_only", "span_and_event")
-        return replace(self, span=span, event=event, emit_event=self.emit_event or event)
+        upload = self.upload and (span or event)
+        return replace(self, span=span, event=event, upload=upload, emit_event=self.emit_event or event)
 
 
 OFF = Gate()
@@ -100,6 +103,7 @@ def open_gate(
     max_bytes: int = 65536,
     blobs: str = "placeholder",
     error_messages: bool = False,
+    upload: bool = False,
     environ: Mapping[str, str] | None = None,
 ) -> Gate:
     """The gate that the settings and the variables of other libraries ask for; the strictest of these wins.
@@ -123,10 +127,13 @@ def open_gate(
         error_messages=error_messages,
         hidden=_hidden(variables),
     ).within(mode)
+    if upload:
+        # The mode speaks of spans and events; who names a store has asked for what is put there.
+        gate = replace(gate, upload=True)
     if emit:
         gate = replace(gate, emit_event=emit in _TRUE, event=gate.event and emit in _TRUE)
     if variables.get("TRACELOOP_TRACE_CONTENT", "").strip().lower() in _FALSE:
-        gate = replace(gate, span=False, event=False, error_messages=False, sealed=True)
+        gate = replace(gate, span=False, event=False, upload=False, error_messages=False, sealed=True)
     return gate
 
 

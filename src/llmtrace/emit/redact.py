@@ -10,7 +10,10 @@ import logging
 import re
 from collections.abc import Callable
 from importlib import import_module
+from inspect import iscoroutinefunction
 from ipaddress import ip_address
+
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
 
 from .._config import ConfigError
 
@@ -30,13 +33,19 @@ def load(name: str, value: object) -> Redactor | None:
     if value is None or value is False:
         return None
     if callable(value):
-        return guarded(value)
+        return guarded(_plain(name, value))
     if not isinstance(value, str):
         raise ConfigError(f"{name}={value!r} is not accepted; use {_ACCEPTED}")
     word = value.strip()
     if word.lower() in ("", "none"):
         return None
-    return builtin if word.lower() == "builtin" else guarded(_imported(name, word))
+    return builtin if word.lower() == "builtin" else guarded(_plain(name, _imported(name, word)))
+
+
+def _plain(name: str, redact: Callable[[str], object]) -> Callable[[str], object]:
+    if iscoroutinefunction(redact) or iscoroutinefunction(getattr(redact, "__call__", None)):  # noqa: B004
+        raise ConfigError(f"{name}={redact!r} is asynchronous; use {_ACCEPTED}")
+    return redact
 
 
 def _imported(name: str, word: str) -> Callable[[str], object]:
@@ -58,19 +67,25 @@ def _imported(name: str, word: str) -> Callable[[str], object]:
 
 
 def guarded(redact: Callable[[str], object]) -> Redactor:
-    """``redact``, failing closed: what it cannot handle is not written at all."""
+    """``redact``, failing closed: what it cannot handle is not written at all.
+
+    What a redactor itself asks of a model is not traced: that would be redacted too, without end.
+    """
     told = False
 
     def closed(text: str) -> str:
         nonlocal told
+        token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
         try:
             found = redact(text)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             fault = type(error).__name__  # its message and its frames may hold the text
         else:
             if isinstance(found, str):
                 return found
             fault = f"returned {type(found).__name__}"
+        finally:
+            detach(token)
         if not told:
             told = True
             _log.warning("the redactor failed (%s); llmtrace writes %s instead of the text", fault, REDACTED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -304,7 +305,7 @@ def _describe_retrieval(work: Work, content: Content | None, into: Attributes) -
 
 def _listed(document: Document, whole: bool) -> dict[str, Any]:
     found: dict[str, Any] = {"id": document.id}
-    if document.score is not None:
+    if document.score is not None and math.isfinite(document.score):
         found["score"] = document.score
     if whole and document.content is not None:
         found["content"] = document.content
@@ -357,17 +358,22 @@ def _plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
     if depth < _DEEPEST:
-        if isinstance(value, Mapping):
-            return {str(key): _plain(item, depth + 1) for key, item in value.items()}
-        if isinstance(value, (list, tuple, set, frozenset)):
-            return [_plain(item, depth + 1) for item in value]
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            fields = dataclasses.fields(value)
-            return {field.name: _plain(getattr(value, field.name), depth + 1) for field in fields}
-        dump = getattr(value, "model_dump", None)
-        if callable(dump):
-            return _plain(dump(), depth + 1)
+        try:
+            return _opened(value, depth + 1)
+        except Exception as error:  # the program's own objects may do anything when they are looked into
+            del error
     return f"<{type(value).__qualname__}>"
+
+
+def _opened(value: Any, depth: int) -> Any:
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, str) else str(key): _plain(item, depth) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item, depth) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name), depth) for field in dataclasses.fields(value)}
+    dump = getattr(value, "model_dump", None)
+    return _plain(dump(), depth) if callable(dump) else f"<{type(value).__qualname__}>"
 
 
 _KINDS: dict[str, tuple[str, SpanKind, str | None]] = {

@@ -17,6 +17,7 @@ from .content import Content, describe_content
 from .gate import OFF, Gate
 from .logs import Events
 from .scope import describe_scope
+from .upload import Uploads
 
 __all__ = ["SpanEmitter"]
 
@@ -31,12 +32,14 @@ class SpanEmitter:
         content: Gate = OFF,
         events: Events | None = None,
         bridges: Callable[[], Sequence[str]] | None = None,
+        uploads: Uploads | None = None,
     ) -> None:
         self._tracer = tracer
         self.content = content
         self._events = events
         self._bridges = bridges
         """Those to apply here, where no exporter of ours will."""
+        self._uploads = uploads
 
     def begin(self, call: OpenCall) -> None:
         if call.borrowed:
@@ -52,6 +55,13 @@ class SpanEmitter:
         call.context = scopes.with_call(call.outer, call, call.span)
 
     def end(self, call: OpenCall, end_time: int | None) -> None:
+        try:
+            self._write(call)
+        finally:  # a redactor may be interrupted by the user
+            if not call.borrowed:
+                call.span.end(end_time)
+
+    def _write(self, call: OpenCall) -> None:
         span = call.span
         if span.is_recording():
             found: Attributes = {}
@@ -69,8 +79,6 @@ class SpanEmitter:
                 known = _known_at_start(call)
                 found = finished(span, found, self._bridges, known=known, started=call.started_ns)
             set_all(span, found)
-        if not call.borrowed:
-            span.end(end_time)
 
     def _write_content(self, call: OpenCall, found: Attributes) -> None:
         """What was said: on the span, on the event, on both, as the gate has it."""
@@ -86,6 +94,8 @@ class SpanEmitter:
                 operation=call.request.operation,
                 partial=partial,
             )
+        if self._uploads is not None and content.whole:
+            found.update(self._uploads.send(content.whole))
         if events is not None:
             told = {**_known_at_start(call), **found, **(content.values if gate.event else {})}
             events.emit(names.DETAILS_EVENT, told, set_span_in_context(call.span, call.outer))

@@ -147,7 +147,7 @@ def parsed(arguments: Any) -> Any:
     if not isinstance(arguments, str):
         return plain(arguments)
     try:
-        return json.loads(arguments)
+        return plain(json.loads(arguments))
     except (ValueError, RecursionError):
         return arguments
 

@@ -85,7 +85,28 @@ def _part(item: Any) -> Any:  # noqa: PLR0911 - one line per kind
     if (result := _either(item, "codeExecutionResult", "code_execution_result")) is not None:
         details = {"outcome": text(result, "outcome"), "output": text(result, "output")}
         return server_result(text(result, "id"), "code_execution", details)
+    return _server_tool(item)
+
+
+def _server_tool(item: Any) -> Any:
+    """A tool of Google's own other than code: search, files, maps."""
+    if (call := _either(item, "toolCall", "tool_call")) is not None:
+        kind = _tool_type(call)
+        return server_call(text(call, "id"), kind, kind, _some(call, "args"))
+    if (answer := _either(item, "toolResponse", "tool_response")) is not None:
+        return server_result(text(answer, "id"), _tool_type(answer), _some(answer, "response"))
     return None
+
+
+def _tool_type(source: Any) -> str:
+    kind = _either(source, "toolType", "tool_type")
+    kind = getattr(kind, "value", kind)
+    return kind.lower() if isinstance(kind, str) and kind else "unknown"
+
+
+def _some(source: Any, name: str) -> dict[str, Any]:
+    value = peek(source, name)
+    return {} if value is None else {name: plain(value)}
 
 
 def _inline(data: Any) -> Blob | None:

@@ -8,6 +8,7 @@ from typing import Any
 from .._read import each, peek, pick, text, whole
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
+from .google_interactions_content import INTERACTIONS_CONTENT, RETRIEVE_CONTENT
 
 __all__ = ["INTERACTIONS", "RETRIEVE"]
 
@@ -172,5 +173,5 @@ def read_fetched(answer: Any) -> Response:
     return replace(read_response(answer), usage=None)
 
 
-INTERACTIONS = WireFormat(request=read_request, response=read_response, events=Events)
-RETRIEVE = WireFormat(request=read_retrieve, response=read_fetched, events=_Fetched)
+INTERACTIONS = WireFormat(request=read_request, response=read_response, events=Events, content=INTERACTIONS_CONTENT)
+RETRIEVE = WireFormat(request=read_retrieve, response=read_fetched, events=_Fetched, content=RETRIEVE_CONTENT)

@@ -7,6 +7,7 @@ from typing import Any
 from .._read import each, peek, whole
 from ..facts import Request, Response
 from ._format import WireFormat
+from .google_predict_content import PREDICT_CONTENT, PREDICT_LONG_CONTENT
 
 __all__ = ["PREDICT", "PREDICT_LONG"]
 
@@ -64,5 +65,5 @@ def read_operation(answer: Any) -> Response:
     return Response()
 
 
-PREDICT = WireFormat(request=read_request, response=read_response)
-PREDICT_LONG = WireFormat(request=read_long_request, response=read_operation)
+PREDICT = WireFormat(request=read_request, response=read_response, content=PREDICT_CONTENT)
+PREDICT_LONG = WireFormat(request=read_long_request, response=read_operation, content=PREDICT_LONG_CONTENT)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from .._read import peek, text, whole
-from ..facts import Request, Response
+from ..facts import Asked, Request, Response
+from ._content import ContentFormat
 from ._format import WireFormat
+from .google_generate_content import GENERATE_CONTENT
 
 __all__ = ["CACHES", "COUNT"]
 
@@ -31,5 +33,10 @@ def read_cache(answer: Any) -> Response:
     return Response(counted_tokens=whole(peek(answer, "usageMetadata"), "totalTokenCount"))
 
 
-COUNT = WireFormat(request=read_count_request, response=read_count)
+def read_counted(body: Any) -> Asked:
+    # Vertex AI takes the contents as they are, the Gemini API the whole request around them.
+    return GENERATE_CONTENT.request(peek(body, "generateContentRequest") or body)
+
+
+COUNT = WireFormat(request=read_count_request, response=read_count, content=ContentFormat(read_counted))
 CACHES = {what: _cache(f"{what}_cache") for what in ("create", "update", "get", "list", "delete")}

@@ -7,6 +7,7 @@ from typing import Any
 from .._read import peek, pick, tell, text
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
+from .openai_assistants_content import RUN_CONTENT, RUN_RETRIEVE_CONTENT
 
 __all__ = ["RUN", "RUN_RETRIEVE"]
 
@@ -103,5 +104,5 @@ def read_fetched(run: Any) -> Response:
     )
 
 
-RUN = WireFormat(request=read_request, response=read_response, events=Events)
-RUN_RETRIEVE = WireFormat(request=read_retrieve, response=read_fetched)
+RUN = WireFormat(request=read_request, response=read_response, events=Events, content=RUN_CONTENT)
+RUN_RETRIEVE = WireFormat(request=read_retrieve, response=read_fetched, content=RUN_RETRIEVE_CONTENT)

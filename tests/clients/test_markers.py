@@ -1,0 +1,256 @@
+"""By default no planted word leaves, whatever is called, in whatever way, and however it ends."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import anthropic
+import openai
+import pydantic
+import pytest
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from test_google_recorded import client as gemini
+
+import llmtrace
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*[Dd]eprecat.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*is not a valid:UserWarning"),
+]
+
+MARK = "marker-q7"
+TOOLS: Any = [{"type": "function", "function": {"name": "f", "description": MARK, "parameters": {"type": "object"}}}]
+EXTRA: Any = {"extra_headers": {"x-extra": MARK}}
+
+
+class Vendor(BaseHTTPRequestHandler):
+    """Answers every question with the question, as a failure, as no JSON, or as JSON of another form."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        asked = self.rfile.read(int(self.headers["content-length"])).decode("utf-8", "replace").replace('"', "'")
+        asked = asked.replace("\\", "/").replace("\r", " ").replace("\n", " ")
+        assert MARK in asked
+        if "fails" in self.path:
+            self._send(400, f'{{"error": {{"type": "bad_request", "code": 400, "message": "you said: {asked}"}}}}')
+        elif "broken" in self.path:
+            self._send(200, f'{{"choices": "{asked}')
+        else:
+            strange = f'{{"choices": "{asked}", "content": "{asked}", "candidates": "{asked}", "output": "{asked}"}}'
+            self._send(200, strange)
+
+    def _send(self, status: int, text: str) -> None:
+        data = text.encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """The address of the vendor."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Vendor)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], str]]:
+    """Instruments with nothing set and says all that leaves through us."""
+    caplog.set_level(logging.DEBUG)
+    spans, records = InMemorySpanExporter(), InMemoryLogRecordExporter()
+    tracers, loggers = TracerProvider(), LoggerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(spans))
+    loggers.add_log_record_processor(SimpleLogRecordProcessor(records))
+
+    def all_of_it() -> str:
+        llmtrace.flush()
+        finished = spans.get_finished_spans()
+        assert finished
+        events = [f"{one.log_record.attributes} {one.log_record.body}" for one in records.get_finished_logs()]
+        logged = [caplog.handler.format(record) for record in caplog.records if record.name.startswith("llmtrace")]
+        return "\n".join([encode_spans(finished).SerializeToString().decode("utf-8", "replace"), *events, *logged])
+
+    with llmtrace.instrument(tracer_provider=tracers, logger_provider=loggers, strict=True):
+        yield all_of_it
+    tracers.shutdown()
+    loggers.shutdown()  # type: ignore[no-untyped-call]
+
+
+MESSAGES: Any = [{"role": "system", "content": MARK}, {"role": "user", "content": MARK}]
+OPENAI: dict[str, Callable[[Any], Any]] = {
+    "chat": lambda c: c.chat.completions.create(model="m", messages=MESSAGES, tools=TOOLS, user=MARK, **EXTRA),
+    "chat stream": lambda c: c.chat.completions.create(model="m", messages=MESSAGES, stream=True, **EXTRA),
+    "chat raw": lambda c: c.chat.completions.with_raw_response.create(model="m", messages=MESSAGES),
+    "responses": lambda c: c.responses.create(model="m", input=MARK, instructions=MARK, metadata={"k": MARK}, **EXTRA),
+    "responses stream": lambda c: c.responses.create(model="m", input=MARK, stream=True),
+    "completions": lambda c: c.completions.create(model="m", prompt=MARK, suffix=MARK),
+    "embeddings": lambda c: c.embeddings.create(model="m", input=[MARK], user=MARK),
+    "moderations": lambda c: c.moderations.create(model="m", input=MARK),
+    "images": lambda c: c.images.generate(model="m", prompt=MARK, user=MARK),
+    "image edits": lambda c: c.images.edit(model="m", prompt=MARK, image=("a.png", b"PNG")),
+    "speech": lambda c: c.audio.speech.create(model="m", input=MARK, voice="alloy", instructions=MARK),
+    "transcriptions": lambda c: c.audio.transcriptions.create(model="m", file=(MARK, b"RIFF"), prompt=MARK),
+    "runs": lambda c: c.beta.threads.create_and_run(assistant_id="a", instructions=MARK),
+}
+ANTHROPIC: dict[str, Callable[[Any], Any]] = {
+    "messages": lambda c: c.messages.create(
+        model="m",
+        max_tokens=9,
+        system=MARK,
+        messages=[{"role": "user", "content": MARK}],
+        metadata={"user_id": MARK},
+        **EXTRA,
+    ),
+    "messages stream": lambda c: c.messages.create(
+        model="m", max_tokens=9, messages=[{"role": "user", "content": MARK}], stream=True
+    ),
+    "messages raw": lambda c: c.messages.with_raw_response.create(
+        model="m", max_tokens=9, messages=[{"role": "user", "content": MARK}]
+    ),
+    "count": lambda c: c.messages.count_tokens(model="m", messages=[{"role": "user", "content": MARK}]),
+}
+GOOGLE: dict[str, Callable[[Any], Any]] = {
+    "generate": lambda c: c.models.generate_content(model="m", contents=MARK, config={"system_instruction": MARK}),
+    "generate stream": lambda c: c.models.generate_content_stream(model="m", contents=MARK),
+    "embed": lambda c: c.models.embed_content(model="m", contents=MARK),
+    "count": lambda c: c.models.count_tokens(model="m", contents=MARK),
+}
+CALLS = [
+    pytest.param(vendor, call, id=f"{vendor} {name}")
+    for vendor, calls in (("openai", OPENAI), ("anthropic", ANTHROPIC), ("google", GOOGLE))
+    for name, call in calls.items()
+]
+
+
+def client_of(vendor: str, url: str, colour: str) -> Any:
+    if vendor == "google":
+        client = gemini(url, "v1beta", None, None)
+        return client if colour == "sync" else client.aio
+    kinds: dict[str, tuple[Any, Any]] = {
+        "openai": (openai.OpenAI, openai.AsyncOpenAI),
+        "anthropic": (anthropic.Anthropic, anthropic.AsyncAnthropic),
+    }
+    return kinds[vendor][colour == "async"](base_url=url, api_key=MARK, max_retries=0)
+
+
+async def drained(value: Any) -> None:
+    if inspect.isawaitable(value):
+        value = await value
+    if hasattr(value, "__aiter__"):
+        async for _ in value:
+            pass
+    elif hasattr(value, "__next__"):
+        for _ in value:
+            pass
+
+
+async def close(client: Any) -> None:
+    for name in ("aclose", "close"):
+        if callable(closing := getattr(client, name, None)):
+            done = closing()
+            if inspect.isawaitable(done):
+                await done
+            return
+
+
+@pytest.mark.parametrize(
+    ("ending", "colour"), [("fails", "sync"), ("fails", "async"), ("broken", "sync"), ("strange", "sync")]
+)
+@pytest.mark.parametrize(("vendor", "call"), CALLS)
+async def test_no_call_leaks(
+    vendor: str, call: Any, ending: str, colour: str, url: str, told: Callable[[], str]
+) -> None:
+    """A failure that echoes the question, an answer that is no JSON, one of another form: nothing of it leaves."""
+    client = client_of(vendor, f"{url}/{ending}", colour)
+    try:
+        await drained(call(client))
+    except Exception as error:
+        assert ending != "fails" or MARK in str(error)
+    finally:
+        await close(client)
+    assert MARK not in told()
+
+
+def broken_by(kind: str) -> Exception:
+    error: Exception = ValueError(MARK)
+    if kind == "cause":
+        error = RuntimeError("plain")
+        error.__cause__ = ValueError(MARK)
+    elif kind == "note":
+        error = RuntimeError("plain")
+        error.add_note(MARK)
+    elif kind == "group":
+        error = ExceptionGroup(MARK, [ValueError(MARK), KeyError(MARK)])
+    elif kind == "validation":
+        try:
+            pydantic.TypeAdapter(int).validate_python(MARK)
+        except pydantic.ValidationError as caught:
+            error = caught
+    return error
+
+
+BLOCKS: dict[str, Callable[[], Any]] = {
+    "tool": lambda: llmtrace.tool("t", arguments={"q": MARK}),
+    "agent": lambda: llmtrace.agent("a"),
+    "workflow": lambda: llmtrace.workflow("w"),
+    "retrieval": lambda: llmtrace.retrieval("r", query=MARK),
+}
+
+
+@pytest.mark.parametrize("kind", ["plain", "cause", "note", "group", "validation"])
+@pytest.mark.parametrize("block", BLOCKS)
+def test_no_block_leaks(block: str, kind: str, told: Callable[[], str]) -> None:
+    """Nor does an exception of the program's own in a block, nor what the block was given and gave back."""
+    error = broken_by(kind)
+    with (
+        pytest.raises(type(error)) as caught,
+        llmtrace.prompt("p", template=MARK, variables={"x": MARK}),
+        BLOCKS[block]() as opened,
+    ):
+        if block == "tool":
+            opened.result(MARK)
+        if block == "retrieval":
+            opened.add([llmtrace.Document("d", 0.5, MARK, {"x": MARK})])
+        raise error
+    assert caught.value is error
+    assert MARK not in told()
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_no_function_leaks(block: str, told: Callable[[], str]) -> None:
+    """Nor does a decorated function: neither its arguments, nor its result, nor what it raises."""
+
+    def run(question: str) -> str:
+        if question != MARK:
+            raise ValueError(MARK)
+        return MARK
+
+    made = {
+        "tool": llmtrace.tool,
+        "agent": llmtrace.agent,
+        "workflow": llmtrace.workflow,
+        "retrieval": llmtrace.retrieval,
+    }
+    decorated = made[block]("name")(run)
+    assert decorated(MARK) == MARK
+    with pytest.raises(ValueError, match=MARK):
+        decorated(MARK + "!")
+    assert MARK not in told()
