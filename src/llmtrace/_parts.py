@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
-from opentelemetry._logs import LoggerProvider, get_logger_provider
+from opentelemetry._logs import Logger, LoggerProvider
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Tracer, TracerProvider
 
@@ -47,7 +47,7 @@ class Parts:
 
     def __init__(self, settings: Settings, providers: Providers, at_exit: Callable[[], None]) -> None:
         self.settings = settings
-        self.pipeline = Pipeline(settings, providers.tracer)
+        self.pipeline = Pipeline(settings, providers.tracer, providers.meter, providers.logger)
         pricer = Pricer(settings.prices)
         budgets = _budgets(settings, pricer)
         tracers = _Tracers(self.pipeline, at_exit)
@@ -58,8 +58,8 @@ class Parts:
             blobs=settings.content_blobs,
             error_messages=settings.error_messages,
         )
-        events = Events(lambda: (providers.logger or get_logger_provider()).get_logger("llmtrace", __version__))
-        metrics = Metrics(settings.metrics, settings.metric_dimensions, providers.meter)
+        events = Events(self._logger)
+        metrics = Metrics(settings.metrics, settings.metric_dimensions, self.pipeline.meters)
         self.tracing = Tracing(
             SpanEmitter(tracers, content=gate, events=events, bridges=self._bridges),
             pricer=pricer,
@@ -70,7 +70,7 @@ class Parts:
             wants_content=gate.wants,
             native_spans=settings.native_spans,
         )
-        self._annotations = for_phoenix()
+        self._annotations = for_phoenix(settings=settings)
         self._scope_spans = ScopeSpans(
             tracers,
             content=gate,
@@ -80,6 +80,10 @@ class Parts:
             annotator=self._annotations,
             bridges=self._bridges,
         )
+
+    def _logger(self) -> Logger | None:
+        provider: LoggerProvider | None = self.pipeline.loggers()
+        return None if provider is None else provider.get_logger("llmtrace", __version__)
 
     def _bridges(self) -> tuple[str, ...]:
         """The bridges to apply on the span: where it leaves through exporters of ours, these apply them."""
@@ -99,15 +103,16 @@ class Parts:
     def flush(self, timeout: float) -> bool:
         deadline = monotonic() + timeout
         sent = self.pipeline.flush(timeout)
-        return self._annotated(deadline) and sent
+        if self._annotations is None:
+            return sent
+        return self._annotations.drain(max(0.0, deadline - monotonic())) and sent
 
     def shutdown(self, timeout: float) -> bool:
         deadline = monotonic() + timeout
         sent = self.pipeline.shutdown(timeout)
-        return self._annotated(deadline) and sent
-
-    def _annotated(self, deadline: float) -> bool:
-        return self._annotations is None or self._annotations.drain(max(0.0, deadline - monotonic()))
+        if self._annotations is None:
+            return sent
+        return self._annotations.close(max(0.0, deadline - monotonic())) and sent
 
 
 def _stream_usage(settings: Settings) -> StreamUsage | None:

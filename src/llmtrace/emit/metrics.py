@@ -71,17 +71,21 @@ class Metrics:
     """Records every call that has ended; ``record`` is an observer of calls."""
 
     def __init__(
-        self, mode: str = "both", dimensions: tuple[str, ...] = ("feature",), provider: MeterProvider | None = None
+        self,
+        mode: str = "both",
+        dimensions: tuple[str, ...] = ("feature",),
+        provider: MeterProvider | Callable[[], MeterProvider | None] | None = None,
     ) -> None:
         """Set up, without touching OpenTelemetry's metrics before the first call.
 
         Args:
             mode: ``both``, ``registry`` or ``legacy`` token metrics; ``off`` records nothing.
             dimensions: ``feature``, ``tenant``, ``prompt``, ``prompt_version``, ``model_pinned`` or metadata keys.
-            provider: Where to; by default the global one, as soon as the application has set it.
+            provider: Where to, or what knows the one of the moment; by default the global one, as soon as the
+                application has set it.
         """
         self._mode = mode
-        self._given = provider
+        self._find = provider if callable(provider) else lambda: provider or metrics.get_meter_provider()
         self._provider: MeterProvider | None = None
         self._instruments: _Instruments | None = None
         self._dimensions = tuple((_ATTRIBUTES.get(name, names.TAG + name), _reader(name)) for name in dimensions)
@@ -105,12 +109,12 @@ class Metrics:
     def _ready(self) -> _Instruments | None:
         if self._mode == "off":
             return None
-        provider = self._given or metrics.get_meter_provider()
+        provider = self._find()
         if provider is not self._provider:
             # The stand-in that is there before the application sets a provider: nobody listens.
             quiet = type(provider).__name__ in ("_ProxyMeterProvider", "NoOpMeterProvider")
             with self._lock:
-                self._instruments = None if quiet else _Instruments(provider, self._mode)
+                self._instruments = None if provider is None or quiet else _Instruments(provider, self._mode)
                 self._provider = provider
         return self._instruments
 
