@@ -170,7 +170,7 @@ def uninstrument() -> None:
         if _current is not None:
             _current._undo()
             _current._parts.flush(_current.settings.flush_timeout)
-            if _current._parts.pipeline.own():
+            if _current._parts.pipeline.owned():
                 _retired.append(_current)
             _guard.set_strict(False)
             _current = None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
-from opentelemetry._logs import LoggerProvider, get_logger_provider
+from opentelemetry._logs import Logger, LoggerProvider
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Tracer, TracerProvider
 
@@ -48,7 +48,7 @@ class Parts:
 
     def __init__(self, settings: Settings, providers: Providers, at_exit: Callable[[], None]) -> None:
         self.settings = settings
-        self.pipeline = Pipeline(settings, providers.tracer)
+        self.pipeline = Pipeline(settings, providers.tracer, providers.meter, providers.logger)
         pricer = Pricer(settings.prices)
         budgets = _budgets(settings, pricer)
         tracers = _Tracers(self.pipeline, at_exit)
@@ -61,8 +61,8 @@ class Parts:
             error_messages=settings.error_messages,
             upload=self._uploads is not None,
         )
-        events = Events(lambda: (providers.logger or get_logger_provider()).get_logger("llmtrace", __version__))
-        metrics = Metrics(settings.metrics, settings.metric_dimensions, providers.meter)
+        events = Events(self._logger)
+        metrics = Metrics(settings.metrics, settings.metric_dimensions, self.pipeline.meters)
         self.tracing = Tracing(
             SpanEmitter(tracers, content=gate, events=events, bridges=self._bridges, uploads=self._uploads),
             pricer=pricer,
@@ -73,7 +73,7 @@ class Parts:
             wants_content=gate.wants,
             native_spans=settings.native_spans,
         )
-        self._annotations = for_phoenix()
+        self._annotations = for_phoenix(settings=settings)
         self._scope_spans = ScopeSpans(
             tracers,
             content=gate,
@@ -84,6 +84,10 @@ class Parts:
             bridges=self._bridges,
             observe=metrics.record_work,
         )
+
+    def _logger(self) -> Logger | None:
+        provider: LoggerProvider | None = self.pipeline.loggers()
+        return None if provider is None else provider.get_logger("llmtrace", __version__)
 
     def _bridges(self) -> tuple[str, ...]:
         """The bridges to apply on the span: where it leaves through exporters of ours, these apply them."""
@@ -102,18 +106,19 @@ class Parts:
 
     def flush(self, timeout: float) -> bool:
         deadline = monotonic() + timeout
-        sent = self.pipeline.flush(timeout)
-        sent = self._annotated(deadline) and sent
-        return (self._uploads is None or self._uploads.drain(max(0.0, deadline - monotonic()))) and sent
+        done = self.pipeline.flush(timeout)
+        for beside in (self._annotations, self._uploads):
+            if beside is not None:
+                done = beside.drain(max(0.0, deadline - monotonic())) and done
+        return done
 
     def shutdown(self, timeout: float) -> bool:
         deadline = monotonic() + timeout
-        sent = self.pipeline.shutdown(timeout)
-        sent = self._annotated(deadline) and sent
-        return (self._uploads is None or self._uploads.close(max(0.0, deadline - monotonic()))) and sent
-
-    def _annotated(self, deadline: float) -> bool:
-        return self._annotations is None or self._annotations.drain(max(0.0, deadline - monotonic()))
+        done = self.pipeline.shutdown(timeout)
+        for beside in (self._annotations, self._uploads):
+            if beside is not None:
+                done = beside.close(max(0.0, deadline - monotonic())) and done
+        return done
 
 
 def _stream_usage(settings: Settings) -> StreamUsage | None:

@@ -12,6 +12,16 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsPartialSuccess,
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsPartialSuccess,
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -34,6 +44,8 @@ class Backend:
         self.rejects = 0
         self.names: Counter[str] = Counter()
         self.requests: list[ExportTraceServiceRequest] = []
+        self.others: dict[str, list[bytes]] = {"/v1/metrics": [], "/v1/logs": []}
+        """Requests that hold no spans, by path."""
         self.replays = 0
         """Requests that came a second time, byte for byte, after they had been acknowledged."""
         self.headers: list[dict[str, str]] = []
@@ -119,7 +131,7 @@ class Backend:
         if isinstance(mode, int):
             status = mode
         else:
-            answer = self._take(body, raw)
+            answer = self._take(body, raw) if request.path == "/v1/traces" else self._take_other(request.path, raw)
         request.send_response(status)
         request.send_header("Content-Length", str(len(answer)))
         if self.retry_after is not None and status != 200:
@@ -142,6 +154,35 @@ class Backend:
             answer.partial_success.rejected_spans = self.rejects
             answer.partial_success.error_message = "no room"
         return answer.SerializeToString()
+
+    def _take_other(self, path: str, raw: bytes) -> bytes:
+        with self._lock:
+            self.others[path].append(raw)
+        if not self.rejects:
+            return b""
+        if path == "/v1/logs":
+            partial = ExportLogsPartialSuccess(rejected_log_records=self.rejects)
+            return bytes(ExportLogsServiceResponse(partial_success=partial).SerializeToString())
+        points = ExportMetricsPartialSuccess(rejected_data_points=self.rejects)
+        return bytes(ExportMetricsServiceResponse(partial_success=points).SerializeToString())
+
+    def log_records(self) -> list[str]:
+        """The event names of log records that came."""
+        requests = [ExportLogsServiceRequest.FromString(raw) for raw in self.others["/v1/logs"]]
+        groups = [scope for request in requests for group in request.resource_logs for scope in group.scope_logs]
+        return [record.event_name for scope in groups for record in scope.log_records]
+
+    def points(self, name: str) -> list[Any]:
+        """The data points of a metric in the order they came."""
+        requests = [ExportMetricsServiceRequest.FromString(raw) for raw in self.others["/v1/metrics"]]
+        groups = [scope for request in requests for group in request.resource_metrics for scope in group.scope_metrics]
+        return [
+            point
+            for scope in groups
+            for metric in scope.metrics
+            if metric.name == name
+            for point in getattr(metric, metric.WhichOneof("data")).data_points
+        ]
 
     def wait_for(self, spans: int, seconds: float = 30.0) -> None:
         """Wait until so many different spans have come."""

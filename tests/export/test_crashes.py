@@ -128,7 +128,9 @@ def test_the_spool_is_bounded_and_the_oldest_goes(
     backend.up()
     assert drain()
     del backend.names["restart"]
-    assert sorted(backend.names) == [f"call-{number:04}" for number in range(lost, 3000)]
+    assert len(backend.names) == 3000 - lost
+    # A request that is being sent is not given up, though it may be the oldest.
+    assert {f"call-{number:04}" for number in range(lost + 100, 3000)} <= set(backend.names)
 
 
 @pytest.fixture

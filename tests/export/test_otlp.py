@@ -18,8 +18,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 )
 
 from llmtrace._config import ConfigError, load
-from llmtrace.export.otlp import Grpc, Http
+from llmtrace.export.over_grpc import Grpc
+from llmtrace.export.over_http import OtlpPost
 from llmtrace.export.pipeline import Pipeline
+from llmtrace.export.signals import TRACES
 
 from .backend import Backend, spans_of
 
@@ -83,10 +85,10 @@ def test_http_asks_for_certificates_and_timeout(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", str(tmp_path / "c.pem"))
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_CLIENT_KEY", str(tmp_path / "c.key"))
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3")
-    http = Http()
+    http = OtlpPost(TRACES)
     assert http.timeout == 3
-    assert http._more["verify"] == str(tmp_path / "ca.pem")
-    assert http._more["cert"] == (str(tmp_path / "c.pem"), str(tmp_path / "c.key"))
+    assert http._options["verify"] == str(tmp_path / "ca.pem")
+    assert http._options["cert"] == (str(tmp_path / "c.pem"), str(tmp_path / "c.key"))
     assert http.destination.endpoint == "https://example.org:1/in"
 
 
@@ -215,6 +217,6 @@ def test_grpc_destination_has_no_credentials(monkeypatch: pytest.MonkeyPatch) ->
     keys = set()
     for key in ("one", "two"):
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"x-api-key={key}")
-        keys.add(Grpc().destination)
+        keys.add(Grpc(TRACES).destination)
     assert len({each.key for each in keys}) == 2
     assert {each.endpoint for each in keys} == {"127.0.0.1:4317"}

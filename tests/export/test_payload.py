@@ -11,9 +11,14 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from llmtrace.export.payload import ENCODINGS, Payload, Unencodable, encode, halves
+from llmtrace.export.otlp_form import OtlpForm
+from llmtrace.export.payload import ENCODINGS, Payload, Unencodable
+from llmtrace.export.signals import TRACES
 
 from .backend import spans_of
+
+FORM = OtlpForm(TRACES)
+encode, halves = FORM.encode, FORM.halves
 
 
 def ended(*attributes: dict[str, Any], scopes: int = 1) -> list[ReadableSpan]:
@@ -37,7 +42,7 @@ def test_requests_fit_and_together_hold_all(encoding: str) -> None:
     parts = list(encode(spans, 5000, encoding))
     assert all(isinstance(part, Payload) and len(part.raw()) <= 5000 for part in parts)
     assert [name for part in parts for name in names(part)] == [str(number) for number in range(40)]
-    assert sum(part.spans for part in parts) == 40
+    assert sum(part.items for part in parts) == 40
 
 
 def test_a_span_that_cannot_be_encoded_is_alone() -> None:
@@ -55,7 +60,7 @@ def test_halves_hold_the_same_spans() -> None:
     waiting, single = [whole], []
     while waiting:
         payload = waiting.pop()
-        if payload.spans == 1:
+        if payload.items == 1:
             single.append(payload)
         else:
             waiting += halves(payload)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from .._config import ConfigError, Settings, load
-from ..export.inventory import Waiting, drain, purge, survey
+from ..export.annotations import way_to_phoenix
+from ..export.inventory import UNITS, Waiting, drain, purge, survey
 from ..export.ledger import read_losses
 from ..export.routes import names, spool_folder, transport
+from ..export.signals import SIGNALS
+from ..export.transport import Transport
 
 __all__ = ["command", "run"]
 
@@ -41,7 +45,7 @@ def run(action: str = "status", *, timeout: float = 60.0) -> int:
     if action == "drain":
         return _drain(folder, settings, timeout)
     if action == "purge":
-        print(f"deleted {purge(folder)} spans from {folder}")
+        print(f"deleted {_amounts(purge(folder))} from {folder}")
         return 0
     for line in describe(folder, settings):
         print(line)
@@ -56,19 +60,27 @@ def _wrong(message: str) -> int:
 def describe(folder: Path, settings: Settings) -> Iterator[str]:
     """What waits in the folder, for which destination, since when; and what was lost."""
     found = survey(folder)
-    size = sum(each.size for each in found) / 1e6
-    yield f"{folder}  {size:.1f} of {settings.spool_max_mb} MB  {sum(each.spans for each in found)} spans wait"
+    waiting: Counter[str] = Counter()
     for each in found:
-        if each.spans or each.held:
+        waiting[each.unit] += each.items
+    size = sum(each.size for each in found) / 1e6
+    yield f"{folder}  {size:.1f} of {settings.spool_max_mb} MB  {_amounts(waiting)} wait"
+    for each in found:
+        if each.items or each.held:
             yield f"  {_line(each)}"
-    for reason, spans in sorted(read_losses(folder).items()):
-        yield f"  lost: {spans} spans ({reason})"
+    for unit in UNITS:
+        for reason, items in sorted(read_losses(folder, unit).items()):
+            yield f"  lost: {items} {unit} ({reason})"
+
+
+def _amounts(found: Counter[str]) -> str:
+    return ", ".join(f"{items} {unit}" for unit, items in found.items() if items) or "0 spans"
 
 
 def _line(each: Waiting) -> str:
     where = "unknown" if each.destination is None else each.destination.endpoint
     who = "held by a running process" if each.held else "left behind"
-    return f"{each.spans:>8} spans  {each.requests:>6} requests  {_age(each.since):>6}  {who}  {where}"
+    return f"{each.items:>8} {each.unit}  {each.requests:>6} requests  {_age(each.since):>6}  {who}  {where}"
 
 
 def _age(since: float) -> str:
@@ -81,19 +93,30 @@ def _age(since: float) -> str:
 
 def _drain(folder: Path, settings: Settings, timeout: float) -> int:
     try:
-        otlp = [name for name in names(settings) if name.startswith("otlp")]
-        if not otlp:
+        ways = list(_ways(settings))
+        if not ways:
             return _wrong("llmtrace spool: set OTEL_EXPORTER_OTLP_ENDPOINT, and the headers if there are any")
-        for name in otlp:
-            ledger = drain(folder, transport(name), settings.spool_max_mb << 20, timeout)
-            counts = ledger.counts()
-            print(f"sent {counts.exported} spans" + "".join(f", lost {n} ({why})" for why, n in counts.dropped.items()))
+        for way in ways:
+            counts = drain(folder, way, settings.spool_max_mb << 20, timeout).counts()
+            lost = "".join(f", lost {items} ({why})" for why, items in counts.dropped.items())
+            print(f"sent {counts.exported} {counts.unit}{lost}")
     except ConfigError as error:
         return _wrong(f"llmtrace spool: {error}")
-    left = [each for each in survey(folder) if each.spans and not each.held]
+    left = [each for each in survey(folder) if each.items and not each.held]
     for each in left:
         print(f"  left: {_line(each)}")
     return 1 if left else 0
+
+
+def _ways(settings: Settings) -> Iterator[Transport]:
+    """Where the environment of this command sends to."""
+    for signal in SIGNALS:
+        for name in names(settings, signal):
+            if name.startswith("otlp"):
+                yield transport(name, signal)
+    scores = way_to_phoenix()
+    if scores is not None:
+        yield scores
 
 
 @click.command("spool")

@@ -86,17 +86,21 @@ class Metrics:
     """Records every call that has ended; ``record`` is an observer of calls."""
 
     def __init__(
-        self, mode: str = "both", dimensions: tuple[str, ...] = ("feature",), provider: MeterProvider | None = None
+        self,
+        mode: str = "both",
+        dimensions: tuple[str, ...] = ("feature",),
+        provider: MeterProvider | Callable[[], MeterProvider | None] | None = None,
     ) -> None:
         """Set up, without touching OpenTelemetry's metrics before the first call.
 
         Args:
             mode: ``both``, ``registry`` or ``legacy`` token metrics; ``off`` records nothing.
             dimensions: ``feature``, ``tenant``, ``prompt``, ``prompt_version``, ``model_pinned`` or metadata keys.
-            provider: Where to; by default the global one, as soon as the application has set it.
+            provider: Where to, or what knows the one of the moment; by default the global one, as soon as the
+                application has set it.
         """
         self._mode = mode
-        self._given = provider
+        self._find = provider if callable(provider) else lambda: provider or _global()
         self._provider: MeterProvider | None = None
         self._instruments: _Instruments | None = None
         self._dimensions = tuple((_ATTRIBUTES.get(name, names.TAG + name), _reader(name)) for name in dimensions)
@@ -140,7 +144,7 @@ class Metrics:
     def _ready(self) -> _Instruments | None:
         if self._mode == "off":
             return None
-        provider = self._given or _global()
+        provider = self._find()
         if provider is not self._provider:
             with self._lock:
                 listens = provider is not None and not isinstance(provider, metrics.NoOpMeterProvider)

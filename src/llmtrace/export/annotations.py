@@ -1,112 +1,87 @@
-"""Scores as Phoenix keeps them: annotations of a span, posted beside the spans and never waited for."""
+"""Scores as Phoenix keeps them: annotations of a span, posted beside the spans, through the same queue and spool."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
-import threading
 import time
-from collections.abc import Mapping
-from queue import Full, Queue
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
-from urllib.request import Request, urlopen
 
+from .._config import Settings, load
 from ..scope.score import Score
+from .batches import Batches
+from .destination import bound_for
+from .ledger import Ledger
+from .over_http import Post
+from .payload import Payload, Unencodable, packed
+from .routes import outbox
 
-__all__ = ["Annotations", "for_phoenix"]
+__all__ = ["Annotations", "for_phoenix", "way_to_phoenix"]
 
-_log = logging.getLogger("llmtrace")
-_MOST = 1000
+_UNIT = "scores"
 _TIMEOUT = 5.0
-_TRIES = 3
 _PORT = 6006
 """What Phoenix listens on."""
 
 
 class Annotations:
-    """Posts scores from a thread of its own, in order."""
+    """Takes scores from the program, and has them posted."""
 
-    def __init__(self, base: str, headers: Mapping[str, str]) -> None:
-        self.url = base.rstrip("/") + "/v1/span_annotations"
-        self._headers = {"content-type": "application/json", **headers}
-        self._queue: Queue[Score | threading.Event] = Queue(_MOST)
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
-        self._complained = False
-        self.lost = 0
-        os.register_at_fork(after_in_child=self._forget)
+    def __init__(self, way: Post, settings: Settings) -> None:
+        self.url = way.url
+        self._ledger = Ledger(_UNIT)
+        self._batches = Batches(outbox(way, settings, self._ledger), self._ledger)
+
+    @property
+    def lost(self) -> int:
+        """Scores that will not arrive."""
+        return sum(self._ledger.counts().dropped.values())
 
     def post(self, score: Score) -> None:
-        """Have ``score`` posted. What does not fit while the backend is away is dropped and counted."""
-        self._start()
-        try:
-            self._queue.put_nowait(score)
-        except Full:
-            self.lost += 1
+        """Have ``score`` posted."""
+        self._batches.take(score)
 
     def drain(self, timeout: float) -> bool:
         """Wait until all that was handed over has been posted. ``True`` when none was lost."""
-        if self._thread is None:
-            return self.lost == 0
-        deadline = time.monotonic() + timeout
-        done = threading.Event()
-        try:
-            self._queue.put(done, timeout=timeout)
-        except Full:
-            return False
-        return done.wait(max(0.0, deadline - time.monotonic())) and self.lost == 0
+        return self._batches.flush(time.monotonic() + timeout)
 
-    def _start(self) -> None:
-        with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._work, name="llmtrace-annotations", daemon=True)
-                self._thread.start()
-
-    def _forget(self) -> None:
-        self._thread, self._lock, self._queue = None, threading.Lock(), Queue(_MOST)
-
-    def _work(self) -> None:
-        while True:
-            item = self._queue.get()
-            if isinstance(item, threading.Event):
-                item.set()
-                continue
-            try:
-                self._send(item)
-            except Exception as error:
-                self.lost += 1
-                if not self._complained:
-                    self._complained = True
-                    _log.warning("llmtrace could not post scores to %s: %s", self.url, error)
-
-    def _send(self, score: Score) -> None:
-        result: dict[str, Any] = {"score": score.value, "label": score.label, "explanation": score.explanation}
-        annotation = {
-            "span_id": f"{score.span_id:016x}",
-            "name": score.name,
-            "annotator_kind": "CODE",
-            "result": {name: value for name, value in result.items() if value is not None},
-        }
-        body = json.dumps({"data": [annotation]}).encode()
-        for attempt in range(1, _TRIES + 1):
-            try:
-                with urlopen(Request(self.url, body, self._headers), timeout=_TIMEOUT):
-                    return
-            except HTTPError as error:
-                error.close()
-                if error.code < 500 or attempt == _TRIES:
-                    raise
-            except OSError:
-                if attempt == _TRIES:
-                    raise
-            time.sleep(0.2 * attempt)
+    def close(self, timeout: float) -> bool:
+        """Post what can be posted in time. The rest waits in the spool for the next process."""
+        return self._batches.close(time.monotonic() + timeout)
 
 
-def for_phoenix(environ: Mapping[str, str] | None = None) -> Annotations | None:
+class _Form:
+    """One request for each score: a refusal is of that score alone."""
+
+    def encode(self, batch: Sequence[Score], limit: int, encoding: str) -> Iterator[Payload | Unencodable]:
+        for score in batch:
+            body = json.dumps({"data": [_annotation(score)]}).encode()
+            yield packed(body, encoding, 1) if len(body) <= limit else Unencodable("too_large")
+
+    def halves(self, payload: Payload) -> list[Payload]:
+        return []
+
+
+def _annotation(score: Score) -> dict[str, Any]:
+    result: dict[str, Any] = {"score": score.value, "label": score.label, "explanation": score.explanation}
+    return {
+        "span_id": f"{score.span_id:016x}",
+        "name": score.name,
+        "annotator_kind": "CODE",
+        "result": {name: value for name, value in result.items() if value is not None},
+    }
+
+
+def for_phoenix(environ: Mapping[str, str] | None = None, settings: Settings | None = None) -> Annotations | None:
     """Where scores go, when the environment says that spans go to Phoenix."""
+    way = way_to_phoenix(environ)
+    return None if way is None else Annotations(way, load({}) if settings is None else settings)
+
+
+def way_to_phoenix(environ: Mapping[str, str] | None = None) -> Post | None:
+    """The way to its annotations; ``None`` where spans go to something else."""
     variables = os.environ if environ is None else environ
     base = variables.get("PHOENIX_COLLECTOR_ENDPOINT", "").strip()
     if not base:
@@ -118,7 +93,10 @@ def for_phoenix(environ: Mapping[str, str] | None = None) -> Annotations | None:
     parts = urlsplit(base)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         return None
-    return Annotations(base.removesuffix("/v1/traces"), _headers(variables))
+    url = base.removesuffix("/v1/traces").rstrip("/") + "/v1/span_annotations"
+    headers = {"content-type": "application/json", **_headers(variables)}
+    destination = bound_for("annotations", "http", url, headers)
+    return Post(url, headers, destination=destination, form=_Form(), unit=_UNIT, timeout=_TIMEOUT)
 
 
 def _port(parts: Any) -> int | None:

@@ -1,4 +1,4 @@
-"""The span processor: takes ended spans from the program's threads and writes them on one of its own."""
+"""Takes what ended on the program's threads, and writes it on a thread of its own."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import weakref
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from .. import _guard
 from . import leaving
 from .ledger import Ledger
+from .signals import Signal
 
-__all__ = ["Batches", "ExporterSink", "Limits", "Sink"]
+__all__ = ["Batches", "ExporterSink", "Limits", "Sink", "SpanBatches"]
 
 _PATIENCE = 0.5
 """Seconds a thread waits, once, for room in the queue before spans are dropped."""
 
 
 class Sink(Protocol):
-    """Where batches go. Once ``write`` has returned, the spans are the sink's to deliver or to count as lost."""
+    """Where batches go. Once ``write`` has returned, they are the sink's to deliver or to count as lost."""
 
     def start(self) -> None: ...
 
-    def write(self, spans: Sequence[ReadableSpan]) -> None: ...
+    def write(self, batch: Sequence[Any]) -> None: ...
 
     def flush(self, deadline: float) -> bool: ...
 
@@ -39,27 +39,30 @@ class Sink(Protocol):
 
 
 class ExporterSink:
-    """Any span exporter of OpenTelemetry as a sink."""
+    """Any exporter of OpenTelemetry as a sink."""
 
-    def __init__(self, exporter: SpanExporter, ledger: Ledger) -> None:
+    def __init__(self, exporter: Any, ledger: Ledger, signal: Signal) -> None:
         self.exporter = exporter
         self._ledger = ledger
+        self._signal = signal
 
     def start(self) -> None:
         pass
 
-    def write(self, spans: Sequence[ReadableSpan]) -> None:
-        result = SpanExportResult.FAILURE
+    def write(self, batch: Sequence[Any]) -> None:
+        well = False
         try:
-            result = self.exporter.export(spans)
+            well = self.exporter.export(self._signal.exported(batch)).name == "SUCCESS"
         finally:
-            if result is SpanExportResult.SUCCESS:
-                self._ledger.exported(len(spans))
+            items = self._signal.count(batch)
+            if well:
+                self._ledger.exported(items)
             else:
-                self._ledger.lost("exporter", len(spans))
+                self._ledger.lost("exporter", items)
 
     def flush(self, deadline: float) -> bool:
-        return self.exporter.force_flush(max(0, int((deadline - time.monotonic()) * 1000))) is not False
+        left = max(0, int((deadline - time.monotonic()) * 1000))
+        return self.exporter.force_flush(left) is not False
 
     def close(self, deadline: float) -> bool:
         self.exporter.shutdown()
@@ -71,14 +74,15 @@ class ExporterSink:
 
 
 class Limits:
-    """How long and how much is gathered. The standard ``OTEL_BSP_*`` variables keep their meaning."""
+    """How long and how much is gathered. The standard ``OTEL_BSP_*`` and ``OTEL_BLRP_*`` variables keep their
+    meaning."""
 
     __slots__ = ("batch", "delay", "queue")
 
-    def __init__(self) -> None:
-        self.delay = _number("OTEL_BSP_SCHEDULE_DELAY", 1000) / 1000
-        self.queue = _number("OTEL_BSP_MAX_QUEUE_SIZE", 8192)
-        self.batch = min(_number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512), self.queue)
+    def __init__(self, kind: str = "BSP") -> None:
+        self.delay = _number(f"OTEL_{kind}_SCHEDULE_DELAY", 1000) / 1000
+        self.queue = _number(f"OTEL_{kind}_MAX_QUEUE_SIZE", 8192)
+        self.batch = min(_number(f"OTEL_{kind}_MAX_EXPORT_BATCH_SIZE", 512), self.queue)
 
 
 def _number(variable: str, default: int) -> int:
@@ -89,10 +93,10 @@ def _number(variable: str, default: int) -> int:
     return default
 
 
-class Batches(SpanProcessor):
+class Batches:
     """A bounded queue, and a thread that empties it into the sink at least once per interval.
 
-    Nothing runs before the first span, so that a program may fork first, and a forked child starts anew at its own.
+    Nothing runs before the first item, so that a program may fork first, and a forked child starts anew at its own.
     """
 
     def __init__(self, sink: Sink, ledger: Ledger, limits: Limits | None = None) -> None:
@@ -107,7 +111,7 @@ class Batches(SpanProcessor):
             os.register_at_fork(after_in_child=lambda: renew() if (renew := mine()) is not None else None)
 
     def _renew(self) -> None:
-        self._queue: deque[ReadableSpan] = deque()
+        self._queue: deque[Any] = deque()
         self._lock = threading.RLock()  # a finaliser may end a span while this very thread holds it
         self._writing = threading.Lock()
         self._wake = threading.Event()
@@ -123,10 +127,8 @@ class Batches(SpanProcessor):
 
     # -- the program's threads ----------------------------------------------------------------------------------------
 
-    def on_end(self, span: ReadableSpan) -> None:
-        context = span.context
-        if context is None or not context.trace_flags.sampled:
-            return
+    def take(self, item: Any) -> None:
+        """Queue it; or count it as lost, where that cannot be."""
         if self._closed:
             self._ledger.lost("after_shutdown", 1)
             return
@@ -136,7 +138,7 @@ class Batches(SpanProcessor):
         if len(queue) >= self._limits.queue and not self._make_room():
             self._ledger.lost("queue_full", 1)
             return
-        queue.append(span)
+        queue.append(item)
         if len(queue) >= self._limits.batch and not self._wake.is_set():
             self._wake.set()
 
@@ -181,11 +183,11 @@ class Batches(SpanProcessor):
         queue = self._queue
         with self._writing:
             while queue:
-                spans = [queue.popleft() for _ in range(min(len(queue), self._limits.batch))]
+                batch = [queue.popleft() for _ in range(min(len(queue), self._limits.batch))]
                 try:
-                    self._sink.write(spans)
+                    self._sink.write(batch)
                 except Exception:
-                    _guard.report("write spans")
+                    _guard.report(f"write {self._ledger.unit}")
                 self._stalled = False
 
     def flush(self, deadline: float) -> bool:
@@ -227,3 +229,12 @@ class Batches(SpanProcessor):
 
     def shutdown(self) -> None:
         self.close(time.monotonic() + 5.0)
+
+
+class SpanBatches(Batches, SpanProcessor):
+    """Of ended spans."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        context = span.context
+        if context is not None and context.trace_flags.sampled:
+            self.take(span)

@@ -17,7 +17,7 @@ class Entry(Protocol):
     """One request that waits."""
 
     @property
-    def spans(self) -> int: ...
+    def items(self) -> int: ...
 
     def load(self) -> Payload | None:
         """The request, or ``None`` when it cannot be read any more."""
@@ -28,7 +28,7 @@ class Buffer(Protocol):
     """Keeps requests until they are done with. Every method may be called from any thread."""
 
     def put(self, payload: Payload) -> bool:
-        """Keep a request, or count its spans as lost. True when it will outlive the process."""
+        """Keep a request, or count what is in it as lost. True when it will outlive the process."""
         ...
 
     def ready(self) -> bool:
@@ -52,7 +52,7 @@ class Buffer(Protocol):
         ...
 
     def unsaved(self) -> int:
-        """Spans that wait in memory only, and go with the process."""
+        """Spans and the like that wait in memory only, and go with the process."""
         ...
 
     def adopt(self) -> None:
@@ -77,8 +77,8 @@ class _Held:
     payload: Payload
 
     @property
-    def spans(self) -> int:
-        return self.payload.spans
+    def items(self) -> int:
+        return self.payload.items
 
     def load(self) -> Payload | None:
         return self.payload
@@ -106,7 +106,7 @@ class Memory:
                 # The one that is being sent may arrive yet: it is not lost.
                 oldest = self._held[1] if self._held[0] is self._lent else self._held[0]
                 self._forget(oldest)
-                self._ledger.lost("memory_full", oldest.spans)
+                self._ledger.lost("memory_full", oldest.items)
         return False
 
     def ready(self) -> bool:
@@ -139,7 +139,7 @@ class Memory:
 
     def unsaved(self) -> int:
         with self._lock:
-            return sum(held.spans for held in self._held)
+            return sum(held.items for held in self._held)
 
     def adopt(self) -> None:
         pass
@@ -147,7 +147,7 @@ class Memory:
     def give_up_memory(self) -> None:
         with self._lock:
             held, self._held, self._size = self._held, deque(), 0
-        self._ledger.lost("exit", sum(one.spans for one in held))
+        self._ledger.lost("exit", sum(one.items for one in held))
 
     def close(self) -> None:
         self.give_up_memory()

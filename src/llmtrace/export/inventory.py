@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,16 @@ from .buffers import Buffer
 from .claim import Claim
 from .destination import Destination
 from .ledger import Ledger
-from .otlp import Transport
 from .outbox import Outbox
 from .segment import Segment, describe
-from .spool import Spool, homes
+from .signals import SIGNALS
+from .spool import Spool, homes, unit_of
+from .transport import Transport
 
-__all__ = ["Waiting", "drain", "purge", "survey"]
+__all__ = ["UNITS", "Waiting", "drain", "purge", "survey"]
+
+UNITS = (*(signal.unit for signal in SIGNALS), "scores")
+"""All that may be waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +32,9 @@ class Waiting:
     destination: Destination | None
     """``None`` when its files do not say."""
     requests: int
-    spans: int
+    items: int
+    unit: str
+    """What they are: spans, data points, log records or scores."""
     size: int
     """Bytes on disk."""
     since: float
@@ -45,14 +52,14 @@ def _look(home: Path) -> Waiting:
     claim = Claim.take(home)
     if claim is not None:
         claim.forget()
-    requests = spans = size = 0
+    requests = items = size = 0
     destination = None
     for path in sorted(home.glob("*.seg")):
         with suppress(OSError):  # its owner may be done with it at any moment
             destination = destination or describe(path)
             segment, records = Segment.read(path)
-            requests, spans, size = requests + len(records), spans + segment.spans, size + segment.size
-    return Waiting(home, destination, requests, spans, size, _since(home), held=claim is None)
+            requests, items, size = requests + len(records), items + segment.items, size + segment.size
+    return Waiting(home, destination, requests, items, unit_of(home), size, _since(home), held=claim is None)
 
 
 def _since(home: Path) -> float:
@@ -63,16 +70,16 @@ def _since(home: Path) -> float:
 
 def drain(folder: Path, transport: Transport, max_bytes: int, timeout: float) -> Ledger:
     """Send what dead processes left for this destination, until it is done, the backend fails, or the time is up."""
-    ledger = Ledger()
+    ledger = Ledger(transport.unit)
     buffer: Buffer = Spool(folder, transport.destination, max_bytes, ledger)
     buffer.adopt()
     Outbox(buffer, transport, ledger).close(time.monotonic() + timeout)
     return ledger
 
 
-def purge(folder: Path) -> int:
-    """Delete what dead processes left, whatever it is bound for. How many spans that was."""
-    spans = 0
+def purge(folder: Path) -> Counter[str]:
+    """Delete what dead processes left, whatever it is bound for. How much that was, by what it is."""
+    found: Counter[str] = Counter()
     for home in homes(folder):
         claim = Claim.take(home)
         if claim is None:
@@ -81,6 +88,6 @@ def purge(folder: Path) -> int:
             with suppress(OSError):
                 segment, _ = Segment.read(path)
                 segment.remove()
-                spans += segment.spans
+                found[unit_of(home)] += segment.items
         claim.release()
-    return spans
+    return found

@@ -23,20 +23,29 @@ def on_exit(last_word: Callable[[], None]) -> None:
 
 
 def arm() -> None:
-    """Have it called also if this process is a child of ``multiprocessing``, which ends by ``os._exit``."""
+    """Have it called also where a process ends by ``os._exit``: in children of ``multiprocessing`` and of Celery."""
     global _armed_in  # noqa: PLW0603 - once for each process
     if _armed_in == os.getpid():
         return
     _armed_in = os.getpid()
+    if _is_child():
+        from multiprocessing.util import Finalize
+
+        # Its finalisers run in order of priority, the highest first; queues and pools of the program come before us.
+        Finalize(None, _say, exitpriority=-100)
+    celery = sys.modules.get("celery.signals")
+    if celery is not None:  # the workers of its pool run no finalisers either
+        celery.worker_process_shutdown.connect(_say, weak=False, dispatch_uid="llmtrace")
+
+
+def _is_child() -> bool:
     process = sys.modules.get("multiprocessing.process")
-    if process is None or process.parent_process() is None:
-        return
-    from multiprocessing.util import Finalize
-
-    # Its finalisers run in order of priority, the highest first; queues and pools of the program come before us.
-    Finalize(None, _say, exitpriority=-100)
+    if process is not None and process.parent_process() is not None:
+        return True
+    billiard = sys.modules.get("billiard.process")  # Celery's own, with the finalisers of multiprocessing
+    return billiard is not None and getattr(billiard.current_process(), "_parent_pid", None) is not None
 
 
-def _say() -> None:
+def _say(**_: object) -> None:
     if _last_word is not None:
         _last_word()

@@ -1,4 +1,4 @@
-"""What became of the spans that ended in this process: exported, buffered, or lost and why."""
+"""What became of the spans, data points and log records of this process: exported, buffered, or lost and why."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ LOSSES = "losses.jsonl"
 _log = logging.getLogger("llmtrace")
 _INTERVAL = 30.0
 _LOSSES_MAX_BYTES = 64 * 1024
+_NO_LINKS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 _REASONS = {
     "queue_full": "spans ended faster than they could be written",
@@ -40,12 +41,14 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """A copy of the counters at one moment, in spans."""
+    """A copy of the counters at one moment."""
 
+    unit: str
+    """What is counted: ``spans``, ``data points``, ``log records`` or ``scores``."""
     exported: int
     spooled: int
     dropped: dict[str, int]
-    """Reason -> spans."""
+    """Reason -> how many."""
     retries: int
     """Requests that had to be sent again."""
 
@@ -53,7 +56,8 @@ class Counts:
 class Ledger:
     """The counters of one pipeline. Losses are told once per interval, and kept in the spool folder if there is one."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str = "spans") -> None:
+        self.unit = unit
         self.folder: Path | None = None
         self.detail = ""
         """The last thing a backend said when it refused."""
@@ -63,45 +67,51 @@ class Ledger:
         self._lock = threading.RLock()  # a finaliser may end a span while this very thread holds it
         self._exported = self._spooled = self._retries = 0
         self._dropped: Counter[str] = Counter()
-        self._untold: Counter[str] = Counter()
+        self._untold: Counter[tuple[str, str]] = Counter()
         self._unflushed = 0
         self._told_at = float("-inf")
 
     after_fork = _renew
     """The child starts at nothing: what its parent counted is the parent's to tell."""
 
-    def exported(self, spans: int) -> None:
+    def exported(self, items: int) -> None:
         with self._lock:
-            self._exported += spans
+            self._exported += items
 
-    def spooled(self, spans: int) -> None:
+    def spooled(self, items: int) -> None:
         with self._lock:
-            self._spooled += spans
+            self._spooled += items
 
     def retried(self) -> None:
         with self._lock:
             self._retries += 1
 
-    def lost(self, reason: str, spans: int, detail: str = "") -> None:
-        if spans <= 0:
+    def lost(self, reason: str, items: int, detail: str = "") -> None:
+        if items <= 0:
             return
         with self._lock:
-            self._dropped[reason] += spans
-            self._untold[reason] += spans
-            self._unflushed += spans
+            self._dropped[reason] += items
+            self._untold[self.unit, reason] += items
+            self._unflushed += items
             if detail:
                 self.detail = detail
         self.tell()
 
+    def lost_of_others(self, reason: str, items: int, unit: str) -> None:
+        """What another process had left is lost by our doing: told, but not one of our counts."""
+        with self._lock:
+            self._untold[unit, reason] += items
+        self.tell()
+
     def lost_since_asked(self) -> int:
-        """Spans lost since this was last asked."""
+        """How many were lost since this was last asked."""
         with self._lock:
             lost, self._unflushed = self._unflushed, 0
         return lost
 
     def counts(self) -> Counts:
         with self._lock:
-            return Counts(self._exported, self._spooled, dict(self._dropped), self._retries)
+            return Counts(self.unit, self._exported, self._spooled, dict(self._dropped), self._retries)
 
     def tell(self, *, now: bool = False) -> None:
         """Report losses that were not reported yet, at most once per interval unless it is the last occasion."""
@@ -110,38 +120,38 @@ class Ledger:
                 return
             self._told_at = time.monotonic()
             untold, self._untold = self._untold, Counter()
-        for reason, spans in untold.items():
+        for (unit, reason), items in untold.items():
             said = f"; last answer: {self.detail}" if self.detail and reason == "refused" else ""
-            _log.warning("llmtrace lost %d spans: %s (%s)%s", spans, _REASONS.get(reason, reason), reason, said)
+            _log.warning("llmtrace lost %d %s: %s (%s)%s", items, unit, _REASONS.get(reason, reason), reason, said)
         if self.folder is not None:
             _remember(self.folder, untold)
 
 
-def _remember(folder: Path, losses: Counter[str]) -> None:
+def _remember(folder: Path, losses: Counter[tuple[str, str]]) -> None:
     moment, pid = time.time(), os.getpid()
     lines = "".join(
-        json.dumps({"time": round(moment, 3), "pid": pid, "reason": reason, "spans": spans}) + "\n"
-        for reason, spans in losses.items()
+        json.dumps({"time": round(moment, 3), "pid": pid, "reason": reason, "unit": unit, "items": items}) + "\n"
+        for (unit, reason), items in losses.items()
     )
     path = folder / LOSSES
     with suppress(OSError):  # a full disk is what may be told here
         if path.exists() and path.stat().st_size > _LOSSES_MAX_BYTES:
             path.replace(path.with_suffix(".1.jsonl"))
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINKS, 0o600)
         try:
             os.write(descriptor, lines.encode())
         finally:
             os.close(descriptor)
 
 
-def read_losses(folder: Path) -> Counter[str]:
-    """Spans lost by reason, as the processes that used this folder wrote them down."""
+def read_losses(folder: Path, unit: str = "spans") -> Counter[str]:
+    """What was lost by reason, as the processes that used this folder wrote it down."""
     found: Counter[str] = Counter()
     for path in (folder / LOSSES, (folder / LOSSES).with_suffix(".1.jsonl")):
         for told in _losses_in(path):
-            reason, spans = told.get("reason"), told.get("spans")
-            if isinstance(reason, str) and isinstance(spans, int):
-                found[reason] += spans
+            reason, items = told.get("reason"), told.get("items")
+            if told.get("unit") == unit and isinstance(reason, str) and isinstance(items, int):
+                found[reason] += items
     return found
 
 

@@ -7,15 +7,15 @@ import random
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
-from opentelemetry.sdk.trace import ReadableSpan
 
 from .. import _guard
 from .buffers import Buffer, Entry
 from .ledger import Ledger
-from .otlp import Outcome, Transport
-from .payload import Payload, Unencodable, encode, halves
+from .payload import Payload, Unencodable
+from .transport import Outcome, Transport
 
 __all__ = ["Outbox"]
 
@@ -29,7 +29,7 @@ _SMALLEST_LIMIT = 16 << 10
 
 
 class Outbox:
-    """Where ended spans leave the process over OTLP."""
+    """Where what was traced leaves the process."""
 
     def __init__(self, buffer: Buffer, transport: Transport, ledger: Ledger) -> None:
         self._buffer = buffer
@@ -69,18 +69,18 @@ class Outbox:
 
     # -- the writing side ---------------------------------------------------------------------------------------------
 
-    def write(self, spans: Sequence[ReadableSpan]) -> None:
-        """Take spans over: from here they are sent, kept, or counted as lost."""
-        for part in encode(spans, self._limit, self._transport.encoding):
+    def write(self, batch: Sequence[Any]) -> None:
+        """Take a batch over: from here it is sent, kept, or counted as lost."""
+        for part in self._transport.form.encode(batch, self._limit, self._transport.encoding):
             if isinstance(part, Unencodable):
-                self._ledger.lost(part.reason, 1)
+                self._ledger.lost(part.reason, part.items)
             else:
                 self.put(part)
 
     def put(self, payload: Payload) -> None:
         """Take one encoded request over."""
         if self._buffer.put(payload):
-            self._ledger.spooled(payload.spans)
+            self._ledger.spooled(payload.items)
         with self._changed:
             self._changed.notify_all()
 
@@ -132,7 +132,7 @@ class Outbox:
                     self._deliver(entry)
                 except Exception:
                     self._settle(entry, lost="fault")
-                    _guard.report("send spans")
+                    _guard.report("send what was traced")
                 with self._changed:
                     self._changed.notify_all()
         finally:
@@ -187,8 +187,8 @@ class Outbox:
             case "accepted":
                 self._buffer.done(entry)  # first of all: a crash before this sends it again
                 self._well(entry)
-                self._ledger.exported(max(0, payload.spans - outcome.rejected))
-                self._ledger.lost("rejected", min(outcome.rejected, payload.spans))
+                self._ledger.exported(max(0, payload.items - outcome.rejected))
+                self._ledger.lost("rejected", min(outcome.rejected, payload.items))
                 if outcome.said:  # a message of the backend's own may echo what we sent
                     _log.debug("llmtrace was told by the backend: %s", outcome.said)
             case "too_large":
@@ -209,17 +209,17 @@ class Outbox:
     def _settle(self, entry: Entry, *, lost: str, said: str = "") -> None:
         self._suspects.pop(entry, None)
         self._buffer.done(entry)
-        self._ledger.lost(lost, entry.spans, said)
+        self._ledger.lost(lost, entry.items, said)
 
     def _halve(self, entry: Entry, payload: Payload) -> None:
-        parts = halves(payload)
-        if payload.spans > 1:
+        parts = self._transport.form.halves(payload)
+        if payload.items > 1:
             self._limit = max(_SMALLEST_LIMIT, min(self._limit, len(payload.raw()) // 2))
         for part in parts:
             self._buffer.put(part)
         self._buffer.done(entry)
         if not parts:
-            self._ledger.lost("too_large", payload.spans)
+            self._ledger.lost("too_large", payload.items)
 
     def _retry(self, entry: Entry, outcome: Outcome) -> None:
         self._ledger.retried()
@@ -230,11 +230,12 @@ class Outbox:
         backoff = min(_LAST_BACKOFF, _FIRST_BACKOFF * 2 ** min(self._failures, 10)) * random.uniform(0.8, 1.2)
         with self._changed:
             self._failures += 1
-            self._ordered = outcome.after is not None
-            wait = backoff if outcome.after is None else min(outcome.after, _LONGEST_WAIT)
+            self._ordered = bool(outcome.after)
+            # However soon the backend says, a backend in trouble is not asked in a loop.
+            wait = max(backoff, min(outcome.after or 0.0, _LONGEST_WAIT))
             self._not_before = time.monotonic() + wait
         if self._failures == 1:
-            _log.debug("llmtrace could not send %d spans (%s); they wait", entry.spans, outcome.said)
+            _log.debug("llmtrace could not send %d %s (%s); they wait", entry.items, self._ledger.unit, outcome.said)
 
     def _is_poison(self, entry: Entry) -> bool:
         """Whether this request alone fails, time and again, while others arrive."""

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from .destination import Destination
 from .payload import ENCODINGS, Payload
@@ -16,7 +17,7 @@ from .payload import ENCODINGS, Payload
 __all__ = ["Record", "Segment", "describe"]
 
 _HEAD = struct.Struct("<8sII")  # magic, length of the description, its checksum
-_RECORD = struct.Struct("<4sBBHIII")  # magic, state, encoding, reserved, spans, length, checksum
+_RECORD = struct.Struct("<4sBBHIII")  # mark, state, encoding, checksum of the head, items, length, checksum of the body
 _MAGIC, _MARK = b"LLMSPL01", b"\xf1REC"
 _PENDING, _DONE = 0, 1
 _STATE_AT = 4
@@ -31,7 +32,7 @@ class Record:
     offset: int
     size: int
     encoding: int
-    spans: int
+    items: int
     checksum: int
 
     def load(self) -> Payload | None:
@@ -42,9 +43,9 @@ class Record:
                 body = file.read(self.size)
         except OSError:
             return None
-        if _checksum(body, self.encoding, self.spans) != self.checksum:
+        if _checksum(body, self.encoding, self.items) != self.checksum:
             return None
-        return Payload(body, ENCODINGS[self.encoding], self.spans)
+        return Payload(body, ENCODINGS[self.encoding], self.items)
 
 
 @dataclass(eq=False, slots=True)
@@ -55,8 +56,8 @@ class Segment:
     size: int = 0
     pending: int = 0
     """Records that are not done with."""
-    spans: int = 0
-    """Spans in them."""
+    items: int = 0
+    """Spans, data points or log records in them."""
     torn: int = 0
     """Places where the file is damaged."""
     _descriptor: int = field(default=-1, repr=False)
@@ -84,12 +85,13 @@ class Segment:
             OSError: It could not be written whole; the file is as it was.
         """
         encoding = ENCODINGS.index(payload.encoding)
-        checksum = _checksum(payload.body, encoding, payload.spans)
-        record = Record(self, self.size, len(payload.body), encoding, payload.spans, checksum)
-        head = _RECORD.pack(_MARK, _PENDING, encoding, 0, payload.spans, len(payload.body), checksum)
+        checksum = _checksum(payload.body, encoding, payload.items)
+        record = Record(self, self.size, len(payload.body), encoding, payload.items, checksum)
+        sealed = _seal(encoding, payload.items, len(payload.body), checksum)
+        head = _RECORD.pack(_MARK, _PENDING, encoding, sealed, payload.items, len(payload.body), checksum)
         self._write(head + payload.body)
         self.pending += 1
-        self.spans += payload.spans
+        self.items += payload.items
         return record
 
     def _write(self, data: bytes) -> None:
@@ -106,7 +108,7 @@ class Segment:
     def mark_done(self, record: Record) -> None:
         """One byte in place: the only write between a backend's acknowledgement and our memory of it."""
         self.pending -= 1
-        self.spans -= record.spans
+        self.items -= record.items
         with self.path.open("r+b", buffering=0) as file:
             file.seek(record.offset + _STATE_AT)
             file.write(bytes((_DONE,)))
@@ -126,14 +128,13 @@ class Segment:
         segment = cls(path, size=path.stat().st_size)
         records = list(segment._records())
         segment.pending = len(records)
-        segment.spans = sum(record.spans for record in records)
+        segment.items = sum(record.items for record in records)
         return segment, records
 
     def _records(self) -> Iterator[Record]:
         with self.path.open("rb") as file:
-            head = file.read(_HEAD.size)
-            magic, length, _ = _HEAD.unpack(head) if len(head) == _HEAD.size else (b"", 0, 0)
-            at = _HEAD.size + length if magic == _MAGIC else 0
+            about = _about(file)
+            at = 0 if about is None else _HEAD.size + len(about)
             while at < self.size:
                 file.seek(at)
                 head = file.read(_RECORD.size)
@@ -149,14 +150,21 @@ class Segment:
     def _record(self, head: bytes, at: int) -> Record | None:
         if len(head) < _RECORD.size:
             return None
-        mark, _, encoding, _, spans, size, checksum = _RECORD.unpack(head)
+        mark, _, encoding, sealed, items, size, checksum = _RECORD.unpack(head)
         if mark != _MARK or encoding >= len(ENCODINGS) or at + _RECORD.size + size > self.size:
             return None
-        return Record(self, at, size, encoding, spans, checksum)
+        if sealed != _seal(encoding, items, size, checksum):  # a wrong length would swallow its neighbours
+            return None
+        return Record(self, at, size, encoding, items, checksum)
 
 
-def _checksum(body: bytes, encoding: int, spans: int) -> int:
-    return zlib.crc32(body, encoding << 24 ^ spans)
+def _checksum(body: bytes, encoding: int, items: int) -> int:
+    return zlib.crc32(body, encoding << 24 ^ items)
+
+
+def _seal(encoding: int, items: int, size: int, checksum: int) -> int:
+    """What a head says, in 16 bits; but for the state, which changes."""
+    return zlib.crc32(struct.pack("<BIII", encoding, items, size, checksum)) & 0xFFFF
 
 
 def _next_mark(path: Path, at: int, end: int) -> int:
@@ -174,15 +182,19 @@ def _next_mark(path: Path, at: int, end: int) -> int:
     return end
 
 
+def _about(file: BinaryIO) -> bytes | None:
+    """The description at the beginning of a segment, unless it is damaged."""
+    head = file.read(_HEAD.size)
+    magic, length, checksum = _HEAD.unpack(head) if len(head) == _HEAD.size else (b"", 0, 0)
+    about = file.read(length) if magic == _MAGIC and length <= _CHUNK else b""
+    return about if about and zlib.crc32(about) == checksum else None
+
+
 def describe(path: Path) -> Destination | None:
     """The destination a segment is bound to; ``None`` when the file does not say."""
     try:
         with path.open("rb") as file:
-            magic, length, checksum = _HEAD.unpack(file.read(_HEAD.size))
-            about = file.read(min(length, _CHUNK))
-        if magic != _MAGIC or zlib.crc32(about) != checksum:
-            return None
-        told = json.loads(about)
+            told = json.loads(_about(file) or b"{}")
         return Destination(**{name: str(told[name]) for name in Destination.__dataclass_fields__})
-    except (OSError, ValueError, KeyError, TypeError, struct.error):
+    except (OSError, ValueError, KeyError, TypeError):
         return None

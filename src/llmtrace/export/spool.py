@@ -22,8 +22,9 @@ from .destination import Destination
 from .ledger import Ledger
 from .payload import Payload
 from .segment import Record, Segment
+from .signals import SIGNALS
 
-__all__ = ["Spool", "homes"]
+__all__ = ["Spool", "homes", "unit_of"]
 
 _log = logging.getLogger("llmtrace")
 _SEGMENT = 4 << 20
@@ -143,7 +144,7 @@ class Spool:
         self._adopted = deque(record for record in self._adopted if record.segment is not segment)
         with suppress(OSError):
             segment.remove()
-        self._ledger.lost("spool_full", segment.spans)
+        self._ledger.lost("spool_full", segment.items)
         self._measured_at = float("-inf")
         return True
 
@@ -151,9 +152,10 @@ class Spool:
         if not self._complained:
             self._complained = True
             _log.warning(
-                "llmtrace cannot write its spool in %s (%s): spans wait in memory; LLMTRACE_SPOOL names another folder",
+                "llmtrace cannot write its spool in %s (%s): %s wait in memory; LLMTRACE_SPOOL names another folder",
                 self.folder,
                 error.strerror or error,
+                self._ledger.unit,
             )
 
     # -- sending ------------------------------------------------------------------------------------------------------
@@ -261,7 +263,7 @@ class Spool:
                 if self._segments and self._segments[0].path.name < path.name:
                     return False
                 segment.remove()
-                self._ledger.lost("spool_full", segment.spans)
+                self._ledger.lost_of_others("spool_full", segment.items, unit_of(claim.path))
                 return True
         return False
 
@@ -293,6 +295,12 @@ def homes(folder: Path) -> list[Path]:
     except OSError:
         return []
     return [folder / name for name in sorted(names, key=lambda name: name.split("-")[2:])]
+
+
+def unit_of(home: Path) -> str:
+    """What is counted in one of them."""
+    signal = home.name.partition("-")[0]
+    return next((each.unit for each in SIGNALS if each.name == signal), "scores")
 
 
 def _size(path: Path) -> int:

@@ -1,0 +1,89 @@
+"""OTLP over gRPC, with the address, headers, certificates, timeout and compression of OpenTelemetry's own exporter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .destination import bound_for
+from .otlp_form import OtlpForm
+from .payload import Form, Payload
+from .signals import Signal
+from .transport import Outcome
+
+__all__ = ["Grpc"]
+
+
+class Grpc:
+    """The channel is made by the thread that sends, so that a program may fork before it."""
+
+    encoding = "none"
+    """gRPC compresses on its own."""
+    limit = 4 << 20
+
+    def __init__(self, signal: Signal) -> None:
+        self._signal = signal
+        self.form: Form = OtlpForm(signal)
+        self.unit = signal.unit
+        exporter = self._make()
+        self.timeout = float(exporter._timeout)
+        self._headers: tuple[tuple[str, str], ...] = tuple(exporter._headers)
+        self.destination = bound_for(signal.name, "grpc", exporter._endpoint, dict(self._headers))
+        exporter.shutdown()
+        self._exporter: Any = None
+
+    def _make(self) -> Any:
+        return self._signal.exporter_class("grpc")()
+
+    def send(self, payload: Payload, timeout: float) -> Outcome:
+        import grpc
+
+        if self._exporter is None:
+            self._exporter = self._make()
+        request = self._signal.request.FromString(payload.raw())
+        try:
+            answer = self._exporter._client.Export(request=request, metadata=self._headers, timeout=timeout)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNAVAILABLE:  # a channel that lost its server may wait a minute to look
+                self.close()
+            return _not_accepted(error)
+        partial = answer.partial_success
+        rejected = max(0, getattr(partial, self._signal.rejected))
+        return Outcome("accepted", partial.error_message[:200], rejected=rejected)
+
+    def after_fork(self) -> None:
+        self._exporter = None
+
+    def close(self) -> None:
+        exporter, self._exporter = self._exporter, None
+        if exporter is not None:
+            exporter.shutdown()
+
+
+_REFUSED = frozenset(
+    {
+        "INVALID_ARGUMENT",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "UNAUTHENTICATED",
+        "FAILED_PRECONDITION",
+        "UNIMPLEMENTED",
+    }
+)
+
+
+def _not_accepted(error: Any) -> Outcome:
+    from google.rpc.error_details_pb2 import RetryInfo
+
+    name = error.code().name
+    said = f"grpc {name}"
+    if name == "RESOURCE_EXHAUSTED" and "larger than max" in (error.details() or ""):
+        return Outcome("too_large", said)
+    if name in _REFUSED:
+        return Outcome("refused", said)
+    after = None
+    for key, value in error.trailing_metadata() or ():
+        if key == "google.rpc.retryinfo-bin":
+            delay = RetryInfo.FromString(value).retry_delay
+            after = delay.seconds + delay.nanos / 1e9
+    return Outcome("retry", said, after=after, poison=name in ("UNKNOWN", "INTERNAL"))

@@ -1,0 +1,256 @@
+"""One signal's provider: the one given, else the application's own, else one of ours, made when it is first needed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+from .._config import ConfigError, Settings
+from .batches import Batches, Limits, SpanBatches
+from .declared import Declared
+from .ledger import Counts
+from .routes import Route, names, open_route, variable
+from .signals import LOGS, METRICS, TRACES, Signal
+
+__all__ = ["Channel"]
+
+_log = logging.getLogger("llmtrace")
+_GLOBALS = {
+    TRACES: ("opentelemetry.trace", "_TRACER_PROVIDER"),
+    METRICS: ("opentelemetry.metrics._internal", "_METER_PROVIDER"),
+    LOGS: ("opentelemetry._logs._internal", "_LOGGER_PROVIDER"),
+}
+"""Where OpenTelemetry keeps what the application has set. Asking its getters might set one."""
+
+
+class Writer(Protocol):
+    """What a provider of ours hands over to."""
+
+    def flush(self, deadline: float) -> bool: ...
+
+    def close(self, deadline: float) -> bool: ...
+
+
+class Channel:
+    """The provider of one signal, and the exporters behind it if they are ours."""
+
+    def __init__(self, signal: Signal, settings: Settings, given: Any, declared: Declared) -> None:
+        self.signal = signal
+        self._settings = settings
+        self._given = given
+        self._declared = declared
+        self._routes: list[Route] | None = None
+        self._closed = False
+        self._told = False
+        self._renew()
+        if signal is METRICS and hasattr(os, "register_at_fork"):
+            mine = weakref.WeakMethod(self._after_fork)
+            os.register_at_fork(after_in_child=lambda: renew() if (renew := mine()) is not None else None)
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
+        self._own: Any = None
+        self._made = False
+        self._writers: list[Writer] = []
+
+    def _after_fork(self) -> None:
+        """What has been counted is the parent's to tell: the child counts from nothing, in a provider of its own."""
+        if self._made:
+            self._renew()
+            for route in self._routes or ():
+                route.ledger.after_fork()
+                route.sink.after_fork()
+
+    def provider(self) -> Any:
+        """Where to write now; ``None`` for metrics and logs that go nowhere."""
+        if self._given is not None:
+            return self._given
+        current = self._application()
+        if current is not None:
+            if self._own is not None and not self._told:
+                self._told = True
+                _log.info("llmtrace sends %s through the application's provider from now on", self.signal.unit)
+            return current
+        return self._own if self._made else self._create()
+
+    def _application(self) -> Any:
+        home, name = _GLOBALS[self.signal]
+        current = getattr(sys.modules.get(home), name, None)
+        return None if current is None or type(current).__name__ in _NOTHING else current
+
+    def own(self) -> bool:
+        """Whether this signal leaves through exporters of ours."""
+        return self._given is None and self._declared.provider(self.signal) is None and self._application() is None
+
+    def writes(self) -> bool:
+        """Whether exporters of ours are running."""
+        return bool(self._writers)
+
+    def prepare(self) -> None:
+        """Build our exporters now if they will be needed, so that a wrong variable is told at once.
+
+        Raises:
+            ConfigError: A variable has a value that means nothing.
+        """
+        if self._given is not None or self._application() is not None:
+            return
+        with self._lock:
+            if self._routes is None:
+                self._routes = self._build()
+
+    def where(self) -> list[str]:
+        """For people: where it goes, as far as we decide it."""
+        return [route.where for route in self._routes or ()]
+
+    def counts(self) -> list[Counts]:
+        """The counters of each of our routes."""
+        return [route.ledger.counts() for route in self._routes or ()]
+
+    def flush(self, deadline: float) -> bool:
+        """Send what is waiting, whosever provider it is."""
+        done = self._flush_foreign(deadline)
+        for writer in self._writers:
+            done = writer.flush(deadline) and done
+        return done
+
+    def shutdown(self, deadline: float) -> bool:
+        """Flush, and close what is ours."""
+        with self._lock:
+            self._closed = True
+        done = True
+        for writer in self._writers:
+            done = writer.close(deadline) and done
+        return self._flush_foreign(deadline) and done
+
+    def _flush_foreign(self, deadline: float) -> bool:
+        for foreign in (self._given, self._application(), self._declared.provider(self.signal)):
+            if foreign is not None:
+                return _force_flush(foreign, deadline)
+        return True
+
+    def _build(self) -> list[Route]:
+        if variable("OTEL_SDK_DISABLED").lower() == "true":
+            return []
+        if self._declared.read():
+            return []
+        return [open_route(name, self._settings, self.signal) for name in names(self._settings, self.signal)]
+
+    def _create(self) -> Any:
+        with self._lock:
+            if self._made:
+                return self._own
+            if self._routes is None:
+                try:
+                    self._routes = self._build()
+                except ConfigError as error:  # too late to raise at anybody
+                    self._routes = []
+                    _log.warning("llmtrace exports no %s: %s", self.signal.unit, error)
+            self._own = self._declared.provider(self.signal)
+            if self._own is None and (self._routes or self.signal is TRACES):
+                self._own, self._writers = _MAKERS[self.signal](() if self._closed else self._routes)
+                for route in self._routes:
+                    if route.announced:
+                        _announce(route.where)
+            self._made = True
+            return self._own
+
+
+_NOTHING = frozenset(
+    {
+        "NoOpLoggerProvider",
+        "NoOpMeterProvider",
+        "NoOpTracerProvider",
+        "ProxyLoggerProvider",
+        "ProxyTracerProvider",
+        "_ProxyMeterProvider",
+    }
+)
+"""Providers that stand for none."""
+
+
+def _tracers(routes: Sequence[Route]) -> tuple[Any, list[Writer]]:
+    from opentelemetry.sdk.trace import TracerProvider
+
+    provider = TracerProvider(shutdown_on_exit=False)
+    batches = [SpanBatches(route.sink, route.ledger) for route in routes]
+    for each in batches:
+        provider.add_span_processor(each)
+    return provider, [*batches]
+
+
+def _meters(routes: Sequence[Route]) -> tuple[Any, list[Writer]]:
+    from opentelemetry.sdk.metrics import MeterProvider
+
+    from .intervals import Intervals
+
+    readers = [Intervals(route.sink, route.ledger, route.like) for route in routes]
+    return MeterProvider(readers, shutdown_on_exit=False), [*readers]
+
+
+def _loggers(routes: Sequence[Route]) -> tuple[Any, list[Writer]]:
+    from opentelemetry.sdk._logs import LoggerProvider
+
+    from .log_batches import LogBatches
+
+    provider = LoggerProvider(shutdown_on_exit=False)
+    batches: list[Batches] = []
+    for route in routes:
+        each = LogBatches(route.sink, route.ledger, Limits("BLRP"))
+        provider.add_log_record_processor(each)
+        batches.append(each)
+    return provider, [*batches]
+
+
+_MAKERS: dict[Signal, Callable[[Sequence[Route]], tuple[Any, list[Writer]]]] = {
+    TRACES: _tracers,
+    METRICS: _meters,
+    LOGS: _loggers,
+}
+
+
+def _announce(where: str) -> None:
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):
+            print(f"llmtrace: writing spans to {where}", file=sys.stderr)
+
+
+def _force_flush(provider: object, deadline: float) -> bool:
+    force_flush = getattr(provider, "force_flush", None)
+    if not callable(force_flush):
+        return True
+
+    def work() -> bool:
+        left = max(0, int((deadline - time.monotonic()) * 1000))
+        try:
+            return force_flush(left) is not False
+        except TypeError:
+            return force_flush() is not False
+
+    return _bounded(work, deadline)
+
+
+def _bounded(work: Callable[[], bool], deadline: float) -> bool:
+    """Run ``work`` and wait for it no longer than the deadline, whatever it thinks of timeouts."""
+    answers: list[bool] = []
+
+    def run() -> None:
+        try:
+            answers.append(work())
+        except Exception:
+            _log.debug("llmtrace could not flush", exc_info=True)
+
+    worker = threading.Thread(target=run, name="llmtrace-flush", daemon=True)
+    try:
+        worker.start()
+    except RuntimeError:  # the interpreter is ending and starts no more threads
+        run()
+    else:
+        worker.join(max(0.0, deadline - time.monotonic()))
+    return bool(answers and answers[0])
