@@ -12,7 +12,7 @@ from ..emit import names
 from ..facts.fingerprint import Fingerprint, fingerprint
 from .body import StoredSpan
 
-__all__ = ["PICO", "attributes_of", "facts_of", "is_call", "labels_of", "likeness_of", "measures_of"]
+__all__ = ["BIGGEST", "PICO", "attributes_of", "facts_of", "is_call", "labels_of", "likeness_of", "measures_of"]
 
 PICO = 10**12
 """Money is kept in trillionths of a dollar: exact in sums, where a float is not."""
@@ -20,7 +20,8 @@ PICO = 10**12
 _NOT_CALLS = frozenset(
     {"retrieval", "execute_tool", "invoke_agent", "create_agent", "invoke_workflow", "plan", "render_prompt"}
 )
-_BIGGEST = 2**63 - 1
+BIGGEST = 2**63 - 1
+"""The largest number that SQLite holds."""
 
 
 def is_call(span: StoredSpan) -> bool:
@@ -161,14 +162,14 @@ def _finish(value: Any) -> str | None:
 
 def _count(told: Mapping[str, Any], name: str) -> int | None:
     value = told.get(name)
-    return value if type(value) is int and 0 <= value <= _BIGGEST else None
+    return value if type(value) is int and 0 <= value <= BIGGEST else None
 
 
 def _scaled(value: Any, factor: int) -> int | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
         return None
     scaled = round(value * factor)
-    return scaled if scaled <= _BIGGEST else None
+    return scaled if scaled <= BIGGEST else None
 
 
 def _cost(told: Mapping[str, Any]) -> int | None:
@@ -185,7 +186,7 @@ def _money(value: Any) -> int | None:
         scaled = round(Decimal(str(value)) * PICO)
     except (InvalidOperation, ValueError, OverflowError):  # no number, or none that is finite
         return None
-    return scaled if 0 <= scaled <= _BIGGEST else None
+    return scaled if 0 <= scaled <= BIGGEST else None
 
 
 def _unpriced(told: Mapping[str, Any], outcome: str) -> str | None:
@@ -207,4 +208,4 @@ def _hash(value: Any) -> int | None:
         number = int(value[:16], 16)
     except (TypeError, ValueError):
         return None
-    return number - 2**64 if number > _BIGGEST else number
+    return number - 2**64 if number > BIGGEST else number

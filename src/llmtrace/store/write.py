@@ -10,7 +10,8 @@ from typing import Any
 
 from ..emit import names
 from .body import StoredSpan, pack
-from .columns import facts_of, is_call, labels_of, likeness_of, measures_of
+from .columns import BIGGEST, facts_of, is_call, labels_of, likeness_of, measures_of
+from .packed import pack_figures, pack_likeness
 from .schema import FACTS, MEASURES
 
 __all__ = ["Writer"]
@@ -18,7 +19,8 @@ __all__ = ["Writer"]
 _REMEMBERED = 20_000
 _INSERT_FACTS = f"INSERT OR IGNORE INTO facts (key, {', '.join(FACTS)}) VALUES (?{', ?' * len(FACTS)})"
 _INSERT_CALL = (
-    f"INSERT INTO calls (facts, started, span, {', '.join(MEASURES)}) VALUES (?, ?, ?{', ?' * len(MEASURES)})"
+    f"INSERT INTO calls (facts, started, span, {', '.join(MEASURES)}, figures, likeness)"
+    f" VALUES (?, ?, ?{', ?' * len(MEASURES)}, ?, ?)"
 )
 _INSERT_SPAN = (
     "INSERT INTO spans (trace, span, parent, started, duration, resource, facts, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -69,7 +71,7 @@ class Writer:
         measures = {**measures_of(span), **likeness_of(span)} if called else {}
         started = span.started // 1000
         duration = max(0, span.ended // 1000 - started)  # so that both ends can be told to the nanosecond again
-        tokens = (measures.get("input") or 0) + (measures.get("output") or 0)
+        tokens = min(BIGGEST, (measures.get("input") or 0) + (measures.get("output") or 0))
         failed = span.status == "ERROR"
         trace = execute(
             _UPSERT_TRACE,
@@ -101,7 +103,9 @@ class Writer:
             measures["user"] = self._text(span.attributes.get(names.USER))
             measures["session"] = self._text(span.attributes.get(names.SESSION))
             measures["labels"] = self._text(labels_of(span))
-            execute(_INSERT_CALL, (facts, started, row, *(measures.get(name) for name in MEASURES)))
+            figures = pack_figures({"facts": facts, "started": started, **measures})
+            values = (measures.get(name) for name in MEASURES)
+            execute(_INSERT_CALL, (facts, started, row, *values, figures, pack_likeness(measures)))
 
     def _facts(self, span: StoredSpan) -> int:
         values = tuple(map(_storable, facts_of(span)))
