@@ -60,10 +60,14 @@ class Parts:
         )
         events = Events(lambda: (providers.logger or get_logger_provider()).get_logger("llmtrace", __version__))
         metrics = Metrics(settings.metrics, settings.metric_dimensions, providers.meter)
+        sent = self.pipeline.sent
         self.tracing = Tracing(
             SpanEmitter(tracers, content=gate, events=events, bridges=self._bridges),
             pricer=pricer,
-            observers=[budgets.settle, metrics.record, collect.observe, score.remember],
+            observers=[
+                *(budgets.settle, metrics.record, collect.observe, score.remember),
+                *(() if sent is None else (sent.remember,)),
+            ],
             admit=budgets.admit,
             stream_usage=_stream_usage(settings),
             estimator=_estimator(settings, pricer),

@@ -13,6 +13,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 
 from .._config import ConfigError, Settings
+from ..store.sent import Sent
 from .batches import Batches
 from .ledger import Counts
 from .routes import Route, names, open_route, variable
@@ -34,7 +35,15 @@ class Pipeline:
         self._processors: list[Batches] = []
         self._declared: trace.TracerProvider | None = None
         self._closed = False
+        self._stores = False
         self._told = False
+        self.sent: Sent | None = None
+        """What calls have sent, where spans of ours go to the local store, which keeps hashes of it."""
+        if settings.fingerprints == "auto":
+            self.sent = Sent(self._to_store)
+
+    def _to_store(self) -> bool:
+        return self._given is None and self._routes is not None and self._stores and _global() is None
 
     def provider(self) -> trace.TracerProvider:
         if self._given is not None:
@@ -128,7 +137,9 @@ class Pipeline:
         if file := variable("OTEL_CONFIG_FILE"):
             self._declared = _declared_provider(file)
             return []
-        return [open_route(name, self._settings) for name in names(self._settings)]
+        wanted = names(self._settings)
+        self._stores = "local" in wanted
+        return [open_route(name, self._settings, self.sent) for name in wanted]
 
 
 def _announce(where: str) -> None:

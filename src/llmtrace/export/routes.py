@@ -10,6 +10,7 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter
 
 from .._config import ConfigError, Settings
 from ..store.schema import locate
+from ..store.sent import Sent
 from .batches import ExporterSink, Sink
 from .bridged import Bridged, bridges_for
 from .ledger import Ledger
@@ -60,7 +61,7 @@ def names(settings: Settings) -> list[str]:
     return [] if settings.store == "off" else [_DEFAULT]
 
 
-def open_route(name: str, settings: Settings) -> Route:
+def open_route(name: str, settings: Settings, sent: Sent | None = None) -> Route:
     """Build one of ``names()``.
 
     Raises:
@@ -68,13 +69,13 @@ def open_route(name: str, settings: Settings) -> Route:
     """
     ledger = Ledger()
     if name == _DEFAULT:
-        return _local(settings, ledger)
+        return _local(settings, ledger, sent)
     if name == "console":
         return Route(ExporterSink(ConsoleSpanExporter(), ledger), ledger, "the console")
     return _otlp(transport(name), settings, ledger)
 
 
-def _local(settings: Settings, ledger: Ledger) -> Route:
+def _local(settings: Settings, ledger: Ledger, sent: Sent | None) -> Route:
     """Where spans go with nothing configured: the store, or, where a path says so, JSON lines that others read."""
     path = store_path(settings)
     exporter: SpanExporter
@@ -85,7 +86,7 @@ def _local(settings: Settings, ledger: Ledger) -> Route:
     else:
         from ..store.exporter import StoreExporter
 
-        exporter = StoreExporter(path, max_mb=settings.store_max_mb, max_days=settings.store_max_days)
+        exporter = StoreExporter(path, max_mb=settings.store_max_mb, max_days=settings.store_max_days, sent=sent)
     return Route(ExporterSink(exporter, ledger), ledger, str(path), announced=True)
 
 

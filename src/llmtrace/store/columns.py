@@ -83,11 +83,14 @@ def measures_of(span: StoredSpan) -> dict[str, int | None]:
     }
 
 
-def likeness_of(span: StoredSpan) -> dict[str, int | None]:
-    """What says which other requests this one was like: as the call tells it, or from its content."""
+def likeness_of(span: StoredSpan, found: Fingerprint | None = None, key: bytes = b"") -> dict[str, int | None]:
+    """What says which other requests this one was like: the span, what the call has sent, or its content."""
     told = span.attributes
-    if names.REQUEST_HASH not in told and isinstance(told.get(names.INPUT_MESSAGES), str):
-        told = _from_content(told)
+    if names.REQUEST_HASH not in told:
+        if found is not None:
+            told = {**told, **attributes_of(found)}
+        elif isinstance(told.get(names.INPUT_MESSAGES), str):
+            told = _from_content(told, key)
     chars, tokens = _count(told, names.REQUEST_CHARS), _count(told, names.USAGE["input"])
 
     def tokens_of(*counts: str) -> int | None:
@@ -103,17 +106,19 @@ def likeness_of(span: StoredSpan) -> dict[str, int | None]:
     }
 
 
-def _from_content(told: Mapping[str, Any]) -> Mapping[str, Any]:
+def _from_content(told: Mapping[str, Any], key: bytes) -> Mapping[str, Any]:
     parts = {}
-    for key, name in (("messages", names.INPUT_MESSAGES), ("system", names.SYSTEM_INSTRUCTIONS),
+    for part, name in (("messages", names.INPUT_MESSAGES), ("system", names.SYSTEM_INSTRUCTIONS),
                       ("tools", names.TOOL_DEFINITIONS)):  # fmt: skip
         text = told.get(name)
         try:
-            parts[key] = json.loads(text) if isinstance(text, str) else None
+            parts[part] = json.loads(text) if isinstance(text, str) else None
         except ValueError:  # cut by a limit on the length of attributes
             return told
-    params = {key: told[key] for key in sorted(told) if key.startswith(names.REQUEST) and key != names.REQUEST_STREAM}
-    return {**told, **attributes_of(fingerprint(**parts, params=params))}
+    params = {
+        name: told[name] for name in sorted(told) if name.startswith(names.REQUEST) and name != names.REQUEST_STREAM
+    }
+    return {**told, **attributes_of(fingerprint(**parts, params=params, key=key))}
 
 
 def attributes_of(found: Fingerprint) -> dict[str, str | int]:
