@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory, gettempdir
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from llmtrace.report.select import selection
-from llmtrace.report.tally import tally
+from llmtrace.report.tally import report
 from llmtrace.store.schema import StoreError, connect
 from llmtrace.store.write import Writer
 from traffic import traces
@@ -92,7 +92,7 @@ def contend(folder: Path) -> None:
     while any(writer.is_alive() for writer in writers):
         if path.exists():
             with suppress(StoreError), closing(connect(path)) as store:  # it may not be ready yet
-                tally(store, selection(), ("feature",))
+                report(store, selection(), ("feature",))
                 reads += 1
         time.sleep(0.02)
     seconds = time.perf_counter() - started

@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from llmtrace.report.select import selection
-from llmtrace.report.tally import tally
+from llmtrace.report.tally import report
 from llmtrace.store.exporter import StoreExporter
 from llmtrace.store.schema import connect
 
@@ -34,5 +34,5 @@ with tempfile.TemporaryDirectory() as folder:
     provider.shutdown()
 
     with closing(connect(path)) as store:
-        for (feature,), group in tally(store, selection(since="1h"), ("feature",)).items():
+        for (feature,), group in report(store, selection(since="1h"), ("feature",)).rows:
             print(f"{feature}: {group.calls} calls, {group.input} tokens in, ${group.dollars}")

@@ -50,6 +50,8 @@ class Settings:
     store: str = ""
     store_max_mb: float = 1024.0
     store_max_days: float = 90.0
+    fingerprints: str = "auto"
+    """Whether the local store keeps hashes of requests, for ``llmtrace advise``."""
     spool: str = ""
     spool_max_mb: int = 256
     flush_timeout: float = 5.0
@@ -260,6 +262,7 @@ _READERS: dict[str, Callable[[str, object], object]] = {
     "store": partial(_path_or_off, what="SQLite file (or of a .jsonl file)"),
     "store_max_mb": partial(_amount, unit="megabytes"),
     "store_max_days": partial(_amount, unit="days"),
+    "fingerprints": partial(_choice, words=("auto", "off")),
     "spool": partial(_path_or_off, what="folder"),
     "spool_max_mb": partial(_count, unit="megabytes"),
     "flush_timeout": _amount,

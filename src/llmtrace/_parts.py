@@ -63,10 +63,14 @@ class Parts:
         )
         events = Events(self._logger)
         metrics = Metrics(settings.metrics, settings.metric_dimensions, self.pipeline.meters)
+        sent = self.pipeline.sent
         self.tracing = Tracing(
             SpanEmitter(tracers, content=gate, events=events, bridges=self._bridges, uploads=self._uploads),
             pricer=pricer,
-            observers=[budgets.settle, metrics.record, collect.observe, score.remember],
+            observers=[
+                *(budgets.settle, metrics.record, collect.observe, score.remember),
+                *(() if sent is None else (sent.remember,)),
+            ],
             admit=budgets.admit,
             stream_usage=_stream_usage(settings),
             estimator=_estimator(settings, pricer),

@@ -13,6 +13,7 @@ import pytest
 
 from llmtrace.facts.fingerprint import fingerprint
 from llmtrace.report.advise import Advice, advise
+from llmtrace.report.calls import read
 from llmtrace.report.select import selection
 from llmtrace.store.body import StoredSpan
 from llmtrace.store.columns import PICO, attributes_of
@@ -72,7 +73,9 @@ class Workload:
         with closing(connect(path / "s.db", write=True)) as connection:
             self.rng.shuffle(self.spans)  # calls end in another order than they began
             Writer(connection).write(self.spans)
-            return {each.kind: each for each in advise(connection, selection(), quotes or Quotes())}
+            return {
+                each.kind: each for each in advise(read(connection, selection(), likeness=True), quotes or Quotes())
+            }
 
 
 def said(text: str, system: str = "Be brief.") -> list[dict[str, str]]:
@@ -189,7 +192,7 @@ def test_content_that_is_kept_needs_no_hashes(tmp_path: Path) -> None:
     spans = [StoredSpan(f"{n:032x}", f"{n:016x}", None, "chat", START, START, attributes=told) for n in (1, 2)]
     with closing(connect(tmp_path / "s.db", write=True)) as connection:
         Writer(connection).write(spans)
-        (found,) = advise(connection, selection(), None)
+        (found,) = advise(read(connection, selection(), likeness=True), None)
     assert (found.kind, found.calls) == ("repeats", 1)
 
 

@@ -20,8 +20,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
+from llmtrace.report.calls import read
 from llmtrace.report.select import WrongQuestion, dimensions, moment, selection
-from llmtrace.report.tally import Tally, costs, dearest, regroup, summed, tally, total
+from llmtrace.report.tally import Tally, costs, report
 from llmtrace.store.body import StoredSpan, record
 from llmtrace.store.exporter import StoreExporter
 from llmtrace.store.schema import connect
@@ -132,8 +133,9 @@ def test_every_figure_is_that_of_the_spans(store: Any, traffic: list[StoredSpan]
     groups: dict[Any, list[StoredSpan]] = defaultdict(list)
     for span in filter(is_call, traffic):
         groups[key(span.attributes, datetime.fromtimestamp(span.started // 10**9, UTC))].append(span)
-    found, whole = summed(store, selection(), by)
-    assert found.keys() == tally(store, selection(), by).keys() == groups.keys()
+    told = report(store, selection(), by)
+    found, whole = dict(told.rows), told.whole
+    assert found.keys() == groups.keys()
     for name, spans in groups.items():
         agree(found[name], independent(spans))
     agree(whole, independent(filter(is_call, traffic)))
@@ -156,7 +158,7 @@ def test_every_figure_is_that_of_the_spans(store: Any, traffic: list[StoredSpan]
 )  # fmt: skip
 def test_conditions_choose_their_calls(store: Any, traffic: list[StoredSpan], where: list[str], holds: Any) -> None:
     """``--where`` takes equality, inequality, patterns, absence, users, tags and several at once."""
-    found = tally(store, selection(where=where))
+    found = dict(report(store, selection(where=where), ()).rows)
     chosen = [span for span in traffic if is_call(span) and holds(span.attributes)]
     assert bool(found) is bool(chosen)
     if chosen:
@@ -173,11 +175,11 @@ def test_a_window_is_half_open(store: Any, traffic: list[StoredSpan]) -> None:
         if since.timestamp() * 1e9 <= span.started < until.timestamp() * 1e9
         and span.attributes["llmtrace.feature"] == "search"
     ]
-    agree(tally(store, chosen)[()], independent(spans))
+    agree(report(store, chosen, ()).whole, independent(spans))
     first = min(span.started for span in spans) // 1000
     begun = datetime.fromtimestamp(first / 1e6, UTC).isoformat()
-    assert tally(store, selection(begun, until.isoformat(), ["feature=search"]))[()].calls == len(spans)
-    assert tally(store, selection(since.isoformat(), begun, ["feature=search"])) == {}
+    assert report(store, selection(begun, until.isoformat(), ["feature=search"]), ()).whole.calls == len(spans)
+    assert report(store, selection(since.isoformat(), begun, ["feature=search"]), ()).rows == []
 
 
 def test_a_call_with_several_tags(tmp_path: Path, traffic: list[StoredSpan]) -> None:
@@ -185,33 +187,46 @@ def test_a_call_with_several_tags(tmp_path: Path, traffic: list[StoredSpan]) -> 
     spans = [replace(span, attributes={**span.attributes, "tag.tags": ["a", "b"]}) for span in traffic[:30]]
     with closing(connect(tmp_path / "s.db", write=True)) as connection:
         Writer(connection).write(spans)
-        groups, whole = summed(connection, selection(), ("tag", "feature"))
+        told = report(connection, selection(), ("tag", "feature"))
+        one, whole = dict(report(connection, selection(), ("tag",)).rows), told.whole
     calls = [span for span in spans if is_call(span)]
     for tag in ("a", "b"):
-        agree(total({key: group for key, group in groups.items() if key[0] == tag}), independent(calls))
+        agree(one[tag,], independent(calls))
+        assert sum(group.calls for key, group in told.rows if key[0] == tag) == len(calls)
     agree(whole, independent(calls))
 
 
-def test_fewer_dimensions(store: Any) -> None:
-    """Groups put together are those of the fewer dimensions, and costs over time are those of the groups."""
-    fine = tally(store, selection(), ("day", "feature", "model"))
-    for positions, by in (((1,), ("feature",)), ((2, 0), ("model", "day"))):
-        expected = tally(store, selection(), by)
-        found = regroup(fine, positions)
-        assert found.keys() == expected.keys()
-        assert all(found[key].as_dict() == expected[key].as_dict() for key in found)
-    where = ["tag.region=eu"]
-    expected = tally(store, selection(where=where), ("day", "feature"))
-    assert costs(store, selection(where=where), "day", "feature") == {key: each.cost for key, each in expected.items()}
+def test_costs_over_time(store: Any) -> None:
+    """Costs over time are those of the groups."""
+    chosen = selection(where=["tag.region=eu"])
+    expected = report(store, chosen, ("day", "feature")).rows
+    assert costs(read(store, chosen), ("day", "feature")) == {key: each.cost for key, each in expected}
 
 
-def test_the_dearest_sessions(store: Any) -> None:
-    """The sessions that cost most are chosen before the rest is read."""
-    groups = tally(store, selection(), ("session",))
-    expected = sorted(groups.values(), key=lambda group: -group.cost)[:5]
-    assert [groups[name,].cost for name in dearest(store, selection(), "session", 5)] == [
-        each.cost for each in expected
+@pytest.mark.parametrize("by", [("session",), ("user", "model"), ("tag", "session"), ("day", "user")], ids=",".join)
+def test_the_first_groups_are_those_of_all(store: Any, by: tuple[str, ...]) -> None:
+    """With ``top`` the same groups come first, with the same figures, and the rest is counted."""
+    every, few = report(store, selection(), by), report(store, selection(), by, top=5)
+    assert few.hidden == len(every.rows) - 5 > 0
+    assert [(key, group.as_dict()) for key, group in few.rows] == [
+        (key, group.as_dict()) for key, group in every.rows[:5]
     ]
+    assert few.whole.as_dict() == every.whole.as_dict()
+
+
+def test_sums_are_exact_however_large(tmp_path: Path, traffic: list[StoredSpan]) -> None:
+    """Neither 64 bits nor the 53 of a float are the limit of a sum."""
+    huge = [2**63 - 1, 2**62 + 1, 2**53 + 1, 7]
+    spans = [
+        replace(span, attributes={**span.attributes, "gen_ai.usage.input_tokens": tokens, "llmtrace.feature": feature})
+        for feature in ("a", "b")
+        for span, tokens in zip(filter(is_call, traffic), huge, strict=False)
+    ]
+    with closing(connect(tmp_path / "s.db", write=True)) as connection:
+        Writer(connection).write(spans)
+        told = report(connection, selection(), ("feature",))
+    assert [group.input for _, group in told.rows] == [sum(huge)] * 2
+    assert told.whole.input == 2 * sum(huge)
 
 
 @pytest.mark.parametrize("text", ["tomorrow", "-3d", "2026-13-01", "", "5", "9999999d"])
@@ -281,7 +296,7 @@ def test_recorded_exchanges(replay: Any, tmp_path: Path) -> None:
         groups[span.attributes["gen_ai.provider.name"], span.attributes.get("gen_ai.request.model")].append(span)
     assert len(groups) > 10
     with closing(connect(tmp_path / "s.db")) as store:
-        found = tally(store, selection(), ("provider", "request_model"))
+        found = dict(report(store, selection(), ("provider", "request_model")).rows)
     assert found.keys() == groups.keys()
     for name, spans in groups.items():
         agree(found[name], independent(spans))

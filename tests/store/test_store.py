@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
 from llmtrace.report.select import Selection
-from llmtrace.report.tally import tally
+from llmtrace.report.tally import report
 from llmtrace.store.body import StoredSpan, record
 from llmtrace.store.exporter import StoreExporter
 from llmtrace.store.parquet import write_parquet
@@ -104,7 +104,7 @@ def test_odd_values_cost_no_span(tmp_path: Path, attributes: dict[str, Any]) -> 
     )
     with closing(connect(tmp_path / "s.db", write=True)) as connection:
         Writer(connection).write([span])
-        groups = tally(connection, Selection())
+        groups = dict(report(connection, Selection(), ()).rows)
     assert groups[()].calls == 1
     assert (groups[()].input, groups[()].output, groups[()].priced) == (0, 0, 0)
 
@@ -129,7 +129,7 @@ def test_eight_processes_write_while_one_reads(tmp_path: Path) -> None:
     while any(writer.is_alive() for writer in writers):
         try:
             with closing(connect(path)) as store:
-                tally(store, Selection(), ("feature",))
+                report(store, Selection(), ("feature",))
                 reads += 1
         except StoreError:  # not made yet
             time.sleep(0.01)
@@ -138,7 +138,7 @@ def test_eight_processes_write_while_one_reads(tmp_path: Path) -> None:
     assert [writer.exitcode for writer in writers] == [0] * 8
     assert reads
     with closing(connect(path)) as store:
-        assert tally(store, Selection())[()].calls == 8 * spans
+        assert report(store, Selection(), ()).whole.calls == 8 * spans
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
@@ -241,7 +241,7 @@ def test_a_writer_notices_that_another_pruned(tmp_path: Path) -> None:
         writer.write(spans)
         prune(two, Limits(days=0.0001))
         writer.write(spans)
-        assert tally(one, Selection(), ("feature", "user")).keys() == {
+        assert dict(report(one, Selection(), ("feature", "user")).rows).keys() == {
             (spans[0].attributes["llmtrace.feature"], spans[0].attributes["user.id"])
         }
 
@@ -325,7 +325,7 @@ def test_parquet_has_a_row_for_each_span(tmp_path: Path) -> None:
     spans = fill(tmp_path / "s.db", 30)
     with closing(connect(tmp_path / "s.db")) as store:
         assert write_parquet(store, tmp_path / "spans.parquet") == len(spans)
-        expected = tally(store, Selection())[()].dollars
+        expected = report(store, Selection(), ()).whole.dollars
     rows = parquet.read_table(tmp_path / "spans.parquet").to_pylist()
     assert [row["span_id"] for row in rows] == [span.span_id for span in spans]
     assert [json.loads(row["attributes"]) for row in rows] == [span.attributes for span in spans]

@@ -256,7 +256,7 @@ class OpenCall:
                 tracing.estimator.estimate(self)
         except Exception:
             report("estimate the tokens of a call")
-        self.body = self.spoken = None
+        self.spoken = None
         try:
             if pricer is not None and self.outcome != "blocked":
                 host = None if self.server is None else self.server[0]
@@ -271,6 +271,7 @@ class OpenCall:
                 observer(self)
             except Exception:
                 report("tell an observer of a call")
+        self.body = None
         self._emit(end_time)
         # A traceback holds frames that hold this call.
         self.error = self.http = None

@@ -13,13 +13,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 done, 1 a check failed, 2 wrong usage or nothing there."""
     try:
         from . import commands
+
+        return commands.run(list(sys.argv[1:] if argv is None else argv))
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("click", "rich"):
+        if (error.name or "").partition(".")[0] not in ("click", "numpy", "rich"):
             raise
         print('llmtrace: the command line needs: pip install "llmtrace-otel[cli]"', file=sys.stderr)
         return 2
-    try:
-        return commands.run(list(sys.argv[1:] if argv is None else argv))
     except BrokenPipeError:  # the reader, such as head, has seen enough
         with suppress(OSError):
             sys.stdout.close()

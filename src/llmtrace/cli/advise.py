@@ -12,9 +12,9 @@ from rich.text import Text
 
 from ..report import figures
 from ..report.advise import Advice, advise
+from ..report.calls import added, read
 from ..report.quotes import catalogue
 from ..report.select import WrongQuestion, selection
-from ..report.tally import tally
 from ..store.columns import PICO
 from .terminal import choosing, console, opened, working
 
@@ -31,20 +31,21 @@ def command(as_json: bool, store: str | None, **window: Any) -> int:
     """
     chosen = selection(**window)
     with opened(store) as connection, working("Reading the store"):
-        found = advise(connection, chosen, catalogue())
-        whole = tally(connection, chosen, lists=()).get(())
-    if whole is None:
+        calls = read(connection, chosen, likeness=True)
+        found = advise(calls, catalogue())
+        spent = added(calls["cost"])[0] if (calls["cost"] >= 0).any() else None
+    if not len(calls):
         raise WrongQuestion("no calls there; widen --since or --where")
     if as_json:
         print(json.dumps([_plain(each) for each in found], indent=2))
         return 0
     out = console()
-    spent = figures.money(whole.dollars) if whole.priced else "an unknown amount"
-    out.print(f"{figures.count(whole.calls)} calls for {spent}. Savings overlap; they are of this window.\n")
+    amount = "an unknown amount" if spent is None else figures.money(spent / PICO)
+    out.print(f"{figures.count(len(calls))} calls for {amount}. Savings overlap; they are of this window.\n")
     if not found:
         out.print("Nothing to say.")
     for each in found:
-        _print(out, each, whole.cost)
+        _print(out, each, spent or 0)
     return 0
 
 

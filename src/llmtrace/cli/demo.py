@@ -290,16 +290,15 @@ def _moved(span: StoredSpan, question: _Question, shift: int) -> StoredSpan:
 
 def _show(path: Path) -> None:
     from ..report.select import Selection
-    from ..report.table import footnotes, ranked, tables
-    from ..report.tally import tally, total
+    from ..report.table import footnotes, tables
+    from ..report.tally import report
     from ..report.trace import waterfall
 
     out = console()
     with closing(connect(path)) as store:
-        groups = tally(store, Selection(), ("feature",))
-        whole = total(groups)
-        out.print(tables(ranked(groups, ("feature",)), whole, ("feature",), width=out.width))
-        for note in footnotes(whole):
+        told = report(store, Selection(), ("feature",))
+        out.print(tables(told, ("feature",), width=out.width))
+        for note in footnotes(told.whole):
             out.print(note, style="dim")
         (slowest, *_) = traces_by(store, "slowest")
         out.print()

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ..report.select import Condition, Selection, WrongQuestion, dimensions, selection
-from ..report.tally import Key, Tally, dearest, summed, tally
+from ..report.select import Selection, WrongQuestion, dimensions, selection
+from ..report.tally import Report, Tally, report
 from .terminal import choosing, console, opened, working
 
 __all__ = ["command"]
@@ -49,23 +48,17 @@ def command(
     chosen = selection(**window)
     if page is not None:
         ctx.exit(_page(page, store, chosen, by_names))
+    full = as_json or as_csv
     with opened(store) as connection, working("Reading the store"):
-        if "session" in by_names and top:
-            # There may be as many as there are calls: those that cost most, first.
-            found = tuple(dearest(connection, chosen, "session", top))
-            narrowed = replace(chosen, where=(*chosen.where, Condition("session", "", among=found)))
-            groups, _ = summed(connection, narrowed, by_names)
-            whole = tally(connection, chosen).get((), Tally())
-        else:
-            groups, whole = summed(connection, chosen, by_names)
+        told = report(connection, chosen, by_names, top=0 if full else top)
     if as_json:
-        print(json.dumps({"by": by_names, "rows": _rows(groups, by_names), "total": whole.as_dict()}, indent=2))
+        print(json.dumps({"by": by_names, "rows": _rows(told, by_names), "total": told.whole.as_dict()}, indent=2))
     elif as_csv:
-        _csv(_rows(groups, by_names), by_names, whole)
-    elif not groups:
+        _csv(_rows(told, by_names), by_names, told.whole)
+    elif not told.rows:
         ctx.exit(_nothing())
     else:
-        _print(groups, whole, by_names, top)
+        _print(told, by_names)
 
 
 def _nothing() -> int:
@@ -73,10 +66,8 @@ def _nothing() -> int:
     return 2
 
 
-def _rows(groups: dict[Key, Tally], by: tuple[str, ...]) -> list[dict[str, Any]]:
-    from ..report.table import ranked
-
-    return [{**dict(zip(by, key, strict=True)), **group.as_dict()} for key, group in ranked(groups, by)]
+def _rows(told: Report, by: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [{**dict(zip(by, key, strict=True)), **group.as_dict()} for key, group in told.rows]
 
 
 def _csv(rows: list[dict[str, Any]], by: tuple[str, ...], whole: Tally) -> None:
@@ -85,14 +76,12 @@ def _csv(rows: list[dict[str, Any]], by: tuple[str, ...], whole: Tally) -> None:
     writer.writerows(rows)
 
 
-def _print(groups: dict[Key, Tally], whole: Tally, by: tuple[str, ...], top: int) -> None:
-    from ..report.table import footnotes, ranked, tables
+def _print(told: Report, by: tuple[str, ...]) -> None:
+    from ..report.table import footnotes, tables
 
     out = console()
-    rows = ranked(groups, by)
-    shown = rows[:top] if top else rows
-    out.print(tables(shown, whole, by, width=out.width, hidden=len(rows) - len(shown)))
-    notes = footnotes(whole)
+    out.print(tables(told, by, width=out.width))
+    notes = footnotes(told.whole)
     if notes:
         out.print()
     for note in notes:

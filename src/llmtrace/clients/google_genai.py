@@ -326,8 +326,10 @@ class _Beginner:
             server=_server(url) if isinstance(url, str) else None,
             body=body,
         )
-        if call is not None and hasattr(client, "_request_once"):
-            call.retries = -1  # every attempt counts, the first too
+        if call is not None:
+            call.body = body
+            if hasattr(client, "_request_once"):
+                call.retries = -1  # every attempt counts, the first too
         return call
 
 

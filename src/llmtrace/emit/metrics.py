@@ -73,9 +73,10 @@ class _Instruments:
             }
 
 
-def _global() -> Any:
+def _global() -> MeterProvider | None:
     """The provider the application set, if it did. The API's getter looks at the environment, and might set one."""
-    return getattr(metrics._internal, "_METER_PROVIDER", None)
+    found: MeterProvider | None = getattr(metrics._internal, "_METER_PROVIDER", None)
+    return found
 
 
 def _faults(options: CallbackOptions) -> Iterable[Observation]:
@@ -147,8 +148,9 @@ class Metrics:
         provider = self._find()
         if provider is not self._provider:
             with self._lock:
-                listens = provider is not None and not isinstance(provider, metrics.NoOpMeterProvider)
-                self._instruments = _Instruments(provider, self._mode) if listens else None
+                self._instruments = None
+                if provider is not None and not isinstance(provider, metrics.NoOpMeterProvider):
+                    self._instruments = _Instruments(provider, self._mode)
                 self._provider = provider
         return self._instruments
 

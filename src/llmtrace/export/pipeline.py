@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from .._config import Settings
+from ..store.sent import Sent
 from .declared import Declared
 from .ledger import Counts
 from .providers import Channel
@@ -21,7 +22,9 @@ class Pipeline:
         self, settings: Settings, tracer_provider: Any = None, meter_provider: Any = None, logger_provider: Any = None
     ) -> None:
         declared = Declared()
-        self._traces = Channel(TRACES, settings, tracer_provider, declared)
+        self.sent = Sent(self._stores) if settings.fingerprints == "auto" else None
+        """What calls have sent, where spans of ours go to the local store, which keeps hashes of it."""
+        self._traces = Channel(TRACES, settings, tracer_provider, declared, self.sent)
         self._metrics = Channel(METRICS, settings, meter_provider, declared)
         self._logs = Channel(LOGS, settings, logger_provider, declared)
         self._channels = (self._traces, self._metrics, self._logs)
@@ -30,6 +33,9 @@ class Pipeline:
         self.own = self._traces.own
         self._without_metrics = settings.metrics == "off"
         self._measured: Any = None
+
+    def _stores(self) -> bool:
+        return self._traces.stores and self._traces.own()
 
     def meters(self) -> Any:
         """The meter provider of the moment, which is told of our own counters too; ``None`` when there is none."""

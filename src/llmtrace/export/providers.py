@@ -13,10 +13,11 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from .._config import ConfigError, Settings
+from ..store.sent import Sent
 from .batches import Batches, Limits, SpanBatches
 from .declared import Declared
 from .ledger import Counts
-from .routes import Route, names, open_route, variable
+from .routes import LOCAL, Route, names, open_route, variable
 from .signals import LOGS, METRICS, TRACES, Signal
 
 __all__ = ["Channel"]
@@ -41,11 +42,16 @@ class Writer(Protocol):
 class Channel:
     """The provider of one signal, and the exporters behind it if they are ours."""
 
-    def __init__(self, signal: Signal, settings: Settings, given: Any, declared: Declared) -> None:
+    def __init__(
+        self, signal: Signal, settings: Settings, given: Any, declared: Declared, sent: Sent | None = None
+    ) -> None:
         self.signal = signal
         self._settings = settings
         self._given = given
         self._declared = declared
+        self._sent = sent
+        self.stores = False
+        """Whether the local store is one of ours."""
         self._routes: list[Route] | None = None
         self._closed = False
         self._told = False
@@ -140,7 +146,9 @@ class Channel:
             return []
         if self._declared.read():
             return []
-        return [open_route(name, self._settings, self.signal) for name in names(self._settings, self.signal)]
+        wanted = names(self._settings, self.signal)
+        self.stores = LOCAL in wanted
+        return [open_route(name, self._settings, self.signal, self._sent) for name in wanted]
 
     def _create(self) -> Any:
         with self._lock:

@@ -10,19 +10,31 @@ from typing import Any
 
 from .._config import ConfigError, Settings
 from ..store.schema import locate
+from ..store.sent import Sent
 from .batches import ExporterSink, Sink
 from .bridged import Bridged, bridges_for
 from .ledger import Ledger
 from .signals import LOGS, METRICS, TRACES, Signal
 from .transport import Transport
 
-__all__ = ["Route", "names", "open_route", "outbox", "protocol", "spool_folder", "store_path", "transport", "variable"]
+__all__ = [
+    "LOCAL",
+    "Route",
+    "names",
+    "open_route",
+    "outbox",
+    "protocol",
+    "spool_folder",
+    "store_path",
+    "transport",
+    "variable",
+]
 
 _log = logging.getLogger("llmtrace")
 _EXPORTERS = ("otlp", "otlp_proto_http", "otlp_proto_grpc", "console", "none")
 _PULLED = "prometheus"
 """A standard name of a metric exporter that nothing is sent to: for the provider that an application sets itself."""
-_DEFAULT = "local"
+LOCAL = "local"
 _MEMORY = 64 << 20
 
 
@@ -65,7 +77,7 @@ def names(settings: Settings, signal: Signal = TRACES) -> list[str]:
         told = ["otlp"]
     if told:
         return [name for name in dict.fromkeys(told) if name not in ("none", _PULLED)]
-    return [_DEFAULT] if signal is TRACES and settings.store != "off" else []
+    return [LOCAL] if signal is TRACES and settings.store != "off" else []
 
 
 def _entry(name: str, signal: Signal) -> EntryPoint | None:
@@ -73,15 +85,15 @@ def _entry(name: str, signal: Signal) -> EntryPoint | None:
     return next(iter(entry_points(group=f"opentelemetry_{signal.name}_exporter", name=name)), None)
 
 
-def open_route(name: str, settings: Settings, signal: Signal = TRACES) -> Route:
+def open_route(name: str, settings: Settings, signal: Signal = TRACES, sent: Sent | None = None) -> Route:
     """Build one of ``names()``.
 
     Raises:
         ConfigError: A variable of the exporter has a value that it does not accept.
     """
     ledger = Ledger(signal.unit)
-    if name == _DEFAULT:
-        return _local(settings, ledger)
+    if name == LOCAL:
+        return _local(settings, ledger, sent)
     if name.startswith("otlp"):
         return _otlp(transport(name, signal), settings, ledger, signal)
     exporter = _console(signal) if name == "console" else _foreign(name, signal)
@@ -113,7 +125,7 @@ def _foreign(name: str, signal: Signal) -> Any:
         raise ConfigError(f"OTEL_{signal.name.upper()}_EXPORTER={name!r} cannot be used: {error}") from error
 
 
-def _local(settings: Settings, ledger: Ledger) -> Route:
+def _local(settings: Settings, ledger: Ledger, sent: Sent | None) -> Route:
     """Where spans go with nothing configured: the store, or, where a path says so, JSON lines that others read."""
     path = store_path(settings)
     exporter: Any
@@ -124,7 +136,7 @@ def _local(settings: Settings, ledger: Ledger) -> Route:
     else:
         from ..store.exporter import StoreExporter
 
-        exporter = StoreExporter(path, max_mb=settings.store_max_mb, max_days=settings.store_max_days)
+        exporter = StoreExporter(path, max_mb=settings.store_max_mb, max_days=settings.store_max_days, sent=sent)
     return Route(ExporterSink(exporter, ledger, TRACES), ledger, str(path), announced=True)
 
 

@@ -38,7 +38,13 @@ class Fingerprint:
 
 
 def fingerprint(
-    messages: Any, *, system: Any = None, tools: Any = None, model: Any = None, params: Any = None
+    messages: Any,
+    *,
+    system: Any = None,
+    tools: Any = None,
+    model: Any = None,
+    params: Any = None,
+    key: bytes = b"",
 ) -> Fingerprint:
     """The fingerprint of a request, given the parts of its body or of the span that describes it.
 
@@ -48,6 +54,7 @@ def fingerprint(
         tools: Definitions of tools.
         model: The model asked for.
         params: What else decides the answer, such as the temperature.
+        key: Of the hashes: only those with the same key can be compared.
     """
     leading, _ = _split(messages)
     body = [model, params, tools, system, messages]
@@ -64,9 +71,9 @@ def fingerprint(
             seen.add(line)
     near = " ".join(_VARYING.sub(" ", text.lower()).strip() for text in texts)
     return Fingerprint(
-        exact=_hash(_canonical(body)),
-        near=_hash(f"{model}\n{near}"),
-        prefix=_hash(_canonical([model, tools, system, leading])) if head else None,
+        exact=_hash(_canonical(body), key),
+        near=_hash(f"{model}\n{near}", key),
+        prefix=_hash(_canonical([model, tools, system, leading]), key) if head else None,
         prefix_chars=sum(map(len, head)),
         chars=chars,
         blank_chars=sum(found.end() - found.start() - 1 for found in _BLANK.finditer(whole)),
@@ -103,5 +110,5 @@ def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
 
 
-def _hash(text: str) -> str:
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+def _hash(text: str, key: bytes) -> str:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=key).hexdigest()

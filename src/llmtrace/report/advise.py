@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import pairwise
+
+import numpy as np
 
 from ..store.columns import PICO
+from ..store.read import traces_of
 from . import figures
+from .calls import Array, Calls, Facts, added
 from .quotes import Quotes
-from .select import Selection
-from .tally import facts_chosen, where
 
 __all__ = ["Advice", "advise"]
 
@@ -63,7 +64,7 @@ class _Found:
     priced: int = 0
     places: dict[str, list[int]] = field(default_factory=dict)
     spans: list[tuple[int, int]] = field(default_factory=list)
-    """Saving and number of the spans that say it best."""
+    """Saving and place of the calls that say it best."""
 
     def add(self, place: str, calls: int, saving: int | None, span: int | None = None) -> None:
         self.calls += calls
@@ -83,23 +84,35 @@ class _Found:
 class _Study:
     """The calls of a selection, as the questions below ask for them."""
 
-    def __init__(self, store: sqlite3.Connection, chosen: Selection, quotes: Quotes | None) -> None:
-        self.store = store
+    def __init__(self, calls: Calls, quotes: Quotes | None) -> None:
         self.quotes = quotes
-        self.chosen = chosen
-        self.facts = facts_chosen(store, chosen)
-        self.of: int = self.query("count(*)").fetchone()[0]
+        self.calls = calls
+        self.facts = self.calls.facts
+        self.of = len(self.calls)
 
-    def query(
-        self, what: str, condition: str = "", rest: str = "", facts: Mapping[int, Any] | None = None
-    ) -> sqlite3.Cursor:
-        clause, values = where(self.chosen, self.facts if facts is None else facts)
-        if condition:
-            clause = f"{clause} AND {condition}" if clause else f"WHERE {condition}"
-        return self.store.execute(f"SELECT {what} FROM calls {clause} {rest}", values)
+    def having(self, test: Callable[[Facts], bool], condition: Array | None = None) -> Array:
+        """The places of the calls whose facts pass the test, where a condition on each call holds too."""
+        holds = self.calls.each_fact(test)
+        return np.flatnonzero(holds if condition is None else holds & condition)
 
-    def having(self, test: Callable[[Mapping[str, Any]], bool]) -> dict[int, dict[str, Any]]:
-        return {number: fact for number, fact in self.facts.items() if test(fact)}
+    def by_fact(self, places: Array) -> Iterator[tuple[int, Array]]:
+        """The same by what they have in common, each with the latest of them last."""
+        facts = self.calls.fact[places]
+        order = np.lexsort((self.calls["started"][places], facts))
+        ends = np.cumsum(np.bincount(facts, minlength=len(self.facts))).tolist()
+        for fact, (start, end) in enumerate(pairwise([0, *ends])):
+            if end > start:
+                yield fact, places[order[start:end]]
+
+    def count(self, found: _Found, places: Array, saving: Array, known: Array) -> None:
+        """Add calls, each with what it would have saved where that is known."""
+        worth = np.zeros(self.of, np.int64)
+        worth[places] = np.where(known, saving, 0)
+        told = np.zeros(self.of, np.bool_)
+        told[places] = known
+        for fact, some in self.by_fact(places):
+            best = int(some[np.argmax(worth[some])])
+            found.add(self.place(fact), len(some), int(worth[some].sum()) if told[some].any() else None, best)
 
     def place(self, facts: int) -> str:
         fact = self.facts[facts]
@@ -111,6 +124,15 @@ class _Study:
         if self.quotes is None or name is None:
             return None
         return self.quotes.price(fact["provider"], name, counts, started / 1e6)
+
+    def rates(self, name: str) -> Array:
+        """The price of a token of that kind, for each of the facts at the time of the last of their calls."""
+        known = np.full(len(self.facts), np.nan)
+        for fact, some in self.by_fact(np.arange(self.of)):
+            counts = {"input": 1000} if name == "input" else {"input": 1000, name: 1000}
+            price = self.price(fact, counts, int(self.calls["started"][some[-1]]))
+            known[fact] = np.nan if price is None else price / 1000
+        return known
 
     def advice(self, found: _Found, kind: str, title: str, do: str, *, money: bool = True) -> Iterator[Advice]:
         if not found.calls:
@@ -129,102 +151,89 @@ class _Study:
             examples=tuple(self._traces(sorted(found.spans, reverse=True)[:3])),
         )
 
-    def _traces(self, spans: list[tuple[int, int]]) -> Iterator[str]:
-        for _, span in spans:
-            row = self.store.execute(
-                "SELECT t.trace FROM spans s JOIN traces t ON t.id = s.trace WHERE s.id = ?", (span,)
-            )
-            for (trace,) in row:
-                yield trace.hex()
+    def _traces(self, best: list[tuple[int, int]]) -> Iterator[str]:
+        for _, at in best:
+            call = int(self.calls["facts"][at]), int(self.calls["started"][at])
+            yield from (trace.trace_id for trace in traces_of(self.calls.store, [call], limit=1))
 
 
-def model_of(fact: Mapping[str, Any]) -> str | None:
+def model_of(fact: Facts) -> str | None:
     model: str | None = fact["request_model"] or fact["response_model"]
     return model
 
 
-def advise(store: sqlite3.Connection, chosen: Selection, quotes: Quotes | None) -> list[Advice]:
-    """Everything there is to say of the selected calls, the largest saving first.
+def advise(calls: Calls, quotes: Quotes | None) -> list[Advice]:
+    """Everything there is to say of calls that were read with their likeness, the largest saving first.
 
     Savings overlap: a call that a cache would have answered needs no smaller model either.
     """
-    study = _Study(store, chosen, quotes)
-    if not study.facts or not study.of:
+    study = _Study(calls, quotes)
+    if not study.of:
         return []
     found = [advice for question in _QUESTIONS for advice in question(study)]
     return sorted(found, key=lambda advice: (-(advice.saving or 0), -advice.calls))
 
 
 def _repeats(study: _Study) -> Iterator[Advice]:
-    answered = study.having(lambda fact: fact["outcome"] == "ok")
-    for column, kind, title, do in (
-        ("exact_hash", "repeats", "identical requests", "answer them from a cache of your own"),
-        ("near_hash", "near repeats", "requests that differ in digits, case or blanks only",
-         "take what varies (dates, ids) out of the prompt, and cache"),
-    ):  # fmt: skip
-        if not answered:
-            return
-        found = _Found()
-        # SQLite takes the columns that are not aggregated from the row that has the minimum: the first of the group.
-        rest = f"GROUP BY {column} HAVING count(*) > 1"
-        what = (
-            f"facts, min(started), span, count(*), sum(cost), cost, count(cost), count(DISTINCT exact_hash), {column}"
-        )
-        for facts, _, span, same, cost, first, priced, distinct, alike in study.query(
-            what, f"{column} IS NOT NULL", rest, answered
-        ):
-            if column == "near_hash":
-                if distinct < 2:
-                    continue
-                # What is identical has been counted; a cache without the digits saves the first of each of those, too.
-                saving, calls = _first_of_each(study, answered, alike)
-                found.add(study.place(facts), calls, saving, span)
-            else:
-                found.add(study.place(facts), same - 1, cost - (first or 0) if priced else None, span)
-        yield from study.advice(found, kind, title, do)
+    calls = study.calls
+    answered = study.having(_answered, calls["exact_hash"] != 0)
+    alike, first = _alike(calls["exact_hash"], calls["started"], answered)
+    again = alike[~first]
+    found = _Found()
+    study.count(found, again, calls["cost"][again], calls["cost"][again] >= 0)
+    yield from study.advice(found, "repeats", "identical requests", "answer them from a cache of your own")
+    # What is identical has been counted; a cache without the digits saves the first of each of those, too.
+    repeated = np.zeros(study.of, np.bool_)
+    repeated[again] = True
+    alike, first = _alike(calls["near_hash"], calls["started"], answered[~repeated[answered]])
+    again = alike[~first]
+    found = _Found()
+    study.count(found, again, calls["cost"][again], calls["cost"][again] >= 0)
+    yield from study.advice(
+        found, "near repeats", "requests that differ in digits, case or blanks only",
+        "take what varies (dates, ids) out of the prompt, and cache",
+    )  # fmt: skip
 
 
-def _first_of_each(study: _Study, answered: Mapping[int, Any], near: int) -> tuple[int | None, int]:
-    """The cost of all but the first of the distinct requests that are nearly the same, and how many those are."""
-    rows = study.query(
-        "exact_hash, min(started), cost", f"near_hash = {near}", "GROUP BY exact_hash", answered
-    ).fetchall()
-    rows.sort(key=lambda row: row[1])
-    costs = [cost for _, _, cost in rows[1:] if cost is not None]
-    return (sum(costs) if costs else None), len(rows) - 1
+def _answered(fact: Facts) -> bool:
+    return bool(fact["outcome"] == "ok")
+
+
+def _alike(keys: Array, started: Array, places: Array) -> tuple[Array, Array]:
+    """Of the calls at these places those whose key occurs again, in the order of key and time, and which come first."""
+    order = places[np.argsort(keys[places])]
+    ordered = keys[order]
+    same = ordered[1:] == ordered[:-1]
+    order = order[np.append(False, same) | np.append(same, False)] if len(order) else order
+    order = order[np.lexsort((started[order], keys[order]))]
+    ordered = keys[order]
+    return order, np.append(True, ordered[1:] != ordered[:-1])[: len(order)]
 
 
 def _prefixes(study: _Study) -> Iterator[Advice]:
     """Prompt prefixes that came again while a provider would have kept them, and were paid in full."""
+    calls = study.calls
+    models = {model: number for number, model in enumerate(dict.fromkeys(map(model_of, study.facts)))}
+    model = np.array([models[model_of(fact)] for fact in study.facts], np.int64)[calls.fact]
+    long = np.flatnonzero((calls["prefix_hash"] != 0) & (calls["prefix_tokens"] >= _SHORTEST_PREFIX))
+    # The model is part of a prefix's hash where the call says it, and need not be where the content does.
+    key = calls["prefix_hash"] ^ (model << 40)
+    some, first = _alike(key, calls["started"], long)
+    if not len(some):
+        return
+    started = calls["started"][some]
+    again = ~first & (np.diff(started, prepend=started[0]) <= _CACHE_LIFE)
+    opens = ~again & np.append(again[1:], False)  # of the next one's kind, as the first of a key is not again
+    missed = calls["prefix_tokens"][some] - np.maximum(calls["cache_read"], 0)[some]
+    missed -= np.maximum(calls["cache_write"], 0)[some]
+    full, cached, write = (study.rates(name)[calls.fact[some]] for name in ("input", "cache_read", "cache_write"))
+    counts = (missed >= _SHORTEST_PREFIX / 2) & ~(cached >= full)
+    saved = np.nan_to_num(missed * (full - cached))
     found = _Found()
-    last: dict[tuple[Any, int], int] = {}
-    rates: dict[tuple[int, str], float | None] = {}
-
-    def rate(facts: int, name: str, started: int) -> float | None:
-        if (facts, name) not in rates:
-            counts = {"input": 1000} if name == "input" else {"input": 1000, name: 1000}
-            price = study.price(facts, counts, started)
-            rates[facts, name] = None if price is None else price / 1000
-        return rates[facts, name]
-
-    rows = study.query(
-        "facts, started, span, prefix_hash, prefix_tokens, coalesce(cache_read, 0), coalesce(cache_write, 0)",
-        f"prefix_hash IS NOT NULL AND prefix_tokens >= {_SHORTEST_PREFIX}",
-        "ORDER BY started",
-    )
-    for facts, started, span, prefix, tokens, read, written in rows:
-        key = (model_of(study.facts[facts]), prefix)
-        before = last.get(key)
-        last[key] = started
-        missed = tokens - read - written
-        full, cached, write = (rate(facts, name, started) for name in ("input", "cache_read", "cache_write"))
-        if missed < _SHORTEST_PREFIX / 2 or (full is not None and cached is not None and cached >= full):
-            continue
-        if before is not None and started - before <= _CACHE_LIFE:
-            saving = None if full is None or cached is None else round(missed * (full - cached))
-            found.add(study.place(facts), 1, saving, span)
-        elif full is not None and write is not None and write > full:
-            found.saving -= round(missed * (write - full))  # the first of a run pays for being kept
+    chosen = counts & again
+    study.count(found, some[chosen], np.rint(saved[chosen]), ~np.isnan(full - cached)[chosen])
+    paid = counts & opens & (write > full)  # the first of a run pays for being kept
+    found.saving -= round(float(np.sum(missed[paid] * (write - full)[paid])))
     yield from study.advice(
         found,
         "uncached prefix",
@@ -234,31 +243,23 @@ def _prefixes(study: _Study) -> Iterator[Advice]:
 
 
 def _large_models(study: _Study) -> Iterator[Advice]:
-    found = _Found()
-    large = study.having(
-        lambda fact: _sibling(fact) is not None and fact["outcome"] == "ok" and fact["finish"] == "stop"
-    )
-    if not large:
-        return
-    rows = study.query(
-        "facts, max(started), span, count(*), sum(cost), count(cost), sum(input), sum(output), sum(cache_read)",
-        f"input <= {_SHORT_INPUT} AND output <= {_SHORT_OUTPUT} AND reasoning IS NULL",
-        "GROUP BY facts",
-        large,
-    )
+    calls, found = study.calls, _Found()
+    short = (calls["input"] >= 0) & (calls["input"] <= _SHORT_INPUT) & (calls["reasoning"] <= 0)
+    short &= (calls["output"] >= 0) & (calls["output"] <= _SHORT_OUTPUT)
     names: set[str] = set()
-    for facts, started, span, calls, cost, priced, given, output, read in rows:
-        sibling = _sibling(study.facts[facts])
+    for fact, some in study.by_fact(study.having(_large, short)):
+        sibling = _sibling(study.facts[fact])
         assert sibling is not None
         names.add(sibling)
         # The mean call, as prices may have steps, times their number.
-        mean = {"input": given, "output": output, "cache_read": read or 0}
-        small = study.price(
-            facts, {name: round(1000 * count / calls) for name, count in mean.items()}, started, sibling
-        )
-        saving = None if small is None or priced < calls else cost - round(small * calls / 1000)
+        mean = {
+            name: round(1000 * added(calls[name][some])[0] / len(some)) for name in ("input", "output", "cache_read")
+        }
+        small = study.price(fact, mean, int(calls["started"][some[-1]]), sibling)
+        known = small is not None and bool((calls["cost"][some] >= 0).all())
+        saving = added(calls["cost"][some])[0] - round((small or 0) * len(some) / 1000) if known else None
         if saving is None or saving > 0:
-            found.add(study.place(facts), calls, saving, span)
+            found.add(study.place(fact), len(some), saving, int(some[-1]))
     yield from study.advice(
         found,
         "large model",
@@ -267,7 +268,11 @@ def _large_models(study: _Study) -> Iterator[Advice]:
     )
 
 
-def _sibling(fact: Mapping[str, Any]) -> str | None:
+def _large(fact: Facts) -> bool:
+    return _sibling(fact) is not None and fact["outcome"] == "ok" and fact["finish"] == "stop"
+
+
+def _sibling(fact: Facts) -> str | None:
     model = model_of(fact)
     if model is None or fact["operation"] not in ("chat", "generate_content"):
         return None
@@ -276,35 +281,33 @@ def _sibling(fact: Mapping[str, Any]) -> str | None:
 
 
 def _waste(study: _Study) -> Iterator[Advice]:
-    found = _Found()
-    rows = study.query(
-        "facts, max(wasted_tokens), span, count(*), sum(wasted_tokens), sum(input), sum(cost_input),"
-        " sum(input - coalesce(cache_read, 0) - coalesce(cache_write, 0)), max(started)",
-        "wasted_tokens >= 20 AND wasted_tokens * 20 >= input",
-        "GROUP BY facts",
-    )
-    for facts, _, span, calls, wasted, _given, cost, fresh, started in rows:
-        price = study.price(facts, {"input": 1000}, started)
-        unit = cost / fresh if cost is not None and fresh else None if price is None else price / 1000
-        found.add(study.place(facts), calls, None if unit is None else round(wasted * unit), span)
+    calls, found = study.calls, _Found()
+    wasted = calls["wasted_tokens"]
+    fresh = np.maximum(calls["input"], 0) - np.maximum(calls["cache_read"], 0) - np.maximum(calls["cache_write"], 0)
+    for fact, some in study.by_fact(np.flatnonzero((wasted >= 20) & (wasted * 20 >= calls["input"]))):
+        cost = added(calls["cost_input"][some])[0]
+        given = int(fresh[some].sum())
+        price = study.price(fact, {"input": 1000}, int(calls["started"][some[-1]]))
+        unit = cost / given if cost and given > 0 else None if price is None else price / 1000
+        worst = int(some[np.argmax(wasted[some])])
+        found.add(study.place(fact), len(some), None if unit is None else round(added(wasted[some])[0] * unit), worst)
     yield from study.advice(
         found, "waste", "blank space and repeated lines, 5% of the input or more", "trim the template; say things once"
     )
 
 
 def _windows(study: _Study) -> Iterator[Advice]:
-    found = _Found()
+    calls, found = study.calls, _Found()
     if study.quotes is None:
         return
-    for facts, fact in study.facts.items():
+    full = np.full(len(study.facts), np.iinfo(np.int64).max)
+    for number, fact in enumerate(study.facts):
         model = fact["response_model"] or fact["request_model"]
         window = None if model is None else study.quotes.window(fact["provider"], model)
         if window:
-            row = study.query(
-                "count(*), span, max(input)", f"input >= {int(window * _FULL)}", "", {facts: fact}
-            ).fetchone()
-            if row[0]:
-                found.add(study.place(facts), row[0], None, row[1])
+            full[number] = int(window * _FULL)
+    for at, some in study.by_fact(np.flatnonzero(calls["input"] >= full[calls.fact])):
+        found.add(study.place(at), len(some), None, int(some[np.argmax(calls["input"][some])]))
     yield from study.advice(
         found, "context window", "calls that fill more than 80% of the model's context window",
         "send less: fewer documents, or a summary of the conversation so far", money=False,
@@ -314,13 +317,10 @@ def _windows(study: _Study) -> Iterator[Advice]:
 def _aliases(study: _Study) -> Iterator[Advice]:
     found = _Found()
     moved: dict[str, set[str]] = {}
-    floating = study.having(_floats)
-    if not floating:
-        return
-    for facts, calls, span in study.query("facts, count(*), max(span)", "", "GROUP BY facts", floating):
-        fact = study.facts[facts]
+    for number, some in study.by_fact(study.having(_floats)):
+        fact = study.facts[number]
         moved.setdefault(fact["request_model"], set()).add(fact["response_model"] or "")
-        found.add(study.place(facts), calls, None, span)
+        found.add(study.place(number), len(some), None, int(some[-1]))
     changed = [name for name, answers in moved.items() if len(answers - {""}) > 1]
     title = "calls that name a model by an alias, which the provider moves when it likes"
     if changed:
@@ -330,7 +330,7 @@ def _aliases(study: _Study) -> Iterator[Advice]:
     )
 
 
-def _floats(fact: Mapping[str, Any]) -> bool:
+def _floats(fact: Facts) -> bool:
     if fact["pinned"] is not None:
         return not fact["pinned"]
     asked, answered = fact["request_model"], fact["response_model"]
@@ -339,24 +339,17 @@ def _floats(fact: Mapping[str, Any]) -> bool:
     return bool(answered.startswith(asked))
 
 
+def _silent(fact: Facts) -> bool:
+    whole = bool(fact["streamed"]) and fact["stream_end"] == "exhausted"
+    return whole and fact["usage_source"] in ("missing", "estimated")
+
+
 def _silent_streams(study: _Study) -> Iterator[Advice]:
-    found = _Found()
-    silent = study.having(
-        lambda fact: (
-            bool(fact["streamed"])
-            and fact["stream_end"] == "exhausted"
-            and fact["usage_source"] in ("missing", "estimated")
-        )
-    )
-    if not silent:
-        return
-    rows = study.query(
-        "facts, count(*), max(span), sum(estimated_cost), count(estimated_cost)", "", "GROUP BY facts", silent
-    )
-    for facts, calls, span, cost, known in rows:
-        found.add(study.place(facts), calls, None, span)
-        found.saving += cost or 0
-        found.priced += known
+    found, costs = _Found(), study.calls["estimated_cost"]
+    for number, some in study.by_fact(study.having(_silent)):
+        found.add(study.place(number), len(some), None, int(some[-1]))
+        found.saving += added(costs[some])[0]
+        found.priced += int((costs[some] >= 0).sum())
     about = f", about {figures.money(found.saving / PICO)} that is in no sum" if found.priced else ""
     yield from study.advice(
         found,

@@ -9,13 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from ..store.columns import PICO
 from . import figures
+from .calls import Array, read
 from .select import Selection, WrongQuestion
-from .tally import facts_chosen, where
 
 __all__ = ["METRICS", "Change", "Limit", "Sample", "as_dict", "compare", "exceeded", "limit", "sample"]
 
+Numbers = Sequence[float] | Array
 _Z = 1.959964
 """95 % of a normal distribution lies within so many standard deviations."""
 _FEW = 8
@@ -27,11 +30,11 @@ class Sample:
     """The figures of one side, call by call."""
 
     calls: int = 0
-    cost: list[float] = field(default_factory=list)
-    latency: list[float] = field(default_factory=list)
-    first: list[float] = field(default_factory=list)
-    output: list[float] = field(default_factory=list)
-    input: list[float] = field(default_factory=list)
+    cost: Numbers = ()
+    latency: Numbers = ()
+    first: Numbers = ()
+    output: Numbers = ()
+    input: Numbers = ()
     errors: int = 0
     refusals: int = 0
     finishes: dict[str, int] = field(default_factory=dict)
@@ -42,7 +45,7 @@ class Sample:
 class Metric:
     name: str
     kind: Literal["mean", "median", "rate"]
-    values: Callable[[Sample], Sequence[float]] | None = None
+    values: Callable[[Sample], Numbers] | None = None
     part: Callable[[Sample], int] | None = None
     show: Callable[[float | None], str] = str
 
@@ -99,27 +102,20 @@ def _whole(value: float | None) -> int | None:
 
 def sample(store: sqlite3.Connection, chosen: Selection) -> Sample:
     """The calls of one side."""
-    facts = facts_chosen(store, chosen)
-    clause, values = where(chosen, facts)
-    side = Sample()
-    columns = "facts, cost, duration, first_token, output, input"
-    for known, cost, duration, first, output, given in store.execute(f"SELECT {columns} FROM calls {clause}", values):
-        fact = facts[known]
-        side.calls += 1
-        side.latency.append(duration / 1e6)
-        for into, value, unit in (
-            (side.cost, cost, PICO),
-            (side.first, first, 1e6),
-            (side.output, output, 1),
-            (side.input, given, 1),
-        ):
-            if value is not None:
-                into.append(value / unit)
-        side.errors += fact["outcome"] == "error"
+    calls = read(store, chosen)
+    side = Sample(calls=len(calls))
+    for name, unit, into in (
+        ("cost", PICO, "cost"), ("duration", 10**6, "latency"), ("first_token", 10**6, "first"),
+        ("output", 1, "output"), ("input", 1, "input"),
+    ):  # fmt: skip
+        told = calls[name]
+        setattr(side, into, told[told >= 0] / unit)
+    for fact, count in zip(calls.facts, np.bincount(calls.fact, minlength=len(calls.facts)).tolist(), strict=True):
+        side.errors += count if fact["outcome"] == "error" else 0
         reason = fact["finish"]
-        if reason is not None:
-            side.finishes[reason] = side.finishes.get(reason, 0) + 1
-            side.refusals += "content_filter" in reason.split(",")
+        if reason is not None and count:
+            side.finishes[reason] = side.finishes.get(reason, 0) + count
+            side.refusals += count if "content_filter" in reason.split(",") else 0
     return side
 
 
@@ -177,32 +173,36 @@ def _wilson(count: int, of: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None
+def _mean(values: Numbers) -> float | None:
+    return float(np.mean(values)) if len(values) else None
 
 
-def _mean_spread(values: Sequence[float]) -> float | None:
+def _mean_spread(values: Numbers) -> float | None:
     """The standard error of the logarithm of the mean."""
     mean = _mean(values)
     if mean is None or len(values) < _FEW or mean <= 0:
         return None
-    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    return math.sqrt(variance / len(values)) / mean
+    return float(np.std(values, ddof=1)) / math.sqrt(len(values)) / mean
 
 
-def _median(values: Sequence[float]) -> float | None:
-    return sorted(values)[(len(values) - 1) // 2] if values else None
+def _median(values: Numbers) -> float | None:
+    return _at(values, (len(values) - 1) // 2) if len(values) else None
 
 
-def _median_spread(values: Sequence[float]) -> float | None:
+def _median_spread(values: Numbers) -> float | None:
     """The same of the median, from the order statistics that bound it whatever the distribution."""
-    if len(values) < _FEW:
+    size = len(values)
+    if size < _FEW:
         return None
-    ordered = sorted(values)
-    half = _Z * math.sqrt(len(ordered)) / 2
-    low = ordered[max(0, math.floor(len(ordered) / 2 - half) - 1)]
-    high = ordered[min(len(ordered) - 1, math.ceil(len(ordered) / 2 + half))]
+    half = _Z * math.sqrt(size) / 2
+    low = _at(values, max(0, math.floor(size / 2 - half) - 1))
+    high = _at(values, min(size - 1, math.ceil(size / 2 + half)))
     return (math.log(high) - math.log(low)) / (2 * _Z) if low > 0 else None
+
+
+def _at(values: Numbers, place: int) -> float:
+    """The number at that place in their order."""
+    return float(np.partition(values, place)[place])
 
 
 def limit(text: str) -> Limit:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from html import escape
 from itertools import pairwise
 
+import numpy as np
+
 from .. import __version__
 from ..store.columns import PICO
-from ..store.read import TraceRow, traces_by, traces_of_dearest_calls
+from ..store.read import TraceRow, traces_by, traces_of
 from . import figures
+from .calls import Calls, read
 from .charts import COLOURS, bars, stack
 from .distribution import Distribution
 from .select import Selection
 from .style import STYLE
-from .table import ABSENT, COST_COLUMNS, TIME_COLUMNS, Column, footnotes, ranked
-from .tally import Key, Tally, costs, facts_chosen, regroup, summed, where
+from .table import ABSENT, COST_COLUMNS, TIME_COLUMNS, Column, footnotes
+from .tally import Tally, costs, tally, whole
 
 __all__ = ["render"]
 
@@ -31,26 +34,24 @@ _DECADES = ((0.05, "10ms"), (0.275, "100ms"), (0.5, "1s"), (0.725, "10s"), (0.93
 def render(store: sqlite3.Connection, chosen: Selection, by: Sequence[str]) -> str | None:
     """The page, or ``None`` when there are no calls to speak of."""
     asked = tuple(by) or ("feature",)
-    more = [name for name in ("feature", "model", "prompt", "version") if name not in asked and "tag" not in asked]
-    fine, whole = summed(store, chosen, (*asked, *more))  # once over the calls, for all the tables
-    if not fine:
+    calls = read(store, chosen)
+    if not len(calls):
         return None
-    tables = [_section(f"By {', '.join(asked)}", regroup(fine, range(len(asked))), whole, asked)]
+    everything = whole(calls)
+    tables = [_section(f"By {', '.join(asked)}", calls, everything, asked)]
     for names in (("feature",), ("model",), ("prompt", "version")):
-        if names[0] in more:
-            others = regroup(fine, [(*asked, *more).index(name) for name in names])
-            if len(others) > 1:
-                tables.append(_section(f"By {', '.join(names)}", others, whole, names))
+        if names[0] not in asked:
+            tables.append(_section(f"By {', '.join(names)}", calls, everything, names, least=2))
     parts = [
-        _head(store, chosen, whole),
-        _tiles(whole),
-        _cost_over_time(store, chosen),
+        _head(calls, chosen, everything),
+        _tiles(everything),
+        _cost_over_time(calls),
         '<div class="pair">',
-        _histogram("Latency", whole.duration, "calls"),
-        _histogram("Time to first token", whole.first_token, "streams"),
+        _histogram("Latency", everything.duration, "calls"),
+        _histogram("Time to first token", everything.first_token, "streams"),
         "</div>",
         *tables,
-        _dearest(store, chosen),
+        _dearest(calls, chosen),
     ]
     return _PAGE.format(style=STYLE, body="\n".join(part for part in parts if part), version=__version__)
 
@@ -76,8 +77,8 @@ _PAGE = """<!doctype html>
 """
 
 
-def _head(store: sqlite3.Connection, chosen: Selection, whole: Tally) -> str:
-    first, last = _window(store, chosen)
+def _head(calls: Calls, chosen: Selection, whole: Tally) -> str:
+    first, last = _window(calls)
     said = [f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"]
     said += [f"{each.dimension} {'=' if each.wanted else '≠'} {each.value or ABSENT}" for each in chosen.where]
     notes = "".join(f"<li>{escape(note)}</li>" for note in footnotes(whole))
@@ -86,9 +87,8 @@ def _head(store: sqlite3.Connection, chosen: Selection, whole: Tally) -> str:
     )
 
 
-def _window(store: sqlite3.Connection, chosen: Selection) -> tuple[datetime, datetime]:
-    clause, values = where(chosen, facts_chosen(store, chosen))
-    first, last = store.execute(f"SELECT min(started), max(started) FROM calls {clause}", values).fetchone()
+def _window(calls: Calls) -> tuple[datetime, datetime]:
+    first, last = int(calls["started"].min()), int(calls["started"].max())
     return datetime.fromtimestamp(first / 1e6, UTC), datetime.fromtimestamp(last / 1e6, UTC)
 
 
@@ -113,12 +113,12 @@ def _tiles(whole: Tally) -> str:
     return f'<ul class="tiles">{cells}</ul>'
 
 
-def _cost_over_time(store: sqlite3.Connection, chosen: Selection) -> str:
-    first, last = _window(store, chosen)
+def _cost_over_time(calls: Calls) -> str:
+    first, last = _window(calls)
     days = (last - first) / timedelta(days=1)
     unit = "hour" if days <= 2 else "day" if days <= 92 else "week" if days <= 700 else "month"
     features: dict[str, dict[str, float]] = {}
-    for (when, feature), cost in costs(store, chosen, unit, "feature").items():
+    for (when, feature), cost in costs(calls, (unit, "feature")).items():
         features.setdefault(feature or ABSENT, {})[when or ""] = cost / PICO
     labels = _every(unit, first, last)
     names = sorted(features, key=lambda name: -sum(features[name].values()))
@@ -166,19 +166,19 @@ def _histogram(title: str, values: Distribution, of: str) -> str:
     return f"<section><h2>{title}</h2><p>{len(values):,} {of} · {told}</p>{chart}</section>"
 
 
-def _section(title: str, groups: Mapping[Key, Tally], whole: Tally, by: Sequence[str]) -> str:
-    rows = ranked(groups, by)
+def _section(title: str, calls: Calls, whole: Tally, by: Sequence[str], *, least: int = 1) -> str:
+    rows, hidden = tally(calls, by, top=_TOP)
+    if len(rows) < least:
+        return ""
     # What it cost comes first: the rest is to be scrolled to on a small screen.
     columns = (*COST_COLUMNS[-2:], *COST_COLUMNS[:-2], *TIME_COLUMNS)
     heads = "".join(f"<th>{escape(name)}</th>" for name in by) + "".join(
         f'<th class="n">{escape(name)}</th>' for name, _ in columns
     )
-    body = "".join(
-        _line([part if part is not None else ABSENT for part in key], group, columns) for key, group in rows[:_TOP]
-    )
-    if rows[_TOP:]:
-        body += f'<tr class="more"><td colspan="{len(by) + len(columns)}">and {len(rows) - _TOP:,} more</td></tr>'
-    foot = f"<tfoot>{_line(['total', *[''] * (len(by) - 1)], whole, columns)}</tfoot>" if len(rows) > 1 else ""
+    body = "".join(_line([part if part is not None else ABSENT for part in key], group, columns) for key, group in rows)
+    if hidden:
+        body += f'<tr class="more"><td colspan="{len(by) + len(columns)}">and {hidden:,} more</td></tr>'
+    foot = f"<tfoot>{_line(['total', *[''] * (len(by) - 1)], whole, columns)}</tfoot>" if len(rows) + hidden > 1 else ""
     return _tabular(title, heads, body, foot)
 
 
@@ -196,12 +196,13 @@ def _cell(cell: Callable[[Tally], str], group: Tally) -> str:
     return f'<td class="n">{escape(cell(group))}</td>'
 
 
-def _dearest(store: sqlite3.Connection, chosen: Selection) -> str:
+def _dearest(calls: Calls, chosen: Selection) -> str:
     if chosen.where:
-        clause, values = where(chosen, facts_chosen(store, chosen))
-        rows = traces_of_dearest_calls(store, clause, values, limit=10)
+        some = np.argsort(-calls["cost"], kind="stable")[:200]
+        known = zip(calls["facts"][some].tolist(), calls["started"][some].tolist(), strict=True)
+        rows = traces_of(calls.store, list(known), limit=10)
     else:
-        rows = traces_by(store, "dearest", since=chosen.since, until=chosen.until, limit=10)
+        rows = traces_by(calls.store, "dearest", since=chosen.since, until=chosen.until, limit=10)
     lines = "".join(_trace(row) for row in rows if row.cost)
     if not lines:
         return ""

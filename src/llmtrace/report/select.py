@@ -37,8 +37,6 @@ class Condition:
     dimension: str
     value: str
     wanted: bool = True
-    among: tuple[str, ...] | None = None
-    """In place of a value: exactly these users or sessions."""
 
     def holds(self, values: Iterable[str | None]) -> bool:
         found = any(fnmatchcase("" if value is None else value, self.value) for value in values)

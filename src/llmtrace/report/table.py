@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from . import figures
-from .tally import Key, Tally
+from .tally import Report, Tally
 
-__all__ = ["ABSENT", "COST_COLUMNS", "TIME_COLUMNS", "Column", "footnotes", "ranked", "tables"]
+__all__ = ["ABSENT", "COST_COLUMNS", "TIME_COLUMNS", "Column", "footnotes", "tables"]
 
 ABSENT = "(none)"
 Column = tuple[str, Callable[[Tally], str]]
@@ -52,18 +52,10 @@ TIME_COLUMNS: tuple[Column, ...] = (
 )
 
 
-def ranked(groups: Mapping[Key, Tally], by: Sequence[str]) -> list[tuple[Key, Tally]]:
-    """Times in their order, everything else by cost, then by calls."""
-    if by and by[0] in ("hour", "day", "week", "month"):
-        return sorted(groups.items(), key=lambda each: tuple(part or "" for part in each[0]))
-    return sorted(groups.items(), key=lambda each: (-each[1].cost, -each[1].calls, str(each[0])))
-
-
-def tables(
-    rows: Sequence[tuple[Key, Tally]], whole: Tally, by: Sequence[str], *, width: int = 80, hidden: int = 0
-) -> RenderableType:
+def tables(told: Report, by: Sequence[str], *, width: int = 80) -> RenderableType:
     """Both tables, with the sum of everything in the last line when there is more than one."""
-    lines = [([ABSENT if part is None else part for part in key], group) for key, group in rows]
+    whole, hidden = told.whole, told.hidden
+    lines = [([ABSENT if part is None else part for part in key], group) for key, group in told.rows]
     parts: list[RenderableType] = [_table("Cost", lines, whole, by, COST_COLUMNS, width, hidden)]
     if whole.duration:
         parts += ["", _table("Time", lines, whole, by, TIME_COLUMNS, width, hidden)]

@@ -12,7 +12,7 @@ from ..emit import names
 from ..facts.fingerprint import Fingerprint, fingerprint
 from .body import StoredSpan
 
-__all__ = ["PICO", "attributes_of", "facts_of", "is_call", "labels_of", "likeness_of", "measures_of"]
+__all__ = ["BIGGEST", "PICO", "attributes_of", "facts_of", "is_call", "labels_of", "likeness_of", "measures_of"]
 
 PICO = 10**12
 """Money is kept in trillionths of a dollar: exact in sums, where a float is not."""
@@ -20,7 +20,8 @@ PICO = 10**12
 _NOT_CALLS = frozenset(
     {"retrieval", "execute_tool", "invoke_agent", "create_agent", "invoke_workflow", "plan", "render_prompt"}
 )
-_BIGGEST = 2**63 - 1
+BIGGEST = 2**63 - 1
+"""The largest number that SQLite holds."""
 
 
 def is_call(span: StoredSpan) -> bool:
@@ -82,11 +83,14 @@ def measures_of(span: StoredSpan) -> dict[str, int | None]:
     }
 
 
-def likeness_of(span: StoredSpan) -> dict[str, int | None]:
-    """What says which other requests this one was like: as the call tells it, or from its content."""
+def likeness_of(span: StoredSpan, found: Fingerprint | None = None, key: bytes = b"") -> dict[str, int | None]:
+    """What says which other requests this one was like: the span, what the call has sent, or its content."""
     told = span.attributes
-    if names.REQUEST_HASH not in told and isinstance(told.get(names.INPUT_MESSAGES), str):
-        told = _from_content(told)
+    if names.REQUEST_HASH not in told:
+        if found is not None:
+            told = {**told, **attributes_of(found)}
+        elif isinstance(told.get(names.INPUT_MESSAGES), str):
+            told = _from_content(told, key)
     chars, tokens = _count(told, names.REQUEST_CHARS), _count(told, names.USAGE["input"])
 
     def tokens_of(*counts: str) -> int | None:
@@ -102,17 +106,19 @@ def likeness_of(span: StoredSpan) -> dict[str, int | None]:
     }
 
 
-def _from_content(told: Mapping[str, Any]) -> Mapping[str, Any]:
+def _from_content(told: Mapping[str, Any], key: bytes) -> Mapping[str, Any]:
     parts = {}
-    for key, name in (("messages", names.INPUT_MESSAGES), ("system", names.SYSTEM_INSTRUCTIONS),
+    for part, name in (("messages", names.INPUT_MESSAGES), ("system", names.SYSTEM_INSTRUCTIONS),
                       ("tools", names.TOOL_DEFINITIONS)):  # fmt: skip
         text = told.get(name)
         try:
-            parts[key] = json.loads(text) if isinstance(text, str) else None
+            parts[part] = json.loads(text) if isinstance(text, str) else None
         except ValueError:  # cut by a limit on the length of attributes
             return told
-    params = {key: told[key] for key in sorted(told) if key.startswith(names.REQUEST) and key != names.REQUEST_STREAM}
-    return {**told, **attributes_of(fingerprint(**parts, params=params))}
+    params = {
+        name: told[name] for name in sorted(told) if name.startswith(names.REQUEST) and name != names.REQUEST_STREAM
+    }
+    return {**told, **attributes_of(fingerprint(**parts, params=params, key=key))}
 
 
 def attributes_of(found: Fingerprint) -> dict[str, str | int]:
@@ -161,14 +167,14 @@ def _finish(value: Any) -> str | None:
 
 def _count(told: Mapping[str, Any], name: str) -> int | None:
     value = told.get(name)
-    return value if type(value) is int and 0 <= value <= _BIGGEST else None
+    return value if type(value) is int and 0 <= value <= BIGGEST else None
 
 
 def _scaled(value: Any, factor: int) -> int | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
         return None
     scaled = round(value * factor)
-    return scaled if scaled <= _BIGGEST else None
+    return scaled if scaled <= BIGGEST else None
 
 
 def _cost(told: Mapping[str, Any]) -> int | None:
@@ -185,7 +191,7 @@ def _money(value: Any) -> int | None:
         scaled = round(Decimal(str(value)) * PICO)
     except (InvalidOperation, ValueError, OverflowError):  # no number, or none that is finite
         return None
-    return scaled if 0 <= scaled <= _BIGGEST else None
+    return scaled if 0 <= scaled <= BIGGEST else None
 
 
 def _unpriced(told: Mapping[str, Any], outcome: str) -> str | None:
@@ -207,4 +213,4 @@ def _hash(value: Any) -> int | None:
         number = int(value[:16], 16)
     except (TypeError, ValueError):
         return None
-    return number - 2**64 if number > _BIGGEST else number
+    return number - 2**64 if number > BIGGEST else number

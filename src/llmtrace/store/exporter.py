@@ -7,15 +7,16 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from .body import record
+from .body import StoredSpan, record
 from .prune import Limits, prune
 from .schema import connect
+from .sent import Body, Sent
 from .write import Writer
 
 __all__ = ["StoreExporter"]
@@ -33,10 +34,12 @@ class StoreExporter(SpanExporter):
         path: The file, which is made with its folder when first needed.
         max_mb: Size above which the oldest traces are removed; 0 for no limit.
         max_days: Age above which traces are removed; 0 for no limit.
+        sent: What calls have sent, of which the store keeps hashes.
     """
 
-    def __init__(self, path: Path, *, max_mb: float = 1024.0, max_days: float = 90.0) -> None:
+    def __init__(self, path: Path, *, max_mb: float = 1024.0, max_days: float = 90.0, sent: Sent | None = None) -> None:
         self.path = path
+        self._sent = sent
         self._limits = Limits(max_mb, max_days)
         self._lock = threading.Lock()
         self._writer: Writer | None = None
@@ -48,16 +51,18 @@ class StoreExporter(SpanExporter):
         self._after_fork()
         try:
             with self._lock:
-                lost = self._write(spans)
+                told = [record(span) for span in spans]
+                sent = {} if self._sent is None else self._sent.take(span.span_id for span in told)
+                lost = self._write(told, sent)
                 self._tidy()
         except Exception as error:
             return self._failed(error)
         return SpanExportResult.SUCCESS if lost is None else self._failed(lost)
 
-    def _write(self, spans: Sequence[ReadableSpan]) -> Exception | None:
+    def _write(self, spans: Sequence[StoredSpan], sent: Mapping[str, Body]) -> Exception | None:
         writer = self._open()
         try:
-            writer.write([record(span) for span in spans])
+            writer.write(spans, sent)
             return None
         except sqlite3.OperationalError:  # locked, full, gone: not the fault of a span
             raise
@@ -65,7 +70,7 @@ class StoreExporter(SpanExporter):
             if len(spans) == 1:
                 return error
         # One span cannot be stored. The others can.
-        errors = [self._write([span]) for span in spans]
+        errors = [self._write([span], sent) for span in spans]
         return next((error for error in errors if error is not None), None)
 
     def _failed(self, error: Exception) -> SpanExportResult:

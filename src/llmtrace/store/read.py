@@ -12,7 +12,7 @@ from typing import Any
 from .body import StoredSpan, unpack
 from .schema import StoreError
 
-__all__ = ["TraceRow", "find_trace", "last_span", "spans_after", "spans_of", "traces_by", "traces_of_dearest_calls"]
+__all__ = ["TraceRow", "find_trace", "last_span", "spans_after", "spans_of", "traces_by", "traces_of"]
 
 _TRACE = "SELECT id, lower(hex(trace)), started, ended, spans, calls, errors, tokens, cost, name FROM traces"
 _SPANS = """
@@ -66,13 +66,12 @@ def traces_by(
     return [TraceRow(*row) for row in store.execute(query, bounds)]
 
 
-def traces_of_dearest_calls(
-    store: sqlite3.Connection, clause: str, values: Sequence[Any], *, limit: int
-) -> list[TraceRow]:
-    """The traces of the calls that cost most among those of a condition on ``calls``, the dearest trace first."""
-    calls = f"SELECT span FROM calls {clause} ORDER BY cost DESC LIMIT 200"
-    query = f"{_TRACE} WHERE id IN (SELECT trace FROM spans WHERE id IN ({calls})) ORDER BY cost DESC LIMIT ?"
-    return [TraceRow(*row) for row in store.execute(query, [*values, limit])]
+def traces_of(store: sqlite3.Connection, calls: Sequence[tuple[int, int]], *, limit: int) -> list[TraceRow]:
+    """The traces of these calls, each told by its facts and its start; the dearest trace first."""
+    marks = ", ".join(["(?, ?)"] * len(calls))
+    found = f"SELECT span FROM calls WHERE (facts, started) IN (VALUES {marks})"
+    query = f"{_TRACE} WHERE id IN (SELECT trace FROM spans WHERE id IN ({found})) ORDER BY cost DESC LIMIT ?"
+    return [TraceRow(*row) for row in store.execute(query, [*(value for call in calls for value in call), limit])]
 
 
 def spans_of(store: sqlite3.Connection, trace: TraceRow) -> list[StoredSpan]:

@@ -6,6 +6,8 @@ import os
 import sqlite3
 from pathlib import Path
 
+from .packed import register
+
 __all__ = ["FACTS", "MEASURES", "StoreError", "connect", "default_path", "demo_path", "locate"]
 
 FACTS = (
@@ -59,7 +61,14 @@ CREATE VIEW llm_calls AS
     LEFT JOIN texts u ON u.id = c.user LEFT JOIN texts n ON n.id = c.session LEFT JOIN texts l ON l.id = c.labels;
 """
 
-MIGRATIONS = (_VERSION_1,)
+# The numbers of a call once more, as ``packed`` lays them out: read as columns they take a third of the time.
+# Calls that are there already are packed when they are read.
+_VERSION_2 = """
+ALTER TABLE calls ADD COLUMN figures BLOB;
+ALTER TABLE calls ADD COLUMN likeness BLOB
+"""
+
+MIGRATIONS = (_VERSION_1, _VERSION_2)
 """Step ``n`` takes a file from version ``n`` to ``n + 1``; a step that was released never changes."""
 
 
@@ -116,6 +125,7 @@ def _reserve(path: Path) -> None:
 
 def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool) -> None:
     connection.execute("PRAGMA busy_timeout = 30000")
+    register(connection)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(MIGRATIONS):
         raise StoreError(f"{path} was written by a newer llmtrace; upgrade llmtrace-otel, or set LLMTRACE_STORE")

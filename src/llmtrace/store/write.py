@@ -5,20 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .._guard import report
 from ..emit import names
+from ..facts.fingerprint import Fingerprint
+from ..wire.fingerprints import read_fingerprint
 from .body import StoredSpan, pack
-from .columns import facts_of, is_call, labels_of, likeness_of, measures_of
+from .columns import BIGGEST, facts_of, is_call, labels_of, likeness_of, measures_of
+from .packed import pack_figures, pack_likeness
 from .schema import FACTS, MEASURES
+from .sent import Body
 
 __all__ = ["Writer"]
 
 _REMEMBERED = 20_000
 _INSERT_FACTS = f"INSERT OR IGNORE INTO facts (key, {', '.join(FACTS)}) VALUES (?{', ?' * len(FACTS)})"
 _INSERT_CALL = (
-    f"INSERT INTO calls (facts, started, span, {', '.join(MEASURES)}) VALUES (?, ?, ?{', ?' * len(MEASURES)})"
+    f"INSERT INTO calls (facts, started, span, {', '.join(MEASURES)}, figures, likeness)"
+    f" VALUES (?, ?, ?{', ?' * len(MEASURES)}, ?, ?)"
 )
 _INSERT_SPAN = (
     "INSERT INTO spans (trace, span, parent, started, duration, resource, facts, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -39,16 +45,19 @@ class Writer:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         self._generation: int | None = None
+        self._key: bytes | None = None
         self._ids: dict[tuple[str, Any], int] = {}
 
-    def write(self, spans: Sequence[StoredSpan]) -> None:
-        """All of them, or, when this raises, none."""
-        packed = [(span, pack(span)) for span in spans]  # before the lock that others wait for
+    def write(self, spans: Sequence[StoredSpan], sent: Mapping[str, Body] | None = None) -> None:
+        """All of them, or, when this raises, none. ``sent`` is what calls have sent, by the id of the span."""
+        key = self._hash_key()
+        # Before the lock that others wait for.
+        packed = [(span, pack(span), _fingerprint(span, (sent or {}).get(span.span_id), key)) for span in spans]
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             self._check_generation()
-            for span, body in packed:
-                self._insert(span, body)
+            for span, body, found in packed:
+                self._insert(span, body, found)
         except BaseException:
             self.connection.execute("ROLLBACK")
             self._ids.clear()
@@ -62,14 +71,22 @@ class Writer:
             self._ids.clear()
             self._generation = generation
 
-    def _insert(self, span: StoredSpan, body: bytes) -> None:
+    def _hash_key(self) -> bytes:
+        """Random, and the same for all who write to this store: its hashes can be compared with no others."""
+        if self._key is None:
+            self.connection.execute("INSERT OR IGNORE INTO meta VALUES ('hash key', randomblob(16))")
+            found: bytes = self.connection.execute("SELECT value FROM meta WHERE name = 'hash key'").fetchone()[0]
+            self._key = found
+        return self._key
+
+    def _insert(self, span: StoredSpan, body: bytes, found: Fingerprint | None) -> None:
         execute = self.connection.execute
         called = is_call(span)
         facts = self._facts(span) if called else None
-        measures = {**measures_of(span), **likeness_of(span)} if called else {}
+        measures = {**measures_of(span), **likeness_of(span, found, self._hash_key())} if called else {}
         started = span.started // 1000
         duration = max(0, span.ended // 1000 - started)  # so that both ends can be told to the nanosecond again
-        tokens = (measures.get("input") or 0) + (measures.get("output") or 0)
+        tokens = min(BIGGEST, (measures.get("input") or 0) + (measures.get("output") or 0))
         failed = span.status == "ERROR"
         trace = execute(
             _UPSERT_TRACE,
@@ -101,7 +118,9 @@ class Writer:
             measures["user"] = self._text(span.attributes.get(names.USER))
             measures["session"] = self._text(span.attributes.get(names.SESSION))
             measures["labels"] = self._text(labels_of(span))
-            execute(_INSERT_CALL, (facts, started, row, *(measures.get(name) for name in MEASURES)))
+            figures = pack_figures({"facts": facts, "started": started, **measures})
+            values = (measures.get(name) for name in MEASURES)
+            execute(_INSERT_CALL, (facts, started, row, *values, figures, pack_likeness(measures)))
 
     def _facts(self, span: StoredSpan) -> int:
         values = tuple(map(_storable, facts_of(span)))
@@ -134,6 +153,17 @@ class Writer:
         number: int = self.connection.execute(query, (key,)).fetchone()[0]
         self._ids[kind, value] = number
         return number
+
+
+def _fingerprint(span: StoredSpan, sent: Body | None, key: bytes) -> Fingerprint | None:
+    if sent is None:
+        return None
+    model = span.attributes.get(names.REQUEST_MODEL)
+    try:
+        return read_fingerprint(sent, model if isinstance(model, str) else None, key)
+    except Exception:  # it costs the likeness, and not the span
+        report("compare a request")
+        return None
 
 
 def _storable(value: Any) -> Any:

@@ -1,0 +1,184 @@
+"""The calls of a selection as columns, each an array: what a report then adds up, sorts and groups at once."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..store.packed import FIGURES, LIKENESS, figures_sql, likeness_sql
+from ..store.schema import FACTS
+from .select import ROWS, Condition, Selection, columns
+
+__all__ = ["Array", "Calls", "Facts", "added", "facts_chosen", "label", "read", "texts", "values_of", "where"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Facts = Mapping[str, Any]
+_FLAGS = ("streamed", "approximate", "pinned")
+_PIECE = 26
+"""Bits of a number that a sum of floats adds up exactly, for up to a hundred million numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """The calls of a selection."""
+
+    store: sqlite3.Connection
+    facts: Sequence[Facts]
+    """What they have in common, one for each combination that occurs."""
+    fact: Array
+    """For each call its place in ``facts``."""
+    columns: Mapping[str, Array]
+    """By the names of ``store.packed``; -1, or a hash of 0, is "not told"."""
+
+    def __len__(self) -> int:
+        return len(self.fact)
+
+    def __getitem__(self, name: str) -> Array:
+        return self.columns[name]
+
+    def only(self, chosen: Array) -> Calls:
+        """Those at these places, or where this is true."""
+        kept = {name: column[chosen] for name, column in self.columns.items()}
+        return Calls(self.store, self.facts, self.fact[chosen], kept)
+
+    def each_fact(self, test: Callable[[Facts], bool]) -> Array:
+        """Of each call, whether this holds of its facts."""
+        found: Array = np.array([test(fact) for fact in self.facts], np.bool_)[self.fact]
+        return found
+
+
+def read(store: sqlite3.Connection, chosen: Selection, *, likeness: bool = False) -> Calls:
+    """The calls of a selection.
+
+    Args:
+        store: A connection to the store.
+        chosen: Which calls.
+        likeness: Also what says which other requests a call was like.
+    """
+    facts = facts_chosen(store, chosen)
+    (version,) = store.execute("PRAGMA user_version").fetchone()
+    known = [(FIGURES, figures_sql(version)), *([(LIKENESS, likeness_sql(version))] if likeness else [])]
+    found: dict[str, Array] = {}
+    for names, packed in known:
+        layout = np.dtype([(name, f"<{letter}") for name, letter in names.items()])
+        rows = np.frombuffer(_packed(store, chosen, facts, packed), layout)
+        found |= {name: np.ascontiguousarray(rows[name]) for name in names}
+    numbers = np.array(sorted(facts), np.int64)
+    fact = np.searchsorted(numbers, found["facts"])
+    made = Calls(store, [facts[number] for number in numbers.tolist()], fact, found)
+    inside = np.append(numbers, -1)[fact] == found["facts"]
+    if not inside.all():  # facts have come since they were read
+        made = made.only(inside)
+    for condition in chosen.where:
+        if condition.dimension in ROWS or condition.dimension.startswith("tag."):
+            made = made.only(_holding(made, condition))
+    return made
+
+
+def _packed(store: sqlite3.Connection, chosen: Selection, facts: Mapping[int, Any], packed: str) -> bytes:
+    clause, values = where(chosen, _none_if_all(store, facts))
+    try:
+        # SQLite puts them together faster than Python would row by row; a blob passes as it is.
+        query = f"SELECT CAST(group_concat({packed}, '') AS BLOB) FROM calls {clause} GROUP BY facts"
+        return b"".join(row for (row,) in store.execute(query, values))
+    except (sqlite3.DataError, MemoryError):  # longer than SQLite lets a value be
+        return b"".join(row for (row,) in store.execute(f"SELECT {packed} FROM calls {clause}", values))
+
+
+def _none_if_all(store: sqlite3.Connection, facts: Mapping[int, Any]) -> Mapping[int, Any] | None:
+    (known,) = store.execute("SELECT count(*) FROM facts").fetchone()
+    return None if len(facts) == known else facts
+
+
+def _holding(calls: Calls, condition: Condition) -> Array:
+    """Which calls have the user, session or free tag that a condition asks for."""
+    name = condition.dimension
+    ids = calls[name if name in ROWS else "labels"]
+    known = np.unique(ids)
+    told = texts(calls.store, known.tolist())
+    value: Iterable[str | None]
+    if name in ROWS:
+        value = (told.get(number) for number in known.tolist())
+    else:
+        value = (label(told.get(number), name[4:]) for number in known.tolist())
+    holds = np.fromiter((condition.holds([each]) for each in value), np.bool_, len(known))
+    found: Array = holds[np.searchsorted(known, ids)]
+    return found
+
+
+def label(text: str | None, key: str) -> str | None:
+    """The free tag of that key in the tags of a call."""
+    value = None if text is None else json.loads(text).get(key)
+    return None if value is None else str(value)
+
+
+def texts(store: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, str]:
+    """Texts by their number."""
+    if len(numbers) > 2_000:
+        return dict(store.execute("SELECT id, text FROM texts"))
+    found = store.execute(f"SELECT id, text FROM texts WHERE id IN ({','.join(map(str, numbers))})")
+    return dict(found)
+
+
+def facts_chosen(store: sqlite3.Connection, chosen: Selection) -> dict[int, dict[str, Any]]:
+    """The facts, by their number, for which all conditions on facts hold."""
+    conditions = [each for each in chosen.where if each.dimension not in ROWS and not each.dimension.startswith("tag.")]
+    found = {}
+    for number, *values in store.execute(f"SELECT id, {', '.join(FACTS)} FROM facts"):
+        fact = dict(zip(FACTS, values, strict=True))
+        fact["tag"] = json.loads(fact["tags"]) if fact["tags"] else []
+        if all(condition.holds(values_of(fact, condition.dimension)) for condition in conditions):
+            found[number] = fact
+    return found
+
+
+def values_of(fact: Facts, dimension: str) -> list[str | None]:
+    """What a call of these facts has for a dimension; several for tags."""
+    if dimension == "tag":
+        return list(fact["tag"]) or [None]
+    for column in columns(dimension):
+        value = fact[column]
+        if value is not None:
+            return ["true" if value else "false"] if column in _FLAGS else [value]
+    return [None]
+
+
+def where(chosen: Selection, facts: Mapping[int, Any] | None) -> tuple[str, list[Any]]:
+    """The SQL condition on ``calls`` of a window and of facts; ``None`` for all of them."""
+    parts: list[str] = []
+    values: list[Any] = []
+    if facts is not None:
+        # Numbers of our own, and too many of them for parameters.
+        parts.append(f"facts IN ({','.join(map(str, facts))})")
+    elif chosen.since is not None or chosen.until is not None:
+        # Spelt out, so that the window is sought in the index for each of them.
+        parts.append("facts IN (SELECT id FROM facts)")
+    for sign, bound in ((">=", chosen.since), ("<", chosen.until)):
+        if bound is not None:
+            parts.append(f"started {sign} ?")
+            values.append(bound)
+    return (f"WHERE {' AND '.join(parts)}" if parts else ""), values
+
+
+def added(values: Array, groups: Array | None = None, count: int = 1) -> list[int]:
+    """The exact sums of what was told, by group: a sum of 64 bits could overflow, and one of floats be rounded."""
+    told = np.maximum(values, 0)
+    sums = [0] * count
+    for shift in _shifts(told):
+        piece = (told >> shift) & ((1 << _PIECE) - 1)
+        if groups is None:
+            parts = [int(piece.sum())]
+        else:
+            parts = np.bincount(groups, weights=piece, minlength=count).astype(np.int64).tolist()
+        sums = [known + (part << shift) for known, part in zip(sums, parts, strict=True)]
+    return sums
+
+
+def _shifts(values: Array) -> Iterator[int]:
+    bits = int(values.max()).bit_length() if len(values) else 0
+    yield from range(0, bits, _PIECE)

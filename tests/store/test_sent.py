@@ -1,0 +1,162 @@
+"""Hashes of what was asked, in the local store alone, with content off."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import llmtrace
+from llmtrace.report.advise import advise
+from llmtrace.report.calls import read
+from llmtrace.report.select import selection
+from llmtrace.store.read import spans_after
+from llmtrace.store.schema import connect
+from llmtrace.store.sent import Sent
+from llmtrace.wire.fingerprints import read_fingerprint
+
+RULES = "".join(f"Rule {number}: never do thing {number}.\n" for number in range(400))
+
+
+def _chat(client: Any, text: str) -> None:
+    messages = [{"role": "system", "content": RULES}, {"role": "user", "content": text}]
+    client.chat.completions.create(model="gpt-4o-mini", messages=messages)
+    messages.clear()  # the caller's to change, as soon as the call is over
+
+
+def _responses(client: Any, text: str) -> None:
+    client.responses.create(model="gpt-4o-mini", instructions=RULES, input=text)
+
+
+def _messages(client: Any, text: str) -> None:
+    said: Any = [{"role": "user", "content": text}]
+    client.messages.create(model="claude-sonnet-4-6", max_tokens=50, system=RULES, messages=said)
+
+
+def _gemini(client: Any, text: str) -> None:
+    from google.genai import types
+
+    rules = types.GenerateContentConfig(system_instruction=RULES)
+    client.models.generate_content(model="gemini-2.5-flash", contents=text, config=rules)
+
+
+def _openai(url: str) -> Any:
+    import openai
+
+    return openai.OpenAI(base_url=f"{url}/v1", api_key="x", max_retries=0, timeout=10)
+
+
+def _anthropic(url: str) -> Any:
+    import anthropic
+
+    return anthropic.Anthropic(base_url=url, api_key="x", max_retries=0, timeout=10)
+
+
+@contextmanager
+def _google(url: str) -> Iterator[Any]:
+    from google import genai
+    from google.genai import types
+
+    client = genai.Client(api_key="x", http_options=types.HttpOptions(base_url=url))
+    yield client
+    if hasattr(client, "close"):
+        client.close()
+
+
+FORMATS = [(_openai, _chat), (_openai, _responses), (_anthropic, _messages), (_google, _gemini)]
+
+
+@pytest.mark.parametrize(("connected", "ask"), FORMATS, ids=["chat", "responses", "messages", "gemini"])
+def test_repeats_are_found_with_content_off(replay: Any, tmp_path: Path, connected: Any, ask: Any) -> None:
+    """Of equal requests the later ones, of nearly equal ones too; no word and no hash is on a span."""
+    import openai
+
+    if ask is _responses and not hasattr(openai.OpenAI, "responses"):
+        pytest.skip("this release has no responses")
+    path = tmp_path / "s.db"
+    with llmtrace.instrument(store=str(path), strict=True), connected(replay.url) as client:
+        for text in ("What is a pass key?", "What is a pass key?", "Day 1, please", "Day 2, please"):
+            ask(client, text)
+        assert llmtrace.flush(30)
+    llmtrace.shutdown()
+    with closing(connect(path)) as store:
+        calls = read(store, selection(), likeness=True)
+        told = {each.kind: each for each in advise(calls, None)}
+        attributes = json.dumps([dict(span.attributes) for _, span in spans_after(store, 0)])
+        columns = store.execute("SELECT exact_hash, near_hash, prefix_hash FROM calls").fetchall()
+    assert (told["repeats"].calls, told["near repeats"].calls) == (1, 1)
+    assert [len(set(column)) for column in zip(*columns, strict=True)] == [3, 2, 1]
+    assert "Rule" not in attributes
+    assert "llmtrace.request.hash" not in attributes
+
+
+def test_off_is_off(replay: Any, tmp_path: Path) -> None:
+    """With the setting off no request is looked at."""
+    path = tmp_path / "s.db"
+    with llmtrace.instrument(store=str(path), fingerprints="off"), _openai(replay.url) as client:
+        _chat(client, "hello")
+        assert llmtrace.flush(30)
+    llmtrace.shutdown()
+    with closing(connect(path)) as store:
+        assert store.execute("SELECT exact_hash, near_hash FROM calls").fetchall() == [(None, None)]
+
+
+def test_two_stores_have_hashes_of_their_own(replay: Any, tmp_path: Path) -> None:
+    """The same request has another hash in another store: nobody can look it up elsewhere."""
+    found = []
+    for name in ("a", "b"):
+        with llmtrace.instrument(store=str(tmp_path / name)), _openai(replay.url) as client:
+            _chat(client, "hello")
+            assert llmtrace.flush(30)
+        llmtrace.shutdown()
+        with closing(connect(tmp_path / name)) as store:
+            found += store.execute("SELECT exact_hash FROM calls").fetchall()
+    assert len(set(found)) == 2
+
+
+class _Call:
+    def __init__(self, number: int, body: Any) -> None:
+        self.client, self.borrowed, self.body = "openai", False, None
+        self.http = type("Http", (), {"_request": type("Request", (), {"_content": body})})
+        self.span = self
+        self.span_id = number
+
+    def get_span_context(self) -> _Call:
+        return self
+
+
+def test_what_waits_is_bounded() -> None:
+    """Bodies of spans that never come push each other out; large ones and no bytes are not kept."""
+    sent = Sent(lambda: True)
+    for number in range(5000):
+        sent.remember(_Call(number, b"{}"))
+    assert sent.take(["0" * 16]) == {}
+    assert sent.take([f"{4999:016x}"]) == {f"{4999:016x}": b"{}"}
+    for body in (b"x" * (2 << 20), None, "text"):
+        sent.remember(_Call(1, body))
+    assert sent.take([f"{1:016x}"]) == {}
+    for number in range(5000):
+        sent.remember(_Call(number, b"x" * (1 << 20)))
+    assert sum(map(len, sent.take([f"{number:016x}" for number in range(5000)]).values())) <= 64 << 20
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff", b"[1]", b"{}", b'{"input": null}', b"[" * 100_000, {"messages": []}])
+def test_a_body_without_messages_has_no_fingerprint(body: Any) -> None:
+    """Forms, nonsense and empty requests are passed over."""
+    assert read_fingerprint(body, "m") is None
+
+
+def test_what_does_not_decide_the_answer_does_not_count() -> None:
+    """Streamed or not, for whom and with which labels: it is the same question."""
+    asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "temperature": 0.5}
+    same = {**asked, "stream": True, "stream_options": {"include_usage": True}, "user": "ada", "metadata": {"a": "b"}}
+    plain = read_fingerprint(json.dumps(asked).encode(), None)
+    assert plain is not None
+    assert read_fingerprint(json.dumps(same).encode(), None) == plain
+    warmer = read_fingerprint({**asked, "temperature": 1}, None)
+    assert warmer is not None
+    assert warmer.exact != plain.exact
