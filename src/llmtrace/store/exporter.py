@@ -51,9 +51,9 @@ class StoreExporter(SpanExporter):
         self._after_fork()
         try:
             with self._lock:
-                told = [record(span) for span in spans]
+                told, lost = _records(spans)
                 sent = {} if self._sent is None else self._sent.take(span.span_id for span in told)
-                lost = self._write(told, sent)
+                lost = self._write(told, sent) or lost
                 self._tidy()
         except Exception as error:
             return self._failed(error)
@@ -69,7 +69,7 @@ class StoreExporter(SpanExporter):
         except Exception as error:
             if len(spans) == 1:
                 return error
-        # One span cannot be stored. The others can.
+        # One of them cannot be stored. The others can.
         errors = [self._write([span], sent) for span in spans]
         return next((error for error in errors if error is not None), None)
 
@@ -115,3 +115,15 @@ class StoreExporter(SpanExporter):
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         return True
+
+
+def _records(spans: Sequence[ReadableSpan]) -> tuple[list[StoredSpan], Exception | None]:
+    """The spans as the store has them, and what is wrong with one that cannot be told."""
+    told: list[StoredSpan] = []
+    fault = None
+    for span in spans:
+        try:
+            told.append(record(span))
+        except Exception as error:
+            fault = error
+    return told, fault
