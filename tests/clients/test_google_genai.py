@@ -739,3 +739,15 @@ async def test_interaction_raw(side: Side, gemini: Gemini, spans: Any, stream: b
     if stream:
         await take(parsed)
     billed(await only(spans))
+
+
+@COLOURS
+async def test_answer_that_is_not_json(side: Side, gemini: Gemini, spans: Any) -> None:
+    """An answer that the SDK cannot read is an error, though the SDK finds out out of our sight."""
+    gemini.will(b"<html>secret</html>")
+    with pytest.raises(ValueError, match="Expecting value"):
+        await side.ask()
+    span = await only(spans)
+    assert span.attributes["llmtrace.outcome"] == "error"
+    assert span.attributes["error.type"] == "json.decoder.JSONDecodeError"
+    assert "secret" not in repr(span.to_json())

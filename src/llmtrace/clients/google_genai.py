@@ -243,8 +243,8 @@ def _open(call: OpenCall, result: Any) -> None:
 def _settle(call: OpenCall, result: Any) -> None:
     try:
         call.end(call.read(_json(result)))
-    except ValueError:
-        call.end(Response())
+    except ValueError as error:  # the SDK will raise as much, out of our sight
+        call.fail(error)
     except Exception:
         call.end(Response())
         report("read a response")
