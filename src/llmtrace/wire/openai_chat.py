@@ -134,7 +134,7 @@ _CONTENT = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal"
 class Chunks:
     """Folds chat completion chunks; also those of the legacy completions dialect."""
 
-    __slots__ = ("_error", "_finish", "_first", "_named", "_refused", "_spoke", "_stated", "_usage")
+    __slots__ = ("_ended", "_error", "_finish", "_first", "_named", "_refused", "_spoke", "_stated", "_usage")
 
     def __init__(self) -> None:
         self._first: Response | None = None
@@ -142,7 +142,7 @@ class Chunks:
         self._finish: dict[int, str] = {}
         self._usage: Counts | None = None
         self._stated: float | Decimal | None = None
-        self._spoke = self._refused = False
+        self._spoke = self._refused = self._ended = False
         self._error: str | None = None
 
     def add(self, chunk: Any) -> bool:
@@ -150,6 +150,8 @@ class Chunks:
         if usage is not None:
             self._usage = read_usage(usage) or self._usage
             self._stated = read_stated_cost(usage)
+            # Usage on a chunk of its own is the last there is.
+            self._ended = bool(self._finish) and not peek(chunk, "choices")
         if not self._named:
             self._begin(chunk)
         # An SDK raises for an error event instead of handing it out; only a body read as bytes has one.
@@ -184,7 +186,7 @@ class Chunks:
     @property
     def ended(self) -> bool:
         # The end mark ``[DONE]`` is not a chunk, and many servers leave it out.
-        return False
+        return self._ended
 
     def result(self) -> Response:
         first = self._first or Response()
