@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import openai
 import pytest
 from vendor_proxy import ASK, Vendor, client, cost_of, spans_with
+
+import llmtrace
 
 CHUNK = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o"}
 WORDS = [
@@ -33,6 +36,24 @@ def test_the_extra_chunk_never_reaches_the_caller(vendor: Vendor) -> None:
     assert seen(client(vendor).chat.completions.create(**ask)) == before
     assert ask["stream_options"] == {"x": 1}
     assert vendor.asked[-1][1]["stream_options"] == {"x": 1, "include_usage": True}
+    assert cost_of(exporter)["llmtrace.cost.exact"] == "0.0035"
+
+
+@pytest.mark.parametrize("how", ["closed", "dropped"])
+def test_a_stream_left_after_its_last_word_is_whole(vendor: Vendor, how: str) -> None:
+    """A program that stops at the chunk with the usage, as many do, has been told all there is to tell."""
+    vendor.answer = as_asked
+    exporter = spans_with()
+    ask: dict[str, Any] = {"model": "gpt-4o", "messages": ASK, "stream": True}
+    stream = client(vendor).chat.completions.create(**ask, stream_options={"include_usage": True})
+    next(chunk for chunk in stream if chunk.usage)
+    if how == "closed":
+        stream.close()
+    else:
+        stream.response.close()
+    del stream
+    gc.collect()
+    assert llmtrace.flush()
     assert cost_of(exporter)["llmtrace.cost.exact"] == "0.0035"
 
 

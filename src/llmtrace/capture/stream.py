@@ -29,7 +29,7 @@ _open: weakref.WeakSet[Recorder] = weakref.WeakSet()
 def end_open_streams() -> None:
     """End what is still open when the interpreter exits."""
     for recorder in list(_open):
-        recorder.end("dropped", at_exit=True)
+        recorder.left("dropped", at_exit=True)
 
 
 class Recorder:
@@ -114,12 +114,16 @@ class Recorder:
             self._finish(answer, "failed")
 
     def closed(self) -> None:
+        self.left("closed")
+
+    def left(self, how: str, *, at_exit: bool = False) -> None:
+        """The caller reads no more; a stream whose end event has come is none the less whole."""
         try:
             ended = self._answer.ended
         except Exception:
             ended = False
             report("read a stream")
-        self.end("exhausted" if ended else "closed")
+        self.end("exhausted" if ended else how, at_exit=at_exit)
 
     def failed(self, error: BaseException) -> None:
         if _refused(error):
@@ -166,7 +170,7 @@ class Recorder:
 
     def __del__(self) -> None:
         if not self.finished:
-            worker.submit(partial(self.end, "dropped"), wait=_WAIT)
+            worker.submit(partial(self.left, "dropped"), wait=_WAIT)
 
 
 def _refused(error: BaseException) -> bool:

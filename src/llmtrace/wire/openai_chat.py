@@ -163,6 +163,7 @@ class Chunks:
         if usage is not None:
             self._usage = read_usage(usage) or self._usage
             self._stated = read_stated_cost(usage)
+            # Usage on a chunk of its own is the last there is.
             self._summed = not peek(chunk, "choices")
         if not self._named:
             self._begin(chunk)
@@ -198,7 +199,7 @@ class Chunks:
     @property
     def ended(self) -> bool:
         # The end mark ``[DONE]`` is not a chunk, and many servers leave it out.
-        return False
+        return self._summed and bool(self._finish)
 
     def result(self) -> Response:
         first = self._first or Response()
@@ -213,7 +214,7 @@ class Chunks:
             error=self._error,
             failed=self._error is not None,
             refused=self._refused,
-            # Some servers never say a finish reason; usage on a chunk of its own comes last.
+            # Some servers never say a finish reason.
             complete=bool(self._finish) or self._summed,
         )
 
