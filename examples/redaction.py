@@ -1,15 +1,15 @@
-"""Redact what is recorded: built-in detectors, presidio or datafog. Run ``python examples/redaction.py``, offline."""
+"""Redact what is recorded. Run ``python examples/redaction.py``, or with ``datafog`` or ``presidio`` behind; offline."""
 
 from __future__ import annotations
 
-import json
-import threading
+import os
+import sys
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import openai
 
 import llmtrace
+from _vendor import completion, vendor
 
 
 def presidio() -> Callable[[str], str]:
@@ -22,35 +22,33 @@ def presidio() -> Callable[[str], str]:
 
 
 def datafog() -> Callable[[str], str]:
-    """pip install datafog."""
+    """E-mail addresses, cards and the like: pip install datafog."""
     from datafog import sanitize
 
     return lambda text: str(sanitize(text))
 
 
-class Vendor(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
-        message = {"role": "assistant", "content": "I have written to jane@example.com."}
-        answer = {"id": "1", "model": "gpt-4.1", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
-        body = json.dumps({**answer, "object": "chat.completion", "created": 0}).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.end_headers()
-        self.wfile.write(body)
+REDACTORS: dict[str, Callable[[], Callable[[str], str] | str]] = {
+    "builtin": lambda: "builtin",
+    "datafog": datafog,
+    "presidio": presidio,
+}
 
-    def log_message(self, *_: object) -> None: ...
+
+def chosen(name: str) -> Callable[[str], str] | str:
+    try:
+        return REDACTORS[name]()
+    except KeyError:
+        raise SystemExit(f"{name} is no redactor; use {', '.join(REDACTORS)}") from None
+    except ImportError as error:
+        raise SystemExit(f"{name} is not installed ({error}); {REDACTORS[name].__doc__}") from None
 
 
 if __name__ == "__main__":
-    import os
-
     os.environ["OTEL_TRACES_EXPORTER"] = "console"
-    llmtrace.instrument(capture_content=True, redact="builtin")  # or redact=presidio(), or redact=datafog()
-    server = HTTPServer(("127.0.0.1", 0), Vendor)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    with openai.OpenAI(base_url=f"http://127.0.0.1:{server.server_port}/v1", api_key="none") as client:
+    llmtrace.instrument(capture_content=True, redact=chosen(*sys.argv[1:2] or ["builtin"]))
+    said = completion("I have written to jane@example.com.")
+    with vendor(said) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client:
         question = "Write to jane@example.com, her card is 4111 1111 1111 1111."
         print(client.chat.completions.create(model="gpt-4.1", messages=[{"role": "user", "content": question}]).id)
     llmtrace.shutdown()
-    server.shutdown()
