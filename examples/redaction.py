@@ -1,4 +1,4 @@
-"""Redact what is recorded. Run ``python examples/redaction.py``, or with ``datafog`` or ``presidio`` behind; offline."""
+"""Redact what is recorded: ``python examples/redaction.py``, or with ``datafog`` or ``presidio`` behind it; offline."""
 
 from __future__ import annotations
 
