@@ -1,8 +1,9 @@
-"""Redact what is recorded: built-in detectors, presidio or datafog. Run ``python examples/redaction.py``, offline."""
+"""Redact what is recorded: ``python examples/redaction.py``, or with ``datafog`` or ``presidio`` behind it; offline."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 
 import openai
@@ -21,15 +22,31 @@ def presidio() -> Callable[[str], str]:
 
 
 def datafog() -> Callable[[str], str]:
-    """pip install datafog."""
+    """E-mail addresses, cards and the like: pip install datafog."""
     from datafog import sanitize
 
     return lambda text: str(sanitize(text))
 
 
+REDACTORS: dict[str, Callable[[], Callable[[str], str] | str]] = {
+    "builtin": lambda: "builtin",
+    "datafog": datafog,
+    "presidio": presidio,
+}
+
+
+def chosen(name: str) -> Callable[[str], str] | str:
+    try:
+        return REDACTORS[name]()
+    except KeyError:
+        raise SystemExit(f"{name} is no redactor; use {', '.join(REDACTORS)}") from None
+    except ImportError as error:
+        raise SystemExit(f"{name} is not installed ({error}); {REDACTORS[name].__doc__}") from None
+
+
 if __name__ == "__main__":
     os.environ["OTEL_TRACES_EXPORTER"] = "console"
-    llmtrace.instrument(capture_content=True, redact="builtin")  # or redact=presidio(), or redact=datafog()
+    llmtrace.instrument(capture_content=True, redact=chosen(*sys.argv[1:2] or ["builtin"]))
     said = completion("I have written to jane@example.com.")
     with vendor(said) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client:
         question = "Write to jane@example.com, her card is 4111 1111 1111 1111."

@@ -117,7 +117,7 @@ def play() -> str:
         vendor() as url,
         llmtrace.tag(feature="travel", user="user-3", session=SESSION, tags=("demo",), release="r1"),
         llmtrace.collect() as calls,
-        llmtrace.agent("guide"),
+        llmtrace.agent("guide") as guide,
     ):
         with openai.OpenAI(base_url=url, api_key="k") as client:
             client.embeddings.create(model="text-embedding-3-small", input=QUESTION)
@@ -132,6 +132,7 @@ def play() -> str:
                 system="You are a guide.",
                 messages=[{"role": "user", "content": QUESTION}],
             )
+        guide.result(ANSWER)
     assert llmtrace.flush(30.0)
     return calls[-1].trace_id
 

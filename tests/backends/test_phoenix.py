@@ -93,6 +93,8 @@ def test_what_surrounds(shown: dict[str, list[dict[str, Any]]], phoenix: Backend
             "version": "3",
         }
         assert span["metadata"]["prompt_name"] == "guide"
+    (agent,) = shown["agent"]
+    assert agent["output"]["value"] == ANSWER
     (search,) = shown["retriever"]
     assert (search["numDocuments"], search["input"]["value"]) == (2, QUESTION)
     assert all(span["numDocuments"] == 2 for span in shown["llm"])

@@ -355,3 +355,36 @@ def test_an_event_without_content(url: str, instrumented: Callable[..., Out], mo
     (record,) = out.records.get_finished_logs()
     assert (record.log_record.attributes or {})["gen_ai.usage.input_tokens"] == 3
     assert [name for name, secret in SECRETS.items() if secret in told] == []
+
+
+@pytest.mark.parametrize("inner", [True, False], ids=["on inside", "off inside"])
+def test_a_stream_is_as_open_as_where_it_was_begun(inner: bool, url: str, instrumented: Callable[..., Out]) -> None:
+    """The block in which a stream is begun decides, wherever and in whichever thread it is read."""
+    out = instrumented(capture_content=not inner)
+    with openai.OpenAI(base_url=url, api_key="k", max_retries=0) as client:
+        with llmtrace.tag(capture_content=not inner), llmtrace.tag(capture_content=inner):
+            made = client.chat.completions.create(
+                model="fine", messages=[{"role": "user", "content": SECRETS["user"]}], stream=True
+            )
+        with llmtrace.tag(capture_content=not inner):
+            reader = threading.Thread(target=list, args=(made,))
+            reader.start()
+            reader.join()
+    for name in ("user", "output"):
+        assert (SECRETS[name] in out.text()) is inner
+
+
+def test_sdk_debug_logs_do_not_make_ours(url: str, instrumented: Callable[..., Out]) -> None:
+    """Where the SDK logs everything it sends, we log none of it."""
+    out = instrumented()
+    levels = {name: logging.getLogger(name).level for name in ("openai", "httpx", "")}
+    try:
+        for name in levels:
+            logging.getLogger(name).setLevel(logging.DEBUG)
+        call_openai(url, "fine", True)
+        with pytest.raises(openai.BadRequestError):
+            call_openai(url, "refused", False)
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+    assert [name for name, secret in SECRETS.items() if secret in out.text()] == []

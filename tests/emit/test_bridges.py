@@ -140,6 +140,16 @@ def test_a_destination_gets_new_spans_and_its_project(monkeypatch: pytest.Monkey
     assert bridged.resource.attributes["openinference.project.name"] == "other"
 
 
+def test_langfuse_learns_environment_and_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From tags of these names, else from the variables of Langfuse's own SDK."""
+    monkeypatch.setenv("LANGFUSE_TRACING_ENVIRONMENT", "staging")
+    monkeypatch.setenv("LANGFUSE_RELEASE", "v1")
+    found = added({**CHAT, "llmtrace.tag.release": "v2"}, ["langfuse"])
+    assert (found["langfuse.environment"], found["langfuse.release"]) == ("staging", "v2")
+    monkeypatch.delenv("LANGFUSE_TRACING_ENVIRONMENT")
+    assert "langfuse.environment" not in added(CHAT, ["langfuse"])
+
+
 def test_langfuse_is_known_by_its_address() -> None:
     """A destination at Langfuse's path gets Langfuse's bridge without being asked for."""
     address = "https://cloud.langfuse.com/api/public/otel/v1/traces"

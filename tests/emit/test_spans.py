@@ -63,6 +63,84 @@ def test_a_limit_of_the_sdk_leaves_json_whole(replay: Any) -> None:
     assert message["parts"][0]["content"].startswith("long ")
 
 
+def test_invocation_parameters_can_be_hidden(replay: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenInference's variable leaves out what the call asked of the model beside its words."""
+
+    def calls() -> None:
+        with openai.OpenAI(base_url=replay.url, api_key="k") as client:
+            client.chat.completions.create(
+                model="gpt-4o", messages=[{"role": "user", "content": "hi"}], temperature=0.2, stop=["secret"]
+            )
+
+    assert traced(replay, calls=calls)["gen_ai.request.temperature"] == 0.2
+    monkeypatch.setenv("OPENINFERENCE_HIDE_LLM_INVOCATION_PARAMETERS", "true")
+    attributes = traced(replay, calls=calls)
+    assert "gen_ai.request.temperature" not in attributes
+    assert "secret" not in str(attributes)
+
+
+def works(**settings: Any) -> dict[str, dict[str, Any]]:
+    """The spans of an agent, a workflow, a tool and a search, by name, made with content on."""
+
+    @llmtrace.agent("guide")
+    def guide(question: str) -> str:
+        return pipeline(question, depth=2)["answer"]
+
+    @llmtrace.workflow("pipeline")
+    def pipeline(question: str, depth: int) -> dict[str, str]:
+        with llmtrace.retrieval("docs", query=question) as search:
+            search.add([llmtrace.Document("d", 0.5, "document of jane@example.com")])
+        return {"answer": look(question)}
+
+    @llmtrace.tool("look")
+    def look(city: str) -> str:
+        return "answer for jane@example.com"
+
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    with llmtrace.instrument(tracer_provider=provider, strict=True, **settings):
+        guide("question of jane@example.com")
+        llmtrace.flush()
+    return {span.name.split(" ")[1]: dict(span.attributes or {}) for span in exporter.get_finished_spans()}
+
+
+def test_agents_and_workflows_say_what_went_in_and_out() -> None:
+    """As messages, which every backend reads, and as OpenInference's values; redacted."""
+    told = works(capture_content=True, redact="builtin")
+    guide, pipeline = told["guide"], told["pipeline"]
+    assert json.loads(guide["gen_ai.input.messages"]) == [
+        {"role": "user", "parts": [{"type": "text", "content": "question of [EMAIL]"}]}
+    ]
+    assert json.loads(guide["gen_ai.output.messages"]) == [
+        {
+            "role": "assistant",
+            "parts": [{"type": "text", "content": "answer for [EMAIL]"}],
+            "finish_reason": "stop",
+        }
+    ]
+    assert (guide["input.value"], guide["output.value"]) == ("question of [EMAIL]", "answer for [EMAIL]")
+    assert json.loads(pipeline["input.value"]) == {"question": "question of [EMAIL]", "depth": 2}
+    assert json.loads(pipeline["output.value"]) == {"answer": "answer for [EMAIL]"}
+    assert json.loads(told["look"]["input.value"]) == {"city": "question of [EMAIL]"}
+    assert "jane" not in str(told)
+    assert "answer" not in str(works())
+
+
+def test_inputs_and_outputs_of_work_can_be_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenInference's variables hold for agents, workflows, tools and searches as they do for calls."""
+    monkeypatch.setenv("OPENINFERENCE_HIDE_INPUTS", "true")
+    told = str(works(capture_content=True))
+    assert "question of" not in told
+    assert "answer for" in told
+    monkeypatch.delenv("OPENINFERENCE_HIDE_INPUTS")
+    monkeypatch.setenv("OPENINFERENCE_HIDE_OUTPUTS", "true")
+    told = str(works(capture_content=True))
+    assert "question of" in told
+    assert "answer for" not in told
+    assert "document of" not in told
+
+
 def test_a_block_decides_for_itself(replay: Any) -> None:
     """A block says that what is said inside is not written."""
 

@@ -33,7 +33,7 @@ _COUNTED = frozenset({"chat", "text_completion", "embeddings", "generate_content
 
 def describe_request(call: OpenCall, options: Options, into: Attributes) -> None:
     request = call.request
-    for key, value in request.params.items():
+    for key, value in request.params.items() if "parameters" not in options.content.hidden else ():
         into[_UNPREFIXED.get(key) or names.REQUEST + key] = value
     if request.stream:
         into[names.REQUEST_STREAM] = True

@@ -72,6 +72,10 @@ class Gate:
         """Whether content is written on spans, where the block around says ``mode``."""
         return self.within(mode).span
 
+    def hides(self, side: str) -> bool:
+        """Whether a variable asks to leave out ``inputs`` or ``outputs``."""
+        return side in self.hidden
+
     def json(self, value: Any) -> str:
         """Plain values as JSON, redacted, within the cap."""
         if isinstance(value, list):

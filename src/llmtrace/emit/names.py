@@ -231,6 +231,8 @@ LANGFUSE_COST = "langfuse.observation.cost_details"
 LANGFUSE_FIRST_TOKEN = "langfuse.observation.completion_start_time"
 LANGFUSE_NAME = "langfuse.trace.name"
 LANGFUSE_TAGS = "langfuse.trace.tags"
+LANGFUSE_ENVIRONMENT = "langfuse.environment"
+LANGFUSE_RELEASE = "langfuse.release"
 LANGFUSE_METADATA = "langfuse.trace.metadata."
 LOGFIRE_COST = "operation.cost"
 

@@ -36,6 +36,7 @@ from ..scope.work import Work
 from . import names
 from .attributes import Attributes
 from .bridges import finished
+from .fit import change, dumps
 
 __all__ = ["CLOSED", "Annotator", "Content", "ScopeSpans", "describe_scope"]
 
@@ -50,6 +51,9 @@ class Content(Protocol):
     def open(self, mode: str | None) -> bool:
         """Whether content is written on spans, where the block around says ``mode``."""
 
+    def hides(self, side: str) -> bool:
+        """Whether ``inputs`` or ``outputs`` are to be left out all the same."""
+
     def json(self, value: Any) -> str:
         """Plain values as JSON, redacted, within the cap."""
 
@@ -62,6 +66,9 @@ class Closed:
 
     def open(self, mode: str | None) -> bool:
         return False
+
+    def hides(self, side: str) -> bool:
+        return True
 
     def json(self, value: Any) -> str:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
@@ -130,7 +137,7 @@ def _describe_prompt(prompt: PromptUse, content: Content | None, into: Attribute
     ):
         if value is not None:
             into[name] = value
-    if content is None:
+    if content is None or content.hides("inputs") or content.hides("prompts"):
         return
     if prompt.template is not None:
         into[names.PROMPT_TEMPLATE] = content.text(prompt.template)
@@ -149,9 +156,9 @@ def _describe_each(prefix: str, documents: Iterable[Document], content: Content 
         if document.score is not None:
             into[start + "score"] = document.score
         if content is not None:
-            if document.content is not None:
+            if document.content is not None and not content.hides("outputs"):
                 into[start + "content"] = content.text(document.content)
-            if document.metadata:
+            if document.metadata and not content.hides("outputs"):
                 into[start + "metadata"] = content.json(_plain(document.metadata))
 
 
@@ -279,25 +286,42 @@ def _describe_tool(work: Work, content: Content | None, into: Attributes) -> Non
     if work.description:
         into[names.TOOL_DESCRIPTION] = work.description
     if content is not None:
-        if work.arguments is not None:
+        if work.arguments is not None and not content.hides("inputs"):
             into[names.TOOL_ARGUMENTS] = content.json(_object("arguments", work.arguments))
-        if work.result is not None:
+        if work.result is not None and not content.hides("outputs"):
             into[names.TOOL_RESULT] = content.json(_object("result", work.result))
 
 
 def _describe_run(work: Work, content: Content | None, into: Attributes) -> None:
-    """An agent or a workflow: all there is to say has been said at its begin."""
+    """What went into an agent or a workflow, and came out of it, as one message each."""
+    if content is None:
+        return
+    if work.arguments and not content.hides("inputs"):
+        into[names.INPUT_MESSAGES] = content.json([_message("user", work.arguments)])
+    if work.result is not None and not content.hides("outputs"):
+        answer = {**_message("assistant", work.result), "finish_reason": "stop" if work.error is None else "error"}
+        into[names.OUTPUT_MESSAGES] = content.json([answer])
+
+
+def _message(role: str, value: Any) -> dict[str, Any]:
+    """Text as it is, also where it is all that a function was given; anything else as JSON."""
+    found = _plain(value)
+    if isinstance(found, dict) and len(found) == 1 and role == "user":
+        found = next(iter(found.values()))
+    text = found if isinstance(found, str) else dumps(change(found, str, lambda blob: blob))
+    return {"role": role, "parts": [{"type": "text", "content": text}]}
 
 
 def _describe_retrieval(work: Work, content: Content | None, into: Attributes) -> None:
     if work.top_k is not None:
         into[names.TOP_K] = work.top_k
-    if content is not None and work.query is not None:
+    if content is not None and work.query is not None and not content.hides("inputs"):
         into[names.QUERY] = content.text(work.query)
     if not work.documents:
         return
     into[names.DOCUMENT_IDS] = [document.id for document in work.documents]
-    listed = [_listed(document, content is not None) for document in work.documents]
+    whole = content is not None and not content.hides("outputs")
+    listed = [_listed(document, whole) for document in work.documents]
     # Ids and scores are no content, but one document without a score makes a reader of the list drop it whole.
     into[names.RETRIEVED] = content.json(listed) if content is not None else CLOSED.json(listed)
     _describe_each(names.DOCUMENTS, work.documents, content, into)
@@ -318,7 +342,7 @@ def _describe_rerank(work: Work, content: Content | None, into: Attributes) -> N
     if work.top_k is not None:
         into[names.RERANK_TOP_K] = work.top_k
     into[names.RERANK_MODEL] = work.name
-    if content is not None and work.query is not None:
+    if content is not None and work.query is not None and not content.hides("inputs"):
         into[names.RERANK_QUERY] = content.text(work.query)
     if work.documents:
         into[names.DOCUMENT_IDS] = [document.id for document in work.documents]

@@ -123,6 +123,11 @@ class _Summing(_Run):
         super().__init__(name)
         self._rollup = rollup
 
+    def _describe(self, work: Work, function: Given | None) -> None:
+        maker = works.maker()
+        if function is not None and maker is not None and maker.reads_content(work.scope):
+            work.arguments = function.arguments()
+
     def _widen(self, frame: Frame, work: Work, *, rollup: bool) -> None:
         if works.maker() is not None and (rollup if self._rollup is None else self._rollup):
             work.calls = Calls()

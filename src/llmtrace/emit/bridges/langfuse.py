@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +26,13 @@ _COSTS = {
     "llm.cost.completion_details.output": "output",
     "llm.cost.completion_details.reasoning": "output_reasoning_tokens",
 }
+
+
+_ABOUT = (
+    (names.LANGFUSE_ENVIRONMENT, names.TAG + "environment", "LANGFUSE_TRACING_ENVIRONMENT"),
+    (names.LANGFUSE_RELEASE, names.TAG + "release", "LANGFUSE_RELEASE"),
+)
+"""A tag of that name, else the variable of Langfuse's own SDK."""
 
 
 def langfuse(attributes: Mapping[str, Any], started: int) -> dict[str, Any]:
@@ -50,6 +58,10 @@ def langfuse(attributes: Mapping[str, Any], started: int) -> dict[str, Any]:
     tenant = attributes.get("llmtrace.tenant")
     if tenant is not None:
         found[names.LANGFUSE_METADATA + "tenant"] = tenant
+    for name, tag, variable in _ABOUT:
+        told = attributes.get(tag) or os.environ.get(variable, "").strip()
+        if told:
+            found[name] = str(told)
     for key, value in attributes.items():
         if key.startswith("llmtrace.tag."):
             found[names.LANGFUSE_METADATA + key.removeprefix("llmtrace.tag.")] = value
