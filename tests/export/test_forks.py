@@ -168,6 +168,29 @@ def test_children_of_a_dead_parent_do_not_keep_its_claim(backend: Backend, scrip
     assert backend.names == Counter(["parent", "restart"])
 
 
+def test_children_that_end_before_their_span(backend: Backend, tmp_path: Path, spool: Path, replay: Any) -> None:
+    """A call's span ends when it can be priced, and the price table takes a second: the end of a child waits for it."""
+    path = tmp_path / "program.py"
+    path.write_text(
+        "import sys, multiprocessing, llmtrace, openai\n"
+        "llmtrace.instrument(clients=['openai'])\n"
+        "def ask():\n"
+        "    with openai.OpenAI(base_url=sys.argv[1], api_key='x', max_retries=0, timeout=20) as client:\n"
+        "        client.chat.completions.create(model='m', messages=[{'role': 'user', 'content': 'hi'}])\n"
+        "if __name__ == '__main__':\n"
+        "    for generation in range(2):\n"
+        "        children = [multiprocessing.get_context('fork').Process(target=ask) for _ in range(2)]\n"
+        "        [child.start() for child in children]\n"
+        "        [child.join(20) for child in children]\n",
+        encoding="utf-8",
+    )
+    backend.up()
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": backend.url, "LLMTRACE_SPOOL": str(spool), "PYTHONPATH": str(SOURCE)}
+    command = [sys.executable, str(path), f"{replay.url}/v1"]
+    subprocess.run(command, env={**os.environ, **variables}, timeout=90, check=True)
+    assert backend.names == Counter({"chat m": 4})
+
+
 def test_grpc_in_a_child_after_the_first_span(tmp_path: Path, spool: Path, grpc_server: Any) -> None:
     """A child forked when the channel of its parent is open, and busy, sends over a channel of its own."""
     url, servicer = grpc_server
