@@ -54,6 +54,13 @@ def crashes(session: nox.Session) -> None:
 
 
 @nox.session
+def servers(session: nox.Session) -> None:
+    """Each call once under gunicorn, Celery and uWSGI, which are built, started, recycled and terminated."""
+    session.install("-e", ".[dev]", "gunicorn", "celery", "uwsgi")
+    session.run("pytest", "tests/export/test_servers.py", *session.posargs)
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """A million spans, and memory that must not grow."""
     session.install("-e", ".")

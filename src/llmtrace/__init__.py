@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .scope.spans import workflow as workflow
     from .scope.tags import current as current
     from .scope.tags import tag as tag
+    from .serverless import flushed as flushed
 
 _HOMES = {
     "Budget": "cost.budget",
@@ -55,6 +56,7 @@ _HOMES = {
     "collect": "scope.collect",
     "current": "scope.tags",
     "flush": "_api",
+    "flushed": "serverless",
     "instrument": "_api",
     "prompt": "scope.prompts",
     "prompts": "scope",
@@ -88,6 +90,7 @@ __all__ = (
     "collect",
     "current",
     "flush",
+    "flushed",
     "instrument",
     "prompt",
     "prompts",

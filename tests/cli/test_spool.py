@@ -76,9 +76,11 @@ def test_doctor_finds_the_backend_down(left: Path, capsys: pytest.CaptureFixture
     out = capsys.readouterr().out
     assert "openai" in out
     assert "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:9" in out or "127.0.0.1:9" in out
-    assert "! http://127.0.0.1:9/v1/traces (http, compression gzip) does not take spans: ConnectionError" in out
+    assert "! spans: http://127.0.0.1:9/v1/traces\n" in out
+    assert "does not take spans: ConnectionError (http, compression gzip)\n" in out
+    assert "data points: nowhere" in out
     assert "3 spans wait" in out
-    assert f"LLMTRACE_SPOOL={left}" in out
+    assert f"LLMTRACE_SPOOL={left} (environment)" in out
     assert "LLMTRACE_STORE" in out
     assert "secret" not in out
 

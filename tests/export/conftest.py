@@ -6,15 +6,25 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
+    TraceServiceServicer,
+    add_TraceServiceServicer_to_server,
+)
 
 import llmtrace
 from llmtrace._config import load
 from llmtrace.export.pipeline import Pipeline
 
-from .backend import Backend
+from .backend import Backend, spans_of
 
 SOURCE = Path(llmtrace.__file__).parents[1]
 
@@ -106,3 +116,40 @@ def drain(backend: Backend, spool: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
         return well
 
     return drained
+
+
+class Servicer(TraceServiceServicer):  # type: ignore[misc]
+    """Keeps the names of spans, after the failures it was told to answer."""
+
+    def __init__(self) -> None:
+        self.failures: list[tuple[grpc.StatusCode, float | None]] = []
+        self.names: list[str] = []
+        self.requests = 0
+        self.metadata: dict[str, Any] = {}
+
+    def Export(self, request: Any, context: Any) -> ExportTraceServiceResponse:
+        self.requests += 1
+        self.metadata = dict(context.invocation_metadata())
+        if self.failures:
+            code, after = self.failures.pop(0)
+            if after is not None:
+                delay = Duration(nanos=int(after * 1e9))
+                info = RetryInfo(retry_delay=delay).SerializeToString()
+                context.set_trailing_metadata((("google.rpc.retryinfo-bin", info),))
+            context.abort(code, "not now")
+        self.names += [span.name for span in spans_of(request)]
+        return ExportTraceServiceResponse()
+
+
+@pytest.fixture
+def grpc_server() -> Iterator[tuple[str, Servicer]]:
+    servicer = Servicer()
+    """A gRPC backend: its address, and what it was told."""
+    running = grpc.server(futures.ThreadPoolExecutor(2))
+    add_TraceServiceServicer_to_server(servicer, running)
+    port = running.add_insecure_port("127.0.0.1:0")
+    running.start()
+    try:
+        yield f"http://127.0.0.1:{port}", servicer
+    finally:
+        running.stop(None).wait(5)

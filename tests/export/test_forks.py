@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -165,3 +166,64 @@ def test_children_of_a_dead_parent_do_not_keep_its_claim(backend: Backend, scrip
     backend.up()
     script("call('restart')\nassert pipeline.flush(10)\n")
     assert backend.names == Counter(["parent", "restart"])
+
+
+def test_children_that_end_before_their_span(backend: Backend, tmp_path: Path, spool: Path, replay: Any) -> None:
+    """A call's span ends when it can be priced, and the price table takes a second: the end of a child waits for it."""
+    path = tmp_path / "program.py"
+    path.write_text(
+        "import sys, multiprocessing, llmtrace, openai\n"
+        "llmtrace.instrument(clients=['openai'])\n"
+        "def ask():\n"
+        "    with openai.OpenAI(base_url=sys.argv[1], api_key='x', max_retries=0, timeout=20) as client:\n"
+        "        client.chat.completions.create(model='m', messages=[{'role': 'user', 'content': 'hi'}])\n"
+        "if __name__ == '__main__':\n"
+        "    for generation in range(2):\n"
+        "        children = [multiprocessing.get_context('fork').Process(target=ask) for _ in range(2)]\n"
+        "        [child.start() for child in children]\n"
+        "        [child.join(20) for child in children]\n",
+        encoding="utf-8",
+    )
+    backend.up()
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": backend.url, "LLMTRACE_SPOOL": str(spool), "PYTHONPATH": str(SOURCE)}
+    command = [sys.executable, str(path), f"{replay.url}/v1"]
+    subprocess.run(command, env={**os.environ, **variables}, timeout=90, check=True)
+    assert backend.names == Counter({"chat m": 4})
+
+
+def test_grpc_in_a_child_after_the_first_span(tmp_path: Path, spool: Path, grpc_server: Any) -> None:
+    """A child forked when the channel of its parent is open, and busy, sends over a channel of its own."""
+    url, servicer = grpc_server
+    path = tmp_path / "program.py"
+    path.write_text(
+        PROGRAM + "call('before')\nassert pipeline.flush(20)\n"
+        "children = []\n"
+        "for number in range(3):\n"
+        "    call(f'parent{number}')\n"
+        "    pid = os.fork()\n"
+        "    if pid == 0:\n"
+        "        call(f'child{number}')\n"
+        "        os._exit(0 if pipeline.flush(20) else 1)\n"
+        "    children.append(pid)\n"
+        "assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children] == [0, 0, 0]\n"
+        "call('after')\nassert pipeline.flush(20)\n",
+        encoding="utf-8",
+    )
+    variables = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": url,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+        "OTEL_BSP_SCHEDULE_DELAY": "5",
+        "LLMTRACE_SPOOL": str(spool),
+        "PYTHONPATH": str(SOURCE),
+    }
+    done = subprocess.run(
+        [sys.executable, str(path)],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    names = ["before", "after", *(f"{who}{number}" for who in ("parent", "child") for number in range(3))]
+    assert Counter(servicer.names) == Counter(names)

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent import futures
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.duration_pb2 import Duration
-from google.rpc.error_details_pb2 import RetryInfo
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
-    TraceServiceServicer,
-    add_TraceServiceServicer_to_server,
-)
 
 from llmtrace._config import ConfigError, load
 from llmtrace.export.over_grpc import Grpc
@@ -23,7 +15,8 @@ from llmtrace.export.over_http import OtlpPost
 from llmtrace.export.pipeline import Pipeline
 from llmtrace.export.signals import TRACES
 
-from .backend import Backend, spans_of
+from .backend import Backend
+from .conftest import Servicer
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 Open = Callable[..., Any]
@@ -144,43 +137,9 @@ def test_wrong_certificate_is_told_at_instrument(pipeline: Open) -> None:
         pipeline(OTEL_EXPORTER_OTLP_PROTOCOL="grpc", **{ENDPOINT: "x:1", "OTEL_EXPORTER_OTLP_COMPRESSION": "brotli"})
 
 
-class Servicer(TraceServiceServicer):  # type: ignore[misc]
-    def __init__(self) -> None:
-        self.failures: list[tuple[grpc.StatusCode, float | None]] = []
-        self.names: list[str] = []
-        self.requests = 0
-        self.metadata: dict[str, Any] = {}
-
-    def Export(self, request: Any, context: Any) -> ExportTraceServiceResponse:
-        self.requests += 1
-        self.metadata = dict(context.invocation_metadata())
-        if self.failures:
-            code, after = self.failures.pop(0)
-            if after is not None:
-                delay = Duration(nanos=int(after * 1e9))
-                info = RetryInfo(retry_delay=delay).SerializeToString()
-                context.set_trailing_metadata((("google.rpc.retryinfo-bin", info),))
-            context.abort(code, "not now")
-        self.names += [span.name for span in spans_of(request)]
-        return ExportTraceServiceResponse()
-
-
-@pytest.fixture
-def server() -> Iterator[tuple[str, Servicer]]:
-    servicer = Servicer()
-    running = grpc.server(futures.ThreadPoolExecutor(2))
-    add_TraceServiceServicer_to_server(servicer, running)
-    port = running.add_insecure_port("127.0.0.1:0")
-    running.start()
-    try:
-        yield f"http://127.0.0.1:{port}", servicer
-    finally:
-        running.stop(None).wait(5)
-
-
-def test_grpc_batches_are_split_by_bytes(server: tuple[str, Servicer], pipeline: Open) -> None:
+def test_grpc_batches_are_split_by_bytes(grpc_server: tuple[str, Servicer], pipeline: Open) -> None:
     """Ten spans of a megabyte reach a server that takes four, each once, with the headers."""
-    url, servicer = server
+    url, servicer = grpc_server
     one = pipeline(
         **{
             ENDPOINT: url,
@@ -197,9 +156,9 @@ def test_grpc_batches_are_split_by_bytes(server: tuple[str, Servicer], pipeline:
     assert servicer.metadata["x-team"] == "a"
 
 
-def test_grpc_retries_and_refusals(server: tuple[str, Servicer], pipeline: Open) -> None:
+def test_grpc_retries_and_refusals(grpc_server: tuple[str, Servicer], pipeline: Open) -> None:
     """UNAVAILABLE is tried again as the server asks; INVALID_ARGUMENT is the last word."""
-    url, servicer = server
+    url, servicer = grpc_server
     one = pipeline(**{ENDPOINT: url, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
     servicer.failures = [(grpc.StatusCode.UNAVAILABLE, None), (grpc.StatusCode.RESOURCE_EXHAUSTED, 0.2)]
     end(one, "a")

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -52,11 +53,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def phoenix(monkeypatch: pytest.MonkeyPatch) -> Iterator[Phoenix]:
+def phoenix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Phoenix]:
     server = Phoenix()
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.setenv("PHOENIX_COLLECTOR_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setenv("PHOENIX_API_KEY", "key")
+    monkeypatch.setenv("LLMTRACE_SPOOL", str(tmp_path / "spool"))
     yield server
     server.shutdown()
     server.server_close()

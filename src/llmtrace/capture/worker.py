@@ -14,13 +14,15 @@ from queue import SimpleQueue
 
 from .._guard import report
 
-__all__ = ["drain", "start", "submit"]
+__all__ = ["began", "drain", "start", "submit"]
 
 _Work = Callable[[], object]
 
 _queue: SimpleQueue[tuple[_Work, threading.Event]] = SimpleQueue()
 _thread: threading.Thread | None = None
 _lock = threading.Lock()
+began: dict[str, Callable[[], None]] = {}
+"""Called in each process that makes a call, at its first: a child of a pool may end before any span of it has."""
 
 
 def start() -> None:
@@ -35,6 +37,15 @@ def _start() -> None:
         if _thread is None or not _thread.is_alive():
             _thread = threading.Thread(target=_run, name="llmtrace-worker", daemon=True)
             _thread.start()
+            _tell()
+
+
+def _tell() -> None:
+    try:
+        for each in began.values():
+            each()
+    except Exception:
+        report("prepare for the end of the process")
 
 
 def _run() -> None:

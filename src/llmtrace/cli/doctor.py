@@ -17,20 +17,12 @@ from .._config import ConfigError, Settings, load
 from ..clients.table import SDKS
 from ..export.payload import Payload
 from ..export.routes import names, spool_folder, store_path, transport, variable
+from ..export.signals import SIGNALS, Signal
 from .spool import describe
 
 __all__ = ["command", "run"]
 
 _PACKAGES = ("opentelemetry-api", "opentelemetry-sdk", "opentelemetry-exporter-otlp", "wrapt", "protobuf", "grpcio")
-_DECIDING = (
-    "OTEL_SDK_DISABLED",
-    "OTEL_CONFIG_FILE",
-    "OTEL_TRACES_EXPORTER",
-    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
-    "OTEL_EXPORTER_OTLP_PROTOCOL",
-)
 _PATIENCE = 3.0
 
 
@@ -72,7 +64,8 @@ def _versions(report: Report) -> None:
 
     report.title("versions")
     report.say(f"llmtrace {__version__}, Python {platform.python_version()} on {platform.system()}")
-    report.say(", ".join(f"{name} {_version(name)}" for name in _PACKAGES))
+    for name in _PACKAGES:
+        report.say(f"{name} {_version(name)}")
 
 
 def _version(name: str) -> str:
@@ -83,17 +76,18 @@ def _version(name: str) -> str:
 
 
 def _settings(report: Report, settings: Settings) -> None:
-    report.title("settings")
+    report.title("settings: value (origin)")
     for field in fields(settings):
         name = f"LLMTRACE_{field.name.upper()}"
         value = _without_account(_plain(getattr(settings, field.name)))
-        told = bool(os.environ.get(name, "").strip())
-        report.say(f"{name}={value}" if told else f"{name} is not set" + (f": {value}" if value else ""))
+        report.say(f"{name}={value} ({'environment' if variable(name) else 'default'})")
 
 
 def _plain(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(map(str, value))
+    if value is None:
+        return ""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -122,40 +116,55 @@ def _clients(report: Report) -> None:
 
 
 def _destinations(report: Report, settings: Settings) -> None:
-    report.title("where spans go, unless the application has set a tracer provider")
-    for name in _DECIDING:
+    report.title("where it goes, unless the application has set a provider of its own")
+    for name in ("OTEL_SDK_DISABLED", "OTEL_CONFIG_FILE"):
         if variable(name):
-            report.say(f"{name}={_without_account(variable(name))}")
+            report.say(f"{name}={variable(name)} (environment)")
     if variable("OTEL_SDK_DISABLED").lower() == "true":
-        report.say("nowhere: OTEL_SDK_DISABLED")
+        report.say("nowhere")
         return
     if variable("OTEL_CONFIG_FILE"):
-        report.say("where the file of OTEL_CONFIG_FILE says")
+        report.say("where that file says")
         return
-    try:
-        for name in names(settings):
-            if name.startswith("otlp"):
-                _endpoint(report, name)
-            else:
-                report.say({"console": "the console", "local": "the local store (LLMTRACE_STORE)"}.get(name, name))
-    except ConfigError as error:
-        report.fault(str(error))
+    for signal in SIGNALS:
+        try:
+            _destination(report, settings, signal)
+        except ConfigError as error:
+            report.fault(f"{signal.unit}: {error}")
+
+
+def _destination(report: Report, settings: Settings, signal: Signal) -> None:
+    asks = (f"OTEL_{signal.name.upper()}_EXPORTER", *signal.variables("ENDPOINT"))
+    found = names(settings, signal)
+    for name in found:
+        if name.startswith("otlp"):
+            _endpoint(report, name, signal)
+        else:
+            place = "the local store" if name == "local" else name
+            report.say(f"{signal.unit}: {place}")
+    if not found:
+        report.say(f"{signal.unit}: nowhere")
+    for name in (*asks, *signal.variables("PROTOCOL")):
+        if variable(name) and (found or name == asks[0]):
+            report.say(f"  {name}={_without_account(variable(name))} (environment)")
+    if not any(map(variable, asks[:2])) and not found:
+        report.say(f"  {asks[0]} is not set (default)")
 
 
 def _without_account(text: str) -> str:
     return text.rpartition("@")[2].partition("?")[0] if "//" in text else text
 
 
-def _endpoint(report: Report, name: str) -> None:
-    """Post a request without spans, which every OTLP backend accepts."""
-    way = transport(name)
-    way_to = f"{way.destination.endpoint} ({way.destination.protocol}, compression {way.encoding})"
+def _endpoint(report: Report, name: str, signal: Signal) -> None:
+    """Post a request with nothing in it, which every OTLP backend accepts."""
+    way = transport(name, signal)
+    where = way.destination
     outcome = way.send(Payload(b"", "none", 0), _PATIENCE)
     way.close()
-    if outcome.kind == "accepted":
-        report.say(f"{way_to} answers")
-    else:
-        report.fault(f"{way_to} does not take spans: {outcome.said}")
+    well = outcome.kind == "accepted"
+    (report.say if well else report.fault)(f"{signal.unit}: {where.endpoint}")
+    told = "answers" if well else f"does not take {signal.unit}: {outcome.said}"
+    report.say(f"  {told} ({where.protocol}, compression {way.encoding})")
 
 
 def _disk(report: Report, settings: Settings) -> None:

@@ -6,11 +6,15 @@ import atexit
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
+
+from ..capture import worker
 
 __all__ = ["arm", "on_exit"]
 
 _last_word: Callable[[], None] | None = None
-_armed_in: int | None = None
+_finaliser: Any = None
+_made_in: int | None = None
 
 
 def on_exit(last_word: Callable[[], None]) -> None:
@@ -20,19 +24,19 @@ def on_exit(last_word: Callable[[], None]) -> None:
         atexit.unregister(_last_word)
     _last_word = last_word
     atexit.register(last_word)
+    worker.began["leave"] = arm
+    arm()
 
 
 def arm() -> None:
     """Have it called also where a process ends by ``os._exit``: in children of ``multiprocessing`` and of Celery."""
-    global _armed_in  # noqa: PLW0603 - once for each process
-    if _armed_in == os.getpid():
-        return
-    _armed_in = os.getpid()
-    if _is_child():
+    global _finaliser, _made_in
+    # A child forgets, after it has imported the program, what was registered before.
+    if _is_child() and (_made_in != os.getpid() or not _finaliser.still_active()):
         from multiprocessing.util import Finalize
 
         # Its finalisers run in order of priority, the highest first; queues and pools of the program come before us.
-        Finalize(None, _say, exitpriority=-100)
+        _finaliser, _made_in = Finalize(None, _say, exitpriority=-100), os.getpid()
     celery = sys.modules.get("celery.signals")
     if celery is not None:  # the workers of its pool run no finalisers either
         celery.worker_process_shutdown.connect(_say, weak=False, dispatch_uid="llmtrace")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from functools import cache
 from typing import Any
 
 from .destination import bound_for
@@ -13,8 +16,37 @@ from .transport import Outcome
 __all__ = ["Grpc"]
 
 
+_PATIENCE = 0.1
+"""Seconds that a fork waits for a call to end. gRPC can only be forked cleanly between its calls."""
+
+
+class _Calls:
+    """The calls into gRPC that are under way, in all of this process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._held = False
+        os.register_at_fork(before=self._before, after_in_parent=self._after, after_in_child=self._renew)
+
+    def _before(self) -> None:
+        self._held = self.lock.acquire(timeout=_PATIENCE)
+
+    def _after(self) -> None:
+        if self._held:
+            self._held = False
+            self.lock.release()
+
+    def _renew(self) -> None:
+        self.lock, self._held = threading.Lock(), False
+
+
+@cache
+def _calls() -> _Calls | None:
+    return _Calls() if hasattr(os, "register_at_fork") else None
+
+
 class Grpc:
-    """The channel is made by the thread that sends, so that a program may fork before it."""
+    """The channel is made by the thread that sends, and anew by the first one that does so in a forked child."""
 
     encoding = "none"
     """gRPC compresses on its own."""
@@ -30,11 +62,18 @@ class Grpc:
         self.destination = bound_for(signal.name, "grpc", exporter._endpoint, dict(self._headers))
         exporter.shutdown()
         self._exporter: Any = None
+        self._calls = _calls()
 
     def _make(self) -> Any:
         return self._signal.exporter_class("grpc")()
 
     def send(self, payload: Payload, timeout: float) -> Outcome:
+        if self._calls is None:
+            return self._send(payload, timeout)
+        with self._calls.lock:
+            return self._send(payload, timeout)
+
+    def _send(self, payload: Payload, timeout: float) -> Outcome:
         import grpc
 
         if self._exporter is None:

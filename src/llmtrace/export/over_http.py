@@ -154,10 +154,13 @@ class OtlpPost(Post):
     def __init__(self, signal: Signal) -> None:
         asked = _ask(signal)
         headers = {name: value for name, value in asked["headers"].items() if name.lower() != "content-length"}
+        destination = bound_for(signal.name, "http", asked["address"], headers)
+        if not asked["address"].lower().startswith(("http://", "https://")):
+            raise ValueError(f"{signal.variables('ENDPOINT')[1]}: {destination.endpoint} has no http:// or https://")
         super().__init__(
             asked["url"],
             headers,
-            destination=bound_for(signal.name, "http", asked["address"], headers),
+            destination=destination,
             form=OtlpForm(signal),
             unit=signal.unit,
             timeout=round(float(asked["timeout"] or 10.0), 1),  # it gives what is left of it

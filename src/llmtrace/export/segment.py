@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import struct
@@ -82,8 +83,11 @@ class Segment:
         """Write a record at the end.
 
         Raises:
+            FileNotFoundError: Somebody has removed the file.
             OSError: It could not be written whole; the file is as it was.
         """
+        if os.fstat(self._descriptor).st_nlink == 0:
+            raise FileNotFoundError(errno.ENOENT, "removed while in use", str(self.path))
         encoding = ENCODINGS.index(payload.encoding)
         checksum = _checksum(payload.body, encoding, payload.items)
         record = Record(self, self.size, len(payload.body), encoding, payload.items, checksum)

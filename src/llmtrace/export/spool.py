@@ -103,7 +103,7 @@ class Spool:
             self._claims.append(self._claim)
         last = self._segments[-1] if self._segments else None
         if last is not None and last.open:
-            if last.size + size <= self._segment_bytes:
+            if last.path.parent == self._claim.path and last.size + size <= self._segment_bytes:
                 return last
             self._retire(last)
         self._named = max(self._named + 1, time.time_ns())
