@@ -25,7 +25,6 @@ from llmtrace.store.schema import connect
 from llmtrace.store.write import Writer
 from traffic import traces
 
-BIN = Path(sys.executable).parent
 SOURCE = str(Path(llmtrace.__file__).parents[1])
 PROGRAM = """
 import sys, openai
@@ -191,13 +190,8 @@ def test_the_store_is_described_and_pruned(store: Path, capsys: pytest.CaptureFi
 
 def _facts(path: Path) -> Counter[Any]:
     """What does not differ between two runs of one program."""
-    changing = ("time", "per_second", "response.id", "server.port", "chunks")
-
-    def told(span: StoredSpan) -> tuple[tuple[str, str], ...]:
-        kept = {
-            name: str(value) for name, value in span.attributes.items() if not any(part in name for part in changing)
-        }
-        return tuple(sorted(kept.items()))
+    # A busy machine makes a stream stall.
+    changing = ("time", "per_second", "stalls", "response.id", "server.port", "chunks")
 
     with closing(connect(path)) as store:
         return Counter(
@@ -259,22 +253,6 @@ def test_run_runs_a_module(tmp_path: Path) -> None:
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("__main__ ['-m', '--help'] True\n", "")
-
-
-def test_opentelemetry_instrument_finds_us(replay: Any, tmp_path: Path) -> None:
-    """Under ``opentelemetry-instrument`` the program has our spans in the provider that it sets up."""
-    pytest.importorskip("opentelemetry.distro")
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
-    options = ["--traces_exporter", "console", "--metrics_exporter", "none", "--logs_exporter", "none"]
-    done = subprocess.run(
-        [str(BIN / "opentelemetry-instrument"), *options, sys.executable, str(program), replay.url],
-        env={**os.environ, "PYTHONPATH": SOURCE, "LLMTRACE_STORE": "off"},
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count('"name": "chat gpt-4o-mini"') == 2
-    assert "llmtrace.outcome" in done.stdout
 
 
 def test_run_keeps_the_environments_own_sitecustomize(replay: Any, tmp_path: Path) -> None:

@@ -78,6 +78,12 @@ class Pricer:
         self._catalog = catalog = current()
         return catalog
 
+    def context_window(self, provider: str, model: str) -> int | None:
+        """How many tokens a request to a model may have, as far as the catalogue knows."""
+        found = self.load().find(provider, model)
+        size = None if found is None else found.model.context_window
+        return size if isinstance(size, int) else None
+
     def price(
         self,
         provider: str,

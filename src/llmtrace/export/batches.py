@@ -157,11 +157,11 @@ class Batches:
             if self._started or self._closed:
                 return
             self._started = True
-            self._thread = threading.Thread(target=self._work, name="llmtrace-write", daemon=True)
-            try:
-                self._thread.start()
-            except RuntimeError:  # the interpreter is ending: flush and close write on the thread that calls them
-                self._thread = None
+            thread = threading.Thread(target=self._work, name="llmtrace-write", daemon=True)
+            # Where the interpreter is ending, flush and close write on the thread that calls them.
+            with suppress(RuntimeError):
+                thread.start()
+                self._thread = thread  # not before: one that has not begun cannot be waited for
             self._sink.start()
             leaving.arm()
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
-from importlib import import_module
-from typing import Any, Protocol
+from functools import lru_cache
+from typing import Protocol
 
+from .._config import load
+from ..cost.price import Pricer
+from ..facts import Counts, Request, Response
 from ..store.columns import PICO
 
 __all__ = ["Quotes", "catalogue"]
@@ -23,28 +25,26 @@ class Quotes(Protocol):
 
 
 class _Catalogue:
-    def __init__(self, pricer: Any) -> None:
+    def __init__(self, pricer: Pricer) -> None:
         self._pricer = pricer
-        self._catalog = pricer.load()
+        self.window = lru_cache(None)(self._window)
 
     def price(self, provider: str | None, model: str, counts: Mapping[str, int], at: float) -> int | None:
-        from ..facts import Request, Response
-
-        answer = Response(model=model, usage={name: count for name, count in counts.items() if count})
+        # What is not named is none, where a call that does not tell its output has no price.
+        usage: Counts = {"output": 0, **{name: count for name, count in counts.items() if count}}
+        answer = Response(model=model, usage=usage)
         priced = self._pricer.price(provider or "", None, Request("chat", model), answer, at)
-        cost = priced.cost()
-        return None if cost is None or priced.reason is not None else round(cost.total * PICO)
+        cost = None if priced is None or priced.reason is not None else priced.cost()
+        return None if cost is None or cost.currency != "USD" else round(cost.total * PICO)
 
-    def window(self, provider: str | None, model: str) -> int | None:
-        found = self._catalog.find(provider or "", model)
-        size = None if found is None else found.model.context_window
-        return size if isinstance(size, int) else None
+    def _window(self, provider: str | None, model: str) -> int | None:
+        return self._pricer.context_window(provider or "", model)
 
 
-@cache
-def catalogue() -> Quotes | None:
-    """The price table that calls are priced by, where it is installed."""
-    try:
-        return _Catalogue(import_module("llmtrace.cost.price").Pricer())
-    except ImportError:
-        return None
+def catalogue() -> Quotes:
+    """The price table that calls are priced by, with the overrides in force.
+
+    Raises:
+        ConfigError: The overrides cannot be read.
+    """
+    return _Catalogue(Pricer(load({}).prices))

@@ -1,0 +1,32 @@
+"""Quotes come from the table that calls are priced by."""
+
+from __future__ import annotations
+
+import pytest
+
+from llmtrace._config import ConfigError
+from llmtrace.report.quotes import catalogue
+
+AT = 1_780_000_000.0
+
+
+def test_prices_and_windows_are_those_of_the_catalogue() -> None:
+    """A million tokens of a known model cost what is listed; of an unknown one nobody knows."""
+    quotes = catalogue()
+    assert quotes.price("openai", "gpt-4.1-mini", {"input": 1_000_000, "output": 1_000_000}, AT) == 2_000_000_000_000
+    assert quotes.price("openai", "gpt-4.1-mini", {"input": 1_000_000}, AT) == 400_000_000_000
+    assert quotes.price("openai", "house-llm", {"input": 1000}, AT) is None
+    assert (quotes.window("openai", "gpt-4.1-mini") or 0) > 100_000
+    assert quotes.window(None, "house-llm") is None
+
+
+def test_overrides_hold_for_quotes_too(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    """What the user says of prices is asked first, and a wrong file is told."""
+    path = f"{tmp_path}/prices.toml"
+    with open(path, "w") as file:
+        file.write('[[price]]\nmodel = "house-llm"\ninput = "1.00"\noutput = "2.00"\n')
+    monkeypatch.setenv("LLMTRACE_PRICES", path)
+    assert catalogue().price("openai", "house-llm", {"input": 1_000_000}, AT) == 10**12
+    monkeypatch.setenv("LLMTRACE_PRICES", f"{tmp_path}/none.toml")
+    with pytest.raises(ConfigError, match="LLMTRACE_PRICES"):
+        catalogue()
