@@ -60,6 +60,10 @@ _COUNTS = {
     # DeepSeek and Mistral have names of their own for the cached part.
     "prompt_cache_hit_tokens": "cache_read",
     "num_cached_tokens": "cache_read",
+    # Perplexity tells these beside the totals, for research.
+    "reasoning_tokens": "reasoning",
+    "citation_tokens": "citation_output",
+    "num_search_queries": "web_searches",
 }
 _GIVEN = {
     "cached_tokens": "cache_read",
@@ -82,8 +86,10 @@ def read_usage(usage: Any) -> Counts | None:
         tell_all(found, given, _GIVEN)
     if made is not None:
         tell_all(found, made, _MADE)
-        if found.get("reasoning"):
-            _take_in_reasoning(found, whole(told, "total_tokens"))
+    if "citation_output" in found:
+        found["output"] = found.get("output", 0) + found["citation_output"] + found.get("reasoning", 0)
+    elif found.get("reasoning"):
+        _take_in_reasoning(found, whole(told, "total_tokens"))
     return found or None
 
 
