@@ -87,6 +87,13 @@ BODIES = {
         "0.001605",
         (),
     ),
+    "research": (
+        "perplexity",
+        CHAT,
+        completion("sonar-deep-research", reasoning_tokens=1000, citation_tokens=100, num_search_queries=3),
+        "0.01826",  # 10 at 2, 5 at 8, 1,000 at 3, 100 at 2 per million; 3 searches at 5 per thousand
+        (),
+    ),
     "more reasoning than output": (
         "openai",
         CHAT,

@@ -21,6 +21,7 @@ FIELDS = {
     "cache_write_5m_tokens": "cache_write_5m",
     "cache_write_1h_tokens": "cache_write_1h",
     "output_reasoning_tokens": "reasoning",
+    "output_citation_tokens": "citation_output",
     "input_text_tokens": "text_input",
     "input_image_tokens": "image_input",
     "input_audio_tokens": "audio_input",

@@ -43,6 +43,7 @@ USAGE = {
     "image_output": "gen_ai.usage.image.output_tokens",
     "audio_output": "gen_ai.usage.audio.output_tokens",
     "video_output": "llmtrace.usage.video_output_tokens",
+    "citation_output": "llmtrace.usage.citation_tokens",
     "web_searches": "llmtrace.usage.web_searches",
     "web_fetches": "llmtrace.usage.web_fetches",
     "grounded_prompts": "llmtrace.usage.grounded_prompts",

@@ -44,6 +44,8 @@ class Usage:
     image_output: int | None = None
     audio_output: int | None = None
     video_output: int | None = None
+    citation_output: int | None = None
+    """Part of ``output``: what Perplexity read to cite it."""
     web_searches: int | None = None
     """Searches made by the provider's own tool, as it bills them."""
     web_fetches: int | None = None

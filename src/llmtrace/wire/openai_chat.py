@@ -61,6 +61,9 @@ _COUNTS = {
     "prompt_cache_hit_tokens": "cache_read",
     "num_cached_tokens": "cache_read",
     "cached_tokens": "cache_read",
+    # Perplexity tells these beside the totals, for research.
+    "reasoning_tokens": "reasoning",
+    "citation_tokens": "citation_output",
     "num_search_queries": "web_searches",
 }
 _GIVEN = {
@@ -84,8 +87,10 @@ def read_usage(usage: Any) -> Counts | None:
         tell_all(found, given, _GIVEN)
     if made is not None:
         tell_all(found, made, _MADE)
-        if found.get("reasoning"):
-            _take_in_reasoning(found, whole(told, "total_tokens"))
+    if "citation_output" in found:
+        found["output"] = found.get("output", 0) + found["citation_output"] + found.get("reasoning", 0)
+    elif found.get("reasoning"):
+        _take_in_reasoning(found, whole(told, "total_tokens"))
     return found or None
 
 
