@@ -19,6 +19,7 @@ SAYS = {
     "prompt_and_documents.py": "monday ->",
     "redaction.py": "[EMAIL]",
     "survive_an_outage.py": "requests at the backend: 1",
+    "upload.py": "outputs.json: 11 characters",
 }
 
 pytestmark = pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the examples are not here")
