@@ -84,6 +84,12 @@ def test_an_sdk_that_keeps_them_otherwise_does_its_own_work(monkeypatch: pytest.
         def __init__(self) -> None:
             self.seen: dict[str, Any] = {}
 
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(name)
+
+        def __setitem__(self, key: str, value: Any) -> None:
+            self.seen[key] = value
+
         def _set_items(self, attributes: Any) -> None:
             self.seen.update(attributes)
 

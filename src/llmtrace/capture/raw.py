@@ -153,7 +153,7 @@ class JsonReader:
         worker.submit(partial(self._call.end, Response()))
 
 
-class Body(wrapt.ObjectProxy[Any]):
+class Body(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has no parameters
     """Stands in for the byte stream inside an HTTP response: same class, same bytes, watched.
 
     ``inner`` is the iterator of the SDK's stream object, where that is what the recorder watches. Somebody else who

@@ -23,7 +23,7 @@ def set_all(span: Span, attributes: dict[str, AttributeValue]) -> None:
     length, and fewer than the limit of number. In any other case, and for spans of another make, the SDK does its work.
     """
     kept: Any = getattr(span, "_attributes", None)
-    if type(span) is _SPAN and type(kept) is _KEPT:
+    if type(span) is _SPAN and type(kept) is _KEPT and span.is_recording():
         plain = _plain(attributes)
         if plain is not None and _put(kept, plain):
             return

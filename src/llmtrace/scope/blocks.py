@@ -188,7 +188,7 @@ class Given:
         return dict(inspect.signature(self.function).bind(*self.args, **self.kwargs).arguments)
 
 
-class Decorated(wrapt.FunctionWrapper[Any, Any]):
+class Decorated(wrapt.FunctionWrapper):  # type: ignore[type-arg] # wrapt 1 has no parameters
     """Looks like the function to ``inspect``, so that frameworks treat it as they would the function itself."""
 
     # A proxy is neither copied nor pickled by default; a function is, by its name.
