@@ -52,6 +52,7 @@ class Channel:
         self._sent = sent
         self.stores = False
         """Whether the local store is one of ours."""
+        self._home, self._name = _GLOBALS[signal]
         self._routes: list[Route] | None = None
         self._closed = False
         self._told = False
@@ -87,8 +88,7 @@ class Channel:
         return self._own if self._made else self._create()
 
     def _application(self) -> Any:
-        home, name = _GLOBALS[self.signal]
-        current = getattr(sys.modules.get(home), name, None)
+        current = getattr(sys.modules.get(self._home), self._name, None)
         return None if current is None or type(current).__name__ in _NOTHING else current
 
     def own(self) -> bool:

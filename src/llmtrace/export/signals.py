@@ -12,7 +12,7 @@ __all__ = ["LOGS", "METRICS", "SIGNALS", "TRACES", "Signal"]
 _EXPORTERS = "opentelemetry.exporter.otlp.proto"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # one of each: looked up at every call
 class Signal:
     """One row: everything else about a signal is the same code. Nothing is imported before it is asked for."""
 
