@@ -262,8 +262,8 @@ def _large_models(study: _Study) -> Iterator[Advice]:
     yield from study.advice(
         found,
         "large model",
-        f"short, simple calls on large models (up to {_SHORT_INPUT} tokens in, {_SHORT_OUTPUT} out)",
-        f"try {', '.join(sorted(names))}, and see with: llmtrace compare",
+        "short, simple calls on large models",
+        f"of up to {_SHORT_INPUT:,} tokens in and {_SHORT_OUTPUT} out; try {', '.join(sorted(names))}",
     )
 
 
