@@ -34,6 +34,7 @@ LINES = [
     ["report", "--by", "tag"],
     ["report", "--by", "tag.region"],
     ["report", "--by", "session"],
+    ["report", "--by", "user,model"],
     ["report", "--since", "2026-06-20", "--where", "feature=search"],
     ["report", "--json"],
     ["report", "--html", "/dev/null"],

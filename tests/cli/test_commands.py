@@ -26,6 +26,10 @@ from llmtrace.store.write import Writer
 from traffic import traces
 
 SOURCE = str(Path(llmtrace.__file__).parents[1])
+NAMES = (
+    "llmtrace.feature", "user.id", "gen_ai.request.model", "llmtrace.stream.end", "llmtrace.cost.unpriced_reason",
+    "gen_ai.prompt.name", "error.type",
+)  # fmt: skip
 PROGRAM = """
 import sys, openai
 with openai.OpenAI(base_url=sys.argv[1] + "/v1", api_key="x", max_retries=0, timeout=10) as client:
@@ -146,16 +150,21 @@ def test_json_and_csv_say_the_same(store: Path, capsys: pytest.CaptureFixture[st
     assert told["total"]["calls"] == sum(row["calls"] for row in told["rows"]) == 400
 
 
-def test_names_cannot_steer_the_terminal(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Escapes in a user's name or a span's are shown, not obeyed."""
-    evil = "\x1b]0;owned\x07\x1b[2J"
+@pytest.mark.parametrize(
+    "evil", ["\x1b]0;owned\x07\x1b[2J", "[red]x[/red] [/]", "m" * 10_240, "a\nb\tc\r", "\u202eabc"]
+)
+def test_names_cannot_steer_the_terminal(store: Path, capsys: pytest.CaptureFixture[str], evil: str) -> None:
+    """Escapes, markup and any length in a name are shown, not obeyed, and break no line."""
     (spans,) = traces(1, seed=5)
-    told = [replace(span, name=evil, attributes={**span.attributes, "llmtrace.feature": evil}) for span in spans]
+    told = [replace(span, name=evil, attributes={**span.attributes, **dict.fromkeys(NAMES, evil)}) for span in spans]
     with closing(connect(store, write=True)) as connection:
         Writer(connection).write(told)
-    for line in (["report"], ["trace", spans[0].trace_id], ["tail", "--no-follow"], ["advise"]):
-        assert main(line) == 0
+    lines = [["report"], ["trace", spans[0].trace_id], ["tail", "--no-follow"], ["advise"]]
+    for line in (*lines, ["report", "--by", "user,end"], ["compare", "version=3", "version=4"]):
+        assert main(line) == 0, line
     out = capsys.readouterr().out
+    assert "\u202e" not in out
+    assert max(map(len, out.splitlines())) <= 80
     assert "\x1b" not in out
     assert "\x07" not in out
 

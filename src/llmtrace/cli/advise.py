@@ -70,7 +70,8 @@ def _print(out: Console, advice: Advice, cost: int) -> None:
     out.print(Text(f"  {advice.do}"))
     for name, calls, saving in advice.where[:3]:
         money = "" if saving is None else figures.money(saving / PICO)
-        out.print(Text(f"  {figures.plain(name)[:48]:<48} {figures.count(calls):>8} calls {money:>12}", style="dim"))
+        counted = f"{figures.count(calls):>8} {'call ' if calls == 1 else 'calls'}"
+        out.print(Text(f"  {figures.plain(name)[:48]:<48} {counted} {money:>12}", style="dim"))
     if advice.examples:
         out.print(Text(f"  see: llmtrace trace {advice.examples[0][:12]}", style="dim"))
     out.print()

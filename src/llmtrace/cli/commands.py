@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 from importlib import import_module
 from typing import Any
@@ -76,6 +77,8 @@ def run(arguments: list[str]) -> int:
         return 130
     except (StoreError, WrongQuestion, ConfigError) as error:
         return _failed(str(error))
+    except sqlite3.Error as error:  # damaged further in than its beginning, or busy for long
+        return _failed(f"cannot read the store: {error}; try again, or move it away")
 
 
 def _failed(message: str) -> int:

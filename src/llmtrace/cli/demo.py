@@ -107,7 +107,7 @@ def _fill(path: Path, traces: int) -> None:
     questions = [_question(random.Random(number), number, at) for number, at in enumerate(began)]
     out = console(stderr=True)
     with serve() as url, Progress(console=out, transient=True, disable=not out.is_terminal) as progress:
-        llmtrace.instrument(tracer_provider=provider, store="off")
+        llmtrace.instrument(tracer_provider=provider, store="off", estimate_usage="off")
         try:
             for name in ("openai", "anthropic"):
                 import_module(name)

@@ -21,10 +21,10 @@ Decorated = Callable[..., Any]
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Colours in a terminal only, ``NO_COLOR`` heeded, no wider than is comfortable, 80 columns in a pipe."""
+    """Colours in a terminal only, ``NO_COLOR`` heeded, 80 columns in a pipe; brackets in names are no markup."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else int(os.environ.get("COLUMNS") or 80)
-    return Console(stderr=stderr, highlight=False, soft_wrap=False, width=width, emoji=False)
+    return Console(stderr=stderr, highlight=False, soft_wrap=False, width=width, emoji=False, markup=False)
 
 
 def store_path(given: str | None) -> Path:

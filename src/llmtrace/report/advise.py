@@ -97,12 +97,11 @@ class _Study:
 
     def by_fact(self, places: Array) -> Iterator[tuple[int, Array]]:
         """The same by what they have in common, each with the latest of them last."""
-        facts = self.calls.fact[places]
-        order = np.lexsort((self.calls["started"][places], facts))
-        ends = np.cumsum(np.bincount(facts, minlength=len(self.facts))).tolist()
+        places = np.sort(places)  # the calls lie in the order of their facts and of time
+        ends = np.cumsum(np.bincount(self.calls.fact[places], minlength=len(self.facts))).tolist()
         for fact, (start, end) in enumerate(pairwise([0, *ends])):
             if end > start:
-                yield fact, places[order[start:end]]
+                yield fact, places[start:end]
 
     def count(self, found: _Found, places: Array, saving: Array, known: Array) -> None:
         """Add calls, each with what it would have saved where that is known."""
@@ -263,8 +262,8 @@ def _large_models(study: _Study) -> Iterator[Advice]:
     yield from study.advice(
         found,
         "large model",
-        f"short, simple calls on large models (up to {_SHORT_INPUT} tokens in, {_SHORT_OUTPUT} out)",
-        f"try {', '.join(sorted(names))}, and see with: llmtrace compare",
+        "short, simple calls on large models",
+        f"of up to {_SHORT_INPUT:,} tokens in and {_SHORT_OUTPUT} out; try {', '.join(sorted(names))}",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ _PIECE = 26
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """The calls of a selection."""
+    """The calls of a selection, in the order of their facts and, within these, of time."""
 
     store: sqlite3.Connection
     facts: Sequence[Facts]
@@ -34,6 +34,8 @@ class Calls:
     """For each call its place in ``facts``."""
     columns: Mapping[str, Array]
     """By the names of ``store.packed``; -1, or a hash of 0, is "not told"."""
+    orders: dict[str, Array] = field(default_factory=dict)
+    """Columns that have been sorted: the places of their values."""
 
     def __len__(self) -> int:
         return len(self.fact)
@@ -45,6 +47,14 @@ class Calls:
         """Those at these places, or where this is true."""
         kept = {name: column[chosen] for name, column in self.columns.items()}
         return Calls(self.store, self.facts, self.fact[chosen], kept)
+
+    def order(self, name: str) -> Array:
+        """The places of the calls that tell this, the lowest value first; worked out once."""
+        found = self.orders.get(name)
+        if found is None:
+            told = np.flatnonzero(self[name] >= 0)
+            found = self.orders[name] = told[np.argsort(self[name][told])]
+        return found
 
     def each_fact(self, test: Callable[[Facts], bool]) -> Array:
         """Of each call, whether this holds of its facts."""
@@ -62,11 +72,12 @@ def read(store: sqlite3.Connection, chosen: Selection, *, likeness: bool = False
     """
     facts = facts_chosen(store, chosen)
     (version,) = store.execute("PRAGMA user_version").fetchone()
-    known = [(FIGURES, figures_sql(version)), *([(LIKENESS, likeness_sql(version))] if likeness else [])]
+    layouts, packed = [FIGURES], [figures_sql(version)]
+    if likeness:
+        layouts, packed = [FIGURES, LIKENESS], [*packed, likeness_sql(version)]
     found: dict[str, Array] = {}
-    for names, packed in known:
-        layout = np.dtype([(name, f"<{letter}") for name, letter in names.items()])
-        rows = np.frombuffer(_packed(store, chosen, facts, packed), layout)
+    for names, told in zip(layouts, _packed(store, chosen, facts, packed), strict=True):
+        rows = np.frombuffer(told, np.dtype([(name, f"<{letter}") for name, letter in names.items()]))
         found |= {name: np.ascontiguousarray(rows[name]) for name in names}
     numbers = np.array(sorted(facts), np.int64)
     fact = np.searchsorted(numbers, found["facts"])
@@ -80,14 +91,20 @@ def read(store: sqlite3.Connection, chosen: Selection, *, likeness: bool = False
     return made
 
 
-def _packed(store: sqlite3.Connection, chosen: Selection, facts: Mapping[int, Any], packed: str) -> bytes:
+def _packed(
+    store: sqlite3.Connection, chosen: Selection, facts: Mapping[int, Any], packed: Sequence[str]
+) -> list[bytes]:
+    """What is packed of the calls, one after the other."""
     clause, values = where(chosen, _none_if_all(store, facts))
     try:
         # SQLite puts them together faster than Python would row by row; a blob passes as it is.
-        query = f"SELECT CAST(group_concat({packed}, '') AS BLOB) FROM calls {clause} GROUP BY facts"
-        return b"".join(row for (row,) in store.execute(query, values))
+        joined = ", ".join(f"CAST(group_concat({each}, '') AS BLOB)" for each in packed)
+        rows = store.execute(f"SELECT {joined} FROM calls {clause} GROUP BY facts", values).fetchall()
     except (sqlite3.DataError, MemoryError):  # longer than SQLite lets a value be
-        return b"".join(row for (row,) in store.execute(f"SELECT {packed} FROM calls {clause}", values))
+        rows = store.execute(
+            f"SELECT {', '.join(packed)} FROM calls {clause} ORDER BY facts, started", values
+        ).fetchall()
+    return [b"".join(parts) for parts in zip(*rows, strict=True)] or [b"" for _ in packed]
 
 
 def _none_if_all(store: sqlite3.Connection, facts: Mapping[int, Any]) -> Mapping[int, Any] | None:

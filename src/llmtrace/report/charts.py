@@ -45,7 +45,10 @@ def stack(
         for number, (name, values) in enumerate(series)
         if any(values)
     )
-    return _frame(len(labels), shapes, top, show, _ticks(labels), title) + f'<ul class="keys">{keys}</ul>'
+    return (
+        _frame(len(labels), shapes, top, show, _ticks(labels), title, kind="chart time")
+        + f'<ul class="keys">{keys}</ul>'
+    )
 
 
 def bars(counts: Sequence[int], labels: Sequence[str], ticks: Sequence[tuple[float, str]], title: str) -> str:
@@ -73,11 +76,13 @@ def _frame(
     show: Callable[[float], str],
     ticks: Sequence[tuple[float, str]],
     title: str,
+    *,
+    kind: str = "chart",
 ) -> str:
     grid = "".join(f'<line x1="0" x2="{columns}" y1="{y}" y2="{y}"/>' for y in (0.0, _HEIGHT / 2, _HEIGHT))
     words = "".join(f'<span style="left:{place * 100:.2f}%">{escape(word)}</span>' for place, word in ticks)
     return (
-        f'<figure class="chart" role="img" aria-label="{escape(title, quote=True)}">'
+        f'<figure class="{kind}" role="img" aria-label="{escape(title, quote=True)}">'
         f'<div class="y"><span>{escape(show(top))}</span><span>{escape(show(top / 2))}</span><span>0</span></div>'
         f'<svg viewBox="0 0 {max(columns, 1)} {_HEIGHT:.0f}" preserveAspectRatio="none">{grid}{"".join(shapes)}</svg>'
         f'<div class="x">{words}</div></figure>'

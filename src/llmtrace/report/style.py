@@ -31,7 +31,7 @@ section{background:var(--card);border:1px solid var(--line);border-radius:10px;p
 .keys i{display:inline-block;width:10px;height:10px;border-radius:3px;margin-right:6px}
 .wide{overflow-x:auto;margin:10px -16px -16px;border-radius:0 0 10px 10px}
 table{border-collapse:collapse;width:100%;font-size:13px;font-variant-numeric:tabular-nums}
-th,td{padding:7px 8px;text-align:left;white-space:nowrap;border-top:1px solid var(--line)}
+th,td{padding:7px 6px;text-align:left;white-space:nowrap;border-top:1px solid var(--line)}
 th{font-weight:600;color:var(--soft);background:var(--head)}
 th:first-child,td:first-child{padding-left:16px;position:sticky;left:0;background:var(--card);max-width:220px;overflow:hidden;text-overflow:ellipsis}
 th:first-child{background:var(--head)}
@@ -40,6 +40,6 @@ th:last-child,td:last-child{padding-right:16px}
 code{font:12px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 footer{margin-top:20px}
 @media(max-width:520px){main{padding:16px 10px 32px}.tiles{grid-template-columns:1fr 1fr;gap:10px}.chart{grid-template-rows:150px 22px}
-th:first-child,td:first-child{max-width:130px}}
+.time .x span:nth-child(even){display:none}th:first-child,td:first-child{max-width:130px}}
 @media print{body{background:#fff}section,.tiles li{break-inside:avoid}}
 """ + "".join(f"rect.c{n}{{fill:var(--c{n})}}i.c{n}{{background:var(--c{n})}}" for n in range(8))

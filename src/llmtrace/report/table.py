@@ -77,8 +77,8 @@ def _table(
     room = max(6, (width - sum(widths) - len(widths)) // max(1, len(by)) - 1)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", expand=False)
     for position, name in enumerate(by or ("all",)):
-        heading = name if position or not by else f"[bold]{title}[/] by {name}"
-        table.add_column(heading, no_wrap=True, overflow="ellipsis", max_width=room)
+        heading = name if position or not by else f"{title} by {name}"
+        table.add_column(Text(figures.plain(heading)), no_wrap=True, overflow="ellipsis", max_width=room)
     for (heading, _), least in zip(columns, widths, strict=True):
         table.add_column(heading, justify="right", no_wrap=True, min_width=least)
     for (names, _), row in zip(lines, told, strict=False):
@@ -95,18 +95,20 @@ def footnotes(whole: Tally) -> list[str]:
     notes = []
     if whole.unpriced:
         reasons = sorted(whole.reasons.items(), key=lambda each: -each[1])
-        listed = ", ".join(f"{reason} {figures.count(number)}" for reason, number in reasons[:4])
+        listed = ", ".join(f"{_short(reason)} {figures.count(number)}" for reason, number in reasons[:4])
         notes.append(
             f"{figures.share(whole.unpriced, whole.calls)} of the calls have no known cost and are in no sum: {listed}."
         )
     if whole.estimated:
-        notes.append(
-            f"{figures.share(whole.estimated, whole.calls)} have estimated usage, "
-            f"about {figures.money(whole.estimated_cost / 1e12)} more."
-        )
+        more = f", about {figures.money(whole.estimated_cost / 1e12)} more" if whole.estimated_cost else ""
+        notes.append(f"{figures.share(whole.estimated, whole.calls)} have estimated usage{more}.")
     if whole.cut:
-        listed = ", ".join(
-            f"{end} {figures.count(number)}" for end, number in sorted(whole.ends.items()) if end != "exhausted"
-        )
+        ends = sorted((end, number) for end, number in whole.ends.items() if end != "exhausted")
+        listed = ", ".join(f"{_short(end)} {figures.count(number)}" for end, number in ends[:6])
         notes.append(f"{figures.share(whole.cut, whole.streamed)} of the streams did not run to their end: {listed}.")
     return notes
+
+
+def _short(word: str) -> str:
+    """A word that a span of somebody else's may have made up."""
+    return figures.plain(word if len(word) <= 40 else f"{word[:39]}…")

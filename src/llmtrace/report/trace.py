@@ -19,7 +19,7 @@ from . import figures
 __all__ = ["Node", "about", "tree", "waterfall"]
 
 _HEADINGS = ("time", "in", "out", "cost")
-_WIDTHS = (7, 6, 6, 10)
+_WIDTHS = (7, 6, 6, 11)
 _FIGURES = sum(_WIDTHS)
 _SCOPE = ((names.FEATURE, "feature"), (names.USER, "user"), (names.SESSION, "session"), (names.TENANT, "tenant"))
 
@@ -58,7 +58,7 @@ def waterfall(trace: TraceRow, spans: Sequence[StoredSpan], *, width: int = 80) 
     """The trace in so many columns."""
     first = min(span.started for span in spans)
     whole = max(1, max(span.ended for span in spans) - first)
-    bar = max(10, min(40, width - 62))
+    bar = max(10, min(40, width - 63))
     room = width - bar - _FIGURES - 2
     lines = [_head(trace, spans), Text(), _row(Text("span"), Text(), _HEADINGS, room, bar, style="bold")]
     for node in tree(spans):
