@@ -13,7 +13,7 @@ from pathlib import Path
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from .body import StoredSpan, record
+from .body import record
 from .prune import Limits, prune
 from .schema import connect
 from .sent import Body, Sent
@@ -51,18 +51,17 @@ class StoreExporter(SpanExporter):
         self._after_fork()
         try:
             with self._lock:
-                told = [record(span) for span in spans]
-                sent = {} if self._sent is None else self._sent.take(span.span_id for span in told)
-                lost = self._write(told, sent)
+                ids = [f"{span.context.span_id:016x}" for span in spans if span.context is not None]
+                lost = self._write(spans, {} if self._sent is None else self._sent.take(ids))
                 self._tidy()
         except Exception as error:
             return self._failed(error)
         return SpanExportResult.SUCCESS if lost is None else self._failed(lost)
 
-    def _write(self, spans: Sequence[StoredSpan], sent: Mapping[str, Body]) -> Exception | None:
+    def _write(self, spans: Sequence[ReadableSpan], sent: Mapping[str, Body]) -> Exception | None:
         writer = self._open()
         try:
-            writer.write(spans, sent)
+            writer.write([record(span) for span in spans], sent)
             return None
         except sqlite3.OperationalError:  # locked, full, gone: not the fault of a span
             raise
