@@ -13,7 +13,7 @@ from pathlib import Path
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from .body import StoredSpan, record
+from .body import record
 from .prune import Limits, prune
 from .schema import connect
 from .sent import Body, Sent
@@ -51,25 +51,24 @@ class StoreExporter(SpanExporter):
         self._after_fork()
         try:
             with self._lock:
-                told, lost = _records(spans)
-                sent = {} if self._sent is None else self._sent.take(span.span_id for span in told)
-                lost = self._write(told, sent) or lost
+                ids = [f"{span.context.span_id:016x}" for span in spans if span.context is not None]
+                lost = self._write(spans, {} if self._sent is None else self._sent.take(ids))
                 self._tidy()
         except Exception as error:
             return self._failed(error)
         return SpanExportResult.SUCCESS if lost is None else self._failed(lost)
 
-    def _write(self, spans: Sequence[StoredSpan], sent: Mapping[str, Body]) -> Exception | None:
+    def _write(self, spans: Sequence[ReadableSpan], sent: Mapping[str, Body]) -> Exception | None:
         writer = self._open()
         try:
-            writer.write(spans, sent)
+            writer.write([record(span) for span in spans], sent)
             return None
         except sqlite3.OperationalError:  # locked, full, gone: not the fault of a span
             raise
         except Exception as error:
             if len(spans) == 1:
                 return error
-        # One of them cannot be stored. The others can.
+        # One span cannot be stored. The others can.
         errors = [self._write([span], sent) for span in spans]
         return next((error for error in errors if error is not None), None)
 
@@ -115,15 +114,3 @@ class StoreExporter(SpanExporter):
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         return True
-
-
-def _records(spans: Sequence[ReadableSpan]) -> tuple[list[StoredSpan], Exception | None]:
-    """The spans as the store has them, and what is wrong with one that cannot be told."""
-    told: list[StoredSpan] = []
-    fault = None
-    for span in spans:
-        try:
-            told.append(record(span))
-        except Exception as error:
-            fault = error
-    return told, fault
