@@ -41,7 +41,7 @@ except PackageNotFoundError:  # in the environment of a peer
     CATALOG = "genai-prices"
 
 
-def describe_chat(span: Any, answer: Any) -> None:
+def describe_chat(span: Any, answer: Any, headers: Any = None) -> None:
     """What one writes by hand to have the attributes llmtrace writes on a chat completion of ``ASK``."""
     span.set_attribute("gen_ai.operation.name", "chat")
     span.set_attribute("gen_ai.provider.name", "openai")
@@ -67,7 +67,7 @@ def describe_chat(span: Any, answer: Any) -> None:
     fresh = answer.usage.prompt_tokens - cached
     _describe_cost(span, "gpt-4o-mini", fresh * 150, cached * 75, answer.usage.completion_tokens * 600)
     _describe_openinference(span, answer)
-    _describe_outcome(span, answer)
+    _describe_outcome(span, answer, headers)
 
 
 def describe_message(span: Any, ask: Any, answer: Any) -> None:
@@ -111,11 +111,13 @@ def _describe_openinference(span: Any, answer: Any) -> None:
     span.set_attribute("llm.model_name", answer.model)
 
 
-def _describe_outcome(span: Any, answer: Any) -> None:
+def _describe_outcome(span: Any, answer: Any, headers: Any = None) -> None:
+    """Without ``headers``, which by hand need the SDK's raw response, what they say is given away."""
+    told = headers or HEADERS
     span.set_attribute("llmtrace.usage.source", "provider")
     span.set_attribute("llmtrace.request_id", answer._request_id)
-    span.set_attribute("llmtrace.ratelimit.remaining_requests", 9)  # by hand these need the raw response: given away
-    span.set_attribute("llmtrace.ratelimit.remaining_tokens", 99)
+    span.set_attribute("llmtrace.ratelimit.remaining_requests", int(told["x-ratelimit-remaining-requests"]))
+    span.set_attribute("llmtrace.ratelimit.remaining_tokens", int(told["x-ratelimit-remaining-tokens"]))
     span.set_attribute("llmtrace.outcome", "ok")
 
 

@@ -16,7 +16,7 @@ from .content import exception_texts
 from .costs import describe_budget, describe_cost, describe_estimate
 from .gate import Gate
 
-__all__ = ["ADDED", "DESCRIBERS", "Attributes", "Options", "describe_exception"]
+__all__ = ["ADDED", "OF_CALL", "Attributes", "Describer", "Options", "describe_exception"]
 
 Attributes = dict[str, AttributeValue]
 
@@ -178,8 +178,8 @@ def describe_exception(span: Span, error: BaseException, options: Options, mode:
 Describer = Callable[[OpenCall, Options, Attributes], None]
 
 ADDED: tuple[Describer, ...] = (describe_stream, describe_http, describe_cost, describe_budget)
-"""What no other instrumentation writes: goes on its span too, where that stands for the call."""
-DESCRIBERS: tuple[Describer, ...] = (
+"""What no other instrumentation writes."""
+OF_CALL: tuple[Describer, ...] = (
     describe_request,
     describe_answer,
     describe_refusal,
@@ -187,4 +187,3 @@ DESCRIBERS: tuple[Describer, ...] = (
     *ADDED,
     describe_outcome,
 )
-"""Each writes one kind of knowledge; a fault in one costs what it writes and no more."""

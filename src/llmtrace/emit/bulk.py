@@ -17,31 +17,29 @@ _KEPT = getattr(otel, "BoundedAttributes", None)
 
 
 def set_all(span: Span, attributes: dict[str, AttributeValue]) -> None:
-    """As ``span.set_attributes(attributes)``, whose look at each of them is a fifth of what a call costs.
+    """As ``span.set_attributes(attributes)``, at a fifth of the price; lists in ``attributes`` become tuples.
 
     The SDK looks at types, lengths and number. That can be left out for values of plain types, without a limit of
     length, and fewer than the limit of number. In any other case, and for spans of another make, the SDK does its work.
     """
     kept: Any = getattr(span, "_attributes", None)
-    if type(span) is _SPAN and type(kept) is _KEPT and span.is_recording():
-        plain = _plain(attributes)
-        if plain is not None and _put(kept, plain):
-            return
-    span.set_attributes(attributes)
+    ours = type(span) is _SPAN and type(kept) is _KEPT and span.is_recording()
+    if not (ours and _made_plain(attributes) and _put(kept, attributes)):
+        span.set_attributes(attributes)
 
 
-def _plain(attributes: dict[str, AttributeValue]) -> dict[str, Any] | None:
-    """As the SDK would keep them; ``None`` where it would have to change a value."""
-    found: dict[str, Any] = {}
+def _made_plain(attributes: dict[str, Any]) -> bool:
+    """Make lists tuples, as the SDK keeps them; false where it would have to change more."""
     for key, value in attributes.items():
-        kind = type(value)
-        if kind in _SCALARS:
-            found[key] = value
-        elif isinstance(value, (list, tuple)) and all(type(item) in _SCALARS for item in value):
-            found[key] = tuple(value)
-        else:
-            return None
-    return found
+        if type(value) in _SCALARS:
+            continue
+        if not isinstance(value, (list, tuple)):
+            return False
+        for item in value:
+            if type(item) not in _SCALARS:
+                return False
+        attributes[key] = tuple(value)
+    return True
 
 
 def _put(kept: Any, attributes: dict[str, Any]) -> bool:

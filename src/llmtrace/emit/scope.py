@@ -36,6 +36,7 @@ from ..scope.work import Work
 from . import names
 from .attributes import Attributes
 from .bridges import finished
+from .bulk import set_all
 from .fit import change, dumps
 
 __all__ = ["CLOSED", "Annotator", "Content", "ScopeSpans", "describe_scope"]
@@ -218,13 +219,13 @@ class ScopeSpans:
         span = work.span
         try:
             if span.is_recording():
-                found: Attributes = {}
+                found: Attributes = {**(getattr(span, "attributes", None) or {})}
                 content = self._content if self._content.open(work.scope.capture_content) else None
                 _describe_tags(work.scope, found)
                 _DESCRIBERS[work.kind](work, content, found)
                 _describe_rollup(work, found)
                 self._describe_end(work, content, found)
-                span.set_attributes(finished(span, found, self._bridges))
+                set_all(span, finished(span, found, self._bridges))
         finally:
             work.error = None  # a traceback holds frames that hold this work
             span.end(end_time)

@@ -10,7 +10,7 @@ from .._guard import report
 from ..capture.call import OpenCall
 from ..scope import context as scopes
 from . import names
-from .attributes import ADDED, DESCRIBERS, Attributes
+from .attributes import ADDED, OF_CALL, Attributes, Describer
 from .bridges import finished
 from .bulk import set_all
 from .content import Content, describe_content
@@ -20,6 +20,11 @@ from .scope import describe_scope
 from .upload import Uploads
 
 __all__ = ["SpanEmitter"]
+
+DESCRIBERS: tuple[Describer, ...] = (*OF_CALL, describe_scope)
+"""Each writes one kind of knowledge; a fault in one costs what it writes and no more."""
+BESIDE: tuple[Describer, ...] = (*ADDED, describe_scope)
+"""Those for the span of another instrumentation, where that stands for the call."""
 
 
 class SpanEmitter:
@@ -64,8 +69,8 @@ class SpanEmitter:
     def _write(self, call: OpenCall) -> None:
         span = call.span
         if span.is_recording():
-            found: Attributes = {}
-            for describe in (*(ADDED if call.borrowed else DESCRIBERS), describe_scope):
+            found: Attributes = {} if call.borrowed else _known_at_start(call)
+            for describe in BESIDE if call.borrowed else DESCRIBERS:
                 try:
                     describe(call, self, found)
                 except Exception:
@@ -75,14 +80,14 @@ class SpanEmitter:
                     self._write_content(call, found)
                 except Exception:
                     report("write what was said")
-            if not call.borrowed:
-                known = _known_at_start(call)
-                found = finished(span, found, self._bridges, known=known, started=call.started_ns)
+                found = finished(span, found, self._bridges, started=call.started_ns)
             set_all(span, found)
 
     def _write_content(self, call: OpenCall, found: Attributes) -> None:
         """What was said: on the span, on the event, on both, as the gate has it."""
         gate = self.content.within(call.scope.capture_content)
+        if call.heard is None and not gate.emit_event:
+            return
         events = self._events if gate.emit_event else None
         content = Content()
         if call.heard is not None:
@@ -97,7 +102,7 @@ class SpanEmitter:
         if self._uploads is not None and content.whole:
             found.update(self._uploads.send(content.whole))
         if events is not None:
-            told = {**_known_at_start(call), **found, **(content.values if gate.event else {})}
+            told = {**found, **(content.values if gate.event else {})}
             events.emit(names.DETAILS_EVENT, told, set_span_in_context(call.span, call.outer))
         if gate.span:
             found.update(content.attributes)

@@ -70,6 +70,8 @@ def trace_of(context: Context) -> int:
 
 def scope_of(context: Context) -> Scope:
     """What the blocks around a call say of it."""
+    if not context:  # no block, no span, no baggage
+        return _NOTHING
     frame = frame_of(context)
     scope = _NOTHING if frame is None else frame.scope
     if baggage.keys:

@@ -51,29 +51,24 @@ def within(found: dict[str, Any], limit: int) -> dict[str, Any]:
 
 
 _FEW = 16
-"""More attributes than a span of ours has before its end: then there is no need to look, which copies them."""
+"""More attributes than others put onto a span of ours: then there is no need to look, which copies them."""
 
 
 def finished(
-    span: Any,
-    found: dict[str, Any],
-    bridges: Callable[[], Iterable[str]] | None,
-    *,
-    known: Mapping[str, Any] | None = None,
-    started: int = 0,
+    span: Any, found: dict[str, Any], bridges: Callable[[], Iterable[str]] | None, *, started: int = 0
 ) -> dict[str, Any]:
-    """``found`` completed for an open span: within its limit, bridged here where no exporter of ours will do it.
+    """``found``, which is all that an open span of ours tells, completed.
 
-    ``known`` is what the span was started with, where the caller has it at hand.
+    It is bridged here where no exporter of ours will do it, and kept within the limit of the span.
     """
     chosen = bridges() if bridges is not None else ()
     if chosen:
         try:
-            held = known if known is not None else getattr(span, "attributes", None) or {}
-            found.update(added({**held, **found}, chosen, started=started))
+            found.update(added(found, chosen, started=started))
         except Exception:
             report("bridge a span")
     limit = getattr(getattr(span, "_limits", None), "max_span_attributes", None) or LIMIT
     if len(found) <= limit - _FEW:
         return found
-    return within(found, limit - len(getattr(span, "attributes", None) or ()))
+    others = sum(key not in found for key in getattr(span, "attributes", None) or ())
+    return within(found, limit - others)
