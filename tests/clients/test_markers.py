@@ -17,14 +17,13 @@ import pydantic
 import pytest
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from test_google_recorded import client as gemini
 
 import llmtrace
-from log_records import InMemoryLogRecordExporter
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*[Dd]eprecat.*:DeprecationWarning"),

@@ -13,7 +13,7 @@ import openai
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -23,7 +23,6 @@ import llmtrace
 from llmtrace import collect, score, workflow
 from llmtrace.export.annotations import for_phoenix
 from llmtrace.scope.score import Score
-from log_records import InMemoryLogRecordExporter
 
 
 class Phoenix(ThreadingHTTPServer):

@@ -62,7 +62,8 @@ class ExporterSink:
 
     def flush(self, deadline: float) -> bool:
         left = max(0, int((deadline - time.monotonic()) * 1000))
-        return self.exporter.force_flush(left) is not False
+        force_flush = getattr(self.exporter, "force_flush", None)  # that of logs for the console once had none
+        return force_flush is None or force_flush(left) is not False
 
     def close(self, deadline: float) -> bool:
         self.exporter.shutdown()
