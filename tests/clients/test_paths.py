@@ -32,3 +32,19 @@ def test_cursor_of_a_resumed_stream(loopback: Loopback, spans: InMemorySpanExpor
     (span,) = spans.get_finished_spans()
     assert span.name == "fetch_response"
     assert (span.attributes or {})["gen_ai.request.stream_cursor"] == "2"
+
+
+@pytest.mark.skipif(not hasattr(openai.OpenAI, "responses"), reason="no responses yet")
+def test_id_of_an_answer_that_is_not_there(loopback: Loopback, spans: InMemorySpanExporter) -> None:
+    """A failed fetch says what was fetched, and the request id by which the provider knows it."""
+    error = json_answer({"error": {"message": "none", "code": "not_found"}}, status=404)
+    error.headers["x-amzn-requestid"] = "aws-1"
+    loopback.will(error)
+    with (
+        openai.OpenAI(base_url=loopback.url, api_key="k", max_retries=0) as client,
+        pytest.raises(openai.NotFoundError),
+    ):
+        client.responses.retrieve("resp_1")
+    (span,) = spans.get_finished_spans()
+    assert (span.attributes or {})["gen_ai.response.id"] == "resp_1"
+    assert (span.attributes or {})["llmtrace.request_id"] == "aws-1"

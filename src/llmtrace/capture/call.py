@@ -241,7 +241,7 @@ class OpenCall:
         if headers is None:
             return
         told = _telling(headers)
-        self.request_id = told.get("x-request-id") or told.get("request-id")
+        self.request_id = told.get("x-request-id") or told.get("request-id") or told.get("x-amzn-requestid")
         requests = told.get("x-ratelimit-remaining-requests") or told.get("anthropic-ratelimit-requests-remaining")
         tokens = told.get("x-ratelimit-remaining-tokens") or told.get("anthropic-ratelimit-tokens-remaining")
         if requests or tokens:
@@ -331,6 +331,7 @@ _TELLING = {
     for name in (
         "x-request-id",
         "request-id",
+        "x-amzn-requestid",
         "x-ratelimit-remaining-requests",
         "x-ratelimit-remaining-tokens",
         "anthropic-ratelimit-requests-remaining",

@@ -115,6 +115,8 @@ class _Beginner:
             stream = kwargs.get("stream") is True
             if stream is not request.stream:
                 request = replace(request, stream=stream)
+            if request.operation == "fetch_response":
+                request = replace(request, response_id=url.partition("?")[0].rpartition("/")[2])
             provider, server = self._target(client)
             call = hooks.begin(
                 self._tracing,

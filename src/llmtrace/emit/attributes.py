@@ -81,7 +81,7 @@ def describe_stream(call: OpenCall, options: Options, into: Attributes) -> None:
 def describe_answer(call: OpenCall, options: Options, into: Attributes) -> None:
     request, answer = call.request, call.answer
     for name, value in (
-        (names.RESPONSE_ID, answer.id),
+        (names.RESPONSE_ID, answer.id or request.response_id),
         (names.RESPONSE_MODEL, answer.model),
         (names.CONVERSATION, answer.conversation_id),
         (names.COUNTED_TOKENS, answer.counted_tokens),

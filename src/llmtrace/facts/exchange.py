@@ -29,6 +29,8 @@ class Request:
     api_type: str | None = None
     previous_response_id: str | None = None
     conversation_id: str | None = None
+    response_id: str | None = None
+    """The answer that is fetched again."""
     agent_id: str | None = None
     """The agent at the provider that is asked to work."""
 
