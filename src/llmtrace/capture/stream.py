@@ -118,6 +118,8 @@ class Recorder:
 
     def left(self, how: str, *, at_exit: bool = False) -> None:
         """The caller reads no more; a stream whose end event has come is none the less whole."""
+        if self.finished:
+            return
         try:
             ended = self._answer.ended
         except Exception:
