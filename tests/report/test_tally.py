@@ -282,8 +282,7 @@ def test_recorded_exchanges(replay: Any, tmp_path: Path) -> None:
     for each in (exporter, memory):
         provider.add_span_processor(SimpleSpanProcessor(each))
     recordings = load_cassettes()
-    # One of each kind, and a part of the rest; all of them take a while, and the spans are tested elsewhere.
-    wanted = [*recorded.one_of_each_kind(recordings), *recorded.all_of_both(recordings)[::4]]
+    wanted = [*recorded.one_of_each_kind(recordings), *recorded.all_of_both(recordings)]
     llmtrace.instrument(tracer_provider=provider, strict=True)
     try:
         for cassette in wanted:

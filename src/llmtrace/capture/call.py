@@ -252,7 +252,8 @@ class OpenCall:
         tracing = self.tracing
         pricer = tracing.pricer
         try:
-            if tracing.estimator is not None and tracing.estimator.wants(self):
+            # Only on the worker, which is where a call is sent that wants an estimate.
+            if end_time is not None and tracing.estimator is not None and tracing.estimator.wants(self):
                 tracing.estimator.estimate(self)
         except Exception:
             report("estimate the tokens of a call")
