@@ -63,7 +63,7 @@ class Parts:
         )
         events = Events(self._logger)
         metrics = Metrics(settings.metrics, settings.metric_dimensions, self.pipeline.meters)
-        sent = self.pipeline.sent if providers.tracer is None else None  # the local store is none of theirs
+        sent = self.pipeline.sent
         self.tracing = Tracing(
             SpanEmitter(tracers, content=gate, events=events, bridges=self._bridges, uploads=self._uploads),
             pricer=pricer,

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Any
 
-from opentelemetry import metrics
-from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
+from opentelemetry.metrics import CallbackOptions, MeterProvider, NoOpMeterProvider, Observation
 
 from .. import __version__, _guard
 from ..capture.call import OpenCall
@@ -73,12 +72,6 @@ class _Instruments:
             }
 
 
-def _global() -> MeterProvider | None:
-    """The provider the application set, if it did. The API's getter looks at the environment, and might set one."""
-    found: MeterProvider | None = getattr(metrics._internal, "_METER_PROVIDER", None)
-    return found
-
-
 def _faults(options: CallbackOptions) -> Iterable[Observation]:
     return [Observation(sum(_guard.faults.values()))]
 
@@ -86,22 +79,16 @@ def _faults(options: CallbackOptions) -> Iterable[Observation]:
 class Metrics:
     """Records every call that has ended; ``record`` is an observer of calls."""
 
-    def __init__(
-        self,
-        mode: str = "both",
-        dimensions: tuple[str, ...] = ("feature",),
-        provider: MeterProvider | Callable[[], MeterProvider | None] | None = None,
-    ) -> None:
+    def __init__(self, mode: str, dimensions: tuple[str, ...], provider: Callable[[], MeterProvider | None]) -> None:
         """Set up, without touching OpenTelemetry's metrics before the first call.
 
         Args:
             mode: ``both``, ``registry`` or ``legacy`` token metrics; ``off`` records nothing.
             dimensions: ``feature``, ``tenant``, ``prompt``, ``prompt_version``, ``model_pinned`` or metadata keys.
-            provider: Where to, or what knows the one of the moment; by default the global one, as soon as the
-                application has set it.
+            provider: What knows where to at the moment; ``None`` is nowhere.
         """
         self._mode = mode
-        self._find = provider if callable(provider) else lambda: provider or _global()
+        self._find = provider
         self._provider: MeterProvider | None = None
         self._instruments: _Instruments | None = None
         self._dimensions = tuple((_ATTRIBUTES.get(name, names.TAG + name), _reader(name)) for name in dimensions)
@@ -149,7 +136,7 @@ class Metrics:
         if provider is not self._provider:
             with self._lock:
                 self._instruments = None
-                if provider is not None and not isinstance(provider, metrics.NoOpMeterProvider):
+                if provider is not None and not isinstance(provider, NoOpMeterProvider):
                     self._instruments = _Instruments(provider, self._mode)
                 self._provider = provider
         return self._instruments

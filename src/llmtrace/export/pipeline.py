@@ -22,7 +22,7 @@ class Pipeline:
         self, settings: Settings, tracer_provider: Any = None, meter_provider: Any = None, logger_provider: Any = None
     ) -> None:
         declared = Declared()
-        self.sent = Sent(self._stores) if settings.fingerprints == "auto" else None
+        self.sent = Sent(self._stores) if settings.fingerprints == "auto" and tracer_provider is None else None
         """What calls have sent, where spans of ours go to the local store, which keeps hashes of it."""
         self._traces = Channel(TRACES, settings, tracer_provider, declared, self.sent)
         self._metrics = Channel(METRICS, settings, meter_provider, declared)
