@@ -37,6 +37,8 @@ def fields(source: Any) -> Any:
     """What to read several names from: the plain dictionary inside ``source`` where it has one, else ``source``."""
     if type(source) is dict:
         return source
+    if source is None:
+        return None
     own = getattr(source, "__dict__", None)
     extra = getattr(source, "__pydantic_extra__", source)
     if own is None or (extra is not None and type(extra) is not dict):
@@ -91,15 +93,14 @@ def each(source: Any, name: str) -> Iterator[Any]:
     return iter(value) if isinstance(value, (list, tuple)) else iter(())
 
 
-def pick(source: Any, *names: str) -> dict[str, Any]:
+def pick(source: Any, names: frozenset[str]) -> dict[str, Any]:
     """The plain values (text, numbers, booleans, lists of text) under ``names``."""
-    found: dict[str, Any] = {}
-    for name in names:
-        value = source.get(name) if type(source) is dict else peek(source, name)
-        if value is None:
-            continue
-        if isinstance(value, (str, int, float)) or (
-            isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
-        ):
-            found[name] = value
-    return found
+    if type(source) is dict:
+        return {name: value for name, value in source.items() if name in names and _is_plain(value)}
+    return {name: value for name in names if _is_plain(value := peek(source, name))}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (str, int, float)):
+        return True
+    return isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)

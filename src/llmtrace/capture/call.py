@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from time import perf_counter, time_ns
 from typing import Any
+
+from opentelemetry.context import Context
 
 from .._guard import report
 from ..cost.estimate import Estimate
@@ -22,6 +25,9 @@ from .heard import Heard
 from .tracing import Tracing
 
 __all__ = ["OpenCall"]
+
+_UNASKED = object()
+_NO_HEADERS: Mapping[str, str] = {}
 
 _generation = 0
 """How many forks this process is away from the first."""
@@ -42,6 +48,7 @@ class OpenCall:
     __slots__ = (
         "_generation",
         "_open",
+        "_priced",
         "_record",
         "answer",
         "asked_usage",
@@ -54,15 +61,13 @@ class OpenCall:
         "error_type",
         "estimate",
         "format",
+        "headers",
         "heard",
         "http",
-        "limits",
         "outcome",
         "outer",
-        "priced",
         "provider",
         "request",
-        "request_id",
         "reservation",
         "retries",
         "scope",
@@ -92,6 +97,7 @@ class OpenCall:
         provider: str,
         server: tuple[str, int] | None,
         body: Any = None,
+        outer: Context | None = None,
     ) -> None:
         self.tracing = tracing
         self.client = client
@@ -102,13 +108,12 @@ class OpenCall:
         self.http: Any = None
         """The SDK's own object of the HTTP answer that it accepted."""
         self.retries = 0
-        self.request_id: str | None = None
-        self.limits: tuple[int | None, int | None] = (None, None)
-        """Requests and tokens that the provider would still take, as the answer's headers say."""
+        self.headers: Mapping[str, str] = _NO_HEADERS
+        """Those of the HTTP answer that say something of the call."""
         self.timing: Timing | None = None
         self.error: BaseException | None = None
         self.error_type: str | None = None
-        self.priced: Priced | None = None
+        self._priced: Any = _UNASKED
         self.reservation: Any = None
         self.body: Any = None
         """What goes over the wire, held while the call lasts, where its tokens may have to be estimated."""
@@ -118,9 +123,12 @@ class OpenCall:
         """We had the stream tell its usage: the chunk that does is not the caller's."""
         self.duration = 0.0
         self.outcome = ""
-        self.outer = scopes.current()
-        self.scope: Scope = scopes.scope_of(self.outer)
-        self.borrowed = scopes.outer_inference(self.outer)
+        if outer is None:
+            outer = scopes.current()
+        self.outer = outer
+        """The OpenTelemetry context in which the call was made."""
+        self.scope: Scope = scopes.scope_of(outer)
+        self.borrowed = scopes.outer_inference(outer)
         """Another instrumentation's span stands for this call; what it lacks is written there."""
         self.usage_elsewhere = self.borrowed
         """Another span of the same call carries the usage."""
@@ -230,27 +238,17 @@ class OpenCall:
             self.error_type = named or ("error" if answer.failed else "truncated")
         else:
             self.outcome = "ok"
-        self._read_http()
+        http = self.http if self.http is not None else getattr(error, "response", None)
+        headers = getattr(http, "headers", None)
+        if headers is not None:
+            self.headers = _telling(headers)
         if self.heard is not None:
             http = self.http if self.http is not None else error
             self.heard.complete(getattr(http, "_request", None) or getattr(http, "request", None))
 
-    def _read_http(self) -> None:
-        http = self.http if self.http is not None else getattr(self.error, "response", None)
-        headers = getattr(http, "headers", None)
-        if headers is None:
-            return
-        told = _telling(headers)
-        self.request_id = told.get("x-request-id") or told.get("request-id") or told.get("x-amzn-requestid")
-        requests = told.get("x-ratelimit-remaining-requests") or told.get("anthropic-ratelimit-requests-remaining")
-        tokens = told.get("x-ratelimit-remaining-tokens") or told.get("anthropic-ratelimit-tokens-remaining")
-        if requests or tokens:
-            self.limits = (_count(requests), _count(tokens))
-
     def _finish(self, end_time: int | None) -> None:
         """Price the call, tell the observers and end the span. Each does its part whatever the others do."""
         tracing = self.tracing
-        pricer = tracing.pricer
         try:
             # Only on the worker, which is where a call is sent that wants an estimate.
             if end_time is not None and tracing.estimator is not None and tracing.estimator.wants(self):
@@ -258,15 +256,6 @@ class OpenCall:
         except Exception:
             report("estimate the tokens of a call")
         self.spoken = None
-        try:
-            if pricer is not None and self.outcome != "blocked":
-                host = None if self.server is None else self.server[0]
-                at = self.started_ns / 1e9
-                self.priced = pricer.price(self.provider, host, self.request, self.answer, at, partial=self.cut)
-                if self.priced is not None and self.estimate is not None:
-                    self.priced.approximate = True
-        except Exception:
-            report("price a call")
         for observer in tracing.observers:
             try:
                 observer(self)
@@ -274,8 +263,31 @@ class OpenCall:
                 report("tell an observer of a call")
         self.body = None
         self._emit(end_time)
-        # A traceback holds frames that hold this call.
-        self.error = self.http = None
+        # A traceback holds frames that hold this call, and the attributes of the span may hold it too.
+        self.error = self.http = self.span = None
+
+    @property
+    def priced(self) -> Priced | None:
+        """What the call cost; ``None`` where its kind bills nothing. Known once it has ended."""
+        if self._priced is _UNASKED:
+            self._priced = self._price()
+        priced: Priced | None = self._priced
+        return priced
+
+    def _price(self) -> Priced | None:
+        pricer = self.tracing.pricer
+        if pricer is None or self.outcome == "blocked":
+            return None
+        try:
+            host = None if self.server is None else self.server[0]
+            at = self.started_ns / 1e9
+            priced = pricer.price(self.provider, host, self.request, self.answer, at, partial=self.cut)
+        except Exception:
+            report("price a call")
+            return None
+        if priced is not None and self.estimate is not None:
+            priced.approximate = True
+        return priced
 
     @property
     def cut(self) -> bool:
@@ -339,22 +351,11 @@ _TELLING = {
         "anthropic-ratelimit-tokens-remaining",
     )
 }
-_LENGTHS = frozenset(map(len, _TELLING))
-"""Passing by the rest at a glance: an answer has some twenty headers."""
 
 
 def _telling(headers: Any) -> dict[str, str]:
-    """The headers that say something of the call."""
-    raw = getattr(headers, "raw", None)
-    if raw is None:
-        return {name: value for name in _TELLING.values() if (value := headers.get(name)) is not None}
-    # httpx goes through all headers for each that is looked up: going through them once costs less.
-    return {
-        _TELLING[name]: value.decode("latin-1")
-        for key, value in raw
-        if len(key) in _LENGTHS and (name := key.lower()) in _TELLING
-    }
-
-
-def _count(value: str | None) -> int | None:
-    return int(value) if value is not None and value.isdecimal() and len(value) < 19 else None
+    # httpx goes through all headers, again for each that is looked up. What it goes through: as sent, small, value.
+    listed = getattr(headers, "_list", None)
+    if listed is not None:
+        return {_TELLING[name]: value.decode("latin-1") for _, name, value in listed if name in _TELLING}
+    return {name: value for name in _TELLING.values() if (value := headers.get(name)) is not None}

@@ -28,7 +28,8 @@ def begin(
     body: Any = None,
 ) -> OpenCall | None:
     """Open a call; ``None`` where somebody else accounts for it."""
-    if scopes.suppressed(scopes.current()):
+    outer = scopes.current()
+    if scopes.suppressed(outer):
         return None
     return OpenCall(
         tracing,
@@ -38,6 +39,7 @@ def begin(
         provider=provider,
         server=server,
         body=body,
+        outer=outer,
     )
 
 

@@ -90,6 +90,10 @@ def _native_span(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
     return span
 
 
+_KNOWN = 256
+"""Addresses of clients."""
+
+
 class _Beginner:
     """Decides whether a request is a call we trace, and opens it."""
 
@@ -97,9 +101,7 @@ class _Beginner:
         self._sdk = sdk
         self._tracing = tracing
         self._patches = patches
-        self._targets: weakref.WeakKeyDictionary[Any, tuple[Any, str, tuple[str, int] | None]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._targets: dict[int, tuple[Any, type, tuple[str, tuple[str, int] | None]]] = {}
 
     def begin(self, client: Any, args: Any, kwargs: Any) -> OpenCall | None:
         if not self._patches.active:
@@ -135,16 +137,17 @@ class _Beginner:
             return None
 
     def _target(self, client: Any) -> tuple[str, tuple[str, int] | None]:
-        url = getattr(client, "_base_url", None)
-        keep = type(client).__hash__ is not None  # a subclass with an ``__eq__`` of its own has none
-        known = self._targets.get(client) if keep else None
-        if known is not None and known[0] is url:
-            return known[1], known[2]
+        url, cls = getattr(client, "_base_url", None), type(client)
+        # By identity, as an address of the SDK's is slow to hash: what is known holds it, so no other gets its number.
+        known = self._targets.get(id(url))
+        if known is not None and known[1] is cls:
+            return known[2]
         host = getattr(url, "host", None) or None
         port = getattr(url, "port", None) or (80 if getattr(url, "scheme", "") == "http" else 443)
         found = provider_of(client, host, self._sdk.provider), None if host is None else (host, port)
-        if keep:
-            self._targets[client] = (url, *found)
+        if len(self._targets) >= _KNOWN:
+            self._targets.clear()
+        self._targets[id(url)] = url, cls, found
         return found
 
 

@@ -47,9 +47,11 @@ class Asking(Protocol):
     server: tuple[str, int] | None
     started_ns: int
     answer: Response
-    priced: Priced | None
     outcome: str
     reservation: Any
+
+    @property
+    def priced(self) -> Priced | None: ...
 
 
 @dataclass(slots=True)

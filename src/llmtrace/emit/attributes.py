@@ -106,8 +106,10 @@ def describe_answer(call: OpenCall, options: Options, into: Attributes) -> None:
 def describe_refusal(call: OpenCall, options: Options, into: Attributes) -> None:
     """Whether the model declined, or a filter stopped question or answer: not an end like any other."""
     answer = call.answer
-    filtered = any(normal_reason(reason) == "content_filter" for reason in answer.finish_reasons)
-    if answer.refused or filtered or (call.error is not None and error_code(call.error) in _FILTERED):
+    refused = answer.refused or (call.error is not None and error_code(call.error) in _FILTERED)
+    for reason in answer.finish_reasons:
+        refused = refused or normal_reason(reason) == "content_filter"
+    if refused:
         into[names.REFUSAL] = True
 
 
@@ -135,13 +137,20 @@ def describe_usage(call: OpenCall, options: Options, into: Attributes) -> None:
 def describe_http(call: OpenCall, options: Options, into: Attributes) -> None:
     if call.retries > 0:
         into[names.RETRIES] = call.retries
-    if call.request_id:
-        into[names.REQUEST_ID] = call.request_id
-    requests, tokens = call.limits
-    if requests is not None:
-        into[names.REMAINING_REQUESTS] = requests
-    if tokens is not None:
-        into[names.REMAINING_TOKENS] = tokens
+    told = call.headers
+    request_id = told.get("x-request-id") or told.get("request-id") or told.get("x-amzn-requestid")
+    if request_id:
+        into[names.REQUEST_ID] = request_id
+    requests = told.get("x-ratelimit-remaining-requests") or told.get("anthropic-ratelimit-requests-remaining")
+    if requests and (left := _count(requests)) is not None:
+        into[names.REMAINING_REQUESTS] = left
+    tokens = told.get("x-ratelimit-remaining-tokens") or told.get("anthropic-ratelimit-tokens-remaining")
+    if tokens and (left := _count(tokens)) is not None:
+        into[names.REMAINING_TOKENS] = left
+
+
+def _count(value: str) -> int | None:
+    return int(value) if value.isdecimal() and len(value) < 19 else None
 
 
 def describe_outcome(call: OpenCall, options: Options, into: Attributes) -> None:

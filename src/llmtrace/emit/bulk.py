@@ -1,7 +1,8 @@
-"""Many attributes onto a span at once."""
+"""Many attributes onto a span: at once, or when somebody looks."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from opentelemetry import attributes as otel
@@ -9,11 +10,22 @@ from opentelemetry.sdk import trace as sdk
 from opentelemetry.trace import Span
 from opentelemetry.util.types import AttributeValue
 
-__all__ = ["set_all"]
+__all__ = ["LIMIT", "room", "set_all", "set_late"]
+
+LIMIT = 128
+"""How many attributes a span of the SDK keeps, if nobody says otherwise: it drops the oldest above that."""
 
 _SCALARS = frozenset({str, int, float, bool})
 _SPAN = getattr(sdk, "_Span", None)
-_KEPT = getattr(otel, "BoundedAttributes", None)
+
+Make = Callable[[dict[str, Any], int], dict[str, Any]]
+"""From the attributes that a span has, and how many it keeps, to all that it is to have."""
+
+
+def room(span: Span) -> tuple[Iterable[str], int]:
+    """The names of the attributes that ``span`` has, and how many it keeps."""
+    limit = getattr(getattr(span, "_limits", None), "max_span_attributes", None)
+    return getattr(span, "attributes", None) or (), limit or LIMIT
 
 
 def set_all(span: Span, attributes: dict[str, AttributeValue]) -> None:
@@ -26,6 +38,25 @@ def set_all(span: Span, attributes: dict[str, AttributeValue]) -> None:
     ours = type(span) is _SPAN and type(kept) is _KEPT and span.is_recording()
     if not (ours and _made_plain(attributes) and _put(kept, attributes)):
         span.set_attributes(attributes)
+
+
+def set_late(span: Span, make: Make) -> bool:
+    """Have ``make`` say the attributes of ``span`` when they are first looked at: by an exporter, in its thread.
+
+    Two threads that look at once both call it, so it must say the same each time. False, and nothing done, where the
+    span is of another make, has ended, or has a limit of length or an unusual limit of number.
+    """
+    kept: Any = getattr(span, "_attributes", None)
+    if type(span) is not _SPAN or type(kept) is not _KEPT or "_dict" not in kept.__dict__:
+        return False
+    try:
+        if kept._immutable or kept.max_value_len is not None or (kept.maxlen is not None and kept.maxlen < LIMIT):
+            return False
+        kept._make = make
+        kept.__class__ = _LATE
+    except (AttributeError, TypeError):  # the SDK keeps them in another way now
+        return False
+    return True
 
 
 def _made_plain(attributes: dict[str, Any]) -> bool:
@@ -54,3 +85,25 @@ def _put(kept: Any, attributes: dict[str, Any]) -> bool:
     except AttributeError:  # the SDK keeps them in another way now
         return False
     return True
+
+
+def _look(kept: Any) -> dict[str, Any]:
+    own: dict[str, Any] = kept.__dict__
+    make: Make | None = own.get("_make")
+    if make is not None:
+        own["_dict"] = _cleaned(make(own["_dict"], kept.maxlen or LIMIT))
+        own.pop("_make", None)
+        kept.__class__ = _KEPT
+    found: dict[str, Any] = own["_dict"]
+    return found
+
+
+def _cleaned(attributes: dict[str, Any]) -> dict[str, Any]:
+    if not _made_plain(attributes):
+        attributes = _KEPT(attributes=attributes)._dict
+    return attributes
+
+
+_KEPT: Any = getattr(otel, "BoundedAttributes", None)
+_LATE: Any = None if _KEPT is None else type("LateAttributes", (_KEPT,), {"_dict": property(_look)})
+"""What the SDK keeps the attributes of a span in, and the same, the most of which are yet to be made."""

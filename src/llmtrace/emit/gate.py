@@ -56,6 +56,11 @@ class Gate:
     sealed: bool = False
     """Whether a variable forbids content altogether, whatever a block says."""
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing that was said is written anywhere, nor an event of the call."""
+        return not (self.span or self.event or self.upload or self.emit_event)
+
     def fitting(self, span: Any) -> Gate:
         """Within what the SDK keeps of one attribute too: it would cut JSON anywhere."""
         limit = getattr(getattr(span, "_limits", None), "max_span_attribute_length", None)

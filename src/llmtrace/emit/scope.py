@@ -36,7 +36,7 @@ from ..scope.work import Work
 from . import names
 from .attributes import Attributes
 from .bridges import finished
-from .bulk import set_all
+from .bulk import room, set_all
 from .fit import change, dumps
 
 __all__ = ["CLOSED", "Annotator", "Content", "ScopeSpans", "describe_scope"]
@@ -225,7 +225,7 @@ class ScopeSpans:
                 _DESCRIBERS[work.kind](work, content, found)
                 _describe_rollup(work, found)
                 self._describe_end(work, content, found)
-                set_all(span, finished(span, found, self._bridges))
+                set_all(span, finished(found, self._bridges, *room(span)))
         finally:
             work.error = None  # a traceback holds frames that hold this work
             span.end(end_time)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 from opentelemetry.trace import SpanKind, Tracer, get_current_span, set_span_in_context
 
@@ -12,7 +14,7 @@ from ..scope import context as scopes
 from . import names
 from .attributes import ADDED, OF_CALL, Attributes, Describer
 from .bridges import finished
-from .bulk import set_all
+from .bulk import room, set_all, set_late
 from .content import Content, describe_content
 from .gate import OFF, Gate
 from .logs import Events
@@ -61,27 +63,47 @@ class SpanEmitter:
 
     def end(self, call: OpenCall, end_time: int | None) -> None:
         try:
-            self._write(call)
+            if not self._write_late(call):
+                self._write(call)
         finally:  # a redactor may be interrupted by the user
             if not call.borrowed:
                 call.span.end(end_time)
 
+    def _write_late(self, call: OpenCall) -> bool:
+        """Have the attributes made when an exporter looks at them, where there is nothing else to write."""
+        if call.borrowed or call.error_type is not None or not self.content.within(call.scope.capture_content).closed:
+            return False
+        return set_late(call.span, partial(self._late, call))
+
+    def _late(self, call: OpenCall, known: dict[str, Any], limit: int) -> dict[str, Any]:
+        try:
+            found = finished(self._described(call), self._bridges, known, limit, started=call.started_ns)
+            return {**known, **found}
+        except Exception:
+            report("write a span")
+            return known
+
     def _write(self, call: OpenCall) -> None:
         span = call.span
-        if span.is_recording():
-            found: Attributes = {} if call.borrowed else _known_at_start(call)
-            for describe in BESIDE if call.borrowed else DESCRIBERS:
-                try:
-                    describe(call, self, found)
-                except Exception:
-                    report("write a span")
-            if not call.borrowed:
-                try:
-                    self._write_content(call, found)
-                except Exception:
-                    report("write what was said")
-                found = finished(span, found, self._bridges, started=call.started_ns)
-            set_all(span, found)
+        if not span.is_recording():
+            return
+        found = self._described(call)
+        if not call.borrowed:
+            try:
+                self._write_content(call, found)
+            except Exception:
+                report("write what was said")
+            found = finished(found, self._bridges, *room(span), started=call.started_ns)
+        set_all(span, found)
+
+    def _described(self, call: OpenCall) -> Attributes:
+        found: Attributes = {} if call.borrowed else _known_at_start(call)
+        for describe in BESIDE if call.borrowed else DESCRIBERS:
+            try:
+                describe(call, self, found)
+            except Exception:
+                report("write a span")
+        return found
 
     def _write_content(self, call: OpenCall, found: Attributes) -> None:
         """What was said: on the span, on the event, on both, as the gate has it."""

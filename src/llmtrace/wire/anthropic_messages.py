@@ -5,48 +5,56 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from .._read import each, peek, pick, tell, text, whole
+from .._read import each, fields, peek, pick, tell_all, text, whole
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
 from .anthropic_messages_content import COMPLETE_CONTENT, COUNT_TOKENS_CONTENT, MESSAGES_CONTENT
 
 __all__ = ["COMPLETE", "COUNT_TOKENS", "MESSAGES"]
 
-_PARAMS = ("max_tokens", "temperature", "top_p", "top_k", "stop_sequences")
+_PARAMS = frozenset({"max_tokens", "temperature", "top_p", "top_k", "stop_sequences"})
+_FORMS = frozenset({"output_config", "output_format"})
 
 
 def read_request(body: Any) -> Request:
-    params = pick(body, *_PARAMS)
-    config = peek(body, "output_config")
-    effort = text(config, "effort")
-    if effort:
-        params["reasoning.level"] = effort
-    kind = text(peek(config, "format") or peek(body, "output_format"), "type")
-    return Request(
-        operation="chat",
-        model=text(body, "model"),
-        stream=peek(body, "stream") is True,
-        params=params,
-        output_type="json" if kind == "json_schema" else None,
-    )
+    request = Request("chat", text(body, "model"), peek(body, "stream") is True, pick(body, _PARAMS))
+    if type(body) is not dict or not _FORMS.isdisjoint(body):
+        config = peek(body, "output_config")
+        effort = text(config, "effort")
+        if effort:
+            request.params["reasoning.level"] = effort
+        if text(peek(config, "format") or peek(body, "output_format"), "type") == "json_schema":
+            request.output_type = "json"
+    return request
+
+
+_COUNTS = {
+    "input_tokens": "fresh",
+    "output_tokens": "output",
+    "cache_read_input_tokens": "cache_read",
+    "cache_creation_input_tokens": "cache_write",
+}
+_PARTS = {
+    "cache_creation": {
+        "ephemeral_5m_input_tokens": "cache_write_5m",
+        "ephemeral_1h_input_tokens": "cache_write_1h",
+    },
+    "output_tokens_details": {"thinking_tokens": "reasoning"},
+    "server_tool_use": {
+        "web_search_requests": "web_searches",
+        "web_fetch_requests": "web_fetches",
+        "code_execution_requests": "code_executions",
+    },
+}
 
 
 def take_usage(usage: Any, told: Counts) -> None:
     """Note what ``usage`` tells. Counts repeat while a stream goes on: the last of each wins."""
-    tell(told, "fresh", usage, "input_tokens")
-    tell(told, "output", usage, "output_tokens")
-    tell(told, "cache_read", usage, "cache_read_input_tokens")
-    tell(told, "cache_write", usage, "cache_creation_input_tokens")
-    written = peek(usage, "cache_creation")
-    if written is not None:
-        tell(told, "cache_write_5m", written, "ephemeral_5m_input_tokens")
-        tell(told, "cache_write_1h", written, "ephemeral_1h_input_tokens")
-    tell(told, "reasoning", peek(usage, "output_tokens_details"), "thinking_tokens")
-    tools = peek(usage, "server_tool_use")
-    if tools is not None:
-        tell(told, "web_searches", tools, "web_search_requests")
-        tell(told, "web_fetches", tools, "web_fetch_requests")
-        tell(told, "code_executions", tools, "code_execution_requests")
+    tell_all(told, usage, _COUNTS)
+    for name, counts in _PARTS.items():
+        part = peek(usage, name)
+        if part is not None:
+            tell_all(told, part, counts)
 
 
 def total(told: Counts) -> Counts | None:
@@ -76,11 +84,12 @@ def read_also(usage: Any) -> tuple[tuple[str | None, Counts], ...]:
     return tuple(found)
 
 
+_PRICED_BY = frozenset({"speed", "inference_geo"})
 _USUAL = frozenset({"standard", "not_available", "global", "default"})
 
 
 def _price_context(usage: Any) -> dict[str, str]:
-    found = pick(usage, "speed", "inference_geo")
+    found = pick(usage, _PRICED_BY)
     for step in each(usage, "iterations"):
         kind = text(step, "type")
         if kind is not None and kind not in ("message", *_BESIDE):
@@ -95,7 +104,8 @@ def _edited(answer: Any) -> bool:
 
 def read_response(answer: Any) -> Response:
     told: Counts = {}
-    usage = peek(answer, "usage")
+    answer = fields(answer)
+    usage = fields(peek(answer, "usage"))
     take_usage(usage, told)
     reason = text(answer, "stop_reason")
     return Response(
@@ -197,7 +207,7 @@ def read_count(answer: Any) -> Response:
 
 
 def read_complete_request(body: Any) -> Request:
-    params = pick(body, "temperature", "top_p", "top_k", "stop_sequences")
+    params = pick(body, _PARAMS)
     limit = whole(body, "max_tokens_to_sample")
     if limit is not None:
         params["max_tokens"] = limit

@@ -12,13 +12,13 @@ from .google_interactions_content import INTERACTIONS_CONTENT, RETRIEVE_CONTENT
 
 __all__ = ["INTERACTIONS", "RETRIEVE"]
 
-_PARAMS = ("temperature", "top_p", "seed", "stop_sequences")
+_PARAMS = frozenset({"temperature", "top_p", "seed", "stop_sequences"})
 _MEDIA = {"audio": "speech", "image": "image", "video": "video"}
 
 
 def read_request(body: Any) -> Request:
     config = peek(body, "generation_config")
-    params = pick(config, *_PARAMS)
+    params = pick(config, _PARAMS)
     limit = whole(config, "max_output_tokens")
     if limit is not None:
         params["max_tokens"] = limit

@@ -11,12 +11,13 @@ from .openai_assistants_content import RUN_CONTENT, RUN_RETRIEVE_CONTENT
 
 __all__ = ["RUN", "RUN_RETRIEVE"]
 
+_PARAMS = frozenset({"temperature", "top_p"})
 _OVER = frozenset({"completed", "failed", "cancelled", "expired", "incomplete", "requires_action"})
 _DELTAS = frozenset({"thread.message.delta", "thread.run.step.delta"})
 
 
 def read_request(body: Any) -> Request:
-    params = pick(body, "temperature", "top_p")
+    params = pick(body, _PARAMS)
     return Request(
         operation="invoke_agent",
         model=text(body, "model"),

@@ -15,12 +15,24 @@ from .openai_chat_content import CHAT_CONTENT
 
 __all__ = ["CHAT", "read_usage"]
 
-_PARAMS = ("max_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed")
+_PARAMS = frozenset({"max_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed"})
+_RARE = frozenset(
+    {"max_completion_tokens", "stop", "n", "reasoning_effort", "response_format", "modalities", "service_tier"}
+)
 _JSON = ("json_object", "json_schema")
 
 
 def read_request(body: Any) -> Request:
-    params = pick(body, *_PARAMS)
+    request = Request(
+        "chat", text(body, "model"), peek(body, "stream") is True, pick(body, _PARAMS), api_type="chat_completions"
+    )
+    if type(body) is not dict or not _RARE.isdisjoint(body):
+        _read_rare(body, request)
+    return request
+
+
+def _read_rare(body: Any, request: Request) -> None:
+    params = request.params
     limit = whole(body, "max_completion_tokens")
     if limit is not None:
         params["max_tokens"] = limit
@@ -36,15 +48,8 @@ def read_request(body: Any) -> Request:
     effort = text(body, "reasoning_effort")
     if effort:
         params["reasoning.level"] = effort
-    return Request(
-        operation="chat",
-        model=text(body, "model"),
-        stream=peek(body, "stream") is True,
-        params=params,
-        output_type=_output_type(body),
-        service_tier=text(body, "service_tier"),
-        api_type="chat_completions",
-    )
+    request.output_type = _output_type(body)
+    request.service_tier = text(body, "service_tier")
 
 
 def _output_type(body: Any) -> str | None:
@@ -77,10 +82,10 @@ _MADE = {"reasoning_tokens": "reasoning", "audio_tokens": "audio_output", "image
 
 
 def read_usage(usage: Any) -> Counts | None:
-    if usage is None:
+    told = fields(usage)
+    if told is None:
         return None
     found: Counts = {}
-    told = fields(usage)
     tell_all(found, told, _COUNTS)
     given, made = peek(told, "prompt_tokens_details"), peek(told, "completion_tokens_details")
     if given is not None:
@@ -119,14 +124,16 @@ def read_stated_cost(usage: Any) -> float | Decimal | None:
 def read_response(answer: Any) -> Response:
     told = fields(answer)
     usage = fields(peek(told, "usage"))
+    choices = peek(told, "choices")
     reasons, refused = [], False
-    for choice in each(told, "choices"):
-        if reason := text(choice, "finish_reason"):
+    for choice in choices if isinstance(choices, (list, tuple)) else ():
+        said = fields(choice)
+        if reason := text(said, "finish_reason"):
             reasons.append(reason)
-        if peek(peek(choice, "message"), "refusal"):
+        if peek(peek(said, "message"), "refusal"):
             refused = True
     # A gateway may answer 200 and tell in the body that its provider failed.
-    error = None if peek(told, "choices") else peek(told, "error")
+    error = None if choices else peek(told, "error")
     return Response(
         id=text(told, "id"),
         model=text(told, "model"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from .._read import each, peek, pick, tell, text, whole
+from .._read import each, fields, peek, pick, tell_all, text, whole
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
 from .openai_chat import read_stated_cost
@@ -14,6 +14,7 @@ from .openai_responses_content import INPUT_TOKENS_CONTENT, RESPONSES_CONTENT, R
 
 __all__ = ["COMPACT", "DECISIONS", "INPUT_TOKENS", "RESPONSES", "RETRIEVE"]
 
+_PARAMS = frozenset({"temperature", "top_p"})
 _JSON = ("json_object", "json_schema")
 _DRAWS = "image_generation"
 _CALLS = ("function_call", "custom_tool_call", "computer_call", "local_shell_call", "apply_patch_call")
@@ -22,7 +23,7 @@ _END = ("response.completed", "response.failed", "response.incomplete", "respons
 
 
 def read_request(body: Any) -> Request:
-    params = pick(body, "temperature", "top_p")
+    params = pick(body, _PARAMS)
     limit = whole(body, "max_output_tokens")
     if limit is not None:
         params["max_tokens"] = limit
@@ -44,20 +45,21 @@ def read_request(body: Any) -> Request:
     )
 
 
+_COUNTS = {"input_tokens": "input", "output_tokens": "output"}
+_GIVEN = {
+    "cached_tokens": "cache_read",
+    "cache_write_tokens": "cache_write",
+    "audio_tokens": "audio_input",
+    "image_tokens": "image_input",
+}
+_MADE = {"reasoning_tokens": "reasoning", "audio_tokens": "audio_output", "image_tokens": "image_output"}
+
+
 def read_usage(usage: Any) -> Counts | None:
-    if usage is None:
-        return None
     found: Counts = {}
-    given, made = peek(usage, "input_tokens_details"), peek(usage, "output_tokens_details")
-    tell(found, "input", usage, "input_tokens")
-    tell(found, "output", usage, "output_tokens")
-    tell(found, "cache_read", given, "cached_tokens")
-    tell(found, "cache_write", given, "cache_write_tokens")
-    tell(found, "audio_input", given, "audio_tokens")
-    tell(found, "image_input", given, "image_tokens")
-    tell(found, "reasoning", made, "reasoning_tokens")
-    tell(found, "audio_output", made, "audio_tokens")
-    tell(found, "image_output", made, "image_tokens")
+    tell_all(found, usage, _COUNTS)
+    tell_all(found, peek(usage, "input_tokens_details"), _GIVEN)
+    tell_all(found, peek(usage, "output_tokens_details"), _MADE)
     return found or None
 
 
@@ -93,6 +95,7 @@ def _read_tool_usage(answer: Any, usage: Counts) -> tuple[tuple[str | None, Coun
 
 
 def read_response(answer: Any) -> Response:
+    answer = fields(answer)
     status = text(answer, "status")
     error = peek(answer, "error")
     output = list(each(answer, "output"))

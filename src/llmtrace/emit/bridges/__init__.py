@@ -11,13 +11,12 @@ from typing import Any
 
 from ..._guard import report
 from .. import names
+from ..bulk import LIMIT
 from .langfuse import langfuse
 from .logfire import logfire
 from .openinference import openinference
 
 __all__ = ["BRIDGES", "LIMIT", "Bridge", "added", "finished", "within"]
-
-LIMIT = 128
 
 Bridge = Callable[[Mapping[str, Any], int], dict[str, Any]]
 """Takes the attributes and the start of the span in nanoseconds."""
@@ -51,13 +50,18 @@ def within(found: dict[str, Any], limit: int) -> dict[str, Any]:
 
 
 _FEW = 16
-"""More attributes than others put onto a span of ours: then there is no need to look, which copies them."""
+"""More attributes than others put onto a span of ours: with room for so many, there is no need to look."""
 
 
 def finished(
-    span: Any, found: dict[str, Any], bridges: Callable[[], Iterable[str]] | None, *, started: int = 0
+    found: dict[str, Any],
+    bridges: Callable[[], Iterable[str]] | None,
+    known: Iterable[str],
+    limit: int,
+    *,
+    started: int = 0,
 ) -> dict[str, Any]:
-    """``found``, which is all that an open span of ours tells, completed.
+    """``found``, which is all that a span of ours is to tell beside what is ``known`` of it, completed.
 
     It is bridged here where no exporter of ours will do it, and kept within the limit of the span.
     """
@@ -67,8 +71,6 @@ def finished(
             found.update(added(found, chosen, started=started))
         except Exception:
             report("bridge a span")
-    limit = getattr(getattr(span, "_limits", None), "max_span_attributes", None) or LIMIT
     if len(found) <= limit - _FEW:
         return found
-    others = sum(key not in found for key in getattr(span, "attributes", None) or ())
-    return within(found, limit - others)
+    return within(found, limit - sum(key not in found for key in known))

@@ -37,6 +37,7 @@ _COUNTS = (
     (names.OI_AUDIO_INPUT, names.USAGE["audio_input"]),
     (names.OI_AUDIO_OUTPUT, names.USAGE["audio_output"]),
 )
+_PROMPT = ((names.OI_PROMPT_ID, names.PROMPT_NAME), (names.OI_TEMPLATE_VERSION, names.PROMPT_VERSION))
 
 
 def openinference(attributes: Mapping[str, Any], started: int) -> dict[str, Any]:
@@ -50,17 +51,22 @@ def openinference(attributes: Mapping[str, Any], started: int) -> dict[str, Any]
     if kind == "LLM":
         # The request's name may be an alias, which Phoenix has no price for.
         _put(found, names.OI_MODEL, model)
-        for name, source in _COUNTS:
-            _put(found, name, attributes.get(source))
+        _copy(attributes, _COUNTS, found)
     elif kind == "EMBEDDING":
         _put(found, names.OI_EMBEDDING_MODEL, model)
-    _values(attributes, kind, found)
-    _put(found, names.OI_PROMPT_ID, attributes.get(names.PROMPT_NAME))
-    _put(found, names.OI_TEMPLATE_VERSION, attributes.get(names.PROMPT_VERSION))
+    _copy(attributes, _PROMPT, found)
+    if kind != "LLM" or names.INPUT_MESSAGES in attributes or names.OUTPUT_MESSAGES in attributes:
+        _values(attributes, kind, found)
     _metadata(attributes, found)
     if kind == "RETRIEVER":
         _documents(attributes, found)
     return found
+
+
+def _copy(attributes: Mapping[str, Any], pairs: tuple[tuple[str, str], ...], found: dict[str, Any]) -> None:
+    for name, source in pairs:
+        if source in attributes:
+            found[name] = attributes[source]
 
 
 def _put(found: dict[str, Any], name: str, value: Any) -> None:
