@@ -171,18 +171,25 @@ class Chunks:
         self._error: str | None = None
 
     def add(self, chunk: Any) -> bool:
-        usage = peek(chunk, "usage")
+        try:
+            told = chunk.__dict__  # a model of the SDK
+            usage, choices = told["usage"], told["choices"]
+            if usage is None and self._spoke and self._named:
+                (choice,) = choices
+                if choice.__dict__["finish_reason"] is None:
+                    return True  # a word like the one before
+        except (AttributeError, KeyError, TypeError, ValueError):
+            usage, choices = peek(chunk, "usage"), peek(chunk, "choices")
         if usage is not None:
             self._usage = read_usage(usage) or self._usage
             self._stated = read_stated_cost(usage)
             # Usage on a chunk of its own is the last there is.
-            self._summed = not peek(chunk, "choices")
+            self._summed = not choices
         if not self._named:
             self._begin(chunk)
         # An SDK raises for an error event instead of handing it out; only a body read as bytes has one.
         if type(chunk) is dict and (error := chunk.get("error")) is not None:
             self._error = _code(error)
-        choices = peek(chunk, "choices")
         for choice in choices if isinstance(choices, list) else ():
             reason = peek(choice, "finish_reason")
             if reason is not None and isinstance(reason, str):

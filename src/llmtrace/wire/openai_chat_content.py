@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from .._read import fields, peek, text, whole
@@ -172,11 +171,6 @@ def read_response(answer: Any) -> list[Message]:
 _SAID = ("content", *_THOUGHTS, "tool_calls", "refusal", "function_call", "audio")
 
 
-def _filled(delta: Any) -> Iterable[tuple[str, Any]]:
-    told = fields(delta)
-    return told.items() if type(told) is dict else [(name, peek(delta, name)) for name in _SAID]
-
-
 class _Choice:
     """One choice of a stream, growing."""
 
@@ -194,11 +188,14 @@ class _Choice:
         self.reason: str | None = None
 
     def take(self, delta: Any) -> None:
+        told = fields(delta)
+        if type(told) is not dict:
+            told = {name: peek(delta, name) for name in _SAID}
         # Nearly every delta says one thing: the fields that are there cost less than those there might be.
-        for name, value in _filled(delta):
+        for name, value in told.items():
             if not value or name == "role":
                 continue
-            if name == "content" and isinstance(value, str):
+            if name == "content" and type(value) is str:
                 self.text.append(value)
             else:
                 self._take_other(name, value, delta)
@@ -283,24 +280,38 @@ class Joiner:
         self._choices: dict[int, _Choice] = {}
 
     def add(self, chunk: Any) -> None:
+        try:
+            # Nearly every chunk is a model of the SDK that says some words in one choice, and nothing else.
+            (choice,) = chunk.__dict__["choices"]
+            told, delta = choice.__dict__, choice.__dict__["delta"]
+            said = delta.__dict__
+            text = said["content"]
+            if type(text) is str and told["finish_reason"] is None and not delta.__pydantic_extra__:
+                others = len(said) - 1 - list(said.values()).count(None)
+                if others == (said["role"] is not None):
+                    self._choices[told["index"]].text.append(text)
+                    return
+        except (AttributeError, KeyError, TypeError, ValueError):
+            pass
+        self._add(chunk)
+
+    def _add(self, chunk: Any) -> None:
         choices = peek(chunk, "choices")
         for choice in choices if isinstance(choices, (list, tuple)) else ():
             told = fields(choice)
             if type(told) is not dict:
                 told = {name: peek(choice, name) for name in ("index", "delta", "text", "finish_reason")}
             index = told.get("index")
-            if type(index) is not int:
-                index = 0
-            known = self._choices.get(index)
+            known = self._choices.get(index if type(index) is int else 0)
             if known is None:
-                known = self._choices[index] = _Choice()
+                known = self._choices[index if type(index) is int else 0] = _Choice()
             delta = told.get("delta")
             if delta is not None:
                 known.take(delta)
             elif (said := told.get("text")) and isinstance(said, str):
                 known.text.append(said)
             reason = told.get("finish_reason")
-            if isinstance(reason, str):
+            if reason is not None and isinstance(reason, str):
                 known.reason = reason or None
 
     def messages(self) -> list[Message]:
