@@ -146,8 +146,8 @@ def _level(lengths: list[int], room: int) -> int:
     return max(lengths, default=0)
 
 
-def dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
+"""One for all: ``json.dumps`` makes an encoder at each call that asks for anything unusual."""
 
 
 def _cost(text: str) -> int:

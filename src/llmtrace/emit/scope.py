@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -72,7 +71,7 @@ class Closed:
         return True
 
     def json(self, value: Any) -> str:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return dumps(value)
 
     def text(self, value: str) -> str:
         return value
@@ -125,7 +124,7 @@ def _describe_tags(scope: Scope, into: Attributes) -> None:
     if scope.metadata or scope.feature is not None:
         # Backends show this one; those that search cannot look inside it, hence each key apart as well.
         told = scope.metadata if scope.feature is None else {"feature": scope.feature, **scope.metadata}
-        into[names.METADATA] = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+        into[names.METADATA] = dumps(told)
 
 
 def _describe_prompt(prompt: PromptUse, content: Content | None, into: Attributes) -> None:

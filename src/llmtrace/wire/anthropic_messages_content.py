@@ -137,6 +137,19 @@ class Joiner:
         self._started = False
 
     def add(self, event: Any) -> None:
+        try:
+            # Nearly every event is a model of the SDK that adds to a block.
+            told = event.__dict__
+            said = told["delta"].__dict__
+            piece = said[_DELTAS[said["type"]]]
+            if type(piece) is str:
+                self._pieces[told["index"]].append(piece)
+                return
+        except (AttributeError, KeyError, TypeError):
+            pass
+        self._add(event)
+
+    def _add(self, event: Any) -> None:
         match peek(event, "type"):
             case "content_block_delta":
                 delta = peek(event, "delta")

@@ -234,6 +234,18 @@ class Joiner:
         self._pieces: dict[int, list[tuple[str, str]]] = {}
 
     def add(self, event: Any) -> None:
+        try:
+            # Nearly every event is a model of the SDK that adds to an item.
+            told = event.__dict__
+            slot, piece = _TEXTS[told["type"]], told["delta"]
+            if type(piece) is str:
+                self._pieces[told["output_index"]].append((slot, piece))
+                return
+        except (AttributeError, KeyError, TypeError):
+            pass
+        self._add(event)
+
+    def _add(self, event: Any) -> None:
         kind = peek(event, "type")
         if not isinstance(kind, str):
             return

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from .. import names
+from ..fit import dumps
 
 __all__ = ["langfuse"]
 
@@ -40,11 +40,11 @@ def langfuse(attributes: Mapping[str, Any], started: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     usage = _usage(attributes)
     if usage:
-        found[names.LANGFUSE_USAGE] = _dumps(usage)
+        found[names.LANGFUSE_USAGE] = dumps(usage)
     cost = attributes.get("llm.cost.total")
     if cost is not None:
         parts = {key: attributes[name] for name, key in _COSTS.items() if name in attributes}
-        found[names.LANGFUSE_COST] = _dumps({**parts, "total": cost})
+        found[names.LANGFUSE_COST] = dumps({**parts, "total": cost})
     first = attributes.get(names.STREAM_FIRST_TOKEN)
     if isinstance(first, float) and started:
         at = datetime.fromtimestamp(started / 1e9 + first, UTC)
@@ -87,7 +87,3 @@ def _usage(attributes: Mapping[str, Any]) -> dict[str, int]:
             found[name] = told[key]
     found["total"] = told.get("input", 0) + told.get("output", 0)
     return found
-
-
-def _dumps(value: dict[str, Any]) -> str:
-    return json.dumps(value, separators=(",", ":"))

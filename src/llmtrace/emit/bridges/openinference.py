@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import names
+from ..fit import dumps
 
 __all__ = ["openinference"]
 
@@ -111,10 +112,7 @@ def _last(messages: Any) -> tuple[str | None, str]:
     texts = [part["content"] for part in parts if part.get("type") == "text" and isinstance(part.get("content"), str)]
     if texts:
         return "\n".join(texts), _TEXT
-    return _dumps(parts), _JSON
-
-
-_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
+    return dumps(parts), _JSON
 
 
 def _loaded(value: Any) -> Any:
@@ -140,7 +138,10 @@ def _metadata(attributes: Mapping[str, Any], found: dict[str, Any]) -> None:
     told = {key: attributes[name] for name, key in _TOLD.items() if name in attributes}
     if told:
         known = _loaded(attributes.get(names.METADATA))
-        found[names.METADATA] = _dumps({**told, **known} if isinstance(known, dict) else told)
+        if not isinstance(known, dict):
+            known = {}
+        if not told.keys() <= known.keys():
+            found[names.METADATA] = dumps({**told, **known})
 
 
 def _documents(attributes: Mapping[str, Any], found: dict[str, Any]) -> None:
@@ -153,4 +154,4 @@ def _documents(attributes: Mapping[str, Any], found: dict[str, Any]) -> None:
         for field in ("id", "content", "score"):
             _put(found, prefix + field, document.get(field))
         if document.get("metadata"):
-            found[prefix + "metadata"] = _dumps(document["metadata"])
+            found[prefix + "metadata"] = dumps(document["metadata"])
