@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import gc
+import json
 import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-__all__ = ["ABOUT", "ANSWER", "ASK", "HEADERS", "cpu", "describe_chat", "describe_message", "http_of"]
+__all__ = [
+    "ABOUT",
+    "ANSWER",
+    "ASK",
+    "HEADERS",
+    "TAGS",
+    "cpu",
+    "describe_chat",
+    "describe_message",
+    "describe_tags",
+    "http_of",
+]
 
 ASK: Any = {
     "model": "gpt-4o-mini",
@@ -28,6 +40,9 @@ SAID = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "c
 ANSWER = {**ABOUT, "object": "chat.completion", "service_tier": "default", "choices": [SAID], "usage": COUNTS}
 HEADERS = {"x-request-id": "req_1", "x-ratelimit-remaining-requests": "9", "x-ratelimit-remaining-tokens": "99"}
 HEADERS |= {f"x-other-{number}": "some value" for number in range(15)}  # as many as the vendor sends
+
+
+TAGS = {"feature": "answers", "user": "user-1", "session": "session-1"}
 
 
 def http_of(client: Any) -> Any:
@@ -68,6 +83,14 @@ def describe_chat(span: Any, answer: Any, headers: Any = None) -> None:
     _describe_cost(span, "gpt-4o-mini", fresh * 150, cached * 75, answer.usage.completion_tokens * 600)
     _describe_openinference(span, answer)
     _describe_outcome(span, answer, headers)
+
+
+def describe_tags(span: Any) -> None:
+    """What ``llmtrace.tag(**TAGS)`` writes on each call."""
+    span.set_attribute("llmtrace.feature", TAGS["feature"])
+    span.set_attribute("user.id", TAGS["user"])
+    span.set_attribute("session.id", TAGS["session"])
+    span.set_attribute("metadata", json.dumps({"feature": TAGS["feature"]}, separators=(",", ":")))
 
 
 def describe_message(span: Any, ask: Any, answer: Any) -> None:

@@ -1,39 +1,58 @@
 """What tracing costs: CPU time of one call, of one streamed chunk, and the time of the import.
 
 Run it with ``python benchmarks/overhead.py``. The real openai SDK (a recent one) talks to a transport that answers from
-memory.
+memory, inside a ``tag`` block; spans go through the SDK's batch processor to an exporter that reads every attribute.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import median
+from types import SimpleNamespace
 from typing import Any
 
 import openai
-from by_hand import ABOUT, ANSWER, ASK, HEADERS, cpu, describe_chat, http_of
+from anthropic.types import RawContentBlockDeltaEvent
+from by_hand import ABOUT, ANSWER, ASK, HEADERS, TAGS, cpu, describe_chat, describe_tags, http_of
 from openai.types.chat import ChatCompletionChunk
+from openai.types.responses import ResponseTextDeltaEvent
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanKind
 
 import llmtrace
 from llmtrace.capture.call import OpenCall
 from llmtrace.capture.stream import Chunks, Recorder
 from llmtrace.capture.tracing import Tracing
+from llmtrace.clients.google_genai import accumulator
 from llmtrace.emit.spans import SpanEmitter
 from llmtrace.facts import Request
+from llmtrace.wire._format import WireFormat
+from llmtrace.wire.anthropic_messages import MESSAGES
+from llmtrace.wire.google_generate import GENERATE
 from llmtrace.wire.openai_chat import CHAT
+from llmtrace.wire.openai_responses import RESPONSES
 
 ROUNDS, CALLS, WARM = 60, 100, 10
-CHUNKS, CHUNK_ROUNDS = 200_000, 7
+CHUNKS, CHUNK_ROUNDS = 20_000, 15
 IMPORTS = 15
 SDK_CLIENT: Any = openai.DefaultHttpxClient
 HTTP: Any = http_of(SDK_CLIENT)
+
+
+class Reads(SpanExporter):
+    """Looks at every attribute, as each exporter must."""
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        for span in spans:
+            dict(span.attributes or {})
+        return SpanExportResult.SUCCESS
 
 
 class Last(SpanProcessor):
@@ -45,17 +64,16 @@ class Last(SpanProcessor):
         Last.attributes = dict(span.attributes or {})
 
 
-# Only the check that both span alike looks at the spans; the measured provider's processor does nothing.
-quiet, checking = TracerProvider(), TracerProvider()
-quiet.add_span_processor(SpanProcessor())
+# Spans wait until they are flushed: what the exporter costs is measured apart from what the caller waits for.
+measured, checking = TracerProvider(), TracerProvider()
+measured.add_span_processor(BatchSpanProcessor(Reads(), schedule_delay_millis=1e7, max_export_batch_size=2048))
 checking.add_span_processor(Last())
 
 
 class Calls:
-    """The same call without tracing and with a span written by hand, blocking and asynchronous.
+    """The same call without tracing, with a span written by hand, and for llmtrace, blocking and asynchronous.
 
-    By hand there are two ways: ``whole`` reads from the headers what llmtrace reads there, as the SDK's raw response
-    lets one do; ``short`` takes the values for granted.
+    By hand one reads from the headers what llmtrace reads there, as the SDK's raw response lets one do.
     """
 
     def __init__(self, provider: TracerProvider) -> None:
@@ -74,16 +92,17 @@ class Calls:
         for _ in range(count):
             self.chat.create(**ASK)
 
-    def short(self, count: int) -> None:
-        for _ in range(count):
-            with self._span() as span:
-                describe_chat(span, self.chat.create(**ASK))
-
-    def whole(self, count: int) -> None:
+    def by_hand(self, count: int) -> None:
         for _ in range(count):
             with self._span() as span:
                 raw = self.chat.with_raw_response.create(**ASK)
                 describe_chat(span, raw.parse(), raw.headers)
+                describe_tags(span)
+
+    def tagged(self, count: int) -> None:
+        for _ in range(count):
+            with llmtrace.tag(**TAGS):
+                self.chat.create(**ASK)
 
     def plain_async(self, count: int) -> None:
         async def run() -> None:
@@ -92,20 +111,21 @@ class Calls:
 
         self.runner.run(run())
 
-    def short_async(self, count: int) -> None:
-        async def run() -> None:
-            for _ in range(count):
-                with self._span() as span:
-                    describe_chat(span, await self.achat.create(**ASK))
-
-        self.runner.run(run())
-
-    def whole_async(self, count: int) -> None:
+    def by_hand_async(self, count: int) -> None:
         async def run() -> None:
             for _ in range(count):
                 with self._span() as span:
                     raw = await self.achat.with_raw_response.create(**ASK)
                     describe_chat(span, raw.parse(), raw.headers)
+                    describe_tags(span)
+
+        self.runner.run(run())
+
+    def tagged_async(self, count: int) -> None:
+        async def run() -> None:
+            for _ in range(count):
+                with llmtrace.tag(**TAGS):
+                    await self.achat.create(**ASK)
 
         self.runner.run(run())
 
@@ -113,31 +133,45 @@ class Calls:
 def same_attributes() -> int:
     """Both ways must write the same; how many attributes that is."""
     calls = Calls(checking)
-    calls.whole(1)
+    calls.by_hand(1)
     expected = Last.attributes
     with llmtrace.instrument(tracer_provider=checking, strict=True):
-        calls.plain(1)
+        calls.tagged(1)
         llmtrace.flush(60)  # the first call of a process waits for the prices
     if expected != Last.attributes:
         raise SystemExit(f"the spans differ: {sorted(set(expected) ^ set(Last.attributes))}")
     return len(expected)
 
 
-def measure_calls(*ways: Callable[[int], None]) -> Iterator[float]:
-    """Median nanoseconds of a call in each of the ways, and in the first with llmtrace."""
-    rounds = []
-    last = len(ways)
+Taken = tuple[float, float]
+"""Nanoseconds of CPU time a call: until it has returned, and with the work of the exporter."""
+
+
+def taken(work: Callable[[int], None]) -> Taken:
+    work(WARM)
+    measured.force_flush()
+    gc.collect()
+    start = time.process_time_ns()
+    work(CALLS)
+    returned = time.process_time_ns()
+    measured.force_flush()
+    return (returned - start) / CALLS, (time.process_time_ns() - start) / CALLS
+
+
+def measure_calls(plain: Callable[[int], None], by_hand: Callable[[int], None], ours: Callable[[int], None]) -> Any:
+    """The medians of the three."""
+    rounds: list[list[Taken]] = []
     for number in range(ROUNDS + 1):
-        found = [0.0] * (last + 1)
-        for turn in range(last + 1):  # who goes first changes
-            which = (number + turn) % (last + 1)
-            if which == last:
-                with llmtrace.instrument(tracer_provider=quiet):
-                    found[which] = cpu(ways[0], CALLS, WARM)
+        found: list[Taken] = [(0.0, 0.0)] * 3
+        for turn in range(3):  # who goes first changes
+            which = (number + turn) % 3
+            if which == 2:
+                with llmtrace.instrument(tracer_provider=measured):
+                    found[which] = taken(ours)
             else:
-                found[which] = cpu(ways[which], CALLS, WARM)
+                found[which] = taken((plain, by_hand)[which])
         rounds.append(found)
-    return (median(column) for column in zip(*rounds[1:], strict=True))
+    return [tuple(median(column) for column in zip(*way, strict=True)) for way in zip(*rounds[1:], strict=True)]
 
 
 def through(chunks: Iterable[Any]) -> Iterator[Any]:
@@ -149,25 +183,52 @@ def exhaust(iterator: Iterable[Any]) -> None:
         pass
 
 
-def measure_chunks() -> tuple[float, float]:
-    def chunk(delta: dict[str, str], reason: str | None = None) -> ChatCompletionChunk:
-        choice = {"index": 0, "delta": delta, "finish_reason": reason}
-        return ChatCompletionChunk.model_validate({**ABOUT, "object": "chat.completion.chunk", "choices": [choice]})
+def chat_chunk(number: int) -> Any:
+    choice = {"index": 0, "delta": {"content": f"word {number}"}, "finish_reason": None}
+    return ChatCompletionChunk.model_validate({**ABOUT, "object": "chat.completion.chunk", "choices": [choice]})
 
-    middle = [chunk({"content": f"word {number}"}) for number in range(1000)]
-    chunks = [chunk({"role": "assistant"}), *middle * (CHUNKS // 1000), chunk({}, "stop")]
 
-    def watched(_: int) -> None:
-        tracing = Tracing(SpanEmitter(quiet.get_tracer))
-        request = Request("chat", ASK["model"], stream=True)
-        call = OpenCall(tracing, "openai", CHAT, request, provider="openai", server=None)
-        exhaust(Chunks(through(chunks), Recorder(call, CHAT.events())))  # type: ignore[misc]
+def responses_event(number: int) -> Any:
+    about = {"item_id": "i", "output_index": 0, "content_index": 0, "logprobs": [], "sequence_number": number}
+    return ResponseTextDeltaEvent(**about, type="response.output_text.delta", delta=f"word {number}")  # type: ignore[arg-type]
 
-    none, ours = [], []
-    for _ in range(CHUNK_ROUNDS):
-        none.append(cpu(lambda _: exhaust(through(chunks)), len(chunks)))
-        ours.append(cpu(watched, len(chunks)))
-    return median(none), median(ours)
+
+def messages_event(number: int) -> Any:
+    delta = {"type": "text_delta", "text": f"word {number}"}
+    return RawContentBlockDeltaEvent.model_validate({"type": "content_block_delta", "index": 0, "delta": delta})
+
+
+def gemini_answer(number: int) -> Any:
+    candidate = {"content": {"parts": [{"text": f"word {number}"}], "role": "model"}, "index": 0}
+    usage = {"promptTokenCount": 8, "candidatesTokenCount": number, "totalTokenCount": number + 8}
+    told = {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "gemini-2.5-flash", "responseId": "r"}
+    return SimpleNamespace(body=json.dumps(told))
+
+
+STREAMS: dict[str, tuple[WireFormat, Callable[[int], Any], Callable[[OpenCall], Any]]] = {
+    "chat completions": (CHAT, chat_chunk, OpenCall.events),
+    "responses": (RESPONSES, responses_event, OpenCall.events),
+    "messages": (MESSAGES, messages_event, OpenCall.events),
+    "Gemini": (GENERATE, gemini_answer, accumulator),
+}
+
+
+def measure_chunks(wire: WireFormat, made: Callable[[int], Any], events: Callable[[OpenCall], Any]) -> list[float]:
+    """Nanoseconds that a chunk takes through a generator that does nothing, traced, and traced with content on."""
+    chunks = [made(number) for number in range(1000)] * (CHUNKS // 1000)
+
+    def traced(content: bool) -> Callable[[int], None]:
+        def run(_: int) -> None:
+            tracing = Tracing(SpanEmitter(checking.get_tracer), wants_content=lambda _: content)
+            request = Request("chat", ASK["model"], stream=True)
+            call = OpenCall(tracing, "openai", wire, request, provider="openai", server=None, body=ASK)
+            exhaust(Chunks(through(chunks), Recorder(call, events(call))))  # type: ignore[misc]
+
+        return run
+
+    ways = (lambda _: exhaust(through(chunks)), traced(False), traced(True))
+    rounds = [[cpu(way, len(chunks)) for way in ways] for _ in range(CHUNK_ROUNDS)]
+    return [median(column) for column in zip(*rounds, strict=True)]
 
 
 def measure_imports() -> dict[str, float]:
@@ -186,22 +247,25 @@ def measure_imports() -> dict[str, float]:
 def main() -> None:
     attributes = same_attributes()
     gc.freeze()
-    calls = Calls(quiet)
+    calls = Calls(measured)
     print(f"Python {sys.version.split()[0]}, openai {openai.__version__}, {attributes} attributes a span, CPU time\n")
-    print(f"{'added, in microseconds':24}{'none':>10}{'short':>10}{'by hand':>10}{'llmtrace':>10}{'ratio':>9}")
+    print(f"{'microseconds a call adds':26}{'none':>8}{'by hand':>10}{'llmtrace':>10}{'ratio':>8}")
     for name, ways in (
-        ("call", (calls.plain, calls.short, calls.whole)),
-        ("asynchronous call", (calls.plain_async, calls.short_async, calls.whole_async)),
+        ("call", (calls.plain, calls.by_hand, calls.tagged)),
+        ("asynchronous call", (calls.plain_async, calls.by_hand_async, calls.tagged_async)),
     ):
-        none, short, whole, ours = (value / 1e3 for value in measure_calls(*ways))
-        added = [each - none for each in (short, whole, ours)]
-        print(f"{name:24}{none:10.1f}" + "".join(f"{each:10.1f}" for each in added) + f"{added[2] / added[1]:8.2f}x")
-    none, ours = measure_chunks()
-    print(f"{'streamed chunk':24}{none / 1e3:10.3f}{'-':>10}{'-':>10}{(ours - none) / 1e3:10.3f}{'-':>9}")
-    print("\nratio: what llmtrace adds to what a span with the same attributes adds, written by hand;")
-    print("short: by hand, without reading the headers of the answer\n")
-    for program, taken in measure_imports().items():
-        print(f"{program:40}{taken:8.1f} ms beyond the interpreter (elapsed)")
+        none, by_hand, ours = measure_calls(*ways)
+        for part, what in enumerate((name, "  and its export")):
+            base, hand, own = (way[part] / 1e3 for way in (none, by_hand, ours))
+            print(f"{what:26}{base:8.0f}{hand - base:10.1f}{own - base:10.1f}{(own - base) / (hand - base):7.2f}x")
+    print("\nratio: what llmtrace adds, over what a span with the same attributes adds that is written by hand\n")
+    print(f"{'microseconds a chunk adds':26}{'none':>8}{'traced':>10}{'content':>10}")
+    for name, stream in STREAMS.items():
+        base, off, on = (value / 1e3 for value in measure_chunks(*stream))
+        print(f"{name:26}{base:8.3f}{off - base:10.2f}{on - base:10.2f}")
+    print()
+    for program, elapsed in measure_imports().items():
+        print(f"{program:40}{elapsed:8.1f} ms beyond the interpreter (elapsed)")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from .lazy import Asked, Origin
 from .patches import Patches
 from .table import Sdk
 
-__all__ = ["patch"]
+__all__ = ["accumulator", "patch"]
 
 _PACKAGE = "google.genai"
 _CREATE = replace(INTERACTIONS, api="google_genai.interactions.create")
@@ -230,8 +230,7 @@ def _held(origin: Origin | None) -> bool:
 
 def _recorder(call: OpenCall) -> Recorder | None:
     try:
-        events = call.events()
-        return Recorder(call, _Skimmed(events) if call.heard is None else _Parsed(events))
+        return Recorder(call, accumulator(call))
     except Exception:
         call.end(Response())
         report("read a response")
@@ -261,6 +260,11 @@ def _json(result: Any) -> Any:
         return json.loads(body) if body else None
     except RecursionError:  # nested deeper than anybody reads
         return None
+
+
+def accumulator(call: OpenCall) -> Accumulator:
+    """What folds the chunks of ``call`` as the SDK hands them on."""
+    return _Parsed(call.events()) if call.heard is not None else _Skimmed(call.events())
 
 
 class _Parsed:
