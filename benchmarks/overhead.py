@@ -17,14 +17,17 @@ from statistics import median
 from types import SimpleNamespace
 from typing import Any
 
+import anthropic
 import openai
 from anthropic.types import RawContentBlockDeltaEvent
-from by_hand import ABOUT, ANSWER, ASK, HEADERS, TAGS, cpu, describe_chat, describe_tags, http_of
+from by_hand import ANSWER, ASK, HEADERS, TAGS, cpu, describe_chat, describe_tags, http_of
 from openai.types.chat import ChatCompletionChunk
 from openai.types.responses import ResponseTextDeltaEvent
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanKind
+from peers import MESSAGE, MESSAGE_ASK, MESSAGE_HEADERS, Vendor, chat_chunks, events, message_events
+from pydantic import TypeAdapter
 
 import llmtrace
 from llmtrace.capture.call import OpenCall
@@ -40,7 +43,7 @@ from llmtrace.wire.openai_chat import CHAT
 from llmtrace.wire.openai_responses import RESPONSES
 
 ROUNDS, CALLS, WARM = 60, 100, 10
-CHUNKS, CHUNK_ROUNDS = 20_000, 15
+SHORT, LONG, CHUNK_ROUNDS = 20, 1020, 40
 IMPORTS = 15
 SDK_CLIENT: Any = openai.DefaultHttpxClient
 HTTP: Any = http_of(SDK_CLIENT)
@@ -178,44 +181,101 @@ def through(chunks: Iterable[Any]) -> Iterator[Any]:
     yield from chunks
 
 
+class Streams:
+    """Streams of two lengths, whose difference is what the chunks take; each kind read to its end."""
+
+    def __init__(self) -> None:
+        self.chat = Vendor(openai, "OpenAI", "https://api.openai.com/v1", ANSWER, HEADERS)
+        self.message = Vendor(anthropic, "Anthropic", "https://api.anthropic.com", MESSAGE, MESSAGE_HEADERS)
+        self.kinds: dict[str, tuple[Vendor, Callable[[], Any], tuple[bytes, bytes]]] = {
+            "chat completions": (self.chat, self._completions, bodies(chat_chunks)),
+            "responses": (self.chat, self._responses, bodies(responses_events)),
+            "messages": (self.message, self._messages, bodies(message_events)),
+        }
+
+    def _completions(self) -> Any:
+        return self.chat.client.chat.completions.create(**ASK, stream=True)
+
+    def _responses(self) -> Any:
+        return self.chat.client.responses.create(model=ASK["model"], input="Why is the sky blue?", stream=True)
+
+    def _messages(self) -> Any:
+        return self.message.client.messages.create(**MESSAGE_ASK, stream=True)
+
+    def chunk(self, kind: str) -> float:
+        """Nanoseconds of one chunk."""
+        vendor, ask, made = self.kinds[kind]
+        taken = []
+        for body in made:
+            vendor.stream = body
+            taken.append(cpu(lambda _: exhaust(ask()), 1))
+        return (taken[1] - taken[0]) / (LONG - SHORT)
+
+
 def exhaust(iterator: Iterable[Any]) -> None:
     for _ in iterator:
         pass
 
 
-def chat_chunk(number: int) -> Any:
-    choice = {"index": 0, "delta": {"content": f"word {number}"}, "finish_reason": None}
-    return ChatCompletionChunk.model_validate({**ABOUT, "object": "chat.completion.chunk", "choices": [choice]})
+def bodies(made: Callable[[int], bytes]) -> tuple[bytes, bytes]:
+    return made(SHORT), made(LONG)
 
 
-def responses_event(number: int) -> Any:
-    about = {"item_id": "i", "output_index": 0, "content_index": 0, "logprobs": [], "sequence_number": number}
-    return ResponseTextDeltaEvent(**about, type="response.output_text.delta", delta=f"word {number}")  # type: ignore[arg-type]
+def responses_events(count: int) -> bytes:
+    response = {"id": "r", "object": "response", "created_at": 1, "model": ASK["model"], "output": [], "tools": []}
+    about = {"item_id": "i", "output_index": 0, "content_index": 0, "logprobs": []}
+    middle = [
+        {**about, "type": "response.output_text.delta", "sequence_number": number, "delta": f"word {number} "}
+        for number in range(1, count - 1)
+    ]
+    first = {"type": "response.created", "sequence_number": 0, "response": response}
+    last = {"type": "response.completed", "sequence_number": count, "response": {**response, "status": "completed"}}
+    return events([first, *middle, last])
 
 
-def messages_event(number: int) -> Any:
-    delta = {"type": "text_delta", "text": f"word {number}"}
-    return RawContentBlockDeltaEvent.model_validate({"type": "content_block_delta", "index": 0, "delta": delta})
+def measure_streams(streams: Streams, kind: str) -> list[float]:
+    """Nanoseconds of a chunk within the SDK: untraced, traced, traced with content on."""
+    rounds = []
+    for number in range(CHUNK_ROUNDS + 1):
+        found = [0.0] * 3
+        for turn in range(3):  # who goes first changes
+            which = (number + turn) % 3
+            if which == 0:
+                found[which] = streams.chunk(kind)
+            else:
+                content = "no_content" if which == 1 else "span_only"
+                with llmtrace.instrument(tracer_provider=checking, capture_content=content):
+                    found[which] = streams.chunk(kind)
+        rounds.append(found)
+    return [median(column) for column in zip(*rounds[1:], strict=True)]
 
 
 def gemini_answer(number: int) -> Any:
+    """As the SDK hands it to us."""
     candidate = {"content": {"parts": [{"text": f"word {number}"}], "role": "model"}, "index": 0}
     usage = {"promptTokenCount": 8, "candidatesTokenCount": number, "totalTokenCount": number + 8}
     told = {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "gemini-2.5-flash", "responseId": "r"}
     return SimpleNamespace(body=json.dumps(told))
 
 
-STREAMS: dict[str, tuple[WireFormat, Callable[[int], Any], Callable[[OpenCall], Any]]] = {
-    "chat completions": (CHAT, chat_chunk, OpenCall.events),
-    "responses": (RESPONSES, responses_event, OpenCall.events),
-    "messages": (MESSAGES, messages_event, OpenCall.events),
-    "Gemini": (GENERATE, gemini_answer, accumulator),
-}
+def chunks_of(body: bytes, model: Any) -> list[Any]:
+    """The objects that the SDK makes of a body."""
+    told = [line[6:] for line in body.split(b"\n") if line.startswith(b"data: {")]
+    return [TypeAdapter(model).validate_json(line) for line in told[2:-3]]  # those with words
 
 
-def measure_chunks(wire: WireFormat, made: Callable[[int], Any], events: Callable[[OpenCall], Any]) -> list[float]:
-    """Nanoseconds that a chunk takes through a generator that does nothing, traced, and traced with content on."""
-    chunks = [made(number) for number in range(1000)] * (CHUNKS // 1000)
+def alone() -> dict[str, tuple[WireFormat, Callable[[OpenCall], Any], list[Any]]]:
+    return {
+        "chat completions": (CHAT, OpenCall.events, chunks_of(chat_chunks(LONG), ChatCompletionChunk)),
+        "responses": (RESPONSES, OpenCall.events, chunks_of(responses_events(LONG), ResponseTextDeltaEvent)),
+        "messages": (MESSAGES, OpenCall.events, chunks_of(message_events(LONG), RawContentBlockDeltaEvent)),
+        "Gemini": (GENERATE, accumulator, [gemini_answer(number) for number in range(LONG)]),
+    }
+
+
+def measure_chunks(wire: WireFormat, events: Callable[[OpenCall], Any], chunks: list[Any]) -> list[float]:
+    """Nanoseconds of a chunk, with no SDK around: through a generator that does nothing, traced, with content on."""
+    chunks = chunks * 10
 
     def traced(content: bool) -> Callable[[int], None]:
         def run(_: int) -> None:
@@ -227,7 +287,7 @@ def measure_chunks(wire: WireFormat, made: Callable[[int], Any], events: Callabl
         return run
 
     ways = (lambda _: exhaust(through(chunks)), traced(False), traced(True))
-    rounds = [[cpu(way, len(chunks)) for way in ways] for _ in range(CHUNK_ROUNDS)]
+    rounds = [[cpu(way, len(chunks)) for way in ways] for _ in range(CHUNK_ROUNDS // 2)]
     return [median(column) for column in zip(*rounds, strict=True)]
 
 
@@ -259,11 +319,15 @@ def main() -> None:
             base, hand, own = (way[part] / 1e3 for way in (none, by_hand, ours))
             print(f"{what:26}{base:8.0f}{hand - base:10.1f}{own - base:10.1f}{(own - base) / (hand - base):7.2f}x")
     print("\nratio: what llmtrace adds, over what a span with the same attributes adds that is written by hand\n")
-    print(f"{'microseconds a chunk adds':26}{'none':>8}{'traced':>10}{'content':>10}")
-    for name, stream in STREAMS.items():
-        base, off, on = (value / 1e3 for value in measure_chunks(*stream))
-        print(f"{name:26}{base:8.3f}{off - base:10.2f}{on - base:10.2f}")
-    print()
+    print(f"{'microseconds a chunk adds':26}{'none':>10}{'llmtrace':>10}{'content':>10}")
+    for kind, stream in alone().items():
+        none, off, on = (value / 1e3 for value in measure_chunks(*stream))
+        print(f"{kind:26}{none:10.2f}{off - none:10.2f}{on - none:10.2f}")
+    streams = Streams()
+    for kind in streams.kinds:
+        none, off, on = (value / 1e3 for value in measure_streams(streams, kind))
+        print(f"{kind + ' in the SDK':26}{none:10.2f}{off - none:10.2f}{on - none:10.2f}")
+    print("\nnone: a generator that does nothing, or the SDK alone; content: with what is said recorded\n")
     for program, elapsed in measure_imports().items():
         print(f"{program:40}{elapsed:8.1f} ms beyond the interpreter (elapsed)")
 

@@ -55,6 +55,8 @@ class Peer:
     """Switches it on; spans go to the given tracer provider."""
     anthropic: bool = True
     """Whether it traces that SDK too."""
+    exports: bool = False
+    """Whether it brings a batch processor of its own."""
 
 
 def _llmtrace(provider: Any) -> None:
@@ -98,7 +100,7 @@ def _logfire(provider: Any) -> None:
 
     logfire.configure(
         send_to_logfire=False, console=False, metrics=False, inspect_arguments=False,
-        additional_span_processors=[counting()],
+        additional_span_processors=[counting(), exporting()],
     )  # fmt: skip
     logfire.instrument_openai()
     logfire.instrument_anthropic()
@@ -106,15 +108,10 @@ def _logfire(provider: Any) -> None:
 
 def _langfuse(provider: Any) -> None:
     import langfuse
-    from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-
-    class Nothing(SpanExporter):
-        def export(self, spans: Any) -> SpanExportResult:
-            return SpanExportResult.SUCCESS
 
     langfuse.Langfuse(
         public_key="pk-lf-none", secret_key="sk-lf-none", base_url="http://127.0.0.1:9", tracer_provider=provider,
-        span_exporter=Nothing(), mask=lambda *, data, **_: None,
+        span_exporter=reading(), mask=lambda *, data, **_: None,
     )  # fmt: skip
     import langfuse.openai  # patches the SDK
 
@@ -126,7 +123,7 @@ def _ddtrace(provider: Any) -> None:
     class Drop(TraceFilter):
         def process_trace(self, trace: Any) -> None:
             seen.ended += len(trace)
-            seen.attributes = max(len(span.get_tags()) + len(span.get_metrics()) for span in trace)
+            seen.attributes = max(len(dict(span.get_tags())) + len(dict(span.get_metrics())) for span in trace)
 
     tracer.configure(trace_processors=[Drop()])
     LLMObs.enable(
@@ -182,23 +179,23 @@ PEERS = (
         "Logfire",
         ("logfire",),
         "`configure(send_to_logfire=False, console=False, metrics=False)`, `instrument_openai()`, "
-        "`instrument_anthropic()`, a span processor that does nothing; its own scrubbing and provider. Content cannot "
-        "be switched off.",
+        "`instrument_anthropic()`; its own scrubbing and provider. Content cannot be switched off.",
         _logfire,
     ),
     Peer(
         "Langfuse",
         ("langfuse",),
-        "`langfuse.openai`, with an exporter that does nothing behind its own batch processor, `mask` to drop content "
-        "(it has no switch). Has no anthropic part.",
+        "`langfuse.openai`, with the exporter behind its own batch processor, `mask` to drop content (it has no "
+        "switch). Has no anthropic part.",
         _langfuse,
         anthropic=False,
+        exports=True,
     ),
     Peer(
         "ddtrace",
         ("ddtrace",),
         "`LLMObs.enable(agentless_enabled=True)`, its telemetry and remote configuration off, a `span_processor` and a "
-        "trace filter that drop every span. Makes spans of its own kind; content cannot be switched off.",
+        "trace filter that read and drop every span. Makes spans of its own kind; content cannot be switched off.",
         _ddtrace,
     ),
 )
@@ -229,6 +226,32 @@ def counting() -> Any:
                 seen.attributes = max(seen.attributes, len(span.attributes or ()))
 
     return Counting()
+
+
+def reading() -> Any:
+    from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+    class Reading(SpanExporter):
+        """Looks at every attribute, as each exporter must."""
+
+        def export(self, spans: Any) -> SpanExportResult:
+            for span in spans:
+                dict(span.attributes or {})
+            return SpanExportResult.SUCCESS
+
+    return Reading()
+
+
+processors: list[Any] = []
+
+
+def exporting() -> Any:
+    """Spans wait until they are flushed: what exporters make of them is measured apart."""
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    processor = BatchSpanProcessor(reading(), schedule_delay_millis=1e7, max_export_batch_size=2048)
+    processors.append(processor)
+    return processor
 
 
 probing = False
@@ -451,6 +474,23 @@ class Switch:
                 delattr(owner, name)
 
 
+def timed(do: Callable[[int], None]) -> tuple[float, float]:
+    """Nanoseconds of CPU time a call: until it has returned, and with its export."""
+
+    def flush() -> None:
+        for processor in processors:
+            processor.force_flush()
+
+    do(3)
+    flush()
+    gc.collect()
+    start = time.process_time_ns()
+    do(CALLS)
+    returned = time.process_time_ns()
+    flush()
+    return (returned - start) / CALLS, (time.process_time_ns() - start) / CALLS
+
+
 def one_round(work: Work, switch: Switch) -> dict[str, float]:
     """Nanoseconds of CPU time, by what was done and how it was traced."""
     taken: dict[str, list[float]] = {}
@@ -461,7 +501,9 @@ def one_round(work: Work, switch: Switch) -> dict[str, float]:
             switch.turn(way == "traced")
             for name in ("openai", "openai_async", "anthropic"):
                 do = getattr(work, name + "_by_hand" if way == "by hand" else name)
-                taken.setdefault(f"{name} {way}", []).append(cpu(do, CALLS, 3))
+                returned, exported = timed(do)
+                taken.setdefault(f"{name} {way}", []).append(returned)
+                taken.setdefault(f"{name} exported {way}", []).append(exported)
     found = {name: median(batches) for name, batches in taken.items()}
     slopes: dict[str, list[float]] = {}
     for number in range(STREAMS):
@@ -552,9 +594,14 @@ def serve(name: str) -> None:
 
     provider = TracerProvider()
     provider.add_span_processor(counting())
+    peer = next(peer for peer in PEERS if peer.name == name)
+    if peer.exports:
+        processors.append(provider)
+    else:
+        provider.add_span_processor(exporting())
     Work(None).once()  # what the SDKs load and build when first used is no patch
     switch = Switch()
-    next(peer for peer in PEERS if peer.name == name).start(provider)
+    peer.start(provider)
     switch.find()
     work = Work(provider.get_tracer("by hand"))
     work.once()
@@ -668,10 +715,12 @@ def table(results: list[Result]) -> Iterator[str]:
         probed = result.probed
         cells = [result.peer.name]
         for name in ("openai", "openai_async", "anthropic"):
-            added, by_hand = result.added(name), result.added(name, "by hand")
-            cells.append(
-                f"{added / by_hand:.2f} x ({added:.0f} us)" if result.peer.anthropic or name != "anthropic" else "-"
-            )
+            if name == "anthropic" and not result.peer.anthropic:
+                cells.append("-")
+                continue
+            returned, exported = result.added(name), result.added(f"{name} exported")
+            ratio = exported / result.added(f"{name} exported", "by hand")
+            cells.append(f"{returned:.0f} / {exported:.0f} us ({ratio:.2f} x)")
         for name in ("openai_chunk", "anthropic_chunk"):
             cells.append(f"{result.added(name):.1f} us" if result.peer.anthropic or name != "anthropic_chunk" else "-")
         cells.append(str(probed["attributes"]))
@@ -694,13 +743,18 @@ def page(results: list[Result], failed: dict[str, str], rounds: int) -> Iterator
         yield f"- **{result.peer.name}**: {result.peer.about} {versions}."
     for name, reason in failed.items():
         yield f"- **{name}** did not run: `{reason}`"
-    yield from ("", "The bare SDK and the span by hand, microseconds of CPU time a call, per environment:", "")
+    yield from (
+        "",
+        "The bare SDK and the span by hand (until the call returns / with export), microseconds, per environment:",
+        "",
+    )
     yield "| environment | openai | by hand adds | openai async | by hand adds | anthropic | by hand adds |"
     yield "|" + "---|" * 7
     for result in results:
         cells = [result.peer.name]
         for name in ("openai", "openai_async", "anthropic"):
-            cells += [f"{result.middle(name, 'none'):.0f}", f"{result.added(name, 'by hand'):.0f}"]
+            added = result.added(name, "by hand"), result.added(f"{name} exported", "by hand")
+            cells += [f"{result.middle(name, 'none'):.0f}", f"{added[0]:.0f} / {added[1]:.0f}"]
         yield "| " + " | ".join(cells) + " |"
 
 
@@ -714,10 +768,11 @@ installs with, and one process there, which switches the tracer off and on betwe
 own functions back. The processes take turns, a short round each ({rounds} rounds of {batches} x {calls} calls of each
 kind and way, and {streams} streams of {short} and of {long} chunks). Times are CPU time of the process, medians of the
 batches and of the rounds; what is compared was measured in the same seconds of the same process. Message content is off
-where a tracer lets one switch it off; nothing is exported.
+where a tracer lets one switch it off; an exporter behind a batch processor looks at every attribute and sends nothing.
 
-- **call**: what the tracer adds to a call, over what a span written by hand adds that has the attributes llmtrace
-  writes, in the same environment; in brackets the microseconds it adds.
+- **call**: the microseconds that the tracer adds to a call until it has returned, and with the work of the exporter's
+  thread; in brackets the latter over what a span written by hand adds that has the attributes llmtrace writes, in the
+  same environment.
   The anthropic SDK opens a span of its own on every call, a do-nothing one where no provider is set; llmtrace takes its
   place and saves that.
 - **chunk**: microseconds added to each chunk of a stream; differences of half a microsecond are noise.

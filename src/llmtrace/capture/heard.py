@@ -78,7 +78,8 @@ class _Hearing:
 
     def add(self, chunk: Any) -> bool:
         try:
-            self._hear(chunk)
+            if self._hear(chunk) and getattr(self._counts, "spoken", False):
+                return True
         except Exception:
             report("hear a chunk")
         return self._add(chunk)

@@ -174,6 +174,12 @@ class Body(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has no parame
         self._self_recorder = recorder
         self._self_inner = inner
         self._self_holder = holder or inner
+        self._self_observer = getattr(wrapped, "stream_observer", None)
+
+    @property
+    def stream_observer(self) -> Any:
+        """What the anthropic SDK asks for at every event; a proxy is slow to say that there is none."""
+        return self._self_observer
 
     def _self_read_by_stream(self) -> bool:
         """Whether the SDK's own stream object is at work, and its recorder sees it all."""

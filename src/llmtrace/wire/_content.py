@@ -14,7 +14,8 @@ __all__ = ["ContentFormat", "Joiner", "nothing_said"]
 class Joiner(Protocol):
     """Joins the chunks of one stream into the messages they add up to. Made only where content is wanted."""
 
-    def add(self, chunk: Any) -> None: ...
+    def add(self, chunk: Any) -> bool | None:
+        """Take one chunk in; true when there was nothing in it but words."""
 
     def messages(self) -> list[Message]:
         """What was said so far, one message per choice. ``finish_reason`` is the vendor's own, where told."""

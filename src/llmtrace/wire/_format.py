@@ -13,7 +13,10 @@ __all__ = ["Accumulator", "WireFormat"]
 
 
 class Accumulator(Protocol):
-    """Folds the chunks of one stream into the answer they add up to."""
+    """Folds the chunks of one stream into the answer they add up to.
+
+    ``spoken``, where it has that, is true once another chunk of nothing but words would tell it nothing new.
+    """
 
     def add(self, chunk: Any) -> bool:
         """Take one chunk in; true when it carried text, reasoning or a tool call."""

@@ -132,9 +132,9 @@ class Events:
         "_id",
         "_model",
         "_reason",
-        "_spoke",
         "_tier",
         "_told",
+        "spoken",
     )
 
     def __init__(self) -> None:
@@ -147,16 +147,16 @@ class Events:
         self._reason: str | None = None
         self._error: str | None = None
         self._end = self._compacted = False
-        self._spoke = False
+        self.spoken = False
 
     def add(self, event: Any) -> bool:
         match peek(event, "type"):
             case "content_block_delta":
                 # A signature is nothing anybody reads: all there is of thinking that is left out.
-                self._spoke = self._spoke or text(peek(event, "delta"), "type") != "signature_delta"
+                self.spoken = self.spoken or text(peek(event, "delta"), "type") != "signature_delta"
             case "content_block_start":
                 kind = text(peek(event, "content_block"), "type")
-                self._spoke = self._spoke or (kind is not None and kind.endswith("tool_use"))
+                self.spoken = self.spoken or (kind is not None and kind.endswith("tool_use"))
                 self._compacted = self._compacted or kind == "compaction"
             case "message_start":
                 message = peek(event, "message")
@@ -170,7 +170,7 @@ class Events:
                 self._end = True
             case "error":
                 self._error = text(peek(event, "error"), "type") or "error"
-        return self._spoke
+        return self.spoken
 
     def _take(self, usage: Any) -> None:
         take_usage(usage, self._told)

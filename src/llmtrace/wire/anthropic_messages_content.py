@@ -136,7 +136,7 @@ class Joiner:
         self._reason: str | None = None
         self._started = False
 
-    def add(self, event: Any) -> None:
+    def add(self, event: Any) -> bool:
         try:
             # Nearly every event is a model of the SDK that adds to a block.
             told = event.__dict__
@@ -144,10 +144,11 @@ class Joiner:
             piece = said[_DELTAS[said["type"]]]
             if type(piece) is str:
                 self._pieces[told["index"]].append(piece)
-                return
+                return True
         except (AttributeError, KeyError, TypeError):
             pass
         self._add(event)
+        return False
 
     def _add(self, event: Any) -> None:
         match peek(event, "type"):

@@ -159,7 +159,8 @@ _CONTENT = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal"
 class Chunks:
     """Folds chat completion chunks; also those of the legacy completions dialect."""
 
-    __slots__ = ("_error", "_finish", "_first", "_named", "_refused", "_spoke", "_stated", "_summed", "_usage")
+    __slots__ = ("_error", "_finish", "_first", "_named", "_refused", "_spoke", "_stated", "_summed", "_usage",
+                 "spoken")  # fmt: skip
 
     def __init__(self) -> None:
         self._first: Response | None = None
@@ -168,13 +169,14 @@ class Chunks:
         self._usage: Counts | None = None
         self._stated: float | Decimal | None = None
         self._spoke = self._refused = self._summed = False
+        self.spoken = False
         self._error: str | None = None
 
     def add(self, chunk: Any) -> bool:
         try:
             told = chunk.__dict__  # a model of the SDK
             usage, choices = told["usage"], told["choices"]
-            if usage is None and self._spoke and self._named:
+            if usage is None and self.spoken:
                 (choice,) = choices
                 if choice.__dict__["finish_reason"] is None:
                     return True  # a word like the one before
@@ -199,6 +201,7 @@ class Chunks:
             if not self._spoke and _speaks(choice):
                 self._spoke = True
                 self._refused = bool(peek(peek(choice, "delta"), "refusal"))
+        self.spoken = self._spoke and self._named
         return self._spoke
 
     def _begin(self, chunk: Any) -> None:

@@ -279,21 +279,23 @@ class Joiner:
     def __init__(self) -> None:
         self._choices: dict[int, _Choice] = {}
 
-    def add(self, chunk: Any) -> None:
+    def add(self, chunk: Any) -> bool:
         try:
             # Nearly every chunk is a model of the SDK that says some words in one choice, and nothing else.
-            (choice,) = chunk.__dict__["choices"]
+            own = chunk.__dict__
+            (choice,) = own["choices"]
             told, delta = choice.__dict__, choice.__dict__["delta"]
             said = delta.__dict__
-            text = said["content"]
-            if type(text) is str and told["finish_reason"] is None and not delta.__pydantic_extra__:
+            piece = said["content"]
+            if type(piece) is str and told["finish_reason"] is None and not delta.__pydantic_extra__:
                 others = len(said) - 1 - list(said.values()).count(None)
                 if others == (said["role"] is not None):
-                    self._choices[told["index"]].text.append(text)
-                    return
+                    self._choices[told["index"]].text.append(piece)
+                    return bool(piece) and own["usage"] is None
         except (AttributeError, KeyError, TypeError, ValueError):
             pass
         self._add(chunk)
+        return False
 
     def _add(self, chunk: Any) -> None:
         choices = peek(chunk, "choices")

@@ -144,27 +144,27 @@ def _finish_reasons(answer: Any, status: str | None) -> tuple[str, ...]:
 class Events:
     """Folds response stream events; each life-cycle event carries the whole response so far."""
 
-    __slots__ = ("_answer", "_end", "_error", "_spoke")
+    __slots__ = ("_answer", "_end", "_error", "spoken")
 
     def __init__(self) -> None:
         self._answer: Any = None
         self._end = False
-        self._spoke = False
+        self.spoken = False
         self._error: str | None = None
 
     def add(self, event: Any) -> bool:
         kind = peek(event, "type")
         if not isinstance(kind, str):
-            return self._spoke
+            return self.spoken
         if kind.endswith(".delta"):
-            self._spoke = True
+            self.spoken = True
         elif kind == "error":
             self._error = text(event, "code") or "error"
         elif kind in _END or kind in ("response.created", "response.in_progress", "response.queued"):
             # A start event is an answer without output: small enough to keep until the end event replaces it.
             self._answer = peek(event, "response") or self._answer
             self._end = kind in _END
-        return self._spoke
+        return self.spoken
 
     @property
     def ended(self) -> bool:

@@ -233,17 +233,18 @@ class Joiner:
         self._items: dict[int, Any] = {}
         self._pieces: dict[int, list[tuple[str, str]]] = {}
 
-    def add(self, event: Any) -> None:
+    def add(self, event: Any) -> bool:
         try:
             # Nearly every event is a model of the SDK that adds to an item.
             told = event.__dict__
             slot, piece = _TEXTS[told["type"]], told["delta"]
             if type(piece) is str:
                 self._pieces[told["output_index"]].append((slot, piece))
-                return
+                return True
         except (AttributeError, KeyError, TypeError):
             pass
         self._add(event)
+        return False
 
     def _add(self, event: Any) -> None:
         kind = peek(event, "type")
