@@ -12,6 +12,8 @@ from loopback import Answer, Loopback, json_answer, stream_answer
 from openai import AsyncOpenAI, OpenAI
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+import llmtrace
+
 
 def test_transcription_counts_its_tokens(replay: Any, spans: InMemorySpanExporter) -> None:
     """A transcription is one span with the tokens the vendor told, audio apart."""
@@ -104,3 +106,30 @@ def test_speech_as_bytes_is_not_kept(loopback: Loopback, spans: InMemorySpanExpo
         assert read + b"".join(body) == b"\xff\xf3" * 8000
     (span,) = spans.get_finished_spans()
     assert (span.attributes or {})["llmtrace.usage.source"] == "missing"
+
+
+@pytest.mark.parametrize(
+    ("model", "cost", "characters"), [("tts-1", "0.000165", 11), ("tts-1-hd", "0.00033", 11), ("m", None, None)]
+)
+def test_speech_billed_by_the_character(
+    loopback: Loopback, spans: InMemorySpanExporter, model: str, cost: str | None, characters: int | None
+) -> None:
+    """The request tells how many characters there are; the answer is sound and nothing else."""
+    loopback.will(Answer([b"sound"], kind="audio/mpeg"))
+    with OpenAI(base_url=loopback.url, api_key="x", max_retries=0) as client:
+        assert client.audio.speech.create(model=model, voice="alloy", input="hello w\N{SNOWMAN}rld").read() == b"sound"
+    llmtrace.flush()
+    (span,) = spans.get_finished_spans()
+    attributes = dict(span.attributes or {})
+    assert attributes.get("llmtrace.usage.characters") == characters
+    assert attributes.get("llmtrace.cost.exact") == cost
+    assert ("llmtrace.cost.unpriced_reason" in attributes) == (cost is None)
+
+
+def test_speech_that_is_refused_is_not_billed(loopback: Loopback, spans: InMemorySpanExporter) -> None:
+    """Nothing was spoken."""
+    loopback.will(json_answer({"error": {"message": "no", "type": "invalid_request_error"}}, status=400))
+    with OpenAI(base_url=loopback.url, api_key="x", max_retries=0) as client, pytest.raises(openai.BadRequestError):
+        client.audio.speech.create(model="tts-1", voice="alloy", input="hello")
+    (span,) = spans.get_finished_spans()
+    assert not {name for name in span.attributes or {} if name.startswith(("llmtrace.usage.char", "llm.cost"))}

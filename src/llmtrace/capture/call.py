@@ -238,6 +238,8 @@ class OpenCall:
             self.error_type = named or ("error" if answer.failed else "truncated")
         else:
             self.outcome = "ok"
+            if self.request.characters is not None and not answer.usage:
+                answer.usage = {"characters": self.request.characters}
         http = self.http if self.http is not None else getattr(error, "response", None)
         headers = getattr(http, "headers", None)
         if headers is not None:

@@ -33,6 +33,8 @@ class Request:
     """The answer that is fetched again."""
     agent_id: str | None = None
     """The agent at the provider that is asked to work."""
+    characters: int | None = None
+    """What is to be spoken, which some models are billed by; no answer tells it."""
 
 
 @dataclass(slots=True)

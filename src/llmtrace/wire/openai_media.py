@@ -15,6 +15,8 @@ from .openai_media_content import IMAGES_CONTENT, SPEECH_CONTENT, TRANSCRIPTIONS
 __all__ = ["IMAGES", "SPEECH", "TRANSCRIPTIONS"]
 
 _END = ("transcript.text.done", "image_generation.completed", "image_edit.completed", "speech.audio.done")
+_BY_CHARACTER = "tts-"
+"""How the names of the models begin that are billed by what they are given to say."""
 
 
 def _reader(output: str) -> Callable[[Any], Request]:
@@ -27,6 +29,14 @@ def _reader(output: str) -> Callable[[Any], Request]:
         )
 
     return read_request
+
+
+def read_speech_request(body: Any) -> Request:
+    request = _reader("speech")(body)
+    said = peek(body, "input")
+    if isinstance(said, str) and (request.model or "").startswith(_BY_CHARACTER):
+        request.characters = len(said)
+    return request
 
 
 def read_usage(usage: Any) -> Counts | None:
@@ -112,7 +122,7 @@ IMAGES = WireFormat(
     events=partial(Events, read_image_event),
     content=IMAGES_CONTENT,
 )
-SPEECH = WireFormat(request=_reader("speech"), response=read_response, events=Events, content=SPEECH_CONTENT)
+SPEECH = WireFormat(request=read_speech_request, response=read_response, events=Events, content=SPEECH_CONTENT)
 TRANSCRIPTIONS = WireFormat(
     request=_reader("text"), response=read_response, events=Events, content=TRANSCRIPTIONS_CONTENT
 )
