@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +19,8 @@ __all__ = ["Score", "remember", "score"]
 _REMEMBERED = 4096
 _HEX = re.compile(r"[0-9a-f]+")
 
-_recent: dict[str, Any] = {}
-"""The span context of the latest calls by response id."""
+_recent: OrderedDict[str, Any] = OrderedDict()
+"""The span context of the latest calls by response id. A plain dictionary is slow to give away its oldest entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def remember(call: Any) -> None:
     if response_id is not None:
         _recent[response_id] = call.span.get_span_context()
         if len(_recent) > _REMEMBERED:
-            _recent.pop(next(iter(_recent)), None)
+            _recent.popitem(last=False)
 
 
 def _read(name: object, value: object, verdict: object, explanation: object, on: object) -> Score | None:
