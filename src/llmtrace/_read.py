@@ -69,7 +69,7 @@ def tell(into: dict[str, float], key: str, source: Any, name: str) -> None:
 
 def tell_all(into: dict[str, float], source: Any, keys: Mapping[str, str]) -> None:
     """Note every count whose name is in ``keys`` under the key that stands there."""
-    told = fields(source)
+    told = source if type(source) is dict else fields(source)
     if type(told) is dict:
         for name, value in told.items():
             if type(value) is int and name in keys and 0 <= value <= _LARGEST:
@@ -96,8 +96,15 @@ def each(source: Any, name: str) -> Iterator[Any]:
 def pick(source: Any, names: frozenset[str]) -> dict[str, Any]:
     """The plain values (text, numbers, booleans, lists of text) under ``names``."""
     if type(source) is dict:
-        return {name: value for name, value in source.items() if name in names and _is_plain(value)}
+        return {
+            name: value
+            for name, value in source.items()
+            if name in names and (type(value) in _SCALARS or _is_plain(value))
+        }
     return {name: value for name in names if _is_plain(value := peek(source, name))}
+
+
+_SCALARS = frozenset({str, int, float, bool})
 
 
 def _is_plain(value: Any) -> bool:

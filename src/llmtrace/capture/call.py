@@ -148,13 +148,6 @@ class OpenCall:
         tracing.emitter.begin(self)
         self.started = perf_counter()
 
-    def enter(self) -> Any:
-        """Make the call current while the SDK works on it; the value goes to ``leave``."""
-        return scopes.attach(self.context)
-
-    def leave(self, token: Any, error: BaseException | None) -> None:
-        scopes.detach(token, self.context, self.outer, error)
-
     def read(self, answer: Any) -> Response:
         """What a whole answer says."""
         if self.heard is not None:
@@ -202,7 +195,7 @@ class OpenCall:
         except Exception:
             report("settle a call")
         pricer, estimator = self.tracing.pricer, self.tracing.estimator
-        if estimator is not None and estimator.wants(self):
+        if estimator is not None and not answer.usage and estimator.wants(self):
             worker.start()
             self._finish_later()
         elif pricer is None or pricer.ready:

@@ -60,14 +60,14 @@ def _admit(call: OpenCall) -> None:
 
 def drive(call: OpenCall, settle: Settle, wrapped: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     _admit(call)
-    token = call.enter()
+    token = scopes.attach(call.context)
     try:
         result = wrapped(*args, **kwargs)
     except BaseException as error:
-        call.leave(token, error)
+        scopes.detach(token, call.context, call.outer, error)
         _fail(call, error)
         raise
-    call.leave(token, None)
+    scopes.detach(token, call.context, call.outer, None)
     settle(call, result)
     return result
 
@@ -76,14 +76,14 @@ async def drive_async(
     call: OpenCall, settle: Settle, wrapped: Callable[..., Awaitable[Any]], args: Any, kwargs: Any
 ) -> Any:
     _admit(call)
-    token = call.enter()
+    token = scopes.attach(call.context)
     try:
         result = await wrapped(*args, **kwargs)
     except BaseException as error:
-        call.leave(token, error)
+        scopes.detach(token, call.context, call.outer, error)
         _fail(call, error)
         raise
-    call.leave(token, None)
+    scopes.detach(token, call.context, call.outer, None)
     settle(call, result)
     return result
 

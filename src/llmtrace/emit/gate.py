@@ -70,7 +70,8 @@ class Gate:
 
     def wants(self, scope: Scope) -> bool:
         """Whether what is said in a call of that scope is to be kept for its end."""
-        gate = self.within(scope.capture_content)
+        mode = scope.capture_content
+        gate = self if mode is None else self.within(mode)
         return gate.span or gate.event or gate.upload
 
     def open(self, mode: str | None) -> bool:

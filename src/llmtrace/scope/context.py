@@ -43,8 +43,8 @@ _SUPPRESS = (
     "suppress_language_model_instrumentation",
 )
 
-current = otel.get_current
-attach = otel.attach
+current = otel._RUNTIME_CONTEXT.get_current
+attach = otel._RUNTIME_CONTEXT.attach
 
 
 def suppressed(context: Context) -> bool:
@@ -108,17 +108,17 @@ def with_span(context: Context, span: Any) -> Context:
 
 def current_call() -> Any:
     """The call whose request an SDK is working on in this thread or task, or ``None``."""
-    return otel.get_current().get(_CALL)
+    return current().get(_CALL)
 
 
 def detach(token: Any, inner: Context, outer: Context, error: BaseException | None) -> None:
     """Make ``outer`` current again, which ``inner`` had taken the place of."""
     if not isinstance(error, GeneratorExit):
-        otel.detach(token)
-    elif otel.get_current() is inner:
+        restore(token, outer)
+    elif current() is inner:
         # A coroutine closed half-way may run here in another context than it was entered in,
         # where the token is refused.
-        otel.attach(outer)
+        attach(outer)
 
 
 def leave(token: Any, frame: Frame) -> None:
@@ -128,7 +128,7 @@ def leave(token: Any, frame: Frame) -> None:
     a block of the caller's, perhaps in another task. Then nothing of the caller's is touched, and the block above
     skips the overtaken one when it leaves.
     """
-    if frame_of(otel.get_current()) is not frame:
+    if frame_of(current()) is not frame:
         frame.overtaken = True
         return
     outer = frame.outer
@@ -137,7 +137,7 @@ def leave(token: Any, frame: Frame) -> None:
         while below is not None and below.overtaken:
             outer = below.outer
             below = frame_of(outer)
-        otel.attach(outer)
+        attach(outer)
         return
     restore(token, outer)
 
@@ -147,4 +147,4 @@ def restore(token: Any, outer: Context) -> None:
     try:
         otel._RUNTIME_CONTEXT.detach(token)
     except (ValueError, RuntimeError):
-        otel.attach(outer)
+        attach(outer)

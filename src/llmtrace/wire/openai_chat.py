@@ -5,7 +5,9 @@ Spoken by OpenAI, Azure, Groq, DeepSeek, Together, OpenRouter, vLLM and every ot
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from .._read import each, fields, number, peek, pick, tell_all, text, whole
@@ -81,13 +83,18 @@ _GIVEN = {
 _MADE = {"reasoning_tokens": "reasoning", "audio_tokens": "audio_output", "image_tokens": "image_output"}
 
 
+def _getter(told: Any) -> Callable[[str], Any]:
+    return told.get if type(told) is dict else partial(peek, told)
+
+
 def read_usage(usage: Any) -> Counts | None:
-    told = fields(usage)
+    told = usage if type(usage) is dict else fields(usage)
     if told is None:
         return None
     found: Counts = {}
     tell_all(found, told, _COUNTS)
-    given, made = peek(told, "prompt_tokens_details"), peek(told, "completion_tokens_details")
+    get = _getter(told)
+    given, made = get("prompt_tokens_details"), get("completion_tokens_details")
     if given is not None:
         tell_all(found, given, _GIVEN)
     if made is not None:
@@ -123,8 +130,8 @@ def read_stated_cost(usage: Any) -> float | Decimal | None:
 
 def read_response(answer: Any) -> Response:
     told = fields(answer)
-    usage = fields(peek(told, "usage"))
-    choices = peek(told, "choices")
+    get = _getter(told)
+    usage, choices = fields(get("usage")), get("choices")
     reasons, refused = [], False
     for choice in choices if isinstance(choices, (list, tuple)) else ():
         said = fields(choice)
@@ -133,7 +140,7 @@ def read_response(answer: Any) -> Response:
         if peek(peek(said, "message"), "refusal"):
             refused = True
     # A gateway may answer 200 and tell in the body that its provider failed.
-    error = None if choices else peek(told, "error")
+    error = None if choices else get("error")
     return Response(
         id=text(told, "id"),
         model=text(told, "model"),
