@@ -96,11 +96,13 @@ def each(source: Any, name: str) -> Iterator[Any]:
 def pick(source: Any, names: frozenset[str]) -> dict[str, Any]:
     """The plain values (text, numbers, booleans, lists of text) under ``names``."""
     if type(source) is dict:
-        return {name: value for name, value in source.items() if name in names and _is_plain(value)}
-    return {name: value for name in names if _is_plain(value := peek(source, name))}
+        return {k: plain for k, value in source.items() if k in names and (plain := _plain(value)) is not None}
+    return {name: plain for name in names if (plain := _plain(peek(source, name))) is not None}
 
 
-def _is_plain(value: Any) -> bool:
+def _plain(value: Any) -> Any:
     if isinstance(value, (str, int, float)):
-        return True
-    return isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
+        return value
+    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+        return list(value)  # the caller may change its list before a span is written
+    return None
