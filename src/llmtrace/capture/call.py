@@ -10,8 +10,6 @@ from functools import partial
 from time import perf_counter, time_ns
 from typing import Any
 
-from opentelemetry.context import Context
-
 from .._guard import report
 from ..cost.estimate import Estimate
 from ..cost.estimator import Spoken
@@ -97,7 +95,7 @@ class OpenCall:
         provider: str,
         server: tuple[str, int] | None,
         body: Any = None,
-        outer: Context | None = None,
+        outer: Any = None,
     ) -> None:
         self.tracing = tracing
         self.client = client
