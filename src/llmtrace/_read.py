@@ -97,17 +97,19 @@ def pick(source: Any, names: frozenset[str]) -> dict[str, Any]:
     """The plain values (text, numbers, booleans, lists of text) under ``names``."""
     if type(source) is dict:
         return {
-            name: value
+            name: plain
             for name, value in source.items()
-            if name in names and (type(value) in _SCALARS or _is_plain(value))
+            if name in names and (plain := value if type(value) in _SCALARS else _plain(value)) is not None
         }
-    return {name: value for name in names if _is_plain(value := peek(source, name))}
+    return {name: plain for name in names if (plain := _plain(peek(source, name))) is not None}
 
 
 _SCALARS = frozenset({str, int, float, bool})
 
 
-def _is_plain(value: Any) -> bool:
+def _plain(value: Any) -> Any:
     if isinstance(value, (str, int, float)):
-        return True
-    return isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
+        return value
+    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+        return list(value)  # the caller may change its list before a span is written
+    return None

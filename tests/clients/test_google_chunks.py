@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from llmtrace.clients import google_genai
-from llmtrace.clients.google_genai import _Parsed, _Skimmed
+from llmtrace.clients.google_genai import _alike, _Parsed, _Skimmed
 from llmtrace.wire.google_generate import Answers
 
 
@@ -44,6 +47,11 @@ STREAMS: dict[str, list[dict[str, Any]]] = {
         chunk("a", n, usage={"trafficType": "ON_DEMAND" if n < 5 else "ON_DEMAND_FLEX"}) for n in range(9)
     ],
     "ever other shapes": [chunk("a", n, usage={f"x{'y' * n}": n}) for n in range(30)],
+    "three end alike": [chunk("a", n, candidate={"index": n, "finishReason": "STOP"}) for n in range(3)],
+    "other searches with other numbers": [
+        chunk("a", candidate={"groundingMetadata": {"webSearchQueries": [f"of {year}"]}}) for year in range(2020, 2026)
+    ],
+    "counts that are none": [chunk("a", n) for n in (5, 7, 10**20)],
     "a call of a tool": [
         chunk("a"),
         chunk(candidate={"content": {"parts": [{"functionCall": {"name": "f"}}]}}),
@@ -91,3 +99,90 @@ def test_a_long_text_is_passed_in_one_go() -> None:
     text = '\\"' * 100_000
     chunks = [SimpleNamespace(body=json.dumps(chunk(text, number))) for number in range(3)]
     assert told(_Skimmed, chunks)[0].usage == {"input": 8, "output": 2}
+
+
+TEXTS = st.one_of(st.text(max_size=6), st.sampled_from(['"text": "x"', '\\"', "\\u0041", '{"aCount": 7}', ""]))
+COUNTS = st.one_of(st.integers(0, 30), st.sampled_from([1.5, 1e300, 10**20, "7", None, -3]))
+NUMBERED = st.sampled_from(["", "one 1", "one 2", "one 33"])
+PARTS = st.one_of(
+    st.builds(lambda text: {"text": text}, TEXTS),
+    st.builds(lambda text, signature: {"text": text, "thoughtSignature": signature}, TEXTS, NUMBERED),
+    st.builds(lambda text, count: {"functionCall": {"args": {"text": text, "aCount": count}}}, TEXTS, COUNTS),
+)
+DETAILS = st.lists(
+    st.fixed_dictionaries({"modality": st.sampled_from(["TEXT", "AUDIO"]), "tokenCount": COUNTS}), max_size=2
+)
+CANDIDATES = st.fixed_dictionaries(
+    {"content": st.fixed_dictionaries({"parts": st.lists(PARTS, max_size=2)})},
+    optional={
+        "index": st.integers(0, 3),
+        "finishReason": st.sampled_from(["STOP", "X1", "X2"]),
+        "groundingMetadata": st.fixed_dictionaries({"webSearchQueries": st.lists(NUMBERED, max_size=2)}),
+    },
+)
+CHUNKS = st.fixed_dictionaries(
+    {
+        "candidates": st.lists(CANDIDATES, min_size=1, max_size=2),
+        "usageMetadata": st.fixed_dictionaries(
+            {"promptTokenCount": COUNTS, "candidatesTokenCount": COUNTS},
+            optional={
+                "thoughtsTokenCount": COUNTS,
+                "totalTokenCount": COUNTS,
+                "promptTokensDetails": DETAILS,
+                "trafficType": NUMBERED,
+            },
+        ),
+    },
+    optional={"modelVersion": NUMBERED, "responseId": NUMBERED},
+)
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Runs of chunks that are alike but for a value or two."""
+    found = []
+    for first in draw(st.lists(CHUNKS, min_size=1, max_size=3)):
+        for _ in range(draw(st.integers(1, 4))):
+            found.append(changed(draw, first))
+    return found
+
+
+def changed(draw: st.DrawFn, value: Any, name: str = "") -> Any:
+    """``value`` with some of its texts and numbers others."""
+    if isinstance(value, dict):
+        return {key: changed(draw, each, key) for key, each in value.items()}
+    if isinstance(value, list):
+        return [changed(draw, each, name) for each in value]
+    if draw(st.integers(0, 2)):
+        return value
+    if name.endswith("Count"):
+        return draw(COUNTS)
+    if name == "index":
+        return draw(st.integers(0, 3))
+    return draw(TEXTS) if name == "text" else re.sub("[0-9]", str(draw(st.integers(0, 9))), value)
+
+
+@settings(max_examples=150, deadline=None)
+@given(streams(), st.sampled_from([{}, {"separators": (",", ":")}, {"indent": 2}, {"ensure_ascii": False}]))
+def test_skimming_tells_the_same_of_any_stream(chunks: list[dict[str, Any]], written: dict[str, Any]) -> None:
+    """However its JSON is written."""
+    bodies = [SimpleNamespace(body=json.dumps(each, **written)) for each in chunks]
+    assert told(_Skimmed, bodies) == told(_Parsed, bodies)
+
+
+def test_what_is_like_nothing_else_is_not_learnt() -> None:
+    """A picture has digits all over: to learn its shape would take seconds of the caller's."""
+    assert _alike(json.dumps(chunk(candidate={"content": {"parts": [{"inlineData": {"data": "a1" * 9000}}]}}))) is None
+    assert _alike(json.dumps(chunk(candidate={"content": {"parts": [{"text": "a"}] * 900}}))) is None
+
+
+def test_a_chunk_that_is_no_json_costs_no_count() -> None:
+    """The SDK raises for it: what was told before stays."""
+    chunks = [SimpleNamespace(body=json.dumps(chunk("a", number))) for number in range(3)]
+    torn = SimpleNamespace(body=json.dumps(chunk("a", 9)).replace('"a"', '"a\n"'))
+    folded = _Skimmed(Answers())
+    for each in chunks:
+        folded.add(each)
+    with pytest.raises(ValueError, match="control"):
+        folded.add(torn)
+    assert folded.result().usage == {"input": 8, "output": 2}

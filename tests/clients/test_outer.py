@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import openai
@@ -11,6 +12,9 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+import llmtrace
+from llmtrace.cost import catalog, price
 
 QUESTION: Any = [{"role": "user", "content": "hi"}]
 
@@ -59,3 +63,34 @@ def test_suppressed_call_is_left_alone(replay: Any, spans: InMemorySpanExporter,
     assert not spans.get_finished_spans()
     call(replay.url)
     assert len(spans.get_finished_spans()) == 1
+
+
+def test_prices_are_loaded_off_the_thread_of_the_call(
+    replay: Any, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first call of a process does not wait for them, and the span of the other instrumentation gets its cost."""
+    caller, ended, loading = threading.current_thread(), threading.Event(), []
+
+    def current() -> catalog.Catalog:
+        loading.append(threading.current_thread())
+        if loading[-1] is not caller:
+            assert ended.wait(20)
+        return catalog.current()
+
+    monkeypatch.setattr(price, "loaded", lambda: None)
+    monkeypatch.setattr(price, "current", current)
+    theirs = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(theirs))
+    with provider.get_tracer("framework").start_as_current_span("chat gpt-5"):
+        token = otel.attach(otel.set_value("opentelemetry.genai.client.inference.context", object()))
+        try:
+            call(replay.url)
+        finally:
+            otel.detach(token)
+            ended.set()
+        llmtrace.flush()
+    provider.shutdown()
+    assert loading and caller not in loading
+    (span,) = theirs.get_finished_spans()
+    assert "llm.cost.total" in (span.attributes or {})

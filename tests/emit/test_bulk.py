@@ -18,6 +18,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import INVALID_SPAN
 
+from llmtrace import _guard
+from llmtrace.emit import bulk
 from llmtrace.emit.bulk import set_all, set_late
 
 PLAIN = {"text": "a", "count": 3, "share": 0.5, "flag": True, "list": ["a", "b"], "tuple": (1, 2), "empty": []}
@@ -123,7 +125,7 @@ class Maker:
         return {**known, **self.made, "limit": limit}
 
 
-def late(make: Maker, **options: Any) -> tuple[Any, bool]:
+def late(make: Any, **options: Any) -> tuple[Any, bool]:
     span: Any = TracerProvider(**options).get_tracer("test").start_span("x", attributes={"first": 1})
     return span, set_late(span, make)
 
@@ -258,6 +260,46 @@ def spans_of_others() -> Iterator[Any]:
 def test_other_spans_are_left_alone() -> None:
     """Ended ones, and those that keep their attributes in another way."""
     assert [set_late(span, Maker()) for span in spans_of_others()] == [False] * 5
+
+
+@pytest.mark.faulty
+def test_a_fault_costs_the_attributes_of_one_span() -> None:
+    """An exporter has a batch of others in hand when it looks."""
+
+    class Hostile(list[str]):
+        def __iter__(self) -> Iterator[str]:
+            raise RuntimeError
+
+    for given in (Maker(late=Hostile()), lambda known, limit: 1 // 0):
+        span, done = late(given)
+        span.end()
+        assert done
+        assert dict(span.attributes) == {"first": 1}
+        assert type(span._attributes) is BoundedAttributes
+    assert _guard.faults["write a span"] == 2
+
+
+def test_others_may_put_attributes_in_their_place() -> None:
+    """As some processors do, that mask what a span says."""
+    make = Maker(late=1)
+    span, _ = late(make)
+    span.end()
+    span._attributes._dict = {"masked": True}
+    assert dict(span.attributes) == {"masked": True}
+    assert make.asked == 0
+
+
+def test_an_sdk_without_room_for_more_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attributes in slots have no place for what is to make them."""
+
+    class Slotted:
+        __slots__ = ("_immutable", "max_value_len", "maxlen")
+
+    span: Any = TracerProvider().get_tracer("test").start_span("x")
+    monkeypatch.setattr(bulk, "_KEPT", Slotted)
+    span._attributes = Slotted()
+    span._attributes._immutable, span._attributes.max_value_len, span._attributes.maxlen = False, None, None
+    assert not set_late(span, Maker())
 
 
 def test_nobody_looks_and_nothing_stays() -> None:

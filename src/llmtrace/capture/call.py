@@ -200,8 +200,10 @@ class OpenCall:
             self._finish(None)
         else:
             if self.borrowed:
-                # Its owner will end the span, perhaps before the price is known.
+                # Its owner will end the span, perhaps before the price is known: asking for it here would load prices.
+                self._priced = None
                 self._emit(None)
+                self._priced = _UNASKED
             self._finish_later()
 
     def _finish_later(self) -> None:

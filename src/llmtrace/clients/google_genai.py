@@ -328,19 +328,30 @@ class _Skimmed(_Parsed):
 
 _SHAPES = 8
 """In one stream. Each takes as long to learn as a few chunks to read."""
-_STRING = r'"(?:[^"\\]|\\.)*+"'
-_VARIABLE = re.compile(rf'("(?:text|responseId)": *){_STRING}|\d++')
+_LONGEST = 2048
+"""Characters of a shape. A picture, or the signature of a thought, is like no other, and would take long to learn."""
+_SAID = r'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))'
+_TEXT, _NAME, _COUNT = rf'"{_SAID}*+"', rf'"{_SAID}++"', r"[0-9]{1,14}+"
+_VARIABLE = re.compile(rf'"(?:(text": *){_TEXT}|(responseId": *){_NAME}|(\w*Count": *){_COUNT})')
 _compiled = lru_cache(maxsize=64)(re.compile)
 
 
-def _alike(body: str) -> re.Pattern[str]:
-    """What matches a chunk of the same fields and values, but for its texts and the digits in it."""
-    first, *others = _VARIABLE.split(body)
-    pattern = re.escape(first)
-    for name, fixed in zip(others[::2], others[1::2], strict=True):
-        pattern += r"\d++" if name is None else re.escape(name) + _STRING
-        pattern += re.escape(fixed)
-    return _compiled(pattern)
+def _alike(body: str) -> re.Pattern[str] | None:
+    """What matches a chunk of the same fields and values, but for its texts, its id and its counts.
+
+    Of these the last holds. Other numbers tell chunks apart: which candidate ended, and what was searched for, add up.
+    """
+    pattern, end = "", 0
+    for found in _VARIABLE.finditer(body):
+        text, name, count = found.groups()
+        fixed = f'{body[end : found.start()]}"{text or name or count}'
+        if len(pattern) + len(fixed) > _LONGEST:
+            return None
+        pattern += re.escape(fixed) + (_COUNT if count else _NAME if name else _TEXT)
+        end = found.end()
+    if len(pattern) + len(body) - end > _LONGEST:
+        return None
+    return _compiled(pattern + re.escape(body[end:]))
 
 
 class _Beginner:

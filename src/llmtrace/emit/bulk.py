@@ -10,6 +10,8 @@ from opentelemetry.sdk import trace as sdk
 from opentelemetry.trace import Span
 from opentelemetry.util.types import AttributeValue
 
+from .._guard import report
+
 __all__ = ["LIMIT", "room", "set_all", "set_late"]
 
 LIMIT = 128
@@ -47,10 +49,12 @@ def set_late(span: Span, make: Make) -> bool:
     span is of another make, has ended, or has a limit of length or an unusual limit of number.
     """
     kept: Any = getattr(span, "_attributes", None)
-    if type(span) is not _SPAN or type(kept) is not _KEPT or "_dict" not in kept.__dict__:
+    if type(span) is not _SPAN or type(kept) is not _KEPT:
         return False
     try:
         if kept._immutable or kept.max_value_len is not None or (kept.maxlen is not None and kept.maxlen < LIMIT):
+            return False
+        if "_dict" not in kept.__dict__:
             return False
         kept._make = make
         kept.__class__ = _LATE
@@ -91,11 +95,21 @@ def _look(kept: Any) -> dict[str, Any]:
     own: dict[str, Any] = kept.__dict__
     make: Make | None = own.get("_make")
     if make is not None:
-        own["_dict"] = _cleaned(make(own["_dict"], kept.maxlen or LIMIT))
-        own.pop("_make", None)
-        kept.__class__ = _KEPT
+        try:
+            own["_dict"] = _cleaned(make(own["_dict"], kept.maxlen or LIMIT))
+        except Exception:  # whoever looks has a batch of other spans in hand
+            report("write a span")
+        _keep(kept, own["_dict"])
     found: dict[str, Any] = own["_dict"]
     return found
+
+
+def _keep(kept: Any, attributes: dict[str, Any]) -> None:
+    """Have ``attributes``, and no more to be made."""
+    own: dict[str, Any] = kept.__dict__
+    own["_dict"] = attributes
+    own.pop("_make", None)
+    kept.__class__ = _KEPT
 
 
 def _cleaned(attributes: dict[str, Any]) -> dict[str, Any]:
@@ -105,5 +119,5 @@ def _cleaned(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 _KEPT: Any = getattr(otel, "BoundedAttributes", None)
-_LATE: Any = None if _KEPT is None else type("LateAttributes", (_KEPT,), {"_dict": property(_look)})
+_LATE: Any = None if _KEPT is None else type("LateAttributes", (_KEPT,), {"_dict": property(_look, _keep)})
 """What the SDK keeps the attributes of a span in, and the same, the most of which are yet to be made."""

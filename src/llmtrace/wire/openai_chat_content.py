@@ -286,12 +286,12 @@ class Joiner:
             (choice,) = own["choices"]
             told, delta = choice.__dict__, choice.__dict__["delta"]
             said = delta.__dict__
-            piece = said["content"]
-            if type(piece) is str and told["finish_reason"] is None and not delta.__pydantic_extra__:
+            piece, usage = said["content"], own["usage"]
+            if piece and type(piece) is str and told["finish_reason"] is None and not delta.__pydantic_extra__:
                 others = len(said) - 1 - list(said.values()).count(None)
                 if others == (said["role"] is not None):
                     self._choices[told["index"]].text.append(piece)
-                    return bool(piece) and own["usage"] is None
+                    return usage is None
         except (AttributeError, KeyError, TypeError, ValueError):
             pass
         self._add(chunk)

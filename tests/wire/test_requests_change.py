@@ -1,0 +1,43 @@
+"""What a reader took of a request stays as it was sent, whatever the caller does with its lists afterwards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from llmtrace.wire._format import WireFormat
+from llmtrace.wire.anthropic_messages import MESSAGES
+from llmtrace.wire.google_generate import GENERATE
+from llmtrace.wire.google_interactions import INTERACTIONS
+from llmtrace.wire.openai_chat import CHAT
+
+
+class Body:
+    """A request as an object of the vendor's."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        self.__dict__.update(told)
+
+
+@pytest.mark.parametrize("made", [dict, Body])
+@pytest.mark.parametrize(
+    ("wire", "path"),
+    [
+        (CHAT, ("stop",)),
+        (MESSAGES, ("stop_sequences",)),
+        (GENERATE, ("generationConfig", "stopSequences")),
+        (INTERACTIONS, ("generation_config", "stop_sequences")),
+    ],
+    ids=["chat", "messages", "generate", "interactions"],
+)
+def test_lists_are_copied(wire: WireFormat, path: tuple[str, ...], made: Any) -> None:
+    """A span may be written long after the call has ended."""
+    stop = ["x"]
+    body: Any = stop
+    for name in reversed(path):
+        body = made({name: body})
+    request = wire.request(body)
+    stop[0] = "secret"
+    stop.append("more")
+    assert list(request.params["stop_sequences"]) == ["x"]
