@@ -96,8 +96,15 @@ def each(source: Any, name: str) -> Iterator[Any]:
 def pick(source: Any, names: frozenset[str]) -> dict[str, Any]:
     """The plain values (text, numbers, booleans, lists of text) under ``names``."""
     if type(source) is dict:
-        return {name: value for name, value in source.items() if name in names and _is_plain(value)}
-    return {name: value for name in names if _is_plain(value := peek(source, name))}
+        # A list is copied: it is the caller's, who may change it before the span is read.
+        return {
+            name: value[:] if type(value) is list else value
+            for name, value in source.items()
+            if name in names and _is_plain(value)
+        }
+    return {
+        name: value[:] if type(value) is list else value for name in names if _is_plain(value := peek(source, name))
+    }
 
 
 def _is_plain(value: Any) -> bool:

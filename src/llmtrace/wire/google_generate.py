@@ -63,7 +63,7 @@ def _read_params(config: Any) -> dict[str, Any]:
         params["top_k"] = int(top_k)
     stop = _either(config, "stopSequences", "stop_sequences")
     if isinstance(stop, list) and stop and all(isinstance(item, str) for item in stop):
-        params["stop_sequences"] = stop
+        params["stop_sequences"] = stop[:]
     choices = _count(_either(config, "candidateCount", "candidate_count"))
     if choices is not None and choices != 1:
         params["choice.count"] = choices

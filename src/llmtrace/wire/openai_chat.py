@@ -41,7 +41,7 @@ def _read_rare(body: Any, request: Request) -> None:
         if isinstance(stop, str):
             params["stop_sequences"] = [stop]
         elif isinstance(stop, list) and all(isinstance(item, str) for item in stop):
-            params["stop_sequences"] = stop
+            params["stop_sequences"] = stop[:]
     choices = whole(body, "n")
     if choices is not None and choices != 1:
         params["choice.count"] = choices
