@@ -422,6 +422,19 @@ async def test_generator_reaches_the_server(sdk, spans, replay, stream):
     await only(spans)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_list_of_the_caller(sdk, spans, stream):
+    """A list among the arguments is on the span as it was sent, whatever the caller does with it afterwards."""
+    stop = ["END"]
+    name = "stop_sequences" if sdk.vendor is ANTHROPIC else "stop"
+    answer = await sdk.create(stream=stream, **{name: stop})
+    stop.append("later")
+    if stream:
+        await take(answer)
+        stop.append("later still")
+    assert (await only(spans)).attributes["gen_ai.request.stop_sequences"] == ("END",)
+
+
 # Raw and streaming responses
 
 

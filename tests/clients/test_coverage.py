@@ -105,14 +105,22 @@ EXPECTED: dict[Any, tuple[int | None, int | None]] = {
 }
 
 POINTS = [*entry_points("openai"), *entry_points("anthropic")]
-CELLS = [
-    pytest.param(point, colour, reading, id=f"{point.sdk}-{point.name}-{colour}-{reading.replace(' ', '_')}")
-    for point in POINTS
-    # Those call the methods of other cells, twice or behind a handler of events.
-    if not point.name.endswith(("_poll", "_and_stream", "_run_stream", "_outputs_stream"))
-    for colour in ("sync", "async")
-    for reading in point.readings
-]
+POLLING = ("_poll",)
+HANDLING = ("_and_stream", "_run_stream", "_outputs_stream")
+"""What these methods end with: they call those of other cells, twice or behind a handler of events."""
+
+
+def _cells(points: list[EntryPoint]) -> list[Any]:
+    return [
+        pytest.param(point, colour, reading, id=f"{point.sdk}-{point.name}-{colour}-{reading.replace(' ', '_')}")
+        for point in points
+        for colour in ("sync", "async")
+        for reading in point.readings
+    ]
+
+
+CELLS = _cells([point for point in POINTS if not point.name.endswith(POLLING + HANDLING)])
+RUNS = _cells([point for point in POINTS if point.name.endswith(POLLING + HANDLING)])
 
 
 async def settled(value: Any) -> Any:
@@ -200,6 +208,30 @@ async def test_cell(
         assert told == (None, None)
     else:
         assert told == EXPECTED.get(point.wire, (7, 3))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(("point", "colour", "reading"), RUNS)
+async def test_cell_of_a_run(
+    loopback: Loopback, spans: InMemorySpanExporter, point: EntryPoint, colour: str, reading: str
+) -> None:
+    """A method that starts a run and waits for it is one span for each request, and one of them tells the usage."""
+    answer, events = ANSWERS[point.wire]
+    handled = point.name.endswith(HANDLING)
+    loopback.will(stream_answer(sse(events, done=True)) if handled else json_answer(answer))
+    client = made_client(point.sdk, colour, loopback.url)
+    await make(point, client, reading)
+    await settled(client.close())
+
+    assert loopback.asked[0].path == point.path
+    assert len(loopback.asked) == (1 if handled else 2)
+    run, *fetched = (dict(span.attributes or {}) for span in spans.get_finished_spans())
+    assert len(fetched) == len(loopback.asked) - 1
+    assert run["gen_ai.operation.name"] == "invoke_agent"
+    assert (run["gen_ai.usage.input_tokens"], run["gen_ai.usage.output_tokens"]) == (7, 3)
+    assert run.get("llmtrace.stream.end") == ("exhausted" if handled else None)
+    assert [got["gen_ai.operation.name"] for got in fetched] == ["fetch_response"] * len(fetched)
+    assert not [name for got in fetched for name in got if name.startswith("gen_ai.usage.")]
 
 
 def test_the_page_is_current() -> None:

@@ -108,7 +108,11 @@ async def test_every_spelling_of_a_stream(
     assert got["llmtrace.stream.end"] == "exhausted"
 
 
-ENCODINGS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
+ENCODINGS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "gzip, deflate": lambda body: zlib.compress(gzip.compress(body)),
+}
 
 
 @pytest.mark.parametrize("reading", ["plain", "plain-raw", "stream", "raw", "iter_lines", "iter_bytes"])

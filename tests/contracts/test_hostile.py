@@ -251,6 +251,7 @@ def compare(clients: Any, kind: Kind, colour: str, *, stream: bool = False, call
         seen = observe(clients, kind, colour, stream=stream, call=call)
     assert seen == bare
     (span,) = exporter.get_finished_spans()
+    assert span.attributes  # which is when most of them are made, and a fault would be counted
     return span
 
 

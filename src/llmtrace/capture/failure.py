@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["body_code", "error_code", "error_type", "http_status"]
+__all__ = ["body_code", "error_code", "error_type", "event_behind", "http_status"]
 
 
 def qualified(kind: type[BaseException]) -> str:
@@ -39,6 +39,20 @@ def error_code(error: BaseException) -> str | None:
         inner.get("type"),
         getattr(error, "status", None),
     )
+
+
+def event_behind(error: BaseException) -> Any:
+    """The event of a stream that an SDK raised ``error`` for in place of handing it over: it may tell the usage.
+
+    The exception keeps a part of the event only. The whole is in the frame that raised it, where the openai SDK has it.
+    """
+    body, frames = getattr(error, "body", None), error.__traceback__
+    if body is None or frames is None:
+        return None
+    while frames.tb_next is not None:
+        frames = frames.tb_next
+    event = frames.tb_frame.f_locals.get("data")
+    return event if isinstance(event, dict) and event.get("error") is body else None
 
 
 def body_code(body: Any) -> str | None:

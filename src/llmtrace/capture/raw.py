@@ -284,19 +284,20 @@ def _events(http: Any, recorder: Recorder, decode: Callable[[bytes], bytes]) -> 
 
 
 def _decoder(http: Any) -> Callable[[bytes], bytes]:
-    """A second decoder of the kind the response uses for its content encoding, made when first needed."""
+    """A second decoder of the kinds the response uses for its content encodings, made when first needed."""
     if not http.headers.get("content-encoding"):
         return bytes
     own = http._get_content_decoder()
-    kind, parts = type(own), [type(part) for part in reversed(getattr(own, "children", ()))]
-    decoder: Any = None
+    kinds = [type(part) for part in getattr(own, "children", None) or (own,)]
+    parts: list[Any] = []
 
     def joined(data: bytes) -> bytes:
-        nonlocal decoder
-        if decoder is None:
-            decoder = kind([part() for part in parts]) if parts else kind()
-        found = decoder.decode(data)
-        # httpx answers bytes, httpx2 an iterator of them.
-        return found if isinstance(found, bytes) else b"".join(found)
+        if not parts:
+            parts.extend(kind() for kind in kinds)
+        for part in parts:
+            found = part.decode(data)
+            # httpx answers bytes, httpx2 an iterator of them.
+            data = found if isinstance(found, bytes) else b"".join(found)
+        return data
 
     return joined

@@ -15,6 +15,7 @@ from ..facts import Response, Timing
 from ..wire._format import Accumulator
 from . import worker
 from .call import OpenCall
+from .failure import event_behind
 
 __all__ = ["AsyncChunks", "Chunks", "Recorder", "end_open_streams"]
 
@@ -133,6 +134,11 @@ class Recorder:
         how = "failed" if isinstance(error, Exception) else "cancelled"
         if not self.finished:
             self.finished = True
+            try:
+                if (event := event_behind(error)) is not None:
+                    self._add(event)
+            except Exception:
+                report("read a chunk")
             self._call.fail(error, self._timing(how), self._result())
 
     def end(self, how: str, *, at_exit: bool = False) -> None:
