@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from openai.types.chat import ChatCompletionChunk
 
 from llmtrace.facts import Response
 from llmtrace.wire.openai_chat import CHAT
@@ -15,7 +16,7 @@ def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **more
     return {"id": "c", "model": "m", "choices": choices, **more}
 
 
-def folded(*chunks: dict[str, Any]) -> Response:
+def folded(*chunks: Any) -> Response:
     assert CHAT.events is not None
     chunks_read = CHAT.events()
     for each in chunks:
@@ -64,3 +65,19 @@ def test_searches_are_counted() -> None:
     """Perplexity says how often it searched."""
     usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7, "num_search_queries": 3}
     assert CHAT.response({"usage": usage}).usage == {"input": 5, "output": 2, "web_searches": 3}
+
+
+@pytest.mark.parametrize("models", [False, True], ids=["mappings", "models"])
+def test_one_of_several_choices_declines(models: bool) -> None:
+    """A refusal in the second choice is one, whatever the first has said before it."""
+    told = [
+        chunk({"content": "a"}),
+        chunk({"content": "b"}),
+        chunk({"refusal": "no"}, choice={"index": 1}),
+        chunk({}, "stop"),
+        chunk({}, "stop", choice={"index": 1}),
+    ]
+    about = {"created": 1, "object": "chat.completion.chunk"}
+    chunks = [ChatCompletionChunk.model_validate({**about, **each}) if models else each for each in told]
+    assert folded(*chunks).refused
+    assert not folded(*chunks[:2], *chunks[3:]).refused

@@ -185,7 +185,7 @@ class Chunks:
             usage, choices = told["usage"], told["choices"]
             if usage is None and self.spoken:
                 (choice,) = choices
-                if choice.__dict__["finish_reason"] is None:
+                if choice.__dict__["finish_reason"] is None and choice.__dict__["index"] == 0:
                     return True  # a word like the one before
         except (AttributeError, KeyError, TypeError, ValueError):
             usage, choices = peek(chunk, "usage"), peek(chunk, "choices")
@@ -207,6 +207,7 @@ class Chunks:
                     self._own_usage(chunk, choice)
             if not self._spoke and _speaks(choice):
                 self._spoke = True
+            if not self._refused:
                 self._refused = bool(peek(peek(choice, "delta"), "refusal"))
         self.spoken = self._spoke and self._named
         return self._spoke
