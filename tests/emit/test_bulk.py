@@ -134,10 +134,11 @@ WAYS = {
     "as a mapping": lambda span: dict(span.attributes),
     "by name": lambda span: {name: span.attributes[name] for name in ("first", "list", "limit")},
     "as JSON": lambda span: span.to_json() and dict(span.attributes),
-    "as a copy": lambda span: dict(copy.deepcopy(span._attributes)),
     "by its length": lambda span: len(span.attributes) == 3 and dict(span.attributes),
     "as items": lambda span: dict(span.attributes.items()),
 }
+if hasattr(BoundedAttributes, "__deepcopy__"):  # those of the first releases cannot be copied
+    WAYS["as a copy"] = lambda span: dict(copy.deepcopy(span._attributes))
 
 
 @pytest.mark.parametrize("way", WAYS)

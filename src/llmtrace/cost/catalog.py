@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Iterator, Mapping
@@ -72,6 +73,28 @@ def loaded() -> Catalog | None:
 
 _current: Catalog | None = None
 _lock = threading.Lock()
+_LOADING = 5.0
+"""Seconds that a fork waits at most. What another thread is importing just then, the child could never import."""
+_waited = False
+
+
+def _before_fork() -> None:
+    global _waited  # noqa: PLW0603 - told to those below
+    _waited = _lock.acquire(timeout=_LOADING)
+
+
+def _after_fork() -> None:
+    if _waited:
+        _lock.release()
+
+
+def _in_child() -> None:
+    global _lock  # noqa: PLW0603 - whoever held it is not here
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
 
 
 class Catalog:

@@ -52,9 +52,10 @@ def set_late(span: Span, make: Make) -> bool:
     if type(span) is not _SPAN or type(kept) is not _KEPT:
         return False
     try:
-        if kept._immutable or kept.max_value_len is not None or (kept.maxlen is not None and kept.maxlen < LIMIT):
+        # The first releases leave the attributes of an ended span open.
+        if kept._immutable or not span.is_recording() or "_dict" not in kept.__dict__:
             return False
-        if "_dict" not in kept.__dict__:
+        if kept.max_value_len is not None or (kept.maxlen is not None and kept.maxlen < LIMIT):
             return False
         kept._make = make
         kept.__class__ = _LATE
