@@ -287,6 +287,8 @@ def test_demo_fills_a_store_of_its_own(tmp_path: Path) -> None:
     assert done.stderr == ""
     assert "Cost by feature" in done.stdout
     assert "llmtrace report --by model,version --store demo" in done.stdout
+    for step in ("embeddings text-embedding", "chat gpt-4.1", "execute_tool service_status"):
+        assert step in done.stdout  # in the tree of a trace
     (path,) = tmp_path.rglob("demo.db")
     with closing(connect(path)) as store:
         spans: list[StoredSpan] = [span for _, span in spans_after(store, 0)]
