@@ -27,7 +27,9 @@ from pydantic import BaseModel
 
 import llmtrace
 from llmtrace import _guard
+from llmtrace.capture import stream as capture_stream
 from llmtrace.capture.call import OpenCall
+from llmtrace.capture.stream import Recorder
 from llmtrace.clients.table import SDKS
 from llmtrace.emit import names
 from llmtrace.emit import spans as emit_spans
@@ -729,7 +731,12 @@ def break_describer(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("method", "place", "spans_made"),
-    [("begin", "begin a call", 0), ("end", "end a span", 0), ("_settle", "settle a call", 2)],
+    [
+        ("begin", "begin a call", 0),
+        ("end", "end a span", 0),
+        ("_settle", "settle a call", 2),
+        ("_finish", "end a call", 2),
+    ],
 )
 def test_broken_life(
     server: Server,
@@ -743,10 +750,31 @@ def test_broken_life(
 ) -> None:
     """A fault at either end of a call is ours alone, and warned of once."""
     server.json(GOOD)
-    owner = OpenCall if method == "_settle" else emit_spans.SpanEmitter
+    owner = OpenCall if method.startswith("_") else emit_spans.SpanEmitter
     ours.patch.setattr(owner, method, boom)
     survive(clients, KINDS[kind], colour, False, spans_made)
     assert ours.faults == {place: 2}
+    assert len(warned(ours.log)) == 1
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("kind", STREAMED)
+@pytest.mark.parametrize(("method", "place"), [("_timing", "time a stream"), ("_thin", "read a chunk")])
+def test_broken_timing(
+    server: Server,
+    clients: Any,
+    ours: SimpleNamespace,
+    kind: str,
+    colour: str,
+    method: str,
+    place: str,
+) -> None:
+    """A fault in timing a stream costs its timings, and no chunk of the caller's."""
+    server.events(GOOD_CHUNKS[kind])
+    ours.patch.setattr(Recorder, method, boom)
+    ours.patch.setattr(capture_stream, "_GAPS", 1)
+    survive(clients, KINDS[kind], colour, True, 2)
+    assert set(ours.faults) == {place}
     assert len(warned(ours.log)) == 1
 
 

@@ -192,19 +192,23 @@ class OpenCall:
             self._settle()
         except Exception:
             report("settle a call")
-        pricer, estimator = self.tracing.pricer, self.tracing.estimator
-        if estimator is not None and not answer.usage and estimator.wants(self):
-            worker.start()
-            self._finish_later()
-        elif pricer is None or pricer.ready:
-            self._finish(None)
-        else:
-            if self.borrowed:
-                # Its owner will end the span, perhaps before the price is known: asking for it here would load prices.
-                self._priced = None
-                self._emit(None)
-                self._priced = _UNASKED
-            self._finish_later()
+        try:
+            pricer, estimator = self.tracing.pricer, self.tracing.estimator
+            if estimator is not None and not answer.usage and estimator.wants(self):
+                worker.start()
+                self._finish_later()
+            elif pricer is None or pricer.ready:
+                self._finish(None)
+            else:
+                if self.borrowed:
+                    # Its owner ends the span, perhaps before the price is known: asking for that would load prices.
+                    self._priced = None
+                    self._emit(None)
+                    self._priced = _UNASKED
+                self._finish_later()
+        except Exception:
+            report("end a call")
+            self._emit(None)
 
     def _finish_later(self) -> None:
         ended = worker.submit(partial(self._finish, time_ns()))

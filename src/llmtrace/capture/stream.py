@@ -60,25 +60,25 @@ class Recorder:
 
     def mark(self, chunk: Any) -> None:
         """One chunk arrived."""
-        now = perf_counter()
-        count = self._chunks
-        self._chunks = count + 1
-        if count:
-            gap = now - self._last
-            if gap > self._max:
-                self._max = gap
-                if gap > _STALL:
-                    self._stalled(gap)
-            elif gap > _STALL:
-                self._stalled(gap)
-            if count % self._stride == 0:
-                self._gaps.append(gap)
-                if len(self._gaps) >= _GAPS:
-                    self._thin()
-        else:
-            self._first = now
-        self._last = now
         try:
+            now = perf_counter()
+            count = self._chunks
+            self._chunks = count + 1
+            if count:
+                gap = now - self._last
+                if gap > self._max:
+                    self._max = gap
+                    if gap > _STALL:
+                        self._stalled(gap)
+                elif gap > _STALL:
+                    self._stalled(gap)
+                if count % self._stride == 0:
+                    self._gaps.append(gap)
+                    if len(self._gaps) >= _GAPS:
+                        self._thin()
+            else:
+                self._first = now
+            self._last = now
             if self._add(chunk) and not self._token:
                 self._token = now
             if self._spoken is not None:
@@ -139,7 +139,7 @@ class Recorder:
                     self._add(event)
             except Exception:
                 report("read a chunk")
-            self._call.fail(error, self._timing(how), self._result())
+            self._call.fail(error, self._timed(how), self._result())
 
     def end(self, how: str, *, at_exit: bool = False) -> None:
         self._finish(self._result(), how, at_exit=at_exit)
@@ -147,7 +147,7 @@ class Recorder:
     def _finish(self, answer: Response, how: str, *, at_exit: bool = False) -> None:
         if not self.finished:
             self.finished = True
-            self._call.end(answer, timing=self._timing(how, at_exit=at_exit))
+            self._call.end(answer, timing=self._timed(how, at_exit=at_exit))
 
     def _result(self) -> Response:
         try:
@@ -155,6 +155,13 @@ class Recorder:
         except Exception:
             report("read a stream")
             return Response()
+
+    def _timed(self, how: str, *, at_exit: bool = False) -> Timing:
+        try:
+            return self._timing(how, at_exit=at_exit)
+        except Exception:
+            report("time a stream")
+            return Timing(how, at_exit=at_exit)
 
     def _timing(self, how: str, *, at_exit: bool = False) -> Timing:
         started, chunks = self._call.started, self._chunks
