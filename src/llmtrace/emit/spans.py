@@ -18,6 +18,7 @@ from .bulk import room, set_all, set_late
 from .content import Content, describe_content
 from .gate import OFF, Gate
 from .logs import Events
+from .onlookers import Onlookers
 from .scope import describe_scope
 from .upload import Uploads
 
@@ -30,7 +31,7 @@ BESIDE: tuple[Describer, ...] = (*ADDED, describe_scope)
 
 
 class SpanEmitter:
-    """Starts a span with what samplers may see, and writes the rest at its end."""
+    """Starts a span with what samplers may see, if they look, and writes the rest at its end."""
 
     def __init__(
         self,
@@ -47,16 +48,18 @@ class SpanEmitter:
         self._bridges = bridges
         """Those to apply here, where no exporter of ours will."""
         self._uploads = uploads
+        self._onlookers = Onlookers()
 
     def begin(self, call: OpenCall) -> None:
         if call.borrowed:
             call.span = get_current_span(call.outer)
             call.context = scopes.with_call(call.outer, call, call.span)
             return
-        attributes = _known_at_start(call)
+        tracer = self._tracer(call.client)
+        attributes = _known_at_start(call) if self._onlookers.of(tracer) else None
         model = call.request.model
         name = call.request.operation if model is None else call.request.operation + " " + model
-        call.span = self._tracer(call.client).start_span(
+        call.span = tracer.start_span(
             name, call.outer, kind=SpanKind.CLIENT, attributes=attributes, start_time=call.started_ns
         )
         call.context = scopes.with_call(call.outer, call, call.span)
