@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from statistics import median
 from types import SimpleNamespace
 from typing import Any
@@ -24,9 +24,8 @@ from by_hand import ANSWER, ASK, HEADERS, TAGS, cpu, describe_chat, describe_tag
 from openai.types.chat import ChatCompletionChunk
 from openai.types.responses import ResponseTextDeltaEvent
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanKind
-from peers import MESSAGE, MESSAGE_ASK, MESSAGE_HEADERS, Vendor, chat_chunks, events, message_events
+from peers import MESSAGE, MESSAGE_ASK, MESSAGE_HEADERS, Vendor, chat_chunks, events, exporting, message_events, timed
 from pydantic import TypeAdapter
 
 import llmtrace
@@ -49,15 +48,6 @@ SDK_CLIENT: Any = openai.DefaultHttpxClient
 HTTP: Any = http_of(SDK_CLIENT)
 
 
-class Reads(SpanExporter):
-    """Looks at every attribute, as each exporter must."""
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        for span in spans:
-            dict(span.attributes or {})
-        return SpanExportResult.SUCCESS
-
-
 class Last(SpanProcessor):
     """Keeps the attributes of the last span."""
 
@@ -69,7 +59,7 @@ class Last(SpanProcessor):
 
 # Spans wait until they are flushed: what the exporter costs is measured apart from what the caller waits for.
 measured, checking = TracerProvider(), TracerProvider()
-measured.add_span_processor(BatchSpanProcessor(Reads(), schedule_delay_millis=1e7, max_export_batch_size=2048))
+measured.add_span_processor(exporting())
 checking.add_span_processor(Last())
 
 
@@ -146,33 +136,18 @@ def same_attributes() -> int:
     return len(expected)
 
 
-Taken = tuple[float, float]
-"""Nanoseconds of CPU time a call: until it has returned, and with the work of the exporter."""
-
-
-def taken(work: Callable[[int], None]) -> Taken:
-    work(WARM)
-    measured.force_flush()
-    gc.collect()
-    start = time.process_time_ns()
-    work(CALLS)
-    returned = time.process_time_ns()
-    measured.force_flush()
-    return (returned - start) / CALLS, (time.process_time_ns() - start) / CALLS
-
-
 def measure_calls(plain: Callable[[int], None], by_hand: Callable[[int], None], ours: Callable[[int], None]) -> Any:
     """The medians of the three."""
-    rounds: list[list[Taken]] = []
+    rounds: list[list[tuple[float, float]]] = []
     for number in range(ROUNDS + 1):
-        found: list[Taken] = [(0.0, 0.0)] * 3
+        found: list[tuple[float, float]] = [(0.0, 0.0)] * 3
         for turn in range(3):  # who goes first changes
             which = (number + turn) % 3
             if which == 2:
                 with llmtrace.instrument(tracer_provider=measured):
-                    found[which] = taken(ours)
+                    found[which] = timed(ours, CALLS, WARM)
             else:
-                found[which] = taken((plain, by_hand)[which])
+                found[which] = timed((plain, by_hand)[which], CALLS, WARM)
         rounds.append(found)
     return [tuple(median(column) for column in zip(*way, strict=True)) for way in zip(*rounds[1:], strict=True)]
 

@@ -474,21 +474,21 @@ class Switch:
                 delattr(owner, name)
 
 
-def timed(do: Callable[[int], None]) -> tuple[float, float]:
+def timed(do: Callable[[int], None], calls: int, warm: int) -> tuple[float, float]:
     """Nanoseconds of CPU time a call: until it has returned, and with its export."""
 
     def flush() -> None:
         for processor in processors:
             processor.force_flush()
 
-    do(3)
+    do(warm)
     flush()
     gc.collect()
     start = time.process_time_ns()
-    do(CALLS)
+    do(calls)
     returned = time.process_time_ns()
     flush()
-    return (returned - start) / CALLS, (time.process_time_ns() - start) / CALLS
+    return (returned - start) / calls, (time.process_time_ns() - start) / calls
 
 
 def one_round(work: Work, switch: Switch) -> dict[str, float]:
@@ -501,7 +501,7 @@ def one_round(work: Work, switch: Switch) -> dict[str, float]:
             switch.turn(way == "traced")
             for name in ("openai", "openai_async", "anthropic"):
                 do = getattr(work, name + "_by_hand" if way == "by hand" else name)
-                returned, exported = timed(do)
+                returned, exported = timed(do, CALLS, 3)
                 taken.setdefault(f"{name} {way}", []).append(returned)
                 taken.setdefault(f"{name} exported {way}", []).append(exported)
     found = {name: median(batches) for name, batches in taken.items()}

@@ -246,7 +246,7 @@ class OpenCall:
             self.heard.complete(getattr(http, "_request", None) or getattr(http, "request", None))
 
     def _finish(self, end_time: int | None) -> None:
-        """Price the call, tell the observers and end the span. Each does its part whatever the others do."""
+        """Tell the observers and end the span. Each does its part whatever the others do."""
         tracing = self.tracing
         try:
             # Only on the worker, which is where a call is sent that wants an estimate.

@@ -289,11 +289,10 @@ class _Parsed:
 class _Skimmed(_Parsed):
     """The same, where nobody wants the words: of chunks alike but for words and counts the last is read."""
 
-    __slots__ = ("_alike", "_last", "_shapes", "_spoke")
+    __slots__ = ("_alike", "_last", "_shapes")
 
     def __init__(self, answer: Accumulator) -> None:
         super().__init__(answer)
-        self._spoke = False
         self._last: Any = None
         self._alike: re.Pattern[str] | None = None
         self._shapes = 0
@@ -304,12 +303,12 @@ class _Skimmed(_Parsed):
             self._last = chunk
             return True
         self._read_last()
-        self._spoke = super().add(chunk)
+        spoke = super().add(chunk)
         self._alike = None
-        if self._spoke and type(body) is str and self._shapes < _SHAPES:
+        if spoke and type(body) is str and self._shapes < _SHAPES:
             self._shapes += 1
             self._alike = _alike(body)
-        return self._spoke
+        return spoke
 
     def _read_last(self) -> None:
         if self._last is not None:

@@ -96,11 +96,12 @@ def _look(kept: Any) -> dict[str, Any]:
     own: dict[str, Any] = kept.__dict__
     make: Make | None = own.get("_make")
     if make is not None:
+        attributes = own["_dict"]
         try:
-            own["_dict"] = _cleaned(make(own["_dict"], kept.maxlen or LIMIT))
+            attributes = _cleaned(make(attributes, kept.maxlen or LIMIT))
         except Exception:  # whoever looks has a batch of other spans in hand
             report("write a span")
-        _keep(kept, own["_dict"])
+        _keep(kept, attributes)
     found: dict[str, Any] = own["_dict"]
     return found
 

@@ -70,8 +70,7 @@ class Gate:
 
     def wants(self, scope: Scope) -> bool:
         """Whether what is said in a call of that scope is to be kept for its end."""
-        mode = scope.capture_content
-        gate = self if mode is None else self.within(mode)
+        gate = self.within(scope.capture_content)
         return gate.span or gate.event or gate.upload
 
     def open(self, mode: str | None) -> bool:

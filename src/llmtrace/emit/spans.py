@@ -74,9 +74,7 @@ class SpanEmitter:
 
     def _write_late(self, call: OpenCall) -> bool:
         """Have the attributes made when an exporter looks at them, where there is nothing else to write."""
-        mode = call.scope.capture_content
-        gate = self.content if mode is None else self.content.within(mode)
-        if call.borrowed or call.error_type is not None or not gate.closed:
+        if call.borrowed or call.error_type is not None or not self.content.within(call.scope.capture_content).closed:
             return False
         return set_late(call.span, partial(self._late, call))
 

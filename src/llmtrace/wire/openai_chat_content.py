@@ -304,9 +304,11 @@ class Joiner:
             if type(told) is not dict:
                 told = {name: peek(choice, name) for name in ("index", "delta", "text", "finish_reason")}
             index = told.get("index")
-            known = self._choices.get(index if type(index) is int else 0)
+            if type(index) is not int:
+                index = 0
+            known = self._choices.get(index)
             if known is None:
-                known = self._choices[index if type(index) is int else 0] = _Choice()
+                known = self._choices[index] = _Choice()
             delta = told.get("delta")
             if delta is not None:
                 known.take(delta)
