@@ -185,7 +185,8 @@ class Chunks:
             usage, choices = told["usage"], told["choices"]
             if usage is None and self.spoken:
                 (choice,) = choices
-                if choice.__dict__["finish_reason"] is None and choice.__dict__["index"] == 0:
+                said = choice.__dict__["delta"].__dict__
+                if choice.__dict__["finish_reason"] is None and said["refusal"] is None:
                     return True  # a word like the one before
         except (AttributeError, KeyError, TypeError, ValueError):
             usage, choices = peek(chunk, "usage"), peek(chunk, "choices")
