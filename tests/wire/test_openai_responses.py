@@ -16,17 +16,35 @@ def answer(*output: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("kinds", "reason"),
     [
-        (["computer_call"], "tool_calls"),
-        (["local_shell_call"], "tool_calls"),
-        (["apply_patch_call"], "tool_calls"),
-        (["shell_call"], "tool_calls"),
+        (["computer_call"], "tool_call"),
+        (["local_shell_call"], "tool_call"),
+        (["apply_patch_call"], "tool_call"),
+        (["shell_call"], "tool_call"),
         (["shell_call", "shell_call_output", "message"], "stop"),
         (["web_search_call", "message"], "stop"),
     ],
 )
 def test_calls_the_caller_carries_out(kinds: list[str], reason: str) -> None:
     """An answer that waits for the caller to use a computer, a shell or a patch ends in a tool call."""
-    assert RESPONSES.response(answer(*({"type": kind} for kind in kinds))).finish_reasons == (reason,)
+    made = RESPONSES.response(answer(*({"type": kind} for kind in kinds)))
+    assert made.normal_reasons == (reason,)
+    assert made.finish_reasons == ("completed",)
+
+
+@pytest.mark.parametrize(
+    ("details", "reason"),
+    [
+        ({"reason": "max_output_tokens"}, "length"),
+        ({"reason": "content_filter"}, "content_filter"),
+        ({"reason": "max_tool_calls"}, "max_tool_calls"),
+        (None, "incomplete"),
+    ],
+)
+def test_incomplete(details: dict[str, str] | None, reason: str) -> None:
+    """An answer that was cut says why, one of a reason yet unknown in the vendor's word; the status is kept as told."""
+    made = RESPONSES.response({**answer(), "status": "incomplete", "incomplete_details": details})
+    assert made.normal_reasons == (reason,)
+    assert made.finish_reasons == ("incomplete",)
 
 
 def test_images_that_failed_are_not_counted() -> None:

@@ -14,7 +14,7 @@ from .._guard import report
 from ..cost.estimate import Estimate
 from ..cost.estimator import Spoken
 from ..cost.money import Priced
-from ..facts import Call, Request, Response, Scope, Timing, Usage, normal_reason
+from ..facts import Call, Request, Response, Scope, Timing, Usage
 from ..scope import context as scopes
 from ..wire._format import Accumulator, WireFormat
 from . import worker
@@ -317,7 +317,7 @@ class OpenCall:
             request_model=request.model,
             response_model=answer.model,
             response_id=answer.id,
-            finish_reasons=tuple(normal_reason(reason) for reason in answer.finish_reasons),
+            finish_reasons=answer.normal_reasons,
             usage=Usage(**answer.usage) if answer.usage else Usage(),  # type: ignore[arg-type] # by its field names
             cost=None if self.priced is None else self.priced.cost(),
             unpriced_reason=None if self.priced is None else self.priced.reason,

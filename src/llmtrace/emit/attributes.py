@@ -10,7 +10,7 @@ from opentelemetry.util.types import AttributeValue
 
 from ..capture.call import OpenCall
 from ..capture.failure import error_code, http_status, qualified
-from ..facts import Counts, is_pinned, normal_reason
+from ..facts import Counts, is_pinned
 from . import names
 from .content import exception_texts
 from .costs import describe_budget, describe_cost, describe_estimate
@@ -93,7 +93,7 @@ def describe_answer(call: OpenCall, options: Options, into: Attributes) -> None:
     if answer.dimensions is not None:
         into.setdefault(names.DIMENSIONS, answer.dimensions)
     if answer.finish_reasons:
-        into[names.FINISH_REASONS] = [normal_reason(reason) for reason in answer.finish_reasons]
+        into[names.FINISH_REASONS] = answer.normal_reasons
         into[names.FINISH_REASONS_RAW] = answer.finish_reasons
     if answer.compacted:
         into[names.COMPACTED] = True
@@ -106,10 +106,8 @@ def describe_answer(call: OpenCall, options: Options, into: Attributes) -> None:
 def describe_refusal(call: OpenCall, options: Options, into: Attributes) -> None:
     """Whether the model declined, or a filter stopped question or answer: not an end like any other."""
     answer = call.answer
-    refused = answer.refused or (call.error is not None and error_code(call.error) in _FILTERED)
-    for reason in answer.finish_reasons:
-        refused = refused or normal_reason(reason) == "content_filter"
-    if refused:
+    filtered = "content_filter" in answer.normal_reasons
+    if answer.refused or filtered or (call.error is not None and error_code(call.error) in _FILTERED):
         into[names.REFUSAL] = True
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from .finish import normal_reason
 from .usage import Counts
 
 __all__ = ["Request", "Response", "Timing"]
@@ -45,6 +46,8 @@ class Response:
     model: str | None = None
     finish_reasons: tuple[str, ...] = ()
     """As the vendor spells them, one per choice."""
+    end_reason: str | None = None
+    """Why the answer ended, in the convention's words, where the vendor's say only that it did."""
     usage: Counts | None = None
     counted_tokens: int | None = None
     service_tier: str | None = None
@@ -69,6 +72,13 @@ class Response:
     """Of an answer that refused, where the SDK makes an exception of it only later."""
     complete: bool = True
     """False when a stream ended without its format's end event."""
+
+    @property
+    def normal_reasons(self) -> tuple[str, ...]:
+        """The finish reasons in the convention's words."""
+        if self.end_reason is not None:
+            return (self.end_reason,)
+        return tuple([normal_reason(reason) for reason in self.finish_reasons])
 
 
 @dataclass(frozen=True, slots=True)

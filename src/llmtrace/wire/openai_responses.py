@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from .._read import each, fields, peek, pick, tell_all, text, whole
-from ..facts import Counts, Request, Response
+from ..facts import Counts, Request, Response, normal_reason
 from ._format import WireFormat
 from .openai_chat import read_stated_cost
 from .openai_media import read_image_usage
@@ -107,7 +107,8 @@ def read_response(answer: Any) -> Response:
     return Response(
         id=text(answer, "id"),
         model=text(answer, "model"),
-        finish_reasons=_finish_reasons(answer, status),
+        finish_reasons=(status,) if status is not None and status in _OVER else (),
+        end_reason=_end_reason(answer, status),
         usage=usage,
         stated_cost=read_stated_cost(peek(answer, "usage")),
         also=also,
@@ -126,19 +127,20 @@ def read_response(answer: Any) -> Response:
     )
 
 
-def _finish_reasons(answer: Any, status: str | None) -> tuple[str, ...]:
-    match status:
-        case "completed":
-            made = {text(item, "type") for item in each(answer, "output")}
-            # A shell may be the provider's own, which has run then.
-            called = not made.isdisjoint(_CALLS) or ("shell_call" in made and "shell_call_output" not in made)
-            return ("tool_calls",) if called else ("stop",)
-        case "incomplete":
-            return (text(peek(answer, "incomplete_details"), "reason") or "incomplete",)
-        case "failed" | "cancelled":
-            return (status,)
-        case _:
-            return ()
+_OVER = frozenset({"completed", "incomplete", "failed", "cancelled"})
+
+
+def _end_reason(answer: Any, status: str | None) -> str | None:
+    """Why, of an answer whose status says only that it ended."""
+    if status == "incomplete":
+        reason = text(peek(answer, "incomplete_details"), "reason")
+        return None if reason is None else normal_reason(reason)
+    if status != "completed":
+        return None
+    made = {text(item, "type") for item in each(answer, "output")}
+    # A shell may be the provider's own, which has run then.
+    called = not made.isdisjoint(_CALLS) or ("shell_call" in made and "shell_call_output" not in made)
+    return "tool_call" if called else "stop"
 
 
 class Events:
