@@ -108,11 +108,11 @@ class Backend:
 
     def _serve(self, request: Any) -> None:
         body = request.rfile.read(int(request.headers["Content-Length"]))
+        mode = self.mode  # before anybody can see the attempt, and then change it
         with self._lock:
             self.attempts.append(time.monotonic())
             self.headers.append(dict(request.headers.items()))
         raw = _EXPAND[request.headers.get("Content-Encoding")](body)
-        mode = self.mode
         if mode == "hang":
             self._released.wait(60)
             mode = "cut"
