@@ -1,0 +1,46 @@
+"""What the pages say must be there: the places they link to, the settings they name, code that is Python."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from llmtrace import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+def anchors(page: Path) -> set[str]:
+    """Those of the headings, as they are made on GitHub."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links(page: Path) -> None:
+    """Every link within the repository leads somewhere."""
+    for target in re.findall(r"\]\((?!https?://)([^)\s]+)\)", page.read_text()):
+        path, _, anchor = target.partition("#")
+        found = page if not path else (page.parent / path).resolve()
+        assert found.exists(), target
+        assert not anchor or anchor in anchors(found), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_code_is_python(page: Path) -> None:
+    """Every block of Python can be compiled."""
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        compile(block, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+def test_settings() -> None:
+    """The page of settings has every variable, and no page has one that there is not."""
+    known = {f"LLMTRACE_{field.name.upper()}" for field in fields(Settings)}
+    named = {page: set(re.findall(r"LLMTRACE_[A-Z][A-Z_]*[A-Z]", page.read_text())) for page in PAGES}
+    assert known <= named[ROOT / "docs" / "settings.md"]
+    assert set().union(*named.values()) <= known
