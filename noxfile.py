@@ -38,6 +38,23 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def coverage(session: nox.Session) -> None:
+    """The tests once more, with every line and branch they take counted, also in the programs they start."""
+    session.install("-e", ".[dev]")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine", "-q")
+    session.run("coverage", "report")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The pages as a site, in the folder ``site``."""
+    session.install("-e", ".[docs]")
+    session.run("mkdocs", "build", "--strict", *session.posargs)
+
+
+@nox.session
 @nox.parametrize("release", list(VENDORS), ids=list(VENDORS))
 def vendors(session: nox.Session, release: str) -> None:
     """The tests against one end of the supported range of vendor SDKs."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import llmtrace
 from llmtrace import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,3 +45,9 @@ def test_settings() -> None:
     named = {page: set(re.findall(r"LLMTRACE_[A-Z][A-Z_]*[A-Z]", page.read_text())) for page in PAGES}
     assert known <= named[ROOT / "docs" / "settings.md"]
     assert set().union(*named.values()) <= known
+
+
+def test_public_names() -> None:
+    """The page of the public names has them all, and no other."""
+    told = re.findall(r"^::: llmtrace\.(\w+)", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
+    assert sorted(told) == sorted({*llmtrace.__all__, "testing"})
