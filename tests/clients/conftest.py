@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 
 import pytest
 from loopback import Loopback, json_answer
 
+from serving import serving
+
 
 @pytest.fixture(scope="session")
 def _loopback() -> Iterator[Loopback]:
-    server = Loopback()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Loopback()) as server:
+        yield server
 
 
 @pytest.fixture

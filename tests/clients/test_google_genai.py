@@ -22,6 +22,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 import llmtrace
 from llmtrace import tag
 from llmtrace.clients.providers import provider_of
+from serving import serving
 
 USAGE = {"promptTokenCount": 8, "candidatesTokenCount": 2, "totalTokenCount": 10}
 COLOURS = pytest.mark.parametrize("colour", ["sync", "async"])
@@ -40,13 +41,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def _listening() -> Iterator[Gemini]:
-    server = Gemini()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Gemini()) as server:
+        yield server
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
+from serving import serving
 
 SECRETS = {
     name: f"marker-{name}-q7" for name in ("system", "user", "arguments", "output", "header", "key", "who", "tool")
@@ -102,11 +103,8 @@ class Vendor(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """The address of the vendor."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Vendor)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Vendor)) as server:
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 class Out:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -24,6 +23,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from test_google_recorded import client as gemini
 
 import llmtrace
+from serving import serving
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*[Dd]eprecat.*:DeprecationWarning"),
@@ -77,11 +77,8 @@ class Vendor(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """The address of the vendor."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Vendor)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Vendor)) as server:
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 REDACTED = {"capture_content": "span_and_event", "redact": lambda text: text.replace(MARK, "[gone]")}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +32,7 @@ from llmtrace.capture.stream import Recorder
 from llmtrace.clients.table import SDKS
 from llmtrace.emit import names
 from llmtrace.emit import spans as emit_spans
+from serving import serving
 
 COLOURS = ("sync", "async")
 QUESTION = [{"role": "user", "content": "hello"}]
@@ -130,13 +130,8 @@ def _event_name(chunk: Any) -> str:
 
 @pytest.fixture(scope="module")
 def _listening() -> Iterator[Server]:
-    server = Server()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Server()) as server:
+        yield server
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -11,16 +10,13 @@ from vendor_proxy import Vendor
 import llmtrace
 from llmtrace.cost import budget as budgets
 from llmtrace.cost import catalog
+from serving import serving
 
 
 @pytest.fixture(scope="session")
 def vendors() -> Iterator[Vendor]:
-    with Vendor() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
+    with serving(Vendor()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 import llmtrace
 from llmtrace._config import load
 from llmtrace.export.pipeline import Pipeline
+from serving import programs
 
 from .backend import Backend, spans_of
 
@@ -60,34 +61,28 @@ def spool(tmp_path: Path) -> Path:
 @pytest.fixture
 def start(backend: Backend, spool: Path) -> Iterator[Start]:
     """Starts a program that traces; what still runs at the end of the test is killed."""
-    running: list[subprocess.Popen[str]] = []
+    with programs() as running:
 
-    def started(code: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
-        environ = {
-            **os.environ,
-            "PYTHONPATH": str(SOURCE),
-            "OTEL_EXPORTER_OTLP_ENDPOINT": backend.url,
-            "OTEL_BSP_SCHEDULE_DELAY": "100",
-            "LLMTRACE_SPOOL": str(spool),
-            **variables,
-        }
-        process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM + code, *arguments],
-            env=environ,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        running.append(process)
-        return process
+        def started(code: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+            environ = {
+                **os.environ,
+                "PYTHONPATH": str(SOURCE),
+                "OTEL_EXPORTER_OTLP_ENDPOINT": backend.url,
+                "OTEL_BSP_SCHEDULE_DELAY": "100",
+                "LLMTRACE_SPOOL": str(spool),
+                **variables,
+            }
+            process = subprocess.Popen(
+                [sys.executable, "-c", PROGRAM + code, *arguments],
+                env=environ,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            running.append(process)
+            return process
 
-    try:
         yield started
-    finally:
-        for process in running:
-            if process.poll() is None:
-                process.kill()
-            process.communicate()
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from serving import programs
+
 from .backend import Backend, spans_of
 from .conftest import SOURCE
 
@@ -57,32 +59,26 @@ Serve = Callable[..., "subprocess.Popen[str]"]
 @pytest.fixture
 def serve(backend: Backend, spool: Path, tmp_path: Path, replay: Any) -> Iterator[Serve]:
     """Starts a server in a folder that has ``program.py``."""
-    running: list[subprocess.Popen[str]] = []
     backend.up()
+    with programs() as running:
 
-    def started(code: str, *command: str, **variables: str) -> subprocess.Popen[str]:
-        (tmp_path / "program.py").write_text(code, encoding="utf-8")
-        environ = {
-            **os.environ,
-            "PYTHONPATH": f"{SOURCE}{os.pathsep}{tmp_path}",
-            "OTEL_EXPORTER_OTLP_ENDPOINT": backend.url,
-            "LLMTRACE_SPOOL": str(spool),
-            "VENDOR": f"{replay.url}/v1",
-            **variables,
-        }
-        process = subprocess.Popen(
-            command, env=environ, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        running.append(process)
-        return process
+        def started(code: str, *command: str, **variables: str) -> subprocess.Popen[str]:
+            (tmp_path / "program.py").write_text(code, encoding="utf-8")
+            environ = {
+                **os.environ,
+                "PYTHONPATH": f"{SOURCE}{os.pathsep}{tmp_path}",
+                "OTEL_EXPORTER_OTLP_ENDPOINT": backend.url,
+                "LLMTRACE_SPOOL": str(spool),
+                "VENDOR": f"{replay.url}/v1",
+                **variables,
+            }
+            process = subprocess.Popen(
+                command, env=environ, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            )
+            running.append(process)
+            return process
 
-    try:
         yield started
-    finally:
-        for process in running:
-            if process.poll() is None:
-                process.kill()
-            process.communicate()
 
 
 def free_port() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -13,17 +12,14 @@ from scope_vendor import Vendor
 
 import llmtrace
 from llmtrace.scope import values
+from serving import serving
 
 
 @pytest.fixture
 def vendor() -> Iterator[Vendor]:
-    server = Vendor()
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    yield server
-    server.go_on.set()
-    server.shutdown()
-    server.server_close()
+    with serving(Vendor()) as server:
+        yield server
+        server.go_on.set()
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,6 +22,7 @@ import llmtrace
 from llmtrace import collect, score, workflow
 from llmtrace.export.annotations import for_phoenix
 from llmtrace.scope.score import Score
+from serving import serving
 
 
 class Phoenix(ThreadingHTTPServer):
@@ -54,14 +54,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def phoenix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Phoenix]:
-    server = Phoenix()
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    monkeypatch.setenv("PHOENIX_COLLECTOR_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("PHOENIX_API_KEY", "key")
-    monkeypatch.setenv("LLMTRACE_SPOOL", str(tmp_path / "spool"))
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(Phoenix()) as server:
+        monkeypatch.setenv("PHOENIX_COLLECTOR_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("PHOENIX_API_KEY", "key")
+        monkeypatch.setenv("LLMTRACE_SPOOL", str(tmp_path / "spool"))
+        yield server
 
 
 class Telemetry:
