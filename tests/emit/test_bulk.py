@@ -207,6 +207,21 @@ def test_two_threads_that_look_at_once_see_the_same() -> None:
     assert make.asked == 2
 
 
+def test_who_is_late_changes_nothing() -> None:
+    """What a quicker thread has made may be masked by now."""
+
+    def make(known: dict[str, Any], limit: int) -> dict[str, Any]:
+        if not masked:
+            masked.append(True)  # meanwhile, elsewhere
+            span._attributes._dict["late"] = "masked"
+        return {"late": "secret"}
+
+    masked: list[bool] = []
+    span, _ = late(make)
+    span.end()
+    assert dict(span.attributes) == {"first": 1, "late": "masked"}
+
+
 def test_values_that_the_sdk_would_change_are_changed() -> None:
     """As by its own way."""
     given = {**PLAIN, "bytes": b"x", "nested": {"a": 1}, "none": None}

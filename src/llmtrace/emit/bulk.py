@@ -101,7 +101,8 @@ def _look(kept: Any) -> dict[str, Any]:
             attributes = _joined(kept, attributes, make(attributes, kept.maxlen or LIMIT))
         except Exception:  # whoever looks has a batch of other spans in hand
             report("write a span")
-        _keep(kept, attributes)
+        if "_make" in own:  # else another thread was quicker, and may have masked what it made
+            _keep(kept, attributes)
     found: dict[str, Any] = own["_dict"]
     return found
 
