@@ -262,8 +262,10 @@ class OpenCall:
                 report("tell an observer of a call")
         self.body = None
         self._emit(end_time)
-        # A traceback holds frames that hold this call, and the attributes of the span may hold it too.
-        self.error = self.http = self.span = None
+        # A traceback holds frames that hold this call, and the attributes of the span may hold it too, until somebody
+        # reads them: of what is around, no more than they tell.
+        self.error = self.http = self.span = self.outer = self.context = self._record = None
+        self.scope = self.scope.light()
 
     @property
     def priced(self) -> Priced | None:
