@@ -61,6 +61,12 @@ def test_only_a_context_that_loses_keys_gets_something_beside_it() -> None:
     assert isinstance(whole(SpansAlone(), ()), Beside)
 
 
+@pytest.mark.faulty
+def test_a_context_that_cannot_be_tried_is_used_as_it_is() -> None:
+    """Nobody's import fails for it."""
+    assert whole(broken := object(), ()) is broken  # type: ignore[arg-type]
+
+
 @pytest.mark.usefixtures("spans_alone")
 def test_calls_are_described_as_ever(replay: Any) -> None:
     """With their tags and retries, each by one span, and with the application's span current again at once."""

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 from opentelemetry.context import Context
 from opentelemetry.trace.propagation import get_current_span
 
+from .._guard import report
+
 __all__ = ["Beside", "Runtime", "whole"]
 
 _PROBE = "llmtrace-probe"
@@ -27,9 +29,13 @@ class Runtime(Protocol):
 
 def whole(runtime: Runtime, keys: Collection[str]) -> Runtime:
     """``runtime``, or where it loses what is in a context under ``keys``, one that does not."""
-    token = runtime.attach(Context({**runtime.get_current(), _PROBE: True}))
-    kept = _PROBE in runtime.get_current()
-    runtime.detach(token)
+    try:
+        token = runtime.attach(Context({**runtime.get_current(), _PROBE: True}))
+        kept = _PROBE in runtime.get_current()
+        runtime.detach(token)
+    except Exception:
+        report("try the context of OpenTelemetry")
+        return runtime
     return runtime if kept else Beside(runtime, keys)
 
 
