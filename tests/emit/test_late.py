@@ -69,6 +69,17 @@ def test_what_the_caller_changes_afterwards_changes_nothing(replay: Any, stream:
     assert first[0]["gen_ai.request.stop_sequences"] == ("x",)
 
 
+def test_who_writes_into_a_record_writes_into_no_span(replay: Any) -> None:
+    """Nor into the tags of the calls that follow."""
+    exporter = InMemorySpanExporter()
+    with llmtrace.instrument(tracer_provider=provider_into(exporter), strict=True):
+        with llmtrace.tag(region="eu"), llmtrace.collect() as calls:
+            ask(replay.url)
+            calls[0].metadata["region"] = "nowhere"  # type: ignore[index]
+            ask(replay.url)
+        assert [told["llmtrace.tag.region"] for told in looked_at(exporter)] == ["eu", "eu"]
+
+
 class Large:
     """Something of the application's that it has let go of."""
 

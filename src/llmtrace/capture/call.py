@@ -328,7 +328,7 @@ class OpenCall:
             session=scope.session,
             tenant=scope.tenant,
             tags=scope.tags,
-            metadata=scope.metadata,
+            metadata={**scope.metadata},  # whoever gets it may write into it
             prompt=scope.prompt,
             document_ids=tuple(document.id for document in scope.documents),
             started_at=datetime.fromtimestamp(self.started_ns / 1e9, UTC),
