@@ -122,7 +122,7 @@ class Maker:
 
     def __call__(self, known: dict[str, Any], limit: int) -> dict[str, Any]:
         self.asked += 1
-        return {**known, **self.made, "limit": limit}
+        return {**self.made, "limit": limit}
 
 
 def late(make: Any, **options: Any) -> tuple[Any, bool]:
@@ -207,6 +207,21 @@ def test_two_threads_that_look_at_once_see_the_same() -> None:
     assert make.asked == 2
 
 
+def test_who_is_late_changes_nothing() -> None:
+    """What a quicker thread has made may be masked by now."""
+
+    def make(known: dict[str, Any], limit: int) -> dict[str, Any]:
+        if not masked:
+            masked.append(True)  # meanwhile, elsewhere
+            span._attributes._dict["late"] = "masked"
+        return {"late": "secret"}
+
+    masked: list[bool] = []
+    span, _ = late(make)
+    span.end()
+    assert dict(span.attributes) == {"first": 1, "late": "masked"}
+
+
 def test_values_that_the_sdk_would_change_are_changed() -> None:
     """As by its own way."""
     given = {**PLAIN, "bytes": b"x", "nested": {"a": 1}, "none": None}
@@ -233,6 +248,18 @@ def test_unusual_limits_are_left_to_the_sdk(limit: SpanLimits) -> None:
     span, done = late(Maker(), span_limits=limit)
     assert not done
     assert dict(span.attributes) == {"first": 1}
+
+
+def test_above_the_limit_the_oldest_go() -> None:
+    """A processor of the application's may have filled the span as it began."""
+    more = {"first": 2, **{f"late{number}": number for number in range(9)}}
+    theirs, ours = (TracerProvider().get_tracer("test").start_span("x") for _ in range(2))
+    for span in (theirs, ours):
+        span.set_attributes({"first": 1, **{f"key{number}": number for number in range(125)}})
+    theirs.set_attributes(more)
+    assert set_late(ours, lambda known, limit: dict(more))
+    assert list(ours.attributes.items()) == list(theirs.attributes.items())  # type: ignore[attr-defined]
+    assert ours.dropped_attributes == theirs.dropped_attributes == 7  # type: ignore[attr-defined]
 
 
 def test_a_higher_limit_is_told() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 from typing import Any
 
 import openai
 import pytest
-from opentelemetry import trace
+from opentelemetry import context, trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -65,6 +67,46 @@ def test_what_the_caller_changes_afterwards_changes_nothing(replay: Any, stream:
             del told[name]
     assert first == second
     assert first[0]["gen_ai.request.stop_sequences"] == ("x",)
+
+
+def test_who_writes_into_a_record_writes_into_no_span(replay: Any) -> None:
+    """Nor into the tags of the calls that follow."""
+    exporter = InMemorySpanExporter()
+    with llmtrace.instrument(tracer_provider=provider_into(exporter), strict=True):
+        with llmtrace.tag(region="eu"), llmtrace.collect() as calls:
+            ask(replay.url)
+            calls[0].metadata["region"] = "nowhere"  # type: ignore[index]
+            ask(replay.url)
+        assert [told["llmtrace.tag.region"] for told in looked_at(exporter)] == ["eu", "eu"]
+
+
+class Large:
+    """Something of the application's that it has let go of."""
+
+
+def asked_with(large: Large, url: str) -> None:
+    token = context.attach(context.set_value("mine", large))
+    try:
+        with llmtrace.prompt("p", template="{text}", variables={"text": large}), llmtrace.collect():
+            with llmtrace.retrieval("files") as found:
+                found.add([llmtrace.Document("d1", content="long", metadata={"whole": large})])
+            ask(url)
+    finally:
+        context.detach(token)
+
+
+def test_a_span_that_nobody_reads_holds_nothing_large(replay: Any) -> None:
+    """Neither the context of its call nor what was searched for it, which it tells no more of than the ids."""
+    exporter = InMemorySpanExporter()
+    with llmtrace.instrument(tracer_provider=provider_into(exporter), strict=True):
+        large = Large()
+        gone = weakref.ref(large)
+        asked_with(large, replay.url)
+        del large
+        gc.collect()
+        assert gone() is None
+    told = looked_at(exporter)[-1]
+    assert (told["gen_ai.prompt.name"], told["llmtrace.retrieval.document_ids"]) == ("p", ("d1",))
 
 
 def test_what_others_set_meanwhile_stays(replay: Any) -> None:

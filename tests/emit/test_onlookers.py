@@ -33,6 +33,12 @@ def tracer(*processors: Any, sampler: Any = None) -> Any:
     return provider.get_tracer("test")
 
 
+class Hashless:
+    """Some tracers are dataclasses."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class Mine(Tracer):
     """An application's own."""
 
@@ -61,6 +67,7 @@ def by_hand() -> Any:
         (NoOpTracer, True),
         (lambda: ProxyTracer("x"), True),
         (object, True),
+        (Hashless, True),
     ],
 )
 def test_who_looks(made: Any, seen: bool) -> None:

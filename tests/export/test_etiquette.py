@@ -58,6 +58,21 @@ def test_a_provider_with_nothing_but_a_tracer_works() -> None:
     assert pipeline.shutdown(1)
 
 
+def test_a_provider_that_shares_a_name_with_a_placeholder_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logfire's is called as OpenTelemetry's stand-in for a provider that nobody has set yet."""
+
+    class ProxyTracerProvider(TracerProvider):
+        pass
+
+    pipeline = Pipeline(load({"store": "off"}))
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", trace.ProxyTracerProvider())
+    assert pipeline.own()
+    theirs = ProxyTracerProvider(shutdown_on_exit=False)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", theirs)
+    assert pipeline.provider() is theirs
+    assert not pipeline.own()
+
+
 def test_a_provider_that_hangs_or_fails_does_not_hold_us_up() -> None:
     """Flushing a foreign provider is bounded, and its exceptions are its own."""
 

@@ -199,6 +199,19 @@ def test_an_applications_providers_are_used(monkeypatch: pytest.MonkeyPatch, pip
     meters.shutdown()
 
 
+def test_a_provider_without_a_hash_is_measured(monkeypatch: pytest.MonkeyPatch, pipeline: Any) -> None:
+    """Logfire's is a dataclass."""
+
+    class Theirs(MeterProvider):
+        __hash__ = None  # type: ignore[assignment]
+
+    meters = Theirs(shutdown_on_exit=False)
+    monkeypatch.setattr(metrics._internal, "_METER_PROVIDER", meters)
+    for one in (pipeline(), pipeline()):
+        assert one.meters() is meters
+    meters.shutdown()
+
+
 def test_a_forked_child_counts_from_nothing(backend: Backend, run: Run) -> None:
     """What the parent counted is told by the parent alone."""
     backend.up()

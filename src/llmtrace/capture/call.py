@@ -262,8 +262,10 @@ class OpenCall:
                 report("tell an observer of a call")
         self.body = None
         self._emit(end_time)
-        # A traceback holds frames that hold this call, and the attributes of the span may hold it too.
-        self.error = self.http = self.span = None
+        # A traceback holds frames that hold this call, and the attributes of the span may hold it too, until somebody
+        # reads them: of what is around, no more than they tell.
+        self.error = self.http = self.span = self.outer = self.context = self._record = None
+        self.scope = self.scope.light()
 
     @property
     def priced(self) -> Priced | None:
@@ -326,7 +328,7 @@ class OpenCall:
             session=scope.session,
             tenant=scope.tenant,
             tags=scope.tags,
-            metadata=scope.metadata,
+            metadata={**scope.metadata},  # whoever gets it may write into it
             prompt=scope.prompt,
             document_ids=tuple(document.id for document in scope.documents),
             started_at=datetime.fromtimestamp(self.started_ns / 1e9, UTC),

@@ -21,7 +21,7 @@ _SCALARS = frozenset({str, int, float, bool})
 _SPAN = getattr(sdk, "_Span", None)
 
 Make = Callable[[dict[str, Any], int], dict[str, Any]]
-"""From the attributes that a span has, and how many it keeps, to all that it is to have."""
+"""From the attributes that a span has, and how many it keeps, to those that it is to have beside them."""
 
 
 def room(span: Span) -> tuple[Iterable[str], int]:
@@ -98,10 +98,11 @@ def _look(kept: Any) -> dict[str, Any]:
     if make is not None:
         attributes = own["_dict"]
         try:
-            attributes = _cleaned(make(attributes, kept.maxlen or LIMIT))
+            attributes = _joined(kept, attributes, make(attributes, kept.maxlen or LIMIT))
         except Exception:  # whoever looks has a batch of other spans in hand
             report("write a span")
-        _keep(kept, attributes)
+        if "_make" in own:  # else another thread was quicker, and may have masked what it made
+            _keep(kept, attributes)
     found: dict[str, Any] = own["_dict"]
     return found
 
@@ -114,10 +115,14 @@ def _keep(kept: Any, attributes: dict[str, Any]) -> None:
     kept.__class__ = _KEPT
 
 
-def _cleaned(attributes: dict[str, Any]) -> dict[str, Any]:
-    if not _made_plain(attributes):
-        attributes = _KEPT(attributes=attributes)._dict
-    return attributes
+def _joined(kept: Any, known: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
+    if _made_plain(made) and (kept.maxlen is None or len(known) + len(made) <= kept.maxlen):
+        return {**known, **made}
+    whole = _KEPT(kept.maxlen, known, immutable=False)
+    whole.update(made)
+    kept.dropped += whole.dropped
+    joined: dict[str, Any] = whole._dict
+    return joined
 
 
 _KEPT: Any = getattr(otel, "BoundedAttributes", None)

@@ -25,14 +25,15 @@ class Onlookers:
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: dict[Tracer, tuple[Any, bool]] = {}
+        self._known: dict[int, tuple[Any, bool, Tracer]] = {}
+        """By identity, as not every tracer has a hash; what is known holds the tracer, so no other gets its number."""
 
     def of(self, tracer: Tracer) -> bool:
         """True wherever it is not certain that nobody looks."""
         processors = getattr(getattr(tracer, "span_processor", None), "_span_processors", None)
-        known = self._known.get(tracer)
+        known = self._known.get(id(tracer))
         if known is None or known[0] is not processors:  # the SDK replaces the tuple when one is added
-            known = self._known[tracer] = processors, _look(tracer, processors)
+            known = self._known[id(tracer)] = processors, _look(tracer, processors), tracer
         return known[1]
 
 

@@ -79,7 +79,7 @@ class SpanEmitter:
         return set_late(call.span, partial(self._late, call))
 
     def _late(self, call: OpenCall, known: dict[str, Any], limit: int) -> dict[str, Any]:
-        return {**known, **finished(self._described(call), self._bridges, known, limit, started=call.started_ns)}
+        return finished(self._described(call), self._bridges, known, limit, started=call.started_ns)
 
     def _write(self, call: OpenCall) -> None:
         span = call.span

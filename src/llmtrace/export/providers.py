@@ -89,7 +89,7 @@ class Channel:
 
     def _application(self) -> Any:
         current = getattr(sys.modules.get(self._home), self._name, None)
-        return None if current is None or type(current).__name__ in _NOTHING else current
+        return None if current is None or _nothing(type(current)) else current
 
     def own(self) -> bool:
         """Whether this signal leaves through exporters of ours."""
@@ -181,6 +181,11 @@ _NOTHING = frozenset(
     }
 )
 """Providers that stand for none."""
+
+
+def _nothing(kind: type) -> bool:
+    # Logfire's provider has the name of OpenTelemetry's too, and stands for much.
+    return kind.__name__ in _NOTHING and kind.__module__.startswith("opentelemetry.")
 
 
 def _tracers(routes: Sequence[Route]) -> tuple[Any, list[Writer]]:

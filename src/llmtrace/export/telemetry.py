@@ -24,16 +24,17 @@ class Counted(Protocol):
 
 
 _counted: weakref.WeakSet[Counted] = weakref.WeakSet()
-_told: weakref.WeakSet[MeterProvider] = weakref.WeakSet()
-"""Providers that have the counters: they are the process's, not of one instrumentation."""
+_told: weakref.WeakValueDictionary[int, MeterProvider] = weakref.WeakValueDictionary()
+"""Providers that have the counters: they are the process's, not of one instrumentation. By identity, as Logfire's has
+no hash."""
 
 
 def measure(provider: MeterProvider, counted: Counted) -> None:
     """Have ``provider`` count what ``counted`` counts."""
     _counted.add(counted)
-    if provider in _told:
+    if id(provider) in _told:
         return
-    _told.add(provider)
+    _told[id(provider)] = provider
     meter = provider.get_meter("llmtrace", __version__)
     for signal in SIGNALS:
         noun, unit = signal.unit.replace(" ", "_"), "{" + signal.unit.replace(" ", "_").removesuffix("s") + "}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -66,6 +66,18 @@ class Scope:
     """Overrides the setting of that name, when a block says so."""
     collectors: tuple[Any, ...] = ()
     """The ``collect()`` blocks around the call, outermost first."""
+
+    def light(self) -> Scope:
+        """The same, without what is large and told only with content."""
+        prompt = self.prompt
+        if prompt is None and not self.documents and not self.collectors:
+            return self
+        return replace(
+            self,
+            collectors=(),
+            documents=tuple(Document(document.id) for document in self.documents),
+            prompt=None if prompt is None else replace(prompt, template=None, variables=None),
+        )
 
 
 @dataclass(frozen=True, slots=True)

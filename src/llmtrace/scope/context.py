@@ -11,6 +11,7 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 
 from ..facts import Document, Scope
 from . import baggage, shelf
+from .beside import Runtime, whole
 
 if TYPE_CHECKING:
     from .blocks import Frame
@@ -43,8 +44,9 @@ _SUPPRESS = (
     "suppress_language_model_instrumentation",
 )
 
-current = otel._RUNTIME_CONTEXT.get_current
-attach = otel._RUNTIME_CONTEXT.attach
+_runtime: Runtime = whole(otel._RUNTIME_CONTEXT, (_CALL, _FRAME))
+current = _runtime.get_current
+attach = _runtime.attach
 
 
 def suppressed(context: Context) -> bool:
@@ -145,6 +147,6 @@ def leave(token: Any, frame: Frame) -> None:
 def restore(token: Any, outer: Context) -> None:
     """Detach, also where the token is refused: it may belong to another task, or have been used."""
     try:
-        otel._RUNTIME_CONTEXT.detach(token)
+        _runtime.detach(token)
     except (ValueError, RuntimeError):
         attach(outer)

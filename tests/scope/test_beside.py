@@ -1,0 +1,99 @@
+"""Tags and calls are found again where OpenTelemetry's context keeps spans alone, as under Datadog's tracer."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+from opentelemetry import context as otel
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+import llmtrace
+from llmtrace.scope import context
+from llmtrace.scope.beside import Beside, whole
+
+QUESTION: Any = [{"role": "user", "content": "hi"}]
+ONE_FAILURE = {"x-fault": "status=529;retry-after=0.001;times=1", "x-fault-key": "beside"}
+
+
+class SpansAlone:
+    """Keeps the span of a context and nothing else, and goes back to none."""
+
+    def __init__(self) -> None:
+        self._span: ContextVar[Any] = ContextVar("span", default=None)
+
+    def attach(self, given: Context) -> object:
+        span = trace.get_current_span(given)
+        if span is not trace.INVALID_SPAN:
+            self._span.set(span)
+        return object()
+
+    def get_current(self) -> Context:
+        span = self._span.get()
+        return Context() if span is None else trace.set_span_in_context(span, Context())
+
+    def detach(self, token: object) -> None:
+        pass
+
+
+@pytest.fixture
+def spans_alone(monkeypatch: pytest.MonkeyPatch) -> SpansAlone:
+    """The runtime context of the process for the time of a test."""
+    runtime = SpansAlone()
+    beside = whole(runtime, (context._CALL, context._FRAME))
+    monkeypatch.setattr(otel, "_RUNTIME_CONTEXT", runtime)
+    for name, value in (("_runtime", beside), ("current", beside.get_current), ("attach", beside.attach)):
+        monkeypatch.setattr(context, name, value)
+    return runtime
+
+
+def test_only_a_context_that_loses_keys_gets_something_beside_it() -> None:
+    """OpenTelemetry's own is used as it is."""
+    assert whole(otel._RUNTIME_CONTEXT, ()) is otel._RUNTIME_CONTEXT
+    assert "llmtrace-probe" not in otel.get_current()
+    assert isinstance(whole(SpansAlone(), ()), Beside)
+
+
+@pytest.mark.faulty
+def test_a_context_that_cannot_be_tried_is_used_as_it_is() -> None:
+    """Nobody's import fails for it."""
+    assert whole(broken := object(), ()) is broken  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("spans_alone")
+def test_calls_are_described_as_ever(replay: Any) -> None:
+    """With their tags and retries, each by one span, and with the application's span current again at once."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = provider.get_tracer("app")
+    with (
+        llmtrace.instrument(tracer_provider=provider, strict=True),
+        openai.OpenAI(base_url=f"{replay.url}/v1", api_key="x") as chat,
+        anthropic.Anthropic(base_url=replay.url, api_key="x") as claude,
+    ):
+        with (
+            tracer.start_as_current_span("outer") as outer,
+            llmtrace.tag(feature="search"),
+            llmtrace.collect() as calls,
+        ):
+            stream = chat.chat.completions.create(model="gpt-5", messages=QUESTION, stream=True)
+            assert trace.get_current_span() is outer
+            list(stream)
+            claude.messages.create(model="claude-x", max_tokens=9, messages=QUESTION, extra_headers=ONE_FAILURE)
+        assert context.scope_of(context.current()).feature is None
+        told = [span for span in exporter.get_finished_spans() if span.name != "outer"]
+    assert len(calls) == 2
+    assert [span.name for span in told] == ["chat gpt-5", "chat claude-x"]
+    for span in told:
+        assert span.parent == outer.get_span_context()
+        assert span.attributes is not None
+        assert span.attributes["llmtrace.feature"] == "search"
+    assert told[1].attributes is not None
+    assert told[1].attributes["llmtrace.retry.count"] == 1
