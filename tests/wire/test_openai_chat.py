@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
 from llmtrace.facts import Response
+from llmtrace.wire._format import WireFormat
 from llmtrace.wire.openai_chat import CHAT
+from llmtrace.wire.openai_responses import RESPONSES
 
 
 def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **more: Any) -> dict[str, Any]:
@@ -37,6 +40,14 @@ def test_reasoning_beside_the_completion(total: int, output: int) -> None:
     assert told is not None
     assert told["output"] == output
     assert told["output"] >= told["reasoning"]
+
+
+@pytest.mark.parametrize("wire", [CHAT, RESPONSES], ids=["chat", "responses"])
+def test_a_cost_in_ticks(wire: WireFormat) -> None:
+    """xAI states what a call cost, tools included, in parts of a dollar of which there are ten thousand million."""
+    assert wire.response({"usage": {"cost_in_usd_ticks": 318319000}}).stated_cost == Decimal("0.0318319")
+    assert wire.response({"usage": {"cost_in_usd_ticks": 0}}).stated_cost == 0
+    assert wire.response({"usage": {"cost_in_usd_ticks": "1"}}).stated_cost is None
 
 
 def test_usage_within_a_choice() -> None:

@@ -113,11 +113,16 @@ def _take_in_reasoning(found: Counts, total: int | None) -> None:
         found["output"] = apart
 
 
+_TICKS = 10**10
+"""In a dollar."""
+
+
 def read_stated_cost(usage: Any) -> float | Decimal | None:
     """USD, where a gateway says itself what the call cost."""
     told = peek(usage, "cost")
     if told is None:
-        return None
+        ticks = whole(usage, "cost_in_usd_ticks")  # xAI, with its tools
+        return None if ticks is None else Decimal(ticks) / _TICKS
     if not isinstance(told, (int, float)):
         return number(told, "total_cost")
     cost = number(usage, "cost")
