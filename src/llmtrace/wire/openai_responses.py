@@ -162,7 +162,8 @@ class Events:
         if kind.endswith(".delta"):
             self.spoken = True
         elif kind == "error":
-            self._error = text(event, "code") or "error"
+            told = peek(event, "error") or event  # within, in a body that is read as bytes
+            self._error = text(told, "code") or text(told, "type") or "error"
         elif kind in _END or kind in ("response.created", "response.in_progress", "response.queued"):
             # A start event is an answer without output: small enough to keep until the end event replaces it.
             self._answer = peek(event, "response") or self._answer
