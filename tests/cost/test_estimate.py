@@ -135,6 +135,34 @@ def test_a_stream_that_is_left_before_its_usage_is_estimated(
     assert caplog.records == []
 
 
+@pytest.mark.parametrize("reading", ["create", "parse", "lines"])
+@pytest.mark.parametrize(
+    ("delta", "tokens_said"),
+    [
+        ({"content": "Hello"}, 1),
+        ({"refusal": "Hello"}, 1),
+        ({"reasoning": "Hello", "reasoning_content": "Hello"}, 1),
+        ({"reasoning": "Hello"}, 1),
+        ({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "Hello", "arguments": ""}}]}, 1 + 7),
+        ({"tool_calls": [{"index": 0, "id": "c", "custom": {"name": "Hello", "input": ""}}]}, 1 + 7),
+        ({"function_call": {"name": "Hello", "arguments": ""}}, 1 + 7),
+    ],
+)
+def test_whatever_was_said_is_counted(vendor: Vendor, delta: dict[str, Any], tokens_said: int, reading: str) -> None:
+    """Words, thoughts and calls under any of their names, also where the body is read in another way than the SDK's."""
+    exporter = spans_with(estimate_usage="separate")
+    vendor.answer = stream_of(**delta)
+    resource = client(vendor).chat.completions
+    if reading == "create":
+        list(resource.create(model="gpt-4o", messages=ASK, stream=True))
+    elif reading == "parse":
+        list(resource.with_raw_response.create(model="gpt-4o", messages=ASK, stream=True).parse())
+    else:
+        with resource.with_streaming_response.create(model="gpt-4o", messages=ASK, stream=True) as response:
+            list(response.iter_lines())
+    assert attributes_of(exporter)["llmtrace.usage.estimated_output_tokens"] == tokens_said
+
+
 def test_an_estimate_may_stand_for_the_usage(vendor: Vendor) -> None:
     """With ``usage`` the standard names are filled too, and marked."""
     exporter = spans_with(estimate_usage="usage")

@@ -343,3 +343,19 @@ def test_prompt_block_and_decorator() -> None:
     assert (inside().name, inside().version) == ("greet", "3")
     with prompt(None):  # type: ignore[arg-type]
         assert current().prompt is None
+
+
+def test_a_prompt_kept_at_the_provider(vendor: Vendor, open_spans: InMemorySpanExporter) -> None:
+    """Its id and version name the prompt of the call, also inside the block of another one, which was not sent."""
+    with openai.OpenAI(base_url=vendor.url, api_key="k") as client:
+        if not hasattr(client, "responses"):
+            pytest.skip("an SDK without responses")
+        with prompt("greet", version=3):
+            client.responses.create(extra_body={"prompt": {"id": "pmpt_1", "version": "2"}}, input="hi", model="m")
+        told = only(open_spans, "chat")
+        assert (told["gen_ai.prompt.name"], told["gen_ai.prompt.version"]) == ("pmpt_1", "2")
+        open_spans.clear()
+        client.responses.create(extra_body={"prompt": {"id": "pmpt_1"}}, input="hi", model="m")
+    told = only(open_spans, "chat")
+    assert told["gen_ai.prompt.name"] == "pmpt_1"
+    assert "gen_ai.prompt.version" not in told

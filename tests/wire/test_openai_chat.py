@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
-from llmtrace.facts import Response
+from llmtrace.cost.price import Pricer
+from llmtrace.facts import Request, Response
+from llmtrace.wire._format import WireFormat
 from llmtrace.wire.openai_chat import CHAT
+from llmtrace.wire.openai_responses import RESPONSES
+
+PRICER = Pricer()
 
 
 def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **more: Any) -> dict[str, Any]:
@@ -37,6 +43,27 @@ def test_reasoning_beside_the_completion(total: int, output: int) -> None:
     assert told is not None
     assert told["output"] == output
     assert told["output"] >= told["reasoning"]
+
+
+@pytest.mark.parametrize("wire", [CHAT, RESPONSES], ids=["chat", "responses"])
+def test_a_cost_in_ticks(wire: WireFormat) -> None:
+    """xAI states what a call cost, tools included, in parts of a dollar of which there are ten thousand million."""
+    assert wire.response({"usage": {"cost_in_usd_ticks": 318319000}}).stated_cost == Decimal("0.0318319")
+    assert wire.response({"usage": {"cost_in_usd_ticks": 0}}).stated_cost == 0
+    assert wire.response({"usage": {"cost_in_usd_ticks": "1"}}).stated_cost is None
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize(("total", "approximate"), [(100, True), (72, False), (None, False)])
+def test_a_total_beyond_its_parts(total: int | None, approximate: bool, streamed: bool) -> None:
+    """Gemini bills thoughts that only the total of its OpenAI dialect shows: the cost without them is no exact one."""
+    usage = {"prompt_tokens": 66, "completion_tokens": 6, "total_tokens": total}
+    answer = folded(chunk({}, "stop"), chunk(usage=usage)) if streamed else CHAT.response({"usage": usage})
+    answer.model = "gemini-2.5-pro"
+    assert answer.usage == {"input": 66, "output": 6}
+    priced = PRICER.price("gcp.gemini", None, Request("chat", "gemini-2.5-pro"), answer)
+    assert priced is not None
+    assert priced.approximate is approximate
 
 
 def test_usage_within_a_choice() -> None:

@@ -53,6 +53,33 @@ def test_images_that_failed_are_not_counted() -> None:
     assert (RESPONSES.response(answer(*made)).usage or {})["images"] == 1
 
 
+@pytest.mark.parametrize(
+    ("event", "code"),
+    [
+        ({"code": "server_error"}, "server_error"),
+        ({"error": {"type": "invalid_request_error", "code": "context_length_exceeded"}}, "context_length_exceeded"),
+        ({"error": {"type": "server_error", "code": None}}, "server_error"),
+        ({}, "error"),
+    ],
+)
+def test_an_error_event_says_what_failed(event: dict[str, Any], code: str) -> None:
+    """Flat, as it is documented, or within the event, as it is sent."""
+    assert RESPONSES.events is not None
+    events = RESPONSES.events()
+    events.add({"type": "error", **event})
+    assert (events.result().failed, events.result().error) == (True, code)
+
+
+def test_what_a_shell_wrote() -> None:
+    """The output of a shell, whose items are of no type, is kept as it is."""
+    wrote = {"stdout": "a", "stderr": "", "outcome": {"type": "exit", "exit_code": 0}}
+    assert RESPONSES.content is not None
+    (_, result) = RESPONSES.content.response(
+        answer({"type": "shell_call", "call_id": "c"}, {"type": "shell_call_output", "call_id": "c", "output": [wrote]})
+    )
+    assert result["parts"] == [{"type": "tool_call_response", "response": [wrote], "id": "c"}]
+
+
 def test_cursor_of_a_resumed_stream() -> None:
     """A stream taken up again says from where."""
     assert RETRIEVE.request({"stream": True, "starting_after": 2}).params == {"stream_cursor": "2"}

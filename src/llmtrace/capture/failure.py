@@ -22,11 +22,10 @@ def http_status(error: BaseException) -> int | None:
     answered = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(answered, int) and answered < 400:
         return None
-    # Google's errors call it ``code``.
-    for status in (getattr(error, "status_code", None), getattr(error, "code", None)):
-        if type(status) is int and 400 <= status < 600:
-            return status
-    return None
+    status = getattr(error, "status_code", None)
+    if status is None and not hasattr(error, "body"):
+        status = getattr(error, "code", None)  # Google's; beside a body it is what the body says of itself
+    return status if type(status) is int and 400 <= status < 600 else None
 
 
 def error_code(error: BaseException) -> str | None:

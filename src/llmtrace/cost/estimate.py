@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .._read import each, peek
 from . import tokens
 
 __all__ = ["Estimate", "count_input", "count_output", "estimate", "said"]
@@ -150,22 +151,31 @@ def _json(value: Any) -> str:
         return ""
 
 
+_SAID = ("content", "refusal", "reasoning_content")
+_CALLED = ("name", "arguments", "input")
+
+
 def said(chunk: Any) -> Iterable[tuple[str, bool]]:
-    """The texts that one chunk of a chat or completion stream adds to the answer; true for the name of a tool call."""
-    for choice in getattr(chunk, "choices", None) or ():
-        delta = getattr(choice, "delta", None)
+    """The texts that one chunk of a chat or completion stream adds to the answer; true for the name of a tool call.
+
+    The chunk is a model of the SDK, or what a body says that is read as bytes.
+    """
+    for choice in each(chunk, "choices"):
+        delta = peek(choice, "delta")
         if delta is None:
-            text = getattr(choice, "text", None)
-            if isinstance(text, str):
+            if text := _word(choice, "text"):
                 yield text, False
             continue
-        for name in ("content", "refusal", "reasoning_content"):
-            text = getattr(delta, name, None)
-            if isinstance(text, str):
+        for name in _SAID if peek(delta, "reasoning_content") else (*_SAID, "reasoning"):
+            if text := _word(delta, name):
                 yield text, False
-        for call in getattr(delta, "tool_calls", None) or ():
-            function = getattr(call, "function", None)
-            for name in ("name", "arguments"):
-                text = getattr(function, name, None)
-                if isinstance(text, str):
+        calls = (peek(call, "function") or peek(call, "custom") for call in each(delta, "tool_calls"))
+        for function in (*calls, peek(delta, "function_call")):
+            for name in _CALLED:
+                if text := _word(function, name):
                     yield text, name == "name"
+
+
+def _word(source: Any, name: str) -> str | None:
+    value = peek(source, name)
+    return value if isinstance(value, str) else None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from .call import PromptUse
 from .finish import normal_reason
 from .usage import Counts
 
@@ -30,6 +31,8 @@ class Request:
     api_type: str | None = None
     previous_response_id: str | None = None
     conversation_id: str | None = None
+    prompt: PromptUse | None = None
+    """The prompt kept at the provider that is filled in, by its id."""
     response_id: str | None = None
     """The answer that is fetched again."""
     agent_id: str | None = None

@@ -113,11 +113,24 @@ def _take_in_reasoning(found: Counts, total: int | None) -> None:
         found["output"] = apart
 
 
+_TICKS = 10**10
+"""In a dollar."""
+
+
+def _unexplained(usage: Any, counts: Counts | None) -> dict[str, str]:
+    """A total beyond its parts: Gemini bills thoughts that its OpenAI dialect tells nowhere else."""
+    total = whole(usage, "total_tokens")
+    if total is None or counts is None or total <= counts.get("input", 0) + counts.get("output", 0):
+        return {}
+    return {"unexplained": "tokens"}
+
+
 def read_stated_cost(usage: Any) -> float | Decimal | None:
     """USD, where a gateway says itself what the call cost."""
     told = peek(usage, "cost")
     if told is None:
-        return None
+        ticks = whole(usage, "cost_in_usd_ticks")  # xAI, with its tools
+        return None if ticks is None else Decimal(ticks) / _TICKS
     if not isinstance(told, (int, float)):
         return number(told, "total_cost")
     cost = number(usage, "cost")
@@ -132,6 +145,7 @@ def read_response(answer: Any) -> Response:
     told = fields(answer)
     get = _getter(told)
     usage, choices = fields(get("usage")), get("choices")
+    counts = read_usage(usage)
     reasons, refused = [], False
     for choice in choices if isinstance(choices, (list, tuple)) else ():
         said = fields(choice)
@@ -145,9 +159,10 @@ def read_response(answer: Any) -> Response:
         id=text(told, "id"),
         model=text(told, "model"),
         finish_reasons=tuple(reasons),
-        usage=read_usage(usage),
+        usage=counts,
         stated_cost=read_stated_cost(usage),
         service_tier=text(told, "service_tier"),
+        price_context=_unexplained(usage, counts),
         fingerprint=text(told, "system_fingerprint"),
         error=None if error is None else _code(error),
         failed=error is not None,
@@ -166,14 +181,15 @@ _CONTENT = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal"
 class Chunks:
     """Folds chat completion chunks; also those of the legacy completions dialect."""
 
-    __slots__ = ("_error", "_finish", "_first", "_named", "_refused", "_spoke", "_stated", "_summed", "_usage",
-                 "spoken")  # fmt: skip
+    __slots__ = ("_context", "_error", "_finish", "_first", "_named", "_refused", "_spoke", "_stated", "_summed",
+                 "_usage", "spoken")  # fmt: skip
 
     def __init__(self) -> None:
         self._first: Response | None = None
         self._named = False
         self._finish: dict[int, str] = {}
         self._usage: Counts | None = None
+        self._context: dict[str, str] = {}
         self._stated: float | Decimal | None = None
         self._spoke = self._refused = self._summed = False
         self.spoken = False
@@ -191,7 +207,8 @@ class Chunks:
         except (AttributeError, KeyError, TypeError, ValueError):
             usage, choices = peek(chunk, "usage"), peek(chunk, "choices")
         if usage is not None:
-            self._usage = read_usage(usage) or self._usage
+            self._usage = counts = read_usage(usage) or self._usage
+            self._context = _unexplained(usage, counts)
             self._stated = read_stated_cost(usage)
             # Usage on a chunk of its own is the last there is.
             self._summed = not choices
@@ -242,6 +259,7 @@ class Chunks:
             finish_reasons=tuple(self._finish[index] for index in sorted(self._finish)),
             usage=self._usage,
             stated_cost=self._stated,
+            price_context=self._context,
             error=self._error,
             failed=self._error is not None,
             refused=self._refused,

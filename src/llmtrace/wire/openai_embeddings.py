@@ -34,8 +34,14 @@ def read_response(answer: Any) -> Response:
         id=text(answer, "id"),
         model=text(answer, "model"),
         usage=found or None,
-        dimensions=len(vector) if isinstance(vector, list) else None,
+        dimensions=_length(vector),
     )
+
+
+def _length(vector: Any) -> int | None:
+    if isinstance(vector, str):  # base64 of floats of four bytes, which is what the SDK asks for
+        return len(vector.rstrip("=")) * 3 // 16 or None
+    return len(vector) if isinstance(vector, list) else None
 
 
 EMBEDDINGS = WireFormat(request=read_request, response=read_response, content=EMBEDDINGS_CONTENT)

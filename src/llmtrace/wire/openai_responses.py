@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from .._read import each, fields, peek, pick, tell_all, text, whole
-from ..facts import Counts, Request, Response, normal_reason
+from ..facts import Counts, PromptUse, Request, Response, normal_reason
 from ._format import WireFormat
 from .openai_chat import read_stated_cost
 from .openai_media import read_image_usage
@@ -32,6 +32,8 @@ def read_request(body: Any) -> Request:
         params["reasoning.level"] = effort
     kind = text(peek(peek(body, "text"), "format"), "type")
     conversation = peek(body, "conversation")
+    prompt = peek(body, "prompt")
+    prompt_id = text(prompt, "id")
     return Request(
         operation="chat",
         model=text(body, "model"),
@@ -42,6 +44,7 @@ def read_request(body: Any) -> Request:
         api_type="responses",
         previous_response_id=text(body, "previous_response_id"),
         conversation_id=conversation if isinstance(conversation, str) else text(conversation, "id"),
+        prompt=None if prompt_id is None else PromptUse(prompt_id, text(prompt, "version")),
     )
 
 
@@ -161,7 +164,8 @@ class Events:
         if kind.endswith(".delta"):
             self.spoken = True
         elif kind == "error":
-            self._error = text(event, "code") or "error"
+            told = peek(event, "error") or event  # within, in a body that is read as bytes
+            self._error = text(told, "code") or text(told, "type") or "error"
         elif kind in _END or kind in ("response.created", "response.in_progress", "response.queued"):
             # A start event is an answer without output: small enough to keep until the end event replaces it.
             self._answer = peek(event, "response") or self._answer

@@ -140,7 +140,8 @@ def _output(item: Any, asked: Asked | None) -> Any:
     output = peek(item, "output")
     if output is None or isinstance(output, str):
         return output
-    parts = [_part(block) for block in items(item, "output", asked)]
+    # What a shell wrote is of no type.
+    parts = [plain(block) if (part := _part(block)) is None else part for block in items(item, "output", asked)]
     return parts if parts else plain(output)
 
 

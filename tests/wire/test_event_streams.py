@@ -1,0 +1,118 @@
+"""The short way through an event of a messages or responses stream leads where the long one leads."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from anthropic._models import construct_type as message_event
+from anthropic.types import RawMessageStreamEvent
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from openai._models import construct_type as response_event
+
+from llmtrace.capture.heard import _Hearing
+from llmtrace.wire import anthropic_messages, anthropic_messages_content, openai_responses, openai_responses_content
+
+responses = pytest.importorskip("openai.types.responses")
+Event = dict[str, Any]
+
+ODD = st.sampled_from([None, "", "x", 0, [], {}, [None], {"a": 1}])
+WORDS = st.sampled_from(["a", "b", "", "\u2028", None])
+INDEX = st.sampled_from([0, 0, 1, None])
+
+
+def event(kind: Any, **members: Any) -> st.SearchStrategy[Event]:
+    known = kind if isinstance(kind, st.SearchStrategy) else st.just(kind)
+    made = {name: each if isinstance(each, st.SearchStrategy) else st.just(each) for name, each in members.items()}
+    return st.fixed_dictionaries({"type": known, **made})
+
+
+BLOCK = st.one_of(
+    event("text", text=""),
+    event("thinking", thinking="", signature=""),
+    event(st.sampled_from(["tool_use", "server_tool_use"]), id="t", name="n", input={}),
+    event("compaction", content=None),
+    event("novel"),
+)
+DELTA = st.one_of(
+    event("text_delta", text=st.one_of(WORDS, ODD)),
+    event("thinking_delta", thinking=WORDS),
+    event("input_json_delta", partial_json=st.sampled_from(["", "{", "}", None])),
+    event("signature_delta", signature="s"),
+    event("compaction_delta", content="sum"),
+    ODD,
+)
+TOLD = st.fixed_dictionaries(
+    {}, optional={"input_tokens": st.one_of(st.integers(0, 5), ODD), "output_tokens": st.integers(0, 5)}
+)
+MESSAGE_EVENT = st.one_of(
+    event("message_start", message=st.fixed_dictionaries({"id": st.just("m"), "content": st.just([]), "usage": TOLD})),
+    event("content_block_start", index=INDEX, content_block=BLOCK),
+    event("content_block_delta", index=INDEX, delta=DELTA),
+    event("content_block_delta", index=INDEX, delta=DELTA),
+    event("message_delta", delta={"stop_reason": "end_turn"}, usage=st.one_of(st.none(), TOLD)),
+    event(st.sampled_from(["message_stop", "ping", "novel"])),
+)
+
+ITEM = st.one_of(
+    event("message", id="m", role="assistant", status="in_progress", content=[]),
+    event("function_call", id="f", call_id="c", name="n", arguments=""),
+    event("reasoning", id="r", summary=[]),
+    st.none(),
+)
+OUTPUT = event("message", id="m", role="assistant", content=[{"type": "output_text", "text": "T", "annotations": []}])
+STATUS = st.sampled_from(["completed", "failed", None])
+ANSWER = st.fixed_dictionaries({"id": st.just("r"), "status": STATUS, "output": st.lists(OUTPUT, max_size=1)})
+TEXTS = st.sampled_from(sorted(openai_responses_content._TEXTS))
+RESPONSE_EVENT = st.one_of(
+    event(TEXTS, delta=st.one_of(WORDS, ODD), output_index=INDEX),
+    event(TEXTS, delta=WORDS, output_index=INDEX),
+    event(st.sampled_from(["response.output_item.added", "response.output_item.done"]), output_index=INDEX, item=ITEM),
+    event(st.sampled_from(["response.created", "response.completed", "response.failed"]), response=ANSWER),
+    event(st.sampled_from(["response.audio.delta", "novel"]), delta=ODD),
+)
+
+
+def outcome(events: list[Any], counts: Any, joiner: Any, *, short: bool) -> tuple[Any, ...]:
+    if short:
+        spoke = [_Hearing(counts, joiner).add(each) for each in events]
+    else:
+        spoke = []
+        for each in events:
+            joiner._add(each)
+            spoke.append(counts.add(each))
+    return spoke, counts.result(), counts.ended, joiner.messages()
+
+
+def same(events: list[Event], model: Callable[[Event], Any], counts: Any, joiner: Any) -> None:
+    """As models of the SDK by either way, and as they are in a body that is read as bytes."""
+    long = outcome([model(copy.deepcopy(each)) for each in events], counts(), joiner(), short=False)
+    assert outcome([model(copy.deepcopy(each)) for each in events], counts(), joiner(), short=True) == long
+    assert outcome(copy.deepcopy(events), counts(), joiner(), short=True) == long
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(MESSAGE_EVENT, max_size=7))
+def test_messages(events: list[Event]) -> None:
+    """Of usage, reasons, ends and words of Anthropic's."""
+    same(
+        events,
+        lambda told: message_event(type_=RawMessageStreamEvent, value=told),
+        anthropic_messages.Events,
+        anthropic_messages_content.Joiner,
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(RESPONSE_EVENT, max_size=7))
+def test_responses(events: list[Event]) -> None:
+    """Of status, ends and words of OpenAI's."""
+    same(
+        events,
+        lambda told: response_event(type_=responses.ResponseStreamEvent, value=told),
+        openai_responses.Events,
+        openai_responses_content.Joiner,
+    )
