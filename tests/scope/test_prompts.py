@@ -14,7 +14,7 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from scope_vendor import Vendor, only
 
-from llmtrace import ConfigError, current, prompt, prompts, tag
+from llmtrace import ConfigError, collect, current, prompt, prompts, tag
 from llmtrace.cli.prompts import run
 from llmtrace.scope.prompt_files import digest
 
@@ -347,13 +347,17 @@ def test_prompt_block_and_decorator() -> None:
 
 def test_a_prompt_kept_at_the_provider(vendor: Vendor, open_spans: InMemorySpanExporter) -> None:
     """Its id and version name the prompt of the call, also inside the block of another one, which was not sent."""
+    filled = {"id": "pmpt_1", "version": "2", "variables": {"city": "Paris", "map": {"type": "input_image"}}}
     with openai.OpenAI(base_url=vendor.url, api_key="k") as client:
         if not hasattr(client, "responses"):
             pytest.skip("an SDK without responses")
-        with prompt("greet", version=3):
-            client.responses.create(extra_body={"prompt": {"id": "pmpt_1", "version": "2"}}, input="hi", model="m")
+        with prompt("greet", version=3), collect() as calls:
+            client.responses.create(extra_body={"prompt": filled}, input="hi", model="m")
         told = only(open_spans, "chat")
         assert (told["gen_ai.prompt.name"], told["gen_ai.prompt.version"]) == ("pmpt_1", "2")
+        assert [value for name, value in told.items() if name.startswith("gen_ai.prompt.variable.")] == ["Paris"]
+        assert calls[0].prompt is not None
+        assert calls[0].prompt.name == "pmpt_1"
         open_spans.clear()
         client.responses.create(extra_body={"prompt": {"id": "pmpt_1"}}, input="hi", model="m")
     told = only(open_spans, "chat")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from time import perf_counter, time_ns
@@ -125,7 +126,8 @@ class OpenCall:
             outer = scopes.current()
         self.outer = outer
         """The OpenTelemetry context in which the call was made."""
-        self.scope: Scope = scopes.scope_of(outer)
+        scope = scopes.scope_of(outer)
+        self.scope: Scope = scope if request.prompt is None else replace(scope, prompt=request.prompt)
         self.borrowed = scopes.outer_inference(outer)
         """Another instrumentation's span stands for this call; what it lacks is written there."""
         self.usage_elsewhere = self.borrowed

@@ -96,7 +96,7 @@ def describe_scope(call: OpenCall, options: object, into: Attributes) -> None:
     """What the blocks around a call say, on its span."""
     scope = call.scope
     _describe_tags(scope, into)
-    documents, prompt = scope.documents, call.request.prompt or scope.prompt
+    documents, prompt = scope.documents, scope.prompt
     if prompt is None and not documents:
         return
     content: Content = getattr(options, "content", CLOSED)

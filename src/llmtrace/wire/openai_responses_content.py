@@ -63,7 +63,10 @@ def read_request(body: Any) -> Asked:
     variables = plain(peek(peek(body, "prompt"), "variables"))
     if isinstance(variables, dict):
         for key, value in variables.items():
-            asked.variables[key] = value if isinstance(value, str) else str(text(value, "text") or value)
+            # Of an image or a file, where it is kept: its data is no text.
+            told = value if isinstance(value, str) else text(value, "text") or text(value, "file_id")
+            if told is not None:
+                asked.variables[key] = told
     return asked
 
 
