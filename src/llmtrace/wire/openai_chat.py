@@ -212,8 +212,8 @@ class Chunks:
             self._stated = read_stated_cost(usage)
             # Usage on a chunk of its own is the last there is.
             self._summed = not choices
-        if not self._named:
-            self._begin(chunk)
+        if not self._named or self._summed:
+            self._begin(chunk)  # tier and fingerprint may be told with the usage only
         # An SDK raises for an error event instead of handing it out; only a body read as bytes has one.
         if type(chunk) is dict and (error := chunk.get("error")) is not None:
             self._error = _code(error)
