@@ -113,16 +113,16 @@ def _take_in_reasoning(found: Counts, total: int | None) -> None:
         found["output"] = apart
 
 
-_TICKS = 10**10
-"""In a dollar."""
-
-
 def _unexplained(usage: Any, counts: Counts | None) -> dict[str, str]:
     """A total beyond its parts: Gemini bills thoughts that its OpenAI dialect tells nowhere else."""
     total = whole(usage, "total_tokens")
     if total is None or counts is None or total <= counts.get("input", 0) + counts.get("output", 0):
         return {}
     return {"unexplained": "tokens"}
+
+
+_TICKS = 10**10
+"""In a dollar."""
 
 
 def read_stated_cost(usage: Any) -> float | Decimal | None:
