@@ -81,6 +81,15 @@ def test_usage_on_every_chunk_is_no_end(ends: bool) -> None:
     assert folded(chunk({"content": "a"}, usage=usage), chunk({"content": "b"}, usage=usage), *last).complete is ends
 
 
+def test_what_is_told_with_the_usage_only() -> None:
+    """A tier or a fingerprint that comes with the usage is that of the answer; its names are those it began with."""
+    usage = {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}
+    end = {**chunk(usage=usage, service_tier="default", system_fingerprint="fp"), "id": "other", "model": "other"}
+    answer = folded(chunk({"content": "a"}, service_tier="auto"), chunk({}, "stop"), end)
+    assert (answer.service_tier, answer.fingerprint) == ("default", "fp")
+    assert (answer.id, answer.model) == ("c", "m")
+
+
 def test_failure_in_an_answer_that_arrived() -> None:
     """A gateway that answers 200 and says inside that its provider failed has failed."""
     answer = CHAT.response({"error": {"code": 502, "message": "bad gateway"}, "user_id": "u"})

@@ -7,7 +7,10 @@ from functools import lru_cache
 
 __all__ = ["is_pinned"]
 
-_SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}\b|[-@]20\d{6}\b|-(?:0[1-9]|1[0-2])[0-3]\d\b|-\d{2}-20\d{2}\b|-00\d$")
+_MONTH = "(?:0[1-9]|1[0-2])"
+_SNAPSHOT = re.compile(
+    rf"-\d{{4}}-\d{{2}}-\d{{2}}\b|[-@]20\d{{6}}\b|-{_MONTH}-?[0-3]\d\b|-2\d{_MONTH}\b|-\d{{2}}-20\d{{2}}\b|-00\d$"
+)
 
 
 @lru_cache(maxsize=1024)

@@ -113,16 +113,16 @@ def _take_in_reasoning(found: Counts, total: int | None) -> None:
         found["output"] = apart
 
 
-_TICKS = 10**10
-"""In a dollar."""
-
-
 def _unexplained(usage: Any, counts: Counts | None) -> dict[str, str]:
     """A total beyond its parts: Gemini bills thoughts that its OpenAI dialect tells nowhere else."""
     total = whole(usage, "total_tokens")
     if total is None or counts is None or total <= counts.get("input", 0) + counts.get("output", 0):
         return {}
     return {"unexplained": "tokens"}
+
+
+_TICKS = 10**10
+"""In a dollar."""
 
 
 def read_stated_cost(usage: Any) -> float | Decimal | None:
@@ -212,8 +212,8 @@ class Chunks:
             self._stated = read_stated_cost(usage)
             # Usage on a chunk of its own is the last there is.
             self._summed = not choices
-        if not self._named:
-            self._begin(chunk)
+        if not self._named or self._summed:
+            self._begin(chunk)  # tier and fingerprint may be told with the usage only
         # An SDK raises for an error event instead of handing it out; only a body read as bytes has one.
         if type(chunk) is dict and (error := chunk.get("error")) is not None:
             self._error = _code(error)
