@@ -26,7 +26,10 @@ def answer(*output: dict[str, Any]) -> dict[str, Any]:
 )
 def test_calls_the_caller_carries_out(kinds: list[str], reason: str) -> None:
     """An answer that waits for the caller to use a computer, a shell or a patch ends in a tool call."""
-    made = RESPONSES.response(answer(*({"type": kind} for kind in kinds)))
+    ended = answer(*({"type": kind} for kind in kinds))
+    assert RESPONSES.content is not None
+    assert [message["finish_reason"] for message in RESPONSES.content.response(ended)] == [reason]
+    made = RESPONSES.response(ended)
     assert made.normal_reasons == (reason,)
     assert made.finish_reasons == ("completed",)
 

@@ -6,19 +6,17 @@ from dataclasses import replace
 from typing import Any
 
 from .._read import each, fields, peek, pick, tell_all, text, whole
-from ..facts import Counts, PromptUse, Request, Response, normal_reason
+from ..facts import Counts, PromptUse, Request, Response
 from ._format import WireFormat
 from .openai_chat import read_stated_cost
 from .openai_media import read_image_usage
-from .openai_responses_content import INPUT_TOKENS_CONTENT, RESPONSES_CONTENT, RETRIEVE_CONTENT
+from .openai_responses_content import INPUT_TOKENS_CONTENT, RESPONSES_CONTENT, RETRIEVE_CONTENT, end_reason
 
 __all__ = ["COMPACT", "DECISIONS", "INPUT_TOKENS", "RESPONSES", "RETRIEVE"]
 
 _PARAMS = frozenset({"temperature", "top_p"})
 _JSON = ("json_object", "json_schema")
 _DRAWS = "image_generation"
-_CALLS = ("function_call", "custom_tool_call", "computer_call", "local_shell_call", "apply_patch_call")
-"""What the caller is to carry out."""
 _END = ("response.completed", "response.failed", "response.incomplete", "response.cancelled")
 
 
@@ -111,7 +109,7 @@ def read_response(answer: Any) -> Response:
         id=text(answer, "id"),
         model=text(answer, "model"),
         finish_reasons=(status,) if status is not None and status in _OVER else (),
-        end_reason=_end_reason(answer, status),
+        end_reason=end_reason(answer),
         usage=usage,
         stated_cost=read_stated_cost(peek(answer, "usage")),
         also=also,
@@ -131,19 +129,6 @@ def read_response(answer: Any) -> Response:
 
 
 _OVER = frozenset({"completed", "incomplete", "failed", "cancelled"})
-
-
-def _end_reason(answer: Any, status: str | None) -> str | None:
-    """Why, of an answer whose status says only that it ended."""
-    if status == "incomplete":
-        reason = text(peek(answer, "incomplete_details"), "reason")
-        return None if reason is None else normal_reason(reason)
-    if status != "completed":
-        return None
-    made = {text(item, "type") for item in each(answer, "output")}
-    # A shell may be the provider's own, which has run then.
-    called = not made.isdisjoint(_CALLS) or ("shell_call" in made and "shell_call_output" not in made)
-    return "tool_call" if called else "stop"
 
 
 class Events:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .._read import peek, text, whole
-from ..facts import Asked, Blob, Message
+from .._read import each, peek, text, whole
+from ..facts import Asked, Blob, Message, normal_reason
 from ._content import ContentFormat
 from ._parts import (
     data_url,
@@ -24,10 +24,12 @@ from ._parts import (
     words,
 )
 
-__all__ = ["INPUT_TOKENS_CONTENT", "RESPONSES_CONTENT", "RETRIEVE_CONTENT"]
+__all__ = ["INPUT_TOKENS_CONTENT", "RESPONSES_CONTENT", "RETRIEVE_CONTENT", "end_reason"]
 
 _END = ("response.completed", "response.failed", "response.incomplete", "response.cancelled")
 _CALLS = frozenset({"function_call", "custom_tool_call"})
+_CARRIED_OUT = _CALLS | {"computer_call", "local_shell_call", "apply_patch_call"}
+"""What the caller is to do, whatever its form."""
 _ANSWERS = frozenset(
     f"{kind}_output"
     for kind in (
@@ -204,17 +206,31 @@ def read_response(answer: Any) -> list[Message]:
     return messages
 
 
+def end_reason(answer: Any) -> str | None:
+    """Why, in the convention's words, an answer ended whose status says only that it did."""
+    status = text(answer, "status")
+    if status == "incomplete":
+        reason = text(peek(answer, "incomplete_details"), "reason")
+        return None if reason is None else normal_reason(reason)
+    if status != "completed":
+        return None
+    made = {text(item, "type") for item in each(answer, "output")}
+    # A shell may be the provider's own, which has run then.
+    called = not made.isdisjoint(_CARRIED_OUT) or ("shell_call" in made and "shell_call_output" not in made)
+    return "tool_call" if called else "stop"
+
+
 def _reason(answer: Any, message: Message) -> str | None:
+    reason = end_reason(answer)
+    if reason == "stop" and any(isinstance(part, dict) and part["type"] == "tool_call" for part in message["parts"]):
+        return "tool_call"  # of a stream whose end event repeats nothing
     match text(answer, "status"):
-        case "completed":
-            called = any(isinstance(part, dict) and part["type"] == "tool_call" for part in message["parts"])
-            return "tool_calls" if called else "stop"
-        case "incomplete":
-            return text(peek(answer, "incomplete_details"), "reason") or "incomplete"
         case "failed" | "cancelled":
             return "error"
+        case "incomplete":
+            return reason or "incomplete"
         case _:
-            return None
+            return reason
 
 
 _TEXTS = {
