@@ -28,7 +28,7 @@ def test_calls_the_caller_carries_out(kinds: list[str], reason: str) -> None:
     """An answer that waits for the caller to use a computer, a shell or a patch ends in a tool call."""
     ended = answer(*({"type": kind} for kind in kinds))
     assert RESPONSES.content is not None
-    assert [message["finish_reason"] for message in RESPONSES.content.response(ended)] == [reason]
+    assert {message["finish_reason"] for message in RESPONSES.content.response(ended)} == {reason}
     made = RESPONSES.response(ended)
     assert made.normal_reasons == (reason,)
     assert made.finish_reasons == ("completed",)
