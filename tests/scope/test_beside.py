@@ -47,7 +47,7 @@ class SpansAlone:
 def spans_alone(monkeypatch: pytest.MonkeyPatch) -> SpansAlone:
     """The runtime context of the process for the time of a test."""
     runtime = SpansAlone()
-    beside = whole(runtime, (context._CALL, context._FRAME))
+    beside = whole(runtime, context._KEYS)
     monkeypatch.setattr(otel, "_RUNTIME_CONTEXT", runtime)
     for name, value in (("_runtime", beside), ("current", beside.get_current), ("attach", beside.attach)):
         monkeypatch.setattr(context, name, value)
@@ -97,3 +97,24 @@ def test_calls_are_described_as_ever(replay: Any) -> None:
         assert span.attributes["llmtrace.feature"] == "search"
     assert told[1].attributes is not None
     assert told[1].attributes["llmtrace.retry.count"] == 1
+
+
+@pytest.mark.usefixtures("spans_alone")
+def test_what_a_redactor_asks_is_not_traced(replay: Any) -> None:
+    """It would be redacted too, without end."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    asked: list[str] = []
+
+    def ask(text: str) -> str:
+        asked.append(text)
+        if len(asked) < 9:
+            chat.chat.completions.create(model="gpt-5", messages=QUESTION)
+        return "***"
+
+    with (
+        llmtrace.instrument(tracer_provider=provider, strict=True, capture_content=True, redact=ask),
+        openai.OpenAI(base_url=f"{replay.url}/v1", api_key="x") as chat,
+    ):
+        chat.chat.completions.create(model="gpt-5", messages=QUESTION)
+    assert asked and len(exporter.get_finished_spans()) == 1

@@ -13,9 +13,8 @@ from importlib import import_module
 from inspect import iscoroutinefunction
 from ipaddress import ip_address
 
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
-
 from .._config import ConfigError
+from ..scope import context as scopes
 
 __all__ = ["REDACTED", "Redactor", "builtin", "guarded", "load"]
 
@@ -75,7 +74,8 @@ def guarded(redact: Callable[[str], object]) -> Redactor:
 
     def closed(text: str) -> str:
         nonlocal told
-        token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+        outer = scopes.current()
+        token = scopes.attach(scopes.suppressing(outer))
         try:
             found = redact(text)
         except (Exception, SystemExit) as error:
@@ -85,7 +85,7 @@ def guarded(redact: Callable[[str], object]) -> Redactor:
                 return found
             fault = f"returned {type(found).__name__}"
         finally:
-            detach(token)
+            scopes.restore(token, outer)
         if not told:
             told = True
             _log.warning("the redactor failed (%s); llmtrace writes %s instead of the text", fault, REDACTED)

@@ -28,6 +28,7 @@ __all__ = [
     "restore",
     "scope_of",
     "suppressed",
+    "suppressing",
     "trace_of",
     "with_call",
     "with_frame",
@@ -44,7 +45,8 @@ _SUPPRESS = (
     "suppress_language_model_instrumentation",
 )
 
-_runtime: Runtime = whole(otel._RUNTIME_CONTEXT, (_CALL, _FRAME))
+_KEYS = (_CALL, _FRAME, *_SUPPRESS)
+_runtime: Runtime = whole(otel._RUNTIME_CONTEXT, _KEYS)
 current = _runtime.get_current
 attach = _runtime.attach
 
@@ -52,6 +54,11 @@ attach = _runtime.attach
 def suppressed(context: Context) -> bool:
     """Whether the application, or an outer instrumentation, wants no span for this call."""
     return bool(context) and any(context.get(key) for key in _SUPPRESS)
+
+
+def suppressing(context: Context) -> Context:
+    """``context``, in which no call is traced."""
+    return Context({**context, otel._SUPPRESS_INSTRUMENTATION_KEY: True})
 
 
 def outer_inference(context: Context) -> bool:
