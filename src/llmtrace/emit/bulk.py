@@ -117,7 +117,7 @@ def _keep(kept: Any, attributes: dict[str, Any]) -> None:
 
 def _joined(kept: Any, known: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
     if _made_plain(made) and (kept.maxlen is None or len(known) + len(made) <= kept.maxlen):
-        return {**known, **made}
+        return {**known, **made} if known else made
     whole = _KEPT(kept.maxlen, known, immutable=False)
     whole.update(made)
     kept.dropped += whole.dropped
