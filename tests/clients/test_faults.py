@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import struct
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from answers import CHAT, CHAT_CHUNKS, QUESTION, sse
+from answers import CHAT, CHAT_CHUNKS, MESSAGE_EVENTS, QUESTION, aws_frames, sse
 from loopback import CUT, Loopback, json_answer, stream_answer
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -16,6 +18,7 @@ from test_wire import client_of, read, settled, told
 
 import llmtrace
 from llmtrace import _guard
+from llmtrace.capture.raw import FrameReader
 from llmtrace.clients.table import SDKS
 
 
@@ -152,3 +155,50 @@ async def test_an_event_that_is_no_json(loopback: Loopback, spans: InMemorySpanE
         assert b"".join(await read(client, "iter_bytes")) == b"".join([first, b"data: {\n\n", *rest])
     got = told(spans)
     assert (got["gen_ai.usage.input_tokens"], got["llmtrace.stream.end"]) == (7, "exhausted")
+
+
+@pytest.mark.faulty
+@pytest.mark.parametrize(
+    ("broken", "place"),
+    [
+        ("llmtrace.cost.guard.Budgets.admit", "ask the budgets"),
+        ("llmtrace.cost.guard.Budgets.settle", "tell an observer of a call"),
+        ("llmtrace.cost.price.Pricer.price", "price a call"),
+    ],
+)
+def test_a_part_that_fails(loopback: Loopback, monkeypatch: pytest.MonkeyPatch, broken: str, place: str) -> None:
+    """Budgets or prices that fail cost their own part of the span, and every call is made and told."""
+    monkeypatch.setattr(broken, boom)
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    loopback.will(json_answer({**CHAT, "model": "gpt-4o"}))
+    budgets: Any = [llmtrace.Budget("all", usd="1")]
+    with (
+        llmtrace.instrument(tracer_provider=provider, budgets=budgets),
+        client_of("openai", "sync", loopback.url) as client,
+    ):
+        assert client.chat.completions.create(model="gpt-4o", messages=QUESTION).id == CHAT["id"]
+        llmtrace.flush()
+    got = told(exporter)
+    provider.shutdown()
+    assert set(_guard.faults) == {place}
+    assert (got["llmtrace.outcome"], got["gen_ai.usage.input_tokens"]) == ("ok", 7)
+    assert ("llm.cost.total" in got) is ("price" not in place)
+
+
+def test_frames_of_another_kind() -> None:
+    """Frames of Amazon's that hold no event, or that are cut or lie of their size, hide none that came before."""
+    events: list[Any] = []
+    reader = FrameReader(SimpleNamespace(mark=events.append), bytes)  # type: ignore[arg-type] # all that is asked of it
+    first, second, *_ = aws_frames(MESSAGE_EVENTS)
+    odd = [_framed(payload) for payload in (b'{"message": "throttled"}', b"no json", b'{"bytes": 3}', b"[]")]
+    for piece in (first[:5], first[5:], *odd, second, second[:40]):
+        reader.feed(piece)
+    assert events == MESSAGE_EVENTS[:2]
+    reader.feed(struct.pack(">III", 14, 8, 0) + first)
+    assert events == MESSAGE_EVENTS[:2]
+
+
+def _framed(payload: bytes) -> bytes:
+    return struct.pack(">III", 16 + len(payload), 0, 0) + payload + bytes(4)
