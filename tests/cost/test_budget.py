@@ -6,6 +6,7 @@ import copy
 import logging
 import multiprocessing
 import pickle
+import re
 import shutil
 import socket
 import subprocess
@@ -173,6 +174,33 @@ def test_a_callback_that_fails(pricer: Pricer, caplog: pytest.LogCaptureFixture)
         "the callback of budget 'b' failed"
     ]
     assert one.reservation.tightest.spent > 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (5, "LLMTRACE_BUDGETS=5 is not accepted; use a path or a list of Budget"),
+        ([5], "LLMTRACE_BUDGETS, entry 1: 5 is not accepted; use a table with name, usd"),
+        ([{"name": "a", "usd": 1}, {"usd": 1}], "LLMTRACE_BUDGETS, entry 2: field 'name' is missing"),
+        ([{"name": "a", "dollars": 1}], "unknown field 'dollars'; accepted: name, usd"),
+        ([{"name": "a", "usd": 1, "per": "moment"}], "LLMTRACE_BUDGETS, entry 1: budget 'a': per='moment'"),
+        ([{"name": 5, "usd": 1}], "name=5 is not accepted; use text"),
+        ([{"name": "", "usd": 1}], "name='' is not accepted; use text"),
+    ],
+)
+def test_a_list_of_budgets_that_means_nothing(given: Any, said: str) -> None:
+    """It is told which setting, which entry and which field, and what to use."""
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        budgets.read(given)
+
+
+@pytest.mark.parametrize("text", ["", "[[budgets]]\nname = 'a'\n", "budget = 'a'"])
+def test_a_file_without_budgets(tmp_path: Path, text: str) -> None:
+    """A file that has other tables, or none, says which it needs."""
+    file = tmp_path / "budgets.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r"use \[\[budget\]\] tables"):
+        budgets.read(file)
 
 
 @pytest.mark.parametrize(
