@@ -70,6 +70,30 @@ WRONG = [
     ("baggage_keys", "a b", "comma list of tag names"),
     ("rollup", "2", "true or false"),
 ]
+#: field, an argument of a type that no variable can have, part of the message
+WRONG_TYPES: list[tuple[str, Any, str]] = [
+    ("enabled", 1, "true or false"),
+    ("clients", 5, "a comma list of openai, anthropic"),
+    ("clients", ["openai", 5], "a comma list of openai, anthropic"),
+    ("native_spans", True, "replace or keep"),
+    ("capture_content", 1, "span_only"),
+    ("content_max_bytes", True, "256 or more"),
+    ("content_max_bytes", 4096.0, "256 or more"),
+    ("bridges", {"langfuse"}, "openinference, langfuse, logfire, or none"),
+    ("redact", 5, "a function from text to text"),
+    ("prices", 5, "a path or a list"),
+    ("prices", {"model": "m"}, "a path or a list"),
+    ("budget_store", 5, "memory, or the URL"),
+    ("metric_dimensions", 5, "a comma list"),
+    ("metric_dimensions", ["team", 5], "a comma list"),
+    ("store", 5, "SQLite file"),
+    ("flush_timeout", True, "seconds, 0 or more"),
+    ("flush_timeout", 10**400, "seconds, 0 or more"),
+    ("flush_timeout", [1], "seconds, 0 or more"),
+    ("prompts", 5, "path of a folder"),
+    ("baggage_keys", 5, "comma list of tag names"),
+    ("baggage_keys", ["user", 5], "comma list of tag names"),
+]
 
 
 def test_every_field_has_a_reader_and_a_case() -> None:
@@ -110,8 +134,8 @@ def test_wrong_variable_is_named(name: str, value: str, accepted: str) -> None:
     assert accepted in message
 
 
-@pytest.mark.parametrize(("name", "value", "accepted"), WRONG)
-def test_wrong_argument_is_named(name: str, value: str, accepted: str) -> None:
+@pytest.mark.parametrize(("name", "value", "accepted"), [*WRONG, *WRONG_TYPES])
+def test_wrong_argument_is_named(name: str, value: Any, accepted: str) -> None:
     """A wrong argument raises an error that names the argument and not the variable."""
     with pytest.raises(ConfigError) as caught:
         load({name: value}, {}, clients=("openai", "anthropic"))
@@ -124,6 +148,13 @@ def test_unknown_setting_is_told_with_the_known_ones() -> None:
     """An argument that is no setting raises an error that lists the settings there are."""
     with pytest.raises(ConfigError, match="unknown setting 'exporter'; accepted: enabled, clients"):
         load({"exporter": "otlp"}, {})
+
+
+def test_lists_may_have_gaps() -> None:
+    """What stands between two commas and is blank is no name."""
+    environ = {"LLMTRACE_CLIENTS": "openai, ,openai", "LLMTRACE_METRIC_DIMENSIONS": "team,,team"}
+    found = load({}, environ, clients=("openai",))
+    assert (found.clients, found.metric_dimensions) == (("openai",), ("team",))
 
 
 def test_store_off_is_read_in_any_case() -> None:

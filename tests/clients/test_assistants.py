@@ -156,3 +156,60 @@ def test_what_a_run_is_asked_and_waits_for() -> None:
     waiting = {"required_action": {"submit_tool_outputs": _function(name="find", arguments="{}")}}
     (message,) = RUN.content.response(waiting)
     assert message["parts"] == [{"type": "tool_call", "name": "find", "arguments": {}, "id": "call_1"}]
+
+
+def test_parts_of_a_thread() -> None:
+    """Refusals and pictures by their address are parts; what is of no known kind is none."""
+    assert RUN.content is not None
+    parts = [
+        {"type": "text", "text": {"value": "hello"}},
+        {"type": "refusal", "refusal": "no"},
+        {"type": "image_url", "image_url": {"url": "https://p/a.png"}},
+        {"type": "image_file", "image_file": {}},
+        {"type": "text", "text": None},
+        {"type": "novel"},
+    ]
+    (message,) = RUN.content.request({"additional_messages": [{"role": "assistant", "content": parts}]}).messages
+    assert message["parts"] == [
+        {"type": "text", "content": "hello"},
+        {"type": "text", "content": "no"},
+        {"type": "uri", "modality": "image", "uri": "https://p/a.png"},
+    ]
+
+
+def test_a_streamed_run_that_waits_for_tools() -> None:
+    """The tools it waits for are said once, whether its steps said them or only the run does."""
+    assert RUN.content is not None
+    assert RUN.content.joiner is not None
+    action = {"submit_tool_outputs": _function(name="find", arguments="{}")}
+    run = {"object": "thread.run", "status": "requires_action", "required_action": action}
+    step = {
+        "object": "thread.run.step.delta",
+        "id": "s",
+        "delta": {"step_details": _function(name="find", arguments="{}")},
+    }
+    for events in ([run], [step, run]):
+        joiner = RUN.content.joiner()
+        for event in [*events, {"object": "novel"}]:
+            joiner.add(event)
+        (message,) = joiner.messages()
+        assert message["parts"] == [{"type": "tool_call", "name": "find", "arguments": {}, "id": "call_1"}]
+        assert message["finish_reason"] == "tool_calls"
+
+
+def test_a_streamed_run_that_is_cut_or_fails() -> None:
+    """A cut run is known by its names and not complete; an error event in place of a run is a failure."""
+    assert RUN.events is not None
+    events = RUN.events()
+    events.add({"object": "thread.run", "id": "run_1", "model": "m", "thread_id": "t", "status": "in_progress"})
+    found = events.result()
+    assert (found.id, found.model, found.conversation_id, found.complete) == ("run_1", "m", "t", False)
+    assert (found.finish_reasons, found.usage, found.failed) == ((), None, False)
+    for error, told in (
+        ({"code": "rate_limit"}, "rate_limit"),
+        ({"type": "server_error"}, "server_error"),
+        ({}, "error"),
+    ):
+        events = RUN.events()
+        events.add({"error": error})
+        assert (events.result().failed, events.result().error) == (True, told)

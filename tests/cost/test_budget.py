@@ -6,6 +6,7 @@ import copy
 import logging
 import multiprocessing
 import pickle
+import re
 import shutil
 import socket
 import subprocess
@@ -155,6 +156,70 @@ def test_a_warning_is_given_once(pricer: Pricer, caplog: pytest.LogCaptureFixtur
     assert told == [pytest.approx(0.0018)]
     assert len(caplog.records) == 1
     assert one.reservation.tightest.action == "allow"
+
+
+def test_a_callback_that_fails(pricer: Pricer, caplog: pytest.LogCaptureFixture) -> None:
+    """It is told in the log, and the budget goes on counting."""
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("theirs")
+
+    engine = engine_of(pricer, Budget("b", usd=Decimal("0.0001"), per="total", callback=fail))
+    with caplog.at_level(logging.WARNING, "llmtrace"):
+        for _ in range(2):
+            one = call()
+            assert engine.admit(one) is None
+            end(engine, pricer, one, output=90)
+    assert [record.message for record in caplog.records if "callback" in record.message] == [
+        "the callback of budget 'b' failed"
+    ]
+    assert one.reservation.tightest.spent > 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (5, "LLMTRACE_BUDGETS=5 is not accepted; use a path or a list of Budget"),
+        ([5], "LLMTRACE_BUDGETS, entry 1: 5 is not accepted; use a table with name, usd"),
+        ([{"name": "a", "usd": 1}, {"usd": 1}], "LLMTRACE_BUDGETS, entry 2: field 'name' is missing"),
+        ([{"name": "a", "dollars": 1}], "unknown field 'dollars'; accepted: name, usd"),
+        ([{"name": "a", "usd": 1, "per": "moment"}], "LLMTRACE_BUDGETS, entry 1: budget 'a': per='moment'"),
+        ([{"name": 5, "usd": 1}], "name=5 is not accepted; use text"),
+        ([{"name": "", "usd": 1}], "name='' is not accepted; use text"),
+    ],
+)
+def test_a_list_of_budgets_that_means_nothing(given: Any, said: str) -> None:
+    """It is told which setting, which entry and which field, and what to use."""
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        budgets.read(given)
+
+
+@pytest.mark.parametrize("text", ["", "[[budgets]]\nname = 'a'\n", "budget = 'a'"])
+def test_a_file_without_budgets(tmp_path: Path, text: str) -> None:
+    """A file that has other tables, or none, says which it needs."""
+    file = tmp_path / "budgets.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r"use \[\[budget\]\] tables"):
+        budgets.read(file)
+
+
+@pytest.mark.parametrize(
+    ("match", "meant"),
+    [
+        ({"provider": "openai", "operation": "chat"}, True),
+        ({"provider": "anthropic"}, False),
+        ({"operation": "embeddings"}, False),
+        ({"model": "test-model", "tag": "live"}, True),
+        ({"plan": "free"}, True),
+        ({"plan": "paid"}, False),
+        ({"session": "s"}, False),
+    ],
+)
+def test_what_a_budget_may_be_of(pricer: Pricer, match: dict[str, str], meant: bool) -> None:
+    """A provider, an operation, a model, a tag or any other key; a call of another kind is not refused."""
+    engine = engine_of(pricer, Budget("b", usd=Decimal("0.0001"), action="block", match=match))
+    one = call(tags=("live", "eu"), metadata={"plan": "free"})
+    assert (engine.admit(one) is not None) is meant
 
 
 def test_a_single_call_may_be_limited(pricer: Pricer) -> None:
@@ -345,6 +410,34 @@ def test_what_is_spent_while_the_store_is_down_is_told_when_it_is_back(
         assert engine.admit(made) is None
         end(engine, pricer, made, input=40, output=10)
     (window,) = store._windows.values()
+    assert (window.spent, window.reserved) == (200, 0)
+
+
+def test_a_store_that_goes_while_it_is_told(pricer: Pricer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has not been told yet it is told the next time, once."""
+    monkeypatch.setattr("llmtrace.cost.guard._PAUSE", 0.0)
+    store = Shaky()
+    engine = engine_of(pricer, Budget("b", tokens=10_000, per="total", action="block"), store=store)
+    settle = MemoryStore.settle
+
+    def once(self: Any, claims: Any, spent: Any) -> list[int]:
+        store.up = False
+        return settle(self, claims, spent)
+
+    for up in (False, False, True):
+        store.up = up
+        if up:
+            monkeypatch.setattr(MemoryStore, "settle", once)
+        made = call()
+        assert engine.admit(made) is None
+        end(engine, pricer, made, input=40, output=10)
+    (window,) = store._windows.values()
+    assert window.spent == 50
+    monkeypatch.setattr(MemoryStore, "settle", settle)
+    store.up = True
+    made = call()
+    assert engine.admit(made) is None
+    end(engine, pricer, made, input=40, output=10)
     assert (window.spent, window.reserved) == (200, 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from decimal import Decimal
 from typing import Any
 
@@ -326,3 +327,50 @@ def test_which_token_metrics_are_kept(vendor: Vendor, mode: str) -> None:
     assert ("gen_ai.client.inference.usage.input_tokens" in found) is (mode in ("both", "registry"))
     assert ("llmtrace.client.cost" in found) is (mode != "off")
     meters.shutdown()
+
+
+def test_dimensions_of_metrics(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chosen tags are on every point of a call, absent where nothing was said, and ``_other`` beyond a bound."""
+    monkeypatch.setattr("llmtrace.emit.metrics._VALUES", 2)
+    reader = InMemoryMetricReader()
+    meters = MeterProvider(metric_readers=[reader])
+    wanted = "feature, tenant, prompt, prompt_version, model_pinned, plan"
+    llmtrace.instrument(
+        tracer_provider=TracerProvider(), meter_provider=meters, metric_dimensions=wanted, strict=True, metrics="legacy"
+    )
+    vendor.answer = chat("gpt-4o-2024-08-06", 1_000, 100)
+    vendors = client(vendor)
+    for plan in ("free", "paid", "odd"):
+        with llmtrace.tag(feature="search", tenant="acme", plan=plan), llmtrace.prompt("greet", version=3):
+            vendors.chat.completions.create(model="gpt-4o-2024-08-06", messages=ASK)
+    vendors.chat.completions.create(model="gpt-4o", messages=ASK)
+    llmtrace.flush()
+    data: Any = reader.get_metrics_data()
+    (points,) = (
+        list(metric.data.data_points)
+        for metric in data.resource_metrics[0].scope_metrics[0].metrics
+        if metric.name == "llmtrace.client.cost.per_operation"
+    )
+    names = (
+        *("llmtrace.feature", "llmtrace.tenant", "gen_ai.prompt.name", "gen_ai.prompt.version"),
+        *("llmtrace.model.pinned", "llmtrace.tag.plan"),
+    )
+    told = {tuple(point.attributes.get(name) for name in names) for point in points}
+    assert told == {
+        ("search", "acme", "greet", "3", True, "free"),
+        ("search", "acme", "greet", "3", True, "paid"),
+        ("search", "acme", "greet", "3", True, "_other"),
+        (None, None, None, None, False, None),
+    }
+    meters.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("url", "said"), [("redis://h:x/0", "is not accepted"), ("redis://h:1/0", "needs the redis client")]
+)
+def test_a_budget_store_that_cannot_be(url: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A URL that is none, or a client that is not installed, is told at once, with what to do."""
+    if said.startswith("needs"):
+        monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(llmtrace.ConfigError, match=said):
+        llmtrace.instrument(tracer_provider=TracerProvider(), budget_store=url)

@@ -77,6 +77,30 @@ def test_tools_and_calls_have_frames() -> None:
     assert count_output("f{}", "o200k_base", 1) == count_output("f{}", "o200k_base") + 7
 
 
+FRAME, HELLO = 3, 1  # of a message; of the word
+CALL: dict[str, Any] = {"id": "c", "function": {"name": "Hello", "arguments": "Hello"}}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"prompt": "Hello"}, HELLO),
+        ({"prompt": ["Hello", "Hello"]}, 2 * HELLO),
+        ({"input": "Hello"}, FRAME + 1 + HELLO + 3),
+        ({"messages": "Hello", "system": "Hello"}, 2 * (FRAME + 1 + HELLO) + 3),
+        ({"messages": [], "system": [{"type": "text", "text": "Hello"}]}, FRAME + 1 + HELLO + 3),
+        ({"input": [], "instructions": "Hello"}, FRAME + 1 + HELLO + 3),
+        ({"messages": [{"role": "assistant", "tool_calls": [CALL, None, {}]}]}, FRAME + 1 + FRAME + 2 * HELLO + 3),
+        ({"input": ["Hello", {"type": "image"}]}, HELLO + FRAME + 3),
+        ({"messages": [], "tools": [None, {"function": 1}]}, 3),
+        ({"messages": [], "functions": [{"name": "Hello"}]}, 3 + 12 + 7 + 2),
+    ],
+)
+def test_all_that_is_asked_is_counted(body: Any, expected: int) -> None:
+    """Prompts, instructions and calls of every dialect count with their frames; what is no tool counts nothing."""
+    assert count_input(body, "o200k_base") == expected
+
+
 @pytest.mark.parametrize(
     "body",
     [None, [], {}, {"messages": 3}, {"messages": [None, 3, {"content": {"type": "image"}}]},

@@ -9,8 +9,8 @@ from google.genai import types
 
 from llmtrace.wire.google_embed import EMBED
 from llmtrace.wire.google_generate import GENERATE
-from llmtrace.wire.google_interactions import INTERACTIONS
-from llmtrace.wire.google_predict import PREDICT
+from llmtrace.wire.google_interactions import INTERACTIONS, RETRIEVE
+from llmtrace.wire.google_predict import PREDICT, PREDICT_LONG
 
 
 def folded(*usages: Any, finished: bool = True) -> Any:
@@ -200,3 +200,44 @@ def test_blocked_prompt_is_a_refusal(reason: str) -> None:
     blocked = GENERATE.response({"promptFeedback": {"blockReason": reason}})
     assert (blocked.refused, blocked.finish_reasons) == (True, (reason,))
     assert not GENERATE.response({"candidates": [{"finishReason": "OTHER"}]}).refused
+
+
+@pytest.mark.parametrize(
+    ("body", "output"),
+    [
+        ({"response_mime_type": "application/json"}, "json"),
+        ({"response_modalities": [3, "TEXT", "AUDIO"]}, "speech"),
+        ({"response_modalities": ["text"]}, None),
+    ],
+)
+def test_what_an_interaction_is_to_answer_in(body: dict[str, Any], output: str | None) -> None:
+    """The first modality that is not text, in any case."""
+    assert INTERACTIONS.request(body).output_type == output
+
+
+@pytest.mark.parametrize(("error", "told"), [({"code": "overloaded"}, "overloaded"), ({}, "error")])
+def test_error_event_of_an_interaction(error: dict[str, Any], told: str) -> None:
+    """It says what failed, in Google's word where there is one; counts of a fetched one are not told again."""
+    assert RETRIEVE.events is not None
+    events = RETRIEVE.events()
+    for event in (
+        {"event_type": None},
+        {"event_type": "interaction.created", "interaction": {"id": "i", "usage": {"total_input_tokens": 3}}},
+        {"event_type": "error", "error": error},
+    ):
+        assert not events.add(event)
+    found = events.result()
+    assert (found.id, found.failed, found.error, found.usage, found.complete) == ("i", True, told, None, False)
+
+
+def test_requests_of_predict() -> None:
+    """Size of a vector, number and seed of pictures; a count that is no whole number is none."""
+    texts = [{"content": "x"}]
+    assert PREDICT.request({"instances": texts, "parameters": {"outputDimensionality": 8}}).params == {"dimensions": 8}
+    asked = {"parameters": {"sampleCount": 2, "seed": 5}}
+    assert PREDICT.request(asked).params == PREDICT_LONG.request(asked).params == {"choice.count": 2, "seed": 5}
+    assert PREDICT.request({"parameters": {"sampleCount": 1}}).params == {}
+    assert (PREDICT.request(asked).output_type, PREDICT_LONG.request(asked).output_type) == ("image", "video")
+    assert PREDICT_LONG.response({"name": "operations/1"}).usage is None
+    counts = [{"embeddings": {"statistics": {"token_count": count}}} for count in (2.0, 1.5, True, "3", -1)]
+    assert PREDICT.response({"predictions": counts}).usage == {"input": 2}

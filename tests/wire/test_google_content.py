@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from llmtrace.facts import Blob
-from llmtrace.wire.google_interactions_content import INTERACTIONS_CONTENT
+from llmtrace.wire.google_generate_content import EMBED_CONTENT, GENERATE_CONTENT
+from llmtrace.wire.google_interactions_content import INTERACTIONS_CONTENT, RETRIEVE_CONTENT
 from llmtrace.wire.google_predict_content import PREDICT_CONTENT, PREDICT_LONG_CONTENT
 
 
@@ -79,3 +80,54 @@ def test_predict() -> None:
         [Blob("image", "image/png", "aGk=")],
         [{"type": "uri", "modality": "image", "uri": "gs://i"}],
     ]
+
+
+def test_steps_as_older_releases_wrote_them() -> None:
+    """Turns with a role, bare texts, and content in place of steps; what is of no known kind is left out."""
+    asked = INTERACTIONS_CONTENT.request(
+        {
+            "input": [
+                {"role": "user", "content": "hello"},
+                {"role": "model", "content": [{"type": "text", "text": "hi"}, {"type": "novel"}]},
+                "more",
+                {"type": "google_search_result", "call_id": "s1", "result": [{"title": "x"}]},
+                {"type": "text", "text": ""},
+                {"kind": "none"},
+            ]
+        }
+    )
+    found = {"type": "google_search", "result": [{"title": "x"}]}
+    assert [(message["role"], message["parts"]) for message in asked.messages] == [
+        ("user", [{"type": "text", "content": "hello"}]),
+        ("assistant", [{"type": "text", "content": "hi"}]),
+        ("user", [{"type": "text", "content": "more"}]),
+        (
+            "assistant",
+            [{"type": "server_tool_call_response", "server_tool_call_response": found, "id": "s1"}],
+        ),
+    ]
+    (said,) = INTERACTIONS_CONTENT.response({"status": "completed", "outputs": [{"type": "text", "text": "hi"}]})
+    assert said["parts"] == [{"type": "text", "content": "hi"}]
+    assert RETRIEVE_CONTENT.request({"input": "not asked here"}).messages == []
+
+
+def test_generate_in_other_spellings() -> None:
+    """Contents as bare text, functions without parameters, and embeddings of every way to ask for them."""
+    asked = GENERATE_CONTENT.request(
+        {"contents": ["hello"], "tools": [{"functionDeclarations": [{"name": "now", "description": "the time"}]}]}
+    )
+    assert [message["parts"] for message in asked.messages] == [[{"type": "text", "content": "hello"}]]
+    assert asked.tools == [{"type": "function", "name": "now", "description": "the time"}]
+    (message,) = GENERATE_CONTENT.request({"contents": [{"parts": [{"novel": 1}, {"text": "a"}]}]}).messages
+    assert message["parts"] == [{"type": "text", "content": "a"}]
+    texts = [{"content": {"parts": [{"text": "a"}, {"text": "b"}]}}, {"content": {"parts": [{"inlineData": {}}]}}]
+    assert EMBED_CONTENT.request({"requests": texts}).texts == ["ab"]
+    assert EMBED_CONTENT.request({"instances": [{"content": "c"}, {}]}).texts == ["c"]
+
+
+def test_predict_of_a_video_without_words() -> None:
+    """A picture, or pictures to refer to, may be all that is asked of."""
+    image = {"gcsUri": "gs://i", "mimeType": "image/png"}
+    asked = PREDICT_LONG_CONTENT.request({"instances": [{"referenceImages": [{"referenceImage": image}]}, {}]})
+    uri = {"type": "uri", "modality": "image", "uri": "gs://i", "mime_type": "image/png"}
+    assert asked.messages == [{"role": "user", "parts": [uri]}]

@@ -117,3 +117,13 @@ def test_one_of_several_choices_declines(models: bool) -> None:
     chunks = [ChatCompletionChunk.model_validate({**about, **each}) if models else each for each in told]
     assert folded(*chunks).refused
     assert not folded(*chunks[:2], *chunks[3:]).refused
+
+
+@pytest.mark.parametrize(
+    ("stop", "told"), [("x", ["x"]), (["x", "y"], ["x", "y"]), (["x", 1], None), (5, None), (None, None)]
+)
+def test_stop_sequences(stop: Any, told: list[str] | None) -> None:
+    """One or several, always a list and a copy; what is no text is left out."""
+    found = CHAT.request({"model": "m", "stop": stop}).params.get("stop_sequences")
+    assert found == told
+    assert found is None or found is not stop

@@ -23,3 +23,10 @@ from llmtrace.wire.openai_embeddings import EMBEDDINGS
 def test_the_length_of_a_vector(vector: Any, length: int | None) -> None:
     """Is known in either encoding: base64 is what the SDK asks for where the caller asks for none."""
     assert EMBEDDINGS.response({"data": [{"embedding": vector}]}).dimensions == length
+
+
+def test_what_a_vector_is_to_be() -> None:
+    """Its length and its encoding are parameters; a length that is no count is none."""
+    asked = EMBEDDINGS.request({"model": "m", "dimensions": 8, "encoding_format": "base64"})
+    assert asked.params == {"dimensions": 8, "encoding_formats": ["base64"]}
+    assert EMBEDDINGS.request({"dimensions": "8"}).params == {}

@@ -24,6 +24,7 @@ __all__ = [
     "joined",
     "media",
     "modality_of",
+    "other",
     "parsed",
     "plain",
     "reasoning",
@@ -140,6 +141,12 @@ def file_part(file_id: str, modality: str = "document", mime_type: str | None = 
     if mime_type:
         part["mime_type"] = mime_type
     return part
+
+
+def other(kind: str, block: Any) -> Part:
+    """A block of a kind that has no form of its own, as it is; a model leaves out a type that nobody set."""
+    found = plain(block)
+    return {**(found if isinstance(found, dict) else {}), "type": kind}
 
 
 def parsed(arguments: Any) -> Any:

@@ -12,6 +12,7 @@ from ._parts import (
     function_tool,
     items,
     media,
+    other,
     parsed,
     plain,
     reasoning,
@@ -81,7 +82,7 @@ def _part(block: Any, asked: Asked | None = None) -> Any:  # noqa: PLR0911 - one
         case "container_upload":
             return file_part(text(block, "file_id") or "")
         case _:
-            return plain(block) if kind else None
+            return other(kind, block) if kind else None
 
 
 def _result(block: Any, asked: Asked | None) -> Any:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from typing import Any
 
 from .._read import fields, peek, text, whole
 from ..facts import Asked, Blob, Message, Part
 from ._content import ContentFormat
-from ._parts import data_url, file_part, function_tool, items, media, plain, reasoning, tool_call, tool_result, words
+from ._parts import data_url, file_part, function_tool, items, media, other, reasoning, tool_call, tool_result, words
 
 __all__ = ["CHAT_CONTENT", "COMPLETIONS_CONTENT", "read_part"]
 
@@ -127,12 +128,7 @@ def read_part(part: Any) -> Part | Blob | None:
         case "file" | "input_file":
             return _file(peek(part, "file") or part)
         case _:
-            return {"type": kind, **_others(part)} if kind else None
-
-
-def _others(part: Any) -> dict[str, Any]:
-    found = plain(part)
-    return {key: value for key, value in found.items() if key != "type"} if isinstance(found, dict) else {}
+            return other(kind, part) if kind else None
 
 
 def _linked(part: Any, kind: str) -> Part | Blob | None:
@@ -258,7 +254,7 @@ class _Choice:
             parts.append(words("".join(self.refusal)))
         parts += self.blocks
         if any(self.audio):
-            parts.append(Blob("audio", None, "".join(self.audio)))
+            parts.append(Blob("audio", None, _sound(self.audio)))
         if any(self.transcript):
             parts.append(words("".join(self.transcript)))
         for identifier, name, arguments in self.calls.values():
@@ -269,6 +265,16 @@ class _Choice:
         if self.function is not None:
             parts.append(tool_call(None, "".join(self.function[0]), "".join(self.function[1])))
         return {"role": "assistant", "parts": parts, "finish_reason": self.reason}
+
+
+def _sound(pieces: list[str]) -> str | bytes:
+    """One sound of pieces of base64, each of which is padded on its own."""
+    if not any(piece.endswith("=") for piece in pieces[:-1]):
+        return "".join(pieces)
+    try:
+        return b"".join(map(b64decode, pieces))
+    except ValueError:
+        return "".join(pieces)
 
 
 class Joiner:

@@ -15,6 +15,7 @@ from ._parts import (
     items,
     joined,
     media,
+    other,
     plain,
     reasoning,
     server_call,
@@ -126,7 +127,7 @@ def _part(block: Any) -> Any:
         case "input_file":
             return _file(block)
         case _:
-            return plain(block) if kind else None
+            return other(kind, block) if kind else None
 
 
 def _file(block: Any) -> Any:

@@ -1,0 +1,38 @@
+"""What a call may cost at most, and what of a cost that a provider states is believed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from llmtrace.cost.money import UNIT
+from llmtrace.cost.price import Pricer
+from llmtrace.facts import Request, Response
+
+PRICER = Pricer([{"model": "test-model", "input": "1", "output": "10"}])
+
+
+@pytest.mark.parametrize(
+    ("operation", "params", "millionths"),
+    [
+        ("chat", {"max_tokens": 100}, 1000),
+        ("chat", {"max_tokens": 100, "choice.count": 2}, 2000),
+        ("count_tokens", {"max_tokens": 100}, 0),
+        *(("chat", {"max_tokens": odd}, 0) for odd in (None, 0, -1, True, "9", 9.0)),
+    ],
+)
+def test_the_most_a_call_may_cost(operation: str, params: dict[str, Any], millionths: int) -> None:
+    """Is its limit on the answer, for each choice; what states no limit, or bills nothing, reserves nothing."""
+    PRICER.load()
+    most = PRICER.most("openai", None, Request(operation, "test-model", params=params))
+    assert most == millionths * UNIT // 1_000_000
+
+
+@pytest.mark.parametrize("stated", [float("nan"), float("inf"), -0.5])
+def test_a_stated_cost_that_is_none(stated: float) -> None:
+    """No such number is written as what a call cost: the price of its tokens is."""
+    answer = Response(usage={"input": 1_000_000, "output": 0}, stated_cost=stated)
+    priced = PRICER.price("openai", None, Request("chat", "test-model"), answer)
+    assert priced is not None
+    assert priced.total == 1.0

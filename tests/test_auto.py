@@ -1,0 +1,25 @@
+"""What ``opentelemetry-instrument`` loads: found under its name, and as good as a call of ``instrument``."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+import openai
+from opentelemetry.sdk.trace import TracerProvider
+
+from llmtrace._auto import LlmtraceInstrumentor
+
+
+def test_instrument_and_uninstrument() -> None:
+    """It needs no client, instruments with the provider it is given, and leaves nothing behind."""
+    (found,) = entry_points(group="opentelemetry_instrumentor", name="llmtrace")
+    assert found.load() is LlmtraceInstrumentor
+    bare = openai.OpenAI.request
+    instrumentor = LlmtraceInstrumentor()
+    assert list(instrumentor.instrumentation_dependencies()) == []
+    instrumentor.instrument(tracer_provider=TracerProvider(), skip_dep_check=True)
+    try:
+        assert openai.OpenAI.request is not bare
+    finally:
+        instrumentor.uninstrument()
+    assert openai.OpenAI.request is bare

@@ -1,0 +1,96 @@
+"""What is put into a part is a copy, of JSON values only."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from pathlib import PurePosixPath
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from llmtrace.facts import Blob
+from llmtrace.wire._content import ContentFormat
+from llmtrace.wire._parts import plain
+from llmtrace.wire.anthropic_messages_content import MESSAGES_CONTENT
+from llmtrace.wire.openai_chat_content import CHAT_CONTENT
+from llmtrace.wire.openai_responses_content import RESPONSES_CONTENT
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Word(StrEnum):
+    STOP = "stop"
+
+
+@dataclass
+class Point:
+    x: int
+    colour: Colour = Colour.RED
+
+
+class Novel(BaseModel):
+    type: str = "novel"
+    of: int = 1
+
+
+@pytest.mark.parametrize(
+    ("value", "copy"),
+    [
+        (None, None),
+        (1.5, 1.5),
+        (Word.STOP, "stop"),
+        (Colour.RED, "red"),
+        (Point, "Point"),
+        (Point(1), {"x": 1, "colour": "red"}),
+        (Novel(of=2), {"of": 2}),
+        (MappingProxyType({1: OrderedDict(a=(1, 2))}), {"1": {"a": [1, 2]}}),
+        ({"signature": "long", "a": b"hi"}, {"a": Blob("document", None, b"hi")}),
+        (deque([{"a"}, {"b": 1}.keys()]), [["a"], ["b"]]),
+        (iter([1]), "<list_iterator>"),
+        (PurePosixPath("/a"), "/a"),
+    ],
+)
+def test_plain(value: Any, copy: Any) -> None:
+    """Models, dataclasses, enumerations and every kind of collection become JSON; an iterator stays whole."""
+    found = plain(value)
+    assert found == copy
+    assert type(found) is type(copy)
+    if hasattr(value, "__next__"):
+        assert list(value) == [1]
+
+
+def test_a_value_without_bottom() -> None:
+    """What contains itself ends somewhere."""
+    endless: list[Any] = []
+    endless.append(endless)
+    assert str(plain(endless)).count("[") < 100
+    assert "..." in str(plain(endless))
+
+
+@pytest.mark.parametrize(
+    ("wire", "body"),
+    [
+        (CHAT_CONTENT, lambda content: {"messages": [{"role": "user", "content": content}]}),
+        (MESSAGES_CONTENT, lambda content: {"messages": [{"role": "user", "content": content}]}),
+        (RESPONSES_CONTENT, lambda content: {"input": [{"role": "user", "content": content}]}),
+    ],
+    ids=["chat", "messages", "responses"],
+)
+def test_content_of_any_kind(wire: ContentFormat, body: Callable[[Any], dict[str, Any]]) -> None:
+    """A model whose type nobody set keeps its type; an iterator is the SDK's, and the reading partial."""
+    asked = wire.request(body([Novel(of=2)]))
+    assert asked.messages == [{"role": "user", "parts": [{"type": "novel", "of": 2}]}]
+    assert asked.complete
+    blocks = iter([{"type": "text", "text": "hi"}])
+    asked = wire.request(body(blocks))
+    assert (asked.messages, asked.complete) == ([{"role": "user", "parts": []}], False)
+    assert len(list(blocks)) == 1
+    for scalar in (5, {"a": 1}, b"x", Novel()):
+        assert wire.request(body(scalar)).complete
