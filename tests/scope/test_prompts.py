@@ -17,6 +17,7 @@ from scope_vendor import Vendor, only
 from llmtrace import ConfigError, collect, current, prompt, prompts, tag
 from llmtrace.cli.prompts import run
 from llmtrace.scope.prompt_files import digest
+from llmtrace.scope.prompts import _environment, _parts
 
 FIRST = """---
 model: gpt-4.1-mini
@@ -188,6 +189,8 @@ def test_versions_are_ordered_as_people_count(folder: Path) -> None:
     for version in ("9", "10", "2"):
         (folder / "p" / f"{version}.txt").write_text(version)
     assert prompts.load("p").version == "10"
+    (folder / "p" / "labels.toml").write_text("production = 9\n")  # a number is as good as its digits
+    assert prompts.load("p").version == "9"
 
 
 @pytest.mark.parametrize(
@@ -200,16 +203,19 @@ def test_versions_are_ordered_as_people_count(folder: Path) -> None:
         ({"p/1.md": "x", "p/labels.toml": "a = {version = '1', weight = 60}\nb = {version = '1', weight = 60}"}, None,
          "add up to 120"),
         ({"p/1.md": "x", "p/labels.toml": "a = {version = '1', weight = 'x'}"}, None, "weight"),
+        ({"p/1.md": "x", "p/labels.toml": "production = true"}, None, "'production' needs a version"),
+        ({"p/1.md": "x", "p/labels.toml": b"# \xff"}, None, "labels.toml.*utf-8"),
+        ({"p.md": b"\xff"}, None, "p.md is not UTF-8"),
         ({"p.md": "x"}, "canary", "is one file and has no labels"),
         ({"p.md": "---\n- a\n---\nx"}, None, "keys and values"),
         ({"p.md": "---\na: [\n---\nx"}, None, "no YAML"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_named(folder: Path, files: dict[str, str], label: str | None, message: str) -> None:
+def test_what_is_wrong_is_named(folder: Path, files: dict[str, Any], label: str | None, message: str) -> None:
     """A wrong folder, label file or front matter raises an error that says what and where."""
     for name, text in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(text)
+        (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ConfigError, match=message):
         prompts.load("p", label=label)
 
@@ -242,6 +248,19 @@ def test_a_template_is_kept_in_its_box(folder: Path, template: str, message: str
     with pytest.raises(ConfigError, match=message) as caught:
         prompts.load("p").render()
     assert "prompt 'p'" in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["yaml", "jinja2"])
+def test_without_the_extra_the_error_says_how_to_get_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """Neither front matter nor a template is passed over in silence where its library is not installed."""
+    _parts.cache_clear()
+    _environment.cache_clear()
+    monkeypatch.setitem(sys.modules, missing, None)
+    (folder / "p.md").write_text(FIRST)
+    with pytest.raises(ConfigError, match=r"pip install 'llmtrace-otel\[prompts\]'"):
+        prompts.load("p").render(tone="kind", question="q")
 
 
 def test_a_variable_may_have_any_name(folder: Path) -> None:
@@ -342,6 +361,20 @@ def test_prompt_block_and_decorator() -> None:
 
     assert (inside().name, inside().version) == ("greet", "3")
     with prompt(None):  # type: ignore[arg-type]
+        assert current().prompt is None
+
+
+class _Broken(dict[str, Any]):
+    def __iter__(self) -> Any:
+        raise RuntimeError("broken")
+
+    keys = __iter__
+
+
+@pytest.mark.faulty
+def test_variables_that_cannot_be_read_cost_the_prompt_and_not_the_call() -> None:
+    """The block runs, and nothing is claimed of what the calls inside were made with."""
+    with prompt("greet", template="Hi {{ name }}", variables=_Broken(name="a")):
         assert current().prompt is None
 
 
