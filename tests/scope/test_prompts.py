@@ -15,8 +15,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from scope_vendor import Vendor, only
 
 from llmtrace import ConfigError, collect, current, prompt, prompts, tag
+from llmtrace.cli import main
 from llmtrace.cli.prompts import run
-from llmtrace.scope.prompt_files import digest
+from llmtrace.scope.prompt_files import HISTORY, digest
 from llmtrace.scope.prompts import _environment, _parts
 
 FIRST = """---
@@ -326,7 +327,9 @@ def test_without_a_session_or_user_production_is_loaded(split: Path) -> None:
         assert prompts.load("ab", label="canary").version == "2"
 
 
-def test_commands_show_and_compare(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_show_and_compare(
+    repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """List, show and diff say what there is, by version or label."""
     place = str(repository / "prompts")
     assert run(folder=place) == 0
@@ -337,11 +340,23 @@ def test_commands_show_and_compare(repository: Path, capsys: pytest.CaptureFixtu
     assert "+Always be {{ tone }}." in capsys.readouterr().out
     assert run("promote", "answer", ["2"], label="canary", weight=10, folder=place) == 0
     assert 'canary = {version = "2", weight = 10}' in (repository / "prompts/answer/labels.toml").read_text()
+    assert run("promote", "answer", ["2"], label="canary", folder=place) == 0
+    assert "canary is 2 already" in capsys.readouterr().out
+    for version in ("2", "1"):
+        assert run("promote", "answer", [version], folder=place) == 0
+    for version in ("2", "1"):
+        assert run("rollback", "answer", folder=place) == 0
+        assert f"production is {version} again" in capsys.readouterr().out
+    assert main(["prompts", "show", "greet", "--folder", place]) == 0
+    assert capsys.readouterr().out.endswith("\n\nHello {{ name }}\n")
     before = (repository / "prompts/answer/labels.toml").read_text()
     for wrong in (
         {"action": "promote", "name": "answer", "versions": ["9"]},
         {"action": "promote", "name": "answer", "versions": ["2"], "label": "x", "weight": 95.0},
         {"action": "promote", "name": "greet", "versions": ["2"]},
+        {"action": "promote", "name": "answer", "versions": ["2"], "label": HISTORY},
+        {"action": "rollback", "name": "answer", "label": "nobody"},
+        {"action": "rollback", "name": "greet"},
         {"action": "show", "name": "nothing"},
         {"action": "dance", "name": "answer"},
         {"action": "show"},
@@ -350,6 +365,9 @@ def test_commands_show_and_compare(repository: Path, capsys: pytest.CaptureFixtu
         assert capsys.readouterr().err
     assert (repository / "prompts/answer/labels.toml").read_text() == before
     assert run(folder=str(repository / "nowhere")) == 2
+    monkeypatch.setitem(sys.modules, "tomlkit", None)
+    assert run("promote", "answer", ["2"], folder=place) == 2
+    assert "pip install 'llmtrace-otel[prompts]'" in capsys.readouterr().err
 
 
 def test_prompt_block_and_decorator() -> None:
