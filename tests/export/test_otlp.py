@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import pytest
+import requests
 
 from llmtrace._config import ConfigError, load
+from llmtrace.export import over_http
 from llmtrace.export.over_grpc import Grpc
 from llmtrace.export.over_http import OtlpPost
 from llmtrace.export.pipeline import Pipeline
@@ -129,6 +132,32 @@ def test_two_destinations_named_twice_are_one(backend: Backend, pipeline: Open) 
     end(one, "a")
     assert one.flush(10)
     assert backend.names == {"a": 1}
+
+
+def test_a_credential_provider_that_is_not_installed_is_told(pipeline: Open) -> None:
+    """It is named at instrument()."""
+    with pytest.raises(ConfigError, match="no credential provider named 'nobody' is installed"):
+        pipeline(**{ENDPOINT: "http://127.0.0.1:9", "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER": "nobody"})
+
+
+def test_a_credential_provider_makes_the_session(backend: Backend, pipeline: Open, monkeypatch: Any) -> None:
+    """What an installed provider of that name makes is what spans are sent with."""
+
+    def make() -> requests.Session:
+        session = requests.Session()
+        session.auth = ("me", "secret")
+        return session
+
+    def found(*, group: str, name: str) -> list[Any]:
+        assert (group, name) == ("opentelemetry_otlp_credential_provider", "theirs")
+        return [SimpleNamespace(load=lambda: make)]
+
+    backend.up()
+    monkeypatch.setattr(over_http, "entry_points", found)
+    one = pipeline(**{ENDPOINT: backend.url, "OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER": "theirs"})
+    end(one, "a")
+    assert one.flush(10)
+    assert backend.headers[0]["Authorization"].startswith("Basic ")
 
 
 def test_wrong_certificate_is_told_at_instrument(pipeline: Open) -> None:
