@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llmtrace.export import claim
+from llmtrace.export import claim, segment
 from llmtrace.export.buffers import Memory
 from llmtrace.export.claim import Claim
 from llmtrace.export.destination import Destination
@@ -116,6 +116,31 @@ def test_where_a_directory_cannot_be_locked(locks: str, tmp_path: Path, monkeypa
     assert sent(spool) == ["a", "b"]
     assert list(tmp_path.iterdir()) == []
     assert Claim.take(tmp_path / "gone") is None
+
+
+@pytest.mark.parametrize("size", [100, 3 << 20, segment._CHUNK - 1 - segment._RECORD.size], ids=["near", "far", "cut"])
+def test_the_next_request_is_found_behind_a_damaged_one(size: int, tmp_path: Path) -> None:
+    """However large it is, and wherever the mark of the next one lies; what is cut off at the end is no request."""
+    spool, _ = spooling(tmp_path, 1024)
+    for payload in (Payload(bytes(size), "none", 1), request("b")):
+        assert spool.put(payload)
+    spool.close()
+    (path,) = tmp_path.rglob("*.seg")
+    content = bytearray(path.read_bytes())
+    at = content.index(segment._MARK)
+    content[at + segment._STATE_AT + 2] ^= 0xFF
+    path.write_bytes(content + segment._MARK + b"\0")
+    following, _ = spooling(tmp_path, 1024)
+    following.adopt()
+    assert sent(following) == ["b"]
+    assert segment.describe(path) is None  # it is gone
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish" * 9, b"LLMSPL01" + b"\xff" * 60])
+def test_a_file_that_is_no_segment_is_bound_for_nowhere(content: bytes, tmp_path: Path) -> None:
+    """It says nothing of a destination."""
+    (tmp_path / "1.seg").write_bytes(content)
+    assert segment.describe(tmp_path / "1.seg") is None
 
 
 def test_a_request_that_is_done_with_after_the_end(tmp_path: Path) -> None:
