@@ -90,6 +90,15 @@ def test_with_content_arguments_and_results_are_told(open_spans: InMemorySpanExp
     assert json.loads(told["gen_ai.tool.call.arguments"]) == {"arguments": ["x"]}
     assert json.loads(told["gen_ai.tool.call.result"]) == {"result": "****"}
 
+    @workflow("w")
+    def answer(question: str) -> str:
+        return "the secret"
+
+    answer("a secret")
+    told = only(open_spans, "invoke_workflow")
+    assert "a ****" in told["gen_ai.input.messages"]
+    assert "the ****" in told["gen_ai.output.messages"]
+
 
 def test_a_failing_tool_says_its_class_and_not_its_words(spans: InMemorySpanExporter) -> None:
     """The exception passes; the span has its type, and its message only when asked for."""
