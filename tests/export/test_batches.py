@@ -108,6 +108,7 @@ def test_an_exporter_that_fails_is_counted(answer: SpanExportResult | Exception)
 def test_a_queue_that_is_full_waits_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The program waits for a moment, and not again until something was written; what finds no room is counted."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "2")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "60000")  # however slow the machine, a and b are one batch
     monkeypatch.setattr(batches, "_PATIENCE", 0.05)
     exporter = Exporter()
     exporter.go_on.clear()

@@ -17,6 +17,7 @@ from llmtrace.export.over_grpc import Grpc
 from llmtrace.export.over_http import OtlpPost
 from llmtrace.export.pipeline import Pipeline
 from llmtrace.export.signals import TRACES
+from llmtrace.export.spool import Spool
 
 from .backend import Backend
 from .conftest import Servicer
@@ -138,6 +139,31 @@ def test_a_credential_provider_that_is_not_installed_is_told(pipeline: Open) -> 
     """It is named at instrument()."""
     with pytest.raises(ConfigError, match="no credential provider named 'nobody' is installed"):
         pipeline(**{ENDPOINT: "http://127.0.0.1:9", "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER": "nobody"})
+
+
+@pytest.mark.faulty
+def test_a_fault_of_ours_costs_one_request(backend: Backend, pipeline: Open, monkeypatch: Any) -> None:
+    """It is counted, and what comes later arrives, whatever state the spool of other processes is in."""
+    post, posts = OtlpPost.send, iter([True])
+
+    def send(self: OtlpPost, payload: Any, timeout: float) -> Any:
+        if next(posts, False):
+            raise RuntimeError("ours")
+        return post(self, payload, timeout)
+
+    def adopt(self: Spool) -> None:
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr(OtlpPost, "send", send)
+    monkeypatch.setattr(Spool, "adopt", adopt)
+    backend.up()
+    one = pipeline(**{ENDPOINT: backend.url})
+    end(one, "a")
+    assert not one.flush(10)
+    end(one, "b")
+    assert one.flush(10)
+    assert backend.names == {"b": 1}
+    assert one.counts()[0].dropped == {"fault": 1}
 
 
 def test_a_credential_provider_makes_the_session(backend: Backend, pipeline: Open, monkeypatch: Any) -> None:
