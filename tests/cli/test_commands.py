@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import llmtrace
+from export.backend import Backend
 from llmtrace.cli import main
 from llmtrace.store.body import StoredSpan
 from llmtrace.store.read import spans_after
@@ -30,6 +31,7 @@ NAMES = (
     "llmtrace.feature", "user.id", "gen_ai.request.model", "llmtrace.stream.end", "llmtrace.cost.unpriced_reason",
     "gen_ai.prompt.name", "error.type",
 )  # fmt: skip
+PINNED = dict.fromkeys(("gen_ai.request.model", "gen_ai.response.model"), "gpt-4.1-mini-2025-04-14")
 PROGRAM = """
 import sys, openai
 with openai.OpenAI(base_url=sys.argv[1] + "/v1", api_key="x", max_retries=0, timeout=10) as client:
@@ -125,6 +127,8 @@ def test_colours_in_a_terminal_unless_refused(store: Path) -> None:
         (["run", "no-such-command"], "no command"),
         (["store", "send"], "OTEL_EXPORTER_OTLP_ENDPOINT"),
         (["store", "export", "x.csv"], ".parquet"),
+        (["store", "--store", "off"], "the store is off"),
+        (["advise", "--where", "feature=none"], "no calls there"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
@@ -148,6 +152,114 @@ def test_json_and_csv_say_the_same(store: Path, capsys: pytest.CaptureFixture[st
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [{name: "" if value is None else str(value) for name, value in row.items()} for row in told["rows"]] == rows
     assert told["total"]["calls"] == sum(row["calls"] for row in told["rows"]) == 400
+
+
+def test_advice_and_traces_as_json(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each finding that is printed is there in full, and a trace is its spans."""
+    assert main(["advise"]) == 0
+    printed = capsys.readouterr().out
+    assert main(["advise", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found
+    for each in found:
+        assert f"{each['calls']:,} {each['title']}" in printed
+        assert each.keys() >= {"saving_usd", "do", "where", "examples"}
+        assert all(where.keys() == {"where", "calls", "saving_usd"} for where in each["where"])
+        assert "saving" not in each
+    assert main(["trace", "--json"]) == 0
+    spans = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len({span["trace_id"] for span in spans}) == 1
+    assert [span["parent_id"] for span in spans].count(None) == 1
+
+
+def test_where_there_is_nothing_to_say(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One call alone gives no advice; an empty store no report, as table or page, and no tail."""
+    assert main(["store", "prune", "--max-days", "0.001"]) == 0
+    (spans,) = traces(1)
+    lone = next(span for span in spans if span.attributes.get("gen_ai.operation.name") == "chat")
+    with closing(connect(store, write=True)) as connection:
+        Writer(connection).write([replace(lone, attributes={**lone.attributes, **PINNED})])
+    capsys.readouterr()
+    assert main(["advise"]) == 0
+    assert "Nothing to say." in capsys.readouterr().out
+    assert main(["report", "--where", "feature=none"]) == 2
+    assert main(["report", "--html", str(store.with_suffix(".html")), "--where", "feature=none"]) == 2
+    assert capsys.readouterr().err.count("no calls there") == 2
+    assert not store.with_suffix(".html").exists()
+    assert main(["report", "--html", str(store.with_suffix(".html"))]) == 0
+    assert store.with_suffix(".html").as_uri() in capsys.readouterr().out
+    connect(store.with_name("empty.db"), write=True).close()
+    assert main(["tail", "--no-follow", "--store", str(store.with_name("empty.db"))]) == 2
+    assert "the store is empty" in capsys.readouterr().err
+
+
+def test_tail_follows(store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ends while it runs is printed once, calls only, until Control-C."""
+    (spans,) = traces(1, seed=9)
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 1:
+            with closing(connect(store, write=True)) as connection:
+                Writer(connection).write([replace(span, trace_id="e" * 32, name=f"late {span.name}") for span in spans])
+        if len(pauses) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("llmtrace.cli.tail.time.sleep", pause)
+    assert main(["tail", "-n", "0"]) == 130
+    lines = capsys.readouterr().out.splitlines()
+    assert all(" late " in line for line in lines)
+    assert len(lines) == sum(span.attributes.get("gen_ai.operation.name") in ("chat", "embeddings") for span in spans)
+
+
+def test_a_damaged_store_is_one_line(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where the damage is further in than the beginning of the file."""
+    content = store.read_bytes()
+    store.write_bytes(content[:8192] + b"\xff" * (len(content) - 8192))
+    assert main(["report"]) == 2
+    told = capsys.readouterr()
+    assert told.err.startswith("llmtrace: cannot read the store: ")
+    assert told.err.count("\n") == 1
+
+
+def test_without_a_command_there_is_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """On standard error, as nothing was done."""
+    assert main([]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "Commands:" in told.err
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_store_is_sent_and_written(
+    terminal: bool, store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each span arrives once, a window of them on request; a terminal sees how far it is."""
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+    with Backend().up() as backend:
+        send = ["store", "send", "--endpoint", backend.url]
+        assert main(send) == 0
+        assert main(send) == 0
+        assert len(backend.names) <= backend.names.total() == 600
+        assert main([*send, "--since", "2026-06-01", "--until", "2099-01-01"]) == 0
+        backend.mode = 400
+        assert main([*send, "--again"]) == 2
+    told = capsys.readouterr()
+    assert main(["report"]) == 0
+    assert ("Reading the store ..." in capsys.readouterr().err) is terminal
+    assert told.out.startswith(f"sent 600 spans to {backend.url}\nsent 0 spans to {backend.url}\nsent ")
+    assert "did not take the spans, 0 were sent; run it again for the rest" in told.err
+    assert ("Sending" in told.err) is terminal
+    file = store.with_suffix(".parquet")
+    pytest.importorskip("pyarrow")
+    assert main(["store", "export", str(file)]) == 0
+    assert main(["store", "prune", "--max-mb", "0.1"]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith(f"wrote 600 spans to {file}\nremoved ")
+    assert file.stat().st_size > 0
+    assert ("Removing" in told.err) is terminal
 
 
 @pytest.mark.parametrize(
@@ -294,6 +406,44 @@ def test_demo_fills_a_store_of_its_own(tmp_path: Path) -> None:
         spans: list[StoredSpan] = [span for _, span in spans_after(store, 0)]
     assert {span.scope[0] for span in spans} >= {"llmtrace.demo", "llmtrace.openai", "llmtrace.anthropic"}
     assert sum(span.parent_id is None for span in spans) == 12
+
+
+def test_the_demo_needs_the_sdks(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names those that are missing, and touches nothing."""
+    monkeypatch.setattr("llmtrace.cli.demo.find_spec", lambda name: None if name == "anthropic" else name)
+    assert main(["demo"]) == 2
+    assert capsys.readouterr().err == "llmtrace demo needs the vendor SDKs: pip install anthropic\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "prices", "status", "says"),
+    [
+        ([], "", 0, "Overrides   none (LLMTRACE_PRICES is not set)"),
+        ([], '[[price]]\nmodel = "m"\ninput = "1"\n[[price]]\nmodel = "n"\nprovider = "openai"\nmultiplier = "0.9"\n',
+         0, "Override 1  m: own prices\nOverride 2  n at openai: listed prices x 0.9\n"),
+        (["m"], '[[price]]\nmodel = "m"\ninput = "1.5"\n', 0, "m  (openai)\n  from an override\n"),
+        (["gpt-4.1"], '[[price]]\nmodel = "gpt-4.1"\nmultiplier = "0.5"\n', 0, ", with an override\n"),
+        (["gpt-4.1", "--provider", "openai"], "", 0, "  input, per million tokens"),
+        (["gemini-2.5-pro"], "", 0, "beyond 200,000 input tokens"),
+        (["whisper-1"], "", 0, ", per hour"),
+        (["tts-1"], "", 0, "input characters, per million "),
+        (["sonar"], "", 0, "  each request "),
+        (["gpt-4.1"], '[[price]]\nmodel = "m"\nmultiplier = "cheap"\n', 2, "multiplier"),
+        (["no-such-model"], "", 2, "No price is known for 'no-such-model'. Give it one in the file LLMTRACE_PRICES"),
+        (["gpt-4.1", "--provider", "nobody"], "", 2, "No price is known for 'gpt-4.1' at nobody."),
+    ],
+)  # fmt: skip
+def test_prices_are_told(
+    line: list[str], prices: str, status: int, says: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """What a model costs per unit and from where, and what the prices are made of."""
+    if prices:
+        (tmp_path / "prices.toml").write_text(prices)
+        monkeypatch.setenv("LLMTRACE_PRICES", str(tmp_path / "prices.toml"))
+    assert main(["prices", *line]) == status
+    told = capsys.readouterr()
+    assert says in told.out + told.err
 
 
 def test_without_the_extra_it_says_how_to_get_it() -> None:

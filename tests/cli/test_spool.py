@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from export.backend import Backend
 from llmtrace._config import load
-from llmtrace.cli import doctor, spool
+from llmtrace.cli import doctor, main, spool
 from llmtrace.export.pipeline import Pipeline
 
 
@@ -45,6 +46,30 @@ def test_drain_keeps_what_it_cannot_send(left: Path, capsys: pytest.CaptureFixtu
     assert "3 spans wait" in capsys.readouterr().out
 
 
+def test_drain_sends_what_waits_and_says_what_is_lost(
+    left: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spans and scores go where the environment of the command says; what is refused is counted, also by status."""
+    monkeypatch.setenv("PHOENIX_COLLECTOR_ENDPOINT", "http://127.0.0.1:9")
+    with Backend().up() as backend:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", backend.url)
+        pipeline = Pipeline(load({}))
+        backend.mode = 503
+        pipeline.provider().get_tracer("test").start_span("kept").end()
+        assert not pipeline.shutdown(0.2)
+        backend.mode = 400
+        assert main(["spool", "drain", "--timeout", "20"]) == 1  # the fixture's three are bound for elsewhere
+    out = capsys.readouterr().out
+    assert out.startswith("sent 0 spans, lost 1 (refused)\nsent 0 scores\n  left: ")
+    (home,) = (segment.parent for segment in left.rglob("*.seg"))
+    signal, key, since, mark = home.name.split("-")
+    home.rename(home.with_name(f"{signal}-{key}-{int(since) - 3 * 3600 * 10**9:020d}-{mark}"))
+    assert main(["spool"]) == 0
+    out = capsys.readouterr().out
+    assert "lost: 1 spans (refused)" in out
+    assert " 3 h  left behind  http://127.0.0.1:9/v1/traces\n" in out
+
+
 def test_purge_deletes_what_dead_processes_left(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Purge empties the folder and counts."""
     assert spool.run("purge") == 0
@@ -54,8 +79,11 @@ def test_purge_deletes_what_dead_processes_left(left: Path, capsys: pytest.Captu
 
 @pytest.mark.parametrize(
     ("action", "variables"),
-    [("empty", {}), ("drain", {"OTEL_EXPORTER_OTLP_ENDPOINT": ""}), ("status", {"LLMTRACE_SPOOL": "off"})],
-)
+    [
+        ("empty", {}), ("status", {"LLMTRACE_SPOOL_MAX_MB": "lots"}), ("drain", {"OTEL_TRACES_EXPORTER": "pigeon"}),
+        ("drain", {"OTEL_EXPORTER_OTLP_ENDPOINT": ""}), ("status", {"LLMTRACE_SPOOL": "off"}),
+    ],
+)  # fmt: skip
 def test_wrong_usage(
     action: str,
     variables: dict[str, str],

@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import llmtrace
 from llmtrace import serverless
 from llmtrace._config import ConfigError, load
+from llmtrace.export import routes
 from llmtrace.export.pipeline import Pipeline
 
 from .backend import Backend
@@ -82,6 +83,12 @@ def test_a_provider_that_hangs_or_fails_does_not_hold_us_up() -> None:
 
     assert Pipeline(load({}), Hangs()).flush(1) is False
 
+    class Hurries(trace.NoOpTracerProvider):
+        def force_flush(self) -> bool:
+            return True
+
+    assert Pipeline(load({}), Hurries()).flush(1) is True
+
 
 def test_sdk_disabled_does_nothing(run: Run, backend: Backend, spool: Path) -> None:
     """With OTEL_SDK_DISABLED=true nothing is recorded, sent or written."""
@@ -94,6 +101,20 @@ def test_sdk_disabled_does_nothing(run: Run, backend: Backend, spool: Path) -> N
 CONFIGURED = """
 file_format: "1.0-rc.1"
 tracer_provider:
+  processors:
+    - simple:
+        exporter:
+          console: {}
+"""
+
+
+METRICS_AND_LOGS = """
+meter_provider:
+  readers:
+    - periodic:
+        exporter:
+          console: {}
+logger_provider:
   processors:
     - simple:
         exporter:
@@ -120,6 +141,102 @@ def test_declarative_configuration_that_is_wrong_is_told(monkeypatch: pytest.Mon
     monkeypatch.setenv("OTEL_CONFIG_FILE", str(tmp_path / "missing.yaml"))
     with pytest.raises(ConfigError, match="OTEL_CONFIG_FILE="):
         Pipeline(load({})).prepare()
+
+
+def test_a_declarative_configuration_of_all_signals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Metrics and logs go where the file says as well; with the SDK disabled in it nothing goes anywhere."""
+    pytest.importorskip("opentelemetry.configuration")
+    file = tmp_path / "otel.yaml"
+    monkeypatch.setenv("OTEL_CONFIG_FILE", str(file))
+    file.write_text(CONFIGURED + METRICS_AND_LOGS, encoding="utf-8")
+    pipeline = Pipeline(load({}))
+    pipeline.prepare()
+    found = [pipeline.provider(), pipeline.meters(), pipeline.loggers()]
+    assert [type(each).__name__ for each in found] == ["TracerProvider", "MeterProvider", "LoggerProvider"]
+    assert not pipeline.owned()
+    for each in found:
+        each.shutdown()
+    file.write_text('file_format: "1.0-rc.1"\ndisabled: true\n', encoding="utf-8")
+    pipeline = Pipeline(load({}))
+    assert not pipeline.provider().get_tracer("t").start_span("a").is_recording()
+    assert (pipeline.meters(), pipeline.loggers()) == (None, None)
+
+
+def test_a_declarative_configuration_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names it."""
+    monkeypatch.setenv("OTEL_CONFIG_FILE", "otel.yaml")
+    monkeypatch.setitem(sys.modules, "opentelemetry.configuration", None)
+    with pytest.raises(ConfigError, match="needs the package opentelemetry-configuration"):
+        Pipeline(load({})).prepare()
+
+
+def test_an_exporter_of_another_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is found by its name; one that cannot be made is a ConfigError, or a warning where that is too late."""
+    made: list[InMemorySpanExporter] = []
+
+    def make() -> InMemorySpanExporter:
+        made.append(InMemorySpanExporter())
+        return made[-1]
+
+    def load_() -> Any:
+        return make
+
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "theirs")
+    monkeypatch.setattr(routes, "_entry", lambda name, signal: SimpleNamespace(load=load_))
+    pipeline = Pipeline(load({}))
+    pipeline.prepare()
+    pipeline.prepare()
+    assert pipeline.where() == ["theirs"]
+    pipeline.provider().get_tracer("t").start_span("a").end()
+    assert pipeline.shutdown(5)
+    assert [span.name for exporter in made for span in exporter.get_finished_spans()] == ["a"]
+    monkeypatch.setattr(routes, "_entry", lambda name, signal: SimpleNamespace(load=lambda: 1 / 0))
+    with pytest.raises(ConfigError, match="OTEL_TRACES_EXPORTER='theirs' cannot be used: division by zero"):
+        Pipeline(load({})).prepare()
+
+
+def test_a_variable_that_is_wrong_later_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where there is nobody to raise at, spans go nowhere and a line says why."""
+    pipeline = Pipeline(load({}))
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
+    pipeline.provider().get_tracer("t").start_span("a").end()
+    assert pipeline.shutdown(5)
+    assert [record.getMessage() for record in caplog.records] == [
+        "llmtrace exports no spans: OTEL_EXPORTER_OTLP_PROTOCOL='http/json' is not accepted; use grpc or http/protobuf"
+    ]
+
+
+def test_grpc_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what to install."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    monkeypatch.delitem(sys.modules, "llmtrace.export.over_grpc", raising=False)
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    with pytest.raises(ConfigError, match="pip install opentelemetry-exporter-otlp"):
+        Pipeline(load({})).prepare()
+
+
+def test_a_program_without_standard_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As under pythonw: where spans are written is said to nobody, and they are written."""
+    monkeypatch.setattr(sys, "stderr", None)
+    pipeline = Pipeline(load({"store": tmp_path / "spans.jsonl"}))
+    pipeline.provider().get_tracer("t").start_span("a").end()
+    assert pipeline.shutdown(5)
+    assert (tmp_path / "spans.jsonl").read_text().count("\n") == 1
+
+
+def test_a_file_that_cannot_be_written_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Spans are counted as lost, and the warning names the path."""
+    pipeline = Pipeline(load({"store": f"{__file__}/spans.jsonl"}))
+    for _ in range(2):
+        pipeline.provider().get_tracer("t").start_span("a").end()
+        assert not pipeline.flush(5)
+    pipeline.shutdown(5)
+    assert pipeline.counts()[0].dropped == {"exporter": 2}
+    assert sum("could not write spans to" in record.getMessage() for record in caplog.records) == 1
 
 
 def test_signals_are_untouched(run: Run, backend: Backend) -> None:
@@ -149,8 +266,17 @@ def test_lambda_handlers_are_flushed_within_what_is_left(monkeypatch: pytest.Mon
     assert handler({"value": 2}, context) == 2
     with pytest.raises(KeyError):
         handler({}, context)
-    assert flushed == [2.0, 2.0]
+    assert handler({"value": 3}, None) == 3
+    assert flushed == [2.0, 2.0, 5.0]
     assert handler.__name__ == "handler"
+
+
+@pytest.mark.faulty
+def test_a_flush_that_fails_is_not_the_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer of the function is what it would have been."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "function")
+    monkeypatch.setattr("llmtrace._api.flush", lambda timeout: 1 / 0)
+    assert serverless.flushed(lambda event, context: event)(1, None) == 1
 
 
 def test_lambda_spools_where_it_may_write(monkeypatch: pytest.MonkeyPatch) -> None:

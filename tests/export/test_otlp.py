@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import pytest
+import requests
 
 from llmtrace._config import ConfigError, load
+from llmtrace.export import over_http
 from llmtrace.export.over_grpc import Grpc
 from llmtrace.export.over_http import OtlpPost
 from llmtrace.export.pipeline import Pipeline
 from llmtrace.export.signals import TRACES
+from llmtrace.export.spool import Spool
 
 from .backend import Backend
 from .conftest import Servicer
@@ -129,6 +133,57 @@ def test_two_destinations_named_twice_are_one(backend: Backend, pipeline: Open) 
     end(one, "a")
     assert one.flush(10)
     assert backend.names == {"a": 1}
+
+
+def test_a_credential_provider_that_is_not_installed_is_told(pipeline: Open) -> None:
+    """It is named at instrument()."""
+    with pytest.raises(ConfigError, match="no credential provider named 'nobody' is installed"):
+        pipeline(**{ENDPOINT: "http://127.0.0.1:9", "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER": "nobody"})
+
+
+@pytest.mark.faulty
+def test_a_fault_of_ours_costs_one_request(backend: Backend, pipeline: Open, monkeypatch: Any) -> None:
+    """It is counted, and what comes later arrives, whatever state the spool of other processes is in."""
+    post, posts = OtlpPost.send, iter([True])
+
+    def send(self: OtlpPost, payload: Any, timeout: float) -> Any:
+        if next(posts, False):
+            raise RuntimeError("ours")
+        return post(self, payload, timeout)
+
+    def adopt(self: Spool) -> None:
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr(OtlpPost, "send", send)
+    monkeypatch.setattr(Spool, "adopt", adopt)
+    backend.up()
+    one = pipeline(**{ENDPOINT: backend.url})
+    end(one, "a")
+    assert not one.flush(10)
+    end(one, "b")
+    assert one.flush(10)
+    assert backend.names == {"b": 1}
+    assert one.counts()[0].dropped == {"fault": 1}
+
+
+def test_a_credential_provider_makes_the_session(backend: Backend, pipeline: Open, monkeypatch: Any) -> None:
+    """What an installed provider of that name makes is what spans are sent with."""
+
+    def make() -> requests.Session:
+        session = requests.Session()
+        session.auth = ("me", "secret")
+        return session
+
+    def found(*, group: str, name: str) -> list[Any]:
+        assert (group, name) == ("opentelemetry_otlp_credential_provider", "theirs")
+        return [SimpleNamespace(load=lambda: make)]
+
+    backend.up()
+    monkeypatch.setattr(over_http, "entry_points", found)
+    one = pipeline(**{ENDPOINT: backend.url, "OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER": "theirs"})
+    end(one, "a")
+    assert one.flush(10)
+    assert backend.headers[0]["Authorization"].startswith("Basic ")
 
 
 def test_wrong_certificate_is_told_at_instrument(pipeline: Open) -> None:

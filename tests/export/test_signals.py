@@ -21,6 +21,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from llmtrace._config import ConfigError, load
+from llmtrace.export import intervals
 from llmtrace.export.ledger import read_losses
 from llmtrace.export.pipeline import Pipeline
 from llmtrace.export.routes import names
@@ -152,6 +153,13 @@ def test_temporality_and_interval_stay_standard(backend: Backend, run: Run) -> N
         OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE="delta",
     )
     assert [point.as_int for point in backend.points("made")] == [5, 5, 5]
+
+
+@pytest.mark.parametrize(("told", "seconds"), [("250", 0.25), ("0", 60.0), ("-1", 60.0), ("soon", 60.0), ("", 60.0)])
+def test_an_interval_that_means_nothing_is_the_default(told: str, seconds: float, monkeypatch: Any) -> None:
+    """Metrics are never collected in a loop."""
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", told)
+    assert intervals._interval() == seconds
 
 
 def test_nothing_is_exported_unasked(backend: Backend, pipeline: Any) -> None:

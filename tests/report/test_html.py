@@ -73,6 +73,39 @@ def test_names_from_outside_are_text(tmp_path: Path) -> None:
     assert "&lt;script&gt;alert(1)" in text
 
 
+@pytest.mark.parametrize(("by", "labels"), [("hour", 6), ("month", 26), ("week", 20), ("day", 9)])
+def test_costs_over_time_are_all_there(tmp_path: Path, by: str, labels: int) -> None:
+    """Whatever the unit: the features that cost little are one colour, and rows beyond the most are counted."""
+    step = {"hour": 3600, "day": 86400, "week": 7 * 86400, "month": 31 * 86400}[by] * 10**9
+    (trace,) = traces(1)
+    dear = next(span for span in trace if span.attributes.get("llm.cost.total"))
+    spans = [
+        replace(
+            dear, trace_id=f"{number + 1:032x}", parent_id=None, started=dear.started + number % labels * step,
+            ended=dear.ended + number % labels * step,
+            attributes={**dear.attributes, "llmtrace.feature": f"feature-{number}", "user.id": f"user-{number}"},
+        )
+        for number in range(120)
+    ]  # fmt: skip
+    text = page(tmp_path / "s.db", spans, by, "user")
+    assert f"cost by {by} and feature" in text
+    assert "others" in text
+    assert re.search(r"and \d+ more", text)
+
+
+def test_a_page_of_some_calls_names_their_traces(tmp_path: Path) -> None:
+    """The dearest traces are those that hold such calls."""
+    spans = [span for trace in traces(30) for span in trace]
+    with closing(connect(tmp_path / "s.db", write=True)) as connection:
+        Writer(connection).write(spans)
+        text = render(connection, selection(where=["feature=search"]), ())
+    assert text is not None
+    wanted = {span.trace_id[:12] for span in spans if span.attributes.get("llmtrace.feature") == "search"}
+    others = {span.trace_id[:12] for span in spans} - wanted
+    assert any(trace in text for trace in wanted)
+    assert not any(trace in text for trace in others)
+
+
 def test_calls_without_anything(tmp_path: Path) -> None:
     """One call that told nothing makes a page, an empty selection none."""
     span = StoredSpan("1" * 32, "2" * 16, None, "chat", 10**18, 10**18, attributes={"gen_ai.operation.name": "chat"})

@@ -242,6 +242,7 @@ def test_a_wrong_time_is_told(text: str) -> None:
         ("90m", "2026-01-31 10:30"),
         ("24h", "2026-01-30 12:00"),
         ("2w", "2026-01-17 12:00"),
+        ("now", "2026-01-31 12:00"),
         ("today", "2026-01-31 00:00"),
         ("yesterday", "2026-01-30 00:00"),
         ("2026-01-05", "2026-01-05 00:00"),
@@ -259,6 +260,13 @@ def test_a_wrong_condition_is_told(where: str) -> None:
     """A condition that means nothing says what would."""
     with pytest.raises(WrongQuestion, match=r"--where|dimension"):
         selection(where=[where])
+
+
+def test_a_window_that_ends_before_it_begins_is_told() -> None:
+    """Also one that is empty."""
+    for since, until in (("1h", "2h"), ("today", "today")):
+        with pytest.raises(WrongQuestion, match=f"--since {since} is not before --until {until}"):
+            selection(since, until)
 
 
 def test_a_wrong_dimension_is_told() -> None:

@@ -55,6 +55,9 @@ def test_opted_in_tags_reach_the_next_service(travelling: None) -> None:
     finally:
         otel.detach(token)
     assert current().feature is None
+    with tag(feature="f"), workflow("w"):  # what was not said does not travel, and what did not travel is not there
+        assert headers()["baggage"] == "llmtrace.feature=f"
+    assert "baggage" not in headers()
 
 
 def test_what_an_upstream_says_is_not_believed_unless_opted_in(spans: Any) -> None:

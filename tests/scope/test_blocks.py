@@ -8,15 +8,26 @@ import gc
 import inspect
 import logging
 import pickle
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry import context as otel
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from llmtrace import current, tag
+from llmtrace import _guard, current, rerank, retrieval, tag, tool
+from llmtrace.facts import Scope
+from llmtrace.scope.blocks import Block, Frame, Given
+
+
+class Plan(StrEnum):
+    PRO = "pro"
 
 
 @tag(feature="plain", user="u")
@@ -193,22 +204,40 @@ def test_one_block_may_be_entered_by_many_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given_tags", "kept"),
+    ("given_tags", "kept", "says"),
     [
-        ({"user": 42}, {"user": "42"}),
-        ({"user": ["x"]}, {}),
-        ({"feature": "x" * 300}, {"feature": "x" * 256}),
-        ({"session": "a\ud800"}, {"session": "a?"}),
-        ({"feature": ""}, {}),
+        ({"user": 42}, {"user": "42"}, ""),
+        ({"user": UUID(int=1)}, {"user": str(UUID(int=1))}, ""),
+        ({"user": Plan.PRO, "plan": Plan.PRO}, {"user": "pro", "metadata": {"plan": "pro"}}, ""),
+        ({"user": ["x"]}, {}, "user must be text"),
+        ({"user": True}, {}, "not bool"),
+        ({"user": 10**5000, "session": "s"}, {"session": "s"}, "user is a number of too many digits"),
+        ({"feature": "x" * 300}, {"feature": "x" * 256}, "longer than 256"),
+        ({"session": "a\ud800"}, {"session": "a?"}, ""),
+        ({"feature": ""}, {}, ""),
+        ({"tags": "one"}, {"tags": ("one",)}, ""),
+        ({"tags": 5}, {"tags": ("5",)}, ""),
+        ({"tags": b"x"}, {}, "not bytes"),
+        ({"tags": ["a", None, "", "a", 7]}, {"tags": ("a", "7")}, ""),
+        ({"tags": range(100)}, {"tags": tuple(map(str, range(64)))}, "at most 64 values"),
+        ({f"k{n}": n for n in range(65)}, {"metadata": {f"k{n}": n for n in range(64)}}, "at most 64 keys"),
+        ({"x" * 257: 1, "": 2, "k": 3}, {"metadata": {"k": 3}}, "longer than 256"),
+        ({"k": None, "no": False, "n": 2, "x": 0.5}, {"metadata": {"no": False, "n": 2, "x": 0.5}}, ""),
+        ({"k": UUID(int=1)}, {"metadata": {"k": str(UUID(int=1))}}, ""),
+        ({"k": "x" * 5000}, {"metadata": {"k": "x" * 4096}}, "longer than 4096"),
+        ({"k": 2**63}, {}, "does not fit 64 bits"),
+        ({"k": float("inf")}, {}, "not a finite number"),
+        ({"k": []}, {}, "not list"),
+        ({"capture_content": "maybe"}, {"capture_content": "no_content"}, "nothing that is said is written"),
     ],
 )
 def test_wrong_values_are_left_out(
-    given_tags: dict[str, Any], kept: dict[str, Any], caplog: pytest.LogCaptureFixture
+    given_tags: dict[str, Any], kept: dict[str, Any], says: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A value of a wrong type or length costs itself, and never an exception."""
+    """A value of a wrong type or length costs itself, with a warning that says why, and never an exception."""
     with tag(**given_tags):
-        here = current()
-        assert {name: getattr(here, name) for name in given_tags if getattr(here, name) is not None} == kept
+        assert current() == replace(Scope(), **kept)
+    assert [says in record.message for record in caplog.records] == [True] * bool(says)
 
 
 def test_a_wrong_value_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -220,6 +249,13 @@ def test_a_wrong_value_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     told = [record.message for record in caplog.records]
     assert len(told) == 3
     assert "user must be text" in told[0]
+
+
+def test_warnings_are_not_remembered_without_end(caplog: pytest.LogCaptureFixture) -> None:
+    """A program that makes up new keys, each with a wrong value, fills neither the memory nor the log."""
+    for number in range(1200):
+        tag(**{f"k{number}": object()})
+    assert len(caplog.records) < 1100
 
 
 def test_a_key_can_always_be_exported() -> None:
@@ -259,17 +295,111 @@ def test_what_is_no_function_is_left_as_it_is(caplog: pytest.LogCaptureFixture) 
     assert "is no function" in caplog.text
 
 
+def broken(*_: object) -> Any:
+    raise RuntimeError("ours")
+
+
 class _Hostile:
     def __iter__(self) -> Iterator[str]:
         raise RuntimeError("hostile")
 
 
 @pytest.mark.faulty
-def test_hostile_tags_cost_only_themselves(caplog: pytest.LogCaptureFixture) -> None:
-    """Tags that fail while they are read do not reach the caller."""
-    with tag(feature="f", tags=_Hostile()):
-        assert current().feature == "f"
-        assert current().tags == ()
+def test_hostile_tags_cost_only_themselves() -> None:
+    """Tags that fail while they are read do not reach the caller, and whether content is written holds."""
+    with tag(feature="f", tags=_Hostile(), capture_content=False, k=1):
+        assert current() == replace(Scope(), feature="f", capture_content="no_content", metadata={"k": 1})
+
+
+class Plain(Block[None]):
+    """Says nothing."""
+
+    def _enter(self, frame: Frame, function: Given | None) -> Context:
+        return frame.outer
+
+
+def run_in_every_colour(block: Callable[[], Any], error: Exception | None = None) -> list[Any]:
+    """Run one body under ``block`` in each way there is; each gives 1, or raises ``error``."""
+
+    def body() -> int:
+        if error is not None:
+            raise error
+        return 1
+
+    @block()
+    def plain() -> int:
+        return body()
+
+    @block()
+    async def coroutine() -> int:
+        return body()
+
+    @block()
+    def generator() -> Iterator[int]:
+        yield body()
+
+    @block()
+    async def async_generator() -> AsyncIterator[int]:
+        yield body()
+
+    def around() -> int:
+        with block():
+            return body()
+
+    async def asynchronous() -> int:
+        async with block():
+            return body()
+
+    async def items() -> int:
+        (item,) = [item async for item in async_generator()]
+        return item
+
+    ways: list[Callable[[], Any]] = [
+        plain, lambda: asyncio.run(coroutine()), lambda: next(iter(list(generator()))), lambda: asyncio.run(items()),
+        around, lambda: asyncio.run(asynchronous()),
+    ]  # fmt: skip
+    found: list[Any] = []
+    for way in ways:
+        try:
+            found.append(way())
+        except Exception as raised:
+            found.append(raised)
+    return found
+
+
+def test_an_error_ends_a_block_of_any_colour(spans: InMemorySpanExporter) -> None:
+    """The very exception comes out, and the span says which class it was of."""
+    error = ValueError("mine")
+    assert run_in_every_colour(lambda: tool("t"), error) == [error] * 6
+    told = [span.attributes for span in spans.get_finished_spans()]
+    assert [each["error.type"] for each in told if each is not None] == ["ValueError"] * 6
+
+
+@pytest.mark.faulty
+@pytest.mark.parametrize("fails", ["_enter", "_leave", "_returned"])
+@pytest.mark.parametrize("error", [None, ValueError("mine")])
+def test_a_fault_of_ours_is_not_the_programs(
+    monkeypatch: pytest.MonkeyPatch, fails: str, error: Exception | None
+) -> None:
+    """Whatever fails in a block, the program inside runs as without it, and the fault is counted."""
+    monkeypatch.setattr(Plain, fails, broken)
+    before = otel.get_current()
+    assert run_in_every_colour(Plain, error) == [error or 1] * 6
+    assert otel.get_current() is before
+    if not (fails == "_returned" and error):
+        assert _guard.faults
+
+
+@pytest.mark.faulty
+def test_a_search_that_could_not_begin_takes_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program's own lines in the block work all the same."""
+    for block in (retrieval("i"), rerank("m")):
+        monkeypatch.setattr(type(block), "_enter", broken)
+        with block as search:
+            search.add(["a"])
+            search.query("q")
+            getattr(search, "given", search.add)(["b"])
+    assert _guard.faults
 
 
 # A program: blocks around calls, waits and tasks of their own.

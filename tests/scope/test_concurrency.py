@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import multiprocessing
+import pickle
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import openai
 import pytest
+from opentelemetry import context as otel
 from opentelemetry import trace
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from scope_vendor import Vendor, by_name
 
+import llmtrace
 from llmtrace import ContextExecutor, collect, current, retrieval, tag, workflow, wrap
 
 MANY = 200
@@ -154,6 +159,45 @@ def test_a_wrapped_function_goes_to_another_process(spans: InMemorySpanExporter)
             assert pool.submit(wrap(where)).result(60) == here
     assert here[:3] == ("f", {"plan": "pro"}, ["d"])
     assert here[3] != 0
+
+
+def test_a_wrapped_function_outside_any_trace_begins_its_own() -> None:
+    """Where no span was current when it was wrapped, none is where it arrives."""
+    with tag(feature="f"):
+        carried = pickle.loads(pickle.dumps(wrap(where)))
+    assert carried() == ("f", {}, [], 0)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_a_call_that_is_closed_half_way(spans: InMemorySpanExporter, elsewhere: bool) -> None:
+    """Whoever drives a coroutine by hand and closes it, also in another context, has the context of before."""
+
+    async def never(request: httpx.Request) -> httpx.Response:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    before = otel.get_current()
+    async with httpx.AsyncClient(transport=httpx.MockTransport(never)) as http:
+        client = openai.AsyncOpenAI(api_key="x", base_url="http://vendor", http_client=http)
+        call = ask(client, 1)
+        (contextvars.copy_context().run if elsewhere else lambda step, value: step(value))(call.send, None)
+        assert (otel.get_current() is before) is elsewhere
+        call.close()
+    assert otel.get_current() is before
+    llmtrace.flush()
+    (span,) = by_name(spans, "chat")
+    assert span.attributes["llmtrace.outcome"] == "cancelled"
+
+
+def test_a_block_may_end_in_a_copy_of_its_context() -> None:
+    """There it ends, though the token is of another context; where it began it goes on."""
+    block = tag(feature="f")
+    begun = contextvars.copy_context()
+    begun.run(block.__enter__)
+    ended = begun.copy()
+    ended.run(block.__exit__, None, None, None)
+    assert ended.run(current).feature is None
+    assert begun.run(current).feature == "f"
 
 
 async def test_wrap_of_every_colour() -> None:

@@ -15,8 +15,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from scope_vendor import Vendor, only
 
 from llmtrace import ConfigError, collect, current, prompt, prompts, tag
+from llmtrace.cli import main
 from llmtrace.cli.prompts import run
-from llmtrace.scope.prompt_files import digest
+from llmtrace.scope.prompt_files import HISTORY, digest
+from llmtrace.scope.prompts import _environment, _parts
 
 FIRST = """---
 model: gpt-4.1-mini
@@ -188,6 +190,8 @@ def test_versions_are_ordered_as_people_count(folder: Path) -> None:
     for version in ("9", "10", "2"):
         (folder / "p" / f"{version}.txt").write_text(version)
     assert prompts.load("p").version == "10"
+    (folder / "p" / "labels.toml").write_text("production = 9\n")  # a number is as good as its digits
+    assert prompts.load("p").version == "9"
 
 
 @pytest.mark.parametrize(
@@ -200,16 +204,19 @@ def test_versions_are_ordered_as_people_count(folder: Path) -> None:
         ({"p/1.md": "x", "p/labels.toml": "a = {version = '1', weight = 60}\nb = {version = '1', weight = 60}"}, None,
          "add up to 120"),
         ({"p/1.md": "x", "p/labels.toml": "a = {version = '1', weight = 'x'}"}, None, "weight"),
+        ({"p/1.md": "x", "p/labels.toml": "production = true"}, None, "'production' needs a version"),
+        ({"p/1.md": "x", "p/labels.toml": b"# \xff"}, None, "labels.toml.*utf-8"),
+        ({"p.md": b"\xff"}, None, "p.md is not UTF-8"),
         ({"p.md": "x"}, "canary", "is one file and has no labels"),
         ({"p.md": "---\n- a\n---\nx"}, None, "keys and values"),
         ({"p.md": "---\na: [\n---\nx"}, None, "no YAML"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_named(folder: Path, files: dict[str, str], label: str | None, message: str) -> None:
+def test_what_is_wrong_is_named(folder: Path, files: dict[str, Any], label: str | None, message: str) -> None:
     """A wrong folder, label file or front matter raises an error that says what and where."""
     for name, text in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(text)
+        (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ConfigError, match=message):
         prompts.load("p", label=label)
 
@@ -242,6 +249,19 @@ def test_a_template_is_kept_in_its_box(folder: Path, template: str, message: str
     with pytest.raises(ConfigError, match=message) as caught:
         prompts.load("p").render()
     assert "prompt 'p'" in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["yaml", "jinja2"])
+def test_without_the_extra_the_error_says_how_to_get_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """Neither front matter nor a template is passed over in silence where its library is not installed."""
+    _parts.cache_clear()
+    _environment.cache_clear()
+    monkeypatch.setitem(sys.modules, missing, None)
+    (folder / "p.md").write_text(FIRST)
+    with pytest.raises(ConfigError, match=r"pip install 'llmtrace-otel\[prompts\]'"):
+        prompts.load("p").render(tone="kind", question="q")
 
 
 def test_a_variable_may_have_any_name(folder: Path) -> None:
@@ -307,7 +327,9 @@ def test_without_a_session_or_user_production_is_loaded(split: Path) -> None:
         assert prompts.load("ab", label="canary").version == "2"
 
 
-def test_commands_show_and_compare(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_show_and_compare(
+    repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """List, show and diff say what there is, by version or label."""
     place = str(repository / "prompts")
     assert run(folder=place) == 0
@@ -318,11 +340,23 @@ def test_commands_show_and_compare(repository: Path, capsys: pytest.CaptureFixtu
     assert "+Always be {{ tone }}." in capsys.readouterr().out
     assert run("promote", "answer", ["2"], label="canary", weight=10, folder=place) == 0
     assert 'canary = {version = "2", weight = 10}' in (repository / "prompts/answer/labels.toml").read_text()
+    assert run("promote", "answer", ["2"], label="canary", folder=place) == 0
+    assert "canary is 2 already" in capsys.readouterr().out
+    for version in ("2", "1"):
+        assert run("promote", "answer", [version], folder=place) == 0
+    for version in ("2", "1"):
+        assert run("rollback", "answer", folder=place) == 0
+        assert f"production is {version} again" in capsys.readouterr().out
+    assert main(["prompts", "show", "greet", "--folder", place]) == 0
+    assert capsys.readouterr().out.endswith("\n\nHello {{ name }}\n")
     before = (repository / "prompts/answer/labels.toml").read_text()
     for wrong in (
         {"action": "promote", "name": "answer", "versions": ["9"]},
         {"action": "promote", "name": "answer", "versions": ["2"], "label": "x", "weight": 95.0},
         {"action": "promote", "name": "greet", "versions": ["2"]},
+        {"action": "promote", "name": "answer", "versions": ["2"], "label": HISTORY},
+        {"action": "rollback", "name": "answer", "label": "nobody"},
+        {"action": "rollback", "name": "greet"},
         {"action": "show", "name": "nothing"},
         {"action": "dance", "name": "answer"},
         {"action": "show"},
@@ -331,6 +365,9 @@ def test_commands_show_and_compare(repository: Path, capsys: pytest.CaptureFixtu
         assert capsys.readouterr().err
     assert (repository / "prompts/answer/labels.toml").read_text() == before
     assert run(folder=str(repository / "nowhere")) == 2
+    monkeypatch.setitem(sys.modules, "tomlkit", None)
+    assert run("promote", "answer", ["2"], folder=place) == 2
+    assert "pip install 'llmtrace-otel[prompts]'" in capsys.readouterr().err
 
 
 def test_prompt_block_and_decorator() -> None:
@@ -342,6 +379,20 @@ def test_prompt_block_and_decorator() -> None:
 
     assert (inside().name, inside().version) == ("greet", "3")
     with prompt(None):  # type: ignore[arg-type]
+        assert current().prompt is None
+
+
+class _Broken(dict[str, Any]):
+    def __iter__(self) -> Any:
+        raise RuntimeError("broken")
+
+    keys = __iter__
+
+
+@pytest.mark.faulty
+def test_variables_that_cannot_be_read_cost_the_prompt_and_not_the_call() -> None:
+    """The block runs, and nothing is claimed of what the calls inside were made with."""
+    with prompt("greet", template="Hi {{ name }}", variables=_Broken(name="a")):
         assert current().prompt is None
 
 

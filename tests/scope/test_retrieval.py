@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any
@@ -14,9 +15,10 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, use_span
 from scope_vendor import Vendor, by_name, only
 
+import llmtrace
 from llmtrace import Document, current, rerank, retrieval, tag, tool, workflow, wrap
 from llmtrace.scope.retrieval import read_documents
 
@@ -65,6 +67,8 @@ class Numpy:
         (("a", float("nan")), Document("a")),
         ((Numpy(7), Numpy(1)), Document("7", 1.0)),
         ({"id": Numpy(7)}, Document("7")),
+        ({"id": "a", "score": 10**400}, Document("a")),
+        ({"id": "a", "score": [1]}, Document("a")),
         (Document(7, float("nan"), b"x", None), Document("7")),  # type: ignore[arg-type]
         (Document("a", 1, "t", {"vector": [0.1]}), Document("a", 1.0, "t")),
     ],
@@ -206,6 +210,43 @@ def test_a_long_lived_block_does_not_mix_traces() -> None:
             with tracer.start_as_current_span("job"):
                 search(job)
                 assert ids() == [job]
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    """A search without end names the last thousand documents; of traces outside every block the latest are known."""
+    with tag(feature="f"):
+        with retrieval("index") as r:
+            for number in range(1010):
+                r.add([str(number)])
+        assert ids() == [str(number) for number in range(10, 1010)]
+    tracer = TracerProvider().get_tracer("application")
+    jobs = [tracer.start_span(str(number)) for number in range(130)]
+    for job in jobs:
+        with use_span(job):
+            search(job.name)
+    known = []
+    for job in jobs:
+        with use_span(job):
+            known += ids()
+    assert known == [str(number) for number in range(2, 130)]
+
+
+class _Breaking:
+    """A search whose connection is lost."""
+
+    def __iter__(self) -> Iterator[str]:
+        yield "a"
+        raise ConnectionError("broken")
+
+
+@pytest.mark.faulty
+def test_documents_that_cannot_be_read_cost_only_themselves() -> None:
+    """The block goes on with what comes after."""
+    with llmtrace.instrument(tracer_provider=TracerProvider()), rerank("m") as r:
+        r.given(_Breaking())
+        r.add(_Breaking())
+        r.add(["b"])
+        assert ids() == ["b"]
 
 
 def test_what_a_reranker_keeps_takes_the_place_of_what_was_found(open_spans: InMemorySpanExporter) -> None:

@@ -90,6 +90,15 @@ def test_with_content_arguments_and_results_are_told(open_spans: InMemorySpanExp
     assert json.loads(told["gen_ai.tool.call.arguments"]) == {"arguments": ["x"]}
     assert json.loads(told["gen_ai.tool.call.result"]) == {"result": "****"}
 
+    @workflow("w")
+    def answer(question: str) -> str:
+        return "the secret"
+
+    answer("a secret")
+    told = only(open_spans, "invoke_workflow")
+    assert "a ****" in told["gen_ai.input.messages"]
+    assert "the ****" in told["gen_ai.output.messages"]
+
 
 def test_a_failing_tool_says_its_class_and_not_its_words(spans: InMemorySpanExporter) -> None:
     """The exception passes; the span has its type, and its message only when asked for."""
@@ -101,6 +110,20 @@ def test_a_failing_tool_says_its_class_and_not_its_words(spans: InMemorySpanExpo
     assert span.status.status_code is StatusCode.ERROR
     assert (span.attributes["error.type"], span.attributes["llmtrace.outcome"]) == ("ValueError", "error")
     assert "marker" not in span.to_json()
+
+
+def test_a_tool_that_is_called_wrongly_says_so_itself(open_spans: InMemorySpanExporter) -> None:
+    """Arguments that the function does not take are its own error, and no fault of ours."""
+
+    @tool("t")
+    def find(query: str) -> str:
+        return query
+
+    with pytest.raises(TypeError, match="limit"):
+        find("q", limit=1)  # type: ignore[call-arg]
+    told = only(open_spans, "execute_tool")
+    assert told["error.type"] == "TypeError"
+    assert "gen_ai.tool.call.arguments" not in told
 
 
 def test_a_cancelled_tool_is_no_error(spans: InMemorySpanExporter) -> None:
@@ -199,6 +222,7 @@ def test_sums_are_exact_and_say_what_they_leave_out() -> None:
     )
     assert calls.usage == Usage(input=1, output=2)
     assert calls.unpriced == 2
+    assert repr(calls) == "<4 calls, 0.3 USD, 2 without a price>"
     assert Calls().cost.total == 0
     assert Calls().usage == Usage()
 

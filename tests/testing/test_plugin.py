@@ -91,6 +91,34 @@ def test_nothing_is_loaded_unless_asked_for(pytester: pytest.Pytester) -> None:
     done.stdout.no_fnmatch_line("*LLM calls*")
 
 
+@pytest.mark.faulty
+def test_strict_holds_in_its_block_and_leaves_what_was_before() -> None:
+    """Our faults are raised inside, and outside if they were before."""
+    from llmtrace import _guard
+    from llmtrace.testing import strict
+
+    def fail() -> None:
+        try:
+            raise RuntimeError("ours")
+        except Exception:
+            _guard.report("do something")
+
+    with strict():
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="ours"), strict():
+                fail()
+    fail()
+
+
+def test_the_module_has_nothing_else() -> None:
+    """A misspelt name is an AttributeError, as with any module."""
+    from llmtrace import testing
+
+    assert testing.Recording.__name__ == "Recording"
+    with pytest.raises(AttributeError, match="has no attribute 'recordings'"):
+        _ = testing.recordings  # type: ignore[attr-defined]
+
+
 def test_a_program_that_is_instrumented_stays_so(replay: Any, spans: Any, pytester: pytest.Pytester) -> None:
     """Recording beside an instrumentation of the program's own gives both their spans."""
     import openai

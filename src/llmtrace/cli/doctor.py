@@ -7,7 +7,6 @@ import platform
 from collections.abc import Iterator
 from dataclasses import fields
 from importlib import import_module, metadata
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -97,22 +96,28 @@ def _clients(report: Report) -> None:
     import llmtrace
 
     report.title("clients")
-    found = [sdk.module for sdk in SDKS if find_spec(sdk.module) is not None]
     with llmtrace.instrument(tracer_provider=NoOpTracerProvider()) as done:
-        for module in found:
-            try:
-                import_module(module)
-            except Exception as error:
-                report.fault(f"{module} cannot be imported: {error}")
+        absent = {sdk.name for sdk in SDKS if not _imported(report, sdk.module)}
         for name, version in done.patched.items():
             report.say(f"{name} {version}  traced")
-        for name in done.waiting:
+        for name in sorted(absent & done.waiting.keys()):
             report.say(f"{name}  not installed")
         for name, why in done.skipped.items():
             chosen = why.startswith(("left out", "LLMTRACE_ENABLED"))
             (report.say if chosen else report.fault)(f"{name}  skipped: {why}")
     for place, count in _guard.faults.items():
         report.fault(f"instrumentation error: could not {place} ({count} times)")
+
+
+def _imported(report: Report, module: str) -> bool:
+    """Import it. False when it is not installed; when it is broken, that is told."""
+    try:
+        import_module(module)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and module.startswith(f"{error.name}."):
+            return False
+        report.fault(f"{module} cannot be imported: {error}")
+    return True
 
 
 def _destinations(report: Report, settings: Settings) -> None:

@@ -41,8 +41,7 @@ class Claim:
             claim = cls.take(path)
             if claim is not None:  # else another process found it before it was locked, and removed it as empty
                 return claim
-            with suppress(OSError):
-                path.rmdir()
+            cls(path, -1).release()
         raise OSError(errno.ENOLCK, "no locks on this file system")
 
     @classmethod

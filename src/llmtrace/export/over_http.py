@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from email.utils import parsedate_to_datetime
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from .destination import Destination, bound_for
@@ -168,6 +169,7 @@ class OtlpPost(Post):
             options={"verify": asked["verify"], "cert": asked["cert"], "proxies": asked["proxies"]},
         )
         self._signal = signal
+        self._credentials = _credential_provider(signal)
 
     def _accepted(self, body: bytes) -> Outcome:
         try:
@@ -178,17 +180,23 @@ class OtlpPost(Post):
         return Outcome("accepted", partial.error_message[:200], rejected=rejected)
 
     def _make_session(self) -> Any:
-        """A session, or the one that a credential provider of OpenTelemetry makes."""
-        prefix = "OTEL_PYTHON_EXPORTER_OTLP_HTTP_"
-        variables = (f"{prefix}{self._signal.name.upper()}_CREDENTIAL_PROVIDER", f"{prefix}CREDENTIAL_PROVIDER")
-        name = next((name for variable in variables if (name := os.environ.get(variable, "").strip())), None)
-        if name is None:
-            return super()._make_session()
-        from importlib.metadata import entry_points
+        return super()._make_session() if self._credentials is None else self._credentials.load()()
 
-        for provider in entry_points(group="opentelemetry_otlp_credential_provider", name=name):
-            return provider.load()()
-        raise ValueError(f"no credential provider named {name!r} is installed")
+
+def _credential_provider(signal: Signal) -> EntryPoint | None:
+    """What makes the session, if a credential provider of OpenTelemetry is to.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    prefix = "OTEL_PYTHON_EXPORTER_OTLP_HTTP_"
+    variables = (f"{prefix}{signal.name.upper()}_CREDENTIAL_PROVIDER", f"{prefix}CREDENTIAL_PROVIDER")
+    name = next((name for variable in variables if (name := os.environ.get(variable, "").strip())), None)
+    if name is None:
+        return None
+    for provider in entry_points(group="opentelemetry_otlp_credential_provider", name=name):
+        return provider
+    raise ValueError(f"no credential provider named {name!r} is installed")
 
 
 def _ask(signal: Signal) -> dict[str, Any]:

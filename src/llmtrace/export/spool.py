@@ -75,7 +75,8 @@ class Spool:
     def put(self, payload: Payload) -> bool:
         with self._lock:
             try:
-                self._own.append(self._append(payload))
+                record = self._append(payload)  # which may make room, and ``_own`` anew
+                self._own.append(record)
                 return True
             except OSError as error:
                 self._complain(error)

@@ -32,7 +32,7 @@ def money(dollars: Decimal | float | None) -> str:
         return f"{sign}${size:,.0f}"
     if size >= 1:
         return f"{sign}${size:,.2f}"
-    if size < 0.0000005:
+    if size <= 0.0000005:  # which would be shown as none
         return f"{sign}<$0.000001"
     decimals = 4 if size >= 0.01 else 5 if size >= 0.001 else 6
     return f"{sign}${size:.{decimals}f}"

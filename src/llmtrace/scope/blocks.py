@@ -183,9 +183,12 @@ class Given:
         self.args = args
         self.kwargs = kwargs
 
-    def arguments(self) -> dict[str, Any]:
-        """By name, as far as the signature tells."""
-        return dict(inspect.signature(self.function).bind(*self.args, **self.kwargs).arguments)
+    def arguments(self) -> dict[str, Any] | None:
+        """By name, if the signature tells: where it does not fit, the call itself is about to fail."""
+        try:
+            return dict(inspect.signature(self.function).bind(*self.args, **self.kwargs).arguments)
+        except (TypeError, ValueError):
+            return None
 
 
 class Decorated(wrapt.FunctionWrapper):  # type: ignore[type-arg] # wrapt 1 has no parameters

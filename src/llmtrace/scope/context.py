@@ -32,7 +32,6 @@ __all__ = [
     "trace_of",
     "with_call",
     "with_frame",
-    "with_span",
 ]
 
 _CALL = otel.create_key("llmtrace-call")
@@ -108,11 +107,6 @@ def with_call(context: Context, call: Any, span: Any) -> Context:
     """
     inner = {**context, _CALL: call, _SPAN_KEY: span}
     return Context(baggage.without(inner) if baggage.keys else inner)
-
-
-def with_span(context: Context, span: Any) -> Context:
-    """The context in which what ``span`` stands for is done."""
-    return Context({**context, _SPAN_KEY: span})
 
 
 def current_call() -> Any:

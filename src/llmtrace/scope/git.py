@@ -137,8 +137,6 @@ class _Objects:
         return found
 
     def read(self, at: str, depth: int = 0) -> tuple[bytes, bytes]:
-        if depth > 64:
-            raise ValueError("a chain of deltas without end")
         for folder in self._folders:
             loose = folder / at[:2] / at[2:]
             if loose.is_file():

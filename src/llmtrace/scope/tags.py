@@ -84,15 +84,15 @@ def tag(
     free: tuple[str, ...] = ()
     plain: dict[str, Any] = {}
     try:
+        if capture_content is not None:  # first: what is wrong with another value writes no content
+            said["capture_content"] = content(capture_content)
         for name, value in (("feature", feature), ("user", user), ("session", session), ("tenant", tenant)):
             if value is not None and (accepted := label(name, value)) is not None:
                 said[name] = accepted
-        if tags:
-            free = labels("tags", tags)
-        if capture_content is not None:
-            said["capture_content"] = content(capture_content)
         if metadata:
             plain = plains("metadata", metadata)
+        if tags:  # last: the program's own code runs here
+            free = labels("tags", tags)
     except Exception:
         report("read a tag")
     return _Tag(said, free, plain)

@@ -45,7 +45,11 @@ def label(name: str, value: object) -> str | None:
     elif isinstance(value, str):
         text = str.__str__(value)
     elif isinstance(value, (int, UUID)) and not isinstance(value, bool):
-        text = str(value)
+        try:
+            text = str(value)
+        except ValueError:
+            complain(name, f"{name} is a number of too many digits; it is left out")
+            return None
     else:
         complain(name, f"{name} must be text (or an integer or UUID), not {type(value).__name__}; it is left out")
         return None
@@ -65,8 +69,6 @@ def content(value: object) -> str:
 
 def labels(name: str, value: object) -> tuple[str, ...]:
     """Some short texts; one alone will do."""
-    if not value:
-        return ()
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         one = label(name, value)
         return () if one is None else (one,)

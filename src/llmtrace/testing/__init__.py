@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from .._guard import set_strict
+from .. import _guard
 
 if TYPE_CHECKING:
     from .recorder import Recording as Recording
@@ -28,8 +28,9 @@ def __getattr__(name: str) -> object:
 @contextmanager
 def strict() -> Iterator[None]:
     """Faults of llmtrace itself are raised inside the block, rather than logged."""
-    set_strict(True)
+    before = _guard._strict
+    _guard.set_strict(True)
     try:
         yield
     finally:
-        set_strict(False)
+        _guard.set_strict(before)

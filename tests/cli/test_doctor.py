@@ -1,0 +1,119 @@
+"""``llmtrace doctor`` in environments of every kind: each line says what is so and which setting says it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from importlib import import_module, metadata
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import llmtrace
+from export.backend import Backend
+from llmtrace import _guard
+from llmtrace.cli import doctor, main
+
+
+@pytest.fixture(autouse=True)
+def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of this machine is looked at."""
+    monkeypatch.setenv("LLMTRACE_SPOOL", str(tmp_path / "spool"))
+    monkeypatch.setenv("LLMTRACE_STORE", str(tmp_path / "spans.db"))
+
+
+@pytest.mark.parametrize(
+    ("environ", "status", "says"),
+    [
+        ({}, 0, "  spans: the local store\n"),
+        ({}, 0, "spans.db  0.0 MB  (LLMTRACE_STORE)\n"),
+        ({"LLMTRACE_STORE": "off"}, 0, "  spans: nowhere\n    OTEL_TRACES_EXPORTER is not set (default)\n"),
+        ({"LLMTRACE_SPOOL": "off"}, 0, "  no spool: LLMTRACE_SPOOL is off\n"),
+        ({"OTEL_TRACES_EXPORTER": "console"}, 0,
+         "  spans: console\n    OTEL_TRACES_EXPORTER=console (environment)\n"),
+        ({"OTEL_TRACES_EXPORTER": "none"}, 0, "  spans: nowhere\n    OTEL_TRACES_EXPORTER=none (environment)\n"),
+        ({"OTEL_TRACES_EXPORTER": "pigeon"}, 1, "! spans: OTEL_TRACES_EXPORTER='pigeon' is not accepted"),
+        ({"OTEL_SDK_DISABLED": "true"}, 0, "  OTEL_SDK_DISABLED=true (environment)\n  nowhere\n"),
+        ({"LLMTRACE_ENABLED": "false"}, 0, "  openai  skipped: LLMTRACE_ENABLED"),
+        ({"LLMTRACE_SPOOL": f"{__file__}/spool"}, 1, "/spool cannot be written: spans would wait in memory only"),
+    ],
+)  # fmt: skip
+def test_what_each_setting_does_is_said(
+    environ: dict[str, str], status: int, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The line is there, and the status is 1 where one begins with an exclamation mark."""
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert main(["doctor"]) == status
+    out = capsys.readouterr().out
+    assert says in out
+    assert any(line.startswith("!") for line in out.splitlines()) == bool(status)
+
+
+def test_a_backend_that_answers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where spans arrive it says so, and names no credential."""
+    with Backend().up() as backend:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://me:secret@127.0.0.1:{backend.port}")
+        assert doctor.run() == 0
+    out = capsys.readouterr().out
+    assert f"  spans: {backend.url}/v1/traces\n    answers (http, compression gzip)\n" in out
+    assert "secret" not in out
+
+
+def test_a_configuration_file_says_where(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """It is not the doctor's to read: whoever wants to know looks there."""
+    pytest.importorskip("opentelemetry.configuration")
+    file = tmp_path / "otel.yaml"
+    file.write_text('file_format: "1.0-rc.1"\n')
+    monkeypatch.setenv("OTEL_CONFIG_FILE", str(file))
+    assert doctor.run() == 0
+    assert f"  OTEL_CONFIG_FILE={file} (environment)\n  where that file says\n" in capsys.readouterr().out
+
+
+ABSENT = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("openai", "google.genai"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+from llmtrace.cli import main
+sys.exit(main(["doctor"]))
+"""
+
+
+def test_sdks_that_are_not_installed() -> None:
+    """Hardly anybody has all of them: one that is not there is no fault."""
+    done = subprocess.run(
+        [sys.executable, "-c", ABSENT],
+        env={**os.environ, "PYTHONPATH": str(Path(llmtrace.__file__).parents[1])},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"\nclients\n  anthropic \S+  traced\n  google_genai  not installed\n  openai  not ", done.stdout)
+
+
+def test_what_is_broken_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """An SDK that cannot be imported, one whose hooks have moved, and faults of ours are each a line, and status 1."""
+
+    def imported(module: str) -> ModuleType:
+        if module.startswith("anthropic"):
+            raise OSError("half installed")
+        return import_module(module)
+
+    monkeypatch.setattr(doctor, "import_module", imported)
+    monkeypatch.delattr("openai._base_client.SyncAPIClient._process_response")
+    monkeypatch.setattr(_guard, "faults", Counter({"read an answer": 2}))
+    monkeypatch.setattr(doctor, "_PACKAGES", ("no-such-package", "wrapt"))
+    assert doctor.run() == 1
+    out = capsys.readouterr().out
+    assert "! anthropic._base_client cannot be imported: half installed\n" in out
+    assert "! openai  skipped: this release has no SyncAPIClient._process_response\n" in out
+    assert "! instrumentation error: could not read an answer (2 times)\n" in out
+    assert f"  no-such-package not installed\n  wrapt {metadata.version('wrapt')}\n" in out

@@ -1,0 +1,57 @@
+"""Spans on their way to a backend that wants more of them than the conventions have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+
+from llmtrace.export import bridged
+from llmtrace.export.bridged import bridges_for, translated
+
+PROJECT = "openinference.project.name"
+
+
+@pytest.mark.parametrize(
+    ("environ", "resource", "project"),
+    [
+        (None, {"service.name": "shop"}, "shop"),
+        ("mine", {"service.name": "shop"}, "mine"),
+        ("mine", {"service.name": "shop", PROJECT: "set"}, "set"),
+        (None, {"service.name": "unknown_service:python"}, None),
+        (None, {"service.name": 7}, None),
+        (None, {}, None),
+    ],
+)
+def test_the_project_of_a_span(environ: str | None, resource: Any, project: str | None, monkeypatch: Any) -> None:
+    """Phoenix files a span where the program says, else under the name of its service, if it has one."""
+    if environ is not None:
+        monkeypatch.setenv("PHOENIX_PROJECT_NAME", environ)
+    given = ReadableSpan("chat m", resource=Resource(resource), attributes={"gen_ai.operation.name": "chat"})
+    (span,) = translated([given], ["openinference"])
+    assert span.resource.attributes.get(PROJECT) == project
+    assert span.name == "chat m"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "endpoint", "bridges"),
+    [
+        (["openinference"], "https://cloud.langfuse.com/api/public/otel/v1/traces", ("openinference", "langfuse")),
+        (["langfuse"], "https://cloud.langfuse.com/api/public/otel", ("langfuse",)),
+        ([], "http://127.0.0.1:4318/v1/traces?to=/api/public/otel", ()),
+        ([], None, ()),
+    ],
+)
+def test_langfuse_is_known_by_its_address(chosen: list[str], endpoint: str | None, bridges: tuple[str, ...]) -> None:
+    """Its bridge is added once, to what the settings say."""
+    assert bridges_for(chosen, endpoint) == bridges
+
+
+@pytest.mark.faulty
+def test_a_span_that_cannot_be_translated_goes_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of a bridge costs what it would have added."""
+    monkeypatch.setattr(bridged, "added", lambda *_, **__: 1 / 0)
+    span = ReadableSpan("chat m")
+    assert translated([span], ["langfuse"]) == [span]
