@@ -177,6 +177,7 @@ def test_flush_waits_for_dropped_streams(replay: Any) -> None:
         provider.shutdown()
 
 
+@pytest.mark.skipif(sys.version_info[:3] == (3, 13, 0), reason="crashes at exit in httpx2's timedelta, also without us")
 def test_exit_with_an_open_stream_exports_it(replay: Any, tmp_path: Path) -> None:
     """A stream still open when the interpreter exits is exported as dropped at exit."""
     store = tmp_path / "spans.jsonl"
