@@ -41,7 +41,8 @@ def command(as_json: bool, store: str | None, **window: Any) -> int:
         return 0
     out = console()
     amount = "an unknown amount" if spent is None else figures.money(spent / PICO)
-    out.print(f"{figures.count(len(calls))} calls for {amount}. Savings overlap; they are of this window.\n")
+    noun = "call" if len(calls) == 1 else "calls"
+    out.print(f"{figures.count(len(calls))} {noun} for {amount}. Savings overlap; they are of this window.\n")
     if not found:
         out.print("Nothing to say.")
     for each in found:

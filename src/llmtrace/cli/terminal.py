@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any
 
 import click
@@ -23,7 +24,7 @@ Decorated = Callable[..., Any]
 def console(*, stderr: bool = False) -> Console:
     """Colours in a terminal only, ``NO_COLOR`` heeded, 80 columns in a pipe; brackets in names are no markup."""
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else int(os.environ.get("COLUMNS") or 80)
+    width = None if stream.isatty() else get_terminal_size().columns
     return Console(stderr=stderr, highlight=False, soft_wrap=False, width=width, emoji=False, markup=False)
 
 
