@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,7 +13,6 @@ import anthropic
 import openai
 
 import llmtrace
-from serving import serving
 
 USAGE = {
     "prompt_tokens": 1000,
@@ -94,8 +94,13 @@ def _claude(body: dict[str, Any]) -> dict[str, Any]:
 @contextmanager
 def vendor() -> Iterator[str]:
     """Both vendors on the loopback interface; gives the address."""
-    with serving(ThreadingHTTPServer(("127.0.0.1", 0), _Vendor)) as server:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Vendor)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
         yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 TOOL = {
