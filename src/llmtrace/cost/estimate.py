@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .._read import each, peek
+from .._read import each, peek, text
 from . import tokens
 
 __all__ = ["Estimate", "count_input", "count_output", "estimate", "said"]
@@ -163,19 +163,14 @@ def said(chunk: Any) -> Iterable[tuple[str, bool]]:
     for choice in each(chunk, "choices"):
         delta = peek(choice, "delta")
         if delta is None:
-            if text := _word(choice, "text"):
-                yield text, False
+            if word := text(choice, "text"):
+                yield word, False
             continue
         for name in _SAID if peek(delta, "reasoning_content") else (*_SAID, "reasoning"):
-            if text := _word(delta, name):
-                yield text, False
+            if word := text(delta, name):
+                yield word, False
         calls = (peek(call, "function") or peek(call, "custom") for call in each(delta, "tool_calls"))
         for function in (*calls, peek(delta, "function_call")):
             for name in _CALLED:
-                if text := _word(function, name):
-                    yield text, name == "name"
-
-
-def _word(source: Any, name: str) -> str | None:
-    value = peek(source, name)
-    return value if isinstance(value, str) else None
+                if word := text(function, name):
+                    yield word, name == "name"
