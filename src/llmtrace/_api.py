@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from importlib import import_module, metadata
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import wrapt
@@ -24,6 +23,7 @@ from .clients.table import Sdk, sdks
 
 __all__ = ["Instrumentation", "flush", "instrument", "shutdown", "uninstrument"]
 
+_LOOK_SECONDS = 0.01
 _lock = threading.RLock()
 _current: Instrumentation | None = None
 _retired: list[Instrumentation] = []
@@ -58,17 +58,25 @@ class Instrumentation:
             module = sys.modules.get(sdk.module)
             if module is not None and getattr(module.__spec__, "_initializing", False):
                 self.waiting[sdk.name] = "being imported"
-                threading.Thread(target=self._await, args=(sdk,), name="llmtrace-import", daemon=True).start()
+                threading.Thread(target=self._await, args=(sdk, module), name="llmtrace-import", daemon=True).start()
             elif module is not None:
                 self._patch(sdk, module)
             else:
                 self.waiting[sdk.name] = "not imported yet"
                 wrapt.register_post_import_hook(self._later(sdk), sdk.module)
 
-    def _await(self, sdk: Sdk) -> None:
-        """Hook an SDK whose import is under way, here or in another thread, when that is done."""
-        with suppress(Exception):  # the program's own import says what is wrong
-            self._later(sdk)(import_module(sdk.module))
+    def _await(self, sdk: Sdk, module: Any) -> None:
+        """Hook an SDK whose import is under way, here or in another thread, when that is done.
+
+        The thread only watches: importing the module itself would start the import again where it has failed.
+        """
+        while self._live and sys.modules.get(sdk.module) is module:
+            if not getattr(module.__spec__, "_initializing", False):
+                self._later(sdk)(module)
+                return
+            sleep(_LOOK_SECONDS)
+        if self._live:  # that import has failed; the program may try again
+            wrapt.register_post_import_hook(self._later(sdk), sdk.module)
 
     def _later(self, sdk: Sdk) -> Callable[[Any], None]:
         def imported(module: Any) -> None:

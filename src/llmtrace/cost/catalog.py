@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import threading
+import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from importlib.metadata import version
 from typing import Any
 
+from .._isolated import IsolatedModules, Unused
 from .cards import FIELDS, Card, Rates, Unit
 from .money import amount
 from .names import spellings
@@ -58,7 +62,7 @@ class Found:
 
 
 def current() -> Catalog:
-    """The catalogue as it is now. The first call imports ``genai-prices``, which takes about a second."""
+    """The catalogue as it is now. The first call reads the data of ``genai-prices``, which takes about half a second."""
     global _current  # noqa: PLW0603 - one for the process
     with _lock:
         if _current is None or not _current.fresh:
@@ -74,7 +78,7 @@ def loaded() -> Catalog | None:
 _current: Catalog | None = None
 _lock = threading.Lock()
 _LOADING = 5.0
-"""Seconds that a fork waits at most. What another thread is importing just then, the child could never import."""
+"""Seconds that a fork waits at most for another thread that reads the catalogue."""
 _waited = False
 
 
@@ -97,22 +101,31 @@ if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
 
 
+# A private copy: the package's own ``__init__`` imports an updater, which imports an HTTP library. What ``pydantic`` adds
+# validates prices from elsewhere, and is not needed for those in the package.
+_genai_prices = IsolatedModules(
+    "genai_prices", substitutes={"pydantic": Unused(), "typing_extensions": typing}
+)
+
+
+def _latest() -> Any:
+    """Return the snapshot that the application had the library fetch or set, else the one in the package."""
+    applications = getattr(sys.modules.get("genai_prices.data_snapshot"), "_custom_snapshot", None)
+    if applications is not None:
+        return applications
+    return _genai_prices.load("genai_prices.data_snapshot").get_snapshot()
+
+
 class Catalog:
     """One snapshot of the catalogue."""
 
     def __init__(self) -> None:
-        from importlib.metadata import version
-
-        from genai_prices.data_snapshot import get_snapshot
-        from genai_prices.units import _get_registry
-
-        self._latest = get_snapshot
-        self.snapshot = get_snapshot()
+        self.snapshot = _latest()
         self.version = f"genai-prices {version('genai-prices')}"
         if self.snapshot.from_auto_update:
             self.version += f" of {self.snapshot.timestamp:%Y-%m-%d %H:%M}"
         self._providers = {provider.id: provider for provider in self.snapshot.providers}
-        registry = _get_registry().units
+        registry = _genai_prices.load("genai_prices.units")._get_registry().units
         self._per = {unit.price_key: unit.per for unit in registry.values()}
         self._units = {unit.price_key: Unit(unit.usage_key, unit.dimensions) for unit in registry.values()}
         self.units = {unit.name: unit for unit in self._units.values()}
@@ -121,7 +134,7 @@ class Catalog:
     @property
     def fresh(self) -> bool:
         """Whether this is still the snapshot of the moment: the application may have the library renew it."""
-        return self._latest() is self.snapshot
+        return _latest() is self.snapshot
 
     def newest(self, today: date) -> date | None:
         """The last day up to ``today`` on which a price began, as far as the catalogue dates them."""

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+from .._isolated import IsolatedModules, Unused
+
 __all__ = ["available", "count", "encoding_of"]
 
 _lock = threading.Lock()
@@ -19,10 +21,17 @@ _lock = threading.Lock()
 
 @lru_cache(maxsize=1)
 def available() -> bool:
-    """Whether the extra ``tokens`` is installed."""
-    return find_spec("tiktoken") is not None and _folder() is not None
+    """Whether the extra ``tokens`` is installed. Called before any thread counts: it locates what these then load."""
+    return find_spec("tiktoken") is not None and _modules() is not None and _folder() is not None
 
 
+@lru_cache(maxsize=1)
+def _modules() -> IsolatedModules:
+    # Counting happens on the worker, while the application may import tiktoken.
+    return IsolatedModules("tiktoken", "tiktoken_ext", substitutes={"regex": Unused()})
+
+
+@lru_cache(maxsize=1)
 def _folder() -> Path | None:
     # The package is not imported: its data is all we need of it.
     spec = find_spec("bpe_openai")
@@ -32,10 +41,10 @@ def _folder() -> Path | None:
 
 def encoding_of(model: str | None) -> str:
     """The name of the encoding of a model; that of OpenAI's newer models where it is not known."""
-    from tiktoken.model import encoding_name_for_model
-
+    with _lock:
+        models = _modules().load("tiktoken.model")
     try:
-        name = encoding_name_for_model((model or "").rpartition("/")[2])
+        name = models.encoding_name_for_model((model or "").rpartition("/")[2])
     except KeyError:
         name = "o200k_base"
     return "cl100k_base" if name == "cl100k_base" else "o200k_base"
@@ -53,13 +62,11 @@ def _encoding(name: str) -> Any:
 
 @lru_cache(maxsize=4)
 def _made(name: str) -> Any:
-    import tiktoken
-    from tiktoken_ext import openai_public  # type: ignore[import-untyped] # a namespace of plug-ins
-
+    openai_public = _modules().load("tiktoken_ext.openai_public")
     # tiktoken's own definition of the encoding, run over another loader: ours reads the wheel.
     define = getattr(openai_public, name)
     ours = FunctionType(define.__code__, {**vars(openai_public), "load_tiktoken_bpe": _ranks}, define.__name__)
-    return tiktoken.Encoding(**ours())
+    return _modules().load("tiktoken.core").Encoding(**ours())
 
 
 def _ranks(source: str, expected_hash: str | None = None) -> dict[bytes, int]:

@@ -13,9 +13,10 @@ import time
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -289,6 +290,7 @@ def open_uploads(environ: Mapping[str, str] | None = None) -> Uploads | None:
 
 
 def _check(base: str) -> None:
+    """Import what the threads need, which import nothing themselves."""
     try:
         from fsspec import get_filesystem_class
     except ImportError:
@@ -299,3 +301,5 @@ def _check(base: str) -> None:
             get_filesystem_class(protocol)
         except (ImportError, ValueError) as error:
             raise ConfigError(f"{_BASE}={base!r} is not accepted: {error}") from None
+    with suppress(ImportError):  # newer releases import it with the first address that they take apart
+        import_module("fsspec.implementations.chained")

@@ -7,6 +7,9 @@ import threading
 from functools import cache
 from typing import Any
 
+import grpc
+from google.rpc.error_details_pb2 import RetryInfo
+
 from .destination import bound_for
 from .otlp_form import OtlpForm
 from .payload import Form, Payload
@@ -74,8 +77,6 @@ class Grpc:
             return self._send(payload, timeout)
 
     def _send(self, payload: Payload, timeout: float) -> Outcome:
-        import grpc
-
         if self._exporter is None:
             self._exporter = self._make()
         request = self._signal.request.FromString(payload.raw())
@@ -112,8 +113,6 @@ _REFUSED = frozenset(
 
 
 def _not_accepted(error: Any) -> Outcome:
-    from google.rpc.error_details_pb2 import RetryInfo
-
     name = error.code().name
     said = f"grpc {name}"
     if name == "RESOURCE_EXHAUSTED" and "larger than max" in (error.details() or ""):

@@ -10,7 +10,7 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from email.utils import parsedate_to_datetime
 from importlib.metadata import EntryPoint, entry_points
@@ -59,6 +59,9 @@ class Post:
             encoding: How requests are compressed.
             options: Of ``requests``: certificates and proxies.
         """
+        import requests  # here: the thread that sends imports nothing
+
+        self._make_session: Callable[[], Any] = requests.Session
         self.url = url
         self.destination = destination
         self.form = form
@@ -68,11 +71,6 @@ class Post:
         self._headers = dict(headers)
         self._options = dict(options or {})
         self._session: Any = None
-
-    def _make_session(self) -> Any:
-        import requests
-
-        return requests.Session()
 
     def _accepted(self, body: bytes) -> Outcome:
         """Reads the answer that came with a 2xx."""
@@ -169,7 +167,9 @@ class OtlpPost(Post):
             options={"verify": asked["verify"], "cert": asked["cert"], "proxies": asked["proxies"]},
         )
         self._signal = signal
-        self._credentials = _credential_provider(signal)
+        credentials = _credential_provider(signal)
+        if credentials is not None:
+            self._make_session = credentials.load()
 
     def _accepted(self, body: bytes) -> Outcome:
         try:
@@ -178,9 +178,6 @@ class OtlpPost(Post):
             return Outcome("accepted")
         rejected = max(0, getattr(partial, self._signal.rejected))
         return Outcome("accepted", partial.error_message[:200], rejected=rejected)
-
-    def _make_session(self) -> Any:
-        return super()._make_session() if self._credentials is None else self._credentials.load()()
 
 
 def _credential_provider(signal: Signal) -> EntryPoint | None:

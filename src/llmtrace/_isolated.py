@@ -1,0 +1,95 @@
+"""Private copies of another distribution's modules, for threads that must not import what the application may import.
+
+An import that is under way on one thread shows in ``sys.modules`` as a module without its names. Some SDKs look modules
+up there on every request (``openai`` 2.5x looks for ``httpx2``), so a background thread that imports breaks them. A
+private copy is executed from the same files and the same bytecode, but no module that others see is ever half ready.
+"""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.machinery import PathFinder
+from importlib.util import find_spec, module_from_spec, resolve_name
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+__all__ = ["IsolatedModules", "Unused"]
+
+
+class Unused:
+    """A substitute for a module whose results nothing reads: every attribute is a function that returns ``None``."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: None
+
+
+class IsolatedModules:
+    """Modules of some packages, executed apart. The packages' own ``__init__`` modules are never executed.
+
+    Args:
+        packages: Top-level packages whose modules are copied.
+        substitutes: What ``import name`` gives inside the copies, by top-level name.
+    """
+
+    def __init__(self, *packages: str, substitutes: Mapping[str, Any]) -> None:
+        # Located here, on the thread of the caller: this asks every finder of the process.
+        self._places = {package: _folders(package) for package in packages}
+        self._substitutes = substitutes
+        self._builtins = {**vars(builtins), "__import__": self._import}
+        self._modules: dict[str, ModuleType] = {}
+
+    def load(self, name: str) -> Any:
+        """Return the copy of the module ``name``, which is executed when first needed.
+
+        Raises:
+            ImportError: There is no such module.
+        """
+        module = self._modules.get(name)
+        return self._execute(name) if module is None else module
+
+    def _execute(self, name: str) -> ModuleType:
+        spec = PathFinder.find_spec(name, self._places[name.rpartition(".")[0]])
+        if spec is None or spec.loader is None:
+            raise ImportError(f"no module named {name!r}", name=name)
+        code = spec.loader.get_code(name)  # type: ignore[attr-defined] # every loader of files has it
+        module = module_from_spec(spec)
+        if code is None:  # An extension module: nothing in it imports.
+            spec.loader.exec_module(module)
+            self._modules[name] = module
+            return module
+        module.__name__ = f"{__name__}.{name}"
+        vars(module)["__builtins__"] = self._builtins
+        # ``dataclasses`` looks up the module of a class by its name.
+        self._modules[name] = sys.modules[module.__name__] = module
+        try:
+            exec(code, vars(module))
+        except BaseException:
+            del self._modules[name], sys.modules[module.__name__]
+            raise
+        return module
+
+    def _import(
+        self,
+        name: str,
+        globals: Mapping[str, Any] | None = None,
+        locals: Mapping[str, Any] | None = None,
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> Any:
+        if level:
+            name = resolve_name("." * level + name, (globals or {})["__package__"])
+        root = name.partition(".")[0]
+        if root in self._substitutes:
+            return self._substitutes[root]
+        if name in self._places:
+            return SimpleNamespace(**{part: self.load(f"{name}.{part}") for part in fromlist or ()})
+        if root in self._places:
+            return self.load(name)
+        return builtins.__import__(name, globals, locals, fromlist or (), 0)
+
+
+def _folders(package: str) -> list[str]:
+    spec = find_spec(package)
+    return list(spec.submodule_search_locations or ()) if spec is not None else []
