@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable
 from importlib import import_module, metadata
 from time import monotonic, sleep
+from types import ModuleType
 from typing import Any
 
 import wrapt
@@ -56,7 +57,7 @@ class Instrumentation:
     def _install(self, sdks: Iterable[Sdk]) -> None:
         for sdk in sdks:
             module = sys.modules.get(sdk.module)
-            if module is not None and getattr(module.__spec__, "_initializing", False):
+            if module is not None and _initializing(module):
                 self.waiting[sdk.name] = "being imported"
                 threading.Thread(target=self._await, args=(sdk, module), name="llmtrace-import", daemon=True).start()
             elif module is not None:
@@ -65,13 +66,13 @@ class Instrumentation:
                 self.waiting[sdk.name] = "not imported yet"
                 wrapt.register_post_import_hook(self._later(sdk), sdk.module)
 
-    def _await(self, sdk: Sdk, module: Any) -> None:
+    def _await(self, sdk: Sdk, module: ModuleType) -> None:
         """Hook an SDK whose import is under way, here or in another thread, when that is done.
 
         The thread only watches: importing the module itself would start the import again where it has failed.
         """
         while self._live and sys.modules.get(sdk.module) is module:
-            if not getattr(module.__spec__, "_initializing", False):
+            if not _initializing(module):
                 self._later(sdk)(module)
                 return
             sleep(_LOOK_SECONDS)
@@ -104,6 +105,11 @@ class Instrumentation:
         self._parts.unseen()
         for patches in self._patches:
             patches.undo()
+
+
+def _initializing(module: ModuleType) -> bool:
+    """Return True while the module is being imported."""
+    return bool(getattr(module.__spec__, "_initializing", False))
 
 
 def _version(name: str) -> str:

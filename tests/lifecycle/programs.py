@@ -1,4 +1,4 @@
-"""Programs that make calls through the ``openai`` client to a loopback vendor, for tests that start and end processes."""
+"""Programs that make calls through the ``openai`` client to a loopback vendor, for tests that start processes."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class Found:
 
 
 def current() -> Catalog:
-    """The catalogue as it is now. The first call reads the data of ``genai-prices``, which takes about half a second."""
+    """The catalogue as it is now. The first call reads ``genai-prices``, which takes about half a second."""
     global _current  # noqa: PLW0603 - one for the process
     with _lock:
         if _current is None or not _current.fresh:
@@ -101,11 +101,9 @@ if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
 
 
-# A private copy: the package's own ``__init__`` imports an updater, which imports an HTTP library. What ``pydantic`` adds
-# validates prices from elsewhere, and is not needed for those in the package.
-_genai_prices = IsolatedModules(
-    "genai_prices", substitutes={"pydantic": Unused(), "typing_extensions": typing}
-)
+# A private copy: the package's own ``__init__`` imports an updater, which imports an HTTP library. ``pydantic`` only
+# validates prices that come from elsewhere.
+_genai_prices = IsolatedModules("genai_prices", substitutes={"pydantic": Unused(), "typing_extensions": typing})
 
 
 def _latest() -> Any:
