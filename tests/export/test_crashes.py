@@ -76,7 +76,7 @@ def test_kill_9_under_load(reachable: bool, backend: Backend, start: Any, drain:
 def test_torn_segments_do_not_stop_the_drain(
     backend: Backend, run: Callable[..., str], drain: Callable[[], bool], spool: Path
 ) -> None:
-    """A record cut off, one with a wrong byte and a file of rubbish cost themselves and nothing else."""
+    """A record cut off, one with a wrong byte and a file of rubbish cost themselves, counted, and nothing else."""
     run("for number in range(3):\n    call(f'call-{number}')\n    pipeline.flush(0.15)\n")
     (segment,) = spool.rglob("*.seg")
     data = bytearray(segment.read_bytes())
@@ -88,7 +88,7 @@ def test_torn_segments_do_not_stop_the_drain(
     backend.up()
     assert drain() is False  # something was lost
     assert set(backend.names) == {"call-0", "call-2", "restart"}
-    assert read_losses(spool) == {"corrupt": 1}
+    assert read_losses(spool) == {"corrupt": 3}
 
 
 def test_many_processes_share_a_folder(backend: Backend, start: Any, drain: Callable[[], bool], spool: Path) -> None:
@@ -162,7 +162,7 @@ print(pipeline.counts()[0].dropped)
 def test_disk_full(backend: Backend, run: Callable[..., str], drain: Callable[[], bool], small_disk: Path) -> None:
     """On a disk that is full the program runs on, and what was given up is counted."""
     out = run(MUCH, LLMTRACE_SPOOL=str(small_disk), OTEL_BSP_MAX_EXPORT_BATCH_SIZE="50")
-    (lost,) = re.findall(r"\{'spool_full': (\d+)\}", out)
+    (lost,) = re.findall(r"\{'disk_full': (\d+)\}", out)
     assert 0 < int(lost) < 1000
 
 
@@ -173,7 +173,7 @@ def test_file_size_limit(backend: Backend, start: Any, spool: Path, drain: Calla
     program = start(limited + MUCH, OTEL_BSP_MAX_EXPORT_BATCH_SIZE="50", COVERAGE_PROCESS_CONFIG="")
     out, err = program.communicate(timeout=60)
     assert program.returncode == 0, err
-    assert "spool_full" in out
+    assert "disk_full" in out
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 100_000
 
 

@@ -185,5 +185,5 @@ def test_folder_that_is_cleaned_up_while_in_use(backend: Backend, run: Callable[
         "pipeline.flush(10)\nprint(pipeline.counts()[0].dropped)\n",
         backend.url,
     )
-    assert out.strip() == "{'corrupt': 1}"
+    assert out.strip() == "{'removed': 1}"
     assert list(backend.names) == ["later"]

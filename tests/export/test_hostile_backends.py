@@ -249,7 +249,7 @@ def test_folder_replaced_by_a_file(backend: Backend, run: Run) -> None:
         "pipeline.flush(10)\nprint(pipeline.counts()[0].dropped)\n",
         backend.url,
     )
-    assert out.strip() == "{'corrupt': 1}"
+    assert out.strip() == "{'removed': 1}"
     assert list(backend.names) == ["later"]
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 from .ledger import Ledger
 from .payload import Payload
 
-__all__ = ["Buffer", "Entry", "Memory"]
+__all__ = ["Buffer", "Entry", "Left", "Memory"]
 
 
 class Entry(Protocol):
@@ -20,8 +20,22 @@ class Entry(Protocol):
     def items(self) -> int: ...
 
     def load(self) -> Payload | None:
-        """The request, or ``None`` when it cannot be read any more."""
+        """The request, or ``None`` when it is damaged.
+
+        Raises:
+            FileNotFoundError: It was removed.
+            OSError: It cannot be read now; it may be later.
+        """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """How many spans and the like of this process wait, and where."""
+
+    on_disk: int
+    in_memory: int
+    folder: str = ""
 
 
 class Buffer(Protocol):
@@ -55,8 +69,12 @@ class Buffer(Protocol):
         """Spans and the like that wait in memory only, and go with the process."""
         ...
 
-    def adopt(self) -> None:
-        """Look for requests that dead processes left behind."""
+    def left(self) -> Left:
+        """What of this process waits, and where."""
+        ...
+
+    def adopt(self) -> bool:
+        """Get hold of a few of the requests that dead processes left behind. True if there may be more to send."""
         ...
 
     def give_up_memory(self) -> None:
@@ -90,6 +108,8 @@ class Memory:
     def __init__(self, limit: int, ledger: Ledger) -> None:
         self._limit = limit
         self._ledger = ledger
+        self.because: tuple[str, str] | None = None
+        """Why requests are here and not on disk: the reason, and the detail, of losses that come of it."""
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -106,7 +126,7 @@ class Memory:
                 # The one that is being sent may arrive yet: it is not lost.
                 oldest = self._held[1] if self._held[0] is self._lent else self._held[0]
                 self._forget(oldest)
-                self._ledger.lost("memory_full", oldest.items)
+                self._lose("memory_full", oldest.items)
         return False
 
     def ready(self) -> bool:
@@ -116,6 +136,21 @@ class Memory:
         with self._lock:
             self._lent = self._held[0] if self._held else None
             return self._lent
+
+    def _lose(self, reason: str, items: int) -> None:
+        reason, detail = self.because or (reason, "")
+        self._ledger.lost(reason, items, detail)
+
+    def oldest(self) -> Payload | None:
+        """The oldest request that is not being sent."""
+        with self._lock:
+            return next((held.payload for held in self._held if held is not self._lent), None)
+
+    def forget(self, payload: Payload) -> None:
+        """Give up a request that is kept elsewhere from now on."""
+        with self._lock:
+            for held in [held for held in self._held if held.payload is payload]:
+                self._forget(held)
 
     def _forget(self, held: _Held) -> None:
         self._held.remove(held)
@@ -141,13 +176,16 @@ class Memory:
         with self._lock:
             return sum(held.items for held in self._held)
 
-    def adopt(self) -> None:
-        pass
+    def left(self) -> Left:
+        return Left(0, self.unsaved())
+
+    def adopt(self) -> bool:
+        return False
 
     def give_up_memory(self) -> None:
         with self._lock:
             held, self._held, self._size = self._held, deque(), 0
-        self._ledger.lost("exit", sum(one.items for one in held))
+        self._lose("exit", sum(one.items for one in held))
 
     def close(self) -> None:
         self.give_up_memory()

@@ -72,8 +72,7 @@ def drain(folder: Path, transport: Transport, max_bytes: int, timeout: float) ->
     """Send what dead processes left for this destination, until it is done, the backend fails, or the time is up."""
     ledger = Ledger(transport.unit)
     buffer: Buffer = Spool(folder, transport.destination, max_bytes, ledger)
-    buffer.adopt()
-    Outbox(buffer, transport, ledger).close(time.monotonic() + timeout)
+    Outbox(buffer, transport, ledger, adopt_all=True).close(time.monotonic() + timeout)
     return ledger
 
 
@@ -84,8 +83,8 @@ def purge(folder: Path) -> Counter[str]:
         claim = Claim.take(home)
         if claim is None:
             continue
-        for path in claim.segments():
-            with suppress(OSError):
+        with suppress(OSError):
+            for path in claim.segments():
                 segment, _ = Segment.read(path)
                 segment.remove()
                 found[unit_of(home)] += segment.items

@@ -25,13 +25,16 @@ _NO_LINKS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 _REASONS = {
     "queue_full": "spans ended faster than they could be written",
-    "spool_full": "the spool reached LLMTRACE_SPOOL_MAX_MB, or its disk is full",
+    "spool_full": "the spool reached LLMTRACE_SPOOL_MAX_MB",
+    "disk_full": "the disk of the spool is full, or a quota or the limit of file sizes is reached",
+    "spool_unwritable": "the spool could not be written, and memory holds no more or ended with the process",
     "memory_full": "the memory buffer is full and the backend takes nothing",
     "refused": "the backend refused them for good",
     "rejected": "the backend took the request and rejected some of its spans",
     "too_large": "one span alone is larger than the backend takes",
     "unencodable": "they could not be encoded",
     "corrupt": "their record on disk is damaged",
+    "removed": "their file was removed from the spool",
     "exporter": "the exporter reported a failure",
     "exit": "the process ended before they could be sent",
     "after_shutdown": "they ended after shutdown()",
@@ -59,8 +62,8 @@ class Ledger:
     def __init__(self, unit: str = "spans") -> None:
         self.unit = unit
         self.folder: Path | None = None
-        self.detail = ""
-        """The last thing a backend said when it refused."""
+        self._details: dict[str, str] = {}
+        """Reason -> what was answered, or what went wrong, last."""
         self._renew()
 
     def _renew(self) -> None:
@@ -94,7 +97,7 @@ class Ledger:
             self._untold[self.unit, reason] += items
             self._unflushed += items
             if detail:
-                self.detail = detail
+                self._details[reason] = detail
         self.tell()
 
     def lost_of_others(self, reason: str, items: int, unit: str) -> None:
@@ -121,7 +124,8 @@ class Ledger:
             self._told_at = time.monotonic()
             untold, self._untold = self._untold, Counter()
         for (unit, reason), items in untold.items():
-            said = f"; last answer: {self.detail}" if self.detail and reason == "refused" else ""
+            detail = self._details.get(reason)
+            said = f"; last answer: {detail}" if detail and reason == "refused" else f": {detail}" if detail else ""
             _log.warning("llmtrace lost %d %s: %s (%s)%s", items, unit, _REASONS.get(reason, reason), reason, said)
         if self.folder is not None:
             _remember(self.folder, untold)

@@ -31,7 +31,16 @@ _SMALLEST_LIMIT = 16 << 10
 class Outbox:
     """Where what was traced leaves the process."""
 
-    def __init__(self, buffer: Buffer, transport: Transport, ledger: Ledger) -> None:
+    def __init__(self, buffer: Buffer, transport: Transport, ledger: Ledger, *, adopt_all: bool = False) -> None:
+        """Set up; nothing is sent before ``start`` or ``close``.
+
+        Args:
+            buffer: Holds the requests.
+            transport: Sends them.
+            ledger: Counts what becomes of them.
+            adopt_all: While closing, go on adopting what dead processes left, until the deadline.
+        """
+        self._adopt_all = adopt_all
         self._buffer = buffer
         self._transport = transport
         self._ledger = ledger
@@ -49,6 +58,8 @@ class Outbox:
         self._ordered = False
         """The backend itself named the time to wait."""
         self._accepted = 0
+        self._adopted = False
+        """True once this process has taken on a share of what dead processes left."""
         self._suspects: dict[Entry, tuple[int, int]] = {}
         """Request that may be at fault itself -> attempts, and requests accepted before the first."""
 
@@ -106,7 +117,7 @@ class Outbox:
             thread = self._thread
         if thread is not None and thread.is_alive():
             thread.join(max(0.0, deadline - time.monotonic()))
-        elif self._buffer.ready():
+        else:
             self._work()
         if thread is not None and thread.is_alive():  # it lets go of the disk when its request has had its time
             arrived = False
@@ -126,7 +137,6 @@ class Outbox:
     def _work(self) -> None:
         token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))  # our requests are nobody's telemetry
         try:
-            self._look_around()
             while (entry := self._next()) is not None:
                 try:
                     self._deliver(entry)
@@ -140,32 +150,41 @@ class Outbox:
         if time.monotonic() >= self._deadline:  # nobody waits for this thread any more
             self._let_go()
 
-    def _look_around(self) -> None:
+    def _adopt(self) -> bool:
+        """Get hold of a few requests that dead processes left; while closing, once for all. True if there may be more
+        to send."""
+        if self._closing and self._adopted and not self._adopt_all:
+            return False
+        self._adopted = True
         try:
-            self._buffer.adopt()
+            return self._buffer.adopt()
         except Exception:
             _guard.report("adopt what another process left in the spool")
+            return False
 
     def _next(self) -> Entry | None:
-        """The request to send now; waits for it. ``None`` when it is time to stop."""
+        """The request to send now, those of this process first; waits for it. ``None`` when it is time to stop."""
         while True:
             with self._changed:
                 now = time.monotonic()
                 ready = self._buffer.ready()
-                if self._closing and (not ready or now >= self._deadline or self._give_up()):
+                if self._closing and (now >= self._deadline or (ready and self._give_up())):
                     return None
-                wait = self._not_before - now if ready else _LOOK_AROUND
-                if ready and (wait <= 0 or (self._hurry and not self._ordered)):
+                if ready:
+                    wait = self._not_before - now
+                    if wait > 0 and (self._ordered or not self._hurry):
+                        self._changed.wait(min(wait, self._deadline - now))
+                        continue
                     self._hurry = False
-                    entry = self._buffer.first()
-                    if entry is not None:
+                    if (entry := self._buffer.first()) is not None:
                         return entry
-                    continue
+            if self._adopt():
+                continue
+            with self._changed:
                 if self._closing:
-                    wait = min(wait, self._deadline - now)
-                signalled = self._changed.wait(wait)
-            if not ready and not signalled:
-                self._look_around()
+                    return None
+                signalled = self._buffer.ready() or self._changed.wait(_LOOK_AROUND)
+            if not signalled:
                 self._ledger.tell()
 
     def _give_up(self) -> bool:
@@ -175,7 +194,14 @@ class Outbox:
         return self._failures > 0 and not self._hurry and not self._buffer.unsaved()
 
     def _deliver(self, entry: Entry) -> None:
-        payload = entry.load()
+        try:
+            payload = entry.load()
+        except (FileNotFoundError, NotADirectoryError):
+            self._settle(entry, lost="removed")
+            return
+        except OSError as error:  # without a descriptor left, for one: it is not lost, it cannot be read now
+            self._retry(entry, Outcome("retry", str(error.strerror)), last=True)
+            return
         if payload is None:
             self._settle(entry, lost="corrupt")
             return
@@ -198,7 +224,11 @@ class Outbox:
                 self._settle(entry, lost="refused", said=outcome.said)
                 self._well(entry)
             case "retry":
-                self._retry(entry, outcome)
+                self._ledger.retried()
+                if outcome.poison and self._is_poison(entry):
+                    self._settle(entry, lost="refused", said=outcome.said)
+                else:
+                    self._retry(entry, outcome, last=outcome.poison)
 
     def _well(self, entry: Entry) -> None:
         """The backend answers."""
@@ -221,12 +251,8 @@ class Outbox:
         if not parts:
             self._ledger.lost("too_large", payload.items)
 
-    def _retry(self, entry: Entry, outcome: Outcome) -> None:
-        self._ledger.retried()
-        if outcome.poison and self._is_poison(entry):
-            self._settle(entry, lost="refused", said=outcome.said)
-            return
-        self._buffer.put_back(entry, last=outcome.poison)
+    def _retry(self, entry: Entry, outcome: Outcome, *, last: bool) -> None:
+        self._buffer.put_back(entry, last=last)
         backoff = min(_LAST_BACKOFF, _FIRST_BACKOFF * 2 ** min(self._failures, 10)) * random.uniform(0.8, 1.2)
         with self._changed:
             self._failures += 1

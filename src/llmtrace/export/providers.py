@@ -129,8 +129,11 @@ class Channel:
     def shutdown(self, deadline: float) -> bool:
         """Flush, and close what is ours."""
         with self._lock:
+            idle = [] if self._made or self._closed else self._routes or []
             self._closed = True
         done = True
+        for route in idle:  # nothing was traced, but a dead process may have left something to send
+            done = route.sink.close(deadline) and done
         for writer in self._writers:
             done = writer.close(deadline) and done
         return self._flush_foreign(deadline) and done

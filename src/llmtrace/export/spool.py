@@ -14,9 +14,10 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
-from .buffers import Entry, Memory
+from .buffers import Entry, Left, Memory
 from .claim import Claim
 from .destination import Destination
 from .ledger import Ledger
@@ -30,7 +31,13 @@ _log = logging.getLogger("llmtrace")
 _SEGMENT = 4 << 20
 _OVERFLOW = 32 << 20
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_SPOOL_FULL = "the spool is full"
 _MEASURE_EVERY = 1.0
+_MEASURE_SHARE = 50
+"""Measuring the folder takes at most one part in so many of the time."""
+_ADOPTED_AT_ONCE = 8
+"""Directories of dead processes that are held at a time: a descriptor each."""
+_LOOK_EVERY = 30.0
 
 
 class Spool:
@@ -57,9 +64,14 @@ class Spool:
         """All that we hold, own and adopted, oldest first."""
         self._own: deque[Record] = deque()
         self._adopted: deque[Record] = deque()
+        self._put_last: set[Record] = set()
+        """Those of them that wait until nothing else does, as they could not be sent or read."""
+        self._left: deque[Path] = deque()
+        """Directories to adopt next, oldest first."""
+        self._look_at = float("-inf")
         self._lent: Record | None = None
         self._elsewhere = 0
-        self._measured_at = float("-inf")
+        self._measure_at = float("-inf")
 
     def after_fork(self) -> None:
         for claim in self._claims:
@@ -75,27 +87,45 @@ class Spool:
     def put(self, payload: Payload) -> bool:
         with self._lock:
             try:
-                record = self._append(payload)  # which may make room, and ``_own`` anew
-                self._own.append(record)
-                return True
+                self._keep(payload)
+                self._save_memory()
             except OSError as error:
                 self._complain(error)
-        return self._memory.put(payload)
+                return self._memory.put(payload)
+        self._measure()
+        return True
+
+    def _keep(self, payload: Payload) -> None:
+        record = self._append(payload)  # which may make room, and ``_own`` anew
+        self._own.append(record)
+
+    def _save_memory(self) -> None:
+        """Write what waits in memory, now that the disk takes it again."""
+        while (payload := self._memory.oldest()) is not None:
+            try:
+                self._keep(payload)
+            except OSError:
+                return
+            self._memory.forget(payload)
 
     def _append(self, payload: Payload) -> Record:
         size = len(payload.body) + 64
-        while self._total() + size > self._max_bytes:
-            if not self._drop_oldest():
-                raise OSError(errno.ENOSPC, "the spool is full")
+        excess = self._total() + size - self._max_bytes
+        if size > self._max_bytes or not self._make_room(excess, "spool_full"):
+            raise OSError(errno.ENOSPC, _SPOOL_FULL)
+        reopened = False
         while True:
             try:
                 return self._current(size).append(payload)
-            except FileNotFoundError:  # somebody cleaned up behind our back
+            except FileNotFoundError:  # removed behind our back
                 if self._claim is None:
                     raise
                 self._claim = None
             except OSError as error:
-                if error.errno not in _FULL or not self._drop_oldest():
+                if error.errno == errno.EBADF and not reopened:
+                    reopened = True
+                    self._reopen()
+                elif error.errno not in _FULL or not self._make_room(1, "disk_full"):
                     raise
 
     def _current(self, size: int) -> Segment:
@@ -119,43 +149,100 @@ class Spool:
             with suppress(OSError):
                 segment.remove()
 
+    def _reopen(self) -> None:
+        """Go on after the program has closed all descriptors, as daemons do: lock what is still ours once more."""
+        for segment in self._segments:
+            segment.close()
+        for claim in [claim for claim in self._claims if not claim.held() and not claim.retake()]:
+            # Another process was faster: it sends what is in there.
+            self._claims.remove(claim)
+            if claim is self._claim:
+                self._claim = None
+            self._forget([segment for segment in self._segments if segment.path.parent == claim.path])
+
+    def _forget(self, segments: list[Segment]) -> None:
+        gone = set(map(id, segments))
+        self._segments = deque(segment for segment in self._segments if id(segment) not in gone)
+        self._own = deque(record for record in self._own if id(record.segment) not in gone)
+        self._adopted = deque(record for record in self._adopted if id(record.segment) not in gone)
+        self._put_last = {record for record in self._put_last if id(record.segment) not in gone}
+
+    # -- staying within the limit -------------------------------------------------------------------------------------
+
     def _total(self) -> int:
-        """Bytes in the folder. What other processes hold is looked at once a second."""
-        now = time.monotonic()
-        if now - self._measured_at > _MEASURE_EVERY:
-            self._measured_at = now
-            ours = {claim.path for claim in self._claims}
-            self._elsewhere = sum(
-                _size(path) for home in homes(self.folder) if home not in ours for path in home.glob("*.seg")
-            )
+        """Bytes in the folder, as far as known."""
         return self._elsewhere + sum(segment.size for segment in self._segments)
 
-    def _drop_oldest(self) -> bool:
-        """Give up the oldest segment that we hold, or can get hold of. The one being sent may arrive yet: not that."""
-        if self._adopt(""):
-            self._measured_at = float("-inf")
-            return True
-        for segment in self._segments:
-            if self._lent is None or self._lent.segment is not segment:
-                break
-        else:
-            return False
-        self._segments.remove(segment)
-        self._own = deque(record for record in self._own if record.segment is not segment)
-        self._adopted = deque(record for record in self._adopted if record.segment is not segment)
-        with suppress(OSError):
-            segment.remove()
-        self._ledger.lost("spool_full", segment.items)
-        self._measured_at = float("-inf")
+    def _measure(self) -> None:
+        """Look how much other processes keep in the folder, and make room; seldom where that takes long."""
+        began = time.monotonic()
+        if began < self._measure_at:
+            return
+        with self._lock:
+            ours = {claim.path for claim in self._claims}
+        elsewhere = sum(_bytes_in(home) for home in homes(self.folder) if home not in ours)
+        now = time.monotonic()
+        with self._lock:
+            self._elsewhere = elsewhere
+            self._measure_at = now + max(_MEASURE_EVERY, _MEASURE_SHARE * (now - began))
+            self._make_room(self._total() - self._max_bytes, "spool_full")
+
+    def _make_room(self, needed: int, reason: str) -> bool:
+        """Give up the oldest until ``needed`` bytes are free. False when there is too little to give up."""
+        while needed > 0:
+            freed = self._drop_oldest(reason)
+            if freed == 0:
+                return False
+            needed -= freed
         return True
 
+    def _drop_oldest(self, reason: str) -> int:
+        """Give up the oldest segment that we hold, or can get hold of; return its size. The one being sent may arrive
+        yet: not that."""
+        lent = None if self._lent is None else self._lent.segment
+        oldest = next((segment for segment in self._segments if segment is not lent), None)
+        mine = {claim.path for claim in self._claims}
+        for home in homes(self.folder):
+            if oldest is not None and home.name.split("-")[2:3] >= [oldest.path.name[:20]]:
+                break
+            if home not in mine and (freed := self._shrink(home, oldest, reason)):
+                self._elsewhere = max(0, self._elsewhere - freed)
+                return freed
+        if oldest is None:
+            return 0
+        self._forget([oldest])
+        with suppress(OSError):
+            oldest.remove()
+        self._ledger.lost(reason, oldest.items)
+        return oldest.size
+
+    def _shrink(self, home: Path, younger: Segment | None, reason: str) -> int:
+        """Give up the oldest segment that a dead process left, and return its size; 0 for none older than ours."""
+        freed = 0
+        with suppress(OSError):
+            claim = Claim.take(home)
+            if claim is None:
+                return 0
+            try:
+                for path in claim.segments()[:1]:
+                    if younger is None or path.name < younger.path.name:
+                        segment, _ = Segment.read(path)
+                        segment.remove()
+                        self._ledger.lost_of_others(reason, segment.items, unit_of(home))
+                        freed = segment.size
+            finally:
+                claim.release()
+        return freed
+
     def _complain(self, error: OSError) -> None:
+        why = error.strerror or str(error)
+        self._memory.because = (_reason(error), why)
         if not self._complained:
             self._complained = True
             _log.warning(
                 "llmtrace cannot write its spool in %s (%s): %s wait in memory; LLMTRACE_SPOOL names another folder",
                 self.folder,
-                error.strerror or error,
+                why,
                 self._ledger.unit,
             )
 
@@ -166,11 +253,16 @@ class Spool:
 
     def first(self) -> Entry | None:
         with self._lock:
-            for records in (self._own, self._adopted):
-                if records:
-                    self._lent = records[0]
-                    return self._lent
-        return self._memory.first()
+            if not all(claim.held() for claim in self._claims):
+                self._reopen()
+            self._lent = self._fresh(self._own)
+            if self._lent is None and (entry := self._memory.first()) is not None:
+                return entry
+            self._lent = self._lent or self._fresh(self._adopted) or next(chain(self._own, self._adopted), None)
+            return self._lent
+
+    def _fresh(self, records: deque[Record]) -> Record | None:
+        return next((record for record in records if record not in self._put_last), None)
 
     def done(self, entry: Entry) -> None:
         if not isinstance(entry, Record):
@@ -180,18 +272,21 @@ class Spool:
             self._lent = None
             records = self._place(entry)
             if records is None:
+                entry.segment.end_reading()
                 return
             records.remove(entry)
+            self._put_last.discard(entry)
             segment = entry.segment
             try:
                 segment.mark_done(entry)
             except FileNotFoundError:
                 segment.close()  # write no more into a file that nobody can find
             except OSError:
-                _log.debug("llmtrace could not mark a request in %s", segment.path, exc_info=True)
+                _log.warning("llmtrace could not mark a request in %s: it may be sent again", segment.path)
+            segment.end_reading()
             if segment.pending == 0 and not segment.open:
                 self._retire(segment)
-            if not self._adopted and len(self._claims) > 1:
+            if not self._adopted:
                 self._release_adopted()
 
     def put_back(self, entry: Entry, *, last: bool) -> None:
@@ -200,10 +295,12 @@ class Spool:
             return
         with self._lock:
             self._lent = None
+            entry.segment.end_reading()
             records = self._place(entry)
             if last and records is not None:
                 records.remove(entry)
                 records.append(entry)
+                self._put_last.add(entry)
 
     def _place(self, record: Record) -> deque[Record] | None:
         return next((records for records in (self._own, self._adopted) if record in records), None)
@@ -214,59 +311,54 @@ class Spool:
     def unsaved(self) -> int:
         return self._memory.unsaved()
 
+    def left(self) -> Left:
+        with self._lock:
+            return Left(sum(record.items for record in self._own), self.unsaved(), str(self.folder))
+
     # -- what dead processes left -------------------------------------------------------------------------------------
 
-    def adopt(self) -> None:
+    def adopt(self) -> bool:
         with self._lock:
-            self._adopt(self.destination.key)
+            now = time.monotonic()
+            if not self._left and now >= self._look_at:
+                self._look_at = now + _LOOK_EVERY
+                key = f"{self.destination.key}-"
+                self._left.extend(home for home in homes(self.folder) if home.name.startswith(key))
+            ours = {claim.path for claim in self._claims}
+            while self._left and len(ours) <= _ADOPTED_AT_ONCE:
+                home = self._left.popleft()
+                if home not in ours:
+                    ours.add(home)
+                    self._adopt(home)
+            if not self._adopted:
+                self._release_adopted()
+            return bool(self._adopted or self._left)
 
-    def _adopt(self, key: str) -> bool:
-        """Get hold of what nobody holds; with no key also of what is bound elsewhere, for its room. True if that
-        made some."""
-        shrunk = False
-        ours = {claim.path for claim in self._claims}
-        for home in homes(self.folder):
-            if home in ours or not home.name.startswith(key):
-                continue
+    def _adopt(self, home: Path) -> None:
+        try:
             claim = Claim.take(home)
-            if claim is None:
-                continue
-            if home.name.startswith(self.destination.key):
-                self._take_over(claim)
-            elif not shrunk:
-                shrunk = self._shrink(claim)
-                claim.release()
-            else:
-                claim.release()
-        return shrunk
-
-    def _take_over(self, claim: Claim) -> None:
+        except OSError:  # no descriptor left: the program needs them more
+            self._left.clear()
+            return
+        if claim is None:
+            return
         self._claims.append(claim)
-        for path in claim.segments():
-            with suppress(OSError):
-                segment, records = Segment.read(path)
-                if segment.torn:
-                    _log.info("llmtrace skipped %d damaged places in %s", segment.torn, path)
-                if not records:
-                    segment.remove()
-                    continue
-                self._segments.append(segment)
-                self._adopted.extend(records)
+        with suppress(OSError):  # what cannot be read now is read later, by this process or another
+            for path in claim.segments():
+                with suppress(OSError):
+                    self._take_over(*Segment.read(path))
         self._segments = deque(sorted(self._segments, key=lambda segment: (segment.open, segment.path.name)))
-        if not self._adopted:
-            self._release_adopted()
 
-    def _shrink(self, claim: Claim) -> bool:
-        """Make room by the oldest segment of a dead process that was bound for another destination."""
-        for path in claim.segments()[:1]:
-            with suppress(OSError):
-                segment, _ = Segment.read(path)
-                if self._segments and self._segments[0].path.name < path.name:
-                    return False
-                segment.remove()
-                self._ledger.lost_of_others("spool_full", segment.items, unit_of(claim.path))
-                return True
-        return False
+    def _take_over(self, segment: Segment, records: list[Record]) -> None:
+        unreported = segment.unreported()
+        self._ledger.lost("corrupt", unreported)
+        if not records:
+            segment.remove()
+            return
+        self._segments.append(segment)
+        self._adopted.extend(records)
+        if unreported:
+            segment.mark_reported()
 
     def _release_adopted(self) -> None:
         for claim in self._claims:
@@ -276,6 +368,7 @@ class Spool:
 
     def close(self) -> None:
         with self._lock:
+            self._save_memory()
             for segment in list(self._segments):
                 self._retire(segment)
             for claim in self._claims:
@@ -285,7 +378,16 @@ class Spool:
         self._memory.close()
 
     def give_up_memory(self) -> None:
+        with self._lock:
+            self._save_memory()
         self._memory.give_up_memory()
+
+
+def _reason(error: OSError) -> str:
+    """The reason of losses that come of requests not being on disk."""
+    if error.errno in _FULL:
+        return "spool_full" if error.strerror == _SPOOL_FULL else "disk_full"
+    return "spool_unwritable"
 
 
 def homes(folder: Path) -> list[Path]:
@@ -304,8 +406,9 @@ def unit_of(home: Path) -> str:
     return next((each.unit for each in SIGNALS if each.name == signal), "scores")
 
 
-def _size(path: Path) -> int:
+def _bytes_in(home: Path) -> int:
     try:
-        return path.stat().st_size
-    except OSError:
+        with os.scandir(home) as entries:
+            return sum(entry.stat().st_size for entry in entries if entry.name.endswith(".seg"))
+    except OSError:  # its owner is done with it
         return 0
