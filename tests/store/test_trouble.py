@@ -79,7 +79,7 @@ def test_nothing_is_made_before_the_first_span(tmp_path: Path) -> None:
 def test_spans_are_kept_where_pruning_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that is busy when it is to be tidied has the spans all the same."""
 
-    def busy(*_: object) -> int:
+    def busy(*_: object, **__: object) -> int:
         raise sqlite3.OperationalError("database is locked")
 
     monkeypatch.setattr(exporters, "prune", busy)

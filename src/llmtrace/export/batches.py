@@ -102,6 +102,8 @@ class Batches:
 
     def __init__(self, sink: Sink, ledger: Ledger, limits: Limits | None = None) -> None:
         self._sink = sink
+        self._retry = getattr(sink, "retry", None)
+        """Of a sink that keeps what it cannot write now."""
         self._ledger = ledger
         self._limits = limits or Limits()
         self._closed = False
@@ -183,6 +185,8 @@ class Batches:
     def _write(self) -> None:
         queue = self._queue
         with self._writing:
+            if not queue and self._retry is not None:
+                self._retry()
             while queue:
                 batch = [queue.popleft() for _ in range(min(len(queue), self._limits.batch))]
                 try:

@@ -128,16 +128,18 @@ def _foreign(name: str, signal: Signal) -> Any:
 def _local(settings: Settings, ledger: Ledger, sent: Sent | None) -> Route:
     """Where spans go with nothing configured: the store, or, where a path says so, JSON lines that others read."""
     path = store_path(settings)
-    exporter: Any
+    sink: Sink
     if path.suffix == ".jsonl":
         from .jsonlines import JsonLinesExporter
 
-        exporter = JsonLinesExporter(path)
+        sink = ExporterSink(JsonLinesExporter(path), ledger, TRACES)
     else:
         from ..store.exporter import StoreExporter
+        from .store_sink import StoreSink
 
         exporter = StoreExporter(path, max_mb=settings.store_max_mb, max_days=settings.store_max_days, sent=sent)
-    return Route(ExporterSink(exporter, ledger, TRACES), ledger, str(path), announced=True)
+        sink = StoreSink(exporter, ledger)
+    return Route(sink, ledger, str(path), announced=True)
 
 
 def store_path(settings: Settings) -> Path:

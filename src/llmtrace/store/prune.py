@@ -6,6 +6,8 @@ import sqlite3
 import time
 from dataclasses import dataclass
 
+from .schema import transaction
+
 __all__ = ["Limits", "prune"]
 
 _CHUNK = 100
@@ -48,7 +50,7 @@ def prune(connection: sqlite3.Connection, limits: Limits, *, seconds: float = 0.
 def _remove_old(connection: sqlite3.Connection, days: float, deadline: float) -> int:
     if not days:
         return 0
-    oldest = int((time.time() - days * 86400) * 1e6)
+    oldest = int(max(0.0, time.time() - days * 86400) * 1e6)
     removed = 0
     while time.monotonic() < deadline:
         gone = _remove(connection, "SELECT id FROM traces WHERE ended < ? ORDER BY ended LIMIT ?", (oldest, _CHUNK))
@@ -66,8 +68,7 @@ def _bytes(connection: sqlite3.Connection) -> int:
 
 
 def _remove(connection: sqlite3.Connection, choice: str, values: tuple[int, ...]) -> int:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         traces = [(trace,) for (trace,) in connection.execute(choice, values)]
         for (trace,) in traces:
             connection.execute(
@@ -77,10 +78,6 @@ def _remove(connection: sqlite3.Connection, choice: str, values: tuple[int, ...]
             )
         connection.executemany("DELETE FROM spans WHERE trace = ?", traces)
         connection.executemany("DELETE FROM traces WHERE id = ?", traces)
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
     return len(traces)
 
 
@@ -89,13 +86,8 @@ def _remove_orphans(connection: sqlite3.Connection) -> None:
     tidied = connection.execute("SELECT value FROM meta WHERE name = 'tidied'").fetchone()
     if tidied is not None and 0 <= time.time() - tidied[0] < _TIDY_EVERY:
         return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         connection.execute("INSERT OR REPLACE INTO meta VALUES ('tidied', ?)", (time.time(),))
         for statement in _ORPHANS:
             connection.execute(statement)
         connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'generation'")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")

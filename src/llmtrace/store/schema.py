@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from .packed import register
 
-__all__ = ["FACTS", "MEASURES", "StoreError", "connect", "default_path", "demo_path", "locate"]
+__all__ = [
+    "APPLICATION_ID",
+    "FACTS",
+    "MEASURES",
+    "StoreError",
+    "connect",
+    "default_path",
+    "demo_path",
+    "locate",
+    "transaction",
+]
+
+APPLICATION_ID = 0x6C6C6D74
+"""``llmt``, in the header of every store of ours. Stores of the first release lack it until they are written to."""
+_FIRST_TABLES = frozenset({"meta", "texts", "resources", "facts", "traces", "spans", "calls"})
+"""Tables that every store has: they identify one of the first release."""
 
 FACTS = (
     "client", "service", "operation", "provider", "request_model", "response_model", "api", "tier",
@@ -92,68 +109,134 @@ def locate(store: str = "") -> Path:
     return Path(os.path.abspath(os.path.expanduser(store))) if store else default_path()
 
 
-def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
+def connect(path: Path, *, write: bool = False, timeout: float = 30.0) -> sqlite3.Connection:
     """Open the store. For writing it is made, or brought up to date, and only its owner may read it.
 
+    A file of another program is refused before anything in it, or beside it, is changed.
+
+    Args:
+        path: The file.
+        write: Open it for writing.
+        timeout: Seconds to wait for the lock of another process, here and in each later statement.
+
     Raises:
-        StoreError: There is no such store, it is not one, or a newer release made it.
+        StoreError: There is no such store, it is not one, or a newer release made it. Where SQLite or the system is
+            the reason, that error is the cause.
     """
-    if not write and not path.is_file():
-        raise StoreError(f"there is no store at {path}; run an instrumented program first, or try: llmtrace demo")
     try:
-        if write:
+        if path.exists():
+            _refuse_foreign(path)
+        elif not write:
+            raise StoreError(f"there is no store at {path}; run an instrumented program first, or try: llmtrace demo")
+        else:
             _reserve(path)
         # Statements are committed by us: batches are transactions.
-        connection = sqlite3.connect(path, timeout=30.0, isolation_level=None, check_same_thread=False)
-    except (OSError, sqlite3.Error) as error:
+        connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
+    except (OSError, ValueError, sqlite3.Error) as error:
         raise StoreError(f"cannot open the store {path}: {error}") from error
     try:
         _prepare(connection, path, write=write)
     except sqlite3.Error as error:
         connection.close()
         raise StoreError(f"cannot use {path} as a store: {error}; move it away, or set LLMTRACE_STORE") from error
-    except StoreError:
+    except BaseException:
         connection.close()
         raise
     return connection
 
 
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit what the block writes, or nothing of it where the block or the commit fails."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite ends it by itself where the disk is full
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raise ``StoreError`` unless the file is a store, or empty. Nothing is written, not even a lock."""
+    if not path.is_file():
+        raise StoreError(f"{path} is not a regular file; set LLMTRACE_STORE to a file")
+    try:
+        # Immutable: SQLite takes no lock and makes no file beside this one, but does not see the write-ahead log.
+        known = _identify(path, "immutable=1")
+        log = Path(f"{path}-wal")
+        if known is None and log.exists() and log.stat().st_size:
+            known = _identify(path, "mode=ro")
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise
+        raise StoreError(f"cannot use {path} as a store: {error}; move it away, or set LLMTRACE_STORE") from None
+    if known is None:  # SQLite takes a file of less than one page for an empty one
+        known = not 0 < path.stat().st_size < 512
+    if not known:
+        raise StoreError(f"{path} is not a store of llmtrace and is left unchanged; set LLMTRACE_STORE to another file")
+
+
+def _identify(path: Path, options: str) -> bool | None:
+    """Return whether the file is a store; ``None`` where there is nothing in it yet."""
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True)) as connection:
+        mark, version = (_pragma(connection, name) for name in ("application_id", "user_version"))
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    if mark == APPLICATION_ID:
+        return True
+    if not mark and not version and not tables:
+        return None
+    return not mark and version > 0 and tables >= _FIRST_TABLES
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    value: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
+    return value
+
+
 def _reserve(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    # Never opened where it exists: closing a descriptor would release the locks of this process's other connections.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool) -> None:
-    connection.execute("PRAGMA busy_timeout = 30000")
     register(connection)
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    version = _pragma(connection, "user_version")
     if version > len(MIGRATIONS):
         raise StoreError(f"{path} was written by a newer llmtrace; upgrade llmtrace-otel, or set LLMTRACE_STORE")
     if not write:
         if version < 1:
-            raise StoreError(f"{path} is not a store of llmtrace; set LLMTRACE_STORE to one that is")
+            raise StoreError(f"there is nothing in the store {path} yet; run an instrumented program first")
         connection.execute("PRAGMA cache_size = -65536")
         connection.execute("PRAGMA mmap_size = 4294967296")
         connection.execute("PRAGMA query_only = ON")
         return
+    if _pragma(connection, "application_id") != APPLICATION_ID:
+        _mark(connection, path)
     if version < len(MIGRATIONS):
         _migrate(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA journal_size_limit = 16777216")
 
 
+def _mark(connection: sqlite3.Connection, path: Path) -> None:
+    """Write our mark, before anything else, into a file that is empty or a store of the first release."""
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of effect in an empty file only
+    with transaction(connection):
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        if tables and not tables >= _FIRST_TABLES:  # another program was faster
+            raise StoreError(f"{path} is not a store of llmtrace and is left unchanged; set LLMTRACE_STORE")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
 def _migrate(connection: sqlite3.Connection) -> None:
     """Bring the file up to date, whichever of several processes gets there first."""
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        for step in MIGRATIONS[version:]:
+    with transaction(connection):
+        for step in MIGRATIONS[_pragma(connection, "user_version") :]:
             for statement in step.split(";\n"):
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")

@@ -15,7 +15,7 @@ from ..wire.fingerprints import read_fingerprint
 from .body import StoredSpan, pack
 from .columns import BIGGEST, facts_of, is_call, labels_of, likeness_of, measures_of
 from .packed import pack_figures, pack_likeness
-from .schema import FACTS, MEASURES
+from .schema import FACTS, MEASURES, transaction
 from .sent import Body
 
 __all__ = ["Writer"]
@@ -53,16 +53,14 @@ class Writer:
         key = self._hash_key()
         # Before the lock that others wait for.
         packed = [(span, pack(span), _fingerprint(span, (sent or {}).get(span.span_id), key)) for span in spans]
-        self.connection.execute("BEGIN IMMEDIATE")
         try:
-            self._check_generation()
-            for span, body, found in packed:
-                self._insert(span, body, found)
+            with transaction(self.connection):
+                self._check_generation()
+                for span, body, found in packed:
+                    self._insert(span, body, found)
         except BaseException:
-            self.connection.execute("ROLLBACK")
             self._ids.clear()
             raise
-        self.connection.execute("COMMIT")
 
     def _check_generation(self) -> None:
         # Pruning, here or in another process, removes rows that nothing names any more, and counts up.
