@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["each", "fields", "number", "peek", "pick", "tell", "tell_all", "text", "whole"]
+__all__ = ["each", "fields", "number", "peek", "pick", "text", "whole"]
 
 
 _LARGEST = 2**48
@@ -58,25 +58,6 @@ def whole(source: Any, name: str) -> int | None:
     """A count: a non-negative integer that can be one. Anything else is "not told"."""
     value = peek(source, name)
     return value if type(value) is int and 0 <= value <= _LARGEST else None
-
-
-def tell(into: dict[str, float], key: str, source: Any, name: str) -> None:
-    """Note the count under ``name`` as ``key``, if it was told."""
-    value = peek(source, name)
-    if type(value) is int and 0 <= value <= _LARGEST:
-        into[key] = value
-
-
-def tell_all(into: dict[str, float], source: Any, keys: Mapping[str, str]) -> None:
-    """Note every count whose name is in ``keys`` under the key that stands there."""
-    told = source if type(source) is dict else fields(source)
-    if type(told) is dict:
-        for name, value in told.items():
-            if type(value) is int and name in keys and 0 <= value <= _LARGEST:
-                into[keys[name]] = value
-    elif told is not None:
-        for name, key in keys.items():
-            tell(into, key, told, name)
 
 
 def number(source: Any, name: str) -> float | None:

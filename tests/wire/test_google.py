@@ -176,6 +176,7 @@ def test_interaction_usage() -> None:
         "text_input": 10,
         "web_searches": 2,
         "grounded_prompts": 1,
+        "maps_searches": 1,
     }
 
 

@@ -18,6 +18,7 @@ from ..cost.money import Priced
 from ..facts import Call, Request, Response, Scope, Timing, Usage
 from ..scope import context as scopes
 from ..wire._format import Accumulator, WireFormat
+from ..wire._usage import Money, read_money
 from . import worker
 from .failure import error_type
 from .heard import Heard
@@ -243,6 +244,8 @@ class OpenCall:
         headers = getattr(http, "headers", None)
         if headers is not None:
             self.headers = _telling(headers)
+            if answer.stated_cost is None:
+                answer.stated_cost = _stated_cost(self.headers)
         if self.heard is not None:
             http = self.http if self.http is not None else error
             self.heard.complete(getattr(http, "_request", None) or getattr(http, "request", None))
@@ -342,6 +345,19 @@ class OpenCall:
         )
 
 
+_COSTS = ("x-litellm-response-cost", "x-nr-request-cost", "cf-aig-cost", "x-total-cost")
+"""Headers in which gateways state what a call cost, in USD."""
+
+
+def _stated_cost(headers: Mapping[str, str]) -> Money | None:
+    """Return the cost that a gateway states; 0 is what they send before it is known."""
+    for name in _COSTS:
+        if name in headers:
+            cost = read_money(headers[name])
+            return cost if cost is not None and cost > 0 else None
+    return None
+
+
 _TELLING = {
     name.encode(): name
     for name in (
@@ -352,6 +368,7 @@ _TELLING = {
         "x-ratelimit-remaining-tokens",
         "anthropic-ratelimit-requests-remaining",
         "anthropic-ratelimit-tokens-remaining",
+        *_COSTS,
     )
 }
 
@@ -361,4 +378,5 @@ def _telling(headers: Any) -> dict[str, str]:
     listed = getattr(headers, "_list", None)
     if listed is not None:
         return {_TELLING[name]: value.decode("latin-1") for _, name, value in listed if name in _TELLING}
-    return {name: value for name in _TELLING.values() if (value := headers.get(name)) is not None}
+    # Other clients keep the case in which the server wrote them.
+    return {name: value for key, value in headers.items() if (name := key.lower()).encode() in _TELLING}

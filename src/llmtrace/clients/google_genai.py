@@ -243,6 +243,7 @@ def _open(call: OpenCall, result: Any) -> None:
 
 def _settle(call: OpenCall, result: Any) -> None:
     try:
+        call.http = result
         call.end(call.read(_json(result)))
     except ValueError as error:  # the SDK will raise as much, out of our sight
         call.fail(error)
@@ -264,18 +265,22 @@ def _json(result: Any) -> Any:
 
 def accumulator(call: OpenCall) -> Accumulator:
     """What folds the chunks of ``call`` as the SDK hands them on."""
-    return _Parsed(call.events()) if call.heard is not None else _Skimmed(call.events())
+    return _Parsed(call) if call.heard is not None else _Skimmed(call)
 
 
 class _Parsed:
     """An accumulator that is handed chunks as text."""
 
-    __slots__ = ("_answer",)
+    __slots__ = ("_answer", "_call")
 
-    def __init__(self, answer: Accumulator) -> None:
-        self._answer = answer
+    def __init__(self, call: OpenCall) -> None:
+        self._answer = call.events()
+        self._call: OpenCall | None = call
 
     def add(self, chunk: Any) -> bool:
+        if self._call is not None:
+            # Every chunk carries the headers of the answer.
+            self._call.http, self._call = chunk, None
         return self._answer.add(_json(chunk))
 
     @property
@@ -291,8 +296,8 @@ class _Skimmed(_Parsed):
 
     __slots__ = ("_alike", "_last", "_shapes")
 
-    def __init__(self, answer: Accumulator) -> None:
-        super().__init__(answer)
+    def __init__(self, call: OpenCall) -> None:
+        super().__init__(call)
         self._last: Any = None
         self._alike: re.Pattern[str] | None = None
         self._shapes = 0
@@ -330,7 +335,7 @@ _SHAPES = 8
 _LONGEST = 2048
 """Characters of a shape. A picture, or the signature of a thought, is like no other, and would take long to learn."""
 _SAID = r'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))'
-_TEXT, _NAME, _COUNT = rf'"{_SAID}*+"', rf'"{_SAID}++"', r"[0-9]{1,14}+"
+_TEXT, _NAME, _COUNT = rf'"{_SAID}*+"', rf'"{_SAID}++"', r"[1-9][0-9]{0,13}+"
 _VARIABLE = re.compile(rf'"(?:(text": *){_TEXT}|(responseId": *){_NAME}|(\w*Count": *){_COUNT})')
 _compiled = lru_cache(maxsize=64)(re.compile)
 
@@ -338,7 +343,8 @@ _compiled = lru_cache(maxsize=64)(re.compile)
 def _alike(body: str) -> re.Pattern[str] | None:
     """What matches a chunk of the same fields and values, but for its texts, its id and its counts.
 
-    Of these the last holds. Other numbers tell chunks apart: which candidate ended, and what was searched for, add up.
+    Of these the last holds. A count of zero is part of the shape, as it erases none before it. Other numbers tell
+    chunks apart: which candidate ended, and what was searched for, add up.
     """
     pattern, end = "", 0
     for found in _VARIABLE.finditer(body):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import combinations
@@ -45,8 +45,21 @@ FIELDS = {
 }
 """The catalogue's name of a unit, and the field of ``Usage`` that counts it. Nothing we read counts the others."""
 
-_TOOLS = ("web_searches", "file_searches", "code_executions")
-"""Billed by the call where they are billed at all: used, but without a price, the sum may be too low."""
+_TOOLS = (
+    "web_searches", "maps_searches", "file_searches", "code_executions", "audio_seconds", "characters", "search_units",
+)  # fmt: skip
+"""Billed apart from tokens where they are billed at all: used, but without a price, the sum may be too low."""
+_CLASSES = {
+    "cache_read": "input",
+    "cache_write": "input",
+    "image_input": "input",
+    "audio_input": "input",
+    "video_input": "input",
+    "image_output": "output",
+    "audio_output": "output",
+    "video_output": "output",
+}
+"""Classes with prices of their own, and the total they are part of: without a row they are billed as the rest of it."""
 _WITHIN = (("cache_read", "input"), ("cache_write", "input"), ("reasoning", "output"))
 _SHAPES = 64
 
@@ -122,8 +135,8 @@ class _Plan:
     """Nothing below has to be looked at."""
     unclear: tuple[tuple[str, ...], ...]
     """Where all fields of one of these are positive, a count with a price of its own was not told."""
-    tools: tuple[str, ...]
-    """Fields of tools that no row prices."""
+    missing: tuple[str, ...]
+    """Fields that no row prices: what they count is left out, or billed as another class."""
     reason: str | None
 
 
@@ -139,6 +152,8 @@ class Card:
     """What each field of ``Usage`` is, where the catalogue has a word for it."""
     renamed: Mapping[str, str] = field(default_factory=dict)
     """Units that another field than usual counts."""
+    included: frozenset[str] = frozenset()
+    """Classes that the price of the total is meant for, where they have no row."""
     least_seconds: int = 0
     """Shorter audio is billed as this."""
     silent_search: bool = False
@@ -183,7 +198,7 @@ class Card:
         reason = plan.reason or ("inconsistent_usage" if wrong else None)
         if any(all(counts[name] for name in fields) for fields in plan.unclear):
             reason = reason or "partial_usage"
-        missing = tuple(name for name in plan.tools if counts[name])
+        missing = tuple(name for name in plan.missing if counts[name])
         if self.silent_search and "web_searches" not in counts:
             missing = ("web_searches",)
         return Priced(total, self.label, amounts, reason, approximate or bool(missing), missing)
@@ -210,21 +225,31 @@ class Card:
         names = [name for name, _ in used]
         rates = [self.rates[unit] for _, unit in used]
         starts = {start for each in rates for start, _ in each.tiers} if "input" in told else ()
-        tools = tuple(name for name in _TOOLS if name in told and self.renamed.get(name, name) not in names)
+        missing = () if self.free else tuple(self._unpriced(told, names))
         reason = self._reason(told, bool(used))
-        special = unclear or tools or reason or self.silent_search or "audio_seconds" in told
+        special = unclear or missing or reason or self.silent_search or "audio_seconds" in told
         plan = _Plan(
             multiply=_multiplication(used, self.label.parts, self.request, _unpriced_parts(told, names)),
             rates=tuple(each.base for each in rates),
             beyond=tuple((start, tuple(each.at(start + 1) for each in rates)) for start in sorted(starts)),
             simple=not special,
             unclear=tuple(unclear),
-            tools=tools,
+            missing=missing,
             reason=reason,
         )
         if len(self._plans) < _SHAPES:
             self._plans[shape] = plan
         return plan
+
+    def _unpriced(self, told: frozenset[str], priced: Sequence[str]) -> Iterator[str]:
+        for name in _TOOLS:
+            if name in told and self.renamed.get(name, name) not in priced:
+                yield name
+        for name, total in _CLASSES.items():
+            # A write is priced by its lifetime too.
+            lifetimes = name == "cache_write" and not {"cache_write_5m", "cache_write_1h"}.isdisjoint(priced)
+            if name in told and total in priced and name not in priced and name not in self.included and not lifetimes:
+                yield name
 
     def _reason(self, told: frozenset[str], anything: bool) -> str | None:
         if not anything and not self.request:

@@ -42,6 +42,9 @@ _STAGES = ("preview", "latest", "exp", "experimental", "beta", "thinking", "inst
 _AREAS = ("global", "us", "eu", "apac", "jp", "au", "ca", "in", "gov", "default")
 _MAKERS = ("anthropic", "amazon", "meta", "openai", "google", "mistral", "deepseek", "qwen", "cohere", "models")
 _GIVEN_AWAY = frozenset({("openai", "moderation")})
+_MEDIA_MODELS = {"gpt-image": "image_output", "-tts": "audio_output"}
+"""Models that answer in one medium, whose price the price of the output is."""
+_MEDIA_VENDORS = frozenset({"openai", "azure", "google"})
 _HARMLESS = frozenset((*_STAGES, *_AREAS, *_MAKERS))
 """Words around a name that do not make it another model with another price."""
 _WORD = re.compile(r"[^-_.:@/ ]+")
@@ -226,8 +229,11 @@ def _habits(found: Found) -> dict[str, Any]:
     """What vendors do that no price row says."""
     provider, name = found.provider.id, found.model.id
     habits: dict[str, Any] = {}
+    media = {field for word, field in _MEDIA_MODELS.items() if word in name and provider in _MEDIA_VENDORS}
     if provider == "google":
         habits["omits_zeros"] = True
+        # Google lists a modality of the prompt only where its price is another than that of text.
+        media |= {"image_input", "audio_input", "video_input"}
         if name.startswith(("gemini-1", "gemini-2")):
             # Up to this generation Google bills a grounded prompt once, however many queries it takes.
             habits["renamed"] = {"web_searches": "grounded_prompts"}
@@ -235,6 +241,8 @@ def _habits(found: Found) -> dict[str, Any]:
         habits["least_seconds"] = 10
     elif provider in ("openai", "azure") and "search-preview" in name:
         habits["silent_search"] = True
+    if media:
+        habits["included"] = frozenset(media)
     return habits
 
 

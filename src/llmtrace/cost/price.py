@@ -37,6 +37,8 @@ _TIERS = {
     "service_tier_flex": "flex",
     "service_tier_priority": "priority",
 }
+_ROUTERS = (("azure.", "model-router"), ("aws.bedrock", "prompt-router"))
+"""How providers begin, and a part of the names of their routers, which cost extra beside the model that answers."""
 _BILLED_AS_ASKED = frozenset({"aws.bedrock"})
 """Where the name asked for says the price: an answer of Bedrock leaves out the area, and areas differ in price."""
 
@@ -44,13 +46,17 @@ _BILLED_AS_ASKED = frozenset({"aws.bedrock"})
 class _Entry:
     """A card and the stretch of time it holds for; no card where there is no price."""
 
-    __slots__ = ("approximate", "card", "since", "until")
+    __slots__ = ("approximate", "card", "missing", "since", "until")
 
-    def __init__(self, card: Card | None, since: float, until: float, approximate: bool) -> None:
+    def __init__(
+        self, card: Card | None, since: float, until: float, approximate: bool, missing: tuple[str, ...] = ()
+    ) -> None:
         self.card = card
         self.since = since
         self.until = until
         self.approximate = approximate
+        self.missing = missing
+        """What every call is billed for that no price list has."""
 
 
 class Pricer:
@@ -109,7 +115,8 @@ class Pricer:
         stated = answer.stated_cost
         if stated is not None:
             priced = _stated(stated, answer.model or request.model)
-            if priced is not None:
+            # Servers begin a stream with a cost of zero, and end it with the real one.
+            if priced is not None and (priced.units or not partial):
                 return priced
         counts = answer.usage
         if at is None:
@@ -126,6 +133,8 @@ class Pricer:
             priced = self._with_others(priced, provider, host, request, answer, at)
         elif request.operation == "chat" and counts.get("images"):
             priced = priced.without("images")  # drawn by a tool, whose tokens nobody told
+        for name in (*entry.missing, *answer.unread):
+            priced = priced.without(name)
         if partial and priced.reason is None:
             priced.reason = "partial_usage"
         return priced
@@ -212,10 +221,11 @@ class Pricer:
             doubtful = False
         else:
             billed = request.model if provider in _BILLED_AS_ASKED else answer.model
-            doubtful = name != billed or _elsewhere(provider, host, name, found)
+            doubtful = _other(provider, name, billed) or _elsewhere(provider, host, name, found)
         if answer.service_tier is None and context.get("service_tier", "default") != "default":
             doubtful = True  # asked for, but whether it was granted nobody said
-        return _Entry(card, since, until, doubtful or _unpriced(context, consumed))
+        missing = () if override is not None else _surcharges(provider, request.model)
+        return _Entry(card, since, until, doubtful or _unpriced(context, consumed), missing)
 
     def _override(self, provider: str, names: list[str], context: Mapping[str, str]) -> Override | None:
         for override in self.overrides:
@@ -262,6 +272,21 @@ def _unpriced(context: Mapping[str, str], consumed: Container[str]) -> bool:
     return any(value not in _PLAIN and key not in consumed for key, value in context.items())
 
 
+def _surcharges(provider: str, name: str | None) -> tuple[str, ...]:
+    """Return what asking for ``name`` costs beside the model that answers."""
+    asked = (name or "").lower()
+    return tuple(router for seller, router in _ROUTERS if provider.startswith(seller) and router in asked)
+
+
+def _other(provider: str, name: str, billed: str | None) -> bool:
+    """Whether the answer may come from another model than the one priced.
+
+    An answer that names none, as those with images or audio do, comes from the model asked for; but at Azure that is
+    the name of a deployment, which may be any model's.
+    """
+    return provider.startswith("azure.") if billed is None else name != billed
+
+
 def _elsewhere(provider: str, host: str | None, name: str, found: Found) -> bool:
     """Whether the call went where other prices than those listed may hold."""
     if host is None:
@@ -281,8 +306,10 @@ def _discounted(card: Card, multiplier: Fraction) -> Card:
     return replace(card, source="override", rates=rates)
 
 
-def _stated(cost: float | Decimal, model: str | None) -> Priced | None:
+def _stated(cost: float | Decimal | Fraction, model: str | None) -> Priced | None:
     """A cost that the provider itself states."""
-    if not isinstance(cost, (int, float, Decimal)) or isinstance(cost, bool) or not math.isfinite(cost) or cost < 0:
+    if not isinstance(cost, (int, float, Decimal, Fraction)) or isinstance(cost, bool):
+        return None
+    if not math.isfinite(cost) or cost < 0:
         return None
     return Priced(whole(Fraction(str(cost)) * UNIT), Label(model, "provider", None))

@@ -47,6 +47,7 @@ USAGE = {
     "web_searches": "llmtrace.usage.web_searches",
     "web_fetches": "llmtrace.usage.web_fetches",
     "grounded_prompts": "llmtrace.usage.grounded_prompts",
+    "maps_searches": "llmtrace.usage.maps_searches",
     "file_searches": "llmtrace.usage.file_searches",
     "code_executions": "llmtrace.usage.code_executions",
     "images": "llmtrace.usage.images",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from .call import PromptUse
@@ -56,8 +57,10 @@ class Response:
     service_tier: str | None = None
     price_context: dict[str, str] = field(default_factory=dict)
     """What else decides the price, as the vendor spells it: ``speed``, ``inference_geo``..."""
-    stated_cost: float | Decimal | None = None
+    stated_cost: float | Decimal | Fraction | None = None
     """USD, where the provider itself says what the call cost."""
+    unread: tuple[str, ...] = ()
+    """Names of reported counts that may be billed and that no field of ``Usage`` holds."""
     also: tuple[tuple[str | None, Counts], ...] = ()
     """What is billed beside ``usage`` and not part of it: by which model (``None``: this one), and its counts."""
     fingerprint: str | None = None

@@ -50,7 +50,9 @@ class Usage:
     """Searches made by the provider's own tool, as it bills them."""
     web_fetches: int | None = None
     grounded_prompts: int | None = None
-    """1 when Google grounded the answer at all, however many queries that took."""
+    """1 when Google Search grounded the answer at all, however many queries that took."""
+    maps_searches: int | None = None
+    """1 when Google Maps grounded the answer; billed apart from searches of the web."""
     file_searches: int | None = None
     code_executions: int | None = None
     images: int | None = None

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from .._read import each, fields, peek, pick, tell_all, text, whole
+from .._read import each, fields, peek, pick, text, whole
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
+from ._usage import OPENAI, Names, Reported
 from .anthropic_messages_content import COMPLETE_CONTENT, COUNT_TOKENS_CONTENT, MESSAGES_CONTENT
 
 __all__ = ["COMPLETE", "COUNT_TOKENS", "MESSAGES"]
@@ -28,33 +29,18 @@ def read_request(body: Any) -> Request:
     return request
 
 
-_COUNTS = {
+_NAMES: Names = {
+    **OPENAI,  # of gateways that pass those of another vendor on
     "input_tokens": "fresh",
-    "output_tokens": "output",
-    "cache_read_input_tokens": "cache_read",
-    "cache_creation_input_tokens": "cache_write",
-}
-_PARTS = {
-    "cache_creation": {
-        "ephemeral_5m_input_tokens": "cache_write_5m",
-        "ephemeral_1h_input_tokens": "cache_write_1h",
-    },
+    "total_tokens": None,
     "output_tokens_details": {"thinking_tokens": "reasoning"},
     "server_tool_use": {
         "web_search_requests": "web_searches",
         "web_fetch_requests": "web_fetches",
         "code_execution_requests": "code_executions",
+        "tool_search_requests": None,
     },
 }
-
-
-def take_usage(usage: Any, told: Counts) -> None:
-    """Note what ``usage`` tells. Counts repeat while a stream goes on: the last of each wins."""
-    tell_all(told, usage, _COUNTS)
-    for name, counts in _PARTS.items():
-        part = peek(usage, name)
-        if part is not None:
-            tell_all(told, part, counts)
 
 
 def total(told: Counts) -> Counts | None:
@@ -63,7 +49,7 @@ def total(told: Counts) -> Counts | None:
     found = {key: count for key, count in told.items() if key != "fresh"}
     if "cache_write" not in found and ("cache_write_5m" in found or "cache_write_1h" in found):
         found["cache_write"] = found.get("cache_write_5m", 0) + found.get("cache_write_1h", 0)
-    if "fresh" in told:
+    if "fresh" in told and (told["fresh"] or "input" not in told):
         found["input"] = told["fresh"] + found.get("cache_read", 0) + found.get("cache_write", 0)
     return found or None
 
@@ -78,9 +64,10 @@ def read_also(usage: Any) -> tuple[tuple[str | None, Counts], ...]:
     for step in each(usage, "iterations"):
         kind = text(step, "type")
         if kind in _BESIDE:
-            told: Counts = {}
-            take_usage(step, told)
-            found.append((text(step, "model") or kind if kind == "advisor_message" else None, total(told) or {}))
+            reported = Reported()
+            reported.add(step, _NAMES)
+            model = text(step, "model") or kind if kind == "advisor_message" else None
+            found.append((model, total(reported.counts) or {}))
     return tuple(found)
 
 
@@ -103,21 +90,21 @@ def _edited(answer: Any) -> bool:
 
 
 def read_response(answer: Any) -> Response:
-    told: Counts = {}
+    reported = Reported()
     answer = fields(answer)
     usage = fields(peek(answer, "usage"))
-    take_usage(usage, told)
+    reported.add(usage, _NAMES)
     reason = text(answer, "stop_reason")
-    return Response(
+    response = Response(
         id=text(answer, "id"),
         model=text(answer, "model"),
         finish_reasons=(reason,) if reason else (),
-        usage=total(told),
         also=read_also(usage),
         service_tier=text(usage, "service_tier"),
         price_context=_price_context(usage),
         compacted=_edited(answer) or any(text(block, "type") == "compaction" for block in each(answer, "content")),
     )
+    return reported.fill(response, total(reported.counts))
 
 
 class Events:
@@ -132,13 +119,13 @@ class Events:
         "_id",
         "_model",
         "_reason",
+        "_reported",
         "_tier",
-        "_told",
         "spoken",
     )
 
     def __init__(self) -> None:
-        self._told: Counts = {}
+        self._reported = Reported()
         self._also: tuple[tuple[str | None, Counts], ...] = ()
         self._context: dict[str, str] = {}
         self._id: str | None = None
@@ -173,7 +160,7 @@ class Events:
         return self.spoken
 
     def _take(self, usage: Any) -> None:
-        take_usage(usage, self._told)
+        self._reported.add(usage, _NAMES)
         self._also = read_also(usage) or self._also
         self._tier = text(usage, "service_tier") or self._tier
         self._context = _price_context(usage) or self._context
@@ -183,11 +170,10 @@ class Events:
         return self._end
 
     def result(self) -> Response:
-        return Response(
+        answer = Response(
             id=self._id,
             model=self._model,
             finish_reasons=(self._reason,) if self._reason else (),
-            usage=total(self._told),
             also=self._also,
             service_tier=self._tier,
             price_context=self._context,
@@ -196,6 +182,7 @@ class Events:
             failed=self._error is not None,
             complete=self._end,
         )
+        return self._reported.fill(answer, total(self._reported.counts))
 
 
 def read_count_request(body: Any) -> Request:

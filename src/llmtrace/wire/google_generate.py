@@ -11,6 +11,7 @@ from typing import Any
 from .._read import each, peek, text
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
+from ._usage import merge_counts
 from .google_generate_content import GENERATE_CONTENT
 
 __all__ = ["GENERATE"]
@@ -118,7 +119,7 @@ class Told:
     __slots__ = ("_counts", "_denied", "_parts", "tier", "traffic")
 
     def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
+        self._counts: Counts = {}
         self._denied: tuple[str, ...] = ()
         self._parts: dict[str, Counts] = {}
         self.tier: str | None = None
@@ -128,21 +129,23 @@ class Told:
         """Read at once: the first releases of the SDK change what they were sent."""
         if usage is None:
             return
-        here: dict[str, int] = {}
+        here: Counts = {}
         for camel, snake in (*_TOTALS, _CACHED):
             value = _count(_either(usage, camel, snake))
             if value is not None:
                 here[camel] = value
-        self._counts.update(here)
+        merge_counts(self._counts, here)
         told = [here[name] for name, _ in _TOTALS if name in here]
         # The API leaves zeros out. When the total is the sum of the counts beside it, a count that only earlier answers
         # told is a zero here, as the draft of a step that ran a tool may be.
         adds_up = bool(told) and sum(told) == _count(_either(usage, *_TOTAL))
-        self._denied = tuple(name for name, _ in _TOTALS if name not in here) if adds_up else ()
+        self._denied = tuple(name for name, _ in _TOTALS[1:] if name not in here) if adds_up else ()
         for camel, snake, _, ending in _PARTS:
             parts = _either(usage, camel, snake)
             if isinstance(parts, list) and parts:
-                self._parts[camel] = _read_parts(parts, ending)
+                read = _read_parts(parts, ending)
+                if any(read.values()) or camel not in self._parts:
+                    self._parts[camel] = read
         tier = _word(_either(usage, "serviceTier", "service_tier"))
         traffic = _word(_either(usage, "trafficType", "traffic_type"))
         self.tier = tier or (traffic and _TIERS.get(traffic)) or self.tier
@@ -175,7 +178,7 @@ def _read_parts(parts: list[Any], ending: str) -> Counts:
     return found
 
 
-def _add(into: Counts, name: str, *counts: int | None) -> None:
+def _add(into: Counts, name: str, *counts: float | None) -> None:
     told = [count for count in counts if count is not None]
     if told:
         into[name] = sum(told)
@@ -184,7 +187,7 @@ def _add(into: Counts, name: str, *counts: int | None) -> None:
 class Answers:
     """Folds the answers of a stream into one; a plain answer is a stream of one."""
 
-    __slots__ = ("_blocked", "_error", "_finish", "_grounded", "_id", "_model", "_queries", "_spoke", "_told")
+    __slots__ = ("_blocked", "_error", "_finish", "_grounded", "_id", "_maps", "_model", "_queries", "_spoke", "_told")
 
     def __init__(self) -> None:
         self._id: str | None = None
@@ -192,7 +195,7 @@ class Answers:
         self._finish: dict[int, str] = {}
         self._blocked: str | None = None
         self._queries: set[str] = set()
-        self._grounded = False
+        self._grounded = self._maps = False
         self._error: str | None = None
         self._spoke = False
         self._told = Told()
@@ -226,15 +229,20 @@ class Answers:
             if isinstance(query, str) and query:
                 self._queries.add(query)
         chunks = _either(grounding, "groundingChunks", "grounding_chunks")
+        if not isinstance(chunks, list):
+            chunks = []
         # What a caller's own files or stores answered is no search of Google's.
         self._grounded = (
             self._grounded
             or bool(self._queries)
             or _either(grounding, "searchEntryPoint", "search_entry_point") is not None
-            or any(
-                peek(chunk, "web") is not None or peek(chunk, "maps") is not None
-                for chunk in (chunks if isinstance(chunks, list) else ())
-            )
+            or any(peek(chunk, "web") is not None for chunk in chunks)
+        )
+        # Google Maps is a product of its own, with a fee of its own.
+        self._maps = (
+            self._maps
+            or _either(grounding, "googleMapsWidgetContextToken", "google_maps_widget_context_token") is not None
+            or any(peek(chunk, "maps") is not None for chunk in chunks)
         )
 
     def _told_no_candidate(self, answer: Any) -> None:
@@ -252,11 +260,14 @@ class Answers:
     def result(self) -> Response:
         told, traffic = self._told, self._told.traffic
         usage = told.usage(final=self.ended)
-        if self._grounded:
+        if self._grounded or self._maps:
             usage = {} if usage is None else usage
+        if usage is not None and self._grounded:
             usage["grounded_prompts"] = 1
             if self._queries:
                 usage["web_searches"] = len(self._queries)
+        if usage is not None and self._maps:
+            usage["maps_searches"] = 1
         finish = tuple(self._finish[index] for index in sorted(self._finish))
         return Response(
             id=self._id,

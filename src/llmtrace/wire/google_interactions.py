@@ -8,6 +8,7 @@ from typing import Any
 from .._read import each, peek, pick, text, whole
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
+from ._usage import Reported
 from .google_interactions_content import INTERACTIONS_CONTENT, RETRIEVE_CONTENT
 
 __all__ = ["INTERACTIONS", "RETRIEVE"]
@@ -69,26 +70,51 @@ _FIELDS = frozenset(
 )
 
 
-def read_usage(usage: Any) -> Counts | None:
-    found: Counts = {}
+_SEARCHES = {"google_search": "web_searches", "google_maps": "maps_searches", "file_search": None, "url_context": None}
+
+
+def _report(usage: Any, reported: Reported) -> None:
+    """Take in one report of the usage."""
+    if usage is None:
+        return
+    counts: Counts = {}
     for name, field in _TOTALS.items():
         count = whole(usage, name)
         if count is not None:
-            found[field] = count
-    # Google counts what its own tools read, and what the model thought, apart from input and output.
+            counts[field] = count
+    for name, ending in _PARTS:
+        parts: Counts = {}
+        for part in each(usage, name):
+            field, count = (text(part, "modality") or "").lower() + ending, whole(part, "tokens")
+            if count is not None and field in _FIELDS:
+                parts[field] = parts.get(field, 0) + count
+        # What tools read is counted apart from the input.
+        counts.update({f"{name}:{field}": tokens for field, tokens in parts.items()})
+    for tool in each(usage, "grounding_tool_count"):
+        kind, count = text(tool, "type") or "tools", whole(tool, "count")
+        if count:
+            known = _SEARCHES.get(kind, "")
+            if known:
+                counts[known] = count
+            elif known is not None:
+                reported.unread[kind] = None
+    reported.add_counts(counts)
+
+
+def _totals(reported: Reported) -> Counts | None:
+    """Return inclusive counts: Google counts what its own tools read, and what the model thought, apart."""
+    found: Counts = {}
+    for name, count in reported.counts.items():
+        field = name.rpartition(":")[2]
+        found[field] = found.get(field, 0) + count
     if "tool_input" in found:
         found["input"] = found.get("input", 0) + found["tool_input"]
     if "reasoning" in found:
         found["output"] = found.get("output", 0) + found["reasoning"]
-    for name, ending in _PARTS:
-        for part in each(usage, name):
-            field, count = (text(part, "modality") or "").lower() + ending, whole(part, "tokens")
-            if count is not None and field in _FIELDS:
-                found[field] = found.get(field, 0) + count
-    for tool in each(usage, "grounding_tool_count"):
-        if text(tool, "type") == "google_search" and (count := whole(tool, "count")):
-            found["web_searches"] = count
-            found["grounded_prompts"] = 1
+    if found.get("web_searches"):
+        found["grounded_prompts"] = 1
+    if found.get("maps_searches"):
+        found["maps_searches"] = 1
     return found or None
 
 
@@ -96,28 +122,34 @@ _UNFINISHED = ("in_progress", "queued")
 
 
 def read_response(answer: Any) -> Response:
+    reported = Reported()
+    _report(peek(answer, "usage"), reported)
+    return _read(answer, reported)
+
+
+def _read(answer: Any, reported: Reported) -> Response:
     status = text(answer, "status")
     failed = status == "failed"
-    return Response(
+    response = Response(
         id=text(answer, "id"),
         model=text(answer, "model"),
         finish_reasons=(status,) if status is not None and status not in _UNFINISHED else (),
-        usage=read_usage(peek(answer, "usage")),
         service_tier=text(answer, "service_tier"),
         status=status,
         error=(text(next(each(answer, "errors"), None), "code") or "error") if failed else None,
         failed=failed,
     )
+    return reported.fill(response, _totals(reported))
 
 
 class Events:
     """Folds interaction events; those of the life cycle carry the whole interaction so far."""
 
-    __slots__ = ("_answer", "_end", "_error", "_spoke", "_usage")
+    __slots__ = ("_answer", "_end", "_error", "_reported", "_spoke")
 
     def __init__(self) -> None:
         self._answer: Any = None
-        self._usage: Counts = {}
+        self._reported = Reported()
         self._end = False
         self._error: str | None = None
         self._spoke = False
@@ -132,25 +164,20 @@ class Events:
         elif kind.startswith("interaction.") and (answer := peek(event, "interaction")) is not None:
             self._answer = answer
             self._end = kind in ("interaction.completed", "interaction.complete")
-            self._keep(peek(answer, "usage"))
+            _report(peek(answer, "usage"), self._reported)
         elif kind == "error":
             self._error = text(peek(event, "error"), "code") or "error"
-        self._keep(peek(peek(event, "metadata"), "usage"))
+        _report(peek(peek(event, "metadata"), "usage"), self._reported)
         return self._spoke
-
-    def _keep(self, usage: Any) -> None:
-        if usage is not None:
-            self._usage.update(read_usage(usage) or {})
 
     @property
     def ended(self) -> bool:
         return self._end
 
     def result(self) -> Response:
-        answer = read_response(self._answer)
+        answer = _read(self._answer, self._reported)
         return replace(
             answer,
-            usage=self._usage or None,
             error=answer.error or self._error,
             failed=answer.failed or self._error is not None,
             complete=self._end,

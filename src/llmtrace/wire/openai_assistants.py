@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._read import peek, pick, tell, text
-from ..facts import Counts, Request, Response
+from .._read import peek, pick, text
+from ..facts import Request, Response
 from ._format import WireFormat
+from ._usage import Reported
 from .openai_assistants_content import RUN_CONTENT, RUN_RETRIEVE_CONTENT
 
 __all__ = ["RUN", "RUN_RETRIEVE"]
@@ -27,39 +28,34 @@ def read_request(body: Any) -> Request:
     )
 
 
-def read_usage(usage: Any) -> Counts | None:
-    found: Counts = {}
-    tell(found, "input", usage, "prompt_tokens")
-    tell(found, "output", usage, "completion_tokens")
-    # The vendor spells this one in the singular.
-    tell(found, "cache_read", peek(usage, "prompt_token_details"), "cached_tokens")
-    tell(found, "reasoning", peek(usage, "completion_tokens_details"), "reasoning_tokens")
-    return found or None
-
-
-def read_response(run: Any) -> Response:
+def read_response(run: Any, reported: Reported | None = None) -> Response:
+    if reported is None:
+        reported = Reported()
+        reported.add(peek(run, "usage"))
     status = text(run, "status")
     reason = text(peek(run, "incomplete_details"), "reason") or status
     error = peek(run, "last_error")
-    return Response(
-        id=text(run, "id"),
-        model=text(run, "model"),
-        finish_reasons=(reason,) if reason and status in _OVER else (),
-        usage=read_usage(peek(run, "usage")),
-        status=status,
-        conversation_id=text(run, "thread_id"),
-        error=None if error is None else text(error, "code") or "error",
-        failed=status == "failed",
+    return reported.fill_openai(
+        Response(
+            id=text(run, "id"),
+            model=text(run, "model"),
+            finish_reasons=(reason,) if reason and status in _OVER else (),
+            status=status,
+            conversation_id=text(run, "thread_id"),
+            error=None if error is None else text(error, "code") or "error",
+            failed=status == "failed",
+        )
     )
 
 
 class Events:
     """Folds the events of a streamed run; every event of the run itself carries all of it so far."""
 
-    __slots__ = ("_error", "_run", "_spoke")
+    __slots__ = ("_error", "_reported", "_run", "_spoke")
 
     def __init__(self) -> None:
         self._run: Any = None
+        self._reported = Reported()
         self._error: str | None = None
         self._spoke = False
 
@@ -69,6 +65,7 @@ class Events:
         kind = peek(data, "object")
         if kind == "thread.run":
             self._run = data
+            self._reported.add(peek(data, "usage"))
         elif kind in _DELTAS:
             self._spoke = True
         elif kind is None and (error := peek(data, "error")) is not None:
@@ -81,7 +78,8 @@ class Events:
 
     def result(self) -> Response:
         if self._error is None:
-            return read_response(self._run) if self.ended else _cut(read_response(self._run))
+            answer = read_response(self._run, self._reported)
+            return answer if self.ended else _cut(answer)
         return Response(error=self._error, failed=True)
 
 

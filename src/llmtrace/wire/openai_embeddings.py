@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._read import each, peek, tell, text, whole
-from ..facts import Counts, Request, Response
+from .._read import each, peek, text, whole
+from ..facts import Request, Response
 from ._format import WireFormat
+from ._usage import Reported
 from .openai_embeddings_content import EMBEDDINGS_CONTENT
 
 __all__ = ["EMBEDDINGS"]
@@ -24,17 +25,14 @@ def read_request(body: Any) -> Request:
 
 
 def read_response(answer: Any) -> Response:
-    usage = peek(answer, "usage")
-    found: Counts = {}
+    reported = Reported()
+    reported.add(peek(answer, "usage"))
     # Nothing is written in answer to an embedding: the total is the input.
-    tell(found, "input", usage, "total_tokens")
-    tell(found, "input", usage, "prompt_tokens")
+    if "total" in reported.counts:
+        reported.counts.setdefault("input", reported.counts["total"])
     vector = peek(next(each(answer, "data"), None), "embedding")
-    return Response(
-        id=text(answer, "id"),
-        model=text(answer, "model"),
-        usage=found or None,
-        dimensions=_length(vector),
+    return reported.fill_openai(
+        Response(id=text(answer, "id"), model=text(answer, "model"), dimensions=_length(vector))
     )
 
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from .._read import number, peek, tell, text
+from .._read import number, peek, text
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
+from ._usage import Reported, read_openai_usage
 from .openai_media_content import IMAGES_CONTENT, SPEECH_CONTENT, TRANSCRIPTIONS_CONTENT
 
 __all__ = ["IMAGES", "SPEECH", "TRANSCRIPTIONS"]
@@ -39,54 +40,53 @@ def read_speech_request(body: Any) -> Request:
     return request
 
 
-def read_usage(usage: Any) -> Counts | None:
-    given = peek(usage, "input_tokens_details") or peek(usage, "input_token_details")
-    found: Counts = {}
-    tell(found, "input", usage, "input_tokens")
-    tell(found, "output", usage, "output_tokens")
-    tell(found, "text_input", given, "text_tokens")
-    tell(found, "audio_input", given, "audio_tokens")
-    tell(found, "image_input", given, "image_tokens")
-    # A transcription that is billed by its length says so in place of tokens.
-    seconds = number(usage, "seconds")
-    if seconds is not None and seconds >= 0:
-        found["audio_seconds"] = seconds
-    return found or None
-
-
 def read_response(answer: Any) -> Response:
-    return Response(usage=read_usage(peek(answer, "usage")))
+    reported = Reported()
+    reported.add(peek(answer, "usage"))
+    if not reported.counts:
+        # A verbose transcript says how long the audio is; servers that report nothing else bill by it.
+        seconds = number(answer, "duration")
+        if seconds is not None and seconds > 0:
+            reported.counts["audio_seconds"] = seconds
+    return reported.fill_openai(Response(model=text(answer, "model")))
+
+
+def _as_images(counts: Counts | None) -> Counts:
+    """Take every token of the answer for an image's, where nothing else is said."""
+    found = counts or {}
+    if "output" in found:
+        found.setdefault("image_output", found["output"] - found.get("text_output", 0))
+    return found
 
 
 def read_image_usage(usage: Any) -> Counts:
-    """As ``read_usage``. Every token of the answer is an image's, where nothing else is said."""
-    found = read_usage(usage) or {}
-    if "output" in found:
-        found["image_output"] = found["output"]
-    made = peek(usage, "output_tokens_details")
-    tell(found, "image_output", made, "image_tokens")
-    tell(found, "text_output", made, "text_tokens")
-    tell(found, "cache_read", usage, "cached_tokens")
-    cached = peek(usage, "cached_tokens_details")
-    tell(found, "image_cache_read", cached, "cached_image_tokens")
-    tell(found, "text_cache_read", cached, "cached_text_tokens")
-    return found
+    return _as_images(read_openai_usage(usage))
 
 
 def read_images(answer: Any) -> Response:
     """The images are counted too, for models that are billed by the piece."""
-    found = read_image_usage(peek(answer, "usage"))
+    response = read_image_event(answer)
+    found = response.usage or {}
     images = peek(answer, "data")
     if isinstance(images, list):
         found["images"] = len(images)
+    else:
+        found.pop("images", None)
+    response.usage = found or None
     # A drawing in SVG is written by a model of words before the one of images renders it.
     wrote = peek(answer, "svg_usage")
-    told = {} if wrote is None else read_usage(wrote) or {}
-    return Response(usage=found or None, also=((text(wrote, "model") or "svg", told),) if any(told.values()) else ())
+    told = read_openai_usage(wrote) or {}
+    if any(told.values()):
+        response.also = ((text(wrote, "model") or "svg", told),)
+    return response
 
 
 def read_image_event(event: Any) -> Response:
-    return Response(usage={**read_image_usage(peek(event, "usage")), "images": 1})
+    reported = Reported()
+    reported.add(peek(event, "usage"))
+    response = reported.fill_openai(Response(model=text(event, "model")))
+    response.usage = {**_as_images(response.usage), "images": 1}
+    return response
 
 
 class Events:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from .._read import each, fields, peek, pick, tell_all, text, whole
+from .._read import each, fields, peek, pick, text, whole
 from ..facts import Counts, PromptUse, Request, Response
 from ._format import WireFormat
-from .openai_chat import read_stated_cost
+from ._usage import Reported
 from .openai_media import read_image_usage
 from .openai_responses_content import INPUT_TOKENS_CONTENT, RESPONSES_CONTENT, RETRIEVE_CONTENT, end_reason
 
@@ -46,24 +46,6 @@ def read_request(body: Any) -> Request:
     )
 
 
-_COUNTS = {"input_tokens": "input", "output_tokens": "output"}
-_GIVEN = {
-    "cached_tokens": "cache_read",
-    "cache_write_tokens": "cache_write",
-    "audio_tokens": "audio_input",
-    "image_tokens": "image_input",
-}
-_MADE = {"reasoning_tokens": "reasoning", "audio_tokens": "audio_output", "image_tokens": "image_output"}
-
-
-def read_usage(usage: Any) -> Counts | None:
-    found: Counts = {}
-    tell_all(found, usage, _COUNTS)
-    tell_all(found, peek(usage, "input_tokens_details"), _GIVEN)
-    tell_all(found, peek(usage, "output_tokens_details"), _MADE)
-    return found or None
-
-
 def _count_tools(output: list[Any], usage: Counts) -> None:
     """Count what the provider's own tools did, as it bills them."""
     containers = set()
@@ -77,7 +59,10 @@ def _count_tools(output: list[Any], usage: Counts) -> None:
                 usage["images"] = usage.get("images", 0) + 1
             case "code_interpreter_call":
                 containers.add(text(item, "container_id"))
-                usage["code_executions"] = len(containers)
+            case "shell_call" if (container := text(peek(item, "environment"), "container_id")) is not None:
+                containers.add(container)
+    if containers:
+        usage["code_executions"] = len(containers)
 
 
 def _read_tool_usage(answer: Any, usage: Counts) -> tuple[tuple[str | None, Counts], ...]:
@@ -96,23 +81,21 @@ def _read_tool_usage(answer: Any, usage: Counts) -> tuple[tuple[str | None, Coun
 
 
 def read_response(answer: Any) -> Response:
+    reported = Reported()
+    reported.add(peek(answer, "usage"))
+    return _read(answer, reported)
+
+
+def _read(answer: Any, reported: Reported) -> Response:
     answer = fields(answer)
     status = text(answer, "status")
     error = peek(answer, "error")
     output = list(each(answer, "output"))
-    usage = read_usage(peek(answer, "usage"))
-    also: tuple[tuple[str | None, Counts], ...] = ()
-    if usage is not None:
-        _count_tools(output, usage)
-        also = _read_tool_usage(answer, usage)
-    return Response(
+    response = Response(
         id=text(answer, "id"),
         model=text(answer, "model"),
         finish_reasons=(status,) if status is not None and status in _OVER else (),
         end_reason=end_reason(answer),
-        usage=usage,
-        stated_cost=read_stated_cost(peek(answer, "usage")),
-        also=also,
         service_tier=text(answer, "service_tier"),
         status=status,
         conversation_id=text(peek(answer, "conversation"), "id"),
@@ -126,6 +109,11 @@ def read_response(answer: Any) -> Response:
             for part in each(item, "content")
         ),
     )
+    usage = reported.fill_openai(response).usage
+    if usage is not None:
+        _count_tools(output, usage)
+        response.also = _read_tool_usage(answer, usage)
+    return response
 
 
 _OVER = frozenset({"completed", "incomplete", "failed", "cancelled"})
@@ -134,10 +122,11 @@ _OVER = frozenset({"completed", "incomplete", "failed", "cancelled"})
 class Events:
     """Folds response stream events; each life-cycle event carries the whole response so far."""
 
-    __slots__ = ("_answer", "_end", "_error", "spoken")
+    __slots__ = ("_answer", "_end", "_error", "_reported", "spoken")
 
     def __init__(self) -> None:
         self._answer: Any = None
+        self._reported = Reported()
         self._end = False
         self.spoken = False
         self._error: str | None = None
@@ -154,6 +143,7 @@ class Events:
         elif kind in _END or kind in ("response.created", "response.in_progress", "response.queued"):
             # A start event is an answer without output: small enough to keep until the end event replaces it.
             self._answer = peek(event, "response") or self._answer
+            self._reported.add(peek(self._answer, "usage"))
             self._end = kind in _END
         return self.spoken
 
@@ -162,7 +152,7 @@ class Events:
         return self._end
 
     def result(self) -> Response:
-        answer = read_response(self._answer)
+        answer = _read(self._answer, self._reported)
         return replace(
             answer,
             error=answer.error or self._error,
