@@ -48,6 +48,14 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMTRACE_ESTIMATE_USAGE", "off")
 
 
+@pytest.fixture(autouse=True)
+def no_ids_of_background_calls() -> None:
+    """What one test fetched is billed anew in the next."""
+    from llmtrace.capture import background
+
+    background.forget()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def prices() -> None:
     """The price catalogue is there before the first call, which then ends where it is made."""

@@ -183,7 +183,8 @@ def page() -> str:
         for one in entry_points(sdk):
             cells = ["sync, async" if reading in one.readings else "" for reading in READINGS]
             operation = one.wire.request({}).operation
-            path = one.path.replace("/m", "/{id}") if one.method == "get" else one.path
+            fetched = operation == "fetch_response" or one.method == "get"
+            path = one.path.replace("/m", "/{id}") if fetched else one.path
             out.append(f"| `{one.name}` | `{path}` | `{operation}` | " + " | ".join(cells) + " |")
     return "\n".join(out) + "\n"
 

@@ -218,7 +218,7 @@ def test_what_an_interaction_is_to_answer_in(body: dict[str, Any], output: str |
 
 @pytest.mark.parametrize(("error", "told"), [({"code": "overloaded"}, "overloaded"), ({}, "error")])
 def test_error_event_of_an_interaction(error: dict[str, Any], told: str) -> None:
-    """It says what failed, in Google's word where there is one; counts of a fetched one are not told again."""
+    """It says what failed, in Google's word where there is one; counts are read as they are reported."""
     assert RETRIEVE.events is not None
     events = RETRIEVE.events()
     for event in (
@@ -228,7 +228,7 @@ def test_error_event_of_an_interaction(error: dict[str, Any], told: str) -> None
     ):
         assert not events.add(event)
     found = events.result()
-    assert (found.id, found.failed, found.error, found.usage, found.complete) == ("i", True, told, None, False)
+    assert (found.id, found.failed, found.error, found.usage, found.complete) == ("i", True, told, {"input": 3}, False)
 
 
 def test_requests_of_predict() -> None:

@@ -19,7 +19,7 @@ from ..facts import Call, Request, Response, Scope, Timing, Usage
 from ..scope import context as scopes
 from ..wire._format import Accumulator, WireFormat
 from ..wire._usage import Money, read_money
-from . import worker
+from . import background, worker
 from .failure import error_type
 from .heard import Heard
 from .tracing import Tracing
@@ -186,6 +186,8 @@ class OpenCall:
         if self._generation != _generation:
             return
         self.duration = perf_counter() - self.started
+        if self.request.background or answer.background:
+            answer = background.settle(self, answer)
         self.answer = answer
         self.timing = timing
         self.error = error
@@ -197,7 +199,7 @@ class OpenCall:
             report("settle a call")
         try:
             pricer, estimator = self.tracing.pricer, self.tracing.estimator
-            if estimator is not None and not answer.usage and estimator.wants(self):
+            if estimator is not None and not (answer.usage or self.request.background) and estimator.wants(self):
                 worker.start()
                 self._finish_later()
             elif pricer is None or pricer.ready:

@@ -35,12 +35,16 @@ __all__ = ["accumulator", "patch"]
 _PACKAGE = "google.genai"
 _CREATE = replace(INTERACTIONS, api="google_genai.interactions.create")
 _GET = replace(RETRIEVE, api="google_genai.interactions.get")
+_CANCEL = replace(RETRIEVE, api="google_genai.interactions.cancel")
 _STAINLESS = Sdk(
     name="google_genai",
     module=f"{_PACKAGE}._interactions._base_client",
     supported=">=1.55,<3",
     provider="gcp.gemini",
-    posts=dict.fromkeys(("/*/interactions", "/*/projects/*/locations/*/interactions"), _CREATE),
+    posts={
+        **dict.fromkeys(("/*/interactions", "/*/projects/*/locations/*/interactions"), _CREATE),
+        **dict.fromkeys(("/*/interactions/*/cancel", "/*/projects/*/locations/*/interactions/*/cancel"), _CANCEL),
+    },
     gets=dict.fromkeys(("/*/interactions/*", "/*/projects/*/locations/*/interactions/*"), _GET),
 )
 _SPEAKEASY = replace(

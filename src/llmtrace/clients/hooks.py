@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from .._guard import report
+from ..capture.background import FETCH
 from ..capture.call import OpenCall
 from ..capture.tracing import Tracing
 from ..facts import Request
@@ -46,7 +47,8 @@ def begin(
 def _admit(call: OpenCall) -> None:
     """Raise what stands against the call, before its request leaves."""
     admit = call.tracing.admit
-    if admit is None:
+    # A fetch adds no cost of its own: refusing it would withhold an answer that is already paid for.
+    if admit is None or call.request.operation == FETCH:
         return
     refusal = None
     try:

@@ -20,7 +20,7 @@ from ..facts import Response
 from . import hooks
 from .patches import Patches
 from .providers import provider_of
-from .table import Sdk
+from .table import Sdk, fetched_id
 
 __all__ = ["patch"]
 
@@ -71,6 +71,8 @@ def _begin(sdk: Sdk, tracing: Tracing, args: Any, kwargs: Any) -> OpenCall | Non
         request = wire.request(body)
         if "text/event-stream" in http.headers.get("accept", ""):
             request = replace(request, stream=True)
+        if request.operation == "fetch_response":
+            request = replace(request, response_id=fetched_id(http.url.path))
         host = http.url.host or None
         return hooks.begin(
             tracing,

@@ -16,7 +16,7 @@ from ..scope.context import current_call
 from . import hooks
 from .patches import Patches
 from .providers import provider_of
-from .table import Sdk
+from .table import Sdk, fetched_id
 
 __all__ = ["patch"]
 
@@ -118,7 +118,7 @@ class _Beginner:
             if stream is not request.stream:
                 request = replace(request, stream=stream)
             if request.operation == "fetch_response":
-                request = replace(request, response_id=url.partition("?")[0].rpartition("/")[2])
+                request = replace(request, response_id=fetched_id(url))
             provider, server = self._target(client)
             call = hooks.begin(
                 self._tracing,

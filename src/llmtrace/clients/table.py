@@ -21,7 +21,7 @@ from ..wire.openai_media import IMAGES, SPEECH, TRANSCRIPTIONS
 from ..wire.openai_moderations import MODERATIONS
 from ..wire.openai_responses import COMPACT, DECISIONS, INPUT_TOKENS, RESPONSES, RETRIEVE
 
-__all__ = ["SDKS", "Sdk", "sdks"]
+__all__ = ["SDKS", "Sdk", "fetched_id", "sdks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,11 @@ class Sdk:
         return None
 
 
+def fetched_id(url: str) -> str:
+    """Return the id of the object that a request fetches or cancels."""
+    return url.partition("?")[0].removesuffix("/cancel").rpartition("/")[2]
+
+
 def _matches(pattern: list[str], parts: list[str]) -> bool:
     return len(pattern) == len(parts) and all(
         part == wanted or (wanted == "*" and part) for wanted, part in zip(pattern, parts, strict=True)
@@ -91,6 +96,7 @@ SDKS = (
                 "/completions": ("completions.create", COMPLETIONS),
                 "/embeddings": ("embeddings.create", EMBEDDINGS),
                 "/responses": ("responses.create", RESPONSES),
+                "/responses/*/cancel": ("responses.cancel", RETRIEVE),
                 "/responses/compact": ("responses.compact", COMPACT),
                 "/responses/input_tokens": ("responses.input_tokens.count", INPUT_TOKENS),
                 "/decisions": ("decisions.create", DECISIONS),

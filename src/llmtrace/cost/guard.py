@@ -6,7 +6,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from math import ceil
@@ -72,6 +72,10 @@ class Reservation:
 
     parts: list[Part] = field(default_factory=list)
     reserved: bool = False
+
+    def kept_for_fetch(self) -> Reservation | None:
+        """Return a copy for the fetch that will settle it; ``None`` where nothing is reserved."""
+        return Reservation([replace(part) for part in self.parts], reserved=True) if self.reserved else None
 
     @property
     def tightest(self) -> Part | None:
@@ -163,6 +167,8 @@ class Budgets:
             if not parts:
                 return
             made = call.reservation = Reservation(parts)
+        elif made.reserved and call.request.background and not call.answer.usage and call.outcome != "error":
+            return  # the fetch that reports the usage settles what is reserved here
         kept = [part for part in made.parts if part.budget.per != "call"]
         spent = [_spent(call, part, reserved=made.reserved) for part in kept]
         for part in made.parts:

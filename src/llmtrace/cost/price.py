@@ -110,7 +110,7 @@ class Pricer:
             at: When, in seconds since 1970; now by default.
             partial: The answer was cut short, and its counts are only those of its beginning.
         """
-        if request.operation not in _BILLED:
+        if request.operation not in _BILLED and not (request.operation == "fetch_response" and answer.usage):
             return None
         stated = answer.stated_cost
         if stated is not None:

@@ -8,6 +8,7 @@ from typing import Protocol
 from opentelemetry.trace import Span, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
+from ..capture.background import FETCH
 from ..capture.call import OpenCall
 from ..capture.failure import error_code, http_status, qualified
 from ..facts import Counts, is_pinned
@@ -112,9 +113,11 @@ def describe_refusal(call: OpenCall, options: Options, into: Attributes) -> None
 
 
 def describe_usage(call: OpenCall, options: Options, into: Attributes) -> None:
-    if call.usage_elsewhere or call.request.operation not in _COUNTED or call.outcome == "blocked":
-        return
     counts: Counts | None = call.answer.usage
+    if call.usage_elsewhere or call.outcome == "blocked":
+        return
+    if call.request.operation not in _COUNTED and not (counts and call.request.operation == FETCH):
+        return
     told = counts is not None and not names.BILLED.isdisjoint(counts)
     if call.estimate is not None:
         into[names.USAGE_SOURCE] = "estimated"

@@ -28,7 +28,9 @@ _USD = [1e-6 * 4**step for step in range(12)]
 _VALUES = 200
 """Values that one dimension may have; any other is ``_other``."""
 _MODALITIES = ("text", "image", "audio", "video")
-_COUNTED = frozenset({"chat", "text_completion", "embeddings", "generate_content", "rerank", "invoke_agent"})
+_COUNTED = frozenset(
+    {"chat", "text_completion", "embeddings", "generate_content", "rerank", "invoke_agent", "fetch_response"}
+)
 
 Dimensions = dict[str, Any]
 

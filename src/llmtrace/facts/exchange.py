@@ -40,6 +40,8 @@ class Request:
     """The agent at the provider that is asked to work."""
     characters: int | None = None
     """What is to be spoken, which some models are billed by; no answer tells it."""
+    background: bool = False
+    """The provider works on after it has answered, or the request fetches what was made that way."""
 
 
 @dataclass(slots=True)
@@ -78,6 +80,8 @@ class Response:
     """Of an answer that refused, where the SDK makes an exception of it only later."""
     complete: bool = True
     """False when a stream ended without its format's end event."""
+    background: bool = False
+    """The object's own flag: it ran in the background, so that its usage may be reported on retrieval only."""
 
     @property
     def normal_reasons(self) -> tuple[str, ...]:

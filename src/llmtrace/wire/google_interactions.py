@@ -34,6 +34,8 @@ def read_request(body: Any) -> Request:
         output_type=_output_type(body),
         service_tier=text(body, "service_tier"),
         previous_response_id=text(body, "previous_interaction_id"),
+        # Agents run in the background only.
+        background=peek(body, "background") is True or peek(body, "agent") is not None,
     )
 
 
@@ -138,6 +140,7 @@ def _read(answer: Any, reported: Reported) -> Response:
         status=status,
         error=(text(next(each(answer, "errors"), None), "code") or "error") if failed else None,
         failed=failed,
+        background=peek(answer, "background") is True,
     )
     return reported.fill(response, _totals(reported))
 
@@ -185,20 +188,8 @@ class Events:
 
 
 def read_retrieve(body: Any) -> Request:
-    return Request(operation="fetch_response")
-
-
-class _Fetched(Events):
-    __slots__ = ()
-
-    def result(self) -> Response:
-        return replace(super().result(), usage=None)
-
-
-def read_fetched(answer: Any) -> Response:
-    # The tokens were counted when the interaction was made.
-    return replace(read_response(answer), usage=None)
+    return Request(operation="fetch_response", background=True)
 
 
 INTERACTIONS = WireFormat(request=read_request, response=read_response, events=Events, content=INTERACTIONS_CONTENT)
-RETRIEVE = WireFormat(request=read_retrieve, response=read_fetched, events=_Fetched, content=RETRIEVE_CONTENT)
+RETRIEVE = WireFormat(request=read_retrieve, response=read_response, events=Events, content=RETRIEVE_CONTENT)

@@ -25,6 +25,7 @@ def read_request(body: Any) -> Request:
         stream=peek(body, "stream") is True,
         params=params,
         agent_id=text(body, "assistant_id"),
+        background=True,
     )
 
 
@@ -88,20 +89,8 @@ def _cut(answer: Response) -> Response:
 
 
 def read_retrieve(_: Any) -> Request:
-    return Request(operation="fetch_response")
-
-
-def read_fetched(run: Any) -> Response:
-    # A run is asked for again and again until it is done: to count it each time would bill it many times over.
-    answer = read_response(run)
-    return Response(
-        id=answer.id,
-        model=answer.model,
-        finish_reasons=answer.finish_reasons,
-        status=answer.status,
-        conversation_id=answer.conversation_id,
-    )
+    return Request(operation="fetch_response", background=True)
 
 
 RUN = WireFormat(request=read_request, response=read_response, events=Events, content=RUN_CONTENT)
-RUN_RETRIEVE = WireFormat(request=read_retrieve, response=read_fetched, content=RUN_RETRIEVE_CONTENT)
+RUN_RETRIEVE = WireFormat(request=read_retrieve, response=read_response, content=RUN_RETRIEVE_CONTENT)

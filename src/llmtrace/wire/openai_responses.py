@@ -43,6 +43,7 @@ def read_request(body: Any) -> Request:
         previous_response_id=text(body, "previous_response_id"),
         conversation_id=conversation if isinstance(conversation, str) else text(conversation, "id"),
         prompt=None if prompt_id is None else PromptUse(prompt_id, text(prompt, "version")),
+        background=peek(body, "background") is True,
     )
 
 
@@ -108,6 +109,7 @@ def _read(answer: Any, reported: Reported) -> Response:
             if text(item, "type") == "message"
             for part in each(item, "content")
         ),
+        background=peek(answer, "background") is True,
     )
     usage = reported.fill_openai(response).usage
     if usage is not None:
@@ -168,19 +170,8 @@ def read_retrieve(query: Any) -> Request:
         stream=peek(query, "stream") is True,
         params={} if cursor is None else {"stream_cursor": str(cursor)},
         api_type="responses",
+        background=True,
     )
-
-
-class _Fetched(Events):
-    __slots__ = ()
-
-    def result(self) -> Response:
-        return replace(super().result(), usage=None)
-
-
-def read_fetched(answer: Any) -> Response:
-    # The tokens were counted when the response was made.
-    return replace(read_response(answer), usage=None)
 
 
 def read_decision(body: Any) -> Request:
@@ -201,6 +192,6 @@ def read_count(answer: Any) -> Response:
 
 DECISIONS = WireFormat(request=read_decision, response=read_response, content=RESPONSES_CONTENT)
 RESPONSES = WireFormat(request=read_request, response=read_response, events=Events, content=RESPONSES_CONTENT)
-RETRIEVE = WireFormat(request=read_retrieve, response=read_fetched, events=_Fetched, content=RETRIEVE_CONTENT)
+RETRIEVE = WireFormat(request=read_retrieve, response=read_response, events=Events, content=RETRIEVE_CONTENT)
 COMPACT = WireFormat(request=read_request, response=read_compacted, content=RESPONSES_CONTENT)
 INPUT_TOKENS = WireFormat(request=read_count_request, response=read_count, content=INPUT_TOKENS_CONTENT)
