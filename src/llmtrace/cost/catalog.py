@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
+from .._decimal import own_context
 from .cards import FIELDS, Card, Rates, Unit
 from .money import amount
 from .names import spellings
@@ -60,7 +61,7 @@ class Found:
 def current() -> Catalog:
     """The catalogue as it is now. The first call imports ``genai-prices``, which takes about a second."""
     global _current  # noqa: PLW0603 - one for the process
-    with _lock:
+    with _lock, own_context():
         if _current is None or not _current.fresh:
             _current = Catalog()
         return _current

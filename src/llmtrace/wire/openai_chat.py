@@ -10,6 +10,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
+from .._decimal import add, divide, parse
 from .._read import each, fields, number, peek, pick, tell_all, text, whole
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
@@ -130,7 +131,7 @@ def read_stated_cost(usage: Any) -> float | Decimal | None:
     told = peek(usage, "cost")
     if told is None:
         ticks = whole(usage, "cost_in_usd_ticks")  # xAI, with its tools
-        return None if ticks is None else Decimal(ticks) / _TICKS
+        return None if ticks is None else divide(ticks, _TICKS)
     if not isinstance(told, (int, float)):
         return number(told, "total_cost")
     cost = number(usage, "cost")
@@ -138,7 +139,7 @@ def read_stated_cost(usage: Any) -> float | Decimal | None:
         return cost
     # The gateway's fee only: the model's own price is billed by its vendor.
     upstream = number(peek(usage, "cost_details"), "upstream_inference_cost")
-    return None if upstream is None or min(cost, upstream) < 0 else Decimal(str(cost)) + Decimal(str(upstream))
+    return None if upstream is None or min(cost, upstream) < 0 else add((parse(str(cost)), parse(str(upstream))))
 
 
 def read_response(answer: Any) -> Response:
