@@ -7,11 +7,8 @@ import logging
 import multiprocessing
 import pickle
 import re
-import shutil
 import socket
-import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +17,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from redis_server import PROGRAM, RedisServer
 
 from llmtrace import ConfigError
 from llmtrace.cost import budget as budgets
@@ -328,26 +326,11 @@ def test_threads_never_overshoot_in_memory(pricer: Pricer) -> None:
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Redis server on a free port."""
-    program = shutil.which("redis-server")
-    if program is None:
+    if PROGRAM is None:
         pytest.skip("redis-server is not installed (Debian package redis-server)")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("redis")
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    process = subprocess.Popen([*command, "--dir", str(folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            try:
-                socket.create_connection(("127.0.0.1", port), 0.1).close()
-                break
-            except OSError:
-                time.sleep(0.02)
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        process.terminate()
-        process.wait(10)
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server.url
+    server.stop()
 
 
 def work(url: str, limit: int, calls: int, told: Any) -> None:

@@ -218,6 +218,7 @@ class RedisStore:
         )
         self._lost: Any = redis.ConnectionError
         self._prefix = prefix
+        self._calls = prefix.removesuffix(":") + "-call:"
 
     def run(self, steps: Sequence[Step]) -> list[Any]:
         """Run ``steps`` in one round trip; return the result of each, or the exception that it met.
@@ -241,7 +242,7 @@ class RedisStore:
         # The text of a script is sent each time: a server that was replaced does not know its hash.
         with self._client.pipeline(transaction=False) as pipeline:
             for step in steps:
-                keys = [self._prefix + claim.key for claim in step.claims] + [f"{self._prefix}call:{step.call}"]
+                keys = [self._prefix + claim.key for claim in step.claims] + [self._calls + step.call]
                 if step.spent is None:
                     pipeline.eval(_RESERVE, len(keys), *keys, *_reserve_arguments(step.claims))
                 else:
