@@ -19,6 +19,7 @@ from .cost import budget, tokens
 from .cost.estimator import Estimator
 from .cost.guard import Budgets
 from .cost.price import Pricer
+from .cost.remote import RemoteStore
 from .cost.stores import RedisStore
 from .emit.gate import open_gate
 from .emit.logs import Events
@@ -50,7 +51,7 @@ class Parts:
         self.settings = settings
         self.pipeline = Pipeline(settings, providers.tracer, providers.meter, providers.logger)
         pricer = Pricer(settings.prices)
-        budgets = _budgets(settings, pricer)
+        budgets = self._budgets = _budgets(settings, pricer)
         tracers = _Tracers(self.pipeline, at_exit)
         self._uploads = open_uploads()
         gate = open_gate(
@@ -111,6 +112,7 @@ class Parts:
     def flush(self, timeout: float) -> bool:
         deadline = monotonic() + timeout
         done = self.pipeline.flush(timeout)
+        done = self._budgets.drain(max(0.0, deadline - monotonic())) and done
         for beside in (self._annotations, self._uploads):
             if beside is not None:
                 done = beside.drain(max(0.0, deadline - monotonic())) and done
@@ -119,6 +121,7 @@ class Parts:
     def shutdown(self, timeout: float) -> bool:
         deadline = monotonic() + timeout
         done = self.pipeline.shutdown(timeout)
+        done = self._budgets.drain(max(0.0, deadline - monotonic())) and done
         for beside in (self._annotations, self._uploads):
             if beside is not None:
                 done = beside.close(max(0.0, deadline - monotonic())) and done
@@ -168,7 +171,7 @@ def _budgets(settings: Settings, pricer: Pricer) -> Budgets:
     if settings.budget_store == "memory":
         return Budgets(pricer, configured)
     try:
-        return Budgets(pricer, configured, RedisStore(settings.budget_store))
+        return Budgets(pricer, configured, RemoteStore(RedisStore(settings.budget_store)))
     except ImportError:
         raise ConfigError(
             f"budget_store={settings.budget_store!r} needs the redis client: pip install 'llmtrace-otel[redis]'"

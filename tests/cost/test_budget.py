@@ -7,26 +7,26 @@ import logging
 import multiprocessing
 import pickle
 import re
-import shutil
 import socket
-import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from redis_server import PROGRAM, RedisServer
 
 from llmtrace import ConfigError
 from llmtrace.cost import budget as budgets
 from llmtrace.cost import stores
 from llmtrace.cost.budget import Budget, BudgetExceeded
-from llmtrace.cost.guard import Budgets
+from llmtrace.cost.guard import Budgets, PendingVerdict
 from llmtrace.cost.price import Pricer
-from llmtrace.cost.stores import Claim, MemoryStore, RedisStore
+from llmtrace.cost.remote import RemoteStore
+from llmtrace.cost.stores import Claim, MemoryStore, RedisStore, Step
 from llmtrace.facts import Request, Response, Scope
 
 NOON = 1_790_000_000  # 2026-09-21, UTC
@@ -57,7 +57,10 @@ def call(at: float = NOON, *, max_tokens: int | None = 100, **scope: Any) -> Any
         started_ns=int(at * 1e9),
         answer=Response(),
         priced=None,
+        estimate=None,
         outcome="",
+        cut=False,
+        refused=False,
         reservation=None,
     )
 
@@ -66,10 +69,30 @@ def end(
     engine: Budgets, pricer: Pricer | None, made: Any, *, input: int = 0, output: int = 0, outcome: str = "ok"
 ) -> None:
     made.outcome = outcome
+    made.refused = outcome == "error"
     if outcome == "ok":
         made.answer = Response(model="test-model", usage={"input": input, "output": output})
         made.priced = pricer and pricer.price("openai", None, made.request, made.answer)
     engine.settle(made)
+
+
+def admitted(engine: Budgets, made: Any) -> Any:
+    """Return what stands against a call, whatever store decides."""
+    verdict = engine.admit(made)
+    return verdict.wait() if isinstance(verdict, PendingVerdict) else verdict
+
+
+class Direct:
+    """A shared store as if it were in this process."""
+
+    def __init__(self, backend: RedisStore) -> None:
+        self._backend = backend
+
+    def reserve(self, call: str, claims: list[Claim]) -> Any:
+        return self._backend.run([Step(call, claims)])[0]
+
+    def settle(self, call: str, claims: list[Claim], spent: list[int]) -> Any:
+        return self._backend.run([Step(call, claims, spent)])[0]
 
 
 def engine_of(pricer: Pricer, *made: Budget, store: Any = None) -> Budgets:
@@ -234,7 +257,7 @@ def test_the_same_name_replaces() -> None:
     budgets.budget("b", usd="1")
     made = budgets.budget("b", tokens=5, action="block")
     assert list(budgets.registered().values()) == [made]
-    assert made.by == "feature"
+    assert made.by is None
 
 
 @pytest.mark.parametrize(
@@ -281,7 +304,7 @@ def crowd(engine: Budgets, pricer: Pricer | None, calls: int) -> tuple[int, int]
     through = 0
     for _ in range(calls):
         made = call(max_tokens=100)
-        if engine.admit(made) is None:
+        if admitted(engine, made) is None:
             end(engine, pricer, made, input=50, output=100)
             through += 1
     return through, through * 150
@@ -303,31 +326,17 @@ def test_threads_never_overshoot_in_memory(pricer: Pricer) -> None:
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Redis server on a free port."""
-    program = shutil.which("redis-server")
-    if program is None:
+    if PROGRAM is None:
         pytest.skip("redis-server is not installed (Debian package redis-server)")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("redis")
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    process = subprocess.Popen([*command, "--dir", str(folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            try:
-                socket.create_connection(("127.0.0.1", port), 0.1).close()
-                break
-            except OSError:
-                time.sleep(0.02)
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        process.terminate()
-        process.wait(10)
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server.url
+    server.stop()
 
 
 def work(url: str, limit: int, calls: int, told: Any) -> None:
     pricer = Pricer(PRICES)
-    engine = engine_of(pricer, Budget("fleet", tokens=limit, per="total", action="block"), store=RedisStore(url))
+    store = RemoteStore(RedisStore(url))
+    engine = engine_of(pricer, Budget("fleet", tokens=limit, per="total", action="block"), store=store)
     told.put(crowd(engine, None, calls)[1])  # tokens need no price, nor the second it takes to load them
 
 
@@ -346,7 +355,7 @@ def test_processes_never_overshoot_in_redis(redis_url: str) -> None:
 
 def test_redis_and_memory_agree(redis_url: str) -> None:
     """Both stores answer the same to the same questions, also beyond what a double holds."""
-    stores = [MemoryStore(), RedisStore(redis_url, prefix="agree:")]
+    stores = [MemoryStore(), Direct(RedisStore(redis_url, prefix=f"{uuid4().hex}:"))]
     big = 2**55 + 1
     one = Claim("a", 5 * big, big, 60, True)
     two = Claim("b", 10, 4, 60, False)
@@ -354,16 +363,17 @@ def test_redis_and_memory_agree(redis_url: str) -> None:
     for store in stores:
         seen.append(
             [
-                store.reserve([one, two])[0],
-                store.settle([one, two], [big - 1, 0]),
-                store.reserve([one, two])[0],
-                store.reserve([Claim("b", 3, 1, 60, True)]),
-                store.settle([one, two], [0, 20]),
+                store.reserve("first", [one, two]),
+                store.settle("first", [one, two], [big - 1, 0]),
+                store.reserve("second", [one, two]),
+                store.reserve("third", [Claim("b", 3, 1, 60, True)]),
+                store.settle("second", [one, two], [0, 20]),
             ]
         )
     assert seen[0] == seen[1]
     assert seen[0][1] == [big - 1, 0]
-    assert seen[0][3] == (0, [4])
+    assert seen[0][2] == (-1, [(big - 1, 0), (0, 0)])
+    assert seen[0][3] == (0, [(0, 4)])
 
 
 @pytest.mark.parametrize("policy", ["open", "closed"])
@@ -374,71 +384,66 @@ def test_an_absent_store_lets_calls_through_unless_asked_not_to(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    store = RedisStore(f"redis://127.0.0.1:{port}/0")
+    store = RemoteStore(RedisStore(f"redis://127.0.0.1:{port}/0"))
     engine = engine_of(pricer, Budget("b", tokens=10_000, action="block", on_store_error=policy), store=store)
     with caplog.at_level(logging.WARNING, "llmtrace"):
         for _ in range(20):
             made = call()
-            refusal = engine.admit(made)
+            refusal = admitted(engine, made)
             assert (refusal is None) is (policy == "open")
             if refusal is None:
                 end(engine, pricer, made, input=1, output=1)
     assert len(caplog.records) == 1
 
 
-class Shaky(MemoryStore):
-    """A store that can be unplugged."""
+class Shaky:
+    """A shared store that can be unplugged, before it runs the steps or after."""
 
-    up = True
+    def __init__(self) -> None:
+        self.memory = MemoryStore()
+        self.up = True
 
-    def settle(self, claims: Any, spent: Any) -> list[int]:
+    def run(self, steps: Any) -> list[Any]:
         if not self.up:
             raise ConnectionError("unplugged")
-        return super().settle(claims, spent)
+        results: list[Any] = [
+            self.memory.reserve(step.call, step.claims)
+            if step.spent is None
+            else self.memory.settle(step.call, step.claims, step.spent)
+            for step in steps
+        ]
+        return results
+
+    def window(self) -> tuple[int, int]:
+        (window,) = self.memory._windows.values()
+        return window.spent, window.reserved
 
 
-def test_what_is_spent_while_the_store_is_down_is_told_when_it_is_back(
-    pricer: Pricer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_settlements_missed_by_the_store_arrive_when_it_is_back(pricer: Pricer) -> None:
     """Neither the spending of those calls nor what was reserved for them stays behind."""
-    monkeypatch.setattr("llmtrace.cost.guard._PAUSE", 0.0)
-    store = Shaky()
+    shaky = Shaky()
+    store = RemoteStore(shaky)
     engine = engine_of(pricer, Budget("b", tokens=10_000, per="total", action="block"), store=store)
     for up in (True, False, False, True):
-        store.up = up
         made = call()
-        assert engine.admit(made) is None
+        assert admitted(engine, made) is None
+        shaky.up = up
         end(engine, pricer, made, input=40, output=10)
-    (window,) = store._windows.values()
-    assert (window.spent, window.reserved) == (200, 0)
+    assert engine.drain(10)
+    assert shaky.window() == (200, 0)
 
 
-def test_a_store_that_goes_while_it_is_told(pricer: Pricer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it has not been told yet it is told the next time, once."""
-    monkeypatch.setattr("llmtrace.cost.guard._PAUSE", 0.0)
-    store = Shaky()
-    engine = engine_of(pricer, Budget("b", tokens=10_000, per="total", action="block"), store=store)
-    settle = MemoryStore.settle
-
-    def once(self: Any, claims: Any, spent: Any) -> list[int]:
-        store.up = False
-        return settle(self, claims, spent)
-
-    for up in (False, False, True):
-        store.up = up
-        if up:
-            monkeypatch.setattr(MemoryStore, "settle", once)
-        made = call()
-        assert engine.admit(made) is None
-        end(engine, pricer, made, input=40, output=10)
-    (window,) = store._windows.values()
-    assert window.spent == 50
-    monkeypatch.setattr(MemoryStore, "settle", settle)
-    store.up = True
-    made = call()
-    assert engine.admit(made) is None
-    end(engine, pricer, made, input=40, output=10)
-    assert (window.spent, window.reserved) == (200, 0)
+def test_drain_reports_settlements_that_cannot_arrive(pricer: Pricer) -> None:
+    """A flush says that the store does not know everything yet, and the next one that it does."""
+    shaky = Shaky()
+    engine = engine_of(pricer, Budget("b", tokens=10_000, per="total"), store=RemoteStore(shaky))
+    assert engine.drain(10)
+    shaky.up = False
+    end(engine, pricer, call(), input=40, output=10)
+    assert not engine.drain(10)
+    shaky.up = True
+    assert engine.drain(10)
+    assert shaky.window() == (50, 0)
 
 
 def test_a_refusal_comes_home_from_a_worker_process() -> None:
@@ -457,24 +462,24 @@ def test_windows_in_memory_go_when_they_are_over_and_not_before(monkeypatch: pyt
     monkeypatch.setattr(stores, "monotonic", lambda: now)
     store = MemoryStore()
     total = Claim("total", 10, 0, 10**9, False)
-    store.settle([total], [7])
+    store.settle("", [total], [7])
     for minute in range(1_000):
         now = minute * 60.0
-        store.settle([Claim(f"minute {minute}", 10, 0, 3_600, False)], [1])
-        store.reserve([Claim(f"blocked {minute}", 10, 1, 3_600, True)])
+        store.settle("", [Claim(f"minute {minute}", 10, 0, 3_600, False)], [1])
+        store.reserve(str(minute), [Claim(f"blocked {minute}", 10, 1, 3_600, True)])
     assert len(store._windows) < 300
-    assert store.settle([total], [1]) == [8]
+    assert store.settle("", [total], [1]) == [8]
 
 
 def test_a_fork_does_not_take_over_what_its_parent_reserved() -> None:
     """Calls that are under way when a process forks end in the parent: the child has nothing reserved for them."""
     store = MemoryStore()
     claim = Claim("k", 10, 4, 60, True)
-    store.settle([Claim("k", 10, 0, 60, True)], [3])
-    store.reserve([claim])
-    assert store.reserve([claim]) == (0, [7])
+    store.settle("first", [Claim("k", 10, 0, 60, True)], [3])
+    store.reserve("second", [claim])
+    assert store.reserve("third", [claim]) == (0, [(3, 4)])
     store.forked()
-    assert store.reserve([claim]) == (-1, [3])
+    assert store.reserve("fourth", [claim]) == (-1, [(3, 0)])
 
 
 def test_several_choices_may_each_be_as_long_as_allowed(pricer: Pricer) -> None:

@@ -20,7 +20,7 @@ from ..scope import context as scopes
 from ..wire._format import Accumulator, WireFormat
 from ..wire._usage import Money, read_money
 from . import background, worker
-from .failure import error_type
+from .failure import error_type, http_status, may_have_been_sent
 from .heard import Heard
 from .tracing import Tracing
 
@@ -71,6 +71,7 @@ class OpenCall:
         "reservation",
         "retries",
         "scope",
+        "sent",
         "server",
         "span",
         "spoken",
@@ -108,6 +109,8 @@ class OpenCall:
         self.http: Any = None
         """The SDK's own object of the HTTP answer that it accepted."""
         self.retries = 0
+        self.sent: bool | None = None
+        """True once an attempt may have reached the provider, False if none did; None: the error tells."""
         self.headers: Mapping[str, str] = _NO_HEADERS
         """Those of the HTTP answer that say something of the call."""
         self.timing: Timing | None = None
@@ -302,6 +305,18 @@ class OpenCall:
         """Whether the stream ended before its end: what it told of usage is a beginning."""
         return self.timing is not None and self.timing.end != "exhausted"
 
+    @property
+    def refused(self) -> bool:
+        """True if the provider did no work: it answered with an error status, or no request reached it."""
+        error = self.error
+        if self.sent is False or self.outcome == "blocked":
+            return True
+        if self.sent or self.outcome != "error" or self.timing is not None:
+            return False
+        if error is None:  # an error inside a 200: gateways state the status of the vendor that refused
+            return not self.answer.usage and _is_error_status(self.error_type)
+        return self.http is None and (http_status(error) is not None or not may_have_been_sent(error))
+
     def _emit(self, end_time: int | None) -> None:
         try:
             self.tracing.emitter.end(self, end_time)
@@ -358,6 +373,10 @@ def _stated_cost(headers: Mapping[str, str]) -> Money | None:
             cost = read_money(headers[name])
             return cost if cost is not None and cost > 0 else None
     return None
+
+
+def _is_error_status(name: str | None) -> bool:
+    return name is not None and len(name) == 3 and name.isdecimal() and "400" <= name < "600"
 
 
 _TELLING = {

@@ -4,7 +4,37 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["body_code", "error_code", "error_type", "event_behind", "http_status"]
+__all__ = ["body_code", "error_code", "error_type", "event_behind", "http_status", "may_have_been_sent"]
+
+_NEVER_SENT = frozenset(
+    {
+        "AzureError",
+        "BotoCoreError",
+        "ClientConnectorError",
+        "ClientHttpProxyError",
+        "ConnectError",
+        "ConnectTimeout",
+        "ConnectTimeoutError",
+        "ConnectionRefusedError",
+        "ConnectionTimeoutError",
+        "GoogleAuthError",
+        "InvalidURL",
+        "LocalProtocolError",
+        "NewConnectionError",
+        "PoolTimeout",
+        "ProxyError",
+        "SSLCertVerificationError",
+        "UnsupportedProtocol",
+        "gaierror",
+    }
+)
+"""Classes of HTTP clients, of credential providers and of Python that are raised before a request leaves.
+
+By name, as none of them is imported.
+"""
+_TRANSPORTS = frozenset({"aiohttp", "h11", "h2", "httpcore", "httpcore2", "httpx", "httpx2", "urllib3"})
+_BROKEN = frozenset({"ConnectionError", "SSLError", "TimeoutError"})
+_MAX_CAUSES = 16
 
 
 def qualified(kind: type[BaseException]) -> str:
@@ -26,6 +56,24 @@ def http_status(error: BaseException) -> int | None:
     if status is None and not hasattr(error, "body"):
         status = getattr(error, "code", None)  # Google's; beside a body it is what the body says of itself
     return status if type(status) is int and 400 <= status < 600 else None
+
+
+def may_have_been_sent(error: BaseException) -> bool:
+    """Return False if ``error`` was raised before the request left, so that the provider cannot have worked on it."""
+    cause: BaseException | None = error
+    for _ in range(_MAX_CAUSES):
+        if cause is None:
+            break
+        names = {kind.__name__ for kind in type(cause).__mro__}
+        if not names.isdisjoint(_NEVER_SENT):
+            return False
+        # The first error of a transport decides: behind it may be one that the application was handling.
+        if not names.isdisjoint(_BROKEN) or type(cause).__module__.partition(".")[0] in _TRANSPORTS:
+            return True
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    # The SDKs name the request on what they raise from their HTTP client, and on nothing that they raise before.
+    own = getattr(error, "__dict__", {})
+    return own.get("request") is not None or own.get("response") is not None
 
 
 def error_code(error: BaseException) -> str | None:

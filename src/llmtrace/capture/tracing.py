@@ -65,6 +65,14 @@ class Estimator(Protocol):
     def estimate(self, call: OpenCall) -> None: ...
 
 
+class Verdict(Protocol):
+    """What is returned for a call on which a shared store has yet to decide."""
+
+    def wait(self) -> Exception | None: ...
+
+    async def wait_async(self) -> Exception | None: ...
+
+
 Observer = Callable[["OpenCall"], object]
 """Is told of every call that has ended, sampled or not."""
 
@@ -76,8 +84,8 @@ class Tracing:
     emitter: Emitter
     pricer: Pricer | None = None
     observers: list[Observer] = field(default_factory=list)
-    admit: Callable[[OpenCall], Exception | None] | None = None
-    """Asked before a request leaves. What it returns is raised in place of the request."""
+    admit: Callable[[OpenCall], Exception | Verdict | None] | None = None
+    """Called before a request leaves. An exception that it returns is raised in place of the request."""
     stream_usage: StreamUsage | None = None
     estimator: Estimator | None = None
     wants_content: Callable[[Scope], bool] | None = None

@@ -11,6 +11,7 @@ from typing import TextIO
 import click
 
 from .. import _config
+from .._decimal import CONTEXT
 from ..cost.cards import Card, Unit
 from ..cost.catalog import Catalog
 from ..cost.money import Amount, decimal
@@ -121,7 +122,7 @@ def _measure(unit: Unit) -> tuple[int, str]:
 
 
 def _money(amount: Amount) -> str:
-    return f"{decimal(amount).normalize():f} USD"
+    return f"{CONTEXT.normalize(decimal(amount)):f} USD"
 
 
 @click.command("prices")

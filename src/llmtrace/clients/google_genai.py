@@ -72,9 +72,9 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
     begin = _Beginner(sdk, tracing, patches).begin
     for name, hook in _requests(begin, asked).items():
         patches.wrap(owner, name, hook)
-    for name in ("_request_once", "_async_request_once"):
+    for name, hook in (("_request_once", _attempt), ("_async_request_once", _async_attempt)):
         if hasattr(owner, name):
-            patches.wrap(owner, name, _attempt)
+            patches.wrap(owner, name, hook)
     for place, name, hook in _tools(sdk, patches, asked):
         if place is not None and hasattr(place, name):
             patches.wrap(place, name, hook)
@@ -100,10 +100,34 @@ def _later(part: Sdk, tracing: Tracing, patches: Patches) -> Callable[[Any], Non
 
 
 def _attempt(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+    call = _counted()
+    if call is None:
+        return wrapped(*args, **kwargs)
+    try:
+        return wrapped(*args, **kwargs)
+    except Exception as error:
+        hooks.note_failed_attempt(call, error)
+        raise
+
+
+async def _async_attempt(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+    call = _counted()
+    if call is None:
+        return await wrapped(*args, **kwargs)
+    try:
+        return await wrapped(*args, **kwargs)
+    except Exception as error:
+        hooks.note_failed_attempt(call, error)
+        raise
+
+
+def _counted() -> OpenCall | None:
+    """Return the call that an attempt belongs to, with the attempt counted."""
     call = scopes.current_call()
-    if isinstance(call, OpenCall) and call.client == "google_genai":
-        call.retries += 1
-    return wrapped(*args, **kwargs)
+    if not isinstance(call, OpenCall) or call.client != "google_genai":
+        return None
+    call.retries += 1
+    return call
 
 
 _Begin = Callable[..., OpenCall | None]
@@ -250,6 +274,7 @@ def _settle(call: OpenCall, result: Any) -> None:
         call.http = result
         call.end(call.read(_json(result)))
     except ValueError as error:  # the SDK will raise as much, out of our sight
+        call.sent = True
         call.fail(error)
     except Exception:
         call.end(Response())

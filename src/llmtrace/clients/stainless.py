@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from dataclasses import replace
 from typing import Any
@@ -74,6 +75,7 @@ def _retry(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
     call = current_call()
     if isinstance(call, OpenCall):
         call.retries += 1
+        hooks.note_failed_attempt(call, sys.exception())
     return wrapped(*args, **kwargs)
 
 

@@ -7,16 +7,16 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from .._config import ConfigError
+from .._decimal import PICO, parse
 
 __all__ = ["PICO", "Budget", "BudgetExceeded", "budget", "forget", "read", "registered"]
 
-PICO = 10**12
-"""One USD, as budgets count: in whole numbers that a 64-bit counter holds."""
 _MOST_TOKENS = 2**48
 _PERIODS = ("call", "minute", "hour", "day", "month", "total")
 _ACTIONS = ("warn", "block")
@@ -74,7 +74,7 @@ class Budget:
     @property
     def limit(self) -> int:
         """In whole numbers: tokens, or millionths of a millionth of a USD."""
-        return self.tokens if self.tokens is not None else int((self.usd or 0) * PICO)
+        return self.tokens if self.tokens is not None else int(Fraction(self.usd or 0) * PICO)
 
     def window(self, at: float) -> str:
         """The window that ``at`` (seconds since 1970) is in."""
@@ -89,24 +89,59 @@ class Budget:
 class BudgetExceeded(Exception):
     """A budget does not allow the call. Nothing was sent."""
 
-    def __init__(self, budget: Budget, window: str, spent: float, *, share: str = "", reason: str = "") -> None:
+    def __init__(
+        self,
+        budget: Budget,
+        window: str,
+        spent: float,
+        *,
+        share: str = "",
+        reason: str = "",
+        reserved: float = 0,
+        call_cost: float | None = None,
+    ) -> None:
         self.budget = budget
         self.window = window
         self.share = share
         self.spent = spent
         """In the budget's own measure, with what calls under way may still spend."""
-        limit = f"{budget.tokens} tokens" if budget.tokens is not None else f"{budget.usd} USD"
-        whose = f" of {budget.by} {share!r}" if budget.by else ""
-        super().__init__(
-            reason or f"budget {budget.name!r}{whose} ({window}): {spent:g} of {limit} are spent or reserved"
-        )
+        self.reserved = reserved
+        """How much of ``spent`` is reserved by calls under way."""
+        self.call_cost = call_cost
+        """The most that this call could cost by the limit it states; ``None`` in a warning."""
+        super().__init__(reason or _refusal_text(self))
 
     def __reduce__(self) -> Any:
         # Worker processes send their exceptions home; the callback, which may be any function, stays.
-        return _told_again, (replace(self.budget, callback=None), self.window, self.spent, self.share, str(self))
+        budget = replace(self.budget, callback=None)
+        state = {"reserved": self.reserved, "call_cost": self.call_cost}
+        return _told_again, (budget, self.window, self.spent, self.share, str(self)), state
 
 
 BudgetExceeded.__module__ = "llmtrace"  # its public home, which is what ``error.type`` says
+
+
+def _refusal_text(refusal: BudgetExceeded) -> str:
+    budget, unit = refusal.budget, "USD" if refusal.budget.tokens is None else "tokens"
+    limit = f"{_plain(budget.told(budget.limit))} {unit}"
+    share = f" of {budget.by} {refusal.share!r}" if budget.by else ""
+    place = f"budget {budget.name!r}{share} ({refusal.window})"
+    if refusal.call_cost is None:
+        return f"{place}: {_plain(refusal.spent)} of {limit} are spent"
+    cost = f"this call could cost {_plain(refusal.call_cost)} {unit}"
+    if budget.per == "call":
+        return f"{place}: {cost}, more than the limit of {limit}"
+    spent = _plain(round(refusal.spent - refusal.reserved, 12))
+    return (
+        f"{place}: {_plain(refusal.spent)} of {limit} are spent or reserved "
+        f"({spent} spent, {_plain(refusal.reserved)} reserved by calls under way); {cost}"
+    )
+
+
+def _plain(amount: float) -> str:
+    """Return an amount as decimal digits, without an exponent."""
+    digits = f"{parse(repr(amount)):f}"
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits
 
 
 def _told_again(budget: Budget, window: str, spent: float, share: str, reason: str) -> BudgetExceeded:
@@ -133,7 +168,7 @@ def budget(  # noqa: PLR0913 - the public face
     usd: Decimal | str | int | float | None = None,
     tokens: int | None = None,
     per: str = "day",
-    by: str | None = "feature",
+    by: str | None = None,
     match: Mapping[str, str] | None = None,
     action: str = "warn",
     on_store_error: str = "open",
@@ -147,7 +182,7 @@ def budget(  # noqa: PLR0913 - the public face
         tokens: The limit in tokens, in place of ``usd``.
         per: ``call``, ``minute``, ``hour``, ``day``, ``month`` or ``total``; windows start in UTC.
         by: Each value has its own share: ``feature``, ``user``, ``session``, ``tenant``, ``tag``, ``model``, a key of
-            the metadata; ``None`` is one for all.
+            the metadata. By default one budget for all.
         match: Only calls with these values (globs) count.
         action: ``warn``, or ``block``: raise ``BudgetExceeded`` before the request leaves.
         on_store_error: ``open``, or ``closed``: refuse calls while the store cannot be reached.
@@ -184,8 +219,9 @@ def read(budgets: object, setting: str = "LLMTRACE_BUDGETS") -> dict[str, Budget
     if isinstance(budgets, (str, os.PathLike)):
         path = Path(budgets)
         try:
-            found = tomllib.loads(path.expanduser().read_text(encoding="utf-8"), parse_float=Decimal)
-        except (OSError, ValueError, RuntimeError) as error:  # of the last kind are a home not known, and deep nesting
+            found = tomllib.loads(path.expanduser().read_text(encoding="utf-8"), parse_float=parse)
+        except (OSError, ValueError, RuntimeError, ArithmeticError) as error:
+            # A ``RuntimeError`` is an unknown home directory, or deep nesting; an ``ArithmeticError`` an absurd number.
             raise ConfigError(f"{setting}={str(path)!r} cannot be read as TOML: {error}") from None
         if set(found) - {"budget"} or not isinstance(found.get("budget"), list):
             raise ConfigError(f"{setting}: unknown {sorted(set(found) - {'budget'})}; use [[budget]] tables")
@@ -217,9 +253,9 @@ def _usd(value: object, place: str) -> Decimal | None:
         return None
     try:
         if isinstance(value, bool):
-            raise InvalidOperation
-        number = Decimal(str(value).strip())
-    except InvalidOperation:
+            raise ArithmeticError
+        number = parse(str(value).strip())
+    except ArithmeticError:
         number = Decimal("NaN")
     if not number.is_finite() or number < 0 or number > 9_000_000:
         raise ConfigError(f'{place}: usd={value!r} is not accepted; use an amount from 0 to 9000000 such as "5.00"')

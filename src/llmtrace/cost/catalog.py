@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from importlib.metadata import version
 from typing import Any
 
+from .._decimal import own_context
 from .._isolated import IsolatedModules, Unused
 from .cards import FIELDS, Card, Rates, Unit
 from .money import amount
@@ -67,7 +68,7 @@ class Found:
 def current() -> Catalog:
     """The catalogue as it is now. The first call reads ``genai-prices``, which takes about half a second."""
     global _current  # noqa: PLW0603 - one for the process
-    with _lock:
+    with _lock, own_context():
         if _current is None or not _current.fresh:
             _current = Catalog()
         return _current

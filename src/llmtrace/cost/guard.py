@@ -4,38 +4,40 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from fractions import Fraction
+from functools import partial
 from math import ceil
-from time import monotonic
 from typing import Any, Protocol
+from uuid import uuid4
 
 from ..facts import Request, Response, Scope
 from .budget import PICO, Budget, BudgetExceeded, registered
+from .estimate import Estimate
 from .money import UNIT, Amount, Priced
 from .price import Pricer, longest
-from .stores import Claim, MemoryStore, Store
+from .remote import RemoteStore
+from .stores import Balance, Claim, MemoryStore, Store
 
-__all__ = ["Budgets", "Reservation"]
+__all__ = ["Budgets", "PendingVerdict", "Reservation", "forget_spending"]
 
 _log = logging.getLogger("llmtrace")
 _KEPT = {"minute": 3_600, "hour": 2 * 86_400, "day": 3 * 86_400, "month": 40 * 86_400, "total": 3_650 * 86_400}
 """Seconds for which a window is kept: well beyond its end."""
-_PAUSE = 5.0
-"""Seconds in which a store that could not be reached is not asked again: a call must not wait for it each time."""
-_OWED = 10_000
-"""Calls whose spending is kept for a store that cannot be reached; beyond it the oldest are forgotten."""
-_AT_ONCE = 10
-"""Of these, how many one call tells: it must not wait long."""
 _WARNED = 10_000
 
 _memory = MemoryStore()
 """Spending outlives ``uninstrument`` and ``instrument``."""
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_memory.forked)
+
+
+def forget_spending() -> None:
+    """Empty all windows that are kept in this process."""
+    _memory.clear()
 
 
 class Asking(Protocol):
@@ -48,10 +50,19 @@ class Asking(Protocol):
     started_ns: int
     answer: Response
     outcome: str
+    estimate: Estimate | None
     reservation: Any
 
     @property
     def priced(self) -> Priced | None: ...
+
+    @property
+    def cut(self) -> bool:
+        """True if a stream ended before its end: what it reported is a beginning."""
+
+    @property
+    def refused(self) -> bool:
+        """True if the provider did no work."""
 
 
 @dataclass(slots=True)
@@ -62,20 +73,27 @@ class Part:
     share: str
     window: str
     claim: Claim
-    spent: int = 0
+    spent: int | None = None
+    """``None`` while the store has not answered."""
     action: str = "allow"
 
 
 @dataclass(slots=True)
 class Reservation:
-    """What a call has been granted, and after it, where its budgets stand."""
+    """The windows that a call counts in, and where they stand after it."""
 
     parts: list[Part] = field(default_factory=list)
-    reserved: bool = False
+    call: str = field(default_factory=lambda: uuid4().hex)
+    """What the store knows the call by."""
 
-    def kept_for_fetch(self) -> Reservation | None:
-        """Return a copy for the fetch that will settle it; ``None`` where nothing is reserved."""
-        return Reservation([replace(part) for part in self.parts], reserved=True) if self.reserved else None
+    @property
+    def kept(self) -> list[Part]:
+        """The parts that a store keeps."""
+        return [part for part in self.parts if part.budget.per != "call"]
+
+    def kept_for_fetch(self) -> Reservation:
+        """Return a copy for the fetch that will settle it."""
+        return Reservation([replace(part) for part in self.parts], self.call)
 
     @property
     def tightest(self) -> Part | None:
@@ -83,9 +101,33 @@ class Reservation:
         order = {"block": 2, "warn": 1}
         return max(
             self.parts,
-            key=lambda part: (order.get(part.action, 0), part.spent / part.budget.limit if part.budget.limit else 1.0),
+            key=lambda part: (
+                order.get(part.action, 0),
+                (part.spent or 0) / part.budget.limit if part.budget.limit else 1.0,
+            ),
             default=None,
         )
+
+
+class PendingVerdict:
+    """A verdict on a call that waits for a shared store."""
+
+    __slots__ = ("_answer", "_decide", "_store")
+
+    def __init__(
+        self, store: RemoteStore, answer: Future[Any], decide: Callable[[Any], BudgetExceeded | None]
+    ) -> None:
+        self._store = store
+        self._answer = answer
+        self._decide = decide
+
+    def wait(self) -> BudgetExceeded | None:
+        """Block until the store has answered, or for half a second."""
+        return self._decide(self._store.wait(self._answer))
+
+    async def wait_async(self) -> BudgetExceeded | None:
+        """Wait as long without blocking the event loop."""
+        return self._decide(await self._store.wait_async(self._answer))
 
 
 class Budgets:
@@ -98,9 +140,6 @@ class Budgets:
         self._registered: Mapping[str, Budget] | None = None
         self._all: tuple[Budget, ...] = ()
         self._blocking = False
-        self._down_until = 0.0
-        self._owed: deque[tuple[list[Claim], list[int]]] = deque(maxlen=_OWED)
-        """What was spent and the store does not know yet, the latest last."""
         self._warned: dict[str, None] = {}
 
     def _refresh(self) -> None:
@@ -109,109 +148,99 @@ class Budgets:
         self._blocking = any(budget.action == "block" for budget in self._all)
         self._registered = found
 
-    def admit(self, call: Asking) -> BudgetExceeded | None:
+    def drain(self, timeout: float) -> bool:
+        """Wait until the store knows all that was spent; return False if it does not."""
+        return self._store.drain(timeout)
+
+    def admit(self, call: Asking) -> BudgetExceeded | PendingVerdict | None:
         """Reserve what the call may cost at most. What is returned stands against it."""
         if registered() is not self._registered:
             self._refresh()
         if not self._blocking:
             return None
-        parts = [part for part in self._parts(call) if part.budget.action == "block"]
-        if not parts:
+        parts = self._parts(call)
+        if not any(part.budget.action == "block" for part in parts):
             return None
-        made = call.reservation = Reservation(self._parts(call))
+        made = call.reservation = Reservation(parts)
         return self._reserve(made)
 
-    def _reserve(self, made: Reservation) -> BudgetExceeded | None:
+    def _reserve(self, made: Reservation) -> BudgetExceeded | PendingVerdict | None:
         for part in made.parts:
             if part.budget.per == "call" and part.budget.action == "block" and part.claim.amount > part.claim.limit:
-                return _refused(part, part.claim.amount)
-        kept = [part for part in made.parts if part.budget.per != "call"]
+                return _refused(part, Balance(0, 0))
+        kept = made.kept
         if not kept:
             return None
         try:
-            if monotonic() < self._down_until:
-                raise ConnectionError("the budget store is down")
-            refused, held = self._store.reserve([part.claim for part in kept])
+            answer = self._store.reserve(made.call, [part.claim for part in kept])
         except Exception as error:
-            return self._store_down(kept, error)
-        for part, amount in zip(kept, held, strict=True):
-            part.spent = amount
-        if refused >= 0:
-            return _refused(kept[refused], held[refused])
-        made.reserved = True
-        return None
+            return self._decide(made, error)
+        if isinstance(answer, Future) and isinstance(self._store, RemoteStore):
+            return PendingVerdict(self._store, answer, partial(self._decide, made))
+        return self._decide(made, answer)
 
-    def _store_down(self, parts: list[Part], error: Exception) -> BudgetExceeded | None:
-        if monotonic() >= self._down_until:
-            if not self._down_until:
-                _log.warning("llmtrace cannot reach the budget store (%s); budgets do not hold until it is back", error)
-            self._down_until = monotonic() + _PAUSE
-        for part in parts:
+    def _decide(self, made: Reservation, answer: Any) -> BudgetExceeded | None:
+        """Return what stands against a call by the answer of the store, which may be an exception."""
+        kept = made.kept
+        if isinstance(answer, Exception):
+            return self._store_down(made)
+        for part, balance in zip(kept, answer.balances, strict=True):
+            part.spent = sum(balance)
+        return None if answer.refused < 0 else _refused(kept[answer.refused], answer.balances[answer.refused])
+
+    def _store_down(self, made: Reservation) -> BudgetExceeded | None:
+        kept = made.kept
+        for part in kept:
             if part.budget.action == "block" and part.budget.on_store_error == "closed":
                 part.action = "block"
+                # The store may have made the reservation, and may be about to: either is taken back.
+                self._store.settle(made.call, [each.claim for each in kept], [0] * len(kept))
                 why = f"budget {part.budget.name!r}: its store cannot be reached"
                 return BudgetExceeded(part.budget, part.window, 0.0, share=part.share, reason=why)
         return None
 
     def settle(self, call: Asking) -> None:
-        """Note what the call cost, in place of what was reserved."""
+        """Record what the call cost, in place of what was reserved."""
         if registered() is not self._registered:
             self._refresh()
-        if not self._all:
-            return
         made: Reservation | None = call.reservation
-        if call.outcome == "blocked":
+        if not (self._all or made) or call.outcome == "blocked":
             return
         if made is None:
             parts = self._parts(call)
             if not parts:
                 return
             made = call.reservation = Reservation(parts)
-        elif made.reserved and call.request.background and not call.answer.usage and call.outcome != "error":
+        elif call.request.background and not call.answer.usage and call.outcome != "error":
             return  # the fetch that reports the usage settles what is reserved here
-        kept = [part for part in made.parts if part.budget.per != "call"]
-        spent = [_spent(call, part, reserved=made.reserved) for part in kept]
         for part in made.parts:
             if part.budget.per == "call":
-                part.spent = _spent(call, part, reserved=False)
+                part.spent = _spent(call, part)
                 self._judge(part)
+        kept = made.kept
         if kept:
-            self._note(kept, [part.claim if made.reserved else _unreserved(part.claim) for part in kept], spent)
+            self._record(made.call, kept, [_spent(call, part) for part in kept])
 
-    def _note(self, parts: list[Part], claims: list[Claim], spent: list[int]) -> None:
-        """Have the store know what was spent, now or when it is back."""
-        if monotonic() < self._down_until:
-            self._owed.append((claims, spent))
+    def _record(self, call: str, parts: list[Part], spent: list[int]) -> None:
+        answer = self._store.settle(call, [part.claim for part in parts], spent)
+        if not isinstance(answer, Future):
+            self._judge_all(parts, answer)
+        elif answer.done():
+            self._judge_all(parts, answer.result())
+        else:
+            # The span is written by then: what was spent is missing there, a warning comes later.
+            copies = [replace(part) for part in parts]
+            answer.add_done_callback(lambda done: self._judge_all(copies, done.result()))
+
+    def _judge_all(self, parts: list[Part], sums: Any) -> None:
+        if isinstance(sums, Exception):
             return
-        try:
-            sums = self._store.settle(claims, spent)
-        except Exception as error:
-            self._owed.append((claims, spent))
-            self._store_down([], error)
-            return
-        self._down_until = 0.0
         for part, amount in zip(parts, sums, strict=True):
             part.spent = amount
             self._judge(part)
-        if self._owed:
-            self._pay()
-
-    def _pay(self) -> None:
-        """Tell the store some of what was spent while it could not be reached."""
-        for _ in range(_AT_ONCE):
-            try:
-                owed = self._owed.pop()
-            except IndexError:  # another thread has told it
-                return
-            try:
-                self._store.settle(*owed)
-            except Exception as error:
-                self._owed.append(owed)
-                self._store_down([], error)
-                return
 
     def _judge(self, part: Part) -> None:
-        if part.spent <= part.claim.limit:
+        if part.spent is None or part.spent <= part.claim.limit:
             return
         part.action = "warn"
         if part.claim.key in self._warned and part.budget.per != "call":
@@ -256,30 +285,57 @@ class Budgets:
         return _pico(self._pricer.most(call.provider, host, call.request))
 
 
-def _refused(part: Part, held: int) -> BudgetExceeded:
+def _refused(part: Part, balance: Balance) -> BudgetExceeded:
     part.action = "block"
-    part.spent = held
-    return BudgetExceeded(part.budget, part.window, part.budget.told(held), share=part.share)
-
-
-def _unreserved(claim: Claim) -> Claim:
-    return Claim(claim.key, claim.limit, 0, claim.seconds, claim.blocking)
+    part.spent = sum(balance)
+    told = part.budget.told
+    return BudgetExceeded(
+        part.budget,
+        part.window,
+        told(part.spent),
+        share=part.share,
+        reserved=told(balance.reserved),
+        call_cost=told(part.claim.amount),
+    )
 
 
 def _pico(money: Amount) -> int:
     return ceil(Fraction(money) * PICO / UNIT)
 
 
-def _spent(call: Asking, part: Part, *, reserved: bool) -> int:
-    counts = call.answer.usage or {}
+def _spent(call: Asking, part: Part) -> int:
+    """Return the larger of what was reported and what is estimated; where neither says it, what was reserved."""
+    reported, final = _reported(call, part.budget)
+    if final:
+        return reported
+    if call.refused and not reported:
+        return 0
+    estimated = _estimated(call, part.budget)
+    # What a broken stream has reported is a beginning: of the output it may say nothing yet.
+    return max(reported, part.claim.amount if estimated is None else estimated)
+
+
+def _reported(call: Asking, budget: Budget) -> tuple[int, bool]:
+    """Return what the provider reported, and whether that is all."""
+    if budget.tokens is not None:
+        counts = call.answer.usage or {}
+        total = int(counts.get("input", 0) + counts.get("output", 0))
+        return total, not call.cut and ("input" in counts or "output" in counts)
     priced = call.priced
-    if part.budget.tokens is not None:
-        if "input" in counts or "output" in counts:
-            return int(counts.get("input", 0) + counts.get("output", 0))
-    elif priced is not None and priced.reason is None:
-        return _pico(priced.units)
-    # What cannot be said is taken to be the most that it can be, where the provider may have worked at all.
-    return part.claim.amount if reserved and call.outcome != "error" else 0
+    if priced is None or priced.reason not in (None, "partial_usage"):
+        return 0, False
+    return _pico(priced.units), not call.cut and priced.reason is None
+
+
+def _estimated(call: Asking, budget: Budget) -> int | None:
+    guess = call.estimate
+    if guess is None or guess.output is None:
+        return None
+    if not guess.output and (call.cut or call.outcome != "ok"):
+        return None  # broken before the first word: how much was made of the answer is not known
+    if budget.tokens is not None:
+        return guess.input + guess.output
+    return None if guess.usd is None else ceil(Fraction(guess.usd) * PICO)
 
 
 def _values(name: str, call: Asking) -> tuple[str, ...]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Context, Decimal, Inexact
+from decimal import Decimal
 from fractions import Fraction
 
+from .._decimal import divide
 from ..facts import Cost
 
 __all__ = ["UNIT", "Amount", "Label", "Priced", "amount", "decimal", "whole", "written"]
@@ -15,9 +16,6 @@ UNIT = 9 * 10**24
 
 Amount = int | Fraction
 """Money in units. A count that is no integer (audio seconds) or an odd discount makes it a fraction, still exact."""
-
-_EXACT = Context(prec=80, traps=[Inexact])
-_DIGITS = Context(prec=28)
 
 
 def amount(price: Decimal | Fraction, per: int = 1) -> Amount:
@@ -36,10 +34,7 @@ def decimal(money: Amount) -> Decimal:
     if digits is not None:
         return Decimal(digits)
     exact = Fraction(money) / UNIT
-    try:
-        return _EXACT.divide(Decimal(exact.numerator), Decimal(exact.denominator))
-    except Inexact:
-        return _DIGITS.divide(Decimal(exact.numerator), Decimal(exact.denominator))
+    return divide(exact.numerator, exact.denominator)
 
 
 def written(money: Amount) -> str | None:

@@ -7,13 +7,14 @@ import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from .._config import ConfigError
+from .._decimal import parse
 from .money import Amount, amount
 
 __all__ = ["Override", "read"]
@@ -89,9 +90,9 @@ def _load(path: Path, setting: str) -> object:
     try:
         # Numbers stay as they are written: a binary float is not the price on the contract.
         if path.suffix.lower() == ".json":
-            return json.loads(content, parse_float=Decimal)
-        return tomllib.loads(content, parse_float=Decimal)
-    except (ValueError, RecursionError) as error:
+            return json.loads(content, parse_float=parse)
+        return tomllib.loads(content, parse_float=parse)
+    except (ValueError, RecursionError, ArithmeticError) as error:
         raise ConfigError(f"{setting}={str(path)!r} is not TOML or JSON: {error}") from None
 
 
@@ -152,8 +153,8 @@ def _decimal(value: object, name: str, place: str) -> Fraction:
     if isinstance(value, bool) or not isinstance(value, (str, int, Decimal)):
         raise ConfigError(accepted)
     try:
-        number = Decimal(value.strip() if isinstance(value, str) else value)
-    except InvalidOperation:
+        number = parse(value.strip()) if isinstance(value, str) else Decimal(value)
+    except ArithmeticError:
         raise ConfigError(accepted) from None
     if not number.is_finite() or number < 0 or number.adjusted() > 12:
         raise ConfigError(accepted)

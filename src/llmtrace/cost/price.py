@@ -9,6 +9,7 @@ from decimal import Decimal
 from fractions import Fraction
 from time import time
 
+from .._decimal import own_context
 from ..facts import Request, Response
 from .cards import Card, Rates
 from .catalog import Catalog, Found, current, loaded
@@ -170,7 +171,8 @@ class Pricer:
 
     def card(self, provider: str, host: str | None, request: Request, answer: Response, at: float) -> Card | None:
         """The rate card a call is priced by."""
-        return self._find(self.load(), provider, host, request, answer, at).card
+        with own_context():
+            return self._find(self.load(), provider, host, request, answer, at).card
 
     def _entry(self, provider: str, host: str | None, request: Request, answer: Response, at: float) -> _Entry:
         tier, context = answer.service_tier, answer.price_context
@@ -183,7 +185,9 @@ class Pricer:
         if self._catalog is None or not self._catalog.fresh:
             self.load()
             self._entries = {}
-        entry = self._find(self._catalog or self.load(), provider, host, request, answer, at)
+        catalog = self._catalog or self.load()
+        with own_context():
+            entry = self._find(catalog, provider, host, request, answer, at)
         entry.until = min(entry.until, at + _FRESH)
         if len(self._entries) >= _KEPT:
             self._entries.clear()

@@ -68,9 +68,11 @@ def describe_budget(call: OpenCall, options: object, into: Attributes) -> None:
         part.action,
     )
     if budget.tokens is not None:
-        into[names.BUDGET_LIMIT_TOKENS], into[names.BUDGET_SPENT_TOKENS] = budget.tokens, part.spent
+        into[names.BUDGET_LIMIT_TOKENS], spent = budget.tokens, names.BUDGET_SPENT_TOKENS
     else:
-        into[names.BUDGET_LIMIT], into[names.BUDGET_SPENT] = float(budget.usd or 0), budget.told(part.spent)
+        into[names.BUDGET_LIMIT], spent = float(budget.usd or 0), names.BUDGET_SPENT
+    if part.spent is not None:
+        into[spent] = budget.told(part.spent)
 
 
 def _describe_parts(amounts: Iterable[tuple[str, Amount]], into: Attributes) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from html import escape
 from itertools import pairwise
 
 import numpy as np
 
 from .. import __version__
-from ..store.columns import PICO
+from .._decimal import PICO, from_pico
 from ..store.read import TraceRow, traces_by, traces_of
 from . import figures
 from .calls import Calls, read
@@ -219,7 +218,7 @@ def _trace(row: TraceRow) -> str:
         f"{row.calls:,}",
         figures.count(row.tokens),
         figures.seconds((row.ended - row.started) / 1e6),
-        figures.money(Decimal(row.cost) / PICO),
+        figures.money(from_pico(row.cost)),
     )
     numbers = "".join(f'<td class="n">{escape(cell)}</td>' for cell in cells)
     name = f"<td>{escape(row.name or '')}</td><td>{began:%m-%d %H:%M:%S}</td>"

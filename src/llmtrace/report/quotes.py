@@ -7,9 +7,9 @@ from functools import lru_cache
 from typing import Protocol
 
 from .._config import load
+from .._decimal import CONTEXT, PICO
 from ..cost.price import Pricer
 from ..facts import Counts, Request, Response
-from ..store.columns import PICO
 
 __all__ = ["Quotes", "catalogue"]
 
@@ -35,7 +35,7 @@ class _Catalogue:
         answer = Response(model=model, usage=usage)
         priced = self._pricer.price(provider or "", None, Request("chat", model), answer, at)
         cost = None if priced is None or priced.reason is not None else priced.cost()
-        return None if cost is None or cost.currency != "USD" else round(cost.total * PICO)
+        return None if cost is None or cost.currency != "USD" else round(CONTEXT.multiply(cost.total, PICO))
 
     def _window(self, provider: str | None, model: str) -> int | None:
         return self._pricer.context_window(provider or "", model)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..store.columns import PICO
+from .._decimal import PICO, from_pico
 from .calls import Array, Calls, Facts, added, read
 from .distribution import Distribution
 from .group import Groups, Key, grouped
@@ -57,7 +57,7 @@ class Tally:
 
     @property
     def dollars(self) -> Decimal:
-        return Decimal(self.cost) / PICO
+        return from_pico(self.cost)
 
     def as_dict(self) -> dict[str, Any]:
         """The figures under plain names, in dollars and seconds, for JSON and CSV."""

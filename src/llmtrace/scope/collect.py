@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar, overload
 
 from opentelemetry.context import Context
 
+from .._decimal import CONTEXT, add
 from ..facts import Call, Cost, Scope, Usage
 from .blocks import Block, Frame, Given
 
@@ -87,9 +88,9 @@ class Calls(Sequence[Call]):
         parts: dict[str, Decimal] = {}
         for cost in costs:
             for name, amount in cost.parts.items():
-                parts[name] = parts.get(name, Decimal(0)) + amount
+                parts[name] = CONTEXT.add(parts.get(name, Decimal(0)), amount)
         return Cost(
-            total=sum((cost.total for cost in costs), Decimal(0)),
+            total=add(cost.total for cost in costs),
             parts=parts,
             source=_one(cost.source for cost in costs) or "mixed",
             catalog_version=_one(cost.catalog_version for cost in costs),

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from .._decimal import CONTEXT, PICO, parse
 from ..emit import names
 from ..facts.fingerprint import Fingerprint, fingerprint
 from .body import StoredSpan
 
 __all__ = ["BIGGEST", "PICO", "attributes_of", "facts_of", "is_call", "labels_of", "likeness_of", "measures_of"]
 
-PICO = 10**12
 """Money is kept in trillionths of a dollar: exact in sums, where a float is not."""
 
 _NOT_CALLS = frozenset(
@@ -188,8 +187,8 @@ def _money(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
-        scaled = round(Decimal(str(value)) * PICO)
-    except (InvalidOperation, ValueError, OverflowError):  # no number, or none that is finite
+        scaled = round(CONTEXT.multiply(parse(str(value)), PICO))
+    except (ArithmeticError, ValueError):  # no number, or none that is finite
         return None
     return scaled if 0 <= scaled <= BIGGEST else None
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from .._decimal import from_pico
 from .body import unpack
-from .columns import PICO
 from .schema import FACTS, StoreError
 
 __all__ = ["write_parquet"]
@@ -92,7 +91,7 @@ def _row(row: tuple[Any, ...]) -> dict[str, Any]:
         "time_to_first_token": None if first is None else first / 1e6,
         **dict(zip(_TOKENS, tokens, strict=True)),
         **{
-            f"{name}_usd": None if each is None else Decimal(each) / PICO
+            f"{name}_usd": None if each is None else from_pico(each)
             for name, each in zip(_MONEY, money, strict=True)
         },
         "user": user,

@@ -6,10 +6,11 @@ Nothing of llmtrace is loaded before a test asks for it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from .._decimal import add, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,8 +98,8 @@ def _cost(calls: Sequence[Any], usd: float | str, allow_unpriced: bool = False) 
         call = unpriced[0]
         model = call.response_model or call.request_model
         yield f"max_cost: {len(unpriced)} calls have no known cost, such as {model} ({call.unpriced_reason})"
-    spent = sum((call.cost.total for call in calls if call.cost is not None), Decimal(0))
-    if spent > Decimal(str(usd)):
+    spent = add(call.cost.total for call in calls if call.cost is not None)
+    if spent > parse(str(usd)):
         yield f"max_cost: {len(calls)} calls cost ${spent:f}, over ${usd}"
 
 
@@ -141,7 +142,7 @@ class _Summary:
         known = [call.cost.total for call in calls if call.cost is not None]
         tokens = sum((call.usage.input or 0) + (call.usage.output or 0) for call in calls)
         if len(calls):
-            self.rows.append((test, len(calls), tokens, str(sum(known, Decimal(0))), len(calls) - len(known)))
+            self.rows.append((test, len(calls), tokens, f"{add(known):f}", len(calls) - len(known)))
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -157,11 +158,11 @@ class _Summary:
         if not self.rows:
             return
         terminalreporter.section("LLM calls")
-        rows = sorted(self.rows, key=lambda row: (-Decimal(row[3]), -row[2]))
+        rows = sorted(self.rows, key=lambda row: (-float(row[3]), -row[2]))
         for test, calls, tokens, cost, unpriced in rows[:10]:
             terminalreporter.line(_line(cost, calls, tokens, unpriced, test))
         if len(rows) > 1:
-            cost = str(sum((Decimal(row[3]) for row in rows), Decimal(0)))
+            cost = f"{add(parse(row[3]) for row in rows):f}"
             calls, tokens, unpriced = (
                 sum(numbers) for numbers in zip(*((row[1], row[2], row[4]) for row in rows), strict=True)
             )

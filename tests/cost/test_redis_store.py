@@ -1,0 +1,328 @@
+"""A shared store that is slow, cut off, replaced or read-only: each call counts once, and waits for little."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import openai
+import pytest
+from redis_server import PROGRAM, Proxy, RedisServer, balances
+from vendor_proxy import ASK, Vendor, chat
+
+import llmtrace
+from llmtrace.cost import budget as budgets
+from llmtrace.cost.budget import Budget
+from llmtrace.cost.guard import Budgets, PendingVerdict
+from llmtrace.cost.price import Pricer
+from llmtrace.cost.remote import RemoteStore
+from llmtrace.cost.stores import Claim, RedisStore, Step
+from llmtrace.facts import Request, Response, Scope
+
+CLAIM = Claim("budget::day", 10_000, 1_000, 600, True)
+needs_redis = pytest.mark.skipif(PROGRAM is None, reason="redis-server is not installed (Debian: redis-server)")
+
+
+@pytest.fixture
+def server(tmp_path: Any) -> Iterator[RedisServer]:
+    made = RedisServer(tmp_path)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def proxy(server: RedisServer) -> Iterator[Proxy]:
+    made = Proxy(server.port)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def client(server: RedisServer) -> Iterator[Any]:
+    import redis
+
+    made = redis.Redis.from_url(server.url)
+    yield made
+    made.close()
+
+
+def prefix() -> str:
+    return f"{{{uuid4().hex}}}:"
+
+
+@needs_redis
+def test_step_repeated_for_one_call_changes_nothing(server: RedisServer, client: Any) -> None:
+    """Reservation and settlement count once, however often and in whatever order they arrive."""
+    place = prefix()
+    store = RedisStore(server.url, prefix=place)
+    reserve, settle = (lambda: Step("call", [CLAIM])), (lambda: Step("call", [CLAIM], [400]))
+    assert [result.refused for result in store.run([reserve(), reserve()])] == [-1, -1]
+    assert balances(client, place) == {CLAIM.key: (0, 1_000)}
+    assert store.run([settle(), settle()]) == [[400], [400]]
+    store.run([reserve(), settle()])
+    assert balances(client, place) == {CLAIM.key: (400, 0)}
+
+
+@needs_redis
+def test_reservation_that_arrives_after_its_settlement_reserves_nothing(server: RedisServer, client: Any) -> None:
+    """A reservation that a client has given up may run later than what it was for."""
+    place = prefix()
+    RedisStore(server.url, prefix=place).run([Step("call", [CLAIM], [400]), Step("call", [CLAIM])])
+    assert balances(client, place) == {CLAIM.key: (400, 0)}
+
+
+@needs_redis
+def test_refused_reservation_leaves_nothing_to_take_back(server: RedisServer, client: Any) -> None:
+    """What was refused was not reserved, so its settlement takes nothing from what others have reserved."""
+    place = prefix()
+    store = RedisStore(server.url, prefix=place)
+    store.run([Step(str(number), [CLAIM]) for number in range(10)])
+    (refused,) = store.run([Step("one too many", [CLAIM])])
+    assert (refused.refused, refused.balances) == (0, [(0, 10_000)])
+    store.run([Step("one too many", [CLAIM], [0])])
+    assert balances(client, place) == {CLAIM.key: (0, 10_000)}
+
+
+@needs_redis
+@pytest.mark.parametrize("fault", ["delayed", "cut"])
+@pytest.mark.parametrize("step", ["reserve", "settle"])
+def test_answer_that_never_arrives_counts_its_step_once(
+    server: RedisServer, proxy: Proxy, client: Any, fault: str, step: str
+) -> None:
+    """The script has run although the client got no answer: what it repeats changes nothing."""
+    place = prefix()
+    store = RemoteStore(RedisStore(proxy.url, prefix=place, timeout=0.2))
+    for number in range(3):
+        name = str(number)
+        store.wait(store.reserve(name, [CLAIM]))
+        if step == "settle":
+            break_answers(proxy, fault)
+        store.settle(name, [CLAIM], [400])
+        if step == "settle":
+            assert not store.drain(10)
+            mend(proxy)
+            assert store.drain(10)
+        else:
+            break_answers(proxy, fault)
+            store._down_until = 0.0
+            assert isinstance(store.wait(store.reserve(f"{name} again", [CLAIM])), Exception)
+            store.settle(f"{name} again", [CLAIM], [0])
+            mend(proxy)
+            assert store.drain(10)
+        store._down_until = 0.0
+    assert balances(client, place) == {CLAIM.key: (1_200, 0)}
+
+
+def break_answers(proxy: Proxy, fault: str) -> None:
+    proxy.cutting = fault == "cut"
+    if fault == "delayed":
+        proxy.open.clear()
+
+
+def mend(proxy: Proxy) -> None:
+    proxy.cutting = False
+    proxy.open.set()
+
+
+@needs_redis
+def test_server_replaced_by_an_empty_one_counts_what_ends_later(server: RedisServer, client: Any) -> None:
+    """After a failover that lost the data, calls under way count their spending and nothing goes below zero."""
+    place = prefix()
+    store = RemoteStore(RedisStore(server.url, prefix=place))
+    assert store.wait(store.reserve("first", [CLAIM])).refused == -1
+    server.stop()
+    server.start()
+    store.settle("first", [CLAIM], [400])
+    assert store.drain(10)
+    assert balances(client, place) == {CLAIM.key: (400, 0)}
+    client.script_flush()
+    assert store.wait(store.reserve("second", [CLAIM])).balances == [(400, 0)]
+
+
+@needs_redis
+def test_read_only_replica_gets_the_settlement_when_it_is_promoted(server: RedisServer, client: Any) -> None:
+    """A write that a replica refuses is repeated until the server takes it, and counts once."""
+    place = prefix()
+    store = RemoteStore(RedisStore(server.url, prefix=place))
+    assert store.wait(store.reserve("call", [CLAIM])).refused == -1
+    with socket.create_server(("127.0.0.1", 0)) as nothing:
+        client.replicaof("127.0.0.1", nothing.getsockname()[1])
+        store.settle("call", [CLAIM], [400])
+        assert not store.drain(10)
+        client.replicaof("NO", "ONE")
+    assert store.drain(10)
+    assert balances(client, place) == {CLAIM.key: (400, 0)}
+
+
+class Stalled:
+    """A shared store that answers when the test lets it."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+
+    def run(self, steps: Any) -> list[Any]:
+        self.go.wait(30)
+        return [ConnectionError("stalled")] * len(steps)
+
+
+def engine_behind(backend: Any, **options: Any) -> Budgets:
+    made = Budget("b", tokens=10_000, per="total", action="block", **options)
+    return Budgets(Pricer(), {"b": made}, RemoteStore(backend))
+
+
+def call() -> Any:
+    return SimpleNamespace(
+        scope=Scope(),
+        request=Request("chat", "m", params={"max_tokens": 100}),
+        provider="openai",
+        server=None,
+        started_ns=0,
+        answer=Response(usage={"input": 1, "output": 1}),
+        priced=None,
+        estimate=None,
+        outcome="ok",
+        cut=False,
+        refused=False,
+        reservation=None,
+    )
+
+
+def test_slow_store_does_not_block_the_event_loop() -> None:
+    """While a call waits for its reservation other tasks run: one of them is what lets the store answer."""
+    backend = Stalled()
+    engine = engine_behind(backend)
+
+    async def main() -> Any:
+        verdict = engine.admit(call())
+        assert isinstance(verdict, PendingVerdict)
+        asyncio.get_running_loop().call_soon(backend.go.set)
+        return await verdict.wait_async()
+
+    assert asyncio.run(main()) is None
+    assert backend.go.is_set()
+
+
+@pytest.mark.parametrize("policy", ["open", "closed"])
+def test_stalled_store_is_waited_for_once_and_then_left_alone(
+    policy: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first call waits as long as it may; the next ones do not wait, and the store is mentioned once in the log."""
+    monkeypatch.setattr("llmtrace.cost.remote._PATIENCE", 0.01)
+    backend = Stalled()
+    engine = engine_behind(backend, on_store_error=policy)
+    for number in range(20):
+        made = call()
+        verdict = engine.admit(made)
+        assert isinstance(verdict, PendingVerdict)
+        assert verdict._answer.done() is (number > 0)
+        refusal = verdict.wait()
+        assert (refusal is None) is (policy == "open")
+        if refusal is None:
+            engine.settle(made)
+    assert [record.message for record in caplog.records] == [
+        "llmtrace cannot reach the budget store (no answer within 0.01 s); budgets do not hold until it answers in time"
+    ]
+    backend.go.set()
+
+
+def test_call_cancelled_while_the_store_is_slow_spends_nothing(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its request never left: it is cancelled, once, and gives back what it may have reserved."""
+    backend = Stalled()
+    monkeypatch.setattr("llmtrace._parts.RedisStore", lambda url: backend)
+    llmtrace.instrument(budget_store="redis://127.0.0.1:1/0", store="off", strict=True)
+    llmtrace.budget("b", usd="1", action="block")
+    vendor.answer = chat("gpt-4o", 1_000, 100)
+
+    async def main() -> None:
+        client = openai.AsyncOpenAI(
+            api_key="k", max_retries=0, base_url="http://api.openai.com/v1",
+            http_client=openai.DefaultAsyncHttpxClient(proxy=vendor.url),
+        )  # fmt: skip
+        async with client:
+            task = asyncio.create_task(client.chat.completions.create(model="gpt-4o", messages=ASK, max_tokens=100))
+            await asyncio.sleep(0)
+            while not task.done():
+                task.cancel()
+                await asyncio.sleep(0)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    with llmtrace.collect() as calls:
+        asyncio.run(main())
+        assert [each.outcome for each in calls] == ["cancelled"]
+    backend.go.set()
+    assert not vendor.asked
+
+
+def test_process_that_forked_starts_with_a_thread_and_a_queue_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the parent has yet to tell the store is not told again by its child."""
+    backend = Stalled()
+    store = RemoteStore(backend)
+    store.settle("call", [CLAIM], [400])
+    monkeypatch.setattr("llmtrace.cost.remote.os.getpid", lambda: 0)
+    assert store.drain(0)
+    backend.go.set()
+    store.settle("another", [CLAIM], [400])
+    assert store._queue.qsize() + len(store._owed) <= 1
+
+
+def test_settlements_beyond_what_is_kept_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that stays away costs a bounded amount of memory."""
+    monkeypatch.setattr("llmtrace.cost.remote._MAX_OWED", 5)
+    backend = Stalled()
+    backend.go.set()
+    store = RemoteStore(backend)
+    for number in range(50):
+        store.settle(str(number), [CLAIM], [1])
+    assert not store.drain(10)
+    assert len(store._owed) == 5
+
+
+def test_idle_thread_ends_and_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that makes no calls keeps no thread for its budgets."""
+    monkeypatch.setattr("llmtrace.cost.remote._IDLE", 0.01)
+
+    class Quick:
+        def run(self, steps: Any) -> list[Any]:
+            return [[0]] * len(steps)
+
+    store = RemoteStore(Quick())
+    for name in ("one", "two"):
+        assert store.settle(name, [CLAIM], [0]).result(10) == [0]
+        thread = store._thread
+        if thread is not None:
+            thread.join(10)
+        assert store._thread is None
+
+
+def test_budget_of_a_slow_store_warns_when_the_answer_comes(caplog: pytest.LogCaptureFixture) -> None:
+    """The end of a call waits for a glance only; what it spent is judged when the store has added it up."""
+    warned = threading.Event()
+    backend = Stalled()
+
+    def run(steps: Any) -> list[Any]:
+        backend.go.wait(30)
+        return [[99]] * len(steps)
+
+    backend.run = run  # type: ignore[method-assign]
+    made = Budget("b", usd=Decimal("0.000000000001"), callback=lambda *_: warned.set())
+    engine = Budgets(Pricer(), {"b": made}, RemoteStore(backend))
+    one = call()
+    engine.settle(one)
+    assert one.reservation.tightest.spent is None
+    backend.go.set()
+    assert warned.wait(10)
+
+
+@pytest.fixture(autouse=True)
+def no_budgets() -> Iterator[None]:
+    budgets.forget()
+    yield
+    llmtrace.uninstrument()
+    budgets.forget()
