@@ -16,7 +16,7 @@ from .content import exception_texts
 from .costs import describe_budget, describe_cost, describe_estimate
 from .gate import Gate
 
-__all__ = ["ADDED", "OF_CALL", "Attributes", "Describer", "Options", "describe_exception"]
+__all__ = ["ADDED", "OF_CALL", "Attributes", "Describer", "Options", "describe_counts", "describe_exception"]
 
 Attributes = dict[str, AttributeValue]
 
@@ -112,7 +112,13 @@ def describe_refusal(call: OpenCall, options: Options, into: Attributes) -> None
 
 
 def describe_usage(call: OpenCall, options: Options, into: Attributes) -> None:
-    if call.usage_elsewhere or call.request.operation not in _COUNTED or call.outcome == "blocked":
+    if not call.usage_elsewhere:
+        describe_counts(call, options, into)
+
+
+def describe_counts(call: OpenCall, options: Options, into: Attributes) -> None:
+    """Describe the usage, whoever else describes it too."""
+    if call.request.operation not in _COUNTED or call.outcome == "blocked":
         return
     counts: Counts | None = call.answer.usage
     told = counts is not None and not names.BILLED.isdisjoint(counts)
