@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from dataclasses import replace
 from functools import partial
@@ -23,7 +22,9 @@ __all__ = [
     "Given",
     "async_steps",
     "by_colour",
+    "check_name",
     "current",
+    "is_function",
     "pause",
     "resume",
     "run_coroutine",
@@ -35,8 +36,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-
-_log = logging.getLogger("llmtrace")
 
 
 class Frame:
@@ -51,7 +50,7 @@ class Frame:
         self.outer = outer
         above = context.frame_of(outer)
         self.scope: Scope = context.scope_of(outer) if baggage.keys or above is None else above.scope
-        self.flow = shelf.flow()
+        self.flow: shelf.Flow | None = shelf.flow()
         self.shelf = shelf.Shelf(context.documents_for(above, outer), self.flow)
         self.overtaken = False
         self.token: Any = None
@@ -166,11 +165,12 @@ class Block(Generic[T_co]):
         return frames.pop() if frames else None
 
     def __call__(self, function: F, /) -> F:
-        given: Any = function
-        if isinstance(given, type) or not (callable(given) or isinstance(given, classmethod)):
+        if not is_function(function):
             # A class would no longer be one, and a property would be read as the wrapper of its value.
-            _log.warning("llmtrace: %r is no function; decorate those inside it. It is left as it is.", given)
-            return function
+            raise TypeError(
+                f"llmtrace cannot decorate {_described(function)}: expected a function or method; "
+                "decorate the methods of a class one by one, and a property below @property"
+            )
         run: Any = by_colour(function, run_plain, run_coroutine, _run_generator, _run_async_generator)
 
         def wrapper(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
@@ -178,6 +178,21 @@ class Block(Generic[T_co]):
 
         made: Any = Decorated(function, wrapper)
         return made  # type: ignore[no-any-return] # looks like the function
+
+
+def is_function(value: object) -> bool:
+    """Return whether ``value`` can be decorated: a function, a method of any kind, or an object that can be called."""
+    return isinstance(value, (classmethod, staticmethod)) or (callable(value) and not isinstance(value, type))
+
+
+def check_name(block: str, name: object) -> None:
+    """Raise ``TypeError`` unless ``name`` is text, because a decorator without parentheses gets the function itself."""
+    if not isinstance(name, str):
+        raise TypeError(f"llmtrace.{block}: expected a name as text, got {_described(name)}")
+
+
+def _described(value: object) -> str:
+    return f"the class {value.__qualname__}" if isinstance(value, type) else f"an object of type {type(value).__name__}"
 
 
 class _Nothing(Frame):
