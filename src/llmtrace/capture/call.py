@@ -17,6 +17,7 @@ from ..cost.estimator import Spoken
 from ..cost.money import Priced
 from ..facts import Call, Request, Response, Scope, Timing, Usage
 from ..scope import context as scopes
+from ..scope import inference_spans
 from ..wire._format import Accumulator, WireFormat
 from ..wire._usage import Money, read_money
 from . import background, worker
@@ -77,6 +78,7 @@ class OpenCall:
         "spoken",
         "started",
         "started_ns",
+        "suppressed",
         "timing",
         "tracing",
         "usage_elsewhere",
@@ -132,14 +134,16 @@ class OpenCall:
         """The OpenTelemetry context in which the call was made."""
         scope = scopes.scope_of(outer)
         self.scope: Scope = scope if request.prompt is None else replace(scope, prompt=request.prompt)
-        self.borrowed = scopes.outer_inference(outer)
-        """Another instrumentation's span stands for this call; what it lacks is written there."""
-        self.usage_elsewhere = self.borrowed
+        self.suppressed = scopes.suppressed(outer)
+        """No span of ours is wanted. Budgets, ``collect()`` and our own metrics work all the same."""
+        self.borrowed: Any = inference_spans.adopt(outer, request.operation)
+        """The span of another instrumentation that represents this call; what it lacks is written there."""
+        self.usage_elsewhere = self.borrowed is not None
         """Another span of the same call carries the usage."""
         wants = tracing.wants_content
         self.heard: Heard | None = None
         """What was said, where that is wanted."""
-        if wants is not None and wire.content is not None and wants(self.scope):
+        if wants is not None and wire.content is not None and not self.suppressed and wants(self.scope):
             self.heard = Heard(wire.content, body)
         self._record: Call | None = None
         self._open = [True]
@@ -208,17 +212,14 @@ class OpenCall:
             elif pricer is None or pricer.ready:
                 self._finish(None)
             else:
-                if self.borrowed:
-                    # Its owner ends the span, perhaps before the price is known: asking for that would load prices.
-                    self._priced = None
-                    self._emit(None)
-                    self._priced = _UNASKED
                 self._finish_later()
         except Exception:
             report("end a call")
             self._emit(None)
 
     def _finish_later(self) -> None:
+        if self.borrowed is not None:
+            self.tracing.emitter.defer(self)
         ended = worker.submit(partial(self._finish, time_ns()))
         for calls in (*self.scope.collectors, *self.tracing.recordings):
             calls.expect(ended)
@@ -316,6 +317,11 @@ class OpenCall:
         if error is None:  # an error inside a 200: gateways state the status of the vendor that refused
             return not self.answer.usage and _is_error_status(self.error_type)
         return self.http is None and (http_status(error) is not None or not may_have_been_sent(error))
+
+    @property
+    def has_own_span(self) -> bool:
+        """True if the ``gen_ai.*`` metrics count this call: no other instrumentation does."""
+        return self.borrowed is None and not self.suppressed
 
     def _emit(self, end_time: int | None) -> None:
         try:

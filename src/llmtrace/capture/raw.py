@@ -16,7 +16,7 @@ from .._guard import report
 from ..facts import Response
 from . import worker
 from .call import OpenCall
-from .stream import Recorder
+from .stream import Recorder, notify
 
 __all__ = ["Body", "EventReader", "FrameReader", "JsonReader", "event_reader", "watch"]
 
@@ -150,7 +150,7 @@ class JsonReader:
         self._call.end(Response())
 
     def __del__(self) -> None:
-        worker.submit(partial(self._call.end, Response()))
+        notify(worker.submit, partial(self._call.end, Response()))
 
 
 class Body(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has no parameters
@@ -183,7 +183,11 @@ class Body(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has no parame
 
     def _self_read_by_stream(self) -> bool:
         """Whether the SDK's own stream object is at work, and its recorder sees it all."""
-        if _running(self._self_inner() if self._self_inner is not None else None):
+        try:
+            if _running(self._self_inner() if self._self_inner is not None else None):
+                return True
+        except Exception:
+            report("find who reads a body")
             return True
         self._self_recorder = self._self_inner = None
         return False
@@ -200,9 +204,9 @@ class Body(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has no parame
         except GeneratorExit:
             raise
         except BaseException as error:
-            reader.failed(error)
+            notify(reader.failed, error)
             raise
-        reader.exhausted()
+        notify(reader.exhausted)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         iterator: AsyncIterator[bytes] = (
@@ -219,9 +223,9 @@ class Body(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has no parame
         except GeneratorExit:
             raise
         except BaseException as error:
-            reader.failed(error)
+            notify(reader.failed, error)
             raise
-        reader.exhausted()
+        notify(reader.exhausted)
 
     def _self_closing(self) -> None:
         if self._self_recorder is None:
@@ -235,11 +239,11 @@ class Body(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has no parame
             self._self_recorder.closed()
 
     def close(self) -> None:
-        self._self_closing()
+        notify(self._self_closing)
         self.__wrapped__.close()
 
     async def aclose(self) -> None:
-        self._self_closing()
+        notify(self._self_closing)
         await self.__wrapped__.aclose()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from array import array
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from statistics import median
 from time import perf_counter
@@ -17,7 +17,7 @@ from . import worker
 from .call import OpenCall
 from .failure import event_behind
 
-__all__ = ["AsyncChunks", "Chunks", "Recorder", "end_open_streams"]
+__all__ = ["AsyncChunks", "Chunks", "Recorder", "end_open_streams", "notify"]
 
 _GAPS = 256
 _STALL = 1.0
@@ -194,6 +194,14 @@ def _refused(error: BaseException) -> bool:
     return isinstance(error, (ValueError, RuntimeError)) and frames is not None and frames.tb_next is None
 
 
+def notify(step: Callable[..., object], *args: Any) -> None:
+    """Have a recorder take a ``step`` at the end of a stream. Never raises: what the caller gets is the SDK's own."""
+    try:
+        step(*args)
+    except Exception:
+        report("end a stream")
+
+
 class Chunks:
     """Stands in for the iterator inside a vendor's stream object."""
 
@@ -213,14 +221,18 @@ class Chunks:
             try:
                 chunk = self._next()
             except StopIteration:
-                self._recorder.exhausted()
+                notify(self._recorder.exhausted)
                 raise
             except BaseException as error:
-                self._recorder.failed(error)
+                notify(self._recorder.failed, error)
                 raise
-            self._recorder.mark(chunk)
-            if not self._hide or not self._recorder.hides(chunk):
-                return chunk
+            try:
+                self._recorder.mark(chunk)
+                if self._hide and self._recorder.hides(chunk):
+                    continue
+            except Exception:
+                report("read a chunk")
+            return chunk
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -244,14 +256,18 @@ class AsyncChunks:
             try:
                 chunk = await self._inner.__anext__()
             except StopAsyncIteration:
-                self._recorder.exhausted()
+                notify(self._recorder.exhausted)
                 raise
             except BaseException as error:
-                self._recorder.failed(error)
+                notify(self._recorder.failed, error)
                 raise
-            self._recorder.mark(chunk)
-            if not self._hide or not self._recorder.hides(chunk):
-                return chunk
+            try:
+                self._recorder.mark(chunk)
+                if self._hide and self._recorder.hides(chunk):
+                    continue
+            except Exception:
+                report("read a chunk")
+            return chunk
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

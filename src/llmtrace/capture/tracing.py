@@ -41,6 +41,9 @@ class Emitter(Protocol):
     def begin(self, call: OpenCall) -> None:
         """Start the span and set ``call.span`` and ``call.context``."""
 
+    def defer(self, call: OpenCall) -> None:
+        """Prepare for the owner of the span to end it before the call is priced. Only where ``call.borrowed``."""
+
     def end(self, call: OpenCall, end_time: int | None) -> None:
         """Write what is known now and end the span, at ``end_time`` (nanoseconds) if that has passed."""
 

@@ -18,7 +18,7 @@ from .._guard import report
 from .._read import peek, text
 from ..capture import worker
 from ..capture.call import OpenCall
-from ..capture.stream import AsyncChunks, Chunks, Recorder
+from ..capture.stream import AsyncChunks, Chunks, Recorder, notify
 from ..capture.tracing import Tracing
 from ..facts import Request, Response
 from ..scope import context as scopes
@@ -123,8 +123,8 @@ async def _async_attempt(wrapped: Any, client: Any, args: Any, kwargs: Any) -> A
 
 def _counted() -> OpenCall | None:
     """Return the call that an attempt belongs to, with the attempt counted."""
-    call = scopes.current_call()
-    if not isinstance(call, OpenCall) or call.client != "google_genai":
+    call = hooks.current_call()
+    if call is None or call.client != "google_genai":
         return None
     call.retries += 1
     return call
@@ -162,8 +162,12 @@ def _requests(begin: _Begin, asked: Asked) -> dict[str, Callable[..., Any]]:
         if call is None:
             return await wrapped(*args, **kwargs)
         stream = await hooks.drive_async(call, _open, wrapped, args, kwargs)
-        recorder = _recorder(call)
-        return stream if recorder is None else _Watched(stream, recorder, origin)
+        try:
+            return _Watched(stream, Recorder(call, accumulator(call)), origin)
+        except Exception:
+            hooks.end_without_answer(call)
+            report("read a response")
+            return stream
 
     return {
         "request": request,
@@ -176,10 +180,11 @@ def _requests(begin: _Begin, asked: Asked) -> dict[str, Callable[..., Any]]:
 def _tools(sdk: Sdk, patches: Patches, asked: Asked) -> list[tuple[Any, str, Callable[..., Any]]]:
     """Where automatic function calling calls the program's functions, and MCP servers: what, its name, the hook."""
 
-    def tool_of(name: Any, arguments: Any) -> CalledTool | None:
+    def tool_of(read: Callable[..., tuple[Any, Any]], args: Any, kwargs: Any) -> CalledTool | None:
         try:
             if not patches.active or scopes.suppressed(scopes.current()):
                 return None
+            name, arguments = read(*args, **kwargs)
             origin = asked.find(sys._getframe())
             called = name if isinstance(name, str) and name else "unknown"
             return CalledTool(called, arguments, sdk.name, None if origin is None else origin.context)
@@ -188,16 +193,15 @@ def _tools(sdk: Sdk, patches: Patches, asked: Asked) -> list[tuple[Any, str, Cal
             return None
 
     def invoke(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-        tool = tool_of(*_function(*args, **kwargs))
+        tool = tool_of(_function, args, kwargs)
         return wrapped(*args, **kwargs) if tool is None else tool.run(wrapped, args, kwargs)
 
     async def invoke_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-        tool = tool_of(*_function(*args, **kwargs))
+        tool = tool_of(_function, args, kwargs)
         return await (wrapped(*args, **kwargs) if tool is None else tool.run_async(wrapped, args, kwargs))
 
     async def call_tool(wrapped: Any, adapter: Any, args: Any, kwargs: Any) -> Any:
-        called = args[0] if args else kwargs.get("function_call")
-        tool = tool_of(peek(called, "name"), peek(called, "args"))
+        tool = tool_of(_function_call, args, kwargs)
         return await (wrapped(*args, **kwargs) if tool is None else tool.run_async(wrapped, args, kwargs))
 
     functions = _loaded("_extra_utils")
@@ -213,28 +217,43 @@ def _function(args: Any = None, function_to_invoke: Any = None, *_: Any, **__: A
     return getattr(function_to_invoke, "__name__", None), args
 
 
+def _function_call(function_call: Any = None, *_: Any, **__: Any) -> tuple[Any, Any]:
+    return peek(function_call, "name"), peek(function_call, "args")
+
+
 def _read(call: OpenCall, stream: Any, origin: Origin | None) -> Generator[Any, Any, None]:
     # The request goes out with the first step.
     first = hooks.drive(call, _open, next, (stream, _END), {})
-    recorder = _recorder(call)
-    if first is _END:
-        if recorder is not None:
-            recorder.exhausted()
+    chunks = _observed(call, stream, first)
+    if chunks is None:
+        if first is not _END:
+            yield first
+            yield from stream
         return
-    if recorder is None:
-        yield first
-        yield from stream
-        return
-    recorder.mark(first)
     try:
         yield first
-        yield from Chunks(stream, recorder)
+        yield from chunks
     except GeneratorExit:
         # A generator that is collected is closed too, by a finaliser that must not end spans: then nothing refers to
         # the caller's stream any more, and the recorder sees to its own end.
         if _held(origin):
-            recorder.closed()
+            notify(chunks._recorder.closed)
         raise
+
+
+def _observed(call: OpenCall, stream: Any, first: Any) -> Chunks | None:
+    """Return what observes ``stream`` after its ``first`` chunk; ``None`` where there is nothing left to observe."""
+    try:
+        recorder = Recorder(call, accumulator(call))
+        if first is _END:
+            recorder.exhausted()
+            return None
+        recorder.mark(first)
+        return Chunks(stream, recorder)
+    except Exception:
+        hooks.end_without_answer(call)
+        report("read a response")
+        return None
 
 
 class _Watched(AsyncChunks):
@@ -253,16 +272,11 @@ class _Watched(AsyncChunks):
 
 def _held(origin: Origin | None) -> bool:
     """Whether the caller still has the stream, so that it was closed and not dropped."""
-    return origin is not None and origin.stream() is not None
-
-
-def _recorder(call: OpenCall) -> Recorder | None:
     try:
-        return Recorder(call, accumulator(call))
+        return origin is not None and origin.stream() is not None
     except Exception:
-        call.end(Response())
-        report("read a response")
-        return None
+        report("find the stream of a call")
+        return False
 
 
 def _open(call: OpenCall, result: Any) -> None:
@@ -272,13 +286,12 @@ def _open(call: OpenCall, result: Any) -> None:
 def _settle(call: OpenCall, result: Any) -> None:
     try:
         call.http = result
-        call.end(call.read(_json(result)))
+        answer = call.read(_json(result))
     except ValueError as error:  # the SDK will raise as much, out of our sight
         call.sent = True
         call.fail(error)
-    except Exception:
-        call.end(Response())
-        report("read a response")
+    else:
+        call.end(answer)
 
 
 def _json(result: Any) -> Any:
@@ -423,7 +436,7 @@ class _Beginner:
 
     def _open(
         self, client: Any, wire: WireFormat, request: Request, asked: dict[str, Any], body: Any
-    ) -> OpenCall | None:
+    ) -> OpenCall:
         url = peek(asked.get("http_options"), "base_url") or peek(client._http_options, "base_url")
         call = hooks.begin(
             self._tracing,
@@ -434,10 +447,9 @@ class _Beginner:
             server=_server(url) if isinstance(url, str) else None,
             body=body,
         )
-        if call is not None:
-            call.body = body
-            if hasattr(client, "_request_once"):
-                call.retries = -1  # every attempt counts, the first too
+        call.body = body
+        if hasattr(client, "_request_once"):
+            call.retries = -1  # every attempt counts, the first too
         return call
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 from .._guard import report
 from ..capture.background import FETCH
 from ..capture.call import OpenCall
 from ..capture.failure import may_have_been_sent
 from ..capture.tracing import Tracing
-from ..facts import Request
+from ..facts import Request, Response
 from ..scope import context as scopes
 from ..wire._format import WireFormat
 
-__all__ = ["begin", "drive", "drive_async", "note_failed_attempt"]
+__all__ = ["begin", "current_call", "drive", "drive_async", "end_without_answer", "note_failed_attempt"]
 
 Settle = Callable[[OpenCall, Any], None]
 
@@ -28,21 +29,9 @@ def begin(
     provider: str,
     server: tuple[str, int] | None,
     body: Any = None,
-) -> OpenCall | None:
-    """Open a call; ``None`` where somebody else accounts for it."""
-    outer = scopes.current()
-    if scopes.suppressed(outer):
-        return None
-    return OpenCall(
-        tracing,
-        client,
-        wire,
-        request,
-        provider=provider,
-        server=server,
-        body=body,
-        outer=outer,
-    )
+) -> OpenCall:
+    """Open a call. Where another span represents it, or none is wanted, it is counted and priced all the same."""
+    return OpenCall(tracing, client, wire, request, provider=provider, server=server, body=body, outer=scopes.current())
 
 
 def _admit(call: OpenCall) -> Any:
@@ -65,8 +54,7 @@ def _check_budgets(call: OpenCall) -> None:
     if not isinstance(verdict, Exception):
         verdict = _waiting(call, verdict.wait)
     if verdict is not None:
-        call.refuse(verdict)
-        raise verdict
+        _refuse(call, verdict)
 
 
 async def _check_budgets_async(call: OpenCall, verdict: Any) -> None:
@@ -81,8 +69,15 @@ async def _check_budgets_async(call: OpenCall, verdict: Any) -> None:
             _fail(call, error)
             raise
     if verdict is not None:
-        call.refuse(verdict)
-        raise verdict
+        _refuse(call, verdict)
+
+
+def _refuse(call: OpenCall, refusal: Exception) -> NoReturn:
+    try:
+        call.refuse(refusal)
+    except Exception:
+        report("refuse a call")
+    raise refusal
 
 
 def _waiting(call: OpenCall, wait: Callable[[], Any]) -> Any:
@@ -99,15 +94,15 @@ def _waiting(call: OpenCall, wait: Callable[[], Any]) -> Any:
 
 def drive(call: OpenCall, settle: Settle, wrapped: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     _check_budgets(call)
-    token = scopes.attach(call.context)
+    token = _attach(call)
     try:
         result = wrapped(*args, **kwargs)
     except BaseException as error:
-        scopes.detach(token, call.context, call.outer, error)
+        _detach(call, token, error)
         _fail(call, error)
         raise
-    scopes.detach(token, call.context, call.outer, None)
-    settle(call, result)
+    _detach(call, token, None)
+    _settle(call, settle, result)
     return result
 
 
@@ -117,15 +112,15 @@ async def drive_async(
     verdict = _admit(call)
     if verdict is not None:
         await _check_budgets_async(call, verdict)
-    token = scopes.attach(call.context)
+    token = _attach(call)
     try:
         result = await wrapped(*args, **kwargs)
     except BaseException as error:
-        scopes.detach(token, call.context, call.outer, error)
+        _detach(call, token, error)
         _fail(call, error)
         raise
-    scopes.detach(token, call.context, call.outer, None)
-    settle(call, result)
+    _detach(call, token, None)
+    _settle(call, settle, result)
     return result
 
 
@@ -140,10 +135,58 @@ def note_failed_attempt(call: OpenCall, error: BaseException | None) -> None:
         report("read a failed attempt")
 
 
+def _attach(call: OpenCall) -> Any:
+    try:
+        return scopes.attach(call.context)
+    except Exception:
+        report("make a call current")
+        return None
+
+
+def _detach(call: OpenCall, token: Any, error: BaseException | None) -> None:
+    if token is None:
+        return
+    try:
+        scopes.detach(token, call.context, call.outer, error)
+    except Exception:
+        with suppress(Exception):
+            scopes.attach(call.outer)
+        report("make the caller's context current again")
+
+
+def _settle(call: OpenCall, settle: Settle, result: Any) -> None:
+    try:
+        settle(call, result)
+    except Exception:
+        end_without_answer(call)
+        report("read a response")
+
+
+def end_without_answer(call: OpenCall) -> None:
+    """End a call whose answer cannot be read. Never raises."""
+    try:
+        call.end(Response())
+    except Exception:
+        report("end a call")
+
+
+def current_call() -> OpenCall | None:
+    """Return the call whose request an SDK is working on in this thread or task."""
+    try:
+        call = scopes.current_call()
+    except Exception:
+        report("find the current call")
+        return None
+    return call if isinstance(call, OpenCall) else None
+
+
 def _fail(call: OpenCall, error: BaseException) -> None:
     try:
         if call.asked_usage and call.tracing.stream_usage is not None:
             call.tracing.stream_usage.failed(call, error)
+    except Exception:
+        report("note a refused request")
+    try:
         call.fail(error)
     except Exception:
         report("end a failed call")

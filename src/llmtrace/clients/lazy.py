@@ -75,7 +75,14 @@ class Asked:
             _working.reset(token)
 
     def find(self, frame: FrameType | None) -> Origin | None:
-        """The origin of the outermost stream at work on this stack."""
+        """Return the origin of the outermost stream at work on this stack. Never raises."""
+        try:
+            return self._find(frame)
+        except Exception:
+            report("find the stream of a call")
+            return None
+
+    def _find(self, frame: FrameType | None) -> Origin | None:
         found = _working.get()
         origins = self._origins
         while frame is not None and origins:

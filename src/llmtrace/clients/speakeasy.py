@@ -89,16 +89,12 @@ def _begin(sdk: Sdk, tracing: Tracing, args: Any, kwargs: Any) -> OpenCall | Non
 
 
 def _settle(call: OpenCall, http: Any) -> None:
-    try:
-        call.http = http
-        if http.status_code >= 400:
-            # The exception is made later, out of our sight.
-            call.end(Response(failed=True, http_status=http.status_code, error=_code(http)))
-            return
+    call.http = http
+    if http.status_code >= 400:
+        # The exception is made later, out of our sight.
+        call.end(Response(failed=True, http_status=http.status_code, error=_code(http)))
+    else:
         watch(call, http)
-    except Exception:
-        call.end(Response())
-        report("read a response")
 
 
 def _opened(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:

@@ -12,8 +12,6 @@ from ..capture.call import OpenCall
 from ..capture.raw import Body, event_reader, watch
 from ..capture.stream import AsyncChunks, Chunks, Recorder
 from ..capture.tracing import StreamUsage, Tracing
-from ..facts import Response
-from ..scope.context import current_call
 from . import hooks
 from .patches import Patches
 from .providers import provider_of
@@ -65,29 +63,29 @@ def _asking_usage(usage: StreamUsage, call: OpenCall, args: Any, kwargs: Any) ->
 
 
 def _process_response(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
-    call = current_call()
-    if isinstance(call, OpenCall):
+    call = hooks.current_call()
+    if call is not None:
         call.http = kwargs.get("response")
     return wrapped(*args, **kwargs)
 
 
 def _retry(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
-    call = current_call()
-    if isinstance(call, OpenCall):
+    call = hooks.current_call()
+    if call is not None:
         call.retries += 1
         hooks.note_failed_attempt(call, sys.exception())
     return wrapped(*args, **kwargs)
 
 
 def _no_native_span(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
-    return wrapped(*args, **kwargs) if current_call() is None else None
+    return wrapped(*args, **kwargs) if hooks.current_call() is None else None
 
 
 def _native_span(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
     """Let the SDK have its span; where it is one, and not switched off or sampled out, that carries the usage."""
     span = wrapped(*args, **kwargs)
-    call = current_call()
-    if isinstance(call, OpenCall) and span is not None and span.is_recording():
+    call = hooks.current_call()
+    if call is not None and span is not None and span.is_recording():
         call.usage_elsewhere = True
     return span
 
@@ -131,7 +129,7 @@ class _Beginner:
                 server=server,
                 body=body,
             )
-            if call is not None and self._tracing.estimator is not None:
+            if self._tracing.estimator is not None:
                 call.body = body
             return call
         except Exception:
@@ -160,21 +158,17 @@ def _body(options: Any) -> Any:
 
 
 def _settle(call: OpenCall, result: Any) -> None:
-    """A finished answer ends the call; a stream takes it over."""
-    try:
-        http = call.http
-        own = getattr(result, "__dict__", {})
-        if http is not None and (result is http or own.get("http_response") is http):
-            watch(call, http)
-        elif call.request.stream and call.format.events is not None and hasattr(result, "_iterator"):
-            _settle_stream(call, result)
-        elif http is not None and own.get("response") is http:  # a body that is not JSON
-            watch(call, http)
-        else:
-            call.end(call.read(result))
-    except Exception:
-        call.end(Response())
-        report("read a response")
+    """End the call with a finished answer; a stream takes it over."""
+    http = call.http
+    own = getattr(result, "__dict__", {})
+    if http is not None and (result is http or own.get("http_response") is http):
+        watch(call, http)
+    elif call.request.stream and call.format.events is not None and hasattr(result, "_iterator"):
+        _settle_stream(call, result)
+    elif http is not None and own.get("response") is http:  # a body that is not JSON
+        watch(call, http)
+    else:
+        call.end(call.read(result))
 
 
 def _settle_stream(call: OpenCall, stream: Any) -> None:

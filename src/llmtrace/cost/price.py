@@ -10,7 +10,7 @@ from fractions import Fraction
 from time import time
 
 from .._decimal import own_context
-from ..facts import Request, Response
+from ..facts import BILLED_OPERATIONS, Request, Response
 from .cards import Card, Rates
 from .catalog import Catalog, Found, current, loaded
 from .money import UNIT, Amount, Label, Priced, whole
@@ -25,10 +25,6 @@ _WORDLESS = frozenset({"embeddings", "rerank", "moderation"})
 _NO_ANSWER = Response()
 _FRESH = 3600.0
 """Seconds after which a card is looked up again."""
-_BILLED = frozenset(
-    {"chat", "text_completion", "embeddings", "generate_content", "rerank", "moderation", "invoke_agent"}
-)
-"""Fetching an answer again, counting tokens and managing caches bill nothing."""
 _PLAIN = frozenset({"", "default", "standard", "auto", "global", "not_available", "none", "normal", "on_demand"})
 """Values of a price context that mean the price as listed."""
 _TIERS = {
@@ -111,7 +107,7 @@ class Pricer:
             at: When, in seconds since 1970; now by default.
             partial: The answer was cut short, and its counts are only those of its beginning.
         """
-        if request.operation not in _BILLED and not (request.operation == "fetch_response" and answer.usage):
+        if request.operation not in BILLED_OPERATIONS and not (request.operation == "fetch_response" and answer.usage):
             return None
         stated = answer.stated_cost
         if stated is not None:
@@ -164,7 +160,7 @@ class Pricer:
     def most(self, provider: str, host: str | None, request: Request) -> Amount:
         """What the answer to ``request`` may cost at most by the limit it states; 0 where it states none."""
         tokens = longest(request)
-        if not tokens or request.operation not in _BILLED:
+        if not tokens or request.operation not in BILLED_OPERATIONS:
             return 0
         card = self._entry(provider, host, request, _NO_ANSWER, time()).card
         return 0 if card is None else card.request + card.dearest_output * tokens

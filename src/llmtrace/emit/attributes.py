@@ -17,7 +17,7 @@ from .content import exception_texts
 from .costs import describe_budget, describe_cost, describe_estimate
 from .gate import Gate
 
-__all__ = ["ADDED", "OF_CALL", "Attributes", "Describer", "Options", "describe_exception"]
+__all__ = ["ADDED", "OF_CALL", "Attributes", "Describer", "Options", "describe_counts", "describe_exception"]
 
 Attributes = dict[str, AttributeValue]
 
@@ -113,8 +113,14 @@ def describe_refusal(call: OpenCall, options: Options, into: Attributes) -> None
 
 
 def describe_usage(call: OpenCall, options: Options, into: Attributes) -> None:
+    if not call.usage_elsewhere:
+        describe_counts(call, options, into)
+
+
+def describe_counts(call: OpenCall, options: Options, into: Attributes) -> None:
+    """Describe the usage, whoever else describes it too."""
     counts: Counts | None = call.answer.usage
-    if call.usage_elsewhere or call.outcome == "blocked":
+    if call.outcome == "blocked":
         return
     if call.request.operation not in _COUNTED and not (counts and call.request.operation == FETCH):
         return

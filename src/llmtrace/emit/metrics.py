@@ -103,7 +103,7 @@ class Metrics:
         if instruments is None or call.outcome == "blocked":
             return
         found = self._common(call)
-        if not call.borrowed:
+        if call.has_own_span:
             self._record_times(instruments, call, found)
             counts = call.answer.usage
             if counts and call.request.operation in _COUNTED and not call.usage_elsewhere:

@@ -193,13 +193,12 @@ class ScopeSpans:
     def begin(self, work: Work, outer: Context) -> Context:
         operation, kind, name = _KINDS[work.kind]
         attributes: Attributes = {names.OPERATION: operation}
-        if name is not None:
+        if name is not None and work.name is not None:
             attributes[name] = work.name
         if work.kind == "tool":
             attributes[names.TOOL_TYPE] = "function"
-        work.span = self._tracer(work.client).start_span(
-            f"{operation} {work.name}", work.parent or outer, kind=kind, attributes=attributes
-        )
+        title = operation if work.name is None else f"{operation} {work.name}"
+        work.span = self._tracer(work.client).start_span(title, work.parent or outer, kind=kind, attributes=attributes)
         return set_span_in_context(work.span, outer)
 
     def end(self, work: Work) -> None:
@@ -341,7 +340,8 @@ def _listed(document: Document, whole: bool) -> dict[str, Any]:
 def _describe_rerank(work: Work, content: Content | None, into: Attributes) -> None:
     if work.top_k is not None:
         into[names.RERANK_TOP_K] = work.top_k
-    into[names.RERANK_MODEL] = work.name
+    if work.name is not None:
+        into[names.RERANK_MODEL] = work.name
     if content is not None and work.query is not None and not content.hides("inputs"):
         into[names.RERANK_QUERY] = content.text(work.query)
     if work.documents:

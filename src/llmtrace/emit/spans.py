@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
-from opentelemetry.trace import SpanKind, Tracer, get_current_span, set_span_in_context
+from opentelemetry.trace import (
+    INVALID_SPAN_ID,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Tracer,
+    get_current_span,
+    set_span_in_context,
+)
 
 from .._guard import report
 from ..capture.call import OpenCall
 from ..scope import context as scopes
+from ..scope import inference_spans
 from . import names
-from .attributes import ADDED, OF_CALL, Attributes, Describer
+from .attributes import ADDED, OF_CALL, Attributes, Describer, describe_counts
 from .bridges import finished
 from .bulk import room, set_all, set_late
 from .content import Content, describe_content
+from .costs import describe_cost
 from .gate import OFF, Gate
+from .joined_span import JoinedSpan, has_usage
 from .logs import Events
 from .onlookers import Onlookers
 from .scope import describe_scope
@@ -26,8 +38,8 @@ __all__ = ["SpanEmitter"]
 
 DESCRIBERS: tuple[Describer, ...] = (*OF_CALL, describe_scope)
 """Each writes one kind of knowledge; a fault in one costs what it writes and no more."""
-BESIDE: tuple[Describer, ...] = (*ADDED, describe_scope)
-"""Those for the span of another instrumentation, where that stands for the call."""
+BESIDE: tuple[Describer, ...] = (describe_cost, describe_scope, *(each for each in ADDED if each is not describe_cost))
+"""Those for the span of another instrumentation that represents the call, the most important first."""
 
 
 class SpanEmitter:
@@ -51,52 +63,95 @@ class SpanEmitter:
         self._onlookers = Onlookers()
 
     def begin(self, call: OpenCall) -> None:
-        if call.borrowed:
-            call.span = get_current_span(call.outer)
-            call.context = scopes.with_call(call.outer, call, call.span)
+        if call.borrowed is not None:
+            call.span = JoinedSpan(call.borrowed)
+            call.context = scopes.with_call(call.outer, call, call.borrowed)
             return
+        if call.suppressed:
+            current = get_current_span(call.outer)
+            call.span = NonRecordingSpan(SpanContext(current.get_span_context().trace_id, INVALID_SPAN_ID, False))
+            call.context = scopes.with_call(call.outer, call, current)
+            return
+        call.span = self._start(call, call.started_ns)
+        call.context = scopes.with_call(call.outer, call, call.span)
+
+    def _start(self, call: OpenCall, started_ns: int) -> Any:
         tracer = self._tracer(call.client)
         attributes = _known_at_start(call) if self._onlookers.of(tracer) else None
         model = call.request.model
         name = call.request.operation if model is None else call.request.operation + " " + model
-        call.span = tracer.start_span(
-            name, call.outer, kind=SpanKind.CLIENT, attributes=attributes, start_time=call.started_ns
-        )
-        call.context = scopes.with_call(call.outer, call, call.span)
+        return tracer.start_span(name, call.outer, kind=SpanKind.CLIENT, attributes=attributes, start_time=started_ns)
+
+    def defer(self, call: OpenCall) -> None:
+        ended_by = threading.get_ident()
+
+        def make(known: Collection[str]) -> Attributes:
+            # Prices may still be loading: only a thread that exports may wait for them.
+            pricer = call.tracing.pricer
+            if threading.get_ident() == ended_by and pricer is not None and not pricer.ready:
+                return self._described(call, [each for each in BESIDE if each is not describe_cost])
+            return self._beside(call, known)
+
+        call.span.prepare(make, late=True)
 
     def end(self, call: OpenCall, end_time: int | None) -> None:
+        if call.borrowed is not None and self._join(call):
+            return
         try:
             if not self._write_late(call):
                 self._write(call)
         finally:  # a redactor may be interrupted by the user
-            if not call.borrowed:
-                call.span.end(end_time)
+            call.span.end(end_time)
+
+    def _join(self, call: OpenCall) -> bool:
+        """Complete the span of another instrumentation; false where that has ended, and ours has to be made."""
+        joined: JoinedSpan = call.span
+        if joined.missed:
+            if call.suppressed:
+                return True
+            call.usage_elsewhere = has_usage(getattr(joined.span, "attributes", None) or ())
+            call.span, call.borrowed = self._start(call, call.started_ns), None
+            return False
+        refused = call.outcome in ("error", "blocked") and not call.answer.usage
+        if refused:
+            inference_spans.release(call.borrowed)
+        # Made now, while the documents and the prompt are here whole.
+        found = self._described(call, [each for each in BESIDE if not (refused and each is describe_cost)])
+        counts = self._described(call, [describe_counts])
+
+        def make(known: Collection[str]) -> Attributes:
+            return found if has_usage(known) else {**counts, **found}
+
+        joined.prepare(make, late=False)
+        return True
+
+    def _beside(self, call: OpenCall, known: Collection[str]) -> Attributes:
+        found = self._described(call, BESIDE)
+        return found if has_usage(known) else {**self._described(call, [describe_counts]), **found}
 
     def _write_late(self, call: OpenCall) -> bool:
         """Have the attributes made when an exporter looks at them, where there is nothing else to write."""
-        if call.borrowed or call.error_type is not None or not self.content.within(call.scope.capture_content).closed:
+        if call.error_type is not None or not self.content.within(call.scope.capture_content).closed:
             return False
         return set_late(call.span, partial(self._late, call))
 
     def _late(self, call: OpenCall, known: dict[str, Any], limit: int) -> dict[str, Any]:
-        return finished(self._described(call), self._bridges, known, limit, started=call.started_ns)
+        return finished(self._described(call, DESCRIBERS), self._bridges, known, limit, started=call.started_ns)
 
     def _write(self, call: OpenCall) -> None:
         span = call.span
         if not span.is_recording():
             return
-        found = self._described(call)
-        if not call.borrowed:
-            try:
-                self._write_content(call, found)
-            except Exception:
-                report("write what was said")
-            found = finished(found, self._bridges, *room(span), started=call.started_ns)
-        set_all(span, found)
+        found = self._described(call, DESCRIBERS)
+        try:
+            self._write_content(call, found)
+        except Exception:
+            report("write what was said")
+        set_all(span, finished(found, self._bridges, *room(span), started=call.started_ns))
 
-    def _described(self, call: OpenCall) -> Attributes:
-        found: Attributes = {} if call.borrowed else _known_at_start(call)
-        for describe in BESIDE if call.borrowed else DESCRIBERS:
+    def _described(self, call: OpenCall, describers: Sequence[Describer]) -> Attributes:
+        found: Attributes = _known_at_start(call) if describers is DESCRIBERS else {}
+        for describe in describers:
             try:
                 describe(call, self, found)
             except Exception:

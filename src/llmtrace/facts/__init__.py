@@ -1,6 +1,6 @@
 """The vocabulary every other part shares. Standard library only."""
 
-from .call import Call, Cost, PromptUse, Scope
+from .call import BILLED_OPERATIONS, Call, Cost, PromptUse, Scope
 from .content import Asked, Blob, Message, Part
 from .document import Document
 from .exchange import Request, Response, Timing
@@ -9,6 +9,7 @@ from .models import is_pinned
 from .usage import Counts, Usage
 
 __all__ = [
+    "BILLED_OPERATIONS",
     "Asked",
     "Blob",
     "Call",

@@ -11,7 +11,12 @@ from typing import Any
 from .document import Document
 from .usage import Usage
 
-__all__ = ["Call", "Cost", "PromptUse", "Scope"]
+__all__ = ["BILLED_OPERATIONS", "Call", "Cost", "PromptUse", "Scope"]
+
+BILLED_OPERATIONS = frozenset(
+    {"chat", "text_completion", "embeddings", "generate_content", "rerank", "moderation", "invoke_agent"}
+)
+"""Fetching a response again, counting tokens and managing caches bill nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from opentelemetry import baggage as otel_baggage
-from opentelemetry.baggage import _BAGGAGE_KEY
 from opentelemetry.context import Context
 
+from .._compat.opentelemetry_context import BAGGAGE_KEY
 from ..facts import Scope
 
 __all__ = ["configure", "keys", "read", "without", "write"]
@@ -57,7 +57,7 @@ def read(scope: Scope, context: Context) -> Scope:
 
 def without(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """The values of a context without our entries in its baggage; the application's own stay."""
-    told = values.get(_BAGGAGE_KEY)
+    told = values.get(BAGGAGE_KEY)
     if not isinstance(told, Mapping) or not any(name.startswith(_PREFIX) for name in told):
         return values
-    return {**values, _BAGGAGE_KEY: {name: value for name, value in told.items() if not name.startswith(_PREFIX)}}
+    return {**values, BAGGAGE_KEY: {name: value for name, value in told.items() if not name.startswith(_PREFIX)}}

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextvars import ContextVar, Token
-from typing import Any, Protocol
+from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.trace.propagation import get_current_span
 
+from .._compat.opentelemetry_context import Runtime
 from .._guard import report
 
-__all__ = ["Beside", "Runtime", "whole"]
+__all__ = ["Beside", "whole"]
 
 _PROBE = "llmtrace-probe"
 _NOTHING: dict[str, object] = {}
-
-
-class Runtime(Protocol):
-    """What OpenTelemetry keeps the current context in."""
-
-    def get_current(self) -> Context: ...
-
-    def attach(self, context: Context) -> Any: ...
-
-    def detach(self, token: Any) -> None: ...
 
 
 def whole(runtime: Runtime, keys: Collection[str]) -> Runtime:

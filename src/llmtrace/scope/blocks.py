@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from dataclasses import replace
 from functools import partial
@@ -16,14 +15,27 @@ from .._guard import report
 from ..facts import Scope
 from . import baggage, context, shelf
 
-__all__ = ["Block", "Decorated", "Frame", "Given", "async_steps", "by_colour", "run_coroutine", "run_plain", "steps"]
+__all__ = [
+    "Block",
+    "Decorated",
+    "Frame",
+    "Given",
+    "async_steps",
+    "by_colour",
+    "check_name",
+    "current",
+    "is_function",
+    "pause",
+    "resume",
+    "run_coroutine",
+    "run_plain",
+    "steps",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-
-_log = logging.getLogger("llmtrace")
 
 
 class Frame:
@@ -38,7 +50,7 @@ class Frame:
         self.outer = outer
         above = context.frame_of(outer)
         self.scope: Scope = context.scope_of(outer) if baggage.keys or above is None else above.scope
-        self.flow = shelf.flow()
+        self.flow: shelf.Flow | None = shelf.flow()
         self.shelf = shelf.Shelf(context.documents_for(above, outer), self.flow)
         self.overtaken = False
         self.token: Any = None
@@ -91,9 +103,9 @@ class Block(Generic[T_co]):
 
     # The life of a passage, the same for all.
 
-    def _begin(self, outer: Context, function: Given | None = None) -> Frame | None:
+    def _begin(self, outer: Context | None, function: Given | None = None) -> Frame | None:
         try:
-            frame = Frame(outer)
+            frame = Frame(context.current() if outer is None else outer)
             inner = self._enter(frame, function)
             if baggage.keys:
                 inner = baggage.write(frame.scope, inner)
@@ -117,11 +129,11 @@ class Block(Generic[T_co]):
             report("read what a function returned")
 
     def __enter__(self) -> T_co:
-        frame = self._begin(context.current())
+        frame = self._begin(None)
         if frame is None:
             frame = _Nothing()
         else:
-            frame.token = context.attach(frame.context)
+            _attach(frame)
         self._frames.append(frame)
         value: T_co = self._value(frame)
         return value
@@ -129,7 +141,7 @@ class Block(Generic[T_co]):
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         frame = self._take()
         if frame is not None and not isinstance(frame, _Nothing):
-            context.leave(frame.token, frame)
+            _leave(frame)
             self._end(frame, error)
 
     async def __aenter__(self) -> T_co:
@@ -141,22 +153,24 @@ class Block(Generic[T_co]):
     def _take(self) -> Frame | None:
         """The passage that ends here: the innermost of ours around, else the latest."""
         frames = self._frames
-        around = context.frame_of(context.current())
-        while around is not None:
-            try:
-                frames.remove(around)
-            except ValueError:
+        try:
+            around = context.frame_of(context.current())
+            while around is not None:
+                if around in frames:
+                    frames.remove(around)
+                    return around
                 around = context.frame_of(around.outer)
-            else:
-                return around
+        except Exception:
+            report("find the block that ends")
         return frames.pop() if frames else None
 
     def __call__(self, function: F, /) -> F:
-        given: Any = function
-        if isinstance(given, type) or not (callable(given) or isinstance(given, classmethod)):
+        if not is_function(function):
             # A class would no longer be one, and a property would be read as the wrapper of its value.
-            _log.warning("llmtrace: %r is no function; decorate those inside it. It is left as it is.", given)
-            return function
+            raise TypeError(
+                f"llmtrace cannot decorate {_described(function)}: expected a function or method; "
+                "decorate the methods of a class one by one, and a property below @property"
+            )
         run: Any = by_colour(function, run_plain, run_coroutine, _run_generator, _run_async_generator)
 
         def wrapper(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
@@ -164,6 +178,21 @@ class Block(Generic[T_co]):
 
         made: Any = Decorated(function, wrapper)
         return made  # type: ignore[no-any-return] # looks like the function
+
+
+def is_function(value: object) -> bool:
+    """Return whether ``value`` can be decorated: a function, a method of any kind, or an object that can be called."""
+    return isinstance(value, (classmethod, staticmethod)) or (callable(value) and not isinstance(value, type))
+
+
+def check_name(block: str, name: object) -> None:
+    """Raise ``TypeError`` unless ``name`` is text, because a decorator without parentheses gets the function itself."""
+    if not isinstance(name, str):
+        raise TypeError(f"llmtrace.{block}: expected a name as text, got {_described(name)}")
+
+
+def _described(value: object) -> str:
+    return f"the class {value.__qualname__}" if isinstance(value, type) else f"an object of type {type(value).__name__}"
 
 
 class _Nothing(Frame):
@@ -221,18 +250,32 @@ def by_colour(function: Any, plain: R, coroutine: R, generator: R, async_generat
     return coroutine if inspect.iscoroutinefunction(function) else plain
 
 
+def _attach(frame: Frame) -> None:
+    try:
+        frame.token = context.attach(frame.context)
+    except Exception:
+        report("make a block current")
+
+
+def _leave(frame: Frame) -> None:
+    try:
+        context.leave(frame.token, frame)
+    except Exception:
+        report("make the context around a block current again")
+
+
 def run_plain(block: Block[Any], function: Any, args: Any, kwargs: Any) -> Any:
-    frame = block._begin(context.current(), Given(function, args, kwargs))
+    frame = block._begin(None, Given(function, args, kwargs))
     if frame is None:
         return function(*args, **kwargs)
-    frame.token = context.attach(frame.context)
+    _attach(frame)
     try:
         value = function(*args, **kwargs)
     except BaseException as error:
-        context.leave(frame.token, frame)
+        _leave(frame)
         block._end(frame, error)
         raise
-    context.leave(frame.token, frame)
+    _leave(frame)
     block._result(frame, value)
     block._end(frame, None)
     return value
@@ -240,17 +283,17 @@ def run_plain(block: Block[Any], function: Any, args: Any, kwargs: Any) -> Any:
 
 def run_coroutine(block: Block[Any], function: Any, args: Any, kwargs: Any) -> Coroutine[Any, Any, Any]:
     async def run() -> Any:
-        frame = block._begin(context.current(), Given(function, args, kwargs))
+        frame = block._begin(None, Given(function, args, kwargs))
         if frame is None:
             return await function(*args, **kwargs)
-        frame.token = context.attach(frame.context)
+        _attach(frame)
         try:
             value = await function(*args, **kwargs)
         except BaseException as error:
-            context.leave(frame.token, frame)
+            _leave(frame)
             block._end(frame, error)
             raise
-        context.leave(frame.token, frame)
+        _leave(frame)
         block._result(frame, value)
         block._end(frame, None)
         return value
@@ -259,7 +302,7 @@ def run_coroutine(block: Block[Any], function: Any, args: Any, kwargs: Any) -> C
 
 
 def _run_generator(block: Block[Any], function: Any, args: Any, kwargs: Any) -> Generator[Any, Any, Any]:
-    outer = context.current()
+    outer = current()
 
     def run() -> Generator[Any, Any, Any]:
         frame = block._begin(outer, Given(function, args, kwargs))
@@ -279,12 +322,12 @@ def _run_generator(block: Block[Any], function: Any, args: Any, kwargs: Any) -> 
 
 
 def _run_async_generator(block: Block[Any], function: Any, args: Any, kwargs: Any) -> AsyncGenerator[Any, Any]:
-    outer = context.current()
+    outer = current()
 
     async def run() -> AsyncGenerator[Any, Any]:
         frame = block._begin(outer, Given(function, args, kwargs))
         body = function(*args, **kwargs)
-        inside = async_steps(body, outer if frame is None else frame.context)
+        inside = async_steps(body, None if frame is None else frame.context)
         try:
             # ``yield from`` for asynchronous generators, which the language lacks.
             step: Callable[[], Any] = inside.__anext__
@@ -312,27 +355,25 @@ def _run_async_generator(block: Block[Any], function: Any, args: Any, kwargs: An
     return _named(run(), function)
 
 
-def steps(body: Generator[Any, Any, Any], inside: Context) -> Generator[Any, Any, Any]:
-    """``yield from body``, with ``inside`` current while the body runs and not while it waits."""
+def steps(body: Generator[Any, Any, Any], inside: Context | None) -> Generator[Any, Any, Any]:
+    """Do ``yield from body``, with ``inside`` current while the body runs and not while it waits."""
     step: Callable[[], Any] = partial(next, body)
     while True:
-        outside = context.current()
-        token = context.attach(inside)
+        resumed = resume(inside)
         try:
             item = step()
         except StopIteration as stop:
             return stop.value
         finally:
-            inside = _pause(token, outside)
+            inside = pause(resumed, inside)
         try:
             sent = yield item
         except GeneratorExit:
-            outside = context.current()
-            token = context.attach(inside)
+            resumed = resume(inside)
             try:
                 body.close()
             finally:
-                _pause(token, outside)
+                pause(resumed, inside)
             raise
         except BaseException as error:  # the body's to handle
             step = partial(body.throw, error)
@@ -340,27 +381,25 @@ def steps(body: Generator[Any, Any, Any], inside: Context) -> Generator[Any, Any
             step = partial(body.send, sent)
 
 
-async def async_steps(body: AsyncGenerator[Any, Any], inside: Context) -> AsyncGenerator[Any, Any]:
+async def async_steps(body: AsyncGenerator[Any, Any], inside: Context | None) -> AsyncGenerator[Any, Any]:
     """As ``steps``."""
     step: Callable[[], Any] = body.__anext__
     while True:
-        outside = context.current()
-        token = context.attach(inside)
+        resumed = resume(inside)
         try:
             item = await step()
         except StopAsyncIteration:
             return
         finally:
-            inside = _pause(token, outside)
+            inside = pause(resumed, inside)
         try:
             sent = yield item
         except GeneratorExit:
-            outside = context.current()
-            token = context.attach(inside)
+            resumed = resume(inside)
             try:
                 await body.aclose()
             finally:
-                _pause(token, outside)
+                pause(resumed, inside)
             raise
         except BaseException as error:  # the body's to handle
             step = partial(body.athrow, error)
@@ -368,11 +407,38 @@ async def async_steps(body: AsyncGenerator[Any, Any], inside: Context) -> AsyncG
             step = partial(body.asend, sent)
 
 
-def _pause(token: Any, outside: Context) -> Context:
-    """Give the context back; the body goes on with what it has made current itself."""
-    inside = context.current()
-    context.restore(token, outside)
-    return inside
+def current() -> Context | None:
+    """Return the current context. Never raises: without it, blocks and functions run where they are."""
+    try:
+        return context.current()
+    except Exception:
+        report("read the current context")
+        return None
+
+
+def resume(inside: Context | None) -> tuple[Any, Context] | None:
+    """Make ``inside`` current; return what ``pause`` needs. Never raises."""
+    if inside is None:
+        return None
+    try:
+        outside = context.current()
+        return context.attach(inside), outside
+    except Exception:
+        report("make a block current")
+        return None
+
+
+def pause(resumed: tuple[Any, Context] | None, inside: Context | None) -> Context | None:
+    """Give the context back; return the one to go on with, as the body may have made another current. Never raises."""
+    if resumed is None:
+        return inside
+    try:
+        left = context.current()
+        context.restore(*resumed)
+    except Exception:
+        report("make the context around a block current again")
+        return inside
+    return left
 
 
 def _named(made: T, function: Any) -> T:

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar, overload
 from opentelemetry.context import Context
 
 from .._decimal import CONTEXT, add
-from ..facts import Call, Cost, Scope, Usage
+from ..facts import BILLED_OPERATIONS, Call, Cost, Scope, Usage
 from .blocks import Block, Frame, Given
 
 __all__ = ["Calls", "collect", "observe"]
@@ -20,6 +20,7 @@ __all__ = ["Calls", "collect", "observe"]
 T = TypeVar("T")
 
 _PATIENCE = 10.0
+_NO_USAGE = Usage()
 _COUNTS = tuple(field.name for field in fields(Usage))
 
 
@@ -111,8 +112,22 @@ class Calls(Sequence[Call]):
 
     @property
     def unpriced(self) -> int:
-        """How many of the calls ``cost`` leaves out: those without a price, or with one in another currency."""
-        return sum(call.cost is None or call.cost.currency != "USD" for call in self._ended())
+        """The number of calls that ``cost`` leaves out: without a price, or with one in another currency.
+
+        Calls that bill nothing are not among them: a response that is fetched again, tokens that are counted, a
+        request that the provider or a budget refused.
+        """
+        return sum(
+            not _bills_nothing(call) if call.cost is None else call.cost.currency != "USD" for call in self._ended()
+        )
+
+
+def _bills_nothing(call: Call) -> bool:
+    if call.outcome == "blocked":
+        return True
+    if call.outcome == "error" and call.usage == _NO_USAGE:
+        return call.error_type is not None and call.error_type.isdecimal()  # an HTTP status
+    return call.unpriced_reason is None and call.operation not in BILLED_OPERATIONS
 
 
 def _one(values: Iterable[T]) -> T | None:

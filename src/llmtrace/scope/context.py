@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as otel
 from opentelemetry.context import Context
-from opentelemetry.trace.propagation import _SPAN_KEY
 
+from .._compat.opentelemetry_context import RUNTIME, SPAN_KEY, SUPPRESS_KEY, Runtime
 from ..facts import Document, Scope
 from . import baggage, shelf
-from .beside import Runtime, whole
+from .beside import whole
 
 if TYPE_CHECKING:
     from .blocks import Frame
@@ -24,7 +24,6 @@ __all__ = [
     "documents_for",
     "frame_of",
     "leave",
-    "outer_inference",
     "restore",
     "scope_of",
     "suppressed",
@@ -37,15 +36,10 @@ __all__ = [
 _CALL = otel.create_key("llmtrace-call")
 _FRAME = otel.create_key("llmtrace-frame")
 _NOTHING = Scope()
-_INFERENCE = "opentelemetry.genai.client.inference.context"
-_SUPPRESS = (
-    "suppress_instrumentation",
-    otel._SUPPRESS_INSTRUMENTATION_KEY,
-    "suppress_language_model_instrumentation",
-)
+_SUPPRESS = ("suppress_instrumentation", SUPPRESS_KEY, "suppress_language_model_instrumentation")
 
 _KEYS = (_CALL, _FRAME, *_SUPPRESS)
-_runtime: Runtime = whole(otel._RUNTIME_CONTEXT, _KEYS)
+_runtime: Runtime = whole(RUNTIME, _KEYS)
 current = _runtime.get_current
 attach = _runtime.attach
 
@@ -57,12 +51,7 @@ def suppressed(context: Context) -> bool:
 
 def suppressing(context: Context) -> Context:
     """``context``, in which no call is traced."""
-    return Context({**context, otel._SUPPRESS_INSTRUMENTATION_KEY: True})
-
-
-def outer_inference(context: Context) -> bool:
-    """Whether another instrumentation has opened the inference span of this call."""
-    return bool(context) and context.get(_INFERENCE) is not None
+    return Context({**context, SUPPRESS_KEY: True})
 
 
 def frame_of(context: Context) -> Frame | None:
@@ -72,7 +61,7 @@ def frame_of(context: Context) -> Frame | None:
 
 def trace_of(context: Context) -> int:
     """The trace that is current in ``context``; 0 where there is none."""
-    span: Any = context.get(_SPAN_KEY)
+    span: Any = context.get(SPAN_KEY)
     return 0 if span is None else int(span.get_span_context().trace_id)
 
 
@@ -105,7 +94,7 @@ def with_call(context: Context, call: Any, span: Any) -> Context:
 
     What blocks have put into baggage is not in it: it must not travel to a vendor.
     """
-    inner = {**context, _CALL: call, _SPAN_KEY: span}
+    inner = {**context, _CALL: call, SPAN_KEY: span}
     return Context(baggage.without(inner) if baggage.keys else inner)
 
 

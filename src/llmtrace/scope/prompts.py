@@ -17,7 +17,7 @@ from .._config import ConfigError
 from .._guard import report
 from ..facts import PromptUse
 from . import context, prompt_files
-from .blocks import Block, Frame, Given, T_co
+from .blocks import Block, Frame, Given, T_co, check_name
 from .prompt_files import Share, digest
 from .values import complain, label
 
@@ -201,7 +201,11 @@ def prompt(
         template: The text before variables were filled in. Its hash is always recorded, itself only with content
             capture on.
         variables: What was filled in. Recorded only with content capture on.
+
+    Raises:
+        TypeError: The name is not text, as where the decorator is written without parentheses.
     """
+    check_name("prompt", name)
     use = None
     try:
         called = label("the name of a prompt", name)

@@ -11,9 +11,10 @@ from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState, set_span_in_context
 from opentelemetry.trace.propagation import get_current_span
 
+from .._guard import report
 from ..facts import Scope
 from . import context, shelf
-from .blocks import Decorated, Frame, async_steps, by_colour, steps
+from .blocks import Decorated, Frame, async_steps, by_colour, current, pause, resume, steps
 
 __all__ = ["ContextExecutor", "wrap"]
 
@@ -28,7 +29,7 @@ def wrap(function: F, /) -> F:
     Takes functions, coroutine functions and generator functions of both kinds. The result can be sent to another
     process when ``function`` can.
     """
-    made: Any = _Carried(function, context.current())
+    made: Any = _Carried(function, current())
     return made  # type: ignore[no-any-return] # looks like the function
 
 
@@ -37,47 +38,63 @@ class ContextExecutor(ThreadPoolExecutor):
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """As ``ThreadPoolExecutor.submit``."""
-        return super().submit(_plain, fn, context.current(), args, kwargs)
+        return super().submit(_plain, fn, current(), args, kwargs)
 
 
-def _plain(function: Callable[..., R], inside: Context, args: Any, kwargs: Any) -> R:
-    outside = context.current()
-    token = context.attach(inside)
-    mark = shelf.begin_flow()
+def _plain(function: Callable[..., R], inside: Context | None, args: Any, kwargs: Any) -> R:
+    resumed = resume(inside)
+    mark = _begin_flow()
     try:
         return function(*args, **kwargs)
     finally:
-        shelf.end_flow(mark)
-        context.restore(token, outside)
+        _end_flow(mark)
+        pause(resumed, inside)
 
 
-async def _coroutine(function: Callable[..., Coroutine[Any, Any, R]], inside: Context, args: Any, kwargs: Any) -> R:
-    outside = context.current()
-    token = context.attach(inside)
+def _begin_flow() -> Any:
+    try:
+        return shelf.begin_flow()
+    except Exception:
+        report("begin a strand of work")
+        return None
+
+
+def _end_flow(mark: Any) -> None:
+    try:
+        if mark is not None:
+            shelf.end_flow(mark)
+    except Exception:
+        report("end a strand of work")
+
+
+async def _coroutine(
+    function: Callable[..., Coroutine[Any, Any, R]], inside: Context | None, args: Any, kwargs: Any
+) -> R:
+    resumed = resume(inside)
     try:
         return await function(*args, **kwargs)
     finally:
-        context.restore(token, outside)
+        pause(resumed, inside)
 
 
-def _generator(function: Any, inside: Context, args: Any, kwargs: Any) -> Generator[Any, Any, Any]:
+def _generator(function: Any, inside: Context | None, args: Any, kwargs: Any) -> Generator[Any, Any, Any]:
     return steps(function(*args, **kwargs), inside)
 
 
-def _async_generator(function: Any, inside: Context, args: Any, kwargs: Any) -> AsyncGenerator[Any, Any]:
+def _async_generator(function: Any, inside: Context | None, args: Any, kwargs: Any) -> AsyncGenerator[Any, Any]:
     return async_steps(function(*args, **kwargs), inside)
 
 
 class _Carried(Decorated):
     """A function and the context it runs in."""
 
-    def __init__(self, function: Callable[..., Any], inside: Context) -> None:
+    def __init__(self, function: Callable[..., Any], inside: Context | None) -> None:
         run: Any = by_colour(function, _plain, _coroutine, _generator, _async_generator)
         super().__init__(function, lambda wrapped, instance, args, kwargs: run(wrapped, inside, args, kwargs))
         self._self_inside = inside
 
     def __reduce__(self) -> Any:
-        return _arrive, (self.__wrapped__, *_luggage(self._self_inside))
+        return _arrive, (self.__wrapped__, *_luggage(self._self_inside or Context()))
 
 
 def _luggage(inside: Context) -> tuple[Scope, tuple[int, int, int, dict[str, str]]]:

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from numbers import Integral
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 from uuid import UUID
 
 from .._guard import report
 from ..facts import Document, Scope
 from . import context
-from .blocks import Frame, Given
+from .blocks import F, Frame, Given
 from .shelf import flow
 from .spans import SpanBlock
 from .values import complain, label
@@ -71,6 +71,8 @@ class Rerank(Search):
 
 
 class _Searching(SpanBlock[S_co]):
+    _unnamed = None
+
     def __init__(self, name: object, query: object, top_k: object) -> None:
         super().__init__(name)
         self._query = query if isinstance(query, str) else None
@@ -104,33 +106,58 @@ class _Rerank(_Searching[Rerank]):
         return Rerank(frame.work[0], frame, alone=True)
 
 
-def retrieval(data_source: str, *, query: str | None = None, top_k: int | None = None) -> SpanBlock[Search]:
-    """A search, as a span ``retrieval <data_source>``: ``with retrieval("manuals", query=q) as r: r.add(hits)``.
+@overload
+def retrieval(data_source: F, /) -> F: ...
+
+
+@overload
+def retrieval(
+    data_source: str | None = None, *, query: str | None = None, top_k: int | None = None
+) -> SpanBlock[Search]: ...
+
+
+def retrieval(data_source: object = None, *, query: str | None = None, top_k: int | None = None) -> Any:
+    """Record a search as a span ``retrieval <data_source>``: ``with retrieval("manuals", query=q) as r: r.add(hits)``.
 
     Calls made later in the block around, or else in the same trace, say which document ids they were given. Query,
     texts and metadata are recorded only when content capture is on. As a decorator it takes the returned list as what
     was found.
 
     Args:
-        data_source: What is searched: an index, a table, a collection.
+        data_source: What is searched: an index, a table, a collection. A decorator may leave it out, with or without
+            parentheses.
         query: What is asked for.
         top_k: How many documents are asked for.
+
+    Raises:
+        TypeError: The data source is neither text nor a function, or a class is decorated.
     """
-    return _Retrieval(data_source, query, top_k)
+    return _Retrieval.made(data_source, query, top_k)
 
 
-def rerank(model: str, *, query: str | None = None, top_k: int | None = None) -> SpanBlock[Rerank]:
-    """A reranking, as a span ``rerank <model>``: ``with rerank("cross-encoder", query=q) as r: r.add(best)``.
+@overload
+def rerank(model: F, /) -> F: ...
+
+
+@overload
+def rerank(model: str | None = None, *, query: str | None = None, top_k: int | None = None) -> SpanBlock[Rerank]: ...
+
+
+def rerank(model: object = None, *, query: str | None = None, top_k: int | None = None) -> Any:
+    """Record a reranking as a span ``rerank <model>``: ``with rerank("cross-encoder", query=q) as r: r.add(best)``.
 
     ``r.given(hits)`` says what was to be ranked. What is kept takes the place of what was found before:
     later calls name only these documents.
 
     Args:
-        model: What ranks.
+        model: What ranks. A decorator may leave it out, with or without parentheses.
         query: What the documents are ranked by.
         top_k: How many are kept.
+
+    Raises:
+        TypeError: The model is neither text nor a function, or a class is decorated.
     """
-    return _Rerank(model, query, top_k)
+    return _Rerank.made(model, query, top_k)
 
 
 def _like_document(item: object) -> bool:

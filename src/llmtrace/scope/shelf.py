@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import weakref
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar, Token
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..facts import Document
 
@@ -21,10 +22,16 @@ _TRACES = 128
 class Flow:
     """One strand of work: a task, or one run of a thread under one copy of the context."""
 
-    __slots__ = ("place",)
+    __slots__ = ("__weakref__", "place", "returned")
 
-    def __init__(self, place: object) -> None:
+    def __init__(self, place: object, returned: Callable[[], bool]) -> None:
         self.place = place
+        self.returned = returned
+        """Returns whether the work is known to be done."""
+
+
+def _unknown() -> bool:
+    return False
 
 
 _flow: ContextVar[Flow | None] = ContextVar("llmtrace-flow", default=None)
@@ -36,33 +43,49 @@ def flow() -> Flow:
     The mark is inherited by copies of the context, so it also says where it was made; the thread alone would not do,
     since a pool uses one thread for many strands.
     """
-    place = _place()
+    task = _task()
+    place = threading.get_ident(), 0 if task is None else id(task)
     mark = _flow.get()
     if mark is None or mark.place != place:
-        mark = Flow(place)
+        mark = _new(place, task)
         _flow.set(mark)
     return mark
 
 
 def begin_flow() -> Token[Flow | None]:
-    """What runs now in this thread is a strand of its own."""
-    return _flow.set(Flow(_place()))
+    """Begin a strand of its own in this thread or task."""
+    task = _task()
+    return _flow.set(_new((threading.get_ident(), 0 if task is None else id(task)), task))
+
+
+def _new(place: object, task: Any) -> Flow:
+    if task is None:
+        return Flow(place, _unknown)
+    known = weakref.ref(task)
+
+    def returned() -> bool:
+        task = known()
+        return task is None or bool(task.done())
+
+    return Flow(place, returned)
 
 
 def end_flow(mark: Token[Flow | None]) -> None:
     _flow.reset(mark)
 
 
-def _place() -> tuple[int, int]:
+def _task() -> Any:
+    """Return the running task, if any."""
     asyncio = sys.modules.get("asyncio")
     # To ask for the task where no loop runs would raise, which costs more than all the rest.
     if asyncio is None or asyncio._get_running_loop() is None:
-        return threading.get_ident(), 0
-    return threading.get_ident(), id(asyncio.current_task())
+        return None
+    return asyncio.current_task()
 
 
 class _Added(NamedTuple):
-    by: Flow | None
+    by: weakref.ref[Flow] | None
+    """Weak, because a strand without a task is known to be over when the copy of the context that has its mark is."""
     trace: int
     documents: tuple[Document, ...]
     alone: bool
@@ -73,18 +96,21 @@ class Shelf:
     """The documents found inside one block.
 
     Who entered the block sees everything. Strands that it started see what it found and what they found themselves, and
-    nothing of one another.
+    nothing of one another. In the block of an agent or workflow, which is ``shared``, they also see what strands found
+    that have returned: frameworks run each tool, and each call to a model, in a strand of its own.
     """
 
-    __slots__ = ("_added", "_before", "_owner")
+    __slots__ = ("_added", "_before", "_owner", "shared")
 
     def __init__(self, before: tuple[Document, ...] = (), owner: Flow | None = None) -> None:
         self._before = before
         self._owner = owner
+        self.shared = False
         self._added: list[_Added] = []
 
     def add(self, by: Flow | None, trace: int, documents: Iterable[Document], *, alone: bool = False) -> None:
-        self._added.append(_Added(by, trace, tuple(documents)[-_MOST:], alone))
+        kept = None if by is None else weakref.ref(by)
+        self._added.append(_Added(kept, trace, tuple(documents)[-_MOST:], alone))
         if len(self._added) > _MOST:
             del self._added[0]
 
@@ -93,7 +119,7 @@ class Shelf:
             return self._before
         shown = {document.id: document for document in self._before}
         for one in self._added:
-            if one.by is not None and one.by is not by and one.by is not self._owner and by is not self._owner:
+            if by is not self._owner and not self._visible(one, by):
                 continue
             if one.trace and one.trace != trace:
                 continue
@@ -101,6 +127,14 @@ class Shelf:
                 shown = {}
             shown.update((document.id, document) for document in one.documents)
         return tuple(shown.values())[-_MOST:]
+
+    def _visible(self, one: _Added, by: Flow | None) -> bool:
+        if one.by is None:
+            return True
+        finder = one.by()
+        if finder is not None and (finder is by or finder is self._owner):
+            return True
+        return self.shared and (finder is None or finder.returned())
 
     def found(self) -> tuple[tuple[Document, ...], bool]:
         """All that was found inside, and whether it stands alone."""

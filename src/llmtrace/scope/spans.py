@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, Self, overload
 
 from opentelemetry.context import Context
 
 from .._guard import report
 from ..facts import Scope
 from . import work as works
-from .blocks import Block, Frame, Given, T_co, run_coroutine, run_plain
+from .blocks import Block, F, Frame, Given, T_co, check_name, is_function, run_coroutine, run_plain
 from .collect import Calls
 from .values import label
 from .work import Work
 
 __all__ = ["CalledTool", "Run", "SpanBlock", "agent", "tool", "workflow"]
 
-_UNNAMED = "unnamed"
 
 
 class SpanBlock(Block[T_co]):
     """A block with a span of its own, for as long as somebody makes spans."""
 
     _kind: str
+    _unnamed: str | None = "unnamed"
+    """The name where none is known."""
 
     def __init__(self, name: object) -> None:
         super().__init__()
-        self._name = label(f"the name of a {self._kind}", name) or _UNNAMED
+        self._name = label(f"the name of a {self._kind}", name) or self._unnamed
+
+    @classmethod
+    def made(cls, name: object, *arguments: Any) -> Any:
+        """Return a block, or the decorated function where the decorator is written without parentheses."""
+        if is_function(name):
+            return cls(None, *arguments)(name)  # type: ignore[type-var] # looks like the function
+        if name is not None:
+            check_name(cls._kind, name)
+        return cls(name, *arguments)
 
     def _describe(self, work: Work, function: Given | None) -> None:
         """Put into ``work`` what is known before it begins."""
@@ -70,6 +82,22 @@ class Run:
 
 
 class _Run(SpanBlock[Run]):
+    def __init__(self, name: object) -> None:
+        super().__init__(name)
+        self._named = name is not None
+
+    def __call__(self, function: F, /) -> F:
+        return Block.__call__(self if self._named else self._named_after(function), function)
+
+    def _named_after(self, function: object) -> Self:
+        """Return the same block, for one function and with its name."""
+        while isinstance(function, (classmethod, staticmethod, partial)):
+            function = function.func if isinstance(function, partial) else function.__func__
+        named = copy(self)
+        named._frames = []
+        named._name = label("the name of a function", getattr(function, "__name__", None)) or type(function).__name__
+        return named
+
     def _value(self, frame: Frame) -> Run:
         return Run(Work(self._kind, self._name, Scope()) if frame.work is None else frame.work[0])
 
@@ -85,6 +113,10 @@ class _Tool(_Run):
     def __init__(self, name: object, arguments: object) -> None:
         super().__init__(name)
         self._arguments = arguments
+
+    def _leave(self, frame: Frame, error: BaseException | None) -> None:
+        super()._leave(frame, error)
+        frame.flow = None  # what it found is for all later calls of the block around, now that it has returned
 
     def _describe(self, work: Work, function: Given | None) -> None:
         work.arguments = self._arguments
@@ -129,6 +161,7 @@ class _Summing(_Run):
             work.arguments = function.arguments()
 
     def _widen(self, frame: Frame, work: Work, *, rollup: bool) -> None:
+        frame.shelf.shared = True
         if works.maker() is not None and (rollup if self._rollup is None else self._rollup):
             work.calls = Calls()
             frame.scope = replace(frame.scope, collectors=(*frame.scope.collectors, work.calls))
@@ -147,35 +180,74 @@ class _Workflow(_Summing):
     _kind = "workflow"
 
 
-def tool(name: str, *, arguments: object = None) -> Block[Run]:
-    """A tool at work, as a span ``execute_tool <name>``: context manager and decorator.
+@overload
+def tool(name: F, /) -> F: ...
+
+
+@overload
+def tool(name: str | None = None, *, arguments: object = None) -> Block[Run]: ...
+
+
+def tool(name: object = None, *, arguments: object = None) -> Any:
+    """Record a tool at work as a span ``execute_tool <name>``: context manager and decorator.
 
     With content capture on, a decorated function's arguments and return value are recorded; in a ``with`` block say
     them yourself: ``with tool("search", arguments={...}) as run: run.result(...)``.
 
     Args:
-        name: The tool's name, as the model knows it.
+        name: The tool's name, as the model knows it. A decorator may leave it out, with or without parentheses, and
+            then has the name of the function.
         arguments: What it was called with.
+
+    Raises:
+        TypeError: The name is neither text nor a function, or a class is decorated.
     """
-    return _Tool(name, arguments)
+    return _Tool.made(name, arguments)
 
 
-def agent(name: str, *, rollup: bool | None = None) -> Block[Run]:
-    """An agent's run, as a span ``invoke_agent <name>``: context manager and decorator.
+@overload
+def agent(name: F, /) -> F: ...
+
+
+@overload
+def agent(name: str | None = None, *, rollup: bool | None = None) -> Block[Run]: ...
+
+
+def agent(name: object = None, *, rollup: bool | None = None) -> Any:
+    """Record an agent's run as a span ``invoke_agent <name>``: context manager and decorator.
+
+    With content capture on, a decorated function's arguments and return value are recorded, and in a ``with`` block
+    the first input and the last output of the calls inside, unless ``run.result(...)`` says otherwise.
 
     Args:
-        name: The agent's name.
+        name: The agent's name. A decorator may leave it out, as for ``tool``.
         rollup: Whether the span says the tokens and cost of the calls inside, under ``llmtrace.rollup.*``, which no
             backend adds up again. By default as the setting ``rollup`` says.
+
+    Raises:
+        TypeError: As for ``tool``.
     """
-    return _Agent(name, rollup)
+    return _Agent.made(name, rollup)
 
 
-def workflow(name: str, *, rollup: bool | None = None) -> Block[Run]:
-    """A workflow, pipeline or chain, as a span ``invoke_workflow <name>``: context manager and decorator.
+@overload
+def workflow(name: F, /) -> F: ...
+
+
+@overload
+def workflow(name: str | None = None, *, rollup: bool | None = None) -> Block[Run]: ...
+
+
+def workflow(name: object = None, *, rollup: bool | None = None) -> Any:
+    """Record a workflow, pipeline or chain as a span ``invoke_workflow <name>``: context manager and decorator.
+
+    Content is recorded as for ``agent``.
 
     Args:
-        name: The workflow's name.
+        name: The workflow's name. A decorator may leave it out, as for ``tool``.
         rollup: As for ``agent``.
+
+    Raises:
+        TypeError: As for ``tool``.
     """
-    return _Workflow(name, rollup)
+    return _Workflow.made(name, rollup)

@@ -22,11 +22,11 @@ class Work:
     __slots__ = ("agent", "arguments", "calls", "client", "description", "documents", "error", "given", "kind", "name",
                  "parent", "query", "result", "scope", "span", "started", "top_k")  # fmt: skip
 
-    def __init__(self, kind: str, name: str, scope: Scope) -> None:
+    def __init__(self, kind: str, name: str | None, scope: Scope) -> None:
         self.kind = kind
         """``tool``, ``agent``, ``workflow``, ``retrieval`` or ``rerank``."""
         self.name = name
-        """Of the tool, agent or workflow; a search's data source; a reranker's model."""
+        """Of the tool, agent or workflow; a search's data source or a reranker's model, if known."""
         self.scope = scope
         self.agent: str | None = scope.agent
         """The agent that the work is done for."""

@@ -20,7 +20,9 @@ class _Ended(Protocol):
     span: Any
     http: Any
     body: Any
-    borrowed: bool
+
+    @property
+    def has_own_span(self) -> bool: ...
 
 
 class Sent:
@@ -39,7 +41,7 @@ class Sent:
 
     def remember(self, call: _Ended) -> None:
         """An observer of calls: it is told before the span ends."""
-        if call.borrowed or not self._wanted():
+        if not call.has_own_span or not self._wanted():
             return
         body = getattr(getattr(call.http, "_request", None), "_content", None)  # the property may raise
         if type(body) is bytes:

@@ -1,0 +1,105 @@
+"""The span of another instrumentation that represents a call of ours: completed just before its owner ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from itertools import islice
+from typing import Any
+
+from opentelemetry.trace import SpanContext
+
+from .._guard import report
+from .attributes import Attributes
+from .bulk import room, set_all, set_late
+
+__all__ = ["JoinedSpan", "Make", "has_usage"]
+
+Make = Callable[[Collection[str]], Attributes]
+"""From the names of the attributes that a span has to those that complete it."""
+
+_USAGE = ("gen_ai.usage.", "llm.token_count.", "llm.usage.")
+
+
+def has_usage(names: Collection[str]) -> bool:
+    """Return whether one of ``names`` is a token count, in any of the vocabularies in use."""
+    return any(name.startswith(_USAGE) for name in names)
+
+
+class JoinedSpan:
+    """One span, whose ``end`` is intercepted: what its owner has written by then stays, and only the rest is added."""
+
+    __slots__ = ("_end", "_late", "_make", "completed", "missed", "span")
+
+    def __init__(self, span: Any) -> None:
+        self.span = span
+        self.completed = False
+        self.missed = False
+        """The span has ended before the call."""
+        self._make: Make | None = None
+        self._late = False
+        self._end: Callable[..., object] | None = None
+        if span.is_recording():
+            end = span.end
+            try:
+                span.end = self._intercept
+                self._end = end
+            except (AttributeError, TypeError):  # a class with __slots__, or one written in C
+                self._end = None
+
+    def get_span_context(self) -> SpanContext:
+        """Return the ids of the span."""
+        context: SpanContext = self.span.get_span_context()
+        return context
+
+    def prepare(self, make: Make, *, late: bool) -> None:
+        """Have the span completed by ``make`` when it ends.
+
+        Args:
+            make: Returns the attributes to add. They may be asked for long after the call.
+            late: The call is not priced yet, so ``make`` is postponed until an exporter reads the span, if possible.
+        """
+        if self.missed or self.completed:
+            return
+        self._make, self._late = make, late
+        if self._end is None and not late:
+            self._complete()
+
+    def _intercept(self, *args: Any, **kwargs: Any) -> None:
+        end, self._end = self._end, None
+        if end is None:  # ended twice, which the SDK itself reports
+            end = type(self.span).end.__get__(self.span)
+        try:
+            self._restore(end)
+            self._complete()
+        except Exception:
+            report("complete the span of another instrumentation")
+        finally:
+            end(*args, **kwargs)
+
+    def _restore(self, end: Callable[..., object]) -> None:
+        own = vars(self.span)
+        if own.get("end") == self._intercept:
+            del own["end"]
+            if self.span.end != end:  # another package had replaced it before
+                self.span.end = end
+
+    def _complete(self) -> None:
+        span, make, self._make = self.span, self._make, None
+        if not span.is_recording():
+            self.missed = not self.completed
+            return
+        if make is None:
+            self.missed = True
+            return
+        self.completed = True
+        if self._late and set_late(span, lambda known, limit: _within(make(known), known, limit)):
+            return
+        known, limit = room(span)
+        names = frozenset(known)
+        set_all(span, _within(make(names), names, limit))
+
+
+def _within(found: Attributes, known: Collection[str], limit: int) -> Attributes:
+    """Return what is new in ``found``, as much as there is room for: above its limit the SDK drops the oldest."""
+    new = ((key, value) for key, value in found.items() if key not in known)
+    return dict(islice(new, max(0, limit - len(known))))
