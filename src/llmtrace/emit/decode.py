@@ -46,8 +46,8 @@ class Decoded:
         self._spans: list[tuple[int, int, int, int]] = []
         """Of each escape: start and end in the source, start and end in ``text``."""
         done = size = 0
-        for start, end, plain in escapes:
-            plain = plain or blank
+        for start, end, decoded in escapes:
+            plain = decoded or blank
             pieces += (source[done:start], plain)
             size += start - done
             self._spans.append((start, end, size, size + len(plain)))
@@ -68,7 +68,7 @@ class Decoded:
         index = bisect_right(self._starts, position) - 1
         if index < 0:
             return position
-        source, source_end, start, end = self._spans[index]
+        source, source_end, _, end = self._spans[index]
         if position < end:
             return source if first else source_end - 1
         return source_end + position - end
@@ -85,8 +85,8 @@ class Decoded:
 
 
 def may_hold_escapes(text: str) -> bool:
-    """Return False where ``text`` certainly holds no escape: most text, at the price of six searches of one sign."""
-    return not text.isascii() or any(mark in text for mark in _MARKS) or "m" in text and "[" in text
+    """Return False where ``text`` certainly holds no escape: most text, at the price of a few searches."""
+    return not text.isascii() or any(mark in text for mark in _MARKS) or ("m" in text and "[" in text)
 
 
 def decode(text: str) -> Decoded | None:
@@ -158,7 +158,7 @@ def form_data(text: str) -> str | None:
 
 
 def fold(text: str) -> str:
-    """Return ``text`` with full-width letters, foreign digits, blanks and dashes as ASCII has them; no position moves."""
+    """Return ``text`` with full-width letters, foreign digits, blanks and dashes in ASCII; no position moves."""
     if text.isascii():
         return text
     table = _folding()

@@ -10,6 +10,7 @@ import re
 from base64 import b64decode
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
+from itertools import pairwise
 
 from .secret_table import CREDENTIAL_NAMES, PASSWORD_NAMES, SECRETS, TOKEN_NAMES
 
@@ -24,8 +25,20 @@ _MASK = "\0"
 
 
 def find(text: str) -> list[Finding]:
-    """Return the secrets and the personal data of ``text``; none overlaps another."""
+    """Return the secrets and the personal data of ``text``, in no order."""
     findings: list[Finding] = []
+    text = _find_named(_find_prefixed(text, findings), findings)
+    if "@" in text or "%40" in text:
+        text = _detect(text, _DOMAIN, _address, findings)
+    text = _detect(text, _IBAN, _iban, findings)
+    text = _detect(text, _NUMBERS, _numbers, findings)
+    if "::" in text or text.count(":") >= 7:
+        _detect(text, _IPV6, _ipv6, findings)
+    return findings
+
+
+def _find_prefixed(text: str, findings: list[Finding]) -> str:
+    """Append the secrets that their own form gives away; return ``text`` with them masked."""
     # Prefixes are looked for in long words only: that is a small part of most text.
     long_words = " ".join([word for word in text.split() if len(word) >= _SHORTEST_KEY])
     for gate, secrets in _GATED:
@@ -36,6 +49,13 @@ def find(text: str) -> list[Finding]:
     for mark, pattern, judge in _SPACED:
         if mark in text:
             text = _detect(text, pattern, judge, findings)
+    if len(long_words) >= 40:
+        text = _detect(text, _KEY_DIGIT, _aws_secret, findings)
+    return text
+
+
+def _find_named(text: str, findings: list[Finding]) -> str:
+    """Append the secrets that the text around them gives away; return ``text`` with them masked."""
     if "://" in text:
         text = _detect(text, _URL_PASSWORD, _url_password, findings)
     if "asic" in text or "ASIC" in text:
@@ -45,15 +65,7 @@ def find(text: str) -> list[Finding]:
         for name, pattern in _NAME_ENDS:
             if name in lower:
                 text = _detect(text, pattern, _pair, findings, lower)
-    if len(long_words) >= 40:
-        text = _detect(text, _KEY_DIGIT, _aws_secret, findings)
-    if "@" in text or "%40" in text:
-        text = _detect(text, _DOMAIN, _address, findings)
-    text = _detect(text, _IBAN, _iban, findings)
-    text = _detect(text, _NUMBERS, _numbers, findings)
-    if "::" in text or text.count(":") >= 7:
-        _detect(text, _IPV6, _ipv6, findings)
-    return findings
+    return text
 
 
 def _detect(
@@ -67,8 +79,8 @@ def _detect(
     pieces: list[str] = []
     done = 0
     for match in pattern.finditer(text if searched is None else searched):
-        for start, end, token in judge(text, match):
-            start = max(start, done)
+        for begin, end, token in judge(text, match):
+            start = max(begin, done)
             if start < end:
                 findings.append((start, end, token))
                 pieces += (text[done:start], _MASK * (end - start))
@@ -163,7 +175,10 @@ _CREDENTIAL = re.compile(r">?[ \t]{0,4}[\"'`]?(?:[A-Za-z][\w-]{2,24}[ \t]+)?([^\
 _IDENTIFIER = re.compile(r"[A-Za-z_$][\w$]*(?:\.[A-Za-z_$][\w$]*)*[(\[]?", re.ASCII)
 _DOTTED = re.compile(r"[A-Za-z_$][\w$]*(?:\.[A-Za-z_$][\w$]*)+", re.ASCII)
 _EMPTY_VALUES = frozenset(
-    ("none null true false undefined string str int bool bytes required optional redacted hidden empty unset any").split()
+    {
+        *("none", "null", "true", "false", "undefined", "unset", "empty", "any"),
+        *("string", "str", "int", "bool", "bytes", "required", "optional", "redacted", "hidden"),
+    }
 )
 _WORDS = ("password", "passwd", "token", "secret", "apikey", "api_key", "credential", "your", "example")
 
@@ -269,7 +284,7 @@ def _aws_secret(text: str, match: re.Match[str]) -> Iterable[Finding]:
     kinds = [
         "u" if sign.isupper() else "l" if sign.islower() else "d" if sign.isdigit() else "s" for sign in found.group()
     ]
-    changes = sum(one != other for one, other in zip(kinds, kinds[1:], strict=False))
+    changes = sum(one != other for one, other in pairwise(kinds))
     if changes < _AWS_SECRET_CHANGES or "u" not in kinds or "l" not in kinds:
         return ()
     return ((*found.span(), "[API_KEY]"),)
@@ -417,7 +432,9 @@ def _ipv6(text: str, match: re.Match[str]) -> Iterable[Finding]:
         end -= 1
     address = text[start:end]
     # ``a::b`` is also how some languages write names, and ``[1::2]`` how Python takes every second item.
-    if sum(sign in _HEX for sign in address) < 4 or _follows_word(text, start, ":.") or text[end : end + 1].isalnum() or not any(map(str.isdigit, address)):
+    if sum(sign in _HEX for sign in address) < 4 or not any(map(str.isdigit, address)):
+        return ()
+    if _follows_word(text, start, ":.") or text[end : end + 1].isalnum():
         return ()
     try:
         ip_address(address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 __all__ = ["CREDENTIAL_NAMES", "PASSWORD_NAMES", "SECRETS", "TOKEN_NAMES", "Secret"]
@@ -25,8 +26,7 @@ def _prefixed(rows: str) -> list[Secret]:
     found = []
     for row in rows.strip().splitlines():
         name, mark, rest = (cell.strip() for cell in row.split("|", 2))
-        prefix = mark.replace(".", r"\.").replace("/", "/")
-        found.append(Secret(name, mark, prefix + rest, word=len(mark.strip("_-.")) < 4))
+        found.append(Secret(name, mark, re.escape(mark) + rest, word=len(mark.strip("_-.")) < 4))
     return found
 
 
@@ -39,7 +39,12 @@ SECRETS: tuple[Secret, ...] = (
         r"(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----|(?=[\"'`<>{}])|\Z)",
         "[PRIVATE_KEY]",
     ),
-    Secret("PuTTY private key", "Private-Lines:", r"Private-Lines:[ \t]*\d+[\r\n]+[A-Za-z0-9+/=\s]{16,}", "[PRIVATE_KEY]"),
+    Secret(
+        "PuTTY private key",
+        "Private-Lines:",
+        r"Private-Lines:[ \t]*\d+[\r\n]+[A-Za-z0-9+/=\s]{16,}",
+        "[PRIVATE_KEY]",
+    ),
     # A look-behind is free where it stands behind the literal.
     Secret("JSON web token", "eyJ", r"eyJ(?<![\w-]eyJ)[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*){0,3}", "[JWT]"),
     Secret(
@@ -59,8 +64,18 @@ SECRETS: tuple[Secret, ...] = (
     Secret("Google Chat webhook", "chat.googleapis", r"chat\.googleapis\.com/v1/spaces/[^\s\"'<>`\\]{8,}", "[WEBHOOK]"),
     Secret("Zapier webhook", "hooks.zapier", r"hooks\.zapier\.com/hooks/[\w/]{6,}", "[WEBHOOK]"),
     Secret("Make webhook", ".make.com/", r"\.make\.com/(?<=hook\.[a-z]{2}[0-9]\.make\.com/)[\w-]{16,}", "[WEBHOOK]"),
-    Secret("IFTTT webhook", "maker.ifttt", r"maker\.ifttt\.com/trigger/[\w-]{1,80}/(?:json/)?with/key/[\w-]{8,}", "[WEBHOOK]"),
-    Secret("Mattermost or Rocket.Chat webhook", "/hooks/", r"/hooks/[A-Za-z0-9]{17,32}(?:/[\w-]{16,})?(?![\w-])", "[WEBHOOK]"),
+    Secret(
+        "IFTTT webhook",
+        "maker.ifttt",
+        r"maker\.ifttt\.com/trigger/[\w-]{1,80}/(?:json/)?with/key/[\w-]{8,}",
+        "[WEBHOOK]",
+    ),
+    Secret(
+        "Mattermost or Rocket.Chat webhook",
+        "/hooks/",
+        r"/hooks/[A-Za-z0-9]{17,32}(?:/[\w-]{16,})?(?![\w-])",
+        "[WEBHOOK]",
+    ),
     Secret("Telegram bot token", ":AA", r":AA(?<=[0-9]{6}:AA)[\w-]{30,}"),
     *(Secret("bearer token", mark, mark + r"[ \t:+=]{1,3}[\w.~+/-]{16,}=*") for mark in ("Bearer", "bearer", "BEARER")),
     Secret("Azure client secret", "8Q~", r"8Q~(?<=[\w~.-]{3}8Q~)[\w~.-]{31,34}"),
