@@ -1,0 +1,194 @@
+"""Text as it reads once its escapes are decoded, with the way back to the positions of the original."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from bisect import bisect_right
+from functools import cache
+from html.entities import html5
+
+__all__ = ["Decoded", "decode", "fold", "form_data", "may_hold_escapes"]
+
+_MARKS = "\\%&+\x1b"
+_INVISIBLE = (
+    r"\xad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe00-\ufe0f\ufeff"
+)
+
+
+def _escape(more: str, also: str = "") -> re.Pattern[str]:
+    """Compile all escapes; the pattern begins with a plain set, which is searched fast."""
+    return re.compile(
+        rf"[\\%&\x1b\^\[{more}](?:"
+        # JSON, Python, C, JavaScript, Markdown: a pair of surrogates is one character; a sign stands for itself.
+        r"(?<=\\)(?:[uU][dD][89abAB][0-9a-fA-F]{2}\\[uU][dD][c-fC-F][0-9a-fA-F]{2}|u\{[0-9a-fA-F]{1,6}\}"
+        r"|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2}|[0-3][0-7]{2}|[abefnrtv0]|\r?\n|[!-/:-@\[-`{-~])"
+        r"|(?<=%)(?:[0-9a-fA-F]{2}(?:%[0-9a-fA-F]{2})*|u[0-9a-fA-F]{4})"  # URL
+        r"|(?<=&)(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});?"  # HTML
+        # Terminals: colours and the like, also as ``cat -v`` shows them and as they remain without the escape sign.
+        r"|(?<=\x1b)(?:\[[0-?]{0,64}[ -/]{0,4}[@-~]|\][^\x07\x1b]{0,2048}(?:\x07|\x1b\\)|[@-Z\\-_])"
+        rf"|(?<=\^)\[\[[0-?]{{0,64}}[@-~]|(?<=\[)[0-9;]{{1,12}}m{also})"
+    )
+
+
+_ESCAPE = _escape("")
+_ANY_ESCAPE = _escape(rf"\x9b{_INVISIBLE}", rf"|(?<=\x9b)[0-?]{{0,64}}[ -/]{{0,4}}[@-~]|(?<=[{_INVISIBLE}])")
+_LETTERS = {"a": "\a", "b": "\b", "e": "\x1b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "0": "\0"}
+_BREAK = "\0"
+
+
+class Decoded:
+    """A text without its escapes, one level of them."""
+
+    def __init__(self, source: str, escapes: list[tuple[int, int, str]], *, blank: str = "") -> None:
+        """Put the escapes' characters into ``source``, and ``blank`` for an escape that stands for none."""
+        pieces: list[str] = []
+        self._spans: list[tuple[int, int, int, int]] = []
+        """Of each escape: start and end in the source, start and end in ``text``."""
+        done = size = 0
+        for start, end, decoded in escapes:
+            plain = decoded or blank
+            pieces += (source[done:start], plain)
+            size += start - done
+            self._spans.append((start, end, size, size + len(plain)))
+            size += len(plain)
+            done = end
+        self.text = "".join([*pieces, source[done:]])
+        self._starts = [span[2] for span in self._spans]
+        self._sources = [span[0] for span in self._spans]
+        silent = not blank and any(not plain for _, _, plain in escapes)
+        self.separated = Decoded(source, escapes, blank=_BREAK) if silent else None
+        """The same with a break in place of each colour: it may end a word, or stand within one."""
+
+    def original(self, start: int, end: int) -> tuple[int, int]:
+        """Return the part of the original that ``text[start:end]`` was decoded from."""
+        return self._back(start, True), self._back(end - 1, False) + 1
+
+    def _back(self, position: int, first: bool) -> int:
+        index = bisect_right(self._starts, position) - 1
+        if index < 0:
+            return position
+        source, source_end, _, end = self._spans[index]
+        if position < end:
+            return source if first else source_end - 1
+        return source_end + position - end
+
+    def outside(self, start: int, end: int) -> tuple[int, int]:
+        """Return ``start`` and ``end``, in the original, moved out of the escapes that they would cut."""
+        index = bisect_right(self._sources, start) - 1
+        if index >= 0 and self._spans[index][0] < start < self._spans[index][1]:
+            start = self._spans[index][1]
+        index = bisect_right(self._sources, end) - 1
+        if index >= 0 and self._spans[index][0] < end < self._spans[index][1]:
+            end = self._spans[index][0]
+        return start, end
+
+
+def may_hold_escapes(text: str) -> bool:
+    """Return False where ``text`` certainly holds no escape: most text, at the price of a few searches."""
+    return not text.isascii() or any(mark in text for mark in _MARKS) or ("m" in text and "[" in text)
+
+
+def decode(text: str) -> Decoded | None:
+    """Return ``text`` with one level of its escapes decoded; ``None`` where it has none."""
+    pattern = _ESCAPE if text.isascii() else _ANY_ESCAPE
+    escapes = [found for match in pattern.finditer(text) for found in _plain(match.group(), *match.span())]
+    return Decoded(text, escapes) if escapes else None
+
+
+def _plain(escape: str, start: int, end: int) -> list[tuple[int, int, str]]:
+    """Return the characters that ``escape`` stands for, each with its part of the original."""
+    first = escape[0]
+    if first == "%" and escape[1] != "u":
+        return _percent(escape, start)
+    plain = ""
+    if first == "\\":
+        plain = _backslash(escape[1:])
+    elif first == "%":
+        plain = chr(int(escape[2:], 16))
+    elif first == "&":
+        named = _entity(escape[1:].rstrip(";"))
+        if named is None:
+            return []
+        plain = named
+    return [(start, end, plain)]
+
+
+def _backslash(escape: str) -> str:
+    first = escape[0]
+    if first in "uUx":
+        if "\\" in escape:  # two surrogates
+            high, low = int(escape[1:5], 16), int(escape[7:11], 16)
+            return chr(0x10000 + (high - 0xD800) * 0x400 + low - 0xDC00)
+        code = int(escape[1:].strip("{}"), 16)
+        return chr(code) if code <= 0x10FFFF else "\ufffd"
+    if first.isdigit() and len(escape) == 3:
+        return chr(int(escape, 8))
+    return _LETTERS.get(first, "" if first in "\r\n" else first)
+
+
+def _entity(name: str) -> str | None:
+    if not name.startswith("#"):
+        return html5.get(name + ";") or html5.get(name)
+    code = int(name[2:], 16) if name[1] in "xX" else int(name[1:])
+    return chr(code) if code <= 0x10FFFF else "\ufffd"
+
+
+def _percent(escape: str, start: int) -> list[tuple[int, int, str]]:
+    data = bytes.fromhex(escape.replace("%", ""))
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+        return [(start + 3 * index, start + 3 * index + 3, sign) for index, sign in enumerate(text)]
+    found = []
+    for sign in text:
+        end = start + 3 * len(sign.encode())
+        found.append((start, end, sign))
+        start = end
+    return found
+
+
+_FORM_BLANK = re.compile(r"\+(?<=[^\s+]\+)")
+
+
+def form_data(text: str) -> str | None:
+    """Return ``text`` with the blanks of form data, which no position moves; ``None`` where it has none."""
+    return _FORM_BLANK.sub(" ", text) if "+" in text and _FORM_BLANK.search(text) is not None else None
+
+
+def fold(text: str) -> str:
+    """Return ``text`` with full-width letters, foreign digits, blanks and dashes in ASCII; no position moves."""
+    if text.isascii():
+        return text
+    table = _folding()
+    # Of most text no more is left than a few letters without the ASCII, which C code takes out.
+    for sign in set(text.encode("utf-8", "replace").translate(None, _ASCII).decode()):
+        if sign in table:
+            text = text.replace(sign, table[sign])
+    return text
+
+
+_ASCII = bytes(range(128))
+_DIGITS = (0x660, 0x6F0, 0x966, 0x9E6, 0xA66, 0xAE6, 0xB66, 0xBE6, 0xC66, 0xCE6, 0xD66, 0xE50, 0xED0, 0xF20, 0x1040)
+_FOLDED = {
+    " ": [0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000],
+    "\n": [0x85, 0x2028, 0x2029],
+    "-": [*range(0x2010, 0x2016), 0x2043, 0x2212, 0xFE58, 0xFE63],
+    ".": [0x2024, 0x3002, 0xFE52, 0xFF61],
+    "/": [0x2044, 0x2215],
+    ":": [0x2236, 0xFE55],
+    "@": [0xFE6B],
+}
+
+
+@cache
+def _folding() -> dict[str, str]:
+    table = {chr(code): sign for sign, codes in _FOLDED.items() for code in codes}
+    table |= {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
+    table |= {chr(base + digit): str(digit) for base in _DIGITS for digit in range(10)}
+    for code in range(0x1D400, 0x1D800):  # bold, italic and other letters of mathematics
+        plain = unicodedata.normalize("NFKC", chr(code))
+        if len(plain) == 1 and plain.isascii():
+            table[chr(code)] = plain
+    return table
