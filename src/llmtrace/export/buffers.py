@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from .ledger import Ledger
-from .payload import Payload
+from .payload import Form, Payload
 
 __all__ = ["Buffer", "Entry", "Memory"]
 
@@ -37,6 +37,10 @@ class Buffer(Protocol):
 
     def first(self) -> Entry | None:
         """The request to send now. It stays until it is done with, and is not given up until it is put back."""
+        ...
+
+    def gather(self, form: Form) -> None:
+        """Put small requests that wait together, so that fewer are sent. Nothing is being sent meanwhile."""
         ...
 
     def done(self, entry: Entry) -> None:
@@ -116,6 +120,9 @@ class Memory:
         with self._lock:
             self._lent = self._held[0] if self._held else None
             return self._lent
+
+    def gather(self, form: Form) -> None:
+        pass  # What waits in memory is gathered before it is encoded.
 
     def _forget(self, held: _Held) -> None:
         self._held.remove(held)

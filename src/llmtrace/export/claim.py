@@ -68,8 +68,9 @@ class Claim:
         if sys.platform == "win32":  # pragma: no cover - an open file cannot be removed there
             self.forget()
         if not self.segments():
-            with suppress(OSError):
-                (self.path / _LOCK).unlink()
+            for left in (*self.path.glob("*.tmp"), self.path / _LOCK):
+                with suppress(OSError):
+                    left.unlink()
             with suppress(OSError):
                 self.path.rmdir()
         self.forget()

@@ -31,7 +31,20 @@ _SMALLEST_LIMIT = 16 << 10
 class Outbox:
     """Where what was traced leaves the process."""
 
-    def __init__(self, buffer: Buffer, transport: Transport, ledger: Ledger) -> None:
+    def __init__(
+        self, buffer: Buffer, transport: Transport, ledger: Ledger, *, keeps: bool = False, pace: float = 0.0
+    ) -> None:
+        """Set up.
+
+        Args:
+            buffer: Holds the requests until they have arrived.
+            transport: Sends one.
+            ledger: Counts what is sent and what is lost.
+            keeps: The buffer outlives the process.
+            pace: Seconds between requests while nothing is in a hurry, so that small ones are sent together.
+        """
+        self.keeps = keeps
+        self._pace = pace
         self._buffer = buffer
         self._transport = transport
         self._ledger = ledger
@@ -48,6 +61,7 @@ class Outbox:
         self._not_before = 0.0
         self._ordered = False
         """The backend itself named the time to wait."""
+        self._paced_until = 0.0
         self._accepted = 0
         self._suspects: dict[Entry, tuple[int, int]] = {}
         """Request that may be at fault itself -> attempts, and requests accepted before the first."""
@@ -154,19 +168,20 @@ class Outbox:
                 ready = self._buffer.ready()
                 if self._closing and (not ready or now >= self._deadline or self._give_up()):
                     return None
-                wait = self._not_before - now if ready else _LOOK_AROUND
+                not_before = max(self._not_before, 0.0 if self._closing else self._paced_until)
+                wait = not_before - now if ready else _LOOK_AROUND
                 if ready and (wait <= 0 or (self._hurry and not self._ordered)):
                     self._hurry = False
-                    entry = self._buffer.first()
-                    if entry is not None:
-                        return entry
-                    continue
+                    break
                 if self._closing:
                     wait = min(wait, self._deadline - now)
                 signalled = self._changed.wait(wait)
             if not ready and not signalled:
                 self._look_around()
                 self._ledger.tell()
+        if not self._failures:  # a backend that is down is tried with one request
+            self._buffer.gather(self._transport.form)
+        return self._buffer.first() or self._next()
 
     def _give_up(self) -> bool:
         """While closing, one refusal is enough where the disk keeps what is left."""
@@ -187,6 +202,8 @@ class Outbox:
             case "accepted":
                 self._buffer.done(entry)  # first of all: a crash before this sends it again
                 self._well(entry)
+                if not self._buffer.ready():
+                    self._paced_until = time.monotonic() + self._pace
                 self._ledger.exported(max(0, payload.items - outcome.rejected))
                 self._ledger.lost("rejected", min(outcome.rejected, payload.items))
                 if outcome.said:  # a message of the backend's own may echo what we sent
