@@ -21,6 +21,7 @@ from .capture import worker
 from .capture.stream import end_open_streams
 from .clients.patches import Patches
 from .clients.table import Sdk, sdks
+from .export import termination
 
 __all__ = ["Instrumentation", "flush", "instrument", "shutdown", "uninstrument"]
 
@@ -167,6 +168,8 @@ def instrument(
         made._install(chosen)
         made._parts.seen()
         _current = made
+        if loaded.handle_sigterm == "auto":
+            termination.enable(_at_sigterm, loaded.flush_timeout)
         return made
 
 
@@ -183,6 +186,7 @@ def uninstrument() -> None:
     with _lock:
         if _current is not None:
             _current._undo()
+            termination.disable()
             _current._parts.flush(_current.settings.flush_timeout)
             if _current._parts.pipeline.owned():
                 _retired.append(_current)
@@ -211,6 +215,12 @@ def shutdown(timeout: float = 5.0) -> bool:
     """End open streams, send everything, and close what is ours. True when all of it was sent."""
     end_open_streams()
     return _drained(timeout, Parts.shutdown)
+
+
+def _at_sigterm(ending: bool) -> None:
+    if ending:
+        end_open_streams()
+    flush(max((each.settings.flush_timeout for each in _all()), default=1.0))
 
 
 def _at_exit() -> None:

@@ -55,6 +55,8 @@ class Settings:
     spool: str = ""
     spool_max_mb: int = 256
     flush_timeout: float = 5.0
+    handle_sigterm: str = "auto"
+    """``auto`` flushes at SIGTERM before whatever else happens then; ``off`` leaves the signal alone."""
     strict: bool = False
     prompts: str = "prompts"
     baggage_keys: tuple[str, ...] = ()
@@ -266,6 +268,7 @@ _READERS: dict[str, Callable[[str, object], object]] = {
     "spool": partial(_path_or_off, what="folder"),
     "spool_max_mb": partial(_count, unit="megabytes"),
     "flush_timeout": _amount,
+    "handle_sigterm": partial(_choice, words=("auto", "off")),
     "strict": _switch,
     "prompts": _folder,
     "baggage_keys": _words,

@@ -27,7 +27,7 @@ from .emit.metrics import Metrics
 from .emit.scope import ScopeSpans
 from .emit.spans import SpanEmitter
 from .emit.upload import open_uploads
-from .export import leaving
+from .export import leaving, termination
 from .export.annotations import for_phoenix
 from .export.pipeline import Pipeline
 from .scope import baggage, collect, prompts, score, work
@@ -150,6 +150,7 @@ class _Tracers:
         self._tracers: dict[str, Tracer] = {}
 
     def __call__(self, client: str) -> Tracer:
+        termination.look_again()
         provider = self._pipeline.provider()
         if provider is not self._provider:
             self._provider, self._tracers = provider, {}

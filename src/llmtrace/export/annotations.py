@@ -60,6 +60,9 @@ class _Form:
             body = json.dumps({"data": [_annotation(score)]}).encode()
             yield packed(body, encoding, 1) if len(body) <= limit else Unencodable("too_large")
 
+    def join(self, payloads: Sequence[Payload]) -> Sequence[Payload]:
+        return payloads
+
     def halves(self, payload: Payload) -> list[Payload]:
         return []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import threading
 import time
 import weakref
@@ -22,12 +23,28 @@ __all__ = ["Batches", "ExporterSink", "Limits", "Sink", "SpanBatches"]
 
 _PATIENCE = 0.5
 """Seconds a thread waits, once, for room in the queue before spans are dropped."""
+_KEEP_SECONDS = 0.02
+"""Seconds until what has ended is in the spool or the store, where a killed process loses nothing more."""
+_ITEM = object()
+"""Message to the writer: something waits."""
 
 
 class Sink(Protocol):
     """Where batches go. Once ``write`` has returned, they are the sink's to deliver or to count as lost."""
 
+    @property
+    def keeps(self) -> bool:
+        """True if what was written survives the process."""
+        ...
+
+    @property
+    def waits(self) -> bool:
+        """True while something that could not be written waits for ``retry``."""
+        ...
+
     def start(self) -> None: ...
+
+    def retry(self) -> None: ...
 
     def write(self, batch: Sequence[Any]) -> None: ...
 
@@ -41,12 +58,18 @@ class Sink(Protocol):
 class ExporterSink:
     """Any exporter of OpenTelemetry as a sink."""
 
-    def __init__(self, exporter: Any, ledger: Ledger, signal: Signal) -> None:
+    waits = False
+
+    def __init__(self, exporter: Any, ledger: Ledger, signal: Signal, *, keeps: bool = False) -> None:
         self.exporter = exporter
+        self.keeps = keeps
         self._ledger = ledger
         self._signal = signal
 
     def start(self) -> None:
+        pass
+
+    def retry(self) -> None:
         pass
 
     def write(self, batch: Sequence[Any]) -> None:
@@ -95,17 +118,16 @@ def _number(variable: str, default: int) -> int:
 
 
 class Batches:
-    """A bounded queue, and a thread that empties it into the sink at least once per interval.
+    """A bounded queue, and a thread that empties it into the sink soon after the first item.
 
     Nothing runs before the first item, so that a program may fork first, and a forked child starts anew at its own.
     """
 
     def __init__(self, sink: Sink, ledger: Ledger, limits: Limits | None = None) -> None:
         self._sink = sink
-        self._retry = getattr(sink, "retry", None)
-        """Of a sink that keeps what it cannot write now."""
         self._ledger = ledger
         self._limits = limits or Limits()
+        self._gather = min(self._limits.delay, _KEEP_SECONDS) if sink.keeps else self._limits.delay
         self._closed = False
         self._arrived = True
         self._renew()
@@ -117,8 +139,9 @@ class Batches:
         self._queue: deque[Any] = deque()
         self._lock = threading.RLock()  # a finaliser may end a span while this very thread holds it
         self._writing = threading.Lock()
-        self._wake = threading.Event()
-        self._tickets: deque[threading.Event] = deque()
+        self._messages: Any = None
+        self._called = False
+        """The writer has a message that items wait."""
         self._thread: threading.Thread | None = None
         self._started = False
         self._stalled = False
@@ -137,19 +160,22 @@ class Batches:
             return
         if not self._started:
             self._start()
-        queue = self._queue
-        if len(queue) >= self._limits.queue and not self._make_room():
+        waiting = self._queue
+        if len(waiting) >= self._limits.queue and not self._make_room():
             self._ledger.lost("queue_full", 1)
             return
-        queue.append(item)
-        if len(queue) >= self._limits.batch and not self._wake.is_set():
-            self._wake.set()
+        waiting.append(item)
+        if not self._called:
+            self._called = True
+            self._messages.put(_ITEM)
+        elif len(waiting) == self._limits.batch:
+            self._messages.put(_ITEM)  # the second message ends the gathering
 
     def _make_room(self) -> bool:
         """Let the writer catch up, for a moment; after waiting in vain, not again until it moves."""
         if not self._stalled:
             give_up = time.monotonic() + _PATIENCE
-            self._wake.set()
+            self._messages.put(_ITEM)
             while len(self._queue) >= self._limits.queue and time.monotonic() < give_up:
                 time.sleep(0.001)
             self._stalled = len(self._queue) >= self._limits.queue
@@ -159,36 +185,47 @@ class Batches:
         with self._lock:
             if self._started or self._closed:
                 return
-            self._started = True
-            thread = threading.Thread(target=self._work, name="llmtrace-write", daemon=True)
+            # Not a condition or an event: a finaliser or a signal handler may interrupt the very thread that puts.
+            self._messages = queue.SimpleQueue()
+            thread = threading.Thread(target=self._work, args=(self._messages,), name="llmtrace-write", daemon=True)
             # Where the interpreter is ending, flush and close write on the thread that calls them.
             with suppress(RuntimeError):
                 thread.start()
                 self._thread = thread  # not before: one that has not begun cannot be waited for
+            self._started = True
             self._sink.start()
             leaving.arm()
 
     # -- our thread ---------------------------------------------------------------------------------------------------
 
-    def _work(self) -> None:
+    def _work(self, messages: Any) -> None:
         while not self._closed:
-            self._wake.wait(self._limits.delay)
-            self._wake.clear()
-            tickets = [self._tickets.popleft() for _ in range(len(self._tickets))]
+            try:
+                received = [messages.get(timeout=self._limits.delay if self._sink.waits else None)]
+            except queue.Empty:
+                self._sink.retry()
+                continue
+            with suppress(queue.Empty):
+                if received[0] is _ITEM and not self._closed:
+                    received.append(messages.get(timeout=self._gather))
+                while True:
+                    received.append(messages.get_nowait())
+            self._called = False  # before writing: what ends from here on sends a message of its own
             self._write()
-            for ticket in tickets:
-                ticket.set()
+            for ticket in received:
+                if ticket is not _ITEM:
+                    ticket.set()
         self._write()
-        while self._tickets:
-            self._tickets.popleft().set()
+        with suppress(queue.Empty):
+            while True:
+                if (ticket := messages.get_nowait()) is not _ITEM:
+                    ticket.set()
 
     def _write(self) -> None:
-        queue = self._queue
+        waiting = self._queue
         with self._writing:
-            if not queue and self._retry is not None:
-                self._retry()
-            while queue:
-                batch = [queue.popleft() for _ in range(min(len(queue), self._limits.batch))]
+            while waiting:
+                batch = [waiting.popleft() for _ in range(min(len(waiting), self._limits.batch))]
                 try:
                     self._sink.write(batch)
                 except Exception:
@@ -207,8 +244,7 @@ class Batches:
             self._write()
             return True
         ticket = threading.Event()
-        self._tickets.append(ticket)
-        self._wake.set()
+        self._messages.put(ticket)
         return ticket.wait(max(0.0, deadline - time.monotonic()))
 
     def close(self, deadline: float) -> bool:
@@ -217,8 +253,8 @@ class Batches:
             return self._arrived
         written = self._written(deadline)
         self._closed = True
-        self._wake.set()
         if self._thread is not None:
+            self._messages.put(_ITEM)
             self._thread.join(max(0.0, deadline - time.monotonic()))
         if self._thread is None or not self._thread.is_alive():
             self._write()  # what ended in between

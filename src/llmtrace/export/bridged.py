@@ -73,7 +73,13 @@ class Bridged:
     def __init__(self, inner: Sink, bridges: Sequence[str]) -> None:
         self.inner = inner
         self.bridges = tuple(bridges)
+        self.keeps = inner.keeps
         self.start, self.flush, self.close, self.after_fork = inner.start, inner.flush, inner.close, inner.after_fork
+        self.retry = inner.retry
+
+    @property
+    def waits(self) -> bool:
+        return self.inner.waits
 
     def write(self, spans: Sequence[ReadableSpan]) -> None:
         self.inner.write(translated(spans, self.bridges))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from .ledger import Ledger
-from .payload import Payload
+from .payload import Form, Payload
 
 __all__ = ["Buffer", "Entry", "Left", "Memory"]
 
@@ -51,6 +51,10 @@ class Buffer(Protocol):
 
     def first(self) -> Entry | None:
         """The request to send now. It stays until it is done with, and is not given up until it is put back."""
+        ...
+
+    def gather(self, form: Form) -> None:
+        """Put small requests that wait together, so that fewer are sent. Nothing is being sent meanwhile."""
         ...
 
     def done(self, entry: Entry) -> None:
@@ -136,6 +140,9 @@ class Memory:
         with self._lock:
             self._lent = self._held[0] if self._held else None
             return self._lent
+
+    def gather(self, form: Form) -> None:
+        pass  # What waits in memory is gathered before it is encoded.
 
     def _lose(self, reason: str, items: int) -> None:
         reason, detail = self.because or (reason, "")

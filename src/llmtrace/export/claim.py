@@ -87,7 +87,8 @@ class Claim:
             self.forget()
         with suppress(OSError):  # without a descriptor to look with, another process tidies up
             if not self.segments():
-                (self.path / _LOCK).unlink(missing_ok=True)
+                for left in (*self.path.glob("*.tmp"), self.path / _LOCK):
+                    left.unlink(missing_ok=True)
                 self.path.rmdir()
         self.forget()
 

@@ -70,6 +70,13 @@ class OtlpForm:
         else:
             yield Unencodable("too_large", count)
 
+    def join(self, payloads: Sequence[Payload]) -> Sequence[Payload]:
+        """Return one request that holds what ``payloads`` hold: protobuf messages in a row are one message."""
+        if len(payloads) == 1:
+            return payloads
+        raw = b"".join(payload.raw() for payload in payloads)
+        return [packed(raw, payloads[0].encoding, sum(payload.items for payload in payloads))]
+
     def halves(self, payload: Payload) -> list[Payload]:
         """The two halves of a request that was refused for its size; of a single item, the item without its content.
 

@@ -31,16 +31,31 @@ _SMALLEST_LIMIT = 16 << 10
 class Outbox:
     """Where what was traced leaves the process."""
 
-    def __init__(self, buffer: Buffer, transport: Transport, ledger: Ledger, *, adopt_all: bool = False) -> None:
+    waits = False
+
+    def __init__(
+        self,
+        buffer: Buffer,
+        transport: Transport,
+        ledger: Ledger,
+        *,
+        adopt_all: bool = False,
+        keeps: bool = False,
+        pace: float = 0.0,
+    ) -> None:
         """Set up; nothing is sent before ``start`` or ``close``.
 
         Args:
-            buffer: Holds the requests.
-            transport: Sends them.
-            ledger: Counts what becomes of them.
+            buffer: Holds the requests until they have arrived.
+            transport: Sends one.
+            ledger: Counts what is sent and what is lost.
             adopt_all: While closing, go on adopting what dead processes left, until the deadline.
+            keeps: The buffer outlives the process.
+            pace: Seconds between requests while nothing is in a hurry, so that small ones are sent together.
         """
+        self.keeps = keeps
         self._adopt_all = adopt_all
+        self._pace = pace
         self._buffer = buffer
         self._transport = transport
         self._ledger = ledger
@@ -57,6 +72,7 @@ class Outbox:
         self._not_before = 0.0
         self._ordered = False
         """The backend itself named the time to wait."""
+        self._paced_until = 0.0
         self._accepted = 0
         self._adopted = False
         """True once this process has taken on a share of what dead processes left."""
@@ -79,6 +95,9 @@ class Outbox:
                     self._thread = None
 
     # -- the writing side ---------------------------------------------------------------------------------------------
+
+    def retry(self) -> None:
+        pass  # the sender does so by itself
 
     def write(self, batch: Sequence[Any]) -> None:
         """Take a batch over: from here it is sent, kept, or counted as lost."""
@@ -171,13 +190,16 @@ class Outbox:
                 if self._closing and (now >= self._deadline or (ready and self._give_up())):
                     return None
                 if ready:
-                    wait = self._not_before - now
+                    wait = max(self._not_before, 0.0 if self._closing else self._paced_until) - now
                     if wait > 0 and (self._ordered or not self._hurry):
                         self._changed.wait(min(wait, self._deadline - now))
                         continue
                     self._hurry = False
-                    if (entry := self._buffer.first()) is not None:
-                        return entry
+            if ready:
+                if not self._failures:  # a backend that is down is tried with one request
+                    self._buffer.gather(self._transport.form)
+                if (entry := self._buffer.first()) is not None:
+                    return entry
             if self._adopt():
                 continue
             with self._changed:
@@ -213,6 +235,8 @@ class Outbox:
             case "accepted":
                 self._buffer.done(entry)  # first of all: a crash before this sends it again
                 self._well(entry)
+                if not self._buffer.ready():
+                    self._paced_until = time.monotonic() + self._pace
                 self._ledger.exported(max(0, payload.items - outcome.rejected))
                 self._ledger.lost("rejected", min(outcome.rejected, payload.items))
                 if outcome.said:  # a message of the backend's own may echo what we sent

@@ -60,6 +60,10 @@ class Form(Protocol):
         """Requests of at most ``limit`` bytes before compression, that together hold the batch."""
         ...
 
+    def join(self, payloads: Sequence[Payload]) -> Sequence[Payload]:
+        """Return what ``payloads``, which are compressed alike, hold in one request, or unchanged."""
+        ...
+
     def halves(self, payload: Payload) -> list[Payload]:
         """What to send instead of a request that was refused for its size; nothing when there is no less of it."""
         ...

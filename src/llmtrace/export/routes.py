@@ -11,7 +11,7 @@ from typing import Any
 from .._config import ConfigError, Settings
 from ..store.schema import locate
 from ..store.sent import Sent
-from .batches import ExporterSink, Sink
+from .batches import ExporterSink, Limits, Sink
 from .bridged import Bridged, bridges_for
 from .ledger import Ledger
 from .signals import LOGS, METRICS, TRACES, Signal
@@ -169,7 +169,7 @@ def outbox(way: Transport, settings: Settings, ledger: Ledger) -> Sink:
         buffer = Memory(_MEMORY, ledger)
     else:
         buffer = Spool(folder, way.destination, settings.spool_max_mb << 20, ledger)
-    return Outbox(buffer, way, ledger)
+    return Outbox(buffer, way, ledger, keeps=folder is not None, pace=Limits().delay)
 
 
 def spool_folder(settings: Settings) -> Path | None:

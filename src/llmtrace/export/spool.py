@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -21,7 +22,7 @@ from .buffers import Entry, Left, Memory
 from .claim import Claim
 from .destination import Destination
 from .ledger import Ledger
-from .payload import Payload
+from .payload import Form, Payload
 from .segment import Record, Segment
 from .signals import SIGNALS
 
@@ -38,6 +39,8 @@ _MEASURE_SHARE = 50
 _ADOPTED_AT_ONCE = 8
 """Directories of dead processes that are held at a time: a descriptor each."""
 _LOOK_EVERY = 30.0
+_GATHERED_ITEMS, _GATHERED_BYTES = 512, 256 << 10
+"""Most of one request that is put together from several."""
 
 
 class Spool:
@@ -62,6 +65,8 @@ class Spool:
         self._claim: Claim | None = None
         self._segments: deque[Segment] = deque()
         """All that we hold, own and adopted, oldest first."""
+        self._gathered: Segment | None = None
+        """The last one that was rewritten, or that there was no need to."""
         self._own: deque[Record] = deque()
         self._adopted: deque[Record] = deque()
         self._put_last: set[Record] = set()
@@ -264,6 +269,44 @@ class Spool:
     def _fresh(self, records: deque[Record]) -> Record | None:
         return next((record for record in records if record not in self._put_last), None)
 
+    def gather(self, form: Form) -> None:
+        """Rewrite the segment that is sent next with fewer, larger records, and close it.
+
+        The new file takes the place of the old one at once: whenever the process dies, each request has one form,
+        and one that is sent a second time has the same bytes.
+        """
+        with self._lock:
+            segment = self._own[0].segment if self._own else None
+            records = [record for record in self._own if record.segment is segment]
+            if segment is None or segment is self._gathered or not self._put_last.isdisjoint(records):
+                return
+            try:
+                payloads = [payload for record in records if (payload := record.load()) is not None]
+                segment.end_reading()
+                if len(payloads) == len(records):  # a damaged one is reported when it is to be sent
+                    requests = _joined(payloads, form)
+                    if len(requests) < len(records):
+                        segment = self._replace(segment, requests)
+            except OSError:
+                _log.debug("llmtrace could not rewrite %s", segment.path, exc_info=True)
+            if not segment.open:
+                self._gathered = segment
+
+    def _replace(self, segment: Segment, requests: list[Payload]) -> Segment:
+        made = Segment.create(segment.path.with_suffix(".tmp"), self.destination)
+        try:
+            records = [made.append(request) for request in requests]
+            made.close()
+            segment.close()  # before it is replaced: Windows keeps open files
+            made.path.replace(segment.path)
+        except OSError:
+            made.remove()
+            raise
+        made.path = segment.path
+        self._segments[self._segments.index(segment)] = made
+        self._own = deque([*records, *(record for record in self._own if record.segment is not segment)])
+        return made
+
     def done(self, entry: Entry) -> None:
         if not isinstance(entry, Record):
             self._memory.done(entry)
@@ -388,6 +431,20 @@ def _reason(error: OSError) -> str:
     if error.errno in _FULL:
         return "spool_full" if error.strerror == _SPOOL_FULL else "disk_full"
     return "spool_unwritable"
+
+
+def _joined(payloads: Sequence[Payload], form: Form) -> list[Payload]:
+    """Return what ``payloads`` hold in as few requests as the bounds allow."""
+    found: list[list[Payload]] = []
+    items = size = 0
+    for payload in payloads:
+        items, size = items + payload.items, size + len(payload.body)
+        if found and items <= _GATHERED_ITEMS and size <= _GATHERED_BYTES and payload.encoding == found[-1][0].encoding:
+            found[-1].append(payload)
+        else:
+            found.append([payload])
+            items, size = payload.items, len(payload.body)
+    return [joined for group in found for joined in form.join(group)]
 
 
 def homes(folder: Path) -> list[Path]:

@@ -30,6 +30,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class StoreSink:
     """Writes batches to the store. Those that it cannot take wait in memory, the oldest giving way to the newest."""
 
+    keeps = True
+
     def __init__(self, exporter: StoreExporter, ledger: Ledger) -> None:
         self.exporter = exporter
         self._ledger = ledger
@@ -40,6 +42,10 @@ class StoreSink:
         self._waiting: list[StoredSpan] = []
         self._sent: dict[str, Body] = {}
         self._reason = "store_failed"
+
+    @property
+    def waits(self) -> bool:
+        return bool(self._waiting)
 
     def start(self) -> None:
         pass
