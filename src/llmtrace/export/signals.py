@@ -66,6 +66,13 @@ class Signal:
         metrics = (metric for group in batch for scope in group.scope_metrics for metric in scope.metrics)
         return sum(len(metric.data.data_points) for metric in metrics)
 
+    def path(self, endpoint: str) -> str:
+        """The address of this signal below one for all signals; one that ends in a path of OTLP is taken without."""
+        base = endpoint.rstrip("/")
+        for signal in SIGNALS:
+            base = base.removesuffix(f"/v1/{signal.name}")
+        return f"{base}/v1/{self.name}"
+
     def variables(self, what: str) -> tuple[str, str]:
         """The variable of this signal for an exporter, and the one for all signals, which it beats."""
         return f"OTEL_EXPORTER_OTLP_{self.name.upper()}_{what}", f"OTEL_EXPORTER_OTLP_{what}"
