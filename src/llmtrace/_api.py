@@ -10,10 +10,9 @@ from contextlib import suppress
 from functools import partial
 from importlib import import_module, metadata
 from time import monotonic
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import wrapt
-from opentelemetry._logs import LoggerProvider
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
@@ -26,6 +25,9 @@ from .clients.patches import Patches
 from .clients.table import Sdk, sdks
 from .cost.budget import Budget
 from .export.routes import Arguments
+
+if TYPE_CHECKING:
+    from opentelemetry._logs import LoggerProvider
 
 __all__ = ["Instrumentation", "flush", "instrument", "shutdown", "uninstrument"]
 
@@ -110,7 +112,7 @@ def _version(name: str) -> str:
         return "unknown"
 
 
-def instrument(
+def instrument(  # noqa: PLR0913 - every setting by its name
     *,
     endpoint: str | None = None,
     service_name: str | None = None,

@@ -1,4 +1,4 @@
-"""Standard ``OTEL_*`` variables with wrong values: logged once, and read as their defaults, because the program must start."""
+"""Standard ``OTEL_*`` variables with wrong values: logged once and read as their defaults, as the program must start."""
 
 from __future__ import annotations
 
@@ -135,7 +135,9 @@ _VARIABLES = {
     "OTEL_ATTRIBUTE_COUNT_LIMIT": _whole("", 0),
     **{
         f"OTEL_{name}_COUNT_LIMIT": _COUNT
-        for name in ("SPAN_ATTRIBUTE", "EVENT_ATTRIBUTE", "LINK_ATTRIBUTE", "SPAN_EVENT", "SPAN_LINK", "LOGRECORD_ATTRIBUTE")
+        for name in (
+            "SPAN_ATTRIBUTE", "EVENT_ATTRIBUTE", "LINK_ATTRIBUTE", "SPAN_EVENT", "SPAN_LINK", "LOGRECORD_ATTRIBUTE",
+        )
     },
     **{f"OTEL_{kind}ATTRIBUTE_VALUE_LENGTH_LIMIT": _LENGTH for kind in ("", "SPAN_", "LOGRECORD_")},
     **{

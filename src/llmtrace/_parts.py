@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
+from typing import TYPE_CHECKING
 
-from opentelemetry._logs import Logger, LoggerProvider
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Tracer, TracerProvider
 
@@ -33,6 +33,9 @@ from .export.annotations import for_phoenix
 from .export.pipeline import Pipeline
 from .export.routes import NO_ARGUMENTS, Arguments
 from .scope import baggage, collect, prompts, score, work
+
+if TYPE_CHECKING:
+    from opentelemetry._logs import Logger, LoggerProvider
 
 __all__ = ["Parts", "Providers"]
 

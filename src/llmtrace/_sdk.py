@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
 
 from ._environment import usable_environment
@@ -11,4 +12,5 @@ __all__: list[str] = []
 with usable_environment():
     import_module("opentelemetry.sdk.trace")
     import_module("opentelemetry.sdk.metrics")
-    import_module("opentelemetry.sdk._logs")
+    with suppress(ImportError):  # its name is not public
+        import_module("opentelemetry.sdk._logs")

@@ -59,6 +59,7 @@ class Grpc:
         self.form: Form = OtlpForm(signal)
         self.unit = signal.unit
         exporter = self._make()
+        _ = exporter._client.Export  # has no public name: a release without it is reported now
         self.timeout = float(exporter._timeout)
         self._headers: tuple[tuple[str, str], ...] = tuple(exporter._headers)
         self.destination = bound_for(signal.name, "grpc", exporter._endpoint, dict(self._headers))

@@ -32,7 +32,13 @@ _GLOBALS = {
     METRICS: ("opentelemetry.metrics._internal", "_METER_PROVIDER"),
     LOGS: ("opentelemetry._logs._internal", "_LOGGER_PROVIDER"),
 }
-"""Where OpenTelemetry keeps what the application has set. Asking its getters might set one."""
+"""Where OpenTelemetry keeps what the application has set. Its getters, the fallback, might set one."""
+_GETTERS = {
+    TRACES: ("opentelemetry.trace", "get_tracer_provider"),
+    METRICS: ("opentelemetry.metrics", "get_meter_provider"),
+    LOGS: ("opentelemetry._logs", "get_logger_provider"),
+}
+_MISSING = object()
 
 
 class Writer(Protocol):
@@ -107,8 +113,10 @@ class Channel:
             warn_once(f"llmtrace ignores {ignored} of instrument(): {why}, which says where spans go and from where")
 
     def _application(self) -> Any:
-        current = getattr(sys.modules.get(self._home), self._name, None)
-        return None if current is None or _nothing(type(current)) else current
+        current = getattr(sys.modules.get(self._home), self._name, _MISSING)
+        if current is _MISSING and _GETTERS[self.signal][0] in sys.modules:
+            current = _from_getter(self.signal)
+        return None if current is None or current is _MISSING or _nothing(type(current)) else current
 
     def own(self) -> bool:
         """Whether this signal leaves through exporters of ours."""
@@ -181,14 +189,29 @@ class Channel:
                 self._routes = self._build()
             self._own = self._declared.provider(self.signal)
             if self._own is None and (self._routes or self.signal is TRACES):
-                with usable_environment():
-                    resource = _resource(self._arguments.service_name)
-                    self._own, self._writers = _MAKERS[self.signal](() if self._closed else self._routes, resource)
+                self._own, self._writers = self._make(() if self._closed else self._routes)
                 for route in self._routes:
                     if route.announced:
                         _announce(route.where)
             self._made = True
             return self._own
+
+    def _make(self, routes: Sequence[Route]) -> tuple[Any, list[Writer]]:
+        with usable_environment():
+            try:
+                return _MAKERS[self.signal](routes, _resource(self._arguments.service_name))
+            except (ImportError, AttributeError) as error:
+                if self.signal is TRACES:
+                    raise
+                warn_once(f"llmtrace exports no {self.signal.unit}: this release of OpenTelemetry differs ({error})")
+                return None, []
+
+
+def _from_getter(signal: Signal) -> Any:
+    home, name = _GETTERS[signal]
+    warn_once(f"llmtrace: this release of OpenTelemetry has no {'.'.join(_GLOBALS[signal])}; {name}() is used instead")
+    getter = getattr(sys.modules.get(home), name, None)
+    return getter() if callable(getter) else None
 
 
 _NOTHING = frozenset(

@@ -48,8 +48,16 @@ class Signal:
 
     def encode(self, batch: Sequence[Any]) -> Any:
         """The request that holds a batch: of spans, of log records, or of metrics by resource."""
+        return self.load_encoder()(self.exported(batch))
+
+    def load_encoder(self) -> Any:
+        """OpenTelemetry's function that makes a request of a batch.
+
+        Raises:
+            ImportError, AttributeError: This release has none.
+        """
         module, name = self.encoder.split(":")
-        return getattr(import_module(f"{_EXPORTERS}.common.{module}"), name)(self.exported(batch))
+        return getattr(import_module(f"{_EXPORTERS}.common.{module}"), name)
 
     def exported(self, batch: Sequence[Any]) -> Any:
         """The batch as exporters of OpenTelemetry take it."""

@@ -6,6 +6,7 @@ import os
 import sqlite3
 from pathlib import Path
 
+from .._files import make_private
 from .packed import register
 
 __all__ = ["FACTS", "MEASURES", "StoreError", "connect", "default_path", "demo_path", "locate"]
@@ -119,7 +120,7 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
 
 
 def _reserve(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(path.parent)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
 
 

@@ -1,0 +1,69 @@
+"""Parts of OpenTelemetry's context that have no public name."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from opentelemetry import baggage, context
+from opentelemetry.context import Context
+from opentelemetry.trace import INVALID_SPAN, set_span_in_context
+
+__all__ = ["BAGGAGE_KEY", "RUNTIME", "SPAN_KEY", "SUPPRESS_KEY", "Runtime"]
+
+_log = logging.getLogger("llmtrace")
+
+
+class Runtime(Protocol):
+    """What OpenTelemetry keeps the current context in."""
+
+    def get_current(self) -> Context: ...
+
+    def attach(self, context: Context) -> Any: ...
+
+    def detach(self, token: Any) -> None: ...
+
+
+class _PublicRuntime:
+    """The public functions, which log a refused token instead of raising."""
+
+    get_current = staticmethod(context.get_current)
+    attach = staticmethod(context.attach)
+    detach = staticmethod(context.detach)
+
+
+def _warn_missing(name: str, consequence: str) -> None:
+    """Warn of a missing name. Called while this module is imported, so once per process."""
+    _log.warning("llmtrace: this release of OpenTelemetry has no %s; %s", name, consequence)
+
+
+def _only_key(written: Mapping[str, object], name: str) -> str:
+    """Return the key under which OpenTelemetry's own function has put its value."""
+    for key in written:
+        return key
+    _warn_missing(name, "spans and baggage of this process may not be connected")
+    return name
+
+
+def _find_runtime() -> Runtime:
+    runtime: Runtime | None = getattr(context, "_RUNTIME_CONTEXT", None)
+    if all(callable(getattr(runtime, name, None)) for name in ("get_current", "attach", "detach")):
+        assert runtime is not None
+        return runtime
+    _warn_missing("context._RUNTIME_CONTEXT", "llmtrace uses the public functions instead")
+    return _PublicRuntime()
+
+
+def _find_suppress_key() -> str:
+    key = getattr(context, "_SUPPRESS_INSTRUMENTATION_KEY", None)
+    if isinstance(key, str):
+        return key
+    _warn_missing("context._SUPPRESS_INSTRUMENTATION_KEY", "llmtrace reads 'suppress_instrumentation' alone")
+    return "suppress_instrumentation"
+
+
+SPAN_KEY = _only_key(set_span_in_context(INVALID_SPAN, Context()), "current-span")
+BAGGAGE_KEY = _only_key(baggage.set_baggage("llmtrace-probe", "", Context()), "baggage-key")
+SUPPRESS_KEY = _find_suppress_key()
+RUNTIME = _find_runtime()
