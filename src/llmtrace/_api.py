@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from importlib import import_module, metadata
 from time import monotonic, sleep
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import wrapt
-from opentelemetry._logs import LoggerProvider
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
-from . import _config, _guard
+from . import _config, _guard, _sdk  # noqa: F401 - the SDK is imported before all that needs it
+from ._environment import usable_environment
 from ._parts import Parts, Providers
 from .capture import worker
 from .capture.stream import end_open_streams
 from .clients.patches import Patches
 from .clients.table import Sdk, sdks
+from .cost.budget import Budget
 from .export import termination
+from .export.routes import Arguments
+
+if TYPE_CHECKING:
+    from opentelemetry._logs import LoggerProvider
 
 __all__ = ["Instrumentation", "flush", "instrument", "shutdown", "uninstrument"]
 
@@ -36,7 +43,7 @@ is the application's to flush."""
 class Instrumentation:
     """What ``instrument()`` did; leaving it as a context manager undoes it."""
 
-    def __init__(self, settings: _config.Settings, providers: Providers) -> None:
+    def __init__(self, settings: _config.Settings, providers: Providers, named: Callable[[str], str]) -> None:
         self.settings = settings
         self.patched: dict[str, str] = {}
         """SDKs that are hooked, with their version."""
@@ -44,7 +51,7 @@ class Instrumentation:
         """SDKs that will be hooked when they are imported."""
         self.skipped: dict[str, str] = {}
         """SDKs left alone, with the reason."""
-        self._parts = Parts(settings, providers, _at_exit)
+        self._parts = Parts(settings, providers, _at_exit, named)
         self._patches: list[Patches] = []
         self._live = True
 
@@ -120,48 +127,114 @@ def _version(name: str) -> str:
         return "unknown"
 
 
-def instrument(
+def instrument(  # noqa: PLR0913 - every setting by its name
     *,
-    clients: Iterable[str] | None = None,
+    endpoint: str | None = None,
+    service_name: str | None = None,
+    clients: str | Iterable[str] | None = None,
     tracer_provider: TracerProvider | None = None,
-    logger_provider: LoggerProvider | None = None,
     meter_provider: MeterProvider | None = None,
+    logger_provider: LoggerProvider | None = None,
     capture_content: bool | str | None = None,
     redact: Callable[[str], str] | str | None = None,
-    **settings: Any,
+    prices: str | os.PathLike[str] | Iterable[Mapping[str, object]] | None = None,
+    budgets: str | os.PathLike[str] | Iterable[Budget | Mapping[str, object]] | None = None,
+    enabled: bool | None = None,
+    native_spans: Literal["replace", "keep"] | None = None,
+    error_messages: bool | None = None,
+    content_max_bytes: int | None = None,
+    content_blobs: Literal["placeholder", "inline"] | None = None,
+    bridges: str | Sequence[str] | None = None,
+    budget_store: str | None = None,
+    metrics: Literal["both", "registry", "legacy", "off"] | None = None,
+    metric_dimensions: str | Iterable[str] | None = None,
+    stream_usage: Literal["never", "auto", "always"] | None = None,
+    stream_usage_hosts: str | Iterable[str] | None = None,
+    estimate_usage: Literal["separate", "usage", "off"] | None = None,
+    store: str | os.PathLike[str] | None = None,
+    store_max_mb: float | None = None,
+    store_max_days: float | None = None,
+    fingerprints: Literal["auto", "off"] | None = None,
+    spool: str | os.PathLike[str] | None = None,
+    spool_max_mb: int | None = None,
+    flush_timeout: float | None = None,
+    strict: bool | None = None,
+    prompts: str | os.PathLike[str] | None = None,
+    baggage_keys: str | Iterable[str] | None = None,
+    rollup: bool | None = None,
 ) -> Instrumentation:
     """Trace every call made through the supported clients, now and when they are imported later.
 
     Calling it again returns the instrumentation that is already there.
 
     Args:
+        endpoint: Where spans go over OTLP, such as ``http://localhost:4318``. Beats ``OTEL_EXPORTER_OTLP_ENDPOINT``.
+        service_name: The name of this program. Beats ``OTEL_SERVICE_NAME``. Where the application has set a provider
+            of its own, both are ignored with a warning.
         clients: Names of the clients to trace (``openai``, ``anthropic``); ``-name`` leaves one out. All by default.
         tracer_provider: Where spans go. By default the application's global provider if it set one, else OTLP if an
-            endpoint is configured in the environment, else a file in the user's state folder.
-        logger_provider: Where events go; the global one by default.
+            endpoint is configured, else a file in the user's state folder.
         meter_provider: Where metrics go. By default the application's global provider, once it has set one.
-        capture_content: Whether what is said is written: ``True``, or ``no_content``, ``span_only``, ``event_only``,
-            ``span_and_event``. Off by default.
+        logger_provider: Where events go; the global one by default.
+        capture_content: Whether prompts and responses are recorded: ``True``, or ``no_content``, ``span_only``,
+            ``event_only``, ``span_and_event``. Off by default.
         redact: Applied to each text before it is written: ``builtin``, ``module:callable``, or a function.
-        **settings: Any field of ``Settings``.
+        prices: Overrides of the price catalogue: the path of a TOML or JSON file, or a list of mappings.
+        budgets: The path of a TOML file, or a list of ``Budget``.
+        enabled: ``False`` makes everything a no-op.
+        native_spans: Replace a vendor library's own span for the same call, or keep both.
+        error_messages: Record messages and stack traces of exceptions, which may echo a prompt.
+        content_max_bytes: Cap of one content attribute.
+        content_blobs: Whether binary parts are recorded whole.
+        bridges: Extra attributes for ``openinference``, ``langfuse``, ``logfire``; or ``none``.
+        budget_store: ``memory``, or the URL of a Redis server.
+        metrics: Which generation of metric names is recorded.
+        metric_dimensions: ``feature``, ``prompt``, ``tenant`` ..., or a metadata key.
+        stream_usage: Whether chat streams are asked for their usage.
+        stream_usage_hosts: Hosts that ``auto`` asks too.
+        estimate_usage: What to do with estimates where the provider reported no usage.
+        store: Path of the local store, or ``off``.
+        store_max_mb: Megabytes above which the oldest traces are removed; 0 for no limit.
+        store_max_days: Days after which traces are removed; 0 for no limit.
+        fingerprints: Whether the local store keeps keyed hashes of requests.
+        spool: Folder of the disk buffer in front of OTLP, or ``off``.
+        spool_max_mb: Megabytes that may wait there.
+        flush_timeout: Seconds to wait for the exporter at exit.
+        strict: Raise llmtrace's own faults instead of logging them; for tests.
+        prompts: Folder of prompt files.
+        baggage_keys: Tags that travel to other services in W3C baggage.
+        rollup: Put the sums of the calls inside on agent and workflow spans.
 
     Raises:
         ConfigError: A setting, given here or in the environment, has a wrong value.
     """
+    given: dict[str, Any] = dict(locals())
+    arguments = Arguments(
+        _config.check_endpoint(given.pop("endpoint")), _config.check_service_name(given.pop("service_name"))
+    )
+    tracer, meter, logger = (given.pop(f"{name}_provider") for name in ("tracer", "meter", "logger"))
+    providers = Providers(tracer, meter, logger, arguments)
+    return _instrument(given, providers)
+
+
+def _instrument(given: dict[str, Any], providers: Providers) -> Instrumentation:
     global _current  # noqa: PLW0603 - one instrumentation for the process
     with _lock:
         if _current is not None:
             return _current
-        if clients is not None:
-            settings["clients"] = (clients,) if isinstance(clients, str) else tuple(clients)
+        if given["clients"] is not None:
+            clients = given["clients"]
+            given["clients"] = (clients,) if isinstance(clients, str) else tuple(clients)
         known = sdks()
-        settings |= {"capture_content": capture_content, "redact": redact}
-        loaded = _config.load(settings, clients=[sdk.name for sdk in known])
-        made = Instrumentation(loaded, Providers(tracer_provider, meter_provider, logger_provider))
-        if not loaded.enabled:
-            made.skipped = {sdk.name: "LLMTRACE_ENABLED is false" for sdk in known}
-            return made
-        made._parts.pipeline.prepare()
+        loaded = _config.load(given, clients=[sdk.name for sdk in known])
+        _config.report_unknown(os.environ)
+        with usable_environment():
+            made = Instrumentation(loaded, providers, partial(_config.shown_name, arguments=given))
+            off = _switched_off(loaded, given)
+            if off:
+                made.skipped = {sdk.name: off for sdk in known}
+                return made
+            made._parts.pipeline.prepare()
         _guard.set_strict(loaded.strict)
         chosen = [sdk for sdk in known if _wanted(sdk.name, loaded.clients)]
         made.skipped.update({sdk.name: "left out by the setting clients" for sdk in known if sdk not in chosen})
@@ -171,6 +244,14 @@ def instrument(
         if loaded.handle_sigterm == "auto":
             termination.enable(_at_sigterm, loaded.flush_timeout)
         return made
+
+
+def _switched_off(settings: _config.Settings, given: Mapping[str, object]) -> str:
+    """Say why nothing is traced; empty where it is."""
+    if not settings.enabled:
+        return "LLMTRACE_ENABLED is false"
+    disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    return "OTEL_SDK_DISABLED is true" if disabled and given.get("enabled") is None else ""
 
 
 def _wanted(name: str, clients: tuple[str, ...]) -> bool:

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
-__all__ = ["BRIDGES", "CONTENT_MODES", "ConfigError", "Settings", "content_mode", "load"]
+__all__ = [
+    "BRIDGES",
+    "CONTENT_MODES",
+    "ConfigError",
+    "Settings",
+    "check_endpoint",
+    "check_service_name",
+    "content_mode",
+    "load",
+    "shown_name",
+]
+
+_log = logging.getLogger("llmtrace")
 
 CONTENT_MODES = ("no_content", "span_only", "event_only", "span_and_event")
 BRIDGES = ("openinference", "langfuse", "logfire")
@@ -89,6 +103,56 @@ def load(
         if told:
             found[name] = reader(variable, told)
     return Settings(**found)
+
+
+def shown_name(name: str, arguments: Mapping[str, object]) -> str:
+    """Return how an error names a setting: as the argument, or as the variable where that was not given."""
+    return name if arguments.get(name) is not None else f"LLMTRACE_{name.upper()}"
+
+
+def check_endpoint(value: object) -> str | None:
+    """Return the argument ``endpoint`` of ``instrument()``.
+
+    Raises:
+        ConfigError: It is not a URL with a scheme and a host.
+    """
+    if value is None:
+        return None
+    try:
+        url = urlsplit(value if isinstance(value, str) else "")
+        usable = url.scheme.lower() in ("http", "https") and bool(url.hostname) and (url.port or 1) > 0
+    except ValueError:
+        usable = False
+    if not usable or not isinstance(value, str):
+        raise _wrong("endpoint", value, "a URL with its scheme, such as http://localhost:4318")
+    return value.strip()
+
+
+def check_service_name(value: object) -> str | None:
+    """Return the argument ``service_name`` of ``instrument()``.
+
+    Raises:
+        ConfigError: It is not a text, or an empty one.
+    """
+    if value is not None and not (isinstance(value, str) and value.strip()):
+        raise _wrong("service_name", value, "a name, such as checkout")
+    return None if value is None else str(value).strip()
+
+
+_unknown_reported: set[str] = set()
+
+
+def report_unknown(variables: Mapping[str, str]) -> None:
+    """Log each ``LLMTRACE_`` variable that does not exist, once, with the name that is nearest to it."""
+    known = [f"LLMTRACE_{name.upper()}" for name in _READERS]
+    for name in sorted(variables):
+        if not name.startswith("LLMTRACE_") or name in known or name in _unknown_reported:
+            continue
+        from difflib import get_close_matches
+
+        _unknown_reported.add(name)
+        nearest = next(iter(get_close_matches(name, known, 1, 0.0)))
+        _log.warning("llmtrace ignores %s: there is no such setting; did you mean %s?", name, nearest)
 
 
 def _wrong(name: str, value: object, accepted: str) -> ConfigError:

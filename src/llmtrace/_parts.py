@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
+from typing import TYPE_CHECKING
 
-from opentelemetry._logs import Logger, LoggerProvider
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Tracer, TracerProvider
 
 from . import __version__
 from ._config import ConfigError, Settings
+from ._environment import warn_once
 from .capture import worker
 from .capture.tracing import Tracing
 from .clients.stream_usage import StreamUsage
@@ -26,11 +28,15 @@ from .emit.logs import Events
 from .emit.metrics import Metrics
 from .emit.scope import ScopeSpans
 from .emit.spans import SpanEmitter
-from .emit.upload import open_uploads
+from .emit.upload import Uploads, open_uploads
 from .export import leaving, termination
 from .export.annotations import for_phoenix
 from .export.pipeline import Pipeline
+from .export.routes import NO_ARGUMENTS, Arguments
 from .scope import baggage, collect, prompts, score, work
+
+if TYPE_CHECKING:
+    from opentelemetry._logs import Logger, LoggerProvider
 
 __all__ = ["Parts", "Providers"]
 
@@ -42,21 +48,37 @@ class Providers:
     tracer: TracerProvider | None = None
     meter: MeterProvider | None = None
     logger: LoggerProvider | None = None
+    arguments: Arguments = NO_ARGUMENTS
+    """What is said of the provider that we make, where none is named."""
 
 
 class Parts:
     """What captures, prices, describes and exports the calls of one instrumentation."""
 
-    def __init__(self, settings: Settings, providers: Providers, at_exit: Callable[[], None]) -> None:
+    def __init__(
+        self, settings: Settings, providers: Providers, at_exit: Callable[[], None], named: Callable[[str], str]
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            settings: The settings in force.
+            providers: The OpenTelemetry providers that the application names.
+            at_exit: Called when the process ends.
+            named: How an error names a setting.
+
+        Raises:
+            ConfigError: A setting has a wrong value.
+        """
         self.settings = settings
-        self.pipeline = Pipeline(settings, providers.tracer, providers.meter, providers.logger)
-        pricer = Pricer(settings.prices)
-        budgets = self._budgets = _budgets(settings, pricer)
+        self.pipeline = Pipeline(settings, providers.tracer, providers.meter, providers.logger, providers.arguments)
+        pricer = Pricer(settings.prices, named("prices"))
+        budgets = self._budgets = _budgets(settings, pricer, named)
         tracers = _Tracers(self.pipeline, at_exit)
-        self._uploads = open_uploads()
+        self._uploads = _uploads()
         gate = open_gate(
             capture_content=settings.capture_content,
             redact=settings.redact,
+            redact_setting=named("redact"),
             max_bytes=settings.content_max_bytes,
             blobs=settings.content_blobs,
             error_messages=settings.error_messages,
@@ -78,7 +100,7 @@ class Parts:
             wants_content=gate.wants,
             native_spans=settings.native_spans,
         )
-        self._annotations = for_phoenix(settings=settings)
+        self._annotations = for_phoenix(_phoenix_variables(providers.arguments), settings)
         self._scope_spans = ScopeSpans(
             tracers,
             content=gate,
@@ -163,8 +185,23 @@ class _Tracers:
         return found
 
 
-def _budgets(settings: Settings, pricer: Pricer) -> Budgets:
-    configured = budget.read(settings.budgets)
+def _uploads() -> Uploads | None:
+    """The store for content that standard variables describe; without one where they cannot be used."""
+    try:
+        return open_uploads()
+    except ConfigError as error:
+        warn_once(f"llmtrace uploads no content: {error}")
+        return None
+
+
+def _phoenix_variables(arguments: Arguments) -> dict[str, str] | None:
+    if arguments.endpoint is None:
+        return None
+    return {**os.environ, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": arguments.endpoint}
+
+
+def _budgets(settings: Settings, pricer: Pricer, named: Callable[[str], str]) -> Budgets:
+    configured = budget.read(settings.budgets, named("budgets"))
     if any(each.action == "block" for each in configured.values()):
         # What a call may cost is asked before the first one leaves.
         worker.start()
@@ -175,7 +212,8 @@ def _budgets(settings: Settings, pricer: Pricer) -> Budgets:
         return Budgets(pricer, configured, RemoteStore(RedisStore(settings.budget_store)))
     except ImportError:
         raise ConfigError(
-            f"budget_store={settings.budget_store!r} needs the redis client: pip install 'llmtrace-otel[redis]'"
+            f"{named('budget_store')}={settings.budget_store!r} needs the redis client:"
+            " pip install 'llmtrace-otel[redis]'"
         ) from None
     except ValueError as error:
-        raise ConfigError(f"budget_store={settings.budget_store!r} is not accepted: {error}") from None
+        raise ConfigError(f"{named('budget_store')}={settings.budget_store!r} is not accepted: {error}") from None

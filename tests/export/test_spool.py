@@ -118,7 +118,9 @@ def test_where_a_directory_cannot_be_locked(locks: str, tmp_path: Path, monkeypa
     assert Claim.take(tmp_path / "gone") is None
 
 
-@pytest.mark.parametrize("size", [100, 3 << 20, segment._CHUNK - 1 - segment._SIZES[segment._SECOND]], ids=["near", "far", "cut"])
+@pytest.mark.parametrize(
+    "size", [100, 3 << 20, segment._CHUNK - 1 - segment._SIZES[segment._SECOND]], ids=["near", "far", "cut"]
+)
 def test_the_next_request_is_found_behind_a_damaged_one(size: int, tmp_path: Path) -> None:
     """However large it is, and wherever the mark of the next one lies; what is cut off at the end is no request."""
     spool, _ = spooling(tmp_path, 1024)

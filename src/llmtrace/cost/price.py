@@ -59,13 +59,13 @@ class _Entry:
 class Pricer:
     """Prices calls. Nothing is imported before ``load``, which takes about a second and may be called on any thread."""
 
-    def __init__(self, prices: object = None) -> None:
-        """Read the overrides: a path, or a list of mappings.
+    def __init__(self, prices: object = None, setting: str = "LLMTRACE_PRICES") -> None:
+        """Read the overrides: a path, or a list of mappings; ``setting`` names them in an error.
 
         Raises:
             ConfigError: An override is wrong.
         """
-        self.overrides: tuple[Override, ...] = read(prices)
+        self.overrides: tuple[Override, ...] = read(prices, setting)
         self._catalog: Catalog | None = None
         self._entries: dict[tuple[object, ...], _Entry] = {}
 

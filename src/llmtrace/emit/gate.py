@@ -109,6 +109,7 @@ def open_gate(
     *,
     capture_content: str | None = None,
     redact: object = None,
+    redact_setting: str = "redact",
     max_bytes: int = 65536,
     blobs: str = "placeholder",
     error_messages: bool = False,
@@ -130,7 +131,7 @@ def open_gate(
     if emit and emit not in _TRUE | _FALSE:
         raise ConfigError(f"OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT={emit!r} is not accepted; use true or false")
     gate = Gate(
-        redact=load("redact", redact),
+        redact=load(redact_setting, redact),
         max_bytes=max_bytes,
         inline=blobs == "inline",
         error_messages=error_messages,

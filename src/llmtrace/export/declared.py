@@ -19,6 +19,7 @@ class Declared:
 
     def __init__(self) -> None:
         self._providers: dict[Signal, Any] | None = None
+        self._read = False
 
     def provider(self, signal: Signal) -> Any:
         """What the file describes, once it has been read."""
@@ -31,9 +32,10 @@ class Declared:
             ConfigError: The file cannot be used.
         """
         file = variable("OTEL_CONFIG_FILE")
-        if file and self._providers is None:
+        if file and not self._read:
+            self._read = True
             self._providers = _described(file)
-        return bool(file)
+        return self._providers is not None
 
 
 def _described(file: str) -> dict[Signal, Any]:

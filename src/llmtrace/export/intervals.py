@@ -8,10 +8,12 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
+from opentelemetry.context import attach, detach, set_value
 from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 
 from .. import _guard
+from .._compat.opentelemetry_context import SUPPRESS_KEY
+from .._environment import warn_once
 from . import leaving
 from .batches import Sink
 from .ledger import Ledger
@@ -36,7 +38,8 @@ class Intervals(MetricReader):
             like: The exporter whose temporality and aggregation are in force.
         """
         super().__init__(
-            preferred_temporality=like._preferred_temporality, preferred_aggregation=like._preferred_aggregation
+            preferred_temporality=_preference(like, "_preferred_temporality"),
+            preferred_aggregation=_preference(like, "_preferred_aggregation"),
         )
         self._sink = sink
         self._ledger = ledger
@@ -55,7 +58,7 @@ class Intervals(MetricReader):
             self._collect_now()
 
     def _collect_now(self) -> None:
-        token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+        token = attach(set_value(SUPPRESS_KEY, True))
         try:
             with self._collecting:
                 self.collect()
@@ -89,6 +92,13 @@ class Intervals(MetricReader):
 
     def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
         self.close(time.monotonic() + timeout_millis / 1000)
+
+
+def _preference(exporter: Any, name: str) -> Any:
+    """Read a preference of an exporter, which has no public name for it; without one the SDK's defaults are in force."""
+    if not hasattr(exporter, name):
+        warn_once(f"llmtrace: {type(exporter).__name__} has no {name}; metrics are exported with the SDK's default")
+    return getattr(exporter, name, None)
 
 
 def _interval() -> float:

@@ -16,6 +16,8 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 if sys.platform != "win32":
     import fcntl
 
+from .._files import make_private
+
 __all__ = ["JsonLinesExporter"]
 
 _log = logging.getLogger("llmtrace")
@@ -45,7 +47,7 @@ class JsonLinesExporter(SpanExporter):
 
     @contextmanager
     def _opened(self) -> Iterator[int]:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self.path.parent)
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             if (

@@ -40,6 +40,7 @@ class OtlpForm:
     """The export requests of one signal."""
 
     def __init__(self, signal: Signal) -> None:
+        signal.load_encoder()
         self.signal = signal
 
     def encode(self, batch: Sequence[Any], limit: int, encoding: str) -> Iterator[Payload | Unencodable]:

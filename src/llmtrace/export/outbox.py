@@ -9,9 +9,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
+from opentelemetry.context import attach, detach, set_value
 
 from .. import _guard
+from .._compat.opentelemetry_context import SUPPRESS_KEY
 from .buffers import Buffer, Entry
 from .ledger import Ledger
 from .payload import Payload, Unencodable
@@ -154,7 +155,7 @@ class Outbox:
     # -- the sending side ---------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))  # our requests are nobody's telemetry
+        token = attach(set_value(SUPPRESS_KEY, True))  # our requests are nobody's telemetry
         try:
             while (entry := self._next()) is not None:
                 try:

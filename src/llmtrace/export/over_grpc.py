@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 from google.rpc.error_details_pb2 import RetryInfo
 
+from .._environment import usable_environment
 from .destination import bound_for
 from .otlp_form import OtlpForm
 from .payload import Form, Payload
@@ -55,11 +56,13 @@ class Grpc:
     """gRPC compresses on its own."""
     limit = 4 << 20
 
-    def __init__(self, signal: Signal) -> None:
+    def __init__(self, signal: Signal, endpoint: str | None = None) -> None:
         self._signal = signal
+        self._address = endpoint
         self.form: Form = OtlpForm(signal)
         self.unit = signal.unit
         exporter = self._make()
+        _ = exporter._client.Export  # has no public name: a release without it is reported now
         self.timeout = float(exporter._timeout)
         self._headers: tuple[tuple[str, str], ...] = tuple(exporter._headers)
         self.destination = bound_for(signal.name, "grpc", exporter._endpoint, dict(self._headers))
@@ -68,7 +71,14 @@ class Grpc:
         self._calls = _calls()
 
     def _make(self) -> Any:
-        return self._signal.exporter_class("grpc")()
+        from grpc import Compression
+
+        names = self._signal.variables("COMPRESSION")
+        gzip = next((value for name in names if (value := os.environ.get(name, "").strip().lower())), "") == "gzip"
+        # The exporter knows gzip alone, and raises at "none".
+        compression = Compression.Gzip if gzip else Compression.NoCompression
+        with usable_environment():
+            return self._signal.exporter_class("grpc")(endpoint=self._address, compression=compression)
 
     def send(self, payload: Payload, timeout: float) -> Outcome:
         if self._calls is None:

@@ -150,8 +150,8 @@ def _seconds(retry_after: str | None) -> float | None:
 class OtlpPost(Post):
     """OTLP with protobuf bodies, to where the standard variables say."""
 
-    def __init__(self, signal: Signal) -> None:
-        asked = _ask(signal)
+    def __init__(self, signal: Signal, endpoint: str | None = None) -> None:
+        asked = _ask(signal, None if endpoint is None else signal.path(endpoint))
         headers = {name: value for name, value in asked["headers"].items() if name.lower() != "content-length"}
         destination = bound_for(signal.name, "http", asked["address"], headers)
         if not asked["address"].lower().startswith(("http://", "https://")):
@@ -196,7 +196,7 @@ def _credential_provider(signal: Signal) -> EntryPoint | None:
     raise ValueError(f"no credential provider named {name!r} is installed")
 
 
-def _ask(signal: Signal) -> dict[str, Any]:
+def _ask(signal: Signal, endpoint: str | None) -> dict[str, Any]:
     """What the exporter of OpenTelemetry would send with: it sends nothing to a session that keeps it instead."""
     import requests
     from opentelemetry.exporter.otlp.proto.http import Compression
@@ -216,7 +216,9 @@ def _ask(signal: Signal) -> dict[str, Any]:
 
     told = any(os.environ.get(name, "").strip() for name in signal.variables("COMPRESSION"))
     session = Notebook()
-    exporter = signal.exporter_class("http")(session=session, compression=None if told else Compression.Gzip)
+    exporter = signal.exporter_class("http")(
+        endpoint=endpoint, session=session, compression=None if told else Compression.Gzip
+    )
     exporter.export(signal.exported([]))
     session.close()
     if "headers" not in asked:

@@ -10,6 +10,7 @@ from ..store.sent import Sent
 from .declared import Declared
 from .ledger import Counts
 from .providers import Channel
+from .routes import NO_ARGUMENTS, Arguments
 from .signals import LOGS, METRICS, TRACES
 
 __all__ = ["Pipeline"]
@@ -19,14 +20,19 @@ class Pipeline:
     """Gives every call its providers, and looks after those that are ours."""
 
     def __init__(
-        self, settings: Settings, tracer_provider: Any = None, meter_provider: Any = None, logger_provider: Any = None
+        self,
+        settings: Settings,
+        tracer_provider: Any = None,
+        meter_provider: Any = None,
+        logger_provider: Any = None,
+        arguments: Arguments = NO_ARGUMENTS,
     ) -> None:
         declared = Declared()
         self.sent = Sent(self._stores) if settings.fingerprints == "auto" and tracer_provider is None else None
         """What calls have sent, where spans of ours go to the local store, which keeps hashes of it."""
-        self._traces = Channel(TRACES, settings, tracer_provider, declared, self.sent)
-        self._metrics = Channel(METRICS, settings, meter_provider, declared)
-        self._logs = Channel(LOGS, settings, logger_provider, declared)
+        self._traces = Channel(TRACES, settings, tracer_provider, declared, self.sent, arguments)
+        self._metrics = Channel(METRICS, settings, meter_provider, declared, arguments=arguments)
+        self._logs = Channel(LOGS, settings, logger_provider, declared, arguments=arguments)
         self._channels = (self._traces, self._metrics, self._logs)
         self.provider = self._traces.provider
         self.loggers = self._logs.provider
@@ -53,11 +59,7 @@ class Pipeline:
         return self.own() or any(channel.writes() for channel in self._channels)
 
     def prepare(self) -> None:
-        """Build our exporters now if they will be needed, so that a wrong variable is told at once.
-
-        Raises:
-            ConfigError: A variable has a value that means nothing.
-        """
+        """Build our exporters now if they will be needed, so that a wrong variable is reported at once."""
         for channel in self._channels:
             if channel is not self._metrics or not self._without_metrics:
                 channel.prepare()

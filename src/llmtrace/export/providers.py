@@ -12,12 +12,16 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
+from opentelemetry.sdk.resources import Resource
+
+from .. import __version__
 from .._config import ConfigError, Settings
+from .._environment import usable_environment, warn_once
 from ..store.sent import Sent
 from .batches import Batches, Limits, SpanBatches
 from .declared import Declared
 from .ledger import Counts
-from .routes import LOCAL, Route, names, open_route, variable
+from .routes import LOCAL, NO_ARGUMENTS, Arguments, Route, open_routes, variable
 from .signals import LOGS, METRICS, TRACES, Signal
 
 __all__ = ["Channel"]
@@ -28,7 +32,13 @@ _GLOBALS = {
     METRICS: ("opentelemetry.metrics._internal", "_METER_PROVIDER"),
     LOGS: ("opentelemetry._logs._internal", "_LOGGER_PROVIDER"),
 }
-"""Where OpenTelemetry keeps what the application has set. Asking its getters might set one."""
+"""Where OpenTelemetry keeps what the application has set. Its getters, the fallback, might set one."""
+_GETTERS = {
+    TRACES: ("opentelemetry.trace", "get_tracer_provider"),
+    METRICS: ("opentelemetry.metrics", "get_meter_provider"),
+    LOGS: ("opentelemetry._logs", "get_logger_provider"),
+}
+_MISSING = object()
 
 
 class Writer(Protocol):
@@ -43,13 +53,20 @@ class Channel:
     """The provider of one signal, and the exporters behind it if they are ours."""
 
     def __init__(
-        self, signal: Signal, settings: Settings, given: Any, declared: Declared, sent: Sent | None = None
+        self,
+        signal: Signal,
+        settings: Settings,
+        given: Any,
+        declared: Declared,
+        sent: Sent | None = None,
+        arguments: Arguments = NO_ARGUMENTS,
     ) -> None:
         self.signal = signal
         self._settings = settings
         self._given = given
         self._declared = declared
         self._sent = sent
+        self._arguments = arguments
         self.stores = False
         """Whether the local store is one of ours."""
         self._home, self._name = _GLOBALS[signal]
@@ -78,18 +95,28 @@ class Channel:
     def provider(self) -> Any:
         """Where to write now; ``None`` for metrics and logs that go nowhere."""
         if self._given is not None:
+            self._warn_ignored("instrument() was given a provider")
             return self._given
         current = self._application()
         if current is not None:
+            self._warn_ignored("the application has set a provider of its own")
             if self._own is not None and not self._told:
                 self._told = True
                 _log.info("llmtrace sends %s through the application's provider from now on", self.signal.unit)
             return current
         return self._own if self._made else self._create()
 
+    def _warn_ignored(self, why: str) -> None:
+        ignored = str(self._arguments)
+        if ignored and self.signal is TRACES:
+            self._arguments = NO_ARGUMENTS
+            warn_once(f"llmtrace ignores {ignored} of instrument(): {why}, which says where spans go and from where")
+
     def _application(self) -> Any:
-        current = getattr(sys.modules.get(self._home), self._name, None)
-        return None if current is None or _nothing(type(current)) else current
+        current = getattr(sys.modules.get(self._home), self._name, _MISSING)
+        if current is _MISSING and _GETTERS[self.signal][0] in sys.modules:
+            current = _from_getter(self.signal)
+        return None if current is None or current is _MISSING or _nothing(type(current)) else current
 
     def own(self) -> bool:
         """Whether this signal leaves through exporters of ours."""
@@ -100,12 +127,9 @@ class Channel:
         return bool(self._writers)
 
     def prepare(self) -> None:
-        """Build our exporters now if they will be needed, so that a wrong variable is told at once.
-
-        Raises:
-            ConfigError: A variable has a value that means nothing.
-        """
+        """Build our exporters now if they will be needed, so that a wrong variable is reported at once."""
         if self._given is not None or self._application() is not None:
+            self.provider()
             return
         with self._lock:
             if self._routes is None:
@@ -147,30 +171,47 @@ class Channel:
     def _build(self) -> list[Route]:
         if variable("OTEL_SDK_DISABLED").lower() == "true":
             return []
-        if self._declared.read():
-            return []
-        wanted = names(self._settings, self.signal)
-        self.stores = LOCAL in wanted
-        return [open_route(name, self._settings, self.signal, self._sent) for name in wanted]
+        try:
+            if self._declared.read():
+                self._warn_ignored("OTEL_CONFIG_FILE describes the provider")
+                return []
+        except ConfigError as error:
+            warn_once(f"llmtrace goes on without OTEL_CONFIG_FILE: {error}")
+        opened = open_routes(self._settings, self.signal, self._sent, self._arguments)
+        self.stores = any(name == LOCAL for name, _ in opened)
+        return [route for _, route in opened]
 
     def _create(self) -> Any:
         with self._lock:
             if self._made:
                 return self._own
             if self._routes is None:
-                try:
-                    self._routes = self._build()
-                except ConfigError as error:  # too late to raise at anybody
-                    self._routes = []
-                    _log.warning("llmtrace exports no %s: %s", self.signal.unit, error)
+                self._routes = self._build()
             self._own = self._declared.provider(self.signal)
             if self._own is None and (self._routes or self.signal is TRACES):
-                self._own, self._writers = _MAKERS[self.signal](() if self._closed else self._routes)
+                self._own, self._writers = self._make(() if self._closed else self._routes)
                 for route in self._routes:
                     if route.announced:
                         _announce(route.where)
             self._made = True
             return self._own
+
+    def _make(self, routes: Sequence[Route]) -> tuple[Any, list[Writer]]:
+        with usable_environment():
+            try:
+                return _MAKERS[self.signal](routes, _resource(self._arguments.service_name))
+            except (ImportError, AttributeError) as error:
+                if self.signal is TRACES:
+                    raise
+                warn_once(f"llmtrace exports no {self.signal.unit}: this release of OpenTelemetry differs ({error})")
+                return None, []
+
+
+def _from_getter(signal: Signal) -> Any:
+    home, name = _GETTERS[signal]
+    warn_once(f"llmtrace: this release of OpenTelemetry has no {'.'.join(_GLOBALS[signal])}; {name}() is used instead")
+    getter = getattr(sys.modules.get(home), name, None)
+    return getter() if callable(getter) else None
 
 
 _NOTHING = frozenset(
@@ -191,31 +232,39 @@ def _nothing(kind: type) -> bool:
     return kind.__name__ in _NOTHING and kind.__module__.startswith("opentelemetry.")
 
 
-def _tracers(routes: Sequence[Route]) -> tuple[Any, list[Writer]]:
+def _resource(service_name: str | None) -> Resource:
+    """Describe this program; the name of llmtrace is on it only where llmtrace configures the SDK."""
+    attributes = {"telemetry.distro.name": "llmtrace", "telemetry.distro.version": __version__}
+    if service_name is not None:
+        attributes["service.name"] = service_name
+    return Resource.create(attributes)
+
+
+def _tracers(routes: Sequence[Route], resource: Resource) -> tuple[Any, list[Writer]]:
     from opentelemetry.sdk.trace import TracerProvider
 
-    provider = TracerProvider(shutdown_on_exit=False)
+    provider = TracerProvider(shutdown_on_exit=False, resource=resource)
     batches = [SpanBatches(route.sink, route.ledger) for route in routes]
     for each in batches:
         provider.add_span_processor(each)
     return provider, [*batches]
 
 
-def _meters(routes: Sequence[Route]) -> tuple[Any, list[Writer]]:
+def _meters(routes: Sequence[Route], resource: Resource) -> tuple[Any, list[Writer]]:
     from opentelemetry.sdk.metrics import MeterProvider
 
     from .intervals import Intervals
 
     readers = [Intervals(route.sink, route.ledger, route.like) for route in routes]
-    return MeterProvider(readers, shutdown_on_exit=False), [*readers]
+    return MeterProvider(readers, shutdown_on_exit=False, resource=resource), [*readers]
 
 
-def _loggers(routes: Sequence[Route]) -> tuple[Any, list[Writer]]:
+def _loggers(routes: Sequence[Route], resource: Resource) -> tuple[Any, list[Writer]]:
     from opentelemetry.sdk._logs import LoggerProvider
 
     from .log_batches import LogBatches
 
-    provider = LoggerProvider(shutdown_on_exit=False)
+    provider = LoggerProvider(shutdown_on_exit=False, resource=resource)
     batches: list[Batches] = []
     for route in routes:
         each = LogBatches(route.sink, route.ledger, Limits("BLRP"))
@@ -224,7 +273,7 @@ def _loggers(routes: Sequence[Route]) -> tuple[Any, list[Writer]]:
     return provider, [*batches]
 
 
-_MAKERS: dict[Signal, Callable[[Sequence[Route]], tuple[Any, list[Writer]]]] = {
+_MAKERS: dict[Signal, Callable[[Sequence[Route], Resource], tuple[Any, list[Writer]]]] = {
     TRACES: _tracers,
     METRICS: _meters,
     LOGS: _loggers,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 from .._config import ConfigError, Settings
+from .._environment import usable_environment, warn_once
 from ..store.schema import locate
 from ..store.sent import Sent
 from .batches import ExporterSink, Limits, Sink
@@ -19,6 +21,8 @@ from .transport import Transport
 
 __all__ = [
     "LOCAL",
+    "NO_ARGUMENTS",
+    "Arguments",
     "Route",
     "names",
     "open_route",
@@ -36,6 +40,21 @@ _PULLED = "prometheus"
 """A standard name of a metric exporter that nothing is sent to: for the provider that an application sets itself."""
 LOCAL = "local"
 _MEMORY = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """Arguments of ``instrument()`` that beat standard variables of the same meaning."""
+
+    endpoint: str | None = None
+    """Where OTLP requests go, as in ``OTEL_EXPORTER_OTLP_ENDPOINT``."""
+    service_name: str | None = None
+
+    def __str__(self) -> str:
+        return " and ".join(name for name in ("endpoint", "service_name") if getattr(self, name) is not None)
+
+
+NO_ARGUMENTS = Arguments()
 
 
 class Route:
@@ -58,26 +77,63 @@ def variable(name: str) -> str:
     return os.environ.get(name, "").strip()
 
 
-def names(settings: Settings, signal: Signal = TRACES) -> list[str]:
+def names(settings: Settings, signal: Signal = TRACES, arguments: Arguments = NO_ARGUMENTS) -> list[str]:
     """The exporters in force: those that ``OTEL_<SIGNAL>_EXPORTER`` names, or OTLP if an endpoint is set.
 
     Metrics and logs are exported when they are asked for by name: an endpoint for all signals asks for traces, as many
-    backends take nothing else. Spans that are bound for nowhere go to the local store.
-
-    Raises:
-        ConfigError: A name that means nothing.
+    backends take nothing else. Spans that are bound for nowhere go to the local store. A name that is not installed is
+    logged and left out.
     """
-    asks = f"OTEL_{signal.name.upper()}_EXPORTER"
-    told = [name for part in variable(asks).split(",") if (name := part.strip().lower())]
-    for name in told:
-        if name not in (*_EXPORTERS, _PULLED) and _entry(name, signal) is None:
-            raise ConfigError(f"{asks}={name!r} is not accepted; use {', '.join(_EXPORTERS)}")
+    named = _named(settings, signal)
+    if signal is TRACES and arguments.endpoint is not None and not any(name.startswith("otlp") for name in named):
+        return ["otlp"]
     own, general = signal.variables("ENDPOINT")
-    if not told and (variable(own) or (signal is TRACES and variable(general))):
-        told = ["otlp"]
-    if told:
-        return [name for name in dict.fromkeys(told) if name not in ("none", _PULLED)]
+    if not named and (variable(own) or (signal is TRACES and variable(general))):
+        named = ["otlp"]
+    if named:
+        return [name for name in dict.fromkeys(named) if name not in ("none", _PULLED)]
+    return local(settings, signal)
+
+
+def _named(settings: Settings, signal: Signal) -> list[str]:
+    setting = f"OTEL_{signal.name.upper()}_EXPORTER"
+    named = [name for part in variable(setting).split(",") if (name := part.strip().lower())]
+    usable = [name for name in named if name in (*_EXPORTERS, _PULLED) or _entry(name, signal) is not None]
+    for name in sorted({*named} - {*usable}):
+        warn_once(
+            f"llmtrace ignores {setting}={name!r}: no such exporter is installed; use {', '.join(_EXPORTERS)}."
+            f" {_instead(settings, signal)}"
+        )
+    return usable
+
+
+def _instead(settings: Settings, signal: Signal) -> str:
+    """Where a signal goes whose exporter cannot be used."""
+    if local(settings, signal):
+        return f"Without another destination spans go to {store_path(settings)}"
+    return f"Without another destination {signal.unit} are not exported"
+
+
+def local(settings: Settings, signal: Signal) -> list[str]:
+    """The local store, for spans that are bound for nowhere else."""
     return [LOCAL] if signal is TRACES and settings.store != "off" else []
+
+
+def open_routes(
+    settings: Settings, signal: Signal = TRACES, sent: Sent | None = None, arguments: Arguments = NO_ARGUMENTS
+) -> list[tuple[str, Route]]:
+    """Build all that ``names()`` says; one that cannot be built is logged, and where none is left, the local store."""
+    found: list[tuple[str, Route]] = []
+    with usable_environment():
+        wanted = names(settings, signal, arguments)
+        for name in wanted:
+            try:
+                found.append((name, open_route(name, settings, signal, sent, arguments)))
+            except ConfigError as error:
+                warn_once(f"llmtrace: {error}. {_instead(settings, signal)}")
+        if wanted and not found:
+            found = [(name, open_route(name, settings, signal, sent)) for name in local(settings, signal)]
+    return found
 
 
 def _entry(name: str, signal: Signal) -> EntryPoint | None:
@@ -85,17 +141,23 @@ def _entry(name: str, signal: Signal) -> EntryPoint | None:
     return next(iter(entry_points(group=f"opentelemetry_{signal.name}_exporter", name=name)), None)
 
 
-def open_route(name: str, settings: Settings, signal: Signal = TRACES, sent: Sent | None = None) -> Route:
+def open_route(
+    name: str,
+    settings: Settings,
+    signal: Signal = TRACES,
+    sent: Sent | None = None,
+    arguments: Arguments = NO_ARGUMENTS,
+) -> Route:
     """Build one of ``names()``.
 
     Raises:
-        ConfigError: A variable of the exporter has a value that it does not accept.
+        ConfigError: The exporter cannot be built.
     """
     ledger = Ledger(signal.unit)
     if name == LOCAL:
         return _local(settings, ledger, sent)
     if name.startswith("otlp"):
-        return _otlp(transport(name, signal), settings, ledger, signal)
+        return _otlp(transport(name, signal, arguments.endpoint), settings, ledger, signal)
     exporter = _console(signal) if name == "console" else _foreign(name, signal)
     return Route(
         ExporterSink(exporter, ledger, signal), ledger, "the console" if name == "console" else name, like=exporter
@@ -185,37 +247,29 @@ def spool_folder(settings: Settings) -> Path | None:
     return Path(user_state_dir("llmtrace")) / "spool"
 
 
-def transport(name: str, signal: Signal = TRACES) -> Transport:
+@usable_environment()
+def transport(name: str, signal: Signal = TRACES, endpoint: str | None = None) -> Transport:
     """The way that an OTLP exporter of ``names()`` takes.
 
     Raises:
-        ConfigError: A variable of the exporter has a value that it does not accept.
+        ConfigError: The exporter cannot be built.
     """
     grpc = name == "otlp_proto_grpc" or (name == "otlp" and protocol(signal) == "grpc")
     try:
         if grpc:
             from .over_grpc import Grpc
 
-            return Grpc(signal)
+            return Grpc(signal, endpoint)
         from .over_http import OtlpPost
 
-        return OtlpPost(signal)
+        return OtlpPost(signal, endpoint)
     except ImportError as error:
         raise ConfigError(f"the OTLP exporter is missing ({error}); pip install opentelemetry-exporter-otlp") from error
     except Exception as error:
-        raise ConfigError(f"an OTEL_EXPORTER_OTLP_* variable is not accepted: {error}") from error
+        raise ConfigError(f"the OTLP exporter cannot be built: {error}") from error
 
 
 def protocol(signal: Signal) -> str:
-    """What ``otlp`` is spoken over.
-
-    Raises:
-        ConfigError: A value that means nothing.
-    """
-    for name in signal.variables("PROTOCOL"):
-        value = variable(name).lower()
-        if value in ("grpc", "http/protobuf"):
-            return value
-        if value:
-            raise ConfigError(f"{name}={value!r} is not accepted; use grpc or http/protobuf")
-    return "http/protobuf"
+    """The protocol of ``otlp``: ``grpc``, or else ``http/protobuf``."""
+    named = next((value for name in signal.variables("PROTOCOL") if (value := variable(name).lower())), "")
+    return "grpc" if named == "grpc" else "http/protobuf"

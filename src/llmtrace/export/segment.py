@@ -45,7 +45,7 @@ class _Head:
 class _First:
     """The format of segments that the first release wrote."""
 
-    layout = struct.Struct("<4sBBHIII")  # mark, state, encoding, 16 bits of checksum, items, length, checksum of the body
+    layout = struct.Struct("<4sBBHIII")  # mark, state, encoding, 16 bits of checksum, items, length, body's checksum
     state_at = 4
     done = b"\1"
 

@@ -48,8 +48,16 @@ class Signal:
 
     def encode(self, batch: Sequence[Any]) -> Any:
         """The request that holds a batch: of spans, of log records, or of metrics by resource."""
+        return self.load_encoder()(self.exported(batch))
+
+    def load_encoder(self) -> Any:
+        """OpenTelemetry's function that makes a request of a batch.
+
+        Raises:
+            ImportError, AttributeError: This release has none.
+        """
         module, name = self.encoder.split(":")
-        return getattr(import_module(f"{_EXPORTERS}.common.{module}"), name)(self.exported(batch))
+        return getattr(import_module(f"{_EXPORTERS}.common.{module}"), name)
 
     def exported(self, batch: Sequence[Any]) -> Any:
         """The batch as exporters of OpenTelemetry take it."""
@@ -65,6 +73,13 @@ class Signal:
             return len(batch)
         metrics = (metric for group in batch for scope in group.scope_metrics for metric in scope.metrics)
         return sum(len(metric.data.data_points) for metric in metrics)
+
+    def path(self, endpoint: str) -> str:
+        """The address of this signal below one for all signals; one that ends in a path of OTLP is taken without."""
+        base = endpoint.rstrip("/")
+        for signal in SIGNALS:
+            base = base.removesuffix(f"/v1/{signal.name}")
+        return f"{base}/v1/{self.name}"
 
     def variables(self, what: str) -> tuple[str, str]:
         """The variable of this signal for an exporter, and the one for all signals, which it beats."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from .._files import make_private
 from .packed import register
 
 __all__ = [
@@ -196,7 +197,7 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
 
 
 def _reserve(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(path.parent)
     # Never opened where it exists: closing a descriptor would release the locks of this process's other connections.
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))

@@ -1,0 +1,253 @@
+"""Standard ``OTEL_*`` variables with wrong values: logged once and read as their defaults, as the program must start."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from urllib.parse import unquote, urlsplit
+
+__all__ = ["usable_environment", "warn_once"]
+
+_log = logging.getLogger("llmtrace")
+_reported: set[str] = set()
+_lock = threading.RLock()
+
+_PREFIX = "OTEL_EXPORTER_OTLP_"
+_SIGNALS = ("TRACES", "METRICS", "LOGS")
+_HTTP, _GRPC = "http/protobuf", "grpc"
+_ENDPOINT = "http://localhost:4318"
+
+Check = Callable[[str], bool]
+
+
+def warn_once(message: str) -> None:
+    """Log a message that was not logged before."""
+    if message not in _reported:
+        _reported.add(message)
+        _log.warning("%s", message)
+
+
+@dataclass(frozen=True, slots=True)
+class _Variable:
+    """The accepted values of a variable, and the text that stands for its default."""
+
+    accepts: Check
+    accepted: str
+    default: str = ""
+
+
+def _words(*words: str, default: str) -> _Variable:
+    return _Variable(lambda text: text.lower() in words, " or ".join([", ".join(words[:-1]), words[-1]]), default)
+
+
+def _is_whole(text: str, least: int) -> bool:
+    try:
+        return int(text) >= least
+    except ValueError:
+        return False
+
+
+def _whole(default: str, least: int = 1) -> _Variable:
+    return _Variable(lambda text: _is_whole(text, least), f"a whole number, {least} or more", default)
+
+
+def _is_amount(text: str, most: float = math.inf) -> bool:
+    try:
+        return 0 <= float(text) <= most and math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _is_endpoint(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        return url.scheme.lower() in ("http", "https") and bool(url.hostname) and (url.port or 1) > 0
+    except ValueError:
+        return False
+
+
+def _is_headers(text: str) -> bool:
+    """True when at least one pair can be sent; the SDK itself leaves out the others, and says so."""
+    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+    values = [unquote(value).strip() for name, mark, value in pairs if name.strip() and mark]
+    return bool(values) and all(value.isprintable() and _is_latin(value) for value in values)
+
+
+def _is_latin(text: str) -> bool:
+    try:
+        text.encode("latin-1")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_file(text: str) -> bool:
+    return os.path.exists(text) and os.access(text, os.R_OK)
+
+
+def _is_installed(group: str, *more: str) -> Check:
+    return lambda text: text in more or any(entry_points(group=group, name=text))
+
+
+_FILE = _Variable(_is_file, "the path of a file that can be read")
+_EXPORTER = {
+    "PROTOCOL": _words(_GRPC, _HTTP, default=_HTTP),
+    "TIMEOUT": _Variable(_is_amount, "a number of seconds, 0 or more", "10"),
+    "COMPRESSION": _words("none", "gzip", "deflate", default=""),
+    "HEADERS": _Variable(_is_headers, "name=value pairs with commas between them"),
+    "CERTIFICATE": _FILE,
+    "CLIENT_KEY": _FILE,
+    "CLIENT_CERTIFICATE": _FILE,
+    "INSECURE": _words("true", "false", default="false"),
+}
+_URL = _Variable(_is_endpoint, "a URL with http:// or https://", _ENDPOINT)
+_MILLISECONDS = _Variable(lambda text: _is_amount(text) and float(text) > 0, "a number of milliseconds above 0")
+_CREDENTIALS = _Variable(_is_installed("opentelemetry_otlp_credential_provider"), "an installed credential provider")
+_LENGTH = _whole("", 0)
+_COUNT = _whole("128", 0)
+_GENAI = "OTEL_INSTRUMENTATION_GENAI_"
+_UPLOAD = f"{_GENAI}UPLOAD_"
+
+_VARIABLES = {
+    "OTEL_TRACES_SAMPLER": _words(
+        "always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off",
+        "parentbased_traceidratio", default="parentbased_always_on",
+    ),
+    "OTEL_TRACES_SAMPLER_ARG": _Variable(lambda text: _is_amount(text, 1.0), "a number from 0 to 1", "1.0"),
+    **{
+        f"OTEL_{kind}_{name}": _whole("")
+        for kind in ("BSP", "BLRP")
+        for name in ("SCHEDULE_DELAY", "EXPORT_TIMEOUT", "MAX_QUEUE_SIZE", "MAX_EXPORT_BATCH_SIZE")
+    },
+    "OTEL_METRIC_EXPORT_INTERVAL": _MILLISECONDS,
+    "OTEL_METRIC_EXPORT_TIMEOUT": _MILLISECONDS,
+    "OTEL_METRICS_EXEMPLAR_FILTER": _words("trace_based", "always_on", "always_off", default="trace_based"),
+    f"{_PREFIX}METRICS_TEMPORALITY_PREFERENCE": _words("cumulative", "delta", "lowmemory", default="cumulative"),
+    f"{_PREFIX}METRICS_DEFAULT_HISTOGRAM_AGGREGATION": _words(
+        "explicit_bucket_histogram", "base2_exponential_bucket_histogram", default="explicit_bucket_histogram"
+    ),
+    "OTEL_ATTRIBUTE_COUNT_LIMIT": _whole("", 0),
+    **{
+        f"OTEL_{name}_COUNT_LIMIT": _COUNT
+        for name in (
+            "SPAN_ATTRIBUTE", "EVENT_ATTRIBUTE", "LINK_ATTRIBUTE", "SPAN_EVENT", "SPAN_LINK", "LOGRECORD_ATTRIBUTE",
+        )
+    },
+    **{f"OTEL_{kind}ATTRIBUTE_VALUE_LENGTH_LIMIT": _LENGTH for kind in ("", "SPAN_", "LOGRECORD_")},
+    **{
+        f"OTEL_PYTHON_EXPORTER_OTLP_{protocol}_{signal}CREDENTIAL_PROVIDER": _CREDENTIALS
+        for protocol in ("HTTP", "GRPC")
+        for signal in ("", "TRACES_", "METRICS_", "LOGS_")
+    },
+    f"{_GENAI}CAPTURE_MESSAGE_CONTENT": _words(
+        "no_content", "span_only", "event_only", "span_and_event", "true", "1", "yes", "on", "false", "0", "no", "off",
+        default="",
+    ),
+    f"{_GENAI}EMIT_EVENT": _words("true", "1", "yes", "on", "false", "0", "no", "off", default=""),
+    f"{_GENAI}COMPLETION_HOOK": _Variable(
+        _is_installed("opentelemetry_genai_completion_hook", "upload"), "upload, or an installed completion hook"
+    ),
+    f"{_UPLOAD}FORMAT": _words("json", "jsonl", default=""),
+    f"{_UPLOAD}MAX_QUEUE_SIZE": _whole(""),
+}  # fmt: skip
+"""Every standard variable that the SDK, its exporters or our own code read, but for those that take any text."""
+
+
+@contextmanager
+def usable_environment() -> Iterator[None]:
+    """Replace wrong values of ``OTEL_*`` variables by their defaults while the SDK and our own code read them.
+
+    The SDK raises for some of them, one even while it is imported. Each is logged once. A variable is replaced and
+    never removed, so that a thread that copies the environment meanwhile meets no missing key.
+    """
+    with _lock:
+        wrong = _wrong()
+        original = {name: os.environ[name] for name in wrong}
+        os.environ.update(wrong)
+        try:
+            yield
+        finally:
+            os.environ.update({name: original[name] for name in wrong if os.environ.get(name) == wrong[name]})
+
+
+def _wrong() -> dict[str, str]:
+    """The variables with a wrong value, and what to read instead."""
+    found: dict[str, str] = {}
+    set_variables = [name for name in os.environ if name.startswith("OTEL_")]
+    for name in set_variables:
+        variable = _VARIABLES.get(name) or _exporter_variable(name)
+        value = os.environ.get(name, "")
+        if variable is None or _is_right(variable, name, value):
+            continue
+        default = _general(name, variable) or variable.default
+        found[name] = default
+        if value.strip():
+            warn_once(
+                f"llmtrace ignores {name}={_shown(name, value)}: it is not accepted; use {variable.accepted}."
+                f" {f'{_shown(name, default)} is used' if default else 'The default is used'}"
+            )
+    return found
+
+
+def _is_right(variable: _Variable, name: str, value: str) -> bool:
+    text = value.strip()
+    if not text:  # an empty variable counts as not set, but the SDK raises at an empty one in a few places
+        return variable.default == "" or name.endswith("_ENDPOINT")
+    if name == "OTEL_TRACES_SAMPLER_ARG" and "ratio" not in os.environ.get("OTEL_TRACES_SAMPLER", "").lower():
+        return True
+    with suppress(Exception):
+        return variable.accepts(text)
+    return False
+
+
+def _exporter_variable(name: str) -> _Variable | None:
+    """The variable of an OTLP exporter, of one signal or of all."""
+    if not name.startswith(_PREFIX):
+        return None
+    signal, _, kind = name.removeprefix(_PREFIX).partition("_")
+    if signal not in _SIGNALS:
+        signal, kind = "", name.removeprefix(_PREFIX)
+    if kind == "ENDPOINT":
+        return _URL if _protocol(signal) == _HTTP else None
+    return _EXPORTER.get(kind)
+
+
+def _protocol(signal: str) -> str:
+    names = [f"{_PREFIX}{signal}_PROTOCOL", f"{_PREFIX}PROTOCOL"] if signal else [f"{_PREFIX}PROTOCOL"]
+    told = next((value for each in names if (value := os.environ.get(each, "").strip().lower())), _HTTP)
+    return _GRPC if told == _GRPC else _HTTP
+
+
+def _general(name: str, variable: _Variable) -> str:
+    """The value of the variable for all signals, which is the default of the one for a single signal."""
+    for signal in _SIGNALS:
+        if name.startswith(f"{_PREFIX}{signal}_"):
+            general = f"{_PREFIX}{name.removeprefix(f'{_PREFIX}{signal}_')}"
+            value = os.environ.get(general, "").strip()
+            if not value or not _is_right(variable, general, value):
+                value = variable.default
+            return f"{value.rstrip('/')}/v1/{signal.lower()}" if name.endswith("_ENDPOINT") else value
+    return ""
+
+
+def _shown(name: str, value: str) -> str:
+    """A value for the log; headers and addresses may hold credentials."""
+    if name.endswith("HEADERS"):
+        return "'...'"
+    account, mark, host = value.rpartition("@")
+    return repr(f"{account.partition('//')[0]}//...@{host}" if mark and name.endswith("ENDPOINT") else value)
+
+
+def _renew_lock() -> None:
+    global _lock  # noqa: PLW0603 - another thread of the parent may have held it
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
