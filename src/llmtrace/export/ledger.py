@@ -125,7 +125,8 @@ class Ledger:
             untold, self._untold = self._untold, Counter()
         for (unit, reason), items in untold.items():
             said = f"; last answer: {self.detail}" if self.detail and reason == "refused" else ""
-            _log.warning("llmtrace lost %d %s: %s (%s)%s", items, unit, _REASONS.get(reason, reason), reason, said)
+            name = unit.removesuffix("s") if items == 1 else unit
+            _log.warning("llmtrace lost %d %s: %s (%s)%s", items, name, _REASONS.get(reason, reason), reason, said)
         if self.folder is not None:
             _remember(self.folder, untold)
 
