@@ -111,7 +111,7 @@ def test_colours_in_a_terminal_unless_refused(store: Path) -> None:
         (["report", "--since", "soon"], "is no time"),
         (["report", "--where", "x"], "name=value"),
         (["report", "--store", "/nowhere/spans.db"], "llmtrace demo"),
-        (["report", "--store", __file__], "LLMTRACE_STORE"),
+        (["report", "--store", __file__], "from --store"),
         (["report", "--where", "feature=none"], "no calls there"),
         (["report", "--html", "/nowhere/at/all.html"], "cannot write"),
         (["report", "--bogus"], "llmtrace report --help"),

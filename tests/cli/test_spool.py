@@ -66,7 +66,7 @@ def test_drain_sends_what_waits_and_says_what_is_lost(
     home.rename(home.with_name(f"{signal}-{key}-{int(since) - 3 * 3600 * 10**9:020d}-{mark}"))
     assert main(["spool"]) == 0
     out = capsys.readouterr().out
-    assert "lost: 1 spans (refused)" in out
+    assert "lost: 1 span (refused)" in out
     assert " 3 h  left behind  http://127.0.0.1:9/v1/traces\n" in out
 
 

@@ -12,6 +12,8 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from vendor_proxy import ASK, Vendor, chat, claude, client, cost_of, message, proxied, spans_with
 
@@ -361,6 +363,42 @@ def test_dimensions_of_metrics(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) 
         ("search", "acme", "greet", "3", True, "paid"),
         ("search", "acme", "greet", "3", True, "_other"),
         (None, None, None, None, False, None),
+    }
+    meters.shutdown()
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["gpt-4o", "gpt-4-0613", "mistral-large-2411", "gemini-1.5-pro-002", "claude-3-5-sonnet-20241022", "gpt-4o-latest",
+     "amazon.nova-pro-v1:0", "claude-3-5-sonnet@20240620", "ft:gpt-4o-mini-2024-07-18:org::id"],
+)  # fmt: skip
+def test_span_and_metric_agree_on_every_shared_dimension(vendor: Vendor, model: str) -> None:
+    """Whatever both say of a call is the same, ``advise`` included, which reads the span."""
+    reader, memory = InMemoryMetricReader(), InMemorySpanExporter()
+    meters, tracers = MeterProvider(metric_readers=[reader]), TracerProvider(shutdown_on_exit=False)
+    tracers.add_span_processor(SimpleSpanProcessor(memory))
+    llmtrace.instrument(
+        tracer_provider=tracers, meter_provider=meters, strict=True,
+        metric_dimensions="feature, tenant, prompt, prompt_version, model_pinned, plan",
+    )  # fmt: skip
+    vendor.answer = chat(f"{model}-answered", 1_000, 100)
+    with llmtrace.tag(feature="search", tenant="acme", plan="free"), llmtrace.prompt("greet", version=3):
+        client(vendor).chat.completions.create(model=model, messages=ASK)
+    llmtrace.flush()
+    (span,) = memory.get_finished_spans()
+    assert span.attributes is not None
+    data: Any = reader.get_metrics_data()
+    shared = set()
+    for metric in data.resource_metrics[0].scope_metrics[0].metrics:
+        for point in metric.data.data_points:
+            for name, value in point.attributes.items():
+                if name in span.attributes:
+                    shared.add(name)
+                    assert span.attributes[name] == value, (metric.name, name)
+    assert shared >= {
+        *("gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "gen_ai.response.model"),
+        *("server.address", "server.port", "llmtrace.feature", "llmtrace.tenant", "gen_ai.prompt.name"),
+        *("gen_ai.prompt.version", "llmtrace.model.pinned", "llmtrace.tag.plan"),
     }
     meters.shutdown()
 

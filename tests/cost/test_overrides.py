@@ -11,7 +11,7 @@ import pytest
 
 from llmtrace import ConfigError
 from llmtrace.cli import main, prices
-from llmtrace.cost.names import pinned, spellings
+from llmtrace.cost.names import spellings
 from llmtrace.cost.overrides import read
 from llmtrace.cost.price import Pricer
 from llmtrace.facts import Request, Response
@@ -153,13 +153,6 @@ def test_a_fine_tuned_model_never_has_the_price_of_its_base() -> None:
     """Without a price of its own a fine-tuned model has none."""
     assert "gpt-4.1" not in spellings("ft:gpt-4.1-2025-04-14:org::id")
     assert cost([], model="ft:gpt-9:org::id", input=1, output=1).reason == "unknown_model"
-
-
-def test_pinned() -> None:
-    """A dated name is pinned, an alias is not."""
-    assert pinned("gpt-4o-2024-08-06")
-    assert pinned("claude-sonnet-4-5@20250929")
-    assert not pinned("gpt-4o")
 
 
 def test_the_command_shows_prices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -18,6 +18,21 @@ PINNED = [
     "devstral-small-2507",
     "gemini-2.5-flash-preview-05-20",
     "gemini-2.0-flash-001",
+    "gpt-4-0613",
+    "gpt-4-1106-preview",
+    "gemini-1.5-pro-002",
+    "models/gemini-1.5-pro-002",
+    "claude-3-5-sonnet-20241022",
+    "claude-3-5-sonnet-v2@20241022",
+    "anthropic.claude-3-5-sonnet-20240620-v1:0",
+    "amazon.nova-pro-v1:0",
+    "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-3-haiku-20240307-v1:0",
+    "openai/gpt-4o-2024-08-06:free",
+    "text-bison@001",
+    "text-embedding-004",
+    "ft:gpt-4o-mini-2024-07-18:org::id",
+    "ft:gpt-3.5-turbo:org::id",
+    "GPT-4O-2024-08-06",
 ]
 FLOATING = [
     "gpt-4o",
@@ -31,6 +46,16 @@ FLOATING = [
     "llama-3.3-70b-versatile",
     "gpt-4-32k",
     "qwen-2-72b-instruct",
+    "chatgpt-4o-latest",
+    "claude-3-5-sonnet-latest",
+    "mistral-large-2411-latest",
+    "claude-sonnet-4@latest",
+    "gemini-1.5-pro@default",
+    "text-embedding-3-small",
+    "mixtral-8x7b-32768",
+    "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc1def2ghi3",
+    "prod-chat",
+    "",
 ]
 
 

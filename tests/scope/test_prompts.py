@@ -209,7 +209,7 @@ def test_versions_are_ordered_as_people_count(folder: Path) -> None:
         ({"p.md": b"\xff"}, None, "p.md is not UTF-8"),
         ({"p.md": "x"}, "canary", "is one file and has no labels"),
         ({"p.md": "---\n- a\n---\nx"}, None, "keys and values"),
-        ({"p.md": "---\na: [\n---\nx"}, None, "no YAML"),
+        ({"p.md": "---\na: [\n---\nx"}, None, "not valid YAML"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(folder: Path, files: dict[str, Any], label: str | None, message: str) -> None:

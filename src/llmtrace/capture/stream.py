@@ -12,6 +12,7 @@ from typing import Any
 
 from .._guard import report
 from ..facts import Response, Timing
+from ..facts.gaps import Gaps
 from ..wire._format import Accumulator
 from . import worker
 from .call import OpenCall
@@ -19,7 +20,8 @@ from .failure import event_behind
 
 __all__ = ["AsyncChunks", "Chunks", "Recorder", "end_open_streams", "notify"]
 
-_GAPS = 256
+_BLOCK = 256
+"""Gaps that are put into buckets at a time, and that percentiles are taken from at most."""
 _STALL = 1.0
 _WAIT = 0.05
 """Seconds to wait for the end of a dropped stream, so that in the common case it has ended when ``del`` has."""
@@ -40,17 +42,20 @@ class Recorder:
     dropped.
     """
 
-    __slots__ = ("__weakref__", "_add", "_answer", "_call", "_chunks", "_first", "_gaps", "_last", "_long", "_max",
-                 "_spoken", "_stride", "_token", "finished")  # fmt: skip
+    __slots__ = ("__weakref__", "_add", "_answer", "_call", "_chunks", "_every", "_first", "_gaps", "_last", "_long",
+                 "_new", "_sample", "_spoken", "_token", "finished")  # fmt: skip
 
     def __init__(self, call: OpenCall, answer: Accumulator) -> None:
         self._call = call
         self._answer = answer
         self._add = answer.add
         self._chunks = 0
-        self._first = self._token = self._last = self._max = 0.0
-        self._gaps = array("d")
-        self._stride = 1
+        self._first = self._token = self._last = 0.0
+        self._new = array("d")
+        """The gaps since the last full block."""
+        self._gaps: Gaps | None = None
+        self._sample: list[float] = []
+        self._every = 1
         self._long: list[float] | None = None
         estimator = call.tracing.estimator
         self._spoken = call.spoken = None if estimator is None else estimator.listen(call)
@@ -66,16 +71,11 @@ class Recorder:
             self._chunks = count + 1
             if count:
                 gap = now - self._last
-                if gap > self._max:
-                    self._max = gap
-                    if gap > _STALL:
-                        self._stalled(gap)
-                elif gap > _STALL:
+                if gap > _STALL:
                     self._stalled(gap)
-                if count % self._stride == 0:
-                    self._gaps.append(gap)
-                    if len(self._gaps) >= _GAPS:
-                        self._thin()
+                self._new.append(gap)
+                if not count % _BLOCK:
+                    self._settle()
             else:
                 self._first = now
             self._last = now
@@ -99,10 +99,18 @@ class Recorder:
             self._long = []
         self._long.append(gap)
 
-    def _thin(self) -> None:
-        # Beyond 256 gaps keep every second one, and so on: the percentile stays representative, memory bounded.
-        self._gaps = self._gaps[::2]
-        self._stride *= 2
+    def _settle(self) -> None:
+        """Put a block of gaps into buckets, all of them, and some into the sample that percentiles are taken from."""
+        if self._gaps is None:
+            self._gaps = Gaps()
+        ordered = sorted(self._new)
+        del self._new[:]
+        self._gaps.add(ordered)
+        self._sample += ordered[self._every // 2 :: self._every]
+        if len(self._sample) > _BLOCK:
+            # Keep every second one, and so on: the percentile stays representative, memory bounded.
+            self._sample = sorted(self._sample)[::2]
+            self._every *= 2
 
     def exhausted(self) -> None:
         """The wire ended; whether in good order the format's end event tells."""
@@ -168,17 +176,19 @@ class Recorder:
         if not chunks:
             return Timing(how, at_exit=at_exit)
         token = self._token
-        gaps = sorted(self._gaps)
+        if self._new:
+            self._settle()
+        told, gaps = self._gaps, sorted(self._sample)
         return Timing(
             end=how,
             chunks=chunks,
             first_chunk=self._first - started,
             first_token=token - started if token else None,
             speaking=self._last - token if token else 0.0,
-            gaps=self._gaps,
+            gaps=told,
             gap_mean=(self._last - self._first) / (chunks - 1) if gaps else None,
             gap_p95=gaps[min(len(gaps) - 1, int(len(gaps) * 0.95))] if gaps else None,
-            gap_max=self._max if gaps else None,
+            gap_max=None if told is None else told.high,
             stalls=sum(gap > 10 * median(gaps) for gap in self._long) if self._long and gaps else 0,
             at_exit=at_exit,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,15 +15,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from . import commands
 
-        return commands.run(list(sys.argv[1:] if argv is None else argv))
+        status = commands.run(list(sys.argv[1:] if argv is None else argv))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("click", "numpy", "rich"):
             raise
         print('llmtrace: the command line needs: pip install "llmtrace-otel[cli]"', file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader, such as head, has seen enough
-        with suppress(OSError):
-            sys.stdout.close()
+        with suppress(OSError, ValueError, AttributeError):
+            # What is left in the buffer has nowhere to go; the interpreter would complain when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         return 130

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Any
 
@@ -12,11 +11,11 @@ from rich.text import Text
 
 from ..report import figures
 from ..report.advise import Advice, advise
-from ..report.calls import added, read
+from ..report.calls import added, carried_out, read
 from ..report.quotes import catalogue
 from ..report.select import WrongQuestion, selection
 from ..store.columns import PICO
-from .terminal import choosing, console, opened, working
+from .terminal import choosing, console, echo_json, opened, working
 
 __all__ = ["command"]
 
@@ -31,18 +30,17 @@ def command(as_json: bool, store: str | None, **window: Any) -> int:
     """
     chosen = selection(**window)
     with opened(store) as connection, working("Reading the store"):
-        calls = read(connection, chosen, likeness=True)
+        calls = carried_out(read(connection, chosen, likeness=True))
         found = advise(calls, catalogue())
         spent = added(calls["cost"])[0] if (calls["cost"] >= 0).any() else None
     if not len(calls):
         raise WrongQuestion("no calls there; widen --since or --where")
     if as_json:
-        print(json.dumps([_plain(each) for each in found], indent=2))
+        echo_json([_plain(each) for each in found], indent=2)
         return 0
     out = console()
     amount = "an unknown amount" if spent is None else figures.money(spent / PICO)
-    noun = "call" if len(calls) == 1 else "calls"
-    out.print(f"{figures.count(len(calls))} {noun} for {amount}. Savings overlap; they are of this window.\n")
+    out.print(f"{figures.counted(len(calls), 'call')} for {amount}. Savings overlap; they are of this window.\n")
     if not found:
         out.print("Nothing to say.")
     for each in found:
@@ -66,9 +64,9 @@ def _print(out: Console, advice: Advice, cost: int) -> None:
     if advice.saving is not None:
         head.append(figures.money(advice.saving / PICO), style="bold green")
         head.append(f" ({figures.share(advice.saving, cost)})  " if cost else "  ")
-    head.append(f"{figures.count(advice.calls)} {advice.title}", style="bold")
+    head.append(f"{figures.count(advice.calls)} {figures.plain(advice.title)}", style="bold")
     out.print(head)
-    out.print(Text(f"  {advice.do}"))
+    out.print(Text(f"  {figures.plain(advice.do)}"))
     for name, calls, saving in advice.where[:3]:
         money = "" if saving is None else figures.money(saving / PICO)
         counted = f"{figures.count(calls):>8} {'call ' if calls == 1 else 'calls'}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -52,6 +53,10 @@ class _Commands(click.Group):
             formatter.write_dl([(name, _COMMANDS[name]) for name in self.list_commands(ctx)])
 
 
+_MISTAKES = (click.ClickException, sqlite3.Error, StoreError, WrongQuestion, ConfigError)
+"""Of the user, or of the machine; any other error is a fault of ours."""
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
 @click.version_option(__version__, message="llmtrace %(version)s")
 def _llmtrace() -> None:
@@ -60,27 +65,42 @@ def _llmtrace() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command. What is wrong is said in one line, with what to do."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr] # of text that the terminal cannot show
     try:
         status: Any = _llmtrace.main(arguments, prog_name="llmtrace", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2
-    except click.UsageError as error:
-        place = error.ctx.command_path if error.ctx is not None else "llmtrace"
-        return _failed(f"{' '.join(error.format_message().split())} See: {place} --help")
-    except click.ClickException as error:
-        return _failed(error.format_message())
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.Abort:
         return 130
-    except (StoreError, WrongQuestion, ConfigError) as error:
-        return _failed(str(error))
-    except sqlite3.Error as error:  # damaged further in than its beginning, or busy for long
-        return _failed(f"cannot read the store: {error}; try again, or move it away")
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if os.environ.get("LLMTRACE_STRICT") and not isinstance(error, _MISTAKES):
+            raise
+        return _failed(_message(error))
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, click.UsageError):
+        place = error.ctx.command_path if error.ctx is not None else "llmtrace"
+        return f"{' '.join(error.format_message().split())} See: {place} --help"
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, sqlite3.Error):  # damaged further in than its beginning, or busy for long
+        return f"cannot read the store: {error}; try again, or move it away"
+    if isinstance(error, _MISTAKES):
+        return str(error)
+    return f"internal error: {type(error).__name__}: {error}; LLMTRACE_STRICT=true shows where"
 
 
 def _failed(message: str) -> int:
-    print(f"llmtrace: {message}", file=sys.stderr)
+    from .terminal import echo
+
+    echo(f"llmtrace: {' '.join(message.split())}", file=sys.stderr)
     return 2

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import sys
 from typing import Any
 
 import click
 from rich.table import Table
+from rich.text import Text
 
+from ..report import figures
 from ..report.compare import Change, Sample, as_dict, compare, exceeded, limit, sample
-from ..report.select import Selection, WrongQuestion, selection
-from .terminal import choosing, console, opened, working
+from ..report.select import Selection, WrongQuestion, selection, shortened
+from ..report.table import fitting
+from .terminal import choosing, console, echo, echo_json, opened, working
 
 __all__ = ["command"]
 
@@ -47,11 +49,11 @@ def command(before: str, after: str, limits: tuple[str, ...], as_json: bool, sto
     failed = exceeded(asked, changes)
     if as_json:
         told = {"calls": [first.calls, second.calls], "changes": list(map(as_dict, changes))}
-        print(json.dumps({**told, "failed": [each.text for each in failed]}, indent=2))
+        echo_json({**told, "failed": [each.text for each in failed]}, indent=2)
     else:
         _print(before, after, first, second, changes)
     for each in failed:
-        print(f"llmtrace: passed the limit {each.text!r}", file=sys.stderr)
+        echo(f"llmtrace: passed the limit {each.text!r}", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -60,31 +62,49 @@ def _side(text: str, window: dict[str, Any]) -> Selection:
         since, _, until = text.partition("..")
         return selection(since or None, until or None, window["where"])
     if "=" not in text:
-        raise WrongQuestion(f"{text!r} is no side to compare; use name=value (version=3) or a window (14d..7d)")
+        raise WrongQuestion(f"{shortened(text)!r} is no side to compare; use version=3, or a window: 14d..7d")
     return selection(window["since"], window["until"], (*window["where"], *text.split(",")))
 
 
 def _sample(connection: sqlite3.Connection, side: Selection, text: str) -> Sample:
     found = sample(connection, side)
     if not found.calls:
-        raise WrongQuestion(f"there are no calls with {text}; see what there is: llmtrace report --by model,version")
+        raise WrongQuestion(f"there are no calls with {shortened(text)}; see: llmtrace report --by model,version")
     return found
 
 
+_GIVE_WAY = ("interval", "verdict", "change")
+_LEAST_TITLE = 12
+
+
 def _print(before: str, after: str, first: Sample, second: Sample, changes: list[Change]) -> None:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("", no_wrap=True)
-    for heading in (before, after):
-        table.add_column(heading if len(heading) <= 16 else heading[:15] + "…", justify="right", no_wrap=True)
-    table.add_column("change", justify="right", no_wrap=True)
-    table.add_column("95% interval", justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    table.add_row("calls", f"{first.calls:,}", f"{second.calls:,}", "", "", "")
+    out = console()
+    rows = [(("calls", f"{first.calls:,}", f"{second.calls:,}", "", "", ""), "")]
     for change in changes:
         word, style = _verdict(change)
         interval = "-" if change.low is None else f"{_signed(change, change.low)} .. {_signed(change, change.high)}"
-        table.add_row(_title(change), *change.shown, _signed(change, change.change), interval, word, style=style)
-    out = console()
+        title = figures.plain(_title(change))
+        rows.append(((title, *change.shown, _signed(change, change.change), interval, word), style))
+    headings = ("", figures.plain(before), figures.plain(after), "change", "95% interval", "")
+    least = [max(len(cells[at]) for cells, _ in rows) for at in range(6)]
+    titles = min(least[0], _LEAST_TITLE)
+    sizes = {"before": max(6, least[1]), "after": max(6, least[2]), "change": max(6, least[3])}
+    sizes |= {"interval": max(12, least[4]), "verdict": least[5]}
+    kept = fitting(sizes, out.width - titles, _GIVE_WAY, gap=2)
+    # Headings and titles take what the figures leave.
+    left = out.width - titles - sum(sizes[name] + 2 for name in kept)
+    more = max(0, min(left // 3, 16 - min(sizes["before"], sizes["after"])))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name, heading in zip(("title", *sizes), headings, strict=True):
+        if name == "title":
+            table.add_column("", no_wrap=True, overflow="ellipsis", max_width=titles + max(0, left - 2 * more))
+        elif name in kept:
+            wide = sizes[name] + (more if name in ("before", "after") else 0)
+            table.add_column(Text(heading), justify="left" if name == "verdict" else "right", no_wrap=True,
+                             overflow="ellipsis", min_width=sizes[name], max_width=wide)  # fmt: skip
+    for cells, style in rows:
+        shown = [cell for name, cell in zip(("title", *sizes), cells, strict=True) if name == "title" or name in kept]
+        table.add_row(*map(Text, shown), style=style)
     out.print(table)
     out.print("\ncost and tokens: mean of a call; times: median; rates change in points (pp)", style="dim")
 

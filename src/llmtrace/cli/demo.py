@@ -30,7 +30,7 @@ from ..store.read import TraceRow, spans_of, traces_by
 from ..store.schema import connect, demo_path
 from ..store.write import Writer
 from ._vendor_server import PLAN, serve
-from .terminal import console
+from .terminal import console, echo
 
 __all__ = ["command", "run"]
 
@@ -85,7 +85,7 @@ class _Question:
 def run(traces: int = _TRACES) -> int:
     missing = [name for name in ("openai", "anthropic") if find_spec(name) is None]
     if missing:
-        print(f"llmtrace demo needs the vendor SDKs: pip install {' '.join(missing)}", file=sys.stderr)
+        echo(f"llmtrace demo needs the vendor SDKs: pip install {' '.join(missing)}", file=sys.stderr)
         return 2
     path = demo_path()
     for old in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):

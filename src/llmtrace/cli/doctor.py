@@ -17,7 +17,9 @@ from ..clients.table import SDKS
 from ..export.payload import Payload
 from ..export.routes import names, spool_folder, store_path, transport, variable
 from ..export.signals import SIGNALS, Signal
+from ..report import figures
 from .spool import describe
+from .terminal import echo
 
 __all__ = ["command", "run"]
 
@@ -32,14 +34,14 @@ class Report:
         self.failed = False
 
     def title(self, name: str) -> None:
-        print(f"\n{name}")
+        echo(f"\n{name}")
 
     def say(self, line: str) -> None:
-        print(f"  {line}")
+        echo(f"  {line}")
 
     def fault(self, line: str) -> None:
         self.failed = True
-        print(f"! {line}")
+        echo(f"! {line}")
 
 
 def run() -> int:
@@ -106,7 +108,7 @@ def _clients(report: Report) -> None:
             chosen = why.startswith(("left out", "LLMTRACE_ENABLED"))
             (report.say if chosen else report.fault)(f"{name}  skipped: {why}")
     for place, count in _guard.faults.items():
-        report.fault(f"instrumentation error: could not {place} ({count} times)")
+        report.fault(f"instrumentation error: could not {place} ({figures.counted(count, 'time')})")
 
 
 def _imported(report: Report, module: str) -> bool:

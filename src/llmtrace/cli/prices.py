@@ -17,6 +17,8 @@ from ..cost.catalog import Catalog
 from ..cost.money import Amount, decimal
 from ..cost.price import Pricer
 from ..facts import Request, Response
+from ..report import figures
+from .terminal import echo
 
 __all__ = ["command", "run"]
 
@@ -44,7 +46,7 @@ def run(
     try:
         pricer = Pricer(prices if prices is not None else _config.load({}).prices)
     except _config.ConfigError as error:
-        print(error, file=sys.stderr)
+        echo(error, file=sys.stderr)
         return 2
     catalog = pricer.load()
     if model is None:
@@ -61,8 +63,8 @@ def run(
             break
     if not known:
         where = f" at {provider}" if provider else ""
-        print(f"No price is known for {model!r}{where}. Give it one in the file LLMTRACE_PRICES names:", file=out)
-        print(
+        echo(f"No price is known for {model!r}{where}. Give it one in the file LLMTRACE_PRICES names:", file=out)
+        echo(
             f'  [[price]]\n  model = "{model}"\n  input = "2.50"     # USD per million tokens\n  output = "10.00"',
             file=out,
         )
@@ -73,28 +75,28 @@ def run(
 def _overview(catalog: Catalog, pricer: Pricer, out: TextIO) -> None:
     providers = catalog.snapshot.providers
     models = sum(len(each.models) for each in providers)
-    print(f"Catalogue   {catalog.version}: {models} models of {len(providers)} providers", file=out)
+    echo(f"Catalogue   {catalog.version}: {models:,} models of {len(providers)} providers", file=out)
     newest = catalog.newest(datetime.now(UTC).date())
     if newest is not None:
         days = (datetime.now(UTC).date() - newest).days
-        print(f"Age         newest price in it is of {newest}, {days} days ago", file=out)
+        echo(f"Age         newest price in it is of {newest}, {figures.counted(days, 'day')} ago", file=out)
     if not pricer.overrides:
-        print("Overrides   none (LLMTRACE_PRICES is not set)", file=out)
+        echo("Overrides   none (LLMTRACE_PRICES is not set)", file=out)
     for number, override in enumerate(pricer.overrides, 1):
         what = f"as {override.alias}" if override.alias else "own prices" if override.row else "listed prices"
         factor = "" if override.multiplier == 1 else f" x {float(override.multiplier):g}"
         where = f" at {override.provider}" if override.provider else ""
-        print(f"Override {number}  {override.model}{where}: {what}{factor}", file=out)
+        echo(f"Override {number}  {override.model}{where}: {what}{factor}", file=out)
 
 
 def _show(card: Card, provider: str, out: TextIO) -> None:
-    print(f"{card.model}  ({provider})", file=out)
-    print(f"  from {card.version or 'an override'}{', with an override' if _changed(card) else ''}", file=out)
+    echo(f"{card.model}  ({provider})", file=out)
+    echo(f"  from {card.version or 'an override'}{', with an override' if _changed(card) else ''}", file=out)
     for label, base, tiers in _lines(card):
-        print(f"  {label:<42} {_money(base):>14}", file=out)
+        echo(f"  {label:<42} {_money(base):>14}", file=out)
         for start, price in tiers:
-            print(f"  {'  beyond ' + format(start, ',') + ' input tokens':<42} {_money(price):>14}", file=out)
-    print(file=out)
+            echo(f"  {'  beyond ' + format(start, ',') + ' input tokens':<42} {_money(price):>14}", file=out)
+    echo(file=out)
 
 
 def _changed(card: Card) -> bool:

@@ -17,6 +17,7 @@ import click
 from .._config import ConfigError
 from ..scope import prompt_files
 from ..scope.prompts import folder as configured
+from .terminal import Amount, echo, echo_text
 
 __all__ = ["command", "run"]
 
@@ -63,7 +64,7 @@ def run(
 
 
 def _wrong(message: str) -> int:
-    print(message, file=sys.stderr)
+    echo(message, file=sys.stderr)
     return 2
 
 
@@ -74,11 +75,11 @@ def _list(place: Path) -> int:
     for name in names:
         found = prompt_files.find(place, name)
         if not found.is_dir():
-            print(f"{name}  {prompt_files.read(found, name, None).version}")
+            echo(f"{name}  {prompt_files.read(found, name, None).version}")
             continue
         labels = prompt_files.labels_of(found)
         told = [f"{label} = {share.version}" + _share(share) for label, share in labels.items()]
-        print(
+        echo(
             f"{name}  versions {', '.join(prompt_files.versions_of(found))}" + (f"; {', '.join(told)}" if told else "")
         )
     return 0
@@ -102,13 +103,13 @@ def _file(place: Path, name: str, version: str | None) -> prompt_files.PromptFil
 
 def _show(place: Path, name: str, version: str | None = None) -> int:
     file = _file(place, name, version)
-    print(f"{name}, version {file.version}, {prompt_files.digest(file.template)}, {file.path}")
+    echo(f"{name}, version {file.version}, {prompt_files.digest(file.template)}, {file.path}")
     if file.commit is not None:
-        print(f"commit {file.commit}")
+        echo(f"commit {file.commit}")
     for key, value in file.head.items():
-        print(f"{key}: {value}")
-    print()
-    print(file.template.rstrip("\n"))
+        echo(f"{key}: {value}")
+    echo()
+    echo_text(file.template.rstrip("\n"))
     return 0
 
 
@@ -116,7 +117,7 @@ def _diff(place: Path, name: str, first: str, second: str) -> int:
     old, new = _file(place, name, first), _file(place, name, second)
     texts = [file.path.read_text(encoding="utf-8").splitlines() for file in (old, new)]
     for line in difflib.unified_diff(texts[0], texts[1], f"{name}/{old.version}", f"{name}/{new.version}", lineterm=""):
-        print(line)
+        echo_text(line)
     return 0
 
 
@@ -129,7 +130,7 @@ def _promote(place: Path, name: str, version: str, label: str, weight: float | N
     prompt_files.read(found, name, version)
     before = prompt_files.labels_of(found).get(label)
     if before is not None and before.version == version and weight in (None, before.weight):
-        print(f"{name}: {label} is {version} already")
+        echo(f"{name}: {label} is {version} already")
         return 0
     document = _document(found)
     if before is not None and before.version != version:
@@ -137,7 +138,7 @@ def _promote(place: Path, name: str, version: str, label: str, weight: float | N
         history[label] = [*history.get(label, []), before.version][-_REMEMBERED:]
     _set(document, label, version, weight if weight is not None else before.weight if before is not None else None)
     _write(found, document)
-    print(f"{name}: {label} is {version}" + (f", it was {before.version}" if before is not None else ""))
+    echo(f"{name}: {label} is {version}" + (f", it was {before.version}" if before is not None else ""))
     return 0
 
 
@@ -161,7 +162,7 @@ def _rollback(place: Path, name: str, label: str) -> int:
             del document[prompt_files.HISTORY]
     _set(document, label, version, labels[label].weight)
     _write(found, document)
-    print(f"{name}: {label} is {version} again, it was {labels[label].version}")
+    echo(f"{name}: {label} is {version} again, it was {labels[label].version}")
     return 0
 
 
@@ -206,7 +207,7 @@ def _write(found: Path, document: Any) -> None:
 @click.argument("name", required=False)
 @click.argument("versions", nargs=-1)
 @click.option("--label", default=_PRODUCTION, show_default=True, help="What promote and rollback move.")
-@click.option("--weight", type=click.FloatRange(0, 100), help="Per cent of sessions that promote gives the label.")
+@click.option("--weight", type=Amount(100), help="Per cent of sessions that promote gives the label.")
 @click.option("--folder", help="Where prompts are; by default LLMTRACE_PROMPTS.")
 @click.pass_context
 def command(

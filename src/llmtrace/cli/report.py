@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ..report import figures
 from ..report.select import Selection, WrongQuestion, dimensions, selection
 from ..report.tally import Report, Tally, report
-from .terminal import choosing, console, opened, working
+from .terminal import choosing, console, echo, echo_json, opened, working
 
 __all__ = ["command"]
 
@@ -21,7 +21,8 @@ __all__ = ["command"]
 @click.option("--by", default="feature", metavar="NAMES", show_default=True,
               help="feature, model, provider, prompt, version, user, session, tenant, hour, day, week, month, tag, "
                    "tag.KEY, outcome ... or several, with commas.")  # fmt: skip
-@click.option("--top", default=20, show_default=True, type=click.IntRange(0), help="So many lines; 0 for all.")
+@click.option("--top", default=20, show_default=True, type=click.IntRange(0, 10**6),
+              help="So many lines; 0 for all.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="All of the figures, as JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="All of the figures, as CSV.")
 @click.option("--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write one page with charts.")
@@ -52,7 +53,7 @@ def command(
     with opened(store) as connection, working("Reading the store"):
         told = report(connection, chosen, by_names, top=0 if full else top)
     if as_json:
-        print(json.dumps({"by": by_names, "rows": _rows(told, by_names), "total": told.whole.as_dict()}, indent=2))
+        echo_json({"by": by_names, "rows": _rows(told, by_names), "total": told.whole.as_dict()}, indent=2)
     elif as_csv:
         _csv(_rows(told, by_names), by_names, told.whole)
     elif not told.rows:
@@ -62,7 +63,7 @@ def command(
 
 
 def _nothing() -> int:
-    print("llmtrace: no calls there; widen --since or --where, or see what there is: llmtrace store", file=sys.stderr)
+    echo("llmtrace: no calls there; widen --since or --where, or see what there is: llmtrace store", file=sys.stderr)
     return 2
 
 
@@ -71,9 +72,10 @@ def _rows(told: Report, by: tuple[str, ...]) -> list[dict[str, Any]]:
 
 
 def _csv(rows: list[dict[str, Any]], by: tuple[str, ...], whole: Tally) -> None:
-    writer = csv.DictWriter(sys.stdout, [*by, *whole.as_dict()], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    names = [*by, *whole.as_dict()]
+    writer.writerow(map(figures.cell, names))
+    writer.writerows([figures.cell(row[name]) for name in names] for row in rows)
 
 
 def _print(told: Report, by: tuple[str, ...]) -> None:
@@ -99,5 +101,5 @@ def _page(page: Path, store: str | None, chosen: Selection, by: tuple[str, ...])
         page.write_text(text, encoding="utf-8")
     except OSError as error:
         raise WrongQuestion(f"cannot write {page}: {error.strerror}") from error
-    print(f"wrote {page.resolve().as_uri()}")
+    echo(f"wrote {page.resolve().as_uri()}")
     return 0

@@ -17,6 +17,8 @@ from ..export.ledger import read_losses
 from ..export.routes import names, spool_folder, transport
 from ..export.signals import SIGNALS
 from ..export.transport import Transport
+from ..report import figures
+from .terminal import Amount, echo
 
 __all__ = ["command", "run"]
 
@@ -45,15 +47,15 @@ def run(action: str = "status", *, timeout: float = 60.0) -> int:
     if action == "drain":
         return _drain(folder, settings, timeout)
     if action == "purge":
-        print(f"deleted {_amounts(purge(folder))} from {folder}")
+        echo(f"deleted {_amounts(purge(folder))} from {folder}")
         return 0
     for line in describe(folder, settings):
-        print(line)
+        echo(line)
     return 0
 
 
 def _wrong(message: str) -> int:
-    print(message, file=sys.stderr)
+    echo(message, file=sys.stderr)
     return 2
 
 
@@ -70,17 +72,22 @@ def describe(folder: Path, settings: Settings) -> Iterator[str]:
             yield f"  {_line(each)}"
     for unit in UNITS:
         for reason, items in sorted(read_losses(folder, unit).items()):
-            yield f"  lost: {items} {unit} ({reason})"
+            yield f"  lost: {items} {_unit(items, unit)} ({reason})"
 
 
 def _amounts(found: Counter[str]) -> str:
-    return ", ".join(f"{items} {unit}" for unit, items in found.items() if items) or "0 spans"
+    return ", ".join(f"{items} {_unit(items, unit)}" for unit, items in found.items() if items) or "0 spans"
+
+
+def _unit(items: int, unit: str) -> str:
+    return unit.removesuffix("s") if items == 1 else unit
 
 
 def _line(each: Waiting) -> str:
     where = "unknown" if each.destination is None else each.destination.endpoint
     who = "held by a running process" if each.held else "left behind"
-    return f"{each.items:>8} {each.unit}  {each.requests:>6} requests  {_age(each.since):>6}  {who}  {where}"
+    requests = figures.counted(each.requests, "request")
+    return f"{each.items:>8} {_unit(each.items, each.unit)}  {requests:>15}  {_age(each.since):>6}  {who}  {where}"
 
 
 def _age(since: float) -> str:
@@ -99,12 +106,12 @@ def _drain(folder: Path, settings: Settings, timeout: float) -> int:
         for way in ways:
             counts = drain(folder, way, settings.spool_max_mb << 20, timeout).counts()
             lost = "".join(f", lost {items} ({why})" for why, items in counts.dropped.items())
-            print(f"sent {counts.exported} {counts.unit}{lost}")
+            echo(f"sent {counts.exported} {_unit(counts.exported, counts.unit)}{lost}")
     except ConfigError as error:
         return _wrong(f"llmtrace spool: {error}")
     left = [each for each in survey(folder) if each.items and not each.held]
     for each in left:
-        print(f"  left: {_line(each)}")
+        echo(f"  left: {_line(each)}")
     return 1 if left else 0
 
 
@@ -121,7 +128,7 @@ def _ways(settings: Settings) -> Iterator[Transport]:
 
 @click.command("spool")
 @click.argument("action", type=click.Choice(_ACTIONS), default="status")
-@click.option("--timeout", type=click.FloatRange(0), default=60.0, help="Seconds that drain may take.")
+@click.option("--timeout", type=Amount(1e6), default=60.0, help="Seconds that drain may take.")
 @click.pass_context
 def command(ctx: click.Context, action: str, timeout: float) -> None:
     """What waits on disk: say it, drain it (send what dead processes left), or purge it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -13,8 +13,7 @@ import click
 from .. import _config
 from ..report import figures
 from ..report.select import Selection, WrongQuestion, selection
-from ..store.schema import connect
-from .terminal import console, opened, store_option, store_path
+from .terminal import Amount, console, echo, opened, store_option, store_path
 
 __all__ = ["command"]
 
@@ -37,12 +36,13 @@ def _about(given: str | None) -> None:
         (calls,) = connection.execute("SELECT count(*) FROM calls").fetchone()
     size = sum(each.stat().st_size for each in (path, Path(f"{path}-wal")) if each.exists())
     limits = _config.load({})
-    print(f"store   {path}")
-    print(f"size    {size / 1e6:,.1f} MB of at most {limits.store_max_mb:,.0f} (LLMTRACE_STORE_MAX_MB)")
-    print(f"holds   {calls:,} calls, {spans:,} spans, {traces:,} traces")
+    echo(f"store   {path}")
+    echo(f"size    {size / 1e6:,.1f} MB of at most {limits.store_max_mb:,.0f} (LLMTRACE_STORE_MAX_MB)")
+    held = ((calls, "call"), (spans, "span"), (traces, "trace"))
+    echo(f"holds   {', '.join(figures.counted(number, noun) for number, noun in held)}")
     if traces:
-        print(f"from    {_when(first)}")
-        print(f"to      {_when(last)}; kept for {limits.store_max_days:g} days (LLMTRACE_STORE_MAX_DAYS)")
+        echo(f"from    {_when(first)}")
+        echo(f"to      {_when(last)}; kept for {limits.store_max_days:g} days (LLMTRACE_STORE_MAX_DAYS)")
 
 
 def _when(micros: int) -> str:
@@ -62,11 +62,11 @@ def _send(store: str | None, endpoint: str | None, since: str | None, until: str
     chosen = selection(since, until)
     exporter, address = otlp_exporter(endpoint)
     try:
-        with _changing(store) as connection, _counting("Sending", _spans(connection, chosen)) as told:
+        with opened(store, write=True) as connection, _counting("Sending", _spans(connection, chosen)) as told:
             count = send(connection, exporter, address, since=chosen.since, until=chosen.until, again=again, told=told)
     finally:
         exporter.shutdown()
-    print(f"sent {count:,} spans to {address}")
+    echo(f"sent {figures.counted(count, 'span')} to {address}")
 
 
 @command.command("export")
@@ -83,12 +83,12 @@ def _export(store: str | None, file: Path, since: str | None, until: str | None)
     chosen = selection(since, until)
     with opened(store) as connection, _counting("Writing", _spans(connection, chosen)) as told:
         count = write_parquet(connection, file, since=chosen.since, until=chosen.until, told=told)
-    print(f"wrote {count:,} spans to {file}")
+    echo(f"wrote {figures.counted(count, 'span')} to {file}")
 
 
 @command.command("prune")
-@click.option("--max-mb", type=click.FloatRange(0), help="By default LLMTRACE_STORE_MAX_MB.")
-@click.option("--max-days", type=click.FloatRange(0), help="By default LLMTRACE_STORE_MAX_DAYS.")
+@click.option("--max-mb", type=Amount(1e6), help="By default LLMTRACE_STORE_MAX_MB.")
+@click.option("--max-days", type=Amount(1e6), help="By default LLMTRACE_STORE_MAX_DAYS.")
 @click.pass_obj
 def _prune(store: str | None, max_mb: float | None, max_days: float | None) -> None:
     """Remove the oldest traces until the store is within its bounds."""
@@ -99,19 +99,11 @@ def _prune(store: str | None, max_mb: float | None, max_days: float | None) -> N
         told.store_max_mb if max_mb is None else max_mb, told.store_max_days if max_days is None else max_days
     )
     removed = 0
-    with _changing(store) as connection, _counting("Removing traces", None) as shown:
+    with opened(store, write=True) as connection, _counting("Removing traces", None) as shown:
         while gone := prune(connection, limits, seconds=1.0):
             removed += gone
             shown(removed)
-    print(f"removed {removed:,} traces")
-
-
-@contextmanager
-def _changing(given: str | None) -> Iterator[sqlite3.Connection]:
-    with opened(given):  # it must be there, and be one
-        pass
-    with closing(connect(store_path(given), write=True)) as connection:
-        yield connection
+    echo(f"removed {figures.counted(removed, 'trace')}")
 
 
 def _spans(connection: sqlite3.Connection, chosen: Selection) -> int | None:

@@ -20,10 +20,14 @@ from .terminal import console, opened, store_option
 __all__ = ["command"]
 
 _PAUSE = 0.25
+_FIGURES = 26
+"""Columns of the time, the duration and the cost, with the blanks between."""
+_LEAST_NAME = 12
 
 
 @click.command("tail")
-@click.option("-n", "lines", default=10, show_default=True, type=click.IntRange(0), help="So many calls back.")
+@click.option("-n", "lines", default=10, show_default=True, type=click.IntRange(0, 10**6),
+              help="So many calls back.")  # fmt: skip
 @click.option("--no-follow", is_flag=True, help="Print those, and stop.")
 @store_option
 def command(lines: int, no_follow: bool, store: str | None) -> int:
@@ -35,12 +39,13 @@ def command(lines: int, no_follow: bool, store: str | None) -> int:
         back = (
             [each for each in spans_after(connection, max(0, last - 20 * lines)) if is_call(each[1])] if lines else []
         )
-        for _, span in back[-lines:]:
+        for _, span in sorted(back[-lines:], key=_ended):
             _print(out, span)
         if not last and no_follow:
             raise click.ClickException("the store is empty")
         while not no_follow:
-            for number, span in spans_after(connection, last):
+            # Several processes write in batches: within what has come, the order is that of the ends.
+            for number, span in sorted(spans_after(connection, last), key=_ended):
                 last = max(last, number)
                 if is_call(span):
                     _print(out, span)
@@ -48,16 +53,32 @@ def command(lines: int, no_follow: bool, store: str | None) -> int:
     return 0
 
 
+def _ended(row: tuple[int, StoredSpan]) -> int:
+    return row[1].ended
+
+
 def _print(out: Console, span: StoredSpan) -> None:
     told = measures_of(span)
     cost = told["cost"]
     when = datetime.fromtimestamp(span.ended / 1e9)
-    tokens = f"{figures.count(told['input'])}>{figures.count(told['output'])}"
+    lasted = figures.seconds((span.ended - span.started) / 1e9)
+    tokens = f" {figures.count(told['input'])}>{figures.count(told['output'])}".rjust(13)
+    room = out.width - _FIGURES - len(tokens)
+    if room < _LEAST_NAME:
+        tokens, room = "", room + len(tokens)  # figures are shown whole, or not at all
+    room = max(4, min(28, room))
     line = Text(f"{when:%H:%M:%S} ", style="dim")
-    line.append(f"{figures.plain(span.name):.28} ".ljust(29), style="red" if span.status == "ERROR" else "")
-    line.append(f"{figures.seconds((span.ended - span.started) / 1e9):>6} {tokens:>12} ")
-    line.append(f"{'-' if cost is None else figures.money(cost / 1e12):>9} ")
+    line.append(f"{_cut(figures.plain(span.name), room)} ", style="red" if span.status == "ERROR" else "")
+    line.append(f"{lasted:>6}{tokens} {'-' if cost is None else figures.money(cost / 1e12):>9}")
     rest = [str(span.attributes[names.FEATURE])] if names.FEATURE in span.attributes else []
-    line.append(figures.plain(" · ".join([*rest, *about(span)])), style="dim")
-    line.truncate(out.width, overflow="ellipsis")
+    notes = figures.plain(" · ".join([*rest, *about(span)]))
+    if notes and line.cell_len + 2 < out.width:
+        line.append(f" {notes}", style="dim")
+        line.truncate(out.width, overflow="ellipsis")
     out.print(line)
+
+
+def _cut(text: str, width: int) -> str:
+    shown = Text(text)
+    shown.truncate(width, overflow="ellipsis", pad=True)
+    return shown.plain

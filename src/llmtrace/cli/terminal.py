@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import sqlite3
 import sys
@@ -9,36 +11,102 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from shutil import get_terminal_size
-from typing import Any
+from typing import Any, NoReturn, TextIO
 
 import click
 from rich.console import Console
 
+from ..report import figures
 from ..store.schema import StoreError, connect, demo_path, locate
 
-__all__ = ["choosing", "console", "opened", "store_option", "store_path", "working"]
+__all__ = [
+    "Amount",
+    "choosing",
+    "console",
+    "echo",
+    "echo_json",
+    "echo_text",
+    "opened",
+    "store_option",
+    "store_path",
+    "working",
+]
 
 Decorated = Callable[..., Any]
+_LOCK_TIMEOUT_SECONDS = 5.0
+
+
+class Amount(click.FloatRange):
+    """A number from 0 to a maximum, finite: ``FloatRange`` accepts ``nan``."""
+
+    def __init__(self, maximum: float) -> None:
+        super().__init__(0, maximum)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value} is not a number.", param, ctx)
+        return number
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        raise BrokenPipeError  # rich would exit with status 1
 
 
 def console(*, stderr: bool = False) -> Console:
     """Colours in a terminal only, ``NO_COLOR`` heeded, 80 columns in a pipe; brackets in names are no markup."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else get_terminal_size().columns
-    return Console(stderr=stderr, highlight=False, soft_wrap=False, width=width, emoji=False, markup=False)
+    return _Console(stderr=stderr, highlight=False, soft_wrap=False, width=width, emoji=False, markup=False)
+
+
+def echo(line: object = "", *, file: TextIO | None = None) -> None:
+    """Print one line, without what would steer the terminal."""
+    print(figures.plain(str(line)), file=file or sys.stdout)
+
+
+def echo_json(value: object, *, indent: int | None = None) -> None:
+    """Print JSON in which every character that is not plain ASCII is escaped."""
+    for line in json.dumps(value, indent=indent).replace("\x7f", "\\u007f").split("\n"):
+        echo(line)
+
+
+def echo_text(text: str) -> None:
+    """Print the lines of a text."""
+    for line in text.split("\n"):
+        echo(line.expandtabs())
 
 
 def store_path(given: str | None) -> Path:
-    told = given or os.environ.get("LLMTRACE_STORE", "").strip()
+    return _located(given)[0]
+
+
+def _located(given: str | None) -> tuple[Path, str]:
+    """Return the store's path, and which option or variable names it."""
+    variable = os.environ.get("LLMTRACE_STORE", "").strip()
+    origin = "--store" if given else "LLMTRACE_STORE" if variable else "the default store"
+    told = given or variable
     if told.lower() == "off":
-        raise StoreError("the store is off (LLMTRACE_STORE); name one with --store FILE")
-    return demo_path() if told == "demo" else locate(told)
+        raise StoreError(f"the store is off ({origin}); name one with --store FILE")
+    path = demo_path() if told == "demo" else locate(told)
+    if path.suffix == ".jsonl":
+        raise StoreError(f"{path} ({origin}) holds JSON lines, which no command reads; name a SQLite file with --store")
+    return path, origin
 
 
 @contextmanager
-def opened(given: str | None) -> Iterator[sqlite3.Connection]:
-    """The store, to read from."""
-    with closing(connect(store_path(given))) as store:
+def opened(given: str | None, *, write: bool = False) -> Iterator[sqlite3.Connection]:
+    """The store, which must be there. An error names the option or variable that the path comes from."""
+    path, origin = _located(given)
+    try:
+        connection = connect(path, timeout=_LOCK_TIMEOUT_SECONDS)
+        if write:
+            connection.close()
+            connection = connect(path, write=True, timeout=_LOCK_TIMEOUT_SECONDS)
+    except StoreError as error:
+        raise StoreError(f"{error} (from {origin})") from error
+    with closing(connection) as store:
         yield store
 
 

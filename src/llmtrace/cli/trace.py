@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 import click
 
 from ..report.select import selection
 from ..store.read import find_trace, spans_of, traces_by
-from .terminal import console, opened, store_option
+from .terminal import console, echo_json, opened, store_option
 
 __all__ = ["command"]
 
@@ -39,7 +38,7 @@ def command(
         spans = spans_of(connection, found)
     if as_json:
         for span in spans:
-            print(json.dumps(asdict(span), ensure_ascii=False))
+            echo_json(asdict(span))
         return 0
     from ..report.trace import waterfall
 

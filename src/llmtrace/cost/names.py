@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["pinned", "spellings"]
+__all__ = ["spellings"]
 
 _BEDROCK_AREA = re.compile(r"^(?:us-gov|us|eu|apac|ap|jp|au|ca|in|sa|uk|global)\.(?=[a-z0-9]+\.)")
 _DATE = re.compile(
     r"[-@:](?:20\d{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])|20\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))$"
 )
 _COMPACT = re.compile(r"-(20\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$")
-
-
-def pinned(name: str) -> bool:
-    """Whether a name is of one dated snapshot, not of an alias that moves."""
-    return _DATE.search(name.partition("@")[0]) is not None or "@" in name
 
 
 def spellings(name: str) -> list[str]:

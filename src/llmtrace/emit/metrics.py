@@ -13,14 +13,15 @@ from .. import __version__, _guard
 from ..capture.call import OpenCall
 from ..capture.failure import error_type
 from ..cost.money import UNIT, Priced
-from ..cost.names import pinned
-from ..facts import Counts
+from ..facts import Counts, is_pinned
+from ..facts.gaps import GAP_SECONDS
 from ..scope.work import Work
 from . import names
+from .buckets import record_gaps
 
 __all__ = ["Metrics"]
 
-_SECONDS = [0.01 * 2**step for step in range(14)]
+_SECONDS = list(GAP_SECONDS)
 _TOKENS = [4**step for step in range(14)]
 _AGENT_SECONDS = [0.1 * 2**step for step in range(13)]
 _WORKFLOW_SECONDS = [1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200]
@@ -176,8 +177,8 @@ class Metrics:
             return
         if timing.first_chunk is not None:
             instruments.first_chunk.record(timing.first_chunk, found)
-        for gap in timing.gaps:
-            instruments.chunk.record(gap, found)
+        if timing.gaps is not None:
+            record_gaps(instruments.chunk, timing.gaps, found)
 
 
 def _record_tokens(instruments: _Instruments, counts: Counts, found: Dimensions) -> None:
@@ -240,5 +241,5 @@ def _reader(name: str) -> Callable[[Any], Any]:
         case "prompt_version":
             return lambda call: None if call.scope.prompt is None else call.scope.prompt.version
         case "model_pinned":
-            return lambda call: None if call.request.model is None else pinned(call.request.model)
+            return lambda call: None if call.request.model is None else is_pinned(call.request.model)
     return lambda call: call.scope.metadata.get(name)

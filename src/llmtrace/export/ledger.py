@@ -129,7 +129,8 @@ class Ledger:
         for (unit, reason), items in untold.items():
             detail = self._details.get(reason)
             said = f"; last answer: {detail}" if detail and reason == "refused" else f": {detail}" if detail else ""
-            _log.warning("llmtrace lost %d %s: %s (%s)%s", items, unit, _REASONS.get(reason, reason), reason, said)
+            name = unit.removesuffix("s") if items == 1 else unit
+            _log.warning("llmtrace lost %d %s: %s (%s)%s", items, name, _REASONS.get(reason, reason), reason, said)
         if self.folder is not None:
             _remember(self.folder, untold)
 

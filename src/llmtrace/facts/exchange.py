@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
@@ -10,6 +9,7 @@ from typing import Any
 
 from .call import PromptUse
 from .finish import normal_reason
+from .gaps import Gaps
 from .usage import Counts
 
 __all__ = ["Request", "Response", "Timing"]
@@ -102,8 +102,8 @@ class Timing:
     first_token: float | None = None
     speaking: float = 0.0
     """Seconds between the first token and the last chunk."""
-    gaps: Sequence[float] = ()
-    """Up to 256 of the times between chunks, evenly spread over the stream."""
+    gaps: Gaps | None = None
+    """All of the times between chunks."""
     gap_mean: float | None = None
     gap_p95: float | None = None
     gap_max: float | None = None

@@ -7,13 +7,24 @@ from functools import lru_cache
 
 __all__ = ["is_pinned"]
 
-_MONTH = "(?:0[1-9]|1[0-2])"
+_MONTH, _DAY = "(?:0[1-9]|1[0-2])", "(?:0[1-9]|[12]\\d|3[01])"
 _SNAPSHOT = re.compile(
-    rf"-\d{{4}}-\d{{2}}-\d{{2}}\b|[-@]20\d{{6}}\b|-{_MONTH}-?[0-3]\d\b|-2\d{_MONTH}\b|-\d{{2}}-20\d{{2}}\b|-00\d$"
+    rf"[-@:]20\d\d-{_MONTH}-{_DAY}\b"  # gpt-4o-2024-08-06
+    rf"|[-@:_]20\d\d{_MONTH}{_DAY}\b"  # claude-3-5-sonnet-20241022, @20240620
+    rf"|-{_MONTH}-?{_DAY}\b"  # gpt-4-0613, gemini-2.5-flash-preview-05-20
+    rf"|-2\d{_MONTH}\b"  # mistral-large-2411
+    rf"|-{_MONTH}-20\d\d\b"  # command-r-08-2024
+    r"|[-@]00\d\b"  # gemini-1.5-pro-002, text-bison@001
+    r"|-v\d+:\d+\b"  # amazon.nova-pro-v1:0
 )
+_MOVING = re.compile(r"[-@:]latest$|@default$")
 
 
 @lru_cache(maxsize=1024)
 def is_pinned(model: str) -> bool:
-    """Whether a name is that of a dated snapshot, not of an alias whose meaning moves."""
-    return _SNAPSHOT.search(model) is not None
+    """Return whether a name is of one dated or numbered snapshot, and not an alias that the vendor moves.
+
+    A fine-tuned model (``ft:...``) never changes, whatever it was made from.
+    """
+    name = model.strip().lower().rpartition("/")[2]
+    return name.startswith("ft:") or (_SNAPSHOT.search(name) is not None and _MOVING.search(name) is None)

@@ -9,10 +9,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from ..facts import is_pinned
 from ..store.columns import PICO
 from ..store.read import traces_of
 from . import figures
-from .calls import Array, Calls, Facts, added
+from .calls import Array, Calls, Facts, added, carried_out
 from .quotes import Quotes
 
 __all__ = ["Advice", "advise"]
@@ -33,7 +34,6 @@ _SMALL = (
     (re.compile(r"mistral-large"), "mistral-small-latest"),
 )
 """The large models, and the small one of the same family that short and simple calls do well on."""
-_DATED = re.compile(r"\d{4}-?\d{2}-?\d{2}|-\d{4}$|@\d|:\w|-\d{3}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ def advise(calls: Calls, quotes: Quotes | None) -> list[Advice]:
 
     Savings overlap: a call that a cache would have answered needs no smaller model either.
     """
-    study = _Study(calls, quotes)
+    study = _Study(carried_out(calls), quotes)
     if not study.of:
         return []
     found = [advice for question in _QUESTIONS for advice in question(study)]
@@ -333,7 +333,7 @@ def _floats(fact: Facts) -> bool:
     if fact["pinned"] is not None:
         return not fact["pinned"]
     asked, answered = fact["request_model"], fact["response_model"]
-    if not asked or not answered or asked == answered or _DATED.search(asked):
+    if not asked or not answered or asked == answered or is_pinned(asked):
         return False
     return bool(answered.startswith(asked))
 

@@ -14,7 +14,20 @@ from ..store.packed import FIGURES, LIKENESS, figures_sql, likeness_sql
 from ..store.schema import FACTS
 from .select import ROWS, Condition, Selection, columns
 
-__all__ = ["Array", "Calls", "Facts", "added", "facts_chosen", "label", "read", "texts", "values_of", "where"]
+__all__ = [
+    "Array",
+    "Calls",
+    "Facts",
+    "added",
+    "blocked",
+    "carried_out",
+    "facts_chosen",
+    "label",
+    "read",
+    "texts",
+    "values_of",
+    "where",
+]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Facts = Mapping[str, Any]
@@ -89,6 +102,16 @@ def read(store: sqlite3.Connection, chosen: Selection, *, likeness: bool = False
         if condition.dimension in ROWS or condition.dimension.startswith("tag."):
             made = made.only(_holding(made, condition))
     return made
+
+
+def blocked(fact: Facts) -> bool:
+    """Return whether a budget has refused the calls of these facts: nothing was sent and nothing is known of them."""
+    return bool(fact["outcome"] == "blocked")
+
+
+def carried_out(calls: Calls) -> Calls:
+    """Return the calls without those that a budget has blocked."""
+    return calls.only(~calls.each_fact(blocked)) if any(map(blocked, calls.facts)) else calls
 
 
 def _packed(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from html import escape
+
+from .figures import markup
 
 __all__ = ["COLOURS", "bars", "nice", "stack"]
 
@@ -13,12 +14,13 @@ COLOURS = 7
 _HEIGHT = 100.0
 
 
-def nice(largest: float) -> float:
-    """The next round number, for the top of an axis."""
+def nice(largest: float, *, even: bool = False) -> float:
+    """The next round number, for the top of an axis; with ``even`` one whose half, which is labelled too, is whole."""
     if largest <= 0:
-        return 1.0
+        return 2.0 if even else 1.0
     unit = 10.0 ** math.floor(math.log10(largest))
-    return next(unit * step for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if unit * step >= largest * 0.9999)
+    tops = (unit * step for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10))
+    return next(top for top in tops if top >= largest * 0.9999 and not (even and top % 2))
 
 
 def stack(
@@ -35,13 +37,13 @@ def stack(
                 continue
             size = value / top * _HEIGHT
             height += size
-            told = escape(f"{label} · {name} · {show(value)}")
+            told = markup(f"{label} · {name} · {show(value)}")
             shapes.append(
                 f'<rect class="c{number}" x="{at + 0.08:.2f}" y="{_HEIGHT - height:.3f}" width="0.84" '
                 f'height="{size:.3f}"><title>{told}</title></rect>'
             )
     keys = "".join(
-        f'<li><i class="c{number}"></i>{escape(name)}</li>'
+        f'<li><i class="c{number}"></i>{markup(name)}</li>'
         for number, (name, values) in enumerate(series)
         if any(values)
     )
@@ -53,10 +55,10 @@ def stack(
 
 def bars(counts: Sequence[int], labels: Sequence[str], ticks: Sequence[tuple[float, str]], title: str) -> str:
     """A histogram. ``ticks`` are places along it, from 0 to 1, with their words."""
-    top = nice(max(counts, default=0))
+    top = nice(max(counts, default=0), even=True)
     shapes = [
         f'<rect class="c0" x="{at + 0.04:.2f}" y="{_HEIGHT - count / top * _HEIGHT:.3f}" width="0.92" '
-        f'height="{count / top * _HEIGHT:.3f}"><title>{escape(label)}: {count:,}</title></rect>'
+        f'height="{count / top * _HEIGHT:.3f}"><title>{markup(label)}: {count:,}</title></rect>'
         for at, (count, label) in enumerate(zip(counts, labels, strict=True))
         if count
     ]
@@ -80,10 +82,10 @@ def _frame(
     kind: str = "chart",
 ) -> str:
     grid = "".join(f'<line x1="0" x2="{columns}" y1="{y}" y2="{y}"/>' for y in (0.0, _HEIGHT / 2, _HEIGHT))
-    words = "".join(f'<span style="left:{place * 100:.2f}%">{escape(word)}</span>' for place, word in ticks)
+    words = "".join(f'<span style="left:{place * 100:.2f}%">{markup(word)}</span>' for place, word in ticks)
     return (
-        f'<figure class="{kind}" role="img" aria-label="{escape(title, quote=True)}">'
-        f'<div class="y"><span>{escape(show(top))}</span><span>{escape(show(top / 2))}</span><span>0</span></div>'
+        f'<figure class="{kind}" role="img" aria-label="{markup(title)}">'
+        f'<div class="y"><span>{markup(show(top))}</span><span>{markup(show(top / 2))}</span><span>0</span></div>'
         f'<svg viewBox="0 0 {max(columns, 1)} {_HEIGHT:.0f}" preserveAspectRatio="none">{grid}{"".join(shapes)}</svg>'
         f'<div class="x">{words}</div></figure>'
     )

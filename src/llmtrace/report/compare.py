@@ -13,7 +13,7 @@ import numpy as np
 
 from ..store.columns import PICO
 from . import figures
-from .calls import Array, read
+from .calls import Array, carried_out, read
 from .select import Selection, WrongQuestion
 
 __all__ = ["METRICS", "Change", "Limit", "Sample", "as_dict", "compare", "exceeded", "limit", "sample"]
@@ -102,7 +102,7 @@ def _whole(value: float | None) -> int | None:
 
 def sample(store: sqlite3.Connection, chosen: Selection) -> Sample:
     """The calls of one side."""
-    calls = read(store, chosen)
+    calls = carried_out(read(store, chosen))
     side = Sample(calls=len(calls))
     for name, unit, into in (
         ("cost", PICO, "cost"), ("duration", 10**6, "latency"), ("first_token", 10**6, "first"),

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
+from html import escape
+from unicodedata import category
 
-__all__ = ["count", "money", "plain", "seconds", "share"]
+__all__ = ["cell", "count", "counted", "markup", "money", "plain", "seconds", "share"]
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Spreadsheets read a cell that begins so, in full width too, as a formula."""
+_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?", re.ASCII)
 
 
 def count(number: int | None) -> str:
@@ -51,8 +58,34 @@ def seconds(value: float | None) -> str:
 
 
 def plain(text: str) -> str:
-    """A text that others chose, such as a user's name, without what would steer the terminal."""
-    return text if text.isprintable() else "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+    """Return the text without what would steer a terminal: control characters, line ends, changes of direction.
+
+    All that the commands print, and every cell of a table or a page, passes through here.
+    """
+    return text if text.isprintable() else "".join(map(_plain, text))
+
+
+def _plain(letter: str) -> str:
+    # A no-break space counts as not printable, and is harmless.
+    return letter if letter.isprintable() or category(letter) == "Zs" else "\ufffd"
+
+
+def cell(value: object) -> object:
+    """Return a value as a cell of a CSV file: text that a spreadsheet would run as a formula gets an apostrophe."""
+    if not isinstance(value, str):
+        return value
+    formula = value.lstrip()[:1] in _FORMULA or value[:1] in _FORMULA
+    return ("'" if formula and not _NUMBER.fullmatch(value) else "") + plain(value)
+
+
+def markup(text: str) -> str:
+    """Return the text for a page, in an element or in an attribute."""
+    return escape(plain(text))
+
+
+def counted(number: int, noun: str) -> str:
+    """Return ``1 call``, ``2 calls``, ``12,345 calls``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def share(part: float | None, whole: float | None) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from html import escape
 from itertools import pairwise
 
 import numpy as np
@@ -17,9 +16,10 @@ from . import figures
 from .calls import Calls, read
 from .charts import COLOURS, bars, stack
 from .distribution import Distribution
+from .figures import markup
 from .select import Selection
 from .style import STYLE
-from .table import ABSENT, COST_COLUMNS, TIME_COLUMNS, Column, footnotes
+from .table import ABSENT, BLOCKED, COST_COLUMNS, TIME_COLUMNS, Column, footnotes
 from .tally import Tally, costs, tally, whole
 
 __all__ = ["render"]
@@ -27,7 +27,7 @@ __all__ = ["render"]
 _TOP = 15
 _EDGES = [round(10 ** (power / 5)) for power in range(20, 41)]
 """Microseconds, five to a decade, from 10 ms to 100 s."""
-_DECADES = ((0.05, "10ms"), (0.275, "100ms"), (0.5, "1s"), (0.725, "10s"), (0.93, "100s"))
+_DECADES = ((1 / 22, "10ms"), (6 / 22, "100ms"), (11 / 22, "1s"), (16 / 22, "10s"), (21 / 22, "100s"))
 
 
 def render(store: sqlite3.Connection, chosen: Selection, by: Sequence[str]) -> str | None:
@@ -46,8 +46,8 @@ def render(store: sqlite3.Connection, chosen: Selection, by: Sequence[str]) -> s
         _tiles(everything),
         _cost_over_time(calls),
         '<div class="pair">',
-        _histogram("Latency", everything.duration, "calls"),
-        _histogram("Time to first token", everything.first_token, "streams"),
+        _histogram("Latency", everything.duration, "call"),
+        _histogram("Time to first token", everything.first_token, "stream"),
         "</div>",
         *tables,
         _dearest(calls, chosen),
@@ -80,8 +80,8 @@ def _head(calls: Calls, chosen: Selection, whole: Tally) -> str:
     first, last = _window(calls)
     said = [f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"]
     said += [f"{each.dimension} {'=' if each.wanted else '≠'} {each.value or ABSENT}" for each in chosen.where]
-    notes = "".join(f"<li>{escape(note)}</li>" for note in footnotes(whole))
-    return f"<header><h1>LLM calls</h1><p>{escape(' · '.join(said))}</p></header>" + (
+    notes = "".join(f"<li>{markup(note)}</li>" for note in footnotes(whole))
+    return f"<header><h1>LLM calls</h1><p>{markup(' · '.join(said))}</p></header>" + (
         f'<ul class="notes">{notes}</ul>' if notes else ""
     )
 
@@ -98,16 +98,17 @@ def _tiles(whole: Tally) -> str:
 
     cost = figures.money(whole.dollars) if whole.priced else "-"
     each = figures.money(whole.dollars / whole.priced) if whole.priced else "-"
+    blocked = f", {whole.blocked:,} blocked" if whole.blocked else ""
     tiles = (
         (cost, "cost", f"{each} a call"),
-        (figures.count(whole.calls), "calls", f"{figures.share(whole.errors, whole.calls)} errors"),
+        (figures.count(whole.calls), "calls", f"{figures.share(whole.errors, whole.calls)} errors{blocked}"),
         (figures.count(whole.input), "input tokens", f"{figures.share(whole.cache_read, whole.input)} from cache"),
         (figures.count(whole.output), "output tokens", f"{figures.share(whole.refusals, whole.calls)} refused"),
         (time(whole.duration, 50), "latency p50", f"p95 {time(whole.duration, 95)}"),
         (time(whole.first_token, 50), "first token p50", f"p95 {time(whole.first_token, 95)}"),
     )
     cells = "".join(
-        f"<li><b>{escape(a)}</b><span>{escape(b)}</span><small>{escape(c)}</small></li>" for a, b, c in tiles
+        f"<li><b>{markup(a)}</b><span>{markup(b)}</span><small>{markup(c)}</small></li>" for a, b, c in tiles
     )
     return f'<ul class="tiles">{cells}</ul>'
 
@@ -162,7 +163,7 @@ def _histogram(title: str, values: Distribution, of: str) -> str:
     ]
     chart = bars(counts, labels, _DECADES, f"distribution of {title.lower()}")
     told = " · ".join(f"p{p} {figures.seconds((values.quantile(p) or 0) / 1e6)}" for p in (50, 95, 99))
-    return f"<section><h2>{title}</h2><p>{len(values):,} {of} · {told}</p>{chart}</section>"
+    return f"<section><h2>{title}</h2><p>{figures.counted(len(values), of)} · {told}</p>{chart}</section>"
 
 
 def _section(title: str, calls: Calls, whole: Tally, by: Sequence[str], *, least: int = 1) -> str:
@@ -170,9 +171,9 @@ def _section(title: str, calls: Calls, whole: Tally, by: Sequence[str], *, least
     if len(rows) < least:
         return ""
     # What it cost comes first: the rest is to be scrolled to on a small screen.
-    columns = (*COST_COLUMNS[-2:], *COST_COLUMNS[:-2], *TIME_COLUMNS)
-    heads = "".join(f"<th>{escape(name)}</th>" for name in by) + "".join(
-        f'<th class="n">{escape(name)}</th>' for name, _ in columns
+    columns = (*COST_COLUMNS[-2:], *COST_COLUMNS[:-2], *(BLOCKED if whole.blocked else ()), *TIME_COLUMNS)
+    heads = "".join(f"<th>{markup(name)}</th>" for name in by) + "".join(
+        f'<th class="n">{markup(name)}</th>' for name, _ in columns
     )
     body = "".join(_line([part if part is not None else ABSENT for part in key], group, columns) for key, group in rows)
     if hidden:
@@ -183,16 +184,16 @@ def _section(title: str, calls: Calls, whole: Tally, by: Sequence[str], *, least
 
 def _tabular(title: str, heads: str, body: str, foot: str = "", say: str = "") -> str:
     table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody>{foot}</table>"
-    return f'<section><h2>{escape(title)}</h2>{say}<div class="wide">{table}</div></section>'
+    return f'<section><h2>{markup(title)}</h2>{say}<div class="wide">{table}</div></section>'
 
 
 def _line(names: Sequence[str], group: Tally, columns: Sequence[Column]) -> str:
-    told = "".join(f"<td>{escape(name)}</td>" for name in names)
+    told = "".join(f"<td>{markup(name)}</td>" for name in names)
     return f"<tr>{told}{''.join(_cell(cell, group) for _, cell in columns)}</tr>"
 
 
 def _cell(cell: Callable[[Tally], str], group: Tally) -> str:
-    return f'<td class="n">{escape(cell(group))}</td>'
+    return f'<td class="n">{markup(cell(group))}</td>'
 
 
 def _dearest(calls: Calls, chosen: Selection) -> str:
@@ -220,6 +221,6 @@ def _trace(row: TraceRow) -> str:
         figures.seconds((row.ended - row.started) / 1e6),
         figures.money(from_pico(row.cost)),
     )
-    numbers = "".join(f'<td class="n">{escape(cell)}</td>' for cell in cells)
-    name = f"<td>{escape(row.name or '')}</td><td>{began:%m-%d %H:%M:%S}</td>"
+    numbers = "".join(f'<td class="n">{markup(cell)}</td>' for cell in cells)
+    name = f"<td>{markup(row.name or '')}</td><td>{began:%m-%d %H:%M:%S}</td>"
     return f"<tr>{name}{numbers}<td><code>{row.trace_id[:12]}</code></td></tr>"

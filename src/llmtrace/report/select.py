@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from functools import lru_cache
 
 from ..store.schema import FACTS
 
-__all__ = ["DIMENSIONS", "Condition", "Selection", "WrongQuestion", "dimensions", "moment", "selection"]
+__all__ = ["DIMENSIONS", "Condition", "Selection", "WrongQuestion", "dimensions", "moment", "selection", "shortened"]
 
 TIMES = {"hour": 3600, "day": 86400, "week": 7 * 86400, "month": 0}
 ROWS = ("user", "session")
@@ -23,11 +25,21 @@ _ALIASES = {
 DIMENSIONS = ("feature", "model", "provider", "prompt", "version", "user", "tenant", "day", "tag", *_ALIASES, *FACTS,
               *TIMES, *ROWS)  # fmt: skip
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_SPAN = re.compile(r"(\d{1,6})\s*([mhdw])")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LONGEST = 1000
+"""Characters in the value of a condition."""
+_SPAN = re.compile(r"([0-9]{1,6})\s*([mhdw])")
 
 
 class WrongQuestion(ValueError):
     """The question cannot be asked. The message says in one line what can."""
+
+
+@lru_cache(maxsize=256)
+def _pattern(text: str) -> Callable[[str], object]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "[[" may mean something else to a later Python
+        return re.compile(translate(text)).match
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +51,8 @@ class Condition:
     wanted: bool = True
 
     def holds(self, values: Iterable[str | None]) -> bool:
-        found = any(fnmatchcase("" if value is None else value, self.value) for value in values)
+        matches = _pattern(self.value)
+        found = any(matches("" if value is None else value) is not None for value in values)
         return found is self.wanted
 
 
@@ -63,7 +76,7 @@ def selection(
     now = now or datetime.now(UTC)
     first, last = (None if text is None else _micros(moment(text, now)) for text in (since, until))
     if first is not None and last is not None and first >= last:
-        raise WrongQuestion(f"--since {since} is not before --until {until}")
+        raise WrongQuestion(f"--since {shortened(str(since))} is not before --until {shortened(str(until))}")
     return Selection(first, last, tuple(_condition(text) for text in where))
 
 
@@ -72,7 +85,10 @@ def moment(text: str, now: datetime) -> datetime:
     word = text.strip().lower()
     age = _SPAN.fullmatch(word)
     if age:
-        return now - timedelta(seconds=int(age[1]) * _UNITS[age[2]])
+        try:
+            return now - timedelta(seconds=int(age[1]) * _UNITS[age[2]])
+        except OverflowError:
+            raise WrongQuestion(f"{shortened(text)!r} is before the year 1; use a shorter age") from None
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     if word == "now":
         return now
@@ -80,26 +96,38 @@ def moment(text: str, now: datetime) -> datetime:
         return midnight - timedelta(days=word == "yesterday")
     try:
         told = datetime.fromisoformat(text.strip())
-    except ValueError:
+    except (ValueError, OverflowError):
         raise WrongQuestion(
-            f"{text!r} is no time; use an age (90m, 24h, 7d, 2w), today, yesterday, or a date such as 2026-01-31"
+            f"{shortened(text)!r} is no time; use an age (90m, 24h, 7d, 2w), today, yesterday, or a date (2026-01-31)"
         ) from None
     return told.replace(tzinfo=UTC) if told.tzinfo is None else told
 
 
 def _micros(when: datetime) -> int:
-    return int(when.timestamp() * 1e6)
+    return (when - _EPOCH) // timedelta(microseconds=1)
+
+
+def shortened(text: str) -> str:
+    """Return what the user gave, which may be of any length, short enough for a message."""
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def _condition(text: str) -> Condition:
     key, sign, value = text.partition("=")
     if not sign or not key.strip("! "):
-        raise WrongQuestion(f"--where {text!r} is not accepted; use name=value or name!=value, as in feature=search")
+        raise WrongQuestion(f"--where {shortened(text)!r} is not accepted; use name=value or name!=value")
     wanted = not key.endswith("!")
     (name,) = dimensions([key.rstrip("!").strip()])
     if name in TIMES:
         raise WrongQuestion(f"--where cannot use {name}; say it with --since and --until")
-    return Condition(name, value.strip(), wanted)
+    value = value.strip()
+    try:
+        if len(value) > _LONGEST:
+            raise ValueError(f"it is longer than {_LONGEST:,} characters")
+        _pattern(value)
+    except (ValueError, re.error, RecursionError, OverflowError) as error:
+        raise WrongQuestion(f"--where {shortened(text)!r} is not accepted: {error}") from None
+    return Condition(name, value, wanted)
 
 
 def dimensions(names: Iterable[str]) -> tuple[str, ...]:
@@ -109,8 +137,8 @@ def dimensions(names: Iterable[str]) -> tuple[str, ...]:
         for word in part.split(","):
             name = word.strip()
             if name not in DIMENSIONS and not (name.startswith("tag.") and len(name) > 4):
-                listed = ", ".join(dict.fromkeys(DIMENSIONS[:14]))
-                raise WrongQuestion(f"there is no dimension {name!r}; use {listed}, or tag.KEY for a free tag")
+                listed = ", ".join(dict.fromkeys(DIMENSIONS))
+                raise WrongQuestion(f"there is no dimension {shortened(name)!r}; use {listed}, or tag.KEY")
             found.append(name)
     return tuple(dict.fromkeys(found))
 

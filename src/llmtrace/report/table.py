@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -11,8 +11,13 @@ from rich.text import Text
 from . import figures
 from .tally import Report, Tally
 
-__all__ = ["ABSENT", "COST_COLUMNS", "TIME_COLUMNS", "Column", "footnotes", "tables"]
+__all__ = ["ABSENT", "BLOCKED", "COST_COLUMNS", "TIME_COLUMNS", "Column", "fitting", "footnotes", "tables"]
 
+_LEAST_NAME, _LEAST_NAMES = 10, 8
+"""Columns that a name keeps where it is alone, and where there are several."""
+_GIVE_WAY = ("1st p99", "refused", "p99", "cached", "cut", "error", "1st p95", "output", "input", "tok/s", "1st p50",
+             "a call", "p95", "blocked")  # fmt: skip
+"""Columns that a narrow terminal goes without, the first of them first."""
 ABSENT = "(none)"
 Column = tuple[str, Callable[[Tally], str]]
 
@@ -40,6 +45,8 @@ COST_COLUMNS: tuple[Column, ...] = (
     ("cost", lambda group: figures.money(group.dollars) if group.priced else "-"),
     ("a call", lambda group: figures.money(group.dollars / group.priced) if group.priced else "-"),
 )
+BLOCKED: tuple[Column, ...] = (("blocked", lambda group: figures.count(group.blocked)),)
+"""Shown where a budget has blocked calls."""
 TIME_COLUMNS: tuple[Column, ...] = (
     ("p50", _times("duration", 50)),
     ("p95", _times("duration", 95)),
@@ -56,7 +63,8 @@ def tables(told: Report, by: Sequence[str], *, width: int = 80) -> RenderableTyp
     """Both tables, with the sum of everything in the last line when there is more than one."""
     whole, hidden = told.whole, told.hidden
     lines = [([ABSENT if part is None else part for part in key], group) for key, group in told.rows]
-    parts: list[RenderableType] = [_table("Cost", lines, whole, by, COST_COLUMNS, width, hidden)]
+    costs = (*COST_COLUMNS, *BLOCKED) if whole.blocked else COST_COLUMNS
+    parts: list[RenderableType] = [_table("Cost", lines, whole, by, costs, width, hidden)]
     if whole.duration:
         parts += ["", _table("Time", lines, whole, by, TIME_COLUMNS, width, hidden)]
     return Group(*parts)
@@ -71,16 +79,21 @@ def _table(
     width: int,
     hidden: int,
 ) -> Table:
-    told = [[cell(group) for _, cell in columns] for group in (*(group for _, group in lines), whole)]
-    widths = [max(len(heading), *(len(row[at]) for row in told)) for at, (heading, _) in enumerate(columns)]
+    groups = (*(group for _, group in lines), whole)
+    sizes = {heading: max(len(heading), *(len(cell(group)) for group in groups)) for heading, cell in columns}
+    least = max(1, len(by)) * ((_LEAST_NAMES if len(by) > 1 else _LEAST_NAME) + 1)
+    kept = fitting(sizes, width - least, _GIVE_WAY)
+    columns = [(heading, cell) for heading, cell in columns if heading in kept]
+    widths = [sizes[heading] for heading, _ in columns]
+    told = [[cell(group) for _, cell in columns] for group in groups]
     # Where the width does not suffice, names give way and figures stay whole.
     room = max(6, (width - sum(widths) - len(widths)) // max(1, len(by)) - 1)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", expand=False)
     for position, name in enumerate(by or ("all",)):
         heading = name if position or not by else f"{title} by {name}"
         table.add_column(Text(figures.plain(heading)), no_wrap=True, overflow="ellipsis", max_width=room)
-    for (heading, _), least in zip(columns, widths, strict=True):
-        table.add_column(heading, justify="right", no_wrap=True, min_width=least)
+    for (heading, _), size in zip(columns, widths, strict=True):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=size)
     for (names, _), row in zip(lines, told, strict=False):
         table.add_row(*(Text(figures.plain(name)) for name in names or [title]), *row)
     if hidden:
@@ -90,12 +103,27 @@ def _table(
     return table
 
 
+def fitting(sizes: Mapping[str, int], width: int, give_way: Sequence[str], *, gap: int = 1) -> set[str]:
+    """Return the columns that fit into the width, each whole, when those of ``give_way`` go first to last."""
+    kept = dict(sizes)
+    for name in give_way:
+        if sum(kept.values()) + gap * len(kept) <= width:
+            break
+        kept.pop(name, None)
+    return set(kept)
+
+
 def footnotes(whole: Tally) -> list[str]:
     """What the figures leave out, and why."""
     notes = []
+    if whole.blocked:
+        were = "was" if whole.blocked == 1 else "were"
+        notes.append(f"{figures.counted(whole.blocked, 'call')} {were} blocked by a budget and {were} not sent.")
     if whole.unpriced:
         reasons = sorted(whole.reasons.items(), key=lambda each: -each[1])
         listed = ", ".join(f"{_short(reason)} {figures.count(number)}" for reason, number in reasons[:4])
+        if "no_usage" in whole.reasons:
+            listed += " (for OpenAI streams, LLMTRACE_STREAM_USAGE=auto asks for the usage)"
         notes.append(
             f"{figures.share(whole.unpriced, whole.calls)} of the calls have no known cost and are in no sum: {listed}."
         )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .._decimal import PICO, from_pico
-from .calls import Array, Calls, Facts, added, read
+from .calls import Array, Calls, Facts, added, blocked, read
 from .distribution import Distribution
 from .group import Groups, Key, grouped
 from .select import TIMES, Selection
@@ -27,6 +27,7 @@ class Tally:
     """What a group of calls adds up to. Money is in trillionths of a dollar, times are in microseconds."""
 
     calls: int = 0
+    """Those that were carried out; what a budget has blocked is in ``blocked`` alone."""
     errors: int = 0
     refusals: int = 0
     blocked: int = 0
@@ -158,6 +159,8 @@ def whole(calls: Calls) -> Tally:
         return Tally()
     (made,) = _tallies(calls, np.zeros(len(calls), np.int64), 1)
     for fact, count in zip(calls.facts, np.bincount(calls.fact, minlength=len(calls.facts)).tolist(), strict=True):
+        if blocked(fact):
+            continue
         for into, value in ((made.reasons, fact["unpriced"]), (made.ends, fact["stream_end"])):
             if value is not None and count:
                 into[value] = into.get(value, 0) + count
@@ -172,13 +175,21 @@ def costs(calls: Calls, by: Sequence[str]) -> dict[Key, int]:
 
 
 def _tallies(calls: Calls, number: Array, count: int) -> list[Tally]:
+    refused = [0] * count
+    if any(map(blocked, calls.facts)):
+        # Nothing was sent: such calls are counted apart, and are in no other figure.
+        those = calls.each_fact(blocked)
+        refused = np.bincount(number[those], minlength=count).tolist()
+        calls, number = calls.only(~those), number[~those]
+
     def counted(which: Array | None = None) -> list[int]:
         found: list[int] = np.bincount(number if which is None else number[which], minlength=count).tolist()
         return found
 
     figures = {name: added(calls[name], number, count) for name in _SUMS}
     figures |= {name: counted(calls.each_fact(test)) for name, test in _TESTS.items()}
-    figures |= {"calls": counted(), "priced": counted(calls["cost"] >= 0), "estimated": counted(calls["estimated"] > 0)}
+    figures |= {"blocked": refused, "calls": counted()}
+    figures |= {"priced": counted(calls["cost"] >= 0), "estimated": counted(calls["estimated"] > 0)}
     lists = {name: _ordered(calls, name, number, count) for name in _LISTS}
     names = (*figures, *lists)
     return [Tally(**dict(zip(names, row, strict=True))) for row in zip(*figures.values(), *lists.values(), strict=True)]
@@ -186,7 +197,6 @@ def _tallies(calls: Calls, number: Array, count: int) -> list[Tally]:
 
 _TESTS: dict[str, Callable[[Facts], bool]] = {
     "errors": lambda fact: fact["outcome"] == "error",
-    "blocked": lambda fact: fact["outcome"] == "blocked",
     "cancelled": lambda fact: fact["outcome"] == "cancelled",
     "refusals": lambda fact: "content_filter" in (fact["finish"] or "").split(","),
     "streamed": lambda fact: fact["stream_end"] is not None,  # a request for a stream that was refused has none

@@ -20,7 +20,7 @@ __all__ = ["Node", "about", "tree", "waterfall"]
 
 _HEADINGS = ("time", "in", "out", "cost")
 _WIDTHS = (7, 6, 6, 11)
-_FIGURES = sum(_WIDTHS)
+_LEAST_NAME = 16
 _SCOPE = ((names.FEATURE, "feature"), (names.USER, "user"), (names.SESSION, "session"), (names.TENANT, "tenant"))
 
 
@@ -58,18 +58,27 @@ def waterfall(trace: TraceRow, spans: Sequence[StoredSpan], *, width: int = 80) 
     """The trace in so many columns."""
     first = min(span.started for span in spans)
     whole = max(1, max(span.ended for span in spans) - first)
-    bar = max(10, min(40, width - 63))
-    room = width - bar - _FIGURES - 2
-    lines = [_head(trace, spans), Text(), _row(Text("span"), Text(), _HEADINGS, room, bar, style="bold")]
+    bar, cells = _layout(width)
+    room = max(4, width - bar - sum(_WIDTHS[at] for at in cells) - 2)
+    lines = [_head(trace, spans), Text(), _row(Text("span"), Text(), _HEADINGS, room, bar, cells, style="bold")]
     for node in tree(spans):
         span = node.span
         name = Text(node.branch, style="dim") + Text(
             figures.plain(span.name), style="red" if span.status == "ERROR" else ""
         )
-        lines.append(_row(name, Text(_bar(span, first, whole, bar), style=_colour(span)), _cells(span), room, bar))
+        drawn = Text(_bar(span, first, whole, bar) if bar else "", style=_colour(span))
+        lines.append(_row(name, drawn, _cells(span), room, bar, cells))
         for note in _notes(span, width - len(node.below) - 2):
             lines.append(Text(f"{node.below}  {figures.plain(note)}", style="dim"))
     return Group(*lines)
+
+
+def _layout(width: int) -> tuple[int, tuple[int, ...]]:
+    """Return the width of the bars, and which figures there is room for: they are shown whole or not at all."""
+    for bar, cells in ((max(10, min(40, width - 63)), (0, 1, 2, 3)), (0, (0, 1, 2, 3)), (0, (0, 3))):
+        if width - bar - sum(_WIDTHS[at] for at in cells) - 2 >= _LEAST_NAME:
+            return bar, cells
+    return 0, (3,)
 
 
 def _cells(span: StoredSpan) -> tuple[str, str, str, str]:
@@ -82,10 +91,12 @@ def _cells(span: StoredSpan) -> tuple[str, str, str, str]:
     return lasted, figures.count(told["input"]), figures.count(told["output"]), money
 
 
-def _row(name: Text, bar: Text, cells: Sequence[str], room: int, width: int, *, style: str = "") -> Text:
+def _row(
+    name: Text, bar: Text, told: Sequence[str], room: int, width: int, cells: Sequence[int], *, style: str = ""
+) -> Text:
     name.truncate(room, overflow="ellipsis", pad=True)
     bar.truncate(width, pad=True)
-    numbers = "".join(f"{cell:>{size}}" for cell, size in zip(cells, _WIDTHS, strict=True))
+    numbers = "".join(f"{told[at]:>{_WIDTHS[at]}}" for at in cells)
     return Text(style=style).append_text(name).append(" ").append_text(bar).append(" ").append(numbers)
 
 
@@ -112,7 +123,7 @@ def about(span: StoredSpan) -> list[str]:
         found.append(f"finish {', '.join(map(str, reasons))}")
     documents = told.get(names.DOCUMENT_IDS)
     if documents:
-        found.append(f"{len(documents)} documents: {', '.join(map(str, documents[:4]))}")
+        found.append(f"{figures.counted(len(documents), 'document')}: {', '.join(map(str, documents[:4]))}")
     for name, title in ((names.ERROR_TYPE, "error"), (names.COST_REASON, "no cost:"), (names.RETRIES, "retries")):
         if told.get(name):
             found.append(f"{title} {told[name]}")
@@ -134,7 +145,7 @@ def _head(trace: TraceRow, spans: Sequence[StoredSpan]) -> Text:
     when = datetime.fromtimestamp(trace.started / 1e6, UTC).astimezone()
     priced = [cost for span in spans if is_call(span) and (cost := measures_of(span)["cost"]) is not None]
     money = figures.money(sum(priced) / 1e12) if priced else "no cost known"
-    calls = "1 call" if trace.calls == 1 else f"{trace.calls:,} calls"
+    calls = figures.counted(trace.calls, "call")
     text = Text(f"trace {trace.trace_id}", style="bold")
     lasted = figures.seconds((trace.ended - trace.started) / 1e6)
     text.append(

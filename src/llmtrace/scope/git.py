@@ -210,6 +210,8 @@ def _patched(base: bytes, delta: bytes) -> bytes:
                 length, at = length | delta[at] << 8 * bit, at + 1
         length = length or 0x10000
         found += base[start : start + length]
+        if len(found) > _LARGEST:
+            raise ValueError("an object too large to be a prompt")
     return bytes(found)
 
 

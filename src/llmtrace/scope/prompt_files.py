@@ -33,6 +33,10 @@ _SUFFIXES = (".md", ".txt")
 _NAME = re.compile(r"[A-Za-z0-9_](?:[\w.-]*[\w-])?(?:/[A-Za-z0-9_](?:[\w.-]*[\w-])?)*", re.ASCII)
 _LONGEST = 200
 """Characters in a name, which is part of a path."""
+_MAX_HEAD_CHARS = 65_536
+"""Characters in front matter, or in a label file."""
+_MAX_PARTS = 10_000
+_MAX_BITS = 64
 _FENCE = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 
 
@@ -95,11 +99,17 @@ def find(folder: Path, name: str) -> Path:
 
 def versions_of(place: Path) -> list[str]:
     """The versions in a prompt's folder, the latest last."""
-    return sorted((path.stem for path in place.iterdir() if path.suffix in _SUFFIXES and path.is_file()), key=_order)
+    try:
+        files = [path.stem for path in place.iterdir() if path.suffix in _SUFFIXES and path.is_file()]
+    except OSError as error:
+        raise ConfigError(f"{place} cannot be read: {error.strerror or error}") from None
+    return sorted(files, key=_order)
 
 
 def _order(version: str) -> list[tuple[int, int, str]]:
-    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in re.split(r"(\d+)", version) if part]
+    parts = (part.lstrip("0") if part.isdecimal() else part for part in re.split(r"(\d+)", version) if part)
+    # By length, then digit by digit: a tag may have more digits than Python converts.
+    return [(1, len(part), part) if not part or part.isdecimal() else (0, 0, part) for part in parts]
 
 
 def labels_of(place: Path) -> dict[str, Share]:
@@ -113,16 +123,21 @@ def labels_of(place: Path) -> dict[str, Share]:
         return shares_in(path, path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
 
 
 def shares_in(path: Path, text: str) -> dict[str, Share]:
     """What ``text``, of the label file ``path``, says."""
     try:
-        told = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        if len(text) > _MAX_HEAD_CHARS:
+            raise ValueError(f"it is longer than {_MAX_HEAD_CHARS:,} characters")
+        told = _plain(tomllib.loads(text))
+    except (ValueError, RecursionError) as error:  # nested too deeply, a number of too many digits
+        raise ConfigError(f"{path} is not valid TOML: {_cause(error)}") from None
+    history = told.get(HISTORY, {})
+    if not isinstance(history, dict) or not all(isinstance(versions, list) for versions in history.values()):
+        raise ConfigError(f"{path}: [{HISTORY}] must list earlier versions by label; delete it if in doubt")
     found = {label: _share(path, label, value) for label, value in told.items() if label != HISTORY}
     total = sum(share.weight or 0 for share in found.values())
     if total > 100:
@@ -157,9 +172,11 @@ def read(place: Path, name: str, version: str | None) -> PromptFile:
 
 
 def _read(path: Path, name: str, version: str | None) -> PromptFile:
-    data = path.read_bytes()
     try:
+        data = path.read_bytes()
         text = data.decode("utf-8-sig").replace("\r\n", "\n")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8: {error}") from None
     head, template = _split(path, text)
@@ -188,9 +205,37 @@ def _split(path: Path, text: str) -> tuple[dict[str, Any], str]:
     except ImportError:
         raise ConfigError(f"{path} has front matter: pip install 'llmtrace-otel[prompts]' to read it") from None
     try:
+        if len(fence[1]) > _MAX_HEAD_CHARS:
+            raise ValueError(f"it is longer than {_MAX_HEAD_CHARS:,} characters")
         head = yaml.safe_load(fence[1])
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: the front matter is no YAML: {error}") from None
-    if head is not None and not isinstance(head, dict):
-        raise ConfigError(f"{path}: the front matter must be keys and values, not {type(head).__name__}")
-    return {str(key): value for key, value in (head or {}).items()}, text[fence.end() :]
+        if head is not None and not isinstance(head, dict):
+            raise ValueError(f"it must be keys and values, not {type(head).__name__}")
+        return {str(key): _plain(value) for key, value in (head or {}).items()}, text[fence.end() :]
+    # Beyond errors of its own: a date or a number that Python has not, nesting deeper than its stack, wrong tags.
+    except Exception as error:
+        raise ConfigError(f"{path}: the front matter is not valid YAML: {_cause(error)}") from None
+
+
+def _plain(value: Any) -> Any:
+    """Return the value, if it may be printed, copied and compared in reasonable time.
+
+    Raises:
+        ValueError: It has more parts than a file of this size can spell out, contains itself, or has a huge number.
+    """
+    waiting, seen = [value], 0
+    while waiting:
+        part = waiting.pop()
+        seen += 1
+        if seen > _MAX_PARTS:  # of aliases that multiply, or of a list inside itself
+            raise ValueError(f"it has more than {_MAX_PARTS:,} values, aliases included")
+        if isinstance(part, int) and part.bit_length() > _MAX_BITS:
+            raise ValueError(f"a whole number of more than {_MAX_BITS} bits")
+        if isinstance(part, dict):
+            waiting += [*part, *part.values()]
+        elif isinstance(part, (list, tuple, set)):
+            waiting += part
+    return value
+
+
+def _cause(error: BaseException) -> str:
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)

@@ -125,7 +125,7 @@ class StoreExporter(SpanExporter):
         """Log why spans cannot be written, once."""
         if not self._complained:
             self._complained = True
-            _log.warning("llmtrace could not write spans to %s: %s", self.path, error)
+            _log.warning("llmtrace could not write spans to %s (LLMTRACE_STORE): %s", self.path, error)
 
     def before_fork(self) -> None:
         # A connection must not be inherited: SQLite's locks would be wrong, and a daemon closes its descriptors.

@@ -139,7 +139,7 @@ def connect(path: Path, *, write: bool = False, timeout: float = 30.0) -> sqlite
         _prepare(connection, path, write=write)
     except sqlite3.Error as error:
         connection.close()
-        raise StoreError(f"cannot use {path} as a store: {error}; move it away, or set LLMTRACE_STORE") from error
+        raise StoreError(f"cannot use {path} as a store: {error}; move it away, or name another file") from error
     except BaseException:
         connection.close()
         raise
@@ -162,7 +162,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 def _refuse_foreign(path: Path) -> None:
     """Raise ``StoreError`` unless the file is a store, or empty. Nothing is written, not even a lock."""
     if not path.is_file():
-        raise StoreError(f"{path} is not a regular file; set LLMTRACE_STORE to a file")
+        raise StoreError(f"{path} is not a regular file; name another path")
     try:
         # Immutable: SQLite takes no lock and makes no file beside this one, but does not see the write-ahead log.
         known = _identify(path, "immutable=1")
@@ -172,11 +172,11 @@ def _refuse_foreign(path: Path) -> None:
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise
-        raise StoreError(f"cannot use {path} as a store: {error}; move it away, or set LLMTRACE_STORE") from None
+        raise StoreError(f"cannot use {path} as a store: {error}; move it away, or name another file") from None
     if known is None:  # SQLite takes a file of less than one page for an empty one
         known = not 0 < path.stat().st_size < 512
     if not known:
-        raise StoreError(f"{path} is not a store of llmtrace and is left unchanged; set LLMTRACE_STORE to another file")
+        raise StoreError(f"{path} is not a store of llmtrace and is left unchanged; name another file")
 
 
 def _identify(path: Path, options: str) -> bool | None:
@@ -207,7 +207,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool) -> None
     register(connection)
     version = _pragma(connection, "user_version")
     if version > len(MIGRATIONS):
-        raise StoreError(f"{path} was written by a newer llmtrace; upgrade llmtrace-otel, or set LLMTRACE_STORE")
+        raise StoreError(f"{path} was written by a newer llmtrace; upgrade llmtrace-otel, or name another file")
     if not write:
         if version < 1:
             raise StoreError(f"there is nothing in the store {path} yet; run an instrumented program first")
@@ -229,7 +229,7 @@ def _mark(connection: sqlite3.Connection, path: Path) -> None:
     with transaction(connection):
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
         if tables and not tables >= _FIRST_TABLES:  # another program was faster
-            raise StoreError(f"{path} is not a store of llmtrace and is left unchanged; set LLMTRACE_STORE")
+            raise StoreError(f"{path} is not a store of llmtrace and is left unchanged; name another file")
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 

@@ -1,0 +1,174 @@
+"""The histogram of the times between chunks: every one of them, at little cost."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.metrics import Histogram, MeterProvider
+from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
+from opentelemetry.sdk.metrics.view import (
+    DropAggregation,
+    ExplicitBucketHistogramAggregation,
+    ExponentialBucketHistogramAggregation,
+    View,
+)
+
+from llmtrace.capture import worker
+from llmtrace.capture.stream import Recorder
+from llmtrace.emit import buckets
+from llmtrace.facts.gaps import GAP_SECONDS, Gaps
+
+NAME = "gen_ai.client.operation.time_per_output_chunk"
+WHO = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+
+
+def gaps_of(values: list[float]) -> Gaps:
+    made = Gaps()
+    for start in range(0, len(values), 256):
+        made.add(sorted(values[start : start + 256]))
+    return made
+
+
+def some(count: int, seed: int = 7) -> list[float]:
+    draw = random.Random(seed)
+    return [draw.choice((0.0, 0.01, 0.02, draw.expovariate(20), draw.expovariate(0.05))) for _ in range(count)]
+
+
+def points(reader: InMemoryMetricReader) -> list[Any]:
+    data: Any = reader.get_metrics_data()
+    metrics = [] if data is None else [one for each in data.resource_metrics for one in each.scope_metrics[0].metrics]
+    return [point for metric in metrics if metric.name == NAME for point in metric.data.data_points]
+
+
+def histogram(meters: MeterProvider) -> Any:
+    return meters.get_meter("m").create_histogram(NAME, "s", explicit_bucket_boundaries_advisory=list(GAP_SECONDS))
+
+
+@pytest.mark.parametrize("count", [1, 2, 255, 256, 257, 999, 5000])
+def test_gaps_are_recorded_as_one_by_one(count: int) -> None:
+    """Counts of buckets, sum, least and largest are those of a record for each gap."""
+    together, alone = InMemoryMetricReader(), InMemoryMetricReader()
+    first, second = MeterProvider([together]), MeterProvider([alone])
+    values = some(count)
+    one, other = histogram(first), histogram(second)
+    for _ in range(2):  # the second stream meets what the first has left
+        buckets.record_gaps(one, gaps_of(values), WHO)
+        for value in values:
+            other.record(value, WHO)
+    (told,), (expected,) = points(together), points(alone)
+    assert told.count == 2 * count
+    assert told.bucket_counts == expected.bucket_counts
+    assert told.sum == pytest.approx(expected.sum)
+    assert (told.min, told.max) == (expected.min, expected.max)
+    first.shutdown()
+    second.shutdown()
+
+
+@pytest.mark.parametrize("temporality", [AggregationTemporality.CUMULATIVE, AggregationTemporality.DELTA])
+def test_gaps_are_recorded_across_collections(temporality: AggregationTemporality) -> None:
+    """A collection between two streams takes nothing away."""
+    reader = InMemoryMetricReader({Histogram: temporality})
+    meters = MeterProvider([reader])
+    made, total = histogram(meters), 0
+    for round in range(1, 4):
+        buckets.record_gaps(made, gaps_of(some(300, round)), WHO)
+        (told,) = points(reader)
+        total = total + told.count if temporality is AggregationTemporality.DELTA else told.count
+        assert total == 300 * round
+    meters.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("view", "count"),
+    [
+        (View(instrument_name=NAME, aggregation=ExplicitBucketHistogramAggregation([0.1, 1])), 300),
+        (View(instrument_name=NAME, aggregation=ExponentialBucketHistogramAggregation()), 300),
+        (View(instrument_name=NAME, attribute_keys={"gen_ai.operation.name"}), 300),
+        (View(instrument_name=NAME, aggregation=DropAggregation()), 0),
+    ],
+    ids=["other buckets", "exponential", "fewer attributes", "dropped"],
+)
+def test_gaps_are_recorded_under_a_view(view: View, count: int) -> None:
+    """Other buckets, or fewer attributes, lose none either."""
+    reader, plain = InMemoryMetricReader(), InMemoryMetricReader()
+    meters = MeterProvider([reader, plain], views=[view])
+    buckets.record_gaps(histogram(meters), gaps_of(some(300)), WHO)
+    assert worker.drain(60)
+    for each in (reader, plain):
+        assert sum(point.count for point in points(each)) == count
+    meters.shutdown()
+
+
+def test_gaps_are_recorded_by_any_other_provider() -> None:
+    """The API takes one at a time."""
+
+    class Foreign:
+        def __init__(self) -> None:
+            self.values: list[float] = []
+
+        def record(self, value: float, attributes: Any) -> None:
+            self.values.append(value)
+
+    foreign, values = Foreign(), some(300)
+    buckets.record_gaps(foreign, gaps_of(values), WHO)
+    assert worker.drain(60)
+    assert len(foreign.values) == 300
+    assert sum(foreign.values) == pytest.approx(sum(values))
+
+
+class _Call:
+    started = 0.0
+
+    class tracing:
+        estimator = None
+
+    def end(self, answer: Any, timing: Any = None) -> None:
+        self.timing = timing
+
+
+class _Answers:
+    ended = complete = True
+    failed = False
+
+    def add(self, chunk: Any) -> bool:
+        return True
+
+    def result(self) -> Any:
+        return self
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 257, 1000, 4000])
+def test_stream_tells_every_gap(chunks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One gap for each chunk after the first, and percentiles of a sample of bounded size."""
+    values = some(chunks, seed=chunks)
+    times = iter([1 + sum(values[: index + 1]) for index in range(chunks)])
+    monkeypatch.setattr("llmtrace.capture.stream.perf_counter", lambda: next(times))
+    call: Any = _Call()
+    answers: Any = _Answers()
+    recorder = Recorder(call, answers)
+    for _ in range(chunks):
+        recorder.mark(None)
+    recorder.exhausted()
+    timing = call.timing
+    if chunks == 1:
+        assert timing.gaps is None
+        assert timing.gap_max is None
+        return
+    assert timing.gaps.count == chunks - 1
+    assert sum(timing.gaps.sums) == pytest.approx(sum(values[1:]))
+    assert timing.gap_max == pytest.approx(max(values[1:]))
+    assert len(recorder._sample) <= 257
+    exact = sorted(values[1:])
+    low, high = (exact[int((chunks - 1) * share)] for share in (0.9, 0.99))
+    assert low - 1e-9 <= timing.gap_p95 <= high + 1e-9
+
+
+def test_no_gap_is_recorded_for_a_call_without_chunks() -> None:
+    """Nothing is nothing."""
+    reader = InMemoryMetricReader()
+    meters = MeterProvider([reader])
+    buckets.record_gaps(histogram(meters), Gaps(), WHO)
+    assert points(reader) == []
+    meters.shutdown()
