@@ -72,7 +72,7 @@ def _begin(sdk: Sdk, tracing: Tracing, args: Any, kwargs: Any) -> OpenCall | Non
         if "text/event-stream" in http.headers.get("accept", ""):
             request = replace(request, stream=True)
         host = http.url.host or None
-        return hooks.begin(
+        call = hooks.begin(
             tracing,
             sdk.name,
             wire,
@@ -81,6 +81,9 @@ def _begin(sdk: Sdk, tracing: Tracing, args: Any, kwargs: Any) -> OpenCall | Non
             server=None if host is None else (host, http.url.port or (80 if http.url.scheme == "http" else 443)),
             body=body,
         )
+        if call is not None and tracing.estimator is not None:
+            call.body = body
+        return call
     except Exception:
         report("begin a call")
         return None

@@ -116,11 +116,13 @@ def describe_usage(call: OpenCall, options: Options, into: Attributes) -> None:
         return
     counts: Counts | None = call.answer.usage
     told = counts is not None and not names.BILLED.isdisjoint(counts)
-    if call.estimate is not None:
+    guess = call.estimate
+    if guess is not None and not guess.partial:
         into[names.USAGE_SOURCE] = "estimated"
-        describe_estimate(call, into)
     else:
         into[names.USAGE_SOURCE] = "missing" if not told else "partial" if call.cut else "provider"
+    if guess is not None:
+        describe_estimate(call, into)
     if counts is None:
         return
     for field, count in counts.items():
