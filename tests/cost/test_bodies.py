@@ -162,7 +162,7 @@ def test_bodies(
     priced = pricer.price(provider, None, asked, wire.response(body))
     assert priced is not None
     assert (priced.reason or priced.exact, priced.missing) == (sum_, missing)
-    assert priced.approximate is (bool(missing) or wire is IMAGES)  # an answer of images does not name its model
+    assert priced.approximate is bool(missing)
 
 
 def test_an_image_that_was_streamed_costs_the_same(pricer: Pricer) -> None:

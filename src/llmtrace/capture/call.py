@@ -160,7 +160,10 @@ class OpenCall:
         """What a whole answer says."""
         if self.heard is not None:
             self.heard.take(answer)
-        return self.format.response(answer)
+        response = self.format.response(answer)
+        if not response.usage and self.tracing.estimator is not None:
+            self.tracing.estimator.take(self, answer)
+        return response
 
     def events(self) -> Accumulator:
         """What folds the chunks of the answer."""
@@ -206,7 +209,9 @@ class OpenCall:
             report("settle a call")
         try:
             pricer, estimator = self.tracing.pricer, self.tracing.estimator
-            if estimator is not None and not (answer.usage or self.request.background) and estimator.wants(self):
+            missing = (not answer.usage and not self.request.background) or self.cut
+            if estimator is not None and missing and estimator.wants(self):
+                self.body = _frozen(self.body)
                 worker.start()
                 self._finish_later()
             elif pricer is None or pricer.ready:
@@ -297,7 +302,7 @@ class OpenCall:
         except Exception:
             report("price a call")
             return None
-        if priced is not None and self.estimate is not None:
+        if priced is not None and self.estimate is not None and priced.source != "provider":
             priced.approximate = True
         return priced
 
@@ -366,6 +371,13 @@ class OpenCall:
             outcome=self.outcome,
             error_type=self.error_type,
         )
+
+
+def _frozen(body: Any) -> Any:
+    """Return ``body`` with lists of its own: the caller goes on with a conversation while its tokens are counted."""
+    if type(body) is not dict:
+        return body
+    return {name: list(value) if type(value) is list else value for name, value in body.items()}
 
 
 _COSTS = ("x-litellm-response-cost", "x-nr-request-cost", "cf-aig-cost", "x-total-cost")

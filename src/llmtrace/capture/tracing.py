@@ -61,7 +61,10 @@ class Estimator(Protocol):
     """Says what a call probably used, when nobody told."""
 
     def listen(self, call: OpenCall) -> Spoken | None:
-        """What keeps the words of a stream until its usage is told, where that may not happen."""
+        """Return what keeps the words of a call until its usage is reported, where that may not happen."""
+
+    def take(self, call: OpenCall, answer: Any) -> None:
+        """Keep the words of a whole answer that reports no usage."""
 
     def wants(self, call: OpenCall) -> bool: ...
 

@@ -74,7 +74,7 @@ def _begin(sdk: Sdk, tracing: Tracing, args: Any, kwargs: Any) -> OpenCall | Non
         if request.operation == "fetch_response":
             request = replace(request, response_id=fetched_id(http.url.path))
         host = http.url.host or None
-        return hooks.begin(
+        call = hooks.begin(
             tracing,
             sdk.name,
             wire,
@@ -83,6 +83,9 @@ def _begin(sdk: Sdk, tracing: Tracing, args: Any, kwargs: Any) -> OpenCall | Non
             server=None if host is None else (host, http.url.port or (80 if http.url.scheme == "http" else 443)),
             body=body,
         )
+        if call is not None and tracing.estimator is not None:
+            call.body = body
+        return call
     except Exception:
         report("begin a call")
         return None

@@ -198,7 +198,7 @@ class Card:
         reason = plan.reason or ("inconsistent_usage" if wrong else None)
         if any(all(counts[name] for name in fields) for fields in plan.unclear):
             reason = reason or "partial_usage"
-        missing = tuple(name for name in plan.missing if counts[name])
+        missing = () if reason is not None else tuple(name for name in plan.missing if counts[name])
         if self.silent_search and "web_searches" not in counts:
             missing = ("web_searches",)
         return Priced(total, self.label, amounts, reason, approximate or bool(missing), missing)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .._read import each, peek, text
 from . import tokens
 
-__all__ = ["Estimate", "count_input", "count_output", "estimate", "said"]
+__all__ = ["Estimate", "count_input", "count_output", "estimate"]
 
 _REASONING = ("o1", "o3", "o4", "gpt-5", "gpt-6", "deepseek-reasoner", "deepseek-r1", "grok-4", "magistral", "qwq")
 _PER_MESSAGE, _PER_NAME, _ANSWER = 3, 1, 3
@@ -34,6 +33,8 @@ class Estimate:
     """The model may have thought without showing it: the true count of the output is at least this."""
     usd: float | None = None
     """What that would cost, where the price is known."""
+    partial: bool = False
+    """The provider reported a beginning, which is in these counts."""
 
 
 def estimate(model: str | None, body: Any, text: str | None, calls: int = 0) -> Estimate:
@@ -65,22 +66,31 @@ def count_input(body: Any, encoding: str, *, claude: bool = False) -> int:
     prompt = body.get("prompt")
     if prompt is not None:
         return _text(prompt, encoding)
-    messages = body.get("messages", body.get("input"))
+    messages = next((body[name] for name in _MESSAGES if body.get(name) is not None), None)
     total = 0
     if isinstance(messages, str):
         total += _PER_MESSAGE + 1 + tokens.count(messages, encoding)
     elif isinstance(messages, (list, tuple)):
         total += sum(_message(each, encoding) for each in messages)
-    for name in ("system", "instructions"):
+    elif isinstance(messages, Mapping):
+        total += _message(messages, encoding)
+    for name in _SYSTEM:
         if body.get(name):
             total += _PER_MESSAGE + 1 + _text(body[name], encoding)
     return total + _ANSWER + _tools(body.get("tools") or body.get("functions"), encoding, claude=claude)
 
 
+_MESSAGES = ("messages", "input", "contents", "content", "requests", "instances")
+_SYSTEM = ("system", "instructions", "systemInstruction", "system_instruction")
+
+
 def _message(message: Any, encoding: str) -> int:
     if not isinstance(message, Mapping):
         return _text(message, encoding)
-    total = _PER_MESSAGE + _text(message.get("role"), encoding) + _text(message.get("content"), encoding)
+    total = _PER_MESSAGE + _text(message.get("role"), encoding)
+    total += sum(_text(message[name], encoding) for name in ("content", "parts") if name in message)
+    if "content" not in message and "parts" not in message:
+        total += _text(message, encoding)
     if message.get("name"):
         total += _PER_NAME + _text(message["name"], encoding)
     for call in message.get("tool_calls") or ():
@@ -90,7 +100,12 @@ def _message(message: Any, encoding: str) -> int:
     return total
 
 
-_TEXTS = ("text", "content", "input", "arguments", "output", "thinking", "name")
+_TEXTS = (
+    "text", "content", "input", "arguments", "output", "thinking", "name", "parts", "functionCall", "function_call",
+    "functionResponse", "function_response", "args", "response",
+)  # fmt: skip
+_DATA = frozenset({"args", "response"})
+"""Of these the JSON is what a prompt holds."""
 
 
 def _text(value: Any, encoding: str) -> int:
@@ -101,7 +116,11 @@ def _text(value: Any, encoding: str) -> int:
         kind = value.get("type")
         if kind in ("tool_use", "tool_result") and not isinstance(value.get("content"), (str, list)):
             return tokens.count(_json(value.get("input", {})), encoding) + _text(value.get("name"), encoding)
-        return sum(_text(value[name], encoding) for name in _TEXTS if name in value)
+        return sum(
+            tokens.count(_json(value[name]), encoding) if name in _DATA else _text(value[name], encoding)
+            for name in _TEXTS
+            if name in value
+        )
     if isinstance(value, (list, tuple)):
         return sum(_text(each, encoding) for each in value)
     return 0
@@ -109,7 +128,7 @@ def _text(value: Any, encoding: str) -> int:
 
 def _tools(tools: Any, encoding: str, *, claude: bool) -> int:
     """Tools as a prompt holds them: a line for each function, one for each of its parameters."""
-    listed = [_function(tool) for tool in tools] if isinstance(tools, (list, tuple)) else []
+    listed = [_function(tool) for each in tools for tool in _declared(each)] if isinstance(tools, (list, tuple)) else []
     known = [tool for tool in listed if tool is not None]
     if not known:
         return 0
@@ -117,6 +136,15 @@ def _tools(tools: Any, encoding: str, *, claude: bool) -> int:
         return _CLAUDE_TOOLS + sum(_CLAUDE_TOOL + tokens.count(_json(tool), encoding) for tool in known)
     opening = 7 if encoding == "o200k_base" else 10
     return 12 + sum(opening + _signature(tool, encoding) for tool in known)
+
+
+def _declared(tool: Any) -> list[Any]:
+    """Return the functions of one entry, of which Gemini lists several."""
+    if isinstance(tool, Mapping):
+        for name in ("functionDeclarations", "function_declarations"):
+            if isinstance(tool.get(name), list):
+                return list(tool[name])
+    return [tool]
 
 
 def _function(tool: Any) -> Mapping[str, Any] | None:
@@ -149,28 +177,3 @@ def _json(value: Any) -> str:
         return json.dumps(value, separators=(",", ":"), default=str)
     except (TypeError, ValueError):
         return ""
-
-
-_SAID = ("content", "refusal", "reasoning_content")
-_CALLED = ("name", "arguments", "input")
-
-
-def said(chunk: Any) -> Iterable[tuple[str, bool]]:
-    """The texts that one chunk of a chat or completion stream adds to the answer; true for the name of a tool call.
-
-    The chunk is a model of the SDK, or what a body says that is read as bytes.
-    """
-    for choice in each(chunk, "choices"):
-        delta = peek(choice, "delta")
-        if delta is None:
-            if word := text(choice, "text"):
-                yield word, False
-            continue
-        for name in _SAID if peek(delta, "reasoning_content") else (*_SAID, "reasoning"):
-            if word := text(delta, name):
-                yield word, False
-        calls = (peek(call, "function") or peek(call, "custom") for call in each(delta, "tool_calls"))
-        for function in (*calls, peek(delta, "function_call")):
-            for name in _CALLED:
-                if word := text(function, name):
-                    yield word, name == "name"

@@ -1,4 +1,4 @@
-"""Estimates at work: what a stream says is kept until its usage is told, and counted only if it never is."""
+"""Estimates at work: the texts of an answer are kept until its usage is reported, and counted only if it never is."""
 
 from __future__ import annotations
 
@@ -7,32 +7,35 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from ..facts import Counts, Request, Response
-from .estimate import Estimate, estimate, said
+from ..wire._format import WireFormat
+from ..wire._words import Words
+from .estimate import Estimate, estimate
 from .price import Pricer
 
 __all__ = ["Estimator", "Spoken"]
 
 _log = logging.getLogger("llmtrace")
-_DIALECT = "chat_completions"
-"""The one whose streams tell no usage unless asked."""
+_UNFINISHED = frozenset({"queued", "in_progress"})
+"""States of an answer that is made in the background: its usage is reported when it is fetched."""
 _MOST = 1_000_000
 """Characters of an answer that are kept; beyond it there is no estimate of the output."""
 
 
 class Spoken:
-    """The words of one stream."""
+    """The words of one answer."""
 
-    __slots__ = ("calls", "length", "parts")
+    __slots__ = ("_quick", "_read", "calls", "length", "parts")
 
-    def __init__(self) -> None:
+    def __init__(self, words: Words) -> None:
+        self._read, self._quick = words.read, words.quick
         self.parts: list[str] = []
         self.length = 0
         self.calls = 0
 
     def add(self, chunk: Any) -> None:
+        """Take in a chunk, or a whole answer."""
         try:
-            (choice,) = chunk.choices
-            text = choice.delta.content
+            text = self._quick(chunk)
         except (AttributeError, TypeError, ValueError):
             text = None
         if type(text) is str and text:  # nearly every chunk
@@ -40,7 +43,7 @@ class Spoken:
             if self.length <= _MOST:
                 self.parts.append(text)
             return
-        for text, name in said(chunk):
+        for text, name in self._read(chunk):
             self.calls += name
             self.length += len(text)
             if self.length <= _MOST:
@@ -54,6 +57,7 @@ class Spoken:
 class Guessed(Protocol):
     """What is needed of a call."""
 
+    format: WireFormat
     request: Request
     answer: Response
     provider: str
@@ -66,6 +70,9 @@ class Guessed(Protocol):
     usage_elsewhere: bool
     outcome: str
 
+    @property
+    def cut(self) -> bool: ...
+
 
 class Estimator:
     """Counts what nobody told, with ``tiktoken``, off the thread of the call."""
@@ -76,38 +83,51 @@ class Estimator:
         self._hosts: set[str] = set()
 
     def listen(self, call: Guessed) -> Spoken | None:
-        """Keep the words where the usage may never be told: asked for, it comes last, and a stream may be cut."""
-        return Spoken() if call.request.api_type == _DIALECT and isinstance(call.body, dict) else None
+        """Return what keeps the words of a call: a stream may be cut before its usage, which comes last."""
+        words = call.format.words
+        return Spoken(words) if words is not None and isinstance(call.body, dict) else None
+
+    def take(self, call: Guessed, answer: Any) -> None:
+        """Keep the words of a whole answer that reports no usage."""
+        call.spoken = self.listen(call)
+        if call.spoken is not None:
+            call.spoken.add(answer)
 
     def wants(self, call: Guessed) -> bool:
-        """Whether nothing was told of a call that must have used something."""
-        return (
-            not call.answer.usage
-            and call.body is not None
-            and (call.outcome in ("ok", "cancelled") or (call.spoken is not None and call.spoken.length > 0))
-            and call.request.api_type == _DIALECT
-            and call.request.stream
-            and not call.usage_elsewhere
-        )
+        """Return true if a call must have used more than what was reported."""
+        answer, spoken = call.answer, call.spoken
+        if call.format.words is None or call.body is None or call.usage_elsewhere or answer.stated_cost:
+            return False
+        spoke = spoken is not None and spoken.length > 0
+        if _counted(answer):
+            return call.cut and spoke
+        return spoke or (call.outcome in ("ok", "cancelled") and answer.status not in _UNFINISHED)
 
     def estimate(self, call: Guessed) -> None:
         """Count, and price the counts as an estimate."""
-        spoken = call.spoken
+        spoken, answer = call.spoken, call.answer
         guess = estimate(
-            call.answer.model or call.request.model,
+            answer.model or call.request.model,
             call.body,
             None if spoken is None else spoken.text,
             0 if spoken is None else spoken.calls,
         )
-        self._explain(call)
-        counts: Counts = {"input": guess.input, "output": guess.output or 0}
-        guessed = replace(call.answer, usage=counts)
+        partial = _counted(answer)
+        counts: Counts = dict(answer.usage or {})
+        if partial:
+            # What was reported is a beginning: no count can be less.
+            made = None if guess.output is None else max(guess.output, int(counts.get("output", 0)))
+            guess = replace(guess, input=int(counts.get("input", guess.input)), output=made, partial=True)
+        else:
+            self._explain(call)
+        counts["input"], counts["output"] = guess.input, guess.output or 0
+        guessed = replace(answer, usage=counts, stated_cost=None)
         host = None if call.server is None else call.server[0]
         priced = self._pricer.price(call.provider, host, call.request, guessed, call.started_ns / 1e9)
         if priced is not None and priced.reason is None and guess.output is not None:
             guess = replace(guess, usd=priced.total)
         call.estimate = guess
-        if self._as_usage and guess.output is not None:
+        if self._as_usage and guess.output is not None and not partial:
             call.answer = guessed
 
     def _explain(self, call: Guessed) -> None:
@@ -117,8 +137,21 @@ class Estimator:
         host = "an unknown host" if call.server is None else call.server[0]
         if host not in self._hosts and len(self._hosts) < 1_000:
             self._hosts.add(host)
-            _log.warning(
-                "llmtrace estimates the usage of streams of %s, which does not tell it: pass "
-                "stream_options={'include_usage': True}, or set LLMTRACE_STREAM_USAGE",
-                host,
-            )
+            streamed = call.request.stream and call.request.api_type == "chat_completions"
+            _log.warning(_STREAMS if streamed else _ANSWERS, host)
+
+
+_STREAMS = (
+    "llmtrace estimates the usage of streams of %s, which does not tell it: pass "
+    "stream_options={'include_usage': True}, or set LLMTRACE_STREAM_USAGE"
+)
+_ANSWERS = (
+    "llmtrace estimates the usage of calls to %s: its answers report no token counts, so these calls have no exact "
+    "cost; have the server report usage, or ignore this"
+)
+
+
+def _counted(answer: Response) -> bool:
+    """Return true if tokens were reported."""
+    usage = answer.usage
+    return usage is not None and ("input" in usage or "output" in usage)

@@ -125,11 +125,13 @@ def describe_counts(call: OpenCall, options: Options, into: Attributes) -> None:
     if call.request.operation not in _COUNTED and not (counts and call.request.operation == FETCH):
         return
     told = counts is not None and not names.BILLED.isdisjoint(counts)
-    if call.estimate is not None:
+    guess = call.estimate
+    if guess is not None and not guess.partial:
         into[names.USAGE_SOURCE] = "estimated"
-        describe_estimate(call, into)
     else:
         into[names.USAGE_SOURCE] = "missing" if not told else "partial" if call.cut else "provider"
+    if guess is not None:
+        describe_estimate(call, into)
     if counts is None:
         return
     for field, count in counts.items():

@@ -24,7 +24,8 @@ def describe_cost(call: OpenCall, options: object, into: Attributes) -> None:
     if priced.reason is not None:
         into[names.COST_REASON] = priced.reason
         if priced.reason == "partial_usage" and priced.units:
-            into[names.COST_ESTIMATE] = priced.total
+            guess = call.estimate
+            into[names.COST_ESTIMATE] = max(priced.total, guess.usd or 0.0) if guess is not None else priced.total
         return
     label = priced.label
     into[names.COST_TOTAL] = into[names.USAGE_COST] = priced.total

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from ..facts import Request, Response
 from ._content import ContentFormat
+from ._words import Words
 
 __all__ = ["Accumulator", "WireFormat"]
 
@@ -36,5 +37,7 @@ class WireFormat:
     events: Callable[[], Accumulator] | None = None
     content: ContentFormat | None = None
     """How to read what was said. Asked only where content is wanted."""
+    words: Words | None = None
+    """How to read the texts of an answer; ``None`` where its tokens cannot be estimated from texts."""
     api: str | None = None
     """The method of the SDK, as ``openai.chat.completions.create``; said by the table of SDKs."""

@@ -9,6 +9,7 @@ from .._read import each, fields, peek, pick, text, whole
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
 from ._usage import OPENAI, Names, Reported
+from ._words import MESSAGE_WORDS
 from .anthropic_messages_content import COMPLETE_CONTENT, COUNT_TOKENS_CONTENT, MESSAGES_CONTENT
 
 __all__ = ["COMPLETE", "COUNT_TOKENS", "MESSAGES"]
@@ -227,7 +228,13 @@ class Completions:
 
 
 COMPLETE = WireFormat(
-    request=read_complete_request, response=read_response, events=Completions, content=COMPLETE_CONTENT
+    request=read_complete_request,
+    response=read_response,
+    events=Completions,
+    content=COMPLETE_CONTENT,
+    words=MESSAGE_WORDS,
 )
-MESSAGES = WireFormat(request=read_request, response=read_response, events=Events, content=MESSAGES_CONTENT)
+MESSAGES = WireFormat(
+    request=read_request, response=read_response, events=Events, content=MESSAGES_CONTENT, words=MESSAGE_WORDS
+)
 COUNT_TOKENS = WireFormat(request=read_count_request, response=read_count, content=COUNT_TOKENS_CONTENT)

@@ -7,6 +7,7 @@ from typing import Any
 from .._read import each, peek, whole
 from ..facts import Request, Response
 from ._format import WireFormat
+from ._words import NO_WORDS
 from .google_generate_content import EMBED_CONTENT
 
 __all__ = ["EMBED"]
@@ -29,4 +30,4 @@ def read_response(answer: Any) -> Response:
     )
 
 
-EMBED = WireFormat(request=read_request, response=read_response, content=EMBED_CONTENT)
+EMBED = WireFormat(request=read_request, response=read_response, content=EMBED_CONTENT, words=NO_WORDS)

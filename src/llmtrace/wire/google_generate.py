@@ -12,6 +12,7 @@ from .._read import each, peek, text
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
 from ._usage import merge_counts
+from ._words import GENERATE_WORDS
 from .google_generate_content import GENERATE_CONTENT
 
 __all__ = ["GENERATE"]
@@ -304,4 +305,6 @@ def read_response(answer: Any) -> Response:
     return answers.result()
 
 
-GENERATE = WireFormat(request=read_request, response=read_response, events=Answers, content=GENERATE_CONTENT)
+GENERATE = WireFormat(
+    request=read_request, response=read_response, events=Answers, content=GENERATE_CONTENT, words=GENERATE_WORDS
+)

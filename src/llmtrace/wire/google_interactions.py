@@ -9,6 +9,7 @@ from .._read import each, peek, pick, text, whole
 from ..facts import Counts, Request, Response
 from ._format import WireFormat
 from ._usage import Reported
+from ._words import INTERACTION_WORDS
 from .google_interactions_content import INTERACTIONS_CONTENT, RETRIEVE_CONTENT
 
 __all__ = ["INTERACTIONS", "RETRIEVE"]
@@ -191,5 +192,11 @@ def read_retrieve(body: Any) -> Request:
     return Request(operation="fetch_response", background=True)
 
 
-INTERACTIONS = WireFormat(request=read_request, response=read_response, events=Events, content=INTERACTIONS_CONTENT)
+INTERACTIONS = WireFormat(
+    request=read_request,
+    response=read_response,
+    events=Events,
+    content=INTERACTIONS_CONTENT,
+    words=INTERACTION_WORDS,
+)
 RETRIEVE = WireFormat(request=read_retrieve, response=read_response, events=Events, content=RETRIEVE_CONTENT)

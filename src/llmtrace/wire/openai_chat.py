@@ -13,6 +13,7 @@ from .._read import each, fields, peek, pick, text, whole
 from ..facts import Request, Response
 from ._format import WireFormat
 from ._usage import Reported
+from ._words import CHAT_WORDS
 from .openai_chat_content import CHAT_CONTENT
 
 __all__ = ["CHAT"]
@@ -189,4 +190,6 @@ def _speaks(choice: Any) -> bool:
     return any(peek(delta, name) for name in _CONTENT)
 
 
-CHAT = WireFormat(request=read_request, response=read_response, events=Chunks, content=CHAT_CONTENT)
+CHAT = WireFormat(
+    request=read_request, response=read_response, events=Chunks, content=CHAT_CONTENT, words=CHAT_WORDS
+)

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from ..facts import Request
-from ._format import WireFormat
 from .openai_chat import CHAT
 from .openai_chat_content import COMPLETIONS_CONTENT
 
@@ -17,4 +16,4 @@ def read_request(body: Any) -> Request:
     return replace(CHAT.request(body), operation="text_completion", api_type=None)
 
 
-COMPLETIONS = WireFormat(request=read_request, response=CHAT.response, events=CHAT.events, content=COMPLETIONS_CONTENT)
+COMPLETIONS = replace(CHAT, request=read_request, content=COMPLETIONS_CONTENT)

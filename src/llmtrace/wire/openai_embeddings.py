@@ -8,6 +8,7 @@ from .._read import each, peek, text, whole
 from ..facts import Request, Response
 from ._format import WireFormat
 from ._usage import Reported
+from ._words import NO_WORDS
 from .openai_embeddings_content import EMBEDDINGS_CONTENT
 
 __all__ = ["EMBEDDINGS"]
@@ -30,6 +31,8 @@ def read_response(answer: Any) -> Response:
     # Nothing is written in answer to an embedding: the total is the input.
     if "total" in reported.counts:
         reported.counts.setdefault("input", reported.counts["total"])
+    if not reported.counts.get("output"):
+        reported.counts.pop("output", None)
     vector = peek(next(each(answer, "data"), None), "embedding")
     return reported.fill_openai(
         Response(id=text(answer, "id"), model=text(answer, "model"), dimensions=_length(vector))
@@ -42,4 +45,4 @@ def _length(vector: Any) -> int | None:
     return len(vector) if isinstance(vector, list) else None
 
 
-EMBEDDINGS = WireFormat(request=read_request, response=read_response, content=EMBEDDINGS_CONTENT)
+EMBEDDINGS = WireFormat(request=read_request, response=read_response, content=EMBEDDINGS_CONTENT, words=NO_WORDS)

@@ -9,6 +9,7 @@ from .._read import each, fields, peek, pick, text, whole
 from ..facts import Counts, PromptUse, Request, Response
 from ._format import WireFormat
 from ._usage import Reported
+from ._words import RESPONSE_WORDS
 from .openai_media import read_image_usage
 from .openai_responses_content import INPUT_TOKENS_CONTENT, RESPONSES_CONTENT, RETRIEVE_CONTENT, end_reason
 
@@ -191,7 +192,9 @@ def read_count(answer: Any) -> Response:
 
 
 DECISIONS = WireFormat(request=read_decision, response=read_response, content=RESPONSES_CONTENT)
-RESPONSES = WireFormat(request=read_request, response=read_response, events=Events, content=RESPONSES_CONTENT)
+RESPONSES = WireFormat(
+    request=read_request, response=read_response, events=Events, content=RESPONSES_CONTENT, words=RESPONSE_WORDS
+)
 RETRIEVE = WireFormat(request=read_retrieve, response=read_response, events=Events, content=RETRIEVE_CONTENT)
 COMPACT = WireFormat(request=read_request, response=read_compacted, content=RESPONSES_CONTENT)
 INPUT_TOKENS = WireFormat(request=read_count_request, response=read_count, content=INPUT_TOKENS_CONTENT)
