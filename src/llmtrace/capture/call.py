@@ -17,6 +17,7 @@ from ..cost.estimator import Spoken
 from ..cost.money import Priced
 from ..facts import Call, Request, Response, Scope, Timing, Usage
 from ..scope import context as scopes
+from ..wire._errors import read_error
 from ..wire._format import Accumulator, WireFormat
 from . import background, worker
 from .failure import error_type
@@ -152,7 +153,12 @@ class OpenCall:
         """What a whole answer says."""
         if self.heard is not None:
             self.heard.take(answer)
-        return self.format.response(answer)
+        found = self.format.response(answer)
+        if not found.failed and not (found.usage and any(found.usage.values())):
+            # A server may answer 200 and report in the body that the call failed.
+            found.error = read_error(answer) or found.error
+            found.failed = found.error is not None
+        return found
 
     def events(self) -> Accumulator:
         """What folds the chunks of the answer."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from .._read import each, peek, pick, text, whole
 from ..facts import Counts, Request, Response
+from ._errors import read_error
 from ._format import WireFormat
 from .google_interactions_content import INTERACTIONS_CONTENT, RETRIEVE_CONTENT
 
@@ -128,6 +129,7 @@ class Events:
     def add(self, event: Any) -> bool:
         kind = peek(event, "event_type")
         if not isinstance(kind, str):
+            self._error = read_error(event) or self._error
             return self._spoke
         if kind.endswith(".delta"):
             # A thought's signature is nothing anybody reads.
@@ -137,7 +139,7 @@ class Events:
             self._end = kind in ("interaction.completed", "interaction.complete")
             self._keep(peek(answer, "usage"))
         elif kind == "error":
-            self._error = text(peek(event, "error"), "code") or "error"
+            self._error = read_error(event) or "error"
         self._keep(peek(peek(event, "metadata"), "usage"))
         return self._spoke
 
