@@ -18,6 +18,7 @@ from ..cost.money import Priced
 from ..facts import Call, Request, Response, Scope, Timing, Usage
 from ..scope import context as scopes
 from ..scope import inference_spans
+from ..wire._errors import read_error
 from ..wire._format import Accumulator, WireFormat
 from ..wire._usage import Money, read_money
 from . import background, worker
@@ -161,6 +162,10 @@ class OpenCall:
         if self.heard is not None:
             self.heard.take(answer)
         response = self.format.response(answer)
+        if not response.failed and not (response.usage and any(response.usage.values())):
+            # A server may answer 200 and report in the body that the call failed.
+            response.error = read_error(answer) or response.error
+            response.failed = response.error is not None
         if not response.usage and self.tracing.estimator is not None:
             self.tracing.estimator.take(self, answer)
         return response

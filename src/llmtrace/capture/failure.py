@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["body_code", "error_code", "error_type", "event_behind", "http_status", "may_have_been_sent"]
+__all__ = ["error_code", "error_type", "event_behind", "http_status", "may_have_been_sent"]
 
 _NEVER_SENT = frozenset(
     {
@@ -79,13 +79,17 @@ def may_have_been_sent(error: BaseException) -> bool:
 def error_code(error: BaseException) -> str | None:
     """The vendor's machine-readable code or type."""
     inner = _inner(getattr(error, "body", None))
-    return _first_text(
+    codes = (
         getattr(error, "code", None),
         inner.get("code"),
         getattr(error, "type", None),
         inner.get("type"),
         getattr(error, "status", None),
     )
+    found = next((code for code in codes if isinstance(code, str) and code), None)
+    # Google's exceptions hold the HTTP status as their code, others what the body says.
+    number = inner.get("code") if found is None else None
+    return str(number) if type(number) is int else found
 
 
 def event_behind(error: BaseException) -> Any:
@@ -102,16 +106,6 @@ def event_behind(error: BaseException) -> Any:
     return event if isinstance(event, dict) and event.get("error") is body else None
 
 
-def body_code(body: Any) -> str | None:
-    """As ``error_code``, of the body of an answer that refused."""
-    inner = _inner(body)
-    return _first_text(inner.get("code"), inner.get("type"), inner.get("status"))
-
-
 def _inner(body: Any) -> dict[str, Any]:
     inner = body.get("error", body) if isinstance(body, dict) else None
     return inner if isinstance(inner, dict) else {}
-
-
-def _first_text(*codes: Any) -> str | None:
-    return next((code for code in codes if isinstance(code, str) and code), None)

@@ -21,6 +21,7 @@ from .stream import Recorder, notify
 __all__ = ["Body", "EventReader", "FrameReader", "JsonReader", "event_reader", "watch"]
 
 _LARGEST = 32 * 1024 * 1024
+_MAX_PLAIN_BYTES = 1024 * 1024
 _MEDIA = ("audio/", "image/", "video/", "application/octet-stream")
 """Nothing to read, and much of it."""
 _PRELUDE = struct.Struct(">III")
@@ -31,18 +32,42 @@ _CHECKSUM = 4
 class EventReader:
     """Cuts server-sent events out of the bytes of a body and hands each to the recorder."""
 
-    def __init__(self, recorder: Recorder, decode: Callable[[bytes], bytes]) -> None:
+    def __init__(self, recorder: Recorder, decode: Callable[[bytes], bytes], *, plain: bool = False) -> None:
         self.recorder = recorder
         self._decode = decode
+        self._plain = bytearray() if plain else None
+        """The body so far where the server announced JSON in place of events: it reports a failure that way."""
         self._rest = bytearray()
         self._data: list[bytes] = []
         self._done = False
 
     def feed(self, data: bytes) -> None:
         data = self._decode(data)
+        if self._plain is not None:
+            self._keep(data)
         self._rest += data
         if b"\n" in data or b"\r" in data:
             self._cut()
+
+    @property
+    def plain(self) -> bool:
+        return self._plain is not None
+
+    def feed_plain(self, data: bytes) -> None:
+        """Keep bytes of a body whose events, if it has any, reach the recorder without this reader."""
+        self._keep(self._decode(data))
+
+    def _keep(self, data: bytes) -> None:
+        if self._plain is not None and len(self._plain) < _MAX_PLAIN_BYTES:
+            self._plain += data
+
+    def end_plain(self) -> None:
+        """Read a body without events as the one JSON value that it is."""
+        if self._plain and not self.recorder.chunks:
+            try:
+                self.recorder.add(json.loads(self._plain))
+            except (ValueError, RecursionError):
+                return
 
     def _cut(self) -> None:
         lines = self._rest.splitlines(keepends=True)
@@ -75,6 +100,7 @@ class EventReader:
         # The wire may end without the blank line that ends an event.
         self._line(bytes(self._rest).rstrip(b"\r"))
         self._line(b"")
+        self.end_plain()
 
     def exhausted(self) -> None:
         self._last()
@@ -172,6 +198,7 @@ class Body(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has no parame
         super().__init__(wrapped)
         self._self_reader = reader
         self._self_recorder = recorder
+        self._self_plain = reader if isinstance(reader, EventReader) and reader.plain else None
         self._self_inner = inner
         self._self_holder = holder or inner
         self._self_observer = getattr(wrapped, "stream_observer", None)
@@ -193,13 +220,22 @@ class Body(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has no parame
         return False
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self.__wrapped__) if self._self_read_by_stream() else self._self_watch()
+        if not self._self_read_by_stream():
+            return self._self_watch()
+        plain = self._self_plain
+        return iter(self.__wrapped__) if plain is None else self._self_keep_plain(plain)
+
+    def _self_keep_plain(self, reader: EventReader) -> Iterator[bytes]:
+        for data in self.__wrapped__:
+            _guarded(reader.feed_plain, data)
+            yield data
+        _guarded(reader.end_plain)
 
     def _self_watch(self) -> Iterator[bytes]:
         reader = self._self_reader
         try:
             for data in self.__wrapped__:
-                _feed(reader, data)
+                _guarded(reader.feed, data)
                 yield data
         except GeneratorExit:
             raise
@@ -209,16 +245,24 @@ class Body(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has no parame
         notify(reader.exhausted)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        iterator: AsyncIterator[bytes] = (
-            self.__wrapped__.__aiter__() if self._self_read_by_stream() else self._self_watch_async()
-        )
+        if not self._self_read_by_stream():
+            return self._self_watch_async()
+        if self._self_plain is not None:
+            return self._self_keep_plain_async(self._self_plain)
+        iterator: AsyncIterator[bytes] = self.__wrapped__.__aiter__()
         return iterator
+
+    async def _self_keep_plain_async(self, reader: EventReader) -> AsyncIterator[bytes]:
+        async for data in self.__wrapped__:
+            _guarded(reader.feed_plain, data)
+            yield data
+        _guarded(reader.end_plain)
 
     async def _self_watch_async(self) -> AsyncIterator[bytes]:
         reader = self._self_reader
         try:
             async for data in self.__wrapped__:
-                _feed(reader, data)
+                _guarded(reader.feed, data)
                 yield data
         except GeneratorExit:
             raise
@@ -252,9 +296,9 @@ def _running(generator: Any) -> bool:
     return bool(getattr(generator, "gi_running", False) or getattr(generator, "ag_running", False))
 
 
-def _feed(reader: Any, data: bytes) -> None:
+def _guarded(read: Callable[..., None], *data: bytes) -> None:
     try:
-        reader.feed(data)
+        read(*data)
     except Exception:
         report("read a body")
 
@@ -283,8 +327,10 @@ def event_reader(http: Any, recorder: Recorder) -> EventReader:
 
 
 def _events(http: Any, recorder: Recorder, decode: Callable[[bytes], bytes]) -> EventReader:
-    frames = http.headers.get("content-type", "").startswith("application/vnd.amazon.eventstream")
-    return (FrameReader if frames else EventReader)(recorder, decode)
+    kind = http.headers.get("content-type", "")
+    if kind.startswith("application/vnd.amazon.eventstream"):
+        return FrameReader(recorder, decode)
+    return EventReader(recorder, decode, plain=kind.startswith("application/json"))
 
 
 def _decoder(http: Any) -> Callable[[bytes], bytes]:

@@ -12,11 +12,11 @@ import wrapt
 
 from .._guard import report
 from ..capture.call import OpenCall
-from ..capture.failure import body_code
 from ..capture.raw import Body, EventReader, watch
 from ..capture.stream import AsyncChunks, Chunks
 from ..capture.tracing import Tracing
 from ..facts import Response
+from ..wire._errors import error_code
 from . import hooks
 from .patches import Patches
 from .providers import provider_of
@@ -118,7 +118,7 @@ def _opened(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
 
 def _code(http: Any) -> str | None:
     try:
-        return body_code(json.loads(http.content))
+        return error_code(json.loads(http.content))
     except Exception as unread:  # a body still to be read, or no JSON
         del unread
         return None

@@ -7,6 +7,7 @@ from typing import Any
 
 from .._read import each, fields, peek, pick, text, whole
 from ..facts import Counts, Request, Response
+from ._errors import read_error
 from ._format import WireFormat
 from ._usage import OPENAI, Names, Reported
 from ._words import MESSAGE_WORDS
@@ -156,8 +157,10 @@ class Events:
                 self._compacted = self._compacted or _edited(event)
             case "message_stop":
                 self._end = True
-            case "error":
-                self._error = text(peek(event, "error"), "type") or "error"
+            case "content_block_stop" | "ping":
+                pass
+            case _:
+                self._error = read_error(event) or self._error
         return self.spoken
 
     def _take(self, usage: Any) -> None:
@@ -215,8 +218,14 @@ class Completions:
 
     def add(self, event: Any) -> bool:
         self._spoke = self._spoke or bool(peek(event, "completion"))
-        if peek(event, "type") == "completion":
-            self._last = read_response(event)
+        match peek(event, "type"):
+            case "completion":
+                self._last = read_response(event)
+            case "ping":
+                pass
+            case _:
+                error = read_error(event)
+                self._last = replace(self._last, error=error, failed=error is not None)
         return self._spoke
 
     @property

@@ -10,6 +10,7 @@ from typing import Any
 
 from .._read import each, peek, text
 from ..facts import Counts, Request, Response
+from ._errors import read_error
 from ._format import WireFormat
 from ._usage import merge_counts
 from ._words import GENERATE_WORDS
@@ -250,9 +251,7 @@ class Answers:
         feedback = _either(answer, "promptFeedback", "prompt_feedback")
         if feedback is not None:
             self._blocked = _word(_either(feedback, "blockReason", "block_reason")) or self._blocked
-        error = peek(answer, "error")
-        if error is not None:
-            self._error = text(error, "status") or "error"
+        self._error = read_error(answer) or self._error
 
     @property
     def ended(self) -> bool:

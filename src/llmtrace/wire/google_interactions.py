@@ -7,6 +7,7 @@ from typing import Any
 
 from .._read import each, peek, pick, text, whole
 from ..facts import Counts, Request, Response
+from ._errors import read_error
 from ._format import WireFormat
 from ._usage import Reported
 from ._words import INTERACTION_WORDS
@@ -161,6 +162,7 @@ class Events:
     def add(self, event: Any) -> bool:
         kind = peek(event, "event_type")
         if not isinstance(kind, str):
+            self._error = read_error(event) or self._error
             return self._spoke
         if kind.endswith(".delta"):
             # A thought's signature is nothing anybody reads.
@@ -170,7 +172,7 @@ class Events:
             self._end = kind in ("interaction.completed", "interaction.complete")
             _report(peek(answer, "usage"), self._reported)
         elif kind == "error":
-            self._error = text(peek(event, "error"), "code") or "error"
+            self._error = read_error(event) or "error"
         _report(peek(peek(event, "metadata"), "usage"), self._reported)
         return self._spoke
 

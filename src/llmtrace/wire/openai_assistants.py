@@ -6,6 +6,7 @@ from typing import Any
 
 from .._read import peek, pick, text
 from ..facts import Request, Response
+from ._errors import read_error
 from ._format import WireFormat
 from ._usage import Reported
 from .openai_assistants_content import RUN_CONTENT, RUN_RETRIEVE_CONTENT
@@ -69,8 +70,8 @@ class Events:
             self._reported.add(peek(data, "usage"))
         elif kind in _DELTAS:
             self._spoke = True
-        elif kind is None and (error := peek(data, "error")) is not None:
-            self._error = text(error, "code") or text(error, "type") or "error"
+        elif kind in (None, "error"):
+            self._error = read_error(data) or self._error
         return self._spoke
 
     @property

@@ -11,6 +11,7 @@ from typing import Any
 
 from .._read import each, fields, peek, pick, text, whole
 from ..facts import Request, Response
+from ._errors import read_error
 from ._format import WireFormat
 from ._usage import Reported
 from ._words import CHAT_WORDS
@@ -71,15 +72,18 @@ def read_response(answer: Any) -> Response:
     get = _getter(told)
     choices, reported = get("choices"), Reported()
     reported.add(get("usage"))
-    reasons, refused = [], False
+    reasons, refused, error = [], False, None
     for choice in choices if isinstance(choices, (list, tuple)) else ():
         said = fields(choice)
         if reason := text(said, "finish_reason"):
             reasons.append(reason)
+            if reason == "error":
+                error = read_error(said) or "error"
         if peek(peek(said, "message"), "refusal"):
             refused = True
-    # A gateway may answer 200 and tell in the body that its provider failed.
-    error = None if choices else get("error")
+    if get("error"):
+        # A gateway may answer 200 and report in the body that its provider failed.
+        error = read_error(told)
     return reported.fill_openai(
         Response(
             id=text(told, "id"),
@@ -87,16 +91,11 @@ def read_response(answer: Any) -> Response:
             finish_reasons=tuple(reasons),
             service_tier=text(told, "service_tier"),
             fingerprint=text(told, "system_fingerprint"),
-            error=None if error is None else _code(error),
+            error=error,
             failed=error is not None,
             refused=refused,
         )
     )
-
-
-def _code(error: Any) -> str:
-    number = whole(error, "code")
-    return text(error, "code") or text(error, "type") or ("error" if number is None else str(number))
 
 
 _CONTENT = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal", "function_call", "audio")
@@ -133,13 +132,15 @@ class Chunks:
             self._summed = not choices
         if not self._named or self._summed:
             self._begin(chunk)  # tier and fingerprint may be told with the usage only
-        # An SDK raises for an error event instead of handing it out; only a body read as bytes has one.
-        if type(chunk) is dict and (error := chunk.get("error")) is not None:
-            self._error = _code(error)
+        if not choices and usage is None:
+            # An SDK raises for the error event of OpenAI; other shapes, and those in a body read as bytes, come here.
+            self._error = read_error(chunk) or self._error
         for choice in choices if isinstance(choices, list) else ():
             reason = peek(choice, "finish_reason")
             if reason is not None and isinstance(reason, str):
                 self._finish[whole(choice, "index") or 0] = reason
+                error = read_error(chunk) or (read_error(choice) or reason if reason == "error" else None)
+                self._error = error or self._error
                 if not self._reported.counts:
                     # On this chunk Groq reports the usage under a key of its own, Moonshot within the choice.
                     self._reported.add(peek(peek(chunk, "x_groq"), "usage") or peek(choice, "usage"))

@@ -9,6 +9,7 @@ from typing import Any
 
 from .._read import number, peek, text
 from ..facts import Counts, Request, Response
+from ._errors import read_error
 from ._format import WireFormat
 from ._usage import Reported, read_openai_usage
 from .openai_media_content import IMAGES_CONTENT, SPEECH_CONTENT, TRANSCRIPTIONS_CONTENT
@@ -16,6 +17,7 @@ from .openai_media_content import IMAGES_CONTENT, SPEECH_CONTENT, TRANSCRIPTIONS
 __all__ = ["IMAGES", "SPEECH", "TRANSCRIPTIONS"]
 
 _END = ("transcript.text.done", "image_generation.completed", "image_edit.completed", "speech.audio.done")
+_KINDS = ("transcript.", "image_", "speech.")
 _BY_CHARACTER = "tts-"
 """How the names of the models begin that are billed by what they are given to say."""
 
@@ -106,6 +108,9 @@ class Events:
         elif kind in _END:
             self._spoke = self._end = True
             self._answer = self._read(event)
+        elif not kind.startswith(_KINDS):
+            error = read_error(event)
+            self._answer = replace(self._answer, error=error, failed=error is not None)
         return self._spoke
 
     @property

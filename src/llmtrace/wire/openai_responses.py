@@ -7,6 +7,7 @@ from typing import Any
 
 from .._read import each, fields, peek, pick, text, whole
 from ..facts import Counts, PromptUse, Request, Response
+from ._errors import read_error
 from ._format import WireFormat
 from ._usage import Reported
 from ._words import RESPONSE_WORDS
@@ -102,8 +103,8 @@ def _read(answer: Any, reported: Reported) -> Response:
         status=status,
         conversation_id=text(peek(answer, "conversation"), "id"),
         compacted=any(text(item, "type") == "compaction" for item in output),
-        error=None if error is None else text(error, "code") or "error",
-        failed=status == "failed",
+        error=None if not error else read_error(answer) or "error",
+        failed=status == "failed" or (bool(error) and status != "completed"),
         refused=any(
             text(part, "type") == "refusal"
             for item in output
@@ -137,12 +138,12 @@ class Events:
     def add(self, event: Any) -> bool:
         kind = peek(event, "type")
         if not isinstance(kind, str):
+            self._error = read_error(event) or self._error
             return self.spoken
         if kind.endswith(".delta"):
             self.spoken = True
-        elif kind == "error":
-            told = peek(event, "error") or event  # within, in a body that is read as bytes
-            self._error = text(told, "code") or text(told, "type") or "error"
+        elif not kind.startswith("response."):
+            self._error = read_error(event) or self._error
         elif kind in _END or kind in ("response.created", "response.in_progress", "response.queued"):
             # A start event is an answer without output: small enough to keep until the end event replaces it.
             self._answer = peek(event, "response") or self._answer

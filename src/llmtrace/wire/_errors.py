@@ -1,0 +1,72 @@
+"""Failures that a server reports in the body of an answer, also of one with status 200."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._read import each, peek, text
+
+__all__ = ["error_code", "read_error"]
+
+_CODES = ("code", "type", "status", "error_code", "error_type")
+_SUCCESS = frozenset({"", "0", "200", "success", "ok", "none"})
+_PAYLOADS = (
+    "choices", "output", "outputs", "content", "completion", "candidates", "data", "results", "text", "predictions",
+    "embeddings", "embedding", "usage",
+)  # fmt: skip
+"""Fields of an answer that succeeded: beside one of these, a ``code`` is not a failure."""
+
+
+def read_error(body: Any) -> str | None:
+    """Return the vendor's code of a reported failure, ``"error"`` for one without a code, ``None`` for no failure.
+
+    The shapes, by who sends them: ``error`` as an object (OpenAI, Anthropic, Gemini, OpenRouter, LiteLLM), as text
+    (Ollama, Text Generation Inference) or in ``x_groq``; ``object: error`` (vLLM, Mistral); ``base_resp`` (MiniMax);
+    ``error_code`` (Baidu); ``success: false`` (Cloudflare, Z.ai); ``code`` and ``message`` alone (DashScope, Spark).
+    """
+    if isinstance(body, list):  # Gemini wraps the object in a list
+        body = body[0] if body else None
+    if body is None:
+        return None
+    error = peek(body, "error") or peek(peek(body, "x_groq"), "error")
+    if isinstance(error, str) or error is True:
+        return _code(body) or "error"
+    if error and (code := _code(error)):
+        return code
+    if error and text(error, "message"):
+        return "error"
+    if "error" in (peek(body, "object"), peek(body, "type")):
+        return _code(body) or "error"
+    base = _number(peek(body, "base_resp"), "status_code")
+    if base not in (None, "0"):
+        return base
+    return _code_alone(body)
+
+
+def _code_alone(body: Any) -> str | None:
+    """The code of a body that holds nothing but a failure."""
+    if any(peek(body, name) for name in _PAYLOADS):
+        return None
+    if peek(body, "success") is False:
+        return _code(next(each(body, "errors"), None)) or _code(body) or "error"
+    if text(body, "message") or text(body, "msg") or text(body, "error_msg"):
+        code = text(body, "code") or _number(body, "code") or _number(body, "error_code") or ""
+        return None if code.lower() in _SUCCESS else code
+    return None
+
+
+def error_code(body: Any) -> str | None:
+    """Return the vendor's code in the body of an answer with an error status, if it names one."""
+    inner = peek(body, "error")
+    return _code(body if inner is None or isinstance(inner, str) else inner)
+
+
+def _code(error: Any) -> str | None:
+    """The first code that is text, other than the word ``error`` itself; else the first number."""
+    texts = (found for name in _CODES if (found := text(error, name)) and found != "error")
+    return next(texts, None) or next((found for name in _CODES if (found := _number(error, name))), None)
+
+
+def _number(source: Any, name: str) -> str | None:
+    value = peek(source, name)
+    return str(value) if type(value) is int else None
