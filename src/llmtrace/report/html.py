@@ -97,7 +97,7 @@ def _tiles(whole: Tally) -> str:
         return figures.seconds(None if value is None else value / 1e6)
 
     cost = figures.money(whole.dollars) if whole.priced else "-"
-    each = figures.money(whole.dollars / whole.priced) if whole.priced else "-"
+    each = figures.money(whole.dollars_per_call)
     tiles = (
         (cost, "cost", f"{each} a call"),
         (figures.count(whole.calls), "calls", f"{figures.share(whole.errors, whole.calls)} errors"),
