@@ -53,6 +53,8 @@ class StreamUsage(Protocol):
 
     def failed(self, call: OpenCall, error: BaseException) -> None: ...
 
+    def forget(self) -> None: ...
+
 
 class Estimator(Protocol):
     """Says what a call probably used, when nobody told."""
@@ -63,6 +65,8 @@ class Estimator(Protocol):
     def wants(self, call: OpenCall) -> bool: ...
 
     def estimate(self, call: OpenCall) -> None: ...
+
+    def forget(self) -> None: ...
 
 
 class Verdict(Protocol):

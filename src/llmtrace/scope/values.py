@@ -11,7 +11,7 @@ from uuid import UUID
 
 from .._config import ConfigError, content_mode
 
-__all__ = ["Plain", "complain", "content", "label", "labels", "plain", "plains"]
+__all__ = ["Plain", "complain", "content", "forget_warnings", "label", "labels", "plain", "plains"]
 
 Plain = str | int | float | bool
 
@@ -34,6 +34,12 @@ def complain(about: str, message: str) -> None:
             return
         _said.add(about)
     _log.warning("llmtrace: %s (said once)", message)
+
+
+def forget_warnings() -> None:
+    """Let every warning be given once more."""
+    with _lock:
+        _said.clear()
 
 
 def label(name: str, value: object) -> str | None:
