@@ -9,14 +9,16 @@ from typing import Any
 from opentelemetry.trace import SpanKind, Tracer, get_current_span, set_span_in_context
 
 from .._guard import report
+from .._text import encodable
 from ..capture.call import OpenCall
 from ..scope import context as scopes
 from . import names
 from .attributes import ADDED, OF_CALL, Attributes, Describer
 from .bridges import finished
-from .bulk import room, set_all, set_late
+from .bulk import make_encodable, room, set_all, set_late, spare_room
 from .content import Content, describe_content
 from .gate import OFF, Gate
+from .importance import within
 from .logs import Events
 from .onlookers import Onlookers
 from .scope import describe_scope
@@ -57,10 +59,12 @@ class SpanEmitter:
             return
         tracer = self._tracer(call.client)
         attributes = _known_at_start(call) if self._onlookers.of(tracer) else None
+        if attributes is not None:
+            make_encodable(attributes)
         model = call.request.model
         name = call.request.operation if model is None else call.request.operation + " " + model
         call.span = tracer.start_span(
-            name, call.outer, kind=SpanKind.CLIENT, attributes=attributes, start_time=call.started_ns
+            encodable(name), call.outer, kind=SpanKind.CLIENT, attributes=attributes, start_time=call.started_ns
         )
         call.context = scopes.with_call(call.outer, call, call.span)
 
@@ -92,6 +96,8 @@ class SpanEmitter:
             except Exception:
                 report("write what was said")
             found = finished(found, self._bridges, *room(span), started=call.started_ns)
+        else:
+            found = within(found, spare_room(span))
         set_all(span, found)
 
     def _described(self, call: OpenCall) -> Attributes:

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from .._config import ConfigError, content_mode
+from .._text import encodable
 
 __all__ = ["Plain", "complain", "content", "forget_warnings", "label", "labels", "plain", "plains"]
 
@@ -131,4 +132,4 @@ def _clean(name: str, text: str, longest: int) -> str:
         complain(name, f"{name} is longer than {longest} characters; it is cut")
         text = text[:longest]
     # A lone surrogate cannot be encoded, and would cost the whole batch it is exported with.
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+    return encodable(text)
