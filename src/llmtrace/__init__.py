@@ -5,6 +5,7 @@ from __future__ import annotations
 TYPE_CHECKING = False  # importing typing would cost more than all the rest
 
 if TYPE_CHECKING:
+    from . import testing as testing
     from ._api import Instrumentation as Instrumentation
     from ._api import flush as flush
     from ._api import instrument as instrument
@@ -65,6 +66,7 @@ _HOMES = {
     "score": "scope.score",
     "shutdown": "_api",
     "tag": "scope.tags",
+    "testing": "testing",
     "tool": "scope.spans",
     "uninstrument": "_api",
     "workflow": "scope.spans",
@@ -99,6 +101,7 @@ __all__ = (
     "score",
     "shutdown",
     "tag",
+    "testing",
     "tool",
     "uninstrument",
     "workflow",
@@ -114,7 +117,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
     from importlib import import_module
 
-    value = globals()[name] = getattr(import_module(f".{home}", __name__), name)
+    module = import_module(f".{home}", __name__)
+    value = globals()[name] = module if home == name else getattr(module, name)
     return value
 
 

@@ -131,6 +131,13 @@ class Parts:
         baggage.configure(())
         prompts.configure(None)
 
+    def forget(self) -> None:
+        """Forget what earlier calls have left: hosts, and the warnings given once."""
+        self._budgets.forget()
+        for each in (self.tracing.estimator, self.tracing.stream_usage):
+            if each is not None:
+                each.forget()
+
     def flush(self, timeout: float) -> bool:
         deadline = monotonic() + timeout
         done = self.pipeline.flush(timeout)

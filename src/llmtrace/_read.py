@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ._text import encodable
+
 __all__ = ["each", "fields", "number", "peek", "pick", "text", "whole"]
 
 
@@ -51,7 +53,7 @@ def text(source: Any, name: str) -> str | None:
     value = source.get(name) if type(source) is dict else peek(source, name)
     if value is None or not isinstance(value, str) or not value:
         return None
-    return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
+    return encodable(value)
 
 
 def whole(source: Any, name: str) -> int | None:

@@ -490,3 +490,42 @@ def test_several_choices_may_each_be_as_long_as_allowed(pricer: Pricer) -> None:
     refused = engine.admit(asked)
     assert refused is not None
     assert engine.admit(call(max_tokens=400)) is None
+
+
+@pytest.mark.parametrize(
+    ("limit", "text"),
+    [
+        (
+            {"usd": "0.0025"},
+            "budget 'b' (2026-09-21): 0.0011 of 0.0025 USD are spent or reserved (0.0001 spent, 0.001 reserved by "
+            "calls under way); this call could cost 0.01 USD",
+        ),
+        (
+            {"tokens": 1_000},
+            "budget 'b' (2026-09-21): 110 of 1000 tokens are spent or reserved (10 spent, 100 reserved by calls under "
+            "way); this call could cost 1000 tokens",
+        ),
+        (
+            {"usd": "0.0025", "per": "call"},
+            "budget 'b' (call): this call could cost 0.01 USD, more than the limit of 0.0025 USD",
+        ),
+    ],
+)
+def test_refusal_states_what_is_spent_reserved_and_asked_for(pricer: Pricer, limit: Any, text: str) -> None:
+    """The text names each amount in plain decimals, and the exception has them as numbers."""
+    engine = engine_of(pricer, Budget("b", action="block", **limit))
+    one = call()
+    assert engine.admit(one) is None
+    end(engine, pricer, one, output=10)
+    assert engine.admit(call()) is None
+    refusal = engine.admit(call(max_tokens=1_000))
+    assert isinstance(refusal, BudgetExceeded)
+    assert str(refusal) == text
+    for again in (pickle.loads(pickle.dumps(refusal)), copy.copy(refusal)):
+        assert (str(again), again.reserved, again.call_cost) == (text, refusal.reserved, refusal.call_cost)
+
+
+def test_small_amounts_have_no_exponent(pricer: Pricer) -> None:
+    """Amounts far below a cent are written out."""
+    refusal = BudgetExceeded(Budget("b", usd=Decimal("1E-7")), "2026", 4.2e-08)
+    assert str(refusal) == "budget 'b' (2026): 0.000000042 of 0.0000001 USD are spent"

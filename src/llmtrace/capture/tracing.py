@@ -56,6 +56,8 @@ class StreamUsage(Protocol):
 
     def failed(self, call: OpenCall, error: BaseException) -> None: ...
 
+    def forget(self) -> None: ...
+
 
 class Estimator(Protocol):
     """Says what a call probably used, when nobody told."""
@@ -69,6 +71,8 @@ class Estimator(Protocol):
     def wants(self, call: OpenCall) -> bool: ...
 
     def estimate(self, call: OpenCall) -> None: ...
+
+    def forget(self) -> None: ...
 
 
 class Verdict(Protocol):

@@ -46,6 +46,10 @@ class StreamUsage:
         call.asked_usage = True
         return asked
 
+    def forget(self) -> None:
+        """Forget which hosts have refused what was added."""
+        self._refused.clear()
+
     def failed(self, call: OpenCall, error: BaseException) -> None:
         """A host that refuses what we added is left alone from now on."""
         if call.asked_usage and http_status(error) in (400, 422) and "stream_options" in str(error) and call.server:

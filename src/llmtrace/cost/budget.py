@@ -15,7 +15,7 @@ from typing import Any
 from .._config import ConfigError
 from .._decimal import PICO, parse
 
-__all__ = ["PICO", "Budget", "BudgetExceeded", "budget", "forget", "read", "registered"]
+__all__ = ["PICO", "Budget", "BudgetExceeded", "budget", "forget", "read", "register", "registered"]
 
 _MOST_TOKENS = 2**48
 _PERIODS = ("call", "minute", "hour", "day", "month", "total")
@@ -84,6 +84,14 @@ class Budget:
     def told(self, amount: int) -> float:
         """An amount in the budget's own measure."""
         return amount if self.tokens is not None else amount / PICO
+
+    def remove(self) -> None:
+        """Take the budget back: it limits no later call.
+
+        Does nothing if another budget of the same name has replaced it, or if it was never registered. What was spent
+        stays recorded, and counts again when a budget of the same name is registered.
+        """
+        register({name: each for name, each in _registered.items() if each is not self})
 
 
 class BudgetExceeded(Exception):
@@ -156,10 +164,15 @@ def registered() -> dict[str, Budget]:
     return _registered
 
 
+def register(budgets: dict[str, Budget]) -> None:
+    """Put ``budgets`` in place of all those registered."""
+    global _registered  # noqa: PLW0603 - one set of budgets for the process
+    _registered = budgets
+
+
 def forget() -> None:
     """Drop all of them."""
-    global _registered  # noqa: PLW0603 - one set of budgets for the process
-    _registered = {}
+    register({})
 
 
 def budget(  # noqa: PLR0913 - the public face
@@ -174,7 +187,7 @@ def budget(  # noqa: PLR0913 - the public face
     on_store_error: str = "open",
     callback: Callable[[Budget, float], object] | None = None,
 ) -> Budget:
-    """Limit what calls may cost, from now on. The same name replaces.
+    """Limit what calls may cost, from now on. The same name replaces; ``Budget.remove`` takes it back.
 
     Args:
         name: What logs, spans and errors call it.
@@ -191,7 +204,6 @@ def budget(  # noqa: PLR0913 - the public face
     Raises:
         ConfigError: An argument has a value that means nothing.
     """
-    global _registered  # noqa: PLW0603 - one set of budgets for the process
     made = Budget(
         name=name,
         usd=usd,  # type: ignore[arg-type] # made exact by the class
@@ -203,7 +215,7 @@ def budget(  # noqa: PLR0913 - the public face
         on_store_error=on_store_error,
         callback=callback,
     )
-    _registered = {**_registered, name: made}
+    register({**_registered, name: made})
     return made
 
 

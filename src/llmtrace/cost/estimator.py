@@ -130,6 +130,10 @@ class Estimator:
         if self._as_usage and guess.output is not None and not partial:
             call.answer = guessed
 
+    def forget(self) -> None:
+        """Forget which hosts were explained."""
+        self._hosts.clear()
+
     def _explain(self, call: Guessed) -> None:
         options = call.body.get("stream_options") if isinstance(call.body, dict) else None
         if call.asked_usage or (isinstance(options, dict) and options.get("include_usage") is True):

@@ -148,6 +148,10 @@ class Budgets:
         self._blocking = any(budget.action == "block" for budget in self._all)
         self._registered = found
 
+    def forget(self) -> None:
+        """Forget which budgets have warned."""
+        self._warned.clear()
+
     def drain(self, timeout: float) -> bool:
         """Wait until the store knows all that was spent; return False if it does not."""
         return self._store.drain(timeout)

@@ -8,11 +8,13 @@ from typing import Protocol
 from opentelemetry.trace import Span, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
+from .._text import encodable
 from ..capture.background import FETCH
 from ..capture.call import OpenCall
 from ..capture.failure import error_code, http_status, qualified
 from ..facts import Counts, is_pinned
 from . import names
+from .bulk import make_encodable
 from .content import exception_texts
 from .costs import describe_budget, describe_cost, describe_estimate
 from .gate import Gate
@@ -189,8 +191,9 @@ def describe_exception(span: Span, error: BaseException, options: Options, mode:
     if texts is not None:
         text, event[names.EXCEPTION_STACKTRACE] = texts
         event[names.EXCEPTION_MESSAGE] = text
+    make_encodable(event)
     span.add_event(names.EXCEPTION, event)
-    span.set_status(Status(StatusCode.ERROR, text))
+    span.set_status(Status(StatusCode.ERROR, encodable(text)))
 
 
 Describer = Callable[[OpenCall, Options, Attributes], None]

@@ -11,12 +11,17 @@ from opentelemetry.trace import Span
 from opentelemetry.util.types import AttributeValue
 
 from .._guard import report
+from .._text import encodable
 
-__all__ = ["LIMIT", "room", "set_all", "set_late"]
+__all__ = ["LIMIT", "make_encodable", "room", "set_all", "set_late", "spare_room"]
 
 LIMIT = 128
 """How many attributes a span of the SDK keeps, if nobody says otherwise: it drops the oldest above that."""
 
+_TO_COME = 16
+"""Attributes that the owner of an adopted span may still write when its call has ended."""
+_LARGEST = 2**63
+_LONGEST_NUMBER = 64
 _SCALARS = frozenset({str, int, float, bool})
 _SPAN = getattr(sdk, "_Span", None)
 
@@ -30,6 +35,12 @@ def room(span: Span) -> tuple[Iterable[str], int]:
     return getattr(span, "attributes", None) or (), limit or LIMIT
 
 
+def spare_room(span: Span) -> int:
+    """Return how many attributes may be added to a span whose owner has not finished with it."""
+    known, limit = room(span)
+    return max(0, limit - len(list(known)) - min(_TO_COME, limit // 4))
+
+
 def set_all(span: Span, attributes: dict[str, AttributeValue]) -> None:
     """As ``span.set_attributes(attributes)``, at a fifth of the price; lists in ``attributes`` become tuples.
 
@@ -38,7 +49,8 @@ def set_all(span: Span, attributes: dict[str, AttributeValue]) -> None:
     """
     kept: Any = getattr(span, "_attributes", None)
     ours = type(span) is _SPAN and type(kept) is _KEPT and span.is_recording()
-    if not (ours and _made_plain(attributes) and _put(kept, attributes)):
+    plain = make_encodable(attributes)
+    if not (ours and plain and _put(kept, attributes)):
         span.set_attributes(attributes)
 
 
@@ -64,18 +76,47 @@ def set_late(span: Span, make: Make) -> bool:
     return True
 
 
-def _made_plain(attributes: dict[str, Any]) -> bool:
-    """Make lists tuples, as the SDK keeps them; false where it would have to change more."""
+def make_encodable(attributes: dict[str, Any]) -> bool:
+    """Change ``attributes`` into what can be encoded, with tuples for lists, as the SDK keeps them.
+
+    Returns:
+        False if the SDK would have to change more.
+    """
+    plain, odd = True, False
     for key, value in attributes.items():
-        if type(value) in _SCALARS:
-            continue
-        if not isinstance(value, (list, tuple)):
-            return False
-        for item in value:
-            if type(item) not in _SCALARS:
-                return False
-        attributes[key] = tuple(value)
-    return True
+        kind = type(value)
+        if kind is str:
+            if not value.isascii() or "\0" in value:
+                attributes[key] = encodable(value)
+        elif kind is int:
+            if not -_LARGEST <= value < _LARGEST:
+                attributes[key] = _digits(value)
+        elif kind is list or kind is tuple:
+            attributes[key] = tuple(map(_item, value))
+            plain = plain and _SCALARS.issuperset(map(type, value))
+        elif isinstance(value, str):
+            attributes[key] = encodable(str.__str__(value))
+        elif kind is not float and kind is not bool:
+            plain = False
+        odd = odd or not key.isascii()
+    if odd:
+        for key in list(attributes):
+            attributes[encodable(key)] = attributes.pop(key)
+    return plain
+
+
+def _item(value: Any) -> Any:
+    if isinstance(value, str):
+        return encodable(value)
+    return _digits(value) if type(value) is int and not -_LARGEST <= value < _LARGEST else value
+
+
+def _digits(value: int) -> str:
+    """Return an integer that does not fit 64 bits as text."""
+    try:
+        return str(value)
+    except ValueError:  # Python refuses to write thousands of digits
+        return f"{value:#x}"[:_LONGEST_NUMBER]
 
 
 def _put(kept: Any, attributes: dict[str, Any]) -> bool:
@@ -84,11 +125,23 @@ def _put(kept: Any, attributes: dict[str, Any]) -> bool:
         if kept._immutable or kept.max_value_len is not None:
             return False
         with kept._lock:
-            if most is not None and len(known) + len(attributes) > most:
+            if most is not None and len(known) + len(attributes) > most and not _make_room(kept, attributes):
                 return False
             known.update(attributes)
     except AttributeError:  # the SDK keeps them in another way now
         return False
+    return True
+
+
+def _make_room(kept: Any, attributes: dict[str, Any]) -> bool:
+    """Drop the oldest, as the SDK does, which complains of each; false where that is not enough."""
+    others = [key for key in kept._dict if key not in attributes]
+    over = len(others) + len(attributes) - kept.maxlen
+    if over > len(others):
+        return False
+    for key in others[: max(0, over)]:
+        del kept._dict[key]
+        kept.dropped += 1
     return True
 
 
@@ -116,7 +169,7 @@ def _keep(kept: Any, attributes: dict[str, Any]) -> None:
 
 
 def _joined(kept: Any, known: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
-    if _made_plain(made) and (kept.maxlen is None or len(known) + len(made) <= kept.maxlen):
+    if make_encodable(made) and (kept.maxlen is None or len(known) + len(made) <= kept.maxlen):
         return {**known, **made} if known else made
     whole = _KEPT(kept.maxlen, known, immutable=False)
     whole.update(made)

@@ -15,6 +15,7 @@ from hashlib import sha256
 from math import isfinite
 from typing import Any
 
+from .._text import encodable
 from ..facts import Blob
 from .redact import Redactor
 
@@ -116,7 +117,7 @@ def _cleaner(redact: Redactor | None, window: int | None) -> Change:
 
 def _encodable(text: str) -> str:
     """Without lone surrogates, which are no text to an exporter."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+    return encodable(text)
 
 
 def _measured(value: Any, known: bool, measure: Callable[[str], int]) -> list[int]:

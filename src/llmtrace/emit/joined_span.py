@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from itertools import islice
 from typing import Any
 
 from opentelemetry.trace import SpanContext
 
 from .._guard import report
 from .attributes import Attributes
-from .bulk import room, set_all, set_late
+from .bulk import room, set_all, set_late, spare_room
+from .importance import within
 
 __all__ = ["JoinedSpan", "Make", "has_usage"]
 
@@ -62,7 +62,7 @@ class JoinedSpan:
             return
         self._make, self._late = make, late
         if self._end is None and not late:
-            self._complete()
+            self._complete(spare=True)
 
     def _intercept(self, *args: Any, **kwargs: Any) -> None:
         end, self._end = self._end, None
@@ -83,7 +83,7 @@ class JoinedSpan:
             if self.span.end != end:  # another package had replaced it before
                 self.span.end = end
 
-    def _complete(self) -> None:
+    def _complete(self, *, spare: bool = False) -> None:
         span, make, self._make = self.span, self._make, None
         if not span.is_recording():
             self.missed = not self.completed
@@ -92,14 +92,14 @@ class JoinedSpan:
             self.missed = True
             return
         self.completed = True
-        if self._late and set_late(span, lambda known, limit: _within(make(known), known, limit)):
+        if self._late and set_late(span, lambda known, limit: _new(make(known), known, limit)):
             return
         known, limit = room(span)
         names = frozenset(known)
-        set_all(span, _within(make(names), names, limit))
+        # Leave room for what its owner may add, where the span is completed before its owner ends it.
+        set_all(span, _new(make(names), names, len(names) + spare_room(span) if spare else limit))
 
 
-def _within(found: Attributes, known: Collection[str], limit: int) -> Attributes:
+def _new(found: Attributes, known: Collection[str], limit: int) -> Attributes:
     """Return what is new in ``found``, as much as there is room for: above its limit the SDK drops the oldest."""
-    new = ((key, value) for key, value in found.items() if key not in known)
-    return dict(islice(new, max(0, limit - len(known))))
+    return within({key: value for key, value in found.items() if key not in known}, limit - len(known))

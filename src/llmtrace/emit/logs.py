@@ -9,6 +9,8 @@ from opentelemetry._logs import Logger, LogRecord, SeverityNumber
 from opentelemetry.context import Context
 
 from .attributes import Attributes
+from .bulk import LIMIT, make_encodable
+from .importance import by_importance, within
 
 __all__ = ["Events"]
 
@@ -22,6 +24,9 @@ class Events:
     def emit(self, name: str, attributes: Attributes, context: Context) -> None:
         logger = self._logger()
         if logger is not None:
+            make_encodable(attributes)
+            limits = getattr(logger, "_log_record_limits", None)
+            limit = getattr(limits, "max_log_record_attributes", None) or LIMIT
             now = time_ns()
             logger.emit(
                 LogRecord(
@@ -30,6 +35,6 @@ class Events:
                     context=context,
                     severity_number=SeverityNumber.INFO,
                     event_name=name,
-                    attributes=attributes,
+                    attributes=by_importance(within(attributes, limit)),
                 )
             )

@@ -10,6 +10,7 @@ from typing import Any
 from opentelemetry.metrics import CallbackOptions, MeterProvider, NoOpMeterProvider, Observation
 
 from .. import __version__, _guard
+from .._text import encodable
 from ..capture.call import OpenCall
 from ..capture.failure import error_type
 from ..cost.money import UNIT, Priced
@@ -18,6 +19,7 @@ from ..facts.gaps import GAP_SECONDS
 from ..scope.work import Work
 from . import names
 from .buckets import record_gaps
+from .bulk import make_encodable
 
 __all__ = ["Metrics"]
 
@@ -130,6 +132,7 @@ class Metrics:
             value = None if name == names.MODEL_PINNED else read(work)
             if value is not None:
                 found[name] = self._capped(name, value)
+        make_encodable(found)
         duration.record(perf_counter() - work.started, found)
 
     def _ready(self) -> _Instruments | None:
@@ -157,6 +160,7 @@ class Metrics:
             value = read(call)
             if value is not None:
                 found[name] = self._capped(name, value)
+        make_encodable(found)
         return found
 
     def _capped(self, name: str, value: Any) -> Any:
@@ -170,7 +174,7 @@ class Metrics:
         return value
 
     def _record_times(self, instruments: _Instruments, call: OpenCall, found: Dimensions) -> None:
-        ended = found if call.error_type is None else {**found, names.ERROR_TYPE: call.error_type}
+        ended = found if call.error_type is None else {**found, names.ERROR_TYPE: encodable(call.error_type)}
         instruments.duration.record(call.duration, ended)
         timing = call.timing
         if timing is None:

@@ -25,6 +25,7 @@ from opentelemetry.trace import (
 )
 
 from .._guard import report
+from .._text import encodable
 from ..capture import worker
 from ..capture.call import OpenCall
 from ..capture.failure import error_type, qualified
@@ -35,7 +36,7 @@ from ..scope.work import Work
 from . import names
 from .attributes import Attributes
 from .bridges import finished
-from .bulk import room, set_all
+from .bulk import make_encodable, room, set_all
 from .fit import change, dumps
 
 __all__ = ["CLOSED", "Annotator", "Content", "ScopeSpans", "describe_scope"]
@@ -197,7 +198,8 @@ class ScopeSpans:
             attributes[name] = work.name
         if work.kind == "tool":
             attributes[names.TOOL_TYPE] = "function"
-        title = operation if work.name is None else f"{operation} {work.name}"
+        make_encodable(attributes)
+        title = operation if work.name is None else encodable(f"{operation} {work.name}")
         work.span = self._tracer(work.client).start_span(title, work.parent or outer, kind=kind, attributes=attributes)
         return set_span_in_context(work.span, outer)
 
@@ -243,8 +245,9 @@ class ScopeSpans:
         if self._error_messages or content is not None:
             text = event[names.EXCEPTION_MESSAGE] = self._content.text(str(error))
             event[names.EXCEPTION_STACKTRACE] = self._content.text("".join(traceback.format_exception(error)))
+        make_encodable(event)
         work.span.add_event(names.EXCEPTION, event)
-        work.span.set_status(Status(StatusCode.ERROR, text))
+        work.span.set_status(Status(StatusCode.ERROR, encodable(text)))
 
     def score(self, score: Score) -> None:
         attributes: Attributes = {names.EVALUATION_NAME: score.name}
@@ -257,6 +260,7 @@ class ScopeSpans:
         if score.explanation is not None:
             score = dataclasses.replace(score, explanation=self._content.text(score.explanation))
             attributes[names.EVALUATION_EXPLANATION] = score.explanation or ""
+        make_encodable(attributes)
         span = score.open_span if score.open_span is not None else _current(score)
         if span is not None and span.is_recording():
             span.add_event(names.EVALUATION, attributes)
@@ -380,7 +384,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
     if value is None or isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
+        return encodable(value)
     if depth < _DEEPEST:
         try:
             return _opened(value, depth + 1)

@@ -18,13 +18,14 @@ from opentelemetry.trace import (
 )
 
 from .._guard import report
+from .._text import encodable
 from ..capture.call import OpenCall
 from ..scope import context as scopes
 from ..scope import inference_spans
 from . import names
 from .attributes import ADDED, OF_CALL, Attributes, Describer, describe_counts
 from .bridges import finished
-from .bulk import room, set_all, set_late
+from .bulk import make_encodable, room, set_all, set_late
 from .content import Content, describe_content
 from .costs import describe_cost
 from .gate import OFF, Gate
@@ -78,9 +79,13 @@ class SpanEmitter:
     def _start(self, call: OpenCall, started_ns: int) -> Any:
         tracer = self._tracer(call.client)
         attributes = _known_at_start(call) if self._onlookers.of(tracer) else None
+        if attributes is not None:
+            make_encodable(attributes)
         model = call.request.model
         name = call.request.operation if model is None else call.request.operation + " " + model
-        return tracer.start_span(name, call.outer, kind=SpanKind.CLIENT, attributes=attributes, start_time=started_ns)
+        return tracer.start_span(
+            encodable(name), call.outer, kind=SpanKind.CLIENT, attributes=attributes, start_time=started_ns
+        )
 
     def defer(self, call: OpenCall) -> None:
         ended_by = threading.get_ident()

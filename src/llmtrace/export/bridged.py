@@ -10,6 +10,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
 from .._guard import report
+from .._text import encodable
 from ..emit import names
 from ..emit.bridges import LIMIT, added, within
 from .batches import Sink
@@ -37,12 +38,13 @@ def _translated(span: ReadableSpan, bridges: Sequence[str]) -> ReadableSpan:
         resource = _resource(span.resource) if "openinference" in bridges else span.resource
         if not extra and resource is span.resource:
             return span
+        limit = min(getattr(getattr(span, "_attributes", None), "maxlen", None) or LIMIT, LIMIT)
         return ReadableSpan(
             name=span.name,
             context=span.get_span_context(),
             parent=span.parent,
             resource=resource,
-            attributes=within({**attributes, **extra}, LIMIT),
+            attributes=within({**attributes, **extra}, limit),
             events=span.events,
             links=span.links,
             kind=span.kind,
@@ -62,7 +64,7 @@ def _resource(resource: Resource) -> Resource:
     if names.OI_PROJECT in known:
         return resource
     project = os.environ.get("PHOENIX_PROJECT_NAME", "").strip() or known.get("service.name")
-    if not isinstance(project, str) or not project or project.startswith("unknown_service"):
+    if not isinstance(project, str) or not (project := encodable(project)) or project.startswith("unknown_service"):
         return resource
     return resource.merge(Resource({names.OI_PROJECT: project}))
 

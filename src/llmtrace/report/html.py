@@ -97,7 +97,7 @@ def _tiles(whole: Tally) -> str:
         return figures.seconds(None if value is None else value / 1e6)
 
     cost = figures.money(whole.dollars) if whole.priced else "-"
-    each = figures.money(whole.dollars / whole.priced) if whole.priced else "-"
+    each = figures.money(whole.dollars_per_call)
     blocked = f", {whole.blocked:,} blocked" if whole.blocked else ""
     tiles = (
         (cost, "cost", f"{each} a call"),

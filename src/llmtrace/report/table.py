@@ -43,7 +43,7 @@ COST_COLUMNS: tuple[Column, ...] = (
     ("cached", lambda group: figures.share(group.cache_read, group.input)),
     ("output", lambda group: figures.count(group.output)),
     ("cost", lambda group: figures.money(group.dollars) if group.priced else "-"),
-    ("a call", lambda group: figures.money(group.dollars / group.priced) if group.priced else "-"),
+    ("a call", lambda group: figures.money(group.dollars_per_call)),
 )
 BLOCKED: tuple[Column, ...] = (("blocked", lambda group: figures.count(group.blocked)),)
 """Shown where a budget has blocked calls."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .._decimal import PICO, from_pico
+from .._decimal import PICO, divide, from_pico
 from .calls import Array, Calls, Facts, added, blocked, read
 from .distribution import Distribution
 from .group import Groups, Key, grouped
@@ -60,6 +60,11 @@ class Tally:
     def dollars(self) -> Decimal:
         return from_pico(self.cost)
 
+    @property
+    def dollars_per_call(self) -> Decimal | None:
+        """The mean over the calls that have a price."""
+        return divide(self.cost, PICO * self.priced) if self.priced else None
+
     def as_dict(self) -> dict[str, Any]:
         """The figures under plain names, in dollars and seconds, for JSON and CSV."""
         found: dict[str, Any] = {
@@ -74,7 +79,7 @@ class Tally:
             "cache_write_tokens": self.cache_write,
             "reasoning_tokens": self.reasoning,
             "cost_usd": float(self.dollars) if self.priced else None,
-            "cost_per_call_usd": float(self.dollars / self.priced) if self.priced else None,
+            "cost_per_call_usd": None if self.dollars_per_call is None else float(self.dollars_per_call),
             "estimated_cost_usd": self.estimated_cost / PICO if self.estimated_cost else None,
             "cache_hit_share": self.cache_read / self.input if self.input else None,
         }

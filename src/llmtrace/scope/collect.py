@@ -80,7 +80,7 @@ class Calls(Sequence[Call]):
         return iter(self._ended())
 
     def __repr__(self) -> str:
-        return f"<{len(self)} calls, {self.cost.total} {self.cost.currency}, {self.unpriced} without a price>"
+        return f"<{len(self)} calls, {self.cost.total:f} {self.cost.currency}, {self.unpriced} without a price>"
 
     @property
     def cost(self) -> Cost:

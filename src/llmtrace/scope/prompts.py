@@ -243,6 +243,11 @@ def _parts(template: str) -> list[tuple[str, Any]]:
     return [(role, environment.from_string(text)) for role, text in zip(roles, texts, strict=True)]
 
 
+def forget_templates() -> None:
+    """Forget the templates compiled so far."""
+    _parts.cache_clear()
+
+
 @lru_cache(maxsize=1)
 def _environment() -> Any:
     try:

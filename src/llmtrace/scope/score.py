@@ -39,6 +39,11 @@ class Score:
     """The span that is judged, where it is still at hand."""
 
 
+def forget_calls() -> None:
+    """Forget the calls that can be scored by their response id."""
+    _recent.clear()
+
+
 def score(
     name: str,
     value: float | None = None,

@@ -177,6 +177,12 @@ def add_to_trace(trace: int, documents: tuple[Document, ...], *, alone: bool) ->
             _traces.popitem(last=False)
 
 
+def forget_traces() -> None:
+    """Forget the documents of all traces."""
+    with _lock:
+        _traces.clear()
+
+
 def forget() -> None:
     global _lock  # noqa: PLW0603 - a child process must not wait for its parent's thread
     _lock = threading.Lock()

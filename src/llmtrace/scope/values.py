@@ -10,8 +10,9 @@ from typing import Any
 from uuid import UUID
 
 from .._config import ConfigError, content_mode
+from .._text import encodable
 
-__all__ = ["Plain", "complain", "content", "label", "labels", "plain", "plains"]
+__all__ = ["Plain", "complain", "content", "forget_warnings", "label", "labels", "plain", "plains"]
 
 Plain = str | int | float | bool
 
@@ -34,6 +35,12 @@ def complain(about: str, message: str) -> None:
             return
         _said.add(about)
     _log.warning("llmtrace: %s (said once)", message)
+
+
+def forget_warnings() -> None:
+    """Let every warning be given once more."""
+    with _lock:
+        _said.clear()
 
 
 def label(name: str, value: object) -> str | None:
@@ -125,4 +132,4 @@ def _clean(name: str, text: str, longest: int) -> str:
         complain(name, f"{name} is longer than {longest} characters; it is cut")
         text = text[:longest]
     # A lone surrogate cannot be encoded, and would cost the whole batch it is exported with.
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+    return encodable(text)

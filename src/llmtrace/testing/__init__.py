@@ -11,17 +11,20 @@ from .. import _guard
 if TYPE_CHECKING:
     from .recorder import Recording as Recording
     from .recorder import recording as recording
+    from .state import reset as reset
 
-__all__ = ["Recording", "recording", "strict"]
+_HOMES = {"Recording": "recorder", "recording": "recorder", "reset": "state"}
+
+__all__ = ["Recording", "recording", "reset", "strict"]
 
 
 def __getattr__(name: str) -> object:
     # The plugin is loaded in every run of pytest; OpenTelemetry need not be.
-    if name not in ("Recording", "recording"):
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value: object = getattr(import_module(".recorder", __name__), name)
+    value: object = getattr(import_module(f".{_HOMES[name]}", __name__), name)
     return value
 
 

@@ -49,8 +49,11 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
     """The whole of a test, fixtures too, is recorded when anything asks for it."""
     if not _asked(item):
         return (yield)
+    from ..cost import budget
     from .recorder import recording
+    from .state import reset
 
+    registered = budget.registered()  # by the program itself, when it was imported
     with recording() as found:
         item.stash[_KEY] = found
         try:
@@ -60,6 +63,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
             if summary is not None:
                 summary.add(item.nodeid, found.calls)
             del item.stash[_KEY]
+            reset()
+            budget.register(registered)
 
 
 @pytest.hookimpl(wrapper=True)

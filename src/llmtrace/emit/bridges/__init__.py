@@ -12,6 +12,7 @@ from typing import Any
 from ..._guard import report
 from .. import names
 from ..bulk import LIMIT
+from ..importance import within
 from .langfuse import langfuse
 from .logfire import logfire
 from .openinference import openinference
@@ -35,22 +36,10 @@ def added(attributes: Mapping[str, Any], bridges: Iterable[str], *, started: int
     return found
 
 
-_SPARE = (names.TAG, names.PROMPT_VARIABLE, names.OI_EMBEDDINGS, names.DOCUMENTS)
-"""What may go, the last first: ids of documents, and tags as metadata, are told elsewhere too."""
-
-
-def within(found: dict[str, Any], limit: int) -> dict[str, Any]:
-    """``found`` with no more than ``limit`` attributes."""
-    over = len(found) - limit
-    if over <= 0:
-        return found
-    spare = [key for prefix in _SPARE for key in found if key.startswith(prefix)]
-    dropped = set(spare[-over:])
-    return {key: value for key, value in found.items() if key not in dropped}
-
-
 _FEW = 16
 """More attributes than others put onto a span of ours: with room for so many, there is no need to look."""
+_LEAST = 8
+"""Attributes that a span of ours has in any case, whatever others have put there."""
 
 
 def finished(
@@ -73,4 +62,5 @@ def finished(
             report("bridge a span")
     if len(found) <= limit - _FEW:
         return found
-    return within(found, limit - sum(key not in found for key in known))
+    others = sum(key not in found for key in known)
+    return within(found, max(limit - others, min(limit, _LEAST)))

@@ -1,0 +1,107 @@
+"""What outlives a test, and that it can be forgotten."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import llmtrace
+from llmtrace import _api, _guard, testing
+from llmtrace.capture import worker
+from llmtrace.cost import budget as budgets
+from llmtrace.cost import guard
+from llmtrace.cost.stores import Claim
+from llmtrace.facts import Document
+from llmtrace.scope import prompts, score, shelf, values
+
+pytest_plugins = ["pytester"]
+
+
+def test_removed_budget_limits_no_later_call() -> None:
+    """A budget can be taken back; one that was replaced since stays replaced."""
+    testing.reset()
+    first = llmtrace.budget("b", usd="1")
+    second = llmtrace.budget("b", usd="2")
+    other = llmtrace.budget("other", usd="3")
+    first.remove()
+    assert budgets.registered() == {"b": second, "other": other}
+    second.remove()
+    second.remove()
+    assert budgets.registered() == {"other": other}
+    other.remove()
+    assert not budgets.registered()
+
+
+def test_reset_forgets_all_that_outlives_a_test(caplog: pytest.LogCaptureFixture) -> None:
+    """Budgets, spending, warnings given once, templates, documents of traces, calls to score, hosts: all of it."""
+    llmtrace.instrument(store="off", stream_usage="auto", estimate_usage="separate")
+    try:
+        llmtrace.budget("b", usd="1", action="block")
+        guard._memory.settle("call", [Claim("k", 1, 1, 60, True)], [5])
+        prompts._parts("# user\nhello")
+        shelf.add_to_trace(7, (Document("d"),), alone=False)
+        score._recent["r"] = object()
+        _guard.faults["somewhere"] += 1
+        current: Any = _api._current
+        tracing = current._parts.tracing
+        tracing.stream_usage._refused.add("host")
+        tracing.estimator._hosts.add("host")
+        late: list[bool] = []
+        worker.start()
+        worker.submit(lambda: late.append(True))
+        with caplog.at_level(logging.WARNING, "llmtrace"):
+            for _ in range(2):
+                values.complain("about", "this")
+                testing.reset()
+        assert [record.message for record in caplog.records].count("llmtrace: this (said once)") == 2
+        assert late == [True]
+        left = [budgets.registered(), guard._memory._windows, shelf._traces, score._recent, _guard.faults]
+        assert not any([*left, tracing.stream_usage._refused, tracing.estimator._hosts, values._said])
+        assert prompts._parts.cache_info().currsize == 0
+        assert _api._current is current
+    finally:
+        llmtrace.uninstrument()
+
+
+def test_testing_is_public_and_loaded_when_first_used() -> None:
+    """``llmtrace.testing`` needs no import of its own, and importing llmtrace does not load it; nor does a reset."""
+    program = (
+        "import json, sys, llmtrace\n"
+        "before = 'llmtrace.testing' in sys.modules\n"
+        "llmtrace.testing.reset()\n"
+        "heavy = [name for name in sys.modules if name.startswith(('opentelemetry', 'openai', 'genai_prices'))]\n"
+        "print(json.dumps([before, llmtrace.testing.__name__, heavy, 'testing' in llmtrace.__all__]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [False, "llmtrace.testing", [], True]
+
+
+def test_recorded_tests_share_no_budgets_but_those_of_the_program(pytester: pytest.Pytester) -> None:
+    """A budget made in one test is gone in the next; one that the program made when it was imported stays."""
+    pytester.makepyfile(
+        """
+        import llmtrace
+        from llmtrace.cost.budget import registered
+
+        llmtrace.budget("of the program", usd="1")
+
+        def test_first(llm_calls):
+            llmtrace.budget("of a test", usd="1")
+
+        def test_second(llm_calls):
+            assert list(registered()) == ["of the program"]
+        """
+    )
+    pytester.runpytest_subprocess().assert_outcomes(passed=2)
+
+
+def test_reset_tolerates_a_release_without_instrumentation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Modules that nothing has imported have nothing to forget."""
+    monkeypatch.setattr("llmtrace.testing.state.sys", SimpleNamespace(modules={}))
+    testing.reset()
