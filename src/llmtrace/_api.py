@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib import import_module, metadata
+from importlib.util import find_spec
 from time import monotonic, sleep
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Instrumentation", "flush", "instrument", "shutdown", "uninstrument"]
 
 _LOOK_SECONDS = 0.01
+_log = logging.getLogger("llmtrace")
 _lock = threading.RLock()
 _current: Instrumentation | None = None
 _retired: list[Instrumentation] = []
@@ -70,9 +74,13 @@ class Instrumentation:
                 threading.Thread(target=self._await, args=(sdk, module), name="llmtrace-import", daemon=True).start()
             elif module is not None:
                 self._patch(sdk, module)
+            elif _moved(sdk):
+                self._skip_moved(sdk)
             else:
                 self.waiting[sdk.name] = "not imported yet"
                 wrapt.register_post_import_hook(self._later(sdk), sdk.module)
+                if sdk.package:
+                    wrapt.register_post_import_hook(self._check_later(sdk), sdk.package)
 
     def _await(self, sdk: Sdk, module: ModuleType) -> None:
         """Hook an SDK whose import is under way, here or in another thread, when that is done.
@@ -96,6 +104,22 @@ class Instrumentation:
 
         return imported
 
+    def _check_later(self, sdk: Sdk) -> Callable[[Any], None]:
+        def imported(_: Any) -> None:
+            with _lock:
+                if self._live and sdk.name in self.waiting and _moved(sdk):
+                    self._skip_moved(sdk)
+
+        return imported
+
+    def _skip_moved(self, sdk: Sdk) -> None:
+        self.waiting.pop(sdk.name, None)
+        self._skip(sdk.name, f"this release has no module {sdk.module}: its calls are not traced")
+
+    def _skip(self, name: str, reason: str) -> None:
+        self.skipped[name] = reason
+        _log.warning("llmtrace: %s: %s", name, reason)
+
     def _patch(self, sdk: Sdk, module: Any) -> None:
         try:
             patches = import_module(sdk.hook).patch(sdk, module, self._parts.tracing)
@@ -104,9 +128,23 @@ class Instrumentation:
             _guard.report(f"hook {sdk.name}")
             return
         self._patches.append(patches)
+        if patches.done:
+            self.patched[sdk.name] = _version(sdk.distribution)
+        patches.joined = lambda: self._report(sdk, patches)
+        self._report(sdk, patches)
+
+    def _report(self, sdk: Sdk, patches: Patches) -> None:
+        """Name the hooks that are not in place, or that other packages go past."""
+        reasons = []
         if patches.missing:
-            self.skipped[sdk.name] = f"this release has no {', '.join(patches.missing)}"
-        self.patched[sdk.name] = _version(sdk.distribution)
+            reasons.append(f"this release has no {', '.join(patches.missing)}")
+        if patches.bypassed:
+            reasons.append(
+                f"another package replaced {', '.join(patches.bypassed)} before llmtrace and calls past it: "
+                "these calls have no cost, no tags and no budget; call llmtrace.instrument() first"
+            )
+        if reasons and self.skipped.get(sdk.name) != "; ".join(reasons):
+            self._skip(sdk.name, "; ".join(reasons))
 
     def _undo(self) -> None:
         self._live = False
@@ -118,6 +156,16 @@ class Instrumentation:
 def _initializing(module: ModuleType) -> bool:
     """Return True while the module is being imported."""
     return bool(getattr(module.__spec__, "_initializing", False))
+
+
+def _moved(sdk: Sdk) -> bool:
+    """Return whether the SDK is imported and yet has no module where the hook belongs."""
+    package = sys.modules.get(sdk.package)
+    if package is None or _initializing(package):
+        return False
+    with suppress(Exception):  # whatever the importers of the application do
+        return sdk.module not in sys.modules and find_spec(sdk.module) is None
+    return False
 
 
 def _version(name: str) -> str:

@@ -18,6 +18,7 @@ from ..cost.money import Priced
 from ..facts import Call, Request, Response, Scope, Timing, Usage
 from ..scope import context as scopes
 from ..scope import inference_spans
+from ..scope.spans import note_content
 from ..wire._errors import read_error
 from ..wire._format import Accumulator, WireFormat
 from ..wire._usage import Money, read_money
@@ -28,6 +29,8 @@ from .tracing import Tracing
 
 __all__ = ["OpenCall"]
 
+_CONVERSATIONS = frozenset({"chat", "text_completion", "generate_content", "invoke_agent"})
+"""Operations whose requests and responses are messages."""
 _UNASKED = object()
 _NO_HEADERS: Mapping[str, str] = {}
 
@@ -265,6 +268,9 @@ class OpenCall:
         if self.heard is not None:
             http = self.http if self.http is not None else error
             self.heard.complete(getattr(http, "_request", None) or getattr(http, "request", None))
+            if self.request.operation in _CONVERSATIONS and scopes.frame_of(self.outer) is not None:
+                asked = self.heard.asked
+                note_content(self.outer, self.started_ns, () if asked is None else asked.messages, self.heard.said())
 
     def _finish(self, end_time: int | None) -> None:
         """Tell the observers and end the span. Each does its part whatever the others do."""

@@ -176,7 +176,8 @@ class JsonReader:
         self._call.end(Response())
 
     def __del__(self) -> None:
-        notify(worker.submit, partial(self._call.end, Response()))
+        if hasattr(self, "_call"):  # absent where a fault has interrupted ``__init__``
+            notify(lambda: worker.submit(partial(self._call.end, Response())))
 
 
 class Body(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has no parameters

@@ -206,8 +206,8 @@ class Recorder:
         )
 
     def __del__(self) -> None:
-        if not self.finished:
-            worker.submit(partial(self.left, "dropped"), wait=_WAIT)
+        if not getattr(self, "finished", True):  # absent where a fault has interrupted ``__init__``
+            notify(partial(worker.submit, partial(self.left, "dropped"), wait=_WAIT))
 
 
 def _refused(error: BaseException) -> bool:

@@ -25,6 +25,16 @@ __all__ = ["command", "run"]
 
 _PACKAGES = ("opentelemetry-api", "opentelemetry-sdk", "opentelemetry-exporter-otlp", "wrapt", "protobuf", "grpcio")
 _PATIENCE = 3.0
+_ABSENT = "not installed"
+_FIRST = "call llmtrace.instrument() before {}: a client that it has replaced first calls past llmtrace, unseen"
+_TWICE = "{} is not the current span while the client works, so a call has two spans with usage: {}"
+_INSTRUMENTATION = {
+    "openinference-instrumentation-openai": _FIRST.format("OpenAIInstrumentor().instrument()"),
+    "logfire": _FIRST.format("logfire.instrument_openai() and logfire.instrument_anthropic()"),
+    "opentelemetry-instrumentation-anthropic": _TWICE.format("its span", "uninstall it, or set LLMTRACE_CLIENTS"),
+    "langfuse": _TWICE.format("the span of langfuse.openai", "import openai itself"),
+}
+"""Packages that trace the same calls, where the two do not fit together by themselves."""
 
 
 class Report:
@@ -55,6 +65,7 @@ def run() -> int:
     _versions(report)
     _settings(report, settings)
     _clients(report)
+    _other_instrumentation(report)
     _destinations(report, settings)
     _disk(report, settings)
     return 1 if report.failed else 0
@@ -73,7 +84,7 @@ def _version(name: str) -> str:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return "not installed"
+        return _ABSENT
 
 
 def _settings(report: Report, settings: Settings) -> None:
@@ -109,6 +120,14 @@ def _clients(report: Report) -> None:
             (report.say if chosen else report.fault)(f"{name}  skipped: {why}")
     for place, count in _guard.faults.items():
         report.fault(f"instrumentation error: could not {place} ({figures.counted(count, 'time')})")
+
+
+def _other_instrumentation(report: Report) -> None:
+    installed = {name: version for name in _INSTRUMENTATION if (version := _version(name)) != _ABSENT}
+    if installed:
+        report.title("other instrumentation")
+    for name, version in installed.items():
+        report.say(f"{name} {version}: {_INSTRUMENTATION[name]}")
 
 
 def _imported(report: Report, module: str) -> bool:

@@ -66,15 +66,15 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
         holder = getattr(_loaded(name), owner, None)
         if holder is not None:
             patches.wrap(holder, function, asked.async_note if owner.startswith("Async") else asked.note)
-    client = _loaded("_api_client")
+    module = _loaded("_api_client")
     # The first releases call it ApiClient.
-    owner = getattr(client, "BaseApiClient", None) or client.ApiClient
+    owner = "ApiClient" if hasattr(module, "ApiClient") else "BaseApiClient"
     begin = _Beginner(sdk, tracing, patches).begin
     for name, hook in _requests(begin, asked).items():
-        patches.wrap(owner, name, hook)
+        patches.wrap_in(module, owner, name, hook)
     for name, hook in (("_request_once", _attempt), ("_async_request_once", _async_attempt)):
-        if hasattr(owner, name):
-            patches.wrap(owner, name, hook)
+        if hasattr(getattr(module, owner, None), name):
+            patches.wrap_in(module, owner, name, hook)
     for place, name, hook in _tools(sdk, patches, asked):
         if place is not None and hasattr(place, name):
             patches.wrap(place, name, hook)

@@ -52,8 +52,9 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
         except Exception:
             report(f"hook {eventstreaming.__name__}")
 
-    patches.wrap(module.BaseSDK, "do_request", do_request)
-    patches.wrap(getattr(module, "AsyncBaseSDK", module.BaseSDK), "do_request_async", do_request_async)
+    patches.wrap_in(module, "BaseSDK", "do_request", do_request)
+    owner = "AsyncBaseSDK" if hasattr(module, "AsyncBaseSDK") else "BaseSDK"
+    patches.wrap_in(module, owner, "do_request_async", do_request_async)
     package = module.__name__.rpartition(".")[0]
     wrapt.register_post_import_hook(streams, f"{package}.utils.eventstreaming")
     return patches

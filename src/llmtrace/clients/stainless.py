@@ -42,10 +42,10 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
             args, kwargs = _asking_usage(usage, call, args, kwargs)
         return await hooks.drive_async(call, _settle, wrapped, args, kwargs)
 
-    for owner, hook in ((module.SyncAPIClient, request), (module.AsyncAPIClient, async_request)):
-        patches.wrap(owner, "request", hook)
-        patches.wrap(owner, "_process_response", _process_response)
-    patches.wrap(module.BaseClient, "_calculate_retry_timeout", _retry)
+    for owner, hook in (("SyncAPIClient", request), ("AsyncAPIClient", async_request)):
+        patches.wrap_in(module, owner, "request", hook)
+        patches.wrap_in(module, owner, "_process_response", _process_response)
+    patches.wrap_in(module, "BaseClient", "_calculate_retry_timeout", _retry)
     if sdk.native is not None and hasattr(module, sdk.native):
         patches.wrap(module, sdk.native, _no_native_span if tracing.native_spans == "replace" else _native_span)
     return patches

@@ -45,6 +45,11 @@ class Sdk:
     """The function of ``module`` that opens the SDK's own span for a call, where it has one."""
 
     @property
+    def package(self) -> str:
+        """The package that ``module`` is in; empty where it is one by itself."""
+        return self.module.rpartition(".")[0]
+
+    @property
     def distribution(self) -> str:
         """The name of the SDK on PyPI."""
         return self.name.replace("_", "-")

@@ -31,7 +31,7 @@ class JoinedSpan:
     __slots__ = ("_end", "_late", "_make", "completed", "missed", "span")
 
     def __init__(self, span: Any) -> None:
-        self.span = span
+        self.span = span = _innermost(span)
         self.completed = False
         self.missed = False
         """The span has ended before the call."""
@@ -103,3 +103,13 @@ class JoinedSpan:
 def _new(found: Attributes, known: Collection[str], limit: int) -> Attributes:
     """Return what is new in ``found``, as much as there is room for: above its limit the SDK drops the oldest."""
     return within({key: value for key, value in found.items() if key not in known}, limit - len(known))
+
+
+def _innermost(span: Any) -> Any:
+    """Return the SDK's span inside the proxies of OpenInference and Logfire, which write to it when they end."""
+    for _ in range(4):
+        inner = getattr(span, "__wrapped__", None) or getattr(span, "span", None)
+        if inner is None or not hasattr(inner, "end") or inner.get_span_context() != span.get_span_context():
+            return span
+        span = inner
+    return span

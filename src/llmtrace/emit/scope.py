@@ -29,7 +29,7 @@ from .._text import encodable
 from ..capture import worker
 from ..capture.call import OpenCall
 from ..capture.failure import error_type, qualified
-from ..facts import Document, PromptUse, Scope
+from ..facts import Asked, Document, PromptUse, Scope
 from ..scope.collect import Calls
 from ..scope.score import Score
 from ..scope.work import Work
@@ -37,7 +37,9 @@ from . import names
 from .attributes import Attributes
 from .bridges import finished
 from .bulk import make_encodable, room, set_all
+from .content import describe_content
 from .fit import change, dumps
+from .gate import Gate
 
 __all__ = ["CLOSED", "Annotator", "Content", "ScopeSpans", "describe_scope"]
 
@@ -296,7 +298,10 @@ def _describe_tool(work: Work, content: Content | None, into: Attributes) -> Non
 
 
 def _describe_run(work: Work, content: Content | None, into: Attributes) -> None:
-    """What went into an agent or a workflow, and came out of it, as one message each."""
+    """Describe what went into an agent or a workflow, and came out of it, as one message each.
+
+    What it does not say itself is the first input and the last output of the calls inside.
+    """
     if content is None:
         return
     if work.arguments and not content.hides("inputs"):
@@ -304,6 +309,16 @@ def _describe_run(work: Work, content: Content | None, into: Attributes) -> None
     if work.result is not None and not content.hides("outputs"):
         answer = {**_message("assistant", work.result), "finish_reason": "stop" if work.error is None else "error"}
         into[names.OUTPUT_MESSAGES] = content.json([answer])
+    if isinstance(content, Gate):
+        asked = Asked(messages=list(work.first_input[1])) if work.first_input is not None else None
+        gate = content.within(work.scope.capture_content).fitting(work.span)
+        found = describe_content(
+            None if names.INPUT_MESSAGES in into else asked,
+            [] if names.OUTPUT_MESSAGES in into else list(work.last_output),
+            gate,
+            partial=work.error is not None,
+        )
+        into.update(found.attributes)
 
 
 def _message(role: str, value: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -11,14 +12,19 @@ from opentelemetry.context import Context
 
 from .._guard import report
 from ..facts import Scope
+from . import context as contexts
 from . import work as works
 from .blocks import Block, F, Frame, Given, T_co, check_name, is_function, run_coroutine, run_plain
 from .collect import Calls
 from .values import label
 from .work import Work
 
-__all__ = ["CalledTool", "Run", "SpanBlock", "agent", "tool", "workflow"]
+__all__ = ["CalledTool", "Run", "SpanBlock", "agent", "note_content", "tool", "workflow"]
 
+
+
+_COMPOSED = ("agent", "workflow")
+"""Kinds of work that are made of calls."""
 
 
 class SpanBlock(Block[T_co]):
@@ -165,6 +171,26 @@ class _Summing(_Run):
         if works.maker() is not None and (rollup if self._rollup is None else self._rollup):
             work.calls = Calls()
             frame.scope = replace(frame.scope, collectors=(*frame.scope.collectors, work.calls))
+
+
+def note_content(context: Context, started: int, requested: Sequence[Any], received: Sequence[Any]) -> None:
+    """Give the messages of a call to each agent and workflow around it, which may have none of their own.
+
+    Args:
+        context: The context in which the call was made.
+        started: When it was made, in nanoseconds.
+        requested: The messages of the request.
+        received: Those of the response.
+    """
+    frame = contexts.frame_of(context)
+    while frame is not None:
+        work = frame.work[0] if isinstance(frame.work, tuple) else None
+        if isinstance(work, Work) and work.kind in _COMPOSED:
+            if requested and (work.first_input is None or started < work.first_input[0]):
+                work.first_input = started, requested
+            if received:
+                work.last_output = received
+        frame = contexts.frame_of(frame.outer)
 
 
 class _Agent(_Summing):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,8 +20,9 @@ __all__ = ["Maker", "Work", "emit_with", "maker"]
 class Work:
     """What is known of one piece of work, from its begin to its end."""
 
-    __slots__ = ("agent", "arguments", "calls", "client", "description", "documents", "error", "given", "kind", "name",
-                 "parent", "query", "result", "scope", "span", "started", "top_k")  # fmt: skip
+    __slots__ = ("agent", "arguments", "calls", "client", "description", "documents", "error", "first_input",
+                 "given", "kind", "last_output", "name", "parent", "query", "result", "scope", "span", "started",
+                 "top_k")  # fmt: skip
 
     def __init__(self, kind: str, name: str | None, scope: Scope) -> None:
         self.kind = kind
@@ -33,6 +35,10 @@ class Work:
         self.description: str | None = None
         self.arguments: Any = None
         self.result: Any = None
+        self.first_input: tuple[int, Sequence[Any]] | None = None
+        """When the first call inside was made, and the messages of its request."""
+        self.last_output: Sequence[Any] = ()
+        """The messages that the last call inside got."""
         self.query: str | None = None
         self.top_k: int | None = None
         self.given: list[Document] = []

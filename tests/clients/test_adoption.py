@@ -1,0 +1,325 @@
+"""Calls under the inference span of another instrumentation, and under suppression: one span, and money as ever."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import openai
+import pytest
+from answers import CHAT, CHAT_CHUNKS, QUESTION, sse
+from loopback import Loopback, json_answer, stream_answer
+from opentelemetry import context as otel
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+import llmtrace
+from llmtrace._compat.opentelemetry_context import SUPPRESS_KEY
+from llmtrace.cost import catalog, price
+from llmtrace.emit.joined_span import JoinedSpan
+
+SUPPRESSING = ["suppress_instrumentation", "suppress_language_model_instrumentation", SUPPRESS_KEY]
+CHAT_SPAN = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o"}
+USAGE = {"gen_ai.usage.input_tokens": 7, "gen_ai.usage.output_tokens": 3}
+
+
+class Scene:
+    """An application with a provider of its own, in which another instrumentation makes spans."""
+
+    def __init__(self, url: str, **limits: Any) -> None:
+        self.spans = InMemorySpanExporter()
+        self.reader = InMemoryMetricReader()
+        self.provider = TracerProvider(span_limits=SpanLimits(**limits))
+        self.provider.add_span_processor(SimpleSpanProcessor(self.spans))
+        self.meters = MeterProvider([self.reader])
+        self.tracer = self.provider.get_tracer("framework")
+        self.client = openai.OpenAI(base_url=url, api_key="k", max_retries=0)
+
+    def ask(self, **more: Any) -> Any:
+        return self.client.chat.completions.create(model="gpt-4o", messages=QUESTION, **more)  # type: ignore[arg-type]
+
+    def told(self, scope: str = "") -> list[dict[str, Any]]:
+        llmtrace.flush()
+        return [
+            dict(span.attributes or {})
+            for span in self.spans.get_finished_spans()
+            if span.instrumentation_scope is not None and span.instrumentation_scope.name.startswith(scope)
+        ]
+
+    def metrics(self) -> set[str]:
+        found = self.reader.get_metrics_data()
+        if found is None:
+            return set()
+        return {each.name for one in found.resource_metrics for part in one.scope_metrics for each in part.metrics}
+
+
+@pytest.fixture
+def scene(loopback: Loopback, request: pytest.FixtureRequest) -> Iterator[Scene]:
+    loopback.will(json_answer({**CHAT, "model": "gpt-4o"}))
+    scene = Scene(loopback.url, **getattr(request, "param", {}))
+    with llmtrace.instrument(tracer_provider=scene.provider, meter_provider=scene.meters, strict=True), scene.client:
+        yield scene
+    scene.provider.shutdown()
+    scene.meters.shutdown()
+
+
+@contextmanager
+def set_key(key: str) -> Iterator[None]:
+    token = otel.attach(otel.set_value(key, True))
+    try:
+        yield
+    finally:
+        otel.detach(token)
+
+
+# -- suppression ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", SUPPRESSING)
+@pytest.mark.parametrize("streamed", [False, True], ids=["plain", "stream"])
+def test_suppressed_call_is_collected_and_priced_without_a_span(
+    scene: Scene, loopback: Loopback, key: str, streamed: bool
+) -> None:
+    """Cost, tags and our own metrics are there; a span and the metrics that others record as well are not."""
+    more: Any = {}
+    if streamed:
+        more = {"stream": True, "stream_options": {"include_usage": True}}
+        loopback.will(stream_answer(sse([{**chunk, "model": "gpt-4o"} for chunk in CHAT_CHUNKS], done=True)))
+    with llmtrace.collect() as calls, llmtrace.tag(feature="f"), set_key(key):
+        result = scene.ask(**more)
+        if streamed:
+            list(result)
+    llmtrace.flush()
+    (call,) = calls
+    assert (call.cost is not None, call.feature, call.usage.input) == (True, "f", 7)
+    assert scene.told() == []
+    assert {name for name in scene.metrics() if name.startswith("gen_ai.")} == set()
+    assert "llmtrace.client.cost" in scene.metrics()
+    loopback.will(json_answer({**CHAT, "model": "gpt-4o"}))
+    scene.ask()
+    assert len(scene.told()) == 1
+    assert "gen_ai.client.token.usage" in scene.metrics()
+
+
+@pytest.mark.parametrize("key", SUPPRESSING)
+def test_suppressed_call_is_refused_by_a_budget(scene: Scene, key: str) -> None:
+    """A blocking budget counts suppressed calls, and blocks them."""
+    llmtrace.budget("suppressed", tokens=15, per="call", action="warn")
+    llmtrace.budget("suppressed", tokens=15, per="total", match={"feature": f"suppressed {key}"}, action="block")
+    with llmtrace.tag(feature=f"suppressed {key}"), set_key(key):
+        scene.ask()
+        scene.ask()
+        with pytest.raises(llmtrace.BudgetExceeded):
+            scene.ask()
+
+
+def test_suppressed_call_belongs_to_the_trace_around(scene: Scene) -> None:
+    """Its record names the trace, and no span as its own."""
+    with (
+        scene.tracer.start_as_current_span("request") as span,
+        llmtrace.collect() as calls,
+        set_key("suppress_instrumentation"),
+    ):
+        scene.ask()
+    assert calls[0].trace_id == f"{span.get_span_context().trace_id:032x}"
+    assert calls[0].span_id == "0" * 16
+
+
+# -- adoption ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suppressed", [False, True])
+def test_first_call_under_an_inference_span_adopts_it(scene: Scene, suppressed: bool) -> None:
+    """Cost, tags, prompt and timings go onto the span, whose own usage stays; there is no second one."""
+    with (
+        llmtrace.tag(feature="f"),
+        llmtrace.prompt("p", version="2"),
+        llmtrace.collect() as calls,
+        scene.tracer.start_as_current_span("chat gpt-4o", attributes=CHAT_SPAN) as span,
+    ):
+        if suppressed:
+            with set_key("suppress_instrumentation"):
+                scene.ask()
+        else:
+            scene.ask()
+        span.set_attributes({"gen_ai.usage.input_tokens": 11, "gen_ai.usage.output_tokens": 5})
+    (told,) = scene.told()
+    assert told["llm.cost.total"] > 0
+    assert (told["llmtrace.feature"], told["gen_ai.prompt.name"]) == ("f", "p")
+    assert (told["gen_ai.usage.input_tokens"], told["gen_ai.usage.output_tokens"]) == (11, 5)
+    assert calls[0].span_id == f"{span.get_span_context().span_id:016x}"
+    assert "gen_ai.client.token.usage" not in scene.metrics()
+    assert "llmtrace.client.cost" in scene.metrics()
+    assert "end" not in vars(span)
+
+
+def test_span_that_ends_without_usage_gets_ours(scene: Scene) -> None:
+    """What no one else has counted is not lost."""
+    with scene.tracer.start_as_current_span("chat", attributes=CHAT_SPAN):
+        scene.ask()
+    (told,) = scene.told()
+    assert {name: told.get(name) for name in USAGE} == USAGE
+
+
+def test_later_calls_under_the_same_span_get_child_spans(scene: Scene) -> None:
+    """One span represents one call."""
+    with scene.tracer.start_as_current_span("chat", attributes=CHAT_SPAN) as span:
+        scene.ask()
+        scene.ask()
+    assert len(scene.told("framework")) == 1
+    (own,) = [each for each in scene.spans.get_finished_spans() if each.name == "chat gpt-4o"]
+    assert own.parent is not None
+    assert own.parent.span_id == span.get_span_context().span_id
+    assert (own.attributes or {})["gen_ai.usage.input_tokens"] == 7
+
+
+def test_threads_under_the_same_span_adopt_it_once(scene: Scene) -> None:
+    """Of many calls at the same time one adopts the span."""
+    with scene.tracer.start_as_current_span("chat", attributes=CHAT_SPAN):
+        threads = [threading.Thread(target=llmtrace.wrap(scene.ask)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(scene.told("llmtrace")) == 7
+
+
+def test_refused_call_leaves_the_span_to_its_retry(scene: Scene, loopback: Loopback) -> None:
+    """A call that the provider refused used nothing: the next one under the span adopts it."""
+    with scene.tracer.start_as_current_span("chat", attributes=CHAT_SPAN):
+        loopback.will(json_answer({"error": {"message": "busy"}}, status=503))
+        with pytest.raises(openai.APIStatusError):
+            scene.ask()
+        loopback.will(json_answer({**CHAT, "model": "gpt-4o"}))
+        scene.ask()
+    (told,) = scene.told()
+    assert told["llm.cost.total"] > 0
+    assert "llmtrace.cost.unpriced_reason" not in told
+    assert told["gen_ai.usage.input_tokens"] == 7
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"openinference.span.kind": "CHAIN"},
+        {"gen_ai.operation.name": "invoke_agent"},
+        {"gen_ai.operation.name": "embeddings"},
+        {"http.request.method": "POST"},
+        None,
+    ],
+    ids=str,
+)
+def test_span_of_something_else_is_not_adopted(scene: Scene, attributes: Any) -> None:
+    """An agent, a request or an inference of another kind is a parent, and the call has its own span."""
+    with scene.tracer.start_as_current_span("other", attributes=attributes):
+        scene.ask()
+    assert len(scene.told("llmtrace")) == 1
+    assert "llm.cost.total" not in scene.told("framework")[0]
+
+
+@pytest.mark.parametrize("kind", [llmtrace.agent, llmtrace.workflow, llmtrace.tool])
+def test_our_own_spans_are_not_adopted(scene: Scene, kind: Any) -> None:
+    """A block of ours is a parent, whatever its attributes say."""
+    with kind("a"):
+        scene.ask()
+    assert len(scene.told("llmtrace.openai")) == 1
+
+
+def test_openinference_span_is_adopted(scene: Scene) -> None:
+    """OpenInference names the kind of its span in its own vocabulary, and the usage too."""
+    attributes: Any = {"openinference.span.kind": "LLM", "llm.token_count.prompt": 7}
+    with scene.tracer.start_as_current_span("ChatCompletion", attributes=attributes):
+        scene.ask()
+    (told,) = scene.told()
+    assert told["llm.cost.total"] > 0
+    assert "gen_ai.usage.input_tokens" not in told
+
+
+@pytest.mark.parametrize("scene", [{"max_span_attributes": 8}], indirect=True)
+def test_full_span_keeps_what_its_owner_wrote(scene: Scene) -> None:
+    """Beyond the limit the SDK drops the oldest attributes, so no more is added than there is room for."""
+    with scene.tracer.start_as_current_span("chat", attributes={**CHAT_SPAN, **USAGE}):
+        scene.ask()
+    (span,) = scene.spans.get_finished_spans()
+    assert (span.attributes or {}).items() >= {**CHAT_SPAN, **USAGE, "gen_ai.operation.name": "chat"}.items()
+    assert (span.attributes or {})["llm.cost.total"] > 0
+    assert len(span.attributes or {}) == 8
+
+
+def test_stream_read_after_the_span_has_ended_gets_its_own(scene: Scene, loopback: Loopback) -> None:
+    """A span that ended before the stream could not be completed: nothing of the call is lost."""
+    loopback.will(stream_answer(sse([{**chunk, "model": "gpt-4o"} for chunk in CHAT_CHUNKS], done=True)))
+    with scene.tracer.start_as_current_span("chat", attributes=CHAT_SPAN):
+        stream = scene.ask(stream=True, stream_options={"include_usage": True})
+    list(stream)
+    (own,) = scene.told("llmtrace")
+    assert own["gen_ai.usage.input_tokens"] == 7
+    assert own["llm.cost.total"] > 0
+
+
+def test_first_call_of_a_process_is_priced_on_the_adopted_span(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The span may end before the prices are loaded: the cost is there for the exporter all the same."""
+    ended, caller, loading = threading.Event(), threading.current_thread(), []
+
+    def current() -> catalog.Catalog:
+        loading.append(threading.current_thread())
+        assert ended.wait(20)
+        return catalog.current()
+
+    monkeypatch.setattr(price, "loaded", lambda: None)
+    monkeypatch.setattr(price, "current", current)
+    with scene.tracer.start_as_current_span("chat", attributes=CHAT_SPAN) as span:
+        scene.ask()
+        span.set_attributes(USAGE)
+    ended.set()
+    (told,) = scene.told()
+    assert told["llm.cost.total"] > 0
+    assert caller not in loading
+
+
+class Slotted:
+    """A span that takes no attributes of Python's."""
+
+    __slots__ = ("attributes",)
+
+    def __init__(self) -> None:
+        self.attributes: dict[str, Any] = {}
+
+    def is_recording(self) -> bool:
+        return True
+
+    def set_attributes(self, attributes: dict[str, Any]) -> None:
+        self.attributes.update(attributes)
+
+    def end(self) -> None: ...
+
+
+def test_span_whose_end_cannot_be_seen_is_completed_at_once() -> None:
+    """Spans of another make get what we know when we know it."""
+    span = Slotted()
+    joined = JoinedSpan(span)
+    joined.prepare(lambda known: {"known": len(known)}, late=False)
+    assert span.attributes == {"known": 0}
+
+
+@pytest.mark.faulty
+def test_fault_at_the_end_of_an_adopted_span_does_not_reach_its_owner(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their span ends as it would have."""
+    from llmtrace import _guard
+
+    monkeypatch.setattr(_guard, "_strict", False)
+
+    def boom(*_: Any) -> Any:
+        raise RuntimeError("ours")
+
+    with scene.tracer.start_as_current_span("chat", attributes=CHAT_SPAN):
+        scene.ask()
+        monkeypatch.setattr(JoinedSpan, "_complete", boom)
+    assert len(scene.told()) == 1

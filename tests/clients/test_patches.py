@@ -1,0 +1,157 @@
+"""Hooks among those of other packages, and in releases that have moved what is hooked."""
+
+from __future__ import annotations
+
+import sys
+from functools import wraps
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+import openai
+import pytest
+import wrapt
+from answers import CHAT, QUESTION
+from loopback import Loopback, json_answer
+from openai._base_client import AsyncAPIClient, SyncAPIClient
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from test_wire import client_of, settled
+
+import llmtrace
+from llmtrace import _api
+from llmtrace.cli import doctor
+from llmtrace.clients.table import Sdk
+
+Spans = InMemorySpanExporter
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize("take", [getattr, lambda owner, name: vars(owner)[name]], ids=["getattr", "vars"])
+async def test_wrapper_of_another_package_keeps_our_span(
+    loopback: Loopback, spans: Spans, monkeypatch: pytest.MonkeyPatch, colour: str, take: Any
+) -> None:
+    """A package that wraps our hook, taken from the class either way, calls it with the client as first argument."""
+    loopback.will(json_answer(CHAT))
+    owner = SyncAPIClient if colour == "sync" else AsyncAPIClient
+    inner, seen = take(owner, "request"), []
+
+    @wraps(inner)
+    def request(self: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(self)
+        return inner(self, *args, **kwargs)
+
+    monkeypatch.setattr(owner, "request", request)
+    client = client_of("openai", colour, loopback.url)
+    answer = await settled(client.chat.completions.create(model="m", messages=QUESTION))
+    await settled(client.close())
+    assert answer.id == CHAT["id"]
+    assert seen == [client]
+    assert [span.name for span in spans.get_finished_spans()] == ["chat m"]
+
+
+def by_closure(original: Any) -> Any:
+    @wraps(original)
+    def request(*args: Any, **kwargs: Any) -> Any:
+        return original(*args, **kwargs)
+
+    return request
+
+
+def by_wrapt(original: Any) -> Any:
+    return wrapt.FunctionWrapper(original, lambda wrapped, instance, args, kwargs: wrapped(*args, **kwargs))
+
+
+@pytest.mark.parametrize("wrap", [by_closure, by_wrapt])
+def test_wrapper_that_calls_past_us_is_reported(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, wrap: Any
+) -> None:
+    """A subclass whose wrapper was made before our hook is named with its package, in the result and in the log."""
+    monkeypatch.setattr(openai.OpenAI, "request", wrap(SyncAPIClient.request), raising=False)
+    with llmtrace.instrument(tracer_provider=TracerProvider()) as done:
+        assert "openai" in done.patched
+        assert f"OpenAI.request ({__name__})" in done.skipped["openai"]
+        assert "no cost, no tags and no budget" in done.skipped["openai"]
+        assert "AsyncOpenAI.request" not in done.skipped["openai"]
+    assert caplog.text.count("calls past it") == 1
+
+
+def test_wrapper_on_top_of_our_hook_is_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A subclass wrapped after us calls our hook."""
+    with llmtrace.instrument(tracer_provider=TracerProvider()) as done:
+        monkeypatch.setattr(openai.OpenAI, "request", by_closure(SyncAPIClient.request), raising=False)
+        assert "openai" not in done.skipped
+
+
+class _Moved(ModuleType):
+    """An SDK that is imported and has no module of the name in the table."""
+
+    def __init__(self) -> None:
+        super().__init__("moved_sdk")
+        self.__spec__ = ModuleSpec("moved_sdk", None, is_package=True)
+        self.__path__: list[str] = []
+
+
+@pytest.fixture
+def moved(monkeypatch: pytest.MonkeyPatch) -> Sdk:
+    sdk = Sdk(name="moved", module="moved_sdk._client", supported=">=1", provider="p")
+    monkeypatch.setattr(_api, "sdks", lambda: (sdk,))
+    return sdk
+
+
+@pytest.mark.usefixtures("moved")
+def test_moved_module_of_an_imported_sdk_is_skipped(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An imported SDK without the module that is hooked is not waited for, and ``doctor`` fails for it."""
+    monkeypatch.setitem(sys.modules, "moved_sdk", _Moved())
+    with llmtrace.instrument(tracer_provider=TracerProvider()) as done:
+        assert done.waiting == {}
+        assert done.skipped == {"moved": "this release has no module moved_sdk._client: its calls are not traced"}
+    assert "moved_sdk._client" in caplog.text
+    report = doctor.Report()
+    doctor._clients(report)
+    assert report.failed
+    assert "! moved  skipped: this release has no module moved_sdk._client" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("moved")
+def test_moved_module_is_skipped_once_the_sdk_is_imported(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is waited for and turns out not to be there is told when the SDK is imported."""
+    (tmp_path / "moved_sdk").mkdir()
+    (tmp_path / "moved_sdk" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "moved_sdk", raising=False)
+    with llmtrace.instrument(tracer_provider=TracerProvider()) as done:
+        assert done.waiting == {"moved": "not imported yet"}
+        import moved_sdk  # type: ignore[import-not-found] # noqa: F401 # pyright: ignore[reportMissingImports]
+
+        assert done.waiting == {}
+        assert "no module moved_sdk._client" in done.skipped["moved"]
+    del sys.modules["moved_sdk"]
+
+
+@pytest.mark.parametrize("name", ["SyncAPIClient", "BaseClient"])
+def test_missing_class_is_reported_and_the_rest_is_hooked(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A release without one of the classes is named with it; what it has is hooked, and put back afterwards."""
+    before = vars(AsyncAPIClient)["request"]
+    monkeypatch.delattr(openai._base_client, name)
+    with llmtrace.instrument(tracer_provider=TracerProvider()) as done:
+        assert f"{name}." in done.skipped["openai"]
+        assert "openai" in done.patched
+        assert vars(AsyncAPIClient)["request"] is not before
+    assert vars(AsyncAPIClient)["request"] is before
+
+
+def test_doctor_names_instrumentation_that_does_not_fit(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Installed packages whose spans double ours, or that must come second, have one line each."""
+    versions = {"langfuse": "5.0", "logfire": "5.4"}
+    monkeypatch.setattr(doctor, "_version", lambda name: versions.get(name, "not installed"))
+    doctor._other_instrumentation(doctor.Report())
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0].strip() for line in lines if line.startswith("  ")] == ["logfire 5.4", "langfuse 5.0"]
+    versions.clear()
+    doctor._other_instrumentation(doctor.Report())
+    assert capsys.readouterr().out == ""

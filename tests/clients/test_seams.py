@@ -1,0 +1,209 @@
+"""A fault of ours, in whichever function, costs telemetry: the caller gets what the SDK gives without us."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import CodeType, FrameType, FunctionType, ModuleType
+from typing import Any
+
+import pytest
+from answers import CHAT, CHAT_CHUNKS, QUESTION, sse
+from loopback import Loopback, json_answer, stream_answer
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from test_wire import client_of, settled
+
+import llmtrace
+from llmtrace.scope import context
+
+pytestmark = pytest.mark.faulty
+
+SEAMS = {
+    # They call the SDK's own function, between guarded steps.
+    "clients.hooks.drive",
+    "clients.hooks.drive_async",
+    # The protocol of the objects in the place of the SDK's iterators and bodies: they call those, and guard the rest.
+    "capture.stream.Chunks.__iter__",
+    "capture.stream.Chunks.__next__",
+    "capture.stream.Chunks.__getattr__",
+    "capture.stream.AsyncChunks.__aiter__",
+    "capture.stream.AsyncChunks.__anext__",
+    "capture.stream.AsyncChunks.__getattr__",
+    "capture.raw.Body.__iter__",
+    "capture.raw.Body.__aiter__",
+    "capture.raw.Body._self_watch",
+    "capture.raw.Body._self_watch_async",
+    "capture.raw.Body.close",
+    "capture.raw.Body.aclose",
+    "capture.raw.Body.stream_observer",
+    # Finalizers, whose faults Python prints: guarded, but not to be replaced.
+    "capture.stream.Recorder.__del__",
+    "capture.raw.JsonReader.__del__",
+    # Their whole body is one ``try``.
+    "_guard.report",
+    "capture.stream.notify",
+    "capture.raw._feed",
+    "capture.raw.Body._self_read_by_stream",
+    "clients.hooks._admit",
+    "clients.hooks._attach",
+    "clients.hooks._detach",
+    "clients.hooks._fail",
+    "clients.hooks._settle",
+    "clients.hooks.current_call",
+    "clients.hooks.end_without_answer",
+    "clients.stainless._asking_usage",
+    "clients.stainless._Beginner.begin",
+}
+"""Functions that are the guard, or hand on what the SDK does, and so cannot be made to raise themselves."""
+
+Ask = Callable[[Any], Any]
+
+
+def plain(client: Any) -> Any:
+    return client.chat.completions.create(model="gpt-4o", messages=QUESTION)
+
+
+def stream(client: Any) -> Any:
+    return client.chat.completions.create(
+        model="gpt-4o", messages=QUESTION, stream=True, stream_options={"include_usage": True}
+    )
+
+
+def raw(client: Any) -> Any:
+    return client.chat.completions.with_raw_response.create(model="gpt-4o", messages=QUESTION)
+
+
+async def read(result: Any) -> Any:
+    """Return what a caller sees of a result, in values that can be compared."""
+    result = await settled(result)
+    if hasattr(result, "http_response"):
+        return result.http_response.content, (await settled(result.parse())).id
+    if hasattr(result, "__aiter__"):
+        return [chunk.model_dump() async for chunk in result]
+    if hasattr(result, "__next__"):
+        return [chunk.model_dump() for chunk in result]
+    return result.model_dump()
+
+
+async def streamed_bytes(client: Any) -> Any:
+    manager = client.chat.completions.with_streaming_response.create(model="gpt-4o", messages=QUESTION)
+    if hasattr(manager, "__aenter__"):
+        async with manager as response:
+            return b"".join([data async for data in response.iter_bytes()])
+    with manager as response:
+        return b"".join(response.iter_bytes())
+
+
+def functions() -> dict[CodeType, list[tuple[Any, str, str]]]:
+    """Every function and method of the package by its code: whose attribute it is, under which name, and its title."""
+    found: dict[CodeType, list[tuple[Any, str, str]]] = {}
+    for module in [each for name, each in sys.modules.items() if name.partition(".")[0] == "llmtrace"]:
+        for name, value in list(vars(module).items()):
+            if isinstance(value, type) and value.__module__ == module.__name__:
+                for attribute, inner in list(vars(value).items()):
+                    add(found, value, attribute, inner)
+            else:
+                add(found, module, name, value)
+    return found
+
+
+def add(found: dict[CodeType, list[tuple[Any, str, str]]], owner: Any, name: str, value: Any) -> None:
+    function = getattr(value, "fget", None) or getattr(value, "__func__", None) or value
+    if isinstance(function, FunctionType) and function.__module__.partition(".")[0] == "llmtrace":
+        title = f"{function.__module__}.{function.__qualname__}".removeprefix("llmtrace.")
+        found.setdefault(function.__code__, []).append((owner, name, title))
+
+
+@contextmanager
+def called(codes: set[CodeType]) -> Iterator[None]:
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            codes.add(frame.f_code)
+
+    sys.setprofile(note)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+
+
+@contextmanager
+def broken(places: list[tuple[Any, str, str]]) -> Iterator[None]:
+    """Have one function raise, wherever it is referred to."""
+
+    def boom(*_: object, **__: object) -> Any:
+        raise RuntimeError("ours")
+
+    before = [(owner, name, vars(owner)[name]) for owner, name, _ in places]
+    for owner, name, value in before:
+        setattr(owner, name, type(value)(boom) if isinstance(value, (property, staticmethod, classmethod)) else boom)
+    try:
+        yield
+    finally:
+        for owner, name, value in before:
+            setattr(owner, name, value)
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize(
+    "ask", [plain, stream, raw, streamed_bytes], ids=["plain", "stream", "raw", "streamed bytes"]
+)
+async def test_a_fault_in_any_function_never_reaches_the_caller(
+    loopback: Loopback, colour: str, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each function that a call passes through raises in turn, in every layer, and the result stays the same."""
+    monkeypatch.setenv("LLMTRACE_STREAM_USAGE", "always")
+    loopback.will(
+        stream_answer(sse(CHAT_CHUNKS, done=True)) if ask is stream else json_answer({**CHAT, "model": "gpt-4o"})
+    )
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(InMemorySpanExporter()))
+    client = client_of("openai", colour, loopback.url)
+
+    async def run() -> Any:
+        result = ask(client)
+        return await result if ask is streamed_bytes else await read(result)
+
+    budgets: Any = [llmtrace.Budget("all", usd="1000", action="block")]
+    settings: dict[str, Any] = {"tracer_provider": provider, "capture_content": True, "budgets": budgets}
+    expected = await run()
+    with llmtrace.instrument(**settings), llmtrace.tag(feature="f"), llmtrace.collect():
+        await run()
+        codes: set[CodeType] = set()
+        with called(codes):
+            await run()
+        everything = functions()
+        faults, tried = [], 0
+        for code in codes & everything.keys():
+            title = everything[code][0][2]
+            if title in SEAMS:
+                continue
+            tried += 1
+            with broken(everything[code]):
+                try:
+                    got = await run()
+                except Exception as error:
+                    faults.append(f"{title}: {error!r}")
+                    continue
+            if got != expected:
+                faults.append(f"{title}: another result")
+        assert not faults
+        assert tried > 60
+        assert context.current_call() is None
+        assert await run() == expected
+    await settled(client.close())
+    provider.shutdown()
+
+
+def test_the_list_of_seams_names_functions() -> None:
+    """A function that is gone leaves the list, so that it stays as short as it can be."""
+    titles = {title for places in functions().values() for _, _, title in places}
+    assert not SEAMS - titles
+
+
+def test_modules_are_found() -> None:
+    """The introspection sees modules, classes and properties."""
+    assert any(isinstance(owner, ModuleType) for places in functions().values() for owner, _, _ in places)
