@@ -60,6 +60,12 @@ class Content(Protocol):
     def text(self, value: str) -> str:
         """One text, redacted, within the cap."""
 
+    def label(self, value: Any) -> Any:
+        """Redact a name, a tag or a list of them, which are written with content off too."""
+
+    def clean(self, attributes: dict[str, Any]) -> None:
+        """Redact the attributes that are no content but free text, in place."""
+
 
 class Closed:
     """Lets no content through."""
@@ -75,6 +81,11 @@ class Closed:
 
     def text(self, value: str) -> str:
         return value
+
+    def label(self, value: Any) -> Any:
+        return value
+
+    def clean(self, attributes: dict[str, Any]) -> None: ...
 
 
 CLOSED = Closed()
@@ -197,8 +208,9 @@ class ScopeSpans:
             attributes[name] = work.name
         if work.kind == "tool":
             attributes[names.TOOL_TYPE] = "function"
+        self._content.clean(attributes)
         work.span = self._tracer(work.client).start_span(
-            f"{operation} {work.name}", work.parent or outer, kind=kind, attributes=attributes
+            f"{operation} {self._content.label(work.name)}", work.parent or outer, kind=kind, attributes=attributes
         )
         return set_span_in_context(work.span, outer)
 
@@ -218,13 +230,15 @@ class ScopeSpans:
         span = work.span
         try:
             if span.is_recording():
-                found: Attributes = {**(getattr(span, "attributes", None) or {})}
+                begun: Attributes = {**(getattr(span, "attributes", None) or {})}
+                found: Attributes = {}
                 content = self._content if self._content.open(work.scope.capture_content) else None
                 _describe_tags(work.scope, found)
                 _DESCRIBERS[work.kind](work, content, found)
                 _describe_rollup(work, found)
                 self._describe_end(work, content, found)
-                set_all(span, finished(found, self._bridges, *room(span)))
+                self._content.clean(found)
+                set_all(span, finished({**begun, **found}, self._bridges, *room(span)))
         finally:
             work.error = None  # a traceback holds frames that hold this work
             span.end(end_time)
@@ -248,6 +262,9 @@ class ScopeSpans:
         work.span.set_status(Status(StatusCode.ERROR, text))
 
     def score(self, score: Score) -> None:
+        score = dataclasses.replace(
+            score, name=self._content.label(score.name), label=self._content.label(score.label)
+        )
         attributes: Attributes = {names.EVALUATION_NAME: score.name}
         if score.value is not None:
             attributes[names.EVALUATION_VALUE] = score.value
