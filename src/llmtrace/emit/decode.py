@@ -151,7 +151,7 @@ def _bytes(escape: str, start: int, mark: str) -> list[tuple[int, int, str]]:
     return found
 
 
-_FORM_BLANK = re.compile(r"\+(?<=[0-9A-Za-z:;,]\+)(?=[^\s+])")
+_FORM_BLANK = re.compile(r"\+(?<=[0-9A-Za-z:;,]\+)(?=\S)")
 
 
 def form_data(text: str) -> str | None:
