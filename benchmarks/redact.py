@@ -5,6 +5,7 @@ Run ``python benchmarks/redact.py``. Microseconds of processor time per kB of En
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from time import process_time
@@ -19,6 +20,9 @@ SENTENCES = (
 PERSONAL = "Write to jane.roe@example.com or call +49 30 1234567; the card is 4111 1111 1111 1111, from 10.0.0.1. "
 CLEAN = SENTENCES * 80
 MIXED = (SENTENCES * 4 + PERSONAL) * 20
+ESCAPED = json.dumps({"out": MIXED.replace(". ", ".\n")})
+
+TEXTS = {"clean": CLEAN, "mixed": MIXED, "mixed in JSON": ESCAPED}
 
 # What one would write first: all kinds as alternatives, without checksums.
 COMBINED = re.compile(
@@ -56,7 +60,8 @@ def main() -> None:
     except ImportError:
         print("datafog is not installed: left out")
     for name, redact in rivals.items():
-        print(f"{name:26} clean {cost(redact, CLEAN):8.1f} us/kB   mixed {cost(redact, MIXED):8.1f} us/kB")
+        figures = (f"{kind} {cost(redact, text):8.1f}" for kind, text in TEXTS.items())
+        print(f"{name:26} {'   '.join(figures)} us/kB")
 
 
 if __name__ == "__main__":

@@ -84,8 +84,9 @@ class Parts:
             error_messages=settings.error_messages,
             upload=self._uploads is not None,
         )
+        self._redact = gate.redact
         events = Events(self._logger)
-        metrics = Metrics(settings.metrics, settings.metric_dimensions, self.pipeline.meters)
+        metrics = Metrics(settings.metrics, settings.metric_dimensions, self.pipeline.meters, gate.clean)
         sent = self.pipeline.sent
         self.tracing = Tracing(
             SpanEmitter(tracers, content=gate, events=events, bridges=self._bridges, uploads=self._uploads),
@@ -123,7 +124,7 @@ class Parts:
     def seen(self) -> None:
         """Have the blocks of the program seen."""
         work.emit_with(self._scope_spans)
-        baggage.configure(self.settings.baggage_keys)
+        baggage.configure(self.settings.baggage_keys, self._redact)
         prompts.configure(self.settings.prompts)
 
     def unseen(self) -> None:

@@ -89,7 +89,7 @@ def describe_answer(call: OpenCall, options: Options, into: Attributes) -> None:
         (names.CONVERSATION, answer.conversation_id),
         (names.COUNTED_TOKENS, answer.counted_tokens),
         (names.OPENAI_FINGERPRINT, answer.fingerprint),
-        (names.ERROR_CODE, answer.error),
+        (names.ERROR_CODE, _short(answer.error)),
     ):
         if value is not None:
             into[name] = value
@@ -104,6 +104,18 @@ def describe_answer(call: OpenCall, options: Options, into: Attributes) -> None:
         into[names.RESPONSE_STATUS] = answer.status
     if request.api_type is not None and answer.service_tier is not None:
         into[names.OPENAI_RESPONSE_TIER] = answer.service_tier
+
+
+def _short(code: str | None) -> str | None:
+    """Return ``code`` unless it is a sentence: some servers put a message, or the prompt, where a code belongs."""
+    if code is None or len(code) > _LONGEST_CODE or (len(code) > _LONGEST_WORDS and len(code.split()) > 1):
+        return None
+    return code
+
+
+_LONGEST_CODE = 128
+_LONGEST_WORDS = 48
+"""Longest code of several words, as "Invalid Request Error"."""
 
 
 def describe_refusal(call: OpenCall, options: Options, into: Attributes) -> None:
@@ -176,7 +188,7 @@ def describe_outcome(call: OpenCall, options: Options, into: Attributes) -> None
             into[names.HTTP_STATUS] = call.answer.http_status
         call.span.set_status(Status(StatusCode.ERROR))
         return
-    status, code = http_status(error), error_code(error)
+    status, code = http_status(error), _short(error_code(error))
     if status is not None:
         into[names.HTTP_STATUS] = status
     if code is not None:

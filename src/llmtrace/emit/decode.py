@@ -22,7 +22,7 @@ def _escape(more: str, also: str = "") -> re.Pattern[str]:
         rf"[\\%&\x1b\^\[{more}](?:"
         # JSON, Python, C, JavaScript, Markdown: a pair of surrogates is one character; a sign stands for itself.
         r"(?<=\\)(?:[uU][dD][89abAB][0-9a-fA-F]{2}\\[uU][dD][c-fC-F][0-9a-fA-F]{2}|u\{[0-9a-fA-F]{1,6}\}"
-        r"|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2}|[0-3][0-7]{2}|[abefnrtv0]|\r?\n|[!-/:-@\[-`{-~])"
+        r"|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2}(?:\\x[0-9a-fA-F]{2})*|[0-3][0-7]{2}|[abefnrtv0]|\r?\n|[!-/:-@\[-`{-~])"
         r"|(?<=%)(?:[0-9a-fA-F]{2}(?:%[0-9a-fA-F]{2})*|u[0-9a-fA-F]{4})"  # URL
         r"|(?<=&)(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});?"  # HTML
         # Terminals: colours and the like, also as ``cat -v`` shows them and as they remain without the escape sign.
@@ -100,7 +100,9 @@ def _plain(escape: str, start: int, end: int) -> list[tuple[int, int, str]]:
     """Return the characters that ``escape`` stands for, each with its part of the original."""
     first = escape[0]
     if first == "%" and escape[1] != "u":
-        return _percent(escape, start)
+        return _bytes(escape, start, "%")
+    if escape.startswith("\\x"):
+        return _bytes(escape, start, "\\x")
     plain = ""
     if first == "\\":
         plain = _backslash(escape[1:])
@@ -116,7 +118,7 @@ def _plain(escape: str, start: int, end: int) -> list[tuple[int, int, str]]:
 
 def _backslash(escape: str) -> str:
     first = escape[0]
-    if first in "uUx":
+    if first in "uU":
         if "\\" in escape:  # two surrogates
             high, low = int(escape[1:5], 16), int(escape[7:11], 16)
             return chr(0x10000 + (high - 0xD800) * 0x400 + low - 0xDC00)
@@ -134,22 +136,22 @@ def _entity(name: str) -> str | None:
     return chr(code) if code <= 0x10FFFF else "\ufffd"
 
 
-def _percent(escape: str, start: int) -> list[tuple[int, int, str]]:
-    data = bytes.fromhex(escape.replace("%", ""))
+def _bytes(escape: str, start: int, mark: str) -> list[tuple[int, int, str]]:
+    """Return the characters of escaped bytes, in UTF-8 if they can be."""
+    data = bytes.fromhex(escape.replace(mark, ""))
     try:
-        text = data.decode()
+        text, utf8 = data.decode(), True
     except UnicodeDecodeError:
-        text = data.decode("latin-1")
-        return [(start + 3 * index, start + 3 * index + 3, sign) for index, sign in enumerate(text)]
+        text, utf8 = data.decode("latin-1"), False
     found = []
     for sign in text:
-        end = start + 3 * len(sign.encode())
+        end = start + (len(mark) + 2) * (len(sign.encode()) if utf8 else 1)
         found.append((start, end, sign))
         start = end
     return found
 
 
-_FORM_BLANK = re.compile(r"\+(?<=[^\s+]\+)")
+_FORM_BLANK = re.compile(r"\+(?<=[0-9A-Za-z:;,]\+)(?=\S)")
 
 
 def form_data(text: str) -> str | None:

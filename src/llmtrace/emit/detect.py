@@ -60,7 +60,7 @@ def _find_named(text: str, findings: list[Finding]) -> str:
         text = _detect(text, _URL_PASSWORD, _url_password, findings)
     if "asic" in text or "ASIC" in text:
         text = _detect(text, _BASIC, _basic, findings)
-    if ":" in text or "=" in text or "--" in text:
+    if any(sign in text for sign in (":", "=", "--", "</")):
         lower = text.replace("\u0130", "i").lower()  # as long as the text: that letter alone becomes two
         for name, pattern in _NAME_ENDS:
             if name in lower:

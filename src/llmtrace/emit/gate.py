@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +10,8 @@ from typing import Any
 
 from .._config import ConfigError, content_mode
 from ..facts import Scope
-from .fit import fit
+from . import names
+from .fit import change, dumps, fit
 from .redact import Redactor, load
 
 __all__ = ["OFF", "Gate", "open_gate"]
@@ -93,6 +95,28 @@ class Gate:
         found = fit([value], self.max_bytes, self.redact).value
         return str(found[0]) if found else ""
 
+    def label(self, value: Any) -> Any:
+        """Redact a name, a tag or a list of them, which are written with content off too."""
+        return value if self.redact is None else _redacted(value, self.redact)
+
+    def clean(self, attributes: dict[str, Any]) -> None:
+        """Redact, in place, the attributes that are no content but free text, and the names the application gave."""
+        redact = self.redact
+        if redact is None:
+            return
+        for name in [name for name in attributes if _is_free(name)]:
+            value = attributes.pop(name)
+            prefix = next((prefix for prefix in names.FREE_NAMES if name.startswith(prefix)), None)
+            # Variables are redacted already, as content; their names are not.
+            cleaned = value if prefix == names.PROMPT_VARIABLE else _redacted(value, redact)
+            attributes[name if prefix is None else prefix + redact(name[len(prefix) :])] = cleaned
+        if names.METADATA in attributes:
+            metadata = json.loads(attributes[names.METADATA])
+            attributes[names.METADATA] = dumps(_redacted(metadata, redact))
+        if names.RETRIEVED in attributes:
+            documents = json.loads(attributes[names.RETRIEVED])
+            attributes[names.RETRIEVED] = dumps([_with_clean_id(document, redact) for document in documents])
+
     def within(self, mode: str | None) -> Gate:
         """The gate of a block that says ``mode``."""
         if mode is None or self.sealed:
@@ -100,6 +124,22 @@ class Gate:
         span, event = mode in ("span_only", "span_and_event"), mode in ("event_only", "span_and_event")
         upload = self.upload and (span or event)
         return replace(self, span=span, event=event, upload=upload, emit_event=self.emit_event or event)
+
+
+def _is_free(name: str) -> bool:
+    return name in names.FREE_TEXT or name.startswith(names.FREE_NAMES) or name.endswith(".document.id")
+
+
+def _redacted(value: Any, redact: Redactor) -> Any:
+    plain = list(value) if isinstance(value, tuple) else value
+    return change(plain, redact, lambda blob: blob, known=False)  # with numbers, among which cards may be
+
+
+def _with_clean_id(document: Any, redact: Redactor) -> Any:
+    """Redact the id of a document: all else in it is redacted as content."""
+    if not isinstance(document, dict) or "id" not in document:
+        return document
+    return {**document, "id": _redacted(document["id"], redact)}
 
 
 OFF = Gate()

@@ -84,15 +84,23 @@ def _faults(options: CallbackOptions) -> Iterable[Observation]:
 class Metrics:
     """Records every call that has ended; ``record`` is an observer of calls."""
 
-    def __init__(self, mode: str, dimensions: tuple[str, ...], provider: Callable[[], MeterProvider | None]) -> None:
+    def __init__(
+        self,
+        mode: str,
+        dimensions: tuple[str, ...],
+        provider: Callable[[], MeterProvider | None],
+        clean: Callable[[Dimensions], None] | None = None,
+    ) -> None:
         """Set up, without touching OpenTelemetry's metrics before the first call.
 
         Args:
             mode: ``both``, ``registry`` or ``legacy`` token metrics; ``off`` records nothing.
             dimensions: ``feature``, ``tenant``, ``prompt``, ``prompt_version``, ``model_pinned`` or metadata keys.
             provider: What knows where to at the moment; ``None`` is nowhere.
+            clean: Redacts dimensions, in place.
         """
         self._mode = mode
+        self._clean = clean
         self._find = provider
         self._provider: MeterProvider | None = None
         self._instruments: _Instruments | None = None
@@ -132,6 +140,8 @@ class Metrics:
             value = None if name == names.MODEL_PINNED else read(work)
             if value is not None:
                 found[name] = self._capped(name, value)
+        if self._clean is not None:
+            self._clean(found)
         make_encodable(found)
         duration.record(perf_counter() - work.started, found)
 
@@ -160,6 +170,8 @@ class Metrics:
             value = read(call)
             if value is not None:
                 found[name] = self._capped(name, value)
+        if self._clean is not None:
+            self._clean(found)
         make_encodable(found)
         return found
 

@@ -208,6 +208,17 @@ CONTENT_SIZE = "llmtrace.content.original_size"
 REFUSAL = "llmtrace.refusal"
 DETAILS_EVENT = "gen_ai.client.inference.operation.details"
 
+FREE_TEXT = frozenset(
+    {
+        *(FEATURE, TENANT, USER, SESSION, TAGS, PROMPT_NAME, PROMPT_VERSION, PROMPT_LABEL, DOCUMENT_IDS, DATA_SOURCE),
+        *(TOOL_NAME, TOOL_DESCRIPTION, AGENT_NAME, WORKFLOW_NAME, RERANK_MODEL),
+        *(EVALUATION_NAME, EVALUATION_LABEL, ERROR_CODE, FINISH_REASONS_RAW, REQUEST + "stop_sequences"),
+    }
+)
+"""Attributes that are no content, whose text the application or a server chooses all the same."""
+FREE_NAMES = (TAG, PROMPT_VARIABLE)
+"""Beginnings of the attributes whose names the application completes."""
+
 # OpenInference: what Phoenix cannot learn from the convention's own names.
 OI_KIND = "openinference.span.kind"
 OI_MODEL = "llm.model_name"

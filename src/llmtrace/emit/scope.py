@@ -63,6 +63,12 @@ class Content(Protocol):
     def text(self, value: str) -> str:
         """One text, redacted, within the cap."""
 
+    def label(self, value: Any) -> Any:
+        """Redact a name, a tag or a list of them, which are written with content off too."""
+
+    def clean(self, attributes: dict[str, Any]) -> None:
+        """Redact the attributes that are no content but free text, in place."""
+
 
 class Closed:
     """Lets no content through."""
@@ -78,6 +84,11 @@ class Closed:
 
     def text(self, value: str) -> str:
         return value
+
+    def label(self, value: Any) -> Any:
+        return value
+
+    def clean(self, attributes: dict[str, Any]) -> None: ...
 
 
 CLOSED = Closed()
@@ -200,8 +211,9 @@ class ScopeSpans:
             attributes[name] = work.name
         if work.kind == "tool":
             attributes[names.TOOL_TYPE] = "function"
+        self._content.clean(attributes)
         make_encodable(attributes)
-        title = operation if work.name is None else encodable(f"{operation} {work.name}")
+        title = operation if work.name is None else encodable(f"{operation} {self._content.label(work.name)}")
         work.span = self._tracer(work.client).start_span(title, work.parent or outer, kind=kind, attributes=attributes)
         return set_span_in_context(work.span, outer)
 
@@ -221,13 +233,15 @@ class ScopeSpans:
         span = work.span
         try:
             if span.is_recording():
-                found: Attributes = {**(getattr(span, "attributes", None) or {})}
+                begun: Attributes = {**(getattr(span, "attributes", None) or {})}
+                found: Attributes = {}
                 content = self._content if self._content.open(work.scope.capture_content) else None
                 _describe_tags(work.scope, found)
                 _DESCRIBERS[work.kind](work, content, found)
                 _describe_rollup(work, found)
                 self._describe_end(work, content, found)
-                set_all(span, finished(found, self._bridges, *room(span)))
+                self._content.clean(found)
+                set_all(span, finished({**begun, **found}, self._bridges, *room(span)))
         finally:
             work.error = None  # a traceback holds frames that hold this work
             span.end(end_time)
@@ -252,6 +266,9 @@ class ScopeSpans:
         work.span.set_status(Status(StatusCode.ERROR, encodable(text)))
 
     def score(self, score: Score) -> None:
+        score = dataclasses.replace(
+            score, name=self._content.label(score.name), label=self._content.label(score.label)
+        )
         attributes: Attributes = {names.EVALUATION_NAME: score.name}
         if score.value is not None:
             attributes[names.EVALUATION_VALUE] = score.value

@@ -161,6 +161,7 @@ class SpanEmitter:
                 describe(call, self, found)
             except Exception:
                 report("write a span")
+        self.content.clean(found)
         return found
 
     def _write_content(self, call: OpenCall, found: Attributes) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,9 +21,13 @@ keys: tuple[str, ...] = ()
 """The names of tags that may travel."""
 
 
-def configure(chosen: tuple[str, ...]) -> None:
-    global keys  # noqa: PLW0603 - one setting for the process
-    keys = chosen
+redact: Callable[[str], str] | None = None
+"""Applied to each value that travels."""
+
+
+def configure(chosen: tuple[str, ...], redactor: Callable[[str], str] | None = None) -> None:
+    global keys, redact
+    keys, redact = chosen, redactor
 
 
 def write(scope: Scope, context: Context) -> Context:
@@ -31,7 +35,8 @@ def write(scope: Scope, context: Context) -> Context:
     for key in keys:
         value = getattr(scope, key) if key in _FIELDS else scope.metadata.get(key)
         if value is not None:
-            context = otel_baggage.set_baggage(_PREFIX + key, str(value), context)
+            text = str(value) if redact is None else redact(str(value))
+            context = otel_baggage.set_baggage(_PREFIX + key, text, context)
     return context
 
 
