@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from importlib import import_module, metadata
 from time import monotonic, sleep
 from types import ModuleType
@@ -18,7 +19,7 @@ from opentelemetry.trace import TracerProvider
 from . import _config, _guard
 from ._parts import Parts, Providers
 from .capture import worker
-from .capture.stream import end_open_streams
+from .capture.stream import end_open_streams, open_streams
 from .clients.patches import Patches
 from .clients.table import Sdk, sdks
 from .export import termination
@@ -29,8 +30,10 @@ _LOOK_SECONDS = 0.01
 _lock = threading.RLock()
 _current: Instrumentation | None = None
 _retired: list[Instrumentation] = []
-"""Undone, but streams that were open then may still end into their pipelines. What goes to an application's provider
-is the application's to flush."""
+"""Undone, but not all has arrived, or a stream that was open then will still end into the pipeline. What goes to an
+application's provider is the application's to flush."""
+_watched: set[str] = set()
+"""Modules whose import will be hooked."""
 
 
 class Instrumentation:
@@ -65,7 +68,7 @@ class Instrumentation:
                 self._patch(sdk, module)
             else:
                 self.waiting[sdk.name] = "not imported yet"
-                wrapt.register_post_import_hook(self._later(sdk), sdk.module)
+                _watch(sdk)
 
     def _await(self, sdk: Sdk, module: ModuleType) -> None:
         """Hook an SDK whose import is under way, here or in another thread, when that is done.
@@ -74,20 +77,11 @@ class Instrumentation:
         """
         while self._live and sys.modules.get(sdk.module) is module:
             if not _initializing(module):
-                self._later(sdk)(module)
+                _imported(sdk, module)
                 return
             sleep(_LOOK_SECONDS)
         if self._live:  # that import has failed; the program may try again
-            wrapt.register_post_import_hook(self._later(sdk), sdk.module)
-
-    def _later(self, sdk: Sdk) -> Callable[[Any], None]:
-        def imported(module: Any) -> None:
-            with _lock:
-                if self._live:
-                    self.waiting.pop(sdk.name, None)
-                    self._patch(sdk, module)
-
-        return imported
+            _watch(sdk)
 
     def _patch(self, sdk: Sdk, module: Any) -> None:
         try:
@@ -106,6 +100,22 @@ class Instrumentation:
         self._parts.unseen()
         for patches in self._patches:
             patches.undo()
+
+
+def _watch(sdk: Sdk) -> None:
+    """Hook an SDK when it is imported: one hook for the process, however often it is instrumented."""
+    with _lock:
+        if sdk.module not in _watched:
+            _watched.add(sdk.module)
+            wrapt.register_post_import_hook(partial(_imported, sdk), sdk.module)
+
+
+def _imported(sdk: Sdk, module: ModuleType) -> None:
+    with _lock:
+        _watched.discard(sdk.module)
+        if _current is not None and sdk.name in _current.waiting:
+            del _current.waiting[sdk.name]
+            _current._patch(sdk, module)
 
 
 def _initializing(module: ModuleType) -> bool:
@@ -187,11 +197,20 @@ def uninstrument() -> None:
         if _current is not None:
             _current._undo()
             termination.disable()
-            _current._parts.flush(_current.settings.flush_timeout)
-            if _current._parts.pipeline.owned():
-                _retired.append(_current)
+            _retire(_current)
             _guard.set_strict(False)
             _current = None
+
+
+def _retire(undone: Instrumentation) -> None:
+    parts, timeout = undone._parts, undone.settings.flush_timeout
+    flushed = worker.drain(timeout) and parts.flush(timeout)
+    if not parts.pipeline.owned():
+        return
+    if flushed and not open_streams(parts.tracing):
+        parts.rest(timeout)
+    else:
+        _retired.append(undone)
 
 
 def flush(timeout: float = 5.0) -> bool:

@@ -16,13 +16,12 @@ from ..wire._format import Accumulator
 from . import worker
 from .call import OpenCall
 from .failure import event_behind
+from .tracing import Tracing
 
-__all__ = ["AsyncChunks", "Chunks", "Recorder", "end_open_streams"]
+__all__ = ["AsyncChunks", "Chunks", "Recorder", "end_open_streams", "open_streams"]
 
 _GAPS = 256
 _STALL = 1.0
-_WAIT = 0.05
-"""Seconds to wait for the end of a dropped stream, so that in the common case it has ended when ``del`` has."""
 
 _open: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
@@ -31,6 +30,11 @@ def end_open_streams() -> None:
     """End what is still open when the interpreter exits."""
     for recorder in list(_open):
         recorder.left("dropped", at_exit=True)
+
+
+def open_streams(tracing: Tracing) -> bool:
+    """Return True if a stream of this instrumentation is still being read."""
+    return any(recorder._call.tracing is tracing and not recorder.finished for recorder in list(_open))
 
 
 class Recorder:
@@ -185,7 +189,7 @@ class Recorder:
 
     def __del__(self) -> None:
         if not self.finished:
-            worker.submit(partial(self.left, "dropped"), wait=_WAIT)
+            worker.submit(partial(self.left, "dropped"))
 
 
 def _refused(error: BaseException) -> bool:
