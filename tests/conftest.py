@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -111,12 +111,22 @@ def little_to_collect() -> Iterator[None]:
     gc.unfreeze()
 
 
+class _Finished(InMemorySpanExporter):
+    """Finished spans, those included that a thread of llmtrace is about to end."""
+
+    def get_finished_spans(self) -> tuple[ReadableSpan, ...]:
+        from llmtrace.capture import worker
+
+        worker.drain(30)
+        return super().get_finished_spans()
+
+
 @pytest.fixture
 def spans() -> Iterator[InMemorySpanExporter]:
     """Finished spans of calls made while llmtrace is instrumented, with our own faults fatal."""
     import llmtrace
 
-    exporter = InMemorySpanExporter()
+    exporter = _Finished()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     llmtrace.instrument(tracer_provider=provider, strict=True)

@@ -23,7 +23,7 @@ from . import _config, _guard, _sdk  # noqa: F401 - the SDK is imported before a
 from ._environment import usable_environment
 from ._parts import Parts, Providers
 from .capture import worker
-from .capture.stream import end_open_streams
+from .capture.stream import end_open_streams, open_streams
 from .clients.patches import Patches
 from .clients.table import Sdk, sdks
 from .cost.budget import Budget
@@ -40,8 +40,10 @@ _log = logging.getLogger("llmtrace")
 _lock = threading.RLock()
 _current: Instrumentation | None = None
 _retired: list[Instrumentation] = []
-"""Undone, but streams that were open then may still end into their pipelines. What goes to an application's provider
-is the application's to flush."""
+"""Undone, but not all has arrived, or a stream that was open then will still end into the pipeline. What goes to an
+application's provider is the application's to flush."""
+_watched: set[str] = set()
+"""Modules whose import will be hooked."""
 
 
 class Instrumentation:
@@ -78,9 +80,7 @@ class Instrumentation:
                 self._skip_moved(sdk)
             else:
                 self.waiting[sdk.name] = "not imported yet"
-                wrapt.register_post_import_hook(self._later(sdk), sdk.module)
-                if sdk.package:
-                    wrapt.register_post_import_hook(self._check_later(sdk), sdk.package)
+                _watch(sdk)
 
     def _await(self, sdk: Sdk, module: ModuleType) -> None:
         """Hook an SDK whose import is under way, here or in another thread, when that is done.
@@ -89,28 +89,11 @@ class Instrumentation:
         """
         while self._live and sys.modules.get(sdk.module) is module:
             if not _initializing(module):
-                self._later(sdk)(module)
+                _imported(sdk, module)
                 return
             sleep(_LOOK_SECONDS)
         if self._live:  # that import has failed; the program may try again
-            wrapt.register_post_import_hook(self._later(sdk), sdk.module)
-
-    def _later(self, sdk: Sdk) -> Callable[[Any], None]:
-        def imported(module: Any) -> None:
-            with _lock:
-                if self._live:
-                    self.waiting.pop(sdk.name, None)
-                    self._patch(sdk, module)
-
-        return imported
-
-    def _check_later(self, sdk: Sdk) -> Callable[[Any], None]:
-        def imported(_: Any) -> None:
-            with _lock:
-                if self._live and sdk.name in self.waiting and _moved(sdk):
-                    self._skip_moved(sdk)
-
-        return imported
+            _watch(sdk)
 
     def _skip_moved(self, sdk: Sdk) -> None:
         self.waiting.pop(sdk.name, None)
@@ -151,6 +134,30 @@ class Instrumentation:
         self._parts.unseen()
         for patches in self._patches:
             patches.undo()
+
+
+def _watch(sdk: Sdk) -> None:
+    """Hook an SDK when it is imported: one hook for the process, however often it is instrumented."""
+    with _lock:
+        for module, hook in ((sdk.module, _imported), (sdk.package, _package_imported)):
+            if module and module not in _watched:
+                _watched.add(module)
+                wrapt.register_post_import_hook(partial(hook, sdk), module)
+
+
+def _imported(sdk: Sdk, module: ModuleType) -> None:
+    with _lock:
+        _watched.discard(sdk.module)
+        if _current is not None and sdk.name in _current.waiting:
+            del _current.waiting[sdk.name]
+            _current._patch(sdk, module)
+
+
+def _package_imported(sdk: Sdk, _: ModuleType) -> None:
+    with _lock:
+        _watched.discard(sdk.package)
+        if _current is not None and sdk.name in _current.waiting and _moved(sdk):
+            _current._skip_moved(sdk)
 
 
 def _initializing(module: ModuleType) -> bool:
@@ -316,11 +323,20 @@ def uninstrument() -> None:
         if _current is not None:
             _current._undo()
             termination.disable()
-            _current._parts.flush(_current.settings.flush_timeout)
-            if _current._parts.pipeline.owned():
-                _retired.append(_current)
+            _retire(_current)
             _guard.set_strict(False)
             _current = None
+
+
+def _retire(undone: Instrumentation) -> None:
+    parts, timeout = undone._parts, undone.settings.flush_timeout
+    flushed = worker.drain(timeout) and parts.flush(timeout)
+    if not parts.pipeline.owned():
+        return
+    if flushed and not open_streams(parts.tracing):
+        parts.rest(timeout)
+    else:
+        _retired.append(undone)
 
 
 def flush(timeout: float = 5.0) -> bool:

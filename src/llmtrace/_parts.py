@@ -148,6 +148,12 @@ class Parts:
                 done = beside.drain(max(0.0, deadline - monotonic())) and done
         return done
 
+    def rest(self, timeout: float) -> None:
+        """Stop threads and close files until a call that is still open ends."""
+        self.pipeline.rest(timeout)
+        if self._annotations is not None:
+            self._annotations.rest(timeout)
+
     def shutdown(self, timeout: float) -> bool:
         deadline = monotonic() + timeout
         done = self.pipeline.shutdown(timeout)

@@ -22,12 +22,23 @@ CALLS = """
 import os, sys, time
 import llmtrace, openai
 
-def client():
-    return openai.OpenAI(base_url=os.environ["VENDOR"], api_key="x", max_retries=0, timeout=20)
+clients = {}
+
+def client(kind):
+    key = kind, os.getpid()
+    if key not in clients:
+        clients[key] = kind(base_url=os.environ["VENDOR"], api_key="x", max_retries=0, timeout=20)
+    return clients[key]
 
 def ask(number=0, **more):
-    with client() as made, llmtrace.tag(request=str(number)):
-        return made.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "hi"}], **more)
+    with llmtrace.tag(request=str(number)):
+        return client(openai.OpenAI).chat.completions.create(
+            model="gpt-4o-mini", messages=[{"role": "user", "content": "hi"}], **more)
+
+async def ask_async(number=0):
+    with llmtrace.tag(request=str(number)):
+        return await client(openai.AsyncOpenAI).chat.completions.create(
+            model="gpt-4o-mini", messages=[{"role": "user", "content": "hi"}])
 """
 """Not instrumented yet."""
 

@@ -17,14 +17,13 @@ from ..wire._format import Accumulator
 from . import worker
 from .call import OpenCall
 from .failure import event_behind
+from .tracing import Tracing
 
-__all__ = ["AsyncChunks", "Chunks", "Recorder", "end_open_streams", "notify"]
+__all__ = ["AsyncChunks", "Chunks", "Recorder", "end_open_streams", "notify", "open_streams"]
 
 _BLOCK = 256
 """Gaps that are put into buckets at a time, and that percentiles are taken from at most."""
 _STALL = 1.0
-_WAIT = 0.05
-"""Seconds to wait for the end of a dropped stream, so that in the common case it has ended when ``del`` has."""
 
 _open: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
@@ -33,6 +32,11 @@ def end_open_streams() -> None:
     """End what is still open when the interpreter exits."""
     for recorder in list(_open):
         recorder.left("dropped", at_exit=True)
+
+
+def open_streams(tracing: Tracing) -> bool:
+    """Return True if a stream of this instrumentation is still being read."""
+    return any(recorder._call.tracing is tracing and not recorder.finished for recorder in list(_open))
 
 
 class Recorder:
@@ -207,7 +211,7 @@ class Recorder:
 
     def __del__(self) -> None:
         if not getattr(self, "finished", True):  # absent where a fault has interrupted ``__init__``
-            notify(partial(worker.submit, partial(self.left, "dropped"), wait=_WAIT))
+            notify(worker.submit, partial(self.left, "dropped"))
 
 
 def _refused(error: BaseException) -> bool:

@@ -14,7 +14,7 @@ from queue import SimpleQueue
 
 from .._guard import report
 
-__all__ = ["began", "drain", "start", "submit"]
+__all__ = ["began", "drain", "is_worker", "start", "submit"]
 
 _Work = Callable[[], object]
 
@@ -60,11 +60,13 @@ def _run() -> None:
             done.set()
 
 
-def submit(work: _Work, *, wait: float = 0.0) -> threading.Event:
-    """Have ``work`` done on the thread, after all that was submitted before; wait for it no longer than ``wait``.
+def submit(work: _Work) -> threading.Event:
+    """Have ``work`` done on the thread, after all that was submitted before.
+
+    This never waits: finalizers call it, on any thread, the worker's own included.
 
     Returns:
-        What is set when it is done.
+        An event that is set when it is done.
     """
     done = threading.Event()
     if _thread is None or not _thread.is_alive():
@@ -72,14 +74,17 @@ def submit(work: _Work, *, wait: float = 0.0) -> threading.Event:
         done.set()
         return done
     _queue.put((work, done))
-    if wait:
-        done.wait(wait)
     return done
+
+
+def is_worker() -> bool:
+    """Return True on the thread itself, which must not wait for what it is to do."""
+    return _thread is threading.current_thread()
 
 
 def drain(timeout: float) -> bool:
     """Wait until all that was submitted so far is done."""
-    if _thread is None or not _thread.is_alive():
+    if _thread is None or not _thread.is_alive() or is_worker():
         return True
     done = threading.Event()
     _queue.put((bool, done))

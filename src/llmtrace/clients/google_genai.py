@@ -267,7 +267,7 @@ class _Watched(AsyncChunks):
 
     def __del__(self) -> None:
         if not self._recorder.finished and _held(self._origin):
-            worker.submit(self._recorder.closed, wait=0.05)
+            worker.submit(self._recorder.closed)
 
 
 def _held(origin: Origin | None) -> bool:

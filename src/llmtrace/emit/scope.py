@@ -227,7 +227,7 @@ class ScopeSpans:
             self._end(work, None)
         else:
             # Calls that cannot be priced yet are finished by the worker: the sum is known after them.
-            worker.submit(partial(self._end, work, time_ns()), wait=0.05)
+            worker.submit(partial(self._end, work, time_ns()))
 
     def _end(self, work: Work, end_time: int | None) -> None:
         span = work.span

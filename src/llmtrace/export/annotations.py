@@ -47,6 +47,10 @@ class Annotations:
         """Wait until all that was handed over has been posted. ``True`` when none was lost."""
         return self._batches.flush(time.monotonic() + timeout)
 
+    def rest(self, timeout: float) -> None:
+        """Stop until another score comes."""
+        self._batches.rest(time.monotonic() + timeout)
+
     def close(self, timeout: float) -> bool:
         """Post what can be posted in time. The rest waits in the spool for the next process."""
         return self._batches.close(time.monotonic() + timeout)

@@ -25,8 +25,8 @@ _PATIENCE = 0.5
 """Seconds a thread waits, once, for room in the queue before spans are dropped."""
 _KEEP_SECONDS = 0.02
 """Seconds until what has ended is in the spool or the store, where a killed process loses nothing more."""
-_ITEM = object()
-"""Message to the writer: something waits."""
+_ITEM, _STOP = object(), object()
+"""Messages to the writer: something waits; the thread is no longer needed."""
 
 
 class Sink(Protocol):
@@ -51,6 +51,9 @@ class Sink(Protocol):
     def flush(self, deadline: float) -> bool: ...
 
     def close(self, deadline: float) -> bool: ...
+
+    def rest(self, deadline: float) -> None:
+        """Stop threads and close files. The next ``start`` or ``write`` opens them again."""
 
     def after_fork(self) -> None: ...
 
@@ -92,6 +95,10 @@ class ExporterSink:
         self.exporter.shutdown()
         self._ledger.tell(now=True)
         return True
+
+    def rest(self, deadline: float) -> None:
+        if self.keeps:  # files of ours: they are opened again when needed, others' exporters are not
+            self.exporter.shutdown()
 
     def after_fork(self) -> None:
         pass
@@ -173,6 +180,8 @@ class Batches:
 
     def _make_room(self) -> bool:
         """Let the writer catch up, for a moment; after waiting in vain, not again until it moves."""
+        if self._thread is threading.current_thread():
+            return True  # a finalizer that runs on the writer must not wait for the writer
         if not self._stalled:
             give_up = time.monotonic() + _PATIENCE
             self._messages.put(_ITEM)
@@ -186,7 +195,7 @@ class Batches:
             if self._started or self._closed:
                 return
             # Not a condition or an event: a finaliser or a signal handler may interrupt the very thread that puts.
-            self._messages = queue.SimpleQueue()
+            self._messages, self._called = queue.SimpleQueue(), False
             thread = threading.Thread(target=self._work, args=(self._messages,), name="llmtrace-write", daemon=True)
             # Where the interpreter is ending, flush and close write on the thread that calls them.
             with suppress(RuntimeError):
@@ -199,7 +208,8 @@ class Batches:
     # -- our thread ---------------------------------------------------------------------------------------------------
 
     def _work(self, messages: Any) -> None:
-        while not self._closed:
+        received: list[Any] = []
+        while not self._closed and _STOP not in received:
             try:
                 received = [messages.get(timeout=self._limits.delay if self._sink.waits else None)]
             except queue.Empty:
@@ -212,14 +222,11 @@ class Batches:
                     received.append(messages.get_nowait())
             self._called = False  # before writing: what ends from here on sends a message of its own
             self._write()
-            for ticket in received:
-                if ticket is not _ITEM:
-                    ticket.set()
+            _answer(received)
         self._write()
         with suppress(queue.Empty):
             while True:
-                if (ticket := messages.get_nowait()) is not _ITEM:
-                    ticket.set()
+                _answer([messages.get_nowait()])
 
     def _write(self) -> None:
         waiting = self._queue
@@ -263,6 +270,17 @@ class Batches:
         self._arrived = self._sink.close(deadline) and written and not self._ledger.lost_since_asked()
         return self._arrived
 
+    def rest(self, deadline: float) -> None:
+        """Write what has ended, stop, and let go of files and connections, until the next item starts all again."""
+        with self._lock:
+            thread, messages = self._thread, self._messages
+            if self._closed or thread is None:
+                return
+            self._thread, self._started = None, False
+        messages.put(_STOP)
+        thread.join(max(0.0, deadline - time.monotonic()))
+        self._sink.rest(deadline)
+
     # -- the names OpenTelemetry calls --------------------------------------------------------------------------------
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
@@ -270,6 +288,13 @@ class Batches:
 
     def shutdown(self) -> None:
         self.close(time.monotonic() + 5.0)
+
+
+def _answer(messages: Sequence[Any]) -> None:
+    """Tell those that wait that what they waited for is written."""
+    for message in messages:
+        if isinstance(message, threading.Event):
+            message.set()
 
 
 class SpanBatches(Batches, SpanProcessor):

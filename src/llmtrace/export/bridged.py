@@ -75,7 +75,7 @@ class Bridged:
     def __init__(self, inner: Sink, bridges: Sequence[str]) -> None:
         self.inner = inner
         self.bridges = tuple(bridges)
-        self.keeps = inner.keeps
+        self.keeps, self.rest = inner.keeps, inner.rest
         self.start, self.flush, self.close, self.after_fork = inner.start, inner.flush, inner.close, inner.after_fork
         self.retry = inner.retry
 

@@ -87,6 +87,13 @@ class Intervals(MetricReader):
         self._arrived = self._sink.close(deadline) and not self._ledger.lost_since_asked()
         return self._arrived
 
+    def rest(self, deadline: float) -> None:
+        """Collect for the last time and stop. Another reader goes on where more is measured."""
+        self._collect_now()
+        self._stop.set()
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        self._sink.rest(deadline)
+
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
         return self.flush(time.monotonic() + timeout_millis / 1000)
 

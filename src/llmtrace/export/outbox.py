@@ -148,6 +148,12 @@ class Outbox:
         self._ledger.tell(now=True)
         return arrived
 
+    def rest(self, deadline: float) -> None:
+        """Close, so that ``start`` opens all again."""
+        self.close(deadline)
+        if self._thread is None or not self._thread.is_alive():
+            self._renew()
+
     def _let_go(self) -> None:
         self._buffer.close()
         self._transport.close()

@@ -78,6 +78,12 @@ class Pipeline:
         # Each is waited for: all are on their way by then.
         return all([channel.flush(deadline) for channel in self._channels])
 
+    def rest(self, timeout: float) -> None:
+        """Stop the threads and close the files of our exporters until they are needed again."""
+        deadline = time.monotonic() + max(0.0, timeout)
+        for channel in self._channels:
+            channel.rest(deadline)
+
     def shutdown(self, timeout: float) -> bool:
         """Flush, and close the providers that are ours. One that is not ours is only flushed."""
         deadline = time.monotonic() + max(0.0, timeout)

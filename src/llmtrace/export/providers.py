@@ -48,6 +48,8 @@ class Writer(Protocol):
 
     def close(self, deadline: float) -> bool: ...
 
+    def rest(self, deadline: float) -> None: ...
+
 
 class Channel:
     """The provider of one signal, and the exporters behind it if they are ours."""
@@ -161,6 +163,14 @@ class Channel:
         for writer in self._writers:
             done = writer.close(deadline) and done
         return self._flush_foreign(deadline) and done
+
+    def rest(self, deadline: float) -> None:
+        """Stop the threads and close the files of our exporters until they are needed again."""
+        for writer in self._writers:
+            writer.rest(deadline)
+        if self.signal is METRICS:  # a reader cannot be started again
+            with self._lock:
+                self._own, self._made, self._writers = None, False, []
 
     def _flush_foreign(self, deadline: float) -> bool:
         for foreign in (self._given, self._application(), self._declared.provider(self.signal)):

@@ -194,7 +194,7 @@ def _local(settings: Settings, ledger: Ledger, sent: Sent | None) -> Route:
     if path.suffix == ".jsonl":
         from .jsonlines import JsonLinesExporter
 
-        sink = ExporterSink(JsonLinesExporter(path), ledger, TRACES)
+        sink = ExporterSink(JsonLinesExporter(path), ledger, TRACES, keeps=True)
     else:
         from ..store.exporter import StoreExporter
         from .store_sink import StoreSink

@@ -88,6 +88,11 @@ class StoreSink:
         self._ledger.tell(now=True)
         return written
 
+    def rest(self, deadline: float) -> None:
+        """Write what waits and close the file, which the next write opens again."""
+        self.flush(deadline)
+        self.exporter.shutdown(timeout=max(0.0, deadline - time.monotonic()))
+
     def _attempt(self, patience: float) -> None:
         waiting = self._waiting
         if not waiting:

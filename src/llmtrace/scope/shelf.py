@@ -188,4 +188,5 @@ def forget() -> None:
     _lock = threading.Lock()
 
 
-os.register_at_fork(after_in_child=forget)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=forget)
