@@ -16,6 +16,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from llmtrace._config import load
+from llmtrace.export.resend import resender
 from llmtrace.report.select import Selection
 from llmtrace.report.tally import report
 from llmtrace.store import exporter as exporters
@@ -27,7 +29,6 @@ from llmtrace.store.parquet import write_parquet
 from llmtrace.store.prune import Limits, prune
 from llmtrace.store.read import find_trace, spans_after
 from llmtrace.store.schema import StoreError, connect
-from llmtrace.store.send import otlp_exporter
 from llmtrace.store.sent import Sent
 from llmtrace.store.write import Writer
 from traffic import traces
@@ -201,6 +202,7 @@ def test_parquet_that_cannot_be_written(
         (None, {"ENDPOINT": "http://b:2", "TRACES_ENDPOINT": "http://c:3/x"}, "http://c:3/x", "http://c:3/x"),
         ("http://a:1", {"PROTOCOL": "grpc"}, "http://a:1", "a:1"),
         (None, {"ENDPOINT": "http://b:2", "TRACES_PROTOCOL": "grpc"}, "http://b:2", "b:2"),
+        ("http://me:secret@a:1?key=x", {}, "http://a:1", "http://a:1"),
     ],
 )
 def test_where_spans_are_sent(
@@ -209,10 +211,11 @@ def test_where_spans_are_sent(
     """The address that is given wins, with the path of OTLP where it lacks it; the protocol is the environment's."""
     for name, value in environ.items():
         monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{name}", value)
-    exporter, told = otlp_exporter(given)
+    exporter = resender(load({}), given)
     exporter.shutdown()
-    assert told == address
-    assert exporter._endpoint == posts_to  # type: ignore[attr-defined]
+    assert exporter.address == address
+    assert exporter.way.destination.endpoint == posts_to
+    assert os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == environ.get("TRACES_ENDPOINT")
 
 
 def test_bodies_of_spans_that_never_come_are_forgotten() -> None:

@@ -54,34 +54,42 @@ def _when(micros: int) -> str:
 @click.option("--since", metavar="TIME", help="Only spans from then on.")
 @click.option("--until", metavar="TIME", help="Only spans up to then.")
 @click.option("--again", is_flag=True, help="Also what was sent there before.")
+@store_option
 @click.pass_obj
-def _send(store: str | None, endpoint: str | None, since: str | None, until: str | None, again: bool) -> None:
+def _send(
+    given: str | None, store: str | None, endpoint: str | None, since: str | None, until: str | None, again: bool
+) -> None:
     """Send the spans on to a Collector, Phoenix, Jaeger ... by OTLP, each once."""
-    from ..store.send import otlp_exporter, send
+    from ..export.resend import resender
+    from ..store.send import send
 
     chosen = selection(since, until)
-    exporter, address = otlp_exporter(endpoint)
+    exporter = resender(_config.load({}), endpoint)
+    address = exporter.address
     try:
-        with opened(store, write=True) as connection, _counting("Sending", _spans(connection, chosen)) as told:
+        with opened(store or given, write=True) as connection, _counting("Sending", _spans(connection, chosen)) as told:
             count = send(connection, exporter, address, since=chosen.since, until=chosen.until, again=again, told=told)
     finally:
         exporter.shutdown()
-    echo(f"sent {figures.counted(count, 'span')} to {address}")
+    echo(f"sent {figures.counted(count - exporter.left_out, 'span')} to {address}")
+    if exporter.left_out:
+        echo(f"it rejected {figures.counted(exporter.left_out, 'span')}, or they were too large")
 
 
 @command.command("export")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--since", metavar="TIME", help="Only spans from then on.")
 @click.option("--until", metavar="TIME", help="Only spans up to then.")
+@store_option
 @click.pass_obj
-def _export(store: str | None, file: Path, since: str | None, until: str | None) -> None:
+def _export(given: str | None, store: str | None, file: Path, since: str | None, until: str | None) -> None:
     """Write FILE.parquet, one row a span, for DuckDB or a warehouse."""
     if file.suffix != ".parquet":
         raise WrongQuestion(f"{file} is not accepted; name a file that ends in .parquet")
     from ..store.parquet import write_parquet
 
     chosen = selection(since, until)
-    with opened(store) as connection, _counting("Writing", _spans(connection, chosen)) as told:
+    with opened(store or given) as connection, _counting("Writing", _spans(connection, chosen)) as told:
         count = write_parquet(connection, file, since=chosen.since, until=chosen.until, told=told)
     echo(f"wrote {figures.counted(count, 'span')} to {file}")
 
@@ -89,8 +97,9 @@ def _export(store: str | None, file: Path, since: str | None, until: str | None)
 @command.command("prune")
 @click.option("--max-mb", type=Amount(1e6), help="By default LLMTRACE_STORE_MAX_MB.")
 @click.option("--max-days", type=Amount(1e6), help="By default LLMTRACE_STORE_MAX_DAYS.")
+@store_option
 @click.pass_obj
-def _prune(store: str | None, max_mb: float | None, max_days: float | None) -> None:
+def _prune(given: str | None, store: str | None, max_mb: float | None, max_days: float | None) -> None:
     """Remove the oldest traces until the store is within its bounds."""
     from ..store.prune import Limits, prune
 
@@ -99,7 +108,7 @@ def _prune(store: str | None, max_mb: float | None, max_days: float | None) -> N
         told.store_max_mb if max_mb is None else max_mb, told.store_max_days if max_days is None else max_days
     )
     removed = 0
-    with opened(store, write=True) as connection, _counting("Removing traces", None) as shown:
+    with opened(store or given, write=True) as connection, _counting("Removing traces", None) as shown:
         while gone := prune(connection, limits, seconds=1.0):
             removed += gone
             shown(removed)

@@ -72,6 +72,8 @@ class StoredSpan:
     scope: tuple[str, str | None] = ("", None)
     resource: Mapping[str, Any] = field(default_factory=dict)
     state: str = ""
+    remote: bool = False
+    """Whether the parent is a span of another process."""
 
 
 def record(span: ReadableSpan) -> StoredSpan:
@@ -105,6 +107,7 @@ def record(span: ReadableSpan) -> StoredSpan:
         scope=("", None) if scope is None else (scope.name, scope.version),
         resource=_plain(span.resource.attributes),
         state=context.trace_state.to_header() if context.trace_state else "",
+        remote=span.parent is not None and span.parent.is_remote,
     )
 
 
@@ -117,7 +120,7 @@ def pack(span: StoredSpan) -> bytes:
     content: dict[str, Any] = {"name": span.name, "attributes": span.attributes, "kind": span.kind, "scope": span.scope}
     if span.status != "UNSET":
         content["status"] = [span.status, span.status_text]
-    for key, value in (("events", span.events), ("links", span.links), ("state", span.state)):
+    for key, value in (("events", span.events), ("links", span.links), ("state", span.state), ("remote", span.remote)):
         if value:
             content[key] = value
     if span.started % 1000 or span.ended % 1000:

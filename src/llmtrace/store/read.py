@@ -116,4 +116,5 @@ def _span(row: tuple[Any, ...]) -> tuple[int, StoredSpan]:
         scope=(told["scope"][0], told["scope"][1]),
         resource=json.loads(resource),
         state=told.get("state", ""),
+        remote=told.get("remote", False),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable
 
@@ -17,33 +16,9 @@ from .body import StoredSpan
 from .read import spans_after
 from .schema import StoreError
 
-__all__ = ["otlp_exporter", "readable", "send"]
+__all__ = ["readable", "send"]
 
 _BATCH = 512
-_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-
-
-def otlp_exporter(endpoint: str | None = None) -> tuple[SpanExporter, str]:
-    """The exporter that the standard variables describe, or one for that address, and the address.
-
-    Raises:
-        StoreError: Nothing says where to.
-    """
-    told = next((value for name in _ENDPOINTS if (value := os.environ.get(name, "").strip())), None)
-    address = endpoint or told
-    if address is None:
-        raise StoreError("where to? Set OTEL_EXPORTER_OTLP_ENDPOINT, or give --endpoint http://collector:4318")
-    protocol = next((value for name in _PROTOCOLS if (value := os.environ.get(name, "").strip())), "http/protobuf")
-    if protocol == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc
-
-        return (Grpc(endpoint=endpoint) if endpoint else Grpc()), address
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as Http
-
-    if endpoint is None:
-        return Http(), address
-    return Http(endpoint=endpoint if "/v1/traces" in endpoint else f"{endpoint.rstrip('/')}/v1/traces"), address
 
 
 def send(
@@ -80,7 +55,11 @@ def send(
         if not batch:
             return count
         if exporter.export([readable(span) for _, span in batch]) is not SpanExportResult.SUCCESS:
-            raise StoreError(f"{address} did not take the spans, {count:,} were sent; run it again for the rest")
+            said = getattr(exporter, "said", "")
+            answer = f" (last answer: {said})" if said else ""
+            raise StoreError(
+                f"{address} did not take the spans, {count:,} were sent; run it again for the rest{answer}"
+            )
         number = batch[-1][0]
         count += len(batch)
         if whole:
@@ -93,7 +72,7 @@ def readable(span: StoredSpan) -> ReadableSpan:
     return ReadableSpan(
         name=span.name,
         context=_context(span.trace_id, span.span_id, span.state),
-        parent=None if span.parent_id is None else _context(span.trace_id, span.parent_id),
+        parent=None if span.parent_id is None else _context(span.trace_id, span.parent_id, remote=span.remote),
         resource=Resource(dict(span.resource)),
         attributes=dict(span.attributes),
         events=[Event(event["name"], event["attributes"], event["time"]) for event in span.events],
@@ -106,11 +85,11 @@ def readable(span: StoredSpan) -> ReadableSpan:
     )
 
 
-def _context(trace: str, span: str, state: str = "") -> SpanContext:
+def _context(trace: str, span: str, state: str = "", *, remote: bool = False) -> SpanContext:
     return SpanContext(
         int(trace, 16),
         int(span, 16),
-        is_remote=False,
+        is_remote=remote,
         trace_flags=TraceFlags(TraceFlags.SAMPLED),
         trace_state=TraceState.from_header([state]) if state else None,
     )
