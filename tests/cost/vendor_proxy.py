@@ -49,7 +49,9 @@ class Answers(BaseHTTPRequestHandler):
             answer = answer(body)
         status, content = (200, answer) if not isinstance(answer, tuple) else answer
         stream = isinstance(content, list)
-        text = "".join(map(_event, content)) + "data: [DONE]\n\n" if stream else None
+        text = "".join(map(_event, content)) if stream else None
+        if stream and "candidates" not in content[0]:
+            text += "data: [DONE]\n\n"  # which is no event of Gemini's
         data = (text or json.dumps(content)).encode()
         self.send_response(status)
         self.send_header("content-type", "text/event-stream" if stream else "application/json")
