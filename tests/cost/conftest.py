@@ -23,6 +23,7 @@ def vendors() -> Iterator[Vendor]:
 def vendor(vendors: Vendor) -> Iterator[Vendor]:
     catalog.current()
     vendors.asked.clear()
+    vendors.headers = {}
     budgets.forget()
     yield vendors
     llmtrace.uninstrument()

@@ -8,7 +8,9 @@ import socket
 from typing import Any
 
 import pytest
-from vendor_proxy import ASK, Vendor, client, spans_with
+from google import genai
+from google.genai import types
+from vendor_proxy import ASK, CHAT, MESSAGE, Vendor, claude, client, spans_with
 
 import llmtrace
 from llmtrace import _api
@@ -221,3 +223,162 @@ def test_nothing_is_kept_of_what_was_said(vendor: Vendor) -> None:
     list(client(vendor).chat.completions.create(model="gpt-4o", messages=ASK, stream=True))
     assert llmtrace.flush(30)
     assert (kept[0].body, kept[0].spoken) == (None, None)
+
+
+RESPONSE = {"id": "r", "object": "response", "status": "completed", "model": "gpt-4o"}
+SAID = {"type": "message", "id": "m", "role": "assistant", "status": "completed",
+        "content": [{"type": "output_text", "text": "Hello there!", "annotations": []}]}  # fmt: skip
+VECTOR = {"object": "embedding", "index": 0, "embedding": "AACAPwAAAEA="}
+CALLED = {"type": "function_call", "id": "f", "call_id": "c", "name": "Hello", "arguments": "{}"}
+
+
+@pytest.mark.parametrize("raw", [False, True], ids=["plain", "raw"])
+@pytest.mark.parametrize(
+    ("api", "body", "given", "made"),
+    [
+        # "Hello there!" is three tokens, "Hello" and "{}" are one each; a call has a frame of seven
+        ("chat", {**CHAT, "model": "gpt-4o"}, 8, 2),
+        ("responses", {**RESPONSE, "output": [SAID]}, 8, 3),
+        ("responses", {**RESPONSE, "output": [CALLED]}, 8, 1 + 1 + 7),
+        ("embeddings", {"object": "list", "model": "text-embedding-3-small", "data": [VECTOR]}, 1, 0),
+    ],
+)
+def test_plain_answer_without_usage_is_estimated(
+    vendor: Vendor, api: str, body: dict[str, Any], given: int, made: int, raw: bool
+) -> None:
+    """An answer that came whole and reports no tokens is estimated, apart from what is known."""
+    exporter = spans_with(estimate_usage="separate")
+    vendor.answer = body
+    connected = client(vendor)
+    resource = connected.chat.completions if api == "chat" else getattr(connected, api)
+    asked: dict[str, Any] = {"model": body["model"], **({"messages": ASK} if api == "chat" else {"input": "Hello"})}
+    if raw:
+        resource.with_raw_response.create(**asked).parse()
+    else:
+        resource.create(**asked)
+    found = attributes_of(exporter)
+    assert found["llmtrace.usage.source"] == "estimated"
+    assert found["llmtrace.usage.estimated_input_tokens"] == given
+    assert found["llmtrace.usage.estimated_output_tokens"] == made
+    rates = (0.02, 0) if api == "embeddings" else (2.5, 10)
+    assert found["llmtrace.cost.estimated_usd"] == pytest.approx((given * rates[0] + made * rates[1]) / 1e6)
+    assert found["llmtrace.cost.unpriced_reason"] == "no_usage"
+    assert "llm.cost.total" not in found
+
+
+def test_messages_answer_without_usage_is_estimated(vendor: Vendor) -> None:
+    """Servers of Anthropic's API may report no usage either; a call of a tool counts with its arguments."""
+    exporter = spans_with(estimate_usage="separate")
+    blocks = [{"type": "text", "text": "Hello"}, {"type": "tool_use", "id": "t", "name": "Hello", "input": {}}]
+    vendor.answer = {**MESSAGE, "model": "claude-opus-5", "content": blocks, "usage": None}
+    claude(vendor).messages.create(model="claude-opus-5", max_tokens=9, messages=ASK)
+    found = attributes_of(exporter)
+    assert found["llmtrace.usage.estimated_output_tokens"] == 1 + 1 + 37
+    assert found["llmtrace.cost.estimated_usd"] == pytest.approx((8 * 5 + 39 * 25) / 1e6)
+
+
+def test_background_answer_is_not_estimated(vendor: Vendor) -> None:
+    """What is still being made reports its usage when it is fetched."""
+    exporter = spans_with(estimate_usage="separate")
+    vendor.answer = {**RESPONSE, "status": "queued", "output": []}
+    client(vendor).responses.create(model="gpt-4o", input="Hello", background=True)
+    assert not any("estimate" in name for name in attributes_of(exporter))
+
+
+def test_stated_cost_needs_no_estimate(vendor: Vendor) -> None:
+    """Where a gateway states the cost, nothing is guessed and nothing is in doubt."""
+    exporter = spans_with(estimate_usage="separate")
+    vendor.answer, vendor.headers = {**CHAT, "model": "gpt-4o"}, {"x-litellm-response-cost": "0.5"}
+    client(vendor).chat.completions.create(model="gpt-4o", messages=ASK)
+    found = attributes_of(exporter)
+    assert (found["llm.cost.total"], found["llmtrace.cost.source"]) == (0.5, "provider")
+    assert "llmtrace.cost.approximate" not in found
+
+
+def events(*texts: str) -> list[dict[str, Any]]:
+    usage = {"input_tokens": 100, "output_tokens": 1}
+    return [
+        {"type": "message_start", "message": {**MESSAGE, "model": "claude-opus-5", "content": [], "usage": usage}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        *(
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
+            for text in texts
+        ),
+    ]
+
+
+@pytest.mark.parametrize("how", ["truncated", "closed"])
+def test_cut_stream_has_the_larger_of_reported_and_estimated(vendor: Vendor, how: str) -> None:
+    """What was reported stays as it is; the best figure counts the words that arrived after the report."""
+    exporter = spans_with(estimate_usage="separate")
+    vendor.answer = events(*["Hello"] * 200)
+    stream = claude(vendor).messages.create(model="claude-opus-5", max_tokens=9, messages=ASK, stream=True)
+    if how == "closed":
+        for _ in range(2 + 200):
+            next(stream)
+        stream.close()
+    else:
+        list(stream)
+    found = attributes_of(exporter)
+    said = tokens.count("Hello" * 200, "o200k_base")
+    assert said > 100
+    assert found["llmtrace.usage.source"] == "partial"
+    assert (found["gen_ai.usage.input_tokens"], found["gen_ai.usage.output_tokens"]) == (100, 1)
+    assert found["llmtrace.usage.estimated_output_tokens"] == said
+    assert found["llmtrace.cost.estimated_usd"] == pytest.approx((100 * 5 + said * 25) / 1e6)
+    assert found["llmtrace.cost.unpriced_reason"] == "partial_usage"
+    assert "llm.cost.total" not in found
+
+
+def gemini(vendor: Vendor) -> Any:
+    return genai.Client(api_key="k", http_options=types.HttpOptions(base_url=vendor.url))
+
+
+def candidate(text: str, *, end: bool = True) -> dict[str, Any]:
+    reason = {"finishReason": "STOP"} if end else {}
+    parts = [{"text": text}, {"functionCall": {"name": "Hello", "args": {}}}]
+    content = {"role": "model", "parts": parts if end else parts[:1]}
+    return {"candidates": [{"content": content, **reason}], "modelVersion": "gemini-2.5-flash"}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+def test_gemini_answer_without_usage_is_estimated(vendor: Vendor, stream: bool) -> None:
+    """Contents, instruction and functions of a request are counted, and the parts of the answer."""
+    exporter = spans_with(estimate_usage="separate")
+    whole = candidate("Hello there!")
+    vendor.answer = [candidate("Hello", end=False), candidate(" there!")] if stream else whole
+    connected = gemini(vendor)
+    models = connected.models
+    asked = models.generate_content_stream if stream else models.generate_content
+    made = asked(model="gemini-2.5-flash", contents="Hello", config={"system_instruction": "Hello"})
+    if stream:
+        list(made)
+    found = attributes_of(exporter)
+    # "Hello" in a frame of three with its role, the instruction in one of four, and the answer's beginning of three
+    assert found["llmtrace.usage.estimated_input_tokens"] == (3 + 1 + 1) + (4 + 1) + 3
+    assert found["llmtrace.usage.estimated_output_tokens"] == 3 + 1 + 7
+    assert found["llmtrace.cost.estimated_usd"] == pytest.approx((13 * 0.3 + 11 * 2.5) / 1e6)
+    assert found["llmtrace.usage.source"] == "estimated"
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"contents": [{"parts": [{"text": "Hello"}]}]}, 3 + 1 + 3),
+        ({"contents": [{"parts": [{"functionResponse": {"name": "Hello", "response": {}}}]}]}, 3 + 1 + 1 + 3),
+        ({"input": "Hello", "system_instruction": "Hello"}, (4 + 1) + (4 + 1) + 3),
+    ],
+)
+def test_gemini_requests_are_counted(body: Any, expected: int) -> None:
+    """Gemini's bodies are read in either spelling."""
+    assert count_input(body, "o200k_base") == expected
+
+
+def test_conversation_that_goes_on_is_not_counted_twice(vendor: Vendor) -> None:
+    """The caller adds the answer to its messages while the tokens of the call are still to be counted."""
+    exporter = spans_with(estimate_usage="separate")
+    vendor.answer = {**CHAT, "model": "gpt-4o"}
+    messages = list(ASK)
+    client(vendor).chat.completions.create(model="gpt-4o", messages=messages)
+    messages += [{"role": "user", "content": "Hello " * 50}] * 9
+    assert attributes_of(exporter)["llmtrace.usage.estimated_input_tokens"] == 8

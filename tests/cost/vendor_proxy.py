@@ -29,6 +29,8 @@ class Vendor(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answers)
         self.answer: Any = {}
+        self.headers: dict[str, str] = {}
+        """Those of the next answers, beside the usual."""
         self.asked: list[tuple[str, Any]] = []
         self.clients: list[Any] = []
         self.url = f"http://127.0.0.1:{self.server_port}"
@@ -39,23 +41,33 @@ class Answers(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.asked.append((self.path, json.loads(body)))
+        sent = self.rfile.read(int(self.headers["content-length"]))
+        body = json.loads(sent) if self.headers["content-type"] == "application/json" else None  # or a form
+        self.server.asked.append((self.path, body))
         answer = self.server.answer
         if callable(answer):
-            answer = answer(json.loads(body))
+            answer = answer(body)
         status, content = (200, answer) if not isinstance(answer, tuple) else answer
         stream = isinstance(content, list)
-        text = "".join(f"data: {json.dumps(each)}\n\n" for each in content) + "data: [DONE]\n\n" if stream else None
+        text = "".join(map(_event, content)) if stream else None
+        if stream and "candidates" not in content[0]:
+            text += "data: [DONE]\n\n"  # which is no event of Gemini's
         data = (text or json.dumps(content)).encode()
         self.send_response(status)
         self.send_header("content-type", "text/event-stream" if stream else "application/json")
         self.send_header("content-length", str(len(data)))
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
 
     def log_message(self, *_: Any) -> None:
         pass
+
+
+def _event(content: Any) -> str:
+    named = f"event: {content['type']}\n" if "type" in content else ""
+    return f"{named}data: {json.dumps(content)}\n\n"
 
 
 def proxied(vendor: Vendor, kind: Any) -> Any:

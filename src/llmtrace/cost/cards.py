@@ -11,7 +11,7 @@ from typing import Any
 from ..facts import Counts
 from .money import Amount, Label, Priced, whole
 
-__all__ = ["FIELDS", "Card", "Rates", "Unit"]
+__all__ = ["CLASSES", "FIELDS", "Card", "Rates", "Unit"]
 
 FIELDS = {
     "input_tokens": "input",
@@ -49,7 +49,7 @@ _TOOLS = (
     "web_searches", "maps_searches", "file_searches", "code_executions", "audio_seconds", "characters", "search_units",
 )  # fmt: skip
 """Billed apart from tokens where they are billed at all: used, but without a price, the sum may be too low."""
-_CLASSES = {
+CLASSES = {
     "cache_read": "input",
     "cache_write": "input",
     "image_input": "input",
@@ -245,7 +245,7 @@ class Card:
         for name in _TOOLS:
             if name in told and self.renamed.get(name, name) not in priced:
                 yield name
-        for name, total in _CLASSES.items():
+        for name, total in CLASSES.items():
             # A write is priced by its lifetime too.
             lifetimes = name == "cache_write" and not {"cache_write_5m", "cache_write_1h"}.isdisjoint(priced)
             if name in told and total in priced and name not in priced and name not in self.included and not lifetimes:

@@ -37,16 +37,18 @@ class Estimate:
     """The provider reported a beginning, which is in these counts."""
 
 
-def estimate(model: str | None, body: Any, text: str | None, calls: int = 0) -> Estimate:
+def estimate(
+    model: str | None, body: Any, text: str | None, calls: int = 0, *, embedding: bool = False
+) -> Estimate:
     """Count a request, and the answer's text and tool calls if there is one.
 
-    Names and arguments of the calls are part of ``text``.
+    Names and arguments of the calls are part of ``text``. What is embedded has no frames.
     """
     encoding = tokens.encoding_of(model)
     name = (model or "").rpartition("/")[2].lower()
     claude = "claude" in name
     return Estimate(
-        input=count_input(body, encoding, claude=claude),
+        input=_count_embedded(body, encoding) if embedding else count_input(body, encoding, claude=claude),
         output=None if text is None else count_output(text, encoding, calls, claude=claude),
         method=encoding,
         floor=name.startswith(_REASONING),
@@ -78,6 +80,15 @@ def count_input(body: Any, encoding: str, *, claude: bool = False) -> int:
         if body.get(name):
             total += _PER_MESSAGE + 1 + _text(body[name], encoding)
     return total + _ANSWER + _tools(body.get("tools") or body.get("functions"), encoding, claude=claude)
+
+
+def _count_embedded(body: Any, encoding: str) -> int:
+    """The tokens of what a request has embedded: texts, or tokens already."""
+    if isinstance(body, Mapping):
+        return sum(_count_embedded(body[name], encoding) for name in (*_MESSAGES, "parts", "text") if name in body)
+    if isinstance(body, (list, tuple)):
+        return sum(1 if type(each) is int else _count_embedded(each, encoding) for each in body)
+    return tokens.count(body, encoding) if isinstance(body, str) else 0
 
 
 _MESSAGES = ("messages", "input", "contents", "content", "requests", "instances")

@@ -111,6 +111,7 @@ class Estimator:
             call.body,
             None if spoken is None else spoken.text,
             0 if spoken is None else spoken.calls,
+            embedding=call.request.operation == "embeddings",
         )
         partial = _counted(answer)
         counts: Counts = dict(answer.usage or {})

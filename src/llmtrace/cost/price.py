@@ -11,7 +11,7 @@ from time import time
 
 from .._decimal import own_context
 from ..facts import BILLED_OPERATIONS, Request, Response
-from .cards import Card, Rates
+from .cards import CLASSES, Card, Rates
 from .catalog import Catalog, Found, current, loaded
 from .money import UNIT, Amount, Label, Priced, whole
 from .overrides import Override, read
@@ -249,6 +249,7 @@ def _own_card(catalog: Catalog, override: Override, name: str) -> Card:
         version=None,
         rates={catalog.units[unit]: Rates(price) for unit, price in override.row.items()},
         known=catalog.fields,
+        included=frozenset(CLASSES),  # what a row leaves out costs what the total costs, as it is documented
     )
 
 

@@ -1,0 +1,141 @@
+"""Costs that the answer states: on every API, in the body or in a header, whichever way it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+from vendor_proxy import ASK, CHAT, MESSAGE, Vendor, claude, client, spans_with
+
+import llmtrace
+
+GATEWAY = "http://gateway.test/v1"
+HEADER = {"X-LiteLLM-Response-Cost": "0.000123"}
+USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+EMBEDDED = {"object": "list", "model": "text-embedding-3-small", "data": [{"embedding": [0.1], "index": 0}]}
+IMAGE = {"created": 1, "data": [{"b64_json": "aGk="}]}
+RESPONSE = {"id": "r", "object": "response", "status": "completed", "model": "gpt-4o", "output": []}
+
+CALLS: dict[str, tuple[Any, Callable[[Any], Any], dict[str, Any]]] = {
+    # the answer, the resource of a client, what is asked
+    "chat": (
+        {**CHAT, "model": "gpt-4o"},
+        lambda it: it.chat.completions,
+        {"method": "create", "model": "gpt-4o", "messages": ASK},
+    ),
+    "completions": (
+        {**CHAT, "choices": []}, lambda it: it.completions, {"method": "create", "model": "gpt-4o", "prompt": "hi"},
+    ),
+    "embeddings": (
+        EMBEDDED,
+        lambda it: it.embeddings,
+        {"method": "create", "model": "text-embedding-3-small", "input": "hi", "encoding_format": "float"},
+    ),
+    "images": (IMAGE, lambda it: it.images, {"method": "generate", "model": "gpt-image-1", "prompt": "cat"}),
+    "responses": (RESPONSE, lambda it: it.responses, {"method": "create", "model": "gpt-4o", "input": "hi"}),
+}  # fmt: skip
+
+
+def ask(connected: Any, name: str, *, raw: bool = False) -> None:
+    resource, options = CALLS[name][1](connected), dict(CALLS[name][2])
+    method = options.pop("method")
+    if raw:
+        getattr(resource.with_raw_response, method)(**options).parse()
+    else:
+        getattr(resource, method)(**options)
+
+
+def costs(exporter: Any) -> tuple[Any, Any, Any]:
+    assert llmtrace.flush(30)
+    (span,) = exporter.get_finished_spans()
+    names = ("llm.cost.total", "llmtrace.cost.source", "llmtrace.cost.approximate")
+    return tuple(span.attributes.get(name) for name in names)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("name", list(CALLS))
+@pytest.mark.parametrize("raw", [False, True], ids=["plain", "raw"])
+def test_cost_in_the_body_wins_on_every_api(vendor: Vendor, name: str, raw: bool) -> None:
+    """The body's own cost is taken, before a header's, and is exact."""
+    vendor.answer, vendor.headers = {**CALLS[name][0], "usage": {**USAGE, "cost": 0.0000001}}, HEADER
+    exporter = spans_with()
+    ask(client(vendor, GATEWAY), name, raw=raw)
+    assert costs(exporter) == (1e-7, "provider", None)
+
+
+@pytest.mark.parametrize("name", list(CALLS))
+@pytest.mark.parametrize("usage", [USAGE, None], ids=["usage", "none"])
+def test_cost_in_a_header_is_taken_where_the_body_has_none(vendor: Vendor, name: str, usage: Any) -> None:
+    """A gateway's header states the cost, with or without token counts."""
+    vendor.answer, vendor.headers = {**CALLS[name][0], "usage": usage}, HEADER
+    exporter = spans_with()
+    ask(client(vendor, GATEWAY), name)
+    assert costs(exporter) == (0.000123, "provider", None)
+
+
+async def test_cost_in_a_header_of_an_asynchronous_call_is_taken(vendor: Vendor) -> None:
+    """The asynchronous client's answers are read alike."""
+    vendor.answer, vendor.headers = {**CHAT, "model": "gpt-4o", "usage": USAGE}, HEADER
+    exporter = spans_with()
+    http = openai.DefaultAsyncHttpxClient(proxy=vendor.url)
+    async with openai.AsyncOpenAI(api_key="k", base_url=GATEWAY, max_retries=0, http_client=http) as connected:
+        await connected.chat.completions.create(model="gpt-4o", messages=ASK)
+    assert costs(exporter) == (0.000123, "provider", None)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_cost_in_a_header_of_the_messages_api_is_taken(vendor: Vendor, stream: bool) -> None:
+    """Gateways state the cost on Anthropic's API too."""
+    usage = {"input_tokens": 5, "output_tokens": 2}
+    whole = {**MESSAGE, "model": "claude-opus-5", "usage": usage}
+    events = [{"type": "message_start", "message": whole}, {"type": "message_stop"}]
+    vendor.answer, vendor.headers = events if stream else whole, HEADER
+    exporter = spans_with()
+    made = claude(vendor, anthropic.Anthropic).messages.create(
+        model="claude-opus-5", max_tokens=9, messages=ASK, stream=stream
+    )
+    if stream:
+        list(made)
+    assert costs(exporter) == (0.000123, "provider", None)
+
+
+def test_cost_in_a_header_of_a_stream_is_taken(vendor: Vendor) -> None:
+    """A stream's headers are those of its answer."""
+    chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o"}
+    end = {"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}
+    vendor.answer = [{**chunk, "choices": [end]}, {**chunk, "choices": [], "usage": USAGE}]
+    vendor.headers = HEADER
+    exporter = spans_with()
+    list(client(vendor, GATEWAY).chat.completions.create(model="gpt-4o", messages=ASK, stream=True))
+    assert costs(exporter) == (0.000123, "provider", None)
+
+
+@pytest.mark.parametrize("value", ["0", "0.0", "None", "", "-1", "nan", "inf", "1e400", "a lot"])
+def test_header_that_states_no_amount_is_ignored(vendor: Vendor, value: str) -> None:
+    """A header of 0 counts as not stated, as does what is no amount: the price list's cost holds."""
+    vendor.answer = {**CHAT, "model": "gpt-4o", "usage": USAGE}
+    vendor.headers = {"x-litellm-response-cost": value}
+    exporter = spans_with()
+    client(vendor).chat.completions.create(model="gpt-4o", messages=ASK)
+    assert costs(exporter) == (pytest.approx((5 * 2.5 + 2 * 10) / 1e6), "catalog", None)
+
+
+def test_body_that_states_zero_is_believed(vendor: Vendor) -> None:
+    """A cost of 0 in the body is one: a free model's."""
+    vendor.answer, vendor.headers = {**CHAT, "model": "gpt-4o", "usage": {**USAGE, "cost": 0}}, HEADER
+    exporter = spans_with()
+    client(vendor, GATEWAY).chat.completions.create(model="gpt-4o", messages=ASK)
+    assert costs(exporter) == (0.0, "provider", None)
+
+
+def test_transcription_states_its_cost(vendor: Vendor) -> None:
+    """OpenRouter states the cost of a transcription beside its seconds."""
+    vendor.answer = {"text": "hi", "usage": {"seconds": 9.2, "cost": 0.0000005}}
+    exporter = spans_with()
+    audio = ("a.wav", b"RIFF" + b"0" * 64, "audio/wav")
+    client(vendor, GATEWAY).audio.transcriptions.create(model="whisper-1", file=audio)
+    assert costs(exporter) == (5e-7, "provider", None)
+
+

@@ -1,0 +1,378 @@
+"""Usage as servers report it: under every name in use, once or many times in one answer, with nulls and zeros."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from openai.types.completion_usage import CompletionUsage
+
+from llmtrace.facts import Response
+from llmtrace.wire._format import WireFormat
+from llmtrace.wire._usage import Reported, merge_counts
+from llmtrace.wire.anthropic_messages import MESSAGES
+from llmtrace.wire.google_generate import GENERATE
+from llmtrace.wire.google_interactions import INTERACTIONS
+from llmtrace.wire.openai_assistants import RUN
+from llmtrace.wire.openai_chat import CHAT
+from llmtrace.wire.openai_embeddings import EMBEDDINGS
+from llmtrace.wire.openai_media import IMAGES, SPEECH, TRANSCRIPTIONS
+from llmtrace.wire.openai_responses import RESPONSES
+
+ZEROS = {"input_tokens": 0, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0}
+NULLS = dict.fromkeys(ZEROS)
+
+
+def claude(start: Any, *ends: Any) -> list[Any]:
+    return [
+        {"type": "message_start", "message": {"usage": start}},
+        *({"type": "message_delta", "usage": end} for end in ends),
+    ]
+
+
+def chunk(usage: Any) -> dict[str, Any]:
+    return {"id": "c", "model": "m", "choices": [], "usage": usage}
+
+
+def event(kind: str, usage: Any) -> dict[str, Any]:
+    return {"type": kind, "response": {"id": "r", "usage": usage}}
+
+
+def gemini(**usage: int) -> dict[str, Any]:
+    return {"candidates": [{"content": {"parts": [{"text": "x"}]}, "finishReason": "STOP"}], "usageMetadata": usage}
+
+
+def run(usage: Any) -> dict[str, Any]:
+    return {"object": "thread.run", "status": "completed", "usage": usage}
+
+
+def interaction(usage: Any) -> dict[str, Any]:
+    return {"event_type": "interaction.completed", "interaction": {"status": "completed", "usage": usage}}
+
+
+CACHED = {"cache_read_input_tokens": 155_000, "cache_creation_input_tokens": 3_000}
+START = {"input_tokens": 15, "output_tokens": 1, **CACHED}
+STREAMS: dict[str, tuple[WireFormat, list[Any], dict[str, Any]]] = {
+    "messages, zeros": (
+        MESSAGES,
+        claude(START, {**ZEROS, "output_tokens": 100}),
+        {"input": 158_015, "output": 100, "cache_read": 155_000, "cache_write": 3_000},
+    ),
+    "messages, nulls": (
+        MESSAGES,
+        claude(START, {**NULLS, "output_tokens": 100}),
+        {"input": 158_015, "output": 100, "cache_read": 155_000, "cache_write": 3_000},
+    ),
+    "messages, smaller": (
+        MESSAGES,
+        claude({"input_tokens": 900, "output_tokens": 1}, {"input_tokens": 700, "output_tokens": 5}),
+        {"input": 700, "output": 5},
+    ),
+    "messages, told at the end only": (
+        MESSAGES,
+        claude({"input_tokens": 0, "output_tokens": 0}, {"input_tokens": 9, "output_tokens": 5}),
+        {"input": 9, "output": 5},
+    ),
+    "messages, lifetimes": (
+        MESSAGES,
+        claude(
+            {"input_tokens": 1, "cache_creation_input_tokens": 6, "cache_creation": {"ephemeral_1h_input_tokens": 6}},
+            {"output_tokens": 2, "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0}},
+        ),
+        {"input": 7, "output": 2, "cache_write": 6, "cache_write_5m": 0, "cache_write_1h": 6},
+    ),
+    "chat, zeros": (
+        CHAT,
+        [
+            chunk({"prompt_tokens": 9, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 4}}),
+            chunk({"prompt_tokens": 0, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": 0}}),
+            chunk({"prompt_tokens": None, "completion_tokens": 0, "prompt_tokens_details": None}),
+        ],
+        {"input": 9, "output": 7, "cache_read": 4},
+    ),
+    "responses, zeros": (
+        RESPONSES,
+        [
+            event("response.in_progress", {"input_tokens": 9, "output_tokens": 3}),
+            event("response.completed", {"input_tokens": 0, "output_tokens": 8}),
+        ],
+        {"input": 9, "output": 8},
+    ),
+    "responses, null": (
+        RESPONSES,
+        [event("response.in_progress", {"input_tokens": 9, "output_tokens": 3}), event("response.completed", None)],
+        {"input": 9, "output": 3},
+    ),
+    "Gemini, zeros": (
+        GENERATE,
+        [
+            gemini(promptTokenCount=9, candidatesTokenCount=2, cachedContentTokenCount=4, totalTokenCount=11),
+            gemini(promptTokenCount=0, candidatesTokenCount=6, cachedContentTokenCount=0, totalTokenCount=6),
+        ],
+        {"input": 9, "output": 6, "cache_read": 4},
+    ),
+    "Gemini, left out": (
+        GENERATE,
+        [
+            gemini(promptTokenCount=9, candidatesTokenCount=2, totalTokenCount=11),
+            gemini(candidatesTokenCount=6, totalTokenCount=6),
+        ],
+        {"input": 9, "output": 6},
+    ),
+    "assistants, null": (
+        RUN,
+        [run({"prompt_tokens": 9, "completion_tokens": 3}), run(None), run({"prompt_tokens": 0})],
+        {"input": 9, "output": 3},
+    ),
+    "interactions, zeros": (
+        INTERACTIONS,
+        [
+            interaction({"total_input_tokens": 9, "total_output_tokens": 3, "total_thought_tokens": 2}),
+            interaction({"total_input_tokens": 0, "total_output_tokens": 4, "total_thought_tokens": 0}),
+        ],
+        {"input": 9, "output": 6, "reasoning": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize(("wire", "chunks", "counts"), list(STREAMS.values()), ids=list(STREAMS))
+def test_stream_usage_is_not_erased_by_a_later_null_or_zero(
+    wire: WireFormat, chunks: list[Any], counts: dict[str, Any]
+) -> None:
+    """The last report of a count wins, also when it is smaller; a null, or a zero after a count, does not."""
+    assert wire.events is not None
+    folded = wire.events()
+    for each in chunks:
+        folded.add(each)
+    assert folded.result().usage == counts
+
+
+def test_merge_counts_of_zero_alone_stays_zero() -> None:
+    """A zero is a count where nothing else was reported, and a positive one replaces it."""
+    counts: dict[str, float] = {}
+    merge_counts(counts, {"input": 0, "output": 0})
+    merge_counts(counts, {"output": 3})
+    assert counts == {"input": 0, "output": 3}
+
+
+BASE = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
+NAMES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "LiteLLM": (
+        {
+            "cache_creation_input_tokens": 30,
+            "cache_read_input_tokens": 40,
+            "prompt_tokens_details": {
+                "cached_tokens": 40, "cache_creation_tokens": 30, "text_tokens": 30,
+                "cache_creation_token_details": {"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 20},
+            },
+        },
+        {"cache_read": 40, "cache_write": 30, "cache_write_5m": 10, "cache_write_1h": 20, "text_input": 30},
+    ),
+    "LiteLLM, Maps": (
+        {"prompt_tokens_details": {"google_maps_grounding_requests": 1, "web_search_requests": 2}},
+        {"maps_searches": 1, "web_searches": 2},
+    ),
+    "DashScope": (
+        {
+            "prompt_tokens_details": {
+                "cached_tokens": 0, "cache_creation_input_tokens": 60, "cache_type": "ephemeral",
+                "cache_creation": {"ephemeral_5m_input_tokens": 60}, "audio_tokens": 8, "image_tokens": 7,
+            },
+            "completion_tokens_details": {"text_tokens": 15, "audio_tokens": 5},
+            "plugins": {"search": {"count": 1, "strategy": "turbo"}},
+        },
+        {
+            "cache_read": 0, "cache_write": 60, "cache_write_5m": 60, "audio_input": 8, "image_input": 7,
+            "text_output": 15, "audio_output": 5, "web_searches": 1,
+        },
+    ),
+    "DeepSeek": ({"prompt_cache_hit_tokens": 64, "prompt_cache_miss_tokens": 36}, {"cache_read": 64}),
+    "Mistral": (
+        {"num_cached_tokens": 64, "prompt_audio_seconds": 20, "prompt_token_details": {"cached_tokens": 64}},
+        {"cache_read": 64, "audio_seconds": 20},
+    ),
+    "Moonshot": ({"cached_tokens": 64}, {"cache_read": 64}),
+    "New API": (
+        {
+            "input_tokens": 0, "output_tokens": 0, "input_tokens_details": None, "claude_cache_creation_1_h_tokens": 9,
+            "prompt_tokens_details": {"cached_creation_tokens": 9},
+        },
+        {"cache_write": 9, "cache_write_1h": 9},
+    ),
+    "OpenRouter": (
+        {
+            "prompt_tokens_details": {"cached_tokens": 1, "cache_write_tokens": 2, "file_tokens": 3, "video_tokens": 4},
+            "server_tool_use_details": {"web_search_requests": 5, "tool_calls_executed": 5},
+        },
+        {"cache_read": 1, "cache_write": 2, "document_input": 3, "video_input": 4, "web_searches": 5},
+    ),
+    "xAI": (
+        {"server_side_tool_usage_details": {"web_search_calls": 3, "code_interpreter_calls": 1, "mcp_calls": 2}},
+        {"web_searches": 3, "code_executions": 1},
+    ),
+    "names of the responses API": (
+        {"output_tokens_details": {"reasoning_tokens": 7}, "input_tokens_details": {"cached_tokens": 6}},
+        {"reasoning": 7, "cache_read": 6},
+    ),
+    "write of unknown lifetime": (
+        {"cache_creation": {"ephemeral_5m_input_tokens": 4}, "cache_write_input_tokens": 9},
+        {"cache_write": 9, "cache_write_5m": 4},
+    ),
+}
+
+
+@pytest.mark.parametrize(("more", "counts"), list(NAMES.values()), ids=list(NAMES))
+@pytest.mark.parametrize("form", ["mapping", "model", "stream"])
+def test_usage_names_of_gateways_are_understood(more: dict[str, Any], counts: dict[str, Any], form: str) -> None:
+    """Counts are read under the names that gateways and compatible servers use, nested or not."""
+    usage: Any = {**BASE, **more}
+    if form == "stream":
+        assert CHAT.events is not None
+        folded = CHAT.events()
+        folded.add(chunk(usage))
+        response = folded.result()
+    else:
+        usage = CompletionUsage.construct(**usage) if form == "model" else usage
+        response = CHAT.response({"model": "m", "choices": [], "usage": usage})
+    assert response.usage == {"input": 100, "output": 20, **counts}
+    assert response.unread == ()
+
+
+@pytest.mark.parametrize(
+    ("wire", "body", "counts"),
+    [
+        (TRANSCRIPTIONS, {"usage": {"type": "duration", "seconds": 8.5}}, {"audio_seconds": 8.5}),
+        (TRANSCRIPTIONS, {"duration": 8.47, "text": "x", "segments": []}, {"audio_seconds": 8.47}),
+        (TRANSCRIPTIONS, {"duration": 8.47, "usage": {"seconds": 9}}, {"audio_seconds": 9}),
+        (
+            TRANSCRIPTIONS,
+            {"usage": {"prompt_audio_seconds": 203, "prompt_tokens": 4, "completion_tokens": 63, "total_tokens": 3264}},
+            {"audio_seconds": 203, "input": 4, "output": 63},
+        ),
+        (
+            TRANSCRIPTIONS,
+            {"usage": {"input_tokens": 29, "output_tokens": 14, "input_token_details": {"audio_tokens": 28}}},
+            {"input": 29, "output": 14, "audio_input": 28},
+        ),
+        (
+            IMAGES,
+            {
+                "data": [{}],
+                "usage": {
+                    "prompt_tokens": 22, "completion_tokens": 1_372,
+                    "prompt_tokens_details": {"text_tokens": 22, "image_tokens": 0},
+                    "completion_tokens_details": {"image_tokens": 1_300, "text_tokens": 72},
+                },
+            },
+            {
+                "input": 22, "output": 1_372, "text_input": 22, "image_input": 0, "image_output": 1_300,
+                "text_output": 72, "images": 1,
+            },
+        ),
+        (EMBEDDINGS, {"data": [], "usage": {"total_tokens": 7}}, {"input": 7}),
+        (EMBEDDINGS, {"usage": {"prompt_tokens": 5, "completion_tokens": 0, "total_tokens": 5}}, {"input": 5}),
+        (
+            EMBEDDINGS,
+            {"data": [], "usage": {"input_tokens": 9, "input_tokens_details": {"image_tokens": 4, "text_tokens": 5}}},
+            {"input": 9, "image_input": 4, "text_input": 5},
+        ),
+        (SPEECH, {"usage": {"characters": 12}}, {"characters": 12}),
+        (
+            RESPONSES,
+            {"usage": {"prompt_tokens": 9, "completion_tokens": 4, "prompt_token_details": {"cache_write_tokens": 3}}},
+            {"input": 9, "output": 4, "cache_write": 3},
+        ),
+        (
+            MESSAGES,
+            {"usage": {"input_tokens": 0, "prompt_tokens": 9, "completion_tokens": 4, "cached_tokens": 3}},
+            {"input": 9, "output": 4, "cache_read": 3},
+        ),
+    ],
+)
+def test_usage_names_are_understood_by_every_api(wire: WireFormat, body: Any, counts: dict[str, Any]) -> None:
+    """Images, audio, embeddings and responses are read under chat's names too, and the other way round."""
+    assert wire.response(body).usage == counts
+
+
+@pytest.mark.parametrize(
+    ("usage", "counts"),
+    [
+        # input and output, then what the total holds beside them
+        ({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 65, "cache_read_input_tokens": 50}, (60, 5)),
+        ({"prompt_tokens": 60, "completion_tokens": 5, "total_tokens": 65, "cache_read_input_tokens": 50}, (60, 5)),
+        ({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 45, "reasoning_tokens": 30}, (10, 35)),
+    ],
+)
+def test_usage_counted_apart_is_made_inclusive_by_the_total(usage: dict[str, int], counts: tuple[int, int]) -> None:
+    """A server that counts cached tokens or reasoning apart shows it in its total."""
+    found = CHAT.response({"choices": [], "usage": usage}).usage
+    assert found is not None
+    assert (found["input"], found["output"]) == counts
+
+
+@pytest.mark.parametrize(
+    ("usage", "unread"),
+    [
+        ({**BASE, "video_seconds": 4}, ("video_seconds",)),
+        ({**BASE, "prompt_tokens_details": {"image_count": 2}}, ("image_count",)),
+        ({**BASE, "cache_creation": {"ephemeral_12h_input_tokens": 4}}, ("ephemeral_12h_input_tokens",)),
+        ({**BASE, "extras": {"page_requests": 4}}, ("page_requests",)),
+        ({**BASE, "video_seconds": 0, "queue_time": 0.3, "note": "tokens", "rejected_tokens": -1}, ()),
+        ({**BASE, "completion_tokens_details": {"rejected_prediction_tokens": 3}}, ()),
+    ],
+)
+@pytest.mark.parametrize("wire", [CHAT, MESSAGES, RESPONSES])
+def test_unknown_billable_counts_are_named(wire: WireFormat, usage: Any, unread: tuple[str, ...]) -> None:
+    """A positive count that may be billed and that no table knows is named, never dropped in silence."""
+    assert wire.response({"choices": [], "usage": usage}).unread == unread
+
+
+@pytest.mark.parametrize("usage", [None, 7, "usage", [], {}, {"prompt_tokens": True, "completion_tokens": 1.5}])
+def test_odd_usage_is_not_reported(usage: Any) -> None:
+    """What is no usage leaves none."""
+    assert CHAT.response({"choices": [], "usage": usage}).usage is None
+
+
+@pytest.mark.parametrize(
+    ("usage", "cost"),
+    [
+        ({"cost": 0.5}, 0.5),
+        ({"cost": "0.00012"}, Decimal("0.00012")),
+        ({"cost": {"total_cost": 0.25, "request_cost": 0.1}}, 0.25),
+        ({"total_cost": 0.25}, 0.25),
+        ({"cost_in_usd_ticks": 15}, Fraction(15, 10**10)),
+        ({"cost": 0.1, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.2}}, Fraction(3, 10)),
+        ({"cost": "much"}, None),
+        ({"cost": "1e-9999"}, None),
+        ({"cost": float("nan")}, None),
+        ({"cost": None}, None),
+    ],
+)
+def test_stated_cost_is_read_in_every_form(usage: Any, cost: Any) -> None:
+    """A cost may be a number, text or a table of parts."""
+    for wire in (CHAT, EMBEDDINGS, IMAGES, TRANSCRIPTIONS, RESPONSES, MESSAGES):
+        assert wire.response({"data": [], "usage": {**BASE, **usage}}).stated_cost == cost
+
+
+def test_stated_cost_is_not_erased_by_later_chunks() -> None:
+    """Perplexity begins with a cost of zero; a later chunk without one leaves it."""
+    reported = Reported()
+    for usage in ({"cost": {"total_cost": 0.0}}, {"cost": {"total_cost": 0.7}}, {"cost": {"total_cost": 0}}, BASE):
+        reported.add(usage)
+    assert reported.fill(Response(), None).stated_cost == 0.7
+
+
+def test_usage_of_an_object_that_hides_its_fields_is_read() -> None:
+    """A vendor's object is read by the names that are known."""
+
+    class Slotted:
+        __slots__ = ("completion_tokens", "prompt_tokens", "prompt_tokens_details")
+
+        def __init__(self) -> None:
+            self.prompt_tokens, self.completion_tokens = 9, 4
+            self.prompt_tokens_details = SimpleNamespace(cached_tokens=3)
+
+    assert CHAT.response({"choices": [], "usage": Slotted()}).usage == {"input": 9, "output": 4, "cache_read": 3}
