@@ -113,7 +113,8 @@ def test_events_announced_as_json_are_still_read_as_events(loopback: Loopback, s
         assert len(list(client.chat.completions.create(model="m", messages=QUESTION, stream=True))) == 4  # type: ignore[call-overload]
     (span,) = spans.get_finished_spans()
     told = dict(span.attributes or {})
-    assert (told["llmtrace.outcome"], told["llmtrace.stream.chunks"], told["gen_ai.usage.output_tokens"]) == ("ok", 4, 3)
+    assert (told["llmtrace.outcome"], told["llmtrace.stream.chunks"]) == ("ok", 4)
+    assert told["gen_ai.usage.output_tokens"] == 3
 
 
 def test_numeric_code_of_an_exception_is_recorded(loopback: Loopback, spans: InMemorySpanExporter) -> None:

@@ -19,7 +19,16 @@ from .call import OpenCall
 from .failure import event_behind
 from .tracing import Tracing
 
-__all__ = ["AsyncChunks", "Chunks", "Recorder", "end_open_streams", "notify", "open_streams"]
+__all__ = [
+    "AsyncChunks",
+    "AsyncHelped",
+    "Chunks",
+    "Helped",
+    "Recorder",
+    "end_open_streams",
+    "notify",
+    "open_streams",
+]
 
 _BLOCK = 256
 """Gaps that are put into buckets at a time, and that percentiles are taken from at most."""
@@ -294,6 +303,57 @@ class AsyncChunks:
             except Exception:
                 report("read a chunk")
             return chunk
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+class Helped:
+    """Stands in for the iterator of an SDK's helper, which may fail on chunks that its stream has handed on."""
+
+    __slots__ = ("_inner", "_next", "_recorder")
+
+    def __init__(self, inner: Iterator[Any], recorder: Recorder) -> None:
+        self._inner = inner
+        self._next = inner.__next__
+        self._recorder = recorder
+
+    def __iter__(self) -> Helped:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return self._next()
+        except StopIteration:
+            raise
+        except Exception as error:
+            notify(self._recorder.failed, error)
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+class AsyncHelped:
+    """As ``Helped``, for an asynchronous stream."""
+
+    __slots__ = ("_inner", "_recorder")
+
+    def __init__(self, inner: AsyncIterator[Any], recorder: Recorder) -> None:
+        self._inner = inner
+        self._recorder = recorder
+
+    def __aiter__(self) -> AsyncHelped:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self._inner.__anext__()
+        except StopAsyncIteration:
+            raise
+        except Exception as error:
+            notify(self._recorder.failed, error)
+            raise
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

@@ -11,6 +11,7 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
 
 import wrapt
 
@@ -75,7 +76,13 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
     for name, hook in (("_request_once", _attempt), ("_async_request_once", _async_attempt)):
         if hasattr(getattr(module, owner, None), name):
             patches.wrap_in(module, owner, name, hook)
-    for place, name, hook in _tools(sdk, patches, asked):
+    models, kinds = _loaded("models"), _loaded("types")
+    for place, name, hook in (
+        *_tools(sdk, patches, asked),
+        (models, "_GenerateContentResponse_from_mldev", _reading),
+        (models, "_GenerateContentResponse_from_vertex", _reading),
+        (getattr(kinds, "GenerateContentResponse", None), "_from_response", _reading),
+    ):
         if place is not None and hasattr(place, name):
             patches.wrap(place, name, hook)
     # The interactions have a client of their own inside the SDK: at first made by Stainless, then by Speakeasy.
@@ -154,7 +161,8 @@ def _requests(begin: _Begin, asked: Asked) -> dict[str, Callable[..., Any]]:
         if call is None:
             yield from stream
             return
-        yield from _read(call, stream, origin)
+        # Only its number: a frame that is held here would hold this generator.
+        yield from _read(call, stream, origin, id(sys._getframe().f_back))
 
     async def async_request_streamed(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
         origin = asked.find(sys._getframe())
@@ -221,10 +229,31 @@ def _function_call(function_call: Any = None, *_: Any, **__: Any) -> tuple[Any, 
     return peek(function_call, "name"), peek(function_call, "args")
 
 
-def _read(call: OpenCall, stream: Any, origin: Origin | None) -> Generator[Any, Any, None]:
+_readers: WeakValueDictionary[int, Recorder] = WeakValueDictionary()
+"""Recorders of open streams, by the id of the SDK's frame that reads them."""
+
+
+def _reading(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    """Record that the SDK could not read a chunk: the caller gets the exception, and our hooks below only an end."""
+    try:
+        return wrapped(*args, **kwargs)
+    except Exception as error:
+        try:
+            frame = sys._getframe(1)
+            recorder = _readers.get(id(frame))
+            if recorder is None:  # an asynchronous stream is a variable of the frame
+                recorder = getattr(frame.f_locals.get("response_stream"), "_recorder", None)
+            if isinstance(recorder, Recorder):
+                recorder.failed(error)
+        except Exception:
+            report("end a failed call")
+        raise
+
+
+def _read(call: OpenCall, stream: Any, origin: Origin | None, reader: int) -> Generator[Any, Any, None]:
     # The request goes out with the first step.
     first = hooks.drive(call, _open, next, (stream, _END), {})
-    chunks = _observed(call, stream, first)
+    chunks = _observed(call, stream, first, reader)
     if chunks is None:
         if first is not _END:
             yield first
@@ -241,13 +270,14 @@ def _read(call: OpenCall, stream: Any, origin: Origin | None) -> Generator[Any, 
         raise
 
 
-def _observed(call: OpenCall, stream: Any, first: Any) -> Chunks | None:
+def _observed(call: OpenCall, stream: Any, first: Any, reader: int) -> Chunks | None:
     """Return what observes ``stream`` after its ``first`` chunk; ``None`` where there is nothing left to observe."""
     try:
         recorder = Recorder(call, accumulator(call))
         if first is _END:
             recorder.exhausted()
             return None
+        _readers[reader] = recorder
         recorder.mark(first)
         return Chunks(stream, recorder)
     except Exception:

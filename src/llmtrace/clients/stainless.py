@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 import weakref
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+
+import wrapt
 
 from .._guard import report
 from ..capture.call import OpenCall
 from ..capture.raw import Body, event_reader, watch
-from ..capture.stream import AsyncChunks, Chunks, Recorder
+from ..capture.stream import AsyncChunks, AsyncHelped, Chunks, Helped, Recorder
 from ..capture.tracing import StreamUsage, Tracing
 from . import hooks
 from .patches import Patches
@@ -46,9 +49,44 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
         patches.wrap_in(module, owner, "request", hook)
         patches.wrap_in(module, owner, "_process_response", _process_response)
     patches.wrap_in(module, "BaseClient", "_calculate_retry_timeout", _retry)
+    package = module.__name__.rpartition(".")[0]
+    for name in _HELPERS:
+        wrapt.register_post_import_hook(_helper_hook(weakref.ref(patches)), f"{package}.lib.streaming.{name}")
     if sdk.native is not None and hasattr(module, sdk.native):
         patches.wrap(module, sdk.native, _no_native_span if tracing.native_spans == "replace" else _native_span)
     return patches
+
+
+_HELPERS = ("_messages", "_beta_messages", "chat._completions", "responses._responses")
+"""Modules with streams that join the events of another stream, and may fail to. They are imported when first used."""
+
+
+def _helper_hook(patches: weakref.ref[Patches]) -> Callable[[Any], None]:
+    def imported(module: Any) -> None:
+        try:
+            active = patches()
+            for helper in list(vars(module).values()) if active is not None and active.active else ():
+                if isinstance(helper, type) and helper.__module__ == module.__name__ and "__stream__" in vars(helper):
+                    assert active is not None
+                    active.wrap(helper, "__stream__", _read_by_helper)
+        except Exception:
+            report(f"hook {module.__name__}")
+
+    return imported
+
+
+def _read_by_helper(wrapped: Any, helper: Any, args: Any, kwargs: Any) -> Any:
+    events = wrapped(*args, **kwargs)
+    try:
+        stream = getattr(helper, "_raw_stream", helper)
+        chunks = getattr(stream, "_iterator", None)
+        recorder = getattr(chunks, "_recorder", None)
+        if recorder is None:  # a release that reads the response itself
+            recorder = stream.response.stream._self_reader.recorder
+    except Exception as unknown:  # a stream of somebody else's
+        del unknown
+        return events
+    return (AsyncHelped if hasattr(events, "__anext__") else Helped)(events, recorder)
 
 
 def _asking_usage(usage: StreamUsage, call: OpenCall, args: Any, kwargs: Any) -> tuple[Any, Any]:
