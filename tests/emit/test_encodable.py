@@ -109,10 +109,9 @@ def test_request_with_odd_values_is_exported(vendor: LocalVendor) -> None:
     telemetry = Telemetry()
     with (
         llmtrace.tag(feature=BAD, user=BAD, tags=[BAD], team=BAD, **{BAD: BAD}),
-        llmtrace.prompt(BAD, template=BAD, variables={BAD: BAD}),
-    ):
-        with contextlib.suppress(UnicodeEncodeError):  # newer releases do not escape what they send
-            ask(vendor, extra_body={"model": BAD, "stop": [BAD], "seed": 2**70, "max_tokens": 2**65, "user": BAD})
+        llmtrace.prompt(BAD, template=BAD, variables={BAD: BAD}),contextlib.suppress(UnicodeEncodeError)
+    ):  # newer releases do not escape what they send
+        ask(vendor, extra_body={"model": BAD, "stop": [BAD], "seed": 2**70, "max_tokens": 2**65, "user": BAD})
     telemetry.encoded()
     assert telemetry.attributes()["llmtrace.feature"] == GOOD
     assert telemetry.spans.get_finished_spans()[-1].name == f"chat {GOOD}"
