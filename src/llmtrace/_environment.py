@@ -1,4 +1,4 @@
-"""Standard ``OTEL_*`` variables with wrong values: logged once and read as their defaults, as the program must start."""
+"""Wrong values of standard ``OTEL_*`` variables: logged once, and read as their defaults: the program must start."""
 
 from __future__ import annotations
 

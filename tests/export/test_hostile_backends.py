@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from llmtrace._config import ConfigError, load
+from llmtrace._config import load
 from llmtrace.export.inventory import survey
 from llmtrace.export.over_http import OtlpPost
 from llmtrace.export.payload import Payload
@@ -120,13 +120,6 @@ def test_no_way_to_the_backend_is_tried_again(url: str, backend: Backend, monkey
     """A failed handshake, a name that does not resolve and a closed port are all outages."""
     backend.up()
     assert send(url.format(port=backend.port), monkeypatch).kind == "retry"
-
-
-def test_an_address_without_a_scheme_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It could never be reached, and is a ConfigError that names the variable."""
-    monkeypatch.setenv(ENDPOINT, "localhost:4318")
-    with pytest.raises(ConfigError, match=f"{ENDPOINT}: localhost:4318"):
-        Pipeline(load({})).prepare()
 
 
 def test_proxy_variables_are_honoured(answering: Answering, monkeypatch: Any) -> None:

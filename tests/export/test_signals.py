@@ -20,12 +20,11 @@ from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from llmtrace._config import ConfigError, load
+from llmtrace._config import load
 from llmtrace.export import intervals
 from llmtrace.export.ledger import read_losses
 from llmtrace.export.pipeline import Pipeline
-from llmtrace.export.routes import names
-from llmtrace.export.signals import LOGS, METRICS, SIGNALS, TRACES
+from llmtrace.export.signals import LOGS, METRICS, TRACES
 
 from .backend import Backend
 
@@ -181,14 +180,6 @@ def test_the_console(run: Run) -> None:
     out = run(TOLD + "count(1)\nlog('event')\nassert pipeline.flush(10)\n", **variables)
     assert '"made"' in out
     assert '"event"' in out
-
-
-@pytest.mark.parametrize("signal", SIGNALS, ids=lambda signal: signal.name)
-def test_a_wrong_exporter_is_told(signal: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that means nothing is a ConfigError that names the variable."""
-    monkeypatch.setenv(f"OTEL_{signal.name.upper()}_EXPORTER", "zipkon")
-    with pytest.raises(ConfigError, match=f"OTEL_{signal.name.upper()}_EXPORTER='zipkon'"):
-        names(load({}), signal)
 
 
 def test_an_applications_providers_are_used(monkeypatch: pytest.MonkeyPatch, pipeline: Any) -> None:

@@ -243,7 +243,10 @@ class Batches:
         """Write what has ended, and wait until it has arrived or the deadline has come."""
         if self._closed:
             return self._arrived
-        return self._written(deadline) and self._sink.flush(deadline) and not self._ledger.lost_since_asked()
+        if not self._written(deadline):
+            self._ledger.tell_left("flush()", in_memory=len(self._queue))
+            return False
+        return self._sink.flush(deadline) and not self._ledger.lost_since_asked()
 
     def _written(self, deadline: float) -> bool:
         thread = self._thread

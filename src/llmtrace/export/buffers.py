@@ -31,11 +31,10 @@ class Entry(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """How many spans and the like of this process wait, and where."""
+    """How many spans and the like of this process wait on disk, and how many in memory alone."""
 
     on_disk: int
     in_memory: int
-    folder: str = ""
 
 
 class Buffer(Protocol):

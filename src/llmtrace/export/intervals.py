@@ -102,7 +102,7 @@ class Intervals(MetricReader):
 
 
 def _preference(exporter: Any, name: str) -> Any:
-    """Read a preference of an exporter, which has no public name for it; without one the SDK's defaults are in force."""
+    """Return a preference of an exporter, which has no public name; without it the SDK's defaults are in force."""
     if not hasattr(exporter, name):
         warn_once(f"llmtrace: {type(exporter).__name__} has no {name}; metrics are exported with the SDK's default")
     return getattr(exporter, name, None)

@@ -75,6 +75,7 @@ class Ledger:
         self._dropped: Counter[str] = Counter()
         self._untold: Counter[tuple[str, str]] = Counter()
         self._unflushed = 0
+        self._left_told: set[str] = set()
         self._told_at = float("-inf")
 
     after_fork = _renew
@@ -118,6 +119,19 @@ class Ledger:
     def counts(self) -> Counts:
         with self._lock:
             return Counts(self.unit, self._exported, self._spooled, dict(self._dropped), self._retries)
+
+    def tell_left(self, action: str, *, on_disk: int = 0, in_memory: int = 0) -> None:
+        """Log, once for each ``action``, what waits after it has run out of time."""
+        with self._lock:
+            if action in self._left_told or not (on_disk or in_memory):
+                return
+            self._left_told.add(action)
+        parts = []
+        if on_disk:
+            parts.append(f"{on_disk} {self.unit} wait in {self.folder}, for this process or the next one that uses it")
+        if in_memory:
+            parts.append(f"{in_memory} {self.unit} wait in memory, and end with the process")
+        _log.warning("llmtrace: %s ran out of time: %s", action, "; ".join(parts))
 
     def tell(self, *, now: bool = False) -> None:
         """Report losses that were not reported yet, at most once per interval unless it is the last occasion."""

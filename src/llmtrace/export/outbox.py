@@ -125,6 +125,7 @@ class Outbox:
             while self._buffer.waiting():
                 left = deadline - time.monotonic()
                 if left <= 0:
+                    self._tell_left("flush()")
                     return False
                 self._changed.wait(left)
         return True
@@ -141,9 +142,12 @@ class Outbox:
             self._work()
         if thread is not None and thread.is_alive():  # it lets go of the disk when its request has had its time
             arrived = False
+            self._tell_left("shutdown()")
             self._buffer.give_up_memory()
         else:
             arrived = not self._buffer.waiting()
+            if time.monotonic() >= deadline:
+                self._tell_left("shutdown()")
             self._let_go()
         self._ledger.tell(now=True)
         return arrived
@@ -153,6 +157,11 @@ class Outbox:
         self.close(deadline)
         if self._thread is None or not self._thread.is_alive():
             self._renew()
+
+    def _tell_left(self, action: str) -> None:
+        left = self._buffer.left()
+        # What is in memory alone at the end is reported as lost.
+        self._ledger.tell_left(action, on_disk=left.on_disk, in_memory=left.in_memory if action == "flush()" else 0)
 
     def _let_go(self) -> None:
         self._buffer.close()

@@ -356,7 +356,7 @@ class Spool:
 
     def left(self) -> Left:
         with self._lock:
-            return Left(sum(record.items for record in self._own), self.unsaved(), str(self.folder))
+            return Left(sum(record.items for record in self._own), self.unsaved())
 
     # -- what dead processes left -------------------------------------------------------------------------------------
 
