@@ -12,6 +12,7 @@ from ..capture.tracing import Tracing
 from ..facts import Request
 from ..scope import context as scopes
 from ..wire._format import WireFormat
+from ..wire._parameters import read_parameters
 
 __all__ = ["begin", "drive", "drive_async"]
 
@@ -29,6 +30,7 @@ def begin(
     body: Any = None,
 ) -> OpenCall | None:
     """Open a call; ``None`` where somebody else accounts for it."""
+    request.sent = read_parameters(body)
     outer = scopes.current()
     if scopes.suppressed(outer):
         return None

@@ -211,6 +211,8 @@ REFUSAL = "llmtrace.refusal"
 DETAILS_EVENT = "gen_ai.client.inference.operation.details"
 
 # OpenInference: what Phoenix cannot learn from the convention's own names.
+REQUEST_PARAMETERS = "llmtrace.request.parameters"
+OI_PARAMETERS = "llm.invocation_parameters"
 OI_KIND = "openinference.span.kind"
 OI_MODEL = "llm.model_name"
 OI_EMBEDDING_MODEL = "embedding.model_name"
