@@ -10,6 +10,7 @@ import pytest
 
 from llmtrace.facts import Blob, Message
 from llmtrace.wire._content import ContentFormat
+from llmtrace.wire.openai_chat import CHAT
 from llmtrace.wire.openai_chat_content import CHAT_CONTENT, COMPLETIONS_CONTENT
 from llmtrace.wire.openai_media_content import IMAGES_CONTENT, MODERATIONS_CONTENT, TRANSCRIPTIONS_CONTENT
 from llmtrace.wire.openai_responses_content import RESPONSES_CONTENT
@@ -302,3 +303,25 @@ def test_moderations() -> None:
     assert asked.messages == [{"role": "user", "parts": [words("a"), words("b"), PICTURE]}]
     assert MODERATIONS_CONTENT.request({"input": "a"}).messages == [{"role": "user", "parts": [words("a")]}]
     assert MODERATIONS_CONTENT.request({"input": []}).messages == []
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+
+@pytest.mark.parametrize("image", [IMAGE, {"image_url": IMAGE["image_url"]}, "data:image/png;base64,AAAA"])
+def test_images_beside_the_content_are_parts(image: Any) -> None:
+    """Gateways hand out drawn images as ``message.images`` and ``delta.images``; a stream that brings one has begun."""
+    blob = Blob("image", "image/png", "AAAA")
+    message = {"role": "assistant", "content": "look", "images": [image]}
+    (plain,) = CHAT_CONTENT.response({"choices": [{"message": message, "finish_reason": "stop"}]})
+    assert plain["parts"] == [{"type": "text", "content": "look"}, blob]
+    (asked,) = CHAT_CONTENT.request({"messages": [message]}).messages
+    assert asked["parts"] == plain["parts"]
+    chunk = {"choices": [{"index": 0, "delta": {"content": "", "images": [image]}}]}
+    assert CHAT_CONTENT.joiner is not None
+    joiner = CHAT_CONTENT.joiner()
+    joiner.add(chunk)
+    (streamed,) = joiner.messages()
+    assert streamed["parts"] == [blob]
+    assert CHAT.events is not None
+    assert CHAT.events().add(chunk)

@@ -14,6 +14,7 @@ from ..capture.tracing import Tracing
 from ..facts import Request, Response
 from ..scope import context as scopes
 from ..wire._format import WireFormat
+from ..wire._parameters import read_parameters
 
 __all__ = ["begin", "current_call", "drive", "drive_async", "end_without_answer", "note_failed_attempt"]
 
@@ -31,6 +32,7 @@ def begin(
     body: Any = None,
 ) -> OpenCall:
     """Open a call. Where another span represents it, or none is wanted, it is counted and priced all the same."""
+    request.sent = read_parameters(body)
     return OpenCall(tracing, client, wire, request, provider=provider, server=server, body=body, outer=scopes.current())
 
 

@@ -17,6 +17,7 @@ from . import names
 from .bulk import make_encodable
 from .content import exception_texts
 from .costs import describe_budget, describe_cost, describe_estimate
+from .fit import dumps
 from .gate import Gate
 
 __all__ = ["ADDED", "OF_CALL", "Attributes", "Describer", "Options", "describe_counts", "describe_exception"]
@@ -38,6 +39,8 @@ def describe_request(call: OpenCall, options: Options, into: Attributes) -> None
     request = call.request
     for key, value in request.params.items() if "parameters" not in options.content.hidden else ():
         into[_UNPREFIXED.get(key) or names.REQUEST + key] = value
+    if request.sent and "parameters" not in options.content.hidden:
+        into[names.REQUEST_PARAMETERS] = dumps(request.sent)
     if request.stream:
         into[names.REQUEST_STREAM] = True
     if request.output_type is not None:

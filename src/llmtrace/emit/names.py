@@ -220,6 +220,8 @@ FREE_NAMES = (TAG, PROMPT_VARIABLE)
 """Beginnings of the attributes whose names the application completes."""
 
 # OpenInference: what Phoenix cannot learn from the convention's own names.
+REQUEST_PARAMETERS = "llmtrace.request.parameters"
+OI_PARAMETERS = "llm.invocation_parameters"
 OI_KIND = "openinference.span.kind"
 OI_MODEL = "llm.model_name"
 OI_EMBEDDING_MODEL = "embedding.model_name"

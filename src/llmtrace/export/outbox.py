@@ -61,6 +61,8 @@ class Outbox:
         self._transport = transport
         self._ledger = ledger
         self._limit = transport.limit
+        self._joins = True
+        """Small requests are joined, until the backend refuses one for its size."""
         self._renew()
 
     def _renew(self) -> None:
@@ -212,7 +214,7 @@ class Outbox:
                         continue
                     self._hurry = False
             if ready:
-                if not self._failures:  # a backend that is down is tried with one request
+                if self._joins and not self._failures:  # a backend that is down is tried with one request
                     self._buffer.gather(self._transport.form)
                 if (entry := self._buffer.first()) is not None:
                     return entry
@@ -282,6 +284,7 @@ class Outbox:
         self._ledger.lost(lost, entry.items, said)
 
     def _halve(self, entry: Entry, payload: Payload) -> None:
+        self._joins = False
         parts = self._transport.form.halves(payload)
         if payload.items > 1:
             self._limit = max(_SMALLEST_LIMIT, min(self._limit, len(payload.raw()) // 2))

@@ -27,6 +27,8 @@ class Request:
     stream: bool = False
     params: dict[str, Any] = field(default_factory=dict)
     """Request parameters by the convention's name, without prefix: ``temperature``, ``max_tokens``..."""
+    sent: dict[str, Any] = field(default_factory=dict)
+    """All parameters by the vendor's own names."""
     output_type: str | None = None
     service_tier: str | None = None
     api_type: str | None = None

@@ -98,7 +98,7 @@ def read_response(answer: Any) -> Response:
     )
 
 
-_CONTENT = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal", "function_call", "audio")
+_CONTENT = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal", "function_call", "audio", "images")
 
 
 class Chunks:

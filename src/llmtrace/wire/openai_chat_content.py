@@ -73,6 +73,7 @@ def _said(message: Any, asked: Asked | None = None) -> list[Any]:
     refusal = text(message, "refusal")
     if refusal is not None:
         parts.append(words(refusal))
+    parts += _images(message, asked)
     audio = peek(message, "audio")
     if audio is not None:
         parts += _spoken(audio)
@@ -81,6 +82,17 @@ def _said(message: Any, asked: Asked | None = None) -> list[Any]:
     if peek(function, "name"):
         parts.append(tool_call(None, text(function, "name"), peek(function, "arguments")))
     return parts
+
+
+def _images(message: Any, asked: Asked | None = None) -> list[Any]:
+    """Images that OpenRouter and LiteLLM hand out beside the content."""
+    if not peek(message, "images"):
+        return []
+    found = (
+        media("image", item) if isinstance(item, str) else read_part(item) or _linked(item, "image_url")
+        for item in items(message, "images", asked)
+    )
+    return [part for part in found if part is not None]
 
 
 def _call(call: Any) -> Part | None:
@@ -164,7 +176,7 @@ def read_response(answer: Any) -> list[Message]:
     return messages
 
 
-_SAID = ("content", *_THOUGHTS, "tool_calls", "refusal", "function_call", "audio")
+_SAID = ("content", *_THOUGHTS, "tool_calls", "refusal", "function_call", "audio", "images")
 
 
 class _Choice:
@@ -214,6 +226,8 @@ class _Choice:
                     self.function = [], []
                 self.function[0].append(text(value, "name") or "")
                 self.function[1].append(text(value, "arguments") or "")
+            case "images":
+                self.blocks += _images(delta)
             case "audio":
                 self.audio.append(text(value, "data") or "")
                 self.transcript.append(text(value, "transcript") or "")

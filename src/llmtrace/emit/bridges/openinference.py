@@ -38,6 +38,8 @@ _COUNTS = (
     (names.OI_AUDIO_INPUT, names.USAGE["audio_input"]),
     (names.OI_AUDIO_OUTPUT, names.USAGE["audio_output"]),
 )
+_PARAMETERS = ((names.OI_PARAMETERS, names.REQUEST_PARAMETERS),)
+_EMBEDDING_PARAMETERS = (("embedding.invocation_parameters", names.REQUEST_PARAMETERS),)
 _PROMPT = ((names.OI_PROMPT_ID, names.PROMPT_NAME), (names.OI_TEMPLATE_VERSION, names.PROMPT_VERSION))
 
 
@@ -53,8 +55,10 @@ def openinference(attributes: Mapping[str, Any], started: int) -> dict[str, Any]
         # The request's name may be an alias, which Phoenix has no price for.
         _put(found, names.OI_MODEL, model)
         _copy(attributes, _COUNTS, found)
+        _copy(attributes, _PARAMETERS, found)
     elif kind == "EMBEDDING":
         _put(found, names.OI_EMBEDDING_MODEL, model)
+        _copy(attributes, _EMBEDDING_PARAMETERS, found)
     _copy(attributes, _PROMPT, found)
     if kind != "LLM" or names.INPUT_MESSAGES in attributes or names.OUTPUT_MESSAGES in attributes:
         _values(attributes, kind, found)

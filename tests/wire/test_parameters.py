@@ -1,0 +1,94 @@
+"""Parameters are copied as the caller sent them; content and identity are left out."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+import pytest
+
+from llmtrace.wire._parameters import read_parameters
+
+
+class Mode(Enum):
+    FAST = "fast"
+
+
+@pytest.mark.parametrize(
+    ("body", "parameters"),
+    [
+        (
+            {
+                "model": "m",
+                "messages": [{"role": "user", "content": "secret"}],
+                "tools": [{"type": "function", "function": {"name": "f", "description": "secret"}}],
+                "tool_choice": {"type": "function", "function": {"name": "f"}},
+                "max_completion_tokens": 5,
+                "n": 2,
+                "logit_bias": {"50256": -100},
+                "parallel_tool_calls": False,
+                "stop": ["a", "b"],
+                "response_format": {"type": "json_schema", "json_schema": {"name": "secret"}},
+                "user": "alice@example.com",
+                "metadata": {"customer": "secret"},
+                "seed": None,
+            },
+            {
+                "tool_choice": {"type": "function", "function": {"name": "f"}},
+                "max_completion_tokens": 5,
+                "n": 2,
+                "logit_bias": {"50256": -100},
+                "parallel_tool_calls": False,
+                "stop": ["a", "b"],
+                "response_format": {"type": "json_schema"},
+            },
+        ),
+        (
+            {"model": "c", "system": "secret", "max_tokens": 5, "thinking": {"type": "enabled", "budget_tokens": 1024}},
+            {"max_tokens": 5, "thinking": {"type": "enabled", "budget_tokens": 1024}},
+        ),
+        (
+            {
+                "contents": [],
+                "systemInstruction": {"parts": [{"text": "secret"}]},
+                "generationConfig": {
+                    "topK": 40,
+                    "responseSchema": {"secret": 1},
+                    "thinkingConfig": {"mode": Mode.FAST},
+                },
+                "safetySettings": [{"category": "HATE", "threshold": "BLOCK"}],
+            },
+            {
+                "topK": 40,
+                "thinkingConfig": {"mode": "fast"},
+                "safetySettings": [{"category": "HATE", "threshold": "BLOCK"}],
+            },
+        ),
+        ({"instances": [{"prompt": "secret"}], "parameters": {"sampleCount": 2}}, {"sampleCount": 2}),
+        ({"input": "secret", "dimensions": 8, "note": "x" * 500}, {"dimensions": 8}),
+        (None, {}),
+        ("text", {}),
+    ],
+)
+def test_parameters_leave_content_and_identity_out(body: Any, parameters: dict[str, Any]) -> None:
+    """Each wire format's body gives its parameters and nothing else."""
+    assert read_parameters(body) == parameters
+
+
+def test_parameters_are_copies() -> None:
+    """The caller may change its lists while the call is under way."""
+    stop = ["a"]
+    found = read_parameters({"stop": stop})
+    stop.append("b")
+    assert found == {"stop": ["a"]}
+
+
+def test_parameters_are_bounded() -> None:
+    """Neither a deep value nor very many of them grow the record."""
+    deep: dict[str, Any] = {}
+    inner = deep
+    for _ in range(50):
+        inner["x"] = {}
+        inner = inner["x"]
+    assert read_parameters({"a": 1, "deep": deep}) == {"a": 1}
+    assert len(read_parameters({str(number): number for number in range(1000)})) == 32
