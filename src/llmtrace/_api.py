@@ -64,7 +64,7 @@ class Instrumentation:
                 threading.Thread(target=self._await, args=(sdk,), name="llmtrace-import", daemon=True).start()
             elif module is not None:
                 self._patch(sdk, module)
-            elif _moved(sdk):
+            elif _imported(sdk.package) and _moved(sdk):
                 self._skip_moved(sdk)
             else:
                 self.waiting[sdk.name] = "not imported yet"
@@ -135,11 +135,13 @@ class Instrumentation:
             patches.undo()
 
 
+def _imported(package: str) -> bool:
+    module = sys.modules.get(package)
+    return module is not None and not getattr(module.__spec__, "_initializing", False)
+
+
 def _moved(sdk: Sdk) -> bool:
-    """Return whether the SDK is imported and yet has no module where the hook belongs."""
-    package = sys.modules.get(sdk.package)
-    if package is None or getattr(package.__spec__, "_initializing", False):
-        return False
+    """Return whether the SDK, which is imported, has no module where the hook belongs."""
     with suppress(Exception):  # whatever the importers of the application do
         return sdk.module not in sys.modules and find_spec(sdk.module) is None
     return False
