@@ -76,7 +76,7 @@ class Instrumentation:
                 threading.Thread(target=self._await, args=(sdk, module), name="llmtrace-import", daemon=True).start()
             elif module is not None:
                 self._patch(sdk, module)
-            elif _moved(sdk):
+            elif _is_imported(sdk.package) and _moved(sdk):
                 self._skip_moved(sdk)
             else:
                 self.waiting[sdk.name] = "not imported yet"
@@ -165,11 +165,13 @@ def _initializing(module: ModuleType) -> bool:
     return bool(getattr(module.__spec__, "_initializing", False))
 
 
+def _is_imported(package: str) -> bool:
+    module = sys.modules.get(package)
+    return module is not None and not _initializing(module)
+
+
 def _moved(sdk: Sdk) -> bool:
-    """Return whether the SDK is imported and yet has no module where the hook belongs."""
-    package = sys.modules.get(sdk.package)
-    if package is None or _initializing(package):
-        return False
+    """Return whether the SDK, which is imported, has no module where the hook belongs."""
     with suppress(Exception):  # whatever the importers of the application do
         return sdk.module not in sys.modules and find_spec(sdk.module) is None
     return False

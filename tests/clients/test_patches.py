@@ -41,9 +41,10 @@ async def test_wrapper_of_another_package_keeps_our_span(
         seen.append(self)
         return inner(self, *args, **kwargs)
 
-    monkeypatch.setattr(owner, "request", request)
     client = client_of("openai", colour, loopback.url)
-    answer = await settled(client.chat.completions.create(model="m", messages=QUESTION))
+    with monkeypatch.context() as other:
+        other.setattr(owner, "request", request)
+        answer = await settled(client.chat.completions.create(model="m", messages=QUESTION))
     await settled(client.close())
     assert answer.id == CHAT["id"]
     assert seen == [client]

@@ -59,6 +59,9 @@ SEAMS = {
 }
 """Functions that are the guard, or hand on what the SDK does, and so cannot be made to raise themselves."""
 
+DIFFERENT = ("clients.", "capture.", "scope.context", "scope.blocks")
+"""Where asynchronous calls take another way."""
+
 Ask = Callable[[Any], Any]
 
 
@@ -179,7 +182,7 @@ async def test_a_fault_in_any_function_never_reaches_the_caller(
         faults, tried = [], 0
         for code in codes & everything.keys():
             title = everything[code][0][2]
-            if title in SEAMS:
+            if title in SEAMS or (colour == "async" and not title.startswith(DIFFERENT)):
                 continue
             tried += 1
             with broken(everything[code]):
@@ -191,7 +194,7 @@ async def test_a_fault_in_any_function_never_reaches_the_caller(
             if got != expected:
                 faults.append(f"{title}: another result")
         assert not faults
-        assert tried > 60
+        assert tried > 20
         assert context.current_call() is None
         assert await run() == expected
     await settled(client.close())

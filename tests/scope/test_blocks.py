@@ -276,23 +276,18 @@ async def test_an_object_that_is_called_has_the_colour_of_its_call() -> None:
     assert current().feature is None
 
 
-def test_what_is_no_function_is_left_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
-    """A property, which nobody calls, is told about and read as before; below it the decorator works."""
-    with caplog.at_level(logging.WARNING, "llmtrace"):
+def test_property_is_decorated_below_itself() -> None:
+    """A property cannot be decorated, its function can."""
+    with pytest.raises(TypeError, match="an object of type property"):
+        tag(feature="above")(property(lambda self: None))  # type: ignore[type-var]
 
-        class Page:
-            @tag(feature="above")  # type: ignore[type-var]
-            @property
-            def above(self) -> str | None:
-                return current().feature
+    class Page:
+        @property
+        @tag(feature="below")
+        def below(self) -> str | None:
+            return current().feature
 
-            @property
-            @tag(feature="below")
-            def below(self) -> str | None:
-                return current().feature
-
-    assert (Page().above, Page().below) == (None, "below")
-    assert "is no function" in caplog.text
+    assert Page().below == "below"
 
 
 def broken(*_: object) -> Any:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any
@@ -19,7 +22,7 @@ from opentelemetry.trace import SpanKind, use_span
 from scope_vendor import Vendor, by_name, only
 
 import llmtrace
-from llmtrace import Document, current, rerank, retrieval, tag, tool, workflow, wrap
+from llmtrace import Document, agent, current, rerank, retrieval, tag, tool, workflow, wrap
 from llmtrace.scope.retrieval import read_documents
 
 
@@ -178,6 +181,63 @@ async def test_parallel_strands_do_not_mix() -> None:
         wrapped = [wrap(threaded)(9)]
         assert [found[-1] for found in threads + wrapped] == ["t0", "t1", "t2", "t3", "t4", "t9"]
         assert len(ids()) == 1 + 20 + 5 + 1
+
+
+async def find_in_a_task() -> None:
+    await asyncio.create_task(asyncio.to_thread(search, "a"))
+
+
+def find_in_a_thread() -> None:
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(search, "a"))
+    thread.start()
+    thread.join()
+
+
+def find_in_a_pool() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(contextvars.copy_context().run, tool("find")(search), "a").result()
+        pool.submit(int).result()
+
+
+async def ids_elsewhere(how: str) -> list[str]:
+    if how == "task":
+        return await asyncio.create_task(asyncio.to_thread(ids))
+    if how == "copy":
+        return contextvars.copy_context().run(ids)
+    return await asyncio.to_thread(ids)
+
+
+@pytest.mark.parametrize("block", [agent, workflow])
+@pytest.mark.parametrize("find", [find_in_a_task, find_in_a_thread, find_in_a_pool])
+@pytest.mark.parametrize("how", ["task", "thread", "copy"])
+async def test_documents_of_a_tool_reach_later_calls_of_its_agent(block: Any, find: Any, how: str) -> None:
+    """What a strand found that has returned is given to calls that are made in strands of their own."""
+    with block("a"):
+        found = find()
+        if found is not None:
+            await found
+        assert await ids_elsewhere(how) == ["a"]
+        with tag(feature="inner"):
+            assert await ids_elsewhere(how) == ["a"]
+    assert await ids_elsewhere(how) == []
+
+
+async def test_documents_of_a_tool_at_work_reach_no_other_strand() -> None:
+    """A tool that has not returned shows nothing to the strands beside it, and all of it once it has."""
+    found, go_on = asyncio.Event(), asyncio.Event()
+
+    async def find() -> None:
+        search("a")
+        found.set()
+        await go_on.wait()
+
+    with agent("a"):
+        task = asyncio.create_task(tool("find")(find)())
+        await found.wait()
+        assert await ids_elsewhere("task") == []
+        go_on.set()
+        await task
+        assert await ids_elsewhere("task") == ["a"]
 
 
 async def test_a_search_awaited_elsewhere_reaches_its_block() -> None:

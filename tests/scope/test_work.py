@@ -16,6 +16,7 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import StatusCode
@@ -196,6 +197,70 @@ def test_a_stream_that_ends_after_the_block_is_collected(spans: InMemorySpanExpo
     assert [call.streamed for call in calls] == [True]
 
 
+@pytest.mark.parametrize("kind", [agent, workflow])
+@pytest.mark.parametrize("streamed", [False, True], ids=["plain", "stream"])
+def test_block_without_content_of_its_own_takes_that_of_the_calls_inside(
+    open_spans: InMemorySpanExporter, vendor: Vendor, kind: Any, streamed: bool
+) -> None:
+    """The first input and the last output of the calls inside, redacted; a nested block gives to the outer one too."""
+    vendor.go_on.set()
+    with kind("outer"), tool("t"), openai.OpenAI(base_url=vendor.url, api_key="x") as client, agent("inner"):
+        for text in ("first secret", "second"):
+            question: Any = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": text}]
+            result: Any = client.chat.completions.create(model="m", messages=question, stream=streamed)
+            if streamed:
+                list(result)
+    llmtrace.flush()
+    for name in ("outer", "inner"):
+        told = next(dict(span.attributes or {}) for span in open_spans.get_finished_spans() if span.name.endswith(name))
+        (asked,) = json.loads(told["gen_ai.input.messages"])[-1]["parts"]
+        assert asked["content"] == "first ****"
+        (got,) = json.loads(told["gen_ai.output.messages"])
+        assert got["parts"][0]["content"].startswith("Blue")
+        assert got["finish_reason"] == "stop"
+    assert "gen_ai.input.messages" not in only(open_spans, "execute_tool")
+
+
+def test_content_of_a_block_beats_that_of_the_calls_inside(open_spans: InMemorySpanExporter, vendor: Vendor) -> None:
+    """What the program says itself is not replaced; a side that it leaves out is filled in."""
+    with workflow("said") as run:
+        ask(vendor)
+        run.result("mine")
+
+    @workflow
+    def decorated(question: str) -> None:
+        with openai.OpenAI(base_url=vendor.url, api_key="x") as client:
+            client.chat.completions.create(model="m", messages=[{"role": "user", "content": "inner"}])
+
+    decorated("mine")
+    said, filled = by_name(open_spans, "invoke_workflow")
+    assert json.loads(said.attributes["gen_ai.output.messages"])[0]["parts"][0]["content"] == "mine"
+    assert json.loads(filled.attributes["gen_ai.input.messages"])[0]["parts"][0]["content"] == "mine"
+    assert json.loads(filled.attributes["gen_ai.output.messages"])[0]["parts"][0]["content"] == "Blue."
+
+
+def test_content_of_calls_stays_off_a_block_that_has_it_off(open_spans: InMemorySpanExporter, vendor: Vendor) -> None:
+    """The policy of the block decides, whatever the calls inside may write; and the other way round."""
+    with tag(capture_content=False), workflow("closed"), tag(capture_content=True):
+        ask(vendor)
+    with workflow("open"), tag(capture_content=False):
+        ask(vendor)
+    for span in by_name(open_spans, "invoke_workflow"):
+        assert not [name for name in span.attributes if name.endswith(".messages")]
+
+
+def test_block_has_question_and_answer_in_trace_lists(vendor: Vendor) -> None:
+    """The values that Phoenix lists are made of the first input and the last output."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    settings: dict[str, Any] = {"tracer_provider": provider, "capture_content": True, "bridges": "openinference"}
+    with llmtrace.instrument(**settings), workflow("w"), openai.OpenAI(base_url=vendor.url, api_key="x") as client:
+        client.chat.completions.create(model="m", messages=[{"role": "user", "content": "What colour?"}])
+    told = only(exporter, "invoke_workflow")
+    assert (told["input.value"], told["output.value"]) == ("What colour?", "Blue.")
+    provider.shutdown()
+
+
 def record(cost: Cost | None, **usage: int) -> Call:
     return Call(
         trace_id="1" * 32, span_id="1" * 16, client="openai", operation="chat", provider="openai", request_model="m",
@@ -225,6 +290,27 @@ def test_sums_are_exact_and_say_what_they_leave_out() -> None:
     assert repr(calls) == "<4 calls, 0.3 USD, 2 without a price>"
     assert Calls().cost.total == 0
     assert Calls().usage == Usage()
+
+
+@pytest.mark.parametrize(
+    ("changes", "unpriced"),
+    [
+        ({}, 1),
+        ({"unpriced_reason": "unknown_model"}, 1),
+        ({"operation": "fetch_response"}, 0),
+        ({"operation": "fetch_response", "unpriced_reason": "unknown_model"}, 1),
+        ({"operation": "count_tokens"}, 0),
+        ({"operation": "create_cache"}, 0),
+        ({"outcome": "blocked", "error_type": "llmtrace.BudgetExceeded"}, 0),
+        ({"outcome": "error", "error_type": "429", "unpriced_reason": "no_usage"}, 0),
+        ({"outcome": "error", "error_type": "openai.APITimeoutError", "unpriced_reason": "no_usage"}, 1),
+        ({"outcome": "error", "error_type": "500", "usage": Usage(input=1), "unpriced_reason": "partial_usage"}, 1),
+        ({"outcome": "cancelled", "unpriced_reason": "no_usage"}, 1),
+    ],
+)
+def test_calls_that_bill_nothing_are_not_unpriced(changes: dict[str, Any], unpriced: int) -> None:
+    """Only what may have cost something, and nobody knows what, is counted."""
+    assert Calls([replace(record(None), **changes)]).unpriced == unpriced
 
 
 def test_a_rollup_is_told_when_asked_for(spans: InMemorySpanExporter, vendor: Vendor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from inspect import unwrap
 from typing import Any
 
 import wrapt
@@ -91,17 +92,9 @@ def _bypassing(owner: type, name: str, original: Any) -> Iterator[str]:
     cls: type
     for cls in owner.__subclasses__():
         own = vars(cls).get(name)
-        if own is not None and any(each is original for each in _wrapped_by(own)):
+        if own is not None and unwrap(own) is unwrap(original):
             yield f"{cls.__qualname__}.{name} ({_package(own)})"
         yield from _bypassing(cls, name, original)
-
-
-def _wrapped_by(function: Any) -> Iterator[Any]:
-    for _ in range(32):
-        function = getattr(function, "__wrapped__", None)
-        if function is None:
-            return
-        yield function
 
 
 def _package(function: Any) -> str:

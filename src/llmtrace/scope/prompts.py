@@ -205,7 +205,8 @@ def prompt(
     Raises:
         TypeError: The name is not text, as where the decorator is written without parentheses.
     """
-    check_name("prompt", name)
+    if name is not None:
+        check_name("prompt", name)
     use = None
     try:
         called = label("the name of a prompt", name)
