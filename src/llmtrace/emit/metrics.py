@@ -17,6 +17,7 @@ from ..cost.names import pinned
 from ..facts import Counts
 from ..scope.work import Work
 from . import names
+from .content import label_of
 
 __all__ = ["Metrics"]
 
@@ -156,8 +157,8 @@ class Metrics:
         found: Dimensions = {names.OPERATION: request.operation, names.PROVIDER: call.provider}
         if request.model is not None:
             found[names.REQUEST_MODEL] = request.model
-        if answer.model is not None:
-            found[names.RESPONSE_MODEL] = answer.model
+        if (model := label_of(answer.model)) is not None:
+            found[names.RESPONSE_MODEL] = model
         if call.server is not None:
             found[names.SERVER_ADDRESS], found[names.SERVER_PORT] = call.server
         for name, read in self._dimensions:
