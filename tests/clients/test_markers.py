@@ -57,6 +57,13 @@ class Vendor(BaseHTTPRequestHandler):
         assert MARK in asked
         if "fails" in self.path:
             self._send(400, f'{{"error": {{"type": "bad_request", "code": 400, "message": "you said: {asked}"}}}}')
+        elif "echoes" in self.path:
+            self._send(400, f'{{"error": {{"type": "{asked}", "code": "{asked}", "status": "{asked}"}}}}')
+        elif "labels" in self.path:
+            choice = f'{{"index": 0, "finish_reason": "{asked}", "message": {{"role": "assistant", "content": "x"}}}}'
+            candidate = f'{{"finishReason": "{asked}", "content": {{"parts": [{{"text": "x"}}]}}}}'
+            answer = f'"model": "{asked}", "choices": [{choice}], "candidates": [{candidate}], "stop_reason": "{asked}"'
+            self._send(200, f'{{"object": "chat.completion", "type": "message", {answer}, "modelVersion": "{asked}"}}')
         elif "broken" in self.path:
             self._send(200, f'{{"choices": "{asked}')
         else:
@@ -196,7 +203,11 @@ async def close(client: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ending", "colour"), [("fails", "sync"), ("fails", "async"), ("broken", "sync"), ("strange", "sync")]
+    ("ending", "colour"),
+    [
+        *(("fails", "sync"), ("fails", "async"), ("broken", "sync"), ("strange", "sync")),
+        *(("echoes", "sync"), ("labels", "sync")),
+    ],
 )
 @pytest.mark.parametrize(("vendor", "call"), CALLS)
 async def test_no_call_leaks(

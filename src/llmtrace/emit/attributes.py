@@ -15,7 +15,7 @@ from ..capture.failure import error_code, http_status, qualified
 from ..facts import Counts, is_pinned
 from . import names
 from .bulk import make_encodable
-from .content import exception_texts
+from .content import exception_texts, label_of
 from .costs import describe_budget, describe_cost, describe_estimate
 from .fit import dumps
 from .gate import Gate
@@ -88,37 +88,25 @@ def describe_answer(call: OpenCall, options: Options, into: Attributes) -> None:
     request, answer = call.request, call.answer
     for name, value in (
         (names.RESPONSE_ID, answer.id or request.response_id),
-        (names.RESPONSE_MODEL, answer.model),
+        (names.RESPONSE_MODEL, label_of(answer.model)),
         (names.CONVERSATION, answer.conversation_id),
         (names.COUNTED_TOKENS, answer.counted_tokens),
         (names.OPENAI_FINGERPRINT, answer.fingerprint),
-        (names.ERROR_CODE, _short(answer.error)),
+        (names.ERROR_CODE, label_of(answer.error)),
     ):
         if value is not None:
             into[name] = value
     if answer.dimensions is not None:
         into.setdefault(names.DIMENSIONS, answer.dimensions)
     if answer.finish_reasons:
-        into[names.FINISH_REASONS] = answer.normal_reasons
-        into[names.FINISH_REASONS_RAW] = answer.finish_reasons
+        into[names.FINISH_REASONS] = [label_of(reason) or "_other" for reason in answer.normal_reasons]
+        into[names.FINISH_REASONS_RAW] = [label_of(reason) or "_other" for reason in answer.finish_reasons]
     if answer.compacted:
         into[names.COMPACTED] = True
     if request.operation == "fetch_response" and answer.status is not None:
         into[names.RESPONSE_STATUS] = answer.status
     if request.api_type is not None and answer.service_tier is not None:
         into[names.OPENAI_RESPONSE_TIER] = answer.service_tier
-
-
-def _short(code: str | None) -> str | None:
-    """Return ``code`` unless it is a sentence: some servers put a message, or the prompt, where a code belongs."""
-    if code is None or len(code) > _LONGEST_CODE or (len(code) > _LONGEST_WORDS and len(code.split()) > 1):
-        return None
-    return code
-
-
-_LONGEST_CODE = 128
-_LONGEST_WORDS = 48
-"""Longest code of several words, as "Invalid Request Error"."""
 
 
 def describe_refusal(call: OpenCall, options: Options, into: Attributes) -> None:
@@ -191,7 +179,7 @@ def describe_outcome(call: OpenCall, options: Options, into: Attributes) -> None
             into[names.HTTP_STATUS] = call.answer.http_status
         call.span.set_status(Status(StatusCode.ERROR))
         return
-    status, code = http_status(error), _short(error_code(error))
+    status, code = http_status(error), label_of(error_code(error))
     if status is not None:
         into[names.HTTP_STATUS] = status
     if code is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,10 +16,25 @@ from .gate import Gate
 from .redact import REDACTED
 from .upload import Whole
 
-__all__ = ["Content", "describe_content", "exception_texts"]
+__all__ = ["Content", "describe_content", "exception_texts", "label_of"]
 
 _TEXTS = 32
 _VARIABLES = 16
+
+
+_SHORT = 32
+_LONGEST_LABEL = 256
+_LABEL = re.compile(r"\S{1,256}|(?:[\w.:/-]+ ){0,5}[\w.:/-]+")
+_QUOTING = re.compile(r"[{}\[\]\"'<>]")
+
+
+def label_of(text: str | None) -> str | None:
+    """Return ``text`` of a server unless it is a sentence: some put a message, or the prompt, where a label belongs."""
+    if text is None or len(text) <= _SHORT:
+        return text
+    if len(text) > _LONGEST_LABEL or _QUOTING.search(text) is not None or _LABEL.fullmatch(text) is None:
+        return None
+    return text
 
 
 @dataclass(slots=True)
@@ -117,7 +133,7 @@ def _message(message: Message, hidden: frozenset[str]) -> Message:
 def _answer(message: Message, hidden: frozenset[str], reason: str) -> Message:
     # One message without a reason, and Phoenix shows none of them.
     told = message.get("finish_reason")
-    return {**_message(message, hidden), "finish_reason": normal_reason(told) if told else reason}
+    return {**_message(message, hidden), "finish_reason": normal_reason(label_of(told) or "_other") if told else reason}
 
 
 def exception_texts(error: BaseException, gate: Gate) -> tuple[str, str] | None:

@@ -165,6 +165,8 @@ _NAME_ENDS = [
 ]
 _PUNCTUATION = dict.fromkeys(map(ord, " \t_-.\"'`[]\\"))
 _ANNOTATED = re.compile(r"[ \t]*[\w.\[\]| ]{1,40}(?==)")
+_VARIABLE = re.compile(r"(?<!PRIMARY)(?<!PUBLIC)(?<!CACHE)(?<!SORT)(?<!FOREIGN)_KEY[ \t]*$")
+"""The end of the name of an environment variable that holds a key."""
 _FLAG = re.compile(r"--[\w-]{1,40}[ \t]+$")
 _VALUE = re.compile(
     r">?[ \t]{0,4}(?:[bBrRuU]{0,2}(?P<quote>[\"'`])(?P<quoted>(?:\\.|(?!(?P=quote))[^\\\n\0]){1,512})"
@@ -189,7 +191,7 @@ def _pair(text: str, match: re.Match[str]) -> Iterable[Finding]:
     sign = text[end - 1]
     head = text[max(0, match.start() - 40) : end - (sign in ":=>")]
     name = head.lower().translate(_PUNCTUATION)
-    if not name.endswith(_NAMES) or (sign not in ":=>" and _FLAG.search(head) is None):
+    if not (name.endswith(_NAMES) or _VARIABLE.search(head)) or (sign not in ":=>" and _FLAG.search(head) is None):
         return ()
     if name.endswith(CREDENTIAL_NAMES):
         return _credential(text, end)
@@ -223,7 +225,7 @@ def _value(text: str, end: int, sign: str, head: str, name: str) -> Iterable[Fin
 
 def _in_call(head: str) -> bool:
     before = head.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789")
-    return before.endswith(("(", ", ", "\n    ", "\t", ".", "$"))
+    return before.endswith(("(", ", ", "\n    ", "\t", "$"))
 
 
 def _is_placeholder(value: str) -> bool:
@@ -344,14 +346,15 @@ def _iban(text: str, match: re.Match[str]) -> Iterable[Finding]:
 
 
 # All that may be a number of some kind. The exact patterns, which are slow to search, see nothing else.
-_NUMBERS = re.compile(r"[0-9](?:[ ().\-/\t\r\n]{0,4}[0-9]){3,}")
-_GAP = r"(?:[ .\-/\t]{0,2}|[ \t]?\r?\n[ \t]{0,2})"
+_NUMBERS = re.compile(r"[0-9](?:[ ()._\-/\t\r\n]{0,4}[0-9]){3,}")
+_GAP = r"(?:[ ._\-/\t]{0,3}|[ \t]?\r?\n[ \t]{0,2})"
 # Inside a look-ahead, so that a number which fails its checksum hides none that begins within it. Not the decimals of
 # a fraction.
 _CARD = re.compile(
     rf"(?<![0-9])(?<![0-9]\.)(?=("
     rf"(?:4[0-9]{{3}}|5[0-9]{{3}}|2[2-7][0-9]{{2}}|3[0-9]{{3}}|6[0-9]{{3}})(?:{_GAP}[0-9]{{4}}){{3}}"
     rf"|3[0-9]{{3}}{_GAP}[0-9]{{6}}{_GAP}[0-9]{{4,5}}"
+    rf"|3[0-9]{{3}}(?:{_GAP}[0-9]{{4}}){{2}}{_GAP}[0-9]{{3}}"
     rf"|4[0-9]{{12}})({_GAP}[0-9]{{1,3}})?(?![0-9]))"
 )
 _IPV4 = re.compile(r"(?<![0-9.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?!\.?[0-9])")
@@ -361,7 +364,7 @@ _PHONE = re.compile(
     r"(?<![\w+.])(?:"
     r"\+[1-9](?:[ ().\-/]{0,2}[0-9]){6,14}"  # international
     r"|(?:1[-. ])?\(?[2-9][0-9]{2}\)?[-. ]{1,2}[0-9]{3}[-. ][0-9]{4}"  # North America
-    r"|\(?0[1-9](?:[ ()\-/.]{0,2}[0-9]){7,10}"  # with a trunk zero; the separators are checked
+    r"|\(?00?[1-9](?:[ ()\-/.]{0,2}[0-9]){7,10}"  # with a trunk zero; the separators are checked
     r")(?![0-9])",
     re.ASCII,
 )

@@ -20,6 +20,7 @@ from ..scope.work import Work
 from . import names
 from .buckets import record_gaps
 from .bulk import make_encodable
+from .content import label_of
 
 __all__ = ["Metrics"]
 
@@ -162,8 +163,8 @@ class Metrics:
         found: Dimensions = {names.OPERATION: request.operation, names.PROVIDER: call.provider}
         if request.model is not None:
             found[names.REQUEST_MODEL] = request.model
-        if answer.model is not None:
-            found[names.RESPONSE_MODEL] = answer.model
+        if (model := label_of(answer.model)) is not None:
+            found[names.RESPONSE_MODEL] = model
         if call.server is not None:
             found[names.SERVER_ADDRESS], found[names.SERVER_PORT] = call.server
         for name, read in self._dimensions:
