@@ -9,9 +9,9 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, Protocol
 
+from .. import _guard
 from .._config import ConfigError, Settings
 from ..store.sent import Sent
 from .batches import Batches, Limits, SpanBatches
@@ -175,7 +175,7 @@ class Channel:
                 self._own, self._writers = _MAKERS[self.signal](() if self._closed else self._routes)
                 for route in self._routes:
                     if route.announced:
-                        _announce(route.where)
+                        _guard.announce(f"writing spans to {route.where}")
             self._made = True
             return self._own
 
@@ -236,12 +236,6 @@ _MAKERS: dict[Signal, Callable[[Sequence[Route]], tuple[Any, list[Writer]]]] = {
     METRICS: _meters,
     LOGS: _loggers,
 }
-
-
-def _announce(where: str) -> None:
-    if sys.stderr is not None:
-        with suppress(OSError, ValueError):
-            print(f"llmtrace: writing spans to {where}", file=sys.stderr)
 
 
 def _force_flush(provider: object, deadline: float) -> bool:
