@@ -6,12 +6,31 @@ import logging
 import sys
 import traceback
 from collections import Counter
+from contextlib import suppress
 
-__all__ = ["faults", "report", "set_strict"]
+__all__ = ["announce", "faults", "report", "set_strict"]
 
 _log = logging.getLogger("llmtrace")
+_handle = _log.handle
+
+
+def _handle_guarded(record: logging.LogRecord) -> None:
+    """Hand a record to the application's handlers and filters, whose faults are not the caller's."""
+    with suppress(Exception):
+        _handle(record)
+
+
+# Every line of ours passes here, from whichever module: also ``sys.stderr``, which takes them by default, may raise.
+_log.handle = _handle_guarded  # type: ignore[method-assign]
 faults: Counter[str] = Counter()
 _strict = False
+
+
+def announce(message: str) -> None:
+    """Print one line on ``sys.stderr``, which may be missing, closed or broken."""
+    if sys.stderr is not None:
+        with suppress(Exception):
+            print(f"llmtrace: {message}", file=sys.stderr)
 
 
 def set_strict(value: bool) -> None:

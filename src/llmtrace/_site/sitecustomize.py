@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -12,7 +13,8 @@ def _instrument() -> None:
 
         llmtrace.instrument()
     except Exception as error:  # the program is not ours to stop
-        print(f"llmtrace: not tracing: {error}", file=sys.stderr)
+        with suppress(Exception):  # nor is a broken sys.stderr, or an error that cannot be printed
+            print(f"llmtrace: not tracing: {error}", file=sys.stderr)
 
 
 def _others() -> None:

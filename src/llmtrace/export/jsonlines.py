@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-if sys.platform != "win32":
-    import fcntl
-
 from .._files import make_private
+from .lock import lock
 
 __all__ = ["JsonLinesExporter"]
 
@@ -50,13 +47,8 @@ class JsonLinesExporter(SpanExporter):
         make_private(self.path.parent)
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            if (
-                sys.platform != "win32"
-            ):  # a lock of the file serves threads and processes alike, and no fork inherits it held
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # A lock of the file serves threads and processes alike, and no fork inherits it held.
+            with nullcontext() if lock(descriptor) else self._lock:
                 yield descriptor
-            else:  # pragma: no cover - Windows
-                with self._lock:
-                    yield descriptor
         finally:
             os.close(descriptor)

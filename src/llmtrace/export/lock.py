@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-import sys
+from importlib import import_module
+from typing import Any
 
-__all__ = ["try_lock"]
+_fcntl: Any
+try:
+    _fcntl = import_module("fcntl")
+except ImportError:  # Windows
+    _fcntl = None
 
-if sys.platform == "win32":  # pragma: no cover - Windows
-    import msvcrt
+__all__ = ["lock", "try_lock"]
 
-    def try_lock(descriptor: int) -> bool:
-        """Take the lock without waiting; false when somebody else has it."""
+
+def try_lock(descriptor: int) -> bool:
+    """Take the lock without waiting; False when somebody else has it.
+
+    ``flock`` belongs to the open file, not the process: a fork shares it, and it is free when the last copy of the
+    descriptor is closed. On Windows the lock belongs to the process, which has no forks.
+    """
+    if _fcntl is not None:
         try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def try_lock(descriptor: int) -> bool:
-        """Take the lock without waiting; false when somebody else has it.
-
-        ``flock`` belongs to the open file, not the process: a fork shares it, and it is free when the last copy of the
-        descriptor is closed.
-        """
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _fcntl.flock(descriptor, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
+    msvcrt: Any = import_module("msvcrt")
+    try:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    except OSError:
+        return False
+    return True
+
+
+def lock(descriptor: int) -> bool:
+    """Wait for the lock. False on Windows, where nothing waits for a lock of a file for long."""
+    if _fcntl is None:
+        return False
+    _fcntl.flock(descriptor, _fcntl.LOCK_EX)
+    return True

@@ -9,12 +9,11 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, Protocol
 
 from opentelemetry.sdk.resources import Resource
 
-from .. import __version__
+from .. import __version__, _guard
 from .._config import ConfigError, Settings
 from .._environment import usable_environment, warn_once
 from ..store.sent import Sent
@@ -202,7 +201,7 @@ class Channel:
                 self._own, self._writers = self._make(() if self._closed else self._routes)
                 for route in self._routes:
                     if route.announced:
-                        _announce(route.where)
+                        _guard.announce(f"writing spans to {route.where}")
             self._made = True
             return self._own
 
@@ -288,12 +287,6 @@ _MAKERS: dict[Signal, Callable[[Sequence[Route], Resource], tuple[Any, list[Writ
     METRICS: _meters,
     LOGS: _loggers,
 }
-
-
-def _announce(where: str) -> None:
-    if sys.stderr is not None:
-        with suppress(OSError, ValueError):
-            print(f"llmtrace: writing spans to {where}", file=sys.stderr)
 
 
 def _force_flush(provider: object, deadline: float) -> bool:
