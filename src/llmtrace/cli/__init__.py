@@ -24,10 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print('llmtrace: the command line needs: pip install "llmtrace-otel[cli]"', file=sys.stderr)
         return 2
-    except (BrokenPipeError, SystemExit) as error:  # the reader, such as head, has seen enough
-        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
-            raise
-        # click makes status 1 of it.
+    except BrokenPipeError:  # the reader, such as head, has seen enough
         with suppress(OSError, ValueError, AttributeError):
             # What is left in the buffer has nowhere to go; the interpreter would complain when it ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -80,6 +80,8 @@ def run(arguments: list[str]) -> int:
         return 130
     except BrokenPipeError:
         raise
+    except SystemExit:  # click ends so, with status 1, where the reader of a pipe has gone, and nowhere else here
+        raise BrokenPipeError from None
     except Exception as error:
         if os.environ.get("LLMTRACE_STRICT") and not isinstance(error, _MISTAKES):
             raise
