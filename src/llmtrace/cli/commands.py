@@ -53,7 +53,6 @@ class _Commands(click.Group):
             formatter.write_dl([(name, _COMMANDS[name]) for name in self.list_commands(ctx)])
 
 
-_LONGEST_LINE = 800
 _MISTAKES = (click.ClickException, sqlite3.Error, StoreError, WrongQuestion, ConfigError)
 """Of the user, or of the machine; any other error is a fault of ours."""
 
@@ -81,6 +80,8 @@ def run(arguments: list[str]) -> int:
         return 130
     except BrokenPipeError:
         raise
+    except SystemExit:  # click ends so, with status 1, where the reader of a pipe has gone, and nowhere else here
+        raise BrokenPipeError from None
     except Exception as error:
         if os.environ.get("LLMTRACE_STRICT") and not isinstance(error, _MISTAKES):
             raise
@@ -101,10 +102,7 @@ def _message(error: Exception) -> str:
 
 
 def _failed(message: str) -> int:
-    from .terminal import echo
+    from .terminal import echo_error
 
-    line = " ".join(message.split())
-    if len(line) > _LONGEST_LINE:  # an argument may have any length; what to do is said last
-        line = f"{line[: _LONGEST_LINE // 2]} … {line[-_LONGEST_LINE // 2 :]}"
-    echo(f"llmtrace: {line}", file=sys.stderr)
+    echo_error(f"llmtrace: {message}")
     return 2

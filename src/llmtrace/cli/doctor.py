@@ -44,7 +44,8 @@ class Report:
         self.failed = False
 
     def title(self, name: str) -> None:
-        echo(f"\n{name}")
+        echo()
+        echo(name)
 
     def say(self, line: str) -> None:
         echo(f"  {line}")

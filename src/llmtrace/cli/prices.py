@@ -18,7 +18,7 @@ from ..cost.money import Amount, decimal
 from ..cost.price import Pricer
 from ..facts import Request, Response
 from ..report import figures
-from .terminal import echo
+from .terminal import echo, echo_error
 
 __all__ = ["command", "run"]
 
@@ -46,7 +46,7 @@ def run(
     try:
         pricer = Pricer(prices if prices is not None else _config.load({}).prices)
     except _config.ConfigError as error:
-        echo(error, file=sys.stderr)
+        echo_error(error)
         return 2
     catalog = pricer.load()
     if model is None:
@@ -64,10 +64,9 @@ def run(
     if not known:
         where = f" at {provider}" if provider else ""
         echo(f"No price is known for {model!r}{where}. Give it one in the file LLMTRACE_PRICES names:", file=out)
-        echo(
-            f'  [[price]]\n  model = "{model}"\n  input = "2.50"     # USD per million tokens\n  output = "10.00"',
-            file=out,
-        )
+        example = ("[[price]]", f'model = "{model}"', 'input = "2.50"     # USD per million tokens', 'output = "10.00"')
+        for line in example:
+            echo(f"  {line}", file=out)
         return 2
     return 0
 

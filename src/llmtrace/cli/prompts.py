@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import click
 from .._config import ConfigError
 from ..scope import prompt_files
 from ..scope.prompts import folder as configured
-from .terminal import Amount, echo, echo_text
+from .terminal import Amount, echo, echo_error, echo_text
 
 __all__ = ["command", "run"]
 
@@ -64,7 +63,7 @@ def run(
 
 
 def _wrong(message: str) -> int:
-    echo(message, file=sys.stderr)
+    echo_error(message)
     return 2
 
 

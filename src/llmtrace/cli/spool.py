@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from ..export.routes import names, spool_folder, transport
 from ..export.signals import SIGNALS
 from ..export.transport import Transport
 from ..report import figures
-from .terminal import Amount, echo
+from .terminal import Amount, echo, echo_error
 
 __all__ = ["command", "run"]
 
@@ -55,7 +54,7 @@ def run(action: str = "status", *, timeout: float = 60.0) -> int:
 
 
 def _wrong(message: str) -> int:
-    echo(message, file=sys.stderr)
+    echo_error(message)
     return 2
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "choosing",
     "console",
     "echo",
+    "echo_error",
     "echo_json",
     "echo_text",
     "opened",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 Decorated = Callable[..., Any]
+_LONGEST_LINE = 800
 _LOCK_TIMEOUT_SECONDS = 5.0
 
 
@@ -64,6 +66,14 @@ def console(*, stderr: bool = False) -> Console:
 def echo(line: object = "", *, file: TextIO | None = None) -> None:
     """Print one line, without what would steer the terminal."""
     print(figures.plain(str(line)), file=file or sys.stdout)
+
+
+def echo_error(message: object) -> None:
+    """Print what is wrong, in one line of bounded length, on standard error."""
+    line = " ".join(str(message).split())
+    if len(line) > _LONGEST_LINE:  # an argument may have any length; what to do is said last
+        line = f"{line[: _LONGEST_LINE // 2]} … {line[-_LONGEST_LINE // 2 :]}"
+    echo(line, file=sys.stderr)
 
 
 def echo_json(value: object, *, indent: int | None = None) -> None:

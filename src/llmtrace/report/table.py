@@ -87,7 +87,7 @@ def _table(
     widths = [sizes[heading] for heading, _ in columns]
     told = [[cell(group) for _, cell in columns] for group in groups]
     # Where the width does not suffice, names give way and figures stay whole.
-    room = max(6, (width - sum(widths) - len(widths)) // max(1, len(by)) - 1)
+    room = max(3, (width - sum(widths) - len(widths)) // max(1, len(by)) - 1)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", expand=False)
     for position, name in enumerate(by or ("all",)):
         heading = name if position or not by else f"{title} by {name}"

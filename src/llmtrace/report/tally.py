@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .._decimal import PICO, divide, from_pico
-from .calls import Array, Calls, Facts, added, blocked, read
+from .calls import Array, Calls, Facts, added, blocked, carried_out, read
 from .distribution import Distribution
 from .group import Groups, Key, grouped
 from .select import TIMES, Selection
@@ -146,7 +146,8 @@ def _first(groups: Groups, by: Sequence[str], top: int) -> list[tuple[int, Key]]
         named = list(enumerate(groups.keys(range(groups.count))))
         named.sort(key=lambda each: tuple(part or "" for part in each[1]))
         return named[: top or None]
-    costs = added(groups.calls["cost"], groups.number, groups.count)
+    known = np.where(groups.calls.each_fact(blocked), -1, groups.calls["cost"]) if len(groups.calls) else ()
+    costs = added(np.asarray(known, np.int64), groups.number, groups.count)
     calls = np.bincount(groups.number, minlength=groups.count).tolist()
     ranks = [(-cost, -count) for cost, count in zip(costs, calls, strict=True)]
     numbers = list(range(groups.count))
@@ -174,7 +175,7 @@ def whole(calls: Calls) -> Tally:
 
 def costs(calls: Calls, by: Sequence[str]) -> dict[Key, int]:
     """The known cost of each group, in trillionths of a dollar."""
-    groups = grouped(calls, by)
+    groups = grouped(carried_out(calls), by)
     sums = added(groups.calls["cost"], groups.number, groups.count)
     return dict(zip(groups.keys(range(groups.count)), sums, strict=True))
 

@@ -163,15 +163,21 @@ def _refuse_foreign(path: Path) -> None:
     """Raise ``StoreError`` unless the file is a store, or empty. Nothing is written, not even a lock."""
     if not path.is_file():
         raise StoreError(f"{path} is not a regular file; name another path")
+    log = Path(f"{path}-wal")
+    logged = log.exists() and log.stat().st_size > 0
     try:
         # Immutable: SQLite takes no lock and makes no file beside this one, but does not see the write-ahead log.
-        known = _identify(path, "immutable=1")
-        log = Path(f"{path}-wal")
-        if known is None and log.exists() and log.stat().st_size:
+        try:
+            known = _identify(path, "mode=ro&immutable=1")
+        except sqlite3.DatabaseError:
+            if not logged:
+                raise
+            known = None  # another process may be moving its log into the file
+        if known is None and logged:
             known = _identify(path, "mode=ro")
+    except sqlite3.OperationalError:  # locked, out of descriptors: nothing that the file says
+        raise
     except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise
         raise StoreError(f"cannot use {path} as a store: {error}; move it away, or name another file") from None
     if known is None:  # SQLite takes a file of less than one page for an empty one
         known = not 0 < path.stat().st_size < 512
@@ -183,9 +189,9 @@ def _identify(path: Path, options: str) -> bool | None:
     """Return whether the file is a store; ``None`` where there is nothing in it yet."""
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True)) as connection:
         mark, version = (_pragma(connection, name) for name in ("application_id", "user_version"))
+        if mark == APPLICATION_ID:
+            return True
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    if mark == APPLICATION_ID:
-        return True
     if not mark and not version and not tables:
         return None
     return not mark and version > 0 and tables >= _FIRST_TABLES
