@@ -337,7 +337,7 @@ def _json(result: Any) -> Any:
 
 def accumulator(call: OpenCall) -> Accumulator:
     """What folds the chunks of ``call`` as the SDK hands them on."""
-    return _Parsed(call) if call.heard is not None else _Skimmed(call)
+    return (_Parsed if call.heard is not None else _Skimmed)(call.events(), call)
 
 
 class _Parsed:
@@ -345,9 +345,9 @@ class _Parsed:
 
     __slots__ = ("_answer", "_call")
 
-    def __init__(self, call: OpenCall) -> None:
-        self._answer = call.events()
-        self._call: OpenCall | None = call
+    def __init__(self, answer: Accumulator, call: OpenCall | None = None) -> None:
+        self._answer = answer
+        self._call = call
 
     def add(self, chunk: Any) -> bool:
         if self._call is not None:
@@ -368,8 +368,8 @@ class _Skimmed(_Parsed):
 
     __slots__ = ("_alike", "_last", "_shapes")
 
-    def __init__(self, call: OpenCall) -> None:
-        super().__init__(call)
+    def __init__(self, answer: Accumulator, call: OpenCall | None = None) -> None:
+        super().__init__(answer, call)
         self._last: Any = None
         self._alike: re.Pattern[str] | None = None
         self._shapes = 0
