@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from array import array
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from statistics import median
 from time import perf_counter
@@ -90,6 +90,11 @@ class Recorder:
     def chunks(self) -> int:
         """Chunks seen so far."""
         return self._chunks
+
+    def unwrap(self, data: Callable[[Any], Any]) -> None:
+        """Read ``data(chunk)`` in place of each chunk from now on."""
+        add = self._add
+        self._add = lambda chunk: add(data(chunk))
 
     def add(self, event: Any) -> None:
         """Take in what the answer says outside its chunks, which the caller does not see as one."""
