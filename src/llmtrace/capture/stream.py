@@ -104,6 +104,11 @@ class Recorder:
         """Chunks seen so far."""
         return self._chunks
 
+    def unwrap(self, data: Callable[[Any], Any]) -> None:
+        """Read ``data(chunk)`` in place of each chunk from now on."""
+        add = self._add
+        self._add = lambda chunk: add(data(chunk))
+
     def add(self, event: Any) -> None:
         """Take in what the answer says outside its chunks, which the caller does not see as one."""
         try:

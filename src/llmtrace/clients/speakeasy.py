@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import weakref
 from dataclasses import replace
 from typing import Any
@@ -11,11 +12,13 @@ from urllib.parse import urlsplit
 import wrapt
 
 from .._guard import report
+from .._read import peek
 from ..capture.call import OpenCall
 from ..capture.raw import Body, EventReader, watch
 from ..capture.stream import AsyncChunks, Chunks
 from ..capture.tracing import Tracing
 from ..facts import Response
+from ..scope.context import current_call
 from ..wire._errors import error_code
 from . import hooks
 from .patches import Patches
@@ -28,9 +31,10 @@ __all__ = ["patch"]
 def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
     """Hook ``module``, the SDK's ``basesdk``."""
     patches = Patches()
+    counted = False
 
     def begin(args: Any, kwargs: Any) -> OpenCall | None:
-        return _begin(sdk, tracing, args, kwargs) if patches.active else None
+        return _begin(sdk, tracing, args, kwargs, counted=counted) if patches.active else None
 
     def do_request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         call = begin(args, kwargs)
@@ -46,7 +50,7 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
 
     def streams(eventstreaming: Any) -> None:
         try:
-            for name in ("Stream", "AsyncStream"):
+            for name in _STREAMS:
                 if patches.active and hasattr(eventstreaming, name):
                     patches.wrap(getattr(eventstreaming, name), "__init__", _opened)
         except Exception:
@@ -56,11 +60,28 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
     owner = "AsyncBaseSDK" if hasattr(module, "AsyncBaseSDK") else "BaseSDK"
     patches.wrap_in(module, owner, "do_request_async", do_request_async)
     package = module.__name__.rpartition(".")[0]
+    for name, owner in _HOOKS:
+        hooked = getattr(sys.modules.get(f"{package}._hooks.{name}"), owner, None)
+        if hooked is not None:
+            patches.wrap(hooked, "before_request", _attempt)
+            counted = True
     wrapt.register_post_import_hook(streams, f"{package}.utils.eventstreaming")
     return patches
 
 
-def _begin(sdk: Sdk, tracing: Tracing, args: Any, kwargs: Any) -> OpenCall | None:
+_STREAMS = ("Stream", "AsyncStream", "EventStream", "EventStreamAsync")
+_HOOKS = (("sdkhooks", "SDKHooks"), ("asyncsdkhooks", "AsyncSDKHooks"))
+"""What the SDK calls before each attempt: ``basesdk`` imports them."""
+
+
+def _attempt(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    call = current_call()
+    if isinstance(call, OpenCall):
+        call.retries += 1
+    return wrapped(*args, **kwargs)
+
+
+def _begin(sdk: Sdk, tracing: Tracing, args: Any, kwargs: Any, *, counted: bool) -> OpenCall | None:
     try:
         given = dict(zip(("hook_ctx", "request"), args, strict=False)) | kwargs
         http = given["request"]
@@ -84,8 +105,10 @@ def _begin(sdk: Sdk, tracing: Tracing, args: Any, kwargs: Any) -> OpenCall | Non
             server=None if host is None else (host, http.url.port or (80 if http.url.scheme == "http" else 443)),
             body=body,
         )
-        if call is not None and tracing.estimator is not None:
+        if tracing.estimator is not None:
             call.body = body
+        if counted:
+            call.retries = -1  # every attempt counts, the first too
         return call
     except Exception:
         report("begin a call")
@@ -109,12 +132,20 @@ def _opened(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
         body = http.stream
         if isinstance(body, Body) and isinstance(body._self_reader, EventReader):
             reader, inner = body._self_reader, stream.generator
+            if type(stream).__name__.startswith("EventStream"):
+                reader.recorder.unwrap(_data)
             watched = AsyncChunks if hasattr(inner, "__anext__") else Chunks
             stream.generator = watched(inner, reader.recorder)
             http.stream = Body(body.__wrapped__, reader, reader.recorder, weakref.ref(inner), weakref.ref(stream))
     except Exception:
         report("watch a stream")
     return result
+
+
+def _data(event: Any) -> Any:
+    """The wire's chunk, which these SDKs put into an event of their own."""
+    data = peek(event, "data")
+    return event if data is None else data
 
 
 def _code(http: Any) -> str | None:

@@ -31,6 +31,7 @@ class Options(Protocol):
 
 
 _UNPREFIXED = {"dimensions": names.DIMENSIONS}
+_OPENAI = frozenset({"openai", "azure.ai.openai"})
 _FILTERED = frozenset({"content_filter", "content_policy_violation", "moderation_blocked"})
 _COUNTED = frozenset({"chat", "text_completion", "embeddings", "generate_content", "invoke_agent"})
 
@@ -43,22 +44,22 @@ def describe_request(call: OpenCall, options: Options, into: Attributes) -> None
         into[names.REQUEST_PARAMETERS] = dumps(request.sent)
     if request.stream:
         into[names.REQUEST_STREAM] = True
-    if request.output_type is not None:
-        into[names.OUTPUT_TYPE] = request.output_type
+    for name, value in (
+        (names.OUTPUT_TYPE, request.output_type),
+        (names.PREVIOUS_RESPONSE, request.previous_response_id),
+        (names.CONVERSATION, request.conversation_id),
+        (names.AGENT_ID, request.agent_id),
+        (names.API, call.format.api),
+    ):
+        if value is not None:
+            into[name] = value
     if request.api_type is not None:
-        into[names.OPENAI_API_TYPE] = request.api_type
+        if call.provider in _OPENAI:
+            into[names.OPENAI_API_TYPE] = request.api_type
         if request.service_tier is not None and request.service_tier != "auto":
             into[names.OPENAI_REQUEST_TIER] = request.service_tier
-    if request.previous_response_id is not None:
-        into[names.PREVIOUS_RESPONSE] = request.previous_response_id
-    if request.conversation_id is not None:
-        into[names.CONVERSATION] = request.conversation_id
-    if request.agent_id is not None:
-        into[names.AGENT_ID] = request.agent_id
     if request.model is not None:
         into[names.MODEL_PINNED] = is_pinned(request.model)
-    if call.format.api is not None:
-        into[names.API] = call.format.api
 
 
 def describe_stream(call: OpenCall, options: Options, into: Attributes) -> None:
