@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -260,16 +261,23 @@ def test_call_cancelled_while_the_store_is_slow_spends_nothing(vendor: Vendor, m
     assert not vendor.asked
 
 
-def test_process_that_forked_starts_with_a_thread_and_a_queue_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the parent has yet to tell the store is not told again by its child."""
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_forked_process_starts_with_a_thread_and_a_queue_of_its_own() -> None:
+    """What the parent has yet to tell the store is not told again by its child, which can tell its own."""
     backend = Stalled()
     store = RemoteStore(backend)
-    store.settle("call", [CLAIM], [400])
-    monkeypatch.setattr("llmtrace.cost.remote.os.getpid", lambda: 0)
-    assert store.drain(0)
+    store.settle("of the parent", [CLAIM], [400])
+    child = os.fork()
+    if child == 0:
+        told: list[str] = []
+        backend.run = lambda steps: [told.append(step.call) or [0] for step in steps]  # type: ignore[method-assign,func-returns-value]
+        idle = store.drain(0)
+        store.settle("of the child", [CLAIM], [400])
+        os._exit(0 if idle and store.drain(10) and told == ["of the child"] else 1)
+    _, status = os.waitpid(child, 0)
     backend.go.set()
-    store.settle("another", [CLAIM], [400])
-    assert store._queue.qsize() + len(store._owed) <= 1
+    assert os.waitstatus_to_exitcode(status) == 0
 
 
 def test_settlements_beyond_what_is_kept_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,6 @@ _NEVER_SENT = frozenset(
 By name, as none of them is imported.
 """
 _TRANSPORTS = frozenset({"aiohttp", "h11", "h2", "httpcore", "httpcore2", "httpx", "httpx2", "urllib3"})
-_BROKEN = frozenset({"ConnectionError", "SSLError", "TimeoutError"})
 _MAX_CAUSES = 16
 
 
@@ -68,12 +67,19 @@ def may_have_been_sent(error: BaseException) -> bool:
         if not names.isdisjoint(_NEVER_SENT):
             return False
         # The first error of a transport decides: behind it may be one that the application was handling.
-        if not names.isdisjoint(_BROKEN) or type(cause).__module__.partition(".")[0] in _TRANSPORTS:
+        if _is_of_transport(cause, names):
             return True
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     # The SDKs name the request on what they raise from their HTTP client, and on nothing that they raise before.
     own = getattr(error, "__dict__", {})
     return own.get("request") is not None or own.get("response") is not None
+
+
+def _is_of_transport(error: BaseException, names: set[str]) -> bool:
+    package = type(error).__module__.partition(".")[0]
+    if package == "requests" or "MaxRetryError" in names:
+        return False  # a wrapper: the error behind it tells whether there was a connection
+    return isinstance(error, (ConnectionError, TimeoutError)) or "SSLError" in names or package in _TRANSPORTS
 
 
 def error_code(error: BaseException) -> str | None:
