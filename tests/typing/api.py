@@ -30,7 +30,36 @@ async def async_generator(x: int) -> AsyncIterator[int]:
     yield x
 
 
+@llmtrace.tool
+def bare(x: int) -> str:
+    return str(x)
+
+
+@llmtrace.agent
+async def bare_coroutine(x: int) -> str:
+    return str(x)
+
+
+@llmtrace.workflow()
+def unnamed(x: int) -> Iterator[int]:
+    yield x
+
+
+@llmtrace.retrieval
+def bare_search(x: int) -> list[Document]:
+    return []
+
+
+@llmtrace.rerank
+def bare_ranking(x: int) -> list[Document]:
+    return []
+
+
 class Thing:
+    @llmtrace.tool
+    def bare_method(self, x: int) -> float:
+        return x / 2
+
     @llmtrace.tool("t", arguments={"a": 1})
     def method(self, x: int) -> float:
         return x / 2
@@ -46,6 +75,14 @@ assert_type(generator(1), Iterator[int])
 assert_type(async_generator(1), AsyncIterator[int])
 assert_type(Thing().method(1), float)
 assert_type(Thing.made(), list[Document])
+assert_type(bare(1), str)
+assert_type(unnamed(1), Iterator[int])
+assert_type(bare_search(1), list[Document])
+assert_type(bare_ranking(1), list[Document])
+assert_type(Thing().bare_method(1), float)
+bare("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+llmtrace.tool(5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+llmtrace.prompt(print)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 plain("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
@@ -61,6 +98,9 @@ def blocks(call: Call) -> None:
     assert_type(calls[-1], Call)
     assert_type(calls.cost, Cost)
     assert_type(calls.usage, Usage)
+    with llmtrace.agent() as agent_run, llmtrace.tool() as tool_run:
+        agent_run.result(1)
+        tool_run.result(2)
     with llmtrace.retrieval("index") as search:
         search.add([("a", 0.5), {"id": "b"}, Document("c")])
     with llmtrace.rerank("model") as ranking:
@@ -80,5 +120,6 @@ async def asynchronous() -> None:
     async with llmtrace.tag(feature="f"), llmtrace.collect() as calls:
         assert_type(calls, Calls)
     assert_type(await coroutine(1), str)
+    assert_type(await bare_coroutine(1), str)
     async for item in async_generator(1):
         assert_type(item, int)

@@ -68,11 +68,13 @@ class Frame:
     def hand_on(self) -> None:
         """What was found inside belongs to the block, or else the trace, around from now on."""
         documents, alone = self.shelf.found()
+        # A frame is in a cycle with its context, and must not keep the mark of a strand that is over.
+        flow, self.flow = self.flow, None
         if not documents and not alone:
             return
         above, trace = context.frame_of(self.outer), context.trace_of(self.outer)
         if above is not None:
-            above.shelf.add(self.flow, trace, documents, alone=alone)
+            above.shelf.add(flow, trace, documents, alone=alone)
         elif trace:
             shelf.add_to_trace(trace, documents, alone=alone)
 
@@ -258,8 +260,9 @@ def _attach(frame: Frame) -> None:
 
 
 def _leave(frame: Frame) -> None:
+    token, frame.token = frame.token, None  # it holds the strand's copy of the context, and a frame is in a cycle
     try:
-        context.leave(frame.token, frame)
+        context.leave(token, frame)
     except Exception:
         report("make the context around a block current again")
 

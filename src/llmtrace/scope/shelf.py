@@ -85,7 +85,10 @@ def _task() -> Any:
 
 class _Added(NamedTuple):
     by: weakref.ref[Flow] | None
-    """Weak, because a strand without a task is known to be over when the copy of the context that has its mark is."""
+    """Who found them, if not the owner of the block.
+
+    Weak, because a strand without a task is known to be over when the copy of the context that has its mark is gone.
+    """
     trace: int
     documents: tuple[Document, ...]
     alone: bool
@@ -104,12 +107,12 @@ class Shelf:
 
     def __init__(self, before: tuple[Document, ...] = (), owner: Flow | None = None) -> None:
         self._before = before
-        self._owner = owner
+        self._owner = None if owner is None else weakref.ref(owner)
         self.shared = False
         self._added: list[_Added] = []
 
     def add(self, by: Flow | None, trace: int, documents: Iterable[Document], *, alone: bool = False) -> None:
-        kept = None if by is None else weakref.ref(by)
+        kept = None if by is None or by is self._owner_alive() else weakref.ref(by)
         self._added.append(_Added(kept, trace, tuple(documents)[-_MOST:], alone))
         if len(self._added) > _MOST:
             del self._added[0]
@@ -118,8 +121,9 @@ class Shelf:
         if not self._added:
             return self._before
         shown = {document.id: document for document in self._before}
+        all_visible = by is self._owner_alive()
         for one in self._added:
-            if by is not self._owner and not self._visible(one, by):
+            if not all_visible and not self._visible(one, by):
                 continue
             if one.trace and one.trace != trace:
                 continue
@@ -132,9 +136,12 @@ class Shelf:
         if one.by is None:
             return True
         finder = one.by()
-        if finder is not None and (finder is by or finder is self._owner):
+        if finder is by and by is not None:
             return True
         return self.shared and (finder is None or finder.returned())
+
+    def _owner_alive(self) -> Flow | None:
+        return None if self._owner is None else self._owner()
 
     def found(self) -> tuple[tuple[Document, ...], bool]:
         """All that was found inside, and whether it stands alone."""
