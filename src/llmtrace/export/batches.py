@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from .. import _guard
+from ..capture import worker
 from . import leaving
 from .ledger import Ledger
 from .signals import Signal
@@ -125,6 +126,7 @@ class Batches:
         self._gather = min(self._limits.delay, _KEEP_SECONDS) if sink.keeps else self._limits.delay
         self._closed = False
         self._arrived = True
+        self._patched = worker.patched()
         self._renew()
         if hasattr(os, "register_at_fork"):
             mine = weakref.WeakMethod(self._after_fork)
@@ -179,6 +181,9 @@ class Batches:
         return not self._stalled
 
     def _start(self) -> None:
+        if self._patched != worker.patched():
+            self._patched = True
+            self._after_fork()
         with self._lock:
             if self._started or self._closed:
                 return

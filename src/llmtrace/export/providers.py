@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from .. import _guard
 from .._config import ConfigError, Settings
+from ..capture import worker
 from ..store.sent import Sent
 from .batches import Batches, Limits, SpanBatches
 from .declared import Declared
@@ -58,6 +59,7 @@ class Channel:
         self._routes: list[Route] | None = None
         self._closed = False
         self._told = False
+        self._patched = worker.patched()
         self._renew()
         if signal is METRICS and hasattr(os, "register_at_fork"):
             mine = weakref.WeakMethod(self._after_fork)
@@ -161,6 +163,9 @@ class Channel:
         return [open_route(name, self._settings, self.signal, self._sent) for name in wanted]
 
     def _create(self) -> Any:
+        if self._patched != worker.patched():
+            self._patched = True
+            self._lock = threading.Lock()
         with self._lock:
             if self._made:
                 return self._own
@@ -263,11 +268,11 @@ def _bounded(work: Callable[[], bool], deadline: float) -> bool:
         except Exception:
             _log.debug("llmtrace could not flush", exc_info=True)
 
-    worker = threading.Thread(target=run, name="llmtrace-flush", daemon=True)
+    thread = threading.Thread(target=run, name="llmtrace-flush", daemon=True)
     try:
-        worker.start()
+        thread.start()
     except RuntimeError:  # the interpreter is ending and starts no more threads
         run()
     else:
-        worker.join(max(0.0, deadline - time.monotonic()))
+        thread.join(max(0.0, deadline - time.monotonic()))
     return bool(answers and answers[0])
