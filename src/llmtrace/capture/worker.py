@@ -95,7 +95,8 @@ def submit(work: _Work) -> threading.Event:
 
 def is_worker() -> bool:
     """Return True on the thread itself, which must not wait for what it is to do."""
-    return _worker is threading.current_thread()
+    # ``threading.current_thread`` takes a lock where the thread was not started by ``threading``.
+    return _worker is not None and _worker.ident == threading.get_ident()
 
 
 def drain(timeout: float) -> bool:

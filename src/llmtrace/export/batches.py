@@ -170,7 +170,7 @@ class Batches:
 
     def _make_room(self) -> bool:
         """Let the writer catch up, for a moment; after waiting in vain, not again until it moves."""
-        if self._thread is threading.current_thread():
+        if self._thread is not None and self._thread.ident == threading.get_ident():
             return True  # a finalizer that runs on the writer must not wait for the writer
         if not self._stalled:
             give_up = time.monotonic() + _PATIENCE
