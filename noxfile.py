@@ -72,9 +72,10 @@ def crashes(session: nox.Session) -> None:
 
 @nox.session
 def servers(session: nox.Session) -> None:
-    """Each call once under gunicorn, Celery and uWSGI, which are built, started, recycled and terminated."""
-    session.install("-e", ".[dev]", "gunicorn", "celery", "uwsgi")
-    session.run("pytest", "tests/export/test_servers.py", *session.posargs)
+    """Each call once under gunicorn, uvicorn, Celery, uWSGI and in pools that are started, recycled and terminated."""
+    session.install("-e", ".[dev]", "uwsgi")
+    paths = ("tests/export/test_servers.py", "tests/lifecycle/test_sigterm.py")
+    session.run("pytest", *paths, *session.posargs, env={"ROUNDS": "20"})
 
 
 @nox.session

@@ -8,7 +8,9 @@ private copy is executed from the same files and the same bytecode, but no modul
 from __future__ import annotations
 
 import builtins
+import os
 import sys
+import weakref
 from collections.abc import Mapping, Sequence
 from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec, resolve_name
@@ -39,6 +41,8 @@ class IsolatedModules:
         self._substitutes = substitutes
         self._builtins = {**vars(builtins), "__import__": self._import}
         self._modules: dict[str, ModuleType] = {}
+        self._executing: set[str] = set()
+        _all.add(self)
 
     def load(self, name: str) -> Any:
         """Return the copy of the module ``name``, which is executed when first needed.
@@ -63,12 +67,21 @@ class IsolatedModules:
         vars(module)["__builtins__"] = self._builtins
         # ``dataclasses`` looks up the module of a class by its name.
         self._modules[name] = sys.modules[module.__name__] = module
+        self._executing.add(name)
         try:
             exec(code, vars(module))
         except BaseException:
             del self._modules[name], sys.modules[module.__name__]
             raise
+        finally:
+            self._executing.discard(name)
         return module
+
+    def after_fork(self) -> None:
+        """In a child: forget modules that a thread of the parent was executing."""
+        for name in self._executing:
+            self._modules.pop(name, None)
+        self._executing.clear()
 
     def _import(
         self,
@@ -88,6 +101,18 @@ class IsolatedModules:
         if root in self._places:
             return self.load(name)
         return builtins.__import__(name, globals, locals, fromlist or (), 0)
+
+
+_all: weakref.WeakSet[IsolatedModules] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for modules in list(_all):
+        modules.after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _folders(package: str) -> list[str]:

@@ -35,7 +35,7 @@ print(json.dumps(seen))
 def test_instrument_again_and_again_leaves_no_thread_and_no_descriptor(
     kind: str, backend: Backend, spool: Path, tmp_path: Path, vendor: str
 ) -> None:
-    """200 rounds have as many threads and descriptors as six, with the store, with OTLP for every signal, without a spool."""
+    """200 rounds have as many threads and descriptors as six: with the store, with OTLP, and without a spool."""
     otlp = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": backend.url,
         "OTEL_METRICS_EXPORTER": "otlp",
@@ -57,7 +57,7 @@ def test_instrument_again_and_again_leaves_no_thread_and_no_descriptor(
 def test_stream_that_outlives_its_instrumentation_arrives(
     backend: Backend, spool: Path, tmp_path: Path, vendor: str
 ) -> None:
-    """A stream read after uninstrument() ends its span, which goes where it was to go; so does a later instrument()'s."""
+    """A stream read after uninstrument() ends its span, which goes where it was to go."""
     code = (
         CALLS + "llmtrace.instrument()\nstream = ask(stream=True)\nllmtrace.uninstrument()\n"
         "llmtrace.instrument()\nask()\nlist(stream)\nllmtrace.uninstrument()\n"

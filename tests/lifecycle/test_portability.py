@@ -18,7 +18,8 @@ import os, signal, sys, time, types
 import asyncio, concurrent.futures, json, logging, multiprocessing, sqlite3, ssl, subprocess, tempfile  # noqa
 import click, numpy, requests, rich.console, openai, platformdirs, wrapt  # noqa
 import opentelemetry.sdk.trace, opentelemetry.sdk.metrics, opentelemetry.sdk._logs  # noqa
-import opentelemetry.exporter.otlp.proto.http.trace_exporter, opentelemetry.exporter.otlp.proto.http.metric_exporter  # noqa
+import opentelemetry.exporter.otlp.proto.http.trace_exporter  # noqa
+import opentelemetry.exporter.otlp.proto.http.metric_exporter  # noqa
 import fcntl as posix_locks
 platformdirs.user_state_dir("llmtrace")
 
@@ -46,8 +47,9 @@ POSIX_SIGNAL = {
     "alarm", "getitimer", "pause", "pthread_kill", "pthread_sigmask", "setitimer", "siginterrupt", "sigpending",
     "sigtimedwait", "sigwait", "sigwaitinfo", "ITIMER_REAL",
 }
-for name in [each for each in dir(signal) if (each.startswith("SIG") and each not in KEPT_SIGNALS) or each in POSIX_SIGNAL]:
-    delattr(signal, name)
+for name in dir(signal):
+    if (name.startswith("SIG") and name not in KEPT_SIGNALS) or name in POSIX_SIGNAL:
+        delattr(signal, name)
 del time.tzset
 assert not any(name == "llmtrace" or name.startswith("llmtrace.") for name in sys.modules)
 """

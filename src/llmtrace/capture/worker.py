@@ -7,19 +7,21 @@ because the price catalogue is still being loaded.
 
 from __future__ import annotations
 
+import _thread
 import os
+import queue
 import threading
 from collections.abc import Callable
-from queue import SimpleQueue
 
 from .._guard import report
 
-__all__ = ["began", "drain", "is_worker", "start", "submit"]
+__all__ = ["began", "drain", "is_worker", "patched", "start", "submit"]
 
 _Work = Callable[[], object]
 
-_queue: SimpleQueue[tuple[_Work, threading.Event]] = SimpleQueue()
-_thread: threading.Thread | None = None
+_native_start = _thread.start_new_thread
+_queue: queue.SimpleQueue[tuple[_Work, threading.Event]] = queue.SimpleQueue()
+_worker: threading.Thread | None = None
 _lock = threading.Lock()
 began: dict[str, Callable[[], None]] = {}
 """Called in each process that makes a call, at its first: a child of a pool may end before any span of it has."""
@@ -27,16 +29,30 @@ began: dict[str, Callable[[], None]] = {}
 
 def start() -> None:
     """Have the thread running. Called when a call or stream begins, never from a finaliser."""
-    if _thread is None or not _thread.is_alive():
+    if _worker is None or not _worker.is_alive():
         _start()
 
 
+def patched() -> bool:
+    """Return True if gevent has replaced the threading primitives since llmtrace was imported.
+
+    Those made before block all greenlets, so each place where a thread starts makes its own anew.
+    """
+    return _thread.start_new_thread is not _native_start
+
+
 def _start() -> None:
-    global _thread  # noqa: PLW0603 - one thread for the process
+    if _worker is None and patched():
+        _forget()
+    _start_once()
+
+
+def _start_once() -> None:
+    global _worker  # noqa: PLW0603 - one thread for the process
     with _lock:
-        if _thread is None or not _thread.is_alive():
-            _thread = threading.Thread(target=_run, name="llmtrace-worker", daemon=True)
-            _thread.start()
+        if _worker is None or not _worker.is_alive():
+            _worker = threading.Thread(target=_run, name="llmtrace-worker", daemon=True)
+            _worker.start()
             _tell()
 
 
@@ -69,7 +85,7 @@ def submit(work: _Work) -> threading.Event:
         An event that is set when it is done.
     """
     done = threading.Event()
-    if _thread is None or not _thread.is_alive():
+    if _worker is None or not _worker.is_alive():
         work()
         done.set()
         return done
@@ -79,12 +95,13 @@ def submit(work: _Work) -> threading.Event:
 
 def is_worker() -> bool:
     """Return True on the thread itself, which must not wait for what it is to do."""
-    return _thread is threading.current_thread()
+    # ``threading.current_thread`` takes a lock where the thread was not started by ``threading``.
+    return _worker is not None and _worker.ident == threading.get_ident()
 
 
 def drain(timeout: float) -> bool:
     """Wait until all that was submitted so far is done."""
-    if _thread is None or not _thread.is_alive() or is_worker():
+    if _worker is None or not _worker.is_alive() or is_worker():
         return True
     done = threading.Event()
     _queue.put((bool, done))
@@ -92,8 +109,8 @@ def drain(timeout: float) -> bool:
 
 
 def _forget() -> None:
-    global _thread, _lock, _queue
-    _thread, _lock, _queue = None, threading.Lock(), SimpleQueue()
+    global _worker, _lock, _queue
+    _worker, _lock, _queue = None, threading.Lock(), queue.SimpleQueue()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows

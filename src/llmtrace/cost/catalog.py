@@ -81,19 +81,6 @@ def loaded() -> Catalog | None:
 
 _current: Catalog | None = None
 _lock = threading.Lock()
-_LOADING = 5.0
-"""Seconds that a fork waits at most for another thread that reads the catalogue."""
-_waited = False
-
-
-def _before_fork() -> None:
-    global _waited  # noqa: PLW0603 - told to those below
-    _waited = _lock.acquire(timeout=_LOADING)
-
-
-def _after_fork() -> None:
-    if _waited:
-        _lock.release()
 
 
 def _in_child() -> None:
@@ -102,7 +89,7 @@ def _in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
+    os.register_at_fork(after_in_child=_in_child)
 
 
 # A private copy: the package's own ``__init__`` imports an updater, which imports an HTTP library. ``pydantic`` only

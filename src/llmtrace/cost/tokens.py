@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import os
 import threading
 from functools import lru_cache
 from importlib.util import find_spec
@@ -17,6 +18,15 @@ from .._isolated import IsolatedModules, Unused
 __all__ = ["available", "count", "encoding_of"]
 
 _lock = threading.Lock()
+
+
+def _in_child() -> None:
+    global _lock  # noqa: PLW0603 - whoever held it is not here
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_in_child)
 
 
 @lru_cache(maxsize=1)

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from .. import _guard
+from ..capture import worker
 from . import leaving
 from .ledger import Ledger
 from .signals import Signal
@@ -137,6 +138,7 @@ class Batches:
         self._gather = min(self._limits.delay, _KEEP_SECONDS) if sink.keeps else self._limits.delay
         self._closed = False
         self._arrived = True
+        self._patched = worker.patched()
         self._renew()
         if hasattr(os, "register_at_fork"):
             mine = weakref.WeakMethod(self._after_fork)
@@ -180,7 +182,7 @@ class Batches:
 
     def _make_room(self) -> bool:
         """Let the writer catch up, for a moment; after waiting in vain, not again until it moves."""
-        if self._thread is threading.current_thread():
+        if self._thread is not None and self._thread.ident == threading.get_ident():
             return True  # a finalizer that runs on the writer must not wait for the writer
         if not self._stalled:
             give_up = time.monotonic() + _PATIENCE
@@ -191,6 +193,9 @@ class Batches:
         return not self._stalled
 
     def _start(self) -> None:
+        if self._patched != worker.patched():
+            self._patched = True
+            self._after_fork()
         with self._lock:
             if self._started or self._closed:
                 return

@@ -90,12 +90,13 @@ class Outbox:
     def start(self) -> None:
         """Have the sender run in this process."""
         with self._changed:
-            if self._thread is None and not self._closing:
-                self._thread = threading.Thread(target=self._work, name="llmtrace-send", daemon=True)
-                try:
-                    self._thread.start()
-                except RuntimeError:  # the interpreter is ending: close() sends on the thread that calls it
-                    self._thread = None
+            if self._thread is not None or self._closing:
+                return
+            self._thread = threading.Thread(target=self._work, name="llmtrace-send", daemon=True)
+        try:
+            self._thread.start()  # without the lock: under gevent this runs other greenlets
+        except RuntimeError:  # the interpreter is ending: close() sends on the thread that calls it
+            self._thread = None
 
     # -- the writing side ---------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from opentelemetry.sdk.resources import Resource
 from .. import __version__, _guard
 from .._config import ConfigError, Settings
 from .._environment import usable_environment, warn_once
+from ..capture import worker
 from ..store.sent import Sent
 from .batches import Batches, Limits, SpanBatches
 from .declared import Declared
@@ -74,6 +75,7 @@ class Channel:
         self._routes: list[Route] | None = None
         self._closed = False
         self._told = False
+        self._patched = worker.patched()
         self._renew()
         if signal is METRICS and hasattr(os, "register_at_fork"):
             mine = weakref.WeakMethod(self._after_fork)
@@ -191,6 +193,9 @@ class Channel:
         return [route for _, route in opened]
 
     def _create(self) -> Any:
+        if self._patched != worker.patched():
+            self._patched = True
+            self._lock = threading.Lock()
         with self._lock:
             if self._made:
                 return self._own
@@ -314,11 +319,11 @@ def _bounded(work: Callable[[], bool], deadline: float) -> bool:
         except Exception:
             _log.debug("llmtrace could not flush", exc_info=True)
 
-    worker = threading.Thread(target=run, name="llmtrace-flush", daemon=True)
+    thread = threading.Thread(target=run, name="llmtrace-flush", daemon=True)
     try:
-        worker.start()
+        thread.start()
     except RuntimeError:  # the interpreter is ending and starts no more threads
         run()
     else:
-        worker.join(max(0.0, deadline - time.monotonic()))
+        thread.join(max(0.0, deadline - time.monotonic()))
     return bool(answers and answers[0])
