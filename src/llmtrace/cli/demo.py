@@ -41,7 +41,7 @@ __all__ = ["command", "run"]
 _TRACES = 150
 _DAY = 86400 * 10**9
 _SLOWER = 10
-_SEND_SECONDS = 30.0
+_SEND_SECONDS = 10.0
 _TIMES = (
     names.FIRST_CHUNK,
     names.STREAM_FIRST_TOKEN,
