@@ -168,25 +168,25 @@ def usable_environment() -> Iterator[None]:
     """
     with _lock:
         wrong = _wrong()
-        original = {name: os.environ[name] for name in wrong}
-        os.environ.update(wrong)
+        os.environ.update({name: default for name, (_, default) in wrong.items()})
         try:
             yield
         finally:
-            os.environ.update({name: original[name] for name in wrong if os.environ.get(name) == wrong[name]})
+            unchanged = {name: value for name, (value, default) in wrong.items() if os.environ.get(name) == default}
+            os.environ.update(unchanged)
 
 
-def _wrong() -> dict[str, str]:
-    """The variables with a wrong value, and what to read instead."""
-    found: dict[str, str] = {}
+def _wrong() -> dict[str, tuple[str, str]]:
+    """The variables with a wrong value: that value, and what to read instead."""
+    found: dict[str, tuple[str, str]] = {}
     set_variables = [name for name in os.environ if name.startswith("OTEL_")]
     for name in set_variables:
         variable = _VARIABLES.get(name) or _exporter_variable(name)
-        value = os.environ.get(name, "")
-        if variable is None or _is_right(variable, name, value):
+        value = os.environ.get(name)
+        if value is None or variable is None or _is_right(variable, name, value):
             continue
         default = _general(name, variable) or variable.default
-        found[name] = default
+        found[name] = value, default
         if value.strip():
             warn_once(
                 f"llmtrace ignores {name}={_shown(name, value)}: it is not accepted; use {variable.accepted}."

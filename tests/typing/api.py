@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
+from pathlib import Path
 from typing import assert_type
 
 import llmtrace
@@ -114,6 +115,18 @@ def blocks(call: Call) -> None:
         assert_type(messages, list[dict[str, str]])
     llmtrace.score("s", 0.5, label="l", explanation="e", on=call)
     llmtrace.score("s", 0.5, on=(call.trace_id, call.span_id))
+
+
+def settings() -> None:
+    done = llmtrace.instrument(
+        endpoint="http://localhost:4318", service_name="shop", clients=["openai"], prices=[{"model": "m"}],
+        budgets=[llmtrace.Budget("b", tokens=1000)], redact=str.upper, metrics="off", store=Path("spans.db"),
+        stream_usage="auto", flush_timeout=1, baggage_keys={"tenant"},
+    )  # fmt: skip
+    assert_type(done, llmtrace.Instrumentation)
+    llmtrace.instrument(capture_contents=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    llmtrace.instrument(metrics="some")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    llmtrace.instrument(spool_max_mb="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def asynchronous() -> None:

@@ -24,10 +24,14 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from rich.progress import Progress
 
+from .._config import ConfigError, load
 from ..emit import names
+from ..export.routes import names as names_of_exporters
+from ..export.routes import open_route
 from ..store.body import StoredSpan, record
-from ..store.read import TraceRow, spans_of, traces_by
+from ..store.read import TraceRow, spans_after, spans_of, traces_by
 from ..store.schema import connect, demo_path
+from ..store.send import readable
 from ..store.write import Writer
 from ._vendor_server import PLAN, serve
 from .terminal import console, echo
@@ -37,6 +41,7 @@ __all__ = ["command", "run"]
 _TRACES = 150
 _DAY = 86400 * 10**9
 _SLOWER = 10
+_SEND_SECONDS = 10.0
 _TIMES = (
     names.FIRST_CHUNK,
     names.STREAM_FIRST_TOKEN,
@@ -52,8 +57,9 @@ _FEATURES = ("search", "search", "search", "support", "support", "digest")
 def command(traces: int) -> int:
     """A day of invented traffic through the real SDKs, and what the commands say of it.
 
-    Everything stays on this machine: a server on the loopback interface stands in for the vendors, and the calls go to
-    a store of their own.
+    A server on the loopback interface stands in for the vendors, and the calls go to a store of their own. Where the
+    standard variables name an OTLP endpoint (OTEL_EXPORTER_OTLP_ENDPOINT ...), the spans are sent there too; without
+    one, everything stays on this machine.
     """
     return run(traces)
 
@@ -92,7 +98,7 @@ def run(traces: int = _TRACES) -> int:
         old.unlink(missing_ok=True)
     _fill(path, traces)
     _show(path)
-    return 0
+    return 0 if _send(path) else 1
 
 
 def _fill(path: Path, traces: int) -> None:
@@ -287,6 +293,29 @@ def _moved(span: StoredSpan, question: _Question, shift: int) -> StoredSpan:
     began = question.began
     started, ended = (began + (at + shift - began) * _SLOWER for at in (span.started, span.ended))
     return replace(span, attributes=told, started=started, ended=ended)
+
+
+def _send(path: Path) -> bool:
+    """Send the spans over OTLP where the standard variables ask for it, and say where to. False when that failed."""
+    settings = load({"spool": "off"})
+    done = True
+    for name in names_of_exporters(settings):
+        if not name.startswith("otlp"):
+            continue
+        try:
+            route = open_route(name, settings)
+        except ConfigError as error:
+            print(f"llmtrace demo: {error}", file=sys.stderr)
+            return False
+        with closing(connect(path)) as store:
+            spans = [readable(span) for _, span in spans_after(store, 0, limit=-1)]
+        route.sink.write(spans)
+        if route.sink.close(time.monotonic() + _SEND_SECONDS):
+            print(f"\nSent {len(spans)} spans to {route.where}")
+        else:
+            done = False
+            print(f"\nCould not send all of {len(spans)} spans to {route.where}; is it running?", file=sys.stderr)
+    return done
 
 
 def _slowest(store: sqlite3.Connection, *features: str) -> Iterator[tuple[TraceRow, list[StoredSpan]]]:

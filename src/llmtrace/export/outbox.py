@@ -27,6 +27,8 @@ _LOOK_AROUND = 30.0
 _POISON_ATTEMPTS = 24  # so many in a row are no bad luck, even at a backend that fails every other time
 _SUSPECTS = 1000
 _SMALLEST_LIMIT = 16 << 10
+_ADOPTING_SHARE = 10
+"""While closing, what dead processes left is adopted for one part in so many of the time."""
 
 
 class Outbox:
@@ -77,6 +79,7 @@ class Outbox:
         """The backend itself named the time to wait."""
         self._paced_until = 0.0
         self._accepted = 0
+        self._adopt_until = float("inf")
         self._adopted = False
         """True once this process has taken on a share of what dead processes left."""
         self._suspects: dict[Entry, tuple[int, int]] = {}
@@ -137,6 +140,8 @@ class Outbox:
         """Send what can be sent by the deadline. What is on disk stays there for the next process."""
         with self._changed:
             self._closing, self._hurry, self._deadline = True, True, deadline
+            now = time.monotonic()
+            self._adopt_until = deadline if self._adopt_all else now + (deadline - now) / _ADOPTING_SHARE
             self._changed.notify_all()
             thread = self._thread
         if thread is not None and thread.is_alive():
@@ -185,13 +190,14 @@ class Outbox:
                     self._changed.notify_all()
         finally:
             detach(token)
-        if time.monotonic() >= self._deadline:  # nobody waits for this thread any more
+        # On a thread of its own nobody waits for it any more; else close() goes on.
+        if threading.current_thread() is self._thread and time.monotonic() >= self._deadline:
             self._let_go()
 
     def _adopt(self) -> bool:
-        """Get hold of a few requests that dead processes left; while closing, once for all. True if there may be more
-        to send."""
-        if self._closing and self._adopted and not self._adopt_all:
+        """Get hold of a few requests that dead processes left; while closing, only for a share of the time, but once at
+        least. True if there may be more to send."""
+        if self._closing and self._adopted and time.monotonic() >= self._adopt_until:
             return False
         self._adopted = True
         try:

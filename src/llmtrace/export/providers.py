@@ -224,8 +224,9 @@ class Channel:
 def _from_getter(signal: Signal) -> Any:
     home, name = _GETTERS[signal]
     warn_once(f"llmtrace: this release of OpenTelemetry has no {'.'.join(_GLOBALS[signal])}; {name}() is used instead")
-    getter = getattr(sys.modules.get(home), name, None)
-    return getter() if callable(getter) else None
+    with suppress(Exception):  # it may need the missing name itself
+        return getattr(sys.modules[home], name)()
+    return None
 
 
 _NOTHING = frozenset(

@@ -1,0 +1,37 @@
+"""``llmtrace demo`` where the standard variables name an OTLP endpoint."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from export.backend import Backend
+
+
+def run_demo(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "XDG_STATE_HOME": str(folder), "HOME": str(folder), **variables}
+    command = [sys.executable, "-m", "llmtrace", "demo", "--traces", "4"]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_demo_sends_its_spans_where_the_variables_point(tmp_path: Path) -> None:
+    """Every span of the demo arrives, with the bridges of live export, and the command says where it went."""
+    with Backend().up() as backend:
+        done = run_demo(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=backend.url)
+    assert done.returncode == 0, done.stderr
+    sent = sum(backend.names.values())
+    assert sent > 8
+    assert f"Sent {sent} spans to {backend.url}/v1/traces" in done.stdout
+    resources = [group.resource.attributes for request in backend.requests for group in request.resource_spans]
+    assert {"demo-shop"} == {
+        each.value.string_value for found in resources for each in found if each.key == "openinference.project.name"
+    }
+
+
+def test_demo_says_when_nobody_takes_its_spans(tmp_path: Path) -> None:
+    """An endpoint where nothing listens makes the command fail, in words."""
+    done = run_demo(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "Could not send all of" in done.stderr
