@@ -159,7 +159,7 @@ def test_stream_tells_every_gap(chunks: int, monkeypatch: pytest.MonkeyPatch) ->
     assert timing.gaps.count == chunks - 1
     assert sum(timing.gaps.sums) == pytest.approx(sum(values[1:]))
     assert timing.gap_max == pytest.approx(max(values[1:]))
-    assert len(recorder._sample) <= 257
+    assert len(recorder._sample) <= 128
     exact = sorted(values[1:])
     low, high = (exact[int((chunks - 1) * share)] for share in (0.9, 0.99))
     assert low - 1e-9 <= timing.gap_p95 <= high + 1e-9

@@ -137,7 +137,7 @@ def test_full_disk_keeps_spans_until_there_is_room(
     assert sink.close(time.monotonic() + 30)
     assert held(tmp_path / "s.db") == 3
     assert [message for message in caplog.messages if "full" in message] == [
-        f"llmtrace could not write spans to {tmp_path / 's.db'}: database or disk is full"
+        f"llmtrace could not write spans to {tmp_path / 's.db'} (LLMTRACE_STORE): database or disk is full"
     ]
 
 

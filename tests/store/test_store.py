@@ -178,7 +178,7 @@ def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path, caplog: pytest.Lo
     assert [exporter.export(finished()) for _ in range(2)] == [SpanExportResult.FAILURE] * 2
     assert len(caplog.records) == 1
     assert path.read_bytes() == b"my diary" * 100
-    with pytest.raises(StoreError, match="LLMTRACE_STORE"):
+    with pytest.raises(StoreError, match="name another file"):
         connect(path)
     with pytest.raises(StoreError, match="llmtrace demo"):
         connect(tmp_path / "nowhere.db")

@@ -30,7 +30,7 @@ __all__ = [
     "open_streams",
 ]
 
-_BLOCK = 256
+_BLOCK = 128
 """Gaps that are put into buckets at a time, and that percentiles are taken from at most."""
 _STALL = 1.0
 
@@ -67,7 +67,7 @@ class Recorder:
         self._new = array("d")
         """The gaps since the last full block."""
         self._gaps: Gaps | None = None
-        self._sample: list[float] = []
+        self._sample = array("d")
         self._every = 1
         self._long: list[float] | None = None
         estimator = call.tracing.estimator
@@ -136,10 +136,10 @@ class Recorder:
         ordered = sorted(self._new)
         del self._new[:]
         self._gaps.add(ordered)
-        self._sample += ordered[self._every // 2 :: self._every]
+        self._sample.extend(ordered[self._every // 2 :: self._every])
         if len(self._sample) > _BLOCK:
             # Keep every second one, and so on: the percentile stays representative, memory bounded.
-            self._sample = sorted(self._sample)[::2]
+            self._sample = array("d", sorted(self._sample)[::2])
             self._every *= 2
 
     def exhausted(self) -> None:
