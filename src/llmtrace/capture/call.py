@@ -155,7 +155,10 @@ class OpenCall:
             self.heard.take(answer)
         response = self.format.response(answer)
         if not response.usage and self.tracing.estimator is not None:
-            self.tracing.estimator.take(self, answer)
+            try:
+                self.tracing.estimator.take(self, answer)
+            except Exception:
+                report("read the words of a response")
         return response
 
     def events(self) -> Accumulator:
