@@ -8,6 +8,8 @@ from typing import Any
 import anthropic
 import openai
 import pytest
+from google import genai
+from google.genai import types
 from vendor_proxy import ASK, CHAT, MESSAGE, Vendor, claude, client, spans_with
 
 import llmtrace
@@ -139,3 +141,21 @@ def test_transcription_states_its_cost(vendor: Vendor) -> None:
     assert costs(exporter) == (5e-7, "provider", None)
 
 
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+def test_cost_in_a_header_of_gemini_is_taken(vendor: Vendor, stream: bool) -> None:
+    """Gateways state the cost on Gemini's own API too."""
+    answer = {
+        "candidates": [{"content": {"role": "model", "parts": [{"text": "x"}]}, "finishReason": "STOP"}],
+        "usageMetadata": {"promptTokenCount": 2, "candidatesTokenCount": 1, "totalTokenCount": 3},
+        "modelVersion": "gemini-2.5-flash",
+    }
+    vendor.answer, vendor.headers = [answer] if stream else answer, HEADER
+    exporter = spans_with()
+    connected = genai.Client(api_key="k", http_options=types.HttpOptions(base_url=vendor.url))
+    if stream:
+        list(connected.models.generate_content_stream(model="gemini-2.5-flash", contents="hi"))
+    else:
+        connected.models.generate_content(model="gemini-2.5-flash", contents="hi")
+    assert costs(exporter) == (0.000123, "provider", None)

@@ -357,6 +357,14 @@ def test_stated_cost_is_read_in_every_form(usage: Any, cost: Any) -> None:
         assert wire.response({"data": [], "usage": {**BASE, **usage}}).stated_cost == cost
 
 
+def test_usage_that_is_nested_without_end_is_read() -> None:
+    """What a server nests in its usage costs nothing of the counts beside it."""
+    nested: dict[str, Any] = {}
+    for _ in range(5_000):
+        nested = {"more": nested}
+    assert CHAT.response({"choices": [], "usage": {**BASE, "more": nested}}).usage == {"input": 100, "output": 20}
+
+
 def test_stated_cost_is_not_erased_by_later_chunks() -> None:
     """Perplexity begins with a cost of zero; a later chunk without one leaves it."""
     reported = Reported()

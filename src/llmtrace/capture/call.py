@@ -170,7 +170,10 @@ class OpenCall:
             response.error = read_error(answer) or response.error
             response.failed = response.error is not None
         if not response.usage and self.tracing.estimator is not None:
-            self.tracing.estimator.take(self, answer)
+            try:
+                self.tracing.estimator.take(self, answer)
+            except Exception:
+                report("read the words of a response")
         return response
 
     def events(self) -> Accumulator:

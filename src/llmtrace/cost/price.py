@@ -149,7 +149,7 @@ class Pricer:
         """``priced``, and what other models did for the same call by the prices of those."""
         for model, counts in answer.also:
             asked = Request(request.operation, model or request.model, service_tier=request.service_tier)
-            told = replace(answer, model=model or answer.model, usage=counts, stated_cost=None, also=())
+            told = replace(answer, model=model or answer.model, usage=counts, stated_cost=None, also=(), unread=())
             other = self.price(provider, host, asked, told, at)
             if other is None or other.reason is not None:
                 priced = priced.without(model or request.model or "")

@@ -243,8 +243,11 @@ def _read(source: Any, names: Names, into: Counts, unread: dict[str, None]) -> N
                 unread[name] = None
         elif meaning is not None and kind is not str and kind is not bool and kind is not list:
             inner = fields(value)
-            if type(inner) is dict or meaning is not _UNKNOWN:
-                _read(inner, meaning if isinstance(meaning, Mapping) else _NAMELESS, into, unread)
+            if isinstance(meaning, Mapping):
+                _read(inner, meaning, into, unread)
+            elif meaning is _UNKNOWN and type(inner) is dict and names is not _NAMELESS:
+                # One level: a server may nest without end.
+                _read(inner, _NAMELESS, into, unread)
 
 
 def openai_totals(reported: Mapping[str, float]) -> Counts | None:
