@@ -1,7 +1,7 @@
 """OpenInference, for Phoenix: the few names it needs beside the convention's.
 
-``llm.input_messages`` and ``llm.output_messages`` are written only for lists that Phoenix would show with holes: it stops
-reading the convention's messages where it finds one key of those.
+``llm.input_messages`` and ``llm.output_messages`` are written only for lists that Phoenix would show with holes: it
+stops reading the convention's messages where it finds one key of those.
 """
 
 from __future__ import annotations
