@@ -116,3 +116,27 @@ def test_a_host_that_refuses_is_remembered(vendor: Vendor) -> None:
         asking.chat.completions.create(model="gpt-4o", messages=ASK, stream=True)
     assert len(vendor.asked) == 1
     assert len(list(asking.chat.completions.create(model="gpt-4o", messages=ASK, stream=True))) == 2
+
+
+@pytest.mark.parametrize("how", ["stream", "helper"])
+def test_nulls_that_the_wish_adds_are_hidden(vendor: Vendor, how: str) -> None:
+    """The server then writes ``usage: null`` on all other chunks, which no set of fields and no helper shows."""
+
+    def with_nulls(body: Any) -> Any:
+        asked = (body.get("stream_options") or {}).get("include_usage")
+        return [*({**word, "usage": None} for word in WORDS), USAGE] if asked else WORDS
+
+    def shown() -> list[Any]:
+        completions = client(vendor).chat.completions
+        if how == "stream":
+            chunks = completions.create(model="gpt-4o", messages=ASK, stream=True)  # type: ignore[call-overload]
+            return [(sorted(chunk.model_fields_set), chunk.model_dump_json(exclude_unset=True)) for chunk in chunks]
+        helper = getattr(completions, "stream", None) or client(vendor).beta.chat.completions.stream
+        with helper(model="gpt-4o", messages=ASK) as stream:
+            return [event.model_dump_json(exclude_unset=True) for event in stream]
+
+    vendor.answer = with_nulls
+    before = shown()
+    exporter = spans_with(stream_usage="always")
+    assert shown() == before
+    assert cost_of(exporter)["llmtrace.cost.exact"] == "0.0035"

@@ -208,7 +208,10 @@ class OpenCall:
             return
         self.duration = perf_counter() - self.started
         if self.request.background or answer.background:
-            answer = background.settle(self, answer)
+            try:
+                answer = background.settle(self, answer)
+            except Exception:
+                report("settle a background call")
         self.answer = answer
         self.timing = timing
         self.error = error

@@ -121,8 +121,14 @@ class Recorder:
         return self._call.asked_usage
 
     def hides(self, chunk: Any) -> bool:
-        """Whether a chunk is there only because we asked for it."""
-        return not getattr(chunk, "choices", True) and bool(getattr(chunk, "usage", None))
+        """Return True for a chunk that is there only because we asked for it; hide what the wish adds to others."""
+        usage = getattr(chunk, "usage", None)
+        if usage is None:
+            # The server writes ``usage: null`` on the other chunks, which ``model_fields_set`` would show.
+            fields = getattr(chunk, "__pydantic_fields_set__", None) or getattr(chunk, "__fields_set__", None)
+            if isinstance(fields, set):
+                fields.discard("usage")
+        return bool(usage) and not getattr(chunk, "choices", True)
 
     def _stalled(self, gap: float) -> None:
         if self._long is None:

@@ -83,7 +83,7 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
         (models, "_GenerateContentResponse_from_vertex", _reading),
         (getattr(kinds, "GenerateContentResponse", None), "_from_response", _reading),
     ):
-        if place is not None and hasattr(place, name):
+        if place is not None and name in vars(place):
             patches.wrap(place, name, hook)
     # The interactions have a client of their own inside the SDK: at first made by Stainless, then by Speakeasy.
     for part in (_STAINLESS, _SPEAKEASY):

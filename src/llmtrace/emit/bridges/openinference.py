@@ -1,7 +1,7 @@
 """OpenInference, for Phoenix: the few names it needs beside the convention's.
 
-Never ``llm.input_messages`` or ``llm.output_messages``: Phoenix stops reading the convention's messages where it finds
-one key of those.
+``llm.input_messages`` and ``llm.output_messages`` are written only for lists that Phoenix would show with holes: it
+stops reading the convention's messages where it finds one key of those.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import names
 from ..fit import dumps
+from .openinference_messages import write_messages
 
 __all__ = ["openinference"]
 
@@ -56,6 +57,7 @@ def openinference(attributes: Mapping[str, Any], started: int) -> dict[str, Any]
         _put(found, names.OI_MODEL, model)
         _copy(attributes, _COUNTS, found)
         _copy(attributes, _PARAMETERS, found)
+        _messages(attributes, found)
     elif kind == "EMBEDDING":
         _put(found, names.OI_EMBEDDING_MODEL, model)
         _copy(attributes, _EMBEDDING_PARAMETERS, found)
@@ -66,6 +68,22 @@ def openinference(attributes: Mapping[str, Any], started: int) -> dict[str, Any]
     if kind == "RETRIEVER":
         _documents(attributes, found)
     return found
+
+
+_MARKS = ('"server_tool_call', '"file"', '"compaction"')
+"""In a list of messages that may have a part which Phoenix drops."""
+
+
+def _messages(attributes: Mapping[str, Any], found: dict[str, Any]) -> None:
+    for prefix, name in (("llm.input_messages", names.INPUT_MESSAGES), ("llm.output_messages", names.OUTPUT_MESSAGES)):
+        told = attributes.get(name)
+        if not isinstance(told, str) or not any(mark in told for mark in _MARKS):
+            continue
+        messages = _loaded(told)
+        system = _loaded(attributes.get(names.SYSTEM_INSTRUCTIONS)) if name == names.INPUT_MESSAGES else None
+        if system and isinstance(messages, list):
+            messages = [{"role": "system", "parts": system}, *messages]
+        found.update(write_messages(prefix, messages))
 
 
 def _copy(attributes: Mapping[str, Any], pairs: tuple[tuple[str, str], ...], found: dict[str, Any]) -> None:
