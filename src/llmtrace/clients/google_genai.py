@@ -238,6 +238,9 @@ class _Watched(AsyncChunks):
         self._origin = origin
 
     def __del__(self) -> None:
+        notify(self._end)
+
+    def _end(self) -> None:
         if not self._recorder.finished and _held(self._origin):
             worker.submit(self._recorder.closed, wait=0.05)
 
