@@ -64,7 +64,7 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
             patches.wrap(holder, function, asked.async_note if owner.startswith("Async") else asked.note)
     module = _loaded("_api_client")
     # The first releases call it ApiClient.
-    owner = "ApiClient" if hasattr(module, "ApiClient") else "BaseApiClient"
+    owner = "BaseApiClient" if hasattr(module, "BaseApiClient") else "ApiClient"
     begin = _Beginner(sdk, tracing, patches).begin
     for name, hook in _requests(begin, asked).items():
         patches.wrap_in(module, owner, name, hook)
