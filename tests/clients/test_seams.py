@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from answers import CHAT, CHAT_CHUNKS, QUESTION, sse
+from google_server import Gemini, answer
+from google_tools import weather
 from loopback import Loopback, json_answer, stream_answer
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -18,6 +20,7 @@ from test_wire import client_of, settled
 
 import llmtrace
 from llmtrace.scope import context
+from serving import serving
 
 pytestmark = pytest.mark.faulty
 
@@ -39,9 +42,18 @@ SEAMS = {
     "capture.raw.Body.close",
     "capture.raw.Body.aclose",
     "capture.raw.Body.stream_observer",
+    "clients.google_genai._read",
+    "clients.lazy.Asked.handing_over",
+    "clients.lazy.Asked.note",
+    "clients.lazy.Asked.async_note",
+    "scope.blocks.run_plain",
+    "scope.blocks.run_coroutine",
+    "scope.spans.CalledTool.run",
+    "scope.spans.CalledTool.run_async",
     # Finalizers, whose faults Python prints: guarded, but not to be replaced.
     "capture.stream.Recorder.__del__",
     "capture.raw.JsonReader.__del__",
+    "clients.google_genai._Watched.__del__",
     # Their whole body is one ``try``.
     "_guard.report",
     "capture.stream.notify",
@@ -54,6 +66,16 @@ SEAMS = {
     "clients.hooks._settle",
     "clients.hooks.current_call",
     "clients.hooks.end_without_answer",
+    "clients.google_genai._held",
+    "clients.google_genai._observed",
+    "clients.google_genai._Beginner.begin",
+    "clients.lazy.Asked._keep",
+    "clients.lazy.Asked.find",
+    "scope.blocks._attach",
+    "scope.blocks._leave",
+    "scope.blocks.Block._begin",
+    "scope.blocks.Block._end",
+    "scope.blocks.Block._result",
     "clients.stainless._asking_usage",
     "clients.stainless._Beginner.begin",
 }
@@ -63,6 +85,9 @@ DIFFERENT = ("clients.", "capture.", "scope.context", "scope.blocks")
 """Where asynchronous calls take another way."""
 
 Ask = Callable[[Any], Any]
+CALL = {"functionCall": {"name": "weather", "args": {"city": "Paris"}}}
+USAGE = {"promptTokenCount": 10, "candidatesTokenCount": 3, "totalTokenCount": 13}
+FIRST, SECOND = answer(CALL, usage=USAGE), answer("Sunny.", usage=USAGE)
 
 
 def plain(client: Any) -> Any:
@@ -150,55 +175,84 @@ def broken(places: list[tuple[Any, str, str]]) -> Iterator[None]:
             setattr(owner, name, value)
 
 
-@pytest.mark.parametrize("colour", ["sync", "async"])
-@pytest.mark.parametrize(
-    "ask", [plain, stream, raw, streamed_bytes], ids=["plain", "stream", "raw", "streamed bytes"]
-)
-async def test_a_fault_in_any_function_never_reaches_the_caller(
-    loopback: Loopback, colour: str, ask: Ask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each function that a call passes through raises in turn, in every layer, and the result stays the same."""
+async def faults_of(run: Callable[[], Any], layers: tuple[str, ...] = ("",)) -> list[str]:
+    """Have each function that ``run`` passes through raise in turn; return those after which its result differs."""
+    expected = await run()
+    codes: set[CodeType] = set()
+    with called(codes):
+        assert await run() == expected
+    everything = functions()
+    faults, tried = [], 0
+    for code in codes & everything.keys():
+        title = everything[code][0][2]
+        if title in SEAMS or not title.startswith(layers):
+            continue
+        tried += 1
+        with broken(everything[code]):
+            try:
+                got = await run()
+            except Exception as error:
+                got = error
+        if got != expected:
+            faults.append(f"{title}: {got!r}")
+    assert tried > 20
+    assert context.current_call() is None
+    assert await run() == expected
+    return faults
+
+
+@pytest.fixture
+def instrumented(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every part at work: content, budgets, tags, collected calls and the usage of streams."""
     monkeypatch.setenv("LLMTRACE_STREAM_USAGE", "always")
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(InMemorySpanExporter()))
+    budgets: Any = [llmtrace.Budget("all", usd="1000", action="block")]
+    settings: dict[str, Any] = {"tracer_provider": provider, "capture_content": True, "budgets": budgets}
+    with llmtrace.instrument(**settings), llmtrace.tag(feature="f"), llmtrace.collect():
+        yield
+    provider.shutdown()
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize("ask", [plain, stream, raw, streamed_bytes], ids=["plain", "stream", "raw", "streamed bytes"])
+@pytest.mark.usefixtures("instrumented")
+async def test_a_fault_in_any_function_never_reaches_the_caller(loopback: Loopback, colour: str, ask: Ask) -> None:
+    """Each function that a call passes through raises in turn, in every layer, and the result stays the same."""
     loopback.will(
         stream_answer(sse(CHAT_CHUNKS, done=True)) if ask is stream else json_answer({**CHAT, "model": "gpt-4o"})
     )
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(InMemorySpanExporter()))
     client = client_of("openai", colour, loopback.url)
 
     async def run() -> Any:
         result = ask(client)
         return await result if ask is streamed_bytes else await read(result)
 
-    budgets: Any = [llmtrace.Budget("all", usd="1000", action="block")]
-    settings: dict[str, Any] = {"tracer_provider": provider, "capture_content": True, "budgets": budgets}
-    expected = await run()
-    with llmtrace.instrument(**settings), llmtrace.tag(feature="f"), llmtrace.collect():
-        await run()
-        codes: set[CodeType] = set()
-        with called(codes):
-            await run()
-        everything = functions()
-        faults, tried = [], 0
-        for code in codes & everything.keys():
-            title = everything[code][0][2]
-            if title in SEAMS or (colour == "async" and not title.startswith(DIFFERENT)):
-                continue
-            tried += 1
-            with broken(everything[code]):
-                try:
-                    got = await run()
-                except Exception as error:
-                    faults.append(f"{title}: {error!r}")
-                    continue
-            if got != expected:
-                faults.append(f"{title}: another result")
-        assert not faults
-        assert tried > 20
-        assert context.current_call() is None
-        assert await run() == expected
+    assert not await faults_of(run, ("",) if colour == "sync" else DIFFERENT)
     await settled(client.close())
-    provider.shutdown()
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize("streamed", [False, True], ids=["plain", "stream"])
+@pytest.mark.usefixtures("instrumented")
+@pytest.mark.filterwarnings("ignore:.*deprecated.*")
+async def test_a_fault_of_ours_never_reaches_a_caller_of_gemini(colour: str, streamed: bool) -> None:
+    """As above, through google-genai, with a tool that the SDK calls by itself."""
+    with serving(Gemini()) as server:
+        parent = server.client()
+        client: Any = parent if colour == "sync" else parent.aio
+
+        async def run() -> Any:
+            server.will(*([FIRST], [SECOND]) if streamed else (FIRST, SECOND))
+            method = client.models.generate_content_stream if streamed else client.models.generate_content
+            result = await settled(method(model="gemini-test", contents="hello", config={"tools": [weather]}))
+            if hasattr(result, "__aiter__"):
+                return [chunk.text async for chunk in result]
+            return [chunk.text for chunk in result] if streamed else result.text
+
+        assert not await faults_of(run, ("clients.google", "clients.lazy", "clients.hooks", "scope.", "capture."))
+        if colour == "async" and hasattr(client, "aclose"):
+            await client.aclose()
 
 
 def test_the_list_of_seams_names_functions() -> None:

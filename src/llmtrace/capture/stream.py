@@ -281,6 +281,8 @@ class Chunks:
             return chunk
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_inner":  # absent where a fault has interrupted ``__init__``
+            raise AttributeError(name)
         return getattr(self._inner, name)
 
 
@@ -316,6 +318,8 @@ class AsyncChunks:
             return chunk
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_inner":  # absent where a fault has interrupted ``__init__``
+            raise AttributeError(name)
         return getattr(self._inner, name)
 
 

@@ -69,7 +69,7 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
             patches.wrap(holder, function, asked.async_note if owner.startswith("Async") else asked.note)
     module = _loaded("_api_client")
     # The first releases call it ApiClient.
-    owner = "ApiClient" if hasattr(module, "ApiClient") else "BaseApiClient"
+    owner = "BaseApiClient" if hasattr(module, "BaseApiClient") else "ApiClient"
     begin = _Beginner(sdk, tracing, patches).begin
     for name, hook in _requests(begin, asked).items():
         patches.wrap_in(module, owner, name, hook)
@@ -296,6 +296,9 @@ class _Watched(AsyncChunks):
         self._origin = origin
 
     def __del__(self) -> None:
+        notify(self._end)
+
+    def _end(self) -> None:
         if not self._recorder.finished and _held(self._origin):
             worker.submit(self._recorder.closed)
 

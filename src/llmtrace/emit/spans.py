@@ -111,24 +111,19 @@ class SpanEmitter:
     def _join(self, call: OpenCall) -> bool:
         """Complete the span of another instrumentation; false where that has ended, and ours has to be made."""
         joined: JoinedSpan = call.span
-        if joined.missed:
-            if call.suppressed:
-                return True
-            call.usage_elsewhere = has_usage(getattr(joined.span, "attributes", None) or ())
-            call.span, call.borrowed = self._start(call, call.started_ns), None
-            return False
-        refused = call.outcome in ("error", "blocked") and not call.answer.usage
-        if refused:
-            inference_spans.release(call.borrowed)
-        # Made now, while the documents and the prompt are here whole.
-        found = self._described(call, [each for each in BESIDE if not (refused and each is describe_cost)])
-        counts = self._described(call, [describe_counts])
-
-        def make(known: Collection[str]) -> Attributes:
-            return found if has_usage(known) else {**counts, **found}
-
-        joined.prepare(make, late=False)
-        return True
+        if not joined.missed:
+            refused = call.outcome in ("error", "blocked") and not call.answer.usage
+            if refused:
+                inference_spans.release(call.borrowed)
+            # Made now, while the documents and the prompt are here whole.
+            found = self._described(call, [each for each in BESIDE if not (refused and each is describe_cost)])
+            counts = self._described(call, [describe_counts])
+            joined.prepare(lambda known: found if has_usage(known) else {**counts, **found}, late=False)
+        if not joined.missed or call.suppressed:
+            return True
+        call.usage_elsewhere = has_usage(getattr(joined.span, "attributes", None) or ())
+        call.span, call.borrowed = self._start(call, call.started_ns), None
+        return False
 
     def _beside(self, call: OpenCall, known: Collection[str]) -> Attributes:
         found = self._described(call, BESIDE)

@@ -9,6 +9,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import get_current_span
 
 from .._compat.opentelemetry_context import SPAN_KEY
+from .._guard import report
 
 __all__ = ["adopt", "release"]
 
@@ -35,6 +36,14 @@ def adopt(context: Context, operation: str) -> Any:
     """
     if not context:
         return None
+    try:
+        return _adopt(context, operation)
+    except Exception:  # the span may be of any make
+        report("look at the span around a call")
+        return None
+
+
+def _adopt(context: Context, operation: str) -> Any:
     span: Any = context.get(SPAN_KEY)
     if context.get(_UTIL_GENAI) is not None:
         span = get_current_span(context)
@@ -43,11 +52,8 @@ def adopt(context: Context, operation: str) -> Any:
     elif span is None or not _represents(span, operation):
         return None
     mark = object()
-    try:
-        # One dictionary operation, so that of two threads only one adopts the span.
-        return span if _adopted.setdefault(span, mark) is mark else None
-    except TypeError:  # no hash or no weak reference
-        return None
+    # One dictionary operation, so that of two threads only one adopts the span.
+    return span if _adopted.setdefault(span, mark) is mark else None
 
 
 def release(span: Any) -> None:
