@@ -27,7 +27,7 @@ _LOOK_AROUND = 30.0
 _POISON_ATTEMPTS = 24  # so many in a row are no bad luck, even at a backend that fails every other time
 _SUSPECTS = 1000
 _SMALLEST_LIMIT = 16 << 10
-_ADOPTING_SHARE = 10
+_ADOPTING_SHARE = 2
 """While closing, what dead processes left is adopted for one part in so many of the time."""
 
 
