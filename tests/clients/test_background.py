@@ -28,6 +28,7 @@ pytestmark = [
 USAGE = {**RESPONSE["usage"], "input_tokens": 1000, "output_tokens": 2000, "total_tokens": 3000}
 COST = 0.02125
 _ids = iter(range(10_000))
+needs_responses = pytest.mark.skipif(not hasattr(openai.resources, "Responses"), reason="this release has none")
 
 
 def new_id() -> str:
@@ -67,6 +68,7 @@ def billed(spans: InMemorySpanExporter) -> list[tuple[int, float | None]]:
 NOTHING = (0, None)
 
 
+@needs_responses
 def test_polled_response_is_billed_on_the_fetch_that_sees_the_end(
     loopback: Loopback, spans: InMemorySpanExporter
 ) -> None:
@@ -86,6 +88,7 @@ def test_polled_response_is_billed_on_the_fetch_that_sees_the_end(
     assert "llmtrace.usage.source" not in dict(spans.get_finished_spans()[3].attributes or {})
 
 
+@needs_responses
 async def test_polled_response_is_billed_once_by_the_async_client(
     loopback: Loopback, spans: InMemorySpanExporter
 ) -> None:
@@ -99,6 +102,7 @@ async def test_polled_response_is_billed_once_by_the_async_client(
     assert billed(spans) == [NOTHING, (3000, COST), NOTHING]
 
 
+@needs_responses
 def test_raw_responses_are_billed_once(loopback: Loopback, spans: InMemorySpanExporter) -> None:
     """A fetch whose body the caller reads itself bills as any other."""
     name = new_id()
@@ -111,6 +115,7 @@ def test_raw_responses_are_billed_once(loopback: Loopback, spans: InMemorySpanEx
     assert billed(spans) == [NOTHING, (3000, COST), NOTHING]
 
 
+@needs_responses
 @pytest.mark.parametrize("status", ["cancelled", "failed", "incomplete"])
 def test_ended_response_is_billed_however_it_ended(
     loopback: Loopback, spans: InMemorySpanExporter, status: str
@@ -125,6 +130,7 @@ def test_ended_response_is_billed_however_it_ended(
     assert billed(spans) == [NOTHING, (3000, COST), NOTHING]
 
 
+@needs_responses
 def test_cancelling_bills_the_usage_it_reports(loopback: Loopback, spans: InMemorySpanExporter) -> None:
     """The answer to a cancellation is the first sight of the end."""
     name = new_id()
@@ -138,6 +144,7 @@ def test_cancelling_bills_the_usage_it_reports(loopback: Loopback, spans: InMemo
     assert (told["llmtrace.api"], told["gen_ai.response.id"]) == ("openai.responses.cancel", name)
 
 
+@needs_responses
 def test_usage_reported_by_the_creation_is_not_billed_again(loopback: Loopback, spans: InMemorySpanExporter) -> None:
     """A creation that reported its usage leaves nothing to fetches."""
     name = new_id()
@@ -148,6 +155,7 @@ def test_usage_reported_by_the_creation_is_not_billed_again(loopback: Loopback, 
     assert billed(spans) == [(3000, COST), NOTHING]
 
 
+@needs_responses
 @pytest.mark.parametrize("flag", [False, None])
 def test_object_that_did_not_run_in_the_background_adds_nothing(
     loopback: Loopback, spans: InMemorySpanExporter, flag: bool | None
@@ -159,6 +167,7 @@ def test_object_that_did_not_run_in_the_background_adds_nothing(
     assert billed(spans) == [NOTHING]
 
 
+@needs_responses
 def test_fetch_by_another_process_bills_by_the_flag_of_the_object(
     loopback: Loopback, spans: InMemorySpanExporter
 ) -> None:
@@ -180,6 +189,7 @@ def events_of(name: str, *statuses: str) -> list[bytes]:
     return sse(events)
 
 
+@needs_responses
 @pytest.mark.parametrize("by_bytes", [False, True])
 def test_resumed_stream_is_billed_at_its_end(
     loopback: Loopback, spans: InMemorySpanExporter, by_bytes: bool
@@ -204,6 +214,7 @@ def test_resumed_stream_is_billed_at_its_end(
     assert billed(spans) == [NOTHING, NOTHING, (3000, COST), NOTHING]
 
 
+@needs_responses
 def test_background_stream_read_to_its_end_is_billed_there(loopback: Loopback, spans: InMemorySpanExporter) -> None:
     """A background stream that reports its usage leaves nothing to a later fetch."""
     name = new_id()
@@ -292,6 +303,7 @@ def test_background_interaction_is_billed_once(
     assert [found for found, _ in billed(spans)] == tokens
 
 
+@needs_responses
 def test_blocking_budget_keeps_the_reservation_until_the_fetch(
     loopback: Loopback, spans: InMemorySpanExporter
 ) -> None:
@@ -317,6 +329,7 @@ def test_blocking_budget_keeps_the_reservation_until_the_fetch(
     assert [cost for _, cost in billed(spans)] == [None, None, None, COST, 0.04, None, None]
 
 
+@needs_responses
 def test_metrics_count_the_tokens_of_a_fetch_once(loopback: Loopback) -> None:
     """Token and cost metrics of a background response are recorded by the fetch that bills it."""
     name = new_id()

@@ -22,14 +22,14 @@ def test_invocation_parameters_are_as_sent(loopback: Loopback, spans: InMemorySp
         client.chat.completions.create(
             model="m",
             messages=QUESTION,  # type: ignore[arg-type]
-            max_completion_tokens=5,
+            max_tokens=5,
             tool_choice="none",
             logprobs=True,
             extra_body={"provider": {"sort": "price"}},
         )
     (span,) = spans.get_finished_spans()
     told = dict(span.attributes or {})
-    sent = {"max_completion_tokens": 5, "tool_choice": "none", "logprobs": True, "provider": {"sort": "price"}}
+    sent = {"max_tokens": 5, "tool_choice": "none", "logprobs": True, "provider": {"sort": "price"}}
     assert json.loads(str(told["llm.invocation_parameters"])) == sent
     assert told["llmtrace.request.parameters"] == told["llm.invocation_parameters"]
     assert told["gen_ai.request.max_tokens"] == 5
