@@ -31,7 +31,7 @@ from llmtrace.cost.price import Pricer
 from llmtrace.facts import Request, Response
 from llmtrace.store.columns import PICO
 from llmtrace.testing import plugin
-from llmtrace.wire.openai_chat import read_stated_cost
+from llmtrace.wire._usage import read_stated_cost
 
 ALL = [decimal.Inexact, decimal.Rounded, decimal.Subnormal, decimal.Underflow, decimal.Overflow, decimal.Clamped,
        decimal.InvalidOperation, decimal.DivisionByZero, decimal.FloatOperation]  # fmt: skip
