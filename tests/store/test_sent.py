@@ -120,7 +120,7 @@ def test_two_stores_have_hashes_of_their_own(replay: Any, tmp_path: Path) -> Non
 
 class _Call:
     def __init__(self, number: int, body: Any) -> None:
-        self.client, self.borrowed, self.body = "openai", False, None
+        self.client, self.has_own_span, self.body = "openai", True, None
         self.http = type("Http", (), {"_request": type("Request", (), {"_content": body})})
         self.span = self
         self.span_id = number
