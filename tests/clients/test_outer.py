@@ -53,7 +53,11 @@ def test_outer_inference_span_is_enriched(replay: Any, spans: InMemorySpanExport
 
 @pytest.mark.parametrize(
     "key",
-    ["suppress_instrumentation", "suppress_language_model_instrumentation", otel._SUPPRESS_INSTRUMENTATION_KEY],
+    [
+        "suppress_instrumentation",
+        "suppress_language_model_instrumentation",
+        pytest.param(otel._SUPPRESS_INSTRUMENTATION_KEY, id="key"),  # made anew in each process
+    ],
 )
 def test_suppressed_call_is_left_alone(replay: Any, spans: InMemorySpanExporter, key: str) -> None:
     """A call made while instrumentation is suppressed has no span of ours."""
