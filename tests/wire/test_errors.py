@@ -131,3 +131,18 @@ def test_error_beside_a_partial_choice_fails_the_call() -> None:
     """The tokens that were reported with it are kept."""
     answer = CHAT.response({**SHAPES["openrouter"][0], "choices": [{"index": 0}], "usage": {"prompt_tokens": 3}})
     assert (answer.failed, answer.error, answer.usage) == (True, "402", {"input": 3})
+
+
+def test_error_beside_usage_and_an_empty_choice_is_read() -> None:
+    """OpenRouter reports a failure in the last chunk, which holds the usage and a choice without an end too."""
+    chunks = CHAT.events()
+    chunks.add({"choices": [{"index": 0, "delta": {"content": "w"}, "finish_reason": "length"}]})
+    chunks.add(
+        {
+            "error": {"code": 400, "message": "limit"},
+            "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": None}],
+            "usage": {"prompt_tokens": 43, "completion_tokens": 10},
+        }
+    )
+    found = chunks.result()
+    assert (found.error, found.failed, found.usage) == ("400", True, {"input": 43, "output": 10})

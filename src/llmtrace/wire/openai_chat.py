@@ -132,8 +132,9 @@ class Chunks:
             self._summed = not choices
         if not self._named or self._summed:
             self._begin(chunk)  # tier and fingerprint may be told with the usage only
-        if not choices and usage is None:
+        if usage is not None or not choices:
             # An SDK raises for the error event of OpenAI; other shapes, and those in a body read as bytes, come here.
+            # OpenRouter sends its error beside the usage and an empty choice.
             self._error = read_error(chunk) or self._error
         for choice in choices if isinstance(choices, list) else ():
             reason = peek(choice, "finish_reason")
