@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from llmtrace.cost.price import Pricer
-from llmtrace.facts import Request, Response
+from llmtrace.model import Request, Response
+from llmtrace.pricing.price import Pricer
 
 CALLS, ROUNDS = 20_000, 15
 CASES = {

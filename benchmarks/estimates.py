@@ -12,8 +12,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from llmtrace.cost import tokens
-from llmtrace.cost.estimate import count_input, count_output
+from llmtrace.pricing import tokens
+from llmtrace.pricing.estimates import count_input, count_output
 
 START, END = "<!-- table -->", "<!-- end of table -->"
 SURFACES = {"chat.completions", "messages", "responses", "completions"}

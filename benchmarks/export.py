@@ -69,7 +69,7 @@ def measure(way: str, spans: int) -> None:
         provider: Any = stock
         flush: Any = stock.force_flush
     else:
-        from llmtrace._config import load
+        from llmtrace._settings import load
         from llmtrace.export.pipeline import Pipeline
 
         pipeline = Pipeline(load({}))

@@ -30,16 +30,16 @@ from pydantic import TypeAdapter
 
 import llmtrace
 from llmtrace.capture.call import OpenCall
+from llmtrace.capture.services import Tracing
 from llmtrace.capture.stream import Chunks, Recorder
-from llmtrace.capture.tracing import Tracing
-from llmtrace.clients.google_genai import accumulator
-from llmtrace.emit.spans import SpanEmitter
-from llmtrace.facts import Request
-from llmtrace.wire._format import WireFormat
-from llmtrace.wire.anthropic_messages import MESSAGES
-from llmtrace.wire.google_generate import GENERATE
-from llmtrace.wire.openai_chat import CHAT
-from llmtrace.wire.openai_responses import RESPONSES
+from llmtrace.model import Request
+from llmtrace.model.wire_format import WireFormat
+from llmtrace.providers.anthropic.messages import MESSAGES
+from llmtrace.providers.google.generate import GENERATE
+from llmtrace.providers.google.sdk import accumulator
+from llmtrace.providers.openai.chat import CHAT
+from llmtrace.providers.openai.responses import RESPONSES
+from llmtrace.telemetry.spans import SpanEmitter
 
 ROUNDS, CALLS, WARM = 60, 100, 10
 SHORT, LONG, CHUNK_ROUNDS = 20, 1020, 40

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from time import process_time
 
-from llmtrace.emit.redact import builtin
+from llmtrace.telemetry.redact import builtin
 
 SENTENCES = (
     "The quarterly report shows that revenue grew by 12 percent, mostly in the northern region. "

@@ -15,7 +15,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from llmtrace._config import load
+from llmtrace._settings import load
 from llmtrace.export.pipeline import Pipeline
 
 BURST, AWAY_EVERY, AWAY_FOR = 500, 30.0, 5.0

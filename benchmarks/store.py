@@ -19,8 +19,8 @@ from tempfile import TemporaryDirectory, gettempdir
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
+from llmtrace.report.aggregate import report
 from llmtrace.report.select import selection
-from llmtrace.report.tally import report
 from llmtrace.store.schema import StoreError, connect
 from llmtrace.store.write import Writer
 from traffic import traces

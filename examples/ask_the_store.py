@@ -9,8 +9,8 @@ from pathlib import Path
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
+from llmtrace.report.aggregate import report
 from llmtrace.report.select import selection
-from llmtrace.report.tally import report
 from llmtrace.store.exporter import StoreExporter
 from llmtrace.store.schema import connect
 

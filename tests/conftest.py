@@ -59,7 +59,7 @@ def no_ids_of_background_calls() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def prices() -> None:
     """The price catalogue is there before the first call, which then ends where it is made."""
-    from llmtrace.cost import catalog
+    from llmtrace.pricing import catalog
 
     catalog.current()
 
@@ -91,9 +91,9 @@ def no_complaints() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def no_faults(request: pytest.FixtureRequest) -> Iterator[None]:
     """No fault of our own is counted, but in a test that causes them and is marked ``faulty``."""
-    from llmtrace import _guard
+    from llmtrace import _errors
 
-    faults = _guard.faults
+    faults = _errors.faults
     before = faults.copy()
     yield
     made = faults - before

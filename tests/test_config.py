@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from llmtrace import _config
-from llmtrace._config import ConfigError, Settings, load
+from llmtrace import _settings
+from llmtrace._settings import ConfigError, Settings, load
 
 #: field, variable's text, what it means, an argument that says otherwise, what that means
 VALUES: list[tuple[str, str, Any, Any, Any]] = [
@@ -101,7 +101,7 @@ WRONG_TYPES: list[tuple[str, Any, str]] = [
 def test_every_field_has_a_reader_and_a_case() -> None:
     """Every field of Settings can be read, and is in the table of this file."""
     names = [field.name for field in fields(Settings)]
-    assert list(_config._READERS) == names
+    assert list(_settings._READERS) == names
     assert [case[0] for case in VALUES] == names
 
 

@@ -5,37 +5,37 @@ from __future__ import annotations
 TYPE_CHECKING = False  # importing typing would cost more than all the rest
 
 if TYPE_CHECKING:
-    from . import testing as testing
+    from . import testing
     from ._api import Instrumentation as Instrumentation
     from ._api import flush as flush
     from ._api import instrument as instrument
     from ._api import shutdown as shutdown
     from ._api import uninstrument as uninstrument
-    from ._config import ConfigError as ConfigError
-    from ._config import Settings as Settings
-    from .cost.budget import Budget as Budget
-    from .cost.budget import BudgetExceeded as BudgetExceeded
-    from .cost.budget import budget as budget
-    from .facts import Call as Call
-    from .facts import Cost as Cost
-    from .facts import Document as Document
-    from .facts import Scope as Scope
-    from .facts import Usage as Usage
-    from .scope import prompts as prompts
-    from .scope.collect import Calls as Calls
-    from .scope.collect import collect as collect
-    from .scope.prompts import Prompt as Prompt
-    from .scope.prompts import prompt as prompt
-    from .scope.propagate import ContextExecutor as ContextExecutor
-    from .scope.propagate import wrap as wrap
-    from .scope.retrieval import rerank as rerank
-    from .scope.retrieval import retrieval as retrieval
-    from .scope.score import score as score
-    from .scope.spans import agent as agent
-    from .scope.spans import tool as tool
-    from .scope.spans import workflow as workflow
-    from .scope.tags import current as current
-    from .scope.tags import tag as tag
+    from ._settings import ConfigError as ConfigError
+    from ._settings import Settings as Settings
+    from .budgets.budget import Budget as Budget
+    from .budgets.budget import BudgetExceeded as BudgetExceeded
+    from .budgets.budget import budget as budget
+    from .context import prompts
+    from .context.collect import Calls as Calls
+    from .context.collect import collect as collect
+    from .context.operations import agent as agent
+    from .context.operations import tool as tool
+    from .context.operations import workflow as workflow
+    from .context.prompts import Prompt as Prompt
+    from .context.prompts import prompt as prompt
+    from .context.propagate import ContextExecutor as ContextExecutor
+    from .context.propagate import wrap as wrap
+    from .context.retrieval import rerank as rerank
+    from .context.retrieval import retrieval as retrieval
+    from .context.score import score as score
+    from .context.tags import current as current
+    from .context.tags import tag as tag
+    from .model import Call as Call
+    from .model import Cost as Cost
+    from .model import Document as Document
+    from .model import Scope as Scope
+    from .model import Usage as Usage
     from .serverless import flushed as flushed
 
 _HOMES = {

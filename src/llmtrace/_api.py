@@ -19,16 +19,17 @@ import wrapt
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
-from . import _config, _guard, _sdk  # noqa: F401 - the SDK is imported before all that needs it
-from ._environment import usable_environment
-from ._parts import Parts, Providers
+from . import _errors, _settings  # noqa: F401 - the SDK is imported before all that needs it
+from ._compat import opentelemetry_sdk  # noqa: F401 - the SDK is imported before all that needs it
+from ._runtime import Parts, Providers
+from ._settings.opentelemetry import usable_environment
+from .budgets.budget import Budget
 from .capture import worker
 from .capture.stream import end_open_streams, open_streams
-from .clients.patches import Patches
-from .clients.table import Sdk, sdks
-from .cost.budget import Budget
 from .export import termination
 from .export.routes import Arguments
+from .providers._patches import Patches
+from .providers.registry import Sdk, sdks
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -49,7 +50,7 @@ _watched: set[str] = set()
 class Instrumentation:
     """What ``instrument()`` did; leaving it as a context manager undoes it."""
 
-    def __init__(self, settings: _config.Settings, providers: Providers, named: Callable[[str], str]) -> None:
+    def __init__(self, settings: _settings.Settings, providers: Providers, named: Callable[[str], str]) -> None:
         self.settings = settings
         self.patched: dict[str, str] = {}
         """SDKs that are hooked, with their version."""
@@ -108,7 +109,7 @@ class Instrumentation:
             patches = import_module(sdk.hook).patch(sdk, module, self._parts.tracing)
         except Exception as error:
             self.skipped[sdk.name] = f"this release has moved the hook: {error}"
-            _guard.report(f"hook {sdk.name}")
+            _errors.report(f"hook {sdk.name}")
             return
         self._patches.append(patches)
         if patches.done:
@@ -267,7 +268,7 @@ def instrument(  # noqa: PLR0913 - every setting by its name
     """
     given: dict[str, Any] = dict(locals())
     arguments = Arguments(
-        _config.check_endpoint(given.pop("endpoint")), _config.check_service_name(given.pop("service_name"))
+        _settings.check_endpoint(given.pop("endpoint")), _settings.check_service_name(given.pop("service_name"))
     )
     tracer, meter, logger = (given.pop(f"{name}_provider") for name in ("tracer", "meter", "logger"))
     providers = Providers(tracer, meter, logger, arguments)
@@ -283,16 +284,16 @@ def _instrument(given: dict[str, Any], providers: Providers) -> Instrumentation:
             clients = given["clients"]
             given["clients"] = (clients,) if isinstance(clients, str) else tuple(clients)
         known = sdks()
-        loaded = _config.load(given, clients=[sdk.name for sdk in known])
-        _config.report_unknown(os.environ)
+        loaded = _settings.load(given, clients=[sdk.name for sdk in known])
+        _settings.report_unknown(os.environ)
         with usable_environment():
-            made = Instrumentation(loaded, providers, partial(_config.shown_name, arguments=given))
+            made = Instrumentation(loaded, providers, partial(_settings.shown_name, arguments=given))
             off = _switched_off(loaded, given)
             if off:
                 made.skipped = {sdk.name: off for sdk in known}
                 return made
             made._parts.pipeline.prepare()
-        _guard.set_strict(loaded.strict)
+        _errors.set_strict(loaded.strict)
         chosen = [sdk for sdk in known if _wanted(sdk.name, loaded.clients)]
         made.skipped.update({sdk.name: "left out by the setting clients" for sdk in known if sdk not in chosen})
         made._install(chosen)
@@ -303,7 +304,7 @@ def _instrument(given: dict[str, Any], providers: Providers) -> Instrumentation:
         return made
 
 
-def _switched_off(settings: _config.Settings, given: Mapping[str, object]) -> str:
+def _switched_off(settings: _settings.Settings, given: Mapping[str, object]) -> str:
     """Say why nothing is traced; empty where it is."""
     if not settings.enabled:
         return "LLMTRACE_ENABLED is false"
@@ -326,7 +327,7 @@ def uninstrument() -> None:
             _current._undo()
             termination.disable()
             _retire(_current)
-            _guard.set_strict(False)
+            _errors.set_strict(False)
             _current = None
 
 

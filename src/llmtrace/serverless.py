@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from . import _guard
+from . import _errors
 
 __all__ = ["flushed", "on_lambda"]
 
@@ -42,7 +42,7 @@ def flushed(handler: _Handler) -> _Handler:
 
 def _flush(context: Any) -> None:
     from . import _api
-    from ._config import Settings
+    from ._settings import Settings
 
     try:
         current = _api._current
@@ -52,4 +52,4 @@ def _flush(context: Any) -> None:
             allowed = min(allowed, left() / 1000 - _MARGIN)
         _api.flush(max(0.0, allowed))
     except Exception:
-        _guard.report("flush after an invocation")
+        _errors.report("flush after an invocation")

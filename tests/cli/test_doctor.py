@@ -15,7 +15,7 @@ import pytest
 
 import llmtrace
 from export.backend import Backend
-from llmtrace import _guard
+from llmtrace import _errors
 from llmtrace.cli import doctor, main
 
 
@@ -109,7 +109,7 @@ def test_what_is_broken_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
     monkeypatch.setattr(doctor, "import_module", imported)
     monkeypatch.delattr("openai._base_client.SyncAPIClient._process_response")
-    monkeypatch.setattr(_guard, "faults", Counter({"read an answer": 2}))
+    monkeypatch.setattr(_errors, "faults", Counter({"read an answer": 2}))
     monkeypatch.setattr(doctor, "_PACKAGES", ("no-such-package", "wrapt"))
     assert doctor.run() == 1
     out = capsys.readouterr().out

@@ -18,15 +18,15 @@ import pytest
 
 import llmtrace
 from llmtrace.cli import main
-from llmtrace.report import figures
+from llmtrace.report import formatting
+from llmtrace.report.aggregate import report
 from llmtrace.report.calls import read
 from llmtrace.report.charts import bars, nice
 from llmtrace.report.compare import sample
 from llmtrace.report.select import DIMENSIONS, selection
-from llmtrace.report.tally import report
-from llmtrace.store.body import StoredSpan
 from llmtrace.store.read import spans_after
 from llmtrace.store.schema import connect
+from llmtrace.store.span_codec import StoredSpan
 from llmtrace.store.write import Writer
 from traffic import traces
 
@@ -36,7 +36,7 @@ STEERING = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u20
 TEXTS = (
     "llmtrace.feature", "user.id", "session.id", "llmtrace.tenant", "gen_ai.request.model", "gen_ai.response.model",
     "gen_ai.prompt.name", "gen_ai.prompt.version", "error.type", "llmtrace.stream.end", "gen_ai.provider.name",
-    "llmtrace.cost.unpriced_reason", "llmtrace.tag.region",
+    "llmtrace.pricing.unpriced_reason", "llmtrace.tag.region",
 )  # fmt: skip
 
 
@@ -116,7 +116,7 @@ def test_hostile_texts_reach_no_terminal(
 )  # fmt: skip
 def test_csv_cells_are_no_formulas(text: object, shown: object) -> None:
     """Text that begins as a formula gets an apostrophe; a number stays one."""
-    assert figures.cell(text) == shown
+    assert formatting.cell(text) == shown
 
 
 def test_csv_of_a_report_holds_no_formula(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,7 +211,7 @@ def test_absurd_arguments_end_in_one_line(
 ) -> None:
     """Status 2, one short line, no traceback, nothing on standard output."""
     put(store, made(3))
-    monkeypatch.setattr("llmtrace.export.resend._PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("llmtrace.cli.resend._PATIENCE_SECONDS", 0.0)
     assert main(line) == 2
     told = capsys.readouterr()
     if line[0] != "prices":
@@ -260,7 +260,7 @@ def test_closed_pipe_is_quiet_and_no_failure(store: Path, command: str, stop: st
 
 def _blocked(span: StoredSpan) -> StoredSpan:
     attributes: dict[str, Any] = {
-        **span.attributes, "llmtrace.outcome": "blocked", "llm.cost.total": 99.0, "llmtrace.cost.exact": "99",
+        **span.attributes, "llmtrace.outcome": "blocked", "llm.cost.total": 99.0, "llmtrace.pricing.exact": "99",
     }  # fmt: skip
     return replace(span, attributes=attributes)
 
@@ -290,8 +290,8 @@ def test_blocked_calls_are_in_no_figure_and_counted_apart(store: Path, capsys: p
 
 def test_missing_usage_says_how_to_get_it(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A stream of OpenAI reports none unless asked."""
-    reason = {"llmtrace.cost.unpriced_reason": "no_usage"}
-    cost = ("llm.cost.total", "llmtrace.cost.exact")
+    reason = {"llmtrace.pricing.unpriced_reason": "no_usage"}
+    cost = ("llm.cost.total", "llmtrace.pricing.exact")
     spans = [
         replace(span, attributes={**{k: v for k, v in span.attributes.items() if k not in cost}, **reason})
         for span in made(3)
@@ -321,4 +321,4 @@ def test_constants_are_defined_once() -> None:
 @pytest.mark.parametrize(("number", "shown"), [(0, "0 calls"), (1, "1 call"), (2, "2 calls"), (12_345, "12,345 calls")])
 def test_one_thing_is_singular(number: int, shown: str) -> None:
     """Not "1 calls"."""
-    assert figures.counted(number, "call") == shown
+    assert formatting.counted(number, "call") == shown

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from export.backend import Backend
-from llmtrace._config import load
+from llmtrace._settings import load
 from llmtrace.cli import doctor, main, spool
 from llmtrace.export.pipeline import Pipeline
 

@@ -17,8 +17,8 @@ import anthropic
 import openai
 from answers import QUESTION
 
-from llmtrace.clients.table import SDKS, Sdk
-from llmtrace.wire._format import WireFormat
+from llmtrace.model.wire_format import WireFormat
+from llmtrace.providers.registry import SDKS, Sdk
 
 READINGS = ("plain", "stream", "raw", "raw stream", "streaming response")
 CLIENTS = {"openai": "OpenAI", "anthropic": "Anthropic"}

@@ -20,8 +20,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import llmtrace
 from llmtrace._compat.opentelemetry_context import SUPPRESS_KEY
-from llmtrace.cost import catalog, price
-from llmtrace.emit.joined_span import JoinedSpan
+from llmtrace.pricing import catalog, price
+from llmtrace.telemetry.joined_span import JoinedSpan
 
 SUPPRESSING = [
     "suppress_instrumentation",
@@ -203,7 +203,7 @@ def test_refused_call_leaves_the_span_to_its_retry(scene: Scene, loopback: Loopb
         scene.ask()
     (told,) = scene.told()
     assert told["llm.cost.total"] > 0
-    assert "llmtrace.cost.unpriced_reason" not in told
+    assert "llmtrace.pricing.unpriced_reason" not in told
     assert told["gen_ai.usage.input_tokens"] == 7
 
 
@@ -316,9 +316,9 @@ def test_fault_at_the_end_of_an_adopted_span_does_not_reach_its_owner(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their span ends as it would have."""
-    from llmtrace import _guard
+    from llmtrace import _errors
 
-    monkeypatch.setattr(_guard, "_strict", False)
+    monkeypatch.setattr(_errors, "_strict", False)
 
     def boom(*_: Any) -> Any:
         raise RuntimeError("ours")

@@ -11,7 +11,7 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from test_said import attributes_of, check_shapes, heard  # noqa: F401
 
-from llmtrace.wire.openai_assistants import RUN
+from llmtrace.providers.openai.assistants import RUN
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Assistants API is deprecated:DeprecationWarning")
 

@@ -24,14 +24,8 @@ from entry_points import EntryPoint, arguments_for, entry_points, made_client, p
 from loopback import Loopback, json_answer, stream_answer
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from llmtrace.wire import anthropic_messages as messages
-from llmtrace.wire import openai_assistants as assistants
-from llmtrace.wire import openai_chat as chat
-from llmtrace.wire import openai_completions as completions
-from llmtrace.wire import openai_embeddings as embeddings
-from llmtrace.wire import openai_media as media
-from llmtrace.wire import openai_moderations as moderations
-from llmtrace.wire import openai_responses as responses
+from llmtrace.providers.anthropic import messages
+from llmtrace.providers.openai import assistants, chat, completions, embeddings, media, moderations, responses
 
 PAGE = Path(__file__).parents[2] / "docs" / "coverage.md"
 

@@ -17,9 +17,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from test_wire import client_of, read, settled, told
 
 import llmtrace
-from llmtrace import _guard
-from llmtrace.capture.raw import FrameReader
-from llmtrace.clients.table import SDKS
+from llmtrace import _errors
+from llmtrace.capture.http_body import FrameReader
+from llmtrace.providers.registry import SDKS
 
 
 class Broken:
@@ -91,7 +91,7 @@ def test_content_that_cannot_be_read(
             assert client.chat.completions.create(model="m", messages=QUESTION).id == CHAT["id"]
     llmtrace.flush()
     got = told(swallowed)
-    assert dict(_guard.faults) == places
+    assert dict(_errors.faults) == places
     assert (got["gen_ai.usage.input_tokens"], got["gen_ai.usage.output_tokens"]) == (7, 3)
     there = {side for side in ("input", "output") if f"gen_ai.{side}.messages" in got}
     assert there == {"input", "output"} - {lost}
@@ -161,9 +161,9 @@ async def test_an_event_that_is_no_json(loopback: Loopback, spans: InMemorySpanE
 @pytest.mark.parametrize(
     ("broken", "place"),
     [
-        ("llmtrace.cost.guard.Budgets.admit", "ask the budgets"),
-        ("llmtrace.cost.guard.Budgets.settle", "tell an observer of a call"),
-        ("llmtrace.cost.price.Pricer.price", "price a call"),
+        ("llmtrace.budgets.enforcement.Budgets.admit", "ask the budgets"),
+        ("llmtrace.budgets.enforcement.Budgets.settle", "tell an observer of a call"),
+        ("llmtrace.pricing.price.Pricer.price", "price a call"),
     ],
 )
 def test_a_part_that_fails(loopback: Loopback, monkeypatch: pytest.MonkeyPatch, broken: str, place: str) -> None:
@@ -182,7 +182,7 @@ def test_a_part_that_fails(loopback: Loopback, monkeypatch: pytest.MonkeyPatch, 
         llmtrace.flush()
     got = told(exporter)
     provider.shutdown()
-    assert set(_guard.faults) == {place}
+    assert set(_errors.faults) == {place}
     assert (got["llmtrace.outcome"], got["gen_ai.usage.input_tokens"]) == ("ok", 7)
     assert ("llm.cost.total" in got) is ("price" not in place)
 

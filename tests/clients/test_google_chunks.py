@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmtrace.clients import google_genai
-from llmtrace.clients.google_genai import _alike, _Parsed, _Skimmed
-from llmtrace.wire.google_generate import Answers
+from llmtrace.providers.google import sdk
+from llmtrace.providers.google.generate import Answers
+from llmtrace.providers.google.sdk import _alike, _Parsed, _Skimmed
 
 
 def chunk(text: str = "word", output: int = 3, **more: Any) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def test_few_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
         read.append(body)
         return json.loads(body)
 
-    monkeypatch.setattr(google_genai, "json", SimpleNamespace(loads=loads))
+    monkeypatch.setattr(sdk, "json", SimpleNamespace(loads=loads))
     answer, _, ended = told(_Skimmed, [SimpleNamespace(body=json.dumps(each)) for each in STREAMS["words and an end"]])
     assert len(read) == 3
     assert ended and answer.usage == {"input": 8, "output": 30}

@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 import llmtrace
 from llmtrace import tag
-from llmtrace.clients.providers import provider_of
+from llmtrace.providers.hosts import provider_of
 from serving import serving
 
 USAGE = {"promptTokenCount": 8, "candidatesTokenCount": 2, "totalTokenCount": 10}

@@ -10,11 +10,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from test_google_recorded import Cassette, all_of_google, call_async, call_sync, pytestmark  # noqa: F401
 from test_said import attributes_of, check_shapes, heard, recorded, said  # noqa: F401
 
-from llmtrace.emit.content import describe_content
-from llmtrace.emit.gate import Gate
-from llmtrace.wire.google_embed import EMBED
-from llmtrace.wire.google_generate import GENERATE
-from llmtrace.wire.google_interactions import INTERACTIONS
+from llmtrace.providers.google.embeddings import EMBED
+from llmtrace.providers.google.generate import GENERATE
+from llmtrace.providers.google.interactions import INTERACTIONS
+from llmtrace.telemetry.content import describe_content
+from llmtrace.telemetry.content_policy import Gate
 from shapes import problems
 
 FORMATS = {"generate_content": GENERATE, "embed_content": EMBED, "interactions": INTERACTIONS}

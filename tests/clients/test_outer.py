@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
-from llmtrace.cost import catalog, price
+from llmtrace.pricing import catalog, price
 
 QUESTION: Any = [{"role": "user", "content": "hi"}]
 

@@ -21,7 +21,7 @@ from test_wire import client_of, settled
 import llmtrace
 from llmtrace import _api
 from llmtrace.cli import doctor
-from llmtrace.clients.table import Sdk
+from llmtrace.providers.registry import Sdk
 
 Spans = InMemorySpanExporter
 

@@ -16,7 +16,7 @@ from answers import CHAT, CHAT_CHUNKS, MESSAGE, MESSAGE_EVENTS, QUESTION, RESPON
 from loopback import Loopback, json_answer, stream_answer
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from llmtrace.clients.providers import provider_of
+from llmtrace.providers.hosts import provider_of
 
 #: Credentials that sign, and are nobody's.
 AWS = {"aws_access_key": "AKIDEXAMPLE", "aws_secret_key": "secret", "aws_region": "us-east-1"}

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from test_wire import client_of, settled
 
 import llmtrace
-from llmtrace.scope import context
+from llmtrace.context import state
 from serving import serving
 
 pytestmark = pytest.mark.faulty
@@ -196,7 +196,7 @@ async def faults_of(run: Callable[[], Any], layers: tuple[str, ...] = ("",)) -> 
         if got != expected:
             faults.append(f"{title}: {got!r}")
     assert tried > 20
-    assert context.current_call() is None
+    assert state.current_call() is None
     assert await run() == expected
     return faults
 

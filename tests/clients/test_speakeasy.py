@@ -15,16 +15,16 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from speakeasy_vendor import PACKAGE, BaseSDK, install, uninstall
 
 import llmtrace
-from llmtrace.clients import table
-from llmtrace.clients.table import Sdk
-from llmtrace.wire.openai_chat import CHAT as WIRE
+from llmtrace.providers import registry
+from llmtrace.providers.openai.chat import CHAT as WIRE
+from llmtrace.providers.registry import Sdk
 
 ROW = Sdk(
     name=PACKAGE,
     module=f"{PACKAGE}.basesdk",
     supported=">=0",
     provider="mistral_ai",
-    hook="llmtrace.clients.speakeasy",
+    hook="llmtrace.providers._speakeasy",
     posts={"/v1/chat/completions": WIRE},
 )
 BODY = {"model": "m", "messages": QUESTION}
@@ -34,7 +34,7 @@ OVERLOADED = json_answer({"message": "x", "code": "overloaded"}, status=503)
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     """Finished spans of calls through the client, whose package is there when it is instrumented."""
-    monkeypatch.setattr(table, "SDKS", (ROW,))
+    monkeypatch.setattr(registry, "SDKS", (ROW,))
     install()
     exporter = InMemorySpanExporter()
     provider = TracerProvider()

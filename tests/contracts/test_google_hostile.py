@@ -37,9 +37,9 @@ from test_hostile import (
 
 import llmtrace
 from llmtrace.capture.call import OpenCall
-from llmtrace.clients.table import SDKS
-from llmtrace.emit import names
-from llmtrace.emit import spans as emit_spans
+from llmtrace.providers.registry import SDKS
+from llmtrace.telemetry import names
+from llmtrace.telemetry import spans as emit_spans
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "clients"))
 

@@ -25,13 +25,13 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from pydantic import BaseModel
 
 import llmtrace
-from llmtrace import _guard
+from llmtrace import _errors
 from llmtrace.capture import stream as capture_stream
 from llmtrace.capture.call import OpenCall
 from llmtrace.capture.stream import Recorder
-from llmtrace.clients.table import SDKS
-from llmtrace.emit import names
-from llmtrace.emit import spans as emit_spans
+from llmtrace.providers.registry import SDKS
+from llmtrace.telemetry import names
+from llmtrace.telemetry import spans as emit_spans
 from serving import serving
 
 COLOURS = ("sync", "async")
@@ -166,7 +166,7 @@ def clients(_listening: Server) -> Iterator[Any]:
 def faults(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Our own faults, counted from zero."""
     counted: Counter[str] = Counter()
-    monkeypatch.setattr(_guard, "faults", counted)
+    monkeypatch.setattr(_errors, "faults", counted)
     return counted
 
 

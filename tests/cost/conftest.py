@@ -8,8 +8,8 @@ import pytest
 from vendor_proxy import Vendor
 
 import llmtrace
-from llmtrace.cost import budget as budgets
-from llmtrace.cost import catalog
+from llmtrace.budgets import budget as budgets
+from llmtrace.pricing import catalog
 from serving import serving
 
 

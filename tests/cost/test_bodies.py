@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from llmtrace.cost.price import Pricer
-from llmtrace.wire._format import WireFormat
-from llmtrace.wire.anthropic_messages import MESSAGES
-from llmtrace.wire.openai_chat import CHAT
-from llmtrace.wire.openai_media import IMAGES
-from llmtrace.wire.openai_moderations import MODERATIONS
-from llmtrace.wire.openai_responses import RESPONSES
+from llmtrace.model.wire_format import WireFormat
+from llmtrace.pricing.price import Pricer
+from llmtrace.providers.anthropic.messages import MESSAGES
+from llmtrace.providers.openai.chat import CHAT
+from llmtrace.providers.openai.media import IMAGES
+from llmtrace.providers.openai.moderations import MODERATIONS
+from llmtrace.providers.openai.responses import RESPONSES
 
 TOKENS = {"prompt_tokens": 10, "completion_tokens": 5}
 IMAGE = {

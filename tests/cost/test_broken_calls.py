@@ -18,10 +18,10 @@ from google import genai
 from redis_server import free_port
 
 import llmtrace
+from llmtrace.budgets import budget as budgets
+from llmtrace.budgets import enforcement
+from llmtrace.budgets.stores import MemoryStore
 from llmtrace.capture.failure import may_have_been_sent
-from llmtrace.cost import budget as budgets
-from llmtrace.cost import guard
-from llmtrace.cost.stores import MemoryStore
 from serving import serving
 
 pytestmark = pytest.mark.filterwarnings("ignore:The model '.*' is deprecated:DeprecationWarning")
@@ -109,7 +109,7 @@ def server() -> Iterator[Breaking]:
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryStore]:
     store = MemoryStore()
-    monkeypatch.setattr(guard, "_memory", store)
+    monkeypatch.setattr(enforcement, "_memory", store)
     budgets.forget()
     llmtrace.budget("b", tokens=LIMIT, per="total", action="block")
     yield store

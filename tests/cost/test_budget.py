@@ -20,14 +20,14 @@ import pytest
 from redis_server import PROGRAM, RedisServer
 
 from llmtrace import ConfigError
-from llmtrace.cost import budget as budgets
-from llmtrace.cost import stores
-from llmtrace.cost.budget import Budget, BudgetExceeded
-from llmtrace.cost.guard import Budgets, PendingVerdict
-from llmtrace.cost.price import Pricer
-from llmtrace.cost.remote import RemoteStore
-from llmtrace.cost.stores import Claim, MemoryStore, RedisStore, Step
-from llmtrace.facts import Request, Response, Scope
+from llmtrace.budgets import budget as budgets
+from llmtrace.budgets import stores
+from llmtrace.budgets.budget import Budget, BudgetExceeded
+from llmtrace.budgets.enforcement import Budgets, PendingVerdict
+from llmtrace.budgets.remote_store import RemoteStore
+from llmtrace.budgets.stores import Claim, MemoryStore, RedisStore, Step
+from llmtrace.model import Request, Response, Scope
+from llmtrace.pricing.price import Pricer
 
 NOON = 1_790_000_000  # 2026-09-21, UTC
 PRICES = [{"model": "test-model", "input": "1", "output": "10"}]

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from llmtrace.cost.cards import FIELDS
-from llmtrace.cost.catalog import Catalog, Found
-from llmtrace.cost.money import decimal
+from llmtrace.pricing.catalog import Catalog, Found
+from llmtrace.pricing.money import decimal
+from llmtrace.pricing.rate_cards import FIELDS
 
 COUNTED = {name: field for name, field in FIELDS.items() if name != "input_audio_seconds"}
 
@@ -111,7 +111,7 @@ def test_every_model_costs_what_the_library_says(catalog: Catalog) -> None:
 
 def test_names_mean_what_they_mean_to_the_library(catalog: Catalog) -> None:
     """Each model's own id finds the same model as the library's look-up does."""
-    from llmtrace.cost.catalog import Found as Same
+    from llmtrace.pricing.catalog import Found as Same
 
     for provider in catalog.snapshot.providers:
         for model in provider.models:

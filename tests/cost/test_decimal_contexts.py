@@ -22,16 +22,16 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from vendor_proxy import ASK, Vendor, chat, client, spans_with
 
 import llmtrace
+from llmtrace.budgets.budget import Budget, BudgetExceeded, read
 from llmtrace.cli import main
-from llmtrace.cost.budget import Budget, BudgetExceeded, read
-from llmtrace.cost.money import UNIT
-from llmtrace.cost.money import decimal as usd_of
-from llmtrace.cost.overrides import read as read_prices
-from llmtrace.cost.price import Pricer
-from llmtrace.facts import Request, Response
+from llmtrace.model import Request, Response
+from llmtrace.pricing.money import UNIT
+from llmtrace.pricing.money import decimal as usd_of
+from llmtrace.pricing.overrides import read as read_prices
+from llmtrace.pricing.price import Pricer
+from llmtrace.providers._usage import read_stated_cost
 from llmtrace.store.columns import PICO
 from llmtrace.testing import plugin
-from llmtrace.wire._usage import read_stated_cost
 
 ALL = [decimal.Inexact, decimal.Rounded, decimal.Subnormal, decimal.Underflow, decimal.Overflow, decimal.Clamped,
        decimal.InvalidOperation, decimal.DivisionByZero, decimal.FloatOperation]  # fmt: skip
@@ -110,7 +110,7 @@ def test_calls_cost_the_same_in_a_hostile_context(vendor: Vendor, context: decim
             cost, shown = calls.cost, repr(calls)
             summary = plugin._Summary()
             summary.add("test", calls)
-        keys = ("llm.cost.total", "llmtrace.cost.exact", "llmtrace.budget.limit_usd", "llm.cost.prompt")
+        keys = ("llm.cost.total", "llmtrace.pricing.exact", "llmtrace.budget.limit_usd", "llm.cost.prompt")
         spans = [[dict(span.attributes or {}).get(key) for key in keys] for span in exporter.get_finished_spans()]
         data = json.loads(reader.get_metrics_data().to_json())  # type: ignore[union-attr]
         sums = [
@@ -161,9 +161,9 @@ def test_default_context_changed_before_the_import_changes_nothing() -> None:
         "decimal.DefaultContext.Emax, decimal.DefaultContext.Emin = 1, -1\n"
         "for trap in decimal.DefaultContext.traps: decimal.DefaultContext.traps[trap] = True\n"
         "decimal.setcontext(decimal.DefaultContext)\n"
-        "from llmtrace.cost.money import UNIT, decimal as usd\n"
-        "from llmtrace.cost.price import Pricer\n"
-        "from llmtrace.facts import Request, Response\n"
+        "from llmtrace.pricing.money import UNIT, decimal as usd\n"
+        "from llmtrace.pricing.price import Pricer\n"
+        "from llmtrace.model import Request, Response\n"
         "answer = Response(model='gpt-4o', usage={'input': 123457, 'output': 20})\n"
         "print(Pricer().price('openai', None, Request('chat', 'gpt-4o'), answer).cost().total, f'{usd(UNIT // 7):f}')\n"
     )

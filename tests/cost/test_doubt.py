@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from llmtrace.cost.price import Pricer
-from llmtrace.wire._format import WireFormat
-from llmtrace.wire.anthropic_messages import MESSAGES
-from llmtrace.wire.google_embed import EMBED
-from llmtrace.wire.google_generate import GENERATE
-from llmtrace.wire.openai_chat import CHAT
-from llmtrace.wire.openai_embeddings import EMBEDDINGS
-from llmtrace.wire.openai_media import IMAGES, SPEECH, TRANSCRIPTIONS
-from llmtrace.wire.openai_responses import RESPONSES
+from llmtrace.model.wire_format import WireFormat
+from llmtrace.pricing.price import Pricer
+from llmtrace.providers.anthropic.messages import MESSAGES
+from llmtrace.providers.google.embeddings import EMBED
+from llmtrace.providers.google.generate import GENERATE
+from llmtrace.providers.openai.chat import CHAT
+from llmtrace.providers.openai.embeddings import EMBEDDINGS
+from llmtrace.providers.openai.media import IMAGES, SPEECH, TRANSCRIPTIONS
+from llmtrace.providers.openai.responses import RESPONSES
 
 OWN = {"openai": "api.openai.com", "mistral_ai": "api.mistral.ai", "gcp.gemini": "generativelanguage.googleapis.com"}
 

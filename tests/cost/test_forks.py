@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from llmtrace.cost import catalog
+from llmtrace.pricing import catalog
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

@@ -11,10 +11,10 @@ import pytest
 
 from llmtrace import ConfigError
 from llmtrace.cli import main, prices
-from llmtrace.cost.names import spellings
-from llmtrace.cost.overrides import read
-from llmtrace.cost.price import Pricer
-from llmtrace.facts import Request, Response
+from llmtrace.model import Request, Response
+from llmtrace.pricing.model_names import spellings
+from llmtrace.pricing.overrides import read
+from llmtrace.pricing.price import Pricer
 
 
 def cost(

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from llmtrace.cost.money import UNIT
-from llmtrace.cost.price import Pricer
-from llmtrace.facts import Request, Response
+from llmtrace.model import Request, Response
+from llmtrace.pricing.money import UNIT
+from llmtrace.pricing.price import Pricer
 
 PRICER = Pricer([{"model": "test-model", "input": "1", "output": "10"}])
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from llmtrace.cost.price import Pricer
-from llmtrace.facts import Request, Response
+from llmtrace.model import Request, Response
+from llmtrace.pricing.price import Pricer
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 #: recorded provider -> OpenTelemetry's name, the catalogue's name

@@ -18,13 +18,13 @@ from redis_server import PROGRAM, Proxy, RedisServer, balances
 from vendor_proxy import ASK, Vendor, chat
 
 import llmtrace
-from llmtrace.cost import budget as budgets
-from llmtrace.cost.budget import Budget
-from llmtrace.cost.guard import Budgets, PendingVerdict
-from llmtrace.cost.price import Pricer
-from llmtrace.cost.remote import RemoteStore
-from llmtrace.cost.stores import Claim, RedisStore, Step
-from llmtrace.facts import Request, Response, Scope
+from llmtrace.budgets import budget as budgets
+from llmtrace.budgets.budget import Budget
+from llmtrace.budgets.enforcement import Budgets, PendingVerdict
+from llmtrace.budgets.remote_store import RemoteStore
+from llmtrace.budgets.stores import Claim, RedisStore, Step
+from llmtrace.model import Request, Response, Scope
+from llmtrace.pricing.price import Pricer
 
 CLAIM = Claim("budget::day", 10_000, 1_000, 600, True)
 needs_redis = pytest.mark.skipif(PROGRAM is None, reason="redis-server is not installed (Debian: redis-server)")
@@ -214,7 +214,7 @@ def test_stalled_store_is_waited_for_once_and_then_left_alone(
     policy: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The first call waits as long as it may; the next ones do not wait, and the store is mentioned once in the log."""
-    monkeypatch.setattr("llmtrace.cost.remote._PATIENCE", 0.01)
+    monkeypatch.setattr("llmtrace.budgets.remote_store._PATIENCE", 0.01)
     backend = Stalled()
     engine = engine_behind(backend, on_store_error=policy)
     for number in range(20):
@@ -235,7 +235,7 @@ def test_stalled_store_is_waited_for_once_and_then_left_alone(
 def test_call_cancelled_while_the_store_is_slow_spends_nothing(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its request never left: it is cancelled, once, and gives back what it may have reserved."""
     backend = Stalled()
-    monkeypatch.setattr("llmtrace._parts.RedisStore", lambda url: backend)
+    monkeypatch.setattr("llmtrace._runtime.RedisStore", lambda url: backend)
     llmtrace.instrument(budget_store="redis://127.0.0.1:1/0", store="off", strict=True)
     llmtrace.budget("b", usd="1", action="block")
     vendor.answer = chat("gpt-4o", 1_000, 100)
@@ -282,7 +282,7 @@ def test_forked_process_starts_with_a_thread_and_a_queue_of_its_own() -> None:
 
 def test_settlements_beyond_what_is_kept_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that stays away costs a bounded amount of memory."""
-    monkeypatch.setattr("llmtrace.cost.remote._MAX_OWED", 5)
+    monkeypatch.setattr("llmtrace.budgets.remote_store._MAX_OWED", 5)
     backend = Stalled()
     backend.go.set()
     store = RemoteStore(backend)
@@ -294,7 +294,7 @@ def test_settlements_beyond_what_is_kept_are_given_up(monkeypatch: pytest.Monkey
 
 def test_idle_thread_ends_and_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that makes no calls keeps no thread for its budgets."""
-    monkeypatch.setattr("llmtrace.cost.remote._IDLE", 0.01)
+    monkeypatch.setattr("llmtrace.budgets.remote_store._IDLE", 0.01)
 
     class Quick:
         def run(self, steps: Any) -> list[Any]:

@@ -16,9 +16,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
-from llmtrace.emit import names
-from llmtrace.emit.importance import by_importance, within
-from llmtrace.export.bridged import translated
+from llmtrace.export.bridging import translated
+from llmtrace.telemetry import names
+from llmtrace.telemetry.importance import by_importance, within
 from serving import serving
 
 ESSENTIAL = {
@@ -84,7 +84,7 @@ def test_call_keeps_its_essentials_within_a_low_limit(
         assert found["llmtrace.outcome"] == "ok"
         assert found["llmtrace.feature"] == "search"
     if limit >= 32:
-        assert {"user.id", "session.id", "llmtrace.tenant", "llmtrace.cost.exact"} <= found.keys()
+        assert {"user.id", "session.id", "llmtrace.tenant", "llmtrace.pricing.exact"} <= found.keys()
 
 
 def test_failed_call_keeps_its_error_within_a_low_limit(vendor: LocalVendor, exporter: InMemorySpanExporter) -> None:

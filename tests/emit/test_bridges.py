@@ -11,8 +11,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from llmtrace.emit.bridges import added, within
-from llmtrace.export.bridged import bridges_for, translated
+from llmtrace.export.bridging import bridges_for, translated
+from llmtrace.telemetry.bridges import added, within
 
 CHAT: dict[str, Any] = {
     "gen_ai.operation.name": "chat",

@@ -18,9 +18,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import INVALID_SPAN
 
-from llmtrace import _guard
-from llmtrace.emit import bulk
-from llmtrace.emit.bulk import set_all, set_late
+from llmtrace import _errors
+from llmtrace.telemetry import fast_attributes
+from llmtrace.telemetry.fast_attributes import set_all, set_late
 
 PLAIN = {"text": "a", "count": 3, "share": 0.5, "flag": True, "list": ["a", "b"], "tuple": (1, 2), "empty": []}
 
@@ -103,7 +103,7 @@ def test_an_sdk_that_keeps_them_otherwise_does_its_own_work(monkeypatch: pytest.
         def _set_items(self, attributes: Any) -> None:
             self.seen.update(attributes)
 
-    monkeypatch.setattr("llmtrace.emit.bulk._KEPT", Other)
+    monkeypatch.setattr("llmtrace.telemetry.fast_attributes._KEPT", Other)
     span: Any = TracerProvider().get_tracer("test").start_span("x")
     span._attributes = Other()
     set_all(span, {"a": 1})
@@ -304,7 +304,7 @@ def test_a_fault_costs_the_attributes_of_one_span() -> None:
         assert done
         assert dict(span.attributes) == {"first": 1}
         assert type(span._attributes) is BoundedAttributes
-    assert _guard.faults["write a span"] == 2
+    assert _errors.faults["write a span"] == 2
 
 
 def test_others_may_put_attributes_in_their_place() -> None:
@@ -324,7 +324,7 @@ def test_an_sdk_without_room_for_more_is_left_alone(monkeypatch: pytest.MonkeyPa
         __slots__ = ("_immutable", "max_value_len", "maxlen")
 
     span: Any = TracerProvider().get_tracer("test").start_span("x")
-    monkeypatch.setattr(bulk, "_KEPT", Slotted)
+    monkeypatch.setattr(fast_attributes, "_KEPT", Slotted)
     span._attributes = Slotted()
     span._attributes._immutable, span._attributes.max_value_len, span._attributes.maxlen = False, None, None
     assert not set_late(span, Maker())

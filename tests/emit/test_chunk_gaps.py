@@ -17,8 +17,8 @@ from opentelemetry.sdk.metrics.view import (
 
 from llmtrace.capture import worker
 from llmtrace.capture.stream import Recorder
-from llmtrace.emit import buckets
-from llmtrace.facts.gaps import GAP_SECONDS, Gaps
+from llmtrace.model.chunk_gaps import GAP_SECONDS, Gaps
+from llmtrace.telemetry import histograms
 
 NAME = "gen_ai.client.operation.time_per_output_chunk"
 WHO = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
@@ -54,7 +54,7 @@ def test_gaps_are_recorded_as_one_by_one(count: int) -> None:
     values = some(count)
     one, other = histogram(first), histogram(second)
     for _ in range(2):  # the second stream meets what the first has left
-        buckets.record_gaps(one, gaps_of(values), WHO)
+        histograms.record_gaps(one, gaps_of(values), WHO)
         for value in values:
             other.record(value, WHO)
     (told,), (expected,) = points(together), points(alone)
@@ -73,7 +73,7 @@ def test_gaps_are_recorded_across_collections(temporality: AggregationTemporalit
     meters = MeterProvider([reader])
     made, total = histogram(meters), 0
     for round in range(1, 4):
-        buckets.record_gaps(made, gaps_of(some(300, round)), WHO)
+        histograms.record_gaps(made, gaps_of(some(300, round)), WHO)
         (told,) = points(reader)
         total = total + told.count if temporality is AggregationTemporality.DELTA else told.count
         assert total == 300 * round
@@ -94,7 +94,7 @@ def test_gaps_are_recorded_under_a_view(view: View, count: int) -> None:
     """Other buckets, or fewer attributes, lose none either."""
     reader, plain = InMemoryMetricReader(), InMemoryMetricReader()
     meters = MeterProvider([reader, plain], views=[view])
-    buckets.record_gaps(histogram(meters), gaps_of(some(300)), WHO)
+    histograms.record_gaps(histogram(meters), gaps_of(some(300)), WHO)
     assert worker.drain(60)
     for each in (reader, plain):
         assert sum(point.count for point in points(each)) == count
@@ -112,7 +112,7 @@ def test_gaps_are_recorded_by_any_other_provider() -> None:
             self.values.append(value)
 
     foreign, values = Foreign(), some(300)
-    buckets.record_gaps(foreign, gaps_of(values), WHO)
+    histograms.record_gaps(foreign, gaps_of(values), WHO)
     assert worker.drain(60)
     assert len(foreign.values) == 300
     assert sum(foreign.values) == pytest.approx(sum(values))
@@ -169,6 +169,6 @@ def test_no_gap_is_recorded_for_a_call_without_chunks() -> None:
     """Nothing is nothing."""
     reader = InMemoryMetricReader()
     meters = MeterProvider([reader])
-    buckets.record_gaps(histogram(meters), Gaps(), WHO)
+    histograms.record_gaps(histogram(meters), Gaps(), WHO)
     assert points(reader) == []
     meters.shutdown()

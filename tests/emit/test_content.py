@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from llmtrace.emit.content import describe_content
-from llmtrace.emit.gate import open_gate
-from llmtrace.facts import Asked, Blob
+from llmtrace.model import Asked, Blob
+from llmtrace.telemetry.content import describe_content
+from llmtrace.telemetry.content_policy import open_gate
 
 PICTURE = {"type": "uri", "modality": "image", "uri": "https://p/a.png"}
 

@@ -25,7 +25,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import llmtrace
 from llmtrace._text import encodable
-from llmtrace.emit.bulk import make_encodable
+from llmtrace.telemetry.fast_attributes import make_encodable
 from serving import serving
 
 BAD = "a\ud800b\0c"

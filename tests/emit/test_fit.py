@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmtrace.emit.fit import fit
-from llmtrace.emit.redact import builtin
-from llmtrace.facts import Blob
+from llmtrace.model import Blob
+from llmtrace.telemetry.redact import builtin
+from llmtrace.telemetry.truncate import fit
 
 
 def message(text: str, role: str = "user") -> dict[str, Any]:

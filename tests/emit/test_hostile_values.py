@@ -14,8 +14,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
-from llmtrace.emit.gate import Gate
-from llmtrace.wire.openai_chat import CHAT
+from llmtrace.providers.openai.chat import CHAT
+from llmtrace.telemetry.content_policy import Gate
 
 pytestmark = pytest.mark.filterwarnings("ignore:The model '.*' is deprecated:DeprecationWarning")
 
@@ -136,7 +136,7 @@ def test_documents_with_scores_that_are_no_numbers(traced: Callable[..., dict[st
 )
 def test_models_write_any_arguments(arguments: str) -> None:
     """Arguments that a model wrote are an object, or the text they are; nothing in them breaks the JSON around."""
-    from llmtrace.emit.content import describe_content
+    from llmtrace.telemetry.content import describe_content
 
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
     assert CHAT.content is not None

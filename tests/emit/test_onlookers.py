@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import NoOpTracer, ProxyTracer
 
-from llmtrace.emit.onlookers import Onlookers
+from llmtrace.telemetry.start_attributes import Onlookers
 
 
 class Looks(SpanProcessor):

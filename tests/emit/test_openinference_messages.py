@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from llmtrace.emit.bridges.openinference import openinference
-from llmtrace.emit.bridges.openinference_messages import write_messages
+from llmtrace.telemetry.bridges.openinference import openinference
+from llmtrace.telemetry.bridges.openinference_messages import write_messages
 
 CHAT = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
 SEARCH = {

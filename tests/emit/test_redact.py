@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmtrace import ConfigError
-from llmtrace.emit.redact import REDACTED, builtin, guarded, load
+from llmtrace.telemetry.redact import REDACTED, builtin, guarded, load
 
 FOUND = [
     ("write to jane.roe+x@mail.example.co.uk!", "write to [EMAIL]!"),

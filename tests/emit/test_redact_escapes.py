@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmtrace.emit.decode import decode, fold, form_data
-from llmtrace.emit.redact import builtin
-from llmtrace.emit.secret_table import SECRETS as TABLE
+from llmtrace.telemetry.decode import decode, fold, form_data
+from llmtrace.telemetry.redact import builtin
+from llmtrace.telemetry.secret_patterns import SECRETS as TABLE
 from planted import HARMLESS, JSON, SECRETS, SURROUNDINGS
 
 

@@ -21,7 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 )
 
 import llmtrace
-from llmtrace._config import load
+from llmtrace._settings import load
 from llmtrace.export.pipeline import Pipeline
 from serving import programs
 
@@ -31,7 +31,7 @@ SOURCE = Path(llmtrace.__file__).parents[1]
 
 PROGRAM = """
 import json, os, sys, time
-from llmtrace._config import load
+from llmtrace._settings import load
 from llmtrace.export import leaving
 from llmtrace.export.pipeline import Pipeline
 

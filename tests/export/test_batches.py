@@ -11,10 +11,10 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 
-from llmtrace.export import batches
-from llmtrace.export.batches import ExporterSink, Limits, SpanBatches
-from llmtrace.export.ledger import Ledger
+from llmtrace.export import batch
+from llmtrace.export.batch import ExporterSink, Limits, SpanBatches
 from llmtrace.export.signals import TRACES
+from llmtrace.export.stats import Ledger
 
 
 class Exporter(SpanExporter):
@@ -109,7 +109,7 @@ def test_a_queue_that_is_full_waits_once(monkeypatch: pytest.MonkeyPatch) -> Non
     """The program waits for a moment, and not again until something was written; what finds no room is counted."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "2")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "60000")  # however slow the machine, a and b are one batch
-    monkeypatch.setattr(batches, "_PATIENCE", 0.05)
+    monkeypatch.setattr(batch, "_PATIENCE", 0.05)
     exporter = Exporter()
     exporter.go_on.clear()
     with writing(exporter) as (end, made, ledger):
@@ -120,7 +120,7 @@ def test_a_queue_that_is_full_waits_once(monkeypatch: pytest.MonkeyPatch) -> Non
             end(name)
         assert ledger.counts().dropped == {"queue_full": 2}
         assert not made.force_flush(1)
-        monkeypatch.setattr(batches, "_PATIENCE", 30)
+        monkeypatch.setattr(batch, "_PATIENCE", 30)
         exporter.go_on.set()
         assert not made.force_flush()  # two were lost
         for number in range(20):

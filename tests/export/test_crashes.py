@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from llmtrace.export.ledger import read_losses
+from llmtrace.export.stats import read_losses
 
 from .backend import Backend
 

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from llmtrace.export.spool.buffer.buffer import Spool
+from llmtrace.export.spool.buffer.segment import Record, Segment
 
 from llmtrace._files import Descriptor, make_private
-from llmtrace.export import segment as segments
-from llmtrace.export import spool as spools
-from llmtrace.export.destination import Destination
-from llmtrace.export.ledger import Ledger, read_losses
-from llmtrace.export.payload import Payload
-from llmtrace.export.segment import Record, Segment
-from llmtrace.export.spool import Spool
+from llmtrace.export.otlp.destination import Destination
+from llmtrace.export.otlp.payload import Payload
+from llmtrace.export.spool.buffer import buffer as spools
+from llmtrace.export.spool.buffer import segment as segments
+from llmtrace.export.stats import Ledger, read_losses
 
 from .backend import Backend
 

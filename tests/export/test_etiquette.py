@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import llmtrace
 from llmtrace import serverless
-from llmtrace._config import load
+from llmtrace._settings import load
 from llmtrace.export import routes
 from llmtrace.export.pipeline import Pipeline
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llmtrace.export.ledger import read_losses
+from llmtrace.export.stats import read_losses
 
 from .backend import Backend, spans_of
 

@@ -12,9 +12,9 @@ import pytest
 from opentelemetry.sdk.resources import Resource
 
 import llmtrace
-from llmtrace import _api, _environment
-from llmtrace._config import load
-from llmtrace._environment import usable_environment
+from llmtrace import _api
+from llmtrace._settings import load, opentelemetry
+from llmtrace._settings.opentelemetry import usable_environment
 from llmtrace.export.pipeline import Pipeline
 from llmtrace.export.routes import Arguments, names
 from llmtrace.export.signals import LOGS, METRICS, SIGNALS, TRACES
@@ -76,7 +76,7 @@ WRONG = [
 
 @pytest.fixture(autouse=True)
 def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    monkeypatch.setattr(_environment, "_reported", set())
+    monkeypatch.setattr(opentelemetry, "_reported", set())
     monkeypatch.setattr(_api, "_retired", [])
     monkeypatch.setenv("LLMTRACE_STORE", str(tmp_path / "spans.db"))
     monkeypatch.setenv("LLMTRACE_SPOOL", str(tmp_path / "spool"))
@@ -188,7 +188,7 @@ def test_missing_otlp_exporter_falls_back_to_the_store(
     """Where the exporter for gRPC is missing, the warning says what to install."""
     monkeypatch.setenv(ENDPOINT, HERE)
     monkeypatch.setenv(f"{OTLP}PROTOCOL", "grpc")
-    monkeypatch.delitem(sys.modules, "llmtrace.export.over_grpc", raising=False)
+    monkeypatch.delitem(sys.modules, "llmtrace.export.otlp.grpc_transport", raising=False)
     monkeypatch.setitem(sys.modules, "grpc", None)
     pipeline = Pipeline(load({}))
     pipeline.prepare()

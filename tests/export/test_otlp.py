@@ -10,15 +10,14 @@ from typing import Any
 import grpc
 import pytest
 import requests
+from llmtrace.export.spool.buffer.buffer import Spool
 
-from llmtrace import _environment
-from llmtrace._config import load
-from llmtrace.export import over_http
-from llmtrace.export.over_grpc import Grpc
-from llmtrace.export.over_http import OtlpPost
+from llmtrace._settings import load, opentelemetry
+from llmtrace.export.otlp import http_transport
+from llmtrace.export.otlp.grpc_transport import Grpc
+from llmtrace.export.otlp.http_transport import OtlpPost
 from llmtrace.export.pipeline import Pipeline
 from llmtrace.export.signals import TRACES
-from llmtrace.export.spool import Spool
 
 from .backend import Backend
 from .conftest import Servicer
@@ -174,7 +173,7 @@ def test_a_credential_provider_makes_the_session(backend: Backend, pipeline: Ope
         return [SimpleNamespace(load=lambda: make)]
 
     backend.up()
-    for module in (over_http, _environment):
+    for module in (http_transport, opentelemetry):
         monkeypatch.setattr(module, "entry_points", found)
     one = pipeline(**{ENDPOINT: backend.url, "OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER": "theirs"})
     end(one, "a")

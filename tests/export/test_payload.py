@@ -11,8 +11,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from llmtrace.export.otlp_form import OtlpForm
-from llmtrace.export.payload import ENCODINGS, Payload, Unencodable
+from llmtrace.export.otlp.encoder import OtlpForm
+from llmtrace.export.otlp.payload import ENCODINGS, Payload, Unencodable
 from llmtrace.export.signals import TRACES
 
 from .backend import spans_of

@@ -88,7 +88,7 @@ def test_store_send_sends_what_live_export_sends(
         monkeypatch.setenv(name, value)
     # The same spans to both, which no setting asks for.
     monkeypatch.setattr(
-        "llmtrace.export.providers.names",
+        "llmtrace.export.signal_provider.names",
         lambda settings, signal: ["otlp", "local"] if signal.name == "traces" else [],
     )
     with llmtrace.instrument():
@@ -118,8 +118,8 @@ def test_store_send_waits_for_a_busy_backend_and_halves_what_is_too_large(
     modes = iter([503, "ok"])
     with Backend().up() as backend:
         backend.mode = 503
-        monkeypatch.setattr("llmtrace.export.resend._PAUSE_SECONDS", 0.0)
-        monkeypatch.setattr("llmtrace.export.resend.time.sleep", lambda _: setattr(backend, "mode", next(modes)))
+        monkeypatch.setattr("llmtrace.cli.resend._PAUSE_SECONDS", 0.0)
+        monkeypatch.setattr("llmtrace.cli.resend.time.sleep", lambda _: setattr(backend, "mode", next(modes)))
         backend.largest = 20_000
         assert main(["store", "--store", str(tmp_path / "s.db"), "send", "--endpoint", backend.url]) == 0
         assert backend.names.total() == 150

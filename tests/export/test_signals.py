@@ -20,11 +20,11 @@ from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from llmtrace._config import load
-from llmtrace.export import intervals
-from llmtrace.export.ledger import read_losses
+from llmtrace._settings import load
+from llmtrace.export import periodic_reader
 from llmtrace.export.pipeline import Pipeline
 from llmtrace.export.signals import LOGS, METRICS, TRACES
+from llmtrace.export.stats import read_losses
 
 from .backend import Backend
 
@@ -158,7 +158,7 @@ def test_temporality_and_interval_stay_standard(backend: Backend, run: Run) -> N
 def test_an_interval_that_means_nothing_is_the_default(told: str, seconds: float, monkeypatch: Any) -> None:
     """Metrics are never collected in a loop."""
     monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", told)
-    assert intervals._interval() == seconds
+    assert periodic_reader._interval() == seconds
 
 
 def test_nothing_is_exported_unasked(backend: Backend, pipeline: Any) -> None:

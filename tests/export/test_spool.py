@@ -6,14 +6,14 @@ import errno
 from pathlib import Path
 
 import pytest
+from llmtrace.export.spool.buffer.buffer import Spool
+from llmtrace.export.spool.buffer.directory import Claim
 
-from llmtrace.export import claim, segment
-from llmtrace.export.buffers import Memory
-from llmtrace.export.claim import Claim
-from llmtrace.export.destination import Destination
-from llmtrace.export.ledger import Ledger, read_losses
-from llmtrace.export.payload import Payload
-from llmtrace.export.spool import Spool
+from llmtrace.export.otlp.buffers import Memory
+from llmtrace.export.otlp.destination import Destination
+from llmtrace.export.otlp.payload import Payload
+from llmtrace.export.spool.buffer import directory, segment
+from llmtrace.export.stats import Ledger, read_losses
 
 HERE, THERE, ELSEWHERE = (Destination("traces", "http", f"http://{name}/v1/traces", "0") for name in "abc")
 SEGMENT = 64 << 10
@@ -110,7 +110,7 @@ def test_where_a_directory_cannot_be_locked(locks: str, tmp_path: Path, monkeypa
             raise OSError(errno.ENOLCK, "no locks available")
         return False
 
-    monkeypatch.setattr(claim, "try_lock", try_lock)
+    monkeypatch.setattr(directory, "try_lock", try_lock)
     spool, _ = spooling(tmp_path, 4)
     assert [spool.put(request(name)) for name in "ab"] == [False, False]
     assert sent(spool) == ["a", "b"]

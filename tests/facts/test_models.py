@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmtrace.facts import is_pinned
+from llmtrace.model import is_pinned
 
 PINNED = [
     "gpt-4o-2024-08-06",

@@ -104,8 +104,8 @@ def test_finalizer_of_a_dropped_stream_does_not_wait(
 
 def test_full_queue_does_not_make_the_writer_wait_for_itself() -> None:
     """A span that a finalizer ends on the writer's thread while the queue is full is taken, without waiting."""
-    from llmtrace.export.batches import Batches, Limits
-    from llmtrace.export.ledger import Ledger
+    from llmtrace.export.batch import Batches, Limits
+    from llmtrace.export.stats import Ledger
 
     limits, ledger = Limits(), Ledger()
     limits.queue = limits.batch = 1

@@ -129,7 +129,7 @@ def test_prices_that_the_application_set_are_used() -> None:
     """A snapshot that the application gave the price library beats the one in the package, until it is taken back."""
     from genai_prices.data_snapshot import get_snapshot, set_custom_snapshot
 
-    from llmtrace.cost import catalog
+    from llmtrace.pricing import catalog
 
     custom = get_snapshot()
     set_custom_snapshot(custom)

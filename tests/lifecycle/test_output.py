@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llmtrace import _guard
+from llmtrace import _errors
 
 from .programs import CALLS, environment, run
 
@@ -38,7 +38,7 @@ def test_broken_output_fails_no_call(kind: str, when: str, tmp_path: Path, vendo
     code = CALLS + broken + "llmtrace.instrument(estimate_usage='separate')\n" + plain
     code += (
         "for _ in range(2):\n    assert ask().choices[0].message.content == 'hi'\n    list(ask(stream=True))\n"
-        "llmtrace.flush(20)\nfrom llmtrace._guard import report\n"
+        "llmtrace.flush(20)\nfrom llmtrace._errors import report\n"
         "try: 1 / 0\nexcept ZeroDivisionError: report('test the report')\n"
     )
     run(tmp_path / "program.py", code, environment(vendor, LLMTRACE_STORE=str(store)))
@@ -47,7 +47,7 @@ def test_broken_output_fails_no_call(kind: str, when: str, tmp_path: Path, vendo
 @pytest.mark.parametrize("kind", ["raises", "missing", "closed"])
 def test_program_run_with_broken_output_is_not_stopped(kind: str, tmp_path: Path) -> None:
     """A setting that is wrong is announced by ``llmtrace run`` as far as that is possible."""
-    site = Path(_guard.__file__).with_name("_site") / "sitecustomize.py"
+    site = Path(_errors.__file__).with_name("_site") / "sitecustomize.py"
     code = f"import sys, runpy\n{BROKEN[kind]}\nrunpy.run_path({str(site)!r})\n"
     run(tmp_path / "program.py", code, environment("", LLMTRACE_FLUSH_TIMEOUT="soon"))
 

@@ -259,7 +259,7 @@ LOCKED = CALLS + """
 import signal, threading
 llmtrace.instrument()
 ask("first"); llmtrace.flush(20)
-from llmtrace.export.ledger import Ledger
+from llmtrace.export.stats import Ledger
 ledgers = [route.ledger for route in llmtrace._api._current._parts.pipeline._traces._routes]
 ask("before")
 INTERRUPTED

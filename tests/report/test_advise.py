@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from llmtrace.facts.fingerprint import fingerprint
+from llmtrace.model.fingerprint import fingerprint
 from llmtrace.report.advise import Advice, advise
 from llmtrace.report.calls import read
 from llmtrace.report.select import selection
-from llmtrace.store.body import StoredSpan
 from llmtrace.store.columns import PICO, attributes_of
 from llmtrace.store.schema import connect
+from llmtrace.store.span_codec import StoredSpan
 from llmtrace.store.write import Writer
 from traffic import START
 
@@ -63,7 +63,7 @@ class Workload:
         if more.get("cache_read"):
             told["gen_ai.usage.cache_read.input_tokens"] = more["cache_read"]
         if cost is not None:
-            told |= {"llm.cost.total": cost / PICO, "llmtrace.cost.exact": f"{cost / PICO:.12f}"}
+            told |= {"llm.cost.total": cost / PICO, "llmtrace.pricing.exact": f"{cost / PICO:.12f}"}
         began = START + int(at * SECOND)
         ids = f"{self.rng.getrandbits(128):032x}", f"{self.rng.getrandbits(64):016x}"
         self.spans.append(StoredSpan(*ids, None, f"chat {model}", began, began + SECOND, attributes=told))

@@ -7,21 +7,21 @@ from typing import Any
 
 import pytest
 
-from llmtrace.report import figures
+from llmtrace.report import formatting
 
 
 @pytest.mark.parametrize(
     ("shown", "value", "expected"),
     [
-        (figures.count, None, "-"), (figures.count, 9_999, "9,999"), (figures.count, 12_345, "12.3k"),
-        (figures.count, 999_600, "1.00M"), (figures.count, 4_560_000_000, "4.56G"), (figures.count, 10**15, "1000T"),
-        (figures.money, None, "-"), (figures.money, 0, "$0"), (figures.money, 12345.6, "$12,346"),
-        (figures.money, 1.5, "$1.50"), (figures.money, 0.0042, "$0.00420"), (figures.money, -0.5, "-$0.5000"),
-        (figures.money, 1e-9, "<$0.000001"), (figures.money, 0.0000005, "<$0.000001"),
-        (figures.money, 0.000001, "$0.000001"),
-        (figures.seconds, None, "-"), (figures.seconds, 0.0012, "1.2ms"), (figures.seconds, 0.085, "85ms"),
-        (figures.seconds, 9.5, "9.50s"), (figures.seconds, 59.96, "1m00s"), (figures.seconds, 12_000, "3h20m"),
-        (figures.plain, "a\x1b\u202eb", "a\ufffd\ufffdb"),
+        (formatting.count, None, "-"), (formatting.count, 9_999, "9,999"), (formatting.count, 12_345, "12.3k"),
+        (formatting.count, 999_600, "1.00M"), (formatting.count, 4_560_000_000, "4.56G"), (formatting.count, 10**15, "1000T"),
+        (formatting.money, None, "-"), (formatting.money, 0, "$0"), (formatting.money, 12345.6, "$12,346"),
+        (formatting.money, 1.5, "$1.50"), (formatting.money, 0.0042, "$0.00420"), (formatting.money, -0.5, "-$0.5000"),
+        (formatting.money, 1e-9, "<$0.000001"), (formatting.money, 0.0000005, "<$0.000001"),
+        (formatting.money, 0.000001, "$0.000001"),
+        (formatting.seconds, None, "-"), (formatting.seconds, 0.0012, "1.2ms"), (formatting.seconds, 0.085, "85ms"),
+        (formatting.seconds, 9.5, "9.50s"), (formatting.seconds, 59.96, "1m00s"), (formatting.seconds, 12_000, "3h20m"),
+        (formatting.plain, "a\x1b\u202eb", "a\ufffd\ufffdb"),
     ],
 )  # fmt: skip
 def test_each_kind_of_figure(shown: Callable[[Any], str], value: Any, expected: str) -> None:
@@ -35,4 +35,4 @@ def test_each_kind_of_figure(shown: Callable[[Any], str], value: Any, expected: 
 )
 def test_shares(part: float | None, whole: float | None, expected: str) -> None:
     """A share of nothing is no share, and a small one is not none."""
-    assert figures.share(part, whole) == expected
+    assert formatting.share(part, whole) == expected

@@ -13,8 +13,8 @@ import pytest
 from llmtrace.report.charts import nice
 from llmtrace.report.html import render
 from llmtrace.report.select import selection
-from llmtrace.store.body import StoredSpan
 from llmtrace.store.schema import connect
+from llmtrace.store.span_codec import StoredSpan
 from llmtrace.store.write import Writer
 from traffic import traces
 

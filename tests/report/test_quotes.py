@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from llmtrace._config import ConfigError
-from llmtrace.report.quotes import catalogue
+from llmtrace._settings import ConfigError
+from llmtrace.report.what_if import catalogue
 
 AT = 1_780_000_000.0
 

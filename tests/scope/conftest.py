@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from scope_vendor import Vendor
 
 import llmtrace
-from llmtrace.scope import values
+from llmtrace.context import validation
 from serving import serving
 
 
@@ -25,7 +25,7 @@ def vendor() -> Iterator[Vendor]:
 @pytest.fixture(autouse=True)
 def said_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test hears the warnings that are given once."""
-    monkeypatch.setattr(values, "_said", set())
+    monkeypatch.setattr(validation, "_said", set())
 
 
 @pytest.fixture

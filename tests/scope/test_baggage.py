@@ -15,7 +15,7 @@ from scope_vendor import Vendor
 
 import llmtrace
 from llmtrace import current, tag, workflow
-from llmtrace.scope import context as scopes
+from llmtrace.context import state as scopes
 
 
 @pytest.fixture

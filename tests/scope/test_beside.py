@@ -16,8 +16,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
-from llmtrace.scope import context
-from llmtrace.scope.beside import Beside, whole
+from llmtrace.context import state
+from llmtrace.context.runtime import Beside, whole
 
 QUESTION: Any = [{"role": "user", "content": "hi"}]
 ONE_FAILURE = {"x-fault": "status=529;retry-after=0.001;times=1", "x-fault-key": "beside"}
@@ -47,10 +47,10 @@ class SpansAlone:
 def spans_alone(monkeypatch: pytest.MonkeyPatch) -> SpansAlone:
     """The runtime context of the process for the time of a test."""
     runtime = SpansAlone()
-    beside = whole(runtime, context._KEYS)
+    beside = whole(runtime, state._KEYS)
     monkeypatch.setattr(otel, "_RUNTIME_CONTEXT", runtime)
     for name, value in (("_runtime", beside), ("current", beside.get_current), ("attach", beside.attach)):
-        monkeypatch.setattr(context, name, value)
+        monkeypatch.setattr(state, name, value)
     return runtime
 
 
@@ -87,7 +87,7 @@ def test_calls_are_described_as_ever(replay: Any) -> None:
             assert trace.get_current_span() is outer
             list(stream)
             claude.messages.create(model="claude-x", max_tokens=9, messages=QUESTION, extra_headers=ONE_FAILURE)
-        assert context.scope_of(context.current()).feature is None
+        assert state.scope_of(state.current()).feature is None
         told = [span for span in exporter.get_finished_spans() if span.name != "outer"]
     assert len(calls) == 2
     assert [span.name for span in told] == ["chat gpt-5", "chat claude-x"]

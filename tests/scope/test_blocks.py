@@ -21,9 +21,9 @@ from opentelemetry import context as otel
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from llmtrace import _guard, current, rerank, retrieval, tag, tool
-from llmtrace.facts import Scope
-from llmtrace.scope.blocks import Block, Frame, Given
+from llmtrace import _errors, current, rerank, retrieval, tag, tool
+from llmtrace.context.blocks import Block, Frame, Given
+from llmtrace.model import Scope
 
 
 class Plan(StrEnum):
@@ -382,7 +382,7 @@ def test_a_fault_of_ours_is_not_the_programs(
     assert run_in_every_colour(Plain, error) == [error or 1] * 6
     assert otel.get_current() is before
     if not (fails == "_returned" and error):
-        assert _guard.faults
+        assert _errors.faults
 
 
 @pytest.mark.faulty
@@ -394,7 +394,7 @@ def test_a_search_that_could_not_begin_takes_what_it_is_told(monkeypatch: pytest
             search.add(["a"])
             search.query("q")
             getattr(search, "given", search.add)(["b"])
-    assert _guard.faults
+    assert _errors.faults
 
 
 # A program: blocks around calls, waits and tasks of their own.
@@ -467,7 +467,7 @@ def test_a_tag_keeps_everything_else_that_was_said() -> None:
     """Whatever else the blocks around say of a call, a tag inside leaves it as it is."""
     from dataclasses import fields, replace
 
-    from llmtrace.scope.tags import tag as make
+    from llmtrace.context.tags import tag as make
 
     marks: dict[str, Any] = {field.name: f"mark of {field.name}" for field in fields(current())}
     around = replace(current(), **{**marks, "tags": ("t",), "metadata": {"k": 1}})

@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import Any
 
-from llmtrace.scope.collect import Calls
+from llmtrace.context.collect import Calls
 
 FIRST = """
 import json, sys, llmtrace, openai

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llmtrace.scope import git
+from llmtrace.context.prompts import git
 
 NAME = Path("prompts/answer.md")
 QUIET = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}

@@ -17,8 +17,8 @@ from scope_vendor import Vendor, only
 from llmtrace import ConfigError, collect, current, prompt, prompts, tag
 from llmtrace.cli import main
 from llmtrace.cli.prompts import run
-from llmtrace.scope.prompt_files import HISTORY, digest
-from llmtrace.scope.prompts import _environment, _parts
+from llmtrace.context.prompts import _environment, _parts
+from llmtrace.context.prompts.files import HISTORY, digest
 
 FIRST = """---
 model: gpt-4.1-mini
@@ -283,8 +283,8 @@ def split(folder: Path) -> Path:
 
 def test_weights_split_sessions(split: Path) -> None:
     """100,000 sessions are split within half a percent of the weights."""
-    from llmtrace.scope import prompt_files
-    from llmtrace.scope.prompts import share_of
+    from llmtrace.context.prompts import files as prompt_files
+    from llmtrace.context.prompts import share_of
 
     labels = prompt_files.labels_of(split / "ab")
     total = 100_000

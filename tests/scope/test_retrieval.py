@@ -23,7 +23,7 @@ from scope_vendor import Vendor, by_name, only
 
 import llmtrace
 from llmtrace import Document, agent, current, rerank, retrieval, tag, tool, workflow, wrap
-from llmtrace.scope.retrieval import read_documents
+from llmtrace.context.retrieval import read_documents
 
 
 def ids() -> list[str]:

@@ -20,8 +20,8 @@ from scope_vendor import Vendor, by_name
 
 import llmtrace
 from llmtrace import collect, score, workflow
-from llmtrace.export.annotations import for_phoenix
-from llmtrace.scope.score import Score
+from llmtrace.context.score import Score
+from llmtrace.export.phoenix import for_phoenix
 from serving import serving
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
+from llmtrace._local_store import StoreSink
 from llmtrace.cli import main
-from llmtrace.export.ledger import Ledger
-from llmtrace.export.store_sink import StoreSink
+from llmtrace.export.stats import Ledger
 from llmtrace.store.exporter import StoreExporter
 from llmtrace.store.schema import APPLICATION_ID, StoreError, connect
 from llmtrace.store.write import Writer

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 import llmtrace
+from llmtrace.providers.fingerprints import read_fingerprint
 from llmtrace.report.advise import advise
 from llmtrace.report.calls import read
 from llmtrace.report.select import selection
 from llmtrace.store.read import spans_after
+from llmtrace.store.request_bodies import Sent
 from llmtrace.store.schema import connect
-from llmtrace.store.sent import Sent
-from llmtrace.wire.fingerprints import read_fingerprint
 
 RULES = "".join(f"Rule {number}: never do thing {number}.\n" for number in range(400))
 

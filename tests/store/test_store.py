@@ -21,15 +21,15 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
+from llmtrace.report.aggregate import report
 from llmtrace.report.select import Selection
-from llmtrace.report.tally import report
-from llmtrace.store.body import StoredSpan, record
 from llmtrace.store.exporter import StoreExporter
 from llmtrace.store.parquet import write_parquet
 from llmtrace.store.prune import Limits, prune
 from llmtrace.store.read import find_trace, spans_after, spans_of, traces_by
 from llmtrace.store.schema import StoreError, connect
 from llmtrace.store.send import readable, send
+from llmtrace.store.span_codec import StoredSpan, record
 from llmtrace.store.write import Writer
 from traffic import START, traces
 
@@ -93,7 +93,7 @@ def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
     [
         {"gen_ai.usage.input_tokens": -1, "gen_ai.usage.output_tokens": 2**70, "llm.cost.total": float("nan")},
         {"llm.cost.total": float("inf"), "llmtrace.stream.time_to_first_token": -3.0, "user.id": "\ud800"},
-        {"llmtrace.cost.exact": "many", "llmtrace.request.hash": "no hash", "gen_ai.response.finish_reasons": 5},
+        {"llmtrace.pricing.exact": "many", "llmtrace.request.hash": "no hash", "gen_ai.response.finish_reasons": 5},
         {"gen_ai.request.model": ["a"], "llmtrace.feature": 7, "tag.tags": "x", "gen_ai.input.messages": '[{"role'},
     ],
 )

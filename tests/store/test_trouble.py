@@ -16,20 +16,20 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from llmtrace._config import load
-from llmtrace.export.resend import resender
+from llmtrace._settings import load
+from llmtrace.cli.resend import resender
+from llmtrace.report.aggregate import report
 from llmtrace.report.select import Selection
-from llmtrace.report.tally import report
 from llmtrace.store import exporter as exporters
 from llmtrace.store import schema
 from llmtrace.store import write as writing
-from llmtrace.store.body import record
 from llmtrace.store.exporter import StoreExporter
 from llmtrace.store.parquet import write_parquet
 from llmtrace.store.prune import Limits, prune
 from llmtrace.store.read import find_trace, spans_after
+from llmtrace.store.request_bodies import Sent
 from llmtrace.store.schema import StoreError, connect
-from llmtrace.store.sent import Sent
+from llmtrace.store.span_codec import record
 from llmtrace.store.write import Writer
 from traffic import traces
 
@@ -160,7 +160,7 @@ def test_a_trace_id_that_stands_for_several(store: sqlite3.Connection) -> None:
     ("cost", "priced", "reasons"),
     [
         ({"llm.cost.total": 0.5}, 1, {}),
-        ({"llm.cost.total": 0.5, "llmtrace.cost.currency": "EUR"}, 0, {"currency_EUR"}),
+        ({"llm.cost.total": 0.5, "llmtrace.pricing.currency": "EUR"}, 0, {"currency_EUR"}),
         ({"llm.cost.total": "much"}, 0, None),
         ({"llm.cost.total": True}, 0, None),
         ({"llm.cost.total": 1e30}, 0, None),
@@ -220,7 +220,7 @@ def test_where_spans_are_sent(
 
 def test_bodies_of_spans_that_never_come_are_forgotten() -> None:
     """What calls have sent is not kept for spans that the sampler has left out."""
-    import llmtrace.store.sent as module
+    import llmtrace.store.request_bodies as module
 
     sent = Sent(lambda: True)
     for number in range(module._MOST + 50):

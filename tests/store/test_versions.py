@@ -6,9 +6,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from llmtrace.report.aggregate import report
 from llmtrace.report.calls import read
 from llmtrace.report.select import selection
-from llmtrace.report.tally import report
 from llmtrace.store.packed import FIGURES, LIKENESS
 from llmtrace.store.schema import MIGRATIONS, connect
 from llmtrace.store.write import Writer

@@ -94,14 +94,14 @@ def test_nothing_is_loaded_unless_asked_for(pytester: pytest.Pytester) -> None:
 @pytest.mark.faulty
 def test_strict_holds_in_its_block_and_leaves_what_was_before() -> None:
     """Our faults are raised inside, and outside if they were before."""
-    from llmtrace import _guard
+    from llmtrace import _errors
     from llmtrace.testing import strict
 
     def fail() -> None:
         try:
             raise RuntimeError("ours")
         except Exception:
-            _guard.report("do something")
+            _errors.report("do something")
 
     with strict():
         for _ in range(2):

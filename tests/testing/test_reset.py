@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 import llmtrace
-from llmtrace import _api, _guard, testing
+from llmtrace import _api, _errors, testing
+from llmtrace.budgets import budget as budgets
+from llmtrace.budgets import enforcement
+from llmtrace.budgets.stores import Claim
 from llmtrace.capture import worker
-from llmtrace.cost import budget as budgets
-from llmtrace.cost import guard
-from llmtrace.cost.stores import Claim
-from llmtrace.facts import Document
-from llmtrace.scope import prompts, score, shelf, values
+from llmtrace.context import documents, prompts, score, validation
+from llmtrace.model import Document
 
 pytest_plugins = ["pytester"]
 
@@ -43,11 +43,11 @@ def test_reset_forgets_all_that_outlives_a_test(caplog: pytest.LogCaptureFixture
     llmtrace.instrument(store="off", stream_usage="auto", estimate_usage="separate")
     try:
         llmtrace.budget("b", usd="1", action="block")
-        guard._memory.settle("call", [Claim("k", 1, 1, 60, True)], [5])
+        enforcement._memory.settle("call", [Claim("k", 1, 1, 60, True)], [5])
         prompts._parts("# user\nhello")
-        shelf.add_to_trace(7, (Document("d"),), alone=False)
+        documents.add_to_trace(7, (Document("d"),), alone=False)
         score._recent["r"] = object()
-        _guard.faults["somewhere"] += 1
+        _errors.faults["somewhere"] += 1
         current: Any = _api._current
         tracing = current._parts.tracing
         tracing.stream_usage._refused.add("host")
@@ -57,12 +57,12 @@ def test_reset_forgets_all_that_outlives_a_test(caplog: pytest.LogCaptureFixture
         worker.submit(lambda: late.append(True))
         with caplog.at_level(logging.WARNING, "llmtrace"):
             for _ in range(2):
-                values.complain("about", "this")
+                validation.complain("about", "this")
                 testing.reset()
         assert [record.message for record in caplog.records].count("llmtrace: this (said once)") == 2
         assert late == [True]
-        left = [budgets.registered(), guard._memory._windows, shelf._traces, score._recent, _guard.faults]
-        assert not any([*left, tracing.stream_usage._refused, tracing.estimator._hosts, values._said])
+        left = [budgets.registered(), enforcement._memory._windows, documents._traces, score._recent, _errors.faults]
+        assert not any([*left, tracing.stream_usage._refused, tracing.estimator._hosts, validation._said])
         assert prompts._parts.cache_info().currsize == 0
         assert _api._current is current
     finally:
@@ -87,7 +87,7 @@ def test_recorded_tests_share_no_budgets_but_those_of_the_program(pytester: pyte
     pytester.makepyfile(
         """
         import llmtrace
-        from llmtrace.cost.budget import registered
+        from llmtrace.budgets.budget import registered
 
         llmtrace.budget("of the program", usd="1")
 

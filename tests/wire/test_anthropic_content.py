@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from llmtrace.facts import Blob
-from llmtrace.wire.anthropic_messages import COMPLETE, MESSAGES
-from llmtrace.wire.anthropic_messages_content import COMPLETE_CONTENT, MESSAGES_CONTENT
+from llmtrace.model import Blob
+from llmtrace.providers.anthropic.messages import COMPLETE, MESSAGES
+from llmtrace.providers.anthropic.messages_content import COMPLETE_CONTENT, MESSAGES_CONTENT
 
 
 def words(content: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llmtrace.wire.anthropic_messages import MESSAGES
+from llmtrace.providers.anthropic.messages import MESSAGES
 
 COMPACTION: dict[str, Any] = {"type": "compaction", "input_tokens": 180_000, "output_tokens": 3_500}
 MESSAGE: dict[str, Any] = {"type": "message", "input_tokens": 23_000, "output_tokens": 1_000}

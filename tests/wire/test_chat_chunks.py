@@ -12,9 +12,9 @@ from openai._models import construct_type
 from openai.types.chat import ChatCompletionChunk
 from openai.types.chat.chat_completion_chunk import Choice
 
-from llmtrace.capture.heard import _Hearing
-from llmtrace.wire.openai_chat import Chunks
-from llmtrace.wire.openai_chat_content import Joiner
+from llmtrace.capture.content import _Hearing
+from llmtrace.providers.openai.chat import Chunks
+from llmtrace.providers.openai.chat_content import Joiner
 
 WORDS = st.sampled_from(["a", "b", ""])
 CALL = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from llmtrace.wire._errors import error_code, read_error
-from llmtrace.wire._format import WireFormat
-from llmtrace.wire.anthropic_messages import COMPLETE, MESSAGES
-from llmtrace.wire.google_generate import GENERATE
-from llmtrace.wire.google_interactions import INTERACTIONS
-from llmtrace.wire.openai_assistants import RUN
-from llmtrace.wire.openai_chat import CHAT
-from llmtrace.wire.openai_completions import COMPLETIONS
-from llmtrace.wire.openai_media import IMAGES, SPEECH, TRANSCRIPTIONS
-from llmtrace.wire.openai_responses import RESPONSES
+from llmtrace.capture.error_body import error_code, read_error
+from llmtrace.model.wire_format import WireFormat
+from llmtrace.providers.anthropic.messages import COMPLETE, MESSAGES
+from llmtrace.providers.google.generate import GENERATE
+from llmtrace.providers.google.interactions import INTERACTIONS
+from llmtrace.providers.openai.assistants import RUN
+from llmtrace.providers.openai.chat import CHAT
+from llmtrace.providers.openai.completions import COMPLETIONS
+from llmtrace.providers.openai.media import IMAGES, SPEECH, TRANSCRIPTIONS
+from llmtrace.providers.openai.responses import RESPONSES
 
 SHAPES = {
     "openai": ({"error": {"message": "m", "type": "server_error", "code": "overloaded"}}, "overloaded"),

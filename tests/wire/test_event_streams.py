@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai._models import construct_type as response_event
 
-from llmtrace.capture.heard import _Hearing
-from llmtrace.wire import anthropic_messages, anthropic_messages_content, openai_responses, openai_responses_content
+from llmtrace.capture.content import _Hearing
+from llmtrace.providers.anthropic import messages, messages_content
+from llmtrace.providers.openai import responses as openai_responses
+from llmtrace.providers.openai import responses_content
 
 responses = pytest.importorskip("openai.types.responses")
 Event = dict[str, Any]
@@ -66,7 +68,7 @@ ITEM = st.one_of(
 OUTPUT = event("message", id="m", role="assistant", content=[{"type": "output_text", "text": "T", "annotations": []}])
 STATUS = st.sampled_from(["completed", "failed", None])
 ANSWER = st.fixed_dictionaries({"id": st.just("r"), "status": STATUS, "output": st.lists(OUTPUT, max_size=1)})
-TEXTS = st.sampled_from(sorted(openai_responses_content._TEXTS))
+TEXTS = st.sampled_from(sorted(responses_content._TEXTS))
 RESPONSE_EVENT = st.one_of(
     event(TEXTS, delta=st.one_of(WORDS, ODD), output_index=INDEX),
     event(TEXTS, delta=WORDS, output_index=INDEX),
@@ -101,8 +103,8 @@ def test_messages(events: list[Event]) -> None:
     same(
         events,
         lambda told: message_event(type_=RawMessageStreamEvent, value=told),
-        anthropic_messages.Events,
-        anthropic_messages_content.Joiner,
+        messages.Events,
+        messages_content.Joiner,
     )
 
 
@@ -114,5 +116,5 @@ def test_responses(events: list[Event]) -> None:
         events,
         lambda told: response_event(type_=responses.ResponseStreamEvent, value=told),
         openai_responses.Events,
-        openai_responses_content.Joiner,
+        responses_content.Joiner,
     )

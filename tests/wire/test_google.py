@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from google.genai import types
 
-from llmtrace.wire.google_embed import EMBED
-from llmtrace.wire.google_generate import GENERATE
-from llmtrace.wire.google_interactions import INTERACTIONS, RETRIEVE
-from llmtrace.wire.google_predict import PREDICT, PREDICT_LONG
+from llmtrace.providers.google.embeddings import EMBED
+from llmtrace.providers.google.generate import GENERATE
+from llmtrace.providers.google.interactions import INTERACTIONS, RETRIEVE
+from llmtrace.providers.google.predict import PREDICT, PREDICT_LONG
 
 
 def folded(*usages: Any, finished: bool = True) -> Any:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmtrace.facts import Blob
-from llmtrace.wire.google_generate_content import EMBED_CONTENT, GENERATE_CONTENT
-from llmtrace.wire.google_interactions_content import INTERACTIONS_CONTENT, RETRIEVE_CONTENT
-from llmtrace.wire.google_predict_content import PREDICT_CONTENT, PREDICT_LONG_CONTENT
+from llmtrace.model import Blob
+from llmtrace.providers.google.generate_content import EMBED_CONTENT, GENERATE_CONTENT
+from llmtrace.providers.google.interactions_content import INTERACTIONS_CONTENT, RETRIEVE_CONTENT
+from llmtrace.providers.google.predict_content import PREDICT_CONTENT, PREDICT_LONG_CONTENT
 
 
 def test_interaction_of_many_steps() -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
-from llmtrace.cost.price import Pricer
-from llmtrace.facts import Request, Response
-from llmtrace.wire._format import WireFormat
-from llmtrace.wire.openai_chat import CHAT
-from llmtrace.wire.openai_responses import RESPONSES
+from llmtrace.model import Request, Response
+from llmtrace.model.wire_format import WireFormat
+from llmtrace.pricing.price import Pricer
+from llmtrace.providers.openai.chat import CHAT
+from llmtrace.providers.openai.responses import RESPONSES
 
 PRICER = Pricer()
 

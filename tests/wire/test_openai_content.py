@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from llmtrace.facts import Blob, Message
-from llmtrace.wire._content import ContentFormat
-from llmtrace.wire.openai_chat import CHAT
-from llmtrace.wire.openai_chat_content import CHAT_CONTENT, COMPLETIONS_CONTENT
-from llmtrace.wire.openai_media_content import IMAGES_CONTENT, MODERATIONS_CONTENT, TRANSCRIPTIONS_CONTENT
-from llmtrace.wire.openai_responses_content import RESPONSES_CONTENT
+from llmtrace.model import Blob, Message
+from llmtrace.model.content_format import ContentFormat
+from llmtrace.providers.openai.chat import CHAT
+from llmtrace.providers.openai.chat_content import CHAT_CONTENT, COMPLETIONS_CONTENT
+from llmtrace.providers.openai.media_content import IMAGES_CONTENT, MODERATIONS_CONTENT, TRANSCRIPTIONS_CONTENT
+from llmtrace.providers.openai.responses_content import RESPONSES_CONTENT
 
 PICTURE = {"type": "uri", "modality": "image", "uri": "https://p/a.png"}
 

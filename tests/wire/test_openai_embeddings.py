@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llmtrace.wire.openai_embeddings import EMBEDDINGS
+from llmtrace.providers.openai.embeddings import EMBEDDINGS
 
 
 @pytest.mark.parametrize(

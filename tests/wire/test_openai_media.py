@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmtrace.wire.openai_media import SPEECH, TRANSCRIPTIONS
+from llmtrace.providers.openai.media import SPEECH, TRANSCRIPTIONS
 
 
 @pytest.mark.parametrize(("seconds", "told"), [(12.5, {"audio_seconds": 12.5}), (0, {"audio_seconds": 0})])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llmtrace.wire.openai_responses import RESPONSES, RETRIEVE
+from llmtrace.providers.openai.responses import RESPONSES, RETRIEVE
 
 
 def answer(*output: dict[str, Any]) -> dict[str, Any]:

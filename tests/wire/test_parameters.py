@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llmtrace.wire._parameters import read_parameters
+from llmtrace.providers._parameters import read_parameters
 
 
 class Mode(Enum):

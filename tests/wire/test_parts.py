@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from llmtrace.facts import Blob
-from llmtrace.wire._content import ContentFormat
-from llmtrace.wire._parts import plain
-from llmtrace.wire.anthropic_messages_content import MESSAGES_CONTENT
-from llmtrace.wire.openai_chat_content import CHAT_CONTENT
-from llmtrace.wire.openai_responses_content import RESPONSES_CONTENT
+from llmtrace.model import Blob
+from llmtrace.model.content_format import ContentFormat
+from llmtrace.providers._messages import plain
+from llmtrace.providers.anthropic.messages_content import MESSAGES_CONTENT
+from llmtrace.providers.openai.chat_content import CHAT_CONTENT
+from llmtrace.providers.openai.responses_content import RESPONSES_CONTENT
 
 
 class Colour(Enum):

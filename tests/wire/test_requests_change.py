@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from llmtrace.wire._format import WireFormat
-from llmtrace.wire.anthropic_messages import MESSAGES
-from llmtrace.wire.google_generate import GENERATE
-from llmtrace.wire.google_interactions import INTERACTIONS
-from llmtrace.wire.openai_chat import CHAT
+from llmtrace.model.wire_format import WireFormat
+from llmtrace.providers.anthropic.messages import MESSAGES
+from llmtrace.providers.google.generate import GENERATE
+from llmtrace.providers.google.interactions import INTERACTIONS
+from llmtrace.providers.openai.chat import CHAT
 
 
 class Body:

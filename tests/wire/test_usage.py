@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 from openai.types.completion_usage import CompletionUsage
 
-from llmtrace.facts import Response
-from llmtrace.wire._format import WireFormat
-from llmtrace.wire._usage import Reported, merge_counts
-from llmtrace.wire.anthropic_messages import MESSAGES
-from llmtrace.wire.google_generate import GENERATE
-from llmtrace.wire.google_interactions import INTERACTIONS
-from llmtrace.wire.openai_assistants import RUN
-from llmtrace.wire.openai_chat import CHAT
-from llmtrace.wire.openai_embeddings import EMBEDDINGS
-from llmtrace.wire.openai_media import IMAGES, SPEECH, TRANSCRIPTIONS
-from llmtrace.wire.openai_responses import RESPONSES
+from llmtrace.model import Response
+from llmtrace.model.wire_format import WireFormat
+from llmtrace.providers._usage import Reported, merge_counts
+from llmtrace.providers.anthropic.messages import MESSAGES
+from llmtrace.providers.google.generate import GENERATE
+from llmtrace.providers.google.interactions import INTERACTIONS
+from llmtrace.providers.openai.assistants import RUN
+from llmtrace.providers.openai.chat import CHAT
+from llmtrace.providers.openai.embeddings import EMBEDDINGS
+from llmtrace.providers.openai.media import IMAGES, SPEECH, TRANSCRIPTIONS
+from llmtrace.providers.openai.responses import RESPONSES
 
 ZEROS = {"input_tokens": 0, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0}
 NULLS = dict.fromkeys(ZEROS)

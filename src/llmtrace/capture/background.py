@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..facts import Response
+from ..model import Response
 
 if TYPE_CHECKING:
     from .call import OpenCall

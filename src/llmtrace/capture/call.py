@@ -11,21 +11,21 @@ from functools import partial
 from time import perf_counter, time_ns
 from typing import Any
 
-from .._guard import report
-from ..cost.estimate import Estimate
-from ..cost.estimator import Spoken
-from ..cost.money import Priced
-from ..facts import Call, Request, Response, Scope, Timing, Usage
-from ..scope import context as scopes
-from ..scope import inference_spans
-from ..scope.spans import note_content
-from ..wire._errors import read_error
-from ..wire._format import Accumulator, WireFormat
-from ..wire._usage import Money, read_money
+from .._errors import report
+from ..context import inference_spans
+from ..context import state as scopes
+from ..context.operations import note_content
+from ..model import Call, Request, Response, Scope, Timing, Usage
+from ..model.wire_format import Accumulator, WireFormat
+from ..pricing.estimates import Estimate
+from ..pricing.estimator import Spoken
+from ..pricing.money import Priced
+from ..providers._usage import Money, read_money
 from . import background, worker
+from .content import Heard
+from .error_body import read_error
 from .failure import error_type, http_status, may_have_been_sent
-from .heard import Heard
-from .tracing import Tracing
+from .services import Tracing
 
 __all__ = ["OpenCall"]
 

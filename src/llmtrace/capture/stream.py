@@ -10,14 +10,14 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from .._guard import report
-from ..facts import Response, Timing
-from ..facts.gaps import Gaps
-from ..wire._format import Accumulator
+from .._errors import report
+from ..model import Response, Timing
+from ..model.chunk_gaps import Gaps
+from ..model.wire_format import Accumulator
 from . import worker
 from .call import OpenCall
 from .failure import event_behind
-from .tracing import Tracing
+from .services import Tracing
 
 __all__ = [
     "AsyncChunks",

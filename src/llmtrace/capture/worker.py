@@ -13,7 +13,7 @@ import queue
 import threading
 from collections.abc import Callable
 
-from .._guard import report
+from .._errors import report
 
 __all__ = ["began", "drain", "is_worker", "patched", "start", "submit"]
 

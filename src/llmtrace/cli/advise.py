@@ -9,11 +9,11 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from ..report import figures
+from ..report import formatting
 from ..report.advise import Advice, advise
 from ..report.calls import added, carried_out, read
-from ..report.quotes import catalogue
 from ..report.select import WrongQuestion, selection
+from ..report.what_if import catalogue
 from ..store.columns import PICO
 from .terminal import choosing, console, echo_json, opened, working
 
@@ -39,8 +39,8 @@ def command(as_json: bool, store: str | None, **window: Any) -> int:
         echo_json([_plain(each) for each in found], indent=2)
         return 0
     out = console()
-    amount = "an unknown amount" if spent is None else figures.money(spent / PICO)
-    out.print(f"{figures.counted(len(calls), 'call')} for {amount}. Savings overlap; they are of this window.\n")
+    amount = "an unknown amount" if spent is None else formatting.money(spent / PICO)
+    out.print(f"{formatting.counted(len(calls), 'call')} for {amount}. Savings overlap; they are of this window.\n")
     if not found:
         out.print("Nothing to say.")
     for each in found:
@@ -62,15 +62,15 @@ def _plain(advice: Advice) -> dict[str, Any]:
 def _print(out: Console, advice: Advice, cost: int) -> None:
     head = Text()
     if advice.saving is not None:
-        head.append(figures.money(advice.saving / PICO), style="bold green")
-        head.append(f" ({figures.share(advice.saving, cost)})  " if cost else "  ")
-    head.append(f"{figures.count(advice.calls)} {figures.plain(advice.title)}", style="bold")
+        head.append(formatting.money(advice.saving / PICO), style="bold green")
+        head.append(f" ({formatting.share(advice.saving, cost)})  " if cost else "  ")
+    head.append(f"{formatting.count(advice.calls)} {formatting.plain(advice.title)}", style="bold")
     out.print(head)
-    out.print(Text(f"  {figures.plain(advice.do)}"))
+    out.print(Text(f"  {formatting.plain(advice.do)}"))
     for name, calls, saving in advice.where[:3]:
-        money = "" if saving is None else figures.money(saving / PICO)
-        counted = f"{figures.count(calls):>8} {'call ' if calls == 1 else 'calls'}"
-        out.print(Text(f"  {figures.plain(name)[:48]:<48} {counted} {money:>12}", style="dim"))
+        money = "" if saving is None else formatting.money(saving / PICO)
+        counted = f"{formatting.count(calls):>8} {'call ' if calls == 1 else 'calls'}"
+        out.print(Text(f"  {formatting.plain(name)[:48]:<48} {counted} {money:>12}", style="dim"))
     if advice.examples:
         out.print(Text(f"  see: llmtrace trace {advice.examples[0][:12]}", style="dim"))
     out.print()

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from .. import __version__
-from .._config import ConfigError
+from .._settings import ConfigError
 from ..report.select import WrongQuestion
 from ..store.schema import StoreError
 

@@ -10,7 +10,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from ..report import figures
+from ..report import formatting
 from ..report.compare import Change, Sample, as_dict, compare, exceeded, limit, sample
 from ..report.select import Selection, WrongQuestion, selection, shortened
 from ..report.table import fitting
@@ -83,9 +83,9 @@ def _print(before: str, after: str, first: Sample, second: Sample, changes: list
     for change in changes:
         word, style = _verdict(change)
         interval = "-" if change.low is None else f"{_signed(change, change.low)} .. {_signed(change, change.high)}"
-        title = figures.plain(_title(change))
+        title = formatting.plain(_title(change))
         rows.append(((title, *change.shown, _signed(change, change.change), interval, word), style))
-    headings = ("", figures.plain(before), figures.plain(after), "change", "95% interval", "")
+    headings = ("", formatting.plain(before), formatting.plain(after), "change", "95% interval", "")
     least = [max(len(cells[at]) for cells, _ in rows) for at in range(6)]
     titles = min(least[0], _LEAST_TITLE)
     sizes = {"before": max(6, least[1]), "after": max(6, least[2]), "change": max(6, least[3])}

@@ -24,15 +24,15 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from rich.progress import Progress
 
-from .._config import ConfigError, load
-from ..emit import names
+from .._settings import ConfigError, load
 from ..export.routes import names as names_of_exporters
 from ..export.routes import open_route
-from ..store.body import StoredSpan, record
 from ..store.read import TraceRow, spans_after, spans_of, traces_by
 from ..store.schema import connect, demo_path
 from ..store.send import readable
+from ..store.span_codec import StoredSpan, record
 from ..store.write import Writer
+from ..telemetry import names
 from ._vendor_server import PLAN, serve
 from .terminal import console, echo
 
@@ -331,9 +331,9 @@ def _slowest(store: sqlite3.Connection, *features: str) -> Iterator[tuple[TraceR
 
 
 def _show(path: Path) -> None:
+    from ..report.aggregate import report
     from ..report.select import Selection
     from ..report.table import footnotes, tables
-    from ..report.tally import report
     from ..report.trace import waterfall
 
     out = console()

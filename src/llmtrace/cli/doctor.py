@@ -11,13 +11,13 @@ from pathlib import Path
 
 import click
 
-from .. import _guard
-from .._config import ConfigError, Settings, load
-from ..clients.table import SDKS
-from ..export.payload import Payload
+from .. import _errors
+from .._settings import ConfigError, Settings, load
+from ..export.otlp.payload import Payload
 from ..export.routes import names, spool_folder, store_path, transport, variable
 from ..export.signals import SIGNALS, Signal
-from ..report import figures
+from ..providers.registry import SDKS
+from ..report import formatting
 from .spool import describe
 from .terminal import echo
 
@@ -119,8 +119,8 @@ def _clients(report: Report) -> None:
         for name, why in done.skipped.items():
             chosen = why.startswith(("left out", "LLMTRACE_ENABLED"))
             (report.say if chosen else report.fault)(f"{name}  skipped: {why}")
-    for place, count in _guard.faults.items():
-        report.fault(f"instrumentation error: could not {place} ({figures.counted(count, 'time')})")
+    for place, count in _errors.faults.items():
+        report.fault(f"instrumentation error: could not {place} ({formatting.counted(count, 'time')})")
 
 
 def _other_instrumentation(report: Report) -> None:

@@ -10,14 +10,14 @@ from typing import TextIO
 
 import click
 
-from .. import _config
+from .. import _settings
 from .._decimal import CONTEXT
-from ..cost.cards import Card, Unit
-from ..cost.catalog import Catalog
-from ..cost.money import Amount, decimal
-from ..cost.price import Pricer
-from ..facts import Request, Response
-from ..report import figures
+from ..model import Request, Response
+from ..pricing.catalog import Catalog
+from ..pricing.money import Amount, decimal
+from ..pricing.price import Pricer
+from ..pricing.rate_cards import Card, Unit
+from ..report import formatting
 from .terminal import echo, echo_error
 
 __all__ = ["command", "run"]
@@ -44,8 +44,8 @@ def run(
     """
     out = out or sys.stdout
     try:
-        pricer = Pricer(prices if prices is not None else _config.load({}).prices)
-    except _config.ConfigError as error:
+        pricer = Pricer(prices if prices is not None else _settings.load({}).prices)
+    except _settings.ConfigError as error:
         echo_error(error)
         return 2
     catalog = pricer.load()
@@ -78,7 +78,7 @@ def _overview(catalog: Catalog, pricer: Pricer, out: TextIO) -> None:
     newest = catalog.newest(datetime.now(UTC).date())
     if newest is not None:
         days = (datetime.now(UTC).date() - newest).days
-        echo(f"Age         newest price in it is of {newest}, {figures.counted(days, 'day')} ago", file=out)
+        echo(f"Age         newest price in it is of {newest}, {formatting.counted(days, 'day')} ago", file=out)
     if not pricer.overrides:
         echo("Overrides   none (LLMTRACE_PRICES is not set)", file=out)
     for number, override in enumerate(pricer.overrides, 1):

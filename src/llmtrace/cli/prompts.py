@@ -13,9 +13,9 @@ from typing import Any
 
 import click
 
-from .._config import ConfigError
-from ..scope import prompt_files
-from ..scope.prompts import folder as configured
+from .._settings import ConfigError
+from ..context.prompts import files
+from ..context.prompts import folder as configured
 from .terminal import Amount, echo, echo_error, echo_text
 
 __all__ = ["command", "run"]
@@ -68,41 +68,41 @@ def _wrong(message: str) -> int:
 
 
 def _list(place: Path) -> int:
-    names = prompt_files.names_in(place) if place.is_dir() else []
+    names = files.names_in(place) if place.is_dir() else []
     if not names:
         return _wrong(f"there are no prompts in {place}")
     for name in names:
-        found = prompt_files.find(place, name)
+        found = files.find(place, name)
         if not found.is_dir():
-            echo(f"{name}  {prompt_files.read(found, name, None).version}")
+            echo(f"{name}  {files.read(found, name, None).version}")
             continue
-        labels = prompt_files.labels_of(found)
+        labels = files.labels_of(found)
         told = [f"{label} = {share.version}" + _share(share) for label, share in labels.items()]
         echo(
-            f"{name}  versions {', '.join(prompt_files.versions_of(found))}" + (f"; {', '.join(told)}" if told else "")
+            f"{name}  versions {', '.join(files.versions_of(found))}" + (f"; {', '.join(told)}" if told else "")
         )
     return 0
 
 
-def _share(share: prompt_files.Share) -> str:
+def _share(share: files.Share) -> str:
     return "" if share.weight is None else f" ({share.weight:g} %)"
 
 
-def _file(place: Path, name: str, version: str | None) -> prompt_files.PromptFile:
+def _file(place: Path, name: str, version: str | None) -> files.PromptFile:
     """The file of a version, or of what a label stands for; by default of ``production``, else the latest."""
-    found = prompt_files.find(place, name)
+    found = files.find(place, name)
     if not found.is_dir():
-        return prompt_files.read(found, name, None)
-    labels, versions = prompt_files.labels_of(found), prompt_files.versions_of(found)
+        return files.read(found, name, None)
+    labels, versions = files.labels_of(found), files.versions_of(found)
     wanted = version or (_PRODUCTION if _PRODUCTION in labels else versions[-1])
     if wanted not in versions and wanted in labels:
         wanted = labels[wanted].version
-    return prompt_files.read(found, name, wanted)
+    return files.read(found, name, wanted)
 
 
 def _show(place: Path, name: str, version: str | None = None) -> int:
     file = _file(place, name, version)
-    echo(f"{name}, version {file.version}, {prompt_files.digest(file.template)}, {file.path}")
+    echo(f"{name}, version {file.version}, {files.digest(file.template)}, {file.path}")
     if file.commit is not None:
         echo(f"commit {file.commit}")
     for key, value in file.head.items():
@@ -121,19 +121,19 @@ def _diff(place: Path, name: str, first: str, second: str) -> int:
 
 
 def _promote(place: Path, name: str, version: str, label: str, weight: float | None) -> int:
-    found = prompt_files.find(place, name)
+    found = files.find(place, name)
     if not found.is_dir():
         return _wrong(f"prompt {name!r} is one file and has no labels; move it to {name}/1{found.suffix} to have some")
-    if label == prompt_files.HISTORY:
+    if label == files.HISTORY:
         return _wrong(f"{label!r} is no label: the label file keeps its history under that name")
-    prompt_files.read(found, name, version)
-    before = prompt_files.labels_of(found).get(label)
+    files.read(found, name, version)
+    before = files.labels_of(found).get(label)
     if before is not None and before.version == version and weight in (None, before.weight):
         echo(f"{name}: {label} is {version} already")
         return 0
     document = _document(found)
     if before is not None and before.version != version:
-        history = document.setdefault(prompt_files.HISTORY, {})
+        history = document.setdefault(files.HISTORY, {})
         history[label] = [*history.get(label, []), before.version][-_REMEMBERED:]
     _set(document, label, version, weight if weight is not None else before.weight if before is not None else None)
     _write(found, document)
@@ -142,23 +142,23 @@ def _promote(place: Path, name: str, version: str, label: str, weight: float | N
 
 
 def _rollback(place: Path, name: str, label: str) -> int:
-    found = prompt_files.find(place, name)
-    labels = prompt_files.labels_of(found) if found.is_dir() else {}
+    found = files.find(place, name)
+    labels = files.labels_of(found) if found.is_dir() else {}
     if label not in labels:
         return _wrong(f"prompt {name!r} has no label {label!r}")
     document = _document(found)
-    history = document.get(prompt_files.HISTORY, {})
+    history = document.get(files.HISTORY, {})
     versions = list(history.get(label, []))
     if not versions:
         return _wrong(f"{name}: {label} has had no other version")
     version = str(versions.pop())
-    prompt_files.read(found, name, version)
+    files.read(found, name, version)
     if versions:
         history[label] = versions
     else:
         del history[label]
         if not history:
-            del document[prompt_files.HISTORY]
+            del document[files.HISTORY]
     _set(document, label, version, labels[label].weight)
     _write(found, document)
     echo(f"{name}: {label} is {version} again, it was {labels[label].version}")
@@ -171,7 +171,7 @@ def _document(found: Path) -> Any:
         import tomlkit
     except ImportError:
         raise ConfigError("changing labels needs an extra: pip install 'llmtrace-otel[prompts]'") from None
-    path = found / prompt_files.LABELS
+    path = found / files.LABELS
     return tomlkit.parse(path.read_text(encoding="utf-8") if path.is_file() else "")
 
 
@@ -190,10 +190,10 @@ def _write(found: Path, document: Any) -> None:
     """Replace the label file in one step, after reading back what it would say."""
     import tomlkit
 
-    path = found / prompt_files.LABELS
-    draft = found / (prompt_files.LABELS + ".new")
+    path = found / files.LABELS
+    draft = found / (files.LABELS + ".new")
     text = tomlkit.dumps(document).rstrip("\n") + "\n"
-    prompt_files.shares_in(path, text)
+    files.shares_in(path, text)
     try:
         draft.write_text(text, encoding="utf-8")
         os.replace(draft, path)

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from ..report import figures
+from ..report import formatting
+from ..report.aggregate import Report, Tally, report
 from ..report.select import Selection, WrongQuestion, dimensions, selection
-from ..report.tally import Report, Tally, report
 from .terminal import choosing, console, echo, echo_json, opened, working
 
 __all__ = ["command"]
@@ -74,8 +74,8 @@ def _rows(told: Report, by: tuple[str, ...]) -> list[dict[str, Any]]:
 def _csv(rows: list[dict[str, Any]], by: tuple[str, ...], whole: Tally) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     names = [*by, *whole.as_dict()]
-    writer.writerow(map(figures.cell, names))
-    writer.writerows([figures.cell(row[name]) for name in names] for row in rows)
+    writer.writerow(map(formatting.cell, names))
+    writer.writerows([formatting.cell(row[name]) for name in names] for row in rows)
 
 
 def _print(told: Report, by: tuple[str, ...]) -> None:

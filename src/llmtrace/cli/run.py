@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from .. import _config
+from .. import _settings
 
 __all__ = ["command"]
 
@@ -36,7 +36,7 @@ def command(ctx: click.Context, /, arguments: tuple[str, ...]) -> int:
         return 0
     if not arguments or arguments == ("-m",):
         raise click.UsageError("Missing the program to run.")
-    _config.load({})  # a wrong setting is told now, and not by the program's own start
+    _settings.load({})  # a wrong setting is told now, and not by the program's own start
     line = _line(arguments)
     path = [str(_SITE), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(path))}

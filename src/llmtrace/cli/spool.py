@@ -9,14 +9,14 @@ from pathlib import Path
 
 import click
 
-from .._config import ConfigError, Settings, load
-from ..export.annotations import way_to_phoenix
-from ..export.inventory import UNITS, Waiting, drain, purge, survey
-from ..export.ledger import read_losses
+from .._settings import ConfigError, Settings, load
+from ..export.otlp.transport import Transport
+from ..export.phoenix import way_to_phoenix
 from ..export.routes import names, spool_folder, transport
 from ..export.signals import SIGNALS
-from ..export.transport import Transport
-from ..report import figures
+from ..export.spool.inventory import UNITS, Waiting, drain, purge, survey
+from ..export.stats import read_losses
+from ..report import formatting
 from .terminal import Amount, echo, echo_error
 
 __all__ = ["command", "run"]
@@ -85,7 +85,7 @@ def _unit(items: int, unit: str) -> str:
 def _line(each: Waiting) -> str:
     where = "unknown" if each.destination is None else each.destination.endpoint
     who = "held by a running process" if each.held else "left behind"
-    requests = figures.counted(each.requests, "request")
+    requests = formatting.counted(each.requests, "request")
     return f"{each.items:>8} {_unit(each.items, each.unit)}  {requests:>15}  {_age(each.since):>6}  {who}  {where}"
 
 

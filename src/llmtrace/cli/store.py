@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
-from .. import _config
-from ..report import figures
+from .. import _settings
+from ..report import formatting
 from ..report.select import Selection, WrongQuestion, selection
 from .terminal import Amount, console, echo, opened, store_option, store_path
 
@@ -35,11 +35,11 @@ def _about(given: str | None) -> None:
         traces, first, last = connection.execute("SELECT count(*), min(started), max(ended) FROM traces").fetchone()
         (calls,) = connection.execute("SELECT count(*) FROM calls").fetchone()
     size = sum(each.stat().st_size for each in (path, Path(f"{path}-wal")) if each.exists())
-    limits = _config.load({})
+    limits = _settings.load({})
     echo(f"store   {path}")
     echo(f"size    {size / 1e6:,.1f} MB of at most {limits.store_max_mb:,.0f} (LLMTRACE_STORE_MAX_MB)")
     held = ((calls, "call"), (spans, "span"), (traces, "trace"))
-    echo(f"holds   {', '.join(figures.counted(number, noun) for number, noun in held)}")
+    echo(f"holds   {', '.join(formatting.counted(number, noun) for number, noun in held)}")
     if traces:
         echo(f"from    {_when(first)}")
         echo(f"to      {_when(last)}; kept for {limits.store_max_days:g} days (LLMTRACE_STORE_MAX_DAYS)")
@@ -60,20 +60,20 @@ def _send(
     given: str | None, store: str | None, endpoint: str | None, since: str | None, until: str | None, again: bool
 ) -> None:
     """Send the spans on to a Collector, Phoenix, Jaeger ... by OTLP, each once."""
-    from ..export.resend import resender
     from ..store.send import send
+    from .resend import resender
 
     chosen = selection(since, until)
-    exporter = resender(_config.load({}), endpoint)
+    exporter = resender(_settings.load({}), endpoint)
     address = exporter.address
     try:
         with opened(store or given, write=True) as connection, _counting("Sending", _spans(connection, chosen)) as told:
             count = send(connection, exporter, address, since=chosen.since, until=chosen.until, again=again, told=told)
     finally:
         exporter.shutdown()
-    echo(f"sent {figures.counted(count - exporter.left_out, 'span')} to {address}")
+    echo(f"sent {formatting.counted(count - exporter.left_out, 'span')} to {address}")
     if exporter.left_out:
-        echo(f"it rejected {figures.counted(exporter.left_out, 'span')}, or they were too large")
+        echo(f"it rejected {formatting.counted(exporter.left_out, 'span')}, or they were too large")
 
 
 @command.command("export")
@@ -91,7 +91,7 @@ def _export(given: str | None, store: str | None, file: Path, since: str | None,
     chosen = selection(since, until)
     with opened(store or given) as connection, _counting("Writing", _spans(connection, chosen)) as told:
         count = write_parquet(connection, file, since=chosen.since, until=chosen.until, told=told)
-    echo(f"wrote {figures.counted(count, 'span')} to {file}")
+    echo(f"wrote {formatting.counted(count, 'span')} to {file}")
 
 
 @command.command("prune")
@@ -103,7 +103,7 @@ def _prune(given: str | None, store: str | None, max_mb: float | None, max_days:
     """Remove the oldest traces until the store is within its bounds."""
     from ..store.prune import Limits, prune
 
-    told = _config.load({})
+    told = _settings.load({})
     limits = Limits(
         told.store_max_mb if max_mb is None else max_mb, told.store_max_days if max_days is None else max_days
     )
@@ -112,7 +112,7 @@ def _prune(given: str | None, store: str | None, max_mb: float | None, max_days:
         while gone := prune(connection, limits, seconds=1.0):
             removed += gone
             shown(removed)
-    echo(f"removed {figures.counted(removed, 'trace')}")
+    echo(f"removed {formatting.counted(removed, 'trace')}")
 
 
 def _spans(connection: sqlite3.Connection, chosen: Selection) -> int | None:
@@ -130,5 +130,5 @@ def _counting(what: str, whole: int | None) -> Iterator[Callable[[int], None]]:
         yield lambda count: None
         return
     with shown.status(what) as status:
-        of = "" if whole is None else f" of {figures.count(whole)}"
-        yield lambda count: status.update(f"{what} {figures.count(count)}{of}")
+        of = "" if whole is None else f" of {formatting.count(whole)}"
+        yield lambda count: status.update(f"{what} {formatting.count(count)}{of}")

@@ -9,12 +9,12 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from ..emit import names
-from ..report import figures
+from ..report import formatting
 from ..report.trace import about
-from ..store.body import StoredSpan
 from ..store.columns import is_call, measures_of
 from ..store.read import last_span, spans_after
+from ..store.span_codec import StoredSpan
+from ..telemetry import names
 from .terminal import console, opened, store_option
 
 __all__ = ["command"]
@@ -61,17 +61,17 @@ def _print(out: Console, span: StoredSpan) -> None:
     told = measures_of(span)
     cost = told["cost"]
     when = datetime.fromtimestamp(span.ended / 1e9)
-    lasted = figures.seconds((span.ended - span.started) / 1e9)
-    tokens = f" {figures.count(told['input'])}>{figures.count(told['output'])}".rjust(13)
+    lasted = formatting.seconds((span.ended - span.started) / 1e9)
+    tokens = f" {formatting.count(told['input'])}>{formatting.count(told['output'])}".rjust(13)
     room = out.width - _FIGURES - len(tokens)
     if room < _LEAST_NAME:
         tokens, room = "", room + len(tokens)  # figures are shown whole, or not at all
     room = max(4, min(28, room))
     line = Text(f"{when:%H:%M:%S} ", style="dim")
-    line.append(f"{_cut(figures.plain(span.name), room)} ", style="red" if span.status == "ERROR" else "")
-    line.append(f"{lasted:>6}{tokens} {'-' if cost is None else figures.money(cost / 1e12):>9}")
+    line.append(f"{_cut(formatting.plain(span.name), room)} ", style="red" if span.status == "ERROR" else "")
+    line.append(f"{lasted:>6}{tokens} {'-' if cost is None else formatting.money(cost / 1e12):>9}")
     rest = [str(span.attributes[names.FEATURE])] if names.FEATURE in span.attributes else []
-    notes = figures.plain(" · ".join([*rest, *about(span)]))
+    notes = formatting.plain(" · ".join([*rest, *about(span)]))
     if notes and line.cell_len + 2 < out.width:
         line.append(f" {notes}", style="dim")
         line.truncate(out.width, overflow="ellipsis")

@@ -16,7 +16,7 @@ from typing import Any, NoReturn, TextIO
 import click
 from rich.console import Console
 
-from ..report import figures
+from ..report import formatting
 from ..store.schema import StoreError, connect, demo_path, locate
 
 __all__ = [
@@ -65,7 +65,7 @@ def console(*, stderr: bool = False) -> Console:
 
 def echo(line: object = "", *, file: TextIO | None = None) -> None:
     """Print one line, without what would steer the terminal."""
-    print(figures.plain(str(line)), file=file or sys.stdout)
+    print(formatting.plain(str(line)), file=file or sys.stdout)
 
 
 def echo_error(message: object) -> None:

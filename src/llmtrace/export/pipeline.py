@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from .._config import Settings
-from ..store.sent import Sent
-from .declared import Declared
-from .ledger import Counts
-from .providers import Channel
+from .._settings import Settings
+from ..store.request_bodies import Sent
+from .declarative_config import Declared
 from .routes import NO_ARGUMENTS, Arguments
+from .signal_provider import Channel
 from .signals import LOGS, METRICS, TRACES
+from .stats import Counts
 
 __all__ = ["Pipeline"]
 
@@ -49,7 +49,7 @@ class Pipeline:
         if provider is not self._measured:
             self._measured = provider
             if provider is not None:
-                from .telemetry import measure
+                from .exporter_metrics import measure
 
                 measure(provider, self)
         return provider

@@ -9,15 +9,15 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from .._config import ConfigError, Settings
-from .._environment import usable_environment, warn_once
+from .._settings import ConfigError, Settings
+from .._settings.opentelemetry import usable_environment, warn_once
+from ..store.request_bodies import Sent
 from ..store.schema import locate
-from ..store.sent import Sent
-from .batches import ExporterSink, Limits, Sink
-from .bridged import Bridged, bridges_for
-from .ledger import Ledger
+from .batch import ExporterSink, Limits, Sink
+from .bridging import Bridged, bridges_for
+from .otlp.transport import Transport
 from .signals import LOGS, METRICS, TRACES, Signal
-from .transport import Transport
+from .stats import Ledger
 
 __all__ = [
     "LOCAL",
@@ -192,12 +192,12 @@ def _local(settings: Settings, ledger: Ledger, sent: Sent | None) -> Route:
     path = store_path(settings)
     sink: Sink
     if path.suffix == ".jsonl":
-        from .jsonlines import JsonLinesExporter
+        from .json_lines import JsonLinesExporter
 
         sink = ExporterSink(JsonLinesExporter(path), ledger, TRACES, keeps=True)
     else:
+        from .._local_store import StoreSink
         from ..store.exporter import StoreExporter
-        from .store_sink import StoreSink
 
         exporter = StoreExporter(path, max_mb=settings.store_max_mb, max_days=settings.store_max_days, sent=sent)
         sink = StoreSink(exporter, ledger)
@@ -221,9 +221,9 @@ def _otlp(way: Transport, settings: Settings, ledger: Ledger, signal: Signal) ->
 
 def outbox(way: Transport, settings: Settings, ledger: Ledger) -> Sink:
     """Sends on this way, from the spool or, where that is off, from memory."""
-    from .buffers import Buffer, Memory
-    from .outbox import Outbox
-    from .spool import Spool
+    from .otlp.buffers import Buffer, Memory
+    from .otlp.sender import Outbox
+    from .spool.buffer import Spool
 
     folder = spool_folder(settings)
     buffer: Buffer
@@ -257,10 +257,10 @@ def transport(name: str, signal: Signal = TRACES, endpoint: str | None = None) -
     grpc = name == "otlp_proto_grpc" or (name == "otlp" and protocol(signal) == "grpc")
     try:
         if grpc:
-            from .over_grpc import Grpc
+            from .otlp.grpc_transport import Grpc
 
             return Grpc(signal, endpoint)
-        from .over_http import OtlpPost
+        from .otlp.http_transport import OtlpPost
 
         return OtlpPost(signal, endpoint)
     except ImportError as error:

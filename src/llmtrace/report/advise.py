@@ -9,12 +9,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..facts import is_pinned
+from ..model import is_pinned
 from ..store.columns import PICO
 from ..store.read import traces_of
-from . import figures
+from . import formatting
 from .calls import Array, Calls, Facts, added, carried_out
-from .quotes import Quotes
+from .what_if import Quotes
 
 __all__ = ["Advice", "advise"]
 
@@ -349,7 +349,7 @@ def _silent_streams(study: _Study) -> Iterator[Advice]:
         found.add(study.place(number), len(some), None, int(some[-1]))
         found.saving += added(costs[some])[0]
         found.priced += int((costs[some] >= 0).sum())
-    about = f", about {figures.money(found.saving / PICO)} that is in no sum" if found.priced else ""
+    about = f", about {formatting.money(found.saving / PICO)} that is in no sum" if found.priced else ""
     yield from study.advice(
         found,
         "silent stream",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from .figures import markup
+from .formatting import markup
 
 __all__ = ["COLOURS", "bars", "nice", "stack"]
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..store.columns import PICO
-from . import figures
+from . import formatting
 from .calls import Array, carried_out, read
 from .select import Selection, WrongQuestion
 
@@ -82,15 +82,15 @@ class Limit:
 
 
 def _percent(value: float | None) -> str:
-    return "-" if value is None else figures.share(value, 1) if value else "0%"
+    return "-" if value is None else formatting.share(value, 1) if value else "0%"
 
 
 METRICS = (
-    Metric("cost", "mean", lambda side: side.cost, show=figures.money),
-    Metric("latency", "median", lambda side: side.latency, show=figures.seconds),
-    Metric("first token", "median", lambda side: side.first, show=figures.seconds),
-    Metric("input", "mean", lambda side: side.input, show=lambda value: figures.count(_whole(value))),
-    Metric("output", "mean", lambda side: side.output, show=lambda value: figures.count(_whole(value))),
+    Metric("cost", "mean", lambda side: side.cost, show=formatting.money),
+    Metric("latency", "median", lambda side: side.latency, show=formatting.seconds),
+    Metric("first token", "median", lambda side: side.first, show=formatting.seconds),
+    Metric("input", "mean", lambda side: side.input, show=lambda value: formatting.count(_whole(value))),
+    Metric("output", "mean", lambda side: side.output, show=lambda value: formatting.count(_whole(value))),
     Metric("error", "rate", part=lambda side: side.errors, show=_percent),
     Metric("refusal", "rate", part=lambda side: side.refusals, show=_percent),
 )

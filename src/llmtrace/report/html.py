@@ -12,15 +12,15 @@ import numpy as np
 from .. import __version__
 from .._decimal import PICO, from_pico
 from ..store.read import TraceRow, traces_by, traces_of
-from . import figures
+from . import formatting
+from .aggregate import Tally, costs, tally, whole
 from .calls import Calls, read
 from .charts import COLOURS, bars, stack
 from .distribution import Distribution
-from .figures import markup
+from .formatting import markup
 from .select import Selection
 from .style import STYLE
 from .table import ABSENT, BLOCKED, COST_COLUMNS, TIME_COLUMNS, Column, footnotes
-from .tally import Tally, costs, tally, whole
 
 __all__ = ["render"]
 
@@ -94,16 +94,16 @@ def _window(calls: Calls) -> tuple[datetime, datetime]:
 def _tiles(whole: Tally) -> str:
     def time(values: Distribution, percent: int) -> str:
         value = values.quantile(percent)
-        return figures.seconds(None if value is None else value / 1e6)
+        return formatting.seconds(None if value is None else value / 1e6)
 
-    cost = figures.money(whole.dollars) if whole.priced else "-"
-    each = figures.money(whole.dollars_per_call)
+    cost = formatting.money(whole.dollars) if whole.priced else "-"
+    each = formatting.money(whole.dollars_per_call)
     blocked = f", {whole.blocked:,} blocked" if whole.blocked else ""
     tiles = (
         (cost, "cost", f"{each} a call"),
-        (figures.count(whole.calls), "calls", f"{figures.share(whole.errors, whole.calls)} errors{blocked}"),
-        (figures.count(whole.input), "input tokens", f"{figures.share(whole.cache_read, whole.input)} from cache"),
-        (figures.count(whole.output), "output tokens", f"{figures.share(whole.refusals, whole.calls)} refused"),
+        (formatting.count(whole.calls), "calls", f"{formatting.share(whole.errors, whole.calls)} errors{blocked}"),
+        (formatting.count(whole.input), "input tokens", f"{formatting.share(whole.cache_read, whole.input)} from cache"),
+        (formatting.count(whole.output), "output tokens", f"{formatting.share(whole.refusals, whole.calls)} refused"),
         (time(whole.duration, 50), "latency p50", f"p95 {time(whole.duration, 95)}"),
         (time(whole.first_token, 50), "first token p50", f"p95 {time(whole.first_token, 95)}"),
     )
@@ -129,7 +129,7 @@ def _cost_over_time(calls: Calls) -> str:
     if not any(any(values) for _, values in series):
         return ""
     shown = [label[5:] if unit in ("day", "week") else label[5:16] if unit == "hour" else label for label in labels]
-    chart = stack(shown, series, figures.money, f"cost by {unit} and feature")
+    chart = stack(shown, series, formatting.money, f"cost by {unit} and feature")
     return f"<section><h2>Cost by {unit} and feature</h2>{chart}</section>"
 
 
@@ -155,15 +155,15 @@ def _histogram(title: str, values: Distribution, of: str) -> str:
     if not values:
         return ""
     counts = values.counts(_EDGES)
-    edges = [figures.seconds(edge / 1e6) for edge in _EDGES]
+    edges = [formatting.seconds(edge / 1e6) for edge in _EDGES]
     labels = [
         f"under {edges[0]}",
         *(f"{a} to {b}" for a, b in pairwise(edges)),
         f"over {edges[-1]}",
     ]
     chart = bars(counts, labels, _DECADES, f"distribution of {title.lower()}")
-    told = " · ".join(f"p{p} {figures.seconds((values.quantile(p) or 0) / 1e6)}" for p in (50, 95, 99))
-    return f"<section><h2>{title}</h2><p>{figures.counted(len(values), of)} · {told}</p>{chart}</section>"
+    told = " · ".join(f"p{p} {formatting.seconds((values.quantile(p) or 0) / 1e6)}" for p in (50, 95, 99))
+    return f"<section><h2>{title}</h2><p>{formatting.counted(len(values), of)} · {told}</p>{chart}</section>"
 
 
 def _section(title: str, calls: Calls, whole: Tally, by: Sequence[str], *, least: int = 1) -> str:
@@ -217,9 +217,9 @@ def _trace(row: TraceRow) -> str:
     began = datetime.fromtimestamp(row.started / 1e6, UTC)
     cells = (
         f"{row.calls:,}",
-        figures.count(row.tokens),
-        figures.seconds((row.ended - row.started) / 1e6),
-        figures.money(from_pico(row.cost)),
+        formatting.count(row.tokens),
+        formatting.seconds((row.ended - row.started) / 1e6),
+        formatting.money(from_pico(row.cost)),
     )
     numbers = "".join(f'<td class="n">{markup(cell)}</td>' for cell in cells)
     name = f"<td>{markup(row.name or '')}</td><td>{began:%m-%d %H:%M:%S}</td>"

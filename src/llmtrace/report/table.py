@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from . import figures
-from .tally import Report, Tally
+from . import formatting
+from .aggregate import Report, Tally
 
 __all__ = ["ABSENT", "BLOCKED", "COST_COLUMNS", "TIME_COLUMNS", "Column", "fitting", "footnotes", "tables"]
 
@@ -25,7 +25,7 @@ Column = tuple[str, Callable[[Tally], str]]
 def _times(name: str, percent: float) -> Callable[[Tally], str]:
     def cell(group: Tally) -> str:
         value = getattr(group, name).quantile(percent)
-        return figures.seconds(None if value is None else value / 1e6)
+        return formatting.seconds(None if value is None else value / 1e6)
 
     return cell
 
@@ -36,16 +36,16 @@ def _speed(group: Tally) -> str:
 
 
 COST_COLUMNS: tuple[Column, ...] = (
-    ("calls", lambda group: figures.count(group.calls)),
-    ("error", lambda group: figures.share(group.errors, group.calls)),
-    ("refused", lambda group: figures.share(group.refusals, group.calls)),
-    ("input", lambda group: figures.count(group.input)),
-    ("cached", lambda group: figures.share(group.cache_read, group.input)),
-    ("output", lambda group: figures.count(group.output)),
-    ("cost", lambda group: figures.money(group.dollars) if group.priced else "-"),
-    ("a call", lambda group: figures.money(group.dollars_per_call)),
+    ("calls", lambda group: formatting.count(group.calls)),
+    ("error", lambda group: formatting.share(group.errors, group.calls)),
+    ("refused", lambda group: formatting.share(group.refusals, group.calls)),
+    ("input", lambda group: formatting.count(group.input)),
+    ("cached", lambda group: formatting.share(group.cache_read, group.input)),
+    ("output", lambda group: formatting.count(group.output)),
+    ("cost", lambda group: formatting.money(group.dollars) if group.priced else "-"),
+    ("a call", lambda group: formatting.money(group.dollars_per_call)),
 )
-BLOCKED: tuple[Column, ...] = (("blocked", lambda group: figures.count(group.blocked)),)
+BLOCKED: tuple[Column, ...] = (("blocked", lambda group: formatting.count(group.blocked)),)
 """Shown where a budget has blocked calls."""
 TIME_COLUMNS: tuple[Column, ...] = (
     ("p50", _times("duration", 50)),
@@ -55,7 +55,7 @@ TIME_COLUMNS: tuple[Column, ...] = (
     ("1st p95", _times("first_token", 95)),
     ("1st p99", _times("first_token", 99)),
     ("tok/s", _speed),
-    ("cut", lambda group: figures.share(group.cut, group.streamed)),
+    ("cut", lambda group: formatting.share(group.cut, group.streamed)),
 )
 
 
@@ -91,11 +91,11 @@ def _table(
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", expand=False)
     for position, name in enumerate(by or ("all",)):
         heading = name if position or not by else f"{title} by {name}"
-        table.add_column(Text(figures.plain(heading)), no_wrap=True, overflow="ellipsis", max_width=room)
+        table.add_column(Text(formatting.plain(heading)), no_wrap=True, overflow="ellipsis", max_width=room)
     for (heading, _), size in zip(columns, widths, strict=True):
         table.add_column(heading, justify="right", no_wrap=True, min_width=size)
     for (names, _), row in zip(lines, told, strict=False):
-        table.add_row(*(Text(figures.plain(name)) for name in names or [title]), *row)
+        table.add_row(*(Text(formatting.plain(name)) for name in names or [title]), *row)
     if hidden:
         table.add_row(*([f"and {hidden:,} more"] + [""] * (max(1, len(by)) - 1 + len(columns))), style="dim")
     if len(lines) + hidden > 1:
@@ -118,25 +118,25 @@ def footnotes(whole: Tally) -> list[str]:
     notes = []
     if whole.blocked:
         were = "was" if whole.blocked == 1 else "were"
-        notes.append(f"{figures.counted(whole.blocked, 'call')} {were} blocked by a budget and {were} not sent.")
+        notes.append(f"{formatting.counted(whole.blocked, 'call')} {were} blocked by a budget and {were} not sent.")
     if whole.unpriced:
         reasons = sorted(whole.reasons.items(), key=lambda each: -each[1])
-        listed = ", ".join(f"{_short(reason)} {figures.count(number)}" for reason, number in reasons[:4])
+        listed = ", ".join(f"{_short(reason)} {formatting.count(number)}" for reason, number in reasons[:4])
         if "no_usage" in whole.reasons:
             listed += " (for OpenAI streams, LLMTRACE_STREAM_USAGE=auto asks for the usage)"
         notes.append(
-            f"{figures.share(whole.unpriced, whole.calls)} of the calls have no known cost and are in no sum: {listed}."
+            f"{formatting.share(whole.unpriced, whole.calls)} of the calls have no known cost and are in no sum: {listed}."
         )
     if whole.estimated:
-        more = f", about {figures.money(whole.estimated_cost / 1e12)} more" if whole.estimated_cost else ""
-        notes.append(f"{figures.share(whole.estimated, whole.calls)} have estimated usage{more}.")
+        more = f", about {formatting.money(whole.estimated_cost / 1e12)} more" if whole.estimated_cost else ""
+        notes.append(f"{formatting.share(whole.estimated, whole.calls)} have estimated usage{more}.")
     if whole.cut:
         ends = sorted((end, number) for end, number in whole.ends.items() if end != "exhausted")
-        listed = ", ".join(f"{_short(end)} {figures.count(number)}" for end, number in ends[:6])
-        notes.append(f"{figures.share(whole.cut, whole.streamed)} of the streams did not run to their end: {listed}.")
+        listed = ", ".join(f"{_short(end)} {formatting.count(number)}" for end, number in ends[:6])
+        notes.append(f"{formatting.share(whole.cut, whole.streamed)} of the streams did not run to their end: {listed}.")
     return notes
 
 
 def _short(word: str) -> str:
     """A word that a span of somebody else's may have made up."""
-    return figures.plain(word if len(word) <= 40 else f"{word[:39]}…")
+    return formatting.plain(word if len(word) <= 40 else f"{word[:39]}…")

@@ -10,11 +10,11 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ..emit import names
-from ..store.body import StoredSpan
 from ..store.columns import is_call, measures_of
 from ..store.read import TraceRow
-from . import figures
+from ..store.span_codec import StoredSpan
+from ..telemetry import names
+from . import formatting
 
 __all__ = ["Node", "about", "tree", "waterfall"]
 
@@ -64,12 +64,12 @@ def waterfall(trace: TraceRow, spans: Sequence[StoredSpan], *, width: int = 80) 
     for node in tree(spans):
         span = node.span
         name = Text(node.branch, style="dim") + Text(
-            figures.plain(span.name), style="red" if span.status == "ERROR" else ""
+            formatting.plain(span.name), style="red" if span.status == "ERROR" else ""
         )
         drawn = Text(_bar(span, first, whole, bar) if bar else "", style=_colour(span))
         lines.append(_row(name, drawn, _cells(span), room, bar, cells))
         for note in _notes(span, width - len(node.below) - 2):
-            lines.append(Text(f"{node.below}  {figures.plain(note)}", style="dim"))
+            lines.append(Text(f"{node.below}  {formatting.plain(note)}", style="dim"))
     return Group(*lines)
 
 
@@ -82,13 +82,13 @@ def _layout(width: int) -> tuple[int, tuple[int, ...]]:
 
 
 def _cells(span: StoredSpan) -> tuple[str, str, str, str]:
-    lasted = figures.seconds((span.ended - span.started) / 1e9)
+    lasted = formatting.seconds((span.ended - span.started) / 1e9)
     if not is_call(span):
         return lasted, "", "", ""
     told = measures_of(span)
     cost = told["cost"]
-    money = "-" if cost is None else figures.money(cost / 1e12)
-    return lasted, figures.count(told["input"]), figures.count(told["output"]), money
+    money = "-" if cost is None else formatting.money(cost / 1e12)
+    return lasted, formatting.count(told["input"]), formatting.count(told["output"]), money
 
 
 def _row(
@@ -108,13 +108,13 @@ def about(span: StoredSpan) -> list[str]:
     if isinstance(first, (int, float)):
         speed = told.get(names.STREAM_SPEED)
         rate = f", {speed:.0f} tok/s" if isinstance(speed, (int, float)) else ""
-        found.append(f"first token {figures.seconds(first)}{rate}")
+        found.append(f"first token {formatting.seconds(first)}{rate}")
     end = told.get(names.STREAM_END)
     if end not in (None, "exhausted"):
         found.append(f"stream {end}")
     cached = told.get(names.USAGE["cache_read"])
     if cached:
-        found.append(f"{figures.count(cached)} cached")
+        found.append(f"{formatting.count(cached)} cached")
     if told.get(names.PROMPT_NAME):
         version = told.get(names.PROMPT_VERSION)
         found.append(f"prompt {told[names.PROMPT_NAME]}" + (f" {version}" if version else ""))
@@ -123,7 +123,7 @@ def about(span: StoredSpan) -> list[str]:
         found.append(f"finish {', '.join(map(str, reasons))}")
     documents = told.get(names.DOCUMENT_IDS)
     if documents:
-        found.append(f"{figures.counted(len(documents), 'document')}: {', '.join(map(str, documents[:4]))}")
+        found.append(f"{formatting.counted(len(documents), 'document')}: {', '.join(map(str, documents[:4]))}")
     for name, title in ((names.ERROR_TYPE, "error"), (names.COST_REASON, "no cost:"), (names.RETRIES, "retries")):
         if told.get(name):
             found.append(f"{title} {told[name]}")
@@ -144,10 +144,10 @@ def _notes(span: StoredSpan, width: int) -> list[str]:
 def _head(trace: TraceRow, spans: Sequence[StoredSpan]) -> Text:
     when = datetime.fromtimestamp(trace.started / 1e6, UTC).astimezone()
     priced = [cost for span in spans if is_call(span) and (cost := measures_of(span)["cost"]) is not None]
-    money = figures.money(sum(priced) / 1e12) if priced else "no cost known"
-    calls = figures.counted(trace.calls, "call")
+    money = formatting.money(sum(priced) / 1e12) if priced else "no cost known"
+    calls = formatting.counted(trace.calls, "call")
     text = Text(f"trace {trace.trace_id}", style="bold")
-    lasted = figures.seconds((trace.ended - trace.started) / 1e6)
+    lasted = formatting.seconds((trace.ended - trace.started) / 1e6)
     text.append(
         f"\n{when:%Y-%m-%d %H:%M:%S %Z} · {lasted} · {calls} · {money}",
         style="not bold",
@@ -166,7 +166,7 @@ def _scope(spans: Sequence[StoredSpan]) -> str:
                 told.setdefault(title, str(span.attributes[name]))
         for title, value in _tags(span.attributes):
             told.setdefault(title, value)
-    return figures.plain(" · ".join(f"{title} {value}" for title, value in told.items()))
+    return formatting.plain(" · ".join(f"{title} {value}" for title, value in told.items()))
 
 
 def _tags(attributes: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._decimal import CONTEXT, PICO, parse
-from ..emit import names
-from ..facts.fingerprint import Fingerprint, fingerprint
-from .body import StoredSpan
+from ..model.fingerprint import Fingerprint, fingerprint
+from ..telemetry import names
+from .span_codec import StoredSpan
 
 __all__ = ["BIGGEST", "PICO", "attributes_of", "facts_of", "is_call", "labels_of", "likeness_of", "measures_of"]
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from .body import StoredSpan, record
 from .prune import Limits, prune
+from .request_bodies import Body, Sent
 from .schema import StoreError, connect
-from .sent import Body, Sent
+from .span_codec import StoredSpan, record
 from .write import Writer
 
 __all__ = ["StoreExporter"]

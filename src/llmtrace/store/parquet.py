@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from .._decimal import from_pico
-from .body import unpack
 from .schema import FACTS, StoreError
+from .span_codec import unpack
 
 __all__ = ["write_parquet"]
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .body import StoredSpan, unpack
 from .schema import StoreError
+from .span_codec import StoredSpan, unpack
 
 __all__ = ["TraceRow", "find_trace", "last_span", "spans_after", "spans_of", "traces_by", "traces_of"]
 

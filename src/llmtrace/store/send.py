@@ -12,9 +12,9 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.trace.span import TraceState
 
-from .body import StoredSpan
 from .read import spans_after
 from .schema import StoreError
+from .span_codec import StoredSpan
 
 __all__ = ["readable", "send"]
 

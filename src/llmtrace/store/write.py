@@ -8,15 +8,15 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .._guard import report
-from ..emit import names
-from ..facts.fingerprint import Fingerprint
-from ..wire.fingerprints import read_fingerprint
-from .body import StoredSpan, pack
+from .._errors import report
+from ..model.fingerprint import Fingerprint
+from ..providers.fingerprints import read_fingerprint
+from ..telemetry import names
 from .columns import BIGGEST, facts_of, is_call, labels_of, likeness_of, measures_of
 from .packed import pack_figures, pack_likeness
+from .request_bodies import Body
 from .schema import FACTS, MEASURES, transaction
-from .sent import Body
+from .span_codec import StoredSpan, pack
 
 __all__ = ["Writer"]
 

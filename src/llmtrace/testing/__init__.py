@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from .. import _guard
+from .. import _errors
 
 if TYPE_CHECKING:
     from .recorder import Recording as Recording
@@ -31,9 +31,9 @@ def __getattr__(name: str) -> object:
 @contextmanager
 def strict() -> Iterator[None]:
     """Faults of llmtrace itself are raised inside the block, rather than logged."""
-    before = _guard._strict
-    _guard.set_strict(True)
+    before = _errors._strict
+    _errors.set_strict(True)
     try:
         yield
     finally:
-        _guard.set_strict(before)
+        _errors.set_strict(before)

@@ -49,7 +49,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
     """The whole of a test, fixtures too, is recorded when anything asks for it."""
     if not _asked(item):
         return (yield)
-    from ..cost import budget
+    from ..budgets import budget
     from .recorder import recording
     from .state import reset
 

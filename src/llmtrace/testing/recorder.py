@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from .. import _api
-from ..scope.collect import Calls
+from ..context.collect import Calls
 
 __all__ = ["Recording", "recording"]
 

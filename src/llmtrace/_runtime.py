@@ -1,0 +1,234 @@
+"""The parts of one instrumentation, put together here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import Tracer, TracerProvider
+
+from . import __version__
+from ._settings import ConfigError, Settings
+from ._settings.opentelemetry import warn_once
+from .budgets import budget
+from .budgets.enforcement import Budgets
+from .budgets.remote_store import RemoteStore
+from .budgets.stores import RedisStore
+from .capture import worker
+from .capture.services import Tracing
+from .context import baggage, collect, operation, prompts, score
+from .export import exit_hooks, termination
+from .export.phoenix import for_phoenix
+from .export.pipeline import Pipeline
+from .export.routes import NO_ARGUMENTS, Arguments
+from .pricing import tokens
+from .pricing.estimator import Estimator
+from .pricing.price import Pricer
+from .providers.openai.stream_usage import StreamUsage
+from .telemetry.content_policy import open_gate
+from .telemetry.events import Events
+from .telemetry.metrics import Metrics
+from .telemetry.operations import ScopeSpans
+from .telemetry.spans import SpanEmitter
+from .telemetry.upload import Uploads, open_uploads
+
+if TYPE_CHECKING:
+    from opentelemetry._logs import Logger, LoggerProvider
+
+__all__ = ["Parts", "Providers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Providers:
+    """The OpenTelemetry providers that the application names; ``None`` for the global ones, or ours."""
+
+    tracer: TracerProvider | None = None
+    meter: MeterProvider | None = None
+    logger: LoggerProvider | None = None
+    arguments: Arguments = NO_ARGUMENTS
+    """What is said of the provider that we make, where none is named."""
+
+
+class Parts:
+    """What captures, prices, describes and exports the calls of one instrumentation."""
+
+    def __init__(
+        self, settings: Settings, providers: Providers, at_exit: Callable[[], None], named: Callable[[str], str]
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            settings: The settings in force.
+            providers: The OpenTelemetry providers that the application names.
+            at_exit: Called when the process ends.
+            named: How an error names a setting.
+
+        Raises:
+            ConfigError: A setting has a wrong value.
+        """
+        self.settings = settings
+        self.pipeline = Pipeline(settings, providers.tracer, providers.meter, providers.logger, providers.arguments)
+        pricer = Pricer(settings.prices, named("prices"))
+        budgets = self._budgets = _budgets(settings, pricer, named)
+        tracers = _Tracers(self.pipeline, at_exit)
+        self._uploads = _uploads()
+        gate = open_gate(
+            capture_content=settings.capture_content,
+            redact=settings.redact,
+            redact_setting=named("redact"),
+            max_bytes=settings.content_max_bytes,
+            blobs=settings.content_blobs,
+            error_messages=settings.error_messages,
+            upload=self._uploads is not None,
+        )
+        self._redact = gate.redact
+        events = Events(self._logger)
+        metrics = Metrics(settings.metrics, settings.metric_dimensions, self.pipeline.meters, gate.clean)
+        sent = self.pipeline.sent
+        self.tracing = Tracing(
+            SpanEmitter(tracers, content=gate, events=events, bridges=self._bridges, uploads=self._uploads),
+            pricer=pricer,
+            observers=[
+                *(budgets.settle, metrics.record, collect.observe, score.remember),
+                *(() if sent is None else (sent.remember,)),
+            ],
+            admit=budgets.admit,
+            stream_usage=_stream_usage(settings),
+            estimator=_estimator(settings, pricer),
+            wants_content=gate.wants,
+            native_spans=settings.native_spans,
+        )
+        self._annotations = for_phoenix(_phoenix_variables(providers.arguments), settings)
+        self._scope_spans = ScopeSpans(
+            tracers,
+            content=gate,
+            error_messages=gate.error_messages,
+            rollup=settings.rollup,
+            events=events,
+            annotator=self._annotations,
+            bridges=self._bridges,
+            observe=metrics.record_work,
+        )
+
+    def _logger(self) -> Logger | None:
+        provider: LoggerProvider | None = self.pipeline.loggers()
+        return None if provider is None else provider.get_logger("llmtrace", __version__)
+
+    def _bridges(self) -> tuple[str, ...]:
+        """The bridges to apply on the span: where it leaves through exporters of ours, these apply them."""
+        return () if self.pipeline.own() else self.settings.bridges
+
+    def seen(self) -> None:
+        """Have the blocks of the program seen."""
+        operation.emit_with(self._scope_spans)
+        baggage.configure(self.settings.baggage_keys, self._redact)
+        prompts.configure(self.settings.prompts)
+
+    def unseen(self) -> None:
+        operation.emit_with(None)
+        baggage.configure(())
+        prompts.configure(None)
+
+    def forget(self) -> None:
+        """Forget what earlier calls have left: hosts, and the warnings given once."""
+        self._budgets.forget()
+        for each in (self.tracing.estimator, self.tracing.stream_usage):
+            if each is not None:
+                each.forget()
+
+    def flush(self, timeout: float) -> bool:
+        deadline = monotonic() + timeout
+        done = self.pipeline.flush(timeout)
+        done = self._budgets.drain(max(0.0, deadline - monotonic())) and done
+        for beside in (self._annotations, self._uploads):
+            if beside is not None:
+                done = beside.drain(max(0.0, deadline - monotonic())) and done
+        return done
+
+    def rest(self, timeout: float) -> None:
+        """Stop threads and close files until a call that is still open ends."""
+        self.pipeline.rest(timeout)
+        if self._annotations is not None:
+            self._annotations.rest(timeout)
+
+    def shutdown(self, timeout: float) -> bool:
+        deadline = monotonic() + timeout
+        done = self.pipeline.shutdown(timeout)
+        done = self._budgets.drain(max(0.0, deadline - monotonic())) and done
+        for beside in (self._annotations, self._uploads):
+            if beside is not None:
+                done = beside.close(max(0.0, deadline - monotonic())) and done
+        return done
+
+
+def _stream_usage(settings: Settings) -> StreamUsage | None:
+    if settings.stream_usage == "never":
+        return None
+    return StreamUsage(settings.stream_usage, settings.stream_usage_hosts)
+
+
+def _estimator(settings: Settings, pricer: Pricer) -> Estimator | None:
+    if settings.estimate_usage == "off" or not tokens.available():
+        return None
+    return Estimator(pricer, settings.estimate_usage)
+
+
+class _Tracers:
+    """The tracer of the moment for each client."""
+
+    def __init__(self, pipeline: Pipeline, at_exit: Callable[[], None]) -> None:
+        self._pipeline = pipeline
+        self._at_exit = at_exit
+        self._provider: TracerProvider | None = None
+        self._tracers: dict[str, Tracer] = {}
+
+    def __call__(self, client: str) -> Tracer:
+        termination.look_again()
+        provider = self._pipeline.provider()
+        if provider is not self._provider:
+            self._provider, self._tracers = provider, {}
+            # Exit handlers run last in, first out: open streams must end before this provider shuts down.
+            exit_hooks.on_exit(self._at_exit)
+        tracers = self._tracers
+        found = tracers.get(client)
+        if found is None:
+            found = tracers[client] = provider.get_tracer(f"llmtrace.{client}", __version__)
+        return found
+
+
+def _uploads() -> Uploads | None:
+    """The store for content that standard variables describe; without one where they cannot be used."""
+    try:
+        return open_uploads()
+    except ConfigError as error:
+        warn_once(f"llmtrace uploads no content: {error}")
+        return None
+
+
+def _phoenix_variables(arguments: Arguments) -> dict[str, str] | None:
+    if arguments.endpoint is None:
+        return None
+    return {**os.environ, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": arguments.endpoint}
+
+
+def _budgets(settings: Settings, pricer: Pricer, named: Callable[[str], str]) -> Budgets:
+    configured = budget.read(settings.budgets, named("budgets"))
+    if any(each.action == "block" for each in configured.values()):
+        # What a call may cost is asked before the first one leaves.
+        worker.start()
+        worker.submit(pricer.load)
+    if settings.budget_store == "memory":
+        return Budgets(pricer, configured)
+    try:
+        return Budgets(pricer, configured, RemoteStore(RedisStore(settings.budget_store)))
+    except ImportError:
+        raise ConfigError(
+            f"{named('budget_store')}={settings.budget_store!r} needs the redis client:"
+            " pip install 'llmtrace-otel[redis]'"
+        ) from None
+    except ValueError as error:
+        raise ConfigError(f"{named('budget_store')}={settings.budget_store!r} is not accepted: {error}") from None

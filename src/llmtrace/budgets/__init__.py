@@ -1,0 +1,1 @@
+"""Spending limits: what is configured, how it is enforced, and where spending is kept."""

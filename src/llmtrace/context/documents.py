@@ -1,0 +1,199 @@
+"""Which retrieved documents a call was given: those found earlier on its own path."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar, Token
+from typing import Any, NamedTuple
+
+from ..model import Document
+
+__all__ = ["Flow", "Shelf", "add_to_trace", "begin_flow", "end_flow", "flow", "seen_in_trace", "traces"]
+
+_MOST = 1000
+_TRACES = 128
+
+
+class Flow:
+    """One strand of work: a task, or one run of a thread under one copy of the context."""
+
+    __slots__ = ("__weakref__", "place", "returned")
+
+    def __init__(self, place: object, returned: Callable[[], bool]) -> None:
+        self.place = place
+        self.returned = returned
+        """Returns whether the work is known to be done."""
+
+
+def _unknown() -> bool:
+    return False
+
+
+_flow: ContextVar[Flow | None] = ContextVar("llmtrace-flow", default=None)
+
+
+def flow() -> Flow:
+    """The strand of work that asks.
+
+    The mark is inherited by copies of the context, so it also says where it was made; the thread alone would not do,
+    since a pool uses one thread for many strands.
+    """
+    task = _task()
+    place = threading.get_ident(), 0 if task is None else id(task)
+    mark = _flow.get()
+    if mark is None or mark.place != place:
+        mark = _new(place, task)
+        _flow.set(mark)
+    return mark
+
+
+def begin_flow() -> Token[Flow | None]:
+    """Begin a strand of its own in this thread or task."""
+    task = _task()
+    return _flow.set(_new((threading.get_ident(), 0 if task is None else id(task)), task))
+
+
+def _new(place: object, task: Any) -> Flow:
+    if task is None:
+        return Flow(place, _unknown)
+    known = weakref.ref(task)
+
+    def returned() -> bool:
+        task = known()
+        return task is None or bool(task.done())
+
+    return Flow(place, returned)
+
+
+def end_flow(mark: Token[Flow | None]) -> None:
+    _flow.reset(mark)
+
+
+def _task() -> Any:
+    """Return the running task, if any."""
+    asyncio = sys.modules.get("asyncio")
+    # To ask for the task where no loop runs would raise, which costs more than all the rest.
+    if asyncio is None or asyncio._get_running_loop() is None:
+        return None
+    return asyncio.current_task()
+
+
+class _Added(NamedTuple):
+    by: weakref.ref[Flow] | None
+    """Who found them, if not the owner of the block.
+
+    Weak, because a strand without a task is known to be over when the copy of the context that has its mark is gone.
+    """
+    trace: int
+    documents: tuple[Document, ...]
+    alone: bool
+    """These took the place of what was found before, as a reranker's do."""
+
+
+class Shelf:
+    """The documents found inside one block.
+
+    Who entered the block sees everything. Strands that it started see what it found and what they found themselves, and
+    nothing of one another. In the block of an agent or workflow, which is ``shared``, they also see what strands found
+    that have returned: frameworks run each tool, and each call to a model, in a strand of its own.
+    """
+
+    __slots__ = ("_added", "_before", "_owner", "shared")
+
+    def __init__(self, before: tuple[Document, ...] = (), owner: Flow | None = None) -> None:
+        self._before = before
+        self._owner = None if owner is None else weakref.ref(owner)
+        self.shared = False
+        self._added: list[_Added] = []
+
+    def add(self, by: Flow | None, trace: int, documents: Iterable[Document], *, alone: bool = False) -> None:
+        kept = None if by is None or by is self._owner_alive() else weakref.ref(by)
+        self._added.append(_Added(kept, trace, tuple(documents)[-_MOST:], alone))
+        if len(self._added) > _MOST:
+            del self._added[0]
+
+    def seen(self, by: Flow | None, trace: int) -> tuple[Document, ...]:
+        if not self._added:
+            return self._before
+        shown = {document.id: document for document in self._before}
+        all_visible = by is self._owner_alive()
+        for one in self._added:
+            if not all_visible and not self._visible(one, by):
+                continue
+            if one.trace and one.trace != trace:
+                continue
+            if one.alone:
+                shown = {}
+            shown.update((document.id, document) for document in one.documents)
+        return tuple(shown.values())[-_MOST:]
+
+    def _visible(self, one: _Added, by: Flow | None) -> bool:
+        if one.by is None:
+            return True
+        finder = one.by()
+        if finder is by and by is not None:
+            return True
+        return self.shared and (finder is None or finder.returned())
+
+    def _owner_alive(self) -> Flow | None:
+        return None if self._owner is None else self._owner()
+
+    def found(self) -> tuple[tuple[Document, ...], bool]:
+        """All that was found inside, and whether it stands alone."""
+        if not self._added:
+            return (), False
+        shown: dict[str, Document] = {}
+        alone = False
+        for one in list(self._added):
+            if one.alone:
+                shown, alone = {}, True
+            shown.update((document.id, document) for document in one.documents)
+        return tuple(shown.values()), alone
+
+    @property
+    def empty(self) -> bool:
+        return not self._added and not self._before
+
+
+_traces: OrderedDict[int, Shelf] = OrderedDict()
+"""What was found in a trace outside every block of ours, for the latest traces."""
+_lock = threading.Lock()
+
+
+def traces() -> bool:
+    """Whether anything was found outside every block."""
+    return bool(_traces)
+
+
+def seen_in_trace(trace: int) -> tuple[Document, ...]:
+    shelf = _traces.get(trace)
+    return () if shelf is None else shelf.seen(None, trace)
+
+
+def add_to_trace(trace: int, documents: tuple[Document, ...], *, alone: bool) -> None:
+    with _lock:
+        shelf = _traces.pop(trace, None) or Shelf()
+        shelf.add(None, trace, documents, alone=alone)
+        _traces[trace] = shelf
+        if len(_traces) > _TRACES:
+            _traces.popitem(last=False)
+
+
+def forget_traces() -> None:
+    """Forget the documents of all traces."""
+    with _lock:
+        _traces.clear()
+
+
+def forget() -> None:
+    global _lock  # noqa: PLW0603 - a child process must not wait for its parent's thread
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=forget)

@@ -1,0 +1,77 @@
+"""Inference spans of other instrumentation: each represents the first call made under it."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from opentelemetry.context import Context
+from opentelemetry.trace import get_current_span
+
+from .._compat.opentelemetry_context import SPAN_KEY
+from .._errors import report
+
+__all__ = ["adopt", "release"]
+
+_UTIL_GENAI = "opentelemetry.genai.client.inference.context"
+"""The context key by which OpenTelemetry's own GenAI instrumentation announces its span."""
+_OURS = "llmtrace"
+"""The first part of the name of each tracer of ours."""
+_FAMILIES = {
+    "chat": "generation",
+    "generate_content": "generation",
+    "text_completion": "generation",
+    "embeddings": "embeddings",
+}
+_OPENINFERENCE_FAMILIES = {"LLM": "generation", "EMBEDDING": "embeddings"}
+
+_adopted: WeakKeyDictionary[Any, object] = WeakKeyDictionary()
+
+
+def adopt(context: Context, operation: str) -> Any:
+    """Return the current span of another instrumentation if it represents a call of ``operation`` made now.
+
+    A span represents one call. Later calls under the same span get ``None``, and so a span of their own below it.
+    A span that is not recorded is returned every time, because its owner has decided that no span is wanted.
+    """
+    if not context:
+        return None
+    try:
+        return _adopt(context, operation)
+    except Exception:  # the span may be of any make
+        report("look at the span around a call")
+        return None
+
+
+def _adopt(context: Context, operation: str) -> Any:
+    span: Any = context.get(SPAN_KEY)
+    if context.get(_UTIL_GENAI) is not None:
+        span = get_current_span(context)
+        if not span.is_recording():
+            return span
+    elif span is None or not _represents(span, operation):
+        return None
+    mark = object()
+    # One dictionary operation, so that of two threads only one adopts the span.
+    return span if _adopted.setdefault(span, mark) is mark else None
+
+
+def release(span: Any) -> None:
+    """Let the next call under ``span`` adopt it, because this one was refused and used nothing."""
+    _adopted.pop(span, None)
+
+
+def _represents(span: Any, operation: str) -> bool:
+    family = _FAMILIES.get(operation)
+    if family is None:
+        return False
+    tracer = getattr(getattr(span, "instrumentation_scope", None), "name", None) or ""
+    if tracer.partition(".")[0] == _OURS or not span.is_recording():
+        return False
+    attributes = getattr(span, "attributes", None)
+    if not attributes:
+        return False
+    named = attributes.get("gen_ai.operation.name")
+    if named is not None:
+        return _FAMILIES.get(named) == family
+    return _OPENINFERENCE_FAMILIES.get(attributes.get("openinference.span.kind")) == family

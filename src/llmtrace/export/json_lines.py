@@ -1,0 +1,54 @@
+"""One JSON object per span and line, appended to a file only its owner may read."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from .._files import make_private
+from .spool.lock import lock
+
+__all__ = ["JsonLinesExporter"]
+
+_log = logging.getLogger("llmtrace")
+
+
+class JsonLinesExporter(SpanExporter):
+    """One JSON object per span and line, appended to a file only its owner may read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._complained = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        try:
+            lines = "".join(span.to_json(indent=None) + "\n" for span in spans).encode()
+            with self._opened() as descriptor:
+                rest = memoryview(lines)
+                while rest:
+                    rest = rest[os.write(descriptor, rest) :]
+        except Exception as error:
+            if not self._complained:
+                self._complained = True
+                _log.warning("llmtrace could not write spans to %s: %s", self.path, error)
+            return SpanExportResult.FAILURE
+        return SpanExportResult.SUCCESS
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        make_private(self.path.parent)
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            # A lock of the file serves threads and processes alike, and no fork inherits it held.
+            with nullcontext() if lock(descriptor) else self._lock:
+                yield descriptor
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,1 @@
+"""OTLP: encoding, transports and the queue in front of them."""

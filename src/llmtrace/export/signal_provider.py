@@ -1,0 +1,331 @@
+"""One signal's provider: the one given, else the application's own, else one of ours, made when it is first needed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+from opentelemetry.sdk.resources import Resource
+
+from .. import __version__, _errors
+from .._settings import ConfigError, Settings
+from .._settings.opentelemetry import usable_environment, warn_once
+from ..capture import worker
+from ..store.request_bodies import Sent
+from .batch import Batches, Limits, SpanBatches
+from .declarative_config import Declared
+from .routes import LOCAL, NO_ARGUMENTS, Arguments, Route, open_routes, variable
+from .signals import LOGS, METRICS, TRACES, Signal
+from .stats import Counts
+
+__all__ = ["Channel"]
+
+_log = logging.getLogger("llmtrace")
+_GLOBALS = {
+    TRACES: ("opentelemetry.trace", "_TRACER_PROVIDER"),
+    METRICS: ("opentelemetry.metrics._internal", "_METER_PROVIDER"),
+    LOGS: ("opentelemetry._logs._internal", "_LOGGER_PROVIDER"),
+}
+"""Where OpenTelemetry keeps what the application has set. Its getters, the fallback, might set one."""
+_GETTERS = {
+    TRACES: ("opentelemetry.trace", "get_tracer_provider"),
+    METRICS: ("opentelemetry.metrics", "get_meter_provider"),
+    LOGS: ("opentelemetry._logs", "get_logger_provider"),
+}
+_MISSING = object()
+
+
+class Writer(Protocol):
+    """What a provider of ours hands over to."""
+
+    def flush(self, deadline: float) -> bool: ...
+
+    def close(self, deadline: float) -> bool: ...
+
+    def rest(self, deadline: float) -> None: ...
+
+
+class Channel:
+    """The provider of one signal, and the exporters behind it if they are ours."""
+
+    def __init__(
+        self,
+        signal: Signal,
+        settings: Settings,
+        given: Any,
+        declared: Declared,
+        sent: Sent | None = None,
+        arguments: Arguments = NO_ARGUMENTS,
+    ) -> None:
+        self.signal = signal
+        self._settings = settings
+        self._given = given
+        self._declared = declared
+        self._sent = sent
+        self._arguments = arguments
+        self.stores = False
+        """Whether the local store is one of ours."""
+        self._home, self._name = _GLOBALS[signal]
+        self._routes: list[Route] | None = None
+        self._closed = False
+        self._told = False
+        self._patched = worker.patched()
+        self._renew()
+        if signal is METRICS and hasattr(os, "register_at_fork"):
+            mine = weakref.WeakMethod(self._after_fork)
+            os.register_at_fork(after_in_child=lambda: renew() if (renew := mine()) is not None else None)
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
+        self._own: Any = None
+        self._made = False
+        self._writers: list[Writer] = []
+
+    def _after_fork(self) -> None:
+        """What has been counted is the parent's to tell: the child counts from nothing, in a provider of its own."""
+        if self._made:
+            self._renew()
+            for route in self._routes or ():
+                route.ledger.after_fork()
+                route.sink.after_fork()
+
+    def provider(self) -> Any:
+        """Where to write now; ``None`` for metrics and logs that go nowhere."""
+        if self._given is not None:
+            self._warn_ignored("instrument() was given a provider")
+            return self._given
+        current = self._application()
+        if current is not None:
+            self._warn_ignored("the application has set a provider of its own")
+            if self._own is not None and not self._told:
+                self._told = True
+                _log.info("llmtrace sends %s through the application's provider from now on", self.signal.unit)
+            return current
+        return self._own if self._made else self._create()
+
+    def _warn_ignored(self, why: str) -> None:
+        ignored = str(self._arguments)
+        if ignored and self.signal is TRACES:
+            self._arguments = NO_ARGUMENTS
+            warn_once(f"llmtrace ignores {ignored} of instrument(): {why}, which says where spans go and from where")
+
+    def _application(self) -> Any:
+        current = getattr(sys.modules.get(self._home), self._name, _MISSING)
+        if current is _MISSING and _GETTERS[self.signal][0] in sys.modules:
+            current = _from_getter(self.signal)
+        return None if current is None or current is _MISSING or _nothing(type(current)) else current
+
+    def own(self) -> bool:
+        """Whether this signal leaves through exporters of ours."""
+        return self._given is None and self._declared.provider(self.signal) is None and self._application() is None
+
+    def writes(self) -> bool:
+        """Whether exporters of ours are running."""
+        return bool(self._writers)
+
+    def prepare(self) -> None:
+        """Build our exporters now if they will be needed, so that a wrong variable is reported at once."""
+        if self._given is not None or self._application() is not None:
+            self.provider()
+            return
+        with self._lock:
+            if self._routes is None:
+                self._routes = self._build()
+
+    def where(self) -> list[str]:
+        """For people: where it goes, as far as we decide it."""
+        return [route.where for route in self._routes or ()]
+
+    def counts(self) -> list[Counts]:
+        """The counters of each of our routes."""
+        return [route.ledger.counts() for route in self._routes or ()]
+
+    def flush(self, deadline: float) -> bool:
+        """Send what is waiting, whosever provider it is."""
+        done = self._flush_foreign(deadline)
+        for writer in self._writers:
+            done = writer.flush(deadline) and done
+        return done
+
+    def shutdown(self, deadline: float) -> bool:
+        """Flush, and close what is ours."""
+        with self._lock:
+            idle = [] if self._made or self._closed else self._routes or []
+            self._closed = True
+        done = True
+        for route in idle:  # nothing was traced, but a dead process may have left something to send
+            done = route.sink.close(deadline) and done
+        for writer in self._writers:
+            done = writer.close(deadline) and done
+        return self._flush_foreign(deadline) and done
+
+    def rest(self, deadline: float) -> None:
+        """Stop the threads and close the files of our exporters until they are needed again."""
+        for writer in self._writers:
+            writer.rest(deadline)
+        if self.signal is METRICS:  # a reader cannot be started again
+            with self._lock:
+                self._own, self._made, self._writers = None, False, []
+
+    def _flush_foreign(self, deadline: float) -> bool:
+        for foreign in (self._given, self._application(), self._declared.provider(self.signal)):
+            if foreign is not None:
+                return _force_flush(foreign, deadline)
+        return True
+
+    def _build(self) -> list[Route]:
+        if variable("OTEL_SDK_DISABLED").lower() == "true":
+            return []
+        try:
+            if self._declared.read():
+                self._warn_ignored("OTEL_CONFIG_FILE describes the provider")
+                return []
+        except ConfigError as error:
+            warn_once(f"llmtrace goes on without OTEL_CONFIG_FILE: {error}")
+        opened = open_routes(self._settings, self.signal, self._sent, self._arguments)
+        self.stores = any(name == LOCAL for name, _ in opened)
+        return [route for _, route in opened]
+
+    def _create(self) -> Any:
+        if self._patched != worker.patched():
+            self._patched = True
+            self._lock = threading.Lock()
+        with self._lock:
+            if self._made:
+                return self._own
+            if self._routes is None:
+                self._routes = self._build()
+            self._own = self._declared.provider(self.signal)
+            if self._own is None and (self._routes or self.signal is TRACES):
+                self._own, self._writers = self._make(() if self._closed else self._routes)
+                for route in self._routes:
+                    if route.announced:
+                        _errors.announce(f"writing spans to {route.where}")
+            self._made = True
+            return self._own
+
+    def _make(self, routes: Sequence[Route]) -> tuple[Any, list[Writer]]:
+        with usable_environment():
+            try:
+                return _MAKERS[self.signal](routes, _resource(self._arguments.service_name))
+            except (ImportError, AttributeError) as error:
+                if self.signal is TRACES:
+                    raise
+                warn_once(f"llmtrace exports no {self.signal.unit}: this release of OpenTelemetry differs ({error})")
+                return None, []
+
+
+def _from_getter(signal: Signal) -> Any:
+    home, name = _GETTERS[signal]
+    warn_once(f"llmtrace: this release of OpenTelemetry has no {'.'.join(_GLOBALS[signal])}; {name}() is used instead")
+    with suppress(Exception):  # it may need the missing name itself
+        return getattr(sys.modules[home], name)()
+    return None
+
+
+_NOTHING = frozenset(
+    {
+        "NoOpLoggerProvider",
+        "NoOpMeterProvider",
+        "NoOpTracerProvider",
+        "ProxyLoggerProvider",
+        "ProxyTracerProvider",
+        "_ProxyMeterProvider",
+    }
+)
+"""Providers that stand for none."""
+
+
+def _nothing(kind: type) -> bool:
+    # Logfire's provider has the name of OpenTelemetry's too, and stands for much.
+    return kind.__name__ in _NOTHING and kind.__module__.startswith("opentelemetry.")
+
+
+def _resource(service_name: str | None) -> Resource:
+    """Describe this program; the name of llmtrace is on it only where llmtrace configures the SDK."""
+    attributes = {"telemetry.distro.name": "llmtrace", "telemetry.distro.version": __version__}
+    if service_name is not None:
+        attributes["service.name"] = service_name
+    return Resource.create(attributes)
+
+
+def _tracers(routes: Sequence[Route], resource: Resource) -> tuple[Any, list[Writer]]:
+    from opentelemetry.sdk.trace import TracerProvider
+
+    provider = TracerProvider(shutdown_on_exit=False, resource=resource)
+    batches = [SpanBatches(route.sink, route.ledger) for route in routes]
+    for each in batches:
+        provider.add_span_processor(each)
+    return provider, [*batches]
+
+
+def _meters(routes: Sequence[Route], resource: Resource) -> tuple[Any, list[Writer]]:
+    from opentelemetry.sdk.metrics import MeterProvider
+
+    from .periodic_reader import Intervals
+
+    readers = [Intervals(route.sink, route.ledger, route.like) for route in routes]
+    return MeterProvider(readers, shutdown_on_exit=False, resource=resource), [*readers]
+
+
+def _loggers(routes: Sequence[Route], resource: Resource) -> tuple[Any, list[Writer]]:
+    from opentelemetry.sdk._logs import LoggerProvider
+
+    from .log_batch import LogBatches
+
+    provider = LoggerProvider(shutdown_on_exit=False, resource=resource)
+    batches: list[Batches] = []
+    for route in routes:
+        each = LogBatches(route.sink, route.ledger, Limits("BLRP"))
+        provider.add_log_record_processor(each)
+        batches.append(each)
+    return provider, [*batches]
+
+
+_MAKERS: dict[Signal, Callable[[Sequence[Route], Resource], tuple[Any, list[Writer]]]] = {
+    TRACES: _tracers,
+    METRICS: _meters,
+    LOGS: _loggers,
+}
+
+
+def _force_flush(provider: object, deadline: float) -> bool:
+    force_flush = getattr(provider, "force_flush", None)
+    if not callable(force_flush):
+        return True
+
+    def work() -> bool:
+        left = max(0, int((deadline - time.monotonic()) * 1000))
+        try:
+            return force_flush(left) is not False
+        except TypeError:
+            return force_flush() is not False
+
+    return _bounded(work, deadline)
+
+
+def _bounded(work: Callable[[], bool], deadline: float) -> bool:
+    """Run ``work`` and wait for it no longer than the deadline, whatever it thinks of timeouts."""
+    answers: list[bool] = []
+
+    def run() -> None:
+        try:
+            answers.append(work())
+        except Exception:
+            _log.debug("llmtrace could not flush", exc_info=True)
+
+    thread = threading.Thread(target=run, name="llmtrace-flush", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # the interpreter is ending and starts no more threads
+        run()
+    else:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return bool(answers and answers[0])

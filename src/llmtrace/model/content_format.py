@@ -1,0 +1,32 @@
+"""The shape of a reader of content: what ``WireFormat`` is for counts, for what was said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from . import Asked, Message
+
+__all__ = ["ContentFormat", "Joiner", "nothing_said"]
+
+
+class Joiner(Protocol):
+    """Joins the chunks of one stream into the messages they add up to. Made only where content is wanted."""
+
+    def add(self, chunk: Any) -> bool | None:
+        """Take one chunk in; true when there was nothing in it but words."""
+
+    def messages(self) -> list[Message]:
+        """What was said so far, one message per choice. ``finish_reason`` is the vendor's own, where told."""
+
+
+def nothing_said(_: Any) -> list[Message]:
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class ContentFormat:
+    request: Callable[[Any], Asked]
+    response: Callable[[Any], list[Message]] = nothing_said
+    joiner: Callable[[], Joiner] | None = None

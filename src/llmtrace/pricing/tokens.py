@@ -1,0 +1,90 @@
+"""Counting tokens with ``tiktoken``, whose ranks come out of a wheel: nothing is downloaded, no cache is touched."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import os
+import threading
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+from .._compat.isolated_modules import IsolatedModules, Unused
+
+__all__ = ["available", "count", "encoding_of"]
+
+_lock = threading.Lock()
+
+
+def _in_child() -> None:
+    global _lock  # noqa: PLW0603 - whoever held it is not here
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_in_child)
+
+
+@lru_cache(maxsize=1)
+def available() -> bool:
+    """Whether the extra ``tokens`` is installed. Called before any thread counts: it locates what these then load."""
+    return find_spec("tiktoken") is not None and _modules() is not None and _folder() is not None
+
+
+@lru_cache(maxsize=1)
+def _modules() -> IsolatedModules:
+    # Counting happens on the worker, while the application may import tiktoken.
+    return IsolatedModules("tiktoken", "tiktoken_ext", substitutes={"regex": Unused()})
+
+
+@lru_cache(maxsize=1)
+def _folder() -> Path | None:
+    # The package is not imported: its data is all we need of it.
+    spec = find_spec("bpe_openai")
+    places = spec.submodule_search_locations if spec is not None else None
+    return Path(next(iter(places))) / "data" if places else None
+
+
+def encoding_of(model: str | None) -> str:
+    """The name of the encoding of a model; that of OpenAI's newer models where it is not known."""
+    with _lock:
+        models = _modules().load("tiktoken.model")
+    try:
+        name = models.encoding_name_for_model((model or "").rpartition("/")[2])
+    except KeyError:
+        name = "o200k_base"
+    return "cl100k_base" if name == "cl100k_base" else "o200k_base"
+
+
+def count(text: str, encoding: str) -> int:
+    """How many tokens ``text`` is."""
+    return len(_encoding(encoding).encode_ordinary(text)) if text else 0
+
+
+def _encoding(name: str) -> Any:
+    with _lock:
+        return _made(name)
+
+
+@lru_cache(maxsize=4)
+def _made(name: str) -> Any:
+    openai_public = _modules().load("tiktoken_ext.openai_public")
+    # tiktoken's own definition of the encoding, run over another loader: ours reads the wheel.
+    define = getattr(openai_public, name)
+    ours = FunctionType(define.__code__, {**vars(openai_public), "load_tiktoken_bpe": _ranks}, define.__name__)
+    return _modules().load("tiktoken.core").Encoding(**ours())
+
+
+def _ranks(source: str, expected_hash: str | None = None) -> dict[bytes, int]:
+    folder = _folder()
+    assert folder is not None
+    data = gzip.decompress((folder / f"{source.rpartition('/')[2]}.gz").read_bytes())
+    if expected_hash is not None and hashlib.sha256(data).hexdigest() != expected_hash:
+        raise ValueError(f"the ranks in {folder} are not those of tiktoken")
+    return {
+        base64.b64decode(token): int(rank) for token, _, rank in (line.partition(b" ") for line in data.splitlines())
+    }

@@ -1,0 +1,194 @@
+"""What every hook does: open a call, let the SDK work inside it, settle. Sync and async differ here only."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from .._errors import report
+from ..capture.background import FETCH
+from ..capture.call import OpenCall
+from ..capture.failure import may_have_been_sent
+from ..capture.services import Tracing
+from ..context import state as scopes
+from ..model import Request, Response
+from ..model.wire_format import WireFormat
+from ._parameters import read_parameters
+
+__all__ = ["begin", "current_call", "drive", "drive_async", "end_without_answer", "note_failed_attempt"]
+
+Settle = Callable[[OpenCall, Any], None]
+
+
+def begin(
+    tracing: Tracing,
+    client: str,
+    wire: WireFormat,
+    request: Request,
+    *,
+    provider: str,
+    server: tuple[str, int] | None,
+    body: Any = None,
+) -> OpenCall:
+    """Open a call. Where another span represents it, or none is wanted, it is counted and priced all the same."""
+    request.sent = read_parameters(body)
+    return OpenCall(tracing, client, wire, request, provider=provider, server=server, body=body, outer=scopes.current())
+
+
+def _admit(call: OpenCall) -> Any:
+    """Return what stands against the call before its request leaves: an exception, a pending verdict, or nothing."""
+    admit = call.tracing.admit
+    # A fetch adds no cost of its own: refusing it would withhold an answer that is already paid for.
+    if admit is None or call.request.operation == FETCH:
+        return None
+    try:
+        return admit(call)
+    except Exception:
+        report("ask the budgets")
+        return None
+
+
+def _check_budgets(call: OpenCall) -> None:
+    verdict = _admit(call)
+    if verdict is None:
+        return
+    if not isinstance(verdict, Exception):
+        verdict = _waiting(call, verdict.wait)
+    if verdict is not None:
+        _refuse(call, verdict)
+
+
+async def _check_budgets_async(call: OpenCall, verdict: Any) -> None:
+    if not isinstance(verdict, Exception):
+        try:
+            verdict = await verdict.wait_async()
+        except Exception:
+            report("ask the budgets")
+            verdict = None
+        except BaseException as error:  # cancelled while it waited
+            call.sent = False
+            _fail(call, error)
+            raise
+    if verdict is not None:
+        _refuse(call, verdict)
+
+
+def _refuse(call: OpenCall, refusal: Exception) -> NoReturn:
+    try:
+        call.refuse(refusal)
+    except Exception:
+        report("refuse a call")
+    raise refusal
+
+
+def _waiting(call: OpenCall, wait: Callable[[], Any]) -> Any:
+    try:
+        return wait()
+    except Exception:
+        report("ask the budgets")
+        return None
+    except BaseException as error:  # interrupted while it waited
+        call.sent = False
+        _fail(call, error)
+        raise
+
+
+def drive(call: OpenCall, settle: Settle, wrapped: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    _check_budgets(call)
+    token = _attach(call)
+    try:
+        result = wrapped(*args, **kwargs)
+    except BaseException as error:
+        _detach(call, token, error)
+        _fail(call, error)
+        raise
+    _detach(call, token, None)
+    _settle(call, settle, result)
+    return result
+
+
+async def drive_async(
+    call: OpenCall, settle: Settle, wrapped: Callable[..., Awaitable[Any]], args: Any, kwargs: Any
+) -> Any:
+    verdict = _admit(call)
+    if verdict is not None:
+        await _check_budgets_async(call, verdict)
+    token = _attach(call)
+    try:
+        result = await wrapped(*args, **kwargs)
+    except BaseException as error:
+        _detach(call, token, error)
+        _fail(call, error)
+        raise
+    _detach(call, token, None)
+    _settle(call, settle, result)
+    return result
+
+
+def note_failed_attempt(call: OpenCall, error: BaseException | None) -> None:
+    """Record that an attempt broke after its request had left: the provider may bill it."""
+    try:
+        if error is None or call.sent or getattr(error, "response", None) is not None:  # answered with a status
+            return
+        if may_have_been_sent(error):
+            call.sent = True
+    except Exception:
+        report("read a failed attempt")
+
+
+def _attach(call: OpenCall) -> Any:
+    try:
+        return scopes.attach(call.context)
+    except Exception:
+        report("make a call current")
+        return None
+
+
+def _detach(call: OpenCall, token: Any, error: BaseException | None) -> None:
+    if token is None:
+        return
+    try:
+        scopes.detach(token, call.context, call.outer, error)
+    except Exception:
+        with suppress(Exception):
+            scopes.attach(call.outer)
+        report("make the caller's context current again")
+
+
+def _settle(call: OpenCall, settle: Settle, result: Any) -> None:
+    try:
+        settle(call, result)
+    except Exception:
+        end_without_answer(call)
+        report("read a response")
+
+
+def end_without_answer(call: OpenCall) -> None:
+    """End a call whose answer cannot be read. Never raises."""
+    try:
+        call.end(Response())
+    except Exception:
+        report("end a call")
+
+
+def current_call() -> OpenCall | None:
+    """Return the call whose request an SDK is working on in this thread or task."""
+    try:
+        call = scopes.current_call()
+    except Exception:
+        report("find the current call")
+        return None
+    return call if isinstance(call, OpenCall) else None
+
+
+def _fail(call: OpenCall, error: BaseException) -> None:
+    try:
+        if call.asked_usage and call.tracing.stream_usage is not None:
+            call.tracing.stream_usage.failed(call, error)
+    except Exception:
+        report("note a refused request")
+    try:
+        call.fail(error)
+    except Exception:
+        report("end a failed call")

@@ -1,0 +1,104 @@
+"""What was put where, so that undoing comes from the record of what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from inspect import unwrap
+from typing import Any
+
+import wrapt
+
+from .._errors import report
+
+__all__ = ["Patches"]
+
+
+class _Hook(wrapt.FunctionWrapper):  # type: ignore[type-arg] # wrapt 1 has no parameters
+    """A function in the place of another, which also knows its instance when it is taken from ``vars(cls)``."""
+
+    _self_method = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        # Reached only without attribute access, as by another package that wraps what it finds in ``vars(cls)``.
+        if self._self_method and args:
+            return self.__get__(args[0], type(args[0]))(*args[1:], **kwargs)
+        return super().__call__(*args, **kwargs)
+
+
+class Patches:
+    """The hooks of one SDK."""
+
+    def __init__(self) -> None:
+        self._done: list[tuple[Any, str, Any, Any]] = []
+        self.missing: list[str] = []
+        """Functions that this release of the SDK lacks."""
+        self.active = True
+        self.bypassed: list[str] = []
+        """Wrappers of other packages that call the original function, and so go past our hook."""
+        self.joined: Callable[[], None] | None = None
+        """Called after a part has joined."""
+        self._parts: list[Patches] = []
+
+    def join(self, part: Patches) -> None:
+        """Undo ``part`` with the rest: it came later, when another module of the SDK was imported."""
+        self._parts.append(part)
+        self.missing += part.missing
+        self.bypassed += part.bypassed
+        if self.joined is not None:
+            self.joined()
+
+    def wrap(self, owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
+        """Put ``wrapper(wrapped, instance, args, kwargs)`` in the place of ``owner.name``."""
+        original = vars(owner).get(name)
+        if original is None:
+            self.missing.append(f"{getattr(owner, '__qualname__', owner.__name__)}.{name}")
+            return
+        patched = _Hook(original, wrapper)
+        patched._self_method = isinstance(owner, type)
+        setattr(owner, name, patched)
+        self._done.append((owner, name, original, patched))
+        if isinstance(owner, type):
+            try:
+                self.bypassed += _bypassing(owner, name, original)
+            except Exception:
+                report("look for the wrappers of other packages")
+
+    def wrap_in(self, module: Any, owner: str, name: str, wrapper: Callable[..., Any]) -> None:
+        """Wrap ``name`` of the class ``owner`` of ``module``, if this release has it; else note it as missing."""
+        cls = getattr(module, owner, None)
+        if cls is None:
+            self.missing.append(f"{owner}.{name}")
+        else:
+            self.wrap(cls, name, wrapper)
+
+    @property
+    def done(self) -> bool:
+        """True if a hook is in place."""
+        return bool(self._done)
+
+    def undo(self) -> None:
+        """Put the originals back. Below a foreign wrapper on top the hook stays, and is silent."""
+        self.active = False
+        for part in self._parts:
+            part.undo()
+        for owner, name, original, patched in reversed(self._done):
+            if vars(owner).get(name) is patched:
+                setattr(owner, name, original)
+        self._done.clear()
+
+
+def _bypassing(owner: type, name: str, original: Any) -> Iterator[str]:
+    """Find subclasses whose ``name`` is another package's wrapper of ``original``: made before our hook was there."""
+    cls: type
+    for cls in owner.__subclasses__():
+        own = vars(cls).get(name)
+        if own is not None and unwrap(own) is unwrap(original):
+            yield f"{cls.__qualname__}.{name} ({_package(own)})"
+        yield from _bypassing(cls, name, original)
+
+
+def _package(function: Any) -> str:
+    """Return the package that a wrapper comes from; ``functools.wraps`` gives it the name of what it wraps."""
+    wrapper = getattr(function, "_self_wrapper", function)
+    module = getattr(wrapper, "__globals__", {}).get("__name__") or type(wrapper).__module__
+    return str(module).partition("._")[0]

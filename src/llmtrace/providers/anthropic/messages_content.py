@@ -1,0 +1,233 @@
+"""Anthropic messages: what was asked and said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..._read import peek, text, whole
+from ...model import Asked, Blob, Message
+from ...model.content_format import ContentFormat
+from .._messages import (
+    file_part,
+    function_tool,
+    items,
+    media,
+    other,
+    parsed,
+    plain,
+    reasoning,
+    server_call,
+    server_result,
+    tool_call,
+    tool_result,
+    turn,
+    words,
+)
+
+__all__ = ["COMPLETE_CONTENT", "COUNT_TOKENS_CONTENT", "MESSAGES_CONTENT"]
+
+
+def read_request(body: Any) -> Asked:
+    asked = Asked()
+    asked.system += _blocks(body, "system", asked)
+    for message in items(body, "messages", asked):
+        asked.messages += turn(text(message, "role") or "user", _blocks(message, "content", asked))
+    for tool in items(body, "tools", asked):
+        asked.tools.append(_tool(tool))
+    for server in items(body, "mcp_servers", asked):
+        asked.tools.append({"type": "mcp", "name": text(server, "name") or "mcp"})
+    return asked
+
+
+def _tool(tool: Any) -> dict[str, Any]:
+    if peek(tool, "input_schema") is not None:
+        return function_tool(tool, "input_schema")
+    return {"type": text(tool, "type") or "function", "name": text(tool, "name") or text(tool, "type") or "unknown"}
+
+
+def _blocks(source: Any, name: str, asked: Asked | None = None) -> list[Any]:
+    content = peek(source, name)
+    if isinstance(content, str):
+        return [words(content)] if content else []
+    return [part for block in items(source, name, asked) if (part := _part(block, asked)) is not None]
+
+
+def _part(block: Any, asked: Asked | None = None) -> Any:  # noqa: PLR0911 - one line per type
+    if isinstance(block, str):
+        return words(block)
+    kind = text(block, "type") or ""
+    match kind:
+        case "text":
+            content = peek(block, "text")
+            return words(content) if isinstance(content, str) else None
+        case "thinking":
+            thought = text(block, "thinking")
+            return None if thought is None else reasoning(thought)
+        case "redacted_thinking":
+            return None  # readable to the vendor alone
+        case "tool_use":
+            return tool_call(text(block, "id"), text(block, "name"), peek(block, "input"))
+        case "tool_result":
+            return tool_result(text(block, "tool_use_id"), _result(block, asked))
+        case "image" | "document" | "audio" | "video":
+            return _source(kind, peek(block, "source"))
+        case "server_tool_use" | "mcp_tool_use":
+            name = text(block, "name") or kind
+            return server_call(text(block, "id"), name, name, {"input": plain(peek(block, "input"))})
+        case "compaction":
+            return {"type": "compaction", "content": text(block, "content") or ""}
+        case _ if kind.endswith("_tool_result"):
+            details = {"content": plain(peek(block, "content"))}
+            return server_result(text(block, "tool_use_id"), kind.removesuffix("_tool_result"), details)
+        case "container_upload":
+            return file_part(text(block, "file_id") or "")
+        case _:
+            return other(kind, block) if kind else None
+
+
+def _result(block: Any, asked: Asked | None) -> Any:
+    content = peek(block, "content")
+    if content is None or isinstance(content, str):
+        return content or ""
+    parts = _blocks(block, "content", asked)
+    if parts and all(isinstance(part, dict) and part["type"] == "text" for part in parts):
+        return "".join(part["content"] for part in parts)
+    return parts
+
+
+def _source(modality: str, source: Any) -> Any:
+    mime_type = text(source, "media_type")
+    match text(source, "type"):
+        case "base64":
+            data = peek(source, "data")
+            return Blob(modality, mime_type, data) if isinstance(data, (str, bytes)) else None
+        case "url":
+            return media(modality, peek(source, "url"), mime_type)
+        case "file":
+            return file_part(text(source, "file_id") or "", modality, mime_type)
+        case "text":
+            return words(text(source, "data") or "")
+        case "content":
+            content = peek(source, "content")
+            said = content if isinstance(content, str) else None
+            return words(said) if said is not None else {"type": modality, "content": _blocks(source, "content")}
+        case _:
+            return None
+
+
+def read_response(answer: Any) -> list[Message]:
+    parts = _blocks(answer, "content")
+    reason = text(answer, "stop_reason")
+    if not parts and reason is None:
+        return []
+    return [{"role": text(answer, "role") or "assistant", "parts": parts, "finish_reason": reason}]
+
+
+_DELTAS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
+
+
+class Joiner:
+    """Joins messages stream events."""
+
+    __slots__ = ("_blocks", "_pieces", "_reason", "_started")
+
+    def __init__(self) -> None:
+        self._blocks: dict[int, Any] = {}
+        self._pieces: dict[int, list[str]] = {}
+        self._reason: str | None = None
+        self._started = False
+
+    def add(self, event: Any) -> bool:
+        try:
+            # Nearly every event is a model of the SDK that adds to a block.
+            told = event.__dict__
+            said = told["delta"].__dict__
+            piece = said[_DELTAS[said["type"]]]
+            if type(piece) is str:
+                self._pieces[told["index"]].append(piece)
+                return True
+        except (AttributeError, KeyError, TypeError):
+            pass
+        self._add(event)
+        return False
+
+    def _add(self, event: Any) -> None:
+        match peek(event, "type"):
+            case "content_block_delta":
+                delta = peek(event, "delta")
+                kind = peek(delta, "type")
+                piece = peek(delta, _DELTAS.get(kind, "content")) if isinstance(kind, str) else None
+                if isinstance(piece, str) and piece:
+                    index = whole(event, "index") or 0
+                    known = self._pieces.get(index)
+                    if known is None:
+                        self._pieces[index] = [piece]
+                    else:
+                        known.append(piece)
+            case "content_block_start":
+                # The SDK's helper goes on to change the very block that the event carries.
+                self._blocks[whole(event, "index") or 0] = plain(peek(event, "content_block"))
+            case "message_start":
+                self._started = True
+            case "message_delta":
+                self._reason = text(peek(event, "delta"), "stop_reason") or self._reason
+
+    def messages(self) -> list[Message]:
+        if not self._started:
+            return []
+        parts: list[Any] = []
+        for index in sorted(self._blocks.keys() | self._pieces.keys()):
+            part = _part(self._whole(index))
+            if part is not None:
+                parts.append(part)
+        return [{"role": "assistant", "parts": parts, "finish_reason": self._reason}]
+
+    def _whole(self, index: int) -> Any:
+        block = dict(self._blocks.get(index) or {"type": "text", "text": ""})
+        said = "".join(self._pieces.get(index, ()))
+        if not said:
+            return block
+        match block.get("type"):
+            case "text":
+                block["text"] = str(block.get("text") or "") + said
+            case "thinking":
+                block["thinking"] = str(block.get("thinking") or "") + said
+            case "compaction":
+                block["content"] = said
+            case _:
+                block["input"] = parsed(said)
+        return block
+
+
+def read_prompt(body: Any) -> Asked:
+    prompt = text(body, "prompt")
+    return Asked(messages=[] if prompt is None else [{"role": "user", "parts": [words(prompt)]}])
+
+
+def read_completion(answer: Any) -> list[Message]:
+    said = text(answer, "completion")
+    if said is None:
+        return []
+    return [{"role": "assistant", "parts": [words(said)], "finish_reason": text(answer, "stop_reason")}]
+
+
+class Completions:
+    """Joins the legacy text completion stream."""
+
+    __slots__ = ("_pieces", "_reason")
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._reason: str | None = None
+
+    def add(self, event: Any) -> None:
+        self._pieces.append(text(event, "completion") or "")
+        self._reason = text(event, "stop_reason") or self._reason
+
+    def messages(self) -> list[Message]:
+        return read_completion({"completion": "".join(self._pieces), "stop_reason": self._reason})
+
+
+COMPLETE_CONTENT = ContentFormat(read_prompt, read_completion, Completions)
+MESSAGES_CONTENT = ContentFormat(read_request, read_response, Joiner)
+COUNT_TOKENS_CONTENT = ContentFormat(read_request)

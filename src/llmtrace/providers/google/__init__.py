@@ -1,0 +1,1 @@
+"""Google wire formats: the Gemini API and Vertex AI."""

@@ -1,0 +1,33 @@
+"""Gemini embeddings (one text or a batch). Vectors are never read, but for the length of the first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..._read import each, peek, whole
+from ...model import Request, Response
+from ...model.wire_format import WireFormat
+from .._texts import NO_WORDS
+from .generate_content import EMBED_CONTENT
+
+__all__ = ["EMBED"]
+
+
+def read_request(body: Any) -> Request:
+    first = next(each(body, "requests"), body)
+    dimensions = whole(first, "outputDimensionality")
+    if dimensions is None:
+        dimensions = whole(peek(first, "embedContentConfig"), "outputDimensionality")
+    return Request(operation="embeddings", params={} if dimensions is None else {"dimensions": dimensions})
+
+
+def read_response(answer: Any) -> Response:
+    count = whole(peek(answer, "usageMetadata"), "promptTokenCount")
+    vector = peek(next(each(answer, "embeddings"), peek(answer, "embedding")), "values")
+    return Response(
+        usage=None if count is None else {"input": count},
+        dimensions=len(vector) if isinstance(vector, list) else None,
+    )
+
+
+EMBED = WireFormat(request=read_request, response=read_response, content=EMBED_CONTENT, words=NO_WORDS)

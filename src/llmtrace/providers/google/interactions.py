@@ -1,0 +1,204 @@
+"""Gemini interactions: how to read a request, an answer, and a stream of events."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ..._read import each, peek, pick, text, whole
+from ...capture.error_body import read_error
+from ...model import Counts, Request, Response
+from ...model.wire_format import WireFormat
+from .._texts import INTERACTION_WORDS
+from .._usage import Reported
+from .interactions_content import INTERACTIONS_CONTENT, RETRIEVE_CONTENT
+
+__all__ = ["INTERACTIONS", "RETRIEVE"]
+
+_PARAMS = frozenset({"temperature", "top_p", "seed", "stop_sequences"})
+_MEDIA = {"audio": "speech", "image": "image", "video": "video"}
+
+
+def read_request(body: Any) -> Request:
+    config = peek(body, "generation_config")
+    params = pick(config, _PARAMS)
+    limit = whole(config, "max_output_tokens")
+    if limit is not None:
+        params["max_tokens"] = limit
+    level = text(config, "thinking_level")
+    if level is not None:
+        params["reasoning.level"] = level
+    return Request(
+        operation="generate_content",
+        model=text(body, "model"),
+        stream=peek(body, "stream") is True,
+        params=params,
+        output_type=_output_type(body),
+        service_tier=text(body, "service_tier"),
+        previous_response_id=text(body, "previous_interaction_id"),
+        # Agents run in the background only.
+        background=peek(body, "background") is True or peek(body, "agent") is not None,
+    )
+
+
+def _output_type(body: Any) -> str | None:
+    if peek(body, "response_mime_type") == "application/json":
+        return "json"
+    for modality in each(body, "response_modalities"):
+        media = _MEDIA.get(modality.lower()) if isinstance(modality, str) else None
+        if media is not None:
+            return media
+    return None
+
+
+_TOTALS = {
+    "total_input_tokens": "input",
+    "total_output_tokens": "output",
+    "total_cached_tokens": "cache_read",
+    "total_thought_tokens": "reasoning",
+    "total_tool_use_tokens": "tool_input",
+}
+_PARTS = (
+    ("input_tokens_by_modality", "_input"),
+    ("tool_use_tokens_by_modality", "_input"),
+    ("output_tokens_by_modality", "_output"),
+    ("cached_tokens_by_modality", "_cache_read"),
+)
+_FIELDS = frozenset(
+    {"document_input"}
+    | {
+        modality + ending
+        for modality in ("text", "image", "audio", "video")
+        for ending in ("_input", "_output", "_cache_read")
+    }
+)
+
+
+_SEARCHES = {"google_search": "web_searches", "google_maps": "maps_searches", "file_search": None, "url_context": None}
+
+
+def _report(usage: Any, reported: Reported) -> None:
+    """Take in one report of the usage."""
+    if usage is None:
+        return
+    counts: Counts = {}
+    for name, field in _TOTALS.items():
+        count = whole(usage, name)
+        if count is not None:
+            counts[field] = count
+    for name, ending in _PARTS:
+        parts: Counts = {}
+        for part in each(usage, name):
+            field, count = (text(part, "modality") or "").lower() + ending, whole(part, "tokens")
+            if count is not None and field in _FIELDS:
+                parts[field] = parts.get(field, 0) + count
+        # What tools read is counted apart from the input.
+        counts.update({f"{name}:{field}": tokens for field, tokens in parts.items()})
+    for tool in each(usage, "grounding_tool_count"):
+        kind, count = text(tool, "type") or "tools", whole(tool, "count")
+        if count:
+            known = _SEARCHES.get(kind, "")
+            if known:
+                counts[known] = count
+            elif known is not None:
+                reported.unread[kind] = None
+    reported.add_counts(counts)
+
+
+def _totals(reported: Reported) -> Counts | None:
+    """Return inclusive counts: Google counts what its own tools read, and what the model thought, apart."""
+    found: Counts = {}
+    for name, count in reported.counts.items():
+        field = name.rpartition(":")[2]
+        found[field] = found.get(field, 0) + count
+    if "tool_input" in found:
+        found["input"] = found.get("input", 0) + found["tool_input"]
+    if "reasoning" in found:
+        found["output"] = found.get("output", 0) + found["reasoning"]
+    if found.get("web_searches"):
+        found["grounded_prompts"] = 1
+    if found.get("maps_searches"):
+        found["maps_searches"] = 1
+    return found or None
+
+
+_UNFINISHED = ("in_progress", "queued")
+
+
+def read_response(answer: Any) -> Response:
+    reported = Reported()
+    _report(peek(answer, "usage"), reported)
+    return _read(answer, reported)
+
+
+def _read(answer: Any, reported: Reported) -> Response:
+    status = text(answer, "status")
+    failed = status == "failed"
+    response = Response(
+        id=text(answer, "id"),
+        model=text(answer, "model"),
+        finish_reasons=(status,) if status is not None and status not in _UNFINISHED else (),
+        service_tier=text(answer, "service_tier"),
+        status=status,
+        error=(text(next(each(answer, "errors"), None), "code") or "error") if failed else None,
+        failed=failed,
+        background=peek(answer, "background") is True,
+    )
+    return reported.fill(response, _totals(reported))
+
+
+class Events:
+    """Folds interaction events; those of the life cycle carry the whole interaction so far."""
+
+    __slots__ = ("_answer", "_end", "_error", "_reported", "_spoke")
+
+    def __init__(self) -> None:
+        self._answer: Any = None
+        self._reported = Reported()
+        self._end = False
+        self._error: str | None = None
+        self._spoke = False
+
+    def add(self, event: Any) -> bool:
+        kind = peek(event, "event_type")
+        if not isinstance(kind, str):
+            self._error = read_error(event) or self._error
+            return self._spoke
+        if kind.endswith(".delta"):
+            # A thought's signature is nothing anybody reads.
+            self._spoke = self._spoke or text(peek(event, "delta"), "type") != "thought_signature"
+        elif kind.startswith("interaction.") and (answer := peek(event, "interaction")) is not None:
+            self._answer = answer
+            self._end = kind in ("interaction.completed", "interaction.complete")
+            _report(peek(answer, "usage"), self._reported)
+        elif kind == "error":
+            self._error = read_error(event) or "error"
+        _report(peek(peek(event, "metadata"), "usage"), self._reported)
+        return self._spoke
+
+    @property
+    def ended(self) -> bool:
+        return self._end
+
+    def result(self) -> Response:
+        answer = _read(self._answer, self._reported)
+        return replace(
+            answer,
+            error=answer.error or self._error,
+            failed=answer.failed or self._error is not None,
+            complete=self._end,
+        )
+
+
+def read_retrieve(body: Any) -> Request:
+    return Request(operation="fetch_response", background=True)
+
+
+INTERACTIONS = WireFormat(
+    request=read_request,
+    response=read_response,
+    events=Events,
+    content=INTERACTIONS_CONTENT,
+    words=INTERACTION_WORDS,
+)
+RETRIEVE = WireFormat(request=read_retrieve, response=read_response, events=Events, content=RETRIEVE_CONTENT)

@@ -1,0 +1,69 @@
+"""Vertex AI's ``predict``: embeddings of the older models, images (Imagen), and videos (Veo), which take longer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..._read import each, peek, whole
+from ...model import Request, Response
+from ...model.wire_format import WireFormat
+from .predict_content import PREDICT_CONTENT, PREDICT_LONG_CONTENT
+
+__all__ = ["PREDICT", "PREDICT_LONG"]
+
+
+def read_request(body: Any) -> Request:
+    params: dict[str, Any] = {}
+    asked = peek(body, "parameters")
+    if peek(next(each(body, "instances"), None), "content") is not None:
+        dimensions = whole(asked, "outputDimensionality")
+        if dimensions is not None:
+            params["dimensions"] = dimensions
+        return Request(operation="embeddings", params=params)
+    _media_params(asked, params)
+    return Request(operation="generate_content", params=params, output_type="image")
+
+
+def _media_params(asked: Any, params: dict[str, Any]) -> None:
+    choices, seed = whole(asked, "sampleCount"), whole(asked, "seed")
+    if choices is not None and choices != 1:
+        params["choice.count"] = choices
+    if seed is not None:
+        params["seed"] = seed
+
+
+def read_response(answer: Any) -> Response:
+    tokens: int | None = None
+    dimensions: int | None = None
+    images = 0
+    for prediction in each(answer, "predictions"):
+        embedding = peek(prediction, "embeddings")
+        if embedding is None:
+            # What a safety filter took away has no bytes, and is not billed.
+            images += peek(prediction, "bytesBase64Encoded") is not None or peek(prediction, "gcsUri") is not None
+            continue
+        vector = peek(embedding, "values")
+        if dimensions is None and isinstance(vector, list):
+            dimensions = len(vector)
+        count = peek(peek(embedding, "statistics"), "token_count")
+        # This API writes counts as floating-point numbers.
+        if isinstance(count, (int, float)) and not isinstance(count, bool) and 0 <= count <= 2**48 and count % 1 == 0:
+            tokens = (tokens or 0) + int(count)
+    if tokens is not None:
+        return Response(usage={"input": tokens}, dimensions=dimensions)
+    return Response(usage={"images": images} if images else None, dimensions=dimensions)
+
+
+def read_long_request(body: Any) -> Request:
+    params: dict[str, Any] = {}
+    _media_params(peek(body, "parameters"), params)
+    return Request(operation="generate_content", params=params, output_type="video")
+
+
+def read_operation(answer: Any) -> Response:
+    # The answer only names the operation under which the video is made.
+    return Response()
+
+
+PREDICT = WireFormat(request=read_request, response=read_response, content=PREDICT_CONTENT)
+PREDICT_LONG = WireFormat(request=read_long_request, response=read_operation, content=PREDICT_LONG_CONTENT)

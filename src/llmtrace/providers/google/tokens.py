@@ -1,0 +1,42 @@
+"""What a Gemini client does around its calls: counting tokens, and managing cached content."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..._read import peek, text, whole
+from ...model import Asked, Request, Response
+from ...model.content_format import ContentFormat
+from ...model.wire_format import WireFormat
+from .generate_content import GENERATE_CONTENT
+
+__all__ = ["CACHES", "COUNT"]
+
+
+def read_count_request(body: Any) -> Request:
+    return Request(operation="count_tokens")
+
+
+def read_count(answer: Any) -> Response:
+    return Response(counted_tokens=whole(answer, "totalTokens"))
+
+
+def _cache(operation: str) -> WireFormat:
+    def read_request(body: Any) -> Request:
+        model = text(body, "model")
+        return Request(operation=operation, model=None if model is None else model.rpartition("models/")[2])
+
+    return WireFormat(request=read_request, response=read_cache)
+
+
+def read_cache(answer: Any) -> Response:
+    return Response(counted_tokens=whole(peek(answer, "usageMetadata"), "totalTokenCount"))
+
+
+def read_counted(body: Any) -> Asked:
+    # Vertex AI takes the contents as they are, the Gemini API the whole request around them.
+    return GENERATE_CONTENT.request(peek(body, "generateContentRequest") or body)
+
+
+COUNT = WireFormat(request=read_count_request, response=read_count, content=ContentFormat(read_counted))
+CACHES = {what: _cache(f"{what}_cache") for what in ("create", "update", "get", "list", "delete")}

@@ -1,0 +1,1 @@
+"""OpenAI wire formats, which many other vendors and servers share."""

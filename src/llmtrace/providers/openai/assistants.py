@@ -1,0 +1,97 @@
+"""OpenAI assistants: runs of a thread, as far as they tell what they took. An assistant is an agent at the provider."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..._read import peek, pick, text
+from ...capture.error_body import read_error
+from ...model import Request, Response
+from ...model.wire_format import WireFormat
+from .._usage import Reported
+from .assistants_content import RUN_CONTENT, RUN_RETRIEVE_CONTENT
+
+__all__ = ["RUN", "RUN_RETRIEVE"]
+
+_PARAMS = frozenset({"temperature", "top_p"})
+_OVER = frozenset({"completed", "failed", "cancelled", "expired", "incomplete", "requires_action"})
+_DELTAS = frozenset({"thread.message.delta", "thread.run.step.delta"})
+
+
+def read_request(body: Any) -> Request:
+    params = pick(body, _PARAMS)
+    return Request(
+        operation="invoke_agent",
+        model=text(body, "model"),
+        stream=peek(body, "stream") is True,
+        params=params,
+        agent_id=text(body, "assistant_id"),
+        background=True,
+    )
+
+
+def read_response(run: Any, reported: Reported | None = None) -> Response:
+    if reported is None:
+        reported = Reported()
+        reported.add(peek(run, "usage"))
+    status = text(run, "status")
+    reason = text(peek(run, "incomplete_details"), "reason") or status
+    error = peek(run, "last_error")
+    return reported.fill_openai(
+        Response(
+            id=text(run, "id"),
+            model=text(run, "model"),
+            finish_reasons=(reason,) if reason and status in _OVER else (),
+            status=status,
+            conversation_id=text(run, "thread_id"),
+            error=None if error is None else text(error, "code") or "error",
+            failed=status == "failed",
+        )
+    )
+
+
+class Events:
+    """Folds the events of a streamed run; every event of the run itself carries all of it so far."""
+
+    __slots__ = ("_error", "_reported", "_run", "_spoke")
+
+    def __init__(self) -> None:
+        self._run: Any = None
+        self._reported = Reported()
+        self._error: str | None = None
+        self._spoke = False
+
+    def add(self, event: Any) -> bool:
+        # The SDK hands out an event with its data; in a body read as bytes there is the data alone.
+        data = peek(event, "data") or event
+        kind = peek(data, "object")
+        if kind == "thread.run":
+            self._run = data
+            self._reported.add(peek(data, "usage"))
+        elif kind in _DELTAS:
+            self._spoke = True
+        elif kind in (None, "error"):
+            self._error = read_error(data) or self._error
+        return self._spoke
+
+    @property
+    def ended(self) -> bool:
+        return peek(self._run, "status") in _OVER
+
+    def result(self) -> Response:
+        if self._error is None:
+            answer = read_response(self._run, self._reported)
+            return answer if self.ended else _cut(answer)
+        return Response(error=self._error, failed=True)
+
+
+def _cut(answer: Response) -> Response:
+    return Response(id=answer.id, model=answer.model, conversation_id=answer.conversation_id, complete=False)
+
+
+def read_retrieve(_: Any) -> Request:
+    return Request(operation="fetch_response", background=True)
+
+
+RUN = WireFormat(request=read_request, response=read_response, events=Events, content=RUN_CONTENT)
+RUN_RETRIEVE = WireFormat(request=read_retrieve, response=read_response, content=RUN_RETRIEVE_CONTENT)

@@ -1,0 +1,40 @@
+"""Events through the logs API of OpenTelemetry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import time_ns
+
+from opentelemetry._logs import Logger, LogRecord, SeverityNumber
+from opentelemetry.context import Context
+
+from .attributes import Attributes
+from .fast_attributes import LIMIT, make_encodable
+from .importance import by_importance, within
+
+__all__ = ["Events"]
+
+
+class Events:
+    """Emits events to whatever logger there is at the moment."""
+
+    def __init__(self, logger: Callable[[], Logger | None]) -> None:
+        self._logger = logger
+
+    def emit(self, name: str, attributes: Attributes, context: Context) -> None:
+        logger = self._logger()
+        if logger is not None:
+            make_encodable(attributes)
+            limits = getattr(logger, "_log_record_limits", None)
+            limit = getattr(limits, "max_log_record_attributes", None) or LIMIT
+            now = time_ns()
+            logger.emit(
+                LogRecord(
+                    timestamp=now,
+                    observed_timestamp=now,
+                    context=context,
+                    severity_number=SeverityNumber.INFO,
+                    event_name=name,
+                    attributes=by_importance(within(attributes, limit)),
+                )
+            )

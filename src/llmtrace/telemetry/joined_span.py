@@ -1,0 +1,115 @@
+"""The span of another instrumentation that represents a call of ours: completed just before its owner ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from opentelemetry.trace import SpanContext
+
+from .._errors import report
+from .attributes import Attributes
+from .fast_attributes import room, set_all, set_late, spare_room
+from .importance import within
+
+__all__ = ["JoinedSpan", "Make", "has_usage"]
+
+Make = Callable[[Collection[str]], Attributes]
+"""From the names of the attributes that a span has to those that complete it."""
+
+_USAGE = ("gen_ai.usage.", "llm.token_count.", "llm.usage.")
+
+
+def has_usage(names: Collection[str]) -> bool:
+    """Return whether one of ``names`` is a token count, in any of the vocabularies in use."""
+    return any(name.startswith(_USAGE) for name in names)
+
+
+class JoinedSpan:
+    """One span, whose ``end`` is intercepted: what its owner has written by then stays, and only the rest is added."""
+
+    __slots__ = ("_end", "_late", "_make", "completed", "missed", "span")
+
+    def __init__(self, span: Any) -> None:
+        self.span = span = _innermost(span)
+        self.completed = False
+        self.missed = False
+        """The span has ended before the call."""
+        self._make: Make | None = None
+        self._late = False
+        self._end: Callable[..., object] | None = None
+        if span.is_recording():
+            end = span.end
+            try:
+                span.end = self._intercept
+                self._end = end
+            except (AttributeError, TypeError):  # a class with __slots__, or one written in C
+                self._end = None
+
+    def get_span_context(self) -> SpanContext:
+        """Return the ids of the span."""
+        context: SpanContext = self.span.get_span_context()
+        return context
+
+    def prepare(self, make: Make, *, late: bool) -> None:
+        """Have the span completed by ``make`` when it ends.
+
+        Args:
+            make: Returns the attributes to add. They may be asked for long after the call.
+            late: The call is not priced yet, so ``make`` is postponed until an exporter reads the span, if possible.
+        """
+        if self.missed or self.completed:
+            return
+        self._make, self._late = make, late
+        if self._end is None and not late:
+            self._complete(spare=True)
+
+    def _intercept(self, *args: Any, **kwargs: Any) -> None:
+        end, self._end = self._end, None
+        if end is None:  # ended twice, which the SDK itself reports
+            end = type(self.span).end.__get__(self.span)
+        try:
+            self._restore(end)
+            self._complete()
+        except Exception:
+            report("complete the span of another instrumentation")
+        finally:
+            end(*args, **kwargs)
+
+    def _restore(self, end: Callable[..., object]) -> None:
+        own = vars(self.span)
+        if own.get("end") == self._intercept:
+            del own["end"]
+            if self.span.end != end:  # another package had replaced it before
+                self.span.end = end
+
+    def _complete(self, *, spare: bool = False) -> None:
+        span, make, self._make = self.span, self._make, None
+        if not span.is_recording():
+            self.missed = not self.completed
+            return
+        if make is None:
+            self.missed = True
+            return
+        self.completed = True
+        if self._late and set_late(span, lambda known, limit: _new(make(known), known, limit)):
+            return
+        known, limit = room(span)
+        names = frozenset(known)
+        # Leave room for what its owner may add, where the span is completed before its owner ends it.
+        set_all(span, _new(make(names), names, len(names) + spare_room(span) if spare else limit))
+
+
+def _new(found: Attributes, known: Collection[str], limit: int) -> Attributes:
+    """Return what is new in ``found``, as much as there is room for: above its limit the SDK drops the oldest."""
+    return within({key: value for key, value in found.items() if key not in known}, limit - len(known))
+
+
+def _innermost(span: Any) -> Any:
+    """Return the SDK's span inside the proxies of OpenInference and Logfire, which write to it when they end."""
+    for _ in range(4):
+        inner = getattr(span, "__wrapped__", None) or getattr(span, "span", None)
+        if inner is None or not hasattr(inner, "end") or inner.get_span_context() != span.get_span_context():
+            return span
+        span = inner
+    return span

@@ -1,0 +1,258 @@
+"""The attribute names we write: OpenTelemetry GenAI (development), core, and our own ``llmtrace.*``."""
+
+from __future__ import annotations
+
+OPERATION = "gen_ai.operation.name"
+PROVIDER = "gen_ai.provider.name"
+REQUEST = "gen_ai.request."
+REQUEST_MODEL = "gen_ai.request.model"
+REQUEST_STREAM = "gen_ai.request.stream"
+PREVIOUS_RESPONSE = "gen_ai.request.previous_response.id"
+OUTPUT_TYPE = "gen_ai.output.type"
+RESPONSE_MODEL = "gen_ai.response.model"
+RESPONSE_ID = "gen_ai.response.id"
+RESPONSE_STATUS = "gen_ai.response.status"
+FINISH_REASONS = "gen_ai.response.finish_reasons"
+FINISH_REASONS_RAW = "llmtrace.response.finish_reasons_raw"
+FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
+AGENT_ID = "gen_ai.agent.id"
+API = "llmtrace.api"
+MODEL_PINNED = "llmtrace.model.pinned"
+CONVERSATION = "gen_ai.conversation.id"
+COMPACTED = "gen_ai.conversation.compacted"
+DIMENSIONS = "gen_ai.embeddings.dimension.count"
+USAGE = {
+    "input": "gen_ai.usage.input_tokens",
+    "output": "gen_ai.usage.output_tokens",
+    "cache_read": "gen_ai.usage.cache_read.input_tokens",
+    "cache_write": "gen_ai.usage.cache_write.input_tokens",
+    "cache_write_5m": "llmtrace.usage.cache_write_5m_tokens",
+    "cache_write_1h": "llmtrace.usage.cache_write_1h_tokens",
+    "reasoning": "gen_ai.usage.reasoning.output_tokens",
+    "text_input": "gen_ai.usage.text.input_tokens",
+    "image_input": "gen_ai.usage.image.input_tokens",
+    "audio_input": "gen_ai.usage.audio.input_tokens",
+    "video_input": "llmtrace.usage.video_input_tokens",
+    "document_input": "llmtrace.usage.document_input_tokens",
+    "tool_input": "llmtrace.usage.tool_input_tokens",
+    "text_cache_read": "gen_ai.usage.text.cache_read.input_tokens",
+    "image_cache_read": "gen_ai.usage.image.cache_read.input_tokens",
+    "audio_cache_read": "gen_ai.usage.audio.cache_read.input_tokens",
+    "video_cache_read": "llmtrace.usage.video_cache_read_tokens",
+    "text_output": "gen_ai.usage.text.output_tokens",
+    "image_output": "gen_ai.usage.image.output_tokens",
+    "audio_output": "gen_ai.usage.audio.output_tokens",
+    "video_output": "llmtrace.usage.video_output_tokens",
+    "citation_output": "llmtrace.usage.citation_tokens",
+    "web_searches": "llmtrace.usage.web_searches",
+    "web_fetches": "llmtrace.usage.web_fetches",
+    "grounded_prompts": "llmtrace.usage.grounded_prompts",
+    "maps_searches": "llmtrace.usage.maps_searches",
+    "file_searches": "llmtrace.usage.file_searches",
+    "code_executions": "llmtrace.usage.code_executions",
+    "images": "llmtrace.usage.images",
+    "audio_seconds": "llmtrace.usage.audio_seconds",
+    "characters": "llmtrace.usage.characters",
+    "search_units": "llmtrace.usage.search_units",
+}
+"""By field of ``Usage``. Only what the convention names is under ``gen_ai.usage.``: some backends bill every key they
+find there."""
+TOTALS = frozenset({"input", "output"})
+BILLED = frozenset({"input", "output", "audio_seconds", "characters", "search_units"})
+"""What a provider tells as usage; the rest is counted in the answer."""
+CACHE_CREATION = "gen_ai.usage.cache_creation.input_tokens"
+USAGE_SOURCE = "llmtrace.usage.source"
+COUNTED_TOKENS = "llmtrace.usage.counted_tokens"
+METRIC_DURATION = "gen_ai.client.operation.duration"
+METRIC_FIRST_CHUNK = "gen_ai.client.operation.time_to_first_chunk"
+METRIC_CHUNK = "gen_ai.client.operation.time_per_output_chunk"
+METRIC_TOKENS = "gen_ai.client.token.usage"
+METRIC_USAGE = "gen_ai.client.inference.usage."
+METRIC_INPUT = "gen_ai.client.inference.operation.input_tokens"
+METRIC_OUTPUT = "gen_ai.client.inference.operation.output_tokens"
+METRIC_COST = "llmtrace.client.cost"
+METRIC_CALL_COST = "llmtrace.client.cost.per_operation"
+METRIC_UNPRICED = "llmtrace.client.unpriced_operations"
+METRIC_TOOL_DURATION = "gen_ai.execute_tool.duration"
+METRIC_AGENT_DURATION = "gen_ai.invoke_agent.duration"
+METRIC_WORKFLOW_DURATION = "gen_ai.invoke_workflow.duration"
+METRIC_FAULTS = "llmtrace.instrumentation.errors"
+METRIC_EXPORTER = "llmtrace.exporter."
+DROP_REASON = "llmtrace.exporter.drop_reason"
+TOKEN_TYPE = "gen_ai.token.type"
+MODALITY = "gen_ai.token.modality"
+COST_CLASS = "llmtrace.pricing.class"
+COST_TOTAL = "llm.cost.total"
+USAGE_COST = "gen_ai.usage.cost"
+COST_INPUT = "llm.cost.prompt"
+COST_OUTPUT = "llm.cost.completion"
+INPUT_COSTS = {
+    "input": "llm.cost.prompt_details.input",
+    "cache_read": "llm.cost.prompt_details.cache_read",
+    "cache_write": "llm.cost.prompt_details.cache_write",
+    "audio_input": "llm.cost.prompt_details.audio",
+    "image_input": "llmtrace.pricing.image_input",
+    "video_input": "llmtrace.pricing.video_input",
+}
+OUTPUT_COSTS = {
+    "output": "llm.cost.completion_details.output",
+    "reasoning": "llm.cost.completion_details.reasoning",
+    "audio_output": "llm.cost.completion_details.audio",
+    "image_output": "llmtrace.pricing.image_output",
+    "video_output": "llmtrace.pricing.video_output",
+}
+"""Classes of cost that are of the prompt, and of the completion; any other is under ``llmtrace.pricing.``."""
+COST = "llmtrace.pricing."
+COST_CURRENCY = "llmtrace.pricing.currency"
+COST_EXACT = "llmtrace.pricing.exact"
+COST_SOURCE = "llmtrace.pricing.source"
+COST_MODEL = "llmtrace.pricing.model"
+COST_CATALOG = "llmtrace.pricing.catalog_version"
+COST_APPROXIMATE = "llmtrace.pricing.approximate"
+COST_MISSING = "llmtrace.pricing.unpriced_units"
+COST_REASON = "llmtrace.pricing.unpriced_reason"
+COST_ESTIMATE = "llmtrace.pricing.estimated_usd"
+BUDGET_NAME = "llmtrace.budget.name"
+BUDGET_WINDOW = "llmtrace.budget.window"
+BUDGET_LIMIT = "llmtrace.budget.limit_usd"
+BUDGET_SPENT = "llmtrace.budget.spent_usd"
+BUDGET_LIMIT_TOKENS = "llmtrace.budget.limit_tokens"
+BUDGET_SPENT_TOKENS = "llmtrace.budget.spent_tokens"
+BUDGET_ACTION = "llmtrace.budget.action"
+ESTIMATED_INPUT = "llmtrace.usage.estimated_input_tokens"
+ESTIMATED_OUTPUT = "llmtrace.usage.estimated_output_tokens"
+ESTIMATE_METHOD = "llmtrace.usage.estimate_method"
+ESTIMATE_FLOOR = "llmtrace.usage.estimate_floor"
+OPENAI_API_TYPE = "openai.api.type"
+OPENAI_REQUEST_TIER = "openai.request.service_tier"
+OPENAI_RESPONSE_TIER = "openai.response.service_tier"
+OPENAI_FINGERPRINT = "openai.response.system_fingerprint"
+SERVER_ADDRESS = "server.address"
+SERVER_PORT = "server.port"
+ERROR_TYPE = "error.type"
+HTTP_STATUS = "http.response.status_code"
+ERROR_CODE = "llmtrace.error.code"
+OUTCOME = "llmtrace.outcome"
+RETRIES = "llmtrace.retry.count"
+REQUEST_ID = "llmtrace.request_id"
+REMAINING_REQUESTS = "llmtrace.ratelimit.remaining_requests"
+REMAINING_TOKENS = "llmtrace.ratelimit.remaining_tokens"
+EXCEPTION = "exception"
+EXCEPTION_TYPE = "exception.type"
+EXCEPTION_MESSAGE = "exception.message"
+EXCEPTION_STACKTRACE = "exception.stacktrace"
+STREAM_END = "llmtrace.stream.end"
+STREAM_COMPLETED = "llmtrace.stream.completed"
+STREAM_CHUNKS = "llmtrace.stream.chunks"
+STREAM_FIRST_TOKEN = "llmtrace.stream.time_to_first_token"
+STREAM_GAP_MEAN = "llmtrace.stream.time_per_output_chunk.mean"
+STREAM_GAP_P95 = "llmtrace.stream.time_per_output_chunk.p95"
+STREAM_GAP_MAX = "llmtrace.stream.time_per_output_chunk.max"
+STREAM_STALLS = "llmtrace.stream.stalls"
+STREAM_SPEED = "llmtrace.stream.tokens_per_second"
+STREAM_AT_EXIT = "llmtrace.stream.at_exit"
+
+# Tags, prompts, retrieval, tools, scores
+FEATURE = "llmtrace.feature"
+TENANT = "llmtrace.tenant"
+USER = "user.id"
+SESSION = "session.id"
+TAGS = "tag.tags"
+TAG = "llmtrace.tag."
+METADATA = "metadata"
+PROMPT_NAME = "gen_ai.prompt.name"
+PROMPT_VERSION = "gen_ai.prompt.version"
+PROMPT_VARIABLE = "gen_ai.prompt.variable."
+PROMPT_LABEL = "llmtrace.prompt.label"
+PROMPT_HASH = "llmtrace.prompt.hash"
+PROMPT_COMMIT = "llmtrace.prompt.commit"
+PROMPT_TEMPLATE = "llm.prompt_template.template"
+PROMPT_VARIABLES = "llm.prompt_template.variables"
+DOCUMENT_IDS = "llmtrace.retrieval.document_ids"
+DOCUMENTS = "retrieval.documents."
+DATA_SOURCE = "gen_ai.data_source.id"
+TOP_K = "gen_ai.retrieval.top_k"
+QUERY = "gen_ai.retrieval.query.text"
+RETRIEVED = "gen_ai.retrieval.documents"
+RERANK_MODEL = "reranker.model_name"
+RERANK_TOP_K = "reranker.top_k"
+RERANK_QUERY = "reranker.query"
+RERANK_GIVEN = "reranker.input_documents."
+RERANK_KEPT = "reranker.output_documents."
+TOOL_NAME = "gen_ai.tool.name"
+TOOL_TYPE = "gen_ai.tool.type"
+TOOL_DESCRIPTION = "gen_ai.tool.description"
+TOOL_ARGUMENTS = "gen_ai.tool.call.arguments"
+TOOL_RESULT = "gen_ai.tool.call.result"
+AGENT_NAME = "gen_ai.agent.name"
+WORKFLOW_NAME = "gen_ai.workflow.name"
+ROLLUP_CALLS = "llmtrace.rollup.calls"
+ROLLUP_INPUT = "llmtrace.rollup.input_tokens"
+ROLLUP_OUTPUT = "llmtrace.rollup.output_tokens"
+ROLLUP_COST = "llmtrace.rollup.cost_usd"
+ROLLUP_COST_EXACT = "llmtrace.rollup.cost_exact"
+ROLLUP_UNPRICED = "llmtrace.rollup.unpriced_calls"
+EVALUATION = "gen_ai.evaluation.result"
+EVALUATION_NAME = "gen_ai.evaluation.name"
+EVALUATION_VALUE = "gen_ai.evaluation.score.value"
+EVALUATION_LABEL = "gen_ai.evaluation.score.label"
+EVALUATION_EXPLANATION = "gen_ai.evaluation.explanation"
+
+# What was said, when asked for.
+SYSTEM_INSTRUCTIONS = "gen_ai.system_instructions"
+INPUT_MESSAGES = "gen_ai.input.messages"
+OUTPUT_MESSAGES = "gen_ai.output.messages"
+TOOL_DEFINITIONS = "gen_ai.tool.definitions"
+CONTENT_TRUNCATED = "llmtrace.content.truncated"
+CONTENT_SIZE = "llmtrace.content.original_size"
+REFUSAL = "llmtrace.refusal"
+DETAILS_EVENT = "gen_ai.client.inference.operation.details"
+
+FREE_TEXT = frozenset(
+    {
+        *(FEATURE, TENANT, USER, SESSION, TAGS, PROMPT_NAME, PROMPT_VERSION, PROMPT_LABEL, DOCUMENT_IDS, DATA_SOURCE),
+        *(TOOL_NAME, TOOL_DESCRIPTION, AGENT_NAME, WORKFLOW_NAME, RERANK_MODEL),
+        *(EVALUATION_NAME, EVALUATION_LABEL, ERROR_CODE, FINISH_REASONS_RAW, REQUEST + "stop_sequences"),
+    }
+)
+"""Attributes that are no content, whose text the application or a server chooses all the same."""
+FREE_NAMES = (TAG, PROMPT_VARIABLE)
+"""Beginnings of the attributes whose names the application completes."""
+
+# OpenInference: what Phoenix cannot learn from the convention's own names.
+REQUEST_PARAMETERS = "llmtrace.request.parameters"
+OI_PARAMETERS = "llm.invocation_parameters"
+OI_KIND = "openinference.span.kind"
+OI_MODEL = "llm.model_name"
+OI_EMBEDDING_MODEL = "embedding.model_name"
+OI_EMBEDDINGS = "embedding.embeddings."
+OI_REASONING = "llm.token_count.completion_details.reasoning"
+OI_AUDIO_INPUT = "llm.token_count.prompt_details.audio"
+OI_AUDIO_OUTPUT = "llm.token_count.completion_details.audio"
+OI_INPUT = "input.value"
+OI_INPUT_TYPE = "input.mime_type"
+OI_OUTPUT = "output.value"
+OI_OUTPUT_TYPE = "output.mime_type"
+OI_TEMPLATE_VERSION = "llm.prompt_template.version"
+OI_PROMPT_ID = "prompt.id"
+OI_PROJECT = "openinference.project.name"
+
+# Langfuse and Logfire.
+LANGFUSE_USAGE = "langfuse.observation.usage_details"
+LANGFUSE_COST = "langfuse.observation.cost_details"
+LANGFUSE_FIRST_TOKEN = "langfuse.observation.completion_start_time"
+LANGFUSE_NAME = "langfuse.trace.name"
+LANGFUSE_TAGS = "langfuse.trace.tags"
+LANGFUSE_ENVIRONMENT = "langfuse.environment"
+LANGFUSE_RELEASE = "langfuse.release"
+LANGFUSE_METADATA = "langfuse.trace.metadata."
+LOGFIRE_COST = "operation.cost"
+
+# What a request was like, told without its words.
+REQUEST_HASH = "llmtrace.request.hash"
+REQUEST_NEAR_HASH = "llmtrace.request.near_hash"
+REQUEST_PREFIX_HASH = "llmtrace.request.prefix_hash"
+REQUEST_PREFIX_CHARS = "llmtrace.request.prefix_chars"
+REQUEST_CHARS = "llmtrace.request.chars"
+REQUEST_BLANK_CHARS = "llmtrace.request.blank_chars"
+REQUEST_REPEATED_CHARS = "llmtrace.request.repeated_chars"

@@ -1,1 +1,0 @@
-"""Pure readers, one file per wire format."""
