@@ -30,8 +30,8 @@ from pydantic import TypeAdapter
 
 import llmtrace
 from llmtrace.capture.call import OpenCall
-from llmtrace.capture.services import Tracing
-from llmtrace.capture.stream import Chunks, Recorder
+from llmtrace.capture.services import CallServices
+from llmtrace.capture.stream import ObservedIterator, StreamObserver
 from llmtrace.model import Request
 from llmtrace.model.wire_format import WireFormat
 from llmtrace.providers.anthropic.messages import MESSAGES
@@ -241,9 +241,9 @@ def chunks_of(body: bytes, model: Any) -> list[Any]:
 
 def alone() -> dict[str, tuple[WireFormat, Callable[[OpenCall], Any], list[Any]]]:
     return {
-        "chat completions": (CHAT, OpenCall.events, chunks_of(chat_chunks(LONG), ChatCompletionChunk)),
-        "responses": (RESPONSES, OpenCall.events, chunks_of(responses_events(LONG), ResponseTextDeltaEvent)),
-        "messages": (MESSAGES, OpenCall.events, chunks_of(message_events(LONG), RawContentBlockDeltaEvent)),
+        "chat completions": (CHAT, OpenCall.make_accumulator, chunks_of(chat_chunks(LONG), ChatCompletionChunk)),
+        "responses": (RESPONSES, OpenCall.make_accumulator, chunks_of(responses_events(LONG), ResponseTextDeltaEvent)),
+        "messages": (MESSAGES, OpenCall.make_accumulator, chunks_of(message_events(LONG), RawContentBlockDeltaEvent)),
         "Gemini": (GENERATE, accumulator, [gemini_answer(number) for number in range(LONG)]),
     }
 
@@ -254,10 +254,10 @@ def measure_chunks(wire: WireFormat, events: Callable[[OpenCall], Any], chunks: 
 
     def traced(content: bool) -> Callable[[int], None]:
         def run(_: int) -> None:
-            tracing = Tracing(SpanEmitter(checking.get_tracer), wants_content=lambda _: content)
+            tracing = CallServices(SpanEmitter(checking.get_tracer), wants_content=lambda _: content)
             request = Request("chat", ASK["model"], stream=True)
             call = OpenCall(tracing, "openai", wire, request, provider="openai", server=None, body=ASK)
-            exhaust(Chunks(through(chunks), Recorder(call, events(call))))  # type: ignore[misc]
+            exhaust(ObservedIterator(through(chunks), StreamObserver(call, events(call))))  # type: ignore[misc]
 
         return run
 

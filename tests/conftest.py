@@ -93,7 +93,7 @@ def no_faults(request: pytest.FixtureRequest) -> Iterator[None]:
     """No fault of our own is counted, but in a test that causes them and is marked ``faulty``."""
     from llmtrace import _errors
 
-    faults = _errors.faults
+    faults = _errors.internal_errors
     before = faults.copy()
     yield
     made = faults - before

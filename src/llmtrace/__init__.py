@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from .context.tags import current as current
     from .context.tags import tag as tag
     from .model import Call as Call
+    from .model import CallContext as CallContext
     from .model import Cost as Cost
     from .model import Document as Document
-    from .model import Scope as Scope
     from .model import Usage as Usage
     from .serverless import flushed as flushed
 
@@ -77,6 +77,7 @@ __all__ = (
     "Budget",
     "BudgetExceeded",
     "Call",
+    "CallContext",
     "Calls",
     "ConfigError",
     "ContextExecutor",
@@ -84,7 +85,6 @@ __all__ = (
     "Document",
     "Instrumentation",
     "Prompt",
-    "Scope",
     "Settings",
     "Usage",
     "agent",

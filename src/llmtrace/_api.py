@@ -21,7 +21,7 @@ from opentelemetry.trace import TracerProvider
 
 from . import _errors, _settings  # noqa: F401 - the SDK is imported before all that needs it
 from ._compat import opentelemetry_sdk  # noqa: F401 - the SDK is imported before all that needs it
-from ._runtime import Parts, Providers
+from ._runtime import Providers, Runtime
 from ._settings.opentelemetry import usable_environment
 from .budgets.budget import Budget
 from .capture import worker
@@ -58,7 +58,7 @@ class Instrumentation:
         """SDKs that will be hooked when they are imported."""
         self.skipped: dict[str, str] = {}
         """SDKs left alone, with the reason."""
-        self._parts = Parts(settings, providers, _at_exit, named)
+        self._parts = Runtime(settings, providers, _at_exit, named)
         self._patches: list[Patches] = []
         self._live = True
 
@@ -74,7 +74,7 @@ class Instrumentation:
             module = sys.modules.get(sdk.module)
             if module is not None and _initializing(module):
                 self.waiting[sdk.name] = "being imported"
-                threading.Thread(target=self._await, args=(sdk, module), name="llmtrace-import", daemon=True).start()
+                threading.Thread(target=self._patch_after_import, args=(sdk, module), name="llmtrace-import", daemon=True).start()
             elif module is not None:
                 self._patch(sdk, module)
             elif _is_imported(sdk.package) and _moved(sdk):
@@ -83,7 +83,7 @@ class Instrumentation:
                 self.waiting[sdk.name] = "not imported yet"
                 _watch(sdk)
 
-    def _await(self, sdk: Sdk, module: ModuleType) -> None:
+    def _patch_after_import(self, sdk: Sdk, module: ModuleType) -> None:
         """Hook an SDK whose import is under way, here or in another thread, when that is done.
 
         The thread only watches: importing the module itself would start the import again where it has failed.
@@ -109,7 +109,7 @@ class Instrumentation:
             patches = import_module(sdk.hook).patch(sdk, module, self._parts.tracing)
         except Exception as error:
             self.skipped[sdk.name] = f"this release has moved the hook: {error}"
-            _errors.report(f"hook {sdk.name}")
+            _errors.log_internal_error(f"hook {sdk.name}")
             return
         self._patches.append(patches)
         if patches.done:
@@ -132,7 +132,7 @@ class Instrumentation:
 
     def _undo(self) -> None:
         self._live = False
-        self._parts.unseen()
+        self._parts.deactivate()
         for patches in self._patches:
             patches.undo()
 
@@ -294,10 +294,10 @@ def _instrument(given: dict[str, Any], providers: Providers) -> Instrumentation:
                 return made
             made._parts.pipeline.prepare()
         _errors.set_strict(loaded.strict)
-        chosen = [sdk for sdk in known if _wanted(sdk.name, loaded.clients)]
+        chosen = [sdk for sdk in known if _selected(sdk.name, loaded.clients)]
         made.skipped.update({sdk.name: "left out by the setting clients" for sdk in known if sdk not in chosen})
         made._install(chosen)
-        made._parts.seen()
+        made._parts.activate()
         _current = made
         if loaded.handle_sigterm == "auto":
             termination.enable(_at_sigterm, loaded.flush_timeout)
@@ -312,7 +312,7 @@ def _switched_off(settings: _settings.Settings, given: Mapping[str, object]) -> 
     return "OTEL_SDK_DISABLED is true" if disabled and given.get("enabled") is None else ""
 
 
-def _wanted(name: str, clients: tuple[str, ...]) -> bool:
+def _selected(name: str, clients: tuple[str, ...]) -> bool:
     if f"-{name}" in clients:
         return False
     named = [client for client in clients if not client.startswith("-")]
@@ -344,36 +344,36 @@ def _retire(undone: Instrumentation) -> None:
 
 def flush(timeout: float = 5.0) -> bool:
     """Send what has ended. True when everything reached its destination within ``timeout`` seconds."""
-    return _drained(timeout, Parts.flush)
+    return _run_within(timeout, Runtime.flush)
 
 
-def _drained(timeout: float, finish: Callable[[Parts, float], bool]) -> bool:
+def _run_within(timeout: float, finish: Callable[[Runtime, float], bool]) -> bool:
     deadline = monotonic() + timeout
     ended = worker.drain(timeout)
     # Every one of them, also when an earlier one has failed.
-    done = [finish(one._parts, max(0.0, deadline - monotonic())) for one in _all()]
+    done = [finish(one._parts, max(0.0, deadline - monotonic())) for one in _every_instrumentation()]
     return ended and all(done)
 
 
-def _all() -> list[Instrumentation]:
+def _every_instrumentation() -> list[Instrumentation]:
     return [*_retired, *([_current] if _current is not None else [])]
 
 
 def shutdown(timeout: float = 5.0) -> bool:
     """End open streams, send everything, and close what is ours. True when all of it was sent."""
     end_open_streams()
-    return _drained(timeout, Parts.shutdown)
+    return _run_within(timeout, Runtime.shutdown)
 
 
 def _at_sigterm(ending: bool) -> None:
     if ending:
         end_open_streams()
-    flush(max((each.settings.flush_timeout for each in _all()), default=1.0))
+    flush(max((each.settings.flush_timeout for each in _every_instrumentation()), default=1.0))
 
 
 def _at_exit() -> None:
     end_open_streams()
     # The first call of a short program may end only now: pricing it waits for the price table, which takes a second.
-    worker.drain(max((each.settings.flush_timeout for each in _all()), default=1.0))
-    for instrumentation in _all():
+    worker.drain(max((each.settings.flush_timeout for each in _every_instrumentation()), default=1.0))
+    for instrumentation in _every_instrumentation():
         instrumentation._parts.shutdown(instrumentation.settings.flush_timeout)

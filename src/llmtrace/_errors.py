@@ -8,7 +8,7 @@ import traceback
 from collections import Counter
 from contextlib import suppress
 
-__all__ = ["announce", "faults", "report", "set_strict"]
+__all__ = ["announce", "internal_errors", "log_internal_error", "set_strict"]
 
 _log = logging.getLogger("llmtrace")
 _handle = _log.handle
@@ -22,7 +22,7 @@ def _handle_guarded(record: logging.LogRecord) -> None:
 
 # Every line of ours passes here, from whichever module: also ``sys.stderr``, which takes them by default, may raise.
 _log.handle = _handle_guarded  # type: ignore[method-assign]
-faults: Counter[str] = Counter()
+internal_errors: Counter[str] = Counter()
 _strict = False
 
 
@@ -38,14 +38,14 @@ def set_strict(value: bool) -> None:
     _strict = value
 
 
-def report(place: str) -> None:
+def log_internal_error(action: str) -> None:
     """Say that ``place`` failed. Call it inside ``except Exception``."""
-    faults[place] += 1
+    internal_errors[action] += 1
     if _strict:
         raise  # noqa: PLE0704 - the caller is inside ``except``
-    if faults[place] == 1:
+    if internal_errors[action] == 1:
         kind, _, frames = sys.exc_info()
         # The message is left out: it may hold a piece of what was said.
         where = "".join(traceback.format_tb(frames)) if frames is not None else ""
         name = "fault" if kind is None else kind.__qualname__
-        _log.warning("llmtrace could not %s (%s); the call itself is unaffected\n%s", place, name, where.rstrip())
+        _log.warning("llmtrace could not %s (%s); the call itself is unaffected\n%s", action, name, where.rstrip())

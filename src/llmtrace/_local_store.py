@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ._errors import report
-from .export.stats import Ledger
+from ._errors import log_internal_error
+from .export.stats import ExportStats
 from .store.exporter import StoreExporter
 from .store.request_bodies import Body
 from .store.schema import StoreError
@@ -32,7 +32,7 @@ class StoreSink:
 
     keeps = True
 
-    def __init__(self, exporter: StoreExporter, ledger: Ledger) -> None:
+    def __init__(self, exporter: StoreExporter, ledger: ExportStats) -> None:
         self.exporter = exporter
         self._ledger = ledger
         self.after_fork()
@@ -52,7 +52,7 @@ class StoreSink:
 
     def write(self, batch: Sequence[Any]) -> None:
         spans, sent = self.exporter.take(batch)
-        self._ledger.lost("unencodable", len(batch) - len(spans))
+        self._ledger.record_dropped("unencodable", len(batch) - len(spans))
         with self._lock:
             self._waiting += spans
             self._sent.update(sent)
@@ -83,9 +83,9 @@ class StoreSink:
         written = self.flush(deadline)
         if not written:
             waiting, self._waiting = self._waiting, []
-            self._ledger.lost(self._reason, len(waiting))
+            self._ledger.record_dropped(self._reason, len(waiting))
         self.exporter.shutdown(timeout=max(0.0, deadline - time.monotonic()))
-        self._ledger.tell(now=True)
+        self._ledger.log_losses(now=True)
         return written
 
     def rest(self, deadline: float) -> None:
@@ -104,8 +104,8 @@ class StoreSink:
             self._reason, passes = _reason(error)
             self._forget(0 if passes else len(waiting))
         else:
-            self._ledger.exported(len(waiting) - broken)
-            self._ledger.lost("unencodable", broken)
+            self._ledger.record_exported(len(waiting) - broken)
+            self._ledger.record_dropped("unencodable", broken)
             self._waiting, self._sent = [], {}
 
     def _forget(self, count: int) -> None:
@@ -119,7 +119,7 @@ class StoreSink:
         gone, self._waiting = self._waiting[:count], self._waiting[count:]
         for span in gone:
             self._sent.pop(span.span_id, None)
-        self._ledger.lost(self._reason, len(gone))
+        self._ledger.record_dropped(self._reason, len(gone))
 
 
 def _size(span: StoredSpan, sent: dict[str, Body]) -> int:
@@ -140,5 +140,5 @@ def _reason(error: Exception) -> tuple[str, bool]:
     if isinstance(cause, (OSError, sqlite3.OperationalError)):
         return "store_failed", True
     if not isinstance(error, (sqlite3.Error, StoreError)):
-        report("write to the store")
+        log_internal_error("write to the store")
     return "store_failed", False

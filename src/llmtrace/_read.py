@@ -7,14 +7,14 @@ from typing import Any
 
 from ._text import encodable
 
-__all__ = ["each", "fields", "number", "peek", "pick", "text", "whole"]
+__all__ = ["as_mapping", "get", "get_count", "get_number", "get_text", "iter_list", "select"]
 
 
-_LARGEST = 2**48
+_MAX_COUNT = 2**48
 """More than anybody counts; and sums of many such counts still fit the 64 bits of an attribute or a metric."""
 
 
-def peek(source: Any, name: str) -> Any:
+def get(source: Any, name: str) -> Any:
     """The value under ``name``, or ``None``."""
     if type(source) is dict:
         return source.get(name)
@@ -35,7 +35,7 @@ def peek(source: Any, name: str) -> Any:
     return getattr(source, name, None)
 
 
-def fields(source: Any) -> Any:
+def as_mapping(source: Any) -> Any:
     """What to read several names from: the plain dictionary inside ``source`` where it has one, else ``source``."""
     if type(source) is dict:
         return source
@@ -48,35 +48,35 @@ def fields(source: Any) -> Any:
     return {**extra, **own} if extra else own
 
 
-def text(source: Any, name: str) -> str | None:
+def get_text(source: Any, name: str) -> str | None:
     """Text that is not empty and that an exporter can encode."""
-    value = source.get(name) if type(source) is dict else peek(source, name)
+    value = source.get(name) if type(source) is dict else get(source, name)
     if value is None or not isinstance(value, str) or not value:
         return None
     return encodable(value)
 
 
-def whole(source: Any, name: str) -> int | None:
+def get_count(source: Any, name: str) -> int | None:
     """A count: a non-negative integer that can be one. Anything else is "not told"."""
-    value = peek(source, name)
-    return value if type(value) is int and 0 <= value <= _LARGEST else None
+    value = get(source, name)
+    return value if type(value) is int and 0 <= value <= _MAX_COUNT else None
 
 
-def number(source: Any, name: str) -> float | None:
+def get_number(source: Any, name: str) -> float | None:
     """A finite number."""
-    value = peek(source, name)
+    value = get(source, name)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return value if -_LARGEST <= value <= _LARGEST else None
+    return value if -_MAX_COUNT <= value <= _MAX_COUNT else None
 
 
-def each(source: Any, name: str) -> Iterator[Any]:
+def iter_list(source: Any, name: str) -> Iterator[Any]:
     """The items of a list under ``name``. Generators are the caller's and are left alone."""
-    value = peek(source, name)
+    value = get(source, name)
     return iter(value) if isinstance(value, (list, tuple)) else iter(())
 
 
-def pick(source: Any, names: frozenset[str]) -> dict[str, Any]:
+def select(source: Any, names: frozenset[str]) -> dict[str, Any]:
     """The plain values (text, numbers, booleans, lists of text) under ``names``."""
     if type(source) is dict:
         return {
@@ -84,7 +84,7 @@ def pick(source: Any, names: frozenset[str]) -> dict[str, Any]:
             for name, value in source.items()
             if name in names and (plain := value if type(value) in _SCALARS else _plain(value)) is not None
         }
-    return {name: plain for name in names if (plain := _plain(peek(source, name))) is not None}
+    return {name: plain for name in names if (plain := _plain(get(source, name))) is not None}
 
 
 _SCALARS = frozenset({str, int, float, bool})

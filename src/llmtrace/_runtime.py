@@ -15,31 +15,31 @@ from . import __version__
 from ._settings import ConfigError, Settings
 from ._settings.opentelemetry import warn_once
 from .budgets import budget
-from .budgets.enforcement import Budgets
+from .budgets.enforcement import BudgetEnforcer
 from .budgets.remote_store import RemoteStore
 from .budgets.stores import RedisStore
 from .capture import worker
-from .capture.services import Tracing
+from .capture.services import CallServices
 from .context import baggage, collect, operation, prompts, score
 from .export import exit_hooks, termination
-from .export.phoenix import for_phoenix
+from .export.phoenix import open_annotations
 from .export.pipeline import Pipeline
 from .export.routes import NO_ARGUMENTS, Arguments
 from .pricing import tokens
 from .pricing.estimator import Estimator
 from .pricing.price import Pricer
-from .providers.openai.stream_usage import StreamUsage
-from .telemetry.content_policy import open_gate
+from .providers.openai.stream_usage import UsageInjector
+from .telemetry.content_policy import load_policy
 from .telemetry.events import Events
 from .telemetry.metrics import Metrics
-from .telemetry.operations import ScopeSpans
+from .telemetry.operations import OperationSpans
 from .telemetry.spans import SpanEmitter
 from .telemetry.upload import Uploads, open_uploads
 
 if TYPE_CHECKING:
     from opentelemetry._logs import Logger, LoggerProvider
 
-__all__ = ["Parts", "Providers"]
+__all__ = ["Providers", "Runtime"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Providers:
     """What is said of the provider that we make, where none is named."""
 
 
-class Parts:
+class Runtime:
     """What captures, prices, describes and exports the calls of one instrumentation."""
 
     def __init__(
@@ -74,9 +74,9 @@ class Parts:
         self.pipeline = Pipeline(settings, providers.tracer, providers.meter, providers.logger, providers.arguments)
         pricer = Pricer(settings.prices, named("prices"))
         budgets = self._budgets = _budgets(settings, pricer, named)
-        tracers = _Tracers(self.pipeline, at_exit)
+        tracers = _TracerCache(self.pipeline, at_exit)
         self._uploads = _uploads()
-        gate = open_gate(
+        gate = load_policy(
             capture_content=settings.capture_content,
             redact=settings.redact,
             redact_setting=named("redact"),
@@ -89,7 +89,7 @@ class Parts:
         events = Events(self._logger)
         metrics = Metrics(settings.metrics, settings.metric_dimensions, self.pipeline.meters, gate.clean)
         sent = self.pipeline.sent
-        self.tracing = Tracing(
+        self.tracing = CallServices(
             SpanEmitter(tracers, content=gate, events=events, bridges=self._bridges, uploads=self._uploads),
             pricer=pricer,
             observers=[
@@ -102,8 +102,8 @@ class Parts:
             wants_content=gate.wants,
             native_spans=settings.native_spans,
         )
-        self._annotations = for_phoenix(_phoenix_variables(providers.arguments), settings)
-        self._scope_spans = ScopeSpans(
+        self._annotations = open_annotations(_phoenix_variables(providers.arguments), settings)
+        self._scope_spans = OperationSpans(
             tracers,
             content=gate,
             error_messages=gate.error_messages,
@@ -111,7 +111,7 @@ class Parts:
             events=events,
             annotator=self._annotations,
             bridges=self._bridges,
-            observe=metrics.record_work,
+            observe=metrics.record_operation,
         )
 
     def _logger(self) -> Logger | None:
@@ -122,14 +122,14 @@ class Parts:
         """The bridges to apply on the span: where it leaves through exporters of ours, these apply them."""
         return () if self.pipeline.own() else self.settings.bridges
 
-    def seen(self) -> None:
+    def activate(self) -> None:
         """Have the blocks of the program seen."""
-        operation.emit_with(self._scope_spans)
+        operation.set_emitter(self._scope_spans)
         baggage.configure(self.settings.baggage_keys, self._redact)
         prompts.configure(self.settings.prompts)
 
-    def unseen(self) -> None:
-        operation.emit_with(None)
+    def deactivate(self) -> None:
+        operation.set_emitter(None)
         baggage.configure(())
         prompts.configure(None)
 
@@ -165,10 +165,10 @@ class Parts:
         return done
 
 
-def _stream_usage(settings: Settings) -> StreamUsage | None:
+def _stream_usage(settings: Settings) -> UsageInjector | None:
     if settings.stream_usage == "never":
         return None
-    return StreamUsage(settings.stream_usage, settings.stream_usage_hosts)
+    return UsageInjector(settings.stream_usage, settings.stream_usage_hosts)
 
 
 def _estimator(settings: Settings, pricer: Pricer) -> Estimator | None:
@@ -177,7 +177,7 @@ def _estimator(settings: Settings, pricer: Pricer) -> Estimator | None:
     return Estimator(pricer, settings.estimate_usage)
 
 
-class _Tracers:
+class _TracerCache:
     """The tracer of the moment for each client."""
 
     def __init__(self, pipeline: Pipeline, at_exit: Callable[[], None]) -> None:
@@ -192,7 +192,7 @@ class _Tracers:
         if provider is not self._provider:
             self._provider, self._tracers = provider, {}
             # Exit handlers run last in, first out: open streams must end before this provider shuts down.
-            exit_hooks.on_exit(self._at_exit)
+            exit_hooks.register(self._at_exit)
         tracers = self._tracers
         found = tracers.get(client)
         if found is None:
@@ -215,16 +215,16 @@ def _phoenix_variables(arguments: Arguments) -> dict[str, str] | None:
     return {**os.environ, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": arguments.endpoint}
 
 
-def _budgets(settings: Settings, pricer: Pricer, named: Callable[[str], str]) -> Budgets:
+def _budgets(settings: Settings, pricer: Pricer, named: Callable[[str], str]) -> BudgetEnforcer:
     configured = budget.read(settings.budgets, named("budgets"))
     if any(each.action == "block" for each in configured.values()):
         # What a call may cost is asked before the first one leaves.
         worker.start()
         worker.submit(pricer.load)
     if settings.budget_store == "memory":
-        return Budgets(pricer, configured)
+        return BudgetEnforcer(pricer, configured)
     try:
-        return Budgets(pricer, configured, RemoteStore(RedisStore(settings.budget_store)))
+        return BudgetEnforcer(pricer, configured, RemoteStore(RedisStore(settings.budget_store)))
     except ImportError:
         raise ConfigError(
             f"{named('budget_store')}={settings.budget_store!r} needs the redis client:"

@@ -12,7 +12,7 @@ from . import _errors
 __all__ = ["flushed", "on_lambda"]
 
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
-_MARGIN = 0.5
+_MARGIN_SECONDS = 0.5
 """Seconds left to the platform."""
 
 
@@ -49,7 +49,7 @@ def _flush(context: Any) -> None:
         allowed = (Settings() if current is None else current.settings).flush_timeout
         left = getattr(context, "get_remaining_time_in_millis", None)
         if callable(left):
-            allowed = min(allowed, left() / 1000 - _MARGIN)
+            allowed = min(allowed, left() / 1000 - _MARGIN_SECONDS)
         _api.flush(max(0.0, allowed))
     except Exception:
-        _errors.report("flush after an invocation")
+        _errors.log_internal_error("flush after an invocation")

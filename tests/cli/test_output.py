@@ -277,8 +277,8 @@ def test_blocked_calls_are_in_no_figure_and_counted_apart(store: Path, capsys: p
         after = report(connection, selection(), ("feature",))
         assert sample(connection, selection()).calls == sides.calls
         assert len(read(connection, selection())) == sides.calls + len(refused)
-    assert {**after.whole.as_dict(), "blocked": 0} == before.whole.as_dict()
-    assert after.whole.blocked == len(refused) == sum(group.blocked for _, group in after.rows)
+    assert {**after.total.as_dict(), "blocked": 0} == before.total.as_dict()
+    assert after.total.blocked == len(refused) == sum(group.blocked for _, group in after.rows)
     for (key, group), (other, expected) in zip(after.rows, before.rows, strict=True):
         assert key == other
         assert {**group.as_dict(), "blocked": 0} == expected.as_dict()

@@ -116,8 +116,8 @@ async def test_streamed_run_says_what_was_said(replay: Any, heard: InMemorySpanE
 def test_a_run_left_early_keeps_its_pieces() -> None:
     """What the deltas of a message and of a tool call said stands, where neither was completed."""
     assert RUN.content is not None
-    assert RUN.content.joiner is not None
-    joiner = RUN.content.joiner()
+    assert RUN.content.accumulator is not None
+    joiner = RUN.content.accumulator()
     for object_, delta in (
         ("thread.run.step", {"step_details": _function(name="find", arguments='{"q"')}),
         ("thread.run.step", {"step_details": _function(arguments=': "x"}')}),
@@ -180,7 +180,7 @@ def test_parts_of_a_thread() -> None:
 def test_a_streamed_run_that_waits_for_tools() -> None:
     """The tools it waits for are said once, whether its steps said them or only the run does."""
     assert RUN.content is not None
-    assert RUN.content.joiner is not None
+    assert RUN.content.accumulator is not None
     action = {"submit_tool_outputs": _function(name="find", arguments="{}")}
     run = {"object": "thread.run", "status": "requires_action", "required_action": action}
     step = {
@@ -189,7 +189,7 @@ def test_a_streamed_run_that_waits_for_tools() -> None:
         "delta": {"step_details": _function(name="find", arguments="{}")},
     }
     for events in ([run], [step, run]):
-        joiner = RUN.content.joiner()
+        joiner = RUN.content.accumulator()
         for event in [*events, {"object": "novel"}]:
             joiner.add(event)
         (message,) = joiner.messages()
@@ -199,8 +199,8 @@ def test_a_streamed_run_that_waits_for_tools() -> None:
 
 def test_a_streamed_run_that_is_cut_or_fails() -> None:
     """A cut run is known by its names and not complete; an error event in place of a run is a failure."""
-    assert RUN.events is not None
-    events = RUN.events()
+    assert RUN.accumulator is not None
+    events = RUN.accumulator()
     events.add({"object": "thread.run", "id": "run_1", "model": "m", "thread_id": "t", "status": "in_progress"})
     found = events.result()
     assert (found.id, found.model, found.conversation_id, found.complete) == ("run_1", "m", "t", False)
@@ -210,6 +210,6 @@ def test_a_streamed_run_that_is_cut_or_fails() -> None:
         ({"type": "server_error"}, "server_error"),
         ({}, "error"),
     ):
-        events = RUN.events()
+        events = RUN.accumulator()
         events.add({"error": error})
         assert (events.result().failed, events.result().error) == (True, told)

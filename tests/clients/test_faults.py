@@ -18,7 +18,7 @@ from test_wire import client_of, read, settled, told
 
 import llmtrace
 from llmtrace import _errors
-from llmtrace.capture.http_body import FrameReader
+from llmtrace.capture.http_body import AwsEventStreamParser
 from llmtrace.providers.registry import SDKS
 
 
@@ -91,7 +91,7 @@ def test_content_that_cannot_be_read(
             assert client.chat.completions.create(model="m", messages=QUESTION).id == CHAT["id"]
     llmtrace.flush()
     got = told(swallowed)
-    assert dict(_errors.faults) == places
+    assert dict(_errors.internal_errors) == places
     assert (got["gen_ai.usage.input_tokens"], got["gen_ai.usage.output_tokens"]) == (7, 3)
     there = {side for side in ("input", "output") if f"gen_ai.{side}.messages" in got}
     assert there == {"input", "output"} - {lost}
@@ -182,7 +182,7 @@ def test_a_part_that_fails(loopback: Loopback, monkeypatch: pytest.MonkeyPatch, 
         llmtrace.flush()
     got = told(exporter)
     provider.shutdown()
-    assert set(_errors.faults) == {place}
+    assert set(_errors.internal_errors) == {place}
     assert (got["llmtrace.outcome"], got["gen_ai.usage.input_tokens"]) == ("ok", 7)
     assert ("llm.cost.total" in got) is ("price" not in place)
 
@@ -190,7 +190,7 @@ def test_a_part_that_fails(loopback: Loopback, monkeypatch: pytest.MonkeyPatch, 
 def test_frames_of_another_kind() -> None:
     """Frames of Amazon's that hold no event, or that are cut or lie of their size, hide none that came before."""
     events: list[Any] = []
-    reader = FrameReader(SimpleNamespace(mark=events.append), bytes)  # type: ignore[arg-type] # all that is asked of it
+    reader = AwsEventStreamParser(SimpleNamespace(mark=events.append), bytes)  # type: ignore[arg-type] # all that is asked of it
     first, second, *_ = aws_frames(MESSAGE_EVENTS)
     odd = [_framed(payload) for payload in (b'{"message": "throttled"}', b"no json", b'{"bytes": 3}', b"[]")]
     for piece in (first[:5], first[5:], *odd, second, second[:40]):

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmtrace.providers.google import sdk
-from llmtrace.providers.google.generate import Answers
-from llmtrace.providers.google.sdk import _alike, _Parsed, _Skimmed
+from llmtrace.providers.google.generate import GenerateAccumulator
+from llmtrace.providers.google.sdk import _JsonAccumulator, _shape_of, _ShapeCache
 
 
 def chunk(text: str = "word", output: int = 3, **more: Any) -> dict[str, Any]:
@@ -60,8 +60,8 @@ STREAMS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-def told(cls: type[_Parsed], chunks: list[Any]) -> tuple[Any, list[bool], bool]:
-    folded = cls(Answers())
+def told(cls: type[_JsonAccumulator], chunks: list[Any]) -> tuple[Any, list[bool], bool]:
+    folded = cls(GenerateAccumulator())
     spoke = [folded.add(each) for each in chunks]
     return folded.result(), spoke, folded.ended
 
@@ -70,9 +70,9 @@ def told(cls: type[_Parsed], chunks: list[Any]) -> tuple[Any, list[bool], bool]:
 def test_skimming_tells_the_same(name: str) -> None:
     """As much as reading every chunk tells, of every stream."""
     chunks = [SimpleNamespace(body=json.dumps(each)) for each in STREAMS[name]]
-    assert told(_Skimmed, chunks) == told(_Parsed, chunks)
+    assert told(_ShapeCache, chunks) == told(_JsonAccumulator, chunks)
     compact = [SimpleNamespace(body=json.dumps(each, separators=(",", ":"))) for each in STREAMS[name]]
-    assert told(_Skimmed, compact) == told(_Parsed, compact)
+    assert told(_ShapeCache, compact) == told(_JsonAccumulator, compact)
 
 
 def test_few_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,21 +84,21 @@ def test_few_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
         return json.loads(body)
 
     monkeypatch.setattr(sdk, "json", SimpleNamespace(loads=loads))
-    answer, _, ended = told(_Skimmed, [SimpleNamespace(body=json.dumps(each)) for each in STREAMS["words and an end"]])
+    answer, _, ended = told(_ShapeCache, [SimpleNamespace(body=json.dumps(each)) for each in STREAMS["words and an end"]])
     assert len(read) == 3
     assert ended and answer.usage == {"input": 8, "output": 30}
 
 
 def test_the_first_releases_hand_over_what_is_parsed() -> None:
     """Then each is read."""
-    assert told(_Skimmed, WORDS) == told(_Parsed, WORDS)
+    assert told(_ShapeCache, WORDS) == told(_JsonAccumulator, WORDS)
 
 
 def test_a_long_text_is_passed_in_one_go() -> None:
     """Of any length, and whatever is in it."""
     text = '\\"' * 100_000
     chunks = [SimpleNamespace(body=json.dumps(chunk(text, number))) for number in range(3)]
-    assert told(_Skimmed, chunks)[0].usage == {"input": 8, "output": 2}
+    assert told(_ShapeCache, chunks)[0].usage == {"input": 8, "output": 2}
 
 
 TEXTS = st.one_of(st.text(max_size=6), st.sampled_from(['"text": "x"', '\\"', "\\u0041", '{"aCount": 7}', ""]))
@@ -167,20 +167,20 @@ def changed(draw: st.DrawFn, value: Any, name: str = "") -> Any:
 def test_skimming_tells_the_same_of_any_stream(chunks: list[dict[str, Any]], written: dict[str, Any]) -> None:
     """However its JSON is written."""
     bodies = [SimpleNamespace(body=json.dumps(each, **written)) for each in chunks]
-    assert told(_Skimmed, bodies) == told(_Parsed, bodies)
+    assert told(_ShapeCache, bodies) == told(_JsonAccumulator, bodies)
 
 
 def test_what_is_like_nothing_else_is_not_learnt() -> None:
     """A picture has digits all over: to learn its shape would take seconds of the caller's."""
-    assert _alike(json.dumps(chunk(candidate={"content": {"parts": [{"inlineData": {"data": "a1" * 9000}}]}}))) is None
-    assert _alike(json.dumps(chunk(candidate={"content": {"parts": [{"text": "a"}] * 900}}))) is None
+    assert _shape_of(json.dumps(chunk(candidate={"content": {"parts": [{"inlineData": {"data": "a1" * 9000}}]}}))) is None
+    assert _shape_of(json.dumps(chunk(candidate={"content": {"parts": [{"text": "a"}] * 900}}))) is None
 
 
 def test_a_chunk_that_is_no_json_costs_no_count() -> None:
     """The SDK raises for it: what was told before stays."""
     chunks = [SimpleNamespace(body=json.dumps(chunk("a", number))) for number in range(3)]
     torn = SimpleNamespace(body=json.dumps(chunk("a", 9)).replace('"a"', '"a\n"'))
-    folded = _Skimmed(Answers())
+    folded = _ShapeCache(GenerateAccumulator())
     for each in chunks:
         folded.add(each)
     with pytest.raises(ValueError, match="control"):

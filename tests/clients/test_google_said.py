@@ -14,7 +14,7 @@ from llmtrace.providers.google.embeddings import EMBED
 from llmtrace.providers.google.generate import GENERATE
 from llmtrace.providers.google.interactions import INTERACTIONS
 from llmtrace.telemetry.content import describe_content
-from llmtrace.telemetry.content_policy import Gate
+from llmtrace.telemetry.content_policy import ContentPolicy
 from shapes import problems
 
 FORMATS = {"generate_content": GENERATE, "embed_content": EMBED, "interactions": INTERACTIONS}
@@ -85,7 +85,7 @@ def test_every_text_of_a_request_is_read(cassette: Cassette) -> None:
     body = cassette["request"]["body"]
     wire = FORMATS[cassette["surface"]]
     assert wire.content is not None
-    content = describe_content(wire.content.request(body), [], Gate(span=True, max_bytes=10_000_000))
+    content = describe_content(wire.content.request(body), [], ContentPolicy(span=True, max_bytes=10_000_000))
     for name, value in content.values.items():
         if name.startswith("gen_ai."):
             assert problems(name, value) == []

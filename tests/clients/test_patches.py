@@ -110,7 +110,7 @@ def test_moved_module_of_an_imported_sdk_is_skipped(
         assert done.waiting == {}
         assert done.skipped == {"moved": "this release has no module moved_sdk._client: its calls are not traced"}
     assert "moved_sdk._client" in caplog.text
-    report = doctor.Report()
+    report = doctor.DoctorReport()
     doctor._clients(report)
     assert report.failed
     assert "! moved  skipped: this release has no module moved_sdk._client" in capsys.readouterr().out
@@ -150,9 +150,9 @@ def test_doctor_names_instrumentation_that_does_not_fit(
     """Installed packages whose spans double ours, or that must come second, have one line each."""
     versions = {"langfuse": "5.0", "logfire": "5.4"}
     monkeypatch.setattr(doctor, "_version", lambda name: versions.get(name, "not installed"))
-    doctor._other_instrumentation(doctor.Report())
+    doctor._other_instrumentation(doctor.DoctorReport())
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0].strip() for line in lines if line.startswith("  ")] == ["logfire 5.4", "langfuse 5.0"]
     versions.clear()
-    doctor._other_instrumentation(doctor.Report())
+    doctor._other_instrumentation(doctor.DoctorReport())
     assert capsys.readouterr().out == ""

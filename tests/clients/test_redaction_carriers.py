@@ -214,7 +214,7 @@ def documents(clients: Any, text: str) -> None:
     with llmtrace.retrieval(text, query=text) as search:
         search.add([llmtrace.Document(text, 0.5, text, {"x": text, text: 1})])
     with llmtrace.rerank("m", query=text) as rerank:
-        rerank.given([llmtrace.Document(text, 0.5, text, {"x": text})])
+        rerank.set_input_documents([llmtrace.Document(text, 0.5, text, {"x": text})])
         rerank.add([llmtrace.Document(text, 0.5, text, {"x": text})])
     clients.openai.embeddings.create(model="m", input="x")
 
@@ -228,7 +228,7 @@ def blocks(clients: Any, text: str) -> None:
     llmtrace.agent(text)(run)(text)
     llmtrace.workflow(text)(run)(text)
     with llmtrace.tool("t", arguments={"q": text, text: 1}) as tool:
-        tool.result([text])
+        tool.set_result([text])
 
 
 def exceptions(clients: Any, text: str) -> None:

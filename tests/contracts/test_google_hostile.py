@@ -273,7 +273,7 @@ def test_broken_reader(
     """A reader that raises costs the caller nothing and warns once per place, however often it raises."""
     well(server, stream)
     (sdk,) = (sdk for sdk in SDKS if sdk.name == "google_genai")
-    events = sdk.posts[STREAM[stream]].events
+    events = sdk.posts[STREAM[stream]].accumulator
     assert events is not None
     where = readers.get("events")
     if isinstance(where, tuple):

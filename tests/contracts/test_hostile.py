@@ -28,7 +28,7 @@ import llmtrace
 from llmtrace import _errors
 from llmtrace.capture import stream as capture_stream
 from llmtrace.capture.call import OpenCall
-from llmtrace.capture.stream import Recorder
+from llmtrace.capture.stream import StreamObserver
 from llmtrace.providers.registry import SDKS
 from llmtrace.telemetry import names
 from llmtrace.telemetry import spans as emit_spans
@@ -583,7 +583,7 @@ def sabotage(monkeypatch: pytest.MonkeyPatch, kind: Kind, **readers: Any) -> Non
 
 def break_events(monkeypatch: pytest.MonkeyPatch, kind: Kind, *where: str) -> None:
     (sdk,) = (sdk for sdk in SDKS if sdk.name == kind.vendor)
-    inner = sdk.posts[kind.path].events
+    inner = sdk.posts[kind.path].accumulator
     assert inner is not None
     sabotage(monkeypatch, kind, events=lambda: Broken(inner(), *where))
 
@@ -768,7 +768,7 @@ def test_broken_timing(
 ) -> None:
     """A fault in timing a stream costs its timings, and no chunk of the caller's."""
     server.events(GOOD_CHUNKS[kind])
-    ours.patch.setattr(Recorder, method, boom)
+    ours.patch.setattr(StreamObserver, method, boom)
     ours.patch.setattr(capture_stream, "_GAPS", 1)
     survive(clients, KINDS[kind], colour, True, 2)
     assert set(ours.faults) == {place}

@@ -167,8 +167,8 @@ def test_bodies(
 
 def test_an_image_that_was_streamed_costs_the_same(pricer: Pricer) -> None:
     """Every token of a streamed image is an image's, as of one that came whole."""
-    assert IMAGES.events is not None
-    events = IMAGES.events()
+    assert IMAGES.accumulator is not None
+    events = IMAGES.accumulator()
     events.add({"type": "image_generation.completed", "usage": {"input_tokens": 50, "output_tokens": 1000}})
     priced = pricer.price("openai", None, IMAGES.request({"model": "gpt-image-1.5", "stream": True}), events.result())
     assert priced is not None

@@ -23,10 +23,10 @@ from llmtrace import ConfigError
 from llmtrace.budgets import budget as budgets
 from llmtrace.budgets import stores
 from llmtrace.budgets.budget import Budget, BudgetExceeded
-from llmtrace.budgets.enforcement import Budgets, PendingVerdict
+from llmtrace.budgets.enforcement import BudgetEnforcer, PendingVerdict
 from llmtrace.budgets.remote_store import RemoteStore
 from llmtrace.budgets.stores import Claim, MemoryStore, RedisStore, Step
-from llmtrace.model import Request, Response, Scope
+from llmtrace.model import CallContext, Request, Response
 from llmtrace.pricing.price import Pricer
 
 NOON = 1_790_000_000  # 2026-09-21, UTC
@@ -50,7 +50,7 @@ def pricer() -> Pricer:
 def call(at: float = NOON, *, max_tokens: int | None = 100, **scope: Any) -> Any:
     params = {} if max_tokens is None else {"max_tokens": max_tokens}
     return SimpleNamespace(
-        scope=Scope(**scope),
+        scope=CallContext(**scope),
         request=Request("chat", "test-model", params=params),
         provider="openai",
         server=("api.openai.com", 443),
@@ -66,7 +66,7 @@ def call(at: float = NOON, *, max_tokens: int | None = 100, **scope: Any) -> Any
 
 
 def end(
-    engine: Budgets, pricer: Pricer | None, made: Any, *, input: int = 0, output: int = 0, outcome: str = "ok"
+    engine: BudgetEnforcer, pricer: Pricer | None, made: Any, *, input: int = 0, output: int = 0, outcome: str = "ok"
 ) -> None:
     made.outcome = outcome
     made.refused = outcome == "error"
@@ -76,7 +76,7 @@ def end(
     engine.settle(made)
 
 
-def admitted(engine: Budgets, made: Any) -> Any:
+def admitted(engine: BudgetEnforcer, made: Any) -> Any:
     """Return what stands against a call, whatever store decides."""
     verdict = engine.admit(made)
     return verdict.wait() if isinstance(verdict, PendingVerdict) else verdict
@@ -95,8 +95,8 @@ class Direct:
         return self._backend.run([Step(call, claims, spent)])[0]
 
 
-def engine_of(pricer: Pricer, *made: Budget, store: Any = None) -> Budgets:
-    return Budgets(pricer, {each.name: each for each in made}, store or MemoryStore())
+def engine_of(pricer: Pricer, *made: Budget, store: Any = None) -> BudgetEnforcer:
+    return BudgetEnforcer(pricer, {each.name: each for each in made}, store or MemoryStore())
 
 
 def test_a_blocking_budget_refuses_what_may_not_fit(pricer: Pricer) -> None:
@@ -299,7 +299,7 @@ def test_budgets_are_read_from_a_file(tmp_path: Path) -> None:
         budgets.read(str(tmp_path / "none.toml"))
 
 
-def crowd(engine: Budgets, pricer: Pricer | None, calls: int) -> tuple[int, int]:
+def crowd(engine: BudgetEnforcer, pricer: Pricer | None, calls: int) -> tuple[int, int]:
     """Make ``calls`` calls of 50 input tokens and a full answer; how many went through, and their tokens."""
     through = 0
     for _ in range(calls):

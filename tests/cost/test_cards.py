@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llmtrace.pricing.catalog import Catalog, Found
+from llmtrace.pricing.catalog import Catalog, CatalogMatch
 from llmtrace.pricing.money import decimal
 from llmtrace.pricing.rate_cards import FIELDS
 
@@ -87,7 +87,7 @@ def test_every_model_costs_what_the_library_says(catalog: Catalog) -> None:
     compared = 0
     for provider, theirs in zip(catalog.snapshot.providers, get_snapshot().providers, strict=True):
         for model, their_model in zip(provider.models, theirs.models, strict=True):
-            found = Found(provider, model)
+            found = CatalogMatch(provider, model)
             for moment in moments(model):
                 for context in contexts(model):
                     usage = random_usage(rng, model)
@@ -111,7 +111,7 @@ def test_every_model_costs_what_the_library_says(catalog: Catalog) -> None:
 
 def test_names_mean_what_they_mean_to_the_library(catalog: Catalog) -> None:
     """Each model's own id finds the same model as the library's look-up does."""
-    from llmtrace.pricing.catalog import Found as Same
+    from llmtrace.pricing.catalog import CatalogMatch as Same
 
     for provider in catalog.snapshot.providers:
         for model in provider.models:

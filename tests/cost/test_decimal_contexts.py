@@ -67,7 +67,7 @@ def money_path() -> Any:
         own.exact, own.cost(), catalogue.exact, catalogue.cost(), own.total, stated, str(refusal),
         refusal.budget.limit, usd_of(UNIT // 7), usd_of(UNIT * 10**9 + 1), read_prices(prices),
         read([{"name": "t", "usd": 0.1 + 0.2}])["t"].limit,
-        pricer.most("openai", None, Request("chat", "gpt-4o", params={"max_tokens": 1_234})),
+        pricer.max_cost("openai", None, Request("chat", "gpt-4o", params={"max_tokens": 1_234})),
     ]  # fmt: skip
 
 

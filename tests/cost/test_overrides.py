@@ -12,7 +12,7 @@ import pytest
 from llmtrace import ConfigError
 from llmtrace.cli import main, prices
 from llmtrace.model import Request, Response
-from llmtrace.pricing.model_names import spellings
+from llmtrace.pricing.model_names import name_variants
 from llmtrace.pricing.overrides import read
 from llmtrace.pricing.price import Pricer
 
@@ -145,13 +145,13 @@ def test_a_name_is_taken_as_it_is_before_it_is_a_glob() -> None:
 )
 def test_spellings(name: str, spelt: str) -> None:
     """A name is also looked for in the plainer ways to write it."""
-    assert spelt in spellings(name)
-    assert spellings(name)[0] == name.lower()
+    assert spelt in name_variants(name)
+    assert name_variants(name)[0] == name.lower()
 
 
 def test_a_fine_tuned_model_never_has_the_price_of_its_base() -> None:
     """Without a price of its own a fine-tuned model has none."""
-    assert "gpt-4.1" not in spellings("ft:gpt-4.1-2025-04-14:org::id")
+    assert "gpt-4.1" not in name_variants("ft:gpt-4.1-2025-04-14:org::id")
     assert cost([], model="ft:gpt-9:org::id", input=1, output=1).reason == "unknown_model"
 
 

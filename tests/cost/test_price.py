@@ -25,7 +25,7 @@ PRICER = Pricer([{"model": "test-model", "input": "1", "output": "10"}])
 def test_the_most_a_call_may_cost(operation: str, params: dict[str, Any], millionths: int) -> None:
     """Is its limit on the answer, for each choice; what states no limit, or bills nothing, reserves nothing."""
     PRICER.load()
-    most = PRICER.most("openai", None, Request(operation, "test-model", params=params))
+    most = PRICER.max_cost("openai", None, Request(operation, "test-model", params=params))
     assert most == millionths * UNIT // 1_000_000
 
 

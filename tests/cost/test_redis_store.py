@@ -20,10 +20,10 @@ from vendor_proxy import ASK, Vendor, chat
 import llmtrace
 from llmtrace.budgets import budget as budgets
 from llmtrace.budgets.budget import Budget
-from llmtrace.budgets.enforcement import Budgets, PendingVerdict
+from llmtrace.budgets.enforcement import BudgetEnforcer, PendingVerdict
 from llmtrace.budgets.remote_store import RemoteStore
 from llmtrace.budgets.stores import Claim, RedisStore, Step
-from llmtrace.model import Request, Response, Scope
+from llmtrace.model import CallContext, Request, Response
 from llmtrace.pricing.price import Pricer
 
 CLAIM = Claim("budget::day", 10_000, 1_000, 600, True)
@@ -172,14 +172,14 @@ class Stalled:
         return [ConnectionError("stalled")] * len(steps)
 
 
-def engine_behind(backend: Any, **options: Any) -> Budgets:
+def engine_behind(backend: Any, **options: Any) -> BudgetEnforcer:
     made = Budget("b", tokens=10_000, per="total", action="block", **options)
-    return Budgets(Pricer(), {"b": made}, RemoteStore(backend))
+    return BudgetEnforcer(Pricer(), {"b": made}, RemoteStore(backend))
 
 
 def call() -> Any:
     return SimpleNamespace(
-        scope=Scope(),
+        scope=CallContext(),
         request=Request("chat", "m", params={"max_tokens": 100}),
         provider="openai",
         server=None,
@@ -320,7 +320,7 @@ def test_budget_of_a_slow_store_warns_when_the_answer_comes(caplog: pytest.LogCa
 
     backend.run = run  # type: ignore[method-assign]
     made = Budget("b", usd=Decimal("0.000000000001"), callback=lambda *_: warned.set())
-    engine = Budgets(Pricer(), {"b": made}, RemoteStore(backend))
+    engine = BudgetEnforcer(Pricer(), {"b": made}, RemoteStore(backend))
     one = call()
     engine.settle(one)
     assert one.reservation.tightest.spent is None

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
-from llmtrace.export.bridging import translated
+from llmtrace.export.bridging import translate
 from llmtrace.telemetry import names
 from llmtrace.telemetry.importance import by_importance, within
 from serving import serving
@@ -206,7 +206,7 @@ def test_bridges_stay_within_the_limit_of_the_span(vendor: LocalVendor, exporter
     llmtrace.instrument(tracer_provider=provider, strict=True, bridges="none")
     with llmtrace.tag(**TAGS):
         ask(vendor)
-    (span,) = translated(exporter.get_finished_spans(), ("openinference", "langfuse"))
+    (span,) = translate(exporter.get_finished_spans(), ("openinference", "langfuse"))
     assert len(span.attributes or {}) == 16
     assert ESSENTIAL.items() <= dict(span.attributes or {}).items()
 

@@ -11,8 +11,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from llmtrace.export.bridging import bridges_for, translated
-from llmtrace.telemetry.bridges import added, within
+from llmtrace.export.bridging import bridges_for, translate
+from llmtrace.telemetry.bridges import bridge_attributes, within
 
 CHAT: dict[str, Any] = {
     "gen_ai.operation.name": "chat",
@@ -39,7 +39,7 @@ CHAT: dict[str, Any] = {
 
 def test_openinference_adds_what_phoenix_lacks() -> None:
     """Kind, priced model, reasoning count, values, prompt and metadata; no second list of messages."""
-    found = added(CHAT, ["openinference"])
+    found = bridge_attributes(CHAT, ["openinference"])
     assert json.loads(found.pop("metadata")) == {
         "plan": "gold",
         "feature": "search",
@@ -61,7 +61,7 @@ def test_openinference_adds_what_phoenix_lacks() -> None:
 
 def test_langfuse_gets_disjoint_counts() -> None:
     """Langfuse adds its counts up: each token is in one of them."""
-    found = added(CHAT, ["langfuse"], started=1_700_000_000_000_000_000)
+    found = bridge_attributes(CHAT, ["langfuse"], started=1_700_000_000_000_000_000)
     assert json.loads(found["langfuse.observation.usage_details"]) == {
         "input": 500,
         "input_cached_tokens": 400,
@@ -78,8 +78,8 @@ def test_langfuse_gets_disjoint_counts() -> None:
 
 def test_logfire_gets_the_cost() -> None:
     """Logfire reads the cost under its own name, and nothing where there is none."""
-    assert added(CHAT, ["logfire"]) == {"operation.cost": 0.004}
-    assert added({"gen_ai.operation.name": "chat"}, ["logfire"]) == {}
+    assert bridge_attributes(CHAT, ["logfire"]) == {"operation.cost": 0.004}
+    assert bridge_attributes({"gen_ai.operation.name": "chat"}, ["logfire"]) == {}
 
 
 @pytest.mark.parametrize(
@@ -88,18 +88,18 @@ def test_logfire_gets_the_cost() -> None:
 )
 def test_every_operation_has_a_kind(operation: str, kind: str) -> None:
     """Operations that Phoenix would not know are of a kind it does."""
-    assert added({"gen_ai.operation.name": operation}, ["openinference"])["openinference.span.kind"] == kind
+    assert bridge_attributes({"gen_ai.operation.name": operation}, ["openinference"])["openinference.span.kind"] == kind
 
 
 def test_other_spans_are_left_alone() -> None:
     """A span that is none of ours gets nothing."""
-    assert added({"http.request.method": "GET"}, ["openinference", "langfuse", "logfire"]) == {}
+    assert bridge_attributes({"http.request.method": "GET"}, ["openinference", "langfuse", "logfire"]) == {}
 
 
 def test_what_is_there_is_not_written_over() -> None:
     """An attribute that the application has set itself stays, and its metadata are completed."""
     mine = {**CHAT, "llm.model_name": "mine", "metadata": '{"feature":"own","x":1}'}
-    found = added(mine, ["openinference"])
+    found = bridge_attributes(mine, ["openinference"])
     assert "llm.model_name" not in found
     assert json.loads(found["metadata"]) == {"feature": "own", "x": 1, "prompt_name": "ask", "prompt_version": "2"}
 
@@ -108,15 +108,15 @@ def test_what_is_there_is_not_written_over() -> None:
 def test_broken_messages_are_no_fault(given: str) -> None:
     """Messages that somebody else has cut or made up raise nothing."""
     broken = {**CHAT, "gen_ai.input.messages": given, "gen_ai.retrieval.documents": given}
-    assert added(broken, ["openinference"])["openinference.span.kind"] == "LLM"
-    added({**broken, "gen_ai.operation.name": "retrieval"}, ["openinference"])
+    assert bridge_attributes(broken, ["openinference"])["openinference.span.kind"] == "LLM"
+    bridge_attributes({**broken, "gen_ai.operation.name": "retrieval"}, ["openinference"])
 
 
 def test_the_important_fit_beside_many_documents() -> None:
     """Of two hundred documents as many are told as there is room for, and nothing else is dropped for them."""
     documents = [{"id": f"d{number}", "content": "x", "score": 0.5, "metadata": {"a": 1}} for number in range(200)]
     search = {"gen_ai.operation.name": "retrieval", "gen_ai.retrieval.documents": json.dumps(documents)}
-    found = within({**search, **added(search, ["openinference"])}, 128)
+    found = within({**search, **bridge_attributes(search, ["openinference"])}, 128)
     assert len(found) == 128
     assert found["openinference.span.kind"] == "RETRIEVER"
     assert found["retrieval.documents.0.document.metadata"] == '{"a":1}'
@@ -130,13 +130,13 @@ def test_a_destination_gets_new_spans_and_its_project(monkeypatch: pytest.Monkey
     with provider.get_tracer("t").start_as_current_span("chat alias", attributes=CHAT) as span:
         span.add_event("e")
     (plain,) = exporter.get_finished_spans()
-    (bridged,) = translated([plain], ["openinference"])
+    (bridged,) = translate([plain], ["openinference"])
     assert plain.attributes == CHAT
     assert (bridged.attributes or {})["openinference.span.kind"] == "LLM"
     assert bridged.resource.attributes["openinference.project.name"] == "shop"
     assert (bridged.name, bridged.context, bridged.events) == (plain.name, plain.context, plain.events)
     monkeypatch.setenv("PHOENIX_PROJECT_NAME", "other")
-    (bridged,) = translated([plain], ["openinference"])
+    (bridged,) = translate([plain], ["openinference"])
     assert bridged.resource.attributes["openinference.project.name"] == "other"
 
 
@@ -144,10 +144,10 @@ def test_langfuse_learns_environment_and_release(monkeypatch: pytest.MonkeyPatch
     """From tags of these names, else from the variables of Langfuse's own SDK."""
     monkeypatch.setenv("LANGFUSE_TRACING_ENVIRONMENT", "staging")
     monkeypatch.setenv("LANGFUSE_RELEASE", "v1")
-    found = added({**CHAT, "llmtrace.tag.release": "v2"}, ["langfuse"])
+    found = bridge_attributes({**CHAT, "llmtrace.tag.release": "v2"}, ["langfuse"])
     assert (found["langfuse.environment"], found["langfuse.release"]) == ("staging", "v2")
     monkeypatch.delenv("LANGFUSE_TRACING_ENVIRONMENT")
-    assert "langfuse.environment" not in added(CHAT, ["langfuse"])
+    assert "langfuse.environment" not in bridge_attributes(CHAT, ["langfuse"])
 
 
 def test_langfuse_is_known_by_its_address() -> None:

@@ -20,7 +20,7 @@ from opentelemetry.trace import INVALID_SPAN
 
 from llmtrace import _errors
 from llmtrace.telemetry import fast_attributes
-from llmtrace.telemetry.fast_attributes import set_all, set_late
+from llmtrace.telemetry.fast_attributes import set_attributes, set_lazily
 
 PLAIN = {"text": "a", "count": 3, "share": 0.5, "flag": True, "list": ["a", "b"], "tuple": (1, 2), "empty": []}
 
@@ -36,7 +36,7 @@ def both(attributes: dict[str, Any], limits: SpanLimits | None = None) -> tuple[
     tracer = TracerProvider(span_limits=limits).get_tracer("test")
     theirs, ours = (tracer.start_span("x", attributes={"text": "old", "first": 1}) for _ in range(2))
     theirs.set_attributes(attributes)
-    set_all(ours, attributes)
+    set_attributes(ours, attributes)
     return dict(theirs.attributes or {}), dict(ours.attributes or {})  # type: ignore[attr-defined]
 
 
@@ -72,7 +72,7 @@ def test_what_was_given_may_change_afterwards() -> None:
     """A list of the caller's is copied."""
     given = ["a"]
     span = TracerProvider().get_tracer("test").start_span("x")
-    set_all(span, {"list": given})
+    set_attributes(span, {"list": given})
     given.append("b")
     assert span.attributes == {"list": ("a",)}  # type: ignore[attr-defined]
 
@@ -81,10 +81,10 @@ def test_an_ended_span_stays_as_it_was(caplog: pytest.LogCaptureFixture) -> None
     """The SDK says so, and nothing is written."""
     span = TracerProvider().get_tracer("test").start_span("x", attributes={"first": 1})
     span.end()
-    set_all(span, PLAIN)
+    set_attributes(span, PLAIN)
     assert span.attributes == {"first": 1}  # type: ignore[attr-defined]
     assert "ended span" in caplog.text
-    set_all(INVALID_SPAN, PLAIN)
+    set_attributes(INVALID_SPAN, PLAIN)
 
 
 def test_an_sdk_that_keeps_them_otherwise_does_its_own_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +106,7 @@ def test_an_sdk_that_keeps_them_otherwise_does_its_own_work(monkeypatch: pytest.
     monkeypatch.setattr("llmtrace.telemetry.fast_attributes._KEPT", Other)
     span: Any = TracerProvider().get_tracer("test").start_span("x")
     span._attributes = Other()
-    set_all(span, {"a": 1})
+    set_attributes(span, {"a": 1})
     assert span._attributes.seen == {"a": 1}
 
 
@@ -127,7 +127,7 @@ class Maker:
 
 def late(make: Any, **options: Any) -> tuple[Any, bool]:
     span: Any = TracerProvider(**options).get_tracer("test").start_span("x", attributes={"first": 1})
-    return span, set_late(span, make)
+    return span, set_lazily(span, make)
 
 
 WAYS = {
@@ -163,7 +163,7 @@ def test_the_exporter_of_otlp_sends_them() -> None:
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     span = provider.get_tracer("test").start_span("x", attributes={"first": 1})
-    assert set_late(span, Maker(late="yes"))
+    assert set_lazily(span, Maker(late="yes"))
     span.end()
     sent = encode_spans(exporter.get_finished_spans()).resource_spans[0].scope_spans[0].spans[0]
     assert {each.key for each in sent.attributes} == {"first", "late", "limit"}
@@ -180,7 +180,7 @@ def test_a_processor_may_look_at_the_end() -> None:
     provider = TracerProvider()
     provider.add_span_processor(Reads())
     span = provider.get_tracer("test").start_span("x")
-    assert set_late(span, Maker(late=1))
+    assert set_lazily(span, Maker(late=1))
     span.end()
     assert read == [{"late": 1, "limit": 128}]
 
@@ -257,7 +257,7 @@ def test_above_the_limit_the_oldest_go() -> None:
     for span in (theirs, ours):
         span.set_attributes({"first": 1, **{f"key{number}": number for number in range(125)}})
     theirs.set_attributes(more)
-    assert set_late(ours, lambda known, limit: dict(more))
+    assert set_lazily(ours, lambda known, limit: dict(more))
     assert list(ours.attributes.items()) == list(theirs.attributes.items())  # type: ignore[attr-defined]
     assert ours.dropped_attributes == theirs.dropped_attributes == 7  # type: ignore[attr-defined]
 
@@ -287,7 +287,7 @@ def spans_of_others() -> Iterator[Any]:
 
 def test_other_spans_are_left_alone() -> None:
     """Ended ones, and those that keep their attributes in another way."""
-    assert [set_late(span, Maker()) for span in spans_of_others()] == [False] * 5
+    assert [set_lazily(span, Maker()) for span in spans_of_others()] == [False] * 5
 
 
 @pytest.mark.faulty
@@ -304,7 +304,7 @@ def test_a_fault_costs_the_attributes_of_one_span() -> None:
         assert done
         assert dict(span.attributes) == {"first": 1}
         assert type(span._attributes) is BoundedAttributes
-    assert _errors.faults["write a span"] == 2
+    assert _errors.internal_errors["write a span"] == 2
 
 
 def test_others_may_put_attributes_in_their_place() -> None:
@@ -327,7 +327,7 @@ def test_an_sdk_without_room_for_more_is_left_alone(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(fast_attributes, "_KEPT", Slotted)
     span._attributes = Slotted()
     span._attributes._immutable, span._attributes.max_value_len, span._attributes.maxlen = False, None, None
-    assert not set_late(span, Maker())
+    assert not set_lazily(span, Maker())
 
 
 def test_nobody_looks_and_nothing_stays() -> None:

@@ -16,7 +16,7 @@ from opentelemetry.sdk.metrics.view import (
 )
 
 from llmtrace.capture import worker
-from llmtrace.capture.stream import Recorder
+from llmtrace.capture.stream import StreamObserver
 from llmtrace.model.chunk_gaps import GAP_SECONDS, Gaps
 from llmtrace.telemetry import histograms
 
@@ -147,10 +147,10 @@ def test_stream_tells_every_gap(chunks: int, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("llmtrace.capture.stream.perf_counter", lambda: next(times))
     call: Any = _Call()
     answers: Any = _Answers()
-    recorder = Recorder(call, answers)
+    recorder = StreamObserver(call, answers)
     for _ in range(chunks):
-        recorder.mark(None)
-    recorder.exhausted()
+        recorder.on_chunk(None)
+    recorder.on_exhausted()
     timing = call.timing
     if chunks == 1:
         assert timing.gaps is None

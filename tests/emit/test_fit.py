@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from llmtrace.model import Blob
 from llmtrace.telemetry.redact import builtin
-from llmtrace.telemetry.truncate import fit
+from llmtrace.telemetry.truncate import truncate
 
 
 def message(text: str, role: str = "user") -> dict[str, Any]:
@@ -23,7 +23,7 @@ def message(text: str, role: str = "user") -> dict[str, Any]:
 def test_numbers_that_json_lacks_are_words() -> None:
     """Not a number, or infinite, is told in words: a reader that knows JSON alone would drop the whole list."""
     items = [{"role": "assistant", "parts": [{"type": "tool_call", "name": "f", "arguments": {"a": float("nan")}}]}]
-    fitted = fit(items, 1000)
+    fitted = truncate(items, 1000)
     assert json.loads(fitted.text, parse_constant=pytest.fail)[0]["parts"][0]["arguments"] == {"a": "nan"}
 
 
@@ -33,7 +33,7 @@ def test_what_fits_is_as_it_was() -> None:
         message("hällo"),
         {"role": "assistant", "parts": [{"type": "tool_call", "name": "f", "arguments": {"a": [1, None]}}]},
     ]
-    fitted = fit(items, 1000)
+    fitted = truncate(items, 1000)
     assert json.loads(fitted.text) == items
     assert not fitted.cut
 
@@ -41,7 +41,7 @@ def test_what_fits_is_as_it_was() -> None:
 def test_a_long_history_keeps_every_message() -> None:
     """Of 200 messages each is kept, short ones whole; the long are cut to one length."""
     items = [message("short" if number % 2 else "long " * 2000) for number in range(200)]
-    fitted = fit(items, 65536)
+    fitted = truncate(items, 65536)
     kept = json.loads(fitted.text)
     assert len(kept) == 200
     assert [item["parts"][0]["content"] for item in kept[1::2]] == ["short"] * 100
@@ -57,7 +57,7 @@ def test_a_long_history_keeps_every_message() -> None:
 )
 def test_any_texts_fit(texts: list[str], cap: int) -> None:
     """Whatever the texts hold, the JSON is valid, encodable and within the cap."""
-    fitted = fit([message(text) for text in texts], cap)
+    fitted = truncate([message(text) for text in texts], cap)
     assert len(fitted.text.encode()) <= cap
     assert isinstance(json.loads(fitted.text), list)
 
@@ -73,7 +73,7 @@ json_values = st.recursive(
 def test_any_arguments_fit(value: Any, cap: int) -> None:
     """Structures of the user's are cut to fit as well."""
     items = [{"role": "assistant", "parts": [{"type": "tool_call", "name": "f", "arguments": value}]}] * 3
-    fitted = fit(items, cap)
+    fitted = truncate(items, cap)
     assert len(fitted.text.encode()) <= cap
     for item in json.loads(fitted.text):
         assert item["role"] == "assistant"
@@ -85,7 +85,7 @@ def test_many_definitions_lose_their_schemas_first() -> None:
     items = [
         {"type": "function", "name": f"tool_{number}", "description": "d", "parameters": schema} for number in range(20)
     ]
-    kept = json.loads(fit(items, 4096).text)
+    kept = json.loads(truncate(items, 4096).text)
     assert [item["name"] for item in kept] == [f"tool_{number}" for number in range(20)]
 
 
@@ -93,9 +93,9 @@ def test_names_and_numbers_of_the_users_are_redacted_too() -> None:
     """Keys of arguments and long numbers pass the redactor; the convention's own words do not."""
     arguments = {"jane@example.com": {"card": 4111111111111111, "n": 12}}
     items = [{"role": "assistant", "parts": [{"type": "tool_call", "id": "t", "name": "f", "arguments": arguments}]}]
-    (item,) = json.loads(fit(items, 1000, builtin).text)
+    (item,) = json.loads(truncate(items, 1000, builtin).text)
     assert item["parts"][0]["arguments"] == {"[EMAIL]": {"card": "[CARD]", "n": 12}}
-    (item,) = json.loads(fit(items, 1000, lambda text: "x").text)
+    (item,) = json.loads(truncate(items, 1000, lambda text: "x").text)
     assert (item["role"], item["parts"][0]["type"], item["parts"][0]["id"]) == ("assistant", "tool_call", "t")
 
 
@@ -109,7 +109,7 @@ def test_binary_data_becomes_a_placeholder() -> None:
                 "parts": [{"type": "tool_call_response", "response": [Blob("image", "image/png", given_data)]}],
             }
         ]
-        (item,) = json.loads(fit(items, 1000).text)
+        (item,) = json.loads(truncate(items, 1000).text)
         assert item["parts"][0]["response"] == [
             {
                 "type": "blob",
@@ -127,13 +127,13 @@ def test_inline_data_is_whole_or_not_there(size: int, whole: bool) -> None:
     """Inline base64 is written whole where it fits, and never a part of it."""
     data = b64encode(bytes(size)).decode()
     items = [{"role": "user", "parts": [Blob("image", "image/png", data), {"type": "text", "content": "x" * 5000}]}]
-    (item,) = json.loads(fit(items, 2000, inline=True).text)
+    (item,) = json.loads(truncate(items, 2000, inline=True).text)
     assert item["parts"][0]["content"] == (data if whole else "")
 
 
 def test_data_that_is_no_base64_says_nothing_of_its_size() -> None:
     """A size or a hash that would be wrong is absent."""
-    (item,) = json.loads(fit([{"role": "user", "parts": [Blob("image", None, "%%%")]}], 1000).text)
+    (item,) = json.loads(truncate([{"role": "user", "parts": [Blob("image", None, "%%%")]}], 1000).text)
     assert item["parts"][0] == {"type": "blob", "modality": "image", "mime_type": None, "content": ""}
 
 
@@ -145,7 +145,7 @@ def test_a_text_far_beyond_the_cap_is_not_read_to_its_end() -> None:
         seen.append(len(text))
         return text
 
-    fitted = fit([message("word " * 2_000_000)], 65536, redact)
+    fitted = truncate([message("word " * 2_000_000)], 65536, redact)
     assert sum(seen) < 80_000
     assert fitted.cut
     assert fitted.size == 10_000_000

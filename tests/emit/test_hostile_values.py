@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import llmtrace
 from llmtrace.providers.openai.chat import CHAT
-from llmtrace.telemetry.content_policy import Gate
+from llmtrace.telemetry.content_policy import ContentPolicy
 
 pytestmark = pytest.mark.filterwarnings("ignore:The model '.*' is deprecated:DeprecationWarning")
 
@@ -98,7 +98,7 @@ def test_tools_take_any_value(name: str, traced: Callable[..., dict[str, Any]]) 
 
     def run() -> None:
         with llmtrace.tool("t", arguments={"value": VALUES[name]}) as tool:
-            tool.result(VALUES[name])
+            tool.set_result(VALUES[name])
 
     attributes = traced(run)
     assert isinstance(strict(attributes["gen_ai.tool.call.arguments"]), dict)
@@ -141,7 +141,7 @@ def test_models_write_any_arguments(arguments: str) -> None:
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
     assert CHAT.content is not None
     asked = CHAT.content.request({"messages": [{"role": "assistant", "tool_calls": [call]}]})
-    (message,) = strict(describe_content(asked, [], Gate(span=True)).attributes["gen_ai.input.messages"])
+    (message,) = strict(describe_content(asked, [], ContentPolicy(span=True)).attributes["gen_ai.input.messages"])
     assert message["parts"][0]["name"] == "f"
 
 

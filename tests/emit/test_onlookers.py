@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import NoOpTracer, ProxyTracer
 
-from llmtrace.telemetry.start_attributes import Onlookers
+from llmtrace.telemetry.start_attributes import StartAttributes
 
 
 class Looks(SpanProcessor):
@@ -72,22 +72,22 @@ def by_hand() -> Any:
 )
 def test_who_looks(made: Any, seen: bool) -> None:
     """The SDK's own samplers and exporters do not; of all others nobody knows."""
-    onlookers, found = Onlookers(), made()
-    assert onlookers.of(found) is seen
-    assert onlookers.of(found) is seen
+    onlookers, found = StartAttributes(), made()
+    assert onlookers.needed_by(found) is seen
+    assert onlookers.needed_by(found) is seen
 
 
 def test_a_subclass_of_the_tracer_may_look() -> None:
     """What it does with the attributes is its own affair."""
     found = tracer()
     found.__class__ = Mine
-    assert Onlookers().of(found)
+    assert StartAttributes().needed_by(found)
 
 
 def test_a_processor_that_is_added_later_is_told() -> None:
     """The next span shows it what it starts with."""
     provider = TracerProvider()
-    found, onlookers = provider.get_tracer("test"), Onlookers()
-    assert not onlookers.of(found)
+    found, onlookers = provider.get_tracer("test"), StartAttributes()
+    assert not onlookers.needed_by(found)
     provider.add_span_processor(Looks())
-    assert onlookers.of(found)
+    assert onlookers.needed_by(found)

@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
-from llmtrace.telemetry.upload import Uploads, Whole, open_uploads
+from llmtrace.telemetry.upload import UntruncatedContent, Uploads, open_uploads
 
 pytestmark = pytest.mark.filterwarnings("ignore:The model '.*' is deprecated:DeprecationWarning")
 
@@ -39,8 +39,8 @@ ADDRESS = "jane.roe@example.com"
 TOOL: Any = {"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}
 
 
-def whole(text: str, redact: Any = None) -> Whole:
-    return Whole([{"role": "user", "parts": [{"type": "text", "content": text}]}], redact, False)
+def whole(text: str, redact: Any = None) -> UntruncatedContent:
+    return UntruncatedContent([{"role": "user", "parts": [{"type": "text", "content": text}]}], redact, False)
 
 
 class Store(MemoryFileSystem):

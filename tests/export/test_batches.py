@@ -12,9 +12,9 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 
 from llmtrace.export import batch
-from llmtrace.export.batch import ExporterSink, Limits, SpanBatches
+from llmtrace.export.batch import BatchLimits, ExporterSink, SpanBatchProcessor
 from llmtrace.export.signals import TRACES
-from llmtrace.export.stats import Ledger
+from llmtrace.export.stats import ExportStats
 
 
 class Exporter(SpanExporter):
@@ -53,9 +53,9 @@ class Some(Sampler):
 
 
 @contextmanager
-def writing(exporter: Exporter) -> Iterator[tuple[Callable[[str], None], SpanBatches, Ledger]]:
-    ledger = Ledger()
-    made = SpanBatches(ExporterSink(exporter, ledger, TRACES), ledger)
+def writing(exporter: Exporter) -> Iterator[tuple[Callable[[str], None], SpanBatchProcessor, ExportStats]]:
+    ledger = ExportStats()
+    made = SpanBatchProcessor(ExporterSink(exporter, ledger, TRACES), ledger)
     provider = TracerProvider(sampler=Some(), shutdown_on_exit=False)
     provider.add_span_processor(made)
     yield lambda name: provider.get_tracer("test").start_span(name).end(), made, ledger
@@ -68,7 +68,7 @@ def test_a_limit_that_means_nothing_is_the_default(told: str, monkeypatch: pytes
     """As with OpenTelemetry's own, no batch is ever of nothing."""
     for variable in ("SCHEDULE_DELAY", "MAX_QUEUE_SIZE", "MAX_EXPORT_BATCH_SIZE"):
         monkeypatch.setenv(f"OTEL_BSP_{variable}", told)
-    assert [getattr(Limits(), name) for name in Limits.__slots__] == [512, 1.0, 8192]
+    assert [getattr(BatchLimits(), name) for name in BatchLimits.__slots__] == [512, 1.0, 8192]
 
 
 def test_only_what_was_sampled_is_written_until_the_end() -> None:

@@ -9,7 +9,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
 from llmtrace.export import bridging
-from llmtrace.export.bridging import bridges_for, translated
+from llmtrace.export.bridging import bridges_for, translate
 
 PROJECT = "openinference.project.name"
 
@@ -30,7 +30,7 @@ def test_the_project_of_a_span(environ: str | None, resource: Any, project: str 
     if environ is not None:
         monkeypatch.setenv("PHOENIX_PROJECT_NAME", environ)
     given = ReadableSpan("chat m", resource=Resource(resource), attributes={"gen_ai.operation.name": "chat"})
-    (span,) = translated([given], ["openinference"])
+    (span,) = translate([given], ["openinference"])
     assert span.resource.attributes.get(PROJECT) == project
     assert span.name == "chat m"
 
@@ -54,4 +54,4 @@ def test_a_span_that_cannot_be_translated_goes_as_it_is(monkeypatch: pytest.Monk
     """A fault of a bridge costs what it would have added."""
     monkeypatch.setattr(bridging, "added", lambda *_, **__: 1 / 0)
     span = ReadableSpan("chat m")
-    assert translated([span], ["langfuse"]) == [span]
+    assert translate([span], ["langfuse"]) == [span]

@@ -22,7 +22,7 @@ from llmtrace.export.otlp.destination import Destination
 from llmtrace.export.otlp.payload import Payload
 from llmtrace.export.spool.buffer import buffer as spools
 from llmtrace.export.spool.buffer import segment as segments
-from llmtrace.export.stats import Ledger, read_losses
+from llmtrace.export.stats import ExportStats, read_losses
 
 from .backend import Backend
 
@@ -31,8 +31,8 @@ HERE = Destination("traces", "http", "http://a/v1/traces", "0")
 DEAD = 5000
 
 
-def new_spool(folder: Path) -> tuple[Spool, Ledger]:
-    ledger = Ledger()
+def new_spool(folder: Path) -> tuple[Spool, ExportStats]:
+    ledger = ExportStats()
     return Spool(folder, HERE, 64 << 20, ledger), ledger
 
 
@@ -144,7 +144,7 @@ def test_damage_is_reported_once_however_often_it_is_adopted(tmp_path: Path) -> 
         spool, ledger = new_spool(tmp_path)
         assert spool.adopt()
         spool.close()
-        ledger.tell(now=True)
+        ledger.log_losses(now=True)
     assert read_losses(tmp_path) == {"corrupt": 1}
     assert drained(tmp_path) == (["one", "three"], {})
 
@@ -420,7 +420,7 @@ def test_loss_of_what_the_disk_did_not_take_names_the_reason(
     assert not spool.put(payload("a"))
     spool.close()
     assert ledger.counts().dropped == {reason: 1}
-    ledger.tell(now=True)
+    ledger.log_losses(now=True)
     assert f"({reason}): {os.strerror(number)}" in caplog.text
 
 

@@ -16,7 +16,7 @@ import pytest
 from llmtrace.export.spool.buffer.inventory import survey
 
 from llmtrace._settings import load
-from llmtrace.export.otlp.http_transport import OtlpPost
+from llmtrace.export.otlp.http_transport import OtlpHttpTransport
 from llmtrace.export.otlp.payload import Payload
 from llmtrace.export.pipeline import Pipeline
 from llmtrace.export.signals import TRACES
@@ -59,7 +59,7 @@ def answering() -> Iterator[Answering]:
 
 def send(url: str, monkeypatch: pytest.MonkeyPatch, timeout: float = 1.0) -> Any:
     monkeypatch.setenv(ENDPOINT, url)
-    way = OtlpPost(TRACES)
+    way = OtlpHttpTransport(TRACES)
     try:
         return way.send(Payload(b"", "none", 0), timeout)
     finally:

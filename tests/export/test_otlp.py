@@ -14,8 +14,8 @@ from llmtrace.export.spool.buffer.buffer import Spool
 
 from llmtrace._settings import load, opentelemetry
 from llmtrace.export.otlp import http_transport
-from llmtrace.export.otlp.grpc_transport import Grpc
-from llmtrace.export.otlp.http_transport import OtlpPost
+from llmtrace.export.otlp.grpc_transport import OtlpGrpcTransport
+from llmtrace.export.otlp.http_transport import OtlpHttpTransport
 from llmtrace.export.pipeline import Pipeline
 from llmtrace.export.signals import TRACES
 
@@ -82,7 +82,7 @@ def test_http_asks_for_certificates_and_timeout(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", str(tmp_path / "c.pem"))
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_CLIENT_KEY", str(tmp_path / "c.key"))
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3")
-    http = OtlpPost(TRACES)
+    http = OtlpHttpTransport(TRACES)
     assert http.timeout == 3
     assert http._options["verify"] == str(tmp_path / "ca.pem")
     assert http._options["cert"] == (str(tmp_path / "c.pem"), str(tmp_path / "c.key"))
@@ -138,9 +138,9 @@ def test_two_destinations_named_twice_are_one(backend: Backend, pipeline: Open) 
 @pytest.mark.faulty
 def test_a_fault_of_ours_costs_one_request(backend: Backend, pipeline: Open, monkeypatch: Any) -> None:
     """It is counted, and what comes later arrives, whatever state the spool of other processes is in."""
-    post, posts = OtlpPost.send, iter([True])
+    post, posts = OtlpHttpTransport.send, iter([True])
 
-    def send(self: OtlpPost, payload: Any, timeout: float) -> Any:
+    def send(self: OtlpHttpTransport, payload: Any, timeout: float) -> Any:
         if next(posts, False):
             raise RuntimeError("ours")
         return post(self, payload, timeout)
@@ -148,7 +148,7 @@ def test_a_fault_of_ours_costs_one_request(backend: Backend, pipeline: Open, mon
     def adopt(self: Spool) -> None:
         raise RuntimeError("ours")
 
-    monkeypatch.setattr(OtlpPost, "send", send)
+    monkeypatch.setattr(OtlpHttpTransport, "send", send)
     monkeypatch.setattr(Spool, "adopt", adopt)
     backend.up()
     one = pipeline(**{ENDPOINT: backend.url})
@@ -220,6 +220,6 @@ def test_grpc_destination_has_no_credentials(monkeypatch: pytest.MonkeyPatch) ->
     keys = set()
     for key in ("one", "two"):
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"x-api-key={key}")
-        keys.add(Grpc(TRACES).destination)
+        keys.add(OtlpGrpcTransport(TRACES).destination)
     assert len({each.key for each in keys}) == 2
     assert {each.endpoint for each in keys} == {"127.0.0.1:4317"}

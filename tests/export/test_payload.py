@@ -11,14 +11,14 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from llmtrace.export.otlp.encoder import OtlpForm
+from llmtrace.export.otlp.encoder import OtlpEncoder
 from llmtrace.export.otlp.payload import ENCODINGS, Payload, Unencodable
 from llmtrace.export.signals import TRACES
 
 from .backend import spans_of
 
-FORM = OtlpForm(TRACES)
-encode, halves = FORM.encode, FORM.halves
+FORM = OtlpEncoder(TRACES)
+encode, halves = FORM.encode, FORM.split
 
 
 def ended(*attributes: dict[str, Any], scopes: int = 1) -> list[ReadableSpan]:

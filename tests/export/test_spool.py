@@ -9,19 +9,19 @@ import pytest
 from llmtrace.export.spool.buffer.buffer import Spool
 from llmtrace.export.spool.buffer.directory import Claim
 
-from llmtrace.export.otlp.buffers import Memory
+from llmtrace.export.otlp.buffers import MemoryBuffer
 from llmtrace.export.otlp.destination import Destination
 from llmtrace.export.otlp.payload import Payload
 from llmtrace.export.spool.buffer import directory, segment
-from llmtrace.export.stats import Ledger, read_losses
+from llmtrace.export.stats import ExportStats, read_losses
 
 HERE, THERE, ELSEWHERE = (Destination("traces", "http", f"http://{name}/v1/traces", "0") for name in "abc")
 SEGMENT = 64 << 10
 """The smallest that there is: a request of 60 KB fills one."""
 
 
-def spooling(folder: Path, segments: int, destination: Destination = HERE) -> tuple[Spool, Ledger]:
-    ledger = Ledger()
+def spooling(folder: Path, segments: int, destination: Destination = HERE) -> tuple[Spool, ExportStats]:
+    ledger = ExportStats()
     return Spool(folder, destination, segments * SEGMENT, ledger), ledger
 
 
@@ -36,7 +36,7 @@ def left_by_a_dead_process(folder: Path, destination: Destination, *names: str) 
     spool.close()
 
 
-def sent(spool: Spool | Memory) -> list[str]:
+def sent(spool: Spool | MemoryBuffer) -> list[str]:
     """The names of what waits, in the order in which it goes."""
     found = []
     while (entry := spool.first()) is not None:
@@ -54,12 +54,12 @@ def test_the_oldest_goes_whosever_it_is(tmp_path: Path) -> None:
     spool, ledger = spooling(tmp_path, 4)
     for number in range(4):
         assert spool.put(request(str(number)))
-    ledger.tell(now=True)
+    ledger.log_losses(now=True)
     assert (ledger.counts().dropped, read_losses(tmp_path)) == ({}, {"spool_full": 3})
     left_by_a_dead_process(tmp_path, THERE, "later")
     for number in range(4, 12):
         assert spool.put(request(str(number)))
-    ledger.tell(now=True)
+    ledger.log_losses(now=True)
     assert (ledger.counts().dropped, read_losses(tmp_path)) == ({"spool_full": 8}, {"spool_full": 3 + 8 + 1})
     assert sum(path.stat().st_size for path in tmp_path.rglob("*.seg")) <= 4 * SEGMENT
     assert sent(spool) == ["8", "9", "10", "11"]
@@ -162,8 +162,8 @@ def test_a_request_that_is_done_with_after_the_end(tmp_path: Path) -> None:
 
 def test_memory_is_bounded() -> None:
     """The oldest goes, counted, but for the one that is being sent; one put back may be the last from then on."""
-    ledger = Ledger()
-    memory = Memory(150 << 10, ledger)
+    ledger = ExportStats()
+    memory = MemoryBuffer(150 << 10, ledger)
     memory.put(request("a"))
     memory.put(request("b"))
     lent = memory.first()

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from llmtrace import _local_store
 from llmtrace._local_store import StoreSink
-from llmtrace.export.stats import Ledger
+from llmtrace.export.stats import ExportStats
 from llmtrace.store.exporter import StoreExporter
 from llmtrace.store.read import spans_after
 from llmtrace.store.schema import connect
@@ -54,7 +54,7 @@ class Locked:
 @pytest.fixture
 def sink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoreSink:
     monkeypatch.setattr(_local_store, "_PATIENCE_SECONDS", 0.01)
-    return StoreSink(StoreExporter(tmp_path / "s.db"), Ledger())
+    return StoreSink(StoreExporter(tmp_path / "s.db"), ExportStats())
 
 
 def test_locked_store_keeps_spans_until_it_is_free(sink: StoreSink, tmp_path: Path) -> None:

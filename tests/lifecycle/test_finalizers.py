@@ -104,10 +104,10 @@ def test_finalizer_of_a_dropped_stream_does_not_wait(
 
 def test_full_queue_does_not_make_the_writer_wait_for_itself() -> None:
     """A span that a finalizer ends on the writer's thread while the queue is full is taken, without waiting."""
-    from llmtrace.export.batch import Batches, Limits
-    from llmtrace.export.stats import Ledger
+    from llmtrace.export.batch import BatchLimits, BatchProcessor
+    from llmtrace.export.stats import ExportStats
 
-    limits, ledger = Limits(), Ledger()
+    limits, ledger = BatchLimits(), ExportStats()
     limits.queue = limits.batch = 1
     written: list[object] = []
 
@@ -117,8 +117,8 @@ def test_full_queue_does_not_make_the_writer_wait_for_itself() -> None:
         def start(self) -> None: ...
         def write(self, batch: Any) -> None:
             if batch == ["first"]:
-                made.take("late one")
-                made.take("late two")
+                made.enqueue("late one")
+                made.enqueue("late two")
             written.extend(batch)
 
         def flush(self, deadline: float) -> bool:
@@ -130,8 +130,8 @@ def test_full_queue_does_not_make_the_writer_wait_for_itself() -> None:
         def rest(self, deadline: float) -> None: ...
         def after_fork(self) -> None: ...
 
-    made = Batches(Sink(), ledger, limits)
-    made.take("first")
+    made = BatchProcessor(Sink(), ledger, limits)
+    made.enqueue("first")
     assert made.flush(time.monotonic() + 30)
     made.close(time.monotonic() + 30)
     assert written == ["first", "late one", "late two"]

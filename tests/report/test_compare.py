@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from llmtrace.report.compare import Change, Sample, compare, exceeded, limit
-from llmtrace.report.select import WrongQuestion
+from llmtrace.report.compare import Change, Sample, compare, exceeded, parse_limit
+from llmtrace.report.select import QueryError
 
 
 def side(seed: int, calls: int, *, cost: float = 1.0, error: float = 0.02) -> Sample:
@@ -31,7 +31,7 @@ def test_a_regression_shows() -> None:
     found = named(compare(side(1, 3000), side(2, 3000, cost=1.2, error=0.06)))
     assert found["cost"].change == pytest.approx(0.2, abs=0.04)
     assert [found[name].clear for name in ("cost", "latency", "error", "output")] == [True, True, True, False]
-    limits = [limit("cost +10 %"), limit("cost +30%"), limit("error +1 %")]
+    limits = [parse_limit("cost +10 %"), parse_limit("cost +30%"), parse_limit("error +1 %")]
     assert exceeded(limits, list(found.values())) == [limits[0], limits[2]]
 
 
@@ -48,7 +48,7 @@ def test_few_calls_say_nothing() -> None:
     """With a handful of calls there is no interval, and no limit is passed."""
     changes = compare(side(1, 5), side(2, 5, cost=3))
     assert all(change.low is None for change in changes)
-    assert exceeded([limit("cost +10%")], changes) == []
+    assert exceeded([parse_limit("cost +10%")], changes) == []
 
 
 def test_empty_sides() -> None:
@@ -59,8 +59,8 @@ def test_empty_sides() -> None:
 @pytest.mark.parametrize("text", ["cost", "cost 10", "beauty +1%", "cost +-1%", ""])
 def test_a_wrong_limit_is_told(text: str) -> None:
     """What is no limit is named, with the names there are."""
-    with pytest.raises(WrongQuestion, match="cost, latency"):
-        limit(text)
+    with pytest.raises(QueryError, match="cost, latency"):
+        parse_limit(text)
 
 
 @pytest.mark.parametrize(
@@ -68,4 +68,4 @@ def test_a_wrong_limit_is_told(text: str) -> None:
 )
 def test_limits_are_read(text: str, by: float) -> None:
     """Blanks, case and the percent sign do not matter."""
-    assert limit(text).by == pytest.approx(by)
+    assert parse_limit(text).by == pytest.approx(by)

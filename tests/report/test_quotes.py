@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from llmtrace._settings import ConfigError
-from llmtrace.report.what_if import catalogue
+from llmtrace.report.what_if import open_catalog
 
 AT = 1_780_000_000.0
 
 
 def test_prices_and_windows_are_those_of_the_catalogue() -> None:
     """A million tokens of a known model cost what is listed; of an unknown one nobody knows."""
-    quotes = catalogue()
+    quotes = open_catalog()
     assert quotes.price("openai", "gpt-4.1-mini", {"input": 1_000_000, "output": 1_000_000}, AT) == 2_000_000_000_000
     assert quotes.price("openai", "gpt-4.1-mini", {"input": 1_000_000}, AT) == 400_000_000_000
     assert quotes.price("openai", "house-llm", {"input": 1000}, AT) is None
@@ -26,7 +26,7 @@ def test_overrides_hold_for_quotes_too(monkeypatch: pytest.MonkeyPatch, tmp_path
     with open(path, "w") as file:
         file.write('[[price]]\nmodel = "house-llm"\ninput = "1.00"\noutput = "2.00"\n')
     monkeypatch.setenv("LLMTRACE_PRICES", path)
-    assert catalogue().price("openai", "house-llm", {"input": 1_000_000}, AT) == 10**12
+    assert open_catalog().price("openai", "house-llm", {"input": 1_000_000}, AT) == 10**12
     monkeypatch.setenv("LLMTRACE_PRICES", f"{tmp_path}/none.toml")
     with pytest.raises(ConfigError, match="LLMTRACE_PRICES"):
-        catalogue()
+        open_catalog()

@@ -20,9 +20,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
-from llmtrace.report.aggregate import Tally, costs, report
+from llmtrace.report.aggregate import Aggregate, costs, report
 from llmtrace.report.calls import read
-from llmtrace.report.select import WrongQuestion, dimensions, moment, selection
+from llmtrace.report.select import QueryError, dimensions, moment, selection
 from llmtrace.store.exporter import StoreExporter
 from llmtrace.store.schema import connect
 from llmtrace.store.span_codec import StoredSpan, record
@@ -99,7 +99,7 @@ def independent(spans: Iterable[StoredSpan]) -> dict[str, Any]:
     return found
 
 
-def agree(found: Tally, expected: dict[str, Any]) -> None:
+def agree(found: Aggregate, expected: dict[str, Any]) -> None:
     told = found.as_dict()
     assert told.keys() == expected.keys()
     for name, value in expected.items():
@@ -134,7 +134,7 @@ def test_every_figure_is_that_of_the_spans(store: Any, traffic: list[StoredSpan]
     for span in filter(is_call, traffic):
         groups[key(span.attributes, datetime.fromtimestamp(span.started // 10**9, UTC))].append(span)
     told = report(store, selection(), by)
-    found, whole = dict(told.rows), told.whole
+    found, whole = dict(told.rows), told.total
     assert found.keys() == groups.keys()
     for name, spans in groups.items():
         agree(found[name], independent(spans))
@@ -175,10 +175,10 @@ def test_a_window_is_half_open(store: Any, traffic: list[StoredSpan]) -> None:
         if since.timestamp() * 1e9 <= span.started < until.timestamp() * 1e9
         and span.attributes["llmtrace.feature"] == "search"
     ]
-    agree(report(store, chosen, ()).whole, independent(spans))
+    agree(report(store, chosen, ()).total, independent(spans))
     first = min(span.started for span in spans) // 1000
     begun = datetime.fromtimestamp(first / 1e6, UTC).isoformat()
-    assert report(store, selection(begun, until.isoformat(), ["feature=search"]), ()).whole.calls == len(spans)
+    assert report(store, selection(begun, until.isoformat(), ["feature=search"]), ()).total.calls == len(spans)
     assert report(store, selection(since.isoformat(), begun, ["feature=search"]), ()).rows == []
 
 
@@ -188,7 +188,7 @@ def test_a_call_with_several_tags(tmp_path: Path, traffic: list[StoredSpan]) -> 
     with closing(connect(tmp_path / "s.db", write=True)) as connection:
         Writer(connection).write(spans)
         told = report(connection, selection(), ("tag", "feature"))
-        one, whole = dict(report(connection, selection(), ("tag",)).rows), told.whole
+        one, whole = dict(report(connection, selection(), ("tag",)).rows), told.total
     calls = [span for span in spans if is_call(span)]
     for tag in ("a", "b"):
         agree(one[tag,], independent(calls))
@@ -211,7 +211,7 @@ def test_the_first_groups_are_those_of_all(store: Any, by: tuple[str, ...]) -> N
     assert [(key, group.as_dict()) for key, group in few.rows] == [
         (key, group.as_dict()) for key, group in every.rows[:5]
     ]
-    assert few.whole.as_dict() == every.whole.as_dict()
+    assert few.total.as_dict() == every.total.as_dict()
 
 
 def test_sums_are_exact_however_large(tmp_path: Path, traffic: list[StoredSpan]) -> None:
@@ -226,13 +226,13 @@ def test_sums_are_exact_however_large(tmp_path: Path, traffic: list[StoredSpan])
         Writer(connection).write(spans)
         told = report(connection, selection(), ("feature",))
     assert [group.input for _, group in told.rows] == [sum(huge)] * 2
-    assert told.whole.input == 2 * sum(huge)
+    assert told.total.input == 2 * sum(huge)
 
 
 @pytest.mark.parametrize("text", ["tomorrow", "-3d", "2026-13-01", "", "5", "9999999d"])
 def test_a_wrong_time_is_told(text: str) -> None:
     """What is no time is named, with what is accepted."""
-    with pytest.raises(WrongQuestion, match="is no time; use an age"):
+    with pytest.raises(QueryError, match="is no time; use an age"):
         moment(text, datetime.now(UTC))
 
 
@@ -258,20 +258,20 @@ def test_times_people_say(text: str, expected: str) -> None:
 @pytest.mark.parametrize("where", ["feature", "=x", "day=2026-01-01", "nothing=1", "tag.=1"])
 def test_a_wrong_condition_is_told(where: str) -> None:
     """A condition that means nothing says what would."""
-    with pytest.raises(WrongQuestion, match=r"--where|dimension"):
+    with pytest.raises(QueryError, match=r"--where|dimension"):
         selection(where=[where])
 
 
 def test_a_window_that_ends_before_it_begins_is_told() -> None:
     """Also one that is empty."""
     for since, until in (("1h", "2h"), ("today", "today")):
-        with pytest.raises(WrongQuestion, match=f"--since {since} is not before --until {until}"):
+        with pytest.raises(QueryError, match=f"--since {since} is not before --until {until}"):
             selection(since, until)
 
 
 def test_a_wrong_dimension_is_told() -> None:
     """An unknown dimension is named beside those there are."""
-    with pytest.raises(WrongQuestion, match=r"no dimension 'colour'; use feature, model"):
+    with pytest.raises(QueryError, match=r"no dimension 'colour'; use feature, model"):
         dimensions(["feature,colour"])
 
 

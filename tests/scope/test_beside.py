@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import llmtrace
 from llmtrace.context import state
-from llmtrace.context.runtime import Beside, whole
+from llmtrace.context.runtime import PrivateContext, with_own_keys
 
 QUESTION: Any = [{"role": "user", "content": "hi"}]
 ONE_FAILURE = {"x-fault": "status=529;retry-after=0.001;times=1", "x-fault-key": "beside"}
@@ -47,7 +47,7 @@ class SpansAlone:
 def spans_alone(monkeypatch: pytest.MonkeyPatch) -> SpansAlone:
     """The runtime context of the process for the time of a test."""
     runtime = SpansAlone()
-    beside = whole(runtime, state._KEYS)
+    beside = with_own_keys(runtime, state._KEYS)
     monkeypatch.setattr(otel, "_RUNTIME_CONTEXT", runtime)
     for name, value in (("_runtime", beside), ("current", beside.get_current), ("attach", beside.attach)):
         monkeypatch.setattr(state, name, value)
@@ -56,15 +56,15 @@ def spans_alone(monkeypatch: pytest.MonkeyPatch) -> SpansAlone:
 
 def test_only_a_context_that_loses_keys_gets_something_beside_it() -> None:
     """OpenTelemetry's own is used as it is."""
-    assert whole(otel._RUNTIME_CONTEXT, ()) is otel._RUNTIME_CONTEXT
+    assert with_own_keys(otel._RUNTIME_CONTEXT, ()) is otel._RUNTIME_CONTEXT
     assert "llmtrace-probe" not in otel.get_current()
-    assert isinstance(whole(SpansAlone(), ()), Beside)
+    assert isinstance(with_own_keys(SpansAlone(), ()), PrivateContext)
 
 
 @pytest.mark.faulty
 def test_a_context_that_cannot_be_tried_is_used_as_it_is() -> None:
     """Nobody's import fails for it."""
-    assert whole(broken := object(), ()) is broken  # type: ignore[arg-type]
+    assert with_own_keys(broken := object(), ()) is broken  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("spans_alone")
@@ -87,7 +87,7 @@ def test_calls_are_described_as_ever(replay: Any) -> None:
             assert trace.get_current_span() is outer
             list(stream)
             claude.messages.create(model="claude-x", max_tokens=9, messages=QUESTION, extra_headers=ONE_FAILURE)
-        assert state.scope_of(state.current()).feature is None
+        assert state.call_context_of(state.current()).feature is None
         told = [span for span in exporter.get_finished_spans() if span.name != "outer"]
     assert len(calls) == 2
     assert [span.name for span in told] == ["chat gpt-5", "chat claude-x"]

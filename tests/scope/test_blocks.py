@@ -22,8 +22,8 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from llmtrace import _errors, current, rerank, retrieval, tag, tool
-from llmtrace.context.blocks import Block, Frame, Given
-from llmtrace.model import Scope
+from llmtrace.context.blocks import Activation, Block, CallArguments
+from llmtrace.model import CallContext
 
 
 class Plan(StrEnum):
@@ -236,7 +236,7 @@ def test_wrong_values_are_left_out(
 ) -> None:
     """A value of a wrong type or length costs itself, with a warning that says why, and never an exception."""
     with tag(**given_tags):
-        assert current() == replace(Scope(), **kept)
+        assert current() == replace(CallContext(), **kept)
     assert [says in record.message for record in caplog.records] == [True] * bool(says)
 
 
@@ -303,13 +303,13 @@ class _Hostile:
 def test_hostile_tags_cost_only_themselves() -> None:
     """Tags that fail while they are read do not reach the caller, and whether content is written holds."""
     with tag(feature="f", tags=_Hostile(), capture_content=False, k=1):
-        assert current() == replace(Scope(), feature="f", capture_content="no_content", metadata={"k": 1})
+        assert current() == replace(CallContext(), feature="f", capture_content="no_content", metadata={"k": 1})
 
 
 class Plain(Block[None]):
     """Says nothing."""
 
-    def _enter(self, frame: Frame, function: Given | None) -> Context:
+    def _enter(self, frame: Activation, function: CallArguments | None) -> Context:
         return frame.outer
 
 
@@ -382,7 +382,7 @@ def test_a_fault_of_ours_is_not_the_programs(
     assert run_in_every_colour(Plain, error) == [error or 1] * 6
     assert otel.get_current() is before
     if not (fails == "_returned" and error):
-        assert _errors.faults
+        assert _errors.internal_errors
 
 
 @pytest.mark.faulty
@@ -394,7 +394,7 @@ def test_a_search_that_could_not_begin_takes_what_it_is_told(monkeypatch: pytest
             search.add(["a"])
             search.query("q")
             getattr(search, "given", search.add)(["b"])
-    assert _errors.faults
+    assert _errors.internal_errors
 
 
 # A program: blocks around calls, waits and tasks of their own.

@@ -59,7 +59,7 @@ def repository(original: Path, tmp_path: Path) -> Path:
 
 
 def told(place: Path, text: bytes, name: Path = NAME) -> tuple[str | None, tuple[str, ...]]:
-    git._found.cache_clear()
+    git._search.cache_clear()
     known = git.look_up(place / name, text, ("v",))
     return known.commit, known.tags
 

@@ -284,14 +284,14 @@ def split(folder: Path) -> Path:
 def test_weights_split_sessions(split: Path) -> None:
     """100,000 sessions are split within half a percent of the weights."""
     from llmtrace.context.prompts import files as prompt_files
-    from llmtrace.context.prompts import share_of
+    from llmtrace.context.prompts import label_for_key
 
     labels = prompt_files.labels_of(split / "ab")
     total = 100_000
-    chosen = [share_of("ab", f"session-{number}", labels) for number in range(total)]
+    chosen = [label_for_key("ab", f"session-{number}", labels) for number in range(total)]
     for label, weight in (("production", 0.65), ("canary", 0.10), ("beta", 0.25)):
         assert abs(chosen.count(label) / total - weight) < 0.005
-    assert [share_of("ab", f"session-{number}", labels) for number in range(1000)] == chosen[:1000]
+    assert [label_for_key("ab", f"session-{number}", labels) for number in range(1000)] == chosen[:1000]
 
 
 def test_a_session_gets_the_same_in_every_process(split: Path) -> None:

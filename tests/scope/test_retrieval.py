@@ -303,7 +303,7 @@ class _Breaking:
 def test_documents_that_cannot_be_read_cost_only_themselves() -> None:
     """The block goes on with what comes after."""
     with llmtrace.instrument(tracer_provider=TracerProvider()), rerank("m") as r:
-        r.given(_Breaking())
+        r.set_input_documents(_Breaking())
         r.add(_Breaking())
         r.add(["b"])
         assert ids() == ["b"]
@@ -314,7 +314,7 @@ def test_what_a_reranker_keeps_takes_the_place_of_what_was_found(open_spans: InM
     with tag(feature="f"):
         search("a", "b", "c")
         with rerank("cross-encoder", query="secret", top_k=2) as r:
-            r.given(["a", "b", "c"])
+            r.set_input_documents(["a", "b", "c"])
             r.add([("c", 0.9), ("a", 0.4)])
         assert ids() == ["c", "a"]
         search("d")

@@ -21,7 +21,7 @@ from scope_vendor import Vendor, by_name
 import llmtrace
 from llmtrace import collect, score, workflow
 from llmtrace.context.score import Score
-from llmtrace.export.phoenix import for_phoenix
+from llmtrace.export.phoenix import open_annotations
 from serving import serving
 
 
@@ -133,7 +133,7 @@ def test_phoenix_gets_an_annotation(phoenix: Phoenix, told: Telemetry) -> None:
 
 def test_a_lost_annotation_is_told_and_nothing_waits(phoenix: Phoenix, caplog: pytest.LogCaptureFixture) -> None:
     """A backend that refuses costs the annotation, one warning, and a False from drain."""
-    made = for_phoenix()
+    made = open_annotations()
     assert made is not None
     phoenix.answers = [404, 404]
     for _ in range(2):
@@ -158,7 +158,7 @@ def test_a_lost_annotation_is_told_and_nothing_waits(phoenix: Phoenix, caplog: p
 )
 def test_where_phoenix_is(environ: dict[str, str], url: str | None) -> None:
     """Scores are posted only where the environment says that spans go to Phoenix."""
-    found = for_phoenix(environ)
+    found = open_annotations(environ)
     assert (found and found.url) == url
 
 

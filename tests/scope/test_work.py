@@ -86,7 +86,7 @@ def test_with_content_arguments_and_results_are_told(open_spans: InMemorySpanExp
     assert json.loads(told["gen_ai.tool.call.result"]) == {"text": "the ****", "extra": "<object>"}
     open_spans.clear()
     with tool("by hand", arguments=["x"]) as run:
-        run.result("secret")
+        run.set_result("secret")
     told = only(open_spans, "execute_tool")
     assert json.loads(told["gen_ai.tool.call.arguments"]) == {"arguments": ["x"]}
     assert json.loads(told["gen_ai.tool.call.result"]) == {"result": "****"}
@@ -164,7 +164,7 @@ def test_a_generator_left_early_ends_its_span(spans: InMemorySpanExporter) -> No
 def test_before_instrument_blocks_only_run_the_program(vendor: Vendor) -> None:
     """With nothing instrumented blocks and decorators run their bodies, and a score goes nowhere."""
     with workflow("w"), tool("t", arguments=1) as run, llmtrace.retrieval("i") as r, collect() as calls:
-        run.result(1)
+        run.set_result(1)
         r.add(["a"])
         llmtrace.score("s", 1)
     assert len(calls) == 0
@@ -225,7 +225,7 @@ def test_content_of_a_block_beats_that_of_the_calls_inside(open_spans: InMemoryS
     """What the program says itself is not replaced; a side that it leaves out is filled in."""
     with workflow("said") as run:
         ask(vendor)
-        run.result("mine")
+        run.set_result("mine")
 
     @workflow
     def decorated(question: str) -> None:

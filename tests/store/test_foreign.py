@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from llmtrace._local_store import StoreSink
 from llmtrace.cli import main
-from llmtrace.export.stats import Ledger
+from llmtrace.export.stats import ExportStats
 from llmtrace.store.exporter import StoreExporter
 from llmtrace.store.schema import APPLICATION_ID, StoreError, connect
 from llmtrace.store.write import Writer
@@ -94,7 +94,7 @@ def test_foreign_file_is_refused_by_connect(foreign: Path, write: bool) -> None:
 
 def test_foreign_file_is_refused_by_the_exporter(foreign: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The spans are lost with one line that says why."""
-    sink = StoreSink(StoreExporter(foreign), Ledger())
+    sink = StoreSink(StoreExporter(foreign), ExportStats())
     with TracerProvider(shutdown_on_exit=False).get_tracer("t").start_as_current_span("chat m") as span:
         pass
     for _ in range(2):

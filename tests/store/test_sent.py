@@ -16,7 +16,7 @@ from llmtrace.report.advise import advise
 from llmtrace.report.calls import read
 from llmtrace.report.select import selection
 from llmtrace.store.read import spans_after
-from llmtrace.store.request_bodies import Sent
+from llmtrace.store.request_bodies import RequestBodies
 from llmtrace.store.schema import connect
 
 RULES = "".join(f"Rule {number}: never do thing {number}.\n" for number in range(400))
@@ -131,7 +131,7 @@ class _Call:
 
 def test_what_waits_is_bounded() -> None:
     """Bodies of spans that never come push each other out; large ones and no bytes are not kept."""
-    sent = Sent(lambda: True)
+    sent = RequestBodies(lambda: True)
     for number in range(5000):
         sent.remember(_Call(number, b"{}"))
     assert sent.take(["0" * 16]) == {}

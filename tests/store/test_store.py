@@ -138,7 +138,7 @@ def test_eight_processes_write_while_one_reads(tmp_path: Path) -> None:
     assert [writer.exitcode for writer in writers] == [0] * 8
     assert reads
     with closing(connect(path)) as store:
-        assert report(store, Selection(), ()).whole.calls == 8 * spans
+        assert report(store, Selection(), ()).total.calls == 8 * spans
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
@@ -325,7 +325,7 @@ def test_parquet_has_a_row_for_each_span(tmp_path: Path) -> None:
     spans = fill(tmp_path / "s.db", 30)
     with closing(connect(tmp_path / "s.db")) as store:
         assert write_parquet(store, tmp_path / "spans.parquet") == len(spans)
-        expected = report(store, Selection(), ()).whole.dollars
+        expected = report(store, Selection(), ()).total.dollars
     rows = parquet.read_table(tmp_path / "spans.parquet").to_pylist()
     assert [row["span_id"] for row in rows] == [span.span_id for span in spans]
     assert [json.loads(row["attributes"]) for row in rows] == [span.attributes for span in spans]

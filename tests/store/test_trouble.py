@@ -27,7 +27,7 @@ from llmtrace.store.exporter import StoreExporter
 from llmtrace.store.parquet import write_parquet
 from llmtrace.store.prune import Limits, prune
 from llmtrace.store.read import find_trace, spans_after
-from llmtrace.store.request_bodies import Sent
+from llmtrace.store.request_bodies import RequestBodies
 from llmtrace.store.schema import StoreError, connect
 from llmtrace.store.span_codec import record
 from llmtrace.store.write import Writer
@@ -171,7 +171,7 @@ def test_money_is_right_or_absent(tmp_path: Path, cost: dict[str, Any], priced: 
     span = record(ended(**{"gen_ai.usage.input_tokens": 5, **cost}))
     with closing(connect(tmp_path / "s.db", write=True)) as connection:
         Writer(connection).write([span])
-        whole = report(connection, Selection(), ()).whole
+        whole = report(connection, Selection(), ()).total
         told = connection.execute("SELECT * FROM llm_calls").fetchone()
     assert (whole.calls, whole.priced) == (1, priced)
     if reasons:
@@ -222,10 +222,10 @@ def test_bodies_of_spans_that_never_come_are_forgotten() -> None:
     """What calls have sent is not kept for spans that the sampler has left out."""
     import llmtrace.store.request_bodies as module
 
-    sent = Sent(lambda: True)
-    for number in range(module._MOST + 50):
+    sent = RequestBodies(lambda: True)
+    for number in range(module._MAX_BODIES + 50):
         sent._waiting.append((number, b"{}"))
         if number % 100 == 0:
             sent.take([])
-    assert sent.take([f"{module._MOST + 49:016x}"]) == {f"{module._MOST + 49:016x}": b"{}"}
-    assert len(sent._known) <= module._MOST
+    assert sent.take([f"{module._MAX_BODIES + 49:016x}"]) == {f"{module._MAX_BODIES + 49:016x}": b"{}"}
+    assert len(sent._known) <= module._MAX_BODIES

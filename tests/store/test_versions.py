@@ -9,7 +9,7 @@ from pathlib import Path
 from llmtrace.report.aggregate import report
 from llmtrace.report.calls import read
 from llmtrace.report.select import selection
-from llmtrace.store.packed import FIGURES, LIKENESS
+from llmtrace.store.packed import METRIC_LAYOUT, SIMILARITY_LAYOUT
 from llmtrace.store.schema import MIGRATIONS, connect
 from llmtrace.store.write import Writer
 from traffic import traces
@@ -36,10 +36,10 @@ def test_an_older_store_is_read_and_then_written(tmp_path: Path) -> None:
         found = [(key, group.as_dict()) for key, group in report(store, selection(), ("user", "model")).rows]
         older = read(store, selection(), likeness=True).columns
     assert found == expected
-    for name in (*FIGURES, *LIKENESS):
+    for name in (*METRIC_LAYOUT, *SIMILARITY_LAYOUT):
         assert (older[name] == columns[name]).all(), name
     with closing(connect(path, write=True)) as store:
         Writer(store).write(made[120:])
         assert store.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
         assert store.execute("SELECT count(*) FROM calls WHERE figures IS NULL").fetchone() == (80,)
-        assert report(store, selection(), ()).whole.calls == 120
+        assert report(store, selection(), ()).total.calls == 120

@@ -101,7 +101,7 @@ def test_strict_holds_in_its_block_and_leaves_what_was_before() -> None:
         try:
             raise RuntimeError("ours")
         except Exception:
-            _errors.report("do something")
+            _errors.log_internal_error("do something")
 
     with strict():
         for _ in range(2):

@@ -45,9 +45,9 @@ def test_reset_forgets_all_that_outlives_a_test(caplog: pytest.LogCaptureFixture
         llmtrace.budget("b", usd="1", action="block")
         enforcement._memory.settle("call", [Claim("k", 1, 1, 60, True)], [5])
         prompts._parts("# user\nhello")
-        documents.add_to_trace(7, (Document("d"),), alone=False)
+        documents.add_to_trace(7, (Document("d"),), replace=False)
         score._recent["r"] = object()
-        _errors.faults["somewhere"] += 1
+        _errors.internal_errors["somewhere"] += 1
         current: Any = _api._current
         tracing = current._parts.tracing
         tracing.stream_usage._refused.add("host")
@@ -57,12 +57,12 @@ def test_reset_forgets_all_that_outlives_a_test(caplog: pytest.LogCaptureFixture
         worker.submit(lambda: late.append(True))
         with caplog.at_level(logging.WARNING, "llmtrace"):
             for _ in range(2):
-                validation.complain("about", "this")
+                validation.warn_once("about", "this")
                 testing.reset()
         assert [record.message for record in caplog.records].count("llmtrace: this (said once)") == 2
         assert late == [True]
-        left = [budgets.registered(), enforcement._memory._windows, documents._traces, score._recent, _errors.faults]
-        assert not any([*left, tracing.stream_usage._refused, tracing.estimator._hosts, validation._said])
+        left = [budgets.registered(), enforcement._memory._windows, documents._traces, score._recent, _errors.internal_errors]
+        assert not any([*left, tracing.stream_usage._refused, tracing.estimator._hosts, validation._warned])
         assert prompts._parts.cache_info().currsize == 0
         assert _api._current is current
     finally:

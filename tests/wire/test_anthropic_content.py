@@ -63,8 +63,8 @@ def test_every_kind_of_block(block: Any, part: Any) -> None:
 
 def test_compaction_in_a_stream() -> None:
     """The summary of a compaction is told whole, and so is a search's outcome that came with its block."""
-    assert MESSAGES_CONTENT.joiner is not None
-    joiner = MESSAGES_CONTENT.joiner()
+    assert MESSAGES_CONTENT.accumulator is not None
+    joiner = MESSAGES_CONTENT.accumulator()
     found = {"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"url": "u", "encrypted_content": "x"}]}
     for event in (
         {"type": "message_start", "message": {}},
@@ -87,15 +87,15 @@ def test_compaction_in_a_stream() -> None:
             "finish_reason": "compaction",
         }
     ]
-    assert MESSAGES_CONTENT.joiner().messages() == []
+    assert MESSAGES_CONTENT.accumulator().messages() == []
     assert MESSAGES_CONTENT.response({"content": []}) == []
 
 
 def test_an_error_event_says_what_failed() -> None:
     """In the vendor's word, where it has one."""
-    assert MESSAGES.events is not None
+    assert MESSAGES.accumulator is not None
     for error, told in (({"type": "overloaded_error"}, "overloaded_error"), ({}, "error")):
-        events = MESSAGES.events()
+        events = MESSAGES.accumulator()
         events.add({"type": "error", "error": error})
         assert (events.result().failed, events.result().error) == (True, told)
 
@@ -109,9 +109,9 @@ def test_legacy_completions() -> None:
     assert COMPLETE_CONTENT.request({}).messages == []
     assert COMPLETE_CONTENT.response({"completion": ""}) == []
 
-    assert COMPLETE.events is not None
-    assert COMPLETE_CONTENT.joiner is not None
-    counts, joiner = COMPLETE.events(), COMPLETE_CONTENT.joiner()
+    assert COMPLETE.accumulator is not None
+    assert COMPLETE_CONTENT.accumulator is not None
+    counts, joiner = COMPLETE.accumulator(), COMPLETE_CONTENT.accumulator()
     spoken, ended = [], []
     for event in (
         {"type": "ping"},

@@ -14,8 +14,8 @@ EDITS: dict[str, Any] = {"context_management": {"applied_edits": [{"type": "clea
 
 
 def folded(*events: dict[str, Any]) -> Any:
-    assert MESSAGES.events is not None
-    read = MESSAGES.events()
+    assert MESSAGES.accumulator is not None
+    read = MESSAGES.accumulator()
     for event in events:
         read.add(event)
     return read.result()
@@ -42,20 +42,20 @@ def test_steps_beside_the_totals() -> None:
     advice = {**MESSAGE, "type": "advisor_message", "model": "claude-opus-4-8"}
     usage = {"input_tokens": 23_000, "output_tokens": 1_000, "iterations": [COMPACTION, advice, MESSAGE]}
     for answer in (MESSAGES.response({"usage": usage}), folded({"type": "message_delta", "usage": usage})):
-        assert answer.also == (
+        assert answer.additional_usage == (
             (None, {"input": 180_000, "output": 3_500}),
             ("claude-opus-4-8", {"input": 23_000, "output": 1_000}),
         )
         assert answer.price_context == {}
     usage["iterations"] = [{**MESSAGE, "type": "review"}, MESSAGE]
     for answer in (MESSAGES.response({"usage": usage}), folded({"type": "message_delta", "usage": usage})):
-        assert (answer.also, answer.price_context) == ((), {"iterations": "review"})
+        assert (answer.additional_usage, answer.price_context) == ((), {"iterations": "review"})
 
 
 def test_signature_is_no_token() -> None:
     """Thinking that is left out has a signature only, which is not the first token."""
-    assert MESSAGES.events is not None
-    read = MESSAGES.events()
+    assert MESSAGES.accumulator is not None
+    read = MESSAGES.accumulator()
     assert not read.add({"type": "content_block_delta", "delta": {"type": "signature_delta", "signature": "x"}})
     assert read.add({"type": "content_block_delta", "delta": {"type": "text_delta", "text": "a"}})
     assert read.add({"type": "content_block_delta", "delta": {"type": "signature_delta", "signature": "x"}})

@@ -12,9 +12,9 @@ from openai._models import construct_type
 from openai.types.chat import ChatCompletionChunk
 from openai.types.chat.chat_completion_chunk import Choice
 
-from llmtrace.capture.content import _Hearing
-from llmtrace.providers.openai.chat import Chunks
-from llmtrace.providers.openai.chat_content import Joiner
+from llmtrace.capture.content import _WithContent
+from llmtrace.providers.openai.chat import ChatAccumulator
+from llmtrace.providers.openai.chat_content import ChatContentAccumulator
 
 WORDS = st.sampled_from(["a", "b", ""])
 CALL = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -74,7 +74,7 @@ class Slow:
     """Both readers of a stream, each chunk the long way."""
 
     def __init__(self) -> None:
-        self.counts, self.words = Chunks(), Joiner()
+        self.counts, self.words = ChatAccumulator(), ChatContentAccumulator()
 
     def add(self, chunk: Any) -> bool:
         self.words._add(chunk)
@@ -90,8 +90,8 @@ def test_the_short_way_tells_the_same(chunks: list[dict[str, Any]], model: Any) 
     def models() -> list[Any]:
         return [construct_type(type_=model, value=copy.deepcopy(each)) for each in chunks]
 
-    slow, counts, alone, words = Slow(), Chunks(), Chunks(), Joiner()
-    heard = _Hearing(counts, words)
+    slow, counts, alone, words = Slow(), ChatAccumulator(), ChatAccumulator(), ChatContentAccumulator()
+    heard = _WithContent(counts, words)
     spoke = [slow.add(each) for each in models()]
     assert [heard.add(each) for each in models()] == [alone.add(each) for each in models()] == spoke
     assert counts.result() == alone.result() == slow.counts.result()
@@ -101,7 +101,7 @@ def test_the_short_way_tells_the_same(chunks: list[dict[str, Any]], model: Any) 
 
 def test_words_are_heard_once() -> None:
     """Also where the SDK's model of a chunk has no usage to look at."""
-    words = Joiner()
+    words = ChatContentAccumulator()
     for piece in ("one ", "two"):
         told = {"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]}
         words.add(construct_type(type_=Bare, value=told))
@@ -110,7 +110,7 @@ def test_words_are_heard_once() -> None:
 
 def test_no_words_are_no_text() -> None:
     """Empty text, which some servers send beside everything else, is no part of what was said."""
-    words = Joiner()
+    words = ChatContentAccumulator()
     for _ in range(3):
         told = {"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": None}]}
         words.add(construct_type(type_=ChatCompletionChunk, value=told))

@@ -102,7 +102,7 @@ STREAMED: dict[str, WireFormat] = {
 def test_error_among_the_chunks_fails_the_stream(wire: str, shape: str) -> None:
     """An event that reports a failure in any shape fails the stream, in every format."""
     body, code = SHAPES[shape]
-    events = STREAMED[wire].events
+    events = STREAMED[wire].accumulator
     assert events is not None
     folded = events()
     folded.add(body)
@@ -121,8 +121,8 @@ def test_choice_that_ended_with_an_error_fails_the_call(choice: dict[str, Any], 
     """A gateway says in the choice that its provider failed half-way, plain and streamed."""
     plain = CHAT.response({"choices": [{"index": 0, "message": {"content": "par"}, **choice}], "usage": None})
     assert (plain.failed, plain.error) == (True, code)
-    assert CHAT.events is not None
-    events = CHAT.events()
+    assert CHAT.accumulator is not None
+    events = CHAT.accumulator()
     events.add({"id": "c", "choices": [{"index": 0, "delta": {"content": "par"}, **choice}]})
     assert (events.result().failed, events.result().error) == (True, code)
 
@@ -135,7 +135,7 @@ def test_error_beside_a_partial_choice_fails_the_call() -> None:
 
 def test_error_beside_usage_and_an_empty_choice_is_read() -> None:
     """OpenRouter reports a failure in the last chunk, which holds the usage and a choice without an end too."""
-    chunks = CHAT.events()
+    chunks = CHAT.accumulator()
     chunks.add({"choices": [{"index": 0, "delta": {"content": "w"}, "finish_reason": "length"}]})
     chunks.add(
         {

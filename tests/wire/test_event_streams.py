@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai._models import construct_type as response_event
 
-from llmtrace.capture.content import _Hearing
+from llmtrace.capture.content import _WithContent
 from llmtrace.providers.anthropic import messages, messages_content
 from llmtrace.providers.openai import responses as openai_responses
 from llmtrace.providers.openai import responses_content
@@ -80,7 +80,7 @@ RESPONSE_EVENT = st.one_of(
 
 def outcome(events: list[Any], counts: Any, joiner: Any, *, short: bool) -> tuple[Any, ...]:
     if short:
-        spoke = [_Hearing(counts, joiner).add(each) for each in events]
+        spoke = [_WithContent(counts, joiner).add(each) for each in events]
     else:
         spoke = []
         for each in events:
@@ -103,8 +103,8 @@ def test_messages(events: list[Event]) -> None:
     same(
         events,
         lambda told: message_event(type_=RawMessageStreamEvent, value=told),
-        messages.Events,
-        messages_content.Joiner,
+        messages.MessagesAccumulator,
+        messages_content.MessagesContentAccumulator,
     )
 
 
@@ -115,6 +115,6 @@ def test_responses(events: list[Event]) -> None:
     same(
         events,
         lambda told: response_event(type_=responses.ResponseStreamEvent, value=told),
-        openai_responses.Events,
-        responses_content.Joiner,
+        openai_responses.ResponsesAccumulator,
+        responses_content.ResponsesContentAccumulator,
     )

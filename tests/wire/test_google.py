@@ -15,8 +15,8 @@ from llmtrace.providers.google.predict import PREDICT, PREDICT_LONG
 
 def folded(*usages: Any, finished: bool = True) -> Any:
     """The usage a stream of these adds up to."""
-    assert GENERATE.events is not None
-    answers = GENERATE.events()
+    assert GENERATE.accumulator is not None
+    answers = GENERATE.accumulator()
     for index, usage in enumerate(usages):
         last = finished and index == len(usages) - 1
         answers.add({"candidates": [{"finishReason": "STOP"} if last else {}], "usageMetadata": usage})
@@ -112,8 +112,8 @@ def test_tiers(traffic: str, tier: str | None, context: dict[str, str]) -> None:
 
 def test_grounding() -> None:
     """Searches are counted once each; what the caller's own files answered is no search."""
-    assert GENERATE.events is not None
-    answers = GENERATE.events()
+    assert GENERATE.accumulator is not None
+    answers = GENERATE.accumulator()
     for queries in (["a", "b"], ["b", "c", ""]):
         answers.add({"candidates": [{"groundingMetadata": {"webSearchQueries": queries}}]})
     assert answers.result().usage == {"grounded_prompts": 1, "web_searches": 3}
@@ -219,8 +219,8 @@ def test_what_an_interaction_is_to_answer_in(body: dict[str, Any], output: str |
 @pytest.mark.parametrize(("error", "told"), [({"code": "overloaded"}, "overloaded"), ({}, "error")])
 def test_error_event_of_an_interaction(error: dict[str, Any], told: str) -> None:
     """It says what failed, in Google's word where there is one; counts are read as they are reported."""
-    assert RETRIEVE.events is not None
-    events = RETRIEVE.events()
+    assert RETRIEVE.accumulator is not None
+    events = RETRIEVE.accumulator()
     for event in (
         {"event_type": None},
         {"event_type": "interaction.created", "interaction": {"id": "i", "usage": {"total_input_tokens": 3}}},

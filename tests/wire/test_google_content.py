@@ -37,8 +37,8 @@ def test_interaction_of_many_steps() -> None:
 
 def test_interaction_that_calls_tools_in_a_stream() -> None:
     """Arguments that come in pieces are joined; a search of Google's is a tool of the server."""
-    assert INTERACTIONS_CONTENT.joiner is not None
-    joiner = INTERACTIONS_CONTENT.joiner()
+    assert INTERACTIONS_CONTENT.accumulator is not None
+    joiner = INTERACTIONS_CONTENT.accumulator()
     events: list[dict[str, Any]] = [
         {"event_type": "step.start", "index": 0, "step": {"type": "function_call", "id": "c1", "name": "find"}},
         {"event_type": "step.delta", "index": 0, "delta": {"type": "arguments_delta", "arguments": '{"q"'}},

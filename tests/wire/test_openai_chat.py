@@ -23,8 +23,8 @@ def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **more
 
 
 def folded(*chunks: Any) -> Response:
-    assert CHAT.events is not None
-    chunks_read = CHAT.events()
+    assert CHAT.accumulator is not None
+    chunks_read = CHAT.accumulator()
     for each in chunks:
         chunks_read.add(each)
     return chunks_read.result()

@@ -23,8 +23,8 @@ def words(content: str) -> dict[str, Any]:
 
 
 def joined(wire: ContentFormat, *events: Any) -> list[Message]:
-    assert wire.joiner is not None
-    joiner = wire.joiner()
+    assert wire.accumulator is not None
+    joiner = wire.accumulator()
     for event in events:
         joiner.add(event)
     return joiner.messages()
@@ -318,10 +318,10 @@ def test_images_beside_the_content_are_parts(image: Any) -> None:
     (asked,) = CHAT_CONTENT.request({"messages": [message]}).messages
     assert asked["parts"] == plain["parts"]
     chunk = {"choices": [{"index": 0, "delta": {"content": "", "images": [image]}}]}
-    assert CHAT_CONTENT.joiner is not None
-    joiner = CHAT_CONTENT.joiner()
+    assert CHAT_CONTENT.accumulator is not None
+    joiner = CHAT_CONTENT.accumulator()
     joiner.add(chunk)
     (streamed,) = joiner.messages()
     assert streamed["parts"] == [blob]
-    assert CHAT.events is not None
-    assert CHAT.events().add(chunk)
+    assert CHAT.accumulator is not None
+    assert CHAT.accumulator().add(chunk)

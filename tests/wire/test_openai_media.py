@@ -18,8 +18,8 @@ def test_audio_billed_by_its_length(seconds: float, told: dict[str, float]) -> N
 def test_a_stream_ends_with_its_end_event() -> None:
     """Pieces are the first that is heard; without the last event the stream is not whole."""
     for wire, kind in ((TRANSCRIPTIONS, "transcript.text"), (SPEECH, "speech.audio")):
-        assert wire.events is not None
-        events = wire.events()
+        assert wire.accumulator is not None
+        events = wire.accumulator()
         assert not events.add({"type": "novel"})
         assert events.add({"type": f"{kind}.delta"})
         assert (events.ended, events.result().complete) == (False, False)

@@ -30,7 +30,7 @@ def test_calls_the_caller_carries_out(kinds: list[str], reason: str) -> None:
     assert RESPONSES.content is not None
     assert {message["finish_reason"] for message in RESPONSES.content.response(ended)} == {reason}
     made = RESPONSES.response(ended)
-    assert made.normal_reasons == (reason,)
+    assert made.normalized_finish_reasons == (reason,)
     assert made.finish_reasons == ("completed",)
 
 
@@ -46,7 +46,7 @@ def test_calls_the_caller_carries_out(kinds: list[str], reason: str) -> None:
 def test_incomplete(details: dict[str, str] | None, reason: str) -> None:
     """An answer that was cut says why, one of a reason yet unknown in the vendor's word; the status is kept as told."""
     made = RESPONSES.response({**answer(), "status": "incomplete", "incomplete_details": details})
-    assert made.normal_reasons == (reason,)
+    assert made.normalized_finish_reasons == (reason,)
     assert made.finish_reasons == ("incomplete",)
 
 
@@ -67,8 +67,8 @@ def test_images_that_failed_are_not_counted() -> None:
 )
 def test_an_error_event_says_what_failed(event: dict[str, Any], code: str) -> None:
     """Flat, as it is documented, or within the event, as it is sent."""
-    assert RESPONSES.events is not None
-    events = RESPONSES.events()
+    assert RESPONSES.accumulator is not None
+    events = RESPONSES.accumulator()
     events.add({"type": "error", **event})
     assert (events.result().failed, events.result().error) == (True, code)
 

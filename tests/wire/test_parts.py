@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from llmtrace.model import Blob
 from llmtrace.model.content_format import ContentFormat
-from llmtrace.providers._messages import plain
+from llmtrace.providers._messages import to_json
 from llmtrace.providers.anthropic.messages_content import MESSAGES_CONTENT
 from llmtrace.providers.openai.chat_content import CHAT_CONTENT
 from llmtrace.providers.openai.responses_content import RESPONSES_CONTENT
@@ -59,7 +59,7 @@ class Novel(BaseModel):
 )
 def test_plain(value: Any, copy: Any) -> None:
     """Models, dataclasses, enumerations and every kind of collection become JSON; an iterator stays whole."""
-    found = plain(value)
+    found = to_json(value)
     assert found == copy
     assert type(found) is type(copy)
     if hasattr(value, "__next__"):
@@ -70,8 +70,8 @@ def test_a_value_without_bottom() -> None:
     """What contains itself ends somewhere."""
     endless: list[Any] = []
     endless.append(endless)
-    assert str(plain(endless)).count("[") < 100
-    assert "..." in str(plain(endless))
+    assert str(to_json(endless)).count("[") < 100
+    assert "..." in str(to_json(endless))
 
 
 @pytest.mark.parametrize(

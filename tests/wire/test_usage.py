@@ -143,8 +143,8 @@ def test_stream_usage_is_not_erased_by_a_later_null_or_zero(
     wire: WireFormat, chunks: list[Any], counts: dict[str, Any]
 ) -> None:
     """The last report of a count wins, also when it is smaller; a null, or a zero after a count, does not."""
-    assert wire.events is not None
-    folded = wire.events()
+    assert wire.accumulator is not None
+    folded = wire.accumulator()
     for each in chunks:
         folded.add(each)
     assert folded.result().usage == counts
@@ -230,8 +230,8 @@ def test_usage_names_of_gateways_are_understood(more: dict[str, Any], counts: di
     """Counts are read under the names that gateways and compatible servers use, nested or not."""
     usage: Any = {**BASE, **more}
     if form == "stream":
-        assert CHAT.events is not None
-        folded = CHAT.events()
+        assert CHAT.accumulator is not None
+        folded = CHAT.accumulator()
         folded.add(chunk(usage))
         response = folded.result()
     else:

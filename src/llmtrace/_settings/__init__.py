@@ -92,7 +92,7 @@ def load(
             raise ConfigError(f"unknown setting {name!r}; accepted: {', '.join(_READERS)}")
     variables = os.environ if environ is None else environ
     found: dict[str, Any] = {}
-    readers: dict[str, Callable[[str, object], object]] = {**_READERS, "clients": partial(_clients, known=clients)}
+    readers: dict[str, Callable[[str, object], object]] = {**_READERS, "clients": partial(_read_clients, accepted=clients)}
     for name, reader in readers.items():
         value = arguments.get(name)
         if value is not None:
@@ -124,7 +124,7 @@ def check_endpoint(value: object) -> str | None:
     except ValueError:
         usable = False
     if not usable or not isinstance(value, str):
-        raise _wrong("endpoint", value, "a URL with its scheme, such as http://localhost:4318")
+        raise _invalid("endpoint", value, "a URL with its scheme, such as http://localhost:4318")
     return value.strip()
 
 
@@ -135,7 +135,7 @@ def check_service_name(value: object) -> str | None:
         ConfigError: It is not a text, or an empty one.
     """
     if value is not None and not (isinstance(value, str) and value.strip()):
-        raise _wrong("service_name", value, "a name, such as checkout")
+        raise _invalid("service_name", value, "a name, such as checkout")
     return None if value is None else str(value).strip()
 
 
@@ -155,11 +155,11 @@ def report_unknown(variables: Mapping[str, str]) -> None:
         _log.warning("llmtrace ignores %s: there is no such setting; did you mean %s?", name, nearest)
 
 
-def _wrong(name: str, value: object, accepted: str) -> ConfigError:
+def _invalid(name: str, value: object, accepted: str) -> ConfigError:
     return ConfigError(f"{name}={value!r} is not accepted; use {accepted}")
 
 
-def _switch(name: str, value: object) -> bool:
+def _read_boolean(name: str, value: object) -> bool:
     if isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -168,34 +168,34 @@ def _switch(name: str, value: object) -> bool:
             return True
         if word in _FALSE:
             return False
-    raise _wrong(name, value, "true or false (also 1/0, yes/no, on/off)")
+    raise _invalid(name, value, "true or false (also 1/0, yes/no, on/off)")
 
 
-def _clients(name: str, value: object, known: Collection[str] = ()) -> tuple[str, ...]:
-    accepted = f"a comma list of {', '.join(known) or 'client names'}; a leading '-' leaves one out"
+def _read_clients(name: str, value: object, accepted: Collection[str] = ()) -> tuple[str, ...]:
+    accepted = f"a comma list of {', '.join(accepted) or 'client names'}; a leading '-' leaves one out"
     if isinstance(value, str):
         items: list[object] = list(value.split(","))
     elif isinstance(value, Iterable):
         items = list(value)
     else:
-        raise _wrong(name, value, accepted)
+        raise _invalid(name, value, accepted)
     chosen: list[str] = []
     for item in items:
         if not isinstance(item, str):
-            raise _wrong(name, value, accepted)
+            raise _invalid(name, value, accepted)
         word = item.strip().lower()
         if not word:
             continue
-        if known and word.removeprefix("-") not in known:
-            raise _wrong(name, value, accepted)
+        if accepted and word.removeprefix("-") not in accepted:
+            raise _invalid(name, value, accepted)
         chosen.append(word)
     return tuple(dict.fromkeys(chosen))
 
 
-def _choice(name: str, value: object, *, words: tuple[str, ...]) -> str:
+def _read_choice(name: str, value: object, *, words: tuple[str, ...]) -> str:
     word = value.strip().lower() if isinstance(value, str) else None
     if word not in words:
-        raise _wrong(name, value, f"{', '.join(words[:-1])} or {words[-1]}")
+        raise _invalid(name, value, f"{', '.join(words[:-1])} or {words[-1]}")
     return word
 
 
@@ -208,133 +208,133 @@ def content_mode(name: str, value: object) -> str:
     if word in _FALSE:
         return "no_content"
     if word not in CONTENT_MODES:
-        raise _wrong(name, value, f"{', '.join(CONTENT_MODES)}, true or false")
+        raise _invalid(name, value, f"{', '.join(CONTENT_MODES)}, true or false")
     return word
 
 
-def _redact(name: str, value: object) -> object:
+def _read_redact(name: str, value: object) -> object:
     if callable(value) or isinstance(value, str):
         return value
-    raise _wrong(name, value, "none, builtin, or module:callable (a function from text to text)")
+    raise _invalid(name, value, "none, builtin, or module:callable (a function from text to text)")
 
 
-def _bridges(name: str, value: object) -> tuple[str, ...]:
+def _read_bridges(name: str, value: object) -> tuple[str, ...]:
     items = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [None]
     words = [item.strip().lower() if isinstance(item, str) else None for item in items]
     for word in words:
         if word not in (*BRIDGES, "none", ""):
-            raise _wrong(name, value, f"a comma list of {', '.join(BRIDGES)}, or none")
+            raise _invalid(name, value, f"a comma list of {', '.join(BRIDGES)}, or none")
     return tuple(word for word in dict.fromkeys(words) if word and word != "none")
 
 
-def _names(name: str, value: object) -> tuple[str, ...]:
+def _read_names(name: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, Iterable):
-        raise _wrong(name, value, "a comma list")
+        raise _invalid(name, value, "a comma list")
     items = value.split(",") if isinstance(value, str) else list(value)
     if not all(isinstance(item, str) for item in items):
-        raise _wrong(name, value, "a comma list")
+        raise _invalid(name, value, "a comma list")
     return tuple(dict.fromkeys(item.strip() for item in items if item.strip()))
 
 
-def _source(name: str, value: object) -> object:
+def _read_source(name: str, value: object) -> object:
     if isinstance(value, (str, os.PathLike)):
         return os.fspath(value)
     if isinstance(value, Iterable) and not isinstance(value, (bytes, Mapping)):
         return tuple(value)
-    raise _wrong(name, value, "a path or a list")
+    raise _invalid(name, value, "a path or a list")
 
 
-def _budget_store(name: str, value: object) -> str:
+def _read_budget_store(name: str, value: object) -> str:
     text = value.strip() if isinstance(value, str) else ""
     if text.lower() == "memory":
         return "memory"
     if text.startswith(("redis://", "rediss://", "unix://")):
         return text
-    raise _wrong(name, value, "memory, or the URL of a Redis server such as redis://localhost:6379/0")
+    raise _invalid(name, value, "memory, or the URL of a Redis server such as redis://localhost:6379/0")
 
 
-def _path_or_off(name: str, value: object, *, what: str) -> str:
+def _read_path_or_off(name: str, value: object, *, what: str) -> str:
     path = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(path, str) or "\0" in path:
-        raise _wrong(name, value, f"the path of a {what}, or off")
+        raise _invalid(name, value, f"the path of a {what}, or off")
     path = path.strip()
     return "off" if path.lower() == "off" else path
 
 
-def _folder(name: str, value: object) -> str:
+def _read_folder(name: str, value: object) -> str:
     path = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(path, str) or not path.strip() or "\0" in path:
-        raise _wrong(name, value, "the path of a folder")
+        raise _invalid(name, value, "the path of a folder")
     return path.strip()
 
 
-def _words(name: str, value: object) -> tuple[str, ...]:
+def _read_words(name: str, value: object) -> tuple[str, ...]:
     accepted = "a comma list of tag names: feature, user, session, tenant, or a free key"
     items = value.split(",") if isinstance(value, str) else value
     if not isinstance(items, Iterable):
-        raise _wrong(name, value, accepted)
+        raise _invalid(name, value, accepted)
     found: list[str] = []
     for item in items:
         if not isinstance(item, str) or not all(c.isascii() and (c.isalnum() or c in "_.-") for c in item.strip()):
-            raise _wrong(name, value, accepted)
+            raise _invalid(name, value, accepted)
         found.append(item.strip())
     return tuple(dict.fromkeys(word for word in found if word))
 
 
-def _count(name: str, value: object, *, unit: str, least: int = 1) -> int:
+def _read_count(name: str, value: object, *, unit: str, least: int = 1) -> int:
     accepted = f"a whole number of {unit}, {least} or more"
     if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise _wrong(name, value, accepted)
+        raise _invalid(name, value, accepted)
     try:
         count = int(value)
     except ValueError:
-        raise _wrong(name, value, accepted) from None
+        raise _invalid(name, value, accepted) from None
     if count < least:
-        raise _wrong(name, value, accepted)
+        raise _invalid(name, value, accepted)
     return count
 
 
-def _amount(name: str, value: object, unit: str = "seconds") -> float:
+def _read_amount(name: str, value: object, unit: str = "seconds") -> float:
     accepted = f"a number of {unit}, 0 or more"
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise _wrong(name, value, accepted)
+        raise _invalid(name, value, accepted)
     try:
         seconds = float(value)
     except (ValueError, OverflowError):
-        raise _wrong(name, value, accepted) from None
+        raise _invalid(name, value, accepted) from None
     if not math.isfinite(seconds) or seconds < 0:
-        raise _wrong(name, value, accepted)
+        raise _invalid(name, value, accepted)
     return seconds
 
 
 _READERS: dict[str, Callable[[str, object], object]] = {
-    "enabled": _switch,
-    "clients": _clients,
-    "native_spans": partial(_choice, words=("replace", "keep")),
-    "error_messages": _switch,
+    "enabled": _read_boolean,
+    "clients": _read_clients,
+    "native_spans": partial(_read_choice, words=("replace", "keep")),
+    "error_messages": _read_boolean,
     "capture_content": content_mode,
-    "content_max_bytes": partial(_count, unit="bytes", least=256),
-    "content_blobs": partial(_choice, words=_BLOBS),
-    "redact": _redact,
-    "bridges": _bridges,
-    "prices": _source,
-    "budgets": _source,
-    "budget_store": _budget_store,
-    "metrics": partial(_choice, words=("both", "registry", "legacy", "off")),
-    "metric_dimensions": _names,
-    "stream_usage": partial(_choice, words=("never", "auto", "always")),
-    "stream_usage_hosts": _names,
-    "estimate_usage": partial(_choice, words=("separate", "usage", "off")),
-    "store": partial(_path_or_off, what="SQLite file (or of a .jsonl file)"),
-    "store_max_mb": partial(_amount, unit="megabytes"),
-    "store_max_days": partial(_amount, unit="days"),
-    "fingerprints": partial(_choice, words=("auto", "off")),
-    "spool": partial(_path_or_off, what="folder"),
-    "spool_max_mb": partial(_count, unit="megabytes"),
-    "flush_timeout": _amount,
-    "handle_sigterm": partial(_choice, words=("auto", "off")),
-    "strict": _switch,
-    "prompts": _folder,
-    "baggage_keys": _words,
-    "rollup": _switch,
+    "content_max_bytes": partial(_read_count, unit="bytes", least=256),
+    "content_blobs": partial(_read_choice, words=_BLOBS),
+    "redact": _read_redact,
+    "bridges": _read_bridges,
+    "prices": _read_source,
+    "budgets": _read_source,
+    "budget_store": _read_budget_store,
+    "metrics": partial(_read_choice, words=("both", "registry", "legacy", "off")),
+    "metric_dimensions": _read_names,
+    "stream_usage": partial(_read_choice, words=("never", "auto", "always")),
+    "stream_usage_hosts": _read_names,
+    "estimate_usage": partial(_read_choice, words=("separate", "usage", "off")),
+    "store": partial(_read_path_or_off, what="SQLite file (or of a .jsonl file)"),
+    "store_max_mb": partial(_read_amount, unit="megabytes"),
+    "store_max_days": partial(_read_amount, unit="days"),
+    "fingerprints": partial(_read_choice, words=("auto", "off")),
+    "spool": partial(_read_path_or_off, what="folder"),
+    "spool_max_mb": partial(_read_count, unit="megabytes"),
+    "flush_timeout": _read_amount,
+    "handle_sigterm": partial(_read_choice, words=("auto", "off")),
+    "strict": _read_boolean,
+    "prompts": _read_folder,
+    "baggage_keys": _read_words,
+    "rollup": _read_boolean,
 }

@@ -81,7 +81,7 @@ class Budget:
         form = _STARTS.get(self.per)
         return self.per if form is None else datetime.fromtimestamp(at, UTC).strftime(form)
 
-    def told(self, amount: int) -> float:
+    def describe_amount(self, amount: int) -> float:
         """An amount in the budget's own measure."""
         return amount if self.tokens is not None else amount / PICO
 
@@ -123,7 +123,7 @@ class BudgetExceeded(Exception):
         # Worker processes send their exceptions home; the callback, which may be any function, stays.
         budget = replace(self.budget, callback=None)
         state = {"reserved": self.reserved, "call_cost": self.call_cost}
-        return _told_again, (budget, self.window, self.spent, self.share, str(self)), state
+        return _restore_exceeded, (budget, self.window, self.spent, self.share, str(self)), state
 
 
 BudgetExceeded.__module__ = "llmtrace"  # its public home, which is what ``error.type`` says
@@ -131,7 +131,7 @@ BudgetExceeded.__module__ = "llmtrace"  # its public home, which is what ``error
 
 def _refusal_text(refusal: BudgetExceeded) -> str:
     budget, unit = refusal.budget, "USD" if refusal.budget.tokens is None else "tokens"
-    limit = f"{_plain(budget.told(budget.limit))} {unit}"
+    limit = f"{_plain(budget.describe_amount(budget.limit))} {unit}"
     share = f" of {budget.by} {refusal.share!r}" if budget.by else ""
     place = f"budget {budget.name!r}{share} ({refusal.window})"
     if refusal.call_cost is None:
@@ -152,7 +152,7 @@ def _plain(amount: float) -> str:
     return digits.rstrip("0").rstrip(".") if "." in digits else digits
 
 
-def _told_again(budget: Budget, window: str, spent: float, share: str, reason: str) -> BudgetExceeded:
+def _restore_exceeded(budget: Budget, window: str, spent: float, share: str, reason: str) -> BudgetExceeded:
     return BudgetExceeded(budget, window, spent, share=share, reason=reason)
 
 
@@ -240,11 +240,11 @@ def read(budgets: object, setting: str = "LLMTRACE_BUDGETS") -> dict[str, Budget
         entries = found["budget"]
     if not isinstance(entries, Iterable) or isinstance(entries, (str, bytes, Mapping)):
         raise ConfigError(f"{setting}={entries!r} is not accepted; use a path or a list of Budget")
-    made = [_made(entry, f"{setting}, entry {number}") for number, entry in enumerate(entries, 1)]
+    made = [_parse_budget(entry, f"{setting}, entry {number}") for number, entry in enumerate(entries, 1)]
     return {each.name: each for each in made}
 
 
-def _made(entry: object, place: str) -> Budget:
+def _parse_budget(entry: object, place: str) -> Budget:
     if isinstance(entry, Budget):
         return entry
     if not isinstance(entry, Mapping):

@@ -14,18 +14,18 @@ from math import ceil
 from typing import Any, Protocol
 from uuid import uuid4
 
-from ..model import Request, Response, Scope
+from ..model import CallContext, Request, Response
 from ..pricing.estimates import Estimate
-from ..pricing.money import UNIT, Amount, Priced
-from ..pricing.price import Pricer, longest
+from ..pricing.money import UNIT, Amount, PricedCall
+from ..pricing.price import Pricer, max_output_tokens
 from .budget import PICO, Budget, BudgetExceeded, registered
 from .remote_store import RemoteStore
-from .stores import Balance, Claim, MemoryStore, Store
+from .stores import Balance, BudgetStore, Claim, MemoryStore
 
-__all__ = ["Budgets", "PendingVerdict", "Reservation", "forget_spending"]
+__all__ = ["BudgetEnforcer", "PendingVerdict", "Reservation", "forget_spending"]
 
 _log = logging.getLogger("llmtrace")
-_KEPT = {"minute": 3_600, "hour": 2 * 86_400, "day": 3 * 86_400, "month": 40 * 86_400, "total": 3_650 * 86_400}
+_RETENTION_SECONDS = {"minute": 3_600, "hour": 2 * 86_400, "day": 3 * 86_400, "month": 40 * 86_400, "total": 3_650 * 86_400}
 """Seconds for which a window is kept: well beyond its end."""
 _WARNED = 10_000
 
@@ -40,24 +40,24 @@ def forget_spending() -> None:
     _memory.clear()
 
 
-class Asking(Protocol):
+class StartedCall(Protocol):
     """What is needed of a call under way."""
 
-    scope: Scope
+    call_context: CallContext
     request: Request
     provider: str
     server: tuple[str, int] | None
     started_ns: int
-    answer: Response
+    response: Response
     outcome: str
     estimate: Estimate | None
     reservation: Any
 
     @property
-    def priced(self) -> Priced | None: ...
+    def priced(self) -> PricedCall | None: ...
 
     @property
-    def cut(self) -> bool:
+    def ended_early(self) -> bool:
         """True if a stream ended before its end: what it reported is a beginning."""
 
     @property
@@ -66,7 +66,7 @@ class Asking(Protocol):
 
 
 @dataclass(slots=True)
-class Part:
+class BudgetWindow:
     """One window that a call counts in."""
 
     budget: Budget
@@ -82,12 +82,12 @@ class Part:
 class Reservation:
     """The windows that a call counts in, and where they stand after it."""
 
-    parts: list[Part] = field(default_factory=list)
+    parts: list[BudgetWindow] = field(default_factory=list)
     call: str = field(default_factory=lambda: uuid4().hex)
     """What the store knows the call by."""
 
     @property
-    def kept(self) -> list[Part]:
+    def kept(self) -> list[BudgetWindow]:
         """The parts that a store keeps."""
         return [part for part in self.parts if part.budget.per != "call"]
 
@@ -96,7 +96,7 @@ class Reservation:
         return Reservation([replace(part) for part in self.parts], self.call)
 
     @property
-    def tightest(self) -> Part | None:
+    def tightest(self) -> BudgetWindow | None:
         """The part that a span can say most of use about."""
         order = {"block": 2, "warn": 1}
         return max(
@@ -130,13 +130,13 @@ class PendingVerdict:
         return self._decide(await self._store.wait_async(self._answer))
 
 
-class Budgets:
+class BudgetEnforcer:
     """The budgets in force, of the settings and of ``budget()``."""
 
-    def __init__(self, pricer: Pricer, configured: Mapping[str, Budget], store: Store | None = None) -> None:
+    def __init__(self, pricer: Pricer, configured: Mapping[str, Budget], store: BudgetStore | None = None) -> None:
         self._pricer = pricer
         self._configured = dict(configured)
-        self._store: Store = _memory if store is None else store
+        self._store: BudgetStore = _memory if store is None else store
         self._registered: Mapping[str, Budget] | None = None
         self._all: tuple[Budget, ...] = ()
         self._blocking = False
@@ -156,13 +156,13 @@ class Budgets:
         """Wait until the store knows all that was spent; return False if it does not."""
         return self._store.drain(timeout)
 
-    def admit(self, call: Asking) -> BudgetExceeded | PendingVerdict | None:
+    def admit(self, call: StartedCall) -> BudgetExceeded | PendingVerdict | None:
         """Reserve what the call may cost at most. What is returned stands against it."""
         if registered() is not self._registered:
             self._refresh()
         if not self._blocking:
             return None
-        parts = self._parts(call)
+        parts = self._windows_for(call)
         if not any(part.budget.action == "block" for part in parts):
             return None
         made = call.reservation = Reservation(parts)
@@ -171,7 +171,7 @@ class Budgets:
     def _reserve(self, made: Reservation) -> BudgetExceeded | PendingVerdict | None:
         for part in made.parts:
             if part.budget.per == "call" and part.budget.action == "block" and part.claim.amount > part.claim.limit:
-                return _refused(part, Balance(0, 0))
+                return _exceeded(part, Balance(0, 0))
         kept = made.kept
         if not kept:
             return None
@@ -190,7 +190,7 @@ class Budgets:
             return self._store_down(made)
         for part, balance in zip(kept, answer.balances, strict=True):
             part.spent = sum(balance)
-        return None if answer.refused < 0 else _refused(kept[answer.refused], answer.balances[answer.refused])
+        return None if answer.refused < 0 else _exceeded(kept[answer.refused], answer.balances[answer.refused])
 
     def _store_down(self, made: Reservation) -> BudgetExceeded | None:
         kept = made.kept
@@ -203,7 +203,7 @@ class Budgets:
                 return BudgetExceeded(part.budget, part.window, 0.0, share=part.share, reason=why)
         return None
 
-    def settle(self, call: Asking) -> None:
+    def settle(self, call: StartedCall) -> None:
         """Record what the call cost, in place of what was reserved."""
         if registered() is not self._registered:
             self._refresh()
@@ -211,21 +211,21 @@ class Budgets:
         if not (self._all or made) or call.outcome == "blocked":
             return
         if made is None:
-            parts = self._parts(call)
+            parts = self._windows_for(call)
             if not parts:
                 return
             made = call.reservation = Reservation(parts)
-        elif call.request.background and not call.answer.usage and call.outcome != "error":
+        elif call.request.background and not call.response.usage and call.outcome != "error":
             return  # the fetch that reports the usage settles what is reserved here
         for part in made.parts:
             if part.budget.per == "call":
                 part.spent = _spent(call, part)
-                self._judge(part)
+                self._log_action(part)
         kept = made.kept
         if kept:
             self._record(made.call, kept, [_spent(call, part) for part in kept])
 
-    def _record(self, call: str, parts: list[Part], spent: list[int]) -> None:
+    def _record(self, call: str, parts: list[BudgetWindow], spent: list[int]) -> None:
         answer = self._store.settle(call, [part.claim for part in parts], spent)
         if not isinstance(answer, Future):
             self._judge_all(parts, answer)
@@ -236,14 +236,14 @@ class Budgets:
             copies = [replace(part) for part in parts]
             answer.add_done_callback(lambda done: self._judge_all(copies, done.result()))
 
-    def _judge_all(self, parts: list[Part], sums: Any) -> None:
+    def _judge_all(self, parts: list[BudgetWindow], sums: Any) -> None:
         if isinstance(sums, Exception):
             return
         for part, amount in zip(parts, sums, strict=True):
             part.spent = amount
-            self._judge(part)
+            self._log_action(part)
 
-    def _judge(self, part: Part) -> None:
+    def _log_action(self, part: BudgetWindow) -> None:
         if part.spent is None or part.spent <= part.claim.limit:
             return
         part.action = "warn"
@@ -252,7 +252,7 @@ class Budgets:
         self._warned[part.claim.key] = None
         if len(self._warned) > _WARNED:
             self._warned.pop(next(iter(self._warned)))
-        spent = part.budget.told(part.spent)
+        spent = part.budget.describe_amount(part.spent)
         _log.warning("%s", BudgetExceeded(part.budget, part.window, spent, share=part.share))
         if part.budget.callback is not None:
             try:
@@ -260,39 +260,39 @@ class Budgets:
             except Exception:
                 _log.warning("the callback of budget %r failed", part.budget.name, exc_info=True)
 
-    def _parts(self, call: Asking) -> list[Part]:
+    def _windows_for(self, call: StartedCall) -> list[BudgetWindow]:
         at = call.started_ns / 1e9
         found = []
         for budget in self._all:
             if budget.match and not _matches(budget.match, call):
                 continue
-            amount = self._most(budget, call)
+            amount = self._max_amount(budget, call)
             window = budget.window(at)
             for share in _values(budget.by, call) if budget.by else ("",):
                 claim = Claim(
                     key=f"{budget.name}:{share}:{window}",
                     limit=budget.limit,
                     amount=amount,
-                    seconds=_KEPT.get(budget.per, 0),
+                    seconds=_RETENTION_SECONDS.get(budget.per, 0),
                     blocking=budget.action == "block",
                 )
-                found.append(Part(budget, share, window, claim))
+                found.append(BudgetWindow(budget, share, window, claim))
         return found
 
-    def _most(self, budget: Budget, call: Asking) -> int:
+    def _max_amount(self, budget: Budget, call: StartedCall) -> int:
         """The most that the answer may take of ``budget``, by the limit that the request states."""
         if budget.action != "block" or call.request.operation in ("count_tokens", "fetch_response"):
             return 0
         if budget.tokens is not None:
-            return longest(call.request)
+            return max_output_tokens(call.request)
         host = None if call.server is None else call.server[0]
-        return _pico(self._pricer.most(call.provider, host, call.request))
+        return _pico(self._pricer.max_cost(call.provider, host, call.request))
 
 
-def _refused(part: Part, balance: Balance) -> BudgetExceeded:
+def _exceeded(part: BudgetWindow, balance: Balance) -> BudgetExceeded:
     part.action = "block"
     part.spent = sum(balance)
-    told = part.budget.told
+    told = part.budget.describe_amount
     return BudgetExceeded(
         part.budget,
         part.window,
@@ -307,7 +307,7 @@ def _pico(money: Amount) -> int:
     return ceil(Fraction(money) * PICO / UNIT)
 
 
-def _spent(call: Asking, part: Part) -> int:
+def _spent(call: StartedCall, part: BudgetWindow) -> int:
     """Return the larger of what was reported and what is estimated; where neither says it, what was reserved."""
     reported, final = _reported(call, part.budget)
     if final:
@@ -319,32 +319,32 @@ def _spent(call: Asking, part: Part) -> int:
     return max(reported, part.claim.amount if estimated is None else estimated)
 
 
-def _reported(call: Asking, budget: Budget) -> tuple[int, bool]:
+def _reported(call: StartedCall, budget: Budget) -> tuple[int, bool]:
     """Return what the provider reported, and whether that is all."""
     if budget.tokens is not None:
-        counts = call.answer.usage or {}
+        counts = call.response.usage or {}
         total = int(counts.get("input", 0) + counts.get("output", 0))
-        return total, not call.cut and ("input" in counts or "output" in counts)
+        return total, not call.ended_early and ("input" in counts or "output" in counts)
     priced = call.priced
     if priced is None or priced.reason not in (None, "partial_usage"):
         return 0, False
-    return _pico(priced.units), not call.cut and priced.reason is None
+    return _pico(priced.units), not call.ended_early and priced.reason is None
 
 
-def _estimated(call: Asking, budget: Budget) -> int | None:
+def _estimated(call: StartedCall, budget: Budget) -> int | None:
     guess = call.estimate
     if guess is None or guess.output is None:
         return None
-    if not guess.output and (call.cut or call.outcome != "ok"):
+    if not guess.output and (call.ended_early or call.outcome != "ok"):
         return None  # broken before the first word: how much was made of the answer is not known
     if budget.tokens is not None:
         return guess.input + guess.output
     return None if guess.usd is None else ceil(Fraction(guess.usd) * PICO)
 
 
-def _values(name: str, call: Asking) -> tuple[str, ...]:
+def _values(name: str, call: StartedCall) -> tuple[str, ...]:
     """What a call says under ``name``; one empty text where it says nothing."""
-    scope = call.scope
+    scope = call.call_context
     if name in ("feature", "user", "session", "tenant"):
         return (getattr(scope, name) or "",)
     if name == "tag":
@@ -358,7 +358,7 @@ def _values(name: str, call: Asking) -> tuple[str, ...]:
     return (str(scope.metadata.get(name, "")),)
 
 
-def _matches(match: Mapping[str, str], call: Asking) -> bool:
+def _matches(match: Mapping[str, str], call: StartedCall) -> bool:
     # What says nothing under a key matches no glob, not even ``*``.
     return all(
         any(value == wanted or (value and fnmatchcase(value, wanted)) for value in _values(name, call))

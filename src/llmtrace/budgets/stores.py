@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
-__all__ = ["Balance", "Claim", "MemoryStore", "RedisStore", "Reserved", "Step", "Store"]
+__all__ = ["Balance", "BudgetStore", "Claim", "MemoryStore", "RedisStore", "Reserved", "Step"]
 
-_MANY = 50_000
+_MAX_WINDOWS = 50_000
 """Windows in memory before those that are over are looked for. One that is not over is never dropped."""
 
 
@@ -49,7 +49,7 @@ class Reserved(NamedTuple):
     """What each window held before."""
 
 
-class Store(Protocol):
+class BudgetStore(Protocol):
     """The windows of all budgets. Each step gives its result at once, or a future whose result may be an exception."""
 
     def reserve(self, call: str, claims: Sequence[Claim]) -> Reserved | Future[Any]:
@@ -78,7 +78,7 @@ class MemoryStore:
         self._windows: dict[str, _Window] = {}
         self._reserved: dict[str, list[tuple[_Window, int]]] = {}
         """By call under way."""
-        self._most = _MANY
+        self._most = _MAX_WINDOWS
 
     def reserve(self, call: str, claims: Sequence[Claim]) -> Reserved:
         with self._lock:
@@ -126,7 +126,7 @@ class MemoryStore:
             now = monotonic()
             if len(self._windows) >= self._most:
                 self._windows = {key: window for key, window in self._windows.items() if window.until > now}
-                self._most = max(_MANY, 2 * len(self._windows))
+                self._most = max(_MAX_WINDOWS, 2 * len(self._windows))
             found = self._windows[claim.key] = _Window(now + claim.seconds)
         return found
 

@@ -90,4 +90,4 @@ def settle(call: OpenCall, answer: Response) -> Response:
         if bills:
             call.reservation = reservation
             return answer
-    return replace(answer, usage=None, stated_cost=None, also=())
+    return replace(answer, usage=None, stated_cost=None, additional_usage=())

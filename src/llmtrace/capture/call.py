@@ -11,27 +11,27 @@ from functools import partial
 from time import perf_counter, time_ns
 from typing import Any
 
-from .._errors import report
+from .._errors import log_internal_error
 from ..context import inference_spans
 from ..context import state as scopes
 from ..context.operations import note_content
-from ..model import Call, Request, Response, Scope, Timing, Usage
+from ..model import Call, CallContext, Request, Response, StreamTiming, Usage
 from ..model.wire_format import Accumulator, WireFormat
 from ..pricing.estimates import Estimate
-from ..pricing.estimator import Spoken
-from ..pricing.money import Priced
+from ..pricing.estimator import OutputText
+from ..pricing.money import PricedCall
 from ..providers._usage import Money, read_money
 from . import background, worker
-from .content import Heard
+from .content import ContentRecorder
 from .error_body import read_error
 from .failure import error_type, http_status, may_have_been_sent
-from .services import Tracing
+from .services import CallServices
 
 __all__ = ["OpenCall"]
 
 _CONVERSATIONS = frozenset({"chat", "text_completion", "generate_content", "invoke_agent"})
 """Operations whose requests and responses are messages."""
-_UNASKED = object()
+_NOT_PRICED = object()
 _NO_HEADERS: Mapping[str, str] = {}
 
 _generation = 0
@@ -55,48 +55,48 @@ class OpenCall:
         "_open",
         "_priced",
         "_record",
-        "answer",
-        "asked_usage",
         "body",
-        "borrowed",
+        "call_context",
         "client",
-        "context",
+        "content",
         "duration",
         "error",
         "error_type",
         "estimate",
-        "format",
         "headers",
-        "heard",
-        "http",
+        "http_response",
+        "injected_include_usage",
+        "joins_existing_span",
         "outcome",
-        "outer",
+        "output_text",
+        "parent_context",
         "provider",
         "request",
         "reservation",
+        "response",
         "retries",
-        "scope",
         "sent",
         "server",
+        "services",
         "span",
-        "spoken",
+        "span_context",
         "started",
         "started_ns",
         "suppressed",
         "timing",
-        "tracing",
-        "usage_elsewhere",
+        "usage_on_other_span",
+        "wire_format",
     )
 
     span: Any
     """The emitter's."""
-    context: Any
+    span_context: Any
     """The OpenTelemetry context in which the SDK works on the call."""
-    answer: Response
+    response: Response
 
     def __init__(
         self,
-        tracing: Tracing,
+        tracing: CallServices,
         client: str,
         wire: WireFormat,
         request: Request,
@@ -106,49 +106,49 @@ class OpenCall:
         body: Any = None,
         outer: Any = None,
     ) -> None:
-        self.tracing = tracing
+        self.services = tracing
         self.client = client
-        self.format = wire
+        self.wire_format = wire
         self.request = request
         self.provider = provider
         self.server = server
-        self.http: Any = None
+        self.http_response: Any = None
         """The SDK's own object of the HTTP answer that it accepted."""
         self.retries = 0
         self.sent: bool | None = None
         """True once an attempt may have reached the provider, False if none did; None: the error tells."""
         self.headers: Mapping[str, str] = _NO_HEADERS
         """Those of the HTTP answer that say something of the call."""
-        self.timing: Timing | None = None
+        self.timing: StreamTiming | None = None
         self.error: BaseException | None = None
         self.error_type: str | None = None
-        self._priced: Any = _UNASKED
+        self._priced: Any = _NOT_PRICED
         self.reservation: Any = None
         self.body: Any = None
         """What goes over the wire, held while the call lasts, where its tokens may have to be estimated."""
-        self.spoken: Spoken | None = None
+        self.output_text: OutputText | None = None
         self.estimate: Estimate | None = None
-        self.asked_usage = False
+        self.injected_include_usage = False
         """We had the stream tell its usage: the chunk that does is not the caller's."""
         self.duration = 0.0
         self.outcome = ""
         if outer is None:
             outer = scopes.current()
-        self.outer = outer
+        self.parent_context = outer
         """The OpenTelemetry context in which the call was made."""
-        scope = scopes.scope_of(outer)
-        self.scope: Scope = scope if request.prompt is None else replace(scope, prompt=request.prompt)
+        scope = scopes.call_context_of(outer)
+        self.call_context: CallContext = scope if request.prompt is None else replace(scope, prompt=request.prompt)
         self.suppressed = scopes.suppressed(outer)
         """No span of ours is wanted. Budgets, ``collect()`` and our own metrics work all the same."""
-        self.borrowed: Any = inference_spans.adopt(outer, request.operation)
+        self.joins_existing_span: Any = inference_spans.adopt(outer, request.operation)
         """The span of another instrumentation that represents this call; what it lacks is written there."""
-        self.usage_elsewhere = self.borrowed is not None
+        self.usage_on_other_span = self.joins_existing_span is not None
         """Another span of the same call carries the usage."""
         wants = tracing.wants_content
-        self.heard: Heard | None = None
+        self.content: ContentRecorder | None = None
         """What was said, where that is wanted."""
-        if wants is not None and wire.content is not None and not self.suppressed and wants(self.scope):
-            self.heard = Heard(wire.content, body)
+        if wants is not None and wire.content is not None and not self.suppressed and wants(self.call_context):
+            self.content = ContentRecorder(wire.content, body)
         self._record: Call | None = None
         self._open = [True]
         self._generation = _generation
@@ -160,29 +160,29 @@ class OpenCall:
         tracing.emitter.begin(self)
         self.started = perf_counter()
 
-    def read(self, answer: Any) -> Response:
+    def read_response(self, answer: Any) -> Response:
         """What a whole answer says."""
-        if self.heard is not None:
-            self.heard.take(answer)
-        response = self.format.response(answer)
+        if self.content is not None:
+            self.content.record_response(answer)
+        response = self.wire_format.response(answer)
         if not response.failed and not (response.usage and any(response.usage.values())):
             # A server may answer 200 and report in the body that the call failed.
             response.error = read_error(answer) or response.error
             response.failed = response.error is not None
-        if not response.usage and self.tracing.estimator is not None:
+        if not response.usage and self.services.estimator is not None:
             try:
-                self.tracing.estimator.take(self, answer)
+                self.services.estimator.take(self, answer)
             except Exception:
-                report("read the words of a response")
+                log_internal_error("read the words of a response")
         return response
 
-    def events(self) -> Accumulator:
+    def make_accumulator(self) -> Accumulator:
         """What folds the chunks of the answer."""
-        assert self.format.events is not None
-        folded = self.format.events()
-        return folded if self.heard is None else self.heard.joined(folded)
+        assert self.wire_format.accumulator is not None
+        folded = self.wire_format.accumulator()
+        return folded if self.content is None else self.content.wrap(folded)
 
-    def fail(self, error: BaseException, timing: Timing | None = None, answer: Response | None = None) -> None:
+    def fail(self, error: BaseException, timing: StreamTiming | None = None, answer: Response | None = None) -> None:
         """End with what was known when ``error`` was raised."""
         if answer is None:
             answer = self._body_so_far() if timing is None else Response()
@@ -191,14 +191,14 @@ class OpenCall:
     def _body_so_far(self) -> Response:
         # The answer may have arrived whole and failed only in being parsed: its tokens are spent.
         try:
-            http = self.http
+            http = self.http_response
             if http is not None and http.is_closed and http.status_code < 400:
-                return self.read(json.loads(http.content))
+                return self.read_response(json.loads(http.content))
         except Exception as fault:  # the body is whatever made the parse fail
             del fault
         return Response()
 
-    def end(self, answer: Response, *, timing: Timing | None = None, error: BaseException | None = None) -> None:
+    def end(self, answer: Response, *, timing: StreamTiming | None = None, error: BaseException | None = None) -> None:
         """End the call. The first to end it wins; a copy that a fork made is not the call."""
         try:
             self._open.pop()
@@ -211,20 +211,20 @@ class OpenCall:
             try:
                 answer = background.settle(self, answer)
             except Exception:
-                report("settle a background call")
-        self.answer = answer
+                log_internal_error("settle a background call")
+        self.response = answer
         self.timing = timing
         self.error = error
         # The context holds this call: without it nothing waits for the collector.
-        self.context = self.outer
+        self.span_context = self.parent_context
         try:
             self._settle()
         except Exception:
-            report("settle a call")
+            log_internal_error("settle a call")
         try:
-            pricer, estimator = self.tracing.pricer, self.tracing.estimator
-            missing = (not answer.usage and not self.request.background) or self.cut
-            if estimator is not None and missing and estimator.wants(self):
+            pricer, estimator = self.services.pricer, self.services.estimator
+            missing = (not answer.usage and not self.request.background) or self.ended_early
+            if estimator is not None and missing and estimator.applies_to(self):
                 self.body = _frozen(self.body)
                 worker.start()
                 self._finish_later()
@@ -233,14 +233,14 @@ class OpenCall:
             else:
                 self._finish_later()
         except Exception:
-            report("end a call")
+            log_internal_error("end a call")
             self._emit(None)
 
     def _finish_later(self) -> None:
-        if self.borrowed is not None:
-            self.tracing.emitter.defer(self)
+        if self.joins_existing_span is not None:
+            self.services.emitter.defer(self)
         ended = worker.submit(partial(self._finish, time_ns()))
-        for calls in (*self.scope.collectors, *self.tracing.recordings):
+        for calls in (*self.call_context.collectors, *self.services.recorders):
             calls.expect(ended)
 
     def refuse(self, refusal: Exception) -> None:
@@ -249,7 +249,7 @@ class OpenCall:
         self.end(Response(), error=refusal)
 
     def _settle(self) -> None:
-        answer, error, timing = self.answer, self.error, self.timing
+        answer, error, timing = self.response, self.error, self.timing
         if self.outcome and error is not None:
             self.error_type = error_type(error)
         elif error is not None and not isinstance(error, Exception):
@@ -257,7 +257,7 @@ class OpenCall:
         elif error is not None:
             self.outcome = "error"
             self.error_type = error_type(error)
-        elif answer.failed or (timing is not None and timing.end == "truncated"):
+        elif answer.failed or (timing is not None and timing.stream_outcome == "truncated"):
             self.outcome = "error"
             named = answer.error if answer.http_status is None else str(answer.http_status)
             self.error_type = named or ("error" if answer.failed else "truncated")
@@ -265,68 +265,68 @@ class OpenCall:
             self.outcome = "ok"
             if self.request.characters is not None and not answer.usage:
                 answer.usage = {"characters": self.request.characters}
-        http = self.http if self.http is not None else getattr(error, "response", None)
+        http = self.http_response if self.http_response is not None else getattr(error, "response", None)
         headers = getattr(http, "headers", None)
         if headers is not None:
-            self.headers = _telling(headers)
+            self.headers = _read_headers(headers)
             if answer.stated_cost is None:
                 answer.stated_cost = _stated_cost(self.headers)
-        if self.heard is not None:
-            http = self.http if self.http is not None else error
-            self.heard.complete(getattr(http, "_request", None) or getattr(http, "request", None))
-            if self.request.operation in _CONVERSATIONS and scopes.frame_of(self.outer) is not None:
-                asked = self.heard.asked
-                note_content(self.outer, self.started_ns, () if asked is None else asked.messages, self.heard.said())
+        if self.content is not None:
+            http = self.http_response if self.http_response is not None else error
+            self.content.complete_from_request(getattr(http, "_request", None) or getattr(http, "request", None))
+            if self.request.operation in _CONVERSATIONS and scopes.activation_of(self.parent_context) is not None:
+                asked = self.content.request
+                note_content(self.parent_context, self.started_ns, () if asked is None else asked.messages, self.content.output_messages())
 
     def _finish(self, end_time: int | None) -> None:
         """Tell the observers and end the span. Each does its part whatever the others do."""
-        tracing = self.tracing
+        tracing = self.services
         try:
             # Only on the worker, which is where a call is sent that wants an estimate.
-            if end_time is not None and tracing.estimator is not None and tracing.estimator.wants(self):
+            if end_time is not None and tracing.estimator is not None and tracing.estimator.applies_to(self):
                 tracing.estimator.estimate(self)
         except Exception:
-            report("estimate the tokens of a call")
-        self.spoken = None
+            log_internal_error("estimate the tokens of a call")
+        self.output_text = None
         for observer in tracing.observers:
             try:
                 observer(self)
             except Exception:
-                report("tell an observer of a call")
+                log_internal_error("tell an observer of a call")
         self.body = None
         self._emit(end_time)
         # A traceback holds frames that hold this call, and the attributes of the span may hold it too, until somebody
         # reads them: of what is around, no more than they tell.
-        self.error = self.http = self.span = self.outer = self.context = self._record = None
-        self.scope = self.scope.light()
+        self.error = self.http_response = self.span = self.parent_context = self.span_context = self._record = None
+        self.call_context = self.call_context.without_content()
 
     @property
-    def priced(self) -> Priced | None:
+    def priced(self) -> PricedCall | None:
         """What the call cost; ``None`` where its kind bills nothing. Known once it has ended."""
-        if self._priced is _UNASKED:
+        if self._priced is _NOT_PRICED:
             self._priced = self._price()
-        priced: Priced | None = self._priced
+        priced: PricedCall | None = self._priced
         return priced
 
-    def _price(self) -> Priced | None:
-        pricer = self.tracing.pricer
+    def _price(self) -> PricedCall | None:
+        pricer = self.services.pricer
         if pricer is None or self.outcome == "blocked":
             return None
         try:
             host = None if self.server is None else self.server[0]
             at = self.started_ns / 1e9
-            priced = pricer.price(self.provider, host, self.request, self.answer, at, partial=self.cut)
+            priced = pricer.price(self.provider, host, self.request, self.response, at, partial=self.ended_early)
         except Exception:
-            report("price a call")
+            log_internal_error("price a call")
             return None
         if priced is not None and self.estimate is not None and priced.source != "provider":
             priced.approximate = True
         return priced
 
     @property
-    def cut(self) -> bool:
+    def ended_early(self) -> bool:
         """Whether the stream ended before its end: what it told of usage is a beginning."""
-        return self.timing is not None and self.timing.end != "exhausted"
+        return self.timing is not None and self.timing.stream_outcome != "exhausted"
 
     @property
     def refused(self) -> bool:
@@ -337,28 +337,28 @@ class OpenCall:
         if self.sent or self.outcome != "error" or self.timing is not None:
             return False
         if error is None:  # an error inside a 200: gateways state the status of the vendor that refused
-            return not self.answer.usage and _is_error_status(self.error_type)
-        return self.http is None and (http_status(error) is not None or not may_have_been_sent(error))
+            return not self.response.usage and _is_error_status(self.error_type)
+        return self.http_response is None and (http_status(error) is not None or not may_have_been_sent(error))
 
     @property
     def has_own_span(self) -> bool:
         """True if the ``gen_ai.*`` metrics count this call: no other instrumentation does."""
-        return self.borrowed is None and not self.suppressed
+        return self.joins_existing_span is None and not self.suppressed
 
     def _emit(self, end_time: int | None) -> None:
         try:
-            self.tracing.emitter.end(self, end_time)
+            self.services.emitter.end(self, end_time)
         except Exception:
-            report("end a span")
+            log_internal_error("end a span")
 
     def record(self) -> Call:
         """The finished call as observers see it."""
         if self._record is None:
-            self._record = self._recorded()
+            self._record = self._build_record()
         return self._record
 
-    def _recorded(self) -> Call:
-        request, answer, scope, timing = self.request, self.answer, self.scope, self.timing
+    def _build_record(self) -> Call:
+        request, answer, scope, timing = self.request, self.response, self.call_context, self.timing
         ids = self.span.get_span_context()
         return Call(
             trace_id=f"{ids.trace_id:032x}",
@@ -369,7 +369,7 @@ class OpenCall:
             request_model=request.model,
             response_model=answer.model,
             response_id=answer.id,
-            finish_reasons=answer.normal_reasons,
+            finish_reasons=answer.normalized_finish_reasons,
             usage=Usage(**answer.usage) if answer.usage else Usage(),  # type: ignore[arg-type] # by its field names
             cost=None if self.priced is None else self.priced.cost(),
             unpriced_reason=None if self.priced is None else self.priced.reason,
@@ -414,7 +414,7 @@ def _is_error_status(name: str | None) -> bool:
     return name is not None and len(name) == 3 and name.isdecimal() and "400" <= name < "600"
 
 
-_TELLING = {
+_READ_HEADERS = {
     name.encode(): name
     for name in (
         "x-request-id",
@@ -429,10 +429,10 @@ _TELLING = {
 }
 
 
-def _telling(headers: Any) -> dict[str, str]:
+def _read_headers(headers: Any) -> dict[str, str]:
     # httpx goes through all headers, again for each that is looked up. What it goes through: as sent, small, value.
     listed = getattr(headers, "_list", None)
     if listed is not None:
-        return {_TELLING[name]: value.decode("latin-1") for _, name, value in listed if name in _TELLING}
+        return {_READ_HEADERS[name]: value.decode("latin-1") for _, name, value in listed if name in _READ_HEADERS}
     # Other clients keep the case in which the server wrote them.
-    return {name: value for key, value in headers.items() if (name := key.lower()).encode() in _TELLING}
+    return {name: value for key, value in headers.items() if (name := key.lower()).encode() in _READ_HEADERS}

@@ -5,83 +5,83 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .._errors import report
-from ..model import Asked, Message, Response
-from ..model.content_format import ContentFormat, Joiner
+from .._errors import log_internal_error
+from ..model import Message, RequestContent, Response
+from ..model.content_format import ContentAccumulator, ContentFormat
 from ..model.wire_format import Accumulator
 
-__all__ = ["Heard"]
+__all__ = ["ContentRecorder"]
 
 
-class Heard:
+class ContentRecorder:
     """The content of one call. A fault here costs the content and nothing else."""
 
-    __slots__ = ("_format", "_joiner", "_said", "asked")
+    __slots__ = ("_accumulator", "_format", "_messages", "request")
 
     def __init__(self, wire: ContentFormat, body: Any) -> None:
         self._format = wire
-        self._joiner: Joiner | None = None
-        self._said: list[Message] = []
-        self.asked: Asked | None = None
+        self._accumulator: ContentAccumulator | None = None
+        self._messages: list[Message] = []
+        self.request: RequestContent | None = None
         try:
             # Now, since the caller may change its lists while the call is under way.
-            self.asked = wire.request(body)
+            self.request = wire.request(body)
         except Exception:
-            report("read what was asked")
+            log_internal_error("read what was asked")
 
-    def take(self, answer: Any) -> None:
+    def record_response(self, answer: Any) -> None:
         """The whole answer."""
         try:
-            self._said = self._format.response(answer)
+            self._messages = self._format.response(answer)
         except Exception:
-            report("read what was said")
+            log_internal_error("read what was said")
 
-    def joined(self, counts: Accumulator) -> Accumulator:
+    def wrap(self, counts: Accumulator) -> Accumulator:
         """``counts``, hearing each chunk too."""
-        if self._format.joiner is None:
+        if self._format.accumulator is None:
             return counts
-        self._joiner = self._format.joiner()
-        return _Hearing(counts, self._joiner)
+        self._accumulator = self._format.accumulator()
+        return _WithContent(counts, self._accumulator)
 
-    def said(self) -> list[Message]:
-        if self._joiner is not None and not self._said:
+    def output_messages(self) -> list[Message]:
+        if self._accumulator is not None and not self._messages:
             try:
-                self._said = self._joiner.messages()
+                self._messages = self._accumulator.messages()
             except Exception:
-                report("read what was said")
-        return self._said
+                log_internal_error("read what was said")
+        return self._messages
 
-    def complete(self, sent: Any) -> None:
+    def complete_from_request(self, sent: Any) -> None:
         """Read a caller's iterator, which was not ours to drain, from the request ``sent`` that it went into."""
-        if self.asked is not None and self.asked.complete:
+        if self.request is not None and self.request.complete:
             return
         content = getattr(sent, "_content", None)  # the property raises where the body was streamed
         if not isinstance(content, bytes):
             return
         try:
-            self.asked = self._format.request(json.loads(content))
+            self.request = self._format.request(json.loads(content))
         except ValueError:  # a form, say
             return
         except Exception:
-            report("read what was asked")
+            log_internal_error("read what was asked")
 
 
-class _Hearing:
+class _WithContent:
     """Both readers of one stream as one."""
 
-    __slots__ = ("_add", "_counts", "_hear")
+    __slots__ = ("_add", "_add_content", "_counts")
 
-    def __init__(self, counts: Accumulator, joiner: Joiner) -> None:
+    def __init__(self, counts: Accumulator, joiner: ContentAccumulator) -> None:
         self._counts = counts
         self._add = counts.add
-        self._hear = joiner.add
+        self._add_content = joiner.add
 
     def add(self, chunk: Any) -> bool:
         try:
-            if self._hear(chunk) and getattr(self._counts, "spoken", False):
+            if self._add_content(chunk) and getattr(self._counts, "spoken", False):
                 return True
         except Exception:
-            report("hear a chunk")
+            log_internal_error("hear a chunk")
         return self._add(chunk)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._read import each, peek, text
+from .._read import get, get_text, iter_list
 
 __all__ = ["error_code", "read_error"]
 
@@ -28,16 +28,16 @@ def read_error(body: Any) -> str | None:
         body = body[0] if body else None
     if body is None:
         return None
-    error = peek(body, "error") or peek(peek(body, "x_groq"), "error")
+    error = get(body, "error") or get(get(body, "x_groq"), "error")
     if isinstance(error, str) or error is True:
         return _code(body) or "error"
     if error and (code := _code(error)):
         return code
-    if error and text(error, "message"):
+    if error and get_text(error, "message"):
         return "error"
-    if "error" in (peek(body, "object"), peek(body, "type")):
+    if "error" in (get(body, "object"), get(body, "type")):
         return _code(body) or "error"
-    base = _number(peek(body, "base_resp"), "status_code")
+    base = _number(get(body, "base_resp"), "status_code")
     if base not in (None, "0"):
         return base
     return _code_alone(body)
@@ -45,28 +45,28 @@ def read_error(body: Any) -> str | None:
 
 def _code_alone(body: Any) -> str | None:
     """The code of a body that holds nothing but a failure."""
-    if any(peek(body, name) for name in _PAYLOADS):
+    if any(get(body, name) for name in _PAYLOADS):
         return None
-    if peek(body, "success") is False:
-        return _code(next(each(body, "errors"), None)) or _code(body) or "error"
-    if text(body, "message") or text(body, "msg") or text(body, "error_msg"):
-        code = text(body, "code") or _number(body, "code") or _number(body, "error_code") or ""
+    if get(body, "success") is False:
+        return _code(next(iter_list(body, "errors"), None)) or _code(body) or "error"
+    if get_text(body, "message") or get_text(body, "msg") or get_text(body, "error_msg"):
+        code = get_text(body, "code") or _number(body, "code") or _number(body, "error_code") or ""
         return None if code.lower() in _SUCCESS else code
     return None
 
 
 def error_code(body: Any) -> str | None:
     """Return the vendor's code in the body of an answer with an error status, if it names one."""
-    inner = peek(body, "error")
+    inner = get(body, "error")
     return _code(body if inner is None or isinstance(inner, str) else inner)
 
 
 def _code(error: Any) -> str | None:
     """The first code that is text, other than the word ``error`` itself; else the first number."""
-    texts = (found for name in _CODES if (found := text(error, name)) and found != "error")
+    texts = (found for name in _CODES if (found := get_text(error, name)) and found != "error")
     return next(texts, None) or next((found for name in _CODES if (found := _number(error, name))), None)
 
 
 def _number(source: Any, name: str) -> str | None:
-    value = peek(source, name)
+    value = get(source, name)
     return str(value) if type(value) is int else None

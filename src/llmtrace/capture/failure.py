@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["error_code", "error_type", "event_behind", "http_status", "may_have_been_sent"]
+__all__ = ["error_code", "error_event", "error_type", "http_status", "may_have_been_sent"]
 
 _NEVER_SENT = frozenset(
     {
@@ -36,14 +36,14 @@ _TRANSPORTS = frozenset({"aiohttp", "h11", "h2", "httpcore", "httpcore2", "httpx
 _MAX_CAUSES = 16
 
 
-def qualified(kind: type[BaseException]) -> str:
+def qualified_name(kind: type[BaseException]) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def error_type(error: BaseException) -> str:
     """The HTTP status of a refusal, else the qualified name of the class."""
     status = http_status(error)
-    return qualified(type(error)) if status is None else str(status)
+    return qualified_name(type(error)) if status is None else str(status)
 
 
 def http_status(error: BaseException) -> int | None:
@@ -98,7 +98,7 @@ def error_code(error: BaseException) -> str | None:
     return str(number) if type(number) is int else found
 
 
-def event_behind(error: BaseException) -> Any:
+def error_event(error: BaseException) -> Any:
     """The event of a stream that an SDK raised ``error`` for in place of handing it over: it may tell the usage.
 
     The exception keeps a part of the event only. The whole is in the frame that raised it, where the openai SDK has it.

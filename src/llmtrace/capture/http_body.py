@@ -12,27 +12,27 @@ from typing import Any
 
 import wrapt
 
-from .._errors import report
+from .._errors import log_internal_error
 from ..model import Response
 from . import worker
 from .call import OpenCall
-from .stream import Recorder, notify
+from .stream import StreamObserver, notify
 
-__all__ = ["Body", "EventReader", "FrameReader", "JsonReader", "event_reader", "watch"]
+__all__ = ["AwsEventStreamParser", "JsonBodyReader", "ObservedBody", "SseParser", "make_parser", "observe_body"]
 
-_LARGEST = 32 * 1024 * 1024
+_MAX_BODY_BYTES = 32 * 1024 * 1024
 _MAX_PLAIN_BYTES = 1024 * 1024
-_MEDIA = ("audio/", "image/", "video/", "application/octet-stream")
+_MEDIA_TYPES = ("audio/", "image/", "video/", "application/octet-stream")
 """Nothing to read, and much of it."""
-_PRELUDE = struct.Struct(">III")
+_FRAME_PRELUDE = struct.Struct(">III")
 """What an AWS frame begins with: its length, that of its headers, and a checksum of both."""
-_CHECKSUM = 4
+_FRAME_CHECKSUM_BYTES = 4
 
 
-class EventReader:
+class SseParser:
     """Cuts server-sent events out of the bytes of a body and hands each to the recorder."""
 
-    def __init__(self, recorder: Recorder, decode: Callable[[bytes], bytes], *, plain: bool = False) -> None:
+    def __init__(self, recorder: StreamObserver, decode: Callable[[bytes], bytes], *, plain: bool = False) -> None:
         self.recorder = recorder
         self._decode = decode
         self._plain = bytearray() if plain else None
@@ -91,7 +91,7 @@ class EventReader:
             event = json.loads(data)
         except (ValueError, RecursionError):
             return
-        self.recorder.mark(event)
+        self.recorder.on_chunk(event)
         if b'"error"' in data:
             # The SDK raises for an error event, and older ones leave the response open behind it.
             self.recorder.end_if_failed()
@@ -104,31 +104,31 @@ class EventReader:
 
     def exhausted(self) -> None:
         self._last()
-        self.recorder.exhausted()
+        self.recorder.on_exhausted()
 
     def failed(self, error: BaseException) -> None:
-        self.recorder.failed(error)
+        self.recorder.on_error(error)
 
     def closed(self) -> None:
         # The SDK's own stream closes the response as soon as it has read the end mark.
         self._last()
         if self._done:
-            self.recorder.exhausted()
+            self.recorder.on_exhausted()
         else:
-            self.recorder.closed()
+            self.recorder.on_close()
 
 
-class FrameReader(EventReader):
+class AwsEventStreamParser(SseParser):
     """The same for the binary frames of AWS, each of which wraps one event in base64."""
 
     def feed(self, data: bytes) -> None:
         rest = self._rest
         rest += self._decode(data)
-        while len(rest) >= _PRELUDE.size:
-            size, headers, _ = _PRELUDE.unpack_from(rest)
-            if len(rest) < size or size < _PRELUDE.size + headers + _CHECKSUM:
+        while len(rest) >= _FRAME_PRELUDE.size:
+            size, headers, _ = _FRAME_PRELUDE.unpack_from(rest)
+            if len(rest) < size or size < _FRAME_PRELUDE.size + headers + _FRAME_CHECKSUM_BYTES:
                 return
-            payload = bytes(rest[_PRELUDE.size + headers : size - _CHECKSUM])
+            payload = bytes(rest[_FRAME_PRELUDE.size + headers : size - _FRAME_CHECKSUM_BYTES])
             del rest[:size]
             self._frame(payload)
 
@@ -143,7 +143,7 @@ class FrameReader(EventReader):
         return
 
 
-class JsonReader:
+class JsonBodyReader:
     """Keeps the bytes of one JSON body as the caller reads them, to read the usage when they are all there."""
 
     def __init__(self, call: OpenCall, decode: Callable[[bytes], bytes], *, keep: bool = True) -> None:
@@ -155,18 +155,18 @@ class JsonReader:
     def feed(self, data: bytes) -> None:
         if self._data is not None:
             self._data += self._decode(data)
-            if len(self._data) > _LARGEST:
+            if len(self._data) > _MAX_BODY_BYTES:
                 self._data = None
 
     def exhausted(self) -> None:
         answer = Response()
         try:
             if self._data:
-                answer = self._call.read(json.loads(self._data))
+                answer = self._call.read_response(json.loads(self._data))
         except (ValueError, RecursionError):
             pass
         except Exception:
-            report("read a response")
+            log_internal_error("read a response")
         self._call.end(answer)
 
     def failed(self, error: BaseException) -> None:
@@ -180,7 +180,7 @@ class JsonReader:
             notify(lambda: worker.submit(partial(self._call.end, Response())))
 
 
-class Body(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has no parameters
+class ObservedBody(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has no parameters
     """Stands in for the byte stream inside an HTTP response: same class, same bytes, watched.
 
     ``inner`` is the iterator of the SDK's stream object, where that is what the recorder watches. Somebody else who
@@ -191,15 +191,15 @@ class Body(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has no parame
     def __init__(
         self,
         wrapped: Any,
-        reader: EventReader | JsonReader,
-        recorder: Recorder | None = None,
+        reader: SseParser | JsonBodyReader,
+        recorder: StreamObserver | None = None,
         inner: weakref.ref[Any] | None = None,
         holder: weakref.ref[Any] | None = None,
     ) -> None:
         super().__init__(wrapped)
         self._self_reader = reader
         self._self_recorder = recorder
-        self._self_plain = reader if isinstance(reader, EventReader) and reader.plain else None
+        self._self_plain = reader if isinstance(reader, SseParser) and reader.plain else None
         self._self_inner = inner
         self._self_holder = holder or inner
         self._self_observer = getattr(wrapped, "stream_observer", None)
@@ -212,10 +212,10 @@ class Body(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has no parame
     def _self_read_by_stream(self) -> bool:
         """Whether the SDK's own stream object is at work, and its recorder sees it all."""
         try:
-            if _running(self._self_inner() if self._self_inner is not None else None):
+            if _is_running(self._self_inner() if self._self_inner is not None else None):
                 return True
         except Exception:
-            report("find who reads a body")
+            log_internal_error("find who reads a body")
             return True
         self._self_recorder = self._self_inner = None
         return False
@@ -226,7 +226,7 @@ class Body(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has no parame
         plain = self._self_plain
         return iter(self.__wrapped__) if plain is None else self._self_keep_plain(plain)
 
-    def _self_keep_plain(self, reader: EventReader) -> Iterator[bytes]:
+    def _self_keep_plain(self, reader: SseParser) -> Iterator[bytes]:
         for data in self.__wrapped__:
             _guarded(reader.feed_plain, data)
             yield data
@@ -253,7 +253,7 @@ class Body(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has no parame
         iterator: AsyncIterator[bytes] = self.__wrapped__.__aiter__()
         return iterator
 
-    async def _self_keep_plain_async(self, reader: EventReader) -> AsyncIterator[bytes]:
+    async def _self_keep_plain_async(self, reader: SseParser) -> AsyncIterator[bytes]:
         async for data in self.__wrapped__:
             _guarded(reader.feed_plain, data)
             yield data
@@ -280,8 +280,8 @@ class Body(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has no parame
         held = self._self_holder is not None and self._self_holder() is not None
         # The SDK's generator closes the response itself when it ends, fails, is cancelled or is collected: then
         # what it raises, or the recorder's own end, tells how, and this close is not the caller's.
-        if held and not _running(inner):
-            self._self_recorder.closed()
+        if held and not _is_running(inner):
+            self._self_recorder.on_close()
 
     def close(self) -> None:
         notify(self._self_closing)
@@ -292,7 +292,7 @@ class Body(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has no parame
         await self.__wrapped__.aclose()
 
 
-def _running(generator: Any) -> bool:
+def _is_running(generator: Any) -> bool:
     """Whether a generator, of either colour, is being advanced or closed right now."""
     return bool(getattr(generator, "gi_running", False) or getattr(generator, "ag_running", False))
 
@@ -301,37 +301,37 @@ def _guarded(read: Callable[..., None], *data: bytes) -> None:
     try:
         read(*data)
     except Exception:
-        report("read a body")
+        log_internal_error("read a body")
 
 
-def watch(call: OpenCall, http: Any) -> None:
+def observe_body(call: OpenCall, http: Any) -> None:
     """Have ``call`` end with what the caller reads of the body of ``http``, an httpx response."""
     read = http.is_closed and hasattr(http, "_content")
     decode = bytes if read else _decoder(http)
     kind = http.headers.get("content-type", "")
-    reader: EventReader | JsonReader
+    reader: SseParser | JsonBodyReader
     # Speech comes as events where the body asks for that, which no argument of the SDK tells.
-    if call.format.events is not None and (call.request.stream or kind.startswith("text/event-stream")):
-        reader = _events(http, Recorder(call, call.events()), decode)
+    if call.wire_format.accumulator is not None and (call.request.stream or kind.startswith("text/event-stream")):
+        reader = _parser_for(http, StreamObserver(call, call.make_accumulator()), decode)
     else:
-        reader = JsonReader(call, decode, keep=not kind.startswith(_MEDIA))
+        reader = JsonBodyReader(call, decode, keep=not kind.startswith(_MEDIA_TYPES))
     if read:
         reader.feed(http.content)
         reader.exhausted()
     else:
-        http.stream = Body(http.stream, reader)
+        http.stream = ObservedBody(http.stream, reader)
 
 
-def event_reader(http: Any, recorder: Recorder) -> EventReader:
+def make_parser(http: Any, recorder: StreamObserver) -> SseParser:
     """The reader of a body of events that ``http`` brings."""
-    return _events(http, recorder, _decoder(http))
+    return _parser_for(http, recorder, _decoder(http))
 
 
-def _events(http: Any, recorder: Recorder, decode: Callable[[bytes], bytes]) -> EventReader:
+def _parser_for(http: Any, recorder: StreamObserver, decode: Callable[[bytes], bytes]) -> SseParser:
     kind = http.headers.get("content-type", "")
     if kind.startswith("application/vnd.amazon.eventstream"):
-        return FrameReader(recorder, decode)
-    return EventReader(recorder, decode, plain=kind.startswith("application/json"))
+        return AwsEventStreamParser(recorder, decode)
+    return SseParser(recorder, decode, plain=kind.startswith("application/json"))
 
 
 def _decoder(http: Any) -> Callable[[bytes], bytes]:

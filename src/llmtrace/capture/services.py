@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from ..model import Request, Response, Scope
-    from ..pricing.estimator import Spoken
-    from ..pricing.money import Priced
+    from ..model import CallContext, Request, Response
+    from ..pricing.estimator import OutputText
+    from ..pricing.money import PricedCall
     from .call import OpenCall
 
-__all__ = ["Emitter", "Observer", "Pricer", "StreamUsage", "Tracing"]
+__all__ = ["CallEmitter", "CallPricer", "CallServices", "InjectsUsage", "Observer"]
 
 
-class Pricer(Protocol):
+class CallPricer(Protocol):
     @property
     def ready(self) -> bool:
         """Whether ``price`` can be asked; until then the end of a call waits on the worker, which calls ``load``."""
@@ -31,11 +31,11 @@ class Pricer(Protocol):
         at: float | None = None,
         *,
         partial: bool = False,
-    ) -> Priced | None:
+    ) -> PricedCall | None:
         """``None`` for a call that bills nothing."""
 
 
-class Emitter(Protocol):
+class CallEmitter(Protocol):
     """Turns calls into telemetry."""
 
     def begin(self, call: OpenCall) -> None:
@@ -48,27 +48,27 @@ class Emitter(Protocol):
         """Write what is known now and end the span, at ``end_time`` (nanoseconds) if that has passed."""
 
 
-class StreamUsage(Protocol):
+class InjectsUsage(Protocol):
     """Has streams tell their usage."""
 
-    def ask(self, call: OpenCall, options: Any) -> Any:
+    def inject(self, call: OpenCall, options: Any) -> Any:
         """The options of a request, with the wish in them where it may be."""
 
-    def failed(self, call: OpenCall, error: BaseException) -> None: ...
+    def on_error(self, call: OpenCall, error: BaseException) -> None: ...
 
     def forget(self) -> None: ...
 
 
-class Estimator(Protocol):
+class UsageEstimator(Protocol):
     """Says what a call probably used, when nobody told."""
 
-    def listen(self, call: OpenCall) -> Spoken | None:
+    def buffer_for(self, call: OpenCall) -> OutputText | None:
         """Return what keeps the words of a call until its usage is reported, where that may not happen."""
 
     def take(self, call: OpenCall, answer: Any) -> None:
         """Keep the words of a whole answer that reports no usage."""
 
-    def wants(self, call: OpenCall) -> bool: ...
+    def applies_to(self, call: OpenCall) -> bool: ...
 
     def estimate(self, call: OpenCall) -> None: ...
 
@@ -88,18 +88,18 @@ Observer = Callable[["OpenCall"], object]
 
 
 @dataclass(slots=True)
-class Tracing:
+class CallServices:
     """The set-up of one ``instrument()``."""
 
-    emitter: Emitter
-    pricer: Pricer | None = None
+    emitter: CallEmitter
+    pricer: CallPricer | None = None
     observers: list[Observer] = field(default_factory=list)
     admit: Callable[[OpenCall], Exception | Verdict | None] | None = None
     """Called before a request leaves. An exception that it returns is raised in place of the request."""
-    stream_usage: StreamUsage | None = None
-    estimator: Estimator | None = None
-    wants_content: Callable[[Scope], bool] | None = None
+    stream_usage: InjectsUsage | None = None
+    estimator: UsageEstimator | None = None
+    wants_content: Callable[[CallContext], bool] | None = None
     """Whether what is said in a call of that scope is to be kept. Without it nothing ever is."""
-    recordings: list[Any] = field(default_factory=list)
+    recorders: list[Any] = field(default_factory=list)
     """The ``Calls`` that hear of every call of the process."""
     native_spans: str = "replace"

@@ -10,21 +10,21 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from .._errors import report
-from ..model import Response, Timing
+from .._errors import log_internal_error
+from ..model import Response, StreamTiming
 from ..model.chunk_gaps import Gaps
 from ..model.wire_format import Accumulator
 from . import worker
 from .call import OpenCall
-from .failure import event_behind
-from .services import Tracing
+from .failure import error_event
+from .services import CallServices
 
 __all__ = [
-    "AsyncChunks",
     "AsyncHelped",
-    "Chunks",
+    "AsyncObservedIterator",
     "Helped",
-    "Recorder",
+    "ObservedIterator",
+    "StreamObserver",
     "end_open_streams",
     "notify",
     "open_streams",
@@ -32,31 +32,46 @@ __all__ = [
 
 _BLOCK = 128
 """Gaps that are put into buckets at a time, and that percentiles are taken from at most."""
-_STALL = 1.0
+_STALL_SECONDS = 1.0
 
-_open: weakref.WeakSet[Recorder] = weakref.WeakSet()
+_open: weakref.WeakSet[StreamObserver] = weakref.WeakSet()
 
 
 def end_open_streams() -> None:
     """End what is still open when the interpreter exits."""
     for recorder in list(_open):
-        recorder.left("dropped", at_exit=True)
+        recorder.on_drop("dropped", at_exit=True)
 
 
-def open_streams(tracing: Tracing) -> bool:
+def open_streams(tracing: CallServices) -> bool:
     """Return True if a stream of this instrumentation is still being read."""
-    return any(recorder._call.tracing is tracing and not recorder.finished for recorder in list(_open))
+    return any(recorder._call.services is tracing and not recorder.finished for recorder in list(_open))
 
 
-class Recorder:
+class StreamObserver:
     """Sees every chunk of one stream and ends its call exactly once.
 
     Whoever lets the caller read the stream holds the recorder; when the last of them is collected, the stream was
     dropped.
     """
 
-    __slots__ = ("__weakref__", "_add", "_answer", "_call", "_chunks", "_every", "_first", "_gaps", "_last", "_long",
-                 "_new", "_sample", "_spoken", "_token", "finished")  # fmt: skip
+    __slots__ = (
+        "__weakref__",
+        "_add",
+        "_answer",
+        "_call",
+        "_chunks",
+        "_every",
+        "_first",
+        "_gaps",
+        "_last",
+        "_long",
+        "_new",
+        "_output_text",
+        "_sample",
+        "_token",
+        "finished",
+    )  # fmt: skip
 
     def __init__(self, call: OpenCall, answer: Accumulator) -> None:
         self._call = call
@@ -70,13 +85,13 @@ class Recorder:
         self._sample = array("d")
         self._every = 1
         self._long: list[float] | None = None
-        estimator = call.tracing.estimator
-        self._spoken = call.spoken = None if estimator is None else estimator.listen(call)
+        estimator = call.services.estimator
+        self._output_text = call.output_text = None if estimator is None else estimator.buffer_for(call)
         self.finished = False
         _open.add(self)
         worker.start()
 
-    def mark(self, chunk: Any) -> None:
+    def on_chunk(self, chunk: Any) -> None:
         """One chunk arrived."""
         try:
             now = perf_counter()
@@ -84,7 +99,7 @@ class Recorder:
             self._chunks = count + 1
             if count:
                 gap = now - self._last
-                if gap > _STALL:
+                if gap > _STALL_SECONDS:
                     self._stalled(gap)
                 self._new.append(gap)
                 if not count % _BLOCK:
@@ -94,10 +109,10 @@ class Recorder:
             self._last = now
             if self._add(chunk) and not self._token:
                 self._token = now
-            if self._spoken is not None:
-                self._spoken.add(chunk)
+            if self._output_text is not None:
+                self._output_text.add(chunk)
         except Exception:
-            report("read a chunk")
+            log_internal_error("read a chunk")
 
     @property
     def chunks(self) -> int:
@@ -114,13 +129,13 @@ class Recorder:
         try:
             self._add(event)
         except Exception:
-            report("read a chunk")
+            log_internal_error("read a chunk")
 
     @property
-    def asked_usage(self) -> bool:
-        return self._call.asked_usage
+    def hides_usage_chunk(self) -> bool:
+        return self._call.injected_include_usage
 
-    def hides(self, chunk: Any) -> bool:
+    def is_injected(self, chunk: Any) -> bool:
         """Return True for a chunk that is there only because we asked for it; hide what the wish adds to others."""
         usage = getattr(chunk, "usage", None)
         if usage is None:
@@ -148,7 +163,7 @@ class Recorder:
             self._sample = array("d", sorted(self._sample)[::2])
             self._every *= 2
 
-    def exhausted(self) -> None:
+    def on_exhausted(self) -> None:
         """The wire ended; whether in good order the format's end event tells."""
         answer = self._result()
         self._finish(answer, "failed" if answer.failed else "exhausted" if answer.complete else "truncated")
@@ -158,10 +173,10 @@ class Recorder:
         if answer.failed:
             self._finish(answer, "failed")
 
-    def closed(self) -> None:
-        self.left("closed")
+    def on_close(self) -> None:
+        self.on_drop("closed")
 
-    def left(self, how: str, *, at_exit: bool = False) -> None:
+    def on_drop(self, how: str, *, at_exit: bool = False) -> None:
         """The caller reads no more; a stream whose end event has come is none the less whole."""
         if self.finished:
             return
@@ -169,21 +184,21 @@ class Recorder:
             ended = self._answer.ended
         except Exception:
             ended = False
-            report("read a stream")
+            log_internal_error("read a stream")
         self.end("exhausted" if ended else how, at_exit=at_exit)
 
-    def failed(self, error: BaseException) -> None:
+    def on_error(self, error: BaseException) -> None:
         if _refused(error):
             return
         how = "failed" if isinstance(error, Exception) else "cancelled"
         if not self.finished:
             self.finished = True
             try:
-                if (event := event_behind(error)) is not None:
+                if (event := error_event(error)) is not None:
                     self._add(event)
             except Exception:
-                report("read a chunk")
-            self._call.fail(error, self._timed(how), self._result())
+                log_internal_error("read a chunk")
+            self._call.fail(error, self._safe_timing(how), self._result())
 
     def end(self, how: str, *, at_exit: bool = False) -> None:
         self._finish(self._result(), how, at_exit=at_exit)
@@ -191,36 +206,36 @@ class Recorder:
     def _finish(self, answer: Response, how: str, *, at_exit: bool = False) -> None:
         if not self.finished:
             self.finished = True
-            self._call.end(answer, timing=self._timed(how, at_exit=at_exit))
+            self._call.end(answer, timing=self._safe_timing(how, at_exit=at_exit))
 
     def _result(self) -> Response:
         try:
             return self._answer.result()
         except Exception:
-            report("read a stream")
+            log_internal_error("read a stream")
             return Response()
 
-    def _timed(self, how: str, *, at_exit: bool = False) -> Timing:
+    def _safe_timing(self, how: str, *, at_exit: bool = False) -> StreamTiming:
         try:
             return self._timing(how, at_exit=at_exit)
         except Exception:
-            report("time a stream")
-            return Timing(how, at_exit=at_exit)
+            log_internal_error("time a stream")
+            return StreamTiming(how, at_exit=at_exit)
 
-    def _timing(self, how: str, *, at_exit: bool = False) -> Timing:
+    def _timing(self, how: str, *, at_exit: bool = False) -> StreamTiming:
         started, chunks = self._call.started, self._chunks
         if not chunks:
-            return Timing(how, at_exit=at_exit)
+            return StreamTiming(how, at_exit=at_exit)
         token = self._token
         if self._new:
             self._settle()
         told, gaps = self._gaps, sorted(self._sample)
-        return Timing(
-            end=how,
+        return StreamTiming(
+            stream_outcome=how,
             chunks=chunks,
             first_chunk=self._first - started,
             first_token=token - started if token else None,
-            speaking=self._last - token if token else 0.0,
+            generation_time=self._last - token if token else 0.0,
             gaps=told,
             gap_mean=(self._last - self._first) / (chunks - 1) if gaps else None,
             gap_p95=gaps[min(len(gaps) - 1, int(len(gaps) * 0.95))] if gaps else None,
@@ -231,7 +246,7 @@ class Recorder:
 
     def __del__(self) -> None:
         if not getattr(self, "finished", True):  # absent where a fault has interrupted ``__init__``
-            notify(worker.submit, partial(self.left, "dropped"))
+            notify(worker.submit, partial(self.on_drop, "dropped"))
 
 
 def _refused(error: BaseException) -> bool:
@@ -245,21 +260,21 @@ def notify(step: Callable[..., object], *args: Any) -> None:
     try:
         step(*args)
     except Exception:
-        report("end a stream")
+        log_internal_error("end a stream")
 
 
-class Chunks:
+class ObservedIterator:
     """Stands in for the iterator inside a vendor's stream object."""
 
     __slots__ = ("_hide", "_inner", "_next", "_recorder")
 
-    def __init__(self, inner: Iterator[Any], recorder: Recorder) -> None:
+    def __init__(self, inner: Iterator[Any], recorder: StreamObserver) -> None:
         self._inner = inner
         self._next = inner.__next__
         self._recorder = recorder
-        self._hide = recorder.asked_usage
+        self._hide = recorder.hides_usage_chunk
 
-    def __iter__(self) -> Chunks:
+    def __iter__(self) -> ObservedIterator:
         return self
 
     def __next__(self) -> Any:
@@ -267,17 +282,17 @@ class Chunks:
             try:
                 chunk = self._next()
             except StopIteration:
-                notify(self._recorder.exhausted)
+                notify(self._recorder.on_exhausted)
                 raise
             except BaseException as error:
-                notify(self._recorder.failed, error)
+                notify(self._recorder.on_error, error)
                 raise
             try:
-                self._recorder.mark(chunk)
-                if self._hide and self._recorder.hides(chunk):
+                self._recorder.on_chunk(chunk)
+                if self._hide and self._recorder.is_injected(chunk):
                     continue
             except Exception:
-                report("read a chunk")
+                log_internal_error("read a chunk")
             return chunk
 
     def __getattr__(self, name: str) -> Any:
@@ -286,17 +301,17 @@ class Chunks:
         return getattr(self._inner, name)
 
 
-class AsyncChunks:
+class AsyncObservedIterator:
     """As ``Chunks``, for an asynchronous stream."""
 
     __slots__ = ("_hide", "_inner", "_recorder")
 
-    def __init__(self, inner: AsyncIterator[Any], recorder: Recorder) -> None:
+    def __init__(self, inner: AsyncIterator[Any], recorder: StreamObserver) -> None:
         self._inner = inner
         self._recorder = recorder
-        self._hide = recorder.asked_usage
+        self._hide = recorder.hides_usage_chunk
 
-    def __aiter__(self) -> AsyncChunks:
+    def __aiter__(self) -> AsyncObservedIterator:
         return self
 
     async def __anext__(self) -> Any:
@@ -304,17 +319,17 @@ class AsyncChunks:
             try:
                 chunk = await self._inner.__anext__()
             except StopAsyncIteration:
-                notify(self._recorder.exhausted)
+                notify(self._recorder.on_exhausted)
                 raise
             except BaseException as error:
-                notify(self._recorder.failed, error)
+                notify(self._recorder.on_error, error)
                 raise
             try:
-                self._recorder.mark(chunk)
-                if self._hide and self._recorder.hides(chunk):
+                self._recorder.on_chunk(chunk)
+                if self._hide and self._recorder.is_injected(chunk):
                     continue
             except Exception:
-                report("read a chunk")
+                log_internal_error("read a chunk")
             return chunk
 
     def __getattr__(self, name: str) -> Any:
@@ -328,7 +343,7 @@ class Helped:
 
     __slots__ = ("_inner", "_next", "_recorder")
 
-    def __init__(self, inner: Iterator[Any], recorder: Recorder) -> None:
+    def __init__(self, inner: Iterator[Any], recorder: StreamObserver) -> None:
         self._inner = inner
         self._next = inner.__next__
         self._recorder = recorder
@@ -342,7 +357,7 @@ class Helped:
         except StopIteration:
             raise
         except Exception as error:
-            notify(self._recorder.failed, error)
+            notify(self._recorder.on_error, error)
             raise
 
     def __getattr__(self, name: str) -> Any:
@@ -354,7 +369,7 @@ class AsyncHelped:
 
     __slots__ = ("_inner", "_recorder")
 
-    def __init__(self, inner: AsyncIterator[Any], recorder: Recorder) -> None:
+    def __init__(self, inner: AsyncIterator[Any], recorder: StreamObserver) -> None:
         self._inner = inner
         self._recorder = recorder
 
@@ -367,7 +382,7 @@ class AsyncHelped:
         except StopAsyncIteration:
             raise
         except Exception as error:
-            notify(self._recorder.failed, error)
+            notify(self._recorder.on_error, error)
             raise
 
     def __getattr__(self, name: str) -> Any:

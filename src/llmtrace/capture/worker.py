@@ -13,9 +13,9 @@ import queue
 import threading
 from collections.abc import Callable
 
-from .._errors import report
+from .._errors import log_internal_error
 
-__all__ = ["began", "drain", "is_worker", "patched", "start", "submit"]
+__all__ = ["_start_counts", "drain", "is_worker", "patched", "start", "submit"]
 
 _Work = Callable[[], object]
 
@@ -23,7 +23,7 @@ _native_start = _thread.start_new_thread
 _queue: queue.SimpleQueue[tuple[_Work, threading.Event]] = queue.SimpleQueue()
 _worker: threading.Thread | None = None
 _lock = threading.Lock()
-began: dict[str, Callable[[], None]] = {}
+_start_counts: dict[str, Callable[[], None]] = {}
 """Called in each process that makes a call, at its first: a child of a pool may end before any span of it has."""
 
 
@@ -53,15 +53,15 @@ def _start_once() -> None:
         if _worker is None or not _worker.is_alive():
             _worker = threading.Thread(target=_run, name="llmtrace-worker", daemon=True)
             _worker.start()
-            _tell()
+            _signal()
 
 
-def _tell() -> None:
+def _signal() -> None:
     try:
-        for each in began.values():
+        for each in _start_counts.values():
             each()
     except Exception:
-        report("prepare for the end of the process")
+        log_internal_error("prepare for the end of the process")
 
 
 def _run() -> None:
@@ -70,7 +70,7 @@ def _run() -> None:
         try:
             work()
         except Exception:
-            report("finish a call")
+            log_internal_error("finish a call")
         finally:
             del work
             done.set()

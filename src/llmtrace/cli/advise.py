@@ -11,30 +11,30 @@ from rich.text import Text
 
 from ..report import formatting
 from ..report.advise import Advice, advise
-from ..report.calls import added, carried_out, read
-from ..report.select import WrongQuestion, selection
-from ..report.what_if import catalogue
+from ..report.calls import carried_out, exact_sum, read
+from ..report.select import QueryError, selection
+from ..report.what_if import open_catalog
 from ..store.columns import PICO
-from .terminal import choosing, console, echo_json, opened, working
+from .terminal import console, echo_json, open_store, progress, selection_options
 
 __all__ = ["command"]
 
 
 @click.command("advise")
 @click.option("--json", "as_json", is_flag=True, help="The findings, as JSON.")
-@choosing
+@selection_options
 def command(as_json: bool, store: str | None, **window: Any) -> int:
     """Where the calls themselves say that money can be saved.
 
     Works on hashes of the requests; the content need not be kept.
     """
     chosen = selection(**window)
-    with opened(store) as connection, working("Reading the store"):
+    with open_store(store) as connection, progress("Reading the store"):
         calls = carried_out(read(connection, chosen, likeness=True))
-        found = advise(calls, catalogue())
-        spent = added(calls["cost"])[0] if (calls["cost"] >= 0).any() else None
+        found = advise(calls, open_catalog())
+        spent = exact_sum(calls["cost"])[0] if (calls["cost"] >= 0).any() else None
     if not len(calls):
-        raise WrongQuestion("no calls there; widen --since or --where")
+        raise QueryError("no calls there; widen --since or --where")
     if as_json:
         echo_json([_plain(each) for each in found], indent=2)
         return 0

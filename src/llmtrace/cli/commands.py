@@ -13,7 +13,7 @@ import click
 
 from .. import __version__
 from .._settings import ConfigError
-from ..report.select import WrongQuestion
+from ..report.select import QueryError
 from ..store.schema import StoreError
 
 __all__ = ["run"]
@@ -53,7 +53,7 @@ class _Commands(click.Group):
             formatter.write_dl([(name, _COMMANDS[name]) for name in self.list_commands(ctx)])
 
 
-_MISTAKES = (click.ClickException, sqlite3.Error, StoreError, WrongQuestion, ConfigError)
+_MISTAKES = (click.ClickException, sqlite3.Error, StoreError, QueryError, ConfigError)
 """Of the user, or of the machine; any other error is a fault of ours."""
 
 

@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ..report import formatting
-from ..report.compare import Change, Sample, as_dict, compare, exceeded, limit, sample
-from ..report.select import Selection, WrongQuestion, selection, shortened
+from ..report.compare import Change, Sample, as_dict, compare, exceeded, parse_limit, sample
+from ..report.select import QueryError, Selection, selection, shortened
 from ..report.table import fitting
-from .terminal import choosing, console, echo, echo_json, opened, working
+from .terminal import console, echo, echo_json, open_store, progress, selection_options
 
 __all__ = ["command"]
 
@@ -27,7 +27,7 @@ _LESS_IS_BETTER = frozenset({"cost", "latency", "first token", "error", "refusal
 @click.option("--fail-if", "limits", multiple=True, metavar="LIMIT",
               help="'cost +10 %', 'error +1 %' (of rates: points). Exit status 1 if passed. Repeatable.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The figures, as JSON.")
-@choosing
+@selection_options
 def command(before: str, after: str, limits: tuple[str, ...], as_json: bool, store: str | None, **window: Any) -> int:
     """Two windows, prompt versions or models side by side.
 
@@ -41,9 +41,9 @@ def command(before: str, after: str, limits: tuple[str, ...], as_json: bool, sto
     A limit counts as passed when the change is larger and is more than chance:
     when its 95 % interval does not include "no change".
     """
-    asked = [limit(text) for text in limits]
+    asked = [parse_limit(text) for text in limits]
     sides = [_side(text, window) for text in (before, after)]
-    with opened(store) as connection, working("Reading the store"):
+    with open_store(store) as connection, progress("Reading the store"):
         first, second = (_sample(connection, side, text) for side, text in zip(sides, (before, after), strict=True))
     changes = compare(first, second)
     failed = exceeded(asked, changes)
@@ -62,14 +62,14 @@ def _side(text: str, window: dict[str, Any]) -> Selection:
         since, _, until = text.partition("..")
         return selection(since or None, until or None, window["where"])
     if "=" not in text:
-        raise WrongQuestion(f"{shortened(text)!r} is no side to compare; use version=3, or a window: 14d..7d")
+        raise QueryError(f"{shortened(text)!r} is no side to compare; use version=3, or a window: 14d..7d")
     return selection(window["since"], window["until"], (*window["where"], *text.split(",")))
 
 
 def _sample(connection: sqlite3.Connection, side: Selection, text: str) -> Sample:
     found = sample(connection, side)
     if not found.calls:
-        raise WrongQuestion(f"there are no calls with {shortened(text)}; see: llmtrace report --by model,version")
+        raise QueryError(f"there are no calls with {shortened(text)}; see: llmtrace report --by model,version")
     return found
 
 

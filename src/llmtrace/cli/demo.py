@@ -340,7 +340,7 @@ def _show(path: Path) -> None:
     with closing(connect(path)) as store:
         told = report(store, Selection(), ("feature",))
         out.print(tables(told, ("feature",), width=out.width))
-        for note in footnotes(told.whole):
+        for note in footnotes(told.total):
             out.print(note, style="dim")
         for row, spans in _slowest(store, "search", "support"):
             out.print()

@@ -24,7 +24,7 @@ from .terminal import echo
 __all__ = ["command", "run"]
 
 _PACKAGES = ("opentelemetry-api", "opentelemetry-sdk", "opentelemetry-exporter-otlp", "wrapt", "protobuf", "grpcio")
-_PATIENCE = 3.0
+_CONNECT_TIMEOUT_SECONDS = 3.0
 _ABSENT = "not installed"
 _FIRST = "call llmtrace.instrument() before {}: a client that it has replaced first calls past llmtrace, unseen"
 _TWICE = "{} is not the current span while the client works, so a call has two spans with usage: {}"
@@ -37,7 +37,7 @@ _INSTRUMENTATION = {
 """Packages that trace the same calls, where the two do not fit together by themselves."""
 
 
-class Report:
+class DoctorReport:
     """Lines for people, and whether one of them tells of a fault."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Report:
         echo()
         echo(name)
 
-    def say(self, line: str) -> None:
+    def print(self, line: str) -> None:
         echo(f"  {line}")
 
     def fault(self, line: str) -> None:
@@ -57,7 +57,7 @@ class Report:
 
 def run() -> int:
     """Check this environment and print what was found: 0 all is well, 1 something is not, 2 a setting is wrong."""
-    report = Report()
+    report = DoctorReport()
     try:
         settings = load({})
     except ConfigError as error:
@@ -72,13 +72,13 @@ def run() -> int:
     return 1 if report.failed else 0
 
 
-def _versions(report: Report) -> None:
+def _versions(report: DoctorReport) -> None:
     from .. import __version__
 
     report.title("versions")
-    report.say(f"llmtrace {__version__}, Python {platform.python_version()} on {platform.system()}")
+    report.print(f"llmtrace {__version__}, Python {platform.python_version()} on {platform.system()}")
     for name in _PACKAGES:
-        report.say(f"{name} {_version(name)}")
+        report.print(f"{name} {_version(name)}")
 
 
 def _version(name: str) -> str:
@@ -88,12 +88,12 @@ def _version(name: str) -> str:
         return _ABSENT
 
 
-def _settings(report: Report, settings: Settings) -> None:
+def _settings(report: DoctorReport, settings: Settings) -> None:
     report.title("settings: value (origin)")
     for field in fields(settings):
         name = f"LLMTRACE_{field.name.upper()}"
         value = _without_account(_plain(getattr(settings, field.name)))
-        report.say(f"{name}={value} ({'environment' if variable(name) else 'default'})")
+        report.print(f"{name}={value} ({'environment' if variable(name) else 'default'})")
 
 
 def _plain(value: object) -> str:
@@ -104,7 +104,7 @@ def _plain(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _clients(report: Report) -> None:
+def _clients(report: DoctorReport) -> None:
     from opentelemetry.trace import NoOpTracerProvider
 
     import llmtrace
@@ -113,25 +113,25 @@ def _clients(report: Report) -> None:
     with llmtrace.instrument(tracer_provider=NoOpTracerProvider()) as done:
         absent = {sdk.name for sdk in SDKS if not _imported(report, sdk.module)}
         for name, version in done.patched.items():
-            report.say(f"{name} {version}  traced")
+            report.print(f"{name} {version}  traced")
         for name in sorted(absent & done.waiting.keys()):
-            report.say(f"{name}  not installed")
+            report.print(f"{name}  not installed")
         for name, why in done.skipped.items():
             chosen = why.startswith(("left out", "LLMTRACE_ENABLED"))
-            (report.say if chosen else report.fault)(f"{name}  skipped: {why}")
-    for place, count in _errors.faults.items():
+            (report.print if chosen else report.fault)(f"{name}  skipped: {why}")
+    for place, count in _errors.internal_errors.items():
         report.fault(f"instrumentation error: could not {place} ({formatting.counted(count, 'time')})")
 
 
-def _other_instrumentation(report: Report) -> None:
+def _other_instrumentation(report: DoctorReport) -> None:
     installed = {name: version for name in _INSTRUMENTATION if (version := _version(name)) != _ABSENT}
     if installed:
         report.title("other instrumentation")
     for name, version in installed.items():
-        report.say(f"{name} {version}: {_INSTRUMENTATION[name]}")
+        report.print(f"{name} {version}: {_INSTRUMENTATION[name]}")
 
 
-def _imported(report: Report, module: str) -> bool:
+def _imported(report: DoctorReport, module: str) -> bool:
     """Import it. False when it is not installed; when it is broken, that is told."""
     try:
         import_module(module)
@@ -142,16 +142,16 @@ def _imported(report: Report, module: str) -> bool:
     return True
 
 
-def _destinations(report: Report, settings: Settings) -> None:
+def _destinations(report: DoctorReport, settings: Settings) -> None:
     report.title("where it goes, unless the application has set a provider of its own")
     for name in ("OTEL_SDK_DISABLED", "OTEL_CONFIG_FILE"):
         if variable(name):
-            report.say(f"{name}={variable(name)} (environment)")
+            report.print(f"{name}={variable(name)} (environment)")
     if variable("OTEL_SDK_DISABLED").lower() == "true":
-        report.say("nowhere")
+        report.print("nowhere")
         return
     if variable("OTEL_CONFIG_FILE"):
-        report.say("where that file says")
+        report.print("where that file says")
         return
     for signal in SIGNALS:
         try:
@@ -160,7 +160,7 @@ def _destinations(report: Report, settings: Settings) -> None:
             report.fault(f"{signal.unit}: {error}")
 
 
-def _destination(report: Report, settings: Settings, signal: Signal) -> None:
+def _destination(report: DoctorReport, settings: Settings, signal: Signal) -> None:
     asks = (f"OTEL_{signal.name.upper()}_EXPORTER", *signal.variables("ENDPOINT"))
     found = names(settings, signal)
     for name in found:
@@ -168,45 +168,45 @@ def _destination(report: Report, settings: Settings, signal: Signal) -> None:
             _endpoint(report, name, signal)
         else:
             place = "the local store" if name == "local" else name
-            report.say(f"{signal.unit}: {place}")
+            report.print(f"{signal.unit}: {place}")
     if not found:
-        report.say(f"{signal.unit}: nowhere")
+        report.print(f"{signal.unit}: nowhere")
     for name in (*asks, *signal.variables("PROTOCOL")):
         if variable(name) and (found or name == asks[0]):
-            report.say(f"  {name}={_without_account(variable(name))} (environment)")
+            report.print(f"  {name}={_without_account(variable(name))} (environment)")
     if not any(map(variable, asks[:2])) and not found:
-        report.say(f"  {asks[0]} is not set (default)")
+        report.print(f"  {asks[0]} is not set (default)")
 
 
 def _without_account(text: str) -> str:
     return text.rpartition("@")[2].partition("?")[0] if "//" in text else text
 
 
-def _endpoint(report: Report, name: str, signal: Signal) -> None:
+def _endpoint(report: DoctorReport, name: str, signal: Signal) -> None:
     """Post a request with nothing in it, which every OTLP backend accepts."""
     way = transport(name, signal)
     where = way.destination
-    outcome = way.send(Payload(b"", "none", 0), _PATIENCE)
+    outcome = way.send(Payload(b"", "none", 0), _CONNECT_TIMEOUT_SECONDS)
     way.close()
     well = outcome.kind == "accepted"
-    (report.say if well else report.fault)(f"{signal.unit}: {where.endpoint}")
-    told = "answers" if well else f"does not take {signal.unit}: {outcome.said}"
-    report.say(f"  {told} ({where.protocol}, compression {way.encoding})")
+    (report.print if well else report.fault)(f"{signal.unit}: {where.endpoint}")
+    told = "answers" if well else f"does not take {signal.unit}: {outcome.message}"
+    report.print(f"  {told} ({where.protocol}, compression {way.encoding})")
 
 
-def _disk(report: Report, settings: Settings) -> None:
+def _disk(report: DoctorReport, settings: Settings) -> None:
     report.title("on disk")
     folder = spool_folder(settings)
     if folder is None:
-        report.say("no spool: LLMTRACE_SPOOL is off")
+        report.print("no spool: LLMTRACE_SPOOL is off")
     else:
         for line in describe(folder, settings):
-            report.say(f"spool {line.strip()}" if not line.startswith(" ") else line)
+            report.print(f"spool {line.strip()}" if not line.startswith(" ") else line)
         if not _writable(folder):
             report.fault(f"{folder} cannot be written: spans would wait in memory only (LLMTRACE_SPOOL)")
     for path in _store(settings):
         size = path.stat().st_size / 1e6 if path.exists() else 0.0
-        report.say(f"store {path}  {size:.1f} MB  (LLMTRACE_STORE)")
+        report.print(f"store {path}  {size:.1f} MB  (LLMTRACE_STORE)")
 
 
 def _writable(folder: Path) -> bool:

@@ -16,13 +16,13 @@ from ..model import Request, Response
 from ..pricing.catalog import Catalog
 from ..pricing.money import Amount, decimal
 from ..pricing.price import Pricer
-from ..pricing.rate_cards import Card, Unit
+from ..pricing.rate_cards import RateCard, Unit
 from ..report import formatting
 from .terminal import echo, echo_error
 
 __all__ = ["command", "run"]
 
-_LOOKED_AT = ("openai", "anthropic", "gcp.gemini", "azure.ai.openai", "aws.bedrock", "mistral_ai", "groq", "deepseek",
+_SEARCHED_PROVIDERS = ("openai", "anthropic", "gcp.gemini", "azure.ai.openai", "aws.bedrock", "mistral_ai", "groq", "deepseek",
               "x_ai", "cohere", "openrouter", "together_ai", "fireworks_ai", "cerebras", "perplexity", "moonshot_ai",
               "voyage_ai", "z_ai")  # fmt: skip
 """Where a name is looked for when no provider is given, vendors before resellers."""
@@ -53,7 +53,7 @@ def run(
         _overview(catalog, pricer, out)
         return 0
     known = 0
-    for place in (provider,) if provider else _LOOKED_AT:
+    for place in (provider,) if provider else _SEARCHED_PROVIDERS:
         card = pricer.card(place, None, Request("chat", model), Response(model=model), time())
         if card is None or not card.rates:
             continue
@@ -88,7 +88,7 @@ def _overview(catalog: Catalog, pricer: Pricer, out: TextIO) -> None:
         echo(f"Override {number}  {override.model}{where}: {what}{factor}", file=out)
 
 
-def _show(card: Card, provider: str, out: TextIO) -> None:
+def _show(card: RateCard, provider: str, out: TextIO) -> None:
     echo(f"{card.model}  ({provider})", file=out)
     echo(f"  from {card.version or 'an override'}{', with an override' if _changed(card) else ''}", file=out)
     for label, base, tiers in _lines(card):
@@ -98,11 +98,11 @@ def _show(card: Card, provider: str, out: TextIO) -> None:
     echo(file=out)
 
 
-def _changed(card: Card) -> bool:
+def _changed(card: RateCard) -> bool:
     return card.source == "override" and card.version is not None
 
 
-def _lines(card: Card) -> Iterable[tuple[str, Amount, tuple[tuple[int, Amount], ...]]]:
+def _lines(card: RateCard) -> Iterable[tuple[str, Amount, tuple[tuple[int, Amount], ...]]]:
     for unit, rates in card.rates.items():
         many, label = _measure(unit)
         yield label, rates.base * many, tuple((start, price * many) for start, price in rates.tiers)

@@ -84,7 +84,7 @@ def _list(place: Path) -> int:
     return 0
 
 
-def _share(share: files.Share) -> str:
+def _share(share: files.LabelTarget) -> str:
     return "" if share.weight is None else f" ({share.weight:g} %)"
 
 
@@ -105,7 +105,7 @@ def _show(place: Path, name: str, version: str | None = None) -> int:
     echo(f"{name}, version {file.version}, {files.digest(file.template)}, {file.path}")
     if file.commit is not None:
         echo(f"commit {file.commit}")
-    for key, value in file.head.items():
+    for key, value in file.front_matter.items():
         echo(f"{key}: {value}")
     echo()
     echo_text(file.template.rstrip("\n"))
@@ -165,13 +165,13 @@ def _rollback(place: Path, name: str, label: str) -> int:
     return 0
 
 
-def _document(found: Path) -> Any:
+def _document(place: Path) -> Any:
     """The label file as it is written, comments and all."""
     try:
         import tomlkit
     except ImportError:
         raise ConfigError("changing labels needs an extra: pip install 'llmtrace-otel[prompts]'") from None
-    path = found / files.LABELS
+    path = place / files.LABELS
     return tomlkit.parse(path.read_text(encoding="utf-8") if path.is_file() else "")
 
 
@@ -186,12 +186,12 @@ def _set(document: Any, label: str, version: str, weight: float | None) -> None:
     document[label] = entry
 
 
-def _write(found: Path, document: Any) -> None:
+def _write(place: Path, document: Any) -> None:
     """Replace the label file in one step, after reading back what it would say."""
     import tomlkit
 
-    path = found / files.LABELS
-    draft = found / (files.LABELS + ".new")
+    path = place / files.LABELS
+    draft = place / (files.LABELS + ".new")
     text = tomlkit.dumps(document).rstrip("\n") + "\n"
     files.shares_in(path, text)
     try:

@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from ..report import formatting
-from ..report.aggregate import Report, Tally, report
-from ..report.select import Selection, WrongQuestion, dimensions, selection
-from .terminal import choosing, console, echo, echo_json, opened, working
+from ..report.aggregate import Aggregate, Report, report
+from ..report.select import QueryError, Selection, dimensions, selection
+from .terminal import console, echo, echo_json, open_store, progress, selection_options
 
 __all__ = ["command"]
 
@@ -26,7 +26,7 @@ __all__ = ["command"]
 @click.option("--json", "as_json", is_flag=True, help="All of the figures, as JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="All of the figures, as CSV.")
 @click.option("--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write one page with charts.")
-@choosing
+@selection_options
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -50,12 +50,12 @@ def command(
     if page is not None:
         ctx.exit(_page(page, store, chosen, by_names))
     full = as_json or as_csv
-    with opened(store) as connection, working("Reading the store"):
+    with open_store(store) as connection, progress("Reading the store"):
         told = report(connection, chosen, by_names, top=0 if full else top)
     if as_json:
-        echo_json({"by": by_names, "rows": _rows(told, by_names), "total": told.whole.as_dict()}, indent=2)
+        echo_json({"by": by_names, "rows": _rows(told, by_names), "total": told.total.as_dict()}, indent=2)
     elif as_csv:
-        _csv(_rows(told, by_names), by_names, told.whole)
+        _csv(_rows(told, by_names), by_names, told.total)
     elif not told.rows:
         ctx.exit(_nothing())
     else:
@@ -71,7 +71,7 @@ def _rows(told: Report, by: tuple[str, ...]) -> list[dict[str, Any]]:
     return [{**dict(zip(by, key, strict=True)), **group.as_dict()} for key, group in told.rows]
 
 
-def _csv(rows: list[dict[str, Any]], by: tuple[str, ...], whole: Tally) -> None:
+def _csv(rows: list[dict[str, Any]], by: tuple[str, ...], whole: Aggregate) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     names = [*by, *whole.as_dict()]
     writer.writerow(map(formatting.cell, names))
@@ -83,7 +83,7 @@ def _print(told: Report, by: tuple[str, ...]) -> None:
 
     out = console()
     out.print(tables(told, by, width=out.width))
-    notes = footnotes(told.whole)
+    notes = footnotes(told.total)
     if notes:
         out.print()
     for note in notes:
@@ -93,13 +93,13 @@ def _print(told: Report, by: tuple[str, ...]) -> None:
 def _page(page: Path, store: str | None, chosen: Selection, by: tuple[str, ...]) -> int:
     from ..report.html import render
 
-    with opened(store) as connection, working("Reading the store"):
+    with open_store(store) as connection, progress("Reading the store"):
         text = render(connection, chosen, by)
     if text is None:
         return _nothing()
     try:
         page.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise WrongQuestion(f"cannot write {page}: {error.strerror}") from error
+        raise QueryError(f"cannot write {page}: {error.strerror}") from error
     echo(f"wrote {page.resolve().as_uri()}")
     return 0

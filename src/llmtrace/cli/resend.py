@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from .._settings import ConfigError, Settings
-from ..export.bridging import bridges_for, translated
+from ..export.bridging import bridges_for, translate
 from ..export.otlp.payload import Payload, Unencodable
 from ..export.otlp.transport import Transport
 from ..export.routes import names, protocol, transport, variable
@@ -40,7 +40,7 @@ class Resender(SpanExporter):
         """Spans that cannot be encoded, are too large, or were rejected one by one."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        batch = translated(spans, self.bridges)
+        batch = translate(spans, self.bridges)
         # All are tried before the batch counts as sent.
         sent = [self._part(part) for part in self.way.form.encode(batch, self.way.limit, self.way.encoding)]
         return SpanExportResult.SUCCESS if all(sent) else SpanExportResult.FAILURE
@@ -59,10 +59,10 @@ class Resender(SpanExporter):
                 self.left_out += min(outcome.rejected, payload.items)
                 return True
             if outcome.kind == "too_large":
-                halves = self.way.form.halves(payload)
+                halves = self.way.form.split(payload)
                 self.left_out += 0 if halves else payload.items
                 return all([self._deliver(half) for half in halves])
-            self.said = outcome.said
+            self.said = outcome.message
             pause = max(_PAUSE_SECONDS, outcome.after or 0.0)
             if outcome.kind == "refused" or time.monotonic() + pause > give_up:
                 return False

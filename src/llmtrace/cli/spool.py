@@ -11,10 +11,10 @@ import click
 
 from .._settings import ConfigError, Settings, load
 from ..export.otlp.transport import Transport
-from ..export.phoenix import way_to_phoenix
+from ..export.phoenix import phoenix_transport
 from ..export.routes import names, spool_folder, transport
 from ..export.signals import SIGNALS
-from ..export.spool.inventory import UNITS, Waiting, drain, purge, survey
+from ..export.spool.inventory import UNITS, SpoolEntry, drain, purge, survey
 from ..export.stats import read_losses
 from ..report import formatting
 from .terminal import Amount, echo, echo_error
@@ -82,7 +82,7 @@ def _unit(items: int, unit: str) -> str:
     return unit.removesuffix("s") if items == 1 else unit
 
 
-def _line(each: Waiting) -> str:
+def _line(each: SpoolEntry) -> str:
     where = "unknown" if each.destination is None else each.destination.endpoint
     who = "held by a running process" if each.held else "left behind"
     requests = formatting.counted(each.requests, "request")
@@ -99,7 +99,7 @@ def _age(since: float) -> str:
 
 def _drain(folder: Path, settings: Settings, timeout: float) -> int:
     try:
-        ways = list(_ways(settings))
+        ways = list(_transports(settings))
         if not ways:
             return _wrong("llmtrace spool: set OTEL_EXPORTER_OTLP_ENDPOINT, and the headers if there are any")
         for way in ways:
@@ -114,13 +114,13 @@ def _drain(folder: Path, settings: Settings, timeout: float) -> int:
     return 1 if left else 0
 
 
-def _ways(settings: Settings) -> Iterator[Transport]:
+def _transports(settings: Settings) -> Iterator[Transport]:
     """Where the environment of this command sends to."""
     for signal in SIGNALS:
         for name in names(settings, signal):
             if name.startswith("otlp"):
                 yield transport(name, signal)
-    scores = way_to_phoenix()
+    scores = phoenix_transport()
     if scores is not None:
         yield scores
 

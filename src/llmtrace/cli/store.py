@@ -12,8 +12,8 @@ import click
 
 from .. import _settings
 from ..report import formatting
-from ..report.select import Selection, WrongQuestion, selection
-from .terminal import Amount, console, echo, opened, store_option, store_path
+from ..report.select import QueryError, Selection, selection
+from .terminal import Amount, console, echo, open_store, store_option, store_path
 
 __all__ = ["command"]
 
@@ -30,7 +30,7 @@ def command(ctx: click.Context, store: str | None) -> None:
 
 def _about(given: str | None) -> None:
     path = store_path(given)
-    with opened(given) as connection:
+    with open_store(given) as connection:
         (spans,) = connection.execute("SELECT count(*) FROM spans").fetchone()
         traces, first, last = connection.execute("SELECT count(*), min(started), max(ended) FROM traces").fetchone()
         (calls,) = connection.execute("SELECT count(*) FROM calls").fetchone()
@@ -67,7 +67,7 @@ def _send(
     exporter = resender(_settings.load({}), endpoint)
     address = exporter.address
     try:
-        with opened(store or given, write=True) as connection, _counting("Sending", _spans(connection, chosen)) as told:
+        with open_store(store or given, write=True) as connection, _counting("Sending", _spans(connection, chosen)) as told:
             count = send(connection, exporter, address, since=chosen.since, until=chosen.until, again=again, told=told)
     finally:
         exporter.shutdown()
@@ -85,11 +85,11 @@ def _send(
 def _export(given: str | None, store: str | None, file: Path, since: str | None, until: str | None) -> None:
     """Write FILE.parquet, one row a span, for DuckDB or a warehouse."""
     if file.suffix != ".parquet":
-        raise WrongQuestion(f"{file} is not accepted; name a file that ends in .parquet")
+        raise QueryError(f"{file} is not accepted; name a file that ends in .parquet")
     from ..store.parquet import write_parquet
 
     chosen = selection(since, until)
-    with opened(store or given) as connection, _counting("Writing", _spans(connection, chosen)) as told:
+    with open_store(store or given) as connection, _counting("Writing", _spans(connection, chosen)) as told:
         count = write_parquet(connection, file, since=chosen.since, until=chosen.until, told=told)
     echo(f"wrote {formatting.counted(count, 'span')} to {file}")
 
@@ -108,7 +108,7 @@ def _prune(given: str | None, store: str | None, max_mb: float | None, max_days:
         told.store_max_mb if max_mb is None else max_mb, told.store_max_days if max_days is None else max_days
     )
     removed = 0
-    with opened(store or given, write=True) as connection, _counting("Removing traces", None) as shown:
+    with open_store(store or given, write=True) as connection, _counting("Removing traces", None) as shown:
         while gone := prune(connection, limits, seconds=1.0):
             removed += gone
             shown(removed)

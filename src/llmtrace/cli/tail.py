@@ -15,7 +15,7 @@ from ..store.columns import is_call, measures_of
 from ..store.read import last_span, spans_after
 from ..store.span_codec import StoredSpan
 from ..telemetry import names
-from .terminal import console, opened, store_option
+from .terminal import console, open_store, store_option
 
 __all__ = ["command"]
 
@@ -33,7 +33,7 @@ _LEAST_NAME = 12
 def command(lines: int, no_follow: bool, store: str | None) -> int:
     """Calls as they end. Control-C stops it."""
     out = console()
-    with opened(store) as connection:
+    with open_store(store) as connection:
         # Workflows, tools and searches are passed over, so look back further than so many spans.
         last = last_span(connection)
         back = (

@@ -21,16 +21,16 @@ from ..store.schema import StoreError, connect, demo_path, locate
 
 __all__ = [
     "Amount",
-    "choosing",
     "console",
     "echo",
     "echo_error",
     "echo_json",
     "echo_text",
-    "opened",
+    "open_store",
+    "progress",
+    "selection_options",
     "store_option",
     "store_path",
-    "working",
 ]
 
 Decorated = Callable[..., Any]
@@ -88,8 +88,8 @@ def echo_text(text: str) -> None:
         echo(line.expandtabs())
 
 
-def store_path(given: str | None) -> Path:
-    return _located(given)[0]
+def store_path(value: str | None) -> Path:
+    return _located(value)[0]
 
 
 def _located(given: str | None) -> tuple[Path, str]:
@@ -106,9 +106,9 @@ def _located(given: str | None) -> tuple[Path, str]:
 
 
 @contextmanager
-def opened(given: str | None, *, write: bool = False) -> Iterator[sqlite3.Connection]:
+def open_store(value: str | None, *, write: bool = False) -> Iterator[sqlite3.Connection]:
     """The store, which must be there. An error names the option or variable that the path comes from."""
-    path, origin = _located(given)
+    path, origin = _located(value)
     try:
         connection = connect(path, timeout=_LOCK_TIMEOUT_SECONDS)
         if write:
@@ -121,7 +121,7 @@ def opened(given: str | None, *, write: bool = False) -> Iterator[sqlite3.Connec
 
 
 @contextmanager
-def working(what: str) -> Iterator[None]:
+def progress(what: str) -> Iterator[None]:
     """Say on the terminal that something is going on."""
     shown = console(stderr=True)
     if not shown.is_terminal:
@@ -135,7 +135,7 @@ def store_option(command: Decorated) -> Decorated:
     return click.option("--store", metavar="FILE", help="The store, or demo. Default: LLMTRACE_STORE.")(command)
 
 
-def choosing(command: Decorated) -> Decorated:
+def selection_options(command: Decorated) -> Decorated:
     """``--since``, ``--until``, ``--where`` and ``--store``."""
     for option in (
         click.option("--where", multiple=True, metavar="NAME=VALUE", help="Only such calls; != and * work."),

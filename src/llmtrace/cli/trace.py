@@ -8,7 +8,7 @@ import click
 
 from ..report.select import selection
 from ..store.read import find_trace, spans_of, traces_by
-from .terminal import console, echo_json, opened, store_option
+from .terminal import console, echo_json, open_store, store_option
 
 __all__ = ["command"]
 
@@ -27,7 +27,7 @@ def command(
 ) -> int:
     """One trace as a tree with a waterfall. ID may be the first digits of a trace id."""
     chosen = selection(since, until)
-    with opened(store) as connection:
+    with open_store(store) as connection:
         if trace_id is not None:
             found = find_trace(connection, trace_id)
         else:

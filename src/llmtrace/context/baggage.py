@@ -10,7 +10,7 @@ from opentelemetry import baggage as otel_baggage
 from opentelemetry.context import Context
 
 from .._compat.opentelemetry_context import BAGGAGE_KEY
-from ..model import Scope
+from ..model import CallContext
 
 __all__ = ["configure", "keys", "read", "without", "write"]
 
@@ -30,7 +30,7 @@ def configure(chosen: tuple[str, ...], redactor: Callable[[str], str] | None = N
     keys, redact = chosen, redactor
 
 
-def write(scope: Scope, context: Context) -> Context:
+def write(scope: CallContext, context: Context) -> Context:
     """``context`` with the opted-in tags of ``scope`` in its baggage."""
     for key in keys:
         value = getattr(scope, key) if key in _FIELDS else scope.metadata.get(key)
@@ -40,7 +40,7 @@ def write(scope: Scope, context: Context) -> Context:
     return context
 
 
-def read(scope: Scope, context: Context) -> Scope:
+def read(scope: CallContext, context: Context) -> CallContext:
     """``scope`` with what an upstream service said, where no block here says otherwise."""
     told = otel_baggage.get_all(context)
     if not told:

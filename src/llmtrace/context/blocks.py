@@ -11,19 +11,18 @@ from typing import Any, Generic, Self, TypeVar
 import wrapt
 from opentelemetry.context import Context
 
-from .._errors import report
-from ..model import Scope
+from .._errors import log_internal_error
+from ..model import CallContext
 from . import baggage
 from . import documents as shelf
 from . import state as context
 
 __all__ = [
+    "Activation",
     "Block",
+    "CallArguments",
     "Decorated",
-    "Frame",
-    "Given",
     "async_steps",
-    "by_colour",
     "check_name",
     "current",
     "is_function",
@@ -31,6 +30,7 @@ __all__ = [
     "resume",
     "run_coroutine",
     "run_plain",
+    "select_by_kind",
     "steps",
 ]
 
@@ -40,7 +40,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Frame:
+class Activation:
     """One passage through a block."""
 
     __slots__ = ("context", "flow", "outer", "overtaken", "scope", "shelf", "token", "work")
@@ -50,35 +50,35 @@ class Frame:
 
     def __init__(self, outer: Context) -> None:
         self.outer = outer
-        above = context.frame_of(outer)
-        self.scope: Scope = context.scope_of(outer) if baggage.keys or above is None else above.scope
-        self.flow: shelf.Flow | None = shelf.flow()
-        self.shelf = shelf.Shelf(context.documents_for(above, outer), self.flow)
+        above = context.activation_of(outer)
+        self.scope: CallContext = context.call_context_of(outer) if baggage.keys or above is None else above.scope
+        self.flow: shelf.ExecutionPath | None = shelf.current_path()
+        self.shelf = shelf.DocumentContext(context.documents_for(above, outer), self.flow)
         self.overtaken = False
         self.token: Any = None
         self.work: Any = None
 
     @classmethod
-    def of(cls, scope: Scope, outer: Context) -> Frame:
+    def with_scope(cls, scope: CallContext, outer: Context) -> Activation:
         """A passage that says ``scope`` and nothing else, and was begun elsewhere."""
         frame = cls(outer)
         frame.scope = replace(scope, documents=())
-        frame.shelf = shelf.Shelf(scope.documents, frame.flow)
-        frame.context = context.with_frame(outer, frame)
+        frame.shelf = shelf.DocumentContext(scope.documents, frame.flow)
+        frame.context = context.with_activation(outer, frame)
         return frame
 
-    def hand_on(self) -> None:
+    def propagate_documents(self) -> None:
         """What was found inside belongs to the block, or else the trace, around from now on."""
-        documents, alone = self.shelf.found()
+        documents, alone = self.shelf.all_documents()
         # A frame is in a cycle with its context, and must not keep the mark of a strand that is over.
         flow, self.flow = self.flow, None
         if not documents and not alone:
             return
-        above, trace = context.frame_of(self.outer), context.trace_of(self.outer)
+        above, trace = context.activation_of(self.outer), context.trace_of(self.outer)
         if above is not None:
-            above.shelf.add(flow, trace, documents, alone=alone)
+            above.shelf.add(flow, trace, documents, replace=alone)
         elif trace:
-            shelf.add_to_trace(trace, documents, alone=alone)
+            shelf.add_to_trace(trace, documents, replace=alone)
 
 
 class Block(Generic[T_co]):
@@ -88,54 +88,54 @@ class Block(Generic[T_co]):
     """
 
     def __init__(self) -> None:
-        self._frames: list[Frame] = []
+        self._frames: list[Activation] = []
 
     # What a kind of block adds.
 
-    def _enter(self, frame: Frame, function: Given | None) -> Context:
+    def _enter(self, frame: Activation, function: CallArguments | None) -> Context:
         """The context of the block; ``frame.scope`` may be replaced."""
         raise NotImplementedError
 
-    def _leave(self, frame: Frame, error: BaseException | None) -> None:
+    def _leave(self, frame: Activation, error: BaseException | None) -> None:
         """The block has ended."""
 
-    def _returned(self, frame: Frame, value: Any) -> None:
+    def _returned(self, frame: Activation, value: Any) -> None:
         """The decorated function has returned ``value``."""
 
-    def _value(self, frame: Frame) -> Any:
+    def _value(self, frame: Activation) -> Any:
         """What ``with ... as`` names."""
 
     # The life of a passage, the same for all.
 
-    def _begin(self, outer: Context | None, function: Given | None = None) -> Frame | None:
+    def _begin(self, outer: Context | None, function: CallArguments | None = None) -> Activation | None:
         try:
-            frame = Frame(context.current() if outer is None else outer)
+            frame = Activation(context.current() if outer is None else outer)
             inner = self._enter(frame, function)
             if baggage.keys:
                 inner = baggage.write(frame.scope, inner)
-            frame.context = context.with_frame(inner, frame)
+            frame.context = context.with_activation(inner, frame)
         except Exception:
-            report("enter a block")
+            log_internal_error("enter a block")
             return None
         return frame
 
-    def _end(self, frame: Frame, error: BaseException | None) -> None:
+    def _end(self, frame: Activation, error: BaseException | None) -> None:
         try:
             self._leave(frame, error)
-            frame.hand_on()
+            frame.propagate_documents()
         except Exception:
-            report("leave a block")
+            log_internal_error("leave a block")
 
-    def _result(self, frame: Frame, value: Any) -> None:
+    def _result(self, frame: Activation, value: Any) -> None:
         try:
             self._returned(frame, value)
         except Exception:
-            report("read what a function returned")
+            log_internal_error("read what a function returned")
 
     def __enter__(self) -> T_co:
         frame = self._begin(None)
         if frame is None:
-            frame = _Nothing()
+            frame = _NoActivation()
         else:
             _attach(frame)
         self._frames.append(frame)
@@ -143,8 +143,8 @@ class Block(Generic[T_co]):
         return value
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        frame = self._take()
-        if frame is not None and not isinstance(frame, _Nothing):
+        frame = self._innermost_activation()
+        if frame is not None and not isinstance(frame, _NoActivation):
             _leave(frame)
             self._end(frame, error)
 
@@ -154,18 +154,18 @@ class Block(Generic[T_co]):
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self.__exit__(kind, error, traceback)
 
-    def _take(self) -> Frame | None:
+    def _innermost_activation(self) -> Activation | None:
         """The passage that ends here: the innermost of ours around, else the latest."""
         frames = self._frames
         try:
-            around = context.frame_of(context.current())
+            around = context.activation_of(context.current())
             while around is not None:
                 if around in frames:
                     frames.remove(around)
                     return around
-                around = context.frame_of(around.outer)
+                around = context.activation_of(around.outer)
         except Exception:
-            report("find the block that ends")
+            log_internal_error("find the block that ends")
         return frames.pop() if frames else None
 
     def __call__(self, function: F, /) -> F:
@@ -175,7 +175,7 @@ class Block(Generic[T_co]):
                 f"llmtrace cannot decorate {_described(function)}: expected a function or method; "
                 "decorate the methods of a class one by one, and a property below @property"
             )
-        run: Any = by_colour(function, run_plain, run_coroutine, _run_generator, _run_async_generator)
+        run: Any = select_by_kind(function, run_plain, run_coroutine, _run_generator, _run_async_generator)
 
         def wrapper(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
             return run(self, wrapped, args, kwargs)
@@ -199,14 +199,14 @@ def _described(value: object) -> str:
     return f"the class {value.__qualname__}" if isinstance(value, type) else f"an object of type {type(value).__name__}"
 
 
-class _Nothing(Frame):
+class _NoActivation(Activation):
     """Stands in for a passage that could not begin, which is our fault and not the program's."""
 
     def __init__(self) -> None:
         self.work = None
 
 
-class Given:
+class CallArguments:
     """A decorated function and what it was called with."""
 
     __slots__ = ("args", "function", "kwargs")
@@ -241,7 +241,7 @@ class Decorated(wrapt.FunctionWrapper):  # type: ignore[type-arg] # wrapt 1 has 
         return self.__reduce__()
 
 
-def by_colour(function: Any, plain: R, coroutine: R, generator: R, async_generator: R) -> R:
+def select_by_kind(function: Any, plain: R, coroutine: R, generator: R, async_generator: R) -> R:
     """The one of four that is meant for a function of this colour."""
     if isinstance(function, (staticmethod, classmethod)):
         function = function.__func__
@@ -254,23 +254,23 @@ def by_colour(function: Any, plain: R, coroutine: R, generator: R, async_generat
     return coroutine if inspect.iscoroutinefunction(function) else plain
 
 
-def _attach(frame: Frame) -> None:
+def _attach(frame: Activation) -> None:
     try:
         frame.token = context.attach(frame.context)
     except Exception:
-        report("make a block current")
+        log_internal_error("make a block current")
 
 
-def _leave(frame: Frame) -> None:
+def _leave(frame: Activation) -> None:
     token, frame.token = frame.token, None  # it holds the strand's copy of the context, and a frame is in a cycle
     try:
-        context.leave(token, frame)
+        context.leave_activation(token, frame)
     except Exception:
-        report("make the context around a block current again")
+        log_internal_error("make the context around a block current again")
 
 
 def run_plain(block: Block[Any], function: Any, args: Any, kwargs: Any) -> Any:
-    frame = block._begin(None, Given(function, args, kwargs))
+    frame = block._begin(None, CallArguments(function, args, kwargs))
     if frame is None:
         return function(*args, **kwargs)
     _attach(frame)
@@ -288,7 +288,7 @@ def run_plain(block: Block[Any], function: Any, args: Any, kwargs: Any) -> Any:
 
 def run_coroutine(block: Block[Any], function: Any, args: Any, kwargs: Any) -> Coroutine[Any, Any, Any]:
     async def run() -> Any:
-        frame = block._begin(None, Given(function, args, kwargs))
+        frame = block._begin(None, CallArguments(function, args, kwargs))
         if frame is None:
             return await function(*args, **kwargs)
         _attach(frame)
@@ -303,14 +303,14 @@ def run_coroutine(block: Block[Any], function: Any, args: Any, kwargs: Any) -> C
         block._end(frame, None)
         return value
 
-    return _named(run(), function)
+    return _copy_names(run(), function)
 
 
 def _run_generator(block: Block[Any], function: Any, args: Any, kwargs: Any) -> Generator[Any, Any, Any]:
     outer = current()
 
     def run() -> Generator[Any, Any, Any]:
-        frame = block._begin(outer, Given(function, args, kwargs))
+        frame = block._begin(outer, CallArguments(function, args, kwargs))
         body = function(*args, **kwargs)
         if frame is None:
             return (yield from body)
@@ -323,14 +323,14 @@ def _run_generator(block: Block[Any], function: Any, args: Any, kwargs: Any) -> 
         block._end(frame, None)
         return value
 
-    return _named(run(), function)
+    return _copy_names(run(), function)
 
 
 def _run_async_generator(block: Block[Any], function: Any, args: Any, kwargs: Any) -> AsyncGenerator[Any, Any]:
     outer = current()
 
     async def run() -> AsyncGenerator[Any, Any]:
-        frame = block._begin(outer, Given(function, args, kwargs))
+        frame = block._begin(outer, CallArguments(function, args, kwargs))
         body = function(*args, **kwargs)
         inside = async_steps(body, None if frame is None else frame.context)
         try:
@@ -357,7 +357,7 @@ def _run_async_generator(block: Block[Any], function: Any, args: Any, kwargs: An
         if frame is not None:
             block._end(frame, None)
 
-    return _named(run(), function)
+    return _copy_names(run(), function)
 
 
 def steps(body: Generator[Any, Any, Any], inside: Context | None) -> Generator[Any, Any, Any]:
@@ -417,7 +417,7 @@ def current() -> Context | None:
     try:
         return context.current()
     except Exception:
-        report("read the current context")
+        log_internal_error("read the current context")
         return None
 
 
@@ -429,7 +429,7 @@ def resume(inside: Context | None) -> tuple[Any, Context] | None:
         outside = context.current()
         return context.attach(inside), outside
     except Exception:
-        report("make a block current")
+        log_internal_error("make a block current")
         return None
 
 
@@ -441,12 +441,12 @@ def pause(resumed: tuple[Any, Context] | None, inside: Context | None) -> Contex
         left = context.current()
         context.restore(*resumed)
     except Exception:
-        report("make the context around a block current again")
+        log_internal_error("make the context around a block current again")
         return inside
     return left
 
 
-def _named(made: T, function: Any) -> T:
+def _copy_names(made: T, function: Any) -> T:
     """So that warnings about it ("was never awaited") name the program's own function."""
     generator: Any = made
     generator.__name__ = getattr(function, "__name__", "function")

@@ -12,22 +12,22 @@ from typing import Protocol, TypeVar, overload
 from opentelemetry.context import Context
 
 from .._decimal import CONTEXT, add
-from ..model import BILLED_OPERATIONS, Call, Cost, Scope, Usage
-from .blocks import Block, Frame, Given
+from ..model import BILLED_OPERATIONS, Call, CallContext, Cost, Usage
+from .blocks import Activation, Block, CallArguments
 
 __all__ = ["Calls", "collect", "observe"]
 
 T = TypeVar("T")
 
-_PATIENCE = 10.0
+_MAX_WAIT_SECONDS = 10.0
 _NO_USAGE = Usage()
 _COUNTS = tuple(field.name for field in fields(Usage))
 
 
-class Ended(Protocol):
+class FinishedCall(Protocol):
     """A call that has ended."""
 
-    scope: Scope
+    call_context: CallContext
 
     def record(self) -> Call: ...
 
@@ -54,7 +54,7 @@ class Calls(Sequence[Call]):
         return list(self._calls)
 
     def _ended(self) -> list[Call]:
-        patience = monotonic() + _PATIENCE
+        patience = monotonic() + _MAX_WAIT_SECONDS
         while self._expected:
             self._expected.pop(0).wait(max(0.0, patience - monotonic()))
         return self.now()
@@ -136,12 +136,12 @@ def _one(values: Iterable[T]) -> T | None:
 
 
 class _Collect(Block[Calls]):
-    def _enter(self, frame: Frame, function: Given | None) -> Context:
+    def _enter(self, frame: Activation, function: CallArguments | None) -> Context:
         frame.work = Calls()
         frame.scope = replace(frame.scope, collectors=(*frame.scope.collectors, frame.work))
         return frame.outer
 
-    def _value(self, frame: Frame) -> Calls:
+    def _value(self, frame: Activation) -> Calls:
         return Calls() if frame.work is None else frame.work
 
 
@@ -153,9 +153,9 @@ def collect() -> Block[Calls]:
     return _Collect()
 
 
-def observe(call: Ended) -> None:
+def observe(call: FinishedCall) -> None:
     """Give a call that has ended to the blocks around it."""
-    collectors = call.scope.collectors
+    collectors = call.call_context.collectors
     if collectors:
         record = call.record()
         for calls in collectors:

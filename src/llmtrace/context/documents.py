@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 from ..model import Document
 
-__all__ = ["Flow", "Shelf", "add_to_trace", "begin_flow", "end_flow", "flow", "seen_in_trace", "traces"]
+__all__ = ["DocumentContext", "ExecutionPath", "add_to_trace", "begin_path", "current_path", "documents_in_trace", "end_path", "has_traces"]
 
-_MOST = 1000
-_TRACES = 128
+_MAX_DOCUMENTS = 1000
+_MAX_TRACES = 128
 
 
-class Flow:
+class ExecutionPath:
     """One strand of work: a task, or one run of a thread under one copy of the context."""
 
     __slots__ = ("__weakref__", "place", "returned")
@@ -34,10 +34,10 @@ def _unknown() -> bool:
     return False
 
 
-_flow: ContextVar[Flow | None] = ContextVar("llmtrace-flow", default=None)
+_path: ContextVar[ExecutionPath | None] = ContextVar("llmtrace-flow", default=None)
 
 
-def flow() -> Flow:
+def current_path() -> ExecutionPath:
     """The strand of work that asks.
 
     The mark is inherited by copies of the context, so it also says where it was made; the thread alone would not do,
@@ -45,33 +45,33 @@ def flow() -> Flow:
     """
     task = _task()
     place = threading.get_ident(), 0 if task is None else id(task)
-    mark = _flow.get()
+    mark = _path.get()
     if mark is None or mark.place != place:
         mark = _new(place, task)
-        _flow.set(mark)
+        _path.set(mark)
     return mark
 
 
-def begin_flow() -> Token[Flow | None]:
+def begin_path() -> Token[ExecutionPath | None]:
     """Begin a strand of its own in this thread or task."""
     task = _task()
-    return _flow.set(_new((threading.get_ident(), 0 if task is None else id(task)), task))
+    return _path.set(_new((threading.get_ident(), 0 if task is None else id(task)), task))
 
 
-def _new(place: object, task: Any) -> Flow:
+def _new(place: object, task: Any) -> ExecutionPath:
     if task is None:
-        return Flow(place, _unknown)
+        return ExecutionPath(place, _unknown)
     known = weakref.ref(task)
 
     def returned() -> bool:
         task = known()
         return task is None or bool(task.done())
 
-    return Flow(place, returned)
+    return ExecutionPath(place, returned)
 
 
-def end_flow(mark: Token[Flow | None]) -> None:
-    _flow.reset(mark)
+def end_path(mark: Token[ExecutionPath | None]) -> None:
+    _path.reset(mark)
 
 
 def _task() -> Any:
@@ -84,18 +84,18 @@ def _task() -> Any:
 
 
 class _Added(NamedTuple):
-    by: weakref.ref[Flow] | None
+    by: weakref.ref[ExecutionPath] | None
     """Who found them, if not the owner of the block.
 
     Weak, because a strand without a task is known to be over when the copy of the context that has its mark is gone.
     """
     trace: int
     documents: tuple[Document, ...]
-    alone: bool
+    replace: bool
     """These took the place of what was found before, as a reranker's do."""
 
 
-class Shelf:
+class DocumentContext:
     """The documents found inside one block.
 
     Who entered the block sees everything. Strands that it started see what it found and what they found themselves, and
@@ -105,19 +105,19 @@ class Shelf:
 
     __slots__ = ("_added", "_before", "_owner", "shared")
 
-    def __init__(self, before: tuple[Document, ...] = (), owner: Flow | None = None) -> None:
+    def __init__(self, before: tuple[Document, ...] = (), owner: ExecutionPath | None = None) -> None:
         self._before = before
         self._owner = None if owner is None else weakref.ref(owner)
         self.shared = False
         self._added: list[_Added] = []
 
-    def add(self, by: Flow | None, trace: int, documents: Iterable[Document], *, alone: bool = False) -> None:
+    def add(self, by: ExecutionPath | None, trace: int, documents: Iterable[Document], *, replace: bool = False) -> None:
         kept = None if by is None or by is self._owner_alive() else weakref.ref(by)
-        self._added.append(_Added(kept, trace, tuple(documents)[-_MOST:], alone))
-        if len(self._added) > _MOST:
+        self._added.append(_Added(kept, trace, tuple(documents)[-_MAX_DOCUMENTS:], replace))
+        if len(self._added) > _MAX_DOCUMENTS:
             del self._added[0]
 
-    def seen(self, by: Flow | None, trace: int) -> tuple[Document, ...]:
+    def documents_for(self, by: ExecutionPath | None, trace: int) -> tuple[Document, ...]:
         if not self._added:
             return self._before
         shown = {document.id: document for document in self._before}
@@ -127,12 +127,12 @@ class Shelf:
                 continue
             if one.trace and one.trace != trace:
                 continue
-            if one.alone:
+            if one.replace:
                 shown = {}
             shown.update((document.id, document) for document in one.documents)
-        return tuple(shown.values())[-_MOST:]
+        return tuple(shown.values())[-_MAX_DOCUMENTS:]
 
-    def _visible(self, one: _Added, by: Flow | None) -> bool:
+    def _visible(self, one: _Added, by: ExecutionPath | None) -> bool:
         if one.by is None:
             return True
         finder = one.by()
@@ -140,17 +140,17 @@ class Shelf:
             return True
         return self.shared and (finder is None or finder.returned())
 
-    def _owner_alive(self) -> Flow | None:
+    def _owner_alive(self) -> ExecutionPath | None:
         return None if self._owner is None else self._owner()
 
-    def found(self) -> tuple[tuple[Document, ...], bool]:
+    def all_documents(self) -> tuple[tuple[Document, ...], bool]:
         """All that was found inside, and whether it stands alone."""
         if not self._added:
             return (), False
         shown: dict[str, Document] = {}
         alone = False
         for one in list(self._added):
-            if one.alone:
+            if one.replace:
                 shown, alone = {}, True
             shown.update((document.id, document) for document in one.documents)
         return tuple(shown.values()), alone
@@ -160,27 +160,27 @@ class Shelf:
         return not self._added and not self._before
 
 
-_traces: OrderedDict[int, Shelf] = OrderedDict()
+_traces: OrderedDict[int, DocumentContext] = OrderedDict()
 """What was found in a trace outside every block of ours, for the latest traces."""
 _lock = threading.Lock()
 
 
-def traces() -> bool:
+def has_traces() -> bool:
     """Whether anything was found outside every block."""
     return bool(_traces)
 
 
-def seen_in_trace(trace: int) -> tuple[Document, ...]:
+def documents_in_trace(trace: int) -> tuple[Document, ...]:
     shelf = _traces.get(trace)
-    return () if shelf is None else shelf.seen(None, trace)
+    return () if shelf is None else shelf.documents_for(None, trace)
 
 
-def add_to_trace(trace: int, documents: tuple[Document, ...], *, alone: bool) -> None:
+def add_to_trace(trace: int, documents: tuple[Document, ...], *, replace: bool) -> None:
     with _lock:
-        shelf = _traces.pop(trace, None) or Shelf()
-        shelf.add(None, trace, documents, alone=alone)
+        shelf = _traces.pop(trace, None) or DocumentContext()
+        shelf.add(None, trace, documents, replace=replace)
         _traces[trace] = shelf
-        if len(_traces) > _TRACES:
+        if len(_traces) > _MAX_TRACES:
             _traces.popitem(last=False)
 
 

@@ -9,7 +9,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import get_current_span
 
 from .._compat.opentelemetry_context import SPAN_KEY
-from .._errors import report
+from .._errors import log_internal_error
 
 __all__ = ["adopt", "release"]
 
@@ -39,7 +39,7 @@ def adopt(context: Context, operation: str) -> Any:
     try:
         return _adopt(context, operation)
     except Exception:  # the span may be of any make
-        report("look at the span around a call")
+        log_internal_error("look at the span around a call")
         return None
 
 

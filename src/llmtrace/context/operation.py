@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry.context import Context
 
-from ..model import Document, Scope
+from ..model import CallContext, Document
 
 if TYPE_CHECKING:
     from .collect import Calls
     from .score import Score
 
-__all__ = ["Maker", "Work", "emit_with", "maker"]
+__all__ = ["Operation", "OperationEmitter", "get_emitter", "set_emitter"]
 
 
-class Work:
+class Operation:
     """What is known of one piece of work, from its begin to its end."""
 
     __slots__ = ("agent", "arguments", "calls", "client", "description", "documents", "error", "first_input",
                  "given", "kind", "last_output", "name", "parent", "query", "result", "scope", "span", "started",
                  "top_k")  # fmt: skip
 
-    def __init__(self, kind: str, name: str | None, scope: Scope) -> None:
+    def __init__(self, kind: str, name: str | None, scope: CallContext) -> None:
         self.kind = kind
         """``tool``, ``agent``, ``workflow``, ``retrieval`` or ``rerank``."""
         self.name = name
@@ -57,31 +57,31 @@ class Work:
         """The maker's."""
 
 
-class Maker(Protocol):
+class OperationEmitter(Protocol):
     """Turns work into spans and scores into events. Without one, all that runs is the program."""
 
     rollup: bool
     """Whether agents and workflows say the sum of the calls inside, where they do not say themselves."""
 
-    def reads_content(self, scope: Scope) -> bool:
+    def reads_content(self, scope: CallContext) -> bool:
         """Whether arguments and results will be written, and so are worth reading."""
 
-    def begin(self, work: Work, outer: Context) -> Context:
+    def begin(self, work: Operation, outer: Context) -> Context:
         """Start a span below ``outer``'s and answer the context in which it is current."""
 
-    def end(self, work: Work) -> None: ...
+    def end(self, work: Operation) -> None: ...
 
     def score(self, score: Score) -> None: ...
 
 
-_maker: Maker | None = None
+_emitter: OperationEmitter | None = None
 
 
-def emit_with(chosen: Maker | None) -> None:
+def set_emitter(chosen: OperationEmitter | None) -> None:
     """Have ``chosen`` make the spans from now on; ``None`` for nobody."""
-    global _maker  # noqa: PLW0603 - one for the process
-    _maker = chosen
+    global _emitter  # noqa: PLW0603 - one for the process
+    _emitter = chosen
 
 
-def maker() -> Maker | None:
-    return _maker
+def get_emitter() -> OperationEmitter | None:
+    return _emitter

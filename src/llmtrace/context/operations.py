@@ -10,16 +10,16 @@ from typing import Any, Self, overload
 
 from opentelemetry.context import Context
 
-from .._errors import report
-from ..model import Scope
+from .._errors import log_internal_error
+from ..model import CallContext
 from . import operation as works
 from . import state as contexts
-from .blocks import Block, F, Frame, Given, T_co, check_name, is_function, run_coroutine, run_plain
+from .blocks import Activation, Block, CallArguments, F, T_co, check_name, is_function, run_coroutine, run_plain
 from .collect import Calls
-from .operation import Work
-from .validation import label
+from .operation import Operation
+from .validation import clean_label
 
-__all__ = ["CalledTool", "Run", "SpanBlock", "agent", "note_content", "tool", "workflow"]
+__all__ = ["CalledTool", "OperationBlock", "OperationHandle", "agent", "note_content", "tool", "workflow"]
 
 
 
@@ -27,7 +27,7 @@ _COMPOSED = ("agent", "workflow")
 """Kinds of work that are made of calls."""
 
 
-class SpanBlock(Block[T_co]):
+class OperationBlock(Block[T_co]):
     """A block with a span of its own, for as long as somebody makes spans."""
 
     _kind: str
@@ -36,7 +36,7 @@ class SpanBlock(Block[T_co]):
 
     def __init__(self, name: object) -> None:
         super().__init__()
-        self._name = label(f"the name of a {self._kind}", name) or self._unnamed
+        self._name = clean_label(f"the name of a {self._kind}", name) or self._unnamed
 
     @classmethod
     def made(cls, name: object, *arguments: Any) -> Any:
@@ -47,47 +47,47 @@ class SpanBlock(Block[T_co]):
             check_name(cls._kind, name)
         return cls(name, *arguments)
 
-    def _describe(self, work: Work, function: Given | None) -> None:
+    def _describe(self, work: Operation, function: CallArguments | None) -> None:
         """Put into ``work`` what is known before it begins."""
 
-    def _enter(self, frame: Frame, function: Given | None) -> Context:
-        maker = works.maker()
-        work = Work(self._kind, self._name, frame.scope)
+    def _enter(self, frame: Activation, function: CallArguments | None) -> Context:
+        maker = works.get_emitter()
+        work = Operation(self._kind, self._name, frame.scope)
         frame.work = work, maker
         if maker is None:
-            self._widen(frame, work, rollup=False)
+            self._extend_context(frame, work, rollup=False)
             return frame.outer
         try:
             self._describe(work, function)
         except Exception:
-            report("read what a block was given")
-        self._widen(frame, work, rollup=maker.rollup)
+            log_internal_error("read what a block was given")
+        self._extend_context(frame, work, rollup=maker.rollup)
         return maker.begin(work, frame.outer)
 
-    def _widen(self, frame: Frame, work: Work, *, rollup: bool) -> None:
+    def _extend_context(self, frame: Activation, work: Operation, *, rollup: bool) -> None:
         """Add to the scope of the calls inside."""
 
-    def _leave(self, frame: Frame, error: BaseException | None) -> None:
+    def _leave(self, frame: Activation, error: BaseException | None) -> None:
         work, maker = frame.work
         if maker is not None:
             work.error = error
             maker.end(work)
 
 
-class Run:
+class OperationHandle:
     """One run of a tool, agent or workflow."""
 
     __slots__ = ("_work",)
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Operation) -> None:
         self._work = work
 
-    def result(self, value: object) -> None:
+    def set_result(self, value: object) -> None:
         """Say what came out. It leaves the program only when content capture is on."""
         self._work.result = value
 
 
-class _Run(SpanBlock[Run]):
+class _Run(OperationBlock[OperationHandle]):
     def __init__(self, name: object) -> None:
         super().__init__(name)
         self._named = name is not None
@@ -101,13 +101,13 @@ class _Run(SpanBlock[Run]):
             function = function.func if isinstance(function, partial) else function.__func__
         named = copy(self)
         named._frames = []
-        named._name = label("the name of a function", getattr(function, "__name__", None)) or type(function).__name__
+        named._name = clean_label("the name of a function", getattr(function, "__name__", None)) or type(function).__name__
         return named
 
-    def _value(self, frame: Frame) -> Run:
-        return Run(Work(self._kind, self._name, Scope()) if frame.work is None else frame.work[0])
+    def _value(self, frame: Activation) -> OperationHandle:
+        return OperationHandle(Operation(self._kind, self._name, CallContext()) if frame.work is None else frame.work[0])
 
-    def _returned(self, frame: Frame, value: Any) -> None:
+    def _returned(self, frame: Activation, value: Any) -> None:
         work, maker = frame.work
         if maker is not None and maker.reads_content(work.scope) and work.result is None:
             work.result = value
@@ -120,13 +120,13 @@ class _Tool(_Run):
         super().__init__(name)
         self._arguments = arguments
 
-    def _leave(self, frame: Frame, error: BaseException | None) -> None:
+    def _leave(self, frame: Activation, error: BaseException | None) -> None:
         super()._leave(frame, error)
         frame.flow = None  # what it found is for all later calls of the block around, now that it has returned
 
-    def _describe(self, work: Work, function: Given | None) -> None:
+    def _describe(self, work: Operation, function: CallArguments | None) -> None:
         work.arguments = self._arguments
-        maker = works.maker()
+        maker = works.get_emitter()
         if function is not None:
             doc = getattr(function.function, "__doc__", None)
             work.description = doc.strip().partition("\n")[0][:256] if isinstance(doc, str) else None
@@ -143,7 +143,7 @@ class CalledTool(_Tool):
         self._client = client
         self._parent = parent
 
-    def _describe(self, work: Work, function: Given | None) -> None:
+    def _describe(self, work: Operation, function: CallArguments | None) -> None:
         # What is called is the SDK's: its description is not the tool's.
         work.arguments, work.client, work.parent = self._arguments, self._client, self._parent
 
@@ -154,21 +154,21 @@ class CalledTool(_Tool):
         return await run_coroutine(self, function, args, kwargs)
 
 
-class _Summing(_Run):
+class _RollupBlock(_Run):
     """A run that can say what the calls inside came to."""
 
     def __init__(self, name: object, rollup: bool | None) -> None:
         super().__init__(name)
         self._rollup = rollup
 
-    def _describe(self, work: Work, function: Given | None) -> None:
-        maker = works.maker()
+    def _describe(self, work: Operation, function: CallArguments | None) -> None:
+        maker = works.get_emitter()
         if function is not None and maker is not None and maker.reads_content(work.scope):
             work.arguments = function.arguments()
 
-    def _widen(self, frame: Frame, work: Work, *, rollup: bool) -> None:
+    def _widen(self, frame: Activation, work: Operation, *, rollup: bool) -> None:
         frame.shelf.shared = True
-        if works.maker() is not None and (rollup if self._rollup is None else self._rollup):
+        if works.get_emitter() is not None and (rollup if self._rollup is None else self._rollup):
             work.calls = Calls()
             frame.scope = replace(frame.scope, collectors=(*frame.scope.collectors, work.calls))
 
@@ -182,27 +182,27 @@ def note_content(context: Context, started: int, requested: Sequence[Any], recei
         requested: The messages of the request.
         received: Those of the response.
     """
-    frame = contexts.frame_of(context)
+    frame = contexts.activation_of(context)
     while frame is not None:
         work = frame.work[0] if isinstance(frame.work, tuple) else None
-        if isinstance(work, Work) and work.kind in _COMPOSED:
+        if isinstance(work, Operation) and work.kind in _COMPOSED:
             if requested and (work.first_input is None or started < work.first_input[0]):
                 work.first_input = started, requested
             if received:
                 work.last_output = received
-        frame = contexts.frame_of(frame.outer)
+        frame = contexts.activation_of(frame.outer)
 
 
-class _Agent(_Summing):
+class _Agent(_RollupBlock):
     _kind = "agent"
 
-    def _widen(self, frame: Frame, work: Work, *, rollup: bool) -> None:
+    def _widen(self, frame: Activation, work: Operation, *, rollup: bool) -> None:
         super()._widen(frame, work, rollup=rollup)
         work.agent = self._name
         frame.scope = replace(frame.scope, agent=self._name)
 
 
-class _Workflow(_Summing):
+class _Workflow(_RollupBlock):
     _kind = "workflow"
 
 
@@ -211,7 +211,7 @@ def tool(name: F, /) -> F: ...
 
 
 @overload
-def tool(name: str | None = None, *, arguments: object = None) -> Block[Run]: ...
+def tool(name: str | None = None, *, arguments: object = None) -> Block[OperationHandle]: ...
 
 
 def tool(name: object = None, *, arguments: object = None) -> Any:
@@ -236,7 +236,7 @@ def agent(name: F, /) -> F: ...
 
 
 @overload
-def agent(name: str | None = None, *, rollup: bool | None = None) -> Block[Run]: ...
+def agent(name: str | None = None, *, rollup: bool | None = None) -> Block[OperationHandle]: ...
 
 
 def agent(name: object = None, *, rollup: bool | None = None) -> Any:
@@ -261,7 +261,7 @@ def workflow(name: F, /) -> F: ...
 
 
 @overload
-def workflow(name: str | None = None, *, rollup: bool | None = None) -> Block[Run]: ...
+def workflow(name: str | None = None, *, rollup: bool | None = None) -> Block[OperationHandle]: ...
 
 
 def workflow(name: object = None, *, rollup: bool | None = None) -> Any:

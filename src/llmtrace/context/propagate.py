@@ -11,11 +11,11 @@ from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState, set_span_in_context
 from opentelemetry.trace.propagation import get_current_span
 
-from .._errors import report
-from ..model import Scope
+from .._errors import log_internal_error
+from ..model import CallContext
 from . import documents
 from . import state as context
-from .blocks import Decorated, Frame, async_steps, by_colour, current, pause, resume, steps
+from .blocks import Activation, Decorated, async_steps, current, pause, resume, select_by_kind, steps
 
 __all__ = ["ContextExecutor", "wrap"]
 
@@ -54,18 +54,18 @@ def _plain(function: Callable[..., R], inside: Context | None, args: Any, kwargs
 
 def _begin_flow() -> Any:
     try:
-        return documents.begin_flow()
+        return documents.begin_path()
     except Exception:
-        report("begin a strand of work")
+        log_internal_error("begin a strand of work")
         return None
 
 
 def _end_flow(mark: Any) -> None:
     try:
         if mark is not None:
-            documents.end_flow(mark)
+            documents.end_path(mark)
     except Exception:
-        report("end a strand of work")
+        log_internal_error("end a strand of work")
 
 
 async def _coroutine(
@@ -90,17 +90,17 @@ class _Carried(Decorated):
     """A function and the context it runs in."""
 
     def __init__(self, function: Callable[..., Any], inside: Context | None) -> None:
-        run: Any = by_colour(function, _plain, _coroutine, _generator, _async_generator)
+        run: Any = select_by_kind(function, _plain, _coroutine, _generator, _async_generator)
         super().__init__(function, lambda wrapped, instance, args, kwargs: run(wrapped, inside, args, kwargs))
         self._self_inside = inside
 
     def __reduce__(self) -> Any:
-        return _arrive, (self.__wrapped__, *_luggage(self._self_inside or Context()))
+        return _run_in_process, (self.__wrapped__, *_portable_context(self._self_inside or Context()))
 
 
-def _luggage(inside: Context) -> tuple[Scope, tuple[int, int, int, dict[str, str]]]:
+def _portable_context(inside: Context) -> tuple[CallContext, tuple[int, int, int, dict[str, str]]]:
     """What can go to another process: no span, no collector, nothing of the program's own that may not be picklable."""
-    scope = context.scope_of(inside)
+    scope = context.call_context_of(inside)
     prompt = scope.prompt
     scope = replace(
         scope,
@@ -113,10 +113,10 @@ def _luggage(inside: Context) -> tuple[Scope, tuple[int, int, int, dict[str, str
     return scope, (ids.trace_id, ids.span_id, int(ids.trace_flags), dict(ids.trace_state))
 
 
-def _arrive(function: Callable[..., Any], scope: Scope, ids: tuple[int, int, int, dict[str, str]]) -> Any:
+def _run_in_process(function: Callable[..., Any], scope: CallContext, ids: tuple[int, int, int, dict[str, str]]) -> Any:
     outer = Context()
     if ids[0]:
         trace_id, span_id, flags, state = ids
         parent = SpanContext(trace_id, span_id, True, TraceFlags(flags), TraceState(list(state.items())))
         outer = set_span_in_context(NonRecordingSpan(parent), outer)
-    return _Carried(function, Frame.of(scope, outer).context)
+    return _Carried(function, Activation.with_scope(scope, outer).context)

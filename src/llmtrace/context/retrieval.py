@@ -10,14 +10,14 @@ from numbers import Integral
 from typing import Any, TypeVar, overload
 from uuid import UUID
 
-from .._errors import report
-from ..model import Document, Scope
+from .._errors import log_internal_error
+from ..model import CallContext, Document
 from . import state
-from .blocks import F, Frame, Given
-from .documents import flow
-from .operation import Work
-from .operations import SpanBlock
-from .validation import complain, label
+from .blocks import Activation, CallArguments, F
+from .documents import current_path
+from .operation import Operation
+from .operations import OperationBlock
+from .validation import clean_label, warn_once
 
 __all__ = ["Rerank", "Search", "read_documents", "rerank", "retrieval"]
 
@@ -32,7 +32,7 @@ class Search:
 
     __slots__ = ("_alone", "_frame", "_work")
 
-    def __init__(self, work: Work, frame: Frame | None, *, alone: bool = False) -> None:
+    def __init__(self, work: Operation, frame: Activation | None, *, alone: bool = False) -> None:
         self._work = work
         self._frame = frame
         self._alone = alone
@@ -48,9 +48,9 @@ class Search:
             self._work.documents += found
             if self._frame is not None and found:
                 first = self._alone and len(self._work.documents) == len(found)
-                self._frame.shelf.add(flow(), state.trace_of(self._frame.outer), found, alone=first)
+                self._frame.shelf.add(current_path(), state.trace_of(self._frame.outer), found, replace=first)
         except Exception:
-            report("read the documents of a search")
+            log_internal_error("read the documents of a search")
 
     def query(self, text: str) -> None:
         """Say what was asked for, where it was not known before."""
@@ -62,15 +62,15 @@ class Rerank(Search):
 
     __slots__ = ()
 
-    def given(self, documents: Iterable[object]) -> None:
+    def set_input_documents(self, documents: Iterable[object]) -> None:
         """Say which documents were to be ranked; ``add`` says which were kept."""
         try:
             self._work.given += read_documents(documents)
         except Exception:
-            report("read the documents of a search")
+            log_internal_error("read the documents of a search")
 
 
-class _Searching(SpanBlock[S_co]):
+class _SearchBlock(OperationBlock[S_co]):
     _unnamed = None
 
     def __init__(self, name: object, query: object, top_k: object) -> None:
@@ -78,31 +78,31 @@ class _Searching(SpanBlock[S_co]):
         self._query = query if isinstance(query, str) else None
         self._top_k = top_k if type(top_k) is int and 0 <= top_k < 2**63 else None
 
-    def _describe(self, work: Work, function: Given | None) -> None:
+    def _describe(self, work: Operation, function: CallArguments | None) -> None:
         work.query = self._query
         work.top_k = self._top_k
 
-    def _returned(self, frame: Frame, value: Any) -> None:
+    def _returned(self, frame: Activation, value: Any) -> None:
         # What a decorated search returns is what it found, unless it has said so itself.
-        if isinstance(value, (list, tuple)) and not frame.work[0].documents and all(map(_like_document, value)):
+        if isinstance(value, (list, tuple)) and not frame.work[0].documents and all(map(_is_document_like, value)):
             self._value(frame).add(value)
 
 
-class _Retrieval(_Searching[Search]):
+class _Retrieval(_SearchBlock[Search]):
     _kind = "retrieval"
 
-    def _value(self, frame: Frame) -> Search:
+    def _value(self, frame: Activation) -> Search:
         if frame.work is None:
-            return Search(Work(self._kind, self._name, Scope()), None)
+            return Search(Operation(self._kind, self._name, CallContext()), None)
         return Search(frame.work[0], frame)
 
 
-class _Rerank(_Searching[Rerank]):
+class _Rerank(_SearchBlock[Rerank]):
     _kind = "rerank"
 
-    def _value(self, frame: Frame) -> Rerank:
+    def _value(self, frame: Activation) -> Rerank:
         if frame.work is None:
-            return Rerank(Work(self._kind, self._name, Scope()), None)
+            return Rerank(Operation(self._kind, self._name, CallContext()), None)
         return Rerank(frame.work[0], frame, alone=True)
 
 
@@ -113,7 +113,7 @@ def retrieval(data_source: F, /) -> F: ...
 @overload
 def retrieval(
     data_source: str | None = None, *, query: str | None = None, top_k: int | None = None
-) -> SpanBlock[Search]: ...
+) -> OperationBlock[Search]: ...
 
 
 def retrieval(data_source: object = None, *, query: str | None = None, top_k: int | None = None) -> Any:
@@ -140,7 +140,7 @@ def rerank(model: F, /) -> F: ...
 
 
 @overload
-def rerank(model: str | None = None, *, query: str | None = None, top_k: int | None = None) -> SpanBlock[Rerank]: ...
+def rerank(model: str | None = None, *, query: str | None = None, top_k: int | None = None) -> OperationBlock[Rerank]: ...
 
 
 def rerank(model: object = None, *, query: str | None = None, top_k: int | None = None) -> Any:
@@ -160,7 +160,7 @@ def rerank(model: object = None, *, query: str | None = None, top_k: int | None 
     return _Rerank.made(model, query, top_k)
 
 
-def _like_document(item: object) -> bool:
+def _is_document_like(item: object) -> bool:
     return isinstance(item, (Document, Mapping, tuple)) or _content(item) is not None
 
 
@@ -173,7 +173,7 @@ def read_documents(items: object) -> Iterator[Document]:
     for item in items:
         found = _document(item, None)
         if found is None:
-            complain(
+            warn_once(
                 "documents",
                 f"a {type(item).__name__} is no document: give Document, a mapping with an id, or an (id, score) pair",
             )
@@ -185,17 +185,17 @@ def _document(item: Any, score: float | None) -> Document | None:
     read: Document | None
     match item:
         case Document():
-            read = _made(item.id, item.score, _text(item.content), item.metadata)
+            read = _build_document(item.id, item.score, _text(item.content), item.metadata)
         case _ if (name := _name(item)) is not None:
             return Document(name, score)
         case (inner, second) if not isinstance(inner, tuple):
             return _document(inner, _score(second))
         case Mapping():
             content = _text(item.get("content"), item.get("text"), item.get("page_content"))
-            read = _made(item.get("id"), item.get("score"), content, item.get("metadata"))
+            read = _build_document(item.get("id"), item.get("score"), content, item.get("metadata"))
         case _:
             metadata = getattr(item, "metadata", None)
-            read = _made(getattr(item, "id", None), getattr(item, "score", None), _content(item), metadata)
+            read = _build_document(getattr(item, "id", None), getattr(item, "score", None), _content(item), metadata)
     if read is None or score is None or read.score is not None:
         return read
     return replace(read, score=score)
@@ -206,10 +206,10 @@ def _name(value: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, _IDS):
         return None
     # An integer may also be one of NumPy's.
-    return label("the id of a document", int(value) if isinstance(value, Integral) else value)
+    return clean_label("the id of a document", int(value) if isinstance(value, Integral) else value)
 
 
-def _made(id_: object, score: object, content: str | None, metadata: object) -> Document | None:
+def _build_document(id_: object, score: object, content: str | None, metadata: object) -> Document | None:
     name = _name(id_)
     if name is None:
         if content is None:

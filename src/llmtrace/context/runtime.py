@@ -10,27 +10,27 @@ from opentelemetry.context import Context
 from opentelemetry.trace.propagation import get_current_span
 
 from .._compat.opentelemetry_context import Runtime
-from .._errors import report
+from .._errors import log_internal_error
 
-__all__ = ["Beside", "whole"]
+__all__ = ["PrivateContext", "with_own_keys"]
 
 _PROBE = "llmtrace-probe"
 _NOTHING: dict[str, object] = {}
 
 
-def whole(runtime: Runtime, keys: Collection[str]) -> Runtime:
+def with_own_keys(runtime: Runtime, keys: Collection[str]) -> Runtime:
     """``runtime``, or where it loses what is in a context under ``keys``, one that does not."""
     try:
         token = runtime.attach(Context({**runtime.get_current(), _PROBE: True}))
         kept = _PROBE in runtime.get_current()
         runtime.detach(token)
     except Exception:
-        report("try the context of OpenTelemetry")
+        log_internal_error("try the context of OpenTelemetry")
         return runtime
-    return runtime if kept else Beside(runtime, keys)
+    return runtime if kept else PrivateContext(runtime, keys)
 
 
-class Beside:
+class PrivateContext:
     """As OpenTelemetry's runtime context, for this library alone."""
 
     def __init__(self, runtime: Runtime, keys: Collection[str]) -> None:

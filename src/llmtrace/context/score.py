@@ -9,14 +9,14 @@ from typing import Any
 
 from opentelemetry.trace.propagation import get_current_span
 
-from .._errors import report
+from .._errors import log_internal_error
 from ..model import Call
 from . import operation as works
-from .validation import complain, label, plain
+from .validation import clean_label, clean_value, warn_once
 
 __all__ = ["Score", "remember", "score"]
 
-_REMEMBERED = 4096
+_MAX_RECENT_CALLS = 4096
 _HEX = re.compile(r"[0-9a-f]+")
 
 _recent: OrderedDict[str, Any] = OrderedDict()
@@ -63,14 +63,14 @@ def score(
             span that is current.
     """
     try:
-        maker = works.maker()
+        maker = works.get_emitter()
         if maker is None:
             return
         made = _read(name, value, label, explanation, on)
         if made is not None:
             maker.score(made)
     except Exception:
-        report("record a score")
+        log_internal_error("record a score")
 
 
 def remember(call: Any) -> None:
@@ -78,28 +78,28 @@ def remember(call: Any) -> None:
     response_id = call.answer.id
     if response_id is not None:
         _recent[response_id] = call.span.get_span_context()
-        if len(_recent) > _REMEMBERED:
+        if len(_recent) > _MAX_RECENT_CALLS:
             _recent.popitem(last=False)
 
 
 def _read(name: object, value: object, verdict: object, explanation: object, on: object) -> Score | None:
-    called = label("the name of a score", name)
+    called = clean_label("the name of a score", name)
     if called is None:
-        complain("score", "a score needs a name; it is left out")
+        warn_once("score", "a score needs a name; it is left out")
         return None
-    number = plain(f"score {called!r}", value)
+    number = clean_value(f"score {called!r}", value)
     if isinstance(number, str):
-        complain(f"score {called!r}", f"the value of score {called!r} must be a number, not text; it is left out")
+        warn_once(f"score {called!r}", f"the value of score {called!r} must be a number, not text; it is left out")
         number = None
-    why = plain("the explanation of a score", explanation)
+    why = clean_value("the explanation of a score", explanation)
     target = _target(on)
     if target is None:
-        complain("score on", f"score {called!r} has no call to belong to (on={type(on).__name__}); it is left out")
+        warn_once("score on", f"score {called!r} has no call to belong to (on={type(on).__name__}); it is left out")
         return None
     return Score(
         name=called,
         value=None if number is None else float(number),
-        label=label("the label of a score", verdict),
+        label=clean_label("the label of a score", verdict),
         explanation=why if isinstance(why, str) else None,
         **target,
     )

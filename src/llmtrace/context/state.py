@@ -9,38 +9,38 @@ from opentelemetry import context as otel
 from opentelemetry.context import Context
 
 from .._compat.opentelemetry_context import RUNTIME, SPAN_KEY, SUPPRESS_KEY, Runtime
-from ..model import Document, Scope
+from ..model import CallContext, Document
 from . import baggage
 from . import documents as shelf
-from .runtime import whole
+from .runtime import with_own_keys
 
 if TYPE_CHECKING:
-    from .blocks import Frame
+    from .blocks import Activation
 
 __all__ = [
+    "activation_of",
     "attach",
+    "call_context_of",
     "current",
     "current_call",
     "detach",
     "documents_for",
-    "frame_of",
-    "leave",
+    "leave_activation",
     "restore",
-    "scope_of",
     "suppressed",
     "suppressing",
     "trace_of",
+    "with_activation",
     "with_call",
-    "with_frame",
 ]
 
 _CALL = otel.create_key("llmtrace-call")
 _FRAME = otel.create_key("llmtrace-frame")
-_NOTHING = Scope()
+_NOTHING = CallContext()
 _SUPPRESS = ("suppress_instrumentation", SUPPRESS_KEY, "suppress_language_model_instrumentation")
 
 _KEYS = (_CALL, _FRAME, *_SUPPRESS)
-_runtime: Runtime = whole(RUNTIME, _KEYS)
+_runtime: Runtime = with_own_keys(RUNTIME, _KEYS)
 current = _runtime.get_current
 attach = _runtime.attach
 
@@ -55,7 +55,7 @@ def suppressing(context: Context) -> Context:
     return Context({**context, SUPPRESS_KEY: True})
 
 
-def frame_of(context: Context) -> Frame | None:
+def activation_of(context: Context) -> Activation | None:
     """The innermost block around."""
     return context.get(_FRAME)  # type: ignore[return-value] # nobody else has the key
 
@@ -66,11 +66,11 @@ def trace_of(context: Context) -> int:
     return 0 if span is None else int(span.get_span_context().trace_id)
 
 
-def scope_of(context: Context) -> Scope:
+def call_context_of(context: Context) -> CallContext:
     """What the blocks around a call say of it."""
     if not context:  # no block, no span, no baggage
         return _NOTHING
-    frame = frame_of(context)
+    frame = activation_of(context)
     scope = _NOTHING if frame is None else frame.scope
     if baggage.keys:
         scope = baggage.read(scope, context)
@@ -78,15 +78,15 @@ def scope_of(context: Context) -> Scope:
     return replace(scope, documents=documents) if documents else scope
 
 
-def documents_for(frame: Frame | None, context: Context) -> tuple[Document, ...]:
+def documents_for(frame: Activation | None, context: Context) -> tuple[Document, ...]:
     """The documents that a call made now in ``context`` was given."""
     if frame is None:
-        return shelf.seen_in_trace(trace_of(context)) if shelf.traces() else ()
+        return shelf.documents_in_trace(trace_of(context)) if shelf.has_traces() else ()
     found = frame.shelf
-    return () if found.empty else found.seen(shelf.flow(), trace_of(context))
+    return () if found.empty else found.documents_for(shelf.current_path(), trace_of(context))
 
 
-def with_frame(context: Context, frame: Frame) -> Context:
+def with_activation(context: Context, frame: Activation) -> Context:
     return Context({**context, _FRAME: frame})
 
 
@@ -114,22 +114,22 @@ def detach(token: Any, inner: Context, outer: Context, error: BaseException | No
         attach(outer)
 
 
-def leave(token: Any, frame: Frame) -> None:
+def leave_activation(token: Any, frame: Activation) -> None:
     """Make the context around ``frame`` current again, if ``frame`` is the innermost block here.
 
     It may not be: a block around a ``yield`` ends whenever its generator is resumed, closed or collected, perhaps below
     a block of the caller's, perhaps in another task. Then nothing of the caller's is touched, and the block above
     skips the overtaken one when it leaves.
     """
-    if frame_of(current()) is not frame:
+    if activation_of(current()) is not frame:
         frame.overtaken = True
         return
     outer = frame.outer
-    below = frame_of(outer)
+    below = activation_of(outer)
     if below is not None and below.overtaken:
         while below is not None and below.overtaken:
             outer = below.outer
-            below = frame_of(outer)
+            below = activation_of(outer)
         attach(outer)
         return
     restore(token, outer)

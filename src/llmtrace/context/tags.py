@@ -7,25 +7,25 @@ from typing import Any
 
 from opentelemetry.context import Context
 
-from .._errors import report
-from ..model import Scope
+from .._errors import log_internal_error
+from ..model import CallContext
 from . import state
-from .blocks import Block, Frame, Given
-from .validation import content, label, labels, plains
+from .blocks import Activation, Block, CallArguments
+from .validation import clean_content_mode, clean_label, clean_labels, clean_values
 
 __all__ = ["current", "tag"]
 
 
 class _Tag(Block[None]):
-    def __init__(self, said: dict[str, Any], tags: tuple[str, ...], metadata: dict[str, Any]) -> None:
+    def __init__(self, values: dict[str, Any], tags: tuple[str, ...], metadata: dict[str, Any]) -> None:
         super().__init__()
-        self._said = said
+        self._said = values
         self._tags = tags
         self._metadata = metadata
-        self._latest: tuple[Scope, Scope] | None = None
+        self._latest: tuple[CallContext, CallContext] | None = None
         """What was around the latest passage, and what was inside: a decorator mostly meets the same again."""
 
-    def _enter(self, frame: Frame, function: Given | None) -> Context:
+    def _enter(self, frame: Activation, function: CallArguments | None) -> Context:
         latest = self._latest
         outer = frame.scope
         if latest is not None and latest[0] is outer:
@@ -36,10 +36,10 @@ class _Tag(Block[None]):
             self._latest = outer, frame.scope
         return frame.outer
 
-    def _inside(self, outer: Scope) -> Scope:
+    def _inside(self, outer: CallContext) -> CallContext:
         said, tags, metadata = self._said.get, outer.tags, outer.metadata
         # ``dataclasses.replace`` takes twice as long.
-        return Scope(
+        return CallContext(
             feature=said("feature", outer.feature),
             user=said("user", outer.user),
             session=said("session", outer.session),
@@ -85,19 +85,19 @@ def tag(
     plain: dict[str, Any] = {}
     try:
         if capture_content is not None:  # first: what is wrong with another value writes no content
-            said["capture_content"] = content(capture_content)
+            said["capture_content"] = clean_content_mode(capture_content)
         for name, value in (("feature", feature), ("user", user), ("session", session), ("tenant", tenant)):
-            if value is not None and (accepted := label(name, value)) is not None:
+            if value is not None and (accepted := clean_label(name, value)) is not None:
                 said[name] = accepted
         if metadata:
-            plain = plains("metadata", metadata)
+            plain = clean_values("metadata", metadata)
         if tags:  # last: the program's own code runs here
-            free = labels("tags", tags)
+            free = clean_labels("tags", tags)
     except Exception:
-        report("read a tag")
+        log_internal_error("read a tag")
     return _Tag(said, free, plain)
 
 
-def current() -> Scope:
+def current() -> CallContext:
     """What the blocks around this line say of a call made here."""
-    return state.scope_of(state.current())
+    return state.call_context_of(state.current())

@@ -18,11 +18,11 @@ from .. import _errors
 from ..capture import worker
 from . import exit_hooks
 from .signals import Signal
-from .stats import Ledger
+from .stats import ExportStats
 
-__all__ = ["Batches", "ExporterSink", "Limits", "Sink", "SpanBatches"]
+__all__ = ["BatchLimits", "BatchProcessor", "ExporterSink", "Sink", "SpanBatchProcessor"]
 
-_PATIENCE = 0.5
+_QUEUE_FULL_TIMEOUT_SECONDS = 0.5
 """Seconds a thread waits, once, for room in the queue before spans are dropped."""
 _KEEP_SECONDS = 0.02
 """Seconds until what has ended is in the spool or the store, where a killed process loses nothing more."""
@@ -64,7 +64,7 @@ class ExporterSink:
 
     waits = False
 
-    def __init__(self, exporter: Any, ledger: Ledger, signal: Signal, *, keeps: bool = False) -> None:
+    def __init__(self, exporter: Any, ledger: ExportStats, signal: Signal, *, keeps: bool = False) -> None:
         self.exporter = exporter
         self.keeps = keeps
         self._ledger = ledger
@@ -83,9 +83,9 @@ class ExporterSink:
         finally:
             items = self._signal.count(batch)
             if well:
-                self._ledger.exported(items)
+                self._ledger.record_exported(items)
             else:
-                self._ledger.lost("exporter", items)
+                self._ledger.record_dropped("exporter", items)
 
     def flush(self, deadline: float) -> bool:
         left = max(0, int((deadline - time.monotonic()) * 1000))
@@ -94,7 +94,7 @@ class ExporterSink:
 
     def close(self, deadline: float) -> bool:
         self.exporter.shutdown()
-        self._ledger.tell(now=True)
+        self._ledger.log_losses(now=True)
         return True
 
     def rest(self, deadline: float) -> None:
@@ -105,7 +105,7 @@ class ExporterSink:
         pass
 
 
-class Limits:
+class BatchLimits:
     """How long and how much is gathered. The standard ``OTEL_BSP_*`` and ``OTEL_BLRP_*`` variables keep their
     meaning."""
 
@@ -125,16 +125,16 @@ def _number(variable: str, default: int) -> int:
     return default
 
 
-class Batches:
+class BatchProcessor:
     """A bounded queue, and a thread that empties it into the sink soon after the first item.
 
     Nothing runs before the first item, so that a program may fork first, and a forked child starts anew at its own.
     """
 
-    def __init__(self, sink: Sink, ledger: Ledger, limits: Limits | None = None) -> None:
+    def __init__(self, sink: Sink, ledger: ExportStats, limits: BatchLimits | None = None) -> None:
         self._sink = sink
         self._ledger = ledger
-        self._limits = limits or Limits()
+        self._limits = limits or BatchLimits()
         self._gather = min(self._limits.delay, _KEEP_SECONDS) if sink.keeps else self._limits.delay
         self._closed = False
         self._arrived = True
@@ -162,16 +162,16 @@ class Batches:
 
     # -- the program's threads ----------------------------------------------------------------------------------------
 
-    def take(self, item: Any) -> None:
+    def enqueue(self, item: Any) -> None:
         """Queue it; or count it as lost, where that cannot be."""
         if self._closed:
-            self._ledger.lost("after_shutdown", 1)
+            self._ledger.record_dropped("after_shutdown", 1)
             return
         if not self._started:
             self._start()
         waiting = self._queue
         if len(waiting) >= self._limits.queue and not self._make_room():
-            self._ledger.lost("queue_full", 1)
+            self._ledger.record_dropped("queue_full", 1)
             return
         waiting.append(item)
         if not self._called:
@@ -185,7 +185,7 @@ class Batches:
         if self._thread is not None and self._thread.ident == threading.get_ident():
             return True  # a finalizer that runs on the writer must not wait for the writer
         if not self._stalled:
-            give_up = time.monotonic() + _PATIENCE
+            give_up = time.monotonic() + _QUEUE_FULL_TIMEOUT_SECONDS
             self._messages.put(_ITEM)
             while len(self._queue) >= self._limits.queue and time.monotonic() < give_up:
                 time.sleep(0.001)
@@ -208,7 +208,7 @@ class Batches:
                 self._thread = thread  # not before: one that has not begun cannot be waited for
             self._started = True
             self._sink.start()
-            exit_hooks.arm()
+            exit_hooks.install()
 
     # -- our thread ---------------------------------------------------------------------------------------------------
 
@@ -241,7 +241,7 @@ class Batches:
                 try:
                     self._sink.write(batch)
                 except Exception:
-                    _errors.report(f"write {self._ledger.unit}")
+                    _errors.log_internal_error(f"write {self._ledger.unit}")
                 self._stalled = False
 
     def flush(self, deadline: float) -> bool:
@@ -251,7 +251,7 @@ class Batches:
         if not self._written(deadline):
             self._ledger.tell_left("flush()", in_memory=len(self._queue))
             return False
-        return self._sink.flush(deadline) and not self._ledger.lost_since_asked()
+        return self._sink.flush(deadline) and not self._ledger.new_losses()
 
     def _written(self, deadline: float) -> bool:
         thread = self._thread
@@ -274,8 +274,8 @@ class Batches:
         if self._thread is None or not self._thread.is_alive():
             self._write()  # what ended in between
         else:
-            self._ledger.lost("exit", len(self._queue))
-        self._arrived = self._sink.close(deadline) and written and not self._ledger.lost_since_asked()
+            self._ledger.record_dropped("exit", len(self._queue))
+        self._arrived = self._sink.close(deadline) and written and not self._ledger.new_losses()
         return self._arrived
 
     def rest(self, deadline: float) -> None:
@@ -305,10 +305,10 @@ def _answer(messages: Sequence[Any]) -> None:
             message.set()
 
 
-class SpanBatches(Batches, SpanProcessor):
+class SpanBatchProcessor(BatchProcessor, SpanProcessor):
     """Of ended spans."""
 
     def on_end(self, span: ReadableSpan) -> None:
         context = span.context
         if context is not None and context.trace_flags.sampled:
-            self.take(span)
+            self.enqueue(span)

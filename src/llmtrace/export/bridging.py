@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
-from .._errors import report
+from .._errors import log_internal_error
 from .._text import encodable
 from ..telemetry import names
-from ..telemetry.bridges import LIMIT, added, within
+from ..telemetry.bridges import LIMIT, bridge_attributes, within
 from .batch import Sink
 
-__all__ = ["Bridged", "bridges_for", "translated"]
+__all__ = ["BridgingExporter", "bridges_for", "translate"]
 
 
 def bridges_for(bridges: Sequence[str], endpoint: str | None) -> tuple[str, ...]:
@@ -26,7 +26,7 @@ def bridges_for(bridges: Sequence[str], endpoint: str | None) -> tuple[str, ...]
     return tuple(chosen)
 
 
-def translated(spans: Sequence[ReadableSpan], bridges: Sequence[str]) -> list[ReadableSpan]:
+def translate(spans: Sequence[ReadableSpan], bridges: Sequence[str]) -> list[ReadableSpan]:
     """New spans with what ``bridges`` add; a span that they cannot read goes as it is."""
     return [_translated(span, bridges) for span in spans]
 
@@ -34,7 +34,7 @@ def translated(spans: Sequence[ReadableSpan], bridges: Sequence[str]) -> list[Re
 def _translated(span: ReadableSpan, bridges: Sequence[str]) -> ReadableSpan:
     try:
         attributes = span.attributes or {}
-        extra = added(attributes, bridges, started=span.start_time or 0)
+        extra = bridge_attributes(attributes, bridges, started=span.start_time or 0)
         resource = _resource(span.resource) if "openinference" in bridges else span.resource
         if not extra and resource is span.resource:
             return span
@@ -54,7 +54,7 @@ def _translated(span: ReadableSpan, bridges: Sequence[str]) -> ReadableSpan:
             instrumentation_scope=span.instrumentation_scope,
         )
     except Exception:
-        report("bridge a span")
+        log_internal_error("bridge a span")
         return span
 
 
@@ -69,7 +69,7 @@ def _resource(resource: Resource) -> Resource:
     return resource.merge(Resource({names.OI_PROJECT: project}))
 
 
-class Bridged:
+class BridgingExporter:
     """A sink that gets the spans translated."""
 
     def __init__(self, inner: Sink, bridges: Sequence[str]) -> None:
@@ -84,4 +84,4 @@ class Bridged:
         return self.inner.waits
 
     def write(self, spans: Sequence[ReadableSpan]) -> None:
-        self.inner.write(translated(spans, self.bridges))
+        self.inner.write(translate(spans, self.bridges))

@@ -10,10 +10,10 @@ from .._settings import ConfigError
 from .routes import variable
 from .signals import LOGS, METRICS, TRACES, Signal
 
-__all__ = ["Declared"]
+__all__ = ["DeclarativeConfig"]
 
 
-class Declared:
+class DeclarativeConfig:
     """What ``OTEL_CONFIG_FILE`` says, if it is set. The public function would set the global providers, which are the
     application's to set."""
 

@@ -10,25 +10,25 @@ from typing import Any
 
 from ..capture import worker
 
-__all__ = ["arm", "on_exit"]
+__all__ = ["install", "register"]
 
-_last_word: Callable[[], None] | None = None
+_callback: Callable[[], None] | None = None
 _finaliser: Any = None
 _made_in: int | None = None
 
 
-def on_exit(last_word: Callable[[], None]) -> None:
+def register(last_word: Callable[[], None]) -> None:
     """Have ``last_word`` called at exit, before whatever was registered earlier."""
-    global _last_word  # noqa: PLW0603 - one last word for the process
-    if _last_word is not None:
-        atexit.unregister(_last_word)
-    _last_word = last_word
+    global _callback  # noqa: PLW0603 - one last word for the process
+    if _callback is not None:
+        atexit.unregister(_callback)
+    _callback = last_word
     atexit.register(last_word)
-    worker.began["leave"] = arm
-    arm()
+    worker._start_counts["leave"] = install
+    install()
 
 
-def arm() -> None:
+def install() -> None:
     """Have it called also where a process ends by ``os._exit``: in children of ``multiprocessing`` and of Celery."""
     global _finaliser, _made_in
     # A child forgets, after it has imported the program, what was registered before.
@@ -36,10 +36,10 @@ def arm() -> None:
         from multiprocessing.util import Finalize
 
         # Its finalisers run in order of priority, the highest first; queues and pools of the program come before us.
-        _finaliser, _made_in = Finalize(None, _say, exitpriority=-100), os.getpid()
+        _finaliser, _made_in = Finalize(None, _run, exitpriority=-100), os.getpid()
     celery = sys.modules.get("celery.signals")
     if celery is not None:  # the workers of its pool run no finalisers either
-        celery.worker_process_shutdown.connect(_say, weak=False, dispatch_uid="llmtrace")
+        celery.worker_process_shutdown.connect(_run, weak=False, dispatch_uid="llmtrace")
 
 
 def _is_child() -> bool:
@@ -50,6 +50,6 @@ def _is_child() -> bool:
     return billiard is not None and getattr(billiard.current_process(), "_parent_pid", None) is not None
 
 
-def _say(**_: object) -> None:
-    if _last_word is not None:
-        _last_word()
+def _run(**_: object) -> None:
+    if _callback is not None:
+        _callback()

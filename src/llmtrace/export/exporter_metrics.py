@@ -14,7 +14,7 @@ from ..telemetry import names
 from .signals import SIGNALS
 from .stats import Counts
 
-__all__ = ["measure"]
+__all__ = ["observe_stats"]
 
 
 class Counted(Protocol):
@@ -24,17 +24,17 @@ class Counted(Protocol):
 
 
 _counted: weakref.WeakSet[Counted] = weakref.WeakSet()
-_told: weakref.WeakValueDictionary[int, MeterProvider] = weakref.WeakValueDictionary()
+_observed: weakref.WeakValueDictionary[int, MeterProvider] = weakref.WeakValueDictionary()
 """Providers that have the counters: they are the process's, not of one instrumentation. By identity, as Logfire's has
 no hash."""
 
 
-def measure(provider: MeterProvider, counted: Counted) -> None:
+def observe_stats(provider: MeterProvider, counted: Counted) -> None:
     """Have ``provider`` count what ``counted`` counts."""
     _counted.add(counted)
-    if id(provider) in _told:
+    if id(provider) in _observed:
         return
-    _told[id(provider)] = provider
+    _observed[id(provider)] = provider
     meter = provider.get_meter("llmtrace", __version__)
     for signal in SIGNALS:
         noun, unit = signal.unit.replace(" ", "_"), "{" + signal.unit.replace(" ", "_").removesuffix("s") + "}"

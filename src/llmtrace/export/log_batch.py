@@ -9,15 +9,15 @@ from opentelemetry.context import Context
 from opentelemetry.sdk import _logs
 from opentelemetry.sdk._logs import LogRecordProcessor
 
-from .batch import Batches
+from .batch import BatchProcessor
 
-__all__ = ["LogBatches"]
+__all__ = ["LogBatchProcessor"]
 
 _Readable: Any = getattr(_logs, "ReadableLogRecord", None)
 """What newer exporters take; older ones take what the processor is given."""
 
 
-class LogBatches(Batches, LogRecordProcessor):
+class LogBatchProcessor(BatchProcessor, LogRecordProcessor):
     """Of emitted log records."""
 
     def on_emit(self, log_record: Any) -> None:
@@ -28,4 +28,4 @@ class LogBatches(Batches, LogRecordProcessor):
         else:
             kept = copy.copy(log_record)
             kept.log_record = said
-        self.take(kept)
+        self.enqueue(kept)

@@ -16,20 +16,20 @@ from .._compat.opentelemetry_context import SUPPRESS_KEY
 from .._settings.opentelemetry import warn_once
 from . import exit_hooks
 from .batch import Sink
-from .stats import Ledger
+from .stats import ExportStats
 
-__all__ = ["Intervals"]
+__all__ = ["PeriodicReader"]
 
 _DEFAULT = 60.0
 
 
-class Intervals(MetricReader):
+class PeriodicReader(MetricReader):
     """Collects on a thread of its own every ``OTEL_METRIC_EXPORT_INTERVAL``, and writes into the sink.
 
     It lives in the process that made it; a forked child makes another, which starts at nothing.
     """
 
-    def __init__(self, sink: Sink, ledger: Ledger, like: Any) -> None:
+    def __init__(self, sink: Sink, ledger: ExportStats, like: Any) -> None:
         """Set up, and have the thread running.
 
         Args:
@@ -51,7 +51,7 @@ class Intervals(MetricReader):
         with suppress(RuntimeError):  # the interpreter is ending: close() collects on the thread that calls it
             self._thread.start()
         sink.start()
-        exit_hooks.arm()
+        exit_hooks.install()
 
     def _work(self) -> None:
         while not self._stop.wait(self._interval):
@@ -63,7 +63,7 @@ class Intervals(MetricReader):
             with self._collecting:
                 self.collect()
         except Exception:
-            _errors.report("collect metrics")
+            _errors.log_internal_error("collect metrics")
         finally:
             detach(token)
 
@@ -76,7 +76,7 @@ class Intervals(MetricReader):
         if self._stop.is_set():
             return self._arrived
         self._collect_now()
-        return self._sink.flush(deadline) and not self._ledger.lost_since_asked()
+        return self._sink.flush(deadline) and not self._ledger.new_losses()
 
     def close(self, deadline: float) -> bool:
         """Collect for the last time, send what can be sent by the deadline, and stop."""
@@ -84,7 +84,7 @@ class Intervals(MetricReader):
             return self._arrived
         self._collect_now()
         self._stop.set()
-        self._arrived = self._sink.close(deadline) and not self._ledger.lost_since_asked()
+        self._arrived = self._sink.close(deadline) and not self._ledger.new_losses()
         return self._arrived
 
     def rest(self, deadline: float) -> None:

@@ -11,14 +11,14 @@ from urllib.parse import unquote, urlsplit
 
 from .._settings import Settings, load
 from ..context.score import Score
-from .batch import Batches
-from .otlp.destination import bound_for
-from .otlp.http_transport import Post
-from .otlp.payload import Payload, Unencodable, packed
-from .routes import outbox
-from .stats import Ledger
+from .batch import BatchProcessor
+from .otlp.destination import make_destination
+from .otlp.http_transport import HttpTransport
+from .otlp.payload import Payload, Unencodable, pack
+from .routes import make_sender
+from .stats import ExportStats
 
-__all__ = ["Annotations", "for_phoenix", "way_to_phoenix"]
+__all__ = ["AnnotationSender", "open_annotations", "phoenix_transport"]
 
 _UNIT = "scores"
 _TIMEOUT = 5.0
@@ -26,13 +26,13 @@ _PORT = 6006
 """What Phoenix listens on."""
 
 
-class Annotations:
+class AnnotationSender:
     """Takes scores from the program, and has them posted."""
 
-    def __init__(self, way: Post, settings: Settings) -> None:
+    def __init__(self, way: HttpTransport, settings: Settings) -> None:
         self.url = way.url
-        self._ledger = Ledger(_UNIT)
-        self._batches = Batches(outbox(way, settings, self._ledger), self._ledger)
+        self._ledger = ExportStats(_UNIT)
+        self._batches = BatchProcessor(make_sender(way, settings, self._ledger), self._ledger)
 
     @property
     def lost(self) -> int:
@@ -41,7 +41,7 @@ class Annotations:
 
     def post(self, score: Score) -> None:
         """Have ``score`` posted."""
-        self._batches.take(score)
+        self._batches.enqueue(score)
 
     def drain(self, timeout: float) -> bool:
         """Wait until all that was handed over has been posted. ``True`` when none was lost."""
@@ -56,18 +56,18 @@ class Annotations:
         return self._batches.close(time.monotonic() + timeout)
 
 
-class _Form:
+class _AnnotationEncoder:
     """One request for each score: a refusal is of that score alone."""
 
     def encode(self, batch: Sequence[Score], limit: int, encoding: str) -> Iterator[Payload | Unencodable]:
         for score in batch:
             body = json.dumps({"data": [_annotation(score)]}).encode()
-            yield packed(body, encoding, 1) if len(body) <= limit else Unencodable("too_large")
+            yield pack(body, encoding, 1) if len(body) <= limit else Unencodable("too_large")
 
     def join(self, payloads: Sequence[Payload]) -> Sequence[Payload]:
         return payloads
 
-    def halves(self, payload: Payload) -> list[Payload]:
+    def split(self, payload: Payload) -> list[Payload]:
         return []
 
 
@@ -81,13 +81,13 @@ def _annotation(score: Score) -> dict[str, Any]:
     }
 
 
-def for_phoenix(environ: Mapping[str, str] | None = None, settings: Settings | None = None) -> Annotations | None:
+def open_annotations(environ: Mapping[str, str] | None = None, settings: Settings | None = None) -> AnnotationSender | None:
     """Where scores go, when the environment says that spans go to Phoenix."""
-    way = way_to_phoenix(environ)
-    return None if way is None else Annotations(way, load({}) if settings is None else settings)
+    way = phoenix_transport(environ)
+    return None if way is None else AnnotationSender(way, load({}) if settings is None else settings)
 
 
-def way_to_phoenix(environ: Mapping[str, str] | None = None) -> Post | None:
+def phoenix_transport(environ: Mapping[str, str] | None = None) -> HttpTransport | None:
     """The way to its annotations; ``None`` where spans go to something else."""
     variables = os.environ if environ is None else environ
     base = variables.get("PHOENIX_COLLECTOR_ENDPOINT", "").strip()
@@ -102,8 +102,8 @@ def way_to_phoenix(environ: Mapping[str, str] | None = None) -> Post | None:
         return None
     url = base.removesuffix("/v1/traces").rstrip("/") + "/v1/span_annotations"
     headers = {"content-type": "application/json", **_headers(variables)}
-    destination = bound_for("annotations", "http", url, headers)
-    return Post(url, headers, destination=destination, form=_Form(), unit=_UNIT, timeout=_TIMEOUT)
+    destination = make_destination("annotations", "http", url, headers)
+    return HttpTransport(url, headers, destination=destination, form=_AnnotationEncoder(), unit=_UNIT, timeout=_TIMEOUT)
 
 
 def _port(parts: Any) -> int | None:

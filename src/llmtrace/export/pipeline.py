@@ -6,10 +6,10 @@ import time
 from typing import Any
 
 from .._settings import Settings
-from ..store.request_bodies import Sent
-from .declarative_config import Declared
+from ..store.request_bodies import RequestBodies
+from .declarative_config import DeclarativeConfig
 from .routes import NO_ARGUMENTS, Arguments
-from .signal_provider import Channel
+from .signal_provider import SignalProvider
 from .signals import LOGS, METRICS, TRACES
 from .stats import Counts
 
@@ -27,12 +27,12 @@ class Pipeline:
         logger_provider: Any = None,
         arguments: Arguments = NO_ARGUMENTS,
     ) -> None:
-        declared = Declared()
-        self.sent = Sent(self._stores) if settings.fingerprints == "auto" and tracer_provider is None else None
+        declared = DeclarativeConfig()
+        self.sent = RequestBodies(self._stores) if settings.fingerprints == "auto" and tracer_provider is None else None
         """What calls have sent, where spans of ours go to the local store, which keeps hashes of it."""
-        self._traces = Channel(TRACES, settings, tracer_provider, declared, self.sent, arguments)
-        self._metrics = Channel(METRICS, settings, meter_provider, declared, arguments=arguments)
-        self._logs = Channel(LOGS, settings, logger_provider, declared, arguments=arguments)
+        self._traces = SignalProvider(TRACES, settings, tracer_provider, declared, self.sent, arguments)
+        self._metrics = SignalProvider(METRICS, settings, meter_provider, declared, arguments=arguments)
+        self._logs = SignalProvider(LOGS, settings, logger_provider, declared, arguments=arguments)
         self._channels = (self._traces, self._metrics, self._logs)
         self.provider = self._traces.provider
         self.loggers = self._logs.provider
@@ -49,9 +49,9 @@ class Pipeline:
         if provider is not self._measured:
             self._measured = provider
             if provider is not None:
-                from .exporter_metrics import measure
+                from .exporter_metrics import observe_stats
 
-                measure(provider, self)
+                observe_stats(provider, self)
         return provider
 
     def owned(self) -> bool:

@@ -11,22 +11,22 @@ from typing import Any
 
 from .._settings import ConfigError, Settings
 from .._settings.opentelemetry import usable_environment, warn_once
-from ..store.request_bodies import Sent
+from ..store.request_bodies import RequestBodies
 from ..store.schema import locate
-from .batch import ExporterSink, Limits, Sink
-from .bridging import Bridged, bridges_for
+from .batch import BatchLimits, ExporterSink, Sink
+from .bridging import BridgingExporter, bridges_for
 from .otlp.transport import Transport
 from .signals import LOGS, METRICS, TRACES, Signal
-from .stats import Ledger
+from .stats import ExportStats
 
 __all__ = [
     "LOCAL",
     "NO_ARGUMENTS",
     "Arguments",
     "Route",
+    "make_sender",
     "names",
     "open_route",
-    "outbox",
     "protocol",
     "spool_folder",
     "store_path",
@@ -62,7 +62,7 @@ class Route:
 
     __slots__ = ("announced", "ledger", "like", "sink", "where")
 
-    def __init__(self, sink: Sink, ledger: Ledger, where: str, *, like: Any = None, announced: bool = False) -> None:
+    def __init__(self, sink: Sink, ledger: ExportStats, where: str, *, like: Any = None, announced: bool = False) -> None:
         self.sink = sink
         self.ledger = ledger
         self.where = where
@@ -120,7 +120,7 @@ def local(settings: Settings, signal: Signal) -> list[str]:
 
 
 def open_routes(
-    settings: Settings, signal: Signal = TRACES, sent: Sent | None = None, arguments: Arguments = NO_ARGUMENTS
+    settings: Settings, signal: Signal = TRACES, sent: RequestBodies | None = None, arguments: Arguments = NO_ARGUMENTS
 ) -> list[tuple[str, Route]]:
     """Build all that ``names()`` says; one that cannot be built is logged, and where none is left, the local store."""
     found: list[tuple[str, Route]] = []
@@ -145,7 +145,7 @@ def open_route(
     name: str,
     settings: Settings,
     signal: Signal = TRACES,
-    sent: Sent | None = None,
+    sent: RequestBodies | None = None,
     arguments: Arguments = NO_ARGUMENTS,
 ) -> Route:
     """Build one of ``names()``.
@@ -153,7 +153,7 @@ def open_route(
     Raises:
         ConfigError: The exporter cannot be built.
     """
-    ledger = Ledger(signal.unit)
+    ledger = ExportStats(signal.unit)
     if name == LOCAL:
         return _local(settings, ledger, sent)
     if name.startswith("otlp"):
@@ -187,7 +187,7 @@ def _foreign(name: str, signal: Signal) -> Any:
         raise ConfigError(f"OTEL_{signal.name.upper()}_EXPORTER={name!r} cannot be used: {error}") from error
 
 
-def _local(settings: Settings, ledger: Ledger, sent: Sent | None) -> Route:
+def _local(settings: Settings, ledger: ExportStats, sent: RequestBodies | None) -> Route:
     """Where spans go with nothing configured: the store, or, where a path says so, JSON lines that others read."""
     path = store_path(settings)
     sink: Sink
@@ -209,29 +209,29 @@ def store_path(settings: Settings) -> Path:
     return locate(settings.store)
 
 
-def _otlp(way: Transport, settings: Settings, ledger: Ledger, signal: Signal) -> Route:
+def _otlp(way: Transport, settings: Settings, ledger: ExportStats, signal: Signal) -> Route:
     endpoint = way.destination.endpoint
-    sink: Sink = outbox(way, settings, ledger)
+    sink: Sink = make_sender(way, settings, ledger)
     if signal is TRACES and (bridges := bridges_for(settings.bridges, endpoint)):
-        sink = Bridged(sink, bridges)
+        sink = BridgingExporter(sink, bridges)
     # Temporality and aggregation are the same over HTTP and gRPC, where asking would open a channel.
     like = METRICS.exporter_class("http")() if signal is METRICS else None
     return Route(sink, ledger, endpoint, like=like)
 
 
-def outbox(way: Transport, settings: Settings, ledger: Ledger) -> Sink:
+def make_sender(way: Transport, settings: Settings, ledger: ExportStats) -> Sink:
     """Sends on this way, from the spool or, where that is off, from memory."""
-    from .otlp.buffers import Buffer, Memory
-    from .otlp.sender import Outbox
-    from .spool.buffer import Spool
+    from .otlp.buffers import Buffer, MemoryBuffer
+    from .otlp.sender import Sender
+    from .spool.buffer import SpoolBuffer
 
     folder = spool_folder(settings)
     buffer: Buffer
     if folder is None:
-        buffer = Memory(_MEMORY, ledger)
+        buffer = MemoryBuffer(_MEMORY, ledger)
     else:
-        buffer = Spool(folder, way.destination, settings.spool_max_mb << 20, ledger)
-    return Outbox(buffer, way, ledger, keeps=folder is not None, pace=Limits().delay)
+        buffer = SpoolBuffer(folder, way.destination, settings.spool_max_mb << 20, ledger)
+    return Sender(buffer, way, ledger, keeps=folder is not None, pace=BatchLimits().delay)
 
 
 def spool_folder(settings: Settings) -> Path | None:
@@ -257,12 +257,12 @@ def transport(name: str, signal: Signal = TRACES, endpoint: str | None = None) -
     grpc = name == "otlp_proto_grpc" or (name == "otlp" and protocol(signal) == "grpc")
     try:
         if grpc:
-            from .otlp.grpc_transport import Grpc
+            from .otlp.grpc_transport import OtlpGrpcTransport
 
-            return Grpc(signal, endpoint)
-        from .otlp.http_transport import OtlpPost
+            return OtlpGrpcTransport(signal, endpoint)
+        from .otlp.http_transport import OtlpHttpTransport
 
-        return OtlpPost(signal, endpoint)
+        return OtlpHttpTransport(signal, endpoint)
     except ImportError as error:
         raise ConfigError(f"the OTLP exporter is missing ({error}); pip install opentelemetry-exporter-otlp") from error
     except Exception as error:

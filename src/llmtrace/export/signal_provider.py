@@ -18,14 +18,14 @@ from .. import __version__, _errors
 from .._settings import ConfigError, Settings
 from .._settings.opentelemetry import usable_environment, warn_once
 from ..capture import worker
-from ..store.request_bodies import Sent
-from .batch import Batches, Limits, SpanBatches
-from .declarative_config import Declared
+from ..store.request_bodies import RequestBodies
+from .batch import BatchLimits, BatchProcessor, SpanBatchProcessor
+from .declarative_config import DeclarativeConfig
 from .routes import LOCAL, NO_ARGUMENTS, Arguments, Route, open_routes, variable
 from .signals import LOGS, METRICS, TRACES, Signal
 from .stats import Counts
 
-__all__ = ["Channel"]
+__all__ = ["SignalProvider"]
 
 _log = logging.getLogger("llmtrace")
 _GLOBALS = {
@@ -52,7 +52,7 @@ class Writer(Protocol):
     def rest(self, deadline: float) -> None: ...
 
 
-class Channel:
+class SignalProvider:
     """The provider of one signal, and the exporters behind it if they are ours."""
 
     def __init__(
@@ -60,13 +60,13 @@ class Channel:
         signal: Signal,
         settings: Settings,
         given: Any,
-        declared: Declared,
-        sent: Sent | None = None,
+        declared: DeclarativeConfig,
+        sent: RequestBodies | None = None,
         arguments: Arguments = NO_ARGUMENTS,
     ) -> None:
         self.signal = signal
         self._settings = settings
-        self._given = given
+        self._explicit_provider = given
         self._declared = declared
         self._sent = sent
         self._arguments = arguments
@@ -75,7 +75,7 @@ class Channel:
         self._home, self._name = _GLOBALS[signal]
         self._routes: list[Route] | None = None
         self._closed = False
-        self._told = False
+        self._announced = False
         self._patched = worker.patched()
         self._renew()
         if signal is METRICS and hasattr(os, "register_at_fork"):
@@ -85,12 +85,12 @@ class Channel:
     def _renew(self) -> None:
         self._lock = threading.Lock()
         self._own: Any = None
-        self._made = False
+        self._created = False
         self._writers: list[Writer] = []
 
     def _after_fork(self) -> None:
         """What has been counted is the parent's to tell: the child counts from nothing, in a provider of its own."""
-        if self._made:
+        if self._created:
             self._renew()
             for route in self._routes or ():
                 route.ledger.after_fork()
@@ -98,17 +98,17 @@ class Channel:
 
     def provider(self) -> Any:
         """Where to write now; ``None`` for metrics and logs that go nowhere."""
-        if self._given is not None:
+        if self._explicit_provider is not None:
             self._warn_ignored("instrument() was given a provider")
-            return self._given
+            return self._explicit_provider
         current = self._application()
         if current is not None:
             self._warn_ignored("the application has set a provider of its own")
-            if self._own is not None and not self._told:
-                self._told = True
+            if self._own is not None and not self._announced:
+                self._announced = True
                 _log.info("llmtrace sends %s through the application's provider from now on", self.signal.unit)
             return current
-        return self._own if self._made else self._create()
+        return self._own if self._created else self._create()
 
     def _warn_ignored(self, why: str) -> None:
         ignored = str(self._arguments)
@@ -120,11 +120,11 @@ class Channel:
         current = getattr(sys.modules.get(self._home), self._name, _MISSING)
         if current is _MISSING and _GETTERS[self.signal][0] in sys.modules:
             current = _from_getter(self.signal)
-        return None if current is None or current is _MISSING or _nothing(type(current)) else current
+        return None if current is None or current is _MISSING or _is_noop(type(current)) else current
 
     def own(self) -> bool:
         """Whether this signal leaves through exporters of ours."""
-        return self._given is None and self._declared.provider(self.signal) is None and self._application() is None
+        return self._explicit_provider is None and self._declared.provider(self.signal) is None and self._application() is None
 
     def writes(self) -> bool:
         """Whether exporters of ours are running."""
@@ -132,7 +132,7 @@ class Channel:
 
     def prepare(self) -> None:
         """Build our exporters now if they will be needed, so that a wrong variable is reported at once."""
-        if self._given is not None or self._application() is not None:
+        if self._explicit_provider is not None or self._application() is not None:
             self.provider()
             return
         with self._lock:
@@ -157,7 +157,7 @@ class Channel:
     def shutdown(self, deadline: float) -> bool:
         """Flush, and close what is ours."""
         with self._lock:
-            idle = [] if self._made or self._closed else self._routes or []
+            idle = [] if self._created or self._closed else self._routes or []
             self._closed = True
         done = True
         for route in idle:  # nothing was traced, but a dead process may have left something to send
@@ -172,10 +172,10 @@ class Channel:
             writer.rest(deadline)
         if self.signal is METRICS:  # a reader cannot be started again
             with self._lock:
-                self._own, self._made, self._writers = None, False, []
+                self._own, self._created, self._writers = None, False, []
 
     def _flush_foreign(self, deadline: float) -> bool:
-        for foreign in (self._given, self._application(), self._declared.provider(self.signal)):
+        for foreign in (self._explicit_provider, self._application(), self._declared.provider(self.signal)):
             if foreign is not None:
                 return _force_flush(foreign, deadline)
         return True
@@ -198,7 +198,7 @@ class Channel:
             self._patched = True
             self._lock = threading.Lock()
         with self._lock:
-            if self._made:
+            if self._created:
                 return self._own
             if self._routes is None:
                 self._routes = self._build()
@@ -208,7 +208,7 @@ class Channel:
                 for route in self._routes:
                     if route.announced:
                         _errors.announce(f"writing spans to {route.where}")
-            self._made = True
+            self._created = True
             return self._own
 
     def _make(self, routes: Sequence[Route]) -> tuple[Any, list[Writer]]:
@@ -230,7 +230,7 @@ def _from_getter(signal: Signal) -> Any:
     return None
 
 
-_NOTHING = frozenset(
+_NOOP_PROVIDERS = frozenset(
     {
         "NoOpLoggerProvider",
         "NoOpMeterProvider",
@@ -243,9 +243,9 @@ _NOTHING = frozenset(
 """Providers that stand for none."""
 
 
-def _nothing(kind: type) -> bool:
+def _is_noop(kind: type) -> bool:
     # Logfire's provider has the name of OpenTelemetry's too, and stands for much.
-    return kind.__name__ in _NOTHING and kind.__module__.startswith("opentelemetry.")
+    return kind.__name__ in _NOOP_PROVIDERS and kind.__module__.startswith("opentelemetry.")
 
 
 def _resource(service_name: str | None) -> Resource:
@@ -260,7 +260,7 @@ def _tracers(routes: Sequence[Route], resource: Resource) -> tuple[Any, list[Wri
     from opentelemetry.sdk.trace import TracerProvider
 
     provider = TracerProvider(shutdown_on_exit=False, resource=resource)
-    batches = [SpanBatches(route.sink, route.ledger) for route in routes]
+    batches = [SpanBatchProcessor(route.sink, route.ledger) for route in routes]
     for each in batches:
         provider.add_span_processor(each)
     return provider, [*batches]
@@ -269,21 +269,21 @@ def _tracers(routes: Sequence[Route], resource: Resource) -> tuple[Any, list[Wri
 def _meters(routes: Sequence[Route], resource: Resource) -> tuple[Any, list[Writer]]:
     from opentelemetry.sdk.metrics import MeterProvider
 
-    from .periodic_reader import Intervals
+    from .periodic_reader import PeriodicReader
 
-    readers = [Intervals(route.sink, route.ledger, route.like) for route in routes]
+    readers = [PeriodicReader(route.sink, route.ledger, route.like) for route in routes]
     return MeterProvider(readers, shutdown_on_exit=False, resource=resource), [*readers]
 
 
 def _loggers(routes: Sequence[Route], resource: Resource) -> tuple[Any, list[Writer]]:
     from opentelemetry.sdk._logs import LoggerProvider
 
-    from .log_batch import LogBatches
+    from .log_batch import LogBatchProcessor
 
     provider = LoggerProvider(shutdown_on_exit=False, resource=resource)
-    batches: list[Batches] = []
+    batches: list[BatchProcessor] = []
     for route in routes:
-        each = LogBatches(route.sink, route.ledger, Limits("BLRP"))
+        each = LogBatchProcessor(route.sink, route.ledger, BatchLimits("BLRP"))
         provider.add_log_record_processor(each)
         batches.append(each)
     return provider, [*batches]

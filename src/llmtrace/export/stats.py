@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["LOSSES", "Counts", "Ledger", "read_losses"]
+__all__ = ["LOSSES", "Counts", "ExportStats", "read_losses"]
 
 LOSSES = "losses.jsonl"
 """The file in the spool folder that remembers losses after the process is gone."""
@@ -59,7 +59,7 @@ class Counts:
     """Requests that had to be sent again."""
 
 
-class Ledger:
+class ExportStats:
     """The counters of one pipeline. Losses are told once per interval, and kept in the spool folder if there is one."""
 
     def __init__(self, unit: str = "spans") -> None:
@@ -76,24 +76,24 @@ class Ledger:
         self._untold: Counter[tuple[str, str]] = Counter()
         self._unflushed = 0
         self._left_told: set[str] = set()
-        self._told_at = float("-inf")
+        self._logged_at = float("-inf")
 
     after_fork = _renew
     """The child starts at nothing: what its parent counted is the parent's to tell."""
 
-    def exported(self, items: int) -> None:
+    def record_exported(self, items: int) -> None:
         with self._lock:
             self._exported += items
 
-    def spooled(self, items: int) -> None:
+    def record_spooled(self, items: int) -> None:
         with self._lock:
             self._spooled += items
 
-    def retried(self) -> None:
+    def record_retry(self) -> None:
         with self._lock:
             self._retries += 1
 
-    def lost(self, reason: str, items: int, detail: str = "") -> None:
+    def record_dropped(self, reason: str, items: int, detail: str = "") -> None:
         if items <= 0:
             return
         with self._lock:
@@ -102,15 +102,15 @@ class Ledger:
             self._unflushed += items
             if detail:
                 self._details[reason] = detail
-        self.tell()
+        self.log_losses()
 
-    def lost_of_others(self, reason: str, items: int, unit: str) -> None:
+    def record_foreign_loss(self, reason: str, items: int, unit: str) -> None:
         """What another process had left is lost by our doing: told, but not one of our counts."""
         with self._lock:
             self._untold[unit, reason] += items
-        self.tell()
+        self.log_losses()
 
-    def lost_since_asked(self) -> int:
+    def new_losses(self) -> int:
         """How many were lost since this was last asked."""
         with self._lock:
             lost, self._unflushed = self._unflushed, 0
@@ -133,12 +133,12 @@ class Ledger:
             parts.append(f"{in_memory} {self.unit} wait in memory, and end with the process")
         _log.warning("llmtrace: %s ran out of time: %s", action, "; ".join(parts))
 
-    def tell(self, *, now: bool = False) -> None:
+    def log_losses(self, *, now: bool = False) -> None:
         """Report losses that were not reported yet, at most once per interval unless it is the last occasion."""
         with self._lock:
-            if not self._untold or (not now and time.monotonic() - self._told_at < _INTERVAL):
+            if not self._untold or (not now and time.monotonic() - self._logged_at < _INTERVAL):
                 return
-            self._told_at = time.monotonic()
+            self._logged_at = time.monotonic()
             untold, self._untold = self._untold, Counter()
         for (unit, reason), items in untold.items():
             detail = self._details.get(reason)

@@ -53,7 +53,7 @@ class _Handler:
             try:
                 _flush_elsewhere(ending=self.previous == signal.SIG_DFL and os.getpid() != 1)
             except Exception:  # such as gevent's, where its event loop itself is interrupted
-                _errors.report("flush at SIGTERM")
+                _errors.log_internal_error("flush at SIGTERM")
             finally:
                 self._flushing = False
         self._go_on(number, frame)
@@ -139,7 +139,7 @@ def _flush_elsewhere(*, ending: bool) -> None:
             if flush is not None:
                 flush(ending)
         except Exception:
-            _errors.report("flush at SIGTERM")
+            _errors.log_internal_error("flush at SIGTERM")
         finally:
             done.release()
 

@@ -1,18 +1,18 @@
 """The vocabulary every other part shares. Standard library only."""
 
-from .call import BILLED_OPERATIONS, Call, Cost, PromptUse, Scope
-from .content import Asked, Blob, Message, Part
+from .call import BILLED_OPERATIONS, Call, CallContext, Cost, PromptUse
+from .content import Blob, Message, Part, RequestContent
 from .document import Document
-from .exchange import Request, Response, Timing
-from .finish_reasons import normal_reason
+from .exchange import Request, Response, StreamTiming
+from .finish_reasons import normalize_finish_reason
 from .model_id import is_pinned
 from .usage import Counts, Usage
 
 __all__ = [
     "BILLED_OPERATIONS",
-    "Asked",
     "Blob",
     "Call",
+    "CallContext",
     "Cost",
     "Counts",
     "Document",
@@ -20,10 +20,10 @@ __all__ = [
     "Part",
     "PromptUse",
     "Request",
+    "RequestContent",
     "Response",
-    "Scope",
-    "Timing",
+    "StreamTiming",
     "Usage",
     "is_pinned",
-    "normal_reason",
+    "normalize_finish_reason",
 ]

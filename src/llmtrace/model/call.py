@@ -11,7 +11,7 @@ from typing import Any
 from .document import Document
 from .usage import Usage
 
-__all__ = ["BILLED_OPERATIONS", "Call", "Cost", "PromptUse", "Scope"]
+__all__ = ["BILLED_OPERATIONS", "Call", "CallContext", "Cost", "PromptUse"]
 
 BILLED_OPERATIONS = frozenset(
     {"chat", "text_completion", "embeddings", "generate_content", "rerank", "moderation", "invoke_agent"}
@@ -53,7 +53,7 @@ class PromptUse:
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class CallContext:
     """What the blocks around a call say of it, taken at the moment the call is made."""
 
     feature: str | None = None
@@ -72,7 +72,7 @@ class Scope:
     collectors: tuple[Any, ...] = ()
     """The ``collect()`` blocks around the call, outermost first."""
 
-    def light(self) -> Scope:
+    def without_content(self) -> CallContext:
         """The same, without what is large and told only with content."""
         prompt = self.prompt
         if prompt is None and not self.documents and not self.collectors:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Asked", "Blob", "Message", "Part"]
+__all__ = ["Blob", "Message", "Part", "RequestContent"]
 
 Part = dict[str, Any]
 Message = dict[str, Any]
@@ -26,7 +26,7 @@ class Blob:
 
 
 @dataclass(slots=True)
-class Asked:
+class RequestContent:
     """The content of one request."""
 
     system: list[Part] = field(default_factory=list)

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from . import Asked, Message
+from . import Message, RequestContent
 
-__all__ = ["ContentFormat", "Joiner", "nothing_said"]
+__all__ = ["ContentAccumulator", "ContentFormat", "no_messages"]
 
 
-class Joiner(Protocol):
+class ContentAccumulator(Protocol):
     """Joins the chunks of one stream into the messages they add up to. Made only where content is wanted."""
 
     def add(self, chunk: Any) -> bool | None:
@@ -21,12 +21,12 @@ class Joiner(Protocol):
         """What was said so far, one message per choice. ``finish_reason`` is the vendor's own, where told."""
 
 
-def nothing_said(_: Any) -> list[Message]:
+def no_messages(_: Any) -> list[Message]:
     return []
 
 
 @dataclass(frozen=True, slots=True)
 class ContentFormat:
-    request: Callable[[Any], Asked]
-    response: Callable[[Any], list[Message]] = nothing_said
-    joiner: Callable[[], Joiner] | None = None
+    request: Callable[[Any], RequestContent]
+    response: Callable[[Any], list[Message]] = no_messages
+    accumulator: Callable[[], ContentAccumulator] | None = None

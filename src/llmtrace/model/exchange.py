@@ -9,10 +9,10 @@ from typing import Any
 
 from .call import PromptUse
 from .chunk_gaps import Gaps
-from .finish_reasons import normal_reason
+from .finish_reasons import normalize_finish_reason
 from .usage import Counts
 
-__all__ = ["Request", "Response", "Timing"]
+__all__ = ["Request", "Response", "StreamTiming"]
 
 
 # One of each is made for every call, and a frozen one costs three times as much. Nobody changes them.
@@ -65,7 +65,7 @@ class Response:
     """USD, where the provider itself says what the call cost."""
     unread: tuple[str, ...] = ()
     """Names of reported counts that may be billed and that no field of ``Usage`` holds."""
-    also: tuple[tuple[str | None, Counts], ...] = ()
+    additional_usage: tuple[tuple[str | None, Counts], ...] = ()
     """What is billed beside ``usage`` and not part of it: by which model (``None``: this one), and its counts."""
     fingerprint: str | None = None
     status: str | None = None
@@ -86,23 +86,23 @@ class Response:
     """The object's own flag: it ran in the background, so that its usage may be reported on retrieval only."""
 
     @property
-    def normal_reasons(self) -> tuple[str, ...]:
+    def normalized_finish_reasons(self) -> tuple[str, ...]:
         """The finish reasons in the convention's words."""
         if self.end_reason is not None:
             return (self.end_reason,)
-        return tuple([normal_reason(reason) for reason in self.finish_reasons])
+        return tuple([normalize_finish_reason(reason) for reason in self.finish_reasons])
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class StreamTiming:
     """How one stream behaved. Times are seconds from the moment the request was issued."""
 
-    end: str
+    stream_outcome: str
     """``exhausted``, ``closed``, ``dropped``, ``cancelled``, ``failed`` or ``truncated``."""
     chunks: int = 0
     first_chunk: float | None = None
     first_token: float | None = None
-    speaking: float = 0.0
+    generation_time: float = 0.0
     """Seconds between the first token and the last chunk."""
     gaps: Gaps | None = None
     """All of the times between chunks."""

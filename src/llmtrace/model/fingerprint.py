@@ -11,11 +11,11 @@ from typing import Any
 
 __all__ = ["Fingerprint", "fingerprint"]
 
-_BLANK = re.compile(r"[ \t]{2,}|[ \t]+(?=\n)|\n{3,}")
+_EXTRA_WHITESPACE = re.compile(r"[ \t]{2,}|[ \t]+(?=\n)|\n{3,}")
 _VARYING = re.compile(r"[\W\d_]+")
-_LINE = 40
+_MIN_LINE_CHARS = 40
 """Shorter lines repeat in any honest text: list markers, brackets, the rules of a table."""
-_DEEPEST = 32
+_MAX_DEPTH = 32
 _STRUCTURE = frozenset({"role", "type", "id", "mime_type", "modality", "data", "name"})
 
 
@@ -65,7 +65,7 @@ def fingerprint(
     seen: set[str] = set()
     repeated = 0
     for line in whole.split("\n"):
-        if len(line) >= _LINE:
+        if len(line) >= _MIN_LINE_CHARS:
             if line in seen:
                 repeated += len(line) + 1
             seen.add(line)
@@ -76,7 +76,7 @@ def fingerprint(
         prefix=_hash(_canonical([model, tools, system, leading]), key) if head else None,
         prefix_chars=sum(map(len, head)),
         chars=chars,
-        blank_chars=sum(found.end() - found.start() - 1 for found in _BLANK.finditer(whole)),
+        blank_chars=sum(found.end() - found.start() - 1 for found in _EXTRA_WHITESPACE.finditer(whole)),
         repeated_chars=repeated,
     )
 
@@ -97,11 +97,11 @@ def _texts(value: Any, depth: int) -> Iterator[str]:
     if isinstance(value, str):
         if value:
             yield value
-    elif depth < _DEEPEST and isinstance(value, Mapping):
+    elif depth < _MAX_DEPTH and isinstance(value, Mapping):
         for key, inner in value.items():
             if key not in _STRUCTURE or not isinstance(inner, str):
                 yield from _texts(inner, depth + 1)
-    elif depth < _DEEPEST and isinstance(value, (list, tuple)):
+    elif depth < _MAX_DEPTH and isinstance(value, (list, tuple)):
         for inner in value:
             yield from _texts(inner, depth + 1)
 

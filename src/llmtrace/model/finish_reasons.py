@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["normal_reason"]
+__all__ = ["normalize_finish_reason"]
 
 _REASONS = {
     "tool_calls": "tool_call",
@@ -33,6 +33,6 @@ _REASONS = {
 }
 
 
-def normal_reason(reason: str) -> str:
+def normalize_finish_reason(reason: str) -> str:
     """The convention's word for a vendor's finish reason; an unknown one stays as it is."""
     return _REASONS.get(reason, reason)

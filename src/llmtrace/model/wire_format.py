@@ -34,7 +34,7 @@ class Accumulator(Protocol):
 class WireFormat:
     request: Callable[[Any], Request]
     response: Callable[[Any], Response]
-    events: Callable[[], Accumulator] | None = None
+    accumulator: Callable[[], Accumulator] | None = None
     content: ContentFormat | None = None
     """How to read what was said. Asked only where content is wanted."""
     words: Words | None = None

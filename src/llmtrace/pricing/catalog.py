@@ -15,11 +15,11 @@ from typing import Any
 
 from .._compat.isolated_modules import IsolatedModules, Unused
 from .._decimal import own_context
-from .model_names import spellings
+from .model_names import name_variants
 from .money import amount
-from .rate_cards import FIELDS, Card, Rates, Unit
+from .rate_cards import FIELDS, RateCard, Rates, Unit
 
-__all__ = ["Catalog", "Found", "current", "loaded"]
+__all__ = ["Catalog", "CatalogMatch", "current", "loaded"]
 
 _PROVIDERS = {
     "azure.ai.openai": "azure",
@@ -40,20 +40,20 @@ _PROVIDERS = {
 """OpenTelemetry's name of a provider, and the catalogue's where it is another."""
 
 _STAGES = ("preview", "latest", "exp", "experimental", "beta", "thinking", "instruct", "it", "chat", "text", "omni")
-_AREAS = ("global", "us", "eu", "apac", "jp", "au", "ca", "in", "gov", "default")
-_MAKERS = ("anthropic", "amazon", "meta", "openai", "google", "mistral", "deepseek", "qwen", "cohere", "models")
-_GIVEN_AWAY = frozenset({("openai", "moderation")})
+_REGIONS = ("global", "us", "eu", "apac", "jp", "au", "ca", "in", "gov", "default")
+_VENDOR_PREFIXES = ("anthropic", "amazon", "meta", "openai", "google", "mistral", "deepseek", "qwen", "cohere", "models")
+_FREE = frozenset({("openai", "moderation")})
 _MEDIA_MODELS = {"gpt-image": "image_output", "-tts": "audio_output"}
 """Models that answer in one medium, whose price the price of the output is."""
 _MEDIA_VENDORS = frozenset({"openai", "azure", "google"})
-_HARMLESS = frozenset((*_STAGES, *_AREAS, *_MAKERS))
+_IGNORED_WORDS = frozenset((*_STAGES, *_REGIONS, *_VENDOR_PREFIXES))
 """Words around a name that do not make it another model with another price."""
 _WORD = re.compile(r"[^-_.:@/ ]+")
 _VERSION = re.compile(r"^(?:v?\d+|r\d+)$")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class CatalogMatch:
     """A model of the catalogue, and the provider it was asked of."""
 
     provider: Any
@@ -136,7 +136,7 @@ class Catalog:
         ]
         return max((day for day in days if day <= today), default=None)
 
-    def find(self, provider: str, name: str) -> Found | None:
+    def find(self, provider: str, name: str) -> CatalogMatch | None:
         """The model that ``name`` means at ``provider``, which is OpenTelemetry's word for it."""
         if provider == "hugging_face":
             # Its router takes ``model:provider``, and prices are those of the provider.
@@ -145,16 +145,16 @@ class Catalog:
         seller = self._providers.get(_PROVIDERS.get(provider, provider))
         if seller is None:
             return None
-        plain = spellings(name)
+        plain = name_variants(name)
         if plain and plain[0].startswith(f"{seller.id}/"):  # as gateways write it
-            plain += spellings(plain[0].removeprefix(f"{seller.id}/"))
+            plain += name_variants(plain[0].removeprefix(f"{seller.id}/"))
         for spelling in plain:
             model = self._match(seller, spelling)
             if model is not None:
-                return Found(seller, model)
+                return CatalogMatch(seller, model)
         return None
 
-    def find_anywhere(self, name: str) -> Found | None:
+    def find_anywhere(self, name: str) -> CatalogMatch | None:
         """The model that ``name`` means at the vendor that made it."""
         try:
             maker = self.snapshot.find_provider(name.lower(), None, None)
@@ -166,11 +166,11 @@ class Catalog:
         others = [self._providers.get(other) for other in seller.fallback_model_providers or ()]
         for provider in [seller, *filter(None, others)]:
             for model in provider.models:
-                if model.id.lower() == name or _sure(model.match, name):
+                if model.id.lower() == name or _matches_exactly(model.match, name):
                     return model
         return None
 
-    def card(self, found: Found, context: Mapping[str, str], at: float) -> tuple[Card, float, float, frozenset[str]]:
+    def card(self, found: CatalogMatch, context: Mapping[str, str], at: float) -> tuple[RateCard, float, float, frozenset[str]]:
         """The card of a model, the times between which it holds, and the keys of ``context`` that had a row."""
         model = found.model
         moment = datetime.fromtimestamp(at, UTC)
@@ -182,21 +182,21 @@ class Catalog:
             if all(context.get(key) == value for key, value in variant.when.items())
             for key in variant.when
         }
-        card = Card(
+        card = RateCard(
             model=model.id,
             source="catalog",
             version=self.version,
             rates=dict(self._rates(prices)) or self._free(found),
             known=self.fields,
-            **_habits(found),
+            **_provider_quirks(found),
         )
         since, until = _window(model, moment)
         return card, since, until, frozenset(consumed)
 
-    def _free(self, found: Found) -> dict[Unit, Rates]:
+    def _free(self, found: CatalogMatch) -> dict[Unit, Rates]:
         """The prices of a model that has none because it is given away; of most others they are merely not known."""
         model = found.model.id
-        if model.endswith(":free") or (found.provider.id, model) in _GIVEN_AWAY:
+        if model.endswith(":free") or (found.provider.id, model) in _FREE:
             return {self.units[name]: Rates(0) for name in ("input_tokens", "output_tokens")}
         return {}
 
@@ -213,7 +213,7 @@ class Catalog:
                 yield unit, Rates(amount(price, per))
 
 
-def _habits(found: Found) -> dict[str, Any]:
+def _provider_quirks(found: CatalogMatch) -> dict[str, Any]:
     """What vendors do that no price row says."""
     provider, name = found.provider.id, found.model.id
     habits: dict[str, Any] = {}
@@ -234,7 +234,7 @@ def _habits(found: Found) -> dict[str, Any]:
     return habits
 
 
-def _sure(clause: Any, name: str) -> bool:
+def _matches_exactly(clause: Any, name: str) -> bool:
     """Whether ``clause`` of the catalogue matches ``name`` for what it is.
 
     A clause may ask only for a beginning or a part, which other models share: ``o4-mini`` is part of
@@ -242,12 +242,12 @@ def _sure(clause: Any, name: str) -> bool:
     """
     alternatives = getattr(clause, "or_", None)
     if alternatives is not None:
-        return any(_sure(each, name) for each in alternatives)
+        return any(_matches_exactly(each, name) for each in alternatives)
     if not clause.is_match(name):
         return False
     required = getattr(clause, "and_", None)
     loose = [part for each in (required or [clause]) if (part := _part(each)) is not None]
-    return not loose or any(_harmless(name.replace(part, " ", 1)) or part.startswith("ft:") for part in loose)
+    return not loose or any(_is_ignored(name.replace(part, " ", 1)) or part.startswith("ft:") for part in loose)
 
 
 def _part(clause: Any) -> str | None:
@@ -258,8 +258,8 @@ def _part(clause: Any) -> str | None:
     return None
 
 
-def _harmless(rest: str) -> bool:
-    return all(word in _HARMLESS or _VERSION.match(word) or word.startswith("ft") for word in _WORD.findall(rest))
+def _is_ignored(rest: str) -> bool:
+    return all(word in _IGNORED_WORDS or _VERSION.match(word) or word.startswith("ft") for word in _WORD.findall(rest))
 
 
 def _constraints(model: Any) -> list[Any]:

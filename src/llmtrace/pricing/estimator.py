@@ -12,7 +12,7 @@ from ..providers._texts import Words
 from .estimates import Estimate, estimate
 from .price import Pricer
 
-__all__ = ["Estimator", "Spoken"]
+__all__ = ["Estimator", "OutputText"]
 
 _log = logging.getLogger("llmtrace")
 _UNFINISHED = frozenset({"queued", "in_progress"})
@@ -21,7 +21,7 @@ _MOST = 1_000_000
 """Characters of an answer that are kept; beyond it there is no estimate of the output."""
 
 
-class Spoken:
+class OutputText:
     """The words of one answer."""
 
     __slots__ = ("_quick", "_read", "calls", "length", "parts")
@@ -54,24 +54,24 @@ class Spoken:
         return "".join(self.parts) if self.length <= _MOST else None
 
 
-class Guessed(Protocol):
+class EstimatedCall(Protocol):
     """What is needed of a call."""
 
-    format: WireFormat
+    wire_format: WireFormat
     request: Request
-    answer: Response
+    response: Response
     provider: str
     server: tuple[str, int] | None
     started_ns: int
     body: Any
-    spoken: Spoken | None
+    output_text: OutputText | None
     estimate: Estimate | None
-    asked_usage: bool
-    usage_elsewhere: bool
+    injected_include_usage: bool
+    usage_on_other_span: bool
     outcome: str
 
     @property
-    def cut(self) -> bool: ...
+    def ended_early(self) -> bool: ...
 
 
 class Estimator:
@@ -82,30 +82,30 @@ class Estimator:
         self._as_usage = mode == "usage"
         self._hosts: set[str] = set()
 
-    def listen(self, call: Guessed) -> Spoken | None:
+    def buffer_for(self, call: EstimatedCall) -> OutputText | None:
         """Return what keeps the words of a call: a stream may be cut before its usage, which comes last."""
-        words = call.format.words
-        return Spoken(words) if words is not None and isinstance(call.body, dict) else None
+        words = call.wire_format.words
+        return OutputText(words) if words is not None and isinstance(call.body, dict) else None
 
-    def take(self, call: Guessed, answer: Any) -> None:
+    def take(self, call: EstimatedCall, answer: Any) -> None:
         """Keep the words of a whole answer that reports no usage."""
-        call.spoken = self.listen(call)
-        if call.spoken is not None:
-            call.spoken.add(answer)
+        call.output_text = self.buffer_for(call)
+        if call.output_text is not None:
+            call.output_text.add(answer)
 
-    def wants(self, call: Guessed) -> bool:
+    def applies_to(self, call: EstimatedCall) -> bool:
         """Return true if a call must have used more than what was reported."""
-        answer, spoken = call.answer, call.spoken
-        if call.format.words is None or call.body is None or call.usage_elsewhere or answer.stated_cost:
+        answer, spoken = call.response, call.output_text
+        if call.wire_format.words is None or call.body is None or call.usage_on_other_span or answer.stated_cost:
             return False
         spoke = spoken is not None and spoken.length > 0
         if _counted(answer):
-            return call.cut and spoke
+            return call.ended_early and spoke
         return spoke or (call.outcome in ("ok", "cancelled") and answer.status not in _UNFINISHED)
 
-    def estimate(self, call: Guessed) -> None:
+    def estimate(self, call: EstimatedCall) -> None:
         """Count, and price the counts as an estimate."""
-        spoken, answer = call.spoken, call.answer
+        spoken, answer = call.output_text, call.response
         guess = estimate(
             answer.model or call.request.model,
             call.body,
@@ -129,15 +129,15 @@ class Estimator:
             guess = replace(guess, usd=priced.total)
         call.estimate = guess
         if self._as_usage and guess.output is not None and not partial:
-            call.answer = guessed
+            call.response = guessed
 
     def forget(self) -> None:
         """Forget which hosts were explained."""
         self._hosts.clear()
 
-    def _explain(self, call: Guessed) -> None:
+    def _explain(self, call: EstimatedCall) -> None:
         options = call.body.get("stream_options") if isinstance(call.body, dict) else None
-        if call.asked_usage or (isinstance(options, dict) and options.get("include_usage") is True):
+        if call.injected_include_usage or (isinstance(options, dict) and options.get("include_usage") is True):
             return  # it would have been told, had the stream been read to its end
         host = "an unknown host" if call.server is None else call.server[0]
         if host not in self._hosts and len(self._hosts) < 1_000:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["spellings"]
+__all__ = ["name_variants"]
 
 _BEDROCK_AREA = re.compile(r"^(?:us-gov|us|eu|apac|ap|jp|au|ca|in|sa|uk|global)\.(?=[a-z0-9]+\.)")
 _DATE = re.compile(
@@ -13,7 +13,7 @@ _DATE = re.compile(
 _COMPACT = re.compile(r"-(20\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$")
 
 
-def spellings(name: str) -> list[str]:
+def name_variants(name: str) -> list[str]:
     """``name`` as it is written, then ever plainer ways to write it, without repeats.
 
     A fine-tuned model never becomes its base model, whose price is another one.

@@ -9,7 +9,7 @@ from fractions import Fraction
 from .._decimal import divide
 from ..model import Cost
 
-__all__ = ["UNIT", "Amount", "Label", "Priced", "amount", "decimal", "whole", "written"]
+__all__ = ["UNIT", "Amount", "CostLabel", "PricedCall", "amount", "as_integer", "decimal", "to_plain_text"]
 
 UNIT = 9 * 10**24
 """One USD. The nine makes prices by the hour (a 3600th) whole as well, the power of ten all the other listed ones."""
@@ -20,24 +20,24 @@ Amount = int | Fraction
 
 def amount(price: Decimal | Fraction, per: int = 1) -> Amount:
     """A price of so much per ``per``, in units."""
-    return whole(Fraction(price) * UNIT / per)
+    return as_integer(Fraction(price) * UNIT / per)
 
 
-def whole(money: Fraction) -> Amount:
+def as_integer(money: Fraction) -> Amount:
     """The same as an integer, where it is one."""
     return money.numerator if money.denominator == 1 else money
 
 
 def decimal(money: Amount) -> Decimal:
     """In USD: exact, or where it has no end, to 28 digits."""
-    digits = written(money)
+    digits = to_plain_text(money)
     if digits is not None:
         return Decimal(digits)
     exact = Fraction(money) / UNIT
     return divide(exact.numerator, exact.denominator)
 
 
-def written(money: Amount) -> str | None:
+def to_plain_text(money: Amount) -> str | None:
     """In USD as plain digits; ``None`` where they have no end."""
     if type(money) is not int:
         return None
@@ -51,7 +51,7 @@ def written(money: Amount) -> str | None:
     return f"{digits[:-24]}.{after}" if after else digits[:-24]
 
 
-class Label:
+class CostLabel:
     """What all costs by one card have in common."""
 
     __slots__ = ("model", "parts", "source", "version")
@@ -63,10 +63,10 @@ class Label:
         self.parts = parts
 
 
-_NOTHING = Label(None, "catalog", None)
+_NOTHING = CostLabel(None, "catalog", None)
 
 
-class Priced:
+class PricedCall:
     """What a call cost, or why that cannot be said. Light: one is made for every call."""
 
     __slots__ = ("_amounts", "approximate", "label", "missing", "reason", "units")
@@ -74,7 +74,7 @@ class Priced:
     def __init__(
         self,
         units: Amount = 0,
-        label: Label = _NOTHING,
+        label: CostLabel = _NOTHING,
         amounts: Sequence[Amount] = (),
         reason: str | None = None,
         approximate: bool = False,
@@ -122,26 +122,26 @@ class Priced:
     @property
     def exact(self) -> str:
         """USD, to the last digit."""
-        return written(self.units) or format(decimal(self.units), "f")
+        return to_plain_text(self.units) or format(decimal(self.units), "f")
 
-    def plus(self, other: Priced) -> Priced:
+    def add(self, other: PricedCall) -> PricedCall:
         """The sum, class by class, under the name that is priced here."""
         sums = dict(zip(self.label.parts, self._amounts, strict=False))
         for part, units in other.amounts:
             sums[part] = sums.get(part, 0) + units
-        return Priced(
+        return PricedCall(
             self.units + other.units,
-            Label(self.model, self.source, self.catalog_version, tuple(sums)),
+            CostLabel(self.model, self.source, self.catalog_version, tuple(sums)),
             tuple(sums.values()),
             self.reason,
             self.approximate or other.approximate,
             self.missing + other.missing,
         )
 
-    def without(self, name: str) -> Priced:
+    def without(self, name: str) -> PricedCall:
         """The same, which says that something billed is not in it."""
         missing = (*self.missing, name)
-        return Priced(self.units, self.label, self._amounts, self.reason, approximate=True, missing=missing)
+        return PricedCall(self.units, self.label, self._amounts, self.reason, approximate=True, missing=missing)
 
     def cost(self) -> Cost | None:
         """As the public record."""

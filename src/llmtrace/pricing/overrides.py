@@ -74,10 +74,10 @@ def read(prices: object, setting: str = _SETTING) -> tuple[Override, ...]:
     else:
         entries = prices
     if isinstance(entries, Mapping):
-        entries = _listed(entries, setting)
+        entries = _as_entries(entries, setting)
     if not isinstance(entries, Iterable) or isinstance(entries, (str, bytes)):
         raise ConfigError(f"{setting}: {entries!r} is not accepted; use a path or a list of mappings")
-    return tuple(_entry(entry, f"{setting}, entry {number}") for number, entry in enumerate(entries, 1))
+    return tuple(_parse_override(entry, f"{setting}, entry {number}") for number, entry in enumerate(entries, 1))
 
 
 def _load(path: Path, setting: str) -> object:
@@ -96,7 +96,7 @@ def _load(path: Path, setting: str) -> object:
         raise ConfigError(f"{setting}={str(path)!r} is not TOML or JSON: {error}") from None
 
 
-def _listed(found: Mapping[Any, Any], setting: str) -> object:
+def _as_entries(found: Mapping[Any, Any], setting: str) -> object:
     unknown = [key for key in found if key != "price"]
     if unknown or not isinstance(found.get("price"), list):
         raise ConfigError(
@@ -105,15 +105,15 @@ def _listed(found: Mapping[Any, Any], setting: str) -> object:
     return found["price"]
 
 
-def _entry(entry: object, place: str) -> Override:
+def _parse_override(entry: object, place: str) -> Override:
     if not isinstance(entry, Mapping):
         raise ConfigError(f"{place}: {entry!r} is not accepted; use a mapping with {_ACCEPTED}")
     for key in entry:
         if key not in _WORDS and key not in UNITS:
             raise ConfigError(f"{place}: unknown field {key!r}; accepted: {_ACCEPTED}")
     row = {key: entry[key] for key in UNITS if key in entry}
-    alias = _word(entry, "alias", place)
-    model = _word(entry, "model", place)
+    alias = _read_text(entry, "alias", place)
+    model = _read_text(entry, "model", place)
     if model is None:
         raise ConfigError(f"{place}: field 'model' is missing; use the model's name, or a glob such as my-llm-*")
     if alias is not None and row:
@@ -123,7 +123,7 @@ def _entry(entry: object, place: str) -> Override:
     factor = _decimal(entry.get("multiplier", 1), "multiplier", place)
     return Override(
         model=model.lower(),
-        provider=_word(entry, "provider", place),
+        provider=_read_text(entry, "provider", place),
         when=_context(entry.get("when", {}), place),
         alias=alias,
         multiplier=factor,
@@ -131,7 +131,7 @@ def _entry(entry: object, place: str) -> Override:
     )
 
 
-def _word(entry: Mapping[Any, Any], name: str, place: str) -> str | None:
+def _read_text(entry: Mapping[Any, Any], name: str, place: str) -> str | None:
     value = entry.get(name)
     if value is None:
         return None

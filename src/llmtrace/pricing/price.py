@@ -11,19 +11,19 @@ from time import time
 
 from .._decimal import own_context
 from ..model import BILLED_OPERATIONS, Request, Response
-from .catalog import Catalog, Found, current, loaded
-from .money import UNIT, Amount, Label, Priced, whole
+from .catalog import Catalog, CatalogMatch, current, loaded
+from .money import UNIT, Amount, CostLabel, PricedCall, as_integer
 from .overrides import Override, read
-from .rate_cards import CLASSES, Card, Rates
+from .rate_cards import CLASSES, RateCard, Rates
 
-__all__ = ["Pricer", "longest"]
+__all__ = ["Pricer", "max_output_tokens"]
 
-_KEPT = 2048
+_MAX_ENTRIES = 2048
 """Cards kept, misses counted: a gateway that makes up a model name for every call must not fill the memory."""
 _WORDLESS = frozenset({"embeddings", "rerank", "moderation"})
 """Answered without a token."""
 _NO_ANSWER = Response()
-_FRESH = 3600.0
+_CATALOG_MAX_AGE_SECONDS = 3600.0
 """Seconds after which a card is looked up again."""
 _PLAIN = frozenset({"", "default", "standard", "auto", "global", "not_available", "none", "normal", "on_demand"})
 """Values of a price context that mean the price as listed."""
@@ -46,7 +46,7 @@ class _Entry:
     __slots__ = ("approximate", "card", "missing", "since", "until")
 
     def __init__(
-        self, card: Card | None, since: float, until: float, approximate: bool, missing: tuple[str, ...] = ()
+        self, card: RateCard | None, since: float, until: float, approximate: bool, missing: tuple[str, ...] = ()
     ) -> None:
         self.card = card
         self.since = since
@@ -96,7 +96,7 @@ class Pricer:
         at: float | None = None,
         *,
         partial: bool = False,
-    ) -> Priced | None:
+    ) -> PricedCall | None:
         """What a call cost; ``None`` where its kind bills nothing.
 
         Args:
@@ -122,12 +122,12 @@ class Pricer:
             return self._unused(provider, host, request, answer, at)
         entry = self._entry(provider, host, request, answer, at)
         if entry.card is None:
-            return Priced(reason="unknown_model")
+            return PricedCall(reason="unknown_model")
         if request.operation in _WORDLESS and "output" not in counts:
             counts = {**counts, "output": 0}
         priced = entry.card.price(counts, approximate=entry.approximate)
-        if answer.also:
-            priced = self._with_others(priced, provider, host, request, answer, at)
+        if answer.additional_usage:
+            priced = self._add_other_models(priced, provider, host, request, answer, at)
         elif request.operation == "chat" and counts.get("images"):
             priced = priced.without("images")  # drawn by a tool, whose tokens nobody told
         for name in (*entry.missing, *answer.unread):
@@ -136,36 +136,36 @@ class Pricer:
             priced.reason = "partial_usage"
         return priced
 
-    def _unused(self, provider: str, host: str | None, request: Request, answer: Response, at: float) -> Priced:
+    def _unused(self, provider: str, host: str | None, request: Request, answer: Response, at: float) -> PricedCall:
         """What a call costs whose usage was not told: nothing is known, but of a model that is free."""
         entry = self._entry(provider, host, request, answer, at)
         if entry.card is None or not entry.card.free:
-            return Priced(reason="no_usage")
-        return Priced(0, entry.card.label, approximate=entry.approximate)
+            return PricedCall(reason="no_usage")
+        return PricedCall(0, entry.card.label, approximate=entry.approximate)
 
-    def _with_others(
-        self, priced: Priced, provider: str, host: str | None, request: Request, answer: Response, at: float
-    ) -> Priced:
+    def _add_other_models(
+        self, priced: PricedCall, provider: str, host: str | None, request: Request, answer: Response, at: float
+    ) -> PricedCall:
         """``priced``, and what other models did for the same call by the prices of those."""
-        for model, counts in answer.also:
+        for model, counts in answer.additional_usage:
             asked = Request(request.operation, model or request.model, service_tier=request.service_tier)
-            told = replace(answer, model=model or answer.model, usage=counts, stated_cost=None, also=(), unread=())
+            told = replace(answer, model=model or answer.model, usage=counts, stated_cost=None, additional_usage=(), unread=())
             other = self.price(provider, host, asked, told, at)
             if other is None or other.reason is not None:
                 priced = priced.without(model or request.model or "")
             else:
-                priced = priced.plus(other)
+                priced = priced.add(other)
         return priced
 
-    def most(self, provider: str, host: str | None, request: Request) -> Amount:
+    def max_cost(self, provider: str, host: str | None, request: Request) -> Amount:
         """What the answer to ``request`` may cost at most by the limit it states; 0 where it states none."""
-        tokens = longest(request)
+        tokens = max_output_tokens(request)
         if not tokens or request.operation not in BILLED_OPERATIONS:
             return 0
         card = self._entry(provider, host, request, _NO_ANSWER, time()).card
-        return 0 if card is None else card.request + card.dearest_output * tokens
+        return 0 if card is None else card.request + card.highest_output_rate * tokens
 
-    def card(self, provider: str, host: str | None, request: Request, answer: Response, at: float) -> Card | None:
+    def card(self, provider: str, host: str | None, request: Request, answer: Response, at: float) -> RateCard | None:
         """The rate card a call is priced by."""
         with own_context():
             return self._find(self.load(), provider, host, request, answer, at).card
@@ -184,8 +184,8 @@ class Pricer:
         catalog = self._catalog or self.load()
         with own_context():
             entry = self._find(catalog, provider, host, request, answer, at)
-        entry.until = min(entry.until, at + _FRESH)
-        if len(self._entries) >= _KEPT:
+        entry.until = min(entry.until, at + _CATALOG_MAX_AGE_SECONDS)
+        if len(self._entries) >= _MAX_ENTRIES:
             self._entries.clear()
         self._entries[key] = entry
         return entry
@@ -221,7 +221,7 @@ class Pricer:
             doubtful = False
         else:
             billed = request.model if provider in _BILLED_AS_ASKED else answer.model
-            doubtful = _other(provider, name, billed) or _elsewhere(provider, host, name, found)
+            doubtful = _other(provider, name, billed) or _is_other_region(provider, host, name, found)
         if answer.service_tier is None and context.get("service_tier", "default") != "default":
             doubtful = True  # asked for, but whether it was granted nobody said
         missing = () if override is not None else _surcharges(provider, request.model)
@@ -234,7 +234,7 @@ class Pricer:
         return None
 
 
-def longest(request: Request) -> int:
+def max_output_tokens(request: Request) -> int:
     """The tokens that the answer may have at most, by the limit that the request states; 0 where it states none."""
     limit, choices = request.params.get("max_tokens"), request.params.get("choice.count", 1)
     if type(limit) is not int or limit <= 0:
@@ -242,8 +242,8 @@ def longest(request: Request) -> int:
     return limit * choices if type(choices) is int and choices > 0 else limit
 
 
-def _own_card(catalog: Catalog, override: Override, name: str) -> Card:
-    return Card(
+def _own_card(catalog: Catalog, override: Override, name: str) -> RateCard:
+    return RateCard(
         model=name,
         source="override",
         version=None,
@@ -288,7 +288,7 @@ def _other(provider: str, name: str, billed: str | None) -> bool:
     return provider.startswith("azure.") if billed is None else name != billed
 
 
-def _elsewhere(provider: str, host: str | None, name: str, found: Found) -> bool:
+def _is_other_region(provider: str, host: str | None, name: str, found: CatalogMatch) -> bool:
     """Whether the call went where other prices than those listed may hold."""
     if host is None:
         return False
@@ -302,15 +302,15 @@ def _elsewhere(provider: str, host: str | None, name: str, found: Found) -> bool
     return False
 
 
-def _discounted(card: Card, multiplier: Fraction) -> Card:
+def _discounted(card: RateCard, multiplier: Fraction) -> RateCard:
     rates = {unit: rates.times(multiplier) for unit, rates in card.rates.items()}
     return replace(card, source="override", rates=rates)
 
 
-def _stated(cost: float | Decimal | Fraction, model: str | None) -> Priced | None:
+def _stated(cost: float | Decimal | Fraction, model: str | None) -> PricedCall | None:
     """A cost that the provider itself states."""
     if not isinstance(cost, (int, float, Decimal, Fraction)) or isinstance(cost, bool):
         return None
     if not math.isfinite(cost) or cost < 0:
         return None
-    return Priced(whole(Fraction(str(cost)) * UNIT), Label(model, "provider", None))
+    return PricedCall(as_integer(Fraction(str(cost)) * UNIT), CostLabel(model, "provider", None))

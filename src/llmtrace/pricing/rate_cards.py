@@ -9,9 +9,9 @@ from itertools import combinations
 from typing import Any
 
 from ..model import Counts
-from .money import Amount, Label, Priced, whole
+from .money import Amount, CostLabel, PricedCall, as_integer
 
-__all__ = ["CLASSES", "FIELDS", "Card", "Rates", "Unit"]
+__all__ = ["CLASSES", "FIELDS", "RateCard", "Rates", "Unit"]
 
 FIELDS = {
     "input_tokens": "input",
@@ -111,7 +111,7 @@ class Rates:
         return rate
 
     def times(self, factor: Fraction) -> Rates:
-        return Rates(whole(self.base * factor), tuple((start, whole(price * factor)) for start, price in self.tiers))
+        return Rates(as_integer(self.base * factor), tuple((start, as_integer(price * factor)) for start, price in self.tiers))
 
     @property
     def all(self) -> tuple[Amount, ...]:
@@ -141,7 +141,7 @@ class _Plan:
 
 
 @dataclass(slots=True)
-class Card:
+class RateCard:
     """The prices of one model, in one context, at one time."""
 
     model: str
@@ -160,18 +160,18 @@ class Card:
     """Every call searches the web and bills it, whether or not the answer counts it."""
     omits_zeros: bool = False
     """The provider leaves a count of zero out of its answers."""
-    label: Label = field(init=False)
+    label: CostLabel = field(init=False)
     request: Amount = field(init=False)
     """For the call itself."""
-    dearest_output: Amount = field(init=False)
+    highest_output_rate: Amount = field(init=False)
     """The most that one token of an answer can cost."""
     _plans: dict[tuple[str, ...], _Plan] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         parts = tuple(dict.fromkeys(unit.part for unit in self.rates))
-        self.label = Label(self.model, self.source, self.version, parts)
+        self.label = CostLabel(self.model, self.source, self.version, parts)
         outputs = [rates for unit, rates in self.rates.items() if unit.name.startswith("output_")]
-        self.dearest_output = max((price for each in outputs for price in each.all), default=0)
+        self.highest_output_rate = max((price for each in outputs for price in each.all), default=0)
         self.request = next((rates.base for unit, rates in self.rates.items() if unit.name == "requests"), 0)
 
     @property
@@ -179,7 +179,7 @@ class Card:
         """Whether everything it prices is given away."""
         return bool(self.rates) and all(rates.free for rates in self.rates.values())
 
-    def price(self, counts: Counts, *, approximate: bool = False) -> Priced:
+    def price(self, counts: Counts, *, approximate: bool = False) -> PricedCall:
         """What ``counts`` costs by this card."""
         plan = self._plans.get(tuple(counts))
         if plan is None:
@@ -190,10 +190,10 @@ class Card:
                 rates = others
         if plan.simple:
             total, amounts, wrong = plan.multiply(counts, *rates)
-            return Priced(total, self.label, amounts, "inconsistent_usage" if wrong else None, approximate)
+            return PricedCall(total, self.label, amounts, "inconsistent_usage" if wrong else None, approximate)
         return self._price(plan, rates, self._billed(counts), approximate)
 
-    def _price(self, plan: _Plan, rates: tuple[Amount, ...], counts: Mapping[str, Any], approximate: bool) -> Priced:
+    def _price(self, plan: _Plan, rates: tuple[Amount, ...], counts: Mapping[str, Any], approximate: bool) -> PricedCall:
         total, amounts, wrong = plan.multiply(counts, *rates)
         reason = plan.reason or ("inconsistent_usage" if wrong else None)
         if any(all(counts[name] for name in fields) for fields in plan.unclear):
@@ -201,7 +201,7 @@ class Card:
         missing = () if reason is not None else tuple(name for name in plan.missing if counts[name])
         if self.silent_search and "web_searches" not in counts:
             missing = ("web_searches",)
-        return Priced(total, self.label, amounts, reason, approximate or bool(missing), missing)
+        return PricedCall(total, self.label, amounts, reason, approximate or bool(missing), missing)
 
     def _billed(self, counts: Counts) -> Mapping[str, Any]:
         seconds = counts.get("audio_seconds")
@@ -229,7 +229,7 @@ class Card:
         reason = self._reason(told, bool(used))
         special = unclear or missing or reason or self.silent_search or "audio_seconds" in told
         plan = _Plan(
-            multiply=_multiplication(used, self.label.parts, self.request, _unpriced_parts(told, names)),
+            multiply=_compile_pricing(used, self.label.parts, self.request, _unpriced_parts(told, names)),
             rates=tuple(each.base for each in rates),
             beyond=tuple((start, tuple(each.at(start + 1) for each in rates)) for start in sorted(starts)),
             simple=not special,
@@ -280,7 +280,7 @@ def _unpriced_parts(told: frozenset[str], priced: Sequence[str]) -> list[tuple[s
     return [(part, total) for part, total in _WITHIN if part in told and total in told and part not in priced]
 
 
-def _multiplication(
+def _compile_pricing(
     used: Sequence[tuple[str, Unit]], parts: Sequence[str], request: Amount, within: Sequence[tuple[str, str]]
 ) -> Callable[..., tuple[Amount, tuple[Amount, ...], bool]]:
     """The sums for one shape of usage as a function written out, as dataclasses are: a loop takes three times as long.

@@ -67,11 +67,11 @@ def count(text: str, encoding: str) -> int:
 
 def _encoding(name: str) -> Any:
     with _lock:
-        return _made(name)
+        return _build_encoding(name)
 
 
 @lru_cache(maxsize=4)
-def _made(name: str) -> Any:
+def _build_encoding(name: str) -> Any:
     openai_public = _modules().load("tiktoken_ext.openai_public")
     # tiktoken's own definition of the encoding, run over another loader: ours reads the wheel.
     define = getattr(openai_public, name)

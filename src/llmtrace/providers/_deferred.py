@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from .._errors import report
+from .._errors import log_internal_error
 from ..context import state as scopes
 from ._patches import Patches
 
-__all__ = ["Asked", "Origin"]
+__all__ = ["DeferredStreams", "Origin"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,11 @@ class Origin:
     stream: weakref.ref[Any]
 
 
-_working: ContextVar[Origin | None] = ContextVar("llmtrace-origin", default=None)
+_origin: ContextVar[Origin | None] = ContextVar("llmtrace-origin", default=None)
 """For a thread that works for a stream without having its frames."""
 
 
-class Asked:
+class DeferredStreams:
     """Lazy streams that were asked for, by the frame of the SDK's generator.
 
     Such a stream sends its requests when it is iterated, perhaps elsewhere, and what is around it then is not what
@@ -40,12 +40,12 @@ class Asked:
         self._patches = patches
         self._origins: dict[int, Origin] = {}
 
-    def note(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    def remember(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         stream = wrapped(*args, **kwargs)
         self._keep(stream)
         return stream
 
-    async def async_note(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    async def remember_async(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         stream = await wrapped(*args, **kwargs)
         self._keep(stream)
         return stream
@@ -64,26 +64,26 @@ class Asked:
 
             self._origins[key] = Origin(scopes.current(), weakref.ref(stream, forget))
         except Exception:
-            report("note a stream")
+            log_internal_error("note a stream")
 
-    async def handing_over(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    async def propagate(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         """Around what the SDK may hand to a thread."""
-        token = _working.set(self.find(sys._getframe()))
+        token = _origin.set(self.find(sys._getframe()))
         try:
             return await wrapped(*args, **kwargs)
         finally:
-            _working.reset(token)
+            _origin.reset(token)
 
     def find(self, frame: FrameType | None) -> Origin | None:
         """Return the origin of the outermost stream at work on this stack. Never raises."""
         try:
             return self._find(frame)
         except Exception:
-            report("find the stream of a call")
+            log_internal_error("find the stream of a call")
             return None
 
     def _find(self, frame: FrameType | None) -> Origin | None:
-        found = _working.get()
+        found = _origin.get()
         origins = self._origins
         while frame is not None and origins:
             origin = origins.get(id(frame))

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from .._errors import report
+from .._errors import log_internal_error
 from ..capture.background import FETCH
 from ..capture.call import OpenCall
 from ..capture.failure import may_have_been_sent
-from ..capture.services import Tracing
+from ..capture.services import CallServices
 from ..context import state as scopes
 from ..model import Request, Response
 from ..model.wire_format import WireFormat
@@ -22,7 +22,7 @@ Settle = Callable[[OpenCall, Any], None]
 
 
 def begin(
-    tracing: Tracing,
+    tracing: CallServices,
     client: str,
     wire: WireFormat,
     request: Request,
@@ -38,14 +38,14 @@ def begin(
 
 def _admit(call: OpenCall) -> Any:
     """Return what stands against the call before its request leaves: an exception, a pending verdict, or nothing."""
-    admit = call.tracing.admit
+    admit = call.services.admit
     # A fetch adds no cost of its own: refusing it would withhold an answer that is already paid for.
     if admit is None or call.request.operation == FETCH:
         return None
     try:
         return admit(call)
     except Exception:
-        report("ask the budgets")
+        log_internal_error("ask the budgets")
         return None
 
 
@@ -64,7 +64,7 @@ async def _check_budgets_async(call: OpenCall, verdict: Any) -> None:
         try:
             verdict = await verdict.wait_async()
         except Exception:
-            report("ask the budgets")
+            log_internal_error("ask the budgets")
             verdict = None
         except BaseException as error:  # cancelled while it waited
             call.sent = False
@@ -78,7 +78,7 @@ def _refuse(call: OpenCall, refusal: Exception) -> NoReturn:
     try:
         call.refuse(refusal)
     except Exception:
-        report("refuse a call")
+        log_internal_error("refuse a call")
     raise refusal
 
 
@@ -86,7 +86,7 @@ def _waiting(call: OpenCall, wait: Callable[[], Any]) -> Any:
     try:
         return wait()
     except Exception:
-        report("ask the budgets")
+        log_internal_error("ask the budgets")
         return None
     except BaseException as error:  # interrupted while it waited
         call.sent = False
@@ -134,14 +134,14 @@ def note_failed_attempt(call: OpenCall, error: BaseException | None) -> None:
         if may_have_been_sent(error):
             call.sent = True
     except Exception:
-        report("read a failed attempt")
+        log_internal_error("read a failed attempt")
 
 
 def _attach(call: OpenCall) -> Any:
     try:
-        return scopes.attach(call.context)
+        return scopes.attach(call.span_context)
     except Exception:
-        report("make a call current")
+        log_internal_error("make a call current")
         return None
 
 
@@ -149,11 +149,11 @@ def _detach(call: OpenCall, token: Any, error: BaseException | None) -> None:
     if token is None:
         return
     try:
-        scopes.detach(token, call.context, call.outer, error)
+        scopes.detach(token, call.span_context, call.parent_context, error)
     except Exception:
         with suppress(Exception):
-            scopes.attach(call.outer)
-        report("make the caller's context current again")
+            scopes.attach(call.parent_context)
+        log_internal_error("make the caller's context current again")
 
 
 def _settle(call: OpenCall, settle: Settle, result: Any) -> None:
@@ -161,7 +161,7 @@ def _settle(call: OpenCall, settle: Settle, result: Any) -> None:
         settle(call, result)
     except Exception:
         end_without_answer(call)
-        report("read a response")
+        log_internal_error("read a response")
 
 
 def end_without_answer(call: OpenCall) -> None:
@@ -169,7 +169,7 @@ def end_without_answer(call: OpenCall) -> None:
     try:
         call.end(Response())
     except Exception:
-        report("end a call")
+        log_internal_error("end a call")
 
 
 def current_call() -> OpenCall | None:
@@ -177,18 +177,18 @@ def current_call() -> OpenCall | None:
     try:
         call = scopes.current_call()
     except Exception:
-        report("find the current call")
+        log_internal_error("find the current call")
         return None
     return call if isinstance(call, OpenCall) else None
 
 
 def _fail(call: OpenCall, error: BaseException) -> None:
     try:
-        if call.asked_usage and call.tracing.stream_usage is not None:
-            call.tracing.stream_usage.failed(call, error)
+        if call.injected_include_usage and call.services.stream_usage is not None:
+            call.services.stream_usage.on_error(call, error)
     except Exception:
-        report("note a refused request")
+        log_internal_error("note a refused request")
     try:
         call.fail(error)
     except Exception:
-        report("end a failed call")
+        log_internal_error("end a failed call")

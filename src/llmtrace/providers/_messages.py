@@ -12,44 +12,44 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
-from .._read import peek, text
-from ..model import Asked, Blob, Message, Part
+from .._read import get, get_text
+from ..model import Blob, Message, Part, RequestContent
 
 __all__ = [
-    "data_url",
+    "append_turn",
+    "data_url_part",
     "file_part",
-    "file_uri",
+    "file_uri_part",
     "function_tool",
-    "items",
-    "joined",
-    "media",
+    "iter_items",
+    "media_part",
     "modality_of",
-    "other",
-    "parsed",
-    "plain",
-    "reasoning",
-    "server_call",
-    "server_result",
-    "tool_call",
-    "tool_result",
-    "turn",
-    "words",
+    "parse_arguments",
+    "reasoning_part",
+    "server_tool_call_part",
+    "server_tool_result_part",
+    "split_tool_results",
+    "text_part",
+    "to_json",
+    "tool_call_part",
+    "tool_result_part",
+    "unknown_part",
 ]
 
-_DEEPEST = 40
+_MAX_DEPTH = 40
 _LISTS = (list, tuple, deque, Set, KeysView, ValuesView, ItemsView)
 _OPAQUE = frozenset({"encrypted_content", "encrypted_stdout", "encrypted_index", "signature", "thought_signature"})
 """Long, and readable to the vendor alone."""
 _MODALITIES = ("image", "audio", "video")
 
 
-def items(source: Any, name: str, asked: Asked | None = None) -> Iterator[Any]:
+def iter_items(source: Any, name: str, request: RequestContent | None = None) -> Iterator[Any]:
     """The items under ``name``; of an iterator none, since a second reader would find it empty."""
-    value = peek(source, name)
+    value = get(source, name)
     if isinstance(value, _LISTS) or (isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))):
         return iter(value)
-    if value is not None and asked is not None and hasattr(value, "__iter__") and not _scalar(value):
-        asked.complete = False
+    if value is not None and request is not None and hasattr(value, "__iter__") and not _scalar(value):
+        request.complete = False
     return iter(())
 
 
@@ -58,28 +58,28 @@ def _scalar(value: Any) -> bool:
     return isinstance(value, (str, bytes, bytearray, Mapping)) or hasattr(value, "model_dump")
 
 
-def words(content: str) -> Part:
+def text_part(content: str) -> Part:
     return {"type": "text", "content": content}
 
 
-def reasoning(content: str) -> Part:
+def reasoning_part(content: str) -> Part:
     return {"type": "reasoning", "content": content}
 
 
-def tool_call(identifier: str | None, name: str | None, arguments: Any) -> Part:
-    return _identified({"type": "tool_call", "name": name or "unknown", "arguments": parsed(arguments)}, identifier)
+def tool_call_part(identifier: str | None, name: str | None, arguments: Any) -> Part:
+    return _identified({"type": "tool_call", "name": name or "unknown", "arguments": parse_arguments(arguments)}, identifier)
 
 
-def tool_result(identifier: str | None, response: Any) -> Part:
+def tool_result_part(identifier: str | None, response: Any) -> Part:
     return _identified({"type": "tool_call_response", "response": "" if response is None else response}, identifier)
 
 
-def server_call(identifier: str | None, name: str, kind: str, details: dict[str, Any]) -> Part:
+def server_tool_call_part(identifier: str | None, name: str, kind: str, details: dict[str, Any]) -> Part:
     part = {"type": "server_tool_call", "name": name, "server_tool_call": {"type": kind, **details}}
     return _identified(part, identifier)
 
 
-def server_result(identifier: str | None, kind: str, details: dict[str, Any]) -> Part:
+def server_tool_result_part(identifier: str | None, kind: str, details: dict[str, Any]) -> Part:
     part = {"type": "server_tool_call_response", "server_tool_call_response": {"type": kind, **details}}
     return _identified(part, identifier)
 
@@ -92,29 +92,29 @@ def _identified(part: Part, identifier: str | None) -> Part:
 
 def function_tool(tool: Any, schema: str) -> dict[str, Any]:
     """A function's definition, whose parameters are described under ``schema``."""
-    found: dict[str, Any] = {"type": "function", "name": text(tool, "name") or "unknown"}
-    description = text(tool, "description")
+    found: dict[str, Any] = {"type": "function", "name": get_text(tool, "name") or "unknown"}
+    description = get_text(tool, "description")
     if description is not None:
         found["description"] = description
-    parameters = peek(tool, schema)
+    parameters = get(tool, schema)
     if parameters is not None:
-        found["parameters"] = plain(parameters)
+        found["parameters"] = to_json(parameters)
     return found
 
 
-def media(modality: str, url: Any, mime_type: str | None = None) -> Part | Blob | None:
+def media_part(modality: str, url: Any, mime_type: str | None = None) -> Part | Blob | None:
     """What a URL points to; a data URL is the data itself."""
     if not isinstance(url, str) or not url:
         return None
     if url[:5].lower() == "data:":
-        return data_url(url, modality)
+        return data_url_part(url, modality)
     part = {"type": "uri", "modality": modality, "uri": url}
     if mime_type:
         part["mime_type"] = mime_type
     return part
 
 
-def data_url(url: str, modality: str | None = None) -> Blob | None:
+def data_url_part(url: str, modality: str | None = None) -> Blob | None:
     head, comma, data = url.partition(",")
     if not comma:
         return None
@@ -127,7 +127,7 @@ def modality_of(mime_type: str | None) -> str:
     return kind if kind in _MODALITIES else "document"
 
 
-def file_uri(uri: str | None, mime_type: str | None) -> Part | None:
+def file_uri_part(uri: str | None, mime_type: str | None) -> Part | None:
     if uri is None:
         return None
     part = {"type": "uri", "modality": modality_of(mime_type), "uri": uri}
@@ -143,23 +143,23 @@ def file_part(file_id: str, modality: str = "document", mime_type: str | None = 
     return part
 
 
-def other(kind: str, block: Any) -> Part:
+def unknown_part(kind: str, block: Any) -> Part:
     """A block of a kind that has no form of its own, as it is; a model leaves out a type that nobody set."""
-    found = plain(block)
+    found = to_json(block)
     return {**(found if isinstance(found, dict) else {}), "type": kind}
 
 
-def parsed(arguments: Any) -> Any:
+def parse_arguments(arguments: Any) -> Any:
     """Arguments as the object they spell, or as the text they are where they spell none."""
     if not isinstance(arguments, str):
-        return plain(arguments)
+        return to_json(arguments)
     try:
-        return plain(json.loads(arguments))
+        return to_json(json.loads(arguments))
     except (ValueError, RecursionError):
         return arguments
 
 
-def turn(role: str, parts: list[Any]) -> list[Message]:
+def split_tool_results(role: str, parts: list[Any]) -> list[Message]:
     """A turn, with the results of tools it carries as messages of their own: one each, or a backend shows the last."""
     results = [part for part in parts if isinstance(part, dict) and part["type"] == "tool_call_response"]
     rest = [part for part in parts if not (isinstance(part, dict) and part["type"] == "tool_call_response")]
@@ -169,7 +169,7 @@ def turn(role: str, parts: list[Any]) -> list[Message]:
     return messages
 
 
-def joined(messages: list[Message], role: str, parts: list[Any]) -> None:
+def append_turn(messages: list[Message], role: str, parts: list[Any]) -> None:
     """Add ``parts`` to the last message if that is of the same role, as one turn of a model may come in many items."""
     if messages and messages[-1]["role"] == role:
         messages[-1]["parts"] += parts
@@ -177,31 +177,31 @@ def joined(messages: list[Message], role: str, parts: list[Any]) -> None:
         messages.append({"role": role, "parts": parts})
 
 
-def plain(value: Any, depth: int = 0) -> Any:
+def to_json(value: Any, depth: int = 0) -> Any:
     """A copy of JSON values only, of a mapping, an SDK's object, a dataclass, and whatever these hold."""
     if value is None or (isinstance(value, (str, bool, int, float)) and not isinstance(value, Enum)):
         return value
-    if depth > _DEEPEST:
+    if depth > _MAX_DEPTH:
         return "..."
     if isinstance(value, Mapping):
-        return {str(key): plain(item, depth + 1) for key, item in value.items() if key not in _OPAQUE}
+        return {str(key): to_json(item, depth + 1) for key, item in value.items() if key not in _OPAQUE}
     if isinstance(value, _LISTS):
-        return [plain(item, depth + 1) for item in value]
+        return [to_json(item, depth + 1) for item in value]
     if isinstance(value, (bytes, bytearray)):
         return Blob("document", None, bytes(value))
     if isinstance(value, Enum):
-        return plain(value.value, depth + 1)
-    return _opened(value, depth)
+        return to_json(value.value, depth + 1)
+    return _open_object(value, depth)
 
 
-def _opened(value: Any, depth: int) -> Any:
+def _open_object(value: Any, depth: int) -> Any:
     if isinstance(value, type):
         return value.__name__
     dump = getattr(value, "model_dump", None)
     if callable(dump):
-        return plain(dump(exclude_unset=True, warnings=False), depth + 1)
+        return to_json(dump(exclude_unset=True, warnings=False), depth + 1)
     if is_dataclass(value):
-        return {item.name: plain(getattr(value, item.name), depth + 1) for item in fields(value)}
+        return {item.name: to_json(getattr(value, item.name), depth + 1) for item in fields(value)}
     if isinstance(value, Iterator):
         return f"<{type(value).__name__}>"
     return str(value)

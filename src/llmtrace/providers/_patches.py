@@ -8,7 +8,7 @@ from typing import Any
 
 import wrapt
 
-from .._errors import report
+from .._errors import log_internal_error
 
 __all__ = ["Patches"]
 
@@ -61,7 +61,7 @@ class Patches:
             try:
                 self.bypassed += _bypassing(owner, name, original)
             except Exception:
-                report("look for the wrappers of other packages")
+                log_internal_error("look for the wrappers of other packages")
 
     def wrap_in(self, module: Any, owner: str, name: str, wrapper: Callable[..., Any]) -> None:
         """Wrap ``name`` of the class ``owner`` of ``module``, if this release has it; else note it as missing."""

@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 
 import wrapt
 
-from .._errors import report
-from .._read import peek
+from .._errors import log_internal_error
+from .._read import get
 from ..capture.call import OpenCall
 from ..capture.error_body import error_code
-from ..capture.http_body import Body, EventReader, watch
-from ..capture.services import Tracing
-from ..capture.stream import AsyncChunks, Chunks
+from ..capture.http_body import ObservedBody, SseParser, observe_body
+from ..capture.services import CallServices
+from ..capture.stream import AsyncObservedIterator, ObservedIterator
 from ..context.state import current_call
 from ..model import Response
 from . import _hooks
@@ -28,7 +28,7 @@ from .registry import Sdk, fetched_id
 __all__ = ["patch"]
 
 
-def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
+def patch(sdk: Sdk, module: Any, tracing: CallServices) -> Patches:
     """Hook ``module``, the SDK's ``basesdk``."""
     patches = Patches()
     counted = False
@@ -52,9 +52,9 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
         try:
             for name in _STREAMS:
                 if patches.active and hasattr(eventstreaming, name):
-                    patches.wrap(getattr(eventstreaming, name), "__init__", _opened)
+                    patches.wrap(getattr(eventstreaming, name), "__init__", _observe_stream)
         except Exception:
-            report(f"hook {eventstreaming.__name__}")
+            log_internal_error(f"hook {eventstreaming.__name__}")
 
     patches.wrap_in(module, "BaseSDK", "do_request", do_request)
     owner = "AsyncBaseSDK" if hasattr(module, "AsyncBaseSDK") else "BaseSDK"
@@ -81,7 +81,7 @@ def _attempt(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     return wrapped(*args, **kwargs)
 
 
-def _begin(sdk: Sdk, tracing: Tracing, args: Any, kwargs: Any, *, counted: bool) -> OpenCall | None:
+def _begin(sdk: Sdk, tracing: CallServices, args: Any, kwargs: Any, *, counted: bool) -> OpenCall | None:
     try:
         given = dict(zip(("hook_ctx", "request"), args, strict=False)) | kwargs
         http = given["request"]
@@ -111,40 +111,40 @@ def _begin(sdk: Sdk, tracing: Tracing, args: Any, kwargs: Any, *, counted: bool)
             call.retries = -1  # every attempt counts, the first too
         return call
     except Exception:
-        report("begin a call")
+        log_internal_error("begin a call")
         return None
 
 
 def _settle(call: OpenCall, http: Any) -> None:
-    call.http = http
+    call.http_response = http
     if http.status_code >= 400:
         # The exception is made later, out of our sight.
         call.end(Response(failed=True, http_status=http.status_code, error=_code(http)))
     else:
-        watch(call, http)
+        observe_body(call, http)
 
 
-def _opened(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
+def _observe_stream(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
     """The SDK's stream object reads the body from now on: what it hands out is watched, in place of the bytes."""
     result = wrapped(*args, **kwargs)
     try:
         http = stream.response
         body = http.stream
-        if isinstance(body, Body) and isinstance(body._self_reader, EventReader):
+        if isinstance(body, ObservedBody) and isinstance(body._self_reader, SseParser):
             reader, inner = body._self_reader, stream.generator
             if type(stream).__name__.startswith("EventStream"):
                 reader.recorder.unwrap(_data)
-            watched = AsyncChunks if hasattr(inner, "__anext__") else Chunks
+            watched = AsyncObservedIterator if hasattr(inner, "__anext__") else ObservedIterator
             stream.generator = watched(inner, reader.recorder)
-            http.stream = Body(body.__wrapped__, reader, reader.recorder, weakref.ref(inner), weakref.ref(stream))
+            http.stream = ObservedBody(body.__wrapped__, reader, reader.recorder, weakref.ref(inner), weakref.ref(stream))
     except Exception:
-        report("watch a stream")
+        log_internal_error("watch a stream")
     return result
 
 
 def _data(event: Any) -> Any:
     """The wire's chunk, which these SDKs put into an event of their own."""
-    data = peek(event, "data")
+    data = get(event, "data")
     return event if data is None else data
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import wrapt
 
-from .._errors import report
+from .._errors import log_internal_error
 from ..capture.call import OpenCall
-from ..capture.http_body import Body, event_reader, watch
-from ..capture.services import StreamUsage, Tracing
-from ..capture.stream import AsyncChunks, AsyncHelped, Chunks, Helped, Recorder
+from ..capture.http_body import ObservedBody, make_parser, observe_body
+from ..capture.services import CallServices, InjectsUsage
+from ..capture.stream import AsyncHelped, AsyncObservedIterator, Helped, ObservedIterator, StreamObserver
 from . import _hooks
 from ._patches import Patches
 from .hosts import provider_of
@@ -23,10 +23,10 @@ from .registry import Sdk, fetched_id
 __all__ = ["patch"]
 
 
-def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
+def patch(sdk: Sdk, module: Any, tracing: CallServices) -> Patches:
     """Hook ``module``, the SDK's ``_base_client``."""
     patches = Patches()
-    begin = _Beginner(sdk, tracing, patches).begin
+    begin = _StainlessCallFactory(sdk, tracing, patches).begin
     usage = tracing.stream_usage
 
     def request(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
@@ -34,7 +34,7 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
         if call is None:
             return wrapped(*args, **kwargs)
         if usage is not None:
-            args, kwargs = _asking_usage(usage, call, args, kwargs)
+            args, kwargs = _inject_usage(usage, call, args, kwargs)
         return _hooks.drive(call, _settle, wrapped, args, kwargs)
 
     async def async_request(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
@@ -42,7 +42,7 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
         if call is None:
             return await wrapped(*args, **kwargs)
         if usage is not None:
-            args, kwargs = _asking_usage(usage, call, args, kwargs)
+            args, kwargs = _inject_usage(usage, call, args, kwargs)
         return await _hooks.drive_async(call, _settle, wrapped, args, kwargs)
 
     for owner, hook in (("SyncAPIClient", request), ("AsyncAPIClient", async_request)):
@@ -70,7 +70,7 @@ def _helper_hook(patches: weakref.ref[Patches]) -> Callable[[Any], None]:
                     assert active is not None
                     active.wrap(helper, "__stream__", _read_by_helper)
         except Exception:
-            report(f"hook {module.__name__}")
+            log_internal_error(f"hook {module.__name__}")
 
     return imported
 
@@ -89,21 +89,21 @@ def _read_by_helper(wrapped: Any, helper: Any, args: Any, kwargs: Any) -> Any:
     return (AsyncHelped if hasattr(events, "__anext__") else Helped)(events, recorder)
 
 
-def _asking_usage(usage: StreamUsage, call: OpenCall, args: Any, kwargs: Any) -> tuple[Any, Any]:
+def _inject_usage(usage: InjectsUsage, call: OpenCall, args: Any, kwargs: Any) -> tuple[Any, Any]:
     """The arguments of a request, with the wish for its usage in a copy of the options."""
     try:
         if len(args) > 1:
-            return (args[0], usage.ask(call, args[1]), *args[2:]), kwargs
-        return args, {**kwargs, "options": usage.ask(call, kwargs["options"])}
+            return (args[0], usage.inject(call, args[1]), *args[2:]), kwargs
+        return args, {**kwargs, "options": usage.inject(call, kwargs["options"])}
     except Exception:
-        report("ask for the usage of a stream")
+        log_internal_error("ask for the usage of a stream")
         return args, kwargs
 
 
 def _process_response(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
     call = _hooks.current_call()
     if call is not None:
-        call.http = kwargs.get("response")
+        call.http_response = kwargs.get("response")
     return wrapped(*args, **kwargs)
 
 
@@ -124,18 +124,18 @@ def _native_span(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
     span = wrapped(*args, **kwargs)
     call = _hooks.current_call()
     if call is not None and span is not None and span.is_recording():
-        call.usage_elsewhere = True
+        call.usage_on_other_span = True
     return span
 
 
-_KNOWN = 256
+_MAX_TARGETS = 256
 """Addresses of clients."""
 
 
-class _Beginner:
+class _StainlessCallFactory:
     """Decides whether a request is a call we trace, and opens it."""
 
-    def __init__(self, sdk: Sdk, tracing: Tracing, patches: Patches) -> None:
+    def __init__(self, sdk: Sdk, tracing: CallServices, patches: Patches) -> None:
         self._sdk = sdk
         self._tracing = tracing
         self._patches = patches
@@ -171,7 +171,7 @@ class _Beginner:
                 call.body = body
             return call
         except Exception:
-            report("begin a call")
+            log_internal_error("begin a call")
             return None
 
     def _target(self, client: Any) -> tuple[str, tuple[str, int] | None]:
@@ -183,7 +183,7 @@ class _Beginner:
         host = getattr(url, "host", None) or None
         port = getattr(url, "port", None) or (80 if getattr(url, "scheme", "") == "http" else 443)
         found = provider_of(client, host, self._sdk.provider), None if host is None else (host, port)
-        if len(self._targets) >= _KNOWN:
+        if len(self._targets) >= _MAX_TARGETS:
             self._targets.clear()
         self._targets[id(url)] = url, cls, found
         return found
@@ -197,22 +197,22 @@ def _body(options: Any) -> Any:
 
 def _settle(call: OpenCall, result: Any) -> None:
     """End the call with a finished answer; a stream takes it over."""
-    http = call.http
+    http = call.http_response
     own = getattr(result, "__dict__", {})
     if http is not None and (result is http or own.get("http_response") is http):
-        watch(call, http)
-    elif call.request.stream and call.format.events is not None and hasattr(result, "_iterator"):
+        observe_body(call, http)
+    elif call.request.stream and call.wire_format.accumulator is not None and hasattr(result, "_iterator"):
         _settle_stream(call, result)
     elif http is not None and own.get("response") is http:  # a body that is not JSON
-        watch(call, http)
+        observe_body(call, http)
     else:
-        call.end(call.read(result))
+        call.end(call.read_response(result))
 
 
 def _settle_stream(call: OpenCall, stream: Any) -> None:
-    recorder = Recorder(call, call.events())
+    recorder = StreamObserver(call, call.make_accumulator())
     inner = stream._iterator
-    stream._iterator = AsyncChunks(inner, recorder) if hasattr(inner, "__anext__") else Chunks(inner, recorder)
+    stream._iterator = AsyncObservedIterator(inner, recorder) if hasattr(inner, "__anext__") else ObservedIterator(inner, recorder)
     # A weak reference, as the iterator holds the response: a dropped stream must need no collector because of us.
     http = stream.response
-    http.stream = Body(http.stream, event_reader(http, recorder), recorder, weakref.ref(inner))
+    http.stream = ObservedBody(http.stream, make_parser(http, recorder), recorder, weakref.ref(inner))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .._read import each, peek, text
+from .._read import get, get_text, iter_list
 
 __all__ = ["CHAT_WORDS", "GENERATE_WORDS", "INTERACTION_WORDS", "MESSAGE_WORDS", "NO_WORDS", "RESPONSE_WORDS", "Words"]
 
@@ -44,21 +44,21 @@ _CALLED = ("name", "arguments", "input")
 
 
 def _chat(answer: Any) -> Texts:
-    for choice in each(answer, "choices"):
-        said = peek(choice, "delta")
+    for choice in iter_list(answer, "choices"):
+        said = get(choice, "delta")
         if said is None:
-            said = peek(choice, "message")
+            said = get(choice, "message")
         if said is None:
-            if word := text(choice, "text"):
+            if word := get_text(choice, "text"):
                 yield word, False
             continue
-        for name in _SAID if peek(said, "reasoning_content") else (*_SAID, "reasoning"):
-            if word := text(said, name):
+        for name in _SAID if get(said, "reasoning_content") else (*_SAID, "reasoning"):
+            if word := get_text(said, name):
                 yield word, False
-        calls = (peek(call, "function") or peek(call, "custom") for call in each(said, "tool_calls"))
-        for function in (*calls, peek(said, "function_call")):
+        calls = (get(call, "function") or get(call, "custom") for call in iter_list(said, "tool_calls"))
+        for function in (*calls, get(said, "function_call")):
             for name in _CALLED:
-                if word := text(function, name):
+                if word := get_text(function, name):
                     yield word, name == "name"
 
 
@@ -71,17 +71,17 @@ _GROWTH = ("text", "partial_json", "thinking", "completion")
 
 
 def _messages(answer: Any) -> Texts:
-    for source in (peek(answer, "delta"), answer):
+    for source in (get(answer, "delta"), answer):
         for name in _GROWTH:
-            if word := text(source, name):
+            if word := get_text(source, name):
                 yield word, False
-    if called := text(peek(answer, "content_block"), "name"):
+    if called := get_text(get(answer, "content_block"), "name"):
         yield called, True
-    for block in each(answer, "content"):
+    for block in iter_list(answer, "content"):
         for name in ("text", "thinking"):
-            if word := text(block, name):
+            if word := get_text(block, name):
                 yield word, False
-        yield from _called(text(block, "name"), peek(block, "input"))
+        yield from _called(get_text(block, "name"), get(block, "input"))
 
 
 def _quick_delta_text(event: Any) -> Any:
@@ -89,16 +89,16 @@ def _quick_delta_text(event: Any) -> Any:
 
 
 def _responses(answer: Any) -> Texts:
-    kind = text(answer, "type") or ""
-    if kind.endswith(".delta") and "audio.delta" not in kind and (word := text(answer, "delta")):
+    kind = get_text(answer, "type") or ""
+    if kind.endswith(".delta") and "audio.delta" not in kind and (word := get_text(answer, "delta")):
         yield word, False
-    elif kind == "response.output_item.added" and (name := text(peek(answer, "item"), "name")):
+    elif kind == "response.output_item.added" and (name := get_text(get(answer, "item"), "name")):
         yield name, True
-    for item in each(answer, "output"):
-        for part in (*each(item, "content"), *each(item, "summary")):
-            if word := text(part, "text") or text(part, "refusal"):
+    for item in iter_list(answer, "output"):
+        for part in (*iter_list(item, "content"), *iter_list(item, "summary")):
+            if word := get_text(part, "text") or get_text(part, "refusal"):
                 yield word, False
-        yield from _called(text(item, "name"), peek(item, "arguments") or text(item, "input"))
+        yield from _called(get_text(item, "name"), get(item, "arguments") or get_text(item, "input"))
 
 
 def _quick_delta(event: Any) -> Any:
@@ -111,26 +111,26 @@ def _generate(answer: Any) -> Texts:
         if "usageMetadata" in body or "usage_metadata" in body:
             return  # its own counts are exact
         answer = json.loads(body)
-    for candidate in each(answer, "candidates"):
-        for part in each(peek(candidate, "content"), "parts"):
-            if word := text(part, "text"):
+    for candidate in iter_list(answer, "candidates"):
+        for part in iter_list(get(candidate, "content"), "parts"):
+            if word := get_text(part, "text"):
                 yield word, False
-            call = peek(part, "functionCall") or peek(part, "function_call")
-            yield from _called(text(call, "name"), peek(call, "args"))
+            call = get(part, "functionCall") or get(part, "function_call")
+            yield from _called(get_text(call, "name"), get(call, "args"))
 
 
 def _interactions(answer: Any) -> Texts:
-    if (text(answer, "event_type") or "").endswith(".delta"):
-        delta = peek(answer, "delta")
-        for source, name in ((delta, "text"), (delta, "arguments"), (peek(delta, "content"), "text")):
-            if word := text(source, name):
+    if (get_text(answer, "event_type") or "").endswith(".delta"):
+        delta = get(answer, "delta")
+        for source, name in ((delta, "text"), (delta, "arguments"), (get(delta, "content"), "text")):
+            if word := get_text(source, name):
                 yield word, False
-    for step in (*each(answer, "steps"), *each(answer, "outputs"), peek(answer, "step")):
-        for part in (step, *each(step, "content"), *each(step, "summary")):
-            if word := text(part, "text"):
+    for step in (*iter_list(answer, "steps"), *iter_list(answer, "outputs"), get(answer, "step")):
+        for part in (step, *iter_list(step, "content"), *iter_list(step, "summary")):
+            if word := get_text(part, "text"):
                 yield word, False
-        if text(step, "type") == "function_call":
-            yield from _called(text(step, "name"), peek(step, "arguments"))
+        if get_text(step, "type") == "function_call":
+            yield from _called(get_text(step, "name"), get(step, "arguments"))
 
 
 def _nothing(_: Any) -> Texts:

@@ -12,8 +12,8 @@ from fractions import Fraction
 from typing import Any
 
 from .._decimal import parse
-from .._read import fields, number, peek
-from .._read import whole as count_of
+from .._read import as_mapping, get, get_number
+from .._read import get_count as count_of
 from ..model import Counts, Response
 
 __all__ = ["OPENAI", "Money", "Names", "Reported", "merge_counts", "openai_totals", "read_money", "read_openai_usage"]
@@ -185,7 +185,7 @@ class Reported:
         """Names of positive counts that may be billed and that no table knows."""
 
     def add(self, usage: Any, names: Names = OPENAI) -> None:
-        usage = fields(usage)
+        usage = as_mapping(usage)
         if usage is None:
             return
         counts: Counts = {}
@@ -228,7 +228,7 @@ class Reported:
 def _read(source: Any, names: Names, into: Counts, unread: dict[str, None]) -> None:
     if type(source) is not dict:
         # An object outside our sight of it, such as a protobuf: read the names that are known.
-        source = {name: value for name in names if (value := peek(source, name)) is not None}
+        source = {name: value for name in names if (value := get(source, name)) is not None}
     for name, value in source.items():
         if value is None:
             continue
@@ -242,7 +242,7 @@ def _read(source: Any, names: Names, into: Counts, unread: dict[str, None]) -> N
             elif meaning is _UNKNOWN and value > 0 and type(name) is str and _is_billed(name):
                 unread[name] = None
         elif meaning is not None and kind is not str and kind is not bool and kind is not list:
-            inner = fields(value)
+            inner = as_mapping(value)
             if isinstance(meaning, Mapping):
                 _read(inner, meaning, into, unread)
             elif meaning is _UNKNOWN and type(inner) is dict and names is not _NAMELESS:
@@ -292,22 +292,22 @@ def read_stated_cost(usage: Any) -> Money | None:
     """Return the USD that a provider or gateway says the call cost."""
     if type(usage) is dict and _COSTS.isdisjoint(usage):
         return None
-    told = peek(usage, "cost")
+    told = get(usage, "cost")
     if told is None:
         ticks = count_of(usage, "cost_in_usd_ticks")  # xAI, with its tools
         return _first(usage, _STATED) if ticks is None else Fraction(ticks, _TICKS)
     if not isinstance(told, (int, float, str)):
         return _first(told, _TOTALS)
     cost = read_money(told)
-    if cost is None or peek(usage, "is_byok") is not True:
+    if cost is None or get(usage, "is_byok") is not True:
         return cost
     # The gateway's fee only: the model's own price is billed by its vendor.
-    upstream = number(peek(usage, "cost_details"), "upstream_inference_cost")
+    upstream = get_number(get(usage, "cost_details"), "upstream_inference_cost")
     return None if upstream is None or min(cost, upstream) < 0 else Fraction(str(cost)) + Fraction(str(upstream))
 
 
 def _first(source: Any, names: Iterable[str]) -> Money | None:
-    return next((cost for name in names if (cost := read_money(peek(source, name))) is not None), None)
+    return next((cost for name in names if (cost := read_money(get(source, name))) is not None), None)
 
 
 def read_money(value: Any) -> Money | None:
@@ -318,4 +318,4 @@ def read_money(value: Any) -> Money | None:
         except InvalidOperation:
             return None
         return value if value.is_finite() and abs(value.adjusted()) <= _MAX_EXPONENT else None
-    return number({"": value}, "")
+    return get_number({"": value}, "")

@@ -12,7 +12,7 @@ __all__ = ["read_fingerprint"]
 
 _MESSAGES = ("messages", "contents", "input", "prompt")
 _SYSTEM = ("system", "instructions", "systemInstruction", "system_instruction")
-_NOTHING_ASKED = frozenset(
+_IGNORED_FIELDS = frozenset(
     {"stream", "stream_options", "user", "metadata", "store", "safety_identifier", "prompt_cache_key", "labels"}
 )
 """Does not decide the answer."""
@@ -41,6 +41,6 @@ def read_fingerprint(sent: bytes | Mapping[str, Any], model: str | None, key: by
         system=next((body[each] for each in _SYSTEM if body.get(each)), None),
         tools=body.get("tools"),
         model=body.get("model") or model,
-        params={each: value for each, value in body.items() if each not in said and each not in _NOTHING_ASKED},
+        params={each: value for each, value in body.items() if each not in said and each not in _IGNORED_FIELDS},
         key=key,
     )

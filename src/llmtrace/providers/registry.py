@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 
-from .._errors import report
+from .._errors import log_internal_error
 from ..model.wire_format import WireFormat
 from .anthropic.messages import COMPLETE, COUNT_TOKENS, MESSAGES
 from .google.embeddings import EMBED
@@ -181,5 +181,5 @@ def sdks() -> tuple[Sdk, ...]:
             if isinstance(sdk, Sdk):
                 added[sdk.name] = sdk
         except Exception:
-            report(f"load the client {point.name}")
+            log_internal_error(f"load the client {point.name}")
     return (*(sdk for sdk in SDKS if sdk.name not in added), *added.values())

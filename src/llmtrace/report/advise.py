@@ -13,8 +13,8 @@ from ..model import is_pinned
 from ..store.columns import PICO
 from ..store.read import traces_of
 from . import formatting
-from .calls import Array, Calls, Facts, added, carried_out
-from .what_if import Quotes
+from .calls import Array, CallTable, Dimensions, carried_out, exact_sum
+from .what_if import PriceList
 
 __all__ = ["Advice", "advise"]
 
@@ -56,7 +56,7 @@ class Advice:
 
 
 @dataclass(slots=True)
-class _Found:
+class _Finding:
     """A finding while it is being counted."""
 
     calls: int = 0
@@ -84,32 +84,32 @@ class _Found:
 class _Study:
     """The calls of a selection, as the questions below ask for them."""
 
-    def __init__(self, calls: Calls, quotes: Quotes | None) -> None:
+    def __init__(self, calls: CallTable, quotes: PriceList | None) -> None:
         self.quotes = quotes
         self.calls = calls
-        self.facts = self.calls.facts
+        self.facts = self.calls.dimensions
         self.of = len(self.calls)
 
-    def having(self, test: Callable[[Facts], bool], condition: Array | None = None) -> Array:
+    def having(self, test: Callable[[Dimensions], bool], condition: Array | None = None) -> Array:
         """The places of the calls whose facts pass the test, where a condition on each call holds too."""
-        holds = self.calls.each_fact(test)
+        holds = self.calls.each_dimension(test)
         return np.flatnonzero(holds if condition is None else holds & condition)
 
-    def by_fact(self, places: Array) -> Iterator[tuple[int, Array]]:
+    def by_dimensions(self, places: Array) -> Iterator[tuple[int, Array]]:
         """The same by what they have in common, each with the latest of them last."""
         places = np.sort(places)  # the calls lie in the order of their facts and of time
-        ends = np.cumsum(np.bincount(self.calls.fact[places], minlength=len(self.facts))).tolist()
+        ends = np.cumsum(np.bincount(self.calls.dimension_ids[places], minlength=len(self.facts))).tolist()
         for fact, (start, end) in enumerate(pairwise([0, *ends])):
             if end > start:
                 yield fact, places[start:end]
 
-    def count(self, found: _Found, places: Array, saving: Array, known: Array) -> None:
+    def count(self, found: _Finding, places: Array, saving: Array, known: Array) -> None:
         """Add calls, each with what it would have saved where that is known."""
         worth = np.zeros(self.of, np.int64)
         worth[places] = np.where(known, saving, 0)
         told = np.zeros(self.of, np.bool_)
         told[places] = known
-        for fact, some in self.by_fact(places):
+        for fact, some in self.by_dimensions(places):
             best = int(some[np.argmax(worth[some])])
             found.add(self.place(fact), len(some), int(worth[some].sum()) if told[some].any() else None, best)
 
@@ -127,13 +127,13 @@ class _Study:
     def rates(self, name: str) -> Array:
         """The price of a token of that kind, for each of the facts at the time of the last of their calls."""
         known = np.full(len(self.facts), np.nan)
-        for fact, some in self.by_fact(np.arange(self.of)):
+        for fact, some in self.by_dimensions(np.arange(self.of)):
             counts = {"input": 1000} if name == "input" else {"input": 1000, name: 1000}
             price = self.price(fact, counts, int(self.calls["started"][some[-1]]))
             known[fact] = np.nan if price is None else price / 1000
         return known
 
-    def advice(self, found: _Found, kind: str, title: str, do: str, *, money: bool = True) -> Iterator[Advice]:
+    def advice(self, found: _Finding, kind: str, title: str, do: str, *, money: bool = True) -> Iterator[Advice]:
         if not found.calls:
             return
         places = sorted(found.places.items(), key=lambda each: (-each[1][1], -each[1][0]))[:5]
@@ -156,12 +156,12 @@ class _Study:
             yield from (trace.trace_id for trace in traces_of(self.calls.store, [call], limit=1))
 
 
-def model_of(fact: Facts) -> str | None:
-    model: str | None = fact["request_model"] or fact["response_model"]
+def model_of(dimensions: Dimensions) -> str | None:
+    model: str | None = dimensions["request_model"] or dimensions["response_model"]
     return model
 
 
-def advise(calls: Calls, quotes: Quotes | None) -> list[Advice]:
+def advise(calls: CallTable, quotes: PriceList | None) -> list[Advice]:
     """Everything there is to say of calls that were read with their likeness, the largest saving first.
 
     Savings overlap: a call that a cache would have answered needs no smaller model either.
@@ -178,7 +178,7 @@ def _repeats(study: _Study) -> Iterator[Advice]:
     answered = study.having(_answered, calls["exact_hash"] != 0)
     alike, first = _alike(calls["exact_hash"], calls["started"], answered)
     again = alike[~first]
-    found = _Found()
+    found = _Finding()
     study.count(found, again, calls["cost"][again], calls["cost"][again] >= 0)
     yield from study.advice(found, "repeats", "identical requests", "answer them from a cache of your own")
     # What is identical has been counted; a cache without the digits saves the first of each of those, too.
@@ -186,7 +186,7 @@ def _repeats(study: _Study) -> Iterator[Advice]:
     repeated[again] = True
     alike, first = _alike(calls["near_hash"], calls["started"], answered[~repeated[answered]])
     again = alike[~first]
-    found = _Found()
+    found = _Finding()
     study.count(found, again, calls["cost"][again], calls["cost"][again] >= 0)
     yield from study.advice(
         found, "near repeats", "requests that differ in digits, case or blanks only",
@@ -194,7 +194,7 @@ def _repeats(study: _Study) -> Iterator[Advice]:
     )  # fmt: skip
 
 
-def _answered(fact: Facts) -> bool:
+def _answered(fact: Dimensions) -> bool:
     return bool(fact["outcome"] == "ok")
 
 
@@ -213,7 +213,7 @@ def _prefixes(study: _Study) -> Iterator[Advice]:
     """Prompt prefixes that came again while a provider would have kept them, and were paid in full."""
     calls = study.calls
     models = {model: number for number, model in enumerate(dict.fromkeys(map(model_of, study.facts)))}
-    model = np.array([models[model_of(fact)] for fact in study.facts], np.int64)[calls.fact]
+    model = np.array([models[model_of(fact)] for fact in study.facts], np.int64)[calls.dimension_ids]
     long = np.flatnonzero((calls["prefix_hash"] != 0) & (calls["prefix_tokens"] >= _SHORTEST_PREFIX))
     # The model is part of a prefix's hash where the call says it, and need not be where the content does.
     key = calls["prefix_hash"] ^ (model << 40)
@@ -225,10 +225,10 @@ def _prefixes(study: _Study) -> Iterator[Advice]:
     opens = ~again & np.append(again[1:], False)  # of the next one's kind, as the first of a key is not again
     missed = calls["prefix_tokens"][some] - np.maximum(calls["cache_read"], 0)[some]
     missed -= np.maximum(calls["cache_write"], 0)[some]
-    full, cached, write = (study.rates(name)[calls.fact[some]] for name in ("input", "cache_read", "cache_write"))
+    full, cached, write = (study.rates(name)[calls.dimension_ids[some]] for name in ("input", "cache_read", "cache_write"))
     counts = (missed >= _SHORTEST_PREFIX / 2) & ~(cached >= full)
     saved = np.nan_to_num(missed * (full - cached))
-    found = _Found()
+    found = _Finding()
     chosen = counts & again
     study.count(found, some[chosen], np.rint(saved[chosen]), ~np.isnan(full - cached)[chosen])
     paid = counts & opens & (write > full)  # the first of a run pays for being kept
@@ -242,21 +242,21 @@ def _prefixes(study: _Study) -> Iterator[Advice]:
 
 
 def _large_models(study: _Study) -> Iterator[Advice]:
-    calls, found = study.calls, _Found()
+    calls, found = study.calls, _Finding()
     short = (calls["input"] >= 0) & (calls["input"] <= _SHORT_INPUT) & (calls["reasoning"] <= 0)
     short &= (calls["output"] >= 0) & (calls["output"] <= _SHORT_OUTPUT)
     names: set[str] = set()
-    for fact, some in study.by_fact(study.having(_large, short)):
+    for fact, some in study.by_dimensions(study.having(_large, short)):
         sibling = _sibling(study.facts[fact])
         assert sibling is not None
         names.add(sibling)
         # The mean call, as prices may have steps, times their number.
         mean = {
-            name: round(1000 * added(calls[name][some])[0] / len(some)) for name in ("input", "output", "cache_read")
+            name: round(1000 * exact_sum(calls[name][some])[0] / len(some)) for name in ("input", "output", "cache_read")
         }
         small = study.price(fact, mean, int(calls["started"][some[-1]]), sibling)
         known = small is not None and bool((calls["cost"][some] >= 0).all())
-        saving = added(calls["cost"][some])[0] - round((small or 0) * len(some) / 1000) if known else None
+        saving = exact_sum(calls["cost"][some])[0] - round((small or 0) * len(some) / 1000) if known else None
         if saving is None or saving > 0:
             found.add(study.place(fact), len(some), saving, int(some[-1]))
     yield from study.advice(
@@ -267,11 +267,11 @@ def _large_models(study: _Study) -> Iterator[Advice]:
     )
 
 
-def _large(fact: Facts) -> bool:
+def _large(fact: Dimensions) -> bool:
     return _sibling(fact) is not None and fact["outcome"] == "ok" and fact["finish"] == "stop"
 
 
-def _sibling(fact: Facts) -> str | None:
+def _sibling(fact: Dimensions) -> str | None:
     model = model_of(fact)
     if model is None or fact["operation"] not in ("chat", "generate_content"):
         return None
@@ -280,23 +280,23 @@ def _sibling(fact: Facts) -> str | None:
 
 
 def _waste(study: _Study) -> Iterator[Advice]:
-    calls, found = study.calls, _Found()
+    calls, found = study.calls, _Finding()
     wasted = calls["wasted_tokens"]
     fresh = np.maximum(calls["input"], 0) - np.maximum(calls["cache_read"], 0) - np.maximum(calls["cache_write"], 0)
-    for fact, some in study.by_fact(np.flatnonzero((wasted >= 20) & (wasted * 20 >= calls["input"]))):
-        cost = added(calls["cost_input"][some])[0]
+    for fact, some in study.by_dimensions(np.flatnonzero((wasted >= 20) & (wasted * 20 >= calls["input"]))):
+        cost = exact_sum(calls["cost_input"][some])[0]
         given = int(fresh[some].sum())
         price = study.price(fact, {"input": 1000}, int(calls["started"][some[-1]]))
         unit = cost / given if cost and given > 0 else None if price is None else price / 1000
         worst = int(some[np.argmax(wasted[some])])
-        found.add(study.place(fact), len(some), None if unit is None else round(added(wasted[some])[0] * unit), worst)
+        found.add(study.place(fact), len(some), None if unit is None else round(exact_sum(wasted[some])[0] * unit), worst)
     yield from study.advice(
         found, "waste", "blank space and repeated lines, 5% of the input or more", "trim the template; say things once"
     )
 
 
 def _windows(study: _Study) -> Iterator[Advice]:
-    calls, found = study.calls, _Found()
+    calls, found = study.calls, _Finding()
     if study.quotes is None:
         return
     full = np.full(len(study.facts), np.iinfo(np.int64).max)
@@ -305,7 +305,7 @@ def _windows(study: _Study) -> Iterator[Advice]:
         window = None if model is None else study.quotes.window(fact["provider"], model)
         if window:
             full[number] = int(window * _FULL)
-    for at, some in study.by_fact(np.flatnonzero(calls["input"] >= full[calls.fact])):
+    for at, some in study.by_dimensions(np.flatnonzero(calls["input"] >= full[calls.dimension_ids])):
         found.add(study.place(at), len(some), None, int(some[np.argmax(calls["input"][some])]))
     yield from study.advice(
         found, "context window", "calls that fill more than 80% of the model's context window",
@@ -314,9 +314,9 @@ def _windows(study: _Study) -> Iterator[Advice]:
 
 
 def _aliases(study: _Study) -> Iterator[Advice]:
-    found = _Found()
+    found = _Finding()
     moved: dict[str, set[str]] = {}
-    for number, some in study.by_fact(study.having(_floats)):
+    for number, some in study.by_dimensions(study.having(_floats)):
         fact = study.facts[number]
         moved.setdefault(fact["request_model"], set()).add(fact["response_model"] or "")
         found.add(study.place(number), len(some), None, int(some[-1]))
@@ -329,7 +329,7 @@ def _aliases(study: _Study) -> Iterator[Advice]:
     )
 
 
-def _floats(fact: Facts) -> bool:
+def _floats(fact: Dimensions) -> bool:
     if fact["pinned"] is not None:
         return not fact["pinned"]
     asked, answered = fact["request_model"], fact["response_model"]
@@ -338,16 +338,16 @@ def _floats(fact: Facts) -> bool:
     return bool(answered.startswith(asked))
 
 
-def _silent(fact: Facts) -> bool:
+def _silent(fact: Dimensions) -> bool:
     whole = bool(fact["streamed"]) and fact["stream_end"] == "exhausted"
     return whole and fact["usage_source"] in ("missing", "estimated")
 
 
 def _silent_streams(study: _Study) -> Iterator[Advice]:
-    found, costs = _Found(), study.calls["estimated_cost"]
-    for number, some in study.by_fact(study.having(_silent)):
+    found, costs = _Finding(), study.calls["estimated_cost"]
+    for number, some in study.by_dimensions(study.having(_silent)):
         found.add(study.place(number), len(some), None, int(some[-1]))
-        found.saving += added(costs[some])[0]
+        found.saving += exact_sum(costs[some])[0]
         found.priced += int((costs[some] >= 0).sum())
     about = f", about {formatting.money(found.saving / PICO)} that is in no sum" if found.priced else ""
     yield from study.advice(

@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 
 from .._decimal import PICO, divide, from_pico
-from .calls import Array, Calls, Facts, added, blocked, carried_out, read
+from .calls import Array, CallTable, Dimensions, blocked, carried_out, exact_sum, read
 from .distribution import Distribution
 from .group import Groups, Key, grouped
 from .select import TIMES, Selection
 
-__all__ = ["Key", "Report", "Tally", "costs", "report", "tally", "whole"]
+__all__ = ["Aggregate", "Key", "Report", "aggregate", "costs", "overall", "report"]
 
 _SUMS = ("input", "output", "cache_read", "cache_write", "reasoning", "cost", "estimated_cost")
 _LISTS = ("duration", "first_token", "speed")
 
 
 @dataclass(slots=True)
-class Tally:
+class Aggregate:
     """What a group of calls adds up to. Money is in trillionths of a dollar, times are in microseconds."""
 
     calls: int = 0
@@ -104,8 +104,8 @@ def _scaled(value: int | None, unit: float) -> float | None:
 class Report:
     """Groups in the order in which they are shown, and the sum of everything."""
 
-    rows: list[tuple[Key, Tally]]
-    whole: Tally
+    rows: list[tuple[Key, Aggregate]]
+    total: Aggregate
     hidden: int = 0
     """How many groups there are besides."""
 
@@ -120,11 +120,11 @@ def report(store: sqlite3.Connection, chosen: Selection, by: Sequence[str], *, t
         top: So many groups only; 0 for all.
     """
     calls = read(store, chosen)
-    rows, hidden = tally(calls, by, top=top)
-    return Report(rows, whole(calls), hidden)
+    rows, hidden = aggregate(calls, by, top=top)
+    return Report(rows, overall(calls), hidden)
 
 
-def tally(calls: Calls, by: Sequence[str], *, top: int = 0) -> tuple[list[tuple[Key, Tally]], int]:
+def aggregate(calls: CallTable, by: Sequence[str], *, top: int = 0) -> tuple[list[tuple[Key, Aggregate]], int]:
     """The groups, times in their order and all else by cost, then by calls; and how many there are beyond ``top``."""
     groups = grouped(calls, by)
     shown = _first(groups, by, top)
@@ -137,7 +137,7 @@ def tally(calls: Calls, by: Sequence[str], *, top: int = 0) -> tuple[list[tuple[
     if hidden:
         kept = number >= 0
         members, number = members.only(kept), number[kept]
-    return list(zip((key for _, key in shown), _tallies(members, number, len(shown)), strict=True)), hidden
+    return list(zip((key for _, key in shown), _aggregates(members, number, len(shown)), strict=True)), hidden
 
 
 def _first(groups: Groups, by: Sequence[str], top: int) -> list[tuple[int, Key]]:
@@ -146,8 +146,8 @@ def _first(groups: Groups, by: Sequence[str], top: int) -> list[tuple[int, Key]]
         named = list(enumerate(groups.keys(range(groups.count))))
         named.sort(key=lambda each: tuple(part or "" for part in each[1]))
         return named[: top or None]
-    known = np.where(groups.calls.each_fact(blocked), -1, groups.calls["cost"]) if len(groups.calls) else ()
-    costs = added(np.asarray(known, np.int64), groups.number, groups.count)
+    known = np.where(groups.calls.each_dimension(blocked), -1, groups.calls["cost"]) if len(groups.calls) else ()
+    costs = exact_sum(np.asarray(known, np.int64), groups.number, groups.count)
     calls = np.bincount(groups.number, minlength=groups.count).tolist()
     ranks = [(-cost, -count) for cost, count in zip(costs, calls, strict=True)]
     numbers = list(range(groups.count))
@@ -159,12 +159,12 @@ def _first(groups: Groups, by: Sequence[str], top: int) -> list[tuple[int, Key]]
     return named[: top or None]
 
 
-def whole(calls: Calls) -> Tally:
+def overall(calls: CallTable) -> Aggregate:
     """The sum of everything."""
     if not len(calls):
-        return Tally()
-    (made,) = _tallies(calls, np.zeros(len(calls), np.int64), 1)
-    for fact, count in zip(calls.facts, np.bincount(calls.fact, minlength=len(calls.facts)).tolist(), strict=True):
+        return Aggregate()
+    (made,) = _aggregates(calls, np.zeros(len(calls), np.int64), 1)
+    for fact, count in zip(calls.dimensions, np.bincount(calls.dimension_ids, minlength=len(calls.dimensions)).tolist(), strict=True):
         if blocked(fact):
             continue
         for into, value in ((made.reasons, fact["unpriced"]), (made.ends, fact["stream_end"])):
@@ -173,18 +173,18 @@ def whole(calls: Calls) -> Tally:
     return made
 
 
-def costs(calls: Calls, by: Sequence[str]) -> dict[Key, int]:
+def costs(calls: CallTable, by: Sequence[str]) -> dict[Key, int]:
     """The known cost of each group, in trillionths of a dollar."""
     groups = grouped(carried_out(calls), by)
-    sums = added(groups.calls["cost"], groups.number, groups.count)
+    sums = exact_sum(groups.calls["cost"], groups.number, groups.count)
     return dict(zip(groups.keys(range(groups.count)), sums, strict=True))
 
 
-def _tallies(calls: Calls, number: Array, count: int) -> list[Tally]:
+def _aggregates(calls: CallTable, number: Array, count: int) -> list[Aggregate]:
     refused = [0] * count
-    if any(map(blocked, calls.facts)):
+    if any(map(blocked, calls.dimensions)):
         # Nothing was sent: such calls are counted apart, and are in no other figure.
-        those = calls.each_fact(blocked)
+        those = calls.each_dimension(blocked)
         refused = np.bincount(number[those], minlength=count).tolist()
         calls, number = calls.only(~those), number[~those]
 
@@ -192,16 +192,16 @@ def _tallies(calls: Calls, number: Array, count: int) -> list[Tally]:
         found: list[int] = np.bincount(number if which is None else number[which], minlength=count).tolist()
         return found
 
-    figures = {name: added(calls[name], number, count) for name in _SUMS}
-    figures |= {name: counted(calls.each_fact(test)) for name, test in _TESTS.items()}
+    figures = {name: exact_sum(calls[name], number, count) for name in _SUMS}
+    figures |= {name: counted(calls.each_dimension(test)) for name, test in _TESTS.items()}
     figures |= {"blocked": refused, "calls": counted()}
     figures |= {"priced": counted(calls["cost"] >= 0), "estimated": counted(calls["estimated"] > 0)}
     lists = {name: _ordered(calls, name, number, count) for name in _LISTS}
     names = (*figures, *lists)
-    return [Tally(**dict(zip(names, row, strict=True))) for row in zip(*figures.values(), *lists.values(), strict=True)]
+    return [Aggregate(**dict(zip(names, row, strict=True))) for row in zip(*figures.values(), *lists.values(), strict=True)]
 
 
-_TESTS: dict[str, Callable[[Facts], bool]] = {
+_TESTS: dict[str, Callable[[Dimensions], bool]] = {
     "errors": lambda fact: fact["outcome"] == "error",
     "cancelled": lambda fact: fact["outcome"] == "cancelled",
     "refusals": lambda fact: "content_filter" in (fact["finish"] or "").split(","),
@@ -211,7 +211,7 @@ _TESTS: dict[str, Callable[[Facts], bool]] = {
 }
 
 
-def _ordered(calls: Calls, name: str, number: Array, count: int) -> list[Distribution]:
+def _ordered(calls: CallTable, name: str, number: Array, count: int) -> list[Distribution]:
     """What was told, by group, each in its order."""
     order = calls.order(name)
     values = calls[name][order]

@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from ..store.packed import FIGURES, LIKENESS, figures_sql, likeness_sql
-from ..store.schema import FACTS
+from ..store.packed import METRIC_LAYOUT, SIMILARITY_LAYOUT, metrics_sql, similarity_sql
+from ..store.schema import DIMENSION_COLUMNS
 from .select import ROWS, Condition, Selection, columns
 
 __all__ = [
     "Array",
-    "Calls",
-    "Facts",
-    "added",
+    "CallTable",
+    "Dimensions",
     "blocked",
     "carried_out",
-    "facts_chosen",
+    "exact_sum",
     "label",
+    "matching_dimensions",
     "read",
     "texts",
     "values_of",
@@ -30,20 +30,20 @@ __all__ = [
 ]
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Facts = Mapping[str, Any]
+Dimensions = Mapping[str, Any]
 _FLAGS = ("streamed", "approximate", "pinned")
 _PIECE = 26
 """Bits of a number that a sum of floats adds up exactly, for up to a hundred million numbers."""
 
 
 @dataclass(frozen=True, slots=True)
-class Calls:
+class CallTable:
     """The calls of a selection, in the order of their facts and, within these, of time."""
 
     store: sqlite3.Connection
-    facts: Sequence[Facts]
+    dimensions: Sequence[Dimensions]
     """What they have in common, one for each combination that occurs."""
-    fact: Array
+    dimension_ids: Array
     """For each call its place in ``facts``."""
     columns: Mapping[str, Array]
     """By the names of ``store.packed``; -1, or a hash of 0, is "not told"."""
@@ -51,15 +51,15 @@ class Calls:
     """Columns that have been sorted: the places of their values."""
 
     def __len__(self) -> int:
-        return len(self.fact)
+        return len(self.dimension_ids)
 
     def __getitem__(self, name: str) -> Array:
         return self.columns[name]
 
-    def only(self, chosen: Array) -> Calls:
+    def only(self, chosen: Array) -> CallTable:
         """Those at these places, or where this is true."""
         kept = {name: column[chosen] for name, column in self.columns.items()}
-        return Calls(self.store, self.facts, self.fact[chosen], kept)
+        return CallTable(self.store, self.dimensions, self.dimension_ids[chosen], kept)
 
     def order(self, name: str) -> Array:
         """The places of the calls that tell this, the lowest value first; worked out once."""
@@ -69,13 +69,13 @@ class Calls:
             found = self.orders[name] = told[np.argsort(self[name][told])]
         return found
 
-    def each_fact(self, test: Callable[[Facts], bool]) -> Array:
+    def each_dimension(self, test: Callable[[Dimensions], bool]) -> Array:
         """Of each call, whether this holds of its facts."""
-        found: Array = np.array([test(fact) for fact in self.facts], np.bool_)[self.fact]
+        found: Array = np.array([test(fact) for fact in self.dimensions], np.bool_)[self.dimension_ids]
         return found
 
 
-def read(store: sqlite3.Connection, chosen: Selection, *, likeness: bool = False) -> Calls:
+def read(store: sqlite3.Connection, chosen: Selection, *, likeness: bool = False) -> CallTable:
     """The calls of a selection.
 
     Args:
@@ -83,18 +83,18 @@ def read(store: sqlite3.Connection, chosen: Selection, *, likeness: bool = False
         chosen: Which calls.
         likeness: Also what says which other requests a call was like.
     """
-    facts = facts_chosen(store, chosen)
+    facts = matching_dimensions(store, chosen)
     (version,) = store.execute("PRAGMA user_version").fetchone()
-    layouts, packed = [FIGURES], [figures_sql(version)]
+    layouts, packed = [METRIC_LAYOUT], [metrics_sql(version)]
     if likeness:
-        layouts, packed = [FIGURES, LIKENESS], [*packed, likeness_sql(version)]
+        layouts, packed = [METRIC_LAYOUT, SIMILARITY_LAYOUT], [*packed, similarity_sql(version)]
     found: dict[str, Array] = {}
     for names, told in zip(layouts, _packed(store, chosen, facts, packed), strict=True):
         rows = np.frombuffer(told, np.dtype([(name, f"<{letter}") for name, letter in names.items()]))
         found |= {name: np.ascontiguousarray(rows[name]) for name in names}
     numbers = np.array(sorted(facts), np.int64)
     fact = np.searchsorted(numbers, found["facts"])
-    made = Calls(store, [facts[number] for number in numbers.tolist()], fact, found)
+    made = CallTable(store, [facts[number] for number in numbers.tolist()], fact, found)
     inside = np.append(numbers, -1)[fact] == found["facts"]
     if not inside.all():  # facts have come since they were read
         made = made.only(inside)
@@ -104,21 +104,21 @@ def read(store: sqlite3.Connection, chosen: Selection, *, likeness: bool = False
     return made
 
 
-def blocked(fact: Facts) -> bool:
+def blocked(fact: Dimensions) -> bool:
     """Return whether a budget has refused the calls of these facts: nothing was sent and nothing is known of them."""
     return bool(fact["outcome"] == "blocked")
 
 
-def carried_out(calls: Calls) -> Calls:
+def carried_out(calls: CallTable) -> CallTable:
     """Return the calls without those that a budget has blocked."""
-    return calls.only(~calls.each_fact(blocked)) if any(map(blocked, calls.facts)) else calls
+    return calls.only(~calls.each_dimension(blocked)) if any(map(blocked, calls.dimensions)) else calls
 
 
 def _packed(
     store: sqlite3.Connection, chosen: Selection, facts: Mapping[int, Any], packed: Sequence[str]
 ) -> list[bytes]:
     """What is packed of the calls, one after the other."""
-    clause, values = where(chosen, _none_if_all(store, facts))
+    clause, values = where(chosen, _unless_all(store, facts))
     try:
         # SQLite puts them together faster than Python would row by row; a blob passes as it is.
         joined = ", ".join(f"CAST(group_concat({each}, '') AS BLOB)" for each in packed)
@@ -130,12 +130,12 @@ def _packed(
     return [b"".join(parts) for parts in zip(*rows, strict=True)] or [b"" for _ in packed]
 
 
-def _none_if_all(store: sqlite3.Connection, facts: Mapping[int, Any]) -> Mapping[int, Any] | None:
+def _unless_all(store: sqlite3.Connection, facts: Mapping[int, Any]) -> Mapping[int, Any] | None:
     (known,) = store.execute("SELECT count(*) FROM facts").fetchone()
     return None if len(facts) == known else facts
 
 
-def _holding(calls: Calls, condition: Condition) -> Array:
+def _holding(calls: CallTable, condition: Condition) -> Array:
     """Which calls have the user, session or free tag that a condition asks for."""
     name = condition.dimension
     ids = calls[name if name in ROWS else "labels"]
@@ -165,19 +165,19 @@ def texts(store: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, str]:
     return dict(found)
 
 
-def facts_chosen(store: sqlite3.Connection, chosen: Selection) -> dict[int, dict[str, Any]]:
+def matching_dimensions(store: sqlite3.Connection, chosen: Selection) -> dict[int, dict[str, Any]]:
     """The facts, by their number, for which all conditions on facts hold."""
     conditions = [each for each in chosen.where if each.dimension not in ROWS and not each.dimension.startswith("tag.")]
     found = {}
-    for number, *values in store.execute(f"SELECT id, {', '.join(FACTS)} FROM facts"):
-        fact = dict(zip(FACTS, values, strict=True))
+    for number, *values in store.execute(f"SELECT id, {', '.join(DIMENSION_COLUMNS)} FROM facts"):
+        fact = dict(zip(DIMENSION_COLUMNS, values, strict=True))
         fact["tag"] = json.loads(fact["tags"]) if fact["tags"] else []
         if all(condition.holds(values_of(fact, condition.dimension)) for condition in conditions):
             found[number] = fact
     return found
 
 
-def values_of(fact: Facts, dimension: str) -> list[str | None]:
+def values_of(fact: Dimensions, dimension: str) -> list[str | None]:
     """What a call of these facts has for a dimension; several for tags."""
     if dimension == "tag":
         return list(fact["tag"]) or [None]
@@ -205,7 +205,7 @@ def where(chosen: Selection, facts: Mapping[int, Any] | None) -> tuple[str, list
     return (f"WHERE {' AND '.join(parts)}" if parts else ""), values
 
 
-def added(values: Array, groups: Array | None = None, count: int = 1) -> list[int]:
+def exact_sum(values: Array, groups: Array | None = None, count: int = 1) -> list[int]:
     """The exact sums of what was told, by group: a sum of 64 bits could overflow, and one of floats be rounded."""
     told = np.maximum(values, 0)
     sums = [0] * count

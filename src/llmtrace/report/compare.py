@@ -14,9 +14,9 @@ import numpy as np
 from ..store.columns import PICO
 from . import formatting
 from .calls import Array, carried_out, read
-from .select import Selection, WrongQuestion
+from .select import QueryError, Selection
 
-__all__ = ["METRICS", "Change", "Limit", "Sample", "as_dict", "compare", "exceeded", "limit", "sample"]
+__all__ = ["METRICS", "Change", "Limit", "Sample", "as_dict", "compare", "exceeded", "parse_limit", "sample"]
 
 Numbers = Sequence[float] | Array
 _Z = 1.959964
@@ -89,14 +89,14 @@ METRICS = (
     Metric("cost", "mean", lambda side: side.cost, show=formatting.money),
     Metric("latency", "median", lambda side: side.latency, show=formatting.seconds),
     Metric("first token", "median", lambda side: side.first, show=formatting.seconds),
-    Metric("input", "mean", lambda side: side.input, show=lambda value: formatting.count(_whole(value))),
-    Metric("output", "mean", lambda side: side.output, show=lambda value: formatting.count(_whole(value))),
+    Metric("input", "mean", lambda side: side.input, show=lambda value: formatting.count(_format_count(value))),
+    Metric("output", "mean", lambda side: side.output, show=lambda value: formatting.count(_format_count(value))),
     Metric("error", "rate", part=lambda side: side.errors, show=_percent),
     Metric("refusal", "rate", part=lambda side: side.refusals, show=_percent),
 )
 
 
-def _whole(value: float | None) -> int | None:
+def _format_count(value: float | None) -> int | None:
     return None if value is None else round(value)
 
 
@@ -110,7 +110,7 @@ def sample(store: sqlite3.Connection, chosen: Selection) -> Sample:
     ):  # fmt: skip
         told = calls[name]
         setattr(side, into, told[told >= 0] / unit)
-    for fact, count in zip(calls.facts, np.bincount(calls.fact, minlength=len(calls.facts)).tolist(), strict=True):
+    for fact, count in zip(calls.dimensions, np.bincount(calls.dimension_ids, minlength=len(calls.dimensions)).tolist(), strict=True):
         side.errors += count if fact["outcome"] == "error" else 0
         reason = fact["finish"]
         if reason is not None and count:
@@ -205,7 +205,7 @@ def _at(values: Numbers, place: int) -> float:
     return float(np.partition(values, place)[place])
 
 
-def limit(text: str) -> Limit:
+def parse_limit(text: str) -> Limit:
     """A ``--fail-if``, such as ``cost +10 %`` or ``error +1 %``.
 
     Raises:
@@ -214,7 +214,7 @@ def limit(text: str) -> Limit:
     told = _LIMIT.fullmatch(" ".join(text.strip().lower().split()))
     names = [metric.name for metric in METRICS]
     if told is None or (told[1] not in names and not told[1].startswith("finish ")):
-        raise WrongQuestion(
+        raise QueryError(
             f"--fail-if {text!r} is not accepted; use NAME +N % with one of {', '.join(names)}, finish REASON"
         )
     return Limit(told[1], float(f"{told[2]}{told[3]}") / 100, text)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from .calls import Array, Calls, label, texts, values_of
+from .calls import Array, CallTable, label, texts, values_of
 from .select import ROWS, TIMES
 
 __all__ = ["Groups", "Key", "grouped"]
@@ -20,7 +20,7 @@ Key = tuple[str | None, ...]
 class Groups:
     """Groups are numbered from 0."""
 
-    calls: Calls
+    calls: CallTable
     """A call with several tags occurs as often as it has tags."""
     number: Array
     """For each call the number of its group."""
@@ -38,7 +38,7 @@ class _Axis:
     names: Callable[[Sequence[int]], Sequence[str | None]]
 
 
-def grouped(calls: Calls, by: Sequence[str]) -> Groups:
+def grouped(calls: CallTable, by: Sequence[str]) -> Groups:
     """The calls by some dimensions; by none they are one group."""
     tag = None
     if "tag" in by:
@@ -72,7 +72,7 @@ def _numbered(codes: Array, limit: int) -> tuple[Array, Array]:
     return present, places[codes]
 
 
-def _axis(calls: Calls, name: str) -> _Axis:
+def _axis(calls: CallTable, name: str) -> _Axis:
     if name in TIMES:
         return _time_axis(calls, name)
     if name in ROWS or name.startswith("tag."):
@@ -82,7 +82,7 @@ def _axis(calls: Calls, name: str) -> _Axis:
             return _Axis(codes, len(known), _Texts(calls, known - 1))
         told = texts(calls.store, (known - 1).tolist())
         return _named([label(told.get(number), name[4:]) for number in (known - 1).tolist()], codes)
-    return _named([values_of(fact, name)[0] for fact in calls.facts], calls.fact)
+    return _named([values_of(fact, name)[0] for fact in calls.dimensions], calls.dimension_ids)
 
 
 def _named(values: Sequence[str | None], codes: Array) -> _Axis:
@@ -93,18 +93,18 @@ def _named(values: Sequence[str | None], codes: Array) -> _Axis:
     return _Axis(lookup[codes], len(distinct), lambda numbers: [distinct[number] for number in numbers])
 
 
-def _by_tag(calls: Calls) -> tuple[Calls, _Axis]:
+def _by_tag(calls: CallTable) -> tuple[CallTable, _Axis]:
     """Each call as often as it has tags, and which tag it is there for."""
-    tags = [values_of(fact, "tag") for fact in calls.facts]
+    tags = [values_of(fact, "tag") for fact in calls.dimensions]
     sizes = np.array([len(each) for each in tags], np.int64)
     firsts = np.cumsum(sizes) - sizes
-    times = sizes[calls.fact] if len(calls) else calls.fact
+    times = sizes[calls.dimension_ids] if len(calls) else calls.dimension_ids
     several = calls.only(np.repeat(np.arange(len(calls)), times))
     within = np.arange(len(several)) - np.repeat(np.cumsum(times) - times, times)
-    return several, _named([tag for each in tags for tag in each], (firsts[several.fact] if tags else 0) + within)
+    return several, _named([tag for each in tags for tag in each], (firsts[several.dimension_ids] if tags else 0) + within)
 
 
-def _time_axis(calls: Calls, name: str) -> _Axis:
+def _time_axis(calls: CallTable, name: str) -> _Axis:
     seconds = TIMES["day"] if name == "month" else TIMES[name]
     # Weeks begin on Monday; the epoch was a Thursday.
     numbers = (calls["started"] - (4 * 86400 * 10**6 if name == "week" else 0)) // (seconds * 10**6)
@@ -122,7 +122,7 @@ def _time(name: str, number: int) -> str:
 class _Texts:
     """Names of users or sessions, of which there may be as many as calls: looked up when they are shown."""
 
-    def __init__(self, calls: Calls, ids: Array) -> None:
+    def __init__(self, calls: CallTable, ids: Array) -> None:
         self._store = calls.store
         self._ids = ids
 

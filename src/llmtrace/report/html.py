@@ -13,8 +13,8 @@ from .. import __version__
 from .._decimal import PICO, from_pico
 from ..store.read import TraceRow, traces_by, traces_of
 from . import formatting
-from .aggregate import Tally, costs, tally, whole
-from .calls import Calls, read
+from .aggregate import Aggregate, aggregate, costs, overall
+from .calls import CallTable, read
 from .charts import COLOURS, bars, stack
 from .distribution import Distribution
 from .formatting import markup
@@ -36,7 +36,7 @@ def render(store: sqlite3.Connection, chosen: Selection, by: Sequence[str]) -> s
     calls = read(store, chosen)
     if not len(calls):
         return None
-    everything = whole(calls)
+    everything = overall(calls)
     tables = [_section(f"By {', '.join(asked)}", calls, everything, asked)]
     for names in (("feature",), ("model",), ("prompt", "version")):
         if names[0] not in asked:
@@ -50,7 +50,7 @@ def render(store: sqlite3.Connection, chosen: Selection, by: Sequence[str]) -> s
         _histogram("Time to first token", everything.first_token, "stream"),
         "</div>",
         *tables,
-        _dearest(calls, chosen),
+        _most_expensive(calls, chosen),
     ]
     return _PAGE.format(style=STYLE, body="\n".join(part for part in parts if part), version=__version__)
 
@@ -76,7 +76,7 @@ _PAGE = """<!doctype html>
 """
 
 
-def _head(calls: Calls, chosen: Selection, whole: Tally) -> str:
+def _head(calls: CallTable, chosen: Selection, whole: Aggregate) -> str:
     first, last = _window(calls)
     said = [f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"]
     said += [f"{each.dimension} {'=' if each.wanted else '≠'} {each.value or ABSENT}" for each in chosen.where]
@@ -86,12 +86,12 @@ def _head(calls: Calls, chosen: Selection, whole: Tally) -> str:
     )
 
 
-def _window(calls: Calls) -> tuple[datetime, datetime]:
+def _window(calls: CallTable) -> tuple[datetime, datetime]:
     first, last = int(calls["started"].min()), int(calls["started"].max())
     return datetime.fromtimestamp(first / 1e6, UTC), datetime.fromtimestamp(last / 1e6, UTC)
 
 
-def _tiles(whole: Tally) -> str:
+def _tiles(whole: Aggregate) -> str:
     def time(values: Distribution, percent: int) -> str:
         value = values.quantile(percent)
         return formatting.seconds(None if value is None else value / 1e6)
@@ -113,7 +113,7 @@ def _tiles(whole: Tally) -> str:
     return f'<ul class="tiles">{cells}</ul>'
 
 
-def _cost_over_time(calls: Calls) -> str:
+def _cost_over_time(calls: CallTable) -> str:
     first, last = _window(calls)
     days = (last - first) / timedelta(days=1)
     unit = "hour" if days <= 2 else "day" if days <= 92 else "week" if days <= 700 else "month"
@@ -166,8 +166,8 @@ def _histogram(title: str, values: Distribution, of: str) -> str:
     return f"<section><h2>{title}</h2><p>{formatting.counted(len(values), of)} · {told}</p>{chart}</section>"
 
 
-def _section(title: str, calls: Calls, whole: Tally, by: Sequence[str], *, least: int = 1) -> str:
-    rows, hidden = tally(calls, by, top=_TOP)
+def _section(title: str, calls: CallTable, whole: Aggregate, by: Sequence[str], *, least: int = 1) -> str:
+    rows, hidden = aggregate(calls, by, top=_TOP)
     if len(rows) < least:
         return ""
     # What it cost comes first: the rest is to be scrolled to on a small screen.
@@ -182,21 +182,21 @@ def _section(title: str, calls: Calls, whole: Tally, by: Sequence[str], *, least
     return _tabular(title, heads, body, foot)
 
 
-def _tabular(title: str, heads: str, body: str, foot: str = "", say: str = "") -> str:
+def _tabular(title: str, heads: str, body: str, foot: str = "", cell_text: str = "") -> str:
     table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody>{foot}</table>"
-    return f'<section><h2>{markup(title)}</h2>{say}<div class="wide">{table}</div></section>'
+    return f'<section><h2>{markup(title)}</h2>{cell_text}<div class="wide">{table}</div></section>'
 
 
-def _line(names: Sequence[str], group: Tally, columns: Sequence[Column]) -> str:
+def _line(names: Sequence[str], group: Aggregate, columns: Sequence[Column]) -> str:
     told = "".join(f"<td>{markup(name)}</td>" for name in names)
     return f"<tr>{told}{''.join(_cell(cell, group) for _, cell in columns)}</tr>"
 
 
-def _cell(cell: Callable[[Tally], str], group: Tally) -> str:
+def _cell(cell: Callable[[Aggregate], str], group: Aggregate) -> str:
     return f'<td class="n">{markup(cell(group))}</td>'
 
 
-def _dearest(calls: Calls, chosen: Selection) -> str:
+def _most_expensive(calls: CallTable, chosen: Selection) -> str:
     if chosen.where:
         some = np.argsort(-calls["cost"], kind="stable")[:200]
         known = zip(calls["facts"][some].tolist(), calls["started"][some].tolist(), strict=True)
@@ -210,7 +210,7 @@ def _dearest(calls: Calls, chosen: Selection) -> str:
         f'<th class="n">{name}</th>' for name in ("calls", "tokens", "time", "cost")
     )
     say = "<p>Look at one with <code>llmtrace trace ID</code>.</p>"
-    return _tabular("Dearest traces", f"{heads}<th>id</th>", lines, say=say)
+    return _tabular("Dearest traces", f"{heads}<th>id</th>", lines, cell_text=say)
 
 
 def _trace(row: TraceRow) -> str:

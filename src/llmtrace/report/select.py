@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from fnmatch import translate
 from functools import lru_cache
 
-from ..store.schema import FACTS
+from ..store.schema import DIMENSION_COLUMNS
 
-__all__ = ["DIMENSIONS", "Condition", "Selection", "WrongQuestion", "dimensions", "moment", "selection", "shortened"]
+__all__ = ["DIMENSIONS", "Condition", "QueryError", "Selection", "dimensions", "moment", "selection", "shortened"]
 
 TIMES = {"hour": 3600, "day": 86400, "week": 7 * 86400, "month": 0}
 ROWS = ("user", "session")
@@ -22,7 +22,7 @@ _ALIASES = {
     "error": ("error_type",),
     "end": ("stream_end",),
 }
-DIMENSIONS = ("feature", "model", "provider", "prompt", "version", "user", "tenant", "day", "tag", *_ALIASES, *FACTS,
+DIMENSIONS = ("feature", "model", "provider", "prompt", "version", "user", "tenant", "day", "tag", *_ALIASES, *DIMENSION_COLUMNS,
               *TIMES, *ROWS)  # fmt: skip
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -31,7 +31,7 @@ _LONGEST = 1000
 _SPAN = re.compile(r"([0-9]{1,6})\s*([mhdw])")
 
 
-class WrongQuestion(ValueError):
+class QueryError(ValueError):
     """The question cannot be asked. The message says in one line what can."""
 
 
@@ -76,7 +76,7 @@ def selection(
     now = now or datetime.now(UTC)
     first, last = (None if text is None else _micros(moment(text, now)) for text in (since, until))
     if first is not None and last is not None and first >= last:
-        raise WrongQuestion(f"--since {shortened(str(since))} is not before --until {shortened(str(until))}")
+        raise QueryError(f"--since {shortened(str(since))} is not before --until {shortened(str(until))}")
     return Selection(first, last, tuple(_condition(text) for text in where))
 
 
@@ -88,7 +88,7 @@ def moment(text: str, now: datetime) -> datetime:
         try:
             return now - timedelta(seconds=int(age[1]) * _UNITS[age[2]])
         except OverflowError:
-            raise WrongQuestion(f"{shortened(text)!r} is before the year 1; use a shorter age") from None
+            raise QueryError(f"{shortened(text)!r} is before the year 1; use a shorter age") from None
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     if word == "now":
         return now
@@ -97,7 +97,7 @@ def moment(text: str, now: datetime) -> datetime:
     try:
         told = datetime.fromisoformat(text.strip())
     except (ValueError, OverflowError):
-        raise WrongQuestion(
+        raise QueryError(
             f"{shortened(text)!r} is no time; use an age (90m, 24h, 7d, 2w), today, yesterday, or a date (2026-01-31)"
         ) from None
     return told.replace(tzinfo=UTC) if told.tzinfo is None else told
@@ -115,18 +115,18 @@ def shortened(text: str) -> str:
 def _condition(text: str) -> Condition:
     key, sign, value = text.partition("=")
     if not sign or not key.strip("! "):
-        raise WrongQuestion(f"--where {shortened(text)!r} is not accepted; use name=value or name!=value")
+        raise QueryError(f"--where {shortened(text)!r} is not accepted; use name=value or name!=value")
     wanted = not key.endswith("!")
     (name,) = dimensions([key.rstrip("!").strip()])
     if name in TIMES:
-        raise WrongQuestion(f"--where cannot use {name}; say it with --since and --until")
+        raise QueryError(f"--where cannot use {name}; say it with --since and --until")
     value = value.strip()
     try:
         if len(value) > _LONGEST:
             raise ValueError(f"it is longer than {_LONGEST:,} characters")
         _pattern(value)
     except (ValueError, re.error, RecursionError, OverflowError) as error:
-        raise WrongQuestion(f"--where {shortened(text)!r} is not accepted: {error}") from None
+        raise QueryError(f"--where {shortened(text)!r} is not accepted: {error}") from None
     return Condition(name, value, wanted)
 
 
@@ -138,7 +138,7 @@ def dimensions(names: Iterable[str]) -> tuple[str, ...]:
             name = word.strip()
             if name not in DIMENSIONS and not (name.startswith("tag.") and len(name) > 4):
                 listed = ", ".join(dict.fromkeys(DIMENSIONS))
-                raise WrongQuestion(f"there is no dimension {shortened(name)!r}; use {listed}, or tag.KEY")
+                raise QueryError(f"there is no dimension {shortened(name)!r}; use {listed}, or tag.KEY")
             found.append(name)
     return tuple(dict.fromkeys(found))
 

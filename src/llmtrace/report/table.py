@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from . import formatting
-from .aggregate import Report, Tally
+from .aggregate import Aggregate, Report
 
 __all__ = ["ABSENT", "BLOCKED", "COST_COLUMNS", "TIME_COLUMNS", "Column", "fitting", "footnotes", "tables"]
 
@@ -19,18 +19,18 @@ _GIVE_WAY = ("1st p99", "refused", "p99", "cached", "cut", "error", "1st p95", "
              "a call", "p95", "blocked")  # fmt: skip
 """Columns that a narrow terminal goes without, the first of them first."""
 ABSENT = "(none)"
-Column = tuple[str, Callable[[Tally], str]]
+Column = tuple[str, Callable[[Aggregate], str]]
 
 
-def _times(name: str, percent: float) -> Callable[[Tally], str]:
-    def cell(group: Tally) -> str:
+def _times(name: str, percent: float) -> Callable[[Aggregate], str]:
+    def cell(group: Aggregate) -> str:
         value = getattr(group, name).quantile(percent)
         return formatting.seconds(None if value is None else value / 1e6)
 
     return cell
 
 
-def _speed(group: Tally) -> str:
+def _speed(group: Aggregate) -> str:
     value = group.speed.quantile(50)
     return "-" if value is None else f"{value / 1000:.0f}"
 
@@ -61,7 +61,7 @@ TIME_COLUMNS: tuple[Column, ...] = (
 
 def tables(told: Report, by: Sequence[str], *, width: int = 80) -> RenderableType:
     """Both tables, with the sum of everything in the last line when there is more than one."""
-    whole, hidden = told.whole, told.hidden
+    whole, hidden = told.total, told.hidden
     lines = [([ABSENT if part is None else part for part in key], group) for key, group in told.rows]
     costs = (*COST_COLUMNS, *BLOCKED) if whole.blocked else COST_COLUMNS
     parts: list[RenderableType] = [_table("Cost", lines, whole, by, costs, width, hidden)]
@@ -72,8 +72,8 @@ def tables(told: Report, by: Sequence[str], *, width: int = 80) -> RenderableTyp
 
 def _table(
     title: str,
-    lines: Sequence[tuple[Sequence[str], Tally]],
-    whole: Tally,
+    lines: Sequence[tuple[Sequence[str], Aggregate]],
+    whole: Aggregate,
     by: Sequence[str],
     columns: Sequence[Column],
     width: int,
@@ -113,7 +113,7 @@ def fitting(sizes: Mapping[str, int], width: int, give_way: Sequence[str], *, ga
     return set(kept)
 
 
-def footnotes(whole: Tally) -> list[str]:
+def footnotes(whole: Aggregate) -> list[str]:
     """What the figures leave out, and why."""
     notes = []
     if whole.blocked:

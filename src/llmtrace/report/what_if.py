@@ -11,10 +11,10 @@ from .._settings import load
 from ..model import Counts, Request, Response
 from ..pricing.price import Pricer
 
-__all__ = ["Quotes", "catalogue"]
+__all__ = ["PriceList", "open_catalog"]
 
 
-class Quotes(Protocol):
+class PriceList(Protocol):
     """A price list that can be asked."""
 
     def price(self, provider: str | None, model: str, counts: Mapping[str, int], at: float) -> int | None:
@@ -24,7 +24,7 @@ class Quotes(Protocol):
         """How many tokens a request to the model may have."""
 
 
-class _Catalogue:
+class _CatalogPrices:
     def __init__(self, pricer: Pricer) -> None:
         self._pricer = pricer
         self.window = lru_cache(None)(self._window)
@@ -41,10 +41,10 @@ class _Catalogue:
         return self._pricer.context_window(provider or "", model)
 
 
-def catalogue() -> Quotes:
+def open_catalog() -> PriceList:
     """The price table that calls are priced by, with the overrides in force.
 
     Raises:
         ConfigError: The overrides cannot be read.
     """
-    return _Catalogue(Pricer(load({}).prices))
+    return _CatalogPrices(Pricer(load({}).prices))

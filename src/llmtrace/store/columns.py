@@ -12,7 +12,7 @@ from ..model.fingerprint import Fingerprint, fingerprint
 from ..telemetry import names
 from .span_codec import StoredSpan
 
-__all__ = ["BIGGEST", "PICO", "attributes_of", "facts_of", "is_call", "labels_of", "likeness_of", "measures_of"]
+__all__ = ["BIGGEST", "PICO", "attributes_of", "dimensions_of", "is_call", "labels_of", "measures_of", "similarity_of"]
 
 """Money is kept in trillionths of a dollar: exact in sums, where a float is not."""
 
@@ -29,7 +29,7 @@ def is_call(span: StoredSpan) -> bool:
     return isinstance(operation, str) and operation not in _NOT_CALLS
 
 
-def facts_of(span: StoredSpan) -> tuple[Any, ...]:
+def dimensions_of(span: StoredSpan) -> tuple[Any, ...]:
     """The values of ``schema.FACTS``, in their order."""
     told = span.attributes
     outcome = _text(told, names.OUTCOME) or ("error" if span.status == "ERROR" else "ok")
@@ -82,7 +82,7 @@ def measures_of(span: StoredSpan) -> dict[str, int | None]:
     }
 
 
-def likeness_of(span: StoredSpan, found: Fingerprint | None = None, key: bytes = b"") -> dict[str, int | None]:
+def similarity_of(span: StoredSpan, found: Fingerprint | None = None, key: bytes = b"") -> dict[str, int | None]:
     """What says which other requests this one was like: the span, what the call has sent, or its content."""
     told = span.attributes
     if names.REQUEST_HASH not in told:

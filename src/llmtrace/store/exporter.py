@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from .prune import Limits, prune
-from .request_bodies import Body, Sent
+from .request_bodies import Body, RequestBodies
 from .schema import StoreError, connect
 from .span_codec import StoredSpan, record
 from .write import Writer
@@ -40,7 +40,7 @@ class StoreExporter(SpanExporter):
         sent: What calls have sent, of which the store keeps hashes.
     """
 
-    def __init__(self, path: Path, *, max_mb: float = 1024.0, max_days: float = 90.0, sent: Sent | None = None) -> None:
+    def __init__(self, path: Path, *, max_mb: float = 1024.0, max_days: float = 90.0, sent: RequestBodies | None = None) -> None:
         self.path = path
         self._sent = sent
         self._limits = Limits(max_mb, max_days)

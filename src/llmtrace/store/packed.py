@@ -6,55 +6,55 @@ import sqlite3
 import struct
 from collections.abc import Mapping
 
-__all__ = ["FIGURES", "LIKENESS", "NOTHING", "figures_sql", "likeness_sql", "pack_figures", "pack_likeness", "register"]
+__all__ = ["METRIC_LAYOUT", "NOTHING", "SIMILARITY_LAYOUT", "metrics_sql", "pack_metrics", "pack_similarity", "register", "similarity_sql"]
 
-FIGURES = {
+METRIC_LAYOUT = {
     "started": "q", "duration": "q", "first_token": "q", "speed": "q", "input": "q", "output": "q", "cache_read": "q",
     "cache_write": "q", "reasoning": "q", "cost": "q", "estimated_cost": "q",
     "facts": "i", "user": "i", "session": "i", "labels": "i", "estimated": "i",
 }  # fmt: skip
 """What every report asks, with the letters of ``struct``. -1 is "not told"."""
-LIKENESS = {
+SIMILARITY_LAYOUT = {
     "exact_hash": "q", "near_hash": "q", "prefix_hash": "q",
     "prefix_tokens": "q", "wasted_tokens": "q", "cost_input": "q",
 }  # fmt: skip
 """What advice on saving asks besides. A hash of 0 is "not told"."""
 
-_FIGURES = struct.Struct(f"<{''.join(FIGURES.values())}")
-_LIKENESS = struct.Struct(f"<{''.join(LIKENESS.values())}")
+_METRIC_STRUCT = struct.Struct(f"<{''.join(METRIC_LAYOUT.values())}")
+_SIMILARITY_STRUCT = struct.Struct(f"<{''.join(SIMILARITY_LAYOUT.values())}")
 _HASHES = frozenset({"exact_hash", "near_hash", "prefix_hash"})
 _ESTIMATES = ("estimated_input", "estimated_output", "estimated_cost")
-_FROM = (*(name for name in FIGURES if name != "estimated"), "estimated_input", "estimated_output")
+_FROM = (*(name for name in METRIC_LAYOUT if name != "estimated"), "estimated_input", "estimated_output")
 
 
-def pack_figures(told: Mapping[str, int | None]) -> bytes:
+def pack_metrics(told: Mapping[str, int | None]) -> bytes:
     """From the columns of a row of ``calls``."""
     known = {**told, "estimated": int(any(told.get(name) is not None for name in _ESTIMATES))}
-    return _FIGURES.pack(*(-1 if (value := known.get(name)) is None else value for name in FIGURES))
+    return _METRIC_STRUCT.pack(*(-1 if (value := known.get(name)) is None else value for name in METRIC_LAYOUT))
 
 
-def pack_likeness(told: Mapping[str, int | None]) -> bytes | None:
+def pack_similarity(told: Mapping[str, int | None]) -> bytes | None:
     """The same; ``None`` where there is nothing to tell."""
-    values = [told.get(name) for name in LIKENESS]
+    values = [told.get(name) for name in SIMILARITY_LAYOUT]
     if not any(value is not None for value in values):
         return None
-    return _LIKENESS.pack(
+    return _SIMILARITY_STRUCT.pack(
         *(
             (0 if name in _HASHES else -1) if value is None else value
-            for name, value in zip(LIKENESS, values, strict=True)
+            for name, value in zip(SIMILARITY_LAYOUT, values, strict=True)
         )
     )
 
 
-NOTHING = _LIKENESS.pack(*(0 if name in _HASHES else -1 for name in LIKENESS))
+NOTHING = _SIMILARITY_STRUCT.pack(*(0 if name in _HASHES else -1 for name in SIMILARITY_LAYOUT))
 """The likeness of a call that has none."""
 
 
 def register(connection: sqlite3.Connection) -> None:
     """Have SQL know how to pack a row, for rows that a release wrote which did not pack them."""
     for name, names, pack in (
-        ("llmtrace_figures", _FROM, pack_figures),
-        ("llmtrace_likeness", LIKENESS, pack_likeness),
+        ("llmtrace_figures", _FROM, pack_metrics),
+        ("llmtrace_likeness", SIMILARITY_LAYOUT, pack_similarity),
     ):
         columns = tuple(names)
 
@@ -65,12 +65,12 @@ def register(connection: sqlite3.Connection) -> None:
         connection.create_function(name, len(columns), packed, deterministic=True)
 
 
-def figures_sql(version: int) -> str:
+def metrics_sql(version: int) -> str:
     """The SQL of a call's figures in a file of that version."""
     made = f"llmtrace_figures({', '.join(_FROM)})"
     return made if version < 2 else f"coalesce(figures, {made})"
 
 
-def likeness_sql(version: int) -> str:
-    made = f"coalesce(llmtrace_likeness({', '.join(LIKENESS)}), x'{NOTHING.hex()}')"
+def similarity_sql(version: int) -> str:
+    made = f"coalesce(llmtrace_likeness({', '.join(SIMILARITY_LAYOUT)}), x'{NOTHING.hex()}')"
     return made if version < 2 else f"coalesce(likeness, {made})"

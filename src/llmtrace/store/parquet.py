@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .._decimal import from_pico
-from .schema import FACTS, StoreError
+from .schema import DIMENSION_COLUMNS, StoreError
 from .span_codec import unpack
 
 __all__ = ["write_parquet"]
@@ -21,7 +21,7 @@ _FLAGS = ("streamed", "approximate", "pinned")
 _QUERY = f"""
 SELECT s.id, t.trace, s.span, s.parent, s.started, s.duration, s.body, r.json, c.first_token,
     {", ".join(f"c.{name}" for name in (*_TOKENS, *_MONEY))}, u.text, n.text, l.text,
-    {", ".join(f"f.{name}" for name in FACTS)}
+    {", ".join(f"f.{name}" for name in DIMENSION_COLUMNS)}
 FROM spans s JOIN traces t ON t.id = s.trace JOIN resources r ON r.id = s.resource
 LEFT JOIN calls c ON c.facts = s.facts AND c.started = s.started AND c.span = s.id
 LEFT JOIN facts f ON f.id = s.facts
@@ -70,7 +70,7 @@ def _schema(arrow: Any) -> Any:
     fields += [(name, whole) for name in _TOKENS]
     fields += [(f"{name}_usd", arrow.decimal128(24, 12)) for name in _MONEY]
     fields += [("user", text), ("session", text), ("labels", text)]
-    fields += [(name, arrow.bool_() if name in _FLAGS else text) for name in FACTS]
+    fields += [(name, arrow.bool_() if name in _FLAGS else text) for name in DIMENSION_COLUMNS]
     return arrow.schema([*fields, ("attributes", text), ("events", text), ("resource", text)])
 
 
@@ -99,7 +99,7 @@ def _row(row: tuple[Any, ...]) -> dict[str, Any]:
         "labels": labels,
         **{
             name: (None if value is None else bool(value)) if name in _FLAGS else value
-            for name, value in zip(FACTS, facts, strict=True)
+            for name, value in zip(DIMENSION_COLUMNS, facts, strict=True)
         },
         "attributes": json.dumps(told["attributes"], ensure_ascii=False),
         "events": json.dumps(told["events"], ensure_ascii=False) if "events" in told else None,

@@ -13,7 +13,7 @@ from .packed import register
 
 __all__ = [
     "APPLICATION_ID",
-    "FACTS",
+    "DIMENSION_COLUMNS",
     "MEASURES",
     "StoreError",
     "connect",
@@ -28,7 +28,7 @@ APPLICATION_ID = 0x6C6C6D74
 _FIRST_TABLES = frozenset({"meta", "texts", "resources", "facts", "traces", "spans", "calls"})
 """Tables that every store has: they identify one of the first release."""
 
-FACTS = (
+DIMENSION_COLUMNS = (
     "client", "service", "operation", "provider", "request_model", "response_model", "api", "tier",
     "feature", "tenant", "prompt", "prompt_version", "prompt_hash", "tags",
     "outcome", "error_type", "finish", "streamed", "stream_end",
@@ -45,12 +45,12 @@ MEASURES = (
 
 # Calls lie in the order of their facts, so that a report is one pass over neighbours and needs no sorting, and the
 # attributes, which no report reads, lie elsewhere.
-_VERSION_1 = f"""
+_SCHEMA_1 = f"""
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 INSERT INTO meta VALUES ('generation', 0);
 CREATE TABLE texts (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
 CREATE TABLE resources (id INTEGER PRIMARY KEY, json TEXT NOT NULL UNIQUE);
-CREATE TABLE facts (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, {", ".join(FACTS)});
+CREATE TABLE facts (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, {", ".join(DIMENSION_COLUMNS)});
 CREATE TABLE traces (
     id INTEGER PRIMARY KEY, trace BLOB NOT NULL UNIQUE, started INTEGER NOT NULL, ended INTEGER NOT NULL,
     spans INTEGER NOT NULL, calls INTEGER NOT NULL, errors INTEGER NOT NULL, tokens INTEGER NOT NULL,
@@ -72,7 +72,7 @@ CREATE TABLE calls (
 CREATE VIEW llm_calls AS
     SELECT lower(hex(t.trace)) AS trace_id, lower(hex(s.span)) AS span_id,
         strftime('%Y-%m-%dT%H:%M:%fZ', c.started / 1e6, 'unixepoch') AS started_at, c.duration / 1e6 AS seconds,
-        c.first_token / 1e6 AS time_to_first_token, {", ".join(f"f.{name}" for name in FACTS)},
+        c.first_token / 1e6 AS time_to_first_token, {", ".join(f"f.{name}" for name in DIMENSION_COLUMNS)},
         c.input, c.output, c.cache_read, c.cache_write, c.reasoning, c.cost / 1e12 AS cost_usd,
         u.text AS user, n.text AS session, l.text AS labels
     FROM calls c JOIN facts f ON f.id = c.facts JOIN spans s ON s.id = c.span JOIN traces t ON t.id = s.trace
@@ -81,12 +81,12 @@ CREATE VIEW llm_calls AS
 
 # The numbers of a call once more, as ``packed`` lays them out: read as columns they take a third of the time.
 # Calls that are there already are packed when they are read.
-_VERSION_2 = """
+_SCHEMA_2 = """
 ALTER TABLE calls ADD COLUMN figures BLOB;
 ALTER TABLE calls ADD COLUMN likeness BLOB
 """
 
-MIGRATIONS = (_VERSION_1, _VERSION_2)
+MIGRATIONS = (_SCHEMA_1, _SCHEMA_2)
 """Step ``n`` takes a file from version ``n`` to ``n + 1``; a step that was released never changes."""
 
 

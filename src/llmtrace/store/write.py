@@ -8,20 +8,20 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .._errors import report
+from .._errors import log_internal_error
 from ..model.fingerprint import Fingerprint
 from ..providers.fingerprints import read_fingerprint
 from ..telemetry import names
-from .columns import BIGGEST, facts_of, is_call, labels_of, likeness_of, measures_of
-from .packed import pack_figures, pack_likeness
+from .columns import BIGGEST, dimensions_of, is_call, labels_of, measures_of, similarity_of
+from .packed import pack_metrics, pack_similarity
 from .request_bodies import Body
-from .schema import FACTS, MEASURES, transaction
+from .schema import DIMENSION_COLUMNS, MEASURES, transaction
 from .span_codec import StoredSpan, pack
 
 __all__ = ["Writer"]
 
-_REMEMBERED = 20_000
-_INSERT_FACTS = f"INSERT OR IGNORE INTO facts (key, {', '.join(FACTS)}) VALUES (?{', ?' * len(FACTS)})"
+_MAX_CACHED_IDS = 20_000
+_INSERT_DIMENSIONS = f"INSERT OR IGNORE INTO facts (key, {', '.join(DIMENSION_COLUMNS)}) VALUES (?{', ?' * len(DIMENSION_COLUMNS)})"
 _INSERT_CALL = (
     f"INSERT INTO calls (facts, started, span, {', '.join(MEASURES)}, figures, likeness)"
     f" VALUES (?, ?, ?{', ?' * len(MEASURES)}, ?, ?)"
@@ -65,7 +65,7 @@ class Writer:
     def _check_generation(self) -> None:
         # Pruning, here or in another process, removes rows that nothing names any more, and counts up.
         (generation,) = self.connection.execute("SELECT value FROM meta WHERE name = 'generation'").fetchone()
-        if generation != self._generation or len(self._ids) > _REMEMBERED:
+        if generation != self._generation or len(self._ids) > _MAX_CACHED_IDS:
             self._ids.clear()
             self._generation = generation
 
@@ -80,8 +80,8 @@ class Writer:
     def _insert(self, span: StoredSpan, body: bytes, found: Fingerprint | None) -> None:
         execute = self.connection.execute
         called = is_call(span)
-        facts = self._facts(span) if called else None
-        measures = {**measures_of(span), **likeness_of(span, found, self._hash_key())} if called else {}
+        facts = self._dimensions(span) if called else None
+        measures = {**measures_of(span), **similarity_of(span, found, self._hash_key())} if called else {}
         started = span.started // 1000
         duration = max(0, span.ended // 1000 - started)  # so that both ends can be told to the nanosecond again
         tokens = min(BIGGEST, (measures.get("input") or 0) + (measures.get("output") or 0))
@@ -116,17 +116,17 @@ class Writer:
             measures["user"] = self._text(span.attributes.get(names.USER))
             measures["session"] = self._text(span.attributes.get(names.SESSION))
             measures["labels"] = self._text(labels_of(span))
-            figures = pack_figures({"facts": facts, "started": started, **measures})
+            figures = pack_metrics({"facts": facts, "started": started, **measures})
             values = (measures.get(name) for name in MEASURES)
-            execute(_INSERT_CALL, (facts, started, row, *values, figures, pack_likeness(measures)))
+            execute(_INSERT_CALL, (facts, started, row, *values, figures, pack_similarity(measures)))
 
-    def _facts(self, span: StoredSpan) -> int:
-        values = tuple(map(_storable, facts_of(span)))
+    def _dimensions(self, span: StoredSpan) -> int:
+        values = tuple(map(_storable, dimensions_of(span)))
         known = self._ids.get(("facts", values))
         if known is not None:
             return known
         key = hashlib.blake2b(repr(values).encode("utf-8", "replace"), digest_size=16).digest()
-        self.connection.execute(_INSERT_FACTS, (key, *values))
+        self.connection.execute(_INSERT_DIMENSIONS, (key, *values))
         return self._remember("facts", values, "SELECT id FROM facts WHERE key = ?", key)
 
     def _text(self, text: Any) -> int | None:
@@ -160,7 +160,7 @@ def _fingerprint(span: StoredSpan, sent: Body | None, key: bytes) -> Fingerprint
     try:
         return read_fingerprint(sent, model if isinstance(model, str) else None, key)
     except Exception:  # it costs the likeness, and not the span
-        report("compare a request")
+        log_internal_error("compare a request")
         return None
 
 

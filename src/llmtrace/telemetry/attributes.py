@@ -11,22 +11,22 @@ from opentelemetry.util.types import AttributeValue
 from .._text import encodable
 from ..capture.background import FETCH
 from ..capture.call import OpenCall
-from ..capture.failure import error_code, http_status, qualified
+from ..capture.failure import error_code, http_status, qualified_name
 from ..model import Counts, is_pinned
 from . import names
 from .content import exception_texts, label_of
-from .content_policy import Gate
+from .content_policy import ContentPolicy
 from .costs import describe_budget, describe_cost, describe_estimate
 from .fast_attributes import make_encodable
 from .truncate import dumps
 
-__all__ = ["ADDED", "OF_CALL", "Attributes", "Describer", "Options", "describe_counts", "describe_exception"]
+__all__ = ["CALL_DESCRIBERS", "COMMON_DESCRIBERS", "Attributes", "Describer", "Options", "describe_counts", "describe_exception"]
 
 Attributes = dict[str, AttributeValue]
 
 
 class Options(Protocol):
-    content: Gate
+    content: ContentPolicy
     """What texts, which may echo a prompt, have to pass."""
 
 
@@ -49,7 +49,7 @@ def describe_request(call: OpenCall, options: Options, into: Attributes) -> None
         (names.PREVIOUS_RESPONSE, request.previous_response_id),
         (names.CONVERSATION, request.conversation_id),
         (names.AGENT_ID, request.agent_id),
-        (names.API, call.format.api),
+        (names.API, call.wire_format.api),
     ):
         if value is not None:
             into[name] = value
@@ -66,8 +66,8 @@ def describe_stream(call: OpenCall, options: Options, into: Attributes) -> None:
     timing = call.timing
     if timing is None:
         return
-    into[names.STREAM_END] = timing.end
-    into[names.STREAM_COMPLETED] = timing.end == "exhausted"
+    into[names.STREAM_END] = timing.stream_outcome
+    into[names.STREAM_COMPLETED] = timing.stream_outcome == "exhausted"
     into[names.STREAM_CHUNKS] = timing.chunks
     if timing.at_exit:
         into[names.STREAM_AT_EXIT] = True
@@ -75,9 +75,9 @@ def describe_stream(call: OpenCall, options: Options, into: Attributes) -> None:
         into[names.FIRST_CHUNK] = timing.first_chunk
     if timing.first_token is not None:
         into[names.STREAM_FIRST_TOKEN] = timing.first_token
-        output = call.answer.usage and call.answer.usage.get("output")
-        if output and timing.speaking:
-            into[names.STREAM_SPEED] = output / timing.speaking
+        output = call.response.usage and call.response.usage.get("output")
+        if output and timing.generation_time:
+            into[names.STREAM_SPEED] = output / timing.generation_time
     if timing.gap_mean is not None and timing.gap_p95 is not None and timing.gap_max is not None:
         into[names.STREAM_GAP_MEAN] = timing.gap_mean
         into[names.STREAM_GAP_P95] = timing.gap_p95
@@ -85,8 +85,8 @@ def describe_stream(call: OpenCall, options: Options, into: Attributes) -> None:
         into[names.STREAM_STALLS] = timing.stalls
 
 
-def describe_answer(call: OpenCall, options: Options, into: Attributes) -> None:
-    request, answer = call.request, call.answer
+def describe_response(call: OpenCall, options: Options, into: Attributes) -> None:
+    request, answer = call.request, call.response
     for name, value in (
         (names.RESPONSE_ID, answer.id or request.response_id),
         (names.RESPONSE_MODEL, label_of(answer.model)),
@@ -100,7 +100,7 @@ def describe_answer(call: OpenCall, options: Options, into: Attributes) -> None:
     if answer.dimensions is not None:
         into.setdefault(names.DIMENSIONS, answer.dimensions)
     if answer.finish_reasons:
-        into[names.FINISH_REASONS] = [label_of(reason) or "_other" for reason in answer.normal_reasons]
+        into[names.FINISH_REASONS] = [label_of(reason) or "_other" for reason in answer.normalized_finish_reasons]
         into[names.FINISH_REASONS_RAW] = [label_of(reason) or "_other" for reason in answer.finish_reasons]
     if answer.compacted:
         into[names.COMPACTED] = True
@@ -112,20 +112,20 @@ def describe_answer(call: OpenCall, options: Options, into: Attributes) -> None:
 
 def describe_refusal(call: OpenCall, options: Options, into: Attributes) -> None:
     """Whether the model declined, or a filter stopped question or answer: not an end like any other."""
-    answer = call.answer
-    filtered = "content_filter" in answer.normal_reasons
+    answer = call.response
+    filtered = "content_filter" in answer.normalized_finish_reasons
     if answer.refused or filtered or (call.error is not None and error_code(call.error) in _FILTERED):
         into[names.REFUSAL] = True
 
 
 def describe_usage(call: OpenCall, options: Options, into: Attributes) -> None:
-    if not call.usage_elsewhere:
+    if not call.usage_on_other_span:
         describe_counts(call, options, into)
 
 
 def describe_counts(call: OpenCall, options: Options, into: Attributes) -> None:
     """Describe the usage, whoever else describes it too."""
-    counts: Counts | None = call.answer.usage
+    counts: Counts | None = call.response.usage
     if call.outcome == "blocked":
         return
     if call.request.operation not in _COUNTED and not (counts and call.request.operation == FETCH):
@@ -135,7 +135,7 @@ def describe_counts(call: OpenCall, options: Options, into: Attributes) -> None:
     if guess is not None and not guess.partial:
         into[names.USAGE_SOURCE] = "estimated"
     else:
-        into[names.USAGE_SOURCE] = "missing" if not told else "partial" if call.cut else "provider"
+        into[names.USAGE_SOURCE] = "missing" if not told else "partial" if call.ended_early else "provider"
     if guess is not None:
         describe_estimate(call, into)
     if counts is None:
@@ -176,8 +176,8 @@ def describe_outcome(call: OpenCall, options: Options, into: Attributes) -> None
     into[names.ERROR_TYPE] = call.error_type
     error = call.error
     if error is None:
-        if call.answer.http_status is not None:
-            into[names.HTTP_STATUS] = call.answer.http_status
+        if call.response.http_status is not None:
+            into[names.HTTP_STATUS] = call.response.http_status
         call.span.set_status(Status(StatusCode.ERROR))
         return
     status, code = http_status(error), label_of(error_code(error))
@@ -185,13 +185,13 @@ def describe_outcome(call: OpenCall, options: Options, into: Attributes) -> None
         into[names.HTTP_STATUS] = status
     if code is not None:
         into[names.ERROR_CODE] = code
-    describe_exception(call.span, error, options, call.scope.capture_content)
+    describe_exception(call.span, error, options, call.call_context.capture_content)
 
 
 def describe_exception(span: Span, error: BaseException, options: Options, mode: str | None = None) -> None:
-    event: Attributes = {names.EXCEPTION_TYPE: qualified(type(error))}
+    event: Attributes = {names.EXCEPTION_TYPE: qualified_name(type(error))}
     text = type(error).__qualname__
-    texts = exception_texts(error, options.content.within(mode))
+    texts = exception_texts(error, options.content.with_mode(mode))
     if texts is not None:
         text, event[names.EXCEPTION_STACKTRACE] = texts
         event[names.EXCEPTION_MESSAGE] = text
@@ -202,13 +202,13 @@ def describe_exception(span: Span, error: BaseException, options: Options, mode:
 
 Describer = Callable[[OpenCall, Options, Attributes], None]
 
-ADDED: tuple[Describer, ...] = (describe_stream, describe_http, describe_cost, describe_budget)
+COMMON_DESCRIBERS: tuple[Describer, ...] = (describe_stream, describe_http, describe_cost, describe_budget)
 """What no other instrumentation writes."""
-OF_CALL: tuple[Describer, ...] = (
+CALL_DESCRIBERS: tuple[Describer, ...] = (
     describe_request,
-    describe_answer,
+    describe_response,
     describe_refusal,
     describe_usage,
-    *ADDED,
+    *COMMON_DESCRIBERS,
     describe_outcome,
 )

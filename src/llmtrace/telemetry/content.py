@@ -9,12 +9,12 @@ from typing import Any
 
 from opentelemetry.util.types import AttributeValue
 
-from ..model import Asked, Blob, Message, normal_reason
+from ..model import Blob, Message, RequestContent, normalize_finish_reason
 from . import names
-from .content_policy import Gate
+from .content_policy import ContentPolicy
 from .redact import REDACTED
-from .truncate import fit
-from .upload import Whole
+from .truncate import truncate
+from .upload import UntruncatedContent
 
 __all__ = ["Content", "describe_content", "exception_texts", "label_of"]
 
@@ -43,31 +43,31 @@ class Content:
 
     attributes: dict[str, AttributeValue] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
-    whole: dict[str, Whole] = field(default_factory=dict)
+    whole: dict[str, UntruncatedContent] = field(default_factory=dict)
     """What is to be uploaded, as it was said."""
     cut: bool = False
     size: int = 0
 
-    def put(self, name: str, items: list[Any], gate: Gate, *, veiled: bool = False) -> None:
+    def put(self, name: str, items: list[Any], gate: ContentPolicy, *, veiled: bool = False) -> None:
         if not items:
             return
-        redact = _veil if veiled else gate.redact
+        redact = _hide if veiled else gate.redact
         if gate.upload:
-            self.whole[name] = Whole(items, redact, gate.inline)
+            self.whole[name] = UntruncatedContent(items, redact, gate.inline)
         if not (gate.span or gate.event):
             return
-        fitted = fit(items, gate.max_bytes, redact, inline=gate.inline)
+        fitted = truncate(items, gate.max_bytes, redact, inline=gate.inline)
         self.attributes[name] = fitted.text
         self.values[name] = fitted.value
         if fitted.cut:
             self.cut = True
             self.size += fitted.size
 
-    def put_text(self, name: str, text: str, gate: Gate) -> None:
+    def put_text(self, name: str, text: str, gate: ContentPolicy) -> None:
         if not (gate.span or gate.event):
             return
         # The text inside the quotation marks of JSON is not longer than the JSON.
-        found = fit([text], gate.max_bytes, gate.redact)
+        found = truncate([text], gate.max_bytes, gate.redact)
         self.attributes[name] = self.values[name] = found.value[0] if found.value else ""
         if found.cut:
             self.cut = True
@@ -80,14 +80,14 @@ class Content:
         return self
 
 
-def _veil(_: str) -> str:
+def _hide(_: str) -> str:
     return REDACTED
 
 
 def describe_content(
-    asked: Asked | None,
+    asked: RequestContent | None,
     said: list[Message],
-    gate: Gate,
+    gate: ContentPolicy,
     *,
     operation: str = "chat",
     partial: bool = False,
@@ -110,7 +110,7 @@ def describe_content(
                 found.put_text(f"{names.OI_EMBEDDINGS}{index}.embedding.text", text, gate)
     if "outputs" not in hidden and not (legacy and "choices" in hidden):
         reason = "error" if partial else "stop"
-        messages = [_answer(message, hidden, reason) for message in said]
+        messages = [_output_message(message, hidden, reason) for message in said]
         found.put(names.OUTPUT_MESSAGES, messages, gate, veiled="output_text" in hidden)
     if asked is not None and "tools" not in hidden:
         found.put(names.TOOL_DEFINITIONS, asked.tools, gate)
@@ -130,13 +130,13 @@ def _message(message: Message, hidden: frozenset[str]) -> Message:
     return {**message, "parts": _shown(message["parts"], hidden)}
 
 
-def _answer(message: Message, hidden: frozenset[str], reason: str) -> Message:
+def _output_message(message: Message, hidden: frozenset[str], reason: str) -> Message:
     # One message without a reason, and Phoenix shows none of them.
     told = message.get("finish_reason")
-    return {**_message(message, hidden), "finish_reason": normal_reason(label_of(told) or "_other") if told else reason}
+    return {**_message(message, hidden), "finish_reason": normalize_finish_reason(label_of(told) or "_other") if told else reason}
 
 
-def exception_texts(error: BaseException, gate: Gate) -> tuple[str, str] | None:
+def exception_texts(error: BaseException, gate: ContentPolicy) -> tuple[str, str] | None:
     """Message and stack trace of an exception, which may echo a prompt; ``None`` where they must not be written."""
     if not (gate.error_messages or gate.span):
         return None

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .._settings import ConfigError, content_mode
-from ..model import Scope
+from ..model import CallContext
 from . import names
 from .redact import Redactor, load
-from .truncate import change, dumps, fit
+from .truncate import dumps, map_text, truncate
 
-__all__ = ["OFF", "Gate", "open_gate"]
+__all__ = ["NO_CONTENT", "ContentPolicy", "load_policy"]
 
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
@@ -37,7 +37,7 @@ _HIDDEN = {
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class ContentPolicy:
     """What may be written of one call."""
 
     span: bool = False
@@ -55,29 +55,29 @@ class Gate:
     """Whether exception messages and stack traces may be written with content off."""
     hidden: frozenset[str] = frozenset()
     """What OpenInference's variables ask to leave out."""
-    sealed: bool = False
+    forbidden: bool = False
     """Whether a variable forbids content altogether, whatever a block says."""
 
     @property
-    def closed(self) -> bool:
+    def records_nothing(self) -> bool:
         """Whether nothing that was said is written anywhere, nor an event of the call."""
         return not (self.span or self.event or self.upload or self.emit_event)
 
-    def fitting(self, span: Any) -> Gate:
+    def limited_to(self, span: Any) -> ContentPolicy:
         """Within what the SDK keeps of one attribute too: it would cut JSON anywhere."""
         limit = getattr(getattr(span, "_limits", None), "max_span_attribute_length", None)
         if type(limit) is not int or limit >= self.max_bytes:
             return self
         return replace(self, max_bytes=limit)
 
-    def wants(self, scope: Scope) -> bool:
+    def wants(self, scope: CallContext) -> bool:
         """Whether what is said in a call of that scope is to be kept for its end."""
-        gate = self.within(scope.capture_content)
+        gate = self.with_mode(scope.capture_content)
         return gate.span or gate.event or gate.upload
 
     def open(self, mode: str | None) -> bool:
         """Whether content is written on spans, where the block around says ``mode``."""
-        return self.within(mode).span
+        return self.with_mode(mode).span
 
     def hides(self, side: str) -> bool:
         """Whether a variable asks to leave out ``inputs`` or ``outputs``."""
@@ -86,13 +86,13 @@ class Gate:
     def json(self, value: Any) -> str:
         """Plain values as JSON, redacted, within the cap."""
         if isinstance(value, list):
-            return fit(value, self.max_bytes, self.redact).text
+            return truncate(value, self.max_bytes, self.redact).text
         # A single object, all of it the user's own, down to the names in it.
-        return fit([value], self.max_bytes + 2, self.redact, known=False).text[1:-1] or "null"
+        return truncate([value], self.max_bytes + 2, self.redact, are_messages=False).text[1:-1] or "null"
 
     def text(self, value: str) -> str:
         """One text, redacted, within the cap."""
-        found = fit([value], self.max_bytes, self.redact).value
+        found = truncate([value], self.max_bytes, self.redact).value
         return str(found[0]) if found else ""
 
     def label(self, value: Any) -> Any:
@@ -117,9 +117,9 @@ class Gate:
             documents = json.loads(attributes[names.RETRIEVED])
             attributes[names.RETRIEVED] = dumps([_with_clean_id(document, redact) for document in documents])
 
-    def within(self, mode: str | None) -> Gate:
+    def with_mode(self, mode: str | None) -> ContentPolicy:
         """The gate of a block that says ``mode``."""
-        if mode is None or self.sealed:
+        if mode is None or self.forbidden:
             return self
         span, event = mode in ("span_only", "span_and_event"), mode in ("event_only", "span_and_event")
         upload = self.upload and (span or event)
@@ -132,7 +132,7 @@ def _is_free(name: str) -> bool:
 
 def _redacted(value: Any, redact: Redactor) -> Any:
     plain = list(value) if isinstance(value, tuple) else value
-    return change(plain, redact, lambda blob: blob, known=False)  # with numbers, among which cards may be
+    return map_text(plain, redact, lambda blob: blob, known=False)  # with numbers, among which cards may be
 
 
 def _with_clean_id(document: Any, redact: Redactor) -> Any:
@@ -142,10 +142,10 @@ def _with_clean_id(document: Any, redact: Redactor) -> Any:
     return {**document, "id": _redacted(document["id"], redact)}
 
 
-OFF = Gate()
+NO_CONTENT = ContentPolicy()
 
 
-def open_gate(
+def load_policy(
     *,
     capture_content: str | None = None,
     redact: object = None,
@@ -155,7 +155,7 @@ def open_gate(
     error_messages: bool = False,
     upload: bool = False,
     environ: Mapping[str, str] | None = None,
-) -> Gate:
+) -> ContentPolicy:
     """The gate that the settings and the variables of other libraries ask for; the strictest of these wins.
 
     Raises:
@@ -170,20 +170,20 @@ def open_gate(
     emit = variables.get("OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT", "").strip().lower()
     if emit and emit not in _TRUE | _FALSE:
         raise ConfigError(f"OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT={emit!r} is not accepted; use true or false")
-    gate = Gate(
+    gate = ContentPolicy(
         redact=load(redact_setting, redact),
         max_bytes=max_bytes,
         inline=blobs == "inline",
         error_messages=error_messages,
         hidden=_hidden(variables),
-    ).within(mode)
+    ).with_mode(mode)
     if upload:
         # The mode speaks of spans and events; who names a store has asked for what is put there.
         gate = replace(gate, upload=True)
     if emit:
         gate = replace(gate, emit_event=emit in _TRUE, event=gate.event and emit in _TRUE)
     if variables.get("TRACELOOP_TRACE_CONTENT", "").strip().lower() in _FALSE:
-        gate = replace(gate, span=False, event=False, upload=False, error_messages=False, sealed=True)
+        gate = replace(gate, span=False, event=False, upload=False, error_messages=False, forbidden=True)
     return gate
 
 

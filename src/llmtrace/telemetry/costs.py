@@ -73,7 +73,7 @@ def describe_budget(call: OpenCall, options: object, into: Attributes) -> None:
     else:
         into[names.BUDGET_LIMIT], spent = float(budget.usd or 0), names.BUDGET_SPENT
     if part.spent is not None:
-        into[spent] = budget.told(part.spent)
+        into[spent] = budget.describe_amount(part.spent)
 
 
 def _describe_parts(amounts: Iterable[tuple[str, Amount]], into: Attributes) -> None:

@@ -10,10 +10,10 @@ from opentelemetry.sdk import trace as sdk
 from opentelemetry.trace import Span
 from opentelemetry.util.types import AttributeValue
 
-from .._errors import report
+from .._errors import log_internal_error
 from .._text import encodable
 
-__all__ = ["LIMIT", "make_encodable", "room", "set_all", "set_late", "spare_room"]
+__all__ = ["LIMIT", "limits_of", "make_encodable", "set_attributes", "set_lazily", "spare_room"]
 
 LIMIT = 128
 """How many attributes a span of the SDK keeps, if nobody says otherwise: it drops the oldest above that."""
@@ -29,7 +29,7 @@ Make = Callable[[dict[str, Any], int], dict[str, Any]]
 """From the attributes that a span has, and how many it keeps, to those that it is to have beside them."""
 
 
-def room(span: Span) -> tuple[Iterable[str], int]:
+def limits_of(span: Span) -> tuple[Iterable[str], int]:
     """The names of the attributes that ``span`` has, and how many it keeps."""
     limit = getattr(getattr(span, "_limits", None), "max_span_attributes", None)
     return getattr(span, "attributes", None) or (), limit or LIMIT
@@ -37,11 +37,11 @@ def room(span: Span) -> tuple[Iterable[str], int]:
 
 def spare_room(span: Span) -> int:
     """Return how many attributes may be added to a span whose owner has not finished with it."""
-    known, limit = room(span)
+    known, limit = limits_of(span)
     return max(0, limit - len(list(known)) - min(_TO_COME, limit // 4))
 
 
-def set_all(span: Span, attributes: dict[str, AttributeValue]) -> None:
+def set_attributes(span: Span, attributes: dict[str, AttributeValue]) -> None:
     """As ``span.set_attributes(attributes)``, at a fifth of the price; lists in ``attributes`` become tuples.
 
     The SDK looks at types, lengths and number. That can be left out for values of plain types, without a limit of
@@ -54,7 +54,7 @@ def set_all(span: Span, attributes: dict[str, AttributeValue]) -> None:
         span.set_attributes(attributes)
 
 
-def set_late(span: Span, make: Make) -> bool:
+def set_lazily(span: Span, make: Make) -> bool:
     """Have ``make`` say the attributes of ``span`` when they are first looked at: by an exporter, in its thread.
 
     Two threads that look at once both call it, so it must say the same each time. False, and nothing done, where the
@@ -145,15 +145,15 @@ def _make_room(kept: Any, attributes: dict[str, Any]) -> bool:
     return True
 
 
-def _look(kept: Any) -> dict[str, Any]:
+def _materialize(kept: Any) -> dict[str, Any]:
     own: dict[str, Any] = kept.__dict__
     make: Make | None = own.get("_make")
     if make is not None:
         attributes = own["_dict"]
         try:
-            attributes = _joined(kept, attributes, make(attributes, kept.maxlen or LIMIT))
+            attributes = _merge(kept, attributes, make(attributes, kept.maxlen or LIMIT))
         except Exception:  # whoever looks has a batch of other spans in hand
-            report("write a span")
+            log_internal_error("write a span")
         if "_make" in own:  # else another thread was quicker, and may have masked what it made
             _keep(kept, attributes)
     found: dict[str, Any] = own["_dict"]
@@ -168,7 +168,7 @@ def _keep(kept: Any, attributes: dict[str, Any]) -> None:
     kept.__class__ = _KEPT
 
 
-def _joined(kept: Any, known: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
+def _merge(kept: Any, known: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
     if make_encodable(made) and (kept.maxlen is None or len(known) + len(made) <= kept.maxlen):
         return {**known, **made} if known else made
     whole = _KEPT(kept.maxlen, known, immutable=False)
@@ -179,5 +179,5 @@ def _joined(kept: Any, known: dict[str, Any], made: dict[str, Any]) -> dict[str,
 
 
 _KEPT: Any = getattr(otel, "BoundedAttributes", None)
-_LATE: Any = None if _KEPT is None else type("LateAttributes", (_KEPT,), {"_dict": property(_look, _keep)})
+_LATE: Any = None if _KEPT is None else type("LateAttributes", (_KEPT,), {"_dict": property(_materialize, _keep)})
 """What the SDK keeps the attributes of a span in, and the same, the most of which are yet to be made."""

@@ -7,9 +7,9 @@ from typing import Any
 
 from opentelemetry.trace import SpanContext
 
-from .._errors import report
+from .._errors import log_internal_error
 from .attributes import Attributes
-from .fast_attributes import room, set_all, set_late, spare_room
+from .fast_attributes import limits_of, set_attributes, set_lazily, spare_room
 from .importance import within
 
 __all__ = ["JoinedSpan", "Make", "has_usage"]
@@ -72,7 +72,7 @@ class JoinedSpan:
             self._restore(end)
             self._complete()
         except Exception:
-            report("complete the span of another instrumentation")
+            log_internal_error("complete the span of another instrumentation")
         finally:
             end(*args, **kwargs)
 
@@ -92,12 +92,12 @@ class JoinedSpan:
             self.missed = True
             return
         self.completed = True
-        if self._late and set_late(span, lambda known, limit: _new(make(known), known, limit)):
+        if self._late and set_lazily(span, lambda known, limit: _new(make(known), known, limit)):
             return
-        known, limit = room(span)
+        known, limit = limits_of(span)
         names = frozenset(known)
         # Leave room for what its owner may add, where the span is completed before its owner ends it.
-        set_all(span, _new(make(names), names, len(names) + spare_room(span) if spare else limit))
+        set_attributes(span, _new(make(names), names, len(names) + spare_room(span) if spare else limit))
 
 
 def _new(found: Attributes, known: Collection[str], limit: int) -> Attributes:

@@ -13,10 +13,10 @@ from .. import __version__, _errors
 from .._text import encodable
 from ..capture.call import OpenCall
 from ..capture.failure import error_type
-from ..context.operation import Work
+from ..context.operation import Operation
 from ..model import Counts, is_pinned
 from ..model.chunk_gaps import GAP_SECONDS
-from ..pricing.money import UNIT, Priced
+from ..pricing.money import UNIT, PricedCall
 from . import names
 from .content import label_of
 from .fast_attributes import make_encodable
@@ -29,7 +29,7 @@ _TOKENS = [4**step for step in range(14)]
 _AGENT_SECONDS = [0.1 * 2**step for step in range(13)]
 _WORKFLOW_SECONDS = [1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200]
 _USD = [1e-6 * 4**step for step in range(12)]
-_VALUES = 200
+_MAX_DIMENSION_VALUES = 200
 """Values that one dimension may have; any other is ``_other``."""
 _MODALITIES = ("text", "image", "audio", "video")
 _COUNTED = frozenset(
@@ -60,7 +60,7 @@ class _Instruments:
             "agent": histogram(names.METRIC_AGENT_DURATION, "s", _AGENT_SECONDS),
             "workflow": histogram(names.METRIC_WORKFLOW_DURATION, "s", _WORKFLOW_SECONDS),
         }
-        meter.create_observable_counter(names.METRIC_FAULTS, [_faults], "{error}")
+        meter.create_observable_counter(names.METRIC_FAULTS, [_observe_errors], "{error}")
         if self.legacy:
             self.tokens = histogram(names.METRIC_TOKENS, "{token}", _TOKENS)
         if self.registry:
@@ -78,8 +78,8 @@ class _Instruments:
             }
 
 
-def _faults(options: CallbackOptions) -> Iterable[Observation]:
-    return [Observation(sum(_errors.faults.values()))]
+def _observe_errors(options: CallbackOptions) -> Iterable[Observation]:
+    return [Observation(sum(_errors.internal_errors.values()))]
 
 
 class Metrics:
@@ -117,19 +117,19 @@ class Metrics:
         found = self._common(call)
         if call.has_own_span:
             self._record_times(instruments, call, found)
-            counts = call.answer.usage
-            if counts and call.request.operation in _COUNTED and not call.usage_elsewhere:
+            counts = call.response.usage
+            if counts and call.request.operation in _COUNTED and not call.usage_on_other_span:
                 _record_tokens(instruments, counts, found)
         if call.priced is not None:
             _record_cost(instruments, call, call.priced, found)
 
-    def record_work(self, work: Work) -> None:
+    def record_operation(self, work: Operation) -> None:
         """Record one run of a tool, an agent or a workflow that has ended."""
         instruments = self._ready()
         duration = None if instruments is None else instruments.work.get(work.kind)
         if duration is None:
             return
-        found: Dimensions = {_WORK[work.kind]: work.name}
+        found: Dimensions = {_OPERATIONS[work.kind]: work.name}
         if work.kind == "tool":
             found[names.TOOL_TYPE] = "function"
             if work.agent is not None:
@@ -159,7 +159,7 @@ class Metrics:
         return self._instruments
 
     def _common(self, call: OpenCall) -> Dimensions:
-        request, answer = call.request, call.answer
+        request, answer = call.request, call.response
         found: Dimensions = {names.OPERATION: request.operation, names.PROVIDER: call.provider}
         if request.model is not None:
             found[names.REQUEST_MODEL] = request.model
@@ -181,7 +181,7 @@ class Metrics:
         if value in seen:
             return value
         with self._lock:
-            if len(seen) >= _VALUES:
+            if len(seen) >= _MAX_DIMENSION_VALUES:
                 return "_other"
             seen.add(value)
         return value
@@ -224,10 +224,10 @@ def _by_modality(counts: Counts, field: str) -> Iterable[tuple[str, float]]:
         yield "unknown", rest
 
 
-def _record_cost(instruments: _Instruments, call: OpenCall, priced: Priced, found: Dimensions) -> None:
+def _record_cost(instruments: _Instruments, call: OpenCall, priced: PricedCall, found: Dimensions) -> None:
     if priced.reason is not None:
         # What the provider refused was not billed.
-        if call.outcome != "error" or call.answer.usage:
+        if call.outcome != "error" or call.response.usage:
             instruments.unpriced.add(1, {**found, names.COST_REASON: priced.reason})
         return
     instruments.call_cost.record(priced.total, found)
@@ -239,7 +239,7 @@ def _record_cost(instruments: _Instruments, call: OpenCall, priced: Priced, foun
         instruments.cost.add(priced.total, {**found, names.COST_CLASS: "total"})
 
 
-_WORK = {"tool": names.TOOL_NAME, "agent": names.AGENT_NAME, "workflow": names.WORKFLOW_NAME}
+_OPERATIONS = {"tool": names.TOOL_NAME, "agent": names.AGENT_NAME, "workflow": names.WORKFLOW_NAME}
 _ATTRIBUTES = {
     "feature": names.FEATURE,
     "tenant": names.TENANT,

@@ -24,27 +24,27 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from .._errors import report
+from .._errors import log_internal_error
 from .._text import encodable
 from ..capture import worker
 from ..capture.call import OpenCall
-from ..capture.failure import error_type, qualified
+from ..capture.failure import error_type, qualified_name
 from ..context.collect import Calls
-from ..context.operation import Work
+from ..context.operation import Operation
 from ..context.score import Score
-from ..model import Asked, Document, PromptUse, Scope
+from ..model import CallContext, Document, PromptUse, RequestContent
 from . import names
 from .attributes import Attributes
-from .bridges import finished
+from .bridges import add_bridges
 from .content import describe_content
-from .content_policy import Gate
-from .fast_attributes import make_encodable, room, set_all
-from .truncate import change, dumps
+from .content_policy import ContentPolicy
+from .fast_attributes import limits_of, make_encodable, set_attributes
+from .truncate import dumps, map_text
 
-__all__ = ["CLOSED", "Annotator", "Content", "ScopeSpans", "describe_scope"]
+__all__ = ["NO_CONTENT", "Annotator", "Content", "OperationSpans", "describe_context"]
 
-_DEEPEST = 12
-_MOST = 16
+_MAX_DEPTH = 12
+_MAX_DOCUMENTS = 16
 """Documents told one by one, of three or four attributes each: a span keeps 128, and drops the oldest above that."""
 
 
@@ -70,7 +70,7 @@ class Content(Protocol):
         """Redact the attributes that are no content but free text, in place."""
 
 
-class Closed:
+class NoContent:
     """Lets no content through."""
 
     def open(self, mode: str | None) -> bool:
@@ -91,7 +91,7 @@ class Closed:
     def clean(self, attributes: dict[str, Any]) -> None: ...
 
 
-CLOSED = Closed()
+NO_CONTENT = NoContent()
 
 
 class Annotator(Protocol):
@@ -100,20 +100,20 @@ class Annotator(Protocol):
     def post(self, score: Score) -> None: ...
 
 
-class Emission(Protocol):
+class EventEmitter(Protocol):
     """What is emitted through the logs API."""
 
     def emit(self, name: str, attributes: Attributes, context: Context) -> None: ...
 
 
-def describe_scope(call: OpenCall, options: object, into: Attributes) -> None:
+def describe_context(call: OpenCall, options: object, into: Attributes) -> None:
     """What the blocks around a call say, on its span."""
-    scope = call.scope
+    scope = call.call_context
     _describe_tags(scope, into)
     documents, prompt = scope.documents, scope.prompt
     if prompt is None and not documents:
         return
-    content: Content = getattr(options, "content", CLOSED)
+    content: Content = getattr(options, "content", NO_CONTENT)
     if prompt is not None:
         _describe_prompt(prompt, content if content.open(scope.capture_content) else None, into)
     if documents:
@@ -122,7 +122,7 @@ def describe_scope(call: OpenCall, options: object, into: Attributes) -> None:
             _describe_each(names.DOCUMENTS, documents, content, into)
 
 
-def _describe_tags(scope: Scope, into: Attributes) -> None:
+def _describe_tags(scope: CallContext, into: Attributes) -> None:
     for name, value in (
         (names.FEATURE, scope.feature),
         (names.USER, scope.user),
@@ -164,7 +164,7 @@ def _describe_prompt(prompt: PromptUse, content: Content | None, into: Attribute
 
 def _describe_each(prefix: str, documents: Iterable[Document], content: Content | None, into: Attributes) -> None:
     """Documents under numbered names, as OpenInference has them."""
-    for index, document in enumerate(islice(documents, _MOST)):
+    for index, document in enumerate(islice(documents, _MAX_DOCUMENTS)):
         start = f"{prefix}{index}.document."
         into[start + "id"] = document.id
         if document.score is not None:
@@ -176,20 +176,20 @@ def _describe_each(prefix: str, documents: Iterable[Document], content: Content 
                 into[start + "metadata"] = content.json(_plain(document.metadata))
 
 
-class ScopeSpans:
+class OperationSpans:
     """Makes a span of each piece of the program's own work, and an event of each score."""
 
     def __init__(
         self,
         tracer: Callable[[str], Tracer],
         *,
-        content: Content = CLOSED,
+        content: Content = NO_CONTENT,
         error_messages: bool = False,
         rollup: bool = False,
-        events: Emission | None = None,
+        events: EventEmitter | None = None,
         annotator: Annotator | None = None,
         bridges: Callable[[], Sequence[str]] | None = None,
-        observe: Callable[[Work], None] | None = None,
+        observe: Callable[[Operation], None] | None = None,
     ) -> None:
         self._tracer = tracer
         self._content = content
@@ -201,10 +201,10 @@ class ScopeSpans:
         self._bridges = bridges
         """Those to apply here, where no exporter of ours will."""
 
-    def reads_content(self, scope: Scope) -> bool:
+    def reads_content(self, scope: CallContext) -> bool:
         return self._content.open(scope.capture_content)
 
-    def begin(self, work: Work, outer: Context) -> Context:
+    def begin(self, work: Operation, outer: Context) -> Context:
         operation, kind, name = _KINDS[work.kind]
         attributes: Attributes = {names.OPERATION: operation}
         if name is not None and work.name is not None:
@@ -217,19 +217,19 @@ class ScopeSpans:
         work.span = self._tracer(work.client).start_span(title, work.parent or outer, kind=kind, attributes=attributes)
         return set_span_in_context(work.span, outer)
 
-    def end(self, work: Work) -> None:
+    def end(self, work: Operation) -> None:
         if self._observe is not None:
             try:
                 self._observe(work)
             except Exception:
-                report("measure a piece of work")
+                log_internal_error("measure a piece of work")
         if work.calls is None:
             self._end(work, None)
         else:
             # Calls that cannot be priced yet are finished by the worker: the sum is known after them.
             worker.submit(partial(self._end, work, time_ns()))
 
-    def _end(self, work: Work, end_time: int | None) -> None:
+    def _end(self, work: Operation, end_time: int | None) -> None:
         span = work.span
         try:
             if span.is_recording():
@@ -241,12 +241,12 @@ class ScopeSpans:
                 _describe_rollup(work, found)
                 self._describe_end(work, content, found)
                 self._content.clean(found)
-                set_all(span, finished({**begun, **found}, self._bridges, *room(span)))
+                set_attributes(span, add_bridges({**begun, **found}, self._bridges, *limits_of(span)))
         finally:
             work.error = None  # a traceback holds frames that hold this work
             span.end(end_time)
 
-    def _describe_end(self, work: Work, content: Content | None, into: Attributes) -> None:
+    def _describe_end(self, work: Operation, content: Content | None, into: Attributes) -> None:
         error = work.error
         if error is None or isinstance(error, GeneratorExit):
             into[names.OUTCOME] = "ok"  # a generator left early is the caller's wish
@@ -256,7 +256,7 @@ class ScopeSpans:
             return
         into[names.OUTCOME] = "error"
         into[names.ERROR_TYPE] = error_type(error)
-        event: Attributes = {names.EXCEPTION_TYPE: qualified(type(error))}
+        event: Attributes = {names.EXCEPTION_TYPE: qualified_name(type(error))}
         text = type(error).__qualname__
         if self._error_messages or content is not None:
             text = event[names.EXCEPTION_MESSAGE] = self._content.text(str(error))
@@ -284,7 +284,7 @@ class ScopeSpans:
         if span is not None and span.is_recording():
             span.add_event(names.EVALUATION, attributes)
         if self._events is not None:
-            self._events.emit(names.EVALUATION, attributes, _judged(score))
+            self._events.emit(names.EVALUATION, attributes, _scored_context(score))
         if self._annotator is not None and score.span_id:
             self._annotator.post(score)
 
@@ -294,7 +294,7 @@ def _current(score: Score) -> Any:
     return span if score.span_id and span.get_span_context().span_id == score.span_id else None
 
 
-def _judged(score: Score) -> Context:
+def _scored_context(score: Score) -> Context:
     """The context in which the event belongs to the span that is judged."""
     if not score.span_id:
         return Context()
@@ -302,7 +302,7 @@ def _judged(score: Score) -> Context:
     return set_span_in_context(NonRecordingSpan(ids), Context())
 
 
-def _describe_tool(work: Work, content: Content | None, into: Attributes) -> None:
+def _describe_tool(work: Operation, content: Content | None, into: Attributes) -> None:
     if work.agent is not None:
         into[names.AGENT_NAME] = work.agent
     if work.description:
@@ -314,7 +314,7 @@ def _describe_tool(work: Work, content: Content | None, into: Attributes) -> Non
             into[names.TOOL_RESULT] = content.json(_object("result", work.result))
 
 
-def _describe_run(work: Work, content: Content | None, into: Attributes) -> None:
+def _describe_run(work: Operation, content: Content | None, into: Attributes) -> None:
     """Describe what went into an agent or a workflow, and came out of it, as one message each.
 
     What it does not say itself is the first input and the last output of the calls inside.
@@ -326,9 +326,9 @@ def _describe_run(work: Work, content: Content | None, into: Attributes) -> None
     if work.result is not None and not content.hides("outputs"):
         answer = {**_message("assistant", work.result), "finish_reason": "stop" if work.error is None else "error"}
         into[names.OUTPUT_MESSAGES] = content.json([answer])
-    if isinstance(content, Gate):
-        asked = Asked(messages=list(work.first_input[1])) if work.first_input is not None else None
-        gate = content.within(work.scope.capture_content).fitting(work.span)
+    if isinstance(content, ContentPolicy):
+        asked = RequestContent(messages=list(work.first_input[1])) if work.first_input is not None else None
+        gate = content.with_mode(work.scope.capture_content).limited_to(work.span)
         found = describe_content(
             None if names.INPUT_MESSAGES in into else asked,
             [] if names.OUTPUT_MESSAGES in into else list(work.last_output),
@@ -343,11 +343,11 @@ def _message(role: str, value: Any) -> dict[str, Any]:
     found = _plain(value)
     if isinstance(found, dict) and len(found) == 1 and role == "user":
         found = next(iter(found.values()))
-    text = found if isinstance(found, str) else dumps(change(found, str, lambda blob: blob))
+    text = found if isinstance(found, str) else dumps(map_text(found, str, lambda blob: blob))
     return {"role": role, "parts": [{"type": "text", "content": text}]}
 
 
-def _describe_retrieval(work: Work, content: Content | None, into: Attributes) -> None:
+def _describe_retrieval(work: Operation, content: Content | None, into: Attributes) -> None:
     if work.top_k is not None:
         into[names.TOP_K] = work.top_k
     if content is not None and work.query is not None and not content.hides("inputs"):
@@ -358,7 +358,7 @@ def _describe_retrieval(work: Work, content: Content | None, into: Attributes) -
     whole = content is not None and not content.hides("outputs")
     listed = [_listed(document, whole) for document in work.documents]
     # Ids and scores are no content, but one document without a score makes a reader of the list drop it whole.
-    into[names.RETRIEVED] = content.json(listed) if content is not None else CLOSED.json(listed)
+    into[names.RETRIEVED] = content.json(listed) if content is not None else NO_CONTENT.json(listed)
     _describe_each(names.DOCUMENTS, work.documents, content, into)
 
 
@@ -373,7 +373,7 @@ def _listed(document: Document, whole: bool) -> dict[str, Any]:
     return found
 
 
-def _describe_rerank(work: Work, content: Content | None, into: Attributes) -> None:
+def _describe_rerank(work: Operation, content: Content | None, into: Attributes) -> None:
     if work.top_k is not None:
         into[names.RERANK_TOP_K] = work.top_k
     if work.name is not None:
@@ -386,7 +386,7 @@ def _describe_rerank(work: Work, content: Content | None, into: Attributes) -> N
     _describe_each(names.RERANK_KEPT, work.documents, content, into)
 
 
-def _describe_rollup(work: Work, into: Attributes) -> None:
+def _describe_rollup(work: Operation, into: Attributes) -> None:
     """The sum of the calls inside, under names that no backend adds up a second time."""
     # Those here by now: this runs on the very thread that adds them.
     calls = None if work.calls is None else Calls(work.calls.now())
@@ -417,7 +417,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
         return value
     if isinstance(value, str):
         return encodable(value)
-    if depth < _DEEPEST:
+    if depth < _MAX_DEPTH:
         try:
             return _opened(value, depth + 1)
         except Exception as error:  # the program's own objects may do anything when they are looked into
@@ -443,7 +443,7 @@ _KINDS: dict[str, tuple[str, SpanKind, str | None]] = {
     "retrieval": ("retrieval", SpanKind.CLIENT, names.DATA_SOURCE),
     "rerank": ("rerank", SpanKind.CLIENT, names.REQUEST_MODEL),
 }
-_DESCRIBERS: dict[str, Callable[[Work, Content | None, Attributes], None]] = {
+_DESCRIBERS: dict[str, Callable[[Operation, Content | None, Attributes], None]] = {
     "tool": _describe_tool,
     "agent": _describe_run,
     "workflow": _describe_run,

@@ -19,7 +19,7 @@ from .._text import encodable
 from ..model import Blob
 from .redact import Redactor
 
-__all__ = ["Fitted", "change", "dumps", "fit"]
+__all__ = ["Truncated", "dumps", "map_text", "truncate"]
 
 _FIXED = frozenset({"type", "role", "finish_reason", "modality", "mime_type", "id", "score"})
 """What is the convention's or the vendor's word, never the user's."""
@@ -35,7 +35,7 @@ Change = Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class Truncated:
     value: list[Any]
     text: str
     """The same as JSON."""
@@ -48,27 +48,27 @@ class _Placeholder(dict[str, Any]):
     """Stands for binary data; nothing in it is text to redact or to cut."""
 
 
-def fit(
-    items: list[Any], cap: int, redact: Redactor | None = None, *, inline: bool = False, known: bool = True
-) -> Fitted:
+def truncate(
+    items: list[Any], cap: int, redact: Redactor | None = None, *, inline: bool = False, are_messages: bool = True
+) -> Truncated:
     """``items`` redacted, within ``cap`` bytes of JSON; ``known`` says that they are messages, parts or the like."""
-    lengths = _measured(items, known, len)
+    lengths = _measured(items, are_messages, len)
     cut = False
     window = None
     if sum(lengths) > cap:
-        window = _level(lengths, cap) + _MARGIN
+        window = _cut_length(lengths, cap) + _MARGIN
         cut = any(length > window for length in lengths)
-    size = _size(items, known) if cut else 0
-    found = change(items, _cleaner(redact, window), _blobs(inline, cap), known=known)
+    size = _size(items, are_messages) if cut else 0
+    found = map_text(items, _cleaner(redact, window), _blobs(inline, cap), known=are_messages)
     text = dumps(found)
     if len(text.encode()) > cap:
-        size = size or _size(items, known)
-        found = _squeezed(found, cap, known)
+        size = size or _size(items, are_messages)
+        found = _shrink(found, cap, are_messages)
         text, cut = dumps(found), True
-    return Fitted(found, text, cut, size)
+    return Truncated(found, text, cut, size)
 
 
-def change(value: Any, text: Change, blob: Callable[[Blob], Any] | None = None, *, known: bool = True) -> Any:
+def map_text(value: Any, text: Change, blob: Callable[[Blob], Any] | None = None, *, known: bool = True) -> Any:
     """A copy of ``value`` with every text of the user's changed, keys and long numbers too."""
     if isinstance(value, str):
         return text(value)
@@ -82,10 +82,10 @@ def change(value: Any, text: Change, blob: Callable[[Blob], Any] | None = None, 
             else:
                 # Below the known fields everything is the user's; parts are messages' own.
                 inner = known and key == "parts"
-                found[key if known else text(key)] = change(item, text, blob, known=inner)
+                found[key if known else text(key)] = map_text(item, text, blob, known=inner)
         return found
     if isinstance(value, list):
-        return [change(item, text, blob, known=known) for item in value]
+        return [map_text(item, text, blob, known=known) for item in value]
     if isinstance(value, Blob):
         return value if blob is None else blob(value)
     if isinstance(value, float) and not isfinite(value):
@@ -128,7 +128,7 @@ def _measured(value: Any, known: bool, measure: Callable[[str], int]) -> list[in
         found.append(measure(text))
         return text
 
-    change(value, measured, known=known)
+    map_text(value, measured, known=known)
     return found
 
 
@@ -136,7 +136,7 @@ def _size(value: Any, known: bool) -> int:
     return sum(_measured(value, known, lambda text: len(text.encode("utf-8", "replace"))))
 
 
-def _level(lengths: list[int], room: int) -> int:
+def _cut_length(lengths: list[int], room: int) -> int:
     """The length to cut to, for all that is longer, so that everything takes ``room``."""
     left = len(lengths)
     for length in sorted(lengths):
@@ -155,7 +155,7 @@ def _cost(text: str) -> int:
     return len(dumps(text).encode("utf-8", "replace")) - 2
 
 
-def _squeezed(items: list[Any], cap: int, known: bool) -> list[Any]:
+def _shrink(items: list[Any], cap: int, known: bool) -> list[Any]:
     costs, frame = _weigh(items, known)
     if frame > cap // 2:
         items = [_collapsed(item, known) for item in items]
@@ -165,10 +165,10 @@ def _squeezed(items: list[Any], cap: int, known: bool) -> list[Any]:
         costs, frame = _weigh(items, known)
     if frame > cap - cap // 4:
         # What is kept is to say something too.
-        items = _thinned(items, cap - cap // 4, known)
+        items = _drop_middle(items, cap - cap // 4, known)
         costs, frame = _weigh(items, known)
-    level = _level(costs, max(0, cap - frame))
-    squeezed: list[Any] = change(items, lambda text: _cut(text, level), known=known)
+    level = _cut_length(costs, max(0, cap - frame))
+    squeezed: list[Any] = map_text(items, lambda text: _cut(text, level), known=known)
     return squeezed
 
 
@@ -224,7 +224,7 @@ def _without_data(value: Any) -> Any:
     return [_without_data(item) for item in value] if isinstance(value, list) else value
 
 
-def _thinned(items: list[Any], cap: int, known: bool) -> list[Any]:
+def _drop_middle(items: list[Any], cap: int, known: bool) -> list[Any]:
     """The first and the last of too many, even were they empty of text."""
     kept: list[Any] = []
     room = cap - 2
@@ -233,7 +233,7 @@ def _thinned(items: list[Any], cap: int, known: bool) -> list[Any]:
         item = items[index]
         frame = _weigh(item, known)[1] + 1
         if frame > room and not kept and isinstance(item, dict) and "parts" in item:
-            item = {**item, "parts": _thinned(item["parts"], room - 80, known)}
+            item = {**item, "parts": _drop_middle(item["parts"], room - 80, known)}
             frame = _weigh(item, known)[1] + 1
         if frame > room:
             break

@@ -25,9 +25,9 @@ from .._settings import ConfigError
 from ..model import Blob
 from . import names
 from .redact import Redactor
-from .truncate import change, dumps, fit
+from .truncate import dumps, map_text, truncate
 
-__all__ = ["Uploads", "Whole", "open_uploads"]
+__all__ = ["UntruncatedContent", "Uploads", "open_uploads"]
 
 _HOOK = "OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK"
 _BASE = "OTEL_INSTRUMENTATION_GENAI_UPLOAD_BASE_PATH"
@@ -44,19 +44,19 @@ _FILES = {
 }
 _REPEATED = frozenset({names.SYSTEM_INSTRUCTIONS, names.TOOL_DEFINITIONS})
 """The same in call after call: named by what they say, and sent once."""
-_CAP = 64 << 20
+_MAX_FILE_BYTES = 64 << 20
 """Bytes of one file; beyond them texts are cut as they are on a span."""
-_WAITING = 128 << 20
+_MAX_QUEUED_BYTES = 128 << 20
 """Characters that may wait in all."""
 _THREADS = 8
-_IDLE = 10.0
-_REMEMBERED = 1024
+_IDLE_SECONDS = 10.0
+_MAX_REMEMBERED = 1024
 
 _log = logging.getLogger("llmtrace")
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class UntruncatedContent:
     """One content attribute before it is redacted and cut."""
 
     items: list[Any]
@@ -67,7 +67,7 @@ class Whole:
 @dataclass(frozen=True, slots=True)
 class _Job:
     path: str
-    whole: Whole
+    whole: UntruncatedContent
     size: int
 
 
@@ -84,13 +84,13 @@ class Uploads:
         self._form = form
         self._most = most
         self._said: set[str] = set()
-        self._told = 0
+        self._lost_reported = 0
         self._salt = os.urandom(16)
         self._closed = False
         self._forget()
         _all.add(self)
 
-    def send(self, content: Mapping[str, Whole]) -> dict[str, str]:
+    def send(self, content: Mapping[str, UntruncatedContent]) -> dict[str, str]:
         """Have ``content`` written; gives the attributes that say where, of what was taken in."""
         call = str(uuid4())
         found: dict[str, str] = {}
@@ -108,7 +108,7 @@ class Uploads:
         deadline = time.monotonic() + timeout
         with self._turn:
             done = self._turn.wait_for(lambda: not self._open, max(0.0, deadline - time.monotonic()))
-            lost, self._told = self.lost - self._told, self.lost
+            lost, self._lost_reported = self.lost - self._lost_reported, self.lost
         return done and not lost
 
     def close(self, timeout: float) -> bool:
@@ -120,14 +120,14 @@ class Uploads:
             self._turn.notify_all()
         return done
 
-    def _named(self, name: str, whole: Whole) -> str | None:
+    def _named(self, name: str, whole: UntruncatedContent) -> str | None:
         """A name by what is said, where that comes again and again. Of what is redacted no plain hash leaves either."""
         if name not in _REPEATED:
             return None
         salt = b"" if whole.redact is None else self._salt
         return sha256(salt + dumps(whole.items).encode("utf-8", "replace")).hexdigest()
 
-    def _put(self, path: str, whole: Whole, *, again: bool) -> bool:
+    def _put(self, path: str, whole: UntruncatedContent, *, again: bool) -> bool:
         size = _weight(whole.items)
         with self._turn:
             if path in self._written:
@@ -135,8 +135,8 @@ class Uploads:
                 return True
             if self._closed:
                 return False
-            if self._open >= self._most or (self._open and self._weight + size > _WAITING):
-                self._lose("the queue is full")
+            if self._open >= self._most or (self._open and self._weight + size > _MAX_QUEUED_BYTES):
+                self._count_lost("the queue is full")
                 return False
             self._jobs.append(_Job(path, whole, size))
             self._open += 1
@@ -152,7 +152,7 @@ class Uploads:
 
     def _remember(self, path: str) -> None:
         self._written[path] = None
-        if len(self._written) > _REMEMBERED:
+        if len(self._written) > _MAX_REMEMBERED:
             self._written.popitem(last=False)
 
     def _start(self) -> bool:
@@ -167,7 +167,7 @@ class Uploads:
         while True:
             with turn:
                 self._idle += 1
-                turn.wait_for(lambda: self._jobs or self._closed, _IDLE)
+                turn.wait_for(lambda: self._jobs or self._closed, _IDLE_SECONDS)
                 self._idle -= 1
                 if not self._jobs:
                     self._threads -= 1
@@ -187,10 +187,10 @@ class Uploads:
         self._weight -= size
         if lost is not None:
             self._written.pop(path, None)
-            self._lose(lost)
+            self._count_lost(lost)
         self._turn.notify_all()
 
-    def _lose(self, reason: str) -> None:
+    def _count_lost(self, reason: str) -> None:
         self.lost += 1
         if reason not in self._said:
             self._said.add(reason)
@@ -204,7 +204,7 @@ class Uploads:
             options = {"auto_mkdir": True} if self.base.startswith(("file://", "local://")) else {}
             self._store = fsspec.core.url_to_fs(self.base, **options)
         store, root = self._store
-        found = fit(job.whole.items, _CAP, job.whole.redact, inline=job.whole.inline)
+        found = truncate(job.whole.items, _MAX_FILE_BYTES, job.whole.redact, inline=job.whole.inline)
         lines = (
             [found.text] if self._form == "json" else [dumps(_numbered(n, item)) for n, item in enumerate(found.value)]
         )
@@ -250,7 +250,7 @@ def _weight(items: list[Any]) -> int:
         nonlocal size
         size += len(value.data)
 
-    change(items, text, blob)
+    map_text(items, text, blob)
     return size
 
 

@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(_Summary(), "llmtrace-summary")
 
 
-def _asked(item: pytest.Item) -> bool:
+def _is_recorded(item: pytest.Item) -> bool:
     return (
         bool(_FIXTURES & set(getattr(item, "fixturenames", ())))
         or any(item.get_closest_marker(name) for name in _MARKS)
@@ -47,7 +47,7 @@ def _asked(item: pytest.Item) -> bool:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
     """The whole of a test, fixtures too, is recorded when anything asks for it."""
-    if not _asked(item):
+    if not _is_recorded(item):
         return (yield)
     from ..budgets import budget
     from .recorder import recording
@@ -76,12 +76,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[Any]:
         from .. import flush
 
         flush(1.0)
-        for complaint in _complaints(pyfuncitem, list(found.calls)):
+        for complaint in _limit_failures(pyfuncitem, list(found.calls)):
             pytest.fail(complaint, pytrace=False)
     return result
 
 
-def _complaints(item: pytest.Item, calls: Sequence[Any]) -> Iterator[str]:
+def _limit_failures(item: pytest.Item, calls: Sequence[Any]) -> Iterator[str]:
     mark = item.get_closest_marker("max_cost")
     if mark is not None:
         yield from _cost(calls, **_arguments(mark, "usd"))

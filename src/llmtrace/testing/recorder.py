@@ -56,7 +56,7 @@ def recording() -> Iterator[Recording]:
         found.calls.add(call.record())
 
     observers.append(ended)
-    recordings = made._parts.tracing.recordings
+    recordings = made._parts.tracing.recorders
     recordings.append(found.calls)
     try:
         yield found

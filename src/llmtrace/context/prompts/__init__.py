@@ -13,14 +13,14 @@ from typing import Any
 
 from opentelemetry.context import Context
 
-from ..._errors import report
+from ..._errors import log_internal_error
 from ..._settings import ConfigError
 from ...model import PromptUse
 from .. import state
-from ..blocks import Block, Frame, Given, T_co, check_name
-from ..validation import complain, label
+from ..blocks import Activation, Block, CallArguments, T_co, check_name
+from ..validation import clean_label, warn_once
 from . import files
-from .files import Share, digest
+from .files import LabelTarget, digest
 
 __all__ = ["Prompt", "load", "prompt"]
 
@@ -39,16 +39,16 @@ def configure(folder: str | None) -> None:
     """Have prompts loaded from ``folder``; ``None`` for what the environment says."""
     global _folder  # noqa: PLW0603 - one setting for the process
     # The variable is read whenever a prompt is loaded, unless an argument has said otherwise.
-    _folder = None if folder == _told() else folder
+    _folder = None if folder == _configured_folder() else folder
 
 
-def _told() -> str:
+def _configured_folder() -> str:
     return os.environ.get("LLMTRACE_PROMPTS", "").strip() or _DEFAULT
 
 
 def folder() -> Path:
     """Where prompts are: the setting ``prompts``, else ``LLMTRACE_PROMPTS``, else ``prompts``."""
-    return Path(_folder or _told())
+    return Path(_folder or _configured_folder())
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +119,9 @@ def load(name: str, *, label: str | None = None) -> Prompt:
         ConfigError: There is no such prompt or label, or a file is wrong.
     """
     place = files.find(folder(), name)
-    chosen, version = _choose(place, name, label) if place.is_dir() else _alone(name, label)
+    chosen, version = _choose(place, name, label) if place.is_dir() else _load_single_file(name, label)
     file = files.read(place, name, version)
-    head = dict(file.head)
+    head = dict(file.front_matter)
     model, parameters = head.pop("model", None), head.pop("parameters", None)
     head.pop("version", None)
     return Prompt(
@@ -137,7 +137,7 @@ def load(name: str, *, label: str | None = None) -> Prompt:
     )
 
 
-def _alone(name: str, label: str | None) -> tuple[str | None, None]:
+def _load_single_file(name: str, label: str | None) -> tuple[str | None, None]:
     if label not in (None, _PRODUCTION):
         raise ConfigError(f"prompt {name!r} is one file and has no labels; label={label!r} needs a folder of versions")
     return label, None
@@ -149,15 +149,15 @@ def _choose(place: Path, name: str, label: str | None) -> tuple[str | None, str 
         if label not in shares:
             raise ConfigError(f"prompt {name!r} has no label {label!r}; there: {', '.join(shares) or 'none'}")
         return label, shares[label].version
-    scope = state.scope_of(state.current())
-    chosen = share_of(name, scope.session or scope.user, shares)
+    scope = state.call_context_of(state.current())
+    chosen = label_for_key(name, scope.session or scope.user, shares)
     if chosen is not None:
         return chosen, shares[chosen].version
     versions = files.versions_of(place)
     return None, versions[-1] if versions else None
 
 
-def share_of(name: str, key: str | None, shares: Mapping[str, Share]) -> str | None:
+def label_for_key(name: str, key: str | None, shares: Mapping[str, LabelTarget]) -> str | None:
     """The label that a session or user gets. It rests on nothing but its arguments, so every process agrees."""
     weights = {label: share.weight for label, share in sorted(shares.items()) if share.weight and label != _PRODUCTION}
     rest = _PRODUCTION if _PRODUCTION in shares else max(weights, key=lambda label: weights[label], default=None)
@@ -178,12 +178,12 @@ class _Named(Block[T_co]):
         self._use = use
         self._given = value
 
-    def _enter(self, frame: Frame, function: Given | None) -> Context:
+    def _enter(self, frame: Activation, function: CallArguments | None) -> Context:
         if self._use is not None:
             frame.scope = replace(frame.scope, prompt=self._use)
         return frame.outer
 
-    def _value(self, frame: Frame) -> T_co:
+    def _value(self, frame: Activation) -> T_co:
         return self._given
 
 
@@ -210,21 +210,21 @@ def prompt(
         check_name("prompt", name)
     use = None
     try:
-        called = label("the name of a prompt", name)
+        called = clean_label("the name of a prompt", name)
         if called is None:
-            complain("prompt", "a prompt needs a name; it is left out")
+            warn_once("prompt", "a prompt needs a name; it is left out")
         else:
             text = template if isinstance(template, str) else None
             hashed = None if text is None else digest(text)
             use = PromptUse(
                 name=called,
-                version=label("the version of a prompt", version) or hashed,
+                version=clean_label("the version of a prompt", version) or hashed,
                 hash=hashed,
                 template=text,
                 variables=dict(variables) if isinstance(variables, Mapping) and variables else None,
             )
     except Exception:
-        report("read a prompt")
+        log_internal_error("read a prompt")
     return _Named(use, None)
 
 

@@ -15,8 +15,8 @@ from . import git
 __all__ = [
     "HISTORY",
     "LABELS",
+    "LabelTarget",
     "PromptFile",
-    "Share",
     "digest",
     "find",
     "labels_of",
@@ -31,7 +31,7 @@ HISTORY = "previous"
 """The table of the label file that says which version each label had before."""
 _SUFFIXES = (".md", ".txt")
 _NAME = re.compile(r"[A-Za-z0-9_](?:[\w.-]*[\w-])?(?:/[A-Za-z0-9_](?:[\w.-]*[\w-])?)*", re.ASCII)
-_LONGEST = 200
+_MAX_NAME_CHARS = 200
 """Characters in a name, which is part of a path."""
 _MAX_HEAD_CHARS = 65_536
 """Characters in front matter, or in a label file."""
@@ -51,13 +51,13 @@ class PromptFile:
     path: Path
     version: str
     template: str
-    head: dict[str, Any] = field(default_factory=dict)
+    front_matter: dict[str, Any] = field(default_factory=dict)
     """The front matter."""
     commit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class LabelTarget:
     """What a label stands for."""
 
     version: str
@@ -84,7 +84,7 @@ def _is_version(path: Path, folder: Path) -> bool:
 
 def find(folder: Path, name: str) -> Path:
     """The folder of a prompt's versions, or its one file."""
-    if not isinstance(name, str) or len(name) > _LONGEST or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or len(name) > _MAX_NAME_CHARS or not _NAME.fullmatch(name):
         raise ConfigError(f"{name!r} is no name of a prompt; use letters, digits, '.', '-', '_', and '/' for folders")
     place = folder / name
     if place.is_dir() and ((place / LABELS).is_file() or versions_of(place)):
@@ -112,7 +112,7 @@ def _order(version: str) -> list[tuple[int, int, str]]:
     return [(1, len(part), part) if not part or part.isdecimal() else (0, 0, part) for part in parts]
 
 
-def labels_of(place: Path) -> dict[str, Share]:
+def labels_of(place: Path) -> dict[str, LabelTarget]:
     """What the label file says.
 
     Raises:
@@ -127,7 +127,7 @@ def labels_of(place: Path) -> dict[str, Share]:
         raise ConfigError(f"{path} cannot be read: {error}") from None
 
 
-def shares_in(path: Path, text: str) -> dict[str, Share]:
+def shares_in(path: Path, text: str) -> dict[str, LabelTarget]:
     """What ``text``, of the label file ``path``, says."""
     try:
         if len(text) > _MAX_HEAD_CHARS:
@@ -145,7 +145,7 @@ def shares_in(path: Path, text: str) -> dict[str, Share]:
     return found
 
 
-def _share(path: Path, label: str, value: object) -> Share:
+def _share(path: Path, label: str, value: object) -> LabelTarget:
     weight: object = None
     if isinstance(value, dict):
         weight, value = value.get("weight"), value.get("version")
@@ -154,10 +154,10 @@ def _share(path: Path, label: str, value: object) -> Share:
     if not isinstance(value, str) or not value:
         raise ConfigError(f'{path}: label {label!r} needs a version: {label} = "3" or {{ version = "3", weight = 10 }}')
     if weight is None:
-        return Share(value)
+        return LabelTarget(value)
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight <= 100:
         raise ConfigError(f"{path}: the weight of label {label!r} is {weight!r}; use a percentage, 0 to 100")
-    return Share(value, float(weight))
+    return LabelTarget(value, float(weight))
 
 
 def read(place: Path, name: str, version: str | None) -> PromptFile:
@@ -182,16 +182,16 @@ def _read(path: Path, name: str, version: str | None) -> PromptFile:
     head, template = _split(path, text)
     known = git.look_up(path, data, () if version is not None else (f"{name}@", f"{name}/"))
     if version is None:
-        version = _told_version(head) or _tagged(name, known) or digest(text)
+        version = _front_matter_version(head) or _tagged(name, known) or digest(text)
     return PromptFile(path, version, template, head, known.commit)
 
 
-def _told_version(head: dict[str, Any]) -> str | None:
+def _front_matter_version(head: dict[str, Any]) -> str | None:
     told = head.get("version")
     return None if told is None or isinstance(told, (dict, list)) else str(told)
 
 
-def _tagged(name: str, known: git.Known) -> str | None:
+def _tagged(name: str, known: git.FileHistory) -> str | None:
     versions = sorted((tag[len(name) + 1 :] for tag in known.tags), key=_order)
     return versions[-1] if versions else None
 

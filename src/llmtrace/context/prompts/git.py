@@ -15,14 +15,14 @@ from functools import lru_cache
 from hashlib import sha1
 from pathlib import Path
 
-__all__ = ["Known", "look_up"]
+__all__ = ["FileHistory", "look_up"]
 
 _OBJECT = re.compile(r"[0-9a-f]{40}")
-_LARGEST = 64 * 1024 * 1024
+_MAX_OBJECT_BYTES = 64 * 1024 * 1024
 _KINDS = {1: b"commit", 2: b"tree", 3: b"blob", 4: b"tag"}
 
 
-class Known:
+class FileHistory:
     """What is known of one file."""
 
     __slots__ = ("commit", "tags")
@@ -34,34 +34,34 @@ class Known:
         """The tags, of those asked for, whose commits hold this very content."""
 
 
-_UNKNOWN = Known()
+_NO_HISTORY = FileHistory()
 
 
-def look_up(path: Path, data: bytes, tag_prefixes: tuple[str, ...] = ()) -> Known:
+def look_up(path: Path, data: bytes, tag_prefixes: tuple[str, ...] = ()) -> FileHistory:
     """What the repository around ``path`` knows of the file, of which ``data`` are the bytes."""
     try:
         path = path.resolve()
         root = next((folder for folder in path.parents if (folder / ".git").exists()), None)
         if root is None:
-            return _UNKNOWN
+            return _NO_HISTORY
         folder, common = _folders(root / ".git")
         names = path.relative_to(root).parts
         blob = sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
         head = _head(folder, common)
         tags = tuple(sorted(_tags(common, tag_prefixes))) if tag_prefixes else ()
-        return _found(common, head, names, blob, tags)
+        return _search(common, head, names, blob, tags)
     except Exception:  # whatever is wrong with a repository, the prompt itself has been read
-        return _UNKNOWN
+        return _NO_HISTORY
 
 
 @lru_cache(maxsize=512)
-def _found(
+def _search(
     common: Path, head: str | None, names: tuple[str, ...], blob: str, tags: tuple[tuple[str, str], ...]
-) -> Known:
+) -> FileHistory:
     # All that the answer rests on is in the arguments, since objects never change.
-    store = _Objects(common / "objects")
+    store = _ObjectReader(common / "objects")
     committed = head is not None and store.file_in(head, names) == blob
-    return Known(head if committed else None, tuple(name for name, at in tags if store.file_in(at, names) == blob))
+    return FileHistory(head if committed else None, tuple(name for name, at in tags if store.file_in(at, names) == blob))
 
 
 def _folders(git: Path) -> tuple[Path, Path]:
@@ -110,7 +110,7 @@ def _tags(common: Path, prefixes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     return ((name, at) for name, at in found.items() if name.startswith(prefixes))
 
 
-class _Objects:
+class _ObjectReader:
     """The objects of a repository, loose or in packs."""
 
     def __init__(self, folder: Path) -> None:
@@ -172,7 +172,7 @@ class _Objects:
             offset += 20
         else:
             raise ValueError(f"an object of kind {kind}")
-        return found, _patched(base, _inflate(pack, offset))
+        return found, _apply_delta(base, _inflate(pack, offset))
 
 
 def _mapped(path: Path) -> mmap.mmap:
@@ -184,14 +184,14 @@ def _inflate(data: bytes | mmap.mmap, offset: int = 0) -> bytes:
     engine = zlib.decompressobj()
     found = bytearray()
     while not engine.eof and offset < len(data):
-        found += engine.decompress(data[offset : offset + 65536], _LARGEST - len(found))
+        found += engine.decompress(data[offset : offset + 65536], _MAX_OBJECT_BYTES - len(found))
         offset += 65536
-        if len(found) >= _LARGEST:
+        if len(found) >= _MAX_OBJECT_BYTES:
             raise ValueError("an object too large to be a prompt")
     return bytes(found)
 
 
-def _patched(base: bytes, delta: bytes) -> bytes:
+def _apply_delta(base: bytes, delta: bytes) -> bytes:
     _, at = _size(delta, 0)
     _, at = _size(delta, at)
     found = bytearray()
@@ -210,7 +210,7 @@ def _patched(base: bytes, delta: bytes) -> bytes:
                 length, at = length | delta[at] << 8 * bit, at + 1
         length = length or 0x10000
         found += base[start : start + length]
-        if len(found) > _LARGEST:
+        if len(found) > _MAX_OBJECT_BYTES:
             raise ValueError("an object too large to be a prompt")
     return bytes(found)
 

@@ -7,10 +7,10 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..stats import Ledger
-from .payload import Form, Payload
+from ..stats import ExportStats
+from .payload import Encoder, Payload
 
-__all__ = ["Buffer", "Entry", "Left", "Memory"]
+__all__ = ["Buffer", "Entry", "Left", "MemoryBuffer"]
 
 
 class Entry(Protocol):
@@ -52,7 +52,7 @@ class Buffer(Protocol):
         """The request to send now. It stays until it is done with, and is not given up until it is put back."""
         ...
 
-    def gather(self, form: Form) -> None:
+    def gather(self, form: Encoder) -> None:
         """Put small requests that wait together, so that fewer are sent. Nothing is being sent meanwhile."""
         ...
 
@@ -94,7 +94,7 @@ class Buffer(Protocol):
 
 
 @dataclass(eq=False, slots=True)
-class _Held:
+class _MemoryEntry:
     payload: Payload
 
     @property
@@ -105,10 +105,10 @@ class _Held:
         return self.payload
 
 
-class Memory:
+class MemoryBuffer:
     """A buffer that dies with the process. When it is full the oldest goes, counted."""
 
-    def __init__(self, limit: int, ledger: Ledger) -> None:
+    def __init__(self, limit: int, ledger: ExportStats) -> None:
         self._limit = limit
         self._ledger = ledger
         self.because: tuple[str, str] | None = None
@@ -117,13 +117,13 @@ class Memory:
 
     def after_fork(self) -> None:
         self._lock = threading.Lock()
-        self._held: deque[_Held] = deque()
+        self._held: deque[_MemoryEntry] = deque()
         self._size = 0
         self._lent: Entry | None = None
 
     def put(self, payload: Payload) -> bool:
         with self._lock:
-            self._held.append(_Held(payload))
+            self._held.append(_MemoryEntry(payload))
             self._size += len(payload.body)
             while self._size > self._limit and len(self._held) > 1:
                 # The one that is being sent may arrive yet: it is not lost.
@@ -140,12 +140,12 @@ class Memory:
             self._lent = self._held[0] if self._held else None
             return self._lent
 
-    def gather(self, form: Form) -> None:
+    def gather(self, form: Encoder) -> None:
         pass  # What waits in memory is gathered before it is encoded.
 
     def _lose(self, reason: str, items: int) -> None:
         reason, detail = self.because or (reason, "")
-        self._ledger.lost(reason, items, detail)
+        self._ledger.record_dropped(reason, items, detail)
 
     def oldest(self) -> Payload | None:
         """The oldest request that is not being sent."""
@@ -158,19 +158,19 @@ class Memory:
             for held in [held for held in self._held if held.payload is payload]:
                 self._forget(held)
 
-    def _forget(self, held: _Held) -> None:
+    def _forget(self, held: _MemoryEntry) -> None:
         self._held.remove(held)
         self._size -= len(held.payload.body)
 
     def done(self, entry: Entry) -> None:
         with self._lock:
-            if isinstance(entry, _Held) and entry in self._held:
+            if isinstance(entry, _MemoryEntry) and entry in self._held:
                 self._forget(entry)
             self._lent = None
 
     def put_back(self, entry: Entry, *, last: bool) -> None:
         with self._lock:
-            if last and isinstance(entry, _Held) and entry in self._held:
+            if last and isinstance(entry, _MemoryEntry) and entry in self._held:
                 self._held.remove(entry)
                 self._held.append(entry)
             self._lent = None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from urllib.parse import urlsplit, urlunsplit
 
-__all__ = ["Destination", "bound_for"]
+__all__ = ["Destination", "make_destination"]
 
 _NOT_IDENTITY = frozenset({"user-agent", "content-type", "content-encoding", "content-length", "accept",
                            "accept-encoding", "connection"})  # fmt: skip
@@ -30,7 +30,7 @@ class Destination:
         return f"{self.signal}-{hashlib.blake2b(repr(astuple(self)).encode(), digest_size=6).hexdigest()}"
 
 
-def bound_for(signal: str, protocol: str, endpoint: str, headers: Mapping[str, str]) -> Destination:
+def make_destination(signal: str, protocol: str, endpoint: str, headers: Mapping[str, str]) -> Destination:
     """The destination of requests that carry these headers to this endpoint."""
     url = urlsplit(endpoint if "//" in endpoint else f"//{endpoint}")
     account, _, host = url.netloc.rpartition("@")

@@ -9,9 +9,9 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
 from ...telemetry import names
 from ..signals import Signal
-from .payload import Payload, Unencodable, packed
+from .payload import Payload, Unencodable, pack
 
-__all__ = ["OtlpForm"]
+__all__ = ["OtlpEncoder"]
 
 _CONTENT = (
     names.INPUT_MESSAGES,
@@ -36,7 +36,7 @@ _SPARED = 256
 """Shorter attributes are never worth taking away."""
 
 
-class OtlpForm:
+class OtlpEncoder:
     """The export requests of one signal."""
 
     def __init__(self, signal: Signal) -> None:
@@ -63,8 +63,8 @@ class OtlpForm:
 
     def _fitting(self, request: Any, limit: int, encoding: str) -> Iterator[Payload | Unencodable]:
         count = self._count(request)
-        if request.ByteSize() <= limit or (count == 1 and self._shed(request, limit)):
-            yield packed(request.SerializePartialToString(), encoding, count)
+        if request.ByteSize() <= limit or (count == 1 and self._drop_content(request, limit)):
+            yield pack(request.SerializePartialToString(), encoding, count)
         elif count > 1:
             for half in self._cut(request, count):
                 yield from self._fitting(half, limit, encoding)
@@ -76,9 +76,9 @@ class OtlpForm:
         if len(payloads) == 1:
             return payloads
         raw = b"".join(payload.raw() for payload in payloads)
-        return [packed(raw, payloads[0].encoding, sum(payload.items for payload in payloads))]
+        return [pack(raw, payloads[0].encoding, sum(payload.items for payload in payloads))]
 
-    def halves(self, payload: Payload) -> list[Payload]:
+    def split(self, payload: Payload) -> list[Payload]:
         """The two halves of a request that was refused for its size; of a single item, the item without its content.
 
         Empty when there is nothing left to take away.
@@ -87,9 +87,9 @@ class OtlpForm:
         request = self.signal.request.FromString(raw)
         count = self._count(request)
         parts = self._cut(request, count) if count > 1 else [request]
-        if count == 1 and not self._shed(request, len(raw) // 2):
+        if count == 1 and not self._drop_content(request, len(raw) // 2):
             return []
-        return [packed(part.SerializePartialToString(), payload.encoding, self._count(part)) for part in parts]
+        return [pack(part.SerializePartialToString(), payload.encoding, self._count(part)) for part in parts]
 
     def _cut(self, request: Any, count: int) -> list[Any]:
         return [self._part(request, 0, count // 2), self._part(request, count // 2, count)]
@@ -130,11 +130,11 @@ class OtlpForm:
     def _items(self, scope: Any) -> Any:
         return getattr(scope, self.signal.items)
 
-    def _shed(self, request: Any, limit: int) -> bool:
+    def _drop_content(self, request: Any, limit: int) -> bool:
         """Take content away from the only item until the request fits. True when it fits now."""
         group = next(iter(self._groups(request)))
         (item,) = self._items(next(iter(self._scopes(group))))
-        return hasattr(item, "dropped_attributes_count") and _shed(request, item, limit)
+        return hasattr(item, "dropped_attributes_count") and _drop_item_content(request, item, limit)
 
 
 def _points(item: Any) -> Any:
@@ -164,7 +164,7 @@ def _chosen(item: Any, first: int, last: int) -> Any:
     return part
 
 
-def _shed(request: Any, item: Any, limit: int) -> bool:
+def _drop_item_content(request: Any, item: Any, limit: int) -> bool:
     """All content goes at once, then what happened meanwhile, then the longest attributes as far as needed."""
     original = request.ByteSize()
     long = sorted((pair for pair in item.attributes if pair.ByteSize() > _SPARED), key=KeyValue.ByteSize, reverse=True)

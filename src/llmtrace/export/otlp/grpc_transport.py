@@ -12,15 +12,15 @@ from google.rpc.error_details_pb2 import RetryInfo
 
 from ..._settings.opentelemetry import usable_environment
 from ..signals import Signal
-from .destination import bound_for
-from .encoder import OtlpForm
-from .payload import Form, Payload
+from .destination import make_destination
+from .encoder import OtlpEncoder
+from .payload import Encoder, Payload
 from .transport import Outcome
 
-__all__ = ["Grpc"]
+__all__ = ["OtlpGrpcTransport"]
 
 
-_PATIENCE = 0.1
+_FORK_WAIT_SECONDS = 0.1
 """Seconds that a fork waits for a call to end. gRPC can only be forked cleanly between its calls."""
 
 
@@ -33,7 +33,7 @@ class _Calls:
         os.register_at_fork(before=self._before, after_in_parent=self._after, after_in_child=self._renew)
 
     def _before(self) -> None:
-        self._held = self.lock.acquire(timeout=_PATIENCE)
+        self._held = self.lock.acquire(timeout=_FORK_WAIT_SECONDS)
 
     def _after(self) -> None:
         if self._held:
@@ -49,7 +49,7 @@ def _calls() -> _Calls | None:
     return _Calls() if hasattr(os, "register_at_fork") else None
 
 
-class Grpc:
+class OtlpGrpcTransport:
     """The channel is made by the thread that sends, and anew by the first one that does so in a forked child."""
 
     encoding = "none"
@@ -59,13 +59,13 @@ class Grpc:
     def __init__(self, signal: Signal, endpoint: str | None = None) -> None:
         self._signal = signal
         self._address = endpoint
-        self.form: Form = OtlpForm(signal)
+        self.form: Encoder = OtlpEncoder(signal)
         self.unit = signal.unit
         exporter = self._make()
         _ = exporter._client.Export  # has no public name: a release without it is reported now
         self.timeout = float(exporter._timeout)
         self._headers: tuple[tuple[str, str], ...] = tuple(exporter._headers)
-        self.destination = bound_for(signal.name, "grpc", exporter._endpoint, dict(self._headers))
+        self.destination = make_destination(signal.name, "grpc", exporter._endpoint, dict(self._headers))
         exporter.shutdown()
         self._exporter: Any = None
         self._calls = _calls()

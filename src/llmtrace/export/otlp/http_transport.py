@@ -17,23 +17,23 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from ..signals import Signal
-from .destination import Destination, bound_for
-from .encoder import OtlpForm
-from .payload import Form, Payload
+from .destination import Destination, make_destination
+from .encoder import OtlpEncoder
+from .payload import Encoder, Payload
 from .transport import Outcome
 
-__all__ = ["OtlpPost", "Post"]
+__all__ = ["HttpTransport", "OtlpHttpTransport"]
 
-_AGAIN = frozenset({408, 425, 429})
-_LIMIT = 32 << 20
-_ANSWER = 64 << 10
+_RETRYABLE_STATUSES = frozenset({408, 425, 429})
+_MAX_REQUEST_BYTES = 32 << 20
+_MAX_RESPONSE_BYTES = 64 << 10
 """As much of an answer as is read."""
 
 
-class Post:
+class HttpTransport:
     """The way to one address."""
 
-    limit = _LIMIT
+    limit = _MAX_REQUEST_BYTES
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Post:
         headers: Mapping[str, str],
         *,
         destination: Destination,
-        form: Form,
+        form: Encoder,
         unit: str,
         timeout: float,
         encoding: str = "none",
@@ -101,7 +101,7 @@ class Post:
         with closing(answer):
             if 200 <= answer.status_code < 300:
                 return self._accepted(_read(answer, deadline))
-            return _not_accepted(answer)
+            return _error_outcome(answer)
 
     def after_fork(self) -> None:
         self._session = None
@@ -117,17 +117,17 @@ def _read(answer: Any, deadline: float) -> bytes:
     with suppress(Exception):
         for piece in answer.iter_content(1):  # waits for no more than there is
             body += piece
-            if len(body) >= _ANSWER or time.monotonic() > deadline:
+            if len(body) >= _MAX_RESPONSE_BYTES or time.monotonic() > deadline:
                 break
     return bytes(body)
 
 
-def _not_accepted(answer: Any) -> Outcome:
+def _error_outcome(answer: Any) -> Outcome:
     status = answer.status_code
     said = f"http {status}"
     if status == 413:
         return Outcome("too_large", said)
-    if status in _AGAIN or 500 <= status < 600:
+    if status in _RETRYABLE_STATUSES or 500 <= status < 600:
         # OTLP names 429, 502, 503 and 504. A backend that restarts also answers 500; so does one that chokes on this
         # very request, hence the mark.
         return Outcome("retry", said, after=_seconds(answer.headers.get("Retry-After")), poison=status == 500)
@@ -147,20 +147,20 @@ def _seconds(retry_after: str | None) -> float | None:
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
-class OtlpPost(Post):
+class OtlpHttpTransport(HttpTransport):
     """OTLP with protobuf bodies, to where the standard variables say."""
 
     def __init__(self, signal: Signal, endpoint: str | None = None) -> None:
         asked = _ask(signal, None if endpoint is None else signal.path(endpoint))
         headers = {name: value for name, value in asked["headers"].items() if name.lower() != "content-length"}
-        destination = bound_for(signal.name, "http", asked["address"], headers)
+        destination = make_destination(signal.name, "http", asked["address"], headers)
         if not asked["address"].lower().startswith(("http://", "https://")):
             raise ValueError(f"{signal.variables('ENDPOINT')[1]}: {destination.endpoint} has no http:// or https://")
         super().__init__(
             asked["url"],
             headers,
             destination=destination,
-            form=OtlpForm(signal),
+            form=OtlpEncoder(signal),
             unit=signal.unit,
             timeout=round(float(asked["timeout"] or 10.0), 1),  # it gives what is left of it
             encoding=headers.get("Content-Encoding") or "none",

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["ENCODINGS", "Form", "Payload", "Unencodable", "packed"]
+__all__ = ["ENCODINGS", "Encoder", "Payload", "Unencodable", "pack"]
 
 ENCODINGS = ("none", "gzip", "deflate")
 _LEVEL = 6
@@ -41,10 +41,10 @@ class Payload:
 
     def encoded(self, encoding: str) -> Payload:
         """The same request, compressed that way."""
-        return self if encoding == self.encoding else packed(self.raw(), encoding, self.items)
+        return self if encoding == self.encoding else pack(self.raw(), encoding, self.items)
 
 
-def packed(raw: bytes, encoding: str, items: int) -> Payload:
+def pack(raw: bytes, encoding: str, items: int) -> Payload:
     """A request of these bytes, compressed that way."""
     if encoding == "gzip":
         return Payload(gzip.compress(raw, _LEVEL, mtime=0), encoding, items)
@@ -53,7 +53,7 @@ def packed(raw: bytes, encoding: str, items: int) -> Payload:
     return Payload(raw, "none", items)
 
 
-class Form(Protocol):
+class Encoder(Protocol):
     """How a destination wants to be written to."""
 
     def encode(self, batch: Sequence[Any], limit: int, encoding: str) -> Iterator[Payload | Unencodable]:
@@ -64,6 +64,6 @@ class Form(Protocol):
         """Return what ``payloads``, which are compressed alike, hold in one request, or unchanged."""
         ...
 
-    def halves(self, payload: Payload) -> list[Payload]:
+    def split(self, payload: Payload) -> list[Payload]:
         """What to send instead of a request that was refused for its size; nothing when there is no less of it."""
         ...

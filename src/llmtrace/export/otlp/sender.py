@@ -13,25 +13,25 @@ from opentelemetry.context import attach, detach, set_value
 
 from ... import _errors
 from ..._compat.opentelemetry_context import SUPPRESS_KEY
-from ..stats import Ledger
+from ..stats import ExportStats
 from .buffers import Buffer, Entry
 from .payload import Payload, Unencodable
 from .transport import Outcome, Transport
 
-__all__ = ["Outbox"]
+__all__ = ["Sender"]
 
 _log = logging.getLogger("llmtrace")
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.25, 20.0
-_LONGEST_WAIT = 300.0
-_LOOK_AROUND = 30.0
+_MAX_RETRY_SECONDS = 300.0
+_ADOPT_INTERVAL_SECONDS = 30.0
 _POISON_ATTEMPTS = 24  # so many in a row are no bad luck, even at a backend that fails every other time
-_SUSPECTS = 1000
-_SMALLEST_LIMIT = 16 << 10
+_MAX_SUSPECTS = 1000
+_MIN_REQUEST_BYTES = 16 << 10
 _ADOPTING_SHARE = 2
 """While closing, what dead processes left is adopted for one part in so many of the time."""
 
 
-class Outbox:
+class Sender:
     """Where what was traced leaves the process."""
 
     waits = False
@@ -40,7 +40,7 @@ class Outbox:
         self,
         buffer: Buffer,
         transport: Transport,
-        ledger: Ledger,
+        ledger: ExportStats,
         *,
         adopt_all: bool = False,
         keeps: bool = False,
@@ -110,14 +110,14 @@ class Outbox:
         """Take a batch over: from here it is sent, kept, or counted as lost."""
         for part in self._transport.form.encode(batch, self._limit, self._transport.encoding):
             if isinstance(part, Unencodable):
-                self._ledger.lost(part.reason, part.items)
+                self._ledger.record_dropped(part.reason, part.items)
             else:
                 self.put(part)
 
     def put(self, payload: Payload) -> None:
         """Take one encoded request over."""
         if self._buffer.put(payload):
-            self._ledger.spooled(payload.items)
+            self._ledger.record_spooled(payload.items)
         with self._changed:
             self._changed.notify_all()
 
@@ -156,8 +156,8 @@ class Outbox:
             arrived = not self._buffer.waiting()
             if time.monotonic() >= deadline:
                 self._tell_left("shutdown()")
-            self._let_go()
-        self._ledger.tell(now=True)
+            self._release()
+        self._ledger.log_losses(now=True)
         return arrived
 
     def rest(self, deadline: float) -> None:
@@ -171,7 +171,7 @@ class Outbox:
         # What is in memory alone at the end is reported as lost.
         self._ledger.tell_left(action, on_disk=left.on_disk, in_memory=left.in_memory if action == "flush()" else 0)
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         self._buffer.close()
         self._transport.close()
 
@@ -185,14 +185,14 @@ class Outbox:
                     self._deliver(entry)
                 except Exception:
                     self._settle(entry, lost="fault")
-                    _errors.report("send what was traced")
+                    _errors.log_internal_error("send what was traced")
                 with self._changed:
                     self._changed.notify_all()
         finally:
             detach(token)
         # On a thread of its own nobody waits for it any more; else close() goes on.
         if threading.current_thread() is self._thread and time.monotonic() >= self._deadline:
-            self._let_go()
+            self._release()
 
     def _adopt(self) -> bool:
         """Get hold of a few requests that dead processes left; while closing, only for a share of the time, but once at
@@ -203,7 +203,7 @@ class Outbox:
         try:
             return self._buffer.adopt()
         except Exception:
-            _errors.report("adopt what another process left in the spool")
+            _errors.log_internal_error("adopt what another process left in the spool")
             return False
 
     def _next(self) -> Entry | None:
@@ -230,9 +230,9 @@ class Outbox:
             with self._changed:
                 if self._closing:
                     return None
-                signalled = self._buffer.ready() or self._changed.wait(_LOOK_AROUND)
+                signalled = self._buffer.ready() or self._changed.wait(_ADOPT_INTERVAL_SECONDS)
             if not signalled:
-                self._ledger.tell()
+                self._ledger.log_losses()
 
     def _give_up(self) -> bool:
         """While closing, one refusal is enough where the disk keeps what is left."""
@@ -259,47 +259,47 @@ class Outbox:
         match outcome.kind:
             case "accepted":
                 self._buffer.done(entry)  # first of all: a crash before this sends it again
-                self._well(entry)
+                self._record_success(entry)
                 if not self._buffer.ready():
                     self._paced_until = time.monotonic() + self._pace
-                self._ledger.exported(max(0, payload.items - outcome.rejected))
-                self._ledger.lost("rejected", min(outcome.rejected, payload.items))
-                if outcome.said:  # a message of the backend's own may echo what we sent
-                    _log.debug("llmtrace was told by the backend: %s", outcome.said)
+                self._ledger.record_exported(max(0, payload.items - outcome.rejected))
+                self._ledger.record_dropped("rejected", min(outcome.rejected, payload.items))
+                if outcome.message:  # a message of the backend's own may echo what we sent
+                    _log.debug("llmtrace was told by the backend: %s", outcome.message)
             case "too_large":
                 self._halve(entry, payload)
-                self._well(entry)
+                self._record_success(entry)
             case "refused":
-                self._settle(entry, lost="refused", said=outcome.said)
-                self._well(entry)
+                self._settle(entry, lost="refused", message=outcome.message)
+                self._record_success(entry)
             case "retry":
-                self._ledger.retried()
+                self._ledger.record_retry()
                 if outcome.poison and self._is_poison(entry):
-                    self._settle(entry, lost="refused", said=outcome.said)
+                    self._settle(entry, lost="refused", message=outcome.message)
                 else:
                     self._retry(entry, outcome, last=outcome.poison)
 
-    def _well(self, entry: Entry) -> None:
+    def _record_success(self, entry: Entry) -> None:
         """The backend answers."""
         self._suspects.pop(entry, None)
         self._accepted += 1
         self._failures, self._not_before, self._ordered = 0, 0.0, False
 
-    def _settle(self, entry: Entry, *, lost: str, said: str = "") -> None:
+    def _settle(self, entry: Entry, *, lost: str, message: str = "") -> None:
         self._suspects.pop(entry, None)
         self._buffer.done(entry)
-        self._ledger.lost(lost, entry.items, said)
+        self._ledger.record_dropped(lost, entry.items, message)
 
     def _halve(self, entry: Entry, payload: Payload) -> None:
         self._joins = False
-        parts = self._transport.form.halves(payload)
+        parts = self._transport.form.split(payload)
         if payload.items > 1:
-            self._limit = max(_SMALLEST_LIMIT, min(self._limit, len(payload.raw()) // 2))
+            self._limit = max(_MIN_REQUEST_BYTES, min(self._limit, len(payload.raw()) // 2))
         for part in parts:
             self._buffer.put(part)
         self._buffer.done(entry)
         if not parts:
-            self._ledger.lost("too_large", payload.items)
+            self._ledger.record_dropped("too_large", payload.items)
 
     def _retry(self, entry: Entry, outcome: Outcome, *, last: bool) -> None:
         self._buffer.put_back(entry, last=last)
@@ -308,15 +308,15 @@ class Outbox:
             self._failures += 1
             self._ordered = bool(outcome.after)
             # However soon the backend says, a backend in trouble is not asked in a loop.
-            wait = max(backoff, min(outcome.after or 0.0, _LONGEST_WAIT))
+            wait = max(backoff, min(outcome.after or 0.0, _MAX_RETRY_SECONDS))
             self._not_before = time.monotonic() + wait
         if self._failures == 1:
-            _log.debug("llmtrace could not send %d %s (%s); they wait", entry.items, self._ledger.unit, outcome.said)
+            _log.debug("llmtrace could not send %d %s (%s); they wait", entry.items, self._ledger.unit, outcome.message)
 
     def _is_poison(self, entry: Entry) -> bool:
         """Whether this request alone fails, time and again, while others arrive."""
         attempts, accepted = self._suspects.get(entry, (0, self._accepted))
-        if len(self._suspects) > _SUSPECTS:  # not one request: the backend
+        if len(self._suspects) > _MAX_SUSPECTS:  # not one request: the backend
             self._suspects.clear()
         self._suspects[entry] = attempts + 1, accepted
         return attempts + 1 >= _POISON_ATTEMPTS and self._accepted > accepted

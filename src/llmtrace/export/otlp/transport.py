@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from .destination import Destination
-from .payload import Form, Payload
+from .payload import Encoder, Payload
 
 __all__ = ["Outcome", "Transport"]
 
@@ -16,7 +16,7 @@ class Outcome:
     """What became of one attempt."""
 
     kind: Literal["accepted", "retry", "too_large", "refused"]
-    said: str = ""
+    message: str = ""
     after: float | None = None
     """Seconds the backend asks us to wait."""
     rejected: int = 0
@@ -29,7 +29,7 @@ class Transport(Protocol):
     """The way to one destination."""
 
     destination: Destination
-    form: Form
+    form: Encoder
     unit: str
     """What is counted on this way, in the plural: spans, data points, log records or scores."""
     encoding: str

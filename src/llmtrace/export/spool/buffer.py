@@ -18,19 +18,19 @@ from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
-from ..otlp.buffers import Entry, Left, Memory
+from ..otlp.buffers import Entry, Left, MemoryBuffer
 from ..otlp.destination import Destination
-from ..otlp.payload import Form, Payload
+from ..otlp.payload import Encoder, Payload
 from ..signals import SIGNALS
-from ..stats import Ledger
-from .directory import Claim
+from ..stats import ExportStats
+from .directory import LockedDirectory
 from .segment import Record, Segment
 
-__all__ = ["Spool", "homes", "unit_of"]
+__all__ = ["SpoolBuffer", "directories_in", "unit_of"]
 
 _log = logging.getLogger("llmtrace")
-_SEGMENT = 4 << 20
-_OVERFLOW = 32 << 20
+_SEGMENT_BYTES = 4 << 20
+_OVERFLOW_BYTES = 32 << 20
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _SPOOL_FULL = "the spool is full"
 _MEASURE_EVERY = 1.0
@@ -43,26 +43,26 @@ _GATHERED_ITEMS, _GATHERED_BYTES = 512, 256 << 10
 """Most of one request that is put together from several."""
 
 
-class Spool:
+class SpoolBuffer:
     """The part of a spool folder that this process writes, and the parts it has adopted."""
 
-    def __init__(self, folder: Path, destination: Destination, max_bytes: int, ledger: Ledger) -> None:
+    def __init__(self, folder: Path, destination: Destination, max_bytes: int, ledger: ExportStats) -> None:
         self.folder = folder
         self.destination = destination
         self._max_bytes = max_bytes
-        self._segment_bytes = max(64 << 10, min(_SEGMENT, max_bytes // 8))
+        self._segment_bytes = max(64 << 10, min(_SEGMENT_BYTES, max_bytes // 8))
         self._ledger = ledger
         ledger.folder = folder
-        self._memory = Memory(_OVERFLOW, ledger)
+        self._memory = MemoryBuffer(_OVERFLOW_BYTES, ledger)
         """Where requests go that the disk does not take."""
-        self._claims: list[Claim] = []
+        self._claims: list[LockedDirectory] = []
         self._complained = False
         self._named = 0
         self._start()
 
     def _start(self) -> None:
         self._lock = threading.RLock()
-        self._claim: Claim | None = None
+        self._claim: LockedDirectory | None = None
         self._segments: deque[Segment] = deque()
         """All that we hold, own and adopted, oldest first."""
         self._gathered: Segment | None = None
@@ -95,7 +95,7 @@ class Spool:
                 self._keep(payload)
                 self._save_memory()
             except OSError as error:
-                self._complain(error)
+                self._log_write_error(error)
                 return self._memory.put(payload)
         self._measure()
         return True
@@ -135,7 +135,7 @@ class Spool:
 
     def _current(self, size: int) -> Segment:
         if self._claim is None:
-            self._claim = Claim.create(self.folder, self.destination.key)
+            self._claim = LockedDirectory.create(self.folder, self.destination.key)
             self._claims.append(self._claim)
         last = self._segments[-1] if self._segments else None
         if last is not None and last.open:
@@ -185,7 +185,7 @@ class Spool:
             return
         with self._lock:
             ours = {claim.path for claim in self._claims}
-        elsewhere = sum(_bytes_in(home) for home in homes(self.folder) if home not in ours)
+        elsewhere = sum(_bytes_in(home) for home in directories_in(self.folder) if home not in ours)
         now = time.monotonic()
         with self._lock:
             self._elsewhere = elsewhere
@@ -207,7 +207,7 @@ class Spool:
         lent = None if self._lent is None else self._lent.segment
         oldest = next((segment for segment in self._segments if segment is not lent), None)
         mine = {claim.path for claim in self._claims}
-        for home in homes(self.folder):
+        for home in directories_in(self.folder):
             if oldest is not None and home.name.split("-")[2:3] >= [oldest.path.name[:20]]:
                 break
             if home not in mine and (freed := self._shrink(home, oldest, reason)):
@@ -218,14 +218,14 @@ class Spool:
         self._forget([oldest])
         with suppress(OSError):
             oldest.remove()
-        self._ledger.lost(reason, oldest.items)
+        self._ledger.record_dropped(reason, oldest.items)
         return oldest.size
 
     def _shrink(self, home: Path, younger: Segment | None, reason: str) -> int:
         """Give up the oldest segment that a dead process left, and return its size; 0 for none older than ours."""
         freed = 0
         with suppress(OSError):
-            claim = Claim.take(home)
+            claim = LockedDirectory.claim(home)
             if claim is None:
                 return 0
             try:
@@ -233,13 +233,13 @@ class Spool:
                     if younger is None or path.name < younger.path.name:
                         segment, _ = Segment.read(path)
                         segment.remove()
-                        self._ledger.lost_of_others(reason, segment.items, unit_of(home))
+                        self._ledger.record_foreign_loss(reason, segment.items, unit_of(home))
                         freed = segment.size
             finally:
                 claim.release()
         return freed
 
-    def _complain(self, error: OSError) -> None:
+    def _log_write_error(self, error: OSError) -> None:
         why = error.strerror or str(error)
         self._memory.because = (_reason(error), why)
         if not self._complained:
@@ -269,7 +269,7 @@ class Spool:
     def _fresh(self, records: deque[Record]) -> Record | None:
         return next((record for record in records if record not in self._put_last), None)
 
-    def gather(self, form: Form) -> None:
+    def gather(self, form: Encoder) -> None:
         """Rewrite the segment that is sent next with fewer, larger records, and close it.
 
         The new file takes the place of the old one at once: whenever the process dies, each request has one form,
@@ -366,7 +366,7 @@ class Spool:
             if not self._left and now >= self._look_at:
                 self._look_at = now + _LOOK_EVERY
                 key = f"{self.destination.key}-"
-                self._left.extend(home for home in homes(self.folder) if home.name.startswith(key))
+                self._left.extend(home for home in directories_in(self.folder) if home.name.startswith(key))
             ours = {claim.path for claim in self._claims}
             while self._left and len(ours) <= _ADOPTED_AT_ONCE:
                 home = self._left.popleft()
@@ -379,7 +379,7 @@ class Spool:
 
     def _adopt(self, home: Path) -> None:
         try:
-            claim = Claim.take(home)
+            claim = LockedDirectory.claim(home)
         except OSError:  # no descriptor left: the program needs them more
             self._left.clear()
             return
@@ -389,12 +389,12 @@ class Spool:
         with suppress(OSError):  # what cannot be read now is read later, by this process or another
             for path in claim.segments():
                 with suppress(OSError):
-                    self._take_over(*Segment.read(path))
+                    self._adopt_directory(*Segment.read(path))
         self._segments = deque(sorted(self._segments, key=lambda segment: (segment.open, segment.path.name)))
 
-    def _take_over(self, segment: Segment, records: list[Record]) -> None:
+    def _adopt_directory(self, segment: Segment, records: list[Record]) -> None:
         unreported = segment.unreported()
-        self._ledger.lost("corrupt", unreported)
+        self._ledger.record_dropped("corrupt", unreported)
         if not records:
             segment.remove()
             return
@@ -433,7 +433,7 @@ def _reason(error: OSError) -> str:
     return "spool_unwritable"
 
 
-def _joined(payloads: Sequence[Payload], form: Form) -> list[Payload]:
+def _joined(payloads: Sequence[Payload], form: Encoder) -> list[Payload]:
     """Return what ``payloads`` hold in as few requests as the bounds allow."""
     found: list[list[Payload]] = []
     items = size = 0
@@ -447,7 +447,7 @@ def _joined(payloads: Sequence[Payload], form: Form) -> list[Payload]:
     return [joined for group in found for joined in form.join(group)]
 
 
-def homes(folder: Path) -> list[Path]:
+def directories_in(folder: Path) -> list[Path]:
     """The directories of all processes, oldest first."""
     try:
         with os.scandir(folder) as entries:

@@ -13,14 +13,14 @@ from pathlib import Path
 from ..._files import Descriptor, make_private
 from .lock import try_lock
 
-__all__ = ["OUT_OF_DESCRIPTORS", "Claim"]
+__all__ = ["OUT_OF_DESCRIPTORS", "LockedDirectory"]
 
 OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 _LOCK = "lock"
 _ATTEMPTS = 8
 
 
-class Claim:
+class LockedDirectory:
     """A locked directory. Its lock goes with the process, so what a dead process left can be claimed by another."""
 
     __slots__ = ("_lock", "path")
@@ -30,7 +30,7 @@ class Claim:
         self._lock = lock
 
     @classmethod
-    def create(cls, spool: Path, key: str) -> Claim:
+    def create(cls, spool: Path, key: str) -> LockedDirectory:
         """A new directory in ``spool``, whose name sorts by age within ``key``.
 
         Raises:
@@ -42,7 +42,7 @@ class Claim:
             path.mkdir(mode=0o700)
             claim = None
             try:
-                claim = cls.take(path)
+                claim = cls.claim(path)
             finally:
                 if claim is None:  # another process adopted it before it was locked, or there is no lock to be had
                     cls(path, None).release()
@@ -51,7 +51,7 @@ class Claim:
         raise OSError(errno.ENOLCK, "no locks on this file system")
 
     @classmethod
-    def take(cls, path: Path) -> Claim | None:
+    def claim(cls, path: Path) -> LockedDirectory | None:
         """Claim a directory. ``None`` when a living process has it, it is gone, or it is not ours to open.
 
         Raises:

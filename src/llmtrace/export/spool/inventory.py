@@ -10,22 +10,22 @@ from pathlib import Path
 
 from ..otlp.buffers import Buffer
 from ..otlp.destination import Destination
-from ..otlp.sender import Outbox
+from ..otlp.sender import Sender
 from ..otlp.transport import Transport
 from ..signals import SIGNALS
-from ..stats import Ledger
-from .buffer import Spool, homes, unit_of
-from .directory import Claim
+from ..stats import ExportStats
+from .buffer import SpoolBuffer, directories_in, unit_of
+from .directory import LockedDirectory
 from .segment import Segment, describe
 
-__all__ = ["UNITS", "Waiting", "drain", "purge", "survey"]
+__all__ = ["UNITS", "SpoolEntry", "drain", "purge", "survey"]
 
 UNITS = (*(signal.unit for signal in SIGNALS), "scores")
 """All that may be waiting."""
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class SpoolEntry:
     """What one process left, or is still adding to."""
 
     path: Path
@@ -43,13 +43,13 @@ class Waiting:
     """A living process has it, and sends it itself."""
 
 
-def survey(folder: Path) -> list[Waiting]:
+def survey(folder: Path) -> list[SpoolEntry]:
     """Everything in the folder, oldest first. Nothing is changed."""
-    return [_look(home) for home in homes(folder)]
+    return [_look(home) for home in directories_in(folder)]
 
 
-def _look(home: Path) -> Waiting:
-    claim = Claim.take(home)
+def _look(home: Path) -> SpoolEntry:
+    claim = LockedDirectory.claim(home)
     if claim is not None:
         claim.forget()
     requests = items = size = 0
@@ -59,7 +59,7 @@ def _look(home: Path) -> Waiting:
             destination = destination or describe(path)
             segment, records = Segment.read(path)
             requests, items, size = requests + len(records), items + segment.items, size + segment.size
-    return Waiting(home, destination, requests, items, unit_of(home), size, _since(home), held=claim is None)
+    return SpoolEntry(home, destination, requests, items, unit_of(home), size, _since(home), held=claim is None)
 
 
 def _since(home: Path) -> float:
@@ -68,19 +68,19 @@ def _since(home: Path) -> float:
     return 0.0
 
 
-def drain(folder: Path, transport: Transport, max_bytes: int, timeout: float) -> Ledger:
+def drain(folder: Path, transport: Transport, max_bytes: int, timeout: float) -> ExportStats:
     """Send what dead processes left for this destination, until it is done, the backend fails, or the time is up."""
-    ledger = Ledger(transport.unit)
-    buffer: Buffer = Spool(folder, transport.destination, max_bytes, ledger)
-    Outbox(buffer, transport, ledger, adopt_all=True).close(time.monotonic() + timeout)
+    ledger = ExportStats(transport.unit)
+    buffer: Buffer = SpoolBuffer(folder, transport.destination, max_bytes, ledger)
+    Sender(buffer, transport, ledger, adopt_all=True).close(time.monotonic() + timeout)
     return ledger
 
 
 def purge(folder: Path) -> Counter[str]:
     """Delete what dead processes left, whatever it is bound for. How much that was, by what it is."""
     found: Counter[str] = Counter()
-    for home in homes(folder):
-        claim = Claim.take(home)
+    for home in directories_in(folder):
+        claim = LockedDirectory.claim(home)
         if claim is None:
             continue
         with suppress(OSError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..._read import each, fields, peek, pick, text, whole
+from ..._read import as_mapping, get, get_count, get_text, iter_list, select
 from ...capture.error_body import read_error
 from ...model import Counts, Request, Response
 from ...model.wire_format import WireFormat
@@ -20,13 +20,13 @@ _FORMS = frozenset({"output_config", "output_format"})
 
 
 def read_request(body: Any) -> Request:
-    request = Request("chat", text(body, "model"), peek(body, "stream") is True, pick(body, _PARAMS))
+    request = Request("chat", get_text(body, "model"), get(body, "stream") is True, select(body, _PARAMS))
     if type(body) is not dict or not _FORMS.isdisjoint(body):
-        config = peek(body, "output_config")
-        effort = text(config, "effort")
+        config = get(body, "output_config")
+        effort = get_text(config, "effort")
         if effort:
             request.params["reasoning.level"] = effort
-        if text(peek(config, "format") or peek(body, "output_format"), "type") == "json_schema":
+        if get_text(get(config, "format") or get(body, "output_format"), "type") == "json_schema":
             request.output_type = "json"
     return request
 
@@ -45,7 +45,7 @@ _NAMES: Names = {
 }
 
 
-def total(told: Counts) -> Counts | None:
+def to_usage(told: Counts) -> Counts | None:
     """Anthropic counts cached tokens apart from ``input_tokens``; our ``input`` is the total, so that every provider's
     input means the same thing."""
     found = {key: count for key, count in told.items() if key != "fresh"}
@@ -60,16 +60,16 @@ _BESIDE = ("advisor_message", "compaction")
 """Steps that are billed and not in the totals."""
 
 
-def read_also(usage: Any) -> tuple[tuple[str | None, Counts], ...]:
+def read_additional_usage(usage: Any) -> tuple[tuple[str | None, Counts], ...]:
     """What was billed and the usage leaves out: a model that was asked for advice, a summary of what came before."""
     found: list[tuple[str | None, Counts]] = []
-    for step in each(usage, "iterations"):
-        kind = text(step, "type")
+    for step in iter_list(usage, "iterations"):
+        kind = get_text(step, "type")
         if kind in _BESIDE:
             reported = Reported()
             reported.add(step, _NAMES)
-            model = text(step, "model") or kind if kind == "advisor_message" else None
-            found.append((model, total(reported.counts) or {}))
+            model = get_text(step, "model") or kind if kind == "advisor_message" else None
+            found.append((model, to_usage(reported.counts) or {}))
     return tuple(found)
 
 
@@ -78,38 +78,38 @@ _USUAL = frozenset({"standard", "not_available", "global", "default"})
 
 
 def _price_context(usage: Any) -> dict[str, str]:
-    found = pick(usage, _PRICED_BY)
-    for step in each(usage, "iterations"):
-        kind = text(step, "type")
+    found = select(usage, _PRICED_BY)
+    for step in iter_list(usage, "iterations"):
+        kind = get_text(step, "type")
         if kind is not None and kind not in ("message", *_BESIDE):
             found["iterations"] = kind  # perhaps billed beside the totals too
     return {key: value for key, value in found.items() if isinstance(value, str) and value not in _USUAL}
 
 
-def _edited(answer: Any) -> bool:
+def _was_compacted(answer: Any) -> bool:
     """Whether the server cleared or summed up a part of the conversation."""
-    return next(each(peek(answer, "context_management"), "applied_edits"), None) is not None
+    return next(iter_list(get(answer, "context_management"), "applied_edits"), None) is not None
 
 
 def read_response(answer: Any) -> Response:
     reported = Reported()
-    answer = fields(answer)
-    usage = fields(peek(answer, "usage"))
+    answer = as_mapping(answer)
+    usage = as_mapping(get(answer, "usage"))
     reported.add(usage, _NAMES)
-    reason = text(answer, "stop_reason")
+    reason = get_text(answer, "stop_reason")
     response = Response(
-        id=text(answer, "id"),
-        model=text(answer, "model"),
+        id=get_text(answer, "id"),
+        model=get_text(answer, "model"),
         finish_reasons=(reason,) if reason else (),
-        also=read_also(usage),
-        service_tier=text(usage, "service_tier"),
+        additional_usage=read_additional_usage(usage),
+        service_tier=get_text(usage, "service_tier"),
         price_context=_price_context(usage),
-        compacted=_edited(answer) or any(text(block, "type") == "compaction" for block in each(answer, "content")),
+        compacted=_was_compacted(answer) or any(get_text(block, "type") == "compaction" for block in iter_list(answer, "content")),
     )
-    return reported.fill(response, total(reported.counts))
+    return reported.fill(response, to_usage(reported.counts))
 
 
-class Events:
+class MessagesAccumulator:
     """Folds messages stream events into the answer they add up to."""
 
     __slots__ = (
@@ -139,22 +139,22 @@ class Events:
         self.spoken = False
 
     def add(self, event: Any) -> bool:
-        match peek(event, "type"):
+        match get(event, "type"):
             case "content_block_delta":
                 # A signature is nothing anybody reads: all there is of thinking that is left out.
-                self.spoken = self.spoken or text(peek(event, "delta"), "type") != "signature_delta"
+                self.spoken = self.spoken or get_text(get(event, "delta"), "type") != "signature_delta"
             case "content_block_start":
-                kind = text(peek(event, "content_block"), "type")
+                kind = get_text(get(event, "content_block"), "type")
                 self.spoken = self.spoken or (kind is not None and kind.endswith("tool_use"))
                 self._compacted = self._compacted or kind == "compaction"
             case "message_start":
-                message = peek(event, "message")
-                self._id, self._model = text(message, "id"), text(message, "model")
-                self._take(peek(message, "usage"))
+                message = get(event, "message")
+                self._id, self._model = get_text(message, "id"), get_text(message, "model")
+                self._take(get(message, "usage"))
             case "message_delta":
-                self._reason = text(peek(event, "delta"), "stop_reason") or self._reason
-                self._take(peek(event, "usage"))
-                self._compacted = self._compacted or _edited(event)
+                self._reason = get_text(get(event, "delta"), "stop_reason") or self._reason
+                self._take(get(event, "usage"))
+                self._compacted = self._compacted or _was_compacted(event)
             case "message_stop":
                 self._end = True
             case "content_block_stop" | "ping":
@@ -165,8 +165,8 @@ class Events:
 
     def _take(self, usage: Any) -> None:
         self._reported.add(usage, _NAMES)
-        self._also = read_also(usage) or self._also
-        self._tier = text(usage, "service_tier") or self._tier
+        self._also = read_additional_usage(usage) or self._also
+        self._tier = get_text(usage, "service_tier") or self._tier
         self._context = _price_context(usage) or self._context
 
     @property
@@ -178,7 +178,7 @@ class Events:
             id=self._id,
             model=self._model,
             finish_reasons=(self._reason,) if self._reason else (),
-            also=self._also,
+            additional_usage=self._also,
             service_tier=self._tier,
             price_context=self._context,
             compacted=self._compacted,
@@ -186,28 +186,28 @@ class Events:
             failed=self._error is not None,
             complete=self._end,
         )
-        return self._reported.fill(answer, total(self._reported.counts))
+        return self._reported.fill(answer, to_usage(self._reported.counts))
 
 
 def read_count_request(body: Any) -> Request:
-    return Request(operation="count_tokens", model=text(body, "model"))
+    return Request(operation="count_tokens", model=get_text(body, "model"))
 
 
 def read_count(answer: Any) -> Response:
-    return Response(counted_tokens=whole(answer, "input_tokens"))
+    return Response(counted_tokens=get_count(answer, "input_tokens"))
 
 
 def read_complete_request(body: Any) -> Request:
-    params = pick(body, _PARAMS)
-    limit = whole(body, "max_tokens_to_sample")
+    params = select(body, _PARAMS)
+    limit = get_count(body, "max_tokens_to_sample")
     if limit is not None:
         params["max_tokens"] = limit
     return Request(
-        operation="text_completion", model=text(body, "model"), stream=peek(body, "stream") is True, params=params
+        operation="text_completion", model=get_text(body, "model"), stream=get(body, "stream") is True, params=params
     )
 
 
-class Completions:
+class CompletionAccumulator:
     """Folds the legacy text completion stream, which tells no usage."""
 
     __slots__ = ("_last", "_spoke")
@@ -217,8 +217,8 @@ class Completions:
         self._spoke = False
 
     def add(self, event: Any) -> bool:
-        self._spoke = self._spoke or bool(peek(event, "completion"))
-        match peek(event, "type"):
+        self._spoke = self._spoke or bool(get(event, "completion"))
+        match get(event, "type"):
             case "completion":
                 self._last = read_response(event)
             case "ping":
@@ -239,11 +239,11 @@ class Completions:
 COMPLETE = WireFormat(
     request=read_complete_request,
     response=read_response,
-    events=Completions,
+    accumulator=CompletionAccumulator,
     content=COMPLETE_CONTENT,
     words=MESSAGE_WORDS,
 )
 MESSAGES = WireFormat(
-    request=read_request, response=read_response, events=Events, content=MESSAGES_CONTENT, words=MESSAGE_WORDS
+    request=read_request, response=read_response, accumulator=MessagesAccumulator, content=MESSAGES_CONTENT, words=MESSAGE_WORDS
 )
 COUNT_TOKENS = WireFormat(request=read_count_request, response=read_count, content=COUNT_TOKENS_CONTENT)

@@ -4,89 +4,89 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._read import peek, text, whole
-from ...model import Asked, Blob, Message
+from ..._read import get, get_count, get_text
+from ...model import Blob, Message, RequestContent
 from ...model.content_format import ContentFormat
 from .._messages import (
     file_part,
     function_tool,
-    items,
-    media,
-    other,
-    parsed,
-    plain,
-    reasoning,
-    server_call,
-    server_result,
-    tool_call,
-    tool_result,
-    turn,
-    words,
+    iter_items,
+    media_part,
+    parse_arguments,
+    reasoning_part,
+    server_tool_call_part,
+    server_tool_result_part,
+    split_tool_results,
+    text_part,
+    to_json,
+    tool_call_part,
+    tool_result_part,
+    unknown_part,
 )
 
 __all__ = ["COMPLETE_CONTENT", "COUNT_TOKENS_CONTENT", "MESSAGES_CONTENT"]
 
 
-def read_request(body: Any) -> Asked:
-    asked = Asked()
+def read_request(body: Any) -> RequestContent:
+    asked = RequestContent()
     asked.system += _blocks(body, "system", asked)
-    for message in items(body, "messages", asked):
-        asked.messages += turn(text(message, "role") or "user", _blocks(message, "content", asked))
-    for tool in items(body, "tools", asked):
+    for message in iter_items(body, "messages", asked):
+        asked.messages += split_tool_results(get_text(message, "role") or "user", _blocks(message, "content", asked))
+    for tool in iter_items(body, "tools", asked):
         asked.tools.append(_tool(tool))
-    for server in items(body, "mcp_servers", asked):
-        asked.tools.append({"type": "mcp", "name": text(server, "name") or "mcp"})
+    for server in iter_items(body, "mcp_servers", asked):
+        asked.tools.append({"type": "mcp", "name": get_text(server, "name") or "mcp"})
     return asked
 
 
 def _tool(tool: Any) -> dict[str, Any]:
-    if peek(tool, "input_schema") is not None:
+    if get(tool, "input_schema") is not None:
         return function_tool(tool, "input_schema")
-    return {"type": text(tool, "type") or "function", "name": text(tool, "name") or text(tool, "type") or "unknown"}
+    return {"type": get_text(tool, "type") or "function", "name": get_text(tool, "name") or get_text(tool, "type") or "unknown"}
 
 
-def _blocks(source: Any, name: str, asked: Asked | None = None) -> list[Any]:
-    content = peek(source, name)
+def _blocks(source: Any, name: str, asked: RequestContent | None = None) -> list[Any]:
+    content = get(source, name)
     if isinstance(content, str):
-        return [words(content)] if content else []
-    return [part for block in items(source, name, asked) if (part := _part(block, asked)) is not None]
+        return [text_part(content)] if content else []
+    return [part for block in iter_items(source, name, asked) if (part := _part(block, asked)) is not None]
 
 
-def _part(block: Any, asked: Asked | None = None) -> Any:  # noqa: PLR0911 - one line per type
+def _part(block: Any, asked: RequestContent | None = None) -> Any:  # noqa: PLR0911 - one line per type
     if isinstance(block, str):
-        return words(block)
-    kind = text(block, "type") or ""
+        return text_part(block)
+    kind = get_text(block, "type") or ""
     match kind:
         case "text":
-            content = peek(block, "text")
-            return words(content) if isinstance(content, str) else None
+            content = get(block, "text")
+            return text_part(content) if isinstance(content, str) else None
         case "thinking":
-            thought = text(block, "thinking")
-            return None if thought is None else reasoning(thought)
+            thought = get_text(block, "thinking")
+            return None if thought is None else reasoning_part(thought)
         case "redacted_thinking":
             return None  # readable to the vendor alone
         case "tool_use":
-            return tool_call(text(block, "id"), text(block, "name"), peek(block, "input"))
+            return tool_call_part(get_text(block, "id"), get_text(block, "name"), get(block, "input"))
         case "tool_result":
-            return tool_result(text(block, "tool_use_id"), _result(block, asked))
+            return tool_result_part(get_text(block, "tool_use_id"), _result(block, asked))
         case "image" | "document" | "audio" | "video":
-            return _source(kind, peek(block, "source"))
+            return _source(kind, get(block, "source"))
         case "server_tool_use" | "mcp_tool_use":
-            name = text(block, "name") or kind
-            return server_call(text(block, "id"), name, name, {"input": plain(peek(block, "input"))})
+            name = get_text(block, "name") or kind
+            return server_tool_call_part(get_text(block, "id"), name, name, {"input": to_json(get(block, "input"))})
         case "compaction":
-            return {"type": "compaction", "content": text(block, "content") or ""}
+            return {"type": "compaction", "content": get_text(block, "content") or ""}
         case _ if kind.endswith("_tool_result"):
-            details = {"content": plain(peek(block, "content"))}
-            return server_result(text(block, "tool_use_id"), kind.removesuffix("_tool_result"), details)
+            details = {"content": to_json(get(block, "content"))}
+            return server_tool_result_part(get_text(block, "tool_use_id"), kind.removesuffix("_tool_result"), details)
         case "container_upload":
-            return file_part(text(block, "file_id") or "")
+            return file_part(get_text(block, "file_id") or "")
         case _:
-            return other(kind, block) if kind else None
+            return unknown_part(kind, block) if kind else None
 
 
-def _result(block: Any, asked: Asked | None) -> Any:
-    content = peek(block, "content")
+def _result(block: Any, asked: RequestContent | None) -> Any:
+    content = get(block, "content")
     if content is None or isinstance(content, str):
         return content or ""
     parts = _blocks(block, "content", asked)
@@ -96,37 +96,37 @@ def _result(block: Any, asked: Asked | None) -> Any:
 
 
 def _source(modality: str, source: Any) -> Any:
-    mime_type = text(source, "media_type")
-    match text(source, "type"):
+    mime_type = get_text(source, "media_type")
+    match get_text(source, "type"):
         case "base64":
-            data = peek(source, "data")
+            data = get(source, "data")
             return Blob(modality, mime_type, data) if isinstance(data, (str, bytes)) else None
         case "url":
-            return media(modality, peek(source, "url"), mime_type)
+            return media_part(modality, get(source, "url"), mime_type)
         case "file":
-            return file_part(text(source, "file_id") or "", modality, mime_type)
+            return file_part(get_text(source, "file_id") or "", modality, mime_type)
         case "text":
-            return words(text(source, "data") or "")
+            return text_part(get_text(source, "data") or "")
         case "content":
-            content = peek(source, "content")
+            content = get(source, "content")
             said = content if isinstance(content, str) else None
-            return words(said) if said is not None else {"type": modality, "content": _blocks(source, "content")}
+            return text_part(said) if said is not None else {"type": modality, "content": _blocks(source, "content")}
         case _:
             return None
 
 
 def read_response(answer: Any) -> list[Message]:
     parts = _blocks(answer, "content")
-    reason = text(answer, "stop_reason")
+    reason = get_text(answer, "stop_reason")
     if not parts and reason is None:
         return []
-    return [{"role": text(answer, "role") or "assistant", "parts": parts, "finish_reason": reason}]
+    return [{"role": get_text(answer, "role") or "assistant", "parts": parts, "finish_reason": reason}]
 
 
 _DELTAS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
 
 
-class Joiner:
+class MessagesContentAccumulator:
     """Joins messages stream events."""
 
     __slots__ = ("_blocks", "_pieces", "_reason", "_started")
@@ -152,13 +152,13 @@ class Joiner:
         return False
 
     def _add(self, event: Any) -> None:
-        match peek(event, "type"):
+        match get(event, "type"):
             case "content_block_delta":
-                delta = peek(event, "delta")
-                kind = peek(delta, "type")
-                piece = peek(delta, _DELTAS.get(kind, "content")) if isinstance(kind, str) else None
+                delta = get(event, "delta")
+                kind = get(delta, "type")
+                piece = get(delta, _DELTAS.get(kind, "content")) if isinstance(kind, str) else None
                 if isinstance(piece, str) and piece:
-                    index = whole(event, "index") or 0
+                    index = get_count(event, "index") or 0
                     known = self._pieces.get(index)
                     if known is None:
                         self._pieces[index] = [piece]
@@ -166,23 +166,23 @@ class Joiner:
                         known.append(piece)
             case "content_block_start":
                 # The SDK's helper goes on to change the very block that the event carries.
-                self._blocks[whole(event, "index") or 0] = plain(peek(event, "content_block"))
+                self._blocks[get_count(event, "index") or 0] = to_json(get(event, "content_block"))
             case "message_start":
                 self._started = True
             case "message_delta":
-                self._reason = text(peek(event, "delta"), "stop_reason") or self._reason
+                self._reason = get_text(get(event, "delta"), "stop_reason") or self._reason
 
     def messages(self) -> list[Message]:
         if not self._started:
             return []
         parts: list[Any] = []
         for index in sorted(self._blocks.keys() | self._pieces.keys()):
-            part = _part(self._whole(index))
+            part = _part(self._finished_block(index))
             if part is not None:
                 parts.append(part)
         return [{"role": "assistant", "parts": parts, "finish_reason": self._reason}]
 
-    def _whole(self, index: int) -> Any:
+    def _finished_block(self, index: int) -> Any:
         block = dict(self._blocks.get(index) or {"type": "text", "text": ""})
         said = "".join(self._pieces.get(index, ()))
         if not said:
@@ -195,23 +195,23 @@ class Joiner:
             case "compaction":
                 block["content"] = said
             case _:
-                block["input"] = parsed(said)
+                block["input"] = parse_arguments(said)
         return block
 
 
-def read_prompt(body: Any) -> Asked:
-    prompt = text(body, "prompt")
-    return Asked(messages=[] if prompt is None else [{"role": "user", "parts": [words(prompt)]}])
+def read_prompt(body: Any) -> RequestContent:
+    prompt = get_text(body, "prompt")
+    return RequestContent(messages=[] if prompt is None else [{"role": "user", "parts": [text_part(prompt)]}])
 
 
 def read_completion(answer: Any) -> list[Message]:
-    said = text(answer, "completion")
+    said = get_text(answer, "completion")
     if said is None:
         return []
-    return [{"role": "assistant", "parts": [words(said)], "finish_reason": text(answer, "stop_reason")}]
+    return [{"role": "assistant", "parts": [text_part(said)], "finish_reason": get_text(answer, "stop_reason")}]
 
 
-class Completions:
+class CompletionContentAccumulator:
     """Joins the legacy text completion stream."""
 
     __slots__ = ("_pieces", "_reason")
@@ -221,13 +221,13 @@ class Completions:
         self._reason: str | None = None
 
     def add(self, event: Any) -> None:
-        self._pieces.append(text(event, "completion") or "")
-        self._reason = text(event, "stop_reason") or self._reason
+        self._pieces.append(get_text(event, "completion") or "")
+        self._reason = get_text(event, "stop_reason") or self._reason
 
     def messages(self) -> list[Message]:
         return read_completion({"completion": "".join(self._pieces), "stop_reason": self._reason})
 
 
-COMPLETE_CONTENT = ContentFormat(read_prompt, read_completion, Completions)
-MESSAGES_CONTENT = ContentFormat(read_request, read_response, Joiner)
+COMPLETE_CONTENT = ContentFormat(read_prompt, read_completion, CompletionContentAccumulator)
+MESSAGES_CONTENT = ContentFormat(read_request, read_response, MessagesContentAccumulator)
 COUNT_TOKENS_CONTENT = ContentFormat(read_request)

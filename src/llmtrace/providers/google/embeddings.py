@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._read import each, peek, whole
+from ..._read import get, get_count, iter_list
 from ...model import Request, Response
 from ...model.wire_format import WireFormat
 from .._texts import NO_WORDS
@@ -14,16 +14,16 @@ __all__ = ["EMBED"]
 
 
 def read_request(body: Any) -> Request:
-    first = next(each(body, "requests"), body)
-    dimensions = whole(first, "outputDimensionality")
+    first = next(iter_list(body, "requests"), body)
+    dimensions = get_count(first, "outputDimensionality")
     if dimensions is None:
-        dimensions = whole(peek(first, "embedContentConfig"), "outputDimensionality")
+        dimensions = get_count(get(first, "embedContentConfig"), "outputDimensionality")
     return Request(operation="embeddings", params={} if dimensions is None else {"dimensions": dimensions})
 
 
 def read_response(answer: Any) -> Response:
-    count = whole(peek(answer, "usageMetadata"), "promptTokenCount")
-    vector = peek(next(each(answer, "embeddings"), peek(answer, "embedding")), "values")
+    count = get_count(get(answer, "usageMetadata"), "promptTokenCount")
+    vector = get(next(iter_list(answer, "embeddings"), get(answer, "embedding")), "values")
     return Response(
         usage=None if count is None else {"input": count},
         dimensions=len(vector) if isinstance(vector, list) else None,

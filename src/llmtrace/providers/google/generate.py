@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._read import each, peek, text
+from ..._read import get, get_text, iter_list
 from ...capture.error_body import read_error
 from ...model import Counts, Request, Response
 from ...model.wire_format import WireFormat
@@ -31,11 +31,11 @@ _MEDIA = {"AUDIO": "speech", "IMAGE": "image", "VIDEO": "video"}
 
 
 def _either(source: Any, camel: str, snake: str) -> Any:
-    value = peek(source, camel)
-    return peek(source, snake) if value is None else value
+    value = get(source, camel)
+    return get(source, snake) if value is None else value
 
 
-def _word(value: Any) -> str | None:
+def _enum_value(value: Any) -> str | None:
     """An enumeration's value, be it the wire's text or the SDK's own member."""
     value = getattr(value, "value", value)
     return value if isinstance(value, str) and value and value.isascii() else None
@@ -51,7 +51,7 @@ def read_request(body: Any) -> Request:
         operation="generate_content",
         params=_read_params(config) if config is not None else {},
         output_type=_output_type(config),
-        service_tier=_word(_either(body, "serviceTier", "service_tier")),
+        service_tier=_enum_value(_either(body, "serviceTier", "service_tier")),
     )
 
 
@@ -71,7 +71,7 @@ def _read_params(config: Any) -> dict[str, Any]:
     if choices is not None and choices != 1:
         params["choice.count"] = choices
     thinking = _either(config, "thinkingConfig", "thinking_config")
-    level = _word(_either(thinking, "thinkingLevel", "thinking_level"))
+    level = _enum_value(_either(thinking, "thinkingLevel", "thinking_level"))
     if level is not None:
         params["reasoning.level"] = level
     return params
@@ -83,7 +83,7 @@ def _output_type(config: Any) -> str | None:
         return _FORMATS[kind]
     modalities = _either(config, "responseModalities", "response_modalities")
     for modality in modalities if isinstance(modalities, list) else ():
-        media = _MEDIA.get((_word(modality) or "").upper())
+        media = _MEDIA.get((_enum_value(modality) or "").upper())
         if media is not None:
             return media
     return None
@@ -115,7 +115,7 @@ _FIELDS = frozenset(
 _TIERS = {"ON_DEMAND": "standard", "ON_DEMAND_PRIORITY": "priority", "ON_DEMAND_FLEX": "flex"}
 
 
-class Told:
+class UsageAccumulator:
     """Usage as told so far. Each answer of a stream tells it anew, and may tell less: of each field the last wins."""
 
     __slots__ = ("_counts", "_denied", "_parts", "tier", "traffic")
@@ -127,7 +127,7 @@ class Told:
         self.tier: str | None = None
         self.traffic: str | None = None
 
-    def take(self, usage: Any) -> None:
+    def add(self, usage: Any) -> None:
         """Read at once: the first releases of the SDK change what they were sent."""
         if usage is None:
             return
@@ -148,8 +148,8 @@ class Told:
                 read = _read_parts(parts, ending)
                 if any(read.values()) or camel not in self._parts:
                     self._parts[camel] = read
-        tier = _word(_either(usage, "serviceTier", "service_tier"))
-        traffic = _word(_either(usage, "trafficType", "traffic_type"))
+        tier = _enum_value(_either(usage, "serviceTier", "service_tier"))
+        traffic = _enum_value(_either(usage, "trafficType", "traffic_type"))
         self.tier = tier or (traffic and _TIERS.get(traffic)) or self.tier
         self.traffic = traffic or self.traffic
 
@@ -173,7 +173,7 @@ class Told:
 def _read_parts(parts: list[Any], ending: str) -> Counts:
     found: Counts = {}
     for part in parts:
-        field = (_word(peek(part, "modality")) or "").lower() + ending
+        field = (_enum_value(get(part, "modality")) or "").lower() + ending
         count = _count(_either(part, "tokenCount", "token_count"))
         if count is not None and field in _FIELDS:
             found[field] = found.get(field, 0) + count
@@ -186,7 +186,7 @@ def _add(into: Counts, name: str, *counts: float | None) -> None:
         into[name] = sum(told)
 
 
-class Answers:
+class GenerateAccumulator:
     """Folds the answers of a stream into one; a plain answer is a stream of one."""
 
     __slots__ = ("_blocked", "_error", "_finish", "_grounded", "_id", "_maps", "_model", "_queries", "_spoke", "_told")
@@ -200,30 +200,30 @@ class Answers:
         self._grounded = self._maps = False
         self._error: str | None = None
         self._spoke = False
-        self._told = Told()
+        self._told = UsageAccumulator()
 
     def add(self, answer: Any) -> bool:
-        self._told.take(_either(answer, "usageMetadata", "usage_metadata"))
+        self._told.add(_either(answer, "usageMetadata", "usage_metadata"))
         if self._id is None:
-            self._id = text(answer, "responseId") or text(answer, "response_id")
+            self._id = get_text(answer, "responseId") or get_text(answer, "response_id")
         if self._model is None:
-            self._model = text(answer, "modelVersion") or text(answer, "model_version")
-        candidates = peek(answer, "candidates")
+            self._model = get_text(answer, "modelVersion") or get_text(answer, "model_version")
+        candidates = get(answer, "candidates")
         for candidate in candidates if isinstance(candidates, list) else ():
             self._candidate(candidate)
         if not candidates:
-            self._told_no_candidate(answer)
+            self._no_candidate_reason(answer)
         return self._spoke
 
     def _candidate(self, candidate: Any) -> None:
-        reason = _word(_either(candidate, "finishReason", "finish_reason"))
+        reason = _enum_value(_either(candidate, "finishReason", "finish_reason"))
         if reason is not None:
-            self._finish[_count(peek(candidate, "index")) or 0] = reason
+            self._finish[_count(get(candidate, "index")) or 0] = reason
         grounding = _either(candidate, "groundingMetadata", "grounding_metadata")
         if grounding is not None:
             self._ground(grounding)
         if not self._spoke:
-            self._spoke = any(_speaks(part) for part in each(peek(candidate, "content"), "parts"))
+            self._spoke = any(_has_content(part) for part in iter_list(get(candidate, "content"), "parts"))
 
     def _ground(self, grounding: Any) -> None:
         queries = _either(grounding, "webSearchQueries", "web_search_queries")
@@ -238,19 +238,19 @@ class Answers:
             self._grounded
             or bool(self._queries)
             or _either(grounding, "searchEntryPoint", "search_entry_point") is not None
-            or any(peek(chunk, "web") is not None for chunk in chunks)
+            or any(get(chunk, "web") is not None for chunk in chunks)
         )
         # Google Maps is a product of its own, with a fee of its own.
         self._maps = (
             self._maps
             or _either(grounding, "googleMapsWidgetContextToken", "google_maps_widget_context_token") is not None
-            or any(peek(chunk, "maps") is not None for chunk in chunks)
+            or any(get(chunk, "maps") is not None for chunk in chunks)
         )
 
-    def _told_no_candidate(self, answer: Any) -> None:
+    def _no_candidate_reason(self, answer: Any) -> None:
         feedback = _either(answer, "promptFeedback", "prompt_feedback")
         if feedback is not None:
-            self._blocked = _word(_either(feedback, "blockReason", "block_reason")) or self._blocked
+            self._blocked = _enum_value(_either(feedback, "blockReason", "block_reason")) or self._blocked
         self._error = read_error(answer) or self._error
 
     @property
@@ -294,16 +294,16 @@ _CONTENT = (
 )
 
 
-def _speaks(part: Any) -> bool:
+def _has_content(part: Any) -> bool:
     return any(_either(part, camel, snake) for camel, snake in _CONTENT)
 
 
 def read_response(answer: Any) -> Response:
-    answers = Answers()
+    answers = GenerateAccumulator()
     answers.add(answer)
     return answers.result()
 
 
 GENERATE = WireFormat(
-    request=read_request, response=read_response, events=Answers, content=GENERATE_CONTENT, words=GENERATE_WORDS
+    request=read_request, response=read_response, accumulator=GenerateAccumulator, content=GENERATE_CONTENT, words=GENERATE_WORDS
 )

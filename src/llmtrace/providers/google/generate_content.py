@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._read import peek, text, whole
-from ...model import Asked, Blob, Message
+from ..._read import get, get_count, get_text
+from ...model import Blob, Message, RequestContent
 from ...model.content_format import ContentFormat
 from .._messages import (
-    file_uri,
+    file_uri_part,
     function_tool,
-    items,
+    iter_items,
     modality_of,
-    plain,
-    reasoning,
-    server_call,
-    server_result,
-    tool_call,
-    tool_result,
-    turn,
-    words,
+    reasoning_part,
+    server_tool_call_part,
+    server_tool_result_part,
+    split_tool_results,
+    text_part,
+    to_json,
+    tool_call_part,
+    tool_result_part,
 )
 
 __all__ = ["EMBED_CONTENT", "GENERATE_CONTENT"]
@@ -28,17 +28,17 @@ _ROLES = {"model": "assistant", "function": "tool"}
 
 
 def _either(source: Any, camel: str, snake: str) -> Any:
-    value = peek(source, camel)
-    return peek(source, snake) if value is None else value
+    value = get(source, camel)
+    return get(source, snake) if value is None else value
 
 
-def read_request(body: Any) -> Asked:
-    asked = Asked()
+def read_request(body: Any) -> RequestContent:
+    asked = RequestContent()
     asked.system += _parts(_either(body, "systemInstruction", "system_instruction"), asked)
-    for content in items(body, "contents", asked):
-        role = text(content, "role") or "user"
-        asked.messages += turn(_ROLES.get(role, role), _parts(content, asked))
-    for tool in items(body, "tools", asked):
+    for content in iter_items(body, "contents", asked):
+        role = get_text(content, "role") or "user"
+        asked.messages += split_tool_results(_ROLES.get(role, role), _parts(content, asked))
+    for tool in iter_items(body, "tools", asked):
         asked.tools += _tools(tool)
     return asked
 
@@ -46,45 +46,45 @@ def read_request(body: Any) -> Asked:
 def _tools(tool: Any) -> list[dict[str, Any]]:
     declared = _either(tool, "functionDeclarations", "function_declarations")
     if declared is not None:
-        return [_function(function) for function in items({"functions": declared}, "functions")]
-    kinds = plain(tool)
+        return [_function(function) for function in iter_items({"functions": declared}, "functions")]
+    kinds = to_json(tool)
     return [{"type": kind, "name": kind} for kind in kinds] if isinstance(kinds, dict) else []
 
 
 def _function(function: Any) -> dict[str, Any]:
     for schema in ("parameters", "parametersJsonSchema", "parameters_json_schema"):
-        if peek(function, schema) is not None:
+        if get(function, schema) is not None:
             return function_tool(function, schema)
     return function_tool(function, "parameters")
 
 
-def _parts(content: Any, asked: Asked | None = None) -> list[Any]:
+def _parts(content: Any, asked: RequestContent | None = None) -> list[Any]:
     if isinstance(content, str):
-        return [words(content)]
-    return [part for item in items(content, "parts", asked) if (part := _part(item)) is not None]
+        return [text_part(content)]
+    return [part for item in iter_items(content, "parts", asked) if (part := _part(item)) is not None]
 
 
 def _part(item: Any) -> Any:  # noqa: PLR0911 - one line per kind
-    said = peek(item, "text")
+    said = get(item, "text")
     if isinstance(said, str):
         if not said:
             return None
-        return reasoning(said) if peek(item, "thought") is True else words(said)
+        return reasoning_part(said) if get(item, "thought") is True else text_part(said)
     if (call := _either(item, "functionCall", "function_call")) is not None:
-        return tool_call(text(call, "id"), text(call, "name"), peek(call, "args") or {})
+        return tool_call_part(get_text(call, "id"), get_text(call, "name"), get(call, "args") or {})
     if (answer := _either(item, "functionResponse", "function_response")) is not None:
-        return tool_result(text(answer, "id"), plain(peek(answer, "response")))
+        return tool_result_part(get_text(answer, "id"), to_json(get(answer, "response")))
     if (data := _either(item, "inlineData", "inline_data")) is not None:
         return _inline(data)
     if (file := _either(item, "fileData", "file_data")) is not None:
-        mime_type = text(file, "mimeType") or text(file, "mime_type")
-        return file_uri(text(file, "fileUri") or text(file, "file_uri"), mime_type)
+        mime_type = get_text(file, "mimeType") or get_text(file, "mime_type")
+        return file_uri_part(get_text(file, "fileUri") or get_text(file, "file_uri"), mime_type)
     if (code := _either(item, "executableCode", "executable_code")) is not None:
-        details = {"language": text(code, "language"), "code": text(code, "code")}
-        return server_call(text(code, "id"), "code_execution", "code_execution", details)
+        details = {"language": get_text(code, "language"), "code": get_text(code, "code")}
+        return server_tool_call_part(get_text(code, "id"), "code_execution", "code_execution", details)
     if (result := _either(item, "codeExecutionResult", "code_execution_result")) is not None:
-        details = {"outcome": text(result, "outcome"), "output": text(result, "output")}
-        return server_result(text(result, "id"), "code_execution", details)
+        details = {"outcome": get_text(result, "outcome"), "output": get_text(result, "output")}
+        return server_tool_result_part(get_text(result, "id"), "code_execution", details)
     return _server_tool(item)
 
 
@@ -92,9 +92,9 @@ def _server_tool(item: Any) -> Any:
     """A tool of Google's own other than code: search, files, maps."""
     if (call := _either(item, "toolCall", "tool_call")) is not None:
         kind = _tool_type(call)
-        return server_call(text(call, "id"), kind, kind, _some(call, "args"))
+        return server_tool_call_part(get_text(call, "id"), kind, kind, _first_mapping(call, "args"))
     if (answer := _either(item, "toolResponse", "tool_response")) is not None:
-        return server_result(text(answer, "id"), _tool_type(answer), _some(answer, "response"))
+        return server_tool_result_part(get_text(answer, "id"), _tool_type(answer), _first_mapping(answer, "response"))
     return None
 
 
@@ -104,18 +104,18 @@ def _tool_type(source: Any) -> str:
     return kind.lower() if isinstance(kind, str) and kind else "unknown"
 
 
-def _some(source: Any, name: str) -> dict[str, Any]:
-    value = peek(source, name)
-    return {} if value is None else {name: plain(value)}
+def _first_mapping(source: Any, name: str) -> dict[str, Any]:
+    value = get(source, name)
+    return {} if value is None else {name: to_json(value)}
 
 
 def _inline(data: Any) -> Blob | None:
-    mime_type = text(data, "mimeType") or text(data, "mime_type")
-    content = peek(data, "data")
+    mime_type = get_text(data, "mimeType") or get_text(data, "mime_type")
+    content = get(data, "data")
     return Blob(modality_of(mime_type), mime_type, content) if isinstance(content, (str, bytes)) else None
 
 
-class Joiner:
+class GenerateContentAccumulator:
     """Joins the answers of a stream; a plain answer is a stream of one."""
 
     __slots__ = ("_parts", "_reasons")
@@ -125,9 +125,9 @@ class Joiner:
         self._reasons: dict[int, str] = {}
 
     def add(self, answer: Any) -> None:
-        for candidate in items(answer, "candidates"):
-            index = whole(candidate, "index") or 0
-            self._parts.setdefault(index, []).extend(_parts(peek(candidate, "content")))
+        for candidate in iter_items(answer, "candidates"):
+            index = get_count(candidate, "index") or 0
+            self._parts.setdefault(index, []).extend(_parts(get(candidate, "content")))
             reason = _either(candidate, "finishReason", "finish_reason")
             reason = getattr(reason, "value", reason)
             if isinstance(reason, str):
@@ -135,12 +135,12 @@ class Joiner:
 
     def messages(self) -> list[Message]:
         return [
-            {"role": "assistant", "parts": _joined(self._parts[index]), "finish_reason": self._reasons.get(index)}
+            {"role": "assistant", "parts": _merge_texts(self._parts[index]), "finish_reason": self._reasons.get(index)}
             for index in sorted(self._parts)
         ]
 
 
-def _joined(parts: list[Any]) -> list[Any]:
+def _merge_texts(parts: list[Any]) -> list[Any]:
     """Texts that follow one another, as one: a stream cuts them anywhere."""
     found: list[Any] = []
     runs: list[list[str]] = []
@@ -161,24 +161,24 @@ def _joined(parts: list[Any]) -> list[Any]:
 
 
 def read_response(answer: Any) -> list[Message]:
-    joiner = Joiner()
+    joiner = GenerateContentAccumulator()
     joiner.add(answer)
     return joiner.messages()
 
 
-def read_embedded(body: Any) -> Asked:
-    asked = Asked()
-    requests = list(items(body, "requests", asked)) or [body]
+def read_embedded(body: Any) -> RequestContent:
+    asked = RequestContent()
+    requests = list(iter_items(body, "requests", asked)) or [body]
     for request in requests:
-        parts = _parts(peek(request, "content"), asked)
+        parts = _parts(get(request, "content"), asked)
         said = "".join(part["content"] for part in parts if isinstance(part, dict) and part["type"] == "text")
         if said:
             asked.texts.append(said)
-    for instance in items(body, "instances", asked):
-        if (content := text(instance, "content")) is not None:
+    for instance in iter_items(body, "instances", asked):
+        if (content := get_text(instance, "content")) is not None:
             asked.texts.append(content)
     return asked
 
 
-GENERATE_CONTENT = ContentFormat(read_request, read_response, Joiner)
+GENERATE_CONTENT = ContentFormat(read_request, read_response, GenerateContentAccumulator)
 EMBED_CONTENT = ContentFormat(read_embedded)

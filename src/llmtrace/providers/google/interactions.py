@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..._read import each, peek, pick, text, whole
+from ..._read import get, get_count, get_text, iter_list, select
 from ...capture.error_body import read_error
 from ...model import Counts, Request, Response
 from ...model.wire_format import WireFormat
@@ -20,31 +20,31 @@ _MEDIA = {"audio": "speech", "image": "image", "video": "video"}
 
 
 def read_request(body: Any) -> Request:
-    config = peek(body, "generation_config")
-    params = pick(config, _PARAMS)
-    limit = whole(config, "max_output_tokens")
+    config = get(body, "generation_config")
+    params = select(config, _PARAMS)
+    limit = get_count(config, "max_output_tokens")
     if limit is not None:
         params["max_tokens"] = limit
-    level = text(config, "thinking_level")
+    level = get_text(config, "thinking_level")
     if level is not None:
         params["reasoning.level"] = level
     return Request(
         operation="generate_content",
-        model=text(body, "model"),
-        stream=peek(body, "stream") is True,
+        model=get_text(body, "model"),
+        stream=get(body, "stream") is True,
         params=params,
         output_type=_output_type(body),
-        service_tier=text(body, "service_tier"),
-        previous_response_id=text(body, "previous_interaction_id"),
+        service_tier=get_text(body, "service_tier"),
+        previous_response_id=get_text(body, "previous_interaction_id"),
         # Agents run in the background only.
-        background=peek(body, "background") is True or peek(body, "agent") is not None,
+        background=get(body, "background") is True or get(body, "agent") is not None,
     )
 
 
 def _output_type(body: Any) -> str | None:
-    if peek(body, "response_mime_type") == "application/json":
+    if get(body, "response_mime_type") == "application/json":
         return "json"
-    for modality in each(body, "response_modalities"):
+    for modality in iter_list(body, "response_modalities"):
         media = _MEDIA.get(modality.lower()) if isinstance(modality, str) else None
         if media is not None:
             return media
@@ -83,19 +83,19 @@ def _report(usage: Any, reported: Reported) -> None:
         return
     counts: Counts = {}
     for name, field in _TOTALS.items():
-        count = whole(usage, name)
+        count = get_count(usage, name)
         if count is not None:
             counts[field] = count
     for name, ending in _PARTS:
         parts: Counts = {}
-        for part in each(usage, name):
-            field, count = (text(part, "modality") or "").lower() + ending, whole(part, "tokens")
+        for part in iter_list(usage, name):
+            field, count = (get_text(part, "modality") or "").lower() + ending, get_count(part, "tokens")
             if count is not None and field in _FIELDS:
                 parts[field] = parts.get(field, 0) + count
         # What tools read is counted apart from the input.
         counts.update({f"{name}:{field}": tokens for field, tokens in parts.items()})
-    for tool in each(usage, "grounding_tool_count"):
-        kind, count = text(tool, "type") or "tools", whole(tool, "count")
+    for tool in iter_list(usage, "grounding_tool_count"):
+        kind, count = get_text(tool, "type") or "tools", get_count(tool, "count")
         if count:
             known = _SEARCHES.get(kind, "")
             if known:
@@ -127,27 +127,27 @@ _UNFINISHED = ("in_progress", "queued")
 
 def read_response(answer: Any) -> Response:
     reported = Reported()
-    _report(peek(answer, "usage"), reported)
+    _report(get(answer, "usage"), reported)
     return _read(answer, reported)
 
 
 def _read(answer: Any, reported: Reported) -> Response:
-    status = text(answer, "status")
+    status = get_text(answer, "status")
     failed = status == "failed"
     response = Response(
-        id=text(answer, "id"),
-        model=text(answer, "model"),
+        id=get_text(answer, "id"),
+        model=get_text(answer, "model"),
         finish_reasons=(status,) if status is not None and status not in _UNFINISHED else (),
-        service_tier=text(answer, "service_tier"),
+        service_tier=get_text(answer, "service_tier"),
         status=status,
-        error=(text(next(each(answer, "errors"), None), "code") or "error") if failed else None,
+        error=(get_text(next(iter_list(answer, "errors"), None), "code") or "error") if failed else None,
         failed=failed,
-        background=peek(answer, "background") is True,
+        background=get(answer, "background") is True,
     )
     return reported.fill(response, _totals(reported))
 
 
-class Events:
+class InteractionAccumulator:
     """Folds interaction events; those of the life cycle carry the whole interaction so far."""
 
     __slots__ = ("_answer", "_end", "_error", "_reported", "_spoke")
@@ -160,20 +160,20 @@ class Events:
         self._spoke = False
 
     def add(self, event: Any) -> bool:
-        kind = peek(event, "event_type")
+        kind = get(event, "event_type")
         if not isinstance(kind, str):
             self._error = read_error(event) or self._error
             return self._spoke
         if kind.endswith(".delta"):
             # A thought's signature is nothing anybody reads.
-            self._spoke = self._spoke or text(peek(event, "delta"), "type") != "thought_signature"
-        elif kind.startswith("interaction.") and (answer := peek(event, "interaction")) is not None:
+            self._spoke = self._spoke or get_text(get(event, "delta"), "type") != "thought_signature"
+        elif kind.startswith("interaction.") and (answer := get(event, "interaction")) is not None:
             self._answer = answer
             self._end = kind in ("interaction.completed", "interaction.complete")
-            _report(peek(answer, "usage"), self._reported)
+            _report(get(answer, "usage"), self._reported)
         elif kind == "error":
             self._error = read_error(event) or "error"
-        _report(peek(peek(event, "metadata"), "usage"), self._reported)
+        _report(get(get(event, "metadata"), "usage"), self._reported)
         return self._spoke
 
     @property
@@ -197,8 +197,8 @@ def read_retrieve(body: Any) -> Request:
 INTERACTIONS = WireFormat(
     request=read_request,
     response=read_response,
-    events=Events,
+    accumulator=InteractionAccumulator,
     content=INTERACTIONS_CONTENT,
     words=INTERACTION_WORDS,
 )
-RETRIEVE = WireFormat(request=read_retrieve, response=read_response, events=Events, content=RETRIEVE_CONTENT)
+RETRIEVE = WireFormat(request=read_retrieve, response=read_response, accumulator=InteractionAccumulator, content=RETRIEVE_CONTENT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._read import each, peek, whole
+from ..._read import get, get_count, iter_list
 from ...model import Request, Response
 from ...model.wire_format import WireFormat
 from .predict_content import PREDICT_CONTENT, PREDICT_LONG_CONTENT
@@ -14,9 +14,9 @@ __all__ = ["PREDICT", "PREDICT_LONG"]
 
 def read_request(body: Any) -> Request:
     params: dict[str, Any] = {}
-    asked = peek(body, "parameters")
-    if peek(next(each(body, "instances"), None), "content") is not None:
-        dimensions = whole(asked, "outputDimensionality")
+    asked = get(body, "parameters")
+    if get(next(iter_list(body, "instances"), None), "content") is not None:
+        dimensions = get_count(asked, "outputDimensionality")
         if dimensions is not None:
             params["dimensions"] = dimensions
         return Request(operation="embeddings", params=params)
@@ -25,7 +25,7 @@ def read_request(body: Any) -> Request:
 
 
 def _media_params(asked: Any, params: dict[str, Any]) -> None:
-    choices, seed = whole(asked, "sampleCount"), whole(asked, "seed")
+    choices, seed = get_count(asked, "sampleCount"), get_count(asked, "seed")
     if choices is not None and choices != 1:
         params["choice.count"] = choices
     if seed is not None:
@@ -36,16 +36,16 @@ def read_response(answer: Any) -> Response:
     tokens: int | None = None
     dimensions: int | None = None
     images = 0
-    for prediction in each(answer, "predictions"):
-        embedding = peek(prediction, "embeddings")
+    for prediction in iter_list(answer, "predictions"):
+        embedding = get(prediction, "embeddings")
         if embedding is None:
             # What a safety filter took away has no bytes, and is not billed.
-            images += peek(prediction, "bytesBase64Encoded") is not None or peek(prediction, "gcsUri") is not None
+            images += get(prediction, "bytesBase64Encoded") is not None or get(prediction, "gcsUri") is not None
             continue
-        vector = peek(embedding, "values")
+        vector = get(embedding, "values")
         if dimensions is None and isinstance(vector, list):
             dimensions = len(vector)
-        count = peek(peek(embedding, "statistics"), "token_count")
+        count = get(get(embedding, "statistics"), "token_count")
         # This API writes counts as floating-point numbers.
         if isinstance(count, (int, float)) and not isinstance(count, bool) and 0 <= count <= 2**48 and count % 1 == 0:
             tokens = (tokens or 0) + int(count)
@@ -54,9 +54,9 @@ def read_response(answer: Any) -> Response:
     return Response(usage={"images": images} if images else None, dimensions=dimensions)
 
 
-def read_long_request(body: Any) -> Request:
+def read_long_running_request(body: Any) -> Request:
     params: dict[str, Any] = {}
-    _media_params(peek(body, "parameters"), params)
+    _media_params(get(body, "parameters"), params)
     return Request(operation="generate_content", params=params, output_type="video")
 
 
@@ -66,4 +66,4 @@ def read_operation(answer: Any) -> Response:
 
 
 PREDICT = WireFormat(request=read_request, response=read_response, content=PREDICT_CONTENT)
-PREDICT_LONG = WireFormat(request=read_long_request, response=read_operation, content=PREDICT_LONG_CONTENT)
+PREDICT_LONG = WireFormat(request=read_long_running_request, response=read_operation, content=PREDICT_LONG_CONTENT)

@@ -15,18 +15,18 @@ from weakref import WeakValueDictionary
 
 import wrapt
 
-from ..._errors import report
-from ..._read import peek, text
+from ..._errors import log_internal_error
+from ..._read import get, get_text
 from ...capture import worker
 from ...capture.call import OpenCall
-from ...capture.services import Tracing
-from ...capture.stream import AsyncChunks, Chunks, Recorder, notify
+from ...capture.services import CallServices
+from ...capture.stream import AsyncObservedIterator, ObservedIterator, StreamObserver, notify
 from ...context import state as scopes
 from ...context.operations import CalledTool
 from ...model import Request, Response
 from ...model.wire_format import Accumulator, WireFormat
 from .. import _hooks
-from .._deferred import Asked, Origin
+from .._deferred import DeferredStreams, Origin
 from .._patches import Patches
 from ..registry import Sdk
 from .interactions import INTERACTIONS, RETRIEVE
@@ -59,18 +59,18 @@ _STREAMED = (
 )
 
 
-def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
+def patch(sdk: Sdk, module: Any, tracing: CallServices) -> Patches:
     """Hook the modules that ``module``, the SDK's ``client``, has loaded."""
     patches = Patches()
-    asked = Asked(patches)
+    asked = DeferredStreams(patches)
     for name, owner, function in _STREAMED:
         holder = getattr(_loaded(name), owner, None)
         if holder is not None:
-            patches.wrap(holder, function, asked.async_note if owner.startswith("Async") else asked.note)
+            patches.wrap(holder, function, asked.remember_async if owner.startswith("Async") else asked.remember)
     module = _loaded("_api_client")
     # The first releases call it ApiClient.
     owner = "BaseApiClient" if hasattr(module, "BaseApiClient") else "ApiClient"
-    begin = _Beginner(sdk, tracing, patches).begin
+    begin = _GoogleCallFactory(sdk, tracing, patches).begin
     for name, hook in _requests(begin, asked).items():
         patches.wrap_in(module, owner, name, hook)
     for name, hook in (("_request_once", _attempt), ("_async_request_once", _async_attempt)):
@@ -87,7 +87,7 @@ def patch(sdk: Sdk, module: Any, tracing: Tracing) -> Patches:
             patches.wrap(place, name, hook)
     # The interactions have a client of their own inside the SDK: at first made by Stainless, then by Speakeasy.
     for part in (_STAINLESS, _SPEAKEASY):
-        wrapt.register_post_import_hook(_later(part, tracing, patches), part.module)
+        wrapt.register_post_import_hook(_patch_on_import(part, tracing, patches), part.module)
     return patches
 
 
@@ -95,13 +95,13 @@ def _loaded(name: str) -> Any:
     return sys.modules.get(f"{_PACKAGE}.{name}")
 
 
-def _later(part: Sdk, tracing: Tracing, patches: Patches) -> Callable[[Any], None]:
+def _patch_on_import(part: Sdk, tracing: CallServices, patches: Patches) -> Callable[[Any], None]:
     def imported(module: Any) -> None:
         try:
             if patches.active:
                 patches.join(import_module(part.hook).patch(part, module, tracing))
         except Exception:
-            report(f"hook {part.module}")
+            log_internal_error(f"hook {part.module}")
 
     return imported
 
@@ -141,7 +141,7 @@ _Begin = Callable[..., OpenCall | None]
 _END = object()
 
 
-def _requests(begin: _Begin, asked: Asked) -> dict[str, Callable[..., Any]]:
+def _requests(begin: _Begin, asked: DeferredStreams) -> dict[str, Callable[..., Any]]:
     def request(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
         call = begin(client, args, kwargs)
         if call is None:
@@ -171,10 +171,10 @@ def _requests(begin: _Begin, asked: Asked) -> dict[str, Callable[..., Any]]:
             return await wrapped(*args, **kwargs)
         stream = await _hooks.drive_async(call, _open, wrapped, args, kwargs)
         try:
-            return _Watched(stream, Recorder(call, accumulator(call)), origin)
+            return _ObservedStream(stream, StreamObserver(call, accumulator(call)), origin)
         except Exception:
             _hooks.end_without_answer(call)
-            report("read a response")
+            log_internal_error("read a response")
             return stream
 
     return {
@@ -185,7 +185,7 @@ def _requests(begin: _Begin, asked: Asked) -> dict[str, Callable[..., Any]]:
     }
 
 
-def _tools(sdk: Sdk, patches: Patches, asked: Asked) -> list[tuple[Any, str, Callable[..., Any]]]:
+def _tools(sdk: Sdk, patches: Patches, asked: DeferredStreams) -> list[tuple[Any, str, Callable[..., Any]]]:
     """Where automatic function calling calls the program's functions, and MCP servers: what, its name, the hook."""
 
     def tool_of(read: Callable[..., tuple[Any, Any]], args: Any, kwargs: Any) -> CalledTool | None:
@@ -197,7 +197,7 @@ def _tools(sdk: Sdk, patches: Patches, asked: Asked) -> list[tuple[Any, str, Cal
             called = name if isinstance(name, str) and name else "unknown"
             return CalledTool(called, arguments, sdk.name, None if origin is None else origin.context)
         except Exception:
-            report("begin a tool")
+            log_internal_error("begin a tool")
             return None
 
     def invoke(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
@@ -214,7 +214,7 @@ def _tools(sdk: Sdk, patches: Patches, asked: Asked) -> list[tuple[Any, str, Cal
 
     functions = _loaded("_extra_utils")
     return [
-        (functions, "get_function_response_parts_async", asked.handing_over),
+        (functions, "get_function_response_parts_async", asked.propagate),
         (functions, "invoke_function_from_dict_args", invoke),
         (functions, "invoke_function_from_dict_args_async", invoke_async),
         (getattr(_loaded("_adapters"), "McpToGenAiToolAdapter", None), "call_tool", call_tool),
@@ -226,10 +226,10 @@ def _function(args: Any = None, function_to_invoke: Any = None, *_: Any, **__: A
 
 
 def _function_call(function_call: Any = None, *_: Any, **__: Any) -> tuple[Any, Any]:
-    return peek(function_call, "name"), peek(function_call, "args")
+    return get(function_call, "name"), get(function_call, "args")
 
 
-_readers: WeakValueDictionary[int, Recorder] = WeakValueDictionary()
+_readers: WeakValueDictionary[int, StreamObserver] = WeakValueDictionary()
 """Recorders of open streams, by the id of the SDK's frame that reads them."""
 
 
@@ -243,10 +243,10 @@ def _reading(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
             recorder = _readers.get(id(frame))
             if recorder is None:  # an asynchronous stream is a variable of the frame
                 recorder = getattr(frame.f_locals.get("response_stream"), "_recorder", None)
-            if isinstance(recorder, Recorder):
-                recorder.failed(error)
+            if isinstance(recorder, StreamObserver):
+                recorder.on_error(error)
         except Exception:
-            report("end a failed call")
+            log_internal_error("end a failed call")
         raise
 
 
@@ -265,33 +265,33 @@ def _read(call: OpenCall, stream: Any, origin: Origin | None, reader: int) -> Ge
     except GeneratorExit:
         # A generator that is collected is closed too, by a finaliser that must not end spans: then nothing refers to
         # the caller's stream any more, and the recorder sees to its own end.
-        if _held(origin):
-            notify(chunks._recorder.closed)
+        if _is_held(origin):
+            notify(chunks._recorder.on_close)
         raise
 
 
-def _observed(call: OpenCall, stream: Any, first: Any, reader: int) -> Chunks | None:
+def _observed(call: OpenCall, stream: Any, first: Any, reader: int) -> ObservedIterator | None:
     """Return what observes ``stream`` after its ``first`` chunk; ``None`` where there is nothing left to observe."""
     try:
-        recorder = Recorder(call, accumulator(call))
+        recorder = StreamObserver(call, accumulator(call))
         if first is _END:
-            recorder.exhausted()
+            recorder.on_exhausted()
             return None
         _readers[reader] = recorder
-        recorder.mark(first)
-        return Chunks(stream, recorder)
+        recorder.on_chunk(first)
+        return ObservedIterator(stream, recorder)
     except Exception:
         _hooks.end_without_answer(call)
-        report("read a response")
+        log_internal_error("read a response")
         return None
 
 
-class _Watched(AsyncChunks):
+class _ObservedStream(AsyncObservedIterator):
     """Is dropped at once where the SDK's generators wait for the event loop to close them."""
 
     __slots__ = ("_origin",)
 
-    def __init__(self, inner: Any, recorder: Recorder, origin: Origin | None) -> None:
+    def __init__(self, inner: Any, recorder: StreamObserver, origin: Origin | None) -> None:
         super().__init__(inner, recorder)
         self._origin = origin
 
@@ -299,16 +299,16 @@ class _Watched(AsyncChunks):
         notify(self._end)
 
     def _end(self) -> None:
-        if not self._recorder.finished and _held(self._origin):
-            worker.submit(self._recorder.closed)
+        if not self._recorder.finished and _is_held(self._origin):
+            worker.submit(self._recorder.on_close)
 
 
-def _held(origin: Origin | None) -> bool:
+def _is_held(origin: Origin | None) -> bool:
     """Whether the caller still has the stream, so that it was closed and not dropped."""
     try:
         return origin is not None and origin.stream() is not None
     except Exception:
-        report("find the stream of a call")
+        log_internal_error("find the stream of a call")
         return False
 
 
@@ -318,8 +318,8 @@ def _open(call: OpenCall, result: Any) -> None:
 
 def _settle(call: OpenCall, result: Any) -> None:
     try:
-        call.http = result
-        answer = call.read(_json(result))
+        call.http_response = result
+        answer = call.read_response(_json(result))
     except ValueError as error:  # the SDK will raise as much, out of our sight
         call.sent = True
         call.fail(error)
@@ -340,10 +340,10 @@ def _json(result: Any) -> Any:
 
 def accumulator(call: OpenCall) -> Accumulator:
     """What folds the chunks of ``call`` as the SDK hands them on."""
-    return (_Parsed if call.heard is not None else _Skimmed)(call.events(), call)
+    return (_JsonAccumulator if call.content is not None else _ShapeCache)(call.make_accumulator(), call)
 
 
-class _Parsed:
+class _JsonAccumulator:
     """An accumulator that is handed chunks as text."""
 
     __slots__ = ("_answer", "_call")
@@ -355,7 +355,7 @@ class _Parsed:
     def add(self, chunk: Any) -> bool:
         if self._call is not None:
             # Every chunk carries the headers of the answer.
-            self._call.http, self._call = chunk, None
+            self._call.http_response, self._call = chunk, None
         return self._answer.add(_json(chunk))
 
     @property
@@ -366,7 +366,7 @@ class _Parsed:
         return self._answer.result()
 
 
-class _Skimmed(_Parsed):
+class _ShapeCache(_JsonAccumulator):
     """The same, where nobody wants the words: of chunks alike but for words and counts the last is read."""
 
     __slots__ = ("_alike", "_last", "_shapes")
@@ -385,9 +385,9 @@ class _Skimmed(_Parsed):
         self._read_last()
         spoke = super().add(chunk)
         self._alike = None
-        if spoke and type(body) is str and self._shapes < _SHAPES:
+        if spoke and type(body) is str and self._shapes < _MAX_SHAPES:
             self._shapes += 1
-            self._alike = _alike(body)
+            self._alike = _shape_of(body)
         return spoke
 
     def _read_last(self) -> None:
@@ -405,17 +405,17 @@ class _Skimmed(_Parsed):
         return super().result()
 
 
-_SHAPES = 8
+_MAX_SHAPES = 8
 """In one stream. Each takes as long to learn as a few chunks to read."""
-_LONGEST = 2048
+_MAX_CHUNK_CHARS = 2048
 """Characters of a shape. A picture, or the signature of a thought, is like no other, and would take long to learn."""
-_SAID = r'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))'
-_TEXT, _NAME, _COUNT = rf'"{_SAID}*+"', rf'"{_SAID}++"', r"[1-9][0-9]{0,13}+"
+_JSON_STRING = r'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))'
+_TEXT, _NAME, _COUNT = rf'"{_JSON_STRING}*+"', rf'"{_JSON_STRING}++"', r"[1-9][0-9]{0,13}+"
 _VARIABLE = re.compile(rf'"(?:(text": *){_TEXT}|(responseId": *){_NAME}|(\w*Count": *){_COUNT})')
 _compiled = lru_cache(maxsize=64)(re.compile)
 
 
-def _alike(body: str) -> re.Pattern[str] | None:
+def _shape_of(body: str) -> re.Pattern[str] | None:
     """What matches a chunk of the same fields and values, but for its texts, its id and its counts.
 
     Of these the last holds. A count of zero is part of the shape, as it erases none before it. Other numbers tell
@@ -425,19 +425,19 @@ def _alike(body: str) -> re.Pattern[str] | None:
     for found in _VARIABLE.finditer(body):
         text, name, count = found.groups()
         fixed = f'{body[end : found.start()]}"{text or name or count}'
-        if len(pattern) + len(fixed) > _LONGEST:
+        if len(pattern) + len(fixed) > _MAX_CHUNK_CHARS:
             return None
         pattern += re.escape(fixed) + (_COUNT if count else _NAME if name else _TEXT)
         end = found.end()
-    if len(pattern) + len(body) - end > _LONGEST:
+    if len(pattern) + len(body) - end > _MAX_CHUNK_CHARS:
         return None
     return _compiled(pattern + re.escape(body[end:]))
 
 
-class _Beginner:
+class _GoogleCallFactory:
     """Decides whether a request is a call we trace, and opens it."""
 
-    def __init__(self, sdk: Sdk, tracing: Tracing, patches: Patches) -> None:
+    def __init__(self, sdk: Sdk, tracing: CallServices, patches: Patches) -> None:
         self._sdk = sdk
         self._tracing = tracing
         self._patches = patches
@@ -450,7 +450,7 @@ class _Beginner:
         try:
             asked = dict(zip(("http_method", "path", "request_dict", "http_options"), args, strict=False)) | kwargs
             path = asked["path"].partition("?")[0]
-            wire = self._sdk.route(asked["http_method"].lower(), _spot(path))
+            wire = self._sdk.route(asked["http_method"].lower(), _route_key(path))
             if wire is None:
                 return None
             body = _body(client, asked)
@@ -464,13 +464,13 @@ class _Beginner:
             finally:
                 scopes.detach(token, origin.context, origin.context, None)
         except Exception:
-            report("begin a call")
+            log_internal_error("begin a call")
             return None
 
     def _open(
         self, client: Any, wire: WireFormat, request: Request, asked: dict[str, Any], body: Any
     ) -> OpenCall:
-        url = peek(asked.get("http_options"), "base_url") or peek(client._http_options, "base_url")
+        url = get(asked.get("http_options"), "base_url") or get(client._http_options, "base_url")
         call = _hooks.begin(
             self._tracing,
             self._sdk.name,
@@ -494,15 +494,15 @@ def _server(url: str) -> tuple[str, int] | None:
     return parts.hostname, parts.port or (80 if parts.scheme == "http" else 443)
 
 
-def _spot(path: str) -> str:
+def _route_key(path: str) -> str:
     """What a path is about, as the table has it."""
     verb = path.rfind(":")
     if verb > path.rfind("/"):
         return path[verb:]
-    return _within(path)
+    return _strip_project(path)
 
 
-def _within(path: str) -> str:
+def _strip_project(path: str) -> str:
     """The part of a resource's name behind project and location."""
     parts = path.split("/", 4)
     return parts[4] if len(parts) == 5 and parts[0] == "projects" and parts[2] == "locations" else path
@@ -514,14 +514,14 @@ def _model(path: str) -> str | None:
         return None
     name = path[:verb]
     _, named, model = name.rpartition("models/")
-    return text({"model": model if named else _within(name)}, "model")
+    return get_text({"model": model if named else _strip_project(name)}, "model")
 
 
 def _body(client: Any, asked: dict[str, Any]) -> Any:
     """What will go over the wire, which the SDK puts together later, in place."""
     body = asked.get("request_dict")
     for options in (client._http_options, asked.get("http_options")):
-        extra = peek(options, "extra_body")
+        extra = get(options, "extra_body")
         if isinstance(extra, dict) and isinstance(body, dict):
             body = _merged(body, extra)
     return body

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._read import peek, text, whole
-from ...model import Asked, Request, Response
+from ..._read import get, get_count, get_text
+from ...model import Request, RequestContent, Response
 from ...model.content_format import ContentFormat
 from ...model.wire_format import WireFormat
 from .generate_content import GENERATE_CONTENT
@@ -18,24 +18,24 @@ def read_count_request(body: Any) -> Request:
 
 
 def read_count(answer: Any) -> Response:
-    return Response(counted_tokens=whole(answer, "totalTokens"))
+    return Response(counted_tokens=get_count(answer, "totalTokens"))
 
 
 def _cache(operation: str) -> WireFormat:
     def read_request(body: Any) -> Request:
-        model = text(body, "model")
+        model = get_text(body, "model")
         return Request(operation=operation, model=None if model is None else model.rpartition("models/")[2])
 
     return WireFormat(request=read_request, response=read_cache)
 
 
 def read_cache(answer: Any) -> Response:
-    return Response(counted_tokens=whole(peek(answer, "usageMetadata"), "totalTokenCount"))
+    return Response(counted_tokens=get_count(get(answer, "usageMetadata"), "totalTokenCount"))
 
 
-def read_counted(body: Any) -> Asked:
+def read_counted(body: Any) -> RequestContent:
     # Vertex AI takes the contents as they are, the Gemini API the whole request around them.
-    return GENERATE_CONTENT.request(peek(body, "generateContentRequest") or body)
+    return GENERATE_CONTENT.request(get(body, "generateContentRequest") or body)
 
 
 COUNT = WireFormat(request=read_count_request, response=read_count, content=ContentFormat(read_counted))

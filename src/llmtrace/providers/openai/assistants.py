@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._read import peek, pick, text
+from ..._read import get, get_text, select
 from ...capture.error_body import read_error
 from ...model import Request, Response
 from ...model.wire_format import WireFormat
@@ -14,18 +14,18 @@ from .assistants_content import RUN_CONTENT, RUN_RETRIEVE_CONTENT
 __all__ = ["RUN", "RUN_RETRIEVE"]
 
 _PARAMS = frozenset({"temperature", "top_p"})
-_OVER = frozenset({"completed", "failed", "cancelled", "expired", "incomplete", "requires_action"})
+_FINAL_STATUSES = frozenset({"completed", "failed", "cancelled", "expired", "incomplete", "requires_action"})
 _DELTAS = frozenset({"thread.message.delta", "thread.run.step.delta"})
 
 
 def read_request(body: Any) -> Request:
-    params = pick(body, _PARAMS)
+    params = select(body, _PARAMS)
     return Request(
         operation="invoke_agent",
-        model=text(body, "model"),
-        stream=peek(body, "stream") is True,
+        model=get_text(body, "model"),
+        stream=get(body, "stream") is True,
         params=params,
-        agent_id=text(body, "assistant_id"),
+        agent_id=get_text(body, "assistant_id"),
         background=True,
     )
 
@@ -33,24 +33,24 @@ def read_request(body: Any) -> Request:
 def read_response(run: Any, reported: Reported | None = None) -> Response:
     if reported is None:
         reported = Reported()
-        reported.add(peek(run, "usage"))
-    status = text(run, "status")
-    reason = text(peek(run, "incomplete_details"), "reason") or status
-    error = peek(run, "last_error")
+        reported.add(get(run, "usage"))
+    status = get_text(run, "status")
+    reason = get_text(get(run, "incomplete_details"), "reason") or status
+    error = get(run, "last_error")
     return reported.fill_openai(
         Response(
-            id=text(run, "id"),
-            model=text(run, "model"),
-            finish_reasons=(reason,) if reason and status in _OVER else (),
+            id=get_text(run, "id"),
+            model=get_text(run, "model"),
+            finish_reasons=(reason,) if reason and status in _FINAL_STATUSES else (),
             status=status,
-            conversation_id=text(run, "thread_id"),
-            error=None if error is None else text(error, "code") or "error",
+            conversation_id=get_text(run, "thread_id"),
+            error=None if error is None else get_text(error, "code") or "error",
             failed=status == "failed",
         )
     )
 
 
-class Events:
+class RunAccumulator:
     """Folds the events of a streamed run; every event of the run itself carries all of it so far."""
 
     __slots__ = ("_error", "_reported", "_run", "_spoke")
@@ -63,11 +63,11 @@ class Events:
 
     def add(self, event: Any) -> bool:
         # The SDK hands out an event with its data; in a body read as bytes there is the data alone.
-        data = peek(event, "data") or event
-        kind = peek(data, "object")
+        data = get(event, "data") or event
+        kind = get(data, "object")
         if kind == "thread.run":
             self._run = data
-            self._reported.add(peek(data, "usage"))
+            self._reported.add(get(data, "usage"))
         elif kind in _DELTAS:
             self._spoke = True
         elif kind in (None, "error"):
@@ -76,7 +76,7 @@ class Events:
 
     @property
     def ended(self) -> bool:
-        return peek(self._run, "status") in _OVER
+        return get(self._run, "status") in _FINAL_STATUSES
 
     def result(self) -> Response:
         if self._error is None:
@@ -93,5 +93,5 @@ def read_retrieve(_: Any) -> Request:
     return Request(operation="fetch_response", background=True)
 
 
-RUN = WireFormat(request=read_request, response=read_response, events=Events, content=RUN_CONTENT)
+RUN = WireFormat(request=read_request, response=read_response, accumulator=RunAccumulator, content=RUN_CONTENT)
 RUN_RETRIEVE = WireFormat(request=read_retrieve, response=read_response, content=RUN_RETRIEVE_CONTENT)

@@ -7,52 +7,62 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._read import each, peek, text, whole
-from ...model import Asked, Message
+from ..._read import get, get_count, get_text, iter_list
+from ...model import Message, RequestContent
 from ...model.content_format import ContentFormat
-from .._messages import file_part, function_tool, items, media, parsed, server_call, tool_call, tool_result, words
+from .._messages import (
+    file_part,
+    function_tool,
+    iter_items,
+    media_part,
+    parse_arguments,
+    server_tool_call_part,
+    text_part,
+    tool_call_part,
+    tool_result_part,
+)
 
 __all__ = ["RUN_CONTENT", "RUN_RETRIEVE_CONTENT"]
 
 
-def read_request(body: Any) -> Asked:
-    asked = Asked()
+def read_request(body: Any) -> RequestContent:
+    asked = RequestContent()
     for name in ("instructions", "additional_instructions"):
-        if (said := text(body, name)) is not None:
-            asked.system.append(words(said))
-    for source, name in ((peek(body, "thread"), "messages"), (body, "additional_messages")):
-        for message in items(source, name, asked):
-            asked.messages.append({"role": text(message, "role") or "user", "parts": _contents(message)})
-    for output in items(body, "tool_outputs", asked):
-        result = tool_result(text(output, "tool_call_id"), parsed(peek(output, "output")))
+        if (said := get_text(body, name)) is not None:
+            asked.system.append(text_part(said))
+    for source, name in ((get(body, "thread"), "messages"), (body, "additional_messages")):
+        for message in iter_items(source, name, asked):
+            asked.messages.append({"role": get_text(message, "role") or "user", "parts": _contents(message)})
+    for output in iter_items(body, "tool_outputs", asked):
+        result = tool_result_part(get_text(output, "tool_call_id"), parse_arguments(get(output, "output")))
         asked.messages.append({"role": "tool", "parts": [result]})
-    for tool in items(body, "tools", asked):
-        function, kind = peek(tool, "function"), text(tool, "type") or "unknown"
+    for tool in iter_items(body, "tools", asked):
+        function, kind = get(tool, "function"), get_text(tool, "type") or "unknown"
         found = {"type": kind, "name": kind} if function is None else function_tool(function, "parameters")
         asked.tools.append(found)
     return asked
 
 
 def _contents(message: Any) -> list[Any]:
-    given = peek(message, "content")
+    given = get(message, "content")
     if isinstance(given, str):
-        return [words(given)]
-    return [part for item in items(message, "content") if (part := _part(item)) is not None]
+        return [text_part(given)]
+    return [part for item in iter_items(message, "content") if (part := _part(item)) is not None]
 
 
 def _part(item: Any) -> Any:
-    match text(item, "type"):
+    match get_text(item, "type"):
         case "text":
-            said = peek(item, "text")
-            said = said if isinstance(said, str) else text(said, "value")
-            return None if said is None else words(said)
+            said = get(item, "text")
+            said = said if isinstance(said, str) else get_text(said, "value")
+            return None if said is None else text_part(said)
         case "refusal":
-            said = text(item, "refusal")
-            return None if said is None else words(said)
+            said = get_text(item, "refusal")
+            return None if said is None else text_part(said)
         case "image_url":
-            return media("image", text(peek(item, "image_url"), "url"))
+            return media_part("image", get_text(get(item, "image_url"), "url"))
         case "image_file":
-            identifier = text(peek(item, "image_file"), "file_id")
+            identifier = get_text(get(item, "image_file"), "file_id")
             return None if identifier is None else file_part(identifier, "image")
     return None
 
@@ -60,62 +70,62 @@ def _part(item: Any) -> Any:
 def _calls(calls: Any) -> list[Any]:
     found: list[Any] = []
     for call in calls:
-        kind, identifier = text(call, "type") or "unknown", text(call, "id")
-        details = peek(call, kind)
+        kind, identifier = get_text(call, "type") or "unknown", get_text(call, "id")
+        details = get(call, kind)
         if kind == "function":
-            found.append(tool_call(identifier, text(details, "name"), text(details, "arguments") or ""))
+            found.append(tool_call_part(identifier, get_text(details, "name"), get_text(details, "arguments") or ""))
         else:
-            said = text(details, "input")
-            found.append(server_call(identifier, kind, kind, {} if said is None else {"input": said}))
+            said = get_text(details, "input")
+            found.append(server_tool_call_part(identifier, kind, kind, {} if said is None else {"input": said}))
     return found
 
 
 def read_response(run: Any) -> list[Message]:
     """The tools that a run waits for."""
-    action = peek(peek(run, "required_action"), "submit_tool_outputs")
-    parts = _calls(each(action, "tool_calls"))
+    action = get(get(run, "required_action"), "submit_tool_outputs")
+    parts = _calls(iter_list(action, "tool_calls"))
     return [{"role": "assistant", "parts": parts, "finish_reason": "tool_calls"}] if parts else []
 
 
-class Joiner:
+class RunContentAccumulator:
     """Joins the messages and the tool calls of a streamed run, in the order they began."""
 
     __slots__ = ("_order", "_run")
 
     def __init__(self) -> None:
-        self._order: dict[str, _Growing] = {}
+        self._order: dict[str, _PartialItem] = {}
         self._run: Any = None
 
     def add(self, event: Any) -> None:
-        data = peek(event, "data") or event
-        kind, identifier = text(data, "object"), text(data, "id") or ""
+        data = get(event, "data") or event
+        kind, identifier = get_text(data, "object"), get_text(data, "id") or ""
         if kind == "thread.run":
             self._run = data
         elif kind in ("thread.message", "thread.run.step"):
-            growing = self._order.setdefault(identifier, _Growing())
-            if text(data, "status") == "completed":
+            growing = self._order.setdefault(identifier, _PartialItem())
+            if get_text(data, "status") == "completed":
                 growing.parts = _contents(data) if kind == "thread.message" else _step(data)
         elif kind == "thread.message.delta":
-            self._order.setdefault(identifier, _Growing()).add_text(peek(data, "delta"))
+            self._order.setdefault(identifier, _PartialItem()).add_text(get(data, "delta"))
         elif kind == "thread.run.step.delta":
-            self._order.setdefault(identifier, _Growing()).add_calls(peek(data, "delta"))
+            self._order.setdefault(identifier, _PartialItem()).add_calls(get(data, "delta"))
 
     def messages(self) -> list[Message]:
         parts = [part for growing in self._order.values() for part in growing.read()]
         waits = read_response(self._run)
         if waits and not any(part["type"] == "tool_call" for part in parts if isinstance(part, dict)):
             parts += waits[0]["parts"]
-        reason = text(self._run, "status")
+        reason = get_text(self._run, "status")
         if reason == "requires_action":
             reason = "tool_calls"
         return [{"role": "assistant", "parts": parts, "finish_reason": reason}] if parts else []
 
 
 def _step(step: Any) -> list[Any]:
-    return _calls(each(peek(step, "step_details"), "tool_calls"))
+    return _calls(iter_list(get(step, "step_details"), "tool_calls"))
 
 
-class _Growing:
+class _PartialItem:
     """A message or a step until it is completed; then what it says as a whole stands."""
 
     __slots__ = ("_calls", "_texts", "parts")
@@ -126,25 +136,25 @@ class _Growing:
         self.parts: list[Any] | None = None
 
     def add_text(self, delta: Any) -> None:
-        for item in items(delta, "content"):
-            said = text(peek(item, "text"), "value")
+        for item in iter_items(delta, "content"):
+            said = get_text(get(item, "text"), "value")
             if said is not None:
-                self._texts.setdefault(whole(item, "index") or 0, []).append(said)
+                self._texts.setdefault(get_count(item, "index") or 0, []).append(said)
 
     def add_calls(self, delta: Any) -> None:
-        for item in items(peek(delta, "step_details"), "tool_calls"):
-            call = self._calls.setdefault(whole(item, "index") or 0, {"pieces": []})
-            kind = text(item, "type") or call.get("type") or "unknown"
-            details = peek(item, kind)
+        for item in iter_items(get(delta, "step_details"), "tool_calls"):
+            call = self._calls.setdefault(get_count(item, "index") or 0, {"pieces": []})
+            kind = get_text(item, "type") or call.get("type") or "unknown"
+            details = get(item, kind)
             call["type"] = kind
-            call["id"] = text(item, "id") or call.get("id")
-            call["name"] = text(details, "name") or call.get("name")
-            call["pieces"].append(text(details, "arguments" if kind == "function" else "input") or "")
+            call["id"] = get_text(item, "id") or call.get("id")
+            call["name"] = get_text(details, "name") or call.get("name")
+            call["pieces"].append(get_text(details, "arguments" if kind == "function" else "input") or "")
 
     def read(self) -> list[Any]:
         if self.parts is not None:
             return self.parts
-        found: list[Any] = [words("".join(self._texts[index])) for index in sorted(self._texts)]
+        found: list[Any] = [text_part("".join(self._texts[index])) for index in sorted(self._texts)]
         for index in sorted(self._calls):
             call = self._calls[index]
             said = "".join(call["pieces"])
@@ -153,9 +163,9 @@ class _Growing:
         return found
 
 
-def read_nothing(_: Any) -> Asked:
-    return Asked()
+def read_nothing(_: Any) -> RequestContent:
+    return RequestContent()
 
 
-RUN_CONTENT = ContentFormat(read_request, read_response, Joiner)
+RUN_CONTENT = ContentFormat(read_request, read_response, RunContentAccumulator)
 RUN_RETRIEVE_CONTENT = ContentFormat(read_nothing, read_response)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ..._read import each, fields, peek, pick, text, whole
+from ..._read import as_mapping, get, get_count, get_text, iter_list, select
 from ...capture.error_body import read_error
 from ...model import Request, Response
 from ...model.wire_format import WireFormat
@@ -28,7 +28,7 @@ _JSON = ("json_object", "json_schema")
 
 def read_request(body: Any) -> Request:
     request = Request(
-        "chat", text(body, "model"), peek(body, "stream") is True, pick(body, _PARAMS), api_type="chat_completions"
+        "chat", get_text(body, "model"), get(body, "stream") is True, select(body, _PARAMS), api_type="chat_completions"
     )
     if type(body) is not dict or not _RARE.isdisjoint(body):
         _read_rare(body, request)
@@ -37,60 +37,60 @@ def read_request(body: Any) -> Request:
 
 def _read_rare(body: Any, request: Request) -> None:
     params = request.params
-    limit = whole(body, "max_completion_tokens")
+    limit = get_count(body, "max_completion_tokens")
     if limit is not None:
         params["max_tokens"] = limit
-    stop = peek(body, "stop")
+    stop = get(body, "stop")
     if stop is not None:
         if isinstance(stop, str):
             params["stop_sequences"] = [stop]
         elif isinstance(stop, list) and all(isinstance(item, str) for item in stop):
             params["stop_sequences"] = list(stop)  # the caller may change its list
-    choices = whole(body, "n")
+    choices = get_count(body, "n")
     if choices is not None and choices != 1:
         params["choice.count"] = choices
-    effort = text(body, "reasoning_effort")
+    effort = get_text(body, "reasoning_effort")
     if effort:
         params["reasoning.level"] = effort
     request.output_type = _output_type(body)
-    request.service_tier = text(body, "service_tier")
+    request.service_tier = get_text(body, "service_tier")
 
 
 def _output_type(body: Any) -> str | None:
-    form = peek(body, "response_format")
-    if form is not None and (kind := text(form, "type")) is not None:
+    form = get(body, "response_format")
+    if form is not None and (kind := get_text(form, "type")) is not None:
         return "json" if kind in _JSON else "text" if kind == "text" else None
-    return "speech" if "audio" in each(body, "modalities") else None
+    return "speech" if "audio" in iter_list(body, "modalities") else None
 
 
-def _getter(told: Any) -> Callable[[str], Any]:
-    return told.get if type(told) is dict else partial(peek, told)
+def _has_content_getter(told: Any) -> Callable[[str], Any]:
+    return told.get if type(told) is dict else partial(get, told)
 
 
 def read_response(answer: Any) -> Response:
-    told = fields(answer)
-    get = _getter(told)
-    choices, reported = get("choices"), Reported()
-    reported.add(get("usage"))
+    told = as_mapping(answer)
+    read = _has_content_getter(told)
+    choices, reported = read("choices"), Reported()
+    reported.add(read("usage"))
     reasons, refused, error = [], False, None
     for choice in choices if isinstance(choices, (list, tuple)) else ():
-        said = fields(choice)
-        if reason := text(said, "finish_reason"):
+        said = as_mapping(choice)
+        if reason := get_text(said, "finish_reason"):
             reasons.append(reason)
             if reason == "error":
                 error = read_error(said) or "error"
-        if peek(peek(said, "message"), "refusal"):
+        if get(get(said, "message"), "refusal"):
             refused = True
-    if get("error"):
+    if read("error"):
         # A gateway may answer 200 and report in the body that its provider failed.
         error = read_error(told)
     return reported.fill_openai(
         Response(
-            id=text(told, "id"),
-            model=text(told, "model"),
+            id=get_text(told, "id"),
+            model=get_text(told, "model"),
             finish_reasons=tuple(reasons),
-            service_tier=text(told, "service_tier"),
-            fingerprint=text(told, "system_fingerprint"),
+            service_tier=get_text(told, "service_tier"),
+            fingerprint=get_text(told, "system_fingerprint"),
             error=error,
             failed=error is not None,
             refused=refused,
@@ -101,7 +101,7 @@ def read_response(answer: Any) -> Response:
 _CONTENT = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal", "function_call", "audio", "images")
 
 
-class Chunks:
+class ChatAccumulator:
     """Folds chat completion chunks; also those of the legacy completions dialect."""
 
     __slots__ = ("_error", "_finish", "_first", "_named", "_refused", "_reported", "_spoke", "_summed", "spoken")
@@ -125,7 +125,7 @@ class Chunks:
                 if choice.__dict__["finish_reason"] is None and said["refusal"] is None:
                     return True  # a word like the one before
         except (AttributeError, KeyError, TypeError, ValueError):
-            usage, choices = peek(chunk, "usage"), peek(chunk, "choices")
+            usage, choices = get(chunk, "usage"), get(chunk, "choices")
         if usage is not None:
             self._reported.add(usage)
             # Usage on a chunk of its own is the last there is.
@@ -137,28 +137,28 @@ class Chunks:
             # OpenRouter sends its error beside the usage and an empty choice.
             self._error = read_error(chunk) or self._error
         for choice in choices if isinstance(choices, list) else ():
-            reason = peek(choice, "finish_reason")
+            reason = get(choice, "finish_reason")
             if reason is not None and isinstance(reason, str):
-                self._finish[whole(choice, "index") or 0] = reason
+                self._finish[get_count(choice, "index") or 0] = reason
                 error = read_error(chunk) or (read_error(choice) or reason if reason == "error" else None)
                 self._error = error or self._error
                 if not self._reported.counts:
                     # On this chunk Groq reports the usage under a key of its own, Moonshot within the choice.
-                    self._reported.add(peek(peek(chunk, "x_groq"), "usage") or peek(choice, "usage"))
-            if not self._spoke and _speaks(choice):
+                    self._reported.add(get(get(chunk, "x_groq"), "usage") or get(choice, "usage"))
+            if not self._spoke and _has_content(choice):
                 self._spoke = True
             if not self._refused:
-                self._refused = bool(peek(peek(choice, "delta"), "refusal"))
+                self._refused = bool(get(get(choice, "delta"), "refusal"))
         self.spoken = self._spoke and self._named
         return self._spoke
 
     def _begin(self, chunk: Any) -> None:
         known = self._first or Response()
         self._first = Response(
-            id=known.id or text(chunk, "id"),
-            model=known.model or text(chunk, "model"),
-            service_tier=text(chunk, "service_tier") or known.service_tier,
-            fingerprint=text(chunk, "system_fingerprint") or known.fingerprint,
+            id=known.id or get_text(chunk, "id"),
+            model=known.model or get_text(chunk, "model"),
+            service_tier=get_text(chunk, "service_tier") or known.service_tier,
+            fingerprint=get_text(chunk, "system_fingerprint") or known.fingerprint,
         )
         self._named = self._first.id is not None and self._first.model is not None
 
@@ -185,13 +185,13 @@ class Chunks:
         )
 
 
-def _speaks(choice: Any) -> bool:
-    delta = peek(choice, "delta")
+def _has_content(choice: Any) -> bool:
+    delta = get(choice, "delta")
     if delta is None:
-        return bool(peek(choice, "text"))
-    return any(peek(delta, name) for name in _CONTENT)
+        return bool(get(choice, "text"))
+    return any(get(delta, name) for name in _CONTENT)
 
 
 CHAT = WireFormat(
-    request=read_request, response=read_response, events=Chunks, content=CHAT_CONTENT, words=CHAT_WORDS
+    request=read_request, response=read_response, accumulator=ChatAccumulator, content=CHAT_CONTENT, words=CHAT_WORDS
 )

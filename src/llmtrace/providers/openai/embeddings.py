@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._read import each, peek, text, whole
+from ..._read import get, get_count, get_text, iter_list
 from ...model import Request, Response
 from ...model.wire_format import WireFormat
 from .._texts import NO_WORDS
@@ -16,26 +16,26 @@ __all__ = ["EMBEDDINGS"]
 
 def read_request(body: Any) -> Request:
     params: dict[str, Any] = {}
-    encoding = text(body, "encoding_format")
+    encoding = get_text(body, "encoding_format")
     if encoding:
         params["encoding_formats"] = [encoding]
-    dimensions = whole(body, "dimensions")
+    dimensions = get_count(body, "dimensions")
     if dimensions is not None:
         params["dimensions"] = dimensions
-    return Request(operation="embeddings", model=text(body, "model"), params=params)
+    return Request(operation="embeddings", model=get_text(body, "model"), params=params)
 
 
 def read_response(answer: Any) -> Response:
     reported = Reported()
-    reported.add(peek(answer, "usage"))
+    reported.add(get(answer, "usage"))
     # Nothing is written in answer to an embedding: the total is the input.
     if "total" in reported.counts:
         reported.counts.setdefault("input", reported.counts["total"])
     if not reported.counts.get("output"):
         reported.counts.pop("output", None)
-    vector = peek(next(each(answer, "data"), None), "embedding")
+    vector = get(next(iter_list(answer, "data"), None), "embedding")
     return reported.fill_openai(
-        Response(id=text(answer, "id"), model=text(answer, "model"), dimensions=_length(vector))
+        Response(id=get_text(answer, "id"), model=get_text(answer, "model"), dimensions=_length(vector))
     )
 
 

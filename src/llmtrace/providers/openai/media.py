@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ..._read import number, peek, text
+from ..._read import get, get_number, get_text
 from ...capture.error_body import read_error
 from ...model import Counts, Request, Response
 from ...model.wire_format import WireFormat
@@ -26,8 +26,8 @@ def _reader(output: str) -> Callable[[Any], Request]:
     def read_request(body: Any) -> Request:
         return Request(
             operation="generate_content",
-            model=text(body, "model"),
-            stream=peek(body, "stream") is True,
+            model=get_text(body, "model"),
+            stream=get(body, "stream") is True,
             output_type=output,
         )
 
@@ -36,7 +36,7 @@ def _reader(output: str) -> Callable[[Any], Request]:
 
 def read_speech_request(body: Any) -> Request:
     request = _reader("speech")(body)
-    said = peek(body, "input")
+    said = get(body, "input")
     if isinstance(said, str) and (request.model or "").startswith(_BY_CHARACTER):
         request.characters = len(said)
     return request
@@ -44,13 +44,13 @@ def read_speech_request(body: Any) -> Request:
 
 def read_response(answer: Any) -> Response:
     reported = Reported()
-    reported.add(peek(answer, "usage"))
+    reported.add(get(answer, "usage"))
     if not reported.counts:
         # A verbose transcript says how long the audio is; servers that report nothing else bill by it.
-        seconds = number(answer, "duration")
+        seconds = get_number(answer, "duration")
         if seconds is not None and seconds > 0:
             reported.counts["audio_seconds"] = seconds
-    return reported.fill_openai(Response(model=text(answer, "model")))
+    return reported.fill_openai(Response(model=get_text(answer, "model")))
 
 
 def _as_images(counts: Counts | None) -> Counts:
@@ -69,29 +69,29 @@ def read_images(answer: Any) -> Response:
     """The images are counted too, for models that are billed by the piece."""
     response = read_image_event(answer)
     found = response.usage or {}
-    images = peek(answer, "data")
+    images = get(answer, "data")
     if isinstance(images, list):
         found["images"] = len(images)
     else:
         found.pop("images", None)
     response.usage = found or None
     # A drawing in SVG is written by a model of words before the one of images renders it.
-    wrote = peek(answer, "svg_usage")
+    wrote = get(answer, "svg_usage")
     told = read_openai_usage(wrote) or {}
     if any(told.values()):
-        response.also = ((text(wrote, "model") or "svg", told),)
+        response.additional_usage = ((get_text(wrote, "model") or "svg", told),)
     return response
 
 
 def read_image_event(event: Any) -> Response:
     reported = Reported()
-    reported.add(peek(event, "usage"))
-    response = reported.fill_openai(Response(model=text(event, "model")))
+    reported.add(get(event, "usage"))
+    response = reported.fill_openai(Response(model=get_text(event, "model")))
     response.usage = {**_as_images(response.usage), "images": 1}
     return response
 
 
-class Events:
+class MediaAccumulator:
     """Folds the events of a streamed image, speech or transcript."""
 
     __slots__ = ("_answer", "_end", "_read", "_spoke")
@@ -102,7 +102,7 @@ class Events:
         self._spoke = self._end = False
 
     def add(self, event: Any) -> bool:
-        kind = text(event, "type") or ""
+        kind = get_text(event, "type") or ""
         if kind.endswith((".delta", ".partial_image")):
             self._spoke = True
         elif kind in _END:
@@ -124,10 +124,10 @@ class Events:
 IMAGES = WireFormat(
     request=_reader("image"),
     response=read_images,
-    events=partial(Events, read_image_event),
+    accumulator=partial(MediaAccumulator, read_image_event),
     content=IMAGES_CONTENT,
 )
-SPEECH = WireFormat(request=read_speech_request, response=read_response, events=Events, content=SPEECH_CONTENT)
+SPEECH = WireFormat(request=read_speech_request, response=read_response, accumulator=MediaAccumulator, content=SPEECH_CONTENT)
 TRANSCRIPTIONS = WireFormat(
-    request=_reader("text"), response=read_response, events=Events, content=TRANSCRIPTIONS_CONTENT
+    request=_reader("text"), response=read_response, accumulator=MediaAccumulator, content=TRANSCRIPTIONS_CONTENT
 )

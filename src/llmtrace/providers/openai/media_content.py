@@ -4,43 +4,43 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._read import peek, text
-from ...model import Asked, Blob, Message
+from ..._read import get, get_text
+from ...model import Blob, Message, RequestContent
 from ...model.content_format import ContentFormat
-from .._messages import items, media, words
+from .._messages import iter_items, media_part, text_part
 
 __all__ = ["IMAGES_CONTENT", "MODERATIONS_CONTENT", "SPEECH_CONTENT", "TRANSCRIPTIONS_CONTENT"]
 
 
-def read_request(body: Any) -> Asked:
-    asked = Asked()
-    instructions = text(body, "instructions")
+def read_request(body: Any) -> RequestContent:
+    asked = RequestContent()
+    instructions = get_text(body, "instructions")
     if instructions is not None:
-        asked.system.append(words(instructions))
-    said = text(body, "prompt") or text(body, "input")
+        asked.system.append(text_part(instructions))
+    said = get_text(body, "prompt") or get_text(body, "input")
     if said is not None:
-        asked.messages.append({"role": "user", "parts": [words(said)]})
+        asked.messages.append({"role": "user", "parts": [text_part(said)]})
     return asked
 
 
 def read_images(answer: Any) -> list[Message]:
-    form = text(answer, "output_format")
+    form = get_text(answer, "output_format")
     parts: list[Any] = []
-    for image in items(answer, "data"):
-        data = peek(image, "b64_json")
+    for image in iter_items(answer, "data"):
+        data = get(image, "b64_json")
         if isinstance(data, str) and data:
             parts.append(Blob("image", f"image/{form or 'png'}", data))
-        elif (link := media("image", peek(image, "url"))) is not None:
+        elif (link := media_part("image", get(image, "url"))) is not None:
             parts.append(link)
     return [{"role": "assistant", "parts": parts, "finish_reason": "stop"}] if parts else []
 
 
 def read_transcript(answer: Any) -> list[Message]:
-    said = answer if isinstance(answer, str) else text(answer, "text")
-    return [{"role": "assistant", "parts": [words(said)], "finish_reason": "stop"}] if said else []
+    said = answer if isinstance(answer, str) else get_text(answer, "text")
+    return [{"role": "assistant", "parts": [text_part(said)], "finish_reason": "stop"}] if said else []
 
 
-class Joiner:
+class MediaContentAccumulator:
     """Joins the events of a streamed transcript or image."""
 
     __slots__ = ("_done", "_pieces")
@@ -50,28 +50,28 @@ class Joiner:
         self._done: list[Message] = []
 
     def add(self, event: Any) -> None:
-        match peek(event, "type"):
+        match get(event, "type"):
             case "transcript.text.delta":
-                self._pieces.append(text(event, "delta") or "")
+                self._pieces.append(get_text(event, "delta") or "")
             case "transcript.text.done":
                 self._done = read_transcript(event)
             case "image_generation.completed" | "image_edit.completed":
-                self._done = read_images({"data": [event], "output_format": peek(event, "output_format")})
+                self._done = read_images({"data": [event], "output_format": get(event, "output_format")})
 
     def messages(self) -> list[Message]:
         if self._done or not self._pieces:
             return self._done
-        return [{"role": "assistant", "parts": [words("".join(self._pieces))], "finish_reason": None}]
+        return [{"role": "assistant", "parts": [text_part("".join(self._pieces))], "finish_reason": None}]
 
 
-def read_judged(body: Any) -> Asked:
+def read_moderation_input(body: Any) -> RequestContent:
     """What a moderation is asked of: a text, texts, or parts with images."""
-    asked = Asked()
-    given = peek(body, "input")
+    asked = RequestContent()
+    given = get(body, "input")
     parts: list[Any] = []
-    for item in [given] if isinstance(given, str) else items(body, "input", asked):
-        said = item if isinstance(item, str) else text(item, "text")
-        part = words(said) if said is not None else media("image", text(peek(item, "image_url"), "url"))
+    for item in [given] if isinstance(given, str) else iter_items(body, "input", asked):
+        said = item if isinstance(item, str) else get_text(item, "text")
+        part = text_part(said) if said is not None else media_part("image", get_text(get(item, "image_url"), "url"))
         if part is not None:
             parts.append(part)
     if parts:
@@ -79,7 +79,7 @@ def read_judged(body: Any) -> Asked:
     return asked
 
 
-MODERATIONS_CONTENT = ContentFormat(read_judged)
-IMAGES_CONTENT = ContentFormat(read_request, read_images, Joiner)
+MODERATIONS_CONTENT = ContentFormat(read_moderation_input)
+IMAGES_CONTENT = ContentFormat(read_request, read_images, MediaContentAccumulator)
 SPEECH_CONTENT = ContentFormat(read_request)
-TRANSCRIPTIONS_CONTENT = ContentFormat(read_request, read_transcript, Joiner)
+TRANSCRIPTIONS_CONTENT = ContentFormat(read_request, read_transcript, MediaContentAccumulator)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._read import text
+from ..._read import get_text
 from ...model import Request, Response
 from ...model.wire_format import WireFormat
 from .media_content import MODERATIONS_CONTENT
@@ -13,11 +13,11 @@ __all__ = ["MODERATIONS"]
 
 
 def read_request(body: Any) -> Request:
-    return Request(operation="moderation", model=text(body, "model"))
+    return Request(operation="moderation", model=get_text(body, "model"))
 
 
 def read_response(answer: Any) -> Response:
-    return Response(id=text(answer, "id"), model=text(answer, "model"))
+    return Response(id=get_text(answer, "id"), model=get_text(answer, "model"))
 
 
 MODERATIONS = WireFormat(request=read_request, response=read_response, content=MODERATIONS_CONTENT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..._read import each, fields, peek, pick, text, whole
+from ..._read import as_mapping, get, get_count, get_text, iter_list, select
 from ...capture.error_body import read_error
 from ...model import Counts, PromptUse, Request, Response
 from ...model.wire_format import WireFormat
@@ -18,34 +18,34 @@ __all__ = ["COMPACT", "DECISIONS", "INPUT_TOKENS", "RESPONSES", "RETRIEVE"]
 
 _PARAMS = frozenset({"temperature", "top_p"})
 _JSON = ("json_object", "json_schema")
-_DRAWS = "image_generation"
+_IMAGE_TOOL = "image_generation"
 _END = ("response.completed", "response.failed", "response.incomplete", "response.cancelled")
 
 
 def read_request(body: Any) -> Request:
-    params = pick(body, _PARAMS)
-    limit = whole(body, "max_output_tokens")
+    params = select(body, _PARAMS)
+    limit = get_count(body, "max_output_tokens")
     if limit is not None:
         params["max_tokens"] = limit
-    effort = text(peek(body, "reasoning"), "effort")
+    effort = get_text(get(body, "reasoning"), "effort")
     if effort:
         params["reasoning.level"] = effort
-    kind = text(peek(peek(body, "text"), "format"), "type")
-    conversation = peek(body, "conversation")
-    prompt = peek(body, "prompt")
-    prompt_id = text(prompt, "id")
+    kind = get_text(get(get(body, "text"), "format"), "type")
+    conversation = get(body, "conversation")
+    prompt = get(body, "prompt")
+    prompt_id = get_text(prompt, "id")
     return Request(
         operation="chat",
-        model=text(body, "model"),
-        stream=peek(body, "stream") is True,
+        model=get_text(body, "model"),
+        stream=get(body, "stream") is True,
         params=params,
         output_type=None if kind is None else "json" if kind in _JSON else "text",
-        service_tier=text(body, "service_tier"),
+        service_tier=get_text(body, "service_tier"),
         api_type="responses",
-        previous_response_id=text(body, "previous_response_id"),
-        conversation_id=conversation if isinstance(conversation, str) else text(conversation, "id"),
-        prompt=None if prompt_id is None else PromptUse(prompt_id, text(prompt, "version")),
-        background=peek(body, "background") is True,
+        previous_response_id=get_text(body, "previous_response_id"),
+        conversation_id=conversation if isinstance(conversation, str) else get_text(conversation, "id"),
+        prompt=None if prompt_id is None else PromptUse(prompt_id, get_text(prompt, "version")),
+        background=get(body, "background") is True,
     )
 
 
@@ -53,16 +53,16 @@ def _count_tools(output: list[Any], usage: Counts) -> None:
     """Count what the provider's own tools did, as it bills them."""
     containers = set()
     for item in output:
-        match text(item, "type"):
-            case "web_search_call" if text(peek(item, "action"), "type") in (None, "search"):
+        match get_text(item, "type"):
+            case "web_search_call" if get_text(get(item, "action"), "type") in (None, "search"):
                 usage["web_searches"] = usage.get("web_searches", 0) + 1
             case "file_search_call":
                 usage["file_searches"] = usage.get("file_searches", 0) + 1
-            case "image_generation_call" if text(item, "status") != "failed":
+            case "image_generation_call" if get_text(item, "status") != "failed":
                 usage["images"] = usage.get("images", 0) + 1
             case "code_interpreter_call":
-                containers.add(text(item, "container_id"))
-            case "shell_call" if (container := text(peek(item, "environment"), "container_id")) is not None:
+                containers.add(get_text(item, "container_id"))
+            case "shell_call" if (container := get_text(get(item, "environment"), "container_id")) is not None:
                 containers.add(container)
     if containers:
         usage["code_executions"] = len(containers)
@@ -70,60 +70,60 @@ def _count_tools(output: list[Any], usage: Counts) -> None:
 
 def _read_tool_usage(answer: Any, usage: Counts) -> tuple[tuple[str | None, Counts], ...]:
     """What the provider says its tools came to, which beats counting; the tokens of images, of the model that drew."""
-    told = peek(answer, "tool_usage")
+    told = get(answer, "tool_usage")
     if told is None:
         return ()
-    searches = whole(peek(told, "web_search"), "num_requests")
+    searches = get_count(get(told, "web_search"), "num_requests")
     if searches is not None and (searches or "web_searches" in usage):
         usage["web_searches"] = searches
-    drawn = read_image_usage(peek(told, "image_gen"))
+    drawn = read_image_usage(get(told, "image_gen"))
     if not any(drawn.values()):
         return ()
-    model = next((text(tool, "model") for tool in each(answer, "tools") if text(tool, "type") == _DRAWS), None)
+    model = next((get_text(tool, "model") for tool in iter_list(answer, "tools") if get_text(tool, "type") == _IMAGE_TOOL), None)
     return ((model or "images", drawn),)
 
 
 def read_response(answer: Any) -> Response:
     reported = Reported()
-    reported.add(peek(answer, "usage"))
+    reported.add(get(answer, "usage"))
     return _read(answer, reported)
 
 
 def _read(answer: Any, reported: Reported) -> Response:
-    answer = fields(answer)
-    status = text(answer, "status")
-    error = peek(answer, "error")
-    output = list(each(answer, "output"))
+    answer = as_mapping(answer)
+    status = get_text(answer, "status")
+    error = get(answer, "error")
+    output = list(iter_list(answer, "output"))
     response = Response(
-        id=text(answer, "id"),
-        model=text(answer, "model"),
-        finish_reasons=(status,) if status is not None and status in _OVER else (),
+        id=get_text(answer, "id"),
+        model=get_text(answer, "model"),
+        finish_reasons=(status,) if status is not None and status in _FINAL_STATUSES else (),
         end_reason=end_reason(answer),
-        service_tier=text(answer, "service_tier"),
+        service_tier=get_text(answer, "service_tier"),
         status=status,
-        conversation_id=text(peek(answer, "conversation"), "id"),
-        compacted=any(text(item, "type") == "compaction" for item in output),
+        conversation_id=get_text(get(answer, "conversation"), "id"),
+        compacted=any(get_text(item, "type") == "compaction" for item in output),
         error=None if not error else read_error(answer) or "error",
         failed=status == "failed" or (bool(error) and status != "completed"),
         refused=any(
-            text(part, "type") == "refusal"
+            get_text(part, "type") == "refusal"
             for item in output
-            if text(item, "type") == "message"
-            for part in each(item, "content")
+            if get_text(item, "type") == "message"
+            for part in iter_list(item, "content")
         ),
-        background=peek(answer, "background") is True,
+        background=get(answer, "background") is True,
     )
     usage = reported.fill_openai(response).usage
     if usage is not None:
         _count_tools(output, usage)
-        response.also = _read_tool_usage(answer, usage)
+        response.additional_usage = _read_tool_usage(answer, usage)
     return response
 
 
-_OVER = frozenset({"completed", "incomplete", "failed", "cancelled"})
+_FINAL_STATUSES = frozenset({"completed", "incomplete", "failed", "cancelled"})
 
 
-class Events:
+class ResponsesAccumulator:
     """Folds response stream events; each life-cycle event carries the whole response so far."""
 
     __slots__ = ("_answer", "_end", "_error", "_reported", "spoken")
@@ -136,7 +136,7 @@ class Events:
         self._error: str | None = None
 
     def add(self, event: Any) -> bool:
-        kind = peek(event, "type")
+        kind = get(event, "type")
         if not isinstance(kind, str):
             self._error = read_error(event) or self._error
             return self.spoken
@@ -146,8 +146,8 @@ class Events:
             self._error = read_error(event) or self._error
         elif kind in _END or kind in ("response.created", "response.in_progress", "response.queued"):
             # A start event is an answer without output: small enough to keep until the end event replaces it.
-            self._answer = peek(event, "response") or self._answer
-            self._reported.add(peek(self._answer, "usage"))
+            self._answer = get(event, "response") or self._answer
+            self._reported.add(get(self._answer, "usage"))
             self._end = kind in _END
         return self.spoken
 
@@ -166,10 +166,10 @@ class Events:
 
 
 def read_retrieve(query: Any) -> Request:
-    cursor = whole(query, "starting_after")
+    cursor = get_count(query, "starting_after")
     return Request(
         operation="fetch_response",
-        stream=peek(query, "stream") is True,
+        stream=get(query, "stream") is True,
         params={} if cursor is None else {"stream_cursor": str(cursor)},
         api_type="responses",
         background=True,
@@ -177,7 +177,7 @@ def read_retrieve(query: Any) -> Request:
 
 
 def read_decision(body: Any) -> Request:
-    return Request(operation="chat", model=text(body, "model"), output_type="json")
+    return Request(operation="chat", model=get_text(body, "model"), output_type="json")
 
 
 def read_compacted(answer: Any) -> Response:
@@ -185,17 +185,17 @@ def read_compacted(answer: Any) -> Response:
 
 
 def read_count_request(body: Any) -> Request:
-    return Request(operation="count_tokens", model=text(body, "model"))
+    return Request(operation="count_tokens", model=get_text(body, "model"))
 
 
 def read_count(answer: Any) -> Response:
-    return Response(counted_tokens=whole(answer, "input_tokens"))
+    return Response(counted_tokens=get_count(answer, "input_tokens"))
 
 
 DECISIONS = WireFormat(request=read_decision, response=read_response, content=RESPONSES_CONTENT)
 RESPONSES = WireFormat(
-    request=read_request, response=read_response, events=Events, content=RESPONSES_CONTENT, words=RESPONSE_WORDS
+    request=read_request, response=read_response, accumulator=ResponsesAccumulator, content=RESPONSES_CONTENT, words=RESPONSE_WORDS
 )
-RETRIEVE = WireFormat(request=read_retrieve, response=read_response, events=Events, content=RETRIEVE_CONTENT)
+RETRIEVE = WireFormat(request=read_retrieve, response=read_response, accumulator=ResponsesAccumulator, content=RETRIEVE_CONTENT)
 COMPACT = WireFormat(request=read_request, response=read_compacted, content=RESPONSES_CONTENT)
 INPUT_TOKENS = WireFormat(request=read_count_request, response=read_count, content=INPUT_TOKENS_CONTENT)

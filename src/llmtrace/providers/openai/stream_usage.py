@@ -9,12 +9,12 @@ from typing import Any
 from ...capture.call import OpenCall
 from ...capture.failure import http_status
 
-__all__ = ["StreamUsage"]
+__all__ = ["UsageInjector"]
 
 _log = logging.getLogger("llmtrace")
 
 
-class StreamUsage:
+class UsageInjector:
     """Adds ``stream_options.include_usage`` to requests of hosts that are known to take it."""
 
     def __init__(self, mode: str, hosts: Collection[str] = ()) -> None:
@@ -22,7 +22,7 @@ class StreamUsage:
         self._hosts = frozenset({"api.openai.com", *(host.lower() for host in hosts)})
         self._refused: set[str] = set()
 
-    def ask(self, call: OpenCall, options: Any) -> Any:
+    def inject(self, call: OpenCall, options: Any) -> Any:
         """The options with the wish for usage in them, as a copy; the same ones where that is not ours to ask."""
         body = options.json_data
         host = "" if call.server is None else call.server[0]
@@ -32,7 +32,7 @@ class StreamUsage:
             or host in self._refused
             or not (self._always or host in self._hosts)
             or not isinstance(body, dict)
-            or _raw(options)
+            or _reads_raw_response(options)
         ):
             return options
         told = body.get("stream_options")
@@ -43,16 +43,16 @@ class StreamUsage:
             return options
         asked = options.model_copy()
         asked.json_data = {**body, "stream_options": {**(told or {}), "include_usage": True}}
-        call.asked_usage = True
+        call.injected_include_usage = True
         return asked
 
     def forget(self) -> None:
         """Forget which hosts have refused what was added."""
         self._refused.clear()
 
-    def failed(self, call: OpenCall, error: BaseException) -> None:
+    def on_error(self, call: OpenCall, error: BaseException) -> None:
         """A host that refuses what we added is left alone from now on."""
-        if call.asked_usage and http_status(error) in (400, 422) and "stream_options" in str(error) and call.server:
+        if call.injected_include_usage and http_status(error) in (400, 422) and "stream_options" in str(error) and call.server:
             self._refused.add(call.server[0])
             _log.warning(
                 "llmtrace asked %s for the usage of a stream, which it refuses; it is not asked again",
@@ -60,7 +60,7 @@ class StreamUsage:
             )
 
 
-def _raw(options: Any) -> bool:
+def _reads_raw_response(options: Any) -> bool:
     """Whether the caller reads the wire himself, where nothing can be hidden from him."""
     headers = options.headers
     return isinstance(headers, dict) and any(str(name).lower() == "x-stainless-raw-response" for name in headers)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ..._errors import report
+from ..._errors import log_internal_error
 from .. import names
 from ..fast_attributes import LIMIT
 from ..importance import within
@@ -17,7 +17,7 @@ from .langfuse import langfuse
 from .logfire import logfire
 from .openinference import openinference
 
-__all__ = ["BRIDGES", "LIMIT", "Bridge", "added", "finished", "within"]
+__all__ = ["BRIDGES", "LIMIT", "Bridge", "add_bridges", "bridge_attributes", "within"]
 
 Bridge = Callable[[Mapping[str, Any], int], dict[str, Any]]
 """Takes the attributes and the start of the span in nanoseconds."""
@@ -25,7 +25,7 @@ Bridge = Callable[[Mapping[str, Any], int], dict[str, Any]]
 BRIDGES: dict[str, Bridge] = {"openinference": openinference, "langfuse": langfuse, "logfire": logfire}
 
 
-def added(attributes: Mapping[str, Any], bridges: Iterable[str], *, started: int = 0) -> dict[str, Any]:
+def bridge_attributes(attributes: Mapping[str, Any], bridges: Iterable[str], *, started: int = 0) -> dict[str, Any]:
     """What the named bridges add to ``attributes``."""
     found: dict[str, Any] = {}
     for name in bridges:
@@ -42,7 +42,7 @@ _LEAST = 8
 """Attributes that a span of ours has in any case, whatever others have put there."""
 
 
-def finished(
+def add_bridges(
     found: dict[str, Any],
     bridges: Callable[[], Iterable[str]] | None,
     known: Iterable[str],
@@ -57,9 +57,9 @@ def finished(
     chosen = bridges() if bridges is not None else ()
     if chosen:
         try:
-            found.update(added(found, chosen, started=started))
+            found.update(bridge_attributes(found, chosen, started=started))
         except Exception:
-            report("bridge a span")
+            log_internal_error("bridge a span")
     if len(found) <= limit - _FEW:
         return found
     others = sum(key not in found for key in known)

@@ -79,8 +79,8 @@ def _messages(attributes: Mapping[str, Any], found: dict[str, Any]) -> None:
         told = attributes.get(name)
         if not isinstance(told, str) or not any(mark in told for mark in _MARKS):
             continue
-        messages = _loaded(told)
-        system = _loaded(attributes.get(names.SYSTEM_INSTRUCTIONS)) if name == names.INPUT_MESSAGES else None
+        messages = _parse_json(told)
+        system = _parse_json(attributes.get(names.SYSTEM_INSTRUCTIONS)) if name == names.INPUT_MESSAGES else None
         if system and isinstance(messages, list):
             messages = [{"role": "system", "parts": system}, *messages]
         found.update(write_messages(prefix, messages))
@@ -126,7 +126,7 @@ def _last(messages: Any) -> tuple[str | None, str]:
     """The last message's text; a message without any, as JSON."""
     if messages is None:
         return None, _TEXT
-    parsed = _loaded(messages)
+    parsed = _parse_json(messages)
     if not isinstance(parsed, list) or not parsed or not isinstance(parsed[-1], dict):
         return None, _TEXT
     given = parsed[-1].get("parts")
@@ -137,14 +137,14 @@ def _last(messages: Any) -> tuple[str | None, str]:
     return dumps(parts), _JSON
 
 
-def _loaded(value: Any) -> Any:
+def _parse_json(value: Any) -> Any:
     try:
         return json.loads(value) if isinstance(value, str) else None
     except ValueError:
         return None
 
 
-_TOLD = {
+_METADATA_FIELDS = {
     names.FEATURE: "feature",
     names.TENANT: "tenant",
     names.PROMPT_NAME: "prompt_name",
@@ -157,9 +157,9 @@ _TOLD = {
 
 def _metadata(attributes: Mapping[str, Any], found: dict[str, Any]) -> None:
     """What Phoenix reads as one JSON object: what is in it already, and what it would not show otherwise."""
-    told = {key: attributes[name] for name, key in _TOLD.items() if name in attributes}
+    told = {key: attributes[name] for name, key in _METADATA_FIELDS.items() if name in attributes}
     if told:
-        known = _loaded(attributes.get(names.METADATA))
+        known = _parse_json(attributes.get(names.METADATA))
         if not isinstance(known, dict):
             known = {}
         if not told.keys() <= known.keys():
@@ -168,7 +168,7 @@ def _metadata(attributes: Mapping[str, Any], found: dict[str, Any]) -> None:
 
 def _documents(attributes: Mapping[str, Any], found: dict[str, Any]) -> None:
     """Documents one by one: the convention's list is dropped whole where one has no score."""
-    listed = _loaded(attributes.get(names.RETRIEVED))
+    listed = _parse_json(attributes.get(names.RETRIEVED))
     for index, document in enumerate(listed if isinstance(listed, list) else ()):
         if not isinstance(document, dict):
             continue
