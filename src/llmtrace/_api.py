@@ -19,7 +19,7 @@ import wrapt
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
-from . import _errors, _settings  # noqa: F401 - the SDK is imported before all that needs it
+from . import _errors, _settings
 from ._compat import opentelemetry_sdk  # noqa: F401 - the SDK is imported before all that needs it
 from ._runtime import Providers, Runtime
 from ._settings.opentelemetry import usable_environment
@@ -74,7 +74,9 @@ class Instrumentation:
             module = sys.modules.get(sdk.module)
             if module is not None and _initializing(module):
                 self.waiting[sdk.name] = "being imported"
-                threading.Thread(target=self._patch_after_import, args=(sdk, module), name="llmtrace-import", daemon=True).start()
+                threading.Thread(
+                    target=self._patch_after_import, args=(sdk, module), name="llmtrace-import", daemon=True
+                ).start()
             elif module is not None:
                 self._patch(sdk, module)
             elif _is_imported(sdk.package) and _moved(sdk):

@@ -41,7 +41,7 @@ from llmtrace.providers.registry import SDKS
 from llmtrace.telemetry import names
 from llmtrace.telemetry import spans as emit_spans
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "clients"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "providers"))
 
 from google_server import Gemini, answer, settled, take
 

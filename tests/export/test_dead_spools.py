@@ -1,4 +1,4 @@
-"""Spool folders full of what dead processes left, damaged records, and descriptors that are short or closed."""
+"""SpoolBuffer folders full of what dead processes left, damaged records, and descriptors that are short or closed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmtrace.export.spool.buffer.buffer import Spool
-from llmtrace.export.spool.buffer.segment import Record, Segment
 
 from llmtrace._files import Descriptor, make_private
 from llmtrace.export.otlp.destination import Destination
 from llmtrace.export.otlp.payload import Payload
+from llmtrace.export.spool.buffer import SpoolBuffer
 from llmtrace.export.spool.buffer import buffer as spools
 from llmtrace.export.spool.buffer import segment as segments
+from llmtrace.export.spool.segment import Record, Segment
 from llmtrace.export.stats import ExportStats, read_losses
 
 from .backend import Backend
@@ -31,9 +31,9 @@ HERE = Destination("traces", "http", "http://a/v1/traces", "0")
 DEAD = 5000
 
 
-def new_spool(folder: Path) -> tuple[Spool, ExportStats]:
+def new_spool(folder: Path) -> tuple[SpoolBuffer, ExportStats]:
     ledger = ExportStats()
-    return Spool(folder, HERE, 64 << 20, ledger), ledger
+    return SpoolBuffer(folder, HERE, 64 << 20, ledger), ledger
 
 
 def payload(name: str, items: int = 1) -> Payload:
@@ -453,7 +453,11 @@ def test_folders_and_files_are_private_whatever_the_umask(umask: int, tmp_path: 
     )
     outside = {**os.environ, "LLMTRACE_STORE": str(tmp_path / "a/b/c/spans.db")}
     subprocess.run([sys.executable, "-c", code], env=outside, check=True, capture_output=True)
-    spooled = {**outside, "LLMTRACE_SPOOL": str(tmp_path / "d/e/spool"), "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    spooled = {
+        **outside,
+        "LLMTRACE_SPOOL": str(tmp_path / "d/e/spool"),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+    }
     subprocess.run([sys.executable, "-c", code], env=spooled, check=True, capture_output=True)
     lines = {**os.environ, "LLMTRACE_STORE": str(tmp_path / "f/g/spans.jsonl")}
     subprocess.run([sys.executable, "-c", code], env=lines, check=True, capture_output=True)

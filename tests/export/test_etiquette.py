@@ -155,9 +155,7 @@ def test_a_declarative_configuration_of_all_signals(monkeypatch: pytest.MonkeyPa
     assert (pipeline.meters(), pipeline.loggers()) == (None, None)
 
 
-def test_an_exporter_of_another_distribution(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_exporter_of_another_distribution(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """It is found by its name; for one that cannot be made the local store is used, with a warning."""
     made: list[InMemorySpanExporter] = []
 

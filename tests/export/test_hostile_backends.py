@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmtrace.export.spool.buffer.inventory import survey
 
 from llmtrace._settings import load
 from llmtrace.export.otlp.http_transport import OtlpHttpTransport
 from llmtrace.export.otlp.payload import Payload
 from llmtrace.export.pipeline import Pipeline
 from llmtrace.export.signals import TRACES
+from llmtrace.export.spool.inventory import survey
 
 from .backend import Backend
 

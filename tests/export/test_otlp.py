@@ -10,7 +10,6 @@ from typing import Any
 import grpc
 import pytest
 import requests
-from llmtrace.export.spool.buffer.buffer import Spool
 
 from llmtrace._settings import load, opentelemetry
 from llmtrace.export.otlp import http_transport
@@ -18,6 +17,7 @@ from llmtrace.export.otlp.grpc_transport import OtlpGrpcTransport
 from llmtrace.export.otlp.http_transport import OtlpHttpTransport
 from llmtrace.export.pipeline import Pipeline
 from llmtrace.export.signals import TRACES
+from llmtrace.export.spool.buffer import SpoolBuffer
 
 from .backend import Backend
 from .conftest import Servicer
@@ -145,11 +145,11 @@ def test_a_fault_of_ours_costs_one_request(backend: Backend, pipeline: Open, mon
             raise RuntimeError("ours")
         return post(self, payload, timeout)
 
-    def adopt(self: Spool) -> None:
+    def adopt(self: SpoolBuffer) -> None:
         raise RuntimeError("ours")
 
     monkeypatch.setattr(OtlpHttpTransport, "send", send)
-    monkeypatch.setattr(Spool, "adopt", adopt)
+    monkeypatch.setattr(SpoolBuffer, "adopt", adopt)
     backend.up()
     one = pipeline(**{ENDPOINT: backend.url})
     end(one, "a")

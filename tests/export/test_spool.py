@@ -6,13 +6,12 @@ import errno
 from pathlib import Path
 
 import pytest
-from llmtrace.export.spool.buffer.buffer import Spool
-from llmtrace.export.spool.buffer.directory import Claim
 
 from llmtrace.export.otlp.buffers import MemoryBuffer
 from llmtrace.export.otlp.destination import Destination
 from llmtrace.export.otlp.payload import Payload
-from llmtrace.export.spool.buffer import directory, segment
+from llmtrace.export.spool.buffer import SpoolBuffer, directory, segment
+from llmtrace.export.spool.directory import Claim
 from llmtrace.export.stats import ExportStats, read_losses
 
 HERE, THERE, ELSEWHERE = (Destination("traces", "http", f"http://{name}/v1/traces", "0") for name in "abc")
@@ -20,9 +19,9 @@ SEGMENT = 64 << 10
 """The smallest that there is: a request of 60 KB fills one."""
 
 
-def spooling(folder: Path, segments: int, destination: Destination = HERE) -> tuple[Spool, ExportStats]:
+def spooling(folder: Path, segments: int, destination: Destination = HERE) -> tuple[SpoolBuffer, ExportStats]:
     ledger = ExportStats()
-    return Spool(folder, destination, segments * SEGMENT, ledger), ledger
+    return SpoolBuffer(folder, destination, segments * SEGMENT, ledger), ledger
 
 
 def request(name: str, kilobytes: int = 60) -> Payload:
@@ -36,7 +35,7 @@ def left_by_a_dead_process(folder: Path, destination: Destination, *names: str) 
     spool.close()
 
 
-def sent(spool: Spool | MemoryBuffer) -> list[str]:
+def sent(spool: SpoolBuffer | MemoryBuffer) -> list[str]:
     """The names of what waits, in the order in which it goes."""
     found = []
     while (entry := spool.first()) is not None:

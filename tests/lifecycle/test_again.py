@@ -78,5 +78,3 @@ def test_hooks_of_later_imports_are_registered_once(tmp_path: Path) -> None:
     )
     out = run(tmp_path / "program.py", code, environment("")).splitlines()
     assert out == ["{1} ['anthropic', 'google_genai', 'openai']", "['openai']"]
-
-

@@ -47,10 +47,14 @@ def test_dropped_streams_collected_on_a_thread_of_ours_all_arrive(
     variables = {"LLMTRACE_STORE": str(tmp_path / "calls.db")}
     if exporter == "http":
         variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": backend.url, "LLMTRACE_SPOOL": str(spool)}
-    code = CALLS + DROPPED + (
-        "collect = True\nask()\nassert llmtrace.flush(20)\nassert not collect\nassert llmtrace.flush(20)\n"
-        "assert any(name.startswith('llmtrace-') for name in threads), threads\n"
-        "from llmtrace._api import _all\n(counts,) = _all()[0]._parts.pipeline.counts()[:1]\nprint(counts.exported)\n"
+    code = (
+        CALLS
+        + DROPPED
+        + (
+            "collect = True\nask()\nassert llmtrace.flush(20)\nassert not collect\nassert llmtrace.flush(20)\n"
+            "assert any(name.startswith('llmtrace-') for name in threads), threads\n"
+            "from llmtrace._api import _all\n(counts,) = _all()[0]._parts.pipeline.counts()[:1]\nprint(counts.exported)\n"
+        )
     )
     out = run(tmp_path / "program.py", code, environment(vendor, **variables))
     assert int(out.split()[-1]) == 42
@@ -72,9 +76,7 @@ def test_submit_from_the_worker_itself_does_not_wait() -> None:
     assert order == ["outer False", "inner"]
 
 
-def test_finalizer_of_a_dropped_stream_does_not_wait(
-    vendor: str, spans: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_finalizer_of_a_dropped_stream_does_not_wait(vendor: str, spans: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dropping a stream while the worker is busy returns at once, on the thread that drops."""
     import openai
 

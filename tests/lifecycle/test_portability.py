@@ -66,12 +66,17 @@ assert llmtrace.flush(20)
 
 def test_store_and_report_work_without_posix(tmp_path: Path, vendor: str) -> None:
     """Import, instrument, call, write the store, flush, report, trace, SIGTERM's chain, uninstrument and exit."""
-    code = WITHOUT_POSIX + CALLS + WORK + (
-        "from llmtrace.cli import main\n"
-        "for command in (['report'], ['trace'], ['store']):\n"
-        "    sys.argv = ['llmtrace', *command]\n"
-        "    try: main()\n    except SystemExit as end: assert not end.code, (command, end.code)\n"
-        "llmtrace.uninstrument()\nllmtrace.instrument()\nask()\n"
+    code = (
+        WITHOUT_POSIX
+        + CALLS
+        + WORK
+        + (
+            "from llmtrace.cli import main\n"
+            "for command in (['report'], ['trace'], ['store']):\n"
+            "    sys.argv = ['llmtrace', *command]\n"
+            "    try: main()\n    except SystemExit as end: assert not end.code, (command, end.code)\n"
+            "llmtrace.uninstrument()\nllmtrace.instrument()\nask()\n"
+        )
     )
     out = run(tmp_path / "program.py", code, environment(vendor, LLMTRACE_STORE=str(tmp_path / "calls.db")))
     assert "gpt-4o-mini" in out
@@ -107,8 +112,12 @@ def test_json_lines_are_written_without_posix(tmp_path: Path, vendor: str) -> No
 
 def test_sigterm_is_passed_on_without_posix(tmp_path: Path, vendor: str) -> None:
     """There ``signal.raise_signal`` is what sends it, to a handler of the program's or the default."""
-    code = WITHOUT_POSIX + CALLS + (
-        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\nllmtrace.instrument()\nask()\n"
-        "signal.raise_signal(signal.SIGTERM)\ntime.sleep(60)\n"
+    code = (
+        WITHOUT_POSIX
+        + CALLS
+        + (
+            "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\nllmtrace.instrument()\nask()\n"
+            "signal.raise_signal(signal.SIGTERM)\ntime.sleep(60)\n"
+        )
     )
     run(tmp_path / "program.py", code, environment(vendor, LLMTRACE_STORE=str(tmp_path / "calls.db")), status=7)

@@ -29,7 +29,9 @@ CALLS_EACH = 20
 KEPT_SECONDS = 0.05
 """Within which a finished call is in the spool."""
 
-ASGI = CALLS + """
+ASGI = (
+    CALLS
+    + """
 llmtrace.instrument()
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
@@ -42,13 +44,17 @@ async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})
 """
-WSGI = CALLS + """
+)
+WSGI = (
+    CALLS
+    + """
 llmtrace.instrument()
 def app(environ, start_response):
     ask(environ["PATH_INFO"].strip("/"))
     start_response("200 OK", [("Content-Length", "2")])
     return [b"ok"]
 """
+)
 SERVERS = {
     "uvicorn": (ASGI, "-m uvicorn program:app --log-level error --port {port}"),
     "gunicorn uvicorn": (ASGI, "-m gunicorn -w 2 -k uvicorn_worker.UvicornWorker -b 127.0.0.1:{port} program:app"),
@@ -133,7 +139,9 @@ def test_server_ended_by_sigterm_loses_no_call(name: str, backend: Backend, star
     assert len(set(statuses.values())) == 1, statuses
 
 
-POOL = CALLS + """
+POOL = (
+    CALLS
+    + """
 import multiprocessing
 llmtrace.instrument()
 if __name__ == "__main__":
@@ -141,12 +149,11 @@ if __name__ == "__main__":
         pool.map(ask, [f"{sys.argv[2]}.{number}" for number in range(20)], chunksize=1)
         time.sleep(0.05)
 """
+)
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
-def test_pool_as_a_context_manager_loses_no_call(
-    method: str, backend: Backend, start: Serve, tmp_path: Path
-) -> None:
+def test_pool_as_a_context_manager_loses_no_call(method: str, backend: Backend, start: Serve, tmp_path: Path) -> None:
     """The pool ends its workers by SIGTERM: what they have done arrives, now or with the next start."""
     for number in range(ROUNDS):
         program = start(POOL, str(tmp_path / "program.py"), method, str(number))
@@ -157,7 +164,9 @@ def test_pool_as_a_context_manager_loses_no_call(
     assert came(backend) == Counter([*expected, "restart"])
 
 
-PLAIN = CALLS + """
+PLAIN = (
+    CALLS
+    + """
 import signal
 llmtrace.instrument()
 for number in range(20): ask(f"{sys.argv[1]}.{number}")
@@ -165,14 +174,13 @@ AFTER
 print("done", flush=True)
 WAIT
 """
+)
 WAITS = {"pause": "signal.pause()\nsys.exit(3)", "sleep": "time.sleep(60)"}
 
 
 @pytest.mark.parametrize("wait", WAITS)
 @pytest.mark.parametrize("mode", ["ok", "hang"])
-def test_plain_process_ends_by_the_signal(
-    wait: str, mode: str, backend: Backend, start: Serve, tmp_path: Path
-) -> None:
+def test_plain_process_ends_by_the_signal(wait: str, mode: str, backend: Backend, start: Serve, tmp_path: Path) -> None:
     """The status says SIGTERM, no further line of the program runs, and all calls arrive, in the end."""
     backend.mode = mode
     for number in range(ROUNDS):
@@ -255,7 +263,9 @@ def test_ignored_signal_stays_ignored_and_off_leaves_it_alone(tmp_path: Path, st
     assert program.returncode == 0, out
 
 
-LOCKED = CALLS + """
+LOCKED = (
+    CALLS
+    + """
 import signal, threading
 llmtrace.instrument()
 ask("first"); llmtrace.flush(20)
@@ -265,6 +275,7 @@ ask("before")
 INTERRUPTED
 time.sleep(60)
 """
+)
 PATCHES = {
     # Interrupted inside a lock of the ledger, which the thread that writes needs to finish.
     "ledger": (

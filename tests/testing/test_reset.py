@@ -61,7 +61,13 @@ def test_reset_forgets_all_that_outlives_a_test(caplog: pytest.LogCaptureFixture
                 testing.reset()
         assert [record.message for record in caplog.records].count("llmtrace: this (said once)") == 2
         assert late == [True]
-        left = [budgets.registered(), enforcement._memory._windows, documents._traces, score._recent, _errors.internal_errors]
+        left = [
+            budgets.registered(),
+            enforcement._memory._windows,
+            documents._traces,
+            score._recent,
+            _errors.internal_errors,
+        ]
         assert not any([*left, tracing.stream_usage._refused, tracing.estimator._hosts, validation._warned])
         assert prompts._parts.cache_info().currsize == 0
         assert _api._current is current

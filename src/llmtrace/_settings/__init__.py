@@ -92,7 +92,10 @@ def load(
             raise ConfigError(f"unknown setting {name!r}; accepted: {', '.join(_READERS)}")
     variables = os.environ if environ is None else environ
     found: dict[str, Any] = {}
-    readers: dict[str, Callable[[str, object], object]] = {**_READERS, "clients": partial(_read_clients, accepted=clients)}
+    readers: dict[str, Callable[[str, object], object]] = {
+        **_READERS,
+        "clients": partial(_read_clients, accepted=clients),
+    }
     for name, reader in readers.items():
         value = arguments.get(name)
         if value is not None:

@@ -25,7 +25,13 @@ from .stores import Balance, BudgetStore, Claim, MemoryStore
 __all__ = ["BudgetEnforcer", "PendingVerdict", "Reservation", "forget_spending"]
 
 _log = logging.getLogger("llmtrace")
-_RETENTION_SECONDS = {"minute": 3_600, "hour": 2 * 86_400, "day": 3 * 86_400, "month": 40 * 86_400, "total": 3_650 * 86_400}
+_RETENTION_SECONDS = {
+    "minute": 3_600,
+    "hour": 2 * 86_400,
+    "day": 3 * 86_400,
+    "month": 40 * 86_400,
+    "total": 3_650 * 86_400,
+}
 """Seconds for which a window is kept: well beyond its end."""
 _WARNED = 10_000
 
@@ -114,9 +120,7 @@ class PendingVerdict:
 
     __slots__ = ("_answer", "_decide", "_store")
 
-    def __init__(
-        self, store: RemoteStore, answer: Future[Any], decide: Callable[[Any], BudgetExceeded | None]
-    ) -> None:
+    def __init__(self, store: RemoteStore, answer: Future[Any], decide: Callable[[Any], BudgetExceeded | None]) -> None:
         self._store = store
         self._answer = answer
         self._decide = decide

@@ -276,7 +276,12 @@ class OpenCall:
             self.content.complete_from_request(getattr(http, "_request", None) or getattr(http, "request", None))
             if self.request.operation in _CONVERSATIONS and scopes.activation_of(self.parent_context) is not None:
                 asked = self.content.request
-                note_content(self.parent_context, self.started_ns, () if asked is None else asked.messages, self.content.output_messages())
+                note_content(
+                    self.parent_context,
+                    self.started_ns,
+                    () if asked is None else asked.messages,
+                    self.content.output_messages(),
+                )
 
     def _finish(self, end_time: int | None) -> None:
         """Tell the observers and end the span. Each does its part whatever the others do."""

@@ -78,9 +78,7 @@ def _list(place: Path) -> int:
             continue
         labels = files.labels_of(found)
         told = [f"{label} = {share.version}" + _share(share) for label, share in labels.items()]
-        echo(
-            f"{name}  versions {', '.join(files.versions_of(found))}" + (f"; {', '.join(told)}" if told else "")
-        )
+        echo(f"{name}  versions {', '.join(files.versions_of(found))}" + (f"; {', '.join(told)}" if told else ""))
     return 0
 
 

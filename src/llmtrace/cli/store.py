@@ -67,7 +67,10 @@ def _send(
     exporter = resender(_settings.load({}), endpoint)
     address = exporter.address
     try:
-        with open_store(store or given, write=True) as connection, _counting("Sending", _spans(connection, chosen)) as told:
+        with (
+            open_store(store or given, write=True) as connection,
+            _counting("Sending", _spans(connection, chosen)) as told,
+        ):
             count = send(connection, exporter, address, since=chosen.since, until=chosen.until, again=again, told=told)
     finally:
         exporter.shutdown()

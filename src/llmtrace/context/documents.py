@@ -13,7 +13,16 @@ from typing import Any, NamedTuple
 
 from ..model import Document
 
-__all__ = ["DocumentContext", "ExecutionPath", "add_to_trace", "begin_path", "current_path", "documents_in_trace", "end_path", "has_traces"]
+__all__ = [
+    "DocumentContext",
+    "ExecutionPath",
+    "add_to_trace",
+    "begin_path",
+    "current_path",
+    "documents_in_trace",
+    "end_path",
+    "has_traces",
+]
 
 _MAX_DOCUMENTS = 1000
 _MAX_TRACES = 128
@@ -111,7 +120,9 @@ class DocumentContext:
         self.shared = False
         self._added: list[_Added] = []
 
-    def add(self, by: ExecutionPath | None, trace: int, documents: Iterable[Document], *, replace: bool = False) -> None:
+    def add(
+        self, by: ExecutionPath | None, trace: int, documents: Iterable[Document], *, replace: bool = False
+    ) -> None:
         kept = None if by is None or by is self._owner_alive() else weakref.ref(by)
         self._added.append(_Added(kept, trace, tuple(documents)[-_MAX_DOCUMENTS:], replace))
         if len(self._added) > _MAX_DOCUMENTS:

@@ -22,7 +22,6 @@ from .validation import clean_label
 __all__ = ["CalledTool", "OperationBlock", "OperationHandle", "agent", "note_content", "tool", "workflow"]
 
 
-
 _COMPOSED = ("agent", "workflow")
 """Kinds of work that are made of calls."""
 
@@ -101,11 +100,15 @@ class _Run(OperationBlock[OperationHandle]):
             function = function.func if isinstance(function, partial) else function.__func__
         named = copy(self)
         named._frames = []
-        named._name = clean_label("the name of a function", getattr(function, "__name__", None)) or type(function).__name__
+        named._name = (
+            clean_label("the name of a function", getattr(function, "__name__", None)) or type(function).__name__
+        )
         return named
 
     def _value(self, frame: Activation) -> OperationHandle:
-        return OperationHandle(Operation(self._kind, self._name, CallContext()) if frame.work is None else frame.work[0])
+        return OperationHandle(
+            Operation(self._kind, self._name, CallContext()) if frame.work is None else frame.work[0]
+        )
 
     def _returned(self, frame: Activation, value: Any) -> None:
         work, maker = frame.work

@@ -140,7 +140,9 @@ def rerank(model: F, /) -> F: ...
 
 
 @overload
-def rerank(model: str | None = None, *, query: str | None = None, top_k: int | None = None) -> OperationBlock[Rerank]: ...
+def rerank(
+    model: str | None = None, *, query: str | None = None, top_k: int | None = None
+) -> OperationBlock[Rerank]: ...
 
 
 def rerank(model: object = None, *, query: str | None = None, top_k: int | None = None) -> Any:

@@ -12,7 +12,16 @@ from uuid import UUID
 from .._settings import ConfigError, content_mode
 from .._text import encodable
 
-__all__ = ["Plain", "clean_content_mode", "clean_label", "clean_labels", "clean_value", "clean_values", "forget_warnings", "warn_once"]
+__all__ = [
+    "Plain",
+    "clean_content_mode",
+    "clean_label",
+    "clean_labels",
+    "clean_value",
+    "clean_values",
+    "forget_warnings",
+    "warn_once",
+]
 
 Plain = str | int | float | bool
 
@@ -119,7 +128,9 @@ def clean_values(name: str, values: Mapping[str, Any]) -> dict[str, Plain]:
             warn_once(f"{name}.count", f"{name} takes at most {_MAX_VALUES} keys; the rest is left out")
             break
         if not key or len(key) > _MAX_LABEL_CHARS:
-            warn_once(f"{name}.key", f"a key of {name} is empty or longer than {_MAX_LABEL_CHARS} characters; it is left out")
+            warn_once(
+                f"{name}.key", f"a key of {name} is empty or longer than {_MAX_LABEL_CHARS} characters; it is left out"
+            )
             continue
         one = clean_value(f"{name} {key!r}", value)
         if one is not None:

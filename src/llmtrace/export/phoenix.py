@@ -81,7 +81,9 @@ def _annotation(score: Score) -> dict[str, Any]:
     }
 
 
-def open_annotations(environ: Mapping[str, str] | None = None, settings: Settings | None = None) -> AnnotationSender | None:
+def open_annotations(
+    environ: Mapping[str, str] | None = None, settings: Settings | None = None
+) -> AnnotationSender | None:
     """Where scores go, when the environment says that spans go to Phoenix."""
     way = phoenix_transport(environ)
     return None if way is None else AnnotationSender(way, load({}) if settings is None else settings)

@@ -62,7 +62,9 @@ class Route:
 
     __slots__ = ("announced", "ledger", "like", "sink", "where")
 
-    def __init__(self, sink: Sink, ledger: ExportStats, where: str, *, like: Any = None, announced: bool = False) -> None:
+    def __init__(
+        self, sink: Sink, ledger: ExportStats, where: str, *, like: Any = None, announced: bool = False
+    ) -> None:
         self.sink = sink
         self.ledger = ledger
         self.where = where

@@ -124,7 +124,11 @@ class SignalProvider:
 
     def own(self) -> bool:
         """Whether this signal leaves through exporters of ours."""
-        return self._explicit_provider is None and self._declared.provider(self.signal) is None and self._application() is None
+        return (
+            self._explicit_provider is None
+            and self._declared.provider(self.signal) is None
+            and self._application() is None
+        )
 
     def writes(self) -> bool:
         """Whether exporters of ours are running."""

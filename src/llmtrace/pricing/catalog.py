@@ -41,7 +41,18 @@ _PROVIDERS = {
 
 _STAGES = ("preview", "latest", "exp", "experimental", "beta", "thinking", "instruct", "it", "chat", "text", "omni")
 _REGIONS = ("global", "us", "eu", "apac", "jp", "au", "ca", "in", "gov", "default")
-_VENDOR_PREFIXES = ("anthropic", "amazon", "meta", "openai", "google", "mistral", "deepseek", "qwen", "cohere", "models")
+_VENDOR_PREFIXES = (
+    "anthropic",
+    "amazon",
+    "meta",
+    "openai",
+    "google",
+    "mistral",
+    "deepseek",
+    "qwen",
+    "cohere",
+    "models",
+)
 _FREE = frozenset({("openai", "moderation")})
 _MEDIA_MODELS = {"gpt-image": "image_output", "-tts": "audio_output"}
 """Models that answer in one medium, whose price the price of the output is."""
@@ -170,7 +181,9 @@ class Catalog:
                     return model
         return None
 
-    def card(self, found: CatalogMatch, context: Mapping[str, str], at: float) -> tuple[RateCard, float, float, frozenset[str]]:
+    def card(
+        self, found: CatalogMatch, context: Mapping[str, str], at: float
+    ) -> tuple[RateCard, float, float, frozenset[str]]:
         """The card of a model, the times between which it holds, and the keys of ``context`` that had a row."""
         model = found.model
         moment = datetime.fromtimestamp(at, UTC)

@@ -37,9 +37,7 @@ class Estimate:
     """The provider reported a beginning, which is in these counts."""
 
 
-def estimate(
-    model: str | None, body: Any, text: str | None, calls: int = 0, *, embedding: bool = False
-) -> Estimate:
+def estimate(model: str | None, body: Any, text: str | None, calls: int = 0, *, embedding: bool = False) -> Estimate:
     """Count a request, and the answer's text and tool calls if there is one.
 
     Names and arguments of the calls are part of ``text``. What is embedded has no frames.

@@ -149,7 +149,9 @@ class Pricer:
         """``priced``, and what other models did for the same call by the prices of those."""
         for model, counts in answer.additional_usage:
             asked = Request(request.operation, model or request.model, service_tier=request.service_tier)
-            told = replace(answer, model=model or answer.model, usage=counts, stated_cost=None, additional_usage=(), unread=())
+            told = replace(
+                answer, model=model or answer.model, usage=counts, stated_cost=None, additional_usage=(), unread=()
+            )
             other = self.price(provider, host, asked, told, at)
             if other is None or other.reason is not None:
                 priced = priced.without(model or request.model or "")

@@ -111,7 +111,9 @@ class Rates:
         return rate
 
     def times(self, factor: Fraction) -> Rates:
-        return Rates(as_integer(self.base * factor), tuple((start, as_integer(price * factor)) for start, price in self.tiers))
+        return Rates(
+            as_integer(self.base * factor), tuple((start, as_integer(price * factor)) for start, price in self.tiers)
+        )
 
     @property
     def all(self) -> tuple[Amount, ...]:
@@ -193,7 +195,9 @@ class RateCard:
             return PricedCall(total, self.label, amounts, "inconsistent_usage" if wrong else None, approximate)
         return self._price(plan, rates, self._billed(counts), approximate)
 
-    def _price(self, plan: _Plan, rates: tuple[Amount, ...], counts: Mapping[str, Any], approximate: bool) -> PricedCall:
+    def _price(
+        self, plan: _Plan, rates: tuple[Amount, ...], counts: Mapping[str, Any], approximate: bool
+    ) -> PricedCall:
         total, amounts, wrong = plan.multiply(counts, *rates)
         reason = plan.reason or ("inconsistent_usage" if wrong else None)
         if any(all(counts[name] for name in fields) for fields in plan.unclear):

@@ -67,7 +67,9 @@ def reasoning_part(content: str) -> Part:
 
 
 def tool_call_part(identifier: str | None, name: str | None, arguments: Any) -> Part:
-    return _identified({"type": "tool_call", "name": name or "unknown", "arguments": parse_arguments(arguments)}, identifier)
+    return _identified(
+        {"type": "tool_call", "name": name or "unknown", "arguments": parse_arguments(arguments)}, identifier
+    )
 
 
 def tool_result_part(identifier: str | None, response: Any) -> Part:

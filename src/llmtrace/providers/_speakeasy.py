@@ -136,7 +136,9 @@ def _observe_stream(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
                 reader.recorder.unwrap(_data)
             watched = AsyncObservedIterator if hasattr(inner, "__anext__") else ObservedIterator
             stream.generator = watched(inner, reader.recorder)
-            http.stream = ObservedBody(body.__wrapped__, reader, reader.recorder, weakref.ref(inner), weakref.ref(stream))
+            http.stream = ObservedBody(
+                body.__wrapped__, reader, reader.recorder, weakref.ref(inner), weakref.ref(stream)
+            )
     except Exception:
         log_internal_error("watch a stream")
     return result

@@ -212,7 +212,9 @@ def _settle(call: OpenCall, result: Any) -> None:
 def _settle_stream(call: OpenCall, stream: Any) -> None:
     recorder = StreamObserver(call, call.make_accumulator())
     inner = stream._iterator
-    stream._iterator = AsyncObservedIterator(inner, recorder) if hasattr(inner, "__anext__") else ObservedIterator(inner, recorder)
+    stream._iterator = (
+        AsyncObservedIterator(inner, recorder) if hasattr(inner, "__anext__") else ObservedIterator(inner, recorder)
+    )
     # A weak reference, as the iterator holds the response: a dropped stream must need no collector because of us.
     http = stream.response
     http.stream = ObservedBody(http.stream, make_parser(http, recorder), recorder, weakref.ref(inner))

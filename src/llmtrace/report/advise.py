@@ -225,7 +225,9 @@ def _prefixes(study: _Study) -> Iterator[Advice]:
     opens = ~again & np.append(again[1:], False)  # of the next one's kind, as the first of a key is not again
     missed = calls["prefix_tokens"][some] - np.maximum(calls["cache_read"], 0)[some]
     missed -= np.maximum(calls["cache_write"], 0)[some]
-    full, cached, write = (study.rates(name)[calls.dimension_ids[some]] for name in ("input", "cache_read", "cache_write"))
+    full, cached, write = (
+        study.rates(name)[calls.dimension_ids[some]] for name in ("input", "cache_read", "cache_write")
+    )
     counts = (missed >= _SHORTEST_PREFIX / 2) & ~(cached >= full)
     saved = np.nan_to_num(missed * (full - cached))
     found = _Finding()
@@ -252,7 +254,8 @@ def _large_models(study: _Study) -> Iterator[Advice]:
         names.add(sibling)
         # The mean call, as prices may have steps, times their number.
         mean = {
-            name: round(1000 * exact_sum(calls[name][some])[0] / len(some)) for name in ("input", "output", "cache_read")
+            name: round(1000 * exact_sum(calls[name][some])[0] / len(some))
+            for name in ("input", "output", "cache_read")
         }
         small = study.price(fact, mean, int(calls["started"][some[-1]]), sibling)
         known = small is not None and bool((calls["cost"][some] >= 0).all())
@@ -289,7 +292,9 @@ def _waste(study: _Study) -> Iterator[Advice]:
         price = study.price(fact, {"input": 1000}, int(calls["started"][some[-1]]))
         unit = cost / given if cost and given > 0 else None if price is None else price / 1000
         worst = int(some[np.argmax(wasted[some])])
-        found.add(study.place(fact), len(some), None if unit is None else round(exact_sum(wasted[some])[0] * unit), worst)
+        found.add(
+            study.place(fact), len(some), None if unit is None else round(exact_sum(wasted[some])[0] * unit), worst
+        )
     yield from study.advice(
         found, "waste", "blank space and repeated lines, 5% of the input or more", "trim the template; say things once"
     )

@@ -164,7 +164,9 @@ def overall(calls: CallTable) -> Aggregate:
     if not len(calls):
         return Aggregate()
     (made,) = _aggregates(calls, np.zeros(len(calls), np.int64), 1)
-    for fact, count in zip(calls.dimensions, np.bincount(calls.dimension_ids, minlength=len(calls.dimensions)).tolist(), strict=True):
+    for fact, count in zip(
+        calls.dimensions, np.bincount(calls.dimension_ids, minlength=len(calls.dimensions)).tolist(), strict=True
+    ):
         if blocked(fact):
             continue
         for into, value in ((made.reasons, fact["unpriced"]), (made.ends, fact["stream_end"])):
@@ -198,7 +200,9 @@ def _aggregates(calls: CallTable, number: Array, count: int) -> list[Aggregate]:
     figures |= {"priced": counted(calls["cost"] >= 0), "estimated": counted(calls["estimated"] > 0)}
     lists = {name: _ordered(calls, name, number, count) for name in _LISTS}
     names = (*figures, *lists)
-    return [Aggregate(**dict(zip(names, row, strict=True))) for row in zip(*figures.values(), *lists.values(), strict=True)]
+    return [
+        Aggregate(**dict(zip(names, row, strict=True))) for row in zip(*figures.values(), *lists.values(), strict=True)
+    ]
 
 
 _TESTS: dict[str, Callable[[Dimensions], bool]] = {

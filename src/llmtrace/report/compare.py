@@ -110,7 +110,9 @@ def sample(store: sqlite3.Connection, chosen: Selection) -> Sample:
     ):  # fmt: skip
         told = calls[name]
         setattr(side, into, told[told >= 0] / unit)
-    for fact, count in zip(calls.dimensions, np.bincount(calls.dimension_ids, minlength=len(calls.dimensions)).tolist(), strict=True):
+    for fact, count in zip(
+        calls.dimensions, np.bincount(calls.dimension_ids, minlength=len(calls.dimensions)).tolist(), strict=True
+    ):
         side.errors += count if fact["outcome"] == "error" else 0
         reason = fact["finish"]
         if reason is not None and count:

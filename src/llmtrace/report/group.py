@@ -101,7 +101,9 @@ def _by_tag(calls: CallTable) -> tuple[CallTable, _Axis]:
     times = sizes[calls.dimension_ids] if len(calls) else calls.dimension_ids
     several = calls.only(np.repeat(np.arange(len(calls)), times))
     within = np.arange(len(several)) - np.repeat(np.cumsum(times) - times, times)
-    return several, _named([tag for each in tags for tag in each], (firsts[several.dimension_ids] if tags else 0) + within)
+    return several, _named(
+        [tag for each in tags for tag in each], (firsts[several.dimension_ids] if tags else 0) + within
+    )
 
 
 def _time_axis(calls: CallTable, name: str) -> _Axis:

@@ -102,7 +102,11 @@ def _tiles(whole: Aggregate) -> str:
     tiles = (
         (cost, "cost", f"{each} a call"),
         (formatting.count(whole.calls), "calls", f"{formatting.share(whole.errors, whole.calls)} errors{blocked}"),
-        (formatting.count(whole.input), "input tokens", f"{formatting.share(whole.cache_read, whole.input)} from cache"),
+        (
+            formatting.count(whole.input),
+            "input tokens",
+            f"{formatting.share(whole.cache_read, whole.input)} from cache",
+        ),
         (formatting.count(whole.output), "output tokens", f"{formatting.share(whole.refusals, whole.calls)} refused"),
         (time(whole.duration, 50), "latency p50", f"p95 {time(whole.duration, 95)}"),
         (time(whole.first_token, 50), "first token p50", f"p95 {time(whole.first_token, 95)}"),

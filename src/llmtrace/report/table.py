@@ -133,7 +133,9 @@ def footnotes(whole: Aggregate) -> list[str]:
     if whole.cut:
         ends = sorted((end, number) for end, number in whole.ends.items() if end != "exhausted")
         listed = ", ".join(f"{_short(end)} {formatting.count(number)}" for end, number in ends[:6])
-        notes.append(f"{formatting.share(whole.cut, whole.streamed)} of the streams did not run to their end: {listed}.")
+        notes.append(
+            f"{formatting.share(whole.cut, whole.streamed)} of the streams did not run to their end: {listed}."
+        )
     return notes
 
 

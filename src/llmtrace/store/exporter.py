@@ -40,7 +40,9 @@ class StoreExporter(SpanExporter):
         sent: What calls have sent, of which the store keeps hashes.
     """
 
-    def __init__(self, path: Path, *, max_mb: float = 1024.0, max_days: float = 90.0, sent: RequestBodies | None = None) -> None:
+    def __init__(
+        self, path: Path, *, max_mb: float = 1024.0, max_days: float = 90.0, sent: RequestBodies | None = None
+    ) -> None:
         self.path = path
         self._sent = sent
         self._limits = Limits(max_mb, max_days)
@@ -71,9 +73,7 @@ class StoreExporter(SpanExporter):
                 self.complain(error)
         return stored, {} if self._sent is None else self._sent.take(span.span_id for span in stored)
 
-    def write(
-        self, spans: Sequence[StoredSpan], sent: Mapping[str, Body], *, timeout: float = _TIMEOUT_SECONDS
-    ) -> int:
+    def write(self, spans: Sequence[StoredSpan], sent: Mapping[str, Body], *, timeout: float = _TIMEOUT_SECONDS) -> int:
         """Write all spans and return how many cannot be stored by their own fault.
 
         Args:

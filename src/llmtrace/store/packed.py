@@ -6,7 +6,16 @@ import sqlite3
 import struct
 from collections.abc import Mapping
 
-__all__ = ["METRIC_LAYOUT", "NOTHING", "SIMILARITY_LAYOUT", "metrics_sql", "pack_metrics", "pack_similarity", "register", "similarity_sql"]
+__all__ = [
+    "METRIC_LAYOUT",
+    "NOTHING",
+    "SIMILARITY_LAYOUT",
+    "metrics_sql",
+    "pack_metrics",
+    "pack_similarity",
+    "register",
+    "similarity_sql",
+]
 
 METRIC_LAYOUT = {
     "started": "q", "duration": "q", "first_token": "q", "speed": "q", "input": "q", "output": "q", "cache_read": "q",

@@ -90,10 +90,7 @@ def _row(row: tuple[Any, ...]) -> dict[str, Any]:
         "seconds": duration / 1e6,
         "time_to_first_token": None if first is None else first / 1e6,
         **dict(zip(_TOKENS, tokens, strict=True)),
-        **{
-            f"{name}_usd": None if each is None else from_pico(each)
-            for name, each in zip(_MONEY, money, strict=True)
-        },
+        **{f"{name}_usd": None if each is None else from_pico(each) for name, each in zip(_MONEY, money, strict=True)},
         "user": user,
         "session": session,
         "labels": labels,

@@ -21,7 +21,9 @@ from .span_codec import StoredSpan, pack
 __all__ = ["Writer"]
 
 _MAX_CACHED_IDS = 20_000
-_INSERT_DIMENSIONS = f"INSERT OR IGNORE INTO facts (key, {', '.join(DIMENSION_COLUMNS)}) VALUES (?{', ?' * len(DIMENSION_COLUMNS)})"
+_INSERT_DIMENSIONS = (
+    f"INSERT OR IGNORE INTO facts (key, {', '.join(DIMENSION_COLUMNS)}) VALUES (?{', ?' * len(DIMENSION_COLUMNS)})"
+)
 _INSERT_CALL = (
     f"INSERT INTO calls (facts, started, span, {', '.join(MEASURES)}, figures, likeness)"
     f" VALUES (?, ?, ?{', ?' * len(MEASURES)}, ?, ?)"

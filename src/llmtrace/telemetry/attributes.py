@@ -20,7 +20,15 @@ from .costs import describe_budget, describe_cost, describe_estimate
 from .fast_attributes import make_encodable
 from .truncate import dumps
 
-__all__ = ["CALL_DESCRIBERS", "COMMON_DESCRIBERS", "Attributes", "Describer", "Options", "describe_counts", "describe_exception"]
+__all__ = [
+    "CALL_DESCRIBERS",
+    "COMMON_DESCRIBERS",
+    "Attributes",
+    "Describer",
+    "Options",
+    "describe_counts",
+    "describe_exception",
+]
 
 Attributes = dict[str, AttributeValue]
 

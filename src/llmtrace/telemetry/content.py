@@ -133,7 +133,10 @@ def _message(message: Message, hidden: frozenset[str]) -> Message:
 def _output_message(message: Message, hidden: frozenset[str], reason: str) -> Message:
     # One message without a reason, and Phoenix shows none of them.
     told = message.get("finish_reason")
-    return {**_message(message, hidden), "finish_reason": normalize_finish_reason(label_of(told) or "_other") if told else reason}
+    return {
+        **_message(message, hidden),
+        "finish_reason": normalize_finish_reason(label_of(told) or "_other") if told else reason,
+    }
 
 
 def exception_texts(error: BaseException, gate: ContentPolicy) -> tuple[str, str] | None:

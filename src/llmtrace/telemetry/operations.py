@@ -266,9 +266,7 @@ class OperationSpans:
         work.span.set_status(Status(StatusCode.ERROR, encodable(text)))
 
     def score(self, score: Score) -> None:
-        score = dataclasses.replace(
-            score, name=self._content.label(score.name), label=self._content.label(score.label)
-        )
+        score = dataclasses.replace(score, name=self._content.label(score.name), label=self._content.label(score.label))
         attributes: Attributes = {names.EVALUATION_NAME: score.name}
         if score.value is not None:
             attributes[names.EVALUATION_VALUE] = score.value

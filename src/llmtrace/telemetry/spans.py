@@ -39,7 +39,11 @@ __all__ = ["SpanEmitter"]
 
 DESCRIBERS: tuple[Describer, ...] = (*CALL_DESCRIBERS, describe_context)
 """Each writes one kind of knowledge; a fault in one costs what it writes and no more."""
-JOINED_SPAN_DESCRIBERS: tuple[Describer, ...] = (describe_cost, describe_context, *(each for each in COMMON_DESCRIBERS if each is not describe_cost))
+JOINED_SPAN_DESCRIBERS: tuple[Describer, ...] = (
+    describe_cost,
+    describe_context,
+    *(each for each in COMMON_DESCRIBERS if each is not describe_cost),
+)
 """Those for the span of another instrumentation that represents the call, the most important first."""
 
 
@@ -116,7 +120,9 @@ class SpanEmitter:
             if refused:
                 inference_spans.release(call.joins_existing_span)
             # Made now, while the documents and the prompt are here whole.
-            found = self._described(call, [each for each in JOINED_SPAN_DESCRIBERS if not (refused and each is describe_cost)])
+            found = self._described(
+                call, [each for each in JOINED_SPAN_DESCRIBERS if not (refused and each is describe_cost)]
+            )
             counts = self._described(call, [describe_counts])
             joined.prepare(lambda known: found if has_usage(known) else {**counts, **found}, late=False)
         if not joined.missed or call.suppressed:

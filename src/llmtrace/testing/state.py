@@ -19,17 +19,17 @@ def reset() -> None:
     """
     if (worker := _loaded("capture.worker")) is not None:
         worker.drain(1.0)
-    if (budget := _loaded("cost.budget")) is not None:
+    if (budget := _loaded("budgets.budget")) is not None:
         budget.forget()
-    if (guard := _loaded("cost.guard")) is not None:
+    if (guard := _loaded("budgets.enforcement")) is not None:
         guard.forget_spending()
-    if (values := _loaded("scope.values")) is not None:
+    if (values := _loaded("context.validation")) is not None:
         values.forget_warnings()
-    if (score := _loaded("scope.score")) is not None:
+    if (score := _loaded("context.score")) is not None:
         score.forget_calls()
-    if (shelf := _loaded("scope.shelf")) is not None:
+    if (shelf := _loaded("context.documents")) is not None:
         shelf.forget_traces()
-    if (prompts := _loaded("scope.prompts")) is not None:
+    if (prompts := _loaded("context.prompts")) is not None:
         prompts.forget_templates()
     if (api := _loaded("_api")) is not None:
         for each in api._all():

@@ -61,7 +61,9 @@ def _search(
     # All that the answer rests on is in the arguments, since objects never change.
     store = _ObjectReader(common / "objects")
     committed = head is not None and store.file_in(head, names) == blob
-    return FileHistory(head if committed else None, tuple(name for name, at in tags if store.file_in(at, names) == blob))
+    return FileHistory(
+        head if committed else None, tuple(name for name, at in tags if store.file_in(at, names) == blob)
+    )
 
 
 def _folders(git: Path) -> tuple[Path, Path]:

@@ -104,7 +104,8 @@ def read_response(answer: Any) -> Response:
         additional_usage=read_additional_usage(usage),
         service_tier=get_text(usage, "service_tier"),
         price_context=_price_context(usage),
-        compacted=_was_compacted(answer) or any(get_text(block, "type") == "compaction" for block in iter_list(answer, "content")),
+        compacted=_was_compacted(answer)
+        or any(get_text(block, "type") == "compaction" for block in iter_list(answer, "content")),
     )
     return reported.fill(response, to_usage(reported.counts))
 
@@ -244,6 +245,10 @@ COMPLETE = WireFormat(
     words=MESSAGE_WORDS,
 )
 MESSAGES = WireFormat(
-    request=read_request, response=read_response, accumulator=MessagesAccumulator, content=MESSAGES_CONTENT, words=MESSAGE_WORDS
+    request=read_request,
+    response=read_response,
+    accumulator=MessagesAccumulator,
+    content=MESSAGES_CONTENT,
+    words=MESSAGE_WORDS,
 )
 COUNT_TOKENS = WireFormat(request=read_count_request, response=read_count, content=COUNT_TOKENS_CONTENT)

@@ -42,7 +42,10 @@ def read_request(body: Any) -> RequestContent:
 def _tool(tool: Any) -> dict[str, Any]:
     if get(tool, "input_schema") is not None:
         return function_tool(tool, "input_schema")
-    return {"type": get_text(tool, "type") or "function", "name": get_text(tool, "name") or get_text(tool, "type") or "unknown"}
+    return {
+        "type": get_text(tool, "type") or "function",
+        "name": get_text(tool, "name") or get_text(tool, "type") or "unknown",
+    }
 
 
 def _blocks(source: Any, name: str, asked: RequestContent | None = None) -> list[Any]:

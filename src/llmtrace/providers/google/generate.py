@@ -305,5 +305,9 @@ def read_response(answer: Any) -> Response:
 
 
 GENERATE = WireFormat(
-    request=read_request, response=read_response, accumulator=GenerateAccumulator, content=GENERATE_CONTENT, words=GENERATE_WORDS
+    request=read_request,
+    response=read_response,
+    accumulator=GenerateAccumulator,
+    content=GENERATE_CONTENT,
+    words=GENERATE_WORDS,
 )

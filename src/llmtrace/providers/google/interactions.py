@@ -201,4 +201,6 @@ INTERACTIONS = WireFormat(
     content=INTERACTIONS_CONTENT,
     words=INTERACTION_WORDS,
 )
-RETRIEVE = WireFormat(request=read_retrieve, response=read_response, accumulator=InteractionAccumulator, content=RETRIEVE_CONTENT)
+RETRIEVE = WireFormat(
+    request=read_retrieve, response=read_response, accumulator=InteractionAccumulator, content=RETRIEVE_CONTENT
+)

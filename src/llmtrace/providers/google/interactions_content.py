@@ -93,14 +93,18 @@ def _step(step: Any) -> list[Any]:
     if kind == "model_output":
         return _contents(step)
     if kind == "function_call":
-        return [tool_call_part(get_text(step, "id"), get_text(step, "name"), parse_arguments(get(step, "arguments")) or {})]
+        return [
+            tool_call_part(get_text(step, "id"), get_text(step, "name"), parse_arguments(get(step, "arguments")) or {})
+        ]
     if kind == "function_result":
         return [tool_result_part(get_text(step, "call_id"), to_json(get(step, "result")))]
     if kind.endswith("_call"):
         name = kind.removesuffix("_call")
         return [server_tool_call_part(get_text(step, "id"), name, name, _details(step, "arguments"))]
     if kind.endswith("_result"):
-        return [server_tool_result_part(get_text(step, "call_id"), kind.removesuffix("_result"), _details(step, "result"))]
+        return [
+            server_tool_result_part(get_text(step, "call_id"), kind.removesuffix("_result"), _details(step, "result"))
+        ]
     return []
 
 

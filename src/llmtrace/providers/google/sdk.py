@@ -467,9 +467,7 @@ class _GoogleCallFactory:
             log_internal_error("begin a call")
             return None
 
-    def _open(
-        self, client: Any, wire: WireFormat, request: Request, asked: dict[str, Any], body: Any
-    ) -> OpenCall:
+    def _open(self, client: Any, wire: WireFormat, request: Request, asked: dict[str, Any], body: Any) -> OpenCall:
         url = get(asked.get("http_options"), "base_url") or get(client._http_options, "base_url")
         call = _hooks.begin(
             self._tracing,

@@ -141,7 +141,9 @@ def read_part(part: Any) -> Part | Blob | None:
         case "refusal":
             return text_part(get_text(part, "refusal") or "")
         case "thinking":  # mistral
-            return reasoning_part("".join(thought for step in iter_items(part, "thinking") if (thought := get_text(step, "text"))))
+            return reasoning_part(
+                "".join(thought for step in iter_items(part, "thinking") if (thought := get_text(step, "text")))
+            )
         case "image_url" | "input_image" | "video_url" | "document_url" | "audio_url":
             return _linked_part(part, kind)
         case "input_audio":
@@ -263,7 +265,11 @@ class _ChoiceAccumulator:
         function = get(call, "function") or get(call, "custom")
         for pieces, piece in zip(
             known,
-            (get_text(call, "id"), get_text(function, "name"), get_text(function, "arguments") or get_text(function, "input")),
+            (
+                get_text(call, "id"),
+                get_text(function, "name"),
+                get_text(function, "arguments") or get_text(function, "input"),
+            ),
             strict=True,
         ):
             if piece is not None:

@@ -127,7 +127,9 @@ IMAGES = WireFormat(
     accumulator=partial(MediaAccumulator, read_image_event),
     content=IMAGES_CONTENT,
 )
-SPEECH = WireFormat(request=read_speech_request, response=read_response, accumulator=MediaAccumulator, content=SPEECH_CONTENT)
+SPEECH = WireFormat(
+    request=read_speech_request, response=read_response, accumulator=MediaAccumulator, content=SPEECH_CONTENT
+)
 TRANSCRIPTIONS = WireFormat(
     request=_reader("text"), response=read_response, accumulator=MediaAccumulator, content=TRANSCRIPTIONS_CONTENT
 )

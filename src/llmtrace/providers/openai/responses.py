@@ -79,7 +79,9 @@ def _read_tool_usage(answer: Any, usage: Counts) -> tuple[tuple[str | None, Coun
     drawn = read_image_usage(get(told, "image_gen"))
     if not any(drawn.values()):
         return ()
-    model = next((get_text(tool, "model") for tool in iter_list(answer, "tools") if get_text(tool, "type") == _IMAGE_TOOL), None)
+    model = next(
+        (get_text(tool, "model") for tool in iter_list(answer, "tools") if get_text(tool, "type") == _IMAGE_TOOL), None
+    )
     return ((model or "images", drawn),)
 
 
@@ -194,8 +196,14 @@ def read_count(answer: Any) -> Response:
 
 DECISIONS = WireFormat(request=read_decision, response=read_response, content=RESPONSES_CONTENT)
 RESPONSES = WireFormat(
-    request=read_request, response=read_response, accumulator=ResponsesAccumulator, content=RESPONSES_CONTENT, words=RESPONSE_WORDS
+    request=read_request,
+    response=read_response,
+    accumulator=ResponsesAccumulator,
+    content=RESPONSES_CONTENT,
+    words=RESPONSE_WORDS,
 )
-RETRIEVE = WireFormat(request=read_retrieve, response=read_response, accumulator=ResponsesAccumulator, content=RETRIEVE_CONTENT)
+RETRIEVE = WireFormat(
+    request=read_retrieve, response=read_response, accumulator=ResponsesAccumulator, content=RETRIEVE_CONTENT
+)
 COMPACT = WireFormat(request=read_request, response=read_compacted, content=RESPONSES_CONTENT)
 INPUT_TOKENS = WireFormat(request=read_count_request, response=read_count, content=INPUT_TOKENS_CONTENT)

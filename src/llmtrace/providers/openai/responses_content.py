@@ -92,7 +92,9 @@ def _input_messages(given: Iterable[Any], asked: RequestContent | None, default:
             else:
                 messages.append({"role": role, "parts": parts})
         elif kind in _ANSWERS:
-            messages.append({"role": "tool", "parts": [tool_result_part(get_text(item, "call_id"), _output(item, asked))]})
+            messages.append(
+                {"role": "tool", "parts": [tool_result_part(get_text(item, "call_id"), _output(item, asked))]}
+            )
         else:
             parts = _output_parts(item, kind)
             if parts:
@@ -307,7 +309,9 @@ class ResponsesContentAccumulator:
         pieces = self._pieces[index]
         item = self._items.get(index)
         if pieces[0][0] == "arguments":
-            return [tool_call_part(get_text(item, "call_id"), get_text(item, "name"), "".join(piece for _, piece in pieces))]
+            return [
+                tool_call_part(get_text(item, "call_id"), get_text(item, "name"), "".join(piece for _, piece in pieces))
+            ]
         said = "".join(piece for _, piece in pieces)
         return [text_part(said) if pieces[0][0] == "text" else reasoning_part(said)]
 

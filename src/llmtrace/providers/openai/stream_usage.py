@@ -52,7 +52,12 @@ class UsageInjector:
 
     def on_error(self, call: OpenCall, error: BaseException) -> None:
         """A host that refuses what we added is left alone from now on."""
-        if call.injected_include_usage and http_status(error) in (400, 422) and "stream_options" in str(error) and call.server:
+        if (
+            call.injected_include_usage
+            and http_status(error) in (400, 422)
+            and "stream_options" in str(error)
+            and call.server
+        ):
             self._refused.add(call.server[0])
             _log.warning(
                 "llmtrace asked %s for the usage of a stream, which it refuses; it is not asked again",

@@ -10,9 +10,9 @@ import openai
 import pytest
 from google import genai
 from google.genai import types
-from vendor_proxy import ASK, CHAT, MESSAGE, Vendor, claude, client, spans_with
 
 import llmtrace
+from vendor_proxy import ASK, CHAT, MESSAGE, Vendor, claude, client, spans_with
 
 GATEWAY = "http://gateway.test/v1"
 HEADER = {"X-LiteLLM-Response-Cost": "0.000123"}
@@ -139,8 +139,6 @@ def test_transcription_states_its_cost(vendor: Vendor) -> None:
     audio = ("a.wav", b"RIFF" + b"0" * 64, "audio/wav")
     client(vendor, GATEWAY).audio.transcriptions.create(model="whisper-1", file=audio)
     assert costs(exporter) == (5e-7, "provider", None)
-
-
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])

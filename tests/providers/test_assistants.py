@@ -9,7 +9,7 @@ from typing import Any
 import openai
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from test_said import attributes_of, check_shapes, heard  # noqa: F401
+from test_content import attributes_of, check_shapes, heard  # noqa: F401
 
 from llmtrace.providers.openai.assistants import RUN
 

@@ -1,7 +1,7 @@
 """Which public methods of the SDKs reach a path that is traced: found by calling them all.
 
 Every method of every resource of a client is called with arguments made up for it, as far as the function that all
-requests pass. ``python tests/clients/entry_points.py`` prints the page ``docs/coverage.md`` for the installed releases.
+requests pass. ``python tests/providers/entry_points.py`` prints the page ``docs/coverage.md`` for the installed releases.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ARGUMENTS: dict[str, Any] = {
 HEAD = """# What is traced
 
 Every public method of a client that reaches a traced path, found by calling them all; the tests make each of these
-calls once, and hold it to one span. `python tests/clients/entry_points.py` makes this page. What is not here passes
+calls once, and hold it to one span. `python tests/providers/entry_points.py` makes this page. What is not here passes
 through untouched: files, batches, administration, and what does not go over HTTP (realtime and live sessions).
 
 *raw* is `with_raw_response`, *streaming response* `with_streaming_response`. `.stream()` helpers are under *stream*.

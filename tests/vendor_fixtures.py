@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from vendor_proxy import Vendor
 
 import llmtrace
 from llmtrace.budgets import budget as budgets
 from llmtrace.pricing import catalog
 from serving import serving
+from vendor_proxy import Vendor
 
 
 @pytest.fixture(scope="session")

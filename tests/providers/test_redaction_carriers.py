@@ -108,9 +108,7 @@ Exported = Callable[[], str]
 
 
 @pytest.fixture
-def exported(
-    request: pytest.FixtureRequest, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> Iterator[Exported]:
+def exported(request: pytest.FixtureRequest, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[Exported]:
     """Instrument with content on; return all bytes of spans, metrics, events, the store and our log."""
     caplog.set_level(logging.DEBUG)
     spans, records, reader = InMemorySpanExporter(), InMemoryLogRecordExporter(), InMemoryMetricReader()

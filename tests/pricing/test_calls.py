@@ -15,12 +15,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from vendor_proxy import ASK, Vendor, chat, claude, client, cost_of, message, proxied, spans_with
 
 import llmtrace
 from llmtrace.budgets import budget as budgets
 from llmtrace.budgets import enforcement
 from llmtrace.budgets.stores import MemoryStore
+from vendor_proxy import ASK, Vendor, chat, claude, client, cost_of, message, proxied, spans_with
 
 pytestmark = pytest.mark.filterwarnings("ignore:The model '.*' is deprecated:DeprecationWarning")
 WRITES = {

@@ -7,9 +7,9 @@ from typing import Any
 
 import openai
 import pytest
-from vendor_proxy import ASK, Vendor, client, cost_of, spans_with
 
 import llmtrace
+from vendor_proxy import ASK, Vendor, client, cost_of, spans_with
 
 CHUNK = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o"}
 WORDS = [

@@ -84,7 +84,9 @@ def test_few_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
         return json.loads(body)
 
     monkeypatch.setattr(sdk, "json", SimpleNamespace(loads=loads))
-    answer, _, ended = told(_ShapeCache, [SimpleNamespace(body=json.dumps(each)) for each in STREAMS["words and an end"]])
+    answer, _, ended = told(
+        _ShapeCache, [SimpleNamespace(body=json.dumps(each)) for each in STREAMS["words and an end"]]
+    )
     assert len(read) == 3
     assert ended and answer.usage == {"input": 8, "output": 30}
 
@@ -172,7 +174,9 @@ def test_skimming_tells_the_same_of_any_stream(chunks: list[dict[str, Any]], wri
 
 def test_what_is_like_nothing_else_is_not_learnt() -> None:
     """A picture has digits all over: to learn its shape would take seconds of the caller's."""
-    assert _shape_of(json.dumps(chunk(candidate={"content": {"parts": [{"inlineData": {"data": "a1" * 9000}}]}}))) is None
+    assert (
+        _shape_of(json.dumps(chunk(candidate={"content": {"parts": [{"inlineData": {"data": "a1" * 9000}}]}}))) is None
+    )
     assert _shape_of(json.dumps(chunk(candidate={"content": {"parts": [{"text": "a"}] * 900}}))) is None
 
 

@@ -26,62 +26,62 @@ pytestmark = pytest.mark.faulty
 
 SEAMS = {
     # They call the SDK's own function, between guarded steps.
-    "clients.hooks.drive",
-    "clients.hooks.drive_async",
+    "providers._hooks.drive",
+    "providers._hooks.drive_async",
     # The protocol of the objects in the place of the SDK's iterators and bodies: they call those, and guard the rest.
-    "capture.stream.Chunks.__iter__",
-    "capture.stream.Chunks.__next__",
-    "capture.stream.Chunks.__getattr__",
-    "capture.stream.AsyncChunks.__aiter__",
-    "capture.stream.AsyncChunks.__anext__",
-    "capture.stream.AsyncChunks.__getattr__",
-    "capture.raw.Body.__iter__",
-    "capture.raw.Body.__aiter__",
-    "capture.raw.Body._self_watch",
-    "capture.raw.Body._self_watch_async",
-    "capture.raw.Body.close",
-    "capture.raw.Body.aclose",
-    "capture.raw.Body.stream_observer",
-    "clients.google_genai._read",
-    "clients.lazy.Asked.handing_over",
-    "clients.lazy.Asked.note",
-    "clients.lazy.Asked.async_note",
-    "scope.blocks.run_plain",
-    "scope.blocks.run_coroutine",
-    "scope.spans.CalledTool.run",
-    "scope.spans.CalledTool.run_async",
+    "capture.stream.ObservedIterator.__iter__",
+    "capture.stream.ObservedIterator.__next__",
+    "capture.stream.ObservedIterator.__getattr__",
+    "capture.stream.AsyncObservedIterator.__aiter__",
+    "capture.stream.AsyncObservedIterator.__anext__",
+    "capture.stream.AsyncObservedIterator.__getattr__",
+    "capture.http_body.ObservedBody.__iter__",
+    "capture.http_body.ObservedBody.__aiter__",
+    "capture.http_body.ObservedBody._self_watch",
+    "capture.http_body.ObservedBody._self_watch_async",
+    "capture.http_body.ObservedBody.close",
+    "capture.http_body.ObservedBody.aclose",
+    "capture.http_body.ObservedBody.stream_observer",
+    "providers.google.sdk._read",
+    "providers._deferred.DeferredStreams.propagate",
+    "providers._deferred.DeferredStreams.remember",
+    "providers._deferred.DeferredStreams.remember_async",
+    "context.blocks.run_plain",
+    "context.blocks.run_coroutine",
+    "context.operations.CalledTool.run",
+    "context.operations.CalledTool.run_async",
     # Finalizers, whose faults Python prints: guarded, but not to be replaced.
-    "capture.stream.Recorder.__del__",
-    "capture.raw.JsonReader.__del__",
-    "clients.google_genai._Watched.__del__",
+    "capture.stream.StreamObserver.__del__",
+    "capture.http_body.JsonBodyReader.__del__",
+    "providers.google.sdk._ObservedStream.__del__",
     # Their whole body is one ``try``.
-    "_guard.report",
+    "_errors.log_internal_error",
     "capture.stream.notify",
-    "capture.raw._feed",
-    "capture.raw.Body._self_read_by_stream",
-    "clients.hooks._admit",
-    "clients.hooks._attach",
-    "clients.hooks._detach",
-    "clients.hooks._fail",
-    "clients.hooks._settle",
-    "clients.hooks.current_call",
-    "clients.hooks.end_without_answer",
-    "clients.google_genai._held",
-    "clients.google_genai._observed",
-    "clients.google_genai._Beginner.begin",
-    "clients.lazy.Asked._keep",
-    "clients.lazy.Asked.find",
-    "scope.blocks._attach",
-    "scope.blocks._leave",
-    "scope.blocks.Block._begin",
-    "scope.blocks.Block._end",
-    "scope.blocks.Block._result",
-    "clients.stainless._asking_usage",
-    "clients.stainless._Beginner.begin",
+    "capture.http_body._feed",
+    "capture.http_body.ObservedBody._self_read_by_stream",
+    "providers._hooks._admit",
+    "providers._hooks._attach",
+    "providers._hooks._detach",
+    "providers._hooks._fail",
+    "providers._hooks._settle",
+    "providers._hooks.current_call",
+    "providers._hooks.end_without_answer",
+    "providers.google.sdk._is_held",
+    "providers.google.sdk._observed",
+    "providers.google.sdk._GoogleCallFactory.begin",
+    "providers._deferred.DeferredStreams._keep",
+    "providers._deferred.DeferredStreams.find",
+    "context.blocks._attach",
+    "context.blocks._leave",
+    "context.blocks.Block._begin",
+    "context.blocks.Block._end",
+    "context.blocks.Block._result",
+    "providers._stainless._inject_usage",
+    "providers._stainless._StainlessCallFactory.begin",
 }
 """Functions that are the guard, or hand on what the SDK does, and so cannot be made to raise themselves."""
 
-DIFFERENT = ("clients.", "capture.", "scope.context", "scope.blocks")
+DIFFERENT = ("providers.", "capture.", "context.state", "context.blocks")
 """Where asynchronous calls take another way."""
 
 Ask = Callable[[Any], Any]
@@ -250,7 +250,9 @@ async def test_a_fault_of_ours_never_reaches_a_caller_of_gemini(colour: str, str
                 return [chunk.text async for chunk in result]
             return [chunk.text for chunk in result] if streamed else result.text
 
-        assert not await faults_of(run, ("clients.google", "clients.lazy", "clients.hooks", "scope.", "capture."))
+        assert not await faults_of(
+            run, ("providers.google", "providers._deferred", "providers._hooks", "scope.", "capture.")
+        )
         if colour == "async" and hasattr(client, "aclose"):
             await client.aclose()
 

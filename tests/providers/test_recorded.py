@@ -240,7 +240,7 @@ def expected_attributes(cassette: Cassette) -> dict[str, Any]:
 
 def ran_in_background(cassette: Cassette) -> bool:
     """Return True for an object that ran in the background, which reports its usage when it is fetched."""
-    return re.search(r'background\W+true', json.dumps(cassette["response"])) is not None
+    return re.search(r"background\W+true", json.dumps(cassette["response"])) is not None
 
 
 def check_seen(cassette: Cassette, seen: Seen) -> None:

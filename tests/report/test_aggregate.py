@@ -278,7 +278,7 @@ def test_a_wrong_dimension_is_told() -> None:
 @pytest.mark.filterwarnings("ignore:The model .* is deprecated:DeprecationWarning")
 def test_recorded_exchanges(replay: Any, tmp_path: Path) -> None:
     """The report over recorded exchanges, through the vendors' own clients, is that of their spans."""
-    path = Path(__file__).parents[1] / "clients" / "test_recorded.py"
+    path = Path(__file__).parents[1] / "providers" / "test_recorded.py"
     spec = importlib.util.spec_from_file_location("recorded_exchanges", path)
     assert spec is not None
     assert spec.loader is not None

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from google import genai
 from google.genai import types
-from vendor_proxy import ASK, CHAT, MESSAGE, Vendor, claude, client, spans_with
 
 import llmtrace
 from llmtrace import _api
 from llmtrace.pricing import tokens
 from llmtrace.pricing.estimates import count_input, count_output, estimate
+from vendor_proxy import ASK, CHAT, MESSAGE, Vendor, claude, client, spans_with
 
 pytestmark = pytest.mark.skipif(not tokens.available(), reason="the extra tokens is not installed")
 CHUNK = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o"}
@@ -300,10 +300,7 @@ def events(*texts: str) -> list[dict[str, Any]]:
     return [
         {"type": "message_start", "message": {**MESSAGE, "model": "claude-opus-5", "content": [], "usage": usage}},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-        *(
-            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
-            for text in texts
-        ),
+        *({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}} for text in texts),
     ]
 
 

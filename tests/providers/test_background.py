@@ -191,9 +191,7 @@ def events_of(name: str, *statuses: str) -> list[bytes]:
 
 @needs_responses
 @pytest.mark.parametrize("by_bytes", [False, True])
-def test_resumed_stream_is_billed_at_its_end(
-    loopback: Loopback, spans: InMemorySpanExporter, by_bytes: bool
-) -> None:
+def test_resumed_stream_is_billed_at_its_end(loopback: Loopback, spans: InMemorySpanExporter, by_bytes: bool) -> None:
     """A background stream that was cut bills where it is resumed to its end, and nowhere else."""
     name = new_id()
     loopback.will(
@@ -304,9 +302,7 @@ def test_background_interaction_is_billed_once(
 
 
 @needs_responses
-def test_blocking_budget_keeps_the_reservation_until_the_fetch(
-    loopback: Loopback, spans: InMemorySpanExporter
-) -> None:
+def test_blocking_budget_keeps_the_reservation_until_the_fetch(loopback: Loopback, spans: InMemorySpanExporter) -> None:
     """What a creation reserves stays reserved until its usage is known; the fetch itself is never refused."""
     name = new_id()
     llmtrace.budget(f"background-{name}", usd="0.05", per="total", action="block", match={"tag": name})

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from test_content import attributes_of, check_shapes, heard, recorded, said  # noqa: F401
 from test_google_recorded import Cassette, all_of_google, call_async, call_sync, pytestmark  # noqa: F401
-from test_said import attributes_of, check_shapes, heard, recorded, said  # noqa: F401
 
 from llmtrace.providers.google.embeddings import EMBED
 from llmtrace.providers.google.generate import GENERATE

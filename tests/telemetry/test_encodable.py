@@ -109,7 +109,8 @@ def test_request_with_odd_values_is_exported(vendor: LocalVendor) -> None:
     telemetry = Telemetry()
     with (
         llmtrace.tag(feature=BAD, user=BAD, tags=[BAD], team=BAD, **{BAD: BAD}),
-        llmtrace.prompt(BAD, template=BAD, variables={BAD: BAD}),contextlib.suppress(UnicodeEncodeError)
+        llmtrace.prompt(BAD, template=BAD, variables={BAD: BAD}),
+        contextlib.suppress(UnicodeEncodeError),
     ):  # newer releases do not escape what they send
         ask(vendor, extra_body={"model": BAD, "stop": [BAD], "seed": 2**70, "max_tokens": 2**65, "user": BAD})
     telemetry.encoded()

@@ -15,7 +15,6 @@ from uuid import uuid4
 import openai
 import pytest
 from redis_server import PROGRAM, Proxy, RedisServer, balances
-from vendor_proxy import ASK, Vendor, chat
 
 import llmtrace
 from llmtrace.budgets import budget as budgets
@@ -25,6 +24,7 @@ from llmtrace.budgets.remote_store import RemoteStore
 from llmtrace.budgets.stores import Claim, RedisStore, Step
 from llmtrace.model import CallContext, Request, Response
 from llmtrace.pricing.price import Pricer
+from vendor_proxy import ASK, Vendor, chat
 
 CLAIM = Claim("budget::day", 10_000, 1_000, 600, True)
 needs_redis = pytest.mark.skipif(PROGRAM is None, reason="redis-server is not installed (Debian: redis-server)")

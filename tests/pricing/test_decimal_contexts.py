@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from vendor_proxy import ASK, Vendor, chat, client, spans_with
 
 import llmtrace
 from llmtrace.budgets.budget import Budget, BudgetExceeded, read
@@ -32,6 +31,7 @@ from llmtrace.pricing.price import Pricer
 from llmtrace.providers._usage import read_stated_cost
 from llmtrace.store.columns import PICO
 from llmtrace.testing import plugin
+from vendor_proxy import ASK, Vendor, chat, client, spans_with
 
 ALL = [decimal.Inexact, decimal.Rounded, decimal.Subnormal, decimal.Underflow, decimal.Overflow, decimal.Clamped,
        decimal.InvalidOperation, decimal.DivisionByZero, decimal.FloatOperation]  # fmt: skip

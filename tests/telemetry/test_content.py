@@ -18,7 +18,9 @@ def words(content: str) -> dict[str, Any]:
     return {"type": "text", "content": content}
 
 
-def told(asked: RequestContent, said: list[Any] | None = None, *, max_bytes: int = 65536, **environ: str) -> dict[str, Any]:
+def told(
+    asked: RequestContent, said: list[Any] | None = None, *, max_bytes: int = 65536, **environ: str
+) -> dict[str, Any]:
     gate = load_policy(capture_content=environ.pop("mode", "span_only"), max_bytes=max_bytes, environ=environ)
     return dict(describe_content(asked, said or [], gate).attributes)
 
