@@ -233,7 +233,7 @@ def test_folder_replaced_by_a_file(backend: Backend, run: Run) -> None:
     backend.up()
     out = run(
         "import shutil, pathlib, urllib.request\n"
-        "from llmtrace.export import outbox\noutbox._LAST_BACKOFF = 0.25\n"
+        "from llmtrace.export.otlp import sender\nsender._LAST_BACKOFF = 0.25\n"
         "call('gone')\npipeline.flush(0.3)\n"
         "folder = pathlib.Path(os.environ['LLMTRACE_SPOOL'])\n"
         "shutil.rmtree(folder)\nfolder.write_text('a file')\n"
