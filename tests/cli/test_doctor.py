@@ -36,7 +36,7 @@ def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"OTEL_TRACES_EXPORTER": "console"}, 0,
          "  spans: console\n    OTEL_TRACES_EXPORTER=console (environment)\n"),
         ({"OTEL_TRACES_EXPORTER": "none"}, 0, "  spans: nowhere\n    OTEL_TRACES_EXPORTER=none (environment)\n"),
-        ({"OTEL_TRACES_EXPORTER": "pigeon"}, 1, "! spans: OTEL_TRACES_EXPORTER='pigeon' is not accepted"),
+        ({"OTEL_TRACES_EXPORTER": "pigeon"}, 1, "! llmtrace ignores OTEL_TRACES_EXPORTER='pigeon'"),
         ({"OTEL_SDK_DISABLED": "true"}, 0, "  OTEL_SDK_DISABLED=true (environment)\n  nowhere\n"),
         ({"LLMTRACE_ENABLED": "false"}, 0, "  openai  skipped: LLMTRACE_ENABLED"),
         ({"LLMTRACE_SPOOL": f"{__file__}/spool"}, 1, "/spool cannot be written: spans would wait in memory only"),
@@ -109,7 +109,7 @@ def test_what_is_broken_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
     monkeypatch.setattr(doctor, "import_module", imported)
     monkeypatch.delattr("openai._base_client.SyncAPIClient._process_response")
-    monkeypatch.setattr(_errors, "faults", Counter({"read an answer": 2}))
+    monkeypatch.setattr(_errors, "internal_errors", Counter({"read an answer": 2}))
     monkeypatch.setattr(doctor, "_PACKAGES", ("no-such-package", "wrapt"))
     assert doctor.run() == 1
     out = capsys.readouterr().out

@@ -166,7 +166,7 @@ def clients(_listening: Server) -> Iterator[Any]:
 def faults(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Our own faults, counted from zero."""
     counted: Counter[str] = Counter()
-    monkeypatch.setattr(_errors, "faults", counted)
+    monkeypatch.setattr(_errors, "internal_errors", counted)
     return counted
 
 
@@ -756,7 +756,7 @@ def test_broken_life(
 
 @pytest.mark.parametrize("colour", COLOURS)
 @pytest.mark.parametrize("kind", STREAMED)
-@pytest.mark.parametrize(("method", "place"), [("_timing", "time a stream"), ("_thin", "read a chunk")])
+@pytest.mark.parametrize(("method", "place"), [("_timing", "time a stream"), ("_settle", "read a chunk")])
 def test_broken_timing(
     server: Server,
     clients: Any,
@@ -769,7 +769,7 @@ def test_broken_timing(
     """A fault in timing a stream costs its timings, and no chunk of the caller's."""
     server.events(GOOD_CHUNKS[kind])
     ours.patch.setattr(StreamObserver, method, boom)
-    ours.patch.setattr(capture_stream, "_GAPS", 1)
+    ours.patch.setattr(capture_stream, "_BLOCK", 1)
     survive(clients, KINDS[kind], colour, True, 2)
     assert set(ours.faults) == {place}
     assert len(warned(ours.log)) == 1

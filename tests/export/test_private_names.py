@@ -35,7 +35,6 @@ with llmtrace.instrument() as done:
 """
 GONE = {
     "opentelemetry.trace:_TRACER_PROVIDER": True,
-    "opentelemetry.metrics._internal:_METER_PROVIDER": False,
     "opentelemetry._logs._internal:_LOGGER_PROVIDER": True,
     "opentelemetry.exporter.otlp.proto.http.metric_exporter:OTLPMetricExporter._preferred_temporality": True,
     "opentelemetry.exporter.otlp.proto.http.metric_exporter:OTLPMetricExporter._preferred_aggregation": True,

@@ -115,8 +115,10 @@ def test_full_queue_does_not_make_the_writer_wait_for_itself() -> None:
 
     class Sink:
         keeps = True
+        waits = False
 
         def start(self) -> None: ...
+        def retry(self) -> None: ...
         def write(self, batch: Any) -> None:
             if batch == ["first"]:
                 made.enqueue("late one")

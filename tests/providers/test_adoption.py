@@ -114,7 +114,7 @@ def test_suppressed_call_is_collected_and_priced_without_a_span(
 def test_suppressed_call_is_refused_by_a_budget(scene: Scene, key: str) -> None:
     """A blocking budget counts suppressed calls, and blocks them."""
     llmtrace.budget("suppressed", tokens=15, per="call", action="warn")
-    llmtrace.budget("suppressed", tokens=15, per="total", match={"feature": f"suppressed {key}"}, action="block")
+    llmtrace.budget("suppressed", tokens=15, per="total", by="feature", match={"feature": f"suppressed {key}"}, action="block")
     with llmtrace.tag(feature=f"suppressed {key}"), set_key(key):
         scene.ask()
         scene.ask()
@@ -203,7 +203,7 @@ def test_refused_call_leaves_the_span_to_its_retry(scene: Scene, loopback: Loopb
         scene.ask()
     (told,) = scene.told()
     assert told["llm.cost.total"] > 0
-    assert "llmtrace.pricing.unpriced_reason" not in told
+    assert "llmtrace.cost.unpriced_reason" not in told
     assert told["gen_ai.usage.input_tokens"] == 7
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["usable_environment", "warn_once"]
+__all__ = ["forget_reported", "reported", "usable_environment", "warn_once"]
 
 _log = logging.getLogger("llmtrace")
 _reported: set[str] = set()
@@ -31,6 +31,16 @@ def warn_once(message: str) -> None:
     if message not in _reported:
         _reported.add(message)
         _log.warning("%s", message)
+
+
+def reported() -> tuple[str, ...]:
+    """Return the messages that were logged since ``forget_reported``, in alphabetical order."""
+    return tuple(sorted(_reported))
+
+
+def forget_reported() -> None:
+    """Log every message once more."""
+    _reported.clear()
 
 
 @dataclass(frozen=True, slots=True)

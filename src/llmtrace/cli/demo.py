@@ -34,7 +34,7 @@ from ..store.span_codec import StoredSpan, record
 from ..store.write import Writer
 from ..telemetry import names
 from ._vendor_server import PLAN, serve
-from .terminal import console, echo
+from .terminal import console, echo, echo_error
 
 __all__ = ["command", "run"]
 
@@ -305,16 +305,17 @@ def _send(path: Path) -> bool:
         try:
             route = open_route(name, settings)
         except ConfigError as error:
-            print(f"llmtrace demo: {error}", file=sys.stderr)
+            echo_error(f"llmtrace demo: {error}")
             return False
         with closing(connect(path)) as store:
             spans = [readable(span) for _, span in spans_after(store, 0, limit=-1)]
         route.sink.write(spans)
         if route.sink.close(time.monotonic() + _SEND_SECONDS):
-            print(f"\nSent {len(spans)} spans to {route.where}")
+            echo()
+            echo(f"Sent {len(spans)} spans to {route.where}")
         else:
             done = False
-            print(f"\nCould not send all of {len(spans)} spans to {route.where}; is it running?", file=sys.stderr)
+            echo_error(f"Could not send all of {len(spans)} spans to {route.where}; is it running?")
     return done
 
 

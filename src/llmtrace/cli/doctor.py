@@ -13,6 +13,7 @@ import click
 
 from .. import _errors
 from .._settings import ConfigError, Settings, load
+from .._settings.opentelemetry import forget_reported, reported
 from ..export.otlp.payload import Payload
 from ..export.routes import names, spool_folder, transport, variable
 from ..export.signals import SIGNALS, Signal
@@ -48,7 +49,7 @@ class DoctorReport:
         echo()
         echo(name)
 
-    def print(self, line: str) -> None:
+    def add(self, line: str) -> None:
         echo(f"  {line}")
 
     def fault(self, line: str) -> None:
@@ -64,6 +65,7 @@ def run() -> int:
     except ConfigError as error:
         report.fault(str(error))
         return 2
+    forget_reported()  # what is logged from here on is printed too
     _versions(report)
     _settings(report, settings)
     _clients(report)
@@ -77,9 +79,9 @@ def _versions(report: DoctorReport) -> None:
     from .. import __version__
 
     report.title("versions")
-    report.print(f"llmtrace {__version__}, Python {platform.python_version()} on {platform.system()}")
+    report.add(f"llmtrace {__version__}, Python {platform.python_version()} on {platform.system()}")
     for name in _PACKAGES:
-        report.print(f"{name} {_version(name)}")
+        report.add(f"{name} {_version(name)}")
 
 
 def _version(name: str) -> str:
@@ -94,7 +96,7 @@ def _settings(report: DoctorReport, settings: Settings) -> None:
     for field in fields(settings):
         name = f"LLMTRACE_{field.name.upper()}"
         value = _without_account(_plain(getattr(settings, field.name)))
-        report.print(f"{name}={value} ({'environment' if variable(name) else 'default'})")
+        report.add(f"{name}={value} ({'environment' if variable(name) else 'default'})")
 
 
 def _plain(value: object) -> str:
@@ -114,12 +116,12 @@ def _clients(report: DoctorReport) -> None:
     with llmtrace.instrument(tracer_provider=NoOpTracerProvider()) as done:
         absent = {sdk.name for sdk in SDKS if not _imported(report, sdk.module)}
         for name, version in done.patched.items():
-            report.print(f"{name} {version}  traced")
+            report.add(f"{name} {version}  traced")
         for name in sorted(absent & done.waiting.keys()):
-            report.print(f"{name}  not installed")
+            report.add(f"{name}  not installed")
         for name, why in done.skipped.items():
-            chosen = why.startswith(("left out", "LLMTRACE_ENABLED"))
-            (report.print if chosen else report.fault)(f"{name}  skipped: {why}")
+            chosen = why.startswith(("left out", "LLMTRACE_ENABLED", "OTEL_SDK_DISABLED"))
+            (report.add if chosen else report.fault)(f"{name}  skipped: {why}")
     for place, count in _errors.internal_errors.items():
         report.fault(f"instrumentation error: could not {place} ({formatting.counted(count, 'time')})")
 
@@ -129,7 +131,7 @@ def _other_instrumentation(report: DoctorReport) -> None:
     if installed:
         report.title("other instrumentation")
     for name, version in installed.items():
-        report.print(f"{name} {version}: {_INSTRUMENTATION[name]}")
+        report.add(f"{name} {version}: {_INSTRUMENTATION[name]}")
 
 
 def _imported(report: DoctorReport, module: str) -> bool:
@@ -147,18 +149,20 @@ def _destinations(report: DoctorReport, settings: Settings) -> None:
     report.title("where it goes, unless the application has set a provider of its own")
     for name in ("OTEL_SDK_DISABLED", "OTEL_CONFIG_FILE"):
         if variable(name):
-            report.print(f"{name}={variable(name)} (environment)")
+            report.add(f"{name}={variable(name)} (environment)")
     if variable("OTEL_SDK_DISABLED").lower() == "true":
-        report.print("nowhere")
+        report.add("nowhere")
         return
     if variable("OTEL_CONFIG_FILE"):
-        report.print("where that file says")
+        report.add("where that file says")
         return
     for signal in SIGNALS:
         try:
             _destination(report, settings, signal)
         except ConfigError as error:
             report.fault(f"{signal.unit}: {error}")
+    for message in reported():
+        report.fault(message)
 
 
 def _destination(report: DoctorReport, settings: Settings, signal: Signal) -> None:
@@ -169,14 +173,14 @@ def _destination(report: DoctorReport, settings: Settings, signal: Signal) -> No
             _endpoint(report, name, signal)
         else:
             place = "the local store" if name == "local" else name
-            report.print(f"{signal.unit}: {place}")
+            report.add(f"{signal.unit}: {place}")
     if not found:
-        report.print(f"{signal.unit}: nowhere")
+        report.add(f"{signal.unit}: nowhere")
     for name in (*asks, *signal.variables("PROTOCOL")):
         if variable(name) and (found or name == asks[0]):
-            report.print(f"  {name}={_without_account(variable(name))} (environment)")
+            report.add(f"  {name}={_without_account(variable(name))} (environment)")
     if not any(map(variable, asks[:2])) and not found:
-        report.print(f"  {asks[0]} is not set (default)")
+        report.add(f"  {asks[0]} is not set (default)")
 
 
 def _without_account(text: str) -> str:
@@ -190,24 +194,24 @@ def _endpoint(report: DoctorReport, name: str, signal: Signal) -> None:
     outcome = way.send(Payload(b"", "none", 0), _CONNECT_TIMEOUT_SECONDS)
     way.close()
     well = outcome.kind == "accepted"
-    (report.print if well else report.fault)(f"{signal.unit}: {where.endpoint}")
+    (report.add if well else report.fault)(f"{signal.unit}: {where.endpoint}")
     told = "answers" if well else f"does not take {signal.unit}: {outcome.message}"
-    report.print(f"  {told} ({where.protocol}, compression {way.encoding})")
+    report.add(f"  {told} ({where.protocol}, compression {way.encoding})")
 
 
 def _disk(report: DoctorReport, settings: Settings) -> None:
     report.title("on disk")
     folder = spool_folder(settings)
     if folder is None:
-        report.print("no spool: LLMTRACE_SPOOL is off")
+        report.add("no spool: LLMTRACE_SPOOL is off")
     else:
         for line in describe(folder, settings):
-            report.print(f"spool {line.strip()}" if not line.startswith(" ") else line)
+            report.add(f"spool {line.strip()}" if not line.startswith(" ") else line)
         if not _writable(folder):
             report.fault(f"{folder} cannot be written: spans would wait in memory only (LLMTRACE_SPOOL)")
     for path in _store(settings):
         size = path.stat().st_size / 1e6 if path.exists() else 0.0
-        report.print(f"store {path}  {size:.1f} MB  (LLMTRACE_STORE)")
+        report.add(f"store {path}  {size:.1f} MB  (LLMTRACE_STORE)")
 
 
 def _writable(folder: Path) -> bool:

@@ -16,11 +16,9 @@ __all__ = ["Patches"]
 class _Hook(wrapt.FunctionWrapper):  # type: ignore[type-arg] # wrapt 1 has no parameters
     """A function in the place of another, which also knows its instance when it is taken from ``vars(cls)``."""
 
-    _self_method = False
-
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         # Reached only without attribute access, as by another package that wraps what it finds in ``vars(cls)``.
-        if self._self_method and args:
+        if args:
             return self.__get__(args[0], type(args[0]))(*args[1:], **kwargs)
         return super().__call__(*args, **kwargs)
 
@@ -53,8 +51,8 @@ class Patches:
         if original is None:
             self.missing.append(f"{getattr(owner, '__qualname__', owner.__name__)}.{name}")
             return
-        patched = _Hook(original, wrapper)
-        patched._self_method = isinstance(owner, type)
+        # A function of a module is called as it is: ``_Hook`` would add a frame, which hooks that look at frames see.
+        patched = (_Hook if isinstance(owner, type) else wrapt.FunctionWrapper)(original, wrapper)
         setattr(owner, name, patched)
         self._done.append((owner, name, original, patched))
         if isinstance(owner, type):

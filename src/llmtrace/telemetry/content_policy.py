@@ -110,9 +110,9 @@ class ContentPolicy:
             # Variables are redacted already, as content; their names are not.
             cleaned = value if prefix == names.PROMPT_VARIABLE else _redacted(value, redact)
             attributes[name if prefix is None else prefix + redact(name[len(prefix) :])] = cleaned
-        if names.METADATA in attributes:
-            metadata = json.loads(attributes[names.METADATA])
-            attributes[names.METADATA] = dumps(_redacted(metadata, redact))
+        for name in (names.METADATA, names.REQUEST_PARAMETERS):
+            if name in attributes:
+                attributes[name] = dumps(_redacted(json.loads(attributes[name]), redact))
         if names.RETRIEVED in attributes:
             documents = json.loads(attributes[names.RETRIEVED])
             attributes[names.RETRIEVED] = dumps([_with_clean_id(document, redact) for document in documents])

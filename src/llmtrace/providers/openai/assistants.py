@@ -71,7 +71,7 @@ class RunAccumulator:
         elif kind in _DELTAS:
             self._spoke = True
         elif kind in (None, "error"):
-            self._error = read_error(data) or self._error
+            self._error = read_error(data) or ("error" if get(data, "error") is not None else self._error)
         return self._spoke
 
     @property
