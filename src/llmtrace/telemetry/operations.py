@@ -357,8 +357,8 @@ def _describe_rerank(operation: Operation, policy: ContentPolicy | None, into: A
         into[names.RERANK_QUERY] = policy.text(operation.query)
     if operation.documents:
         into[names.DOCUMENT_IDS] = [document.id for document in operation.documents]
-    _describe_documents(names.RERANK_GIVEN, operation.given, policy, into)
-    _describe_documents(names.RERANK_KEPT, operation.documents, policy, into)
+    _describe_documents(names.RERANK_INPUT, operation.given, policy, into)
+    _describe_documents(names.RERANK_OUTPUT, operation.documents, policy, into)
 
 
 def _describe_rollup(operation: Operation, into: Attributes) -> None:
