@@ -166,7 +166,7 @@ def test_what_is_said_again_is_written_once() -> None:
 
 def test_a_store_that_hangs_holds_nobody_up(slow: type[Store], caplog: pytest.LogCaptureFixture) -> None:
     """A full queue drops and counts, says so once, and gives no reference to what it dropped."""
-    uploads = Uploads("slow://away", most=3)
+    uploads = Uploads("slow://away", max_queued=3)
     kept = [uploads.send({INPUTS: whole(f"call {n}")}) for n in range(10)]
     assert [bool(references) for references in kept] == [True] * 3 + [False] * 7
     assert uploads.lost == 7

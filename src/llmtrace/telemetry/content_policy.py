@@ -138,7 +138,7 @@ def _is_free_text(name: str) -> bool:
 
 def _redacted(value: Any, redact: Redactor) -> Any:
     plain = list(value) if isinstance(value, tuple) else value
-    return map_text(plain, redact, lambda blob: blob, known=False)  # numbers too: a card number may be an int
+    return map_text(plain, redact, lambda blob: blob, are_messages=False)  # numbers too: a card number may be an int
 
 
 def _with_clean_id(document: Any, redact: Redactor) -> Any:
