@@ -1,4 +1,4 @@
-"""Built-in redactor: what it replaces and keeps, and how redactors fail guarded_redact."""
+"""Built-in redactor: what it replaces and keeps, and how redactors fail redact_or_replace."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmtrace import ConfigError
-from llmtrace.telemetry.redact import REDACTED, builtin, guarded, load
+from llmtrace.telemetry.redact import REDACTED, builtin, fail_closed, load
 
 REDACTED_TEXTS = [
     ("write to jane.roe+x@mail.example.co.uk!", "write to [EMAIL]!"),
@@ -107,9 +107,9 @@ def test_raising_redactor_returns_the_token_and_warns_once(caplog: pytest.LogCap
     def redact(text: str) -> str:
         raise ValueError(f"cannot read {text}")
 
-    guarded_redact = guarded(redact)
+    redact_or_replace = fail_closed(redact)
     with caplog.at_level(logging.WARNING, logger="llmtrace"):
-        assert [guarded_redact("a secret"), guarded_redact("another")] == [REDACTED, REDACTED]
+        assert [redact_or_replace("a secret"), redact_or_replace("another")] == [REDACTED, REDACTED]
     assert len(caplog.records) == 1
     assert "secret" not in caplog.text
     assert "ValueError" in caplog.text
@@ -117,7 +117,7 @@ def test_raising_redactor_returns_the_token_and_warns_once(caplog: pytest.LogCap
 
 def test_redactor_without_text_result_returns_the_token() -> None:
     """A redactor that returns another type yields the token too."""
-    assert guarded(lambda text: None)("x") == REDACTED
+    assert fail_closed(lambda text: None)("x") == REDACTED
 
 
 def test_load_ignores_case_and_blanks_of_keywords() -> None:

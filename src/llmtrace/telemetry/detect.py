@@ -18,7 +18,7 @@ __all__ = ["Finding", "find"]
 
 Finding = tuple[int, int, str]
 """Start, end and replacement text of a secret or an item of personal data."""
-Judge = Callable[[str, re.Match[str]], Iterable[Finding]]
+Validator = Callable[[str, re.Match[str]], Iterable[Finding]]
 """Function that confirms a match in a text and returns its findings."""
 
 _MASK = "\0"
@@ -44,12 +44,12 @@ def _find_prefixed(text: str, findings: list[Finding]) -> str:
     long_words = " ".join([word for word in text.split() if len(word) >= _MIN_KEY_CHARS])
     for rarest, secrets in _GROUPED_SEARCHES:
         if rarest in long_words:
-            for mark, pattern, judge in secrets:
+            for mark, pattern, validate in secrets:
                 if mark in long_words:
-                    text = _detect(text, pattern, judge, findings)
-    for mark, pattern, judge in _SEARCHES_WITH_BLANKS:
+                    text = _detect(text, pattern, validate, findings)
+    for mark, pattern, validate in _SEARCHES_WITH_BLANKS:
         if mark in text:
-            text = _detect(text, pattern, judge, findings)
+            text = _detect(text, pattern, validate, findings)
     if len(long_words) >= 40:
         text = _detect(text, _KEY_DIGIT, _aws_secret, findings)
     return text
@@ -70,9 +70,9 @@ def _find_named(text: str, findings: list[Finding]) -> str:
 
 
 def _detect(
-    text: str, pattern: re.Pattern[str], judge: Judge, findings: list[Finding], searched: str | None = None
+    text: str, pattern: re.Pattern[str], validate: Validator, findings: list[Finding], searched: str | None = None
 ) -> str:
-    """Append the findings that ``judge`` confirms; return ``text`` with them masked.
+    """Append the findings that ``validate`` confirms; return ``text`` with them masked.
 
     Every pattern begins with a literal or a character set, which is searched ten times faster than a look-behind.
     Therefore a finding may begin before its match.
@@ -80,14 +80,14 @@ def _detect(
     Args:
         text: The text, in which earlier findings are masked.
         pattern: The pattern of candidates.
-        judge: Confirms a candidate and returns its findings.
+        validate: Confirms a candidate and returns its findings.
         findings: List to append to.
         searched: Text of the same length to search instead of ``text``, such as its lower-case form.
     """
     pieces: list[str] = []
     done = 0
     for match in pattern.finditer(text if searched is None else searched):
-        for begin, end, token in judge(text, match):
+        for begin, end, token in validate(text, match):
             start = max(begin, done)
             if start < end:
                 findings.append((start, end, token))
@@ -104,22 +104,22 @@ def _follows_word(text: str, start: int, more: str = "") -> bool:
     return start > 0 and ((text[start - 1].isascii() and text[start - 1].isalnum()) or text[start - 1] in more)
 
 
-def _always(token: str) -> Judge:
+def _always(token: str) -> Validator:
     return lambda text, match: ((*match.span(), token),)
 
 
-def _not_in_word(token: str) -> Judge:
+def _not_in_word(token: str) -> Validator:
     return lambda text, match: () if _follows_word(text, match.start()) else ((*match.span(), token),)
 
 
 _MIN_KEY_CHARS = 14
-_Search = tuple[str, re.Pattern[str], Judge]
+_Search = tuple[str, re.Pattern[str], Validator]
 
 
 def _compile_secrets() -> Iterable[_Search]:
     for secret in SECRETS:
-        judge = (_not_in_word if secret.word else _always)(secret.token)
-        yield secret.mark, re.compile(secret.pattern, re.ASCII), judge
+        validate = (_not_in_word if secret.word else _always)(secret.token)
+        yield secret.mark, re.compile(secret.pattern, re.ASCII), validate
 
 
 def _group_by_rarest_character(searches: Iterable[_Search]) -> list[tuple[str, list[_Search]]]:

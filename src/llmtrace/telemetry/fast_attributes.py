@@ -47,10 +47,10 @@ def set_attributes(span: Span, attributes: dict[str, AttributeValue]) -> None:
     The SDK checks type, length and number of attributes. The checks are skipped for values of plain types without a
     length limit and below the limit of number. Other attributes, and spans of other classes, are left to the SDK.
     """
-    kept: Any = getattr(span, "_attributes", None)
-    is_sdk_span = type(span) is _SPAN and type(kept) is _KEPT and span.is_recording()
+    bounded: Any = getattr(span, "_attributes", None)
+    is_sdk_span = type(span) is _SPAN and type(bounded) is _BOUNDED_ATTRIBUTES and span.is_recording()
     plain = make_encodable(attributes)
-    if not (is_sdk_span and plain and _update(kept, attributes)):
+    if not (is_sdk_span and plain and _update(bounded, attributes)):
         span.set_attributes(attributes)
 
 
@@ -65,17 +65,17 @@ def set_lazily(span: Span, make: Make) -> bool:
         False, with nothing changed, if the span has ended, is of another class, or has a limit of attribute length or
         a number limit below the default.
     """
-    kept: Any = getattr(span, "_attributes", None)
-    if type(span) is not _SPAN or type(kept) is not _KEPT:
+    bounded: Any = getattr(span, "_attributes", None)
+    if type(span) is not _SPAN or type(bounded) is not _BOUNDED_ATTRIBUTES:
         return False
     try:
         # Check is_recording too: the first releases leave the attributes of an ended span writable.
-        if kept._immutable or not span.is_recording() or "_dict" not in kept.__dict__:
+        if bounded._immutable or not span.is_recording() or "_dict" not in bounded.__dict__:
             return False
-        if kept.max_value_len is not None or (kept.maxlen is not None and kept.maxlen < LIMIT):
+        if bounded.max_value_len is not None or (bounded.maxlen is not None and bounded.maxlen < LIMIT):
             return False
-        kept._make = make
-        kept.__class__ = _LAZY
+        bounded._make = make
+        bounded.__class__ = _LAZY_ATTRIBUTES
     except (AttributeError, TypeError):  # a release of the SDK with other internals
         return False
     return True
@@ -124,13 +124,13 @@ def _digits(value: int) -> str:
         return f"{value:#x}"[:_MAX_NUMBER_CHARS]
 
 
-def _update(kept: Any, attributes: dict[str, Any]) -> bool:
+def _update(bounded: Any, attributes: dict[str, Any]) -> bool:
     try:
-        current, limit = kept._dict, kept.maxlen
-        if kept._immutable or kept.max_value_len is not None:
+        current, limit = bounded._dict, bounded.maxlen
+        if bounded._immutable or bounded.max_value_len is not None:
             return False
-        with kept._lock:
-            if limit is not None and len(current) + len(attributes) > limit and not _make_room(kept, attributes):
+        with bounded._lock:
+            if limit is not None and len(current) + len(attributes) > limit and not _make_room(bounded, attributes):
                 return False
             current.update(attributes)
     except AttributeError:  # a release of the SDK with other internals
@@ -138,55 +138,59 @@ def _update(kept: Any, attributes: dict[str, Any]) -> bool:
     return True
 
 
-def _make_room(kept: Any, attributes: dict[str, Any]) -> bool:
+def _make_room(bounded: Any, attributes: dict[str, Any]) -> bool:
     """Drop the oldest attributes, without the warning that the SDK logs for each.
 
     Returns:
         False if that does not make enough room.
     """
-    others = [key for key in kept._dict if key not in attributes]
-    excess = len(others) + len(attributes) - kept.maxlen
+    others = [key for key in bounded._dict if key not in attributes]
+    excess = len(others) + len(attributes) - bounded.maxlen
     if excess > len(others):
         return False
     for key in others[: max(0, excess)]:
-        del kept._dict[key]
-        kept.dropped += 1
+        del bounded._dict[key]
+        bounded.dropped += 1
     return True
 
 
-def _materialize(kept: Any) -> dict[str, Any]:
-    own: dict[str, Any] = kept.__dict__
+def _materialize(bounded: Any) -> dict[str, Any]:
+    own: dict[str, Any] = bounded.__dict__
     make: Make | None = own.get("_make")
     if make is not None:
         attributes = own["_dict"]
         try:
-            attributes = _merge(kept, attributes, make(attributes, kept.maxlen or LIMIT))
+            attributes = _merge(bounded, attributes, make(attributes, bounded.maxlen or LIMIT))
         except Exception:  # the reader has a batch of other spans to export
             log_internal_error("write a span")
         if "_make" in own:  # else another thread set them first, and its exporter may have masked values
-            _set_final(kept, attributes)
+            _set_final(bounded, attributes)
     current: dict[str, Any] = own["_dict"]
     return current
 
 
-def _set_final(kept: Any, attributes: dict[str, Any]) -> None:
+def _set_final(bounded: Any, attributes: dict[str, Any]) -> None:
     """Set ``attributes`` as final, and drop the pending function."""
-    own: dict[str, Any] = kept.__dict__
+    own: dict[str, Any] = bounded.__dict__
     own["_dict"] = attributes
     own.pop("_make", None)
-    kept.__class__ = _KEPT
+    bounded.__class__ = _BOUNDED_ATTRIBUTES
 
 
-def _merge(kept: Any, existing: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
-    if make_encodable(added) and (kept.maxlen is None or len(existing) + len(added) <= kept.maxlen):
+def _merge(bounded: Any, existing: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
+    if make_encodable(added) and (bounded.maxlen is None or len(existing) + len(added) <= bounded.maxlen):
         return {**existing, **added} if existing else added
-    merged = _KEPT(kept.maxlen, existing, immutable=False)
+    merged = _BOUNDED_ATTRIBUTES(bounded.maxlen, existing, immutable=False)
     merged.update(added)
-    kept.dropped += merged.dropped
+    bounded.dropped += merged.dropped
     attributes: dict[str, Any] = merged._dict
     return attributes
 
 
-_KEPT: Any = getattr(otel, "BoundedAttributes", None)
-_LAZY: Any = None if _KEPT is None else type("LazyAttributes", (_KEPT,), {"_dict": property(_materialize, _set_final)})
+_BOUNDED_ATTRIBUTES: Any = getattr(otel, "BoundedAttributes", None)
+_LAZY_ATTRIBUTES: Any = (
+    None
+    if _BOUNDED_ATTRIBUTES is None
+    else type("LazyAttributes", (_BOUNDED_ATTRIBUTES,), {"_dict": property(_materialize, _set_final)})
+)
 """Class of the SDK that stores the attributes of a span, and its subclass that computes them when read."""

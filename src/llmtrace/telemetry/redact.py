@@ -13,7 +13,7 @@ from ..context import state as scopes
 from .decode import Decoded, decode, fold, form_data, may_hold_escapes
 from .detect import Finding, find
 
-__all__ = ["REDACTED", "Redactor", "builtin", "guarded", "load"]
+__all__ = ["REDACTED", "Redactor", "builtin", "fail_closed", "load"]
 
 Redactor = Callable[[str], str]
 
@@ -40,13 +40,13 @@ def load(name: str, value: object) -> Redactor | None:
     if value is None or value is False:
         return None
     if callable(value):
-        return guarded(_require_sync(name, value))
+        return fail_closed(_require_sync(name, value))
     if not isinstance(value, str):
         raise ConfigError(f"{name}={value!r} is not accepted; use {_ACCEPTED}")
     word = value.strip()
     if word.lower() in ("", "none"):
         return None
-    return builtin if word.lower() == "builtin" else guarded(_require_sync(name, _import_callable(name, word)))
+    return builtin if word.lower() == "builtin" else fail_closed(_require_sync(name, _import_callable(name, word)))
 
 
 def _require_sync(name: str, redact: Callable[[str], object]) -> Callable[[str], object]:
@@ -73,7 +73,7 @@ def _import_callable(name: str, word: str) -> Callable[[str], object]:
     return imported
 
 
-def guarded(redact: Callable[[str], object]) -> Redactor:
+def fail_closed(redact: Callable[[str], object]) -> Redactor:
     """Return ``redact`` wrapped to fail closed: a text that it cannot redact is replaced by ``REDACTED``.
 
     Calls to a model from within ``redact`` are not traced: they would be redacted too, in endless recursion.

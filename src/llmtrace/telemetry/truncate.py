@@ -52,13 +52,13 @@ class _Placeholder(dict[str, Any]):
 
 
 def truncate(
-    items: list[Any], cap: int, redact: Redactor | None = None, *, inline: bool = False, are_messages: bool = True
+    items: list[Any], max_bytes: int, redact: Redactor | None = None, *, inline: bool = False, are_messages: bool = True
 ) -> Truncated:
-    """Return ``items`` redacted and within ``cap`` bytes of JSON.
+    """Return ``items`` redacted and within ``max_bytes`` bytes of JSON.
 
     Args:
         items: Messages, parts, tool definitions, documents or plain values.
-        cap: Maximum bytes of the JSON.
+        max_bytes: Maximum bytes of the JSON.
         redact: Redacts each text, ``None`` for no redaction.
         inline: Include binary data that fits, as base64.
         are_messages: The items have the fields of the convention; otherwise all keys and values are the user's.
@@ -66,15 +66,15 @@ def truncate(
     lengths = _measure_texts(items, are_messages, len)
     cut = False
     window = None
-    if sum(lengths) > cap:
-        window = _cut_length(lengths, cap) + _MARGIN_CHARS
+    if sum(lengths) > max_bytes:
+        window = _cut_length(lengths, max_bytes) + _MARGIN_CHARS
         cut = any(length > window for length in lengths)
     size = _text_bytes(items, are_messages) if cut else 0
-    value = map_text(items, _text_cleaner(redact, window), _blob_writer(inline, cap), are_messages=are_messages)
+    value = map_text(items, _text_cleaner(redact, window), _blob_writer(inline, max_bytes), are_messages=are_messages)
     text = dumps(value)
-    if len(text.encode()) > cap:
+    if len(text.encode()) > max_bytes:
         size = size or _text_bytes(items, are_messages)
-        value = _shrink(value, cap, are_messages)
+        value = _shrink(value, max_bytes, are_messages)
         text, cut = dumps(value), True
     return Truncated(value, text, cut, size)
 
@@ -126,16 +126,11 @@ def _text_cleaner(redact: Redactor | None, window: int | None) -> Change:
         long = window is not None and len(text) > window
         piece = text[:window] if long else text
         if redact is not None:
-            piece = redact(_encodable(piece))
-        piece = _encodable(piece)
+            piece = redact(encodable(piece))
+        piece = encodable(piece)
         return piece[:-_MARGIN_CHARS] + _ELLIPSIS if long else piece
 
     return clean
-
-
-def _encodable(text: str) -> str:
-    """Return ``text`` without lone surrogates, which exporters cannot encode."""
-    return encodable(text)
 
 
 def _measure_texts(value: Any, are_messages: bool, measure: Callable[[str], int]) -> list[int]:
@@ -173,19 +168,19 @@ def _json_bytes(text: str) -> int:
     return len(dumps(text).encode("utf-8", "replace")) - 2
 
 
-def _shrink(items: list[Any], cap: int, are_messages: bool) -> list[Any]:
+def _shrink(items: list[Any], max_bytes: int, are_messages: bool) -> list[Any]:
     costs, overhead = _weigh(items, are_messages)
-    if overhead > cap // 2:
+    if overhead > max_bytes // 2:
         items = [_flatten(item, are_messages) for item in items]
         costs, overhead = _weigh(items, are_messages)
-    if overhead > cap and not are_messages:
+    if overhead > max_bytes and not are_messages:
         items = [dumps(_without_data(item)) for item in items]
         costs, overhead = _weigh(items, are_messages)
-    if overhead > cap - cap // 4:
+    if overhead > max_bytes - max_bytes // 4:
         # Drop items if the JSON without texts takes three quarters: the remaining texts must stay readable.
-        items = _drop_middle(items, cap - cap // 4, are_messages)
+        items = _drop_middle(items, max_bytes - max_bytes // 4, are_messages)
         costs, overhead = _weigh(items, are_messages)
-    max_cost = _cut_length(costs, max(0, cap - overhead))
+    max_cost = _cut_length(costs, max(0, max_bytes - overhead))
     shrunk: list[Any] = map_text(items, lambda text: _cut(text, max_cost), are_messages=are_messages)
     return shrunk
 
@@ -242,10 +237,10 @@ def _without_data(value: Any) -> Any:
     return [_without_data(item) for item in value] if isinstance(value, list) else value
 
 
-def _drop_middle(items: list[Any], cap: int, are_messages: bool) -> list[Any]:
+def _drop_middle(items: list[Any], max_bytes: int, are_messages: bool) -> list[Any]:
     """Return the first and the last items, as many as fit even with empty texts."""
     kept: list[Any] = []
-    room = cap - 2
+    room = max_bytes - 2
     order = [0, *range(len(items) - 1, 0, -1)]
     for index in order:
         item = items[index]
@@ -260,8 +255,8 @@ def _drop_middle(items: list[Any], cap: int, are_messages: bool) -> list[Any]:
     return kept[:1] + kept[:0:-1]
 
 
-def _blob_writer(inline: bool, cap: int) -> Callable[[Blob], Any]:
-    room = cap // 2
+def _blob_writer(inline: bool, max_bytes: int) -> Callable[[Blob], Any]:
+    room = max_bytes // 2
 
     def describe(blob: Blob) -> _Placeholder:
         nonlocal room

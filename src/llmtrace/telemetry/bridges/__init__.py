@@ -70,7 +70,7 @@ def add_bridges(
         try:
             attributes.update(bridge_attributes(attributes, chosen, started=started))
         except Exception:
-            log_internal_error("add the attributes of a bridge")
+            log_internal_error("bridge a span")
     if len(attributes) <= limit - _SPARE_ATTRIBUTES:
         return attributes
     others = sum(key not in attributes for key in existing)
