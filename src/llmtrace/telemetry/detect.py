@@ -105,10 +105,12 @@ def _follows_word(text: str, start: int, more: str = "") -> bool:
 
 
 def _always(token: str) -> Validator:
+    """Return a validator that confirms every match."""
     return lambda text, match: ((*match.span(), token),)
 
 
 def _not_in_word(token: str) -> Validator:
+    """Return a validator that rejects matches inside a word."""
     return lambda text, match: () if _follows_word(text, match.start()) else ((*match.span(), token),)
 
 
@@ -117,6 +119,7 @@ _Search = tuple[str, re.Pattern[str], Validator]
 
 
 def _compile_secrets() -> Iterable[_Search]:
+    """Yield the mark, the pattern and the validator of each secret with a prefix."""
     for secret in SECRETS:
         validate = (_not_in_word if secret.word else _always)(secret.token)
         yield secret.mark, re.compile(secret.pattern, re.ASCII), validate
@@ -143,6 +146,7 @@ _URL_PASSWORD = re.compile(
 
 
 def _url_password(text: str, match: re.Match[str]) -> Iterable[Finding]:
+    """Confirm the password of a URL, unless it is a placeholder."""
     password = match["password"]
     return () if _is_placeholder(password) else ((*match.span("password"), "[PASSWORD]"),)
 
@@ -215,11 +219,13 @@ def _named_secret(text: str, match: re.Match[str]) -> Iterable[Finding]:
 
 
 def _credential(text: str, end: int) -> Iterable[Finding]:
+    """Return the credential after a header name and an optional scheme, if it looks like a key."""
     value = _CREDENTIAL.match(text, end)
     return ((*value.span(1), "[API_KEY]"),) if value is not None and _is_key(value[1], quoted=False) else ()
 
 
 def _secret_value(text: str, end: int, separator: str, head: str, name: str) -> Iterable[Finding]:
+    """Return the value after a name and its separator, if it looks like a password or a key."""
     value = _VALUE.match(text, end)
     if value is None:
         return ()
@@ -237,11 +243,13 @@ def _secret_value(text: str, end: int, separator: str, head: str, name: str) -> 
 
 
 def _in_call(head: str) -> bool:
+    """Return True if the name before an equals sign is probably a keyword argument."""
     before = head.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789")
     return before.endswith(("(", ", ", "\n    ", "\t", "$"))
 
 
 def _is_placeholder(value: str) -> bool:
+    """Return True if the value is a variable, a mask, an earlier finding or a word such as "none"."""
     return (
         not value
         or value[0] in "$<{%[("
@@ -252,6 +260,7 @@ def _is_placeholder(value: str) -> bool:
 
 
 def _is_password(value: str, quoted: bool, is_setting: bool) -> bool:
+    """Return True if the value may be a password: not a path, code or a placeholder."""
     if len(value) < 4 or _is_placeholder(value) or value[0] in "/~" or value[1:3] in (":\\", ":/"):
         return False  # ``pwd`` may name a folder
     if quoted:
@@ -266,6 +275,7 @@ def _is_password(value: str, quoted: bool, is_setting: bool) -> bool:
 
 
 def _is_key(value: str, quoted: bool) -> bool:
+    """Return True if the value may be a key: long, without blanks, and neither code nor a word."""
     if len(value) < 8 or _is_placeholder(value) or " " in value or "://" in value:
         return False
     if not quoted and (_DOTTED.fullmatch(value) or "(" in value or "[" in value):
@@ -291,6 +301,7 @@ The classes are capitals, small letters, digits and signs.
 
 
 def _aws_secret(text: str, match: re.Match[str]) -> Iterable[Finding]:
+    """Confirm 40 base64 characters that change their class often, as random ones do."""
     start = match.start()
     while start > 0 and text[start - 1] in _BASE64:
         start -= 1
@@ -315,6 +326,7 @@ _LOCAL_PART_SIGNS = frozenset("_.+%'&*/=?^{|}~!#$-")
 
 
 def _address(text: str, match: re.Match[str]) -> Iterable[Finding]:
+    """Confirm a domain by the local part before its @ sign."""
     at = start = match.start()
     if text[at] == "%" and not text.startswith("40", at + 1):
         return ()
@@ -343,6 +355,7 @@ _IBAN_LENGTHS = {
 
 
 def _iban(text: str, match: re.Match[str]) -> Iterable[Finding]:
+    """Confirm an IBAN by the length of its country and its checksum."""
     start = match.start() - 2
     length = _IBAN_LENGTHS.get(text[start : start + 2].upper())
     if length is None or _follows_word(text, start):
@@ -389,6 +402,7 @@ _DATE = re.compile(r"\(?[0-9]{2}[-./ ][0-9]{2}[-./ ][0-9]{4}")
 
 
 def _numbers(text: str, match: re.Match[str]) -> Iterable[Finding]:
+    """Return the card, IP, social security and phone numbers in a candidate."""
     start, end = match.span()
     if end - start < 7:
         return ()
@@ -411,6 +425,7 @@ _CONTEXT_CHARS = 10
 
 
 def _card(text: str, match: re.Match[str]) -> Iterable[Finding]:
+    """Confirm a card number by its checksum; a security code after it is not part of it."""
     number, extra = match.group(1), match.group(2) or ""
     start = match.start()
     if extra and _luhn(number + extra):
@@ -421,18 +436,21 @@ def _card(text: str, match: re.Match[str]) -> Iterable[Finding]:
 
 
 def _luhn(number: str) -> bool:
+    """Return True if the digits of ``number`` pass the Luhn checksum."""
     digits = [int(digit) for digit in reversed(number) if digit.isdecimal()]
     doubled = (2 * digit for digit in digits[1::2])
     return (sum(digits[::2]) + sum(digit - 9 if digit > 9 else digit for digit in doubled)) % 10 == 0
 
 
 def _ipv4(text: str, match: re.Match[str]) -> Iterable[Finding]:
+    """Confirm four numbers up to 255 that are not a version."""
     if any(int(part) > 255 for part in match.group().split(".")) or _VERSION.search(text, 0, match.start()):
         return ()
     return ((*match.span(), "[IP]"),)
 
 
 def _phone(text: str, match: re.Match[str]) -> Iterable[Finding]:
+    """Confirm a phone number; one with a trunk zero needs separators and must not be a date."""
     number = match.group()
     if number.lstrip("(").startswith("0") and (number.isdecimal() or _DATE.match(number)):
         return ()
@@ -444,6 +462,7 @@ _HEX = frozenset("0123456789abcdefABCDEF")
 
 
 def _ipv6(text: str, match: re.Match[str]) -> Iterable[Finding]:
+    """Confirm an IPv6 address with at least four hexadecimal digits."""
     start = match.start()
     while start > 0 and match.start() - start < 5 and text[start - 1] in _HEX:
         start -= 1

@@ -9,7 +9,7 @@ from importlib import import_module
 from inspect import iscoroutinefunction
 
 from .._settings import ConfigError
-from ..context import state as scopes
+from ..context import state as context_state
 from .decode import Decoded, decode, fold, form_data, may_hold_escapes
 from .detect import Finding, find
 
@@ -32,7 +32,7 @@ def load(name: str, value: object) -> Redactor | None:
         value: ``none``, ``builtin``, ``module:callable``, or a function from text to text.
 
     Returns:
-        A redactor that never raises; ``None`` for no redaction.
+        A redactor that returns ``REDACTED`` for texts on which it fails; ``None`` for no redaction.
 
     Raises:
         ConfigError: If the value is invalid, cannot be loaded, or is an asynchronous function.
@@ -82,8 +82,8 @@ def fail_closed(redact: Callable[[str], object]) -> Redactor:
 
     def redact_or_replace(text: str) -> str:
         nonlocal failure_logged
-        outer = scopes.current()
-        token = scopes.attach(scopes.suppressing(outer))
+        outer = context_state.current()
+        token = context_state.attach(context_state.suppressing(outer))
         try:
             redacted = redact(text)
         except (Exception, SystemExit) as error:
@@ -93,7 +93,7 @@ def fail_closed(redact: Callable[[str], object]) -> Redactor:
                 return redacted
             problem = f"returned {type(redacted).__name__}"
         finally:
-            scopes.restore(token, outer)
+            context_state.restore(token, outer)
         if not failure_logged:
             failure_logged = True
             _log.warning(

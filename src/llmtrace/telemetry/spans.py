@@ -21,7 +21,7 @@ from .._errors import log_internal_error
 from .._text import encodable
 from ..capture.call import OpenCall
 from ..context import inference_spans
-from ..context import state as scopes
+from ..context import state as context_state
 from . import names
 from .attributes import CALL_DESCRIBERS, COMMON_DESCRIBERS, Attributes, Describer, describe_counts
 from .bridges import add_bridges
@@ -71,15 +71,15 @@ class SpanEmitter:
         """Set the span of ``call``: a new one, that of another instrumentation, or a non-recording one."""
         if call.joins_existing_span is not None:
             call.span = JoinedSpan(call.joins_existing_span)
-            call.span_context = scopes.with_call(call.parent_context, call, call.joins_existing_span)
+            call.span_context = context_state.with_call(call.parent_context, call, call.joins_existing_span)
             return
         if call.suppressed:
             current = get_current_span(call.parent_context)
             call.span = NonRecordingSpan(SpanContext(current.get_span_context().trace_id, INVALID_SPAN_ID, False))
-            call.span_context = scopes.with_call(call.parent_context, call, current)
+            call.span_context = context_state.with_call(call.parent_context, call, current)
             return
         call.span = self._start(call, call.started_ns)
-        call.span_context = scopes.with_call(call.parent_context, call, call.span)
+        call.span_context = context_state.with_call(call.parent_context, call, call.span)
 
     def _start(self, call: OpenCall, started_ns: int) -> Any:
         tracer = self._tracer(call.client)
