@@ -57,7 +57,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     "line",
     [
         ["report"], ["report", "--by", "model,version,tenant,provider"], ["report", "--by", "user", "--top", "3"],
-        ["report", "--by", "day"], ["trace"], ["trace", "--dearest"], ["tail", "--no-follow", "-n", "5"],
+        ["report", "--by", "day"], ["trace"], ["trace", "--most-expensive"], ["tail", "--no-follow", "-n", "5"],
         ["compare", "version=3", "version=4"], ["advise"], ["--help"], ["report", "--help"], ["compare", "--help"],
         ["run", "--help"], ["store", "--help"], ["store", "send", "--help"], ["tail", "--help"], ["demo", "--help"],
     ],

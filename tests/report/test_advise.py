@@ -74,7 +74,7 @@ class Workload:
             self.rng.shuffle(self.spans)  # calls end in another order than they began
             Writer(connection).write(self.spans)
             return {
-                each.kind: each for each in advise(read(connection, selection(), likeness=True), quotes or Quotes())
+                each.kind: each for each in advise(read(connection, selection(), similarity=True), quotes or Quotes())
             }
 
 
@@ -192,7 +192,7 @@ def test_content_that_is_kept_needs_no_hashes(tmp_path: Path) -> None:
     spans = [StoredSpan(f"{n:032x}", f"{n:016x}", None, "chat", START, START, attributes=told) for n in (1, 2)]
     with closing(connect(tmp_path / "s.db", write=True)) as connection:
         Writer(connection).write(spans)
-        (found,) = advise(read(connection, selection(), likeness=True), None)
+        (found,) = advise(read(connection, selection(), similarity=True), None)
     assert (found.kind, found.calls) == ("repeats", 1)
 
 

@@ -19,6 +19,7 @@ from llmtrace.export.stats import ExportStats
 from llmtrace.store.exporter import StoreExporter
 from llmtrace.store.schema import APPLICATION_ID, StoreError, connect
 from llmtrace.store.write import Writer
+from old_stores import downgrade
 from traffic import traces
 
 COMMANDS = [
@@ -131,8 +132,8 @@ def test_store_of_the_first_release_is_read_and_gets_the_mark_when_written(tmp_p
     with closing(connect(path, write=True)) as store:
         Writer(store).write([span for trace in traces(3) for span in trace])
     assert mark() == APPLICATION_ID
-    with closing(sqlite3.connect(path, isolation_level=None)) as store:
-        store.execute("PRAGMA application_id = 0")
+    downgrade(path, 1)
+    assert mark() == 0
     before = path.read_bytes()
     with closing(connect(path)) as store:
         assert store.execute("SELECT count(*) FROM calls").fetchone()[0]

@@ -84,7 +84,7 @@ def test_repeats_are_found_with_content_off(replay: Any, tmp_path: Path, connect
         assert llmtrace.flush(30)
     llmtrace.shutdown()
     with closing(connect(path)) as store:
-        calls = read(store, selection(), likeness=True)
+        calls = read(store, selection(), similarity=True)
         told = {each.kind: each for each in advise(calls, None)}
         attributes = json.dumps([dict(span.attributes) for _, span in spans_after(store, 0)])
         columns = store.execute("SELECT exact_hash, near_hash, prefix_hash FROM calls").fetchall()

@@ -209,7 +209,7 @@ def test_age_bounds_the_store(tmp_path: Path) -> None:
         assert [row[0] for row in connection.execute("SELECT trace_id FROM llm_calls")] == ["f" * 32]
         counts = [
             connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-            for table in ("spans", "traces", "calls", "facts")
+            for table in ("spans", "traces", "calls", "dimensions")
         ]
         texts = {text for (text,) in connection.execute("SELECT text FROM texts")}
     assert counts == [1, 1, 1, 1]
@@ -280,7 +280,7 @@ def test_traces_are_found(tmp_path: Path) -> None:
     with closing(connect(tmp_path / "s.db")) as store:
         wanted = max(costs, key=costs.__getitem__)
         assert find_trace(store, wanted[:10]).trace_id == wanted
-        assert traces_by(store, "dearest")[0].trace_id == wanted
+        assert traces_by(store, "most_expensive")[0].trace_id == wanted
         assert traces_by(store, "last")[0].trace_id == max(roots, key=lambda each: roots[each].ended)
         slowest = traces_by(store, "slowest")[0]
         assert slowest.trace_id == max(roots, key=lambda each: roots[each].ended - roots[each].started)

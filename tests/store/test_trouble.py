@@ -98,7 +98,7 @@ def test_pruning_ends(store: sqlite3.Connection) -> None:
     assert [store.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("spans", "calls")] == [0, 0]
 
 
-@pytest.mark.parametrize(("broken", "left"), [("DELETE FROM traces", 150), ("DELETE FROM facts", 0)])
+@pytest.mark.parametrize(("broken", "left"), [("DELETE FROM traces", 150), ("DELETE FROM dimensions", 0)])
 def test_pruning_that_fails_leaves_nothing_half_done(
     store: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, broken: str, left: int
 ) -> None:
@@ -214,7 +214,7 @@ def test_where_spans_are_sent(
     exporter = resender(load({}), given)
     exporter.shutdown()
     assert exporter.address == address
-    assert exporter.way.destination.endpoint == posts_to
+    assert exporter.transport.destination.endpoint == posts_to
     assert os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == environ.get("TRACES_ENDPOINT")
 
 
@@ -228,4 +228,4 @@ def test_bodies_of_spans_that_never_come_are_forgotten() -> None:
         if number % 100 == 0:
             sent.take([])
     assert sent.take([f"{module._MAX_BODIES + 49:016x}"]) == {f"{module._MAX_BODIES + 49:016x}": b"{}"}
-    assert len(sent._known) <= module._MAX_BODIES
+    assert len(sent._bodies) <= module._MAX_BODIES
