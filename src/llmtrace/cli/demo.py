@@ -312,18 +312,19 @@ def _send(path: Path) -> bool:
         try:
             route = open_route(name, settings)
         except ConfigError as error:
-            print(f"llmtrace demo: {error}", file=sys.stderr)
+            echo(f"llmtrace demo: {error}", file=sys.stderr)
             return False
         with closing(connect(path)) as store:
             spans = [readable(span) for _, span in spans_after(store, 0, limit=-1)]
         route.sink.write(spans)
         if route.sink.close(time.monotonic() + _SEND_SECONDS):
-            print(f"\nSent {len(spans)} spans to {route.where}")
+            echo()
+            echo(f"Sent {len(spans)} spans to {route.where}")
         else:
             done = False
-            print(
-                f"\nCould not send all of {len(spans)} spans to {route.where}; check that it is running",
-                file=sys.stderr,
+            echo(file=sys.stderr)
+            echo(
+                f"Could not send all of {len(spans)} spans to {route.where}; check that it is running", file=sys.stderr
             )
     return done
 
