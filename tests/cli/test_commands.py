@@ -63,7 +63,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
     ids=" ".join,
 )  # fmt: skip
-def test_a_pipe_gets_80_columns_without_colour(
+def test_output_to_a_pipe_has_80_columns_without_colour(
     store: Path, capsys: pytest.CaptureFixture[str], line: list[str]
 ) -> None:
     """No line is longer than 80 columns, none has an escape, and no figure is cut."""
@@ -96,7 +96,7 @@ def _in_a_terminal(line: list[str], **variables: str) -> str:
     return told.decode()
 
 
-def test_colours_in_a_terminal_unless_refused(store: Path) -> None:
+def test_terminal_output_has_colours_unless_no_color_is_set(store: Path) -> None:
     """A terminal gets colours; with NO_COLOR it does not."""
     line = [sys.executable, "-m", "llmtrace", "trace"]
     assert "\x1b[36m" in _in_a_terminal(line)
@@ -107,32 +107,32 @@ def test_colours_in_a_terminal_unless_refused(store: Path) -> None:
     ("line", "says"),
     [
         (["nonsense"], "No such command"),
-        (["report", "--by", "colour"], "there is no dimension 'colour'"),
-        (["report", "--since", "soon"], "is no time"),
+        (["report", "--by", "colour"], "'colour' is not a valid dimension"),
+        (["report", "--since", "soon"], "is not a valid time"),
         (["report", "--where", "x"], "name=value"),
         (["report", "--store", "/nowhere/spans.db"], "llmtrace demo"),
         (["report", "--store", __file__], "from --store"),
-        (["report", "--where", "feature=none"], "no calls there"),
+        (["report", "--where", "feature=none"], "no calls match"),
         (["report", "--html", "/nowhere/at/all.html"], "cannot write"),
         (["report", "--bogus"], "llmtrace report --help"),
         (["trace", "zz"], "hexadecimal"),
-        (["trace", "--since", "2099-01-01"], "no trace there"),
-        (["compare", "a", "b"], "no side to compare"),
-        (["compare", "version=3", "version=9"], "no calls with version=9"),
+        (["trace", "--since", "2099-01-01"], "no trace matches"),
+        (["compare", "a", "b"], "is not a valid side to compare"),
+        (["compare", "version=3", "version=9"], "no calls match version=9"),
         (["compare", "version=3", "version=4", "--fail-if", "x"], "--fail-if"),
         (["run"], "Missing the program"),
         (["run", "-m"], "Missing the program"),
-        (["run", "--bogus"], "no command"),
-        (["run", "nowhere.py"], "no file nowhere.py"),
-        (["run", "no-such-command"], "no command"),
+        (["run", "--bogus"], "was not found"),
+        (["run", "nowhere.py"], "nowhere.py does not exist"),
+        (["run", "no-such-command"], "was not found"),
         (["store", "send"], "OTEL_EXPORTER_OTLP_ENDPOINT"),
         (["store", "export", "x.csv"], ".parquet"),
         (["store", "--store", "off"], "the store is off"),
-        (["advise", "--where", "feature=none"], "no calls there"),
+        (["advise", "--where", "feature=none"], "no calls match"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
-def test_a_mistake_is_one_line_that_says_what_to_do(
+def test_user_error_is_one_line_with_a_remedy(
     store: Path, capsys: pytest.CaptureFixture[str], line: list[str], says: str
 ) -> None:
     """Exit status 2, nothing on standard output, one line on standard error, no traceback."""
@@ -144,7 +144,7 @@ def test_a_mistake_is_one_line_that_says_what_to_do(
     assert says in told.err
 
 
-def test_json_and_csv_say_the_same(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_and_csv_have_the_same_figures(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Both give every figure of every group, in full."""
     assert main(["report", "--by", "feature,model", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -172,7 +172,7 @@ def test_advice_and_traces_as_json(store: Path, capsys: pytest.CaptureFixture[st
     assert [span["parent_id"] for span in spans].count(None) == 1
 
 
-def test_where_there_is_nothing_to_say(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_advise_without_findings_prints_no_advice(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One call alone gives no advice; an empty store no report, as table or page, and no tail."""
     assert main(["store", "prune", "--max-days", "0.001"]) == 0
     (spans,) = traces(1)
@@ -181,10 +181,10 @@ def test_where_there_is_nothing_to_say(store: Path, capsys: pytest.CaptureFixtur
         Writer(connection).write([replace(lone, attributes={**lone.attributes, **PINNED})])
     capsys.readouterr()
     assert main(["advise"]) == 0
-    assert "Nothing to say." in capsys.readouterr().out
+    assert "No advice." in capsys.readouterr().out
     assert main(["report", "--where", "feature=none"]) == 2
     assert main(["report", "--html", str(store.with_suffix(".html")), "--where", "feature=none"]) == 2
-    assert capsys.readouterr().err.count("no calls there") == 2
+    assert capsys.readouterr().err.count("no calls match") == 2
     assert not store.with_suffix(".html").exists()
     assert main(["report", "--html", str(store.with_suffix(".html"))]) == 0
     assert store.with_suffix(".html").as_uri() in capsys.readouterr().out
@@ -193,7 +193,9 @@ def test_where_there_is_nothing_to_say(store: Path, capsys: pytest.CaptureFixtur
     assert "the store is empty" in capsys.readouterr().err
 
 
-def test_tail_follows(store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tail_prints_new_calls(
+    store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What ends while it runs is printed once, calls only, until Control-C."""
     (spans,) = traces(1, seed=9)
     pauses: list[float] = []
@@ -213,7 +215,7 @@ def test_tail_follows(store: Path, capsys: pytest.CaptureFixture[str], monkeypat
     assert len(lines) == sum(span.attributes.get("gen_ai.operation.name") in ("chat", "embeddings") for span in spans)
 
 
-def test_a_damaged_store_is_one_line(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_store_is_a_one_line_error(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Also where the damage is further in than the beginning of the file."""
     content = store.read_bytes()
     store.write_bytes(content[:8192] + b"\xff" * (len(content) - 8192))
@@ -223,7 +225,7 @@ def test_a_damaged_store_is_one_line(store: Path, capsys: pytest.CaptureFixture[
     assert told.err.count("\n") == 1
 
 
-def test_without_a_command_there_is_help(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_command_prints_help(capsys: pytest.CaptureFixture[str]) -> None:
     """On standard error, as nothing was done."""
     assert main([]) == 2
     told = capsys.readouterr()
@@ -232,7 +234,7 @@ def test_without_a_command_there_is_help(capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_the_store_is_sent_and_written(
+def test_store_send_and_export_report_their_counts(
     terminal: bool, store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each span arrives once, a window of them on request; a terminal sees how far it is."""
@@ -250,7 +252,7 @@ def test_the_store_is_sent_and_written(
     assert main(["report"]) == 0
     assert ("Reading the store ..." in capsys.readouterr().err) is terminal
     assert told.out.startswith(f"sent 600 spans to {backend.url}\nsent 0 spans to {backend.url}\nsent ")
-    assert "did not take the spans, 0 were sent; run it again for the rest" in told.err
+    assert "did not accept the spans: 0 were sent; run the command again for the rest" in told.err
     assert ("Sending" in told.err) is terminal
     file = store.with_suffix(".parquet")
     pytest.importorskip("pyarrow")
@@ -265,7 +267,7 @@ def test_the_store_is_sent_and_written(
 @pytest.mark.parametrize(
     "evil", ["\x1b]0;owned\x07\x1b[2J", "[red]x[/red] [/]", "m" * 10_240, "a\nb\tc\r", "\u202eabc"]
 )
-def test_names_cannot_steer_the_terminal(store: Path, capsys: pytest.CaptureFixture[str], evil: str) -> None:
+def test_control_characters_in_names_are_replaced(store: Path, capsys: pytest.CaptureFixture[str], evil: str) -> None:
     """Escapes, markup and any length in a name are shown, not obeyed, and break no line."""
     (spans,) = traces(1, seed=5)
     told = [replace(span, name=evil, attributes={**span.attributes, **dict.fromkeys(NAMES, evil)}) for span in spans]
@@ -281,7 +283,7 @@ def test_names_cannot_steer_the_terminal(store: Path, capsys: pytest.CaptureFixt
     assert "\x07" not in out
 
 
-def test_a_reader_that_stops_early_is_no_error(store: Path) -> None:
+def test_closed_pipe_is_not_an_error(store: Path) -> None:
     """``llmtrace report | head -1`` prints no traceback."""
     line = f'"{sys.executable}" -m llmtrace report --by user,session --top 0 | head -1'
     done = subprocess.run(
@@ -290,7 +292,7 @@ def test_a_reader_that_stops_early_is_no_error(store: Path) -> None:
     assert done.stderr == ""
 
 
-def test_compare_fails_a_build(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compare_above_its_limit_exits_with_1(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A limit that is passed is exit status 1, and named."""
     dearer = ["compare", "model=gpt-4.1-mini", "model=gpt-4.1", "--where", "feature=search"]
     assert main([*dearer, "--fail-if", "cost +500 %"]) == 0
@@ -300,7 +302,7 @@ def test_compare_fails_a_build(store: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["compare", "2026-01-01..2026-06-02", "2026-06-02..", "--fail-if", "cost +100 %"]) == 0
 
 
-def test_the_store_is_described_and_pruned(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_store_command_describes_and_prunes(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where it is, how much it holds, and down to what is asked."""
     assert main(["store"]) == 0
     assert "400 calls, 600 spans, 200 traces" in capsys.readouterr().out
@@ -329,7 +331,7 @@ def _facts(path: Path) -> Counter[Any]:
         )
 
 
-def test_run_gives_the_spans_of_instrument(replay: Any, tmp_path: Path) -> None:
+def test_run_records_the_same_spans_as_instrument(replay: Any, tmp_path: Path) -> None:
     """An unmodified program under ``llmtrace run``, as script or command, is traced as by instrument()."""
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
@@ -376,7 +378,7 @@ def test_run_runs_a_module(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("__main__ ['-m', '--help'] True\n", "")
 
 
-def test_run_keeps_the_environments_own_sitecustomize(replay: Any, tmp_path: Path) -> None:
+def test_run_loads_the_existing_sitecustomize(replay: Any, tmp_path: Path) -> None:
     """Another ``sitecustomize`` on the path is imported as ever."""
     (tmp_path / "sitecustomize.py").write_text("import builtins\nbuiltins.marked = True\n")
     (tmp_path / "program.py").write_text("print(marked)\n")
@@ -388,7 +390,7 @@ def test_run_keeps_the_environments_own_sitecustomize(replay: Any, tmp_path: Pat
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 
-def test_demo_fills_a_store_of_its_own(tmp_path: Path) -> None:
+def test_demo_fills_its_own_store(tmp_path: Path) -> None:
     """The demo traces through both SDKs into its own store, and says where to go on."""
     done = subprocess.run(
         [sys.executable, "-m", "llmtrace", "demo", "--traces", "12"],
@@ -408,7 +410,9 @@ def test_demo_fills_a_store_of_its_own(tmp_path: Path) -> None:
     assert sum(span.parent_id is None for span in spans) == 12
 
 
-def test_the_demo_needs_the_sdks(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_without_sdks_names_the_packages(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It names those that are missing, and touches nothing."""
     monkeypatch.setattr("llmtrace.cli.demo.find_spec", lambda name: None if name == "anthropic" else name)
     assert main(["demo"]) == 2
@@ -429,11 +433,11 @@ def test_the_demo_needs_the_sdks(capsys: pytest.CaptureFixture[str], monkeypatch
         (["tts-1"], "", 0, "input characters, per million "),
         (["sonar"], "", 0, "  each request "),
         (["gpt-4.1"], '[[price]]\nmodel = "m"\nmultiplier = "cheap"\n', 2, "multiplier"),
-        (["no-such-model"], "", 2, "No price is known for 'no-such-model'. Give it one in the file LLMTRACE_PRICES"),
-        (["gpt-4.1", "--provider", "nobody"], "", 2, "No price is known for 'gpt-4.1' at nobody."),
+        (["no-such-model"], "", 2, "No price for 'no-such-model'. Add one to the file that LLMTRACE_PRICES"),
+        (["gpt-4.1", "--provider", "nobody"], "", 2, "No price for 'gpt-4.1' at nobody."),
     ],
 )  # fmt: skip
-def test_prices_are_told(
+def test_prices_command_prints_prices(
     line: list[str], prices: str, status: int, says: str, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -446,7 +450,7 @@ def test_prices_are_told(
     assert says in told.out + told.err
 
 
-def test_without_the_extra_it_says_how_to_get_it() -> None:
+def test_missing_extra_prints_how_to_install_it() -> None:
     """Without click and rich there is one line, and no traceback."""
     code = "import sys; sys.modules['click'] = None; from llmtrace.cli import main; sys.exit(main(['report']))"
     done = subprocess.run(

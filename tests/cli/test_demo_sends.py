@@ -16,7 +16,7 @@ def run_demo(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_demo_sends_its_spans_where_the_variables_point(tmp_path: Path) -> None:
+def test_demo_sends_spans_to_the_configured_endpoint(tmp_path: Path) -> None:
     """Every span of the demo arrives, with the bridges of live export, and the command says where it went."""
     with Backend().up() as backend:
         done = run_demo(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=backend.url)
@@ -30,7 +30,7 @@ def test_demo_sends_its_spans_where_the_variables_point(tmp_path: Path) -> None:
     }
 
 
-def test_demo_says_when_nobody_takes_its_spans(tmp_path: Path) -> None:
+def test_demo_with_unreachable_endpoint_exits_with_1(tmp_path: Path) -> None:
     """An endpoint where nothing listens makes the command fail, in words."""
     done = run_demo(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
     assert done.returncode == 1

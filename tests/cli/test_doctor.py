@@ -39,10 +39,10 @@ def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"OTEL_TRACES_EXPORTER": "pigeon"}, 1, "! spans: OTEL_TRACES_EXPORTER='pigeon' is not accepted"),
         ({"OTEL_SDK_DISABLED": "true"}, 0, "  OTEL_SDK_DISABLED=true (environment)\n  nowhere\n"),
         ({"LLMTRACE_ENABLED": "false"}, 0, "  openai  skipped: LLMTRACE_ENABLED"),
-        ({"LLMTRACE_SPOOL": f"{__file__}/spool"}, 1, "/spool cannot be written: spans would wait in memory only"),
+        ({"LLMTRACE_SPOOL": f"{__file__}/spool"}, 1, "/spool is not writable: spans would be buffered in memory only"),
     ],
 )  # fmt: skip
-def test_what_each_setting_does_is_said(
+def test_doctor_reports_each_setting(
     environ: dict[str, str], status: int, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The line is there, and the status is 1 where one begins with an exclamation mark."""
@@ -54,17 +54,19 @@ def test_what_each_setting_does_is_said(
     assert any(line.startswith("!") for line in out.splitlines()) == bool(status)
 
 
-def test_a_backend_that_answers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_reports_a_reachable_backend(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Where spans arrive it says so, and names no credential."""
     with Backend().up() as backend:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://me:secret@127.0.0.1:{backend.port}")
         assert doctor.run() == 0
     out = capsys.readouterr().out
-    assert f"  spans: {backend.url}/v1/traces\n    answers (http, compression gzip)\n" in out
+    assert f"  spans: {backend.url}/v1/traces\n    accepts requests (http, compression gzip)\n" in out
     assert "secret" not in out
 
 
-def test_a_configuration_file_says_where(
+def test_doctor_reports_the_configuration_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """It is not the doctor's to read: whoever wants to know looks there."""
@@ -73,7 +75,7 @@ def test_a_configuration_file_says_where(
     file.write_text('file_format: "1.0-rc.1"\n')
     monkeypatch.setenv("OTEL_CONFIG_FILE", str(file))
     assert doctor.run() == 0
-    assert f"  OTEL_CONFIG_FILE={file} (environment)\n  where that file says\n" in capsys.readouterr().out
+    assert f"  OTEL_CONFIG_FILE={file} (environment)\n  as configured in that file\n" in capsys.readouterr().out
 
 
 ABSENT = """
@@ -88,7 +90,7 @@ sys.exit(main(["doctor"]))
 """
 
 
-def test_sdks_that_are_not_installed() -> None:
+def test_doctor_lists_sdks_that_are_not_installed() -> None:
     """Hardly anybody has all of them: one that is not there is no fault."""
     done = subprocess.run(
         [sys.executable, "-c", ABSENT],
@@ -99,7 +101,9 @@ def test_sdks_that_are_not_installed() -> None:
     assert re.search(r"\nclients\n  anthropic \S+  traced\n  google_genai  not installed\n  openai  not ", done.stdout)
 
 
-def test_what_is_broken_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_reports_broken_packages_and_internal_errors(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """An SDK that cannot be imported, one whose hooks have moved, and faults of ours are each a line, and status 1."""
 
     def imported(module: str) -> ModuleType:
@@ -109,7 +113,7 @@ def test_what_is_broken_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
     monkeypatch.setattr(doctor, "import_module", imported)
     monkeypatch.delattr("openai._base_client.SyncAPIClient._process_response")
-    monkeypatch.setattr(_errors, "faults", Counter({"read an answer": 2}))
+    monkeypatch.setattr(_errors, "internal_errors", Counter({"read an answer": 2}))
     monkeypatch.setattr(doctor, "_PACKAGES", ("no-such-package", "wrapt"))
     assert doctor.run() == 1
     out = capsys.readouterr().out

@@ -52,7 +52,7 @@ def _spans(backend: Backend) -> Counter[Any]:
     return found
 
 
-def test_every_way_in_gives_the_same_spans(replay: Any, tmp_path: Path) -> None:
+def test_every_entry_point_records_the_same_spans(replay: Any, tmp_path: Path) -> None:
     """instrument(), llmtrace run and opentelemetry-instrument agree on every attribute but ids and times."""
     program, edited = tmp_path / "program.py", tmp_path / "edited.py"
     program.write_text(PROGRAM)

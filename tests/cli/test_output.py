@@ -72,7 +72,7 @@ def hostile(store: Path) -> Path:
     return store
 
 
-def test_hostile_texts_reach_no_terminal(
+def test_control_sequences_do_not_reach_the_terminal(
     hostile: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No control character, escape or change of direction is printed by any command, and none is markup."""
@@ -114,12 +114,12 @@ def test_hostile_texts_reach_no_terminal(
         ("caf\u00e9\u3000x", "caf\u00e9\u3000x"),
     ],
 )  # fmt: skip
-def test_csv_cells_are_no_formulas(text: object, shown: object) -> None:
+def test_csv_cell_with_a_formula_gets_an_apostrophe(text: object, shown: object) -> None:
     """Text that begins as a formula gets an apostrophe; a number stays one."""
     assert formatting.cell(text) == shown
 
 
-def test_csv_of_a_report_holds_no_formula(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_csv_contains_no_formula(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In any column of text."""
     put(store, [replace(span, attributes={**span.attributes, "llmtrace.feature": "=1+1"}) for span in made(3)])
     assert main(["report", "--csv"]) == 0
@@ -142,7 +142,7 @@ def test_commands_print_through_one_function() -> None:
      ["tail", "--no-follow"], ["compare", "version=3", "version=4"], ["advise"]],
     ids=" ".join,
 )  # fmt: skip
-def test_figures_stay_whole_at_any_width(
+def test_figures_are_not_cut_at_any_width(
     store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: list[str], width: int
 ) -> None:
     """No line is wider than the terminal, and every figure is one that is shown where there is room."""
@@ -162,7 +162,7 @@ def test_figures_stay_whole_at_any_width(
         assert {each for row in tables for each in figure.findall(row)} <= wide
 
 
-def test_tail_is_in_the_order_of_ends(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tail_prints_calls_in_order_of_their_end(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Batches of several processes come one after the other."""
     spans = made(20)
     put(store, spans[30:])
@@ -206,7 +206,7 @@ DIGITS = "9" * 5_000
     ],
     ids=lambda line: " ".join(line)[:40].encode("ascii", "backslashreplace").decode(),
 )  # fmt: skip
-def test_absurd_arguments_end_in_one_line(
+def test_extreme_arguments_give_a_one_line_error(
     store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: list[str]
 ) -> None:
     """Status 2, one short line, no traceback, nothing on standard output."""
@@ -228,7 +228,7 @@ def test_unknown_dimension_lists_every_name(store: Path, capsys: pytest.CaptureF
         assert re.search(rf"\b{name}\b", error), name
 
 
-def test_error_names_the_variable_that_the_store_comes_from(
+def test_store_error_names_its_option_or_variable(
     store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """And the option, where that is given."""
@@ -246,7 +246,7 @@ def test_error_names_the_variable_that_the_store_comes_from(
 
 @pytest.mark.parametrize("command", ["report --by user,session --top 0", "tail --no-follow -n 1000", "report --json"])
 @pytest.mark.parametrize("stop", ["head -1", "true"])
-def test_closed_pipe_is_quiet_and_no_failure(store: Path, command: str, stop: str) -> None:
+def test_closed_pipe_prints_nothing_and_exits_with_0(store: Path, command: str, stop: str) -> None:
     """``llmtrace report | head`` prints no traceback, and its own status is 0."""
     put(store, made(300))
     line = f'"{sys.executable}" -m llmtrace {command} | {stop}; echo "${{PIPESTATUS[0]}}"'
@@ -265,7 +265,7 @@ def _blocked(span: StoredSpan) -> StoredSpan:
     return replace(span, attributes=attributes)
 
 
-def test_blocked_calls_are_in_no_figure_and_counted_apart(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_blocked_calls_are_counted_separately(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In the report, its page, JSON and CSV, in ``compare`` and in ``advise``."""
     put(store, made(100))
     with closing(connect(store)) as connection:
@@ -288,7 +288,7 @@ def test_blocked_calls_are_in_no_figure_and_counted_apart(store: Path, capsys: p
     assert json.loads(capsys.readouterr().out)["total"]["blocked"] == len(refused)
 
 
-def test_missing_usage_says_how_to_get_it(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_usage_names_the_setting_that_requests_it(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A stream of OpenAI reports none unless asked."""
     reason = {"llmtrace.pricing.unpriced_reason": "no_usage"}
     cost = ("llm.cost.total", "llmtrace.pricing.exact")
@@ -302,7 +302,7 @@ def test_missing_usage_says_how_to_get_it(store: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("largest", [1, 2, 3, 5, 7, 9, 11, 14, 15, 29, 99, 101, 150, 999, 1_499, 12_345])
-def test_middle_of_a_histogram_axis_is_a_whole_number(largest: int) -> None:
+def test_middle_of_a_histogram_axis_is_an_integer(largest: int) -> None:
     """A tick at 7.5 would be labelled 8."""
     top = nice(largest, even=True)
     assert top >= largest * 0.9999
@@ -319,6 +319,6 @@ def test_constants_are_defined_once() -> None:
 
 
 @pytest.mark.parametrize(("number", "shown"), [(0, "0 calls"), (1, "1 call"), (2, "2 calls"), (12_345, "12,345 calls")])
-def test_one_thing_is_singular(number: int, shown: str) -> None:
+def test_count_of_one_is_singular(number: int, shown: str) -> None:
     """Not "1 calls"."""
     assert formatting.counted(number, "call") == shown

@@ -27,7 +27,7 @@ def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_status_says_what_waits(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_spool_status_lists_waiting_data(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Status names the folder, the spans, the destination and nothing secret."""
     assert spool.run() == 0
     out = capsys.readouterr().out
@@ -38,7 +38,7 @@ def test_status_says_what_waits(left: Path, capsys: pytest.CaptureFixture[str]) 
     assert "secret" not in out
 
 
-def test_drain_keeps_what_it_cannot_send(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_drain_keeps_data_that_it_cannot_send(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With the backend down drain sends nothing, loses nothing, and says so."""
     assert spool.run("drain", timeout=5) == 1
     assert "left:        3 spans" in capsys.readouterr().out
@@ -46,7 +46,7 @@ def test_drain_keeps_what_it_cannot_send(left: Path, capsys: pytest.CaptureFixtu
     assert "3 spans wait" in capsys.readouterr().out
 
 
-def test_drain_sends_what_waits_and_says_what_is_lost(
+def test_drain_sends_waiting_data_and_reports_losses(
     left: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Spans and scores go where the environment of the command says; what is refused is counted, also by status."""
@@ -70,7 +70,7 @@ def test_drain_sends_what_waits_and_says_what_is_lost(
     assert " 3 h  left behind  http://127.0.0.1:9/v1/traces\n" in out
 
 
-def test_purge_deletes_what_dead_processes_left(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_purge_deletes_data_of_ended_processes(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Purge empties the folder and counts."""
     assert spool.run("purge") == 0
     assert capsys.readouterr().out == f"deleted 3 spans from {left}\n"
@@ -84,7 +84,7 @@ def test_purge_deletes_what_dead_processes_left(left: Path, capsys: pytest.Captu
         ("drain", {"OTEL_EXPORTER_OTLP_ENDPOINT": ""}), ("status", {"LLMTRACE_SPOOL": "off"}),
     ],
 )  # fmt: skip
-def test_wrong_usage(
+def test_wrong_usage_exits_with_2(
     action: str,
     variables: dict[str, str],
     left: Path,
@@ -98,14 +98,14 @@ def test_wrong_usage(
     assert capsys.readouterr().err.startswith("llmtrace spool: ")
 
 
-def test_doctor_finds_the_backend_down(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_reports_an_unreachable_backend(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Doctor says where spans go, that nobody answers there, what waits, and the setting behind each."""
     assert doctor.run() == 1
     out = capsys.readouterr().out
     assert "openai" in out
     assert "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:9" in out or "127.0.0.1:9" in out
     assert "! spans: http://127.0.0.1:9/v1/traces\n" in out
-    assert "does not take spans: ConnectionError (http, compression gzip)\n" in out
+    assert "does not accept spans: ConnectionError (http, compression gzip)\n" in out
     assert "data points: nowhere" in out
     assert "3 spans wait" in out
     assert f"LLMTRACE_SPOOL={left} (environment)" in out
@@ -113,7 +113,9 @@ def test_doctor_finds_the_backend_down(left: Path, capsys: pytest.CaptureFixture
     assert "secret" not in out
 
 
-def test_doctor_of_a_wrong_setting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_with_an_invalid_setting_exits_with_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A wrong setting is named, and is status 2."""
     monkeypatch.setenv("LLMTRACE_SPOOL_MAX_MB", "lots")
     assert doctor.run() == 2

@@ -82,7 +82,7 @@ def said(text: str, system: str = "Be brief.") -> list[dict[str, str]]:
     return [{"role": "system", "content": system}, {"role": "user", "content": text}]
 
 
-def test_repeats(tmp_path: Path) -> None:
+def test_identical_requests_are_advised_to_be_cached(tmp_path: Path) -> None:
     """All but the first of identical requests, and of those that differ in digits or case only, could be saved."""
     work, identical, near = Workload(), 0.0, 0.0
     for question in range(50):
@@ -101,7 +101,7 @@ def test_repeats(tmp_path: Path) -> None:
     assert len(found["repeats"].examples[0]) == 32
 
 
-def test_an_uncached_prefix(tmp_path: Path) -> None:
+def test_repeated_uncached_prefix_is_advised_to_be_cached(tmp_path: Path) -> None:
     """A long beginning that came again within five minutes, uncached, would have cost the cached price."""
     work, saving = Workload(), 0.0
     system = "".join(f"Rule {number}: never do thing {number}.\n" for number in range(300))
@@ -122,7 +122,7 @@ def test_an_uncached_prefix(tmp_path: Path) -> None:
     assert (found.saving or 0) / PICO == pytest.approx(saving, rel=0.01)
 
 
-def test_a_small_model_would_do(tmp_path: Path) -> None:
+def test_short_calls_of_large_models_get_a_smaller_sibling(tmp_path: Path) -> None:
     """Short, simple calls on a large model would have cost what the small one of the family costs."""
     work, saving = Workload(), 0.0
     for number in range(80):
@@ -137,7 +137,7 @@ def test_a_small_model_would_do(tmp_path: Path) -> None:
     assert "gpt-4.1-mini" in found.do
 
 
-def test_blanks_and_repetition(tmp_path: Path) -> None:
+def test_whitespace_and_repeated_lines_are_counted_as_waste(tmp_path: Path) -> None:
     """Runs of blanks and lines said twice cost their share of the input."""
     work, saving = Workload(), 0.0
     for number in range(40):
@@ -154,7 +154,7 @@ def test_blanks_and_repetition(tmp_path: Path) -> None:
     assert (found.saving or 0) / PICO == pytest.approx(saving, rel=0.01)
 
 
-def test_what_is_not_about_money(tmp_path: Path) -> None:
+def test_advice_without_savings_has_no_amount(tmp_path: Path) -> None:
     """Full context windows, aliases that moved and streams without usage are named with their calls."""
     work = Workload()
     stream = {"gen_ai.request.stream": True, "llmtrace.stream.end": "exhausted", "llmtrace.usage.source": "missing"}
@@ -171,7 +171,7 @@ def test_what_is_not_about_money(tmp_path: Path) -> None:
     assert found["context window"].saving is None
 
 
-def test_no_price_gives_no_figure(tmp_path: Path) -> None:
+def test_advice_without_prices_has_no_saving(tmp_path: Path) -> None:
     """Where nobody knows the price, calls are counted and no money is made up."""
     work = Workload()
     for _ in range(3):
@@ -180,7 +180,7 @@ def test_no_price_gives_no_figure(tmp_path: Path) -> None:
     assert (found.calls, found.saving) == (2, None)
 
 
-def test_content_that_is_kept_needs_no_hashes(tmp_path: Path) -> None:
+def test_recorded_content_replaces_request_hashes(tmp_path: Path) -> None:
     """With content on the span, likeness is read from it."""
     messages = json.dumps([{"role": "user", "parts": [{"type": "text", "content": "hello"}]}])
     told = {
@@ -206,7 +206,7 @@ def test_content_that_is_kept_needs_no_hashes(tmp_path: Path) -> None:
         ("text", "text", True, True, True),
     ],
 )
-def test_what_is_alike(one: Any, two: Any, exact: bool, near: bool, prefix: bool) -> None:
+def test_fingerprints_of_similar_requests_match(one: Any, two: Any, exact: bool, near: bool, prefix: bool) -> None:
     """Equal requests have equal hashes; digits, case and blanks do not count for the near one."""
     a, b = fingerprint(one), fingerprint(two)
     assert [a.exact == b.exact, a.near == b.near, a.prefix == b.prefix] == [exact, near, prefix]
@@ -215,7 +215,7 @@ def test_what_is_alike(one: Any, two: Any, exact: bool, near: bool, prefix: bool
 @pytest.mark.parametrize(
     "messages", [None, 5, [], [None], {"a": object()}, [[["deep"]]], "\ud800", [{"role": "system"}]]
 )
-def test_any_request_has_a_fingerprint(messages: Sequence[Any]) -> None:
+def test_fingerprint_of_any_request_does_not_fail(messages: Sequence[Any]) -> None:
     """Odd bodies have one too."""
     found = fingerprint(messages, tools=[{"name": "f"}])
     assert len(found.exact) == len(found.near) == 16

@@ -128,7 +128,7 @@ def is_call(span: StoredSpan) -> bool:
     ],
     ids=lambda value: ",".join(value) or "all" if isinstance(value, tuple) else "",
 )
-def test_every_figure_is_that_of_the_spans(store: Any, traffic: list[StoredSpan], by: Any, key: Any) -> None:
+def test_report_figures_match_the_spans(store: Any, traffic: list[StoredSpan], by: Any, key: Any) -> None:
     """Whatever the calls are grouped by, each figure of each group is the one computed from its spans."""
     groups: dict[Any, list[StoredSpan]] = defaultdict(list)
     for span in filter(is_call, traffic):
@@ -156,7 +156,7 @@ def test_every_figure_is_that_of_the_spans(store: Any, traffic: list[StoredSpan]
     ],
     ids=lambda value: "" if callable(value) else str(value),
 )  # fmt: skip
-def test_conditions_choose_their_calls(store: Any, traffic: list[StoredSpan], where: list[str], holds: Any) -> None:
+def test_conditions_select_matching_calls(store: Any, traffic: list[StoredSpan], where: list[str], holds: Any) -> None:
     """``--where`` takes equality, inequality, patterns, absence, users, tags and several at once."""
     found = dict(report(store, selection(where=where), ()).rows)
     chosen = [span for span in traffic if is_call(span) and holds(span.attributes)]
@@ -165,7 +165,7 @@ def test_conditions_choose_their_calls(store: Any, traffic: list[StoredSpan], wh
         agree(found[()], independent(chosen))
 
 
-def test_a_window_is_half_open(store: Any, traffic: list[StoredSpan]) -> None:
+def test_time_window_is_half_open(store: Any, traffic: list[StoredSpan]) -> None:
     """``--since`` is included, ``--until`` is not."""
     since, until = (datetime.fromtimestamp((START + days * DAY) // 10**9, UTC) for days in (2, 5))
     chosen = selection(since.isoformat(), until.isoformat(), ["feature=search"])
@@ -182,7 +182,7 @@ def test_a_window_is_half_open(store: Any, traffic: list[StoredSpan]) -> None:
     assert report(store, selection(since.isoformat(), begun, ["feature=search"]), ()).rows == []
 
 
-def test_a_call_with_several_tags(tmp_path: Path, traffic: list[StoredSpan]) -> None:
+def test_call_with_several_tags_counts_once_in_the_total(tmp_path: Path, traffic: list[StoredSpan]) -> None:
     """It is in the group of each, and once in the sum."""
     spans = [replace(span, attributes={**span.attributes, "tag.tags": ["a", "b"]}) for span in traffic[:30]]
     with closing(connect(tmp_path / "s.db", write=True)) as connection:
@@ -196,7 +196,7 @@ def test_a_call_with_several_tags(tmp_path: Path, traffic: list[StoredSpan]) -> 
     agree(whole, independent(calls))
 
 
-def test_costs_over_time(store: Any) -> None:
+def test_costs_by_time_add_up_to_the_total(store: Any) -> None:
     """Costs over time are those of the groups."""
     chosen = selection(where=["tag.region=eu"])
     expected = report(store, chosen, ("day", "feature")).rows
@@ -204,7 +204,7 @@ def test_costs_over_time(store: Any) -> None:
 
 
 @pytest.mark.parametrize("by", [("session",), ("user", "model"), ("tag", "session"), ("day", "user")], ids=",".join)
-def test_the_first_groups_are_those_of_all(store: Any, by: tuple[str, ...]) -> None:
+def test_top_groups_are_the_first_of_all_groups(store: Any, by: tuple[str, ...]) -> None:
     """With ``top`` the same groups come first, with the same figures, and the rest is counted."""
     every, few = report(store, selection(), by), report(store, selection(), by, top=5)
     assert few.hidden == len(every.rows) - 5 > 0
@@ -214,7 +214,7 @@ def test_the_first_groups_are_those_of_all(store: Any, by: tuple[str, ...]) -> N
     assert few.total.as_dict() == every.total.as_dict()
 
 
-def test_sums_are_exact_however_large(tmp_path: Path, traffic: list[StoredSpan]) -> None:
+def test_large_sums_are_exact(tmp_path: Path, traffic: list[StoredSpan]) -> None:
     """Neither 64 bits nor the 53 of a float are the limit of a sum."""
     huge = [2**63 - 1, 2**62 + 1, 2**53 + 1, 7]
     spans = [
@@ -230,9 +230,9 @@ def test_sums_are_exact_however_large(tmp_path: Path, traffic: list[StoredSpan])
 
 
 @pytest.mark.parametrize("text", ["tomorrow", "-3d", "2026-13-01", "", "5", "9999999d"])
-def test_a_wrong_time_is_told(text: str) -> None:
+def test_invalid_time_raises_query_error(text: str) -> None:
     """What is no time is named, with what is accepted."""
-    with pytest.raises(QueryError, match="is no time; use an age"):
+    with pytest.raises(QueryError, match="is not a valid time: use an age"):
         moment(text, datetime.now(UTC))
 
 
@@ -249,34 +249,34 @@ def test_a_wrong_time_is_told(text: str) -> None:
         ("2026-01-05T10:00+02:00", "2026-01-05 08:00"),
     ],
 )  # fmt: skip
-def test_times_people_say(text: str, expected: str) -> None:
+def test_times_and_ages_are_parsed(text: str, expected: str) -> None:
     """Ages, names of days, dates and times with a zone."""
     found = moment(text, datetime(2026, 1, 31, 12, tzinfo=UTC)).astimezone(UTC)
     assert f"{found:%Y-%m-%d %H:%M}" == expected
 
 
 @pytest.mark.parametrize("where", ["feature", "=x", "day=2026-01-01", "nothing=1", "tag.=1"])
-def test_a_wrong_condition_is_told(where: str) -> None:
+def test_invalid_condition_raises_query_error(where: str) -> None:
     """A condition that means nothing says what would."""
     with pytest.raises(QueryError, match=r"--where|dimension"):
         selection(where=[where])
 
 
-def test_a_window_that_ends_before_it_begins_is_told() -> None:
+def test_reversed_time_window_raises_query_error() -> None:
     """Also one that is empty."""
     for since, until in (("1h", "2h"), ("today", "today")):
         with pytest.raises(QueryError, match=f"--since {since} is not before --until {until}"):
             selection(since, until)
 
 
-def test_a_wrong_dimension_is_told() -> None:
+def test_invalid_dimension_raises_query_error() -> None:
     """An unknown dimension is named beside those there are."""
-    with pytest.raises(QueryError, match=r"no dimension 'colour'; use feature, model"):
+    with pytest.raises(QueryError, match=r"'colour' is not a valid dimension: use feature, model"):
         dimensions(["feature,colour"])
 
 
 @pytest.mark.filterwarnings("ignore:The model .* is deprecated:DeprecationWarning")
-def test_recorded_exchanges(replay: Any, tmp_path: Path) -> None:
+def test_report_on_recorded_exchanges_matches_their_usage(replay: Any, tmp_path: Path) -> None:
     """The report over recorded exchanges, through the vendors' own clients, is that of their spans."""
     path = Path(__file__).parents[1] / "providers" / "test_recorded.py"
     spec = importlib.util.spec_from_file_location("recorded_exchanges", path)

@@ -26,7 +26,7 @@ def named(changes: list[Change]) -> dict[str, Change]:
     return {change.metric: change for change in changes}
 
 
-def test_a_regression_shows() -> None:
+def test_regression_has_a_clear_change() -> None:
     """A fifth dearer and slower, with more errors, is clear with enough calls; what did not change is not."""
     found = named(compare(side(1, 3000), side(2, 3000, cost=1.2, error=0.06)))
     assert found["cost"].change == pytest.approx(0.2, abs=0.04)
@@ -35,7 +35,7 @@ def test_a_regression_shows() -> None:
     assert exceeded(limits, list(found.values())) == [limits[0], limits[2]]
 
 
-def test_intervals_hold_what_they_promise() -> None:
+def test_intervals_contain_the_true_change() -> None:
     """Of two sides without a difference, the 95 % interval leaves out "no change" about once in twenty."""
     wrong: Counter[str] = Counter()
     for seed in range(150):
@@ -44,20 +44,20 @@ def test_intervals_hold_what_they_promise() -> None:
     assert {"cost", "latency", "output"} <= wrong.keys()
 
 
-def test_few_calls_say_nothing() -> None:
+def test_few_calls_have_no_interval() -> None:
     """With a handful of calls there is no interval, and no limit is passed."""
     changes = compare(side(1, 5), side(2, 5, cost=3))
     assert all(change.low is None for change in changes)
     assert exceeded([parse_limit("cost +10%")], changes) == []
 
 
-def test_empty_sides() -> None:
+def test_comparison_of_empty_sides_has_no_changes() -> None:
     """A figure that neither side can tell is left out."""
     assert compare(Sample(calls=1), Sample(calls=1))[0].metric == "error"
 
 
 @pytest.mark.parametrize("text", ["cost", "cost 10", "beauty +1%", "cost +-1%", ""])
-def test_a_wrong_limit_is_told(text: str) -> None:
+def test_invalid_limit_raises_query_error(text: str) -> None:
     """What is no limit is named, with the names there are."""
     with pytest.raises(QueryError, match="cost, latency"):
         parse_limit(text)
@@ -66,6 +66,6 @@ def test_a_wrong_limit_is_told(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "by"), [("cost +10 %", 0.1), ("First  Token -5%", -0.05), ("finish length +0.5", 0.005)]
 )
-def test_limits_are_read(text: str, by: float) -> None:
+def test_valid_limits_are_parsed(text: str, by: float) -> None:
     """Blanks, case and the percent sign do not matter."""
     assert parse_limit(text).by == pytest.approx(by)

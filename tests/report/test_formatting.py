@@ -24,7 +24,7 @@ from llmtrace.report import formatting
         (formatting.plain, "a\x1b\u202eb", "a\ufffd\ufffdb"),
     ],
 )  # fmt: skip
-def test_each_kind_of_figure(shown: Callable[[Any], str], value: Any, expected: str) -> None:
+def test_figures_are_formatted_by_kind(shown: Callable[[Any], str], value: Any, expected: str) -> None:
     """The unit fits the size."""
     assert shown(value) == expected
 
@@ -33,6 +33,6 @@ def test_each_kind_of_figure(shown: Callable[[Any], str], value: Any, expected: 
     ("part", "whole", "expected"),
     [(1, 0, "-"), (1, None, "-"), (None, 1, "-"), (0, 5, "0"), (1, 5000, "<.1%"), (1, 40, "2.5%"), (99.6, 1000, "10%")],
 )
-def test_shares(part: float | None, whole: float | None, expected: str) -> None:
+def test_shares_are_formatted_as_percentages(part: float | None, whole: float | None, expected: str) -> None:
     """A share of nothing is no share, and a small one is not none."""
     assert formatting.share(part, whole) == expected

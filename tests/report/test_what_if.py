@@ -10,7 +10,7 @@ from llmtrace.report.what_if import open_catalog
 AT = 1_780_000_000.0
 
 
-def test_prices_and_windows_are_those_of_the_catalogue() -> None:
+def test_price_list_returns_prices_and_windows_of_the_catalog() -> None:
     """A million tokens of a known model cost what is listed; of an unknown one nobody knows."""
     quotes = open_catalog()
     assert quotes.price("openai", "gpt-4.1-mini", {"input": 1_000_000, "output": 1_000_000}, AT) == 2_000_000_000_000
@@ -20,7 +20,7 @@ def test_prices_and_windows_are_those_of_the_catalogue() -> None:
     assert quotes.window(None, "house-llm") is None
 
 
-def test_overrides_hold_for_quotes_too(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+def test_price_list_applies_overrides(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     """What the user says of prices is asked first, and a wrong file is told."""
     path = f"{tmp_path}/prices.toml"
     with open(path, "w") as file:

@@ -121,7 +121,7 @@ def test_foreign_database_in_use_is_refused_unchanged(tmp_path: Path) -> None:
         }
 
 
-def test_store_of_the_first_release_is_read_and_gets_the_mark_when_written(tmp_path: Path) -> None:
+def test_store_without_application_id_gets_one_when_written_to(tmp_path: Path) -> None:
     """It has no application_id; reading leaves it so."""
     path = tmp_path / "s.db"
 

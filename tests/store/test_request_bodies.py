@@ -71,7 +71,7 @@ FORMATS = [(_openai, _chat), (_openai, _responses), (_anthropic, _messages), (_g
 
 
 @pytest.mark.parametrize(("connected", "ask"), FORMATS, ids=["chat", "responses", "messages", "gemini"])
-def test_repeats_are_found_with_content_off(replay: Any, tmp_path: Path, connected: Any, ask: Any) -> None:
+def test_repeated_requests_with_content_off_are_counted(replay: Any, tmp_path: Path, connected: Any, ask: Any) -> None:
     """Of equal requests the later ones, of nearly equal ones too; no word and no hash is on a span."""
     import openai
 
@@ -94,7 +94,7 @@ def test_repeats_are_found_with_content_off(replay: Any, tmp_path: Path, connect
     assert "llmtrace.request.hash" not in attributes
 
 
-def test_off_is_off(replay: Any, tmp_path: Path) -> None:
+def test_fingerprints_off_stores_no_hashes(replay: Any, tmp_path: Path) -> None:
     """With the setting off no request is looked at."""
     path = tmp_path / "s.db"
     with llmtrace.instrument(store=str(path), fingerprints="off"), _openai(replay.url) as client:
@@ -105,7 +105,7 @@ def test_off_is_off(replay: Any, tmp_path: Path) -> None:
         assert store.execute("SELECT exact_hash, near_hash FROM calls").fetchall() == [(None, None)]
 
 
-def test_two_stores_have_hashes_of_their_own(replay: Any, tmp_path: Path) -> None:
+def test_hashes_of_two_stores_differ(replay: Any, tmp_path: Path) -> None:
     """The same request has another hash in another store: nobody can look it up elsewhere."""
     found = []
     for name in ("a", "b"):
@@ -129,7 +129,7 @@ class _Call:
         return self
 
 
-def test_what_waits_is_bounded() -> None:
+def test_request_bodies_above_the_limits_are_not_kept() -> None:
     """Bodies of spans that never come push each other out; large ones and no bytes are not kept."""
     sent = RequestBodies(lambda: True)
     for number in range(5000):
@@ -151,7 +151,7 @@ def test_a_body_without_messages_has_no_fingerprint(body: Any) -> None:
     assert read_fingerprint(body, "m") is None
 
 
-def test_what_does_not_decide_the_answer_does_not_count() -> None:
+def test_fingerprint_ignores_parameters_without_effect_on_the_response() -> None:
     """Streamed or not, for whom and with which labels: it is the same question."""
     asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "temperature": 0.5}
     same = {**asked, "stream": True, "stream_options": {"include_usage": True}, "user": "ada", "metadata": {"a": "b"}}

@@ -59,7 +59,7 @@ def finished(count: int = 1) -> list[ReadableSpan]:
     return list(memory.get_finished_spans())
 
 
-def test_a_span_comes_out_as_it_went_in(tmp_path: Path) -> None:
+def test_stored_span_is_read_back_unchanged(tmp_path: Path) -> None:
     """Names, times, kinds, statuses, attributes of every type, events, links, scope and resource survive."""
     memory = InMemorySpanExporter()
     provider = TracerProvider(resource=Resource({"service.name": "shop", "n": 1}), shutdown_on_exit=False)
@@ -78,7 +78,7 @@ def test_a_span_comes_out_as_it_went_in(tmp_path: Path) -> None:
     assert everything(tmp_path / "spans.db") == [record(span) for span in given]
 
 
-def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
+def test_store_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     """The file and its folder are made for their owner alone."""
     exporter = StoreExporter(tmp_path / "state" / "spans.db")
     exporter.export(finished())
@@ -97,7 +97,7 @@ def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
         {"gen_ai.request.model": ["a"], "llmtrace.feature": 7, "tag.tags": "x", "gen_ai.input.messages": '[{"role'},
     ],
 )
-def test_odd_values_cost_no_span(tmp_path: Path, attributes: dict[str, Any]) -> None:
+def test_span_with_unusual_attribute_values_is_stored(tmp_path: Path, attributes: dict[str, Any]) -> None:
     """A value that means nothing is "not told" in the columns, and the span is kept."""
     span = StoredSpan(
         "1" * 32, "2" * 16, None, "chat", START, START + 5, attributes={"gen_ai.operation.name": "chat", **attributes}
@@ -118,7 +118,7 @@ def _write_many(path: str, number: int, spans: int) -> None:
     exporter.shutdown()
 
 
-def test_eight_processes_write_while_one_reads(tmp_path: Path) -> None:
+def test_concurrent_processes_lose_no_span(tmp_path: Path) -> None:
     """No span is lost and nobody is told that the database is locked."""
     path, spans = tmp_path / "spans.db", 200
     spawn = multiprocessing.get_context("spawn")
@@ -143,7 +143,7 @@ def test_eight_processes_write_while_one_reads(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_fork_writes_through_a_connection_of_its_own(tmp_path: Path) -> None:
+def test_forked_process_writes_through_its_own_connection(tmp_path: Path) -> None:
     """Parent and child both go on exporting, and nothing is lost."""
     exporter = StoreExporter(tmp_path / "spans.db")
     spans = finished(10)
@@ -159,7 +159,7 @@ def test_a_fork_writes_through_a_connection_of_its_own(tmp_path: Path) -> None:
     assert len(everything(tmp_path / "spans.db")) == 30
 
 
-def test_a_store_removed_under_us_is_made_again(tmp_path: Path) -> None:
+def test_removed_store_is_created_again(tmp_path: Path) -> None:
     """Deleting the file while a program runs loses what was in it, and nothing after."""
     exporter = StoreExporter(tmp_path / "spans.db")
     exporter.export(finished())
@@ -170,7 +170,7 @@ def test_a_store_removed_under_us_is_made_again(tmp_path: Path) -> None:
     assert len(everything(tmp_path / "spans.db")) == 1
 
 
-def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_file_that_is_not_a_store_is_left_unchanged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Export fails, says so once, and the file stays as it was; reading says what to do."""
     path = tmp_path / "spans.db"
     path.write_bytes(b"my diary" * 100)
@@ -184,7 +184,7 @@ def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path, caplog: pytest.Lo
         connect(tmp_path / "nowhere.db")
 
 
-def test_a_newer_store_is_refused(tmp_path: Path) -> None:
+def test_store_of_a_newer_release_is_refused(tmp_path: Path) -> None:
     """A store of a later release is neither written nor misread."""
     fill(tmp_path / "s.db", 1)
     with closing(sqlite3.connect(tmp_path / "s.db")) as connection:
@@ -194,7 +194,7 @@ def test_a_newer_store_is_refused(tmp_path: Path) -> None:
             connect(tmp_path / "s.db", write=write)
 
 
-def test_age_bounds_the_store(tmp_path: Path) -> None:
+def test_prune_removes_traces_above_the_age_limit(tmp_path: Path) -> None:
     """Traces past the limit of age go whole, with the names of users that no call has any more."""
     now = time.time_ns()
     shift = now - 10 * DAY - START
@@ -217,7 +217,7 @@ def test_age_bounds_the_store(tmp_path: Path) -> None:
     assert not any(text.startswith("user-") for text in texts)
 
 
-def test_size_bounds_the_store(tmp_path: Path) -> None:
+def test_prune_removes_traces_above_the_size_limit(tmp_path: Path) -> None:
     """A store that is full gives up its oldest traces, keeps the newest, and its file shrinks."""
     path = tmp_path / "s.db"
     spans = fill(path, 2000)
@@ -232,7 +232,7 @@ def test_size_bounds_the_store(tmp_path: Path) -> None:
     assert kept == [span.span_id for span in spans][-len(kept) :]
 
 
-def test_a_writer_notices_that_another_pruned(tmp_path: Path) -> None:
+def test_writer_drops_cached_ids_after_another_pruned(tmp_path: Path) -> None:
     """What one process removed, another does not go on referring to."""
     path = tmp_path / "s.db"
     (spans,) = traces(1)
@@ -246,7 +246,7 @@ def test_a_writer_notices_that_another_pruned(tmp_path: Path) -> None:
         }
 
 
-def test_a_failed_batch_leaves_nothing(tmp_path: Path) -> None:
+def test_failed_batch_is_rolled_back(tmp_path: Path) -> None:
     """A batch is written whole or not at all."""
     (spans,) = traces(1)
     broken = replace(spans[0], trace_id="no hex")
@@ -259,7 +259,7 @@ def test_a_failed_batch_leaves_nothing(tmp_path: Path) -> None:
         assert connection.execute("SELECT count(*) FROM spans").fetchone() == (len(spans),)
 
 
-def test_one_bad_span_costs_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_span_does_not_lose_its_batch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A span that cannot be stored is told and left out; the rest of its batch is written."""
     spans = finished(5)
     spans[2]._context = None
@@ -270,7 +270,7 @@ def test_one_bad_span_costs_no_other(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert len(caplog.records) == 1
 
 
-def test_traces_are_found(tmp_path: Path) -> None:
+def test_trace_lookup_by_prefix_and_order_returns_the_trace(tmp_path: Path) -> None:
     """By the first digits of an id, and as the last, the slowest and the dearest; with all of their spans."""
     spans = fill(tmp_path / "s.db", 50)
     roots = {span.trace_id: span for span in spans if span.parent_id is None}
@@ -304,7 +304,7 @@ class _Taking(InMemorySpanExporter):
         return super().export(spans) if self.left >= 0 else SpanExportResult.FAILURE
 
 
-def test_sending_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_interrupted_send_resumes_where_it_stopped(tmp_path: Path) -> None:
     """Each span is sent once over several runs, an interrupted one among them, just as it was."""
     spans = fill(tmp_path / "s.db", 400)
     first, second = _Taking(1), _Taking(9)

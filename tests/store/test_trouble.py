@@ -54,7 +54,7 @@ def names(path: Path) -> list[str]:
         return [span.name for _, span in spans_after(connection, 0)]
 
 
-def test_a_disk_that_is_full_costs_what_came_then(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_full_disk_loses_only_the_spans_of_that_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """It is told once, and what comes when there is room is kept."""
     exporter = StoreExporter(tmp_path / "s.db", max_mb=0, max_days=0)
     assert exporter.export([ended()]) is SpanExportResult.SUCCESS
@@ -71,13 +71,13 @@ def test_a_disk_that_is_full_costs_what_came_then(tmp_path: Path, caplog: pytest
     assert [each.message.startswith("llmtrace could not write spans to ") for each in caplog.records] == [True]
 
 
-def test_nothing_is_made_before_the_first_span(tmp_path: Path) -> None:
+def test_store_is_not_created_before_the_first_span(tmp_path: Path) -> None:
     """An exporter that is only made and shut down leaves no file."""
     StoreExporter(tmp_path / "s.db").shutdown()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_spans_are_kept_where_pruning_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_pruning_keeps_the_written_spans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that is busy when it is to be tidied has the spans all the same."""
 
     def busy(*_: object, **__: object) -> int:
@@ -90,7 +90,7 @@ def test_spans_are_kept_where_pruning_fails(tmp_path: Path, monkeypatch: pytest.
     assert names(tmp_path / "s.db") == ["chat m"]
 
 
-def test_pruning_ends(store: sqlite3.Connection) -> None:
+def test_prune_of_an_impossible_limit_ends(store: sqlite3.Connection) -> None:
     """It keeps to its time, goes on where it stopped, and ends where nothing is left to remove."""
     assert prune(store, Limits(days=1), seconds=0.0) == 0
     assert prune(store, Limits(megabytes=0.001, days=0), seconds=60) == 150
@@ -99,7 +99,7 @@ def test_pruning_ends(store: sqlite3.Connection) -> None:
 
 
 @pytest.mark.parametrize(("broken", "left"), [("DELETE FROM traces", 150), ("DELETE FROM dimensions", 0)])
-def test_pruning_that_fails_leaves_nothing_half_done(
+def test_failed_pruning_is_rolled_back(
     store: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, broken: str, left: int
 ) -> None:
     """A trace goes with its spans and calls or not at all, and the connection is good for the next batch."""
@@ -115,14 +115,14 @@ def test_pruning_that_fails_leaves_nothing_half_done(
     Writer(store).write([span for trace in traces(1, seed=9) for span in trace])
 
 
-def test_a_store_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_store_that_cannot_be_created_raises_store_error(tmp_path: Path) -> None:
     """Where the folder is a file, the error names the path."""
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"cannot open the store .*file/s\.db"):
         connect(tmp_path / "file" / "s.db", write=True)
 
 
-def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_migration_is_rolled_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The store stays that of the older release, which can go on with it."""
     connect(tmp_path / "s.db", write=True).close()
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, "CREATE TABLE more (x);\nCREATE TABLE spans (y)"))
@@ -134,7 +134,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.faulty
-def test_a_request_that_cannot_be_compared_costs_its_likeness(store: sqlite3.Connection, monkeypatch: Any) -> None:
+def test_failed_fingerprint_loses_the_similarity_only(store: sqlite3.Connection, monkeypatch: Any) -> None:
     """The span is written all the same."""
 
     def broken(*_: object) -> None:
@@ -146,7 +146,7 @@ def test_a_request_that_cannot_be_compared_costs_its_likeness(store: sqlite3.Con
     assert find_trace(store, span.trace_id).trace_id == span.trace_id
 
 
-def test_a_trace_id_that_stands_for_several(store: sqlite3.Connection) -> None:
+def test_ambiguous_trace_id_is_refused(store: sqlite3.Connection) -> None:
     """More digits are asked for."""
     span = record(ended())
     for last in "01":
@@ -166,7 +166,9 @@ def test_a_trace_id_that_stands_for_several(store: sqlite3.Connection) -> None:
         ({"llm.cost.total": 1e30}, 0, None),
     ],
 )
-def test_money_is_right_or_absent(tmp_path: Path, cost: dict[str, Any], priced: int, reasons: set[str] | None) -> None:
+def test_stored_cost_is_exact_or_missing(
+    tmp_path: Path, cost: dict[str, Any], priced: int, reasons: set[str] | None
+) -> None:
     """Dollars alone are added up; another currency is a reason, and what is no amount is none."""
     span = record(ended(**{"gen_ai.usage.input_tokens": 5, **cost}))
     with closing(connect(tmp_path / "s.db", write=True)) as connection:
@@ -179,7 +181,7 @@ def test_money_is_right_or_absent(tmp_path: Path, cost: dict[str, Any], priced: 
 
 
 @pytest.mark.parametrize("trouble", ["no pyarrow", "no folder"])
-def test_parquet_that_cannot_be_written(
+def test_parquet_that_cannot_be_written_raises_store_error(
     store: sqlite3.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
     """The error says what to install, or where it cannot be written."""
@@ -205,7 +207,7 @@ def test_parquet_that_cannot_be_written(
         ("http://me:secret@a:1?key=x", {}, "http://a:1", "http://a:1"),
     ],
 )
-def test_where_spans_are_sent(
+def test_resender_sends_to_the_endpoint_of_option_or_variables(
     given: str | None, environ: dict[str, str], address: str, posts_to: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The address that is given wins, with the path of OTLP where it lacks it; the protocol is the environment's."""
@@ -218,7 +220,7 @@ def test_where_spans_are_sent(
     assert os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == environ.get("TRACES_ENDPOINT")
 
 
-def test_bodies_of_spans_that_never_come_are_forgotten() -> None:
+def test_request_bodies_of_unsampled_spans_are_dropped() -> None:
     """What calls have sent is not kept for spans that the sampler has left out."""
     import llmtrace.store.request_bodies as module
 
