@@ -14,7 +14,8 @@ from llmtrace.report import formatting
     ("shown", "value", "expected"),
     [
         (formatting.count, None, "-"), (formatting.count, 9_999, "9,999"), (formatting.count, 12_345, "12.3k"),
-        (formatting.count, 999_600, "1.00M"), (formatting.count, 4_560_000_000, "4.56G"), (formatting.count, 10**15, "1000T"),
+        (formatting.count, 999_600, "1.00M"), (formatting.count, 4_560_000_000, "4.56G"),
+        (formatting.count, 10**15, "1000T"),
         (formatting.money, None, "-"), (formatting.money, 0, "$0"), (formatting.money, 12345.6, "$12,346"),
         (formatting.money, 1.5, "$1.50"), (formatting.money, 0.0042, "$0.00420"), (formatting.money, -0.5, "-$0.5000"),
         (formatting.money, 1e-9, "<$0.000001"), (formatting.money, 0.0000005, "<$0.000001"),
