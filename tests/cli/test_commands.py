@@ -1,4 +1,4 @@
-"""The command line as its users meet it: in a pipe, in a terminal, with mistakes."""
+"""The command line in a pipe, in a terminal, and with user errors."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_output_to_a_pipe_has_80_columns_without_colour(
     store: Path, capsys: pytest.CaptureFixture[str], line: list[str]
 ) -> None:
-    """No line is longer than 80 columns, none has an escape, and no figure is cut."""
+    """No line is longer than 80 columns or contains an escape sequence, and no figure is cut."""
     assert main(line) == 0
     told = capsys.readouterr()
     assert told.out
@@ -97,7 +97,7 @@ def _in_a_terminal(line: list[str], **variables: str) -> str:
 
 
 def test_terminal_output_has_colours_unless_no_color_is_set(store: Path) -> None:
-    """A terminal gets colours; with NO_COLOR it does not."""
+    """A terminal gets colours, but not with NO_COLOR."""
     line = [sys.executable, "-m", "llmtrace", "trace"]
     assert "\x1b[36m" in _in_a_terminal(line)
     assert "\x1b[36m" not in _in_a_terminal(line, NO_COLOR="1")
@@ -145,7 +145,7 @@ def test_user_error_is_one_line_with_a_remedy(
 
 
 def test_json_and_csv_have_the_same_figures(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Both give every figure of every group, in full."""
+    """Both contain every figure of every group in full."""
     assert main(["report", "--by", "feature,model", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert main(["report", "--by", "feature,model", "--csv"]) == 0
@@ -155,7 +155,7 @@ def test_json_and_csv_have_the_same_figures(store: Path, capsys: pytest.CaptureF
 
 
 def test_advice_and_traces_as_json(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each finding that is printed is there in full, and a trace is its spans."""
+    """The JSON contains every printed finding in full, and the spans of a trace."""
     assert main(["advise"]) == 0
     printed = capsys.readouterr().out
     assert main(["advise", "--json"]) == 0
@@ -173,7 +173,7 @@ def test_advice_and_traces_as_json(store: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_advise_without_findings_prints_no_advice(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One call alone gives no advice; an empty store no report, as table or page, and no tail."""
+    """A single call gives no advice; an empty selection gives no report, no page and no tail."""
     assert main(["store", "prune", "--max-days", "0.001"]) == 0
     (spans,) = traces(1)
     lone = next(span for span in spans if span.attributes.get("gen_ai.operation.name") == "chat")
@@ -196,7 +196,7 @@ def test_advise_without_findings_prints_no_advice(store: Path, capsys: pytest.Ca
 def test_tail_prints_new_calls(
     store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What ends while it runs is printed once, calls only, until Control-C."""
+    """Calls that end while it runs are printed once, until Control-C."""
     (spans,) = traces(1, seed=9)
     pauses: list[float] = []
 
@@ -216,7 +216,7 @@ def test_tail_prints_new_calls(
 
 
 def test_damaged_store_is_a_one_line_error(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Also where the damage is further in than the beginning of the file."""
+    """Damage beyond the first page is reported in the same way."""
     content = store.read_bytes()
     store.write_bytes(content[:8192] + b"\xff" * (len(content) - 8192))
     assert main(["report"]) == 2
@@ -226,7 +226,7 @@ def test_damaged_store_is_a_one_line_error(store: Path, capsys: pytest.CaptureFi
 
 
 def test_missing_command_prints_help(capsys: pytest.CaptureFixture[str]) -> None:
-    """On standard error, as nothing was done."""
+    """The help goes to standard error, because no command ran."""
     assert main([]) == 2
     told = capsys.readouterr()
     assert told.out == ""
@@ -237,7 +237,7 @@ def test_missing_command_prints_help(capsys: pytest.CaptureFixture[str]) -> None
 def test_store_send_and_export_report_their_counts(
     terminal: bool, store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each span arrives once, a window of them on request; a terminal sees how far it is."""
+    """Each span is sent once, a time window on request; a terminal shows the progress."""
     if terminal:
         monkeypatch.setenv("FORCE_COLOR", "1")
     with Backend().up() as backend:
@@ -268,7 +268,7 @@ def test_store_send_and_export_report_their_counts(
     "evil", ["\x1b]0;owned\x07\x1b[2J", "[red]x[/red] [/]", "m" * 10_240, "a\nb\tc\r", "\u202eabc"]
 )
 def test_control_characters_in_names_are_replaced(store: Path, capsys: pytest.CaptureFixture[str], evil: str) -> None:
-    """Escapes, markup and any length in a name are shown, not obeyed, and break no line."""
+    """Escape sequences, markup and long names are printed literally and keep the layout."""
     (spans,) = traces(1, seed=5)
     told = [replace(span, name=evil, attributes={**span.attributes, **dict.fromkeys(NAMES, evil)}) for span in spans]
     with closing(connect(store, write=True)) as connection:
@@ -293,7 +293,7 @@ def test_closed_pipe_is_not_an_error(store: Path) -> None:
 
 
 def test_compare_above_its_limit_exits_with_1(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A limit that is passed is exit status 1, and named."""
+    """The exceeded limit is named."""
     dearer = ["compare", "model=gpt-4.1-mini", "model=gpt-4.1", "--where", "feature=search"]
     assert main([*dearer, "--fail-if", "cost +500 %"]) == 0
     assert main([*dearer, "--fail-if", "cost +10 %", "--json"]) == 1
@@ -303,7 +303,7 @@ def test_compare_above_its_limit_exits_with_1(store: Path, capsys: pytest.Captur
 
 
 def test_store_command_describes_and_prunes(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where it is, how much it holds, and down to what is asked."""
+    """The command prints path and size, and prunes to the requested limit."""
     assert main(["store"]) == 0
     assert "400 calls, 600 spans, 200 traces" in capsys.readouterr().out
     assert main(["store", "prune", "--max-days", "1"]) == 0
@@ -312,7 +312,7 @@ def test_store_command_describes_and_prunes(store: Path, capsys: pytest.CaptureF
 
 
 def _facts(path: Path) -> Counter[Any]:
-    """What does not differ between two runs of one program."""
+    """Return the attributes that do not differ between two runs of one program."""
     # A busy machine makes a stream stall.
     changing = ("time", "per_second", "stalls", "response.id", "server.port", "chunks")
 
@@ -332,7 +332,7 @@ def _facts(path: Path) -> Counter[Any]:
 
 
 def test_run_records_the_same_spans_as_instrument(replay: Any, tmp_path: Path) -> None:
-    """An unmodified program under ``llmtrace run``, as script or command, is traced as by instrument()."""
+    """An unmodified script or command under ``llmtrace run`` is traced as with instrument()."""
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     edited = tmp_path / "edited.py"
@@ -368,7 +368,7 @@ def test_run_records_the_same_spans_as_instrument(replay: Any, tmp_path: Path) -
 
 
 def test_run_runs_a_module(tmp_path: Path) -> None:
-    """``-m`` takes a module, and what follows it is the module's."""
+    """``-m`` takes a module, and further arguments belong to the module."""
     (tmp_path / "program.py").write_text("import sys\nprint(__name__, sys.argv[1:], 'llmtrace' in sys.modules)\n")
     done = subprocess.run(
         [sys.executable, "-m", "llmtrace", "run", "-m", "program", "-m", "--help"],
@@ -379,7 +379,7 @@ def test_run_runs_a_module(tmp_path: Path) -> None:
 
 
 def test_run_loads_the_existing_sitecustomize(replay: Any, tmp_path: Path) -> None:
-    """Another ``sitecustomize`` on the path is imported as ever."""
+    """Another ``sitecustomize`` on the path is still imported."""
     (tmp_path / "sitecustomize.py").write_text("import builtins\nbuiltins.marked = True\n")
     (tmp_path / "program.py").write_text("print(marked)\n")
     done = subprocess.run(
@@ -391,7 +391,7 @@ def test_run_loads_the_existing_sitecustomize(replay: Any, tmp_path: Path) -> No
 
 
 def test_demo_fills_its_own_store(tmp_path: Path) -> None:
-    """The demo traces through both SDKs into its own store, and says where to go on."""
+    """The demo traces both SDKs into its own store and prints next steps."""
     done = subprocess.run(
         [sys.executable, "-m", "llmtrace", "demo", "--traces", "12"],
         env={**os.environ, "PYTHONPATH": SOURCE, "XDG_STATE_HOME": str(tmp_path), "HOME": str(tmp_path)},
@@ -413,7 +413,7 @@ def test_demo_fills_its_own_store(tmp_path: Path) -> None:
 def test_demo_without_sdks_names_the_packages(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It names those that are missing, and touches nothing."""
+    """The message names the missing packages, and no file is changed."""
     monkeypatch.setattr("llmtrace.cli.demo.find_spec", lambda name: None if name == "anthropic" else name)
     assert main(["demo"]) == 2
     assert capsys.readouterr().err == "llmtrace demo needs the vendor SDKs: pip install anthropic\n"
@@ -441,7 +441,7 @@ def test_prices_command_prints_prices(
     line: list[str], prices: str, status: int, says: str, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """What a model costs per unit and from where, and what the prices are made of."""
+    """The command prints prices per unit with their source, or an overview of the price table."""
     if prices:
         (tmp_path / "prices.toml").write_text(prices)
         monkeypatch.setenv("LLMTRACE_PRICES", str(tmp_path / "prices.toml"))
@@ -451,7 +451,7 @@ def test_prices_command_prints_prices(
 
 
 def test_missing_extra_prints_how_to_install_it() -> None:
-    """Without click and rich there is one line, and no traceback."""
+    """Without click and rich, one line is printed and no traceback."""
     code = "import sys; sys.modules['click'] = None; from llmtrace.cli import main; sys.exit(main(['report']))"
     done = subprocess.run(
         [sys.executable, "-c", code],

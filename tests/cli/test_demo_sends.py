@@ -1,4 +1,4 @@
-"""``llmtrace demo`` where the standard variables name an OTLP endpoint."""
+"""``llmtrace demo`` with an OTLP endpoint in the standard variables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def run_demo(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]
 
 
 def test_demo_sends_spans_to_the_configured_endpoint(tmp_path: Path) -> None:
-    """Every span of the demo arrives, with the bridges of live export, and the command says where it went."""
+    """Every span arrives, with the bridges of live export, and the command prints the endpoint."""
     with Backend().up() as backend:
         done = run_demo(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=backend.url)
     assert done.returncode == 0, done.stderr
@@ -31,7 +31,7 @@ def test_demo_sends_spans_to_the_configured_endpoint(tmp_path: Path) -> None:
 
 
 def test_demo_with_unreachable_endpoint_exits_with_1(tmp_path: Path) -> None:
-    """An endpoint where nothing listens makes the command fail, in words."""
+    """The command prints that the spans could not be sent."""
     done = run_demo(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
     assert done.returncode == 1
     assert "Could not send all of" in done.stderr

@@ -1,4 +1,4 @@
-"""``llmtrace doctor`` in environments of every kind: each line says what is so and which setting says it."""
+"""``llmtrace doctor`` in various environments: each line names the setting behind it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from llmtrace.cli import doctor, main
 
 @pytest.fixture(autouse=True)
 def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of this machine is looked at."""
+    """Keep the doctor away from files of this machine."""
     monkeypatch.setenv("LLMTRACE_SPOOL", str(tmp_path / "spool"))
     monkeypatch.setenv("LLMTRACE_STORE", str(tmp_path / "spans.db"))
 
@@ -45,7 +45,7 @@ def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_doctor_reports_each_setting(
     environ: dict[str, str], status: int, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The line is there, and the status is 1 where one begins with an exclamation mark."""
+    """The expected line is printed, and the exit status is 1 if a line begins with an exclamation mark."""
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     assert main(["doctor"]) == status
@@ -57,7 +57,7 @@ def test_doctor_reports_each_setting(
 def test_doctor_reports_a_reachable_backend(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where spans arrive it says so, and names no credential."""
+    """The endpoint is printed without credentials."""
     with Backend().up() as backend:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://me:secret@127.0.0.1:{backend.port}")
         assert doctor.run() == 0
@@ -69,7 +69,7 @@ def test_doctor_reports_a_reachable_backend(
 def test_doctor_reports_the_configuration_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """It is not the doctor's to read: whoever wants to know looks there."""
+    """The file is named, but not read."""
     pytest.importorskip("opentelemetry.configuration")
     file = tmp_path / "otel.yaml"
     file.write_text('file_format: "1.0-rc.1"\n')
@@ -91,7 +91,7 @@ sys.exit(main(["doctor"]))
 
 
 def test_doctor_lists_sdks_that_are_not_installed() -> None:
-    """Hardly anybody has all of them: one that is not there is no fault."""
+    """A missing SDK is not a fault."""
     done = subprocess.run(
         [sys.executable, "-c", ABSENT],
         env={**os.environ, "PYTHONPATH": str(Path(llmtrace.__file__).parents[1])},
@@ -104,7 +104,7 @@ def test_doctor_lists_sdks_that_are_not_installed() -> None:
 def test_doctor_reports_broken_packages_and_internal_errors(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An SDK that cannot be imported, one whose hooks have moved, and faults of ours are each a line, and status 1."""
+    """A broken SDK, missing hooks and internal errors are one line each, and the exit status is 1."""
 
     def imported(module: str) -> ModuleType:
         if module.startswith("anthropic"):

@@ -1,4 +1,4 @@
-"""However tracing is switched on, an unmodified program gives the same spans."""
+"""Every way to switch tracing on records the same spans of an unmodified program."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MEASURED = (
 
 
 def _spans(backend: Backend) -> Counter[Any]:
-    """Every span with all that is in it but ids and times."""
+    """Return every span with its contents, without ids and times."""
     found: Counter[Any] = Counter()
     for request in backend.requests:
         for scope in (scope for each in request.resource_spans for scope in each.scope_spans):

@@ -1,4 +1,4 @@
-"""What the commands print: clean, whole at any width, in one line where something is wrong, quiet in a closed pipe."""
+"""Output of the commands: sanitized, complete at any width, one line for an error, quiet in a closed pipe."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def hostile(store: Path) -> Path:
-    """A store whose every text a stranger has chosen."""
+    """A store in which every text comes from an attacker."""
     spans = []
     for number, span in enumerate(made(30)):
         attributes = {
@@ -75,7 +75,7 @@ def hostile(store: Path) -> Path:
 def test_control_sequences_do_not_reach_the_terminal(
     hostile: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No control character, escape or change of direction is printed by any command, and none is markup."""
+    """No command prints control characters, escapes or changes of direction, or interprets markup."""
     page = tmp_path / "page.html"
     prompts = tmp_path / "prompts"
     prompts.mkdir()
@@ -115,12 +115,12 @@ def test_control_sequences_do_not_reach_the_terminal(
     ],
 )  # fmt: skip
 def test_csv_cell_with_a_formula_gets_an_apostrophe(text: object, shown: object) -> None:
-    """Text that begins as a formula gets an apostrophe; a number stays one."""
+    """Text that begins like a formula gets an apostrophe; numbers do not."""
     assert formatting.cell(text) == shown
 
 
 def test_report_csv_contains_no_formula(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In any column of text."""
+    """This holds for every column of text."""
     put(store, [replace(span, attributes={**span.attributes, "llmtrace.feature": "=1+1"}) for span in made(3)])
     assert main(["report", "--csv"]) == 0
     (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
@@ -129,7 +129,7 @@ def test_report_csv_contains_no_formula(store: Path, capsys: pytest.CaptureFixtu
 
 
 def test_commands_print_through_one_function() -> None:
-    """Nothing in a command or a report writes by itself."""
+    """Commands and reports do not print directly."""
     for path in (*(SOURCE / "cli").glob("*.py"), *(SOURCE / "report").glob("*.py")):
         if path.name not in ("terminal.py", "_vendor_server.py", "__init__.py"):
             assert re.search(r"(?<![\w.])print\(|sys\.stdout\.write", path.read_text()) is None, path.name
@@ -145,7 +145,7 @@ def test_commands_print_through_one_function() -> None:
 def test_figures_are_not_cut_at_any_width(
     store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: list[str], width: int
 ) -> None:
-    """No line is wider than the terminal, and every figure is one that is shown where there is room."""
+    """No line is wider than the terminal, and every figure equals one of the widest output."""
     put(store, made(200))
 
     def shown(columns: int) -> list[str]:
@@ -163,7 +163,7 @@ def test_figures_are_not_cut_at_any_width(
 
 
 def test_tail_prints_calls_in_order_of_their_end(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Batches of several processes come one after the other."""
+    """Batches of several processes arrive one after the other."""
     spans = made(20)
     put(store, spans[30:])
     put(store, spans[:30])
@@ -209,7 +209,7 @@ DIGITS = "9" * 5_000
 def test_extreme_arguments_give_a_one_line_error(
     store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: list[str]
 ) -> None:
-    """Status 2, one short line, no traceback, nothing on standard output."""
+    """The exit status is 2, with one short line, no traceback and no standard output."""
     put(store, made(3))
     monkeypatch.setattr("llmtrace.cli.resend._PATIENCE_SECONDS", 0.0)
     assert main(line) == 2
@@ -221,7 +221,7 @@ def test_extreme_arguments_give_a_one_line_error(
 
 
 def test_unknown_dimension_lists_every_name(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """All that ``--by`` accepts."""
+    """The error lists all names that ``--by`` accepts."""
     assert main(["report", "--by", "banana"]) == 2
     error = capsys.readouterr().err
     for name in DIMENSIONS:
@@ -231,7 +231,7 @@ def test_unknown_dimension_lists_every_name(store: Path, capsys: pytest.CaptureF
 def test_store_error_names_its_option_or_variable(
     store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """And the option, where that is given."""
+    """The option is named if it was used, else the variable."""
     assert main(["report"]) == 2
     assert "(from LLMTRACE_STORE)" in capsys.readouterr().err
     assert main(["report", "--store", str(tmp_path / "other.db")]) == 2
@@ -247,7 +247,7 @@ def test_store_error_names_its_option_or_variable(
 @pytest.mark.parametrize("command", ["report --by user,session --top 0", "tail --no-follow -n 1000", "report --json"])
 @pytest.mark.parametrize("stop", ["head -1", "true"])
 def test_closed_pipe_prints_nothing_and_exits_with_0(store: Path, command: str, stop: str) -> None:
-    """``llmtrace report | head`` prints no traceback, and its own status is 0."""
+    """``llmtrace report | head`` prints no traceback."""
     put(store, made(300))
     line = f'"{sys.executable}" -m llmtrace {command} | {stop}; echo "${{PIPESTATUS[0]}}"'
     done = subprocess.run(
@@ -266,7 +266,7 @@ def _blocked(span: StoredSpan) -> StoredSpan:
 
 
 def test_blocked_calls_are_counted_separately(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In the report, its page, JSON and CSV, in ``compare`` and in ``advise``."""
+    """This holds in the report, its page, JSON and CSV, in ``compare`` and in ``advise``."""
     put(store, made(100))
     with closing(connect(store)) as connection:
         before = report(connection, selection(), ("feature",))
@@ -289,7 +289,7 @@ def test_blocked_calls_are_counted_separately(store: Path, capsys: pytest.Captur
 
 
 def test_missing_usage_names_the_setting_that_requests_it(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A stream of OpenAI reports none unless asked."""
+    """OpenAI's streams report usage on request only."""
     reason = {"llmtrace.pricing.unpriced_reason": "no_usage"}
     cost = ("llm.cost.total", "llmtrace.pricing.exact")
     spans = [
@@ -312,7 +312,7 @@ def test_middle_of_a_histogram_axis_is_an_integer(largest: int) -> None:
 
 
 def test_constants_are_defined_once() -> None:
-    """A name that is assigned twice in a module hides the first."""
+    """A second assignment in a module would hide the first."""
     for path in SOURCE.rglob("*.py"):
         names = re.findall(r"^([A-Z_][A-Z0-9_]+)(?:: [^=]+)? = ", path.read_text(), re.MULTILINE)
         assert len(names) == len(set(names)), path
@@ -320,5 +320,5 @@ def test_constants_are_defined_once() -> None:
 
 @pytest.mark.parametrize(("number", "shown"), [(0, "0 calls"), (1, "1 call"), (2, "2 calls"), (12_345, "12,345 calls")])
 def test_count_of_one_is_singular(number: int, shown: str) -> None:
-    """Not "1 calls"."""
+    """ "1 calls" is never printed."""
     assert formatting.counted(number, "call") == shown

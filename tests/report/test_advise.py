@@ -1,4 +1,4 @@
-"""``advise`` finds, to within a hundredth, the savings that were put into a workload."""
+"""``advise`` finds, within one percent, the savings that a workload contains."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Quotes:
 
 
 class Workload:
-    """Calls with costs at those prices, and likeness from their messages, whose content is not kept."""
+    """Calls with costs at those prices and hashes of their messages, without content."""
 
     def __init__(self) -> None:
         self.spans: list[StoredSpan] = []
@@ -83,7 +83,7 @@ def said(text: str, system: str = "Be brief.") -> list[dict[str, str]]:
 
 
 def test_identical_requests_are_advised_to_be_cached(tmp_path: Path) -> None:
-    """All but the first of identical requests, and of those that differ in digits or case only, could be saved."""
+    """All but the first of identical and nearly identical requests could be saved."""
     work, identical, near = Workload(), 0.0, 0.0
     for question in range(50):
         text = f"What is {'abcdefghij'[question % 10]}{'klmno'[question // 10]}?"
@@ -102,7 +102,7 @@ def test_identical_requests_are_advised_to_be_cached(tmp_path: Path) -> None:
 
 
 def test_repeated_uncached_prefix_is_advised_to_be_cached(tmp_path: Path) -> None:
-    """A long beginning that came again within five minutes, uncached, would have cost the cached price."""
+    """A long prefix that repeats within five minutes would have cost the cached price."""
     work, saving = Workload(), 0.0
     system = "".join(f"Rule {number}: never do thing {number}.\n" for number in range(300))
     size = len(system)
@@ -123,7 +123,7 @@ def test_repeated_uncached_prefix_is_advised_to_be_cached(tmp_path: Path) -> Non
 
 
 def test_short_calls_of_large_models_get_a_smaller_sibling(tmp_path: Path) -> None:
-    """Short, simple calls on a large model would have cost what the small one of the family costs."""
+    """Short, simple calls of a large model are priced with the small model of its family."""
     work, saving = Workload(), 0.0
     for number in range(80):
         given, output = 200 + number, 10 + number % 50
@@ -138,7 +138,7 @@ def test_short_calls_of_large_models_get_a_smaller_sibling(tmp_path: Path) -> No
 
 
 def test_whitespace_and_repeated_lines_are_counted_as_waste(tmp_path: Path) -> None:
-    """Runs of blanks and lines said twice cost their share of the input."""
+    """Whitespace and repeated lines cost their share of the input."""
     work, saving = Workload(), 0.0
     for number in range(40):
         lines = [f"The rule of line {chr(97 + each)} is that it must not be broken." for each in range(20)]
@@ -155,7 +155,7 @@ def test_whitespace_and_repeated_lines_are_counted_as_waste(tmp_path: Path) -> N
 
 
 def test_advice_without_savings_has_no_amount(tmp_path: Path) -> None:
-    """Full context windows, aliases that moved and streams without usage are named with their calls."""
+    """Full context windows, moved aliases and streams without usage are listed with their calls."""
     work = Workload()
     stream = {"gen_ai.request.stream": True, "llmtrace.stream.end": "exhausted", "llmtrace.usage.source": "missing"}
     for number in range(6):
@@ -172,7 +172,7 @@ def test_advice_without_savings_has_no_amount(tmp_path: Path) -> None:
 
 
 def test_advice_without_prices_has_no_saving(tmp_path: Path) -> None:
-    """Where nobody knows the price, calls are counted and no money is made up."""
+    """Calls without prices are counted, and no saving is invented."""
     work = Workload()
     for _ in range(3):
         work.call(0, "house", said("the same"), 500, 10)
@@ -181,7 +181,7 @@ def test_advice_without_prices_has_no_saving(tmp_path: Path) -> None:
 
 
 def test_recorded_content_replaces_request_hashes(tmp_path: Path) -> None:
-    """With content on the span, likeness is read from it."""
+    """Spans with content need no request body for their hashes."""
     messages = json.dumps([{"role": "user", "parts": [{"type": "text", "content": "hello"}]}])
     told = {
         "gen_ai.operation.name": "chat",
@@ -207,7 +207,7 @@ def test_recorded_content_replaces_request_hashes(tmp_path: Path) -> None:
     ],
 )
 def test_fingerprints_of_similar_requests_match(one: Any, two: Any, exact: bool, near: bool, prefix: bool) -> None:
-    """Equal requests have equal hashes; digits, case and blanks do not count for the near one."""
+    """Equal requests have equal hashes; the near hash ignores digits, case and whitespace."""
     a, b = fingerprint(one), fingerprint(two)
     assert [a.exact == b.exact, a.near == b.near, a.prefix == b.prefix] == [exact, near, prefix]
 
@@ -216,6 +216,6 @@ def test_fingerprints_of_similar_requests_match(one: Any, two: Any, exact: bool,
     "messages", [None, 5, [], [None], {"a": object()}, [[["deep"]]], "\ud800", [{"role": "system"}]]
 )
 def test_fingerprint_of_any_request_does_not_fail(messages: Sequence[Any]) -> None:
-    """Odd bodies have one too."""
+    """Unusual bodies have a fingerprint too."""
     found = fingerprint(messages, tools=[{"name": "f"}])
     assert len(found.exact) == len(found.near) == 16

@@ -1,4 +1,4 @@
-"""Every figure of the report against the same figure computed another way from the spans themselves."""
+"""Every figure of the report equals the same figure computed independently from the spans."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def store(traffic: list[StoredSpan], tmp_path_factory: pytest.TempPathFactory) -
 
 
 def independent(spans: Iterable[StoredSpan]) -> dict[str, Any]:
-    """The figures of a group, from the attributes, by other means than the report's."""
+    """Compute the figures of a group from attributes, independently of the report."""
     calls = [span.attributes | {"seconds": (span.ended - span.started) / 1e9} for span in spans]
 
     def count(name: str) -> int:
@@ -129,7 +129,7 @@ def is_call(span: StoredSpan) -> bool:
     ids=lambda value: ",".join(value) or "all" if isinstance(value, tuple) else "",
 )
 def test_report_figures_match_the_spans(store: Any, traffic: list[StoredSpan], by: Any, key: Any) -> None:
-    """Whatever the calls are grouped by, each figure of each group is the one computed from its spans."""
+    """For every grouping, each figure of each group matches its spans."""
     groups: dict[Any, list[StoredSpan]] = defaultdict(list)
     for span in filter(is_call, traffic):
         groups[key(span.attributes, datetime.fromtimestamp(span.started // 10**9, UTC))].append(span)
@@ -157,7 +157,7 @@ def test_report_figures_match_the_spans(store: Any, traffic: list[StoredSpan], b
     ids=lambda value: "" if callable(value) else str(value),
 )  # fmt: skip
 def test_conditions_select_matching_calls(store: Any, traffic: list[StoredSpan], where: list[str], holds: Any) -> None:
-    """``--where`` takes equality, inequality, patterns, absence, users, tags and several at once."""
+    """``--where`` supports equality, inequality, patterns, absence, users, tags and combinations."""
     found = dict(report(store, selection(where=where), ()).rows)
     chosen = [span for span in traffic if is_call(span) and holds(span.attributes)]
     assert bool(found) is bool(chosen)
@@ -183,7 +183,7 @@ def test_time_window_is_half_open(store: Any, traffic: list[StoredSpan]) -> None
 
 
 def test_call_with_several_tags_counts_once_in_the_total(tmp_path: Path, traffic: list[StoredSpan]) -> None:
-    """It is in the group of each, and once in the sum."""
+    """The call is in the group of each of its tags."""
     spans = [replace(span, attributes={**span.attributes, "tag.tags": ["a", "b"]}) for span in traffic[:30]]
     with closing(connect(tmp_path / "s.db", write=True)) as connection:
         Writer(connection).write(spans)
@@ -197,7 +197,7 @@ def test_call_with_several_tags_counts_once_in_the_total(tmp_path: Path, traffic
 
 
 def test_costs_by_time_add_up_to_the_total(store: Any) -> None:
-    """Costs over time are those of the groups."""
+    """Costs by time equal those of the groups."""
     chosen = selection(where=["tag.region=eu"])
     expected = report(store, chosen, ("day", "feature")).rows
     assert costs(read(store, chosen), ("day", "feature")) == {key: each.cost for key, each in expected}
@@ -205,7 +205,7 @@ def test_costs_by_time_add_up_to_the_total(store: Any) -> None:
 
 @pytest.mark.parametrize("by", [("session",), ("user", "model"), ("tag", "session"), ("day", "user")], ids=",".join)
 def test_top_groups_are_the_first_of_all_groups(store: Any, by: tuple[str, ...]) -> None:
-    """With ``top`` the same groups come first, with the same figures, and the rest is counted."""
+    """``top`` returns the first groups with unchanged figures, and counts the others."""
     every, few = report(store, selection(), by), report(store, selection(), by, top=5)
     assert few.hidden == len(every.rows) - 5 > 0
     assert [(key, group.as_dict()) for key, group in few.rows] == [
@@ -215,7 +215,7 @@ def test_top_groups_are_the_first_of_all_groups(store: Any, by: tuple[str, ...])
 
 
 def test_large_sums_are_exact(tmp_path: Path, traffic: list[StoredSpan]) -> None:
-    """Neither 64 bits nor the 53 of a float are the limit of a sum."""
+    """Sums may exceed 64 bits and the 53 bits of a float."""
     huge = [2**63 - 1, 2**62 + 1, 2**53 + 1, 7]
     spans = [
         replace(span, attributes={**span.attributes, "gen_ai.usage.input_tokens": tokens, "llmtrace.feature": feature})
@@ -231,7 +231,7 @@ def test_large_sums_are_exact(tmp_path: Path, traffic: list[StoredSpan]) -> None
 
 @pytest.mark.parametrize("text", ["tomorrow", "-3d", "2026-13-01", "", "5", "9999999d"])
 def test_invalid_time_raises_query_error(text: str) -> None:
-    """What is no time is named, with what is accepted."""
+    """The error names the value and the accepted forms."""
     with pytest.raises(QueryError, match="is not a valid time: use an age"):
         moment(text, datetime.now(UTC))
 
@@ -250,34 +250,34 @@ def test_invalid_time_raises_query_error(text: str) -> None:
     ],
 )  # fmt: skip
 def test_times_and_ages_are_parsed(text: str, expected: str) -> None:
-    """Ages, names of days, dates and times with a zone."""
+    """Ages, names of days, dates, and times with a time zone are accepted."""
     found = moment(text, datetime(2026, 1, 31, 12, tzinfo=UTC)).astimezone(UTC)
     assert f"{found:%Y-%m-%d %H:%M}" == expected
 
 
 @pytest.mark.parametrize("where", ["feature", "=x", "day=2026-01-01", "nothing=1", "tag.=1"])
 def test_invalid_condition_raises_query_error(where: str) -> None:
-    """A condition that means nothing says what would."""
+    """The error names the accepted form."""
     with pytest.raises(QueryError, match=r"--where|dimension"):
         selection(where=[where])
 
 
 def test_reversed_time_window_raises_query_error() -> None:
-    """Also one that is empty."""
+    """An empty window is refused too."""
     for since, until in (("1h", "2h"), ("today", "today")):
         with pytest.raises(QueryError, match=f"--since {since} is not before --until {until}"):
             selection(since, until)
 
 
 def test_invalid_dimension_raises_query_error() -> None:
-    """An unknown dimension is named beside those there are."""
+    """The error lists the valid dimensions."""
     with pytest.raises(QueryError, match=r"'colour' is not a valid dimension: use feature, model"):
         dimensions(["feature,colour"])
 
 
 @pytest.mark.filterwarnings("ignore:The model .* is deprecated:DeprecationWarning")
 def test_report_on_recorded_exchanges_matches_their_usage(replay: Any, tmp_path: Path) -> None:
-    """The report over recorded exchanges, through the vendors' own clients, is that of their spans."""
+    """The report on recorded exchanges of the vendors' clients matches their spans."""
     path = Path(__file__).parents[1] / "providers" / "test_recorded.py"
     spec = importlib.util.spec_from_file_location("recorded_exchanges", path)
     assert spec is not None

@@ -1,4 +1,4 @@
-"""``compare`` tells a change from chance."""
+"""``compare`` distinguishes a change from chance."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def named(changes: list[Change]) -> dict[str, Change]:
 
 
 def test_regression_has_a_clear_change() -> None:
-    """A fifth dearer and slower, with more errors, is clear with enough calls; what did not change is not."""
+    """20 % more cost, latency and errors are clear with enough calls; unchanged metrics are not."""
     found = named(compare(side(1, 3000), side(2, 3000, cost=1.2, error=0.06)))
     assert found["cost"].change == pytest.approx(0.2, abs=0.04)
     assert [found[name].clear for name in ("cost", "latency", "error", "output")] == [True, True, True, False]
@@ -36,7 +36,7 @@ def test_regression_has_a_clear_change() -> None:
 
 
 def test_intervals_contain_the_true_change() -> None:
-    """Of two sides without a difference, the 95 % interval leaves out "no change" about once in twenty."""
+    """For two equal sides, the 95 % interval excludes "no change" about once in twenty."""
     wrong: Counter[str] = Counter()
     for seed in range(150):
         wrong.update(change.metric for change in compare(side(seed, 150), side(seed + 5000, 150)) if change.clear)
@@ -45,20 +45,20 @@ def test_intervals_contain_the_true_change() -> None:
 
 
 def test_few_calls_have_no_interval() -> None:
-    """With a handful of calls there is no interval, and no limit is passed."""
+    """A handful of calls has no interval and exceeds no limit."""
     changes = compare(side(1, 5), side(2, 5, cost=3))
     assert all(change.low is None for change in changes)
     assert exceeded([parse_limit("cost +10%")], changes) == []
 
 
 def test_comparison_of_empty_sides_has_no_changes() -> None:
-    """A figure that neither side can tell is left out."""
+    """A metric without values on both sides is left out."""
     assert compare(Sample(calls=1), Sample(calls=1))[0].metric == "error"
 
 
 @pytest.mark.parametrize("text", ["cost", "cost 10", "beauty +1%", "cost +-1%", ""])
 def test_invalid_limit_raises_query_error(text: str) -> None:
-    """What is no limit is named, with the names there are."""
+    """The error lists the valid names."""
     with pytest.raises(QueryError, match="cost, latency"):
         parse_limit(text)
 
@@ -67,5 +67,5 @@ def test_invalid_limit_raises_query_error(text: str) -> None:
     ("text", "by"), [("cost +10 %", 0.1), ("First  Token -5%", -0.05), ("finish length +0.5", 0.005)]
 )
 def test_valid_limits_are_parsed(text: str, by: float) -> None:
-    """Blanks, case and the percent sign do not matter."""
+    """Spaces, case and the percent sign are optional."""
     assert parse_limit(text).by == pytest.approx(by)

@@ -1,4 +1,4 @@
-"""Order statistics are those of the numbers."""
+"""Quantiles and histograms match the numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NUMBERS = st.integers(0, 2**40)
 
 @given(st.lists(NUMBERS, max_size=60), st.sampled_from([0, 1, 50, 95, 99, 100]))
 def test_quantiles_match_the_sorted_numbers(numbers: list[int], percent: int) -> None:
-    """A quantile is the smallest number that so many percent do not exceed."""
+    """A quantile is the smallest number that at least so many percent do not exceed."""
     ordered = sorted(numbers)
     expected = ordered[max(1, math.ceil(len(ordered) * percent / 100)) - 1] if ordered else None
     found = Distribution(ordered)
@@ -25,7 +25,7 @@ def test_quantiles_match_the_sorted_numbers(numbers: list[int], percent: int) ->
 
 @given(st.lists(NUMBERS), st.lists(NUMBERS, unique=True).map(sorted))
 def test_histogram_counts_add_up(numbers: list[int], edges: list[int]) -> None:
-    """Every number is counted once, under the first edge that is above it."""
+    """Every number is counted once, below the first edge above it."""
     ordered = sorted(numbers)
     found = Distribution(ordered).counts(edges)
     assert sum(found) == len(numbers)

@@ -1,4 +1,4 @@
-"""Numbers as people read them: few characters, and never a figure that is not there."""
+"""Short formats that never show a digit that is not there."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ def test_figures_are_formatted_by_kind(shown: Callable[[Any], str], value: Any, 
     [(1, 0, "-"), (1, None, "-"), (None, 1, "-"), (0, 5, "0"), (1, 5000, "<.1%"), (1, 40, "2.5%"), (99.6, 1000, "10%")],
 )
 def test_shares_are_formatted_as_percentages(part: float | None, whole: float | None, expected: str) -> None:
-    """A share of nothing is no share, and a small one is not none."""
+    """A share of nothing is a dash, and a small share is not zero."""
     assert formatting.share(part, whole) == expected

@@ -1,4 +1,4 @@
-"""The page: one file, nothing fetched, nothing believed."""
+"""The report page: one file without external resources, with escaped text."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def page(path: Path, spans: list[StoredSpan], *by: str) -> str:
 
 
 def test_page_is_self_contained_and_well_formed(tmp_path: Path) -> None:
-    """Tags close in their order; there is no script, and nothing that a browser would fetch."""
+    """Tags are balanced; there is no script and nothing that a browser would fetch."""
     text = page(tmp_path / "s.db", [span for trace in traces(300) for span in trace], "feature")
     tags = Tags()
     tags.feed(text)
@@ -61,7 +61,7 @@ def test_page_is_self_contained_and_well_formed(tmp_path: Path) -> None:
 
 
 def test_page_escapes_names(tmp_path: Path) -> None:
-    """A feature or a span whose name is markup shows as what it is."""
+    """Markup in the name of a feature or span is shown as text."""
     evil = "</td><script>alert(1)</script>"
     spans = [
         replace(span, name=evil, attributes={**span.attributes, "llmtrace.feature": evil, "gen_ai.request.model": evil})
@@ -75,7 +75,7 @@ def test_page_escapes_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("by", "labels"), [("hour", 6), ("month", 26), ("week", 20), ("day", 9)])
 def test_cost_chart_has_every_label(tmp_path: Path, by: str, labels: int) -> None:
-    """Whatever the unit: the features that cost little are one colour, and rows beyond the most are counted."""
+    """For each unit, small features share one colour, and hidden rows are counted."""
     step = {"hour": 3600, "day": 86400, "week": 7 * 86400, "month": 31 * 86400}[by] * 10**9
     (trace,) = traces(1)
     dear = next(span for span in trace if span.attributes.get("llm.cost.total"))
@@ -94,7 +94,7 @@ def test_cost_chart_has_every_label(tmp_path: Path, by: str, labels: int) -> Non
 
 
 def test_page_of_a_selection_lists_its_traces(tmp_path: Path) -> None:
-    """The dearest traces are those that hold such calls."""
+    """The most expensive traces are those that contain selected calls."""
     spans = [span for trace in traces(30) for span in trace]
     with closing(connect(tmp_path / "s.db", write=True)) as connection:
         Writer(connection).write(spans)
@@ -107,7 +107,7 @@ def test_page_of_a_selection_lists_its_traces(tmp_path: Path) -> None:
 
 
 def test_page_of_calls_without_attributes_is_rendered(tmp_path: Path) -> None:
-    """One call that told nothing makes a page, an empty selection none."""
+    """One call without attributes gives a page, an empty selection none."""
     span = StoredSpan("1" * 32, "2" * 16, None, "chat", 10**18, 10**18, attributes={"gen_ai.operation.name": "chat"})
     assert "<table" in page(tmp_path / "s.db", [span])
     with closing(connect(tmp_path / "s.db")) as store:

@@ -1,4 +1,4 @@
-"""A file of another program is refused, and stays as it is to the byte."""
+"""A file of another program is refused and left unchanged, byte for byte."""
 
 from __future__ import annotations
 
@@ -88,13 +88,13 @@ def test_foreign_file_is_refused_by_every_command(
 
 @pytest.mark.parametrize("write", [False, True])
 def test_foreign_file_is_refused_by_connect(foreign: Path, write: bool) -> None:
-    """Neither reading nor writing opens it."""
+    """The file is refused for reading and for writing."""
     with pytest.raises(StoreError, match=r"app\.db"):
         connect(foreign, write=write)
 
 
 def test_foreign_file_is_refused_by_the_exporter(foreign: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The spans are lost with one line that says why."""
+    """The spans are counted as lost, and one log line gives the reason."""
     sink = StoreSink(StoreExporter(foreign), ExportStats())
     with TracerProvider(shutdown_on_exit=False).get_tracer("t").start_as_current_span("chat m") as span:
         pass
@@ -106,7 +106,7 @@ def test_foreign_file_is_refused_by_the_exporter(foreign: Path, caplog: pytest.L
 
 
 def test_foreign_database_in_use_is_refused_unchanged(tmp_path: Path) -> None:
-    """The tables of another program may be in its write-ahead log alone."""
+    """The tables of another program may exist in its write-ahead log only."""
     path = tmp_path / "app.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("PRAGMA journal_mode = WAL")
@@ -122,7 +122,7 @@ def test_foreign_database_in_use_is_refused_unchanged(tmp_path: Path) -> None:
 
 
 def test_store_without_application_id_gets_one_when_written_to(tmp_path: Path) -> None:
-    """It has no application_id; reading leaves it so."""
+    """A store of the first release has no application id, and reading does not add it."""
     path = tmp_path / "s.db"
 
     def mark() -> Any:
@@ -145,7 +145,7 @@ def test_store_without_application_id_gets_one_when_written_to(tmp_path: Path) -
 
 @pytest.mark.parametrize("make", [Path.touch, _sql("PRAGMA journal_mode = WAL"), _sql("VACUUM")])
 def test_empty_file_becomes_a_store(tmp_path: Path, make: Callable[[Path], None]) -> None:
-    """An empty file, or an empty database, is nobody's."""
+    """An empty file or an empty database can become a store."""
     path = tmp_path / "s.db"
     make(path)
     with closing(connect(path, write=True)) as store:

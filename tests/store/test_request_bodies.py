@@ -1,4 +1,4 @@
-"""Hashes of what was asked, in the local store alone, with content off."""
+"""Hashes of requests, which the local store keeps while content is off."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ FORMATS = [(_openai, _chat), (_openai, _responses), (_anthropic, _messages), (_g
 
 @pytest.mark.parametrize(("connected", "ask"), FORMATS, ids=["chat", "responses", "messages", "gemini"])
 def test_repeated_requests_with_content_off_are_counted(replay: Any, tmp_path: Path, connected: Any, ask: Any) -> None:
-    """Of equal requests the later ones, of nearly equal ones too; no word and no hash is on a span."""
+    """Later identical and nearly identical requests are counted; spans carry neither content nor hashes."""
     import openai
 
     if ask is _responses and not hasattr(openai.OpenAI, "responses"):
@@ -95,7 +95,7 @@ def test_repeated_requests_with_content_off_are_counted(replay: Any, tmp_path: P
 
 
 def test_fingerprints_off_stores_no_hashes(replay: Any, tmp_path: Path) -> None:
-    """With the setting off no request is looked at."""
+    """Request bodies are not read while the setting is off."""
     path = tmp_path / "s.db"
     with llmtrace.instrument(store=str(path), fingerprints="off"), _openai(replay.url) as client:
         _chat(client, "hello")
@@ -106,7 +106,7 @@ def test_fingerprints_off_stores_no_hashes(replay: Any, tmp_path: Path) -> None:
 
 
 def test_hashes_of_two_stores_differ(replay: Any, tmp_path: Path) -> None:
-    """The same request has another hash in another store: nobody can look it up elsewhere."""
+    """Hashes are keyed by store, so that they cannot be looked up elsewhere."""
     found = []
     for name in ("a", "b"):
         with llmtrace.instrument(store=str(tmp_path / name)), _openai(replay.url) as client:
@@ -130,7 +130,7 @@ class _Call:
 
 
 def test_request_bodies_above_the_limits_are_not_kept() -> None:
-    """Bodies of spans that never come push each other out; large ones and no bytes are not kept."""
+    """Bodies beyond the maximum number displace the oldest; large bodies and other types are not kept."""
     sent = RequestBodies(lambda: True)
     for number in range(5000):
         sent.remember(_Call(number, b"{}"))
@@ -147,12 +147,12 @@ def test_request_bodies_above_the_limits_are_not_kept() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"\xff", b"[1]", b"{}", b'{"input": null}', b"[" * 100_000, {"messages": []}])
 def test_a_body_without_messages_has_no_fingerprint(body: Any) -> None:
-    """Forms, nonsense and empty requests are passed over."""
+    """Forms, invalid bodies and empty requests are skipped."""
     assert read_fingerprint(body, "m") is None
 
 
 def test_fingerprint_ignores_parameters_without_effect_on_the_response() -> None:
-    """Streamed or not, for whom and with which labels: it is the same question."""
+    """Streaming, user and labels do not change the hash."""
     asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "temperature": 0.5}
     same = {**asked, "stream": True, "stream_options": {"include_usage": True}, "user": "ada", "metadata": {"a": "b"}}
     plain = read_fingerprint(json.dumps(asked).encode(), None)

@@ -1,4 +1,4 @@
-"""The local store: what goes in comes out, whoever writes at the same time, within its bounds."""
+"""The local store: round trips, concurrent writers, and limits of age and size."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_stored_span_is_read_back_unchanged(tmp_path: Path) -> None:
 
 
 def test_store_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
-    """The file and its folder are made for their owner alone."""
+    """The file and its folder are private to their owner."""
     exporter = StoreExporter(tmp_path / "state" / "spans.db")
     exporter.export(finished())
     exporter.shutdown()
@@ -98,7 +98,7 @@ def test_store_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     ],
 )
 def test_span_with_unusual_attribute_values_is_stored(tmp_path: Path, attributes: dict[str, Any]) -> None:
-    """A value that means nothing is "not told" in the columns, and the span is kept."""
+    """An invalid value leaves its column empty, and the span is kept."""
     span = StoredSpan(
         "1" * 32, "2" * 16, None, "chat", START, START + 5, attributes={"gen_ai.operation.name": "chat", **attributes}
     )
@@ -119,7 +119,7 @@ def _write_many(path: str, number: int, spans: int) -> None:
 
 
 def test_concurrent_processes_lose_no_span(tmp_path: Path) -> None:
-    """No span is lost and nobody is told that the database is locked."""
+    """Eight processes write while one reads: no span is lost, and no error is raised."""
     path, spans = tmp_path / "spans.db", 200
     spawn = multiprocessing.get_context("spawn")
     writers = [spawn.Process(target=_write_many, args=(str(path), number, spans)) for number in range(8)]
@@ -144,7 +144,7 @@ def test_concurrent_processes_lose_no_span(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_forked_process_writes_through_its_own_connection(tmp_path: Path) -> None:
-    """Parent and child both go on exporting, and nothing is lost."""
+    """Parent and child both continue to export, and no span is lost."""
     exporter = StoreExporter(tmp_path / "spans.db")
     spans = finished(10)
     exporter.export(spans)
@@ -160,7 +160,7 @@ def test_forked_process_writes_through_its_own_connection(tmp_path: Path) -> Non
 
 
 def test_removed_store_is_created_again(tmp_path: Path) -> None:
-    """Deleting the file while a program runs loses what was in it, and nothing after."""
+    """Deleting the file at run time loses its contents, but no later span."""
     exporter = StoreExporter(tmp_path / "spans.db")
     exporter.export(finished())
     for file in tmp_path.iterdir():
@@ -171,7 +171,7 @@ def test_removed_store_is_created_again(tmp_path: Path) -> None:
 
 
 def test_file_that_is_not_a_store_is_left_unchanged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Export fails, says so once, and the file stays as it was; reading says what to do."""
+    """Export fails with one warning, the file stays unchanged, and reading raises an error with a remedy."""
     path = tmp_path / "spans.db"
     path.write_bytes(b"my diary" * 100)
     exporter = StoreExporter(path)
@@ -185,7 +185,7 @@ def test_file_that_is_not_a_store_is_left_unchanged(tmp_path: Path, caplog: pyte
 
 
 def test_store_of_a_newer_release_is_refused(tmp_path: Path) -> None:
-    """A store of a later release is neither written nor misread."""
+    """A store of a later release is neither written nor read."""
     fill(tmp_path / "s.db", 1)
     with closing(sqlite3.connect(tmp_path / "s.db")) as connection:
         connection.execute("PRAGMA user_version = 99")
@@ -195,7 +195,7 @@ def test_store_of_a_newer_release_is_refused(tmp_path: Path) -> None:
 
 
 def test_prune_removes_traces_above_the_age_limit(tmp_path: Path) -> None:
-    """Traces past the limit of age go whole, with the names of users that no call has any more."""
+    """Old traces are removed with all their spans, and with user names that no call has any more."""
     now = time.time_ns()
     shift = now - 10 * DAY - START
     spans = [span for trace in traces(40, users=9) for span in trace]
@@ -218,7 +218,7 @@ def test_prune_removes_traces_above_the_age_limit(tmp_path: Path) -> None:
 
 
 def test_prune_removes_traces_above_the_size_limit(tmp_path: Path) -> None:
-    """A store that is full gives up its oldest traces, keeps the newest, and its file shrinks."""
+    """A full store loses its oldest traces and keeps the newest, and its file shrinks."""
     path = tmp_path / "s.db"
     spans = fill(path, 2000)
     before = path.stat().st_size
@@ -233,7 +233,7 @@ def test_prune_removes_traces_above_the_size_limit(tmp_path: Path) -> None:
 
 
 def test_writer_drops_cached_ids_after_another_pruned(tmp_path: Path) -> None:
-    """What one process removed, another does not go on referring to."""
+    """A writer does not refer to rows that another process removed."""
     path = tmp_path / "s.db"
     (spans,) = traces(1)
     with closing(connect(path, write=True)) as one, closing(connect(path, write=True)) as two:
@@ -247,7 +247,7 @@ def test_writer_drops_cached_ids_after_another_pruned(tmp_path: Path) -> None:
 
 
 def test_failed_batch_is_rolled_back(tmp_path: Path) -> None:
-    """A batch is written whole or not at all."""
+    """A batch is written completely or not at all."""
     (spans,) = traces(1)
     broken = replace(spans[0], trace_id="no hex")
     with closing(connect(tmp_path / "s.db", write=True)) as connection:
@@ -260,7 +260,7 @@ def test_failed_batch_is_rolled_back(tmp_path: Path) -> None:
 
 
 def test_invalid_span_does_not_lose_its_batch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A span that cannot be stored is told and left out; the rest of its batch is written."""
+    """A span that cannot be stored is reported; the rest of its batch is written."""
     spans = finished(5)
     spans[2]._context = None
     exporter = StoreExporter(tmp_path / "s.db")
@@ -271,7 +271,7 @@ def test_invalid_span_does_not_lose_its_batch(tmp_path: Path, caplog: pytest.Log
 
 
 def test_trace_lookup_by_prefix_and_order_returns_the_trace(tmp_path: Path) -> None:
-    """By the first digits of an id, and as the last, the slowest and the dearest; with all of their spans."""
+    """Traces are found by the first digits of an id, and as last, slowest and most expensive."""
     spans = fill(tmp_path / "s.db", 50)
     roots = {span.trace_id: span for span in spans if span.parent_id is None}
     costs: dict[str, float] = dict.fromkeys(roots, 0.0)
@@ -293,7 +293,7 @@ def test_trace_lookup_by_prefix_and_order_returns_the_trace(tmp_path: Path) -> N
 
 
 class _Taking(InMemorySpanExporter):
-    """Takes so many batches, then none."""
+    """Exporter that accepts a number of batches and then fails."""
 
     def __init__(self, batches: int) -> None:
         super().__init__()
@@ -305,7 +305,7 @@ class _Taking(InMemorySpanExporter):
 
 
 def test_interrupted_send_resumes_where_it_stopped(tmp_path: Path) -> None:
-    """Each span is sent once over several runs, an interrupted one among them, just as it was."""
+    """Over several runs, one of them interrupted, each span is sent once and unchanged."""
     spans = fill(tmp_path / "s.db", 400)
     first, second = _Taking(1), _Taking(9)
     with closing(connect(tmp_path / "s.db", write=True)) as connection:

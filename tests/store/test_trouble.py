@@ -1,4 +1,4 @@
-"""The store where something is wrong: a full disk, a library that is missing, a question that means nothing."""
+"""The store in case of failures: a full disk, a missing library, invalid values."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def names(path: Path) -> list[str]:
 
 
 def test_full_disk_loses_only_the_spans_of_that_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """It is told once, and what comes when there is room is kept."""
+    """The failure is logged once, and spans that arrive later are kept."""
     exporter = StoreExporter(tmp_path / "s.db", max_mb=0, max_days=0)
     assert exporter.export([ended()]) is SpanExportResult.SUCCESS
     assert exporter._writer is not None
@@ -72,13 +72,13 @@ def test_full_disk_loses_only_the_spans_of_that_time(tmp_path: Path, caplog: pyt
 
 
 def test_store_is_not_created_before_the_first_span(tmp_path: Path) -> None:
-    """An exporter that is only made and shut down leaves no file."""
+    """Creating and shutting down an exporter leaves no file."""
     StoreExporter(tmp_path / "s.db").shutdown()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_failed_pruning_keeps_the_written_spans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store that is busy when it is to be tidied has the spans all the same."""
+    """Spans are kept if pruning fails because the store is busy."""
 
     def busy(*_: object, **__: object) -> int:
         raise sqlite3.OperationalError("database is locked")
@@ -91,7 +91,7 @@ def test_failed_pruning_keeps_the_written_spans(tmp_path: Path, monkeypatch: pyt
 
 
 def test_prune_of_an_impossible_limit_ends(store: sqlite3.Connection) -> None:
-    """It keeps to its time, goes on where it stopped, and ends where nothing is left to remove."""
+    """Pruning respects its time limit, continues in the next run, and ends when the store is empty."""
     assert prune(store, Limits(days=1), seconds=0.0) == 0
     assert prune(store, Limits(megabytes=0.001, days=0), seconds=60) == 150
     assert prune(store, Limits(megabytes=0.001, days=0), seconds=60) == 0
@@ -102,7 +102,7 @@ def test_prune_of_an_impossible_limit_ends(store: sqlite3.Connection) -> None:
 def test_failed_pruning_is_rolled_back(
     store: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, broken: str, left: int
 ) -> None:
-    """A trace goes with its spans and calls or not at all, and the connection is good for the next batch."""
+    """A trace is removed with its spans and calls or not at all, and the connection stays usable."""
     table = broken.rpartition(" ")[2]
     store.execute(f"CREATE TEMP TRIGGER t BEFORE DELETE ON main.{table} BEGIN SELECT RAISE(ABORT, 'broken'); END")
     with pytest.raises(sqlite3.Error, match="broken"):
@@ -116,14 +116,14 @@ def test_failed_pruning_is_rolled_back(
 
 
 def test_store_that_cannot_be_created_raises_store_error(tmp_path: Path) -> None:
-    """Where the folder is a file, the error names the path."""
+    """If the folder is a file, the error names the path."""
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"cannot open the store .*file/s\.db"):
         connect(tmp_path / "file" / "s.db", write=True)
 
 
 def test_failed_migration_is_rolled_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The store stays that of the older release, which can go on with it."""
+    """The store keeps its old version, and the older release can still use it."""
     connect(tmp_path / "s.db", write=True).close()
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, "CREATE TABLE more (x);\nCREATE TABLE spans (y)"))
     with pytest.raises(StoreError, match="spans"):
@@ -135,7 +135,7 @@ def test_failed_migration_is_rolled_back(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.faulty
 def test_failed_fingerprint_loses_the_similarity_only(store: sqlite3.Connection, monkeypatch: Any) -> None:
-    """The span is written all the same."""
+    """The span is written."""
 
     def broken(*_: object) -> None:
         raise RuntimeError("ours")
@@ -147,7 +147,7 @@ def test_failed_fingerprint_loses_the_similarity_only(store: sqlite3.Connection,
 
 
 def test_ambiguous_trace_id_is_refused(store: sqlite3.Connection) -> None:
-    """More digits are asked for."""
+    """The error asks for more digits."""
     span = record(ended())
     for last in "01":
         Writer(store).write([replace(span, trace_id="ab" * 15 + f"0{last}")])
@@ -169,7 +169,7 @@ def test_ambiguous_trace_id_is_refused(store: sqlite3.Connection) -> None:
 def test_stored_cost_is_exact_or_missing(
     tmp_path: Path, cost: dict[str, Any], priced: int, reasons: set[str] | None
 ) -> None:
-    """Dollars alone are added up; another currency is a reason, and what is no amount is none."""
+    """Only dollars are added up; another currency is a reason, and an invalid amount is ignored."""
     span = record(ended(**{"gen_ai.usage.input_tokens": 5, **cost}))
     with closing(connect(tmp_path / "s.db", write=True)) as connection:
         Writer(connection).write([span])
@@ -184,7 +184,7 @@ def test_stored_cost_is_exact_or_missing(
 def test_parquet_that_cannot_be_written_raises_store_error(
     store: sqlite3.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
-    """The error says what to install, or where it cannot be written."""
+    """The error names the missing package or the path that cannot be written."""
     if trouble == "no pyarrow":
         monkeypatch.setitem(sys.modules, "pyarrow", None)
     else:
@@ -210,7 +210,7 @@ def test_parquet_that_cannot_be_written_raises_store_error(
 def test_resender_sends_to_the_endpoint_of_option_or_variables(
     given: str | None, environ: dict[str, str], address: str, posts_to: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The address that is given wins, with the path of OTLP where it lacks it; the protocol is the environment's."""
+    """The option has precedence and gets OTLP's path if it has none; the protocol is that of the environment."""
     for name, value in environ.items():
         monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{name}", value)
     exporter = resender(load({}), given)
@@ -221,7 +221,7 @@ def test_resender_sends_to_the_endpoint_of_option_or_variables(
 
 
 def test_request_bodies_of_unsampled_spans_are_dropped() -> None:
-    """What calls have sent is not kept for spans that the sampler has left out."""
+    """Request bodies of spans that the sampler dropped are not kept."""
     import llmtrace.store.request_bodies as module
 
     sent = RequestBodies(lambda: True)

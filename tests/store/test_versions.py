@@ -27,7 +27,7 @@ def rows(store: sqlite3.Connection) -> list[object]:
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_older_store_is_read_and_migrated_when_written_to(tmp_path: Path, version: int) -> None:
-    """All figures are the same before, as an older file, and after the migration: row by row, packed or not."""
+    """All figures of the older file equal those before and after its migration, packed or not."""
     path = tmp_path / "s.db"
     spans = [span for trace in traces(60) for span in trace]
     with closing(connect(path, write=True)) as store:
@@ -83,7 +83,7 @@ def test_older_store_exports_the_same_parquet_file(tmp_path: Path, version: int)
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_reader_of_spans_survives_the_migration_by_another_process(tmp_path: Path, version: int) -> None:
-    """``llmtrace tail`` that was started on an older store sees what a newer release then writes."""
+    """``llmtrace tail`` on an older store sees the spans that a newer release writes."""
     path = tmp_path / "s.db"
     spans = [span for trace in traces(10) for span in trace]
     with closing(connect(path, write=True)) as store:
