@@ -68,12 +68,12 @@ def test_output_to_a_pipe_has_80_columns_without_colour(
 ) -> None:
     """No line is longer than 80 columns or contains an escape sequence, and no figure is cut."""
     assert main(line) == 0
-    told = capsys.readouterr()
-    assert told.out
-    assert "\x1b" not in told.out
-    assert max(map(len, told.out.splitlines())) <= 80
-    assert told.err == ""
-    for shown in told.out.splitlines():
+    captured = capsys.readouterr()
+    assert captured.out
+    assert "\x1b" not in captured.out
+    assert max(map(len, captured.out.splitlines())) <= 80
+    assert captured.err == ""
+    for shown in captured.out.splitlines():
         assert "$…" not in shown
 
 
@@ -82,7 +82,7 @@ def _in_a_terminal(line: list[str], **variables: str) -> str:
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "PYTHONPATH": SOURCE, **variables}
     process = subprocess.Popen(line, stdout=slave, stderr=subprocess.DEVNULL, stdin=slave, env=environment)
     os.close(slave)
-    told = b""
+    captured = b""
     while True:
         try:
             part = os.read(master, 65536)
@@ -90,10 +90,10 @@ def _in_a_terminal(line: list[str], **variables: str) -> str:
             break
         if not part:
             break
-        told += part
+        captured += part
     assert process.wait(30) == 0
     os.close(master)
-    return told.decode()
+    return captured.decode()
 
 
 def test_terminal_output_has_colours_unless_no_color_is_set(store: Path) -> None:
@@ -104,7 +104,7 @@ def test_terminal_output_has_colours_unless_no_color_is_set(store: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "expected"),
     [
         (["nonsense"], "No such command"),
         (["report", "--by", "colour"], "'colour' is not a valid dimension"),
@@ -133,25 +133,25 @@ def test_terminal_output_has_colours_unless_no_color_is_set(store: Path) -> None
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
 def test_user_error_is_one_line_with_a_remedy(
-    store: Path, capsys: pytest.CaptureFixture[str], line: list[str], says: str
+    store: Path, capsys: pytest.CaptureFixture[str], line: list[str], expected: str
 ) -> None:
     """Exit status 2, nothing on standard output, one line on standard error, no traceback."""
     assert main(line) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith("llmtrace: ")
-    assert told.err.count("\n") == 1
-    assert says in told.err
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("llmtrace: ")
+    assert captured.err.count("\n") == 1
+    assert expected in captured.err
 
 
 def test_json_and_csv_have_the_same_figures(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Both contain every figure of every group in full."""
     assert main(["report", "--by", "feature,model", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    data = json.loads(capsys.readouterr().out)
     assert main(["report", "--by", "feature,model", "--csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [{name: "" if value is None else str(value) for name, value in row.items()} for row in told["rows"]] == rows
-    assert told["total"]["calls"] == sum(row["calls"] for row in told["rows"]) == 400
+    assert [{name: "" if value is None else str(value) for name, value in row.items()} for row in data["rows"]] == rows
+    assert data["total"]["calls"] == sum(row["calls"] for row in data["rows"]) == 400
 
 
 def test_advice_and_traces_as_json(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,9 +159,9 @@ def test_advice_and_traces_as_json(store: Path, capsys: pytest.CaptureFixture[st
     assert main(["advise"]) == 0
     printed = capsys.readouterr().out
     assert main(["advise", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found
-    for each in found:
+    findings = json.loads(capsys.readouterr().out)
+    assert findings
+    for each in findings:
         assert f"{each['calls']:,} {each['title']}" in printed
         assert each.keys() >= {"saving_usd", "do", "where", "examples"}
         assert all(where.keys() == {"where", "calls", "saving_usd"} for where in each["where"])
@@ -220,17 +220,17 @@ def test_damaged_store_is_a_one_line_error(store: Path, capsys: pytest.CaptureFi
     content = store.read_bytes()
     store.write_bytes(content[:8192] + b"\xff" * (len(content) - 8192))
     assert main(["report"]) == 2
-    told = capsys.readouterr()
-    assert told.err.startswith("llmtrace: cannot read the store: ")
-    assert told.err.count("\n") == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("llmtrace: cannot read the store: ")
+    assert captured.err.count("\n") == 1
 
 
 def test_missing_command_prints_help(capsys: pytest.CaptureFixture[str]) -> None:
     """The help goes to standard error, because no command ran."""
     assert main([]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "Commands:" in told.err
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Commands:" in captured.err
 
 
 @pytest.mark.parametrize("terminal", [False, True])
@@ -248,20 +248,20 @@ def test_store_send_and_export_report_their_counts(
         assert main([*send, "--since", "2026-06-01", "--until", "2099-01-01"]) == 0
         backend.mode = 400
         assert main([*send, "--again"]) == 2
-    told = capsys.readouterr()
+    captured = capsys.readouterr()
     assert main(["report"]) == 0
     assert ("Reading the store ..." in capsys.readouterr().err) is terminal
-    assert told.out.startswith(f"sent 600 spans to {backend.url}\nsent 0 spans to {backend.url}\nsent ")
-    assert "did not accept the spans: 0 were sent; run the command again for the rest" in told.err
-    assert ("Sending" in told.err) is terminal
+    assert captured.out.startswith(f"sent 600 spans to {backend.url}\nsent 0 spans to {backend.url}\nsent ")
+    assert "did not accept the spans: 0 were sent; run the command again for the rest" in captured.err
+    assert ("Sending" in captured.err) is terminal
     file = store.with_suffix(".parquet")
     pytest.importorskip("pyarrow")
     assert main(["store", "export", str(file)]) == 0
     assert main(["store", "prune", "--max-mb", "0.1"]) == 0
-    told = capsys.readouterr()
-    assert told.out.startswith(f"wrote 600 spans to {file}\nremoved ")
+    captured = capsys.readouterr()
+    assert captured.out.startswith(f"wrote 600 spans to {file}\nremoved ")
     assert file.stat().st_size > 0
-    assert ("Removing" in told.err) is terminal
+    assert ("Removing" in captured.err) is terminal
 
 
 @pytest.mark.parametrize(
@@ -270,9 +270,9 @@ def test_store_send_and_export_report_their_counts(
 def test_control_characters_in_names_are_replaced(store: Path, capsys: pytest.CaptureFixture[str], evil: str) -> None:
     """Escape sequences, markup and long names are printed literally and keep the layout."""
     (spans,) = traces(1, seed=5)
-    told = [replace(span, name=evil, attributes={**span.attributes, **dict.fromkeys(NAMES, evil)}) for span in spans]
+    renamed = [replace(span, name=evil, attributes={**span.attributes, **dict.fromkeys(NAMES, evil)}) for span in spans]
     with closing(connect(store, write=True)) as connection:
-        Writer(connection).write(told)
+        Writer(connection).write(renamed)
     lines = [["report"], ["trace", spans[0].trace_id], ["tail", "--no-follow"], ["advise"]]
     for line in (*lines, ["report", "--by", "user,end"], ["compare", "version=3", "version=4"]):
         assert main(line) == 0, line
@@ -297,8 +297,8 @@ def test_compare_above_its_limit_exits_with_1(store: Path, capsys: pytest.Captur
     dearer = ["compare", "model=gpt-4.1-mini", "model=gpt-4.1", "--where", "feature=search"]
     assert main([*dearer, "--fail-if", "cost +500 %"]) == 0
     assert main([*dearer, "--fail-if", "cost +10 %", "--json"]) == 1
-    told = capsys.readouterr()
-    assert "cost +10 %" in told.err
+    captured = capsys.readouterr()
+    assert "cost +10 %" in captured.err
     assert main(["compare", "2026-01-01..2026-06-02", "2026-06-02..", "--fail-if", "cost +100 %"]) == 0
 
 
@@ -311,7 +311,7 @@ def test_store_command_describes_and_prunes(store: Path, capsys: pytest.CaptureF
     assert "0 calls, 0 spans, 0 traces" in capsys.readouterr().out
 
 
-def _facts(path: Path) -> Counter[Any]:
+def _comparable_spans(path: Path) -> Counter[Any]:
     """Return the attributes that do not differ between two runs of one program."""
     # A busy machine makes a stream stall.
     changing = ("time", "per_second", "stalls", "response.id", "server.port", "chunks")
@@ -361,10 +361,10 @@ def test_run_records_the_same_spans_as_instrument(replay: Any, tmp_path: Path) -
         assert process.returncode == 0, err
         assert out == "__main__ ['--flag']\n"
         assert "writing spans to" in err
-    expected = _facts(tmp_path / "instrument.db")
+    expected = _comparable_spans(tmp_path / "instrument.db")
     assert sum(expected.values()) == 2
     for name in lines:
-        assert _facts(tmp_path / f"{name}.db") == expected, name
+        assert _comparable_spans(tmp_path / f"{name}.db") == expected, name
 
 
 def test_run_runs_a_module(tmp_path: Path) -> None:
@@ -420,7 +420,7 @@ def test_demo_without_sdks_names_the_packages(
 
 
 @pytest.mark.parametrize(
-    ("line", "prices", "status", "says"),
+    ("line", "prices", "status", "expected"),
     [
         ([], "", 0, "Overrides   none (LLMTRACE_PRICES is not set)"),
         ([], '[[price]]\nmodel = "m"\ninput = "1"\n[[price]]\nmodel = "n"\nprovider = "openai"\nmultiplier = "0.9"\n',
@@ -438,7 +438,7 @@ def test_demo_without_sdks_names_the_packages(
     ],
 )  # fmt: skip
 def test_prices_command_prints_prices(
-    line: list[str], prices: str, status: int, says: str, tmp_path: Path,
+    line: list[str], prices: str, status: int, expected: str, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     """The command prints prices per unit with their source, or an overview of the price table."""
@@ -446,8 +446,8 @@ def test_prices_command_prints_prices(
         (tmp_path / "prices.toml").write_text(prices)
         monkeypatch.setenv("LLMTRACE_PRICES", str(tmp_path / "prices.toml"))
     assert main(["prices", *line]) == status
-    told = capsys.readouterr()
-    assert says in told.out + told.err
+    captured = capsys.readouterr()
+    assert expected in captured.out + captured.err
 
 
 def test_missing_extra_prints_how_to_install_it() -> None:

@@ -26,7 +26,10 @@ def test_demo_sends_spans_to_the_configured_endpoint(tmp_path: Path) -> None:
     assert f"Sent {sent} spans to {backend.url}/v1/traces" in done.stdout
     resources = [group.resource.attributes for request in backend.requests for group in request.resource_spans]
     assert {"demo-shop"} == {
-        each.value.string_value for found in resources for each in found if each.key == "openinference.project.name"
+        each.value.string_value
+        for attributes in resources
+        for each in attributes
+        if each.key == "openinference.project.name"
     }
 
 

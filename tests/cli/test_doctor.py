@@ -27,7 +27,7 @@ def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("environ", "status", "says"),
+    ("environ", "status", "expected"),
     [
         ({}, 0, "  spans: the local store\n"),
         ({}, 0, "spans.db  0.0 MB  (LLMTRACE_STORE)\n"),
@@ -43,14 +43,18 @@ def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )  # fmt: skip
 def test_doctor_reports_each_setting(
-    environ: dict[str, str], status: int, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    environ: dict[str, str],
+    status: int,
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The expected line is printed, and the exit status is 1 if a line begins with an exclamation mark."""
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     assert main(["doctor"]) == status
     out = capsys.readouterr().out
-    assert says in out
+    assert expected in out
     assert any(line.startswith("!") for line in out.splitlines()) == bool(status)
 
 

@@ -38,18 +38,18 @@ MEASURED = (
 
 def _spans(backend: Backend) -> Counter[Any]:
     """Return every span with its contents, without ids and times."""
-    found: Counter[Any] = Counter()
+    spans: Counter[Any] = Counter()
     for request in backend.requests:
         for scope in (scope for each in request.resource_spans for scope in each.scope_spans):
             for span in scope.spans:
-                told = {each.key: str(each.value) for each in span.attributes}
-                told |= dict.fromkeys(told.keys() & set(MEASURED), "measured")
+                attributes = {each.key: str(each.value) for each in span.attributes}
+                attributes |= dict.fromkeys(attributes.keys() & set(MEASURED), "measured")
                 events = tuple((event.name, tuple(map(str, event.attributes))) for event in span.events)
-                found[
+                spans[
                     scope.scope.name, scope.scope.version, span.name, span.kind, str(span.status), events,
-                    tuple(sorted(told.items())),
+                    tuple(sorted(attributes.items())),
                 ] += 1  # fmt: skip
-    return found
+    return spans
 
 
 def test_every_entry_point_records_the_same_spans(replay: Any, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_every_entry_point_records_the_same_spans(replay: Any, tmp_path: Path) -
         for process in running.values():
             out, err = process.communicate(timeout=180)
             assert (process.returncode, out) == (0, "done\n"), err
-        found = {name: _spans(backend) for name, backend in backends.items()}
-    assert sum(found["instrument"].values()) == 4
+        spans = {name: _spans(backend) for name, backend in backends.items()}
+    assert sum(spans["instrument"].values()) == 4
     for name in lines:
-        assert found[name] == found["instrument"], name
+        assert spans[name] == spans["instrument"], name

@@ -40,12 +40,12 @@ TEXTS = (
 )  # fmt: skip
 
 
-def put(path: Path, spans: list[StoredSpan]) -> None:
+def store_spans(path: Path, spans: list[StoredSpan]) -> None:
     with closing(connect(path, write=True)) as connection:
         Writer(connection).write(spans)
 
 
-def made(count: int, seed: int = 7) -> list[StoredSpan]:
+def make_spans(count: int, seed: int = 7) -> list[StoredSpan]:
     return [span for trace in traces(count, seed=seed) for span in trace]
 
 
@@ -61,14 +61,14 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def hostile(store: Path) -> Path:
     """A store in which every text comes from an attacker."""
     spans = []
-    for number, span in enumerate(made(30)):
+    for number, span in enumerate(make_spans(30)):
         attributes = {
             **span.attributes, **dict.fromkeys(TEXTS, EVIL), "gen_ai.prompt.version": f"{number % 2}{EVIL}",
             "gen_ai.response.finish_reasons": [EVIL], "tag.tags": [EVIL], f"llmtrace.tag.{EVIL}": EVIL,
             "llmtrace.retrieval.document_ids": [EVIL],
         }  # fmt: skip
         spans.append(replace(span, name=EVIL, attributes=attributes))
-    put(store, spans)
+    store_spans(store, spans)
     return store
 
 
@@ -98,10 +98,10 @@ def test_control_sequences_do_not_reach_the_terminal(
                  ["report", "--since", EVIL], ["prices", EVIL], ["prompts", "show", EVIL],
                  ["report", "--store", EVIL]):  # fmt: skip
         assert main(line) == 2, line
-    told = capsys.readouterr()
-    for text in (told.out, told.err, page.read_text(encoding="utf-8")):
+    captured = capsys.readouterr()
+    for text in (captured.out, captured.err, page.read_text(encoding="utf-8")):
         assert STEERING.search(text) is None
-    assert "[red]y[/red]" in told.out
+    assert "[red]y[/red]" in captured.out
     assert "<script>" not in page.read_text(encoding="utf-8")
 
 
@@ -121,7 +121,9 @@ def test_csv_cell_with_a_formula_gets_an_apostrophe(text: object, shown: object)
 
 def test_report_csv_contains_no_formula(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """This holds for every column of text."""
-    put(store, [replace(span, attributes={**span.attributes, "llmtrace.feature": "=1+1"}) for span in made(3)])
+    store_spans(
+        store, [replace(span, attributes={**span.attributes, "llmtrace.feature": "=1+1"}) for span in make_spans(3)]
+    )
     assert main(["report", "--csv"]) == 0
     (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert row["feature"] == "'=1+1"
@@ -146,7 +148,7 @@ def test_figures_are_not_cut_at_any_width(
     store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: list[str], width: int
 ) -> None:
     """No line is wider than the terminal, and every figure equals one of the widest output."""
-    put(store, made(200))
+    store_spans(store, make_spans(200))
 
     def shown(columns: int) -> list[str]:
         monkeypatch.setenv("COLUMNS", str(columns))
@@ -164,9 +166,9 @@ def test_figures_are_not_cut_at_any_width(
 
 def test_tail_prints_calls_in_order_of_their_end(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Batches of several processes arrive one after the other."""
-    spans = made(20)
-    put(store, spans[30:])
-    put(store, spans[:30])
+    spans = make_spans(20)
+    store_spans(store, spans[30:])
+    store_spans(store, spans[:30])
     assert main(["tail", "--no-follow", "-n", "100"]) == 0
     printed = [line[:8] for line in capsys.readouterr().out.splitlines()]
     with closing(connect(store)) as connection:
@@ -210,14 +212,14 @@ def test_extreme_arguments_give_a_one_line_error(
     store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: list[str]
 ) -> None:
     """The exit status is 2, with one short line, no traceback and no standard output."""
-    put(store, made(3))
+    store_spans(store, make_spans(3))
     monkeypatch.setattr("llmtrace.cli.resend._PATIENCE_SECONDS", 0.0)
     assert main(line) == 2
-    told = capsys.readouterr()
+    captured = capsys.readouterr()
     if line[0] != "prices":
-        assert told.out == ""
-        assert told.err.count("\n") == 1
-        assert len(told.err) < 900
+        assert captured.out == ""
+        assert captured.err.count("\n") == 1
+        assert len(captured.err) < 900
 
 
 def test_unknown_dimension_lists_every_name(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -248,7 +250,7 @@ def test_store_error_names_its_option_or_variable(
 @pytest.mark.parametrize("stop", ["head -1", "true"])
 def test_closed_pipe_prints_nothing_and_exits_with_0(store: Path, command: str, stop: str) -> None:
     """``llmtrace report | head`` prints no traceback."""
-    put(store, made(300))
+    store_spans(store, make_spans(300))
     line = f'"{sys.executable}" -m llmtrace {command} | {stop}; echo "${{PIPESTATUS[0]}}"'
     done = subprocess.run(
         ["bash", "-c", line], capture_output=True, text=True, check=False,
@@ -267,12 +269,12 @@ def _blocked(span: StoredSpan) -> StoredSpan:
 
 def test_blocked_calls_are_counted_separately(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """This holds in the report, its page, JSON and CSV, in ``compare`` and in ``advise``."""
-    put(store, made(100))
+    store_spans(store, make_spans(100))
     with closing(connect(store)) as connection:
         before = report(connection, selection(), ("feature",))
         sides = sample(connection, selection())
-    refused = [_blocked(span) for span in made(20, seed=9) if "gen_ai.usage.input_tokens" in span.attributes]
-    put(store, [replace(span, trace_id=span.trace_id[::-1]) for span in refused])
+    refused = [_blocked(span) for span in make_spans(20, seed=9) if "gen_ai.usage.input_tokens" in span.attributes]
+    store_spans(store, [replace(span, trace_id=span.trace_id[::-1]) for span in refused])
     with closing(connect(store)) as connection:
         after = report(connection, selection(), ("feature",))
         assert sample(connection, selection()).calls == sides.calls
@@ -294,9 +296,9 @@ def test_missing_usage_names_the_setting_that_requests_it(store: Path, capsys: p
     cost = ("llm.cost.total", "llmtrace.pricing.exact")
     spans = [
         replace(span, attributes={**{k: v for k, v in span.attributes.items() if k not in cost}, **reason})
-        for span in made(3)
+        for span in make_spans(3)
     ]
-    put(store, spans)
+    store_spans(store, spans)
     assert main(["report"]) == 0
     assert "LLMTRACE_STREAM_USAGE=auto" in capsys.readouterr().out.replace("\n", " ")
 

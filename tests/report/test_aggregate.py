@@ -70,7 +70,7 @@ def independent(spans: Iterable[StoredSpan]) -> dict[str, Any]:
             or ("llmtrace.pricing.unpriced_reason" in call and call["llmtrace.outcome"] != "error")
         )
     ]
-    found = {
+    actual = {
         "calls": len(calls),
         "errors": sum(call["llmtrace.outcome"] == "error" for call in calls),
         "refusals": sum("content_filter" in call.get("gen_ai.response.finish_reasons", ()) for call in calls),
@@ -94,18 +94,18 @@ def independent(spans: Iterable[StoredSpan]) -> dict[str, Any]:
         "unpriced_share": len(unpriced) / len(calls),
     }
     for percent in (50, 95, 99):
-        found[f"latency_p{percent}_seconds"] = percentile((call["seconds"] for call in calls), percent)
-        found[f"first_token_p{percent}_seconds"] = percentile(first, percent)
-    return found
+        actual[f"latency_p{percent}_seconds"] = percentile((call["seconds"] for call in calls), percent)
+        actual[f"first_token_p{percent}_seconds"] = percentile(first, percent)
+    return actual
 
 
-def agree(found: Aggregate, expected: dict[str, Any]) -> None:
-    told = found.as_dict()
-    assert told.keys() == expected.keys()
+def agree(actual: Aggregate, expected: dict[str, Any]) -> None:
+    result = actual.as_dict()
+    assert result.keys() == expected.keys()
     for name, value in expected.items():
         # The store keeps times to the microsecond and speeds to a thousandth.
         near = 6e-4 if "per_second" in name else 2e-6 if "seconds" in name else 0
-        assert told[name] == (None if value is None else pytest.approx(value, rel=1e-9, abs=near)), name
+        assert result[name] == (None if value is None else pytest.approx(value, rel=1e-9, abs=near)), name
 
 
 def is_call(span: StoredSpan) -> bool:
@@ -115,16 +115,22 @@ def is_call(span: StoredSpan) -> bool:
 @pytest.mark.parametrize(
     ("by", "key"),
     [
-        ((), lambda told, at: ()),
-        (("feature",), lambda told, at: (told["llmtrace.feature"],)),
-        (("model", "version"), lambda told, at: (told["gen_ai.request.model"], told["gen_ai.prompt.version"])),
-        (("user",), lambda told, at: (told["user.id"],)),
-        (("tenant", "session"), lambda told, at: (told["llmtrace.tenant"], told["session.id"])),
-        (("tag.region", "provider"), lambda told, at: (told["llmtrace.tag.region"], told["gen_ai.provider.name"])),
-        (("day",), lambda told, at: (f"{at:%Y-%m-%d}",)),
-        (("hour",), lambda told, at: (f"{at:%Y-%m-%d %H}:00",)),
-        (("month", "outcome"), lambda told, at: (f"{at:%Y-%m}", told["llmtrace.outcome"])),
-        (("tag",), lambda told, at: (told["tag.tags"][0],)),
+        ((), lambda attrs, at: ()),
+        (("feature",), lambda attrs, at: (attrs["llmtrace.feature"],)),
+        (
+            ("model", "version"),
+            lambda attrs, at: (attrs["gen_ai.request.model"], attrs["gen_ai.prompt.version"]),
+        ),
+        (("user",), lambda attrs, at: (attrs["user.id"],)),
+        (("tenant", "session"), lambda attrs, at: (attrs["llmtrace.tenant"], attrs["session.id"])),
+        (
+            ("tag.region", "provider"),
+            lambda attrs, at: (attrs["llmtrace.tag.region"], attrs["gen_ai.provider.name"]),
+        ),
+        (("day",), lambda attrs, at: (f"{at:%Y-%m-%d}",)),
+        (("hour",), lambda attrs, at: (f"{at:%Y-%m-%d %H}:00",)),
+        (("month", "outcome"), lambda attrs, at: (f"{at:%Y-%m}", attrs["llmtrace.outcome"])),
+        (("tag",), lambda attrs, at: (attrs["tag.tags"][0],)),
     ],
     ids=lambda value: ",".join(value) or "all" if isinstance(value, tuple) else "",
 )
@@ -133,36 +139,36 @@ def test_report_figures_match_the_spans(store: Any, traffic: list[StoredSpan], b
     groups: dict[Any, list[StoredSpan]] = defaultdict(list)
     for span in filter(is_call, traffic):
         groups[key(span.attributes, datetime.fromtimestamp(span.started // 10**9, UTC))].append(span)
-    told = report(store, selection(), by)
-    found, whole = dict(told.rows), told.total
-    assert found.keys() == groups.keys()
+    result = report(store, selection(), by)
+    actual, total = dict(result.rows), result.total
+    assert actual.keys() == groups.keys()
     for name, spans in groups.items():
-        agree(found[name], independent(spans))
-    agree(whole, independent(filter(is_call, traffic)))
+        agree(actual[name], independent(spans))
+    agree(total, independent(filter(is_call, traffic)))
 
 
 @pytest.mark.parametrize(
     ("where", "holds"),
     [
-        (["feature=search"], lambda told: told["llmtrace.feature"] == "search"),
+        (["feature=search"], lambda attrs: attrs["llmtrace.feature"] == "search"),
         (["feature!=search", "model=gpt-*"],
-         lambda told: told["llmtrace.feature"] != "search" and told["gen_ai.request.model"].startswith("gpt-")),
-        (["user=user-2"], lambda told: told["user.id"] == "user-2"),
-        (["user!=user-2", "tag=beta"], lambda told: told["user.id"] != "user-2" and "beta" in told["tag.tags"]),
-        (["tag.region=eu"], lambda told: told["llmtrace.tag.region"] == "eu"),
-        (["error=429"], lambda told: told.get("error.type") == "429"),
-        (["error="], lambda told: "error.type" not in told),
-        (["user=nobody"], lambda told: False),
+         lambda attrs: attrs["llmtrace.feature"] != "search" and attrs["gen_ai.request.model"].startswith("gpt-")),
+        (["user=user-2"], lambda attrs: attrs["user.id"] == "user-2"),
+        (["user!=user-2", "tag=beta"], lambda attrs: attrs["user.id"] != "user-2" and "beta" in attrs["tag.tags"]),
+        (["tag.region=eu"], lambda attrs: attrs["llmtrace.tag.region"] == "eu"),
+        (["error=429"], lambda attrs: attrs.get("error.type") == "429"),
+        (["error="], lambda attrs: "error.type" not in attrs),
+        (["user=nobody"], lambda attrs: False),
     ],
     ids=lambda value: "" if callable(value) else str(value),
 )  # fmt: skip
 def test_conditions_select_matching_calls(store: Any, traffic: list[StoredSpan], where: list[str], holds: Any) -> None:
     """``--where`` supports equality, inequality, patterns, absence, users, tags and combinations."""
-    found = dict(report(store, selection(where=where), ()).rows)
+    actual = dict(report(store, selection(where=where), ()).rows)
     chosen = [span for span in traffic if is_call(span) and holds(span.attributes)]
-    assert bool(found) is bool(chosen)
+    assert bool(actual) is bool(chosen)
     if chosen:
-        agree(found[()], independent(chosen))
+        agree(actual[()], independent(chosen))
 
 
 def test_time_window_is_half_open(store: Any, traffic: list[StoredSpan]) -> None:
@@ -187,13 +193,13 @@ def test_call_with_several_tags_counts_once_in_the_total(tmp_path: Path, traffic
     spans = [replace(span, attributes={**span.attributes, "tag.tags": ["a", "b"]}) for span in traffic[:30]]
     with closing(connect(tmp_path / "s.db", write=True)) as connection:
         Writer(connection).write(spans)
-        told = report(connection, selection(), ("tag", "feature"))
-        one, whole = dict(report(connection, selection(), ("tag",)).rows), told.total
+        result = report(connection, selection(), ("tag", "feature"))
+        one, total = dict(report(connection, selection(), ("tag",)).rows), result.total
     calls = [span for span in spans if is_call(span)]
     for tag in ("a", "b"):
         agree(one[tag,], independent(calls))
-        assert sum(group.calls for key, group in told.rows if key[0] == tag) == len(calls)
-    agree(whole, independent(calls))
+        assert sum(group.calls for key, group in result.rows if key[0] == tag) == len(calls)
+    agree(total, independent(calls))
 
 
 def test_costs_by_time_add_up_to_the_total(store: Any) -> None:
@@ -224,9 +230,9 @@ def test_large_sums_are_exact(tmp_path: Path, traffic: list[StoredSpan]) -> None
     ]
     with closing(connect(tmp_path / "s.db", write=True)) as connection:
         Writer(connection).write(spans)
-        told = report(connection, selection(), ("feature",))
-    assert [group.input for _, group in told.rows] == [sum(huge)] * 2
-    assert told.total.input == 2 * sum(huge)
+        result = report(connection, selection(), ("feature",))
+    assert [group.input for _, group in result.rows] == [sum(huge)] * 2
+    assert result.total.input == 2 * sum(huge)
 
 
 @pytest.mark.parametrize("text", ["tomorrow", "-3d", "2026-13-01", "", "5", "9999999d"])
@@ -251,8 +257,8 @@ def test_invalid_time_raises_query_error(text: str) -> None:
 )  # fmt: skip
 def test_times_and_ages_are_parsed(text: str, expected: str) -> None:
     """Ages, names of days, dates, and times with a time zone are accepted."""
-    found = moment(text, datetime(2026, 1, 31, 12, tzinfo=UTC)).astimezone(UTC)
-    assert f"{found:%Y-%m-%d %H:%M}" == expected
+    actual = moment(text, datetime(2026, 1, 31, 12, tzinfo=UTC)).astimezone(UTC)
+    assert f"{actual:%Y-%m-%d %H:%M}" == expected
 
 
 @pytest.mark.parametrize("where", ["feature", "=x", "day=2026-01-01", "nothing=1", "tag.=1"])
@@ -303,7 +309,7 @@ def test_report_on_recorded_exchanges_matches_their_usage(replay: Any, tmp_path:
         groups[span.attributes["gen_ai.provider.name"], span.attributes.get("gen_ai.request.model")].append(span)
     assert len(groups) > 10
     with closing(connect(tmp_path / "s.db")) as store:
-        found = dict(report(store, selection(), ("provider", "request_model")).rows)
-    assert found.keys() == groups.keys()
+        actual = dict(report(store, selection(), ("provider", "request_model")).rows)
+    assert actual.keys() == groups.keys()
     for name, spans in groups.items():
-        agree(found[name], independent(spans))
+        agree(actual[name], independent(spans))

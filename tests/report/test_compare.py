@@ -13,26 +13,26 @@ from llmtrace.report.select import QueryError
 
 def side(seed: int, calls: int, *, cost: float = 1.0, error: float = 0.02) -> Sample:
     rng = random.Random(seed)
-    made = Sample(calls=calls)
-    made.cost = [cost * rng.lognormvariate(0, 0.5) for _ in range(calls)]
-    made.latency = [cost * rng.lognormvariate(0, 0.5) for _ in range(calls)]
-    made.output = [float(rng.randint(50, 150)) for _ in range(calls)]
-    made.errors = sum(rng.random() < error for _ in range(calls))
-    made.finishes = {"stop": calls - made.errors}
-    return made
+    sample = Sample(calls=calls)
+    sample.cost = [cost * rng.lognormvariate(0, 0.5) for _ in range(calls)]
+    sample.latency = [cost * rng.lognormvariate(0, 0.5) for _ in range(calls)]
+    sample.output = [float(rng.randint(50, 150)) for _ in range(calls)]
+    sample.errors = sum(rng.random() < error for _ in range(calls))
+    sample.finishes = {"stop": calls - sample.errors}
+    return sample
 
 
-def named(changes: list[Change]) -> dict[str, Change]:
+def by_metric(changes: list[Change]) -> dict[str, Change]:
     return {change.metric: change for change in changes}
 
 
 def test_regression_has_a_clear_change() -> None:
     """20 % more cost, latency and errors are clear with enough calls; unchanged metrics are not."""
-    found = named(compare(side(1, 3000), side(2, 3000, cost=1.2, error=0.06)))
-    assert found["cost"].change == pytest.approx(0.2, abs=0.04)
-    assert [found[name].clear for name in ("cost", "latency", "error", "output")] == [True, True, True, False]
+    changes = by_metric(compare(side(1, 3000), side(2, 3000, cost=1.2, error=0.06)))
+    assert changes["cost"].change == pytest.approx(0.2, abs=0.04)
+    assert [changes[name].clear for name in ("cost", "latency", "error", "output")] == [True, True, True, False]
     limits = [parse_limit("cost +10 %"), parse_limit("cost +30%"), parse_limit("error +1 %")]
-    assert exceeded(limits, list(found.values())) == [limits[0], limits[2]]
+    assert exceeded(limits, list(changes.values())) == [limits[0], limits[2]]
 
 
 def test_intervals_contain_the_true_change() -> None:

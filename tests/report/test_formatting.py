@@ -31,9 +31,9 @@ def test_figures_are_formatted_by_kind(shown: Callable[[Any], str], value: Any, 
 
 
 @pytest.mark.parametrize(
-    ("part", "whole", "expected"),
+    ("part", "total", "expected"),
     [(1, 0, "-"), (1, None, "-"), (None, 1, "-"), (0, 5, "0"), (1, 5000, "<.1%"), (1, 40, "2.5%"), (99.6, 1000, "10%")],
 )
-def test_shares_are_formatted_as_percentages(part: float | None, whole: float | None, expected: str) -> None:
+def test_shares_are_formatted_as_percentages(part: float | None, total: float | None, expected: str) -> None:
     """A share of nothing is a dash, and a small share is not zero."""
-    assert formatting.share(part, whole) == expected
+    assert formatting.share(part, total) == expected

@@ -38,7 +38,7 @@ def _sql(*statements: str) -> Callable[[Path], None]:
     return make
 
 
-def _look_alike(path: Path) -> None:
+def _same_table_names(path: Path) -> None:
     _sql("CREATE TABLE spans (x)", "CREATE TABLE calls (x)", "PRAGMA user_version = 2")(path)
 
 
@@ -52,14 +52,14 @@ FOREIGN = {
     "version": _sql("CREATE TABLE customers (name)", "PRAGMA user_version = 2"),
     "version alone": _sql("PRAGMA user_version = 1"),
     "application_id alone": _sql("PRAGMA application_id = 7"),
-    "names of ours": _look_alike,
+    "names of ours": _same_table_names,
     "text": _text,
     "zeros": lambda path: path.write_bytes(bytes(8192)) and None,
     "one byte": lambda path: path.write_bytes(b"x") and None,
 }
 
 
-def _beside(path: Path) -> dict[str, tuple[bytes, int]]:
+def _files_of(path: Path) -> dict[str, tuple[bytes, int]]:
     return {each.name: (each.read_bytes(), each.stat().st_mtime_ns) for each in path.parent.iterdir()}
 
 
@@ -70,9 +70,9 @@ def foreign(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     FOREIGN[request.param](path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LLMTRACE_STORE", str(path))
-    before = _beside(path)
+    before = _files_of(path)
     yield path
-    assert _beside(path) == before
+    assert _files_of(path) == before
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -112,11 +112,11 @@ def test_foreign_database_in_use_is_refused_unchanged(tmp_path: Path) -> None:
         other.execute("PRAGMA journal_mode = WAL")
         other.execute("PRAGMA wal_autocheckpoint = 0")
         other.execute("CREATE TABLE customers (name)")
-        before = _beside(path)
+        before = _files_of(path)
         for write in (False, True):
             with pytest.raises(StoreError, match="not a store of llmtrace"):
                 connect(path, write=write)
-        assert {name: content for name, (content, _) in _beside(path).items() if "shm" not in name} == {
+        assert {name: content for name, (content, _) in _files_of(path).items() if "shm" not in name} == {
             name: content for name, (content, _) in before.items() if "shm" not in name
         }
 

@@ -43,7 +43,7 @@ def fill(path: Path, count: int, **how: Any) -> list[StoredSpan]:
     return spans
 
 
-def everything(path: Path) -> list[StoredSpan]:
+def stored_spans(path: Path) -> list[StoredSpan]:
     with closing(connect(path)) as store:
         return [span for _, span in spans_after(store, 0)]
 
@@ -71,11 +71,11 @@ def test_stored_span_is_read_back_unchanged(tmp_path: Path) -> None:
         with tracer.start_as_current_span("chat", kind=SpanKind.CLIENT, links=[link], attributes=attributes) as span:
             span.add_event("exception", {"exception.type": "E"}, timestamp=START + 1)
             span.set_status(Status(StatusCode.ERROR, "it broke"))
-    given = list(memory.get_finished_spans())
+    exported = list(memory.get_finished_spans())
     exporter = StoreExporter(tmp_path / "spans.db")
-    assert exporter.export(given) is SpanExportResult.SUCCESS
+    assert exporter.export(exported) is SpanExportResult.SUCCESS
     exporter.shutdown()
-    assert everything(tmp_path / "spans.db") == [record(span) for span in given]
+    assert stored_spans(tmp_path / "spans.db") == [record(span) for span in exported]
 
 
 def test_store_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_forked_process_writes_through_its_own_connection(tmp_path: Path) -> Non
     _, status = os.waitpid(child, 0)
     assert status == 0
     exporter.shutdown()
-    assert len(everything(tmp_path / "spans.db")) == 30
+    assert len(stored_spans(tmp_path / "spans.db")) == 30
 
 
 def test_removed_store_is_created_again(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_removed_store_is_created_again(tmp_path: Path) -> None:
         file.unlink()
     assert exporter.export(finished()) is SpanExportResult.SUCCESS
     exporter.shutdown()
-    assert len(everything(tmp_path / "spans.db")) == 1
+    assert len(stored_spans(tmp_path / "spans.db")) == 1
 
 
 def test_file_that_is_not_a_store_is_left_unchanged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -200,8 +200,8 @@ def test_prune_removes_traces_above_the_age_limit(tmp_path: Path) -> None:
     shift = now - 10 * DAY - START
     spans = [span for trace in traces(40, users=9) for span in trace]
     moved = [replace(span, started=span.started + shift, ended=span.ended + shift) for span in spans]
-    told = {**moved[0].attributes, "user.id": "new"}
-    late = replace(moved[0], trace_id="f" * 32, started=now, ended=now + 5, attributes=told)
+    attributes = {**moved[0].attributes, "user.id": "new"}
+    late = replace(moved[0], trace_id="f" * 32, started=now, ended=now + 5, attributes=attributes)
     with closing(connect(tmp_path / "t.db", write=True)) as connection:
         Writer(connection).write([*moved, late])
         assert prune(connection, Limits(days=12)) == 0
@@ -266,7 +266,7 @@ def test_invalid_span_does_not_lose_its_batch(tmp_path: Path, caplog: pytest.Log
     exporter = StoreExporter(tmp_path / "s.db")
     assert exporter.export(spans) is SpanExportResult.FAILURE
     exporter.shutdown()
-    assert [span.attributes["n"] for span in everything(tmp_path / "s.db")] == [0, 1, 3, 4]
+    assert [span.attributes["n"] for span in stored_spans(tmp_path / "s.db")] == [0, 1, 3, 4]
     assert len(caplog.records) == 1
 
 
@@ -284,15 +284,17 @@ def test_trace_lookup_by_prefix_and_order_returns_the_trace(tmp_path: Path) -> N
         assert traces_by(store, "last")[0].trace_id == max(roots, key=lambda each: roots[each].ended)
         slowest = traces_by(store, "slowest")[0]
         assert slowest.trace_id == max(roots, key=lambda each: roots[each].ended - roots[each].started)
-        found = spans_of(store, slowest)
-        assert {span.span_id for span in found} == {span.span_id for span in spans if span.trace_id == slowest.trace_id}
+        trace_spans = spans_of(store, slowest)
+        assert {span.span_id for span in trace_spans} == {
+            span.span_id for span in spans if span.trace_id == slowest.trace_id
+        }
         with pytest.raises(StoreError, match="no trace"):
             find_trace(store, "0123456789abcdef")
         with pytest.raises(StoreError, match="hexadecimal"):
             find_trace(store, "'; DROP TABLE spans; --")
 
 
-class _Taking(InMemorySpanExporter):
+class _FailingExporter(InMemorySpanExporter):
     """Exporter that accepts a number of batches and then fails."""
 
     def __init__(self, batches: int) -> None:
@@ -307,13 +309,13 @@ class _Taking(InMemorySpanExporter):
 def test_interrupted_send_resumes_where_it_stopped(tmp_path: Path) -> None:
     """Over several runs, one of them interrupted, each span is sent once and unchanged."""
     spans = fill(tmp_path / "s.db", 400)
-    first, second = _Taking(1), _Taking(9)
+    first, second = _FailingExporter(1), _FailingExporter(9)
     with closing(connect(tmp_path / "s.db", write=True)) as connection:
         with pytest.raises(StoreError, match="512 were sent"):
             send(connection, first, "http://a")
         assert send(connection, second, "http://a") == len(spans) - 512
         assert send(connection, second, "http://a") == 0
-        assert send(connection, _Taking(9), "http://b") == len(spans)
+        assert send(connection, _FailingExporter(9), "http://b") == len(spans)
     taken = [*first.get_finished_spans(), *second.get_finished_spans()]
     assert [record(span) for span in taken] == spans
     assert [record(readable(span)) for span in spans[:5]] == spans[:5]

@@ -173,11 +173,11 @@ def test_stored_cost_is_exact_or_missing(
     span = record(ended(**{"gen_ai.usage.input_tokens": 5, **cost}))
     with closing(connect(tmp_path / "s.db", write=True)) as connection:
         Writer(connection).write([span])
-        whole = report(connection, Selection(), ()).total
-        told = connection.execute("SELECT * FROM llm_calls").fetchone()
-    assert (whole.calls, whole.priced) == (1, priced)
+        total = report(connection, Selection(), ()).total
+        row = connection.execute("SELECT * FROM llm_calls").fetchone()
+    assert (total.calls, total.priced) == (1, priced)
     if reasons:
-        assert reasons & set(map(str, told))
+        assert reasons & set(map(str, row))
 
 
 @pytest.mark.parametrize("trouble", ["no pyarrow", "no folder"])
@@ -189,13 +189,13 @@ def test_parquet_that_cannot_be_written_raises_store_error(
         monkeypatch.setitem(sys.modules, "pyarrow", None)
     else:
         pytest.importorskip("pyarrow")
-    says = r"pip install \"llmtrace-otel\[parquet\]" if trouble == "no pyarrow" else "cannot write .*nowhere"
-    with pytest.raises(StoreError, match=says):
+    message = r"pip install \"llmtrace-otel\[parquet\]" if trouble == "no pyarrow" else "cannot write .*nowhere"
+    with pytest.raises(StoreError, match=message):
         write_parquet(store, tmp_path / "nowhere" / "spans.parquet")
 
 
 @pytest.mark.parametrize(
-    ("given", "environ", "address", "posts_to"),
+    ("endpoint", "environ", "address", "posts_to"),
     [
         ("http://a:1", {}, "http://a:1", "http://a:1/v1/traces"),
         ("http://a:1/", {}, "http://a:1/", "http://a:1/v1/traces"),
@@ -208,12 +208,12 @@ def test_parquet_that_cannot_be_written_raises_store_error(
     ],
 )
 def test_resender_sends_to_the_endpoint_of_option_or_variables(
-    given: str | None, environ: dict[str, str], address: str, posts_to: str, monkeypatch: pytest.MonkeyPatch
+    endpoint: str | None, environ: dict[str, str], address: str, posts_to: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The option has precedence and gets OTLP's path if it has none; the protocol is that of the environment."""
     for name, value in environ.items():
         monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{name}", value)
-    exporter = resender(load({}), given)
+    exporter = resender(load({}), endpoint)
     exporter.shutdown()
     assert exporter.address == address
     assert exporter.transport.destination.endpoint == posts_to
