@@ -1,4 +1,4 @@
-"""A span as the store keeps it: JSON, packed with a dictionary of the names that every span repeats."""
+"""Stored form of a span: JSON, compressed with a dictionary of the names that every span repeats."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["StoredSpan", "pack", "record", "unpack"]
 
-# What packs well is known beforehand; the most frequent come last. A released dictionary never changes: a new one gets
-# the next marker.
+# Frequent strings come last: zlib encodes near matches in fewer bits. A released dictionary never changes: a new one
+# gets the next number.
 _DICTIONARIES = {
     1: (
         b'","llmtrace.budget.name":"llmtrace.tag.tag.tags":["llmtrace.cost.unpriced_reason":"unknown_model'
@@ -55,7 +55,7 @@ _NEWEST = max(_DICTIONARIES)
 
 @dataclass(frozen=True, slots=True)
 class StoredSpan:
-    """One span as it went into the store. Times are nanoseconds since the epoch."""
+    """One span of the store. Times are nanoseconds since the epoch."""
 
     trace_id: str
     span_id: str
@@ -73,13 +73,13 @@ class StoredSpan:
     resource: Mapping[str, Any] = field(default_factory=dict)
     state: str = ""
     remote: bool = False
-    """Whether the parent is a span of another process."""
+    """True if the parent is a span of another process."""
 
 
 def record(span: ReadableSpan) -> StoredSpan:
-    """What the SDK's span says, in plain values."""
+    """Convert the SDK's span to plain values."""
     context = span.get_span_context()
-    assert context is not None  # the SDK's type allows a span without one, its processors do not
+    assert context is not None  # the type allows a span without context; processors never receive one
     scope = span.instrumentation_scope
     return StoredSpan(
         trace_id=f"{context.trace_id:032x}",
@@ -116,7 +116,7 @@ def _plain(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def pack(span: StoredSpan) -> bytes:
-    """All of the span that has no column of its own."""
+    """Encode everything of a span that has no column of its own."""
     content: dict[str, Any] = {"name": span.name, "attributes": span.attributes, "kind": span.kind, "scope": span.scope}
     if span.status != "UNSET":
         content["status"] = [span.status, span.status_text]
@@ -124,13 +124,14 @@ def pack(span: StoredSpan) -> bytes:
         if value:
             content[key] = value
     if span.started % 1000 or span.ended % 1000:
-        content["ns"] = [span.started % 1000, span.ended % 1000]  # the columns hold microseconds
-    # Bytes and odd numbers are possible in attributes; they must not cost the span.
+        content["ns"] = [span.started % 1000, span.ended % 1000]  # the columns hold microseconds only
+    # Attributes may hold values that JSON cannot encode, such as bytes: they must not lose the span.
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, default=repr)
     packer = zlib.compressobj(6, zlib.DEFLATED, -15, 8, zlib.Z_DEFAULT_STRATEGY, _DICTIONARIES[_NEWEST])
     return bytes([_NEWEST]) + packer.compress(text.encode("utf-8", "replace")) + packer.flush()
 
 
 def unpack(body: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(zlib.decompressobj(-15, _DICTIONARIES[body[0]]).decompress(body[1:]))
-    return found
+    """Decode the body of a span."""
+    content: dict[str, Any] = json.loads(zlib.decompressobj(-15, _DICTIONARIES[body[0]]).decompress(body[1:]))
+    return content
