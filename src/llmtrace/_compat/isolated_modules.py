@@ -17,10 +17,10 @@ from importlib.util import find_spec, module_from_spec, resolve_name
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-__all__ = ["IsolatedModules", "Unused"]
+__all__ = ["IsolatedModules", "StubModule"]
 
 
-class Unused:
+class StubModule:
     """A substitute for a module whose results nothing reads: every attribute is a function that returns ``None``."""
 
     def __getattr__(self, name: str) -> Any:

@@ -19,8 +19,8 @@ __all__ = [
     "check_endpoint",
     "check_service_name",
     "content_mode",
+    "display_name",
     "load",
-    "shown_name",
 ]
 
 _log = logging.getLogger("llmtrace")
@@ -108,7 +108,7 @@ def load(
     return Settings(**found)
 
 
-def shown_name(name: str, arguments: Mapping[str, object]) -> str:
+def display_name(name: str, arguments: Mapping[str, object]) -> str:
     """Return how an error names a setting: as the argument, or as the variable where that was not given."""
     return name if arguments.get(name) is not None else f"LLMTRACE_{name.upper()}"
 

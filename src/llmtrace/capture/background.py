@@ -11,7 +11,7 @@ from ..model import Response
 if TYPE_CHECKING:
     from .call import OpenCall
 
-__all__ = ["FETCH", "BackgroundUsage", "forget", "settle"]
+__all__ = ["FETCH", "BackgroundUsage", "assign_usage", "forget"]
 
 FETCH = "fetch_response"
 _MAX_IDS = 16_384
@@ -30,7 +30,7 @@ class BackgroundUsage:
         """By id, what the budgets reserved for the creation."""
         self._billed: dict[str, object] = {}
 
-    def created(self, identifier: str, *, reported: bool, reservation: Any = None) -> None:
+    def record_creation(self, identifier: str, *, reported: bool, reservation: Any = None) -> None:
         """Record a creation in the background, and whether it reported its usage."""
         if reported:
             self._billed[identifier] = None
@@ -73,7 +73,7 @@ _process = BackgroundUsage()
 forget = _process.clear
 
 
-def settle(call: OpenCall, answer: Response) -> Response:
+def assign_usage(call: OpenCall, answer: Response) -> Response:
     """Return ``answer`` with its usage where ``call`` bills it, and without where another call does.
 
     A creation always keeps what it reports. A fetch keeps the usage once per process and id, when the object has ended
@@ -83,7 +83,7 @@ def settle(call: OpenCall, answer: Response) -> Response:
     if call.request.operation != FETCH:
         if identifier is not None:
             reservation = None if call.reservation is None else call.reservation.kept_for_fetch()
-            _process.created(identifier, reported=bool(answer.usage), reservation=reservation)
+            _process.record_creation(identifier, reported=bool(answer.usage), reservation=reservation)
         return answer
     if identifier is not None and answer.usage and answer.finish_reasons:
         bills, reservation = _process.claim(identifier, background=answer.background)

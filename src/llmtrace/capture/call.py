@@ -72,10 +72,10 @@ class OpenCall:
         "parent_context",
         "provider",
         "request",
+        "request_sent",
         "reservation",
         "response",
         "retries",
-        "sent",
         "server",
         "services",
         "span",
@@ -96,26 +96,26 @@ class OpenCall:
 
     def __init__(
         self,
-        tracing: CallServices,
+        services: CallServices,
         client: str,
-        wire: WireFormat,
+        wire_format: WireFormat,
         request: Request,
         *,
         provider: str,
         server: tuple[str, int] | None,
         body: Any = None,
-        outer: Any = None,
+        parent_context: Any = None,
     ) -> None:
-        self.services = tracing
+        self.services = services
         self.client = client
-        self.wire_format = wire
+        self.wire_format = wire_format
         self.request = request
         self.provider = provider
         self.server = server
         self.http_response: Any = None
         """The SDK's own object of the HTTP answer that it accepted."""
         self.retries = 0
-        self.sent: bool | None = None
+        self.request_sent: bool | None = None
         """True once an attempt may have reached the provider, False if none did; None: the error tells."""
         self.headers: Mapping[str, str] = _NO_HEADERS
         """Those of the HTTP answer that say something of the call."""
@@ -132,32 +132,32 @@ class OpenCall:
         """We had the stream tell its usage: the chunk that does is not the caller's."""
         self.duration = 0.0
         self.outcome = ""
-        if outer is None:
-            outer = scopes.current()
-        self.parent_context = outer
+        if parent_context is None:
+            parent_context = scopes.current()
+        self.parent_context = parent_context
         """The OpenTelemetry context in which the call was made."""
-        scope = scopes.call_context_of(outer)
+        scope = scopes.call_context_of(parent_context)
         self.call_context: CallContext = scope if request.prompt is None else replace(scope, prompt=request.prompt)
-        self.suppressed = scopes.suppressed(outer)
+        self.suppressed = scopes.suppressed(parent_context)
         """No span of ours is wanted. Budgets, ``collect()`` and our own metrics work all the same."""
-        self.joins_existing_span: Any = inference_spans.adopt(outer, request.operation)
+        self.joins_existing_span: Any = inference_spans.adopt(parent_context, request.operation)
         """The span of another instrumentation that represents this call; what it lacks is written there."""
         self.usage_on_other_span = self.joins_existing_span is not None
         """Another span of the same call carries the usage."""
-        wants = tracing.wants_content
+        wants = services.wants_content
         self.content: ContentRecorder | None = None
         """What was said, where that is wanted."""
-        if wants is not None and wire.content is not None and not self.suppressed and wants(self.call_context):
-            self.content = ContentRecorder(wire.content, body)
+        if wants is not None and wire_format.content is not None and not self.suppressed and wants(self.call_context):
+            self.content = ContentRecorder(wire_format.content, body)
         self._record: Call | None = None
         self._open = [True]
         self._generation = _generation
-        pricer = tracing.pricer
+        pricer = services.pricer
         if pricer is not None and not pricer.ready:
             worker.start()
             worker.submit(pricer.load)
         self.started_ns = time_ns()
-        tracing.emitter.begin(self)
+        services.emitter.begin(self)
         self.started = perf_counter()
 
     def read_response(self, answer: Any) -> Response:
@@ -209,7 +209,7 @@ class OpenCall:
         self.duration = perf_counter() - self.started
         if self.request.background or answer.background:
             try:
-                answer = background.settle(self, answer)
+                answer = background.assign_usage(self, answer)
             except Exception:
                 log_internal_error("settle a background call")
         self.response = answer
@@ -243,7 +243,7 @@ class OpenCall:
         for calls in (*self.call_context.collectors, *self.services.recorders):
             calls.expect(ended)
 
-    def refuse(self, refusal: Exception) -> None:
+    def block(self, refusal: Exception) -> None:
         """End before the request has left: a budget does not allow it."""
         self.outcome = "blocked"
         self.end(Response(), error=refusal)
@@ -337,9 +337,9 @@ class OpenCall:
     def refused(self) -> bool:
         """True if the provider did no work: it answered with an error status, or no request reached it."""
         error = self.error
-        if self.sent is False or self.outcome == "blocked":
+        if self.request_sent is False or self.outcome == "blocked":
             return True
-        if self.sent or self.outcome != "error" or self.timing is not None:
+        if self.request_sent or self.outcome != "error" or self.timing is not None:
             return False
         if error is None:  # an error inside a 200: gateways state the status of the vendor that refused
             return not self.response.usage and _is_error_status(self.error_type)

@@ -102,14 +102,14 @@ class SseParser:
         self._line(b"")
         self.end_plain()
 
-    def exhausted(self) -> None:
+    def on_exhausted(self) -> None:
         self._last()
         self.recorder.on_exhausted()
 
-    def failed(self, error: BaseException) -> None:
+    def on_error(self, error: BaseException) -> None:
         self.recorder.on_error(error)
 
-    def closed(self) -> None:
+    def on_close(self) -> None:
         # The SDK's own stream closes the response as soon as it has read the end mark.
         self._last()
         if self._done:
@@ -158,7 +158,7 @@ class JsonBodyReader:
             if len(self._data) > _MAX_BODY_BYTES:
                 self._data = None
 
-    def exhausted(self) -> None:
+    def on_exhausted(self) -> None:
         answer = Response()
         try:
             if self._data:
@@ -169,10 +169,10 @@ class JsonBodyReader:
             log_internal_error("read a response")
         self._call.end(answer)
 
-    def failed(self, error: BaseException) -> None:
+    def on_error(self, error: BaseException) -> None:
         self._call.fail(error)
 
-    def closed(self) -> None:
+    def on_close(self) -> None:
         self._call.end(Response())
 
     def __del__(self) -> None:
@@ -241,9 +241,9 @@ class ObservedBody(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has n
         except GeneratorExit:
             raise
         except BaseException as error:
-            notify(reader.failed, error)
+            notify(reader.on_error, error)
             raise
-        notify(reader.exhausted)
+        notify(reader.on_exhausted)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         if not self._self_read_by_stream():
@@ -268,13 +268,13 @@ class ObservedBody(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has n
         except GeneratorExit:
             raise
         except BaseException as error:
-            notify(reader.failed, error)
+            notify(reader.on_error, error)
             raise
-        notify(reader.exhausted)
+        notify(reader.on_exhausted)
 
     def _self_closing(self) -> None:
         if self._self_recorder is None:
-            self._self_reader.closed()
+            self._self_reader.on_close()
             return
         inner = self._self_inner() if self._self_inner is not None else None
         held = self._self_holder is not None and self._self_holder() is not None
@@ -317,7 +317,7 @@ def observe_body(call: OpenCall, http: Any) -> None:
         reader = JsonBodyReader(call, decode, keep=not kind.startswith(_MEDIA_TYPES))
     if read:
         reader.feed(http.content)
-        reader.exhausted()
+        reader.on_exhausted()
     else:
         http.stream = ObservedBody(http.stream, reader)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..pricing.money import PricedCall
     from .call import OpenCall
 
-__all__ = ["CallEmitter", "CallPricer", "CallServices", "InjectsUsage", "Observer"]
+__all__ = ["CallEmitter", "CallPricer", "CallServices", "Observer", "StreamUsageInjector"]
 
 
 class CallPricer(Protocol):
@@ -48,7 +48,7 @@ class CallEmitter(Protocol):
         """Write what is known now and end the span, at ``end_time`` (nanoseconds) if that has passed."""
 
 
-class InjectsUsage(Protocol):
+class StreamUsageInjector(Protocol):
     """Has streams tell their usage."""
 
     def inject(self, call: OpenCall, options: Any) -> Any:
@@ -96,7 +96,7 @@ class CallServices:
     observers: list[Observer] = field(default_factory=list)
     admit: Callable[[OpenCall], Exception | Verdict | None] | None = None
     """Called before a request leaves. An exception that it returns is raised in place of the request."""
-    stream_usage: InjectsUsage | None = None
+    stream_usage: StreamUsageInjector | None = None
     estimator: UsageEstimator | None = None
     wants_content: Callable[[CallContext], bool] | None = None
     """Whether what is said in a call of that scope is to be kept. Without it nothing ever is."""

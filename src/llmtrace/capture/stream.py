@@ -12,7 +12,7 @@ from typing import Any
 
 from .._errors import log_internal_error
 from ..model import Response, StreamTiming
-from ..model.chunk_gaps import Gaps
+from ..model.chunk_gaps import ChunkGaps
 from ..model.wire_format import Accumulator
 from . import worker
 from .call import OpenCall
@@ -20,14 +20,14 @@ from .failure import error_event
 from .services import CallServices
 
 __all__ = [
-    "AsyncHelped",
+    "AsyncObservedHelperIterator",
     "AsyncObservedIterator",
-    "Helped",
+    "ObservedHelperIterator",
     "ObservedIterator",
     "StreamObserver",
     "end_open_streams",
+    "has_open_streams",
     "notify",
-    "open_streams",
 ]
 
 _BLOCK = 128
@@ -43,7 +43,7 @@ def end_open_streams() -> None:
         recorder.on_drop("dropped", at_exit=True)
 
 
-def open_streams(tracing: CallServices) -> bool:
+def has_open_streams(tracing: CallServices) -> bool:
     """Return True if a stream of this instrumentation is still being read."""
     return any(recorder._call.services is tracing and not recorder.finished for recorder in list(_open))
 
@@ -81,7 +81,7 @@ class StreamObserver:
         self._first = self._token = self._last = 0.0
         self._new = array("d")
         """The gaps since the last full block."""
-        self._gaps: Gaps | None = None
+        self._gaps: ChunkGaps | None = None
         self._sample = array("d")
         self._every = 1
         self._long: list[float] | None = None
@@ -135,7 +135,7 @@ class StreamObserver:
     def hides_usage_chunk(self) -> bool:
         return self._call.injected_include_usage
 
-    def is_injected(self, chunk: Any) -> bool:
+    def strip_injected_usage(self, chunk: Any) -> bool:
         """Return True for a chunk that is there only because we asked for it; hide what the wish adds to others."""
         usage = getattr(chunk, "usage", None)
         if usage is None:
@@ -153,7 +153,7 @@ class StreamObserver:
     def _settle(self) -> None:
         """Put a block of gaps into buckets, all of them, and some into the sample that percentiles are taken from."""
         if self._gaps is None:
-            self._gaps = Gaps()
+            self._gaps = ChunkGaps()
         ordered = sorted(self._new)
         del self._new[:]
         self._gaps.add(ordered)
@@ -239,7 +239,7 @@ class StreamObserver:
             gaps=told,
             gap_mean=(self._last - self._first) / (chunks - 1) if gaps else None,
             gap_p95=gaps[min(len(gaps) - 1, int(len(gaps) * 0.95))] if gaps else None,
-            gap_max=None if told is None else told.high,
+            gap_max=None if told is None else told.maximum,
             stalls=sum(gap > 10 * median(gaps) for gap in self._long) if self._long and gaps else 0,
             at_exit=at_exit,
         )
@@ -289,7 +289,7 @@ class ObservedIterator:
                 raise
             try:
                 self._recorder.on_chunk(chunk)
-                if self._hide and self._recorder.is_injected(chunk):
+                if self._hide and self._recorder.strip_injected_usage(chunk):
                     continue
             except Exception:
                 log_internal_error("read a chunk")
@@ -326,7 +326,7 @@ class AsyncObservedIterator:
                 raise
             try:
                 self._recorder.on_chunk(chunk)
-                if self._hide and self._recorder.is_injected(chunk):
+                if self._hide and self._recorder.strip_injected_usage(chunk):
                     continue
             except Exception:
                 log_internal_error("read a chunk")
@@ -338,7 +338,7 @@ class AsyncObservedIterator:
         return getattr(self._inner, name)
 
 
-class Helped:
+class ObservedHelperIterator:
     """Stands in for the iterator of an SDK's helper, which may fail on chunks that its stream has handed on."""
 
     __slots__ = ("_inner", "_next", "_recorder")
@@ -348,7 +348,7 @@ class Helped:
         self._next = inner.__next__
         self._recorder = recorder
 
-    def __iter__(self) -> Helped:
+    def __iter__(self) -> ObservedHelperIterator:
         return self
 
     def __next__(self) -> Any:
@@ -364,7 +364,7 @@ class Helped:
         return getattr(self._inner, name)
 
 
-class AsyncHelped:
+class AsyncObservedHelperIterator:
     """As ``Helped``, for an asynchronous stream."""
 
     __slots__ = ("_inner", "_recorder")
@@ -373,7 +373,7 @@ class AsyncHelped:
         self._inner = inner
         self._recorder = recorder
 
-    def __aiter__(self) -> AsyncHelped:
+    def __aiter__(self) -> AsyncObservedHelperIterator:
         return self
 
     async def __anext__(self) -> Any:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from .._errors import log_internal_error
 
-__all__ = ["_start_counts", "drain", "is_worker", "patched", "start", "submit"]
+__all__ = ["drain", "is_gevent_patched", "is_worker", "start", "start_callbacks", "submit"]
 
 _Work = Callable[[], object]
 
@@ -23,7 +23,7 @@ _native_start = _thread.start_new_thread
 _queue: queue.SimpleQueue[tuple[_Work, threading.Event]] = queue.SimpleQueue()
 _worker: threading.Thread | None = None
 _lock = threading.Lock()
-_start_counts: dict[str, Callable[[], None]] = {}
+start_callbacks: dict[str, Callable[[], None]] = {}
 """Called in each process that makes a call, at its first: a child of a pool may end before any span of it has."""
 
 
@@ -33,7 +33,7 @@ def start() -> None:
         _start()
 
 
-def patched() -> bool:
+def is_gevent_patched() -> bool:
     """Return True if gevent has replaced the threading primitives since llmtrace was imported.
 
     Those made before block all greenlets, so each place where a thread starts makes its own anew.
@@ -42,7 +42,7 @@ def patched() -> bool:
 
 
 def _start() -> None:
-    if _worker is None and patched():
+    if _worker is None and is_gevent_patched():
         _forget()
     _start_once()
 
@@ -58,7 +58,7 @@ def _start_once() -> None:
 
 def _signal() -> None:
     try:
-        for each in _start_counts.values():
+        for each in start_callbacks.values():
             each()
     except Exception:
         log_internal_error("prepare for the end of the process")

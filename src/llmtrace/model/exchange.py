@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from .call import PromptUse
-from .chunk_gaps import Gaps
+from .chunk_gaps import ChunkGaps
 from .finish_reasons import normalize_finish_reason
 from .usage import Counts
 
@@ -27,7 +27,7 @@ class Request:
     stream: bool = False
     params: dict[str, Any] = field(default_factory=dict)
     """Request parameters by the convention's name, without prefix: ``temperature``, ``max_tokens``..."""
-    sent: dict[str, Any] = field(default_factory=dict)
+    vendor_params: dict[str, Any] = field(default_factory=dict)
     """All parameters by the vendor's own names."""
     output_type: str | None = None
     service_tier: str | None = None
@@ -63,7 +63,7 @@ class Response:
     """What else decides the price, as the vendor spells it: ``speed``, ``inference_geo``..."""
     stated_cost: float | Decimal | Fraction | None = None
     """USD, where the provider itself says what the call cost."""
-    unread: tuple[str, ...] = ()
+    unmapped_counts: tuple[str, ...] = ()
     """Names of reported counts that may be billed and that no field of ``Usage`` holds."""
     additional_usage: tuple[tuple[str | None, Counts], ...] = ()
     """What is billed beside ``usage`` and not part of it: by which model (``None``: this one), and its counts."""
@@ -104,7 +104,7 @@ class StreamTiming:
     first_token: float | None = None
     generation_time: float = 0.0
     """Seconds between the first token and the last chunk."""
-    gaps: Gaps | None = None
+    gaps: ChunkGaps | None = None
     """All of the times between chunks."""
     gap_mean: float | None = None
     gap_p95: float | None = None
