@@ -1,4 +1,4 @@
-"""The times between the chunks of a stream, however many, in a fixed number of buckets."""
+"""Times between the chunks of a stream, counted in a fixed number of buckets."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Sequence
 __all__ = ["GAP_BOUNDS_SECONDS", "ChunkGaps"]
 
 GAP_BOUNDS_SECONDS = tuple(0.01 * 2**step for step in range(14))
-"""Upper bounds of the buckets, each belonging to its own; the last bucket has none."""
+"""Inclusive upper bounds of the buckets in seconds. The last bucket has none."""
 
 
 class ChunkGaps:
-    """How many gaps each bucket has and what they add up to; the smallest and the largest of all."""
+    """Count and sum of the gaps in each bucket, and the minimum and maximum of all gaps, in seconds."""
 
     __slots__ = ("counts", "maximum", "minimum", "sums")
 
@@ -23,7 +23,7 @@ class ChunkGaps:
         self.maximum = 0.0
 
     def add(self, ordered: Sequence[float]) -> None:
-        """Add gaps, which are in ascending order."""
+        """Add gaps in seconds, sorted in ascending order."""
         if not ordered:
             return
         self.minimum, self.maximum = min(self.minimum, ordered[0]), max(self.maximum, ordered[-1])
@@ -39,4 +39,5 @@ class ChunkGaps:
 
     @property
     def count(self) -> int:
+        """Number of gaps in all buckets."""
         return sum(self.counts)
