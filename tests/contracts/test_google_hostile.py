@@ -291,7 +291,7 @@ def test_broken_reader(
     [
         ("begin", "begin a call", 0),
         ("end", "end a span", 0),
-        ("_settle", "settle a call", 2),
+        ("_set_outcome", "read the outcome of a call", 2),
         ("writer", "write a span", 2),
     ],
 )
@@ -310,7 +310,7 @@ def test_broken_life(
     if method == "writer":
         break_describer(ours.patch, "describe_usage")
     else:
-        ours.patch.setattr(OpenCall if method == "_settle" else emit_spans.SpanEmitter, method, boom)
+        ours.patch.setattr(OpenCall if method == "_set_outcome" else emit_spans.SpanEmitter, method, boom)
     survive(clients, colour, stream, made)
     assert ours.faults == {place: 2}
     assert len(warned(ours.log)) == 1

@@ -731,7 +731,7 @@ def break_describer(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     [
         ("begin", "begin a call", 0),
         ("end", "end a span", 0),
-        ("_settle", "settle a call", 2),
+        ("_set_outcome", "read the outcome of a call", 2),
         ("_finish", "end a call", 2),
     ],
 )

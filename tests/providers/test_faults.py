@@ -57,10 +57,14 @@ def swallowed() -> Any:
     ("broken", "places", "lost"),
     [
         # The second time from the request itself, in case only what the caller handed over could not be read.
-        ({"request": boom}, {"read what was asked": 2}, "input"),
-        ({"response": boom}, {"read what was said": 1}, "output"),
-        ({"accumulator": lambda: Broken("add")}, {"hear a chunk": 4, "read what was said": 1}, "output"),
-        ({"accumulator": lambda: Broken("messages")}, {"read what was said": 1}, "output"),
+        ({"request": boom}, {"read the content of a request": 2}, "input"),
+        ({"response": boom}, {"read the content of a response": 1}, "output"),
+        (
+            {"accumulator": lambda: Broken("add")},
+            {"read the content of a chunk": 4, "read the content of a response": 1},
+            "output",
+        ),
+        ({"accumulator": lambda: Broken("messages")}, {"read the content of a response": 1}, "output"),
         ({"accumulator": None}, {}, "output"),
     ],
     ids=["request", "response", "add", "messages", "no accumulator"],
@@ -162,7 +166,7 @@ async def test_an_event_that_is_no_json(loopback: Loopback, spans: InMemorySpanE
     ("broken", "place"),
     [
         ("llmtrace.budgets.enforcement.BudgetEnforcer.admit", "ask the budgets"),
-        ("llmtrace.budgets.enforcement.BudgetEnforcer.settle", "tell an observer of a call"),
+        ("llmtrace.budgets.enforcement.BudgetEnforcer.settle", "notify an observer of a call"),
         ("llmtrace.pricing.price.Pricer.price", "price a call"),
     ],
 )

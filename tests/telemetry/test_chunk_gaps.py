@@ -17,15 +17,15 @@ from opentelemetry.sdk.metrics.view import (
 
 from llmtrace.capture import worker
 from llmtrace.capture.stream import StreamObserver
-from llmtrace.model.chunk_gaps import GAP_SECONDS, Gaps
+from llmtrace.model.chunk_gaps import GAP_BOUNDS_SECONDS, ChunkGaps
 from llmtrace.telemetry import histograms
 
 NAME = "gen_ai.client.operation.time_per_output_chunk"
 ATTRIBUTES = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
 
 
-def gaps_of(values: list[float]) -> Gaps:
-    gaps = Gaps()
+def gaps_of(values: list[float]) -> ChunkGaps:
+    gaps = ChunkGaps()
     for start in range(0, len(values), 256):
         gaps.add(sorted(values[start : start + 256]))
     return gaps
@@ -45,7 +45,9 @@ def points(reader: InMemoryMetricReader) -> list[Any]:
 
 
 def histogram(meters: MeterProvider) -> Any:
-    return meters.get_meter("m").create_histogram(NAME, "s", explicit_bucket_boundaries_advisory=list(GAP_SECONDS))
+    return meters.get_meter("m").create_histogram(
+        NAME, "s", explicit_bucket_boundaries_advisory=list(GAP_BOUNDS_SECONDS)
+    )
 
 
 @pytest.mark.parametrize("count", [1, 2, 255, 256, 257, 999, 5000])
@@ -171,6 +173,6 @@ def test_call_without_chunks_records_no_gap() -> None:
     """A stream without chunks adds no point."""
     reader = InMemoryMetricReader()
     meters = MeterProvider([reader])
-    histograms.record_gaps(histogram(meters), Gaps(), ATTRIBUTES)
+    histograms.record_gaps(histogram(meters), ChunkGaps(), ATTRIBUTES)
     assert points(reader) == []
     meters.shutdown()

@@ -32,8 +32,10 @@ def begin(
     body: Any = None,
 ) -> OpenCall:
     """Open a call. Where another span represents it, or none is wanted, it is counted and priced all the same."""
-    request.sent = read_parameters(body)
-    return OpenCall(tracing, client, wire, request, provider=provider, server=server, body=body, outer=scopes.current())
+    request.vendor_params = read_parameters(body)
+    return OpenCall(
+        tracing, client, wire, request, provider=provider, server=server, body=body, parent_context=scopes.current()
+    )
 
 
 def _admit(call: OpenCall) -> Any:
@@ -67,7 +69,7 @@ async def _check_budgets_async(call: OpenCall, verdict: Any) -> None:
             log_internal_error("ask the budgets")
             verdict = None
         except BaseException as error:  # cancelled while it waited
-            call.sent = False
+            call.request_sent = False
             _fail(call, error)
             raise
     if verdict is not None:
@@ -76,7 +78,7 @@ async def _check_budgets_async(call: OpenCall, verdict: Any) -> None:
 
 def _refuse(call: OpenCall, refusal: Exception) -> NoReturn:
     try:
-        call.refuse(refusal)
+        call.block(refusal)
     except Exception:
         log_internal_error("refuse a call")
     raise refusal
@@ -89,7 +91,7 @@ def _waiting(call: OpenCall, wait: Callable[[], Any]) -> Any:
         log_internal_error("ask the budgets")
         return None
     except BaseException as error:  # interrupted while it waited
-        call.sent = False
+        call.request_sent = False
         _fail(call, error)
         raise
 
@@ -129,10 +131,10 @@ async def drive_async(
 def note_failed_attempt(call: OpenCall, error: BaseException | None) -> None:
     """Record that an attempt broke after its request had left: the provider may bill it."""
     try:
-        if error is None or call.sent or getattr(error, "response", None) is not None:  # answered with a status
+        if error is None or call.request_sent or getattr(error, "response", None) is not None:  # answered with a status
             return
         if may_have_been_sent(error):
-            call.sent = True
+            call.request_sent = True
     except Exception:
         log_internal_error("read a failed attempt")
 

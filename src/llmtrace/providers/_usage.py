@@ -202,7 +202,7 @@ class Reported:
         answer.usage = counts
         answer.stated_cost = self.stated
         if self.unread:
-            answer.unread = tuple(self.unread)
+            answer.unmapped_counts = tuple(self.unread)
         return answer
 
     def fill_openai(self, answer: Response) -> Response:

@@ -321,7 +321,7 @@ def _settle(call: OpenCall, result: Any) -> None:
         call.http_response = result
         answer = call.read_response(_json(result))
     except ValueError as error:  # the SDK will raise as much, out of our sight
-        call.sent = True
+        call.request_sent = True
         call.fail(error)
     else:
         call.end(answer)
