@@ -59,7 +59,7 @@ ANSWERS: dict[Any, tuple[Any, list[Any]]] = {
     ),
     moderations.MODERATIONS: ({"id": "modr-1", "model": "m-1", "results": []}, []),
     responses.RESPONSES: (RESPONSE, RESPONSE_EVENTS),
-    responses.RETRIEVE: (RESPONSE, RESPONSE_EVENTS),
+    responses.RETRIEVE_RESPONSE: (RESPONSE, RESPONSE_EVENTS),
     responses.COMPACT: ({**RESPONSE, "object": "response.compaction"}, []),
     responses.DECISIONS: ({"model": "m-1", "answers": [], "usage": TOKENS}, []),
     responses.INPUT_TOKENS: ({"object": "response.input_tokens", "input_tokens": 7}, []),
@@ -85,17 +85,17 @@ ANSWERS: dict[Any, tuple[Any, list[Any]]] = {
     messages.COUNT_TOKENS: ({"input_tokens": 7}, []),
     messages.COMPLETE: (COMPLETION, [{**COMPLETION, "stop_reason": None}, COMPLETION]),
     assistants.RUN: (RUN, [{**RUN, "status": "in_progress", "usage": None}, RUN]),
-    assistants.RUN_RETRIEVE: (RUN, []),
+    assistants.RETRIEVE_RUN: (RUN, []),
 }
 #: What a span of a plain call says of tokens, where it is not 7 in and 3 out.
 EXPECTED: dict[Any, tuple[int | None, int | None]] = {
     embeddings.EMBEDDINGS: (7, None),
     moderations.MODERATIONS: (None, None),
-    responses.RETRIEVE: (None, None),
+    responses.RETRIEVE_RESPONSE: (None, None),
     responses.INPUT_TOKENS: (None, None),
     messages.COUNT_TOKENS: (None, None),
     messages.COMPLETE: (None, None),
-    assistants.RUN_RETRIEVE: (None, None),
+    assistants.RETRIEVE_RUN: (None, None),
 }
 
 POINTS = [*entry_points("openai"), *entry_points("anthropic")]

@@ -161,8 +161,8 @@ async def test_an_event_that_is_no_json(loopback: Loopback, spans: InMemorySpanE
 @pytest.mark.parametrize(
     ("broken", "place"),
     [
-        ("llmtrace.budgets.enforcement.Budgets.admit", "ask the budgets"),
-        ("llmtrace.budgets.enforcement.Budgets.settle", "tell an observer of a call"),
+        ("llmtrace.budgets.enforcement.BudgetEnforcer.admit", "check the budgets"),
+        ("llmtrace.budgets.enforcement.BudgetEnforcer.settle", "tell an observer of a call"),
         ("llmtrace.pricing.price.Pricer.price", "price a call"),
     ],
 )

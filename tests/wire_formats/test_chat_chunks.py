@@ -78,7 +78,7 @@ class Slow:
 
     def add(self, chunk: Any) -> bool:
         self.words._add(chunk)
-        self.counts.spoken = False
+        self.counts.skips_text = False
         return self.counts.add(chunk)
 
 

@@ -68,7 +68,7 @@ ITEM = st.one_of(
 OUTPUT = event("message", id="m", role="assistant", content=[{"type": "output_text", "text": "T", "annotations": []}])
 STATUS = st.sampled_from(["completed", "failed", None])
 ANSWER = st.fixed_dictionaries({"id": st.just("r"), "status": STATUS, "output": st.lists(OUTPUT, max_size=1)})
-TEXTS = st.sampled_from(sorted(responses_content._TEXTS))
+TEXTS = st.sampled_from(sorted(responses_content._DELTA_KINDS))
 RESPONSE_EVENT = st.one_of(
     event(TEXTS, delta=st.one_of(WORDS, ODD), output_index=INDEX),
     event(TEXTS, delta=WORDS, output_index=INDEX),

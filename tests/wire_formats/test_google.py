@@ -9,7 +9,7 @@ from google.genai import types
 
 from llmtrace.providers.google.embeddings import EMBED
 from llmtrace.providers.google.generate import GENERATE
-from llmtrace.providers.google.interactions import INTERACTIONS, RETRIEVE
+from llmtrace.providers.google.interactions import INTERACTIONS, RETRIEVE_INTERACTION
 from llmtrace.providers.google.predict import PREDICT, PREDICT_LONG
 
 
@@ -219,8 +219,8 @@ def test_what_an_interaction_is_to_answer_in(body: dict[str, Any], output: str |
 @pytest.mark.parametrize(("error", "told"), [({"code": "overloaded"}, "overloaded"), ({}, "error")])
 def test_error_event_of_an_interaction(error: dict[str, Any], told: str) -> None:
     """It says what failed, in Google's word where there is one; counts are read as they are reported."""
-    assert RETRIEVE.accumulator is not None
-    events = RETRIEVE.accumulator()
+    assert RETRIEVE_INTERACTION.accumulator is not None
+    events = RETRIEVE_INTERACTION.accumulator()
     for event in (
         {"event_type": None},
         {"event_type": "interaction.created", "interaction": {"id": "i", "usage": {"total_input_tokens": 3}}},

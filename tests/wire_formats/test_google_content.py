@@ -6,7 +6,7 @@ from typing import Any
 
 from llmtrace.model import Blob
 from llmtrace.providers.google.generate_content import EMBED_CONTENT, GENERATE_CONTENT
-from llmtrace.providers.google.interactions_content import INTERACTIONS_CONTENT, RETRIEVE_CONTENT
+from llmtrace.providers.google.interactions_content import INTERACTIONS_CONTENT, RETRIEVE_INTERACTION_CONTENT
 from llmtrace.providers.google.predict_content import PREDICT_CONTENT, PREDICT_LONG_CONTENT
 
 
@@ -108,7 +108,7 @@ def test_steps_as_older_releases_wrote_them() -> None:
     ]
     (said,) = INTERACTIONS_CONTENT.response({"status": "completed", "outputs": [{"type": "text", "text": "hi"}]})
     assert said["parts"] == [{"type": "text", "content": "hi"}]
-    assert RETRIEVE_CONTENT.request({"input": "not asked here"}).messages == []
+    assert RETRIEVE_INTERACTION_CONTENT.request({"input": "not asked here"}).messages == []
 
 
 def test_generate_in_other_spellings() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llmtrace.providers.openai.responses import RESPONSES, RETRIEVE
+from llmtrace.providers.openai.responses import RESPONSES, RETRIEVE_RESPONSE
 
 
 def answer(*output: dict[str, Any]) -> dict[str, Any]:
@@ -85,5 +85,5 @@ def test_what_a_shell_wrote() -> None:
 
 def test_cursor_of_a_resumed_stream() -> None:
     """A stream taken up again says from where."""
-    assert RETRIEVE.request({"stream": True, "starting_after": 2}).params == {"stream_cursor": "2"}
-    assert RETRIEVE.request(None).params == {}
+    assert RETRIEVE_RESPONSE.request({"stream": True, "starting_after": 2}).params == {"stream_cursor": "2"}
+    assert RETRIEVE_RESPONSE.request(None).params == {}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..providers._texts import Words
+from ..providers._texts import TextReader
 from . import Request, Response
 from .content_format import ContentFormat
 
@@ -16,7 +16,7 @@ __all__ = ["Accumulator", "WireFormat"]
 class Accumulator(Protocol):
     """Folds the chunks of one stream into the answer they add up to.
 
-    ``spoken``, where it has that, is true once another chunk of nothing but words would tell it nothing new.
+    ``skips_text``, where it has that, is true once another chunk of nothing but words would tell it nothing new.
     """
 
     def add(self, chunk: Any) -> bool:
@@ -37,7 +37,7 @@ class WireFormat:
     accumulator: Callable[[], Accumulator] | None = None
     content: ContentFormat | None = None
     """How to read what was said. Asked only where content is wanted."""
-    words: Words | None = None
+    words: TextReader | None = None
     """How to read the texts of an answer; ``None`` where its tokens cannot be estimated from texts."""
     api: str | None = None
     """The method of the SDK, as ``openai.chat.completions.create``; said by the table of SDKs."""
