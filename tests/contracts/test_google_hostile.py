@@ -15,25 +15,9 @@ from typing import Any
 
 import pytest
 from google.genai import models
+from hostile import COLOURS, FUZZ, Broken, Interrupted, Server, blame, boom, break_describer, dump, traced, warned
 from hypothesis import given
 from hypothesis import strategies as st
-from test_hostile import (
-    COLOURS,
-    FUZZ,
-    Broken,
-    Interrupted,
-    Server,
-    _listening,
-    blame,
-    boom,
-    break_describer,
-    dump,
-    faults,
-    ours,
-    server,
-    traced,
-    warned,
-)
 
 import llmtrace
 from llmtrace.capture.call import OpenCall
@@ -44,8 +28,6 @@ from llmtrace.telemetry import spans as emit_spans
 sys.path.insert(0, str(Path(__file__).parent.parent / "providers"))
 
 from google_server import Gemini, answer, settled, take
-
-__all__ = ["_listening", "faults", "ours", "server"]  # fixtures
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*is not a valid:UserWarning"),

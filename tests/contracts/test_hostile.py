@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
@@ -17,32 +14,20 @@ from typing import Any
 import anthropic
 import openai
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hostile import COLOURS, FUZZ, Broken, Interrupted, Server, blame, boom, break_describer, dump, traced, warned
+from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic import BaseModel
 
-import llmtrace
-from llmtrace import _errors
 from llmtrace.capture import stream as capture_stream
 from llmtrace.capture.call import OpenCall
 from llmtrace.capture.stream import StreamObserver
 from llmtrace.providers.registry import SDKS
 from llmtrace.telemetry import names
 from llmtrace.telemetry import spans as emit_spans
-from serving import serving
 
-COLOURS = ("sync", "async")
 QUESTION = [{"role": "user", "content": "hello"}]
-FUZZ = settings(
-    max_examples=25,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 
 
 class Kind(SimpleNamespace):
@@ -83,65 +68,6 @@ STREAMED = tuple(kind for kind in ("chat", "responses", "messages") if kind in K
 # -- the server and its clients --------------------------------------------------------------------------------------
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    server: Server
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("content-length") or 0))
-        self.send_response(self.server.status)
-        self.send_header("content-type", self.server.kind)
-        for name, value in self.server.headers.items():
-            self.send_header(name, value)
-        self.send_header("content-length", str(len(self.server.body)))
-        self.end_headers()
-        self.wfile.write(self.server.body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-class Server(ThreadingHTTPServer):
-    """Answers every request with what it was told last."""
-
-    daemon_threads = True
-    status, kind, body = 200, "application/json", b"{}"
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.headers: dict[str, str] = {}
-
-    def json(self, answer: Any, status: int = 200) -> None:
-        self.raw(json.dumps(answer).encode(), status=status)
-
-    def events(self, chunks: list[Any], *, done: bool = True) -> None:
-        lines = [f"event: {_event_name(chunk)}\ndata: {json.dumps(chunk)}\n\n" for chunk in chunks]
-        self.raw("".join([*lines, "data: [DONE]\n\n" * done]).encode(), kind="text/event-stream")
-
-    def raw(self, body: bytes, *, status: int = 200, kind: str = "application/json") -> None:
-        self.body, self.status, self.kind = body, status, kind
-
-
-def _event_name(chunk: Any) -> str:
-    name = chunk.get("type") if isinstance(chunk, dict) else None
-    return name if isinstance(name, str) and name.isidentifier() and name.isascii() else "message_delta"
-
-
-@pytest.fixture(scope="module")
-def _listening() -> Iterator[Server]:
-    with serving(Server()) as server:
-        yield server
-
-
-@pytest.fixture
-def server(_listening: Server) -> Iterator[Server]:
-    """The loopback server, as new."""
-    _listening.json({})
-    yield _listening
-    _listening.headers = {}
-
-
 @pytest.fixture(scope="module")
 def clients(_listening: Server) -> Iterator[Any]:
     """A client of each vendor and colour, and the loop the asynchronous ones live on."""
@@ -162,54 +88,12 @@ def clients(_listening: Server) -> Iterator[Any]:
                 runner.run(client.close())
 
 
-@pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Our own faults, counted from zero."""
-    counted: Counter[str] = Counter()
-    monkeypatch.setattr(_errors, "faults", counted)
-    return counted
-
-
-@pytest.fixture
-def ours(faults: Counter[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> SimpleNamespace:
-    """What a test of our own faults needs: a way to cause them, and both places they are told."""
-    return SimpleNamespace(faults=faults, patch=monkeypatch, log=caplog)
-
-
-@contextmanager
-def traced() -> Iterator[InMemorySpanExporter]:
-    """Llmtrace as an application has it: its faults are swallowed."""
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    llmtrace.instrument(tracer_provider=provider, strict=False)
-    try:
-        yield exporter
-    finally:
-        llmtrace.uninstrument()
-        provider.shutdown()
-
-
 def seen(exporter: InMemorySpanExporter) -> int:
     """How many spans have ended. Their attributes are looked at, which is when most of them are made."""
     return sum(bool(span.attributes) for span in exporter.get_finished_spans())
 
 
 # -- what the caller sees --------------------------------------------------------------------------------------------
-
-
-def dump(value: Any) -> tuple[str, str]:
-    try:
-        shown = repr(value.model_dump(warnings=False)) if isinstance(value, BaseModel) else repr(value)
-    except Exception as error:  # what the vendor's model cannot show, it cannot show in either run
-        shown = f"no dump: {type(error)!r}"
-    return repr(type(value)), shown
-
-
-def blame(error: BaseException | None) -> list[str]:
-    """The type of an exception, of its context and of its cause."""
-    assert error is not None
-    return [repr(type(error)), repr(type(error.__context__)), repr(type(error.__cause__))]
 
 
 def observe(clients: Any, kind: Kind, colour: str, *, stream: bool = False, call: Any = None) -> list[Any]:
@@ -559,23 +443,6 @@ GOOD_CHUNKS: dict[str, list[Any]] = {
 }
 
 
-def boom(*_: Any, **__: Any) -> Any:
-    raise RuntimeError("ours")
-
-
-class Broken:
-    """An accumulator that fails wherever it is told to."""
-
-    def __init__(self, inner: Any, *where: str) -> None:
-        self._inner = inner
-        self._where = where
-
-    def __getattr__(self, name: str) -> Any:
-        if name in self._where:
-            return boom() if name == "ended" else boom
-        return getattr(self._inner, name)
-
-
 def sabotage(monkeypatch: pytest.MonkeyPatch, kind: Kind, **readers: Any) -> None:
     (sdk,) = (sdk for sdk in SDKS if sdk.name == kind.vendor)
     monkeypatch.setitem(sdk.posts, kind.path, replace(sdk.posts[kind.path], **readers))
@@ -586,12 +453,6 @@ def break_events(monkeypatch: pytest.MonkeyPatch, kind: Kind, *where: str) -> No
     inner = sdk.posts[kind.path].accumulator
     assert inner is not None
     sabotage(monkeypatch, kind, events=lambda: Broken(inner(), *where))
-
-
-def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What we have said of our own faults; exporters of earlier tests may still speak of their backends."""
-    said = (one.getMessage() for one in caplog.records if one.name == "llmtrace" and one.levelno == logging.WARNING)
-    return [message for message in said if message.startswith("llmtrace could not")]
 
 
 def survive(clients: Any, kind: Kind, colour: str, stream: bool, expected: int) -> None:
@@ -719,11 +580,6 @@ def test_broken_writer(
     assert len(warned(ours.log)) == 1
 
 
-def break_describer(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    broken = [boom if describe.__name__ == name else describe for describe in emit_spans.DESCRIBERS]
-    monkeypatch.setattr(emit_spans, "DESCRIBERS", broken)
-
-
 @pytest.mark.parametrize("colour", COLOURS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
@@ -776,10 +632,6 @@ def test_broken_timing(
 
 
 # -- exceptions ------------------------------------------------------------------------------------------------------
-
-
-class Interrupted(BaseException):
-    """Nothing an SDK would catch."""
 
 
 @pytest.mark.parametrize("colour", COLOURS)

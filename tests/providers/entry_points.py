@@ -1,7 +1,7 @@
-"""Which public methods of the SDKs reach a path that is traced: found by calling them all.
+"""Public methods of the SDKs that send a request to a traced path.
 
-Every method of every resource of a client is called with arguments made up for it, as far as the function that all
-requests pass. ``python tests/providers/entry_points.py`` prints the page ``docs/coverage.md`` for the installed releases.
+Every method of every resource of a client is called with generated arguments, up to the function that sends requests.
+``python tests/providers/entry_points.py`` prints the page ``docs/coverage.md`` for the installed releases.
 """
 
 from __future__ import annotations

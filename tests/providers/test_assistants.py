@@ -8,8 +8,8 @@ from typing import Any
 
 import openai
 import pytest
+from helpers import check_shapes, flushed_attributes
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from test_content import attributes_of, check_shapes, heard  # noqa: F401
 
 from llmtrace.providers.openai.assistants import RUN
 
@@ -94,7 +94,7 @@ CODE = "solution = sp.solve(equation, x)"
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])
-async def test_streamed_run_says_what_was_said(replay: Any, heard: InMemorySpanExporter, colour: str) -> None:  # noqa: F811
+async def test_streamed_run_says_what_was_said(replay: Any, content_spans: InMemorySpanExporter, colour: str) -> None:
     """With content on, instructions, the code that ran at the vendor and the message are on the span."""
     await ask(
         replay,
@@ -102,7 +102,7 @@ async def test_streamed_run_says_what_was_said(replay: Any, heard: InMemorySpanE
         "openai-threads-runs-create-stream-plain-41927b",
         lambda runs: runs.create(thread_id=THREAD, assistant_id="asst_1", instructions="Be kind.", stream=True),
     )
-    told = attributes_of(heard)
+    told = flushed_attributes(content_spans)
     check_shapes(told)
     assert json.loads(told["gen_ai.system_instructions"]) == [{"type": "text", "content": "Be kind."}]
     (message,) = json.loads(told["gen_ai.output.messages"])

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from answers import CHAT, CHAT_CHUNKS, MESSAGE_EVENTS, QUESTION, aws_frames, sse
+from helpers import attributes, make_client, read_stream, resolve
 from loopback import CUT, Loopback, json_answer, stream_answer
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from test_wire import client_of, read, settled, told
 
 import llmtrace
 from llmtrace import _errors
@@ -79,7 +79,7 @@ def test_content_that_cannot_be_read(
     assert wire.content is not None
     content = replace(wire.content, **broken)
     monkeypatch.setitem(sdk.posts, "/chat/completions", replace(wire, content=content))
-    with client_of("openai", "sync", loopback.url) as client:
+    with make_client("openai", "sync", loopback.url) as client:
         if "joiner" in broken:
             loopback.will(stream_answer(sse(CHAT_CHUNKS, done=True)))
             stream = client.chat.completions.create(
@@ -90,7 +90,7 @@ def test_content_that_cannot_be_read(
             loopback.will(json_answer(CHAT))
             assert client.chat.completions.create(model="m", messages=QUESTION).id == CHAT["id"]
     llmtrace.flush()
-    got = told(swallowed)
+    got = attributes(swallowed)
     assert dict(_errors.internal_errors) == places
     assert (got["gen_ai.usage.input_tokens"], got["gen_ai.usage.output_tokens"]) == (7, 3)
     there = {side for side in ("input", "output") if f"gen_ai.{side}.messages" in got}
@@ -99,7 +99,7 @@ def test_content_that_cannot_be_read(
 
 def test_blocks_of_a_generator(loopback: Loopback, swallowed: InMemorySpanExporter) -> None:
     """Lists that the caller hands over as iterators, which the SDK drains late, reach the vendor and the span."""
-    with client_of("anthropic", "sync", loopback.url) as client:
+    with make_client("anthropic", "sync", loopback.url) as client:
         client.messages.create(
             model="m",
             max_tokens=9,
@@ -108,7 +108,7 @@ def test_blocks_of_a_generator(loopback: Loopback, swallowed: InMemorySpanExport
         )
     (asked,) = loopback.asked
     assert [message["content"] for message in asked.body["messages"]] == ["a", "b"]
-    got = told(swallowed)
+    got = attributes(swallowed)
     assert [message["parts"][0]["content"] for message in json.loads(got["gen_ai.input.messages"])] == ["a", "b"]
     assert json.loads(got["gen_ai.system_instructions"]) == [{"type": "text", "content": "Be kind."}]
 
@@ -122,14 +122,14 @@ async def test_a_body_that_breaks_off_while_it_is_read(
     events = sse(CHAT_CHUNKS)
     whole = [b'{"id": ', b'"c"']
     loopback.will(stream_answer([*events[:2], CUT]) if streamed else replace(json_answer({}), parts=[*whole, CUT]))
-    client = client_of("openai", colour, loopback.url)
+    client = make_client("openai", colour, loopback.url)
     with pytest.raises(Exception, match="peer closed connection") as caught:  # of httpx, or of httpx2
         if streamed:
-            await read(client, "iter_bytes")
+            await read_stream(client, "iter_bytes")
         else:
             await read_plain(client, colour)
-    await settled(client.close())
-    got = told(spans)
+    await resolve(client.close())
+    got = attributes(spans)
     assert got["error.type"] == f"{type(caught.value).__module__}.{type(caught.value).__qualname__}"
     assert got.get("llmtrace.stream.end") == ("failed" if streamed else None)
     if streamed:
@@ -151,9 +151,9 @@ async def test_an_event_that_is_no_json(loopback: Loopback, spans: InMemorySpanE
     """It is the caller's to see; the events around it are read."""
     first, *rest = sse(CHAT_CHUNKS, done=True)
     loopback.will(stream_answer([first, b"data: {\n\n", *rest]))
-    with client_of("openai", "sync", loopback.url) as client:
-        assert b"".join(await read(client, "iter_bytes")) == b"".join([first, b"data: {\n\n", *rest])
-    got = told(spans)
+    with make_client("openai", "sync", loopback.url) as client:
+        assert b"".join(await read_stream(client, "iter_bytes")) == b"".join([first, b"data: {\n\n", *rest])
+    got = attributes(spans)
     assert (got["gen_ai.usage.input_tokens"], got["llmtrace.stream.end"]) == (7, "exhausted")
 
 
@@ -176,11 +176,11 @@ def test_a_part_that_fails(loopback: Loopback, monkeypatch: pytest.MonkeyPatch, 
     budgets: Any = [llmtrace.Budget("all", usd="1")]
     with (
         llmtrace.instrument(tracer_provider=provider, budgets=budgets),
-        client_of("openai", "sync", loopback.url) as client,
+        make_client("openai", "sync", loopback.url) as client,
     ):
         assert client.chat.completions.create(model="gpt-4o", messages=QUESTION).id == CHAT["id"]
         llmtrace.flush()
-    got = told(exporter)
+    got = attributes(exporter)
     provider.shutdown()
     assert set(_errors.internal_errors) == {place}
     assert (got["llmtrace.outcome"], got["gen_ai.usage.input_tokens"]) == ("ok", 7)

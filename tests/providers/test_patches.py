@@ -12,11 +12,11 @@ import openai
 import pytest
 import wrapt
 from answers import CHAT, QUESTION
+from helpers import make_client, resolve
 from loopback import Loopback, json_answer
 from openai._base_client import AsyncAPIClient, SyncAPIClient
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from test_wire import client_of, settled
 
 import llmtrace
 from llmtrace import _api
@@ -41,11 +41,11 @@ async def test_wrapper_of_another_package_keeps_our_span(
         seen.append(self)
         return inner(self, *args, **kwargs)
 
-    client = client_of("openai", colour, loopback.url)
+    client = make_client("openai", colour, loopback.url)
     with monkeypatch.context() as other:
         other.setattr(owner, "request", request)
-        answer = await settled(client.chat.completions.create(model="m", messages=QUESTION))
-    await settled(client.close())
+        answer = await resolve(client.chat.completions.create(model="m", messages=QUESTION))
+    await resolve(client.close())
     assert answer.id == CHAT["id"]
     assert seen == [client]
     assert [span.name for span in spans.get_finished_spans()] == ["chat m"]

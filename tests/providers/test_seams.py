@@ -12,11 +12,11 @@ import pytest
 from answers import CHAT, CHAT_CHUNKS, QUESTION, sse
 from google_server import Gemini, answer
 from google_tools import weather
+from helpers import make_client, resolve
 from loopback import Loopback, json_answer, stream_answer
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from test_wire import client_of, settled
 
 import llmtrace
 from llmtrace.context import state
@@ -106,9 +106,9 @@ def raw(client: Any) -> Any:
 
 async def read(result: Any) -> Any:
     """Return what a caller sees of a result, in values that can be compared."""
-    result = await settled(result)
+    result = await resolve(result)
     if hasattr(result, "http_response"):
-        return result.http_response.content, (await settled(result.parse())).id
+        return result.http_response.content, (await resolve(result.parse())).id
     if hasattr(result, "__aiter__"):
         return [chunk.model_dump() async for chunk in result]
     if hasattr(result, "__next__"):
@@ -222,14 +222,14 @@ async def test_a_fault_in_any_function_never_reaches_the_caller(loopback: Loopba
     loopback.will(
         stream_answer(sse(CHAT_CHUNKS, done=True)) if ask is stream else json_answer({**CHAT, "model": "gpt-4o"})
     )
-    client = client_of("openai", colour, loopback.url)
+    client = make_client("openai", colour, loopback.url)
 
     async def run() -> Any:
         result = ask(client)
         return await result if ask is streamed_bytes else await read(result)
 
     assert not await faults_of(run, ("",) if colour == "sync" else DIFFERENT)
-    await settled(client.close())
+    await resolve(client.close())
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])
@@ -245,7 +245,7 @@ async def test_a_fault_of_ours_never_reaches_a_caller_of_gemini(colour: str, str
         async def run() -> Any:
             server.will(*([FIRST], [SECOND]) if streamed else (FIRST, SECOND))
             method = client.models.generate_content_stream if streamed else client.models.generate_content
-            result = await settled(method(model="gemini-test", contents="hello", config={"tools": [weather]}))
+            result = await resolve(method(model="gemini-test", contents="hello", config={"tools": [weather]}))
             if hasattr(result, "__aiter__"):
                 return [chunk.text async for chunk in result]
             return [chunk.text for chunk in result] if streamed else result.text

@@ -6,9 +6,9 @@ from time import perf_counter
 
 import pytest
 from answers import CHAT_CHUNKS, QUESTION, sse
+from helpers import attributes, make_client
 from loopback import Loopback, stream_answer
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from test_wire import client_of, told
 
 
 def test_stalls(loopback: Loopback, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,8 +18,8 @@ def test_stalls(loopback: Loopback, spans: InMemorySpanExporter, monkeypatch: py
     monkeypatch.setattr("llmtrace.capture.stream.perf_counter", lambda: next(times))
     first, second, *_ = CHAT_CHUNKS
     loopback.will(stream_answer(sse([first, *[second] * (len(gaps) - 1)], done=True)))
-    with client_of("openai", "sync", loopback.url) as client:
+    with make_client("openai", "sync", loopback.url) as client:
         assert len(list(client.chat.completions.create(model="m", messages=QUESTION, stream=True))) == len(gaps)
-    got = told(spans)
+    got = attributes(spans)
     assert got["llmtrace.stream.stalls"] == 3
     assert got["llmtrace.stream.time_per_output_chunk.max"] == pytest.approx(9.0)

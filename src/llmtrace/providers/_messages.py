@@ -146,9 +146,9 @@ def file_part(file_id: str, modality: str = "document", mime_type: str | None = 
 
 
 def unknown_part(kind: str, block: Any) -> Part:
-    """Return a block that the conventions do not define as it is.
+    """Return a copy of a block that the conventions do not define.
 
-    Its type is added, since a pydantic model omits a type that was not set explicitly.
+    Its type is added, because a pydantic model omits a type that was not set explicitly.
     """
     content = to_json(block)
     return {**(content if isinstance(content, dict) else {}), "type": kind}

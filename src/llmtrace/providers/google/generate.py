@@ -159,8 +159,8 @@ class UsageAccumulator:
         Args:
             final: The last chunk was the end of the stream, so its total may reset counts of earlier chunks to zero.
         """
-        denied = self._implied_zeros if final else ()
-        counts = {name: count for name, count in self._counts.items() if name not in denied}
+        zeros = self._implied_zeros if final else ()
+        counts = {name: count for name, count in self._counts.items() if name not in zeros}
         result: Counts = {}
         _add(result, "input", counts.get(_PROMPT), counts.get(_TOOL_USE))
         _add(result, "output", counts.get(_CANDIDATES), counts.get(_THOUGHTS))
@@ -168,7 +168,7 @@ class UsageAccumulator:
         _add(result, "reasoning", counts.get(_THOUGHTS))
         _add(result, "tool_input", counts.get(_TOOL_USE))
         for camel, _, total, _ in _PARTS:
-            if total not in denied:
+            if total not in zeros:
                 for field, count in self._parts.get(camel, {}).items():
                     result[field] = result.get(field, 0) + count
         return result or None
