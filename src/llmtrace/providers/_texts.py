@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 from .._read import get, get_text, iter_list
+from ..model.wire_format import TextFormat, Texts
 
 __all__ = [
     "CHAT_TEXTS",
@@ -16,21 +16,7 @@ __all__ = [
     "MESSAGE_TEXTS",
     "NO_TEXTS",
     "RESPONSE_TEXTS",
-    "TextReader",
 ]
-
-Texts = Iterable[tuple[str, bool]]
-"""Pairs of a text and a flag, which is true for the name of a tool call."""
-
-
-@dataclass(frozen=True, slots=True)
-class TextReader:
-    """Readers of the texts of one wire format."""
-
-    read: Callable[[Any], Texts]
-    """Reader of a complete response or a chunk, as an SDK model or as parsed JSON."""
-    quick: Callable[[Any], Any]
-    """Reader of the one text of a typical chunk. For any other chunk it may raise or return ``None``."""
 
 
 def _json(value: Any) -> str:
@@ -149,10 +135,10 @@ def _no_quick_text(_: Any) -> None:
     return None
 
 
-CHAT_TEXTS = TextReader(_chat, _quick_chat)
-MESSAGE_TEXTS = TextReader(_messages, _quick_delta_text)
-RESPONSE_TEXTS = TextReader(_responses, _quick_delta)
-GENERATE_TEXTS = TextReader(_generate, _no_quick_text)
-INTERACTION_TEXTS = TextReader(_interactions, _no_quick_text)
-NO_TEXTS = TextReader(_no_texts, _no_quick_text)
-"""Reader for responses without text, such as vectors: only input tokens can be estimated."""
+CHAT_TEXTS = TextFormat(_chat, _quick_chat)
+MESSAGE_TEXTS = TextFormat(_messages, _quick_delta_text)
+RESPONSE_TEXTS = TextFormat(_responses, _quick_delta)
+GENERATE_TEXTS = TextFormat(_generate, _no_quick_text)
+INTERACTION_TEXTS = TextFormat(_interactions, _no_quick_text)
+NO_TEXTS = TextFormat(_no_texts, _no_quick_text)
+"""Format of responses without text, such as vectors: only input tokens can be estimated."""

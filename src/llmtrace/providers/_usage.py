@@ -7,20 +7,15 @@ OpenAI dialect: chat, responses, embeddings, images, audio and assistants.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Any
 
-from .._decimal import parse
-from .._read import as_mapping, get, get_count, get_number
+from .._read import Money, as_mapping, get, get_count, get_number, read_money
 from ..model import Counts, Response
 
-__all__ = ["OPENAI", "Money", "Names", "Reported", "merge_counts", "openai_totals", "read_money", "read_openai_usage"]
+__all__ = ["OPENAI", "Names", "Reported", "merge_counts", "openai_totals", "read_openai_usage"]
 
 _MAX_COUNT = 2**48
-
-Money = float | Decimal | Fraction
-"""USD; exact unless it is a float."""
 
 
 def merge_counts(counts: Counts, later: Mapping[str, float]) -> None:
@@ -286,7 +281,6 @@ _TICKS_PER_USD = 10**10
 _NESTED_COST_FIELDS = ("total_cost", "total")
 _FLAT_COST_FIELDS = ("total_cost", "cost_usd", "cost_usd_total")
 _COST_FIELDS = frozenset({"cost", "cost_in_usd_ticks", *_FLAT_COST_FIELDS})
-_MAX_EXPONENT = 30
 
 
 def read_stated_cost(usage: Any) -> Money | None:
@@ -309,14 +303,3 @@ def read_stated_cost(usage: Any) -> Money | None:
 
 def _first_money(source: Any, names: Iterable[str]) -> Money | None:
     return next((cost for name in names if (cost := read_money(get(source, name))) is not None), None)
-
-
-def read_money(value: Any) -> Money | None:
-    """Return a finite amount from a number or text, else ``None``."""
-    if isinstance(value, str):
-        try:
-            value = parse(value)
-        except InvalidOperation:
-            return None
-        return value if value.is_finite() and abs(value.adjusted()) <= _MAX_EXPONENT else None
-    return get_number({"": value}, "")
