@@ -1,4 +1,4 @@
-"""google-genai: whatever a server answers and whatever breaks in llmtrace, the caller sees what it would without."""
+"""Transparency of google-genai hooks: hostile responses and internal faults do not change what the caller gets."""
 
 from __future__ import annotations
 
@@ -134,8 +134,10 @@ HOSTILE = {
 
 @colours
 @either
-def test_hostile_answers(server: Server, clients: Any, faults: Counter[str], colour: str, stream: bool) -> None:
-    """Answers no Gemini would send reach the caller as without llmtrace, on one span and without a fault."""
+def test_hostile_response_reaches_the_caller_unchanged(
+    server: Server, clients: Any, faults: Counter[str], colour: str, stream: bool
+) -> None:
+    """Invalid Gemini responses reach the caller as without llmtrace, with one span and no internal fault."""
 
     def all_of_them() -> dict[str, Any]:
         seen = {}
@@ -161,8 +163,10 @@ RAW = [b"<html>", b'{"candidates": [', b"", b'{"a": "\xff\xfe"}', b"[" * 20_000 
 @colours
 @either
 @pytest.mark.parametrize("body", RAW, ids=range(len(RAW)))
-def test_bytes_that_are_no_answer(server: Server, clients: Any, colour: str, stream: bool, body: bytes) -> None:
-    """A body that is not JSON, or no events, fails as it fails without llmtrace."""
+def test_invalid_body_fails_as_without_llmtrace(
+    server: Server, clients: Any, colour: str, stream: bool, body: bytes
+) -> None:
+    """A body that is not JSON or an event stream fails as without llmtrace."""
     server.raw(body, kind="text/event-stream" if stream else "application/json")
     compare(clients, colour, stream)
 
@@ -183,8 +187,10 @@ OBJECTS = st.dictionaries(KEYS, JSON, max_size=6)
 @colours
 @given(body=OBJECTS | JSON)
 @FUZZ
-def test_any_answer(server: Server, clients: Any, faults: Counter[str], colour: str, body: Any) -> None:
-    """Any JSON at all gives the caller what it gives without llmtrace."""
+def test_any_json_response_reaches_the_caller_unchanged(
+    server: Server, clients: Any, faults: Counter[str], colour: str, body: Any
+) -> None:
+    """Any JSON gives the caller the same result as without llmtrace."""
     server.json(body)
     compare(clients, colour, False)
     assert not faults
@@ -193,8 +199,10 @@ def test_any_answer(server: Server, clients: Any, faults: Counter[str], colour: 
 @colours
 @given(chunks=st.lists(OBJECTS | JSON, max_size=4))
 @FUZZ
-def test_any_stream(server: Server, clients: Any, faults: Counter[str], colour: str, chunks: list[Any]) -> None:
-    """Any chunks at all give the caller what they give without llmtrace."""
+def test_any_chunks_reach_the_caller_unchanged(
+    server: Server, clients: Any, faults: Counter[str], colour: str, chunks: list[Any]
+) -> None:
+    """Any chunks give the caller the same result as without llmtrace."""
     send(server, chunks)
     compare(clients, colour, True)
     assert not faults
@@ -242,7 +250,7 @@ def survive(clients: Any, colour: str, stream: bool, expected: int) -> None:
     ],
     ids=["request", "request-stream", "response", "events", "add", "result", "both"],
 )
-def test_broken_reader(
+def test_failing_reader_warns_once_and_spares_the_caller(
     server: Server,
     clients: Any,
     ours: SimpleNamespace,
@@ -252,7 +260,7 @@ def test_broken_reader(
     places: set[str],
     made: int,
 ) -> None:
-    """A reader that raises costs the caller nothing and warns once per place, however often it raises."""
+    """A reader that raises does not affect the caller and warns once per place."""
     well(server, stream)
     (sdk,) = (sdk for sdk in SDKS if sdk.name == "google_genai")
     events = sdk.posts[STREAM[stream]].accumulator
@@ -277,7 +285,7 @@ def test_broken_reader(
         ("writer", "write a span", 2),
     ],
 )
-def test_broken_life(
+def test_fault_at_begin_or_end_spares_the_caller(
     server: Server,
     clients: Any,
     ours: SimpleNamespace,
@@ -287,7 +295,7 @@ def test_broken_life(
     place: str,
     made: int,
 ) -> None:
-    """A fault at either end of a call, or in what writes its span, is ours alone, and warned of once."""
+    """A fault at the begin or end of a call, or in writing its span, is logged once and not raised."""
     well(server, stream)
     if method == "writer":
         break_describer(ours.patch, "describe_usage")
@@ -301,7 +309,7 @@ def test_broken_life(
 @colours
 @pytest.mark.parametrize("status", [400, 401, 404, 429, 500, 529])
 @either
-def test_error_answers(
+def test_error_response_raises_the_sdks_exception(
     server: Server,
     clients: Any,
     faults: Counter[str],
@@ -309,7 +317,7 @@ def test_error_answers(
     status: int,
     stream: bool,
 ) -> None:
-    """An error answer raises the SDK's own exception, with the context and cause it has without llmtrace."""
+    """An error response raises the SDK's exception with the same context and cause as without llmtrace."""
     server.json({"error": {"message": "no", "status": "BAD", "code": status}}, status=status)
     span = compare(clients, colour, stream)
     assert span.attributes[names.ERROR_TYPE] == str(status)
@@ -319,7 +327,7 @@ def test_error_answers(
 @colours
 @either
 @pytest.mark.parametrize("raised", [ValueError, Interrupted])
-def test_the_very_exception(
+def test_exception_while_sending_keeps_its_identity(
     server: Server,
     clients: Any,
     monkeypatch: pytest.MonkeyPatch,
@@ -328,7 +336,7 @@ def test_the_very_exception(
     stream: bool,
     raised: type[BaseException],
 ) -> None:
-    """What is raised while a request is sent reaches the caller as the same object, without a context of ours."""
+    """An exception while a request is sent reaches the caller as the same object, without added context."""
     error = raised("theirs")
 
     def fail(*_: Any, **__: Any) -> Any:

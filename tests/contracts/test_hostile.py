@@ -1,4 +1,4 @@
-"""Whatever a server answers and whatever breaks inside llmtrace, the caller sees what it would see without it."""
+"""Transparency of the hooks: hostile responses and internal faults do not change what the caller gets."""
 
 from __future__ import annotations
 
@@ -239,8 +239,10 @@ HOSTILE_CHUNKS: dict[str, list[Any]] = {
 @pytest.mark.parametrize("colour", COLOURS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("body", PLAIN)
-def test_hostile_answer(server: Server, clients: Any, faults: Counter[str], body: str, kind: str, colour: str) -> None:
-    """An answer no vendor would send reaches the caller as without llmtrace, on one span and without a fault."""
+def test_hostile_response_reaches_the_caller_unchanged(
+    server: Server, clients: Any, faults: Counter[str], body: str, kind: str, colour: str
+) -> None:
+    """Invalid responses reach the caller as without llmtrace, with one span and no internal fault."""
     server.json(PLAIN[body])
     compare(clients, KINDS[kind], colour)
     assert not faults
@@ -250,10 +252,10 @@ def test_hostile_answer(server: Server, clients: Any, faults: Counter[str], body
 @pytest.mark.parametrize("kind", STREAMED)
 @pytest.mark.parametrize("body", HOSTILE_CHUNKS)
 @pytest.mark.parametrize("done", [True, False], ids=["done", "cut"])
-def test_hostile_stream(
+def test_hostile_stream_reaches_the_caller_unchanged(
     server: Server, clients: Any, faults: Counter[str], body: str, kind: str, colour: str, done: bool
 ) -> None:
-    """Chunks no vendor would send reach the caller as without llmtrace, on one span and without a fault."""
+    """Invalid chunks reach the caller as without llmtrace, with one span and no internal fault."""
     server.events(HOSTILE_CHUNKS[body], done=done)
     compare(clients, KINDS[kind], colour, stream=True)
     assert not faults
@@ -276,10 +278,10 @@ RAW = {
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 @pytest.mark.parametrize("body", RAW)
-def test_bytes_that_are_no_answer(
+def test_invalid_body_fails_as_without_llmtrace(
     server: Server, clients: Any, body: str, kind: str, colour: str, stream: bool
 ) -> None:
-    """A body that is not JSON, or no events, fails as it fails without llmtrace."""
+    """A body that is not JSON or an event stream fails as without llmtrace."""
     if stream and kind not in STREAMED:
         return
     server.raw(RAW[body], kind="text/event-stream" if stream else "application/json")
@@ -289,10 +291,10 @@ def test_bytes_that_are_no_answer(
 @pytest.mark.parametrize("colour", COLOURS)
 @pytest.mark.parametrize("kind", STREAMED)
 @pytest.mark.parametrize("body", ["choices-null-item", "usage-huge", "not-objects", "error", "message-null"])
-def test_hostile_raw_stream(
+def test_hostile_raw_stream_reaches_the_caller_unchanged(
     server: Server, clients: Any, faults: Counter[str], body: str, kind: str, colour: str
 ) -> None:
-    """A hostile stream read through ``with_raw_response`` is the caller's as well."""
+    """An invalid stream that is read through ``with_raw_response`` reaches the caller unchanged."""
     server.events(HOSTILE_CHUNKS[body])
     resource = {"chat": lambda c: c.chat.completions, "responses": lambda c: c.responses}.get(
         kind, lambda c: c.messages
@@ -318,8 +320,8 @@ def test_hostile_raw_stream(
     assert not faults
 
 
-def test_interleaved_finish_reasons(server: Server, clients: Any, faults: Counter[str]) -> None:
-    """Finish reasons of interleaved choices come in the order of the choices."""
+def test_interleaved_finish_reasons_follow_choice_order(server: Server, clients: Any, faults: Counter[str]) -> None:
+    """Finish reasons of interleaved choices are in the order of the choices."""
     # Without names, as chat's events are: older releases take a named one for an assistant's.
     lines = [f"data: {json.dumps(chunk)}\n\n" for chunk in HOSTILE_CHUNKS["interleaved"]]
     server.raw("".join([*lines, "data: [DONE]\n\n"]).encode(), kind="text/event-stream")
@@ -330,8 +332,8 @@ def test_interleaved_finish_reasons(server: Server, clients: Any, faults: Counte
 
 @pytest.mark.parametrize("usage", ["text", "list", "negative", "float", "bool", "text-counts"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_count_is_made_up(server: Server, clients: Any, usage: str, kind: str) -> None:
-    """What is no count of tokens is not put on the span as one."""
+def test_invalid_counts_are_not_recorded(server: Server, clients: Any, usage: str, kind: str) -> None:
+    """A value that is not a valid token count is not put on the span."""
     server.json({"usage": COUNTS[usage], "data": [{"embedding": [0.5], "index": 0}]})
     span = compare(clients, KINDS[kind], "sync")
     assert names.USAGE["input"] not in span.attributes
@@ -392,8 +394,10 @@ OBJECTS = st.dictionaries(KEYS, JSON, max_size=6)
 @pytest.mark.parametrize("kind", KINDS)
 @given(answer=OBJECTS | JSON)
 @FUZZ
-def test_any_answer(server: Server, clients: Any, faults: Counter[str], kind: str, colour: str, answer: Any) -> None:
-    """Any JSON at all gives the caller what it gives without llmtrace."""
+def test_any_json_response_reaches_the_caller_unchanged(
+    server: Server, clients: Any, faults: Counter[str], kind: str, colour: str, answer: Any
+) -> None:
+    """Any JSON gives the caller the same result as without llmtrace."""
     server.json(answer)
     compare(clients, KINDS[kind], colour)
     assert not faults
@@ -403,10 +407,10 @@ def test_any_answer(server: Server, clients: Any, faults: Counter[str], kind: st
 @pytest.mark.parametrize("kind", STREAMED)
 @given(chunks=st.lists(OBJECTS | JSON, max_size=4))
 @FUZZ
-def test_any_stream(
+def test_any_chunks_reach_the_caller_unchanged(
     server: Server, clients: Any, faults: Counter[str], kind: str, colour: str, chunks: list[Any]
 ) -> None:
-    """Any chunks at all give the caller what they give without llmtrace."""
+    """Any chunks give the caller the same result as without llmtrace."""
     server.events(chunks)
     compare(clients, KINDS[kind], colour, stream=True)
     assert not faults
@@ -471,7 +475,7 @@ def survive(clients: Any, kind: Kind, colour: str, stream: bool, expected: int) 
 @pytest.mark.parametrize(
     ("reader", "place", "spans_made"), [("request", "begin a call", 0), ("response", "read a response", 2)]
 )
-def test_broken_reader(
+def test_failing_reader_warns_once_and_spares_the_caller(
     server: Server,
     clients: Any,
     ours: SimpleNamespace,
@@ -481,7 +485,7 @@ def test_broken_reader(
     place: str,
     spans_made: int,
 ) -> None:
-    """A reader that raises costs the caller nothing and warns once, however often it raises."""
+    """A reader that raises does not affect the caller and warns once."""
     server.json(GOOD)
     sabotage(ours.patch, KINDS[kind], **{reader: boom})
     survive(clients, KINDS[kind], colour, False, spans_made)
@@ -502,7 +506,7 @@ def test_broken_reader(
     ],
     ids=["events", "add", "result", "both"],
 )
-def test_broken_stream_reader(
+def test_failing_accumulator_loses_no_chunk(
     server: Server,
     clients: Any,
     ours: SimpleNamespace,
@@ -511,7 +515,7 @@ def test_broken_stream_reader(
     where: tuple[str, ...],
     places: set[str],
 ) -> None:
-    """An accumulator that raises costs the caller no chunk, ends the span and warns once per place."""
+    """An accumulator that raises loses no chunk, ends the span and warns once per place."""
     server.events(GOOD_CHUNKS[kind])
     if where == ("events",):
         sabotage(ours.patch, KINDS[kind], events=boom)
@@ -524,14 +528,14 @@ def test_broken_stream_reader(
 
 @pytest.mark.parametrize("colour", COLOURS)
 @pytest.mark.parametrize("kind", STREAMED)
-def test_broken_reader_of_a_closed_stream(
+def test_failing_accumulator_of_closed_stream_raises_nothing(
     server: Server,
     clients: Any,
     ours: SimpleNamespace,
     kind: str,
     colour: str,
 ) -> None:
-    """Closing a stream early raises nothing of ours, even when there is no telling what was read."""
+    """Closing a stream early raises nothing, even if its accumulator fails."""
     server.events(GOOD_CHUNKS[kind])
     break_events(ours.patch, KINDS[kind], "result")
     client = clients.made[KINDS[kind].vendor, colour]
@@ -558,7 +562,7 @@ def test_broken_reader_of_a_closed_stream(
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 @pytest.mark.parametrize("name", [describe.__name__ for describe in emit_spans.DESCRIBERS])
-def test_broken_writer(
+def test_fault_in_span_writer_loses_only_its_attributes(
     server: Server,
     clients: Any,
     ours: SimpleNamespace,
@@ -567,7 +571,7 @@ def test_broken_writer(
     stream: bool,
     name: str,
 ) -> None:
-    """A fault while the span is written is ours alone, warned of once, and costs what that part writes and no more."""
+    """A fault while the span is written is logged once and loses only the attributes of that part."""
     if stream and kind not in STREAMED:
         return
     if stream:
@@ -591,7 +595,7 @@ def test_broken_writer(
         ("_finish", "end a call", 2),
     ],
 )
-def test_broken_life(
+def test_fault_at_begin_or_end_spares_the_caller(
     server: Server,
     clients: Any,
     ours: SimpleNamespace,
@@ -601,7 +605,7 @@ def test_broken_life(
     place: str,
     spans_made: int,
 ) -> None:
-    """A fault at either end of a call is ours alone, and warned of once."""
+    """A fault at the begin or end of a call is logged once and not raised."""
     server.json(GOOD)
     owner = OpenCall if method.startswith("_") else emit_spans.SpanEmitter
     ours.patch.setattr(owner, method, boom)
@@ -613,7 +617,7 @@ def test_broken_life(
 @pytest.mark.parametrize("colour", COLOURS)
 @pytest.mark.parametrize("kind", STREAMED)
 @pytest.mark.parametrize(("method", "place"), [("_timing", "time a stream"), ("_thin", "read a chunk")])
-def test_broken_timing(
+def test_fault_in_timing_loses_only_timings(
     server: Server,
     clients: Any,
     ours: SimpleNamespace,
@@ -622,7 +626,7 @@ def test_broken_timing(
     method: str,
     place: str,
 ) -> None:
-    """A fault in timing a stream costs its timings, and no chunk of the caller's."""
+    """A fault in timing a stream loses its timings, but no chunk."""
     server.events(GOOD_CHUNKS[kind])
     ours.patch.setattr(StreamObserver, method, boom)
     ours.patch.setattr(capture_stream, "_GAPS", 1)
@@ -637,8 +641,10 @@ def test_broken_timing(
 @pytest.mark.parametrize("colour", COLOURS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("status", [400, 401, 404, 409, 422, 429, 500, 529])
-def test_error_answers(server: Server, clients: Any, faults: Counter[str], kind: str, colour: str, status: int) -> None:
-    """An error answer raises the SDK's own exception, with the context and cause it has without llmtrace."""
+def test_error_response_raises_the_sdks_exception(
+    server: Server, clients: Any, faults: Counter[str], kind: str, colour: str, status: int
+) -> None:
+    """An error response raises the SDK's exception with the same context and cause as without llmtrace."""
     server.json({"error": {"message": "no", "type": "bad", "code": "bad"}}, status=status)
     span = compare(clients, KINDS[kind], colour)
     assert span.attributes[names.ERROR_TYPE] == str(status)
@@ -649,7 +655,7 @@ def test_error_answers(server: Server, clients: Any, faults: Counter[str], kind:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("broken", [False, True], ids=["sound", "broken"])
 @pytest.mark.parametrize("raised", [ValueError, Interrupted])
-def test_the_very_exception(
+def test_exception_in_a_call_keeps_its_identity(
     server: Server,
     clients: Any,
     monkeypatch: pytest.MonkeyPatch,
@@ -659,7 +665,7 @@ def test_the_very_exception(
     broken: bool,
     raised: type[BaseException],
 ) -> None:
-    """What is raised inside a call reaches the caller as the same object, without a context of ours."""
+    """An exception inside a call reaches the caller as the same object, without added context."""
     server.json(GOOD)
     error = raised("theirs")
 
@@ -690,7 +696,7 @@ def test_the_very_exception(
 @pytest.mark.parametrize("colour", COLOURS)
 @pytest.mark.parametrize("kind", STREAMED)
 @pytest.mark.parametrize("broken", [False, True], ids=["sound", "broken"])
-def test_the_very_exception_of_a_stream(
+def test_exception_in_a_stream_keeps_its_identity(
     server: Server,
     clients: Any,
     monkeypatch: pytest.MonkeyPatch,
@@ -699,7 +705,7 @@ def test_the_very_exception_of_a_stream(
     colour: str,
     broken: bool,
 ) -> None:
-    """What is raised while a stream is read reaches the caller as the same object, without a context of ours."""
+    """An exception while a stream is read reaches the caller as the same object, without added context."""
     server.events(GOOD_CHUNKS[kind])
     error = Interrupted("theirs")
 
@@ -735,10 +741,10 @@ class Capital(BaseModel):
 
 @pytest.mark.parametrize("colour", COLOURS)
 @pytest.mark.parametrize("content", ["not json", '{"city": 3}', ""])
-def test_failed_parse_keeps_usage(
+def test_failed_parse_records_usage(
     server: Server, clients: Any, faults: Counter[str], content: str, colour: str
 ) -> None:
-    """When only parsing the answer fails, its tokens are spent and on the span."""
+    """If only parsing the response fails, its tokens are on the span."""
     message = {"role": "assistant", "content": content or "{"}
     server.json({**GOOD, "choices": [{"index": 0, "finish_reason": "stop", "message": message}]})
 
@@ -758,8 +764,10 @@ def test_failed_parse_keeps_usage(
 
 @pytest.mark.parametrize("value", ["²", "9" * 5000, "-1", "1.5", "", "x"])
 @pytest.mark.parametrize("name", ["x-ratelimit-remaining-requests", "x-request-id"])
-def test_hostile_headers(server: Server, clients: Any, faults: Counter[str], name: str, value: str) -> None:
-    """A header no vendor would send costs neither the caller nor the span anything."""
+def test_hostile_headers_do_not_affect_caller_or_span(
+    server: Server, clients: Any, faults: Counter[str], name: str, value: str
+) -> None:
+    """Invalid headers affect neither the caller nor the span."""
     server.headers = {name: value}
     server.json(GOOD)
     span = compare(clients, KINDS["chat"], "sync")

@@ -1,4 +1,4 @@
-"""The short way through an event of a messages or responses stream leads where the long one leads."""
+"""The fast path for events of messages and responses gives the same result as the complete path."""
 
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ def same(events: list[Event], model: Callable[[Event], Any], counts: Any, joiner
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(MESSAGE_EVENT, max_size=7))
-def test_messages(events: list[Event]) -> None:
-    """Of usage, reasons, ends and words of Anthropic's."""
+def test_messages_fast_path_gives_the_same_result(events: list[Event]) -> None:
+    """Usage, stop reasons, ends and texts of Anthropic's events are the same."""
     same(
         events,
         lambda told: message_event(type_=RawMessageStreamEvent, value=told),
@@ -110,8 +110,8 @@ def test_messages(events: list[Event]) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(RESPONSE_EVENT, max_size=7))
-def test_responses(events: list[Event]) -> None:
-    """Of status, ends and words of OpenAI's."""
+def test_responses_fast_path_gives_the_same_result(events: list[Event]) -> None:
+    """Status, ends and texts of OpenAI's events are the same."""
     same(
         events,
         lambda told: response_event(type_=responses.ResponseStreamEvent, value=told),
