@@ -27,7 +27,7 @@ from llmtrace.telemetry import spans as emit_spans
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "providers"))
 
-from google_server import Gemini, answer, settled, take
+from google_server import Gemini, answer, collect, resolve
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*is not a valid:UserWarning"),
@@ -69,9 +69,9 @@ def observe(clients: Any, colour: str, stream: bool) -> list[Any]:
 
     async def read() -> None:
         method = client.models.generate_content_stream if stream else client.models.generate_content
-        result = await settled(method(model="m", contents="hello"))
+        result = await resolve(method(model="m", contents="hello"))
         if stream:
-            await take(result, show)
+            await collect(result, show)
         else:
             show(result)
 
@@ -88,14 +88,14 @@ def compare(clients: Any, colour: str, stream: bool) -> Any:
     with traced() as exporter:
         seen = observe(clients, colour, stream)
         if not exporter.get_finished_spans():
-            collect(clients)
+            collect_garbage(clients)
     assert seen == bare
     (span,) = exporter.get_finished_spans()
     assert span.attributes  # which is when most of them are made, and a fault would be counted
     return span
 
 
-def collect(clients: Any) -> None:
+def collect_garbage(clients: Any) -> None:
     """End what the SDK leaves to the collector: a stream whose chunk it could not read itself."""
     gc.collect()
     clients.run(asyncio.sleep(0))
@@ -152,7 +152,7 @@ def test_hostile_response_reaches_the_caller_unchanged(
     bare = all_of_them()
     with traced() as exporter:
         assert all_of_them() == bare
-        collect(clients)
+        collect_garbage(clients)
     assert sum(bool(span.attributes) for span in exporter.get_finished_spans()) == len(HOSTILE)
     assert not faults
 
@@ -348,9 +348,9 @@ def test_exception_while_sending_keeps_its_identity(
 
     async def call() -> None:
         method = client.generate_content_stream if stream else client.generate_content
-        result = await settled(method(model="m", contents="hello"))
+        result = await resolve(method(model="m", contents="hello"))
         if stream:
-            await take(result)
+            await collect(result)
 
     with traced() as exporter, pytest.raises(raised) as caught:
         clients.run(call())

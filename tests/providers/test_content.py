@@ -1,4 +1,4 @@
-"""Every recorded exchange, with content on, says on its span what the recording says was said."""
+"""Content of recorded exchanges on the spans of the same calls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recordings import Cassette, all_of_both, call_async, call_sync, one_of_each
 pytestmark = pytest.mark.filterwarnings("ignore:The model '.*' is deprecated:DeprecationWarning")
 
 
-def check_said(cassette: Cassette, attributes: dict[str, Any], failed: bool) -> None:
+def check_content(cassette: Cassette, attributes: dict[str, Any], failed: bool) -> None:
     check_shapes(attributes)
     if failed:
         return
@@ -30,8 +30,8 @@ def check_said(cassette: Cassette, attributes: dict[str, Any], failed: bool) -> 
         assert told_something or all(isinstance(item, (int, list)) for item in body.get("input", [1]))
 
 
-def refused(cassette: Cassette) -> bool:
-    """Whether the model declined, or a filter stopped question or answer."""
+def is_refused(cassette: Cassette) -> bool:
+    """Return true if the model refused, or a filter stopped the prompt or the response."""
     expected = cassette["expected"]
     reasons = {*(expected.get("finish_reasons") or ()), expected.get("incomplete_reason")}
     declined = any(output.get("refusal") for output in expected.get("outputs") or [])
@@ -39,24 +39,24 @@ def refused(cassette: Cassette) -> bool:
     return declined or stopped or not reasons.isdisjoint({"refusal", "content_filter"})
 
 
-def some_refused(cassettes: list[Cassette]) -> list[Cassette]:
-    return [cassette for cassette in all_of_both(cassettes) if refused(cassette)]
+def refused_only(cassettes: list[Cassette]) -> list[Cassette]:
+    return [cassette for cassette in all_of_both(cassettes) if is_refused(cassette)]
 
 
-@pytest.mark.cassettes(choose=some_refused)
-def test_a_refusal_is_told_with_content_off(cassette: Cassette, replay: Any, spans: InMemorySpanExporter) -> None:
-    """That an answer was declined or filtered is no content: it is always on the span."""
+@pytest.mark.cassettes(choose=refused_only)
+def test_refusal_is_recorded_with_content_off(cassette: Cassette, replay: Any, spans: InMemorySpanExporter) -> None:
+    """A refusal or a filter is not content: it is always on the span."""
     call_sync(request_of(cassette, replay.url), raw=False)
     assert flushed_attributes(spans)["llmtrace.refusal"] is True
 
 
 @pytest.mark.cassettes(choose=all_of_both)
-def test_span_says_what_was_said(cassette: Cassette, replay: Any, content_spans: InMemorySpanExporter) -> None:
-    """Texts, reasoning, refusals and tool calls of every recording are on the span, in the convention's form."""
+def test_recorded_content_is_on_the_span(cassette: Cassette, replay: Any, content_spans: InMemorySpanExporter) -> None:
+    """Texts, reasoning, refusals and tool calls of every recording are on the span, as the conventions define."""
     seen = call_sync(request_of(cassette, replay.url), raw=False)
     attributes = flushed_attributes(content_spans)
-    check_said(cassette, attributes, failed=seen.error is not None)
-    assert attributes.get("llmtrace.refusal", False) is refused(cassette)
+    check_content(cassette, attributes, failed=seen.error is not None)
+    assert attributes.get("llmtrace.refusal", False) is is_refused(cassette)
 
 
 @pytest.mark.cassettes(choose=one_of_each_kind)
@@ -65,11 +65,11 @@ async def test_async_span_says_what_was_said(
 ) -> None:
     """The same through the asynchronous clients."""
     seen = await call_async(request_of(cassette, replay.url), raw=False)
-    check_said(cassette, flushed_attributes(content_spans), failed=seen.error is not None)
+    check_content(cassette, flushed_attributes(content_spans), failed=seen.error is not None)
 
 
 @pytest.mark.cassettes(choose=one_of_each_kind)
 def test_raw_span_says_what_was_said(cassette: Cassette, replay: Any, content_spans: InMemorySpanExporter) -> None:
     """The same where the caller reads the raw response."""
     seen = call_sync(request_of(cassette, replay.url), raw=True)
-    check_said(cassette, flushed_attributes(content_spans), failed=seen.error is not None)
+    check_content(cassette, flushed_attributes(content_spans), failed=seen.error is not None)

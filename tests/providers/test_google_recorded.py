@@ -1,4 +1,4 @@
-"""Every recorded Gemini exchange, made again through the real google-genai client."""
+"""Recorded Gemini exchanges, sent again through the google-genai client."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ USAGE_SUBSETS = {
 # What the span must say
 # --------------------------------------------------------------------------
 def expected_attributes(cassette: Cassette) -> dict[str, Any]:
-    """The attributes under test with their true values; ``None`` where there must be none."""
+    """Return the expected attributes of a recording; ``None`` for an attribute that must be absent."""
     expected, surface = cassette["expected"], cassette["surface"]
     wanted: dict[str, Any] = {
         "gen_ai.provider.name": "gcp.vertex_ai" if uses_vertex(cassette) else "gcp.gemini",
@@ -86,8 +86,8 @@ def check(cassette: Cassette, seen: Seen, finished: tuple[ReadableSpan, ...]) ->
 # Tests
 # --------------------------------------------------------------------------
 @pytest.mark.cassettes(choose=all_of_google)
-def test_sync(cassette: Cassette, replay: Any, request: pytest.FixtureRequest) -> None:
-    """A recorded exchange made through the sync client leaves one true span, and the caller what it has without us."""
+def test_sync_call_gives_one_correct_span(cassette: Cassette, replay: Any, request: pytest.FixtureRequest) -> None:
+    """The sync client gives one correct span, and the caller gets the same as without llmtrace."""
     alone = call_sync(cassette, replay.url)
     exporter = request.getfixturevalue("spans")
     seen = call_sync(cassette, replay.url)
@@ -98,8 +98,8 @@ def test_sync(cassette: Cassette, replay: Any, request: pytest.FixtureRequest) -
 
 
 @pytest.mark.cassettes(choose=all_of_google)
-def test_async(cassette: Cassette, replay: Any, request: pytest.FixtureRequest) -> None:
-    """A recorded exchange made through the async client leaves one true span, and the caller what it has without us."""
+def test_async_call_gives_one_correct_span(cassette: Cassette, replay: Any, request: pytest.FixtureRequest) -> None:
+    """The async client gives one correct span, and the caller gets the same as without llmtrace."""
     with asyncio.Runner() as runner:
         alone = runner.run(call_async(cassette, replay.url))
         exporter = request.getfixturevalue("spans")

@@ -1,4 +1,4 @@
-"""Every recorded OpenAI-form and Anthropic exchange, through the vendors' own clients, gives one true span."""
+"""Recorded OpenAI-form and Anthropic exchanges through the vendors' clients: one correct span each."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The model '.*' is deprecated:Dep
 # What the span must say
 # --------------------------------------------------------------------------
 def expected_attributes(cassette: Cassette) -> dict[str, Any]:
-    """The attributes under test with their true values; ``None`` where there must be none."""
+    """Return the expected attributes of a recording; ``None`` for an attribute that must be absent."""
     expected, surface = cassette["expected"], cassette["surface"]
     wanted: dict[str, Any] = {
         "gen_ai.request.model": expected["request_model"],
@@ -109,8 +109,10 @@ either_way = pytest.mark.parametrize("raw", [False, True], ids=["plain", "raw"])
 # --------------------------------------------------------------------------
 @pytest.mark.cassettes(choose=all_of_both)
 @either_way
-def test_sync_call_gives_one_true_span(cassette: Cassette, raw: bool, replay: Any, spans: InMemorySpanExporter) -> None:
-    """A recorded exchange made through the sync client leaves one span that says what the recording says."""
+def test_sync_call_gives_one_correct_span(
+    cassette: Cassette, raw: bool, replay: Any, spans: InMemorySpanExporter
+) -> None:
+    """A recorded exchange through the sync client has one span with the recorded values."""
     seen = call_sync(request_of(cassette, replay.url), raw)
     check_seen(cassette, seen)
     check_span(cassette, seen, spans.get_finished_spans())
@@ -118,10 +120,10 @@ def test_sync_call_gives_one_true_span(cassette: Cassette, raw: bool, replay: An
 
 @pytest.mark.cassettes(choose=all_of_both)
 @either_way
-async def test_async_call_gives_one_true_span(
+async def test_async_call_gives_one_correct_span(
     cassette: Cassette, raw: bool, replay: Any, spans: InMemorySpanExporter
 ) -> None:
-    """A recorded exchange made through the async client leaves one span that says what the recording says."""
+    """A recorded exchange through the async client has one span with the recorded values."""
     seen = await call_async(request_of(cassette, replay.url), raw)
     check_seen(cassette, seen)
     check_span(cassette, seen, spans.get_finished_spans())
@@ -129,7 +131,7 @@ async def test_async_call_gives_one_true_span(
 
 @pytest.mark.cassettes(choose=all_of_both)
 def test_client_repeats_the_recorded_path(cassette: Cassette, replay: Any) -> None:
-    """The harness reaches the recorded method and path, so that the other tests test the call they name."""
+    """The harness sends the recorded method and path, so that the other tests test the intended call."""
     call_sync(request_of(cassette, replay.url), raw=False)
     entry = next(entry for entry in reversed(replay.log) if entry["cassette"] == cassette["id"])
     assert (entry["method"], entry["path"]) == (cassette["request"]["method"], cassette["request"]["path"])
@@ -137,7 +139,7 @@ def test_client_repeats_the_recorded_path(cassette: Cassette, replay: Any) -> No
 
 @pytest.mark.cassettes(choose=one_of_each_kind)
 @either_way
-def test_sync_caller_sees_the_same_as_without_us(
+def test_sync_caller_gets_the_same_as_without_llmtrace(
     cassette: Cassette, raw: bool, replay: Any, request: pytest.FixtureRequest
 ) -> None:
     """The sync caller's results, their types and errors are those of the same call without llmtrace."""
@@ -151,7 +153,7 @@ def test_sync_caller_sees_the_same_as_without_us(
 
 @pytest.mark.cassettes(choose=one_of_each_kind)
 @either_way
-async def test_async_caller_sees_the_same_as_without_us(
+async def test_async_caller_gets_the_same_as_without_llmtrace(
     cassette: Cassette, raw: bool, replay: Any, request: pytest.FixtureRequest
 ) -> None:
     """The async caller's results, their types and errors are those of the same call without llmtrace."""

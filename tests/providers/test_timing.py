@@ -1,4 +1,4 @@
-"""When the chunks of a stream arrived."""
+"""Arrival times of the chunks of a stream."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from loopback import Loopback, stream_answer
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 
-def test_stalls(loopback: Loopback, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Long gaps count as stalls, the longest and the others, where they are far beyond the usual ones."""
+def test_long_gaps_are_stalls(loopback: Loopback, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gaps far above the usual ones are stalls; the longest is recorded."""
     begun, gaps = perf_counter(), [0.0, *[0.01] * 6, 5.0, 2.0, 0.5, 9.0]
     times = iter([begun + sum(gaps[: index + 1]) for index in range(len(gaps))])
     monkeypatch.setattr("llmtrace.capture.stream.perf_counter", lambda: next(times))
