@@ -118,15 +118,15 @@ def test_run_closed_early_keeps_its_pieces() -> None:
     """The deltas of a message and a tool call are kept if neither was completed."""
     assert RUN.content is not None
     assert RUN.content.accumulator is not None
-    joiner = RUN.content.accumulator()
+    accumulator = RUN.content.accumulator()
     for object_, delta in (
         ("thread.run.step", {"step_details": _function(name="find", arguments='{"q"')}),
         ("thread.run.step", {"step_details": _function(arguments=': "x"}')}),
         ("thread.message", {"content": [{"index": 0, "type": "text", "text": {"value": "It "}}]}),
         ("thread.message", {"content": [{"index": 0, "type": "text", "text": {"value": "is"}}]}),
     ):
-        joiner.add({"id": object_, "object": f"{object_}.delta", "delta": delta})
-    (message,) = joiner.messages()
+        accumulator.add({"id": object_, "object": f"{object_}.delta", "delta": delta})
+    (message,) = accumulator.messages()
     call = {"type": "tool_call", "name": "find", "arguments": {"q": "x"}, "id": "call_1"}
     assert message["parts"] == [call, {"type": "text", "content": "It is"}]
 
@@ -190,10 +190,10 @@ def test_streamed_run_records_pending_tools_once() -> None:
         "delta": {"step_details": _function(name="find", arguments="{}")},
     }
     for events in ([run], [step, run]):
-        joiner = RUN.content.accumulator()
+        accumulator = RUN.content.accumulator()
         for event in [*events, {"object": "novel"}]:
-            joiner.add(event)
-        (message,) = joiner.messages()
+            accumulator.add(event)
+        (message,) = accumulator.messages()
         assert message["parts"] == [{"type": "tool_call", "name": "find", "arguments": {}, "id": "call_1"}]
         assert message["finish_reason"] == "tool_calls"
 

@@ -59,11 +59,11 @@ def content_spans_without_strict() -> Any:
         # The second time from the request itself, in case only what the caller handed over could not be read.
         ({"request": boom}, {"read what was asked": 2}, "input"),
         ({"response": boom}, {"read what was said": 1}, "output"),
-        ({"joiner": lambda: Broken("add")}, {"hear a chunk": 4, "read what was said": 1}, "output"),
-        ({"joiner": lambda: Broken("messages")}, {"read what was said": 1}, "output"),
-        ({"joiner": None}, {}, "output"),
+        ({"accumulator": lambda: Broken("add")}, {"hear a chunk": 4, "read what was said": 1}, "output"),
+        ({"accumulator": lambda: Broken("messages")}, {"read what was said": 1}, "output"),
+        ({"accumulator": None}, {}, "output"),
     ],
-    ids=["request", "response", "add", "messages", "no joiner"],
+    ids=["request", "response", "add", "messages", "no accumulator"],
 )
 def test_unreadable_content_loses_only_itself(
     loopback: Loopback,
@@ -80,7 +80,7 @@ def test_unreadable_content_loses_only_itself(
     content = replace(wire.content, **broken)
     monkeypatch.setitem(sdk.posts, "/chat/completions", replace(wire, content=content))
     with make_client("openai", "sync", loopback.url) as client:
-        if "joiner" in broken:
+        if "accumulator" in broken:
             loopback.will(stream_answer(sse(CHAT_CHUNKS, done=True)))
             stream = client.chat.completions.create(
                 model="m", messages=QUESTION, stream=True, stream_options={"include_usage": True}

@@ -64,7 +64,7 @@ def test_request_blocks_of_every_type_become_parts(block: Any, part: Any) -> Non
 def test_compaction_in_a_stream_is_recorded() -> None:
     """The summary of a compaction and a search result that is sent with its block are complete."""
     assert MESSAGES_CONTENT.accumulator is not None
-    joiner = MESSAGES_CONTENT.accumulator()
+    accumulator = MESSAGES_CONTENT.accumulator()
     found = {"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"url": "u", "encrypted_content": "x"}]}
     for event in (
         {"type": "message_start", "message": {}},
@@ -74,9 +74,9 @@ def test_compaction_in_a_stream_is_recorded() -> None:
         {"type": "content_block_delta", "index": 2, "delta": {"type": "text_delta", "text": "a"}},
         {"type": "message_delta", "delta": {"stop_reason": "compaction"}},
     ):
-        joiner.add(event)
+        accumulator.add(event)
     searched = {"type": "web_search", "content": [{"url": "u"}]}
-    assert joiner.messages() == [
+    assert accumulator.messages() == [
         {
             "role": "assistant",
             "parts": [
@@ -111,7 +111,7 @@ def test_legacy_completion_gives_prompt_and_text() -> None:
 
     assert COMPLETE.accumulator is not None
     assert COMPLETE_CONTENT.accumulator is not None
-    counts, joiner = COMPLETE.accumulator(), COMPLETE_CONTENT.accumulator()
+    counts, accumulator = COMPLETE.accumulator(), COMPLETE_CONTENT.accumulator()
     spoken, ended = [], []
     for event in (
         {"type": "ping"},
@@ -120,7 +120,7 @@ def test_legacy_completion_gives_prompt_and_text() -> None:
     ):
         spoken.append(counts.add(event))
         ended.append(counts.ended)
-        joiner.add(event)
+        accumulator.add(event)
     assert (spoken, ended) == ([False, True, True], [False, False, True])
     result = counts.result()
     assert (result.id, result.model, result.finish_reasons, result.complete) == (
@@ -129,4 +129,4 @@ def test_legacy_completion_gives_prompt_and_text() -> None:
         ("stop_sequence",),
         True,
     )
-    assert joiner.messages() == [{"role": "assistant", "parts": [words(" Hello")], "finish_reason": "stop_sequence"}]
+    assert accumulator.messages() == [{"role": "assistant", "parts": [words(" Hello")], "finish_reason": "stop_sequence"}]

@@ -78,22 +78,22 @@ RESPONSE_EVENT = st.one_of(
 )
 
 
-def outcome(events: list[Any], counts: Any, joiner: Any, *, short: bool) -> tuple[Any, ...]:
+def outcome(events: list[Any], counts: Any, accumulator: Any, *, short: bool) -> tuple[Any, ...]:
     if short:
-        spoke = [_WithContent(counts, joiner).add(each) for each in events]
+        spoke = [_WithContent(counts, accumulator).add(each) for each in events]
     else:
         spoke = []
         for each in events:
-            joiner._add(each)
+            accumulator._add(each)
             spoke.append(counts.add(each))
-    return spoke, counts.result(), counts.ended, joiner.messages()
+    return spoke, counts.result(), counts.ended, accumulator.messages()
 
 
-def same(events: list[Event], model: Callable[[Event], Any], counts: Any, joiner: Any) -> None:
+def same(events: list[Event], model: Callable[[Event], Any], counts: Any, accumulator: Any) -> None:
     """As models of the SDK by either way, and as they are in a body that is read as bytes."""
-    long = outcome([model(copy.deepcopy(each)) for each in events], counts(), joiner(), short=False)
-    assert outcome([model(copy.deepcopy(each)) for each in events], counts(), joiner(), short=True) == long
-    assert outcome(copy.deepcopy(events), counts(), joiner(), short=True) == long
+    long = outcome([model(copy.deepcopy(each)) for each in events], counts(), accumulator(), short=False)
+    assert outcome([model(copy.deepcopy(each)) for each in events], counts(), accumulator(), short=True) == long
+    assert outcome(copy.deepcopy(events), counts(), accumulator(), short=True) == long
 
 
 @settings(max_examples=150, deadline=None)
