@@ -209,7 +209,7 @@ def test_streamed_run_that_is_cut_or_fails_is_incomplete() -> None:
     for error, told in (
         ({"code": "rate_limit"}, "rate_limit"),
         ({"type": "server_error"}, "server_error"),
-        ({}, "error"),
+        ({"message": "x"}, "error"),
     ):
         events = RUN.accumulator()
         events.add({"error": error})
