@@ -21,7 +21,7 @@ def _listening() -> Iterator[Server]:
 
 @pytest.fixture
 def server(_listening: Server) -> Iterator[Server]:
-    """The loopback server, as new."""
+    """The loopback server in its initial state."""
     _listening.json({})
     yield _listening
     _listening.headers = {}
@@ -29,13 +29,13 @@ def server(_listening: Server) -> Iterator[Server]:
 
 @pytest.fixture
 def faults(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Our own faults, counted from zero."""
+    """Counts of internal faults, starting at zero."""
     counted: Counter[str] = Counter()
-    monkeypatch.setattr(_errors, "faults", counted)
+    monkeypatch.setattr(_errors, "internal_errors", counted)
     return counted
 
 
 @pytest.fixture
 def ours(faults: Counter[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> SimpleNamespace:
-    """What a test of our own faults needs: a way to cause them, and both places they are told."""
+    """Counters and logs of internal faults, and a way to cause them."""
     return SimpleNamespace(faults=faults, patch=monkeypatch, log=caplog)

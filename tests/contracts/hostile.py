@@ -65,7 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Answers every request with what it was told last."""
+    """Server that sends the same given response to every request."""
 
     daemon_threads = True
     status, kind, body = 200, "application/json", b"{}"
@@ -92,7 +92,7 @@ def _event_name(chunk: Any) -> str:
 
 @contextmanager
 def traced() -> Iterator[InMemorySpanExporter]:
-    """Llmtrace as an application has it: its faults are swallowed."""
+    """Instrument as an application does, so that internal faults are logged and not raised."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -113,7 +113,7 @@ def dump(value: Any) -> tuple[str, str]:
 
 
 def blame(error: BaseException | None) -> list[str]:
-    """The type of an exception, of its context and of its cause."""
+    """Return the types of an exception, of its context and of its cause."""
     assert error is not None
     return [repr(type(error)), repr(type(error.__context__)), repr(type(error.__cause__))]
 
@@ -123,7 +123,7 @@ def boom(*_: Any, **__: Any) -> Any:
 
 
 class Broken:
-    """An accumulator that fails wherever it is told to."""
+    """Accumulator that fails at a given point."""
 
     def __init__(self, inner: Any, *where: str) -> None:
         self._inner = inner
@@ -136,7 +136,7 @@ class Broken:
 
 
 def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What we have said of our own faults; exporters of earlier tests may still speak of their backends."""
+    """Return the warnings about internal faults, without those of earlier tests' exporters."""
     said = (one.getMessage() for one in caplog.records if one.name == "llmtrace" and one.levelno == logging.WARNING)
     return [message for message in said if message.startswith("llmtrace could not")]
 
@@ -147,4 +147,4 @@ def break_describer(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 
 
 class Interrupted(BaseException):
-    """Nothing an SDK would catch."""
+    """Exception that no SDK catches."""

@@ -40,7 +40,7 @@ colours = pytest.mark.parametrize("colour", COLOURS)
 
 @pytest.fixture(scope="module")
 def clients(_listening: Server) -> Iterator[Any]:
-    """A client of each colour, and the loop the asynchronous one lives on."""
+    """A sync and an async client, and the event loop of the latter."""
     more = {"retry_options": {"attempts": 1}} if hasattr(models.types, "HttpRetryOptions") else {}
     client = Gemini.client(_listening, **more)  # type: ignore[arg-type]
     with asyncio.Runner() as runner:
@@ -57,7 +57,7 @@ def send(target: Server, chunks: list[Any]) -> None:
 
 
 def observe(clients: Any, colour: str, stream: bool) -> list[Any]:
-    """Everything one call hands to its caller: result, chunks, exception."""
+    """Return everything a call passes to its caller: result, chunks, exception."""
     client = clients.sync if colour == "sync" else clients.asyncio
     seen: list[Any] = []
 
@@ -83,7 +83,7 @@ def observe(clients: Any, colour: str, stream: bool) -> list[Any]:
 
 
 def compare(clients: Any, colour: str, stream: bool) -> Any:
-    """Make the call bare and traced, hold both against each other, and return the one span."""
+    """Make a call with and without llmtrace, assert that both give the same, and return the span."""
     bare = observe(clients, colour, stream)
     with traced() as exporter:
         seen = observe(clients, colour, stream)
@@ -96,7 +96,7 @@ def compare(clients: Any, colour: str, stream: bool) -> Any:
 
 
 def collect_garbage(clients: Any) -> None:
-    """End what the SDK leaves to the collector: a stream whose chunk it could not read itself."""
+    """Collect a stream whose chunk the SDK could not parse, which the SDK leaves to garbage collection."""
     gc.collect()
     clients.run(asyncio.sleep(0))
     assert llmtrace.flush()
@@ -226,7 +226,7 @@ def sabotage(monkeypatch: pytest.MonkeyPatch, stream: bool, **readers: Any) -> N
 
 
 def survive(clients: Any, colour: str, stream: bool, expected: int) -> None:
-    """Two calls with llmtrace broken give what a call without it gives, and ``expected`` spans."""
+    """Assert that two calls with a broken llmtrace give the normal result and ``expected`` spans."""
     bare = observe(clients, colour, stream)
     with traced() as exporter:
         first = observe(clients, colour, stream)

@@ -31,7 +31,7 @@ QUESTION = [{"role": "user", "content": "hello"}]
 
 
 class Kind(SimpleNamespace):
-    """One endpoint of one vendor."""
+    """Endpoint of one vendor."""
 
     vendor: str
     path: str
@@ -70,7 +70,7 @@ STREAMED = tuple(kind for kind in ("chat", "responses", "messages") if kind in K
 
 @pytest.fixture(scope="module")
 def clients(_listening: Server) -> Iterator[Any]:
-    """A client of each vendor and colour, and the loop the asynchronous ones live on."""
+    """Clients of each vendor, sync and async, and the event loop of the async ones."""
     base = f"http://127.0.0.1:{_listening.server_port}"
     options: dict[str, Any] = {"api_key": "k", "max_retries": 0, "timeout": 20}
     made = {
@@ -88,8 +88,8 @@ def clients(_listening: Server) -> Iterator[Any]:
                 runner.run(client.close())
 
 
-def seen(exporter: InMemorySpanExporter) -> int:
-    """How many spans have ended. Their attributes are looked at, which is when most of them are made."""
+def count_spans(exporter: InMemorySpanExporter) -> int:
+    """Return the number of finished spans, and read their attributes, most of which are set lazily."""
     return sum(bool(span.attributes) for span in exporter.get_finished_spans())
 
 
@@ -97,40 +97,40 @@ def seen(exporter: InMemorySpanExporter) -> int:
 
 
 def observe(clients: Any, kind: Kind, colour: str, *, stream: bool = False, call: Any = None) -> list[Any]:
-    """Everything one call hands to its caller: result, chunks, exception."""
+    """Return everything a call passes to its caller: result, chunks, exception."""
     client = clients.made[kind.vendor, colour]
     more = {"stream": True} if stream else {}
     make = call or (lambda client: kind.call(client, **more))
-    seen: list[Any] = []
+    count_spans: list[Any] = []
 
     async def read() -> None:
         result = await make(client)
         if not stream:
-            seen.append(dump(result))
+            count_spans.append(dump(result))
             return
         async with result:
             async for chunk in result:
-                seen.append(dump(chunk))
+                count_spans.append(dump(chunk))
 
     try:
         if colour == "async":
             clients.run(read())
         elif not stream:
-            seen.append(dump(make(client)))
+            count_spans.append(dump(make(client)))
         else:
             with make(client) as chunks:
-                seen.extend(dump(chunk) for chunk in chunks)
+                count_spans.extend(dump(chunk) for chunk in chunks)
     except BaseException as error:
-        seen.append(blame(error))
-    return seen
+        count_spans.append(blame(error))
+    return count_spans
 
 
 def compare(clients: Any, kind: Kind, colour: str, *, stream: bool = False, call: Any = None) -> Any:
-    """Make the call bare and traced, hold both against each other, and return the one span."""
+    """Make a call with and without llmtrace, assert that both give the same, and return the span."""
     bare = observe(clients, kind, colour, stream=stream, call=call)
     with traced() as exporter:
-        seen = observe(clients, kind, colour, stream=stream, call=call)
-    assert seen == bare
+        count_spans = observe(clients, kind, colour, stream=stream, call=call)
+    assert count_spans == bare
     (span,) = exporter.get_finished_spans()
     assert span.attributes  # which is when most of them are made, and a fault would be counted
     return span
@@ -460,14 +460,14 @@ def break_events(monkeypatch: pytest.MonkeyPatch, kind: Kind, *where: str) -> No
 
 
 def survive(clients: Any, kind: Kind, colour: str, stream: bool, expected: int) -> None:
-    """Two calls with llmtrace broken give what a call without it gives, and ``expected`` spans."""
+    """Assert that two calls with a broken llmtrace give the normal result and ``expected`` spans."""
     bare = observe(clients, kind, colour, stream=stream)
     with traced() as exporter:
         first = observe(clients, kind, colour, stream=stream)
         second = observe(clients, kind, colour, stream=stream)
     assert bare
     assert first == second == bare
-    assert seen(exporter) == expected
+    assert count_spans(exporter) == expected
 
 
 @pytest.mark.parametrize("colour", COLOURS)
@@ -689,7 +689,7 @@ def test_exception_in_a_call_keeps_its_identity(
     assert caught.value is error
     assert error.__context__ is None
     assert error.__cause__ is None
-    assert seen(exporter) == 1
+    assert count_spans(exporter) == 1
     assert set(faults) == ({"write a span"} if broken else set())
 
 

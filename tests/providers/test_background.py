@@ -104,7 +104,7 @@ async def test_polled_response_is_billed_once_by_the_async_client(
 
 @needs_responses
 def test_raw_responses_are_billed_once(loopback: Loopback, spans: InMemorySpanExporter) -> None:
-    """A fetch whose body the caller reads itself bills as any other."""
+    """A fetch whose body the caller reads is billed like any other."""
     name = new_id()
     loopback.will(json_answer(response(name, "queued")), json_answer(response(name)))
     with make_client(loopback) as client:
@@ -131,8 +131,8 @@ def test_ended_response_is_billed_however_it_ended(
 
 
 @needs_responses
-def test_cancelling_bills_the_usage_it_reports(loopback: Loopback, spans: InMemorySpanExporter) -> None:
-    """The answer to a cancellation is the first sight of the end."""
+def test_cancellation_bills_its_usage(loopback: Loopback, spans: InMemorySpanExporter) -> None:
+    """The response to a cancellation may be the first that reports the end."""
     name = new_id()
     loopback.will(json_answer(response(name, "queued")), json_answer(response(name, "cancelled")))
     with make_client(loopback) as client:
@@ -146,7 +146,7 @@ def test_cancelling_bills_the_usage_it_reports(loopback: Loopback, spans: InMemo
 
 @needs_responses
 def test_usage_reported_by_the_creation_is_not_billed_again(loopback: Loopback, spans: InMemorySpanExporter) -> None:
-    """A creation that reported its usage leaves nothing to fetches."""
+    """If the creation reported usage, fetches add nothing."""
     name = new_id()
     loopback.will(json_answer(response(name)))
     with make_client(loopback) as client:
@@ -160,7 +160,7 @@ def test_usage_reported_by_the_creation_is_not_billed_again(loopback: Loopback, 
 def test_object_that_did_not_run_in_the_background_adds_nothing(
     loopback: Loopback, spans: InMemorySpanExporter, flag: bool | None
 ) -> None:
-    """Fetching a response whose creation this process has not seen adds nothing unless the object names itself."""
+    """A response created by another process adds nothing unless its own flag says background."""
     loopback.will(json_answer(response(new_id(), background=flag)))
     with make_client(loopback) as client:
         client.responses.retrieve("resp_other")
@@ -168,9 +168,7 @@ def test_object_that_did_not_run_in_the_background_adds_nothing(
 
 
 @needs_responses
-def test_fetch_by_another_process_bills_by_the_flag_of_the_object(
-    loopback: Loopback, spans: InMemorySpanExporter
-) -> None:
+def test_fetch_of_another_process_is_billed_by_its_flag(loopback: Loopback, spans: InMemorySpanExporter) -> None:
     """A background response that another process created is billed here, once."""
     name = new_id()
     loopback.will(json_answer(response(name)))
@@ -192,7 +190,7 @@ def events_of(name: str, *statuses: str) -> list[bytes]:
 @needs_responses
 @pytest.mark.parametrize("by_bytes", [False, True])
 def test_resumed_stream_is_billed_at_its_end(loopback: Loopback, spans: InMemorySpanExporter, by_bytes: bool) -> None:
-    """A background stream that was cut bills where it is resumed to its end, and nowhere else."""
+    """A cut background stream is billed where it is resumed to its end, and nowhere else."""
     name = new_id()
     loopback.will(
         stream_answer(events_of(name, "queued", "in_progress")),
@@ -250,7 +248,7 @@ def test_polled_run_is_billed_once(loopback: Loopback, spans: InMemorySpanExport
 
 
 def test_run_of_another_process_adds_nothing(loopback: Loopback, spans: InMemorySpanExporter) -> None:
-    """A run does not say that it ran in the background: only the process that created it bills its polls."""
+    """A run has no background flag: only the process that created it bills its polls."""
     loopback.will(json_answer(run(new_id(), "completed")))
     with make_client(loopback) as client:
         client.beta.threads.runs.retrieve("run_other", thread_id="thread_1")
@@ -303,7 +301,7 @@ def test_background_interaction_is_billed_once(
 
 @needs_responses
 def test_blocking_budget_keeps_the_reservation_until_the_fetch(loopback: Loopback, spans: InMemorySpanExporter) -> None:
-    """What a creation reserves stays reserved until its usage is known; the fetch itself is never refused."""
+    """A creation's reservation is held until its usage is reported; the fetch itself is never refused."""
     name = new_id()
     llmtrace.budget(f"background-{name}", usd="0.05", per="total", action="block", match={"tag": name})
     loopback.will(json_answer(response(name, "queued")))
@@ -354,7 +352,7 @@ def test_metrics_count_the_tokens_of_a_fetch_once(loopback: Loopback) -> None:
 
 
 def test_ids_are_bounded() -> None:
-    """The oldest ids are forgotten where more are kept than the limit."""
+    """The oldest ids are removed above the limit."""
     ids = BackgroundUsage(max_ids=3)
     for number in range(10):
         ids.created(f"a{number}", reported=False)
@@ -367,8 +365,8 @@ def test_ids_are_bounded() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_forked_child_does_not_bill_what_the_parent_billed() -> None:
-    """A child knows the ids that its parent had billed when it forked."""
+def test_forked_child_does_not_bill_again() -> None:
+    """A child has the ids that its parent had billed when it forked."""
     ids = BackgroundUsage()
     ids.created("awaited", reported=False)
     ids.created("billed", reported=True)

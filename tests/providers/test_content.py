@@ -60,16 +60,18 @@ def test_recorded_content_is_on_the_span(cassette: Cassette, replay: Any, conten
 
 
 @pytest.mark.cassettes(choose=one_of_each_kind)
-async def test_async_span_says_what_was_said(
+async def test_recorded_content_of_async_client_is_on_the_span(
     cassette: Cassette, replay: Any, content_spans: InMemorySpanExporter
 ) -> None:
-    """The same through the asynchronous clients."""
+    """The asynchronous clients record the same content."""
     seen = await call_async(request_of(cassette, replay.url), raw=False)
     check_content(cassette, flushed_attributes(content_spans), failed=seen.error is not None)
 
 
 @pytest.mark.cassettes(choose=one_of_each_kind)
-def test_raw_span_says_what_was_said(cassette: Cassette, replay: Any, content_spans: InMemorySpanExporter) -> None:
-    """The same where the caller reads the raw response."""
+def test_recorded_content_of_raw_response_is_on_the_span(
+    cassette: Cassette, replay: Any, content_spans: InMemorySpanExporter
+) -> None:
+    """The same content is recorded if the caller reads the raw response."""
     seen = call_sync(request_of(cassette, replay.url), raw=True)
     check_content(cassette, flushed_attributes(content_spans), failed=seen.error is not None)

@@ -194,7 +194,7 @@ def test_failing_budget_or_price_loses_only_its_attributes(
 def test_invalid_aws_frames_keep_earlier_events() -> None:
     """AWS frames without an event, cut frames and wrong lengths lose no earlier event."""
     events: list[Any] = []
-    reader = AwsEventStreamParser(SimpleNamespace(on_chunk=events.append), bytes)  # type: ignore[arg-type] # all that is asked of it
+    reader = AwsEventStreamParser(SimpleNamespace(on_chunk=events.append), bytes)  # type: ignore[arg-type] # the parser calls nothing else
     first, second, *_ = aws_frames(MESSAGE_EVENTS)
     odd = [_framed(payload) for payload in (b'{"message": "throttled"}', b"no json", b'{"bytes": 3}', b"[]")]
     for piece in (first[:5], first[5:], *odd, second, second[:40]):

@@ -131,7 +131,7 @@ class Exported:
 
 @pytest.fixture
 def instrumented(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[..., Exported]]:
-    """Instruments with given settings and says what leaves."""
+    """Instrument with given settings, and return what is exported."""
     caplog.set_level(logging.DEBUG, logger="llmtrace")
     providers: list[Any] = []
 

@@ -92,7 +92,7 @@ REDACTED = {"capture_content": "span_and_event", "redact": lambda text: text.rep
 
 @pytest.fixture(params=[{}, REDACTED], ids=["off", "redacted"])
 def told(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], str]]:
-    """Instruments and says all that leaves through us."""
+    """Instrument, and return everything that llmtrace exports or logs."""
     caplog.set_level(logging.DEBUG)
     spans, records = InMemorySpanExporter(), InMemoryLogRecordExporter()
     tracers, loggers = TracerProvider(), LoggerProvider()

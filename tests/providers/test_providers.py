@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from llmtrace.providers.hosts import provider_of
 
-#: Credentials that sign, and are nobody's.
+# Invalid credentials, with which requests can be signed.
 AWS = {"aws_access_key": "AKIDEXAMPLE", "aws_secret_key": "secret", "aws_region": "us-east-1"}
 
 

@@ -54,7 +54,7 @@ SEAMS = {
     "capture.stream.StreamObserver.__del__",
     "capture.http_body.JsonBodyReader.__del__",
     "providers.google.sdk._ObservedStream.__del__",
-    # Their whole body is one ``try``.
+    # Functions whose body is a single ``try``.
     "_errors.log_internal_error",
     "capture.stream.notify",
     "capture.http_body._feed",

@@ -129,4 +129,6 @@ def test_legacy_completion_gives_prompt_and_text() -> None:
         ("stop_sequence",),
         True,
     )
-    assert accumulator.messages() == [{"role": "assistant", "parts": [words(" Hello")], "finish_reason": "stop_sequence"}]
+    assert accumulator.messages() == [
+        {"role": "assistant", "parts": [words(" Hello")], "finish_reason": "stop_sequence"}
+    ]

@@ -63,7 +63,7 @@ PLAIN = st.builds(
 
 
 class Bare(BaseModel):
-    """A chunk of an SDK whose models know no usage."""
+    """Chunk of an SDK whose models have no usage field."""
 
     id: str
     choices: list[Choice]
@@ -71,7 +71,7 @@ class Bare(BaseModel):
 
 
 class Slow:
-    """Both readers of a stream, each chunk the long way."""
+    """Both accumulators of a stream, with the fast path disabled."""
 
     def __init__(self) -> None:
         self.counts, self.words = ChatAccumulator(), ChatContentAccumulator()

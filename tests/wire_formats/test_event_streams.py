@@ -90,7 +90,7 @@ def outcome(events: list[Any], counts: Any, accumulator: Any, *, short: bool) ->
 
 
 def same(events: list[Event], model: Callable[[Event], Any], counts: Any, accumulator: Any) -> None:
-    """As models of the SDK by either way, and as they are in a body that is read as bytes."""
+    """Assert that SDK models on either path, and parsed JSON, give the same result."""
     long = outcome([model(copy.deepcopy(each)) for each in events], counts(), accumulator(), short=False)
     assert outcome([model(copy.deepcopy(each)) for each in events], counts(), accumulator(), short=True) == long
     assert outcome(copy.deepcopy(events), counts(), accumulator(), short=True) == long

@@ -13,8 +13,8 @@ from llmtrace.providers.google.interactions import INTERACTIONS, RETRIEVE_INTERA
 from llmtrace.providers.google.predict import PREDICT, PREDICT_LONG
 
 
-def folded(*usages: Any, finished: bool = True) -> Any:
-    """The usage a stream of these adds up to."""
+def usage_of(*usages: Any, finished: bool = True) -> Any:
+    """Return the usage of a stream of these reports."""
     assert GENERATE.accumulator is not None
     answers = GENERATE.accumulator()
     for index, usage in enumerate(usages):
@@ -51,7 +51,7 @@ def test_totals_include_their_parts() -> None:
 
 def test_last_reported_count_wins() -> None:
     """The last report of each count wins, even if later chunks omit it."""
-    found = folded(
+    found = usage_of(
         {"promptTokenCount": 15, "thoughtsTokenCount": 40, "candidatesTokenCount": 1},
         {"promptTokenCount": 13, "candidatesTokenCount": 8},
         {"trafficType": "ON_DEMAND"},
@@ -65,15 +65,15 @@ def test_final_total_resets_omitted_counts() -> None:
         {"promptTokenCount": 9, "candidatesTokenCount": 21, "thoughtsTokenCount": 35, "totalTokenCount": 65},
         {"promptTokenCount": 87, "thoughtsTokenCount": 78, "totalTokenCount": 165},
     )
-    assert folded(*usages) == {"input": 87, "output": 78, "reasoning": 78}
-    assert folded(*usages, finished=False) == {"input": 87, "output": 99, "reasoning": 78}
+    assert usage_of(*usages) == {"input": 87, "output": 78, "reasoning": 78}
+    assert usage_of(*usages, finished=False) == {"input": 87, "output": 99, "reasoning": 78}
 
 
 def test_missing_usage_is_none_and_zero_is_zero() -> None:
     """Without counts there is no usage; a zero stays a zero."""
-    assert folded(None) is None
-    assert folded({"trafficType": "ON_DEMAND"}) is None
-    assert folded({"promptTokenCount": 0}) == {"input": 0}
+    assert usage_of(None) is None
+    assert usage_of({"trafficType": "ON_DEMAND"}) is None
+    assert usage_of({"promptTokenCount": 0}) == {"input": 0}
 
 
 def test_sdk_objects_and_json_give_the_same_result() -> None:

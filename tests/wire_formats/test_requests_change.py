@@ -14,7 +14,7 @@ from llmtrace.providers.openai.chat import CHAT
 
 
 class Body:
-    """A request as an object of the vendor's."""
+    """Request as an object of the vendor's SDK."""
 
     def __init__(self, told: dict[str, Any]) -> None:
         self.__dict__.update(told)

@@ -321,7 +321,7 @@ def test_usage_names_are_read_by_every_api(wire: WireFormat, body: Any, counts: 
 @pytest.mark.parametrize(
     ("usage", "counts"),
     [
-        # input and output, then what the total holds beside them
+        # input and output, then the rest of the total
         ({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 65, "cache_read_input_tokens": 50}, (60, 5)),
         ({"prompt_tokens": 60, "completion_tokens": 5, "total_tokens": 65, "cache_read_input_tokens": 50}, (60, 5)),
         ({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 45, "reasoning_tokens": 30}, (10, 35)),
