@@ -150,7 +150,7 @@ PEERS = (
         "OTel openai-v2",
         ("opentelemetry-instrumentation-openai-v2", "opentelemetry-util-genai<1.2b0", "httpx"),
         "`instrument(tracer_provider=...)`, defaults (content off). Has no anthropic part. As published it fails to "
-        "import beside the newest openai and util-genai; here with httpx and an older util-genai.",
+        "import with the newest openai and util-genai; here with httpx and an older util-genai.",
         _instrumentors("opentelemetry.instrumentation.openai_v2:OpenAIInstrumentor"),
         anthropic=False,
     ),
