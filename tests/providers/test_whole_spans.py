@@ -65,8 +65,8 @@ class Vendor(ThreadingHTTPServer):
 
     def stream(self, *events: Any, done: bytes = b"") -> None:
         """Respond with server-sent events from now on."""
-        lines = [f"event: {event.get('type', 'message')}\ndata: {json.dumps(event)}\n\n".encode() for event in events]
-        self.body, self.content_type = b"".join(lines) + done, "text/event-stream"
+        chunks = [f"data: {json.dumps(event)}\n\n".encode() for event in events]
+        self.body, self.content_type = b"".join(chunks) + done, "text/event-stream"
 
 
 class _Handler(BaseHTTPRequestHandler):
