@@ -28,7 +28,7 @@ pytestmark = [
 USAGE = {**RESPONSE["usage"], "input_tokens": 1000, "output_tokens": 2000, "total_tokens": 3000}
 COST = 0.02125
 _ids = iter(range(10_000))
-needs_responses = pytest.mark.skipif(not hasattr(openai.resources, "Responses"), reason="this release has none")
+needs_responses = pytest.mark.skipif(not hasattr(openai.OpenAI, "responses"), reason="this release has none")
 
 
 def new_id() -> str:

@@ -36,7 +36,7 @@ CALLS: dict[str, Call] = {
 }
 
 
-NEEDS_RESPONSES = pytest.mark.skipif(not hasattr(openai.resources, "Responses"), reason="this release has none")
+NEEDS_RESPONSES = pytest.mark.skipif(not hasattr(openai.OpenAI, "responses"), reason="this release has none")
 NAMES = [pytest.param(name, marks=NEEDS_RESPONSES) if name.startswith("responses") else name for name in CALLS]
 
 

@@ -159,7 +159,7 @@ GOOGLE: dict[str, Callable[[Any], Any]] = {
 }
 #: What the first supported releases do not have yet.
 UNKNOWN = {
-    *(() if hasattr(openai.resources, "Responses") else ("openai responses", "openai responses stream")),
+    *(() if hasattr(openai.OpenAI, "responses") else ("openai responses", "openai responses stream")),
     *(() if hasattr(anthropic.resources.Messages, "count_tokens") else ("anthropic count",)),
 }
 CALLS = [

@@ -22,7 +22,7 @@ import llmtrace
 
 GOOD = {"candidates": [{"content": {"role": "model", "parts": [{"text": "hi"}]}, "index": 0}]}
 LAST = {"candidates": [{"content": {"role": "model", "parts": [{"text": "x"}]}, "finishReason": "STOP", "index": 0}]}
-NEEDS_RESPONSES = pytest.mark.skipif(not hasattr(openai.resources, "Responses"), reason="this release has none")
+NEEDS_RESPONSES = pytest.mark.skipif(not hasattr(openai.OpenAI, "responses"), reason="this release has none")
 UNREADABLE = {"number": 5, "candidates": {"candidates": 5}, "parts": {"candidates": [{"content": {"parts": 7}}]}}
 
 
