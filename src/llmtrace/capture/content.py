@@ -83,7 +83,7 @@ class _WithContent:
     def add(self, chunk: Any) -> bool:
         """Add a chunk to both accumulators."""
         try:
-            if self._add_content(chunk) and getattr(self._counts, "spoken", False):
+            if self._add_content(chunk) and getattr(self._counts, "skips_text", False):
                 return True
         except Exception:
             log_internal_error("read the content of a chunk")
