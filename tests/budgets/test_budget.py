@@ -458,7 +458,7 @@ def test_a_refusal_comes_home_from_a_worker_process() -> None:
 def test_windows_in_memory_go_when_they_are_over_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many windows come and go, those that are over are dropped, and one that is not never is."""
     now = 0.0
-    monkeypatch.setattr(stores, "_MANY", 100)
+    monkeypatch.setattr(stores, "_MAX_WINDOWS", 100)
     monkeypatch.setattr(stores, "monotonic", lambda: now)
     store = MemoryStore()
     total = Claim("total", 10, 0, 10**9, False)

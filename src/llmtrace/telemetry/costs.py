@@ -65,7 +65,7 @@ def describe_budget(call: OpenCall, options: object, into: Attributes) -> None:
     budget = part.budget
     into[names.BUDGET_NAME], into[names.BUDGET_WINDOW], into[names.BUDGET_ACTION] = (
         budget.name,
-        part.window,
+        part.label,
         part.action,
     )
     if budget.tokens is not None:
