@@ -91,7 +91,7 @@ def test_files(tmp_path: Path) -> None:
         (["m"], "entry 1: 'm' is not accepted"),
         ([{"input": "1"}], "field 'model' is missing"),
         ([{"model": "", "input": "1"}], "model=''"),
-        ([{"model": "m"}], "says no price"),
+        ([{"model": "m"}], "has no price"),
         ([{"model": "m", "inptu": "1"}], "unknown field 'inptu'; accepted: model"),
         ([{"model": "m", "input": 0.1}], "input=0.1"),
         ([{"model": "m", "input": "-1"}], "input='-1'"),

@@ -65,7 +65,7 @@ def describe_budget(call: OpenCall, options: object, into: Attributes) -> None:
     budget = window.budget
     into[names.BUDGET_NAME], into[names.BUDGET_WINDOW], into[names.BUDGET_ACTION] = (
         budget.name,
-        window.window,
+        window.label,
         window.action,
     )
     if budget.tokens is not None:
