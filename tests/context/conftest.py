@@ -25,7 +25,7 @@ def vendor() -> Iterator[Vendor]:
 @pytest.fixture(autouse=True)
 def said_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test hears the warnings that are given once."""
-    monkeypatch.setattr(validation, "_said", set())
+    monkeypatch.setattr(validation, "_warned", set())
 
 
 @pytest.fixture

@@ -192,7 +192,7 @@ def test_a_file_outside_any_repository(tmp_path: Path) -> None:
 
 def test_an_object_too_large_is_not_read(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An object larger than any prompt fills no memory."""
-    monkeypatch.setattr(git, "_LARGEST", 10)
+    monkeypatch.setattr(git, "_MAX_OBJECT_BYTES", 10)
     assert told(repository, TEXTS[-1]) == (None, ())
 
 

@@ -30,7 +30,7 @@ for module, name in ((context, "_RUNTIME_CONTEXT"), (context, "_SUPPRESS_INSTRUM
         if code is not None and name in code.co_names:
             names = tuple("renamed" + each if each == name else each for each in code.co_names)
             function.__code__ = code.replace(co_names=names)
-from llmtrace.context import baggage as ours, context as scopes, tags
+from llmtrace.context import baggage as ours, state as scopes, tags
 ours.configure(("user",))
 with tags.tag(feature="f", user="u"):
     assert tags.current().feature == "f"

@@ -32,10 +32,10 @@ def reset() -> None:
     if (prompts := _loaded("context.prompts")) is not None:
         prompts.forget_templates()
     if (api := _loaded("_api")) is not None:
-        for each in api._all():
-            each._parts.forget()
-    if (faults := _loaded("_guard")) is not None:
-        faults.faults.clear()
+        for instrumentation in api._every_instrumentation():
+            instrumentation._parts.forget()
+    if (errors := _loaded("_errors")) is not None:
+        errors.internal_errors.clear()
 
 
 def _loaded(name: str) -> Any:
