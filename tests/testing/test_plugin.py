@@ -72,13 +72,13 @@ def test_fixtures_limits_and_summary(replay: Any, pytester: pytest.Pytester) -> 
     done.assert_outcomes(passed=5, failed=4)
     done.stdout.fnmatch_lines_random(
         [
-            "*max_tokens: 1 calls took * output tokens, over 1",
+            "*max_tokens: 1 calls used * output tokens, over 1",
             "*max_first_token: 1 of 1 calls waited up to *",
             "*max_cost: 1 calls *",
             "*its own failure*",
             "*LLM calls*",
             "*calls*test_fixtures_limits_and_summary.py::test_calls*",
-            "*9 calls*in all*",
+            "*9 calls*total*",
         ]
     )
 

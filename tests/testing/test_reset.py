@@ -59,7 +59,7 @@ def test_reset_forgets_all_that_outlives_a_test(caplog: pytest.LogCaptureFixture
             for _ in range(2):
                 validation.warn_once("about", "this")
                 testing.reset()
-        assert [record.message for record in caplog.records].count("llmtrace: this (said once)") == 2
+        assert [record.message for record in caplog.records].count("llmtrace: this (logged once)") == 2
         assert late == [True]
         left = [
             budgets.registered(),
