@@ -211,7 +211,7 @@ def test_one_block_may_be_entered_by_many_at_once() -> None:
         ({"user": Plan.PRO, "plan": Plan.PRO}, {"user": "pro", "metadata": {"plan": "pro"}}, ""),
         ({"user": ["x"]}, {}, "user must be text"),
         ({"user": True}, {}, "not bool"),
-        ({"user": 10**5000, "session": "s"}, {"session": "s"}, "user is a number of too many digits"),
+        ({"user": 10**5000, "session": "s"}, {"session": "s"}, "user is a number with too many digits"),
         ({"feature": "x" * 300}, {"feature": "x" * 256}, "longer than 256"),
         ({"session": "a\ud800"}, {"session": "a?"}, ""),
         ({"feature": ""}, {}, ""),
@@ -228,7 +228,7 @@ def test_one_block_may_be_entered_by_many_at_once() -> None:
         ({"k": 2**63}, {}, "does not fit 64 bits"),
         ({"k": float("inf")}, {}, "not a finite number"),
         ({"k": []}, {}, "not list"),
-        ({"capture_content": "maybe"}, {"capture_content": "no_content"}, "nothing that is said is written"),
+        ({"capture_content": "maybe"}, {"capture_content": "no_content"}, "no content is recorded"),
     ],
 )
 def test_wrong_values_are_left_out(
@@ -392,7 +392,7 @@ def test_a_search_that_could_not_begin_takes_what_it_is_told(monkeypatch: pytest
         monkeypatch.setattr(type(block), "_enter", broken)
         with block as search:
             search.add(["a"])
-            search.query("q")
+            search.set_query("q")
             getattr(search, "given", search.add)(["b"])
     assert _errors.internal_errors
 
@@ -463,13 +463,13 @@ def test_any_interleaving_gives_each_call_the_tags_of_its_own_path(programs: lis
     assert all(got == expected for got, expected in walk.seen)
 
 
-def test_a_tag_keeps_everything_else_that_was_said() -> None:
-    """Whatever else the blocks around say of a call, a tag inside leaves it as it is."""
+def test_tag_keeps_every_other_field_of_the_context() -> None:
+    """A tag changes no field of the outer context but its own."""
     from dataclasses import fields, replace
 
-    from llmtrace.context.tags import tag as make
+    from llmtrace.context.tags import tag as make_tag
 
-    marks: dict[str, Any] = {field.name: f"mark of {field.name}" for field in fields(current())}
-    around = replace(current(), **{**marks, "tags": ("t",), "metadata": {"k": 1}})
-    block: Any = make(user="u")
-    assert block._inside(around) == replace(around, user="u")
+    values: dict[str, Any] = {field.name: f"value of {field.name}" for field in fields(current())}
+    outer = replace(current(), **{**values, "tags": ("t",), "metadata": {"k": 1}})
+    block: Any = make_tag(user="u")
+    assert block._merge_into(outer) == replace(outer, user="u")

@@ -39,4 +39,4 @@ def test_calls_wait_for_what_is_expected() -> None:
     threading.Timer(0.05, ended.set).start()
     assert len(calls) == 0
     assert ended.is_set()
-    assert calls.now() == []
+    assert calls.snapshot() == []

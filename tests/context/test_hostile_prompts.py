@@ -125,5 +125,5 @@ def test_harmless_front_matter_is_kept(folder: Path) -> None:
 def test_versions_of_many_digits_are_ordered() -> None:
     """A tag may have more digits than Python converts to a number."""
     versions = ["10", "9", "1" * 5000, "v2", "v10", "2" * 5000, "007", "8"]
-    ordered = sorted(versions, key=files._order)
+    ordered = sorted(versions, key=files._sort_key)
     assert ordered == ["v2", "v10", "007", "8", "9", "10", "1" * 5000, "2" * 5000]

@@ -287,7 +287,7 @@ def test_sums_are_exact_and_say_what_they_leave_out() -> None:
     )
     assert calls.usage == Usage(input=1, output=2)
     assert calls.unpriced == 2
-    assert repr(calls) == "<4 calls, 0.3 USD, 2 without a price>"
+    assert repr(calls) == "<4 calls, 0.3 USD, 2 unpriced>"
     assert Calls().cost.total == 0
     assert Calls().usage == Usage()
 

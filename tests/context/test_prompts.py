@@ -199,7 +199,7 @@ def test_versions_are_ordered_as_people_count(folder: Path) -> None:
     [
         ({}, None, "there is no prompt 'p'"),
         ({"p/1.md": "x", "p/labels.toml": 'production = "2"'}, None, "has no version '2'"),
-        ({"p/1.md": "x", "p/labels.toml": 'production = "1"'}, "beta", "no label 'beta'; there: production"),
+        ({"p/1.md": "x", "p/labels.toml": 'production = "1"'}, "beta", "no label 'beta'; its labels are: production"),
         ({"p/1.md": "x", "p/labels.toml": "production = ["}, None, "labels.toml"),
         ({"p/1.md": "x", "p/labels.toml": "a = {version = '1', weight = 60}\nb = {version = '1', weight = 60}"}, None,
          "add up to 120"),
@@ -207,7 +207,7 @@ def test_versions_are_ordered_as_people_count(folder: Path) -> None:
         ({"p/1.md": "x", "p/labels.toml": "production = true"}, None, "'production' needs a version"),
         ({"p/1.md": "x", "p/labels.toml": b"# \xff"}, None, "labels.toml.*utf-8"),
         ({"p.md": b"\xff"}, None, "p.md is not UTF-8"),
-        ({"p.md": "x"}, "canary", "is one file and has no labels"),
+        ({"p.md": "x"}, "canary", "is a single file and has no label"),
         ({"p.md": "---\n- a\n---\nx"}, None, "keys and values"),
         ({"p.md": "---\na: [\n---\nx"}, None, "not valid YAML"),
     ],
@@ -227,7 +227,7 @@ def test_what_is_wrong_is_named(folder: Path, files: dict[str, Any], label: str 
 def test_a_name_does_not_leave_the_folder(folder: Path, name: Any) -> None:
     """No name reaches a file outside the folder of prompts."""
     (folder.parent / "secret.md").write_text("x")
-    with pytest.raises(ConfigError, match="no name of a prompt"):
+    with pytest.raises(ConfigError, match="not a valid prompt name"):
         prompts.load(name)
 
 

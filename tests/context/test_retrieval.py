@@ -98,7 +98,7 @@ def test_what_is_no_document_is_left_out(given: Any, caplog: pytest.LogCaptureFi
         r.add(given)
         r.add(["fine"])
         assert ids() == ["fine"]
-    assert "is no document" in caplog.text
+    assert "is not a valid document" in caplog.text
 
 
 def test_a_search_is_a_span_and_later_calls_name_its_documents(spans: InMemorySpanExporter, vendor: Vendor) -> None:

@@ -252,11 +252,11 @@ _ATTRIBUTES = {
 def _reader(name: str) -> Callable[[Any], Any]:
     match name:
         case "feature" | "tenant":
-            return lambda call: getattr(call.scope, name)
+            return lambda call: getattr(call.call_context, name)
         case "prompt":
-            return lambda call: None if call.scope.prompt is None else call.scope.prompt.name
+            return lambda call: None if call.call_context.prompt is None else call.call_context.prompt.name
         case "prompt_version":
-            return lambda call: None if call.scope.prompt is None else call.scope.prompt.version
+            return lambda call: None if call.call_context.prompt is None else call.call_context.prompt.version
         case "model_pinned":
             return lambda call: None if call.request.model is None else is_pinned(call.request.model)
-    return lambda call: call.scope.metadata.get(name)
+    return lambda call: call.call_context.metadata.get(name)

@@ -235,8 +235,8 @@ class OperationSpans:
             if span.is_recording():
                 begun: Attributes = {**(getattr(span, "attributes", None) or {})}
                 found: Attributes = {}
-                content = self._content if self._content.open(work.scope.capture_content) else None
-                _describe_tags(work.scope, found)
+                content = self._content if self._content.open(work.call_context.capture_content) else None
+                _describe_tags(work.call_context, found)
                 _DESCRIBERS[work.kind](work, content, found)
                 _describe_rollup(work, found)
                 self._describe_end(work, content, found)
@@ -326,7 +326,7 @@ def _describe_run(work: Operation, content: Content | None, into: Attributes) ->
         into[names.OUTPUT_MESSAGES] = content.json([answer])
     if isinstance(content, ContentPolicy):
         asked = RequestContent(messages=list(work.first_input[1])) if work.first_input is not None else None
-        gate = content.with_mode(work.scope.capture_content).limited_to(work.span)
+        gate = content.with_mode(work.call_context.capture_content).limited_to(work.span)
         found = describe_content(
             None if names.INPUT_MESSAGES in into else asked,
             [] if names.OUTPUT_MESSAGES in into else list(work.last_output),
@@ -380,14 +380,14 @@ def _describe_rerank(work: Operation, content: Content | None, into: Attributes)
         into[names.RERANK_QUERY] = content.text(work.query)
     if work.documents:
         into[names.DOCUMENT_IDS] = [document.id for document in work.documents]
-    _describe_each(names.RERANK_GIVEN, work.given, content, into)
+    _describe_each(names.RERANK_GIVEN, work.input_documents, content, into)
     _describe_each(names.RERANK_KEPT, work.documents, content, into)
 
 
 def _describe_rollup(work: Operation, into: Attributes) -> None:
     """The sum of the calls inside, under names that no backend adds up a second time."""
     # Those here by now: this runs on the very thread that adds them.
-    calls = None if work.calls is None else Calls(work.calls.now())
+    calls = None if work.calls is None else Calls(work.calls.snapshot())
     if calls is None:
         return
     usage, unpriced = calls.usage, calls.unpriced
