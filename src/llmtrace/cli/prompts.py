@@ -191,7 +191,7 @@ def _write(place: Path, document: Any) -> None:
     path = place / files.LABELS
     draft = place / (files.LABELS + ".new")
     text = tomlkit.dumps(document).rstrip("\n") + "\n"
-    files.shares_in(path, text)
+    files.parse_labels(path, text)
     try:
         draft.write_text(text, encoding="utf-8")
         os.replace(draft, path)

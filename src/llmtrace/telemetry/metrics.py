@@ -139,7 +139,7 @@ class Metrics:
                 dimensions[names.AGENT_NAME] = operation.agent
         if isinstance(operation.error, Exception):
             dimensions[names.ERROR_TYPE] = error_type(operation.error)
-        self._add_dimensions(operation.scope, dimensions)
+        self._add_dimensions(operation.call_context, dimensions)
         if self._clean is not None:
             self._clean(dimensions)
         make_encodable(dimensions)

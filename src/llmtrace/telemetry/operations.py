@@ -207,8 +207,8 @@ class OperationSpans:
             if span.is_recording():
                 start_attributes: Attributes = {**(getattr(span, "attributes", None) or {})}
                 attributes: Attributes = {}
-                policy = self._policy if self._policy.records_on_span(operation.scope.capture_content) else None
-                _describe_tags(operation.scope, attributes)
+                policy = self._policy if self._policy.records_on_span(operation.call_context.capture_content) else None
+                _describe_tags(operation.call_context, attributes)
                 _DESCRIBERS[operation.kind](operation, policy, attributes)
                 _describe_rollup(operation, attributes)
                 self._describe_end(operation, policy, attributes)
@@ -304,7 +304,7 @@ def _describe_run(operation: Operation, policy: ContentPolicy | None, into: Attr
     nested = describe_content(
         None if names.INPUT_MESSAGES in into else request,
         [] if names.OUTPUT_MESSAGES in into else list(operation.last_output),
-        policy.with_mode(operation.scope.capture_content).limited_to(operation.span),
+        policy.with_mode(operation.call_context.capture_content).limited_to(operation.span),
         partial=operation.error is not None,
     )
     into.update(nested.attributes)
@@ -357,14 +357,14 @@ def _describe_rerank(operation: Operation, policy: ContentPolicy | None, into: A
         into[names.RERANK_QUERY] = policy.text(operation.query)
     if operation.documents:
         into[names.DOCUMENT_IDS] = [document.id for document in operation.documents]
-    _describe_documents(names.RERANK_INPUT, operation.given, policy, into)
+    _describe_documents(names.RERANK_INPUT, operation.input_documents, policy, into)
     _describe_documents(names.RERANK_OUTPUT, operation.documents, policy, into)
 
 
 def _describe_rollup(operation: Operation, into: Attributes) -> None:
     """Add the totals of the calls inside, under names that no backend sums up a second time."""
     # Do not wait for pending calls: this thread is the one that adds them.
-    calls = None if operation.calls is None else Calls(operation.calls.now())
+    calls = None if operation.calls is None else Calls(operation.calls.snapshot())
     if calls is None:
         return
     usage, unpriced = calls.usage, calls.unpriced
