@@ -93,7 +93,7 @@ def test_a_request_larger_than_the_spool_waits_in_memory(tmp_path: Path, caplog:
     spool, ledger = spooling(tmp_path, 1)
     assert [spool.put(request(name, 70)) for name in ("large-0", "large-1")] == [False, False]
     assert spool.put(request("small"))
-    assert "LLMTRACE_SPOOL names another folder" in caplog.text
+    assert "set LLMTRACE_SPOOL to another folder" in caplog.text
     assert len(caplog.records) == 1
     assert (spool.waiting(), spool.unsaved()) == (3, 2)
     assert sent(spool) == ["small", "large-0", "large-1"]

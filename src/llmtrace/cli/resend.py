@@ -42,7 +42,7 @@ class Resender(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         batch = translate(spans, self.bridges)
         # All are tried before the batch counts as sent.
-        sent = [self._part(part) for part in self.way.form.encode(batch, self.way.limit, self.way.encoding)]
+        sent = [self._part(part) for part in self.way.encoder.encode(batch, self.way.limit, self.way.encoding)]
         return SpanExportResult.SUCCESS if all(sent) else SpanExportResult.FAILURE
 
     def _part(self, part: Payload | Unencodable) -> bool:
@@ -59,11 +59,11 @@ class Resender(SpanExporter):
                 self.left_out += min(outcome.rejected, payload.items)
                 return True
             if outcome.kind == "too_large":
-                halves = self.way.form.split(payload)
+                halves = self.way.encoder.split(payload)
                 self.left_out += 0 if halves else payload.items
                 return all([self._deliver(half) for half in halves])
             self.said = outcome.message
-            pause = max(_PAUSE_SECONDS, outcome.after or 0.0)
+            pause = max(_PAUSE_SECONDS, outcome.retry_after or 0.0)
             if outcome.kind == "refused" or time.monotonic() + pause > give_up:
                 return False
             time.sleep(pause)

@@ -196,7 +196,7 @@ def _local(settings: Settings, ledger: ExportStats, sent: RequestBodies | None) 
     if path.suffix == ".jsonl":
         from .json_lines import JsonLinesExporter
 
-        sink = ExporterSink(JsonLinesExporter(path), ledger, TRACES, keeps=True)
+        sink = ExporterSink(JsonLinesExporter(path), ledger, TRACES, durable=True)
     else:
         from .._local_store import StoreSink
         from ..store.exporter import StoreExporter
@@ -233,7 +233,7 @@ def make_sender(way: Transport, settings: Settings, ledger: ExportStats) -> Sink
         buffer = MemoryBuffer(_MEMORY, ledger)
     else:
         buffer = SpoolBuffer(folder, way.destination, settings.spool_max_mb << 20, ledger)
-    return Sender(buffer, way, ledger, keeps=folder is not None, pace=BatchLimits().delay)
+    return Sender(buffer, way, ledger, durable=folder is not None, pace=BatchLimits().delay)
 
 
 def spool_folder(settings: Settings) -> Path | None:
