@@ -13,6 +13,7 @@ from opentelemetry.sdk.resources import Resource
 
 import llmtrace
 from llmtrace import _api
+from llmtrace._local_store import LocalStore
 from llmtrace._settings import load, opentelemetry
 from llmtrace._settings.opentelemetry import usable_environment
 from llmtrace.export.pipeline import Pipeline
@@ -190,7 +191,8 @@ def test_missing_otlp_exporter_falls_back_to_the_store(
     monkeypatch.setenv(f"{OTLP}PROTOCOL", "grpc")
     monkeypatch.delitem(sys.modules, "llmtrace.export.otlp.grpc_transport", raising=False)
     monkeypatch.setitem(sys.modules, "grpc", None)
-    pipeline = Pipeline(load({}))
+    settings = load({})
+    pipeline = Pipeline(settings, local_store=LocalStore(settings))
     pipeline.prepare()
     assert pipeline.where() == [str(tmp_path / "spans.db")]
     assert "pip install opentelemetry-exporter-otlp" in caplog.text

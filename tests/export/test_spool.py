@@ -10,8 +10,9 @@ import pytest
 from llmtrace.export.otlp.buffers import MemoryBuffer
 from llmtrace.export.otlp.destination import Destination
 from llmtrace.export.otlp.payload import Payload
-from llmtrace.export.spool.buffer import SpoolBuffer, directory, segment
-from llmtrace.export.spool.directory import Claim
+from llmtrace.export.spool import directory, segment
+from llmtrace.export.spool.buffer import SpoolBuffer
+from llmtrace.export.spool.directory import LockedDirectory
 from llmtrace.export.stats import ExportStats, read_losses
 
 HERE, THERE, ELSEWHERE = (Destination("traces", "http", f"http://{name}/v1/traces", "0") for name in "abc")
@@ -114,7 +115,7 @@ def test_where_a_directory_cannot_be_locked(locks: str, tmp_path: Path, monkeypa
     assert [spool.put(request(name)) for name in "ab"] == [False, False]
     assert sent(spool) == ["a", "b"]
     assert list(tmp_path.iterdir()) == []
-    assert Claim.take(tmp_path / "gone") is None
+    assert LockedDirectory.claim(tmp_path / "gone") is None
 
 
 @pytest.mark.parametrize(

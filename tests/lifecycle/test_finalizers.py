@@ -53,7 +53,7 @@ def test_dropped_streams_collected_on_a_thread_of_ours_all_arrive(
         + (
             "collect = True\nask()\nassert llmtrace.flush(20)\nassert not collect\nassert llmtrace.flush(20)\n"
             "assert any(name.startswith('llmtrace-') for name in threads), threads\n"
-            "from llmtrace._api import _all\n(counts,) = _all()[0]._parts.pipeline.counts()[:1]\nprint(counts.exported)\n"
+            "from llmtrace._api import _every_instrumentation\n(counts,) = _every_instrumentation()[0]._parts.pipeline.counts()[:1]\nprint(counts.exported)\n"
         )
     )
     out = run(tmp_path / "program.py", code, environment(vendor, **variables))
@@ -114,7 +114,7 @@ def test_full_queue_does_not_make_the_writer_wait_for_itself() -> None:
     written: list[object] = []
 
     class Sink:
-        keeps = True
+        durable = True
 
         def start(self) -> None: ...
         def write(self, batch: Any) -> None:

@@ -269,7 +269,7 @@ LOCKED = (
 import signal, threading
 llmtrace.instrument()
 ask("first"); llmtrace.flush(20)
-from llmtrace.export.stats import Ledger
+from llmtrace.export.stats import ExportStats
 ledgers = [route.ledger for route in llmtrace._api._current._parts.pipeline._traces._routes]
 ask("before")
 INTERRUPTED

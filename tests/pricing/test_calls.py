@@ -333,7 +333,7 @@ def test_which_token_metrics_are_kept(vendor: Vendor, mode: str) -> None:
 
 def test_dimensions_of_metrics(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
     """The chosen tags are on every point of a call, absent where nothing was said, and ``_other`` beyond a bound."""
-    monkeypatch.setattr("llmtrace.telemetry.metrics._VALUES", 2)
+    monkeypatch.setattr("llmtrace.telemetry.metrics._MAX_DIMENSION_VALUES", 2)
     reader = InMemoryMetricReader()
     meters = MeterProvider(metric_readers=[reader])
     wanted = "feature, tenant, prompt, prompt_version, model_pinned, plan"

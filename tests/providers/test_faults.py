@@ -161,8 +161,8 @@ async def test_an_event_that_is_no_json(loopback: Loopback, spans: InMemorySpanE
 @pytest.mark.parametrize(
     ("broken", "place"),
     [
-        ("llmtrace.budgets.enforcement.Budgets.admit", "ask the budgets"),
-        ("llmtrace.budgets.enforcement.Budgets.settle", "tell an observer of a call"),
+        ("llmtrace.budgets.enforcement.BudgetEnforcer.admit", "ask the budgets"),
+        ("llmtrace.budgets.enforcement.BudgetEnforcer.settle", "tell an observer of a call"),
         ("llmtrace.pricing.price.Pricer.price", "price a call"),
     ],
 )
@@ -190,7 +190,7 @@ def test_a_part_that_fails(loopback: Loopback, monkeypatch: pytest.MonkeyPatch, 
 def test_frames_of_another_kind() -> None:
     """Frames of Amazon's that hold no event, or that are cut or lie of their size, hide none that came before."""
     events: list[Any] = []
-    reader = AwsEventStreamParser(SimpleNamespace(mark=events.append), bytes)  # type: ignore[arg-type] # all that is asked of it
+    reader = AwsEventStreamParser(SimpleNamespace(on_chunk=events.append), bytes)  # type: ignore[arg-type] # all that is asked of it
     first, second, *_ = aws_frames(MESSAGE_EVENTS)
     odd = [_framed(payload) for payload in (b'{"message": "throttled"}', b"no json", b'{"bytes": 3}', b"[]")]
     for piece in (first[:5], first[5:], *odd, second, second[:40]):

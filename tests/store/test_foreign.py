@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
-from llmtrace._local_store import StoreSink
 from llmtrace.cli import main
 from llmtrace.export.stats import ExportStats
 from llmtrace.store.exporter import StoreExporter
 from llmtrace.store.schema import APPLICATION_ID, StoreError, connect
+from llmtrace.store.sink import StoreSink
 from llmtrace.store.write import Writer
 from traffic import traces
 

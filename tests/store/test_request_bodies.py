@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 import llmtrace
-from llmtrace.providers.fingerprints import read_fingerprint
 from llmtrace.report.advise import advise
 from llmtrace.report.calls import read
 from llmtrace.report.select import selection
 from llmtrace.store.read import spans_after
 from llmtrace.store.request_bodies import RequestBodies
+from llmtrace.store.request_fingerprints import read_fingerprint
 from llmtrace.store.schema import connect
 
 RULES = "".join(f"Rule {number}: never do thing {number}.\n" for number in range(400))

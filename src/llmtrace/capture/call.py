@@ -12,6 +12,7 @@ from time import perf_counter, time_ns
 from typing import Any
 
 from .._errors import log_internal_error
+from .._read import Money, read_money
 from ..context import inference_spans
 from ..context import state as scopes
 from ..context.operations import note_content
@@ -20,7 +21,6 @@ from ..model.wire_format import Accumulator, WireFormat
 from ..pricing.estimates import Estimate
 from ..pricing.estimator import OutputText
 from ..pricing.money import PricedCall
-from ..providers._usage import Money, read_money
 from . import background, worker
 from .content import ContentRecorder
 from .error_body import read_error

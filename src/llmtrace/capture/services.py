@@ -39,10 +39,10 @@ class CallEmitter(Protocol):
     """Turns calls into telemetry."""
 
     def begin(self, call: OpenCall) -> None:
-        """Start the span and set ``call.span`` and ``call.context``."""
+        """Start the span and set ``call.span`` and ``call.span_context``."""
 
     def defer(self, call: OpenCall) -> None:
-        """Prepare for the owner of the span to end it before the call is priced. Only where ``call.borrowed``."""
+        """Prepare for the owner of the span to end it before the call is priced. Only where ``call.joins_existing_span``."""
 
     def end(self, call: OpenCall, end_time: int | None) -> None:
         """Write what is known now and end the span, at ``end_time`` (nanoseconds) if that has passed."""

@@ -13,8 +13,8 @@ from ..report import formatting
 from ..report.advise import Advice, advise
 from ..report.calls import carried_out, exact_sum, read
 from ..report.select import QueryError, selection
-from ..report.what_if import open_catalog
 from ..store.columns import PICO
+from .price_list import open_catalog
 from .terminal import console, echo_json, open_store, progress, selection_options
 
 __all__ = ["command"]

@@ -14,10 +14,11 @@ import click
 from .. import _errors
 from .._settings import ConfigError, Settings, load
 from ..export.otlp.payload import Payload
-from ..export.routes import names, spool_folder, store_path, transport, variable
+from ..export.routes import names, spool_folder, transport, variable
 from ..export.signals import SIGNALS, Signal
 from ..providers.registry import SDKS
 from ..report import formatting
+from ..store.schema import locate
 from .spool import describe
 from .terminal import echo
 
@@ -217,7 +218,7 @@ def _writable(folder: Path) -> bool:
 
 def _store(settings: Settings) -> Iterator[Path]:
     if settings.store != "off":
-        yield store_path(settings)
+        yield locate(settings.store)
 
 
 @click.command("doctor")

@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 from .._read import get, get_text, iter_list
+from ..model.wire_format import TextFormat, Texts
 
-__all__ = ["CHAT_WORDS", "GENERATE_WORDS", "INTERACTION_WORDS", "MESSAGE_WORDS", "NO_WORDS", "RESPONSE_WORDS", "Words"]
-
-Texts = Iterable[tuple[str, bool]]
-"""Texts; true for the name of a tool call."""
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """How to read the texts of one wire format."""
-
-    read: Callable[[Any], Texts]
-    """Takes a whole answer or a chunk, as a model of the SDK or as parsed JSON."""
-    quick: Callable[[Any], Any]
-    """Takes a chunk: its one text, in the form that most chunks have. May raise for any other, or return ``None``."""
+__all__ = ["CHAT_WORDS", "GENERATE_WORDS", "INTERACTION_WORDS", "MESSAGE_WORDS", "NO_WORDS", "RESPONSE_WORDS"]
 
 
 def _json(value: Any) -> str:
@@ -141,10 +128,10 @@ def _never_quick(_: Any) -> None:
     return None
 
 
-CHAT_WORDS = Words(_chat, _quick_chat)
-MESSAGE_WORDS = Words(_messages, _quick_delta_text)
-RESPONSE_WORDS = Words(_responses, _quick_delta)
-GENERATE_WORDS = Words(_generate, _never_quick)
-INTERACTION_WORDS = Words(_interactions, _never_quick)
-NO_WORDS = Words(_nothing, _never_quick)
+CHAT_WORDS = TextFormat(_chat, _quick_chat)
+MESSAGE_WORDS = TextFormat(_messages, _quick_delta_text)
+RESPONSE_WORDS = TextFormat(_responses, _quick_delta)
+GENERATE_WORDS = TextFormat(_generate, _never_quick)
+INTERACTION_WORDS = TextFormat(_interactions, _never_quick)
+NO_WORDS = TextFormat(_nothing, _never_quick)
 """Of an answer that has none, such as vectors: the tokens of the input are all there is to estimate."""

@@ -7,21 +7,16 @@ dialect: chat, responses, embeddings, images, audio and assistants.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Any
 
-from .._decimal import parse
-from .._read import as_mapping, get, get_number
+from .._read import Money, as_mapping, get, get_number, read_money
 from .._read import get_count as count_of
 from ..model import Counts, Response
 
-__all__ = ["OPENAI", "Money", "Names", "Reported", "merge_counts", "openai_totals", "read_money", "read_openai_usage"]
+__all__ = ["OPENAI", "Names", "Reported", "merge_counts", "openai_totals", "read_openai_usage"]
 
 _MAX_COUNT = 2**48
-
-Money = float | Decimal | Fraction
-"""USD, exact where it is no float."""
 
 
 def merge_counts(counts: Counts, later: Mapping[str, float]) -> None:
@@ -285,7 +280,6 @@ _TICKS = 10**10
 _TOTALS = ("total_cost", "total")
 _STATED = ("total_cost", "cost_usd", "cost_usd_total")
 _COSTS = frozenset({"cost", "cost_in_usd_ticks", *_STATED})
-_MAX_EXPONENT = 30
 
 
 def read_stated_cost(usage: Any) -> Money | None:
@@ -308,14 +302,3 @@ def read_stated_cost(usage: Any) -> Money | None:
 
 def _first(source: Any, names: Iterable[str]) -> Money | None:
     return next((cost for name in names if (cost := read_money(get(source, name))) is not None), None)
-
-
-def read_money(value: Any) -> Money | None:
-    """Return a finite amount, be it a number or text."""
-    if isinstance(value, str):
-        try:
-            value = parse(value)
-        except InvalidOperation:
-            return None
-        return value if value.is_finite() and abs(value.adjusted()) <= _MAX_EXPONENT else None
-    return get_number({"": value}, "")

@@ -10,11 +10,11 @@ from typing import Any
 
 from .._errors import log_internal_error
 from ..model.fingerprint import Fingerprint
-from ..providers.fingerprints import read_fingerprint
 from ..telemetry import names
 from .columns import BIGGEST, dimensions_of, is_call, labels_of, measures_of, similarity_of
 from .packed import pack_metrics, pack_similarity
 from .request_bodies import Body
+from .request_fingerprints import read_fingerprint
 from .schema import DIMENSION_COLUMNS, MEASURES, transaction
 from .span_codec import StoredSpan, pack
 

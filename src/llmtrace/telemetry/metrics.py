@@ -14,7 +14,7 @@ from .._text import encodable
 from ..capture.call import OpenCall
 from ..capture.failure import error_type
 from ..context.operation import Operation
-from ..model import Counts, is_pinned
+from ..model import CallContext, Counts, is_pinned
 from ..model.chunk_gaps import GAP_SECONDS
 from ..pricing.money import UNIT, PricedCall
 from . import names
@@ -137,8 +137,7 @@ class Metrics:
         if isinstance(work.error, Exception):
             found[names.ERROR_TYPE] = error_type(work.error)
         for name, read in self._dimensions:
-            # All are told by what is around, but for what is said of a model.
-            value = None if name == names.MODEL_PINNED else read(work)
+            value = read(work.scope, None)
             if value is not None:
                 found[name] = self._capped(name, value)
         if self._clean is not None:
@@ -168,7 +167,7 @@ class Metrics:
         if call.server is not None:
             found[names.SERVER_ADDRESS], found[names.SERVER_PORT] = call.server
         for name, read in self._dimensions:
-            value = read(call)
+            value = read(call.call_context, request.model)
             if value is not None:
                 found[name] = self._capped(name, value)
         if self._clean is not None:
@@ -249,14 +248,15 @@ _ATTRIBUTES = {
 }
 
 
-def _reader(name: str) -> Callable[[Any], Any]:
+def _reader(name: str) -> Callable[[CallContext, str | None], Any]:
+    """Return how to read a dimension from the context of a call or operation, and the requested model."""
     match name:
         case "feature" | "tenant":
-            return lambda call: getattr(call.scope, name)
+            return lambda context, model: getattr(context, name)
         case "prompt":
-            return lambda call: None if call.scope.prompt is None else call.scope.prompt.name
+            return lambda context, model: None if context.prompt is None else context.prompt.name
         case "prompt_version":
-            return lambda call: None if call.scope.prompt is None else call.scope.prompt.version
+            return lambda context, model: None if context.prompt is None else context.prompt.version
         case "model_pinned":
-            return lambda call: None if call.request.model is None else is_pinned(call.request.model)
-    return lambda call: call.scope.metadata.get(name)
+            return lambda context, model: None if model is None else is_pinned(model)
+    return lambda context, model: context.metadata.get(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llmtrace._settings import ConfigError
-from llmtrace.report.what_if import open_catalog
+from llmtrace.cli.price_list import open_catalog
 
 AT = 1_780_000_000.0
 
