@@ -38,7 +38,7 @@ class LocalStore:
         if path.suffix == ".jsonl":
             from .export.json_lines import JsonLinesExporter
 
-            return ExporterSink(JsonLinesExporter(path), stats, TRACES, keeps=True)
+            return ExporterSink(JsonLinesExporter(path), stats, TRACES, durable=True)
         from .store.exporter import StoreExporter
         from .store.sink import StoreSink
 

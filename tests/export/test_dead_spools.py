@@ -45,7 +45,7 @@ def write_dead(folder: Path, *payloads: Payload) -> Path:
     spool, _ = new_spool(folder)
     for each in payloads:
         assert spool.put(each)
-    (home,) = {claim.path for claim in spool._claims}
+    (home,) = {directory.path for directory in spool._directories}
     spool.close()
     (path,) = home.glob("*.seg")
     return path
@@ -188,7 +188,7 @@ def test_adoption_holds_a_few_directories_and_own_requests_go_first(tmp_path: Pa
     before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
     spool, _ = new_spool(tmp_path)
     assert spool.adopt()
-    assert len(spool._claims) <= spools._ADOPTED_AT_ONCE + 1
+    assert len(spool._directories) <= spools._ADOPTED_AT_ONCE + 1
     if before:
         assert len(os.listdir("/proc/self/fd")) <= before + spools._ADOPTED_AT_ONCE + 1
     assert spool.put(payload("own"))
@@ -241,7 +241,7 @@ def test_adoption_without_descriptors_waits(tmp_path: Path, monkeypatch: pytest.
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", refuse)
         assert spool.adopt() is False
-    spool._look_at = 0.0
+    spool._next_scan = 0.0
     assert spool.adopt()
     assert ledger.counts().dropped == {}
     spool.close()
@@ -334,7 +334,7 @@ def test_spool_goes_on_after_its_descriptors_were_closed(tmp_path: Path) -> None
     """Files that got the same numbers are neither written to nor closed; what was written before is still sent."""
     spool, ledger = new_spool(tmp_path / "spool")
     assert spool.put(payload("before"))
-    ours = [spool._claims[0]._lock, spool._segments[0]._growing]
+    ours = [spool._directories[0]._lock, spool._segments[0]._append_descriptor]
     others = []
     for descriptor in ours:
         assert isinstance(descriptor, Descriptor)
@@ -362,7 +362,7 @@ def test_directory_that_another_process_took_meanwhile_is_left_to_it(tmp_path: P
     """Once the lock is gone another process may have adopted the directory: it sends what is in there."""
     spool, _ = new_spool(tmp_path)
     assert spool.put(payload("before"))
-    lock = spool._claims[0]._lock
+    lock = spool._directories[0]._lock
     assert lock is not None
     with open(os.devnull) as nothing:
         os.dup2(nothing.fileno(), lock._number)
@@ -432,9 +432,9 @@ def test_flush_out_of_time_says_what_it_leaves(backend: Backend, start: Any, spo
     process = start(code)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    lines = [line for line in err.splitlines() if "ran out of time" in line]
+    lines = [line for line in err.splitlines() if "timed out" in line]
     assert lines == [
-        f"llmtrace: {action} ran out of time: 5 spans wait in {spool}, for this process or the next one that uses it"
+        f"llmtrace: {action} timed out: 5 spans wait in {spool} and are sent later by this or the next process"
         for action in ("flush()", "shutdown()")
     ]
 

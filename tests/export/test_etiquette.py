@@ -33,7 +33,6 @@ def make_pipeline(settings: dict[str, Any]) -> Pipeline:
     return Pipeline(loaded, local_store=LocalStore(loaded))
 
 
-
 def test_a_provider_set_later_is_found_and_told(caplog: pytest.LogCaptureFixture, monkeypatch: Any) -> None:
     """A global provider that comes after ours gets the spans from then on, told once and left as it was."""
     pipeline = Pipeline(load({"store": "off"}))

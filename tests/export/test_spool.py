@@ -12,7 +12,7 @@ from llmtrace.export.otlp.destination import Destination
 from llmtrace.export.otlp.payload import Payload
 from llmtrace.export.spool import directory, segment
 from llmtrace.export.spool.buffer import SpoolBuffer
-from llmtrace.export.spool.directory import Claim
+from llmtrace.export.spool.directory import LockedDirectory
 from llmtrace.export.stats import ExportStats, read_losses
 
 HERE, THERE, ELSEWHERE = (Destination("traces", "http", f"http://{name}/v1/traces", "0") for name in "abc")
@@ -94,7 +94,7 @@ def test_a_request_larger_than_the_spool_waits_in_memory(tmp_path: Path, caplog:
     spool, ledger = spooling(tmp_path, 1)
     assert [spool.put(request(name, 70)) for name in ("large-0", "large-1")] == [False, False]
     assert spool.put(request("small"))
-    assert "LLMTRACE_SPOOL names another folder" in caplog.text
+    assert "set LLMTRACE_SPOOL to another folder" in caplog.text
     assert len(caplog.records) == 1
     assert (spool.waiting(), spool.unsaved()) == (3, 2)
     assert sent(spool) == ["small", "large-0", "large-1"]
@@ -115,7 +115,7 @@ def test_where_a_directory_cannot_be_locked(locks: str, tmp_path: Path, monkeypa
     assert [spool.put(request(name)) for name in "ab"] == [False, False]
     assert sent(spool) == ["a", "b"]
     assert list(tmp_path.iterdir()) == []
-    assert Claim.take(tmp_path / "gone") is None
+    assert LockedDirectory.claim(tmp_path / "gone") is None
 
 
 @pytest.mark.parametrize(

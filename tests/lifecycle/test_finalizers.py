@@ -115,8 +115,8 @@ def test_full_queue_does_not_make_the_writer_wait_for_itself() -> None:
     written: list[object] = []
 
     class Sink:
-        keeps = True
-        waits = False
+        durable = True
+        has_backlog = False
 
         def start(self) -> None: ...
         def retry(self) -> None: ...

@@ -114,7 +114,9 @@ def test_suppressed_call_is_collected_and_priced_without_a_span(
 def test_suppressed_call_is_refused_by_a_budget(scene: Scene, key: str) -> None:
     """A blocking budget counts suppressed calls and refuses them."""
     llmtrace.budget("suppressed", tokens=15, per="call", action="warn")
-    llmtrace.budget("suppressed", tokens=15, per="total", by="feature", match={"feature": f"suppressed {key}"}, action="block")
+    llmtrace.budget(
+        "suppressed", tokens=15, per="total", by="feature", match={"feature": f"suppressed {key}"}, action="block"
+    )
     with llmtrace.tag(feature=f"suppressed {key}"), set_key(key):
         scene.ask()
         scene.ask()

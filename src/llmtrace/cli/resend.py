@@ -45,7 +45,7 @@ class Resender(SpanExporter):
         # Send all parts, even after a failure.
         sent = [
             self._part(part)
-            for part in self.transport.form.encode(batch, self.transport.limit, self.transport.encoding)
+            for part in self.transport.encoder.encode(batch, self.transport.limit, self.transport.encoding)
         ]
         return SpanExportResult.SUCCESS if all(sent) else SpanExportResult.FAILURE
 
@@ -63,11 +63,11 @@ class Resender(SpanExporter):
                 self.left_out += min(outcome.rejected, payload.items)
                 return True
             if outcome.kind == "too_large":
-                halves = self.transport.form.split(payload)
+                halves = self.transport.encoder.split(payload)
                 self.left_out += 0 if halves else payload.items
                 return all([self._deliver(half) for half in halves])
             self.last_message = outcome.message
-            pause = max(_PAUSE_SECONDS, outcome.after or 0.0)
+            pause = max(_PAUSE_SECONDS, outcome.retry_after or 0.0)
             if outcome.kind == "refused" or time.monotonic() + pause > deadline:
                 return False
             time.sleep(pause)

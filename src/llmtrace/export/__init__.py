@@ -1,1 +1,1 @@
-""""""
+"""Export of spans, metrics, logs and scores."""

@@ -1,4 +1,4 @@
-"""Takes what ended on the program's threads, and writes it on a thread of its own."""
+"""Batch processor: queues ended items on the program's threads, and writes them on its own thread."""
 
 from __future__ import annotations
 
@@ -24,100 +24,116 @@ __all__ = ["BatchLimits", "BatchProcessor", "ExporterSink", "Sink", "SpanBatchPr
 
 _QUEUE_FULL_TIMEOUT_SECONDS = 0.5
 """Seconds a thread waits, once, for room in the queue before spans are dropped."""
-_KEEP_SECONDS = 0.02
-"""Seconds until what has ended is in the spool or the store, where a killed process loses nothing more."""
+_DURABLE_DELAY_SECONDS = 0.02
+"""Seconds until an ended item is in the spool or the store, where it survives a killed process."""
 _ITEM, _STOP = object(), object()
-"""Messages to the writer: something waits; the thread is no longer needed."""
+"""Messages to the writer thread: an item is queued; the thread must stop."""
 
 
 class Sink(Protocol):
-    """Where batches go. Once ``write`` has returned, they are the sink's to deliver or to count as lost."""
+    """A receiver of batches. After ``write`` has returned, the sink delivers them or counts them as lost."""
 
     @property
-    def keeps(self) -> bool:
-        """True if what was written survives the process."""
+    def durable(self) -> bool:
+        """True if written items survive the process."""
         ...
 
     @property
-    def waits(self) -> bool:
-        """True while something that could not be written waits for ``retry``."""
+    def has_backlog(self) -> bool:
+        """True while items that could not be written wait for ``retry``."""
         ...
 
-    def start(self) -> None: ...
+    def start(self) -> None:
+        """Start threads, if the sink has any."""
+        ...
 
-    def retry(self) -> None: ...
+    def retry(self) -> None:
+        """Try again to write items that could not be written."""
+        ...
 
-    def write(self, batch: Sequence[Any]) -> None: ...
+    def write(self, batch: Sequence[Any]) -> None:
+        """Take over a batch."""
+        ...
 
-    def flush(self, deadline: float) -> bool: ...
+    def flush(self, deadline: float) -> bool:
+        """Wait until all items are delivered. Return False if the deadline passes first."""
+        ...
 
-    def close(self, deadline: float) -> bool: ...
+    def close(self, deadline: float) -> bool:
+        """Deliver items until the deadline, and stop. Return True if all were delivered."""
+        ...
 
     def rest(self, deadline: float) -> None:
         """Stop threads and close files. The next ``start`` or ``write`` opens them again."""
 
-    def after_fork(self) -> None: ...
+    def after_fork(self) -> None:
+        """Start empty in a forked child."""
+        ...
 
 
 class ExporterSink:
-    """Any exporter of OpenTelemetry as a sink."""
+    """A sink that writes to an OpenTelemetry exporter."""
 
-    waits = False
+    has_backlog = False
 
-    def __init__(self, exporter: Any, ledger: ExportStats, signal: Signal, *, keeps: bool = False) -> None:
+    def __init__(self, exporter: Any, stats: ExportStats, signal: Signal, *, durable: bool = False) -> None:
         self.exporter = exporter
-        self.keeps = keeps
-        self._ledger = ledger
+        self.durable = durable
+        self._stats = stats
         self._signal = signal
 
     def start(self) -> None:
-        pass
+        """Do nothing."""
 
     def retry(self) -> None:
-        pass
+        """Do nothing: a failed export is counted as lost."""
 
     def write(self, batch: Sequence[Any]) -> None:
-        well = False
+        """Export a batch, and count its items as exported or lost."""
+        succeeded = False
         try:
-            well = self.exporter.export(self._signal.exported(batch)).name == "SUCCESS"
+            succeeded = self.exporter.export(self._signal.exported(batch)).name == "SUCCESS"
         finally:
             items = self._signal.count(batch)
-            if well:
-                self._ledger.record_exported(items)
+            if succeeded:
+                self._stats.record_exported(items)
             else:
-                self._ledger.record_dropped("exporter", items)
+                self._stats.record_dropped("exporter", items)
 
     def flush(self, deadline: float) -> bool:
-        left = max(0, int((deadline - time.monotonic()) * 1000))
-        force_flush = getattr(self.exporter, "force_flush", None)  # that of logs for the console once had none
-        return force_flush is None or force_flush(left) is not False
+        """Flush the exporter."""
+        remaining_ms = max(0, int((deadline - time.monotonic()) * 1000))
+        # Old console exporters of logs have no ``force_flush``.
+        force_flush = getattr(self.exporter, "force_flush", None)
+        return force_flush is None or force_flush(remaining_ms) is not False
 
     def close(self, deadline: float) -> bool:
+        """Shut the exporter down."""
         self.exporter.shutdown()
-        self._ledger.log_losses(now=True)
+        self._stats.log_losses(now=True)
         return True
 
     def rest(self, deadline: float) -> None:
-        if self.keeps:  # files of ours: they are opened again when needed, others' exporters are not
+        """Close the file of the exporter, if it is our own."""
+        if self.durable:  # our own file exporter opens again when needed; other exporters do not
             self.exporter.shutdown()
 
     def after_fork(self) -> None:
-        pass
+        """Do nothing."""
 
 
 class BatchLimits:
-    """How long and how much is gathered. The standard ``OTEL_BSP_*`` and ``OTEL_BLRP_*`` variables keep their
-    meaning."""
+    """Delay in seconds, batch size and queue size, from the standard ``OTEL_BSP_*`` or ``OTEL_BLRP_*`` variables."""
 
     __slots__ = ("batch", "delay", "queue")
 
     def __init__(self, kind: str = "BSP") -> None:
-        self.delay = _number(f"OTEL_{kind}_SCHEDULE_DELAY", 1000) / 1000
-        self.queue = _number(f"OTEL_{kind}_MAX_QUEUE_SIZE", 8192)
-        self.batch = min(_number(f"OTEL_{kind}_MAX_EXPORT_BATCH_SIZE", 512), self.queue)
+        self.delay = _positive_int(f"OTEL_{kind}_SCHEDULE_DELAY", 1000) / 1000
+        self.queue = _positive_int(f"OTEL_{kind}_MAX_QUEUE_SIZE", 8192)
+        self.batch = min(_positive_int(f"OTEL_{kind}_MAX_EXPORT_BATCH_SIZE", 512), self.queue)
 
 
-def _number(variable: str, default: int) -> int:
+def _positive_int(variable: str, default: int) -> int:
     with suppress(ValueError):
         value = int(os.environ.get(variable, ""))
         if value > 0:
@@ -126,68 +142,70 @@ def _number(variable: str, default: int) -> int:
 
 
 class BatchProcessor:
-    """A bounded queue, and a thread that empties it into the sink soon after the first item.
+    """A bounded queue, and a thread that writes it to the sink soon after the first item.
 
-    Nothing runs before the first item, so that a program may fork first, and a forked child starts anew at its own.
+    The thread starts with the first item, so that a program may fork before it. A forked child starts its own thread.
     """
 
-    def __init__(self, sink: Sink, ledger: ExportStats, limits: BatchLimits | None = None) -> None:
+    def __init__(self, sink: Sink, stats: ExportStats, limits: BatchLimits | None = None) -> None:
         self._sink = sink
-        self._ledger = ledger
+        self._stats = stats
         self._limits = limits or BatchLimits()
-        self._gather = min(self._limits.delay, _KEEP_SECONDS) if sink.keeps else self._limits.delay
+        self._delay_seconds = min(self._limits.delay, _DURABLE_DELAY_SECONDS) if sink.durable else self._limits.delay
         self._closed = False
-        self._arrived = True
+        self._delivered = True
         self._patched = worker.is_gevent_patched()
         self._renew()
         if hasattr(os, "register_at_fork"):
-            mine = weakref.WeakMethod(self._after_fork)
-            os.register_at_fork(after_in_child=lambda: renew() if (renew := mine()) is not None else None)
+            after_fork_method = weakref.WeakMethod(self._after_fork)
+            os.register_at_fork(
+                after_in_child=lambda: after_fork() if (after_fork := after_fork_method()) is not None else None
+            )
 
     def _renew(self) -> None:
         self._queue: deque[Any] = deque()
-        self._lock = threading.RLock()  # a finaliser may end a span while this very thread holds it
+        self._lock = threading.RLock()  # reentrant, because a finalizer may end a span on the thread that holds it
         self._writing = threading.Lock()
         self._messages: Any = None
-        self._called = False
-        """The writer has a message that items wait."""
+        self._notified = False
+        """True if the writer has an unread message that items are queued."""
         self._thread: threading.Thread | None = None
         self._started = False
         self._stalled = False
 
     def _after_fork(self) -> None:
-        self._renew()  # what waits here is the parent's, which sends it
-        self._ledger.after_fork()
+        self._renew()  # drop the queue, because the parent sends it
+        self._stats.after_fork()
         self._sink.after_fork()
 
     # -- the program's threads ----------------------------------------------------------------------------------------
 
     def enqueue(self, item: Any) -> None:
-        """Queue it; or count it as lost, where that cannot be."""
+        """Queue an item, or count it as lost if the queue stays full or is closed."""
         if self._closed:
-            self._ledger.record_dropped("after_shutdown", 1)
+            self._stats.record_dropped("after_shutdown", 1)
             return
         if not self._started:
             self._start()
         waiting = self._queue
         if len(waiting) >= self._limits.queue and not self._make_room():
-            self._ledger.record_dropped("queue_full", 1)
+            self._stats.record_dropped("queue_full", 1)
             return
         waiting.append(item)
-        if not self._called:
-            self._called = True
+        if not self._notified:
+            self._notified = True
             self._messages.put(_ITEM)
         elif len(waiting) == self._limits.batch:
-            self._messages.put(_ITEM)  # the second message ends the gathering
+            self._messages.put(_ITEM)  # the second message makes the writer start at once
 
     def _make_room(self) -> bool:
-        """Let the writer catch up, for a moment; after waiting in vain, not again until it moves."""
+        """Wait a moment for the writer to make room. After a timeout, do not wait again until it has written."""
         if self._thread is not None and self._thread.ident == threading.get_ident():
-            return True  # a finalizer that runs on the writer must not wait for the writer
+            return True  # a finalizer on the writer thread must not wait for itself
         if not self._stalled:
-            give_up = time.monotonic() + _QUEUE_FULL_TIMEOUT_SECONDS
+            deadline = time.monotonic() + _QUEUE_FULL_TIMEOUT_SECONDS
             self._messages.put(_ITEM)
-            while len(self._queue) >= self._limits.queue and time.monotonic() < give_up:
+            while len(self._queue) >= self._limits.queue and time.monotonic() < deadline:
                 time.sleep(0.001)
             self._stalled = len(self._queue) >= self._limits.queue
         return not self._stalled
@@ -199,39 +217,39 @@ class BatchProcessor:
         with self._lock:
             if self._started or self._closed:
                 return
-            # Not a condition or an event: a finaliser or a signal handler may interrupt the very thread that puts.
-            self._messages, self._called = queue.SimpleQueue(), False
-            thread = threading.Thread(target=self._work, args=(self._messages,), name="llmtrace-write", daemon=True)
-            # Where the interpreter is ending, flush and close write on the thread that calls them.
+            # Use SimpleQueue, which is reentrant: a finalizer or signal handler may interrupt ``put``.
+            self._messages, self._notified = queue.SimpleQueue(), False
+            thread = threading.Thread(target=self._run, args=(self._messages,), name="llmtrace-write", daemon=True)
+            # If the interpreter is ending, flush and close write on their caller's thread.
             with suppress(RuntimeError):
                 thread.start()
-                self._thread = thread  # not before: one that has not begun cannot be waited for
+                self._thread = thread  # after start(), because an unstarted thread cannot be joined
             self._started = True
             self._sink.start()
             exit_hooks.install()
 
-    # -- our thread ---------------------------------------------------------------------------------------------------
+    # -- the writer thread ------------------------------------------------------------------------------------------
 
-    def _work(self, messages: Any) -> None:
+    def _run(self, messages: Any) -> None:
         received: list[Any] = []
         while not self._closed and _STOP not in received:
             try:
-                received = [messages.get(timeout=self._limits.delay if self._sink.waits else None)]
+                received = [messages.get(timeout=self._limits.delay if self._sink.has_backlog else None)]
             except queue.Empty:
                 self._sink.retry()
                 continue
             with suppress(queue.Empty):
                 if received[0] is _ITEM and not self._closed:
-                    received.append(messages.get(timeout=self._gather))
+                    received.append(messages.get(timeout=self._delay_seconds))
                 while True:
                     received.append(messages.get_nowait())
-            self._called = False  # before writing: what ends from here on sends a message of its own
+            self._notified = False  # before writing, so that later items send a new message
             self._write()
-            _answer(received)
+            _acknowledge(received)
         self._write()
         with suppress(queue.Empty):
             while True:
-                _answer([messages.get_nowait()])
+                _acknowledge([messages.get_nowait()])
 
     def _write(self) -> None:
         waiting = self._queue
@@ -241,45 +259,45 @@ class BatchProcessor:
                 try:
                     self._sink.write(batch)
                 except Exception:
-                    _errors.log_internal_error(f"write {self._ledger.unit}")
+                    _errors.log_internal_error(f"write {self._stats.unit}")
                 self._stalled = False
 
     def flush(self, deadline: float) -> bool:
-        """Write what has ended, and wait until it has arrived or the deadline has come."""
+        """Write all queued items and wait until they have arrived. Return False if the deadline passes first."""
         if self._closed:
-            return self._arrived
-        if not self._written(deadline):
-            self._ledger.tell_left("flush()", in_memory=len(self._queue))
+            return self._delivered
+        if not self._wait_written(deadline):
+            self._stats.log_remaining("flush()", in_memory=len(self._queue))
             return False
-        return self._sink.flush(deadline) and not self._ledger.new_losses()
+        return self._sink.flush(deadline) and not self._stats.new_losses()
 
-    def _written(self, deadline: float) -> bool:
+    def _wait_written(self, deadline: float) -> bool:
         thread = self._thread
         if thread is None or not thread.is_alive():
             self._write()
             return True
-        ticket = threading.Event()
-        self._messages.put(ticket)
-        return ticket.wait(max(0.0, deadline - time.monotonic()))
+        written = threading.Event()
+        self._messages.put(written)
+        return written.wait(max(0.0, deadline - time.monotonic()))
 
     def close(self, deadline: float) -> bool:
-        """Write what has ended, send what can be sent by the deadline, and stop."""
+        """Write all queued items, send until the deadline, and stop. Return True if all have arrived."""
         if self._closed:
-            return self._arrived
-        written = self._written(deadline)
+            return self._delivered
+        written = self._wait_written(deadline)
         self._closed = True
         if self._thread is not None:
             self._messages.put(_ITEM)
             self._thread.join(max(0.0, deadline - time.monotonic()))
         if self._thread is None or not self._thread.is_alive():
-            self._write()  # what ended in between
+            self._write()  # items that were queued in between
         else:
-            self._ledger.record_dropped("exit", len(self._queue))
-        self._arrived = self._sink.close(deadline) and written and not self._ledger.new_losses()
-        return self._arrived
+            self._stats.record_dropped("exit", len(self._queue))
+        self._delivered = self._sink.close(deadline) and written and not self._stats.new_losses()
+        return self._delivered
 
     def rest(self, deadline: float) -> None:
-        """Write what has ended, stop, and let go of files and connections, until the next item starts all again."""
+        """Write all queued items, stop, and close files and connections until the next item."""
         with self._lock:
             thread, messages = self._thread, self._messages
             if self._closed or thread is None:
@@ -289,26 +307,29 @@ class BatchProcessor:
         thread.join(max(0.0, deadline - time.monotonic()))
         self._sink.rest(deadline)
 
-    # -- the names OpenTelemetry calls --------------------------------------------------------------------------------
+    # -- interface of OpenTelemetry --------------------------------------------------------------------------------
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Call ``flush`` with a timeout in milliseconds."""
         return self.flush(time.monotonic() + timeout_millis / 1000)
 
     def shutdown(self) -> None:
+        """Call ``close`` with a timeout of 5 seconds."""
         self.close(time.monotonic() + 5.0)
 
 
-def _answer(messages: Sequence[Any]) -> None:
-    """Tell those that wait that what they waited for is written."""
+def _acknowledge(messages: Sequence[Any]) -> None:
+    """Set the events of callers that wait for the write."""
     for message in messages:
         if isinstance(message, threading.Event):
             message.set()
 
 
 class SpanBatchProcessor(BatchProcessor, SpanProcessor):
-    """Of ended spans."""
+    """The batch processor of spans."""
 
     def on_end(self, span: ReadableSpan) -> None:
+        """Queue an ended span, if it is sampled."""
         context = span.context
         if context is not None and context.trace_flags.sampled:
             self.enqueue(span)

@@ -1,4 +1,4 @@
-"""Bridges applied on the way to one destination, so that the names of one backend reach no other."""
+"""Bridges of one destination: extra attributes for its vocabulary, which no other destination receives."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ __all__ = ["BridgingExporter", "bridges_for", "translate"]
 
 
 def bridges_for(bridges: Sequence[str], endpoint: str | None) -> tuple[str, ...]:
-    """The bridges of a destination: the settings', and Langfuse's own where the address is Langfuse."""
-    chosen = list(bridges)
-    if endpoint and "/api/public/otel" in urlsplit(endpoint).path and "langfuse" not in chosen:
-        chosen.append("langfuse")
-    return tuple(chosen)
+    """Return the bridges of a destination: those of the settings, and ``langfuse`` for an address of Langfuse."""
+    names_of_bridges = list(bridges)
+    if endpoint and "/api/public/otel" in urlsplit(endpoint).path and "langfuse" not in names_of_bridges:
+        names_of_bridges.append("langfuse")
+    return tuple(names_of_bridges)
 
 
 def translate(spans: Sequence[ReadableSpan], bridges: Sequence[str]) -> list[ReadableSpan]:
-    """New spans with what ``bridges`` add; a span that they cannot read goes as it is."""
-    return [_translated(span, bridges) for span in spans]
+    """Return copies of the spans with the attributes of ``bridges``; a span that fails is returned unchanged."""
+    return [_translate_span(span, bridges) for span in spans]
 
 
-def _translated(span: ReadableSpan, bridges: Sequence[str]) -> ReadableSpan:
+def _translate_span(span: ReadableSpan, bridges: Sequence[str]) -> ReadableSpan:
     try:
         attributes = span.attributes or {}
         extra = bridge_attributes(attributes, bridges, started=span.start_time or 0)
@@ -59,29 +59,31 @@ def _translated(span: ReadableSpan, bridges: Sequence[str]) -> ReadableSpan:
 
 
 def _resource(resource: Resource) -> Resource:
-    """With the project that Phoenix files the spans under, which is not ``service.name`` to it."""
-    known = resource.attributes
-    if names.OI_PROJECT in known:
+    """Return the resource with OpenInference's project name, because Phoenix does not read ``service.name``."""
+    attributes = resource.attributes
+    if names.OI_PROJECT in attributes:
         return resource
-    project = os.environ.get("PHOENIX_PROJECT_NAME", "").strip() or known.get("service.name")
+    project = os.environ.get("PHOENIX_PROJECT_NAME", "").strip() or attributes.get("service.name")
     if not isinstance(project, str) or not (project := encodable(project)) or project.startswith("unknown_service"):
         return resource
     return resource.merge(Resource({names.OI_PROJECT: project}))
 
 
 class BridgingExporter:
-    """A sink that gets the spans translated."""
+    """A sink that adds bridge attributes to spans and passes them to another sink."""
 
     def __init__(self, inner: Sink, bridges: Sequence[str]) -> None:
         self.inner = inner
         self.bridges = tuple(bridges)
-        self.keeps, self.rest = inner.keeps, inner.rest
+        self.durable, self.rest = inner.durable, inner.rest
         self.start, self.flush, self.close, self.after_fork = inner.start, inner.flush, inner.close, inner.after_fork
         self.retry = inner.retry
 
     @property
-    def waits(self) -> bool:
-        return self.inner.waits
+    def has_backlog(self) -> bool:
+        """True while the inner sink has items that wait for ``retry``."""
+        return self.inner.has_backlog
 
     def write(self, spans: Sequence[ReadableSpan]) -> None:
+        """Translate the spans and pass them on."""
         self.inner.write(translate(spans, self.bridges))

@@ -1,4 +1,4 @@
-"""The providers that a declarative configuration file describes, kept to ourselves."""
+"""Providers built from a declarative configuration file, which are not set as global providers."""
 
 from __future__ import annotations
 
@@ -14,31 +14,33 @@ __all__ = ["DeclarativeConfig"]
 
 
 class DeclarativeConfig:
-    """What ``OTEL_CONFIG_FILE`` says, if it is set. The public function would set the global providers, which are the
-    application's to set."""
+    """The providers of ``OTEL_CONFIG_FILE``, if it is set.
+
+    OpenTelemetry's public function is not used, because it sets the global providers, which belong to the application.
+    """
 
     def __init__(self) -> None:
         self._providers: dict[Signal, Any] | None = None
         self._read = False
 
     def provider(self, signal: Signal) -> Any:
-        """What the file describes, once it has been read."""
+        """Return the provider that the file describes, once it is read."""
         return None if self._providers is None else self._providers.get(signal)
 
     def read(self) -> bool:
-        """Build what the file describes. False when there is none.
+        """Build the providers that the file describes. Return False if there is no file.
 
         Raises:
-            ConfigError: The file cannot be used.
+            ConfigError: The file is invalid, or its parser is not installed.
         """
         file = variable("OTEL_CONFIG_FILE")
         if file and not self._read:
             self._read = True
-            self._providers = _described(file)
+            self._providers = _load_providers(file)
         return self._providers is not None
 
 
-def _described(file: str) -> dict[Signal, Any]:
+def _load_providers(file: str) -> dict[Signal, Any]:
     try:
         from opentelemetry.configuration import load_config_file
         from opentelemetry.configuration._logger_provider import create_logger_provider
@@ -50,16 +52,16 @@ def _described(file: str) -> dict[Signal, Any]:
             f"OTEL_CONFIG_FILE={file!r} needs the package opentelemetry-configuration ({error})"
         ) from error
     try:
-        described = load_config_file(file)
-        if described.disabled:
+        config = load_config_file(file)
+        if config.disabled:
             return {TRACES: trace.NoOpTracerProvider()}
-        resource = create_resource(described.resource)
-        limits = described.attribute_limits
-        found: dict[Signal, Any] = {TRACES: create_tracer_provider(described.tracer_provider, resource, limits)}
-        if described.meter_provider is not None:
-            found[METRICS] = create_meter_provider(described.meter_provider, resource)
-        if described.logger_provider is not None:
-            found[LOGS] = create_logger_provider(described.logger_provider, resource, limits)
+        resource = create_resource(config.resource)
+        limits = config.attribute_limits
+        providers: dict[Signal, Any] = {TRACES: create_tracer_provider(config.tracer_provider, resource, limits)}
+        if config.meter_provider is not None:
+            providers[METRICS] = create_meter_provider(config.meter_provider, resource)
+        if config.logger_provider is not None:
+            providers[LOGS] = create_logger_provider(config.logger_provider, resource, limits)
     except Exception as error:
         raise ConfigError(f"OTEL_CONFIG_FILE={file!r} is not accepted: {error}") from error
-    return found
+    return providers

@@ -1,4 +1,4 @@
-"""What became of what was traced, as metrics of the process: exported, spooled, and dropped by reason."""
+"""Metrics of the exporters: items exported, spooled, and dropped by reason."""
 
 from __future__ import annotations
 
@@ -17,29 +17,30 @@ from .stats import Counts
 __all__ = ["observe_stats"]
 
 
-class Counted(Protocol):
-    """What knows its counters."""
+class StatsSource(Protocol):
+    """An owner of export counters."""
 
-    def counts(self) -> list[Counts]: ...
+    def counts(self) -> list[Counts]:
+        """Return a copy of the counters of each route."""
+        ...
 
 
-_counted: weakref.WeakSet[Counted] = weakref.WeakSet()
+_sources: weakref.WeakSet[StatsSource] = weakref.WeakSet()
 _observed: weakref.WeakValueDictionary[int, MeterProvider] = weakref.WeakValueDictionary()
-"""Providers that have the counters: they are the process's, not of one instrumentation. By identity, as Logfire's has
-no hash."""
+"""Providers with the counters, which cover all sources of the process. Keyed by id: Logfire's has no hash."""
 
 
-def observe_stats(provider: MeterProvider, counted: Counted) -> None:
-    """Have ``provider`` count what ``counted`` counts."""
-    _counted.add(counted)
+def observe_stats(provider: MeterProvider, source: StatsSource) -> None:
+    """Add observable counters to ``provider``, and include the counts of ``source``."""
+    _sources.add(source)
     if id(provider) in _observed:
         return
     _observed[id(provider)] = provider
     meter = provider.get_meter("llmtrace", __version__)
     for signal in SIGNALS:
         noun, unit = signal.unit.replace(" ", "_"), "{" + signal.unit.replace(" ", "_").removesuffix("s") + "}"
-        for what, read in (("exported", _exported), ("spooled", _spooled), ("dropped", _dropped)):
-            name = f"{names.METRIC_EXPORTER}{what}_{noun}"
+        for kind, read in (("exported", _exported), ("spooled", _spooled), ("dropped", _dropped)):
+            name = f"{names.METRIC_EXPORTER}{kind}_{noun}"
             meter.create_observable_counter(name, [_callback(signal.unit, read)], unit)
 
 
@@ -47,21 +48,21 @@ def _callback(
     unit: str, read: Callable[[list[Counts]], Iterable[Observation]]
 ) -> Callable[[CallbackOptions], Iterable[Observation]]:
     def observe(options: CallbackOptions) -> Iterable[Observation]:
-        return read([counts for each in list(_counted) for counts in each.counts() if counts.unit == unit])
+        return read([counts for source in list(_sources) for counts in source.counts() if counts.unit == unit])
 
     return observe
 
 
-def _exported(found: list[Counts]) -> Iterable[Observation]:
-    return [Observation(sum(counts.exported for counts in found))] if found else []
+def _exported(all_counts: list[Counts]) -> Iterable[Observation]:
+    return [Observation(sum(counts.exported for counts in all_counts))] if all_counts else []
 
 
-def _spooled(found: list[Counts]) -> Iterable[Observation]:
-    return [Observation(sum(counts.spooled for counts in found))] if found else []
+def _spooled(all_counts: list[Counts]) -> Iterable[Observation]:
+    return [Observation(sum(counts.spooled for counts in all_counts))] if all_counts else []
 
 
-def _dropped(found: list[Counts]) -> Iterable[Observation]:
+def _dropped(all_counts: list[Counts]) -> Iterable[Observation]:
     reasons: Counter[str] = Counter()
-    for counts in found:
+    for counts in all_counts:
         reasons.update(counts.dropped)
     return [Observation(items, {names.DROP_REASON: reason}) for reason, items in reasons.items()]

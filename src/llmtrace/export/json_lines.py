@@ -1,4 +1,4 @@
-"""One JSON object per span and line, appended to a file only its owner may read."""
+"""JSON lines exporter, which appends spans to a local file."""
 
 from __future__ import annotations
 
@@ -21,33 +21,34 @@ _log = logging.getLogger("llmtrace")
 
 
 class JsonLinesExporter(SpanExporter):
-    """One JSON object per span and line, appended to a file only its owner may read."""
+    """An exporter that appends one JSON object per span and line to a file that only its owner may read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._complained = False
+        self._warned = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Append spans to the file. Log the first failure."""
         try:
             lines = "".join(span.to_json(indent=None) + "\n" for span in spans).encode()
-            with self._opened() as descriptor:
+            with self._open_locked() as descriptor:
                 rest = memoryview(lines)
                 while rest:
                     rest = rest[os.write(descriptor, rest) :]
         except Exception as error:
-            if not self._complained:
-                self._complained = True
+            if not self._warned:
+                self._warned = True
                 _log.warning("llmtrace could not write spans to %s: %s", self.path, error)
             return SpanExportResult.FAILURE
         return SpanExportResult.SUCCESS
 
     @contextmanager
-    def _opened(self) -> Iterator[int]:
+    def _open_locked(self) -> Iterator[int]:
         make_private(self.path.parent)
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            # A lock of the file serves threads and processes alike, and no fork inherits it held.
+            # Prefer the file lock: it excludes threads and processes, and a forked child does not inherit it locked.
             with nullcontext() if lock(descriptor) else self._lock:
                 yield descriptor
         finally:

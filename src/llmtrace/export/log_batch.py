@@ -1,4 +1,4 @@
-"""Log records, taken from the SDK as spans are."""
+"""Batch processor of log records."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from .batch import BatchProcessor
 __all__ = ["LogBatchProcessor"]
 
 _Readable: Any = getattr(_logs, "ReadableLogRecord", None)
-"""What newer exporters take; older ones take what the processor is given."""
+"""Argument type of newer exporters; older ones take the argument of ``on_emit``."""
 
 
 class LogBatchProcessor(BatchProcessor, LogRecordProcessor):
-    """Of emitted log records."""
+    """The batch processor of log records."""
 
     def on_emit(self, log_record: Any) -> None:
-        said = copy.copy(log_record.log_record)
-        said.context = Context()  # it may hold whatever the program was at
+        """Queue a copy of an emitted log record."""
+        record = copy.copy(log_record.log_record)
+        record.context = Context()  # drop the context, which may keep objects of the program alive
         if _Readable is not None:
-            kept = _Readable(said, log_record.resource, log_record.instrumentation_scope, log_record.limits)
+            readable = _Readable(record, log_record.resource, log_record.instrumentation_scope, log_record.limits)
         else:
-            kept = copy.copy(log_record)
-            kept.log_record = said
-        self.enqueue(kept)
+            readable = copy.copy(log_record)
+            readable.log_record = record
+        self.enqueue(readable)

@@ -29,7 +29,7 @@ class PeriodicReader(MetricReader):
     It lives in the process that made it; a forked child makes another, which starts at nothing.
     """
 
-    def __init__(self, sink: Sink, ledger: ExportStats, like: Any) -> None:
+    def __init__(self, sink: Sink, stats: ExportStats, like: Any) -> None:
         """Set up, and have the thread running.
 
         Args:
@@ -42,7 +42,7 @@ class PeriodicReader(MetricReader):
             preferred_aggregation=_preference(like, "_preferred_aggregation"),
         )
         self._sink = sink
-        self._ledger = ledger
+        self._stats = stats
         self._interval = _interval()
         self._collecting = threading.Lock()
         self._stop = threading.Event()
@@ -76,7 +76,7 @@ class PeriodicReader(MetricReader):
         if self._stop.is_set():
             return self._arrived
         self._collect_now()
-        return self._sink.flush(deadline) and not self._ledger.new_losses()
+        return self._sink.flush(deadline) and not self._stats.new_losses()
 
     def close(self, deadline: float) -> bool:
         """Collect for the last time, send what can be sent by the deadline, and stop."""
@@ -84,7 +84,7 @@ class PeriodicReader(MetricReader):
             return self._arrived
         self._collect_now()
         self._stop.set()
-        self._arrived = self._sink.close(deadline) and not self._ledger.new_losses()
+        self._arrived = self._sink.close(deadline) and not self._stats.new_losses()
         return self._arrived
 
     def rest(self, deadline: float) -> None:

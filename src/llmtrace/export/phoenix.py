@@ -31,13 +31,13 @@ class AnnotationSender:
 
     def __init__(self, way: HttpTransport, settings: Settings) -> None:
         self.url = way.url
-        self._ledger = ExportStats(_UNIT)
-        self._batches = BatchProcessor(make_sender(way, settings, self._ledger), self._ledger)
+        self._stats = ExportStats(_UNIT)
+        self._batches = BatchProcessor(make_sender(way, settings, self._stats), self._stats)
 
     @property
     def lost(self) -> int:
         """Scores that will not arrive."""
-        return sum(self._ledger.counts().dropped.values())
+        return sum(self._stats.counts().dropped.values())
 
     def post(self, score: Score) -> None:
         """Have ``score`` posted."""
@@ -105,7 +105,9 @@ def phoenix_transport(environ: Mapping[str, str] | None = None) -> HttpTransport
     url = base.removesuffix("/v1/traces").rstrip("/") + "/v1/span_annotations"
     headers = {"content-type": "application/json", **_headers(variables)}
     destination = make_destination("annotations", "http", url, headers)
-    return HttpTransport(url, headers, destination=destination, form=_AnnotationEncoder(), unit=_UNIT, timeout=_TIMEOUT)
+    return HttpTransport(
+        url, headers, destination=destination, encoder=_AnnotationEncoder(), unit=_UNIT, timeout=_TIMEOUT
+    )
 
 
 def _port(parts: Any) -> int | None:

@@ -225,7 +225,7 @@ def make_sender(way: Transport, settings: Settings, ledger: ExportStats) -> Sink
         buffer = MemoryBuffer(_MEMORY, ledger)
     else:
         buffer = SpoolBuffer(folder, way.destination, settings.spool_max_mb << 20, ledger)
-    return Sender(buffer, way, ledger, keeps=folder is not None, pace=BatchLimits().delay)
+    return Sender(buffer, way, ledger, durable=folder is not None, pace=BatchLimits().delay)
 
 
 def spool_folder(settings: Settings) -> Path | None:

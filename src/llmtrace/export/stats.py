@@ -1,4 +1,4 @@
-"""What became of the spans, data points and log records of this process: exported, buffered, or lost and why."""
+"""Counters of the items that this process exported, spooled or lost, with the reason of each loss."""
 
 from __future__ import annotations
 
@@ -16,32 +16,33 @@ from pathlib import Path
 __all__ = ["LOSSES", "Counts", "ExportStats", "read_losses"]
 
 LOSSES = "losses.jsonl"
-"""The file in the spool folder that remembers losses after the process is gone."""
+"""The file in the spool folder that records losses beyond the life of the process."""
 
 _log = logging.getLogger("llmtrace")
-_INTERVAL = 30.0
+_LOG_INTERVAL_SECONDS = 30.0
+"""Minimum seconds between two reports of losses."""
 _LOSSES_MAX_BYTES = 64 * 1024
-_NO_LINKS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_OPEN_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 _REASONS = {
     "queue_full": "spans ended faster than they could be written",
     "spool_full": "the spool reached LLMTRACE_SPOOL_MAX_MB",
-    "disk_full": "the disk of the spool is full, or a quota or the limit of file sizes is reached",
-    "spool_unwritable": "the spool could not be written, and memory holds no more or ended with the process",
-    "memory_full": "the memory buffer is full and the backend takes nothing",
-    "refused": "the backend refused them for good",
-    "rejected": "the backend took the request and rejected some of its spans",
-    "too_large": "one span alone is larger than the backend takes",
+    "disk_full": "the disk of the spool is full, or a quota or file size limit is reached",
+    "spool_unwritable": "the spool could not be written, and memory is full or the process ended",
+    "memory_full": "the memory buffer is full and the backend accepts nothing",
+    "refused": "the backend refused them permanently",
+    "rejected": "the backend accepted the request and rejected some of its items",
+    "too_large": "a single item is larger than the backend accepts",
     "unencodable": "they could not be encoded",
     "corrupt": "their record on disk is damaged",
     "removed": "their file was removed from the spool",
-    "store_locked": "another process has held the lock of the local store all the time",
+    "store_locked": "another process held the lock of the local store for too long",
     "store_full": "the disk of the local store is full",
     "store_failed": "the local store cannot be written",
     "exporter": "the exporter reported a failure",
     "exit": "the process ended before they could be sent",
     "after_shutdown": "they ended after shutdown()",
-    "fault": "a fault in llmtrace",
+    "fault": "an internal error of llmtrace",
 }
 
 
@@ -50,116 +51,127 @@ class Counts:
     """A copy of the counters at one moment."""
 
     unit: str
-    """What is counted: ``spans``, ``data points``, ``log records`` or ``scores``."""
+    """Plural name of the items: ``spans``, ``data points``, ``log records`` or ``scores``."""
     exported: int
     spooled: int
     dropped: dict[str, int]
-    """Reason -> how many."""
+    """Drop reason -> number of items."""
     retries: int
-    """Requests that had to be sent again."""
+    """Number of attempts that failed and are repeated."""
 
 
 class ExportStats:
-    """The counters of one pipeline. Losses are told once per interval, and kept in the spool folder if there is one."""
+    """The counters of one route. Losses are logged once per interval, and recorded in the spool folder, if any."""
 
     def __init__(self, unit: str = "spans") -> None:
         self.unit = unit
         self.folder: Path | None = None
         self._details: dict[str, str] = {}
-        """Reason -> what was answered, or what went wrong, last."""
+        """Drop reason -> last response or error."""
         self._renew()
 
     def _renew(self) -> None:
-        self._lock = threading.RLock()  # a finaliser may end a span while this very thread holds it
+        self._lock = threading.RLock()  # reentrant, because a finalizer may end a span on the thread that holds it
         self._exported = self._spooled = self._retries = 0
         self._dropped: Counter[str] = Counter()
-        self._untold: Counter[tuple[str, str]] = Counter()
+        self._unreported: Counter[tuple[str, str]] = Counter()
         self._unflushed = 0
-        self._left_told: set[str] = set()
+        self._remaining_logged: set[str] = set()
         self._logged_at = float("-inf")
 
     after_fork = _renew
-    """The child starts at nothing: what its parent counted is the parent's to tell."""
+    """Reset of the counters in a forked child: the parent reports its own."""
 
     def record_exported(self, items: int) -> None:
+        """Count items that the destination accepted."""
         with self._lock:
             self._exported += items
 
     def record_spooled(self, items: int) -> None:
+        """Count items that were written to the spool."""
         with self._lock:
             self._spooled += items
 
     def record_retry(self) -> None:
+        """Count a failed attempt that is repeated."""
         with self._lock:
             self._retries += 1
 
     def record_dropped(self, reason: str, items: int, detail: str = "") -> None:
+        """Count lost items, and log them when the interval allows.
+
+        Args:
+            reason: A key of ``_REASONS``.
+            items: Number of items; nothing is counted for 0.
+            detail: The last response or error, for the log.
+        """
         if items <= 0:
             return
         with self._lock:
             self._dropped[reason] += items
-            self._untold[self.unit, reason] += items
+            self._unreported[self.unit, reason] += items
             self._unflushed += items
             if detail:
                 self._details[reason] = detail
         self.log_losses()
 
     def record_foreign_loss(self, reason: str, items: int, unit: str) -> None:
-        """What another process had left is lost by our doing: told, but not one of our counts."""
+        """Report items of a dead process that this process dropped, without counting them as its own."""
         with self._lock:
-            self._untold[unit, reason] += items
+            self._unreported[unit, reason] += items
         self.log_losses()
 
     def new_losses(self) -> int:
-        """How many were lost since this was last asked."""
+        """Return the number of items lost since the last call."""
         with self._lock:
             lost, self._unflushed = self._unflushed, 0
         return lost
 
     def counts(self) -> Counts:
+        """Return a copy of the counters."""
         with self._lock:
             return Counts(self.unit, self._exported, self._spooled, dict(self._dropped), self._retries)
 
-    def tell_left(self, action: str, *, on_disk: int = 0, in_memory: int = 0) -> None:
-        """Log, once for each ``action``, what waits after it has run out of time."""
+    def log_remaining(self, action: str, *, on_disk: int = 0, in_memory: int = 0) -> None:
+        """Log, once for each ``action``, the number of items that still wait after its timeout."""
         with self._lock:
-            if action in self._left_told or not (on_disk or in_memory):
+            if action in self._remaining_logged or not (on_disk or in_memory):
                 return
-            self._left_told.add(action)
+            self._remaining_logged.add(action)
         parts = []
         if on_disk:
-            parts.append(f"{on_disk} {self.unit} wait in {self.folder}, for this process or the next one that uses it")
+            parts.append(f"{on_disk} {self.unit} wait in {self.folder} and are sent later by this or the next process")
         if in_memory:
-            parts.append(f"{in_memory} {self.unit} wait in memory, and end with the process")
-        _log.warning("llmtrace: %s ran out of time: %s", action, "; ".join(parts))
+            parts.append(f"{in_memory} {self.unit} wait in memory and are lost if the process ends")
+        _log.warning("llmtrace: %s timed out: %s", action, "; ".join(parts))
 
     def log_losses(self, *, now: bool = False) -> None:
-        """Report losses that were not reported yet, at most once per interval unless it is the last occasion."""
+        """Log and record unreported losses, at most once per interval unless ``now`` is set."""
         with self._lock:
-            if not self._untold or (not now and time.monotonic() - self._logged_at < _INTERVAL):
+            if not self._unreported or (not now and time.monotonic() - self._logged_at < _LOG_INTERVAL_SECONDS):
                 return
             self._logged_at = time.monotonic()
-            untold, self._untold = self._untold, Counter()
-        for (unit, reason), items in untold.items():
+            unreported, self._unreported = self._unreported, Counter()
+        for (unit, reason), items in unreported.items():
             detail = self._details.get(reason)
-            said = f"; last answer: {detail}" if detail and reason == "refused" else f": {detail}" if detail else ""
+            suffix = f"; last response: {detail}" if detail and reason == "refused" else f": {detail}" if detail else ""
             name = unit.removesuffix("s") if items == 1 else unit
-            _log.warning("llmtrace lost %d %s: %s (%s)%s", items, name, _REASONS.get(reason, reason), reason, said)
+            _log.warning("llmtrace lost %d %s: %s (%s)%s", items, name, _REASONS.get(reason, reason), reason, suffix)
         if self.folder is not None:
-            _remember(self.folder, untold)
+            _append_losses(self.folder, unreported)
 
 
-def _remember(folder: Path, losses: Counter[tuple[str, str]]) -> None:
-    moment, pid = time.time(), os.getpid()
+def _append_losses(folder: Path, losses: Counter[tuple[str, str]]) -> None:
+    now_seconds, pid = time.time(), os.getpid()
     lines = "".join(
-        json.dumps({"time": round(moment, 3), "pid": pid, "reason": reason, "unit": unit, "items": items}) + "\n"
+        json.dumps({"time": round(now_seconds, 3), "pid": pid, "reason": reason, "unit": unit, "items": items}) + "\n"
         for (unit, reason), items in losses.items()
     )
     path = folder / LOSSES
-    with suppress(OSError):  # a full disk is what may be told here
+    with suppress(OSError):  # the loss reported here may be a full disk
         if path.exists() and path.stat().st_size > _LOSSES_MAX_BYTES:
             path.replace(path.with_suffix(".1.jsonl"))
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINKS, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _OPEN_FLAGS, 0o600)
         try:
             os.write(descriptor, lines.encode())
         finally:
@@ -167,14 +179,14 @@ def _remember(folder: Path, losses: Counter[tuple[str, str]]) -> None:
 
 
 def read_losses(folder: Path, unit: str = "spans") -> Counter[str]:
-    """What was lost by reason, as the processes that used this folder wrote it down."""
-    found: Counter[str] = Counter()
+    """Return the number of lost items by reason, as recorded by the processes that used ``folder``."""
+    losses: Counter[str] = Counter()
     for path in (folder / LOSSES, (folder / LOSSES).with_suffix(".1.jsonl")):
-        for told in _losses_in(path):
-            reason, items = told.get("reason"), told.get("items")
-            if told.get("unit") == unit and isinstance(reason, str) and isinstance(items, int):
-                found[reason] += items
-    return found
+        for entry in _losses_in(path):
+            reason, items = entry.get("reason"), entry.get("items")
+            if entry.get("unit") == unit and isinstance(reason, str) and isinstance(items, int):
+                losses[reason] += items
+    return losses
 
 
 def _losses_in(path: Path) -> Iterator[dict[str, object]]:
@@ -184,6 +196,6 @@ def _losses_in(path: Path) -> Iterator[dict[str, object]]:
         return
     for line in lines:
         with suppress(ValueError):
-            told = json.loads(line)
-            if isinstance(told, dict):
-                yield told
+            entry = json.loads(line)
+            if isinstance(entry, dict):
+                yield entry

@@ -164,7 +164,12 @@ class Pricer:
         for model, counts in response.additional_usage:
             other_request = Request(request.operation, model or request.model, service_tier=request.service_tier)
             other_response = replace(
-                response, model=model or response.model, usage=counts, stated_cost=None, additional_usage=(), unmapped_counts=()
+                response,
+                model=model or response.model,
+                usage=counts,
+                stated_cost=None,
+                additional_usage=(),
+                unmapped_counts=(),
             )
             other_price = self.price(provider, host, other_request, other_response, at)
             if other_price is None or other_price.reason is not None:

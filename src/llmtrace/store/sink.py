@@ -32,7 +32,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class StoreSink:
     """Writes batches to the store. Those that it cannot take wait in memory, the oldest giving way to the newest."""
 
-    keeps = True
+    durable = True
 
     def __init__(self, exporter: StoreExporter, ledger: ExportStats) -> None:
         self.exporter = exporter
@@ -46,7 +46,7 @@ class StoreSink:
         self._reason = "store_failed"
 
     @property
-    def waits(self) -> bool:
+    def has_backlog(self) -> bool:
         return bool(self._waiting)
 
     def start(self) -> None:

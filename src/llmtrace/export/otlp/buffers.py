@@ -1,4 +1,4 @@
-"""What stands between the program and the backend: encoded requests, in the order they came."""
+"""Queues of encoded requests that wait for the backend, in order of arrival."""
 
 from __future__ import annotations
 
@@ -10,188 +10,210 @@ from typing import Protocol
 from ..stats import ExportStats
 from .payload import Encoder, Payload
 
-__all__ = ["Buffer", "Entry", "Left", "MemoryBuffer"]
+__all__ = ["Buffer", "Entry", "MemoryBuffer", "Remaining"]
 
 
 class Entry(Protocol):
-    """One request that waits."""
+    """One queued request."""
 
     @property
-    def items(self) -> int: ...
+    def items(self) -> int:
+        """Number of spans, data points, log records or scores in the request."""
+        ...
 
     def load(self) -> Payload | None:
-        """The request, or ``None`` when it is damaged.
+        """Return the request, or ``None`` if it is damaged.
 
         Raises:
-            FileNotFoundError: It was removed.
-            OSError: It cannot be read now; it may be later.
+            FileNotFoundError: The request was removed.
+            OSError: The request cannot be read now, but perhaps later.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
-    """How many spans and the like of this process wait on disk, and how many in memory alone."""
+class Remaining:
+    """Number of items (spans, data points, log records or scores) of this process that still wait."""
 
     on_disk: int
     in_memory: int
+    """Items that are not on disk and are lost with the process."""
 
 
 class Buffer(Protocol):
-    """Keeps requests until they are done with. Every method may be called from any thread."""
+    """A queue that keeps requests until they are settled. Every method may be called from any thread."""
 
     def put(self, payload: Payload) -> bool:
-        """Keep a request, or count what is in it as lost. True when it will outlive the process."""
+        """Queue a request, or count its items as lost. Return True if the request outlives the process."""
         ...
 
     def ready(self) -> bool:
-        """Whether a request waits."""
+        """Return True if a request is queued."""
         ...
 
     def first(self) -> Entry | None:
-        """The request to send now. It stays until it is done with, and is not given up until it is put back."""
+        """Return the request to send next.
+
+        It stays queued, and is not discarded to make room, until ``done`` or ``put_back`` is called.
+        """
         ...
 
-    def gather(self, form: Encoder) -> None:
-        """Put small requests that wait together, so that fewer are sent. Nothing is being sent meanwhile."""
+    def coalesce(self, encoder: Encoder) -> None:
+        """Merge small queued requests, so that fewer are sent. No request may be in flight."""
         ...
 
     def done(self, entry: Entry) -> None:
-        """Forget a request, because it has arrived or is counted as lost."""
+        """Remove a request that has arrived or is counted as lost."""
         ...
 
     def put_back(self, entry: Entry, *, last: bool) -> None:
-        """It was not sent. With ``last`` the others go first."""
+        """Return an unsent request to the queue; with ``last``, behind all others."""
         ...
 
     def waiting(self) -> int:
-        """Requests of this process that wait."""
+        """Return the number of queued requests of this process."""
         ...
 
     def unsaved(self) -> int:
-        """Spans and the like that wait in memory only, and go with the process."""
+        """Return the number of items that wait in memory only and are lost with the process."""
         ...
 
-    def left(self) -> Left:
-        """What of this process waits, and where."""
+    def remaining(self) -> Remaining:
+        """Return the number of items of this process that wait on disk and in memory."""
         ...
 
     def adopt(self) -> bool:
-        """Get hold of a few of the requests that dead processes left behind. True if there may be more to send."""
+        """Adopt some of the requests of dead processes. Return True if there may be more to send."""
         ...
 
-    def give_up_memory(self) -> None:
-        """Count what waits in memory only as lost: the process ends."""
+    def drop_memory(self) -> None:
+        """Count the items that wait in memory only as lost, because the process ends."""
         ...
 
     def close(self) -> None:
-        """Let go, of memory as above. What is on disk stays there."""
+        """Release files and locks, and drop memory like ``drop_memory``. Requests on disk stay there."""
         ...
 
     def after_fork(self) -> None:
-        """In a child: forget everything, it is the parent's."""
+        """Forget all requests in a forked child: they belong to the parent."""
         ...
 
 
 @dataclass(eq=False, slots=True)
 class _MemoryEntry:
+    """A request in memory."""
+
     payload: Payload
 
     @property
     def items(self) -> int:
+        """Number of items in the request."""
         return self.payload.items
 
     def load(self) -> Payload | None:
+        """Return the request."""
         return self.payload
 
 
 class MemoryBuffer:
-    """A buffer that dies with the process. When it is full the oldest goes, counted."""
+    """A buffer in memory, lost with the process. When it is full it drops the oldest request and counts it."""
 
-    def __init__(self, limit: int, ledger: ExportStats) -> None:
+    def __init__(self, limit: int, stats: ExportStats) -> None:
         self._limit = limit
-        self._ledger = ledger
-        self.because: tuple[str, str] | None = None
-        """Why requests are here and not on disk: the reason, and the detail, of losses that come of it."""
+        self._stats = stats
+        self.loss_cause: tuple[str, str] | None = None
+        """Loss reason and detail to report if these requests are lost, because the disk did not take them."""
         self.after_fork()
 
     def after_fork(self) -> None:
+        """Start empty in a forked child."""
         self._lock = threading.Lock()
-        self._held: deque[_MemoryEntry] = deque()
+        self._entries: deque[_MemoryEntry] = deque()
         self._size = 0
-        self._lent: Entry | None = None
+        self._in_flight: Entry | None = None
 
     def put(self, payload: Payload) -> bool:
+        """Queue a request in memory; drop the oldest ones above the limit."""
         with self._lock:
-            self._held.append(_MemoryEntry(payload))
+            self._entries.append(_MemoryEntry(payload))
             self._size += len(payload.body)
-            while self._size > self._limit and len(self._held) > 1:
-                # The one that is being sent may arrive yet: it is not lost.
-                oldest = self._held[1] if self._held[0] is self._lent else self._held[0]
+            while self._size > self._limit and len(self._entries) > 1:
+                # Keep the request in flight: it may still arrive.
+                oldest = self._entries[1] if self._entries[0] is self._in_flight else self._entries[0]
                 self._forget(oldest)
-                self._lose("memory_full", oldest.items)
+                self._count_lost("memory_full", oldest.items)
         return False
 
     def ready(self) -> bool:
-        return bool(self._held)
+        """Return True if a request is queued."""
+        return bool(self._entries)
 
     def first(self) -> Entry | None:
+        """Return the oldest request and mark it as in flight."""
         with self._lock:
-            self._lent = self._held[0] if self._held else None
-            return self._lent
+            self._in_flight = self._entries[0] if self._entries else None
+            return self._in_flight
 
-    def gather(self, form: Encoder) -> None:
-        pass  # What waits in memory is gathered before it is encoded.
+    def coalesce(self, encoder: Encoder) -> None:
+        """Do nothing: requests in memory need no merging, since their items are batched before encoding."""
 
-    def _lose(self, reason: str, items: int) -> None:
-        reason, detail = self.because or (reason, "")
-        self._ledger.record_dropped(reason, items, detail)
+    def _count_lost(self, reason: str, items: int) -> None:
+        reason, detail = self.loss_cause or (reason, "")
+        self._stats.record_dropped(reason, items, detail)
 
     def oldest(self) -> Payload | None:
-        """The oldest request that is not being sent."""
+        """Return the oldest request that is not in flight."""
         with self._lock:
-            return next((held.payload for held in self._held if held is not self._lent), None)
+            return next((entry.payload for entry in self._entries if entry is not self._in_flight), None)
 
     def forget(self, payload: Payload) -> None:
-        """Give up a request that is kept elsewhere from now on."""
+        """Remove a request that is now stored elsewhere."""
         with self._lock:
-            for held in [held for held in self._held if held.payload is payload]:
-                self._forget(held)
+            for entry in [entry for entry in self._entries if entry.payload is payload]:
+                self._forget(entry)
 
-    def _forget(self, held: _MemoryEntry) -> None:
-        self._held.remove(held)
-        self._size -= len(held.payload.body)
+    def _forget(self, entry: _MemoryEntry) -> None:
+        self._entries.remove(entry)
+        self._size -= len(entry.payload.body)
 
     def done(self, entry: Entry) -> None:
+        """Remove a settled request."""
         with self._lock:
-            if isinstance(entry, _MemoryEntry) and entry in self._held:
+            if isinstance(entry, _MemoryEntry) and entry in self._entries:
                 self._forget(entry)
-            self._lent = None
+            self._in_flight = None
 
     def put_back(self, entry: Entry, *, last: bool) -> None:
+        """Return an unsent request to the queue; with ``last``, to its end."""
         with self._lock:
-            if last and isinstance(entry, _MemoryEntry) and entry in self._held:
-                self._held.remove(entry)
-                self._held.append(entry)
-            self._lent = None
+            if last and isinstance(entry, _MemoryEntry) and entry in self._entries:
+                self._entries.remove(entry)
+                self._entries.append(entry)
+            self._in_flight = None
 
     def waiting(self) -> int:
-        return len(self._held)
+        """Return the number of queued requests."""
+        return len(self._entries)
 
     def unsaved(self) -> int:
+        """Return the number of queued items; all of them are in memory only."""
         with self._lock:
-            return sum(held.items for held in self._held)
+            return sum(entry.items for entry in self._entries)
 
-    def left(self) -> Left:
-        return Left(0, self.unsaved())
+    def remaining(self) -> Remaining:
+        """Return the number of queued items."""
+        return Remaining(0, self.unsaved())
 
     def adopt(self) -> bool:
+        """Return False: memory holds nothing of other processes."""
         return False
 
-    def give_up_memory(self) -> None:
+    def drop_memory(self) -> None:
+        """Drop all requests and count their items as lost."""
         with self._lock:
-            held, self._held, self._size = self._held, deque(), 0
-        self._lose("exit", sum(one.items for one in held))
+            dropped, self._entries, self._size = self._entries, deque(), 0
+        self._count_lost("exit", sum(entry.items for entry in dropped))
 
     def close(self) -> None:
-        self.give_up_memory()
+        """Drop all requests and count their items as lost."""
+        self.drop_memory()

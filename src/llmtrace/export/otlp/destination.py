@@ -1,4 +1,4 @@
-"""Where a request is bound for, said without any credential."""
+"""Identity of a destination, without any credential."""
 
 from __future__ import annotations
 
@@ -15,26 +15,28 @@ _NOT_IDENTITY = frozenset({"user-agent", "content-type", "content-encoding", "co
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """What a segment is bound to: its requests go nowhere else."""
+    """The destination that a spool segment is bound to. Its requests are sent nowhere else."""
 
     signal: str
     protocol: str
     endpoint: str
-    """Without user name, password and query, which may be credentials."""
+    """The address without user name, password and query, which may be credentials."""
     sender: str
-    """A 32-bit fingerprint of headers and credentials: enough to tell two accounts apart, useless to guess a key."""
+    """A 32-bit fingerprint of headers and credentials: it separates two accounts but does not reveal a key."""
 
     @property
     def key(self) -> str:
-        """Names the destination in the spool folder."""
+        """The name of the destination in the spool folder."""
         return f"{self.signal}-{hashlib.blake2b(repr(astuple(self)).encode(), digest_size=6).hexdigest()}"
 
 
 def make_destination(signal: str, protocol: str, endpoint: str, headers: Mapping[str, str]) -> Destination:
-    """The destination of requests that carry these headers to this endpoint."""
+    """Return the destination of requests that carry ``headers`` to ``endpoint``."""
     url = urlsplit(endpoint if "//" in endpoint else f"//{endpoint}")
     account, _, host = url.netloc.rpartition("@")
-    clean = urlunsplit((url.scheme, host, url.path, "", ""))
-    told = sorted((name.lower(), value) for name, value in headers.items() if name.lower() not in _NOT_IDENTITY)
-    secret = repr((told, account, url.query)).encode()
-    return Destination(signal, protocol, clean.removeprefix("//"), hashlib.blake2b(secret, digest_size=4).hexdigest())
+    public_url = urlunsplit((url.scheme, host, url.path, "", ""))
+    identifying = sorted((name.lower(), value) for name, value in headers.items() if name.lower() not in _NOT_IDENTITY)
+    secret = repr((identifying, account, url.query)).encode()
+    return Destination(
+        signal, protocol, public_url.removeprefix("//"), hashlib.blake2b(secret, digest_size=4).hexdigest()
+    )

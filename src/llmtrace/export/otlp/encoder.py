@@ -1,4 +1,4 @@
-"""Export requests: made from a batch, split when they are too large, shed of content when one item is."""
+"""OTLP encoder: encodes batches, splits requests that are too large, and drops content of items that are."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ _CONTENT = (
     names.OI_INPUT,
     names.OI_OUTPUT,
 )
-_SPARED = 256
-"""Shorter attributes are never worth taking away."""
+_MIN_DROPPED_BYTES = 256
+"""Attributes of at most this size are never dropped."""
 
 
 class OtlpEncoder:
-    """The export requests of one signal."""
+    """The encoder of one signal."""
 
     def __init__(self, signal: Signal) -> None:
         signal.load_encoder()
         self.signal = signal
 
     def encode(self, batch: Sequence[Any], limit: int, encoding: str) -> Iterator[Payload | Unencodable]:
-        """Requests of at most ``limit`` bytes before compression, that together hold the batch.
+        """Encode a batch as requests of at most ``limit`` bytes each before compression.
 
-        What cannot be encoded is told apart, so that it does not take its neighbours with it.
+        Items that cannot be encoded are yielded apart, so that the rest of the batch is still sent.
         """
         try:
             request = self.signal.encode(batch)
             request.ByteSize()
-        except Exception:  # a value that OTLP has no form for, for one an integer of more than 64 bits
+        except Exception:  # a value that OTLP cannot represent, such as an integer of more than 64 bits
             middle = len(batch) // 2
             if middle == 0:
                 yield Unencodable("unencodable", self.signal.count(batch))
@@ -59,63 +59,63 @@ class OtlpEncoder:
             yield from self.encode(batch[:middle], limit, encoding)
             yield from self.encode(batch[middle:], limit, encoding)
         else:
-            yield from self._fitting(request, limit, encoding)
+            yield from self._encode_within(request, limit, encoding)
 
-    def _fitting(self, request: Any, limit: int, encoding: str) -> Iterator[Payload | Unencodable]:
+    def _encode_within(self, request: Any, limit: int, encoding: str) -> Iterator[Payload | Unencodable]:
         count = self._count(request)
         if request.ByteSize() <= limit or (count == 1 and self._drop_content(request, limit)):
             yield pack(request.SerializePartialToString(), encoding, count)
         elif count > 1:
-            for half in self._cut(request, count):
-                yield from self._fitting(half, limit, encoding)
+            for half in self._halve(request, count):
+                yield from self._encode_within(half, limit, encoding)
         else:
             yield Unencodable("too_large", count)
 
     def join(self, payloads: Sequence[Payload]) -> Sequence[Payload]:
-        """Return one request that holds what ``payloads`` hold: protobuf messages in a row are one message."""
+        """Merge payloads into one request: concatenated protobuf messages parse as one merged message."""
         if len(payloads) == 1:
             return payloads
         raw = b"".join(payload.raw() for payload in payloads)
         return [pack(raw, payloads[0].encoding, sum(payload.items for payload in payloads))]
 
     def split(self, payload: Payload) -> list[Payload]:
-        """The two halves of a request that was refused for its size; of a single item, the item without its content.
+        """Split a request that was refused for its size into halves, or drop the content of its only item.
 
-        Empty when there is nothing left to take away.
+        Return an empty list if the request cannot be made smaller.
         """
         raw = payload.raw()
         request = self.signal.request.FromString(raw)
         count = self._count(request)
-        parts = self._cut(request, count) if count > 1 else [request]
+        parts = self._halve(request, count) if count > 1 else [request]
         if count == 1 and not self._drop_content(request, len(raw) // 2):
             return []
         return [pack(part.SerializePartialToString(), payload.encoding, self._count(part)) for part in parts]
 
-    def _cut(self, request: Any, count: int) -> list[Any]:
-        return [self._part(request, 0, count // 2), self._part(request, count // 2, count)]
+    def _halve(self, request: Any, count: int) -> list[Any]:
+        return [self._slice(request, 0, count // 2), self._slice(request, count // 2, count)]
 
-    def _part(self, request: Any, first: int, last: int) -> Any:
+    def _slice(self, request: Any, start: int, stop: int) -> Any:
         part = self.signal.request()
-        at = 0
+        offset = 0
         for group in self._groups(request):
-            made = None
+            target_group = None
             for scope in self._scopes(group):
-                wanted = []
+                items = []
                 for item in self._items(scope):
-                    if chosen := _chosen(item, first - at, last - at):
-                        wanted.append(chosen)
-                    at += _weight(item)
-                if not wanted:
+                    if chosen := _slice_item(item, start - offset, stop - offset):
+                        items.append(chosen)
+                    offset += _count_items(item)
+                if not items:
                     continue
-                if made is None:
-                    made = self._groups(part).add(resource=group.resource, schema_url=group.schema_url)
-                into = self._scopes(made).add(scope=scope.scope, schema_url=scope.schema_url)
-                self._items(into).extend(wanted)
+                if target_group is None:
+                    target_group = self._groups(part).add(resource=group.resource, schema_url=group.schema_url)
+                target_scope = self._scopes(target_group).add(scope=scope.scope, schema_url=scope.schema_url)
+                self._items(target_scope).extend(items)
         return part
 
     def _count(self, request: Any) -> int:
         return sum(
-            _weight(item)
+            _count_items(item)
             for group in self._groups(request)
             for scope in self._scopes(group)
             for item in self._items(scope)
@@ -131,67 +131,74 @@ class OtlpEncoder:
         return getattr(scope, self.signal.items)
 
     def _drop_content(self, request: Any, limit: int) -> bool:
-        """Take content away from the only item until the request fits. True when it fits now."""
+        """Drop content of the only item until the request fits. Return True if it fits now."""
         group = next(iter(self._groups(request)))
         (item,) = self._items(next(iter(self._scopes(group))))
         return hasattr(item, "dropped_attributes_count") and _drop_item_content(request, item, limit)
 
 
-def _points(item: Any) -> Any:
-    """The data points of a metric; ``None`` for anything that is one by itself."""
+def _data_points(item: Any) -> Any:
+    """Return the data points of a metric; ``None`` for a span or log record, which counts as one."""
     if not hasattr(item, "exponential_histogram"):
         return None
     kind = item.WhichOneof("data")
     return None if kind is None else getattr(item, kind).data_points
 
 
-def _weight(item: Any) -> int:
-    points = _points(item)
+def _count_items(item: Any) -> int:
+    points = _data_points(item)
     return 1 if points is None else len(points)
 
 
-def _chosen(item: Any, first: int, last: int) -> Any:
-    """What of an item lies between two places counted from its own beginning; ``None`` for nothing of it."""
-    if first >= _weight(item) or last <= 0:
+def _slice_item(item: Any, start: int, stop: int) -> Any:
+    """Return a metric with only its data points from ``start`` to ``stop``, or ``None`` if none remain.
+
+    A span or log record is returned complete.
+    """
+    if start >= _count_items(item) or stop <= 0:
         return None
-    if _points(item) is None:
+    if _data_points(item) is None:
         return item
     part = type(item)()
     part.CopyFrom(item)
-    points = _points(part)
-    del points[max(0, last) :]
-    del points[: max(0, first)]
+    points = _data_points(part)
+    del points[max(0, stop) :]
+    del points[: max(0, start)]
     return part
 
 
 def _drop_item_content(request: Any, item: Any, limit: int) -> bool:
-    """All content goes at once, then what happened meanwhile, then the longest attributes as far as needed."""
+    """Drop all content, then the events, then the longest attributes until the request fits."""
     original = request.ByteSize()
-    long = sorted((pair for pair in item.attributes if pair.ByteSize() > _SPARED), key=KeyValue.ByteSize, reverse=True)
-    gone = {pair.key: pair.ByteSize() for pair in long if pair.key.startswith(_CONTENT)}
-    left = original - sum(gone.values())
+    droppable = sorted(
+        (pair for pair in item.attributes if pair.ByteSize() > _MIN_DROPPED_BYTES), key=KeyValue.ByteSize, reverse=True
+    )
+    dropped = {pair.key: pair.ByteSize() for pair in droppable if pair.key.startswith(_CONTENT)}
+    remaining = original - sum(dropped.values())
     events = getattr(item, "events", ())
-    if events and left > limit:
-        left -= sum(event.ByteSize() for event in events)
+    if events and remaining > limit:
+        remaining -= sum(event.ByteSize() for event in events)
         item.dropped_events_count += len(events)
         del item.events[:]
-    for pair in long:
-        if left + 128 <= limit:  # room for the marks
+    for pair in droppable:
+        if remaining + 128 <= limit:  # room for the truncation attributes
             break
-        if pair.key not in gone:
-            gone[pair.key] = pair.ByteSize()
-            left -= pair.ByteSize()
-    if left == original:
+        if pair.key not in dropped:
+            dropped[pair.key] = pair.ByteSize()
+            remaining -= pair.ByteSize()
+    if remaining == original:
         return False
-    _mark(item, set(gone), original)
+    _mark_truncated(item, set(dropped), original)
     return bool(request.ByteSize() <= limit)
 
 
-def _mark(item: Any, gone: set[str], original: int) -> None:
+def _mark_truncated(item: Any, dropped: set[str], original: int) -> None:
     marks = {names.CONTENT_TRUNCATED, names.CONTENT_SIZE}
-    kept = [KeyValue(key=pair.key, value=pair.value) for pair in item.attributes if pair.key not in gone | marks]
-    item.dropped_attributes_count += len(gone)
+    remaining_pairs = [
+        KeyValue(key=pair.key, value=pair.value) for pair in item.attributes if pair.key not in dropped | marks
+    ]
+    item.dropped_attributes_count += len(dropped)
     del item.attributes[:]
-    item.attributes.extend(kept)
+    item.attributes.extend(remaining_pairs)
     item.attributes.add(key=names.CONTENT_TRUNCATED).value.bool_value = True
     item.attributes.add(key=names.CONTENT_SIZE).value.int_value = original

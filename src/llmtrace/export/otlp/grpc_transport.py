@@ -21,21 +21,23 @@ __all__ = ["OtlpGrpcTransport"]
 
 
 _FORK_WAIT_SECONDS = 0.1
-"""Seconds that a fork waits for a call to end. gRPC can only be forked cleanly between its calls."""
+"""Seconds that a fork waits for a gRPC call to end. gRPC supports forks only between calls."""
 
 
-class _Calls:
-    """The calls into gRPC that are under way, in all of this process."""
+class _OpenCalls:
+    """A lock that each gRPC call of this process holds, so that a fork can wait until none is open."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self._held = False
-        os.register_at_fork(before=self._before, after_in_parent=self._after, after_in_child=self._renew)
+        os.register_at_fork(
+            before=self._before_fork, after_in_parent=self._after_fork_in_parent, after_in_child=self._renew
+        )
 
-    def _before(self) -> None:
+    def _before_fork(self) -> None:
         self._held = self.lock.acquire(timeout=_FORK_WAIT_SECONDS)
 
-    def _after(self) -> None:
+    def _after_fork_in_parent(self) -> None:
         if self._held:
             self._held = False
             self.lock.release()
@@ -45,71 +47,76 @@ class _Calls:
 
 
 @cache
-def _calls() -> _Calls | None:
-    return _Calls() if hasattr(os, "register_at_fork") else None
+def _open_calls() -> _OpenCalls | None:
+    return _OpenCalls() if hasattr(os, "register_at_fork") else None
 
 
 class OtlpGrpcTransport:
-    """The channel is made by the thread that sends, and anew by the first one that does so in a forked child."""
+    """OTLP over gRPC. The sending thread opens the channel, and a forked child opens its own."""
 
     encoding = "none"
-    """gRPC compresses on its own."""
+    """Encoding of spooled payloads: none, because gRPC compresses by itself."""
     limit = 4 << 20
 
     def __init__(self, signal: Signal, endpoint: str | None = None) -> None:
         self._signal = signal
-        self._address = endpoint
-        self.form: Encoder = OtlpEncoder(signal)
+        self._endpoint = endpoint
+        self.encoder: Encoder = OtlpEncoder(signal)
         self.unit = signal.unit
-        exporter = self._make()
-        _ = exporter._client.Export  # has no public name: a release without it is reported now
+        exporter = self._make_exporter()
+        _ = exporter._client.Export  # a private name: fail now if a release lacks it
         self.timeout = float(exporter._timeout)
         self._headers: tuple[tuple[str, str], ...] = tuple(exporter._headers)
         self.destination = make_destination(signal.name, "grpc", exporter._endpoint, dict(self._headers))
         exporter.shutdown()
         self._exporter: Any = None
-        self._calls = _calls()
+        self._open_calls = _open_calls()
 
-    def _make(self) -> Any:
+    def _make_exporter(self) -> Any:
         from grpc import Compression
 
         names = self._signal.variables("COMPRESSION")
         gzip = next((value for name in names if (value := os.environ.get(name, "").strip().lower())), "") == "gzip"
-        # The exporter knows gzip alone, and raises at "none".
+        # Map the variable here: the exporter accepts only gzip, and raises on "none".
         compression = Compression.Gzip if gzip else Compression.NoCompression
         with usable_environment():
-            return self._signal.exporter_class("grpc")(endpoint=self._address, compression=compression)
+            return self._signal.exporter_class("grpc")(endpoint=self._endpoint, compression=compression)
 
     def send(self, payload: Payload, timeout: float) -> Outcome:
-        if self._calls is None:
+        """Send the request once, within about ``timeout`` seconds."""
+        if self._open_calls is None:
             return self._send(payload, timeout)
-        with self._calls.lock:
+        with self._open_calls.lock:
             return self._send(payload, timeout)
 
     def _send(self, payload: Payload, timeout: float) -> Outcome:
         if self._exporter is None:
-            self._exporter = self._make()
+            self._exporter = self._make_exporter()
         request = self._signal.request.FromString(payload.raw())
         try:
-            answer = self._exporter._client.Export(request=request, metadata=self._headers, timeout=timeout)
+            response = self._exporter._client.Export(request=request, metadata=self._headers, timeout=timeout)
         except grpc.RpcError as error:
-            if error.code() is grpc.StatusCode.UNAVAILABLE:  # a channel that lost its server may wait a minute to look
+            # Open a new channel: one that lost its server may wait a minute before it reconnects.
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
                 self.close()
-            return _not_accepted(error)
-        partial = answer.partial_success
+            return _error_outcome(error)
+        partial = response.partial_success
         rejected = max(0, getattr(partial, self._signal.rejected))
         return Outcome("accepted", partial.error_message[:200], rejected=rejected)
 
     def after_fork(self) -> None:
+        """Drop the channel in a forked child: it belongs to the parent."""
         self._exporter = None
 
     def close(self) -> None:
+        """Close the channel. The next ``send`` opens a new one."""
         exporter, self._exporter = self._exporter, None
         if exporter is not None:
             exporter.shutdown()
 
 
-_REFUSED = frozenset(
+# https://opentelemetry.io/docs/specs/otlp/#failures
+_PERMANENT_CODES = frozenset(
     {
         "INVALID_ARGUMENT",
         "NOT_FOUND",
@@ -122,16 +129,16 @@ _REFUSED = frozenset(
 )
 
 
-def _not_accepted(error: Any) -> Outcome:
+def _error_outcome(error: Any) -> Outcome:
     name = error.code().name
-    said = f"grpc {name}"
+    status_text = f"grpc {name}"
     if name == "RESOURCE_EXHAUSTED" and "larger than max" in (error.details() or ""):
-        return Outcome("too_large", said)
-    if name in _REFUSED:
-        return Outcome("refused", said)
-    after = None
+        return Outcome("too_large", status_text)
+    if name in _PERMANENT_CODES:
+        return Outcome("refused", status_text)
+    retry_after = None
     for key, value in error.trailing_metadata() or ():
         if key == "google.rpc.retryinfo-bin":
             delay = RetryInfo.FromString(value).retry_delay
-            after = delay.seconds + delay.nanos / 1e9
-    return Outcome("retry", said, after=after, poison=name in ("UNKNOWN", "INTERNAL"))
+            retry_after = delay.seconds + delay.nanos / 1e9
+    return Outcome("retry", status_text, retry_after=retry_after, poison=name in ("UNKNOWN", "INTERNAL"))

@@ -1,7 +1,7 @@
-"""Posting one encoded request, once, and reading what the backend made of it. Retrying is not done here.
+"""HTTP transport: one POST per request, and the outcome that its response means. Retries are up to the sender.
 
-Addresses, headers, certificates, timeout and compression are those the OpenTelemetry exporters themselves would use:
-each is built once and asked.
+Address, headers, certificates, timeout and compression are those that the OpenTelemetry exporters would use: each
+exporter is built once, and the request that it makes is captured.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ __all__ = ["HttpTransport", "OtlpHttpTransport"]
 _RETRYABLE_STATUSES = frozenset({408, 425, 429})
 _MAX_REQUEST_BYTES = 32 << 20
 _MAX_RESPONSE_BYTES = 64 << 10
-"""As much of an answer as is read."""
+"""Maximum response bytes read."""
 
 
 class HttpTransport:
-    """The way to one address."""
+    """A transport to one URL."""
 
     limit = _MAX_REQUEST_BYTES
 
@@ -41,30 +41,30 @@ class HttpTransport:
         headers: Mapping[str, str],
         *,
         destination: Destination,
-        form: Encoder,
+        encoder: Encoder,
         unit: str,
         timeout: float,
         encoding: str = "none",
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        """Set up; nothing is connected before the first request.
+        """Store the settings; the first request opens the connection.
 
         Args:
-            url: Where requests go.
-            headers: Sent with each.
-            destination: What requests on disk are bound to.
-            form: How batches become requests.
-            unit: What is counted.
+            url: Address of the requests.
+            headers: Headers of each request.
+            destination: Identity that spooled requests are bound to.
+            encoder: Encoder of batches.
+            unit: Plural name of the items that are sent.
             timeout: Seconds for one request.
-            encoding: How requests are compressed.
-            options: Of ``requests``: certificates and proxies.
+            encoding: Compression of the requests.
+            options: Keyword arguments for ``requests``: certificates and proxies.
         """
-        import requests  # here: the thread that sends imports nothing
+        import requests  # here, because the sending thread must not import
 
         self._make_session: Callable[[], Any] = requests.Session
         self.url = url
         self.destination = destination
-        self.form = form
+        self.encoder = encoder
         self.unit = unit
         self.timeout = timeout
         self.encoding = encoding
@@ -73,68 +73,76 @@ class HttpTransport:
         self._session: Any = None
 
     def _accepted(self, body: bytes) -> Outcome:
-        """Reads the answer that came with a 2xx."""
+        """Return the outcome of a 2xx response with this body."""
         return Outcome("accepted")
 
     def send(self, payload: Payload, timeout: float) -> Outcome:
+        """Send the request once, within about ``timeout`` seconds."""
         try:
             return self._send(payload.encoded(self.encoding).body, timeout)
-        except Exception as error:  # a name that cannot be resolved, a certificate, an address that means nothing
+        except Exception as error:  # such as an unknown host name, a bad certificate or an invalid address
             return Outcome("retry", type(error).__name__)
 
     def _send(self, body: bytes, timeout: float) -> Outcome:
         if self._session is None:
             self._session = self._make_session()
         deadline = time.monotonic() + timeout
-        # The same for the same bytes: a gateway that knows the header recognises a request that comes twice.
-        key = hashlib.blake2b(body, digest_size=16).hexdigest()
-        answer = self._session.request(
+        # Derive the key from the bytes: gateways that support the header drop a request that is sent twice.
+        idempotency_key = hashlib.blake2b(body, digest_size=16).hexdigest()
+        response = self._session.request(
             "POST",
             self.url,
-            headers={**self._headers, "Idempotency-Key": key},
+            headers={**self._headers, "Idempotency-Key": idempotency_key},
             data=body,
             timeout=timeout,
             allow_redirects=False,
             stream=True,
             **self._options,
         )
-        with closing(answer):
-            if 200 <= answer.status_code < 300:
-                return self._accepted(_read(answer, deadline))
-            return _error_outcome(answer)
+        with closing(response):
+            if 200 <= response.status_code < 300:
+                return self._accepted(_read_body(response, deadline))
+            return _error_outcome(response)
 
     def after_fork(self) -> None:
+        """Drop the session in a forked child: its connections belong to the parent."""
         self._session = None
 
     def close(self) -> None:
+        """Close the connections."""
         if self._session is not None:
             self._session.close()
 
 
-def _read(answer: Any, deadline: float) -> bytes:
-    """What was answered; without its end when that does not come. The request has arrived whatever it says."""
+def _read_body(response: Any, deadline: float) -> bytes:
+    """Return the response body, truncated where it stalls: the 2xx status has already confirmed the request."""
     body = bytearray()
     with suppress(Exception):
-        for piece in answer.iter_content(1):  # waits for no more than there is
-            body += piece
+        for chunk in response.iter_content(1):  # one byte, so that a stalled body does not block
+            body += chunk
             if len(body) >= _MAX_RESPONSE_BYTES or time.monotonic() > deadline:
                 break
     return bytes(body)
 
 
-def _error_outcome(answer: Any) -> Outcome:
-    status = answer.status_code
-    said = f"http {status}"
+def _error_outcome(response: Any) -> Outcome:
+    status = response.status_code
+    status_text = f"http {status}"
     if status == 413:
-        return Outcome("too_large", said)
+        return Outcome("too_large", status_text)
     if status in _RETRYABLE_STATUSES or 500 <= status < 600:
-        # OTLP names 429, 502, 503 and 504. A backend that restarts also answers 500; so does one that chokes on this
-        # very request, hence the mark.
-        return Outcome("retry", said, after=_seconds(answer.headers.get("Retry-After")), poison=status == 500)
-    return Outcome("refused", said)
+        # OTLP names 429, 502, 503 and 504: https://opentelemetry.io/docs/specs/otlp/#failures-1.
+        # Retry 500 too, because restarting backends send it. Mark it as poison, because this request may cause it.
+        return Outcome(
+            "retry",
+            status_text,
+            retry_after=_parse_retry_after(response.headers.get("Retry-After")),
+            poison=status == 500,
+        )
+    return Outcome("refused", status_text)
 
 
-def _seconds(retry_after: str | None) -> float | None:
+def _parse_retry_after(retry_after: str | None) -> float | None:
     if retry_after is None:
         return None
     try:
@@ -148,79 +156,84 @@ def _seconds(retry_after: str | None) -> float | None:
 
 
 class OtlpHttpTransport(HttpTransport):
-    """OTLP with protobuf bodies, to where the standard variables say."""
+    """OTLP with protobuf bodies, to the endpoint of the standard variables."""
 
     def __init__(self, signal: Signal, endpoint: str | None = None) -> None:
-        asked = _ask(signal, None if endpoint is None else signal.path(endpoint))
-        headers = {name: value for name, value in asked["headers"].items() if name.lower() != "content-length"}
-        destination = make_destination(signal.name, "http", asked["address"], headers)
-        if not asked["address"].lower().startswith(("http://", "https://")):
+        captured = _capture_request(signal, None if endpoint is None else signal.path(endpoint))
+        headers = {name: value for name, value in captured["headers"].items() if name.lower() != "content-length"}
+        destination = make_destination(signal.name, "http", captured["address"], headers)
+        if not captured["address"].lower().startswith(("http://", "https://")):
             raise ValueError(f"{signal.variables('ENDPOINT')[1]}: {destination.endpoint} has no http:// or https://")
         super().__init__(
-            asked["url"],
+            captured["url"],
             headers,
             destination=destination,
-            form=OtlpEncoder(signal),
+            encoder=OtlpEncoder(signal),
             unit=signal.unit,
-            timeout=round(float(asked["timeout"] or 10.0), 1),  # it gives what is left of it
+            timeout=round(float(captured["timeout"] or 10.0), 1),  # the exporter passes the rest of its deadline
             encoding=headers.get("Content-Encoding") or "none",
-            options={"verify": asked["verify"], "cert": asked["cert"], "proxies": asked["proxies"]},
+            options={"verify": captured["verify"], "cert": captured["cert"], "proxies": captured["proxies"]},
         )
         self._signal = signal
-        credentials = _credential_provider(signal)
-        if credentials is not None:
-            self._make_session = credentials.load()
+        credential_provider = _credential_provider(signal)
+        if credential_provider is not None:
+            self._make_session = credential_provider.load()
 
     def _accepted(self, body: bytes) -> Outcome:
+        """Return the outcome of a 2xx response, with the items that the backend rejected."""
         try:
             partial = self._signal.response.FromString(body).partial_success
-        except Exception:  # backends answer all kinds of things with a 200
+        except Exception:  # some backends send other bodies with a 200
             return Outcome("accepted")
         rejected = max(0, getattr(partial, self._signal.rejected))
         return Outcome("accepted", partial.error_message[:200], rejected=rejected)
 
 
 def _credential_provider(signal: Signal) -> EntryPoint | None:
-    """What makes the session, if a credential provider of OpenTelemetry is to.
+    """Return the configured OpenTelemetry credential provider, which creates the session, if any.
 
     Raises:
-        ValueError: There is none of that name.
+        ValueError: No provider of the configured name is installed.
     """
     prefix = "OTEL_PYTHON_EXPORTER_OTLP_HTTP_"
     variables = (f"{prefix}{signal.name.upper()}_CREDENTIAL_PROVIDER", f"{prefix}CREDENTIAL_PROVIDER")
-    name = next((name for variable in variables if (name := os.environ.get(variable, "").strip())), None)
-    if name is None:
+    variable = next((variable for variable in variables if os.environ.get(variable, "").strip()), None)
+    if variable is None:
         return None
+    name = os.environ[variable].strip()
     for provider in entry_points(group="opentelemetry_otlp_credential_provider", name=name):
         return provider
-    raise ValueError(f"no credential provider named {name!r} is installed")
+    raise ValueError(f"{variable}={name!r}: this credential provider is not installed; install it or unset {variable}")
 
 
-def _ask(signal: Signal, endpoint: str | None) -> dict[str, Any]:
-    """What the exporter of OpenTelemetry would send with: it sends nothing to a session that keeps it instead."""
+def _capture_request(signal: Signal, endpoint: str | None) -> dict[str, Any]:
+    """Return the URL, headers and options that OpenTelemetry's exporter would use.
+
+    The exporter gets a session that captures its request instead of sending it.
+    """
     import requests
     from opentelemetry.exporter.otlp.proto.http import Compression
 
-    asked: dict[str, Any] = {}
+    captured: dict[str, Any] = {}
 
-    class Notebook(requests.Session):
+    class _CapturingSession(requests.Session):
         def request(self, method: Any, url: Any, *args: Any, **options: Any) -> Any:
-            asked["address"] = url
+            captured["address"] = url
             return super().request(method, url, *args, **options)
 
         def send(self, request: Any, **options: Any) -> Any:
-            asked.update(options, url=request.url, headers=request.headers)
-            answer = requests.Response()
-            answer.status_code, answer._content = 200, b""
-            return answer
+            captured.update(options, url=request.url, headers=request.headers)
+            response = requests.Response()
+            response.status_code, response._content = 200, b""
+            return response
 
-    told = any(os.environ.get(name, "").strip() for name in signal.variables("COMPRESSION"))
-    session = Notebook()
+    configured = any(os.environ.get(name, "").strip() for name in signal.variables("COMPRESSION"))
+    session = _CapturingSession()
     exporter = signal.exporter_class("http")(
-        endpoint=endpoint, session=session, compression=None if told else Compression.Gzip
+        endpoint=endpoint, session=session, compression=None if configured else Compression.Gzip
     )
     exporter.export(signal.exported([]))
     session.close()
-    if "headers" not in asked:
-        raise ValueError(f"nothing can be sent to {asked.get('address', 'this address')!r}")
-    return asked
+    if "headers" not in captured:
+        raise ValueError(f"requests cannot be sent to {captured.get('address', 'this address')!r}; check the endpoint")
+    return captured

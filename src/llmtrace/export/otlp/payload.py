@@ -1,4 +1,4 @@
-"""Encoded requests, as they go over the wire and lie in the spool."""
+"""Encoded requests, in the form in which they are sent and spooled."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any, Protocol
 __all__ = ["ENCODINGS", "Encoder", "Payload", "Unencodable", "pack"]
 
 ENCODINGS = ("none", "gzip", "deflate")
-_LEVEL = 6
+_COMPRESSION_LEVEL = 6
 
 
 class Unencodable(ValueError):
-    """What cannot be brought into a request: ``reason`` is the one of the ledger."""
+    """Items that cannot be encoded. ``reason`` is the drop reason that ``ExportStats`` counts them under."""
 
     def __init__(self, reason: str, items: int = 1) -> None:
         super().__init__(reason)
@@ -25,45 +25,45 @@ class Unencodable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """One request as it goes over the wire."""
+    """One encoded request."""
 
     body: bytes
     encoding: str
-    """How ``body`` is compressed: one of ``ENCODINGS``."""
+    """Compression of ``body``: one of ``ENCODINGS``."""
     items: int
-    """Spans, data points, log records or scores in it."""
+    """Number of spans, data points, log records or scores in the request."""
 
     def raw(self) -> bytes:
-        """The body, uncompressed."""
+        """Return the body, uncompressed."""
         if self.encoding == "gzip":
             return gzip.decompress(self.body)
         return zlib.decompress(self.body) if self.encoding == "deflate" else self.body
 
     def encoded(self, encoding: str) -> Payload:
-        """The same request, compressed that way."""
+        """Return the same request, compressed with ``encoding``."""
         return self if encoding == self.encoding else pack(self.raw(), encoding, self.items)
 
 
 def pack(raw: bytes, encoding: str, items: int) -> Payload:
-    """A request of these bytes, compressed that way."""
+    """Compress ``raw`` with ``encoding`` and return it as a payload of ``items`` items."""
     if encoding == "gzip":
-        return Payload(gzip.compress(raw, _LEVEL, mtime=0), encoding, items)
+        return Payload(gzip.compress(raw, _COMPRESSION_LEVEL, mtime=0), encoding, items)
     if encoding == "deflate":
-        return Payload(zlib.compress(raw, _LEVEL), encoding, items)
+        return Payload(zlib.compress(raw, _COMPRESSION_LEVEL), encoding, items)
     return Payload(raw, "none", items)
 
 
 class Encoder(Protocol):
-    """How a destination wants to be written to."""
+    """The request format of one destination."""
 
     def encode(self, batch: Sequence[Any], limit: int, encoding: str) -> Iterator[Payload | Unencodable]:
-        """Requests of at most ``limit`` bytes before compression, that together hold the batch."""
+        """Encode a batch as requests of at most ``limit`` bytes each before compression."""
         ...
 
     def join(self, payloads: Sequence[Payload]) -> Sequence[Payload]:
-        """Return what ``payloads``, which are compressed alike, hold in one request, or unchanged."""
+        """Merge payloads of the same encoding into one request, or return them unchanged."""
         ...
 
     def split(self, payload: Payload) -> list[Payload]:
-        """What to send instead of a request that was refused for its size; nothing when there is no less of it."""
+        """Split a request that was refused for its size. Return nothing if it cannot be made smaller."""
         ...

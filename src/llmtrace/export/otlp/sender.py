@@ -1,4 +1,4 @@
-"""Sends what a buffer holds: one request at a time, on one thread, until the backend has it or refuses it for good."""
+"""Sender thread: delivers the requests of a buffer one at a time, until the backend accepts or rejects each."""
 
 from __future__ import annotations
 
@@ -22,192 +22,202 @@ __all__ = ["Sender"]
 
 _log = logging.getLogger("llmtrace")
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.25, 20.0
+"""Seconds before the first retry, and the maximum between two."""
 _MAX_RETRY_SECONDS = 300.0
 _ADOPT_INTERVAL_SECONDS = 30.0
-_POISON_ATTEMPTS = 24  # so many in a row are no bad luck, even at a backend that fails every other time
+_POISON_ATTEMPTS = 24
+"""Failed attempts until a request is dropped as poison: not chance even if the backend fails every other time."""
 _MAX_SUSPECTS = 1000
 _MIN_REQUEST_BYTES = 16 << 10
-_ADOPTING_SHARE = 2
-"""While closing, what dead processes left is adopted for one part in so many of the time."""
+_ADOPTION_SHARE = 2
+"""Divisor of the time for closing: one part of it is spent on the spools of dead processes."""
 
 
 class Sender:
-    """Where what was traced leaves the process."""
+    """A sink that sends spans, metrics, logs or scores to one destination."""
 
-    waits = False
+    has_backlog = False
 
     def __init__(
         self,
         buffer: Buffer,
         transport: Transport,
-        ledger: ExportStats,
+        stats: ExportStats,
         *,
         adopt_all: bool = False,
-        keeps: bool = False,
+        durable: bool = False,
         pace: float = 0.0,
     ) -> None:
-        """Set up; nothing is sent before ``start`` or ``close``.
+        """Store the settings; nothing is sent before ``start`` or ``close``.
 
         Args:
-            buffer: Holds the requests until they have arrived.
-            transport: Sends one.
-            ledger: Counts what is sent and what is lost.
-            adopt_all: While closing, go on adopting what dead processes left, until the deadline.
-            keeps: The buffer outlives the process.
-            pace: Seconds between requests while nothing is in a hurry, so that small ones are sent together.
+            buffer: Queue of the requests until they have arrived.
+            transport: Connection to the destination.
+            stats: Counters of sent and lost items.
+            adopt_all: True to adopt the spools of dead processes until the deadline while closing.
+            durable: True if the buffer outlives the process.
+            pace: Seconds between requests outside of a flush, so that small ones are merged.
         """
-        self.keeps = keeps
+        self.durable = durable
         self._adopt_all = adopt_all
-        self._pace = pace
+        self._pace_seconds = pace
         self._buffer = buffer
         self._transport = transport
-        self._ledger = ledger
+        self._stats = stats
         self._limit = transport.limit
-        self._joins = True
-        """Small requests are joined, until the backend refuses one for its size."""
+        self._coalesces = True
+        """True while small requests are merged: until the backend refuses one for its size."""
         self._renew()
 
     def _renew(self) -> None:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closing = False
-        self._hurry = False
+        self._flush_requested = False
         self._deadline = float("inf")
         self._failures = 0
         self._not_before = 0.0
-        self._ordered = False
-        """The backend itself named the time to wait."""
+        self._backoff_requested = False
+        """True if the backend requested the current delay."""
         self._paced_until = 0.0
         self._accepted = 0
-        self._adopt_until = float("inf")
-        self._adopted = False
-        """True once this process has taken on a share of what dead processes left."""
+        self._adopt_deadline = float("inf")
+        self._adopted_once = False
+        """True once this process has tried to adopt the spools of dead processes."""
         self._suspects: dict[Entry, tuple[int, int]] = {}
-        """Request that may be at fault itself -> attempts, and requests accepted before the first."""
+        """Requests that may be poison -> attempts, and number of requests accepted before the first attempt."""
 
     def after_fork(self) -> None:
+        """Start empty in a forked child, without a thread."""
         self._buffer.after_fork()
         self._transport.after_fork()
         self._renew()
 
     def start(self) -> None:
-        """Have the sender run in this process."""
+        """Start the sender thread, unless it runs."""
         with self._changed:
             if self._thread is not None or self._closing:
                 return
-            self._thread = threading.Thread(target=self._work, name="llmtrace-send", daemon=True)
+            self._thread = threading.Thread(target=self._run, name="llmtrace-send", daemon=True)
         try:
-            self._thread.start()  # without the lock: under gevent this runs other greenlets
+            self._thread.start()  # without the lock, because under gevent this runs other greenlets
         except RuntimeError:  # the interpreter is ending: close() sends on the thread that calls it
             self._thread = None
 
-    # -- the writing side ---------------------------------------------------------------------------------------------
+    # -- writing, on the caller's thread ---------------------------------------------------------------------------
 
     def retry(self) -> None:
-        pass  # the sender does so by itself
+        """Do nothing: the sender thread retries by itself."""
 
     def write(self, batch: Sequence[Any]) -> None:
-        """Take a batch over: from here it is sent, kept, or counted as lost."""
-        for part in self._transport.form.encode(batch, self._limit, self._transport.encoding):
+        """Encode and queue a batch. Each item is then sent, kept on disk, or counted as lost."""
+        for part in self._transport.encoder.encode(batch, self._limit, self._transport.encoding):
             if isinstance(part, Unencodable):
-                self._ledger.record_dropped(part.reason, part.items)
+                self._stats.record_dropped(part.reason, part.items)
             else:
                 self.put(part)
 
     def put(self, payload: Payload) -> None:
-        """Take one encoded request over."""
+        """Queue one encoded request."""
         if self._buffer.put(payload):
-            self._ledger.record_spooled(payload.items)
+            self._stats.record_spooled(payload.items)
         with self._changed:
             self._changed.notify_all()
 
     def flush(self, deadline: float) -> bool:
-        """Wait until all that this process wrote has arrived. Attempts begin at once, unless the backend forbids."""
+        """Wait until all items of this process have arrived.
+
+        Sending begins at once, unless the backend requested a delay.
+        """
         with self._changed:
             if self._thread is None:
                 return not self._buffer.waiting()
-            self._hurry = True
+            self._flush_requested = True
             self._changed.notify_all()
             while self._buffer.waiting():
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    self._tell_left("flush()")
+                    self._log_remaining("flush()")
                     return False
                 self._changed.wait(left)
         return True
 
     def close(self, deadline: float) -> bool:
-        """Send what can be sent by the deadline. What is on disk stays there for the next process."""
+        """Send until the deadline, and stop. Requests on disk stay there for the next process."""
         with self._changed:
-            self._closing, self._hurry, self._deadline = True, True, deadline
+            self._closing, self._flush_requested, self._deadline = True, True, deadline
             now = time.monotonic()
-            self._adopt_until = deadline if self._adopt_all else now + (deadline - now) / _ADOPTING_SHARE
+            self._adopt_deadline = deadline if self._adopt_all else now + (deadline - now) / _ADOPTION_SHARE
             self._changed.notify_all()
             thread = self._thread
         if thread is not None and thread.is_alive():
             thread.join(max(0.0, deadline - time.monotonic()))
         else:
-            self._work()
-        if thread is not None and thread.is_alive():  # it lets go of the disk when its request has had its time
+            self._run()
+        if thread is not None and thread.is_alive():  # it releases the spool after its current request
             arrived = False
-            self._tell_left("shutdown()")
-            self._buffer.give_up_memory()
+            self._log_remaining("shutdown()")
+            self._buffer.drop_memory()
         else:
             arrived = not self._buffer.waiting()
             if time.monotonic() >= deadline:
-                self._tell_left("shutdown()")
+                self._log_remaining("shutdown()")
             self._release()
-        self._ledger.log_losses(now=True)
+        self._stats.log_losses(now=True)
         return arrived
 
     def rest(self, deadline: float) -> None:
-        """Close, so that ``start`` opens all again."""
+        """Close, so that ``start`` can open everything again."""
         self.close(deadline)
         if self._thread is None or not self._thread.is_alive():
             self._renew()
 
-    def _tell_left(self, action: str) -> None:
-        left = self._buffer.left()
-        # What is in memory alone at the end is reported as lost.
-        self._ledger.tell_left(action, on_disk=left.on_disk, in_memory=left.in_memory if action == "flush()" else 0)
+    def _log_remaining(self, action: str) -> None:
+        waiting = self._buffer.remaining()
+        # Skip items in memory at shutdown: they are reported as lost.
+        self._stats.log_remaining(
+            action, on_disk=waiting.on_disk, in_memory=waiting.in_memory if action == "flush()" else 0
+        )
 
     def _release(self) -> None:
         self._buffer.close()
         self._transport.close()
 
-    # -- the sending side ---------------------------------------------------------------------------------------------
+    # -- sending, on the sender thread -----------------------------------------------------------------------------
 
-    def _work(self) -> None:
-        token = attach(set_value(SUPPRESS_KEY, True))  # our requests are nobody's telemetry
+    def _run(self) -> None:
+        token = attach(set_value(SUPPRESS_KEY, True))  # do not trace our own requests
         try:
             while (entry := self._next()) is not None:
                 try:
                     self._deliver(entry)
                 except Exception:
                     self._settle(entry, lost="fault")
-                    _errors.log_internal_error("send what was traced")
+                    _errors.log_internal_error("send a request")
                 with self._changed:
                     self._changed.notify_all()
         finally:
             detach(token)
-        # On a thread of its own nobody waits for it any more; else close() goes on.
+        # Release here after the deadline, because close() has returned. Before it, close() releases.
         if threading.current_thread() is self._thread and time.monotonic() >= self._deadline:
             self._release()
 
     def _adopt(self) -> bool:
-        """Get hold of a few requests that dead processes left; while closing, only for a share of the time, but once at
-        least. True if there may be more to send."""
-        if self._closing and self._adopted and time.monotonic() >= self._adopt_until:
+        """Adopt some requests of dead processes. Return True if there may be more to send.
+
+        While closing, do so once, and again only within its share of the time.
+        """
+        if self._closing and self._adopted_once and time.monotonic() >= self._adopt_deadline:
             return False
-        self._adopted = True
+        self._adopted_once = True
         try:
             return self._buffer.adopt()
         except Exception:
-            _errors.log_internal_error("adopt what another process left in the spool")
+            _errors.log_internal_error("adopt the spool of a dead process")
             return False
 
     def _next(self) -> Entry | None:
-        """The request to send now, those of this process first; waits for it. ``None`` when it is time to stop."""
+        """Wait for the next request to send, those of this process first. Return ``None`` to stop."""
         while True:
             with self._changed:
                 now = time.monotonic()
@@ -216,13 +226,13 @@ class Sender:
                     return None
                 if ready:
                     wait = max(self._not_before, 0.0 if self._closing else self._paced_until) - now
-                    if wait > 0 and (self._ordered or not self._hurry):
+                    if wait > 0 and (self._backoff_requested or not self._flush_requested):
                         self._changed.wait(min(wait, self._deadline - now))
                         continue
-                    self._hurry = False
+                    self._flush_requested = False
             if ready:
-                if self._joins and not self._failures:  # a backend that is down is tried with one request
-                    self._buffer.gather(self._transport.form)
+                if self._coalesces and not self._failures:  # probe a failing backend with one request
+                    self._buffer.coalesce(self._transport.encoder)
                 if (entry := self._buffer.first()) is not None:
                     return entry
             if self._adopt():
@@ -232,13 +242,13 @@ class Sender:
                     return None
                 signalled = self._buffer.ready() or self._changed.wait(_ADOPT_INTERVAL_SECONDS)
             if not signalled:
-                self._ledger.log_losses()
+                self._stats.log_losses()
 
     def _give_up(self) -> bool:
-        """While closing, one refusal is enough where the disk keeps what is left."""
-        if self._ordered and self._not_before >= self._deadline:
+        """Return True if closing may stop early: after one failure, if the disk keeps everything that remains."""
+        if self._backoff_requested and self._not_before >= self._deadline:
             return True
-        return self._failures > 0 and not self._hurry and not self._buffer.unsaved()
+        return self._failures > 0 and not self._flush_requested and not self._buffer.unsaved()
 
     def _deliver(self, entry: Entry) -> None:
         try:
@@ -246,7 +256,7 @@ class Sender:
         except (FileNotFoundError, NotADirectoryError):
             self._settle(entry, lost="removed")
             return
-        except OSError as error:  # without a descriptor left, for one: it is not lost, it cannot be read now
+        except OSError as error:  # such as no descriptor left: unreadable now, but not lost
             self._retry(entry, Outcome("retry", str(error.strerror)), last=True)
             return
         if payload is None:
@@ -258,14 +268,14 @@ class Sender:
         outcome = self._transport.send(payload, timeout)
         match outcome.kind:
             case "accepted":
-                self._buffer.done(entry)  # first of all: a crash before this sends it again
+                self._buffer.done(entry)  # first, because a crash before this sends it again
                 self._record_success(entry)
                 if not self._buffer.ready():
-                    self._paced_until = time.monotonic() + self._pace
-                self._ledger.record_exported(max(0, payload.items - outcome.rejected))
-                self._ledger.record_dropped("rejected", min(outcome.rejected, payload.items))
-                if outcome.message:  # a message of the backend's own may echo what we sent
-                    _log.debug("llmtrace was told by the backend: %s", outcome.message)
+                    self._paced_until = time.monotonic() + self._pace_seconds
+                self._stats.record_exported(max(0, payload.items - outcome.rejected))
+                self._stats.record_dropped("rejected", min(outcome.rejected, payload.items))
+                if outcome.message:  # at debug level, because the message may echo content
+                    _log.debug("llmtrace received a message from the backend: %s", outcome.message)
             case "too_large":
                 self._halve(entry, payload)
                 self._record_success(entry)
@@ -273,50 +283,52 @@ class Sender:
                 self._settle(entry, lost="refused", message=outcome.message)
                 self._record_success(entry)
             case "retry":
-                self._ledger.record_retry()
+                self._stats.record_retry()
                 if outcome.poison and self._is_poison(entry):
                     self._settle(entry, lost="refused", message=outcome.message)
                 else:
                     self._retry(entry, outcome, last=outcome.poison)
 
     def _record_success(self, entry: Entry) -> None:
-        """The backend answers."""
+        """Reset the backoff: the backend processes requests."""
         self._suspects.pop(entry, None)
         self._accepted += 1
-        self._failures, self._not_before, self._ordered = 0, 0.0, False
+        self._failures, self._not_before, self._backoff_requested = 0, 0.0, False
 
     def _settle(self, entry: Entry, *, lost: str, message: str = "") -> None:
         self._suspects.pop(entry, None)
         self._buffer.done(entry)
-        self._ledger.record_dropped(lost, entry.items, message)
+        self._stats.record_dropped(lost, entry.items, message)
 
     def _halve(self, entry: Entry, payload: Payload) -> None:
-        self._joins = False
-        parts = self._transport.form.split(payload)
+        self._coalesces = False
+        parts = self._transport.encoder.split(payload)
         if payload.items > 1:
             self._limit = max(_MIN_REQUEST_BYTES, min(self._limit, len(payload.raw()) // 2))
         for part in parts:
             self._buffer.put(part)
         self._buffer.done(entry)
         if not parts:
-            self._ledger.record_dropped("too_large", payload.items)
+            self._stats.record_dropped("too_large", payload.items)
 
     def _retry(self, entry: Entry, outcome: Outcome, *, last: bool) -> None:
         self._buffer.put_back(entry, last=last)
         backoff = min(_LAST_BACKOFF, _FIRST_BACKOFF * 2 ** min(self._failures, 10)) * random.uniform(0.8, 1.2)
         with self._changed:
             self._failures += 1
-            self._ordered = bool(outcome.after)
-            # However soon the backend says, a backend in trouble is not asked in a loop.
-            wait = max(backoff, min(outcome.after or 0.0, _MAX_RETRY_SECONDS))
+            self._backoff_requested = bool(outcome.retry_after)
+            # Apply the backoff as a minimum: a short Retry-After must not cause a busy loop.
+            wait = max(backoff, min(outcome.retry_after or 0.0, _MAX_RETRY_SECONDS))
             self._not_before = time.monotonic() + wait
         if self._failures == 1:
-            _log.debug("llmtrace could not send %d %s (%s); they wait", entry.items, self._ledger.unit, outcome.message)
+            _log.debug(
+                "llmtrace could not send %d %s (%s); it will retry", entry.items, self._stats.unit, outcome.message
+            )
 
     def _is_poison(self, entry: Entry) -> bool:
-        """Whether this request alone fails, time and again, while others arrive."""
+        """Return True if this request fails again and again while others are accepted."""
         attempts, accepted = self._suspects.get(entry, (0, self._accepted))
-        if len(self._suspects) > _MAX_SUSPECTS:  # not one request: the backend
+        if len(self._suspects) > _MAX_SUSPECTS:  # the backend fails, not one request
             self._suspects.clear()
         self._suspects[entry] = attempts + 1, accepted
         return attempts + 1 >= _POISON_ATTEMPTS and self._accepted > accepted

@@ -1,4 +1,4 @@
-"""What it takes to send one encoded request to one destination, and what may come of it."""
+"""Interface of a transport, which sends one encoded request to one destination, and its outcome."""
 
 from __future__ import annotations
 
@@ -13,37 +13,40 @@ __all__ = ["Outcome", "Transport"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one attempt."""
+    """The result of one attempt to send a request."""
 
     kind: Literal["accepted", "retry", "too_large", "refused"]
     message: str = ""
-    after: float | None = None
-    """Seconds the backend asks us to wait."""
+    retry_after: float | None = None
+    """Seconds to wait, as requested by the backend."""
     rejected: int = 0
-    """Spans and the like of an accepted request that the backend did not take."""
+    """Number of items of an accepted request that the backend rejected."""
     poison: bool = False
-    """The failure may be the fault of this very request."""
+    """True if this particular request may be the cause of the failure."""
 
 
 class Transport(Protocol):
-    """The way to one destination."""
+    """A connection to one destination."""
 
     destination: Destination
-    form: Encoder
+    encoder: Encoder
     unit: str
-    """What is counted on this way, in the plural: spans, data points, log records or scores."""
+    """Plural name of the items that are sent: spans, data points, log records or scores."""
     encoding: str
-    """How payloads are compressed on this way."""
+    """Compression of the payloads: one of ``ENCODINGS``."""
     timeout: float
+    """Seconds for one request."""
     limit: int
-    """Bytes a request may have before compression."""
+    """Maximum bytes of a request before compression."""
 
     def send(self, payload: Payload, timeout: float) -> Outcome:
-        """Send it, once, in about ``timeout`` seconds. Raises nothing."""
+        """Send the request once, within about ``timeout`` seconds. It raises nothing."""
         ...
 
     def after_fork(self) -> None:
-        """Forget connections, which belong to the parent."""
+        """Drop connections in a forked child: they belong to the parent."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the connections. The next ``send`` opens new ones."""
+        ...

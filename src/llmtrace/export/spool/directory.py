@@ -1,4 +1,4 @@
-"""A directory of the spool that one process holds as its own for as long as it lives."""
+"""Spool directory that one process locks for as long as it lives."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .lock import try_lock
 __all__ = ["OUT_OF_DESCRIPTORS", "LockedDirectory"]
 
 OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
-_LOCK = "lock"
-_ATTEMPTS = 8
+_LOCK_FILE = "lock"
+_CREATE_ATTEMPTS = 8
 
 
 class LockedDirectory:
-    """A locked directory. Its lock goes with the process, so what a dead process left can be claimed by another."""
+    """A locked directory. The lock ends with the process, so that another one can claim the directory."""
 
     __slots__ = ("_lock", "path")
 
@@ -31,50 +31,52 @@ class LockedDirectory:
 
     @classmethod
     def create(cls, spool: Path, key: str) -> LockedDirectory:
-        """A new directory in ``spool``, whose name sorts by age within ``key``.
+        """Create and lock a directory in ``spool``, whose name sorts by age within ``key``.
 
         Raises:
-            OSError: The folder cannot be written to.
+            OSError: The folder cannot be written to, or has no locks.
         """
         make_private(spool)
-        for _ in range(_ATTEMPTS):
+        for _ in range(_CREATE_ATTEMPTS):
             path = spool / f"{key}-{time.time_ns():020d}-{secrets.token_hex(4)}"
             path.mkdir(mode=0o700)
             claim = None
             try:
                 claim = cls.claim(path)
             finally:
-                if claim is None:  # another process adopted it before it was locked, or there is no lock to be had
+                if claim is None:  # adopted by another process before it was locked, or locks fail here
                     cls(path, None).release()
             if claim is not None:
                 return claim
-        raise OSError(errno.ENOLCK, "no locks on this file system")
+        raise OSError(errno.ENOLCK, "this file system has no file locks")
 
     @classmethod
     def claim(cls, path: Path) -> LockedDirectory | None:
-        """Claim a directory. ``None`` when a living process has it, it is gone, or it is not ours to open.
+        """Lock an existing directory.
+
+        Return ``None`` if a living process holds it, it was removed, or it cannot be opened.
 
         Raises:
-            OSError: The process or the system has no descriptor left: try again later.
+            OSError: No file descriptor is left; try again later.
         """
         lock = _take_lock(path)
         return None if lock is None else cls(path, lock)
 
     def held(self) -> bool:
-        """True while the lock is ours: a program may have closed all descriptors."""
+        """Return True while the lock is held: the program may have closed its descriptor."""
         try:
             return self._lock is not None and self._lock.number() >= 0
         except OSError:
             return False
 
     def retake(self) -> bool:
-        """Lock the directory again after the descriptor was closed. False when another process was faster."""
+        """Lock the directory again after its descriptor was closed. Return False if another process was faster."""
         with suppress(OSError):
             self._lock = _take_lock(self.path)
         return self.held()
 
     def segments(self) -> list[Path]:
-        """The segment files in it, oldest first.
+        """Return its segment files, oldest first.
 
         Raises:
             OSError: The directory cannot be read now.
@@ -82,18 +84,18 @@ class LockedDirectory:
         return sorted(self.path / name for name in os.listdir(self.path) if name.endswith(".seg"))
 
     def release(self) -> None:
-        """Give it back, and remove it when it holds nothing any more."""
+        """Release the lock, and remove the directory if it has no segments."""
         if sys.platform == "win32":  # pragma: no cover - an open file cannot be removed there
             self.forget()
-        with suppress(OSError):  # without a descriptor to look with, another process tidies up
+        with suppress(OSError):  # without a free descriptor, another process removes it later
             if not self.segments():
-                for left in (*self.path.glob("*.tmp"), self.path / _LOCK):
-                    left.unlink(missing_ok=True)
+                for leftover in (*self.path.glob("*.tmp"), self.path / _LOCK_FILE):
+                    leftover.unlink(missing_ok=True)
                 self.path.rmdir()
         self.forget()
 
     def forget(self) -> None:
-        """Close our copy of the lock. After a fork this leaves the other process's claim untouched."""
+        """Close our copy of the lock. After a fork the other process still holds it."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -101,13 +103,13 @@ class LockedDirectory:
 
 def _take_lock(path: Path) -> Descriptor | None:
     try:
-        lock = Descriptor(path / _LOCK, os.O_RDWR | os.O_CREAT)
+        lock = Descriptor(path / _LOCK_FILE, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         if error.errno in OUT_OF_DESCRIPTORS:
             raise
         return None
     try:
-        if try_lock(lock.number()) and os.path.samestat(os.fstat(lock.number()), os.stat(path / _LOCK)):
+        if try_lock(lock.number()) and os.path.samestat(os.fstat(lock.number()), os.stat(path / _LOCK_FILE)):
             return lock
     except OSError:  # removed by its former owner in the meantime, or no locks on this file system
         pass

@@ -1,4 +1,4 @@
-"""What a spool folder holds, for people; and how it is emptied by hand."""
+"""Inventory of a spool folder, and the operations that drain or purge it."""
 
 from __future__ import annotations
 
@@ -21,72 +21,84 @@ from .segment import Segment, describe
 __all__ = ["UNITS", "SpoolEntry", "drain", "purge", "survey"]
 
 UNITS = (*(signal.unit for signal in SIGNALS), "scores")
-"""All that may be waiting."""
+"""Plural names of all items that a spool may hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpoolEntry:
-    """What one process left, or is still adding to."""
+    """The spool directory of one process."""
 
     path: Path
     destination: Destination | None
-    """``None`` when its files do not say."""
+    """The destination in its segments, or ``None`` if none can be read."""
     requests: int
     items: int
     unit: str
-    """What they are: spans, data points, log records or scores."""
+    """Plural name of the items: spans, data points, log records or scores."""
     size: int
     """Bytes on disk."""
     since: float
-    """When it began, in seconds since 1970."""
+    """Time of creation, in seconds since 1970."""
     held: bool
-    """A living process has it, and sends it itself."""
+    """True if a living process holds it and sends its requests."""
 
 
 def survey(folder: Path) -> list[SpoolEntry]:
-    """Everything in the folder, oldest first. Nothing is changed."""
-    return [_look(home) for home in directories_in(folder)]
+    """Return all directories of the folder, oldest first, without changing them."""
+    return [_inspect(directory) for directory in directories_in(folder)]
 
 
-def _look(home: Path) -> SpoolEntry:
-    claim = LockedDirectory.claim(home)
+def _inspect(directory: Path) -> SpoolEntry:
+    claim = LockedDirectory.claim(directory)
     if claim is not None:
         claim.forget()
     requests = items = size = 0
     destination = None
-    for path in sorted(home.glob("*.seg")):
-        with suppress(OSError):  # its owner may be done with it at any moment
+    for path in sorted(directory.glob("*.seg")):
+        with suppress(OSError):  # its owner may remove it at any moment
             destination = destination or describe(path)
             segment, records = Segment.read(path)
             requests, items, size = requests + len(records), items + segment.items, size + segment.size
-    return SpoolEntry(home, destination, requests, items, unit_of(home), size, _since(home), held=claim is None)
+    return SpoolEntry(
+        directory, destination, requests, items, unit_of(directory), size, _created_at(directory), held=claim is None
+    )
 
 
-def _since(home: Path) -> float:
+def _created_at(directory: Path) -> float:
     with suppress(ValueError, IndexError):
-        return int(home.name.split("-")[2]) / 1e9
+        return int(directory.name.split("-")[2]) / 1e9
     return 0.0
 
 
 def drain(folder: Path, transport: Transport, max_bytes: int, timeout: float) -> ExportStats:
-    """Send what dead processes left for this destination, until it is done, the backend fails, or the time is up."""
-    ledger = ExportStats(transport.unit)
-    buffer: Buffer = SpoolBuffer(folder, transport.destination, max_bytes, ledger)
-    Sender(buffer, transport, ledger, adopt_all=True).close(time.monotonic() + timeout)
-    return ledger
+    """Send the requests of dead processes for this destination.
+
+    Args:
+        folder: The spool folder.
+        transport: Connection to the destination.
+        max_bytes: Maximum size of the folder.
+        timeout: Seconds until sending stops. It also stops when the backend fails.
+
+    Returns:
+        The counters of sent and lost items.
+    """
+    stats = ExportStats(transport.unit)
+    buffer: Buffer = SpoolBuffer(folder, transport.destination, max_bytes, stats)
+    Sender(buffer, transport, stats, adopt_all=True).close(time.monotonic() + timeout)
+    return stats
 
 
 def purge(folder: Path) -> Counter[str]:
-    """Delete what dead processes left, whatever it is bound for. How much that was, by what it is."""
-    found: Counter[str] = Counter()
-    for home in directories_in(folder):
-        claim = LockedDirectory.claim(home)
+    """Delete the requests of dead processes for all destinations. Return the number of deleted items by unit."""
+    removed: Counter[str] = Counter()
+    for directory in directories_in(folder):
+        claim = LockedDirectory.claim(directory)
         if claim is None:
             continue
         with suppress(OSError):
             for path in claim.segments():
                 segment, _ = Segment.read(path)
                 segment.remove()
-                found[unit_of(home)] += segment.items
+                removed[unit_of(directory)] += segment.items
         claim.release()
-    return found
+    return removed

@@ -1,4 +1,4 @@
-"""A lock on an open file that the kernel gives back when its process dies, however it dies."""
+"""Lock on an open file, which the kernel releases when the process dies for any reason."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["lock", "try_lock"]
 
 
 def try_lock(descriptor: int) -> bool:
-    """Take the lock without waiting; False when somebody else has it.
+    """Take the lock without waiting. Return False if another process holds it.
 
-    ``flock`` belongs to the open file, not the process: a fork shares it, and it is free when the last copy of the
-    descriptor is closed. On Windows the lock belongs to the process, which has no forks.
+    A ``flock`` belongs to the open file, not to the process: a forked child shares it, and it is released when the
+    last copy of the descriptor is closed. On Windows it belongs to the process, which cannot fork.
     """
     if _fcntl is not None:
         try:
@@ -35,7 +35,7 @@ def try_lock(descriptor: int) -> bool:
 
 
 def lock(descriptor: int) -> bool:
-    """Wait for the lock. False on Windows, where nothing waits for a lock of a file for long."""
+    """Wait for the lock. Return False on Windows, which has no file lock that waits without limit."""
     if _fcntl is None:
         return False
     _fcntl.flock(descriptor, _fcntl.LOCK_EX)

@@ -1,7 +1,7 @@
-"""The file format of the spool: a description, then checksummed records, each marked in place when it is done with.
+"""File format of the spool: a description, then checksummed records, each marked in place when it is done.
 
-Two formats are read. In the second, the one that is written, a checksum covers every field of a head, and the state is
-a word of four bytes whose two values differ in every bit: no flipped bit makes a finished record look unsent.
+Two formats are read, and the second is written. In it a checksum covers every field of a record's head. The state is a
+word of four bytes whose two values differ in every bit, so that no flipped bit makes a finished record look unsent.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _HEAD = struct.Struct("<8sII")  # magic, length of the description, its checksum
 _MAGICS = (b"LLMSPL01", b"LLMSPL02")
 _MARK = b"\xf1REC"
 _CHUNK = 1 << 20
-_LOST = ".lost"
+_LOST_SUFFIX = ".lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,12 @@ class _Head:
     items: int
     size: int
     checksum: int
-    sound: bool
-    """True when the head is as it was written."""
+    intact: bool
+    """True if the head matches its checksum."""
     state: Literal["pending", "done", "damaged"]
 
 
-class _First:
+class _FormatV1:
     """The format of segments that the first release wrote."""
 
     layout = struct.Struct("<4sBBHIII")  # mark, state, encoding, 16 bits of checksum, items, length, body's checksum
@@ -50,48 +50,51 @@ class _First:
     done = b"\1"
 
     def read(self, head: bytes) -> _Head:
-        mark, state, encoding, sealed, items, size, checksum = self.layout.unpack(head)
+        """Parse a head."""
+        mark, state, encoding, head_checksum, items, size, checksum = self.layout.unpack(head)
         covered = struct.pack("<BIII", encoding, items, size, checksum)
-        sound = mark == _MARK and sealed == zlib.crc32(covered) & 0xFFFF
+        intact = mark == _MARK and head_checksum == zlib.crc32(covered) & 0xFFFF
         return _Head(
-            encoding, items, size, checksum, sound, "pending" if state == 0 else "done" if state == 1 else "damaged"
+            encoding, items, size, checksum, intact, "pending" if state == 0 else "done" if state == 1 else "damaged"
         )
 
 
-class _Second:
-    """The format of segments that are written now."""
+class _FormatV2:
+    """The format of segments that this release writes."""
 
     layout = struct.Struct("<4sB3xIII")  # mark, encoding, items, length, checksum of the body
-    tail = struct.Struct("<I4s")  # checksum of all that, state
+    tail = struct.Struct("<I4s")  # checksum of the fields above, state
     state_at = layout.size + 4
     done = b"\xff" * 4
     _pending = bytes(4)
-    _most_flipped = 8
+    _MAX_FLIPPED_BITS = 8
 
     def read(self, head: bytes) -> _Head:
+        """Parse a head. Up to eight flipped bits of the state are tolerated."""
         fields = head[: self.layout.size]
         mark, encoding, items, size, checksum = self.layout.unpack(fields)
-        seal, state = self.tail.unpack(head[self.layout.size :])
-        sound = mark == _MARK and seal == zlib.crc32(fields)
+        head_checksum, state = self.tail.unpack(head[self.layout.size :])
+        intact = mark == _MARK and head_checksum == zlib.crc32(fields)
         ones = int.from_bytes(state, "little").bit_count()
-        if ones <= self._most_flipped:
-            return _Head(encoding, items, size, checksum, sound, "pending")
-        done = ones >= 8 * len(self.done) - self._most_flipped
-        return _Head(encoding, items, size, checksum, sound, "done" if done else "damaged")
+        if ones <= self._MAX_FLIPPED_BITS:
+            return _Head(encoding, items, size, checksum, intact, "pending")
+        done = ones >= 8 * len(self.done) - self._MAX_FLIPPED_BITS
+        return _Head(encoding, items, size, checksum, intact, "done" if done else "damaged")
 
     def write(self, encoding: int, items: int, size: int, checksum: int) -> bytes:
+        """Return the head of a pending record."""
         fields = self.layout.pack(_MARK, encoding, items, size, checksum)
         return fields + self.tail.pack(zlib.crc32(fields), self._pending)
 
 
-_FIRST, _SECOND = _First(), _Second()
-_SIZES = {_FIRST: _First.layout.size, _SECOND: _Second.layout.size + _Second.tail.size}
-_Format = _First | _Second
+_FIRST, _SECOND = _FormatV1(), _FormatV2()
+_SIZES = {_FIRST: _FormatV1.layout.size, _SECOND: _FormatV2.layout.size + _FormatV2.tail.size}
+_Format = _FormatV1 | _FormatV2
 
 
 @dataclass(eq=False, slots=True)
 class Record:
-    """One request waiting in a segment."""
+    """One queued request in a segment."""
 
     segment: Segment
     offset: int
@@ -102,11 +105,11 @@ class Record:
     checksum: int
 
     def load(self) -> Payload | None:
-        """The request, or ``None`` when its bytes are no longer those that were written.
+        """Return the request, or ``None`` if its bytes do not match their checksum.
 
         Raises:
             FileNotFoundError: The segment was removed.
-            OSError: It cannot be read now, for one without a descriptor left; it may be later.
+            OSError: The segment cannot be read now, such as with no descriptor left, but perhaps later.
         """
         body = self.segment.read_at(self.offset + _SIZES[self.format], self.size)
         if _checksum(body, self.encoding, self.items) != self.checksum:
@@ -116,26 +119,31 @@ class Record:
 
 @dataclass(eq=False, slots=True)
 class Segment:
-    """One file. The process that has the claim on its directory is the only one to write in it."""
+    """One file of the spool. Only the process that holds the lock of its directory writes to it."""
 
     path: Path
     size: int = 0
     pending: int = 0
-    """Records that are not done with."""
+    """Number of records that are not done."""
     items: int = 0
-    """Spans, data points or log records in them."""
+    """Number of spans, data points, log records or scores in the pending records."""
     lost: int = 0
-    """At least so many are lost where the file is damaged: one where a damaged place does not say how many it held."""
-    _growing: Descriptor | None = field(default=None, repr=False)
-    _reading: Descriptor | None = field(default=None, repr=False)
-    """Kept from reading a request until it is marked: marking must not fail for want of a descriptor."""
+    """Minimum number of items lost to damage: one for each damaged record whose count is unreadable."""
+    _append_descriptor: Descriptor | None = field(default=None, repr=False)
+    _read_descriptor: Descriptor | None = field(default=None, repr=False)
+    """Descriptor that stays open from reading a request until it is marked, so that marking needs no new one."""
 
     @classmethod
     def create(cls, path: Path, destination: Destination) -> Segment:
-        segment = cls(path, _growing=Descriptor(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-        about = json.dumps(asdict(destination)).encode()
+        """Create a segment that is bound to ``destination``.
+
+        Raises:
+            OSError: The file exists or cannot be written.
+        """
+        segment = cls(path, _append_descriptor=Descriptor(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        description = json.dumps(asdict(destination)).encode()
         try:
-            segment._write(_HEAD.pack(_MAGICS[-1], len(about), zlib.crc32(about)) + about)
+            segment._write(_HEAD.pack(_MAGICS[-1], len(description), zlib.crc32(description)) + description)
         except OSError:
             segment.remove()
             raise
@@ -143,15 +151,15 @@ class Segment:
 
     @property
     def open(self) -> bool:
-        """True while records may be appended."""
-        return self._growing is not None
+        """True if records may be appended."""
+        return self._append_descriptor is not None
 
     def append(self, payload: Payload) -> Record:
         """Write a record at the end.
 
         Raises:
             FileNotFoundError: The file was removed.
-            OSError: It could not be written whole; the file is as it was. ``EBADF``: its descriptor was closed.
+            OSError: The record could not be written, and the file is unchanged. ``EBADF``: the descriptor was closed.
         """
         encoding = ENCODINGS.index(payload.encoding)
         checksum = _checksum(payload.body, encoding, payload.items)
@@ -162,9 +170,9 @@ class Segment:
         return record
 
     def _write(self, data: bytes) -> None:
-        if self._growing is None:
+        if self._append_descriptor is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        number = self._growing.number()
+        number = self._append_descriptor.number()
         if os.fstat(number).st_nlink == 0:
             raise FileNotFoundError(errno.ENOENT, "removed while in use", str(self.path))
         try:
@@ -178,72 +186,76 @@ class Segment:
         self.size += len(data)
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Read a part of the file, less of it where the file ends earlier; it stays open until ``end_reading``."""
-        number = self._reader()
+        """Read up to ``size`` bytes from ``offset``. The file stays open until ``end_reading``."""
+        number = self._reader_number()
         os.lseek(number, offset, os.SEEK_SET)
         body = bytearray()
-        while len(body) < size and (piece := os.read(number, size - len(body))):
-            body += piece
+        while len(body) < size and (chunk := os.read(number, size - len(body))):
+            body += chunk
         return bytes(body)
 
-    def _reader(self) -> int:
-        if self._reading is not None:
+    def _reader_number(self) -> int:
+        if self._read_descriptor is not None:
             try:
-                return self._reading.number()
-            except OSError:  # closed behind our back
-                self._reading = None
-        self._reading = Descriptor(self.path, os.O_RDWR)
-        return self._reading.number()
+                return self._read_descriptor.number()
+            except OSError:  # closed by the program
+                self._read_descriptor = None
+        self._read_descriptor = Descriptor(self.path, os.O_RDWR)
+        return self._read_descriptor.number()
 
     def end_reading(self) -> None:
-        if self._reading is not None:
-            self._reading.close()
-            self._reading = None
+        """Close the descriptor for reading."""
+        if self._read_descriptor is not None:
+            self._read_descriptor.close()
+            self._read_descriptor = None
 
     def mark_done(self, record: Record) -> None:
-        """A few bytes in place: the only write between a backend's acknowledgement and our memory of it."""
+        """Mark a record as done, with one write of a few bytes in place."""
         self.pending -= 1
         self.items -= record.items
-        number = self._reader()
+        number = self._reader_number()
         os.lseek(number, record.offset + record.format.state_at, os.SEEK_SET)
         os.write(number, record.format.done)
 
     def close(self) -> None:
-        if self._growing is not None:
-            self._growing.close()
-            self._growing = None
+        """Close the file. No more records can be appended."""
+        if self._append_descriptor is not None:
+            self._append_descriptor.close()
+            self._append_descriptor = None
         self.end_reading()
 
     def remove(self) -> None:
+        """Close and delete the file."""
         self.close()
         self.path.unlink(missing_ok=True)
 
     def unreported(self) -> int:
-        """How many of ``lost`` no process has reported yet; the name of the file remembers it."""
-        _, _, reported = self.path.stem.partition(_LOST)
+        """Return the part of ``lost`` that is not reported yet; the file name stores the reported number."""
+        _, _, reported = self.path.stem.partition(_LOST_SUFFIX)
         return max(0, self.lost - (int(reported) if reported.isdecimal() else 0))
 
     def mark_reported(self) -> None:
-        name, _, _ = self.path.stem.partition(_LOST)
-        self.path = self.path.rename(self.path.with_name(f"{name}{_LOST}{self.lost}{self.path.suffix}"))
+        """Store ``lost`` in the file name, so that no process reports it again."""
+        name, _, _ = self.path.stem.partition(_LOST_SUFFIX)
+        self.path = self.path.rename(self.path.with_name(f"{name}{_LOST_SUFFIX}{self.lost}{self.path.suffix}"))
 
     @classmethod
     def read(cls, path: Path) -> tuple[Segment, list[Record]]:
-        """What a process left behind. Damage ends a record, not the reading.
+        """Read the pending records of a file, skipping damaged ones.
 
         Raises:
             OSError: The file cannot be read now.
         """
         with path.open("rb") as file:
             segment = cls(path, size=os.fstat(file.fileno()).st_size)
-            records = list(_Reading(segment, file).records())
+            records = list(_SegmentReader(segment, file).records())
         segment.pending = len(records)
         segment.items = sum(record.items for record in records)
         return segment, records
 
 
-class _Reading:
-    """Reads the records of one segment, and counts what its damaged places have lost."""
+class _SegmentReader:
+    """A reader of one segment, which counts the items of damaged records as lost."""
 
     def __init__(self, segment: Segment, file: BinaryIO) -> None:
         self._segment = segment
@@ -251,62 +263,62 @@ class _Reading:
         self._size = segment.size
 
     def records(self) -> Iterator[Record]:
-        """The records that wait."""
-        version, about = _about(self._file)
-        at = _HEAD.size + len(about)
-        if version is None:  # the records themselves are checked: they may be sound
-            at = self._next_mark(0)
-            self._segment.lost += at >= self._size > 0
+        """Yield the pending records."""
+        version, description = _read_description(self._file)
+        offset = _HEAD.size + len(description)
+        if version is None:  # try the records: each has its own checksum
+            offset = self._next_mark(0)
+            self._segment.lost += offset >= self._size > 0
         formats: tuple[_Format, ...] = (_SECOND, _FIRST) if version is None else ((_FIRST, _SECOND)[version],)
-        while at < self._size:
-            for form in formats:
-                head = self._head(at, form)
-                if head is not None and head.sound and self._fits(at, head, form):
+        while offset < self._size:
+            for record_format in formats:
+                head = self._head(offset, record_format)
+                if head is not None and head.intact and self._fits(offset, head, record_format):
                     break
             else:
-                lost, at = self._damaged(at, formats[0])
+                lost, offset = self._skip_damaged(offset, formats[0])
                 self._segment.lost += lost
                 continue
-            formats = (form,)
+            formats = (record_format,)
             if head.state == "pending":
-                yield Record(self._segment, at, form, head.size, head.encoding, head.items, head.checksum)
-            elif head.state == "damaged":  # it may have been sent: not once more
+                yield Record(self._segment, offset, record_format, head.size, head.encoding, head.items, head.checksum)
+            elif head.state == "damaged":  # drop it, because it may have been sent
                 self._segment.lost += head.items
-            at += _SIZES[form] + head.size
+            offset += _SIZES[record_format] + head.size
 
-    def _head(self, at: int, form: _Format) -> _Head | None:
-        self._file.seek(at)
-        head = self._file.read(_SIZES[form])
-        return form.read(head) if len(head) == _SIZES[form] else None
+    def _head(self, offset: int, record_format: _Format) -> _Head | None:
+        self._file.seek(offset)
+        head = self._file.read(_SIZES[record_format])
+        return record_format.read(head) if len(head) == _SIZES[record_format] else None
 
-    def _fits(self, at: int, head: _Head, form: _Format) -> bool:
-        return head.encoding < len(ENCODINGS) and at + _SIZES[form] + head.size <= self._size
+    def _fits(self, offset: int, head: _Head, record_format: _Format) -> bool:
+        return head.encoding < len(ENCODINGS) and offset + _SIZES[record_format] + head.size <= self._size
 
-    def _damaged(self, at: int, form: _Format) -> tuple[int, int]:
-        """How many spans and the like a damaged record held, one when it does not say; and where the next begins."""
-        head = self._head(at, form)
-        if head is not None and self._fits(at, head, form):
-            self._file.seek(at + _SIZES[form])
+    def _skip_damaged(self, offset: int, record_format: _Format) -> tuple[int, int]:
+        """Return the number of lost items, one if unreadable, and the offset of the next record."""
+        head = self._head(offset, record_format)
+        if head is not None and self._fits(offset, head, record_format):
+            self._file.seek(offset + _SIZES[record_format])
             if _checksum(self._file.read(head.size), head.encoding, head.items) == head.checksum:
-                return 0 if head.state == "done" else head.items, at + _SIZES[form] + head.size
-        following = self._next_mark(at + 1)
+                return 0 if head.state == "done" else head.items, offset + _SIZES[record_format] + head.size
+        following = self._next_mark(offset + 1)
         if head is None:
             return 1, following
-        if head.sound:  # its end is missing
+        if head.intact:  # the record is cut off
             return 0 if head.state == "done" else max(1, head.items), following
         return 0 if head.state == "done" else 1, following
 
-    def _next_mark(self, at: int) -> int:
-        """Where the next record may begin, or the end of the file."""
-        self._file.seek(at)
+    def _next_mark(self, offset: int) -> int:
+        """Return the offset of the next possible record, or the end of the file."""
+        self._file.seek(offset)
         while chunk := self._file.read(_CHUNK):
-            found = chunk.find(_MARK)
-            if found >= 0:
-                return at + found
+            index = chunk.find(_MARK)
+            if index >= 0:
+                return offset + index
             if len(chunk) < _CHUNK:
                 break
-            at += len(chunk) - len(_MARK) + 1
-            self._file.seek(at)
+            offset += len(chunk) - len(_MARK) + 1
+            self._file.seek(offset)
         return self._size
 
 
@@ -314,19 +326,19 @@ def _checksum(body: bytes, encoding: int, items: int) -> int:
     return zlib.crc32(body, encoding << 24 ^ items) & 0xFFFFFFFF
 
 
-def _about(file: BinaryIO) -> tuple[int | None, bytes]:
-    """The version of a segment, from 0, and the description at its beginning; no version when they are damaged."""
+def _read_description(file: BinaryIO) -> tuple[int | None, bytes]:
+    """Return the version of a segment, from 0, and its description; no version if they are damaged."""
     head = file.read(_HEAD.size)
     magic, length, checksum = _HEAD.unpack(head) if len(head) == _HEAD.size else (b"", 0, 0)
-    about = file.read(length) if magic in _MAGICS and length <= _CHUNK else b""
-    return (_MAGICS.index(magic), about) if about and zlib.crc32(about) == checksum else (None, b"")
+    description = file.read(length) if magic in _MAGICS and length <= _CHUNK else b""
+    return (_MAGICS.index(magic), description) if description and zlib.crc32(description) == checksum else (None, b"")
 
 
 def describe(path: Path) -> Destination | None:
-    """The destination a segment is bound to; ``None`` when the file does not say."""
+    """Return the destination that a segment is bound to; ``None`` if it cannot be read."""
     try:
         with path.open("rb") as file:
-            described = json.loads(_about(file)[1] or b"{}")
+            described = json.loads(_read_description(file)[1] or b"{}")
         return Destination(**{name: str(described[name]) for name in Destination.__dataclass_fields__})
     except (OSError, ValueError, KeyError, TypeError):
         return None
