@@ -75,7 +75,7 @@ class Runtime:
         self.settings = settings
         stored_bodies = None
         if settings.fingerprints == "auto" and providers.tracer is None:
-            stored_bodies = RequestBodies(lambda: self.pipeline.stores())
+            stored_bodies = RequestBodies(lambda: self.pipeline.stores())  # noqa: PLW0108 - the pipeline is made below
         self.pipeline = Pipeline(
             settings,
             providers.tracer,
