@@ -13,7 +13,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 SAYS = {
     "ask_the_store.py": "search: 20 calls",
     "attribution.py": "2 calls for {'u-17'} 24 input tokens",
-    "cost.py": "refused: budget 'demo' (total)",
+    "cost.py": "blocked: budget 'demo' (total)",
     "first_trace.py": '"llm.cost.total"',
     "gemini_functions.py": "execute_tool weather: - tokens in",
     "prompt_and_documents.py": "monday ->",

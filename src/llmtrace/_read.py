@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from typing import Any
 
+from ._decimal import parse
 from ._text import encodable
 
-__all__ = ["as_mapping", "get", "get_count", "get_number", "get_text", "iter_list", "select"]
+__all__ = ["Money", "as_mapping", "get", "get_count", "get_number", "get_text", "iter_list", "read_money", "select"]
 
 
 _MAX_COUNT = 2**48
@@ -96,3 +99,19 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
         return list(value)  # the caller may change its list before a span is written
     return None
+
+
+Money = float | Decimal | Fraction
+"""USD, exact unless it is a float."""
+_MAX_EXPONENT = 30
+
+
+def read_money(value: Any) -> Money | None:
+    """Return a finite amount, be it a number or text."""
+    if isinstance(value, str):
+        try:
+            value = parse(value)
+        except InvalidOperation:
+            return None
+        return value if value.is_finite() and abs(value.adjusted()) <= _MAX_EXPONENT else None
+    return get_number({"": value}, "")

@@ -12,6 +12,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Tracer, TracerProvider
 
 from . import __version__
+from ._local_store import LocalStore
 from ._settings import ConfigError, Settings
 from ._settings.opentelemetry import warn_once
 from .budgets import budget
@@ -29,6 +30,7 @@ from .pricing import tokens
 from .pricing.estimator import Estimator
 from .pricing.price import Pricer
 from .providers.openai.stream_usage import UsageInjector
+from .store.request_bodies import RequestBodies
 from .telemetry.content_policy import load_policy
 from .telemetry.events import Events
 from .telemetry.metrics import Metrics
@@ -71,7 +73,17 @@ class Runtime:
             ConfigError: A setting has a wrong value.
         """
         self.settings = settings
-        self.pipeline = Pipeline(settings, providers.tracer, providers.meter, providers.logger, providers.arguments)
+        stored_bodies = None
+        if settings.fingerprints == "auto" and providers.tracer is None:
+            stored_bodies = RequestBodies(lambda: self.pipeline.stores())
+        self.pipeline = Pipeline(
+            settings,
+            providers.tracer,
+            providers.meter,
+            providers.logger,
+            providers.arguments,
+            LocalStore(settings, stored_bodies),
+        )
         pricer = Pricer(settings.prices, named("prices"))
         budgets = self._budgets = _budgets(settings, pricer, named)
         tracers = _TracerCache(self.pipeline, at_exit)
@@ -88,13 +100,12 @@ class Runtime:
         self._redact = gate.redact
         events = Events(self._logger)
         metrics = Metrics(settings.metrics, settings.metric_dimensions, self.pipeline.meters, gate.clean)
-        sent = self.pipeline.sent
         self.tracing = CallServices(
             SpanEmitter(tracers, content=gate, events=events, bridges=self._bridges, uploads=self._uploads),
             pricer=pricer,
             observers=[
                 *(budgets.settle, metrics.record, collect.observe, score.remember),
-                *(() if sent is None else (sent.remember,)),
+                *(() if stored_bodies is None else (stored_bodies.remember,)),
             ],
             admit=budgets.admit,
             stream_usage=_stream_usage(settings),

@@ -343,7 +343,7 @@ def test_commands_show_and_compare_versions(
     assert run("promote", "answer", ["2"], label="canary", weight=10, folder=place) == 0
     assert 'canary = {version = "2", weight = 10}' in (repository / "prompts/answer/labels.toml").read_text()
     assert run("promote", "answer", ["2"], label="canary", folder=place) == 0
-    assert "canary is 2 already" in capsys.readouterr().out
+    assert "canary is already 2" in capsys.readouterr().out
     for version in ("2", "1"):
         assert run("promote", "answer", [version], folder=place) == 0
     for version in ("2", "1"):

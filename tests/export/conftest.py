@@ -31,14 +31,16 @@ SOURCE = Path(llmtrace.__file__).parents[1]
 
 PROGRAM = """
 import json, os, sys, time
+from llmtrace._local_store import LocalStore
 from llmtrace._settings import load
-from llmtrace.export import leaving
+from llmtrace.export import exit_hooks
 from llmtrace.export.pipeline import Pipeline
 
-pipeline = Pipeline(load({}))
+settings = load({})
+pipeline = Pipeline(settings, local_store=LocalStore(settings))
 pipeline.prepare()
 tracer = pipeline.provider().get_tracer("program")
-leaving.on_exit(lambda: pipeline.shutdown(float(os.environ.get("LLMTRACE_FLUSH_TIMEOUT", "5"))))
+exit_hooks.register(lambda: pipeline.shutdown(float(os.environ.get("LLMTRACE_FLUSH_TIMEOUT", "5"))))
 
 def call(name):
     tracer.start_span(name).end()

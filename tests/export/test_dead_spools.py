@@ -18,9 +18,9 @@ import pytest
 from llmtrace._files import Descriptor, make_private
 from llmtrace.export.otlp.destination import Destination
 from llmtrace.export.otlp.payload import Payload
+from llmtrace.export.spool import buffer as spools
+from llmtrace.export.spool import segment as segments
 from llmtrace.export.spool.buffer import SpoolBuffer
-from llmtrace.export.spool.buffer import buffer as spools
-from llmtrace.export.spool.buffer import segment as segments
 from llmtrace.export.spool.segment import Record, Segment
 from llmtrace.export.stats import ExportStats, read_losses
 

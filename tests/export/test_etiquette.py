@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import llmtrace
 from llmtrace import serverless
+from llmtrace._local_store import LocalStore
 from llmtrace._settings import load
 from llmtrace.export import routes
 from llmtrace.export.pipeline import Pipeline
@@ -24,6 +25,13 @@ from llmtrace.export.pipeline import Pipeline
 from .backend import Backend
 
 Run = Callable[..., str]
+
+
+def make_pipeline(settings: dict[str, Any]) -> Pipeline:
+    """Return a pipeline with the local store as its fallback, as ``instrument()`` makes it."""
+    loaded = load(settings)
+    return Pipeline(loaded, local_store=LocalStore(loaded))
+
 
 
 def test_a_provider_set_later_is_found_and_told(caplog: pytest.LogCaptureFixture, monkeypatch: Any) -> None:
@@ -176,7 +184,7 @@ def test_an_exporter_of_another_distribution(monkeypatch: pytest.MonkeyPatch, ca
     assert pipeline.shutdown(5)
     assert [span.name for exporter in made for span in exporter.get_finished_spans()] == ["a"]
     monkeypatch.setattr(routes, "_entry", lambda name, signal: SimpleNamespace(load=lambda: 1 / 0))
-    pipeline = Pipeline(load({"store": "spans.db"}))
+    pipeline = make_pipeline({"store": "spans.db"})
     pipeline.prepare()
     assert pipeline.where() == [str(Path("spans.db").absolute())]
     assert "OTEL_TRACES_EXPORTER='theirs' cannot be used: division by zero" in caplog.text
@@ -185,7 +193,7 @@ def test_an_exporter_of_another_distribution(monkeypatch: pytest.MonkeyPatch, ca
 def test_a_program_without_standard_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As under pythonw: where spans are written is said to nobody, and they are written."""
     monkeypatch.setattr(sys, "stderr", None)
-    pipeline = Pipeline(load({"store": tmp_path / "spans.jsonl"}))
+    pipeline = make_pipeline({"store": tmp_path / "spans.jsonl"})
     pipeline.provider().get_tracer("t").start_span("a").end()
     assert pipeline.shutdown(5)
     assert (tmp_path / "spans.jsonl").read_text().count("\n") == 1
@@ -193,7 +201,7 @@ def test_a_program_without_standard_error(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_a_file_that_cannot_be_written_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     """Spans are counted as lost, and the warning names the path."""
-    pipeline = Pipeline(load({"store": f"{__file__}/spans.jsonl"}))
+    pipeline = make_pipeline({"store": f"{__file__}/spans.jsonl"})
     for _ in range(2):
         pipeline.provider().get_tracer("t").start_span("a").end()
         assert not pipeline.flush(5)

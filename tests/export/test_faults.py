@@ -135,7 +135,7 @@ def test_one_bad_request_does_not_hold_up_the_others(backend: Backend, run: Call
     backend.chokes_on = b"poison"
     backend.up()
     out = run(
-        "from llmtrace.export import outbox\noutbox._POISON_ATTEMPTS = 4\n"
+        "from llmtrace.export.otlp import sender\nsender._POISON_ATTEMPTS = 4\n"
         "call('poison')\npipeline.flush(0.2)\n"
         "for number in range(50): call(f'call-{number}')\n"
         "print(pipeline.flush(20), pipeline.counts()[0].dropped)\n",
@@ -176,7 +176,7 @@ def test_folder_that_is_cleaned_up_while_in_use(backend: Backend, run: Callable[
     backend.up()
     out = run(
         "import shutil\n"
-        "from llmtrace.export import outbox\noutbox._LAST_BACKOFF = 0.25\n"
+        "from llmtrace.export.otlp import sender\nsender._LAST_BACKOFF = 0.25\n"
         "call('gone')\npipeline.flush(0.3)\n"
         "shutil.rmtree(os.environ['LLMTRACE_SPOOL'])\n"
         "pipeline.flush(1.5)\n"

@@ -13,6 +13,7 @@ from opentelemetry.sdk.resources import Resource
 
 import llmtrace
 from llmtrace import _api
+from llmtrace._local_store import LocalStore
 from llmtrace._settings import load, opentelemetry
 from llmtrace._settings.opentelemetry import usable_environment
 from llmtrace.export.pipeline import Pipeline
@@ -104,7 +105,7 @@ def test_wrong_variable_does_not_stop_the_program(
     monkeypatch.setenv(name, value)
     if otlp == "grpc" and name.endswith("ENDPOINT"):
         pytest.skip("gRPC takes an address without a scheme")
-    pipeline = llmtrace.instrument()._parts.pipeline
+    pipeline = llmtrace.instrument()._runtime.pipeline
     assert pipeline.provider().get_tracer("t").start_span("a").is_recording()
     pipeline.meters()
     pipeline.loggers()
@@ -190,7 +191,8 @@ def test_missing_otlp_exporter_falls_back_to_the_store(
     monkeypatch.setenv(f"{OTLP}PROTOCOL", "grpc")
     monkeypatch.delitem(sys.modules, "llmtrace.export.otlp.grpc_transport", raising=False)
     monkeypatch.setitem(sys.modules, "grpc", None)
-    pipeline = Pipeline(load({}))
+    settings = load({})
+    pipeline = Pipeline(settings, local_store=LocalStore(settings))
     pipeline.prepare()
     assert pipeline.where() == [str(tmp_path / "spans.db")]
     assert "pip install opentelemetry-exporter-otlp" in caplog.text
@@ -259,7 +261,7 @@ def test_arguments_are_ignored_beside_an_application_provider(
     theirs = TracerProvider(resource=Resource({"service.name": "theirs"}), shutdown_on_exit=False)
     if when == "before":
         monkeypatch.setattr(trace, "_TRACER_PROVIDER", theirs)
-    pipeline = llmtrace.instrument(endpoint=HERE, service_name="ours")._parts.pipeline
+    pipeline = llmtrace.instrument(endpoint=HERE, service_name="ours")._runtime.pipeline
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", theirs)
     assert pipeline.provider() is theirs
     assert pipeline.provider() is theirs

@@ -185,7 +185,7 @@ def test_spans_without_attributes_that_fit_lose_content_on_the_way(backend: Back
     """A span above the limit of a request arrives without what was said, before any backend has refused it."""
     backend.up()
     run(
-        "from llmtrace.export.otlp.http_transport import Post\nPost.limit = 50_000\n"
+        "from llmtrace.export.otlp.http_transport import HttpTransport\nHttpTransport.limit = 50_000\n"
         "span = tracer.start_span('huge', attributes={'gen_ai.output.messages': 'x' * 200_000, 'a': 1})\n"
         "span.end()\nassert pipeline.flush(20)\n"
     )
@@ -233,7 +233,7 @@ def test_folder_replaced_by_a_file(backend: Backend, run: Run) -> None:
     backend.up()
     out = run(
         "import shutil, pathlib, urllib.request\n"
-        "from llmtrace.export import outbox\noutbox._LAST_BACKOFF = 0.25\n"
+        "from llmtrace.export.otlp import sender\nsender._LAST_BACKOFF = 0.25\n"
         "call('gone')\npipeline.flush(0.3)\n"
         "folder = pathlib.Path(os.environ['LLMTRACE_SPOOL'])\n"
         "shutil.rmtree(folder)\nfolder.write_text('a file')\n"

@@ -10,7 +10,8 @@ import pytest
 from llmtrace.export.otlp.buffers import MemoryBuffer
 from llmtrace.export.otlp.destination import Destination
 from llmtrace.export.otlp.payload import Payload
-from llmtrace.export.spool.buffer import SpoolBuffer, directory, segment
+from llmtrace.export.spool import directory, segment
+from llmtrace.export.spool.buffer import SpoolBuffer
 from llmtrace.export.spool.directory import Claim
 from llmtrace.export.stats import ExportStats, read_losses
 

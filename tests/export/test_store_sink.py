@@ -17,12 +17,12 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from llmtrace import _local_store
-from llmtrace._local_store import StoreSink
 from llmtrace.export.stats import ExportStats
+from llmtrace.store import sink as store_sink
 from llmtrace.store.exporter import StoreExporter
 from llmtrace.store.read import spans_after
 from llmtrace.store.schema import connect
+from llmtrace.store.sink import StoreSink
 
 
 def ended(**attributes: Any) -> ReadableSpan:
@@ -53,7 +53,7 @@ class Locked:
 
 @pytest.fixture
 def sink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoreSink:
-    monkeypatch.setattr(_local_store, "_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(store_sink, "_PATIENCE_SECONDS", 0.01)
     return StoreSink(StoreExporter(tmp_path / "s.db"), ExportStats())
 
 
@@ -157,7 +157,7 @@ def test_waiting_spans_are_bounded_and_the_oldest_go(
     sink: StoreSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory is bounded by what the spans hold."""
-    monkeypatch.setattr(_local_store, "_MAX_WAITING_BYTES", 4 * 1100)
+    monkeypatch.setattr(store_sink, "_MAX_WAITING_BYTES", 4 * 1100)
     locked = Locked(tmp_path / "s.db")
     for number in range(10):
         sink.write([ended(n=number)])

@@ -269,8 +269,8 @@ LOCKED = (
 import signal, threading
 llmtrace.instrument()
 ask("first"); llmtrace.flush(20)
-from llmtrace.export.stats import Ledger
-ledgers = [route.ledger for route in llmtrace._api._current._parts.pipeline._traces._routes]
+from llmtrace.export.stats import ExportStats
+ledgers = [route.ledger for route in llmtrace._api._current._runtime.pipeline._traces._routes]
 ask("before")
 INTERRUPTED
 time.sleep(60)

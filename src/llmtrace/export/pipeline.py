@@ -6,9 +6,8 @@ import time
 from typing import Any
 
 from .._settings import Settings
-from ..store.request_bodies import RequestBodies
 from .declarative_config import DeclarativeConfig
-from .routes import NO_ARGUMENTS, Arguments
+from .routes import NO_ARGUMENTS, Arguments, LocalDestination
 from .signal_provider import SignalProvider
 from .signals import LOGS, METRICS, TRACES
 from .stats import Counts
@@ -26,11 +25,10 @@ class Pipeline:
         meter_provider: Any = None,
         logger_provider: Any = None,
         arguments: Arguments = NO_ARGUMENTS,
+        local_store: LocalDestination | None = None,
     ) -> None:
         declared = DeclarativeConfig()
-        self.sent = RequestBodies(self._stores) if settings.fingerprints == "auto" and tracer_provider is None else None
-        """What calls have sent, where spans of ours go to the local store, which keeps hashes of it."""
-        self._traces = SignalProvider(TRACES, settings, tracer_provider, declared, self.sent, arguments)
+        self._traces = SignalProvider(TRACES, settings, tracer_provider, declared, local_store, arguments)
         self._metrics = SignalProvider(METRICS, settings, meter_provider, declared, arguments=arguments)
         self._logs = SignalProvider(LOGS, settings, logger_provider, declared, arguments=arguments)
         self._channels = (self._traces, self._metrics, self._logs)
@@ -40,7 +38,8 @@ class Pipeline:
         self._without_metrics = settings.metrics == "off"
         self._measured: Any = None
 
-    def _stores(self) -> bool:
+    def stores(self) -> bool:
+        """Return True if spans go to the local store."""
         return self._traces.stores and self._traces.own()
 
     def meters(self) -> Any:

@@ -7,12 +7,10 @@ import os
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from .._settings import ConfigError, Settings
 from .._settings.opentelemetry import usable_environment, warn_once
-from ..store.request_bodies import RequestBodies
-from ..store.schema import locate
 from .batch import BatchLimits, ExporterSink, Sink
 from .bridging import BridgingExporter, bridges_for
 from .otlp.transport import Transport
@@ -23,13 +21,13 @@ __all__ = [
     "LOCAL",
     "NO_ARGUMENTS",
     "Arguments",
+    "LocalDestination",
     "Route",
     "make_sender",
     "names",
     "open_route",
     "protocol",
     "spool_folder",
-    "store_path",
     "transport",
     "variable",
 ]
@@ -55,6 +53,17 @@ class Arguments:
 
 
 NO_ARGUMENTS = Arguments()
+
+
+class LocalDestination(Protocol):
+    """The destination of spans with nothing else configured."""
+
+    @property
+    def path(self) -> Path:
+        """The file that the spans are written to."""
+
+    def open(self, stats: ExportStats) -> Sink:
+        """Return a sink that writes to the file and counts in ``stats``."""
 
 
 class Route:
@@ -110,9 +119,9 @@ def _named(settings: Settings, signal: Signal) -> list[str]:
 
 
 def _instead(settings: Settings, signal: Signal) -> str:
-    """Where a signal goes whose exporter cannot be used."""
+    """Say where a signal goes whose exporter cannot be used."""
     if local(settings, signal):
-        return f"Without another destination spans go to {store_path(settings)}"
+        return "Without another destination spans go to the local store"
     return f"Without another destination {signal.unit} are not exported"
 
 
@@ -122,7 +131,10 @@ def local(settings: Settings, signal: Signal) -> list[str]:
 
 
 def open_routes(
-    settings: Settings, signal: Signal = TRACES, sent: RequestBodies | None = None, arguments: Arguments = NO_ARGUMENTS
+    settings: Settings,
+    signal: Signal = TRACES,
+    local_store: LocalDestination | None = None,
+    arguments: Arguments = NO_ARGUMENTS,
 ) -> list[tuple[str, Route]]:
     """Build all that ``names()`` says; one that cannot be built is logged, and where none is left, the local store."""
     found: list[tuple[str, Route]] = []
@@ -130,11 +142,11 @@ def open_routes(
         wanted = names(settings, signal, arguments)
         for name in wanted:
             try:
-                found.append((name, open_route(name, settings, signal, sent, arguments)))
+                found.append((name, open_route(name, settings, signal, local_store, arguments)))
             except ConfigError as error:
                 warn_once(f"llmtrace: {error}. {_instead(settings, signal)}")
         if wanted and not found:
-            found = [(name, open_route(name, settings, signal, sent)) for name in local(settings, signal)]
+            found = [(name, open_route(name, settings, signal, local_store)) for name in local(settings, signal)]
     return found
 
 
@@ -147,7 +159,7 @@ def open_route(
     name: str,
     settings: Settings,
     signal: Signal = TRACES,
-    sent: RequestBodies | None = None,
+    local_store: LocalDestination | None = None,
     arguments: Arguments = NO_ARGUMENTS,
 ) -> Route:
     """Build one of ``names()``.
@@ -157,7 +169,9 @@ def open_route(
     """
     ledger = ExportStats(signal.unit)
     if name == LOCAL:
-        return _local(settings, ledger, sent)
+        if local_store is None:
+            raise ConfigError("there is no local store to write spans to")
+        return Route(local_store.open(ledger), ledger, str(local_store.path), announced=True)
     if name.startswith("otlp"):
         return _otlp(transport(name, signal, arguments.endpoint), settings, ledger, signal)
     exporter = _console(signal) if name == "console" else _foreign(name, signal)
@@ -187,28 +201,6 @@ def _foreign(name: str, signal: Signal) -> Any:
         return None if entry is None else entry.load()()
     except Exception as error:
         raise ConfigError(f"OTEL_{signal.name.upper()}_EXPORTER={name!r} cannot be used: {error}") from error
-
-
-def _local(settings: Settings, ledger: ExportStats, sent: RequestBodies | None) -> Route:
-    """Where spans go with nothing configured: the store, or, where a path says so, JSON lines that others read."""
-    path = store_path(settings)
-    sink: Sink
-    if path.suffix == ".jsonl":
-        from .json_lines import JsonLinesExporter
-
-        sink = ExporterSink(JsonLinesExporter(path), ledger, TRACES, keeps=True)
-    else:
-        from .._local_store import StoreSink
-        from ..store.exporter import StoreExporter
-
-        exporter = StoreExporter(path, max_mb=settings.store_max_mb, max_days=settings.store_max_days, sent=sent)
-        sink = StoreSink(exporter, ledger)
-    return Route(sink, ledger, str(path), announced=True)
-
-
-def store_path(settings: Settings) -> Path:
-    """The file of the local store."""
-    return locate(settings.store)
 
 
 def _otlp(way: Transport, settings: Settings, ledger: ExportStats, signal: Signal) -> Route:

@@ -18,10 +18,9 @@ from .. import __version__, _errors
 from .._settings import ConfigError, Settings
 from .._settings.opentelemetry import usable_environment, warn_once
 from ..capture import worker
-from ..store.request_bodies import RequestBodies
 from .batch import BatchLimits, BatchProcessor, SpanBatchProcessor
 from .declarative_config import DeclarativeConfig
-from .routes import LOCAL, NO_ARGUMENTS, Arguments, Route, open_routes, variable
+from .routes import LOCAL, NO_ARGUMENTS, Arguments, LocalDestination, Route, open_routes, variable
 from .signals import LOGS, METRICS, TRACES, Signal
 from .stats import Counts
 
@@ -61,14 +60,14 @@ class SignalProvider:
         settings: Settings,
         given: Any,
         declared: DeclarativeConfig,
-        sent: RequestBodies | None = None,
+        local_store: LocalDestination | None = None,
         arguments: Arguments = NO_ARGUMENTS,
     ) -> None:
         self.signal = signal
         self._settings = settings
         self._explicit_provider = given
         self._declared = declared
-        self._sent = sent
+        self._local_store = local_store
         self._arguments = arguments
         self.stores = False
         """Whether the local store is one of ours."""
@@ -76,7 +75,7 @@ class SignalProvider:
         self._routes: list[Route] | None = None
         self._closed = False
         self._announced = False
-        self._patched = worker.patched()
+        self._patched = worker.is_gevent_patched()
         self._renew()
         if signal is METRICS and hasattr(os, "register_at_fork"):
             mine = weakref.WeakMethod(self._after_fork)
@@ -193,12 +192,12 @@ class SignalProvider:
                 return []
         except ConfigError as error:
             warn_once(f"llmtrace goes on without OTEL_CONFIG_FILE: {error}")
-        opened = open_routes(self._settings, self.signal, self._sent, self._arguments)
+        opened = open_routes(self._settings, self.signal, self._local_store, self._arguments)
         self.stores = any(name == LOCAL for name, _ in opened)
         return [route for _, route in opened]
 
     def _create(self) -> Any:
-        if self._patched != worker.patched():
+        if self._patched != worker.is_gevent_patched():
             self._patched = True
             self._lock = threading.Lock()
         with self._lock:

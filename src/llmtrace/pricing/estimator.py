@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from ..model import Counts, Request, Response
-from ..model.wire_format import WireFormat
-from ..providers._texts import Words
+from ..model.wire_format import TextFormat, WireFormat
 from .estimates import Estimate, estimate
 from .price import Pricer
 
@@ -26,7 +25,7 @@ class OutputText:
 
     __slots__ = ("_quick", "_read", "calls", "length", "parts")
 
-    def __init__(self, words: Words) -> None:
+    def __init__(self, words: TextFormat) -> None:
         self._read, self._quick = words.read, words.quick
         self.parts: list[str] = []
         self.length = 0

@@ -47,19 +47,19 @@ def recording() -> Iterator[Recording]:
     ours = _api._current is None
     instrumentation = _api.instrument(tracer_provider=provider) if ours else cast("_api.Instrumentation", _api._current)
     if not ours:
-        add = getattr(instrumentation._parts.pipeline.provider(), "add_span_processor", None)
+        add = getattr(instrumentation._runtime.pipeline.provider(), "add_span_processor", None)
         if callable(add):
             add(SimpleSpanProcessor(record.exporter))
-    pricer = instrumentation._parts.tracing.pricer
+    pricer = instrumentation._runtime.tracing.pricer
     if pricer is not None and not pricer.ready:
         pricer.load()  # otherwise the first calls are priced in the background, and recorded late
-    observers = instrumentation._parts.tracing.observers
+    observers = instrumentation._runtime.tracing.observers
 
     def ended(call: Any) -> None:
         record.calls.add(call.record())
 
     observers.append(ended)
-    recorders = instrumentation._parts.tracing.recorders
+    recorders = instrumentation._runtime.tracing.recorders
     recorders.append(record.calls)
     try:
         yield record

@@ -34,7 +34,7 @@ def reset() -> None:
         prompts.forget_templates()
     if (api := _loaded("_api")) is not None:
         for instrumentation in api._every_instrumentation():
-            instrumentation._parts.forget()
+            instrumentation._runtime.forget()
     if (errors := _loaded("_errors")) is not None:
         errors.internal_errors.clear()
 
