@@ -50,7 +50,7 @@ def test_reset_clears_all_state_of_earlier_tests(caplog: pytest.LogCaptureFixtur
         _errors.internal_errors["somewhere"] += 1
         current: Any = _api._current
         tracing = current._runtime.tracing
-        tracing.stream_usage._refused.add("host")
+        tracing.stream_usage._rejecting_hosts.add("host")
         tracing.estimator._hosts.add("host")
         late: list[bool] = []
         worker.start()
@@ -68,7 +68,7 @@ def test_reset_clears_all_state_of_earlier_tests(caplog: pytest.LogCaptureFixtur
             score._recent,
             _errors.internal_errors,
         ]
-        assert not any([*left, tracing.stream_usage._refused, tracing.estimator._hosts, validation._warned])
+        assert not any([*left, tracing.stream_usage._rejecting_hosts, tracing.estimator._hosts, validation._warned])
         assert prompts._parts.cache_info().currsize == 0
         assert _api._current is current
     finally:
