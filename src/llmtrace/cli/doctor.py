@@ -120,7 +120,7 @@ def _clients(report: DoctorReport) -> None:
         for name in sorted(absent & instrumentation.waiting.keys()):
             report.line(f"{name}  not installed")
         for name, reason in instrumentation.skipped.items():
-            by_setting = reason.startswith(("left out", "LLMTRACE_ENABLED"))
+            by_setting = reason.startswith(("left out", "LLMTRACE_ENABLED", "OTEL_SDK_DISABLED"))
             (report.line if by_setting else report.fault)(f"{name}  skipped: {reason}")
     for place, count in _errors.internal_errors.items():
         report.fault(f"instrumentation error: could not {place} ({formatting.counted(count, 'time')})")
