@@ -50,9 +50,9 @@ class DoctorReport:
         echo()
         echo(name)
 
-    def add(self, line: str) -> None:
+    def line(self, text: str) -> None:
         """Print a line of a section."""
-        echo(f"  {line}")
+        echo(f"  {text}")
 
     def fault(self, line: str) -> None:
         """Print a fault, which makes the exit status 1."""
@@ -82,9 +82,9 @@ def _versions(report: DoctorReport) -> None:
     from .. import __version__
 
     report.title("versions")
-    report.add(f"llmtrace {__version__}, Python {platform.python_version()} on {platform.system()}")
+    report.line(f"llmtrace {__version__}, Python {platform.python_version()} on {platform.system()}")
     for name in _PACKAGES:
-        report.add(f"{name} {_version(name)}")
+        report.line(f"{name} {_version(name)}")
 
 
 def _version(name: str) -> str:
@@ -99,7 +99,7 @@ def _settings(report: DoctorReport, settings: Settings) -> None:
     for field in fields(settings):
         name = f"LLMTRACE_{field.name.upper()}"
         value = _without_account(_plain(getattr(settings, field.name)))
-        report.add(f"{name}={value} ({'environment' if variable(name) else 'default'})")
+        report.line(f"{name}={value} ({'environment' if variable(name) else 'default'})")
 
 
 def _plain(value: object) -> str:
@@ -119,12 +119,12 @@ def _clients(report: DoctorReport) -> None:
     with llmtrace.instrument(tracer_provider=NoOpTracerProvider()) as instrumentation:
         absent = {sdk.name for sdk in SDKS if not _imported(report, sdk.module)}
         for name, version in instrumentation.patched.items():
-            report.add(f"{name} {version}  traced")
+            report.line(f"{name} {version}  traced")
         for name in sorted(absent & instrumentation.waiting.keys()):
-            report.add(f"{name}  not installed")
+            report.line(f"{name}  not installed")
         for name, reason in instrumentation.skipped.items():
             by_setting = reason.startswith(("left out", "LLMTRACE_ENABLED", "OTEL_SDK_DISABLED"))
-            (report.add if by_setting else report.fault)(f"{name}  skipped: {reason}")
+            (report.line if by_setting else report.fault)(f"{name}  skipped: {reason}")
     for place, count in _errors.internal_errors.items():
         report.fault(f"instrumentation error: could not {place} ({formatting.counted(count, 'time')})")
 
@@ -134,7 +134,7 @@ def _other_instrumentation(report: DoctorReport) -> None:
     if installed:
         report.title("other instrumentation")
     for name, version in installed.items():
-        report.add(f"{name} {version}: {_INSTRUMENTATION[name]}")
+        report.line(f"{name} {version}: {_INSTRUMENTATION[name]}")
 
 
 def _imported(report: DoctorReport, module: str) -> bool:
@@ -152,12 +152,12 @@ def _destinations(report: DoctorReport, settings: Settings) -> None:
     report.title("destinations, unless the application sets its own provider")
     for name in ("OTEL_SDK_DISABLED", "OTEL_CONFIG_FILE"):
         if variable(name):
-            report.add(f"{name}={variable(name)} (environment)")
+            report.line(f"{name}={variable(name)} (environment)")
     if variable("OTEL_SDK_DISABLED").lower() == "true":
-        report.add("nowhere")
+        report.line("nowhere")
         return
     if variable("OTEL_CONFIG_FILE"):
-        report.add("as configured in that file")
+        report.line("as configured in that file")
         return
     for signal in SIGNALS:
         try:
@@ -176,14 +176,14 @@ def _destination(report: DoctorReport, settings: Settings, signal: Signal) -> No
             _endpoint(report, name, signal)
         else:
             place = "the local store" if name == "local" else name
-            report.add(f"{signal.unit}: {place}")
+            report.line(f"{signal.unit}: {place}")
     if not exporters:
-        report.add(f"{signal.unit}: nowhere")
+        report.line(f"{signal.unit}: nowhere")
     for name in (*selecting, *signal.variables("PROTOCOL")):
         if variable(name) and (exporters or name == selecting[0]):
-            report.add(f"  {name}={_without_account(variable(name))} (environment)")
+            report.line(f"  {name}={_without_account(variable(name))} (environment)")
     if not any(map(variable, selecting[:2])) and not exporters:
-        report.add(f"  {selecting[0]} is not set (default)")
+        report.line(f"  {selecting[0]} is not set (default)")
 
 
 def _without_account(text: str) -> str:
@@ -197,24 +197,24 @@ def _endpoint(report: DoctorReport, name: str, signal: Signal) -> None:
     outcome = otlp.send(Payload(b"", "none", 0), _CONNECT_TIMEOUT_SECONDS)
     otlp.close()
     accepted = outcome.kind == "accepted"
-    (report.add if accepted else report.fault)(f"{signal.unit}: {destination.endpoint}")
+    (report.line if accepted else report.fault)(f"{signal.unit}: {destination.endpoint}")
     status = "accepts requests" if accepted else f"does not accept {signal.unit}: {outcome.message}"
-    report.add(f"  {status} ({destination.protocol}, compression {otlp.encoding})")
+    report.line(f"  {status} ({destination.protocol}, compression {otlp.encoding})")
 
 
 def _disk(report: DoctorReport, settings: Settings) -> None:
     report.title("on disk")
     folder = spool_folder(settings)
     if folder is None:
-        report.add("no spool: LLMTRACE_SPOOL is off")
+        report.line("no spool: LLMTRACE_SPOOL is off")
     else:
         for line in describe(folder, settings):
-            report.add(f"spool {line.strip()}" if not line.startswith(" ") else line)
+            report.line(f"spool {line.strip()}" if not line.startswith(" ") else line)
         if not _writable(folder):
             report.fault(f"{folder} is not writable: spans would be buffered in memory only (LLMTRACE_SPOOL)")
     for path in _store(settings):
         size = path.stat().st_size / 1e6 if path.exists() else 0.0
-        report.add(f"store {path}  {size:.1f} MB  (LLMTRACE_STORE)")
+        report.line(f"store {path}  {size:.1f} MB  (LLMTRACE_STORE)")
 
 
 def _writable(folder: Path) -> bool:
