@@ -1,4 +1,4 @@
-"""Every example runs as its first line says, with no network but loopback."""
+"""Every example runs with the command in its first line, on the loopback network only."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ SAYS = {
 pytestmark = pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the examples are not here")
 
 
-def test_every_example_is_run() -> None:
-    """No example is left out, and each still fits on a screen."""
+def test_every_example_is_tested_and_short() -> None:
+    """No example is missing from the tests, and each fits on a screen."""
     found = {path.name: path for path in EXAMPLES.glob("*.py") if not path.name.startswith("_")}
     assert found.keys() == SAYS.keys()
     assert [name for name, path in found.items() if len(path.read_text().splitlines()) > 60] == []
 
 
 @pytest.mark.parametrize("name", sorted(SAYS))
-def test_an_example_runs(name: str, tmp_path: Path) -> None:
-    """It ends well, says what it is there to show, and does not ask a proxy."""
+def test_example_prints_its_result(name: str, tmp_path: Path) -> None:
+    """An example exits with 0, prints its result and does not contact a proxy."""
     nowhere = "http://127.0.0.1:9"
     environ = {**os.environ, "HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path), "NO_PROXY": "127.0.0.1"}
     environ |= {"HTTP_PROXY": nowhere, "HTTPS_PROXY": nowhere}
