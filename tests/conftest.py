@@ -1,4 +1,4 @@
-"""What every test shares: a clean environment, an in-memory exporter and the replay server."""
+"""Shared fixtures: a clean environment, an in-memory exporter and the replay server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give a test marked ``cassettes(choose=...)`` one run per recording, or one skip where there are none."""
+    """Parametrize a test marked ``cassettes(choose=...)`` over the recordings. Skip it if there are none."""
     marker = metafunc.definition.get_closest_marker("cassettes")
     if marker is None:
         return
@@ -40,7 +40,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of the developer's machine reaches a test."""
+    """Remove the settings of the developer's machine from the environment."""
     for name in list(os.environ):
         if name.startswith(("LLMTRACE_", "OTEL_")):
             monkeypatch.delenv(name)
@@ -50,7 +50,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def no_ids_of_background_calls() -> None:
-    """What one test fetched is billed anew in the next."""
+    """Forget the ids of background calls between tests."""
     from llmtrace.capture import background
 
     background.forget()
@@ -58,14 +58,14 @@ def no_ids_of_background_calls() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def prices() -> None:
-    """The price catalogue is there before the first call, which then ends where it is made."""
+    """Load the price catalog before the first call, which then ends on the calling thread."""
     from llmtrace.pricing import catalog
 
     catalog.current()
 
 
 class _Complaints(logging.Handler):
-    """What OpenTelemetry says of contexts and attributes it was given wrongly."""
+    """Handler that collects OpenTelemetry's log records about invalid contexts and attributes."""
 
     def __init__(self) -> None:
         super().__init__(logging.NOTSET)
@@ -77,7 +77,7 @@ class _Complaints(logging.Handler):
 
 @pytest.fixture(autouse=True)
 def no_complaints() -> Iterator[None]:
-    """OpenTelemetry never complains of a context detached elsewhere or of an attribute it cannot hold."""
+    """Fail if OpenTelemetry logs a wrongly detached context or an invalid attribute."""
     heard = _Complaints()
     loggers = [logging.getLogger(name) for name in ("opentelemetry.context", "opentelemetry.attributes")]
     for logger in loggers:
@@ -90,7 +90,7 @@ def no_complaints() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_faults(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No fault of our own is counted, but in a test that causes them and is marked ``faulty``."""
+    """Fail if an internal error was counted, unless the test is marked ``faulty``."""
     from llmtrace import _errors
 
     faults = _errors.internal_errors
@@ -105,14 +105,14 @@ def no_faults(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def little_to_collect() -> Iterator[None]:
-    """What was loaded so far is left out of collections, which some tests ask for many times."""
+    """Exclude loaded objects from garbage collection, which some tests run many times."""
     gc.freeze()
     yield
     gc.unfreeze()
 
 
 class _Finished(InMemorySpanExporter):
-    """Finished spans, those included that a thread of llmtrace is about to end."""
+    """Exporter whose finished spans include those that the worker thread is about to end."""
 
     def get_finished_spans(self) -> tuple[ReadableSpan, ...]:
         from llmtrace.capture import worker
@@ -123,7 +123,7 @@ class _Finished(InMemorySpanExporter):
 
 @pytest.fixture
 def spans() -> Iterator[InMemorySpanExporter]:
-    """Finished spans of calls made while llmtrace is instrumented, with our own faults fatal."""
+    """Yield the exporter of an instrumentation in strict mode."""
     import llmtrace
 
     exporter = _Finished()
@@ -149,7 +149,7 @@ def _load_replay() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def replay() -> Iterator[Any]:
-    """The replay server over every recording, on a free loopback port."""
+    """Yield the replay server over all recordings, on a free loopback port."""
     if not (REPLAY.is_file() and CASSETTES.is_dir()):
         pytest.skip(NO_SHARED)
     with _load_replay().ReplayServer(CASSETTES) as server:

@@ -1,4 +1,4 @@
-"""Invented secrets of every kind, and what may stand around them. All are put together here: no scanner finds any."""
+"""Invented secrets of every kind in context, assembled at run time so that secret scanners do not report them."""
 
 from __future__ import annotations
 

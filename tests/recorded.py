@@ -1,4 +1,4 @@
-"""Where the recorded exchanges are, beside the repository and not in it."""
+"""Access to the recorded exchanges, which are stored outside the repository."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Cassette = dict[str, Any]
 
 @cache
 def load_cassettes() -> list[Cassette]:
-    """All of them, or none where they are not."""
+    """Return all recordings, or none if they are not available."""
     if not (REPLAY.is_file() and CASSETTES.is_dir()):
         return []
     files = sorted(path for path in CASSETTES.glob("*.json") if path.name != "index.json")

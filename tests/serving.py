@@ -1,4 +1,4 @@
-"""Loopback servers, and programs that are started: both end with what they are for."""
+"""Loopback servers and child processes that end with their test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Served = TypeVar("Served", bound=BaseServer)
 
 @contextmanager
 def serving(server: Served) -> Iterator[Served]:
-    """``server``, which answers on a thread of its own."""
+    """Run ``server`` on a thread of its own."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
@@ -27,7 +27,7 @@ def serving(server: Served) -> Iterator[Served]:
 
 @contextmanager
 def programs() -> Iterator[list[subprocess.Popen[str]]]:
-    """A list of started programs; those that still run at the end are killed."""
+    """Yield a list for started processes. Kill those that still run at the end."""
     running: list[subprocess.Popen[str]] = []
     try:
         yield running

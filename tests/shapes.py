@@ -1,4 +1,4 @@
-"""What messages on a span must look like: the convention's schemas, and the stricter rules of the backends."""
+"""Checks of the messages on a span: the schemas of the convention, and the stricter rules of backends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAY = {name: (str, type(None)) for name in ("id", "mime_type", "name", "transcri
 
 
 def problems(name: str, value: Any) -> list[str]:
-    """What is wrong with a content attribute; nothing, if all is well."""
+    """Return the problems of a content attribute, or an empty list."""
     if not isinstance(value, list):
         return [f"{name} is no list"]
     found: list[str] = []

@@ -1,4 +1,4 @@
-"""What ``opentelemetry-instrument`` loads: found under its name, and as good as a call of ``instrument``."""
+"""The entry point of ``opentelemetry-instrument``."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from llmtrace._auto import LlmtraceInstrumentor
 
 
-def test_instrument_and_uninstrument() -> None:
-    """It needs no client, instruments with the provider it is given, and leaves nothing behind."""
+def test_instrumentor_uses_the_passed_provider_and_uninstruments() -> None:
+    """The instrumentor needs no client, uses the passed tracer provider, and is removed completely."""
     (found,) = entry_points(group="opentelemetry_instrumentor", name="llmtrace")
     assert found.load() is LlmtraceInstrumentor
     bare = openai.OpenAI.request

@@ -1,4 +1,4 @@
-"""Settings: what beats what, and what a wrong value is told."""
+"""Settings: their precedence, and the messages for invalid values."""
 
 from __future__ import annotations
 
@@ -99,35 +99,35 @@ WRONG_TYPES: list[tuple[str, Any, str]] = [
 
 
 def test_every_field_has_a_reader_and_a_case() -> None:
-    """Every field of Settings can be read, and is in the table of this file."""
+    """Every field of Settings has a reader and a row in the table of this file."""
     names = [field.name for field in fields(Settings)]
     assert list(_settings._READERS) == names
     assert [case[0] for case in VALUES] == names
 
 
-def test_defaults() -> None:
-    """With nothing given the defaults are in force."""
+def test_load_without_values_returns_the_defaults() -> None:
+    """Without arguments and variables the defaults apply."""
     assert load({}, {}) == Settings()
 
 
-@pytest.mark.parametrize(("name", "text", "meant", "argument", "said"), VALUES, ids=[case[0] for case in VALUES])
-def test_argument_beats_variable_beats_default(name: str, text: str, meant: Any, argument: Any, said: Any) -> None:
+@pytest.mark.parametrize(("name", "text", "meant", "argument", "expected"), VALUES, ids=[case[0] for case in VALUES])
+def test_argument_beats_variable_beats_default(name: str, text: str, meant: Any, argument: Any, expected: Any) -> None:
     """A variable beats the default and an argument beats the variable."""
     environ = {f"LLMTRACE_{name.upper()}": text}
     assert getattr(Settings(), name) != meant
     assert getattr(load({}, environ), name) == meant
-    assert getattr(load({name: argument}, environ), name) == said
+    assert getattr(load({name: argument}, environ), name) == expected
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Settings)])
-def test_none_and_empty_mean_not_given(name: str) -> None:
-    """None as an argument and a blank variable leave the default in force."""
+def test_none_and_empty_values_count_as_unset(name: str) -> None:
+    """The default applies for None as an argument and for a blank variable."""
     assert load({name: None}, {f"LLMTRACE_{name.upper()}": "  "}) == Settings()
 
 
 @pytest.mark.parametrize(("name", "value", "accepted"), WRONG)
-def test_wrong_variable_is_named(name: str, value: str, accepted: str) -> None:
-    """A wrong variable raises an error that names it, its value and what is accepted."""
+def test_invalid_variable_is_named_in_the_error(name: str, value: str, accepted: str) -> None:
+    """An invalid variable raises an error with its name, its value and the accepted values."""
     variable = f"LLMTRACE_{name.upper()}"
     with pytest.raises(ConfigError) as caught:
         load({}, {variable: value}, clients=("openai", "anthropic"))
@@ -137,8 +137,8 @@ def test_wrong_variable_is_named(name: str, value: str, accepted: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "value", "accepted"), [*WRONG, *WRONG_TYPES])
-def test_wrong_argument_is_named(name: str, value: Any, accepted: str) -> None:
-    """A wrong argument raises an error that names the argument and not the variable."""
+def test_invalid_argument_is_named_in_the_error(name: str, value: Any, accepted: str) -> None:
+    """An invalid argument raises an error that names the argument, not the variable."""
     with pytest.raises(ConfigError) as caught:
         load({name: value}, {}, clients=("openai", "anthropic"))
     message = str(caught.value)
@@ -146,14 +146,14 @@ def test_wrong_argument_is_named(name: str, value: Any, accepted: str) -> None:
     assert accepted in message
 
 
-def test_unknown_setting_is_told_with_the_known_ones() -> None:
-    """An argument that is no setting raises an error that lists the settings there are."""
+def test_unknown_setting_raises_with_the_accepted_names() -> None:
+    """An unknown argument raises an error that lists the settings."""
     with pytest.raises(ConfigError, match="unknown setting 'exporter'; accepted: enabled, clients"):
         load({"exporter": "otlp"}, {})
 
 
-def test_lists_may_have_gaps() -> None:
-    """What stands between two commas and is blank is no name."""
+def test_blank_list_items_are_ignored() -> None:
+    """A blank item between two commas is ignored."""
     environ = {"LLMTRACE_CLIENTS": "openai, ,openai", "LLMTRACE_METRIC_DIMENSIONS": "team,,team"}
     found = load({}, environ, clients=("openai",))
     assert (found.clients, found.metric_dimensions) == (("openai",), ("team",))

@@ -1,4 +1,4 @@
-"""The settings of ``instrument()``: all in its signature, and named in errors as the user set them."""
+"""Settings as arguments of ``instrument()``, and their names in error messages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WRONG_LATER: list[tuple[str, Any]] = [
     ("content_max_bytes", "many"),
     ("clients", "opnai"),
 ]
-"""Some are found to be wrong only where they are used."""
+"""Invalid values, including some that are rejected only on use."""
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +34,8 @@ def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     llmtrace.uninstrument()
 
 
-def test_every_setting_is_an_argument_by_name() -> None:
-    """The signature names every field of ``Settings``, takes nothing by position, and no other name."""
+def test_instrument_accepts_every_setting_as_keyword() -> None:
+    """The signature has every field of ``Settings``, no positional arguments and no other names."""
     parameters = inspect.signature(llmtrace.instrument).parameters
     assert {parameter.kind for parameter in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
     others = {"endpoint", "service_name", "tracer_provider", "meter_provider", "logger_provider"}
@@ -46,8 +46,8 @@ def test_every_setting_is_an_argument_by_name() -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG_LATER)
-def test_wrong_setting_is_named_as_it_was_set(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variable where it came from the environment, the argument where it was an argument."""
+def test_invalid_setting_is_named_as_the_user_set_it(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error names the variable or the argument, whichever was set."""
     variable = f"LLMTRACE_{name.upper()}"
     arguments: dict[str, Any] = {name: value}
     with pytest.raises(llmtrace.ConfigError) as caught:
@@ -59,10 +59,10 @@ def test_wrong_setting_is_named_as_it_was_set(name: str, value: str, monkeypatch
     assert str(caught.value).startswith(variable)
 
 
-def test_unknown_variable_is_reported_once_with_the_nearest_name(
+def test_unknown_variable_is_logged_once_with_the_nearest_name(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A slip in the name of a variable does not pass unnoticed."""
+    """A misspelt variable is logged with a suggestion."""
     monkeypatch.setenv("LLMTRACE_STOER", "off")
     monkeypatch.setenv("LLMTRACE_REDACTION", "builtin")
     for _ in range(2):

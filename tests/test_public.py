@@ -1,4 +1,4 @@
-"""The public module: what importing and instrumenting it does, and what it leaves alone."""
+"""The public module: effects of importing and of instrumenting."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ provider.add_span_processor(SimpleSpanProcessor(exporter))
 
 
 def run(code: str, *arguments: str) -> Any:
-    """What the program printed last, as JSON."""
+    """Return the last line that the program printed, parsed as JSON."""
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         env={**os.environ, "PYTHONPATH": str(SOURCE)},
@@ -52,16 +52,16 @@ def run(code: str, *arguments: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_import_loads_no_heavy_module() -> None:
+def test_import_loads_no_sdk() -> None:
     """Importing llmtrace in a fresh interpreter loads neither a vendor SDK nor the OpenTelemetry SDK nor wrapt."""
     loaded = run("import json, sys, llmtrace; print(json.dumps(list(sys.modules)))")
     assert "llmtrace" in loaded
     assert not {"openai", "anthropic", "opentelemetry.sdk", "wrapt"} & set(loaded)
 
 
-def test_public_names_agree() -> None:
-    """The names promised, the table of where they live and dir are one list, in a fresh interpreter too."""
-    assert set(llmtrace.__all__) == set(llmtrace._HOMES)
+def test_public_names_match_their_modules() -> None:
+    """``__all__``, the table of modules and ``dir`` have the same names, in a fresh interpreter too."""
+    assert set(llmtrace.__all__) == set(llmtrace._MODULES)
     assert list(llmtrace.__all__) == sorted(llmtrace.__all__)
     listed = run("import json, llmtrace; print(json.dumps(dir(llmtrace)))")
     assert set(llmtrace.__all__) <= set(listed)
@@ -69,14 +69,14 @@ def test_public_names_agree() -> None:
         assert getattr(llmtrace, name).__name__.rpartition(".")[2] == name
 
 
-def test_unknown_name_is_an_attribute_error() -> None:
-    """A name the module does not have raises AttributeError with the name."""
+def test_unknown_name_raises_attribute_error() -> None:
+    """An unknown name raises AttributeError, whose message contains the name."""
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = llmtrace.nothing
 
 
-def test_disabled_patches_nothing(monkeypatch: pytest.MonkeyPatch, replay: Any) -> None:
-    """With LLMTRACE_ENABLED=false the client classes stay as they were and no span is made."""
+def test_disabled_instrumentation_patches_nothing(monkeypatch: pytest.MonkeyPatch, replay: Any) -> None:
+    """With LLMTRACE_ENABLED=false the client classes are unchanged and no span is created."""
     monkeypatch.setenv("LLMTRACE_ENABLED", "false")
     before = dict(vars(openai._base_client.SyncAPIClient)), dict(vars(completions.Completions))
     exporter = InMemorySpanExporter()
@@ -96,8 +96,8 @@ def test_disabled_patches_nothing(monkeypatch: pytest.MonkeyPatch, replay: Any) 
         provider.shutdown()
 
 
-def test_instrument_imports_no_vendor() -> None:
-    """Instrumenting imports neither vendor SDK, and says that both are waited for."""
+def test_instrument_without_imported_sdks_waits_for_them() -> None:
+    """Instrumenting imports no vendor SDK and lists both as waiting."""
     code = (
         "import json, sys, llmtrace\n"
         "made = llmtrace.instrument(store='off')\n"
@@ -106,8 +106,8 @@ def test_instrument_imports_no_vendor() -> None:
     assert run(code) == [["anthropic", "google_genai", "openai"], []]
 
 
-def test_instrument_while_the_sdk_is_being_imported(replay: Any) -> None:
-    """An SDK whose import is under way is waited for, and hooked when it is there."""
+def test_sdk_imported_during_instrument_is_hooked_afterwards(replay: Any) -> None:
+    """An SDK whose import is still running is hooked when the import is done."""
     code = (
         EXPORTER + CALL + "import time, importlib.abc, llmtrace\n"
         "class Midway(importlib.abc.MetaPathFinder):\n"
@@ -130,7 +130,7 @@ def test_instrument_while_the_sdk_is_being_imported(replay: Any) -> None:
 
 
 @pytest.mark.parametrize("first", ["import openai", ""], ids=["after", "before"])
-def test_instrument_before_and_after_the_sdk_is_imported(replay: Any, first: str) -> None:
+def test_call_has_one_span_whatever_the_import_order(replay: Any, first: str) -> None:
     """A call gives one span whether the SDK was imported before or after instrument()."""
     code = (
         EXPORTER + CALL + first + "\nimport llmtrace\nmade = llmtrace.instrument(tracer_provider=provider, strict=True)"

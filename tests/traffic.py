@@ -30,7 +30,7 @@ FEATURES = {
 def traces(
     count: int, *, seed: int = 1, days: float = 7.0, users: int = 5000, calls: int = 2
 ) -> Iterator[list[StoredSpan]]:
-    """So many traces, in the order of time: a workflow with a search and calls in it."""
+    """Return traces in chronological order, each a workflow with a search and calls."""
     rng = random.Random(seed)
     for number in range(count):
         started = START + int(days * DAY * number / count)

@@ -1,4 +1,4 @@
-"""The vendors, and nothing left over between tests."""
+"""Fixtures of the vendor proxy, reset between tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every vendor there is, behind one loopback proxy, and the vendors' own clients that go through it."""
+"""Loopback proxy that acts as every vendor, and vendor clients that use it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ASK: Any = [{"role": "user", "content": "Hello"}]
 
 
 class Vendor(ThreadingHTTPServer):
-    """Every vendor there is, as a proxy server: the clients believe to speak to the true hosts."""
+    """Proxy server that acts as every vendor. Clients use the real host names."""
 
     daemon_threads = True
 
@@ -30,7 +30,7 @@ class Vendor(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Answers)
         self.answer: Any = {}
         self.headers: dict[str, str] = {}
-        """Those of the next answers, beside the usual."""
+        """Extra headers of the next responses."""
         self.asked: list[tuple[str, Any]] = []
         self.clients: list[Any] = []
         self.url = f"http://127.0.0.1:{self.server_port}"

@@ -1,8 +1,8 @@
-"""One OpenTelemetry span for every call a program makes to a large language model."""
+"""OpenTelemetry tracing of calls to large language models: one span per call."""
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # importing typing would cost more than all the rest
+TYPE_CHECKING = False  # importing typing would take longer than the rest of this module
 
 if TYPE_CHECKING:
     from . import testing
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .model import Usage as Usage
     from .serverless import flushed as flushed
 
-_HOMES = {
+_MODULES = {
     "Budget": "budgets.budget",
     "BudgetExceeded": "budgets.budget",
     "Call": "model",
@@ -112,13 +112,13 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> object:
     try:
-        home = _HOMES[name]
+        path = _MODULES[name]
     except KeyError:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
     from importlib import import_module
 
-    module = import_module(f".{home}", __name__)
-    value = globals()[name] = module if home == name else getattr(module, name)
+    module = import_module(f".{path}", __name__)
+    value = globals()[name] = module if path == name else getattr(module, name)
     return value
 
 

@@ -1,4 +1,4 @@
-"""``python -m llmtrace``."""
+"""Entry point of ``python -m llmtrace``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``instrument()`` and its kin."""
+"""Public functions ``instrument()``, ``uninstrument()``, ``flush()`` and ``shutdown()``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from . import _errors, _settings
-from ._compat import opentelemetry_sdk  # noqa: F401 - the SDK is imported before all that needs it
+from ._compat import opentelemetry_sdk  # noqa: F401 - import the SDK before every module that needs it
 from ._runtime import Providers, Runtime
 from ._settings.opentelemetry import usable_environment
 from .budgets.budget import Budget
@@ -36,29 +36,29 @@ if TYPE_CHECKING:
 
 __all__ = ["Instrumentation", "flush", "instrument", "shutdown", "uninstrument"]
 
-_LOOK_SECONDS = 0.01
+_POLL_SECONDS = 0.01
 _log = logging.getLogger("llmtrace")
 _lock = threading.RLock()
 _current: Instrumentation | None = None
 _retired: list[Instrumentation] = []
-"""Undone, but not all has arrived, or a stream that was open then will still end into the pipeline. What goes to an
-application's provider is the application's to flush."""
+"""Removed instrumentations with unsent data or open streams. Only those with providers of our own are listed: an
+application flushes its own providers."""
 _watched: set[str] = set()
-"""Modules whose import will be hooked."""
+"""Names of modules that have an import hook."""
 
 
 class Instrumentation:
-    """What ``instrument()`` did; leaving it as a context manager undoes it."""
+    """Result of ``instrument()``. As a context manager, it uninstruments on exit."""
 
-    def __init__(self, settings: _settings.Settings, providers: Providers, named: Callable[[str], str]) -> None:
+    def __init__(self, settings: _settings.Settings, providers: Providers, display_name: Callable[[str], str]) -> None:
         self.settings = settings
         self.patched: dict[str, str] = {}
-        """SDKs that are hooked, with their version."""
+        """Hooked SDKs, with their version."""
         self.waiting: dict[str, str] = {}
-        """SDKs that will be hooked when they are imported."""
+        """SDKs that are hooked when they are imported, with the reason for waiting."""
         self.skipped: dict[str, str] = {}
-        """SDKs left alone, with the reason."""
-        self._runtime = Runtime(settings, providers, _at_exit, named)
+        """SDKs that are not hooked, with the reason."""
+        self._runtime = Runtime(settings, providers, _at_exit, display_name)
         self._patches: list[Patches] = []
         self._live = True
 
@@ -86,16 +86,16 @@ class Instrumentation:
                 _watch(sdk)
 
     def _patch_after_import(self, sdk: Sdk, module: ModuleType) -> None:
-        """Hook an SDK whose import is under way, here or in another thread, when that is done.
+        """Wait until the running import of an SDK is done, in this or another thread, then hook it.
 
-        The thread only watches: importing the module itself would start the import again where it has failed.
+        Poll instead of importing the module, which would repeat an import that failed.
         """
         while self._live and sys.modules.get(sdk.module) is module:
             if not _initializing(module):
                 _imported(sdk, module)
                 return
-            sleep(_LOOK_SECONDS)
-        if self._live:  # that import has failed; the program may try again
+            sleep(_POLL_SECONDS)
+        if self._live:  # the import failed; the program may import it again
             _watch(sdk)
 
     def _skip_moved(self, sdk: Sdk) -> None:
@@ -120,7 +120,7 @@ class Instrumentation:
         self._report(sdk, patches)
 
     def _report(self, sdk: Sdk, patches: Patches) -> None:
-        """Name the hooks that are not in place, or that other packages go past."""
+        """Report hooks that are not in place, or that another package bypasses."""
         reasons = []
         if patches.missing:
             reasons.append(f"this release has no {', '.join(patches.missing)}")
@@ -140,7 +140,7 @@ class Instrumentation:
 
 
 def _watch(sdk: Sdk) -> None:
-    """Hook an SDK when it is imported: one hook for the process, however often it is instrumented."""
+    """Register the import hooks of an SDK, each once per process."""
     with _lock:
         for module, hook in ((sdk.module, _imported), (sdk.package, _package_imported)):
             if module and module not in _watched:
@@ -174,8 +174,8 @@ def _is_imported(package: str) -> bool:
 
 
 def _moved(sdk: Sdk) -> bool:
-    """Return whether the SDK, which is imported, has no module where the hook belongs."""
-    with suppress(Exception):  # whatever the importers of the application do
+    """Return True if an imported SDK lacks the module that is to be hooked."""
+    with suppress(Exception):  # import hooks of the application may raise
         return sdk.module not in sys.modules and find_spec(sdk.module) is None
     return False
 
@@ -187,7 +187,7 @@ def _version(name: str) -> str:
         return "unknown"
 
 
-def instrument(  # noqa: PLR0913 - every setting by its name
+def instrument(  # noqa: PLR0913 - one argument per setting
     *,
     endpoint: str | None = None,
     service_name: str | None = None,
@@ -223,106 +223,111 @@ def instrument(  # noqa: PLR0913 - every setting by its name
     baggage_keys: str | Iterable[str] | None = None,
     rollup: bool | None = None,
 ) -> Instrumentation:
-    """Trace every call made through the supported clients, now and when they are imported later.
+    """Trace every call of the supported client libraries, including those imported later.
 
-    Calling it again returns the instrumentation that is already there.
+    A second call returns the existing instrumentation and ignores its arguments.
 
     Args:
-        endpoint: Where spans go over OTLP, such as ``http://localhost:4318``. Beats ``OTEL_EXPORTER_OTLP_ENDPOINT``.
-        service_name: The name of this program. Beats ``OTEL_SERVICE_NAME``. Where the application has set a provider
-            of its own, both are ignored with a warning.
+        endpoint: OTLP endpoint for spans, such as ``http://localhost:4318``. Beats ``OTEL_EXPORTER_OTLP_ENDPOINT``.
+        service_name: Name of this program. Beats ``OTEL_SERVICE_NAME``. If the application has set its own provider,
+            ``endpoint`` and ``service_name`` are ignored with a warning.
         clients: Names of the clients to trace (``openai``, ``anthropic``); ``-name`` leaves one out. All by default.
-        tracer_provider: Where spans go. By default the application's global provider if it set one, else OTLP if an
+        tracer_provider: Provider for spans. By default the application's global provider if it set one, else OTLP if an
             endpoint is configured, else a file in the user's state folder.
-        meter_provider: Where metrics go. By default the application's global provider, once it has set one.
-        logger_provider: Where events go; the global one by default.
-        capture_content: Whether prompts and responses are recorded: ``True``, or ``no_content``, ``span_only``,
+        meter_provider: Provider for metrics. By default the application's global provider, once it has set one.
+        logger_provider: Provider for events. By default the global provider.
+        capture_content: Recording of prompts and responses: ``True``, or ``no_content``, ``span_only``,
             ``event_only``, ``span_and_event``. Off by default.
-        redact: Applied to each text before it is written: ``builtin``, ``module:callable``, or a function.
-        prices: Overrides of the price catalogue: the path of a TOML or JSON file, or a list of mappings.
+        redact: Redaction of each recorded text: ``builtin``, ``module:callable``, or a function.
+        prices: Overrides of the price catalog: the path of a TOML or JSON file, or a list of mappings.
         budgets: The path of a TOML file, or a list of ``Budget``.
         enabled: ``False`` makes everything a no-op.
         native_spans: Replace a vendor library's own span for the same call, or keep both.
         error_messages: Record messages and stack traces of exceptions, which may echo a prompt.
-        content_max_bytes: Cap of one content attribute.
-        content_blobs: Whether binary parts are recorded whole.
+        content_max_bytes: Maximum bytes of one content attribute.
+        content_blobs: ``inline`` records complete binary parts, ``placeholder`` their size and hash.
         bridges: Extra attributes for ``openinference``, ``langfuse``, ``logfire``; or ``none``.
         budget_store: ``memory``, or the URL of a Redis server.
-        metrics: Which generation of metric names is recorded.
-        metric_dimensions: ``feature``, ``prompt``, ``tenant`` ..., or a metadata key.
-        stream_usage: Whether chat streams are asked for their usage.
-        stream_usage_hosts: Hosts that ``auto`` asks too.
-        estimate_usage: What to do with estimates where the provider reported no usage.
+        metrics: Set of metric names to record.
+        metric_dimensions: Attributes of metrics: ``feature``, ``prompt``, ``tenant`` ..., or a metadata key.
+        stream_usage: When to add ``stream_options.include_usage`` to chat streams.
+        stream_usage_hosts: Further hosts for which ``auto`` adds it.
+        estimate_usage: Destination of estimated token counts if the provider reports no usage.
         store: Path of the local store, or ``off``.
         store_max_mb: Megabytes above which the oldest traces are removed; 0 for no limit.
         store_max_days: Days after which traces are removed; 0 for no limit.
-        fingerprints: Whether the local store keeps keyed hashes of requests.
+        fingerprints: ``auto`` keeps keyed hashes of requests in the local store, ``off`` does not.
         spool: Folder of the disk buffer in front of OTLP, or ``off``.
-        spool_max_mb: Megabytes that may wait there.
+        spool_max_mb: Maximum megabytes in that folder.
         flush_timeout: Seconds to wait for the exporter at exit.
-        strict: Raise llmtrace's own faults instead of logging them; for tests.
+        strict: Raise internal errors of llmtrace instead of logging them; for tests.
         prompts: Folder of prompt files.
         baggage_keys: Tags that travel to other services in W3C baggage.
-        rollup: Put the sums of the calls inside on agent and workflow spans.
+        rollup: Record the sums of the inner calls on agent and workflow spans.
+
+    Returns:
+        The instrumentation, with the hooked, waiting and skipped clients.
 
     Raises:
-        ConfigError: A setting, given here or in the environment, has a wrong value.
+        ConfigError: An argument or an environment variable has an invalid value.
     """
-    given: dict[str, Any] = dict(locals())
+    settings: dict[str, Any] = dict(locals())
     arguments = Arguments(
-        _settings.check_endpoint(given.pop("endpoint")), _settings.check_service_name(given.pop("service_name"))
+        _settings.check_endpoint(settings.pop("endpoint")), _settings.check_service_name(settings.pop("service_name"))
     )
-    tracer, meter, logger = (given.pop(f"{name}_provider") for name in ("tracer", "meter", "logger"))
+    tracer, meter, logger = (settings.pop(f"{name}_provider") for name in ("tracer", "meter", "logger"))
     providers = Providers(tracer, meter, logger, arguments)
-    return _instrument(given, providers)
+    return _instrument(settings, providers)
 
 
-def _instrument(given: dict[str, Any], providers: Providers) -> Instrumentation:
+def _instrument(passed: dict[str, Any], providers: Providers) -> Instrumentation:
     global _current  # noqa: PLW0603 - one instrumentation for the process
     with _lock:
         if _current is not None:
             return _current
-        if given["clients"] is not None:
-            clients = given["clients"]
-            given["clients"] = (clients,) if isinstance(clients, str) else tuple(clients)
-        known = sdks()
-        loaded = _settings.load(given, clients=[sdk.name for sdk in known])
+        if passed["clients"] is not None:
+            clients = passed["clients"]
+            passed["clients"] = (clients,) if isinstance(clients, str) else tuple(clients)
+        supported = sdks()
+        settings = _settings.load(passed, clients=[sdk.name for sdk in supported])
         _settings.report_unknown(os.environ)
         with usable_environment():
-            made = Instrumentation(loaded, providers, partial(_settings.display_name, arguments=given))
-            off = _switched_off(loaded, given)
-            if off:
-                made.skipped = {sdk.name: off for sdk in known}
-                return made
-            made._runtime.pipeline.prepare()
-        _errors.set_strict(loaded.strict)
-        chosen = [sdk for sdk in known if _selected(sdk.name, loaded.clients)]
-        made.skipped.update({sdk.name: "left out by the setting clients" for sdk in known if sdk not in chosen})
-        made._install(chosen)
-        made._runtime.activate()
-        _current = made
-        if loaded.handle_sigterm == "auto":
-            termination.enable(_at_sigterm, loaded.flush_timeout)
-        return made
+            instrumentation = Instrumentation(settings, providers, partial(_settings.display_name, arguments=passed))
+            reason = _disabled_reason(settings, passed)
+            if reason:
+                instrumentation.skipped = {sdk.name: reason for sdk in supported}
+                return instrumentation
+            instrumentation._runtime.pipeline.prepare()
+        _errors.set_strict(settings.strict)
+        selected = [sdk for sdk in supported if _selected(sdk.name, settings.clients)]
+        instrumentation.skipped.update(
+            {sdk.name: "left out by the setting clients" for sdk in supported if sdk not in selected}
+        )
+        instrumentation._install(selected)
+        instrumentation._runtime.activate()
+        _current = instrumentation
+        if settings.handle_sigterm == "auto":
+            termination.enable(_at_sigterm, settings.flush_timeout)
+        return instrumentation
 
 
-def _switched_off(settings: _settings.Settings, given: Mapping[str, object]) -> str:
-    """Say why nothing is traced; empty where it is."""
+def _disabled_reason(settings: _settings.Settings, passed: Mapping[str, object]) -> str:
+    """Return the reason for tracing nothing, or an empty string if tracing is enabled."""
     if not settings.enabled:
         return "LLMTRACE_ENABLED is false"
     disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-    return "OTEL_SDK_DISABLED is true" if disabled and given.get("enabled") is None else ""
+    return "OTEL_SDK_DISABLED is true" if disabled and passed.get("enabled") is None else ""
 
 
 def _selected(name: str, clients: tuple[str, ...]) -> bool:
     if f"-{name}" in clients:
         return False
-    named = [client for client in clients if not client.startswith("-")]
-    return not named or name in named
+    included = [client for client in clients if not client.startswith("-")]
+    return not included or name in included
 
 
 def uninstrument() -> None:
-    """Put back what ``instrument()`` replaced. Streams still open are traced to their end."""
+    """Restore the original functions of the client libraries. Open streams are traced to their end."""
     global _current  # noqa: PLW0603 - one instrumentation for the process
     with _lock:
         if _current is not None:
@@ -333,28 +338,35 @@ def uninstrument() -> None:
             _current = None
 
 
-def _retire(undone: Instrumentation) -> None:
-    parts, timeout = undone._runtime, undone.settings.flush_timeout
-    flushed = worker.drain(timeout) and parts.flush(timeout)
-    if not parts.pipeline.owned():
+def _retire(removed: Instrumentation) -> None:
+    runtime, timeout = removed._runtime, removed.settings.flush_timeout
+    flushed = worker.drain(timeout) and runtime.flush(timeout)
+    if not runtime.pipeline.owned():
         return
-    if flushed and not has_open_streams(parts.tracing):
-        parts.rest(timeout)
+    if flushed and not has_open_streams(runtime.tracing):
+        runtime.rest(timeout)
     else:
-        _retired.append(undone)
+        _retired.append(removed)
 
 
 def flush(timeout: float = 5.0) -> bool:
-    """Send what has ended. True when everything reached its destination within ``timeout`` seconds."""
+    """Send the data of all finished calls.
+
+    Args:
+        timeout: Seconds to wait.
+
+    Returns:
+        True if everything reached its destination in time.
+    """
     return _run_within(timeout, Runtime.flush)
 
 
-def _run_within(timeout: float, finish: Callable[[Runtime, float], bool]) -> bool:
+def _run_within(timeout: float, action: Callable[[Runtime, float], bool]) -> bool:
     deadline = monotonic() + timeout
-    ended = worker.drain(timeout)
-    # Every one of them, also when an earlier one has failed.
-    done = [finish(one._runtime, max(0.0, deadline - monotonic())) for one in _every_instrumentation()]
-    return ended and all(done)
+    drained = worker.drain(timeout)
+    # A list, not a generator: run all of them, even if an earlier one fails.
+    results = [action(item._runtime, max(0.0, deadline - monotonic())) for item in _every_instrumentation()]
+    return drained and all(results)
 
 
 def _every_instrumentation() -> list[Instrumentation]:
@@ -362,20 +374,27 @@ def _every_instrumentation() -> list[Instrumentation]:
 
 
 def shutdown(timeout: float = 5.0) -> bool:
-    """End open streams, send everything, and close what is ours. True when all of it was sent."""
+    """End open streams, send all data, and close the exporters and files of llmtrace.
+
+    Args:
+        timeout: Seconds to wait.
+
+    Returns:
+        True if everything reached its destination in time.
+    """
     end_open_streams()
     return _run_within(timeout, Runtime.shutdown)
 
 
-def _at_sigterm(ending: bool) -> None:
-    if ending:
+def _at_sigterm(process_ends: bool) -> None:
+    if process_ends:
         end_open_streams()
-    flush(max((each.settings.flush_timeout for each in _every_instrumentation()), default=1.0))
+    flush(max((item.settings.flush_timeout for item in _every_instrumentation()), default=1.0))
 
 
 def _at_exit() -> None:
     end_open_streams()
-    # The first call of a short program may end only now: pricing it waits for the price table, which takes a second.
-    worker.drain(max((each.settings.flush_timeout for each in _every_instrumentation()), default=1.0))
+    # The first call of a short program may end only now: pricing waits for the catalog, which loads in a second.
+    worker.drain(max((item.settings.flush_timeout for item in _every_instrumentation()), default=1.0))
     for instrumentation in _every_instrumentation():
         instrumentation._runtime.shutdown(instrumentation.settings.flush_timeout)

@@ -1,4 +1,4 @@
-"""What ``opentelemetry-instrument`` and the Kubernetes operator load: instrumentation without a change of code."""
+"""Entry point of ``opentelemetry-instrument`` and the Kubernetes operator, which need no change of code."""
 
 from __future__ import annotations
 
@@ -9,19 +9,24 @@ __all__ = ["LlmtraceInstrumentor"]
 
 
 class LlmtraceInstrumentor:
-    """Has the shape of OpenTelemetry's ``BaseInstrumentor``, which is in a distribution that we do not need."""
+    """Instrumentor with the interface of OpenTelemetry's ``BaseInstrumentor``, without its distribution."""
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """None: clients are hooked when they are imported, whichever there are."""
+        """Return no dependencies: each client library is hooked when it is imported."""
         return ()
 
     def instrument(self, **kwargs: Any) -> None:
-        """Instrument with what is given of OpenTelemetry's providers; the rest of its options is not for us."""
+        """Instrument with the tracer provider that OpenTelemetry passes. Other options are ignored.
+
+        Args:
+            kwargs: Options of ``BaseInstrumentor``. Only ``tracer_provider`` is used.
+        """
         import llmtrace
 
         llmtrace.instrument(tracer_provider=kwargs.get("tracer_provider"))
 
     def uninstrument(self, **kwargs: Any) -> None:
+        """Remove the instrumentation. Options are ignored."""
         import llmtrace
 
         llmtrace.uninstrument()

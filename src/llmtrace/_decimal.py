@@ -1,4 +1,4 @@
-"""Decimal arithmetic in a context of our own: the application's may round to three digits, or trap what is harmless."""
+"""Decimal arithmetic in a private context: the application's context may round to few digits or trap signals."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from decimal import Decimal
 __all__ = ["CONTEXT", "PICO", "add", "divide", "from_pico", "own_context", "parse"]
 
 PICO = 10**12
-"""One USD, as budgets and the store count: in whole numbers."""
+"""Pico-USD per USD. Budgets and the store count integers of this unit."""
 
 
 def _context(precision: int, *traps: type[decimal.DecimalException]) -> decimal.Context:
-    # Every field is given: those left out come from ``decimal.DefaultContext``, which an application may change.
+    # Set every field: omitted ones come from ``decimal.DefaultContext``, which an application may change.
     return decimal.Context(
         prec=precision,
         rounding=decimal.ROUND_HALF_EVEN,
@@ -28,18 +28,18 @@ def _context(precision: int, *traps: type[decimal.DecimalException]) -> decimal.
 
 
 CONTEXT = _context(400)
-"""Sums and products of money are exact in it."""
+"""Context in which sums and products of money are exact."""
 _EXACT = _context(80, decimal.Inexact)
 _ROUNDED = _context(28)
 
 
 def own_context() -> AbstractContextManager[decimal.Context]:
-    """Return a block in which operators on ``Decimal`` work in our context, for code that is not ours."""
+    """Return a context manager that makes our context current, for third-party code that uses ``Decimal``."""
     return decimal.localcontext(CONTEXT)
 
 
 def parse(value: str | float) -> Decimal:
-    """Return a number exactly.
+    """Return the exact ``Decimal`` of a number.
 
     Raises:
         decimal.InvalidOperation: The text is not a number.
@@ -56,7 +56,7 @@ def add(amounts: Iterable[Decimal]) -> Decimal:
 
 
 def divide(numerator: int, denominator: int) -> Decimal:
-    """Return a quotient: exact, or where it has no end, to 28 digits."""
+    """Return a quotient: exact, or rounded to 28 digits if it does not terminate."""
     try:
         return _EXACT.divide(Decimal(numerator), Decimal(denominator))
     except decimal.Inexact:
@@ -64,5 +64,5 @@ def divide(numerator: int, denominator: int) -> Decimal:
 
 
 def from_pico(amount: int) -> Decimal:
-    """Return USD of millionths of a millionth."""
+    """Return the USD of an amount in pico-USD."""
     return divide(amount, PICO)

@@ -1,4 +1,4 @@
-"""Our faults stay ours: swallowed, logged once per place and counted; fatal under test."""
+"""Handling of internal errors: suppressed, logged once per place and counted; raised in strict mode."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _handle = _log.handle
 
 
 def _handle_guarded(record: logging.LogRecord) -> None:
-    """Hand a record to the application's handlers and filters, whose faults are not the caller's."""
+    """Pass a record to the application's handlers and filters, and suppress their errors."""
     with suppress(Exception):
         _handle(record)
 
 
-# Every line of ours passes here, from whichever module: also ``sys.stderr``, which takes them by default, may raise.
+# All log records of the package pass here: even the default handler may raise, if ``sys.stderr`` is broken.
 _log.handle = _handle_guarded  # type: ignore[method-assign]
 internal_errors: Counter[str] = Counter()
 _strict = False
@@ -34,18 +34,23 @@ def announce(message: str) -> None:
 
 
 def set_strict(value: bool) -> None:
+    """Raise internal errors instead of logging them, or stop doing so."""
     global _strict  # noqa: PLW0603 - one switch for the process
     _strict = value
 
 
 def log_internal_error(action: str) -> None:
-    """Say that ``place`` failed. Call it inside ``except Exception``."""
+    """Count and log the current exception. Call it inside ``except Exception``.
+
+    Args:
+        action: The failed action, as a verb phrase: "price a call".
+    """
     internal_errors[action] += 1
     if _strict:
         raise  # noqa: PLE0704 - the caller is inside ``except``
     if internal_errors[action] == 1:
         kind, _, frames = sys.exc_info()
-        # The message is left out: it may hold a piece of what was said.
-        where = "".join(traceback.format_tb(frames)) if frames is not None else ""
-        name = "fault" if kind is None else kind.__qualname__
-        _log.warning("llmtrace could not %s (%s); the call itself is unaffected\n%s", action, name, where.rstrip())
+        # Leave out the message: it may contain a part of a prompt or response.
+        stack = "".join(traceback.format_tb(frames)) if frames is not None else ""
+        name = "error" if kind is None else kind.__qualname__
+        _log.warning("llmtrace could not %s (%s); the call itself is unaffected\n%s", action, name, stack.rstrip())

@@ -1,4 +1,4 @@
-"""Files and folders that only their owner may read, and descriptors that may be closed behind our back."""
+"""Files and folders readable by their owner only, and descriptors that the application may close."""
 
 from __future__ import annotations
 
@@ -13,57 +13,57 @@ _BINARY = getattr(os, "O_BINARY", 0)
 
 
 def make_private(folder: Path) -> None:
-    """Create ``folder`` and its missing parents, each for its owner alone, whatever the umask is.
+    """Create ``folder`` and its missing parents, with mode 0700 regardless of the umask.
 
-    ``Path.mkdir(mode=0o700, parents=True)`` gives the mode to the last folder only.
+    ``Path.mkdir(mode=0o700, parents=True)`` sets the mode of the last folder only.
 
     Raises:
         OSError: A folder cannot be created.
     """
     missing: list[Path] = []
-    at = folder
-    while not at.is_dir():
-        missing.append(at)
-        if at == at.parent:
+    path = folder
+    while not path.is_dir():
+        missing.append(path)
+        if path == path.parent:
             break
-        at = at.parent
-    for each in reversed(missing):
-        each.mkdir(mode=0o700, exist_ok=True)
+        path = path.parent
+    for path in reversed(missing):
+        path.mkdir(mode=0o700, exist_ok=True)
 
 
 class Descriptor:
-    """An open file that is used and closed only as long as it is still the file that was opened.
+    """File descriptor that is used and closed only while it still refers to the opened file.
 
-    A program that turns into a daemon closes every descriptor, and files that it opens later get the same numbers.
+    A daemonizing program closes all descriptors, and files that it opens later reuse the numbers.
     """
 
     __slots__ = ("_identity", "_number")
 
     def __init__(self, path: Path, flags: int) -> None:
-        """Open ``path``; only its owner may read a file that this creates.
+        """Open ``path``. A created file is readable by its owner only.
 
         Raises:
-            OSError: It cannot be opened.
+            OSError: The file cannot be opened.
         """
         self._number = os.open(path, flags | _BINARY, 0o600)
-        self._identity = self._look()
+        self._identity = self._stat()
 
-    def _look(self) -> tuple[int, int]:
-        found = os.fstat(self._number)
-        return found.st_dev, found.st_ino
+    def _stat(self) -> tuple[int, int]:
+        status = os.fstat(self._number)
+        return status.st_dev, status.st_ino
 
     def number(self) -> int:
         """Return the number of the descriptor.
 
         Raises:
-            OSError: ``EBADF``: it was closed, or belongs to another file by now.
+            OSError: ``EBADF``, because the descriptor was closed or now refers to another file.
         """
-        if self._number < 0 or self._look() != self._identity:
+        if self._number < 0 or self._stat() != self._identity:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return self._number
 
     def close(self) -> None:
-        """Close the file, unless the number belongs to another one by now."""
+        """Close the file, unless the descriptor now refers to another file."""
         with suppress(OSError):
             os.close(self.number())
         self._number = -1

@@ -1,4 +1,4 @@
-"""Tolerant readers for what comes over the wire, be it a mapping or a vendor's object."""
+"""Tolerant readers of request and response bodies: mappings or vendor objects."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["Money", "as_mapping", "get", "get_count", "get_number", "get_text", 
 
 
 _MAX_COUNT = 2**48
-"""More than anybody counts; and sums of many such counts still fit the 64 bits of an attribute or a metric."""
+"""Largest accepted count. Sums of many such counts still fit the 64 bits of an attribute or a metric."""
 
 
 def get(source: Any, name: str) -> Any:
-    """The value under ``name``, or ``None``."""
+    """Return the value of the key or attribute ``name``, or ``None``."""
     if type(source) is dict:
         return source.get(name)
     own = getattr(source, "__dict__", None)
     if own is not None:
         if name in own:
             return own[name]
-        # A pydantic model raises for a name it lacks, which costs ten times the look-up.
+        # Read the extra fields directly: a failed ``getattr`` on a pydantic model costs ten times the look-up.
         extra = getattr(source, "__pydantic_extra__", own)
         if extra is None:
             return None
@@ -39,7 +39,7 @@ def get(source: Any, name: str) -> Any:
 
 
 def as_mapping(source: Any) -> Any:
-    """What to read several names from: the plain dictionary inside ``source`` where it has one, else ``source``."""
+    """Return the plain dictionary inside ``source`` if it has one, else ``source``, for several reads."""
     if type(source) is dict:
         return source
     if source is None:
@@ -47,12 +47,12 @@ def as_mapping(source: Any) -> Any:
     own = getattr(source, "__dict__", None)
     extra = getattr(source, "__pydantic_extra__", source)
     if own is None or (extra is not None and type(extra) is not dict):
-        return source  # not a pydantic model: it may answer for names outside its dictionary
+        return source  # not a pydantic model: it may have attributes outside its dictionary
     return {**extra, **own} if extra else own
 
 
 def get_text(source: Any, name: str) -> str | None:
-    """Text that is not empty and that an exporter can encode."""
+    """Return a non-empty text that an exporter can encode, or ``None``."""
     value = source.get(name) if type(source) is dict else get(source, name)
     if value is None or not isinstance(value, str) or not value:
         return None
@@ -60,13 +60,13 @@ def get_text(source: Any, name: str) -> str | None:
 
 
 def get_count(source: Any, name: str) -> int | None:
-    """A count: a non-negative integer that can be one. Anything else is "not told"."""
+    """Return a non-negative integer up to 2**48, or ``None``: any other value counts as not reported."""
     value = get(source, name)
     return value if type(value) is int and 0 <= value <= _MAX_COUNT else None
 
 
 def get_number(source: Any, name: str) -> float | None:
-    """A finite number."""
+    """Return a finite number, or ``None``."""
     value = get(source, name)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
@@ -74,30 +74,30 @@ def get_number(source: Any, name: str) -> float | None:
 
 
 def iter_list(source: Any, name: str) -> Iterator[Any]:
-    """The items of a list under ``name``. Generators are the caller's and are left alone."""
+    """Return an iterator over the list ``name``. Generators are not consumed: they belong to the caller."""
     value = get(source, name)
     return iter(value) if isinstance(value, (list, tuple)) else iter(())
 
 
 def select(source: Any, names: frozenset[str]) -> dict[str, Any]:
-    """The plain values (text, numbers, booleans, lists of text) under ``names``."""
+    """Return the plain values (text, numbers, booleans, lists of text) of ``names``."""
     if type(source) is dict:
         return {
-            name: plain
+            name: copy
             for name, value in source.items()
-            if name in names and (plain := value if type(value) in _SCALARS else _plain(value)) is not None
+            if name in names and (copy := value if type(value) in _SCALARS else _copy_plain(value)) is not None
         }
-    return {name: plain for name in names if (plain := _plain(get(source, name))) is not None}
+    return {name: copy for name in names if (copy := _copy_plain(get(source, name))) is not None}
 
 
 _SCALARS = frozenset({str, int, float, bool})
 
 
-def _plain(value: Any) -> Any:
+def _copy_plain(value: Any) -> Any:
     if isinstance(value, (str, int, float)):
         return value
     if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
-        return list(value)  # the caller may change its list before a span is written
+        return list(value)  # a copy: the caller may change its list before a span is written
     return None
 
 

@@ -1,4 +1,4 @@
-"""The parts of one instrumentation, put together here and nowhere else."""
+"""Assembly of the services of one instrumentation."""
 
 from __future__ import annotations
 
@@ -46,31 +46,31 @@ __all__ = ["Providers", "Runtime"]
 
 @dataclass(frozen=True, slots=True)
 class Providers:
-    """The OpenTelemetry providers that the application names; ``None`` for the global ones, or ours."""
+    """OpenTelemetry providers passed by the application. ``None`` selects the global ones, or our own."""
 
     tracer: TracerProvider | None = None
     meter: MeterProvider | None = None
     logger: LoggerProvider | None = None
     arguments: Arguments = NO_ARGUMENTS
-    """What is said of the provider that we make, where none is named."""
+    """Arguments for our own provider, used if the application passes none."""
 
 
 class Runtime:
-    """What captures, prices, describes and exports the calls of one instrumentation."""
+    """Services that capture, price, describe and export the calls of one instrumentation."""
 
     def __init__(
         self, settings: Settings, providers: Providers, at_exit: Callable[[], None], named: Callable[[str], str]
     ) -> None:
-        """Put the parts together.
+        """Create the services.
 
         Args:
-            settings: The settings in force.
-            providers: The OpenTelemetry providers that the application names.
+            settings: The effective settings.
+            providers: The OpenTelemetry providers passed by the application.
             at_exit: Called when the process ends.
-            named: How an error names a setting.
+            named: Function that returns the display name of a setting, for error messages.
 
         Raises:
-            ConfigError: A setting has a wrong value.
+            ConfigError: A setting has an invalid value.
         """
         self.settings = settings
         stored_bodies = None
@@ -130,49 +130,52 @@ class Runtime:
         return None if provider is None else provider.get_logger("llmtrace", __version__)
 
     def _bridges(self) -> tuple[str, ...]:
-        """The bridges to apply on the span: where it leaves through exporters of ours, these apply them."""
+        """Return the bridges to apply to spans. Our own exporters apply them themselves."""
         return () if self.pipeline.own() else self.settings.bridges
 
     def activate(self) -> None:
-        """Have the blocks of the program seen."""
+        """Start to record blocks such as ``tool()``, and apply the settings of baggage and prompts."""
         operation.set_emitter(self._scope_spans)
         baggage.configure(self.settings.baggage_keys, self._redact)
         prompts.configure(self.settings.prompts)
 
     def deactivate(self) -> None:
+        """Stop recording blocks, and reset baggage and prompts."""
         operation.set_emitter(None)
         baggage.configure(())
         prompts.configure(None)
 
     def forget(self) -> None:
-        """Forget what earlier calls have left: hosts, and the warnings given once."""
+        """Forget the state left by earlier calls: hosts, and warnings already logged."""
         self._budgets.forget()
         for each in (self.tracing.estimator, self.tracing.stream_usage):
             if each is not None:
                 each.forget()
 
     def flush(self, timeout: float) -> bool:
+        """Send all data within ``timeout`` seconds. Return True if everything was sent."""
         deadline = monotonic() + timeout
         done = self.pipeline.flush(timeout)
         done = self._budgets.drain(max(0.0, deadline - monotonic())) and done
-        for beside in (self._annotations, self._uploads):
-            if beside is not None:
-                done = beside.drain(max(0.0, deadline - monotonic())) and done
+        for destination in (self._annotations, self._uploads):
+            if destination is not None:
+                done = destination.drain(max(0.0, deadline - monotonic())) and done
         return done
 
     def rest(self, timeout: float) -> None:
-        """Stop threads and close files until a call that is still open ends."""
+        """Stop threads and close files. A call that ends later starts and opens them again."""
         self.pipeline.rest(timeout)
         if self._annotations is not None:
             self._annotations.rest(timeout)
 
     def shutdown(self, timeout: float) -> bool:
+        """Send all data and close the exporters within ``timeout`` seconds. Return True if everything was sent."""
         deadline = monotonic() + timeout
         done = self.pipeline.shutdown(timeout)
         done = self._budgets.drain(max(0.0, deadline - monotonic())) and done
-        for beside in (self._annotations, self._uploads):
-            if beside is not None:
-                done = beside.close(max(0.0, deadline - monotonic())) and done
+        for destination in (self._annotations, self._uploads):
+            if destination is not None:
+                done = destination.close(max(0.0, deadline - monotonic())) and done
         return done
 
 
@@ -189,7 +192,7 @@ def _estimator(settings: Settings, pricer: Pricer) -> Estimator | None:
 
 
 class _TracerCache:
-    """The tracer of the moment for each client."""
+    """Cache of the current tracer of each client."""
 
     def __init__(self, pipeline: Pipeline, at_exit: Callable[[], None]) -> None:
         self._pipeline = pipeline
@@ -212,7 +215,7 @@ class _TracerCache:
 
 
 def _uploads() -> Uploads | None:
-    """The store for content that standard variables describe; without one where they cannot be used."""
+    """Return the content upload that standard variables configure, or ``None`` if they are invalid."""
     try:
         return open_uploads()
     except ConfigError as error:
@@ -229,7 +232,7 @@ def _phoenix_variables(arguments: Arguments) -> dict[str, str] | None:
 def _budgets(settings: Settings, pricer: Pricer, named: Callable[[str], str]) -> BudgetEnforcer:
     configured = budget.read(settings.budgets, named("budgets"))
     if any(each.action == "block" for each in configured.values()):
-        # What a call may cost is asked before the first one leaves.
+        # Load prices now: the maximum cost is needed before the first request is sent.
         worker.start()
         worker.submit(pricer.load)
     if settings.budget_store == "memory":

@@ -1,4 +1,4 @@
-"""Text as every exporter, database and backend takes it."""
+"""Text that every exporter, database and backend accepts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ __all__ = ["encodable"]
 
 
 def encodable(text: str) -> str:
-    """Return ``text`` without lone surrogates, which are not Unicode, and NUL characters, which PostgreSQL refuses.
+    """Return ``text`` without lone surrogates, which UTF-8 cannot encode, and NUL, which PostgreSQL rejects.
 
-    One of them in an attribute would cost the span, or the whole batch it is exported with.
+    One such character in an attribute would lose the span, or the batch it is exported with.
     """
     if not text.isascii():
         text = text.encode("utf-8", "replace").decode("utf-8")

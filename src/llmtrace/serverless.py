@@ -1,4 +1,4 @@
-"""For functions that are frozen between invocations: what was traced leaves before the answer does."""
+"""Support for functions that are frozen between invocations: spans are sent before the response."""
 
 from __future__ import annotations
 
@@ -13,31 +13,37 @@ __all__ = ["flushed", "on_lambda"]
 
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 _MARGIN_SECONDS = 0.5
-"""Seconds left to the platform."""
+"""Seconds of the remaining time that a flush leaves to the platform."""
 
 
 def on_lambda() -> bool:
-    """Whether this process is an AWS Lambda function."""
+    """Return True if this process is an AWS Lambda function."""
     return bool(os.environ.get("AWS_LAMBDA_FUNCTION_NAME"))
 
 
 def flushed(handler: _Handler) -> _Handler:
     """Flush after each invocation of an AWS Lambda handler.
 
-    The flush is bounded by ``LLMTRACE_FLUSH_TIMEOUT``, and by what Lambda says is left of the invocation. Elsewhere,
-    where nothing is frozen, the handler is called and that is all. What could not be sent stays in the spool, and is
-    sent by a later invocation of the same instance.
+    The flush is limited by ``LLMTRACE_FLUSH_TIMEOUT`` and by the remaining time of the invocation. Outside Lambda, the
+    handler runs without a flush. Spans that could not be sent stay in the spool, and a later invocation of the same
+    instance sends them.
+
+    Args:
+        handler: The Lambda handler, a function of ``event`` and ``context``.
+
+    Returns:
+        A handler with the same signature.
     """
 
     @functools.wraps(handler)
-    def handled(event: Any, context: Any, *more: Any, **named: Any) -> Any:
+    def handle(event: Any, context: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            return handler(event, context, *more, **named)
+            return handler(event, context, *args, **kwargs)
         finally:
             if on_lambda():
                 _flush(context)
 
-    return handled  # type: ignore[return-value]  # a decorator that keeps the signature
+    return handle  # type: ignore[return-value]  # same signature
 
 
 def _flush(context: Any) -> None:
@@ -46,10 +52,10 @@ def _flush(context: Any) -> None:
 
     try:
         current = _api._current
-        allowed = (Settings() if current is None else current.settings).flush_timeout
-        left = getattr(context, "get_remaining_time_in_millis", None)
-        if callable(left):
-            allowed = min(allowed, left() / 1000 - _MARGIN_SECONDS)
-        _api.flush(max(0.0, allowed))
+        timeout = (Settings() if current is None else current.settings).flush_timeout
+        remaining_millis = getattr(context, "get_remaining_time_in_millis", None)
+        if callable(remaining_millis):
+            timeout = min(timeout, remaining_millis() / 1000 - _MARGIN_SECONDS)
+        _api.flush(max(0.0, timeout))
     except Exception:
         _errors.log_internal_error("flush after an invocation")

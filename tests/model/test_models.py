@@ -1,4 +1,4 @@
-"""What the name of a model says by itself."""
+"""Recognition of pinned model names."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ FLOATING = [
 
 
 @pytest.mark.parametrize("model", PINNED)
-def test_a_dated_name_is_a_snapshot(model: str) -> None:
-    """In any vendor's way to write a date: a year and a month, a month and a day, all three, or a number."""
+def test_model_name_with_a_date_is_pinned(model: str) -> None:
+    """A date in the format of any vendor pins a model: year and month, month and day, all three, or a number."""
     assert is_pinned(model)
 
 
 @pytest.mark.parametrize("model", FLOATING)
-def test_a_name_without_a_date_is_none(model: str) -> None:
-    """Versions and sizes are no dates."""
+def test_model_name_without_a_date_is_not_pinned(model: str) -> None:
+    """Versions and sizes do not count as dates."""
     assert not is_pinned(model)

@@ -178,22 +178,22 @@ def _read_boolean(name: str, value: object) -> bool:
 
 
 def _read_clients(name: str, value: object, accepted: Collection[str] = ()) -> tuple[str, ...]:
-    accepted = f"a comma list of {', '.join(accepted) or 'client names'}; a leading '-' leaves one out"
+    expected = f"a comma list of {', '.join(accepted) or 'client names'}; a leading '-' leaves one out"
     if isinstance(value, str):
         items: list[object] = list(value.split(","))
     elif isinstance(value, Iterable):
         items = list(value)
     else:
-        raise _invalid(name, value, accepted)
+        raise _invalid(name, value, expected)
     chosen: list[str] = []
     for item in items:
         if not isinstance(item, str):
-            raise _invalid(name, value, accepted)
+            raise _invalid(name, value, expected)
         word = item.strip().lower()
         if not word:
             continue
         if accepted and word.removeprefix("-") not in accepted:
-            raise _invalid(name, value, accepted)
+            raise _invalid(name, value, expected)
         chosen.append(word)
     return tuple(dict.fromkeys(chosen))
 

@@ -1,4 +1,4 @@
-"""Python imports this when it starts, where ``llmtrace run`` has put its folder on the path: instrument, go on."""
+"""Start-up module that ``llmtrace run`` puts on the path: it instruments the program before its own code runs."""
 
 import os
 import sys
@@ -12,13 +12,13 @@ def _instrument() -> None:
         import llmtrace
 
         llmtrace.instrument()
-    except Exception as error:  # the program is not ours to stop
-        with suppress(Exception):  # nor is a broken sys.stderr, or an error that cannot be printed
+    except Exception as error:  # never stop the program
+        with suppress(Exception):  # sys.stderr may be broken, or the error unprintable
             print(f"llmtrace: not tracing: {error}", file=sys.stderr)
 
 
-def _others() -> None:
-    """The environment's own module of this name, which ours hides."""
+def _run_hidden_module() -> None:
+    """Run the environment's own ``sitecustomize``, which this module hides."""
     from importlib.machinery import PathFinder
     from importlib.util import module_from_spec
 
@@ -29,5 +29,5 @@ def _others() -> None:
         spec.loader.exec_module(module)
 
 
-_others()
+_run_hidden_module()
 _instrument()
