@@ -1,7 +1,7 @@
-"""Which public methods of the SDKs reach a path that is traced: found by calling them all.
+"""The public methods of the SDKs that send a request to a traced path.
 
-Every method of every resource of a client is called with arguments made up for it, as far as the function that all
-requests pass. ``python tests/providers/entry_points.py`` prints the page ``docs/coverage.md`` for the installed releases.
+This module calls every method of every resource of a client with placeholder arguments, up to the function that
+sends all requests. ``python tests/providers/entry_points.py`` prints ``docs/coverage.md`` for the installed releases.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ ARGUMENTS: dict[str, Any] = {
 
 HEAD = """# What is traced
 
-Every public method of a client that sends a request to a traced path. The tests call each of them once and check that it
-produces one span. `python tests/providers/entry_points.py` writes this page. Methods that are not listed
+Every public method of a client that sends a request to a traced path. The tests call each of them once and check that
+it produces one span. `python tests/providers/entry_points.py` writes this page. Methods that are not listed
 pass through untouched: files, batches, administration, and what does not go over HTTP (realtime and live sessions).
 
 *raw* is `with_raw_response`, *streaming response* `with_streaming_response`. `.stream()` helpers are under *stream*.
