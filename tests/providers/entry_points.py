@@ -1,7 +1,7 @@
-"""The public methods of the SDKs that send a request to a traced path.
+"""Public methods of the SDKs that send a request to a traced path.
 
-This module calls every method of every resource of a client with placeholder arguments, up to the function that
-sends all requests. ``python tests/providers/entry_points.py`` prints ``docs/coverage.md`` for the installed releases.
+Every method of every resource of a client is called with generated arguments, up to the function that sends requests.
+``python tests/providers/entry_points.py`` prints the page ``docs/coverage.md`` for the installed releases.
 """
 
 from __future__ import annotations
