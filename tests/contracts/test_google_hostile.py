@@ -281,7 +281,7 @@ def test_failing_reader_warns_once_and_spares_the_caller(
     [
         ("begin", "begin a call", 0),
         ("end", "end a span", 0),
-        ("_settle", "settle a call", 2),
+        ("_set_outcome", "read the outcome of a call", 2),
         ("writer", "write a span", 2),
     ],
 )
@@ -300,7 +300,7 @@ def test_fault_at_begin_or_end_spares_the_caller(
     if method == "writer":
         break_describer(ours.patch, "describe_usage")
     else:
-        ours.patch.setattr(OpenCall if method == "_settle" else emit_spans.SpanEmitter, method, boom)
+        ours.patch.setattr(OpenCall if method == "_set_outcome" else emit_spans.SpanEmitter, method, boom)
     survive(clients, colour, stream, made)
     assert ours.faults == {place: 2}
     assert len(warned(ours.log)) == 1

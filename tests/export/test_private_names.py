@@ -30,7 +30,7 @@ import llmtrace
 with llmtrace.instrument() as done:
     with llmtrace.tool("t"):
         pass
-    done._parts.pipeline.meters()
+    done._runtime.pipeline.meters()
     print(llmtrace.flush(10))
 """
 GONE = {

@@ -218,7 +218,7 @@ def test_nothing_is_kept_of_what_was_said(vendor: Vendor) -> None:
     spans_with(estimate_usage="separate")
     made = _api._current
     assert made is not None
-    made._parts.tracing.observers.append(kept.append)
+    made._runtime.tracing.observers.append(kept.append)
     vendor.answer = stream_of("Hello")
     list(client(vendor).chat.completions.create(model="gpt-4o", messages=ASK, stream=True))
     assert llmtrace.flush(30)

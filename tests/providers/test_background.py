@@ -355,7 +355,7 @@ def test_ids_are_bounded() -> None:
     """The oldest ids are removed above the limit."""
     ids = BackgroundUsage(max_ids=3)
     for number in range(10):
-        ids.created(f"a{number}", reported=False)
+        ids.record_creation(f"a{number}", reported=False)
         assert ids.claim(f"b{number}", background=True) == (True, None)
     assert len(ids._awaited) == len(ids._billed) == 3
     assert ids.claim("a9", background=False)[0]
@@ -368,8 +368,8 @@ def test_ids_are_bounded() -> None:
 def test_forked_child_does_not_bill_again() -> None:
     """A child has the ids that its parent had billed when it forked."""
     ids = BackgroundUsage()
-    ids.created("awaited", reported=False)
-    ids.created("billed", reported=True)
+    ids.record_creation("awaited", reported=False)
+    ids.record_creation("billed", reported=True)
     child = os.fork()
     if child == 0:
         same = not ids.claim("billed", background=True)[0] and ids.claim("awaited", background=False)[0]

@@ -57,10 +57,14 @@ def content_spans_without_strict() -> Any:
     ("broken", "places", "lost"),
     [
         # The second time from the request itself, in case only what the caller handed over could not be read.
-        ({"request": boom}, {"read what was asked": 2}, "input"),
-        ({"response": boom}, {"read what was said": 1}, "output"),
-        ({"accumulator": lambda: Broken("add")}, {"hear a chunk": 4, "read what was said": 1}, "output"),
-        ({"accumulator": lambda: Broken("messages")}, {"read what was said": 1}, "output"),
+        ({"request": boom}, {"read the content of a request": 2}, "input"),
+        ({"response": boom}, {"read the content of a response": 1}, "output"),
+        (
+            {"accumulator": lambda: Broken("add")},
+            {"read the content of a chunk": 4, "read the content of a response": 1},
+            "output",
+        ),
+        ({"accumulator": lambda: Broken("messages")}, {"read the content of a response": 1}, "output"),
         ({"accumulator": None}, {}, "output"),
     ],
     ids=["request", "response", "add", "messages", "no accumulator"],
@@ -164,7 +168,7 @@ async def test_invalid_json_event_reaches_the_caller(loopback: Loopback, spans: 
     ("broken", "place"),
     [
         ("llmtrace.budgets.enforcement.BudgetEnforcer.admit", "check the budgets"),
-        ("llmtrace.budgets.enforcement.BudgetEnforcer.settle", "tell an observer of a call"),
+        ("llmtrace.budgets.enforcement.BudgetEnforcer.settle", "notify an observer of a call"),
         ("llmtrace.pricing.price.Pricer.price", "price a call"),
     ],
 )

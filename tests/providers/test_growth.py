@@ -118,7 +118,7 @@ async def some_async(client: Any, count: int) -> None:
 def test_many_streams_leave_no_objects(counted: Counting, vendor: str, colour: str) -> None:
     """After a first batch the number of objects stays constant, and every stream has ended once."""
     client = make_client(vendor, colour)
-    already = len(streams._open)
+    already = len(streams._open_observers)
     total = MANY // 4
     with asyncio.Runner() as runner:
 
@@ -140,7 +140,7 @@ def test_many_streams_leave_no_objects(counted: Counting, vendor: str, colour: s
         else:
             client.close()
     assert after - before < BATCH // 10
-    assert len(streams._open) <= already
+    assert len(streams._open_observers) <= already
     assert sum(counted.ends.values()) == total
     assert set(counted.ends) == {"exhausted", "dropped"}
     assert abs(counted.ends["dropped"] - total / 3) < 3

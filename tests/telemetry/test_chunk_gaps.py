@@ -17,15 +17,15 @@ from opentelemetry.sdk.metrics.view import (
 
 from llmtrace.capture import worker
 from llmtrace.capture.stream import StreamObserver
-from llmtrace.model.chunk_gaps import GAP_SECONDS, Gaps
+from llmtrace.model.chunk_gaps import GAP_BOUNDS_SECONDS, ChunkGaps
 from llmtrace.telemetry import histograms
 
 NAME = "gen_ai.client.operation.time_per_output_chunk"
 WHO = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
 
 
-def gaps_of(values: list[float]) -> Gaps:
-    made = Gaps()
+def gaps_of(values: list[float]) -> ChunkGaps:
+    made = ChunkGaps()
     for start in range(0, len(values), 256):
         made.add(sorted(values[start : start + 256]))
     return made
@@ -43,7 +43,9 @@ def points(reader: InMemoryMetricReader) -> list[Any]:
 
 
 def histogram(meters: MeterProvider) -> Any:
-    return meters.get_meter("m").create_histogram(NAME, "s", explicit_bucket_boundaries_advisory=list(GAP_SECONDS))
+    return meters.get_meter("m").create_histogram(
+        NAME, "s", explicit_bucket_boundaries_advisory=list(GAP_BOUNDS_SECONDS)
+    )
 
 
 @pytest.mark.parametrize("count", [1, 2, 255, 256, 257, 999, 5000])
@@ -169,6 +171,6 @@ def test_no_gap_is_recorded_for_a_call_without_chunks() -> None:
     """Nothing is nothing."""
     reader = InMemoryMetricReader()
     meters = MeterProvider([reader])
-    histograms.record_gaps(histogram(meters), Gaps(), WHO)
+    histograms.record_gaps(histogram(meters), ChunkGaps(), WHO)
     assert points(reader) == []
     meters.shutdown()

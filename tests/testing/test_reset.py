@@ -49,7 +49,7 @@ def test_reset_forgets_all_that_outlives_a_test(caplog: pytest.LogCaptureFixture
         score._recent["r"] = object()
         _errors.internal_errors["somewhere"] += 1
         current: Any = _api._current
-        tracing = current._parts.tracing
+        tracing = current._runtime.tracing
         tracing.stream_usage._refused.add("host")
         tracing.estimator._hosts.add("host")
         late: list[bool] = []

@@ -253,7 +253,7 @@ def test_gateway_usage_names_are_read(more: dict[str, Any], counts: dict[str, An
         usage = CompletionUsage.construct(**usage) if form == "model" else usage
         response = CHAT.response({"model": "m", "choices": [], "usage": usage})
     assert response.usage == {"input": 100, "output": 20, **counts}
-    assert response.unread == ()
+    assert response.unmapped_counts == ()
 
 
 @pytest.mark.parametrize(
@@ -348,7 +348,7 @@ def test_separate_counts_become_inclusive_by_the_total(usage: dict[str, int], co
 @pytest.mark.parametrize("wire", [CHAT, MESSAGES, RESPONSES])
 def test_unknown_billable_counts_are_named(wire: WireFormat, usage: Any, unread: tuple[str, ...]) -> None:
     """A positive count that may be billed and is in no table is reported by name."""
-    assert wire.response({"choices": [], "usage": usage}).unread == unread
+    assert wire.response({"choices": [], "usage": usage}).unmapped_counts == unread
 
 
 @pytest.mark.parametrize("usage", [None, 7, "usage", [], {}, {"prompt_tokens": True, "completion_tokens": 1.5}])

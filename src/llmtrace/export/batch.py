@@ -138,7 +138,7 @@ class BatchProcessor:
         self._gather = min(self._limits.delay, _KEEP_SECONDS) if sink.keeps else self._limits.delay
         self._closed = False
         self._arrived = True
-        self._patched = worker.patched()
+        self._patched = worker.is_gevent_patched()
         self._renew()
         if hasattr(os, "register_at_fork"):
             mine = weakref.WeakMethod(self._after_fork)
@@ -193,7 +193,7 @@ class BatchProcessor:
         return not self._stalled
 
     def _start(self) -> None:
-        if self._patched != worker.patched():
+        if self._patched != worker.is_gevent_patched():
             self._patched = True
             self._after_fork()
         with self._lock:

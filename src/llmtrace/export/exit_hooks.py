@@ -24,7 +24,7 @@ def register(last_word: Callable[[], None]) -> None:
         atexit.unregister(_callback)
     _callback = last_word
     atexit.register(last_word)
-    worker._start_counts["leave"] = install
+    worker.start_callbacks["leave"] = install
     install()
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from importlib.metadata import version
 from typing import Any
 
-from .._compat.isolated_modules import IsolatedModules, Unused
+from .._compat.isolated_modules import IsolatedModules, StubModule
 from .._decimal import own_context
 from .model_names import name_variants
 from .money import amount
@@ -105,7 +105,7 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 
 # A private copy: the package's own ``__init__`` imports an updater, which imports an HTTP library. ``pydantic`` only
 # validates prices that come from elsewhere.
-_genai_prices = IsolatedModules("genai_prices", substitutes={"pydantic": Unused(), "typing_extensions": typing})
+_genai_prices = IsolatedModules("genai_prices", substitutes={"pydantic": StubModule(), "typing_extensions": typing})
 
 
 def _latest() -> Any:

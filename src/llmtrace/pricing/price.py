@@ -130,7 +130,7 @@ class Pricer:
             priced = self._add_other_models(priced, provider, host, request, answer, at)
         elif request.operation == "chat" and counts.get("images"):
             priced = priced.without("images")  # drawn by a tool, whose tokens nobody told
-        for name in (*entry.missing, *answer.unread):
+        for name in (*entry.missing, *answer.unmapped_counts):
             priced = priced.without(name)
         if partial and priced.reason is None:
             priced.reason = "partial_usage"
@@ -150,7 +150,12 @@ class Pricer:
         for model, counts in answer.additional_usage:
             asked = Request(request.operation, model or request.model, service_tier=request.service_tier)
             told = replace(
-                answer, model=model or answer.model, usage=counts, stated_cost=None, additional_usage=(), unread=()
+                answer,
+                model=model or answer.model,
+                usage=counts,
+                stated_cost=None,
+                additional_usage=(),
+                unmapped_counts=(),
             )
             other = self.price(provider, host, asked, told, at)
             if other is None or other.reason is not None:

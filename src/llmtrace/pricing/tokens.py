@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-from .._compat.isolated_modules import IsolatedModules, Unused
+from .._compat.isolated_modules import IsolatedModules, StubModule
 
 __all__ = ["available", "count", "encoding_of"]
 
@@ -38,7 +38,7 @@ def available() -> bool:
 @lru_cache(maxsize=1)
 def _modules() -> IsolatedModules:
     # Counting happens on the worker, while the application may import tiktoken.
-    return IsolatedModules("tiktoken", "tiktoken_ext", substitutes={"regex": Unused()})
+    return IsolatedModules("tiktoken", "tiktoken_ext", substitutes={"regex": StubModule()})
 
 
 @lru_cache(maxsize=1)

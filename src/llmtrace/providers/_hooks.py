@@ -32,7 +32,7 @@ def begin(
     body: Any = None,
 ) -> OpenCall:
     """Open a call. It is counted and priced even when it gets no span of its own."""
-    request.sent = read_parameters(body)
+    request.vendor_params = read_parameters(body)
     return OpenCall(
         services,
         client,
@@ -41,7 +41,7 @@ def begin(
         provider=provider,
         server=server,
         body=body,
-        outer=context_state.current(),
+        parent_context=context_state.current(),
     )
 
 
@@ -76,7 +76,7 @@ async def _check_budgets_async(call: OpenCall, verdict: Any) -> None:
             log_internal_error("check the budgets")
             verdict = None
         except BaseException as error:  # cancelled while it waited
-            call.sent = False
+            call.request_sent = False
             _fail(call, error)
             raise
     if verdict is not None:
@@ -85,7 +85,7 @@ async def _check_budgets_async(call: OpenCall, verdict: Any) -> None:
 
 def _refuse(call: OpenCall, refusal: Exception) -> NoReturn:
     try:
-        call.refuse(refusal)
+        call.block(refusal)
     except Exception:
         log_internal_error("refuse a call")
     raise refusal
@@ -98,7 +98,7 @@ def _wait_for_verdict(call: OpenCall, wait: Callable[[], Any]) -> Any:
         log_internal_error("check the budgets")
         return None
     except BaseException as error:  # interrupted while it waited
-        call.sent = False
+        call.request_sent = False
         _fail(call, error)
         raise
 
@@ -140,10 +140,10 @@ async def drive_async(
 def record_failed_attempt(call: OpenCall, error: BaseException | None) -> None:
     """Mark the call as sent if an attempt failed after its request was sent: the provider may bill it."""
     try:
-        if error is None or call.sent or getattr(error, "response", None) is not None:  # the provider responded
+        if error is None or call.request_sent or getattr(error, "response", None) is not None:  # the provider responded
             return
         if may_have_been_sent(error):
-            call.sent = True
+            call.request_sent = True
     except Exception:
         log_internal_error("record a failed attempt")
 

@@ -13,8 +13,14 @@ import wrapt
 from .._errors import log_internal_error
 from ..capture.call import OpenCall
 from ..capture.http_body import ObservedBody, make_parser, observe_body
-from ..capture.services import CallServices, InjectsUsage
-from ..capture.stream import AsyncHelped, AsyncObservedIterator, Helped, ObservedIterator, StreamObserver
+from ..capture.services import CallServices, StreamUsageInjector
+from ..capture.stream import (
+    AsyncObservedHelperIterator,
+    AsyncObservedIterator,
+    ObservedHelperIterator,
+    ObservedIterator,
+    StreamObserver,
+)
 from . import _hooks
 from ._patches import Patches
 from .hosts import provider_of
@@ -86,10 +92,10 @@ def _read_by_helper(wrapped: Any, helper: Any, args: Any, kwargs: Any) -> Any:
     except Exception as error:  # not a stream of the SDK's own
         del error
         return events
-    return (AsyncHelped if hasattr(events, "__anext__") else Helped)(events, recorder)
+    return (AsyncObservedHelperIterator if hasattr(events, "__anext__") else ObservedHelperIterator)(events, recorder)
 
 
-def _inject_usage(usage: InjectsUsage, call: OpenCall, args: Any, kwargs: Any) -> tuple[Any, Any]:
+def _inject_usage(usage: StreamUsageInjector, call: OpenCall, args: Any, kwargs: Any) -> tuple[Any, Any]:
     """Return the arguments of a request, with ``include_usage`` in a copy of its options."""
     try:
         if len(args) > 1:

@@ -202,7 +202,7 @@ class Reported:
         response.usage = counts
         response.stated_cost = self.stated
         if self.unread:
-            response.unread = tuple(self.unread)
+            response.unmapped_counts = tuple(self.unread)
         return response
 
     def fill_openai(self, response: Response) -> Response:

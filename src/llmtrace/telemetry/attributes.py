@@ -48,8 +48,8 @@ def describe_request(call: OpenCall, options: Options, into: Attributes) -> None
     request = call.request
     for key, value in request.params.items() if "parameters" not in options.content.hidden else ():
         into[_UNPREFIXED.get(key) or names.REQUEST + key] = value
-    if request.sent and "parameters" not in options.content.hidden:
-        into[names.REQUEST_PARAMETERS] = dumps(request.sent)
+    if request.vendor_params and "parameters" not in options.content.hidden:
+        into[names.REQUEST_PARAMETERS] = dumps(request.vendor_params)
     if request.stream:
         into[names.REQUEST_STREAM] = True
     for name, value in (

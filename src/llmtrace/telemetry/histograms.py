@@ -13,25 +13,25 @@ from functools import partial
 from typing import Any
 
 from ..capture import worker
-from ..model.chunk_gaps import GAP_SECONDS, Gaps
+from ..model.chunk_gaps import GAP_BOUNDS_SECONDS, ChunkGaps
 
 __all__ = ["record_gaps"]
 
-_BOUNDS = list(GAP_SECONDS)
+_BOUNDS = list(GAP_BOUNDS_SECONDS)
 
 
-def record_gaps(histogram: Any, gaps: Gaps, attributes: Mapping[str, Any]) -> None:
+def record_gaps(histogram: Any, gaps: ChunkGaps, attributes: Mapping[str, Any]) -> None:
     """Record every gap. The first goes through the API, so that the SDK has made what the others are added to."""
     counts, sums = list(gaps.counts), list(gaps.sums)
     first = next((bucket for bucket, count in enumerate(counts) if count), None)
     if first is None:
         return
-    histogram.record(gaps.low, attributes)
+    histogram.record(gaps.minimum, attributes)
     counts[first] -= 1
-    sums[first] = max(0.0, sums[first] - gaps.low)
+    sums[first] = max(0.0, sums[first] - gaps.minimum)
     if not any(counts):
         return
-    if not _add(histogram, counts, sums, gaps.high, attributes):
+    if not _add(histogram, counts, sums, gaps.maximum, attributes):
         worker.submit(partial(_record_each, histogram, counts, sums, dict(attributes)))
 
 

@@ -15,7 +15,7 @@ from ..capture.call import OpenCall
 from ..capture.failure import error_type
 from ..context.operation import Operation
 from ..model import CallContext, Counts, is_pinned
-from ..model.chunk_gaps import GAP_SECONDS
+from ..model.chunk_gaps import GAP_BOUNDS_SECONDS
 from ..pricing.money import UNIT, PricedCall
 from . import names
 from .content import label_of
@@ -24,7 +24,7 @@ from .histograms import record_gaps
 
 __all__ = ["Metrics"]
 
-_SECONDS = list(GAP_SECONDS)
+_SECONDS = list(GAP_BOUNDS_SECONDS)
 _TOKENS = [4**step for step in range(14)]
 _AGENT_SECONDS = [0.1 * 2**step for step in range(13)]
 _WORKFLOW_SECONDS = [1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200]

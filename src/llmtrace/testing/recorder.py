@@ -44,19 +44,19 @@ def recording() -> Iterator[Recording]:
     ours = _api._current is None
     made = _api.instrument(tracer_provider=provider) if ours else cast("_api.Instrumentation", _api._current)
     if not ours:
-        add = getattr(made._parts.pipeline.provider(), "add_span_processor", None)
+        add = getattr(made._runtime.pipeline.provider(), "add_span_processor", None)
         if callable(add):
             add(SimpleSpanProcessor(found.exporter))
-    pricer = made._parts.tracing.pricer
+    pricer = made._runtime.tracing.pricer
     if pricer is not None and not pricer.ready:
         pricer.load()  # or the first calls of a run would be told of late
-    observers = made._parts.tracing.observers
+    observers = made._runtime.tracing.observers
 
     def ended(call: Any) -> None:
         found.calls.add(call.record())
 
     observers.append(ended)
-    recordings = made._parts.tracing.recorders
+    recordings = made._runtime.tracing.recorders
     recordings.append(found.calls)
     try:
         yield found

@@ -33,7 +33,7 @@ def reset() -> None:
         prompts.forget_templates()
     if (api := _loaded("_api")) is not None:
         for each in api._all():
-            each._parts.forget()
+            each._runtime.forget()
     if (faults := _loaded("_guard")) is not None:
         faults.faults.clear()
 

@@ -321,7 +321,7 @@ def _settle(call: OpenCall, result: Any) -> None:
         call.http_response = result
         response = call.read_response(_parse_body(result))
     except ValueError as error:  # the SDK raises the same error later, outside our hooks
-        call.sent = True
+        call.request_sent = True
         call.fail(error)
     else:
         call.end(response)
