@@ -12,7 +12,7 @@ from .content_format import ContentFormat
 __all__ = ["Accumulator", "TextFormat", "Texts", "WireFormat"]
 
 Texts = Iterable[tuple[str, bool]]
-"""Texts; true for the name of a tool call."""
+"""Pairs of a text and a flag, which is true for the name of a tool call."""
 
 
 class Accumulator(Protocol):
@@ -34,12 +34,12 @@ class Accumulator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TextFormat:
-    """How to read the texts of one wire format, from which tokens are estimated."""
+    """Readers of the texts of one wire format, from which tokens are estimated."""
 
     read: Callable[[Any], Texts]
-    """Takes a whole answer or a chunk, as a model of the SDK or as parsed JSON."""
+    """Reader of a complete response or a chunk, as an SDK model or as parsed JSON."""
     quick: Callable[[Any], Any]
-    """Takes a chunk: its one text, in the form that most chunks have. May raise for any other, or return ``None``."""
+    """Reader of the one text of a typical chunk. For any other chunk it may raise or return ``None``."""
 
 
 @dataclass(frozen=True, slots=True)
