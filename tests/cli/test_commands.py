@@ -28,7 +28,7 @@ from traffic import traces
 
 SOURCE = str(Path(llmtrace.__file__).parents[1])
 NAMES = (
-    "llmtrace.feature", "user.id", "gen_ai.request.model", "llmtrace.stream.end", "llmtrace.pricing.unpriced_reason",
+    "llmtrace.feature", "user.id", "gen_ai.request.model", "llmtrace.stream.end", "llmtrace.cost.unpriced_reason",
     "gen_ai.prompt.name", "error.type",
 )  # fmt: skip
 PINNED = dict.fromkeys(("gen_ai.request.model", "gen_ai.response.model"), "gpt-4.1-mini-2025-04-14")

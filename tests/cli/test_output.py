@@ -36,7 +36,7 @@ STEERING = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u20
 TEXTS = (
     "llmtrace.feature", "user.id", "session.id", "llmtrace.tenant", "gen_ai.request.model", "gen_ai.response.model",
     "gen_ai.prompt.name", "gen_ai.prompt.version", "error.type", "llmtrace.stream.end", "gen_ai.provider.name",
-    "llmtrace.pricing.unpriced_reason", "llmtrace.tag.region",
+    "llmtrace.cost.unpriced_reason", "llmtrace.tag.region",
 )  # fmt: skip
 
 
@@ -260,7 +260,7 @@ def test_closed_pipe_is_quiet_and_no_failure(store: Path, command: str, stop: st
 
 def _blocked(span: StoredSpan) -> StoredSpan:
     attributes: dict[str, Any] = {
-        **span.attributes, "llmtrace.outcome": "blocked", "llm.cost.total": 99.0, "llmtrace.pricing.exact": "99",
+        **span.attributes, "llmtrace.outcome": "blocked", "llm.cost.total": 99.0, "llmtrace.cost.exact": "99",
     }  # fmt: skip
     return replace(span, attributes=attributes)
 
@@ -290,8 +290,8 @@ def test_blocked_calls_are_in_no_figure_and_counted_apart(store: Path, capsys: p
 
 def test_missing_usage_says_how_to_get_it(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A stream of OpenAI reports none unless asked."""
-    reason = {"llmtrace.pricing.unpriced_reason": "no_usage"}
-    cost = ("llm.cost.total", "llmtrace.pricing.exact")
+    reason = {"llmtrace.cost.unpriced_reason": "no_usage"}
+    cost = ("llm.cost.total", "llmtrace.cost.exact")
     spans = [
         replace(span, attributes={**{k: v for k, v in span.attributes.items() if k not in cost}, **reason})
         for span in made(3)

@@ -295,10 +295,10 @@ def test_totals_are_exact_when_no_span_is_sampled(vendor: Vendor, monkeypatch: p
     data: Any = reader.get_metrics_data()
     for metric in data.resource_metrics[0].scope_metrics[0].metrics:
         found[metric.name] = list(metric.data.data_points)
-    cost = {point.attributes["llmtrace.pricing.class"]: point.value for point in found["llmtrace.client.cost"]}
+    cost = {point.attributes["llmtrace.cost.class"]: point.value for point in found["llmtrace.client.cost"]}
     assert cost == {"input": pytest.approx(0.0175), "output": pytest.approx(0.007)}
     (unpriced,) = found["llmtrace.client.unpriced_operations"]
-    assert (unpriced.value, unpriced.attributes["llmtrace.pricing.unpriced_reason"]) == (1, "unknown_model")
+    assert (unpriced.value, unpriced.attributes["llmtrace.cost.unpriced_reason"]) == (1, "unknown_model")
     tokens = {
         point.attributes["gen_ai.request.model"]: point.value
         for point in found["gen_ai.client.inference.usage.input_tokens"]
@@ -326,7 +326,7 @@ def test_refused_call_sends_nothing(vendor: Vendor) -> None:
     assert attributes["error.type"] == "llmtrace.BudgetExceeded"
     assert attributes["llmtrace.budget.action"] == "block"
     assert attributes["llmtrace.budget.limit_usd"] == 0.0001
-    assert "llmtrace.pricing.unpriced_reason" not in attributes
+    assert "llmtrace.cost.unpriced_reason" not in attributes
 
 
 def test_span_has_the_warning_of_a_budget(vendor: Vendor) -> None:

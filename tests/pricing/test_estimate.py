@@ -129,14 +129,14 @@ def test_estimate_is_separate_from_usage_by_default(vendor: Vendor, caplog: pyte
             list(make_openai(vendor).chat.completions.create(model="gpt-4o", messages=PROMPT, stream=True))
             found = attributes(exporter)
             exporter.clear()
-    assert found.pop("llmtrace.pricing.estimated_usd") == pytest.approx((8 * 2.5 + 3 * 10) / 1e6)
+    assert found.pop("llmtrace.cost.estimated_usd") == pytest.approx((8 * 2.5 + 3 * 10) / 1e6)
     assert found == {
         "llmtrace.usage.source": "estimated",
         "llmtrace.usage.estimated_input_tokens": 8,
         "llmtrace.usage.estimated_output_tokens": 3,
         "llmtrace.usage.estimate_method": "o200k_base",
         "llmtrace.usage.estimate_floor": False,
-        "llmtrace.pricing.unpriced_reason": "no_usage",
+        "llmtrace.cost.unpriced_reason": "no_usage",
     }
     assert sum("LLMTRACE_STREAM_USAGE" in record.message for record in caplog.records) == 1
 
@@ -156,7 +156,7 @@ def test_stream_left_before_its_usage_is_estimated(vendor: Vendor, caplog: pytes
                 next(stream)
         found = attributes(exporter)
     assert found["llmtrace.usage.estimated_output_tokens"] == 2
-    assert found["llmtrace.pricing.estimated_usd"] == pytest.approx((8 * 2.5 + 2 * 10) / 1e6)
+    assert found["llmtrace.cost.estimated_usd"] == pytest.approx((8 * 2.5 + 2 * 10) / 1e6)
     assert "llm.cost.total" not in found
     assert caplog.records == []
 
@@ -197,8 +197,8 @@ def test_estimate_replaces_usage_in_usage_mode(vendor: Vendor) -> None:
     found = attributes(exporter)
     assert found["gen_ai.usage.input_tokens"] == 8
     assert found["llmtrace.usage.source"] == "estimated"
-    assert found["llm.cost.total"] == found["llmtrace.pricing.estimated_usd"]
-    assert found["llmtrace.pricing.approximate"] is True
+    assert found["llm.cost.total"] == found["llmtrace.cost.estimated_usd"]
+    assert found["llmtrace.cost.approximate"] is True
 
 
 def test_reported_usage_wins_over_an_estimate(vendor: Vendor) -> None:
@@ -261,8 +261,8 @@ def test_plain_response_without_usage_is_estimated(
     assert found["llmtrace.usage.estimated_input_tokens"] == given
     assert found["llmtrace.usage.estimated_output_tokens"] == made
     rates = (0.02, 0) if api == "embeddings" else (2.5, 10)
-    assert found["llmtrace.pricing.estimated_usd"] == pytest.approx((given * rates[0] + made * rates[1]) / 1e6)
-    assert found["llmtrace.pricing.unpriced_reason"] == "no_usage"
+    assert found["llmtrace.cost.estimated_usd"] == pytest.approx((given * rates[0] + made * rates[1]) / 1e6)
+    assert found["llmtrace.cost.unpriced_reason"] == "no_usage"
     assert "llm.cost.total" not in found
 
 
@@ -274,7 +274,7 @@ def test_messages_response_without_usage_is_estimated(vendor: Vendor) -> None:
     make_anthropic(vendor).messages.create(model="claude-opus-5", max_tokens=9, messages=PROMPT)
     found = attributes(exporter)
     assert found["llmtrace.usage.estimated_output_tokens"] == 1 + 1 + 37
-    assert found["llmtrace.pricing.estimated_usd"] == pytest.approx((8 * 5 + 39 * 25) / 1e6)
+    assert found["llmtrace.cost.estimated_usd"] == pytest.approx((8 * 5 + 39 * 25) / 1e6)
 
 
 def test_background_response_is_not_estimated(vendor: Vendor) -> None:
@@ -322,8 +322,8 @@ def test_cut_stream_has_the_larger_of_reported_and_estimated(vendor: Vendor, how
     assert found["llmtrace.usage.source"] == "partial"
     assert (found["gen_ai.usage.input_tokens"], found["gen_ai.usage.output_tokens"]) == (100, 1)
     assert found["llmtrace.usage.estimated_output_tokens"] == said
-    assert found["llmtrace.pricing.estimated_usd"] == pytest.approx((100 * 5 + said * 25) / 1e6)
-    assert found["llmtrace.pricing.unpriced_reason"] == "partial_usage"
+    assert found["llmtrace.cost.estimated_usd"] == pytest.approx((100 * 5 + said * 25) / 1e6)
+    assert found["llmtrace.cost.unpriced_reason"] == "partial_usage"
     assert "llm.cost.total" not in found
 
 
@@ -354,7 +354,7 @@ def test_gemini_response_without_usage_is_estimated(vendor: Vendor, stream: bool
     # "Hello" in a frame of three with its role, the instruction in one of four, and the answer's beginning of three
     assert found["llmtrace.usage.estimated_input_tokens"] == (3 + 1 + 1) + (4 + 1) + 3
     assert found["llmtrace.usage.estimated_output_tokens"] == 3 + 1 + 7
-    assert found["llmtrace.pricing.estimated_usd"] == pytest.approx((13 * 0.3 + 11 * 2.5) / 1e6)
+    assert found["llmtrace.cost.estimated_usd"] == pytest.approx((13 * 0.3 + 11 * 2.5) / 1e6)
     assert found["llmtrace.usage.source"] == "estimated"
 
 

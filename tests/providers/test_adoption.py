@@ -203,7 +203,7 @@ def test_refused_call_leaves_the_span_to_its_retry(scene: Scene, loopback: Loopb
         scene.ask()
     (told,) = scene.told()
     assert told["llm.cost.total"] > 0
-    assert "llmtrace.pricing.unpriced_reason" not in told
+    assert "llmtrace.cost.unpriced_reason" not in told
     assert told["gen_ai.usage.input_tokens"] == 7
 
 

@@ -122,8 +122,8 @@ def test_speech_billed_by_the_character(
     (span,) = spans.get_finished_spans()
     attributes = dict(span.attributes or {})
     assert attributes.get("llmtrace.usage.characters") == characters
-    assert attributes.get("llmtrace.pricing.exact") == cost
-    assert ("llmtrace.pricing.unpriced_reason" in attributes) == (cost is None)
+    assert attributes.get("llmtrace.cost.exact") == cost
+    assert ("llmtrace.cost.unpriced_reason" in attributes) == (cost is None)
 
 
 def test_speech_that_is_refused_is_not_billed(loopback: Loopback, spans: InMemorySpanExporter) -> None:

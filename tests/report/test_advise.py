@@ -63,7 +63,7 @@ class Workload:
         if more.get("cache_read"):
             told["gen_ai.usage.cache_read.input_tokens"] = more["cache_read"]
         if cost is not None:
-            told |= {"llm.cost.total": cost / PICO, "llmtrace.pricing.exact": f"{cost / PICO:.12f}"}
+            told |= {"llm.cost.total": cost / PICO, "llmtrace.cost.exact": f"{cost / PICO:.12f}"}
         began = START + int(at * SECOND)
         ids = f"{self.rng.getrandbits(128):032x}", f"{self.rng.getrandbits(64):016x}"
         self.spans.append(StoredSpan(*ids, None, f"chat {model}", began, began + SECOND, attributes=told))

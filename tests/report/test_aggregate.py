@@ -54,7 +54,7 @@ def independent(spans: Iterable[StoredSpan]) -> dict[str, Any]:
         ordered = sorted(values)
         return ordered[max(1, math.ceil(len(ordered) * percent / 100)) - 1] if ordered else None
 
-    costs = [Decimal(call["llmtrace.pricing.exact"]) for call in calls if "llmtrace.pricing.exact" in call]
+    costs = [Decimal(call["llmtrace.cost.exact"]) for call in calls if "llmtrace.cost.exact" in call]
     streams = [call for call in calls if "llmtrace.stream.end" in call]
     first, speeds = (
         [call[f"llmtrace.stream.{name}"] for call in streams if f"llmtrace.stream.{name}" in call]
@@ -64,10 +64,10 @@ def independent(spans: Iterable[StoredSpan]) -> dict[str, Any]:
     unpriced = [
         call
         for call in calls
-        if "llmtrace.pricing.exact" not in call
+        if "llmtrace.cost.exact" not in call
         and (
             any(name in call for name in tokens)
-            or ("llmtrace.pricing.unpriced_reason" in call and call["llmtrace.outcome"] != "error")
+            or ("llmtrace.cost.unpriced_reason" in call and call["llmtrace.outcome"] != "error")
         )
     ]
     found = {
@@ -83,14 +83,14 @@ def independent(spans: Iterable[StoredSpan]) -> dict[str, Any]:
         "reasoning_tokens": count("gen_ai.usage.reasoning.output_tokens"),
         "cost_usd": float(sum(costs)) if costs else None,
         "cost_per_call_usd": float(sum(costs) / len(costs)) if costs else None,
-        "estimated_cost_usd": count("llmtrace.pricing.estimated_usd") or None,
+        "estimated_cost_usd": count("llmtrace.cost.estimated_usd") or None,
         "cache_hit_share": count("gen_ai.usage.cache_read.input_tokens") / count(tokens[0])
         if count(tokens[0])
         else None,
         "tokens_per_second_p50": percentile(speeds, 50),
         "streams": len(streams),
         "streams_cut": sum(call["llmtrace.stream.end"] != "exhausted" for call in streams),
-        "estimated_share": sum("llmtrace.pricing.estimated_usd" in call for call in calls) / len(calls),
+        "estimated_share": sum("llmtrace.cost.estimated_usd" in call for call in calls) / len(calls),
         "unpriced_share": len(unpriced) / len(calls),
     }
     for percent in (50, 95, 99):

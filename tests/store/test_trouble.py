@@ -160,7 +160,7 @@ def test_a_trace_id_that_stands_for_several(store: sqlite3.Connection) -> None:
     ("cost", "priced", "reasons"),
     [
         ({"llm.cost.total": 0.5}, 1, {}),
-        ({"llm.cost.total": 0.5, "llmtrace.pricing.currency": "EUR"}, 0, {"currency_EUR"}),
+        ({"llm.cost.total": 0.5, "llmtrace.cost.currency": "EUR"}, 0, {"currency_EUR"}),
         ({"llm.cost.total": "much"}, 0, None),
         ({"llm.cost.total": True}, 0, None),
         ({"llm.cost.total": 1e30}, 0, None),

@@ -84,7 +84,7 @@ def test_call_keeps_its_essentials_within_a_low_limit(
         assert found["llmtrace.outcome"] == "ok"
         assert found["llmtrace.feature"] == "search"
     if limit >= 32:
-        assert {"user.id", "session.id", "llmtrace.tenant", "llmtrace.pricing.exact"} <= found.keys()
+        assert {"user.id", "session.id", "llmtrace.tenant", "llmtrace.cost.exact"} <= found.keys()
 
 
 def test_failed_call_keeps_its_error_within_a_low_limit(vendor: LocalVendor, exporter: InMemorySpanExporter) -> None:

@@ -18,7 +18,7 @@ __all__ = ["StoredSpan", "pack", "record", "unpack"]
 # the next marker.
 _DICTIONARIES = {
     1: (
-        b'","llmtrace.budget.name":"llmtrace.tag.tag.tags":["llmtrace.pricing.unpriced_reason":"unknown_model'
+        b'","llmtrace.budget.name":"llmtrace.tag.tag.tags":["llmtrace.cost.unpriced_reason":"unknown_model'
         b'exception.type":"exception.stacktrace":"exception.message":"http.response.status_code":error.type":"'
         b'llmtrace.error.code":"rate_limit_error"gen_ai.embeddings.dimension.count":embeddings text-embedding-3-'
         b'gen_ai.request.reasoning.level":"gen_ai.request.top_p":gen_ai.usage.reasoning.output_tokens":'
@@ -38,8 +38,8 @@ _DICTIONARIES = {
         b',"llmtrace.stream.time_per_output_chunk.max":0.,"llmtrace.stream.stalls":0,"gen_ai.usage.cost":0.0'
         b',"llm.cost.total":0.0,"llm.cost.prompt":0.0,"llm.cost.completion":0.0,"llm.cost.prompt_details.input":0.0'
         b',"llm.cost.prompt_details.cache_read":0.0,"llm.cost.completion_details.output":0.0'
-        b',"llmtrace.pricing.exact":"0.0,"llmtrace.pricing.source":"catalog","llmtrace.pricing.catalog_version":"20'
-        b'","llmtrace.pricing.model":"llmtrace.model.pinned":true,"llmtrace.api":"llmtrace.anthropic"llmtrace.openai"'
+        b',"llmtrace.cost.exact":"0.0,"llmtrace.cost.source":"catalog","llmtrace.cost.catalog_version":"20'
+        b'","llmtrace.cost.model":"llmtrace.model.pinned":true,"llmtrace.api":"llmtrace.anthropic"llmtrace.openai"'
         b'name":"generate_content gemini-2.5-name":"chat claude-sonnet-4-5"name":"chat gpt-"generate_content"'
         b'","gen_ai.provider.name":"gcp.gemini"gen_ai.provider.name":"anthropic"server.address":"api.anthropic.com"'
         b'"attributes":{"gen_ai.operation.name":"chat","gen_ai.provider.name":"openai","gen_ai.request.model":"gpt-'

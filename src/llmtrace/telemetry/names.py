@@ -81,7 +81,7 @@ METRIC_EXPORTER = "llmtrace.exporter."
 DROP_REASON = "llmtrace.exporter.drop_reason"
 TOKEN_TYPE = "gen_ai.token.type"
 MODALITY = "gen_ai.token.modality"
-COST_CLASS = "llmtrace.pricing.class"
+COST_CLASS = "llmtrace.cost.class"
 COST_TOTAL = "llm.cost.total"
 USAGE_COST = "gen_ai.usage.cost"
 COST_INPUT = "llm.cost.prompt"
@@ -91,27 +91,27 @@ INPUT_COSTS = {
     "cache_read": "llm.cost.prompt_details.cache_read",
     "cache_write": "llm.cost.prompt_details.cache_write",
     "audio_input": "llm.cost.prompt_details.audio",
-    "image_input": "llmtrace.pricing.image_input",
-    "video_input": "llmtrace.pricing.video_input",
+    "image_input": "llmtrace.cost.image_input",
+    "video_input": "llmtrace.cost.video_input",
 }
 OUTPUT_COSTS = {
     "output": "llm.cost.completion_details.output",
     "reasoning": "llm.cost.completion_details.reasoning",
     "audio_output": "llm.cost.completion_details.audio",
-    "image_output": "llmtrace.pricing.image_output",
-    "video_output": "llmtrace.pricing.video_output",
+    "image_output": "llmtrace.cost.image_output",
+    "video_output": "llmtrace.cost.video_output",
 }
-"""Classes of cost that are of the prompt, and of the completion; any other is under ``llmtrace.pricing.``."""
-COST = "llmtrace.pricing."
-COST_CURRENCY = "llmtrace.pricing.currency"
-COST_EXACT = "llmtrace.pricing.exact"
-COST_SOURCE = "llmtrace.pricing.source"
-COST_MODEL = "llmtrace.pricing.model"
-COST_CATALOG = "llmtrace.pricing.catalog_version"
-COST_APPROXIMATE = "llmtrace.pricing.approximate"
-COST_MISSING = "llmtrace.pricing.unpriced_units"
-COST_REASON = "llmtrace.pricing.unpriced_reason"
-COST_ESTIMATE = "llmtrace.pricing.estimated_usd"
+"""Classes of cost that are of the prompt, and of the completion; any other is under ``llmtrace.cost.``."""
+COST = "llmtrace.cost."
+COST_CURRENCY = "llmtrace.cost.currency"
+COST_EXACT = "llmtrace.cost.exact"
+COST_SOURCE = "llmtrace.cost.source"
+COST_MODEL = "llmtrace.cost.model"
+COST_CATALOG = "llmtrace.cost.catalog_version"
+COST_APPROXIMATE = "llmtrace.cost.approximate"
+COST_MISSING = "llmtrace.cost.unpriced_units"
+COST_REASON = "llmtrace.cost.unpriced_reason"
+COST_ESTIMATE = "llmtrace.cost.estimated_usd"
 BUDGET_NAME = "llmtrace.budget.name"
 BUDGET_WINDOW = "llmtrace.budget.window"
 BUDGET_LIMIT = "llmtrace.budget.limit_usd"
