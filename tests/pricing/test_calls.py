@@ -90,9 +90,9 @@ def test_openai_calls_are_priced_by_response_model_and_tier(
     vendor.response = answer
     make_openai(vendor).chat.completions.create(model=model, messages=PROMPT, **options)
     cost = cost_attributes(exporter)
-    assert cost.get("llmtrace.pricing.exact") == exact
-    assert cost.get("llmtrace.pricing.approximate", False) is approximate
-    assert cost.get("llmtrace.pricing.unpriced_reason") == ("unknown_model" if exact is None else None)
+    assert cost.get("llmtrace.cost.exact") == exact
+    assert cost.get("llmtrace.cost.approximate", False) is approximate
+    assert cost.get("llmtrace.cost.unpriced_reason") == ("unknown_model" if exact is None else None)
     assert ("llm.cost.total" in cost) is (exact is not None)
     if exact is not None:
         assert cost["llm.cost.total"] == cost["gen_ai.usage.cost"] == float(exact)
@@ -107,7 +107,7 @@ def test_absurd_counts_reach_no_exporter(vendor: Vendor) -> None:
     )
     make_anthropic(vendor).messages.create(model="claude-sonnet-4-5", max_tokens=9, messages=PROMPT)
     (span,) = exporter.get_finished_spans()
-    assert cost_attributes(exporter) == {"llmtrace.pricing.unpriced_reason": "no_usage"}
+    assert cost_attributes(exporter) == {"llmtrace.cost.unpriced_reason": "no_usage"}
     assert not any(name.startswith("gen_ai.usage.") for name in span.attributes or {})
 
 
@@ -126,10 +126,10 @@ def test_azure_deployment_is_priced_by_its_alias(vendor: Vendor) -> None:
     )
     azure.chat.completions.create(model="prod-chat", messages=PROMPT)
     cost = cost_attributes(exporter)
-    assert cost["llmtrace.pricing.exact"] == "0.002975"
-    assert cost["llmtrace.pricing.source"] == "override"
-    assert cost["llmtrace.pricing.model"] == "gpt-4o"
-    assert "llmtrace.pricing.approximate" not in cost
+    assert cost["llmtrace.cost.exact"] == "0.002975"
+    assert cost["llmtrace.cost.source"] == "override"
+    assert cost["llmtrace.cost.model"] == "gpt-4o"
+    assert "llmtrace.cost.approximate" not in cost
 
 
 @pytest.mark.parametrize(
@@ -142,8 +142,8 @@ def test_unknown_and_regional_hosts_are_approximate(vendor: Vendor, host: str, a
     vendor.response = make_chat("gpt-4o", 1_000, 100)
     make_openai(vendor, f"http://{host}/v1").chat.completions.create(model="gpt-4o", messages=PROMPT)
     cost = cost_attributes(exporter)
-    assert cost["llmtrace.pricing.exact"] == "0.0035"
-    assert cost.get("llmtrace.pricing.approximate", False) is approximate
+    assert cost["llmtrace.cost.exact"] == "0.0035"
+    assert cost.get("llmtrace.cost.approximate", False) is approximate
 
 
 def test_cost_stated_by_openrouter_wins(vendor: Vendor) -> None:
@@ -156,8 +156,8 @@ def test_cost_stated_by_openrouter_wins(vendor: Vendor) -> None:
         model="anthropic/claude-sonnet-4.6", messages=PROMPT
     )
     cost = cost_attributes(exporter)
-    assert cost["llmtrace.pricing.exact"] == "0.00451"
-    assert cost["llmtrace.pricing.source"] == "provider"
+    assert cost["llmtrace.cost.exact"] == "0.00451"
+    assert cost["llmtrace.cost.source"] == "provider"
     assert "llm.cost.prompt" not in cost
 
 
@@ -167,7 +167,7 @@ def test_cache_writes_are_priced_by_lifetime(vendor: Vendor) -> None:
     vendor.response = make_message("claude-sonnet-4-6", **WRITES)
     make_anthropic(vendor).messages.create(model="claude-sonnet-4-6", max_tokens=200, messages=PROMPT)
     cost = cost_attributes(exporter)
-    assert cost["llmtrace.pricing.exact"] == "0.0454695"
+    assert cost["llmtrace.cost.exact"] == "0.0454695"
     assert cost["llm.cost.prompt_details.input"] == 0.000015
     assert cost["llm.cost.prompt_details.cache_read"] == 0.0386865
     assert cost["llm.cost.prompt_details.cache_write"] == 0.005268
@@ -196,8 +196,8 @@ def test_only_executed_web_searches_are_billed(vendor: Vendor, searches: int | N
         tools=[{"type": "web_search_20250305", "name": "web_search"}],
     )
     cost = cost_attributes(exporter)
-    assert cost["llmtrace.pricing.exact"] == exact
-    assert cost.get("llmtrace.pricing.web_search") == (None if searches is None else 0.02)
+    assert cost["llmtrace.cost.exact"] == exact
+    assert cost.get("llmtrace.cost.web_search") == (None if searches is None else 0.02)
 
 
 @pytest.mark.parametrize(
@@ -225,8 +225,8 @@ def test_bedrock_region_of_the_request_decides_the_price(vendor: Vendor, model: 
     )
     bedrock.messages.create(model=model, max_tokens=200, messages=PROMPT)
     cost = cost_attributes(exporter)
-    assert cost["llmtrace.pricing.exact"] == exact
-    assert "llmtrace.pricing.approximate" not in cost
+    assert cost["llmtrace.cost.exact"] == exact
+    assert "llmtrace.cost.approximate" not in cost
 
 
 def test_vertex_date_is_ignored_and_region_is_approximate(vendor: Vendor) -> None:
@@ -245,8 +245,8 @@ def test_vertex_date_is_ignored_and_region_is_approximate(vendor: Vendor) -> Non
     )
     vertex.messages.create(model="claude-sonnet-4-5@20250929", max_tokens=200, messages=PROMPT)
     cost = cost_attributes(exporter)
-    assert cost["llmtrace.pricing.exact"] == "0.0045"
-    assert cost["llmtrace.pricing.approximate"] is True
+    assert cost["llmtrace.cost.exact"] == "0.0045"
+    assert cost["llmtrace.cost.approximate"] is True
 
 
 def test_data_residency_region_is_approximate_until_overridden(vendor: Vendor) -> None:
@@ -260,8 +260,8 @@ def test_data_residency_region_is_approximate_until_overridden(vendor: Vendor) -
         vendor.response = make_message("claude-sonnet-4-6", **usage)
         make_anthropic(vendor).messages.create(model="claude-sonnet-4-6", max_tokens=200, messages=PROMPT)
         cost = cost_attributes(exporter)
-        assert cost["llmtrace.pricing.exact"] == exact
-        assert cost.get("llmtrace.pricing.approximate", False) is approximate
+        assert cost["llmtrace.cost.exact"] == exact
+        assert cost.get("llmtrace.cost.approximate", False) is approximate
         llmtrace.uninstrument()
 
 
@@ -274,7 +274,7 @@ def test_stream_without_usage_has_no_cost(vendor: Vendor) -> None:
         {**chunk, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
     ]
     list(make_openai(vendor).chat.completions.create(model="gpt-4o", messages=PROMPT, stream=True))
-    assert cost_attributes(exporter)["llmtrace.pricing.unpriced_reason"] == "no_usage"
+    assert cost_attributes(exporter)["llmtrace.cost.unpriced_reason"] == "no_usage"
 
 
 def test_totals_are_exact_when_no_span_is_sampled(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:

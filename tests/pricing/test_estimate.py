@@ -291,8 +291,8 @@ def test_call_with_a_stated_cost_is_not_estimated(vendor: Vendor) -> None:
     vendor.response, vendor.headers = {**CHAT, "model": "gpt-4o"}, {"x-litellm-response-cost": "0.5"}
     make_openai(vendor).chat.completions.create(model="gpt-4o", messages=PROMPT)
     found = attributes(exporter)
-    assert (found["llm.cost.total"], found["llmtrace.pricing.source"]) == (0.5, "provider")
-    assert "llmtrace.pricing.approximate" not in found
+    assert (found["llm.cost.total"], found["llmtrace.cost.source"]) == (0.5, "provider")
+    assert "llmtrace.cost.approximate" not in found
 
 
 def events(*texts: str) -> list[dict[str, Any]]:

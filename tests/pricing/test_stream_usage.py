@@ -36,7 +36,7 @@ def test_injected_usage_chunk_is_hidden_from_the_caller(vendor: Vendor) -> None:
     assert seen(make_openai(vendor).chat.completions.create(**ask)) == before
     assert ask["stream_options"] == {"x": 1}
     assert vendor.requests[-1][1]["stream_options"] == {"x": 1, "include_usage": True}
-    assert cost_attributes(exporter)["llmtrace.pricing.exact"] == "0.0035"
+    assert cost_attributes(exporter)["llmtrace.cost.exact"] == "0.0035"
 
 
 @pytest.mark.parametrize("how", ["closed", "dropped"])
@@ -54,7 +54,7 @@ def test_stream_left_at_the_usage_chunk_is_complete(vendor: Vendor, how: str) ->
     del stream
     gc.collect()
     assert llmtrace.flush()
-    assert cost_attributes(exporter)["llmtrace.pricing.exact"] == "0.0035"
+    assert cost_attributes(exporter)["llmtrace.cost.exact"] == "0.0035"
 
 
 async def test_injected_usage_chunk_is_hidden_from_asynchronous_callers(vendor: Vendor) -> None:
@@ -65,7 +65,7 @@ async def test_injected_usage_chunk_is_hidden_from_asynchronous_callers(vendor: 
     async with openai.AsyncOpenAI(api_key="k", base_url="http://far.example/v1", http_client=http) as asking:
         stream = await asking.chat.completions.create(model="gpt-4o", messages=PROMPT, stream=True)
         assert len([chunk async for chunk in stream]) == 2
-    assert cost_attributes(exporter)["llmtrace.pricing.exact"] == "0.0035"
+    assert cost_attributes(exporter)["llmtrace.cost.exact"] == "0.0035"
 
 
 @pytest.mark.parametrize(
@@ -139,4 +139,4 @@ def test_null_usage_of_other_chunks_is_hidden(vendor: Vendor, how: str) -> None:
     before = shown()
     exporter = instrument_spans(stream_usage="always")
     assert shown() == before
-    assert cost_attributes(exporter)["llmtrace.pricing.exact"] == "0.0035"
+    assert cost_attributes(exporter)["llmtrace.cost.exact"] == "0.0035"
