@@ -179,7 +179,7 @@ def make_enforcer(backend: Any, **options: Any) -> BudgetEnforcer:
 
 def make_call() -> Any:
     return SimpleNamespace(
-        scope=CallContext(),
+        call_context=CallContext(),
         request=Request("chat", "m", params={"max_tokens": 100}),
         provider="openai",
         server=None,
@@ -188,7 +188,7 @@ def make_call() -> Any:
         priced=None,
         estimate=None,
         outcome="ok",
-        cut=False,
+        ended_early=False,
         refused=False,
         reservation=None,
     )
