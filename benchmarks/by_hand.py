@@ -1,4 +1,4 @@
-"""What the benchmarks share: the exchange they measure, and the same span as one writes it by hand."""
+"""Code shared by the benchmarks: the measured exchange, and its span written by hand."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ except PackageNotFoundError:  # in the environment of a peer
 
 
 def describe_chat(span: Any, answer: Any, headers: Any = None) -> None:
-    """What one writes by hand to have the attributes llmtrace writes on a chat completion of ``ASK``."""
+    """Write by hand the attributes that llmtrace writes for a chat completion of ``ASK``."""
     span.set_attribute("gen_ai.operation.name", "chat")
     span.set_attribute("gen_ai.provider.name", "openai")
     span.set_attribute("gen_ai.request.model", ASK["model"])
@@ -86,7 +86,7 @@ def describe_chat(span: Any, answer: Any, headers: Any = None) -> None:
 
 
 def describe_tags(span: Any) -> None:
-    """What ``llmtrace.tag(**TAGS)`` writes on each call."""
+    """Write by hand the attributes of ``llmtrace.tag(**TAGS)``."""
     span.set_attribute("llmtrace.feature", TAGS["feature"])
     span.set_attribute("user.id", TAGS["user"])
     span.set_attribute("session.id", TAGS["session"])
@@ -94,7 +94,7 @@ def describe_tags(span: Any) -> None:
 
 
 def describe_message(span: Any, ask: Any, answer: Any) -> None:
-    """The same for a message of the anthropic SDK."""
+    """Write the attributes of a message of the anthropic SDK."""
     span.set_attribute("gen_ai.operation.name", "chat")
     span.set_attribute("gen_ai.provider.name", "anthropic")
     span.set_attribute("gen_ai.request.model", ask["model"])

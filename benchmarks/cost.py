@@ -1,4 +1,4 @@
-"""What it takes to price a call. Run it with ``python benchmarks/cost.py``."""
+"""Cost of pricing a call. Run it with ``python benchmarks/cost.py``."""
 
 from __future__ import annotations
 

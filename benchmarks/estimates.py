@@ -1,4 +1,4 @@
-"""How close the token estimates come to what vendors told, over recorded exchanges.
+"""Accuracy of token estimates compared with reported usage, over recorded exchanges.
 
 Run it with ``python benchmarks/estimates.py RECORDINGS [docs/estimates.md]``. With the page given, its table is
 replaced.
@@ -22,7 +22,7 @@ UNCOUNTED = {
     "image_input", "audio_input", "video_input", "document_input", "file_uri", "previous_response", "web_search",
     "code_execution", "file_search", "mcp", "web_fetch", "url_context", "conversation", "image_generation",
 }  # fmt: skip
-"""What no text shows: such exchanges are left out, and are estimated too low."""
+"""Usage that is not in any text. Exchanges with it are skipped: their estimates are too low."""
 
 
 def told(cassette: dict[str, Any]) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""What export costs: CPU per span and spans per second with the disk spool, without it, and with the stock exporter.
+"""Cost of export: CPU per span and spans per second with the disk spool, without it, and with the stock exporter.
 
 Run it with ``python benchmarks/export.py [SPANS] [ROUNDS]``. Every measurement is a process of its own that ends spans
 of 22 attributes and flushes; the backend is another process, whose time does not count. Who goes first changes each

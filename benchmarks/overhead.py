@@ -1,4 +1,4 @@
-"""What tracing costs: CPU time of one call, of one streamed chunk, and the time of the import.
+"""Cost of tracing: CPU time of one call, of one streamed chunk, and the time of the import.
 
 Run it with ``python benchmarks/overhead.py``. The real openai SDK (a recent one) talks to a transport that answers from
 memory, inside a ``tag`` block; spans go through the SDK's batch processor to an exporter that reads every attribute.
@@ -124,7 +124,7 @@ class Calls:
 
 
 def same_attributes() -> int:
-    """Both ways must write the same; how many attributes that is."""
+    """Check that both spans have the same attributes, and return their number."""
     calls = Calls(checking)
     calls.by_hand(1)
     expected = Last.attributes
@@ -226,7 +226,7 @@ def measure_streams(streams: Streams, kind: str) -> list[float]:
 
 
 def gemini_answer(number: int) -> Any:
-    """As the SDK hands it to us."""
+    """Return a response as the SDK passes it to llmtrace."""
     candidate = {"content": {"parts": [{"text": f"word {number}"}], "role": "model"}, "index": 0}
     usage = {"promptTokenCount": 8, "candidatesTokenCount": number, "totalTokenCount": number + 8}
     told = {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "gemini-2.5-flash", "responseId": "r"}

@@ -1,4 +1,4 @@
-"""What llmtrace adds to a call and to a streamed chunk, beside a span written by hand and beside other tracers.
+"""Cost that llmtrace adds to a call and to a streamed chunk, compared with a manual span and other tracers.
 
 Run it with ``python benchmarks/peers.py``; it needs ``uv`` and a package index, and takes some minutes. Each tracer
 gets a virtual environment of its own (in ``~/.cache/llmtrace-benchmarks``) with the newest openai and anthropic SDKs it
@@ -50,13 +50,13 @@ class Peer:
     name: str
     packages: tuple[str, ...]
     about: str
-    """How it was configured."""
+    """Configuration of the tracer."""
     start: Callable[[Any], None]
     """Switches it on; spans go to the given tracer provider."""
     anthropic: bool = True
-    """Whether it traces that SDK too."""
+    """True if it traces that SDK too."""
     exports: bool = False
-    """Whether it brings a batch processor of its own."""
+    """True if it has a batch processor of its own."""
 
 
 def _llmtrace(provider: Any) -> None:
@@ -205,7 +205,7 @@ PEERS = (
 
 
 class Seen:
-    """What has reached the end of the tracer under test."""
+    """Count of spans that left the tracer under test."""
 
     ended = 0
     attributes = 0
@@ -525,7 +525,7 @@ def attempt(try_it: Callable[[], Any]) -> str:
 
 
 def probe(work: Work, switch: Switch) -> dict[str, Any]:
-    """What the tracer does to the calls, apart from what it costs."""
+    """Return the effects of the tracer on calls, apart from its cost."""
     import openai
 
     global probing  # noqa: PLW0603 - the processor must stay cheap while it is measured

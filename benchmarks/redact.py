@@ -1,4 +1,4 @@
-"""What redaction costs: the built-in detectors beside one combined regular expression, and beside datafog if installed.
+"""Cost of redaction: the built-in detectors, one combined regular expression, and datafog if installed.
 
 Run ``python benchmarks/redact.py``. Microseconds of processor time per kB of English text; the best of several runs.
 """

@@ -1,4 +1,4 @@
-"""Fixtures of the vendor proxy, reset between tests."""
+"""Fixtures of the vendors, which reset all state between tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def vendors() -> Iterator[Vendor]:
 @pytest.fixture
 def vendor(vendors: Vendor) -> Iterator[Vendor]:
     catalog.current()
-    vendors.asked.clear()
+    vendors.requests.clear()
     vendors.headers = {}
     budgets.forget()
     yield vendors

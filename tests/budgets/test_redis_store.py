@@ -24,7 +24,7 @@ from llmtrace.budgets.remote_store import RemoteStore
 from llmtrace.budgets.stores import Claim, RedisStore, Step
 from llmtrace.model import CallContext, Request, Response
 from llmtrace.pricing.price import Pricer
-from vendor_proxy import ASK, Vendor, chat
+from vendor_proxy import PROMPT, Vendor, make_chat
 
 CLAIM = Claim("budget::day", 10_000, 1_000, 600, True)
 needs_redis = pytest.mark.skipif(PROGRAM is None, reason="redis-server is not installed (Debian: redis-server)")
@@ -58,7 +58,7 @@ def prefix() -> str:
 
 
 @needs_redis
-def test_step_repeated_for_one_call_changes_nothing(server: RedisServer, client: Any) -> None:
+def test_repeated_step_changes_nothing(server: RedisServer, client: Any) -> None:
     """Reservation and settlement count once, however often and in whatever order they arrive."""
     place = prefix()
     store = RedisStore(server.url, prefix=place)
@@ -71,16 +71,16 @@ def test_step_repeated_for_one_call_changes_nothing(server: RedisServer, client:
 
 
 @needs_redis
-def test_reservation_that_arrives_after_its_settlement_reserves_nothing(server: RedisServer, client: Any) -> None:
-    """A reservation that a client has given up may run later than what it was for."""
+def test_reservation_after_its_settlement_reserves_nothing(server: RedisServer, client: Any) -> None:
+    """A reservation that a client has given up may run after its settlement."""
     place = prefix()
     RedisStore(server.url, prefix=place).run([Step("call", [CLAIM], [400]), Step("call", [CLAIM])])
     assert balances(client, place) == {CLAIM.key: (400, 0)}
 
 
 @needs_redis
-def test_refused_reservation_leaves_nothing_to_take_back(server: RedisServer, client: Any) -> None:
-    """What was refused was not reserved, so its settlement takes nothing from what others have reserved."""
+def test_refused_reservation_releases_nothing(server: RedisServer, client: Any) -> None:
+    """A refused call reserved nothing, so its settlement does not reduce the reservations of others."""
     place = prefix()
     store = RedisStore(server.url, prefix=place)
     store.run([Step(str(number), [CLAIM]) for number in range(10)])
@@ -93,7 +93,7 @@ def test_refused_reservation_leaves_nothing_to_take_back(server: RedisServer, cl
 @needs_redis
 @pytest.mark.parametrize("fault", ["delayed", "cut"])
 @pytest.mark.parametrize("step", ["reserve", "settle"])
-def test_answer_that_never_arrives_counts_its_step_once(
+def test_step_with_a_lost_response_counts_once(
     server: RedisServer, proxy: Proxy, client: Any, fault: str, step: str
 ) -> None:
     """The script has run although the client got no answer: what it repeats changes nothing."""
@@ -103,37 +103,37 @@ def test_answer_that_never_arrives_counts_its_step_once(
         name = str(number)
         store.wait(store.reserve(name, [CLAIM]))
         if step == "settle":
-            break_answers(proxy, fault)
+            break_responses(proxy, fault)
         store.settle(name, [CLAIM], [400])
         if step == "settle":
             assert not store.drain(10)
-            mend(proxy)
+            restore(proxy)
             assert store.drain(10)
         else:
-            break_answers(proxy, fault)
+            break_responses(proxy, fault)
             store._down_until = 0.0
             assert isinstance(store.wait(store.reserve(f"{name} again", [CLAIM])), Exception)
             store.settle(f"{name} again", [CLAIM], [0])
-            mend(proxy)
+            restore(proxy)
             assert store.drain(10)
         store._down_until = 0.0
     assert balances(client, place) == {CLAIM.key: (1_200, 0)}
 
 
-def break_answers(proxy: Proxy, fault: str) -> None:
+def break_responses(proxy: Proxy, fault: str) -> None:
     proxy.cutting = fault == "cut"
     if fault == "delayed":
         proxy.open.clear()
 
 
-def mend(proxy: Proxy) -> None:
+def restore(proxy: Proxy) -> None:
     proxy.cutting = False
     proxy.open.set()
 
 
 @needs_redis
-def test_server_replaced_by_an_empty_one_counts_what_ends_later(server: RedisServer, client: Any) -> None:
-    """After a failover that lost the data, calls under way count their spending and nothing goes below zero."""
+def test_empty_replacement_server_counts_calls_under_way(server: RedisServer, client: Any) -> None:
+    """After a failover that lost the data, calls under way count their spending and no amount is negative."""
     place = prefix()
     store = RemoteStore(RedisStore(server.url, prefix=place))
     assert store.wait(store.reserve("first", [CLAIM])).refused == -1
@@ -147,8 +147,8 @@ def test_server_replaced_by_an_empty_one_counts_what_ends_later(server: RedisSer
 
 
 @needs_redis
-def test_read_only_replica_gets_the_settlement_when_it_is_promoted(server: RedisServer, client: Any) -> None:
-    """A write that a replica refuses is repeated until the server takes it, and counts once."""
+def test_promoted_replica_receives_the_settlement_once(server: RedisServer, client: Any) -> None:
+    """A write that a replica refuses is repeated until the server accepts it, and counts once."""
     place = prefix()
     store = RemoteStore(RedisStore(server.url, prefix=place))
     assert store.wait(store.reserve("call", [CLAIM])).refused == -1
@@ -161,8 +161,8 @@ def test_read_only_replica_gets_the_settlement_when_it_is_promoted(server: Redis
     assert balances(client, place) == {CLAIM.key: (400, 0)}
 
 
-class Stalled:
-    """A shared store that answers when the test lets it."""
+class StalledStore:
+    """A shared store that responds when the test lets it."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -172,14 +172,14 @@ class Stalled:
         return [ConnectionError("stalled")] * len(steps)
 
 
-def engine_behind(backend: Any, **options: Any) -> BudgetEnforcer:
+def make_enforcer(backend: Any, **options: Any) -> BudgetEnforcer:
     made = Budget("b", tokens=10_000, per="total", action="block", **options)
     return BudgetEnforcer(Pricer(), {"b": made}, RemoteStore(backend))
 
 
-def call() -> Any:
+def make_call() -> Any:
     return SimpleNamespace(
-        scope=CallContext(),
+        call_context=CallContext(),
         request=Request("chat", "m", params={"max_tokens": 100}),
         provider="openai",
         server=None,
@@ -188,19 +188,19 @@ def call() -> Any:
         priced=None,
         estimate=None,
         outcome="ok",
-        cut=False,
+        ended_early=False,
         refused=False,
         reservation=None,
     )
 
 
 def test_slow_store_does_not_block_the_event_loop() -> None:
-    """While a call waits for its reservation other tasks run: one of them is what lets the store answer."""
-    backend = Stalled()
-    engine = engine_behind(backend)
+    """While a call waits for its reservation other tasks run: one of them lets the store respond."""
+    backend = StalledStore()
+    engine = make_enforcer(backend)
 
     async def main() -> Any:
-        verdict = engine.admit(call())
+        verdict = engine.admit(make_call())
         assert isinstance(verdict, PendingVerdict)
         asyncio.get_running_loop().call_soon(backend.go.set)
         return await verdict.wait_async()
@@ -210,18 +210,18 @@ def test_slow_store_does_not_block_the_event_loop() -> None:
 
 
 @pytest.mark.parametrize("policy", ["open", "closed"])
-def test_stalled_store_is_waited_for_once_and_then_left_alone(
+def test_stalled_store_delays_only_the_first_call(
     policy: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The first call waits as long as it may; the next ones do not wait, and the store is mentioned once in the log."""
     monkeypatch.setattr("llmtrace.budgets.remote_store._RESERVE_TIMEOUT_SECONDS", 0.01)
-    backend = Stalled()
-    engine = engine_behind(backend, on_store_error=policy)
+    backend = StalledStore()
+    engine = make_enforcer(backend, on_store_error=policy)
     for number in range(20):
-        made = call()
+        made = make_call()
         verdict = engine.admit(made)
         assert isinstance(verdict, PendingVerdict)
-        assert verdict._answer.done() is (number > 0)
+        assert verdict._future.done() is (number > 0)
         refusal = verdict.wait()
         assert (refusal is None) is (policy == "open")
         if refusal is None:
@@ -233,13 +233,15 @@ def test_stalled_store_is_waited_for_once_and_then_left_alone(
     backend.go.set()
 
 
-def test_call_cancelled_while_the_store_is_slow_spends_nothing(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its request never left: it is cancelled, once, and gives back what it may have reserved."""
-    backend = Stalled()
+def test_call_cancelled_while_it_waits_for_the_store_spends_nothing(
+    vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its request is not sent: it is cancelled, once, and its reservation is released."""
+    backend = StalledStore()
     monkeypatch.setattr("llmtrace._runtime.RedisStore", lambda url: backend)
     llmtrace.instrument(budget_store="redis://127.0.0.1:1/0", store="off", strict=True)
     llmtrace.budget("b", usd="1", action="block")
-    vendor.answer = chat("gpt-4o", 1_000, 100)
+    vendor.response = make_chat("gpt-4o", 1_000, 100)
 
     async def main() -> None:
         client = openai.AsyncOpenAI(
@@ -247,7 +249,7 @@ def test_call_cancelled_while_the_store_is_slow_spends_nothing(vendor: Vendor, m
             http_client=openai.DefaultAsyncHttpxClient(proxy=vendor.url),
         )  # fmt: skip
         async with client:
-            task = asyncio.create_task(client.chat.completions.create(model="gpt-4o", messages=ASK, max_tokens=100))
+            task = asyncio.create_task(client.chat.completions.create(model="gpt-4o", messages=PROMPT, max_tokens=100))
             await asyncio.sleep(0)
             while not task.done():
                 task.cancel()
@@ -259,14 +261,14 @@ def test_call_cancelled_while_the_store_is_slow_spends_nothing(vendor: Vendor, m
         asyncio.run(main())
         assert [each.outcome for each in calls] == ["cancelled"]
     backend.go.set()
-    assert not vendor.asked
+    assert not vendor.requests
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_forked_process_starts_with_a_thread_and_a_queue_of_its_own() -> None:
-    """What the parent has yet to tell the store is not told again by its child, which can tell its own."""
-    backend = Stalled()
+def test_forked_child_starts_with_its_own_thread_and_queue() -> None:
+    """The child does not repeat the steps that the parent has queued, and can run its own."""
+    backend = StalledStore()
     store = RemoteStore(backend)
     store.settle("of the parent", [CLAIM], [400])
     child = os.fork()
@@ -281,10 +283,10 @@ def test_forked_process_starts_with_a_thread_and_a_queue_of_its_own() -> None:
     assert os.waitstatus_to_exitcode(status) == 0
 
 
-def test_settlements_beyond_what_is_kept_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store that stays away costs a bounded amount of memory."""
+def test_settlements_beyond_the_maximum_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that stays unreachable costs a bounded amount of memory."""
     monkeypatch.setattr("llmtrace.budgets.remote_store._MAX_UNSETTLED", 5)
-    backend = Stalled()
+    backend = StalledStore()
     backend.go.set()
     store = RemoteStore(backend)
     for number in range(50):
@@ -294,14 +296,14 @@ def test_settlements_beyond_what_is_kept_are_given_up(monkeypatch: pytest.Monkey
 
 
 def test_idle_thread_ends_and_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that makes no calls keeps no thread for its budgets."""
+    """A process that makes no calls has no thread for its budgets."""
     monkeypatch.setattr("llmtrace.budgets.remote_store._IDLE_SECONDS", 0.01)
 
-    class Quick:
+    class FastStore:
         def run(self, steps: Any) -> list[Any]:
             return [[0]] * len(steps)
 
-    store = RemoteStore(Quick())
+    store = RemoteStore(FastStore())
     for name in ("one", "two"):
         assert store.settle(name, [CLAIM], [0]).result(10) == [0]
         thread = store._thread
@@ -310,10 +312,10 @@ def test_idle_thread_ends_and_starts_again(monkeypatch: pytest.MonkeyPatch) -> N
         assert store._thread is None
 
 
-def test_budget_of_a_slow_store_warns_when_the_answer_comes(caplog: pytest.LogCaptureFixture) -> None:
-    """The end of a call waits for a glance only; what it spent is judged when the store has added it up."""
+def test_slow_store_warns_when_its_response_arrives(caplog: pytest.LogCaptureFixture) -> None:
+    """The end of a call waits only briefly; the warning follows when the store has responded."""
     warned = threading.Event()
-    backend = Stalled()
+    backend = StalledStore()
 
     def run(steps: Any) -> list[Any]:
         backend.go.wait(30)
@@ -322,7 +324,7 @@ def test_budget_of_a_slow_store_warns_when_the_answer_comes(caplog: pytest.LogCa
     backend.run = run  # type: ignore[method-assign]
     made = Budget("b", usd=Decimal("0.000000000001"), callback=lambda *_: warned.set())
     engine = BudgetEnforcer(Pricer(), {"b": made}, RemoteStore(backend))
-    one = call()
+    one = make_call()
     engine.settle(one)
     assert one.reservation.tightest.spent is None
     backend.go.set()

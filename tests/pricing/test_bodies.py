@@ -32,7 +32,7 @@ def pricer() -> Pricer:
     return made
 
 
-def completion(model: str, **usage: Any) -> dict[str, Any]:
+def make_completion(model: str, **usage: Any) -> dict[str, Any]:
     return {"model": model, "usage": {**TOKENS, **usage}}
 
 
@@ -41,11 +41,11 @@ def response(**more: Any) -> dict[str, Any]:
     return {"model": "gpt-4o", "status": "completed", "usage": usage, **more}
 
 
-def claude(**usage: Any) -> dict[str, Any]:
+def make_message(**usage: Any) -> dict[str, Any]:
     return {"model": "claude-sonnet-4-5", "usage": {"input_tokens": 10, "output_tokens": 5, **usage}}
 
 
-def searches(*calls: dict[str, Any], **tool_usage: Any) -> dict[str, Any]:
+def make_searches(*calls: dict[str, Any], **tool_usage: Any) -> dict[str, Any]:
     return response(output=[{"type": "web_search_call", **call} for call in calls], tool_usage=tool_usage or None)
 
 
@@ -55,81 +55,81 @@ def draws(**more: Any) -> dict[str, Any]:
 
 BODIES = {
     # whose, how read, what came back, exact cost or reason, what is billed and not in it
-    "a stated cost": ("openrouter", CHAT, completion("openai/gpt-4o", cost=0), "0", ()),
+    "a stated cost": ("openrouter", CHAT, make_completion("openai/gpt-4o", cost=0), "0", ()),
     "fee and price": (
         "openrouter",
         CHAT,
-        completion("openai/gpt-4o", cost=0.1, is_byok=True, cost_details={"upstream_inference_cost": 0.2}),
+        make_completion("openai/gpt-4o", cost=0.1, is_byok=True, cost_details={"upstream_inference_cost": 0.2}),
         "0.3",
         (),
     ),
     "no fee": (
         "openrouter",
         CHAT,
-        completion("openai/gpt-4o", cost=True, is_byok=True, cost_details={"upstream_inference_cost": 0.2}),
+        make_completion("openai/gpt-4o", cost=True, is_byok=True, cost_details={"upstream_inference_cost": 0.2}),
         "0.000075",
         (),
     ),
     "a huge fee": (
         "openrouter",
         CHAT,
-        completion("openai/gpt-4o", cost=10**400, is_byok=True, cost_details={"upstream_inference_cost": 0.2}),
+        make_completion("openai/gpt-4o", cost=10**400, is_byok=True, cost_details={"upstream_inference_cost": 0.2}),
         "0.000075",
         (),
     ),
-    "free": ("openrouter", CHAT, completion("meta-llama/llama-3.3-70b-instruct:free"), "0", ()),
+    "free": ("openrouter", CHAT, make_completion("meta-llama/llama-3.3-70b-instruct:free"), "0", ()),
     "free moderation": ("openai", MODERATIONS, {"model": "omni-moderation-latest", "results": []}, "0", ()),
-    "the maker's prefix": ("openai", CHAT, completion("openai/gpt-4o"), "0.000075", ()),
+    "the maker's prefix": ("openai", CHAT, make_completion("openai/gpt-4o"), "0.000075", ()),
     "reasoning apart": (
         "x_ai",
         CHAT,
-        completion("grok-4", total_tokens=115, completion_tokens_details={"reasoning_tokens": 100}),
+        make_completion("grok-4", total_tokens=115, completion_tokens_details={"reasoning_tokens": 100}),
         "0.001605",
         (),
     ),
     "research": (
         "perplexity",
         CHAT,
-        completion("sonar-deep-research", reasoning_tokens=1000, citation_tokens=100, num_search_queries=3),
+        make_completion("sonar-deep-research", reasoning_tokens=1000, citation_tokens=100, num_search_queries=3),
         "0.01826",  # 10 at 2, 5 at 8, 1,000 at 3, 100 at 2 per million; 3 searches at 5 per thousand
         (),
     ),
     "more reasoning than output": (
         "openai",
         CHAT,
-        completion("gpt-4o", total_tokens=15, completion_tokens_details={"reasoning_tokens": 100}),
+        make_completion("gpt-4o", total_tokens=15, completion_tokens_details={"reasoning_tokens": 100}),
         "inconsistent_usage",
         (),
     ),
     "more cached than there is": (
         "openai",
         CHAT,
-        completion("gpt-4", prompt_tokens_details={"cached_tokens": 11}),
+        make_completion("gpt-4", prompt_tokens_details={"cached_tokens": 11}),
         "inconsistent_usage",
         (),
     ),
     "writes by lifetime only": (
         "anthropic",
         MESSAGES,
-        claude(cache_creation={"ephemeral_5m_input_tokens": 100, "ephemeral_1h_input_tokens": 50}),
+        make_message(cache_creation={"ephemeral_5m_input_tokens": 100, "ephemeral_1h_input_tokens": 50}),
         "0.00078",
         (),
     ),
-    "another model's advice": ("anthropic", MESSAGES, claude(iterations=[ADVISOR]), "0.01327", ()),
-    "a summary": ("anthropic", MESSAGES, claude(iterations=[COMPACTION, {"type": "message"}]), "0.004605", ()),
+    "another model's advice": ("anthropic", MESSAGES, make_message(iterations=[ADVISOR]), "0.01327", ()),
+    "a summary": ("anthropic", MESSAGES, make_message(iterations=[COMPACTION, {"type": "message"}]), "0.004605", ()),
     "advice of who knows": (
         "anthropic",
         MESSAGES,
-        claude(iterations=[{**ADVISOR, "model": "nobody"}]),
+        make_message(iterations=[{**ADVISOR, "model": "nobody"}]),
         "0.000105",
         ("nobody",),
     ),
-    "an older search": ("openai", RESPONSES, searches({"status": "completed"}), "0.01035", ()),
-    "a page opened": ("openai", RESPONSES, searches({"action": {"type": "open_page"}}), "0.00035", ()),
+    "an older search": ("openai", RESPONSES, make_searches({"status": "completed"}), "0.01035", ()),
+    "a page opened": ("openai", RESPONSES, make_searches({"action": {"type": "open_page"}}), "0.00035", ()),
     "billed searches": (
         "openai",
         RESPONSES,
-        searches(*[{"action": {"type": "search"}}] * 3, web_search={"num_requests": 1}),
+        make_searches(*[{"action": {"type": "search"}}] * 3, web_search={"num_requests": 1}),
         "0.01035",
         (),
     ),
@@ -154,10 +154,10 @@ BODIES = {
 
 
 @pytest.mark.parametrize(("provider", "wire", "body", "sum_", "missing"), list(BODIES.values()), ids=list(BODIES))
-def test_bodies(
+def test_bodies_are_priced_with_all_billed_usage(
     pricer: Pricer, provider: str, wire: WireFormat, body: dict[str, Any], sum_: str, missing: tuple[str, ...]
 ) -> None:
-    """All that is billed is in the cost; what is not is named and makes it approximate."""
+    """All billed usage is in the cost; anything else is named and makes the cost approximate."""
     asked = wire.request({"model": body.get("model", "gpt-image-1.5")})
     priced = pricer.price(provider, None, asked, wire.response(body))
     assert priced is not None
@@ -165,8 +165,8 @@ def test_bodies(
     assert priced.approximate is bool(missing)
 
 
-def test_an_image_that_was_streamed_costs_the_same(pricer: Pricer) -> None:
-    """Every token of a streamed image is an image's, as of one that came whole."""
+def test_streamed_image_costs_the_same(pricer: Pricer) -> None:
+    """Every token of a streamed image is an image token, as in a complete response."""
     assert IMAGES.accumulator is not None
     events = IMAGES.accumulator()
     events.add({"type": "image_generation.completed", "usage": {"input_tokens": 50, "output_tokens": 1000}})
@@ -175,9 +175,9 @@ def test_an_image_that_was_streamed_costs_the_same(pricer: Pricer) -> None:
     assert priced.exact == "0.03225"
 
 
-def test_free_by_request_is_not_free_by_answer(pricer: Pricer) -> None:
-    """Where a router answers a request for a free model with another, whose price is not known, there is no cost."""
+def test_free_model_replaced_by_a_router_has_no_cost(pricer: Pricer) -> None:
+    """A router may use another model for a request to a free one: without a price there is no cost."""
     asked = CHAT.request({"model": "meta-llama/llama-3.3-70b-instruct:free"})
-    priced = pricer.price("openrouter", None, asked, CHAT.response(completion("somebody/else")))
+    priced = pricer.price("openrouter", None, asked, CHAT.response(make_completion("somebody/else")))
     assert priced is not None
     assert priced.reason == "unknown_model"

@@ -20,7 +20,17 @@ import llmtrace
 from llmtrace.budgets import budget as budgets
 from llmtrace.budgets import enforcement
 from llmtrace.budgets.stores import MemoryStore
-from vendor_proxy import ASK, Vendor, chat, claude, client, cost_of, message, proxied, spans_with
+from vendor_proxy import (
+    PROMPT,
+    Vendor,
+    cost_attributes,
+    instrument_spans,
+    make_anthropic,
+    make_chat,
+    make_http_client,
+    make_message,
+    make_openai,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:The model '.*' is deprecated:DeprecationWarning")
 WRITES = {
@@ -33,39 +43,53 @@ WRITES = {
 }
 OPENAI = {
     # what was asked, with what, what came back, exact cost, whether approximate
-    "dated": ("gpt-4o", {}, chat("gpt-4o-2024-08-06", 1_000, 100), "0.0035", False),
+    "dated": ("gpt-4o", {}, make_chat("gpt-4o-2024-08-06", 1_000, 100), "0.0035", False),
     "fine-tuned": (
         "ft:gpt-4o-mini-2024-07-18:o::i",
         {},
-        chat("ft:gpt-4o-mini-2024-07-18:o::i", 1_000, 100),
+        make_chat("ft:gpt-4o-mini-2024-07-18:o::i", 1_000, 100),
         "0.00042",
         False,
     ),
-    "undated": ("ft:gpt-4o-mini:o::i", {}, chat("ft:gpt-4o-mini:o::i", 1_000, 100), "0.00042", False),
+    "undated": ("ft:gpt-4o-mini:o::i", {}, make_chat("ft:gpt-4o-mini:o::i", 1_000, 100), "0.00042", False),
     "auto": (
         "gpt-5",
         {"service_tier": "auto"},
-        chat("gpt-5-2025-08-07", 1_000, 100, service_tier="flex"),
+        make_chat("gpt-5-2025-08-07", 1_000, 100, service_tier="flex"),
         "0.001125",
         False,
     ),
-    "refused": ("gpt-5", {"service_tier": "flex"}, chat("gpt-5", 1_000, 100, service_tier="default"), "0.00225", False),
-    "no row": ("gpt-5", {"service_tier": "scale"}, chat("gpt-5", 1_000, 100, service_tier="scale"), "0.00225", True),
-    "unknown": ("alias", {}, chat("served-as-something", 1_000, 100), None, False),
-    "by the request": ("gpt-4o", {}, chat("served-as-something", 1_000, 100), "0.0035", True),
-    "like another": ("o4-mini-deep-research-2", {}, chat("o4-mini-deep-research-2", 10, 10), None, False),
+    "refused": (
+        "gpt-5",
+        {"service_tier": "flex"},
+        make_chat("gpt-5", 1_000, 100, service_tier="default"),
+        "0.00225",
+        False,
+    ),
+    "no row": (
+        "gpt-5",
+        {"service_tier": "scale"},
+        make_chat("gpt-5", 1_000, 100, service_tier="scale"),
+        "0.00225",
+        True,
+    ),
+    "unknown": ("alias", {}, make_chat("served-as-something", 1_000, 100), None, False),
+    "by the request": ("gpt-4o", {}, make_chat("served-as-something", 1_000, 100), "0.0035", True),
+    "like another": ("o4-mini-deep-research-2", {}, make_chat("o4-mini-deep-research-2", 10, 10), None, False),
 }
 
 
 @pytest.mark.parametrize(
     ("model", "options", "answer", "exact", "approximate"), list(OPENAI.values()), ids=list(OPENAI)
 )
-def test_openai(vendor: Vendor, model: str, options: Any, answer: Any, exact: str | None, approximate: bool) -> None:
-    """The name and the tier that the answer states are priced; what is not known costs nothing and says why."""
-    exporter = spans_with()
-    vendor.answer = answer
-    client(vendor).chat.completions.create(model=model, messages=ASK, **options)
-    cost = cost_of(exporter)
+def test_openai_calls_are_priced_by_response_model_and_tier(
+    vendor: Vendor, model: str, options: Any, answer: Any, exact: str | None, approximate: bool
+) -> None:
+    """The model and tier of the response are priced; an unknown model has no cost and a reason."""
+    exporter = instrument_spans()
+    vendor.response = answer
+    make_openai(vendor).chat.completions.create(model=model, messages=PROMPT, **options)
+    cost = cost_attributes(exporter)
     assert cost.get("llmtrace.cost.exact") == exact
     assert cost.get("llmtrace.cost.approximate", False) is approximate
     assert cost.get("llmtrace.cost.unpriced_reason") == ("unknown_model" if exact is None else None)
@@ -75,31 +99,33 @@ def test_openai(vendor: Vendor, model: str, options: Any, answer: Any, exact: st
         assert cost["llm.cost.prompt"] + cost["llm.cost.completion"] == pytest.approx(float(exact))
 
 
-def test_counts_beyond_belief_reach_no_exporter(vendor: Vendor) -> None:
-    """Counts whose sums would not fit an attribute or a metric are not told: they would cost the whole export."""
-    exporter = spans_with()
-    vendor.answer = message("claude-sonnet-4-5", input_tokens=2**62, cache_read_input_tokens=2**62, output_tokens=2**62)
-    claude(vendor).messages.create(model="claude-sonnet-4-5", max_tokens=9, messages=ASK)
+def test_absurd_counts_reach_no_exporter(vendor: Vendor) -> None:
+    """Counts whose sums exceed an attribute or a metric are dropped: they would make the whole export fail."""
+    exporter = instrument_spans()
+    vendor.response = make_message(
+        "claude-sonnet-4-5", input_tokens=2**62, cache_read_input_tokens=2**62, output_tokens=2**62
+    )
+    make_anthropic(vendor).messages.create(model="claude-sonnet-4-5", max_tokens=9, messages=PROMPT)
     (span,) = exporter.get_finished_spans()
-    assert cost_of(exporter) == {"llmtrace.cost.unpriced_reason": "no_usage"}
+    assert cost_attributes(exporter) == {"llmtrace.cost.unpriced_reason": "no_usage"}
     assert not any(name.startswith("gen_ai.usage.") for name in span.attributes or {})
 
 
-def test_azure_deployment(vendor: Vendor) -> None:
-    """A deployment's own name is priced by the user's alias, less his discount."""
-    exporter = spans_with(
+def test_azure_deployment_is_priced_by_its_alias(vendor: Vendor) -> None:
+    """The name of a deployment is priced by the user's alias with its discount."""
+    exporter = instrument_spans(
         prices=[{"provider": "azure.ai.openai", "model": "prod-*", "alias": "gpt-4o", "multiplier": "0.85"}]
     )
-    vendor.answer = chat("prod-chat", 1_000, 100)
+    vendor.response = make_chat("prod-chat", 1_000, 100)
     azure = openai.AzureOpenAI(
         api_key="k",
         azure_endpoint="http://mine.openai.azure.com",
         api_version="2024-10-21",
         max_retries=0,
-        http_client=proxied(vendor, openai.DefaultHttpxClient),
+        http_client=make_http_client(vendor, openai.DefaultHttpxClient),
     )
-    azure.chat.completions.create(model="prod-chat", messages=ASK)
-    cost = cost_of(exporter)
+    azure.chat.completions.create(model="prod-chat", messages=PROMPT)
+    cost = cost_attributes(exporter)
     assert cost["llmtrace.cost.exact"] == "0.002975"
     assert cost["llmtrace.cost.source"] == "override"
     assert cost["llmtrace.cost.model"] == "gpt-4o"
@@ -110,37 +136,37 @@ def test_azure_deployment(vendor: Vendor) -> None:
     ("host", "approximate"),
     [("api.openai.com", False), ("eu.api.openai.com", True), ("gateway.example", True)],
 )
-def test_other_hosts(vendor: Vendor, host: str, approximate: bool) -> None:
-    """A host that no table knows is priced as OpenAI, and said to be approximate; so is a regional one."""
-    exporter = spans_with()
-    vendor.answer = chat("gpt-4o", 1_000, 100)
-    client(vendor, f"http://{host}/v1").chat.completions.create(model="gpt-4o", messages=ASK)
-    cost = cost_of(exporter)
+def test_unknown_and_regional_hosts_are_approximate(vendor: Vendor, host: str, approximate: bool) -> None:
+    """An unknown host is priced as OpenAI, and marked approximate; so is a regional one."""
+    exporter = instrument_spans()
+    vendor.response = make_chat("gpt-4o", 1_000, 100)
+    make_openai(vendor, f"http://{host}/v1").chat.completions.create(model="gpt-4o", messages=PROMPT)
+    cost = cost_attributes(exporter)
     assert cost["llmtrace.cost.exact"] == "0.0035"
     assert cost.get("llmtrace.cost.approximate", False) is approximate
 
 
-def test_openrouter_states_its_cost(vendor: Vendor) -> None:
-    """A cost that the gateway states is passed through, before any table."""
-    exporter = spans_with(prices=[{"model": "*", "input": "99", "output": "99"}])
-    answer = chat("anthropic/claude-4.6-sonnet-20260217", 1_000, 100)
+def test_cost_stated_by_openrouter_wins(vendor: Vendor) -> None:
+    """A cost that the gateway states is used before any price list."""
+    exporter = instrument_spans(prices=[{"model": "*", "input": "99", "output": "99"}])
+    answer = make_chat("anthropic/claude-4.6-sonnet-20260217", 1_000, 100)
     answer["usage"]["cost"] = 0.00451
-    vendor.answer = answer
-    client(vendor, "http://openrouter.ai/api/v1").chat.completions.create(
-        model="anthropic/claude-sonnet-4.6", messages=ASK
+    vendor.response = answer
+    make_openai(vendor, "http://openrouter.ai/api/v1").chat.completions.create(
+        model="anthropic/claude-sonnet-4.6", messages=PROMPT
     )
-    cost = cost_of(exporter)
+    cost = cost_attributes(exporter)
     assert cost["llmtrace.cost.exact"] == "0.00451"
     assert cost["llmtrace.cost.source"] == "provider"
     assert "llm.cost.prompt" not in cost
 
 
-def test_cache_writes_of_both_lifetimes(vendor: Vendor) -> None:
-    """Reads and writes for five minutes and for an hour each have their price: 0.0454695 USD in all."""
-    exporter = spans_with()
-    vendor.answer = message("claude-sonnet-4-6", **WRITES)
-    claude(vendor).messages.create(model="claude-sonnet-4-6", max_tokens=200, messages=ASK)
-    cost = cost_of(exporter)
+def test_cache_writes_are_priced_by_lifetime(vendor: Vendor) -> None:
+    """Reads, five-minute writes and one-hour writes each have their price: 0.0454695 USD in total."""
+    exporter = instrument_spans()
+    vendor.response = make_message("claude-sonnet-4-6", **WRITES)
+    make_anthropic(vendor).messages.create(model="claude-sonnet-4-6", max_tokens=200, messages=PROMPT)
+    cost = cost_attributes(exporter)
     assert cost["llmtrace.cost.exact"] == "0.0454695"
     assert cost["llm.cost.prompt_details.input"] == 0.000015
     assert cost["llm.cost.prompt_details.cache_read"] == 0.0386865
@@ -149,27 +175,27 @@ def test_cache_writes_of_both_lifetimes(vendor: Vendor) -> None:
 
 
 @pytest.mark.parametrize(("tokens", "exact"), [(200_000, "0.6015"), (200_001, "1.2022560")])
-def test_a_long_prompt_is_dearer_as_a_whole(vendor: Vendor, tokens: int, exact: str) -> None:
-    """One token beyond the threshold, and every token of the call has the higher price."""
-    exporter = spans_with()
-    vendor.answer = message("claude-sonnet-4-5", input_tokens=tokens, output_tokens=100)
-    claude(vendor).messages.create(model="claude-sonnet-4-5", max_tokens=200, messages=ASK)
-    assert cost_of(exporter)["llm.cost.total"] == pytest.approx(float(exact), abs=1e-12)
+def test_long_prompt_is_priced_at_the_higher_tier(vendor: Vendor, tokens: int, exact: str) -> None:
+    """One token above the threshold, every token of the call has the higher price."""
+    exporter = instrument_spans()
+    vendor.response = make_message("claude-sonnet-4-5", input_tokens=tokens, output_tokens=100)
+    make_anthropic(vendor).messages.create(model="claude-sonnet-4-5", max_tokens=200, messages=PROMPT)
+    assert cost_attributes(exporter)["llm.cost.total"] == pytest.approx(float(exact), abs=1e-12)
 
 
 @pytest.mark.parametrize(("searches", "exact"), [(None, "0.0045"), (2, "0.0245")])
-def test_web_searches_cost_when_made(vendor: Vendor, searches: int | None, exact: str) -> None:
-    """A tool that was declared costs nothing; each search that was made costs its price."""
-    exporter = spans_with()
+def test_only_executed_web_searches_are_billed(vendor: Vendor, searches: int | None, exact: str) -> None:
+    """A declared tool costs nothing; each executed search has its price."""
+    exporter = instrument_spans()
     tools = {} if searches is None else {"server_tool_use": {"web_search_requests": searches}}
-    vendor.answer = message("claude-sonnet-4-6", input_tokens=1_000, output_tokens=100, **tools)
-    claude(vendor).messages.create(
+    vendor.response = make_message("claude-sonnet-4-6", input_tokens=1_000, output_tokens=100, **tools)
+    make_anthropic(vendor).messages.create(
         model="claude-sonnet-4-6",
         max_tokens=200,
-        messages=ASK,
+        messages=PROMPT,
         tools=[{"type": "web_search_20250305", "name": "web_search"}],
     )
-    cost = cost_of(exporter)
+    cost = cost_attributes(exporter)
     assert cost["llmtrace.cost.exact"] == exact
     assert cost.get("llmtrace.cost.web_search") == (None if searches is None else 0.02)
 
@@ -182,13 +208,13 @@ def test_web_searches_cost_when_made(vendor: Vendor, searches: int | None, exact
         ("global.anthropic.claude-sonnet-4-5-20250929-v1:0", "0.0045"),
     ],
 )
-def test_bedrock(vendor: Vendor, model: str, exact: str) -> None:
-    """On Bedrock the area in the name that was asked for decides the price; the answer leaves it out."""
+def test_bedrock_region_of_the_request_decides_the_price(vendor: Vendor, model: str, exact: str) -> None:
+    """On Bedrock the region in the requested name decides the price; the response omits it."""
     pytest.importorskip("botocore")
-    exporter = spans_with()
+    exporter = instrument_spans()
     answered = model.split("anthropic.")[1].removesuffix("-v1:0")
-    vendor.answer = message(answered, input_tokens=1_000, output_tokens=100)
-    bedrock = claude(
+    vendor.response = make_message(answered, input_tokens=1_000, output_tokens=100)
+    bedrock = make_anthropic(
         vendor,
         anthropic.AnthropicBedrock,
         api_key=None,
@@ -197,18 +223,18 @@ def test_bedrock(vendor: Vendor, model: str, exact: str) -> None:
         aws_secret_key="s",
         aws_region="us-east-1",
     )
-    bedrock.messages.create(model=model, max_tokens=200, messages=ASK)
-    cost = cost_of(exporter)
+    bedrock.messages.create(model=model, max_tokens=200, messages=PROMPT)
+    cost = cost_attributes(exporter)
     assert cost["llmtrace.cost.exact"] == exact
     assert "llmtrace.cost.approximate" not in cost
 
 
-def test_vertex(vendor: Vendor) -> None:
-    """On Vertex a date behind an at sign names the same model; a regional host, which may cost more, is said."""
+def test_vertex_date_is_ignored_and_region_is_approximate(vendor: Vendor) -> None:
+    """On Vertex a date after ``@`` names the same model; a regional host, which may cost more, is approximate."""
     pytest.importorskip("google.auth")
-    exporter = spans_with()
-    vendor.answer = message("claude-sonnet-4-5@20250929", input_tokens=1_000, output_tokens=100)
-    vertex = claude(
+    exporter = instrument_spans()
+    vendor.response = make_message("claude-sonnet-4-5@20250929", input_tokens=1_000, output_tokens=100)
+    vertex = make_anthropic(
         vendor,
         anthropic.AnthropicVertex,
         api_key=None,
@@ -217,53 +243,53 @@ def test_vertex(vendor: Vendor) -> None:
         project_id="p",
         region="us-east5",
     )
-    vertex.messages.create(model="claude-sonnet-4-5@20250929", max_tokens=200, messages=ASK)
-    cost = cost_of(exporter)
+    vertex.messages.create(model="claude-sonnet-4-5@20250929", max_tokens=200, messages=PROMPT)
+    cost = cost_attributes(exporter)
     assert cost["llmtrace.cost.exact"] == "0.0045"
     assert cost["llmtrace.cost.approximate"] is True
 
 
-def test_a_data_residency_region_is_approximate_until_it_has_a_row(vendor: Vendor) -> None:
-    """What the catalogue has no row for is marked; the user's multiplier for it makes it exact."""
+def test_data_residency_region_is_approximate_until_overridden(vendor: Vendor) -> None:
+    """A region without a price row is approximate; the user's multiplier for it makes it exact."""
     usage = {"input_tokens": 1_000, "output_tokens": 100, "inference_geo": "us"}
     for prices, exact, approximate in (
         ([], "0.0045", True),
         ([{"model": "claude-*", "when": {"inference_geo": "us"}, "multiplier": "1.1"}], "0.00495", False),
     ):
-        exporter = spans_with(prices=prices)
-        vendor.answer = message("claude-sonnet-4-6", **usage)
-        claude(vendor).messages.create(model="claude-sonnet-4-6", max_tokens=200, messages=ASK)
-        cost = cost_of(exporter)
+        exporter = instrument_spans(prices=prices)
+        vendor.response = make_message("claude-sonnet-4-6", **usage)
+        make_anthropic(vendor).messages.create(model="claude-sonnet-4-6", max_tokens=200, messages=PROMPT)
+        cost = cost_attributes(exporter)
         assert cost["llmtrace.cost.exact"] == exact
         assert cost.get("llmtrace.cost.approximate", False) is approximate
         llmtrace.uninstrument()
 
 
-def test_a_stream_without_usage_has_no_cost(vendor: Vendor) -> None:
-    """Where nobody said what was used there is no figure, and the reason is said."""
-    exporter = spans_with()
+def test_stream_without_usage_has_no_cost(vendor: Vendor) -> None:
+    """Without reported usage there is no cost, and the span has the reason."""
+    exporter = instrument_spans()
     chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o"}
-    vendor.answer = [
+    vendor.response = [
         {**chunk, "choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": None}]},
         {**chunk, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
     ]
-    list(client(vendor).chat.completions.create(model="gpt-4o", messages=ASK, stream=True))
-    assert cost_of(exporter)["llmtrace.cost.unpriced_reason"] == "no_usage"
+    list(make_openai(vendor).chat.completions.create(model="gpt-4o", messages=PROMPT, stream=True))
+    assert cost_attributes(exporter)["llmtrace.cost.unpriced_reason"] == "no_usage"
 
 
-def test_the_true_totals_without_a_single_span(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a sampler of zero metrics, ``collect`` and budgets say what was spent, to the last digit."""
+def test_totals_are_exact_when_no_span_is_sampled(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a sampling rate of zero, metrics, ``collect`` and budgets have the spending to the last digit."""
     reader = InMemoryMetricReader()
     meters = MeterProvider(metric_readers=[reader])
     budgets.budget("all", usd="1", per="total", by=None, match={"model": "gpt-4o"})
     monkeypatch.setattr(enforcement, "_memory", store := MemoryStore())
     llmtrace.instrument(tracer_provider=TracerProvider(sampler=ALWAYS_OFF), meter_provider=meters, strict=True)
     with llmtrace.collect() as calls:
-        vendor.answer = chat("gpt-4o", 1_000, 100)
+        vendor.response = make_chat("gpt-4o", 1_000, 100)
         for _ in range(7):
-            client(vendor).chat.completions.create(model="gpt-4o", messages=ASK)
-        vendor.answer = chat("nobody-knows", 10, 10)
-        client(vendor).chat.completions.create(model="nobody-knows", messages=ASK)
+            make_openai(vendor).chat.completions.create(model="gpt-4o", messages=PROMPT)
+        vendor.response = make_chat("nobody-knows", 10, 10)
+        make_openai(vendor).chat.completions.create(model="nobody-knows", messages=PROMPT)
 
     found: dict[str, Any] = {}
     data: Any = reader.get_metrics_data()
@@ -288,12 +314,12 @@ def test_the_true_totals_without_a_single_span(vendor: Vendor, monkeypatch: pyte
     meters.shutdown()
 
 
-def test_a_refused_call_sends_nothing(vendor: Vendor) -> None:
-    """A budget that blocks raises before the request leaves, and leaves one span that says so."""
-    exporter = spans_with(budgets=[llmtrace.Budget("none", usd="0.0001", per="call", action="block")])  # type: ignore[arg-type]
+def test_refused_call_sends_nothing(vendor: Vendor) -> None:
+    """A blocking budget raises before the request is sent, and the call has one span with the decision."""
+    exporter = instrument_spans(budgets=[llmtrace.Budget("none", usd="0.0001", per="call", action="block")])  # type: ignore[arg-type]
     with pytest.raises(llmtrace.BudgetExceeded, match="none"):
-        client(vendor).chat.completions.create(model="gpt-4o", messages=ASK, max_tokens=500)
-    assert vendor.asked == []
+        make_openai(vendor).chat.completions.create(model="gpt-4o", messages=PROMPT, max_tokens=500)
+    assert vendor.requests == []
     (span,) = exporter.get_finished_spans()
     attributes = dict(span.attributes or {})
     assert attributes["llmtrace.outcome"] == "blocked"
@@ -303,12 +329,12 @@ def test_a_refused_call_sends_nothing(vendor: Vendor) -> None:
     assert "llmtrace.cost.unpriced_reason" not in attributes
 
 
-def test_a_warning_stands_on_the_span(vendor: Vendor) -> None:
-    """Once spending is over the limit, spans say so, and calls go on."""
-    exporter = spans_with(budgets=[{"name": "small", "usd": "0.005", "per": "total"}])
-    vendor.answer = chat("gpt-4o", 1_000, 100)
+def test_span_has_the_warning_of_a_budget(vendor: Vendor) -> None:
+    """Above the limit spans have the warning, and calls continue."""
+    exporter = instrument_spans(budgets=[{"name": "small", "usd": "0.005", "per": "total"}])
+    vendor.response = make_chat("gpt-4o", 1_000, 100)
     for _ in range(2):
-        client(vendor).chat.completions.create(model="gpt-4o", messages=ASK)
+        make_openai(vendor).chat.completions.create(model="gpt-4o", messages=PROMPT)
     first, second = (dict(span.attributes or {}) for span in exporter.get_finished_spans())
     assert (first["llmtrace.budget.action"], first["llmtrace.budget.spent_usd"]) == ("allow", 0.0035)
     assert (second["llmtrace.budget.action"], second["llmtrace.budget.spent_usd"]) == ("warn", 0.007)
@@ -316,13 +342,13 @@ def test_a_warning_stands_on_the_span(vendor: Vendor) -> None:
 
 
 @pytest.mark.parametrize("mode", ["both", "registry", "legacy", "off"])
-def test_which_token_metrics_are_kept(vendor: Vendor, mode: str) -> None:
+def test_metrics_setting_chooses_the_token_metrics(vendor: Vendor, mode: str) -> None:
     """``LLMTRACE_METRICS`` chooses between both generations of the convention."""
     reader = InMemoryMetricReader()
     meters = MeterProvider(metric_readers=[reader])
     llmtrace.instrument(tracer_provider=TracerProvider(), meter_provider=meters, metrics=mode, strict=True)
-    vendor.answer = chat("gpt-4o", 1_000, 100)
-    client(vendor).chat.completions.create(model="gpt-4o", messages=ASK)
+    vendor.response = make_chat("gpt-4o", 1_000, 100)
+    make_openai(vendor).chat.completions.create(model="gpt-4o", messages=PROMPT)
     data: Any = reader.get_metrics_data()
     found = {metric.name for one in (data.resource_metrics if data else ()) for metric in one.scope_metrics[0].metrics}
     assert ("gen_ai.client.token.usage" in found) is (mode in ("both", "legacy"))
@@ -331,8 +357,8 @@ def test_which_token_metrics_are_kept(vendor: Vendor, mode: str) -> None:
     meters.shutdown()
 
 
-def test_dimensions_of_metrics(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The chosen tags are on every point of a call, absent where nothing was said, and ``_other`` beyond a bound."""
+def test_metric_dimensions_are_on_every_point(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chosen tags are on every point of a call: absent without a value, ``_other`` above the maximum."""
     monkeypatch.setattr("llmtrace.telemetry.metrics._MAX_DIMENSION_VALUES", 2)
     reader = InMemoryMetricReader()
     meters = MeterProvider(metric_readers=[reader])
@@ -340,12 +366,12 @@ def test_dimensions_of_metrics(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) 
     llmtrace.instrument(
         tracer_provider=TracerProvider(), meter_provider=meters, metric_dimensions=wanted, strict=True, metrics="legacy"
     )
-    vendor.answer = chat("gpt-4o-2024-08-06", 1_000, 100)
-    vendors = client(vendor)
+    vendor.response = make_chat("gpt-4o-2024-08-06", 1_000, 100)
+    vendors = make_openai(vendor)
     for plan in ("free", "paid", "odd"):
         with llmtrace.tag(feature="search", tenant="acme", plan=plan), llmtrace.prompt("greet", version=3):
-            vendors.chat.completions.create(model="gpt-4o-2024-08-06", messages=ASK)
-    vendors.chat.completions.create(model="gpt-4o", messages=ASK)
+            vendors.chat.completions.create(model="gpt-4o-2024-08-06", messages=PROMPT)
+    vendors.chat.completions.create(model="gpt-4o", messages=PROMPT)
     llmtrace.flush()
     data: Any = reader.get_metrics_data()
     (points,) = (
@@ -372,8 +398,8 @@ def test_dimensions_of_metrics(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) 
     ["gpt-4o", "gpt-4-0613", "mistral-large-2411", "gemini-1.5-pro-002", "claude-3-5-sonnet-20241022", "gpt-4o-latest",
      "amazon.nova-pro-v1:0", "claude-3-5-sonnet@20240620", "ft:gpt-4o-mini-2024-07-18:org::id"],
 )  # fmt: skip
-def test_span_and_metric_agree_on_every_shared_dimension(vendor: Vendor, model: str) -> None:
-    """Whatever both say of a call is the same, ``advise`` included, which reads the span."""
+def test_span_and_metric_agree_on_shared_dimensions(vendor: Vendor, model: str) -> None:
+    """Attributes that both have are equal, also for ``advise``, which reads the span."""
     reader, memory = InMemoryMetricReader(), InMemorySpanExporter()
     meters, tracers = MeterProvider(metric_readers=[reader]), TracerProvider(shutdown_on_exit=False)
     tracers.add_span_processor(SimpleSpanProcessor(memory))
@@ -381,9 +407,9 @@ def test_span_and_metric_agree_on_every_shared_dimension(vendor: Vendor, model: 
         tracer_provider=tracers, meter_provider=meters, strict=True,
         metric_dimensions="feature, tenant, prompt, prompt_version, model_pinned, plan",
     )  # fmt: skip
-    vendor.answer = chat(f"{model}-answered", 1_000, 100)
+    vendor.response = make_chat(f"{model}-answered", 1_000, 100)
     with llmtrace.tag(feature="search", tenant="acme", plan="free"), llmtrace.prompt("greet", version=3):
-        client(vendor).chat.completions.create(model=model, messages=ASK)
+        make_openai(vendor).chat.completions.create(model=model, messages=PROMPT)
     llmtrace.flush()
     (span,) = memory.get_finished_spans()
     assert span.attributes is not None
@@ -406,8 +432,8 @@ def test_span_and_metric_agree_on_every_shared_dimension(vendor: Vendor, model: 
 @pytest.mark.parametrize(
     ("url", "said"), [("redis://h:x/0", "is not accepted"), ("redis://h:1/0", "needs the redis client")]
 )
-def test_a_budget_store_that_cannot_be(url: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A URL that is none, or a client that is not installed, is told at once, with what to do."""
+def test_invalid_budget_store_fails_at_once(url: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An invalid URL, or a client that is not installed, raises at once, with the remedy."""
     if said.startswith("needs"):
         monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(llmtrace.ConfigError, match=said):

@@ -31,7 +31,7 @@ from llmtrace.pricing.price import Pricer
 from llmtrace.providers._usage import read_stated_cost
 from llmtrace.store.columns import PICO
 from llmtrace.testing import plugin
-from vendor_proxy import ASK, Vendor, chat, client, spans_with
+from vendor_proxy import PROMPT, Vendor, instrument_spans, make_chat, make_openai
 
 ALL = [decimal.Inexact, decimal.Rounded, decimal.Subnormal, decimal.Underflow, decimal.Overflow, decimal.Clamped,
        decimal.InvalidOperation, decimal.DivisionByZero, decimal.FloatOperation]  # fmt: skip
@@ -73,7 +73,7 @@ def money_path() -> Any:
 
 @pytest.mark.parametrize("context", HOSTILE.values(), ids=HOSTILE)
 def test_amounts_are_the_same_in_a_hostile_context(context: decimal.Context) -> None:
-    """Prices, overrides, stated costs, budgets and refusals: to the last digit, and nothing is raised."""
+    """Prices, overrides, stated costs, budgets and refusals are equal to the last digit, and nothing is raised."""
     expected = money_path()
     with decimal.localcontext(context):
         assert repr(money_path()) == repr(expected)
@@ -98,15 +98,15 @@ def in_task(work: Callable[[], Any]) -> Any:
 @pytest.mark.parametrize("place", [in_thread, in_task])
 def test_calls_cost_the_same_in_a_hostile_context(vendor: Vendor, context: decimal.Context, place: Any) -> None:
     """Records, sums, spans and metrics of real calls agree with those of a default context, budgets included."""
-    vendor.answer = chat("gpt-4o", 123_457, 20)
+    vendor.response = make_chat("gpt-4o", 123_457, 20)
 
     def work(mine: decimal.Context) -> Any:
         reader = InMemoryMetricReader()
-        exporter = spans_with(meter_provider=MeterProvider([reader]))
+        exporter = instrument_spans(meter_provider=MeterProvider([reader]))
         llmtrace.budget("b", usd="100.000000000001", per="total", action="block")
         with decimal.localcontext(mine), llmtrace.collect() as calls:
             for _ in range(3):
-                client(vendor).chat.completions.create(model="gpt-4o", messages=ASK, max_tokens=7)
+                make_openai(vendor).chat.completions.create(model="gpt-4o", messages=PROMPT, max_tokens=7)
             cost, shown = calls.cost, repr(calls)
             summary = plugin._Summary()
             summary.add("test", calls)
@@ -129,14 +129,14 @@ def test_calls_cost_the_same_in_a_hostile_context(vendor: Vendor, context: decim
     assert "0.9265275" in expected
 
 
-def test_report_shows_the_same_in_a_hostile_context(vendor: Vendor, tmp_path: Path, capsys: Any) -> None:
-    """What the local store has is read, added up and written as CSV and HTML without the application's context."""
+def test_report_is_the_same_in_a_hostile_context(vendor: Vendor, tmp_path: Path, capsys: Any) -> None:
+    """The local store is read, summed and written as CSV and HTML without the application's context."""
     path = tmp_path / "calls.db"
     llmtrace.instrument(store=str(path), strict=True)
-    vendor.answer = chat("gpt-4o", 123_457, 20)
+    vendor.response = make_chat("gpt-4o", 123_457, 20)
     with decimal.localcontext(HOSTILE["everything trapped"]):
         for _ in range(3):
-            client(vendor).chat.completions.create(model="gpt-4o", messages=ASK)
+            make_openai(vendor).chat.completions.create(model="gpt-4o", messages=PROMPT)
         assert llmtrace.flush(10)
         llmtrace.uninstrument()
 

@@ -105,8 +105,8 @@ MARKED: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.mark.parametrize("case", list(MARKED.values()), ids=list(MARKED))
-def test_what_has_no_price_of_its_own_is_named(pricer: Pricer, case: tuple[Any, ...]) -> None:
-    """The cost is approximate and says what is not in it, or not at its own rate."""
+def test_usage_without_a_price_is_named(pricer: Pricer, case: tuple[Any, ...]) -> None:
+    """The cost is approximate and names what is excluded or billed at another rate."""
     provider, wire, model, body, usd, missing = case
     cost = priced(pricer, provider, wire, model, body)
     assert (cost.reason, cost.approximate, cost.missing) == (None, True, (missing,))
@@ -183,8 +183,8 @@ EXACT: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.mark.parametrize("case", list(EXACT.values()), ids=list(EXACT))
-def test_what_is_priced_right_is_not_approximate(pricer: Pricer, case: tuple[Any, ...]) -> None:
-    """An answer that names no model, or one medium at the price of its model, is no reason to doubt the cost."""
+def test_correctly_priced_usage_is_not_approximate(pricer: Pricer, case: tuple[Any, ...]) -> None:
+    """A response without a model name, or in one medium at the price of its model, is not approximate."""
     provider, wire, model, body, usd = case
     cost = priced(pricer, provider, wire, model, body)
     assert (cost.reason, cost.approximate, cost.missing) == (None, False, ())
@@ -199,17 +199,17 @@ def test_what_is_priced_right_is_not_approximate(pricer: Pricer, case: tuple[Any
         ("openai", "api.openai.com", "somebody/else"),  # another model, whose price is not known
     ],
 )
-def test_a_price_by_the_request_alone_may_be_in_doubt(
+def test_price_by_the_request_alone_may_be_approximate(
     pricer: Pricer, provider: str, host: str, named: str | None
 ) -> None:
-    """Where the answer may come from elsewhere, or from another model, the cost is approximate."""
+    """The cost is approximate if the response may come from another host or model."""
     body = {"data": [], "usage": {"prompt_tokens": 9}, **({"model": named} if named else {})}
     cost = priced(pricer, provider, EMBEDDINGS, "text-embedding-3-small", body, host)
     assert (cost.reason, cost.approximate) == (None, True)
 
 
 def test_speech_by_characters_is_exact(pricer: Pricer) -> None:
-    """What is spoken is billed by what the request gives to say."""
+    """Speech is billed by the characters of the request."""
     request = SPEECH.request({"model": "tts-1", "input": "hello"})
     answer = SPEECH.response({})
     answer.usage = {"characters": 5}
@@ -218,16 +218,16 @@ def test_speech_by_characters_is_exact(pricer: Pricer) -> None:
     assert (cost.approximate, cost.exact) == (False, "0.000075")
 
 
-def test_a_free_model_leaves_nothing_out(pricer: Pricer) -> None:
-    """Classes without a row are no doubt where everything is given away."""
+def test_free_model_is_not_approximate(pricer: Pricer) -> None:
+    """Classes without a price are no reason for doubt if everything is free."""
     name = "meta-llama/llama-3.3-70b-instruct:free"
     body = {"model": name, **usage(10, 5, prompt_tokens_details={"cached_tokens": 5})}
     cost = priced(pricer, "openrouter", CHAT, name, body)
     assert (cost.exact, cost.approximate) == ("0", False)
 
 
-def test_a_cost_of_zero_from_the_start_of_a_cut_stream_is_not_stated(pricer: Pricer) -> None:
-    """Servers begin a stream with zeros: of a cut one they are no cost."""
+def test_zero_cost_of_a_cut_stream_is_ignored(pricer: Pricer) -> None:
+    """Servers send zero at the start of a stream: in a cut one it is not a cost."""
     request = CHAT.request({"model": "gpt-4o"})
     answer = CHAT.response({"model": "gpt-4o", **usage(10, 5, cost=0)})
     cost = pricer.price("openai", "api.openai.com", request, answer, partial=True)

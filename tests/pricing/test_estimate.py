@@ -15,13 +15,13 @@ import llmtrace
 from llmtrace import _api
 from llmtrace.pricing import tokens
 from llmtrace.pricing.estimates import count_input, count_output, estimate
-from vendor_proxy import ASK, CHAT, MESSAGE, Vendor, claude, client, spans_with
+from vendor_proxy import CHAT, MESSAGE, PROMPT, Vendor, instrument_spans, make_anthropic, make_openai
 
 pytestmark = pytest.mark.skipif(not tokens.available(), reason="the extra tokens is not installed")
 CHUNK = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o"}
 
 
-def stream_of(*words: str, **delta: Any) -> list[Any]:
+def make_stream(*words: str, **delta: Any) -> list[Any]:
     deltas = [{"role": "assistant", "content": ""}, *({"content": word} for word in words), {**delta}]
     ends = [*(None for _ in deltas[1:]), "stop"]
     return [
@@ -30,14 +30,14 @@ def stream_of(*words: str, **delta: Any) -> list[Any]:
     ]
 
 
-def attributes_of(exporter: Any) -> dict[str, Any]:
+def attributes(exporter: Any) -> dict[str, Any]:
     assert llmtrace.flush(30)
     (span,) = exporter.get_finished_spans()
     return {key: value for key, value in span.attributes.items() if "usage" in key or "cost" in key}
 
 
-def test_ranks_come_out_of_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counting opens no socket, leaves the cache folder's variable alone, and gives tiktoken's own numbers."""
+def test_ranks_are_read_from_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting opens no socket, ignores the cache folder's variable, and equals tiktoken's own counts."""
     monkeypatch.setattr(socket, "create_connection", lambda *_: pytest.fail("a download"))
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "/nowhere")
     tokens._build_encoding.cache_clear()
@@ -58,19 +58,19 @@ def test_ranks_come_out_of_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
         (None, "o200k_base"),
     ],
 )
-def test_encodings(model: str | None, encoding: str) -> None:
+def test_encoding_of_a_model_is_that_of_tiktoken(model: str | None, encoding: str) -> None:
     """Each model is counted with its own encoding, an unknown one with the newest."""
     assert tokens.encoding_of(model) == encoding
 
 
-def test_the_message_formula() -> None:
-    """Three tokens frame a message, one a name, three begin the answer."""
+def test_messages_have_an_overhead() -> None:
+    """A message costs three tokens, a name one, and the start of the response three."""
     body = {"messages": [{"role": "user", "content": "Hello"}, {"role": "user", "name": "Ann", "content": "Hello"}]}
     assert count_input(body, "o200k_base") == (3 + 1 + 1) + (3 + 1 + 1 + 1 + 1) + 3
 
 
-def test_tools_and_calls_have_frames() -> None:
-    """A declared tool adds to the prompt, a called one to the answer."""
+def test_tools_and_tool_calls_have_an_overhead() -> None:
+    """A declared tool adds to the prompt, a tool call to the response."""
     tool = {"type": "function", "function": {"name": "f", "description": "Does.", "parameters": {
         "type": "object", "properties": {"unit": {"type": "string", "enum": ["a", "b"]}}}}}  # fmt: skip
     assert (
@@ -98,8 +98,8 @@ CALL: dict[str, Any] = {"id": "c", "function": {"name": "Hello", "arguments": "H
         ({"messages": [], "functions": [{"name": "Hello"}]}, 3 + 12 + 7 + 2),
     ],
 )
-def test_all_that_is_asked_is_counted(body: Any, expected: int) -> None:
-    """Prompts, instructions and calls of every dialect count with their frames; what is no tool counts nothing."""
+def test_requests_of_all_formats_are_counted(body: Any, expected: int) -> None:
+    """Prompts, instructions and tool calls of every format count with overhead; an invalid tool counts nothing."""
     assert count_input(body, "o200k_base") == expected
 
 
@@ -109,25 +109,25 @@ def test_all_that_is_asked_is_counted(body: Any, expected: int) -> None:
      {"tools": [{"function": 1}]},
      {"messages": [{"content": [{"type": "tool_use", "input": object()}]}], "tools": {}}, {"prompt": [[1, 2]]}],
 )  # fmt: skip
-def test_odd_bodies(body: Any) -> None:
+def test_malformed_bodies_are_counted_without_errors(body: Any) -> None:
     """A body of any shape is counted, at worst as nothing."""
     assert estimate("gpt-4o", body, "x").input >= 0
 
 
-def test_a_reasoning_model_is_a_floor() -> None:
-    """Hidden thoughts are not counted, and the estimate says so."""
+def test_estimate_of_a_reasoning_model_is_a_floor() -> None:
+    """Hidden reasoning is not counted, and the estimate is marked."""
     assert estimate("openai/gpt-5-mini", {}, "x").floor
     assert not estimate("gpt-4o", {}, "x").floor
 
 
-def test_an_estimate_is_kept_apart(vendor: Vendor, caplog: pytest.LogCaptureFixture) -> None:
-    """By default an estimate has names of its own, no cost is claimed, and one line says how to get exact figures."""
-    exporter = spans_with(estimate_usage="separate")
-    vendor.answer = stream_of("Hello", " there", "!")
+def test_estimate_is_separate_from_usage_by_default(vendor: Vendor, caplog: pytest.LogCaptureFixture) -> None:
+    """By default an estimate has its own attributes, there is no cost, and one log line names the remedy."""
+    exporter = instrument_spans(estimate_usage="separate")
+    vendor.response = make_stream("Hello", " there", "!")
     with caplog.at_level(logging.WARNING, "llmtrace"):
         for _ in range(2):
-            list(client(vendor).chat.completions.create(model="gpt-4o", messages=ASK, stream=True))
-            found = attributes_of(exporter)
+            list(make_openai(vendor).chat.completions.create(model="gpt-4o", messages=PROMPT, stream=True))
+            found = attributes(exporter)
             exporter.clear()
     assert found.pop("llmtrace.cost.estimated_usd") == pytest.approx((8 * 2.5 + 3 * 10) / 1e6)
     assert found == {
@@ -142,19 +142,19 @@ def test_an_estimate_is_kept_apart(vendor: Vendor, caplog: pytest.LogCaptureFixt
 
 
 @pytest.mark.parametrize("by", ["program", "setting"])
-def test_a_stream_that_is_left_before_its_usage_is_estimated(
-    vendor: Vendor, caplog: pytest.LogCaptureFixture, by: str
-) -> None:
+def test_stream_left_before_its_usage_is_estimated(vendor: Vendor, caplog: pytest.LogCaptureFixture, by: str) -> None:
     """Usage that was asked for comes last: of a stream that is left before it, what was said is counted."""
-    exporter = spans_with(estimate_usage="separate", stream_usage="auto" if by == "setting" else "never")
+    exporter = instrument_spans(estimate_usage="separate", stream_usage="auto" if by == "setting" else "never")
     usage = {"prompt_tokens": 1_000, "completion_tokens": 100, "total_tokens": 1_100}
-    vendor.answer = [*stream_of("Hello", " there", "!"), {**CHUNK, "choices": [], "usage": usage}]
+    vendor.response = [*make_stream("Hello", " there", "!"), {**CHUNK, "choices": [], "usage": usage}]
     wish: Any = {"stream_options": {"include_usage": True}} if by == "program" else {}
     with caplog.at_level(logging.WARNING, "llmtrace"):
-        with client(vendor).chat.completions.create(model="gpt-4o", messages=ASK, stream=True, **wish) as stream:
+        with make_openai(vendor).chat.completions.create(
+            model="gpt-4o", messages=PROMPT, stream=True, **wish
+        ) as stream:
             for _ in range(3):  # one that opens, two that speak
                 next(stream)
-        found = attributes_of(exporter)
+        found = attributes(exporter)
     assert found["llmtrace.usage.estimated_output_tokens"] == 2
     assert found["llmtrace.cost.estimated_usd"] == pytest.approx((8 * 2.5 + 2 * 10) / 1e6)
     assert "llm.cost.total" not in found
@@ -174,53 +174,53 @@ def test_a_stream_that_is_left_before_its_usage_is_estimated(
         ({"function_call": {"name": "Hello", "arguments": ""}}, 1 + 7),
     ],
 )
-def test_whatever_was_said_is_counted(vendor: Vendor, delta: dict[str, Any], tokens_said: int, reading: str) -> None:
-    """Words, thoughts and calls under any of their names, also where the body is read in another way than the SDK's."""
-    exporter = spans_with(estimate_usage="separate")
-    vendor.answer = stream_of(**delta)
-    resource = client(vendor).chat.completions
+def test_all_text_of_a_stream_is_counted(vendor: Vendor, delta: dict[str, Any], tokens_said: int, reading: str) -> None:
+    """Text, reasoning and tool calls under any of their names, also when the body is not read by the SDK."""
+    exporter = instrument_spans(estimate_usage="separate")
+    vendor.response = make_stream(**delta)
+    resource = make_openai(vendor).chat.completions
     if reading == "create":
-        list(resource.create(model="gpt-4o", messages=ASK, stream=True))
+        list(resource.create(model="gpt-4o", messages=PROMPT, stream=True))
     elif reading == "parse":
-        list(resource.with_raw_response.create(model="gpt-4o", messages=ASK, stream=True).parse())
+        list(resource.with_raw_response.create(model="gpt-4o", messages=PROMPT, stream=True).parse())
     else:
-        with resource.with_streaming_response.create(model="gpt-4o", messages=ASK, stream=True) as response:
+        with resource.with_streaming_response.create(model="gpt-4o", messages=PROMPT, stream=True) as response:
             list(response.iter_lines())
-    assert attributes_of(exporter)["llmtrace.usage.estimated_output_tokens"] == tokens_said
+    assert attributes(exporter)["llmtrace.usage.estimated_output_tokens"] == tokens_said
 
 
-def test_an_estimate_may_stand_for_the_usage(vendor: Vendor) -> None:
-    """With ``usage`` the standard names are filled too, and marked."""
-    exporter = spans_with(estimate_usage="usage")
-    vendor.answer = stream_of("Hello")
-    list(client(vendor).chat.completions.create(model="gpt-4o", messages=ASK, stream=True))
-    found = attributes_of(exporter)
+def test_estimate_replaces_usage_in_usage_mode(vendor: Vendor) -> None:
+    """With ``usage`` the standard attributes are set too, and marked."""
+    exporter = instrument_spans(estimate_usage="usage")
+    vendor.response = make_stream("Hello")
+    list(make_openai(vendor).chat.completions.create(model="gpt-4o", messages=PROMPT, stream=True))
+    found = attributes(exporter)
     assert found["gen_ai.usage.input_tokens"] == 8
     assert found["llmtrace.usage.source"] == "estimated"
     assert found["llm.cost.total"] == found["llmtrace.cost.estimated_usd"]
     assert found["llmtrace.cost.approximate"] is True
 
 
-def test_told_usage_wins(vendor: Vendor) -> None:
-    """What the provider told is never estimated."""
-    exporter = spans_with(estimate_usage="separate")
+def test_reported_usage_wins_over_an_estimate(vendor: Vendor) -> None:
+    """Usage that the provider reported is never estimated."""
+    exporter = instrument_spans(estimate_usage="separate")
     usage = {"prompt_tokens": 1_000, "completion_tokens": 100, "total_tokens": 1_100}
-    vendor.answer = [*stream_of("Hello"), {**CHUNK, "choices": [], "usage": usage}]
-    list(client(vendor).chat.completions.create(model="gpt-4o", messages=ASK, stream=True))
-    found = attributes_of(exporter)
+    vendor.response = [*make_stream("Hello"), {**CHUNK, "choices": [], "usage": usage}]
+    list(make_openai(vendor).chat.completions.create(model="gpt-4o", messages=PROMPT, stream=True))
+    found = attributes(exporter)
     assert found["llmtrace.usage.source"] == "provider"
     assert not any("estimate" in name for name in found)
 
 
-def test_nothing_is_kept_of_what_was_said(vendor: Vendor) -> None:
-    """Neither the request nor the answer outlives the count."""
+def test_content_is_released_after_counting(vendor: Vendor) -> None:
+    """Neither the request nor the response is kept after the count."""
     kept: list[Any] = []
-    spans_with(estimate_usage="separate")
+    instrument_spans(estimate_usage="separate")
     made = _api._current
     assert made is not None
     made._runtime.tracing.observers.append(kept.append)
-    vendor.answer = stream_of("Hello")
-    list(client(vendor).chat.completions.create(model="gpt-4o", messages=ASK, stream=True))
+    vendor.response = make_stream("Hello")
+    list(make_openai(vendor).chat.completions.create(model="gpt-4o", messages=PROMPT, stream=True))
     assert llmtrace.flush(30)
     assert (kept[0].body, kept[0].spoken) == (None, None)
 
@@ -243,20 +243,20 @@ CALLED = {"type": "function_call", "id": "f", "call_id": "c", "name": "Hello", "
         ("embeddings", {"object": "list", "model": "text-embedding-3-small", "data": [VECTOR]}, 1, 0),
     ],
 )
-def test_plain_answer_without_usage_is_estimated(
+def test_plain_response_without_usage_is_estimated(
     vendor: Vendor, api: str, body: dict[str, Any], given: int, made: int, raw: bool
 ) -> None:
     """An answer that came whole and reports no tokens is estimated, apart from what is known."""
-    exporter = spans_with(estimate_usage="separate")
-    vendor.answer = body
-    connected = client(vendor)
+    exporter = instrument_spans(estimate_usage="separate")
+    vendor.response = body
+    connected = make_openai(vendor)
     resource = connected.chat.completions if api == "chat" else getattr(connected, api)
-    asked: dict[str, Any] = {"model": body["model"], **({"messages": ASK} if api == "chat" else {"input": "Hello"})}
+    asked: dict[str, Any] = {"model": body["model"], **({"messages": PROMPT} if api == "chat" else {"input": "Hello"})}
     if raw:
         resource.with_raw_response.create(**asked).parse()
     else:
         resource.create(**asked)
-    found = attributes_of(exporter)
+    found = attributes(exporter)
     assert found["llmtrace.usage.source"] == "estimated"
     assert found["llmtrace.usage.estimated_input_tokens"] == given
     assert found["llmtrace.usage.estimated_output_tokens"] == made
@@ -266,31 +266,31 @@ def test_plain_answer_without_usage_is_estimated(
     assert "llm.cost.total" not in found
 
 
-def test_messages_answer_without_usage_is_estimated(vendor: Vendor) -> None:
-    """Servers of Anthropic's API may report no usage either; a call of a tool counts with its arguments."""
-    exporter = spans_with(estimate_usage="separate")
+def test_messages_response_without_usage_is_estimated(vendor: Vendor) -> None:
+    """Servers of Anthropic's API may report no usage either; a tool call counts with its arguments."""
+    exporter = instrument_spans(estimate_usage="separate")
     blocks = [{"type": "text", "text": "Hello"}, {"type": "tool_use", "id": "t", "name": "Hello", "input": {}}]
-    vendor.answer = {**MESSAGE, "model": "claude-opus-5", "content": blocks, "usage": None}
-    claude(vendor).messages.create(model="claude-opus-5", max_tokens=9, messages=ASK)
-    found = attributes_of(exporter)
+    vendor.response = {**MESSAGE, "model": "claude-opus-5", "content": blocks, "usage": None}
+    make_anthropic(vendor).messages.create(model="claude-opus-5", max_tokens=9, messages=PROMPT)
+    found = attributes(exporter)
     assert found["llmtrace.usage.estimated_output_tokens"] == 1 + 1 + 37
     assert found["llmtrace.cost.estimated_usd"] == pytest.approx((8 * 5 + 39 * 25) / 1e6)
 
 
-def test_background_answer_is_not_estimated(vendor: Vendor) -> None:
-    """What is still being made reports its usage when it is fetched."""
-    exporter = spans_with(estimate_usage="separate")
-    vendor.answer = {**RESPONSE, "status": "queued", "output": []}
-    client(vendor).responses.create(model="gpt-4o", input="Hello", background=True)
-    assert not any("estimate" in name for name in attributes_of(exporter))
+def test_background_response_is_not_estimated(vendor: Vendor) -> None:
+    """A response under way reports its usage when it is fetched."""
+    exporter = instrument_spans(estimate_usage="separate")
+    vendor.response = {**RESPONSE, "status": "queued", "output": []}
+    make_openai(vendor).responses.create(model="gpt-4o", input="Hello", background=True)
+    assert not any("estimate" in name for name in attributes(exporter))
 
 
-def test_stated_cost_needs_no_estimate(vendor: Vendor) -> None:
-    """Where a gateway states the cost, nothing is guessed and nothing is in doubt."""
-    exporter = spans_with(estimate_usage="separate")
-    vendor.answer, vendor.headers = {**CHAT, "model": "gpt-4o"}, {"x-litellm-response-cost": "0.5"}
-    client(vendor).chat.completions.create(model="gpt-4o", messages=ASK)
-    found = attributes_of(exporter)
+def test_call_with_a_stated_cost_is_not_estimated(vendor: Vendor) -> None:
+    """If a gateway states the cost, nothing is estimated and nothing is approximate."""
+    exporter = instrument_spans(estimate_usage="separate")
+    vendor.response, vendor.headers = {**CHAT, "model": "gpt-4o"}, {"x-litellm-response-cost": "0.5"}
+    make_openai(vendor).chat.completions.create(model="gpt-4o", messages=PROMPT)
+    found = attributes(exporter)
     assert (found["llm.cost.total"], found["llmtrace.cost.source"]) == (0.5, "provider")
     assert "llmtrace.cost.approximate" not in found
 
@@ -306,17 +306,17 @@ def events(*texts: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("how", ["truncated", "closed"])
 def test_cut_stream_has_the_larger_of_reported_and_estimated(vendor: Vendor, how: str) -> None:
-    """What was reported stays as it is; the best figure counts the words that arrived after the report."""
-    exporter = spans_with(estimate_usage="separate")
-    vendor.answer = events(*["Hello"] * 200)
-    stream = claude(vendor).messages.create(model="claude-opus-5", max_tokens=9, messages=ASK, stream=True)
+    """The reported usage is unchanged; the estimate adds the words that arrived after the report."""
+    exporter = instrument_spans(estimate_usage="separate")
+    vendor.response = events(*["Hello"] * 200)
+    stream = make_anthropic(vendor).messages.create(model="claude-opus-5", max_tokens=9, messages=PROMPT, stream=True)
     if how == "closed":
         for _ in range(2 + 200):
             next(stream)
         stream.close()
     else:
         list(stream)
-    found = attributes_of(exporter)
+    found = attributes(exporter)
     said = tokens.count("Hello" * 200, "o200k_base")
     assert said > 100
     assert found["llmtrace.usage.source"] == "partial"
@@ -331,7 +331,7 @@ def gemini(vendor: Vendor) -> Any:
     return genai.Client(api_key="k", http_options=types.HttpOptions(base_url=vendor.url))
 
 
-def candidate(text: str, *, end: bool = True) -> dict[str, Any]:
+def make_candidate(text: str, *, end: bool = True) -> dict[str, Any]:
     reason = {"finishReason": "STOP"} if end else {}
     parts = [{"text": text}, {"functionCall": {"name": "Hello", "args": {}}}]
     content = {"role": "model", "parts": parts if end else parts[:1]}
@@ -339,18 +339,18 @@ def candidate(text: str, *, end: bool = True) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
-def test_gemini_answer_without_usage_is_estimated(vendor: Vendor, stream: bool) -> None:
-    """Contents, instruction and functions of a request are counted, and the parts of the answer."""
-    exporter = spans_with(estimate_usage="separate")
-    whole = candidate("Hello there!")
-    vendor.answer = [candidate("Hello", end=False), candidate(" there!")] if stream else whole
+def test_gemini_response_without_usage_is_estimated(vendor: Vendor, stream: bool) -> None:
+    """Contents, instruction and functions of a request are counted, and the parts of the response."""
+    exporter = instrument_spans(estimate_usage="separate")
+    whole = make_candidate("Hello there!")
+    vendor.response = [make_candidate("Hello", end=False), make_candidate(" there!")] if stream else whole
     connected = gemini(vendor)
     models = connected.models
     asked = models.generate_content_stream if stream else models.generate_content
     made = asked(model="gemini-2.5-flash", contents="Hello", config={"system_instruction": "Hello"})
     if stream:
         list(made)
-    found = attributes_of(exporter)
+    found = attributes(exporter)
     # "Hello" in a frame of three with its role, the instruction in one of four, and the answer's beginning of three
     assert found["llmtrace.usage.estimated_input_tokens"] == (3 + 1 + 1) + (4 + 1) + 3
     assert found["llmtrace.usage.estimated_output_tokens"] == 3 + 1 + 7
@@ -367,15 +367,15 @@ def test_gemini_answer_without_usage_is_estimated(vendor: Vendor, stream: bool) 
     ],
 )
 def test_gemini_requests_are_counted(body: Any, expected: int) -> None:
-    """Gemini's bodies are read in either spelling."""
+    """Gemini's bodies are read in snake case and in camel case."""
     assert count_input(body, "o200k_base") == expected
 
 
-def test_conversation_that_goes_on_is_not_counted_twice(vendor: Vendor) -> None:
-    """The caller adds the answer to its messages while the tokens of the call are still to be counted."""
-    exporter = spans_with(estimate_usage="separate")
-    vendor.answer = {**CHAT, "model": "gpt-4o"}
-    messages = list(ASK)
-    client(vendor).chat.completions.create(model="gpt-4o", messages=messages)
+def test_continued_conversation_is_not_counted_twice(vendor: Vendor) -> None:
+    """The caller adds the response to its messages before the tokens of the call are counted."""
+    exporter = instrument_spans(estimate_usage="separate")
+    vendor.response = {**CHAT, "model": "gpt-4o"}
+    messages = list(PROMPT)
+    make_openai(vendor).chat.completions.create(model="gpt-4o", messages=messages)
     messages += [{"role": "user", "content": "Hello " * 50}] * 9
-    assert attributes_of(exporter)["llmtrace.usage.estimated_input_tokens"] == 8
+    assert attributes(exporter)["llmtrace.usage.estimated_input_tokens"] == 8

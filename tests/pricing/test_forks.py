@@ -14,8 +14,8 @@ from llmtrace.pricing import catalog
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_fork_while_prices_are_loaded() -> None:
-    """The child's first call would wait for them for ever, and its span with it."""
+def test_fork_while_prices_are_loaded_does_not_block_the_child() -> None:
+    """Without a new lock the child's first call would wait forever for the prices."""
     loading, forking = threading.Event(), threading.Event()
 
     def load() -> None:

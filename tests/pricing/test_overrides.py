@@ -26,7 +26,7 @@ def cost(
     return priced
 
 
-def test_a_whole_row() -> None:
+def test_row_prices_every_field() -> None:
     """Every field of a row prices its own part of the usage."""
     row = {
         "model": "my-llm-*", "input": "2.50", "output": "10.00", "cache_read": "0.25", "cache_write_5m": "3",
@@ -47,8 +47,8 @@ def test_a_whole_row() -> None:
     assert (priced.source, priced.catalog_version, priced.model) == ("override", None, "my-llm-7")
 
 
-def test_the_first_entry_that_fits_is_used() -> None:
-    """Entries are tried in order, by the model answered and the model asked for, and for one provider only if named."""
+def test_first_matching_entry_is_used() -> None:
+    """Entries are tried in order, by the model of the response and of the request, for one provider only if named."""
     entries = [
         {"provider": "groq", "model": "m", "input": "1", "output": "1"},
         {"model": "m*", "input": "2", "output": "1"},
@@ -59,15 +59,15 @@ def test_the_first_entry_that_fits_is_used() -> None:
     assert cost(entries, answered="other", input=1_000_000, output=0).total == 2
 
 
-def test_a_discount_is_applied_last_and_exactly() -> None:
-    """A multiplier that no decimal fits into prices leaves the sum exact."""
+def test_multiplier_is_applied_last_and_exactly() -> None:
+    """A multiplier that is not a finite decimal leaves the total exact."""
     priced = cost([{"model": "gpt-4o", "multiplier": "0.123456789012345678"}], model="gpt-4o", input=1, output=0)
     assert priced.cost().total == Decimal("0.0000025") * Decimal("0.123456789012345678")
     assert priced.exact == "0.000000308641972530864195"
     assert not priced.approximate
 
 
-def test_an_alias_of_another_vendor() -> None:
+def test_alias_may_name_a_model_of_another_vendor() -> None:
     """An alias may name a model that the provider itself does not list."""
     priced = cost([{"model": "house", "alias": "claude-sonnet-4-6"}], model="house", input=1_000, output=100)
     assert priced.exact == "0.0045"
@@ -75,8 +75,8 @@ def test_an_alias_of_another_vendor() -> None:
     assert (unknown.reason, unknown.cost()) == ("unknown_model", None)
 
 
-def test_files(tmp_path: Path) -> None:
-    """TOML and JSON say the same, and numbers in them are decimals, never binary floats."""
+def test_toml_and_json_files_are_equivalent(tmp_path: Path) -> None:
+    """TOML and JSON have the same meaning, and their numbers are decimals, never binary floats."""
     toml, other = tmp_path / "prices.toml", tmp_path / "prices.json"
     toml.write_text('[[price]]\nmodel = "m"\ninput = 0.1\noutput = "3"\n')
     other.write_text('{"price": [{"model": "m", "input": 0.1, "output": "3"}]}')
@@ -107,23 +107,23 @@ def test_files(tmp_path: Path) -> None:
         ({"prices": []}, "unknown \\['prices'\\]"),
     ],
 )
-def test_a_wrong_entry_names_what_is_wrong(entries: Any, named: str) -> None:
-    """Each mistake is a ConfigError that names the setting, the entry, the field and what is accepted."""
+def test_invalid_entry_names_the_field(entries: Any, named: str) -> None:
+    """Each mistake is a ConfigError that names the setting, the entry, the field and the accepted values."""
     with pytest.raises(ConfigError, match=named) as raised:
         Pricer(entries)
     assert str(raised.value).startswith("LLMTRACE_PRICES")
 
 
 @pytest.mark.parametrize("name", ["prices.toml", "prices.json"])
-def test_a_file_nested_without_end_is_a_mistake_of_the_file(tmp_path: Path, name: str) -> None:
-    """As any other that cannot be read, it is told by its name."""
+def test_deeply_nested_file_is_a_config_error(tmp_path: Path, name: str) -> None:
+    """The error names the file, as for any other file that cannot be read."""
     (tmp_path / name).write_text(("price = " if name.endswith("toml") else "") + "[" * 100_000)
     with pytest.raises(ConfigError, match="is not TOML or JSON"):
         read(tmp_path / name)
 
 
-def test_a_name_is_taken_as_it_is_before_it_is_a_glob() -> None:
-    """A model whose name has brackets in it can be named."""
+def test_model_name_is_compared_literally_before_as_a_glob() -> None:
+    """A model whose name contains brackets can be named."""
     assert cost([{"model": "m[1]", "input": "1"}], model="m[1]", input=1, output=0).exact == "0.000001"
 
 
@@ -143,20 +143,22 @@ def test_a_name_is_taken_as_it_is_before_it_is_a_glob() -> None:
         ("ft:gpt-4o-mini:org::id", "ft:gpt-4o-mini"),
     ],
 )
-def test_spellings(name: str, spelt: str) -> None:
-    """A name is also looked for in the plainer ways to write it."""
+def test_name_variants_are_simpler_forms_of_a_name(name: str, spelt: str) -> None:
+    """A name is also looked up in its simpler forms."""
     assert spelt in name_variants(name)
     assert name_variants(name)[0] == name.lower()
 
 
-def test_a_fine_tuned_model_never_has_the_price_of_its_base() -> None:
+def test_fine_tuned_model_never_has_the_price_of_its_base() -> None:
     """Without a price of its own a fine-tuned model has none."""
     assert "gpt-4.1" not in name_variants("ft:gpt-4.1-2025-04-14:org::id")
     assert cost([], model="ft:gpt-9:org::id", input=1, output=1).reason == "unknown_model"
 
 
-def test_the_command_shows_prices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    """``llmtrace prices`` says what a model costs with overrides applied, or that nothing is known of it."""
+def test_prices_command_shows_prices_with_overrides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """``llmtrace prices`` shows the prices of a model with overrides applied, or that they are unknown."""
     file = tmp_path / "prices.toml"
     file.write_text('[[price]]\nmodel = "claude-sonnet-4-6"\nmultiplier = "0.5"\n')
     monkeypatch.setenv("LLMTRACE_PRICES", str(file))

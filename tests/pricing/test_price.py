@@ -22,16 +22,18 @@ PRICER = Pricer([{"model": "test-model", "input": "1", "output": "10"}])
         *(("chat", {"max_tokens": odd}, 0) for odd in (None, 0, -1, True, "9", 9.0)),
     ],
 )
-def test_the_most_a_call_may_cost(operation: str, params: dict[str, Any], millionths: int) -> None:
-    """Is its limit on the answer, for each choice; what states no limit, or bills nothing, reserves nothing."""
+def test_maximum_cost_is_the_output_limit_of_each_choice(
+    operation: str, params: dict[str, Any], millionths: int
+) -> None:
+    """A request without a limit, or of an operation that is not billed, reserves nothing."""
     PRICER.load()
     most = PRICER.max_cost("openai", None, Request(operation, "test-model", params=params))
     assert most == millionths * UNIT // 1_000_000
 
 
 @pytest.mark.parametrize("stated", [float("nan"), float("inf"), -0.5])
-def test_a_stated_cost_that_is_none(stated: float) -> None:
-    """No such number is written as what a call cost: the price of its tokens is."""
+def test_invalid_stated_cost_is_ignored(stated: float) -> None:
+    """An invalid amount is never recorded as the cost of a call: its tokens are priced."""
     answer = Response(usage={"input": 1_000_000, "output": 0}, stated_cost=stated)
     priced = PRICER.price("openai", None, Request("chat", "test-model"), answer)
     assert priced is not None

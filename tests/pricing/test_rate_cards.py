@@ -22,7 +22,7 @@ def catalog() -> Catalog:
 
 
 def moments(model: Any) -> list[datetime]:
-    """Before and after every change of a price, and now."""
+    """Return times before and after every change of a price, and now."""
     found = [datetime(2024, 1, 1, tzinfo=UTC), datetime.now(UTC)]
     dated = model.prices if isinstance(model.prices, list) else []
     for one in (*dated, *(model.price_variants or ())):
@@ -41,7 +41,7 @@ def contexts(model: Any) -> list[dict[str, str]]:
 
 
 def random_usage(rng: random.Random, model: Any) -> dict[str, Any]:
-    """Counts that a provider could tell: parts fit into what they are part of."""
+    """Return counts that a provider could report: parts never exceed their totals."""
     del model
     small = rng.choice([10, 5_000, 150_000])
     read, write5, write1 = (rng.randrange(small) for _ in range(3))
@@ -78,8 +78,8 @@ def random_usage(rng: random.Random, model: Any) -> dict[str, Any]:
     return usage
 
 
-def test_every_model_costs_what_the_library_says(catalog: Catalog) -> None:
-    """A rate card gives the library's own price, to the last digit, for every model, variant and date of its data."""
+def test_rate_cards_equal_the_prices_of_the_library(catalog: Catalog) -> None:
+    """A rate card results in the library's own price, to the last digit, for all models, variants and dates."""
     from genai_prices.data_snapshot import get_snapshot
     from genai_prices.types import Usage
 
@@ -109,7 +109,7 @@ def test_every_model_costs_what_the_library_says(catalog: Catalog) -> None:
     assert compared > 2_500
 
 
-def test_names_mean_what_they_mean_to_the_library(catalog: Catalog) -> None:
+def test_model_ids_find_the_same_model_as_the_library(catalog: Catalog) -> None:
     """Each model's own id finds the same model as the library's look-up does."""
     from llmtrace.pricing.catalog import CatalogMatch as Same
 

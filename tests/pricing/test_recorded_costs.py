@@ -66,7 +66,7 @@ def with_usage(cassettes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def row_of(pricer: Pricer, provider: str | None, name: str, context: dict[str, str]) -> dict[str, Any] | None:
-    """The library's prices for a name, by the library's own look-up."""
+    """Return the library's prices for a name, by the library's own look-up."""
     if provider is None:
         return None
     try:
@@ -78,7 +78,7 @@ def row_of(pricer: Pricer, provider: str | None, name: str, context: dict[str, s
 
 
 def priced_by_hand(row: dict[str, Any], surface: str, raw: dict[str, Any]) -> Decimal:
-    """What a vendor's own counts come to, read the way its documentation says they are billed."""
+    """Return the price of a vendor's own counts, read as its documentation bills them."""
 
     def count(*path: str) -> int:
         value: Any = raw
@@ -138,8 +138,8 @@ def priced_by_hand(row: dict[str, Any], surface: str, raw: dict[str, Any]) -> De
 
 
 @pytest.mark.cassettes(choose=with_usage)
-def test_every_recorded_exchange(pricer: Pricer, cassette: dict[str, Any]) -> None:
-    """What is known costs what its counts come to by the price list; the rest has a reason and no cost."""
+def test_recorded_exchanges_have_the_cost_of_their_counts(pricer: Pricer, cassette: dict[str, Any]) -> None:
+    """A priced exchange costs its counts by the price list; the others have a reason and no cost."""
     expected = cassette["expected"]
     provider, listed = PROVIDERS[cassette["provider"]]
     told = expected.get("normalised") or {}

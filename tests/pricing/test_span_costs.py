@@ -23,7 +23,7 @@ def cost_of(spans: InMemorySpanExporter) -> Decimal:
     return exact
 
 
-def test_a_google_model_by_its_full_name(replay: Any, spans: InMemorySpanExporter) -> None:
+def test_google_model_with_prefix_is_priced_without_it(replay: Any, spans: InMemorySpanExporter) -> None:
     """``models/...`` is the model without its prefix: 8 in and 9 out at 0.10 and 0.40 USD per million."""
     client = genai.Client(api_key="x", http_options=genai.types.HttpOptions(base_url=replay.url))
     config: Any = {"response_modalities": ["TEXT"]}
@@ -35,8 +35,8 @@ def test_a_google_model_by_its_full_name(replay: Any, spans: InMemorySpanExporte
     assert cost_of(spans) == (8 * Decimal("0.10") + 9 * Decimal("0.40")) / MILLION
 
 
-def test_an_openai_stream(replay: Any, spans: InMemorySpanExporter) -> None:
-    """A stream that told its usage costs what that usage costs: 13 in and 11 out of gpt-4o-mini or its like."""
+def test_openai_stream_with_usage_is_priced(replay: Any, spans: InMemorySpanExporter) -> None:
+    """A stream that reports usage has its cost: 13 in and 11 out of gpt-4o-mini or a similar model."""
     cassette = {"x-cassette-id": "openai-chat-completions-stream-plain-daaac4"}
     with openai.OpenAI(base_url=f"{replay.url}/v1", api_key="x", default_headers=cassette) as client:
         list(
@@ -55,8 +55,8 @@ def test_an_openai_stream(replay: Any, spans: InMemorySpanExporter) -> None:
     assert told["llm.cost.total"] == pytest.approx(sum(parts))
 
 
-def test_a_cut_stream_has_no_cost(replay: Any, spans: InMemorySpanExporter) -> None:
-    """What a stream that was left early cost is not known: a best figure is told apart, and why there is no other."""
+def test_cut_stream_has_no_cost(replay: Any, spans: InMemorySpanExporter) -> None:
+    """The cost of a cut stream is unknown: the span has a separate estimate and the reason."""
     cassette = {"x-cassette-id": "anthropic-messages-stream-plain-e496f7"}
     with anthropic.Anthropic(base_url=replay.url, api_key="x", default_headers=cassette) as client:
         stream = client.messages.create(
