@@ -115,6 +115,7 @@ def test_full_queue_does_not_make_the_writer_wait_for_itself() -> None:
 
     class Sink:
         durable = True
+        has_backlog = False
 
         def start(self) -> None: ...
         def write(self, batch: Any) -> None:
