@@ -1,4 +1,4 @@
-"""Every check of the project, under one name each. `nox -l` lists them."""
+"""The checks of the project, one session each. ``nox -l`` lists them."""
 
 import nox
 
@@ -17,6 +17,7 @@ VENDORS = {
 def lint(session: nox.Session) -> None:
     session.install("ruff>=0.9")
     session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
 
 
 @nox.session
@@ -39,7 +40,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """The tests once more, with every line and branch they take counted, also in the programs they start."""
+    """Run the tests with line and branch coverage, also in their subprocesses."""
     session.install("-e", ".[dev]")
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
@@ -49,7 +50,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The pages as a site, in the folder ``site``."""
+    """Build the documentation in the folder ``site``."""
     session.install("-e", ".[docs]")
     session.run("mkdocs", "build", "--strict", *session.posargs)
 
@@ -57,7 +58,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("release", list(VENDORS), ids=list(VENDORS))
 def vendors(session: nox.Session, release: str) -> None:
-    """The tests against one end of the supported range of vendor SDKs."""
+    """Run the tests with the oldest or the newest supported vendor SDKs."""
     session.install("-e", ".[dev]")
     session.install("--upgrade", *VENDORS[release])
     session.run("pytest", *session.posargs)
@@ -65,14 +66,14 @@ def vendors(session: nox.Session, release: str) -> None:
 
 @nox.session
 def crashes(session: nox.Session) -> None:
-    """Fifty times ``kill -9`` with the backend up and fifty with it down, under load."""
+    """Kill a process under load a hundred times, fifty with the backend up and fifty with it down."""
     session.install("-e", ".[dev]")
     session.run("pytest", "tests/export/test_crashes.py", *session.posargs, env={"KILLS": "100"})
 
 
 @nox.session
 def servers(session: nox.Session) -> None:
-    """Each call once under gunicorn, uvicorn, Celery, uWSGI and in pools that are started, recycled and terminated."""
+    """Check that each call is exported once under gunicorn, uvicorn, Celery, uWSGI and multiprocessing pools."""
     session.install("-e", ".[dev]", "uwsgi")
     paths = ("tests/export/test_servers.py", "tests/lifecycle/test_sigterm.py")
     session.run("pytest", *paths, *session.posargs, env={"ROUNDS": "20"})
@@ -80,7 +81,7 @@ def servers(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """A million spans, and memory that must not grow."""
+    """Export a million spans, and check that memory does not grow."""
     session.install("-e", ".")
     session.run("python", "benchmarks/soak.py", *session.posargs)
 
@@ -91,9 +92,9 @@ BACKENDS["DDAPM"] = ("ddapm-test-agent", "ddapm-test-agent")
 
 @nox.session(venv_backend="uv|virtualenv")
 def backends(session: nox.Session) -> None:
-    """A trace with everything in it, sent to real backends, and read back through their own interfaces.
+    """Send a complete trace to real backends, and read it back through their own interfaces.
 
-    With uv on the path this takes two minutes, most of them to unpack what the backends depend on; with pip alone four.
+    With uv on the path this takes two minutes, mostly to unpack the dependencies of the backends; with pip alone four.
     """
     session.install("-e", ".[dev]")
     commands = {f"{name}_COMMAND": _backend(session, package, command) for name, (package, command) in BACKENDS.items()}
@@ -101,19 +102,19 @@ def backends(session: nox.Session) -> None:
 
 
 def _backend(session: nox.Session, package: str, command: str) -> str:
-    """The command of a backend in an environment of its own: what it depends on is not what we depend on."""
-    place = session.cache_dir / f"backend-{command}"
-    if not (place / "bin" / command).exists():
-        python = str(place / "bin" / "python")
+    """Return the command of a backend in its own environment, so that its dependencies do not mix with ours."""
+    folder = session.cache_dir / f"backend-{command}"
+    if not (folder / "bin" / command).exists():
+        python = str(folder / "bin" / "python")
         try:
             if session.venv_backend == "uv":
-                session.run("uv", "venv", "-q", "--clear", str(place), external=True)
-                # Else the first start compiles it all, on one core.
+                session.run("uv", "venv", "-q", "--clear", str(folder), external=True)
+                # Without this the first start compiles every module, on one core.
                 install = ["uv", "pip", "install", "--python", python, "--compile-bytecode"]
             else:
-                session.run("python", "-m", "venv", "--clear", str(place))
+                session.run("python", "-m", "venv", "--clear", str(folder))
                 install = [python, "-m", "pip", "install"]
             session.run(*install, "-q", package, external=True)
         except nox.command.CommandFailed:
             session.error(f"{package} could not be installed: is a package index within reach?")
-    return str(place / "bin" / command)
+    return str(folder / "bin" / command)

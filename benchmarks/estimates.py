@@ -72,7 +72,7 @@ def measure(folder: Path) -> dict[tuple[str, str, str], list[tuple[int, int]]]:
 
 def table(pairs: dict[tuple[str, str, str], list[tuple[int, int]]]) -> str:
     lines = [
-        "| vendor | count | tools | exchanges | exact | within 1 | estimate / told, all | lowest | highest |",
+        "| vendor | count | tools | exchanges | exact | within 1 | estimate / reported, all | lowest | highest |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for (vendor, which, tools), found in sorted(pairs.items()):

@@ -150,7 +150,7 @@ PEERS = (
         "OTel openai-v2",
         ("opentelemetry-instrumentation-openai-v2", "opentelemetry-util-genai<1.2b0", "httpx"),
         "`instrument(tracer_provider=...)`, defaults (content off). Has no anthropic part. As published it fails to "
-        "import beside the newest openai and util-genai; here with httpx and an older util-genai.",
+        "import with the newest openai and util-genai; here with httpx and an older util-genai.",
         _instrumentors("opentelemetry.instrumentation.openai_v2:OpenAIInstrumentor"),
         anthropic=False,
     ),
@@ -759,11 +759,11 @@ def page(results: list[Result], failed: dict[str, str], rounds: int) -> Iterator
 
 
 HEAD = """\
-# What tracing costs
+# Benchmarks
 
 `python benchmarks/peers.py --write docs/benchmarks.md` wrote this page on {date} (Python {python}, {cores} cores of
 {machine}, load average {load} at the end). It measures the same calls through the real SDKs, which talk to a transport
-that answers from memory, in one run for all tracers. Each has an environment of its own with the newest SDKs it
+that responds from memory, in one run for all tracers. Each has an environment of its own with the newest SDKs it
 installs with, and one process there, which switches the tracer off and on between batches of calls by putting the SDK's
 own functions back. The processes take turns, a short round each ({rounds} rounds of {batches} x {calls} calls of each
 kind and way, and {streams} streams of {short} and of {long} chunks). Times are CPU time of the process, medians of the
@@ -780,7 +780,7 @@ where a tracer lets one switch it off; an exporter behind a batch processor look
 - **stream dropped**, **closed early**: whether the span ends when a stream is left after its first chunk, without and
   with `close()`.
 - **class of the stream**: whether `create(stream=True)` still returns the SDK's own `Stream`.
-- The last three: a server that answers `"choices": [null]`, whole or in a stream, and messages given as a generator.
+- The last three: a server that returns `"choices": [null]`, plain or in a stream, and messages passed as a generator.
   All three work without a tracer.
 
 """

@@ -42,7 +42,7 @@ LINES = [
     ["advise"],
     ["trace"],
     ["trace", "--slowest"],
-    ["trace", "--dearest"],
+    ["trace", "--most-expensive"],
 ]
 
 

@@ -1,4 +1,4 @@
-"""Ask the local store from Python, offline: two invented features, and what each of them cost."""
+"""Query the local store from Python: the cost of two sample features. Run ``python examples/ask_the_store.py``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ with tempfile.TemporaryDirectory() as folder:
     provider.add_span_processor(SimpleSpanProcessor(StoreExporter(path)))
     tracer = provider.get_tracer("llmtrace.example")
     for number in range(30):
-        # What llmtrace.instrument() writes for a call, without the call.
+        # The attributes that llmtrace.instrument() would record for a call.
         attributes = {
             "gen_ai.operation.name": "chat",
             "gen_ai.request.model": "gpt-4.1-mini",

@@ -1,4 +1,4 @@
-"""Say what calls are for, and sum them up, offline. Run ``python examples/attribution.py``."""
+"""Tag calls and sum up their cost, offline. Run ``python examples/attribution.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What calls cost, and a budget that stops them, offline. Run ``python examples/cost.py``."""
+"""Show the cost of calls, and block them with a budget, offline. Run ``python examples/cost.py``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from _vendor import completion, vendor
 
 
 def show(span: ReadableSpan) -> str:
-    told = {name: value for name, value in (span.attributes or {}).items() if "cost" in name or "budget" in name}
-    return f"{told}\n"
+    attributes = {name: value for name, value in (span.attributes or {}).items() if "cost" in name or "budget" in name}
+    return f"{attributes}\n"
 
 
 provider = TracerProvider()
@@ -20,13 +20,13 @@ provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter(formatter=sh
 llmtrace.instrument(tracer_provider=provider)
 llmtrace.budget("demo", usd="0.00025", per="total", by=None, action="block")
 
-ANSWER = completion("Rayleigh scattering.", model="gpt-4o-mini", prompt=1200, cached=1024)
-with vendor(ANSWER) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client:
+RESPONSE = completion("Rayleigh scattering.", model="gpt-4o-mini", prompt=1200, cached=1024)
+with vendor(RESPONSE) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client:
     for _ in range(3):
         try:
             client.chat.completions.create(
                 model="gpt-4o-mini", max_tokens=64, messages=[{"role": "user", "content": "Why is the sky blue?"}]
             )
-        except llmtrace.BudgetExceeded as refusal:
-            print("refused:", refusal)
+        except llmtrace.BudgetExceeded as error:
+            print("blocked:", error)
 llmtrace.flush()

@@ -1,4 +1,4 @@
-"""Trace one call, offline: a loopback server stands in for the vendor. Run ``python examples/first_trace.py``."""
+"""Trace one call, offline: a loopback server replaces the vendor. Run ``python examples/first_trace.py``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
 llmtrace.instrument(tracer_provider=provider)
 
 with vendor(completion("Blue.")) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client:
-    answer = client.chat.completions.create(
+    response = client.chat.completions.create(
         model="gpt-4.1-mini", messages=[{"role": "user", "content": "What colour is the sky?"}]
     )
-print(answer.choices[0].message.content)
+print(response.choices[0].message.content)
 llmtrace.flush()

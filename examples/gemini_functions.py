@@ -1,4 +1,4 @@
-"""Function calling, offline. Each request and each tool is a span: ``python examples/gemini_functions.py``."""
+"""Trace automatic function calling, offline. Run ``python examples/gemini_functions.py``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import llmtrace
 from _vendor import vendor
 
 
-def answer(part: dict[str, Any], prompt: int, output: int) -> dict[str, Any]:
+def response(part: dict[str, Any], prompt: int, output: int) -> dict[str, Any]:
     content = {"role": "model", "parts": [part]}
     usage = {"promptTokenCount": prompt, "candidatesTokenCount": output, "totalTokenCount": prompt + output}
     return {"candidates": [{"content": content, "finishReason": "STOP"}], "usageMetadata": usage}
@@ -24,7 +24,7 @@ def show(span: ReadableSpan) -> str:
 
 
 def weather(city: str) -> str:
-    """The weather in a city."""
+    """Return the weather in a city."""
     return "sunny"
 
 
@@ -32,9 +32,9 @@ provider = TracerProvider()
 provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter(formatter=show)))
 llmtrace.instrument(tracer_provider=provider)
 
-ASKS = answer({"functionCall": {"name": "weather", "args": {"city": "Paris"}}}, 10, 3)
-ANSWERS = answer({"text": "It is sunny in Paris."}, 20, 6)
-with vendor(ASKS, ANSWERS) as url:
+TOOL_CALL = response({"functionCall": {"name": "weather", "args": {"city": "Paris"}}}, 10, 3)
+TEXT = response({"text": "It is sunny in Paris."}, 20, 6)
+with vendor(TOOL_CALL, TEXT) as url:
     client = genai.Client(api_key="none", http_options=types.HttpOptions(base_url=url))
     chat = client.chats.create(model="gemini-3-flash", config={"tools": [weather]})
     print(chat.send_message("What is the weather in Paris?").text)

@@ -1,4 +1,4 @@
-"""A prompt from files and retrieved documents, with no model. Run ``python examples/prompt_and_documents.py``."""
+"""Load a prompt from files and retrieve documents, without a model. Run ``python examples/prompt_and_documents.py``."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ def search(question: str) -> list[Document]:
 
 for session in ("monday", "tuesday", "friday"):
     with tag(feature="answer", session=session):
-        found = search("why is the sky blue?")
+        documents = search("why is the sky blue?")
         prompt = prompts.load("answer")  # the same session always gets the same version
-        with prompt.use(documents=[document.content for document in found], question="Why?") as messages:
-            here = llmtrace.current()  # what a call made here would say
-            assert here.prompt is not None
-            print(session, "->", here.prompt.label, here.prompt.version, [document.id for document in here.documents])
+        with prompt.use(documents=[document.content for document in documents], question="Why?") as messages:
+            context = llmtrace.current()  # the context that a call would record here
+            assert context.prompt is not None
+            ids = [document.id for document in context.documents]
+            print(session, "->", context.prompt.label, context.prompt.version, ids)
             print(messages)

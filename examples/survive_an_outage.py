@@ -1,4 +1,4 @@
-"""Spans outlive a backend that is down, and the program: offline. Run ``python examples/survive_an_outage.py``."""
+"""Keep spans while the backend is down, and send them later. Run ``python examples/survive_an_outage.py``."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ client = openai.OpenAI(base_url="http://127.0.0.1:9/v1", api_key="none", max_ret
 try:
     client.chat.completions.create(model="gpt-4.1-mini", messages=[{"role": "user", "content": "hi"}])
 except openai.APIConnectionError:
-    pass  # nobody is there; the span says so
-print("arrived before exit:", llmtrace.flush(1))
+    pass  # nothing listens on this port; the span records the error
+print("exported before exit:", llmtrace.flush(1))
 """
 
 backend = HTTPServer(("127.0.0.1", 0), Backend, bind_and_activate=False)
-backend.server_bind()  # a port, at which nobody listens yet
+backend.server_bind()  # reserve a port without listening on it yet
 with tempfile.TemporaryDirectory() as spool:
     environ = {
         **os.environ,

@@ -1,4 +1,4 @@
-"""Every example runs as its first line says, with no network but loopback."""
+"""The examples: each runs with no network but loopback."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-SAYS = {
+EXPECTED_OUTPUT = {
     "ask_the_store.py": "search: 20 calls",
     "attribution.py": "2 calls for {'u-17'} 24 input tokens",
-    "cost.py": "refused: budget 'demo' (total)",
+    "cost.py": "blocked: budget 'demo' (total)",
     "first_trace.py": '"llm.cost.total"',
     "gemini_functions.py": "execute_tool weather: - tokens in",
     "prompt_and_documents.py": "monday ->",
@@ -22,23 +22,23 @@ SAYS = {
     "upload.py": "outputs.json: 11 characters",
 }
 
-pytestmark = pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the examples are not here")
+pytestmark = pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the examples are not installed")
 
 
-def test_every_example_is_run() -> None:
-    """No example is left out, and each still fits on a screen."""
-    found = {path.name: path for path in EXAMPLES.glob("*.py") if not path.name.startswith("_")}
-    assert found.keys() == SAYS.keys()
-    assert [name for name, path in found.items() if len(path.read_text().splitlines()) > 60] == []
+def test_examples_are_all_tested_and_short() -> None:
+    """No example is missing from this module, and each fits on one screen."""
+    files = {path.name: path for path in EXAMPLES.glob("*.py") if not path.name.startswith("_")}
+    assert files.keys() == EXPECTED_OUTPUT.keys()
+    assert [name for name, path in files.items() if len(path.read_text().splitlines()) > 60] == []
 
 
-@pytest.mark.parametrize("name", sorted(SAYS))
-def test_an_example_runs(name: str, tmp_path: Path) -> None:
-    """It ends well, says what it is there to show, and does not ask a proxy."""
-    nowhere = "http://127.0.0.1:9"
+@pytest.mark.parametrize("name", sorted(EXPECTED_OUTPUT))
+def test_example_runs_and_prints_its_result(name: str, tmp_path: Path) -> None:
+    """An example exits with status 0, prints its result, and uses no proxy."""
+    unused_proxy = "http://127.0.0.1:9"
     environ = {**os.environ, "HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path), "NO_PROXY": "127.0.0.1"}
-    environ |= {"HTTP_PROXY": nowhere, "HTTPS_PROXY": nowhere}
-    ran = subprocess.run(
+    environ |= {"HTTP_PROXY": unused_proxy, "HTTPS_PROXY": unused_proxy}
+    process = subprocess.run(
         [sys.executable, EXAMPLES / name],
         check=False,
         env=environ,
@@ -47,5 +47,5 @@ def test_an_example_runs(name: str, tmp_path: Path) -> None:
         text=True,
         timeout=120,
     )
-    assert ran.returncode == 0, ran.stderr
-    assert SAYS[name] in ran.stdout
+    assert process.returncode == 0, process.stderr
+    assert EXPECTED_OUTPUT[name] in process.stdout

@@ -109,9 +109,9 @@ def call(rng: random.Random, trace: str, parent: str, at: int, feature: str, sco
             "llmtrace.stream.stalls": 0,
         }
         if end == "dropped":
-            told |= {"llmtrace.usage.source": "partial", "llmtrace.pricing.unpriced_reason": "partial_usage",
+            told |= {"llmtrace.usage.source": "partial", "llmtrace.cost.unpriced_reason": "partial_usage",
                      "llmtrace.usage.estimated_input_tokens": 900, "llmtrace.usage.estimated_output_tokens": 100,
-                     "llmtrace.pricing.estimated_usd": 0.001}  # fmt: skip
+                     "llmtrace.cost.estimated_usd": 0.001}  # fmt: skip
     if "llmtrace.usage.source" not in told:
         told |= usage(rng, model)
     return StoredSpan(
@@ -132,7 +132,7 @@ def usage(rng: random.Random, model: str) -> dict[str, Any]:
         told["gen_ai.usage.cache_read.input_tokens"] = read
     _, *prices = MODELS[model]
     if not prices[0]:
-        return {**told, "llmtrace.pricing.unpriced_reason": "unknown_model"}
+        return {**told, "llmtrace.cost.unpriced_reason": "unknown_model"}
     parts = [Decimal(price) * tokens / 10**6 for price, tokens in zip(prices, (fresh, read, output), strict=True)]
     return {
         **told,
@@ -143,8 +143,8 @@ def usage(rng: random.Random, model: str) -> dict[str, Any]:
         "llm.cost.prompt_details.cache_read": float(parts[1]),
         "llm.cost.completion": float(parts[2]),
         "llm.cost.completion_details.output": float(parts[2]),
-        "llmtrace.pricing.exact": str(sum(parts)),
-        "llmtrace.pricing.source": "catalog",
-        "llmtrace.pricing.catalog_version": "2026-11-20",
-        "llmtrace.pricing.model": model,
+        "llmtrace.cost.exact": str(sum(parts)),
+        "llmtrace.cost.source": "catalog",
+        "llmtrace.cost.catalog_version": "2026-11-20",
+        "llmtrace.cost.model": model,
     }

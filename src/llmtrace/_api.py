@@ -25,7 +25,7 @@ from ._runtime import Providers, Runtime
 from ._settings.opentelemetry import usable_environment
 from .budgets.budget import Budget
 from .capture import worker
-from .capture.stream import end_open_streams, open_streams
+from .capture.stream import end_open_streams, has_open_streams
 from .export import termination
 from .export.routes import Arguments
 from .providers._patches import Patches
@@ -58,7 +58,7 @@ class Instrumentation:
         """SDKs that will be hooked when they are imported."""
         self.skipped: dict[str, str] = {}
         """SDKs left alone, with the reason."""
-        self._parts = Runtime(settings, providers, _at_exit, named)
+        self._runtime = Runtime(settings, providers, _at_exit, named)
         self._patches: list[Patches] = []
         self._live = True
 
@@ -108,7 +108,7 @@ class Instrumentation:
 
     def _patch(self, sdk: Sdk, module: Any) -> None:
         try:
-            patches = import_module(sdk.hook).patch(sdk, module, self._parts.tracing)
+            patches = import_module(sdk.hook).patch(sdk, module, self._runtime.tracing)
         except Exception as error:
             self.skipped[sdk.name] = f"this release has moved the hook: {error}"
             _errors.log_internal_error(f"hook {sdk.name}")
@@ -134,7 +134,7 @@ class Instrumentation:
 
     def _undo(self) -> None:
         self._live = False
-        self._parts.deactivate()
+        self._runtime.deactivate()
         for patches in self._patches:
             patches.undo()
 
@@ -289,17 +289,17 @@ def _instrument(given: dict[str, Any], providers: Providers) -> Instrumentation:
         loaded = _settings.load(given, clients=[sdk.name for sdk in known])
         _settings.report_unknown(os.environ)
         with usable_environment():
-            made = Instrumentation(loaded, providers, partial(_settings.shown_name, arguments=given))
+            made = Instrumentation(loaded, providers, partial(_settings.display_name, arguments=given))
             off = _switched_off(loaded, given)
             if off:
                 made.skipped = {sdk.name: off for sdk in known}
                 return made
-            made._parts.pipeline.prepare()
+            made._runtime.pipeline.prepare()
         _errors.set_strict(loaded.strict)
         chosen = [sdk for sdk in known if _selected(sdk.name, loaded.clients)]
         made.skipped.update({sdk.name: "left out by the setting clients" for sdk in known if sdk not in chosen})
         made._install(chosen)
-        made._parts.activate()
+        made._runtime.activate()
         _current = made
         if loaded.handle_sigterm == "auto":
             termination.enable(_at_sigterm, loaded.flush_timeout)
@@ -334,11 +334,11 @@ def uninstrument() -> None:
 
 
 def _retire(undone: Instrumentation) -> None:
-    parts, timeout = undone._parts, undone.settings.flush_timeout
+    parts, timeout = undone._runtime, undone.settings.flush_timeout
     flushed = worker.drain(timeout) and parts.flush(timeout)
     if not parts.pipeline.owned():
         return
-    if flushed and not open_streams(parts.tracing):
+    if flushed and not has_open_streams(parts.tracing):
         parts.rest(timeout)
     else:
         _retired.append(undone)
@@ -353,7 +353,7 @@ def _run_within(timeout: float, finish: Callable[[Runtime, float], bool]) -> boo
     deadline = monotonic() + timeout
     ended = worker.drain(timeout)
     # Every one of them, also when an earlier one has failed.
-    done = [finish(one._parts, max(0.0, deadline - monotonic())) for one in _every_instrumentation()]
+    done = [finish(one._runtime, max(0.0, deadline - monotonic())) for one in _every_instrumentation()]
     return ended and all(done)
 
 
@@ -378,4 +378,4 @@ def _at_exit() -> None:
     # The first call of a short program may end only now: pricing it waits for the price table, which takes a second.
     worker.drain(max((each.settings.flush_timeout for each in _every_instrumentation()), default=1.0))
     for instrumentation in _every_instrumentation():
-        instrumentation._parts.shutdown(instrumentation.settings.flush_timeout)
+        instrumentation._runtime.shutdown(instrumentation.settings.flush_timeout)

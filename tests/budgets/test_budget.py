@@ -50,16 +50,16 @@ def pricer() -> Pricer:
 def call(at: float = NOON, *, max_tokens: int | None = 100, **scope: Any) -> Any:
     params = {} if max_tokens is None else {"max_tokens": max_tokens}
     return SimpleNamespace(
-        scope=CallContext(**scope),
+        call_context=CallContext(**scope),
         request=Request("chat", "test-model", params=params),
         provider="openai",
         server=("api.openai.com", 443),
         started_ns=int(at * 1e9),
-        answer=Response(),
+        response=Response(),
         priced=None,
         estimate=None,
         outcome="",
-        cut=False,
+        ended_early=False,
         refused=False,
         reservation=None,
     )
@@ -71,8 +71,8 @@ def end(
     made.outcome = outcome
     made.refused = outcome == "error"
     if outcome == "ok":
-        made.answer = Response(model="test-model", usage={"input": input, "output": output})
-        made.priced = pricer and pricer.price("openai", None, made.request, made.answer)
+        made.response = Response(model="test-model", usage={"input": input, "output": output})
+        made.priced = pricer and pricer.price("openai", None, made.request, made.response)
     engine.settle(made)
 
 
@@ -458,7 +458,7 @@ def test_a_refusal_comes_home_from_a_worker_process() -> None:
 def test_windows_in_memory_go_when_they_are_over_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many windows come and go, those that are over are dropped, and one that is not never is."""
     now = 0.0
-    monkeypatch.setattr(stores, "_MANY", 100)
+    monkeypatch.setattr(stores, "_MAX_WINDOWS", 100)
     monkeypatch.setattr(stores, "monotonic", lambda: now)
     store = MemoryStore()
     total = Claim("total", 10, 0, 10**9, False)

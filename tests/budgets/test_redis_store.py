@@ -214,7 +214,7 @@ def test_stalled_store_is_waited_for_once_and_then_left_alone(
     policy: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The first call waits as long as it may; the next ones do not wait, and the store is mentioned once in the log."""
-    monkeypatch.setattr("llmtrace.budgets.remote_store._PATIENCE", 0.01)
+    monkeypatch.setattr("llmtrace.budgets.remote_store._RESERVE_TIMEOUT_SECONDS", 0.01)
     backend = Stalled()
     engine = engine_behind(backend, on_store_error=policy)
     for number in range(20):
@@ -227,7 +227,8 @@ def test_stalled_store_is_waited_for_once_and_then_left_alone(
         if refusal is None:
             engine.settle(made)
     assert [record.message for record in caplog.records] == [
-        "llmtrace cannot reach the budget store (no answer within 0.01 s); budgets do not hold until it answers in time"
+        "llmtrace cannot reach the budget store (no response within 0.01 s); budgets are not enforced until it "
+        "responds in time, except those with on_store_error='closed', which refuse calls"
     ]
     backend.go.set()
 
@@ -282,19 +283,19 @@ def test_forked_process_starts_with_a_thread_and_a_queue_of_its_own() -> None:
 
 def test_settlements_beyond_what_is_kept_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that stays away costs a bounded amount of memory."""
-    monkeypatch.setattr("llmtrace.budgets.remote_store._MAX_OWED", 5)
+    monkeypatch.setattr("llmtrace.budgets.remote_store._MAX_UNSETTLED", 5)
     backend = Stalled()
     backend.go.set()
     store = RemoteStore(backend)
     for number in range(50):
         store.settle(str(number), [CLAIM], [1])
     assert not store.drain(10)
-    assert len(store._owed) == 5
+    assert len(store._unsettled) == 5
 
 
 def test_idle_thread_ends_and_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that makes no calls keeps no thread for its budgets."""
-    monkeypatch.setattr("llmtrace.budgets.remote_store._IDLE", 0.01)
+    monkeypatch.setattr("llmtrace.budgets.remote_store._IDLE_SECONDS", 0.01)
 
     class Quick:
         def run(self, steps: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The command line as its users meet it: in a pipe, in a terminal, with mistakes."""
+"""The command line in a pipe, in a terminal, and with user errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from traffic import traces
 
 SOURCE = str(Path(llmtrace.__file__).parents[1])
 NAMES = (
-    "llmtrace.feature", "user.id", "gen_ai.request.model", "llmtrace.stream.end", "llmtrace.pricing.unpriced_reason",
+    "llmtrace.feature", "user.id", "gen_ai.request.model", "llmtrace.stream.end", "llmtrace.cost.unpriced_reason",
     "gen_ai.prompt.name", "error.type",
 )  # fmt: skip
 PINNED = dict.fromkeys(("gen_ai.request.model", "gen_ai.response.model"), "gpt-4.1-mini-2025-04-14")
@@ -57,23 +57,23 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     "line",
     [
         ["report"], ["report", "--by", "model,version,tenant,provider"], ["report", "--by", "user", "--top", "3"],
-        ["report", "--by", "day"], ["trace"], ["trace", "--dearest"], ["tail", "--no-follow", "-n", "5"],
+        ["report", "--by", "day"], ["trace"], ["trace", "--most-expensive"], ["tail", "--no-follow", "-n", "5"],
         ["compare", "version=3", "version=4"], ["advise"], ["--help"], ["report", "--help"], ["compare", "--help"],
         ["run", "--help"], ["store", "--help"], ["store", "send", "--help"], ["tail", "--help"], ["demo", "--help"],
     ],
     ids=" ".join,
 )  # fmt: skip
-def test_a_pipe_gets_80_columns_without_colour(
+def test_output_to_a_pipe_has_80_columns_without_colour(
     store: Path, capsys: pytest.CaptureFixture[str], line: list[str]
 ) -> None:
-    """No line is longer than 80 columns, none has an escape, and no figure is cut."""
+    """No line is longer than 80 columns or contains an escape sequence, and no figure is cut."""
     assert main(line) == 0
-    told = capsys.readouterr()
-    assert told.out
-    assert "\x1b" not in told.out
-    assert max(map(len, told.out.splitlines())) <= 80
-    assert told.err == ""
-    for shown in told.out.splitlines():
+    captured = capsys.readouterr()
+    assert captured.out
+    assert "\x1b" not in captured.out
+    assert max(map(len, captured.out.splitlines())) <= 80
+    assert captured.err == ""
+    for shown in captured.out.splitlines():
         assert "$…" not in shown
 
 
@@ -82,7 +82,7 @@ def _in_a_terminal(line: list[str], **variables: str) -> str:
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "PYTHONPATH": SOURCE, **variables}
     process = subprocess.Popen(line, stdout=slave, stderr=subprocess.DEVNULL, stdin=slave, env=environment)
     os.close(slave)
-    told = b""
+    captured = b""
     while True:
         try:
             part = os.read(master, 65536)
@@ -90,78 +90,78 @@ def _in_a_terminal(line: list[str], **variables: str) -> str:
             break
         if not part:
             break
-        told += part
+        captured += part
     assert process.wait(30) == 0
     os.close(master)
-    return told.decode()
+    return captured.decode()
 
 
-def test_colours_in_a_terminal_unless_refused(store: Path) -> None:
-    """A terminal gets colours; with NO_COLOR it does not."""
+def test_terminal_output_has_colours_unless_no_color_is_set(store: Path) -> None:
+    """A terminal gets colours, but not with NO_COLOR."""
     line = [sys.executable, "-m", "llmtrace", "trace"]
     assert "\x1b[36m" in _in_a_terminal(line)
     assert "\x1b[36m" not in _in_a_terminal(line, NO_COLOR="1")
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "expected"),
     [
         (["nonsense"], "No such command"),
-        (["report", "--by", "colour"], "there is no dimension 'colour'"),
-        (["report", "--since", "soon"], "is no time"),
+        (["report", "--by", "colour"], "'colour' is not a valid dimension"),
+        (["report", "--since", "soon"], "is not a valid time"),
         (["report", "--where", "x"], "name=value"),
         (["report", "--store", "/nowhere/spans.db"], "llmtrace demo"),
         (["report", "--store", __file__], "from --store"),
-        (["report", "--where", "feature=none"], "no calls there"),
+        (["report", "--where", "feature=none"], "no calls match"),
         (["report", "--html", "/nowhere/at/all.html"], "cannot write"),
         (["report", "--bogus"], "llmtrace report --help"),
         (["trace", "zz"], "hexadecimal"),
-        (["trace", "--since", "2099-01-01"], "no trace there"),
-        (["compare", "a", "b"], "no side to compare"),
-        (["compare", "version=3", "version=9"], "no calls with version=9"),
+        (["trace", "--since", "2099-01-01"], "no trace matches"),
+        (["compare", "a", "b"], "is not a valid side to compare"),
+        (["compare", "version=3", "version=9"], "no calls match version=9"),
         (["compare", "version=3", "version=4", "--fail-if", "x"], "--fail-if"),
         (["run"], "Missing the program"),
         (["run", "-m"], "Missing the program"),
-        (["run", "--bogus"], "no command"),
-        (["run", "nowhere.py"], "no file nowhere.py"),
-        (["run", "no-such-command"], "no command"),
+        (["run", "--bogus"], "was not found"),
+        (["run", "nowhere.py"], "nowhere.py does not exist"),
+        (["run", "no-such-command"], "was not found"),
         (["store", "send"], "OTEL_EXPORTER_OTLP_ENDPOINT"),
         (["store", "export", "x.csv"], ".parquet"),
         (["store", "--store", "off"], "the store is off"),
-        (["advise", "--where", "feature=none"], "no calls there"),
+        (["advise", "--where", "feature=none"], "no calls match"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
-def test_a_mistake_is_one_line_that_says_what_to_do(
-    store: Path, capsys: pytest.CaptureFixture[str], line: list[str], says: str
+def test_user_error_is_one_line_with_a_remedy(
+    store: Path, capsys: pytest.CaptureFixture[str], line: list[str], expected: str
 ) -> None:
     """Exit status 2, nothing on standard output, one line on standard error, no traceback."""
     assert main(line) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith("llmtrace: ")
-    assert told.err.count("\n") == 1
-    assert says in told.err
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("llmtrace: ")
+    assert captured.err.count("\n") == 1
+    assert expected in captured.err
 
 
-def test_json_and_csv_say_the_same(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Both give every figure of every group, in full."""
+def test_json_and_csv_have_the_same_figures(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both contain every figure of every group in full."""
     assert main(["report", "--by", "feature,model", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    data = json.loads(capsys.readouterr().out)
     assert main(["report", "--by", "feature,model", "--csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [{name: "" if value is None else str(value) for name, value in row.items()} for row in told["rows"]] == rows
-    assert told["total"]["calls"] == sum(row["calls"] for row in told["rows"]) == 400
+    assert [{name: "" if value is None else str(value) for name, value in row.items()} for row in data["rows"]] == rows
+    assert data["total"]["calls"] == sum(row["calls"] for row in data["rows"]) == 400
 
 
 def test_advice_and_traces_as_json(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each finding that is printed is there in full, and a trace is its spans."""
+    """The JSON contains every printed finding in full, and the spans of a trace."""
     assert main(["advise"]) == 0
     printed = capsys.readouterr().out
     assert main(["advise", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found
-    for each in found:
+    findings = json.loads(capsys.readouterr().out)
+    assert findings
+    for each in findings:
         assert f"{each['calls']:,} {each['title']}" in printed
         assert each.keys() >= {"saving_usd", "do", "where", "examples"}
         assert all(where.keys() == {"where", "calls", "saving_usd"} for where in each["where"])
@@ -172,8 +172,8 @@ def test_advice_and_traces_as_json(store: Path, capsys: pytest.CaptureFixture[st
     assert [span["parent_id"] for span in spans].count(None) == 1
 
 
-def test_where_there_is_nothing_to_say(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One call alone gives no advice; an empty store no report, as table or page, and no tail."""
+def test_advise_without_findings_prints_no_advice(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A single call gives no advice; an empty selection gives no report, no page and no tail."""
     assert main(["store", "prune", "--max-days", "0.001"]) == 0
     (spans,) = traces(1)
     lone = next(span for span in spans if span.attributes.get("gen_ai.operation.name") == "chat")
@@ -181,10 +181,10 @@ def test_where_there_is_nothing_to_say(store: Path, capsys: pytest.CaptureFixtur
         Writer(connection).write([replace(lone, attributes={**lone.attributes, **PINNED})])
     capsys.readouterr()
     assert main(["advise"]) == 0
-    assert "Nothing to say." in capsys.readouterr().out
+    assert "No advice." in capsys.readouterr().out
     assert main(["report", "--where", "feature=none"]) == 2
     assert main(["report", "--html", str(store.with_suffix(".html")), "--where", "feature=none"]) == 2
-    assert capsys.readouterr().err.count("no calls there") == 2
+    assert capsys.readouterr().err.count("no calls match") == 2
     assert not store.with_suffix(".html").exists()
     assert main(["report", "--html", str(store.with_suffix(".html"))]) == 0
     assert store.with_suffix(".html").as_uri() in capsys.readouterr().out
@@ -193,8 +193,10 @@ def test_where_there_is_nothing_to_say(store: Path, capsys: pytest.CaptureFixtur
     assert "the store is empty" in capsys.readouterr().err
 
 
-def test_tail_follows(store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What ends while it runs is printed once, calls only, until Control-C."""
+def test_tail_prints_new_calls(
+    store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls that end while it runs are printed once, until Control-C."""
     (spans,) = traces(1, seed=9)
     pauses: list[float] = []
 
@@ -213,29 +215,29 @@ def test_tail_follows(store: Path, capsys: pytest.CaptureFixture[str], monkeypat
     assert len(lines) == sum(span.attributes.get("gen_ai.operation.name") in ("chat", "embeddings") for span in spans)
 
 
-def test_a_damaged_store_is_one_line(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Also where the damage is further in than the beginning of the file."""
+def test_damaged_store_is_a_one_line_error(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Damage beyond the first page is reported in the same way."""
     content = store.read_bytes()
     store.write_bytes(content[:8192] + b"\xff" * (len(content) - 8192))
     assert main(["report"]) == 2
-    told = capsys.readouterr()
-    assert told.err.startswith("llmtrace: cannot read the store: ")
-    assert told.err.count("\n") == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("llmtrace: cannot read the store: ")
+    assert captured.err.count("\n") == 1
 
 
-def test_without_a_command_there_is_help(capsys: pytest.CaptureFixture[str]) -> None:
-    """On standard error, as nothing was done."""
+def test_missing_command_prints_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """The help goes to standard error, because no command ran."""
     assert main([]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "Commands:" in told.err
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Commands:" in captured.err
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_the_store_is_sent_and_written(
+def test_store_send_and_export_report_their_counts(
     terminal: bool, store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each span arrives once, a window of them on request; a terminal sees how far it is."""
+    """Each span is sent once, a time window on request; a terminal shows the progress."""
     if terminal:
         monkeypatch.setenv("FORCE_COLOR", "1")
     with Backend().up() as backend:
@@ -246,31 +248,31 @@ def test_the_store_is_sent_and_written(
         assert main([*send, "--since", "2026-06-01", "--until", "2099-01-01"]) == 0
         backend.mode = 400
         assert main([*send, "--again"]) == 2
-    told = capsys.readouterr()
+    captured = capsys.readouterr()
     assert main(["report"]) == 0
     assert ("Reading the store ..." in capsys.readouterr().err) is terminal
-    assert told.out.startswith(f"sent 600 spans to {backend.url}\nsent 0 spans to {backend.url}\nsent ")
-    assert "did not take the spans, 0 were sent; run it again for the rest" in told.err
-    assert ("Sending" in told.err) is terminal
+    assert captured.out.startswith(f"sent 600 spans to {backend.url}\nsent 0 spans to {backend.url}\nsent ")
+    assert "did not accept the spans: 0 were sent; run the command again for the rest" in captured.err
+    assert ("Sending" in captured.err) is terminal
     file = store.with_suffix(".parquet")
     pytest.importorskip("pyarrow")
     assert main(["store", "export", str(file)]) == 0
     assert main(["store", "prune", "--max-mb", "0.1"]) == 0
-    told = capsys.readouterr()
-    assert told.out.startswith(f"wrote 600 spans to {file}\nremoved ")
+    captured = capsys.readouterr()
+    assert captured.out.startswith(f"wrote 600 spans to {file}\nremoved ")
     assert file.stat().st_size > 0
-    assert ("Removing" in told.err) is terminal
+    assert ("Removing" in captured.err) is terminal
 
 
 @pytest.mark.parametrize(
     "evil", ["\x1b]0;owned\x07\x1b[2J", "[red]x[/red] [/]", "m" * 10_240, "a\nb\tc\r", "\u202eabc"]
 )
-def test_names_cannot_steer_the_terminal(store: Path, capsys: pytest.CaptureFixture[str], evil: str) -> None:
-    """Escapes, markup and any length in a name are shown, not obeyed, and break no line."""
+def test_control_characters_in_names_are_replaced(store: Path, capsys: pytest.CaptureFixture[str], evil: str) -> None:
+    """Escape sequences, markup and long names are printed literally and keep the layout."""
     (spans,) = traces(1, seed=5)
-    told = [replace(span, name=evil, attributes={**span.attributes, **dict.fromkeys(NAMES, evil)}) for span in spans]
+    renamed = [replace(span, name=evil, attributes={**span.attributes, **dict.fromkeys(NAMES, evil)}) for span in spans]
     with closing(connect(store, write=True)) as connection:
-        Writer(connection).write(told)
+        Writer(connection).write(renamed)
     lines = [["report"], ["trace", spans[0].trace_id], ["tail", "--no-follow"], ["advise"]]
     for line in (*lines, ["report", "--by", "user,end"], ["compare", "version=3", "version=4"]):
         assert main(line) == 0, line
@@ -281,7 +283,7 @@ def test_names_cannot_steer_the_terminal(store: Path, capsys: pytest.CaptureFixt
     assert "\x07" not in out
 
 
-def test_a_reader_that_stops_early_is_no_error(store: Path) -> None:
+def test_closed_pipe_is_not_an_error(store: Path) -> None:
     """``llmtrace report | head -1`` prints no traceback."""
     line = f'"{sys.executable}" -m llmtrace report --by user,session --top 0 | head -1'
     done = subprocess.run(
@@ -290,18 +292,18 @@ def test_a_reader_that_stops_early_is_no_error(store: Path) -> None:
     assert done.stderr == ""
 
 
-def test_compare_fails_a_build(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A limit that is passed is exit status 1, and named."""
+def test_compare_above_its_limit_exits_with_1(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The exceeded limit is named."""
     dearer = ["compare", "model=gpt-4.1-mini", "model=gpt-4.1", "--where", "feature=search"]
     assert main([*dearer, "--fail-if", "cost +500 %"]) == 0
     assert main([*dearer, "--fail-if", "cost +10 %", "--json"]) == 1
-    told = capsys.readouterr()
-    assert "cost +10 %" in told.err
+    captured = capsys.readouterr()
+    assert "cost +10 %" in captured.err
     assert main(["compare", "2026-01-01..2026-06-02", "2026-06-02..", "--fail-if", "cost +100 %"]) == 0
 
 
-def test_the_store_is_described_and_pruned(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where it is, how much it holds, and down to what is asked."""
+def test_store_command_describes_and_prunes(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command prints path and size, and prunes to the requested limit."""
     assert main(["store"]) == 0
     assert "400 calls, 600 spans, 200 traces" in capsys.readouterr().out
     assert main(["store", "prune", "--max-days", "1"]) == 0
@@ -309,8 +311,8 @@ def test_the_store_is_described_and_pruned(store: Path, capsys: pytest.CaptureFi
     assert "0 calls, 0 spans, 0 traces" in capsys.readouterr().out
 
 
-def _facts(path: Path) -> Counter[Any]:
-    """What does not differ between two runs of one program."""
+def _comparable_spans(path: Path) -> Counter[Any]:
+    """Return the attributes that do not differ between two runs of one program."""
     # A busy machine makes a stream stall.
     changing = ("time", "per_second", "stalls", "response.id", "server.port", "chunks")
 
@@ -329,8 +331,8 @@ def _facts(path: Path) -> Counter[Any]:
         )
 
 
-def test_run_gives_the_spans_of_instrument(replay: Any, tmp_path: Path) -> None:
-    """An unmodified program under ``llmtrace run``, as script or command, is traced as by instrument()."""
+def test_run_records_the_same_spans_as_instrument(replay: Any, tmp_path: Path) -> None:
+    """An unmodified script or command under ``llmtrace run`` is traced as with instrument()."""
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     edited = tmp_path / "edited.py"
@@ -359,14 +361,14 @@ def test_run_gives_the_spans_of_instrument(replay: Any, tmp_path: Path) -> None:
         assert process.returncode == 0, err
         assert out == "__main__ ['--flag']\n"
         assert "writing spans to" in err
-    expected = _facts(tmp_path / "instrument.db")
+    expected = _comparable_spans(tmp_path / "instrument.db")
     assert sum(expected.values()) == 2
     for name in lines:
-        assert _facts(tmp_path / f"{name}.db") == expected, name
+        assert _comparable_spans(tmp_path / f"{name}.db") == expected, name
 
 
 def test_run_runs_a_module(tmp_path: Path) -> None:
-    """``-m`` takes a module, and what follows it is the module's."""
+    """``-m`` takes a module, and further arguments belong to the module."""
     (tmp_path / "program.py").write_text("import sys\nprint(__name__, sys.argv[1:], 'llmtrace' in sys.modules)\n")
     done = subprocess.run(
         [sys.executable, "-m", "llmtrace", "run", "-m", "program", "-m", "--help"],
@@ -376,8 +378,8 @@ def test_run_runs_a_module(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("__main__ ['-m', '--help'] True\n", "")
 
 
-def test_run_keeps_the_environments_own_sitecustomize(replay: Any, tmp_path: Path) -> None:
-    """Another ``sitecustomize`` on the path is imported as ever."""
+def test_run_loads_the_existing_sitecustomize(replay: Any, tmp_path: Path) -> None:
+    """Another ``sitecustomize`` on the path is still imported."""
     (tmp_path / "sitecustomize.py").write_text("import builtins\nbuiltins.marked = True\n")
     (tmp_path / "program.py").write_text("print(marked)\n")
     done = subprocess.run(
@@ -388,8 +390,8 @@ def test_run_keeps_the_environments_own_sitecustomize(replay: Any, tmp_path: Pat
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 
-def test_demo_fills_a_store_of_its_own(tmp_path: Path) -> None:
-    """The demo traces through both SDKs into its own store, and says where to go on."""
+def test_demo_fills_its_own_store(tmp_path: Path) -> None:
+    """The demo traces both SDKs into its own store and prints next steps."""
     done = subprocess.run(
         [sys.executable, "-m", "llmtrace", "demo", "--traces", "12"],
         env={**os.environ, "PYTHONPATH": SOURCE, "XDG_STATE_HOME": str(tmp_path), "HOME": str(tmp_path)},
@@ -408,15 +410,17 @@ def test_demo_fills_a_store_of_its_own(tmp_path: Path) -> None:
     assert sum(span.parent_id is None for span in spans) == 12
 
 
-def test_the_demo_needs_the_sdks(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """It names those that are missing, and touches nothing."""
+def test_demo_without_sdks_names_the_packages(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names the missing packages, and no file is changed."""
     monkeypatch.setattr("llmtrace.cli.demo.find_spec", lambda name: None if name == "anthropic" else name)
     assert main(["demo"]) == 2
     assert capsys.readouterr().err == "llmtrace demo needs the vendor SDKs: pip install anthropic\n"
 
 
 @pytest.mark.parametrize(
-    ("line", "prices", "status", "says"),
+    ("line", "prices", "status", "expected"),
     [
         ([], "", 0, "Overrides   none (LLMTRACE_PRICES is not set)"),
         ([], '[[price]]\nmodel = "m"\ninput = "1"\n[[price]]\nmodel = "n"\nprovider = "openai"\nmultiplier = "0.9"\n',
@@ -429,25 +433,25 @@ def test_the_demo_needs_the_sdks(capsys: pytest.CaptureFixture[str], monkeypatch
         (["tts-1"], "", 0, "input characters, per million "),
         (["sonar"], "", 0, "  each request "),
         (["gpt-4.1"], '[[price]]\nmodel = "m"\nmultiplier = "cheap"\n', 2, "multiplier"),
-        (["no-such-model"], "", 2, "No price is known for 'no-such-model'. Give it one in the file LLMTRACE_PRICES"),
-        (["gpt-4.1", "--provider", "nobody"], "", 2, "No price is known for 'gpt-4.1' at nobody."),
+        (["no-such-model"], "", 2, "No price for 'no-such-model'. Add one to the file that LLMTRACE_PRICES"),
+        (["gpt-4.1", "--provider", "nobody"], "", 2, "No price for 'gpt-4.1' at nobody."),
     ],
 )  # fmt: skip
-def test_prices_are_told(
-    line: list[str], prices: str, status: int, says: str, tmp_path: Path,
+def test_prices_command_prints_prices(
+    line: list[str], prices: str, status: int, expected: str, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """What a model costs per unit and from where, and what the prices are made of."""
+    """The command prints prices per unit with their source, or an overview of the price table."""
     if prices:
         (tmp_path / "prices.toml").write_text(prices)
         monkeypatch.setenv("LLMTRACE_PRICES", str(tmp_path / "prices.toml"))
     assert main(["prices", *line]) == status
-    told = capsys.readouterr()
-    assert says in told.out + told.err
+    captured = capsys.readouterr()
+    assert expected in captured.out + captured.err
 
 
-def test_without_the_extra_it_says_how_to_get_it() -> None:
-    """Without click and rich there is one line, and no traceback."""
+def test_missing_extra_prints_how_to_install_it() -> None:
+    """Without click and rich, one line is printed and no traceback."""
     code = "import sys; sys.modules['click'] = None; from llmtrace.cli import main; sys.exit(main(['report']))"
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -1,4 +1,4 @@
-"""``llmtrace demo`` where the standard variables name an OTLP endpoint."""
+"""``llmtrace demo`` with an OTLP endpoint in the standard variables."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def run_demo(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_demo_sends_its_spans_where_the_variables_point(tmp_path: Path) -> None:
-    """Every span of the demo arrives, with the bridges of live export, and the command says where it went."""
+def test_demo_sends_spans_to_the_configured_endpoint(tmp_path: Path) -> None:
+    """Every span arrives, with the bridges of live export, and the command prints the endpoint."""
     with Backend().up() as backend:
         done = run_demo(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=backend.url)
     assert done.returncode == 0, done.stderr
@@ -26,12 +26,15 @@ def test_demo_sends_its_spans_where_the_variables_point(tmp_path: Path) -> None:
     assert f"Sent {sent} spans to {backend.url}/v1/traces" in done.stdout
     resources = [group.resource.attributes for request in backend.requests for group in request.resource_spans]
     assert {"demo-shop"} == {
-        each.value.string_value for found in resources for each in found if each.key == "openinference.project.name"
+        each.value.string_value
+        for attributes in resources
+        for each in attributes
+        if each.key == "openinference.project.name"
     }
 
 
-def test_demo_says_when_nobody_takes_its_spans(tmp_path: Path) -> None:
-    """An endpoint where nothing listens makes the command fail, in words."""
+def test_demo_with_unreachable_endpoint_exits_with_1(tmp_path: Path) -> None:
+    """The command prints that the spans could not be sent."""
     done = run_demo(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
     assert done.returncode == 1
     assert "Could not send all of" in done.stderr

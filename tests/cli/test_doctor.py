@@ -1,4 +1,4 @@
-"""``llmtrace doctor`` in environments of every kind: each line says what is so and which setting says it."""
+"""``llmtrace doctor`` in various environments: each line names the setting behind it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from llmtrace.cli import doctor, main
 
 @pytest.fixture(autouse=True)
 def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of this machine is looked at."""
+    """Keep the doctor away from files of this machine."""
     monkeypatch.setenv("LLMTRACE_SPOOL", str(tmp_path / "spool"))
     monkeypatch.setenv("LLMTRACE_STORE", str(tmp_path / "spans.db"))
 
 
 @pytest.mark.parametrize(
-    ("environ", "status", "says"),
+    ("environ", "status", "expected"),
     [
         ({}, 0, "  spans: the local store\n"),
         ({}, 0, "spans.db  0.0 MB  (LLMTRACE_STORE)\n"),
@@ -36,44 +36,50 @@ def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"OTEL_TRACES_EXPORTER": "console"}, 0,
          "  spans: console\n    OTEL_TRACES_EXPORTER=console (environment)\n"),
         ({"OTEL_TRACES_EXPORTER": "none"}, 0, "  spans: nowhere\n    OTEL_TRACES_EXPORTER=none (environment)\n"),
-        ({"OTEL_TRACES_EXPORTER": "pigeon"}, 1, "! spans: OTEL_TRACES_EXPORTER='pigeon' is not accepted"),
+        ({"OTEL_TRACES_EXPORTER": "pigeon"}, 1, "! llmtrace ignores OTEL_TRACES_EXPORTER='pigeon'"),
         ({"OTEL_SDK_DISABLED": "true"}, 0, "  OTEL_SDK_DISABLED=true (environment)\n  nowhere\n"),
         ({"LLMTRACE_ENABLED": "false"}, 0, "  openai  skipped: LLMTRACE_ENABLED"),
-        ({"LLMTRACE_SPOOL": f"{__file__}/spool"}, 1, "/spool cannot be written: spans would wait in memory only"),
+        ({"LLMTRACE_SPOOL": f"{__file__}/spool"}, 1, "/spool is not writable: spans would be buffered in memory only"),
     ],
 )  # fmt: skip
-def test_what_each_setting_does_is_said(
-    environ: dict[str, str], status: int, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_doctor_reports_each_setting(
+    environ: dict[str, str],
+    status: int,
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The line is there, and the status is 1 where one begins with an exclamation mark."""
+    """The expected line is printed, and the exit status is 1 if a line begins with an exclamation mark."""
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     assert main(["doctor"]) == status
     out = capsys.readouterr().out
-    assert says in out
+    assert expected in out
     assert any(line.startswith("!") for line in out.splitlines()) == bool(status)
 
 
-def test_a_backend_that_answers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where spans arrive it says so, and names no credential."""
+def test_doctor_reports_a_reachable_backend(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The endpoint is printed without credentials."""
     with Backend().up() as backend:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://me:secret@127.0.0.1:{backend.port}")
         assert doctor.run() == 0
     out = capsys.readouterr().out
-    assert f"  spans: {backend.url}/v1/traces\n    answers (http, compression gzip)\n" in out
+    assert f"  spans: {backend.url}/v1/traces\n    accepts requests (http, compression gzip)\n" in out
     assert "secret" not in out
 
 
-def test_a_configuration_file_says_where(
+def test_doctor_reports_the_configuration_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """It is not the doctor's to read: whoever wants to know looks there."""
+    """The file is named, but not read."""
     pytest.importorskip("opentelemetry.configuration")
     file = tmp_path / "otel.yaml"
     file.write_text('file_format: "1.0-rc.1"\n')
     monkeypatch.setenv("OTEL_CONFIG_FILE", str(file))
     assert doctor.run() == 0
-    assert f"  OTEL_CONFIG_FILE={file} (environment)\n  where that file says\n" in capsys.readouterr().out
+    assert f"  OTEL_CONFIG_FILE={file} (environment)\n  as configured in that file\n" in capsys.readouterr().out
 
 
 ABSENT = """
@@ -88,8 +94,8 @@ sys.exit(main(["doctor"]))
 """
 
 
-def test_sdks_that_are_not_installed() -> None:
-    """Hardly anybody has all of them: one that is not there is no fault."""
+def test_doctor_lists_sdks_that_are_not_installed() -> None:
+    """A missing SDK is not a fault."""
     done = subprocess.run(
         [sys.executable, "-c", ABSENT],
         env={**os.environ, "PYTHONPATH": str(Path(llmtrace.__file__).parents[1])},
@@ -99,8 +105,10 @@ def test_sdks_that_are_not_installed() -> None:
     assert re.search(r"\nclients\n  anthropic \S+  traced\n  google_genai  not installed\n  openai  not ", done.stdout)
 
 
-def test_what_is_broken_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """An SDK that cannot be imported, one whose hooks have moved, and faults of ours are each a line, and status 1."""
+def test_doctor_reports_broken_packages_and_internal_errors(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A broken SDK, missing hooks and internal errors are one line each, and the exit status is 1."""
 
     def imported(module: str) -> ModuleType:
         if module.startswith("anthropic"):
@@ -109,7 +117,7 @@ def test_what_is_broken_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
     monkeypatch.setattr(doctor, "import_module", imported)
     monkeypatch.delattr("openai._base_client.SyncAPIClient._process_response")
-    monkeypatch.setattr(_errors, "faults", Counter({"read an answer": 2}))
+    monkeypatch.setattr(_errors, "internal_errors", Counter({"read an answer": 2}))
     monkeypatch.setattr(doctor, "_PACKAGES", ("no-such-package", "wrapt"))
     assert doctor.run() == 1
     out = capsys.readouterr().out

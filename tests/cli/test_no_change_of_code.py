@@ -1,4 +1,4 @@
-"""However tracing is switched on, an unmodified program gives the same spans."""
+"""Every way to switch tracing on records the same spans of an unmodified program."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ MEASURED = (
 
 
 def _spans(backend: Backend) -> Counter[Any]:
-    """Every span with all that is in it but ids and times."""
-    found: Counter[Any] = Counter()
+    """Return every span with its contents, without ids and times."""
+    spans: Counter[Any] = Counter()
     for request in backend.requests:
         for scope in (scope for each in request.resource_spans for scope in each.scope_spans):
             for span in scope.spans:
-                told = {each.key: str(each.value) for each in span.attributes}
-                told |= dict.fromkeys(told.keys() & set(MEASURED), "measured")
+                attributes = {each.key: str(each.value) for each in span.attributes}
+                attributes |= dict.fromkeys(attributes.keys() & set(MEASURED), "measured")
                 events = tuple((event.name, tuple(map(str, event.attributes))) for event in span.events)
-                found[
+                spans[
                     scope.scope.name, scope.scope.version, span.name, span.kind, str(span.status), events,
-                    tuple(sorted(told.items())),
+                    tuple(sorted(attributes.items())),
                 ] += 1  # fmt: skip
-    return found
+    return spans
 
 
-def test_every_way_in_gives_the_same_spans(replay: Any, tmp_path: Path) -> None:
+def test_every_entry_point_records_the_same_spans(replay: Any, tmp_path: Path) -> None:
     """instrument(), llmtrace run and opentelemetry-instrument agree on every attribute but ids and times."""
     program, edited = tmp_path / "program.py", tmp_path / "edited.py"
     program.write_text(PROGRAM)
@@ -88,7 +88,7 @@ def test_every_way_in_gives_the_same_spans(replay: Any, tmp_path: Path) -> None:
         for process in running.values():
             out, err = process.communicate(timeout=180)
             assert (process.returncode, out) == (0, "done\n"), err
-        found = {name: _spans(backend) for name, backend in backends.items()}
-    assert sum(found["instrument"].values()) == 4
+        spans = {name: _spans(backend) for name, backend in backends.items()}
+    assert sum(spans["instrument"].values()) == 4
     for name in lines:
-        assert found[name] == found["instrument"], name
+        assert spans[name] == spans["instrument"], name

@@ -1,4 +1,4 @@
-"""What the commands print: clean, whole at any width, in one line where something is wrong, quiet in a closed pipe."""
+"""Output of the commands: sanitized, complete at any width, one line for an error, quiet in a closed pipe."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ STEERING = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u20
 TEXTS = (
     "llmtrace.feature", "user.id", "session.id", "llmtrace.tenant", "gen_ai.request.model", "gen_ai.response.model",
     "gen_ai.prompt.name", "gen_ai.prompt.version", "error.type", "llmtrace.stream.end", "gen_ai.provider.name",
-    "llmtrace.pricing.unpriced_reason", "llmtrace.tag.region",
+    "llmtrace.cost.unpriced_reason", "llmtrace.tag.region",
 )  # fmt: skip
 
 
-def put(path: Path, spans: list[StoredSpan]) -> None:
+def store_spans(path: Path, spans: list[StoredSpan]) -> None:
     with closing(connect(path, write=True)) as connection:
         Writer(connection).write(spans)
 
 
-def made(count: int, seed: int = 7) -> list[StoredSpan]:
+def make_spans(count: int, seed: int = 7) -> list[StoredSpan]:
     return [span for trace in traces(count, seed=seed) for span in trace]
 
 
@@ -59,23 +59,23 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def hostile(store: Path) -> Path:
-    """A store whose every text a stranger has chosen."""
+    """A store in which every text comes from an attacker."""
     spans = []
-    for number, span in enumerate(made(30)):
+    for number, span in enumerate(make_spans(30)):
         attributes = {
             **span.attributes, **dict.fromkeys(TEXTS, EVIL), "gen_ai.prompt.version": f"{number % 2}{EVIL}",
             "gen_ai.response.finish_reasons": [EVIL], "tag.tags": [EVIL], f"llmtrace.tag.{EVIL}": EVIL,
             "llmtrace.retrieval.document_ids": [EVIL],
         }  # fmt: skip
         spans.append(replace(span, name=EVIL, attributes=attributes))
-    put(store, spans)
+    store_spans(store, spans)
     return store
 
 
-def test_hostile_texts_reach_no_terminal(
+def test_control_sequences_do_not_reach_the_terminal(
     hostile: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No control character, escape or change of direction is printed by any command, and none is markup."""
+    """No command prints control characters, escapes or changes of direction, or interprets markup."""
     page = tmp_path / "page.html"
     prompts = tmp_path / "prompts"
     prompts.mkdir()
@@ -98,10 +98,10 @@ def test_hostile_texts_reach_no_terminal(
                  ["report", "--since", EVIL], ["prices", EVIL], ["prompts", "show", EVIL],
                  ["report", "--store", EVIL]):  # fmt: skip
         assert main(line) == 2, line
-    told = capsys.readouterr()
-    for text in (told.out, told.err, page.read_text(encoding="utf-8")):
+    captured = capsys.readouterr()
+    for text in (captured.out, captured.err, page.read_text(encoding="utf-8")):
         assert STEERING.search(text) is None
-    assert "[red]y[/red]" in told.out
+    assert "[red]y[/red]" in captured.out
     assert "<script>" not in page.read_text(encoding="utf-8")
 
 
@@ -114,14 +114,16 @@ def test_hostile_texts_reach_no_terminal(
         ("caf\u00e9\u3000x", "caf\u00e9\u3000x"),
     ],
 )  # fmt: skip
-def test_csv_cells_are_no_formulas(text: object, shown: object) -> None:
-    """Text that begins as a formula gets an apostrophe; a number stays one."""
+def test_csv_cell_with_a_formula_gets_an_apostrophe(text: object, shown: object) -> None:
+    """Text that begins like a formula gets an apostrophe; numbers do not."""
     assert formatting.cell(text) == shown
 
 
-def test_csv_of_a_report_holds_no_formula(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In any column of text."""
-    put(store, [replace(span, attributes={**span.attributes, "llmtrace.feature": "=1+1"}) for span in made(3)])
+def test_report_csv_contains_no_formula(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """This holds for every column of text."""
+    store_spans(
+        store, [replace(span, attributes={**span.attributes, "llmtrace.feature": "=1+1"}) for span in make_spans(3)]
+    )
     assert main(["report", "--csv"]) == 0
     (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert row["feature"] == "'=1+1"
@@ -129,7 +131,7 @@ def test_csv_of_a_report_holds_no_formula(store: Path, capsys: pytest.CaptureFix
 
 
 def test_commands_print_through_one_function() -> None:
-    """Nothing in a command or a report writes by itself."""
+    """Commands and reports do not print directly."""
     for path in (*(SOURCE / "cli").glob("*.py"), *(SOURCE / "report").glob("*.py")):
         if path.name not in ("terminal.py", "_vendor_server.py", "__init__.py"):
             assert re.search(r"(?<![\w.])print\(|sys\.stdout\.write", path.read_text()) is None, path.name
@@ -142,11 +144,11 @@ def test_commands_print_through_one_function() -> None:
      ["tail", "--no-follow"], ["compare", "version=3", "version=4"], ["advise"]],
     ids=" ".join,
 )  # fmt: skip
-def test_figures_stay_whole_at_any_width(
+def test_figures_are_not_cut_at_any_width(
     store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: list[str], width: int
 ) -> None:
-    """No line is wider than the terminal, and every figure is one that is shown where there is room."""
-    put(store, made(200))
+    """No line is wider than the terminal, and every figure equals one of the widest output."""
+    store_spans(store, make_spans(200))
 
     def shown(columns: int) -> list[str]:
         monkeypatch.setenv("COLUMNS", str(columns))
@@ -162,11 +164,11 @@ def test_figures_stay_whole_at_any_width(
         assert {each for row in tables for each in figure.findall(row)} <= wide
 
 
-def test_tail_is_in_the_order_of_ends(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Batches of several processes come one after the other."""
-    spans = made(20)
-    put(store, spans[30:])
-    put(store, spans[:30])
+def test_tail_prints_calls_in_order_of_their_end(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Batches of several processes arrive one after the other."""
+    spans = make_spans(20)
+    store_spans(store, spans[30:])
+    store_spans(store, spans[:30])
     assert main(["tail", "--no-follow", "-n", "100"]) == 0
     printed = [line[:8] for line in capsys.readouterr().out.splitlines()]
     with closing(connect(store)) as connection:
@@ -206,32 +208,32 @@ DIGITS = "9" * 5_000
     ],
     ids=lambda line: " ".join(line)[:40].encode("ascii", "backslashreplace").decode(),
 )  # fmt: skip
-def test_absurd_arguments_end_in_one_line(
+def test_extreme_arguments_give_a_one_line_error(
     store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: list[str]
 ) -> None:
-    """Status 2, one short line, no traceback, nothing on standard output."""
-    put(store, made(3))
+    """The exit status is 2, with one short line, no traceback and no standard output."""
+    store_spans(store, make_spans(3))
     monkeypatch.setattr("llmtrace.cli.resend._PATIENCE_SECONDS", 0.0)
     assert main(line) == 2
-    told = capsys.readouterr()
+    captured = capsys.readouterr()
     if line[0] != "prices":
-        assert told.out == ""
-        assert told.err.count("\n") == 1
-        assert len(told.err) < 900
+        assert captured.out == ""
+        assert captured.err.count("\n") == 1
+        assert len(captured.err) < 900
 
 
 def test_unknown_dimension_lists_every_name(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """All that ``--by`` accepts."""
+    """The error lists all names that ``--by`` accepts."""
     assert main(["report", "--by", "banana"]) == 2
     error = capsys.readouterr().err
     for name in DIMENSIONS:
         assert re.search(rf"\b{name}\b", error), name
 
 
-def test_error_names_the_variable_that_the_store_comes_from(
+def test_store_error_names_its_option_or_variable(
     store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """And the option, where that is given."""
+    """The option is named if it was used, else the variable."""
     assert main(["report"]) == 2
     assert "(from LLMTRACE_STORE)" in capsys.readouterr().err
     assert main(["report", "--store", str(tmp_path / "other.db")]) == 2
@@ -246,9 +248,9 @@ def test_error_names_the_variable_that_the_store_comes_from(
 
 @pytest.mark.parametrize("command", ["report --by user,session --top 0", "tail --no-follow -n 1000", "report --json"])
 @pytest.mark.parametrize("stop", ["head -1", "true"])
-def test_closed_pipe_is_quiet_and_no_failure(store: Path, command: str, stop: str) -> None:
-    """``llmtrace report | head`` prints no traceback, and its own status is 0."""
-    put(store, made(300))
+def test_closed_pipe_prints_nothing_and_exits_with_0(store: Path, command: str, stop: str) -> None:
+    """``llmtrace report | head`` prints no traceback."""
+    store_spans(store, make_spans(300))
     line = f'"{sys.executable}" -m llmtrace {command} | {stop}; echo "${{PIPESTATUS[0]}}"'
     done = subprocess.run(
         ["bash", "-c", line], capture_output=True, text=True, check=False,
@@ -260,19 +262,19 @@ def test_closed_pipe_is_quiet_and_no_failure(store: Path, command: str, stop: st
 
 def _blocked(span: StoredSpan) -> StoredSpan:
     attributes: dict[str, Any] = {
-        **span.attributes, "llmtrace.outcome": "blocked", "llm.cost.total": 99.0, "llmtrace.pricing.exact": "99",
+        **span.attributes, "llmtrace.outcome": "blocked", "llm.cost.total": 99.0, "llmtrace.cost.exact": "99",
     }  # fmt: skip
     return replace(span, attributes=attributes)
 
 
-def test_blocked_calls_are_in_no_figure_and_counted_apart(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In the report, its page, JSON and CSV, in ``compare`` and in ``advise``."""
-    put(store, made(100))
+def test_blocked_calls_are_counted_separately(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """This holds in the report, its page, JSON and CSV, in ``compare`` and in ``advise``."""
+    store_spans(store, make_spans(100))
     with closing(connect(store)) as connection:
         before = report(connection, selection(), ("feature",))
         sides = sample(connection, selection())
-    refused = [_blocked(span) for span in made(20, seed=9) if "gen_ai.usage.input_tokens" in span.attributes]
-    put(store, [replace(span, trace_id=span.trace_id[::-1]) for span in refused])
+    refused = [_blocked(span) for span in make_spans(20, seed=9) if "gen_ai.usage.input_tokens" in span.attributes]
+    store_spans(store, [replace(span, trace_id=span.trace_id[::-1]) for span in refused])
     with closing(connect(store)) as connection:
         after = report(connection, selection(), ("feature",))
         assert sample(connection, selection()).calls == sides.calls
@@ -288,21 +290,21 @@ def test_blocked_calls_are_in_no_figure_and_counted_apart(store: Path, capsys: p
     assert json.loads(capsys.readouterr().out)["total"]["blocked"] == len(refused)
 
 
-def test_missing_usage_says_how_to_get_it(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A stream of OpenAI reports none unless asked."""
-    reason = {"llmtrace.pricing.unpriced_reason": "no_usage"}
-    cost = ("llm.cost.total", "llmtrace.pricing.exact")
+def test_missing_usage_names_the_setting_that_requests_it(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """OpenAI's streams report usage on request only."""
+    reason = {"llmtrace.cost.unpriced_reason": "no_usage"}
+    cost = ("llm.cost.total", "llmtrace.cost.exact")
     spans = [
         replace(span, attributes={**{k: v for k, v in span.attributes.items() if k not in cost}, **reason})
-        for span in made(3)
+        for span in make_spans(3)
     ]
-    put(store, spans)
+    store_spans(store, spans)
     assert main(["report"]) == 0
     assert "LLMTRACE_STREAM_USAGE=auto" in capsys.readouterr().out.replace("\n", " ")
 
 
 @pytest.mark.parametrize("largest", [1, 2, 3, 5, 7, 9, 11, 14, 15, 29, 99, 101, 150, 999, 1_499, 12_345])
-def test_middle_of_a_histogram_axis_is_a_whole_number(largest: int) -> None:
+def test_middle_of_a_histogram_axis_is_an_integer(largest: int) -> None:
     """A tick at 7.5 would be labelled 8."""
     top = nice(largest, even=True)
     assert top >= largest * 0.9999
@@ -312,13 +314,13 @@ def test_middle_of_a_histogram_axis_is_a_whole_number(largest: int) -> None:
 
 
 def test_constants_are_defined_once() -> None:
-    """A name that is assigned twice in a module hides the first."""
+    """A second assignment in a module would hide the first."""
     for path in SOURCE.rglob("*.py"):
         names = re.findall(r"^([A-Z_][A-Z0-9_]+)(?:: [^=]+)? = ", path.read_text(), re.MULTILINE)
         assert len(names) == len(set(names)), path
 
 
 @pytest.mark.parametrize(("number", "shown"), [(0, "0 calls"), (1, "1 call"), (2, "2 calls"), (12_345, "12,345 calls")])
-def test_one_thing_is_singular(number: int, shown: str) -> None:
-    """Not "1 calls"."""
+def test_count_of_one_is_singular(number: int, shown: str) -> None:
+    """ "1 calls" is never printed."""
     assert formatting.counted(number, "call") == shown

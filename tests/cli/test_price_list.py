@@ -1,4 +1,4 @@
-"""Quotes come from the table that calls are priced by."""
+"""Prices of alternative models come from the same table as those of calls."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from llmtrace.cli.price_list import open_catalog
 AT = 1_780_000_000.0
 
 
-def test_prices_and_windows_are_those_of_the_catalogue() -> None:
-    """A million tokens of a known model cost what is listed; of an unknown one nobody knows."""
+def test_price_list_returns_prices_and_windows_of_the_catalog() -> None:
+    """A listed model has its listed price; an unknown one has none."""
     quotes = open_catalog()
     assert quotes.price("openai", "gpt-4.1-mini", {"input": 1_000_000, "output": 1_000_000}, AT) == 2_000_000_000_000
     assert quotes.price("openai", "gpt-4.1-mini", {"input": 1_000_000}, AT) == 400_000_000_000
@@ -20,8 +20,8 @@ def test_prices_and_windows_are_those_of_the_catalogue() -> None:
     assert quotes.window(None, "house-llm") is None
 
 
-def test_overrides_hold_for_quotes_too(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
-    """What the user says of prices is asked first, and a wrong file is told."""
+def test_price_list_applies_overrides(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    """Overrides have precedence, and an invalid file is reported."""
     path = f"{tmp_path}/prices.toml"
     with open(path, "w") as file:
         file.write('[[price]]\nmodel = "house-llm"\ninput = "1.00"\noutput = "2.00"\n')

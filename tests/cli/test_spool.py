@@ -1,4 +1,4 @@
-"""``llmtrace spool`` and ``llmtrace doctor`` on a spool that holds something."""
+"""``llmtrace spool`` and ``llmtrace doctor`` on a spool with waiting data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llmtrace.export.pipeline import Pipeline
 
 @pytest.fixture
 def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A spool folder in which a process left three spans for a backend that is down."""
+    """A spool folder with three spans of an ended process for an unreachable backend."""
     folder = tmp_path / "spool"
     monkeypatch.setenv("LLMTRACE_SPOOL", str(folder))
     monkeypatch.setenv("LLMTRACE_STORE", str(tmp_path / "spans.jsonl"))
@@ -27,8 +27,8 @@ def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_status_says_what_waits(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Status names the folder, the spans, the destination and nothing secret."""
+def test_spool_status_lists_waiting_data(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The output names the folder, the spans and the destination, without secrets."""
     assert spool.run() == 0
     out = capsys.readouterr().out
     assert str(left) in out
@@ -38,18 +38,18 @@ def test_status_says_what_waits(left: Path, capsys: pytest.CaptureFixture[str]) 
     assert "secret" not in out
 
 
-def test_drain_keeps_what_it_cannot_send(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the backend down drain sends nothing, loses nothing, and says so."""
+def test_drain_keeps_data_that_it_cannot_send(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With an unreachable backend, nothing is sent or lost."""
     assert spool.run("drain", timeout=5) == 1
     assert "left:        3 spans" in capsys.readouterr().out
     assert spool.run("status") == 0
     assert "3 spans wait" in capsys.readouterr().out
 
 
-def test_drain_sends_what_waits_and_says_what_is_lost(
+def test_drain_sends_waiting_data_and_reports_losses(
     left: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Spans and scores go where the environment of the command says; what is refused is counted, also by status."""
+    """Spans and scores go to the configured destinations; rejected ones are counted."""
     monkeypatch.setenv("PHOENIX_COLLECTOR_ENDPOINT", "http://127.0.0.1:9")
     with Backend().up() as backend:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", backend.url)
@@ -70,8 +70,8 @@ def test_drain_sends_what_waits_and_says_what_is_lost(
     assert " 3 h  left behind  http://127.0.0.1:9/v1/traces\n" in out
 
 
-def test_purge_deletes_what_dead_processes_left(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Purge empties the folder and counts."""
+def test_purge_deletes_data_of_ended_processes(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The folder is empty afterwards, and the amounts are printed."""
     assert spool.run("purge") == 0
     assert capsys.readouterr().out == f"deleted 3 spans from {left}\n"
     assert not list(left.iterdir())
@@ -84,28 +84,28 @@ def test_purge_deletes_what_dead_processes_left(left: Path, capsys: pytest.Captu
         ("drain", {"OTEL_EXPORTER_OTLP_ENDPOINT": ""}), ("status", {"LLMTRACE_SPOOL": "off"}),
     ],
 )  # fmt: skip
-def test_wrong_usage(
+def test_wrong_usage_exits_with_2(
     action: str,
     variables: dict[str, str],
     left: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A wrong action, and one that has nothing to work on, is status 2 and a line on stderr."""
+    """An invalid action, or an action without data, prints one line on standard error."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert spool.run(action) == 2
     assert capsys.readouterr().err.startswith("llmtrace spool: ")
 
 
-def test_doctor_finds_the_backend_down(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Doctor says where spans go, that nobody answers there, what waits, and the setting behind each."""
+def test_doctor_reports_an_unreachable_backend(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The output names the endpoint, the error, the waiting data and the settings."""
     assert doctor.run() == 1
     out = capsys.readouterr().out
     assert "openai" in out
     assert "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:9" in out or "127.0.0.1:9" in out
     assert "! spans: http://127.0.0.1:9/v1/traces\n" in out
-    assert "does not take spans: ConnectionError (http, compression gzip)\n" in out
+    assert "does not accept spans: ConnectionError (http, compression gzip)\n" in out
     assert "data points: nowhere" in out
     assert "3 spans wait" in out
     assert f"LLMTRACE_SPOOL={left} (environment)" in out
@@ -113,8 +113,10 @@ def test_doctor_finds_the_backend_down(left: Path, capsys: pytest.CaptureFixture
     assert "secret" not in out
 
 
-def test_doctor_of_a_wrong_setting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A wrong setting is named, and is status 2."""
+def test_doctor_with_an_invalid_setting_exits_with_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The invalid setting is named."""
     monkeypatch.setenv("LLMTRACE_SPOOL_MAX_MB", "lots")
     assert doctor.run() == 2
     assert "LLMTRACE_SPOOL_MAX_MB='lots'" in capsys.readouterr().out

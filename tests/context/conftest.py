@@ -1,14 +1,14 @@
-"""Fixtures of the scope's tests."""
+"""Fixtures of the context tests."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from loopback_vendor import Vendor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from scope_vendor import Vendor
 
 import llmtrace
 from llmtrace.context import validation
@@ -23,14 +23,14 @@ def vendor() -> Iterator[Vendor]:
 
 
 @pytest.fixture(autouse=True)
-def said_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test hears the warnings that are given once."""
-    monkeypatch.setattr(validation, "_said", set())
+def no_earlier_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test logs the warnings that are logged once."""
+    monkeypatch.setattr(validation, "_warned", set())
 
 
 @pytest.fixture
 def open_spans() -> Iterator[InMemorySpanExporter]:
-    """As ``spans``, with content let through and one word redacted."""
+    """Yield an exporter like ``spans``, with content recorded and one word redacted."""
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     settings = {"capture_content": True, "redact": lambda text: text.replace("secret", "****")}

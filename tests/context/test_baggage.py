@@ -1,4 +1,4 @@
-"""Tags that travel to another service: only those opted in, and never to a vendor."""
+"""Tags in baggage for other services: only those opted in, and never to a vendor."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from loopback_vendor import Vendor
 from opentelemetry import baggage, propagate, trace
 from opentelemetry import context as otel
 from opentelemetry.sdk.trace import TracerProvider
-from scope_vendor import Vendor
 
 import llmtrace
 from llmtrace import current, tag, workflow
@@ -30,23 +30,23 @@ def headers() -> dict[str, str]:
     return carrier
 
 
-def test_without_opting_in_only_the_trace_travels(spans: Any) -> None:
+def test_headers_without_opt_in_carry_only_the_trace(spans: Any) -> None:
     """The headers of an outgoing request name the trace and no tag."""
     with tag(feature="marker", user="marker"), workflow("w"):
-        told = headers()
+        sent_headers = headers()
         trace_id = trace.get_current_span().get_span_context().trace_id
-    assert set(told) == {"traceparent"}
-    assert f"{trace_id:032x}" in told["traceparent"]
+    assert set(sent_headers) == {"traceparent"}
+    assert f"{trace_id:032x}" in sent_headers["traceparent"]
 
 
 def test_opted_in_tags_reach_the_next_service(travelling: None) -> None:
-    """There they are tags again, in the same trace, below what that service says itself."""
+    """They are tags again in the next service, in the same trace; that service's own tags take precedence."""
     with tag(feature="f", user="marker", plan="pro", other="marker"), workflow("w"):
-        told = headers()
+        sent_headers = headers()
         here = trace.get_current_span().get_span_context().trace_id
-    assert "marker" not in str(told)
+    assert "marker" not in str(sent_headers)
     assert not baggage.get_all()
-    token = otel.attach(propagate.extract(told))
+    token = otel.attach(propagate.extract(sent_headers))
     try:
         assert trace.get_current_span().get_span_context().trace_id == here
         assert (current().feature, current().metadata, current().user) == ("f", {"plan": "pro"}, None)
@@ -55,13 +55,13 @@ def test_opted_in_tags_reach_the_next_service(travelling: None) -> None:
     finally:
         otel.detach(token)
     assert current().feature is None
-    with tag(feature="f"), workflow("w"):  # what was not said does not travel, and what did not travel is not there
+    with tag(feature="f"), workflow("w"):  # only opted-in tags with a value are propagated
         assert headers()["baggage"] == "llmtrace.feature=f"
     assert "baggage" not in headers()
 
 
-def test_what_an_upstream_says_is_not_believed_unless_opted_in(spans: Any) -> None:
-    """Baggage from outside sets no tag of a service that has not asked for it."""
+def test_upstream_baggage_without_opt_in_is_ignored(spans: Any) -> None:
+    """Baggage from outside sets no tag of a service that has not opted in."""
     token = otel.attach(baggage.set_baggage("llmtrace.feature", "forged"))
     try:
         assert current().feature is None
@@ -69,8 +69,8 @@ def test_what_an_upstream_says_is_not_believed_unless_opted_in(spans: Any) -> No
         otel.detach(token)
 
 
-def test_no_tag_travels_to_a_vendor(travelling: None, vendor: Vendor) -> None:
-    """While an SDK works, baggage holds only what the application put there itself."""
+def test_request_to_a_vendor_carries_no_tag(travelling: None, vendor: Vendor) -> None:
+    """While an SDK sends a request, baggage holds only the application's own entries."""
 
     def inject(request: Any) -> None:
         propagate.inject(request.headers)

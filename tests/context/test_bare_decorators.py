@@ -1,4 +1,4 @@
-"""Decorators without parentheses, and what cannot be decorated."""
+"""Decorators without parentheses, and objects that cannot be decorated."""
 
 from __future__ import annotations
 
@@ -139,8 +139,8 @@ def test_one_unnamed_block_decorates_many_functions(spans: Spans) -> None:
 
 @pytest.mark.parametrize("write", [bare, called])
 @pytest.mark.parametrize("decorator", SEARCHES)
-def test_searches_without_a_name_leave_it_absent(spans: Spans, decorator: Any, write: Any) -> None:
-    """A bare search records what it returns; the data source or the model is unknown, and the span says neither."""
+def test_unnamed_search_records_no_name(spans: Spans, decorator: Any, write: Any) -> None:
+    """A bare search records what it returns; the span has neither a data source nor a model."""
 
     @write(decorator)
     def find(question: str) -> list[dict[str, Any]]:
@@ -148,10 +148,10 @@ def test_searches_without_a_name_leave_it_absent(spans: Spans, decorator: Any, w
 
     assert find("q") == [{"id": "a", "score": 0.5}]
     (span,) = spans.get_finished_spans()
-    told = dict(span.attributes or {})
-    assert span.name == told["gen_ai.operation.name"] == decorator.__name__
-    assert told["llmtrace.retrieval.document_ids"] == ("a",)
-    assert not {"gen_ai.data_source.id", "gen_ai.request.model", "reranker.model_name"} & told.keys()
+    attributes = dict(span.attributes or {})
+    assert span.name == attributes["gen_ai.operation.name"] == decorator.__name__
+    assert attributes["llmtrace.retrieval.document_ids"] == ("a",)
+    assert not {"gen_ai.data_source.id", "gen_ai.request.model", "reranker.model_name"} & attributes.keys()
 
 
 class Some:
@@ -165,14 +165,14 @@ DECORATORS: list[Callable[[Any], Any]] = [
 
 
 @pytest.mark.parametrize("decorate", DECORATORS, ids=lambda each: getattr(each, "__name__", type(each).__name__))
-def test_class_is_rejected_where_it_is_decorated(decorate: Any) -> None:
-    """A decorated class would no longer be one."""
+def test_decorated_class_raises_type_error(decorate: Any) -> None:
+    """A class cannot be decorated, because the result would not be a class."""
     with pytest.raises(TypeError, match="the class Some"):
         decorate(Some)
 
 
-def test_bare_prompt_is_rejected_where_it_is_written() -> None:
-    """Its name cannot be guessed."""
+def test_bare_prompt_decorator_raises_type_error() -> None:
+    """A prompt has no default name."""
     with pytest.raises(TypeError, match=r"llmtrace\.prompt: expected a name as text, got an object of type function"):
 
         @prompt  # type: ignore[arg-type]
@@ -181,8 +181,8 @@ def test_bare_prompt_is_rejected_where_it_is_written() -> None:
 
 @pytest.mark.parametrize("name", [5, 1.5, b"bytes", ["a"], object(), True])
 @pytest.mark.parametrize("decorator", [*RUNS, *SEARCHES, prompt])
-def test_name_that_is_not_text_is_rejected(decorator: Any, name: object) -> None:
-    """It is a mistake in the program, and is told where it is made."""
+def test_name_that_is_not_text_raises_type_error(decorator: Any, name: object) -> None:
+    """A wrong name is a mistake in the program, which is reported where it is made."""
     with pytest.raises(TypeError, match="expected a name as text"):
         decorator(name)
 

@@ -1,4 +1,4 @@
-"""Blocks in every colour: what holds inside them, and that nothing of it holds outside."""
+"""Blocks of every kind: their context holds inside them, and nothing of it outside."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Plan(StrEnum):
 
 @tag(feature="plain", user="u")
 def plain(x: int) -> tuple[str | None, int]:
-    """Says where it runs."""
+    """Return where it runs."""
     return current().feature, x
 
 
@@ -77,8 +77,8 @@ class Methods:
         return current().feature
 
 
-def test_nested_blocks_merge_and_the_inner_wins() -> None:
-    """Inner values win, tags add up, free keys merge, and afterwards everything is as before."""
+def test_nested_blocks_merge_and_inner_values_win() -> None:
+    """Inner values win, tags add up, free keys merge, and the outer context is restored afterwards."""
     with tag(feature="a", user="u", tags="x", plan="pro", n=1), tag(feature="b", tags=["x", "y"], n=2):
         here = current()
         assert (here.feature, here.user, here.tags) == ("b", "u", ("x", "y"))
@@ -86,7 +86,7 @@ def test_nested_blocks_merge_and_the_inner_wins() -> None:
     assert current() == type(here)()
 
 
-def test_decorated_functions_of_every_colour() -> None:
+def test_decorated_functions_of_every_kind_run_inside_the_block() -> None:
     """Functions, methods and coroutines run inside; the caller does not."""
 
     async def asynchronous() -> list[Any]:
@@ -99,9 +99,9 @@ def test_decorated_functions_of_every_colour() -> None:
     assert current().feature is None
 
 
-def test_a_generator_holds_the_context_only_while_it_runs() -> None:
+def test_decorated_generator_holds_the_context_only_while_it_runs() -> None:
     """Between two items the caller's own tags are current, and send and throw reach the body."""
-    with tag(feature="caller", user="maker"):
+    with tag(feature="caller", user="creator"):
         items = generator()
     with tag(feature="reader"):
         assert next(items) == "generator"
@@ -113,8 +113,8 @@ def test_a_generator_holds_the_context_only_while_it_runs() -> None:
     assert current().feature is None
 
 
-async def test_an_async_generator_holds_the_context_only_while_it_runs() -> None:
-    """As for a generator, also when its items are taken in different tasks."""
+async def test_decorated_async_generator_holds_the_context_only_while_it_runs() -> None:
+    """The same for an asynchronous generator, also when its items are read in different tasks."""
     items: Any = async_generator()
     assert await asyncio.create_task(anext(items)) == "async generator"
     assert current().feature is None
@@ -124,31 +124,31 @@ async def test_an_async_generator_holds_the_context_only_while_it_runs() -> None
     assert current().feature is None
 
 
-async def test_a_generator_runs_under_the_tags_of_its_maker() -> None:
-    """What is read after the block of its maker has ended still runs under that block's tags."""
+async def test_generator_runs_with_the_tags_of_its_creation() -> None:
+    """Items read after the block has ended are still produced with the tags of that block."""
 
     @tag(feature="body")
     async def body() -> AsyncIterator[Any]:
         yield current().user
 
-    with tag(user="maker"):
+    with tag(user="creator"):
         items = body()
-    assert [item async for item in items] == ["maker"]
+    assert [item async for item in items] == ["creator"]
 
 
-def test_decorated_functions_look_like_themselves() -> None:
-    """Frameworks see the colour, name, signature and documentation of the function itself; it pickles and copies."""
+def test_decorated_function_keeps_its_metadata() -> None:
+    """Frameworks see the kind, name, signature and documentation of the function itself; it pickles and copies."""
     assert inspect.isgeneratorfunction(generator)
     assert inspect.isasyncgenfunction(async_generator)
     assert inspect.iscoroutinefunction(coroutine)
-    assert (plain.__name__, plain.__doc__) == ("plain", "Says where it runs.")
+    assert (plain.__name__, plain.__doc__) == ("plain", "Return where it runs.")
     assert list(inspect.signature(plain).parameters) == ["x"]
     assert pickle.loads(pickle.dumps(plain)) is plain
     assert copy.deepcopy(plain) is plain is copy.copy(plain)
 
 
-def test_an_exception_passes_as_it_is() -> None:
-    """The same exception object comes out, with no context of ours."""
+def test_exception_passes_a_block_unchanged() -> None:
+    """The same exception object comes out, with no context added by llmtrace."""
     error = RuntimeError("mine")
 
     @tag(feature="x")
@@ -162,7 +162,7 @@ def test_an_exception_passes_as_it_is() -> None:
     assert error.__cause__ is None
 
 
-def test_a_block_around_a_yield_leaves_the_caller_alone(caplog: pytest.LogCaptureFixture) -> None:
+def test_block_with_a_yield_leaves_the_callers_context_unchanged(caplog: pytest.LogCaptureFixture) -> None:
     """A plain block in an undecorated generator that ends below the caller's block takes nothing from the caller."""
 
     def leaky() -> Iterator[int]:
@@ -186,7 +186,7 @@ def test_a_block_around_a_yield_leaves_the_caller_alone(caplog: pytest.LogCaptur
     assert not caplog.records
 
 
-def test_one_block_may_be_entered_by_many_at_once() -> None:
+def test_one_block_is_entered_by_many_tasks_at_once() -> None:
     """A block kept in a variable is re-entrant and shared by tasks."""
     shared = tag(feature="shared")
 
@@ -204,14 +204,14 @@ def test_one_block_may_be_entered_by_many_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given_tags", "kept", "says"),
+    ("tags", "kept", "message"),
     [
         ({"user": 42}, {"user": "42"}, ""),
         ({"user": UUID(int=1)}, {"user": str(UUID(int=1))}, ""),
         ({"user": Plan.PRO, "plan": Plan.PRO}, {"user": "pro", "metadata": {"plan": "pro"}}, ""),
         ({"user": ["x"]}, {}, "user must be text"),
         ({"user": True}, {}, "not bool"),
-        ({"user": 10**5000, "session": "s"}, {"session": "s"}, "user is a number of too many digits"),
+        ({"user": 10**5000, "session": "s"}, {"session": "s"}, "user is a number with too many digits"),
         ({"feature": "x" * 300}, {"feature": "x" * 256}, "longer than 256"),
         ({"session": "a\ud800"}, {"session": "a?"}, ""),
         ({"feature": ""}, {}, ""),
@@ -228,38 +228,38 @@ def test_one_block_may_be_entered_by_many_at_once() -> None:
         ({"k": 2**63}, {}, "does not fit 64 bits"),
         ({"k": float("inf")}, {}, "not a finite number"),
         ({"k": []}, {}, "not list"),
-        ({"capture_content": "maybe"}, {"capture_content": "no_content"}, "nothing that is said is written"),
+        ({"capture_content": "maybe"}, {"capture_content": "no_content"}, "no content is recorded"),
     ],
 )
-def test_wrong_values_are_left_out(
-    given_tags: dict[str, Any], kept: dict[str, Any], says: str, caplog: pytest.LogCaptureFixture
+def test_invalid_tags_are_dropped_with_a_warning(
+    tags: dict[str, Any], kept: dict[str, Any], message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A value of a wrong type or length costs itself, with a warning that says why, and never an exception."""
-    with tag(**given_tags):
+    """A value of a wrong type or length is dropped or cut, with a warning that states the reason and no exception."""
+    with tag(**tags):
         assert current() == replace(CallContext(), **kept)
-    assert [says in record.message for record in caplog.records] == [True] * bool(says)
+    assert [message in record.message for record in caplog.records] == [True] * bool(message)
 
 
-def test_a_wrong_value_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """One warning says which value and what is accepted, however often it comes."""
+def test_repeated_invalid_value_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """One warning names the value and the accepted types, however often the value is passed."""
     with caplog.at_level(logging.WARNING, "llmtrace"):
         for _ in range(3):
             with tag(user=object(), big=2**70, nan=float("nan")):  # type: ignore[arg-type]
                 assert current().metadata == {}
-    told = [record.message for record in caplog.records]
-    assert len(told) == 3
-    assert "user must be text" in told[0]
+    messages = [record.message for record in caplog.records]
+    assert len(messages) == 3
+    assert "user must be text" in messages[0]
 
 
-def test_warnings_are_not_remembered_without_end(caplog: pytest.LogCaptureFixture) -> None:
-    """A program that makes up new keys, each with a wrong value, fills neither the memory nor the log."""
+def test_number_of_warnings_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    """A program that creates new keys, each with a wrong value, fills neither the memory nor the log."""
     for number in range(1200):
         tag(**{f"k{number}": object()})
     assert len(caplog.records) < 1100
 
 
-def test_a_key_can_always_be_exported() -> None:
-    """A lone surrogate in a key, as in a value, does not cost the batch that the span is exported with."""
+def test_key_with_a_lone_surrogate_is_exported() -> None:
+    """A lone surrogate in a key, as in a value, does not lose the batch that the span is exported with."""
     with tag(**{"k\ud800": "v\ud800"}):
         assert current().metadata == {"k?": "v?"}
 
@@ -270,13 +270,13 @@ class Callee:
         return current().feature
 
 
-async def test_an_object_that_is_called_has_the_colour_of_its_call() -> None:
-    """The tags hold while the body of an asynchronous ``__call__`` runs, not only while it is made."""
+async def test_callable_object_has_the_kind_of_its_call_method() -> None:
+    """The tags hold while the body of an asynchronous ``__call__`` runs, not only while the coroutine is created."""
     assert await tag(feature="object")(Callee())() == "object"
     assert current().feature is None
 
 
-def test_property_is_decorated_below_itself() -> None:
+def test_property_is_decorated_below_property() -> None:
     """A property cannot be decorated, its function can."""
     with pytest.raises(TypeError, match="an object of type property"):
         tag(feature="above")(property(lambda self: None))  # type: ignore[type-var]
@@ -300,21 +300,21 @@ class _Hostile:
 
 
 @pytest.mark.faulty
-def test_hostile_tags_cost_only_themselves() -> None:
-    """Tags that fail while they are read do not reach the caller, and whether content is written holds."""
+def test_tags_that_raise_are_dropped() -> None:
+    """Tags that fail while they are read do not reach the caller, and the content mode still holds."""
     with tag(feature="f", tags=_Hostile(), capture_content=False, k=1):
         assert current() == replace(CallContext(), feature="f", capture_content="no_content", metadata={"k": 1})
 
 
 class Plain(Block[None]):
-    """Says nothing."""
+    """A block that adds no context."""
 
-    def _enter(self, frame: Activation, function: CallArguments | None) -> Context:
-        return frame.outer
+    def _enter(self, activation: Activation, function: CallArguments | None) -> Context:
+        return activation.outer
 
 
-def run_in_every_colour(block: Callable[[], Any], error: Exception | None = None) -> list[Any]:
-    """Run one body under ``block`` in each way there is; each gives 1, or raises ``error``."""
+def run_in_every_kind(block: Callable[[], Any], error: Exception | None = None) -> list[Any]:
+    """Run one body under ``block`` in functions of each kind; each returns 1, or raises ``error``."""
 
     def body() -> int:
         if error is not None:
@@ -337,7 +337,7 @@ def run_in_every_colour(block: Callable[[], Any], error: Exception | None = None
     async def async_generator() -> AsyncIterator[int]:
         yield body()
 
-    def around() -> int:
+    def in_with_block() -> int:
         with block():
             return body()
 
@@ -351,7 +351,7 @@ def run_in_every_colour(block: Callable[[], Any], error: Exception | None = None
 
     ways: list[Callable[[], Any]] = [
         plain, lambda: asyncio.run(coroutine()), lambda: next(iter(list(generator()))), lambda: asyncio.run(items()),
-        around, lambda: asyncio.run(asynchronous()),
+        in_with_block, lambda: asyncio.run(asynchronous()),
     ]  # fmt: skip
     found: list[Any] = []
     for way in ways:
@@ -362,42 +362,42 @@ def run_in_every_colour(block: Callable[[], Any], error: Exception | None = None
     return found
 
 
-def test_an_error_ends_a_block_of_any_colour(spans: InMemorySpanExporter) -> None:
-    """The very exception comes out, and the span says which class it was of."""
+def test_exception_ends_a_block_of_any_kind(spans: InMemorySpanExporter) -> None:
+    """The same exception comes out, and the span names its class."""
     error = ValueError("mine")
-    assert run_in_every_colour(lambda: tool("t"), error) == [error] * 6
-    told = [span.attributes for span in spans.get_finished_spans()]
-    assert [each["error.type"] for each in told if each is not None] == ["ValueError"] * 6
+    assert run_in_every_kind(lambda: tool("t"), error) == [error] * 6
+    attributes = [span.attributes for span in spans.get_finished_spans()]
+    assert [each["error.type"] for each in attributes if each is not None] == ["ValueError"] * 6
 
 
 @pytest.mark.faulty
 @pytest.mark.parametrize("fails", ["_enter", "_leave", "_returned"])
 @pytest.mark.parametrize("error", [None, ValueError("mine")])
-def test_a_fault_of_ours_is_not_the_programs(
+def test_internal_error_does_not_reach_the_program(
     monkeypatch: pytest.MonkeyPatch, fails: str, error: Exception | None
 ) -> None:
-    """Whatever fails in a block, the program inside runs as without it, and the fault is counted."""
+    """If a part of a block fails, the program inside runs as without it, and the error is counted."""
     monkeypatch.setattr(Plain, fails, broken)
     before = otel.get_current()
-    assert run_in_every_colour(Plain, error) == [error or 1] * 6
+    assert run_in_every_kind(Plain, error) == [error or 1] * 6
     assert otel.get_current() is before
     if not (fails == "_returned" and error):
         assert _errors.internal_errors
 
 
 @pytest.mark.faulty
-def test_a_search_that_could_not_begin_takes_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The program's own lines in the block work all the same."""
+def test_search_that_could_not_begin_accepts_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program's own lines in the block run without an error."""
     for block in (retrieval("i"), rerank("m")):
         monkeypatch.setattr(type(block), "_enter", broken)
         with block as search:
             search.add(["a"])
-            search.query("q")
-            getattr(search, "given", search.add)(["b"])
+            search.set_query("q")
+            getattr(search, "set_input_documents", search.add)(["b"])
     assert _errors.internal_errors
 
 
-# A program: blocks around calls, waits and tasks of their own.
+# A program: calls, waits and tasks in nested blocks.
 _programs = st.recursive(
     st.sampled_from(["call", "wait"]),
     lambda inner: st.tuples(st.sampled_from(["tag", "task", "decorated", "stream"]), st.integers(0, 5),
@@ -407,7 +407,7 @@ _programs = st.recursive(
 
 
 class Walk:
-    """Carries out a program, and notes at each call the tags it saw and those of its path."""
+    """Interpreter of a program that records at each call its tags and those of its path."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
@@ -452,8 +452,8 @@ class Walk:
 
 @settings(max_examples=80, deadline=None)
 @given(st.lists(_programs, min_size=1, max_size=5))
-def test_any_interleaving_gives_each_call_the_tags_of_its_own_path(programs: list[Any]) -> None:
-    """Whatever blocks, tasks and generators are nested and interleaved, a call sees exactly the blocks around it."""
+def test_interleaved_blocks_give_each_call_the_tags_of_its_own_path(programs: list[Any]) -> None:
+    """However blocks, tasks and generators are nested and interleaved, a call sees exactly its enclosing blocks."""
     walk = Walk()
 
     async def everything() -> None:
@@ -463,13 +463,13 @@ def test_any_interleaving_gives_each_call_the_tags_of_its_own_path(programs: lis
     assert all(got == expected for got, expected in walk.seen)
 
 
-def test_a_tag_keeps_everything_else_that_was_said() -> None:
-    """Whatever else the blocks around say of a call, a tag inside leaves it as it is."""
+def test_tag_keeps_every_other_field_of_the_context() -> None:
+    """A tag changes no field of the outer context but its own."""
     from dataclasses import fields, replace
 
-    from llmtrace.context.tags import tag as make
+    from llmtrace.context.tags import tag as make_tag
 
-    marks: dict[str, Any] = {field.name: f"mark of {field.name}" for field in fields(current())}
-    around = replace(current(), **{**marks, "tags": ("t",), "metadata": {"k": 1}})
-    block: Any = make(user="u")
-    assert block._inside(around) == replace(around, user="u")
+    values: dict[str, Any] = {field.name: f"value of {field.name}" for field in fields(current())}
+    outer = replace(current(), **{**values, "tags": ("t",), "metadata": {"k": 1}})
+    block: Any = make_tag(user="u")
+    assert block._merge_into(outer) == replace(outer, user="u")

@@ -1,4 +1,4 @@
-"""What ``collect()`` gives, as soon as it is asked."""
+"""The calls that ``collect()`` returns before they are priced."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ print(json.dumps([len(calls), str(calls.cost.total), calls[-1].usage.input]))
 """
 
 
-def test_the_first_call_of_a_process_is_there_at_once(replay: Any) -> None:
-    """The first call waits for the price table, and whoever asks for it waits with it: nothing is missing."""
+def test_first_call_of_a_process_is_collected_at_once(replay: Any) -> None:
+    """The first call waits for the price table, and a reader of the calls waits with it: nothing is missing."""
     done = subprocess.run(
         [sys.executable, "-c", FIRST, replay.url], capture_output=True, text=True, check=True, timeout=120
     )
@@ -31,7 +31,7 @@ def test_the_first_call_of_a_process_is_there_at_once(replay: Any) -> None:
     assert tokens > 0
 
 
-def test_calls_wait_for_what_is_expected() -> None:
+def test_calls_wait_for_announced_calls() -> None:
     """A call that has ended but is not priced yet is waited for, once."""
     calls = Calls()
     ended = threading.Event()
@@ -39,4 +39,4 @@ def test_calls_wait_for_what_is_expected() -> None:
     threading.Timer(0.05, ended.set).start()
     assert len(calls) == 0
     assert ended.is_set()
-    assert calls.now() == []
+    assert calls.snapshot() == []

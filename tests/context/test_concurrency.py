@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from loopback_vendor import Vendor, by_name
 from opentelemetry import context as otel
 from opentelemetry import trace
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from scope_vendor import Vendor, by_name
 
 import llmtrace
 from llmtrace import ContextExecutor, collect, current, retrieval, tag, workflow, wrap
@@ -55,7 +55,7 @@ def work(client: Any, number: int) -> Any:
         return ask(client, number)
 
 
-async def test_gather(spans: InMemorySpanExporter, vendor: Vendor) -> None:
+async def test_gathered_calls_keep_their_own_tags(spans: InMemorySpanExporter, vendor: Vendor) -> None:
     """200 calls in gather, in tasks of their own, each in its own block."""
 
     async def one(client: openai.AsyncOpenAI, number: int) -> None:
@@ -71,8 +71,8 @@ async def test_gather(spans: InMemorySpanExporter, vendor: Vendor) -> None:
     check(spans, vendor, calls)
 
 
-def test_thread_pool(spans: InMemorySpanExporter, vendor: Vendor) -> None:
-    """The same in a pool that carries the context, and in a plain one with wrapped functions."""
+def test_calls_in_a_thread_pool_keep_their_own_tags(spans: InMemorySpanExporter, vendor: Vendor) -> None:
+    """The same in a pool that propagates the context, and in a plain one with wrapped functions."""
     client = openai.OpenAI(base_url=vendor.url, api_key="x", timeout=60)
     with client, collect() as calls, tag(feature="marker-many"):
         with ContextExecutor(8) as pool:
@@ -82,7 +82,7 @@ def test_thread_pool(spans: InMemorySpanExporter, vendor: Vendor) -> None:
     check(spans, vendor, calls)
 
 
-async def test_to_thread(spans: InMemorySpanExporter, vendor: Vendor) -> None:
+async def test_calls_in_to_thread_keep_their_own_tags(spans: InMemorySpanExporter, vendor: Vendor) -> None:
     """The same in asyncio.to_thread."""
     client = openai.OpenAI(base_url=vendor.url, api_key="x", timeout=60)
     with client, collect() as calls, tag(feature="marker-many"):
@@ -90,7 +90,7 @@ async def test_to_thread(spans: InMemorySpanExporter, vendor: Vendor) -> None:
     check(spans, vendor, calls)
 
 
-async def test_a_task_outlives_its_block() -> None:
+async def test_task_keeps_its_tags_after_the_block() -> None:
     """A task started inside a block keeps its tags after the block, also after blocks of its own."""
     go = asyncio.Event()
 
@@ -107,7 +107,7 @@ async def test_a_task_outlives_its_block() -> None:
     assert await task == ["outer", None]
 
 
-async def test_task_group_and_cancellation() -> None:
+async def test_cancelled_task_leaves_no_tags_behind() -> None:
     """A cancelled task leaves nothing behind, and its siblings keep their own tags."""
 
     async def stuck() -> None:
@@ -127,8 +127,8 @@ async def test_task_group_and_cancellation() -> None:
     assert current().user is None
 
 
-def test_threads_without_help_inherit_nothing() -> None:
-    """A bare thread has no tags, as Python has it; a wrapped function has those of the line that wrapped it."""
+def test_bare_thread_inherits_no_tags() -> None:
+    """A bare thread has no tags, as is usual in Python; a wrapped function has those of the line that wrapped it."""
     seen: list[Any] = []
     with tag(feature="f"):
         targets = [lambda: seen.append(current().feature), wrap(lambda: seen.append(current().feature))]
@@ -147,7 +147,7 @@ def where() -> tuple[Any, ...]:
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_wrapped_function_goes_to_another_process(spans: InMemorySpanExporter) -> None:
+def test_wrapped_function_carries_its_context_to_another_process(spans: InMemorySpanExporter) -> None:
     """Span, tags and documents reach a forked worker, which has them from the pickle and not from its parent."""
     pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork"))
     with pool:
@@ -161,7 +161,7 @@ def test_a_wrapped_function_goes_to_another_process(spans: InMemorySpanExporter)
     assert here[3] != 0
 
 
-def test_a_wrapped_function_outside_any_trace_begins_its_own() -> None:
+def test_function_wrapped_without_a_span_has_none_in_another_process() -> None:
     """Where no span was current when it was wrapped, none is where it arrives."""
     with tag(feature="f"):
         carried = pickle.loads(pickle.dumps(wrap(where)))
@@ -169,8 +169,8 @@ def test_a_wrapped_function_outside_any_trace_begins_its_own() -> None:
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
-async def test_a_call_that_is_closed_half_way(spans: InMemorySpanExporter, elsewhere: bool) -> None:
-    """Whoever drives a coroutine by hand and closes it, also in another context, has the context of before."""
+async def test_coroutine_closed_half_way_restores_the_context(spans: InMemorySpanExporter, elsewhere: bool) -> None:
+    """A program that drives a coroutine by hand and closes it, also in another context, has the context of before."""
 
     async def never(request: httpx.Request) -> httpx.Response:
         await asyncio.get_running_loop().create_future()
@@ -189,8 +189,8 @@ async def test_a_call_that_is_closed_half_way(spans: InMemorySpanExporter, elsew
     assert span.attributes["llmtrace.outcome"] == "cancelled"
 
 
-def test_a_block_may_end_in_a_copy_of_its_context() -> None:
-    """There it ends, though the token is of another context; where it began it goes on."""
+def test_block_that_ends_in_a_copied_context_restores_it() -> None:
+    """It ends in the copy, though the token is of another context; where it began it stays open."""
     block = tag(feature="f")
     begun = contextvars.copy_context()
     begun.run(block.__enter__)
@@ -200,7 +200,7 @@ def test_a_block_may_end_in_a_copy_of_its_context() -> None:
     assert begun.run(current).feature == "f"
 
 
-async def test_wrap_of_every_colour() -> None:
+async def test_wrapped_functions_of_every_kind_run_with_the_tags_of_wrap() -> None:
     """Coroutines and generators run under the tags of the line that wrapped them, and their reader does not."""
 
     async def coroutine() -> Any:

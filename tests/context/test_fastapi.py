@@ -13,9 +13,9 @@ import httpx
 import openai
 import uvicorn
 from fastapi.responses import StreamingResponse
+from loopback_vendor import Vendor, by_name
 from opentelemetry import trace
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from scope_vendor import Vendor, by_name
 
 import llmtrace
 from llmtrace import prompt, tag, workflow, wrap
@@ -36,8 +36,8 @@ async def serving(app: Any) -> AsyncIterator[str]:
 
 
 @tag(tags="dependency")
-async def scoped() -> AsyncIterator[str]:
-    yield "given"
+async def dependency() -> AsyncIterator[str]:
+    yield "value"
 
 
 def application(client: openai.AsyncOpenAI, ended: asyncio.Event) -> fastapi.FastAPI:
@@ -52,8 +52,8 @@ def application(client: openai.AsyncOpenAI, ended: asyncio.Event) -> fastapi.Fas
 
     @app.get("/made-in-the-handler")
     @tag(feature="answer")
-    async def handler(user: str, given: Annotated[str, fastapi.Depends(scoped)]) -> StreamingResponse:
-        assert given == "given"
+    async def handler(user: str, value: Annotated[str, fastapi.Depends(dependency)]) -> StreamingResponse:
+        assert value == "value"
         with workflow("chat"), tag(user=user), prompt("support", version="7"):
             stream = await client.chat.completions.create(model="gpt-4.1-mini", messages=[], stream=True)
         return StreamingResponse(chunks(stream))
@@ -72,17 +72,19 @@ def application(client: openai.AsyncOpenAI, ended: asyncio.Event) -> fastapi.Fas
 
 
 def check(exporter: InMemorySpanExporter, end: str) -> None:
-    (chat,), (flow,) = by_name(exporter, "chat"), by_name(exporter, "invoke_workflow")
-    assert chat.context.trace_id == flow.context.trace_id
-    assert chat.parent.span_id == flow.context.span_id
-    told = chat.attributes
-    assert (told["llmtrace.feature"], told["user.id"]) == ("answer", "u1")
-    assert (told["gen_ai.prompt.name"], told["gen_ai.prompt.version"]) == ("support", "7")
-    assert told["llmtrace.stream.end"] == end
+    (chat,), (workflow_span,) = by_name(exporter, "chat"), by_name(exporter, "invoke_workflow")
+    assert chat.context.trace_id == workflow_span.context.trace_id
+    assert chat.parent.span_id == workflow_span.context.span_id
+    attributes = chat.attributes
+    assert (attributes["llmtrace.feature"], attributes["user.id"]) == ("answer", "u1")
+    assert (attributes["gen_ai.prompt.name"], attributes["gen_ai.prompt.version"]) == ("support", "7")
+    assert attributes["llmtrace.stream.end"] == end
     assert chat.end_time is not None
 
 
-async def test_a_stream_read_after_the_handler_has_returned(spans: InMemorySpanExporter, vendor: Vendor) -> None:
+async def test_stream_read_after_the_handler_keeps_its_trace_and_tags(
+    spans: InMemorySpanExporter, vendor: Vendor
+) -> None:
     """The call belongs to the handler's trace and tags though its stream is read when the handler has returned."""
     vendor.go_on.set()
     for path in ("made-in-the-handler", "made-while-streaming"):
@@ -96,8 +98,8 @@ async def test_a_stream_read_after_the_handler_has_returned(spans: InMemorySpanE
     assert not trace.get_current_span().get_span_context().is_valid
 
 
-async def test_the_client_disconnects_in_the_middle(spans: InMemorySpanExporter, vendor: Vendor) -> None:
-    """One ended span with the right tags when the browser goes away while the vendor is still talking."""
+async def test_client_disconnect_ends_the_span_once(spans: InMemorySpanExporter, vendor: Vendor) -> None:
+    """One ended span with the right tags when the browser disconnects while the vendor is still sending."""
     for path in ("made-in-the-handler", "made-while-streaming"):
         spans.clear()
         ended = asyncio.Event()
@@ -112,7 +114,7 @@ async def test_the_client_disconnects_in_the_middle(spans: InMemorySpanExporter,
         check(spans, "cancelled")
 
 
-async def test_two_users_at_once(spans: InMemorySpanExporter, vendor: Vendor) -> None:
+async def test_concurrent_requests_keep_their_own_users(spans: InMemorySpanExporter, vendor: Vendor) -> None:
     """Requests served by one loop at the same time keep their own users."""
     vendor.go_on.set()
     client = openai.AsyncOpenAI(base_url=vendor.url, api_key="x")

@@ -1,4 +1,4 @@
-"""What is told of a prompt's commit and tags, held against what Git itself has written."""
+"""A prompt's commit and tags, compared with what Git itself has written."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ NAME = Path("prompts/answer.md")
 QUIET = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 
 
-def run(folder: Path, *words: str, given: bytes = b"") -> str:
+def run(folder: Path, *words: str, stdin: bytes = b"") -> str:
     done = subprocess.run(
-        ["git", *words], cwd=folder, env={**os.environ, **QUIET}, input=given, capture_output=True, check=True
+        ["git", *words], cwd=folder, env={**os.environ, **QUIET}, input=stdin, capture_output=True, check=True
     )
     return done.stdout.decode().strip()
 
@@ -44,7 +44,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for other in range(300):
                 parts += [b"M 100644 inline others/%d\n" % other, data(b"%d" % other)]
         parts += [b"tag v%d\nfrom refs/heads/main\ntagger a <a@b.c> 0 +0000\n" % number, data(b"")]
-    run(place, "fast-import", "--quiet", given=b"".join(parts))
+    run(place, "fast-import", "--quiet", stdin=b"".join(parts))
     annotate(place, "v/0", "v0")
     return place
 
@@ -58,7 +58,7 @@ def repository(original: Path, tmp_path: Path) -> Path:
     return shutil.copytree(original, tmp_path / "repository")
 
 
-def told(place: Path, text: bytes, name: Path = NAME) -> tuple[str | None, tuple[str, ...]]:
+def history(place: Path, text: bytes, name: Path = NAME) -> tuple[str | None, tuple[str, ...]]:
     git._search.cache_clear()
     known = git.look_up(place / name, text, ("v",))
     return known.commit, known.tags
@@ -77,7 +77,7 @@ def the_pack(place: Path) -> Path:
 def loose(place: Path) -> None:
     content = the_pack(place).read_bytes()
     shutil.rmtree(place / ".git/objects/pack")
-    run(place, "unpack-objects", "-q", given=content)
+    run(place, "unpack-objects", "-q", stdin=content)
 
 
 def by_offset(place: Path) -> None:
@@ -90,10 +90,10 @@ def by_name(place: Path) -> None:
 
 def in_two_packs(place: Path) -> None:
     pack = the_pack(place)
-    listed = run(place, "show-index", given=pack.with_suffix(".idx").read_bytes()).splitlines()
+    listed = run(place, "show-index", stdin=pack.with_suffix(".idx").read_bytes()).splitlines()
     names = [line.split()[1] for line in listed]
     for half in (names[::2], names[1::2]):
-        run(place, "pack-objects", "-q", ".git/objects/pack/pack", given="\n".join(half).encode())
+        run(place, "pack-objects", "-q", ".git/objects/pack/pack", stdin="\n".join(half).encode())
     for path in (pack, pack.with_suffix(".idx")):
         path.unlink()
 
@@ -105,7 +105,7 @@ def far(place: Path) -> None:
     run(place, "index-pack", "--index-version=2,0x40", str(pack))
 
 
-def borrowed(place: Path) -> None:
+def alternates(place: Path) -> None:
     """The objects are those of another repository."""
     other = place.with_name("other")
     place.rename(other)
@@ -116,18 +116,20 @@ def packed_references(place: Path) -> None:
     run(place, "pack-refs", "--all")
 
 
-def beside(place: Path) -> None:
+def separate_git_folder(place: Path) -> None:
     """The state of the repository is elsewhere, as that of a submodule is."""
     (place / ".git").rename(place / "state")
     (place / ".git").write_text("gitdir: state\n")
 
 
-@pytest.mark.parametrize("keep", [loose, by_offset, by_name, in_two_packs, far, borrowed, packed_references, beside])
-def test_every_version_is_found_however_it_is_kept(repository: Path, keep: Callable[[Path], object]) -> None:
-    """Each text has the tags of the commits that hold it, and the commit that is checked out if that does."""
+@pytest.mark.parametrize(
+    "keep", [loose, by_offset, by_name, in_two_packs, far, alternates, packed_references, separate_git_folder]
+)
+def test_versions_are_found_in_every_storage_form(repository: Path, keep: Callable[[Path], object]) -> None:
+    """Each text has the tags of the commits that hold it, and the checked-out commit if that holds it."""
     keep(repository)
     head = run(repository, "rev-parse", "HEAD")
-    assert [told(repository, text) for text in TEXTS] == [
+    assert [history(repository, text) for text in TEXTS] == [
         (None, ("v/0", "v0")),
         (None, ("v1",)),
         (None, ("v2",)),
@@ -135,9 +137,9 @@ def test_every_version_is_found_however_it_is_kept(repository: Path, keep: Calla
         (head, ("v4", "v5")),
     ]
     # Neither a text that was never committed, nor a committed one under a name that no commit knows.
-    assert told(repository, TEXTS[0] + b"x") == (None, ())
+    assert history(repository, TEXTS[0] + b"x") == (None, ())
     for name in ("prompts/other.md", "answer.md", "nowhere/answer.md", "prompts/answer.md/deeper"):
-        assert told(repository, TEXTS[-1], Path(name)) == (None, ())
+        assert history(repository, TEXTS[-1], Path(name)) == (None, ())
 
 
 def cut_off(place: Path) -> None:
@@ -145,7 +147,7 @@ def cut_off(place: Path) -> None:
 
 
 def own_base(place: Path) -> None:
-    """A delta that says it is made from itself."""
+    """A delta whose base is itself."""
     by_name(place)
     pack = the_pack(place)
     content = pack.read_bytes()
@@ -160,7 +162,7 @@ def of_no_kind(place: Path) -> None:
     """Objects of a kind that Git has no use for yet."""
     pack = the_pack(place)
     content = bytearray(pack.read_bytes())
-    for line in run(place, "show-index", given=pack.with_suffix(".idx").read_bytes()).splitlines():
+    for line in run(place, "show-index", stdin=pack.with_suffix(".idx").read_bytes()).splitlines():
         offset = int(line.split()[0])
         content[offset] = content[offset] & 0x8F | 0x50
     pack.write_bytes(content)
@@ -176,40 +178,40 @@ def gone(place: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [cut_off, own_base, of_no_kind, old_index, gone])
-def test_what_cannot_be_read_is_not_known(repository: Path, spoil: Callable[[Path], None]) -> None:
-    """A damaged repository, or one of another form, costs what it would have told, and makes nothing up."""
-    right = [told(repository, text) for text in TEXTS]
+def test_damaged_repository_gives_no_history(repository: Path, spoil: Callable[[Path], None]) -> None:
+    """A damaged repository, or one of another form, gives no history, and never a wrong one."""
+    right = [history(repository, text) for text in TEXTS]
     spoil(repository)
-    found = [told(repository, text) for text in TEXTS]
+    found = [history(repository, text) for text in TEXTS]
     assert (None, ()) in found
     assert all(each in (known, (None, ())) for each, known in zip(found, right, strict=True))
 
 
-def test_a_file_outside_any_repository(tmp_path: Path) -> None:
-    """Nothing is known of it."""
-    assert told(tmp_path, TEXTS[0]) == (None, ())
+def test_file_outside_a_repository_has_no_history(tmp_path: Path) -> None:
+    """Neither a commit nor a tag is returned."""
+    assert history(tmp_path, TEXTS[0]) == (None, ())
 
 
-def test_an_object_too_large_is_not_read(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_object_too_large_is_not_read(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An object larger than any prompt fills no memory."""
-    monkeypatch.setattr(git, "_LARGEST", 10)
-    assert told(repository, TEXTS[-1]) == (None, ())
+    monkeypatch.setattr(git, "_MAX_OBJECT_BYTES", 10)
+    assert history(repository, TEXTS[-1]) == (None, ())
 
 
 @pytest.mark.parametrize("head", ["ref: refs/heads/none", "ref: HEAD", "a" * 64, "", "v0"])
-def test_a_head_without_a_commit(repository: Path, head: str) -> None:
+def test_head_without_a_commit_still_gives_tags(repository: Path, head: str) -> None:
     """A branch without a commit, a reference to itself, another object format: no commit, and the tags all the same."""
     (repository / ".git/HEAD").write_text(head)
-    assert told(repository, TEXTS[0]) == (None, ("v/0", "v0"))
+    assert history(repository, TEXTS[0]) == (None, ("v/0", "v0"))
 
 
-def test_tags_of_what_is_no_commit(repository: Path) -> None:
+def test_tags_of_other_objects_than_commits_are_ignored(repository: Path) -> None:
     """A tag of a file or of a folder holds no prompt, nor does one at the end of many tags."""
     for name, at in (("v-file", f"HEAD:{NAME.as_posix()}"), ("v-folder", "HEAD:prompts")):
         run(repository, "tag", name, at)
     for number in range(6):
         annotate(repository, f"v-{number}", f"v-{number - 1}" if number else "v0")
-    commit, tags = told(repository, TEXTS[0])
+    commit, tags = history(repository, TEXTS[0])
     assert commit is None
     assert {"v0", "v/0", "v-0", "v-1"} <= set(tags)
     assert not {"v-5", "v-file", "v-folder"} & set(tags)

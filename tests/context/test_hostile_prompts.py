@@ -1,4 +1,4 @@
-"""Files that nobody writes by accident: each is a ``ConfigError`` that names the file, and takes no time."""
+"""Hostile prompt files: each raises a ``ConfigError`` that names the file, and takes no time."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("head", FRONT_MATTER.values(), ids=FRONT_MATTER)
 def test_hostile_front_matter_raises_config_error(folder: Path, head: str) -> None:
-    """The message is short, and says which file."""
+    """The message is short and names the file."""
     (folder / "p.md").write_text(f"---\n{head}\n---\nHello\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"p\.md") as caught:
         prompts.load("p")
@@ -74,7 +74,7 @@ def test_hostile_front_matter_raises_config_error(folder: Path, head: str) -> No
 
 @pytest.mark.parametrize("text", LABELS.values(), ids=LABELS)
 def test_hostile_label_file_raises_config_error(folder: Path, text: str) -> None:
-    """So does a label file."""
+    """The same for a label file."""
     (folder / "p").mkdir()
     (folder / "p" / "1.md").write_text("Hello\n")
     (folder / "p" / "labels.toml").write_text(text)
@@ -98,7 +98,7 @@ def test_other_encoding_raises_config_error(folder: Path, data: bytes) -> None:
 
 
 def test_label_file_that_is_a_folder_raises_config_error(folder: Path) -> None:
-    """Whatever the system says of it."""
+    """The text of the system's error does not matter."""
     (folder / "p" / "labels.toml").mkdir(parents=True)
     (folder / "p" / "1.md").write_text("Hello")
     with pytest.raises(ConfigError, match=r"labels\.toml"):
@@ -125,5 +125,5 @@ def test_harmless_front_matter_is_kept(folder: Path) -> None:
 def test_versions_of_many_digits_are_ordered() -> None:
     """A tag may have more digits than Python converts to a number."""
     versions = ["10", "9", "1" * 5000, "v2", "v10", "2" * 5000, "007", "8"]
-    ordered = sorted(versions, key=files._order)
+    ordered = sorted(versions, key=files._sort_key)
     assert ordered == ["v2", "v10", "007", "8", "9", "10", "1" * 5000, "2" * 5000]

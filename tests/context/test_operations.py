@@ -13,6 +13,7 @@ from typing import Any
 
 import openai
 import pytest
+from loopback_vendor import Vendor, by_name, only
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
@@ -20,7 +21,6 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import StatusCode
-from scope_vendor import Vendor, by_name, only
 
 import llmtrace
 from llmtrace import Call, Calls, Cost, Usage, agent, collect, tag, tool, workflow
@@ -31,7 +31,7 @@ def ask(vendor: Vendor, **more: Any) -> Any:
         return client.chat.completions.create(model="m", messages=[], **more)
 
 
-def test_spans_of_work_nest_and_carry_the_tags(spans: InMemorySpanExporter, vendor: Vendor) -> None:
+def test_spans_of_operations_nest_and_carry_the_tags(spans: InMemorySpanExporter, vendor: Vendor) -> None:
     """Workflow, agent, tool and call are one trace, each below the other, with session and user on every span."""
 
     @tool("search")
@@ -49,17 +49,21 @@ def test_spans_of_work_nest_and_carry_the_tags(spans: InMemorySpanExporter, vend
     for outer, inner in pairwise(chain):
         assert inner.parent.span_id == outer.context.span_id
     for span in chain:
-        told = span.attributes
-        assert (told["user.id"], told["session.id"], told["llmtrace.feature"]) == ("u", "s", "f")
-        assert (told["llmtrace.tenant"], told["tag.tags"], told["llmtrace.tag.plan"]) == ("t", ("x",), "pro")
-        assert json.loads(told["metadata"]).items() >= {"feature": "f", "plan": "pro"}.items()
-    told = chain[2].attributes
-    assert (told["gen_ai.tool.name"], told["gen_ai.tool.type"], told["gen_ai.agent.name"]) == (
+        attributes = span.attributes
+        assert (attributes["user.id"], attributes["session.id"], attributes["llmtrace.feature"]) == ("u", "s", "f")
+        assert (attributes["llmtrace.tenant"], attributes["tag.tags"], attributes["llmtrace.tag.plan"]) == (
+            "t",
+            ("x",),
+            "pro",
+        )
+        assert json.loads(attributes["metadata"]).items() >= {"feature": "f", "plan": "pro"}.items()
+    attributes = chain[2].attributes
+    assert (attributes["gen_ai.tool.name"], attributes["gen_ai.tool.type"], attributes["gen_ai.agent.name"]) == (
         "search",
         "function",
         "a",
     )
-    assert told["gen_ai.tool.description"] == "Finds things."
+    assert attributes["gen_ai.tool.description"] == "Finds things."
     assert "marker" not in str([dict(span.attributes) for span in chain])
 
 
@@ -69,7 +73,7 @@ class Answer:
     extra: object
 
 
-def test_with_content_arguments_and_results_are_told(open_spans: InMemorySpanExporter) -> None:
+def test_arguments_and_results_are_recorded_with_content(open_spans: InMemorySpanExporter) -> None:
     """Arguments by name and the return value are JSON objects, redacted; other values are named by type."""
 
     @tool("search")
@@ -77,32 +81,32 @@ def test_with_content_arguments_and_results_are_told(open_spans: InMemorySpanExp
         return Answer("the secret", object())
 
     asyncio.run(find("a secret", limit=2, other={1: (2, None)}))
-    told = only(open_spans, "execute_tool")
-    assert json.loads(told["gen_ai.tool.call.arguments"]) == {
+    attributes = only(open_spans, "execute_tool")
+    assert json.loads(attributes["gen_ai.tool.call.arguments"]) == {
         "query": "a ****",
         "limit": 2,
         "more": {"other": {"1": [2, None]}},
     }
-    assert json.loads(told["gen_ai.tool.call.result"]) == {"text": "the ****", "extra": "<object>"}
+    assert json.loads(attributes["gen_ai.tool.call.result"]) == {"text": "the ****", "extra": "<object>"}
     open_spans.clear()
     with tool("by hand", arguments=["x"]) as run:
         run.set_result("secret")
-    told = only(open_spans, "execute_tool")
-    assert json.loads(told["gen_ai.tool.call.arguments"]) == {"arguments": ["x"]}
-    assert json.loads(told["gen_ai.tool.call.result"]) == {"result": "****"}
+    attributes = only(open_spans, "execute_tool")
+    assert json.loads(attributes["gen_ai.tool.call.arguments"]) == {"arguments": ["x"]}
+    assert json.loads(attributes["gen_ai.tool.call.result"]) == {"result": "****"}
 
     @workflow("w")
     def answer(question: str) -> str:
         return "the secret"
 
     answer("a secret")
-    told = only(open_spans, "invoke_workflow")
-    assert "a ****" in told["gen_ai.input.messages"]
-    assert "the ****" in told["gen_ai.output.messages"]
+    attributes = only(open_spans, "invoke_workflow")
+    assert "a ****" in attributes["gen_ai.input.messages"]
+    assert "the ****" in attributes["gen_ai.output.messages"]
 
 
-def test_a_failing_tool_says_its_class_and_not_its_words(spans: InMemorySpanExporter) -> None:
-    """The exception passes; the span has its type, and its message only when asked for."""
+def test_failing_tool_records_the_type_without_the_message(spans: InMemorySpanExporter) -> None:
+    """The exception passes; the span has its type, and its message only when that is enabled."""
     error = ValueError("marker")
     with pytest.raises(ValueError, match="marker") as caught, tool("t"):
         raise error
@@ -113,8 +117,8 @@ def test_a_failing_tool_says_its_class_and_not_its_words(spans: InMemorySpanExpo
     assert "marker" not in span.to_json()
 
 
-def test_a_tool_that_is_called_wrongly_says_so_itself(open_spans: InMemorySpanExporter) -> None:
-    """Arguments that the function does not take are its own error, and no fault of ours."""
+def test_tool_called_with_wrong_arguments_raises_its_own_error(open_spans: InMemorySpanExporter) -> None:
+    """Arguments that the function does not accept are the function's error, and no internal error."""
 
     @tool("t")
     def find(query: str) -> str:
@@ -122,12 +126,12 @@ def test_a_tool_that_is_called_wrongly_says_so_itself(open_spans: InMemorySpanEx
 
     with pytest.raises(TypeError, match="limit"):
         find("q", limit=1)  # type: ignore[call-arg]
-    told = only(open_spans, "execute_tool")
-    assert told["error.type"] == "TypeError"
-    assert "gen_ai.tool.call.arguments" not in told
+    attributes = only(open_spans, "execute_tool")
+    assert attributes["error.type"] == "TypeError"
+    assert "gen_ai.tool.call.arguments" not in attributes
 
 
-def test_a_cancelled_tool_is_no_error(spans: InMemorySpanExporter) -> None:
+def test_cancelled_tool_is_not_an_error(spans: InMemorySpanExporter) -> None:
     """Cancellation ends the span with its status unset."""
 
     async def main() -> None:
@@ -145,8 +149,8 @@ def test_a_cancelled_tool_is_no_error(spans: InMemorySpanExporter) -> None:
     assert (span.status.status_code, span.attributes["llmtrace.outcome"]) == (StatusCode.UNSET, "cancelled")
 
 
-def test_a_generator_left_early_ends_its_span(spans: InMemorySpanExporter) -> None:
-    """The span covers the generator from its first item to its end, whoever ends it, and is not current outside."""
+def test_generator_left_early_ends_its_span(spans: InMemorySpanExporter) -> None:
+    """The span covers the generator from its first item to its end, however it ends, and is not current outside."""
 
     @workflow("w")
     def items() -> Iterator[int]:
@@ -161,8 +165,8 @@ def test_a_generator_left_early_ends_its_span(spans: InMemorySpanExporter) -> No
     assert by_name(spans, "execute_tool")[0].parent is None
 
 
-def test_before_instrument_blocks_only_run_the_program(vendor: Vendor) -> None:
-    """With nothing instrumented blocks and decorators run their bodies, and a score goes nowhere."""
+def test_blocks_before_instrument_only_run_the_program(vendor: Vendor) -> None:
+    """With nothing instrumented blocks and decorators run their bodies, and a score is not recorded."""
     with workflow("w"), tool("t", arguments=1) as run, llmtrace.retrieval("i") as r, collect() as calls:
         run.set_result(1)
         r.add(["a"])
@@ -186,7 +190,7 @@ def test_collect_works_with_sampling_off(vendor: Vendor) -> None:
     assert len(outer[0:1]) == 1
 
 
-def test_a_stream_that_ends_after_the_block_is_collected(spans: InMemorySpanExporter, vendor: Vendor) -> None:
+def test_stream_that_ends_after_the_block_is_collected(spans: InMemorySpanExporter, vendor: Vendor) -> None:
     """The list is live: a stream read after the block is added when it ends."""
     vendor.go_on.set()
     with openai.OpenAI(base_url=vendor.url, api_key="x") as client:
@@ -199,10 +203,10 @@ def test_a_stream_that_ends_after_the_block_is_collected(spans: InMemorySpanExpo
 
 @pytest.mark.parametrize("kind", [agent, workflow])
 @pytest.mark.parametrize("streamed", [False, True], ids=["plain", "stream"])
-def test_block_without_content_of_its_own_takes_that_of_the_calls_inside(
+def test_block_without_content_records_that_of_the_calls_inside(
     open_spans: InMemorySpanExporter, vendor: Vendor, kind: Any, streamed: bool
 ) -> None:
-    """The first input and the last output of the calls inside, redacted; a nested block gives to the outer one too."""
+    """The first input and the last output of the calls inside, redacted; a nested block passes them outward."""
     vendor.go_on.set()
     with kind("outer"), tool("t"), openai.OpenAI(base_url=vendor.url, api_key="x") as client, agent("inner"):
         for text in ("first secret", "second"):
@@ -212,18 +216,20 @@ def test_block_without_content_of_its_own_takes_that_of_the_calls_inside(
                 list(result)
     llmtrace.flush()
     for name in ("outer", "inner"):
-        told = next(dict(span.attributes or {}) for span in open_spans.get_finished_spans() if span.name.endswith(name))
-        (asked,) = json.loads(told["gen_ai.input.messages"])[-1]["parts"]
-        assert asked["content"] == "first ****"
-        (got,) = json.loads(told["gen_ai.output.messages"])
+        attributes = next(
+            dict(span.attributes or {}) for span in open_spans.get_finished_spans() if span.name.endswith(name)
+        )
+        (part,) = json.loads(attributes["gen_ai.input.messages"])[-1]["parts"]
+        assert part["content"] == "first ****"
+        (got,) = json.loads(attributes["gen_ai.output.messages"])
         assert got["parts"][0]["content"].startswith("Blue")
         assert got["finish_reason"] == "stop"
     assert "gen_ai.input.messages" not in only(open_spans, "execute_tool")
 
 
-def test_content_of_a_block_beats_that_of_the_calls_inside(open_spans: InMemorySpanExporter, vendor: Vendor) -> None:
-    """What the program says itself is not replaced; a side that it leaves out is filled in."""
-    with workflow("said") as run:
+def test_content_of_a_block_precedes_that_of_the_calls_inside(open_spans: InMemorySpanExporter, vendor: Vendor) -> None:
+    """Content that the program sets is not replaced; a side that it does not set is filled in."""
+    with workflow("own") as run:
         ask(vendor)
         run.set_result("mine")
 
@@ -233,14 +239,16 @@ def test_content_of_a_block_beats_that_of_the_calls_inside(open_spans: InMemoryS
             client.chat.completions.create(model="m", messages=[{"role": "user", "content": "inner"}])
 
     decorated("mine")
-    said, filled = by_name(open_spans, "invoke_workflow")
-    assert json.loads(said.attributes["gen_ai.output.messages"])[0]["parts"][0]["content"] == "mine"
+    own, filled = by_name(open_spans, "invoke_workflow")
+    assert json.loads(own.attributes["gen_ai.output.messages"])[0]["parts"][0]["content"] == "mine"
     assert json.loads(filled.attributes["gen_ai.input.messages"])[0]["parts"][0]["content"] == "mine"
     assert json.loads(filled.attributes["gen_ai.output.messages"])[0]["parts"][0]["content"] == "Blue."
 
 
-def test_content_of_calls_stays_off_a_block_that_has_it_off(open_spans: InMemorySpanExporter, vendor: Vendor) -> None:
-    """The policy of the block decides, whatever the calls inside may write; and the other way round."""
+def test_content_mode_of_the_block_decides_over_the_calls_inside(
+    open_spans: InMemorySpanExporter, vendor: Vendor
+) -> None:
+    """The block's own mode decides, whatever the mode of the calls inside; and the other way round."""
     with tag(capture_content=False), workflow("closed"), tag(capture_content=True):
         ask(vendor)
     with workflow("open"), tag(capture_content=False):
@@ -256,8 +264,8 @@ def test_block_has_question_and_answer_in_trace_lists(vendor: Vendor) -> None:
     settings: dict[str, Any] = {"tracer_provider": provider, "capture_content": True, "bridges": "openinference"}
     with llmtrace.instrument(**settings), workflow("w"), openai.OpenAI(base_url=vendor.url, api_key="x") as client:
         client.chat.completions.create(model="m", messages=[{"role": "user", "content": "What colour?"}])
-    told = only(exporter, "invoke_workflow")
-    assert (told["input.value"], told["output.value"]) == ("What colour?", "Blue.")
+    attributes = only(exporter, "invoke_workflow")
+    assert (attributes["input.value"], attributes["output.value"]) == ("What colour?", "Blue.")
     provider.shutdown()
 
 
@@ -271,7 +279,7 @@ def record(cost: Cost | None, **usage: int) -> Call:
     )  # fmt: skip
 
 
-def test_sums_are_exact_and_say_what_they_leave_out() -> None:
+def test_sums_are_exact_and_count_unpriced_calls() -> None:
     """Costs add up as decimals; calls without a price, or in another currency, are counted and not guessed at."""
     one = Cost(Decimal("0.1"), {"input": Decimal("0.1")}, model="m", catalog_version="1")
     two = replace(one, total=Decimal("0.2"), parts={"output": Decimal("0.2")}, approximate=True, model="n")
@@ -287,7 +295,7 @@ def test_sums_are_exact_and_say_what_they_leave_out() -> None:
     )
     assert calls.usage == Usage(input=1, output=2)
     assert calls.unpriced == 2
-    assert repr(calls) == "<4 calls, 0.3 USD, 2 without a price>"
+    assert repr(calls) == "<4 calls, 0.3 USD, 2 unpriced>"
     assert Calls().cost.total == 0
     assert Calls().usage == Usage()
 
@@ -309,25 +317,25 @@ def test_sums_are_exact_and_say_what_they_leave_out() -> None:
     ],
 )
 def test_calls_that_bill_nothing_are_not_unpriced(changes: dict[str, Any], unpriced: int) -> None:
-    """Only what may have cost something, and nobody knows what, is counted."""
+    """Only calls that may have cost something, with an unknown cost, are counted."""
     assert Calls([replace(record(None), **changes)]).unpriced == unpriced
 
 
-def test_a_rollup_is_told_when_asked_for(spans: InMemorySpanExporter, vendor: Vendor) -> None:
-    """The sum is on the span that asked, under names of our own, and on no other."""
+def test_rollup_is_recorded_only_where_enabled(spans: InMemorySpanExporter, vendor: Vendor) -> None:
+    """The sum is on the span that enables it, under names of llmtrace, and on no other."""
     with workflow("w", rollup=True), agent("a"):
         ask(vendor)
         ask(vendor)
     assert llmtrace.flush(10)
-    told = only(spans, "invoke_workflow")
-    assert (told["llmtrace.rollup.calls"], told["llmtrace.rollup.input_tokens"]) == (2, 24)
-    assert told["llmtrace.rollup.output_tokens"] == 4
-    assert not any(name.startswith(("gen_ai.usage", "llm.")) for name in told)
+    attributes = only(spans, "invoke_workflow")
+    assert (attributes["llmtrace.rollup.calls"], attributes["llmtrace.rollup.input_tokens"]) == (2, 24)
+    assert attributes["llmtrace.rollup.output_tokens"] == 4
+    assert not any(name.startswith(("gen_ai.usage", "llm.")) for name in attributes)
     assert not any("rollup" in name for name in only(spans, "invoke_agent"))
 
 
-def test_durations_of_work_are_measured_whatever_the_sampler_does() -> None:
-    """Tools, agents and workflows have a histogram each, with their name, who they work for, and what went wrong."""
+def test_durations_of_operations_are_measured_without_sampling() -> None:
+    """Tools, agents and workflows have a histogram each, with their name, feature, agent and error type."""
     reader = InMemoryMetricReader()
     meters, tracers = MeterProvider(metric_readers=[reader]), TracerProvider(sampler=ALWAYS_OFF)
     with (

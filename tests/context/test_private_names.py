@@ -1,4 +1,4 @@
-"""Names of OpenTelemetry that are private, and may be gone in its next release."""
+"""Private names of OpenTelemetry, which may be missing in its next release."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ for module, name in ((context, "_RUNTIME_CONTEXT"), (context, "_SUPPRESS_INSTRUM
         if code is not None and name in code.co_names:
             names = tuple("renamed" + each if each == name else each for each in code.co_names)
             function.__code__ = code.replace(co_names=names)
-from llmtrace.context import baggage as ours, context as scopes, tags
+from llmtrace.context import baggage as ours, state as scopes, tags
 ours.configure(("user",))
 with tags.tag(feature="f", user="u"):
     assert tags.current().feature == "f"
@@ -43,8 +43,8 @@ assert tags.current().feature is None
 """
 
 
-def test_keys_are_those_that_the_public_functions_write() -> None:
-    """The keys are read off what OpenTelemetry writes, and so need no name of its own."""
+def test_keys_are_those_that_public_functions_write() -> None:
+    """The keys are read from what OpenTelemetry writes, and so need no private name."""
     assert compat.SPAN_KEY in set_span_in_context(INVALID_SPAN, Context())
     assert compat.BAGGAGE_KEY in baggage.set_baggage("a", "b", Context())
     assert compat.SPAN_KEY == propagation._SPAN_KEY
@@ -54,18 +54,20 @@ def test_keys_are_those_that_the_public_functions_write() -> None:
 
 
 def test_blocks_and_calls_work_without_private_names() -> None:
-    """After a rename upstream the package is imported and works; each loss is told once."""
+    """After a rename upstream the package is imported and works; each missing name is logged once."""
     done = subprocess.run([sys.executable, "-c", REMOVED], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    told = [line for line in done.stderr.splitlines() if "llmtrace" in line]
-    assert len(told) == 2
-    assert "_SUPPRESS_INSTRUMENTATION_KEY" in told[0]
-    assert "_RUNTIME_CONTEXT" in told[1]
+    lines = [line for line in done.stderr.splitlines() if "llmtrace" in line]
+    assert len(lines) == 2
+    assert "_SUPPRESS_INSTRUMENTATION_KEY" in lines[0]
+    assert "_RUNTIME_CONTEXT" in lines[1]
 
 
 @pytest.mark.parametrize("missing", ["_RUNTIME_CONTEXT", "_SUPPRESS_INSTRUMENTATION_KEY"])
-def test_missing_name_is_told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, missing: str) -> None:
-    """What is gone is named, with what that means."""
+def test_missing_private_name_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, missing: str
+) -> None:
+    """The warning names what is missing, with the consequence."""
     value: Any = getattr(context, missing)
     monkeypatch.delattr(context, missing)
     importlib.reload(compat)

@@ -1,4 +1,4 @@
-"""Prompts: files in a real Git repository, labels, rendering, and what the span says of them."""
+"""Prompts: files in a real Git repository, labels, rendering, and the attributes of their spans."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 import openai
 import pytest
+from loopback_vendor import Vendor, only
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from scope_vendor import Vendor, only
 
 from llmtrace import ConfigError, collect, current, prompt, prompts, tag
 from llmtrace.cli import main
@@ -39,9 +39,9 @@ def body(text: str) -> str:
 
 def git(folder: Path, *words: str) -> str:
     """Git, with nothing of the developer's own configuration."""
-    nobody = {f"GIT_{role}_{what}": "a@b.c" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    nobody |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-    done = subprocess.run(["git", *words], cwd=folder, env={**os.environ, **nobody}, capture_output=True, check=True)
+    identity = {f"GIT_{role}_{what}": "a@b.c" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    identity |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    done = subprocess.run(["git", *words], cwd=folder, env={**os.environ, **identity}, capture_output=True, check=True)
     return done.stdout.decode().strip()
 
 
@@ -79,17 +79,17 @@ def sent(spans: InMemorySpanExporter, vendor: Vendor, name: str, **variables: st
     return only(spans, "chat"), json.loads(vendor.received[-1][1])["messages"]
 
 
-def said(attributes: dict[str, Any], *names: str) -> list[Any]:
+def values(attributes: dict[str, Any], *names: str) -> list[Any]:
     return [attributes.get(name) for name in names]
 
 
 WHICH = ("gen_ai.prompt.name", "gen_ai.prompt.version", "llmtrace.prompt.label", "llmtrace.prompt.hash")
 
 
-def test_the_life_of_a_prompt_in_git(
+def test_prompt_in_git_is_edited_tagged_and_promoted(
     repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Load, edit, commit, tag, promote and roll back: the span always names what was really sent."""
+    """Load, edit, commit, tag, promote and roll back: the span always names the prompt that was really sent."""
     folder = repository / "prompts"
     hashes = {version: digest(body((folder / f"answer/{version}.md").read_text())) for version in "12"}
     first = git(repository, "rev-parse", "HEAD")
@@ -138,38 +138,40 @@ def test_the_life_of_a_prompt_in_git(
     assert "greet  1.0" in capsys.readouterr().out
 
 
-def test_the_span_names_what_was_sent(repository: Path, open_spans: InMemorySpanExporter, vendor: Vendor) -> None:
-    """Name, version, label, hash and commit on the span are those of the text on the wire; texts pass the gate."""
-    asked, messages = sent(open_spans, vendor, "answer", tone="kind", question="# system\nmy secret")
-    assert said(asked, *WHICH[:3]) == ["answer", "1", "production"]
-    assert asked["llmtrace.prompt.commit"] == git(repository, "rev-parse", "HEAD")
+def test_span_names_the_prompt_that_was_sent(
+    repository: Path, open_spans: InMemorySpanExporter, vendor: Vendor
+) -> None:
+    """Name, version, label, hash and commit on the span are those of the text on the wire; texts are redacted."""
+    attributes, messages = sent(open_spans, vendor, "answer", tone="kind", question="# system\nmy secret")
+    assert values(attributes, *WHICH[:3]) == ["answer", "1", "production"]
+    assert attributes["llmtrace.prompt.commit"] == git(repository, "rev-parse", "HEAD")
     assert messages == [
         {"role": "system", "content": "Be kind."},
         {"role": "user", "content": "# system\nmy secret"},
     ]
-    assert asked["llm.prompt_template.template"] == body(FIRST)
-    assert asked["gen_ai.prompt.variable.question"] == "# system\nmy ****"
-    assert json.loads(asked["llm.prompt_template.variables"])["tone"] == "kind"
+    assert attributes["llm.prompt_template.template"] == body(FIRST)
+    assert attributes["gen_ai.prompt.variable.question"] == "# system\nmy ****"
+    assert json.loads(attributes["llm.prompt_template.variables"])["tone"] == "kind"
     run("promote", "answer", ["2"], folder=str(repository / "prompts"))
-    asked, messages = sent(open_spans, vendor, "answer", tone="kind", question="q")
-    assert said(asked, *WHICH[:3]) == ["answer", "2", "production"]
+    attributes, messages = sent(open_spans, vendor, "answer", tone="kind", question="q")
+    assert values(attributes, *WHICH[:3]) == ["answer", "2", "production"]
     assert messages[0]["content"] == "Always be kind."
 
 
-def test_without_content_only_names_and_hashes_are_told(spans: InMemorySpanExporter, vendor: Vendor) -> None:
-    """With the gate closed neither the template nor a variable is on the span."""
+def test_prompt_without_content_records_names_and_hashes(spans: InMemorySpanExporter, vendor: Vendor) -> None:
+    """With content off neither the template nor a variable is on the span."""
     with (
         openai.OpenAI(base_url=vendor.url, api_key="x") as client,
         prompt("greet", template="Marker {{ name }}", variables={"name": "marker"}),
     ):
         client.chat.completions.create(model="m", messages=[])
-    told = only(spans, "chat")
+    attributes = only(spans, "chat")
     hashed = digest("Marker {{ name }}")
-    assert said(told, *WHICH) == ["greet", hashed, None, hashed]
-    assert "arker" not in str(told)
+    assert values(attributes, *WHICH) == ["greet", hashed, None, hashed]
+    assert "arker" not in str(attributes)
 
 
-def test_a_prompt_is_read_whole(folder: Path) -> None:
+def test_prompt_file_gives_front_matter_and_template(folder: Path) -> None:
     """Front matter gives model, parameters and free keys; the rest is the template."""
     (folder / "deep").mkdir()
     (folder / "deep" / "answer.md").write_text(FIRST.replace("\n", "\r\n"), newline="")
@@ -184,7 +186,7 @@ def test_a_prompt_is_read_whole(folder: Path) -> None:
     assert found.render(tone="kind", question="why?")[1] == {"role": "user", "content": "why?"}
 
 
-def test_versions_are_ordered_as_people_count(folder: Path) -> None:
+def test_versions_are_ordered_by_number(folder: Path) -> None:
     """Without labels the latest version is loaded, and 10 is later than 9."""
     (folder / "p").mkdir()
     for version in ("9", "10", "2"):
@@ -199,7 +201,7 @@ def test_versions_are_ordered_as_people_count(folder: Path) -> None:
     [
         ({}, None, "there is no prompt 'p'"),
         ({"p/1.md": "x", "p/labels.toml": 'production = "2"'}, None, "has no version '2'"),
-        ({"p/1.md": "x", "p/labels.toml": 'production = "1"'}, "beta", "no label 'beta'; there: production"),
+        ({"p/1.md": "x", "p/labels.toml": 'production = "1"'}, "beta", "no label 'beta'; its labels are: production"),
         ({"p/1.md": "x", "p/labels.toml": "production = ["}, None, "labels.toml"),
         ({"p/1.md": "x", "p/labels.toml": "a = {version = '1', weight = 60}\nb = {version = '1', weight = 60}"}, None,
          "add up to 120"),
@@ -207,13 +209,15 @@ def test_versions_are_ordered_as_people_count(folder: Path) -> None:
         ({"p/1.md": "x", "p/labels.toml": "production = true"}, None, "'production' needs a version"),
         ({"p/1.md": "x", "p/labels.toml": b"# \xff"}, None, "labels.toml.*utf-8"),
         ({"p.md": b"\xff"}, None, "p.md is not UTF-8"),
-        ({"p.md": "x"}, "canary", "is one file and has no labels"),
+        ({"p.md": "x"}, "canary", "is a single file and has no label"),
         ({"p.md": "---\n- a\n---\nx"}, None, "keys and values"),
         ({"p.md": "---\na: [\n---\nx"}, None, "not valid YAML"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_named(folder: Path, files: dict[str, Any], label: str | None, message: str) -> None:
-    """A wrong folder, label file or front matter raises an error that says what and where."""
+def test_invalid_prompt_files_raise_config_error(
+    folder: Path, files: dict[str, Any], label: str | None, message: str
+) -> None:
+    """A wrong folder, label file or front matter raises an error that names the file and the reason."""
     for name, text in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -224,10 +228,10 @@ def test_what_is_wrong_is_named(folder: Path, files: dict[str, Any], label: str 
 @pytest.mark.parametrize(
     "name", ["../secret", "/etc/passwd", "a/../../b", "", "a//b", ".hidden", "a\0b", "x" * 300, None, 5]
 )
-def test_a_name_does_not_leave_the_folder(folder: Path, name: Any) -> None:
+def test_prompt_name_cannot_leave_the_folder(folder: Path, name: Any) -> None:
     """No name reaches a file outside the folder of prompts."""
     (folder.parent / "secret.md").write_text("x")
-    with pytest.raises(ConfigError, match="no name of a prompt"):
+    with pytest.raises(ConfigError, match="not a valid prompt name"):
         prompts.load(name)
 
 
@@ -243,7 +247,7 @@ def test_a_name_does_not_leave_the_folder(folder: Path, name: Any) -> None:
         ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "recursion"),
     ],
 )
-def test_a_template_is_kept_in_its_box(folder: Path, template: str, message: str) -> None:
+def test_hostile_template_raises_config_error(folder: Path, template: str, message: str) -> None:
     """A wrong or hostile template raises an error that names the prompt, and reaches nothing."""
     (folder / "p.md").write_text(template)
     with pytest.raises(ConfigError, match=message) as caught:
@@ -252,10 +256,8 @@ def test_a_template_is_kept_in_its_box(folder: Path, template: str, message: str
 
 
 @pytest.mark.parametrize("missing", ["yaml", "jinja2"])
-def test_without_the_extra_the_error_says_how_to_get_it(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, missing: str
-) -> None:
-    """Neither front matter nor a template is passed over in silence where its library is not installed."""
+def test_missing_extra_is_named_in_the_error(folder: Path, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    """Neither front matter nor a template is ignored where its library is not installed."""
     _parts.cache_clear()
     _environment.cache_clear()
     monkeypatch.setitem(sys.modules, missing, None)
@@ -264,8 +266,8 @@ def test_without_the_extra_the_error_says_how_to_get_it(
         prompts.load("p").render(tone="kind", question="q")
 
 
-def test_a_variable_may_have_any_name(folder: Path) -> None:
-    """Also the names of our own parameters."""
+def test_variable_may_have_any_name(folder: Path) -> None:
+    """A variable may also have the name of a parameter of llmtrace's own functions."""
     (folder / "p.md").write_text("{{ self_ }}{{ name }}")
     assert prompts.load("p").render(self_="a", name="b", self="c")[0]["content"] == "ab"
 
@@ -294,8 +296,8 @@ def test_weights_split_sessions(split: Path) -> None:
     assert [label_for_key("ab", f"session-{number}", labels) for number in range(1000)] == chosen[:1000]
 
 
-def test_a_session_gets_the_same_in_every_process(split: Path) -> None:
-    """Another process, with another hash seed, chooses as this one does; a user is sticky where there is no session."""
+def test_session_gets_the_same_label_in_every_process(split: Path) -> None:
+    """Another process, with another hash seed, chooses the same label; without a session, the user decides."""
     program = (
         "import json\nfrom llmtrace import prompts, tag\nfound = []\n"
         "for number in range(300):\n"
@@ -303,7 +305,7 @@ def test_a_session_gets_the_same_in_every_process(split: Path) -> None:
         "print(json.dumps(found))"
     )
     source = str(Path(prompts.__file__).parents[2])
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "PYTHONPATH": source, "PYTHONHASHSEED": "7"},
         capture_output=True,
@@ -316,21 +318,21 @@ def test_a_session_gets_the_same_in_every_process(split: Path) -> None:
             here.append(prompts.load("ab").label)
         with tag(user=f"session-{number}"):
             assert prompts.load("ab").label == here[-1]
-    assert json.loads(told.stdout) == here
+    assert json.loads(done.stdout) == here
     assert set(here) == {"production", "canary", "beta"}
 
 
-def test_without_a_session_or_user_production_is_loaded(split: Path) -> None:
-    """There is nothing to be sticky by, and nothing is drawn at random; a label asked for is given."""
+def test_prompt_without_session_or_user_is_production(split: Path) -> None:
+    """Without a key nothing is drawn at random; a requested label is loaded."""
     assert prompts.load("ab").label == "production"
     with tag(session="session-1"):
         assert prompts.load("ab", label="canary").version == "2"
 
 
-def test_commands_show_and_compare(
+def test_commands_show_and_compare_versions(
     repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """List, show and diff say what there is, by version or label."""
+    """List, show and diff print versions and labels."""
     place = str(repository / "prompts")
     assert run(folder=place) == 0
     assert "answer  versions 1, 2; production = 1" in capsys.readouterr().out
@@ -341,7 +343,7 @@ def test_commands_show_and_compare(
     assert run("promote", "answer", ["2"], label="canary", weight=10, folder=place) == 0
     assert 'canary = {version = "2", weight = 10}' in (repository / "prompts/answer/labels.toml").read_text()
     assert run("promote", "answer", ["2"], label="canary", folder=place) == 0
-    assert "canary is 2 already" in capsys.readouterr().out
+    assert "canary is already 2" in capsys.readouterr().out
     for version in ("2", "1"):
         assert run("promote", "answer", [version], folder=place) == 0
     for version in ("2", "1"):
@@ -370,8 +372,8 @@ def test_commands_show_and_compare(
     assert "pip install 'llmtrace-otel[prompts]'" in capsys.readouterr().err
 
 
-def test_prompt_block_and_decorator() -> None:
-    """A prompt named by hand holds inside the block, with its version as given; a wrong name costs itself."""
+def test_prompt_block_and_decorator_record_the_prompt() -> None:
+    """A prompt named by hand holds inside the block, with its version; an invalid name is dropped."""
 
     @prompt("greet", version=3)
     def inside() -> Any:
@@ -390,13 +392,13 @@ class _Broken(dict[str, Any]):
 
 
 @pytest.mark.faulty
-def test_variables_that_cannot_be_read_cost_the_prompt_and_not_the_call() -> None:
-    """The block runs, and nothing is claimed of what the calls inside were made with."""
+def test_unreadable_variables_lose_the_prompt_and_not_the_call() -> None:
+    """The block runs, and the calls inside have no prompt."""
     with prompt("greet", template="Hi {{ name }}", variables=_Broken(name="a")):
         assert current().prompt is None
 
 
-def test_a_prompt_kept_at_the_provider(vendor: Vendor, open_spans: InMemorySpanExporter) -> None:
+def test_prompt_stored_at_the_provider_is_recorded(vendor: Vendor, open_spans: InMemorySpanExporter) -> None:
     """Its id and version name the prompt of the call, also inside the block of another one, which was not sent."""
     filled = {"id": "pmpt_1", "version": "2", "variables": {"city": "Paris", "map": {"type": "input_image"}}}
     with openai.OpenAI(base_url=vendor.url, api_key="k") as client:
@@ -404,13 +406,13 @@ def test_a_prompt_kept_at_the_provider(vendor: Vendor, open_spans: InMemorySpanE
             pytest.skip("an SDK without responses")
         with prompt("greet", version=3), collect() as calls:
             client.responses.create(extra_body={"prompt": filled}, input="hi", model="m")
-        told = only(open_spans, "chat")
-        assert (told["gen_ai.prompt.name"], told["gen_ai.prompt.version"]) == ("pmpt_1", "2")
-        assert [value for name, value in told.items() if name.startswith("gen_ai.prompt.variable.")] == ["Paris"]
+        attributes = only(open_spans, "chat")
+        assert (attributes["gen_ai.prompt.name"], attributes["gen_ai.prompt.version"]) == ("pmpt_1", "2")
+        assert [value for name, value in attributes.items() if name.startswith("gen_ai.prompt.variable.")] == ["Paris"]
         assert calls[0].prompt is not None
         assert calls[0].prompt.name == "pmpt_1"
         open_spans.clear()
         client.responses.create(extra_body={"prompt": {"id": "pmpt_1"}}, input="hi", model="m")
-    told = only(open_spans, "chat")
-    assert told["gen_ai.prompt.name"] == "pmpt_1"
-    assert "gen_ai.prompt.version" not in told
+    attributes = only(open_spans, "chat")
+    assert attributes["gen_ai.prompt.name"] == "pmpt_1"
+    assert "gen_ai.prompt.version" not in attributes

@@ -1,4 +1,4 @@
-"""Searches and rerankings: what their spans say, and which documents later calls name."""
+"""Searches and rerankings: their spans, and the documents that later calls name."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from uuid import UUID
 
 import openai
 import pytest
+from loopback_vendor import Vendor, by_name, only
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, use_span
-from scope_vendor import Vendor, by_name, only
 
 import llmtrace
 from llmtrace import Document, agent, current, rerank, retrieval, tag, tool, workflow, wrap
@@ -57,7 +57,7 @@ class Numpy:
 
 
 @pytest.mark.parametrize(
-    ("given", "read"),
+    ("value", "read"),
     [
         (Document("a", 0.5, "text", {"k": 1}), Document("a", 0.5, "text", {"k": 1})),
         ({"id": 7, "score": "x", "text": "t", "vector": [0.1] * 9}, Document("7", None, "t")),
@@ -76,33 +76,33 @@ class Numpy:
         (Document("a", 1, "t", {"vector": [0.1]}), Document("a", 1.0, "t")),
     ],
 )
-def test_documents_are_read_as_searches_return_them(given: Any, read: Document) -> None:
+def test_documents_of_every_type_are_read(value: Any, read: Document) -> None:
     """Documents, mappings, pairs and foreign objects are read; vectors are not kept."""
-    assert list(read_documents([given])) == [read]
+    assert list(read_documents([value])) == [read]
 
 
 @pytest.mark.parametrize(
-    ("given", "found"), [(None, []), ("doc-1", ["doc-1"]), (7, ["7"]), (UUID(int=1), [str(UUID(int=1))])]
+    ("value", "found"), [(None, []), ("doc-1", ["doc-1"]), (7, ["7"]), (UUID(int=1), [str(UUID(int=1))])]
 )
-def test_one_document_alone_or_none(given: Any, found: list[str]) -> None:
-    """A single id is one document, not the letters it is made of; ``None`` is an empty result."""
+def test_single_id_and_none_are_read(value: Any, found: list[str]) -> None:
+    """A single id is one document, not its letters; ``None`` is an empty result."""
     with retrieval("index") as r:
-        r.add(given)
+        r.add(value)
         assert ids() == found
 
 
-@pytest.mark.parametrize("given", [object(), [None], [object()], [{}], [{"id": None}], [3.5], [[]], [True]])
-def test_what_is_no_document_is_left_out(given: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """Anything else is left out with a warning, and never raises."""
+@pytest.mark.parametrize("value", [object(), [None], [object()], [{}], [{"id": None}], [3.5], [[]], [True]])
+def test_invalid_documents_are_dropped_with_a_warning(value: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Anything else is dropped with a warning, and nothing is raised."""
     with retrieval("index") as r:
-        r.add(given)
+        r.add(value)
         r.add(["fine"])
         assert ids() == ["fine"]
-    assert "is no document" in caplog.text
+    assert "is not a valid document" in caplog.text
 
 
-def test_a_search_is_a_span_and_later_calls_name_its_documents(spans: InMemorySpanExporter, vendor: Vendor) -> None:
-    """Ids and scores are on the search, ids on the call after it; query and texts are not told with the gate closed."""
+def test_later_calls_name_the_documents_of_a_search(spans: InMemorySpanExporter, vendor: Vendor) -> None:
+    """Ids and scores are on the search, ids on the call after it; query and texts are not recorded with content off."""
     with openai.OpenAI(base_url=vendor.url, api_key="x") as client, tag(session="s"):
         with retrieval("manuals", query="marker?", top_k=3) as r:
             r.add([Document("a", 0.9, "marker", {"k": "marker"}), Document("b")])
@@ -128,23 +128,23 @@ def test_a_search_is_a_span_and_later_calls_name_its_documents(spans: InMemorySp
     assert not any(name.startswith("retrieval.documents") for name in chat)
 
 
-def test_with_content_texts_pass_the_gate(open_spans: InMemorySpanExporter, vendor: Vendor) -> None:
+def test_document_texts_pass_the_content_policy(open_spans: InMemorySpanExporter, vendor: Vendor) -> None:
     """Query, text and metadata are redacted on the search and on the call."""
     with openai.OpenAI(base_url=vendor.url, api_key="x") as client, tag(session="s"):
         with retrieval("manuals", query="secret?") as r:
             r.add([Document("a", 0.9, "a secret", {"k": "secret"})])
         client.chat.completions.create(model="m", messages=[])
-    told = only(open_spans, "retrieval")
-    assert told["gen_ai.retrieval.query.text"] == "****?"
-    assert json.loads(told["gen_ai.retrieval.documents"])[0]["content"] == "a ****"
+    attributes = only(open_spans, "retrieval")
+    assert attributes["gen_ai.retrieval.query.text"] == "****?"
+    assert json.loads(attributes["gen_ai.retrieval.documents"])[0]["content"] == "a ****"
     chat = only(open_spans, "chat")
     assert chat["retrieval.documents.0.document.content"] == "a ****"
     assert json.loads(chat["retrieval.documents.0.document.metadata"]) == {"k": "****"}
-    assert "secret" not in str(told) + str(chat)
+    assert "secret" not in str(attributes) + str(chat)
 
 
-def test_documents_belong_to_their_path() -> None:
-    """What is found reaches the block around and the calls after it, and no block beside it."""
+def test_documents_reach_the_enclosing_block_and_later_calls() -> None:
+    """Retrieved documents reach the enclosing block and the calls after it, and no sibling block."""
     with tag(feature="outer"):
         assert ids() == []
         with tag(user="first"):
@@ -158,8 +158,8 @@ def test_documents_belong_to_their_path() -> None:
     assert ids() == []
 
 
-async def test_parallel_strands_do_not_mix() -> None:
-    """In one block around many tasks and threads, each names only what it found; the block's own line sees all."""
+async def test_documents_of_parallel_paths_do_not_mix() -> None:
+    """In one block with many tasks and threads, each names only its own documents; the block's own line sees all."""
 
     async def answer(number: int, wait: asyncio.Event) -> list[str]:
         search(f"d{number}")
@@ -211,7 +211,7 @@ async def ids_elsewhere(how: str) -> list[str]:
 @pytest.mark.parametrize("find", [find_in_a_task, find_in_a_thread, find_in_a_pool])
 @pytest.mark.parametrize("how", ["task", "thread", "copy"])
 async def test_documents_of_a_tool_reach_later_calls_of_its_agent(block: Any, find: Any, how: str) -> None:
-    """What a strand found that has returned is given to calls that are made in strands of their own."""
+    """Documents of a path that has returned are visible to calls made in paths of their own."""
     with block("a"):
         found = find()
         if found is not None:
@@ -222,8 +222,8 @@ async def test_documents_of_a_tool_reach_later_calls_of_its_agent(block: Any, fi
     assert await ids_elsewhere(how) == []
 
 
-async def test_documents_of_a_tool_at_work_reach_no_other_strand() -> None:
-    """A tool that has not returned shows nothing to the strands beside it, and all of it once it has."""
+async def test_documents_of_a_running_tool_reach_no_other_path() -> None:
+    """A tool that has not returned shows nothing to parallel paths, and all of it once it has."""
     found, go_on = asyncio.Event(), asyncio.Event()
 
     async def find() -> None:
@@ -240,16 +240,16 @@ async def test_documents_of_a_tool_at_work_reach_no_other_strand() -> None:
         assert await ids_elsewhere("task") == ["a"]
 
 
-async def test_a_search_awaited_elsewhere_reaches_its_block() -> None:
-    """A search in a thread or a task of its own is known to the block that awaited it."""
+async def test_search_in_another_task_or_thread_reaches_its_block() -> None:
+    """A search in a thread or a task of its own is visible to the block that awaited it."""
     with tag(feature="f"):
         await asyncio.to_thread(search, "a")
         await asyncio.gather(asyncio.to_thread(search, "b"), asyncio.create_task(asyncio.to_thread(search, "c")))
         assert sorted(ids()) == ["a", "b", "c"]
 
 
-def test_without_a_block_documents_belong_to_the_trace() -> None:
-    """In a span of the application's own, later calls of that trace name the documents, and no other trace does."""
+def test_documents_outside_a_block_belong_to_the_trace() -> None:
+    """In a span of the application, later calls of that trace name the documents, and no other trace does."""
     tracer = TracerProvider().get_tracer("application")
     with tracer.start_as_current_span("request"):
         with tracer.start_as_current_span("find"):
@@ -262,8 +262,8 @@ def test_without_a_block_documents_belong_to_the_trace() -> None:
         assert ids() == []
 
 
-def test_a_long_lived_block_does_not_mix_traces() -> None:
-    """A worker in one block for ever: a job's calls do not name the documents of the job before."""
+def test_long_lived_block_does_not_mix_traces() -> None:
+    """A worker stays in one block for all jobs: a job's calls do not name the documents of the job before."""
     tracer = TracerProvider().get_tracer("application")
     with tag(feature="worker"):
         for job in ("a", "b"):
@@ -272,8 +272,8 @@ def test_a_long_lived_block_does_not_mix_traces() -> None:
                 assert ids() == [job]
 
 
-def test_what_is_remembered_is_bounded() -> None:
-    """A search without end names the last thousand documents; of traces outside every block the latest are known."""
+def test_number_of_kept_documents_is_bounded() -> None:
+    """An endless search names the last thousand documents; only the latest traces outside every block are kept."""
     with tag(feature="f"):
         with retrieval("index") as r:
             for number in range(1010):
@@ -300,8 +300,8 @@ class _Breaking:
 
 
 @pytest.mark.faulty
-def test_documents_that_cannot_be_read_cost_only_themselves() -> None:
-    """The block goes on with what comes after."""
+def test_documents_that_cannot_be_read_are_dropped() -> None:
+    """The block goes on with the documents added later."""
     with llmtrace.instrument(tracer_provider=TracerProvider()), rerank("m") as r:
         r.set_input_documents(_Breaking())
         r.add(_Breaking())
@@ -309,8 +309,8 @@ def test_documents_that_cannot_be_read_cost_only_themselves() -> None:
         assert ids() == ["b"]
 
 
-def test_what_a_reranker_keeps_takes_the_place_of_what_was_found(open_spans: InMemorySpanExporter) -> None:
-    """Later calls name the kept documents; the span says what was ranked and what was kept."""
+def test_documents_of_a_reranker_replace_earlier_ones(open_spans: InMemorySpanExporter) -> None:
+    """Later calls name the kept documents; the span has the ranked and the kept ones."""
     with tag(feature="f"):
         search("a", "b", "c")
         with rerank("cross-encoder", query="secret", top_k=2) as r:
@@ -319,15 +319,15 @@ def test_what_a_reranker_keeps_takes_the_place_of_what_was_found(open_spans: InM
         assert ids() == ["c", "a"]
         search("d")
         assert ids() == ["c", "a", "d"]
-    told = only(open_spans, "rerank")
-    assert told["gen_ai.request.model"] == told["reranker.model_name"] == "cross-encoder"
-    assert (told["reranker.query"], told["reranker.top_k"]) == ("****", 2)
-    assert told["reranker.input_documents.2.document.id"] == "c"
-    assert told["reranker.output_documents.0.document.score"] == 0.9
+    attributes = only(open_spans, "rerank")
+    assert attributes["gen_ai.request.model"] == attributes["reranker.model_name"] == "cross-encoder"
+    assert (attributes["reranker.query"], attributes["reranker.top_k"]) == ("****", 2)
+    assert attributes["reranker.input_documents.2.document.id"] == "c"
+    assert attributes["reranker.output_documents.0.document.score"] == 0.9
 
 
-def test_a_decorated_search_is_known_by_what_it_returns(spans: InMemorySpanExporter) -> None:
-    """A returned list of documents is what was found; any other return value passes unread."""
+def test_decorated_search_records_the_returned_documents(spans: InMemorySpanExporter) -> None:
+    """A returned list of documents is recorded; any other return value passes unread."""
 
     @retrieval("index")
     def find(answer: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Tags and calls are found again where OpenTelemetry's context keeps spans alone, as under Datadog's tracer."""
+"""Tags and calls under a runtime context that keeps only spans, as Datadog's tracer does."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from llmtrace.context import state
 from llmtrace.context.runtime import PrivateContext, with_own_keys
 
 QUESTION: Any = [{"role": "user", "content": "hi"}]
-ONE_FAILURE = {"x-fault": "status=529;retry-after=0.001;times=1", "x-fault-key": "beside"}
+ONE_FAILURE = {"x-fault": "status=529;retry-after=0.001;times=1", "x-fault-key": "private-context"}
 
 
 class SpansAlone:
@@ -29,8 +29,8 @@ class SpansAlone:
     def __init__(self) -> None:
         self._span: ContextVar[Any] = ContextVar("span", default=None)
 
-    def attach(self, given: Context) -> object:
-        span = trace.get_current_span(given)
+    def attach(self, context: Context) -> object:
+        span = trace.get_current_span(context)
         if span is not trace.INVALID_SPAN:
             self._span.set(span)
         return object()
@@ -47,29 +47,29 @@ class SpansAlone:
 def spans_alone(monkeypatch: pytest.MonkeyPatch) -> SpansAlone:
     """The runtime context of the process for the time of a test."""
     runtime = SpansAlone()
-    beside = with_own_keys(runtime, state._KEYS)
+    private = with_own_keys(runtime, state._KEYS)
     monkeypatch.setattr(otel, "_RUNTIME_CONTEXT", runtime)
-    for name, value in (("_runtime", beside), ("current", beside.get_current), ("attach", beside.attach)):
+    for name, value in (("_runtime", private), ("current", private.get_current), ("attach", private.attach)):
         monkeypatch.setattr(state, name, value)
     return runtime
 
 
-def test_only_a_context_that_loses_keys_gets_something_beside_it() -> None:
-    """OpenTelemetry's own is used as it is."""
+def test_private_context_is_used_only_where_keys_are_lost() -> None:
+    """OpenTelemetry's own runtime context is used directly."""
     assert with_own_keys(otel._RUNTIME_CONTEXT, ()) is otel._RUNTIME_CONTEXT
     assert "llmtrace-probe" not in otel.get_current()
     assert isinstance(with_own_keys(SpansAlone(), ()), PrivateContext)
 
 
 @pytest.mark.faulty
-def test_a_context_that_cannot_be_tried_is_used_as_it_is() -> None:
-    """Nobody's import fails for it."""
+def test_broken_runtime_context_is_used_directly() -> None:
+    """The import of the package does not fail."""
     assert with_own_keys(broken := object(), ()) is broken  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("spans_alone")
-def test_calls_are_described_as_ever(replay: Any) -> None:
-    """With their tags and retries, each by one span, and with the application's span current again at once."""
+def test_calls_under_a_foreign_runtime_have_tags_and_parents(replay: Any) -> None:
+    """Calls have their tags and retries in one span each, and the application's span is current again at once."""
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = provider.get_tracer("app")
@@ -88,27 +88,27 @@ def test_calls_are_described_as_ever(replay: Any) -> None:
             list(stream)
             claude.messages.create(model="claude-x", max_tokens=9, messages=QUESTION, extra_headers=ONE_FAILURE)
         assert state.call_context_of(state.current()).feature is None
-        told = [span for span in exporter.get_finished_spans() if span.name != "outer"]
+        calls = [span for span in exporter.get_finished_spans() if span.name != "outer"]
     assert len(calls) == 2
-    assert [span.name for span in told] == ["chat gpt-5", "chat claude-x"]
-    for span in told:
+    assert [span.name for span in calls] == ["chat gpt-5", "chat claude-x"]
+    for span in calls:
         assert span.parent == outer.get_span_context()
         assert span.attributes is not None
         assert span.attributes["llmtrace.feature"] == "search"
-    assert told[1].attributes is not None
-    assert told[1].attributes["llmtrace.retry.count"] == 1
+    assert calls[1].attributes is not None
+    assert calls[1].attributes["llmtrace.retry.count"] == 1
 
 
 @pytest.mark.usefixtures("spans_alone")
-def test_what_a_redactor_asks_is_not_traced(replay: Any) -> None:
-    """It would be redacted too, without end."""
+def test_calls_of_a_redactor_are_not_traced(replay: Any) -> None:
+    """Such a call would be redacted too, in an endless recursion."""
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    asked: list[str] = []
+    texts: list[str] = []
 
     def ask(text: str) -> str:
-        asked.append(text)
-        if len(asked) < 9:
+        texts.append(text)
+        if len(texts) < 9:
             chat.chat.completions.create(model="gpt-5", messages=QUESTION)
         return "***"
 
@@ -117,4 +117,4 @@ def test_what_a_redactor_asks_is_not_traced(replay: Any) -> None:
         openai.OpenAI(base_url=f"{replay.url}/v1", api_key="x") as chat,
     ):
         chat.chat.completions.create(model="gpt-5", messages=QUESTION)
-    assert asked and len(exporter.get_finished_spans()) == 1
+    assert texts and len(exporter.get_finished_spans()) == 1

@@ -10,13 +10,13 @@ from typing import Any
 
 import openai
 import pytest
+from loopback_vendor import Vendor, by_name
 from opentelemetry import trace
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from scope_vendor import Vendor, by_name
 
 import llmtrace
 from llmtrace import collect, score, workflow
@@ -26,7 +26,7 @@ from serving import serving
 
 
 class Phoenix(ThreadingHTTPServer):
-    """Takes annotations; the first answers are those it is told to give."""
+    """Server that receives annotations; its first responses are set by the test."""
 
     daemon_threads = True
 
@@ -73,7 +73,7 @@ class Telemetry:
 
 
 @pytest.fixture
-def told() -> Iterator[Telemetry]:
+def telemetry() -> Iterator[Telemetry]:
     made = Telemetry()
     with llmtrace.instrument(tracer_provider=made.tracing, logger_provider=made.logging, strict=True):
         yield made
@@ -81,11 +81,11 @@ def told() -> Iterator[Telemetry]:
     made.logging.shutdown()
 
 
-def test_a_score_during_the_work(told: Telemetry) -> None:
-    """It is an event of the span that is current, and a log record that belongs to it."""
+def test_score_during_an_operation_is_an_event_of_its_span(telemetry: Telemetry) -> None:
+    """The score is an event of the current span, and a log record that belongs to it."""
     with workflow("w"):
         score("relevance", 0.5, label="good", explanation="because")
-    (span,), (event,) = by_name(told.spans, "invoke_workflow"), told.events()
+    (span,), (event,) = by_name(telemetry.spans, "invoke_workflow"), telemetry.events()
     expected = {
         "gen_ai.evaluation.name": "relevance",
         "gen_ai.evaluation.score.value": 0.5,
@@ -97,14 +97,14 @@ def test_a_score_during_the_work(told: Telemetry) -> None:
     assert (event.trace_id, event.span_id) == (span.context.trace_id, span.context.span_id)
 
 
-def test_a_score_after_the_call(told: Telemetry, vendor: Vendor, phoenix: Phoenix) -> None:
+def test_score_after_the_call_belongs_to_its_span(telemetry: Telemetry, vendor: Vendor, phoenix: Phoenix) -> None:
     """By call, by ids and by response id it belongs to the call's own span."""
     with openai.OpenAI(base_url=vendor.url, api_key="x") as client, collect() as calls:
         client.chat.completions.create(model="m", messages=[])
     (call,) = calls
     for on in (call, (call.trace_id, call.span_id), call.response_id, "chatcmpl-unknown"):
         score("thumbs", True, on=on)
-    *known, unknown = told.events()
+    *known, unknown = telemetry.events()
     assert {(f"{one.trace_id:032x}", f"{one.span_id:016x}") for one in known} == {(call.trace_id, call.span_id)}
     assert [one.attributes.get("gen_ai.response.id") for one in known] == ["chatcmpl-1", None, "chatcmpl-1"]
     assert unknown.attributes["gen_ai.response.id"] == "chatcmpl-unknown"
@@ -112,8 +112,8 @@ def test_a_score_after_the_call(told: Telemetry, vendor: Vendor, phoenix: Phoeni
     assert all(one.attributes["gen_ai.evaluation.score.value"] == 1.0 for one in known)
 
 
-def test_phoenix_gets_an_annotation(phoenix: Phoenix, told: Telemetry) -> None:
-    """When spans go to Phoenix a score is posted there, after an answer that says try again; flush waits for it."""
+def test_score_is_posted_to_phoenix(phoenix: Phoenix, telemetry: Telemetry) -> None:
+    """When spans go to Phoenix a score is posted there, with a retry after a temporary error; flush waits for it."""
     phoenix.answers = [503]
     with workflow("w"):
         score("relevance", 0.5, label="good")
@@ -131,8 +131,8 @@ def test_phoenix_gets_an_annotation(phoenix: Phoenix, told: Telemetry) -> None:
     ]
 
 
-def test_a_lost_annotation_is_told_and_nothing_waits(phoenix: Phoenix, caplog: pytest.LogCaptureFixture) -> None:
-    """A backend that refuses costs the annotation, one warning, and a False from drain."""
+def test_lost_annotation_is_logged_once(phoenix: Phoenix, caplog: pytest.LogCaptureFixture) -> None:
+    """A backend that refuses loses the annotation, with one warning and a False from drain."""
     made = open_annotations()
     assert made is not None
     phoenix.answers = [404, 404]
@@ -156,8 +156,8 @@ def test_a_lost_annotation_is_told_and_nothing_waits(phoenix: Phoenix, caplog: p
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h:nonsense"}, None),
     ],
 )
-def test_where_phoenix_is(environ: dict[str, str], url: str | None) -> None:
-    """Scores are posted only where the environment says that spans go to Phoenix."""
+def test_phoenix_url_is_read_from_the_environment(environ: dict[str, str], url: str | None) -> None:
+    """Scores are posted only where the environment configures Phoenix as the target of spans."""
     found = open_annotations(environ)
     assert (found and found.url) == url
 
@@ -174,20 +174,20 @@ def test_where_phoenix_is(environ: dict[str, str], url: str | None) -> None:
         ("s", 1, ("0",)),
     ],
 )
-def test_a_score_without_a_name_or_a_call_is_left_out(
-    told: Telemetry, caplog: pytest.LogCaptureFixture, name: Any, value: Any, on: Any
+def test_score_without_name_or_target_is_dropped(
+    telemetry: Telemetry, caplog: pytest.LogCaptureFixture, name: Any, value: Any, on: Any
 ) -> None:
-    """It is left out with a warning, and never raises."""
+    """It is dropped with a warning, and nothing is raised."""
     score(name, value, on=on)
-    assert not told.events()
+    assert not telemetry.events()
     assert len(caplog.records) == 1
 
 
-def test_a_wrong_value_costs_only_itself(told: Telemetry) -> None:
-    """Text and not-a-number are no scores; the label remains."""
+def test_invalid_score_value_loses_only_the_value(telemetry: Telemetry) -> None:
+    """Text and not-a-number are not valid scores; the label remains."""
     with workflow("w"):
         score("s", "high", label="l")  # type: ignore[arg-type]
         score("s", float("nan"), label="l")
-    assert [dict(one.attributes) for one in told.events()] == [
+    assert [dict(one.attributes) for one in telemetry.events()] == [
         {"gen_ai.evaluation.name": "s", "gen_ai.evaluation.score.label": "l"}
     ] * 2

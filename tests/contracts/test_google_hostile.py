@@ -1,4 +1,4 @@
-"""google-genai: whatever a server answers and whatever breaks in llmtrace, the caller sees what it would without."""
+"""Transparency of google-genai hooks: hostile responses and internal faults do not change what the caller gets."""
 
 from __future__ import annotations
 
@@ -15,25 +15,9 @@ from typing import Any
 
 import pytest
 from google.genai import models
+from hostile import COLOURS, FUZZ, Broken, Interrupted, Server, blame, boom, break_describer, dump, traced, warned
 from hypothesis import given
 from hypothesis import strategies as st
-from test_hostile import (
-    COLOURS,
-    FUZZ,
-    Broken,
-    Interrupted,
-    Server,
-    _listening,
-    blame,
-    boom,
-    break_describer,
-    dump,
-    faults,
-    ours,
-    server,
-    traced,
-    warned,
-)
 
 import llmtrace
 from llmtrace.capture.call import OpenCall
@@ -43,9 +27,7 @@ from llmtrace.telemetry import spans as emit_spans
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "providers"))
 
-from google_server import Gemini, answer, settled, take
-
-__all__ = ["_listening", "faults", "ours", "server"]  # fixtures
+from google_server import Gemini, answer, collect, resolve
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*is not a valid:UserWarning"),
@@ -58,7 +40,7 @@ colours = pytest.mark.parametrize("colour", COLOURS)
 
 @pytest.fixture(scope="module")
 def clients(_listening: Server) -> Iterator[Any]:
-    """A client of each colour, and the loop the asynchronous one lives on."""
+    """A sync and an async client, and the event loop of the latter."""
     more = {"retry_options": {"attempts": 1}} if hasattr(models.types, "HttpRetryOptions") else {}
     client = Gemini.client(_listening, **more)  # type: ignore[arg-type]
     with asyncio.Runner() as runner:
@@ -75,7 +57,7 @@ def send(target: Server, chunks: list[Any]) -> None:
 
 
 def observe(clients: Any, colour: str, stream: bool) -> list[Any]:
-    """Everything one call hands to its caller: result, chunks, exception."""
+    """Return everything a call passes to its caller: result, chunks, exception."""
     client = clients.sync if colour == "sync" else clients.asyncio
     seen: list[Any] = []
 
@@ -87,9 +69,9 @@ def observe(clients: Any, colour: str, stream: bool) -> list[Any]:
 
     async def read() -> None:
         method = client.models.generate_content_stream if stream else client.models.generate_content
-        result = await settled(method(model="m", contents="hello"))
+        result = await resolve(method(model="m", contents="hello"))
         if stream:
-            await take(result, show)
+            await collect(result, show)
         else:
             show(result)
 
@@ -101,20 +83,20 @@ def observe(clients: Any, colour: str, stream: bool) -> list[Any]:
 
 
 def compare(clients: Any, colour: str, stream: bool) -> Any:
-    """Make the call bare and traced, hold both against each other, and return the one span."""
+    """Make a call with and without llmtrace, assert that both give the same, and return the span."""
     bare = observe(clients, colour, stream)
     with traced() as exporter:
         seen = observe(clients, colour, stream)
         if not exporter.get_finished_spans():
-            collect(clients)
+            collect_garbage(clients)
     assert seen == bare
     (span,) = exporter.get_finished_spans()
     assert span.attributes  # which is when most of them are made, and a fault would be counted
     return span
 
 
-def collect(clients: Any) -> None:
-    """End what the SDK leaves to the collector: a stream whose chunk it could not read itself."""
+def collect_garbage(clients: Any) -> None:
+    """Collect a stream whose chunk the SDK could not parse, which the SDK leaves to garbage collection."""
     gc.collect()
     clients.run(asyncio.sleep(0))
     assert llmtrace.flush()
@@ -152,8 +134,10 @@ HOSTILE = {
 
 @colours
 @either
-def test_hostile_answers(server: Server, clients: Any, faults: Counter[str], colour: str, stream: bool) -> None:
-    """Answers no Gemini would send reach the caller as without llmtrace, on one span and without a fault."""
+def test_hostile_response_reaches_the_caller_unchanged(
+    server: Server, clients: Any, faults: Counter[str], colour: str, stream: bool
+) -> None:
+    """Invalid Gemini responses reach the caller as without llmtrace, with one span and no internal fault."""
 
     def all_of_them() -> dict[str, Any]:
         seen = {}
@@ -168,7 +152,7 @@ def test_hostile_answers(server: Server, clients: Any, faults: Counter[str], col
     bare = all_of_them()
     with traced() as exporter:
         assert all_of_them() == bare
-        collect(clients)
+        collect_garbage(clients)
     assert sum(bool(span.attributes) for span in exporter.get_finished_spans()) == len(HOSTILE)
     assert not faults
 
@@ -179,8 +163,10 @@ RAW = [b"<html>", b'{"candidates": [', b"", b'{"a": "\xff\xfe"}', b"[" * 20_000 
 @colours
 @either
 @pytest.mark.parametrize("body", RAW, ids=range(len(RAW)))
-def test_bytes_that_are_no_answer(server: Server, clients: Any, colour: str, stream: bool, body: bytes) -> None:
-    """A body that is not JSON, or no events, fails as it fails without llmtrace."""
+def test_invalid_body_fails_as_without_llmtrace(
+    server: Server, clients: Any, colour: str, stream: bool, body: bytes
+) -> None:
+    """A body that is not JSON or an event stream fails as without llmtrace."""
     server.raw(body, kind="text/event-stream" if stream else "application/json")
     compare(clients, colour, stream)
 
@@ -201,8 +187,10 @@ OBJECTS = st.dictionaries(KEYS, JSON, max_size=6)
 @colours
 @given(body=OBJECTS | JSON)
 @FUZZ
-def test_any_answer(server: Server, clients: Any, faults: Counter[str], colour: str, body: Any) -> None:
-    """Any JSON at all gives the caller what it gives without llmtrace."""
+def test_any_json_response_reaches_the_caller_unchanged(
+    server: Server, clients: Any, faults: Counter[str], colour: str, body: Any
+) -> None:
+    """Any JSON gives the caller the same result as without llmtrace."""
     server.json(body)
     compare(clients, colour, False)
     assert not faults
@@ -211,8 +199,10 @@ def test_any_answer(server: Server, clients: Any, faults: Counter[str], colour: 
 @colours
 @given(chunks=st.lists(OBJECTS | JSON, max_size=4))
 @FUZZ
-def test_any_stream(server: Server, clients: Any, faults: Counter[str], colour: str, chunks: list[Any]) -> None:
-    """Any chunks at all give the caller what they give without llmtrace."""
+def test_any_chunks_reach_the_caller_unchanged(
+    server: Server, clients: Any, faults: Counter[str], colour: str, chunks: list[Any]
+) -> None:
+    """Any chunks give the caller the same result as without llmtrace."""
     send(server, chunks)
     compare(clients, colour, True)
     assert not faults
@@ -236,7 +226,7 @@ def sabotage(monkeypatch: pytest.MonkeyPatch, stream: bool, **readers: Any) -> N
 
 
 def survive(clients: Any, colour: str, stream: bool, expected: int) -> None:
-    """Two calls with llmtrace broken give what a call without it gives, and ``expected`` spans."""
+    """Assert that two calls with a broken llmtrace give the normal result and ``expected`` spans."""
     bare = observe(clients, colour, stream)
     with traced() as exporter:
         first = observe(clients, colour, stream)
@@ -260,7 +250,7 @@ def survive(clients: Any, colour: str, stream: bool, expected: int) -> None:
     ],
     ids=["request", "request-stream", "response", "events", "add", "result", "both"],
 )
-def test_broken_reader(
+def test_failing_reader_warns_once_and_spares_the_caller(
     server: Server,
     clients: Any,
     ours: SimpleNamespace,
@@ -270,7 +260,7 @@ def test_broken_reader(
     places: set[str],
     made: int,
 ) -> None:
-    """A reader that raises costs the caller nothing and warns once per place, however often it raises."""
+    """A reader that raises does not affect the caller and warns once per place."""
     well(server, stream)
     (sdk,) = (sdk for sdk in SDKS if sdk.name == "google_genai")
     events = sdk.posts[STREAM[stream]].accumulator
@@ -291,11 +281,11 @@ def test_broken_reader(
     [
         ("begin", "begin a call", 0),
         ("end", "end a span", 0),
-        ("_settle", "settle a call", 2),
+        ("_set_outcome", "read the outcome of a call", 2),
         ("writer", "write a span", 2),
     ],
 )
-def test_broken_life(
+def test_fault_at_begin_or_end_spares_the_caller(
     server: Server,
     clients: Any,
     ours: SimpleNamespace,
@@ -305,12 +295,12 @@ def test_broken_life(
     place: str,
     made: int,
 ) -> None:
-    """A fault at either end of a call, or in what writes its span, is ours alone, and warned of once."""
+    """A fault at the begin or end of a call, or in writing its span, is logged once and not raised."""
     well(server, stream)
     if method == "writer":
         break_describer(ours.patch, "describe_usage")
     else:
-        ours.patch.setattr(OpenCall if method == "_settle" else emit_spans.SpanEmitter, method, boom)
+        ours.patch.setattr(OpenCall if method == "_set_outcome" else emit_spans.SpanEmitter, method, boom)
     survive(clients, colour, stream, made)
     assert ours.faults == {place: 2}
     assert len(warned(ours.log)) == 1
@@ -319,7 +309,7 @@ def test_broken_life(
 @colours
 @pytest.mark.parametrize("status", [400, 401, 404, 429, 500, 529])
 @either
-def test_error_answers(
+def test_error_response_raises_the_sdks_exception(
     server: Server,
     clients: Any,
     faults: Counter[str],
@@ -327,7 +317,7 @@ def test_error_answers(
     status: int,
     stream: bool,
 ) -> None:
-    """An error answer raises the SDK's own exception, with the context and cause it has without llmtrace."""
+    """An error response raises the SDK's exception with the same context and cause as without llmtrace."""
     server.json({"error": {"message": "no", "status": "BAD", "code": status}}, status=status)
     span = compare(clients, colour, stream)
     assert span.attributes[names.ERROR_TYPE] == str(status)
@@ -337,7 +327,7 @@ def test_error_answers(
 @colours
 @either
 @pytest.mark.parametrize("raised", [ValueError, Interrupted])
-def test_the_very_exception(
+def test_exception_while_sending_keeps_its_identity(
     server: Server,
     clients: Any,
     monkeypatch: pytest.MonkeyPatch,
@@ -346,7 +336,7 @@ def test_the_very_exception(
     stream: bool,
     raised: type[BaseException],
 ) -> None:
-    """What is raised while a request is sent reaches the caller as the same object, without a context of ours."""
+    """An exception while a request is sent reaches the caller as the same object, without added context."""
     error = raised("theirs")
 
     def fail(*_: Any, **__: Any) -> Any:
@@ -358,9 +348,9 @@ def test_the_very_exception(
 
     async def call() -> None:
         method = client.generate_content_stream if stream else client.generate_content
-        result = await settled(method(model="m", contents="hello"))
+        result = await resolve(method(model="m", contents="hello"))
         if stream:
-            await take(result)
+            await collect(result)
 
     with traced() as exporter, pytest.raises(raised) as caught:
         clients.run(call())

@@ -21,7 +21,6 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 )
 
 import llmtrace
-from llmtrace._local_store import LocalStore
 from llmtrace._settings import load
 from llmtrace.export.pipeline import Pipeline
 from serving import programs

@@ -33,7 +33,6 @@ def make_pipeline(settings: dict[str, Any]) -> Pipeline:
     return Pipeline(loaded, local_store=LocalStore(loaded))
 
 
-
 def test_a_provider_set_later_is_found_and_told(caplog: pytest.LogCaptureFixture, monkeypatch: Any) -> None:
     """A global provider that comes after ours gets the spans from then on, told once and left as it was."""
     pipeline = Pipeline(load({"store": "off"}))
@@ -175,7 +174,7 @@ def test_an_exporter_of_another_distribution(monkeypatch: pytest.MonkeyPatch, ca
         return make
 
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "theirs")
-    monkeypatch.setattr(routes, "_entry", lambda name, signal: SimpleNamespace(load=load_))
+    monkeypatch.setattr(routes, "_entry_point", lambda name, signal: SimpleNamespace(load=load_))
     pipeline = Pipeline(load({}))
     pipeline.prepare()
     pipeline.prepare()
@@ -183,7 +182,7 @@ def test_an_exporter_of_another_distribution(monkeypatch: pytest.MonkeyPatch, ca
     pipeline.provider().get_tracer("t").start_span("a").end()
     assert pipeline.shutdown(5)
     assert [span.name for exporter in made for span in exporter.get_finished_spans()] == ["a"]
-    monkeypatch.setattr(routes, "_entry", lambda name, signal: SimpleNamespace(load=lambda: 1 / 0))
+    monkeypatch.setattr(routes, "_entry_point", lambda name, signal: SimpleNamespace(load=lambda: 1 / 0))
     pipeline = make_pipeline({"store": "spans.db"})
     pipeline.prepare()
     assert pipeline.where() == [str(Path("spans.db").absolute())]

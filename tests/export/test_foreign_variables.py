@@ -105,7 +105,7 @@ def test_wrong_variable_does_not_stop_the_program(
     monkeypatch.setenv(name, value)
     if otlp == "grpc" and name.endswith("ENDPOINT"):
         pytest.skip("gRPC takes an address without a scheme")
-    pipeline = llmtrace.instrument()._parts.pipeline
+    pipeline = llmtrace.instrument()._runtime.pipeline
     assert pipeline.provider().get_tracer("t").start_span("a").is_recording()
     pipeline.meters()
     pipeline.loggers()
@@ -261,7 +261,7 @@ def test_arguments_are_ignored_beside_an_application_provider(
     theirs = TracerProvider(resource=Resource({"service.name": "theirs"}), shutdown_on_exit=False)
     if when == "before":
         monkeypatch.setattr(trace, "_TRACER_PROVIDER", theirs)
-    pipeline = llmtrace.instrument(endpoint=HERE, service_name="ours")._parts.pipeline
+    pipeline = llmtrace.instrument(endpoint=HERE, service_name="ours")._runtime.pipeline
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", theirs)
     assert pipeline.provider() is theirs
     assert pipeline.provider() is theirs

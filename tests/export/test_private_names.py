@@ -30,12 +30,11 @@ import llmtrace
 with llmtrace.instrument() as done:
     with llmtrace.tool("t"):
         pass
-    done._parts.pipeline.meters()
+    done._runtime.pipeline.meters()
     print(llmtrace.flush(10))
 """
 GONE = {
     "opentelemetry.trace:_TRACER_PROVIDER": True,
-    "opentelemetry.metrics._internal:_METER_PROVIDER": False,
     "opentelemetry._logs._internal:_LOGGER_PROVIDER": True,
     "opentelemetry.exporter.otlp.proto.http.metric_exporter:OTLPMetricExporter._preferred_temporality": True,
     "opentelemetry.exporter.otlp.proto.http.metric_exporter:OTLPMetricExporter._preferred_aggregation": True,

@@ -15,6 +15,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_s
 import llmtrace
 from export.backend import Backend
 from llmtrace.cli import main
+from llmtrace.export.signals import TRACES
 from llmtrace.store.schema import connect
 from llmtrace.store.write import Writer
 from traffic import traces
@@ -88,8 +89,8 @@ def test_store_send_sends_what_live_export_sends(
         monkeypatch.setenv(name, value)
     # The same spans to both, which no setting asks for.
     monkeypatch.setattr(
-        "llmtrace.export.signal_provider.names",
-        lambda settings, signal: ["otlp", "local"] if signal.name == "traces" else [],
+        "llmtrace.export.routes.names",
+        lambda settings, signal=TRACES, *_: ["otlp", "local"] if signal is TRACES else [],
     )
     with llmtrace.instrument():
         _work(replay.url)

@@ -53,7 +53,8 @@ def test_dropped_streams_collected_on_a_thread_of_ours_all_arrive(
         + (
             "collect = True\nask()\nassert llmtrace.flush(20)\nassert not collect\nassert llmtrace.flush(20)\n"
             "assert any(name.startswith('llmtrace-') for name in threads), threads\n"
-            "from llmtrace._api import _every_instrumentation\n(counts,) = _every_instrumentation()[0]._parts.pipeline.counts()[:1]\nprint(counts.exported)\n"
+            "from llmtrace._api import _every_instrumentation\n"
+            "(counts,) = _every_instrumentation()[0]._runtime.pipeline.counts()[:1]\nprint(counts.exported)\n"
         )
     )
     out = run(tmp_path / "program.py", code, environment(vendor, **variables))
@@ -118,6 +119,7 @@ def test_full_queue_does_not_make_the_writer_wait_for_itself() -> None:
         has_backlog = False
 
         def start(self) -> None: ...
+        def retry(self) -> None: ...
         def write(self, batch: Any) -> None:
             if batch == ["first"]:
                 made.enqueue("late one")

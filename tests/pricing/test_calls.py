@@ -66,9 +66,9 @@ def test_openai(vendor: Vendor, model: str, options: Any, answer: Any, exact: st
     vendor.answer = answer
     client(vendor).chat.completions.create(model=model, messages=ASK, **options)
     cost = cost_of(exporter)
-    assert cost.get("llmtrace.pricing.exact") == exact
-    assert cost.get("llmtrace.pricing.approximate", False) is approximate
-    assert cost.get("llmtrace.pricing.unpriced_reason") == ("unknown_model" if exact is None else None)
+    assert cost.get("llmtrace.cost.exact") == exact
+    assert cost.get("llmtrace.cost.approximate", False) is approximate
+    assert cost.get("llmtrace.cost.unpriced_reason") == ("unknown_model" if exact is None else None)
     assert ("llm.cost.total" in cost) is (exact is not None)
     if exact is not None:
         assert cost["llm.cost.total"] == cost["gen_ai.usage.cost"] == float(exact)
@@ -81,7 +81,7 @@ def test_counts_beyond_belief_reach_no_exporter(vendor: Vendor) -> None:
     vendor.answer = message("claude-sonnet-4-5", input_tokens=2**62, cache_read_input_tokens=2**62, output_tokens=2**62)
     claude(vendor).messages.create(model="claude-sonnet-4-5", max_tokens=9, messages=ASK)
     (span,) = exporter.get_finished_spans()
-    assert cost_of(exporter) == {"llmtrace.pricing.unpriced_reason": "no_usage"}
+    assert cost_of(exporter) == {"llmtrace.cost.unpriced_reason": "no_usage"}
     assert not any(name.startswith("gen_ai.usage.") for name in span.attributes or {})
 
 
@@ -100,10 +100,10 @@ def test_azure_deployment(vendor: Vendor) -> None:
     )
     azure.chat.completions.create(model="prod-chat", messages=ASK)
     cost = cost_of(exporter)
-    assert cost["llmtrace.pricing.exact"] == "0.002975"
-    assert cost["llmtrace.pricing.source"] == "override"
-    assert cost["llmtrace.pricing.model"] == "gpt-4o"
-    assert "llmtrace.pricing.approximate" not in cost
+    assert cost["llmtrace.cost.exact"] == "0.002975"
+    assert cost["llmtrace.cost.source"] == "override"
+    assert cost["llmtrace.cost.model"] == "gpt-4o"
+    assert "llmtrace.cost.approximate" not in cost
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_other_hosts(vendor: Vendor, host: str, approximate: bool) -> None:
     vendor.answer = chat("gpt-4o", 1_000, 100)
     client(vendor, f"http://{host}/v1").chat.completions.create(model="gpt-4o", messages=ASK)
     cost = cost_of(exporter)
-    assert cost["llmtrace.pricing.exact"] == "0.0035"
-    assert cost.get("llmtrace.pricing.approximate", False) is approximate
+    assert cost["llmtrace.cost.exact"] == "0.0035"
+    assert cost.get("llmtrace.cost.approximate", False) is approximate
 
 
 def test_openrouter_states_its_cost(vendor: Vendor) -> None:
@@ -130,8 +130,8 @@ def test_openrouter_states_its_cost(vendor: Vendor) -> None:
         model="anthropic/claude-sonnet-4.6", messages=ASK
     )
     cost = cost_of(exporter)
-    assert cost["llmtrace.pricing.exact"] == "0.00451"
-    assert cost["llmtrace.pricing.source"] == "provider"
+    assert cost["llmtrace.cost.exact"] == "0.00451"
+    assert cost["llmtrace.cost.source"] == "provider"
     assert "llm.cost.prompt" not in cost
 
 
@@ -141,7 +141,7 @@ def test_cache_writes_of_both_lifetimes(vendor: Vendor) -> None:
     vendor.answer = message("claude-sonnet-4-6", **WRITES)
     claude(vendor).messages.create(model="claude-sonnet-4-6", max_tokens=200, messages=ASK)
     cost = cost_of(exporter)
-    assert cost["llmtrace.pricing.exact"] == "0.0454695"
+    assert cost["llmtrace.cost.exact"] == "0.0454695"
     assert cost["llm.cost.prompt_details.input"] == 0.000015
     assert cost["llm.cost.prompt_details.cache_read"] == 0.0386865
     assert cost["llm.cost.prompt_details.cache_write"] == 0.005268
@@ -170,8 +170,8 @@ def test_web_searches_cost_when_made(vendor: Vendor, searches: int | None, exact
         tools=[{"type": "web_search_20250305", "name": "web_search"}],
     )
     cost = cost_of(exporter)
-    assert cost["llmtrace.pricing.exact"] == exact
-    assert cost.get("llmtrace.pricing.web_search") == (None if searches is None else 0.02)
+    assert cost["llmtrace.cost.exact"] == exact
+    assert cost.get("llmtrace.cost.web_search") == (None if searches is None else 0.02)
 
 
 @pytest.mark.parametrize(
@@ -199,8 +199,8 @@ def test_bedrock(vendor: Vendor, model: str, exact: str) -> None:
     )
     bedrock.messages.create(model=model, max_tokens=200, messages=ASK)
     cost = cost_of(exporter)
-    assert cost["llmtrace.pricing.exact"] == exact
-    assert "llmtrace.pricing.approximate" not in cost
+    assert cost["llmtrace.cost.exact"] == exact
+    assert "llmtrace.cost.approximate" not in cost
 
 
 def test_vertex(vendor: Vendor) -> None:
@@ -219,8 +219,8 @@ def test_vertex(vendor: Vendor) -> None:
     )
     vertex.messages.create(model="claude-sonnet-4-5@20250929", max_tokens=200, messages=ASK)
     cost = cost_of(exporter)
-    assert cost["llmtrace.pricing.exact"] == "0.0045"
-    assert cost["llmtrace.pricing.approximate"] is True
+    assert cost["llmtrace.cost.exact"] == "0.0045"
+    assert cost["llmtrace.cost.approximate"] is True
 
 
 def test_a_data_residency_region_is_approximate_until_it_has_a_row(vendor: Vendor) -> None:
@@ -234,8 +234,8 @@ def test_a_data_residency_region_is_approximate_until_it_has_a_row(vendor: Vendo
         vendor.answer = message("claude-sonnet-4-6", **usage)
         claude(vendor).messages.create(model="claude-sonnet-4-6", max_tokens=200, messages=ASK)
         cost = cost_of(exporter)
-        assert cost["llmtrace.pricing.exact"] == exact
-        assert cost.get("llmtrace.pricing.approximate", False) is approximate
+        assert cost["llmtrace.cost.exact"] == exact
+        assert cost.get("llmtrace.cost.approximate", False) is approximate
         llmtrace.uninstrument()
 
 
@@ -248,7 +248,7 @@ def test_a_stream_without_usage_has_no_cost(vendor: Vendor) -> None:
         {**chunk, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
     ]
     list(client(vendor).chat.completions.create(model="gpt-4o", messages=ASK, stream=True))
-    assert cost_of(exporter)["llmtrace.pricing.unpriced_reason"] == "no_usage"
+    assert cost_of(exporter)["llmtrace.cost.unpriced_reason"] == "no_usage"
 
 
 def test_the_true_totals_without_a_single_span(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,10 +269,10 @@ def test_the_true_totals_without_a_single_span(vendor: Vendor, monkeypatch: pyte
     data: Any = reader.get_metrics_data()
     for metric in data.resource_metrics[0].scope_metrics[0].metrics:
         found[metric.name] = list(metric.data.data_points)
-    cost = {point.attributes["llmtrace.pricing.class"]: point.value for point in found["llmtrace.client.cost"]}
+    cost = {point.attributes["llmtrace.cost.class"]: point.value for point in found["llmtrace.client.cost"]}
     assert cost == {"input": pytest.approx(0.0175), "output": pytest.approx(0.007)}
     (unpriced,) = found["llmtrace.client.unpriced_operations"]
-    assert (unpriced.value, unpriced.attributes["llmtrace.pricing.unpriced_reason"]) == (1, "unknown_model")
+    assert (unpriced.value, unpriced.attributes["llmtrace.cost.unpriced_reason"]) == (1, "unknown_model")
     tokens = {
         point.attributes["gen_ai.request.model"]: point.value
         for point in found["gen_ai.client.inference.usage.input_tokens"]
@@ -300,7 +300,7 @@ def test_a_refused_call_sends_nothing(vendor: Vendor) -> None:
     assert attributes["error.type"] == "llmtrace.BudgetExceeded"
     assert attributes["llmtrace.budget.action"] == "block"
     assert attributes["llmtrace.budget.limit_usd"] == 0.0001
-    assert "llmtrace.pricing.unpriced_reason" not in attributes
+    assert "llmtrace.cost.unpriced_reason" not in attributes
 
 
 def test_a_warning_stands_on_the_span(vendor: Vendor) -> None:

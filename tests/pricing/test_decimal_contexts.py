@@ -110,7 +110,7 @@ def test_calls_cost_the_same_in_a_hostile_context(vendor: Vendor, context: decim
             cost, shown = calls.cost, repr(calls)
             summary = plugin._Summary()
             summary.add("test", calls)
-        keys = ("llm.cost.total", "llmtrace.pricing.exact", "llmtrace.budget.limit_usd", "llm.cost.prompt")
+        keys = ("llm.cost.total", "llmtrace.cost.exact", "llmtrace.budget.limit_usd", "llm.cost.prompt")
         spans = [[dict(span.attributes or {}).get(key) for key in keys] for span in exporter.get_finished_spans()]
         data = json.loads(reader.get_metrics_data().to_json())  # type: ignore[union-attr]
         sums = [

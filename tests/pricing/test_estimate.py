@@ -129,14 +129,14 @@ def test_an_estimate_is_kept_apart(vendor: Vendor, caplog: pytest.LogCaptureFixt
             list(client(vendor).chat.completions.create(model="gpt-4o", messages=ASK, stream=True))
             found = attributes_of(exporter)
             exporter.clear()
-    assert found.pop("llmtrace.pricing.estimated_usd") == pytest.approx((8 * 2.5 + 3 * 10) / 1e6)
+    assert found.pop("llmtrace.cost.estimated_usd") == pytest.approx((8 * 2.5 + 3 * 10) / 1e6)
     assert found == {
         "llmtrace.usage.source": "estimated",
         "llmtrace.usage.estimated_input_tokens": 8,
         "llmtrace.usage.estimated_output_tokens": 3,
         "llmtrace.usage.estimate_method": "o200k_base",
         "llmtrace.usage.estimate_floor": False,
-        "llmtrace.pricing.unpriced_reason": "no_usage",
+        "llmtrace.cost.unpriced_reason": "no_usage",
     }
     assert sum("LLMTRACE_STREAM_USAGE" in record.message for record in caplog.records) == 1
 
@@ -156,7 +156,7 @@ def test_a_stream_that_is_left_before_its_usage_is_estimated(
                 next(stream)
         found = attributes_of(exporter)
     assert found["llmtrace.usage.estimated_output_tokens"] == 2
-    assert found["llmtrace.pricing.estimated_usd"] == pytest.approx((8 * 2.5 + 2 * 10) / 1e6)
+    assert found["llmtrace.cost.estimated_usd"] == pytest.approx((8 * 2.5 + 2 * 10) / 1e6)
     assert "llm.cost.total" not in found
     assert caplog.records == []
 
@@ -197,8 +197,8 @@ def test_an_estimate_may_stand_for_the_usage(vendor: Vendor) -> None:
     found = attributes_of(exporter)
     assert found["gen_ai.usage.input_tokens"] == 8
     assert found["llmtrace.usage.source"] == "estimated"
-    assert found["llm.cost.total"] == found["llmtrace.pricing.estimated_usd"]
-    assert found["llmtrace.pricing.approximate"] is True
+    assert found["llm.cost.total"] == found["llmtrace.cost.estimated_usd"]
+    assert found["llmtrace.cost.approximate"] is True
 
 
 def test_told_usage_wins(vendor: Vendor) -> None:
@@ -218,7 +218,7 @@ def test_nothing_is_kept_of_what_was_said(vendor: Vendor) -> None:
     spans_with(estimate_usage="separate")
     made = _api._current
     assert made is not None
-    made._parts.tracing.observers.append(kept.append)
+    made._runtime.tracing.observers.append(kept.append)
     vendor.answer = stream_of("Hello")
     list(client(vendor).chat.completions.create(model="gpt-4o", messages=ASK, stream=True))
     assert llmtrace.flush(30)
@@ -261,8 +261,8 @@ def test_plain_answer_without_usage_is_estimated(
     assert found["llmtrace.usage.estimated_input_tokens"] == given
     assert found["llmtrace.usage.estimated_output_tokens"] == made
     rates = (0.02, 0) if api == "embeddings" else (2.5, 10)
-    assert found["llmtrace.pricing.estimated_usd"] == pytest.approx((given * rates[0] + made * rates[1]) / 1e6)
-    assert found["llmtrace.pricing.unpriced_reason"] == "no_usage"
+    assert found["llmtrace.cost.estimated_usd"] == pytest.approx((given * rates[0] + made * rates[1]) / 1e6)
+    assert found["llmtrace.cost.unpriced_reason"] == "no_usage"
     assert "llm.cost.total" not in found
 
 
@@ -274,7 +274,7 @@ def test_messages_answer_without_usage_is_estimated(vendor: Vendor) -> None:
     claude(vendor).messages.create(model="claude-opus-5", max_tokens=9, messages=ASK)
     found = attributes_of(exporter)
     assert found["llmtrace.usage.estimated_output_tokens"] == 1 + 1 + 37
-    assert found["llmtrace.pricing.estimated_usd"] == pytest.approx((8 * 5 + 39 * 25) / 1e6)
+    assert found["llmtrace.cost.estimated_usd"] == pytest.approx((8 * 5 + 39 * 25) / 1e6)
 
 
 def test_background_answer_is_not_estimated(vendor: Vendor) -> None:
@@ -291,8 +291,8 @@ def test_stated_cost_needs_no_estimate(vendor: Vendor) -> None:
     vendor.answer, vendor.headers = {**CHAT, "model": "gpt-4o"}, {"x-litellm-response-cost": "0.5"}
     client(vendor).chat.completions.create(model="gpt-4o", messages=ASK)
     found = attributes_of(exporter)
-    assert (found["llm.cost.total"], found["llmtrace.pricing.source"]) == (0.5, "provider")
-    assert "llmtrace.pricing.approximate" not in found
+    assert (found["llm.cost.total"], found["llmtrace.cost.source"]) == (0.5, "provider")
+    assert "llmtrace.cost.approximate" not in found
 
 
 def events(*texts: str) -> list[dict[str, Any]]:
@@ -322,8 +322,8 @@ def test_cut_stream_has_the_larger_of_reported_and_estimated(vendor: Vendor, how
     assert found["llmtrace.usage.source"] == "partial"
     assert (found["gen_ai.usage.input_tokens"], found["gen_ai.usage.output_tokens"]) == (100, 1)
     assert found["llmtrace.usage.estimated_output_tokens"] == said
-    assert found["llmtrace.pricing.estimated_usd"] == pytest.approx((100 * 5 + said * 25) / 1e6)
-    assert found["llmtrace.pricing.unpriced_reason"] == "partial_usage"
+    assert found["llmtrace.cost.estimated_usd"] == pytest.approx((100 * 5 + said * 25) / 1e6)
+    assert found["llmtrace.cost.unpriced_reason"] == "partial_usage"
     assert "llm.cost.total" not in found
 
 
@@ -354,7 +354,7 @@ def test_gemini_answer_without_usage_is_estimated(vendor: Vendor, stream: bool) 
     # "Hello" in a frame of three with its role, the instruction in one of four, and the answer's beginning of three
     assert found["llmtrace.usage.estimated_input_tokens"] == (3 + 1 + 1) + (4 + 1) + 3
     assert found["llmtrace.usage.estimated_output_tokens"] == 3 + 1 + 7
-    assert found["llmtrace.pricing.estimated_usd"] == pytest.approx((13 * 0.3 + 11 * 2.5) / 1e6)
+    assert found["llmtrace.cost.estimated_usd"] == pytest.approx((13 * 0.3 + 11 * 2.5) / 1e6)
     assert found["llmtrace.usage.source"] == "estimated"
 
 

@@ -91,7 +91,7 @@ def test_files(tmp_path: Path) -> None:
         (["m"], "entry 1: 'm' is not accepted"),
         ([{"input": "1"}], "field 'model' is missing"),
         ([{"model": "", "input": "1"}], "model=''"),
-        ([{"model": "m"}], "says no price"),
+        ([{"model": "m"}], "has no price"),
         ([{"model": "m", "inptu": "1"}], "unknown field 'inptu'; accepted: model"),
         ([{"model": "m", "input": 0.1}], "input=0.1"),
         ([{"model": "m", "input": "-1"}], "input='-1'"),
@@ -169,7 +169,7 @@ def test_the_command_shows_prices(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "claude-sonnet-4-6: listed prices x 0.5" in capsys.readouterr().out
     out = io.StringIO()
     assert prices.run("no-such-model", out=out) == 2
-    assert "No price is known" in out.getvalue()
+    assert "No price for" in out.getvalue()
     file.write_text("price = 3")
     assert main(["prices"]) == 2
     assert "LLMTRACE_PRICES" in capsys.readouterr().err

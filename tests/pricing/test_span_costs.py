@@ -17,8 +17,8 @@ MILLION = Decimal(1_000_000)
 def cost_of(spans: InMemorySpanExporter) -> Decimal:
     (span,) = spans.get_finished_spans()
     told = dict(span.attributes or {})
-    assert "llmtrace.pricing.unpriced_reason" not in told
-    exact = Decimal(str(told["llmtrace.pricing.exact"]))
+    assert "llmtrace.cost.unpriced_reason" not in told
+    exact = Decimal(str(told["llmtrace.cost.exact"]))
     assert told["llm.cost.total"] == told["gen_ai.usage.cost"] == pytest.approx(float(exact))
     return exact
 
@@ -67,6 +67,6 @@ def test_a_cut_stream_has_no_cost(replay: Any, spans: InMemorySpanExporter) -> N
     (span,) = spans.get_finished_spans()
     told = dict(span.attributes or {})
     assert told["llmtrace.usage.source"] == "partial"
-    assert told["llmtrace.pricing.unpriced_reason"] == "partial_usage"
+    assert told["llmtrace.cost.unpriced_reason"] == "partial_usage"
     assert "llm.cost.total" not in told
-    assert isinstance(told["llmtrace.pricing.estimated_usd"], float)
+    assert isinstance(told["llmtrace.cost.estimated_usd"], float)

@@ -53,7 +53,7 @@ def ask(connected: Any, name: str, *, raw: bool = False) -> None:
 def costs(exporter: Any) -> tuple[Any, Any, Any]:
     assert llmtrace.flush(30)
     (span,) = exporter.get_finished_spans()
-    names = ("llm.cost.total", "llmtrace.pricing.source", "llmtrace.pricing.approximate")
+    names = ("llm.cost.total", "llmtrace.cost.source", "llmtrace.cost.approximate")
     return tuple(span.attributes.get(name) for name in names)  # type: ignore[return-value]
 
 

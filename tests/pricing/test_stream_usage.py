@@ -36,7 +36,7 @@ def test_the_extra_chunk_never_reaches_the_caller(vendor: Vendor) -> None:
     assert seen(client(vendor).chat.completions.create(**ask)) == before
     assert ask["stream_options"] == {"x": 1}
     assert vendor.asked[-1][1]["stream_options"] == {"x": 1, "include_usage": True}
-    assert cost_of(exporter)["llmtrace.pricing.exact"] == "0.0035"
+    assert cost_of(exporter)["llmtrace.cost.exact"] == "0.0035"
 
 
 @pytest.mark.parametrize("how", ["closed", "dropped"])
@@ -54,7 +54,7 @@ def test_a_stream_left_after_its_last_word_is_whole(vendor: Vendor, how: str) ->
     del stream
     gc.collect()
     assert llmtrace.flush()
-    assert cost_of(exporter)["llmtrace.pricing.exact"] == "0.0035"
+    assert cost_of(exporter)["llmtrace.cost.exact"] == "0.0035"
 
 
 async def test_the_same_for_an_asynchronous_client(vendor: Vendor) -> None:
@@ -65,7 +65,7 @@ async def test_the_same_for_an_asynchronous_client(vendor: Vendor) -> None:
     async with openai.AsyncOpenAI(api_key="k", base_url="http://far.example/v1", http_client=http) as asking:
         stream = await asking.chat.completions.create(model="gpt-4o", messages=ASK, stream=True)
         assert len([chunk async for chunk in stream]) == 2
-    assert cost_of(exporter)["llmtrace.pricing.exact"] == "0.0035"
+    assert cost_of(exporter)["llmtrace.cost.exact"] == "0.0035"
 
 
 @pytest.mark.parametrize(
@@ -139,4 +139,4 @@ def test_nulls_that_the_wish_adds_are_hidden(vendor: Vendor, how: str) -> None:
     before = shown()
     exporter = spans_with(stream_usage="always")
     assert shown() == before
-    assert cost_of(exporter)["llmtrace.pricing.exact"] == "0.0035"
+    assert cost_of(exporter)["llmtrace.cost.exact"] == "0.0035"

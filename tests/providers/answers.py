@@ -1,4 +1,4 @@
-"""What the vendors' servers say in these tests: one small answer of each wire format, plain and streamed."""
+"""Small responses of each wire format, plain and streamed."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ RESPONSE_EVENTS: list[dict[str, Any]] = [
 
 
 def sse(events: list[Any], *, done: bool = False) -> list[bytes]:
-    """Events as they go over the wire, each named by its type; a run of an assistant by its status."""
+    """Return events in the form of an event stream, each named by its type or its run status."""
     out = []
     for event in events:
         named = event.get("type") or (f"thread.run.{event['status']}" if event.get("object") == "thread.run" else None)
@@ -125,7 +125,7 @@ def sse(events: list[Any], *, done: bool = False) -> list[bytes]:
 
 
 def aws_frames(events: list[Any]) -> list[bytes]:
-    """Events as Amazon Bedrock sends them: in binary frames, base64 inside JSON."""
+    """Return events in the binary frames of Amazon Bedrock, as base64 inside JSON."""
     return [_frame(event) for event in events]
 
 

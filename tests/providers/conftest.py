@@ -6,7 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 from loopback import Loopback, json_answer
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+import llmtrace
 from serving import serving
 
 
@@ -18,6 +22,18 @@ def _loopback() -> Iterator[Loopback]:
 
 @pytest.fixture
 def loopback(_loopback: Loopback) -> Loopback:
-    """The loopback server, answering ``{}`` until told otherwise."""
+    """The loopback server, which responds with ``{}`` by default."""
     _loopback.will(json_answer({}))
     return _loopback
+
+
+@pytest.fixture
+def content_spans() -> Iterator[InMemorySpanExporter]:
+    """Finished spans of calls that record content without a size limit."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    llmtrace.instrument(tracer_provider=provider, strict=True, capture_content=True, content_max_bytes=10_000_000)
+    yield exporter
+    llmtrace.uninstrument()
+    provider.shutdown()

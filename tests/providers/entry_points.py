@@ -1,7 +1,7 @@
-"""Which public methods of the SDKs reach a path that is traced: found by calling them all.
+"""Public methods of the SDKs that send a request to a traced path.
 
-Every method of every resource of a client is called with arguments made up for it, as far as the function that all
-requests pass. ``python tests/providers/entry_points.py`` prints the page ``docs/coverage.md`` for the installed releases.
+Every method of every resource of a client is called with generated arguments, up to the function that sends requests.
+``python tests/providers/entry_points.py`` prints the page ``docs/coverage.md`` for the installed releases.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ ARGUMENTS: dict[str, Any] = {
 
 HEAD = """# What is traced
 
-Every public method of a client that reaches a traced path, found by calling them all; the tests make each of these
-calls once, and hold it to one span. `python tests/providers/entry_points.py` makes this page. What is not here passes
-through untouched: files, batches, administration, and what does not go over HTTP (realtime and live sessions).
+Every public method of a client that sends a request to a traced path. The tests call each of them once and check that
+it produces one span. `python tests/providers/entry_points.py` writes this page. Methods that are not listed
+pass through untouched: files, batches, administration, and what does not go over HTTP (realtime and live sessions).
 
 *raw* is `with_raw_response`, *streaming response* `with_streaming_response`. `.stream()` helpers are under *stream*.
 The clients for Azure, Amazon Bedrock, Google Cloud and Foundry have the same methods and go the same way.
@@ -47,7 +47,7 @@ The clients for Azure, Amazon Bedrock, Google Cloud and Foundry have the same me
 
 @dataclass(frozen=True)
 class EntryPoint:
-    """One public method that reaches a traced path."""
+    """Public method that sends a request to a traced path."""
 
     sdk: str
     name: str
@@ -64,7 +64,7 @@ class EntryPoint:
 
 
 class _Reached(BaseException):
-    """A request has come as far as it shall."""
+    """Signal that a request has reached the function that sends it."""
 
     def __init__(self, method: str, url: str) -> None:
         self.method, self.url = method.lower(), url
@@ -74,14 +74,14 @@ def _sdk(name: str) -> Sdk:
     return next(sdk for sdk in SDKS if sdk.name == name)
 
 
-def made_client(sdk: str, colour: str, url: str = "http://127.0.0.1:9", **options: Any) -> Any:
+def make_client(sdk: str, colour: str, url: str = "http://127.0.0.1:9", **options: Any) -> Any:
     prefix = "" if colour == "sync" else "Async"
     options = {"base_url": url, "api_key": "k", "max_retries": 0, **options}
     return getattr(MODULES[sdk], prefix + CLIENTS[sdk])(**options)
 
 
 def arguments_for(function: Any) -> dict[str, Any]:
-    """Something for every argument that must be given."""
+    """Return a value for every required argument."""
     return {
         name: ARGUMENTS.get(name, "m")
         for name, parameter in inspect.signature(function).parameters.items()
@@ -117,7 +117,7 @@ def _methods(resource: Any) -> Iterator[str]:
 
 
 def _called(function: Any) -> _Reached | None:
-    """Where a call of a synchronous method comes to, if it gets as far as a request."""
+    """Return the request that a call of a synchronous method sends, if it sends one."""
     try:
         made = function(**arguments_for(function))
         if hasattr(made, "__enter__"):
@@ -153,7 +153,7 @@ def _readings(resource: Any, name: str) -> tuple[str, ...]:
 
 @cache
 def entry_points(sdk: str) -> tuple[EntryPoint, ...]:
-    client = made_client(sdk, "sync")
+    client = make_client(sdk, "sync")
     found = []
     base = MODULES[sdk]._base_client.SyncAPIClient
     original, base.request = base.request, _stop
@@ -174,7 +174,7 @@ def entry_points(sdk: str) -> tuple[EntryPoint, ...]:
 
 
 def page() -> str:
-    """The table of what is traced, for the installed releases."""
+    """Return the table of traced methods for the installed releases."""
     out = [HEAD.rstrip()]
     for sdk, module in MODULES.items():
         out.append(f"\n## {sdk} {module.__version__}\n")

@@ -1,4 +1,4 @@
-"""A loopback server that answers as Gemini does, and the client that asks it."""
+"""A loopback server that responds like Gemini, and the client that calls it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from google import genai
 from google.genai import types
 from google.oauth2.credentials import Credentials
 
-__all__ = ["Gemini", "answer", "settled", "step", "take"]
+__all__ = ["Gemini", "answer", "collect", "resolve", "step"]
 
 
 def answer(*parts: Any, reason: str | None = "STOP", usage: Any = None, **more: Any) -> dict[str, Any]:
-    """One answer, or one chunk."""
+    """Return one response or one chunk."""
     made = [{"text": part} if isinstance(part, str) else part for part in parts]
     candidate: dict[str, Any] = {"content": {"role": "model", "parts": made}, "index": 0}
     if reason is not None:
@@ -63,7 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Gemini(ThreadingHTTPServer):
-    """Answers each request with the next of what it was told: an object, or a list of chunks; the last for ever."""
+    """Server that sends the given responses in order, the last one repeatedly: objects or lists of chunks."""
 
     daemon_threads = True
 
@@ -96,18 +96,18 @@ def _trust() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-async def settled(value: Any) -> Any:
-    """The value, awaited if that is how this colour gives it."""
+async def resolve(value: Any) -> Any:
+    """Return ``value``, awaited if it is awaitable."""
     return await value if inspect.isawaitable(value) else value
 
 
 async def step(stream: Any) -> Any:
-    """The next item by the `next()` of this colour."""
+    """Return the next item of a synchronous or asynchronous iterator."""
     return await anext(stream) if hasattr(stream, "__anext__") else next(stream)
 
 
-async def take(stream: Any, each: Callable[[Any], Any] = lambda item: item) -> list[Any]:
-    """All items by the `for` statement of this colour."""
+async def collect(stream: Any, each: Callable[[Any], Any] = lambda item: item) -> list[Any]:
+    """Return all items of a synchronous or asynchronous iterable."""
     if hasattr(stream, "__aiter__"):
         return [each(item) async for item in stream]
     return [each(item) for item in stream]

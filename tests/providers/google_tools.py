@@ -1,4 +1,4 @@
-"""Functions a model may call. The first releases of google-genai need their annotations to be types, not text."""
+"""Functions that a model may call. Early releases of google-genai need annotations that are types, not text."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ def weather(city: str) -> str:
 
 
 def weather_by(work: Callable[[str], Any]) -> Callable[..., Any]:
-    """A function of that name which does ``work``."""
+    """Return a function named ``weather`` that calls ``work``."""
 
     def weather(city: str) -> str:
         """The weather in a city."""

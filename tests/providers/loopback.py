@@ -1,4 +1,4 @@
-"""A loopback server that answers as it is told, for what no recording shows."""
+"""A loopback server with scripted responses, for cases that no recording covers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ CUT = object()
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One HTTP answer. A number among the parts is a pause in seconds, a callable is called."""
+class ServerResponse:
+    """HTTP response to send. A number among the parts is a pause in seconds, a callable is called."""
 
     parts: Sequence[Any] = ()
     status: int = 200
@@ -24,16 +24,18 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def json_answer(body: Any, **more: Any) -> Answer:
-    return Answer([json.dumps(body).encode()], **more)
+def json_answer(body: Any, **more: Any) -> ServerResponse:
+    return ServerResponse([json.dumps(body).encode()], **more)
 
 
-def stream_answer(parts: Sequence[Any], **more: Any) -> Answer:
-    return Answer([*parts, b""], **{"kind": "text/event-stream", **more})
+def stream_answer(parts: Sequence[Any], **more: Any) -> ServerResponse:
+    return ServerResponse([*parts, b""], **{"kind": "text/event-stream", **more})
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReceivedRequest:
+    """HTTP request as the server received it."""
+
     method: str
     path: str
     headers: dict[str, str]
@@ -51,7 +53,7 @@ class _Handler(BaseHTTPRequestHandler):
         except ValueError:
             body = data
         headers = {name.lower(): value for name, value in self.headers.items()}
-        answer = self.server.next_answer(Asked(self.command, self.path, headers, body))
+        answer = self.server.next_answer(ReceivedRequest(self.command, self.path, headers, body))
         try:
             self._send(answer)
         except (BrokenPipeError, ConnectionResetError):
@@ -59,7 +61,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST
 
-    def _send(self, answer: Answer) -> None:
+    def _send(self, answer: ServerResponse) -> None:
         parts = list(answer.parts)
         while parts and not isinstance(parts[0], bytes) and parts[0] is not CUT:
             self._wait(parts.pop(0))
@@ -95,27 +97,27 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Loopback(ThreadingHTTPServer):
-    """Gives the answers it was told, the last of them for ever."""
+    """Server that sends the given responses in order, the last one repeatedly."""
 
     daemon_threads = True
     request_queue_size = 64
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self._answers: list[Answer] = [json_answer({})]
+        self._answers: list[ServerResponse] = [json_answer({})]
         self._lock = threading.Lock()
-        self.asked: list[Asked] = []
+        self.asked: list[ReceivedRequest] = []
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def will(self, *answers: Answer) -> None:
+    def will(self, *answers: ServerResponse) -> None:
         with self._lock:
             self._answers = list(answers)
             self.asked = []
 
-    def next_answer(self, asked: Asked) -> Answer:
+    def next_answer(self, asked: ReceivedRequest) -> ServerResponse:
         with self._lock:
             self.asked.append(asked)
             return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]

@@ -1,4 +1,4 @@
-"""A client in the form that Speakeasy generates, as far as it matters to hooks: ``mistralai`` has this one."""
+"""A client as Speakeasy generates it, reduced to what the hooks use; ``mistralai`` has this form."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SDKHooks:
 
 
 class BaseSDK:
-    """Sends requests, and sends them again as ``attempts`` allows."""
+    """Client that sends requests, with up to ``attempts`` retries."""
 
     def __init__(self, url: str, attempts: int = 1) -> None:
         self.url = url

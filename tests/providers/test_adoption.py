@@ -1,4 +1,4 @@
-"""Calls under the inference span of another instrumentation, and under suppression: one span, and money as ever."""
+"""Calls under another instrumentation's inference span, and under suppression."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ USAGE = {"gen_ai.usage.input_tokens": 7, "gen_ai.usage.output_tokens": 3}
 
 
 class Scene:
-    """An application with a provider of its own, in which another instrumentation makes spans."""
+    """Application with its own tracer provider, in which another instrumentation creates spans."""
 
     def __init__(self, url: str, **limits: Any) -> None:
         self.spans = InMemorySpanExporter()
@@ -89,7 +89,7 @@ def set_key(key: str) -> Iterator[None]:
 def test_suppressed_call_is_collected_and_priced_without_a_span(
     scene: Scene, loopback: Loopback, key: str, streamed: bool
 ) -> None:
-    """Cost, tags and our own metrics are there; a span and the metrics that others record as well are not."""
+    """Cost, tags and llmtrace metrics are recorded; a span and the shared metrics are not."""
     more: Any = {}
     if streamed:
         more = {"stream": True, "stream_options": {"include_usage": True}}
@@ -112,9 +112,11 @@ def test_suppressed_call_is_collected_and_priced_without_a_span(
 
 @pytest.mark.parametrize("key", SUPPRESSING)
 def test_suppressed_call_is_refused_by_a_budget(scene: Scene, key: str) -> None:
-    """A blocking budget counts suppressed calls, and blocks them."""
+    """A blocking budget counts suppressed calls and refuses them."""
     llmtrace.budget("suppressed", tokens=15, per="call", action="warn")
-    llmtrace.budget("suppressed", tokens=15, per="total", match={"feature": f"suppressed {key}"}, action="block")
+    llmtrace.budget(
+        "suppressed", tokens=15, per="total", by="feature", match={"feature": f"suppressed {key}"}, action="block"
+    )
     with llmtrace.tag(feature=f"suppressed {key}"), set_key(key):
         scene.ask()
         scene.ask()
@@ -122,8 +124,8 @@ def test_suppressed_call_is_refused_by_a_budget(scene: Scene, key: str) -> None:
             scene.ask()
 
 
-def test_suppressed_call_belongs_to_the_trace_around(scene: Scene) -> None:
-    """Its record names the trace, and no span as its own."""
+def test_suppressed_call_belongs_to_the_current_trace(scene: Scene) -> None:
+    """Its record has the id of the trace, but no span of its own."""
     with (
         scene.tracer.start_as_current_span("request") as span,
         llmtrace.collect() as calls,
@@ -139,7 +141,7 @@ def test_suppressed_call_belongs_to_the_trace_around(scene: Scene) -> None:
 
 @pytest.mark.parametrize("suppressed", [False, True])
 def test_first_call_under_an_inference_span_adopts_it(scene: Scene, suppressed: bool) -> None:
-    """Cost, tags, prompt and timings go onto the span, whose own usage stays; there is no second one."""
+    """Cost, tags, prompt and timings go onto the span, which keeps its usage; there is no second span."""
     with (
         llmtrace.tag(feature="f"),
         llmtrace.prompt("p", version="2"),
@@ -163,7 +165,7 @@ def test_first_call_under_an_inference_span_adopts_it(scene: Scene, suppressed: 
 
 
 def test_span_that_ends_without_usage_gets_ours(scene: Scene) -> None:
-    """What no one else has counted is not lost."""
+    """Usage that the other instrumentation does not report is added."""
     with scene.tracer.start_as_current_span("chat", attributes=CHAT_SPAN):
         scene.ask()
     (told,) = scene.told()
@@ -183,7 +185,7 @@ def test_later_calls_under_the_same_span_get_child_spans(scene: Scene) -> None:
 
 
 def test_threads_under_the_same_span_adopt_it_once(scene: Scene) -> None:
-    """Of many calls at the same time one adopts the span."""
+    """Of several concurrent calls, one adopts the span."""
     with scene.tracer.start_as_current_span("chat", attributes=CHAT_SPAN):
         threads = [threading.Thread(target=llmtrace.wrap(scene.ask)) for _ in range(8)]
         for thread in threads:
@@ -194,7 +196,7 @@ def test_threads_under_the_same_span_adopt_it_once(scene: Scene) -> None:
 
 
 def test_refused_call_leaves_the_span_to_its_retry(scene: Scene, loopback: Loopback) -> None:
-    """A call that the provider refused used nothing: the next one under the span adopts it."""
+    """A call that the provider rejected used nothing, so the next call adopts the span."""
     with scene.tracer.start_as_current_span("chat", attributes=CHAT_SPAN):
         loopback.will(json_answer({"error": {"message": "busy"}}, status=503))
         with pytest.raises(openai.APIStatusError):
@@ -203,7 +205,7 @@ def test_refused_call_leaves_the_span_to_its_retry(scene: Scene, loopback: Loopb
         scene.ask()
     (told,) = scene.told()
     assert told["llm.cost.total"] > 0
-    assert "llmtrace.pricing.unpriced_reason" not in told
+    assert "llmtrace.cost.unpriced_reason" not in told
     assert told["gen_ai.usage.input_tokens"] == 7
 
 
@@ -218,8 +220,8 @@ def test_refused_call_leaves_the_span_to_its_retry(scene: Scene, loopback: Loopb
     ],
     ids=str,
 )
-def test_span_of_something_else_is_not_adopted(scene: Scene, attributes: Any) -> None:
-    """An agent, a request or an inference of another kind is a parent, and the call has its own span."""
+def test_span_of_another_operation_is_not_adopted(scene: Scene, attributes: Any) -> None:
+    """An agent, an HTTP request or another inference is a parent, and the call has its own span."""
     with scene.tracer.start_as_current_span("other", attributes=attributes):
         scene.ask()
     assert len(scene.told("llmtrace")) == 1
@@ -228,14 +230,14 @@ def test_span_of_something_else_is_not_adopted(scene: Scene, attributes: Any) ->
 
 @pytest.mark.parametrize("kind", [llmtrace.agent, llmtrace.workflow, llmtrace.tool])
 def test_our_own_spans_are_not_adopted(scene: Scene, kind: Any) -> None:
-    """A block of ours is a parent, whatever its attributes say."""
+    """A span of an llmtrace block is a parent, whatever its attributes are."""
     with kind("a"):
         scene.ask()
     assert len(scene.told("llmtrace.openai")) == 1
 
 
 def test_openinference_span_is_adopted(scene: Scene) -> None:
-    """OpenInference names the kind of its span in its own vocabulary, and the usage too."""
+    """OpenInference uses its own names for the kind of a span and for the usage."""
     attributes: Any = {"openinference.span.kind": "LLM", "llm.token_count.prompt": 7}
     with scene.tracer.start_as_current_span("ChatCompletion", attributes=attributes):
         scene.ask()
@@ -245,8 +247,8 @@ def test_openinference_span_is_adopted(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("scene", [{"max_span_attributes": 8}], indirect=True)
-def test_full_span_keeps_what_its_owner_wrote(scene: Scene) -> None:
-    """Beyond the limit the SDK drops the oldest attributes, so no more is added than there is room for."""
+def test_full_span_keeps_its_attributes(scene: Scene) -> None:
+    """The SDK drops the oldest attributes at the limit, so only the remaining number is added."""
     with scene.tracer.start_as_current_span("chat", attributes={**CHAT_SPAN, **USAGE}):
         scene.ask()
     (span,) = scene.spans.get_finished_spans()
@@ -255,8 +257,8 @@ def test_full_span_keeps_what_its_owner_wrote(scene: Scene) -> None:
     assert len(span.attributes or {}) == 8
 
 
-def test_stream_read_after_the_span_has_ended_gets_its_own(scene: Scene, loopback: Loopback) -> None:
-    """A span that ended before the stream could not be completed: nothing of the call is lost."""
+def test_stream_read_after_the_span_ended_gets_its_own_span(scene: Scene, loopback: Loopback) -> None:
+    """A span that ended before the stream cannot be completed, so nothing of the call is lost."""
     loopback.will(stream_answer(sse([{**chunk, "model": "gpt-4o"} for chunk in CHAT_CHUNKS], done=True)))
     with scene.tracer.start_as_current_span("chat", attributes=CHAT_SPAN):
         stream = scene.ask(stream=True, stream_options={"include_usage": True})
@@ -267,7 +269,7 @@ def test_stream_read_after_the_span_has_ended_gets_its_own(scene: Scene, loopbac
 
 
 def test_first_call_of_a_process_is_priced_on_the_adopted_span(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The span may end before the prices are loaded: the cost is there for the exporter all the same."""
+    """The cost is on the exported span, even if it ends before the prices are loaded."""
     ended, caller, loading = threading.Event(), threading.current_thread(), []
 
     def current() -> catalog.Catalog:
@@ -287,7 +289,7 @@ def test_first_call_of_a_process_is_priced_on_the_adopted_span(scene: Scene, mon
 
 
 class Slotted:
-    """A span that takes no attributes of Python's."""
+    """Span that accepts no additional Python attributes."""
 
     __slots__ = ("attributes",)
 
@@ -303,8 +305,8 @@ class Slotted:
     def end(self) -> None: ...
 
 
-def test_span_whose_end_cannot_be_seen_is_completed_at_once() -> None:
-    """Spans of another make get what we know when we know it."""
+def test_span_without_observable_end_is_completed_at_once() -> None:
+    """Spans of other implementations get each value as soon as it is available."""
     span = Slotted()
     joined = JoinedSpan(span)
     joined.prepare(lambda known: {"known": len(known)}, late=False)
@@ -315,7 +317,7 @@ def test_span_whose_end_cannot_be_seen_is_completed_at_once() -> None:
 def test_fault_at_the_end_of_an_adopted_span_does_not_reach_its_owner(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Their span ends as it would have."""
+    """The span of the other instrumentation ends normally."""
     from llmtrace import _errors
 
     monkeypatch.setattr(_errors, "_strict", False)

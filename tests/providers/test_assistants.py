@@ -1,4 +1,4 @@
-"""Runs of OpenAI assistants, through the real client, give one true span each."""
+"""Runs of OpenAI assistants, made through the real client."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import openai
 import pytest
+from helpers import check_shapes, flushed_attributes
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from test_content import attributes_of, check_shapes, heard  # noqa: F401
 
 from llmtrace.providers.openai.assistants import RUN
 
@@ -21,22 +21,23 @@ THREAD = "thread_1HjgF1qM3kuRK2aviYYaLlxF"
 async def ask(replay: Any, colour: str, cassette: str, call: Any) -> Any:
     kind = openai.OpenAI if colour == "sync" else openai.AsyncOpenAI
     client = kind(base_url=f"{replay.url}/v1", api_key="x", max_retries=0, default_headers={"x-cassette-id": cassette})
-    found = await settled(call(client.beta.threads.runs))
+    found = await resolve(call(client.beta.threads.runs))
     if hasattr(found, "__aiter__"):
         found = [event async for event in found]
     elif hasattr(found, "_iterator"):
         found = list(found)
-    await settled(client.close())
+    await resolve(client.close())
     return found
 
 
-async def settled(value: Any) -> Any:
+async def resolve(value: Any) -> Any:
+    """Return ``value``, awaited if it is awaitable."""
     return await value if inspect.isawaitable(value) else value
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])
-async def test_streamed_run(replay: Any, spans: InMemorySpanExporter, colour: str) -> None:
-    """A streamed run is one agent span with the thread, the assistant and what the run took."""
+async def test_streamed_run_is_one_agent_span(replay: Any, spans: InMemorySpanExporter, colour: str) -> None:
+    """A streamed run is one agent span with the thread, the assistant and the usage."""
     events = await ask(
         replay,
         colour,
@@ -58,8 +59,8 @@ async def test_streamed_run(replay: Any, spans: InMemorySpanExporter, colour: st
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])
-async def test_run_that_waits(replay: Any, spans: InMemorySpanExporter, colour: str) -> None:
-    """A run that is only queued has no usage and no finish reason yet, and says that the usage is missing."""
+async def test_queued_run_has_no_usage(replay: Any, spans: InMemorySpanExporter, colour: str) -> None:
+    """A queued run has no usage and no finish reason, and is marked as missing usage."""
     await ask(
         replay,
         colour,
@@ -74,8 +75,8 @@ async def test_run_that_waits(replay: Any, spans: InMemorySpanExporter, colour: 
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])
-async def test_run_asked_for_again(replay: Any, spans: InMemorySpanExporter, colour: str) -> None:
-    """Polling a run fetches a response: its status is said, and no token is counted."""
+async def test_polled_run_counts_no_tokens(replay: Any, spans: InMemorySpanExporter, colour: str) -> None:
+    """Polling a run fetches a response: its status is recorded, and no token is counted."""
     await ask(
         replay,
         colour,
@@ -94,15 +95,15 @@ CODE = "solution = sp.solve(equation, x)"
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])
-async def test_streamed_run_says_what_was_said(replay: Any, heard: InMemorySpanExporter, colour: str) -> None:  # noqa: F811
-    """With content on, instructions, the code that ran at the vendor and the message are on the span."""
+async def test_streamed_run_records_content(replay: Any, content_spans: InMemorySpanExporter, colour: str) -> None:
+    """With content on, instructions, executed code and the message are on the span."""
     await ask(
         replay,
         colour,
         "openai-threads-runs-create-stream-plain-41927b",
         lambda runs: runs.create(thread_id=THREAD, assistant_id="asst_1", instructions="Be kind.", stream=True),
     )
-    told = attributes_of(heard)
+    told = flushed_attributes(content_spans)
     check_shapes(told)
     assert json.loads(told["gen_ai.system_instructions"]) == [{"type": "text", "content": "Be kind."}]
     (message,) = json.loads(told["gen_ai.output.messages"])
@@ -113,19 +114,19 @@ async def test_streamed_run_says_what_was_said(replay: Any, heard: InMemorySpanE
     assert message["finish_reason"] == "stop"
 
 
-def test_a_run_left_early_keeps_its_pieces() -> None:
-    """What the deltas of a message and of a tool call said stands, where neither was completed."""
+def test_run_closed_early_keeps_its_pieces() -> None:
+    """The deltas of a message and a tool call are kept if neither was completed."""
     assert RUN.content is not None
     assert RUN.content.accumulator is not None
-    joiner = RUN.content.accumulator()
+    accumulator = RUN.content.accumulator()
     for object_, delta in (
         ("thread.run.step", {"step_details": _function(name="find", arguments='{"q"')}),
         ("thread.run.step", {"step_details": _function(arguments=': "x"}')}),
         ("thread.message", {"content": [{"index": 0, "type": "text", "text": {"value": "It "}}]}),
         ("thread.message", {"content": [{"index": 0, "type": "text", "text": {"value": "is"}}]}),
     ):
-        joiner.add({"id": object_, "object": f"{object_}.delta", "delta": delta})
-    (message,) = joiner.messages()
+        accumulator.add({"id": object_, "object": f"{object_}.delta", "delta": delta})
+    (message,) = accumulator.messages()
     call = {"type": "tool_call", "name": "find", "arguments": {"q": "x"}, "id": "call_1"}
     assert message["parts"] == [call, {"type": "text", "content": "It is"}]
 
@@ -135,8 +136,8 @@ def _function(**function: str) -> dict[str, Any]:
     return {"type": "tool_calls", "tool_calls": [call]}
 
 
-def test_what_a_run_is_asked_and_waits_for() -> None:
-    """Messages, tools and results of tools are read; a run that waits for tools says which."""
+def test_run_request_and_pending_tools_are_read() -> None:
+    """Messages, tools and tool results are read; a run that waits for tools names them."""
     assert RUN.content is not None
     picture = {"type": "image_file", "image_file": {"file_id": "file_1"}}
     asked = RUN.content.request(
@@ -158,8 +159,8 @@ def test_what_a_run_is_asked_and_waits_for() -> None:
     assert message["parts"] == [{"type": "tool_call", "name": "find", "arguments": {}, "id": "call_1"}]
 
 
-def test_parts_of_a_thread() -> None:
-    """Refusals and pictures by their address are parts; what is of no known kind is none."""
+def test_thread_message_parts_are_read() -> None:
+    """Refusals and linked images are parts; unknown types are skipped."""
     assert RUN.content is not None
     parts = [
         {"type": "text", "text": {"value": "hello"}},
@@ -177,8 +178,8 @@ def test_parts_of_a_thread() -> None:
     ]
 
 
-def test_a_streamed_run_that_waits_for_tools() -> None:
-    """The tools it waits for are said once, whether its steps said them or only the run does."""
+def test_streamed_run_records_pending_tools_once() -> None:
+    """The pending tools are recorded once, whether the steps contain them or only the run."""
     assert RUN.content is not None
     assert RUN.content.accumulator is not None
     action = {"submit_tool_outputs": _function(name="find", arguments="{}")}
@@ -189,16 +190,16 @@ def test_a_streamed_run_that_waits_for_tools() -> None:
         "delta": {"step_details": _function(name="find", arguments="{}")},
     }
     for events in ([run], [step, run]):
-        joiner = RUN.content.accumulator()
+        accumulator = RUN.content.accumulator()
         for event in [*events, {"object": "novel"}]:
-            joiner.add(event)
-        (message,) = joiner.messages()
+            accumulator.add(event)
+        (message,) = accumulator.messages()
         assert message["parts"] == [{"type": "tool_call", "name": "find", "arguments": {}, "id": "call_1"}]
         assert message["finish_reason"] == "tool_calls"
 
 
-def test_a_streamed_run_that_is_cut_or_fails() -> None:
-    """A cut run is known by its names and not complete; an error event in place of a run is a failure."""
+def test_streamed_run_that_is_cut_or_fails_is_incomplete() -> None:
+    """A cut run has its ids and is incomplete; an error event in place of a run is a failure."""
     assert RUN.accumulator is not None
     events = RUN.accumulator()
     events.add({"object": "thread.run", "id": "run_1", "model": "m", "thread_id": "t", "status": "in_progress"})
@@ -208,7 +209,7 @@ def test_a_streamed_run_that_is_cut_or_fails() -> None:
     for error, told in (
         ({"code": "rate_limit"}, "rate_limit"),
         ({"type": "server_error"}, "server_error"),
-        ({}, "error"),
+        ({"message": "x"}, "error"),
     ):
         events = RUN.accumulator()
         events.add({"error": error})

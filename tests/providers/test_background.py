@@ -28,11 +28,11 @@ pytestmark = [
 USAGE = {**RESPONSE["usage"], "input_tokens": 1000, "output_tokens": 2000, "total_tokens": 3000}
 COST = 0.02125
 _ids = iter(range(10_000))
-needs_responses = pytest.mark.skipif(not hasattr(openai.resources, "Responses"), reason="this release has none")
+needs_responses = pytest.mark.skipif(not hasattr(openai.OpenAI, "responses"), reason="this release has none")
 
 
 def new_id() -> str:
-    """An id that no other test of this process has used."""
+    """Return an id that no other test of this process uses."""
     return f"resp_{os.getpid()}_{next(_ids)}"
 
 
@@ -50,12 +50,12 @@ def response(identifier: str, status: str = "completed", *, usage: Any = USAGE, 
     }
 
 
-def client_of(loopback: Loopback) -> openai.OpenAI:
+def make_client(loopback: Loopback) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{loopback.url}/v1", api_key="x", max_retries=0)
 
 
-def billed(spans: InMemorySpanExporter) -> list[tuple[int, float | None]]:
-    """Tokens and cost of each span, in the order of their ends."""
+def billed_usage(spans: InMemorySpanExporter) -> list[tuple[int, float | None]]:
+    """Return tokens and cost of each span, in the order of their ends."""
     found = []
     for span in spans.get_finished_spans():
         told = dict(span.attributes or {})
@@ -75,11 +75,11 @@ def test_polled_response_is_billed_on_the_fetch_that_sees_the_end(
     """Usage, cost and ``collect()`` are on the first fetch that sees the end, and on no other span."""
     name = new_id()
     loopback.will(*(json_answer(response(name, status)) for status in ("queued", "in_progress", "completed")))
-    with client_of(loopback) as client, llmtrace.collect() as calls:
+    with make_client(loopback) as client, llmtrace.collect() as calls:
         client.responses.create(model="gpt-5", input="hi", background=True)
         for _ in range(4):
             client.responses.retrieve(name)
-    assert billed(spans) == [NOTHING, NOTHING, (3000, COST), NOTHING, NOTHING]
+    assert billed_usage(spans) == [NOTHING, NOTHING, (3000, COST), NOTHING, NOTHING]
     assert (calls.usage.input, calls.usage.output) == (1000, 2000)
     assert float(calls.cost.total) == COST
     told = dict(spans.get_finished_spans()[2].attributes or {})
@@ -99,20 +99,20 @@ async def test_polled_response_is_billed_once_by_the_async_client(
         await client.responses.create(model="gpt-5", input="hi", background=True)
         await client.responses.retrieve(name)
         await client.responses.retrieve(name)
-    assert billed(spans) == [NOTHING, (3000, COST), NOTHING]
+    assert billed_usage(spans) == [NOTHING, (3000, COST), NOTHING]
 
 
 @needs_responses
 def test_raw_responses_are_billed_once(loopback: Loopback, spans: InMemorySpanExporter) -> None:
-    """A fetch whose body the caller reads itself bills as any other."""
+    """A fetch whose body the caller reads is billed like any other."""
     name = new_id()
     loopback.will(json_answer(response(name, "queued")), json_answer(response(name)))
-    with client_of(loopback) as client:
+    with make_client(loopback) as client:
         client.responses.with_raw_response.create(model="gpt-5", input="hi", background=True)
         with client.responses.with_streaming_response.retrieve(name) as raw:
             raw.read()
         client.responses.with_raw_response.retrieve(name).parse()
-    assert billed(spans) == [NOTHING, (3000, COST), NOTHING]
+    assert billed_usage(spans) == [NOTHING, (3000, COST), NOTHING]
 
 
 @needs_responses
@@ -123,36 +123,36 @@ def test_ended_response_is_billed_however_it_ended(
     """A cancelled, failed or incomplete response bills the usage that it reports."""
     name = new_id()
     loopback.will(json_answer(response(name, "queued")), json_answer(response(name, status)))
-    with client_of(loopback) as client:
+    with make_client(loopback) as client:
         client.responses.create(model="gpt-5", input="hi", background=True)
         client.responses.retrieve(name)
         client.responses.retrieve(name)
-    assert billed(spans) == [NOTHING, (3000, COST), NOTHING]
+    assert billed_usage(spans) == [NOTHING, (3000, COST), NOTHING]
 
 
 @needs_responses
-def test_cancelling_bills_the_usage_it_reports(loopback: Loopback, spans: InMemorySpanExporter) -> None:
-    """The answer to a cancellation is the first sight of the end."""
+def test_cancellation_bills_its_usage(loopback: Loopback, spans: InMemorySpanExporter) -> None:
+    """The response to a cancellation may be the first that reports the end."""
     name = new_id()
     loopback.will(json_answer(response(name, "queued")), json_answer(response(name, "cancelled")))
-    with client_of(loopback) as client:
+    with make_client(loopback) as client:
         client.responses.create(model="gpt-5", input="hi", background=True)
         client.responses.cancel(name)
         client.responses.retrieve(name)
-    assert billed(spans) == [NOTHING, (3000, COST), NOTHING]
+    assert billed_usage(spans) == [NOTHING, (3000, COST), NOTHING]
     told = dict(spans.get_finished_spans()[1].attributes or {})
     assert (told["llmtrace.api"], told["gen_ai.response.id"]) == ("openai.responses.cancel", name)
 
 
 @needs_responses
 def test_usage_reported_by_the_creation_is_not_billed_again(loopback: Loopback, spans: InMemorySpanExporter) -> None:
-    """A creation that reported its usage leaves nothing to fetches."""
+    """If the creation reported usage, fetches add nothing."""
     name = new_id()
     loopback.will(json_answer(response(name)))
-    with client_of(loopback) as client:
+    with make_client(loopback) as client:
         client.responses.create(model="gpt-5", input="hi", background=True)
         client.responses.retrieve(name)
-    assert billed(spans) == [(3000, COST), NOTHING]
+    assert billed_usage(spans) == [(3000, COST), NOTHING]
 
 
 @needs_responses
@@ -160,24 +160,22 @@ def test_usage_reported_by_the_creation_is_not_billed_again(loopback: Loopback, 
 def test_object_that_did_not_run_in_the_background_adds_nothing(
     loopback: Loopback, spans: InMemorySpanExporter, flag: bool | None
 ) -> None:
-    """Fetching a response whose creation this process has not seen adds nothing unless the object names itself."""
+    """A response created by another process adds nothing unless its own flag says background."""
     loopback.will(json_answer(response(new_id(), background=flag)))
-    with client_of(loopback) as client:
+    with make_client(loopback) as client:
         client.responses.retrieve("resp_other")
-    assert billed(spans) == [NOTHING]
+    assert billed_usage(spans) == [NOTHING]
 
 
 @needs_responses
-def test_fetch_by_another_process_bills_by_the_flag_of_the_object(
-    loopback: Loopback, spans: InMemorySpanExporter
-) -> None:
+def test_fetch_of_another_process_is_billed_by_its_flag(loopback: Loopback, spans: InMemorySpanExporter) -> None:
     """A background response that another process created is billed here, once."""
     name = new_id()
     loopback.will(json_answer(response(name)))
-    with client_of(loopback) as client:
+    with make_client(loopback) as client:
         client.responses.retrieve(name)
         client.responses.retrieve(name)
-    assert billed(spans) == [(3000, COST), NOTHING]
+    assert billed_usage(spans) == [(3000, COST), NOTHING]
 
 
 def events_of(name: str, *statuses: str) -> list[bytes]:
@@ -192,7 +190,7 @@ def events_of(name: str, *statuses: str) -> list[bytes]:
 @needs_responses
 @pytest.mark.parametrize("by_bytes", [False, True])
 def test_resumed_stream_is_billed_at_its_end(loopback: Loopback, spans: InMemorySpanExporter, by_bytes: bool) -> None:
-    """A background stream that was cut bills where it is resumed to its end, and nowhere else."""
+    """A cut background stream is billed where it is resumed to its end, and nowhere else."""
     name = new_id()
     loopback.will(
         stream_answer(events_of(name, "queued", "in_progress")),
@@ -200,7 +198,7 @@ def test_resumed_stream_is_billed_at_its_end(loopback: Loopback, spans: InMemory
         stream_answer(events_of(name, "in_progress", "completed")),
         json_answer(response(name)),
     )
-    with client_of(loopback) as client:
+    with make_client(loopback) as client:
         list(client.responses.create(model="gpt-5", input="hi", background=True, stream=True))
         list(client.responses.retrieve(name, stream=True, starting_after=1))
         if by_bytes:
@@ -209,7 +207,7 @@ def test_resumed_stream_is_billed_at_its_end(loopback: Loopback, spans: InMemory
         else:
             list(client.responses.retrieve(name, stream=True, starting_after=1))
         client.responses.retrieve(name)
-    assert billed(spans) == [NOTHING, NOTHING, (3000, COST), NOTHING]
+    assert billed_usage(spans) == [NOTHING, NOTHING, (3000, COST), NOTHING]
 
 
 @needs_responses
@@ -217,10 +215,10 @@ def test_background_stream_read_to_its_end_is_billed_there(loopback: Loopback, s
     """A background stream that reports its usage leaves nothing to a later fetch."""
     name = new_id()
     loopback.will(stream_answer(events_of(name, "queued", "completed")), json_answer(response(name)))
-    with client_of(loopback) as client:
+    with make_client(loopback) as client:
         list(client.responses.create(model="gpt-5", input="hi", background=True, stream=True))
         client.responses.retrieve(name)
-    assert billed(spans) == [(3000, COST), NOTHING]
+    assert billed_usage(spans) == [(3000, COST), NOTHING]
 
 
 def run(name: str, status: str) -> dict[str, Any]:
@@ -242,33 +240,33 @@ def test_polled_run_is_billed_once(loopback: Loopback, spans: InMemorySpanExport
     name = new_id()
     headers = {"openai-poll-after-ms": "1"}
     loopback.will(*(json_answer(run(name, each), headers=headers) for each in ("queued", "in_progress", status)))
-    with client_of(loopback) as client:
+    with make_client(loopback) as client:
         runs = client.beta.threads.runs
         runs.create_and_poll(thread_id="thread_1", assistant_id="asst_1", poll_interval_ms=1)
         runs.retrieve(name, thread_id="thread_1")
-    assert [tokens for tokens, _ in billed(spans)] == [0, 0, 3000, 0]
+    assert [tokens for tokens, _ in billed_usage(spans)] == [0, 0, 3000, 0]
 
 
 def test_run_of_another_process_adds_nothing(loopback: Loopback, spans: InMemorySpanExporter) -> None:
-    """A run does not say that it ran in the background: only the process that created it bills its polls."""
+    """A run has no background flag: only the process that created it bills its polls."""
     loopback.will(json_answer(run(new_id(), "completed")))
-    with client_of(loopback) as client:
+    with make_client(loopback) as client:
         client.beta.threads.runs.retrieve("run_other", thread_id="thread_1")
-    assert billed(spans) == [NOTHING]
+    assert billed_usage(spans) == [NOTHING]
 
 
 def test_run_that_submits_tool_outputs_is_billed_once(loopback: Loopback, spans: InMemorySpanExporter) -> None:
     """A run that waited for its tools reports the usage of all its steps at its end."""
     name = new_id()
     loopback.will(*(json_answer(run(name, each)) for each in ("queued", "requires_action", "queued", "completed")))
-    with client_of(loopback) as client:
+    with make_client(loopback) as client:
         runs = client.beta.threads.runs
         runs.create(thread_id="thread_1", assistant_id="asst_1")
         runs.retrieve(name, thread_id="thread_1")
         runs.submit_tool_outputs(name, thread_id="thread_1", tool_outputs=[])
         runs.retrieve(name, thread_id="thread_1")
         runs.retrieve(name, thread_id="thread_1")
-    assert [tokens for tokens, _ in billed(spans)] == [0, 0, 0, 3000, 0]
+    assert [tokens for tokens, _ in billed_usage(spans)] == [0, 0, 0, 3000, 0]
 
 
 def interaction(name: str, status: str) -> dict[str, Any]:
@@ -298,16 +296,16 @@ def test_background_interaction_is_billed_once(
         client.interactions.get(name)
     del client
     gc.collect()
-    assert [found for found, _ in billed(spans)] == tokens
+    assert [found for found, _ in billed_usage(spans)] == tokens
 
 
 @needs_responses
 def test_blocking_budget_keeps_the_reservation_until_the_fetch(loopback: Loopback, spans: InMemorySpanExporter) -> None:
-    """What a creation reserves stays reserved until its usage is known; the fetch itself is never refused."""
+    """A creation's reservation is held until its usage is reported; the fetch itself is never refused."""
     name = new_id()
     llmtrace.budget(f"background-{name}", usd="0.05", per="total", action="block", match={"tag": name})
     loopback.will(json_answer(response(name, "queued")))
-    with client_of(loopback) as client, llmtrace.tag(tags=(name,)):
+    with make_client(loopback) as client, llmtrace.tag(tags=(name,)):
         # 4,000 tokens of output may cost 0.04 USD.
         client.responses.create(model="gpt-5", input="hi", background=True, max_output_tokens=4000)
         with pytest.raises(llmtrace.BudgetExceeded):
@@ -322,7 +320,7 @@ def test_blocking_budget_keeps_the_reservation_until_the_fetch(loopback: Loopbac
             client.responses.create(model="gpt-5", input="hi", max_output_tokens=10)
         loopback.will(json_answer(response(name)))
         client.responses.retrieve(name)
-    assert [cost for _, cost in billed(spans)] == [None, None, None, COST, 0.04, None, None]
+    assert [cost for _, cost in billed_usage(spans)] == [None, None, None, COST, 0.04, None, None]
 
 
 @needs_responses
@@ -335,7 +333,7 @@ def test_metrics_count_the_tokens_of_a_fetch_once(loopback: Loopback) -> None:
     )
     try:
         loopback.will(json_answer(response(name, "queued")), json_answer(response(name)))
-        with client_of(loopback) as client:
+        with make_client(loopback) as client:
             client.responses.create(model="gpt-5", input="hi", background=True)
             client.responses.retrieve(name)
             client.responses.retrieve(name)
@@ -354,10 +352,10 @@ def test_metrics_count_the_tokens_of_a_fetch_once(loopback: Loopback) -> None:
 
 
 def test_ids_are_bounded() -> None:
-    """The oldest ids are forgotten where more are kept than the limit."""
+    """The oldest ids are removed above the limit."""
     ids = BackgroundUsage(max_ids=3)
     for number in range(10):
-        ids.created(f"a{number}", reported=False)
+        ids.record_creation(f"a{number}", reported=False)
         assert ids.claim(f"b{number}", background=True) == (True, None)
     assert len(ids._awaited) == len(ids._billed) == 3
     assert ids.claim("a9", background=False)[0]
@@ -367,11 +365,11 @@ def test_ids_are_bounded() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_forked_child_does_not_bill_what_the_parent_billed() -> None:
-    """A child knows the ids that its parent had billed when it forked."""
+def test_forked_child_does_not_bill_again() -> None:
+    """A child has the ids that its parent had billed when it forked."""
     ids = BackgroundUsage()
-    ids.created("awaited", reported=False)
-    ids.created("billed", reported=True)
+    ids.record_creation("awaited", reported=False)
+    ids.record_creation("billed", reported=True)
     child = os.fork()
     if child == 0:
         same = not ids.claim("billed", background=True)[0] and ids.claim("awaited", background=False)[0]

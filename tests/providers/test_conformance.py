@@ -1,4 +1,4 @@
-"""What every instrumented SDK promises, told once and held against each vendor, sync and async."""
+"""Guarantees of every instrumented SDK, tested for each vendor, sync and async."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ QUESTION = [{"role": "user", "content": "What is the capital of France?"}, {"rol
 
 @dataclass(frozen=True)
 class Vendor:
-    """What differs between two SDKs that share a base client."""
+    """Differences between two SDKs with the same base client."""
 
     module: Any
     name: str
@@ -65,7 +65,7 @@ ANTHROPIC = Vendor(
 
 
 class Sdk:
-    """One vendor's client in one colour, pointed at the replay server."""
+    """Client of one vendor, sync or async, connected to the replay server."""
 
     def __init__(self, vendor: Vendor, colour: str, url: str, **options: Any) -> None:
         self.vendor, self.colour = vendor, colour
@@ -85,7 +85,7 @@ class Sdk:
 
     async def create(self, *, stream: bool = True, headers: dict[str, str] | None = None, **more: Any) -> Any:
         extra = {"stream": True} if stream else {}
-        return await settled(self.resource.create(**self.arguments(stream=stream, headers=headers, **more), **extra))
+        return await resolve(self.resource.create(**self.arguments(stream=stream, headers=headers, **more), **extra))
 
     def helper(self, **more: Any) -> Any:
         resource = self.resource
@@ -94,21 +94,21 @@ class Sdk:
         return resource.stream(**self.arguments(stream=True, **more))
 
     async def close(self) -> None:
-        await settled(self.client.close())
+        await resolve(self.client.close())
 
 
-async def settled(value: Any) -> Any:
-    """The value, awaited if that is how this colour gives it."""
+async def resolve(value: Any) -> Any:
+    """Return ``value``, awaited if it is awaitable."""
     return await value if inspect.isawaitable(value) else value
 
 
 async def step(stream: Any) -> Any:
-    """The next item by the `next()` of this colour, or DONE."""
+    """Return the next item of a synchronous or asynchronous iterator, or ``DONE``."""
     return await anext(stream, DONE) if hasattr(stream, "__anext__") else next(stream, DONE)
 
 
 async def take(stream: Any, count: int | None = None) -> list[Any]:
-    """Items by a `for` statement of this colour, left by `break` after `count` of them."""
+    """Return the items of a ``for`` statement that is left by ``break`` after ``count`` items."""
     items = []
     if hasattr(stream, "__aiter__"):
         async for item in stream:
@@ -125,7 +125,7 @@ async def take(stream: Any, count: int | None = None) -> list[Any]:
 
 @contextlib.asynccontextmanager
 async def entered(manager: Any) -> Any:
-    """The `with` or `async with` of this colour."""
+    """Enter a context manager by ``with`` or ``async with``."""
     if hasattr(manager, "__aenter__"):
         async with manager as value:
             yield value
@@ -135,7 +135,7 @@ async def entered(manager: Any) -> Any:
 
 
 async def exported(spans: Any) -> list[Any]:
-    """Every span there is once garbage is collected and the library has flushed."""
+    """Return all spans after garbage collection and a flush of llmtrace."""
     for _ in range(2):
         gc.collect()
         await asyncio.sleep(0.01)
@@ -170,7 +170,7 @@ def used(span: Any, expected: tuple[str, int, int]) -> None:
 
 
 def exporting(spans: Any) -> TracerProvider:
-    """Another provider whose spans land in the same place."""
+    """Return another provider that exports to the same exporter."""
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(spans))
     return provider
@@ -200,8 +200,8 @@ async def sdk(request: Any, spans: Any, replay: Any) -> Any:
 # How a plain call ends
 
 
-async def test_plain(sdk, spans):
-    """A call without a stream is one span that carries the vendor's usage."""
+async def test_plain_call_is_one_span_with_usage(sdk, spans):
+    """A call without a stream is one span with the vendor's usage."""
     await sdk.create(stream=False)
     span = await only(spans)
     used(span, sdk.vendor.plain)
@@ -210,8 +210,8 @@ async def test_plain(sdk, spans):
     assert "llmtrace.stream.end" not in span.attributes
 
 
-async def test_refused(sdk, spans):
-    """An answer of status 500 is one span of status ERROR and the vendor's own exception."""
+async def test_error_response_is_one_error_span(sdk, spans):
+    """A response of status 500 is one span of status ERROR and the vendor's own exception."""
     with pytest.raises(sdk.vendor.module.InternalServerError):
         await sdk.create(stream=False, headers={"x-fault": "status=500"})
     span = await only(spans)
@@ -222,8 +222,8 @@ async def test_refused(sdk, spans):
 # How a stream ends
 
 
-async def test_drained(sdk, spans):
-    """A stream read to its end is `exhausted`, with usage, both first times and every chunk counted."""
+async def test_drained_stream_is_exhausted(sdk, spans):
+    """A stream read to its end is ``exhausted``, with usage, first chunk and token times and a chunk count."""
     items = await take(await sdk.create())
     span = await only(spans)
     ended(span, "exhausted", len(items))
@@ -232,8 +232,8 @@ async def test_drained(sdk, spans):
     assert first_chunk <= span.attributes["llmtrace.stream.time_to_first_token"]
 
 
-async def test_drained_by_next(sdk, spans):
-    """A stream read by `next()` to its end is `exhausted` too."""
+async def test_stream_drained_by_next_is_exhausted(sdk, spans):
+    """A stream read by ``next()`` to its end is ``exhausted`` too."""
     stream = await sdk.create()
     count = 0
     while await step(stream) is not DONE:
@@ -243,8 +243,8 @@ async def test_drained_by_next(sdk, spans):
     used(span, sdk.vendor.streamed)
 
 
-async def test_dropped(sdk, spans):
-    """A stream left by `break` stays open while referenced and is `dropped` once collected."""
+async def test_stream_left_by_break_is_dropped_once_collected(sdk, spans):
+    """A stream left by ``break`` stays open while referenced and is ``dropped`` once collected."""
     stream = await sdk.create()
     await take(stream, 2)
     assert await exported(spans) == []
@@ -252,42 +252,42 @@ async def test_dropped(sdk, spans):
     ended(await only(spans), "dropped", 2)
 
 
-async def test_never_read(sdk, spans):
-    """A stream nobody reads is `dropped` with no chunk once collected."""
+async def test_unread_stream_is_dropped_once_collected(sdk, spans):
+    """A stream that is never read is ``dropped`` without chunks once collected."""
     stream = await sdk.create()
     assert await exported(spans) == []
     del stream
     ended(await only(spans), "dropped", 0)
 
 
-async def test_block_left_early(sdk, spans):
-    """A `with` block left by `break` ends the stream as `closed`, at once."""
+async def test_with_block_left_by_break_closes_the_stream(sdk, spans):
+    """A ``with`` block left by ``break`` ends the stream as ``closed``, immediately."""
     async with entered(await sdk.create()) as stream:
         await take(stream, 2)
     assert len(spans.get_finished_spans()) == 1
     ended(await only(spans), "closed", 2)
 
 
-async def test_closed_twice(sdk, spans):
-    """`close()` ends the span as `closed`, and a second one adds nothing."""
+async def test_second_close_adds_no_span(sdk, spans):
+    """``close()`` ends the span as ``closed``, and a second one adds nothing."""
     stream = await sdk.create()
     await take(stream, 1)
-    await settled(stream.close())
-    await settled(stream.close())
+    await resolve(stream.close())
+    await resolve(stream.close())
     del stream
     ended(await only(spans), "closed", 1)
 
 
-async def test_closed_after_drained(sdk, spans):
-    """A stream read to its end stays `exhausted` when closed afterwards."""
+async def test_drained_stream_closed_later_stays_exhausted(sdk, spans):
+    """A stream read to its end stays ``exhausted`` when it is closed afterwards."""
     stream = await sdk.create()
     await take(stream)
-    await settled(stream.close())
+    await resolve(stream.close())
     ended(await only(spans), "exhausted")
 
 
-async def test_exception_in_block(sdk, spans):
-    """An exception of the caller's own block passes unchanged and ends the stream as `closed`."""
+async def test_exception_in_with_block_closes_the_stream(sdk, spans):
+    """An exception of the caller's block passes unchanged and ends the stream as ``closed``."""
     mine = ValueError("mine")
     with pytest.raises(ValueError, match="mine") as caught:
         async with entered(await sdk.create()) as stream:
@@ -297,8 +297,8 @@ async def test_exception_in_block(sdk, spans):
     ended(await only(spans), "closed", 1)
 
 
-async def test_reset(sdk, spans):
-    """A connection lost in mid-stream reaches the caller as the SDK raises it and is `failed`."""
+async def test_lost_connection_fails_the_stream(sdk, spans):
+    """A connection lost in mid-stream reaches the caller as the SDK raises it and is ``failed``."""
     kinds = []
     for instrumented in (True, False):
         if not instrumented:
@@ -314,8 +314,8 @@ async def test_reset(sdk, spans):
     assert span.attributes["error.type"]
 
 
-async def test_truncated(sdk, spans):
-    """A stream whose wire ends without the format's end event is `truncated`."""
+async def test_stream_without_end_event_is_truncated(sdk, spans):
+    """A stream whose body ends without the end event of its format is ``truncated``."""
     with contextlib.suppress(sdk.vendor.module.APIError):
         await take(await sdk.create(headers={"x-fault": "truncate-after=3"}))
     span = await only(spans)
@@ -325,8 +325,8 @@ async def test_truncated(sdk, spans):
 
 
 @sdks(ASYNC)
-async def test_cancelled_in_create(sdk, spans):
-    """A task cancelled while it waits for the headers is `cancelled`, not an error."""
+async def test_task_cancelled_before_headers_is_cancelled(sdk, spans):
+    """A task cancelled while it waits for the headers is ``cancelled``, not an error."""
     task = asyncio.ensure_future(sdk.create(headers={"x-fault": "slow-headers=1"}))
     await asyncio.sleep(0.2)
     task.cancel()
@@ -338,8 +338,8 @@ async def test_cancelled_in_create(sdk, spans):
 
 
 @sdks(ASYNC)
-async def test_cancelled_in_stream(sdk, spans):
-    """A task cancelled while it waits for a chunk ends the stream as `cancelled` and keeps what came."""
+async def test_task_cancelled_in_a_stream_keeps_its_data(sdk, spans):
+    """A task cancelled while it waits for a chunk ends the stream as ``cancelled`` and keeps its data."""
     stream = await sdk.create(headers={"x-delay-chunk": "0.6"})
     task = asyncio.ensure_future(take(stream))
     await asyncio.sleep(0.2)
@@ -355,7 +355,7 @@ async def test_cancelled_in_stream(sdk, spans):
 # Where a stream is read, and what surrounds it
 
 
-async def test_read_elsewhere(sdk, spans):
+async def test_stream_read_in_another_thread_is_one_span(sdk, spans):
     """A stream read in another thread, or in a task with an empty context, is the same one span."""
     with exporting(spans).get_tracer("test").start_as_current_span("outer") as outer:
         stream = await sdk.create()
@@ -372,7 +372,7 @@ async def test_read_elsewhere(sdk, spans):
     assert span.parent.span_id == outer.get_span_context().span_id
 
 
-async def test_parents(sdk, spans):
+async def test_span_between_call_and_reading_keeps_its_parent(sdk, spans):
     """A span opened between the call and its reading keeps its own parent and adopts nothing."""
     tracer = exporting(spans).get_tracer("test")
     with tracer.start_as_current_span("outer") as outer:
@@ -390,7 +390,7 @@ async def test_parents(sdk, spans):
     assert inner.parent.span_id == between.context.span_id
 
 
-async def test_context_is_left_alone(sdk, spans):
+async def test_current_context_is_unchanged(sdk, spans):
     """The current OpenTelemetry context is the same object before the call, after it and while reading."""
     before = otel_context.get_current()
     stream = await sdk.create()
@@ -403,8 +403,8 @@ async def test_context_is_left_alone(sdk, spans):
     assert len(await exported(spans)) == 2
 
 
-async def test_stream_is_the_sdks_own(sdk, spans):
-    """The stream handed out is of the SDK's very class, with its attributes."""
+async def test_stream_has_the_class_of_the_sdk(sdk, spans):
+    """The returned stream has the class and attributes of the SDK's stream."""
     stream = await sdk.create()
     assert type(stream) is sdk.stream_class
     assert stream.response.status_code == 200
@@ -413,8 +413,8 @@ async def test_stream_is_the_sdks_own(sdk, spans):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_generator_reaches_the_server(sdk, spans, replay, stream):
-    """Messages given as a generator arrive whole, since nothing else consumed it."""
+async def test_generator_of_messages_reaches_the_server(sdk, spans, replay, stream):
+    """Messages from a generator arrive completely, since llmtrace does not consume it."""
     answer = await sdk.create(stream=stream, messages=(message for message in QUESTION))
     if stream:
         await take(answer)
@@ -423,8 +423,8 @@ async def test_generator_reaches_the_server(sdk, spans, replay, stream):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_list_of_the_caller(sdk, spans, stream):
-    """A list among the arguments is on the span as it was sent, whatever the caller does with it afterwards."""
+async def test_list_argument_is_recorded_as_sent(sdk, spans, stream):
+    """A list among the arguments is recorded as it was sent, even if the caller changes it afterwards."""
     stop = ["END"]
     name = "stop_sequences" if sdk.vendor is ANTHROPIC else "stop"
     answer = await sdk.create(stream=stream, **{name: stop})
@@ -438,18 +438,18 @@ async def test_list_of_the_caller(sdk, spans, stream):
 # Raw and streaming responses
 
 
-async def test_raw(sdk, spans):
-    """`with_raw_response` is one span with usage, parsed or not."""
-    raw = await settled(sdk.resource.with_raw_response.create(**sdk.arguments(stream=False)))
+async def test_raw_response_is_one_span_with_usage(sdk, spans):
+    """``with_raw_response`` is one span with usage, parsed or not."""
+    raw = await resolve(sdk.resource.with_raw_response.create(**sdk.arguments(stream=False)))
     used(await only(spans), sdk.vendor.plain)
-    assert (await settled(raw.parse())).usage is not None
+    assert (await resolve(raw.parse())).usage is not None
     await only(spans)
 
 
-async def test_raw_stream(sdk, spans):
+async def test_stream_of_raw_response_ends_normally(sdk, spans):
     """A stream parsed from a raw response is the SDK's own and ends as any other does."""
-    raw = await settled(sdk.resource.with_raw_response.create(**sdk.arguments(stream=True), stream=True))
-    stream = await settled(raw.parse())
+    raw = await resolve(sdk.resource.with_raw_response.create(**sdk.arguments(stream=True), stream=True))
+    stream = await resolve(raw.parse())
     assert type(stream) is sdk.stream_class
     items = await take(stream)
     span = await only(spans)
@@ -458,34 +458,34 @@ async def test_raw_stream(sdk, spans):
 
 
 @pytest.mark.parametrize("reading", ["parse", "read", "iter_bytes"])
-async def test_streaming_response(sdk, spans, reading):
-    """The body of a streaming response is left for the caller to read, and its usage is found then."""
+async def test_streaming_response_usage_is_read_with_the_body(sdk, spans, reading):
+    """The caller reads the body of a streaming response, and usage is read at that time."""
     async with entered(sdk.resource.with_streaming_response.create(**sdk.arguments(stream=False))) as response:
         assert response.http_response.is_stream_consumed is False
         if reading == "iter_bytes":
             assert b"usage" in b"".join(await take(response.iter_bytes()))
         else:
-            assert await settled(getattr(response, reading)())
+            assert await resolve(getattr(response, reading)())
     span = await only(spans)
     used(span, sdk.vendor.plain)
     assert span.attributes["llmtrace.outcome"] == "ok"
 
 
 @pytest.mark.parametrize("reading", ["parse", "iter_lines"])
-async def test_streaming_response_of_a_stream(sdk, spans, replay, reading):
-    """A streaming response to a stream arrives before the stream is sent, and its usage is found as it is read."""
+async def test_streaming_response_of_a_stream_has_usage(sdk, spans, replay, reading):
+    """The response is returned before the stream is sent; usage is read as the stream is read."""
     arguments = sdk.arguments(stream=True, headers={"x-delay-chunk": "0.1"})
     async with entered(sdk.resource.with_streaming_response.create(**arguments, stream=True)) as response:
         assert replay.log[-1]["events_sent"] < 3
         assert response.http_response.is_stream_consumed is False
-        await take(await settled(response.parse()) if reading == "parse" else response.iter_lines())
+        await take(await resolve(response.parse()) if reading == "parse" else response.iter_lines())
     span = await only(spans)
     used(span, sdk.vendor.streamed)
     assert span.attributes["llmtrace.stream.end"] == "exhausted"
 
 
-async def test_streaming_response_unread(sdk, spans):
-    """A streaming response whose body nobody reads is still exactly one span."""
+async def test_unread_streaming_response_is_one_span(sdk, spans):
+    """A streaming response whose body is never read is still exactly one span."""
     async with entered(sdk.resource.with_streaming_response.create(**sdk.arguments(stream=False))) as response:
         assert response.http_response.is_stream_consumed is False
     del response
@@ -496,8 +496,8 @@ async def test_streaming_response_unread(sdk, spans):
 
 
 @pytest.mark.parametrize("reading", ["for", "next", "final", "text_stream"])
-async def test_helper_drained(sdk, spans, reading):
-    """A `.stream()` helper read to its end in any of its ways is one `exhausted` span with usage."""
+async def test_drained_stream_helper_is_exhausted(sdk, spans, reading):
+    """A ``.stream()`` helper read to its end in any of its ways is one ``exhausted`` span with usage."""
     if reading == "text_stream" and sdk.vendor is OPENAI:
         pytest.skip("openai has no text_stream")
     async with entered(sdk.helper()) as stream:
@@ -507,7 +507,7 @@ async def test_helper_drained(sdk, spans, reading):
             while await step(stream) is not DONE:
                 pass
         elif reading == "final":
-            assert await settled(getattr(stream, sdk.vendor.final)())
+            assert await resolve(getattr(stream, sdk.vendor.final)())
         else:
             assert "".join(await take(stream.text_stream)) == sdk.vendor.text
     span = await only(spans)
@@ -515,16 +515,16 @@ async def test_helper_drained(sdk, spans, reading):
     used(span, sdk.vendor.streamed)
 
 
-async def test_helper_broken(sdk, spans):
-    """A `.stream()` block left by `break` is one `closed` span."""
+async def test_stream_helper_left_by_break_is_closed(sdk, spans):
+    """A ``.stream()`` block left by ``break`` is one ``closed`` span."""
     async with entered(sdk.helper()) as stream:
         await take(stream, 1)
     del stream
     ended(await only(spans), "closed", 1)
 
 
-async def test_helper_exception(sdk, spans):
-    """An exception inside a `.stream()` block passes unchanged and ends the span as `closed`."""
+async def test_exception_in_stream_helper_closes_the_stream(sdk, spans):
+    """An exception inside a ``.stream()`` block passes unchanged and ends the span as ``closed``."""
     mine = ValueError("mine")
     with pytest.raises(ValueError, match="mine") as caught:
         async with entered(sdk.helper()) as stream:
@@ -536,8 +536,8 @@ async def test_helper_exception(sdk, spans):
 
 
 @pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
-async def test_helper_never_entered(sdk, spans, replay):
-    """A `.stream()` manager never entered makes no request and so no span."""
+async def test_stream_helper_never_entered_has_no_span(sdk, spans, replay):
+    """A ``.stream()`` manager that is never entered sends no request and has no span."""
     sdk.helper()
     assert await exported(spans) == []
     assert replay.log == []
@@ -548,8 +548,8 @@ async def test_helper_never_entered(sdk, spans, replay):
 
 @sdks(NATIVE)
 @pytest.mark.parametrize("stream", [False, True])
-async def test_native_span(sdk, spans, replay, stream):
-    """The SDK's own span gives way to ours and is back after `uninstrument`."""
+async def test_native_span_is_replaced_until_uninstrument(sdk, spans, replay, stream):
+    """The SDK's own span is replaced by ours and returns after ``uninstrument``."""
     if "open_telemetry" not in inspect.signature(anthropic.Anthropic).parameters:
         pytest.skip("this release has no spans of its own")
     own = Sdk(sdk.vendor, sdk.colour, replay.url, open_telemetry={"tracer_provider": exporting(spans)})
@@ -568,8 +568,8 @@ async def test_native_span(sdk, spans, replay, stream):
     await own.close()
 
 
-async def test_uninstrument_restores(sdk, spans):
-    """`uninstrument` puts back the identical function, and no later call makes a span."""
+async def test_uninstrument_restores_the_original_functions(sdk, spans):
+    """``uninstrument`` restores the identical functions, and later calls have no span."""
     kind = getattr(sdk.vendor.module._base_client, "SyncAPIClient" if sdk.colour == "sync" else "AsyncAPIClient")
     llmtrace.uninstrument()
     before = kind.__dict__["request"]
@@ -584,8 +584,8 @@ async def test_uninstrument_restores(sdk, spans):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_instrument_twice(sdk, spans, stream):
-    """`instrument` called again still makes one span for one call."""
+async def test_instrument_twice_gives_one_span(sdk, spans, stream):
+    """``instrument`` called again still creates one span per call."""
     llmtrace.instrument(tracer_provider=exporting(spans))
     answer = await sdk.create(stream=stream)
     if stream:

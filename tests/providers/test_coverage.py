@@ -20,7 +20,7 @@ from answers import (
     RESPONSE_EVENTS,
     sse,
 )
-from entry_points import EntryPoint, arguments_for, entry_points, made_client, page
+from entry_points import EntryPoint, arguments_for, entry_points, make_client, page
 from loopback import Loopback, json_answer, stream_answer
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -59,7 +59,7 @@ ANSWERS: dict[Any, tuple[Any, list[Any]]] = {
     ),
     moderations.MODERATIONS: ({"id": "modr-1", "model": "m-1", "results": []}, []),
     responses.RESPONSES: (RESPONSE, RESPONSE_EVENTS),
-    responses.RETRIEVE: (RESPONSE, RESPONSE_EVENTS),
+    responses.RETRIEVE_RESPONSE: (RESPONSE, RESPONSE_EVENTS),
     responses.COMPACT: ({**RESPONSE, "object": "response.compaction"}, []),
     responses.DECISIONS: ({"model": "m-1", "answers": [], "usage": TOKENS}, []),
     responses.INPUT_TOKENS: ({"object": "response.input_tokens", "input_tokens": 7}, []),
@@ -85,17 +85,17 @@ ANSWERS: dict[Any, tuple[Any, list[Any]]] = {
     messages.COUNT_TOKENS: ({"input_tokens": 7}, []),
     messages.COMPLETE: (COMPLETION, [{**COMPLETION, "stop_reason": None}, COMPLETION]),
     assistants.RUN: (RUN, [{**RUN, "status": "in_progress", "usage": None}, RUN]),
-    assistants.RUN_RETRIEVE: (RUN, []),
+    assistants.RETRIEVE_RUN: (RUN, []),
 }
-#: What a span of a plain call says of tokens, where it is not 7 in and 3 out.
+# Token counts on the span of a plain call, where they differ from 7 and 3.
 EXPECTED: dict[Any, tuple[int | None, int | None]] = {
     embeddings.EMBEDDINGS: (7, None),
     moderations.MODERATIONS: (None, None),
-    responses.RETRIEVE: (None, None),
+    responses.RETRIEVE_RESPONSE: (None, None),
     responses.INPUT_TOKENS: (None, None),
     messages.COUNT_TOKENS: (None, None),
     messages.COMPLETE: (None, None),
-    assistants.RUN_RETRIEVE: (None, None),
+    assistants.RETRIEVE_RUN: (None, None),
 }
 
 POINTS = [*entry_points("openai"), *entry_points("anthropic")]
@@ -181,12 +181,12 @@ async def _each_while_open(runner: Any) -> None:
 async def test_cell(
     loopback: Loopback, spans: InMemorySpanExporter, point: EntryPoint, colour: str, reading: str
 ) -> None:
-    """A call of this method, of this colour, read in this way, is one span that says what the server told."""
+    """A call of each method, sync or async, read in any way, is one span with the values of the response."""
     answer, events = ANSWERS[point.wire]
     streamed = "stream" in reading.split()
     done = point.sdk == "openai" and not point.path.startswith("/responses")
     loopback.will(stream_answer(sse(events, done=done)) if streamed else json_answer(answer))
-    client = made_client(point.sdk, colour, loopback.url)
+    client = make_client(point.sdk, colour, loopback.url)
     await make(point, client, reading)
     await settled(client.close())
 
@@ -209,11 +209,11 @@ async def test_cell(
 async def test_cell_of_a_run(
     loopback: Loopback, spans: InMemorySpanExporter, point: EntryPoint, colour: str, reading: str
 ) -> None:
-    """A method that starts a run and waits for it is one span for each request, and one of them tells the usage."""
+    """A method that starts a run and polls it has one span per request, one of them with usage."""
     answer, events = ANSWERS[point.wire]
     handled = point.name.endswith(HANDLING)
     loopback.will(stream_answer(sse(events, done=True)) if handled else json_answer(answer))
-    client = made_client(point.sdk, colour, loopback.url)
+    client = make_client(point.sdk, colour, loopback.url)
     await make(point, client, reading)
     await settled(client.close())
 

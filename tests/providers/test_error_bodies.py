@@ -1,4 +1,4 @@
-"""An answer of status 200 that reports a failure ends its span as an error, with the vendor's code."""
+"""Responses of status 200 that report an error end their span as an error, with the vendor's code."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ CALLS: dict[str, Call] = {
 }
 
 
-NEEDS_RESPONSES = pytest.mark.skipif(not hasattr(openai.resources, "Responses"), reason="this release has none")
+NEEDS_RESPONSES = pytest.mark.skipif(not hasattr(openai.OpenAI, "responses"), reason="this release has none")
 NAMES = [pytest.param(name, marks=NEEDS_RESPONSES) if name.startswith("responses") else name for name in CALLS]
 
 
-def failed(spans: InMemorySpanExporter) -> tuple[Any, Any, Any]:
+def error_of(spans: InMemorySpanExporter) -> tuple[Any, Any, Any]:
     (span,) = spans.get_finished_spans()
     told = dict(span.attributes or {})
     return span.status.status_code, told.get("llmtrace.outcome"), told.get("llmtrace.error.code")
@@ -48,26 +48,26 @@ def failed(spans: InMemorySpanExporter) -> tuple[Any, Any, Any]:
 
 @pytest.mark.parametrize(("body", "code"), [(BODY, "402"), (IN_BASE, "1008")])
 @pytest.mark.parametrize("call", NAMES)
-def test_error_body_of_the_openai_dialects_is_an_error(
+def test_openai_error_body_is_an_error(
     loopback: Loopback, spans: InMemorySpanExporter, call: str, body: Any, code: str
 ) -> None:
-    """Every API of the dialect, parsed or raw."""
+    """Every API of the dialect, parsed or raw, ends as an error."""
     loopback.will(json_answer(body))
     with openai.OpenAI(base_url=loopback.url, api_key="x", max_retries=0) as client:
         try:
             CALLS[call](client)
         except (ValueError, TypeError, openai.OpenAIError) as error:  # some releases read the answer at once
             del error
-    assert failed(spans) == (StatusCode.ERROR, "error", code)
+    assert error_of(spans) == (StatusCode.ERROR, "error", code)
 
 
 @NEEDS_RESPONSES
 async def test_error_body_is_an_error_for_the_async_clients(loopback: Loopback, spans: InMemorySpanExporter) -> None:
-    """The asynchronous client sees the same."""
+    """The asynchronous client has the same outcome."""
     loopback.will(json_answer(BODY))
     async with openai.AsyncOpenAI(base_url=loopback.url, api_key="x", max_retries=0) as client:
         await client.responses.create(model="m", input="hi")
-    assert failed(spans) == (StatusCode.ERROR, "error", "402")
+    assert error_of(spans) == (StatusCode.ERROR, "error", "402")
 
 
 COUNTS = pytest.mark.skipif(
@@ -76,15 +76,15 @@ COUNTS = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize("path", ["messages", pytest.param("count_tokens", marks=COUNTS)])
-def test_error_body_of_anthropic_is_an_error(loopback: Loopback, spans: InMemorySpanExporter, path: str) -> None:
-    """Anthropic's error body."""
+def test_anthropic_error_body_is_an_error(loopback: Loopback, spans: InMemorySpanExporter, path: str) -> None:
+    """Anthropic's error body ends the span as an error."""
     loopback.will(json_answer({"type": "error", "error": {"type": "overloaded_error", "message": "x"}}))
     with anthropic.Anthropic(base_url=loopback.url, api_key="x", max_retries=0) as client:
         if path == "messages":
             client.messages.create(model="claude-x", max_tokens=5, messages=QUESTION)  # type: ignore[arg-type]
         else:
             client.messages.count_tokens(model="claude-x", messages=QUESTION)  # type: ignore[arg-type]
-    assert failed(spans) == (StatusCode.ERROR, "error", "overloaded_error")
+    assert error_of(spans) == (StatusCode.ERROR, "error", "overloaded_error")
 
 
 @pytest.mark.parametrize("raw", [False, True])
@@ -93,7 +93,7 @@ def test_error_body_of_anthropic_is_an_error(loopback: Loopback, spans: InMemory
 def test_error_in_a_stream_is_an_error(
     loopback: Loopback, spans: InMemorySpanExporter, raw: bool, as_json: bool, body: Any
 ) -> None:
-    """A failure among the chunks, and one in a JSON body that takes the place of the stream."""
+    """An error among the chunks, or in a JSON body in place of the stream, is an error."""
     loopback.will(json_answer(body) if as_json else stream_answer(sse([CHAT_CHUNKS[0], body])))
     with openai.OpenAI(base_url=loopback.url, api_key="x", max_retries=0) as client:
         asked: dict[str, Any] = {"model": "m", "messages": QUESTION, "stream": True}
@@ -102,22 +102,22 @@ def test_error_in_a_stream_is_an_error(
                 list(answer.iter_lines())
         else:
             list(client.chat.completions.create(**asked))
-    assert failed(spans) == (StatusCode.ERROR, "error", "1008")
+    assert error_of(spans) == (StatusCode.ERROR, "error", "1008")
 
 
 async def test_json_body_in_place_of_an_async_stream_is_an_error(
     loopback: Loopback, spans: InMemorySpanExporter
 ) -> None:
-    """The asynchronous stream is empty for the caller, and the span says why."""
+    """The asynchronous stream is empty for the caller, and the span has the reason."""
     loopback.will(json_answer(IN_BASE))
     async with openai.AsyncOpenAI(base_url=loopback.url, api_key="x", max_retries=0) as client:
         stream = await client.chat.completions.create(model="m", messages=QUESTION, stream=True)  # type: ignore[arg-type]
         assert [chunk async for chunk in stream] == []
-    assert failed(spans) == (StatusCode.ERROR, "error", "1008")
+    assert error_of(spans) == (StatusCode.ERROR, "error", "1008")
 
 
-def test_events_announced_as_json_are_still_read_as_events(loopback: Loopback, spans: InMemorySpanExporter) -> None:
-    """A server that gives its events the wrong content type loses nothing."""
+def test_events_with_json_content_type_are_read_as_events(loopback: Loopback, spans: InMemorySpanExporter) -> None:
+    """A server that sends events with the wrong content type loses no data."""
     loopback.will(stream_answer(sse(CHAT_CHUNKS, done=True), kind="application/json"))
     with openai.OpenAI(base_url=loopback.url, api_key="x", max_retries=0) as client:
         assert len(list(client.chat.completions.create(model="m", messages=QUESTION, stream=True))) == 4  # type: ignore[call-overload]
@@ -128,16 +128,16 @@ def test_events_announced_as_json_are_still_read_as_events(loopback: Loopback, s
 
 
 def test_numeric_code_of_an_exception_is_recorded(loopback: Loopback, spans: InMemorySpanExporter) -> None:
-    """The SDK raises for an error event; a number is a code too."""
+    """The SDK raises for an error event, whose code may be a number."""
     loopback.will(stream_answer(sse([CHAT_CHUNKS[0], BODY])))
     with openai.OpenAI(base_url=loopback.url, api_key="x", max_retries=0) as client, pytest.raises(openai.APIError):
         list(client.chat.completions.create(model="m", messages=QUESTION, stream=True))  # type: ignore[call-overload]
-    assert failed(spans) == (StatusCode.ERROR, "error", "402")
+    assert error_of(spans) == (StatusCode.ERROR, "error", "402")
 
 
 @pytest.mark.parametrize("call", ["generate", "stream", "embed", "count"])
-def test_error_body_of_gemini_is_an_error(loopback: Loopback, spans: InMemorySpanExporter, call: str) -> None:
-    """Gemini's error body under 200, whether or not the SDK raises for it."""
+def test_gemini_error_body_is_an_error(loopback: Loopback, spans: InMemorySpanExporter, call: str) -> None:
+    """Gemini's error body under 200 is an error, whether or not the SDK raises for it."""
     body = {"error": {"code": 503, "message": "x", "status": "UNAVAILABLE"}}
     loopback.will(stream_answer([f"data: {json.dumps(body)}\n\n".encode()]) if call == "stream" else json_answer(body))
     client = genai.Client(api_key="k", http_options=types.HttpOptions(base_url=loopback.url))
@@ -153,4 +153,4 @@ def test_error_body_of_gemini_is_an_error(loopback: Loopback, spans: InMemorySpa
                 client.models.count_tokens(model="m", contents="hi")
     except genai.errors.APIError as error:
         del error
-    assert failed(spans) == (StatusCode.ERROR, "error", "UNAVAILABLE")
+    assert error_of(spans) == (StatusCode.ERROR, "error", "UNAVAILABLE")

@@ -1,4 +1,4 @@
-"""What breaks while a body or its content is read costs what could not be read, and the caller nothing."""
+"""Faults while a body or its content is read lose only what could not be read, and never affect the caller."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from answers import CHAT, CHAT_CHUNKS, MESSAGE_EVENTS, QUESTION, aws_frames, sse
+from helpers import attributes, make_client, read_stream, resolve
 from loopback import CUT, Loopback, json_answer, stream_answer
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from test_wire import client_of, read, settled, told
 
 import llmtrace
 from llmtrace import _errors
@@ -23,7 +23,7 @@ from llmtrace.providers.registry import SDKS
 
 
 class Broken:
-    """A joiner that fails where it is told to."""
+    """Content accumulator that fails at a given point."""
 
     def __init__(self, where: str) -> None:
         self._where = where
@@ -41,8 +41,8 @@ def boom(*_: Any) -> Any:
 
 
 @pytest.fixture
-def swallowed() -> Any:
-    """Finished spans of calls made with content on, as an application has it: our faults are swallowed."""
+def content_spans_without_strict() -> Any:
+    """Finished spans of calls that record content, while internal faults are logged and not raised."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -57,30 +57,34 @@ def swallowed() -> Any:
     ("broken", "places", "lost"),
     [
         # The second time from the request itself, in case only what the caller handed over could not be read.
-        ({"request": boom}, {"read what was asked": 2}, "input"),
-        ({"response": boom}, {"read what was said": 1}, "output"),
-        ({"joiner": lambda: Broken("add")}, {"hear a chunk": 4, "read what was said": 1}, "output"),
-        ({"joiner": lambda: Broken("messages")}, {"read what was said": 1}, "output"),
-        ({"joiner": None}, {}, "output"),
+        ({"request": boom}, {"read the content of a request": 2}, "input"),
+        ({"response": boom}, {"read the content of a response": 1}, "output"),
+        (
+            {"accumulator": lambda: Broken("add")},
+            {"read the content of a chunk": 4, "read the content of a response": 1},
+            "output",
+        ),
+        ({"accumulator": lambda: Broken("messages")}, {"read the content of a response": 1}, "output"),
+        ({"accumulator": None}, {}, "output"),
     ],
-    ids=["request", "response", "add", "messages", "no joiner"],
+    ids=["request", "response", "add", "messages", "no accumulator"],
 )
-def test_content_that_cannot_be_read(
+def test_unreadable_content_loses_only_itself(
     loopback: Loopback,
-    swallowed: InMemorySpanExporter,
+    content_spans_without_strict: InMemorySpanExporter,
     monkeypatch: pytest.MonkeyPatch,
     broken: dict[str, Any],
     places: dict[str, int],
     lost: str,
 ) -> None:
-    """A fault in reading what was asked or said costs that alone: answer, counts and the other side are whole."""
+    """A fault in reading the request or the response loses that content only; counts are kept."""
     (sdk,) = (sdk for sdk in SDKS if sdk.name == "openai")
     wire = sdk.posts["/chat/completions"]
     assert wire.content is not None
     content = replace(wire.content, **broken)
     monkeypatch.setitem(sdk.posts, "/chat/completions", replace(wire, content=content))
-    with client_of("openai", "sync", loopback.url) as client:
-        if "joiner" in broken:
+    with make_client("openai", "sync", loopback.url) as client:
+        if "accumulator" in broken:
             loopback.will(stream_answer(sse(CHAT_CHUNKS, done=True)))
             stream = client.chat.completions.create(
                 model="m", messages=QUESTION, stream=True, stream_options={"include_usage": True}
@@ -90,16 +94,18 @@ def test_content_that_cannot_be_read(
             loopback.will(json_answer(CHAT))
             assert client.chat.completions.create(model="m", messages=QUESTION).id == CHAT["id"]
     llmtrace.flush()
-    got = told(swallowed)
+    got = attributes(content_spans_without_strict)
     assert dict(_errors.internal_errors) == places
     assert (got["gen_ai.usage.input_tokens"], got["gen_ai.usage.output_tokens"]) == (7, 3)
     there = {side for side in ("input", "output") if f"gen_ai.{side}.messages" in got}
     assert there == {"input", "output"} - {lost}
 
 
-def test_blocks_of_a_generator(loopback: Loopback, swallowed: InMemorySpanExporter) -> None:
-    """Lists that the caller hands over as iterators, which the SDK drains late, reach the vendor and the span."""
-    with client_of("anthropic", "sync", loopback.url) as client:
+def test_iterators_of_the_caller_reach_vendor_and_span(
+    loopback: Loopback, content_spans_without_strict: InMemorySpanExporter
+) -> None:
+    """Lists passed as iterators, which the SDK consumes late, reach the vendor and the span."""
+    with make_client("anthropic", "sync", loopback.url) as client:
         client.messages.create(
             model="m",
             max_tokens=9,
@@ -108,28 +114,28 @@ def test_blocks_of_a_generator(loopback: Loopback, swallowed: InMemorySpanExport
         )
     (asked,) = loopback.asked
     assert [message["content"] for message in asked.body["messages"]] == ["a", "b"]
-    got = told(swallowed)
+    got = attributes(content_spans_without_strict)
     assert [message["parts"][0]["content"] for message in json.loads(got["gen_ai.input.messages"])] == ["a", "b"]
     assert json.loads(got["gen_ai.system_instructions"]) == [{"type": "text", "content": "Be kind."}]
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])
 @pytest.mark.parametrize("streamed", [True, False], ids=["stream", "plain"])
-async def test_a_body_that_breaks_off_while_it_is_read(
+async def test_connection_lost_in_raw_body_fails_the_span(
     loopback: Loopback, spans: InMemorySpanExporter, colour: str, streamed: bool
 ) -> None:
-    """The caller who reads the bytes gets the exception of the connection, and the span has it too."""
+    """A caller that reads the bytes gets the connection's exception, which is on the span too."""
     events = sse(CHAT_CHUNKS)
     whole = [b'{"id": ', b'"c"']
     loopback.will(stream_answer([*events[:2], CUT]) if streamed else replace(json_answer({}), parts=[*whole, CUT]))
-    client = client_of("openai", colour, loopback.url)
+    client = make_client("openai", colour, loopback.url)
     with pytest.raises(Exception, match="peer closed connection") as caught:  # of httpx, or of httpx2
         if streamed:
-            await read(client, "iter_bytes")
+            await read_stream(client, "iter_bytes")
         else:
             await read_plain(client, colour)
-    await settled(client.close())
-    got = told(spans)
+    await resolve(client.close())
+    got = attributes(spans)
     assert got["error.type"] == f"{type(caught.value).__module__}.{type(caught.value).__qualname__}"
     assert got.get("llmtrace.stream.end") == ("failed" if streamed else None)
     if streamed:
@@ -147,13 +153,13 @@ async def read_plain(client: Any, colour: str) -> None:
             pass
 
 
-async def test_an_event_that_is_no_json(loopback: Loopback, spans: InMemorySpanExporter) -> None:
-    """It is the caller's to see; the events around it are read."""
+async def test_invalid_json_event_reaches_the_caller(loopback: Loopback, spans: InMemorySpanExporter) -> None:
+    """The invalid event reaches the caller, and the other events are read."""
     first, *rest = sse(CHAT_CHUNKS, done=True)
     loopback.will(stream_answer([first, b"data: {\n\n", *rest]))
-    with client_of("openai", "sync", loopback.url) as client:
-        assert b"".join(await read(client, "iter_bytes")) == b"".join([first, b"data: {\n\n", *rest])
-    got = told(spans)
+    with make_client("openai", "sync", loopback.url) as client:
+        assert b"".join(await read_stream(client, "iter_bytes")) == b"".join([first, b"data: {\n\n", *rest])
+    got = attributes(spans)
     assert (got["gen_ai.usage.input_tokens"], got["llmtrace.stream.end"]) == (7, "exhausted")
 
 
@@ -161,13 +167,15 @@ async def test_an_event_that_is_no_json(loopback: Loopback, spans: InMemorySpanE
 @pytest.mark.parametrize(
     ("broken", "place"),
     [
-        ("llmtrace.budgets.enforcement.BudgetEnforcer.admit", "ask the budgets"),
-        ("llmtrace.budgets.enforcement.BudgetEnforcer.settle", "tell an observer of a call"),
+        ("llmtrace.budgets.enforcement.BudgetEnforcer.admit", "check the budgets"),
+        ("llmtrace.budgets.enforcement.BudgetEnforcer.settle", "notify an observer of a call"),
         ("llmtrace.pricing.price.Pricer.price", "price a call"),
     ],
 )
-def test_a_part_that_fails(loopback: Loopback, monkeypatch: pytest.MonkeyPatch, broken: str, place: str) -> None:
-    """Budgets or prices that fail cost their own part of the span, and every call is made and told."""
+def test_failing_budget_or_price_loses_only_its_attributes(
+    loopback: Loopback, monkeypatch: pytest.MonkeyPatch, broken: str, place: str
+) -> None:
+    """Failing budgets or prices lose their part of the span; every call is sent and recorded."""
     monkeypatch.setattr(broken, boom)
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
@@ -176,21 +184,21 @@ def test_a_part_that_fails(loopback: Loopback, monkeypatch: pytest.MonkeyPatch, 
     budgets: Any = [llmtrace.Budget("all", usd="1")]
     with (
         llmtrace.instrument(tracer_provider=provider, budgets=budgets),
-        client_of("openai", "sync", loopback.url) as client,
+        make_client("openai", "sync", loopback.url) as client,
     ):
         assert client.chat.completions.create(model="gpt-4o", messages=QUESTION).id == CHAT["id"]
         llmtrace.flush()
-    got = told(exporter)
+    got = attributes(exporter)
     provider.shutdown()
     assert set(_errors.internal_errors) == {place}
     assert (got["llmtrace.outcome"], got["gen_ai.usage.input_tokens"]) == ("ok", 7)
     assert ("llm.cost.total" in got) is ("price" not in place)
 
 
-def test_frames_of_another_kind() -> None:
-    """Frames of Amazon's that hold no event, or that are cut or lie of their size, hide none that came before."""
+def test_invalid_aws_frames_keep_earlier_events() -> None:
+    """AWS frames without an event, cut frames and wrong lengths lose no earlier event."""
     events: list[Any] = []
-    reader = AwsEventStreamParser(SimpleNamespace(on_chunk=events.append), bytes)  # type: ignore[arg-type] # all that is asked of it
+    reader = AwsEventStreamParser(SimpleNamespace(on_chunk=events.append), bytes)  # type: ignore[arg-type] # the parser calls nothing else
     first, second, *_ = aws_frames(MESSAGE_EVENTS)
     odd = [_framed(payload) for payload in (b'{"message": "throttled"}', b"no json", b'{"bytes": 3}', b"[]")]
     for piece in (first[:5], first[5:], *odd, second, second[:40]):

@@ -1,4 +1,4 @@
-"""Gemini's chunks are skimmed where nobody wants the words: that tells what reading each tells."""
+"""The shape cache of Gemini's chunks gives the same result as parsing every chunk."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from llmtrace.providers.google.sdk import _JsonAccumulator, _shape_of, _ShapeCac
 def chunk(text: str = "word", output: int = 3, **more: Any) -> dict[str, Any]:
     usage = {"promptTokenCount": 8, "candidatesTokenCount": output, "totalTokenCount": 8 + output}
     candidate = {"content": {"parts": [{"text": text}], "role": "model"}, "index": 0}
-    told = {
+    result_of = {
         "candidates": [{**candidate, **more.pop("candidate", {})}],
         "usageMetadata": {**usage, **more.pop("usage", {})},
         "modelVersion": "gemini-2.5-flash",
         "responseId": "r1",
     }
-    return {**told, **more}
+    return {**result_of, **more}
 
 
 WORDS = [chunk(f"word {number}", number) for number in range(1, 30)]
@@ -35,8 +35,9 @@ STREAMS: dict[str, list[dict[str, Any]]] = {
     "words and an end": [*WORDS, chunk("", 30, candidate={"finishReason": "STOP"})],
     "an end in the middle": [*WORDS[:9], chunk("", 30, candidate={"finishReason": "MAX_TOKENS"}), *WORDS[9:]],
     "a search in the middle": [*WORDS[:9], chunk("so", 30, candidate=QUERY), *WORDS[9:]],
-    "a count told once": [*WORDS[:9], chunk("so", 30, usage={"thoughtsTokenCount": 5}), *WORDS[9:]],
-    "a count told from then on": WORDS[:9] + [chunk("so", n, usage={"cachedContentTokenCount": n}) for n in range(9)],
+    "a count reported once": [*WORDS[:9], chunk("so", 30, usage={"thoughtsTokenCount": 5}), *WORDS[9:]],
+    "a count reported from then on": WORDS[:9]
+    + [chunk("so", n, usage={"cachedContentTokenCount": n}) for n in range(9)],
     "quotes and keys in the words": [chunk(f'"finishReason": "{n}\\", "text": "a\n{{', n) for n in range(9)],
     "words of another script": [chunk("\N{SNOWMAN}" * n, n) for n in range(9)],
     "two candidates": [chunk("a", n, candidate={"index": n % 2}) for n in range(9)],
@@ -60,23 +61,23 @@ STREAMS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-def told(cls: type[_JsonAccumulator], chunks: list[Any]) -> tuple[Any, list[bool], bool]:
+def result_of(cls: type[_JsonAccumulator], chunks: list[Any]) -> tuple[Any, list[bool], bool]:
     folded = cls(GenerateAccumulator())
     spoke = [folded.add(each) for each in chunks]
     return folded.result(), spoke, folded.ended
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_skimming_tells_the_same(name: str) -> None:
-    """As much as reading every chunk tells, of every stream."""
+def test_shape_cache_gives_the_same_result(name: str) -> None:
+    """The result is the same for every stream."""
     chunks = [SimpleNamespace(body=json.dumps(each)) for each in STREAMS[name]]
-    assert told(_ShapeCache, chunks) == told(_JsonAccumulator, chunks)
+    assert result_of(_ShapeCache, chunks) == result_of(_JsonAccumulator, chunks)
     compact = [SimpleNamespace(body=json.dumps(each, separators=(",", ":"))) for each in STREAMS[name]]
-    assert told(_ShapeCache, compact) == told(_JsonAccumulator, compact)
+    assert result_of(_ShapeCache, compact) == result_of(_JsonAccumulator, compact)
 
 
-def test_few_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first, the end and the one before it."""
+def test_shape_cache_parses_few_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first chunk, the last chunk and the one before it are parsed."""
     read = []
 
     def loads(body: str) -> Any:
@@ -84,23 +85,23 @@ def test_few_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
         return json.loads(body)
 
     monkeypatch.setattr(sdk, "json", SimpleNamespace(loads=loads))
-    answer, _, ended = told(
+    answer, _, ended = result_of(
         _ShapeCache, [SimpleNamespace(body=json.dumps(each)) for each in STREAMS["words and an end"]]
     )
     assert len(read) == 3
     assert ended and answer.usage == {"input": 8, "output": 30}
 
 
-def test_the_first_releases_hand_over_what_is_parsed() -> None:
-    """Then each is read."""
-    assert told(_ShapeCache, WORDS) == told(_JsonAccumulator, WORDS)
+def test_parsed_chunks_of_first_releases_are_all_read() -> None:
+    """The first releases pass parsed chunks, which are all read."""
+    assert result_of(_ShapeCache, WORDS) == result_of(_JsonAccumulator, WORDS)
 
 
-def test_a_long_text_is_passed_in_one_go() -> None:
-    """Of any length, and whatever is in it."""
+def test_long_text_matches_its_shape() -> None:
+    """A text of any length and content matches."""
     text = '\\"' * 100_000
     chunks = [SimpleNamespace(body=json.dumps(chunk(text, number))) for number in range(3)]
-    assert told(_ShapeCache, chunks)[0].usage == {"input": 8, "output": 2}
+    assert result_of(_ShapeCache, chunks)[0].usage == {"input": 8, "output": 2}
 
 
 TEXTS = st.one_of(st.text(max_size=6), st.sampled_from(['"text": "x"', '\\"', "\\u0041", '{"aCount": 7}', ""]))
@@ -141,7 +142,7 @@ CHUNKS = st.fixed_dictionaries(
 
 @st.composite
 def streams(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """Runs of chunks that are alike but for a value or two."""
+    """Generate streams of chunks that differ in a value or two."""
     found = []
     for first in draw(st.lists(CHUNKS, min_size=1, max_size=3)):
         for _ in range(draw(st.integers(1, 4))):
@@ -150,7 +151,7 @@ def streams(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 def changed(draw: st.DrawFn, value: Any, name: str = "") -> Any:
-    """``value`` with some of its texts and numbers others."""
+    """Generate ``value`` with some other texts and numbers."""
     if isinstance(value, dict):
         return {key: changed(draw, each, key) for key, each in value.items()}
     if isinstance(value, list):
@@ -166,22 +167,24 @@ def changed(draw: st.DrawFn, value: Any, name: str = "") -> Any:
 
 @settings(max_examples=150, deadline=None)
 @given(streams(), st.sampled_from([{}, {"separators": (",", ":")}, {"indent": 2}, {"ensure_ascii": False}]))
-def test_skimming_tells_the_same_of_any_stream(chunks: list[dict[str, Any]], written: dict[str, Any]) -> None:
-    """However its JSON is written."""
+def test_shape_cache_gives_the_same_result_for_any_stream(
+    chunks: list[dict[str, Any]], written: dict[str, Any]
+) -> None:
+    """The result does not depend on the formatting of the JSON."""
     bodies = [SimpleNamespace(body=json.dumps(each, **written)) for each in chunks]
-    assert told(_ShapeCache, bodies) == told(_JsonAccumulator, bodies)
+    assert result_of(_ShapeCache, bodies) == result_of(_JsonAccumulator, bodies)
 
 
-def test_what_is_like_nothing_else_is_not_learnt() -> None:
-    """A picture has digits all over: to learn its shape would take seconds of the caller's."""
+def test_large_chunk_is_not_learned() -> None:
+    """An image has digits everywhere: to learn its shape would block the caller for seconds."""
     assert (
         _shape_of(json.dumps(chunk(candidate={"content": {"parts": [{"inlineData": {"data": "a1" * 9000}}]}}))) is None
     )
     assert _shape_of(json.dumps(chunk(candidate={"content": {"parts": [{"text": "a"}] * 900}}))) is None
 
 
-def test_a_chunk_that_is_no_json_costs_no_count() -> None:
-    """The SDK raises for it: what was told before stays."""
+def test_invalid_json_chunk_keeps_earlier_counts() -> None:
+    """The SDK raises for it, and the counts so far are kept."""
     chunks = [SimpleNamespace(body=json.dumps(chunk("a", number))) for number in range(3)]
     torn = SimpleNamespace(body=json.dumps(chunk("a", 9)).replace('"a"', '"a\n"'))
     folded = _ShapeCache(GenerateAccumulator())

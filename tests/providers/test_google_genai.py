@@ -1,4 +1,4 @@
-"""google-genai: one span per request, lazy streams, automatic function calling, and what else the SDK does."""
+"""google-genai: one span per request, lazy streams, automatic function calling, and other requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from google import genai
 from google.genai import errors, types
-from google_server import Gemini, answer, settled, step, take
+from google_server import Gemini, answer, collect, resolve, step
 from google_tools import weather, weather_by
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -47,13 +47,13 @@ def _listening() -> Iterator[Gemini]:
 
 @pytest.fixture
 def gemini(_listening: Gemini) -> Gemini:
-    """The loopback server, as new."""
+    """The loopback server in its initial state."""
     _listening.will(answer("Hello", usage=USAGE))
     return _listening
 
 
 class Side:
-    """The client in one colour."""
+    """Client under test, sync or async."""
 
     def __init__(self, client: Any, colour: str) -> None:
         self.whole = client
@@ -62,12 +62,12 @@ class Side:
 
     async def ask(self, *, stream: bool = False, **config: Any) -> Any:
         method = self.client.models.generate_content_stream if stream else self.client.models.generate_content
-        return await settled(method(model="gemini-test", contents="hello", config=config or None))
+        return await resolve(method(model="gemini-test", contents="hello", config=config or None))
 
 
 @pytest.fixture
 async def side(colour: str, gemini: Gemini) -> AsyncIterator[Side]:
-    """The client of the colour under test, closed afterwards."""
+    """The client under test, closed afterwards."""
     made = Side(gemini.client(**ONCE), colour)
     yield made
     if colour == "async" and hasattr(made.client, "aclose"):
@@ -75,7 +75,7 @@ async def side(colour: str, gemini: Gemini) -> AsyncIterator[Side]:
 
 
 async def exported(spans: Any, *, left: bool = False) -> list[Any]:
-    """Every span there is once the library has flushed, and what was ``left`` has been collected."""
+    """Return all spans after a flush, and after collecting the garbage of ``left``."""
     for _ in range(4 if left else 0):
         gc.collect()
         await asyncio.sleep(0.002)
@@ -89,7 +89,7 @@ async def only(spans: Any, *, left: bool = False) -> Any:
 
 
 def tracer(spans: Any) -> trace.Tracer:
-    """A tracer of the application's own, into the same exporter."""
+    """Return a tracer of the application that exports to the same exporter."""
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
     provider = TracerProvider()
@@ -112,8 +112,8 @@ def total(found: list[Any], name: str) -> int:
 
 
 @COLOURS
-async def test_automatic_function_calling(side: Side, gemini: Gemini, spans: Any) -> None:
-    """Each request of one call is a span with its own tokens; the tool runs between them, a sibling."""
+async def test_automatic_function_calling_gives_sibling_spans(side: Side, gemini: Gemini, spans: Any) -> None:
+    """Each request of a call is a span with its own tokens; the tool span between them is a sibling."""
     gemini.will(FIRST, SECOND)
     with tracer(spans).start_as_current_span("application") as outer, tag(session="s"):
         response = await side.ask(tools=[weather])
@@ -142,12 +142,12 @@ async def test_automatic_function_calling(side: Side, gemini: Gemini, spans: Any
 
 
 @COLOURS
-async def test_automatic_function_calling_in_a_stream(side: Side, gemini: Gemini, spans: Any) -> None:
-    """The same of a stream: the requests it sends and the tools it runs are siblings where it was asked for."""
+async def test_streamed_function_calling_gives_sibling_spans(side: Side, gemini: Gemini, spans: Any) -> None:
+    """The requests and tools of a stream are siblings in the context that created the stream."""
     gemini.will([FIRST], [SECOND])
     with tracer(spans).start_as_current_span("application") as outer:
         stream = await side.ask(stream=True, tools=[weather])
-    await take(stream)
+    await collect(stream)
     found = [span for span in await exported(spans) if span.name != "application"]
     requests = [span for span in found if span.name == "generate_content gemini-test"]
     assert (len(requests), total(found, "input"), total(found, "output")) == (2, 30, 107)
@@ -157,8 +157,8 @@ async def test_automatic_function_calling_in_a_stream(side: Side, gemini: Gemini
 
 
 @COLOURS
-async def test_failing_tool(side: Side, gemini: Gemini, spans: Any) -> None:
-    """A tool that raises is an error on its own span and goes to the model as it does without us."""
+async def test_failing_tool_is_an_error_on_its_span(side: Side, gemini: Gemini, spans: Any) -> None:
+    """A tool that raises has an error on its span, and the model gets the error as without llmtrace."""
 
     def fail(city: str) -> None:
         raise ValueError("no such city: secret")
@@ -174,8 +174,8 @@ async def test_failing_tool(side: Side, gemini: Gemini, spans: Any) -> None:
 
 
 @COLOURS
-async def test_spans_inside_a_tool(side: Side, gemini: Gemini, spans: Any) -> None:
-    """What a tool does itself is a child of its span, and the context is as before when it has returned."""
+async def test_spans_inside_a_tool_are_its_children(side: Side, gemini: Gemini, spans: Any) -> None:
+    """Spans of a tool are its children, and the context is restored when it returns."""
     own = tracer(spans)
 
     def look(city: str) -> None:
@@ -194,8 +194,8 @@ async def test_spans_inside_a_tool(side: Side, gemini: Gemini, spans: Any) -> No
 
 
 @COLOURS
-async def test_lazy_stream_starts_its_clock_with_its_request(side: Side, gemini: Gemini, spans: Any) -> None:
-    """Between asking for a stream and reading it there is no span and no request; nor is the wait in any figure."""
+async def test_lazy_stream_starts_its_timing_with_its_request(side: Side, gemini: Gemini, spans: Any) -> None:
+    """Before it is read, a lazy stream has no span and no request, and the wait is not measured."""
     gemini.will([answer("Hel", reason=None), answer("lo", usage=USAGE)])
     stream = await side.ask(stream=True)
     if "async" in type(stream).__name__ and gemini.asked:
@@ -204,7 +204,7 @@ async def test_lazy_stream_starts_its_clock_with_its_request(side: Side, gemini:
     assert gemini.asked == []
     assert spans.get_finished_spans() == ()
     begun, clock = time.time_ns(), time.perf_counter()
-    await take(stream)
+    await collect(stream)
     took = time.perf_counter() - clock
     span = await only(spans)
     assert span.start_time >= begun
@@ -214,8 +214,8 @@ async def test_lazy_stream_starts_its_clock_with_its_request(side: Side, gemini:
 
 
 @COLOURS
-async def test_never_iterated(side: Side, gemini: Gemini, spans: Any) -> None:
-    """A stream that nobody reads sends nothing and leaves no span."""
+async def test_unread_lazy_stream_has_no_span(side: Side, gemini: Gemini, spans: Any) -> None:
+    """A stream that is never read sends no request and has no span."""
     config = {"automatic_function_calling": {"disable": False, "maximum_remote_calls": 1}}
     stream = await side.ask(stream=True, **config)
     del stream
@@ -224,18 +224,18 @@ async def test_never_iterated(side: Side, gemini: Gemini, spans: Any) -> None:
 
 
 @COLOURS
-async def test_stream_is_the_sdks_own(side: Side, gemini: Gemini, spans: Any) -> None:
-    """What comes back is the generator of the SDK's own function."""
+async def test_stream_is_the_generator_of_the_sdk(side: Side, gemini: Gemini, spans: Any) -> None:
+    """The returned stream is the generator of the SDK's own function."""
     gemini.will([answer("hi", usage=USAGE)])
     stream = await side.ask(stream=True)
     code = getattr(stream, "gi_code", None) or stream.ag_code
     assert code.co_filename.endswith("models.py")
-    await take(stream)
+    await collect(stream)
 
 
 @COLOURS
-async def test_stream_read_elsewhere(side: Side, gemini: Gemini, spans: Any) -> None:
-    """The parent of a stream's call is what was current when it was asked for, wherever it is read."""
+async def test_lazy_stream_keeps_the_parent_of_its_creation(side: Side, gemini: Gemini, spans: Any) -> None:
+    """The parent is the span that was current at creation, wherever the stream is read."""
     gemini.will([answer("hi", usage=USAGE)])
     own = tracer(spans)
     with own.start_as_current_span("asked") as asked:
@@ -243,7 +243,7 @@ async def test_stream_read_elsewhere(side: Side, gemini: Gemini, spans: Any) -> 
 
     async def read() -> None:
         with own.start_as_current_span("read"):
-            await take(stream)
+            await collect(stream)
 
     if side.colour == "sync":
         thread = threading.Thread(target=lambda: asyncio.run(read()))
@@ -257,8 +257,8 @@ async def test_stream_read_elsewhere(side: Side, gemini: Gemini, spans: Any) -> 
 
 
 @COLOURS
-async def test_streams_side_by_side(side: Side, gemini: Gemini, spans: Any) -> None:
-    """Streams read in turns keep to their own parents."""
+async def test_interleaved_streams_keep_their_parents(side: Side, gemini: Gemini, spans: Any) -> None:
+    """Streams that are read alternately keep their own parents."""
     gemini.will([answer("a", reason=None), answer("b", usage=USAGE)])
     own = tracer(spans)
     streams, parents = [], set()
@@ -270,20 +270,20 @@ async def test_streams_side_by_side(side: Side, gemini: Gemini, spans: Any) -> N
         for stream in streams:
             await step(stream)
     for stream in streams:
-        await take(stream)
+        await collect(stream)
     calls = [span for span in await exported(spans) if span.kind is SpanKind.CLIENT]
     assert {span.parent.span_id for span in calls} == parents
 
 
 @COLOURS
-async def test_chat(side: Side, gemini: Gemini, spans: Any) -> None:
-    """A chat's messages are calls, streamed or not, and its history is what it is without us."""
+async def test_chat_messages_are_calls(side: Side, gemini: Gemini, spans: Any) -> None:
+    """Messages of a chat are calls, streamed or not, and its history is unchanged."""
     chat = side.client.chats.create(model="gemini-test")
-    await settled(chat.send_message("hello"))
+    await resolve(chat.send_message("hello"))
     gemini.will([answer("Hel", reason=None), answer("lo", usage=USAGE)])
     with tracer(spans).start_as_current_span("asked") as asked:
-        stream = await settled(chat.send_message_stream("again"))
-    await take(stream)
+        stream = await resolve(chat.send_message_stream("again"))
+    await collect(stream)
     assert len(gemini.asked[0][2]["contents"]) == 3
     first, streamed = (span for span in await exported(spans) if span.name != "asked")
     assert first.attributes["gen_ai.usage.input_tokens"] == streamed.attributes["gen_ai.usage.input_tokens"] == 8
@@ -305,10 +305,10 @@ CHUNKS = [answer("a", reason=None, usage={"promptTokenCount": 8}), answer("b", r
 
 
 @COLOURS
-async def test_drained(side: Side, gemini: Gemini, spans: Any) -> None:
-    """A stream read to its end."""
+async def test_drained_stream_is_exhausted(side: Side, gemini: Gemini, spans: Any) -> None:
+    """A stream read to its end is ``exhausted``."""
     gemini.will(CHUNKS)
-    assert await take(await side.ask(stream=True), lambda chunk: chunk.text) == ["a", "b", "c"]
+    assert await collect(await side.ask(stream=True), lambda chunk: chunk.text) == ["a", "b", "c"]
     span = await only(spans)
     ended(span, "exhausted")
     assert span.attributes["gen_ai.request.stream"] is True
@@ -317,12 +317,12 @@ async def test_drained(side: Side, gemini: Gemini, spans: Any) -> None:
 
 @leaky
 @COLOURS
-async def test_closed(side: Side, gemini: Gemini, spans: Any) -> None:
-    """A stream the caller closes keeps what was told, and is no error."""
+async def test_closed_stream_keeps_its_data(side: Side, gemini: Gemini, spans: Any) -> None:
+    """A stream that the caller closes keeps its data and is not an error."""
     gemini.will(CHUNKS)
     stream = await side.ask(stream=True)
     await step(stream)
-    await settled(stream.close() if side.colour == "sync" else stream.aclose())
+    await resolve(stream.close() if side.colour == "sync" else stream.aclose())
     span = await only(spans, left=True)
     ended(span, "closed")
     assert span.attributes["gen_ai.usage.input_tokens"] == 8
@@ -332,8 +332,8 @@ async def test_closed(side: Side, gemini: Gemini, spans: Any) -> None:
 
 @leaky
 @COLOURS
-async def test_dropped(side: Side, gemini: Gemini, spans: Any) -> None:
-    """A stream left half-way and collected."""
+async def test_dropped_stream_is_recorded_once_collected(side: Side, gemini: Gemini, spans: Any) -> None:
+    """A stream that is left midway is recorded once collected."""
     gemini.will(CHUNKS)
     stream = await side.ask(stream=True)
     await step(stream)
@@ -343,25 +343,25 @@ async def test_dropped(side: Side, gemini: Gemini, spans: Any) -> None:
 
 
 @COLOURS
-async def test_empty(side: Side, gemini: Gemini, spans: Any) -> None:
-    """A stream that ends before it has begun was cut."""
+async def test_empty_stream_is_truncated(side: Side, gemini: Gemini, spans: Any) -> None:
+    """A stream that ends before its first chunk was cut."""
     gemini.will([])
-    assert await take(await side.ask(stream=True)) == []
+    assert await collect(await side.ask(stream=True)) == []
     ended(await only(spans), "truncated", "error")
 
 
 @COLOURS
-async def test_cut(side: Side, gemini: Gemini, spans: Any) -> None:
+async def test_stream_without_finish_reason_is_truncated(side: Side, gemini: Gemini, spans: Any) -> None:
     """A stream without a finish reason was cut."""
     gemini.will(CHUNKS[:2])
-    assert len(await take(await side.ask(stream=True))) == 2
+    assert len(await collect(await side.ask(stream=True))) == 2
     span = await only(spans)
     ended(span, "truncated", "error")
     assert span.attributes["error.type"] == "truncated"
 
 
-async def test_cancelled(gemini: Gemini, spans: Any) -> None:
-    """A task cancelled while it waits for a chunk leaves a cancelled call."""
+async def test_task_cancelled_in_a_stream_is_cancelled(gemini: Gemini, spans: Any) -> None:
+    """A task cancelled while it waits for a chunk ends its call as cancelled."""
     side = Side(gemini.client(**ONCE), "async")
     if not hasattr(side.client, "aclose"):
         pytest.skip("the first releases read the stream without giving way to other tasks")
@@ -386,11 +386,11 @@ async def test_cancelled(gemini: Gemini, spans: Any) -> None:
 
 
 @COLOURS
-async def test_error_in_a_stream(side: Side, gemini: Gemini, spans: Any) -> None:
-    """An error told inside a stream is the call's, with the tokens told before."""
+async def test_error_in_a_stream_keeps_earlier_tokens(side: Side, gemini: Gemini, spans: Any) -> None:
+    """An error inside a stream fails the call and keeps the tokens reported so far."""
     gemini.will([CHUNKS[0], {"error": {"code": 503, "message": "secret", "status": "UNAVAILABLE"}}])
     try:
-        await take(await side.ask(stream=True))
+        await collect(await side.ask(stream=True))
     except errors.APIError as error:
         assert error.code == 503
     span = await only(spans)
@@ -402,12 +402,12 @@ async def test_error_in_a_stream(side: Side, gemini: Gemini, spans: Any) -> None
 
 @COLOURS
 @STREAMED
-async def test_refused(side: Side, gemini: Gemini, spans: Any, stream: bool) -> None:
-    """A refusal is the SDK's own exception, and says its status and Google's code."""
+async def test_error_response_raises_the_sdks_exception(side: Side, gemini: Gemini, spans: Any, stream: bool) -> None:
+    """An error response raises the SDK's exception and records the status and Google's code."""
     gemini.will({"error": {"code": 404, "message": "secret", "status": "NOT_FOUND"}}, status=404)
     with pytest.raises(errors.ClientError) as caught:
         result = await side.ask(stream=stream)
-        await take(result)
+        await collect(result)
     assert caught.value.__context__ is None
     span = await only(spans)
     assert span.status.status_code is StatusCode.ERROR
@@ -424,8 +424,8 @@ async def test_refused(side: Side, gemini: Gemini, spans: Any, stream: bool) -> 
 
 
 @COLOURS
-async def test_blocked_prompt(side: Side, gemini: Gemini, spans: Any) -> None:
-    """A prompt that is blocked has no candidate; why is told all the same."""
+async def test_blocked_prompt_records_its_reason(side: Side, gemini: Gemini, spans: Any) -> None:
+    """A blocked prompt has no candidate, but its reason is recorded."""
     gemini.will({"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 4}})
     await side.ask()
     span = await only(spans)
@@ -437,15 +437,15 @@ async def test_blocked_prompt(side: Side, gemini: Gemini, spans: Any) -> None:
 @pytest.mark.skipif(not hasattr(types, "HttpRetryOptions"), reason="the first releases do not retry")
 @COLOURS
 @STREAMED
-async def test_retries_are_one_call(gemini: Gemini, spans: Any, colour: str, stream: bool) -> None:
-    """The SDK's own retries are inside one span, and counted."""
+async def test_retries_are_counted_in_one_span(gemini: Gemini, spans: Any, colour: str, stream: bool) -> None:
+    """The SDK's retries are inside one span and counted."""
     wait = {"initial_delay": 0.001, "max_delay": 0.001, "jitter": 0.0, "attempts": 3}
     side = Side(gemini.client(retry_options=wait), colour)
     good = answer("hi", usage=USAGE)
     gemini.will((503, {"error": {"code": 503}}), (503, {"error": {"code": 503}}), (200, [good] if stream else good))
     result = await side.ask(stream=stream)
     if stream:
-        await take(result)
+        await collect(result)
     assert len(gemini.asked) == 3
     assert (await only(spans)).attributes["llmtrace.retry.count"] == 2
     if colour == "async":
@@ -513,15 +513,17 @@ METHODS: dict[str, tuple[Callable[[Any], Any], dict[str, Any], dict[str, Any]]] 
 @COLOURS
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("vertex", [False, True], ids=["gemini", "vertex"])
-async def test_methods(gemini: Gemini, spans: Any, method: str, colour: str, vertex: bool) -> None:
-    """Each kind of method is one span with a name of its own, on either service; usage is there where it bills."""
+async def test_each_method_is_one_named_span(
+    gemini: Gemini, spans: Any, method: str, colour: str, vertex: bool
+) -> None:
+    """Each method is one span with its own name on both services, with usage if it is billed."""
     call, told, wanted = METHODS[method]
     if method == "images" and not vertex:
         pytest.skip("the newest releases make images of this kind on Vertex AI only")
     gemini.will(told)
     side = Side(gemini.client(vertex=vertex, **ONCE), colour)
     try:
-        await settled(call(side.client))
+        await resolve(call(side.client))
     except AttributeError:
         if method not in ("delete_cache",):
             raise
@@ -536,11 +538,11 @@ async def test_methods(gemini: Gemini, spans: Any, method: str, colour: str, ver
 
 
 @COLOURS
-async def test_embeddings_of_the_older_vertex_models(gemini: Gemini, spans: Any, colour: str) -> None:
-    """They are predictions, with a count in each."""
+async def test_older_vertex_embeddings_are_predictions(gemini: Gemini, spans: Any, colour: str) -> None:
+    """Embeddings of older models are predictions, each with a token count."""
     gemini.will({"predictions": [{"embeddings": {"values": [0.5, 0.25], "statistics": {"token_count": 2.0}}}] * 2})
     side = Side(gemini.client(vertex=True, **ONCE), colour)
-    await settled(side.client.models.embed_content(model="text-embedding-005", contents=["a", "b"]))
+    await resolve(side.client.models.embed_content(model="text-embedding-005", contents=["a", "b"]))
     span = await only(spans)
     assert span.name == "embeddings text-embedding-005"
     assert span.attributes["gen_ai.usage.input_tokens"] == 4
@@ -550,17 +552,17 @@ async def test_embeddings_of_the_older_vertex_models(gemini: Gemini, spans: Any,
 
 
 @COLOURS
-async def test_what_is_no_call_leaves_no_span(side: Side, gemini: Gemini, spans: Any) -> None:
-    """Requests that are about other things pass straight through."""
+async def test_other_requests_have_no_span(side: Side, gemini: Gemini, spans: Any) -> None:
+    """Requests of other kinds pass unchanged."""
     gemini.will({"name": "models/gemini-test"})
-    await settled(side.client.models.get(model="gemini-test"))
+    await resolve(side.client.models.get(model="gemini-test"))
     assert await exported(spans) == []
 
 
 @pytest.mark.skipif("extra_body" not in types.HttpOptions.model_fields, reason="the first releases have no extra_body")
 @COLOURS
-async def test_extra_body(side: Side, gemini: Gemini, spans: Any) -> None:
-    """Parameters that go into the body late are seen, and the body is the SDK's own."""
+async def test_extra_body_parameters_are_recorded(side: Side, gemini: Gemini, spans: Any) -> None:
+    """Parameters that are merged into the body late are recorded, and the body is unchanged."""
     extra = {"generationConfig": {"topK": 3}}
     await side.ask(temperature=0.5, http_options={"extra_body": extra})
     assert gemini.asked[0][2]["generationConfig"] == {"temperature": 0.5, "topK": 3}
@@ -569,8 +571,8 @@ async def test_extra_body(side: Side, gemini: Gemini, spans: Any) -> None:
     assert (span.attributes["gen_ai.request.temperature"], span.attributes["gen_ai.request.top_k"]) == (0.5, 3)
 
 
-def test_openai_compatible_access_is_gemini() -> None:
-    """The host of Gemini's OpenAI-compatible endpoint is Gemini, whichever client asks."""
+def test_openai_compatible_host_is_gemini() -> None:
+    """The host of Gemini's OpenAI-compatible endpoint is Gemini for every client."""
     assert provider_of(object(), "generativelanguage.googleapis.com", "openai") == "gcp.gemini"
     assert provider_of(object(), "us-central1-aiplatform.googleapis.com", "openai") == "gcp.vertex_ai"
 
@@ -592,8 +594,8 @@ def hooked() -> dict[str, Any]:
     return {f"{place.__name__}.{name}": vars(place)[name] for place, name in places}
 
 
-def test_uninstrument_restores(gemini: Gemini) -> None:
-    """Undoing puts back the very functions."""
+def test_uninstrument_restores_the_original_functions(gemini: Gemini) -> None:
+    """Undoing the hooks restores the identical functions."""
     before = hooked()
     done = llmtrace.instrument(tracer_provider=TracerProvider(), clients=["google_genai"])
     assert llmtrace.instrument() is done
@@ -605,15 +607,15 @@ def test_uninstrument_restores(gemini: Gemini) -> None:
 
 
 @COLOURS
-async def test_instrument_twice(side: Side, gemini: Gemini, spans: Any) -> None:
-    """Two times instrumented is one span."""
+async def test_instrument_twice_gives_one_span(side: Side, gemini: Gemini, spans: Any) -> None:
+    """Instrumenting twice gives one span per call."""
     llmtrace.instrument()
     await side.ask()
     assert len(await exported(spans)) == 1
 
 
-def test_a_moved_hook_is_reported(gemini: Gemini, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A release without one of the functions is told of, and the rest is traced."""
+def test_missing_function_is_reported(gemini: Gemini, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A release without one of the functions is reported, and the rest is traced."""
     from google.genai import _api_client
 
     owner = getattr(_api_client, "BaseApiClient", None) or _api_client.ApiClient
@@ -625,8 +627,8 @@ def test_a_moved_hook_is_reported(gemini: Gemini, monkeypatch: pytest.MonkeyPatc
 
 @COLOURS
 @STREAMED
-async def test_suppressed(side: Side, gemini: Gemini, spans: Any, stream: bool) -> None:
-    """Where the application wants no spans there is none, of tools neither."""
+async def test_suppressed_calls_and_tools_have_no_span(side: Side, gemini: Gemini, spans: Any, stream: bool) -> None:
+    """Under suppression there is no span, not for tools either."""
     from opentelemetry import context
 
     gemini.will(*([FIRST], [SECOND]) if stream else (FIRST, SECOND))
@@ -634,7 +636,7 @@ async def test_suppressed(side: Side, gemini: Gemini, spans: Any, stream: bool) 
     try:
         result = await side.ask(stream=stream, tools=[weather])
         if stream:
-            await take(result)
+            await collect(result)
     finally:
         context.detach(token)
     assert await exported(spans) == []
@@ -673,11 +675,11 @@ def billed(span: Any) -> None:
 
 @has_interactions
 @COLOURS
-async def test_interaction(side: Side, gemini: Gemini, spans: Any) -> None:
-    """An interaction is one call; to fetch it again counts nothing."""
+async def test_interaction_is_one_call(side: Side, gemini: Gemini, spans: Any) -> None:
+    """An interaction is one call; fetching it again counts nothing."""
     gemini.will(INTERACTION)
-    made = await settled(interact(side, previous_interaction_id="i0"))
-    await settled(side.client.interactions.get(id="i1"))
+    made = await resolve(interact(side, previous_interaction_id="i0"))
+    await resolve(side.client.interactions.get(id="i1"))
     assert made.id == "i1"
     created, fetched = await exported(spans)
     billed(created)
@@ -689,10 +691,10 @@ async def test_interaction(side: Side, gemini: Gemini, spans: Any) -> None:
 
 @has_interactions
 @COLOURS
-async def test_interaction_stream(side: Side, gemini: Gemini, spans: Any) -> None:
-    """A stream of events says what it adds up to."""
+async def test_interaction_stream_is_accumulated(side: Side, gemini: Gemini, spans: Any) -> None:
+    """The events of a stream are accumulated."""
     gemini.will(EVENTS)
-    assert len(await take(await settled(interact(side, stream=True)))) == 4
+    assert len(await collect(await resolve(interact(side, stream=True)))) == 4
     span = await only(spans)
     billed(span)
     ended(span, "exhausted")
@@ -701,13 +703,15 @@ async def test_interaction_stream(side: Side, gemini: Gemini, spans: Any) -> Non
 @has_interactions
 @COLOURS
 @pytest.mark.parametrize("end", ["closed", "dropped"])
-async def test_interaction_stream_left(side: Side, gemini: Gemini, spans: Any, end: str) -> None:
-    """A stream closed, or left and collected, is told apart."""
+async def test_interaction_stream_closed_or_dropped_is_distinguished(
+    side: Side, gemini: Gemini, spans: Any, end: str
+) -> None:
+    """A closed stream and a dropped stream have different ends."""
     gemini.will(EVENTS)
-    stream = await settled(interact(side, stream=True))
+    stream = await resolve(interact(side, stream=True))
     await step(stream)
     if end == "closed":
-        await settled(stream.close())
+        await resolve(stream.close())
     else:
         del stream
     ended(await only(spans, left=True), end)
@@ -716,11 +720,11 @@ async def test_interaction_stream_left(side: Side, gemini: Gemini, spans: Any, e
 @has_interactions
 @COLOURS
 @STREAMED
-async def test_interaction_refused(side: Side, gemini: Gemini, spans: Any, stream: bool) -> None:
-    """A refusal says its status, though the SDK makes an exception of it out of our sight."""
+async def test_interaction_error_records_its_status(side: Side, gemini: Gemini, spans: Any, stream: bool) -> None:
+    """An error records its status, although the SDK raises outside our hooks."""
     gemini.will({"error": {"code": "not_found", "message": "secret"}}, status=404)
     with pytest.raises(Exception, match=r"404|secret"):
-        await settled(interact(side, stream=stream))
+        await resolve(interact(side, stream=stream))
     span = await only(spans)
     assert span.attributes["error.type"] == "404"
     assert span.attributes["http.response.status_code"] == 404
@@ -731,21 +735,21 @@ async def test_interaction_refused(side: Side, gemini: Gemini, spans: Any, strea
 @has_interactions
 @COLOURS
 @STREAMED
-async def test_interaction_raw(side: Side, gemini: Gemini, spans: Any, stream: bool) -> None:
-    """Raw responses are the SDK's own, and usage is found in what the caller reads."""
+async def test_interaction_raw_response_has_usage(side: Side, gemini: Gemini, spans: Any, stream: bool) -> None:
+    """Raw responses are unchanged, and usage is read as the caller reads the body."""
     gemini.will(EVENTS if stream else INTERACTION)
-    raw = await settled(
+    raw = await resolve(
         side.client.interactions.with_raw_response.create(model="gemini-test", input="hello", stream=stream)
     )
-    parsed = await settled(raw.parse())
+    parsed = await resolve(raw.parse())
     if stream:
-        await take(parsed)
+        await collect(parsed)
     billed(await only(spans))
 
 
 @COLOURS
-async def test_answer_that_is_not_json(side: Side, gemini: Gemini, spans: Any) -> None:
-    """An answer that the SDK cannot read is an error, though the SDK finds out out of our sight."""
+async def test_invalid_json_response_is_an_error(side: Side, gemini: Gemini, spans: Any) -> None:
+    """A response that the SDK cannot parse is an error, although it raises outside our hooks."""
     gemini.will(b"<html>secret</html>")
     with pytest.raises(ValueError, match="Expecting value"):
         await side.ask()

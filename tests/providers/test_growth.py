@@ -1,4 +1,4 @@
-"""Many streams, a third of them dropped: nothing is left behind."""
+"""Memory after many streams, a third of them dropped."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ HAND_WRITTEN = (
 
 
 class Counting(SpanExporter):
-    """Counts how streams ended, and keeps nothing."""
+    """Exporter that counts the ends of streams and keeps nothing."""
 
     def __init__(self) -> None:
         self.ends: dict[str, int] = {}
@@ -60,7 +60,7 @@ def counted() -> Iterator[Counting]:
 
 
 class Parts(http.SyncByteStream, http.AsyncByteStream):  # type: ignore[misc]
-    """A body in pieces, without a socket: 10,000 of those would test the system instead."""
+    """Response body in pieces, without a socket, so that 10,000 of them do not test the operating system."""
 
     def __init__(self, parts: list[bytes]) -> None:
         self._parts = parts
@@ -73,7 +73,7 @@ class Parts(http.SyncByteStream, http.AsyncByteStream):  # type: ignore[misc]
             yield part
 
 
-def client_of(vendor: str, colour: str) -> Any:
+def make_client(vendor: str, colour: str) -> Any:
     module, parts = {
         "openai": (openai, sse(CHAT_CHUNKS, done=True)),
         "anthropic": (anthropic, sse(MESSAGE_EVENTS)),
@@ -115,10 +115,10 @@ async def some_async(client: Any, count: int) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("colour", ["sync", "async"])
 @pytest.mark.parametrize("vendor", ["openai", "anthropic"])
-def test_many_streams(counted: Counting, vendor: str, colour: str) -> None:
-    """After a first batch the number of objects stays as it is, and every stream has ended once."""
-    client = client_of(vendor, colour)
-    already = len(streams._open)
+def test_many_streams_leave_no_objects(counted: Counting, vendor: str, colour: str) -> None:
+    """After a first batch the number of objects stays constant, and every stream has ended once."""
+    client = make_client(vendor, colour)
+    already = len(streams._open_observers)
     total = MANY // 4
     with asyncio.Runner() as runner:
 
@@ -140,14 +140,14 @@ def test_many_streams(counted: Counting, vendor: str, colour: str) -> None:
         else:
             client.close()
     assert after - before < BATCH // 10
-    assert len(streams._open) <= already
+    assert len(streams._open_observers) <= already
     assert sum(counted.ends.values()) == total
     assert set(counted.ends) == {"exhausted", "dropped"}
     assert abs(counted.ends["dropped"] - total / 3) < 3
 
 
-def held(client: Any, tracer: Any = None, count: int = 200) -> float:
-    """Bytes held for each of many open streams, half read; with ``tracer`` each has a span somebody wrote by hand."""
+def bytes_per_stream(client: Any, tracer: Any = None, count: int = 200) -> float:
+    """Return the bytes per half-read open stream, with a hand-written span for each if ``tracer`` is set."""
     kept: list[Any] = []
     create(client).close()
     gc.collect()
@@ -168,10 +168,10 @@ def held(client: Any, tracer: Any = None, count: int = 200) -> float:
 
 
 @pytest.mark.parametrize("vendor", ["openai", "anthropic"])
-def test_memory_of_an_open_stream(counted: Counting, vendor: str) -> None:
-    """An open stream holds less than the bar more than the same stream with a hand-written span beside it."""
-    with client_of(vendor, "sync") as client:
-        traced = held(client)
+def test_open_stream_memory_is_bounded(counted: Counting, vendor: str) -> None:
+    """An open stream needs at most a fixed number of bytes more than one with a hand-written span."""
+    with make_client(vendor, "sync") as client:
+        traced = bytes_per_stream(client)
         llmtrace.uninstrument()
-        by_hand = held(client, TracerProvider().get_tracer("test"))
+        by_hand = bytes_per_stream(client, TracerProvider().get_tracer("test"))
     assert traced - by_hand < HELD, f"{traced - by_hand:.0f} bytes"

@@ -1,4 +1,4 @@
-"""The parameters of a request reach Phoenix as the caller sent them."""
+"""Request parameters reach Phoenix as the caller sent them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import llmtrace
 
 
 def test_invocation_parameters_are_as_sent(loopback: Loopback, spans: InMemorySpanExporter) -> None:
-    """Each parameter under the vendor's name, those in ``extra_body`` too."""
+    """Each parameter has the vendor's name, those in ``extra_body`` too."""
     loopback.will(json_answer(CHAT))
     with openai.OpenAI(base_url=loopback.url, api_key="x", max_retries=0) as client:
         client.chat.completions.create(
@@ -38,7 +38,7 @@ def test_invocation_parameters_are_as_sent(loopback: Loopback, spans: InMemorySp
 def test_invocation_parameters_are_absent_without_the_bridge(
     loopback: Loopback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The name is Phoenix's; without its bridge only ours is written, and nothing where no parameter was sent."""
+    """Only Phoenix's bridge writes them, and only if parameters were sent."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))

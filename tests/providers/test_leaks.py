@@ -1,4 +1,4 @@
-"""Nothing of what is said leaves by default; with content on, what leaves has passed the redactor."""
+"""No content is exported by default; with content on, exported content has passed the redactor."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CALL = {"name": "find", "arguments": json.dumps({"q": SECRETS["arguments"]})}
 
 
 class Vendor(BaseHTTPRequestHandler):
-    """Answers in both dialects; the model asked for decides how."""
+    """Server of both dialects, whose behavior depends on the requested model."""
 
     protocol_version = "HTTP/1.1"
 
@@ -107,8 +107,8 @@ def url() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}"
 
 
-class Out:
-    """All that leaves the program through us."""
+class Exported:
+    """Everything that llmtrace exports or logs."""
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         self.spans = InMemorySpanExporter()
@@ -130,13 +130,13 @@ class Out:
 
 
 @pytest.fixture
-def instrumented(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[..., Out]]:
-    """Instruments with given settings and says what leaves."""
+def instrumented(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[..., Exported]]:
+    """Instrument with given settings, and return what is exported."""
     caplog.set_level(logging.DEBUG, logger="llmtrace")
     providers: list[Any] = []
 
-    def start(**settings: Any) -> Out:
-        out = Out(caplog)
+    def start(**settings: Any) -> Exported:
+        out = Exported(caplog)
         tracers, loggers = TracerProvider(), LoggerProvider()
         tracers.add_span_processor(SimpleSpanProcessor(out.spans))
         loggers.add_log_record_processor(SimpleLogRecordProcessor(out.records))
@@ -193,10 +193,10 @@ Call = Callable[..., None]
 @both
 @either_way
 @pytest.mark.parametrize("model", ["fine", "refused", "broken"])
-def test_default_leaks_nothing(
-    call: Call, stream: bool, model: str, url: str, instrumented: Callable[..., Out]
+def test_default_exports_no_content(
+    call: Call, stream: bool, model: str, url: str, instrumented: Callable[..., Exported]
 ) -> None:
-    """By default no planted word is in any exported byte, event or log record, whatever becomes of the call."""
+    """By default no planted word is in any exported byte, event or log record, for every outcome."""
     out = instrumented()
     try:
         call(url, model, stream)
@@ -208,8 +208,10 @@ def test_default_leaks_nothing(
 
 @both
 @either_way
-def test_content_is_there_when_asked_for(call: Call, stream: bool, url: str, instrumented: Callable[..., Out]) -> None:
-    """With content on, what was said is on the span; keys and headers are in no mode."""
+def test_content_on_exports_content_without_keys(
+    call: Call, stream: bool, url: str, instrumented: Callable[..., Exported]
+) -> None:
+    """With content on, content is on the span; keys and headers are exported in no mode."""
     out = instrumented(capture_content="span_and_event")
     call(url, "fine", stream)
     told = out.text()
@@ -226,8 +228,10 @@ def test_content_is_there_when_asked_for(call: Call, stream: bool, url: str, ins
 
 
 @both
-def test_failure_tells_its_message_only_with_content_on(call: Call, url: str, instrumented: Callable[..., Out]) -> None:
-    """A refusal that echoes the prompt says it on the span with content on, redacted."""
+def test_error_message_is_recorded_only_with_content_on(
+    call: Call, url: str, instrumented: Callable[..., Exported]
+) -> None:
+    """An error that echoes the prompt is recorded with content on, redacted."""
     out = instrumented(capture_content=True, redact="builtin")
     with pytest.raises((openai.BadRequestError, anthropic.BadRequestError)):
         call(url, "refused", False, f"{SECRETS['user']} {ADDRESS}")
@@ -239,8 +243,8 @@ def test_failure_tells_its_message_only_with_content_on(call: Call, url: str, in
 
 
 @either_way
-def test_no_half_of_an_address_survives_the_cut(stream: bool, url: str, instrumented: Callable[..., Out]) -> None:
-    """An e-mail address wherever the cut may fall is never written, and no half of it."""
+def test_truncation_leaves_no_partial_address(stream: bool, url: str, instrumented: Callable[..., Exported]) -> None:
+    """An e-mail address is never exported, in full or in part, wherever the text is truncated."""
     out = instrumented(capture_content=True, redact="builtin", content_max_bytes=1024)
     with openai.OpenAI(base_url=url, api_key="k", max_retries=0) as client:
         for before in range(800, 1000, 5):
@@ -263,8 +267,10 @@ def test_no_half_of_an_address_survives_the_cut(stream: bool, url: str, instrume
 
 @both
 @either_way
-def test_a_raising_redactor_hides_all(call: Call, stream: bool, url: str, instrumented: Callable[..., Out]) -> None:
-    """Where the redactor raises, a fixed token stands for each text, and the call goes on."""
+def test_raising_redactor_hides_every_text(
+    call: Call, stream: bool, url: str, instrumented: Callable[..., Exported]
+) -> None:
+    """If the redactor raises, a fixed token replaces each text, and the call continues."""
 
     def redact(text: str) -> str:
         raise ValueError(text)
@@ -277,8 +283,8 @@ def test_a_raising_redactor_hides_all(call: Call, stream: bool, url: str, instru
     assert out.attributes()["llmtrace.outcome"] == "ok"
 
 
-def test_the_lists_of_the_caller_may_change(url: str, instrumented: Callable[..., Out]) -> None:
-    """What is written is what was asked, also when the caller changes its list while it reads the stream."""
+def test_request_is_recorded_as_sent(url: str, instrumented: Callable[..., Exported]) -> None:
+    """The request is recorded as it was sent, even if the caller changes its list during the stream."""
     out = instrumented(capture_content=True)
     messages: list[Any] = [{"role": "user", "content": [{"type": "text", "text": "first"}]}]
     with openai.OpenAI(base_url=url, api_key="k", max_retries=0) as client:
@@ -289,8 +295,8 @@ def test_the_lists_of_the_caller_may_change(url: str, instrumented: Callable[...
     assert asked == {"role": "user", "parts": [{"type": "text", "content": "first"}]}
 
 
-def test_messages_of_a_generator_are_not_drained(url: str, instrumented: Callable[..., Out]) -> None:
-    """Messages handed over as a generator reach the vendor, and the span."""
+def test_generator_of_messages_is_not_consumed(url: str, instrumented: Callable[..., Exported]) -> None:
+    """Messages from a generator reach the vendor and the span."""
     out = instrumented(capture_content=True)
     with openai.OpenAI(base_url=url, api_key="k", max_retries=0) as client:
         messages: Any = ({"role": "user", "content": f"line {number}"} for number in range(3))
@@ -315,15 +321,15 @@ def test_messages_of_a_generator_are_not_drained(url: str, instrumented: Callabl
         ),
     ],
 )
-def test_variables_of_others_are_honoured(
+def test_content_variables_of_other_tools_are_honored(
     environ: dict[str, str],
     there: list[str],
     gone: list[str],
     url: str,
-    instrumented: Callable[..., Out],
+    instrumented: Callable[..., Exported],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The variables of OpenTelemetry, OpenInference and Traceloop decide as they say, and the strictest wins."""
+    """The variables of OpenTelemetry, OpenInference and Traceloop apply, and the strictest wins."""
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     out = instrumented()
@@ -333,8 +339,8 @@ def test_variables_of_others_are_honoured(
     assert [name for name in gone if SECRETS[name] in told] == []
 
 
-def test_content_of_events_only_is_not_on_the_span(url: str, instrumented: Callable[..., Out]) -> None:
-    """In the mode for events alone, what was said is on the event, as values, and not on the span."""
+def test_event_only_content_is_not_on_the_span(url: str, instrumented: Callable[..., Exported]) -> None:
+    """In event-only mode content is on the event, as values, and not on the span."""
     out = instrumented(capture_content="event_only")
     call_openai(url, "fine", False)
     assert not [name for name, value in out.attributes().items() if SECRETS["user"] in str(value)]
@@ -344,8 +350,10 @@ def test_content_of_events_only_is_not_on_the_span(url: str, instrumented: Calla
     assert not isinstance(told["gen_ai.input.messages"], str)
 
 
-def test_an_event_without_content(url: str, instrumented: Callable[..., Out], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The event can be had with content off; then it holds counts and no word."""
+def test_event_with_content_off_has_no_text(
+    url: str, instrumented: Callable[..., Exported], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With content off the event has counts, but no text."""
     monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT", "true")
     out = instrumented()
     call_openai(url, "fine", False)
@@ -356,8 +364,10 @@ def test_an_event_without_content(url: str, instrumented: Callable[..., Out], mo
 
 
 @pytest.mark.parametrize("inner", [True, False], ids=["on inside", "off inside"])
-def test_a_stream_is_as_open_as_where_it_was_begun(inner: bool, url: str, instrumented: Callable[..., Out]) -> None:
-    """The block in which a stream is begun decides, wherever and in whichever thread it is read."""
+def test_stream_uses_the_content_mode_of_its_creation(
+    inner: bool, url: str, instrumented: Callable[..., Exported]
+) -> None:
+    """The block that created a stream decides, in whichever thread it is read."""
     out = instrumented(capture_content=not inner)
     with openai.OpenAI(base_url=url, api_key="k", max_retries=0) as client:
         with llmtrace.tag(capture_content=not inner), llmtrace.tag(capture_content=inner):
@@ -372,8 +382,8 @@ def test_a_stream_is_as_open_as_where_it_was_begun(inner: bool, url: str, instru
         assert (SECRETS[name] in out.text()) is inner
 
 
-def test_sdk_debug_logs_do_not_make_ours(url: str, instrumented: Callable[..., Out]) -> None:
-    """Where the SDK logs everything it sends, we log none of it."""
+def test_sdk_debug_logging_does_not_add_ours(url: str, instrumented: Callable[..., Exported]) -> None:
+    """If the SDK logs everything it sends, llmtrace logs none of it."""
     out = instrumented()
     levels = {name: logging.getLogger(name).level for name in ("openai", "httpx", "")}
     try:

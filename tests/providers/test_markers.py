@@ -1,5 +1,4 @@
-"""No planted word leaves, whatever is called, in whatever way, and however it ends: by default, and where a redactor
-takes it out of what is recorded."""
+"""No planted word is exported for any call and any outcome: by default, and if a redactor removes it."""
 
 from __future__ import annotations
 
@@ -14,13 +13,13 @@ import anthropic
 import openai
 import pydantic
 import pytest
+from google_recordings import make_client as gemini
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from test_google_recorded import client as gemini
 
 import llmtrace
 from serving import serving
@@ -47,7 +46,7 @@ EXTRA: Any = {"extra_headers": {"x-extra": MARK}}
 
 
 class Vendor(BaseHTTPRequestHandler):
-    """Answers every question with the question, as a failure, as no JSON, or as JSON of another form."""
+    """Server that responds with the prompt, as an error, as invalid JSON, or as JSON of another form."""
 
     protocol_version = "HTTP/1.1"
 
@@ -93,7 +92,7 @@ REDACTED = {"capture_content": "span_and_event", "redact": lambda text: text.rep
 
 @pytest.fixture(params=[{}, REDACTED], ids=["off", "redacted"])
 def told(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], str]]:
-    """Instruments and says all that leaves through us."""
+    """Instrument, and return everything that llmtrace exports or logs."""
     caplog.set_level(logging.DEBUG)
     spans, records = InMemorySpanExporter(), InMemoryLogRecordExporter()
     tracers, loggers = TracerProvider(), LoggerProvider()
@@ -160,7 +159,7 @@ GOOGLE: dict[str, Callable[[Any], Any]] = {
 }
 #: What the first supported releases do not have yet.
 UNKNOWN = {
-    *(() if hasattr(openai.resources, "Responses") else ("openai responses", "openai responses stream")),
+    *(() if hasattr(openai.OpenAI, "responses") else ("openai responses", "openai responses stream")),
     *(() if hasattr(anthropic.resources.Messages, "count_tokens") else ("anthropic count",)),
 }
 CALLS = [
@@ -171,7 +170,7 @@ CALLS = [
 ]
 
 
-def client_of(vendor: str, url: str, colour: str) -> Any:
+def make_vendor_client(vendor: str, url: str, colour: str) -> Any:
     if vendor == "google":
         client = gemini(url, "v1beta", None, None)
         return client if colour == "sync" else client.aio
@@ -210,11 +209,11 @@ async def close(client: Any) -> None:
     ],
 )
 @pytest.mark.parametrize(("vendor", "call"), CALLS)
-async def test_no_call_leaks(
+async def test_no_call_exports_a_planted_word(
     vendor: str, call: Any, ending: str, colour: str, url: str, told: Callable[[], str]
 ) -> None:
-    """A failure that echoes the question, an answer that is no JSON, one of another form: nothing of it leaves."""
-    client = client_of(vendor, f"{url}/{ending}", colour)
+    """An error that echoes the prompt, invalid JSON and JSON of another form are not exported."""
+    client = make_vendor_client(vendor, f"{url}/{ending}", colour)
     try:
         await drained(call(client))
     except Exception as error:
@@ -252,8 +251,8 @@ BLOCKS: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("kind", ["plain", "cause", "note", "group", "validation"])
 @pytest.mark.parametrize("block", BLOCKS)
-def test_no_block_leaks(block: str, kind: str, told: Callable[[], str]) -> None:
-    """Nor does an exception of the program's own in a block, nor what the block was given and gave back."""
+def test_no_block_exports_a_planted_word(block: str, kind: str, told: Callable[[], str]) -> None:
+    """An exception of the program in a block, its inputs and its outputs are not exported."""
     error = broken_by(kind)
     with (
         pytest.raises(type(error)) as caught,
@@ -270,8 +269,8 @@ def test_no_block_leaks(block: str, kind: str, told: Callable[[], str]) -> None:
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_no_function_leaks(block: str, told: Callable[[], str]) -> None:
-    """Nor does a decorated function: neither its arguments, nor its result, nor what it raises."""
+def test_no_decorated_function_exports_a_planted_word(block: str, told: Callable[[], str]) -> None:
+    """Arguments, result and exception of a decorated function are not exported."""
 
     def run(question: str) -> str:
         if question != MARK:

@@ -8,7 +8,7 @@ from typing import Any
 import openai
 import pytest
 from answers import sse
-from loopback import Answer, Loopback, json_answer, stream_answer
+from loopback import Loopback, ServerResponse, json_answer, stream_answer
 from openai import AsyncOpenAI, OpenAI
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -16,7 +16,7 @@ import llmtrace
 
 
 def test_transcription_counts_its_tokens(replay: Any, spans: InMemorySpanExporter) -> None:
-    """A transcription is one span with the tokens the vendor told, audio apart."""
+    """A transcription is one span with the reported tokens, audio counted separately."""
     with OpenAI(base_url=f"{replay.url}/v1", api_key="x", max_retries=0) as client:
         client.audio.transcriptions.create(model="gpt-4o-transcribe", file=("a.wav", BytesIO(b"RIFF")))
     (span,) = spans.get_finished_spans()
@@ -28,8 +28,8 @@ def test_transcription_counts_its_tokens(replay: Any, spans: InMemorySpanExporte
     assert attributes["gen_ai.usage.audio.input_tokens"] == 1
 
 
-async def test_image_without_usage_says_so(replay: Any, spans: InMemorySpanExporter) -> None:
-    """An image whose vendor tells no usage is one span that says the usage is missing."""
+async def test_image_without_usage_is_marked_missing(replay: Any, spans: InMemorySpanExporter) -> None:
+    """An image without reported usage is one span that is marked as missing usage."""
     async with AsyncOpenAI(base_url=f"{replay.url}/v1", api_key="x", max_retries=0) as client:
         await client.images.generate(model="dall-e-2", prompt="a white siamese cat", size="256x256")
     (span,) = spans.get_finished_spans()
@@ -49,7 +49,7 @@ USAGE = {
 
 @pytest.mark.skipif(openai.__version__ < "2", reason="images are not streamed yet")
 def test_streamed_image_counts_as_a_plain_one(loopback: Loopback, spans: InMemorySpanExporter) -> None:
-    """The tokens of an image are an image's, and cost what those cost, whether it is streamed or not."""
+    """Tokens of an image are counted and priced as image tokens, streamed or not."""
     picture = {"b64_json": "aa", "created_at": 1, "size": "x", "quality": "low", "background": "auto"}
     ended = {"type": "image_generation.completed", "output_format": "png", "usage": USAGE, **picture}
     with OpenAI(base_url=loopback.url, api_key="x", max_retries=0) as client:
@@ -62,8 +62,8 @@ def test_streamed_image_counts_as_a_plain_one(loopback: Loopback, spans: InMemor
     assert [plain[name] for name in names] == [streamed[name] for name in names]
 
 
-def test_text_beside_an_image_is_counted_apart(loopback: Loopback, spans: InMemorySpanExporter) -> None:
-    """Where the vendor tells apart what it wrote and what it drew, so does the span."""
+def test_text_tokens_of_an_image_are_counted_separately(loopback: Loopback, spans: InMemorySpanExporter) -> None:
+    """Text and image tokens that the vendor reports separately are separate on the span."""
     usage = {**USAGE, "output_tokens_details": {"image_tokens": 4000, "text_tokens": 160}}
     loopback.will(json_answer({"created": 1, "data": [{"b64_json": "aa"}], "usage": usage}))
     with OpenAI(base_url=loopback.url, api_key="x", max_retries=0) as client:
@@ -75,8 +75,8 @@ def test_text_beside_an_image_is_counted_apart(loopback: Loopback, spans: InMemo
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_speech_as_events_tells_its_usage(loopback: Loopback, spans: InMemorySpanExporter, streaming: bool) -> None:
-    """Speech asked for as events has its usage in the last of them, and the caller has every byte."""
+def test_speech_events_report_usage(loopback: Loopback, spans: InMemorySpanExporter, streaming: bool) -> None:
+    """The last event of streamed speech has the usage, and the caller gets every byte."""
     usage = {"input_tokens": 14, "output_tokens": 101, "total_tokens": 115}
     parts = sse([{"type": "speech.audio.delta", "audio": "aa"}, {"type": "speech.audio.done", "usage": usage}])
     loopback.will(stream_answer(parts))
@@ -93,9 +93,9 @@ def test_speech_as_events_tells_its_usage(loopback: Loopback, spans: InMemorySpa
     assert attributes["gen_ai.usage.output_tokens"] == 101
 
 
-def test_speech_as_bytes_is_not_kept(loopback: Loopback, spans: InMemorySpanExporter) -> None:
-    """A body of audio goes through to the caller, and none of it stays with us."""
-    loopback.will(Answer([b"\xff\xf3" * 4000, b"\xff\xf3" * 4000], kind="audio/mpeg"))
+def test_speech_bytes_are_not_kept(loopback: Loopback, spans: InMemorySpanExporter) -> None:
+    """An audio body passes to the caller, and none of it is kept."""
+    loopback.will(ServerResponse([b"\xff\xf3" * 4000, b"\xff\xf3" * 4000], kind="audio/mpeg"))
     with (
         OpenAI(base_url=loopback.url, api_key="x", max_retries=0) as client,
         client.audio.speech.with_streaming_response.create(model="m", voice="alloy", input="hi") as response,
@@ -111,23 +111,23 @@ def test_speech_as_bytes_is_not_kept(loopback: Loopback, spans: InMemorySpanExpo
 @pytest.mark.parametrize(
     ("model", "cost", "characters"), [("tts-1", "0.000165", 11), ("tts-1-hd", "0.00033", 11), ("m", None, None)]
 )
-def test_speech_billed_by_the_character(
+def test_speech_characters_are_counted_from_the_request(
     loopback: Loopback, spans: InMemorySpanExporter, model: str, cost: str | None, characters: int | None
 ) -> None:
-    """The request tells how many characters there are; the answer is sound and nothing else."""
-    loopback.will(Answer([b"sound"], kind="audio/mpeg"))
+    """The characters are counted in the request, since the response is audio only."""
+    loopback.will(ServerResponse([b"sound"], kind="audio/mpeg"))
     with OpenAI(base_url=loopback.url, api_key="x", max_retries=0) as client:
         assert client.audio.speech.create(model=model, voice="alloy", input="hello w\N{SNOWMAN}rld").read() == b"sound"
     llmtrace.flush()
     (span,) = spans.get_finished_spans()
     attributes = dict(span.attributes or {})
     assert attributes.get("llmtrace.usage.characters") == characters
-    assert attributes.get("llmtrace.pricing.exact") == cost
-    assert ("llmtrace.pricing.unpriced_reason" in attributes) == (cost is None)
+    assert attributes.get("llmtrace.cost.exact") == cost
+    assert ("llmtrace.cost.unpriced_reason" in attributes) == (cost is None)
 
 
-def test_speech_that_is_refused_is_not_billed(loopback: Loopback, spans: InMemorySpanExporter) -> None:
-    """Nothing was spoken."""
+def test_rejected_speech_is_not_billed(loopback: Loopback, spans: InMemorySpanExporter) -> None:
+    """A request that the vendor rejected has no characters to bill."""
     loopback.will(json_answer({"error": {"message": "no", "type": "invalid_request_error"}}, status=400))
     with OpenAI(base_url=loopback.url, api_key="x", max_retries=0) as client, pytest.raises(openai.BadRequestError):
         client.audio.speech.create(model="tts-1", voice="alloy", input="hello")

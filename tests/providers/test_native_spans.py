@@ -1,4 +1,4 @@
-"""Anthropic's own spans: given way to ours or left beside it, and usage told by exactly one span either way."""
+"""Anthropic's own spans, replaced or kept: exactly one span has the usage in both modes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ USAGE = "gen_ai.usage."
 
 
 class Exported:
-    """Where both SDK and llmtrace send their spans."""
+    """Exporter of the SDK and llmtrace."""
 
     def __init__(self) -> None:
         self._exporter = InMemorySpanExporter()
@@ -67,7 +67,7 @@ def made(colour: str, loopback: Loopback, exported: Exported) -> Any:
     return kind(base_url=loopback.url, api_key="k", max_retries=0, open_telemetry=options)
 
 
-async def settled(value: Any) -> Any:
+async def resolve(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
@@ -82,17 +82,17 @@ async def call(client: Any, loopback: Loopback, reading: str) -> None:
     messages = client.messages
     match reading:
         case "plain":
-            await settled(messages.create(**arguments))
+            await resolve(messages.create(**arguments))
         case "stream":
-            await every(await settled(messages.create(**arguments, stream=True)))
+            await every(await resolve(messages.create(**arguments, stream=True)))
         case "raw":
-            raw = await settled(messages.with_raw_response.create(**arguments))
-            await settled(raw.parse())
+            raw = await resolve(messages.with_raw_response.create(**arguments))
+            await resolve(raw.parse())
         case "raw-stream":
-            raw = await settled(messages.with_raw_response.create(**arguments, stream=True))
-            await every(await settled(raw.parse()))
+            raw = await resolve(messages.with_raw_response.create(**arguments, stream=True))
+            await every(await resolve(raw.parse()))
         case "untraced":
-            await settled(client.messages.batches.retrieve("b"))
+            await resolve(client.messages.batches.retrieve("b"))
         case "helper":
             manager = messages.stream(**arguments)
             if hasattr(manager, "__aenter__"):
@@ -114,8 +114,10 @@ def sent_trace_headers(loopback: Loopback) -> set[str]:
 @pytest.mark.parametrize("reading", [reading for reading in READINGS if reading != "untraced"])
 @pytest.mark.parametrize("client", ["before", "after", "copy"])
 @pytest.mark.parametrize("colour", ["sync", "async"])
-async def test_replace_and_keep(loopback: Loopback, exported: Exported, colour: str, client: str, reading: str) -> None:
-    """Usage is on one span: ours alone in ``replace``, the SDK's beside ours in ``keep``, its alone without us."""
+async def test_replace_and_keep_put_usage_on_one_span(
+    loopback: Loopback, exported: Exported, colour: str, client: str, reading: str
+) -> None:
+    """Usage is on one span: ours in ``replace``, the SDK's in ``keep`` and without llmtrace."""
     early = made(colour, loopback, exported)
     for native in ("replace", "keep"):
         with instrumented(exported, native):
@@ -139,20 +141,22 @@ async def test_replace_and_keep(loopback: Loopback, exported: Exported, colour: 
                 assert sent_trace_headers(loopback) == {"traceparent"}
             assert (ours[0].attributes or {}).get("llmtrace.stream.end") in (None, "exhausted")
             if used is not early:
-                await settled(used.close()) if client == "after" else None
+                await resolve(used.close()) if client == "after" else None
     await call(early, loopback, reading)
     ours, theirs = exported.take()
     assert ours == []
     assert telling_usage(*theirs) == theirs
     assert len(theirs) == 1
     assert sent_trace_headers(loopback) == {"traceparent"}
-    await settled(early.close())
+    await resolve(early.close())
 
 
 @pytest.mark.parametrize("native", ["replace", "keep"])
 @pytest.mark.parametrize("colour", ["sync", "async"])
-async def test_untraced_calls_keep_their_span(loopback: Loopback, exported: Exported, colour: str, native: str) -> None:
-    """A call that is not ours to trace keeps the SDK's own span and its headers."""
+async def test_untraced_calls_keep_the_native_span(
+    loopback: Loopback, exported: Exported, colour: str, native: str
+) -> None:
+    """A call that is not traced keeps the SDK's own span and its headers."""
     client = made(colour, loopback, exported)
     with instrumented(exported, native):
         await call(client, loopback, "untraced")
@@ -160,12 +164,12 @@ async def test_untraced_calls_keep_their_span(loopback: Loopback, exported: Expo
     assert ours == []
     assert len(theirs) == 1
     assert sent_trace_headers(loopback) == {"traceparent"}
-    await settled(client.close())
+    await resolve(client.close())
 
 
 @pytest.mark.parametrize("native", ["replace", "keep"])
-def test_switched_off_by_the_user(loopback: Loopback, exported: Exported, native: str) -> None:
-    """A client whose own spans the user has switched off has none, before, during and after."""
+def test_disabled_native_spans_stay_disabled(loopback: Loopback, exported: Exported, native: str) -> None:
+    """A client whose own spans the user has disabled has none, before, during and after instrumentation."""
     off = {"open_telemetry": False}
     with anthropic.Anthropic(base_url=loopback.url, api_key="k", max_retries=0, **off) as client:
         with instrumented(exported, native):

@@ -1,4 +1,4 @@
-"""Where another instrumentation has a span for the same call, there is no second one."""
+"""Calls for which another instrumentation has a span: there is no second span."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def call(url: str, **more: Any) -> None:
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 def test_outer_inference_span_is_enriched(replay: Any, spans: InMemorySpanExporter, stream: bool) -> None:
-    """An inference span of another instrumentation gets our timings and the cost, and keeps its own usage."""
+    """An inference span of another instrumentation gets timings and cost, and keeps its own usage."""
     theirs = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(theirs))
@@ -59,8 +59,8 @@ def test_outer_inference_span_is_enriched(replay: Any, spans: InMemorySpanExport
         pytest.param(otel._SUPPRESS_INSTRUMENTATION_KEY, id="key"),  # made anew in each process
     ],
 )
-def test_suppressed_call_is_left_alone(replay: Any, spans: InMemorySpanExporter, key: str) -> None:
-    """A call made while instrumentation is suppressed has no span of ours."""
+def test_suppressed_call_has_no_span(replay: Any, spans: InMemorySpanExporter, key: str) -> None:
+    """A call that is made while instrumentation is suppressed has no span of ours."""
     token = otel.attach(otel.set_value(key, True))
     try:
         call(replay.url)
@@ -71,10 +71,10 @@ def test_suppressed_call_is_left_alone(replay: Any, spans: InMemorySpanExporter,
     assert len(spans.get_finished_spans()) == 1
 
 
-def test_prices_are_loaded_off_the_thread_of_the_call(
+def test_prices_are_loaded_in_another_thread(
     replay: Any, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first call of a process does not wait for them, and the span of the other instrumentation gets its cost."""
+    """The first call of a process does not wait for prices, and the adopted span gets its cost."""
     caller, ended, loading = threading.current_thread(), threading.Event(), []
 
     def current() -> catalog.Catalog:

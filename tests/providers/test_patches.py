@@ -1,4 +1,4 @@
-"""Hooks among those of other packages, and in releases that have moved what is hooked."""
+"""Hooks next to those of other packages, and in releases that moved a hooked function."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import openai
 import pytest
 import wrapt
 from answers import CHAT, QUESTION
+from helpers import make_client, resolve
 from loopback import Loopback, json_answer
 from openai._base_client import AsyncAPIClient, SyncAPIClient
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from test_wire import client_of, settled
 
 import llmtrace
 from llmtrace import _api
@@ -31,7 +31,7 @@ Spans = InMemorySpanExporter
 async def test_wrapper_of_another_package_keeps_our_span(
     loopback: Loopback, spans: Spans, monkeypatch: pytest.MonkeyPatch, colour: str, take: Any
 ) -> None:
-    """A package that wraps our hook, taken from the class either way, calls it with the client as first argument."""
+    """A package that wraps our hook calls it with the client as its first argument."""
     loopback.will(json_answer(CHAT))
     owner = SyncAPIClient if colour == "sync" else AsyncAPIClient
     inner, seen = take(owner, "request"), []
@@ -41,11 +41,11 @@ async def test_wrapper_of_another_package_keeps_our_span(
         seen.append(self)
         return inner(self, *args, **kwargs)
 
-    client = client_of("openai", colour, loopback.url)
+    client = make_client("openai", colour, loopback.url)
     with monkeypatch.context() as other:
         other.setattr(owner, "request", request)
-        answer = await settled(client.chat.completions.create(model="m", messages=QUESTION))
-    await settled(client.close())
+        answer = await resolve(client.chat.completions.create(model="m", messages=QUESTION))
+    await resolve(client.close())
     assert answer.id == CHAT["id"]
     assert seen == [client]
     assert [span.name for span in spans.get_finished_spans()] == ["chat m"]
@@ -64,10 +64,10 @@ def by_wrapt(original: Any) -> Any:
 
 
 @pytest.mark.parametrize("wrap", [by_closure, by_wrapt])
-def test_wrapper_that_calls_past_us_is_reported(
+def test_bypassing_wrapper_is_reported(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, wrap: Any
 ) -> None:
-    """A subclass whose wrapper was made before our hook is named with its package, in the result and in the log."""
+    """A subclass wrapped before our hook is reported with its package, in the result and in the log."""
     monkeypatch.setattr(openai.OpenAI, "request", wrap(SyncAPIClient.request), raising=False)
     with llmtrace.instrument(tracer_provider=TracerProvider()) as done:
         assert "openai" in done.patched
@@ -78,14 +78,14 @@ def test_wrapper_that_calls_past_us_is_reported(
 
 
 def test_wrapper_on_top_of_our_hook_is_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A subclass wrapped after us calls our hook."""
+    """A subclass that was wrapped later calls our hook."""
     with llmtrace.instrument(tracer_provider=TracerProvider()) as done:
         monkeypatch.setattr(openai.OpenAI, "request", by_closure(SyncAPIClient.request), raising=False)
         assert "openai" not in done.skipped
 
 
 class _Moved(ModuleType):
-    """An SDK that is imported and has no module of the name in the table."""
+    """SDK that is imported but lacks the module named in the table."""
 
     def __init__(self) -> None:
         super().__init__("moved_sdk")
@@ -104,7 +104,7 @@ def moved(monkeypatch: pytest.MonkeyPatch) -> Sdk:
 def test_moved_module_of_an_imported_sdk_is_skipped(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An imported SDK without the module that is hooked is not waited for, and ``doctor`` fails for it."""
+    """An imported SDK without the hooked module is not waited for, and ``doctor`` fails for it."""
     monkeypatch.setitem(sys.modules, "moved_sdk", _Moved())
     with llmtrace.instrument(tracer_provider=TracerProvider()) as done:
         assert done.waiting == {}
@@ -118,7 +118,7 @@ def test_moved_module_of_an_imported_sdk_is_skipped(
 
 @pytest.mark.usefixtures("moved")
 def test_moved_module_is_skipped_once_the_sdk_is_imported(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is waited for and turns out not to be there is told when the SDK is imported."""
+    """A missing module is reported when the SDK is imported."""
     (tmp_path / "moved_sdk").mkdir()
     (tmp_path / "moved_sdk" / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
@@ -134,7 +134,7 @@ def test_moved_module_is_skipped_once_the_sdk_is_imported(tmp_path: Any, monkeyp
 
 @pytest.mark.parametrize("name", ["SyncAPIClient", "BaseClient"])
 def test_missing_class_is_reported_and_the_rest_is_hooked(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """A release without one of the classes is named with it; what it has is hooked, and put back afterwards."""
+    """A missing class is reported; the others are hooked, and restored afterwards."""
     before = vars(AsyncAPIClient)["request"]
     monkeypatch.delattr(openai._base_client, name)
     with llmtrace.instrument(tracer_provider=TracerProvider()) as done:
@@ -144,10 +144,10 @@ def test_missing_class_is_reported_and_the_rest_is_hooked(monkeypatch: pytest.Mo
     assert vars(AsyncAPIClient)["request"] is before
 
 
-def test_doctor_names_instrumentation_that_does_not_fit(
+def test_doctor_reports_conflicting_instrumentation(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Installed packages whose spans double ours, or that must come second, have one line each."""
+    """Installed packages that duplicate our spans, or must be installed later, have one line each."""
     versions = {"langfuse": "5.0", "logfire": "5.4"}
     monkeypatch.setattr(doctor, "_version", lambda name: versions.get(name, "not installed"))
     doctor._other_instrumentation(doctor.DoctorReport())

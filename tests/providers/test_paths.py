@@ -1,4 +1,4 @@
-"""Requests that a program sends by their paths, and what paths and queries say."""
+"""Requests that a program sends by path, and data in paths and queries."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 
 @pytest.mark.parametrize("path", ["/chat/completions", "chat/completions"])
-def test_request_by_its_path(loopback: Loopback, spans: InMemorySpanExporter, path: str) -> None:
-    """A request the program sends by its path is traced, with or without the slash, which the SDK takes either way."""
+def test_request_by_path_is_traced(loopback: Loopback, spans: InMemorySpanExporter, path: str) -> None:
+    """A request by path is traced with and without the leading slash, since the SDK accepts both."""
     loopback.will(json_answer(CHAT))
     with openai.OpenAI(base_url=loopback.url, api_key="k", max_retries=0) as client:
         client.post(path, body={"model": "m", "messages": QUESTION}, cast_to=object)
@@ -23,8 +23,8 @@ def test_request_by_its_path(loopback: Loopback, spans: InMemorySpanExporter, pa
 
 
 @pytest.mark.skipif(tuple(map(int, openai.__version__.split(".")[:2])) < (1, 99), reason="no resumed streams yet")
-def test_cursor_of_a_resumed_stream(loopback: Loopback, spans: InMemorySpanExporter) -> None:
-    """A stored response that is read on from an event says from which."""
+def test_resumed_stream_records_its_cursor(loopback: Loopback, spans: InMemorySpanExporter) -> None:
+    """A stored response that is resumed after an event records that event."""
     ended: dict[str, Any] = {"type": "response.completed", "sequence_number": 3, "response": RESPONSE}
     loopback.will(stream_answer(sse([ended])))
     with openai.OpenAI(base_url=loopback.url, api_key="k", max_retries=0) as client:
@@ -35,8 +35,8 @@ def test_cursor_of_a_resumed_stream(loopback: Loopback, spans: InMemorySpanExpor
 
 
 @pytest.mark.skipif(not hasattr(openai.OpenAI, "responses"), reason="no responses yet")
-def test_id_of_an_answer_that_is_not_there(loopback: Loopback, spans: InMemorySpanExporter) -> None:
-    """A failed fetch says what was fetched, and the request id by which the provider knows it."""
+def test_failed_fetch_records_the_response_id(loopback: Loopback, spans: InMemorySpanExporter) -> None:
+    """A failed fetch records the response id and the provider's request id."""
     error = json_answer({"error": {"message": "none", "code": "not_found"}}, status=404)
     error.headers["x-amzn-requestid"] = "aws-1"
     loopback.will(error)

@@ -1,4 +1,4 @@
-"""Which provider a span names, and that every client class of both SDKs makes one true span."""
+"""Provider names on spans, and one correct span for every client class of both SDKs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from llmtrace.providers.hosts import provider_of
 
-#: Credentials that sign, and are nobody's.
+# Invalid credentials, with which requests can be signed.
 AWS = {"aws_access_key": "AKIDEXAMPLE", "aws_secret_key": "secret", "aws_region": "us-east-1"}
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One client class, how it is made, and the provider it speaks to."""
+    """Client class, its factory, and the provider it calls."""
 
     provider: str
     make: Callable[[Any, str, str], Any]
@@ -89,7 +89,7 @@ ANSWERS: dict[str, Any] = {
 }
 
 
-def client_of(kind: Kind, colour: str, url: str) -> Any:
+def make_client(kind: Kind, colour: str, url: str) -> Any:
     sdk = anthropic if kind.wire == "messages" else openai
     try:
         return kind.make(sdk, "" if colour == "sync" else "Async", url)
@@ -107,7 +107,7 @@ def resource_of(kind: Kind, client: Any) -> Any:
             return client.messages, {"messages": QUESTION, "max_tokens": 9}
 
 
-async def settled(value: Any) -> Any:
+async def resolve(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
@@ -118,10 +118,10 @@ async def drained(stream: Any) -> list[Any]:
 @pytest.mark.parametrize("reading", ["plain", "raw", "stream", "raw-stream"])
 @pytest.mark.parametrize("colour", ["sync", "async"])
 @pytest.mark.parametrize("kind", KINDS)
-async def test_every_client_class(
+async def test_every_client_class_gives_one_span(
     loopback: Loopback, spans: InMemorySpanExporter, kind: str, colour: str, reading: str
 ) -> None:
-    """A call of every client class, however it is read, is one span with the provider, the model and the usage."""
+    """A call of every client class is one span with provider, model and usage, however it is read."""
     known = KINDS[kind]
     answer, events = ANSWERS[known.wire]
     streamed = reading.endswith("stream")
@@ -131,17 +131,17 @@ async def test_every_client_class(
         loopback.will(stream_answer(sse(events, done=known.wire == "chat")))
     else:
         loopback.will(json_answer(answer))
-    client = client_of(known, colour, loopback.url)
+    client = make_client(known, colour, loopback.url)
     resource, arguments = resource_of(known, client)
     create = (resource.with_raw_response if reading.startswith("raw") else resource).create
-    result = await settled(create(model="m", **arguments, **({"stream": True} if streamed else {})))
+    result = await resolve(create(model="m", **arguments, **({"stream": True} if streamed else {})))
     if reading.startswith("raw"):
-        result = await settled(result.parse())
+        result = await resolve(result.parse())
     if streamed:
         assert len(await drained(result)) >= len(events) - 1
     else:
         assert result.id == answer["id"]
-    await settled(client.close())
+    await resolve(client.close())
 
     (span,) = spans.get_finished_spans()
     got = dict(span.attributes or {})
@@ -166,8 +166,8 @@ def exported_clients(sdk: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("sdk", [openai, anthropic], ids=lambda sdk: sdk.__name__)
-def test_every_client_class_is_known(sdk: Any) -> None:
-    """No release exports a client class that the tests above leave out."""
+def test_every_exported_client_class_is_tested(sdk: Any) -> None:
+    """No release exports a client class that the tests leave out."""
     assert exported_clients(sdk) <= {name.partition("-")[0] for name in KINDS}
 
 
@@ -198,8 +198,8 @@ def test_every_client_class_is_known(sdk: Any) -> None:
         (None, "openai"),
     ],
 )
-def test_provider_by_host(host: str | None, provider: str) -> None:
-    """A client whose class says nothing speaks to whoever its host belongs to, and else to its SDK's vendor."""
+def test_provider_is_identified_by_host(host: str | None, provider: str) -> None:
+    """If the class is not specific, the host decides, else the vendor of the SDK."""
     assert provider_of(SimpleNamespace(), host, "openai") == provider
 
 
@@ -212,13 +212,13 @@ def test_provider_by_host(host: str | None, provider: str) -> None:
         ("api.deepseek.com", "deepseek"),
     ],
 )
-def test_provider_of_anthropic_by_host(host: str, provider: str) -> None:
-    """Anthropic's client against a cloud that resells Anthropic's own service still speaks to Anthropic."""
+def test_anthropic_client_on_cloud_host_is_anthropic(host: str, provider: str) -> None:
+    """Anthropic's client against a cloud that resells Anthropic's own service calls Anthropic."""
     assert provider_of(SimpleNamespace(), host, "anthropic") == provider
 
 
-def test_class_beats_host(loopback: Loopback) -> None:
-    """A subclass of a known class, against a host known for another provider, speaks to the provider of its class."""
+def test_client_class_overrides_host(loopback: Loopback) -> None:
+    """A subclass of a known class calls the provider of that class, even on another provider's host."""
 
     class Mine(openai.AzureOpenAI):
         pass

@@ -1,13 +1,9 @@
-"""Every recorded OpenAI-form and Anthropic exchange, through the vendors' own clients, gives one true span."""
+"""Recorded OpenAI-form and Anthropic exchanges through the vendors' clients: one correct span each."""
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import Any
 
 import anthropic
@@ -16,21 +12,8 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
+from recordings import Cassette, Seen, all_of_both, call_async, call_sync, one_of_each_kind, request_of
 
-Cassette = dict[str, Any]
-
-#: surface -> end of the path, resource method of the ``openai`` client
-OPENAI = {
-    "chat.completions": ("/chat/completions", "chat.completions.create"),
-    "completions": ("/completions", "completions.create"),
-    "embeddings": ("/embeddings", "embeddings.create"),
-    "responses": ("/responses", "responses.create"),
-    "responses.compact": ("/responses/compact", "responses.compact"),
-    "responses.input_tokens": ("/responses/input_tokens", "responses.input_tokens.count"),
-    "responses.retrieve": ("/responses/", "responses.retrieve"),
-}
-#: surface -> resource method of the ``anthropic`` client
-ANTHROPIC = {"messages": "messages.create", "messages.count_tokens": "messages.count_tokens"}
 COUNTING = {"messages.count_tokens", "responses.input_tokens"}
 STATES_FINISH_REASONS = {"chat.completions", "completions", "messages", "responses", "responses.retrieve"}
 USAGE = {
@@ -48,173 +31,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:The model '.*' is deprecated:Dep
 
 
 # --------------------------------------------------------------------------
-# Which recordings
-# --------------------------------------------------------------------------
-def speaks_openai(cassette: Cassette) -> bool:
-    ending, _ = OPENAI.get(cassette["surface"], (None, None))
-    if ending is None:
-        return False
-    path: str = cassette["request"]["path"]
-    return ending in path if cassette["surface"] == "responses.retrieve" else path.endswith(ending)
-
-
-def speaks_anthropic(cassette: Cassette) -> bool:
-    return cassette["provider"] == "anthropic" and cassette["surface"] in ANTHROPIC
-
-
-def all_of_both(cassettes: list[Cassette]) -> list[Cassette]:
-    return [
-        cassette
-        for cassette in cassettes
-        if (speaks_openai(cassette) and openai_knows(cassette)) or speaks_anthropic(cassette)
-    ]
-
-
-def openai_knows(cassette: Cassette) -> bool:
-    """Whether the installed release has the surface at all: the first ones have no responses."""
-    return not cassette["surface"].startswith("responses") or find_spec("openai.resources.responses") is not None
-
-
-def one_of_each_kind(cassettes: list[Cassette]) -> list[Cassette]:
-    kinds: dict[tuple[Any, ...], Cassette] = {}
-    for cassette in all_of_both(cassettes):
-        failed = cassette["response"]["status"] >= 400
-        broken = "error_in_stream" in cassette["features"]
-        if failed and cassette["surface"] != "chat.completions":
-            continue
-        kinds.setdefault((cassette["surface"], cassette["streaming"], failed, broken), cassette)
-    return list(kinds.values())
-
-
-# --------------------------------------------------------------------------
-# How a recording is asked for again
-# --------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Request:
-    """A recorded request in terms of a vendor's client."""
-
-    client: str
-    client_options: dict[str, Any]
-    method: str
-    arguments: dict[str, Any]
-
-    def open(self, module: Any, prefix: str) -> Any:
-        return getattr(module, prefix + self.client)(**self.client_options)
-
-    def bind(self, client: Any, raw: bool) -> Callable[[], Any]:
-        *path, name = self.method.split(".")
-        resource = client
-        for step in path:
-            resource = getattr(resource, step)
-        known = inspect.signature(getattr(resource, name)).parameters
-        arguments = {key: value for key, value in self.arguments.items() if key in known}
-        if extra := {key: value for key, value in self.arguments.items() if key not in known}:
-            arguments["extra_body"] = extra
-        method = getattr(resource.with_raw_response if raw else resource, name)
-        return lambda: method(**arguments)
-
-
-def request_of(cassette: Cassette, url: str) -> Request:
-    request = cassette["request"]
-    options = {
-        "api_key": "test-key",
-        "max_retries": 0,
-        "timeout": 30.0,
-        "default_headers": {"x-cassette-id": cassette["id"]},
-    }
-    if speaks_anthropic(cassette):
-        method = ANTHROPIC[cassette["surface"]]
-        if request["query"].get("beta") == "true":
-            method = f"beta.{method}"
-        # An explicit timeout, or the client refuses large answers that are not streamed.
-        arguments = {**request["body"], "timeout": 30.0}
-        return Request("Anthropic", {**options, "base_url": url}, method, arguments)
-
-    ending, method = OPENAI[cassette["surface"]]
-    prefix, _, rest = request["path"].rpartition(ending)
-    body = dict(request["body"] or {})
-    if cassette["surface"] == "responses.retrieve":
-        query = request["query"]
-        body = {"response_id": rest, "stream": query["stream"] == "true"}
-        if "starting_after" in query:
-            body["starting_after"] = int(query["starting_after"])
-    if "/deployments/" in prefix:
-        body.setdefault("model", cassette["expected"]["request_model"])
-        options |= {
-            "azure_endpoint": url,
-            "azure_deployment": prefix.rpartition("/")[2],
-            "api_version": request["query"]["api-version"],
-        }
-        return Request("AzureOpenAI", options, method, body)
-    return Request("OpenAI", {**options, "base_url": url + prefix}, method, body)
-
-
-# --------------------------------------------------------------------------
-# What the caller sees
-# --------------------------------------------------------------------------
-@dataclass
-class Seen:
-    """All that a caller gets to see of one call."""
-
-    values: list[tuple[type, dict[str, Any]]] = field(default_factory=list)
-    containers: list[type] = field(default_factory=list)
-    error: Exception | None = None
-
-    def add(self, value: Any) -> None:
-        self.values.append((type(value), value.model_dump(warnings=False)))
-
-    def comparable(self) -> tuple[Any, ...]:
-        error = None if self.error is None else (type(self.error), str(self.error), vars(self.error).get("body"))
-        return self.values, self.containers, error
-
-
-def call_sync(request: Request, raw: bool) -> Seen:
-    seen = Seen()
-    module = anthropic if request.client == "Anthropic" else openai
-    with request.open(module, "") as client:
-        try:
-            result = request.bind(client, raw)()
-            seen.containers.append(type(result))
-            if raw:
-                result = result.parse()
-            if hasattr(result, "model_dump"):
-                seen.add(result)
-            else:
-                seen.containers.append(type(result))
-                for item in result:
-                    seen.add(item)
-        except (openai.APIError, anthropic.APIError) as error:
-            seen.error = error
-    return seen
-
-
-async def call_async(request: Request, raw: bool) -> Seen:
-    seen = Seen()
-    module = anthropic if request.client == "Anthropic" else openai
-    async with request.open(module, "Async") as client:
-        try:
-            result = await request.bind(client, raw)()
-            seen.containers.append(type(result))
-            if raw:
-                result = result.parse()
-                if inspect.isawaitable(result):
-                    result = await result
-            if hasattr(result, "model_dump"):
-                seen.add(result)
-            else:
-                seen.containers.append(type(result))
-                async for item in result:
-                    seen.add(item)
-        except (openai.APIError, anthropic.APIError) as error:
-            seen.error = error
-    return seen
-
-
-# --------------------------------------------------------------------------
 # What the span must say
 # --------------------------------------------------------------------------
 def expected_attributes(cassette: Cassette) -> dict[str, Any]:
-    """The attributes under test with their true values; ``None`` where there must be none."""
+    """Return the expected attributes of a recording; ``None`` for an attribute that must be absent."""
     expected, surface = cassette["expected"], cassette["surface"]
     wanted: dict[str, Any] = {
         "gen_ai.request.model": expected["request_model"],
@@ -289,8 +109,10 @@ either_way = pytest.mark.parametrize("raw", [False, True], ids=["plain", "raw"])
 # --------------------------------------------------------------------------
 @pytest.mark.cassettes(choose=all_of_both)
 @either_way
-def test_sync_call_gives_one_true_span(cassette: Cassette, raw: bool, replay: Any, spans: InMemorySpanExporter) -> None:
-    """A recorded exchange made through the sync client leaves one span that says what the recording says."""
+def test_sync_call_gives_one_correct_span(
+    cassette: Cassette, raw: bool, replay: Any, spans: InMemorySpanExporter
+) -> None:
+    """A recorded exchange through the sync client has one span with the recorded values."""
     seen = call_sync(request_of(cassette, replay.url), raw)
     check_seen(cassette, seen)
     check_span(cassette, seen, spans.get_finished_spans())
@@ -298,10 +120,10 @@ def test_sync_call_gives_one_true_span(cassette: Cassette, raw: bool, replay: An
 
 @pytest.mark.cassettes(choose=all_of_both)
 @either_way
-async def test_async_call_gives_one_true_span(
+async def test_async_call_gives_one_correct_span(
     cassette: Cassette, raw: bool, replay: Any, spans: InMemorySpanExporter
 ) -> None:
-    """A recorded exchange made through the async client leaves one span that says what the recording says."""
+    """A recorded exchange through the async client has one span with the recorded values."""
     seen = await call_async(request_of(cassette, replay.url), raw)
     check_seen(cassette, seen)
     check_span(cassette, seen, spans.get_finished_spans())
@@ -309,7 +131,7 @@ async def test_async_call_gives_one_true_span(
 
 @pytest.mark.cassettes(choose=all_of_both)
 def test_client_repeats_the_recorded_path(cassette: Cassette, replay: Any) -> None:
-    """The harness reaches the recorded method and path, so that the other tests test the call they name."""
+    """The harness sends the recorded method and path, so that the other tests test the intended call."""
     call_sync(request_of(cassette, replay.url), raw=False)
     entry = next(entry for entry in reversed(replay.log) if entry["cassette"] == cassette["id"])
     assert (entry["method"], entry["path"]) == (cassette["request"]["method"], cassette["request"]["path"])
@@ -317,7 +139,7 @@ def test_client_repeats_the_recorded_path(cassette: Cassette, replay: Any) -> No
 
 @pytest.mark.cassettes(choose=one_of_each_kind)
 @either_way
-def test_sync_caller_sees_the_same_as_without_us(
+def test_sync_caller_gets_the_same_as_without_llmtrace(
     cassette: Cassette, raw: bool, replay: Any, request: pytest.FixtureRequest
 ) -> None:
     """The sync caller's results, their types and errors are those of the same call without llmtrace."""
@@ -331,7 +153,7 @@ def test_sync_caller_sees_the_same_as_without_us(
 
 @pytest.mark.cassettes(choose=one_of_each_kind)
 @either_way
-async def test_async_caller_sees_the_same_as_without_us(
+async def test_async_caller_gets_the_same_as_without_llmtrace(
     cassette: Cassette, raw: bool, replay: Any, request: pytest.FixtureRequest
 ) -> None:
     """The async caller's results, their types and errors are those of the same call without llmtrace."""

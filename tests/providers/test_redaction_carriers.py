@@ -1,4 +1,4 @@
-"""No planted secret leaves with ``redact="builtin"``, whatever carries it: calls, blocks, tags, scores, the store."""
+"""No planted secret is exported with ``redact="builtin"`` by calls, blocks, tags, scores or the store."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PAIRS = list(zip(SECRETS, itertools.cycle(READABLE), strict=False))
 
 
 class Vendor(BaseHTTPRequestHandler):
-    """Answers with the text it is sent, as an answer, as a stream in pieces of five characters, or as a failure."""
+    """Server that returns the prompt as a response, as a stream in pieces of five characters, or as an error."""
 
     protocol_version = "HTTP/1.1"
 
@@ -258,7 +258,7 @@ def clients(url: str) -> Iterator[Any]:
 
 @pytest.mark.parametrize("carrier", CARRIERS)
 def test_no_carrier_exports_a_secret(carrier: Callable[[Any, str], None], clients: Any, exported: Exported) -> None:
-    """Every secret, each in another surrounding, through one carrier: no byte of it is exported."""
+    """No byte of a secret in any surrounding text is exported by any carrier."""
     for kind, around in PAIRS:
         carrier(clients, SURROUNDINGS[around](SECRETS[kind].text))
     found = exported() + str(clients.sent)
@@ -270,7 +270,7 @@ def test_no_carrier_exports_a_secret(carrier: Callable[[Any, str], None], client
 def test_carrier_without_redaction_exports_the_text(
     carrier: Callable[[Any, str], None], clients: Any, exported: Exported
 ) -> None:
-    """The control: each carrier does carry."""
+    """As a control, each carrier exports the text without redaction."""
     carrier(clients, SECRETS["github"].text)
     assert SECRETS["github"].core in exported()
 
@@ -279,7 +279,7 @@ def test_carrier_without_redaction_exports_the_text(
 def test_content_off_redacts_names_and_tags_too(
     carrier: Callable[[Any, str], None], clients: Any, exported: Exported
 ) -> None:
-    """Names, tags and ids are written with content off: they pass the redactor there as well."""
+    """Names, tags and ids are exported with content off, and are redacted too."""
     with llmtrace.tag(capture_content=False):
         carrier(clients, SECRETS["github"].text)
     assert SECRETS["github"].core not in exported()

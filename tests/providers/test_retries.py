@@ -1,4 +1,4 @@
-"""The SDK's own retries are inside one span, and counted there."""
+"""Retries of the SDK, counted inside one span."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def attempt(client: Any, model: str) -> None:
 async def test_retries_are_counted(
     replay: Any, spans: InMemorySpanExporter, kind: str, times: int, outcome: str
 ) -> None:
-    """Two retries are one span that counts two, whether the last attempt succeeds or fails."""
+    """Two retries are counted on one span, whether the last attempt succeeds or fails."""
     fault = f"status=500;retry-after=0.01;times={times}"
     headers = {
         "x-fault": fault,

@@ -1,4 +1,4 @@
-"""A fault of ours, in whichever function, costs telemetry: the caller gets what the SDK gives without us."""
+"""A fault in any function of llmtrace loses telemetry only: the caller gets the same as without llmtrace."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 from answers import CHAT, CHAT_CHUNKS, QUESTION, sse
 from google_server import Gemini, answer
 from google_tools import weather
+from helpers import make_client, resolve
 from loopback import Loopback, json_answer, stream_answer
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from test_wire import client_of, settled
 
 import llmtrace
 from llmtrace.context import state
@@ -37,12 +37,12 @@ SEAMS = {
     "capture.stream.AsyncObservedIterator.__getattr__",
     "capture.http_body.ObservedBody.__iter__",
     "capture.http_body.ObservedBody.__aiter__",
-    "capture.http_body.ObservedBody._self_watch",
-    "capture.http_body.ObservedBody._self_watch_async",
+    "capture.http_body.ObservedBody._self_observe",
+    "capture.http_body.ObservedBody._self_observe_async",
     "capture.http_body.ObservedBody.close",
     "capture.http_body.ObservedBody.aclose",
     "capture.http_body.ObservedBody.stream_observer",
-    "providers.google.sdk._read",
+    "providers.google.sdk._read_stream",
     "providers._deferred.DeferredStreams.propagate",
     "providers._deferred.DeferredStreams.remember",
     "providers._deferred.DeferredStreams.remember_async",
@@ -54,7 +54,7 @@ SEAMS = {
     "capture.stream.StreamObserver.__del__",
     "capture.http_body.JsonBodyReader.__del__",
     "providers.google.sdk._ObservedStream.__del__",
-    # Their whole body is one ``try``.
+    # Functions whose body is a single ``try``.
     "_errors.log_internal_error",
     "capture.stream.notify",
     "capture.http_body._feed",
@@ -65,9 +65,9 @@ SEAMS = {
     "providers._hooks._fail",
     "providers._hooks._settle",
     "providers._hooks.current_call",
-    "providers._hooks.end_without_answer",
+    "providers._hooks.end_without_response",
     "providers.google.sdk._is_held",
-    "providers.google.sdk._observed",
+    "providers.google.sdk._observe",
     "providers.google.sdk._GoogleCallFactory.begin",
     "providers._deferred.DeferredStreams._keep",
     "providers._deferred.DeferredStreams.find",
@@ -105,10 +105,10 @@ def raw(client: Any) -> Any:
 
 
 async def read(result: Any) -> Any:
-    """Return what a caller sees of a result, in values that can be compared."""
-    result = await settled(result)
+    """Return the result as the caller sees it, in comparable values."""
+    result = await resolve(result)
     if hasattr(result, "http_response"):
-        return result.http_response.content, (await settled(result.parse())).id
+        return result.http_response.content, (await resolve(result.parse())).id
     if hasattr(result, "__aiter__"):
         return [chunk.model_dump() async for chunk in result]
     if hasattr(result, "__next__"):
@@ -126,7 +126,7 @@ async def streamed_bytes(client: Any) -> Any:
 
 
 def functions() -> dict[CodeType, list[tuple[Any, str, str]]]:
-    """Every function and method of the package by its code: whose attribute it is, under which name, and its title."""
+    """Return every function and method by its code object, with owner, name and title."""
     found: dict[CodeType, list[tuple[Any, str, str]]] = {}
     for module in [each for name, each in sys.modules.items() if name.partition(".")[0] == "llmtrace"]:
         for name, value in list(vars(module).items()):
@@ -160,7 +160,7 @@ def called(codes: set[CodeType]) -> Iterator[None]:
 
 @contextmanager
 def broken(places: list[tuple[Any, str, str]]) -> Iterator[None]:
-    """Have one function raise, wherever it is referred to."""
+    """Make a function raise at every place that refers to it."""
 
     def boom(*_: object, **__: object) -> Any:
         raise RuntimeError("ours")
@@ -176,7 +176,7 @@ def broken(places: list[tuple[Any, str, str]]) -> Iterator[None]:
 
 
 async def faults_of(run: Callable[[], Any], layers: tuple[str, ...] = ("",)) -> list[str]:
-    """Have each function that ``run`` passes through raise in turn; return those after which its result differs."""
+    """Make each function that ``run`` calls raise in turn; return those that change its result."""
     expected = await run()
     codes: set[CodeType] = set()
     with called(codes):
@@ -203,7 +203,7 @@ async def faults_of(run: Callable[[], Any], layers: tuple[str, ...] = ("",)) -> 
 
 @pytest.fixture
 def instrumented(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every part at work: content, budgets, tags, collected calls and the usage of streams."""
+    """Instrument with every part in use: content, budgets, tags, collected calls and stream usage."""
     monkeypatch.setenv("LLMTRACE_STREAM_USAGE", "always")
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(InMemorySpanExporter()))
@@ -218,26 +218,26 @@ def instrumented(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize("ask", [plain, stream, raw, streamed_bytes], ids=["plain", "stream", "raw", "streamed bytes"])
 @pytest.mark.usefixtures("instrumented")
 async def test_a_fault_in_any_function_never_reaches_the_caller(loopback: Loopback, colour: str, ask: Ask) -> None:
-    """Each function that a call passes through raises in turn, in every layer, and the result stays the same."""
+    """Each function that a call uses raises in turn, in every layer, and the result stays the same."""
     loopback.will(
         stream_answer(sse(CHAT_CHUNKS, done=True)) if ask is stream else json_answer({**CHAT, "model": "gpt-4o"})
     )
-    client = client_of("openai", colour, loopback.url)
+    client = make_client("openai", colour, loopback.url)
 
     async def run() -> Any:
         result = ask(client)
         return await result if ask is streamed_bytes else await read(result)
 
     assert not await faults_of(run, ("",) if colour == "sync" else DIFFERENT)
-    await settled(client.close())
+    await resolve(client.close())
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])
 @pytest.mark.parametrize("streamed", [False, True], ids=["plain", "stream"])
 @pytest.mark.usefixtures("instrumented")
 @pytest.mark.filterwarnings("ignore:.*deprecated.*")
-async def test_a_fault_of_ours_never_reaches_a_caller_of_gemini(colour: str, streamed: bool) -> None:
-    """As above, through google-genai, with a tool that the SDK calls by itself."""
+async def test_a_fault_never_reaches_the_caller_of_gemini(colour: str, streamed: bool) -> None:
+    """The same holds for google-genai, with a tool that the SDK calls."""
     with serving(Gemini()) as server:
         parent = server.client()
         client: Any = parent if colour == "sync" else parent.aio
@@ -245,7 +245,7 @@ async def test_a_fault_of_ours_never_reaches_a_caller_of_gemini(colour: str, str
         async def run() -> Any:
             server.will(*([FIRST], [SECOND]) if streamed else (FIRST, SECOND))
             method = client.models.generate_content_stream if streamed else client.models.generate_content
-            result = await settled(method(model="gemini-test", contents="hello", config={"tools": [weather]}))
+            result = await resolve(method(model="gemini-test", contents="hello", config={"tools": [weather]}))
             if hasattr(result, "__aiter__"):
                 return [chunk.text async for chunk in result]
             return [chunk.text for chunk in result] if streamed else result.text
@@ -257,12 +257,12 @@ async def test_a_fault_of_ours_never_reaches_a_caller_of_gemini(colour: str, str
             await client.aclose()
 
 
-def test_the_list_of_seams_names_functions() -> None:
-    """A function that is gone leaves the list, so that it stays as short as it can be."""
+def test_listed_functions_exist() -> None:
+    """A removed function must leave the list, so that the list stays short."""
     titles = {title for places in functions().values() for _, _, title in places}
     assert not SEAMS - titles
 
 
-def test_modules_are_found() -> None:
-    """The introspection sees modules, classes and properties."""
+def test_introspection_finds_modules_classes_and_properties() -> None:
+    """The introspection finds modules, classes and properties."""
     assert any(isinstance(owner, ModuleType) for places in functions().values() for owner, _, _ in places)

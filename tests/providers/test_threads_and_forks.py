@@ -1,4 +1,4 @@
-"""Calls while the process forks, and while llmtrace comes and goes in another thread."""
+"""Calls while the process forks, and while another thread instruments and uninstruments."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def traced() -> tuple[TracerProvider, InMemorySpanExporter]:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_fork_in_mid_stream(loopback: Loopback, spans: InMemorySpanExporter) -> None:
-    """A child that inherits an open stream and drops it ends no span; the parent's ends as the parent reads it."""
+def test_fork_in_mid_stream_ends_the_span_once(loopback: Loopback, spans: InMemorySpanExporter) -> None:
+    """A child that inherits and drops an open stream ends no span; the parent's span ends as it is read."""
     loopback.will(stream_answer(sse(CHAT_CHUNKS, done=True)))
     with openai.OpenAI(base_url=loopback.url, api_key="k", max_retries=0) as client:
         stream = call(client, stream=True)
@@ -56,8 +56,8 @@ def test_a_fork_in_mid_stream(loopback: Loopback, spans: InMemorySpanExporter) -
     assert (span.attributes or {})["llmtrace.stream.end"] == "exhausted"
 
 
-def test_calls_while_llmtrace_comes_and_goes(loopback: Loopback) -> None:
-    """Calls made in threads while llmtrace is switched on and off all succeed, each traced once or not at all."""
+def test_calls_succeed_while_instrumentation_changes(loopback: Loopback) -> None:
+    """Calls in threads succeed while llmtrace is turned on and off; each has at most one span."""
     loopback.will(json_answer(CHAT))
     failed: list[BaseException] = []
     done = threading.Event()
@@ -95,8 +95,8 @@ def test_calls_while_llmtrace_comes_and_goes(loopback: Loopback) -> None:
     provider.shutdown()
 
 
-def test_a_foreign_wrapper_on_top(loopback: Loopback) -> None:
-    """Below somebody else's wrapper our hook stays and goes silent; instrumenting again still gives one span."""
+def test_hook_below_another_wrapper_is_disabled(loopback: Loopback) -> None:
+    """Below another package's wrapper our hook stays disabled; instrumenting again gives one span."""
     loopback.will(json_answer(CHAT))
     owner = openai._base_client.SyncAPIClient
     before = owner.__dict__["request"]
@@ -120,8 +120,8 @@ def test_a_foreign_wrapper_on_top(loopback: Loopback) -> None:
     assert [later - earlier for earlier, later in pairwise([0, *counts])] == [1, 0, 1]
 
 
-def test_second_reader_is_sent_away(loopback: Loopback, spans: InMemorySpanExporter) -> None:
-    """A thread that reads a stream while another does gets the generator's refusal, and the stream goes on."""
+def test_concurrent_reader_gets_the_generators_error(loopback: Loopback, spans: InMemorySpanExporter) -> None:
+    """A second thread that reads a stream gets the generator's error, and the stream continues."""
     reading, go = threading.Event(), threading.Event()
     first, *rest = sse(CHAT_CHUNKS, done=True)
     loopback.will(stream_answer([first, reading.set, go.wait, *rest]))
@@ -142,7 +142,7 @@ def test_second_reader_is_sent_away(loopback: Loopback, spans: InMemorySpanExpor
     assert (span.attributes or {})["llmtrace.stream.end"] == "exhausted"
 
 
-def test_client_that_cannot_be_hashed(loopback: Loopback, spans: InMemorySpanExporter) -> None:
+def test_unhashable_client_is_traced(loopback: Loopback, spans: InMemorySpanExporter) -> None:
     """A client whose class compares by value is traced like any other."""
 
     class Client(openai.OpenAI):  # noqa: PLW1641 - that it has no hash is the point

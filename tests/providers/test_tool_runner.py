@@ -1,4 +1,4 @@
-"""Anthropic's tool runner: each request of the loop is one span, whoever runs the loop and however it is read."""
+"""Anthropic's tool runner: each request of the loop is one span, however the loop is read."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def runner_of(client: Any, colour: str, *, stream: bool) -> Any:
     return client.beta.messages.tool_runner(model="claude-x", max_tokens=9, messages=QUESTION, tools=[tool], **more)
 
 
-def client_of(colour: str, loopback: Loopback, **options: Any) -> Any:
+def make_client(colour: str, loopback: Loopback, **options: Any) -> Any:
     kind = anthropic.Anthropic if colour == "sync" else anthropic.AsyncAnthropic
     return kind(base_url=loopback.url, api_key="k", max_retries=0, **options)
 
 
-async def settled(value: Any) -> Any:
+async def resolve(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
@@ -101,16 +101,16 @@ def two_turns(loopback: Loopback, *, stream: bool) -> None:
 async def test_each_turn_is_one_span(
     loopback: Loopback, spans: InMemorySpanExporter, colour: str, stream: bool, reading: str
 ) -> None:
-    """A loop of two requests gives two spans, each with its own answer's id, reason and tokens."""
+    """A loop of two requests has two spans, each with its own response id, reason and tokens."""
     two_turns(loopback, stream=stream)
-    client = client_of(colour, loopback)
+    client = make_client(colour, loopback)
     runner = runner_of(client, colour, stream=stream)
     if reading == "each":
         assert await each(runner, stream=stream) == 2
     else:
-        final = await settled(runner.until_done())
+        final = await resolve(runner.until_done())
         assert final.id == "msg_1"
-    await settled(client.close())
+    await resolve(client.close())
     llmtrace.flush(2)
 
     assert loopback.asked[1].body["messages"][-1]["content"][0]["content"] == "sunny in Paris"
@@ -126,12 +126,12 @@ async def test_each_turn_is_one_span(
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 @pytest.mark.parametrize("colour", ["sync", "async"])
-async def test_left_after_the_first_turn(
+async def test_loop_left_early_has_one_span(
     loopback: Loopback, spans: InMemorySpanExporter, colour: str, stream: bool
 ) -> None:
-    """A loop left by ``break`` gives a span for the request that was made, and no more."""
+    """A loop left by ``break`` has a span for the request that was sent, and no more."""
     two_turns(loopback, stream=stream)
-    client = client_of(colour, loopback)
+    client = make_client(colour, loopback)
     runner = runner_of(client, colour, stream=stream)
     if colour == "sync":
         for _ in runner:
@@ -140,20 +140,20 @@ async def test_left_after_the_first_turn(
         async for _ in runner:
             break
     if hasattr(runner, "close") or hasattr(runner, "aclose"):
-        await settled((getattr(runner, "aclose", None) or runner.close)())
+        await resolve((getattr(runner, "aclose", None) or runner.close)())
     del runner
     # The first runners cannot be closed, and keep their stream in a cycle that may take two turns of the loop.
     for _ in range(2):
         gc.collect()
         await asyncio.sleep(0)
-    await settled(client.close())
+    await resolve(client.close())
     gc.collect()
     llmtrace.flush(2)
     assert len(spans.get_finished_spans()) == len(loopback.asked) == 1
 
 
-async def test_the_runners_own_spans_stay(loopback: Loopback, spans: InMemorySpanExporter) -> None:
-    """The SDK's spans of the loop and its tools stay, as ours tell of the requests alone; only ours tell usage."""
+async def test_native_spans_of_the_runner_stay(loopback: Loopback, spans: InMemorySpanExporter) -> None:
+    """The SDK's spans of the loop and its tools stay; only our spans of the requests have usage."""
     if "open_telemetry" not in inspect.signature(anthropic.Anthropic).parameters:
         pytest.skip("this release has no spans of its own")
     from opentelemetry.sdk.trace import TracerProvider
@@ -162,7 +162,7 @@ async def test_the_runners_own_spans_stay(loopback: Loopback, spans: InMemorySpa
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(spans))
     two_turns(loopback, stream=False)
-    with client_of("sync", loopback, open_telemetry={"tracer_provider": provider}) as client:
+    with make_client("sync", loopback, open_telemetry={"tracer_provider": provider}) as client:
         runner_of(client, "sync", stream=False).until_done()
     found = {span.name: span for span in spans.get_finished_spans()}
     assert sum(span.name == "chat claude-x" for span in spans.get_finished_spans()) == 2

@@ -1,4 +1,4 @@
-"""A stream that the SDK cannot read ends as an error; what the caller's own code raises does not."""
+"""Streams that the SDK cannot parse end as errors; exceptions of the caller's own code do not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import llmtrace
 
 GOOD = {"candidates": [{"content": {"role": "model", "parts": [{"text": "hi"}]}, "index": 0}]}
 LAST = {"candidates": [{"content": {"role": "model", "parts": [{"text": "x"}]}, "finishReason": "STOP", "index": 0}]}
-NEEDS_RESPONSES = pytest.mark.skipif(not hasattr(openai.resources, "Responses"), reason="this release has none")
+NEEDS_RESPONSES = pytest.mark.skipif(not hasattr(openai.OpenAI, "responses"), reason="this release has none")
 UNREADABLE = {"number": 5, "candidates": {"candidates": 5}, "parts": {"candidates": [{"content": {"parts": 7}}]}}
 
 
@@ -55,10 +55,10 @@ CLOSED = (StatusCode.UNSET, "ok", "closed", None)
 @pytest.mark.parametrize("colour", ["sync", "async"])
 @pytest.mark.parametrize("before", [[], [GOOD], [GOOD, LAST]])
 @pytest.mark.parametrize("bad", UNREADABLE)
-async def test_gemini_chunk_that_the_sdk_cannot_read_fails_the_stream(
+async def test_invalid_gemini_chunk_fails_the_stream(
     loopback: Loopback, spans: InMemorySpanExporter, bad: str, before: list[Any], colour: str, chat: bool
 ) -> None:
-    """The caller gets the SDK's exception, and the span says the same, wherever the chunk stands."""
+    """The caller gets the SDK's exception, which is on the span too, at any position of the chunk."""
     loopback.will(stream_answer(data(*before, UNREADABLE[bad])))
     client = gemini(loopback)
     with pytest.raises((TypeError, ValueError, AttributeError)) as raised:
@@ -81,7 +81,7 @@ async def test_gemini_chunk_that_the_sdk_cannot_read_fails_the_stream(
 def test_gemini_chunk_that_is_not_json_fails_the_stream(
     loopback: Loopback, spans: InMemorySpanExporter, damage: bytes
 ) -> None:
-    """Damaged JSON in the middle of a stream."""
+    """Invalid JSON in the middle of a stream fails it."""
     loopback.will(stream_answer(data(GOOD, damage, LAST)))
     client = gemini(loopback)
     with pytest.raises(Exception) as raised:
@@ -89,10 +89,10 @@ def test_gemini_chunk_that_is_not_json_fails_the_stream(
     assert ended(spans)[:3] == failed(raised.value)[:3]
 
 
-async def test_another_call_that_cannot_be_read_leaves_an_open_stream_alone(
+async def test_invalid_chunk_of_another_call_does_not_fail_an_open_stream(
     loopback: Loopback, spans: InMemorySpanExporter
 ) -> None:
-    """Only the stream whose chunk is unreadable fails, not one that the same code is reading."""
+    """Only the stream with the invalid chunk fails, not another one that the same code reads."""
     client = gemini(loopback)
     loopback.will(stream_answer(data(GOOD, LAST)), stream_answer(data(GOOD, 5)))
     for _ in client.models.generate_content_stream(model="m", contents="hi"):
@@ -144,7 +144,7 @@ def test_damaged_json_in_the_middle_fails_the_stream(
 
 
 def test_damaged_compression_fails_the_stream(loopback: Loopback, spans: InMemorySpanExporter) -> None:
-    """A body that does not decode as its encoding says."""
+    """A body that cannot be decompressed fails the stream."""
     loopback.will(stream_answer([b"this is not gzip"], headers={"content-encoding": "gzip"}))
     with pytest.raises(Exception) as raised, chat(loopback) as stream:
         for _ in stream:
@@ -160,7 +160,7 @@ class Form(BaseModel):
 async def test_helper_that_cannot_join_the_chunks_fails_the_stream(
     loopback: Loopback, spans: InMemorySpanExporter, colour: str
 ) -> None:
-    """``chat.completions.stream`` raises for an answer that the limit cut off, though its raw stream was fine."""
+    """``chat.completions.stream`` raises for a response cut by the limit, although its raw stream is valid."""
     cut = {**CHAT_CHUNKS[2], "choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]}
     loopback.will(stream_answer(sse([CHAT_CHUNKS[0], cut, CHAT_CHUNKS[3]], done=True)))
     asked: dict[str, Any] = {"model": "m", "messages": QUESTION, "response_format": Form}
@@ -180,10 +180,10 @@ async def test_helper_that_cannot_join_the_chunks_fails_the_stream(
     assert ended(spans) == failed(raised.value)
 
 
-def test_helper_of_anthropic_that_cannot_join_the_events_fails_the_stream(
+def test_anthropic_helper_that_cannot_join_the_events_fails_the_stream(
     loopback: Loopback, spans: InMemorySpanExporter
 ) -> None:
-    """``messages.stream`` raises for arguments of a tool that are no JSON, though its raw stream was fine."""
+    """``messages.stream`` raises for tool arguments that are not JSON, although its raw stream is valid."""
     tool = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
     delta = {"type": "input_json_delta", "partial_json": '{"a": nope'}
     start = {"type": "content_block_start", "index": 0, "content_block": tool}
@@ -202,7 +202,7 @@ def test_helper_of_anthropic_that_cannot_join_the_events_fails_the_stream(
 def test_exception_in_the_callers_loop_is_not_an_error_of_the_stream(
     loopback: Loopback, spans: InMemorySpanExporter, ask: Any
 ) -> None:
-    """The stream was closed by the caller, whatever made it do so."""
+    """The caller closed the stream, for whatever reason."""
     loopback.will(stream_answer(sse(MESSAGE_EVENTS if ask in (messages, "helper") else CHAT_CHUNKS)))
     if ask == "helper":
         client = anthropic.Anthropic(base_url=loopback.url, api_key="x", max_retries=0)
@@ -218,7 +218,7 @@ def test_exception_in_the_callers_loop_is_not_an_error_of_the_stream(
 def test_exception_in_the_callers_loop_over_gemini_is_not_an_error_of_the_stream(
     loopback: Loopback, spans: InMemorySpanExporter
 ) -> None:
-    """The caller leaves the generator, which is collected or closed."""
+    """The caller leaves the generator, which is then collected or closed."""
     loopback.will(stream_answer(data(GOOD, GOOD, LAST)))
     client = gemini(loopback)
     stream = client.models.generate_content_stream(model="m", contents="hi")

@@ -1,20 +1,19 @@
-"""Bodies as servers and proxies really send them: encoded, cut anywhere, in every spelling of the event stream."""
+"""Response bodies as servers and proxies send them: compressed, cut anywhere, in every form of event streams."""
 
 from __future__ import annotations
 
 import gzip
-import inspect
 import json
 import zlib
 from collections.abc import Callable
 from typing import Any
 
-import anthropic
 import httpx
 import openai
 import pytest
-from answers import CHAT, CHAT_CHUNKS, MESSAGE, MESSAGE_EVENTS, QUESTION, sse
-from loopback import Answer, Loopback, json_answer, stream_answer
+from answers import CHAT, CHAT_CHUNKS, MESSAGE, MESSAGE_EVENTS, sse
+from helpers import attributes, make_client, read_stream, resolve, resource_and_arguments
+from loopback import Loopback, ServerResponse, json_answer, stream_answer
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from llmtrace.capture.failure import error_type, http_status
@@ -22,47 +21,6 @@ from llmtrace.capture.failure import error_type, http_status
 VENDORS = ("openai", "anthropic")
 BODIES = {"openai": b"".join(sse(CHAT_CHUNKS, done=True)), "anthropic": b"".join(sse(MESSAGE_EVENTS))}
 PLAIN: dict[str, Any] = {"openai": CHAT, "anthropic": MESSAGE}
-
-
-def client_of(vendor: str, colour: str, url: str, **options: Any) -> Any:
-    module, name = (openai, "OpenAI") if vendor == "openai" else (anthropic, "Anthropic")
-    options = {"base_url": url, "api_key": "k", "max_retries": 0, **options}
-    return getattr(module, name if colour == "sync" else f"Async{name}")(**options)
-
-
-def asked(client: Any) -> tuple[Any, dict[str, Any]]:
-    if hasattr(client, "chat"):
-        return client.chat.completions, {"model": "m", "messages": QUESTION}
-    return client.messages, {"model": "m", "messages": QUESTION, "max_tokens": 9}
-
-
-async def settled(value: Any) -> Any:
-    return await value if inspect.isawaitable(value) else value
-
-
-async def every(items: Any) -> list[Any]:
-    return [item async for item in items] if hasattr(items, "__aiter__") else list(items)
-
-
-async def read(client: Any, reading: str) -> list[Any]:
-    """The items of a stream, asked for in one of four ways."""
-    resource, arguments = asked(client)
-    if reading == "stream":
-        return await every(await settled(resource.create(**arguments, stream=True)))
-    if reading == "raw":
-        raw = await settled(resource.with_raw_response.create(**arguments, stream=True))
-        return await every(await settled(raw.parse()))
-    manager = resource.with_streaming_response.create(**arguments, stream=True)
-    if hasattr(manager, "__aenter__"):
-        async with manager as response:
-            return await every(getattr(response, reading)())
-    with manager as response:
-        return await every(getattr(response, reading)())
-
-
-def told(spans: InMemorySpanExporter) -> dict[str, Any]:
-    (span,) = spans.get_finished_spans()
-    return dict(span.attributes or {})
 
 
 def several_lines(body: bytes) -> bytes:
@@ -98,15 +56,15 @@ SPELLINGS: dict[str, Callable[[bytes], list[bytes]]] = {
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("colour", ["sync", "async"])
 @pytest.mark.parametrize("vendor", VENDORS)
-async def test_every_spelling_of_a_stream(
+async def test_every_form_of_event_stream_is_read(
     loopback: Loopback, spans: InMemorySpanExporter, vendor: str, colour: str, spelling: str, reading: str
 ) -> None:
-    """However its events are spelled and cut, a stream gives one span with its tokens and its end."""
+    """A stream in every form, cut anywhere, is one span with its tokens and its end."""
     loopback.will(stream_answer(SPELLINGS[spelling](BODIES[vendor])))
-    client = client_of(vendor, colour, loopback.url)
-    assert await read(client, reading)
-    await settled(client.close())
-    got = told(spans)
+    client = make_client(vendor, colour, loopback.url)
+    assert await read_stream(client, reading)
+    await resolve(client.close())
+    got = attributes(spans)
     assert (got["gen_ai.usage.input_tokens"], got["gen_ai.usage.output_tokens"]) == (7, 3)
     assert got["llmtrace.stream.end"] == "exhausted"
 
@@ -122,57 +80,59 @@ ENCODINGS: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("colour", ["sync", "async"])
 @pytest.mark.parametrize("vendor", VENDORS)
-async def test_encoded_bodies(
+async def test_compressed_body_is_read(
     loopback: Loopback, spans: InMemorySpanExporter, vendor: str, colour: str, encoding: str, reading: str
 ) -> None:
-    """A compressed body, cut anywhere, is read by the caller and by us."""
+    """A compressed body, cut anywhere, is read by the caller and by llmtrace."""
     plain = reading.startswith("plain")
     body = json.dumps(PLAIN[vendor]).encode() if plain else BODIES[vendor]
     packed = ENCODINGS[encoding](body)
     parts = [packed[at : at + 7] for at in range(0, len(packed), 7)]
     kind = "application/json" if plain else "text/event-stream"
-    loopback.will(Answer([*parts, b""], kind=kind, headers={"content-encoding": encoding}))
-    client = client_of(vendor, colour, loopback.url)
+    loopback.will(ServerResponse([*parts, b""], kind=kind, headers={"content-encoding": encoding}))
+    client = make_client(vendor, colour, loopback.url)
     if plain:
-        resource, arguments = asked(client)
+        resource, arguments = resource_and_arguments(client)
         maker = resource.with_raw_response if reading == "plain-raw" else resource
-        assert await settled(maker.create(**arguments))
+        assert await resolve(maker.create(**arguments))
     else:
-        assert await read(client, reading)
-    await settled(client.close())
-    got = told(spans)
+        assert await read_stream(client, reading)
+    await resolve(client.close())
+    got = attributes(spans)
     assert (got["gen_ai.usage.input_tokens"], got["gen_ai.usage.output_tokens"]) == (7, 3)
 
 
 @pytest.mark.parametrize("reading", ["stream", "raw"])
 @pytest.mark.parametrize("vendor", VENDORS)
-async def test_a_huge_event(loopback: Loopback, spans: InMemorySpanExporter, vendor: str, reading: str) -> None:
+async def test_event_of_two_megabytes_is_read(
+    loopback: Loopback, spans: InMemorySpanExporter, vendor: str, reading: str
+) -> None:
     """One event of two megabytes, in pieces, is an event like any other."""
     body = BODIES[vendor].replace("hé 漢字".encode(), b"x" * 2_000_000)
     parts = [body[at : at + 16_384] for at in range(0, len(body), 16_384)]
     loopback.will(stream_answer(parts))
-    with client_of(vendor, "sync", loopback.url) as client:
-        assert await read(client, reading)
-    assert told(spans)["llmtrace.stream.end"] == "exhausted"
+    with make_client(vendor, "sync", loopback.url) as client:
+        assert await read_stream(client, reading)
+    assert attributes(spans)["llmtrace.stream.end"] == "exhausted"
 
 
 @pytest.mark.parametrize("reading", ["stream", "raw"])
 @pytest.mark.parametrize("vendor", VENDORS)
-async def test_read_by_an_event_hook(
+async def test_stream_read_by_an_event_hook_is_recorded(
     loopback: Loopback, spans: InMemorySpanExporter, vendor: str, reading: str
 ) -> None:
-    """A stream whose body the application's own hook has read before the SDK is told of as any other."""
+    """A stream whose body the application's httpx hook has read before the SDK is recorded."""
     loopback.will(stream_answer([BODIES[vendor]]))
-    with client_of(vendor, "sync", loopback.url) as client:
+    with make_client(vendor, "sync", loopback.url) as client:
         client._client.event_hooks = {"response": [lambda response: response.read()]}
-        assert await read(client, reading)
-    got = told(spans)
+        assert await read_stream(client, reading)
+    got = attributes(spans)
     assert (got["gen_ai.usage.input_tokens"], got["gen_ai.usage.output_tokens"]) == (7, 3)
     assert got["llmtrace.stream.end"] == "exhausted"
 
 
-def untold(vendor: str) -> list[dict[str, Any]]:
-    """A stream whose server tells no usage."""
+def without_usage(vendor: str) -> list[dict[str, Any]]:
+    """Return a stream without usage."""
     if vendor == "openai":
         return CHAT_CHUNKS[:-1]
     start = {**MESSAGE_EVENTS[0], "message": {**MESSAGE_EVENTS[0]["message"], "usage": None}}
@@ -182,41 +142,45 @@ def untold(vendor: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("reading", ["stream", "raw", "iter_lines"])
 @pytest.mark.parametrize("colour", ["sync", "async"])
 @pytest.mark.parametrize("vendor", VENDORS)
-async def test_a_stream_without_usage(
+async def test_stream_without_usage_is_marked_missing(
     loopback: Loopback, spans: InMemorySpanExporter, vendor: str, colour: str, reading: str
 ) -> None:
-    """A stream that tells no usage ends well, says that the usage is missing, and names no count."""
-    loopback.will(stream_answer(sse(untold(vendor), done=vendor == "openai")))
-    client = client_of(vendor, colour, loopback.url)
-    assert await read(client, reading)
-    await settled(client.close())
-    got = told(spans)
+    """A stream without usage ends normally, is marked as missing usage, and has no count."""
+    loopback.will(stream_answer(sse(without_usage(vendor), done=vendor == "openai")))
+    client = make_client(vendor, colour, loopback.url)
+    assert await read_stream(client, reading)
+    await resolve(client.close())
+    got = attributes(spans)
     assert got["llmtrace.stream.end"] == "exhausted"
     assert got["llmtrace.usage.source"] == "missing"
     assert not [name for name in got if name.startswith("gen_ai.usage.")]
 
 
-def test_a_number_within_an_error_event_is_no_status() -> None:
-    """OpenRouter's event of an error has a number for its code, but the answer that brings it began with 200."""
+def test_numeric_code_in_an_error_event_is_not_the_status() -> None:
+    """OpenRouter's error event has a number as its code, but the response began with 200."""
     error = openai.APIError("x", request=httpx.Request("POST", "http://h"), body={"code": 502})
     error.code = 502  # type: ignore[assignment] # as most releases have it; the newest make it text
     assert http_status(error) is None
     assert error_type(error) == "openai.APIError"
 
 
-REFUSED = Answer([b'{"error":{"type":"overloaded_error","message":"x"}}'], status=503, headers={"retry-after-ms": "1"})
+REFUSED = ServerResponse(
+    [b'{"error":{"type":"overloaded_error","message":"x"}}'], status=503, headers={"retry-after-ms": "1"}
+)
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])
 @pytest.mark.parametrize("vendor", VENDORS)
-async def test_retries_are_one_span(loopback: Loopback, spans: InMemorySpanExporter, vendor: str, colour: str) -> None:
-    """A call that succeeds at the third try is one span that counts the retries and keeps the answer."""
+async def test_retries_are_counted_in_one_span(
+    loopback: Loopback, spans: InMemorySpanExporter, vendor: str, colour: str
+) -> None:
+    """A call that succeeds at the third attempt is one span that counts the retries."""
     loopback.will(REFUSED, REFUSED, json_answer(PLAIN[vendor]))
-    client = client_of(vendor, colour, loopback.url, max_retries=2)
-    resource, arguments = asked(client)
-    await settled(resource.create(**arguments))
-    await settled(client.close())
-    got = told(spans)
+    client = make_client(vendor, colour, loopback.url, max_retries=2)
+    resource, arguments = resource_and_arguments(client)
+    await resolve(resource.create(**arguments))
+    await resolve(client.close())
+    got = attributes(spans)
     assert (got["llmtrace.outcome"], got["gen_ai.usage.input_tokens"]) == ("ok", 7)
     assert got.get("llmtrace.retry.count", 2) == 2
     assert len(loopback.asked) == 3

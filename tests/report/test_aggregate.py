@@ -1,4 +1,4 @@
-"""Every figure of the report against the same figure computed another way from the spans themselves."""
+"""Every figure of the report equals the same figure computed independently from the spans."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def store(traffic: list[StoredSpan], tmp_path_factory: pytest.TempPathFactory) -
 
 
 def independent(spans: Iterable[StoredSpan]) -> dict[str, Any]:
-    """The figures of a group, from the attributes, by other means than the report's."""
+    """Compute the figures of a group from attributes, independently of the report."""
     calls = [span.attributes | {"seconds": (span.ended - span.started) / 1e9} for span in spans]
 
     def count(name: str) -> int:
@@ -54,7 +54,7 @@ def independent(spans: Iterable[StoredSpan]) -> dict[str, Any]:
         ordered = sorted(values)
         return ordered[max(1, math.ceil(len(ordered) * percent / 100)) - 1] if ordered else None
 
-    costs = [Decimal(call["llmtrace.pricing.exact"]) for call in calls if "llmtrace.pricing.exact" in call]
+    costs = [Decimal(call["llmtrace.cost.exact"]) for call in calls if "llmtrace.cost.exact" in call]
     streams = [call for call in calls if "llmtrace.stream.end" in call]
     first, speeds = (
         [call[f"llmtrace.stream.{name}"] for call in streams if f"llmtrace.stream.{name}" in call]
@@ -64,13 +64,13 @@ def independent(spans: Iterable[StoredSpan]) -> dict[str, Any]:
     unpriced = [
         call
         for call in calls
-        if "llmtrace.pricing.exact" not in call
+        if "llmtrace.cost.exact" not in call
         and (
             any(name in call for name in tokens)
-            or ("llmtrace.pricing.unpriced_reason" in call and call["llmtrace.outcome"] != "error")
+            or ("llmtrace.cost.unpriced_reason" in call and call["llmtrace.outcome"] != "error")
         )
     ]
-    found = {
+    actual = {
         "calls": len(calls),
         "errors": sum(call["llmtrace.outcome"] == "error" for call in calls),
         "refusals": sum("content_filter" in call.get("gen_ai.response.finish_reasons", ()) for call in calls),
@@ -83,29 +83,29 @@ def independent(spans: Iterable[StoredSpan]) -> dict[str, Any]:
         "reasoning_tokens": count("gen_ai.usage.reasoning.output_tokens"),
         "cost_usd": float(sum(costs)) if costs else None,
         "cost_per_call_usd": float(sum(costs) / len(costs)) if costs else None,
-        "estimated_cost_usd": count("llmtrace.pricing.estimated_usd") or None,
+        "estimated_cost_usd": count("llmtrace.cost.estimated_usd") or None,
         "cache_hit_share": count("gen_ai.usage.cache_read.input_tokens") / count(tokens[0])
         if count(tokens[0])
         else None,
         "tokens_per_second_p50": percentile(speeds, 50),
         "streams": len(streams),
         "streams_cut": sum(call["llmtrace.stream.end"] != "exhausted" for call in streams),
-        "estimated_share": sum("llmtrace.pricing.estimated_usd" in call for call in calls) / len(calls),
+        "estimated_share": sum("llmtrace.cost.estimated_usd" in call for call in calls) / len(calls),
         "unpriced_share": len(unpriced) / len(calls),
     }
     for percent in (50, 95, 99):
-        found[f"latency_p{percent}_seconds"] = percentile((call["seconds"] for call in calls), percent)
-        found[f"first_token_p{percent}_seconds"] = percentile(first, percent)
-    return found
+        actual[f"latency_p{percent}_seconds"] = percentile((call["seconds"] for call in calls), percent)
+        actual[f"first_token_p{percent}_seconds"] = percentile(first, percent)
+    return actual
 
 
-def agree(found: Aggregate, expected: dict[str, Any]) -> None:
-    told = found.as_dict()
-    assert told.keys() == expected.keys()
+def agree(actual: Aggregate, expected: dict[str, Any]) -> None:
+    result = actual.as_dict()
+    assert result.keys() == expected.keys()
     for name, value in expected.items():
         # The store keeps times to the microsecond and speeds to a thousandth.
         near = 6e-4 if "per_second" in name else 2e-6 if "seconds" in name else 0
-        assert told[name] == (None if value is None else pytest.approx(value, rel=1e-9, abs=near)), name
+        assert result[name] == (None if value is None else pytest.approx(value, rel=1e-9, abs=near)), name
 
 
 def is_call(span: StoredSpan) -> bool:
@@ -115,57 +115,63 @@ def is_call(span: StoredSpan) -> bool:
 @pytest.mark.parametrize(
     ("by", "key"),
     [
-        ((), lambda told, at: ()),
-        (("feature",), lambda told, at: (told["llmtrace.feature"],)),
-        (("model", "version"), lambda told, at: (told["gen_ai.request.model"], told["gen_ai.prompt.version"])),
-        (("user",), lambda told, at: (told["user.id"],)),
-        (("tenant", "session"), lambda told, at: (told["llmtrace.tenant"], told["session.id"])),
-        (("tag.region", "provider"), lambda told, at: (told["llmtrace.tag.region"], told["gen_ai.provider.name"])),
-        (("day",), lambda told, at: (f"{at:%Y-%m-%d}",)),
-        (("hour",), lambda told, at: (f"{at:%Y-%m-%d %H}:00",)),
-        (("month", "outcome"), lambda told, at: (f"{at:%Y-%m}", told["llmtrace.outcome"])),
-        (("tag",), lambda told, at: (told["tag.tags"][0],)),
+        ((), lambda attrs, at: ()),
+        (("feature",), lambda attrs, at: (attrs["llmtrace.feature"],)),
+        (
+            ("model", "version"),
+            lambda attrs, at: (attrs["gen_ai.request.model"], attrs["gen_ai.prompt.version"]),
+        ),
+        (("user",), lambda attrs, at: (attrs["user.id"],)),
+        (("tenant", "session"), lambda attrs, at: (attrs["llmtrace.tenant"], attrs["session.id"])),
+        (
+            ("tag.region", "provider"),
+            lambda attrs, at: (attrs["llmtrace.tag.region"], attrs["gen_ai.provider.name"]),
+        ),
+        (("day",), lambda attrs, at: (f"{at:%Y-%m-%d}",)),
+        (("hour",), lambda attrs, at: (f"{at:%Y-%m-%d %H}:00",)),
+        (("month", "outcome"), lambda attrs, at: (f"{at:%Y-%m}", attrs["llmtrace.outcome"])),
+        (("tag",), lambda attrs, at: (attrs["tag.tags"][0],)),
     ],
     ids=lambda value: ",".join(value) or "all" if isinstance(value, tuple) else "",
 )
-def test_every_figure_is_that_of_the_spans(store: Any, traffic: list[StoredSpan], by: Any, key: Any) -> None:
-    """Whatever the calls are grouped by, each figure of each group is the one computed from its spans."""
+def test_report_figures_match_the_spans(store: Any, traffic: list[StoredSpan], by: Any, key: Any) -> None:
+    """For every grouping, each figure of each group matches its spans."""
     groups: dict[Any, list[StoredSpan]] = defaultdict(list)
     for span in filter(is_call, traffic):
         groups[key(span.attributes, datetime.fromtimestamp(span.started // 10**9, UTC))].append(span)
-    told = report(store, selection(), by)
-    found, whole = dict(told.rows), told.total
-    assert found.keys() == groups.keys()
+    result = report(store, selection(), by)
+    actual, total = dict(result.rows), result.total
+    assert actual.keys() == groups.keys()
     for name, spans in groups.items():
-        agree(found[name], independent(spans))
-    agree(whole, independent(filter(is_call, traffic)))
+        agree(actual[name], independent(spans))
+    agree(total, independent(filter(is_call, traffic)))
 
 
 @pytest.mark.parametrize(
     ("where", "holds"),
     [
-        (["feature=search"], lambda told: told["llmtrace.feature"] == "search"),
+        (["feature=search"], lambda attrs: attrs["llmtrace.feature"] == "search"),
         (["feature!=search", "model=gpt-*"],
-         lambda told: told["llmtrace.feature"] != "search" and told["gen_ai.request.model"].startswith("gpt-")),
-        (["user=user-2"], lambda told: told["user.id"] == "user-2"),
-        (["user!=user-2", "tag=beta"], lambda told: told["user.id"] != "user-2" and "beta" in told["tag.tags"]),
-        (["tag.region=eu"], lambda told: told["llmtrace.tag.region"] == "eu"),
-        (["error=429"], lambda told: told.get("error.type") == "429"),
-        (["error="], lambda told: "error.type" not in told),
-        (["user=nobody"], lambda told: False),
+         lambda attrs: attrs["llmtrace.feature"] != "search" and attrs["gen_ai.request.model"].startswith("gpt-")),
+        (["user=user-2"], lambda attrs: attrs["user.id"] == "user-2"),
+        (["user!=user-2", "tag=beta"], lambda attrs: attrs["user.id"] != "user-2" and "beta" in attrs["tag.tags"]),
+        (["tag.region=eu"], lambda attrs: attrs["llmtrace.tag.region"] == "eu"),
+        (["error=429"], lambda attrs: attrs.get("error.type") == "429"),
+        (["error="], lambda attrs: "error.type" not in attrs),
+        (["user=nobody"], lambda attrs: False),
     ],
     ids=lambda value: "" if callable(value) else str(value),
 )  # fmt: skip
-def test_conditions_choose_their_calls(store: Any, traffic: list[StoredSpan], where: list[str], holds: Any) -> None:
-    """``--where`` takes equality, inequality, patterns, absence, users, tags and several at once."""
-    found = dict(report(store, selection(where=where), ()).rows)
+def test_conditions_select_matching_calls(store: Any, traffic: list[StoredSpan], where: list[str], holds: Any) -> None:
+    """``--where`` supports equality, inequality, patterns, absence, users, tags and combinations."""
+    actual = dict(report(store, selection(where=where), ()).rows)
     chosen = [span for span in traffic if is_call(span) and holds(span.attributes)]
-    assert bool(found) is bool(chosen)
+    assert bool(actual) is bool(chosen)
     if chosen:
-        agree(found[()], independent(chosen))
+        agree(actual[()], independent(chosen))
 
 
-def test_a_window_is_half_open(store: Any, traffic: list[StoredSpan]) -> None:
+def test_time_window_is_half_open(store: Any, traffic: list[StoredSpan]) -> None:
     """``--since`` is included, ``--until`` is not."""
     since, until = (datetime.fromtimestamp((START + days * DAY) // 10**9, UTC) for days in (2, 5))
     chosen = selection(since.isoformat(), until.isoformat(), ["feature=search"])
@@ -182,30 +188,30 @@ def test_a_window_is_half_open(store: Any, traffic: list[StoredSpan]) -> None:
     assert report(store, selection(since.isoformat(), begun, ["feature=search"]), ()).rows == []
 
 
-def test_a_call_with_several_tags(tmp_path: Path, traffic: list[StoredSpan]) -> None:
-    """It is in the group of each, and once in the sum."""
+def test_call_with_several_tags_counts_once_in_the_total(tmp_path: Path, traffic: list[StoredSpan]) -> None:
+    """The call is in the group of each of its tags."""
     spans = [replace(span, attributes={**span.attributes, "tag.tags": ["a", "b"]}) for span in traffic[:30]]
     with closing(connect(tmp_path / "s.db", write=True)) as connection:
         Writer(connection).write(spans)
-        told = report(connection, selection(), ("tag", "feature"))
-        one, whole = dict(report(connection, selection(), ("tag",)).rows), told.total
+        result = report(connection, selection(), ("tag", "feature"))
+        one, total = dict(report(connection, selection(), ("tag",)).rows), result.total
     calls = [span for span in spans if is_call(span)]
     for tag in ("a", "b"):
         agree(one[tag,], independent(calls))
-        assert sum(group.calls for key, group in told.rows if key[0] == tag) == len(calls)
-    agree(whole, independent(calls))
+        assert sum(group.calls for key, group in result.rows if key[0] == tag) == len(calls)
+    agree(total, independent(calls))
 
 
-def test_costs_over_time(store: Any) -> None:
-    """Costs over time are those of the groups."""
+def test_costs_by_time_add_up_to_the_total(store: Any) -> None:
+    """Costs by time equal those of the groups."""
     chosen = selection(where=["tag.region=eu"])
     expected = report(store, chosen, ("day", "feature")).rows
     assert costs(read(store, chosen), ("day", "feature")) == {key: each.cost for key, each in expected}
 
 
 @pytest.mark.parametrize("by", [("session",), ("user", "model"), ("tag", "session"), ("day", "user")], ids=",".join)
-def test_the_first_groups_are_those_of_all(store: Any, by: tuple[str, ...]) -> None:
-    """With ``top`` the same groups come first, with the same figures, and the rest is counted."""
+def test_top_groups_are_the_first_of_all_groups(store: Any, by: tuple[str, ...]) -> None:
+    """``top`` returns the first groups with unchanged figures, and counts the others."""
     every, few = report(store, selection(), by), report(store, selection(), by, top=5)
     assert few.hidden == len(every.rows) - 5 > 0
     assert [(key, group.as_dict()) for key, group in few.rows] == [
@@ -214,8 +220,8 @@ def test_the_first_groups_are_those_of_all(store: Any, by: tuple[str, ...]) -> N
     assert few.total.as_dict() == every.total.as_dict()
 
 
-def test_sums_are_exact_however_large(tmp_path: Path, traffic: list[StoredSpan]) -> None:
-    """Neither 64 bits nor the 53 of a float are the limit of a sum."""
+def test_large_sums_are_exact(tmp_path: Path, traffic: list[StoredSpan]) -> None:
+    """Sums may exceed 64 bits and the 53 bits of a float."""
     huge = [2**63 - 1, 2**62 + 1, 2**53 + 1, 7]
     spans = [
         replace(span, attributes={**span.attributes, "gen_ai.usage.input_tokens": tokens, "llmtrace.feature": feature})
@@ -224,15 +230,15 @@ def test_sums_are_exact_however_large(tmp_path: Path, traffic: list[StoredSpan])
     ]
     with closing(connect(tmp_path / "s.db", write=True)) as connection:
         Writer(connection).write(spans)
-        told = report(connection, selection(), ("feature",))
-    assert [group.input for _, group in told.rows] == [sum(huge)] * 2
-    assert told.total.input == 2 * sum(huge)
+        result = report(connection, selection(), ("feature",))
+    assert [group.input for _, group in result.rows] == [sum(huge)] * 2
+    assert result.total.input == 2 * sum(huge)
 
 
 @pytest.mark.parametrize("text", ["tomorrow", "-3d", "2026-13-01", "", "5", "9999999d"])
-def test_a_wrong_time_is_told(text: str) -> None:
-    """What is no time is named, with what is accepted."""
-    with pytest.raises(QueryError, match="is no time; use an age"):
+def test_invalid_time_raises_query_error(text: str) -> None:
+    """The error names the value and the accepted forms."""
+    with pytest.raises(QueryError, match="is not a valid time: use an age"):
         moment(text, datetime.now(UTC))
 
 
@@ -249,35 +255,35 @@ def test_a_wrong_time_is_told(text: str) -> None:
         ("2026-01-05T10:00+02:00", "2026-01-05 08:00"),
     ],
 )  # fmt: skip
-def test_times_people_say(text: str, expected: str) -> None:
-    """Ages, names of days, dates and times with a zone."""
-    found = moment(text, datetime(2026, 1, 31, 12, tzinfo=UTC)).astimezone(UTC)
-    assert f"{found:%Y-%m-%d %H:%M}" == expected
+def test_times_and_ages_are_parsed(text: str, expected: str) -> None:
+    """Ages, names of days, dates, and times with a time zone are accepted."""
+    actual = moment(text, datetime(2026, 1, 31, 12, tzinfo=UTC)).astimezone(UTC)
+    assert f"{actual:%Y-%m-%d %H:%M}" == expected
 
 
 @pytest.mark.parametrize("where", ["feature", "=x", "day=2026-01-01", "nothing=1", "tag.=1"])
-def test_a_wrong_condition_is_told(where: str) -> None:
-    """A condition that means nothing says what would."""
+def test_invalid_condition_raises_query_error(where: str) -> None:
+    """The error names the accepted form."""
     with pytest.raises(QueryError, match=r"--where|dimension"):
         selection(where=[where])
 
 
-def test_a_window_that_ends_before_it_begins_is_told() -> None:
-    """Also one that is empty."""
+def test_reversed_time_window_raises_query_error() -> None:
+    """An empty window is refused too."""
     for since, until in (("1h", "2h"), ("today", "today")):
         with pytest.raises(QueryError, match=f"--since {since} is not before --until {until}"):
             selection(since, until)
 
 
-def test_a_wrong_dimension_is_told() -> None:
-    """An unknown dimension is named beside those there are."""
-    with pytest.raises(QueryError, match=r"no dimension 'colour'; use feature, model"):
+def test_invalid_dimension_raises_query_error() -> None:
+    """The error lists the valid dimensions."""
+    with pytest.raises(QueryError, match=r"'colour' is not a valid dimension: use feature, model"):
         dimensions(["feature,colour"])
 
 
 @pytest.mark.filterwarnings("ignore:The model .* is deprecated:DeprecationWarning")
-def test_recorded_exchanges(replay: Any, tmp_path: Path) -> None:
-    """The report over recorded exchanges, through the vendors' own clients, is that of their spans."""
+def test_report_on_recorded_exchanges_matches_their_usage(replay: Any, tmp_path: Path) -> None:
+    """The report on recorded exchanges of the vendors' clients matches their spans."""
     path = Path(__file__).parents[1] / "providers" / "test_recorded.py"
     spec = importlib.util.spec_from_file_location("recorded_exchanges", path)
     assert spec is not None
@@ -303,7 +309,7 @@ def test_recorded_exchanges(replay: Any, tmp_path: Path) -> None:
         groups[span.attributes["gen_ai.provider.name"], span.attributes.get("gen_ai.request.model")].append(span)
     assert len(groups) > 10
     with closing(connect(tmp_path / "s.db")) as store:
-        found = dict(report(store, selection(), ("provider", "request_model")).rows)
-    assert found.keys() == groups.keys()
+        actual = dict(report(store, selection(), ("provider", "request_model")).rows)
+    assert actual.keys() == groups.keys()
     for name, spans in groups.items():
-        agree(found[name], independent(spans))
+        agree(actual[name], independent(spans))

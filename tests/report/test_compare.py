@@ -1,4 +1,4 @@
-"""``compare`` tells a change from chance."""
+"""``compare`` distinguishes a change from chance."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from llmtrace.report.select import QueryError
 
 def side(seed: int, calls: int, *, cost: float = 1.0, error: float = 0.02) -> Sample:
     rng = random.Random(seed)
-    made = Sample(calls=calls)
-    made.cost = [cost * rng.lognormvariate(0, 0.5) for _ in range(calls)]
-    made.latency = [cost * rng.lognormvariate(0, 0.5) for _ in range(calls)]
-    made.output = [float(rng.randint(50, 150)) for _ in range(calls)]
-    made.errors = sum(rng.random() < error for _ in range(calls))
-    made.finishes = {"stop": calls - made.errors}
-    return made
+    sample = Sample(calls=calls)
+    sample.cost = [cost * rng.lognormvariate(0, 0.5) for _ in range(calls)]
+    sample.latency = [cost * rng.lognormvariate(0, 0.5) for _ in range(calls)]
+    sample.output = [float(rng.randint(50, 150)) for _ in range(calls)]
+    sample.errors = sum(rng.random() < error for _ in range(calls))
+    sample.finishes = {"stop": calls - sample.errors}
+    return sample
 
 
-def named(changes: list[Change]) -> dict[str, Change]:
+def by_metric(changes: list[Change]) -> dict[str, Change]:
     return {change.metric: change for change in changes}
 
 
-def test_a_regression_shows() -> None:
-    """A fifth dearer and slower, with more errors, is clear with enough calls; what did not change is not."""
-    found = named(compare(side(1, 3000), side(2, 3000, cost=1.2, error=0.06)))
-    assert found["cost"].change == pytest.approx(0.2, abs=0.04)
-    assert [found[name].clear for name in ("cost", "latency", "error", "output")] == [True, True, True, False]
+def test_regression_has_a_clear_change() -> None:
+    """20 % more cost, latency and errors are clear with enough calls; unchanged metrics are not."""
+    changes = by_metric(compare(side(1, 3000), side(2, 3000, cost=1.2, error=0.06)))
+    assert changes["cost"].change == pytest.approx(0.2, abs=0.04)
+    assert [changes[name].clear for name in ("cost", "latency", "error", "output")] == [True, True, True, False]
     limits = [parse_limit("cost +10 %"), parse_limit("cost +30%"), parse_limit("error +1 %")]
-    assert exceeded(limits, list(found.values())) == [limits[0], limits[2]]
+    assert exceeded(limits, list(changes.values())) == [limits[0], limits[2]]
 
 
-def test_intervals_hold_what_they_promise() -> None:
-    """Of two sides without a difference, the 95 % interval leaves out "no change" about once in twenty."""
+def test_intervals_contain_the_true_change() -> None:
+    """For two equal sides, the 95 % interval excludes "no change" about once in twenty."""
     wrong: Counter[str] = Counter()
     for seed in range(150):
         wrong.update(change.metric for change in compare(side(seed, 150), side(seed + 5000, 150)) if change.clear)
@@ -44,21 +44,21 @@ def test_intervals_hold_what_they_promise() -> None:
     assert {"cost", "latency", "output"} <= wrong.keys()
 
 
-def test_few_calls_say_nothing() -> None:
-    """With a handful of calls there is no interval, and no limit is passed."""
+def test_few_calls_have_no_interval() -> None:
+    """A handful of calls has no interval and exceeds no limit."""
     changes = compare(side(1, 5), side(2, 5, cost=3))
     assert all(change.low is None for change in changes)
     assert exceeded([parse_limit("cost +10%")], changes) == []
 
 
-def test_empty_sides() -> None:
-    """A figure that neither side can tell is left out."""
+def test_comparison_of_empty_sides_has_no_changes() -> None:
+    """A metric without values on both sides is left out."""
     assert compare(Sample(calls=1), Sample(calls=1))[0].metric == "error"
 
 
 @pytest.mark.parametrize("text", ["cost", "cost 10", "beauty +1%", "cost +-1%", ""])
-def test_a_wrong_limit_is_told(text: str) -> None:
-    """What is no limit is named, with the names there are."""
+def test_invalid_limit_raises_query_error(text: str) -> None:
+    """The error lists the valid names."""
     with pytest.raises(QueryError, match="cost, latency"):
         parse_limit(text)
 
@@ -66,6 +66,6 @@ def test_a_wrong_limit_is_told(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "by"), [("cost +10 %", 0.1), ("First  Token -5%", -0.05), ("finish length +0.5", 0.005)]
 )
-def test_limits_are_read(text: str, by: float) -> None:
-    """Blanks, case and the percent sign do not matter."""
+def test_valid_limits_are_parsed(text: str, by: float) -> None:
+    """Spaces, case and the percent sign are optional."""
     assert parse_limit(text).by == pytest.approx(by)

@@ -1,4 +1,4 @@
-"""The page: one file, nothing fetched, nothing believed."""
+"""The report page: one file without external resources, with escaped text."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def page(path: Path, spans: list[StoredSpan], *by: str) -> str:
     return text
 
 
-def test_it_stands_alone_and_is_well_formed(tmp_path: Path) -> None:
-    """Tags close in their order; there is no script, and nothing that a browser would fetch."""
+def test_page_is_self_contained_and_well_formed(tmp_path: Path) -> None:
+    """Tags are balanced; there is no script and nothing that a browser would fetch."""
     text = page(tmp_path / "s.db", [span for trace in traces(300) for span in trace], "feature")
     tags = Tags()
     tags.feed(text)
@@ -60,8 +60,8 @@ def test_it_stands_alone_and_is_well_formed(tmp_path: Path) -> None:
     assert "default-src 'none'" in text
 
 
-def test_names_from_outside_are_text(tmp_path: Path) -> None:
-    """A feature or a span whose name is markup shows as what it is."""
+def test_page_escapes_names(tmp_path: Path) -> None:
+    """Markup in the name of a feature or span is shown as text."""
     evil = "</td><script>alert(1)</script>"
     spans = [
         replace(span, name=evil, attributes={**span.attributes, "llmtrace.feature": evil, "gen_ai.request.model": evil})
@@ -74,8 +74,8 @@ def test_names_from_outside_are_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("by", "labels"), [("hour", 6), ("month", 26), ("week", 20), ("day", 9)])
-def test_costs_over_time_are_all_there(tmp_path: Path, by: str, labels: int) -> None:
-    """Whatever the unit: the features that cost little are one colour, and rows beyond the most are counted."""
+def test_cost_chart_has_every_label(tmp_path: Path, by: str, labels: int) -> None:
+    """For each unit, small features share one colour, and hidden rows are counted."""
     step = {"hour": 3600, "day": 86400, "week": 7 * 86400, "month": 31 * 86400}[by] * 10**9
     (trace,) = traces(1)
     dear = next(span for span in trace if span.attributes.get("llm.cost.total"))
@@ -93,8 +93,8 @@ def test_costs_over_time_are_all_there(tmp_path: Path, by: str, labels: int) -> 
     assert re.search(r"and \d+ more", text)
 
 
-def test_a_page_of_some_calls_names_their_traces(tmp_path: Path) -> None:
-    """The dearest traces are those that hold such calls."""
+def test_page_of_a_selection_lists_its_traces(tmp_path: Path) -> None:
+    """The most expensive traces are those that contain selected calls."""
     spans = [span for trace in traces(30) for span in trace]
     with closing(connect(tmp_path / "s.db", write=True)) as connection:
         Writer(connection).write(spans)
@@ -106,8 +106,8 @@ def test_a_page_of_some_calls_names_their_traces(tmp_path: Path) -> None:
     assert not any(trace in text for trace in others)
 
 
-def test_calls_without_anything(tmp_path: Path) -> None:
-    """One call that told nothing makes a page, an empty selection none."""
+def test_page_of_calls_without_attributes_is_rendered(tmp_path: Path) -> None:
+    """One call without attributes gives a page, an empty selection none."""
     span = StoredSpan("1" * 32, "2" * 16, None, "chat", 10**18, 10**18, attributes={"gen_ai.operation.name": "chat"})
     assert "<table" in page(tmp_path / "s.db", [span])
     with closing(connect(tmp_path / "s.db")) as store:
@@ -115,6 +115,6 @@ def test_calls_without_anything(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("largest", "top"), [(0, 1), (1, 1), (1.01, 1.5), (7, 8), (99, 100), (0.0031, 0.004)])
-def test_axes_end_at_round_numbers(largest: float, top: float) -> None:
+def test_axis_ends_at_a_round_number(largest: float, top: float) -> None:
     """The top of an axis is the next round number."""
     assert nice(largest) == pytest.approx(top)

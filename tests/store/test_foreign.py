@@ -1,4 +1,4 @@
-"""A file of another program is refused, and stays as it is to the byte."""
+"""A file of another program is refused and left unchanged, byte for byte."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from llmtrace.store.exporter import StoreExporter
 from llmtrace.store.schema import APPLICATION_ID, StoreError, connect
 from llmtrace.store.sink import StoreSink
 from llmtrace.store.write import Writer
+from old_stores import downgrade
 from traffic import traces
 
 COMMANDS = [
@@ -37,7 +38,7 @@ def _sql(*statements: str) -> Callable[[Path], None]:
     return make
 
 
-def _look_alike(path: Path) -> None:
+def _same_table_names(path: Path) -> None:
     _sql("CREATE TABLE spans (x)", "CREATE TABLE calls (x)", "PRAGMA user_version = 2")(path)
 
 
@@ -51,14 +52,14 @@ FOREIGN = {
     "version": _sql("CREATE TABLE customers (name)", "PRAGMA user_version = 2"),
     "version alone": _sql("PRAGMA user_version = 1"),
     "application_id alone": _sql("PRAGMA application_id = 7"),
-    "names of ours": _look_alike,
+    "names of ours": _same_table_names,
     "text": _text,
     "zeros": lambda path: path.write_bytes(bytes(8192)) and None,
     "one byte": lambda path: path.write_bytes(b"x") and None,
 }
 
 
-def _beside(path: Path) -> dict[str, tuple[bytes, int]]:
+def _files_of(path: Path) -> dict[str, tuple[bytes, int]]:
     return {each.name: (each.read_bytes(), each.stat().st_mtime_ns) for each in path.parent.iterdir()}
 
 
@@ -69,9 +70,9 @@ def foreign(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     FOREIGN[request.param](path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LLMTRACE_STORE", str(path))
-    before = _beside(path)
+    before = _files_of(path)
     yield path
-    assert _beside(path) == before
+    assert _files_of(path) == before
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -87,13 +88,13 @@ def test_foreign_file_is_refused_by_every_command(
 
 @pytest.mark.parametrize("write", [False, True])
 def test_foreign_file_is_refused_by_connect(foreign: Path, write: bool) -> None:
-    """Neither reading nor writing opens it."""
+    """The file is refused for reading and for writing."""
     with pytest.raises(StoreError, match=r"app\.db"):
         connect(foreign, write=write)
 
 
 def test_foreign_file_is_refused_by_the_exporter(foreign: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The spans are lost with one line that says why."""
+    """The spans are counted as lost, and one log line gives the reason."""
     sink = StoreSink(StoreExporter(foreign), ExportStats())
     with TracerProvider(shutdown_on_exit=False).get_tracer("t").start_as_current_span("chat m") as span:
         pass
@@ -105,23 +106,23 @@ def test_foreign_file_is_refused_by_the_exporter(foreign: Path, caplog: pytest.L
 
 
 def test_foreign_database_in_use_is_refused_unchanged(tmp_path: Path) -> None:
-    """The tables of another program may be in its write-ahead log alone."""
+    """The tables of another program may exist in its write-ahead log only."""
     path = tmp_path / "app.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("PRAGMA journal_mode = WAL")
         other.execute("PRAGMA wal_autocheckpoint = 0")
         other.execute("CREATE TABLE customers (name)")
-        before = _beside(path)
+        before = _files_of(path)
         for write in (False, True):
             with pytest.raises(StoreError, match="not a store of llmtrace"):
                 connect(path, write=write)
-        assert {name: content for name, (content, _) in _beside(path).items() if "shm" not in name} == {
+        assert {name: content for name, (content, _) in _files_of(path).items() if "shm" not in name} == {
             name: content for name, (content, _) in before.items() if "shm" not in name
         }
 
 
-def test_store_of_the_first_release_is_read_and_gets_the_mark_when_written(tmp_path: Path) -> None:
-    """It has no application_id; reading leaves it so."""
+def test_store_without_application_id_gets_one_when_written_to(tmp_path: Path) -> None:
+    """A store of the first release has no application id, and reading does not add it."""
     path = tmp_path / "s.db"
 
     def mark() -> Any:
@@ -131,8 +132,8 @@ def test_store_of_the_first_release_is_read_and_gets_the_mark_when_written(tmp_p
     with closing(connect(path, write=True)) as store:
         Writer(store).write([span for trace in traces(3) for span in trace])
     assert mark() == APPLICATION_ID
-    with closing(sqlite3.connect(path, isolation_level=None)) as store:
-        store.execute("PRAGMA application_id = 0")
+    downgrade(path, 1)
+    assert mark() == 0
     before = path.read_bytes()
     with closing(connect(path)) as store:
         assert store.execute("SELECT count(*) FROM calls").fetchone()[0]
@@ -144,7 +145,7 @@ def test_store_of_the_first_release_is_read_and_gets_the_mark_when_written(tmp_p
 
 @pytest.mark.parametrize("make", [Path.touch, _sql("PRAGMA journal_mode = WAL"), _sql("VACUUM")])
 def test_empty_file_becomes_a_store(tmp_path: Path, make: Callable[[Path], None]) -> None:
-    """An empty file, or an empty database, is nobody's."""
+    """An empty file or an empty database can become a store."""
     path = tmp_path / "s.db"
     make(path)
     with closing(connect(path, write=True)) as store:

@@ -1,4 +1,4 @@
-"""Hashes of what was asked, in the local store alone, with content off."""
+"""Hashes of requests, which the local store keeps while content is off."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def _responses(client: Any, text: str) -> None:
 
 
 def _messages(client: Any, text: str) -> None:
-    said: Any = [{"role": "user", "content": text}]
-    client.messages.create(model="claude-sonnet-4-6", max_tokens=50, system=RULES, messages=said)
+    messages: Any = [{"role": "user", "content": text}]
+    client.messages.create(model="claude-sonnet-4-6", max_tokens=50, system=RULES, messages=messages)
 
 
 def _gemini(client: Any, text: str) -> None:
@@ -71,8 +71,8 @@ FORMATS = [(_openai, _chat), (_openai, _responses), (_anthropic, _messages), (_g
 
 
 @pytest.mark.parametrize(("connected", "ask"), FORMATS, ids=["chat", "responses", "messages", "gemini"])
-def test_repeats_are_found_with_content_off(replay: Any, tmp_path: Path, connected: Any, ask: Any) -> None:
-    """Of equal requests the later ones, of nearly equal ones too; no word and no hash is on a span."""
+def test_repeated_requests_with_content_off_are_counted(replay: Any, tmp_path: Path, connected: Any, ask: Any) -> None:
+    """Later identical and nearly identical requests are counted; spans carry neither content nor hashes."""
     import openai
 
     if ask is _responses and not hasattr(openai.OpenAI, "responses"):
@@ -84,18 +84,18 @@ def test_repeats_are_found_with_content_off(replay: Any, tmp_path: Path, connect
         assert llmtrace.flush(30)
     llmtrace.shutdown()
     with closing(connect(path)) as store:
-        calls = read(store, selection(), likeness=True)
-        told = {each.kind: each for each in advise(calls, None)}
+        calls = read(store, selection(), similarity=True)
+        advice_by_kind = {each.kind: each for each in advise(calls, None)}
         attributes = json.dumps([dict(span.attributes) for _, span in spans_after(store, 0)])
         columns = store.execute("SELECT exact_hash, near_hash, prefix_hash FROM calls").fetchall()
-    assert (told["repeats"].calls, told["near repeats"].calls) == (1, 1)
+    assert (advice_by_kind["repeats"].calls, advice_by_kind["near repeats"].calls) == (1, 1)
     assert [len(set(column)) for column in zip(*columns, strict=True)] == [3, 2, 1]
     assert "Rule" not in attributes
     assert "llmtrace.request.hash" not in attributes
 
 
-def test_off_is_off(replay: Any, tmp_path: Path) -> None:
-    """With the setting off no request is looked at."""
+def test_fingerprints_off_stores_no_hashes(replay: Any, tmp_path: Path) -> None:
+    """Request bodies are not read while the setting is off."""
     path = tmp_path / "s.db"
     with llmtrace.instrument(store=str(path), fingerprints="off"), _openai(replay.url) as client:
         _chat(client, "hello")
@@ -105,23 +105,23 @@ def test_off_is_off(replay: Any, tmp_path: Path) -> None:
         assert store.execute("SELECT exact_hash, near_hash FROM calls").fetchall() == [(None, None)]
 
 
-def test_two_stores_have_hashes_of_their_own(replay: Any, tmp_path: Path) -> None:
-    """The same request has another hash in another store: nobody can look it up elsewhere."""
-    found = []
+def test_hashes_of_two_stores_differ(replay: Any, tmp_path: Path) -> None:
+    """Hashes are keyed by store, so that they cannot be looked up elsewhere."""
+    hashes = []
     for name in ("a", "b"):
         with llmtrace.instrument(store=str(tmp_path / name)), _openai(replay.url) as client:
             _chat(client, "hello")
             assert llmtrace.flush(30)
         llmtrace.shutdown()
         with closing(connect(tmp_path / name)) as store:
-            found += store.execute("SELECT exact_hash FROM calls").fetchall()
-    assert len(set(found)) == 2
+            hashes += store.execute("SELECT exact_hash FROM calls").fetchall()
+    assert len(set(hashes)) == 2
 
 
 class _Call:
     def __init__(self, number: int, body: Any) -> None:
         self.client, self.has_own_span, self.body = "openai", True, None
-        self.http = type("Http", (), {"_request": type("Request", (), {"_content": body})})
+        self.http_response = type("Http", (), {"_request": type("Request", (), {"_content": body})})
         self.span = self
         self.span_id = number
 
@@ -129,8 +129,8 @@ class _Call:
         return self
 
 
-def test_what_waits_is_bounded() -> None:
-    """Bodies of spans that never come push each other out; large ones and no bytes are not kept."""
+def test_request_bodies_above_the_limits_are_not_kept() -> None:
+    """Bodies beyond the maximum number displace the oldest; large bodies and other types are not kept."""
     sent = RequestBodies(lambda: True)
     for number in range(5000):
         sent.remember(_Call(number, b"{}"))
@@ -146,18 +146,18 @@ def test_what_waits_is_bounded() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff", b"[1]", b"{}", b'{"input": null}', b"[" * 100_000, {"messages": []}])
-def test_a_body_without_messages_has_no_fingerprint(body: Any) -> None:
-    """Forms, nonsense and empty requests are passed over."""
+def test_body_without_messages_has_no_fingerprint(body: Any) -> None:
+    """Forms, invalid bodies and empty requests are skipped."""
     assert read_fingerprint(body, "m") is None
 
 
-def test_what_does_not_decide_the_answer_does_not_count() -> None:
-    """Streamed or not, for whom and with which labels: it is the same question."""
-    asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "temperature": 0.5}
-    same = {**asked, "stream": True, "stream_options": {"include_usage": True}, "user": "ada", "metadata": {"a": "b"}}
-    plain = read_fingerprint(json.dumps(asked).encode(), None)
+def test_fingerprint_ignores_parameters_without_effect_on_the_response() -> None:
+    """Streaming, user and labels do not change the hash."""
+    request = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "temperature": 0.5}
+    same = {**request, "stream": True, "stream_options": {"include_usage": True}, "user": "ada", "metadata": {"a": "b"}}
+    plain = read_fingerprint(json.dumps(request).encode(), None)
     assert plain is not None
     assert read_fingerprint(json.dumps(same).encode(), None) == plain
-    warmer = read_fingerprint({**asked, "temperature": 1}, None)
+    warmer = read_fingerprint({**request, "temperature": 1}, None)
     assert warmer is not None
     assert warmer.exact != plain.exact

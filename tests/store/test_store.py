@@ -1,4 +1,4 @@
-"""The local store: what goes in comes out, whoever writes at the same time, within its bounds."""
+"""The local store: round trips, concurrent writers, and limits of age and size."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def fill(path: Path, count: int, **how: Any) -> list[StoredSpan]:
     return spans
 
 
-def everything(path: Path) -> list[StoredSpan]:
+def stored_spans(path: Path) -> list[StoredSpan]:
     with closing(connect(path)) as store:
         return [span for _, span in spans_after(store, 0)]
 
@@ -59,7 +59,7 @@ def finished(count: int = 1) -> list[ReadableSpan]:
     return list(memory.get_finished_spans())
 
 
-def test_a_span_comes_out_as_it_went_in(tmp_path: Path) -> None:
+def test_stored_span_is_read_back_unchanged(tmp_path: Path) -> None:
     """Names, times, kinds, statuses, attributes of every type, events, links, scope and resource survive."""
     memory = InMemorySpanExporter()
     provider = TracerProvider(resource=Resource({"service.name": "shop", "n": 1}), shutdown_on_exit=False)
@@ -71,15 +71,15 @@ def test_a_span_comes_out_as_it_went_in(tmp_path: Path) -> None:
         with tracer.start_as_current_span("chat", kind=SpanKind.CLIENT, links=[link], attributes=attributes) as span:
             span.add_event("exception", {"exception.type": "E"}, timestamp=START + 1)
             span.set_status(Status(StatusCode.ERROR, "it broke"))
-    given = list(memory.get_finished_spans())
+    exported = list(memory.get_finished_spans())
     exporter = StoreExporter(tmp_path / "spans.db")
-    assert exporter.export(given) is SpanExportResult.SUCCESS
+    assert exporter.export(exported) is SpanExportResult.SUCCESS
     exporter.shutdown()
-    assert everything(tmp_path / "spans.db") == [record(span) for span in given]
+    assert stored_spans(tmp_path / "spans.db") == [record(span) for span in exported]
 
 
-def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
-    """The file and its folder are made for their owner alone."""
+def test_store_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
+    """The file and its folder are private to their owner."""
     exporter = StoreExporter(tmp_path / "state" / "spans.db")
     exporter.export(finished())
     exporter.shutdown()
@@ -93,12 +93,12 @@ def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
     [
         {"gen_ai.usage.input_tokens": -1, "gen_ai.usage.output_tokens": 2**70, "llm.cost.total": float("nan")},
         {"llm.cost.total": float("inf"), "llmtrace.stream.time_to_first_token": -3.0, "user.id": "\ud800"},
-        {"llmtrace.pricing.exact": "many", "llmtrace.request.hash": "no hash", "gen_ai.response.finish_reasons": 5},
+        {"llmtrace.cost.exact": "many", "llmtrace.request.hash": "no hash", "gen_ai.response.finish_reasons": 5},
         {"gen_ai.request.model": ["a"], "llmtrace.feature": 7, "tag.tags": "x", "gen_ai.input.messages": '[{"role'},
     ],
 )
-def test_odd_values_cost_no_span(tmp_path: Path, attributes: dict[str, Any]) -> None:
-    """A value that means nothing is "not told" in the columns, and the span is kept."""
+def test_span_with_unusual_attribute_values_is_stored(tmp_path: Path, attributes: dict[str, Any]) -> None:
+    """An invalid value leaves its column empty, and the span is kept."""
     span = StoredSpan(
         "1" * 32, "2" * 16, None, "chat", START, START + 5, attributes={"gen_ai.operation.name": "chat", **attributes}
     )
@@ -118,8 +118,8 @@ def _write_many(path: str, number: int, spans: int) -> None:
     exporter.shutdown()
 
 
-def test_eight_processes_write_while_one_reads(tmp_path: Path) -> None:
-    """No span is lost and nobody is told that the database is locked."""
+def test_concurrent_processes_lose_no_span(tmp_path: Path) -> None:
+    """Eight processes write while one reads: no span is lost, and no error is raised."""
     path, spans = tmp_path / "spans.db", 200
     spawn = multiprocessing.get_context("spawn")
     writers = [spawn.Process(target=_write_many, args=(str(path), number, spans)) for number in range(8)]
@@ -143,8 +143,8 @@ def test_eight_processes_write_while_one_reads(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_fork_writes_through_a_connection_of_its_own(tmp_path: Path) -> None:
-    """Parent and child both go on exporting, and nothing is lost."""
+def test_forked_process_writes_through_its_own_connection(tmp_path: Path) -> None:
+    """Parent and child both continue to export, and no span is lost."""
     exporter = StoreExporter(tmp_path / "spans.db")
     spans = finished(10)
     exporter.export(spans)
@@ -156,22 +156,22 @@ def test_a_fork_writes_through_a_connection_of_its_own(tmp_path: Path) -> None:
     _, status = os.waitpid(child, 0)
     assert status == 0
     exporter.shutdown()
-    assert len(everything(tmp_path / "spans.db")) == 30
+    assert len(stored_spans(tmp_path / "spans.db")) == 30
 
 
-def test_a_store_removed_under_us_is_made_again(tmp_path: Path) -> None:
-    """Deleting the file while a program runs loses what was in it, and nothing after."""
+def test_removed_store_is_created_again(tmp_path: Path) -> None:
+    """Deleting the file at run time loses its contents, but no later span."""
     exporter = StoreExporter(tmp_path / "spans.db")
     exporter.export(finished())
     for file in tmp_path.iterdir():
         file.unlink()
     assert exporter.export(finished()) is SpanExportResult.SUCCESS
     exporter.shutdown()
-    assert len(everything(tmp_path / "spans.db")) == 1
+    assert len(stored_spans(tmp_path / "spans.db")) == 1
 
 
-def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Export fails, says so once, and the file stays as it was; reading says what to do."""
+def test_file_that_is_not_a_store_is_left_unchanged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Export fails with one warning, the file stays unchanged, and reading raises an error with a remedy."""
     path = tmp_path / "spans.db"
     path.write_bytes(b"my diary" * 100)
     exporter = StoreExporter(path)
@@ -184,8 +184,8 @@ def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path, caplog: pytest.Lo
         connect(tmp_path / "nowhere.db")
 
 
-def test_a_newer_store_is_refused(tmp_path: Path) -> None:
-    """A store of a later release is neither written nor misread."""
+def test_store_of_a_newer_release_is_refused(tmp_path: Path) -> None:
+    """A store of a later release is neither written nor read."""
     fill(tmp_path / "s.db", 1)
     with closing(sqlite3.connect(tmp_path / "s.db")) as connection:
         connection.execute("PRAGMA user_version = 99")
@@ -194,14 +194,14 @@ def test_a_newer_store_is_refused(tmp_path: Path) -> None:
             connect(tmp_path / "s.db", write=write)
 
 
-def test_age_bounds_the_store(tmp_path: Path) -> None:
-    """Traces past the limit of age go whole, with the names of users that no call has any more."""
+def test_prune_removes_traces_above_the_age_limit(tmp_path: Path) -> None:
+    """Old traces are removed with all their spans, and with user names that no call has any more."""
     now = time.time_ns()
     shift = now - 10 * DAY - START
     spans = [span for trace in traces(40, users=9) for span in trace]
     moved = [replace(span, started=span.started + shift, ended=span.ended + shift) for span in spans]
-    told = {**moved[0].attributes, "user.id": "new"}
-    late = replace(moved[0], trace_id="f" * 32, started=now, ended=now + 5, attributes=told)
+    attributes = {**moved[0].attributes, "user.id": "new"}
+    late = replace(moved[0], trace_id="f" * 32, started=now, ended=now + 5, attributes=attributes)
     with closing(connect(tmp_path / "t.db", write=True)) as connection:
         Writer(connection).write([*moved, late])
         assert prune(connection, Limits(days=12)) == 0
@@ -209,7 +209,7 @@ def test_age_bounds_the_store(tmp_path: Path) -> None:
         assert [row[0] for row in connection.execute("SELECT trace_id FROM llm_calls")] == ["f" * 32]
         counts = [
             connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-            for table in ("spans", "traces", "calls", "facts")
+            for table in ("spans", "traces", "calls", "dimensions")
         ]
         texts = {text for (text,) in connection.execute("SELECT text FROM texts")}
     assert counts == [1, 1, 1, 1]
@@ -217,8 +217,8 @@ def test_age_bounds_the_store(tmp_path: Path) -> None:
     assert not any(text.startswith("user-") for text in texts)
 
 
-def test_size_bounds_the_store(tmp_path: Path) -> None:
-    """A store that is full gives up its oldest traces, keeps the newest, and its file shrinks."""
+def test_prune_removes_traces_above_the_size_limit(tmp_path: Path) -> None:
+    """A full store loses its oldest traces and keeps the newest, and its file shrinks."""
     path = tmp_path / "s.db"
     spans = fill(path, 2000)
     before = path.stat().st_size
@@ -232,8 +232,8 @@ def test_size_bounds_the_store(tmp_path: Path) -> None:
     assert kept == [span.span_id for span in spans][-len(kept) :]
 
 
-def test_a_writer_notices_that_another_pruned(tmp_path: Path) -> None:
-    """What one process removed, another does not go on referring to."""
+def test_writer_drops_cached_ids_after_another_pruned(tmp_path: Path) -> None:
+    """A writer does not refer to rows that another process removed."""
     path = tmp_path / "s.db"
     (spans,) = traces(1)
     with closing(connect(path, write=True)) as one, closing(connect(path, write=True)) as two:
@@ -246,8 +246,8 @@ def test_a_writer_notices_that_another_pruned(tmp_path: Path) -> None:
         }
 
 
-def test_a_failed_batch_leaves_nothing(tmp_path: Path) -> None:
-    """A batch is written whole or not at all."""
+def test_failed_batch_is_rolled_back(tmp_path: Path) -> None:
+    """A batch is written completely or not at all."""
     (spans,) = traces(1)
     broken = replace(spans[0], trace_id="no hex")
     with closing(connect(tmp_path / "s.db", write=True)) as connection:
@@ -259,19 +259,19 @@ def test_a_failed_batch_leaves_nothing(tmp_path: Path) -> None:
         assert connection.execute("SELECT count(*) FROM spans").fetchone() == (len(spans),)
 
 
-def test_one_bad_span_costs_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A span that cannot be stored is told and left out; the rest of its batch is written."""
+def test_invalid_span_does_not_lose_its_batch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A span that cannot be stored is reported; the rest of its batch is written."""
     spans = finished(5)
     spans[2]._context = None
     exporter = StoreExporter(tmp_path / "s.db")
     assert exporter.export(spans) is SpanExportResult.FAILURE
     exporter.shutdown()
-    assert [span.attributes["n"] for span in everything(tmp_path / "s.db")] == [0, 1, 3, 4]
+    assert [span.attributes["n"] for span in stored_spans(tmp_path / "s.db")] == [0, 1, 3, 4]
     assert len(caplog.records) == 1
 
 
-def test_traces_are_found(tmp_path: Path) -> None:
-    """By the first digits of an id, and as the last, the slowest and the dearest; with all of their spans."""
+def test_trace_lookup_by_prefix_and_order_returns_the_trace(tmp_path: Path) -> None:
+    """Traces are found by the first digits of an id, and as last, slowest and most expensive."""
     spans = fill(tmp_path / "s.db", 50)
     roots = {span.trace_id: span for span in spans if span.parent_id is None}
     costs: dict[str, float] = dict.fromkeys(roots, 0.0)
@@ -280,20 +280,22 @@ def test_traces_are_found(tmp_path: Path) -> None:
     with closing(connect(tmp_path / "s.db")) as store:
         wanted = max(costs, key=costs.__getitem__)
         assert find_trace(store, wanted[:10]).trace_id == wanted
-        assert traces_by(store, "dearest")[0].trace_id == wanted
+        assert traces_by(store, "most_expensive")[0].trace_id == wanted
         assert traces_by(store, "last")[0].trace_id == max(roots, key=lambda each: roots[each].ended)
         slowest = traces_by(store, "slowest")[0]
         assert slowest.trace_id == max(roots, key=lambda each: roots[each].ended - roots[each].started)
-        found = spans_of(store, slowest)
-        assert {span.span_id for span in found} == {span.span_id for span in spans if span.trace_id == slowest.trace_id}
+        trace_spans = spans_of(store, slowest)
+        assert {span.span_id for span in trace_spans} == {
+            span.span_id for span in spans if span.trace_id == slowest.trace_id
+        }
         with pytest.raises(StoreError, match="no trace"):
             find_trace(store, "0123456789abcdef")
         with pytest.raises(StoreError, match="hexadecimal"):
             find_trace(store, "'; DROP TABLE spans; --")
 
 
-class _Taking(InMemorySpanExporter):
-    """Takes so many batches, then none."""
+class _FailingExporter(InMemorySpanExporter):
+    """Exporter that accepts a number of batches and then fails."""
 
     def __init__(self, batches: int) -> None:
         super().__init__()
@@ -304,16 +306,16 @@ class _Taking(InMemorySpanExporter):
         return super().export(spans) if self.left >= 0 else SpanExportResult.FAILURE
 
 
-def test_sending_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    """Each span is sent once over several runs, an interrupted one among them, just as it was."""
+def test_interrupted_send_resumes_where_it_stopped(tmp_path: Path) -> None:
+    """Over several runs, one of them interrupted, each span is sent once and unchanged."""
     spans = fill(tmp_path / "s.db", 400)
-    first, second = _Taking(1), _Taking(9)
+    first, second = _FailingExporter(1), _FailingExporter(9)
     with closing(connect(tmp_path / "s.db", write=True)) as connection:
         with pytest.raises(StoreError, match="512 were sent"):
             send(connection, first, "http://a")
         assert send(connection, second, "http://a") == len(spans) - 512
         assert send(connection, second, "http://a") == 0
-        assert send(connection, _Taking(9), "http://b") == len(spans)
+        assert send(connection, _FailingExporter(9), "http://b") == len(spans)
     taken = [*first.get_finished_spans(), *second.get_finished_spans()]
     assert [record(span) for span in taken] == spans
     assert [record(readable(span)) for span in spans[:5]] == spans[:5]

@@ -1,4 +1,4 @@
-"""The store where something is wrong: a full disk, a library that is missing, a question that means nothing."""
+"""The store in case of failures: a full disk, a missing library, invalid values."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def names(path: Path) -> list[str]:
         return [span.name for _, span in spans_after(connection, 0)]
 
 
-def test_a_disk_that_is_full_costs_what_came_then(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """It is told once, and what comes when there is room is kept."""
+def test_full_disk_loses_only_the_spans_of_that_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The failure is logged once, and spans that arrive later are kept."""
     exporter = StoreExporter(tmp_path / "s.db", max_mb=0, max_days=0)
     assert exporter.export([ended()]) is SpanExportResult.SUCCESS
     assert exporter._writer is not None
@@ -71,14 +71,14 @@ def test_a_disk_that_is_full_costs_what_came_then(tmp_path: Path, caplog: pytest
     assert [each.message.startswith("llmtrace could not write spans to ") for each in caplog.records] == [True]
 
 
-def test_nothing_is_made_before_the_first_span(tmp_path: Path) -> None:
-    """An exporter that is only made and shut down leaves no file."""
+def test_store_is_not_created_before_the_first_span(tmp_path: Path) -> None:
+    """Creating and shutting down an exporter leaves no file."""
     StoreExporter(tmp_path / "s.db").shutdown()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_spans_are_kept_where_pruning_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store that is busy when it is to be tidied has the spans all the same."""
+def test_failed_pruning_keeps_the_written_spans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spans are kept if pruning fails because the store is busy."""
 
     def busy(*_: object, **__: object) -> int:
         raise sqlite3.OperationalError("database is locked")
@@ -90,19 +90,19 @@ def test_spans_are_kept_where_pruning_fails(tmp_path: Path, monkeypatch: pytest.
     assert names(tmp_path / "s.db") == ["chat m"]
 
 
-def test_pruning_ends(store: sqlite3.Connection) -> None:
-    """It keeps to its time, goes on where it stopped, and ends where nothing is left to remove."""
+def test_prune_of_an_impossible_limit_ends(store: sqlite3.Connection) -> None:
+    """Pruning respects its time limit, continues in the next run, and ends when the store is empty."""
     assert prune(store, Limits(days=1), seconds=0.0) == 0
     assert prune(store, Limits(megabytes=0.001, days=0), seconds=60) == 150
     assert prune(store, Limits(megabytes=0.001, days=0), seconds=60) == 0
     assert [store.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("spans", "calls")] == [0, 0]
 
 
-@pytest.mark.parametrize(("broken", "left"), [("DELETE FROM traces", 150), ("DELETE FROM facts", 0)])
-def test_pruning_that_fails_leaves_nothing_half_done(
+@pytest.mark.parametrize(("broken", "left"), [("DELETE FROM traces", 150), ("DELETE FROM dimensions", 0)])
+def test_failed_pruning_is_rolled_back(
     store: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, broken: str, left: int
 ) -> None:
-    """A trace goes with its spans and calls or not at all, and the connection is good for the next batch."""
+    """A trace is removed with its spans and calls or not at all, and the connection stays usable."""
     table = broken.rpartition(" ")[2]
     store.execute(f"CREATE TEMP TRIGGER t BEFORE DELETE ON main.{table} BEGIN SELECT RAISE(ABORT, 'broken'); END")
     with pytest.raises(sqlite3.Error, match="broken"):
@@ -115,15 +115,15 @@ def test_pruning_that_fails_leaves_nothing_half_done(
     Writer(store).write([span for trace in traces(1, seed=9) for span in trace])
 
 
-def test_a_store_that_cannot_be_made_is_told(tmp_path: Path) -> None:
-    """Where the folder is a file, the error names the path."""
+def test_store_that_cannot_be_created_raises_store_error(tmp_path: Path) -> None:
+    """If the folder is a file, the error names the path."""
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"cannot open the store .*file/s\.db"):
         connect(tmp_path / "file" / "s.db", write=True)
 
 
-def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The store stays that of the older release, which can go on with it."""
+def test_failed_migration_is_rolled_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store keeps its old version, and the older release can still use it."""
     connect(tmp_path / "s.db", write=True).close()
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, "CREATE TABLE more (x);\nCREATE TABLE spans (y)"))
     with pytest.raises(StoreError, match="spans"):
@@ -134,8 +134,8 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.faulty
-def test_a_request_that_cannot_be_compared_costs_its_likeness(store: sqlite3.Connection, monkeypatch: Any) -> None:
-    """The span is written all the same."""
+def test_failed_fingerprint_loses_the_similarity_only(store: sqlite3.Connection, monkeypatch: Any) -> None:
+    """The span is written."""
 
     def broken(*_: object) -> None:
         raise RuntimeError("ours")
@@ -146,8 +146,8 @@ def test_a_request_that_cannot_be_compared_costs_its_likeness(store: sqlite3.Con
     assert find_trace(store, span.trace_id).trace_id == span.trace_id
 
 
-def test_a_trace_id_that_stands_for_several(store: sqlite3.Connection) -> None:
-    """More digits are asked for."""
+def test_ambiguous_trace_id_is_refused(store: sqlite3.Connection) -> None:
+    """The error asks for more digits."""
     span = record(ended())
     for last in "01":
         Writer(store).write([replace(span, trace_id="ab" * 15 + f"0{last}")])
@@ -160,40 +160,42 @@ def test_a_trace_id_that_stands_for_several(store: sqlite3.Connection) -> None:
     ("cost", "priced", "reasons"),
     [
         ({"llm.cost.total": 0.5}, 1, {}),
-        ({"llm.cost.total": 0.5, "llmtrace.pricing.currency": "EUR"}, 0, {"currency_EUR"}),
+        ({"llm.cost.total": 0.5, "llmtrace.cost.currency": "EUR"}, 0, {"currency_EUR"}),
         ({"llm.cost.total": "much"}, 0, None),
         ({"llm.cost.total": True}, 0, None),
         ({"llm.cost.total": 1e30}, 0, None),
     ],
 )
-def test_money_is_right_or_absent(tmp_path: Path, cost: dict[str, Any], priced: int, reasons: set[str] | None) -> None:
-    """Dollars alone are added up; another currency is a reason, and what is no amount is none."""
+def test_stored_cost_is_exact_or_missing(
+    tmp_path: Path, cost: dict[str, Any], priced: int, reasons: set[str] | None
+) -> None:
+    """Only dollars are added up; another currency is a reason, and an invalid amount is ignored."""
     span = record(ended(**{"gen_ai.usage.input_tokens": 5, **cost}))
     with closing(connect(tmp_path / "s.db", write=True)) as connection:
         Writer(connection).write([span])
-        whole = report(connection, Selection(), ()).total
-        told = connection.execute("SELECT * FROM llm_calls").fetchone()
-    assert (whole.calls, whole.priced) == (1, priced)
+        total = report(connection, Selection(), ()).total
+        row = connection.execute("SELECT * FROM llm_calls").fetchone()
+    assert (total.calls, total.priced) == (1, priced)
     if reasons:
-        assert reasons & set(map(str, told))
+        assert reasons & set(map(str, row))
 
 
 @pytest.mark.parametrize("trouble", ["no pyarrow", "no folder"])
-def test_parquet_that_cannot_be_written(
+def test_parquet_that_cannot_be_written_raises_store_error(
     store: sqlite3.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
-    """The error says what to install, or where it cannot be written."""
+    """The error names the missing package or the path that cannot be written."""
     if trouble == "no pyarrow":
         monkeypatch.setitem(sys.modules, "pyarrow", None)
     else:
         pytest.importorskip("pyarrow")
-    says = r"pip install \"llmtrace-otel\[parquet\]" if trouble == "no pyarrow" else "cannot write .*nowhere"
-    with pytest.raises(StoreError, match=says):
+    message = r"pip install \"llmtrace-otel\[parquet\]" if trouble == "no pyarrow" else "cannot write .*nowhere"
+    with pytest.raises(StoreError, match=message):
         write_parquet(store, tmp_path / "nowhere" / "spans.parquet")
 
 
 @pytest.mark.parametrize(
-    ("given", "environ", "address", "posts_to"),
+    ("endpoint", "environ", "address", "posts_to"),
     [
         ("http://a:1", {}, "http://a:1", "http://a:1/v1/traces"),
         ("http://a:1/", {}, "http://a:1/", "http://a:1/v1/traces"),
@@ -205,21 +207,21 @@ def test_parquet_that_cannot_be_written(
         ("http://me:secret@a:1?key=x", {}, "http://a:1", "http://a:1"),
     ],
 )
-def test_where_spans_are_sent(
-    given: str | None, environ: dict[str, str], address: str, posts_to: str, monkeypatch: pytest.MonkeyPatch
+def test_resender_sends_to_the_endpoint_of_option_or_variables(
+    endpoint: str | None, environ: dict[str, str], address: str, posts_to: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The address that is given wins, with the path of OTLP where it lacks it; the protocol is the environment's."""
+    """The option has precedence and gets OTLP's path if it has none; the protocol is that of the environment."""
     for name, value in environ.items():
         monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{name}", value)
-    exporter = resender(load({}), given)
+    exporter = resender(load({}), endpoint)
     exporter.shutdown()
     assert exporter.address == address
-    assert exporter.way.destination.endpoint == posts_to
+    assert exporter.transport.destination.endpoint == posts_to
     assert os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == environ.get("TRACES_ENDPOINT")
 
 
-def test_bodies_of_spans_that_never_come_are_forgotten() -> None:
-    """What calls have sent is not kept for spans that the sampler has left out."""
+def test_request_bodies_of_unsampled_spans_are_dropped() -> None:
+    """Request bodies of spans that the sampler dropped are not kept."""
     import llmtrace.store.request_bodies as module
 
     sent = RequestBodies(lambda: True)
@@ -228,4 +230,4 @@ def test_bodies_of_spans_that_never_come_are_forgotten() -> None:
         if number % 100 == 0:
             sent.take([])
     assert sent.take([f"{module._MAX_BODIES + 49:016x}"]) == {f"{module._MAX_BODIES + 49:016x}": b"{}"}
-    assert len(sent._known) <= module._MAX_BODIES
+    assert len(sent._bodies) <= module._MAX_BODIES

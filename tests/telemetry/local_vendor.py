@@ -1,4 +1,4 @@
-"""A chat server on the loopback interface that answers what a test tells it to."""
+"""Chat completions server on the loopback interface with a configurable response."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ ANSWER: Any = {
 
 
 class LocalVendor(ThreadingHTTPServer):
+    """Server that returns ``answer`` with ``status`` to every request."""
+
     daemon_threads = True
 
     def __init__(self) -> None:

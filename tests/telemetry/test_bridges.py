@@ -1,4 +1,4 @@
-"""What bridges add for one backend each, from nothing but a span's attributes."""
+"""Attributes that each bridge adds, computed from the attributes of a span."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ CHAT: dict[str, Any] = {
 }
 
 
-def test_openinference_adds_what_phoenix_lacks() -> None:
-    """Kind, priced model, reasoning count, values, prompt and metadata; no second list of messages."""
-    found = bridge_attributes(CHAT, ["openinference"])
-    assert json.loads(found.pop("metadata")) == {
+def test_openinference_adds_the_names_that_phoenix_needs() -> None:
+    """OpenInference gets kind, priced model, reasoning count, values, prompt and metadata, but no messages."""
+    added = bridge_attributes(CHAT, ["openinference"])
+    assert json.loads(added.pop("metadata")) == {
         "plan": "gold",
         "feature": "search",
         "prompt_name": "ask",
         "prompt_version": "2",
     }
-    assert found == {
+    assert added == {
         "openinference.span.kind": "LLM",
         "llm.model_name": "gpt-4o-2024-08-06",
         "llm.token_count.completion_details.reasoning": 50,
@@ -59,10 +59,10 @@ def test_openinference_adds_what_phoenix_lacks() -> None:
     }
 
 
-def test_langfuse_gets_disjoint_counts() -> None:
-    """Langfuse adds its counts up: each token is in one of them."""
-    found = bridge_attributes(CHAT, ["langfuse"], started=1_700_000_000_000_000_000)
-    assert json.loads(found["langfuse.observation.usage_details"]) == {
+def test_langfuse_counts_are_disjoint() -> None:
+    """Each token is in one count only, since Langfuse sums them up."""
+    added = bridge_attributes(CHAT, ["langfuse"], started=1_700_000_000_000_000_000)
+    assert json.loads(added["langfuse.observation.usage_details"]) == {
         "input": 500,
         "input_cached_tokens": 400,
         "input_cache_creation": 100,
@@ -70,14 +70,14 @@ def test_langfuse_gets_disjoint_counts() -> None:
         "output_reasoning_tokens": 50,
         "total": 1200,
     }
-    assert json.loads(found["langfuse.observation.cost_details"]) == {"input": 0.0015, "total": 0.004}
-    assert found["langfuse.observation.completion_start_time"] == "2023-11-14T22:13:20.250000Z"
-    assert found["langfuse.trace.metadata.plan"] == "gold"
-    assert found["langfuse.trace.tags"] == ("a", "b")
+    assert json.loads(added["langfuse.observation.cost_details"]) == {"input": 0.0015, "total": 0.004}
+    assert added["langfuse.observation.completion_start_time"] == "2023-11-14T22:13:20.250000Z"
+    assert added["langfuse.trace.metadata.plan"] == "gold"
+    assert added["langfuse.trace.tags"] == ("a", "b")
 
 
-def test_logfire_gets_the_cost() -> None:
-    """Logfire reads the cost under its own name, and nothing where there is none."""
+def test_logfire_gets_the_cost_if_there_is_one() -> None:
+    """Logfire gets the cost under its own name; an unpriced span gets nothing."""
     assert bridge_attributes(CHAT, ["logfire"]) == {"operation.cost": 0.004}
     assert bridge_attributes({"gen_ai.operation.name": "chat"}, ["logfire"]) == {}
 
@@ -86,44 +86,44 @@ def test_logfire_gets_the_cost() -> None:
     ("operation", "kind"),
     [("rerank", "RERANKER"), ("invoke_workflow", "CHAIN"), ("execute_tool", "TOOL"), ("embeddings", "EMBEDDING")],
 )
-def test_every_operation_has_a_kind(operation: str, kind: str) -> None:
-    """Operations that Phoenix would not know are of a kind it does."""
+def test_operation_is_mapped_to_an_openinference_kind(operation: str, kind: str) -> None:
+    """Each operation gets a span kind that Phoenix supports."""
     assert bridge_attributes({"gen_ai.operation.name": operation}, ["openinference"])["openinference.span.kind"] == kind
 
 
-def test_other_spans_are_left_alone() -> None:
-    """A span that is none of ours gets nothing."""
+def test_spans_without_operation_get_no_attributes() -> None:
+    """A span that is not an operation of the GenAI conventions gets nothing."""
     assert bridge_attributes({"http.request.method": "GET"}, ["openinference", "langfuse", "logfire"]) == {}
 
 
-def test_what_is_there_is_not_written_over() -> None:
-    """An attribute that the application has set itself stays, and its metadata are completed."""
-    mine = {**CHAT, "llm.model_name": "mine", "metadata": '{"feature":"own","x":1}'}
-    found = bridge_attributes(mine, ["openinference"])
-    assert "llm.model_name" not in found
-    assert json.loads(found["metadata"]) == {"feature": "own", "x": 1, "prompt_name": "ask", "prompt_version": "2"}
+def test_existing_attributes_are_kept_and_metadata_completed() -> None:
+    """Attributes that the application set stay; its metadata get additional keys."""
+    attributes = {**CHAT, "llm.model_name": "mine", "metadata": '{"feature":"own","x":1}'}
+    added = bridge_attributes(attributes, ["openinference"])
+    assert "llm.model_name" not in added
+    assert json.loads(added["metadata"]) == {"feature": "own", "x": 1, "prompt_name": "ask", "prompt_version": "2"}
 
 
-@pytest.mark.parametrize("given", ["{", "7", '["x"]', '[{"parts":[7]}]', '[{"parts":null}]'])
-def test_broken_messages_are_no_fault(given: str) -> None:
-    """Messages that somebody else has cut or made up raise nothing."""
-    broken = {**CHAT, "gen_ai.input.messages": given, "gen_ai.retrieval.documents": given}
+@pytest.mark.parametrize("encoded", ["{", "7", '["x"]', '[{"parts":[7]}]', '[{"parts":null}]'])
+def test_invalid_messages_raise_no_error(encoded: str) -> None:
+    """Messages that are not valid JSON, or not messages, raise nothing."""
+    broken = {**CHAT, "gen_ai.input.messages": encoded, "gen_ai.retrieval.documents": encoded}
     assert bridge_attributes(broken, ["openinference"])["openinference.span.kind"] == "LLM"
     bridge_attributes({**broken, "gen_ai.operation.name": "retrieval"}, ["openinference"])
 
 
-def test_the_important_fit_beside_many_documents() -> None:
-    """Of two hundred documents as many are told as there is room for, and nothing else is dropped for them."""
+def test_many_documents_do_not_displace_important_attributes() -> None:
+    """As many of 200 documents are written as fit; no other attribute is dropped."""
     documents = [{"id": f"d{number}", "content": "x", "score": 0.5, "metadata": {"a": 1}} for number in range(200)]
     search = {"gen_ai.operation.name": "retrieval", "gen_ai.retrieval.documents": json.dumps(documents)}
-    found = within({**search, **bridge_attributes(search, ["openinference"])}, 128)
-    assert len(found) == 128
-    assert found["openinference.span.kind"] == "RETRIEVER"
-    assert found["retrieval.documents.0.document.metadata"] == '{"a":1}'
+    added = within({**search, **bridge_attributes(search, ["openinference"])}, 128)
+    assert len(added) == 128
+    assert added["openinference.span.kind"] == "RETRIEVER"
+    assert added["retrieval.documents.0.document.metadata"] == '{"a":1}'
 
 
-def test_a_destination_gets_new_spans_and_its_project(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Translated spans are new ones: what other destinations get is untouched."""
+def test_translate_returns_new_spans_with_a_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Translated spans are copies with a project name; the original spans stay unchanged."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider(resource=Resource({"service.name": "shop"}))
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -140,18 +140,18 @@ def test_a_destination_gets_new_spans_and_its_project(monkeypatch: pytest.Monkey
     assert bridged.resource.attributes["openinference.project.name"] == "other"
 
 
-def test_langfuse_learns_environment_and_release(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From tags of these names, else from the variables of Langfuse's own SDK."""
+def test_langfuse_reads_environment_and_release_from_tags_or_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tags of these names are used, else the variables of Langfuse's SDK."""
     monkeypatch.setenv("LANGFUSE_TRACING_ENVIRONMENT", "staging")
     monkeypatch.setenv("LANGFUSE_RELEASE", "v1")
-    found = bridge_attributes({**CHAT, "llmtrace.tag.release": "v2"}, ["langfuse"])
-    assert (found["langfuse.environment"], found["langfuse.release"]) == ("staging", "v2")
+    added = bridge_attributes({**CHAT, "llmtrace.tag.release": "v2"}, ["langfuse"])
+    assert (added["langfuse.environment"], added["langfuse.release"]) == ("staging", "v2")
     monkeypatch.delenv("LANGFUSE_TRACING_ENVIRONMENT")
     assert "langfuse.environment" not in bridge_attributes(CHAT, ["langfuse"])
 
 
-def test_langfuse_is_known_by_its_address() -> None:
-    """A destination at Langfuse's path gets Langfuse's bridge without being asked for."""
+def test_langfuse_bridge_is_selected_by_its_url() -> None:
+    """A destination with the path of Langfuse gets its bridge without configuration."""
     address = "https://cloud.langfuse.com/api/public/otel/v1/traces"
     assert bridges_for(["openinference"], address) == ("openinference", "langfuse")
     assert bridges_for(["openinference"], "http://localhost:4318/v1/traces") == ("openinference",)

@@ -1,4 +1,4 @@
-"""The histogram of the times between chunks: every one of them, at little cost."""
+"""Histogram of the times between chunks: all of them are recorded, at a low cost."""
 
 from __future__ import annotations
 
@@ -17,65 +17,69 @@ from opentelemetry.sdk.metrics.view import (
 
 from llmtrace.capture import worker
 from llmtrace.capture.stream import StreamObserver
-from llmtrace.model.chunk_gaps import GAP_SECONDS, Gaps
+from llmtrace.model.chunk_gaps import GAP_BOUNDS_SECONDS, ChunkGaps
 from llmtrace.telemetry import histograms
 
 NAME = "gen_ai.client.operation.time_per_output_chunk"
-WHO = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+ATTRIBUTES = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
 
 
-def gaps_of(values: list[float]) -> Gaps:
-    made = Gaps()
+def gaps_of(values: list[float]) -> ChunkGaps:
+    gaps = ChunkGaps()
     for start in range(0, len(values), 256):
-        made.add(sorted(values[start : start + 256]))
-    return made
+        gaps.add(sorted(values[start : start + 256]))
+    return gaps
 
 
-def some(count: int, seed: int = 7) -> list[float]:
+def random_gaps(count: int, seed: int = 7) -> list[float]:
     draw = random.Random(seed)
     return [draw.choice((0.0, 0.01, 0.02, draw.expovariate(20), draw.expovariate(0.05))) for _ in range(count)]
 
 
 def points(reader: InMemoryMetricReader) -> list[Any]:
     data: Any = reader.get_metrics_data()
-    metrics = [] if data is None else [one for each in data.resource_metrics for one in each.scope_metrics[0].metrics]
+    metrics = (
+        [] if data is None else [metric for group in data.resource_metrics for metric in group.scope_metrics[0].metrics]
+    )
     return [point for metric in metrics if metric.name == NAME for point in metric.data.data_points]
 
 
 def histogram(meters: MeterProvider) -> Any:
-    return meters.get_meter("m").create_histogram(NAME, "s", explicit_bucket_boundaries_advisory=list(GAP_SECONDS))
+    return meters.get_meter("m").create_histogram(
+        NAME, "s", explicit_bucket_boundaries_advisory=list(GAP_BOUNDS_SECONDS)
+    )
 
 
 @pytest.mark.parametrize("count", [1, 2, 255, 256, 257, 999, 5000])
-def test_gaps_are_recorded_as_one_by_one(count: int) -> None:
-    """Counts of buckets, sum, least and largest are those of a record for each gap."""
+def test_record_gaps_equals_recording_each_gap(count: int) -> None:
+    """Bucket counts, sum, minimum and maximum are those of one record per gap."""
     together, alone = InMemoryMetricReader(), InMemoryMetricReader()
     first, second = MeterProvider([together]), MeterProvider([alone])
-    values = some(count)
-    one, other = histogram(first), histogram(second)
-    for _ in range(2):  # the second stream meets what the first has left
-        histograms.record_gaps(one, gaps_of(values), WHO)
+    values = random_gaps(count)
+    batched, single = histogram(first), histogram(second)
+    for _ in range(2):  # the second stream adds to the buckets of the first
+        histograms.record_gaps(batched, gaps_of(values), ATTRIBUTES)
         for value in values:
-            other.record(value, WHO)
-    (told,), (expected,) = points(together), points(alone)
-    assert told.count == 2 * count
-    assert told.bucket_counts == expected.bucket_counts
-    assert told.sum == pytest.approx(expected.sum)
-    assert (told.min, told.max) == (expected.min, expected.max)
+            single.record(value, ATTRIBUTES)
+    (recorded,), (expected,) = points(together), points(alone)
+    assert recorded.count == 2 * count
+    assert recorded.bucket_counts == expected.bucket_counts
+    assert recorded.sum == pytest.approx(expected.sum)
+    assert (recorded.min, recorded.max) == (expected.min, expected.max)
     first.shutdown()
     second.shutdown()
 
 
 @pytest.mark.parametrize("temporality", [AggregationTemporality.CUMULATIVE, AggregationTemporality.DELTA])
-def test_gaps_are_recorded_across_collections(temporality: AggregationTemporality) -> None:
-    """A collection between two streams takes nothing away."""
+def test_gaps_survive_a_collection_between_streams(temporality: AggregationTemporality) -> None:
+    """A collection between two streams loses no gap."""
     reader = InMemoryMetricReader({Histogram: temporality})
     meters = MeterProvider([reader])
-    made, total = histogram(meters), 0
+    instrument, total = histogram(meters), 0
     for round in range(1, 4):
-        histograms.record_gaps(made, gaps_of(some(300, round)), WHO)
-        (told,) = points(reader)
-        total = total + told.count if temporality is AggregationTemporality.DELTA else told.count
+        histograms.record_gaps(instrument, gaps_of(random_gaps(300, round)), ATTRIBUTES)
+        (recorded,) = points(reader)
+        total = total + recorded.count if temporality is AggregationTemporality.DELTA else recorded.count
         assert total == 300 * round
     meters.shutdown()
 
@@ -91,18 +95,18 @@ def test_gaps_are_recorded_across_collections(temporality: AggregationTemporalit
     ids=["other buckets", "exponential", "fewer attributes", "dropped"],
 )
 def test_gaps_are_recorded_under_a_view(view: View, count: int) -> None:
-    """Other buckets, or fewer attributes, lose none either."""
+    """A view with other buckets or fewer attributes loses no gap."""
     reader, plain = InMemoryMetricReader(), InMemoryMetricReader()
     meters = MeterProvider([reader, plain], views=[view])
-    histograms.record_gaps(histogram(meters), gaps_of(some(300)), WHO)
+    histograms.record_gaps(histogram(meters), gaps_of(random_gaps(300)), ATTRIBUTES)
     assert worker.drain(60)
-    for each in (reader, plain):
-        assert sum(point.count for point in points(each)) == count
+    for collector in (reader, plain):
+        assert sum(point.count for point in points(collector)) == count
     meters.shutdown()
 
 
-def test_gaps_are_recorded_by_any_other_provider() -> None:
-    """The API takes one at a time."""
+def test_gaps_are_recorded_one_by_one_by_other_providers() -> None:
+    """A histogram of another provider gets one record per gap through the API."""
 
     class Foreign:
         def __init__(self) -> None:
@@ -111,8 +115,8 @@ def test_gaps_are_recorded_by_any_other_provider() -> None:
         def record(self, value: float, attributes: Any) -> None:
             self.values.append(value)
 
-    foreign, values = Foreign(), some(300)
-    histograms.record_gaps(foreign, gaps_of(values), WHO)
+    foreign, values = Foreign(), random_gaps(300)
+    histograms.record_gaps(foreign, gaps_of(values), ATTRIBUTES)
     assert worker.drain(60)
     assert len(foreign.values) == 300
     assert sum(foreign.values) == pytest.approx(sum(values))
@@ -121,14 +125,14 @@ def test_gaps_are_recorded_by_any_other_provider() -> None:
 class _Call:
     started = 0.0
 
-    class tracing:
+    class services:
         estimator = None
 
-    def end(self, answer: Any, timing: Any = None) -> None:
+    def end(self, response: Any, timing: Any = None) -> None:
         self.timing = timing
 
 
-class _Answers:
+class _Accumulator:
     ended = complete = True
     failed = False
 
@@ -140,14 +144,14 @@ class _Answers:
 
 
 @pytest.mark.parametrize("chunks", [1, 2, 257, 1000, 4000])
-def test_stream_tells_every_gap(chunks: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One gap for each chunk after the first, and percentiles of a sample of bounded size."""
-    values = some(chunks, seed=chunks)
+def test_stream_observer_reports_every_gap(chunks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each chunk after the first adds a gap; percentiles come from a sample of bounded size."""
+    values = random_gaps(chunks, seed=chunks)
     times = iter([1 + sum(values[: index + 1]) for index in range(chunks)])
     monkeypatch.setattr("llmtrace.capture.stream.perf_counter", lambda: next(times))
     call: Any = _Call()
-    answers: Any = _Answers()
-    recorder = StreamObserver(call, answers)
+    accumulator: Any = _Accumulator()
+    recorder = StreamObserver(call, accumulator)
     for _ in range(chunks):
         recorder.on_chunk(None)
     recorder.on_exhausted()
@@ -165,10 +169,10 @@ def test_stream_tells_every_gap(chunks: int, monkeypatch: pytest.MonkeyPatch) ->
     assert low - 1e-9 <= timing.gap_p95 <= high + 1e-9
 
 
-def test_no_gap_is_recorded_for_a_call_without_chunks() -> None:
-    """Nothing is nothing."""
+def test_call_without_chunks_records_no_gap() -> None:
+    """A stream without chunks adds no point."""
     reader = InMemoryMetricReader()
     meters = MeterProvider([reader])
-    histograms.record_gaps(histogram(meters), Gaps(), WHO)
+    histograms.record_gaps(histogram(meters), ChunkGaps(), ATTRIBUTES)
     assert points(reader) == []
     meters.shutdown()

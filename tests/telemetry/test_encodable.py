@@ -1,4 +1,4 @@
-"""Text and numbers that cannot be encoded reach neither a span, nor a metric, nor a log record, nor the store."""
+"""Text and numbers that cannot be encoded are replaced on spans, metrics, log records and in the store."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ GOOD = "a?b\ufffdc"
 
 @pytest.fixture
 def vendor() -> Iterator[LocalVendor]:
-    with serving(LocalVendor()) as made:
-        yield made
+    with serving(LocalVendor()) as server:
+        yield server
 
 
 class Telemetry:
-    """Everything that is exported, encoded as it would be on the wire."""
+    """All exported telemetry, encoded for OTLP."""
 
     def __init__(self, **settings: Any) -> None:
         self.spans, self.logs, self.reader = InMemorySpanExporter(), InMemoryLogRecordExporter(), InMemoryMetricReader()
@@ -68,7 +68,7 @@ class Telemetry:
         return dict(self.spans.get_finished_spans()[-1].attributes or {})
 
 
-def ask(vendor: LocalVendor, **more: Any) -> Any:
+def call_model(vendor: LocalVendor, **more: Any) -> Any:
     with openai.OpenAI(api_key="k", base_url=vendor.url, max_retries=0) as client:
         return client.chat.completions.create(
             **{"model": "gpt-4o", "messages": [{"role": "user", "content": "x"}], **more}
@@ -76,50 +76,50 @@ def ask(vendor: LocalVendor, **more: Any) -> Any:
 
 
 @pytest.mark.parametrize("field", ["model", "id", "system_fingerprint", "service_tier", "finish_reason", "content"])
-def test_answer_of_a_vendor_with_broken_text_is_exported(vendor: LocalVendor, field: str) -> None:
-    """Whatever field it is in, the span, the metrics and the event are whole, and say the rest."""
+def test_response_with_invalid_text_is_exported(vendor: LocalVendor, field: str) -> None:
+    """Span, metrics and event of a call are exported, whichever field of the response is invalid."""
     vendor.answer = json.loads(json.dumps(ANSWER))
     choice = vendor.answer["choices"][0]
-    place = {"finish_reason": choice, "content": choice["message"]}.get(field, vendor.answer)
-    place[field] = BAD
+    target = {"finish_reason": choice, "content": choice["message"]}.get(field, vendor.answer)
+    target[field] = BAD
     telemetry = Telemetry()
-    ask(vendor)
+    call_model(vendor)
     assert GOOD.encode() in telemetry.encoded()
     assert telemetry.attributes()["gen_ai.usage.input_tokens"] == 1000
 
 
 @pytest.mark.parametrize("status", [200, 400])
 @pytest.mark.parametrize("name", ["code", "type", "message"])
-def test_error_of_a_vendor_with_broken_text_is_exported(vendor: LocalVendor, status: int, name: str) -> None:
-    """An error says its code, type and message on the span, with what cannot be encoded replaced."""
+def test_error_with_invalid_text_is_exported(vendor: LocalVendor, status: int, name: str) -> None:
+    """Code, type and message of an error are recorded with invalid characters replaced."""
     vendor.status = status
     vendor.answer = {"error": {"message": "no", "type": "t", "code": "c", name: BAD}}
     telemetry = Telemetry(error_messages=True)
     if status == 200:
-        ask(vendor)
+        call_model(vendor)
     else:
         with pytest.raises(openai.BadRequestError):
-            ask(vendor)
+            call_model(vendor)
     telemetry.encoded()
     assert telemetry.attributes()["llmtrace.outcome"] == "error"
 
 
-def test_request_with_odd_values_is_exported(vendor: LocalVendor) -> None:
-    """Names, stop words, tags, prompts and numbers of the caller's own, whatever the vendor makes of them."""
+def test_request_with_invalid_values_is_exported(vendor: LocalVendor) -> None:
+    """Names, stop words, tags, prompts and numbers of the application are made encodable."""
     telemetry = Telemetry()
     with (
         llmtrace.tag(feature=BAD, user=BAD, tags=[BAD], team=BAD, **{BAD: BAD}),
         llmtrace.prompt(BAD, template=BAD, variables={BAD: BAD}),
         contextlib.suppress(UnicodeEncodeError),
     ):  # newer releases do not escape what they send
-        ask(vendor, extra_body={"model": BAD, "stop": [BAD], "seed": 2**70, "max_tokens": 2**65, "user": BAD})
+        call_model(vendor, extra_body={"model": BAD, "stop": [BAD], "seed": 2**70, "max_tokens": 2**65, "user": BAD})
     telemetry.encoded()
     assert telemetry.attributes()["llmtrace.feature"] == GOOD
     assert telemetry.spans.get_finished_spans()[-1].name == f"chat {GOOD}"
 
 
-def test_blocks_with_odd_values_are_exported() -> None:
-    """Tools, agents, workflows, documents and scores, their errors included."""
+def test_operations_with_invalid_values_are_exported() -> None:
+    """Tools, agents, workflows, documents, scores and errors are made encodable."""
     telemetry = Telemetry(error_messages=True)
     with pytest.raises(ValueError, match="a"), llmtrace.agent(BAD), llmtrace.workflow(BAD):
         with llmtrace.retrieval(BAD, query=BAD) as search:
@@ -131,13 +131,13 @@ def test_blocks_with_odd_values_are_exported() -> None:
     assert GOOD.encode() in telemetry.encoded()
 
 
-def test_store_takes_broken_text(vendor: LocalVendor, tmp_path: Path) -> None:
-    """The local store has the call, which can be read back as JSON."""
+def test_store_accepts_invalid_text(vendor: LocalVendor, tmp_path: Path) -> None:
+    """The local store records a call with invalid text."""
     path = tmp_path / "calls.db"
     llmtrace.instrument(store=str(path), strict=True)
     vendor.answer = {**ANSWER, "model": BAD, "id": BAD}
     with llmtrace.tag(feature=BAD, size=2**62):
-        ask(vendor, extra_body={"seed": 2**70})
+        call_model(vendor, extra_body={"seed": 2**70})
     assert llmtrace.flush(10)
     llmtrace.uninstrument()
     connection = sqlite3.connect(path)
@@ -146,29 +146,29 @@ def test_store_takes_broken_text(vendor: LocalVendor, tmp_path: Path) -> None:
     assert count == 1
 
 
-def test_plain_attributes_are_left_as_they_are() -> None:
-    """Values of plain types stay the very same objects."""
+def test_make_encodable_keeps_plain_attributes() -> None:
+    """Values of plain types stay the same objects."""
     text = "plain"
-    given: dict[str, Any] = {"text": text, "count": 5, "part": 0.5, "yes": True, "list": ("a", "b")}
-    before = dict(given)
-    assert make_encodable(given)
-    assert given == before
-    assert given["text"] is text
+    attributes: dict[str, Any] = {"text": text, "count": 5, "part": 0.5, "yes": True, "list": ("a", "b")}
+    before = dict(attributes)
+    assert make_encodable(attributes)
+    assert attributes == before
+    assert attributes["text"] is text
 
 
-def test_odd_attributes_are_made_encodable() -> None:
-    """Text is replaced in values, lists and names; integers beyond 64 bits become text; other types are the SDK's."""
+def test_make_encodable_replaces_invalid_attributes() -> None:
+    """Text is replaced in values, lists and names; integers beyond 64 bits become text."""
 
     class Name(str):
         pass
 
-    given: dict[str, Any] = {"b\u00e4d\ud800": 1, "list": [BAD, 2**70], "big": -(2**70), "huge": 10**5_000}
-    given["own"] = Name(BAD)
-    assert make_encodable(given)
-    assert list(given) == ["b\u00e4d?", "list", "big", "huge", "own"]
-    assert given["list"] == (GOOD, str(2**70))
-    assert given["big"] == str(-(2**70))
-    assert given["huge"].startswith("0x")
-    assert (type(given["own"]), given["own"]) == (str, GOOD)
+    attributes: dict[str, Any] = {"b\u00e4d\ud800": 1, "list": [BAD, 2**70], "big": -(2**70), "huge": 10**5_000}
+    attributes["own"] = Name(BAD)
+    assert make_encodable(attributes)
+    assert list(attributes) == ["b\u00e4d?", "list", "big", "huge", "own"]
+    assert attributes["list"] == (GOOD, str(2**70))
+    assert attributes["big"] == str(-(2**70))
+    assert attributes["huge"].startswith("0x")
+    assert (type(attributes["own"]), attributes["own"]) == (str, GOOD)
     assert not make_encodable({"none": None})
     assert encodable("\U0001f600\u00e9") == "\U0001f600\u00e9"

@@ -1,4 +1,4 @@
-"""Whatever is said, asked or given back by a redactor: the call is unaffected, and what is written is whole JSON."""
+"""Invalid values in content, and redactors that fail: the call is unaffected and all JSON is valid."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The model '.*' is deprecated:Dep
 
 
 class Hostile:
-    """Raises whatever is asked of it."""
+    """Object whose attributes and text raise."""
 
     def __getattr__(self, name: str) -> Any:
         raise RuntimeError(name)
@@ -33,30 +33,30 @@ class Hostile:
 
 
 def nested(levels: int) -> list[Any]:
-    found: list[Any] = []
+    value: list[Any] = []
     for _ in range(levels):
-        found = [found]
-    return found
+        value = [value]
+    return value
 
 
-def endless() -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    found["self"] = found
-    return found
+def recursive() -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    value["self"] = value
+    return value
 
 
 def strict(text: Any) -> Any:
-    """As JSON, without the numbers that Python adds to it."""
+    """Return the value of strict JSON, which excludes NaN and infinity."""
 
-    def refused(name: str) -> None:
+    def reject(name: str) -> None:
         raise AssertionError(f"{name} is not JSON")
 
-    return json.loads(str(text), parse_constant=refused)
+    return json.loads(str(text), parse_constant=reject)
 
 
 @pytest.fixture
 def traced() -> Iterator[Callable[..., dict[str, Any]]]:
-    """Runs something with content on and gives the last span's attributes."""
+    """Return a function that runs another with content on and returns the attributes of the last span."""
 
     def trace(run: Callable[[], object], **settings: Any) -> dict[str, Any]:
         exporter = InMemorySpanExporter()
@@ -73,7 +73,7 @@ def traced() -> Iterator[Callable[..., dict[str, Any]]]:
     yield trace
 
 
-def ask(replay: Any, content: Any = "hello") -> None:
+def call_model(replay: Any, content: Any = "hello") -> None:
     with openai.OpenAI(base_url=replay.url, api_key="k", max_retries=0) as client:
         client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": content}])
 
@@ -83,7 +83,7 @@ VALUES = {
     "huge number": 10**20_000,
     "long number": -(10**4500),
     "deep": nested(10_000),
-    "endless": endless(),
+    "recursive": recursive(),
     "hostile": {"a": Hostile(), Hostile(): 1},
     "surrogate": {"\ud800": "\ud800"},
     "nul": "\0",
@@ -93,8 +93,8 @@ VALUES = {
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_tools_take_any_value(name: str, traced: Callable[..., dict[str, Any]]) -> None:
-    """Arguments, results and variables of any kind are written as whole JSON."""
+def test_tool_with_any_value_is_written_as_valid_json(name: str, traced: Callable[..., dict[str, Any]]) -> None:
+    """Arguments and results of any kind are written as valid JSON objects."""
 
     def run() -> None:
         with llmtrace.tool("t", arguments={"value": VALUES[name]}) as tool:
@@ -106,20 +106,22 @@ def test_tools_take_any_value(name: str, traced: Callable[..., dict[str, Any]]) 
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_prompts_take_any_value(name: str, traced: Callable[..., dict[str, Any]], replay: Any) -> None:
-    """Variables of prompts of any kind are written as whole JSON, and cost the span nothing else."""
+def test_prompt_variable_of_any_kind_is_written_as_valid_json(
+    name: str, traced: Callable[..., dict[str, Any]], replay: Any
+) -> None:
+    """Variables of any kind are written as valid JSON, and all other attributes are kept."""
 
     def run() -> None:
         with llmtrace.prompt("p", template="t", variables={"value": VALUES[name]}):
-            ask(replay)
+            call_model(replay)
 
     attributes = traced(run)
     strict(attributes["llm.prompt_template.variables"])
     assert attributes["gen_ai.prompt.name"] == "p"
 
 
-def test_documents_with_scores_that_are_no_numbers(traced: Callable[..., dict[str, Any]]) -> None:
-    """A score that JSON cannot hold is left out of the list; the document stays."""
+def test_document_with_a_score_that_json_lacks_keeps_the_rest(traced: Callable[..., dict[str, Any]]) -> None:
+    """A score that JSON cannot hold is omitted; the document stays in the list."""
 
     def run() -> None:
         with llmtrace.retrieval("docs", query="q\ud800") as search:
@@ -134,65 +136,65 @@ def test_documents_with_scores_that_are_no_numbers(traced: Callable[..., dict[st
     ['{"x": NaN, "y": -Infinity}', '{"x": 1e999}', "[" * 900 + "]" * 900, "[" * 100_000, '{"x": ' + "9" * 5000 + "}"],
     ids=["nan", "overflow", "deep", "too deep", "long"],
 )
-def test_models_write_any_arguments(arguments: str) -> None:
-    """Arguments that a model wrote are an object, or the text they are; nothing in them breaks the JSON around."""
+def test_invalid_tool_arguments_leave_valid_json(arguments: str) -> None:
+    """Arguments from a model are written as an object or as text, and the JSON stays valid."""
     from llmtrace.telemetry.content import describe_content
 
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
     assert CHAT.content is not None
-    asked = CHAT.content.request({"messages": [{"role": "assistant", "tool_calls": [call]}]})
-    (message,) = strict(describe_content(asked, [], ContentPolicy(span=True)).attributes["gen_ai.input.messages"])
+    request = CHAT.content.request({"messages": [{"role": "assistant", "tool_calls": [call]}]})
+    (message,) = strict(describe_content(request, [], ContentPolicy(span=True)).attributes["gen_ai.input.messages"])
     assert message["parts"][0]["name"] == "f"
 
 
-def test_ten_thousand_parts(traced: Callable[..., dict[str, Any]], replay: Any) -> None:
-    """Of too many parts the first and the last are kept, within the cap."""
-    attributes = traced(lambda: ask(replay, [{"type": "text", "text": f"part {n}"} for n in range(10_000)]))
+def test_too_many_parts_keep_the_first_and_the_last(traced: Callable[..., dict[str, Any]], replay: Any) -> None:
+    """Of 10,000 parts the first and the last are kept, within the maximum size."""
+    attributes = traced(lambda: call_model(replay, [{"type": "text", "text": f"part {n}"} for n in range(10_000)]))
     (message,) = strict(attributes["gen_ai.input.messages"])
-    said = [part["content"] for part in message["parts"]]
-    assert (said[0], said[-1]) == ("part 0", "part 9999")
+    texts = [part["content"] for part in message["parts"]]
+    assert (texts[0], texts[-1]) == ("part 0", "part 9999")
     assert len(attributes["gen_ai.input.messages"].encode()) <= 65536
 
 
-@pytest.mark.parametrize("wrong", [None, 5, b"x", SystemExit(1), ValueError("secret")], ids=repr)
-def test_a_redactor_that_fails_is_closed(
-    wrong: Any, traced: Callable[..., dict[str, Any]], replay: Any, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("result", [None, 5, b"x", SystemExit(1), ValueError("secret")], ids=repr)
+def test_failing_redactor_hides_the_text(
+    result: Any, traced: Callable[..., dict[str, Any]], replay: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What a redactor gives or raises instead of a text costs the text and nothing else."""
+    """If a redactor raises or returns no text, only the text is lost, and it is not logged."""
 
     def redact(text: str) -> Any:
-        if isinstance(wrong, BaseException):
-            raise wrong
-        return wrong
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
-    attributes = traced(lambda: ask(replay, "secret"), redact=redact)
+    attributes = traced(lambda: call_model(replay, "secret"), redact=redact)
     (message,) = strict(attributes["gen_ai.input.messages"])
     assert message["parts"] == [{"type": "text", "content": "__REDACTED__"}]
     assert "secret" not in caplog.text
 
 
-def test_a_redactor_may_write_what_no_exporter_takes(traced: Callable[..., dict[str, Any]], replay: Any) -> None:
-    """A lone surrogate of the redactor's own is replaced."""
-    attributes = traced(lambda: ask(replay), redact=lambda text: "\ud800" + text)
+def test_redactor_result_is_made_encodable(traced: Callable[..., dict[str, Any]], replay: Any) -> None:
+    """A lone surrogate in the result of a redactor is replaced."""
+    attributes = traced(lambda: call_model(replay), redact=lambda text: "\ud800" + text)
     assert strict(attributes["gen_ai.input.messages"])[0]["parts"][0]["content"] == "?hello"
 
 
-def test_a_redactor_may_ask_a_model(traced: Callable[..., dict[str, Any]], replay: Any) -> None:
-    """What the redactor itself asks is not traced, or it would be redacted without end."""
-    asked: list[str] = []
+def test_redactor_calls_to_a_model_are_not_traced(traced: Callable[..., dict[str, Any]], replay: Any) -> None:
+    """Calls inside the redactor are not traced, since they would be redacted recursively."""
+    redacted_texts: list[str] = []
 
     def redact(text: str) -> str:
-        asked.append(text)
-        ask(replay, "is this personal?")
+        redacted_texts.append(text)
+        call_model(replay, "is this personal?")
         return text
 
-    attributes = traced(lambda: ask(replay), redact=redact)
+    attributes = traced(lambda: call_model(replay), redact=redact)
     assert "hello" in attributes["gen_ai.input.messages"]
-    assert "is this personal?" not in asked
+    assert "is this personal?" not in redacted_texts
 
 
-def test_a_redactor_that_the_user_interrupts(replay: Any) -> None:
-    """An interrupt in the redactor is the user's, and the span is ended all the same."""
+def test_interrupted_redactor_still_ends_the_span(replay: Any) -> None:
+    """A keyboard interrupt in the redactor reaches the caller, and the span is ended."""
 
     def redact(text: str) -> str:
         raise KeyboardInterrupt
@@ -204,12 +206,12 @@ def test_a_redactor_that_the_user_interrupts(replay: Any) -> None:
         llmtrace.instrument(tracer_provider=provider, strict=True, capture_content=True, redact=redact),
         pytest.raises(KeyboardInterrupt),
     ):
-        ask(replay)
+        call_model(replay)
     assert len(exporter.get_finished_spans()) == 1
 
 
-def test_an_asynchronous_redactor_is_refused() -> None:
-    """A coroutine function is no redactor, and is told at once."""
+def test_asynchronous_redactor_is_rejected() -> None:
+    """A coroutine function is rejected when the library is set up."""
 
     async def redact(text: str) -> str:
         return text

@@ -1,4 +1,4 @@
-"""Phoenix shows the parts of messages that its own conversion drops."""
+"""OpenInference messages for the parts that Phoenix drops when it converts the convention's messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SEARCH = {
     "name": "web_search",
     "server_tool_call": {"type": "web_search", "input": {"query": "otel"}},
 }
-FOUND = {
+SEARCH_RESULT = {
     "type": "server_tool_call_response",
     "id": "s1",
     "server_tool_call_response": {"type": "web_search", "content": [{"url": "https://a"}]},
@@ -33,12 +33,12 @@ def bridged(**lists: Any) -> dict[str, Any]:
     }
 
 
-def test_server_side_tool_calls_are_shown() -> None:
-    """The call is a tool call with its arguments, the result a text, beside the answer."""
-    parts = [SEARCH, FOUND, {"type": "text", "content": "done"}]
-    found = bridged(output__messages=[{"role": "assistant", "parts": parts, "finish_reason": "stop"}])
+def test_server_tool_calls_are_written_as_tool_calls() -> None:
+    """A server tool call becomes a tool call with arguments, its result a text."""
+    parts = [SEARCH, SEARCH_RESULT, {"type": "text", "content": "done"}]
+    written = bridged(output__messages=[{"role": "assistant", "parts": parts, "finish_reason": "stop"}])
     message = "llm.output_messages.0.message."
-    assert found == {
+    assert written == {
         f"{message}role": "assistant",
         f"{message}tool_calls.0.tool_call.id": "s1",
         f"{message}tool_calls.0.tool_call.function.name": "web_search",
@@ -50,9 +50,9 @@ def test_server_side_tool_calls_are_shown() -> None:
     }
 
 
-def test_uploaded_files_are_shown_among_all_messages() -> None:
-    """The list is complete: system instructions, images, calls and results of tools too."""
-    found = bridged(
+def test_messages_with_files_are_written_completely() -> None:
+    """The list includes system instructions, images, tool calls and tool results."""
+    written = bridged(
         system_instructions=[{"type": "text", "content": "be kind"}],
         input__messages=[
             {
@@ -69,25 +69,25 @@ def test_uploaded_files_are_shown_among_all_messages() -> None:
         ],
     )
     prefix = "llm.input_messages."
-    assert found[f"{prefix}0.message.role"] == "system"
-    assert found[f"{prefix}0.message.contents.0.message_content.text"] == "be kind"
-    assert found[f"{prefix}1.message.contents.0.message_content.text"] == "[document file file_1]"
-    assert found[f"{prefix}1.message.contents.1.message_content.image.image.url"] == "https://p/a.png"
-    assert found[f"{prefix}1.message.contents.2.message_content.image.image.url"] == "data:image/gif;base64,AAAA"
-    assert "audio/wav" in found[f"{prefix}1.message.contents.3.message_content.text"]
-    assert found[f"{prefix}2.message.tool_calls.0.tool_call.function.arguments"] == '{"x":1}'
-    assert (found[f"{prefix}3.message.content"], found[f"{prefix}3.message.tool_call_id"]) == ('{"y":2}', "t")
+    assert written[f"{prefix}0.message.role"] == "system"
+    assert written[f"{prefix}0.message.contents.0.message_content.text"] == "be kind"
+    assert written[f"{prefix}1.message.contents.0.message_content.text"] == "[document file file_1]"
+    assert written[f"{prefix}1.message.contents.1.message_content.image.image.url"] == "https://p/a.png"
+    assert written[f"{prefix}1.message.contents.2.message_content.image.image.url"] == "data:image/gif;base64,AAAA"
+    assert "audio/wav" in written[f"{prefix}1.message.contents.3.message_content.text"]
+    assert written[f"{prefix}2.message.tool_calls.0.tool_call.function.arguments"] == '{"x":1}'
+    assert (written[f"{prefix}3.message.content"], written[f"{prefix}3.message.tool_call_id"]) == ('{"y":2}', "t")
 
 
 @pytest.mark.parametrize("text", ["hi", 'about "file" and "compaction"'])
-def test_messages_that_phoenix_converts_are_left_to_it(text: str) -> None:
-    """No key of OpenInference's lists is written, or Phoenix would read nothing but that list."""
+def test_messages_that_phoenix_converts_are_not_written(text: str) -> None:
+    """No key of OpenInference's lists is written, or Phoenix would ignore the convention's messages."""
     messages = [{"role": "user", "parts": [{"type": "text", "content": text}]}]
     assert bridged(input__messages=messages, output__messages=messages) == {}
 
 
-def test_long_lists_are_left_to_the_convention() -> None:
-    """A list that would crowd out the other attributes is not written in part."""
+def test_long_or_invalid_lists_are_not_written() -> None:
+    """A list with too many attributes, or of another type, is not written at all."""
     assert write_messages("m", [{"role": "user", "parts": [SEARCH]}] * 100) == {}
     assert write_messages("m", None) == {}
     assert write_messages("m", [None, {"parts": 5}]) == {}

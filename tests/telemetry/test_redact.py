@@ -1,4 +1,4 @@
-"""What the built-in redactor finds, what it leaves alone, and that no redactor's fault lets a text through."""
+"""Built-in redactor: what it replaces and keeps, and how redactors fail redact_or_replace."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmtrace import ConfigError
-from llmtrace.telemetry.redact import REDACTED, builtin, guarded, load
+from llmtrace.telemetry.redact import REDACTED, builtin, fail_closed, load
 
-FOUND = [
+REDACTED_TEXTS = [
     ("write to jane.roe+x@mail.example.co.uk!", "write to [EMAIL]!"),
     ("?to=jane%40example.com&x=1", "[EMAIL]&x=1"),
     ("jörg@büro.example", "[EMAIL]"),
@@ -43,7 +43,7 @@ FOUND = [
     ("-----BEGIN RSA PRIVATE KEY-----\nMII\n-----END RSA PRIVATE KEY-----.", "[PRIVATE_KEY]."),
     ("-----BEGIN PRIVATE KEY-----\nMII", "[PRIVATE_KEY]"),
 ]
-LEFT = [
+KEPT_TEXTS = [
     "4111 1111 1111 1112",
     "GB82 WEST 1234 5698 7654 33",
     "release 1.2.3.4.5 and 999.1.1.1",
@@ -61,84 +61,84 @@ LEFT = [
 ]
 
 
-@pytest.mark.parametrize(("text", "kept"), FOUND)
-def test_found(text: str, kept: str) -> None:
-    """Each kind of personal data and of secret is replaced, and what is around it stays."""
-    assert builtin(text) == kept
+@pytest.mark.parametrize(("text", "redacted"), REDACTED_TEXTS)
+def test_personal_data_and_secrets_are_replaced(text: str, redacted: str) -> None:
+    """Each kind of personal data and of secret is replaced; the text next to it stays."""
+    assert builtin(text) == redacted
 
 
-@pytest.mark.parametrize("text", LEFT)
-def test_left_alone(text: str) -> None:
-    """What fails its checksum, or only resembles, stays."""
+@pytest.mark.parametrize("text", KEPT_TEXTS)
+def test_similar_text_is_kept(text: str) -> None:
+    """Text that fails its checksum, or is only similar, stays."""
     assert builtin(text) == text
 
 
 @given(st.text(alphabet="a1.@ -:+()%/eyJ\n4", max_size=200))
-def test_any_text_is_taken(text: str) -> None:
-    """No text raises, and what was redacted once is not changed again by a second pass of the same secrets."""
+def test_builtin_accepts_any_text(text: str) -> None:
+    """No text raises."""
     assert isinstance(builtin(text), str)
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
-def test_an_address_is_found_anywhere(before: str, after: str) -> None:
-    """An address is found whatever stands around it."""
+def test_email_address_is_replaced_in_any_text(before: str, after: str) -> None:
+    """An e-mail address is replaced between any two texts."""
     assert "jane.roe" not in builtin(f"{before} jane.roe@example.com {after}")
 
 
 @pytest.mark.parametrize(
     "piece", ["a", "@", "a@", "@a.", "1", "1 ", "eyJ", "sk-", ":", "1.", "-----BEGIN PRIVATE KEY-----"]
 )
-def test_time_grows_with_the_length_only(piece: str) -> None:
-    """Ten times the text takes nowhere near a hundred times as long."""
+def test_redaction_time_is_linear(piece: str) -> None:
+    """Ten times the text takes far less than a hundred times as long."""
 
-    def spent(count: int) -> float:
+    def measure_seconds(count: int) -> float:
         text = piece * (count // len(piece))
-        begun = process_time()
+        start = process_time()
         builtin(text)
-        return process_time() - begun
+        return process_time() - start
 
-    short = max(min(spent(30_000) for _ in range(3)), 1e-4)
-    assert spent(300_000) < 60 * short
+    short = max(min(measure_seconds(30_000) for _ in range(3)), 1e-4)
+    assert measure_seconds(300_000) < 60 * short
 
 
-def test_a_raising_redactor_closes(caplog: pytest.LogCaptureFixture) -> None:
-    """A redactor that raises gives a fixed token, and the log says so once, without the text."""
+def test_raising_redactor_returns_the_token_and_warns_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A redactor that raises yields a fixed token; the warning is logged once, without the text."""
 
     def redact(text: str) -> str:
         raise ValueError(f"cannot read {text}")
 
-    closed = guarded(redact)
+    redact_or_replace = fail_closed(redact)
     with caplog.at_level(logging.WARNING, logger="llmtrace"):
-        assert [closed("a secret"), closed("another")] == [REDACTED, REDACTED]
+        assert [redact_or_replace("a secret"), redact_or_replace("another")] == [REDACTED, REDACTED]
     assert len(caplog.records) == 1
     assert "secret" not in caplog.text
     assert "ValueError" in caplog.text
 
 
-def test_a_redactor_that_gives_no_text_closes() -> None:
-    """A redactor that returns something else gives the token too."""
-    assert guarded(lambda text: None)("x") == REDACTED
+def test_redactor_without_text_result_returns_the_token() -> None:
+    """A redactor that returns another type yields the token too."""
+    assert fail_closed(lambda text: None)("x") == REDACTED
 
 
-def test_none_and_builtin_are_read_in_any_case() -> None:
-    """The two words mean what they say."""
+def test_load_ignores_case_and_blanks_of_keywords() -> None:
+    """The values ``none`` and ``builtin`` are accepted in any case."""
     assert load("redact", "None") is None
     assert load("redact", " BUILTIN ") is builtin
 
 
-def test_a_function_is_loaded_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """module:callable finds the function, nested ones too."""
+def test_load_imports_a_function_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The form module:callable imports a function, nested ones too."""
     source = "class A:\n    @staticmethod\n    def up(text):\n        return text.upper()\n"
     (tmp_path / "my_redactor.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
-    found = load("LLMTRACE_REDACT", "my_redactor:A.up")
+    redact = load("LLMTRACE_REDACT", "my_redactor:A.up")
     sys.modules.pop("my_redactor")
-    assert found is not None
-    assert found("a") == "A"
+    assert redact is not None
+    assert redact("a") == "A"
 
 
 @pytest.mark.parametrize("value", ["nowhere_at_all:f", "json:missing", "json:decoder.__name__", "strict", 7])
-def test_a_wrong_redactor_is_named(value: object) -> None:
-    """What cannot be loaded raises an error that names setting and accepted values."""
+def test_load_rejects_an_invalid_redactor(value: object) -> None:
+    """A value that cannot be loaded raises an error with the setting and the accepted values."""
     with pytest.raises(ConfigError, match=r"LLMTRACE_REDACT=.*module:callable"):
         load("LLMTRACE_REDACT", value)

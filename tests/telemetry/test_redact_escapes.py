@@ -1,4 +1,4 @@
-"""The built-in redactor against escapes: every kind of secret in every surrounding, and text that must survive."""
+"""Built-in redactor with escaped text: secrets in every surrounding, and text that must be kept."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from llmtrace.telemetry.secret_patterns import SECRETS as TABLE
 from planted import HARMLESS, JSON, SECRETS, SURROUNDINGS
 
 
-def every_level(text: str) -> str:
-    """Return ``text`` and what it is decoded to, level by level."""
+def decode_all_levels(text: str) -> str:
+    """Return ``text`` and each level of its decoded escapes."""
     levels = [text]
     for _ in range(8):
         levels.append(fold(levels[-1]))
@@ -28,15 +28,15 @@ def every_level(text: str) -> str:
 
 @pytest.mark.parametrize("kind", SECRETS)
 def test_secret_in_any_surrounding_is_replaced(kind: str) -> None:
-    """Whatever escapes touch a secret or write it, neither the text nor what it decodes to shows it."""
+    """The secret appears neither in the redacted text nor in any level of its decoded escapes."""
     secret = SECRETS[kind]
     core = fold(secret.core)
-    for around, put in SURROUNDINGS.items():
+    for surrounding, put in SURROUNDINGS.items():
         text = put(secret.text)
-        assert core in every_level(text), around
+        assert core in decode_all_levels(text), surrounding
         redacted = builtin(text)
-        assert core not in every_level(redacted), around
-        if around in JSON:
+        assert core not in decode_all_levels(redacted), surrounding
+        if surrounding in JSON:
             json.loads(redacted)
 
 
@@ -63,34 +63,34 @@ def test_secret_in_any_surrounding_is_replaced(kind: str) -> None:
         ("password: str = 'hunter2" + "'", "password: str = '[PASSWORD]'"),
     ],
 )
-def test_text_around_a_secret_is_kept(text: str, redacted: str) -> None:
-    """The escapes and the words around a secret stay as they were."""
+def test_text_next_to_a_secret_is_kept(text: str, redacted: str) -> None:
+    """Escapes and words before and after a secret stay the same."""
     assert builtin(text) == redacted
 
 
 @pytest.mark.parametrize("text", HARMLESS)
-def test_harmless_text_survives(text: str) -> None:
-    """Versions, hashes, decimals, identifiers and code are left alone, escaped or not."""
+def test_harmless_text_is_kept(text: str) -> None:
+    """Versions, hashes, decimals, identifiers and code stay the same, escaped or not."""
     assert builtin(text) == text
     assert builtin(json.dumps(text)) == json.dumps(text)
 
 
-def test_private_key_without_an_end_leaves_json_valid() -> None:
-    """A block that was cut ends with the text it stands in, not with the document."""
+def test_truncated_private_key_leaves_valid_json() -> None:
+    """A truncated key block is replaced up to the end of its JSON string."""
     text = json.dumps({"key": "-----BEGIN PRIVATE" + " KEY-----\nMIIEvQ", "n": 1})
     assert json.loads(builtin(text)) == {"key": "[PRIVATE_KEY]", "n": 1}
 
 
 @given(st.recursive(st.text(max_size=30), lambda inner: st.dictionaries(st.text(max_size=9), inner, max_size=3)))
-def test_json_of_any_text_stays_valid(value: object) -> None:
-    """Any JSON, with an address in it, is JSON afterwards."""
+def test_redacted_json_stays_valid(value: object) -> None:
+    """Any JSON with an address in it is valid JSON after redaction."""
     text = json.dumps({"before": value, "mail\njane@example.com": value})
     assert "jane@example.com" not in json.dumps(json.loads(builtin(text)))
 
 
 @given(st.text(alphabet='\\%&#;x41u0n[m\x1b3"\n\u200b\uff11', max_size=60))
-def test_decoding_any_text_keeps_its_positions(text: str) -> None:
-    """What is decoded leads back to a part of the original in the same order, whole escapes only."""
+def test_decoded_positions_map_to_complete_escapes(text: str) -> None:
+    """Each decoded character maps to a part of the original, in order and without splitting escapes."""
     decoded = decode(text)
     if decoded is None:
         return
@@ -110,22 +110,22 @@ ADVERSARIAL = [
 
 
 @pytest.mark.parametrize("piece", ADVERSARIAL)
-def test_hostile_text_takes_linear_steps(piece: str) -> None:
-    """Four times the text takes about four times the processor time: nothing backtracks without bound."""
+def test_redaction_of_hostile_text_is_linear(piece: str) -> None:
+    """Ten times the text takes far less than a hundred times as long: no pattern backtracks without bound."""
     from time import process_time
 
-    def spent(size: int) -> float:
+    def measure_seconds(size: int) -> float:
         text = piece * (size // len(piece))
-        begun = process_time()
+        start = process_time()
         builtin(text)
-        return process_time() - begun
+        return process_time() - start
 
-    short = max(min(spent(10_000) for _ in range(3)), 1e-3)
-    assert spent(100_000) < 60 * short
+    short = max(min(measure_seconds(10_000) for _ in range(3)), 1e-3)
+    assert measure_seconds(100_000) < 60 * short
 
 
-def test_table_compiles_and_marks_are_literal() -> None:
-    """Each row of the table has a mark that its own pattern contains, and a token in brackets."""
+def test_secret_table_has_literal_marks_and_tokens() -> None:
+    """Each pattern of the table contains its mark, and each token is in brackets."""
     for secret in TABLE:
         assert secret.token.startswith("[") and secret.token.endswith("]")
         assert secret.mark.replace("\\", "") in secret.pattern.replace("\\", ""), secret.name

@@ -1,4 +1,4 @@
-"""A span never loses what matters to what does not."""
+"""Spans of calls and operations: limits, hidden content and the content mode of a block."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def traced(replay: Any, *, limits: SpanLimits | None = None, calls: Any) -> dict
     return dict(span.attributes or {})
 
 
-def ask(replay: Any, messages: list[Any], tools: list[Any] | None = None) -> None:
-    """Whatever the answer is: what was asked is on the span."""
+def call_model(replay: Any, messages: list[Any], tools: list[Any] | None = None) -> None:
+    """Call a model and ignore API errors: the tests read the request from the span."""
     with openai.OpenAI(base_url=replay.url, api_key="k", max_retries=0) as client, suppress(openai.APIError):
         client.chat.completions.create(model="gpt-4o", messages=messages, tools=tools or openai.NOT_GIVEN)
 
 
-def test_two_hundred_messages_and_twenty_tools(replay: Any) -> None:
-    """A long history with many tools, tags and documents: no attribute is evicted, and each is valid JSON."""
+def test_long_history_with_many_tools_keeps_all_attributes(replay: Any) -> None:
+    """With many messages, tools, tags and documents no attribute is dropped, and each JSON is valid."""
     messages = [{"role": "user" if n % 2 else "assistant", "content": f"{n} " + "word " * 400} for n in range(200)]
     schema = {"type": "object", "properties": {f"p{n}": {"type": "string", "description": "d" * 50} for n in range(40)}}
     tools = [{"type": "function", "function": {"name": f"t{n}", "parameters": schema}} for n in range(20)]
@@ -44,7 +44,7 @@ def test_two_hundred_messages_and_twenty_tools(replay: Any) -> None:
     def calls() -> None:
         with llmtrace.tag(feature="f", **{f"key_{n}": n for n in range(60)}), llmtrace.retrieval("docs") as search:
             search.add([llmtrace.Document(f"d{n}", 0.5, "text", {"n": n}) for n in range(60)])
-            ask(replay, messages, tools)
+            call_model(replay, messages, tools)
 
     attributes = traced(replay, calls=calls)
     assert len(attributes) <= 128
@@ -55,16 +55,18 @@ def test_two_hundred_messages_and_twenty_tools(replay: Any) -> None:
     assert len(attributes["gen_ai.input.messages"].encode()) <= 65536
 
 
-def test_a_limit_of_the_sdk_leaves_json_whole(replay: Any) -> None:
-    """Where the SDK would cut long values, ours are cut inside before."""
+def test_attribute_length_limit_of_the_sdk_leaves_valid_json(replay: Any) -> None:
+    """Content is truncated to the length limit of the SDK before the SDK can cut the JSON."""
     limits = SpanLimits(max_span_attribute_length=900)
-    attributes = traced(replay, limits=limits, calls=lambda: ask(replay, [{"role": "user", "content": "long " * 1000}]))
+    attributes = traced(
+        replay, limits=limits, calls=lambda: call_model(replay, [{"role": "user", "content": "long " * 1000}])
+    )
     (message,) = json.loads(attributes["gen_ai.input.messages"])
     assert message["parts"][0]["content"].startswith("long ")
 
 
-def test_invocation_parameters_can_be_hidden(replay: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenInference's variable leaves out what the call asked of the model beside its words."""
+def test_hide_variable_removes_invocation_parameters(replay: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenInference's variable removes the parameters of the request."""
 
     def calls() -> None:
         with openai.OpenAI(base_url=replay.url, api_key="k") as client:
@@ -79,8 +81,8 @@ def test_invocation_parameters_can_be_hidden(replay: Any, monkeypatch: pytest.Mo
     assert "secret" not in str(attributes)
 
 
-def works(**settings: Any) -> dict[str, dict[str, Any]]:
-    """The spans of an agent, a workflow, a tool and a search, by name, made with content on."""
+def run_operations(**settings: Any) -> dict[str, dict[str, Any]]:
+    """Run an agent with a workflow, a tool and a retrieval; return the attributes of their spans by name."""
 
     @llmtrace.agent("guide")
     def guide(question: str) -> str:
@@ -105,10 +107,10 @@ def works(**settings: Any) -> dict[str, dict[str, Any]]:
     return {span.name.split(" ")[1]: dict(span.attributes or {}) for span in exporter.get_finished_spans()}
 
 
-def test_agents_and_workflows_say_what_went_in_and_out() -> None:
-    """As messages, which every backend reads, and as OpenInference's values; redacted."""
-    told = works(capture_content=True, redact="builtin")
-    guide, pipeline = told["guide"], told["pipeline"]
+def test_agent_and_workflow_spans_have_input_and_output() -> None:
+    """Input and output are recorded as messages and as OpenInference's values, redacted."""
+    spans = run_operations(capture_content=True, redact="builtin")
+    guide, pipeline = spans["guide"], spans["pipeline"]
     assert json.loads(guide["gen_ai.input.messages"]) == [
         {"role": "user", "parts": [{"type": "text", "content": "question of [EMAIL]"}]}
     ]
@@ -122,30 +124,30 @@ def test_agents_and_workflows_say_what_went_in_and_out() -> None:
     assert (guide["input.value"], guide["output.value"]) == ("question of [EMAIL]", "answer for [EMAIL]")
     assert json.loads(pipeline["input.value"]) == {"question": "question of [EMAIL]", "depth": 2}
     assert json.loads(pipeline["output.value"]) == {"answer": "answer for [EMAIL]"}
-    assert json.loads(told["look"]["input.value"]) == {"city": "question of [EMAIL]"}
-    assert "jane" not in str(told)
-    assert "answer" not in str(works())
+    assert json.loads(spans["look"]["input.value"]) == {"city": "question of [EMAIL]"}
+    assert "jane" not in str(spans)
+    assert "answer" not in str(run_operations())
 
 
-def test_inputs_and_outputs_of_work_can_be_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenInference's variables hold for agents, workflows, tools and searches as they do for calls."""
+def test_hide_variables_apply_to_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenInference's variables hide inputs and outputs of agents, workflows, tools and retrievals."""
     monkeypatch.setenv("OPENINFERENCE_HIDE_INPUTS", "true")
-    told = str(works(capture_content=True))
-    assert "question of" not in told
-    assert "answer for" in told
+    recorded = str(run_operations(capture_content=True))
+    assert "question of" not in recorded
+    assert "answer for" in recorded
     monkeypatch.delenv("OPENINFERENCE_HIDE_INPUTS")
     monkeypatch.setenv("OPENINFERENCE_HIDE_OUTPUTS", "true")
-    told = str(works(capture_content=True))
-    assert "question of" in told
-    assert "answer for" not in told
-    assert "document of" not in told
+    recorded = str(run_operations(capture_content=True))
+    assert "question of" in recorded
+    assert "answer for" not in recorded
+    assert "document of" not in recorded
 
 
-def test_a_block_decides_for_itself(replay: Any) -> None:
-    """A block says that what is said inside is not written."""
+def test_block_can_turn_content_off(replay: Any) -> None:
+    """Content of calls in a block with ``capture_content=False`` is not recorded."""
 
     def calls() -> None:
         with llmtrace.tag(capture_content=False):
-            ask(replay, [{"role": "user", "content": "secret"}])
+            call_model(replay, [{"role": "user", "content": "secret"}])
 
     assert "secret" not in str(traced(replay, calls=calls))

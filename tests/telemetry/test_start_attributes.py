@@ -1,4 +1,4 @@
-"""Who may see the attributes that a span starts with sees them; where nobody looks, they come with the rest."""
+"""Start attributes are set only if a sampler or a span processor may read them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from opentelemetry.trace import NoOpTracer, ProxyTracer
 from llmtrace.telemetry.start_attributes import StartAttributes
 
 
-class Looks(SpanProcessor):
+class ReadingProcessor(SpanProcessor):
+    """Processor that reads the attributes of a starting span."""
+
     def on_start(self, span: Any, parent_context: Any = None) -> None:
         self.seen = dict(span.attributes)
 
 
-class Reads(sampling.Sampler):
+class ReadingSampler(sampling.Sampler):
+    """Sampler that may read the attributes of a starting span."""
+
     def should_sample(self, *args: Any, **kwargs: Any) -> sampling.SamplingResult:
         return sampling.SamplingResult(sampling.Decision.RECORD_AND_SAMPLE)
 
@@ -26,68 +30,73 @@ class Reads(sampling.Sampler):
         return "reads"
 
 
-def tracer(*processors: Any, sampler: Any = None) -> Any:
+def make_tracer(*processors: Any, sampler: Any = None) -> Any:
     provider = TracerProvider(sampler=sampler)
-    for each in processors:
-        provider.add_span_processor(each)
+    for processor in processors:
+        provider.add_span_processor(processor)
     return provider.get_tracer("test")
 
 
 class Hashless:
-    """Some tracers are dataclasses."""
+    """Tracer without a hash, such as a dataclass."""
 
     __hash__ = None  # type: ignore[assignment]
 
 
-class Mine(Tracer):
-    """An application's own."""
+class TracerSubclass(Tracer):
+    """Tracer class of an application."""
 
 
-def by_hand() -> Any:
-    """A processor whose method was put there later."""
+def patched_processor() -> Any:
+    """Return a processor whose method was replaced on the instance."""
     processor = SpanProcessor()
     processor.on_start = lambda span, parent_context=None: None  # type: ignore[method-assign]
     return processor
 
 
 @pytest.mark.parametrize(
-    ("made", "seen"),
+    ("make", "needed"),
     [
-        (tracer, False),
-        (lambda: tracer(SimpleSpanProcessor(InMemorySpanExporter()), SpanProcessor()), False),
-        (lambda: tracer(BatchSpanProcessor(InMemorySpanExporter())), False),
-        (lambda: tracer(sampler=sampling.TraceIdRatioBased(0.5)), False),
-        (lambda: tracer(sampler=sampling.ParentBasedTraceIdRatio(0.5)), False),
-        (lambda: tracer(sampler=sampling.ALWAYS_OFF), False),
-        (lambda: tracer(SpanProcessor(), Looks()), True),
-        (lambda: tracer(by_hand()), True),
-        (lambda: tracer(sampler=Reads()), True),
-        (lambda: tracer(sampler=sampling.ParentBased(Reads())), True),
-        (lambda: tracer(sampler=sampling.ParentBased(sampling.ALWAYS_ON, local_parent_sampled=Reads())), True),
+        (make_tracer, False),
+        (lambda: make_tracer(SimpleSpanProcessor(InMemorySpanExporter()), SpanProcessor()), False),
+        (lambda: make_tracer(BatchSpanProcessor(InMemorySpanExporter())), False),
+        (lambda: make_tracer(sampler=sampling.TraceIdRatioBased(0.5)), False),
+        (lambda: make_tracer(sampler=sampling.ParentBasedTraceIdRatio(0.5)), False),
+        (lambda: make_tracer(sampler=sampling.ALWAYS_OFF), False),
+        (lambda: make_tracer(SpanProcessor(), ReadingProcessor()), True),
+        (lambda: make_tracer(patched_processor()), True),
+        (lambda: make_tracer(sampler=ReadingSampler()), True),
+        (lambda: make_tracer(sampler=sampling.ParentBased(ReadingSampler())), True),
+        (
+            lambda: make_tracer(
+                sampler=sampling.ParentBased(sampling.ALWAYS_ON, local_parent_sampled=ReadingSampler())
+            ),
+            True,
+        ),
         (NoOpTracer, True),
         (lambda: ProxyTracer("x"), True),
         (object, True),
         (Hashless, True),
     ],
 )
-def test_who_looks(made: Any, seen: bool) -> None:
-    """The SDK's own samplers and exporters do not; of all others nobody knows."""
-    onlookers, found = StartAttributes(), made()
-    assert onlookers.needed_by(found) is seen
-    assert onlookers.needed_by(found) is seen
+def test_start_attributes_are_skipped_without_readers(make: Any, needed: bool) -> None:
+    """Samplers and exporters of the SDK do not read them; all others may."""
+    start_attributes, tracer = StartAttributes(), make()
+    assert start_attributes.needed_by(tracer) is needed
+    assert start_attributes.needed_by(tracer) is needed
 
 
-def test_a_subclass_of_the_tracer_may_look() -> None:
-    """What it does with the attributes is its own affair."""
-    found = tracer()
-    found.__class__ = Mine
-    assert StartAttributes().needed_by(found)
+def test_start_attributes_are_needed_by_a_tracer_subclass() -> None:
+    """A subclass of the SDK's tracer may read the attributes."""
+    tracer = make_tracer()
+    tracer.__class__ = TracerSubclass
+    assert StartAttributes().needed_by(tracer)
 
 
-def test_a_processor_that_is_added_later_is_told() -> None:
-    """The next span shows it what it starts with."""
+def test_start_attributes_are_needed_by_a_processor_added_later() -> None:
+    """The next span after the addition has start attributes."""
     provider = TracerProvider()
-    found, onlookers = provider.get_tracer("test"), StartAttributes()
-    assert not onlookers.needed_by(found)
-    provider.add_span_processor(Looks())
-    assert onlookers.needed_by(found)
+    tracer, start_attributes = provider.get_tracer("test"), StartAttributes()
+    assert not start_attributes.needed_by(tracer)
+    provider.add_span_processor(ReadingProcessor())
+    assert start_attributes.needed_by(tracer)

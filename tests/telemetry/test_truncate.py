@@ -1,4 +1,4 @@
-"""JSON under a cap: whole, redacted, and with nothing dropped that can be kept."""
+"""Truncation of messages: valid JSON within the maximum, redacted, with as much text as possible."""
 
 from __future__ import annotations
 
@@ -20,46 +20,46 @@ def message(text: str, role: str = "user") -> dict[str, Any]:
     return {"role": role, "parts": [{"type": "text", "content": text}]}
 
 
-def test_numbers_that_json_lacks_are_words() -> None:
-    """Not a number, or infinite, is told in words: a reader that knows JSON alone would drop the whole list."""
+def test_nan_and_infinity_are_written_as_text() -> None:
+    """NaN and infinity are written as text: strict parsers would reject the JSON."""
     items = [{"role": "assistant", "parts": [{"type": "tool_call", "name": "f", "arguments": {"a": float("nan")}}]}]
-    fitted = truncate(items, 1000)
-    assert json.loads(fitted.text, parse_constant=pytest.fail)[0]["parts"][0]["arguments"] == {"a": "nan"}
+    truncated = truncate(items, 1000)
+    assert json.loads(truncated.text, parse_constant=pytest.fail)[0]["parts"][0]["arguments"] == {"a": "nan"}
 
 
-def test_what_fits_is_as_it_was() -> None:
-    """Nothing is changed under the cap."""
+def test_items_within_the_maximum_stay_unchanged() -> None:
+    """Items within the maximum are not changed."""
     items = [
         message("hällo"),
         {"role": "assistant", "parts": [{"type": "tool_call", "name": "f", "arguments": {"a": [1, None]}}]},
     ]
-    fitted = truncate(items, 1000)
-    assert json.loads(fitted.text) == items
-    assert not fitted.cut
+    truncated = truncate(items, 1000)
+    assert json.loads(truncated.text) == items
+    assert not truncated.cut
 
 
-def test_a_long_history_keeps_every_message() -> None:
-    """Of 200 messages each is kept, short ones whole; the long are cut to one length."""
+def test_long_history_keeps_every_message() -> None:
+    """Of 200 messages each is kept; long ones are cut to the same length."""
     items = [message("short" if number % 2 else "long " * 2000) for number in range(200)]
-    fitted = truncate(items, 65536)
-    kept = json.loads(fitted.text)
+    truncated = truncate(items, 65536)
+    kept = json.loads(truncated.text)
     assert len(kept) == 200
     assert [item["parts"][0]["content"] for item in kept[1::2]] == ["short"] * 100
     assert len({item["parts"][0]["content"] for item in kept[0::2]}) == 1
-    assert 60_000 < len(fitted.text.encode()) <= 65536
-    assert fitted.cut
-    assert fitted.size == 100 * 5 + 100 * 10_000
+    assert 60_000 < len(truncated.text.encode()) <= 65536
+    assert truncated.cut
+    assert truncated.size == 100 * 5 + 100 * 10_000
 
 
 @given(
     st.lists(st.text(st.characters(codec=None), max_size=300), max_size=20),
     st.integers(min_value=256, max_value=3000),
 )
-def test_any_texts_fit(texts: list[str], cap: int) -> None:
-    """Whatever the texts hold, the JSON is valid, encodable and within the cap."""
-    fitted = truncate([message(text) for text in texts], cap)
-    assert len(fitted.text.encode()) <= cap
-    assert isinstance(json.loads(fitted.text), list)
+def test_any_texts_are_cut_to_the_maximum(texts: list[str], cap: int) -> None:
+    """The JSON of any texts is valid, encodable and within the maximum."""
+    truncated = truncate([message(text) for text in texts], cap)
+    assert len(truncated.text.encode()) <= cap
+    assert isinstance(json.loads(truncated.text), list)
 
 
 json_values = st.recursive(
@@ -70,16 +70,16 @@ json_values = st.recursive(
 
 
 @given(json_values, st.integers(min_value=256, max_value=1500))
-def test_any_arguments_fit(value: Any, cap: int) -> None:
-    """Structures of the user's are cut to fit as well."""
+def test_any_arguments_are_cut_to_the_maximum(value: Any, cap: int) -> None:
+    """Nested arguments are cut to the maximum too."""
     items = [{"role": "assistant", "parts": [{"type": "tool_call", "name": "f", "arguments": value}]}] * 3
-    fitted = truncate(items, cap)
-    assert len(fitted.text.encode()) <= cap
-    for item in json.loads(fitted.text):
+    truncated = truncate(items, cap)
+    assert len(truncated.text.encode()) <= cap
+    for item in json.loads(truncated.text):
         assert item["role"] == "assistant"
 
 
-def test_many_definitions_lose_their_schemas_first() -> None:
+def test_many_tool_definitions_lose_their_schemas_first() -> None:
     """Tools whose schemas do not fit keep name and description."""
     schema = {"type": "object", "properties": {f"field_{number}": {"type": "string"} for number in range(300)}}
     items = [
@@ -89,8 +89,8 @@ def test_many_definitions_lose_their_schemas_first() -> None:
     assert [item["name"] for item in kept] == [f"tool_{number}" for number in range(20)]
 
 
-def test_names_and_numbers_of_the_users_are_redacted_too() -> None:
-    """Keys of arguments and long numbers pass the redactor; the convention's own words do not."""
+def test_keys_and_long_numbers_are_redacted() -> None:
+    """Keys of arguments and long numbers are redacted; fixed fields of the convention are not."""
     arguments = {"jane@example.com": {"card": 4111111111111111, "n": 12}}
     items = [{"role": "assistant", "parts": [{"type": "tool_call", "id": "t", "name": "f", "arguments": arguments}]}]
     (item,) = json.loads(truncate(items, 1000, builtin).text)
@@ -100,13 +100,13 @@ def test_names_and_numbers_of_the_users_are_redacted_too() -> None:
 
 
 def test_binary_data_becomes_a_placeholder() -> None:
-    """Of an image the size and the hash of its bytes are told, wherever it stands."""
+    """Binary data is replaced by its size and hash, also inside tool results."""
     data = bytes(range(256)) * 10
-    for given_data in (data, b64encode(data).decode()):
+    for blob_data in (data, b64encode(data).decode()):
         items = [
             {
                 "role": "tool",
-                "parts": [{"type": "tool_call_response", "response": [Blob("image", "image/png", given_data)]}],
+                "parts": [{"type": "tool_call_response", "response": [Blob("image", "image/png", blob_data)]}],
             }
         ]
         (item,) = json.loads(truncate(items, 1000).text)
@@ -122,30 +122,30 @@ def test_binary_data_becomes_a_placeholder() -> None:
         ]
 
 
-@pytest.mark.parametrize(("size", "whole"), [(300, True), (3000, False)])
-def test_inline_data_is_whole_or_not_there(size: int, whole: bool) -> None:
-    """Inline base64 is written whole where it fits, and never a part of it."""
+@pytest.mark.parametrize(("size", "is_complete"), [(300, True), (3000, False)])
+def test_inline_data_is_complete_or_absent(size: int, is_complete: bool) -> None:
+    """Inline base64 is written completely if it fits, else not at all."""
     data = b64encode(bytes(size)).decode()
     items = [{"role": "user", "parts": [Blob("image", "image/png", data), {"type": "text", "content": "x" * 5000}]}]
     (item,) = json.loads(truncate(items, 2000, inline=True).text)
-    assert item["parts"][0]["content"] == (data if whole else "")
+    assert item["parts"][0]["content"] == (data if is_complete else "")
 
 
-def test_data_that_is_no_base64_says_nothing_of_its_size() -> None:
-    """A size or a hash that would be wrong is absent."""
+def test_invalid_base64_has_no_size_and_hash() -> None:
+    """Size and hash are absent if the data is not valid base64."""
     (item,) = json.loads(truncate([{"role": "user", "parts": [Blob("image", None, "%%%")]}], 1000).text)
     assert item["parts"][0] == {"type": "blob", "modality": "image", "mime_type": None, "content": ""}
 
 
-def test_a_text_far_beyond_the_cap_is_not_read_to_its_end() -> None:
-    """The redactor sees no more of ten megabytes than can remain, and what it saw last is not written."""
+def test_redactor_reads_only_the_beginning_of_a_long_text() -> None:
+    """Of ten megabytes the redactor gets little more than the maximum."""
     seen: list[int] = []
 
     def redact(text: str) -> str:
         seen.append(len(text))
         return text
 
-    fitted = truncate([message("word " * 2_000_000)], 65536, redact)
+    truncated = truncate([message("word " * 2_000_000)], 65536, redact)
     assert sum(seen) < 80_000
-    assert fitted.cut
-    assert fitted.size == 10_000_000
+    assert truncated.cut
+    assert truncated.size == 10_000_000

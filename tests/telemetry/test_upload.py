@@ -1,4 +1,4 @@
-"""Content that goes to a store, and the references to it."""
+"""Upload of content to a store, and the references on spans and events."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ ADDRESS = "jane.roe@example.com"
 TOOL: Any = {"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}
 
 
-def whole(text: str, redact: Any = None) -> UntruncatedContent:
+def make_content(text: str, redact: Any = None) -> UntruncatedContent:
     return UntruncatedContent([{"role": "user", "parts": [{"type": "text", "content": text}]}], redact, False)
 
 
 class Store(MemoryFileSystem):
-    """A store that waits for ``go``, or raises."""
+    """Store that waits for ``go``, then raises ``error`` if set."""
 
     protocol = "slow"
     cachable = False
@@ -60,7 +60,7 @@ class Store(MemoryFileSystem):
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Store]]:
-    """The store under ``slow://``, which takes nothing until it is told to."""
+    """Return the store of ``slow://``, which blocks until ``go`` is set."""
     fsspec.register_implementation("slow", Store, clobber=True)
     monkeypatch.setattr(Store, "go", threading.Event())
     monkeypatch.setattr(Store, "error", None)
@@ -69,10 +69,15 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Store]]:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Makes a call with the hook on; gives the span's attributes, the event's and the library's own answer."""
+def call_with_upload(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Return a function that makes a call with the hook on.
 
-    def ask(replay: Any, base: str, form: str = "", messages: Any = None, tools: Any = (TOOL,), **settings: Any) -> Any:
+    It returns the attributes of the span, those of the events, and the result of ``llmtrace.flush``.
+    """
+
+    def call(
+        replay: Any, base: str, form: str = "", messages: Any = None, tools: Any = (TOOL,), **settings: Any
+    ) -> Any:
         monkeypatch.setenv(HOOK, "upload")
         monkeypatch.setenv(BASE, base)
         monkeypatch.setenv(FORMAT, form)
@@ -86,12 +91,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
             openai.OpenAI(base_url=replay.url, api_key="k", max_retries=0) as client,
         ):
             client.chat.completions.create(model="gpt-4o", messages=messages, tools=list(tools))
-            sent = llmtrace.flush(30)
+            flushed = llmtrace.flush(30)
         (span,) = exporter.get_finished_spans()
         events = [dict(record.log_record.attributes or {}) for record in records.get_finished_logs()]
-        return dict(span.attributes or {}), events, sent
+        return dict(span.attributes or {}), events, flushed
 
-    return ask
+    return call
 
 
 def read(reference: str) -> Any:
@@ -100,13 +105,13 @@ def read(reference: str) -> Any:
 
 
 @pytest.mark.parametrize("form", ["json", "jsonl"])
-def test_a_call_is_written_whole_and_referred_to(
-    form: str, asked: Any, replay: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_uploaded_call_has_references_instead_of_content(
+    form: str, call_with_upload: Any, replay: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the hook alone, span and event carry no content but where it lies; the files hold it whole."""
+    """Without content capture, span and event have references only; the files have the complete content."""
     monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT", "true")
-    attributes, (event,), sent = asked(replay, f"{tmp_path}/new/folder", form)
-    assert sent is True
+    attributes, (event,), flushed = call_with_upload(replay, f"{tmp_path}/new/folder", form)
+    assert flushed is True
     assert not {INPUTS, OUTPUTS, TOOLS} & {*attributes, *event}
     names = {INPUTS: "inputs", OUTPUTS: "outputs", TOOLS: "tool.definitions"}
     for name, kind in names.items():
@@ -120,54 +125,60 @@ def test_a_call_is_written_whole_and_referred_to(
     assert message.get("index") == (0 if form == "jsonl" else None)
 
 
-def test_the_span_may_carry_content_too(asked: Any, replay: Any) -> None:
-    """With content on as well, the span has what fits and says where the whole is; both are redacted."""
-    attributes, _, _ = asked(replay, "memory://both", redact="builtin", capture_content=True)
+def test_uploaded_call_can_have_content_on_its_span(call_with_upload: Any, replay: Any) -> None:
+    """With content capture, the span also has truncated content; span and file are redacted."""
+    attributes, _, _ = call_with_upload(replay, "memory://both", redact="builtin", capture_content=True)
     assert attributes["llmtrace.content.truncated"] is True
     (message,) = read(attributes[INPUTS + "_ref"])
     assert message["parts"][0]["content"] == LONG + "[EMAIL]"
     assert ADDRESS not in json.dumps(attributes)
 
 
-def test_a_redactor_that_fails_lets_nothing_through(asked: Any, replay: Any) -> None:
-    """Where the redactor raises, the file holds the fixed token."""
+def test_failing_redactor_uploads_the_token(call_with_upload: Any, replay: Any) -> None:
+    """If the redactor raises, the file has the fixed token."""
 
     def fails(text: str) -> str:
         raise ValueError(text)
 
-    attributes, _, _ = asked(replay, "memory://closed", redact=fails)
+    attributes, _, _ = call_with_upload(replay, "memory://closed", redact=fails)
     (message,) = read(attributes[INPUTS + "_ref"])
     assert message["parts"][0]["content"] == "__REDACTED__"
 
 
-def test_a_block_that_wants_no_content_uploads_none(asked: Any, replay: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``tag(capture_content=False)`` keeps a call off the store too, and so does Traceloop's variable."""
+def test_content_turned_off_is_not_uploaded(
+    call_with_upload: Any, replay: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``tag(capture_content=False)`` and Traceloop's variable prevent the upload of a call."""
     with llmtrace.tag(capture_content=False):
-        attributes, _, _ = asked(replay, "memory://none")
+        attributes, _, _ = call_with_upload(replay, "memory://none")
     assert not [name for name in attributes if name.endswith("_ref")]
     monkeypatch.setenv("TRACELOOP_TRACE_CONTENT", "false")
-    attributes, _, _ = asked(replay, "memory://none")
+    attributes, _, _ = call_with_upload(replay, "memory://none")
     assert not [name for name in attributes if name.endswith("_ref")]
 
 
-def test_what_is_said_again_is_written_once() -> None:
-    """Instructions and tools are named by what they say, by no plain hash where they are redacted."""
+def test_repeated_content_is_uploaded_once() -> None:
+    """Instructions and tools are named by a hash, which is salted if they are redacted."""
     uploads, other = Uploads("memory://again"), Uploads("memory://again")
-    first = uploads.send({SYSTEM: whole("be kind"), INPUTS: whole("hello")})
-    second = uploads.send({SYSTEM: whole("be kind"), INPUTS: whole("hello")})
-    assert first[SYSTEM + "_ref"] == second[SYSTEM + "_ref"] == other.send({SYSTEM: whole("be kind")})[SYSTEM + "_ref"]
+    first = uploads.send({SYSTEM: make_content("be kind"), INPUTS: make_content("hello")})
+    second = uploads.send({SYSTEM: make_content("be kind"), INPUTS: make_content("hello")})
+    assert (
+        first[SYSTEM + "_ref"]
+        == second[SYSTEM + "_ref"]
+        == other.send({SYSTEM: make_content("be kind")})[SYSTEM + "_ref"]
+    )
     assert first[INPUTS + "_ref"] != second[INPUTS + "_ref"]
-    redacted = {SYSTEM: whole("be kind", str.upper)}
+    redacted = {SYSTEM: make_content("be kind", str.upper)}
     assert uploads.send(redacted) == uploads.send(redacted)
     assert uploads.send(redacted) != other.send(redacted)
     assert uploads.drain(30)
     assert read(uploads.send(redacted)[SYSTEM + "_ref"])[0]["parts"][0]["content"] == "BE KIND"
 
 
-def test_a_store_that_hangs_holds_nobody_up(slow: type[Store], caplog: pytest.LogCaptureFixture) -> None:
-    """A full queue drops and counts, says so once, and gives no reference to what it dropped."""
-    uploads = Uploads("slow://away", most=3)
-    kept = [uploads.send({INPUTS: whole(f"call {n}")}) for n in range(10)]
+def test_full_queue_drops_files_and_warns_once(slow: type[Store], caplog: pytest.LogCaptureFixture) -> None:
+    """With a hanging store, files beyond the queue are counted, logged once, and get no reference."""
+    uploads = Uploads("slow://away", max_queued=3)
+    kept = [uploads.send({INPUTS: make_content(f"call {n}")}) for n in range(10)]
     assert [bool(references) for references in kept] == [True] * 3 + [False] * 7
     assert uploads.lost == 7
     assert uploads.drain(0.05) is False
@@ -177,8 +188,8 @@ def test_a_store_that_hangs_holds_nobody_up(slow: type[Store], caplog: pytest.Lo
     assert read(kept[0][INPUTS + "_ref"])[0]["parts"][0]["content"] == "call 0"
 
 
-def test_flush_and_exit_wait_no_longer_than_they_may(slow: type[Store], asked: Any, replay: Any) -> None:
-    """A process whose store hangs flushes in bounded time, and ends."""
+def test_flush_and_exit_with_a_hanging_store_are_bounded(slow: type[Store], call_with_upload: Any, replay: Any) -> None:
+    """A process whose store hangs flushes within its timeout and exits."""
     code = f"""
 import os, threading, fsspec, llmtrace
 from fsspec.implementations.memory import MemoryFileSystem
@@ -197,61 +208,61 @@ print(llmtrace.flush(2.0))
     assert (done.returncode, done.stdout.strip()) == (0, "False"), done.stderr
 
 
-def test_a_store_that_raises_costs_the_file_alone(slow: type[Store], caplog: pytest.LogCaptureFixture) -> None:
-    """What the store does not take is counted and said once, without the store's message; later calls go on."""
+def test_failing_store_loses_the_file_and_warns_once(slow: type[Store], caplog: pytest.LogCaptureFixture) -> None:
+    """Lost files are counted and logged once, without the message of the store; later uploads work."""
     slow.go.set()
     slow.error = OSError("no room for 'hello' at slow://key@host")
     uploads = Uploads("slow://full")
     for _ in range(3):
-        assert uploads.send({SYSTEM: whole("hello"), OUTPUTS: whole("hello")})
+        assert uploads.send({SYSTEM: make_content("hello"), OUTPUTS: make_content("hello")})
         assert uploads.drain(30) is False
-    assert uploads.lost == 6  # the instructions are tried again, since they were never written
+    assert uploads.lost == 6  # the instructions are uploaded again, since they were never written
     messages = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(messages) == 1
     assert "OSError" in messages[0]
     assert "key@host" not in messages[0]
     slow.error = None
-    assert uploads.send({SYSTEM: whole("hello")})
+    assert uploads.send({SYSTEM: make_content("hello")})
     assert uploads.drain(30) is True
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_child_uploads_what_is_its_own(tmp_path: Path, slow: type[Store]) -> None:
-    """After a fork each process writes its own calls, also where the parent's threads were at work."""
+def test_forked_child_uploads_only_its_own_files(tmp_path: Path, slow: type[Store]) -> None:
+    """After a fork each process uploads its own calls, even if the parent's threads were busy."""
     waiting = Uploads("slow://parent")
-    waiting.send({INPUTS: whole("parent")})
+    waiting.send({INPUTS: make_content("parent")})
     uploads = Uploads(str(tmp_path))
-    uploads.send({INPUTS: whole("before")})
+    uploads.send({INPUTS: make_content("before")})
     assert uploads.drain(30)
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            uploads.send({INPUTS: whole("child")})
+            uploads.send({INPUTS: make_content("child")})
             code = 0 if uploads.drain(30) and waiting.drain(0.0) else 2
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    said = {json.loads(file.read_text())[0]["parts"][0]["content"] for file in tmp_path.iterdir()}
-    assert said == {"before", "child"}
+    texts = {json.loads(file.read_text())[0]["parts"][0]["content"] for file in tmp_path.iterdir()}
+    assert texts == {"before", "child"}
 
 
-def test_threads_end_and_nothing_is_taken_after_the_end() -> None:
-    """Closing ends the threads; what comes later is not taken, and refers to nothing."""
+def test_closed_uploads_end_their_threads_and_reject_files() -> None:
+    """Closing ends the threads; later files are rejected and get no reference."""
     before = set(threading.enumerate())
     uploads = Uploads("memory://closed")
-    uploads.send({INPUTS: whole("one")})
+    uploads.send({INPUTS: make_content("one")})
     started = set(threading.enumerate()) - before
     assert uploads.close(30) is True
     for thread in started:
         thread.join(30)
         assert not thread.is_alive()
-    assert uploads.send({INPUTS: whole("two")}) == {}
+    assert uploads.send({INPUTS: make_content("two")}) == {}
 
 
 @pytest.mark.parametrize(
-    ("variables", "named", "accepted"),
+    ("variables", "variable", "accepted"),
     [
         ({HOOK: "uplaod"}, HOOK, "upload"),
         ({HOOK: "upload"}, BASE, "s3://"),
@@ -262,23 +273,25 @@ def test_threads_end_and_nothing_is_taken_after_the_end() -> None:
         ({HOOK: "upload", BASE: "simplecache::nowhere://x"}, BASE, "nowhere"),
     ],
 )
-def test_a_wrong_variable_is_told(variables: dict[str, str], named: str, accepted: str) -> None:
-    """A wrong value raises at once and says what is accepted."""
+def test_invalid_variable_raises_and_names_accepted_values(
+    variables: dict[str, str], variable: str, accepted: str
+) -> None:
+    """An invalid value raises an error with the variable and the accepted values."""
     with pytest.raises(llmtrace.ConfigError) as caught:
         open_uploads(variables)
-    assert named in str(caught.value)
+    assert variable in str(caught.value)
     assert accepted in str(caught.value)
 
 
-def test_without_fsspec_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where fsspec is missing, the message says what to install."""
+def test_missing_fsspec_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the extra to install."""
     monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(llmtrace.ConfigError, match=r"llmtrace-otel\[upload\]"):
         open_uploads({HOOK: "upload", BASE: "x"})
 
 
-def test_paths_are_urls() -> None:
-    """A folder is named as a URL; what is a URL stays one."""
+def test_base_folder_becomes_a_url() -> None:
+    """A folder becomes a file URL; a URL is kept."""
     assert Uploads("some/where").base == f"file://{os.getcwd()}/some/where"
     assert Uploads("memory://").base == "memory://"
     assert Uploads("file:///").base == "file://"

@@ -64,27 +64,27 @@ def test_without():
 """
 
 
-def test_fixtures_limits_and_summary(replay: Any, pytester: pytest.Pytester) -> None:
-    """Calls and spans are those of the test; limits fail it, with figures; the run ends with what it cost."""
+def test_plugin_provides_fixtures_limits_and_summary(replay: Any, pytester: pytest.Pytester) -> None:
+    """Calls and spans are those of the test; limits fail it, with figures; the run ends with a summary of the cost."""
     pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n")
     pytester.makepyfile(f"URL = {replay.url!r}\n{TESTS}")
     done = pytester.runpytest_inprocess("-p", "no:cacheprovider", "--strict-markers")
     done.assert_outcomes(passed=5, failed=4)
     done.stdout.fnmatch_lines_random(
         [
-            "*max_tokens: 1 calls took * output tokens, over 1",
+            "*max_tokens: 1 calls used * output tokens, over 1",
             "*max_first_token: 1 of 1 calls waited up to *",
             "*max_cost: 1 calls *",
             "*its own failure*",
             "*LLM calls*",
-            "*calls*test_fixtures_limits_and_summary.py::test_calls*",
-            "*9 calls*in all*",
+            "*calls*test_plugin_provides_fixtures_limits_and_summary.py::test_calls*",
+            "*9 calls*total*",
         ]
     )
 
 
-def test_nothing_is_loaded_unless_asked_for(pytester: pytest.Pytester) -> None:
-    """In a test run without our fixtures and markers, OpenTelemetry is not imported and nothing is said."""
+def test_plugin_loads_nothing_until_used(pytester: pytest.Pytester) -> None:
+    """In a test run without the fixtures and markers, OpenTelemetry is not imported and nothing is printed."""
     pytester.makepyfile("import sys\ndef test_it():\n    assert 'opentelemetry' not in sys.modules\n")
     done = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:asyncio")
     done.assert_outcomes(passed=1)
@@ -92,8 +92,8 @@ def test_nothing_is_loaded_unless_asked_for(pytester: pytest.Pytester) -> None:
 
 
 @pytest.mark.faulty
-def test_strict_holds_in_its_block_and_leaves_what_was_before() -> None:
-    """Our faults are raised inside, and outside if they were before."""
+def test_strict_restores_the_earlier_mode() -> None:
+    """Internal errors are raised inside the block, and after it only if they were before."""
     from llmtrace import _errors
     from llmtrace.testing import strict
 
@@ -110,7 +110,7 @@ def test_strict_holds_in_its_block_and_leaves_what_was_before() -> None:
     fail()
 
 
-def test_the_module_has_nothing_else() -> None:
+def test_unknown_name_raises_attribute_error() -> None:
     """A misspelt name is an AttributeError, as with any module."""
     from llmtrace import testing
 
@@ -119,8 +119,8 @@ def test_the_module_has_nothing_else() -> None:
         _ = testing.recordings  # type: ignore[attr-defined]
 
 
-def test_a_program_that_is_instrumented_stays_so(replay: Any, spans: Any, pytester: pytest.Pytester) -> None:
-    """Recording beside an instrumentation of the program's own gives both their spans."""
+def test_instrumented_program_stays_instrumented(replay: Any, spans: Any, pytester: pytest.Pytester) -> None:
+    """A recording in an instrumented program and the program's own exporter both get the spans."""
     import openai
 
     from llmtrace import _api
@@ -128,9 +128,9 @@ def test_a_program_that_is_instrumented_stays_so(replay: Any, spans: Any, pytest
 
     made = _api._current
     assert made is not None
-    observers = list(made._parts.tracing.observers)
+    observers = list(made._runtime.tracing.observers)
     with recording() as found, openai.OpenAI(base_url=f"{replay.url}/v1", api_key="x", max_retries=0) as client:
         client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "hi"}])
     assert (len(found.calls), len(found.spans), len(spans.get_finished_spans())) == (1, 1, 1)
     assert _api._current is made
-    assert made._parts.tracing.observers == observers
+    assert made._runtime.tracing.observers == observers

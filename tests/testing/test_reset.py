@@ -1,4 +1,4 @@
-"""What outlives a test, and that it can be forgotten."""
+"""State that outlives a test, and its reset."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytest_plugins = ["pytester"]
 
 
 def test_removed_budget_limits_no_later_call() -> None:
-    """A budget can be taken back; one that was replaced since stays replaced."""
+    """A budget can be removed; one that was replaced since stays replaced."""
     testing.reset()
     first = llmtrace.budget("b", usd="1")
     second = llmtrace.budget("b", usd="2")
@@ -38,8 +38,8 @@ def test_removed_budget_limits_no_later_call() -> None:
     assert not budgets.registered()
 
 
-def test_reset_forgets_all_that_outlives_a_test(caplog: pytest.LogCaptureFixture) -> None:
-    """Budgets, spending, warnings given once, templates, documents of traces, calls to score, hosts: all of it."""
+def test_reset_clears_all_state_of_earlier_tests(caplog: pytest.LogCaptureFixture) -> None:
+    """Budgets, spending, logged warnings, templates, documents of traces, calls to score, hosts: all are cleared."""
     llmtrace.instrument(store="off", stream_usage="auto", estimate_usage="separate")
     try:
         llmtrace.budget("b", usd="1", action="block")
@@ -49,7 +49,7 @@ def test_reset_forgets_all_that_outlives_a_test(caplog: pytest.LogCaptureFixture
         score._recent["r"] = object()
         _errors.internal_errors["somewhere"] += 1
         current: Any = _api._current
-        tracing = current._parts.tracing
+        tracing = current._runtime.tracing
         tracing.stream_usage._refused.add("host")
         tracing.estimator._hosts.add("host")
         late: list[bool] = []
@@ -59,7 +59,7 @@ def test_reset_forgets_all_that_outlives_a_test(caplog: pytest.LogCaptureFixture
             for _ in range(2):
                 validation.warn_once("about", "this")
                 testing.reset()
-        assert [record.message for record in caplog.records].count("llmtrace: this (said once)") == 2
+        assert [record.message for record in caplog.records].count("llmtrace: this (logged once)") == 2
         assert late == [True]
         left = [
             budgets.registered(),
@@ -75,7 +75,7 @@ def test_reset_forgets_all_that_outlives_a_test(caplog: pytest.LogCaptureFixture
         llmtrace.uninstrument()
 
 
-def test_testing_is_public_and_loaded_when_first_used() -> None:
+def test_testing_is_loaded_on_first_use() -> None:
     """``llmtrace.testing`` needs no import of its own, and importing llmtrace does not load it; nor does a reset."""
     program = (
         "import json, sys, llmtrace\n"
@@ -88,8 +88,8 @@ def test_testing_is_public_and_loaded_when_first_used() -> None:
     assert json.loads(done.stdout) == [False, "llmtrace.testing", [], True]
 
 
-def test_recorded_tests_share_no_budgets_but_those_of_the_program(pytester: pytest.Pytester) -> None:
-    """A budget made in one test is gone in the next; one that the program made when it was imported stays."""
+def test_recorded_tests_share_only_budgets_of_the_program(pytester: pytest.Pytester) -> None:
+    """A budget created in one test is gone in the next; one that the program created when it was imported stays."""
     pytester.makepyfile(
         """
         import llmtrace
@@ -107,7 +107,7 @@ def test_recorded_tests_share_no_budgets_but_those_of_the_program(pytester: pyte
     pytester.runpytest_subprocess().assert_outcomes(passed=2)
 
 
-def test_reset_tolerates_a_release_without_instrumentation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Modules that nothing has imported have nothing to forget."""
+def test_reset_without_loaded_modules_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Modules that were not imported have no state to clear."""
     monkeypatch.setattr("llmtrace.testing.state.sys", SimpleNamespace(modules={}))
     testing.reset()

@@ -1,4 +1,4 @@
-"""Must type-check under ``mypy --strict`` and pyright; never run."""
+"""Code that must type-check under ``mypy --strict`` and pyright; it never runs."""
 
 from __future__ import annotations
 

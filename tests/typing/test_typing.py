@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def test_decorators_keep_signatures() -> None:
-    """Everything in api.py has the type it says, and a wrong argument to a decorated function is found."""
+    """Every expression in api.py has the asserted type, and a wrong argument to a decorated function is reported."""
     done = subprocess.run(
         [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "api.py"],
         cwd=Path(__file__).parent,

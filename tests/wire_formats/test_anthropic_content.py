@@ -1,4 +1,4 @@
-"""What is said in Anthropic's messages and legacy completions, where no recording shows it."""
+"""Content of Anthropic's messages and legacy completions that no recording covers."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ def uri(modality: str, **more: str) -> dict[str, Any]:
         ({"of": "no type"}, None),
     ],
 )
-def test_every_kind_of_block(block: Any, part: Any) -> None:
-    """Words, documents from anywhere and kinds yet unknown are parts; what says nothing is none."""
+def test_request_blocks_of_every_type_become_parts(block: Any, part: Any) -> None:
+    """Texts, documents from any source and unknown types become parts; blocks without content are skipped."""
     asked = MESSAGES_CONTENT.request({"messages": [{"role": "user", "content": [block]}]})
     assert asked.messages == [{"role": "user", "parts": [] if part is None else [part]}]
 
 
-def test_compaction_in_a_stream() -> None:
-    """The summary of a compaction is told whole, and so is a search's outcome that came with its block."""
+def test_compaction_in_a_stream_is_recorded() -> None:
+    """The summary of a compaction and a search result that is sent with its block are complete."""
     assert MESSAGES_CONTENT.accumulator is not None
-    joiner = MESSAGES_CONTENT.accumulator()
+    accumulator = MESSAGES_CONTENT.accumulator()
     found = {"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"url": "u", "encrypted_content": "x"}]}
     for event in (
         {"type": "message_start", "message": {}},
@@ -74,9 +74,9 @@ def test_compaction_in_a_stream() -> None:
         {"type": "content_block_delta", "index": 2, "delta": {"type": "text_delta", "text": "a"}},
         {"type": "message_delta", "delta": {"stop_reason": "compaction"}},
     ):
-        joiner.add(event)
+        accumulator.add(event)
     searched = {"type": "web_search", "content": [{"url": "u"}]}
-    assert joiner.messages() == [
+    assert accumulator.messages() == [
         {
             "role": "assistant",
             "parts": [
@@ -91,8 +91,8 @@ def test_compaction_in_a_stream() -> None:
     assert MESSAGES_CONTENT.response({"content": []}) == []
 
 
-def test_an_error_event_says_what_failed() -> None:
-    """In the vendor's word, where it has one."""
+def test_error_event_gives_the_vendors_error_type() -> None:
+    """The error is the vendor's error type, if the event has one."""
     assert MESSAGES.accumulator is not None
     for error, told in (({"type": "overloaded_error"}, "overloaded_error"), ({}, "error")):
         events = MESSAGES.accumulator()
@@ -100,8 +100,8 @@ def test_an_error_event_says_what_failed() -> None:
         assert (events.result().failed, events.result().error) == (True, told)
 
 
-def test_legacy_completions() -> None:
-    """A prompt, and what was written after it; a stream ends with the event that says why."""
+def test_legacy_completion_gives_prompt_and_text() -> None:
+    """Prompt and completion are read; a stream ends with the event that has the stop reason."""
     request = COMPLETE.request({"model": "claude-2.1", "prompt": "Hi", "max_tokens_to_sample": 9, "stream": True})
     assert (request.operation, request.stream, request.params["max_tokens"]) == ("text_completion", True, 9)
     assert "max_tokens" not in COMPLETE.request({"prompt": "Hi"}).params
@@ -111,7 +111,7 @@ def test_legacy_completions() -> None:
 
     assert COMPLETE.accumulator is not None
     assert COMPLETE_CONTENT.accumulator is not None
-    counts, joiner = COMPLETE.accumulator(), COMPLETE_CONTENT.accumulator()
+    counts, accumulator = COMPLETE.accumulator(), COMPLETE_CONTENT.accumulator()
     spoken, ended = [], []
     for event in (
         {"type": "ping"},
@@ -120,7 +120,7 @@ def test_legacy_completions() -> None:
     ):
         spoken.append(counts.add(event))
         ended.append(counts.ended)
-        joiner.add(event)
+        accumulator.add(event)
     assert (spoken, ended) == ([False, True, True], [False, False, True])
     result = counts.result()
     assert (result.id, result.model, result.finish_reasons, result.complete) == (
@@ -129,4 +129,6 @@ def test_legacy_completions() -> None:
         ("stop_sequence",),
         True,
     )
-    assert joiner.messages() == [{"role": "assistant", "parts": [words(" Hello")], "finish_reason": "stop_sequence"}]
+    assert accumulator.messages() == [
+        {"role": "assistant", "parts": [words(" Hello")], "finish_reason": "stop_sequence"}
+    ]

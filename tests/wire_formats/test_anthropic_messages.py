@@ -1,4 +1,4 @@
-"""What answers of the messages API say that no recording shows."""
+"""Responses of the messages API that no recording covers."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def folded(*events: dict[str, Any]) -> Any:
         ({"context_management": None, "content": [{"type": "text", "text": "x"}]}, False),
     ],
 )
-def test_edited_conversation(answer: dict[str, Any], compacted: bool) -> None:
-    """An answer for which the server edited the conversation says so, plain and streamed."""
+def test_edited_conversation_sets_compacted(answer: dict[str, Any], compacted: bool) -> None:
+    """A response for which the server edited the conversation is marked as compacted, plain and streamed."""
     assert MESSAGES.response(answer).compacted is compacted
     blocks = ({"type": "content_block_start", "content_block": block} for block in answer.get("content", ()))
     assert folded(*blocks, {"type": "message_delta", **answer}).compacted is compacted
 
 
-def test_steps_beside_the_totals() -> None:
-    """What a compaction or an advisor took is told apart; a step of a kind we do not know makes the price doubtful."""
+def test_iterations_outside_the_totals_are_additional_usage() -> None:
+    """Compaction and advisor usage is additional; an unknown type of iteration makes the price approximate."""
     advice = {**MESSAGE, "type": "advisor_message", "model": "claude-opus-4-8"}
     usage = {"input_tokens": 23_000, "output_tokens": 1_000, "iterations": [COMPACTION, advice, MESSAGE]}
     for answer in (MESSAGES.response({"usage": usage}), folded({"type": "message_delta", "usage": usage})):
@@ -52,8 +52,8 @@ def test_steps_beside_the_totals() -> None:
         assert (answer.additional_usage, answer.price_context) == ((), {"iterations": "review"})
 
 
-def test_signature_is_no_token() -> None:
-    """Thinking that is left out has a signature only, which is not the first token."""
+def test_signature_is_not_the_first_token() -> None:
+    """Omitted thinking sends a signature only, which is not the first token."""
     assert MESSAGES.accumulator is not None
     read = MESSAGES.accumulator()
     assert not read.add({"type": "content_block_delta", "delta": {"type": "signature_delta", "signature": "x"}})

@@ -1,4 +1,4 @@
-"""The short way through a chunk of chat leads where the long one leads."""
+"""The fast path for chat chunks gives the same result as the complete path."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ PLAIN = st.builds(
 
 
 class Bare(BaseModel):
-    """A chunk of an SDK whose models know no usage."""
+    """Chunk of an SDK whose models have no usage field."""
 
     id: str
     choices: list[Choice]
@@ -71,21 +71,21 @@ class Bare(BaseModel):
 
 
 class Slow:
-    """Both readers of a stream, each chunk the long way."""
+    """Both accumulators of a stream, with the fast path disabled."""
 
     def __init__(self) -> None:
         self.counts, self.words = ChatAccumulator(), ChatContentAccumulator()
 
     def add(self, chunk: Any) -> bool:
         self.words._add(chunk)
-        self.counts.spoken = False
+        self.counts.skips_text = False
         return self.counts.add(chunk)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.one_of(PLAIN, CHUNKS), max_size=6), st.sampled_from([ChatCompletionChunk, Bare]))
-def test_the_short_way_tells_the_same(chunks: list[dict[str, Any]], model: Any) -> None:
-    """Of usage, names, ends and words, with content on and off."""
+def test_fast_path_gives_the_same_result(chunks: list[dict[str, Any]], model: Any) -> None:
+    """Usage, names, ends and texts are the same with content on and off."""
 
     def models() -> list[Any]:
         return [construct_type(type_=model, value=copy.deepcopy(each)) for each in chunks]
@@ -99,8 +99,8 @@ def test_the_short_way_tells_the_same(chunks: list[dict[str, Any]], model: Any) 
     assert words.messages() == slow.words.messages()
 
 
-def test_words_are_heard_once() -> None:
-    """Also where the SDK's model of a chunk has no usage to look at."""
+def test_text_is_recorded_once_without_usage_field() -> None:
+    """Text is recorded once even if the SDK's chunk model has no usage field."""
     words = ChatContentAccumulator()
     for piece in ("one ", "two"):
         told = {"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]}
@@ -108,8 +108,8 @@ def test_words_are_heard_once() -> None:
     assert words.messages()[0]["parts"] == [{"type": "text", "content": "one two"}]
 
 
-def test_no_words_are_no_text() -> None:
-    """Empty text, which some servers send beside everything else, is no part of what was said."""
+def test_empty_text_is_not_recorded() -> None:
+    """Empty text, which some servers send with every chunk, is not part of the content."""
     words = ChatContentAccumulator()
     for _ in range(3):
         told = {"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": None}]}

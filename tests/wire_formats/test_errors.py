@@ -1,4 +1,4 @@
-"""A failure that a body reports is read in whatever shape the server has for it."""
+"""Errors that a response body reports are read in every form that servers use."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_error_in_a_body_gives_the_vendors_code(shape: str) -> None:
-    """Each shape of a failure gives the code that the vendor names, or ``error`` where it names none."""
+    """Each form of an error gives the vendor's code, or ``error`` if it has none."""
     body, code = SHAPES[shape]
     assert read_error(body) == code
 
@@ -69,13 +69,13 @@ def test_error_in_a_list_is_read() -> None:
         {"id": "x", "type": "message", "content": [], "message": "m"},
     ],
 )
-def test_body_without_a_failure_gives_no_code(body: Any) -> None:
-    """Empty and null errors, and codes of success, are no failures."""
+def test_body_without_error_gives_no_code(body: Any) -> None:
+    """Empty and null errors and codes of success are not errors."""
     assert read_error(body) is None
 
 
-def test_code_of_a_refusal_is_absent_where_none_is_named() -> None:
-    """The body of an answer with an error status may name no code; the word ``error`` is not one."""
+def test_error_status_without_code_gives_none() -> None:
+    """The body of an error response may have no code; the word ``error`` is not a code."""
     assert error_code({"message": "m"}) is None
     assert error_code({"object": "error", "message": "m"}) is None
     assert error_code({"error": {"code": 402}}) == "402"
@@ -99,8 +99,8 @@ STREAMED: dict[str, WireFormat] = {
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("wire", STREAMED)
-def test_error_among_the_chunks_fails_the_stream(wire: str, shape: str) -> None:
-    """An event that reports a failure in any shape fails the stream, in every format."""
+def test_error_chunk_fails_the_stream(wire: str, shape: str) -> None:
+    """An event that reports an error in any form fails the stream, in every wire format."""
     body, code = SHAPES[shape]
     events = STREAMED[wire].accumulator
     assert events is not None
@@ -118,7 +118,7 @@ def test_error_among_the_chunks_fails_the_stream(wire: str, shape: str) -> None:
     ],
 )
 def test_choice_that_ended_with_an_error_fails_the_call(choice: dict[str, Any], code: str) -> None:
-    """A gateway says in the choice that its provider failed half-way, plain and streamed."""
+    """A gateway reports in the choice that its provider failed midway, plain and streamed."""
     plain = CHAT.response({"choices": [{"index": 0, "message": {"content": "par"}, **choice}], "usage": None})
     assert (plain.failed, plain.error) == (True, code)
     assert CHAT.accumulator is not None
@@ -127,14 +127,14 @@ def test_choice_that_ended_with_an_error_fails_the_call(choice: dict[str, Any], 
     assert (events.result().failed, events.result().error) == (True, code)
 
 
-def test_error_beside_a_partial_choice_fails_the_call() -> None:
-    """The tokens that were reported with it are kept."""
+def test_error_with_partial_choice_fails_the_call() -> None:
+    """The tokens that are reported together with the error are kept."""
     answer = CHAT.response({**SHAPES["openrouter"][0], "choices": [{"index": 0}], "usage": {"prompt_tokens": 3}})
     assert (answer.failed, answer.error, answer.usage) == (True, "402", {"input": 3})
 
 
-def test_error_beside_usage_and_an_empty_choice_is_read() -> None:
-    """OpenRouter reports a failure in the last chunk, which holds the usage and a choice without an end too."""
+def test_error_with_usage_and_empty_choice_is_read() -> None:
+    """OpenRouter reports an error in the last chunk, together with usage and a choice without finish reason."""
     chunks = CHAT.accumulator()
     chunks.add({"choices": [{"index": 0, "delta": {"content": "w"}, "finish_reason": "length"}]})
     chunks.add(

@@ -1,4 +1,4 @@
-"""Reading Gemini's wire formats: no network, no patch, no span."""
+"""Readers of Gemini's wire formats, without network, hooks or spans."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from google.genai import types
 
 from llmtrace.providers.google.embeddings import EMBED
 from llmtrace.providers.google.generate import GENERATE
-from llmtrace.providers.google.interactions import INTERACTIONS, RETRIEVE
+from llmtrace.providers.google.interactions import INTERACTIONS, RETRIEVE_INTERACTION
 from llmtrace.providers.google.predict import PREDICT, PREDICT_LONG
 
 
-def folded(*usages: Any, finished: bool = True) -> Any:
-    """The usage a stream of these adds up to."""
+def usage_of(*usages: Any, finished: bool = True) -> Any:
+    """Return the usage of a stream of these reports."""
     assert GENERATE.accumulator is not None
     answers = GENERATE.accumulator()
     for index, usage in enumerate(usages):
@@ -24,7 +24,7 @@ def folded(*usages: Any, finished: bool = True) -> Any:
 
 
 def test_totals_include_their_parts() -> None:
-    """Input holds what tools added, output holds thoughts, and each part is beside them."""
+    """Input includes tool tokens and output includes reasoning; each part is reported as well."""
     usage = {
         "promptTokenCount": 100,
         "cachedContentTokenCount": 60,
@@ -49,9 +49,9 @@ def test_totals_include_their_parts() -> None:
     }
 
 
-def test_counts_that_shrink_or_vanish() -> None:
-    """Of each count the last that was told wins, also when the last chunk tells it no more."""
-    found = folded(
+def test_last_reported_count_wins() -> None:
+    """The last report of each count wins, even if later chunks omit it."""
+    found = usage_of(
         {"promptTokenCount": 15, "thoughtsTokenCount": 40, "candidatesTokenCount": 1},
         {"promptTokenCount": 13, "candidatesTokenCount": 8},
         {"trafficType": "ON_DEMAND"},
@@ -59,25 +59,25 @@ def test_counts_that_shrink_or_vanish() -> None:
     assert found == {"input": 13, "output": 48, "reasoning": 40}
 
 
-def test_a_total_denies_what_it_leaves_out() -> None:
-    """A last chunk whose total is the sum of its counts has zeros for the rest; a cut stream keeps all it told."""
+def test_final_total_resets_omitted_counts() -> None:
+    """A last chunk whose counts add up to its total sets all others to zero; a cut stream keeps every count."""
     usages = (
         {"promptTokenCount": 9, "candidatesTokenCount": 21, "thoughtsTokenCount": 35, "totalTokenCount": 65},
         {"promptTokenCount": 87, "thoughtsTokenCount": 78, "totalTokenCount": 165},
     )
-    assert folded(*usages) == {"input": 87, "output": 78, "reasoning": 78}
-    assert folded(*usages, finished=False) == {"input": 87, "output": 99, "reasoning": 78}
+    assert usage_of(*usages) == {"input": 87, "output": 78, "reasoning": 78}
+    assert usage_of(*usages, finished=False) == {"input": 87, "output": 99, "reasoning": 78}
 
 
-def test_nothing_told_is_nothing() -> None:
-    """Without counts there is no usage; a zero is a zero."""
-    assert folded(None) is None
-    assert folded({"trafficType": "ON_DEMAND"}) is None
-    assert folded({"promptTokenCount": 0}) == {"input": 0}
+def test_missing_usage_is_none_and_zero_is_zero() -> None:
+    """Without counts there is no usage; a zero stays a zero."""
+    assert usage_of(None) is None
+    assert usage_of({"trafficType": "ON_DEMAND"}) is None
+    assert usage_of({"promptTokenCount": 0}) == {"input": 0}
 
 
-def test_the_sdks_own_objects_read_the_same() -> None:
-    """Snake case, enumerations and models are read as the wire's JSON is."""
+def test_sdk_objects_and_json_give_the_same_result() -> None:
+    """Snake case names, enumerations and models are read like JSON."""
     wire = {
         "candidates": [{"content": {"parts": [{"text": "hi"}]}, "finishReason": "MAX_TOKENS", "index": 0}],
         "usageMetadata": {
@@ -103,15 +103,15 @@ def test_the_sdks_own_objects_read_the_same() -> None:
         ("PROVISIONED_THROUGHPUT", None, {"traffic_type": "PROVISIONED_THROUGHPUT"}),
     ],
 )
-def test_tiers(traffic: str, tier: str | None, context: dict[str, str]) -> None:
-    """Vertex AI's kinds of traffic are the tiers of the Gemini API, but for what is paid in advance."""
+def test_traffic_types_map_to_service_tiers(traffic: str, tier: str | None, context: dict[str, str]) -> None:
+    """Vertex AI's traffic types map to the tiers of the Gemini API, except provisioned throughput."""
     response = GENERATE.response({"usageMetadata": {"trafficType": traffic}})
     assert (response.service_tier, response.price_context) == (tier, context)
     assert GENERATE.response({"usageMetadata": {"serviceTier": "flex"}}).service_tier == "flex"
 
 
-def test_grounding() -> None:
-    """Searches are counted once each; what the caller's own files answered is no search."""
+def test_grounding_searches_are_counted_once() -> None:
+    """Each search is counted once; results from the caller's own files are not searches."""
     assert GENERATE.accumulator is not None
     answers = GENERATE.accumulator()
     for queries in (["a", "b"], ["b", "c", ""]):
@@ -121,8 +121,8 @@ def test_grounding() -> None:
     assert GENERATE.response(files).usage is None
 
 
-def test_request() -> None:
-    """Parameters have the convention's names; the level of thinking is verbatim."""
+def test_request_parameters_use_convention_names() -> None:
+    """Parameters have the names of the conventions; the thinking level is unchanged."""
     request = GENERATE.request(
         {
             "generationConfig": {
@@ -150,14 +150,14 @@ def test_request() -> None:
     assert (request.output_type, request.service_tier) == ("image", "flex")
 
 
-def test_several_candidates() -> None:
-    """There is one finish reason for each, in their order."""
+def test_each_candidate_has_a_finish_reason() -> None:
+    """There is one finish reason per candidate, in their order."""
     answer = {"candidates": [{"index": 1, "finishReason": "SAFETY"}, {"finishReason": "STOP"}]}
     assert GENERATE.response(answer).finish_reasons == ("STOP", "SAFETY")
 
 
-def test_interaction_usage() -> None:
-    """Interactions count thoughts and tools apart; ours are in the totals."""
+def test_interaction_usage_is_inclusive() -> None:
+    """Interactions count reasoning and tools separately; our totals include them."""
     usage = {
         "total_input_tokens": 10,
         "total_tool_use_tokens": 5,
@@ -180,14 +180,14 @@ def test_interaction_usage() -> None:
     }
 
 
-def test_failed_interaction() -> None:
-    """A failure told in an answer that arrived is a failure."""
+def test_failed_interaction_is_a_failure() -> None:
+    """An error in a response of status 200 is a failure."""
     response = INTERACTIONS.response({"status": "failed", "errors": [{"code": "internal", "message": "secret"}]})
     assert (response.failed, response.error) == (True, "internal")
 
 
-def test_embeddings_and_predictions() -> None:
-    """The first vector's length is the dimension; a filtered image is not made."""
+def test_embeddings_and_predictions_are_counted() -> None:
+    """The dimension is the length of the first vector; a filtered image is not counted."""
     response = EMBED.response({"embeddings": [{"values": [0.5] * 3}], "usageMetadata": {"promptTokenCount": 4}})
     assert (response.dimensions, response.usage) == (3, {"input": 4})
     assert EMBED.request({"requests": [{"outputDimensionality": 8}]}).params == {"dimensions": 8}
@@ -197,7 +197,7 @@ def test_embeddings_and_predictions() -> None:
 
 @pytest.mark.parametrize("reason", ["OTHER", "SAFETY", "JAILBREAK"])
 def test_blocked_prompt_is_a_refusal(reason: str) -> None:
-    """A prompt that was blocked was refused, whatever the reason given; an answer that ended so was not."""
+    """A blocked prompt is a refusal for any block reason; a response that ended for that reason is not."""
     blocked = GENERATE.response({"promptFeedback": {"blockReason": reason}})
     assert (blocked.refused, blocked.finish_reasons) == (True, (reason,))
     assert not GENERATE.response({"candidates": [{"finishReason": "OTHER"}]}).refused
@@ -211,16 +211,16 @@ def test_blocked_prompt_is_a_refusal(reason: str) -> None:
         ({"response_modalities": ["text"]}, None),
     ],
 )
-def test_what_an_interaction_is_to_answer_in(body: dict[str, Any], output: str | None) -> None:
-    """The first modality that is not text, in any case."""
+def test_interaction_output_type_is_first_non_text_modality(body: dict[str, Any], output: str | None) -> None:
+    """The output type is the first modality other than text, in any letter case."""
     assert INTERACTIONS.request(body).output_type == output
 
 
 @pytest.mark.parametrize(("error", "told"), [({"code": "overloaded"}, "overloaded"), ({}, "error")])
-def test_error_event_of_an_interaction(error: dict[str, Any], told: str) -> None:
-    """It says what failed, in Google's word where there is one; counts are read as they are reported."""
-    assert RETRIEVE.accumulator is not None
-    events = RETRIEVE.accumulator()
+def test_interaction_error_event_gives_googles_code(error: dict[str, Any], told: str) -> None:
+    """The error is Google's code if there is one; counts are read as usual."""
+    assert RETRIEVE_INTERACTION.accumulator is not None
+    events = RETRIEVE_INTERACTION.accumulator()
     for event in (
         {"event_type": None},
         {"event_type": "interaction.created", "interaction": {"id": "i", "usage": {"total_input_tokens": 3}}},
@@ -231,8 +231,8 @@ def test_error_event_of_an_interaction(error: dict[str, Any], told: str) -> None
     assert (found.id, found.failed, found.error, found.usage, found.complete) == ("i", True, told, {"input": 3}, False)
 
 
-def test_requests_of_predict() -> None:
-    """Size of a vector, number and seed of pictures; a count that is no whole number is none."""
+def test_predict_request_parameters_are_read() -> None:
+    """Dimensions, sample count and seed are read; a count that is not an integer is ignored."""
     texts = [{"content": "x"}]
     assert PREDICT.request({"instances": texts, "parameters": {"outputDimensionality": 8}}).params == {"dimensions": 8}
     asked = {"parameters": {"sampleCount": 2, "seed": 5}}

@@ -1,4 +1,4 @@
-"""What Gemini interactions and Vertex AI's ``predict`` say, where no recording shows it."""
+"""Content of Gemini interactions and Vertex AI's ``predict`` that no recording covers."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 from llmtrace.model import Blob
 from llmtrace.providers.google.generate_content import EMBED_CONTENT, GENERATE_CONTENT
-from llmtrace.providers.google.interactions_content import INTERACTIONS_CONTENT, RETRIEVE_CONTENT
+from llmtrace.providers.google.interactions_content import INTERACTIONS_CONTENT, RETRIEVE_INTERACTION_CONTENT
 from llmtrace.providers.google.predict_content import PREDICT_CONTENT, PREDICT_LONG_CONTENT
 
 
-def test_interaction_of_many_steps() -> None:
-    """Turns, media, function calls and results, and tools of Google's own are messages and parts of the convention."""
+def test_interaction_steps_become_messages() -> None:
+    """Turns, media, function calls and results, and Google's own tools become messages and parts."""
     asked = INTERACTIONS_CONTENT.request(
         {
             "system_instruction": "Be kind.",
@@ -35,8 +35,8 @@ def test_interaction_of_many_steps() -> None:
     assert single.messages == [{"role": "user", "parts": [{"type": "text", "content": "hello"}]}]
 
 
-def test_interaction_that_calls_tools_in_a_stream() -> None:
-    """Arguments that come in pieces are joined; a search of Google's is a tool of the server."""
+def test_streamed_interaction_tool_calls_are_joined() -> None:
+    """Arguments in pieces are joined; a Google search is a server tool."""
     assert INTERACTIONS_CONTENT.accumulator is not None
     joiner = INTERACTIONS_CONTENT.accumulator()
     events: list[dict[str, Any]] = [
@@ -68,8 +68,8 @@ def test_interaction_that_calls_tools_in_a_stream() -> None:
     ]
 
 
-def test_predict() -> None:
-    """Texts to embed, prompts with their pictures, and the pictures made."""
+def test_predict_content_is_read() -> None:
+    """Texts to embed, prompts with their images, and generated images are read."""
     asked = PREDICT_CONTENT.request({"instances": [{"content": "one"}, {"content": "two"}]})
     assert asked.texts == ["one", "two"]
     image = {"bytesBase64Encoded": "aGk=", "mimeType": "image/png"}
@@ -82,8 +82,8 @@ def test_predict() -> None:
     ]
 
 
-def test_steps_as_older_releases_wrote_them() -> None:
-    """Turns with a role, bare texts, and content in place of steps; what is of no known kind is left out."""
+def test_steps_of_older_releases_are_read() -> None:
+    """Turns with a role, bare texts and ``outputs`` are read; unknown types are skipped."""
     asked = INTERACTIONS_CONTENT.request(
         {
             "input": [
@@ -108,11 +108,11 @@ def test_steps_as_older_releases_wrote_them() -> None:
     ]
     (said,) = INTERACTIONS_CONTENT.response({"status": "completed", "outputs": [{"type": "text", "text": "hi"}]})
     assert said["parts"] == [{"type": "text", "content": "hi"}]
-    assert RETRIEVE_CONTENT.request({"input": "not asked here"}).messages == []
+    assert RETRIEVE_INTERACTION_CONTENT.request({"input": "not asked here"}).messages == []
 
 
-def test_generate_in_other_spellings() -> None:
-    """Contents as bare text, functions without parameters, and embeddings of every way to ask for them."""
+def test_generate_content_variants_are_read() -> None:
+    """Bare text contents, functions without parameters and every form of embedding request are read."""
     asked = GENERATE_CONTENT.request(
         {"contents": ["hello"], "tools": [{"functionDeclarations": [{"name": "now", "description": "the time"}]}]}
     )
@@ -125,8 +125,8 @@ def test_generate_in_other_spellings() -> None:
     assert EMBED_CONTENT.request({"instances": [{"content": "c"}, {}]}).texts == ["c"]
 
 
-def test_predict_of_a_video_without_words() -> None:
-    """A picture, or pictures to refer to, may be all that is asked of."""
+def test_predict_video_without_prompt_is_read() -> None:
+    """A video request may have only an image or reference images."""
     image = {"gcsUri": "gs://i", "mimeType": "image/png"}
     asked = PREDICT_LONG_CONTENT.request({"instances": [{"referenceImages": [{"referenceImage": image}]}, {}]})
     uri = {"type": "uri", "modality": "image", "uri": "gs://i", "mime_type": "image/png"}

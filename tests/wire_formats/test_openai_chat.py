@@ -1,4 +1,4 @@
-"""What servers of the OpenAI dialect tell in ways of their own."""
+"""Variants of the OpenAI dialect in compatible servers."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def folded(*chunks: Any) -> Response:
 
 
 @pytest.mark.parametrize("total, output", [(135, 103), (41, 9)], ids=["beside the completion", "within it"])
-def test_reasoning_beside_the_completion(total: int, output: int) -> None:
-    """xAI's completion tokens leave out the reasoning, as its total says; output includes it, whoever counts."""
+def test_reasoning_outside_completion_tokens_is_added(total: int, output: int) -> None:
+    """xAI's completion tokens exclude reasoning, as its total shows; our output includes it."""
     usage = {
         "prompt_tokens": 32,
         "completion_tokens": 9,
@@ -46,8 +46,8 @@ def test_reasoning_beside_the_completion(total: int, output: int) -> None:
 
 
 @pytest.mark.parametrize("wire", [CHAT, RESPONSES], ids=["chat", "responses"])
-def test_a_cost_in_ticks(wire: WireFormat) -> None:
-    """xAI states what a call cost, tools included, in parts of a dollar of which there are ten thousand million."""
+def test_cost_in_ticks_is_converted_to_usd(wire: WireFormat) -> None:
+    """xAI states the cost of a call, tools included, in ticks of 1e-10 USD."""
     assert wire.response({"usage": {"cost_in_usd_ticks": 318319000}}).stated_cost == Decimal("0.0318319")
     assert wire.response({"usage": {"cost_in_usd_ticks": 0}}).stated_cost == 0
     assert wire.response({"usage": {"cost_in_usd_ticks": "1"}}).stated_cost is None
@@ -55,8 +55,8 @@ def test_a_cost_in_ticks(wire: WireFormat) -> None:
 
 @pytest.mark.parametrize("streamed", [True, False])
 @pytest.mark.parametrize(("total", "approximate"), [(100, True), (72, False), (None, False)])
-def test_a_total_beyond_its_parts(total: int | None, approximate: bool, streamed: bool) -> None:
-    """Gemini bills thoughts that only the total of its OpenAI dialect shows: the cost without them is no exact one."""
+def test_total_above_its_parts_is_unexplained(total: int | None, approximate: bool, streamed: bool) -> None:
+    """Gemini bills reasoning that only the total of its OpenAI dialect includes, so the cost is approximate."""
     usage = {"prompt_tokens": 66, "completion_tokens": 6, "total_tokens": total}
     answer = folded(chunk({}, "stop"), chunk(usage=usage)) if streamed else CHAT.response({"usage": usage})
     answer.model = "gemini-2.5-pro"
@@ -66,23 +66,23 @@ def test_a_total_beyond_its_parts(total: int | None, approximate: bool, streamed
     assert priced.approximate is approximate
 
 
-def test_usage_within_a_choice() -> None:
-    """Moonshot tells the usage of a stream inside the last choice, cached tokens beside the totals."""
+def test_usage_inside_a_choice_is_read() -> None:
+    """Moonshot reports the usage of a stream inside the last choice."""
     usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7, "cached_tokens": 4}
     answer = folded(chunk({"content": "a"}), chunk({}, "stop", choice={"usage": usage}))
     assert answer.usage == {"input": 5, "output": 2, "cache_read": 4}
 
 
 @pytest.mark.parametrize("ends", [True, False])
-def test_usage_on_every_chunk_is_no_end(ends: bool) -> None:
-    """A stream that tells its usage so far on every chunk and is cut is not complete."""
+def test_usage_on_every_chunk_does_not_end_the_stream(ends: bool) -> None:
+    """A stream that reports usage on every chunk and is cut is incomplete."""
     usage = {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}
     last = [chunk(usage=usage)] if ends else []
     assert folded(chunk({"content": "a"}, usage=usage), chunk({"content": "b"}, usage=usage), *last).complete is ends
 
 
-def test_what_is_told_with_the_usage_only() -> None:
-    """A tier or a fingerprint that comes with the usage is that of the answer; its names are those it began with."""
+def test_tier_sent_with_the_usage_is_read() -> None:
+    """Tier and fingerprint of the usage chunk are recorded; id and model are those of the first chunk."""
     usage = {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}
     end = {**chunk(usage=usage, service_tier="default", system_fingerprint="fp"), "id": "other", "model": "other"}
     answer = folded(chunk({"content": "a"}, service_tier="auto"), chunk({}, "stop"), end)
@@ -90,22 +90,22 @@ def test_what_is_told_with_the_usage_only() -> None:
     assert (answer.id, answer.model) == ("c", "m")
 
 
-def test_failure_in_an_answer_that_arrived() -> None:
-    """A gateway that answers 200 and says inside that its provider failed has failed."""
+def test_error_in_a_200_response_is_a_failure() -> None:
+    """A gateway that responds with 200 and reports an error inside has failed."""
     answer = CHAT.response({"error": {"code": 502, "message": "bad gateway"}, "user_id": "u"})
     assert (answer.failed, answer.error) == (True, "502")
     assert not CHAT.response({"choices": [{"message": {}}], "error": None}).failed
 
 
-def test_searches_are_counted() -> None:
-    """Perplexity says how often it searched."""
+def test_perplexity_searches_are_counted() -> None:
+    """Perplexity reports the number of its searches."""
     usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7, "num_search_queries": 3}
     assert CHAT.response({"usage": usage}).usage == {"input": 5, "output": 2, "web_searches": 3}
 
 
 @pytest.mark.parametrize("models", [False, True], ids=["mappings", "models"])
-def test_one_of_several_choices_declines(models: bool) -> None:
-    """A refusal in the second choice is one, whatever the first has said before it."""
+def test_refusal_in_a_later_choice_is_recorded(models: bool) -> None:
+    """A refusal in the second choice counts, whatever the first choice contains."""
     told = [
         chunk({"content": "a"}),
         chunk({"content": "b"}),
@@ -122,8 +122,8 @@ def test_one_of_several_choices_declines(models: bool) -> None:
 @pytest.mark.parametrize(
     ("stop", "told"), [("x", ["x"]), (["x", "y"], ["x", "y"]), (["x", 1], None), (5, None), (None, None)]
 )
-def test_stop_sequences(stop: Any, told: list[str] | None) -> None:
-    """One or several, always a list and a copy; what is no text is left out."""
+def test_stop_sequences_are_copied_as_a_list(stop: Any, told: list[str] | None) -> None:
+    """One or several stop sequences give a copied list; other types are ignored."""
     found = CHAT.request({"model": "m", "stop": stop}).params.get("stop_sequences")
     assert found == told
     assert found is None or found is not stop

@@ -1,4 +1,4 @@
-"""What is said in OpenAI's dialects, where no recording shows it."""
+"""Content of the OpenAI dialects that no recording covers."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def joined(wire: ContentFormat, *events: Any) -> list[Message]:
         ({"of": "no type"}, None),
     ],
 )
-def test_every_kind_of_part(block: Any, part: Any) -> None:
-    """Chat and responses tell words, pictures, sound and files alike; what is of no known kind is kept as it is."""
+def test_content_parts_of_every_type_are_read(block: Any, part: Any) -> None:
+    """Chat and responses give the same parts for text, images, audio and files; unknown types are kept."""
     expected = [] if part is None else [part]
     asked = CHAT_CONTENT.request({"messages": [{"content": [block]}]})
     assert asked.messages == [{"role": "user", "parts": expected}]
@@ -72,8 +72,8 @@ def test_every_kind_of_part(block: Any, part: Any) -> None:
         assert said.messages == [{"role": "user", "parts": expected}]
 
 
-def test_chat_messages_of_many_kinds() -> None:
-    """Names, refusals, sound, functions of the old kind, tools of a custom kind, and results in pieces."""
+def test_chat_messages_of_every_type_are_read() -> None:
+    """Names, refusals, audio, legacy functions, custom tools and tool results in parts are read."""
     call = {"id": "c", "type": "custom", "custom": {"name": "sql", "input": "SELECT 1"}}
     result = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     asked = CHAT_CONTENT.request(
@@ -113,8 +113,8 @@ def test_chat_messages_of_many_kinds() -> None:
 
 
 @pytest.mark.parametrize("form", [dict, SimpleNamespace], ids=["mappings", "objects"])
-def test_chat_stream_of_many_kinds(form: Any) -> None:
-    """Pieces of blocks, thoughts, sound, refusals and old functions add up; a thought under two names is told once."""
+def test_chat_stream_pieces_are_joined(form: Any) -> None:
+    """Pieces of blocks, reasoning, audio, refusals and functions are joined; duplicated reasoning is read once."""
 
     def chunk(**delta: Any) -> Any:
         return form(choices=[form(index=0, delta=form(**delta), text=None, finish_reason=None)])
@@ -153,8 +153,8 @@ def test_chat_stream_of_many_kinds(form: Any) -> None:
 
 
 @pytest.mark.parametrize("pieces", [("aGl", "obw=="), ("aGk=", "x")], ids=["cut anywhere", "no base64"])
-def test_sound_that_is_no_base64_piece_by_piece(pieces: tuple[str, str]) -> None:
-    """It is joined as it came; a whole answer carries its sound whole."""
+def test_invalid_base64_audio_is_joined_as_text(pieces: tuple[str, str]) -> None:
+    """Audio pieces that are not base64 are joined as they are; a plain response has its audio in one piece."""
     deltas = [{"choices": [{"delta": {"audio": {"data": piece}}}]} for piece in pieces]
     assert joined(CHAT_CONTENT, *deltas)[0]["parts"] == [Blob("audio", None, "".join(pieces))]
     audio = {"id": "a", "data": "aGk=", "transcript": "hi"}
@@ -162,8 +162,8 @@ def test_sound_that_is_no_base64_piece_by_piece(pieces: tuple[str, str]) -> None
     assert message["parts"] == [Blob("audio", None, "aGk="), words("hi")]
 
 
-def test_prompts_of_completions() -> None:
-    """Every prompt of text is a message; one of token numbers says nothing, and its answer says what it says."""
+def test_completion_prompts_become_messages() -> None:
+    """Every text prompt becomes a message; a prompt of token numbers does not."""
     assert [message["parts"] for message in COMPLETIONS_CONTENT.request({"prompt": ["a", [1, 2], "b"]}).messages] == [
         [words("a")],
         [words("b")],
@@ -175,8 +175,8 @@ def test_prompts_of_completions() -> None:
     ]
 
 
-def test_responses_requests() -> None:
-    """Instructions as messages, variables of a kept prompt, and what tools and the provider itself answered."""
+def test_responses_request_content_is_read() -> None:
+    """Instructions, prompt variables and the outputs of tools are read."""
     asked = RESPONSES_CONTENT.request(
         {
             "instructions": [{"role": "developer", "content": "Be kind."}],
@@ -229,8 +229,8 @@ def delta(kind: str, piece: Any, index: int = 0) -> dict[str, Any]:
     return {"type": f"response.{kind}.delta", "delta": piece, "output_index": index}
 
 
-def test_responses_stream_that_was_cut() -> None:
-    """Of a stream without its end: items that were done whole, and of the others the pieces that came."""
+def test_cut_responses_stream_keeps_items_and_pieces() -> None:
+    """A cut stream has its finished items and the pieces of the others."""
     done = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "whole"}]}
     call = {"type": "function_call", "call_id": "c", "name": "find", "arguments": ""}
     events = [
@@ -264,16 +264,16 @@ def test_responses_stream_that_was_cut() -> None:
         ({"type": "response.incomplete", "response": {"status": "incomplete"}}, "incomplete"),
     ],
 )
-def test_responses_stream_whose_end_repeats_nothing(end: dict[str, Any], reason: str) -> None:
-    """The pieces stay what was said where the end event has no output, and the end says why."""
+def test_responses_stream_without_final_output_keeps_pieces(end: dict[str, Any], reason: str) -> None:
+    """The pieces are the content if the end event has no output, and the end event has the reason."""
     call = {"type": "function_call", "call_id": "c", "name": "find", "arguments": "{}"}
     (message,) = joined(RESPONSES_CONTENT, {"type": "response.output_item.done", "output_index": 0, "item": call}, end)
     assert message["parts"] == [{"type": "tool_call", "name": "find", "arguments": {}, "id": "c"}]
     assert message["finish_reason"] == reason
 
 
-def test_images() -> None:
-    """Data of the form asked for, or where the picture is; in a stream the last event has the whole."""
+def test_images_are_read_as_blobs_or_links() -> None:
+    """Images have the requested format or a link; in a stream the last event has the complete image."""
     answer = {"output_format": "webp", "data": [{"b64_json": "aGk="}, {"url": "https://p/a.png"}, {}]}
     (message,) = IMAGES_CONTENT.response(answer)
     assert message["parts"] == [Blob("image", "image/webp", "aGk="), PICTURE]
@@ -284,8 +284,8 @@ def test_images() -> None:
         assert message["parts"] == [Blob("image", "image/png", "aGk=")]
 
 
-def test_transcripts() -> None:
-    """A transcript is told once, from its end, or as far as it came."""
+def test_transcript_is_recorded_once() -> None:
+    """A transcript is read once: from its end event, or the pieces received."""
     pieces = [{"type": "transcript.text.delta", "delta": piece} for piece in ("a", "b")]
     assert joined(TRANSCRIPTIONS_CONTENT, *pieces) == [
         {"role": "assistant", "parts": [words("ab")], "finish_reason": None}
@@ -296,8 +296,8 @@ def test_transcripts() -> None:
     assert TRANSCRIPTIONS_CONTENT.request({"file": b"", "model": "m"}).messages == []
 
 
-def test_moderations() -> None:
-    """What is judged is one message, be it a text, texts, or parts with pictures."""
+def test_moderation_input_is_one_message() -> None:
+    """The input is one message for a text, several texts, or parts with images."""
     picture = {"type": "image_url", "image_url": {"url": "https://p/a.png"}}
     asked = MODERATIONS_CONTENT.request({"input": ["a", {"type": "text", "text": "b"}, picture, {"type": "novel"}]})
     assert asked.messages == [{"role": "user", "parts": [words("a"), words("b"), PICTURE]}]
@@ -309,8 +309,8 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}
 
 
 @pytest.mark.parametrize("image", [IMAGE, {"image_url": IMAGE["image_url"]}, "data:image/png;base64,AAAA"])
-def test_images_beside_the_content_are_parts(image: Any) -> None:
-    """Gateways hand out drawn images as ``message.images`` and ``delta.images``; a stream that brings one has begun."""
+def test_gateway_images_become_parts(image: Any) -> None:
+    """Gateways send images as ``message.images`` and ``delta.images``; such a chunk has content."""
     blob = Blob("image", "image/png", "AAAA")
     message = {"role": "assistant", "content": "look", "images": [image]}
     (plain,) = CHAT_CONTENT.response({"choices": [{"message": message, "finish_reason": "stop"}]})

@@ -1,4 +1,4 @@
-"""What answers with embeddings say of their vectors."""
+"""Vectors of embedding requests and responses."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from llmtrace.providers.openai.embeddings import EMBEDDINGS
         (None, None),
     ],
 )
-def test_the_length_of_a_vector(vector: Any, length: int | None) -> None:
-    """Is known in either encoding: base64 is what the SDK asks for where the caller asks for none."""
+def test_vector_length_is_read_in_both_encodings(vector: Any, length: int | None) -> None:
+    """The length is read from floats and from base64, which the SDK requests by default."""
     assert EMBEDDINGS.response({"data": [{"embedding": vector}]}).dimensions == length
 
 
-def test_what_a_vector_is_to_be() -> None:
-    """Its length and its encoding are parameters; a length that is no count is none."""
+def test_requested_vector_parameters_are_read() -> None:
+    """Dimensions and encoding are parameters; a length that is not a count is ignored."""
     asked = EMBEDDINGS.request({"model": "m", "dimensions": 8, "encoding_format": "base64"})
     assert asked.params == {"dimensions": 8, "encoding_formats": ["base64"]}
     assert EMBEDDINGS.request({"dimensions": "8"}).params == {}

@@ -1,4 +1,4 @@
-"""What images and audio of OpenAI's tell that no recording shows."""
+"""OpenAI images and audio that no recording covers."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from llmtrace.providers.openai.media import SPEECH, TRANSCRIPTIONS
 
 
 @pytest.mark.parametrize(("seconds", "told"), [(12.5, {"audio_seconds": 12.5}), (0, {"audio_seconds": 0})])
-def test_audio_billed_by_its_length(seconds: float, told: dict[str, float]) -> None:
-    """A transcription that tells seconds in place of tokens counts these."""
+def test_transcription_seconds_are_counted(seconds: float, told: dict[str, float]) -> None:
+    """A transcription that reports seconds in place of tokens counts seconds."""
     assert TRANSCRIPTIONS.response({"usage": {"type": "duration", "seconds": seconds}}).usage == told
     for odd in (-1, "12", True, float("nan")):
         assert TRANSCRIPTIONS.response({"usage": {"type": "duration", "seconds": odd}}).usage is None
 
 
-def test_a_stream_ends_with_its_end_event() -> None:
-    """Pieces are the first that is heard; without the last event the stream is not whole."""
+def test_stream_without_end_event_is_incomplete() -> None:
+    """Pieces are content; without its last event the stream is incomplete."""
     for wire, kind in ((TRANSCRIPTIONS, "transcript.text"), (SPEECH, "speech.audio")):
         assert wire.accumulator is not None
         events = wire.accumulator()

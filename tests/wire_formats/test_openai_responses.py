@@ -1,4 +1,4 @@
-"""What answers of the responses API say that no recording shows."""
+"""Responses of the responses API that no recording covers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llmtrace.providers.openai.responses import RESPONSES, RETRIEVE
+from llmtrace.providers.openai.responses import RESPONSES, RETRIEVE_RESPONSE
 
 
 def answer(*output: dict[str, Any]) -> dict[str, Any]:
@@ -24,8 +24,8 @@ def answer(*output: dict[str, Any]) -> dict[str, Any]:
         (["web_search_call", "message"], "stop"),
     ],
 )
-def test_calls_the_caller_carries_out(kinds: list[str], reason: str) -> None:
-    """An answer that waits for the caller to use a computer, a shell or a patch ends in a tool call."""
+def test_calls_for_the_caller_end_in_tool_call(kinds: list[str], reason: str) -> None:
+    """A response that waits for the caller's computer, shell or patch tool ends in a tool call."""
     ended = answer(*({"type": kind} for kind in kinds))
     assert RESPONSES.content is not None
     assert {message["finish_reason"] for message in RESPONSES.content.response(ended)} == {reason}
@@ -43,15 +43,15 @@ def test_calls_the_caller_carries_out(kinds: list[str], reason: str) -> None:
         (None, "incomplete"),
     ],
 )
-def test_incomplete(details: dict[str, str] | None, reason: str) -> None:
-    """An answer that was cut says why, one of a reason yet unknown in the vendor's word; the status is kept as told."""
+def test_incomplete_response_gives_its_reason(details: dict[str, str] | None, reason: str) -> None:
+    """A cut response gives the reason, in the vendor's word if unknown; the status is unchanged."""
     made = RESPONSES.response({**answer(), "status": "incomplete", "incomplete_details": details})
     assert made.normalized_finish_reasons == (reason,)
     assert made.finish_reasons == ("incomplete",)
 
 
 def test_images_that_failed_are_not_counted() -> None:
-    """Only images that were made are counted."""
+    """Only completed images are counted."""
     made = ({"type": "image_generation_call", "status": status} for status in ("completed", "failed"))
     assert (RESPONSES.response(answer(*made)).usage or {})["images"] == 1
 
@@ -65,16 +65,16 @@ def test_images_that_failed_are_not_counted() -> None:
         ({}, "error"),
     ],
 )
-def test_an_error_event_says_what_failed(event: dict[str, Any], code: str) -> None:
-    """Flat, as it is documented, or within the event, as it is sent."""
+def test_error_event_gives_the_code(event: dict[str, Any], code: str) -> None:
+    """The code is read from the documented flat form and from the nested form that is sent."""
     assert RESPONSES.accumulator is not None
     events = RESPONSES.accumulator()
     events.add({"type": "error", **event})
     assert (events.result().failed, events.result().error) == (True, code)
 
 
-def test_what_a_shell_wrote() -> None:
-    """The output of a shell, whose items are of no type, is kept as it is."""
+def test_shell_output_is_kept_as_json() -> None:
+    """The output of a shell, whose items have no type, is kept unchanged."""
     wrote = {"stdout": "a", "stderr": "", "outcome": {"type": "exit", "exit_code": 0}}
     assert RESPONSES.content is not None
     (_, result) = RESPONSES.content.response(
@@ -83,7 +83,7 @@ def test_what_a_shell_wrote() -> None:
     assert result["parts"] == [{"type": "tool_call_response", "response": [wrote], "id": "c"}]
 
 
-def test_cursor_of_a_resumed_stream() -> None:
-    """A stream taken up again says from where."""
-    assert RETRIEVE.request({"stream": True, "starting_after": 2}).params == {"stream_cursor": "2"}
-    assert RETRIEVE.request(None).params == {}
+def test_resumed_stream_records_its_cursor() -> None:
+    """A resumed stream records the event it continues from."""
+    assert RETRIEVE_RESPONSE.request({"stream": True, "starting_after": 2}).params == {"stream_cursor": "2"}
+    assert RETRIEVE_RESPONSE.request(None).params == {}

@@ -1,4 +1,4 @@
-"""Parameters are copied as the caller sent them; content and identity are left out."""
+"""Copies of request parameters, without content and identity."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ class Mode(Enum):
     ],
 )
 def test_parameters_leave_content_and_identity_out(body: Any, parameters: dict[str, Any]) -> None:
-    """Each wire format's body gives its parameters and nothing else."""
+    """The body of each wire format gives its parameters only."""
     assert read_parameters(body) == parameters
 
 
 def test_parameters_are_copies() -> None:
-    """The caller may change its lists while the call is under way."""
+    """The caller may change its lists while the call is in progress."""
     stop = ["a"]
     found = read_parameters({"stop": stop})
     stop.append("b")
@@ -84,7 +84,7 @@ def test_parameters_are_copies() -> None:
 
 
 def test_parameters_are_bounded() -> None:
-    """Neither a deep value nor very many of them grow the record."""
+    """Deep values and large numbers of values are cut."""
     deep: dict[str, Any] = {}
     inner = deep
     for _ in range(50):

@@ -1,4 +1,4 @@
-"""What is put into a part is a copy, of JSON values only."""
+"""Values in message parts are copies that hold JSON only."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class Novel(BaseModel):
         (PurePosixPath("/a"), "/a"),
     ],
 )
-def test_plain(value: Any, copy: Any) -> None:
-    """Models, dataclasses, enumerations and every kind of collection become JSON; an iterator stays whole."""
+def test_values_of_every_type_become_json(value: Any, copy: Any) -> None:
+    """Models, dataclasses, enumerations and collections become JSON; an iterator is not consumed."""
     found = to_json(value)
     assert found == copy
     assert type(found) is type(copy)
@@ -66,8 +66,8 @@ def test_plain(value: Any, copy: Any) -> None:
         assert list(value) == [1]
 
 
-def test_a_value_without_bottom() -> None:
-    """What contains itself ends somewhere."""
+def test_recursive_value_is_cut() -> None:
+    """A value that contains itself is cut at a maximum depth."""
     endless: list[Any] = []
     endless.append(endless)
     assert str(to_json(endless)).count("[") < 100
@@ -83,8 +83,8 @@ def test_a_value_without_bottom() -> None:
     ],
     ids=["chat", "messages", "responses"],
 )
-def test_content_of_any_kind(wire: ContentFormat, body: Callable[[Any], dict[str, Any]]) -> None:
-    """A model whose type nobody set keeps its type; an iterator is the SDK's, and the reading partial."""
+def test_content_of_models_and_iterators_is_read(wire: ContentFormat, body: Callable[[Any], dict[str, Any]]) -> None:
+    """A model whose type was not set keeps its type; an iterator is left to the SDK and makes content incomplete."""
     asked = wire.request(body([Novel(of=2)]))
     assert asked.messages == [{"role": "user", "parts": [{"type": "novel", "of": 2}]}]
     assert asked.complete

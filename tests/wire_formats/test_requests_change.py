@@ -1,4 +1,4 @@
-"""What a reader took of a request stays as it was sent, whatever the caller does with its lists afterwards."""
+"""Requests that the caller changes after they are sent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llmtrace.providers.openai.chat import CHAT
 
 
 class Body:
-    """A request as an object of the vendor's."""
+    """Request as an object of the vendor's SDK."""
 
     def __init__(self, told: dict[str, Any]) -> None:
         self.__dict__.update(told)
@@ -31,7 +31,7 @@ class Body:
     ],
     ids=["chat", "messages", "generate", "interactions"],
 )
-def test_lists_are_copied(wire: WireFormat, path: tuple[str, ...], made: Any) -> None:
+def test_request_lists_are_copied(wire: WireFormat, path: tuple[str, ...], made: Any) -> None:
     """A span may be written long after the call has ended."""
     stop = ["x"]
     body: Any = stop

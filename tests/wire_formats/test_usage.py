@@ -1,4 +1,4 @@
-"""Usage as servers report it: under every name in use, once or many times in one answer, with nulls and zeros."""
+"""Usage under every name in use, reported once or repeatedly, with nulls and zeros."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ STREAMS: dict[str, tuple[WireFormat, list[Any], dict[str, Any]]] = {
 def test_stream_usage_is_not_erased_by_a_later_null_or_zero(
     wire: WireFormat, chunks: list[Any], counts: dict[str, Any]
 ) -> None:
-    """The last report of a count wins, also when it is smaller; a null, or a zero after a count, does not."""
+    """The last report of a count wins, even if smaller; a null, or a zero after a count, does not."""
     assert wire.accumulator is not None
     folded = wire.accumulator()
     for each in chunks:
@@ -151,7 +151,7 @@ def test_stream_usage_is_not_erased_by_a_later_null_or_zero(
 
 
 def test_merge_counts_of_zero_alone_stays_zero() -> None:
-    """A zero is a count where nothing else was reported, and a positive one replaces it."""
+    """A zero is a count if nothing else was reported, and a positive count replaces it."""
     counts: dict[str, float] = {}
     merge_counts(counts, {"input": 0, "output": 0})
     merge_counts(counts, {"output": 3})
@@ -241,8 +241,8 @@ NAMES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 @pytest.mark.parametrize(("more", "counts"), list(NAMES.values()), ids=list(NAMES))
 @pytest.mark.parametrize("form", ["mapping", "model", "stream"])
-def test_usage_names_of_gateways_are_understood(more: dict[str, Any], counts: dict[str, Any], form: str) -> None:
-    """Counts are read under the names that gateways and compatible servers use, nested or not."""
+def test_gateway_usage_names_are_read(more: dict[str, Any], counts: dict[str, Any], form: str) -> None:
+    """Counts are read under the names of gateways and compatible servers, nested or not."""
     usage: Any = {**BASE, **more}
     if form == "stream":
         assert CHAT.accumulator is not None
@@ -253,7 +253,7 @@ def test_usage_names_of_gateways_are_understood(more: dict[str, Any], counts: di
         usage = CompletionUsage.construct(**usage) if form == "model" else usage
         response = CHAT.response({"model": "m", "choices": [], "usage": usage})
     assert response.usage == {"input": 100, "output": 20, **counts}
-    assert response.unread == ()
+    assert response.unmapped_counts == ()
 
 
 @pytest.mark.parametrize(
@@ -313,22 +313,22 @@ def test_usage_names_of_gateways_are_understood(more: dict[str, Any], counts: di
         ),
     ],
 )
-def test_usage_names_are_understood_by_every_api(wire: WireFormat, body: Any, counts: dict[str, Any]) -> None:
-    """Images, audio, embeddings and responses are read under chat's names too, and the other way round."""
+def test_usage_names_are_read_by_every_api(wire: WireFormat, body: Any, counts: dict[str, Any]) -> None:
+    """Images, audio, embeddings and responses are read under chat's names, and vice versa."""
     assert wire.response(body).usage == counts
 
 
 @pytest.mark.parametrize(
     ("usage", "counts"),
     [
-        # input and output, then what the total holds beside them
+        # input and output, then the rest of the total
         ({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 65, "cache_read_input_tokens": 50}, (60, 5)),
         ({"prompt_tokens": 60, "completion_tokens": 5, "total_tokens": 65, "cache_read_input_tokens": 50}, (60, 5)),
         ({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 45, "reasoning_tokens": 30}, (10, 35)),
     ],
 )
-def test_usage_counted_apart_is_made_inclusive_by_the_total(usage: dict[str, int], counts: tuple[int, int]) -> None:
-    """A server that counts cached tokens or reasoning apart shows it in its total."""
+def test_separate_counts_become_inclusive_by_the_total(usage: dict[str, int], counts: tuple[int, int]) -> None:
+    """The total reveals a server that counts cached tokens or reasoning separately."""
     found = CHAT.response({"choices": [], "usage": usage}).usage
     assert found is not None
     assert (found["input"], found["output"]) == counts
@@ -347,13 +347,13 @@ def test_usage_counted_apart_is_made_inclusive_by_the_total(usage: dict[str, int
 )
 @pytest.mark.parametrize("wire", [CHAT, MESSAGES, RESPONSES])
 def test_unknown_billable_counts_are_named(wire: WireFormat, usage: Any, unread: tuple[str, ...]) -> None:
-    """A positive count that may be billed and that no table knows is named, never dropped in silence."""
-    assert wire.response({"choices": [], "usage": usage}).unread == unread
+    """A positive count that may be billed and is in no table is reported by name."""
+    assert wire.response({"choices": [], "usage": usage}).unmapped_counts == unread
 
 
 @pytest.mark.parametrize("usage", [None, 7, "usage", [], {}, {"prompt_tokens": True, "completion_tokens": 1.5}])
-def test_odd_usage_is_not_reported(usage: Any) -> None:
-    """What is no usage leaves none."""
+def test_invalid_usage_is_ignored(usage: Any) -> None:
+    """A usage of the wrong type gives no counts."""
     assert CHAT.response({"choices": [], "usage": usage}).usage is None
 
 
@@ -378,8 +378,8 @@ def test_stated_cost_is_read_in_every_form(usage: Any, cost: Any) -> None:
         assert wire.response({"data": [], "usage": {**BASE, **usage}}).stated_cost == cost
 
 
-def test_usage_that_is_nested_without_end_is_read() -> None:
-    """What a server nests in its usage costs nothing of the counts beside it."""
+def test_deeply_nested_usage_keeps_other_counts() -> None:
+    """Nested values do not affect the counts next to them."""
     nested: dict[str, Any] = {}
     for _ in range(5_000):
         nested = {"more": nested}
@@ -394,8 +394,8 @@ def test_stated_cost_is_not_erased_by_later_chunks() -> None:
     assert reported.fill(Response(), None).stated_cost == 0.7
 
 
-def test_usage_of_an_object_that_hides_its_fields_is_read() -> None:
-    """A vendor's object is read by the names that are known."""
+def test_usage_object_without_field_list_is_read() -> None:
+    """The known names are read from a vendor's object."""
 
     class Slotted:
         __slots__ = ("completion_tokens", "prompt_tokens", "prompt_tokens_details")

@@ -1,8 +1,8 @@
-"""Private copies of another distribution's modules, for threads that must not import what the application may import.
+"""Private copies of another distribution's modules, for background threads that must not import shared modules.
 
-An import that is under way on one thread shows in ``sys.modules`` as a module without its names. Some SDKs look modules
-up there on every request (``openai`` 2.5x looks for ``httpx2``), so a background thread that imports breaks them. A
-private copy is executed from the same files and the same bytecode, but no module that others see is ever half ready.
+While one thread imports a module, other threads see an incomplete module in ``sys.modules``. Some SDKs look modules up
+there on every request (``openai`` 2.5x looks for ``httpx2``), so an import on a background thread breaks them. A
+private copy is executed from the same files and bytecode, and no shared module is ever incomplete.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from importlib.util import find_spec, module_from_spec, resolve_name
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-__all__ = ["IsolatedModules", "Unused"]
+__all__ = ["IsolatedModules", "StubModule"]
 
 
-class Unused:
-    """A substitute for a module whose results nothing reads: every attribute is a function that returns ``None``."""
+class StubModule:
+    """Substitute for a module whose results are not used: every attribute is a function that returns ``None``."""
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_, **__: None
 
 
 class IsolatedModules:
-    """Modules of some packages, executed apart. The packages' own ``__init__`` modules are never executed.
+    """Private copies of modules. The ``__init__`` modules of the packages are never executed.
 
     Args:
         packages: Top-level packages whose modules are copied.
-        substitutes: What ``import name`` gives inside the copies, by top-level name.
+        substitutes: Replacements for ``import name`` inside the copies, by top-level name.
     """
 
     def __init__(self, *packages: str, substitutes: Mapping[str, Any]) -> None:
-        # Located here, on the thread of the caller: this asks every finder of the process.
-        self._places = {package: _folders(package) for package in packages}
+        # Locate the packages on the caller's thread: this runs every finder of the process.
+        self._folders_by_package = {package: _folders(package) for package in packages}
         self._substitutes = substitutes
         self._builtins = {**vars(builtins), "__import__": self._import}
         self._modules: dict[str, ModuleType] = {}
@@ -45,21 +45,21 @@ class IsolatedModules:
         _all.add(self)
 
     def load(self, name: str) -> Any:
-        """Return the copy of the module ``name``, which is executed when first needed.
+        """Return the copy of the module ``name``, executed on first use.
 
         Raises:
-            ImportError: There is no such module.
+            ImportError: The module does not exist.
         """
         module = self._modules.get(name)
         return self._execute(name) if module is None else module
 
     def _execute(self, name: str) -> ModuleType:
-        spec = PathFinder.find_spec(name, self._places[name.rpartition(".")[0]])
+        spec = PathFinder.find_spec(name, self._folders_by_package[name.rpartition(".")[0]])
         if spec is None or spec.loader is None:
             raise ImportError(f"no module named {name!r}", name=name)
         code = spec.loader.get_code(name)  # type: ignore[attr-defined] # every loader of files has it
         module = module_from_spec(spec)
-        if code is None:  # An extension module: nothing in it imports.
+        if code is None:  # an extension module, which imports nothing
             spec.loader.exec_module(module)
             self._modules[name] = module
             return module
@@ -78,7 +78,7 @@ class IsolatedModules:
         return module
 
     def after_fork(self) -> None:
-        """In a child: forget modules that a thread of the parent was executing."""
+        """Forget, in a forked child, the modules that a thread of the parent was executing."""
         for name in self._executing:
             self._modules.pop(name, None)
         self._executing.clear()
@@ -96,9 +96,9 @@ class IsolatedModules:
         root = name.partition(".")[0]
         if root in self._substitutes:
             return self._substitutes[root]
-        if name in self._places:
+        if name in self._folders_by_package:
             return SimpleNamespace(**{part: self.load(f"{name}.{part}") for part in fromlist or ()})
-        if root in self._places:
+        if root in self._folders_by_package:
             return self.load(name)
         return builtins.__import__(name, globals, locals, fromlist or (), 0)
 

@@ -1,4 +1,4 @@
-"""Parts of OpenTelemetry's context that have no public name."""
+"""Private parts of OpenTelemetry's context, with public fallbacks."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ _log = logging.getLogger("llmtrace")
 
 
 class Runtime(Protocol):
-    """What OpenTelemetry keeps the current context in."""
+    """Interface of OpenTelemetry's storage of the current context."""
 
-    def get_current(self) -> Context: ...
+    def get_current(self) -> Context:
+        """Return the current context."""
 
-    def attach(self, context: Context) -> Any: ...
+    def attach(self, context: Context) -> Any:
+        """Make a context current. Return the token that restores the previous one."""
 
-    def detach(self, token: Any) -> None: ...
+    def detach(self, token: Any) -> None:
+        """Restore the context that was current before ``attach`` returned ``token``."""
 
 
 class _PublicRuntime:
-    """The public functions, which log a refused token instead of raising."""
+    """Public context functions. They log an invalid token instead of raising."""
 
     get_current = staticmethod(context.get_current)
     attach = staticmethod(context.attach)
@@ -34,12 +37,12 @@ class _PublicRuntime:
 
 
 def _warn_missing(name: str, consequence: str) -> None:
-    """Warn of a missing name. Called while this module is imported, so once per process."""
+    """Log a warning about a missing private name. Called during import, so once per process."""
     _log.warning("llmtrace: this release of OpenTelemetry has no %s; %s", name, consequence)
 
 
 def _only_key(written: Mapping[str, object], name: str) -> str:
-    """Return the key under which OpenTelemetry's own function has put its value."""
+    """Return the key under which an OpenTelemetry function stored its value."""
     for key in written:
         return key
     _warn_missing(name, "spans and baggage of this process may not be connected")

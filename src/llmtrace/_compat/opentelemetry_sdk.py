@@ -1,4 +1,4 @@
-"""OpenTelemetry's SDK, imported before anything else needs it: it reads variables then, and raises at wrong ones."""
+"""Early import of the OpenTelemetry SDK, which reads ``OTEL_*`` variables on import and raises on invalid values."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ __all__: list[str] = []
 with usable_environment():
     import_module("opentelemetry.sdk.trace")
     import_module("opentelemetry.sdk.metrics")
-    with suppress(ImportError):  # its name is not public
+    with suppress(ImportError):  # a private module
         import_module("opentelemetry.sdk._logs")

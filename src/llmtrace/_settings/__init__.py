@@ -1,4 +1,4 @@
-"""Settings: an argument beats ``LLMTRACE_<FIELD>`` beats the default; a wrong value is named, never guessed at."""
+"""Settings. Arguments take precedence over ``LLMTRACE_<FIELD>`` variables, and variables over defaults."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ __all__ = [
     "check_endpoint",
     "check_service_name",
     "content_mode",
+    "display_name",
     "load",
-    "shown_name",
 ]
 
 _log = logging.getLogger("llmtrace")
@@ -33,28 +33,28 @@ _FALSE = frozenset({"false", "0", "no", "off"})
 
 
 class ConfigError(ValueError):
-    """A setting has a value that means nothing. The message names it, and what is accepted."""
+    """Invalid value of a setting. The message names the setting and the accepted values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What may be set, with its defaults. Every field has one ``LLMTRACE_<FIELD>`` variable."""
+    """Settings with their defaults. Every field has one ``LLMTRACE_<FIELD>`` variable."""
 
     enabled: bool = True
     clients: tuple[str, ...] = ()
     native_spans: str = "replace"
     error_messages: bool = False
     capture_content: str | None = None
-    """Whether what is said is written: ``no_content``, ``span_only``, ``event_only`` or ``span_and_event``."""
+    """Destination of recorded content: ``no_content``, ``span_only``, ``event_only`` or ``span_and_event``."""
     content_max_bytes: int = 65536
     content_blobs: str = "placeholder"
     redact: object = None
-    """``builtin``, ``module:callable``, or a function from text to text."""
+    """Redaction of recorded text: ``builtin``, ``module:callable``, or a function from text to text."""
     bridges: tuple[str, ...] = ("openinference",)
     prices: object = None
-    """Overrides of the price catalogue: a path, or a list of mappings."""
+    """Overrides of the price catalog: a path, or a list of mappings."""
     budgets: object = None
-    """A path, or a list of ``Budget``."""
+    """Budgets: a path, or a list of ``Budget``."""
     budget_store: str = "memory"
     metrics: str = "both"
     metric_dimensions: tuple[str, ...] = ("feature",)
@@ -65,12 +65,12 @@ class Settings:
     store_max_mb: float = 1024.0
     store_max_days: float = 90.0
     fingerprints: str = "auto"
-    """Whether the local store keeps hashes of requests, for ``llmtrace advise``."""
+    """``auto`` keeps keyed hashes of requests in the local store for ``llmtrace advise``; ``off`` does not."""
     spool: str = ""
     spool_max_mb: int = 256
     flush_timeout: float = 5.0
     handle_sigterm: str = "auto"
-    """``auto`` flushes at SIGTERM before whatever else happens then; ``off`` leaves the signal alone."""
+    """``auto`` flushes on SIGTERM before the previous handler runs; ``off`` does not handle the signal."""
     strict: bool = False
     prompts: str = "prompts"
     baggage_keys: tuple[str, ...] = ()
@@ -80,18 +80,21 @@ class Settings:
 def load(
     arguments: Mapping[str, object], environ: Mapping[str, str] | None = None, *, clients: Collection[str] = ()
 ) -> Settings:
-    """The settings in force. ``None`` as an argument, and an empty variable, mean "not given".
+    """Return the effective settings. ``None`` as an argument and an empty variable count as unset.
 
     Args:
         arguments: Settings by field name.
-        environ: Variables; those of the process by default.
-        clients: The client names there are; with none given any name is accepted.
+        environ: Environment variables; those of the process by default.
+        clients: Valid client names. Any name is accepted if there are none.
+
+    Raises:
+        ConfigError: A setting does not exist or has an invalid value.
     """
     for name in arguments:
         if name not in _READERS:
             raise ConfigError(f"unknown setting {name!r}; accepted: {', '.join(_READERS)}")
     variables = os.environ if environ is None else environ
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     readers: dict[str, Callable[[str, object], object]] = {
         **_READERS,
         "clients": partial(_read_clients, accepted=clients),
@@ -99,25 +102,25 @@ def load(
     for name, reader in readers.items():
         value = arguments.get(name)
         if value is not None:
-            found[name] = reader(name, value)
+            values[name] = reader(name, value)
             continue
         variable = f"LLMTRACE_{name.upper()}"
-        told = variables.get(variable, "").strip()
-        if told:
-            found[name] = reader(variable, told)
-    return Settings(**found)
+        text = variables.get(variable, "").strip()
+        if text:
+            values[name] = reader(variable, text)
+    return Settings(**values)
 
 
-def shown_name(name: str, arguments: Mapping[str, object]) -> str:
-    """Return how an error names a setting: as the argument, or as the variable where that was not given."""
+def display_name(name: str, arguments: Mapping[str, object]) -> str:
+    """Return the name of a setting for messages: the argument if it was passed, else the variable."""
     return name if arguments.get(name) is not None else f"LLMTRACE_{name.upper()}"
 
 
 def check_endpoint(value: object) -> str | None:
-    """Return the argument ``endpoint`` of ``instrument()``.
+    """Return the argument ``endpoint`` of ``instrument()``, stripped.
 
     Raises:
-        ConfigError: It is not a URL with a scheme and a host.
+        ConfigError: The value is not a URL with a scheme and a host.
     """
     if value is None:
         return None
@@ -132,10 +135,10 @@ def check_endpoint(value: object) -> str | None:
 
 
 def check_service_name(value: object) -> str | None:
-    """Return the argument ``service_name`` of ``instrument()``.
+    """Return the argument ``service_name`` of ``instrument()``, stripped.
 
     Raises:
-        ConfigError: It is not a text, or an empty one.
+        ConfigError: The value is not a string, or it is empty.
     """
     if value is not None and not (isinstance(value, str) and value.strip()):
         raise _invalid("service_name", value, "a name, such as checkout")
@@ -146,15 +149,15 @@ _unknown_reported: set[str] = set()
 
 
 def report_unknown(variables: Mapping[str, str]) -> None:
-    """Log each ``LLMTRACE_`` variable that does not exist, once, with the name that is nearest to it."""
-    known = [f"LLMTRACE_{name.upper()}" for name in _READERS]
+    """Log each unknown ``LLMTRACE_`` variable once, with the most similar valid name."""
+    accepted = [f"LLMTRACE_{name.upper()}" for name in _READERS]
     for name in sorted(variables):
-        if not name.startswith("LLMTRACE_") or name in known or name in _unknown_reported:
+        if not name.startswith("LLMTRACE_") or name in accepted or name in _unknown_reported:
             continue
         from difflib import get_close_matches
 
         _unknown_reported.add(name)
-        nearest = next(iter(get_close_matches(name, known, 1, 0.0)))
+        nearest = next(iter(get_close_matches(name, accepted, 1, 0.0)))
         _log.warning("llmtrace ignores %s: there is no such setting; did you mean %s?", name, nearest)
 
 
@@ -256,10 +259,10 @@ def _read_budget_store(name: str, value: object) -> str:
     raise _invalid(name, value, "memory, or the URL of a Redis server such as redis://localhost:6379/0")
 
 
-def _read_path_or_off(name: str, value: object, *, what: str) -> str:
+def _read_path_or_off(name: str, value: object, *, kind: str) -> str:
     path = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(path, str) or "\0" in path:
-        raise _invalid(name, value, f"the path of a {what}, or off")
+        raise _invalid(name, value, f"the path of a {kind}, or off")
     path = path.strip()
     return "off" if path.lower() == "off" else path
 
@@ -276,23 +279,23 @@ def _read_words(name: str, value: object) -> tuple[str, ...]:
     items = value.split(",") if isinstance(value, str) else value
     if not isinstance(items, Iterable):
         raise _invalid(name, value, accepted)
-    found: list[str] = []
+    names: list[str] = []
     for item in items:
         if not isinstance(item, str) or not all(c.isascii() and (c.isalnum() or c in "_.-") for c in item.strip()):
             raise _invalid(name, value, accepted)
-        found.append(item.strip())
-    return tuple(dict.fromkeys(word for word in found if word))
+        names.append(item.strip())
+    return tuple(dict.fromkeys(name for name in names if name))
 
 
-def _read_count(name: str, value: object, *, unit: str, least: int = 1) -> int:
-    accepted = f"a whole number of {unit}, {least} or more"
+def _read_count(name: str, value: object, *, unit: str, minimum: int = 1) -> int:
+    accepted = f"a whole number of {unit}, {minimum} or more"
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise _invalid(name, value, accepted)
     try:
         count = int(value)
     except ValueError:
         raise _invalid(name, value, accepted) from None
-    if count < least:
+    if count < minimum:
         raise _invalid(name, value, accepted)
     return count
 
@@ -316,7 +319,7 @@ _READERS: dict[str, Callable[[str, object], object]] = {
     "native_spans": partial(_read_choice, words=("replace", "keep")),
     "error_messages": _read_boolean,
     "capture_content": content_mode,
-    "content_max_bytes": partial(_read_count, unit="bytes", least=256),
+    "content_max_bytes": partial(_read_count, unit="bytes", minimum=256),
     "content_blobs": partial(_read_choice, words=_BLOBS),
     "redact": _read_redact,
     "bridges": _read_bridges,
@@ -328,11 +331,11 @@ _READERS: dict[str, Callable[[str, object], object]] = {
     "stream_usage": partial(_read_choice, words=("never", "auto", "always")),
     "stream_usage_hosts": _read_names,
     "estimate_usage": partial(_read_choice, words=("separate", "usage", "off")),
-    "store": partial(_read_path_or_off, what="SQLite file (or of a .jsonl file)"),
+    "store": partial(_read_path_or_off, kind="SQLite file (or of a .jsonl file)"),
     "store_max_mb": partial(_read_amount, unit="megabytes"),
     "store_max_days": partial(_read_amount, unit="days"),
     "fingerprints": partial(_read_choice, words=("auto", "off")),
-    "spool": partial(_read_path_or_off, what="folder"),
+    "spool": partial(_read_path_or_off, kind="folder"),
     "spool_max_mb": partial(_read_count, unit="megabytes"),
     "flush_timeout": _read_amount,
     "handle_sigterm": partial(_read_choice, words=("auto", "off")),

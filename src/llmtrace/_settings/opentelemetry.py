@@ -1,4 +1,4 @@
-"""Wrong values of standard ``OTEL_*`` variables: logged once, and read as their defaults: the program must start."""
+"""Replacement of invalid values of standard ``OTEL_*`` variables by their defaults, so that the program starts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["usable_environment", "warn_once"]
+__all__ = ["forget_reported", "reported", "usable_environment", "warn_once"]
 
 _log = logging.getLogger("llmtrace")
 _reported: set[str] = set()
@@ -27,15 +27,25 @@ Check = Callable[[str], bool]
 
 
 def warn_once(message: str) -> None:
-    """Log a message that was not logged before."""
+    """Log a warning the first time a message occurs."""
     if message not in _reported:
         _reported.add(message)
         _log.warning("%s", message)
 
 
+def reported() -> tuple[str, ...]:
+    """Return the messages that were logged since ``forget_reported``, in alphabetical order."""
+    return tuple(sorted(_reported))
+
+
+def forget_reported() -> None:
+    """Log every message once more."""
+    _reported.clear()
+
+
 @dataclass(frozen=True, slots=True)
 class _Variable:
-    """The accepted values of a variable, and the text that stands for its default."""
+    """Accepted values of a variable, and the text of its default."""
 
     accepts: Check
     accepted: str
@@ -46,20 +56,20 @@ def _words(*words: str, default: str) -> _Variable:
     return _Variable(lambda text: text.lower() in words, " or ".join([", ".join(words[:-1]), words[-1]]), default)
 
 
-def _is_whole(text: str, least: int) -> bool:
+def _is_integer(text: str, minimum: int) -> bool:
     try:
-        return int(text) >= least
+        return int(text) >= minimum
     except ValueError:
         return False
 
 
-def _whole(default: str, least: int = 1) -> _Variable:
-    return _Variable(lambda text: _is_whole(text, least), f"a whole number, {least} or more", default)
+def _integer(default: str, minimum: int = 1) -> _Variable:
+    return _Variable(lambda text: _is_integer(text, minimum), f"a whole number, {minimum} or more", default)
 
 
-def _is_amount(text: str, most: float = math.inf) -> bool:
+def _is_amount(text: str, maximum: float = math.inf) -> bool:
     try:
-        return 0 <= float(text) <= most and math.isfinite(float(text))
+        return 0 <= float(text) <= maximum and math.isfinite(float(text))
     except ValueError:
         return False
 
@@ -73,7 +83,7 @@ def _is_endpoint(text: str) -> bool:
 
 
 def _is_headers(text: str) -> bool:
-    """True when at least one pair can be sent; the SDK itself leaves out the others, and says so."""
+    """Return True if at least one pair can be sent. The SDK skips and logs the others."""
     pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
     values = [unquote(value).strip() for name, mark, value in pairs if name.strip() and mark]
     return bool(values) and all(value.isprintable() and _is_latin(value) for value in values)
@@ -109,8 +119,8 @@ _EXPORTER = {
 _URL = _Variable(_is_endpoint, "a URL with http:// or https://", _ENDPOINT)
 _MILLISECONDS = _Variable(lambda text: _is_amount(text) and float(text) > 0, "a number of milliseconds above 0")
 _CREDENTIALS = _Variable(_is_installed("opentelemetry_otlp_credential_provider"), "an installed credential provider")
-_LENGTH = _whole("", 0)
-_COUNT = _whole("128", 0)
+_LENGTH = _integer("", 0)
+_COUNT = _integer("128", 0)
 _GENAI = "OTEL_INSTRUMENTATION_GENAI_"
 _UPLOAD = f"{_GENAI}UPLOAD_"
 
@@ -121,7 +131,7 @@ _VARIABLES = {
     ),
     "OTEL_TRACES_SAMPLER_ARG": _Variable(lambda text: _is_amount(text, 1.0), "a number from 0 to 1", "1.0"),
     **{
-        f"OTEL_{kind}_{name}": _whole("")
+        f"OTEL_{kind}_{name}": _integer("")
         for kind in ("BSP", "BLRP")
         for name in ("SCHEDULE_DELAY", "EXPORT_TIMEOUT", "MAX_QUEUE_SIZE", "MAX_EXPORT_BATCH_SIZE")
     },
@@ -132,7 +142,7 @@ _VARIABLES = {
     f"{_PREFIX}METRICS_DEFAULT_HISTOGRAM_AGGREGATION": _words(
         "explicit_bucket_histogram", "base2_exponential_bucket_histogram", default="explicit_bucket_histogram"
     ),
-    "OTEL_ATTRIBUTE_COUNT_LIMIT": _whole("", 0),
+    "OTEL_ATTRIBUTE_COUNT_LIMIT": _integer("", 0),
     **{
         f"OTEL_{name}_COUNT_LIMIT": _COUNT
         for name in (
@@ -154,50 +164,50 @@ _VARIABLES = {
         _is_installed("opentelemetry_genai_completion_hook", "upload"), "upload, or an installed completion hook"
     ),
     f"{_UPLOAD}FORMAT": _words("json", "jsonl", default=""),
-    f"{_UPLOAD}MAX_QUEUE_SIZE": _whole(""),
+    f"{_UPLOAD}MAX_QUEUE_SIZE": _integer(""),
 }  # fmt: skip
-"""Every standard variable that the SDK, its exporters or our own code read, but for those that take any text."""
+"""Standard variables that the SDK, its exporters or llmtrace read, except those that accept any text."""
 
 
 @contextmanager
 def usable_environment() -> Iterator[None]:
-    """Replace wrong values of ``OTEL_*`` variables by their defaults while the SDK and our own code read them.
+    """Replace invalid values of ``OTEL_*`` variables by their defaults while the SDK and llmtrace read them.
 
-    The SDK raises for some of them, one even while it is imported. Each is logged once. A variable is replaced and
-    never removed, so that a thread that copies the environment meanwhile meets no missing key.
+    The SDK raises for some of them, for one even on import. Each is logged once. A variable is replaced and never
+    removed, so that another thread that copies the environment does not miss a key.
     """
     with _lock:
-        wrong = _wrong()
-        os.environ.update({name: default for name, (_, default) in wrong.items()})
+        invalid = _invalid_variables()
+        os.environ.update({name: default for name, (_, default) in invalid.items()})
         try:
             yield
         finally:
-            unchanged = {name: value for name, (value, default) in wrong.items() if os.environ.get(name) == default}
+            unchanged = {name: value for name, (value, default) in invalid.items() if os.environ.get(name) == default}
             os.environ.update(unchanged)
 
 
-def _wrong() -> dict[str, tuple[str, str]]:
-    """The variables with a wrong value: that value, and what to read instead."""
-    found: dict[str, tuple[str, str]] = {}
+def _invalid_variables() -> dict[str, tuple[str, str]]:
+    """Return the variables with an invalid value: that value and its replacement, by name."""
+    invalid: dict[str, tuple[str, str]] = {}
     set_variables = [name for name in os.environ if name.startswith("OTEL_")]
     for name in set_variables:
         variable = _VARIABLES.get(name) or _exporter_variable(name)
         value = os.environ.get(name)
-        if value is None or variable is None or _is_right(variable, name, value):
+        if value is None or variable is None or _is_valid(variable, name, value):
             continue
-        default = _general(name, variable) or variable.default
-        found[name] = value, default
+        default = _general_value(name, variable) or variable.default
+        invalid[name] = value, default
         if value.strip():
             warn_once(
                 f"llmtrace ignores {name}={_shown(name, value)}: it is not accepted; use {variable.accepted}."
                 f" {f'{_shown(name, default)} is used' if default else 'The default is used'}"
             )
-    return found
+    return invalid
 
 
-def _is_right(variable: _Variable, name: str, value: str) -> bool:
+def _is_valid(variable: _Variable, name: str, value: str) -> bool:
     text = value.strip()
-    if not text:  # an empty variable counts as not set, but the SDK raises at an empty one in a few places
+    if not text:  # an empty variable counts as unset, but the SDK raises for some empty ones
         return variable.default == "" or name.endswith("_ENDPOINT")
     if name == "OTEL_TRACES_SAMPLER_ARG" and "ratio" not in os.environ.get("OTEL_TRACES_SAMPLER", "").lower():
         return True
@@ -207,7 +217,7 @@ def _is_right(variable: _Variable, name: str, value: str) -> bool:
 
 
 def _exporter_variable(name: str) -> _Variable | None:
-    """The variable of an OTLP exporter, of one signal or of all."""
+    """Return the rules for a variable of the OTLP exporters, for one signal or for all."""
     if not name.startswith(_PREFIX):
         return None
     signal, _, kind = name.removeprefix(_PREFIX).partition("_")
@@ -220,24 +230,24 @@ def _exporter_variable(name: str) -> _Variable | None:
 
 def _protocol(signal: str) -> str:
     names = [f"{_PREFIX}{signal}_PROTOCOL", f"{_PREFIX}PROTOCOL"] if signal else [f"{_PREFIX}PROTOCOL"]
-    told = next((value for each in names if (value := os.environ.get(each, "").strip().lower())), _HTTP)
-    return _GRPC if told == _GRPC else _HTTP
+    protocol = next((value for name in names if (value := os.environ.get(name, "").strip().lower())), _HTTP)
+    return _GRPC if protocol == _GRPC else _HTTP
 
 
-def _general(name: str, variable: _Variable) -> str:
-    """The value of the variable for all signals, which is the default of the one for a single signal."""
+def _general_value(name: str, variable: _Variable) -> str:
+    """Return the value of the variable for all signals, which is the default of one signal's variable."""
     for signal in _SIGNALS:
         if name.startswith(f"{_PREFIX}{signal}_"):
             general = f"{_PREFIX}{name.removeprefix(f'{_PREFIX}{signal}_')}"
             value = os.environ.get(general, "").strip()
-            if not value or not _is_right(variable, general, value):
+            if not value or not _is_valid(variable, general, value):
                 value = variable.default
             return f"{value.rstrip('/')}/v1/{signal.lower()}" if name.endswith("_ENDPOINT") else value
     return ""
 
 
 def _shown(name: str, value: str) -> str:
-    """A value for the log; headers and addresses may hold credentials."""
+    """Return a value for the log, without the credentials that headers and URLs may contain."""
     if name.endswith("HEADERS"):
         return "'...'"
     account, mark, host = value.rpartition("@")

@@ -1,1 +1,1 @@
-"""Spending limits: what is configured, how it is enforced, and where spending is kept."""
+"""Spending limits: definitions of budgets, their enforcement, and the stores of spending."""

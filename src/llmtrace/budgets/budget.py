@@ -1,4 +1,4 @@
-"""Spending limits: what a call may cost is asked before it leaves, what it did cost is noted when it has ended."""
+"""Budgets: spending limits that are checked before each call and charged after it."""
 
 from __future__ import annotations
 
@@ -17,85 +17,101 @@ from .._settings import ConfigError
 
 __all__ = ["PICO", "Budget", "BudgetExceeded", "budget", "forget", "read", "register", "registered"]
 
-_MOST_TOKENS = 2**48
+_MAX_TOKENS = 2**48
 _PERIODS = ("call", "minute", "hour", "day", "month", "total")
 _ACTIONS = ("warn", "block")
 _ON_STORE_ERROR = ("open", "closed")
 _FIELDS = ("name", "usd", "tokens", "per", "by", "match", "action", "on_store_error")
-_STARTS = {"minute": "%Y-%m-%dT%H:%MZ", "hour": "%Y-%m-%dT%HZ", "day": "%Y-%m-%d", "month": "%Y-%m"}
+_WINDOW_FORMATS = {"minute": "%Y-%m-%dT%H:%MZ", "hour": "%Y-%m-%dT%HZ", "day": "%Y-%m-%d", "month": "%Y-%m"}
+"""Formats of ``strftime`` for the names of windows, by ``Budget.per``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A limit in USD or in tokens on the calls that match, for each share in each window of time.
+    """A limit, in USD or in tokens, on the calls that match, in each window of time.
+
+    With ``by`` each of its values has a limit of its own, called a share.
 
     Raises:
-        ConfigError: A field has a value that means nothing.
+        ConfigError: A field has an invalid value.
     """
 
     name: str
+    """Name in logs, spans and errors. Two budgets with the same name are the same budget."""
     usd: Decimal | None = None
+    """Limit in USD. Exactly one of ``usd`` and ``tokens`` is set."""
     tokens: int | None = None
+    """Limit in tokens, input and output together."""
     per: str = "day"
-    """``call``, ``minute``, ``hour``, ``day``, ``month`` or ``total``; windows start in UTC."""
+    """Length of a window: ``call``, ``minute``, ``hour``, ``day``, ``month`` or ``total``; windows start in UTC."""
     by: str | None = None
-    """Each value has its own share: ``feature``, ``user``, ``session``, ``tenant``, ``tag``, ``model``, or a key of the
-    metadata. ``None``: one for all."""
+    """Key whose values have a limit each: ``feature``, ``user``, ``session``, ``tenant``, ``tag``, ``model``, or a
+    metadata key. ``None``: one limit for all calls."""
     match: Mapping[str, str] = field(default_factory=dict)
-    """Only calls with these values (globs) count. Keys as for ``by``, and ``provider`` and ``operation``."""
+    """Globs that the values of a call must match for it to count. Keys as for ``by``, plus ``provider`` and
+    ``operation``."""
     action: str = "warn"
-    """``warn``, or ``block``: raise ``BudgetExceeded`` before the request leaves."""
+    """Action above the limit: ``warn`` logs, ``block`` raises ``BudgetExceeded`` before the request is sent."""
     on_store_error: str = "open"
-    """While the store cannot be reached calls go through (``open``) or, with ``block``, are refused (``closed``)."""
+    """Behaviour while the store cannot be reached: ``open`` sends calls; ``closed``, with ``block``, refuses them."""
     callback: Callable[[Budget, float], object] | None = field(default=None, compare=False)
-    """Called once per window and share when the limit is passed, with the budget and what was spent."""
+    """Function called once per window and share above the limit, with the budget and the amount spent."""
 
     def __post_init__(self) -> None:
-        place = f"budget {self.name!r}"
+        location = f"budget {self.name!r}"
         if not isinstance(self.name, str) or not self.name:
             raise ConfigError(f"budget: name={self.name!r} is not accepted; use text")
         if (self.usd is None) == (self.tokens is None):
-            raise ConfigError(f"{place}: use either usd or tokens")
-        object.__setattr__(self, "usd", _usd(self.usd, place))
-        if self.tokens is not None and (type(self.tokens) is not int or not 0 <= self.tokens <= _MOST_TOKENS):
-            raise ConfigError(f"{place}: tokens={self.tokens!r} is not accepted; use a whole number from 0 to 2**48")
-        for name, words in (("per", _PERIODS), ("action", _ACTIONS), ("on_store_error", _ON_STORE_ERROR)):
-            if getattr(self, name) not in words:
-                raise ConfigError(f"{place}: {name}={getattr(self, name)!r} is not accepted; use {', '.join(words)}")
+            raise ConfigError(f"{location}: use either usd or tokens")
+        object.__setattr__(self, "usd", _usd(self.usd, location))
+        if self.tokens is not None and (type(self.tokens) is not int or not 0 <= self.tokens <= _MAX_TOKENS):
+            raise ConfigError(f"{location}: tokens={self.tokens!r} is not accepted; use a whole number from 0 to 2**48")
+        for name, choices in (("per", _PERIODS), ("action", _ACTIONS), ("on_store_error", _ON_STORE_ERROR)):
+            if getattr(self, name) not in choices:
+                raise ConfigError(
+                    f"{location}: {name}={getattr(self, name)!r} is not accepted; use {', '.join(choices)}"
+                )
         if self.by is not None and (not isinstance(self.by, str) or not self.by):
-            raise ConfigError(f"{place}: by={self.by!r} is not accepted; use feature, user, ... or leave it out")
+            raise ConfigError(f"{location}: by={self.by!r} is not accepted; use feature, user, ... or leave it out")
         if not isinstance(self.match, Mapping) or not all(
             isinstance(key, str) and isinstance(value, str) for key, value in self.match.items()
         ):
-            raise ConfigError(f"{place}: match={self.match!r} is not accepted; use a table of texts")
+            raise ConfigError(f"{location}: match={self.match!r} is not accepted; use a table of texts")
         if self.callback is not None and not callable(self.callback):
-            raise ConfigError(f"{place}: callback={self.callback!r} is not accepted; use a function")
+            raise ConfigError(f"{location}: callback={self.callback!r} is not accepted; use a function")
 
     @property
     def limit(self) -> int:
-        """In whole numbers: tokens, or millionths of a millionth of a USD."""
+        """Limit as an integer: tokens, or millionths of a millionth of a USD."""
         return self.tokens if self.tokens is not None else int(Fraction(self.usd or 0) * PICO)
 
     def window(self, at: float) -> str:
-        """The window that ``at`` (seconds since 1970) is in."""
-        form = _STARTS.get(self.per)
-        return self.per if form is None else datetime.fromtimestamp(at, UTC).strftime(form)
+        """Return the name of the window that contains a time.
+
+        Args:
+            at: Time in seconds since 1970.
+
+        Returns:
+            The start of the window in UTC, such as ``2026-01-31``; ``call`` or ``total`` for budgets without windows.
+        """
+        pattern = _WINDOW_FORMATS.get(self.per)
+        return self.per if pattern is None else datetime.fromtimestamp(at, UTC).strftime(pattern)
 
     def describe_amount(self, amount: int) -> float:
-        """An amount in the budget's own measure."""
+        """Convert an integer amount, such as ``limit``, into tokens or USD, whichever the budget limits."""
         return amount if self.tokens is not None else amount / PICO
 
     def remove(self) -> None:
-        """Take the budget back: it limits no later call.
+        """Remove the budget: it no longer limits calls.
 
-        Does nothing if another budget of the same name has replaced it, or if it was never registered. What was spent
-        stays recorded, and counts again when a budget of the same name is registered.
+        Does nothing if another budget of the same name has replaced it, or if it was never registered. Spending stays
+        recorded, and counts again when a budget of the same name is registered.
         """
-        register({name: each for name, each in _registered.items() if each is not self})
+        register({name: budget for name, budget in _registered.items() if budget is not self})
 
 
 class BudgetExceeded(Exception):
-    """A budget does not allow the call. Nothing was sent."""
+    """Error raised when a budget refuses a call. The request was not sent."""
 
     def __init__(
         self,
@@ -110,43 +126,46 @@ class BudgetExceeded(Exception):
     ) -> None:
         self.budget = budget
         self.window = window
+        """Name of the window, such as ``2026-01-31``; ``call`` or ``total`` for budgets without windows."""
         self.share = share
+        """Value of the key ``budget.by``; empty without one."""
         self.spent = spent
-        """In the budget's own measure, with what calls under way may still spend."""
+        """Amount spent or reserved in the window: USD, or tokens for a budget in tokens."""
         self.reserved = reserved
-        """How much of ``spent`` is reserved by calls under way."""
+        """Part of ``spent`` that is reserved by calls under way."""
         self.call_cost = call_cost
-        """The most that this call could cost by the limit it states; ``None`` in a warning."""
+        """Maximum cost of this call, by its output token limit; ``None`` in a warning."""
         super().__init__(reason or _refusal_text(self))
 
     def __reduce__(self) -> Any:
-        # Worker processes send their exceptions home; the callback, which may be any function, stays.
+        # Drop the callback: worker processes pickle their exceptions, and many functions cannot be pickled.
         budget = replace(self.budget, callback=None)
         state = {"reserved": self.reserved, "call_cost": self.call_cost}
         return _restore_exceeded, (budget, self.window, self.spent, self.share, str(self)), state
 
 
-BudgetExceeded.__module__ = "llmtrace"  # its public home, which is what ``error.type`` says
+# Use the public module: the attribute ``error.type`` contains it.
+BudgetExceeded.__module__ = "llmtrace"
 
 
 def _refusal_text(refusal: BudgetExceeded) -> str:
     budget, unit = refusal.budget, "USD" if refusal.budget.tokens is None else "tokens"
-    limit = f"{_plain(budget.describe_amount(budget.limit))} {unit}"
+    limit = f"{_format_amount(budget.describe_amount(budget.limit))} {unit}"
     share = f" of {budget.by} {refusal.share!r}" if budget.by else ""
-    place = f"budget {budget.name!r}{share} ({refusal.window})"
+    location = f"budget {budget.name!r}{share} ({refusal.window})"
     if refusal.call_cost is None:
-        return f"{place}: {_plain(refusal.spent)} of {limit} are spent"
-    cost = f"this call could cost {_plain(refusal.call_cost)} {unit}"
+        return f"{location}: {_format_amount(refusal.spent)} of {limit} are spent"
+    cost = f"this call could cost {_format_amount(refusal.call_cost)} {unit}"
     if budget.per == "call":
-        return f"{place}: {cost}, more than the limit of {limit}"
-    spent = _plain(round(refusal.spent - refusal.reserved, 12))
+        return f"{location}: {cost}, more than the limit of {limit}"
+    spent = _format_amount(round(refusal.spent - refusal.reserved, 12))
     return (
-        f"{place}: {_plain(refusal.spent)} of {limit} are spent or reserved "
-        f"({spent} spent, {_plain(refusal.reserved)} reserved by calls under way); {cost}"
+        f"{location}: {_format_amount(refusal.spent)} of {limit} are spent or reserved "
+        f"({spent} spent, {_format_amount(refusal.reserved)} reserved by calls under way); {cost}"
     )
 
 
-def _plain(amount: float) -> str:
+def _format_amount(amount: float) -> str:
     """Return an amount as decimal digits, without an exponent."""
     digits = f"{parse(repr(amount)):f}"
     return digits.rstrip("0").rstrip(".") if "." in digits else digits
@@ -160,22 +179,22 @@ _registered: dict[str, Budget] = {}
 
 
 def registered() -> dict[str, Budget]:
-    """The budgets made by ``budget``, by name. Replaced, not changed, when there is a new one."""
+    """Return the budgets that ``budget`` created, by name. Changes replace this mapping: compare it by identity."""
     return _registered
 
 
 def register(budgets: dict[str, Budget]) -> None:
-    """Put ``budgets`` in place of all those registered."""
+    """Replace all registered budgets with ``budgets``."""
     global _registered  # noqa: PLW0603 - one set of budgets for the process
     _registered = budgets
 
 
 def forget() -> None:
-    """Drop all of them."""
+    """Remove all registered budgets."""
     register({})
 
 
-def budget(  # noqa: PLR0913 - the public face
+def budget(  # noqa: PLR0913 - one parameter for each field of Budget
     name: str,
     *,
     usd: Decimal | str | int | float | None = None,
@@ -187,26 +206,35 @@ def budget(  # noqa: PLR0913 - the public face
     on_store_error: str = "open",
     callback: Callable[[Budget, float], object] | None = None,
 ) -> Budget:
-    """Limit what calls may cost, from now on. The same name replaces; ``Budget.remove`` takes it back.
+    """Limit the cost of calls, from now on.
+
+    A budget of the same name is replaced. ``Budget.remove`` removes the budget again.
 
     Args:
-        name: What logs, spans and errors call it.
-        usd: The limit; text or ``Decimal`` keeps it exact.
-        tokens: The limit in tokens, in place of ``usd``.
-        per: ``call``, ``minute``, ``hour``, ``day``, ``month`` or ``total``; windows start in UTC.
-        by: Each value has its own share: ``feature``, ``user``, ``session``, ``tenant``, ``tag``, ``model``, a key of
-            the metadata. By default one budget for all.
-        match: Only calls with these values (globs) count.
-        action: ``warn``, or ``block``: raise ``BudgetExceeded`` before the request leaves.
-        on_store_error: ``open``, or ``closed``: refuse calls while the store cannot be reached.
-        callback: Called once per window and share when the limit is passed.
+        name: Name of the budget in logs, spans and errors.
+        usd: Limit in USD. Pass a string or a ``Decimal`` to keep it exact.
+        tokens: Limit in tokens, input and output together; instead of ``usd``.
+        per: Length of a window: ``call``, ``minute``, ``hour``, ``day``, ``month`` or ``total``. Windows start in UTC.
+        by: Key whose values have a limit each: ``feature``, ``user``, ``session``, ``tenant``, ``tag``, ``model``, or
+            a metadata key. By default one limit for all calls.
+        match: Globs that the values of a call must match for it to count, by key: the keys of ``by``, ``provider``
+            and ``operation``. By default all calls count.
+        action: ``warn`` logs a warning once the limit is exceeded. ``block`` raises ``BudgetExceeded`` before a
+            request is sent that could exceed it.
+        on_store_error: ``open`` sends calls while the store cannot be reached. ``closed``, with ``block``, refuses
+            them.
+        callback: Function called once per window and share above the limit, with the budget and the amount spent (USD
+            or tokens).
+
+    Returns:
+        The registered budget.
 
     Raises:
-        ConfigError: An argument has a value that means nothing.
+        ConfigError: An argument has an invalid value.
     """
-    made = Budget(
+    new = Budget(
         name=name,
-        usd=usd,  # type: ignore[arg-type] # made exact by the class
+        usd=usd,  # type: ignore[arg-type] # Budget converts it
         tokens=tokens,
         per=per,
         by=by,
@@ -215,15 +243,22 @@ def budget(  # noqa: PLR0913 - the public face
         on_store_error=on_store_error,
         callback=callback,
     )
-    register({**_registered, name: made})
-    return made
+    register({**_registered, name: new})
+    return new
 
 
 def read(budgets: object, setting: str = "LLMTRACE_BUDGETS") -> dict[str, Budget]:
-    """The budgets of a TOML file, or of a list, by name.
+    """Read budgets from a TOML file or a list.
+
+    Args:
+        budgets: Path of a TOML file, or a list of ``Budget`` or of mappings with its fields.
+        setting: Name of the setting, for error messages.
+
+    Returns:
+        The budgets by name; of two with the same name the last one.
 
     Raises:
-        ConfigError: Something in it means nothing.
+        ConfigError: The file cannot be read, or an entry is not valid.
     """
     if budgets is None or budgets == "":
         return {}
@@ -231,36 +266,36 @@ def read(budgets: object, setting: str = "LLMTRACE_BUDGETS") -> dict[str, Budget
     if isinstance(budgets, (str, os.PathLike)):
         path = Path(budgets)
         try:
-            found = tomllib.loads(path.expanduser().read_text(encoding="utf-8"), parse_float=parse)
+            document = tomllib.loads(path.expanduser().read_text(encoding="utf-8"), parse_float=parse)
         except (OSError, ValueError, RuntimeError, ArithmeticError) as error:
-            # A ``RuntimeError`` is an unknown home directory, or deep nesting; an ``ArithmeticError`` an absurd number.
+            # ``RuntimeError``: no home directory, or nesting too deep. ``ArithmeticError``: a number out of range.
             raise ConfigError(f"{setting}={str(path)!r} cannot be read as TOML: {error}") from None
-        if set(found) - {"budget"} or not isinstance(found.get("budget"), list):
-            raise ConfigError(f"{setting}: unknown {sorted(set(found) - {'budget'})}; use [[budget]] tables")
-        entries = found["budget"]
+        if set(document) - {"budget"} or not isinstance(document.get("budget"), list):
+            raise ConfigError(f"{setting}: unknown {sorted(set(document) - {'budget'})}; use [[budget]] tables")
+        entries = document["budget"]
     if not isinstance(entries, Iterable) or isinstance(entries, (str, bytes, Mapping)):
         raise ConfigError(f"{setting}={entries!r} is not accepted; use a path or a list of Budget")
-    made = [_parse_budget(entry, f"{setting}, entry {number}") for number, entry in enumerate(entries, 1)]
-    return {each.name: each for each in made}
+    parsed = [_parse_budget(entry, f"{setting}, entry {number}") for number, entry in enumerate(entries, 1)]
+    return {budget.name: budget for budget in parsed}
 
 
-def _parse_budget(entry: object, place: str) -> Budget:
+def _parse_budget(entry: object, location: str) -> Budget:
     if isinstance(entry, Budget):
         return entry
     if not isinstance(entry, Mapping):
-        raise ConfigError(f"{place}: {entry!r} is not accepted; use a table with {', '.join(_FIELDS)}")
+        raise ConfigError(f"{location}: {entry!r} is not accepted; use a table with {', '.join(_FIELDS)}")
     for key in entry:
         if key not in _FIELDS:
-            raise ConfigError(f"{place}: unknown field {key!r}; accepted: {', '.join(_FIELDS)}")
+            raise ConfigError(f"{location}: unknown field {key!r}; accepted: {', '.join(_FIELDS)}")
     if "name" not in entry:
-        raise ConfigError(f"{place}: field 'name' is missing; use text")
+        raise ConfigError(f"{location}: field 'name' is missing; use text")
     try:
         return Budget(**entry)
     except ConfigError as error:
-        raise ConfigError(f"{place}: {error}") from None
+        raise ConfigError(f"{location}: {error}") from None
 
 
-def _usd(value: object, place: str) -> Decimal | None:
+def _usd(value: object, location: str) -> Decimal | None:
     if value is None:
         return None
     try:
@@ -270,5 +305,5 @@ def _usd(value: object, place: str) -> Decimal | None:
     except ArithmeticError:
         number = Decimal("NaN")
     if not number.is_finite() or number < 0 or number > 9_000_000:
-        raise ConfigError(f'{place}: usd={value!r} is not accepted; use an amount from 0 to 9000000 such as "5.00"')
+        raise ConfigError(f'{location}: usd={value!r} is not accepted; use an amount from 0 to 9000000 such as "5.00"')
     return number

@@ -1,4 +1,4 @@
-"""Budgets at work: asked before each call, told after it."""
+"""Enforcement of budgets: a reservation before each call and a settlement after it."""
 
 from __future__ import annotations
 
@@ -32,22 +32,23 @@ _RETENTION_SECONDS = {
     "month": 40 * 86_400,
     "total": 3_650 * 86_400,
 }
-"""Seconds for which a window is kept: well beyond its end."""
-_WARNED = 10_000
+"""Seconds for which a store keeps a window, by ``Budget.per``: well beyond its end."""
+_MAX_WARNED = 10_000
+"""Maximum number of windows for which a warning is remembered."""
 
 _memory = MemoryStore()
-"""Spending outlives ``uninstrument`` and ``instrument``."""
+"""Store of this process. Its spending survives ``uninstrument`` and a new ``instrument``."""
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_memory.forked)
 
 
 def forget_spending() -> None:
-    """Empty all windows that are kept in this process."""
+    """Remove all windows that are stored in the memory of this process."""
     _memory.clear()
 
 
 class StartedCall(Protocol):
-    """What is needed of a call under way."""
+    """The part of a call that budgets read."""
 
     call_context: CallContext
     request: Request
@@ -60,15 +61,16 @@ class StartedCall(Protocol):
     reservation: Any
 
     @property
-    def priced(self) -> PricedCall | None: ...
+    def priced(self) -> PricedCall | None:
+        """The price of the call; ``None`` where nothing is billed."""
 
     @property
     def ended_early(self) -> bool:
-        """True if a stream ended before its end: what it reported is a beginning."""
+        """True if a stream stopped before its last chunk: its usage is incomplete."""
 
     @property
     def refused(self) -> bool:
-        """True if the provider did no work."""
+        """True if the provider did no work for the call, and bills nothing."""
 
 
 @dataclass(slots=True)
@@ -77,65 +79,68 @@ class BudgetWindow:
 
     budget: Budget
     share: str
-    window: str
+    """Value of the key ``budget.by``; empty without one."""
+    label: str
+    """Name of the window, such as ``2026-01-31``."""
     claim: Claim
     spent: int | None = None
-    """``None`` while the store has not answered."""
+    """Amount spent in the window; ``None`` until the store has responded."""
     action: str = "allow"
+    """Decision for this call: ``allow``, ``warn`` or ``block``."""
 
 
 @dataclass(slots=True)
 class Reservation:
-    """The windows that a call counts in, and where they stand after it."""
+    """The amounts that a call holds in the windows that it counts in."""
 
-    parts: list[BudgetWindow] = field(default_factory=list)
+    windows: list[BudgetWindow] = field(default_factory=list)
     call: str = field(default_factory=lambda: uuid4().hex)
-    """What the store knows the call by."""
+    """Id of the call in the store."""
 
     @property
-    def kept(self) -> list[BudgetWindow]:
-        """The parts that a store keeps."""
-        return [part for part in self.parts if part.budget.per != "call"]
+    def stored(self) -> list[BudgetWindow]:
+        """The windows that a store keeps: all but those of budgets per call."""
+        return [window for window in self.windows if window.budget.per != "call"]
 
     def kept_for_fetch(self) -> Reservation:
-        """Return a copy for the fetch that will settle it."""
-        return Reservation([replace(part) for part in self.parts], self.call)
+        """Return a copy, which a later fetch of the response settles."""
+        return Reservation([replace(window) for window in self.windows], self.call)
 
     @property
     def tightest(self) -> BudgetWindow | None:
-        """The part that a span can say most of use about."""
+        """The window for the span: a blocking one, else a warning one, else that nearest to its limit."""
         order = {"block": 2, "warn": 1}
         return max(
-            self.parts,
-            key=lambda part: (
-                order.get(part.action, 0),
-                (part.spent or 0) / part.budget.limit if part.budget.limit else 1.0,
+            self.windows,
+            key=lambda window: (
+                order.get(window.action, 0),
+                (window.spent or 0) / window.budget.limit if window.budget.limit else 1.0,
             ),
             default=None,
         )
 
 
 class PendingVerdict:
-    """A verdict on a call that waits for a shared store."""
+    """The decision about a call while a shared store has not responded."""
 
-    __slots__ = ("_answer", "_decide", "_store")
+    __slots__ = ("_decide", "_future", "_store")
 
-    def __init__(self, store: RemoteStore, answer: Future[Any], decide: Callable[[Any], BudgetExceeded | None]) -> None:
+    def __init__(self, store: RemoteStore, future: Future[Any], decide: Callable[[Any], BudgetExceeded | None]) -> None:
         self._store = store
-        self._answer = answer
+        self._future = future
         self._decide = decide
 
     def wait(self) -> BudgetExceeded | None:
-        """Block until the store has answered, or for half a second."""
-        return self._decide(self._store.wait(self._answer))
+        """Wait up to half a second for the store; return the error to raise, or ``None`` if the call is allowed."""
+        return self._decide(self._store.wait(self._future))
 
     async def wait_async(self) -> BudgetExceeded | None:
-        """Wait as long without blocking the event loop."""
-        return self._decide(await self._store.wait_async(self._answer))
+        """Wait like ``wait``, without blocking the event loop."""
+        return self._decide(await self._store.wait_async(self._future))
 
 
 class BudgetEnforcer:
-    """The budgets in force, of the settings and of ``budget()``."""
+    """The enforcement of the configured budgets and of those registered with ``budget()``."""
 
     def __init__(self, pricer: Pricer, configured: Mapping[str, Budget], store: BudgetStore | None = None) -> None:
         self._pricer = pricer
@@ -147,184 +152,195 @@ class BudgetEnforcer:
         self._warned: dict[str, None] = {}
 
     def _refresh(self) -> None:
-        found = registered()
-        self._all = tuple({**self._configured, **found}.values())
+        budgets = registered()
+        self._all = tuple({**self._configured, **budgets}.values())
         self._blocking = any(budget.action == "block" for budget in self._all)
-        self._registered = found
+        self._registered = budgets
 
     def forget(self) -> None:
-        """Forget which budgets have warned."""
+        """Drop the record of warnings, so that each window can warn again."""
         self._warned.clear()
 
     def drain(self, timeout: float) -> bool:
-        """Wait until the store knows all that was spent; return False if it does not."""
+        """Wait up to ``timeout`` seconds until all spending is stored; return False if some is not."""
         return self._store.drain(timeout)
 
     def admit(self, call: StartedCall) -> BudgetExceeded | PendingVerdict | None:
-        """Reserve what the call may cost at most. What is returned stands against it."""
+        """Reserve the maximum cost of a call before its request is sent.
+
+        Returns:
+            ``None`` if the call is allowed, the error to raise if it is refused, or a verdict to wait for.
+        """
         if registered() is not self._registered:
             self._refresh()
         if not self._blocking:
             return None
-        parts = self._windows_for(call)
-        if not any(part.budget.action == "block" for part in parts):
+        windows = self._windows_for(call)
+        if not any(window.budget.action == "block" for window in windows):
             return None
-        made = call.reservation = Reservation(parts)
-        return self._reserve(made)
+        reservation = call.reservation = Reservation(windows)
+        return self._reserve(reservation)
 
-    def _reserve(self, made: Reservation) -> BudgetExceeded | PendingVerdict | None:
-        for part in made.parts:
-            if part.budget.per == "call" and part.budget.action == "block" and part.claim.amount > part.claim.limit:
-                return _exceeded(part, Balance(0, 0))
-        kept = made.kept
-        if not kept:
+    def _reserve(self, reservation: Reservation) -> BudgetExceeded | PendingVerdict | None:
+        for window in reservation.windows:
+            if (
+                window.budget.per == "call"
+                and window.budget.action == "block"
+                and window.claim.amount > window.claim.limit
+            ):
+                return _exceeded(window, Balance(0, 0))
+        stored = reservation.stored
+        if not stored:
             return None
         try:
-            answer = self._store.reserve(made.call, [part.claim for part in kept])
+            result = self._store.reserve(reservation.call, [window.claim for window in stored])
         except Exception as error:
-            return self._decide(made, error)
-        if isinstance(answer, Future) and isinstance(self._store, RemoteStore):
-            return PendingVerdict(self._store, answer, partial(self._decide, made))
-        return self._decide(made, answer)
+            return self._decide(reservation, error)
+        if isinstance(result, Future) and isinstance(self._store, RemoteStore):
+            return PendingVerdict(self._store, result, partial(self._decide, reservation))
+        return self._decide(reservation, result)
 
-    def _decide(self, made: Reservation, answer: Any) -> BudgetExceeded | None:
-        """Return what stands against a call by the answer of the store, which may be an exception."""
-        kept = made.kept
-        if isinstance(answer, Exception):
-            return self._store_down(made)
-        for part, balance in zip(kept, answer.balances, strict=True):
-            part.spent = sum(balance)
-        return None if answer.refused < 0 else _exceeded(kept[answer.refused], answer.balances[answer.refused])
+    def _decide(self, reservation: Reservation, result: Any) -> BudgetExceeded | None:
+        """Return the error that refuses a call, by the result of the store, which may be an exception."""
+        stored = reservation.stored
+        if isinstance(result, Exception):
+            return self._decide_without_store(reservation)
+        for window, balance in zip(stored, result.balances, strict=True):
+            window.spent = sum(balance)
+        return None if result.refused < 0 else _exceeded(stored[result.refused], result.balances[result.refused])
 
-    def _store_down(self, made: Reservation) -> BudgetExceeded | None:
-        kept = made.kept
-        for part in kept:
-            if part.budget.action == "block" and part.budget.on_store_error == "closed":
-                part.action = "block"
-                # The store may have made the reservation, and may be about to: either is taken back.
-                self._store.settle(made.call, [each.claim for each in kept], [0] * len(kept))
-                why = f"budget {part.budget.name!r}: its store cannot be reached"
-                return BudgetExceeded(part.budget, part.window, 0.0, share=part.share, reason=why)
+    def _decide_without_store(self, reservation: Reservation) -> BudgetExceeded | None:
+        stored = reservation.stored
+        for window in stored:
+            if window.budget.action == "block" and window.budget.on_store_error == "closed":
+                window.action = "block"
+                # Release the reservation: the store may have received it, or may receive it later.
+                self._store.settle(reservation.call, [other.claim for other in stored], [0] * len(stored))
+                reason = (
+                    f"budget {window.budget.name!r}: its store cannot be reached; the call was refused because "
+                    "on_store_error is 'closed'"
+                )
+                return BudgetExceeded(window.budget, window.label, 0.0, share=window.share, reason=reason)
         return None
 
     def settle(self, call: StartedCall) -> None:
-        """Record what the call cost, in place of what was reserved."""
+        """Record the cost of a call that has ended, in place of its reservation."""
         if registered() is not self._registered:
             self._refresh()
-        made: Reservation | None = call.reservation
-        if not (self._all or made) or call.outcome == "blocked":
+        reservation: Reservation | None = call.reservation
+        if not (self._all or reservation) or call.outcome == "blocked":
             return
-        if made is None:
-            parts = self._windows_for(call)
-            if not parts:
+        if reservation is None:
+            windows = self._windows_for(call)
+            if not windows:
                 return
-            made = call.reservation = Reservation(parts)
+            reservation = call.reservation = Reservation(windows)
         elif call.request.background and not call.response.usage and call.outcome != "error":
-            return  # the fetch that reports the usage settles what is reserved here
-        for part in made.parts:
-            if part.budget.per == "call":
-                part.spent = _spent(call, part)
-                self._log_action(part)
-        kept = made.kept
-        if kept:
-            self._record(made.call, kept, [_spent(call, part) for part in kept])
+            return  # Keep the reservation: the fetch that reports the usage settles it.
+        for window in reservation.windows:
+            if window.budget.per == "call":
+                window.spent = _spent(call, window)
+                self._warn_if_exceeded(window)
+        stored = reservation.stored
+        if stored:
+            self._record(reservation.call, stored, [_spent(call, window) for window in stored])
 
-    def _record(self, call: str, parts: list[BudgetWindow], spent: list[int]) -> None:
-        answer = self._store.settle(call, [part.claim for part in parts], spent)
-        if not isinstance(answer, Future):
-            self._judge_all(parts, answer)
-        elif answer.done():
-            self._judge_all(parts, answer.result())
+    def _record(self, call: str, windows: list[BudgetWindow], spent: list[int]) -> None:
+        result = self._store.settle(call, [window.claim for window in windows], spent)
+        if not isinstance(result, Future):
+            self._apply_totals(windows, result)
+        elif result.done():
+            self._apply_totals(windows, result.result())
         else:
-            # The span is written by then: what was spent is missing there, a warning comes later.
-            copies = [replace(part) for part in parts]
-            answer.add_done_callback(lambda done: self._judge_all(copies, done.result()))
+            # Warn later, on copies: the span is written before the store responds, without the amount spent.
+            copies = [replace(window) for window in windows]
+            result.add_done_callback(lambda done: self._apply_totals(copies, done.result()))
 
-    def _judge_all(self, parts: list[BudgetWindow], sums: Any) -> None:
-        if isinstance(sums, Exception):
+    def _apply_totals(self, windows: list[BudgetWindow], totals: Any) -> None:
+        if isinstance(totals, Exception):
             return
-        for part, amount in zip(parts, sums, strict=True):
-            part.spent = amount
-            self._log_action(part)
+        for window, amount in zip(windows, totals, strict=True):
+            window.spent = amount
+            self._warn_if_exceeded(window)
 
-    def _log_action(self, part: BudgetWindow) -> None:
-        if part.spent is None or part.spent <= part.claim.limit:
+    def _warn_if_exceeded(self, window: BudgetWindow) -> None:
+        if window.spent is None or window.spent <= window.claim.limit:
             return
-        part.action = "warn"
-        if part.claim.key in self._warned and part.budget.per != "call":
+        window.action = "warn"
+        if window.claim.key in self._warned and window.budget.per != "call":
             return
-        self._warned[part.claim.key] = None
-        if len(self._warned) > _WARNED:
+        self._warned[window.claim.key] = None
+        if len(self._warned) > _MAX_WARNED:
             self._warned.pop(next(iter(self._warned)))
-        spent = part.budget.describe_amount(part.spent)
-        _log.warning("%s", BudgetExceeded(part.budget, part.window, spent, share=part.share))
-        if part.budget.callback is not None:
+        spent = window.budget.describe_amount(window.spent)
+        _log.warning("%s", BudgetExceeded(window.budget, window.label, spent, share=window.share))
+        if window.budget.callback is not None:
             try:
-                part.budget.callback(part.budget, spent)
+                window.budget.callback(window.budget, spent)
             except Exception:
-                _log.warning("the callback of budget %r failed", part.budget.name, exc_info=True)
+                _log.warning("the callback of budget %r failed", window.budget.name, exc_info=True)
 
     def _windows_for(self, call: StartedCall) -> list[BudgetWindow]:
         at = call.started_ns / 1e9
-        found = []
+        windows = []
         for budget in self._all:
             if budget.match and not _matches(budget.match, call):
                 continue
             amount = self._max_amount(budget, call)
-            window = budget.window(at)
+            label = budget.window(at)
             for share in _values(budget.by, call) if budget.by else ("",):
                 claim = Claim(
-                    key=f"{budget.name}:{share}:{window}",
+                    key=f"{budget.name}:{share}:{label}",
                     limit=budget.limit,
                     amount=amount,
                     seconds=_RETENTION_SECONDS.get(budget.per, 0),
                     blocking=budget.action == "block",
                 )
-                found.append(BudgetWindow(budget, share, window, claim))
-        return found
+                windows.append(BudgetWindow(budget, share, label, claim))
+        return windows
 
     def _max_amount(self, budget: Budget, call: StartedCall) -> int:
-        """The most that the answer may take of ``budget``, by the limit that the request states."""
+        """Return the maximum amount of ``budget`` that the response may use, by the output limit of the request."""
         if budget.action != "block" or call.request.operation in ("count_tokens", "fetch_response"):
             return 0
         if budget.tokens is not None:
             return max_output_tokens(call.request)
         host = None if call.server is None else call.server[0]
-        return _pico(self._pricer.max_cost(call.provider, host, call.request))
+        return _to_pico(self._pricer.max_cost(call.provider, host, call.request))
 
 
-def _exceeded(part: BudgetWindow, balance: Balance) -> BudgetExceeded:
-    part.action = "block"
-    part.spent = sum(balance)
-    told = part.budget.describe_amount
+def _exceeded(window: BudgetWindow, balance: Balance) -> BudgetExceeded:
+    window.action = "block"
+    window.spent = sum(balance)
+    describe = window.budget.describe_amount
     return BudgetExceeded(
-        part.budget,
-        part.window,
-        told(part.spent),
-        share=part.share,
-        reserved=told(balance.reserved),
-        call_cost=told(part.claim.amount),
+        window.budget,
+        window.label,
+        describe(window.spent),
+        share=window.share,
+        reserved=describe(balance.reserved),
+        call_cost=describe(window.claim.amount),
     )
 
 
-def _pico(money: Amount) -> int:
+def _to_pico(money: Amount) -> int:
     return ceil(Fraction(money) * PICO / UNIT)
 
 
-def _spent(call: StartedCall, part: BudgetWindow) -> int:
-    """Return the larger of what was reported and what is estimated; where neither says it, what was reserved."""
-    reported, final = _reported(call, part.budget)
+def _spent(call: StartedCall, window: BudgetWindow) -> int:
+    """Return the amount that a call spent: the larger of the reported and the estimated, or else the reserved one."""
+    reported, final = _reported(call, window.budget)
     if final:
         return reported
     if call.refused and not reported:
         return 0
-    estimated = _estimated(call, part.budget)
-    # What a broken stream has reported is a beginning: of the output it may say nothing yet.
-    return max(reported, part.claim.amount if estimated is None else estimated)
+    estimated = _estimated(call, window.budget)
+    # Do not trust the report of a broken stream alone: it may not contain the output yet.
+    return max(reported, window.claim.amount if estimated is None else estimated)
 
 
 def _reported(call: StartedCall, budget: Budget) -> tuple[int, bool]:
-    """Return what the provider reported, and whether that is all."""
+    """Return the amount that the provider reported, and true if the report is complete."""
     if budget.tokens is not None:
         counts = call.response.usage or {}
         total = int(counts.get("input", 0) + counts.get("output", 0))
@@ -332,39 +348,40 @@ def _reported(call: StartedCall, budget: Budget) -> tuple[int, bool]:
     priced = call.priced
     if priced is None or priced.reason not in (None, "partial_usage"):
         return 0, False
-    return _pico(priced.units), not call.ended_early and priced.reason is None
+    return _to_pico(priced.units), not call.ended_early and priced.reason is None
 
 
 def _estimated(call: StartedCall, budget: Budget) -> int | None:
-    guess = call.estimate
-    if guess is None or guess.output is None:
+    estimate = call.estimate
+    if estimate is None or estimate.output is None:
         return None
-    if not guess.output and (call.ended_early or call.outcome != "ok"):
-        return None  # broken before the first word: how much was made of the answer is not known
+    if not estimate.output and (call.ended_early or call.outcome != "ok"):
+        # Broken before the first word: the provider may have generated any part of the response.
+        return None
     if budget.tokens is not None:
-        return guess.input + guess.output
-    return None if guess.usd is None else ceil(Fraction(guess.usd) * PICO)
+        return estimate.input + estimate.output
+    return None if estimate.usd is None else ceil(Fraction(estimate.usd) * PICO)
 
 
 def _values(name: str, call: StartedCall) -> tuple[str, ...]:
-    """What a call says under ``name``; one empty text where it says nothing."""
-    scope = call.call_context
+    """Return the values of a call for the key ``name``; one empty string if it has none."""
+    context = call.call_context
     if name in ("feature", "user", "session", "tenant"):
-        return (getattr(scope, name) or "",)
+        return (getattr(context, name) or "",)
     if name == "tag":
-        return scope.tags or ("",)
+        return context.tags or ("",)
     if name == "model":
         return (call.request.model or "",)
     if name == "provider":
         return (call.provider,)
     if name == "operation":
         return (call.request.operation,)
-    return (str(scope.metadata.get(name, "")),)
+    return (str(context.metadata.get(name, "")),)
 
 
 def _matches(match: Mapping[str, str], call: StartedCall) -> bool:
-    # What says nothing under a key matches no glob, not even ``*``.
+    # A call without a value for a key matches no glob, not even ``*``.
     return all(
-        any(value == wanted or (value and fnmatchcase(value, wanted)) for value in _values(name, call))
-        for name, wanted in match.items()
+        any(value == pattern or (value and fnmatchcase(value, pattern)) for value in _values(name, call))
+        for name, pattern in match.items()
     )

@@ -1,4 +1,4 @@
-"""A shared store behind a thread of its own: a slow server costs a call little, and an event loop nothing."""
+"""A shared store behind a thread of its own: a slow server delays a call briefly and never blocks an event loop."""
 
 from __future__ import annotations
 
@@ -19,86 +19,92 @@ from .stores import Claim, Step
 __all__ = ["RemoteStore"]
 
 _log = logging.getLogger("llmtrace")
-_PATIENCE = 0.5
-"""Seconds that a call waits for its reservation."""
-_GLANCE = 0.02
-"""Seconds that the end of a call waits for the new balance, which its span shows."""
-_PAUSE = 5.0
-"""Seconds in which a store that failed or was slow is not waited for again."""
-_MAX_OWED = 10_000
-"""Settlements kept for a store that cannot be reached; beyond it the oldest are lost."""
-_BATCH = 200
-_IDLE = 10.0
-"""Seconds after which the thread ends; the next step starts another."""
+_RESERVE_TIMEOUT_SECONDS = 0.5
+"""Seconds that a call waits for its reservation at most."""
+_SETTLE_WAIT_SECONDS = 0.02
+"""Seconds that the end of a call waits for the new balance, which goes on its span."""
+_PAUSE_SECONDS = 5.0
+"""Seconds after a failure or a timeout in which no call waits for the store."""
+_MAX_UNSETTLED = 10_000
+"""Maximum number of settlements kept while the store cannot be reached; above it the oldest are dropped."""
+_MAX_BATCH_STEPS = 200
+"""Maximum number of steps in one round trip, from the queue and from the backlog each."""
+_IDLE_SECONDS = 10.0
+"""Seconds without a step after which the thread ends; the next step starts another."""
 
 
 class Backend(Protocol):
+    """A client of a shared store."""
+
     def run(self, steps: Sequence[Step]) -> list[Any]:
-        """Run ``steps`` in order; return the result of each, or the exception that it met."""
+        """Run ``steps`` in order; return for each its result, or the exception that it raised."""
 
 
 class RemoteStore:
-    """A store reached over the network. Settlements are repeated until they have arrived."""
+    """A store reached over the network. Settlements are repeated until they succeed."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._queue: SimpleQueue[Step | Future[bool]] = SimpleQueue()
-        self._owed: deque[Step] = deque()
+        self._unsettled: deque[Step] = deque()
         self._thread: threading.Thread | None = None
         self._down_until = self._slow_until = self._retry_at = 0.0
 
     def reserve(self, call: str, claims: Sequence[Claim]) -> Future[Any]:
+        """Queue a reservation; return its future, which is an error at once while the store is paused."""
         step = Step(call, claims)
         if monotonic() < self._down_until:
-            step.answer.set_result(ConnectionError("the budget store did not answer in time"))
+            step.future.set_result(ConnectionError("the budget store did not respond in time"))
         else:
             self._put(step)
-        return step.answer
+        return step.future
 
     def settle(self, call: str, claims: Sequence[Claim], spent: Sequence[int]) -> Future[Any]:
+        """Queue a settlement and wait briefly for the new balances; return the future of them."""
         step = Step(call, claims, spent)
         self._put(step)
         if monotonic() >= max(self._down_until, self._slow_until):
             try:
-                step.answer.result(_GLANCE)
+                step.future.result(_SETTLE_WAIT_SECONDS)
             except FutureTimeoutError:
-                self._slow_until = monotonic() + _PAUSE
-        return step.answer
+                self._slow_until = monotonic() + _PAUSE_SECONDS
+        return step.future
 
-    def wait(self, answer: Future[Any]) -> Any:
-        """Return the result of a reservation, which may be an exception; wait no longer than half a second."""
+    def wait(self, future: Future[Any]) -> Any:
+        """Wait up to half a second for a reservation; return its result, which may be an exception."""
         try:
-            return answer.result(_PATIENCE)
+            return future.result(_RESERVE_TIMEOUT_SECONDS)
         except FutureTimeoutError:
             return self._give_up()
 
-    async def wait_async(self, answer: Future[Any]) -> Any:
-        """Return the same without blocking the event loop."""
+    async def wait_async(self, future: Future[Any]) -> Any:
+        """Wait like ``wait``, without blocking the event loop of asyncio."""
         import asyncio
 
         try:
             loop = asyncio.get_running_loop()
-        except RuntimeError:  # trio: the wait blocks it, for as long as a thread
-            return self.wait(answer)
+        except RuntimeError:
+            # No asyncio loop, for example under trio: block for up to half a second, as in a thread.
+            return self.wait(future)
         arrived = asyncio.Event()
 
         def wake(_: object) -> None:
-            with suppress(RuntimeError):  # the loop has been closed since
+            with suppress(RuntimeError):  # The loop may be closed by now.
                 loop.call_soon_threadsafe(arrived.set)
 
-        answer.add_done_callback(wake)
+        future.add_done_callback(wake)
         with suppress(TimeoutError):
-            await asyncio.wait_for(arrived.wait(), _PATIENCE)
-        return answer.result() if answer.done() else self._give_up()
+            await asyncio.wait_for(arrived.wait(), _RESERVE_TIMEOUT_SECONDS)
+        return future.result() if future.done() else self._give_up()
 
     def drain(self, timeout: float) -> bool:
-        """Wait until every settlement has arrived; return False if one has not."""
-        if self._pid != os.getpid() or (self._thread is None and not self._owed):
+        """Wait up to ``timeout`` seconds until every settlement is stored; return False if one is not."""
+        if self._pid != os.getpid() or (self._thread is None and not self._unsettled):
             return True
         done: Future[bool] = Future()
         self._put(done)
@@ -108,8 +114,9 @@ class RemoteStore:
             return False
 
     def _put(self, item: Step | Future[bool]) -> None:
-        if self._pid != os.getpid():  # what is queued here is the business of the parent process
-            self._begin()
+        if self._pid != os.getpid():
+            # Drop the queue after a fork: the parent process runs these steps.
+            self._reset()
         with self._lock:
             self._queue.put(item)
             if self._thread is None or not self._thread.is_alive():
@@ -119,65 +126,67 @@ class RemoteStore:
     def _run(self) -> None:
         while True:
             try:
-                items = [self._queue.get(timeout=_PAUSE if self._owed else _IDLE)]
+                items = [self._queue.get(timeout=_PAUSE_SECONDS if self._unsettled else _IDLE_SECONDS)]
             except Empty:
                 items = []
                 with self._lock:
-                    if not self._owed and self._queue.empty():
+                    if not self._unsettled and self._queue.empty():
                         self._thread = None
                         return
             with suppress(Empty):
-                while len(items) < _BATCH:
+                while len(items) < _MAX_BATCH_STEPS:
                     items.append(self._queue.get_nowait())
             steps = [item for item in items if isinstance(item, Step)]
-            waiting = [item for item in items if isinstance(item, Future)]
-            self._carry(steps, at_once=bool(waiting))
-            while waiting and self._owed and not self._retry_at:
-                self._carry([], at_once=True)
-            for each in waiting:
-                each.set_result(not self._owed)
+            drains = [item for item in items if isinstance(item, Future)]
+            self._run_batch(steps, at_once=bool(drains))
+            while drains and self._unsettled and not self._retry_at:
+                self._run_batch([], at_once=True)
+            for drain in drains:
+                drain.set_result(not self._unsettled)
 
-    def _carry(self, steps: list[Step], *, at_once: bool) -> None:
-        """Run ``steps``, after some of the settlements that have not arrived yet."""
+    def _run_batch(self, steps: list[Step], *, at_once: bool) -> None:
+        """Run ``steps``, after a batch of the settlements that failed before."""
         if monotonic() < self._retry_at and not at_once:
             self._finish(steps, [ConnectionError("the budget store is down")] * len(steps))
             return
-        owed = [self._owed.popleft() for _ in range(min(len(self._owed), _BATCH))]
-        steps = owed + steps
+        unsettled = [self._unsettled.popleft() for _ in range(min(len(self._unsettled), _MAX_BATCH_STEPS))]
+        steps = unsettled + steps
         if not steps:
             return
-        began = monotonic()
+        started = monotonic()
         try:
             results = self._backend.run(steps)
         except Exception as error:
             results = [error] * len(steps)
         failure = next((result for result in results if isinstance(result, Exception)), None)
         if failure is not None:
-            self._retry_at = monotonic() + _PAUSE
+            self._retry_at = monotonic() + _PAUSE_SECONDS
             self._pause(failure)
         else:
             self._retry_at = 0.0
-            if monotonic() - began <= _PATIENCE:
+            if monotonic() - started <= _RESERVE_TIMEOUT_SECONDS:
                 self._down_until = 0.0
         self._finish(steps, results)
 
     def _finish(self, steps: list[Step], results: list[Any]) -> None:
         for step, result in zip(steps, results, strict=True):
             if step.spent is None or not isinstance(result, Exception):
-                step.answer.set_result(result)
+                step.future.set_result(result)
                 continue
-            self._owed.append(step)
-            if len(self._owed) > _MAX_OWED:
-                self._owed.popleft()
+            self._unsettled.append(step)
+            if len(self._unsettled) > _MAX_UNSETTLED:
+                self._unsettled.popleft()
 
     def _give_up(self) -> Exception:
-        error = TimeoutError(f"no answer within {_PATIENCE} s")
+        error = TimeoutError(f"no response within {_RESERVE_TIMEOUT_SECONDS} s")
         self._pause(error)
         return error
 
     def _pause(self, error: Exception) -> None:
         if not self._down_until:
             _log.warning(
-                "llmtrace cannot reach the budget store (%s); budgets do not hold until it answers in time", error
+                "llmtrace cannot reach the budget store (%s); budgets are not enforced until it responds in time, "
+                "except those with on_store_error='closed', which refuse calls",
+                error,
             )
-        self._down_until = monotonic() + _PAUSE
+        self._down_until = monotonic() + _PAUSE_SECONDS

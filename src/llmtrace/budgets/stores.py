@@ -1,8 +1,8 @@
-"""Where budgets keep what has been spent: in this process, or in Redis for a fleet.
+"""Stores of budget spending: in this process, or in Redis for several processes.
 
-Amounts are whole numbers (millionths of a millionth of a USD, or tokens), so that adding up loses nothing. A window
-holds two of them: what was spent, and what calls still under way have reserved. Both steps name the call, and a step
-that is repeated for the same call changes nothing: a client that got no answer can repeat it safely.
+Amounts are integers (millionths of a millionth of a USD, or tokens), so that sums are exact. A window has two of them:
+the amount spent, and the amount reserved by calls under way. Each step contains the id of its call. Repeating a step
+of a call changes nothing, so that a client that received no response can safely repeat it.
 """
 
 from __future__ import annotations
@@ -17,70 +17,79 @@ from typing import Any, NamedTuple, Protocol
 __all__ = ["Balance", "BudgetStore", "Claim", "MemoryStore", "RedisStore", "Reserved", "Step"]
 
 _MAX_WINDOWS = 50_000
-"""Windows in memory before those that are over are looked for. One that is not over is never dropped."""
+"""Number of windows in memory above which expired ones are removed. A window that has not expired is never removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a call may cost one window."""
+    """An amount that a call reserves in one window."""
 
     key: str
-    """Budget, whose share of it, and start of the window."""
+    """Key of the window: budget name, share and start."""
     limit: int
+    """Limit of the window."""
     amount: int
+    """Amount to reserve: the maximum cost of the call."""
     seconds: int
-    """After which nobody asks for the window any more."""
+    """Seconds for which the store keeps the window."""
     blocking: bool
+    """True if the reservation is refused where it exceeds the limit."""
 
 
 class Balance(NamedTuple):
     """Amounts of one window."""
 
     spent: int
+    """Amount spent by calls that have ended."""
     reserved: int
+    """Amount reserved by calls under way."""
 
 
 class Reserved(NamedTuple):
     """The result of a reservation."""
 
     refused: int
-    """Index of the first claim that does not fit, or -1."""
+    """Index of the first claim that exceeds its limit, or -1."""
     balances: list[Balance]
-    """What each window held before."""
+    """Balances of the windows before the reservation."""
 
 
 class BudgetStore(Protocol):
-    """The windows of all budgets. Each step gives its result at once, or a future whose result may be an exception."""
+    """A store of the windows of all budgets.
+
+    Each step returns its result, or a future of it. The result of a future may be an exception.
+    """
 
     def reserve(self, call: str, claims: Sequence[Claim]) -> Reserved | Future[Any]:
-        """Reserve all claims of ``call``, or none."""
+        """Reserve all claims of ``call``, or none if one exceeds its limit."""
 
     def settle(self, call: str, claims: Sequence[Claim], spent: Sequence[int]) -> list[int] | Future[Any]:
-        """Replace what ``call`` has reserved by what it spent; return what each window has spent now."""
+        """Replace the reservations of ``call`` with the amounts it spent; return the new totals of the windows."""
 
     def drain(self, timeout: float) -> bool:
-        """Wait until everything is settled; return False if something is not."""
+        """Wait up to ``timeout`` seconds until every settlement is stored; return False if one is not."""
 
 
 @dataclass(slots=True)
 class _Window:
     until: float
-    """When nobody asks for it any more."""
+    """Monotonic time after which the window may be removed."""
     spent: int = 0
     reserved: int = 0
 
 
 class MemoryStore:
-    """Windows of this process."""
+    """A store in the memory of this process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._windows: dict[str, _Window] = {}
         self._reserved: dict[str, list[tuple[_Window, int]]] = {}
-        """By call under way."""
-        self._most = _MAX_WINDOWS
+        """Reserved amounts by call id."""
+        self._max_windows = _MAX_WINDOWS
 
     def reserve(self, call: str, claims: Sequence[Claim]) -> Reserved:
+        """Reserve all claims of ``call``, or none if one exceeds its limit."""
         with self._lock:
             windows = [self._window(claim) for claim in claims]
             balances = [Balance(window.spent, window.reserved) for window in windows]
@@ -96,6 +105,7 @@ class MemoryStore:
             return Reserved(-1, balances)
 
     def settle(self, call: str, claims: Sequence[Claim], spent: Sequence[int]) -> list[int]:
+        """Replace the reservations of ``call`` with the amounts it spent; return the new totals of the windows."""
         with self._lock:
             for window, amount in self._reserved.pop(call, ()):
                 window.reserved -= amount
@@ -105,40 +115,41 @@ class MemoryStore:
             return [window.spent for window in windows]
 
     def drain(self, timeout: float) -> bool:
+        """Return True: settlements are stored at once."""
         return True
 
     def clear(self) -> None:
-        """Forget all windows."""
+        """Remove all windows and reservations."""
         with self._lock:
             self._windows.clear()
             self._reserved.clear()
 
     def forked(self) -> None:
-        """In a child process: forget a lock that another thread held, and what only the parent's calls reserved."""
+        """Replace the lock, which another thread may have held, and drop the reservations of the parent's calls."""
         self._lock = threading.Lock()
         self._reserved = {}
         for window in self._windows.values():
             window.reserved = 0
 
     def _window(self, claim: Claim) -> _Window:
-        found = self._windows.get(claim.key)
-        if found is None:
+        window = self._windows.get(claim.key)
+        if window is None:
             now = monotonic()
-            if len(self._windows) >= self._most:
-                self._windows = {key: window for key, window in self._windows.items() if window.until > now}
-                self._most = max(_MAX_WINDOWS, 2 * len(self._windows))
-            found = self._windows[claim.key] = _Window(now + claim.seconds)
-        return found
+            if len(self._windows) >= self._max_windows:
+                self._windows = {key: kept for key, kept in self._windows.items() if kept.until > now}
+                self._max_windows = max(_MAX_WINDOWS, 2 * len(self._windows))
+            window = self._windows[claim.key] = _Window(now + claim.seconds)
+        return window
 
 
 _CALL_SECONDS = 86_400
-"""How long a call may be under way before its reservation can no longer be taken back."""
+"""Seconds after which the record of a reservation expires: a settlement after it no longer releases the amount."""
 _SETTLED_SECONDS = 3_600
-"""How long a repeated settlement is recognized."""
+"""Seconds for which a repeated settlement is recognized."""
 
 _RESERVE = """
 local call = KEYS[#KEYS]
-local known = redis.call('EXISTS', call) == 1
+local repeated = redis.call('EXISTS', call) == 1
 local balances, refused = {}, -1
 for i = 1, #KEYS - 1 do
   local window = redis.call('HMGET', KEYS[i], 'spent', 'reserved')
@@ -147,8 +158,8 @@ for i = 1, #KEYS - 1 do
   local limit, amount = tonumber(ARGV[i * 4 - 3]), tonumber(ARGV[i * 4 - 2])
   if refused < 0 and ARGV[i * 4] == '1' and (held >= limit or held + amount > limit) then refused = i - 1 end
 end
-if known then refused = -1 end
-if refused < 0 and not known then
+if repeated then refused = -1 end
+if refused < 0 and not repeated then
   redis.call('HSET', call, 'state', 'reserved')
   redis.call('EXPIRE', call, ARGV[#ARGV])
   for i = 1, #KEYS - 1 do
@@ -186,23 +197,24 @@ return spent
 
 @dataclass(slots=True, eq=False)
 class Step:
-    """One step for a shared store, and the future of its result."""
+    """A reservation or settlement for a shared store, and the future of its result."""
 
     call: str
+    """Id of the call."""
     claims: Sequence[Claim]
     spent: Sequence[int] | None = None
-    """Of a settlement; ``None`` for a reservation."""
-    answer: Future[Any] = None  # type: ignore[assignment] # made below
+    """Amounts spent, of a settlement; ``None`` for a reservation."""
+    future: Future[Any] = None  # type: ignore[assignment] # set in __post_init__
 
     def __post_init__(self) -> None:
-        self.answer = Future()
-        self.answer.set_running_or_notify_cancel()  # it cannot be cancelled any more
+        self.future = Future()
+        self.future.set_running_or_notify_cancel()  # From here on it cannot be cancelled.
 
 
 class RedisStore:
-    """Windows shared by every process that uses the same server. Redis runs each script without interruption.
+    """A store shared by every process that uses the same Redis server, which runs each script atomically.
 
-    A process that dies with calls under way leaves their reservations until the window ends.
+    If a process dies with calls under way, their reservations stay until the window ends.
     """
 
     def __init__(
@@ -212,26 +224,30 @@ class RedisStore:
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
-        # Newer clients repeat a command for seconds; here only a connection that the server has closed is replaced.
+        # Turn retries off: newer clients repeat a command for seconds. `run` retries once on a closed connection.
         self._client: Any = redis.Redis.from_url(
             url, socket_timeout=timeout, socket_connect_timeout=connect_timeout, retry=Retry(NoBackoff(), 0)
         )
-        self._lost: Any = redis.ConnectionError
+        self._connection_error: Any = redis.ConnectionError
         self._prefix = prefix
         self._calls = prefix.removesuffix(":") + "-call:"
 
     def run(self, steps: Sequence[Step]) -> list[Any]:
-        """Run ``steps`` in one round trip; return the result of each, or the exception that it met.
+        """Run ``steps`` in one round trip.
+
+        Returns:
+            For each step its result, or the exception that it raised.
 
         Raises:
-            redis.RedisError: The server could not be reached, or did not answer in time.
+            redis.RedisError: The server could not be reached, or did not respond in time.
         """
         try:
             results = self._run(steps)
-        except self._lost:  # an idle connection, closed by a server that has been restarted
+        except self._connection_error:
+            # Retry once: a restarted server has closed the idle connection.
             results = self._run(steps)
         if any(isinstance(result, Exception) for result in results):
-            # A replica that was the primary before, perhaps: find the primary anew.
+            # Reconnect: the server may have become a replica, and the name may now point to another primary.
             self._client.connection_pool.disconnect()
         return [
             result if isinstance(result, Exception) else _read(step, result)
@@ -239,7 +255,7 @@ class RedisStore:
         ]
 
     def _run(self, steps: Sequence[Step]) -> list[Any]:
-        # The text of a script is sent each time: a server that was replaced does not know its hash.
+        # Send the source of the script each time: a replaced server does not have its hash.
         with self._client.pipeline(transaction=False) as pipeline:
             for step in steps:
                 keys = [self._prefix + claim.key for claim in step.claims] + [self._calls + step.call]

@@ -1,1 +1,1 @@
-"""The life of one call, written once."""
+"""Lifecycle of one call, from its start to the end of its span."""

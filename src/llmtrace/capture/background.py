@@ -11,27 +11,33 @@ from ..model import Response
 if TYPE_CHECKING:
     from .call import OpenCall
 
-__all__ = ["FETCH", "BackgroundUsage", "forget", "settle"]
+__all__ = ["FETCH", "BackgroundUsage", "assign_usage", "forget"]
 
 FETCH = "fetch_response"
 _MAX_IDS = 16_384
 
 
 class BackgroundUsage:
-    """Ids whose usage is awaited and ids that are billed; both bounded, the oldest are forgotten first.
+    """Ids of objects whose usage is awaited, and ids of objects that are billed.
 
-    Every step is one operation of a dictionary and needs no lock: the end of a call may run in a signal handler that
-    interrupts another end of a call.
+    Both sets are bounded: the oldest ids are evicted first. Every step is one dictionary operation and takes no lock,
+    because a call may end in a signal handler that interrupts the end of another call.
     """
 
     def __init__(self, max_ids: int = _MAX_IDS) -> None:
         self._max_ids = max_ids
         self._awaited: dict[str, Any] = {}
-        """By id, what the budgets reserved for the creation."""
+        """Budget reservations of the creating calls, by id."""
         self._billed: dict[str, object] = {}
 
-    def created(self, identifier: str, *, reported: bool, reservation: Any = None) -> None:
-        """Record a creation in the background, and whether it reported its usage."""
+    def record_creation(self, identifier: str, *, reported: bool, reservation: Any = None) -> None:
+        """Record an object created in the background.
+
+        Args:
+            identifier: The id of the object.
+            reported: True if the creating call already reported its usage.
+            reservation: The budget reservation of the creating call, settled by the fetch that bills the object.
+        """
         if reported:
             self._billed[identifier] = None
             self._awaited.pop(identifier, None)
@@ -41,53 +47,53 @@ class BackgroundUsage:
         self._trim()
 
     def claim(self, identifier: str, *, background: bool) -> tuple[bool, Any]:
-        """Return whether this fetch bills ``identifier``, and what was reserved for the creation.
+        """Return True if this fetch bills ``identifier``, and the budget reservation of the creating call.
 
         Args:
             identifier: The id of the fetched object, which has ended and reports its usage.
-            background: The object's own flag: it decides where another process created the object.
+            background: The object's own flag. It decides if another process created the object.
         """
         if not (background or identifier in self._awaited):
             return False, None
-        mine = object()
-        if self._billed.setdefault(identifier, mine) is not mine:
+        claim = object()
+        if self._billed.setdefault(identifier, claim) is not claim:
             return False, None
         self._trim()
         return True, self._awaited.pop(identifier, None)
 
     def clear(self) -> None:
-        """Forget all ids."""
+        """Remove all ids."""
         self._awaited.clear()
         self._billed.clear()
 
     def _trim(self) -> None:
         for ids in (self._awaited, self._billed):
             while len(ids) > self._max_ids:
-                # Another thread may change the dictionary between the two steps; it trims as well.
+                # Another thread may change the dictionary between the two steps. That thread trims it too.
                 with suppress(RuntimeError, StopIteration):
                     ids.pop(next(iter(ids)), None)
 
 
 _process = BackgroundUsage()
-"""Survives ``uninstrument``; a forked child inherits the ids."""
+"""Process-wide registry. It survives ``uninstrument``, and a forked child inherits the ids."""
 forget = _process.clear
 
 
-def settle(call: OpenCall, answer: Response) -> Response:
-    """Return ``answer`` with its usage where ``call`` bills it, and without where another call does.
+def assign_usage(call: OpenCall, response: Response) -> Response:
+    """Return ``response``, without its usage if another call bills it.
 
-    A creation always keeps what it reports. A fetch keeps the usage once per process and id, when the object has ended
-    and either this process awaits its usage or the object says that it ran in the background.
+    A creating call always keeps the usage it reports. A fetch keeps the usage once per process and id: when the object
+    has ended, and either this process awaits its usage or the object is flagged as run in the background.
     """
-    identifier = call.request.response_id or answer.id
+    identifier = call.request.response_id or response.id
     if call.request.operation != FETCH:
         if identifier is not None:
             reservation = None if call.reservation is None else call.reservation.kept_for_fetch()
-            _process.created(identifier, reported=bool(answer.usage), reservation=reservation)
-        return answer
-    if identifier is not None and answer.usage and answer.finish_reasons:
-        bills, reservation = _process.claim(identifier, background=answer.background)
+            _process.record_creation(identifier, reported=bool(response.usage), reservation=reservation)
+        return response
+    if identifier is not None and response.usage and response.finish_reasons:
+        bills, reservation = _process.claim(identifier, background=response.background)
         if bills:
             call.reservation = reservation
-            return answer
-    return replace(answer, usage=None, stated_cost=None, additional_usage=())
+            return response
+    return replace(response, usage=None, stated_cost=None, additional_usage=())

@@ -1,4 +1,4 @@
-"""One call from the moment it is made until its span ends, exactly once."""
+"""Lifecycle of one call: from its start until its span ends, exactly once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from .._errors import log_internal_error
 from .._read import Money, read_money
 from ..context import inference_spans
-from ..context import state as scopes
+from ..context import state as context_state
 from ..context.operations import note_content
 from ..model import Call, CallContext, Request, Response, StreamTiming, Usage
 from ..model.wire_format import Accumulator, WireFormat
@@ -34,25 +34,25 @@ _CONVERSATIONS = frozenset({"chat", "text_completion", "generate_content", "invo
 _NOT_PRICED = object()
 _NO_HEADERS: Mapping[str, str] = {}
 
-_generation = 0
-"""How many forks this process is away from the first."""
+_fork_count = 0
+"""Number of forks between the first process and this one."""
 
 
-def _forked() -> None:
-    global _generation  # noqa: PLW0603 - one count for the process
-    _generation += 1
+def _count_fork() -> None:
+    global _fork_count  # noqa: PLW0603 - one count for the process
+    _fork_count += 1
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_forked)
+    os.register_at_fork(after_in_child=_count_fork)
 
 
 class OpenCall:
-    """One logical call, the SDK's own retries included."""
+    """One logical call to a model, including the SDK's own retries."""
 
     __slots__ = (
-        "_generation",
-        "_open",
+        "_end_token",
+        "_fork_count",
         "_priced",
         "_record",
         "body",
@@ -72,10 +72,10 @@ class OpenCall:
         "parent_context",
         "provider",
         "request",
+        "request_sent",
         "reservation",
         "response",
         "retries",
-        "sent",
         "server",
         "services",
         "span",
@@ -89,143 +89,166 @@ class OpenCall:
     )
 
     span: Any
-    """The emitter's."""
+    """Span of the call, or whatever else the emitter keeps for it."""
     span_context: Any
-    """The OpenTelemetry context in which the SDK works on the call."""
+    """OpenTelemetry context that is current while the SDK works on the call."""
     response: Response
 
     def __init__(
         self,
-        tracing: CallServices,
+        services: CallServices,
         client: str,
-        wire: WireFormat,
+        wire_format: WireFormat,
         request: Request,
         *,
         provider: str,
         server: tuple[str, int] | None,
         body: Any = None,
-        outer: Any = None,
+        parent_context: Any = None,
     ) -> None:
-        self.services = tracing
+        self.services = services
         self.client = client
-        self.wire_format = wire
+        self.wire_format = wire_format
         self.request = request
         self.provider = provider
         self.server = server
         self.http_response: Any = None
-        """The SDK's own object of the HTTP answer that it accepted."""
+        """The HTTP client's response object, set for an accepted response."""
         self.retries = 0
-        self.sent: bool | None = None
-        """True once an attempt may have reached the provider, False if none did; None: the error tells."""
+        self.request_sent: bool | None = None
+        """True if an attempt may have reached the provider, False if none did, ``None`` if the error decides."""
         self.headers: Mapping[str, str] = _NO_HEADERS
-        """Those of the HTTP answer that say something of the call."""
+        """Response headers that are recorded: request ids, rate limits and stated costs."""
         self.timing: StreamTiming | None = None
         self.error: BaseException | None = None
         self.error_type: str | None = None
         self._priced: Any = _NOT_PRICED
         self.reservation: Any = None
         self.body: Any = None
-        """What goes over the wire, held while the call lasts, where its tokens may have to be estimated."""
+        """Request body, held for the duration of the call if its tokens may have to be estimated."""
         self.output_text: OutputText | None = None
         self.estimate: Estimate | None = None
         self.injected_include_usage = False
-        """We had the stream tell its usage: the chunk that does is not the caller's."""
+        """True if llmtrace added ``include_usage``: the extra chunk is hidden from the caller."""
         self.duration = 0.0
         self.outcome = ""
-        if outer is None:
-            outer = scopes.current()
-        self.parent_context = outer
-        """The OpenTelemetry context in which the call was made."""
-        scope = scopes.call_context_of(outer)
-        self.call_context: CallContext = scope if request.prompt is None else replace(scope, prompt=request.prompt)
-        self.suppressed = scopes.suppressed(outer)
-        """No span of ours is wanted. Budgets, ``collect()`` and our own metrics work all the same."""
-        self.joins_existing_span: Any = inference_spans.adopt(outer, request.operation)
-        """The span of another instrumentation that represents this call; what it lacks is written there."""
+        if parent_context is None:
+            parent_context = context_state.current()
+        self.parent_context = parent_context
+        """OpenTelemetry context of the caller when the call started."""
+        context = context_state.call_context_of(parent_context)
+        self.call_context: CallContext = context if request.prompt is None else replace(context, prompt=request.prompt)
+        self.suppressed = context_state.suppressed(parent_context)
+        """True if the caller suppresses our span. Budgets, ``collect()`` and ``llmtrace.*`` metrics still work."""
+        self.joins_existing_span: Any = inference_spans.adopt(parent_context, request.operation)
+        """Span of another instrumentation that represents this call. Attributes it lacks are added to it."""
         self.usage_on_other_span = self.joins_existing_span is not None
-        """Another span of the same call carries the usage."""
-        wants = tracing.wants_content
+        """True if another span of the same call carries the usage."""
+        wants_content = services.wants_content
         self.content: ContentRecorder | None = None
-        """What was said, where that is wanted."""
-        if wants is not None and wire.content is not None and not self.suppressed and wants(self.call_context):
-            self.content = ContentRecorder(wire.content, body)
+        """Messages of the call, or ``None`` if the content policy records none."""
+        if (
+            wants_content is not None
+            and wire_format.content is not None
+            and not self.suppressed
+            and wants_content(self.call_context)
+        ):
+            self.content = ContentRecorder(wire_format.content, body)
         self._record: Call | None = None
-        self._open = [True]
-        self._generation = _generation
-        pricer = tracing.pricer
+        self._end_token = [True]
+        self._fork_count = _fork_count
+        pricer = services.pricer
         if pricer is not None and not pricer.ready:
             worker.start()
             worker.submit(pricer.load)
         self.started_ns = time_ns()
-        tracing.emitter.begin(self)
+        services.emitter.begin(self)
         self.started = perf_counter()
 
-    def read_response(self, answer: Any) -> Response:
-        """What a whole answer says."""
+    def read_response(self, body: Any) -> Response:
+        """Return the response read from a complete body.
+
+        Args:
+            body: The parsed JSON body, or the SDK's object for it.
+        """
         if self.content is not None:
-            self.content.record_response(answer)
-        response = self.wire_format.response(answer)
+            self.content.record_response(body)
+        response = self.wire_format.response(body)
         if not response.failed and not (response.usage and any(response.usage.values())):
-            # A server may answer 200 and report in the body that the call failed.
-            response.error = read_error(answer) or response.error
+            # A server may report an error in a body with status 200.
+            response.error = read_error(body) or response.error
             response.failed = response.error is not None
         if not response.usage and self.services.estimator is not None:
             try:
-                self.services.estimator.take(self, answer)
+                self.services.estimator.take(self, body)
             except Exception:
-                log_internal_error("read the words of a response")
+                log_internal_error("read the output text of a response")
         return response
 
     def make_accumulator(self) -> Accumulator:
-        """What folds the chunks of the answer."""
+        """Return a new accumulator for the chunks of the response."""
         assert self.wire_format.accumulator is not None
-        folded = self.wire_format.accumulator()
-        return folded if self.content is None else self.content.wrap(folded)
+        accumulator = self.wire_format.accumulator()
+        return accumulator if self.content is None else self.content.wrap(accumulator)
 
-    def fail(self, error: BaseException, timing: StreamTiming | None = None, answer: Response | None = None) -> None:
-        """End with what was known when ``error`` was raised."""
-        if answer is None:
-            answer = self._body_so_far() if timing is None else Response()
-        self.end(answer, timing=timing, error=error)
+    def fail(self, error: BaseException, timing: StreamTiming | None = None, response: Response | None = None) -> None:
+        """End the call with an error.
 
-    def _body_so_far(self) -> Response:
-        # The answer may have arrived whole and failed only in being parsed: its tokens are spent.
+        Args:
+            error: The exception that the caller receives.
+            timing: The timing of a stream.
+            response: The response accumulated before the error. Read from the HTTP body if left out.
+        """
+        if response is None:
+            response = self._unparsed_response() if timing is None else Response()
+        self.end(response, timing=timing, error=error)
+
+    def _unparsed_response(self) -> Response:
+        # Read the body that the SDK failed to parse: the response is complete and its tokens are billed.
         try:
             http = self.http_response
             if http is not None and http.is_closed and http.status_code < 400:
                 return self.read_response(json.loads(http.content))
-        except Exception as fault:  # the body is whatever made the parse fail
-            del fault
+        except Exception as parse_error:  # the body may be the reason that the SDK failed
+            del parse_error
         return Response()
 
-    def end(self, answer: Response, *, timing: StreamTiming | None = None, error: BaseException | None = None) -> None:
-        """End the call. The first to end it wins; a copy that a fork made is not the call."""
+    def end(
+        self, response: Response, *, timing: StreamTiming | None = None, error: BaseException | None = None
+    ) -> None:
+        """End the call. Later calls of this method do nothing, nor do copies in a forked child.
+
+        Args:
+            response: The response, or an empty one.
+            timing: The timing of a stream.
+            error: The exception that ended the call.
+        """
         try:
-            self._open.pop()
+            self._end_token.pop()
         except IndexError:
             return
-        if self._generation != _generation:
+        if self._fork_count != _fork_count:
             return
         self.duration = perf_counter() - self.started
-        if self.request.background or answer.background:
+        if self.request.background or response.background:
             try:
-                answer = background.settle(self, answer)
+                response = background.assign_usage(self, response)
             except Exception:
-                log_internal_error("settle a background call")
-        self.response = answer
+                log_internal_error("bill a background call")
+        self.response = response
         self.timing = timing
         self.error = error
-        # The context holds this call: without it nothing waits for the collector.
+        # Break the reference cycle through the context: the call is then freed without the garbage collector.
         self.span_context = self.parent_context
         try:
-            self._settle()
+            self._set_outcome()
         except Exception:
-            log_internal_error("settle a call")
+            log_internal_error("read the outcome of a call")
         try:
             pricer, estimator = self.services.pricer, self.services.estimator
-            missing = (not answer.usage and not self.request.background) or self.ended_early
+            missing = (not response.usage and not self.request.background) or self.ended_early
             if estimator is not None and missing and estimator.applies_to(self):
-                self.body = _frozen(self.body)
+                self.body = _copy_lists(self.body)
                 worker.start()
                 self._finish_later()
             elif pricer is None or pricer.ready:
@@ -239,17 +262,17 @@ class OpenCall:
     def _finish_later(self) -> None:
         if self.joins_existing_span is not None:
             self.services.emitter.defer(self)
-        ended = worker.submit(partial(self._finish, time_ns()))
+        finished = worker.submit(partial(self._finish, time_ns()))
         for calls in (*self.call_context.collectors, *self.services.recorders):
-            calls.expect(ended)
+            calls.expect(finished)
 
-    def refuse(self, refusal: Exception) -> None:
-        """End before the request has left: a budget does not allow it."""
+    def block(self, error: Exception) -> None:
+        """End the call before its request is sent, because a budget does not allow it."""
         self.outcome = "blocked"
-        self.end(Response(), error=refusal)
+        self.end(Response(), error=error)
 
-    def _settle(self) -> None:
-        answer, error, timing = self.response, self.error, self.timing
+    def _set_outcome(self) -> None:
+        response, error, timing = self.response, self.error, self.timing
         if self.outcome and error is not None:
             self.error_type = error_type(error)
         elif error is not None and not isinstance(error, Exception):
@@ -257,57 +280,59 @@ class OpenCall:
         elif error is not None:
             self.outcome = "error"
             self.error_type = error_type(error)
-        elif answer.failed or (timing is not None and timing.stream_outcome == "truncated"):
+        elif response.failed or (timing is not None and timing.stream_outcome == "truncated"):
             self.outcome = "error"
-            named = answer.error if answer.http_status is None else str(answer.http_status)
-            self.error_type = named or ("error" if answer.failed else "truncated")
+            code = response.error if response.http_status is None else str(response.http_status)
+            self.error_type = code or ("error" if response.failed else "truncated")
         else:
             self.outcome = "ok"
-            if self.request.characters is not None and not answer.usage:
-                answer.usage = {"characters": self.request.characters}
+            if self.request.characters is not None and not response.usage:
+                response.usage = {"characters": self.request.characters}
         http = self.http_response if self.http_response is not None else getattr(error, "response", None)
         headers = getattr(http, "headers", None)
         if headers is not None:
             self.headers = _read_headers(headers)
-            if answer.stated_cost is None:
-                answer.stated_cost = _stated_cost(self.headers)
+            if response.stated_cost is None:
+                response.stated_cost = _stated_cost(self.headers)
         if self.content is not None:
             http = self.http_response if self.http_response is not None else error
             self.content.complete_from_request(getattr(http, "_request", None) or getattr(http, "request", None))
-            if self.request.operation in _CONVERSATIONS and scopes.activation_of(self.parent_context) is not None:
-                asked = self.content.request
+            if (
+                self.request.operation in _CONVERSATIONS
+                and context_state.activation_of(self.parent_context) is not None
+            ):
+                request = self.content.request
                 note_content(
                     self.parent_context,
                     self.started_ns,
-                    () if asked is None else asked.messages,
+                    () if request is None else request.messages,
                     self.content.output_messages(),
                 )
 
     def _finish(self, end_time: int | None) -> None:
-        """Tell the observers and end the span. Each does its part whatever the others do."""
-        tracing = self.services
+        """Call the observers and end the span. An error in one step does not skip the others."""
+        services = self.services
         try:
-            # Only on the worker, which is where a call is sent that wants an estimate.
-            if end_time is not None and tracing.estimator is not None and tracing.estimator.applies_to(self):
-                tracing.estimator.estimate(self)
+            # Estimate on the worker thread only: calls without an estimate end on the caller's thread.
+            if end_time is not None and services.estimator is not None and services.estimator.applies_to(self):
+                services.estimator.estimate(self)
         except Exception:
             log_internal_error("estimate the tokens of a call")
         self.output_text = None
-        for observer in tracing.observers:
+        for observer in services.observers:
             try:
                 observer(self)
             except Exception:
-                log_internal_error("tell an observer of a call")
+                log_internal_error("notify an observer of a call")
         self.body = None
         self._emit(end_time)
-        # A traceback holds frames that hold this call, and the attributes of the span may hold it too, until somebody
-        # reads them: of what is around, no more than they tell.
+        # Drop references: tracebacks and lazy span attributes may keep this call alive after its end.
         self.error = self.http_response = self.span = self.parent_context = self.span_context = self._record = None
         self.call_context = self.call_context.without_content()
 
     @property
     def priced(self) -> PricedCall | None:
-        """What the call cost; ``None`` where its kind bills nothing. Known once it has ended."""
+        """Cost of the call, or ``None`` if its operation is not billed. Valid after the call has ended."""
         if self._priced is _NOT_PRICED:
             self._priced = self._price()
         priced: PricedCall | None = self._priced
@@ -319,8 +344,8 @@ class OpenCall:
             return None
         try:
             host = None if self.server is None else self.server[0]
-            at = self.started_ns / 1e9
-            priced = pricer.price(self.provider, host, self.request, self.response, at, partial=self.ended_early)
+            started = self.started_ns / 1e9
+            priced = pricer.price(self.provider, host, self.request, self.response, started, partial=self.ended_early)
         except Exception:
             log_internal_error("price a call")
             return None
@@ -330,24 +355,24 @@ class OpenCall:
 
     @property
     def ended_early(self) -> bool:
-        """Whether the stream ended before its end: what it told of usage is a beginning."""
+        """True if the stream ended before its last chunk, so that its usage is incomplete."""
         return self.timing is not None and self.timing.stream_outcome != "exhausted"
 
     @property
     def refused(self) -> bool:
-        """True if the provider did no work: it answered with an error status, or no request reached it."""
+        """True if the provider did no work: it returned an error status, or no request reached it."""
         error = self.error
-        if self.sent is False or self.outcome == "blocked":
+        if self.request_sent is False or self.outcome == "blocked":
             return True
-        if self.sent or self.outcome != "error" or self.timing is not None:
+        if self.request_sent or self.outcome != "error" or self.timing is not None:
             return False
-        if error is None:  # an error inside a 200: gateways state the status of the vendor that refused
+        if error is None:  # an error in a body with status 200: gateways report the status of the upstream vendor
             return not self.response.usage and _is_error_status(self.error_type)
         return self.http_response is None and (http_status(error) is not None or not may_have_been_sent(error))
 
     @property
     def has_own_span(self) -> bool:
-        """True if the ``gen_ai.*`` metrics count this call: no other instrumentation does."""
+        """True if the ``gen_ai.*`` metrics count this call, because no other instrumentation does."""
         return self.joins_existing_span is None and not self.suppressed
 
     def _emit(self, end_time: int | None) -> None:
@@ -357,35 +382,35 @@ class OpenCall:
             log_internal_error("end a span")
 
     def record(self) -> Call:
-        """The finished call as observers see it."""
+        """Return the public record of the finished call."""
         if self._record is None:
             self._record = self._build_record()
         return self._record
 
     def _build_record(self) -> Call:
-        request, answer, scope, timing = self.request, self.response, self.call_context, self.timing
-        ids = self.span.get_span_context()
+        request, response, context, timing = self.request, self.response, self.call_context, self.timing
+        span_context = self.span.get_span_context()
         return Call(
-            trace_id=f"{ids.trace_id:032x}",
-            span_id=f"{ids.span_id:016x}",
+            trace_id=f"{span_context.trace_id:032x}",
+            span_id=f"{span_context.span_id:016x}",
             client=self.client,
             operation=request.operation,
             provider=self.provider,
             request_model=request.model,
-            response_model=answer.model,
-            response_id=answer.id,
-            finish_reasons=answer.normalized_finish_reasons,
-            usage=Usage(**answer.usage) if answer.usage else Usage(),  # type: ignore[arg-type] # by its field names
+            response_model=response.model,
+            response_id=response.id,
+            finish_reasons=response.normalized_finish_reasons,
+            usage=Usage(**response.usage) if response.usage else Usage(),  # type: ignore[arg-type] # keys are field names
             cost=None if self.priced is None else self.priced.cost(),
             unpriced_reason=None if self.priced is None else self.priced.reason,
-            feature=scope.feature,
-            user=scope.user,
-            session=scope.session,
-            tenant=scope.tenant,
-            tags=scope.tags,
-            metadata={**scope.metadata},  # whoever gets it may write into it
-            prompt=scope.prompt,
-            document_ids=tuple(document.id for document in scope.documents),
+            feature=context.feature,
+            user=context.user,
+            session=context.session,
+            tenant=context.tenant,
+            tags=context.tags,
+            metadata={**context.metadata},  # a copy: the receiver may modify it
+            prompt=context.prompt,
+            document_ids=tuple(document.id for document in context.documents),
             started_at=datetime.fromtimestamp(self.started_ns / 1e9, UTC),
             duration=self.duration,
             time_to_first_token=None if timing is None else timing.first_token,
@@ -395,28 +420,28 @@ class OpenCall:
         )
 
 
-def _frozen(body: Any) -> Any:
-    """Return ``body`` with lists of its own: the caller goes on with a conversation while its tokens are counted."""
+def _copy_lists(body: Any) -> Any:
+    """Return ``body`` with copied lists: the caller may append to a conversation while its tokens are counted."""
     if type(body) is not dict:
         return body
     return {name: list(value) if type(value) is list else value for name, value in body.items()}
 
 
-_COSTS = ("x-litellm-response-cost", "x-nr-request-cost", "cf-aig-cost", "x-total-cost")
-"""Headers in which gateways state what a call cost, in USD."""
+_COST_HEADERS = ("x-litellm-response-cost", "x-nr-request-cost", "cf-aig-cost", "x-total-cost")
+"""Response headers in which gateways state the cost of a call in USD."""
 
 
 def _stated_cost(headers: Mapping[str, str]) -> Money | None:
-    """Return the cost that a gateway states; 0 is what they send before it is known."""
-    for name in _COSTS:
+    """Return the cost stated by a gateway. Ignore 0: gateways send it while the cost is unknown."""
+    for name in _COST_HEADERS:
         if name in headers:
             cost = read_money(headers[name])
             return cost if cost is not None and cost > 0 else None
     return None
 
 
-def _is_error_status(name: str | None) -> bool:
-    return name is not None and len(name) == 3 and name.isdecimal() and "400" <= name < "600"
+def _is_error_status(text: str | None) -> bool:
+    return text is not None and len(text) == 3 and text.isdecimal() and "400" <= text < "600"
 
 
 _READ_HEADERS = {
@@ -429,15 +454,15 @@ _READ_HEADERS = {
         "x-ratelimit-remaining-tokens",
         "anthropic-ratelimit-requests-remaining",
         "anthropic-ratelimit-tokens-remaining",
-        *_COSTS,
+        *_COST_HEADERS,
     )
 }
 
 
 def _read_headers(headers: Any) -> dict[str, str]:
-    # httpx goes through all headers, again for each that is looked up. What it goes through: as sent, small, value.
-    listed = getattr(headers, "_list", None)
-    if listed is not None:
-        return {_READ_HEADERS[name]: value.decode("latin-1") for _, name, value in listed if name in _READ_HEADERS}
-    # Other clients keep the case in which the server wrote them.
+    # Read httpx's list of (raw name, lower-case name, value) once: each look-up by name scans all headers.
+    entries = getattr(headers, "_list", None)
+    if entries is not None:
+        return {_READ_HEADERS[name]: value.decode("latin-1") for _, name, value in entries if name in _READ_HEADERS}
+    # Other clients keep the case that the server sent.
     return {name: value for key, value in headers.items() if (name := key.lower()).encode() in _READ_HEADERS}

@@ -1,4 +1,4 @@
-"""What was said in one call, kept only where content is wanted."""
+"""Messages of one call, kept only when the content policy allows it."""
 
 from __future__ import annotations
 
@@ -14,79 +14,86 @@ __all__ = ["ContentRecorder"]
 
 
 class ContentRecorder:
-    """The content of one call. A fault here costs the content and nothing else."""
+    """Recorder of the messages of one call. Errors here lose the content, never the span."""
 
     __slots__ = ("_accumulator", "_format", "_messages", "request")
 
-    def __init__(self, wire: ContentFormat, body: Any) -> None:
-        self._format = wire
+    def __init__(self, content_format: ContentFormat, body: Any) -> None:
+        self._format = content_format
         self._accumulator: ContentAccumulator | None = None
         self._messages: list[Message] = []
         self.request: RequestContent | None = None
         try:
-            # Now, since the caller may change its lists while the call is under way.
-            self.request = wire.request(body)
+            # Read the body now: the caller may change its lists while the call is running.
+            self.request = content_format.request(body)
         except Exception:
-            log_internal_error("read what was asked")
+            log_internal_error("read the content of a request")
 
-    def record_response(self, answer: Any) -> None:
-        """The whole answer."""
+    def record_response(self, body: Any) -> None:
+        """Record the messages of a complete response."""
         try:
-            self._messages = self._format.response(answer)
+            self._messages = self._format.response(body)
         except Exception:
-            log_internal_error("read what was said")
+            log_internal_error("read the content of a response")
 
     def wrap(self, counts: Accumulator) -> Accumulator:
-        """``counts``, hearing each chunk too."""
+        """Return an accumulator that also passes each chunk to the content accumulator."""
         if self._format.accumulator is None:
             return counts
         self._accumulator = self._format.accumulator()
         return _WithContent(counts, self._accumulator)
 
     def output_messages(self) -> list[Message]:
+        """Return the messages that the model produced so far."""
         if self._accumulator is not None and not self._messages:
             try:
                 self._messages = self._accumulator.messages()
             except Exception:
-                log_internal_error("read what was said")
+                log_internal_error("read the content of a response")
         return self._messages
 
-    def complete_from_request(self, sent: Any) -> None:
-        """Read a caller's iterator, which was not ours to drain, from the request ``sent`` that it went into."""
+    def complete_from_request(self, http_request: Any) -> None:
+        """Read content that came from a caller's iterator out of the HTTP request that was sent.
+
+        llmtrace must not drain an iterator of the caller, so its items are only readable after the SDK used them.
+        """
         if self.request is not None and self.request.complete:
             return
-        content = getattr(sent, "_content", None)  # the property raises where the body was streamed
+        content = getattr(http_request, "_content", None)  # the public property raises for a streamed body
         if not isinstance(content, bytes):
             return
         try:
             self.request = self._format.request(json.loads(content))
-        except ValueError:  # a form, say
+        except ValueError:  # not JSON, for example a form
             return
         except Exception:
-            log_internal_error("read what was asked")
+            log_internal_error("read the content of a request")
 
 
 class _WithContent:
-    """Both readers of one stream as one."""
+    """One accumulator that feeds both the count and the content accumulator."""
 
     __slots__ = ("_add", "_add_content", "_counts")
 
-    def __init__(self, counts: Accumulator, joiner: ContentAccumulator) -> None:
+    def __init__(self, counts: Accumulator, content: ContentAccumulator) -> None:
         self._counts = counts
         self._add = counts.add
-        self._add_content = joiner.add
+        self._add_content = content.add
 
     def add(self, chunk: Any) -> bool:
+        """Add a chunk to both accumulators."""
         try:
-            if self._add_content(chunk) and getattr(self._counts, "spoken", False):
+            if self._add_content(chunk) and getattr(self._counts, "skips_text", False):
                 return True
         except Exception:
-            log_internal_error("hear a chunk")
+            log_internal_error("read the content of a chunk")
         return self._add(chunk)
 
     @property
     def ended(self) -> bool:
+        """True if the end event of the wire format was read."""
         return self._counts.ended
 
     def result(self) -> Response:
+        """Return the response accumulated so far."""
         return self._counts.result()

@@ -1,4 +1,4 @@
-"""Failures that a server reports in the body of an answer, also of one with status 200."""
+"""Errors that a server reports in a response body, including bodies with HTTP status 200."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _PAYLOADS = (
     "choices", "output", "outputs", "content", "completion", "candidates", "data", "results", "text", "predictions",
     "embeddings", "embedding", "usage",
 )  # fmt: skip
-"""Fields of an answer that succeeded: beside one of these, a ``code`` is not a failure."""
+"""Fields of a successful response. A body with one of them is not an error, even if it has a ``code``."""
 
 
 def read_error(body: Any) -> str | None:
-    """Return the vendor's code of a reported failure, ``"error"`` for one without a code, ``None`` for no failure.
+    """Return the vendor's code of a reported error, ``"error"`` if it has none, ``None`` if the body is not an error.
 
-    The shapes, by who sends them: ``error`` as an object (OpenAI, Anthropic, Gemini, OpenRouter, LiteLLM), as text
+    Body shapes and their senders: ``error`` as an object (OpenAI, Anthropic, Gemini, OpenRouter, LiteLLM), as text
     (Ollama, Text Generation Inference) or in ``x_groq``; ``object: error`` (vLLM, Mistral); ``base_resp`` (MiniMax);
     ``error_code`` (Baidu); ``success: false`` (Cloudflare, Z.ai); ``code`` and ``message`` alone (DashScope, Spark).
     """
@@ -44,7 +44,7 @@ def read_error(body: Any) -> str | None:
 
 
 def _code_alone(body: Any) -> str | None:
-    """The code of a body that holds nothing but a failure."""
+    """Return the code of a body that consists of an error only."""
     if any(get(body, name) for name in _PAYLOADS):
         return None
     if get(body, "success") is False:
@@ -56,15 +56,15 @@ def _code_alone(body: Any) -> str | None:
 
 
 def error_code(body: Any) -> str | None:
-    """Return the vendor's code in the body of an answer with an error status, if it names one."""
+    """Return the vendor's error code in the body of a response with an error status, if there is one."""
     inner = get(body, "error")
     return _code(body if inner is None or isinstance(inner, str) else inner)
 
 
 def _code(error: Any) -> str | None:
-    """The first code that is text, other than the word ``error`` itself; else the first number."""
-    texts = (found for name in _CODES if (found := get_text(error, name)) and found != "error")
-    return next(texts, None) or next((found for name in _CODES if (found := _number(error, name))), None)
+    """Return the first code that is text, except the word ``error`` itself; else the first number."""
+    texts = (code for name in _CODES if (code := get_text(error, name)) and code != "error")
+    return next(texts, None) or next((code for name in _CODES if (code := _number(error, name))), None)
 
 
 def _number(source: Any, name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What an exception says of the call it ended."""
+"""Status, code and type of the exception that ended a call."""
 
 from __future__ import annotations
 
@@ -28,37 +28,38 @@ _NEVER_SENT = frozenset(
         "gaierror",
     }
 )
-"""Classes of HTTP clients, of credential providers and of Python that are raised before a request leaves.
+"""Names of exception classes that are raised before a request is sent.
 
-By name, as none of them is imported.
+They belong to HTTP clients, credential providers and Python. Names, because none of the libraries is imported.
 """
 _TRANSPORTS = frozenset({"aiohttp", "h11", "h2", "httpcore", "httpcore2", "httpx", "httpx2", "urllib3"})
 _MAX_CAUSES = 16
 
 
 def qualified_name(kind: type[BaseException]) -> str:
+    """Return the class name with its module, without ``builtins``."""
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def error_type(error: BaseException) -> str:
-    """The HTTP status of a refusal, else the qualified name of the class."""
+    """Return the HTTP error status if there is one, else the qualified class name of the exception."""
     status = http_status(error)
     return qualified_name(type(error)) if status is None else str(status)
 
 
 def http_status(error: BaseException) -> int | None:
-    """The status of the answer that was an error; an error inside a stream that began well has none."""
-    answered = getattr(getattr(error, "response", None), "status_code", None)
-    if isinstance(answered, int) and answered < 400:
+    """Return the HTTP error status, or ``None`` for an error inside a stream that began with a success status."""
+    response_status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(response_status, int) and response_status < 400:
         return None
     status = getattr(error, "status_code", None)
     if status is None and not hasattr(error, "body"):
-        status = getattr(error, "code", None)  # Google's; beside a body it is what the body says of itself
+        status = getattr(error, "code", None)  # google-genai; with a body, ``code`` is the body's own code
     return status if type(status) is int and 400 <= status < 600 else None
 
 
 def may_have_been_sent(error: BaseException) -> bool:
-    """Return False if ``error`` was raised before the request left, so that the provider cannot have worked on it."""
+    """Return False if ``error`` was raised before the request was sent: the provider did no work."""
     cause: BaseException | None = error
     for _ in range(_MAX_CAUSES):
         if cause is None:
@@ -66,11 +67,11 @@ def may_have_been_sent(error: BaseException) -> bool:
         names = {kind.__name__ for kind in type(cause).__mro__}
         if not names.isdisjoint(_NEVER_SENT):
             return False
-        # The first error of a transport decides: behind it may be one that the application was handling.
+        # The first transport error decides. Its context may be an unrelated error that the application was handling.
         if _is_of_transport(cause, names):
             return True
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
-    # The SDKs name the request on what they raise from their HTTP client, and on nothing that they raise before.
+    # SDKs set ``request`` on errors of their HTTP client, but not on errors raised before.
     own = getattr(error, "__dict__", {})
     return own.get("request") is not None or own.get("response") is not None
 
@@ -78,12 +79,12 @@ def may_have_been_sent(error: BaseException) -> bool:
 def _is_of_transport(error: BaseException, names: set[str]) -> bool:
     package = type(error).__module__.partition(".")[0]
     if package == "requests" or "MaxRetryError" in names:
-        return False  # a wrapper: the error behind it tells whether there was a connection
+        return False  # a wrapper: its cause shows if there was a connection
     return isinstance(error, (ConnectionError, TimeoutError)) or "SSLError" in names or package in _TRANSPORTS
 
 
 def error_code(error: BaseException) -> str | None:
-    """The vendor's machine-readable code or type."""
+    """Return the vendor's machine-readable code or type of an error."""
     inner = _inner(getattr(error, "body", None))
     codes = (
         getattr(error, "code", None),
@@ -92,16 +93,17 @@ def error_code(error: BaseException) -> str | None:
         inner.get("type"),
         getattr(error, "status", None),
     )
-    found = next((code for code in codes if isinstance(code, str) and code), None)
-    # Google's exceptions hold the HTTP status as their code, others what the body says.
-    number = inner.get("code") if found is None else None
-    return str(number) if type(number) is int else found
+    text = next((code for code in codes if isinstance(code, str) and code), None)
+    # A number counts only in the body: google-genai uses the attribute ``code`` for the HTTP status.
+    number = inner.get("code") if text is None else None
+    return str(number) if type(number) is int else text
 
 
 def error_event(error: BaseException) -> Any:
-    """The event of a stream that an SDK raised ``error`` for in place of handing it over: it may tell the usage.
+    """Return the stream event for which an SDK raised ``error``; it may report the usage.
 
-    The exception keeps a part of the event only. The whole is in the frame that raised it, where the openai SDK has it.
+    The exception holds only a part of the event. The openai SDK has the complete event in the local variable ``data``
+    of the frame that raised the exception.
     """
     body, frames = getattr(error, "body", None), error.__traceback__
     if body is None or frames is None:

@@ -1,4 +1,4 @@
-"""Bodies that the caller reads: nothing is read before the caller does, and nothing twice."""
+"""Observation of HTTP bodies while the caller reads them: nothing is read early, and nothing twice."""
 
 from __future__ import annotations
 
@@ -23,38 +23,40 @@ __all__ = ["AwsEventStreamParser", "JsonBodyReader", "ObservedBody", "SseParser"
 _MAX_BODY_BYTES = 32 * 1024 * 1024
 _MAX_PLAIN_BYTES = 1024 * 1024
 _MEDIA_TYPES = ("audio/", "image/", "video/", "application/octet-stream")
-"""Nothing to read, and much of it."""
+"""Content types of large bodies without token counts, which are not kept."""
 _FRAME_PRELUDE = struct.Struct(">III")
-"""What an AWS frame begins with: its length, that of its headers, and a checksum of both."""
+"""Start of an AWS event-stream frame: frame length, header length, and a checksum of both."""
 _FRAME_CHECKSUM_BYTES = 4
 
 
 class SseParser:
-    """Cuts server-sent events out of the bytes of a body and hands each to the recorder."""
+    """Parser of server-sent events. It passes each event of a body to the recorder."""
 
     def __init__(self, recorder: StreamObserver, decode: Callable[[bytes], bytes], *, plain: bool = False) -> None:
         self.recorder = recorder
         self._decode = decode
         self._plain = bytearray() if plain else None
-        """The body so far where the server announced JSON in place of events: it reports a failure that way."""
+        """Bytes of a body announced as JSON instead of events: servers report errors that way."""
         self._rest = bytearray()
         self._data: list[bytes] = []
         self._done = False
 
     def feed(self, data: bytes) -> None:
+        """Parse the next bytes of the body."""
         data = self._decode(data)
         if self._plain is not None:
             self._keep(data)
         self._rest += data
         if b"\n" in data or b"\r" in data:
-            self._cut()
+            self._parse_lines()
 
     @property
     def plain(self) -> bool:
+        """True if the server announced a JSON body instead of events."""
         return self._plain is not None
 
     def feed_plain(self, data: bytes) -> None:
-        """Keep bytes of a body whose events, if it has any, reach the recorder without this reader."""
+        """Keep bytes of a JSON body. Its events, if any, reach the recorder by another path."""
         self._keep(self._decode(data))
 
     def _keep(self, data: bytes) -> None:
@@ -62,28 +64,28 @@ class SseParser:
             self._plain += data
 
     def end_plain(self) -> None:
-        """Read a body without events as the one JSON value that it is."""
+        """Read a body without events as one JSON value."""
         if self._plain and not self.recorder.chunks:
             try:
                 self.recorder.add(json.loads(self._plain))
             except (ValueError, RecursionError):
                 return
 
-    def _cut(self) -> None:
+    def _parse_lines(self) -> None:
         lines = self._rest.splitlines(keepends=True)
-        # A line may go on in the next bytes, and a last "\r" may be half of a "\r\n".
+        # Keep the last line: it may continue in the next bytes, and a final "\r" may be half of a "\r\n".
         self._rest = bytearray() if lines[-1].endswith(b"\n") else lines.pop()
         for line in lines:
-            self._line(bytes(line).rstrip(b"\r\n"))
+            self._parse_line(bytes(line).rstrip(b"\r\n"))
 
-    def _line(self, line: bytes) -> None:
+    def _parse_line(self, line: bytes) -> None:
         if line.startswith(b"data:"):
             self._data.append(line[5:].strip())
         elif not line and self._data:
             data, self._data = b"\n".join(self._data), []
-            self._event(data)
+            self._parse_event(data)
 
-    def _event(self, data: bytes) -> None:
+    def _parse_event(self, data: bytes) -> None:
         if data == b"[DONE]":
             self._done = True
             return
@@ -93,25 +95,28 @@ class SseParser:
             return
         self.recorder.on_chunk(event)
         if b'"error"' in data:
-            # The SDK raises for an error event, and older ones leave the response open behind it.
+            # End the call now: the SDK raises for an error event, and older releases never close the response.
             self.recorder.end_if_failed()
 
-    def _last(self) -> None:
-        # The wire may end without the blank line that ends an event.
-        self._line(bytes(self._rest).rstrip(b"\r"))
-        self._line(b"")
+    def _parse_rest(self) -> None:
+        # The body may end without the blank line that ends an event.
+        self._parse_line(bytes(self._rest).rstrip(b"\r"))
+        self._parse_line(b"")
         self.end_plain()
 
-    def exhausted(self) -> None:
-        self._last()
+    def on_exhausted(self) -> None:
+        """Parse the rest of the body, which was read to its end."""
+        self._parse_rest()
         self.recorder.on_exhausted()
 
-    def failed(self, error: BaseException) -> None:
+    def on_error(self, error: BaseException) -> None:
+        """End the stream with the exception raised while the body was read."""
         self.recorder.on_error(error)
 
-    def closed(self) -> None:
-        # The SDK's own stream closes the response as soon as it has read the end mark.
-        self._last()
+    def on_close(self) -> None:
+        """End the stream because the response was closed."""
+        # After the end mark the SDK closes the response itself: the stream was read completely.
+        self._parse_rest()
         if self._done:
             self.recorder.on_exhausted()
         else:
@@ -119,9 +124,10 @@ class SseParser:
 
 
 class AwsEventStreamParser(SseParser):
-    """The same for the binary frames of AWS, each of which wraps one event in base64."""
+    """Parser of AWS event streams, whose binary frames each hold one event in base64."""
 
     def feed(self, data: bytes) -> None:
+        """Parse the next bytes of the body."""
         rest = self._rest
         rest += self._decode(data)
         while len(rest) >= _FRAME_PRELUDE.size:
@@ -130,21 +136,21 @@ class AwsEventStreamParser(SseParser):
                 return
             payload = bytes(rest[_FRAME_PRELUDE.size + headers : size - _FRAME_CHECKSUM_BYTES])
             del rest[:size]
-            self._frame(payload)
+            self._parse_frame(payload)
 
-    def _frame(self, payload: bytes) -> None:
+    def _parse_frame(self, payload: bytes) -> None:
         try:
-            self._event(b64decode(json.loads(payload)["bytes"]))
+            self._parse_event(b64decode(json.loads(payload)["bytes"]))
         except (ValueError, KeyError, TypeError):
-            # An exception frame, which the SDK raises for.
+            # Skip exception frames: the SDK raises for them.
             return
 
-    def _last(self) -> None:
+    def _parse_rest(self) -> None:
         return
 
 
 class JsonBodyReader:
-    """Keeps the bytes of one JSON body as the caller reads them, to read the usage when they are all there."""
+    """Reader of one JSON body. It keeps the bytes that the caller reads and parses them at the end."""
 
     def __init__(self, call: OpenCall, decode: Callable[[bytes], bytes], *, keep: bool = True) -> None:
         self._call = call
@@ -153,39 +159,49 @@ class JsonBodyReader:
         worker.start()
 
     def feed(self, data: bytes) -> None:
+        """Keep the next bytes of the body."""
         if self._data is not None:
             self._data += self._decode(data)
             if len(self._data) > _MAX_BODY_BYTES:
                 self._data = None
 
-    def exhausted(self) -> None:
-        answer = Response()
+    def on_exhausted(self) -> None:
+        """Parse the body and end the call."""
+        response = Response()
         try:
             if self._data:
-                answer = self._call.read_response(json.loads(self._data))
+                response = self._call.read_response(json.loads(self._data))
         except (ValueError, RecursionError):
             pass
         except Exception:
             log_internal_error("read a response")
-        self._call.end(answer)
+        self._call.end(response)
 
-    def failed(self, error: BaseException) -> None:
+    def on_error(self, error: BaseException) -> None:
+        """End the call with the exception raised while the body was read."""
         self._call.fail(error)
 
-    def closed(self) -> None:
+    def on_close(self) -> None:
+        """End the call because the response was closed."""
         self._call.end(Response())
 
     def __del__(self) -> None:
-        if hasattr(self, "_call"):  # absent where a fault has interrupted ``__init__``
+        if hasattr(self, "_call"):  # absent if ``__init__`` failed
             notify(lambda: worker.submit(partial(self._call.end, Response())))
 
 
 class ObservedBody(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has no parameters
-    """Stands in for the byte stream inside an HTTP response: same class, same bytes, watched.
+    """Transparent proxy of the byte stream inside an HTTP response.
 
-    ``inner`` is the iterator of the SDK's stream object, where that is what the recorder watches. Somebody else who
-    reads the response itself (the stream helper of older anthropic releases does) is watched by the byte instead.
-    ``holder`` is the caller's stream object, where that may live on when ``inner`` is gone.
+    A reader other than the SDK's own stream object is observed by the bytes it reads. The stream helper of older
+    anthropic releases is one.
+
+    Args:
+        wrapped: The byte stream.
+        reader: The parser of the bytes.
+        recorder: The observer of the SDK's stream object, if that object is observed.
+        inner: The iterator of the SDK's stream object.
+        holder: The caller's stream object, if it may outlive ``inner``.
     """
 
     def __init__(
@@ -206,23 +222,23 @@ class ObservedBody(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has n
 
     @property
     def stream_observer(self) -> Any:
-        """What the anthropic SDK asks for at every event; a proxy is slow to say that there is none."""
+        """Attribute that the anthropic SDK reads at every event. A failed look-up through the proxy is slow."""
         return self._self_observer
 
     def _self_read_by_stream(self) -> bool:
-        """Whether the SDK's own stream object is at work, and its recorder sees it all."""
+        """Return True if the SDK's own stream object reads the body, so that its recorder sees every chunk."""
         try:
             if _is_running(self._self_inner() if self._self_inner is not None else None):
                 return True
         except Exception:
-            log_internal_error("find who reads a body")
+            log_internal_error("find the reader of a body")
             return True
         self._self_recorder = self._self_inner = None
         return False
 
     def __iter__(self) -> Iterator[bytes]:
         if not self._self_read_by_stream():
-            return self._self_watch()
+            return self._self_observe()
         plain = self._self_plain
         return iter(self.__wrapped__) if plain is None else self._self_keep_plain(plain)
 
@@ -232,7 +248,7 @@ class ObservedBody(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has n
             yield data
         _guarded(reader.end_plain)
 
-    def _self_watch(self) -> Iterator[bytes]:
+    def _self_observe(self) -> Iterator[bytes]:
         reader = self._self_reader
         try:
             for data in self.__wrapped__:
@@ -241,13 +257,13 @@ class ObservedBody(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has n
         except GeneratorExit:
             raise
         except BaseException as error:
-            notify(reader.failed, error)
+            notify(reader.on_error, error)
             raise
-        notify(reader.exhausted)
+        notify(reader.on_exhausted)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         if not self._self_read_by_stream():
-            return self._self_watch_async()
+            return self._self_observe_async()
         if self._self_plain is not None:
             return self._self_keep_plain_async(self._self_plain)
         iterator: AsyncIterator[bytes] = self.__wrapped__.__aiter__()
@@ -259,7 +275,7 @@ class ObservedBody(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has n
             yield data
         _guarded(reader.end_plain)
 
-    async def _self_watch_async(self) -> AsyncIterator[bytes]:
+    async def _self_observe_async(self) -> AsyncIterator[bytes]:
         reader = self._self_reader
         try:
             async for data in self.__wrapped__:
@@ -268,32 +284,34 @@ class ObservedBody(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has n
         except GeneratorExit:
             raise
         except BaseException as error:
-            notify(reader.failed, error)
+            notify(reader.on_error, error)
             raise
-        notify(reader.exhausted)
+        notify(reader.on_exhausted)
 
-    def _self_closing(self) -> None:
+    def _self_on_close(self) -> None:
         if self._self_recorder is None:
-            self._self_reader.closed()
+            self._self_reader.on_close()
             return
         inner = self._self_inner() if self._self_inner is not None else None
         held = self._self_holder is not None and self._self_holder() is not None
-        # The SDK's generator closes the response itself when it ends, fails, is cancelled or is collected: then
-        # what it raises, or the recorder's own end, tells how, and this close is not the caller's.
+        # Ignore a close by the SDK's own generator, which closes the response whenever it stops.
+        # The recorder then learns the outcome from the exception or from its own end.
         if held and not _is_running(inner):
             self._self_recorder.on_close()
 
     def close(self) -> None:
-        notify(self._self_closing)
+        """Record the close and close the byte stream."""
+        notify(self._self_on_close)
         self.__wrapped__.close()
 
     async def aclose(self) -> None:
-        notify(self._self_closing)
+        """Record the close and close the asynchronous byte stream."""
+        notify(self._self_on_close)
         await self.__wrapped__.aclose()
 
 
 def _is_running(generator: Any) -> bool:
-    """Whether a generator, of either colour, is being advanced or closed right now."""
+    """Return True if a generator, synchronous or asynchronous, is being advanced or closed now."""
     return bool(getattr(generator, "gi_running", False) or getattr(generator, "ag_running", False))
 
 
@@ -305,50 +323,52 @@ def _guarded(read: Callable[..., None], *data: bytes) -> None:
 
 
 def observe_body(call: OpenCall, http: Any) -> None:
-    """Have ``call`` end with what the caller reads of the body of ``http``, an httpx response."""
-    read = http.is_closed and hasattr(http, "_content")
-    decode = bytes if read else _decoder(http)
-    kind = http.headers.get("content-type", "")
+    """End ``call`` when the caller has read the body of ``http``, an httpx response."""
+    is_read = http.is_closed and hasattr(http, "_content")
+    decode = bytes if is_read else _decoder(http)
+    content_type = http.headers.get("content-type", "")
     reader: SseParser | JsonBodyReader
-    # Speech comes as events where the body asks for that, which no argument of the SDK tells.
-    if call.wire_format.accumulator is not None and (call.request.stream or kind.startswith("text/event-stream")):
+    # Check the content type too: speech is streamed on a field of the body, not on an argument of the SDK.
+    if call.wire_format.accumulator is not None and (
+        call.request.stream or content_type.startswith("text/event-stream")
+    ):
         reader = _parser_for(http, StreamObserver(call, call.make_accumulator()), decode)
     else:
-        reader = JsonBodyReader(call, decode, keep=not kind.startswith(_MEDIA_TYPES))
-    if read:
+        reader = JsonBodyReader(call, decode, keep=not content_type.startswith(_MEDIA_TYPES))
+    if is_read:
         reader.feed(http.content)
-        reader.exhausted()
+        reader.on_exhausted()
     else:
         http.stream = ObservedBody(http.stream, reader)
 
 
 def make_parser(http: Any, recorder: StreamObserver) -> SseParser:
-    """The reader of a body of events that ``http`` brings."""
+    """Return the parser of the event stream in the body of ``http``."""
     return _parser_for(http, recorder, _decoder(http))
 
 
 def _parser_for(http: Any, recorder: StreamObserver, decode: Callable[[bytes], bytes]) -> SseParser:
-    kind = http.headers.get("content-type", "")
-    if kind.startswith("application/vnd.amazon.eventstream"):
+    content_type = http.headers.get("content-type", "")
+    if content_type.startswith("application/vnd.amazon.eventstream"):
         return AwsEventStreamParser(recorder, decode)
-    return SseParser(recorder, decode, plain=kind.startswith("application/json"))
+    return SseParser(recorder, decode, plain=content_type.startswith("application/json"))
 
 
 def _decoder(http: Any) -> Callable[[bytes], bytes]:
-    """A second decoder of the kinds the response uses for its content encodings, made when first needed."""
+    """Return a second decoder for the content encodings of the response, created on first use."""
     if not http.headers.get("content-encoding"):
         return bytes
-    own = http._get_content_decoder()
-    kinds = [type(part) for part in getattr(own, "children", None) or (own,)]
-    parts: list[Any] = []
+    http_decoder = http._get_content_decoder()
+    classes = [type(decoder) for decoder in getattr(http_decoder, "children", None) or (http_decoder,)]
+    decoders: list[Any] = []
 
-    def joined(data: bytes) -> bytes:
-        if not parts:
-            parts.extend(kind() for kind in kinds)
-        for part in parts:
-            found = part.decode(data)
-            # httpx answers bytes, httpx2 an iterator of them.
-            data = found if isinstance(found, bytes) else b"".join(found)
+    def decode(data: bytes) -> bytes:
+        if not decoders:
+            decoders.extend(decoder_class() for decoder_class in classes)
+        for decoder in decoders:
+            decoded = decoder.decode(data)
+            # httpx returns bytes, httpx2 an iterator of bytes.
+            data = decoded if isinstance(decoded, bytes) else b"".join(decoded)
         return data
 
-    return joined
+    return decode

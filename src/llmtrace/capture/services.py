@@ -1,4 +1,4 @@
-"""What the life of a call needs of the set-up, as protocols: who implements them is decided above."""
+"""Protocols of the services that a call uses: pricing, budgets, estimates and telemetry."""
 
 from __future__ import annotations
 
@@ -12,94 +12,116 @@ if TYPE_CHECKING:
     from ..pricing.money import PricedCall
     from .call import OpenCall
 
-__all__ = ["CallEmitter", "CallPricer", "CallServices", "InjectsUsage", "Observer"]
+__all__ = ["CallEmitter", "CallPricer", "CallServices", "Observer", "StreamUsageInjector"]
 
 
 class CallPricer(Protocol):
+    """Interface of the pricing of calls."""
+
     @property
     def ready(self) -> bool:
-        """Whether ``price`` can be asked; until then the end of a call waits on the worker, which calls ``load``."""
+        """True if prices are loaded. Until then calls end on the worker thread, which calls ``load``."""
 
-    def load(self) -> object: ...
+    def load(self) -> object:
+        """Load the price catalog."""
 
     def price(
         self,
         provider: str,
         host: str | None,
         request: Request,
-        answer: Response,
+        response: Response,
         at: float | None = None,
         *,
         partial: bool = False,
     ) -> PricedCall | None:
-        """``None`` for a call that bills nothing."""
+        """Return the cost of a call, or ``None`` if its operation is not billed.
+
+        Args:
+            provider: The provider that served the call.
+            host: The host name of the server, if known.
+            request: The request.
+            response: The response with its usage.
+            at: When the call started, in seconds since the epoch.
+            partial: True if the stream ended early, so that the usage is incomplete.
+        """
 
 
 class CallEmitter(Protocol):
-    """Turns calls into telemetry."""
+    """Interface of the telemetry of calls."""
 
     def begin(self, call: OpenCall) -> None:
         """Start the span and set ``call.span`` and ``call.span_context``."""
 
     def defer(self, call: OpenCall) -> None:
-        """Prepare for the owner of the span to end it before the call is priced. Only where ``call.joins_existing_span``."""
+        """Prepare a joined span for being ended by its owner before the call is priced.
+
+        Called only if ``call.joins_existing_span`` is set.
+        """
 
     def end(self, call: OpenCall, end_time: int | None) -> None:
-        """Write what is known now and end the span, at ``end_time`` (nanoseconds) if that has passed."""
+        """Write the attributes and end the span, at ``end_time`` (nanoseconds since the epoch) if it is set."""
 
 
-class InjectsUsage(Protocol):
-    """Has streams tell their usage."""
+class StreamUsageInjector(Protocol):
+    """Interface of the injection of ``stream_options.include_usage``."""
 
     def inject(self, call: OpenCall, options: Any) -> Any:
-        """The options of a request, with the wish in them where it may be."""
+        """Return the options of a request, with ``include_usage`` added where the settings allow it."""
 
-    def on_error(self, call: OpenCall, error: BaseException) -> None: ...
+    def on_error(self, call: OpenCall, error: BaseException) -> None:
+        """Stop adding the option for a host that rejected it."""
 
-    def forget(self) -> None: ...
+    def forget(self) -> None:
+        """Forget which hosts rejected the option."""
 
 
 class UsageEstimator(Protocol):
-    """Says what a call probably used, when nobody told."""
+    """Interface of the estimation of missing token counts."""
 
     def buffer_for(self, call: OpenCall) -> OutputText | None:
-        """Return what keeps the words of a call until its usage is reported, where that may not happen."""
+        """Return a buffer for the output text of a stream whose usage may stay unreported, else ``None``."""
 
-    def take(self, call: OpenCall, answer: Any) -> None:
-        """Keep the words of a whole answer that reports no usage."""
+    def take(self, call: OpenCall, body: Any) -> None:
+        """Keep the output text of a complete response that reports no usage."""
 
-    def applies_to(self, call: OpenCall) -> bool: ...
+    def applies_to(self, call: OpenCall) -> bool:
+        """Return True if the usage of a finished call is to be estimated."""
 
-    def estimate(self, call: OpenCall) -> None: ...
+    def estimate(self, call: OpenCall) -> None:
+        """Count the tokens of a finished call and set ``call.estimate``."""
 
-    def forget(self) -> None: ...
+    def forget(self) -> None:
+        """Forget which hosts were already reported in the log."""
 
 
 class Verdict(Protocol):
-    """What is returned for a call on which a shared store has yet to decide."""
+    """Pending budget decision of a shared store."""
 
-    def wait(self) -> Exception | None: ...
+    def wait(self) -> Exception | None:
+        """Wait for the decision. Return the exception to raise, or ``None`` to send the request."""
 
-    async def wait_async(self) -> Exception | None: ...
+    async def wait_async(self) -> Exception | None:
+        """Wait for the decision without blocking the event loop."""
 
 
 Observer = Callable[["OpenCall"], object]
-"""Is told of every call that has ended, sampled or not."""
+"""Called for each finished call, sampled or not."""
 
 
 @dataclass(slots=True)
 class CallServices:
-    """The set-up of one ``instrument()``."""
+    """Services of one instrumentation, shared by all its calls."""
 
     emitter: CallEmitter
     pricer: CallPricer | None = None
     observers: list[Observer] = field(default_factory=list)
     admit: Callable[[OpenCall], Exception | Verdict | None] | None = None
-    """Called before a request leaves. An exception that it returns is raised in place of the request."""
-    stream_usage: InjectsUsage | None = None
+    """Called before a request is sent. An exception that it returns is raised instead of sending the request."""
+    stream_usage: StreamUsageInjector | None = None
     estimator: UsageEstimator | None = None
     wants_content: Callable[[CallContext], bool] | None = None
-    """Whether what is said in a call of that scope is to be kept. Without it nothing ever is."""
+    """Predicate on the call context: True if content is recorded. ``None`` records no content."""
     recorders: list[Any] = field(default_factory=list)
-    """The ``Calls`` that hear of every call of the process."""
+    """``Calls`` lists that receive every call of the process."""
     native_spans: str = "replace"

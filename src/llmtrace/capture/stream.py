@@ -1,4 +1,4 @@
-"""A stream as it is read: what its chunks say, when they came, and how it ended."""
+"""Observation of a stream while it is read: its chunks, their times, and its outcome."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from .._errors import log_internal_error
 from ..model import Response, StreamTiming
-from ..model.chunk_gaps import Gaps
+from ..model.chunk_gaps import ChunkGaps
 from ..model.wire_format import Accumulator
 from . import worker
 from .call import OpenCall
@@ -20,95 +20,95 @@ from .failure import error_event
 from .services import CallServices
 
 __all__ = [
-    "AsyncHelped",
+    "AsyncObservedHelperIterator",
     "AsyncObservedIterator",
-    "Helped",
+    "ObservedHelperIterator",
     "ObservedIterator",
     "StreamObserver",
     "end_open_streams",
+    "has_open_streams",
     "notify",
-    "open_streams",
 ]
 
-_BLOCK = 128
-"""Gaps that are put into buckets at a time, and that percentiles are taken from at most."""
+_GAP_BLOCK = 128
+"""Number of gaps counted at a time, and maximum size of the sample behind the percentiles."""
 _STALL_SECONDS = 1.0
 
-_open: weakref.WeakSet[StreamObserver] = weakref.WeakSet()
+_open_observers: weakref.WeakSet[StreamObserver] = weakref.WeakSet()
 
 
 def end_open_streams() -> None:
-    """End what is still open when the interpreter exits."""
-    for recorder in list(_open):
+    """End the streams that are still open when the interpreter exits."""
+    for recorder in list(_open_observers):
         recorder.on_drop("dropped", at_exit=True)
 
 
-def open_streams(tracing: CallServices) -> bool:
+def has_open_streams(services: CallServices) -> bool:
     """Return True if a stream of this instrumentation is still being read."""
-    return any(recorder._call.services is tracing and not recorder.finished for recorder in list(_open))
+    return any(recorder._call.services is services and not recorder.finished for recorder in list(_open_observers))
 
 
 class StreamObserver:
-    """Sees every chunk of one stream and ends its call exactly once.
+    """Observer of one stream: it sees every chunk and ends the call exactly once.
 
-    Whoever lets the caller read the stream holds the recorder; when the last of them is collected, the stream was
-    dropped.
+    The objects through which the caller reads the stream hold the observer. The stream was dropped if the last of them
+    is garbage-collected first.
     """
 
     __slots__ = (
         "__weakref__",
+        "_accumulator",
         "_add",
-        "_answer",
         "_call",
         "_chunks",
-        "_every",
-        "_first",
+        "_first_chunk_at",
+        "_first_token_at",
         "_gaps",
-        "_last",
-        "_long",
-        "_new",
+        "_last_chunk_at",
+        "_long_gaps",
         "_output_text",
+        "_recent_gaps",
         "_sample",
-        "_token",
+        "_sample_stride",
         "finished",
     )  # fmt: skip
 
-    def __init__(self, call: OpenCall, answer: Accumulator) -> None:
+    def __init__(self, call: OpenCall, accumulator: Accumulator) -> None:
         self._call = call
-        self._answer = answer
-        self._add = answer.add
+        self._accumulator = accumulator
+        self._add = accumulator.add
         self._chunks = 0
-        self._first = self._token = self._last = 0.0
-        self._new = array("d")
-        """The gaps since the last full block."""
-        self._gaps: Gaps | None = None
+        self._first_chunk_at = self._first_token_at = self._last_chunk_at = 0.0
+        self._recent_gaps = array("d")
+        """Gaps since the last full block, in seconds."""
+        self._gaps: ChunkGaps | None = None
         self._sample = array("d")
-        self._every = 1
-        self._long: list[float] | None = None
+        self._sample_stride = 1
+        self._long_gaps: list[float] | None = None
         estimator = call.services.estimator
         self._output_text = call.output_text = None if estimator is None else estimator.buffer_for(call)
         self.finished = False
-        _open.add(self)
+        _open_observers.add(self)
         worker.start()
 
     def on_chunk(self, chunk: Any) -> None:
-        """One chunk arrived."""
+        """Record the arrival of a chunk and fold it into the response."""
         try:
             now = perf_counter()
             count = self._chunks
             self._chunks = count + 1
             if count:
-                gap = now - self._last
+                gap = now - self._last_chunk_at
                 if gap > _STALL_SECONDS:
-                    self._stalled(gap)
-                self._new.append(gap)
-                if not count % _BLOCK:
-                    self._settle()
+                    self._record_stall(gap)
+                self._recent_gaps.append(gap)
+                if not count % _GAP_BLOCK:
+                    self._count_gaps()
             else:
-                self._first = now
-            self._last = now
-            if self._add(chunk) and not self._token:
-                self._token = now
+                self._first_chunk_at = now
+            self._last_chunk_at = now
+            if self._add(chunk) and not self._first_token_at:
+                self._first_token_at = now
             if self._output_text is not None:
                 self._output_text.add(chunk)
         except Exception:
@@ -116,16 +116,16 @@ class StreamObserver:
 
     @property
     def chunks(self) -> int:
-        """Chunks seen so far."""
+        """Number of chunks seen so far."""
         return self._chunks
 
     def unwrap(self, data: Callable[[Any], Any]) -> None:
-        """Read ``data(chunk)`` in place of each chunk from now on."""
+        """Read ``data(chunk)`` instead of each chunk from now on."""
         add = self._add
         self._add = lambda chunk: add(data(chunk))
 
     def add(self, event: Any) -> None:
-        """Take in what the answer says outside its chunks, which the caller does not see as one."""
+        """Fold in an event that the caller does not receive as a chunk."""
         try:
             self._add(event)
         except Exception:
@@ -133,64 +133,73 @@ class StreamObserver:
 
     @property
     def hides_usage_chunk(self) -> bool:
+        """True if the chunk that ``include_usage`` adds is hidden from the caller."""
         return self._call.injected_include_usage
 
-    def is_injected(self, chunk: Any) -> bool:
-        """Return True for a chunk that is there only because we asked for it; hide what the wish adds to others."""
+    def strip_injected_usage(self, chunk: Any) -> bool:
+        """Return True for the chunk that ``include_usage`` adds. Remove the ``usage`` field it adds to other chunks."""
         usage = getattr(chunk, "usage", None)
         if usage is None:
-            # The server writes ``usage: null`` on the other chunks, which ``model_fields_set`` would show.
+            # Remove it from the set fields: the server sends ``usage: null`` on the other chunks.
             fields = getattr(chunk, "__pydantic_fields_set__", None) or getattr(chunk, "__fields_set__", None)
             if isinstance(fields, set):
                 fields.discard("usage")
         return bool(usage) and not getattr(chunk, "choices", True)
 
-    def _stalled(self, gap: float) -> None:
-        if self._long is None:
-            self._long = []
-        self._long.append(gap)
+    def _record_stall(self, gap: float) -> None:
+        if self._long_gaps is None:
+            self._long_gaps = []
+        self._long_gaps.append(gap)
 
-    def _settle(self) -> None:
-        """Put a block of gaps into buckets, all of them, and some into the sample that percentiles are taken from."""
+    def _count_gaps(self) -> None:
+        """Count a block of gaps in buckets, and add some of them to the sample behind the percentiles."""
         if self._gaps is None:
-            self._gaps = Gaps()
-        ordered = sorted(self._new)
-        del self._new[:]
+            self._gaps = ChunkGaps()
+        ordered = sorted(self._recent_gaps)
+        del self._recent_gaps[:]
         self._gaps.add(ordered)
-        self._sample.extend(ordered[self._every // 2 :: self._every])
-        if len(self._sample) > _BLOCK:
-            # Keep every second one, and so on: the percentile stays representative, memory bounded.
+        self._sample.extend(ordered[self._sample_stride // 2 :: self._sample_stride])
+        if len(self._sample) > _GAP_BLOCK:
+            # Halve the sample: percentiles stay representative, and memory stays bounded.
             self._sample = array("d", sorted(self._sample)[::2])
-            self._every *= 2
+            self._sample_stride *= 2
 
     def on_exhausted(self) -> None:
-        """The wire ended; whether in good order the format's end event tells."""
-        answer = self._result()
-        self._finish(answer, "failed" if answer.failed else "exhausted" if answer.complete else "truncated")
+        """End the stream, whose last byte was read. It is truncated if the end event of the format is missing."""
+        response = self._result()
+        self._finish(response, "failed" if response.failed else "exhausted" if response.complete else "truncated")
 
     def end_if_failed(self) -> None:
-        answer = self._result()
-        if answer.failed:
-            self._finish(answer, "failed")
+        """End the stream if its chunks report an error."""
+        response = self._result()
+        if response.failed:
+            self._finish(response, "failed")
 
     def on_close(self) -> None:
+        """End the stream because the caller closed it."""
         self.on_drop("closed")
 
-    def on_drop(self, how: str, *, at_exit: bool = False) -> None:
-        """The caller reads no more; a stream whose end event has come is none the less whole."""
+    def on_drop(self, outcome: str, *, at_exit: bool = False) -> None:
+        """End a stream that the caller stopped reading. It counts as exhausted if its end event was read.
+
+        Args:
+            outcome: The stream outcome otherwise, such as ``closed`` or ``dropped``.
+            at_exit: True if the interpreter is exiting.
+        """
         if self.finished:
             return
         try:
-            ended = self._answer.ended
+            ended = self._accumulator.ended
         except Exception:
             ended = False
             log_internal_error("read a stream")
-        self.end("exhausted" if ended else how, at_exit=at_exit)
+        self.end("exhausted" if ended else outcome, at_exit=at_exit)
 
     def on_error(self, error: BaseException) -> None:
-        if _refused(error):
+        """End the stream with the exception that the caller receives."""
+        if _is_concurrent_read(error):
             return
-        how = "failed" if isinstance(error, Exception) else "cancelled"
+        outcome = "failed" if isinstance(error, Exception) else "cancelled"
         if not self.finished:
             self.finished = True
             try:
@@ -198,65 +207,66 @@ class StreamObserver:
                     self._add(event)
             except Exception:
                 log_internal_error("read a chunk")
-            self._call.fail(error, self._safe_timing(how), self._result())
+            self._call.fail(error, self._safe_timing(outcome), self._result())
 
-    def end(self, how: str, *, at_exit: bool = False) -> None:
-        self._finish(self._result(), how, at_exit=at_exit)
+    def end(self, outcome: str, *, at_exit: bool = False) -> None:
+        """End the stream with the response accumulated so far."""
+        self._finish(self._result(), outcome, at_exit=at_exit)
 
-    def _finish(self, answer: Response, how: str, *, at_exit: bool = False) -> None:
+    def _finish(self, response: Response, outcome: str, *, at_exit: bool = False) -> None:
         if not self.finished:
             self.finished = True
-            self._call.end(answer, timing=self._safe_timing(how, at_exit=at_exit))
+            self._call.end(response, timing=self._safe_timing(outcome, at_exit=at_exit))
 
     def _result(self) -> Response:
         try:
-            return self._answer.result()
+            return self._accumulator.result()
         except Exception:
             log_internal_error("read a stream")
             return Response()
 
-    def _safe_timing(self, how: str, *, at_exit: bool = False) -> StreamTiming:
+    def _safe_timing(self, outcome: str, *, at_exit: bool = False) -> StreamTiming:
         try:
-            return self._timing(how, at_exit=at_exit)
+            return self._timing(outcome, at_exit=at_exit)
         except Exception:
             log_internal_error("time a stream")
-            return StreamTiming(how, at_exit=at_exit)
+            return StreamTiming(outcome, at_exit=at_exit)
 
-    def _timing(self, how: str, *, at_exit: bool = False) -> StreamTiming:
+    def _timing(self, outcome: str, *, at_exit: bool = False) -> StreamTiming:
         started, chunks = self._call.started, self._chunks
         if not chunks:
-            return StreamTiming(how, at_exit=at_exit)
-        token = self._token
-        if self._new:
-            self._settle()
-        told, gaps = self._gaps, sorted(self._sample)
+            return StreamTiming(outcome, at_exit=at_exit)
+        token = self._first_token_at
+        if self._recent_gaps:
+            self._count_gaps()
+        gaps, sample = self._gaps, sorted(self._sample)
         return StreamTiming(
-            stream_outcome=how,
+            stream_outcome=outcome,
             chunks=chunks,
-            first_chunk=self._first - started,
+            first_chunk=self._first_chunk_at - started,
             first_token=token - started if token else None,
-            generation_time=self._last - token if token else 0.0,
-            gaps=told,
-            gap_mean=(self._last - self._first) / (chunks - 1) if gaps else None,
-            gap_p95=gaps[min(len(gaps) - 1, int(len(gaps) * 0.95))] if gaps else None,
-            gap_max=None if told is None else told.high,
-            stalls=sum(gap > 10 * median(gaps) for gap in self._long) if self._long and gaps else 0,
+            generation_time=self._last_chunk_at - token if token else 0.0,
+            gaps=gaps,
+            gap_mean=(self._last_chunk_at - self._first_chunk_at) / (chunks - 1) if sample else None,
+            gap_p95=sample[min(len(sample) - 1, int(len(sample) * 0.95))] if sample else None,
+            gap_max=None if gaps is None else gaps.maximum,
+            stalls=sum(gap > 10 * median(sample) for gap in self._long_gaps) if self._long_gaps and sample else 0,
             at_exit=at_exit,
         )
 
     def __del__(self) -> None:
-        if not getattr(self, "finished", True):  # absent where a fault has interrupted ``__init__``
+        if not getattr(self, "finished", True):  # absent if ``__init__`` failed
             notify(worker.submit, partial(self.on_drop, "dropped"))
 
 
-def _refused(error: BaseException) -> bool:
-    """Whether a generator only sent a reader away, because another thread or task was reading it just then."""
+def _is_concurrent_read(error: BaseException) -> bool:
+    """Return True if a generator rejected a read because another thread or task is reading it."""
     frames = error.__traceback__
     return isinstance(error, (ValueError, RuntimeError)) and frames is not None and frames.tb_next is None
 
 
 def notify(step: Callable[..., object], *args: Any) -> None:
-    """Have a recorder take a ``step`` at the end of a stream. Never raises: what the caller gets is the SDK's own."""
+    """Run a ``step`` that ends a stream. Never raise: the caller receives only the SDK's own exceptions."""
     try:
         step(*args)
     except Exception:
@@ -264,7 +274,7 @@ def notify(step: Callable[..., object], *args: Any) -> None:
 
 
 class ObservedIterator:
-    """Stands in for the iterator inside a vendor's stream object."""
+    """Replacement of the iterator inside a vendor's stream object, which passes each chunk to an observer."""
 
     __slots__ = ("_hide", "_inner", "_next", "_recorder")
 
@@ -289,20 +299,20 @@ class ObservedIterator:
                 raise
             try:
                 self._recorder.on_chunk(chunk)
-                if self._hide and self._recorder.is_injected(chunk):
+                if self._hide and self._recorder.strip_injected_usage(chunk):
                     continue
             except Exception:
                 log_internal_error("read a chunk")
             return chunk
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_inner":  # absent where a fault has interrupted ``__init__``
+        if name == "_inner":  # absent if ``__init__`` failed
             raise AttributeError(name)
         return getattr(self._inner, name)
 
 
 class AsyncObservedIterator:
-    """As ``Chunks``, for an asynchronous stream."""
+    """Asynchronous counterpart of ``ObservedIterator``."""
 
     __slots__ = ("_hide", "_inner", "_recorder")
 
@@ -326,20 +336,20 @@ class AsyncObservedIterator:
                 raise
             try:
                 self._recorder.on_chunk(chunk)
-                if self._hide and self._recorder.is_injected(chunk):
+                if self._hide and self._recorder.strip_injected_usage(chunk):
                     continue
             except Exception:
                 log_internal_error("read a chunk")
             return chunk
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_inner":  # absent where a fault has interrupted ``__init__``
+        if name == "_inner":  # absent if ``__init__`` failed
             raise AttributeError(name)
         return getattr(self._inner, name)
 
 
-class Helped:
-    """Stands in for the iterator of an SDK's helper, which may fail on chunks that its stream has handed on."""
+class ObservedHelperIterator:
+    """Replacement of the iterator of an SDK's stream helper, which may fail on chunks that its stream returned."""
 
     __slots__ = ("_inner", "_next", "_recorder")
 
@@ -348,7 +358,7 @@ class Helped:
         self._next = inner.__next__
         self._recorder = recorder
 
-    def __iter__(self) -> Helped:
+    def __iter__(self) -> ObservedHelperIterator:
         return self
 
     def __next__(self) -> Any:
@@ -364,8 +374,8 @@ class Helped:
         return getattr(self._inner, name)
 
 
-class AsyncHelped:
-    """As ``Helped``, for an asynchronous stream."""
+class AsyncObservedHelperIterator:
+    """Asynchronous counterpart of ``ObservedHelperIterator``."""
 
     __slots__ = ("_inner", "_recorder")
 
@@ -373,7 +383,7 @@ class AsyncHelped:
         self._inner = inner
         self._recorder = recorder
 
-    def __aiter__(self) -> AsyncHelped:
+    def __aiter__(self) -> AsyncObservedHelperIterator:
         return self
 
     async def __anext__(self) -> Any:

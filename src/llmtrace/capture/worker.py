@@ -1,8 +1,7 @@
-"""One thread for what must not run on the caller's.
+"""Background thread for work that must not run on the caller's thread.
 
-Two things come here. The end of a dropped stream: a finaliser runs wherever the collector strikes, perhaps while the
-same thread holds a lock of the very exporter the span must go to. And the end of a call that cannot be priced yet,
-because the price catalogue is still being loaded.
+It ends dropped streams: a finalizer may run on a thread that holds a lock of the exporter the span goes to. It also
+ends calls that cannot be priced yet because the price catalog is still loading, and calls whose usage is estimated.
 """
 
 from __future__ import annotations
@@ -15,35 +14,35 @@ from collections.abc import Callable
 
 from .._errors import log_internal_error
 
-__all__ = ["_start_counts", "drain", "is_worker", "patched", "start", "submit"]
+__all__ = ["drain", "is_gevent_patched", "is_worker", "start", "start_callbacks", "submit"]
 
-_Work = Callable[[], object]
+_Task = Callable[[], object]
 
 _native_start = _thread.start_new_thread
-_queue: queue.SimpleQueue[tuple[_Work, threading.Event]] = queue.SimpleQueue()
+_queue: queue.SimpleQueue[tuple[_Task, threading.Event]] = queue.SimpleQueue()
 _worker: threading.Thread | None = None
 _lock = threading.Lock()
-_start_counts: dict[str, Callable[[], None]] = {}
-"""Called in each process that makes a call, at its first: a child of a pool may end before any span of it has."""
+start_callbacks: dict[str, Callable[[], None]] = {}
+"""Callbacks run in each process when its worker starts: a pool child may exit before any of its spans ends."""
 
 
 def start() -> None:
-    """Have the thread running. Called when a call or stream begins, never from a finaliser."""
+    """Start the thread if it is not running. Called when a call or stream begins, never from a finalizer."""
     if _worker is None or not _worker.is_alive():
         _start()
 
 
-def patched() -> bool:
+def is_gevent_patched() -> bool:
     """Return True if gevent has replaced the threading primitives since llmtrace was imported.
 
-    Those made before block all greenlets, so each place where a thread starts makes its own anew.
+    Primitives created before the patch block all greenlets, so every thread owner creates new ones.
     """
     return _thread.start_new_thread is not _native_start
 
 
 def _start() -> None:
-    if _worker is None and patched():
-        _forget()
+    if _worker is None and is_gevent_patched():
+        _reset()
     _start_once()
 
 
@@ -53,54 +52,54 @@ def _start_once() -> None:
         if _worker is None or not _worker.is_alive():
             _worker = threading.Thread(target=_run, name="llmtrace-worker", daemon=True)
             _worker.start()
-            _signal()
+            _run_start_callbacks()
 
 
-def _signal() -> None:
+def _run_start_callbacks() -> None:
     try:
-        for each in _start_counts.values():
-            each()
+        for callback in start_callbacks.values():
+            callback()
     except Exception:
-        log_internal_error("prepare for the end of the process")
+        log_internal_error("install the exit hooks")
 
 
 def _run() -> None:
     while True:
-        work, done = _queue.get()
+        task, done = _queue.get()
         try:
-            work()
+            task()
         except Exception:
             log_internal_error("finish a call")
         finally:
-            del work
+            del task
             done.set()
 
 
-def submit(work: _Work) -> threading.Event:
-    """Have ``work`` done on the thread, after all that was submitted before.
+def submit(task: _Task) -> threading.Event:
+    """Queue ``task`` for the thread, after all tasks submitted earlier. Run it here if there is no thread.
 
-    This never waits: finalizers call it, on any thread, the worker's own included.
+    Never blocks on the queue: finalizers call this function on any thread, including the worker itself.
 
     Returns:
-        An event that is set when it is done.
+        An event that is set when the task is done.
     """
     done = threading.Event()
     if _worker is None or not _worker.is_alive():
-        work()
+        task()
         done.set()
         return done
-    _queue.put((work, done))
+    _queue.put((task, done))
     return done
 
 
 def is_worker() -> bool:
-    """Return True on the thread itself, which must not wait for what it is to do."""
-    # ``threading.current_thread`` takes a lock where the thread was not started by ``threading``.
+    """Return True on the worker thread, which must not wait for its own tasks."""
+    # ``threading.current_thread`` takes a lock on threads that ``threading`` did not start.
     return _worker is not None and _worker.ident == threading.get_ident()
 
 
 def drain(timeout: float) -> bool:
-    """Wait until all that was submitted so far is done."""
+    """Wait up to ``timeout`` seconds for the tasks submitted so far. Return True if they are done."""
     if _worker is None or not _worker.is_alive() or is_worker():
         return True
     done = threading.Event()
@@ -108,10 +107,10 @@ def drain(timeout: float) -> bool:
     return done.wait(timeout)
 
 
-def _forget() -> None:
+def _reset() -> None:
     global _worker, _lock, _queue
     _worker, _lock, _queue = None, threading.Lock(), queue.SimpleQueue()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_reset)

@@ -24,9 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print('llmtrace: the command line needs: pip install "llmtrace-otel[cli]"', file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader, such as head, has seen enough
+    except BrokenPipeError:  # the reader of the pipe, such as head, has closed it
         with suppress(OSError, ValueError, AttributeError):
-            # What is left in the buffer has nowhere to go; the interpreter would complain when it ends.
+            # Discard the rest of the buffer: flushing it at exit would print an error.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:

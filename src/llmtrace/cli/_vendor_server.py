@@ -1,4 +1,4 @@
-"""A stand-in for OpenAI and Anthropic on the loopback interface, for the demo. All texts are invented."""
+"""Local server that imitates OpenAI and Anthropic for the demo. All texts are invented."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 __all__ = ["PLAN", "serve"]
 
 PLAN = "x-demo-plan"
-"""The header in which the demo says what it wants to see: ``input``, ``cached``, ``output`` (tokens), ``pause``
-(seconds), ``status`` (of an answer that is an error), ``finish``, ``tool``."""
+"""Request header with the demo's wishes for the response, as JSON: ``input``, ``cached``, ``output`` (tokens),
+``pause`` (seconds), ``status`` (of an error response), ``finish``, ``tool``."""
 _Event = tuple[str | None, dict[str, Any] | str]
 _WORDS = (
     "To rotate ", "a signing key, ", "open Settings, ", "choose Keys ", "and press Rotate. ", "The old key ",
@@ -27,6 +27,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
+        """Answer a request as its ``x-demo-plan`` header specifies."""
         try:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length) or b"{}")
@@ -34,27 +35,27 @@ class _Handler(BaseHTTPRequestHandler):
         except ValueError:
             body = None
         path = self.path.partition("?")[0]
-        answer = {
+        routes = {
             "/v1/chat/completions": self._chat,
             "/v1/embeddings": self._embeddings,
             "/v1/messages": self._messages,
         }
         if not isinstance(body, dict):
             self._json(400, {"error": {"type": "invalid_request_error", "message": "the body is not a JSON object"}})
-        elif path not in answer:
-            self._json(404, {"error": {"type": "not_found_error", "message": f"no such path: {path}"}})
+        elif path not in routes:
+            self._json(404, {"error": {"type": "not_found_error", "message": f"unknown path: {path}"}})
         elif plan["status"] != 200:
             error = {"type": "rate_limit_error", "message": "slow down", "code": "rate_limit_exceeded"}
             self._json(plan["status"], {"type": "error", "error": error})
         else:
-            answer[path](body, plan)
+            routes[path](body, plan)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: the demo's output is its report."""
+        """Log nothing: the demo prints a report only."""
 
     def _chat(self, body: dict[str, Any], plan: dict[str, Any]) -> None:
         model = f"{body.get('model')}-2025-04-14"
-        about = {"id": "chatcmpl-demo-1", "created": 1_750_000_000, "model": model}
+        metadata = {"id": "chatcmpl-demo-1", "created": 1_750_000_000, "model": model}
         usage = {
             "prompt_tokens": plan["input"],
             "completion_tokens": plan["output"],
@@ -65,11 +66,11 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(4 * plan["pause"])
             message = {"role": "assistant", "content": "".join(_WORDS)}
             choice = {"index": 0, "message": message, "finish_reason": plan["finish"]}
-            self._json(200, {**about, "object": "chat.completion", "choices": [choice], "usage": usage})
+            self._json(200, {**metadata, "object": "chat.completion", "choices": [choice], "usage": usage})
             return
 
         def events() -> Iterator[_Event]:
-            chunk = {**about, "object": "chat.completion.chunk"}
+            chunk = {**metadata, "object": "chat.completion.chunk"}
             for position, piece in enumerate(_WORDS):
                 delta = {"content": piece} if position else {"role": "assistant", "content": piece}
                 yield None, {**chunk, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
@@ -120,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
         self.end_headers()
-        with suppress(ConnectionError):  # the client may leave early
+        with suppress(ConnectionError):  # the client may disconnect early
             for name, data in events:
                 time.sleep(pause)
                 head = f"event: {name}\n" if name else ""
@@ -134,12 +135,12 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up early is no news."""
+        """Ignore errors of clients that disconnect early."""
 
 
 @contextmanager
 def serve() -> Iterator[str]:
-    """Run the server in a thread; the value is its base URL."""
+    """Run the server in a thread and yield its base URL."""
     server = _Server(("127.0.0.1", 0), _Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="llmtrace-demo", daemon=True)
     thread.start()

@@ -21,42 +21,42 @@ __all__ = ["command"]
 
 
 @click.command("advise")
-@click.option("--json", "as_json", is_flag=True, help="The findings, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the advice as JSON.")
 @selection_options
 def command(as_json: bool, store: str | None, **window: Any) -> int:
-    """Where the calls themselves say that money can be saved.
+    """Show where money can be saved.
 
-    Works on hashes of the requests; the content need not be kept.
+    Compares hashes of requests: recorded prompts and responses are not needed.
     """
     chosen = selection(**window)
     with open_store(store) as connection, progress("Reading the store"):
-        calls = carried_out(read(connection, chosen, likeness=True))
+        calls = carried_out(read(connection, chosen, similarity=True))
         found = advise(calls, open_catalog())
         spent = exact_sum(calls["cost"])[0] if (calls["cost"] >= 0).any() else None
     if not len(calls):
-        raise QueryError("no calls there; widen --since or --where")
+        raise QueryError("no calls match: widen --since or --where")
     if as_json:
-        echo_json([_plain(each) for each in found], indent=2)
+        echo_json([_as_json(item) for item in found], indent=2)
         return 0
     out = console()
     amount = "an unknown amount" if spent is None else formatting.money(spent / PICO)
-    out.print(f"{formatting.counted(len(calls), 'call')} for {amount}. Savings overlap; they are of this window.\n")
+    out.print(f"{formatting.counted(len(calls), 'call')} for {amount}. Savings overlap. They cover this time window.\n")
     if not found:
-        out.print("Nothing to say.")
-    for each in found:
-        _print(out, each, spent or 0)
+        out.print("No advice.")
+    for item in found:
+        _print(out, item, spent or 0)
     return 0
 
 
-def _plain(advice: Advice) -> dict[str, Any]:
-    found = asdict(advice)
-    found["saving_usd"] = None if advice.saving is None else advice.saving / PICO
-    del found["saving"]
-    found["where"] = [
+def _as_json(advice: Advice) -> dict[str, Any]:
+    finding = asdict(advice)
+    finding["saving_usd"] = None if advice.saving is None else advice.saving / PICO
+    del finding["saving"]
+    finding["where"] = [
         {"where": name, "calls": calls, "saving_usd": None if saving is None else saving / PICO}
         for name, calls, saving in advice.where
     ]
-    return found
+    return finding
 
 
 def _print(out: Console, advice: Advice, cost: int) -> None:
@@ -69,8 +69,8 @@ def _print(out: Console, advice: Advice, cost: int) -> None:
     out.print(Text(f"  {formatting.plain(advice.do)}"))
     for name, calls, saving in advice.where[:3]:
         money = "" if saving is None else formatting.money(saving / PICO)
-        counted = f"{formatting.count(calls):>8} {'call ' if calls == 1 else 'calls'}"
-        out.print(Text(f"  {formatting.plain(name)[:48]:<48} {counted} {money:>12}", style="dim"))
+        number = f"{formatting.count(calls):>8} {'call ' if calls == 1 else 'calls'}"
+        out.print(Text(f"  {formatting.plain(name)[:48]:<48} {number} {money:>12}", style="dim"))
     if advice.examples:
         out.print(Text(f"  see: llmtrace trace {advice.examples[0][:12]}", style="dim"))
     out.print()

@@ -1,4 +1,4 @@
-"""Which commands there are. Each is a module of its own, loaded when it is called."""
+"""Registry of the commands. Each command is a module, imported when it is called."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from ..store.schema import StoreError
 __all__ = ["run"]
 
 _COMMANDS = {
-    "demo": "a day of invented traffic through the real SDKs",
+    "demo": "generate a day of invented traffic with the real SDKs",
     "run": "run a program, unchanged, with every call traced",
-    "report": "what each feature, model, user or prompt costs",
-    "compare": "two windows, prompt versions or models side by side",
-    "advise": "where money can be saved",
-    "trace": "one trace as a tree with a waterfall",
-    "tail": "calls as they end, live",
-    "store": "the local store: send it on, export it, prune it",
-    "prompts": "the prompts of the prompt folder",
-    "prices": "version and age of the price table, and overrides",
-    "doctor": "is everything hooked, and does it arrive?",
-    "spool": "the disk buffer in front of OTLP",
+    "report": "show cost and latency by feature, model, user or prompt",
+    "compare": "compare two time windows, prompt versions or models",
+    "advise": "show where money can be saved",
+    "trace": "show one trace as a tree with a waterfall",
+    "tail": "print calls as they end",
+    "store": "show, send, export or prune the local store",
+    "prompts": "list, compare and promote prompts",
+    "prices": "show prices of a model, or version and age of the price table",
+    "doctor": "check instrumentation, settings and destinations",
+    "spool": "show, send or delete the OTLP disk buffer",
 }
-"""In the order of the help."""
+"""Commands with their one-line help, in display order."""
 
 
 class _Commands(click.Group):
@@ -42,8 +42,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        if cmd_name != "run":  # its program is not ours to configure
-            # Reports add and sort; numpy need not start a pool of threads for linear algebra.
+        if cmd_name != "run":  # do not change the environment of the user's program
+            # Keep numpy from starting threads for linear algebra: reports only add and sort.
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         command: click.Command = import_module(f"{__package__}.{cmd_name}").command
         return command
@@ -54,7 +54,7 @@ class _Commands(click.Group):
 
 
 _MISTAKES = (click.ClickException, sqlite3.Error, StoreError, QueryError, ConfigError)
-"""Of the user, or of the machine; any other error is a fault of ours."""
+"""Errors of the user or the environment. Any other error is a bug in llmtrace."""
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
@@ -64,10 +64,10 @@ def _llmtrace() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command. What is wrong is said in one line, with what to do."""
+    """Run one command and return its exit status. Errors are printed as one line with a remedy."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr] # of text that the terminal cannot show
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr] # replaces text that the terminal cannot encode
     try:
         status: Any = _llmtrace.main(arguments, prog_name="llmtrace", standalone_mode=False)
         return status if isinstance(status, int) else 0
@@ -80,7 +80,7 @@ def run(arguments: list[str]) -> int:
         return 130
     except BrokenPipeError:
         raise
-    except SystemExit:  # click ends so, with status 1, where the reader of a pipe has gone, and nowhere else here
+    except SystemExit:  # click exits with status 1 only if the reader of a pipe has closed it
         raise BrokenPipeError from None
     except Exception as error:
         if os.environ.get("LLMTRACE_STRICT") and not isinstance(error, _MISTAKES):
@@ -94,11 +94,11 @@ def _message(error: Exception) -> str:
         return f"{' '.join(error.format_message().split())} See: {place} --help"
     if isinstance(error, click.ClickException):
         return error.format_message()
-    if isinstance(error, sqlite3.Error):  # damaged further in than its beginning, or busy for long
-        return f"cannot read the store: {error}; try again, or move it away"
+    if isinstance(error, sqlite3.Error):  # damaged pages, or locked for too long
+        return f"cannot read the store: {error}; try again, or move the file away"
     if isinstance(error, _MISTAKES):
         return str(error)
-    return f"internal error: {type(error).__name__}: {error}; LLMTRACE_STRICT=true shows where"
+    return f"internal error: {type(error).__name__}: {error}; set LLMTRACE_STRICT=true for a traceback"
 
 
 def _failed(message: str) -> int:

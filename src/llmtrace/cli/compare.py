@@ -21,40 +21,45 @@ __all__ = ["command"]
 _LESS_IS_BETTER = frozenset({"cost", "latency", "first token", "error", "refusal", "finish length", "finish error"})
 
 
-@click.command("compare")
+_HELP = """
+Compare two time windows, prompt versions or models.
+
+BEFORE and AFTER are conditions, separated by commas, or time windows:
+
+\b
+llmtrace compare version=3 version=4 --where prompt=answer
+llmtrace compare model=gpt-4.1 model=gpt-4.1-mini --where feature=search
+llmtrace compare 14d..7d 7d..now --fail-if 'cost +10 %'
+
+A limit is exceeded if the change is larger and is statistically significant:
+its 95 % interval does not include "no change".
+"""
+
+
+@click.command("compare", help=_HELP)
 @click.argument("before")
 @click.argument("after")
 @click.option("--fail-if", "limits", multiple=True, metavar="LIMIT",
-              help="'cost +10 %', 'error +1 %' (of rates: points). Exit status 1 if passed. Repeatable.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="The figures, as JSON.")
+              help="'cost +10 %', or 'error +1 %' (rates: percentage points). Exit with status 1 if exceeded. "
+                   "Repeatable.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @selection_options
 def command(before: str, after: str, limits: tuple[str, ...], as_json: bool, store: str | None, **window: Any) -> int:
-    """Two windows, prompt versions or models side by side.
-
-    BEFORE and AFTER are conditions with commas between them, or windows:
-
-    \b
-    llmtrace compare version=3 version=4 --where prompt=answer
-    llmtrace compare model=gpt-4.1 model=gpt-4.1-mini --where feature=search
-    llmtrace compare 14d..7d 7d..now --fail-if 'cost +10 %'
-
-    A limit counts as passed when the change is larger and is more than chance:
-    when its 95 % interval does not include "no change".
-    """
-    asked = [parse_limit(text) for text in limits]
+    """Compare two selections of calls."""
+    parsed_limits = [parse_limit(text) for text in limits]
     sides = [_side(text, window) for text in (before, after)]
     with open_store(store) as connection, progress("Reading the store"):
         first, second = (_sample(connection, side, text) for side, text in zip(sides, (before, after), strict=True))
     changes = compare(first, second)
-    failed = exceeded(asked, changes)
+    exceeded_limits = exceeded(parsed_limits, changes)
     if as_json:
-        told = {"calls": [first.calls, second.calls], "changes": list(map(as_dict, changes))}
-        echo_json({**told, "failed": [each.text for each in failed]}, indent=2)
+        result = {"calls": [first.calls, second.calls], "changes": list(map(as_dict, changes))}
+        echo_json({**result, "failed": [limit.text for limit in exceeded_limits]}, indent=2)
     else:
         _print(before, after, first, second, changes)
-    for each in failed:
-        echo(f"llmtrace: passed the limit {each.text!r}", file=sys.stderr)
-    return 1 if failed else 0
+    for limit in exceeded_limits:
+        echo(f"llmtrace: exceeded the limit {limit.text!r}", file=sys.stderr)
+    return 1 if exceeded_limits else 0
 
 
 def _side(text: str, window: dict[str, Any]) -> Selection:
@@ -62,19 +67,21 @@ def _side(text: str, window: dict[str, Any]) -> Selection:
         since, _, until = text.partition("..")
         return selection(since or None, until or None, window["where"])
     if "=" not in text:
-        raise QueryError(f"{shortened(text)!r} is no side to compare; use version=3, or a window: 14d..7d")
+        raise QueryError(
+            f"{shortened(text)!r} is not a valid side to compare: use version=3, or a time window: 14d..7d"
+        )
     return selection(window["since"], window["until"], (*window["where"], *text.split(",")))
 
 
 def _sample(connection: sqlite3.Connection, side: Selection, text: str) -> Sample:
-    found = sample(connection, side)
-    if not found.calls:
-        raise QueryError(f"there are no calls with {shortened(text)}; see: llmtrace report --by model,version")
-    return found
+    result = sample(connection, side)
+    if not result.calls:
+        raise QueryError(f"no calls match {shortened(text)}: see llmtrace report --by model,version")
+    return result
 
 
-_GIVE_WAY = ("interval", "verdict", "change")
-_LEAST_TITLE = 12
+_OPTIONAL_COLUMNS = ("interval", "verdict", "change")
+_MIN_TITLE_WIDTH = 12
 
 
 def _print(before: str, after: str, first: Sample, second: Sample, changes: list[Change]) -> None:
@@ -87,11 +94,11 @@ def _print(before: str, after: str, first: Sample, second: Sample, changes: list
         rows.append(((title, *change.shown, _signed(change, change.change), interval, word), style))
     headings = ("", formatting.plain(before), formatting.plain(after), "change", "95% interval", "")
     least = [max(len(cells[at]) for cells, _ in rows) for at in range(6)]
-    titles = min(least[0], _LEAST_TITLE)
+    titles = min(least[0], _MIN_TITLE_WIDTH)
     sizes = {"before": max(6, least[1]), "after": max(6, least[2]), "change": max(6, least[3])}
     sizes |= {"interval": max(12, least[4]), "verdict": least[5]}
-    kept = fitting(sizes, out.width - titles, _GIVE_WAY, gap=2)
-    # Headings and titles take what the figures leave.
+    kept = fitting(sizes, out.width - titles, _OPTIONAL_COLUMNS, gap=2)
+    # Headings and titles share the width that the figures leave.
     left = out.width - titles - sum(sizes[name] + 2 for name in kept)
     more = max(0, min(left // 3, 16 - min(sizes["before"], sizes["after"])))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
@@ -106,11 +113,11 @@ def _print(before: str, after: str, first: Sample, second: Sample, changes: list
         shown = [cell for name, cell in zip(("title", *sizes), cells, strict=True) if name == "title" or name in kept]
         table.add_row(*map(Text, shown), style=style)
     out.print(table)
-    out.print("\ncost and tokens: mean of a call; times: median; rates change in points (pp)", style="dim")
+    out.print("\ncost and tokens: mean per call; times: median; rates change in percentage points (pp)", style="dim")
 
 
 def _title(change: Change) -> str:
-    return {"cost": "cost a call", "input": "input tokens", "output": "output tokens", "error": "errors",
+    return {"cost": "cost/call", "input": "input tokens", "output": "output tokens", "error": "errors",
             "refusal": "refusals"}.get(change.metric, change.metric)  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""``llmtrace demo``: a day of invented traffic through the real vendor SDKs, and what the commands say of it."""
+"""``llmtrace demo``: a day of invented traffic with the real vendor SDKs, and reports on it."""
 
 from __future__ import annotations
 
@@ -39,10 +39,11 @@ from .terminal import console, echo
 __all__ = ["command", "run"]
 
 _TRACES = 150
-_DAY = 86400 * 10**9
-_SLOWER = 10
+_DAY_NANOSECONDS = 86400 * 10**9
+_SLOWDOWN = 10
+"""Factor between the times of the local server and those in the store."""
 _SEND_SECONDS = 10.0
-_TIMES = (
+_TIME_ATTRIBUTES = (
     names.FIRST_CHUNK,
     names.STREAM_FIRST_TOKEN,
     names.STREAM_GAP_MEAN,
@@ -53,20 +54,21 @@ _FEATURES = ("search", "search", "search", "support", "support", "digest")
 
 
 @click.command("demo")
-@click.option("--traces", default=_TRACES, show_default=True, type=click.IntRange(1, 5000), help="How much traffic.")
+@click.option(
+    "--traces", default=_TRACES, show_default=True, type=click.IntRange(1, 5000), help="Number of traces to generate."
+)
 def command(traces: int) -> int:
-    """A day of invented traffic through the real SDKs, and what the commands say of it.
+    """Generate a day of invented traffic with the real SDKs and show reports on it.
 
-    A server on the loopback interface stands in for the vendors, and the calls go to a store of their own. Where the
-    standard variables name an OTLP endpoint (OTEL_EXPORTER_OTLP_ENDPOINT ...), the spans are sent there too; without
-    one, everything stays on this machine.
+    A local server imitates the vendors, and the calls go to a separate store. If the standard variables name an OTLP
+    endpoint (OTEL_EXPORTER_OTLP_ENDPOINT ...), the spans are also sent there. Otherwise, nothing leaves this machine.
     """
     return run(traces)
 
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """One thing a user of the invented product asks for."""
+    """One request of a user to the invented product."""
 
     feature: str
     user: str
@@ -74,7 +76,7 @@ class _Question:
     prompt: str
     version: str
     began: int
-    """Nanoseconds since the epoch."""
+    """Start in nanoseconds since the epoch."""
     rng: random.Random
 
     @property
@@ -89,6 +91,7 @@ class _Question:
 
 
 def run(traces: int = _TRACES) -> int:
+    """Fill the demo's store, print reports, and return the exit status: 1 if sending over OTLP failed."""
     missing = [name for name in ("openai", "anthropic") if find_spec(name) is None]
     if missing:
         echo(f"llmtrace demo needs the vendor SDKs: pip install {' '.join(missing)}", file=sys.stderr)
@@ -104,13 +107,13 @@ def run(traces: int = _TRACES) -> int:
 def _fill(path: Path, traces: int) -> None:
     import llmtrace
 
-    exporter = _Spread(path)
+    exporter = _TimeShiftingExporter(path)
     provider = TracerProvider(resource=Resource({"service.name": "demo-shop"}), shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     rng = random.Random(7)
     now = time.time_ns()
-    # Busier by day: the sum of two draws is most often in the middle.
-    began = sorted(now - int(_DAY * (rng.random() + rng.random()) / 2) - 60 * 10**9 for _ in range(traces))
+    # Add two random numbers: most traffic falls in the middle of the day.
+    began = sorted(now - int(_DAY_NANOSECONDS * (rng.random() + rng.random()) / 2) - 60 * 10**9 for _ in range(traces))
     questions = [_question(random.Random(number), number, at) for number, at in enumerate(began)]
     out = console(stderr=True)
     with serve() as url, Progress(console=out, transient=True, disable=not out.is_terminal) as progress:
@@ -118,7 +121,7 @@ def _fill(path: Path, traces: int) -> None:
         try:
             for name in ("openai", "anthropic"):
                 import_module(name)
-            task = progress.add_task("asking", total=len(questions))
+            task = progress.add_task("calling", total=len(questions))
             with _Shop(url, provider, exporter) as shop, ThreadPoolExecutor(8) as threads:
                 for _ in threads.map(shop.answer, questions):
                     progress.advance(task)
@@ -130,7 +133,7 @@ def _fill(path: Path, traces: int) -> None:
 
 def _question(rng: random.Random, number: int, began: int) -> _Question:
     feature = rng.choice(_FEATURES)
-    # Version 4 of one prompt was rolled out in the afternoon, and says more than version 3 did.
+    # Version 4 of one prompt is in use for every third search; its responses are longer than those of version 3.
     version = "4" if feature == "search" and number % 3 == 0 else "3"
     return _Question(
         feature, f"user-{min(rng.randrange(12), rng.randrange(12)):02}", f"session-{number // 3:03}",
@@ -139,13 +142,13 @@ def _question(rng: random.Random, number: int, began: int) -> _Question:
 
 
 class _Shop:
-    """The invented product: three features over two vendors."""
+    """The invented product: three features with two vendors."""
 
-    def __init__(self, url: str, provider: TracerProvider, exporter: _Spread) -> None:
+    def __init__(self, url: str, provider: TracerProvider, exporter: _TimeShiftingExporter) -> None:
         import anthropic
         import openai
 
-        # No proxy on the way to the loopback interface; Anthropic's client reads the variables itself: the mount.
+        # Bypass proxies. Anthropic's client reads the proxy variables itself: only the mount prevents that.
         direct = openai.DefaultHttpxClient(trust_env=False, mounts={"all://127.0.0.1": None})
         other = anthropic.DefaultHttpxClient(trust_env=False, mounts={"all://127.0.0.1": None})
         self._openai = openai.OpenAI(api_key="demo", base_url=f"{url}/v1", max_retries=0, http_client=direct)
@@ -171,7 +174,7 @@ class _Shop:
         name = f"invoke_workflow {question.feature}"
         with _tagged(question), self._tracer.start_as_current_span(name, attributes=attributes) as span:
             self._exporter.plan(span, question)
-            with suppress(*self._failures):  # a rate limit: the product says "try again"
+            with suppress(*self._failures):  # a rate limit: the product shows an error to its user
                 steps[question.feature](question)
 
     def _search(self, question: _Question) -> None:
@@ -198,9 +201,9 @@ class _Shop:
                 finish="content_filter" if rng.random() < 0.02 else "stop",
             ),
         )  # fmt: skip
-        leave = rng.random() < 0.06
+        closes_early = rng.random() < 0.06
         for position, _ in enumerate(stream):
-            if leave and position == 3:  # the user has closed the page
+            if closes_early and position == 3:  # the user has closed the page
                 break
         stream.close()
 
@@ -208,16 +211,16 @@ class _Shop:
         rng = question.rng
         schema = {"type": "object", "properties": {"service": {"type": "string"}}}
         tools: Any = [{"name": "service_status", "description": "Status of a service", "input_schema": schema}]
-        asked: Any = [{"role": "user", "content": "Is the key service up?"}]
+        messages: Any = [{"role": "user", "content": "Is the key service up?"}]
         size, pause = rng.randint(1800, 5200), rng.uniform(0.005, 0.02)
         for tool in ("service_status", None):
             self._claude.messages.create(
-                model="claude-sonnet-4-6", max_tokens=512, tools=tools, messages=asked,
+                model="claude-sonnet-4-6", max_tokens=512, tools=tools, messages=messages,
                 extra_headers=_plan(input=size, cached=size // 2, output=rng.randint(40, 320), pause=pause, tool=tool),
             )  # fmt: skip
             if tool:
-                called = {names.OPERATION: "execute_tool", "gen_ai.tool.name": tool}
-                with self._tracer.start_as_current_span(f"execute_tool {tool}", attributes=called):
+                attributes = {names.OPERATION: "execute_tool", "gen_ai.tool.name": tool}
+                with self._tracer.start_as_current_span(f"execute_tool {tool}", attributes=attributes):
                     time.sleep(0.01)
 
     def _digest(self, question: _Question) -> None:
@@ -235,19 +238,19 @@ def _plan(**wanted: Any) -> dict[str, str]:
 
 @contextmanager
 def _tagged(question: _Question) -> Iterator[None]:
-    """Say who asks for what, by the means a program would use, as far as this release has them."""
+    """Set tags and prompt as a program would, if this release has these functions."""
     import llmtrace
 
     tag = getattr(llmtrace, "tag", None)
     prompt = getattr(llmtrace, "prompt", None)
-    scope = tag(feature=question.feature, user=question.user, session=question.session) if tag else nullcontext()
-    named = prompt(question.prompt, version=question.version) if prompt else nullcontext()
-    with scope, named:
+    tags = tag(feature=question.feature, user=question.user, session=question.session) if tag else nullcontext()
+    prompt_context = prompt(question.prompt, version=question.version) if prompt else nullcontext()
+    with tags, prompt_context:
         yield
 
 
-class _Spread(SpanExporter):
-    """Writes to the demo's store, each trace moved to its time of the day."""
+class _TimeShiftingExporter(SpanExporter):
+    """Exporter to the demo's store that moves each trace to its time of the day."""
 
     def __init__(self, path: Path) -> None:
         self._writer = Writer(connect(path, write=True))
@@ -256,17 +259,18 @@ class _Spread(SpanExporter):
         self._spans: list[StoredSpan] = []
 
     def plan(self, span: trace.Span, question: _Question) -> None:
-        """All of the trace that ``span`` is the root of belongs to ``question``."""
+        """Assign the trace with root ``span`` to a question."""
         started = getattr(span, "start_time", None) or time.time_ns()
         with self._lock:
             self._plans[span.get_span_context().trace_id] = question, question.began - started
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Keep the spans, shifted in time, and write them in batches."""
         with self._lock:
             for span in spans:
-                told = record(span)
-                question, shift = self._plans[int(told.trace_id, 16)]
-                self._spans.append(_moved(told, question, shift))
+                stored = record(span)
+                question, shift = self._plans[int(stored.trace_id, 16)]
+                self._spans.append(_moved(stored, question, shift))
             if len(self._spans) > 200:
                 self._write()
         return SpanExportResult.SUCCESS
@@ -276,27 +280,30 @@ class _Spread(SpanExporter):
         self._spans = []
 
     def shutdown(self) -> None:
+        """Write the remaining spans and close the store."""
         with self._lock:
             self._write()
             self._writer.connection.close()
 
 
 def _moved(span: StoredSpan, question: _Question, shift: int) -> StoredSpan:
-    """The span at its time of the day, and as slow as a real vendor: the one on the loopback interface is ten times
-    faster, so that nobody waits for the demo."""
-    told = {**question.attributes, **span.attributes}
-    for name in _TIMES:
-        if name in told:
-            told[name] *= _SLOWER
-    if names.STREAM_SPEED in told:
-        told[names.STREAM_SPEED] /= _SLOWER
+    """Move a span to its time of the day and slow it down to the speed of a real vendor.
+
+    The local server is ten times faster, which keeps the demo short.
+    """
+    attributes = {**question.attributes, **span.attributes}
+    for name in _TIME_ATTRIBUTES:
+        if name in attributes:
+            attributes[name] *= _SLOWDOWN
+    if names.STREAM_SPEED in attributes:
+        attributes[names.STREAM_SPEED] /= _SLOWDOWN
     began = question.began
-    started, ended = (began + (at + shift - began) * _SLOWER for at in (span.started, span.ended))
-    return replace(span, attributes=told, started=started, ended=ended)
+    started, ended = (began + (at + shift - began) * _SLOWDOWN for at in (span.started, span.ended))
+    return replace(span, attributes=attributes, started=started, ended=ended)
 
 
 def _send(path: Path) -> bool:
-    """Send the spans over OTLP where the standard variables ask for it, and say where to. False when that failed."""
+    """Send the spans to the OTLP endpoint of the standard variables, if any. Return False if that failed."""
     settings = load({"spool": "off"})
     done = True
     for name in names_of_exporters(settings):
@@ -305,21 +312,25 @@ def _send(path: Path) -> bool:
         try:
             route = open_route(name, settings)
         except ConfigError as error:
-            print(f"llmtrace demo: {error}", file=sys.stderr)
+            echo(f"llmtrace demo: {error}", file=sys.stderr)
             return False
         with closing(connect(path)) as store:
             spans = [readable(span) for _, span in spans_after(store, 0, limit=-1)]
         route.sink.write(spans)
         if route.sink.close(time.monotonic() + _SEND_SECONDS):
-            print(f"\nSent {len(spans)} spans to {route.where}")
+            echo()
+            echo(f"Sent {len(spans)} spans to {route.where}")
         else:
             done = False
-            print(f"\nCould not send all of {len(spans)} spans to {route.where}; is it running?", file=sys.stderr)
+            echo(file=sys.stderr)
+            echo(
+                f"Could not send all of {len(spans)} spans to {route.where}; check that it is running", file=sys.stderr
+            )
     return done
 
 
 def _slowest(store: sqlite3.Connection, *features: str) -> Iterator[tuple[TraceRow, list[StoredSpan]]]:
-    """The slowest trace of each of the features, where there is one."""
+    """Yield the slowest trace of each feature that has one."""
     wanted = [f"invoke_workflow {feature}" for feature in features]
     for row in traces_by(store, "slowest", limit=-1):
         spans = spans_of(store, row)
@@ -338,20 +349,20 @@ def _show(path: Path) -> None:
 
     out = console()
     with closing(connect(path)) as store:
-        told = report(store, Selection(), ("feature",))
-        out.print(tables(told, ("feature",), width=out.width))
-        for note in footnotes(told.total):
+        result = report(store, Selection(), ("feature",))
+        out.print(tables(result, ("feature",), width=out.width))
+        for note in footnotes(result.total):
             out.print(note, style="dim")
         for row, spans in _slowest(store, "search", "support"):
             out.print()
             out.print(waterfall(row, spans, width=out.width))
-    where = "--store demo"
-    out.print("\nGo on with:", style="bold")
+    option = "--store demo"
+    out.print("\nNext steps:", style="bold")
     for line in (
-        f"llmtrace report --by model,version {where}",
-        f"llmtrace report --html report.html {where}",
-        f"llmtrace compare version=3 version=4 --where feature=search {where}",
-        f"llmtrace advise {where}",
+        f"llmtrace report --by model,version {option}",
+        f"llmtrace report --html report.html {option}",
+        f"llmtrace compare version=3 version=4 --where feature=search {option}",
+        f"llmtrace advise {option}",
         "llmtrace run your_program.py         then: llmtrace report",
     ):
         out.print(f"  {line}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""``llmtrace doctor``: what is patched, where spans go, whether anybody answers there, and which setting says so."""
+"""``llmtrace doctor``: a check of patches, settings, destinations and the disk."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import click
 
 from .. import _errors
 from .._settings import ConfigError, Settings, load
+from .._settings.opentelemetry import forget_reported, reported
 from ..export.otlp.payload import Payload
 from ..export.routes import names, spool_folder, transport, variable
 from ..export.signals import SIGNALS, Signal
@@ -27,43 +28,47 @@ __all__ = ["command", "run"]
 _PACKAGES = ("opentelemetry-api", "opentelemetry-sdk", "opentelemetry-exporter-otlp", "wrapt", "protobuf", "grpcio")
 _CONNECT_TIMEOUT_SECONDS = 3.0
 _ABSENT = "not installed"
-_FIRST = "call llmtrace.instrument() before {}: a client that it has replaced first calls past llmtrace, unseen"
-_TWICE = "{} is not the current span while the client works, so a call has two spans with usage: {}"
+_INSTRUMENT_FIRST = "call llmtrace.instrument() before {}: llmtrace does not see clients that were replaced before"
+_DUPLICATES = "{} is not the current span during a call, so each call gets two spans with usage: {}"
 _INSTRUMENTATION = {
-    "openinference-instrumentation-openai": _FIRST.format("OpenAIInstrumentor().instrument()"),
-    "logfire": _FIRST.format("logfire.instrument_openai() and logfire.instrument_anthropic()"),
-    "opentelemetry-instrumentation-anthropic": _TWICE.format("its span", "uninstall it, or set LLMTRACE_CLIENTS"),
-    "langfuse": _TWICE.format("the span of langfuse.openai", "import openai itself"),
+    "openinference-instrumentation-openai": _INSTRUMENT_FIRST.format("OpenAIInstrumentor().instrument()"),
+    "logfire": _INSTRUMENT_FIRST.format("logfire.instrument_openai() and logfire.instrument_anthropic()"),
+    "opentelemetry-instrumentation-anthropic": _DUPLICATES.format("its span", "uninstall it, or set LLMTRACE_CLIENTS"),
+    "langfuse": _DUPLICATES.format("the span of langfuse.openai", "import openai itself"),
 }
-"""Packages that trace the same calls, where the two do not fit together by themselves."""
+"""Packages that trace the same calls and need attention when used with llmtrace."""
 
 
 class DoctorReport:
-    """Lines for people, and whether one of them tells of a fault."""
+    """Printer of the report, which remembers if there was a fault."""
 
     def __init__(self) -> None:
         self.failed = False
 
     def title(self, name: str) -> None:
+        """Print the title of a section."""
         echo()
         echo(name)
 
-    def print(self, line: str) -> None:
+    def add(self, line: str) -> None:
+        """Print a line of a section."""
         echo(f"  {line}")
 
     def fault(self, line: str) -> None:
+        """Print a fault, which makes the exit status 1."""
         self.failed = True
         echo(f"! {line}")
 
 
 def run() -> int:
-    """Check this environment and print what was found: 0 all is well, 1 something is not, 2 a setting is wrong."""
+    """Check this environment, print the results, and return 1 if there are faults, 2 for an invalid setting."""
     report = DoctorReport()
     try:
         settings = load({})
     except ConfigError as error:
         report.fault(str(error))
         return 2
+    forget_reported()  # what is logged from here on is printed too
     _versions(report)
     _settings(report, settings)
     _clients(report)
@@ -77,9 +82,9 @@ def _versions(report: DoctorReport) -> None:
     from .. import __version__
 
     report.title("versions")
-    report.print(f"llmtrace {__version__}, Python {platform.python_version()} on {platform.system()}")
+    report.add(f"llmtrace {__version__}, Python {platform.python_version()} on {platform.system()}")
     for name in _PACKAGES:
-        report.print(f"{name} {_version(name)}")
+        report.add(f"{name} {_version(name)}")
 
 
 def _version(name: str) -> str:
@@ -94,7 +99,7 @@ def _settings(report: DoctorReport, settings: Settings) -> None:
     for field in fields(settings):
         name = f"LLMTRACE_{field.name.upper()}"
         value = _without_account(_plain(getattr(settings, field.name)))
-        report.print(f"{name}={value} ({'environment' if variable(name) else 'default'})")
+        report.add(f"{name}={value} ({'environment' if variable(name) else 'default'})")
 
 
 def _plain(value: object) -> str:
@@ -111,15 +116,15 @@ def _clients(report: DoctorReport) -> None:
     import llmtrace
 
     report.title("clients")
-    with llmtrace.instrument(tracer_provider=NoOpTracerProvider()) as done:
+    with llmtrace.instrument(tracer_provider=NoOpTracerProvider()) as instrumentation:
         absent = {sdk.name for sdk in SDKS if not _imported(report, sdk.module)}
-        for name, version in done.patched.items():
-            report.print(f"{name} {version}  traced")
-        for name in sorted(absent & done.waiting.keys()):
-            report.print(f"{name}  not installed")
-        for name, why in done.skipped.items():
-            chosen = why.startswith(("left out", "LLMTRACE_ENABLED"))
-            (report.print if chosen else report.fault)(f"{name}  skipped: {why}")
+        for name, version in instrumentation.patched.items():
+            report.add(f"{name} {version}  traced")
+        for name in sorted(absent & instrumentation.waiting.keys()):
+            report.add(f"{name}  not installed")
+        for name, reason in instrumentation.skipped.items():
+            by_setting = reason.startswith(("left out", "LLMTRACE_ENABLED", "OTEL_SDK_DISABLED"))
+            (report.add if by_setting else report.fault)(f"{name}  skipped: {reason}")
     for place, count in _errors.internal_errors.items():
         report.fault(f"instrumentation error: could not {place} ({formatting.counted(count, 'time')})")
 
@@ -129,11 +134,11 @@ def _other_instrumentation(report: DoctorReport) -> None:
     if installed:
         report.title("other instrumentation")
     for name, version in installed.items():
-        report.print(f"{name} {version}: {_INSTRUMENTATION[name]}")
+        report.add(f"{name} {version}: {_INSTRUMENTATION[name]}")
 
 
 def _imported(report: DoctorReport, module: str) -> bool:
-    """Import it. False when it is not installed; when it is broken, that is told."""
+    """Import a module and report if it is broken. Return False if it is not installed."""
     try:
         import_module(module)
     except Exception as error:
@@ -144,39 +149,41 @@ def _imported(report: DoctorReport, module: str) -> bool:
 
 
 def _destinations(report: DoctorReport, settings: Settings) -> None:
-    report.title("where it goes, unless the application has set a provider of its own")
+    report.title("destinations, unless the application sets its own provider")
     for name in ("OTEL_SDK_DISABLED", "OTEL_CONFIG_FILE"):
         if variable(name):
-            report.print(f"{name}={variable(name)} (environment)")
+            report.add(f"{name}={variable(name)} (environment)")
     if variable("OTEL_SDK_DISABLED").lower() == "true":
-        report.print("nowhere")
+        report.add("nowhere")
         return
     if variable("OTEL_CONFIG_FILE"):
-        report.print("where that file says")
+        report.add("as configured in that file")
         return
     for signal in SIGNALS:
         try:
             _destination(report, settings, signal)
         except ConfigError as error:
             report.fault(f"{signal.unit}: {error}")
+    for message in reported():
+        report.fault(message)
 
 
 def _destination(report: DoctorReport, settings: Settings, signal: Signal) -> None:
-    asks = (f"OTEL_{signal.name.upper()}_EXPORTER", *signal.variables("ENDPOINT"))
-    found = names(settings, signal)
-    for name in found:
+    selecting = (f"OTEL_{signal.name.upper()}_EXPORTER", *signal.variables("ENDPOINT"))
+    exporters = names(settings, signal)
+    for name in exporters:
         if name.startswith("otlp"):
             _endpoint(report, name, signal)
         else:
             place = "the local store" if name == "local" else name
-            report.print(f"{signal.unit}: {place}")
-    if not found:
-        report.print(f"{signal.unit}: nowhere")
-    for name in (*asks, *signal.variables("PROTOCOL")):
-        if variable(name) and (found or name == asks[0]):
-            report.print(f"  {name}={_without_account(variable(name))} (environment)")
-    if not any(map(variable, asks[:2])) and not found:
-        report.print(f"  {asks[0]} is not set (default)")
+            report.add(f"{signal.unit}: {place}")
+    if not exporters:
+        report.add(f"{signal.unit}: nowhere")
+    for name in (*selecting, *signal.variables("PROTOCOL")):
+        if variable(name) and (exporters or name == selecting[0]):
+            report.add(f"  {name}={_without_account(variable(name))} (environment)")
+    if not any(map(variable, selecting[:2])) and not exporters:
+        report.add(f"  {selecting[0]} is not set (default)")
 
 
 def _without_account(text: str) -> str:
@@ -184,30 +191,30 @@ def _without_account(text: str) -> str:
 
 
 def _endpoint(report: DoctorReport, name: str, signal: Signal) -> None:
-    """Post a request with nothing in it, which every OTLP backend accepts."""
-    way = transport(name, signal)
-    where = way.destination
-    outcome = way.send(Payload(b"", "none", 0), _CONNECT_TIMEOUT_SECONDS)
-    way.close()
-    well = outcome.kind == "accepted"
-    (report.print if well else report.fault)(f"{signal.unit}: {where.endpoint}")
-    told = "answers" if well else f"does not take {signal.unit}: {outcome.message}"
-    report.print(f"  {told} ({where.protocol}, compression {way.encoding})")
+    """Send an empty request, which every OTLP backend accepts."""
+    otlp = transport(name, signal)
+    destination = otlp.destination
+    outcome = otlp.send(Payload(b"", "none", 0), _CONNECT_TIMEOUT_SECONDS)
+    otlp.close()
+    accepted = outcome.kind == "accepted"
+    (report.add if accepted else report.fault)(f"{signal.unit}: {destination.endpoint}")
+    status = "accepts requests" if accepted else f"does not accept {signal.unit}: {outcome.message}"
+    report.add(f"  {status} ({destination.protocol}, compression {otlp.encoding})")
 
 
 def _disk(report: DoctorReport, settings: Settings) -> None:
     report.title("on disk")
     folder = spool_folder(settings)
     if folder is None:
-        report.print("no spool: LLMTRACE_SPOOL is off")
+        report.add("no spool: LLMTRACE_SPOOL is off")
     else:
         for line in describe(folder, settings):
-            report.print(f"spool {line.strip()}" if not line.startswith(" ") else line)
+            report.add(f"spool {line.strip()}" if not line.startswith(" ") else line)
         if not _writable(folder):
-            report.fault(f"{folder} cannot be written: spans would wait in memory only (LLMTRACE_SPOOL)")
+            report.fault(f"{folder} is not writable: spans would be buffered in memory only (LLMTRACE_SPOOL)")
     for path in _store(settings):
         size = path.stat().st_size / 1e6 if path.exists() else 0.0
-        report.print(f"store {path}  {size:.1f} MB  (LLMTRACE_STORE)")
+        report.add(f"store {path}  {size:.1f} MB  (LLMTRACE_STORE)")
 
 
 def _writable(folder: Path) -> bool:
@@ -224,5 +231,5 @@ def _store(settings: Settings) -> Iterator[Path]:
 @click.command("doctor")
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """Check what is hooked, where spans go, and whether they arrive."""
+    """Check instrumentation, settings and destinations."""
     ctx.exit(run())

@@ -20,19 +20,19 @@ class _CatalogPrices:
         self.window = lru_cache(None)(self._window)
 
     def price(self, provider: str | None, model: str, counts: Mapping[str, int], at: float) -> int | None:
-        # What is not named is none, where a call that does not tell its output has no price.
+        # Set missing output to 0: a call without output tokens cannot be priced.
         usage: Counts = {"output": 0, **{name: count for name, count in counts.items() if count}}
-        answer = Response(model=model, usage=usage)
-        priced = self._pricer.price(provider or "", None, Request("chat", model), answer, at)
-        cost = None if priced is None or priced.reason is not None else priced.cost()
-        return None if cost is None or cost.currency != "USD" else round(CONTEXT.multiply(cost.total, PICO))
+        response = Response(model=model, usage=usage)
+        priced = self._pricer.price(provider or "", None, Request("chat", model), response, at)
+        amount = None if priced is None or priced.reason is not None else priced.cost()
+        return None if amount is None or amount.currency != "USD" else round(CONTEXT.multiply(amount.total, PICO))
 
     def _window(self, provider: str | None, model: str) -> int | None:
         return self._pricer.context_window(provider or "", model)
 
 
 def open_catalog() -> PriceList:
-    """The price table that calls are priced by, with the overrides in force.
+    """Open the price table that calls are priced with, overrides included.
 
     Raises:
         ConfigError: The overrides cannot be read.

@@ -1,4 +1,4 @@
-"""``llmtrace prices``: what a model costs here, and from where."""
+"""``llmtrace prices``: prices of a model and their source."""
 
 from __future__ import annotations
 
@@ -22,25 +22,28 @@ from .terminal import echo, echo_error
 
 __all__ = ["command", "run"]
 
-_SEARCHED_PROVIDERS = ("openai", "anthropic", "gcp.gemini", "azure.ai.openai", "aws.bedrock", "mistral_ai", "groq", "deepseek",
-              "x_ai", "cohere", "openrouter", "together_ai", "fireworks_ai", "cerebras", "perplexity", "moonshot_ai",
-              "voyage_ai", "z_ai")  # fmt: skip
-"""Where a name is looked for when no provider is given, vendors before resellers."""
+_SEARCHED_PROVIDERS = (
+    "openai", "anthropic", "gcp.gemini", "azure.ai.openai", "aws.bedrock", "mistral_ai", "groq", "deepseek", "x_ai",
+    "cohere", "openrouter", "together_ai", "fireworks_ai", "cerebras", "perplexity", "moonshot_ai", "voyage_ai", "z_ai",
+)  # fmt: skip
+"""Providers to search for a model if none is named, vendors before resellers."""
 
 
-_SHOWN = 3
+_MAX_SHOWN = 3
 
 
 def run(
     model: str | None = None, *, provider: str | None = None, prices: object = None, out: TextIO | None = None
 ) -> int:
-    """Say what ``model`` costs, or without one what the prices are made of. Exit status 2 when nothing is known of it.
+    """Print the prices of ``model``, or without one an overview of the price table.
+
+    The exit status is 2 if the model has no price.
 
     Args:
-        model: A name as a request or an answer spells it.
-        provider: OpenTelemetry's name of a provider; else every place that knows the name is shown.
-        prices: Overrides in place of those in ``LLMTRACE_PRICES``.
-        out: Where to write; standard output by default.
+        model: Model name as in a request or a response.
+        provider: OpenTelemetry's name of a provider; by default, up to three providers of the model are shown.
+        prices: Overrides instead of those in ``LLMTRACE_PRICES``.
+        out: Stream to write to; standard output by default.
     """
     out = out or sys.stdout
     try:
@@ -52,18 +55,18 @@ def run(
     if model is None:
         _overview(catalog, pricer, out)
         return 0
-    known = 0
+    shown = 0
     for place in (provider,) if provider else _SEARCHED_PROVIDERS:
         card = pricer.card(place, None, Request("chat", model), Response(model=model), time())
         if card is None or not card.rates:
             continue
-        known += 1
+        shown += 1
         _show(card, place, out)
-        if known == _SHOWN or card.version is None:
+        if shown == _MAX_SHOWN or card.version is None:
             break
-    if not known:
+    if not shown:
         where = f" at {provider}" if provider else ""
-        echo(f"No price is known for {model!r}{where}. Give it one in the file LLMTRACE_PRICES names:", file=out)
+        echo(f"No price for {model!r}{where}. Add one to the file that LLMTRACE_PRICES names:", file=out)
         example = ("[[price]]", f'model = "{model}"', 'input = "2.50"     # USD per million tokens', 'output = "10.00"')
         for line in example:
             echo(f"  {line}", file=out)
@@ -73,19 +76,19 @@ def run(
 
 def _overview(catalog: Catalog, pricer: Pricer, out: TextIO) -> None:
     providers = catalog.snapshot.providers
-    models = sum(len(each.models) for each in providers)
+    models = sum(len(provider.models) for provider in providers)
     echo(f"Catalogue   {catalog.version}: {models:,} models of {len(providers)} providers", file=out)
     newest = catalog.newest(datetime.now(UTC).date())
     if newest is not None:
         days = (datetime.now(UTC).date() - newest).days
-        echo(f"Age         newest price in it is of {newest}, {formatting.counted(days, 'day')} ago", file=out)
+        echo(f"Age         newest price is from {newest}, {formatting.counted(days, 'day')} ago", file=out)
     if not pricer.overrides:
         echo("Overrides   none (LLMTRACE_PRICES is not set)", file=out)
     for number, override in enumerate(pricer.overrides, 1):
-        what = f"as {override.alias}" if override.alias else "own prices" if override.row else "listed prices"
+        effect = f"as {override.alias}" if override.alias else "own prices" if override.row else "listed prices"
         factor = "" if override.multiplier == 1 else f" x {float(override.multiplier):g}"
         where = f" at {override.provider}" if override.provider else ""
-        echo(f"Override {number}  {override.model}{where}: {what}{factor}", file=out)
+        echo(f"Override {number}  {override.model}{where}: {effect}{factor}", file=out)
 
 
 def _show(card: RateCard, provider: str, out: TextIO) -> None:
@@ -128,8 +131,8 @@ def _money(amount: Amount) -> str:
 
 @click.command("prices")
 @click.argument("model", required=False)
-@click.option("--provider", help="OpenTelemetry's name of a provider, such as azure.ai.openai.")
+@click.option("--provider", help="OpenTelemetry's name of the provider, such as azure.ai.openai.")
 @click.pass_context
 def command(ctx: click.Context, model: str | None, provider: str | None) -> None:
-    """What MODEL costs here and from where; without it, what the prices are made of."""
+    """Show the prices of MODEL and their source; without MODEL, version and age of the price table."""
     ctx.exit(run(model, provider=provider))

@@ -1,6 +1,6 @@
-"""``llmtrace prompts``: what there is, how versions differ, and which version a label stands for.
+"""``llmtrace prompts``: lists prompts, compares versions and moves labels.
 
-Nothing but a prompt's label file is ever written.
+The only file that it writes is a prompt's label file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .terminal import Amount, echo, echo_error, echo_text
 __all__ = ["command", "run"]
 
 _PRODUCTION = "production"
-_REMEMBERED = 20
+_MAX_HISTORY = 20
 
 
 def run(
@@ -37,11 +37,11 @@ def run(
 
     Args:
         action: ``list``, ``show``, ``diff``, ``promote`` or ``rollback``.
-        name: The prompt's name; all but ``list`` need it.
+        name: The prompt's name; required except for ``list``.
         versions: Versions or labels: one for ``show`` (optional) and ``promote``, two for ``diff``.
         label: The label that ``promote`` and ``rollback`` move.
-        weight: The percentage of sessions that ``promote`` gives to the label.
-        folder: Where prompts are; by default as ``LLMTRACE_PROMPTS`` says.
+        weight: Percentage of sessions that ``promote`` assigns to the label.
+        folder: Folder of prompts; by default that of ``LLMTRACE_PROMPTS``.
     """
     place = configured() if folder is None else Path(folder)
     try:
@@ -72,13 +72,13 @@ def _list(place: Path) -> int:
     if not names:
         return _wrong(f"there are no prompts in {place}")
     for name in names:
-        found = files.find(place, name)
-        if not found.is_dir():
-            echo(f"{name}  {files.read(found, name, None).version}")
+        path = files.find(place, name)
+        if not path.is_dir():
+            echo(f"{name}  {files.read(path, name, None).version}")
             continue
-        labels = files.labels_of(found)
-        told = [f"{label} = {share.version}" + _share(share) for label, share in labels.items()]
-        echo(f"{name}  versions {', '.join(files.versions_of(found))}" + (f"; {', '.join(told)}" if told else ""))
+        labels = files.labels_of(path)
+        targets = [f"{label} = {share.version}" + _share(share) for label, share in labels.items()]
+        echo(f"{name}  versions {', '.join(files.versions_of(path))}" + (f"; {', '.join(targets)}" if targets else ""))
     return 0
 
 
@@ -87,15 +87,15 @@ def _share(share: files.LabelTarget) -> str:
 
 
 def _file(place: Path, name: str, version: str | None) -> files.PromptFile:
-    """The file of a version, or of what a label stands for; by default of ``production``, else the latest."""
-    found = files.find(place, name)
-    if not found.is_dir():
-        return files.read(found, name, None)
-    labels, versions = files.labels_of(found), files.versions_of(found)
-    wanted = version or (_PRODUCTION if _PRODUCTION in labels else versions[-1])
-    if wanted not in versions and wanted in labels:
-        wanted = labels[wanted].version
-    return files.read(found, name, wanted)
+    """Read the file of a version or label; by default of ``production``, else of the latest version."""
+    path = files.find(place, name)
+    if not path.is_dir():
+        return files.read(path, name, None)
+    labels, versions = files.labels_of(path), files.versions_of(path)
+    selected = version or (_PRODUCTION if _PRODUCTION in labels else versions[-1])
+    if selected not in versions and selected in labels:
+        selected = labels[selected].version
+    return files.read(path, name, selected)
 
 
 def _show(place: Path, name: str, version: str | None = None) -> int:
@@ -119,38 +119,38 @@ def _diff(place: Path, name: str, first: str, second: str) -> int:
 
 
 def _promote(place: Path, name: str, version: str, label: str, weight: float | None) -> int:
-    found = files.find(place, name)
-    if not found.is_dir():
-        return _wrong(f"prompt {name!r} is one file and has no labels; move it to {name}/1{found.suffix} to have some")
+    path = files.find(place, name)
+    if not path.is_dir():
+        return _wrong(f"prompt {name!r} is a single file; labels need versions: move it to {name}/1{path.suffix}")
     if label == files.HISTORY:
-        return _wrong(f"{label!r} is no label: the label file keeps its history under that name")
-    files.read(found, name, version)
-    before = files.labels_of(found).get(label)
+        return _wrong(f"{label!r} is not a valid label: the label file keeps its history under that name")
+    files.read(path, name, version)
+    before = files.labels_of(path).get(label)
     if before is not None and before.version == version and weight in (None, before.weight):
-        echo(f"{name}: {label} is {version} already")
+        echo(f"{name}: {label} is already {version}")
         return 0
-    document = _document(found)
+    document = _document(path)
     if before is not None and before.version != version:
         history = document.setdefault(files.HISTORY, {})
-        history[label] = [*history.get(label, []), before.version][-_REMEMBERED:]
+        history[label] = [*history.get(label, []), before.version][-_MAX_HISTORY:]
     _set(document, label, version, weight if weight is not None else before.weight if before is not None else None)
-    _write(found, document)
+    _write(path, document)
     echo(f"{name}: {label} is {version}" + (f", it was {before.version}" if before is not None else ""))
     return 0
 
 
 def _rollback(place: Path, name: str, label: str) -> int:
-    found = files.find(place, name)
-    labels = files.labels_of(found) if found.is_dir() else {}
+    path = files.find(place, name)
+    labels = files.labels_of(path) if path.is_dir() else {}
     if label not in labels:
         return _wrong(f"prompt {name!r} has no label {label!r}")
-    document = _document(found)
+    document = _document(path)
     history = document.get(files.HISTORY, {})
     versions = list(history.get(label, []))
     if not versions:
-        return _wrong(f"{name}: {label} has had no other version")
+        return _wrong(f"{name}: {label} has no earlier version")
     version = str(versions.pop())
-    files.read(found, name, version)
+    files.read(path, name, version)
     if versions:
         history[label] = versions
     else:
@@ -158,17 +158,17 @@ def _rollback(place: Path, name: str, label: str) -> int:
         if not history:
             del document[files.HISTORY]
     _set(document, label, version, labels[label].weight)
-    _write(found, document)
+    _write(path, document)
     echo(f"{name}: {label} is {version} again, it was {labels[label].version}")
     return 0
 
 
 def _document(place: Path) -> Any:
-    """The label file as it is written, comments and all."""
+    """Parse the label file, keeping comments and order."""
     try:
         import tomlkit
     except ImportError:
-        raise ConfigError("changing labels needs an extra: pip install 'llmtrace-otel[prompts]'") from None
+        raise ConfigError("changing labels needs: pip install 'llmtrace-otel[prompts]'") from None
     path = place / files.LABELS
     return tomlkit.parse(path.read_text(encoding="utf-8") if path.is_file() else "")
 
@@ -185,13 +185,13 @@ def _set(document: Any, label: str, version: str, weight: float | None) -> None:
 
 
 def _write(place: Path, document: Any) -> None:
-    """Replace the label file in one step, after reading back what it would say."""
+    """Validate the new label file and replace the old one atomically."""
     import tomlkit
 
     path = place / files.LABELS
     draft = place / (files.LABELS + ".new")
     text = tomlkit.dumps(document).rstrip("\n") + "\n"
-    files.shares_in(path, text)
+    files.parse_labels(path, text)
     try:
         draft.write_text(text, encoding="utf-8")
         os.replace(draft, path)
@@ -199,13 +199,24 @@ def _write(place: Path, document: Any) -> None:
         draft.unlink(missing_ok=True)
 
 
-@click.command("prompts")
+_HELP = """
+List prompts, or show, compare, promote and roll back versions.
+
+\b
+llmtrace prompts show NAME [VERSION]
+llmtrace prompts diff NAME A B
+llmtrace prompts promote NAME VERSION
+llmtrace prompts rollback NAME
+"""
+
+
+@click.command("prompts", help=_HELP)
 @click.argument("action", type=click.Choice(["list", "show", "diff", "promote", "rollback"]), default="list")
 @click.argument("name", required=False)
 @click.argument("versions", nargs=-1)
-@click.option("--label", default=_PRODUCTION, show_default=True, help="What promote and rollback move.")
-@click.option("--weight", type=Amount(100), help="Per cent of sessions that promote gives the label.")
-@click.option("--folder", help="Where prompts are; by default LLMTRACE_PROMPTS.")
+@click.option("--label", default=_PRODUCTION, show_default=True, help="Label that promote and rollback move.")
+@click.option("--weight", type=Amount(100), help="Percentage of sessions that get the promoted version.")
+@click.option("--folder", help="Folder of prompts. Default: LLMTRACE_PROMPTS.")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -216,5 +227,5 @@ def command(
     weight: float | None,
     folder: str | None,
 ) -> None:
-    """List prompts; show NAME [VERSION]; diff NAME A B; promote NAME VERSION; rollback NAME."""
+    """Run one action on prompts and exit with its status."""
     ctx.exit(run(action, name, versions, label=label, weight=weight, folder=folder))

@@ -17,15 +17,24 @@ from .terminal import console, echo, echo_json, open_store, progress, selection_
 __all__ = ["command"]
 
 
-@click.command("report")
+_HELP = """
+Show cost and latency by feature, model, user or prompt.
+
+\b
+llmtrace report --by model,day --since 7d
+llmtrace report --by version --where prompt=answer --html report.html
+"""
+
+
+@click.command("report", help=_HELP)
 @click.option("--by", default="feature", metavar="NAMES", show_default=True,
               help="feature, model, provider, prompt, version, user, session, tenant, hour, day, week, month, tag, "
-                   "tag.KEY, outcome ... or several, with commas.")  # fmt: skip
+                   "tag.KEY, outcome ..., or several, separated by commas.")  # fmt: skip
 @click.option("--top", default=20, show_default=True, type=click.IntRange(0, 10**6),
-              help="So many lines; 0 for all.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="All of the figures, as JSON.")
-@click.option("--csv", "as_csv", is_flag=True, help="All of the figures, as CSV.")
-@click.option("--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write one page with charts.")
+              help="Maximum rows (0 = all).")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print all figures as CSV.")
+@click.option("--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write an HTML page with charts.")
 @selection_options
 @click.pass_context
 def command(
@@ -39,51 +48,46 @@ def command(
     store: str | None,
     **window: Any,
 ) -> None:
-    """What each feature, model, user or prompt costs, and how its streams behave.
-
-    \b
-    llmtrace report --by model,day --since 7d
-    llmtrace report --by version --where prompt=answer --html report.html
-    """
+    """Print a report, or write it as a page."""
     by_names = dimensions([by])
     chosen = selection(**window)
     if page is not None:
         ctx.exit(_page(page, store, chosen, by_names))
-    full = as_json or as_csv
+    all_rows = as_json or as_csv
     with open_store(store) as connection, progress("Reading the store"):
-        told = report(connection, chosen, by_names, top=0 if full else top)
+        result = report(connection, chosen, by_names, top=0 if all_rows else top)
     if as_json:
-        echo_json({"by": by_names, "rows": _rows(told, by_names), "total": told.total.as_dict()}, indent=2)
+        echo_json({"by": by_names, "rows": _rows(result, by_names), "total": result.total.as_dict()}, indent=2)
     elif as_csv:
-        _csv(_rows(told, by_names), by_names, told.total)
-    elif not told.rows:
+        _csv(_rows(result, by_names), by_names, result.total)
+    elif not result.rows:
         ctx.exit(_nothing())
     else:
-        _print(told, by_names)
+        _print(result, by_names)
 
 
 def _nothing() -> int:
-    echo("llmtrace: no calls there; widen --since or --where, or see what there is: llmtrace store", file=sys.stderr)
+    echo("llmtrace: no calls match: widen --since or --where; llmtrace store shows what is stored", file=sys.stderr)
     return 2
 
 
-def _rows(told: Report, by: tuple[str, ...]) -> list[dict[str, Any]]:
-    return [{**dict(zip(by, key, strict=True)), **group.as_dict()} for key, group in told.rows]
+def _rows(result: Report, by: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [{**dict(zip(by, key, strict=True)), **group.as_dict()} for key, group in result.rows]
 
 
-def _csv(rows: list[dict[str, Any]], by: tuple[str, ...], whole: Aggregate) -> None:
+def _csv(rows: list[dict[str, Any]], by: tuple[str, ...], total: Aggregate) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    names = [*by, *whole.as_dict()]
+    names = [*by, *total.as_dict()]
     writer.writerow(map(formatting.cell, names))
     writer.writerows([formatting.cell(row[name]) for name in names] for row in rows)
 
 
-def _print(told: Report, by: tuple[str, ...]) -> None:
+def _print(result: Report, by: tuple[str, ...]) -> None:
     from ..report.table import footnotes, tables
 
     out = console()
-    out.print(tables(told, by, width=out.width))
-    notes = footnotes(told.total)
+    out.print(tables(result, by, width=out.width))
+    notes = footnotes(result.total)
     if notes:
         out.print()
     for note in notes:

@@ -1,4 +1,4 @@
-"""Spans of the local store on to an OTLP endpoint: encoded, bridged and transported as live ones are."""
+"""Transfer of stored spans to an OTLP endpoint, encoded, bridged and sent as live spans are."""
 
 from __future__ import annotations
 
@@ -22,27 +22,31 @@ from ..store.schema import StoreError
 __all__ = ["Resender", "resender"]
 
 _PATIENCE_SECONDS = 15.0
-"""How long a request is tried again, as a backend that is busy asks for."""
+"""Maximum time for retries of one request to a busy backend."""
 _PAUSE_SECONDS = 0.5
 
 
 class Resender(SpanExporter):
-    """Sends batches over one transport, each to its end before the next."""
+    """Exporter that sends one batch after the other over one transport."""
 
-    def __init__(self, way: Transport, bridges: Sequence[str], address: str) -> None:
-        self.way = way
+    def __init__(self, transport: Transport, bridges: Sequence[str], address: str) -> None:
+        self.transport = transport
         self.bridges = tuple(bridges)
         self.address = address
-        """Where to, without credentials."""
-        self.said = ""
-        """What the backend last answered to a request that it did not take."""
+        """Address of the backend, without credentials."""
+        self.last_message = ""
+        """Last response of the backend to a request that it did not accept."""
         self.left_out = 0
-        """Spans that cannot be encoded, are too large, or were rejected one by one."""
+        """Number of spans that cannot be encoded, are too large, or were rejected individually."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send a batch and return ``FAILURE`` if the backend did not accept a part of it."""
         batch = translate(spans, self.bridges)
-        # All are tried before the batch counts as sent.
-        sent = [self._part(part) for part in self.way.encoder.encode(batch, self.way.limit, self.way.encoding)]
+        # Send all parts, even after a failure.
+        sent = [
+            self._part(part)
+            for part in self.transport.encoder.encode(batch, self.transport.limit, self.transport.encoding)
+        ]
         return SpanExportResult.SUCCESS if all(sent) else SpanExportResult.FAILURE
 
     def _part(self, part: Payload | Unencodable) -> bool:
@@ -52,44 +56,45 @@ class Resender(SpanExporter):
         return self._deliver(part)
 
     def _deliver(self, payload: Payload) -> bool:
-        give_up = time.monotonic() + _PATIENCE_SECONDS
+        deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
-            outcome = self.way.send(payload, self.way.timeout)
+            outcome = self.transport.send(payload, self.transport.timeout)
             if outcome.kind == "accepted":
                 self.left_out += min(outcome.rejected, payload.items)
                 return True
             if outcome.kind == "too_large":
-                halves = self.way.encoder.split(payload)
+                halves = self.transport.encoder.split(payload)
                 self.left_out += 0 if halves else payload.items
                 return all([self._deliver(half) for half in halves])
-            self.said = outcome.message
+            self.last_message = outcome.message
             pause = max(_PAUSE_SECONDS, outcome.retry_after or 0.0)
-            if outcome.kind == "refused" or time.monotonic() + pause > give_up:
+            if outcome.kind == "refused" or time.monotonic() + pause > deadline:
                 return False
             time.sleep(pause)
 
     def shutdown(self) -> None:
-        self.way.close()
+        """Close the transport."""
+        self.transport.close()
 
 
 def resender(settings: Settings, endpoint: str | None = None) -> Resender:
-    """Return the exporter to an address, or to where the standard variables say, with the bridges of that address.
+    """Return the exporter to ``endpoint``, or else to that of the standard variables, with its bridges.
 
     Raises:
-        StoreError: Nothing says where to.
+        StoreError: No endpoint is set.
         ConfigError: A variable of the exporter has a value that it does not accept.
     """
     own, general = TRACES.variables("ENDPOINT")
     address = endpoint or variable(own) or variable(general)
     if not address:
-        raise StoreError("where to? Set OTEL_EXPORTER_OTLP_ENDPOINT, or give --endpoint http://collector:4318")
-    name = next((each for each in names(settings) if each.startswith("otlp")), "otlp")
+        raise StoreError("no endpoint is set: set OTEL_EXPORTER_OTLP_ENDPOINT, or use --endpoint http://collector:4318")
+    name = next((exporter for exporter in names(settings) if exporter.startswith("otlp")), "otlp")
     with _overridden(own, _url(endpoint, name) if endpoint else None):
         try:
-            way = transport(name)
+            otlp = transport(name)
         except ConfigError as error:
-            raise ConfigError(f"--endpoint {endpoint!r} is not accepted: {error}" if endpoint else str(error)) from None
-    return Resender(way, bridges_for(settings.bridges, way.destination.endpoint), _without_account(address))
+            raise ConfigError(f"--endpoint {endpoint!r} is not valid: {error}" if endpoint else str(error)) from None
+    return Resender(otlp, bridges_for(settings.bridges, otlp.destination.endpoint), _without_account(address))
 
 
 def _url(endpoint: str, name: str) -> str:
@@ -106,7 +111,7 @@ def _without_account(address: str) -> str:
 
 @contextmanager
 def _overridden(name: str, value: str | None) -> Iterator[None]:
-    """Set a variable, which OpenTelemetry's exporters read when they are made, while the block runs."""
+    """Set an environment variable during the block. OpenTelemetry's exporters read it when they are created."""
     before = os.environ.get(name)
     if value is not None:
         os.environ[name] = value

@@ -1,4 +1,4 @@
-"""``llmtrace spool``: what waits on disk, sent or thrown away by hand."""
+"""``llmtrace spool``: shows, sends or deletes what is buffered on disk."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _ACTIONS = ("status", "drain", "purge")
 
 
 def run(action: str = "status", *, timeout: float = 60.0) -> int:
-    """Say what waits in the spool, send it, or delete it.
+    """Show the contents of the spool, send them, or delete them.
 
     Args:
-        action: ``status``, ``drain`` (send what dead processes left) or ``purge`` (delete it).
-        timeout: Seconds that ``drain`` may take.
+        action: ``status``, ``drain`` (send the data of processes that have ended) or ``purge`` (delete it).
+        timeout: Maximum seconds for ``drain``.
 
     Returns:
-        0 done, 1 something is left that could not be sent, 2 wrong usage or no spool.
+        0 if done, 1 if some data could not be sent, 2 for wrong usage or without a spool.
     """
     if action not in _ACTIONS:
-        return _wrong(f"llmtrace spool: {action!r} is not accepted; use {', '.join(_ACTIONS)}")
+        return _wrong(f"llmtrace spool: {action!r} is not a valid action: use {', '.join(_ACTIONS)}")
     try:
         settings = load({})
     except ConfigError as error:
@@ -59,34 +59,35 @@ def _wrong(message: str) -> int:
 
 
 def describe(folder: Path, settings: Settings) -> Iterator[str]:
-    """What waits in the folder, for which destination, since when; and what was lost."""
-    found = survey(folder)
+    """Yield lines about the waiting data by destination and age, and about losses."""
+    entries = survey(folder)
     waiting: Counter[str] = Counter()
-    for each in found:
-        waiting[each.unit] += each.items
-    size = sum(each.size for each in found) / 1e6
+    for entry in entries:
+        waiting[entry.unit] += entry.items
+    size = sum(entry.size for entry in entries) / 1e6
     yield f"{folder}  {size:.1f} of {settings.spool_max_mb} MB  {_amounts(waiting)} wait"
-    for each in found:
-        if each.items or each.held:
-            yield f"  {_line(each)}"
+    for entry in entries:
+        if entry.items or entry.held:
+            yield f"  {_line(entry)}"
     for unit in UNITS:
         for reason, items in sorted(read_losses(folder, unit).items()):
             yield f"  lost: {items} {_unit(items, unit)} ({reason})"
 
 
-def _amounts(found: Counter[str]) -> str:
-    return ", ".join(f"{items} {_unit(items, unit)}" for unit, items in found.items() if items) or "0 spans"
+def _amounts(counts: Counter[str]) -> str:
+    return ", ".join(f"{items} {_unit(items, unit)}" for unit, items in counts.items() if items) or "0 spans"
 
 
 def _unit(items: int, unit: str) -> str:
     return unit.removesuffix("s") if items == 1 else unit
 
 
-def _line(each: SpoolEntry) -> str:
-    where = "unknown" if each.destination is None else each.destination.endpoint
-    who = "held by a running process" if each.held else "left behind"
-    requests = formatting.counted(each.requests, "request")
-    return f"{each.items:>8} {_unit(each.items, each.unit)}  {requests:>15}  {_age(each.since):>6}  {who}  {where}"
+def _line(entry: SpoolEntry) -> str:
+    endpoint = "unknown" if entry.destination is None else entry.destination.endpoint
+    owner = "held by a running process" if entry.held else "left behind"
+    requests = formatting.counted(entry.requests, "request")
+    amount = f"{entry.items:>8} {_unit(entry.items, entry.unit)}"
+    return f"{amount}  {requests:>15}  {_age(entry.since):>6}  {owner}  {endpoint}"
 
 
 def _age(since: float) -> str:
@@ -99,23 +100,23 @@ def _age(since: float) -> str:
 
 def _drain(folder: Path, settings: Settings, timeout: float) -> int:
     try:
-        ways = list(_transports(settings))
-        if not ways:
-            return _wrong("llmtrace spool: set OTEL_EXPORTER_OTLP_ENDPOINT, and the headers if there are any")
-        for way in ways:
-            counts = drain(folder, way, settings.spool_max_mb << 20, timeout).counts()
-            lost = "".join(f", lost {items} ({why})" for why, items in counts.dropped.items())
+        transports = list(_transports(settings))
+        if not transports:
+            return _wrong("llmtrace spool: no endpoint is set: set OTEL_EXPORTER_OTLP_ENDPOINT, and headers if needed")
+        for otlp in transports:
+            counts = drain(folder, otlp, settings.spool_max_mb << 20, timeout).counts()
+            lost = "".join(f", lost {items} ({reason})" for reason, items in counts.dropped.items())
             echo(f"sent {counts.exported} {_unit(counts.exported, counts.unit)}{lost}")
     except ConfigError as error:
         return _wrong(f"llmtrace spool: {error}")
-    left = [each for each in survey(folder) if each.items and not each.held]
-    for each in left:
-        echo(f"  left: {_line(each)}")
+    left = [entry for entry in survey(folder) if entry.items and not entry.held]
+    for entry in left:
+        echo(f"  left: {_line(entry)}")
     return 1 if left else 0
 
 
 def _transports(settings: Settings) -> Iterator[Transport]:
-    """Where the environment of this command sends to."""
+    """Yield the transports that the environment of this command configures."""
     for signal in SIGNALS:
         for name in names(settings, signal):
             if name.startswith("otlp"):
@@ -127,8 +128,8 @@ def _transports(settings: Settings) -> Iterator[Transport]:
 
 @click.command("spool")
 @click.argument("action", type=click.Choice(_ACTIONS), default="status")
-@click.option("--timeout", type=Amount(1e6), default=60.0, help="Seconds that drain may take.")
+@click.option("--timeout", type=Amount(1e6), default=60.0, help="Maximum seconds for drain.")
 @click.pass_context
 def command(ctx: click.Context, action: str, timeout: float) -> None:
-    """What waits on disk: say it, drain it (send what dead processes left), or purge it."""
+    """Show the disk buffer, drain it (send the data of processes that have ended), or purge it."""
     ctx.exit(run(action, timeout=timeout))

@@ -22,19 +22,19 @@ __all__ = ["command"]
 @store_option
 @click.pass_context
 def command(ctx: click.Context, store: str | None) -> None:
-    """The local store: where it is and what is in it."""
+    """Show path, size and contents of the local store."""
     ctx.obj = store
     if ctx.invoked_subcommand is None:
         _about(store)
 
 
-def _about(given: str | None) -> None:
-    path = store_path(given)
-    with open_store(given) as connection:
+def _about(option: str | None) -> None:
+    path = store_path(option)
+    with open_store(option) as connection:
         (spans,) = connection.execute("SELECT count(*) FROM spans").fetchone()
         traces, first, last = connection.execute("SELECT count(*), min(started), max(ended) FROM traces").fetchone()
         (calls,) = connection.execute("SELECT count(*) FROM calls").fetchone()
-    size = sum(each.stat().st_size for each in (path, Path(f"{path}-wal")) if each.exists())
+    size = sum(file.stat().st_size for file in (path, Path(f"{path}-wal")) if file.exists())
     limits = _settings.load({})
     echo(f"store   {path}")
     echo(f"size    {size / 1e6:,.1f} MB of at most {limits.store_max_mb:,.0f} (LLMTRACE_STORE_MAX_MB)")
@@ -50,16 +50,16 @@ def _when(micros: int) -> str:
 
 
 @command.command("send")
-@click.option("--endpoint", metavar="URL", help="Of an OTLP receiver; by default as OTEL_EXPORTER_OTLP_* say.")
-@click.option("--since", metavar="TIME", help="Only spans from then on.")
-@click.option("--until", metavar="TIME", help="Only spans up to then.")
-@click.option("--again", is_flag=True, help="Also what was sent there before.")
+@click.option("--endpoint", metavar="URL", help="OTLP endpoint. Default: OTEL_EXPORTER_OTLP_*.")
+@click.option("--since", metavar="TIME", help="Only spans that start at this time or later.")
+@click.option("--until", metavar="TIME", help="Only spans that start before this time.")
+@click.option("--again", is_flag=True, help="Send spans again that were sent before.")
 @store_option
 @click.pass_obj
 def _send(
-    given: str | None, store: str | None, endpoint: str | None, since: str | None, until: str | None, again: bool
+    group_option: str | None, store: str | None, endpoint: str | None, since: str | None, until: str | None, again: bool
 ) -> None:
-    """Send the spans on to a Collector, Phoenix, Jaeger ... by OTLP, each once."""
+    """Send spans to a Collector, Phoenix, Jaeger ... by OTLP, each span once."""
     from ..store.send import send
     from .resend import resender
 
@@ -68,53 +68,64 @@ def _send(
     address = exporter.address
     try:
         with (
-            open_store(store or given, write=True) as connection,
-            _counting("Sending", _spans(connection, chosen)) as told,
+            open_store(store or group_option, write=True) as connection,
+            _counting("Sending", _spans(connection, chosen)) as on_progress,
         ):
-            count = send(connection, exporter, address, since=chosen.since, until=chosen.until, again=again, told=told)
+            count = send(
+                connection,
+                exporter,
+                address,
+                since=chosen.since,
+                until=chosen.until,
+                again=again,
+                on_progress=on_progress,
+            )
     finally:
         exporter.shutdown()
     echo(f"sent {formatting.counted(count - exporter.left_out, 'span')} to {address}")
     if exporter.left_out:
-        echo(f"it rejected {formatting.counted(exporter.left_out, 'span')}, or they were too large")
+        echo(f"not sent: {formatting.counted(exporter.left_out, 'span')} that were rejected or too large")
 
 
 @command.command("export")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--since", metavar="TIME", help="Only spans from then on.")
-@click.option("--until", metavar="TIME", help="Only spans up to then.")
+@click.option("--since", metavar="TIME", help="Only spans that start at this time or later.")
+@click.option("--until", metavar="TIME", help="Only spans that start before this time.")
 @store_option
 @click.pass_obj
-def _export(given: str | None, store: str | None, file: Path, since: str | None, until: str | None) -> None:
-    """Write FILE.parquet, one row a span, for DuckDB or a warehouse."""
+def _export(group_option: str | None, store: str | None, file: Path, since: str | None, until: str | None) -> None:
+    """Write FILE.parquet with one row per span, for DuckDB or a data warehouse."""
     if file.suffix != ".parquet":
-        raise QueryError(f"{file} is not accepted; name a file that ends in .parquet")
+        raise QueryError(f"{file} is not a valid file name: it must end in .parquet")
     from ..store.parquet import write_parquet
 
     chosen = selection(since, until)
-    with open_store(store or given) as connection, _counting("Writing", _spans(connection, chosen)) as told:
-        count = write_parquet(connection, file, since=chosen.since, until=chosen.until, told=told)
+    with (
+        open_store(store or group_option) as connection,
+        _counting("Writing", _spans(connection, chosen)) as on_progress,
+    ):
+        count = write_parquet(connection, file, since=chosen.since, until=chosen.until, on_progress=on_progress)
     echo(f"wrote {formatting.counted(count, 'span')} to {file}")
 
 
 @command.command("prune")
-@click.option("--max-mb", type=Amount(1e6), help="By default LLMTRACE_STORE_MAX_MB.")
-@click.option("--max-days", type=Amount(1e6), help="By default LLMTRACE_STORE_MAX_DAYS.")
+@click.option("--max-mb", type=Amount(1e6), help="Maximum size. Default: LLMTRACE_STORE_MAX_MB.")
+@click.option("--max-days", type=Amount(1e6), help="Maximum age. Default: LLMTRACE_STORE_MAX_DAYS.")
 @store_option
 @click.pass_obj
-def _prune(given: str | None, store: str | None, max_mb: float | None, max_days: float | None) -> None:
-    """Remove the oldest traces until the store is within its bounds."""
+def _prune(group_option: str | None, store: str | None, max_mb: float | None, max_days: float | None) -> None:
+    """Remove the oldest traces until the store is within its limits."""
     from ..store.prune import Limits, prune
 
-    told = _settings.load({})
+    settings = _settings.load({})
     limits = Limits(
-        told.store_max_mb if max_mb is None else max_mb, told.store_max_days if max_days is None else max_days
+        settings.store_max_mb if max_mb is None else max_mb, settings.store_max_days if max_days is None else max_days
     )
     removed = 0
-    with open_store(store or given, write=True) as connection, _counting("Removing traces", None) as shown:
-        while gone := prune(connection, limits, seconds=1.0):
-            removed += gone
-            shown(removed)
+    with open_store(store or group_option, write=True) as connection, _counting("Removing traces", None) as on_progress:
+        while count := prune(connection, limits, seconds=1.0):
+            removed += count
+            on_progress(removed)
     echo(f"removed {formatting.counted(removed, 'trace')}")
 
 
@@ -126,12 +137,12 @@ def _spans(connection: sqlite3.Connection, chosen: Selection) -> int | None:
 
 
 @contextmanager
-def _counting(what: str, whole: int | None) -> Iterator[Callable[[int], None]]:
-    """A line on the terminal that counts, while it takes."""
-    shown = console(stderr=True)
-    if not shown.is_terminal:
+def _counting(activity: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show a line with a running count on the terminal during the block."""
+    terminal = console(stderr=True)
+    if not terminal.is_terminal:
         yield lambda count: None
         return
-    with shown.status(what) as status:
-        of = "" if whole is None else f" of {formatting.count(whole)}"
-        yield lambda count: status.update(f"{what} {formatting.count(count)}{of}")
+    with terminal.status(activity) as status:
+        of = "" if total is None else f" of {formatting.count(total)}"
+        yield lambda count: status.update(f"{activity} {formatting.count(count)}{of}")

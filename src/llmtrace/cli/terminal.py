@@ -1,4 +1,4 @@
-"""What the commands share: the terminal, the store, and the options that choose calls."""
+"""Helpers that the commands share: terminal output, access to the store, and common options."""
 
 from __future__ import annotations
 
@@ -34,17 +34,18 @@ __all__ = [
 ]
 
 Decorated = Callable[..., Any]
-_LONGEST_LINE = 800
+_MAX_LINE_CHARS = 800
 _LOCK_TIMEOUT_SECONDS = 5.0
 
 
 class Amount(click.FloatRange):
-    """A number from 0 to a maximum, finite: ``FloatRange`` accepts ``nan``."""
+    """Parameter type of numbers from 0 to a maximum. ``FloatRange`` alone would accept ``nan``."""
 
     def __init__(self, maximum: float) -> None:
         super().__init__(0, maximum)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Convert the text of an option to a finite number within the range."""
         number = float(super().convert(value, param, ctx))
         if math.isnan(number):
             self.fail(f"{value} is not a number.", param, ctx)
@@ -57,27 +58,27 @@ class _Console(Console):
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Colours in a terminal only, ``NO_COLOR`` heeded, 80 columns in a pipe; brackets in names are no markup."""
+    """Return a console: colours in a terminal only, 80 columns in a pipe, and brackets printed literally."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else get_terminal_size().columns
     return _Console(stderr=stderr, highlight=False, soft_wrap=False, width=width, emoji=False, markup=False)
 
 
 def echo(line: object = "", *, file: TextIO | None = None) -> None:
-    """Print one line, without what would steer the terminal."""
+    """Print one line without characters that would control the terminal."""
     print(formatting.plain(str(line)), file=file or sys.stdout)
 
 
 def echo_error(message: object) -> None:
-    """Print what is wrong, in one line of bounded length, on standard error."""
+    """Print an error on standard error, as one line of bounded length."""
     line = " ".join(str(message).split())
-    if len(line) > _LONGEST_LINE:  # an argument may have any length; what to do is said last
-        line = f"{line[: _LONGEST_LINE // 2]} … {line[-_LONGEST_LINE // 2 :]}"
+    if len(line) > _MAX_LINE_CHARS:  # keep the end, which states the remedy: arguments may have any length
+        line = f"{line[: _MAX_LINE_CHARS // 2]} … {line[-_MAX_LINE_CHARS // 2 :]}"
     echo(line, file=sys.stderr)
 
 
 def echo_json(value: object, *, indent: int | None = None) -> None:
-    """Print JSON in which every character that is not plain ASCII is escaped."""
+    """Print JSON in which all non-ASCII characters are escaped."""
     for line in json.dumps(value, indent=indent).replace("\x7f", "\\u007f").split("\n"):
         echo(line)
 
@@ -89,25 +90,28 @@ def echo_text(text: str) -> None:
 
 
 def store_path(value: str | None) -> Path:
+    """Return the path of the store for the value of ``--store``."""
     return _located(value)[0]
 
 
-def _located(given: str | None) -> tuple[Path, str]:
-    """Return the store's path, and which option or variable names it."""
+def _located(option: str | None) -> tuple[Path, str]:
+    """Return the path of the store and the option or variable that names it."""
     variable = os.environ.get("LLMTRACE_STORE", "").strip()
-    origin = "--store" if given else "LLMTRACE_STORE" if variable else "the default store"
-    told = given or variable
-    if told.lower() == "off":
-        raise StoreError(f"the store is off ({origin}); name one with --store FILE")
-    path = demo_path() if told == "demo" else locate(told)
+    origin = "--store" if option else "LLMTRACE_STORE" if variable else "the default store"
+    setting = option or variable
+    if setting.lower() == "off":
+        raise StoreError(f"the store is off ({origin}): name a store with --store FILE")
+    path = demo_path() if setting == "demo" else locate(setting)
     if path.suffix == ".jsonl":
-        raise StoreError(f"{path} ({origin}) holds JSON lines, which no command reads; name a SQLite file with --store")
+        raise StoreError(
+            f"{path} ({origin}) contains JSON lines, which no command reads: name a SQLite file with --store"
+        )
     return path, origin
 
 
 @contextmanager
 def open_store(value: str | None, *, write: bool = False) -> Iterator[sqlite3.Connection]:
-    """The store, which must be there. An error names the option or variable that the path comes from."""
+    """Open an existing store. Errors name the option or variable that its path comes from."""
     path, origin = _located(value)
     try:
         connection = connect(path, timeout=_LOCK_TIMEOUT_SECONDS)
@@ -121,26 +125,29 @@ def open_store(value: str | None, *, write: bool = False) -> Iterator[sqlite3.Co
 
 
 @contextmanager
-def progress(what: str) -> Iterator[None]:
-    """Say on the terminal that something is going on."""
-    shown = console(stderr=True)
-    if not shown.is_terminal:
+def progress(activity: str) -> Iterator[None]:
+    """Show an activity on the terminal during the block."""
+    terminal = console(stderr=True)
+    if not terminal.is_terminal:
         yield
         return
-    with shown.status(f"{what} ..."):
+    with terminal.status(f"{activity} ..."):
         yield
 
 
 def store_option(command: Decorated) -> Decorated:
-    return click.option("--store", metavar="FILE", help="The store, or demo. Default: LLMTRACE_STORE.")(command)
+    """Add ``--store`` to a command."""
+    return click.option("--store", metavar="FILE", help="Path of the store, or demo. Default: LLMTRACE_STORE.")(command)
 
 
 def selection_options(command: Decorated) -> Decorated:
-    """``--since``, ``--until``, ``--where`` and ``--store``."""
+    """Add ``--since``, ``--until``, ``--where`` and ``--store`` to a command."""
     for option in (
-        click.option("--where", multiple=True, metavar="NAME=VALUE", help="Only such calls; != and * work."),
-        click.option("--until", metavar="TIME", help="Up to then; the same forms."),
-        click.option("--since", metavar="TIME", help="From then on: 24h, 7d, today, 2026-01-31 ..."),
+        click.option(
+            "--where", multiple=True, metavar="NAME=VALUE", help="Only matching calls; != and * are supported."
+        ),
+        click.option("--until", metavar="TIME", help="End of the time window, exclusive."),
+        click.option("--since", metavar="TIME", help="Start of the time window: 24h, 7d, today, 2026-01-31 ..."),
     ):
         command = option(command)
     return store_option(command)

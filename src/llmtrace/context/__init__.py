@@ -1,4 +1,4 @@
-"""What surrounds a call: its parent, and what the program said of it."""
+"""The context of a call: tags, prompt, retrieved documents, agent and parent span."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["prompts"]
 
 
 def __getattr__(name: str) -> Any:
-    # The module that ``llmtrace.prompts`` is; nothing else may be loaded with the context.
+    # Load ``llmtrace.prompts`` on first use: importing this package must load nothing else.
     if name == "prompts":
         from importlib import import_module
 

@@ -1,4 +1,4 @@
-"""A block of the program that says something of the calls inside: ``with``, ``async with``, or decorator."""
+"""Base of the blocks that add context to the calls inside: ``with``, ``async with`` and decorators."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from opentelemetry.context import Context
 
 from .._errors import log_internal_error
 from ..model import CallContext
-from . import baggage
-from . import documents as shelf
-from . import state as context
+from . import baggage, state
+from .documents import DocumentContext, ExecutionPath, add_to_trace, current_path
 
 __all__ = [
     "Activation",
@@ -41,112 +40,117 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Activation:
-    """One passage through a block."""
+    """One run through a block, from its entry to its exit."""
 
-    __slots__ = ("context", "flow", "outer", "overtaken", "scope", "shelf", "token", "work")
+    __slots__ = ("call_context", "context", "documents", "ended_out_of_order", "outer", "path", "payload", "token")
 
     context: Context
-    """What is current inside the block."""
+    """OpenTelemetry context that is current inside the block."""
 
     def __init__(self, outer: Context) -> None:
         self.outer = outer
-        above = context.activation_of(outer)
-        self.scope: CallContext = context.call_context_of(outer) if baggage.keys or above is None else above.scope
-        self.flow: shelf.ExecutionPath | None = shelf.current_path()
-        self.shelf = shelf.DocumentContext(context.documents_for(above, outer), self.flow)
-        self.overtaken = False
+        above = state.activation_of(outer)
+        self.call_context: CallContext = (
+            state.call_context_of(outer) if baggage.keys or above is None else above.call_context
+        )
+        self.path: ExecutionPath | None = current_path()
+        self.documents = DocumentContext(state.documents_for(above, outer), self.path)
+        self.ended_out_of_order = False
+        """True if the block was left while another block was the innermost one."""
         self.token: Any = None
-        self.work: Any = None
+        """Token to detach ``context`` with."""
+        self.payload: Any = None
+        """Data of the kind of block."""
 
     @classmethod
-    def with_scope(cls, scope: CallContext, outer: Context) -> Activation:
-        """A passage that says ``scope`` and nothing else, and was begun elsewhere."""
-        frame = cls(outer)
-        frame.scope = replace(scope, documents=())
-        frame.shelf = shelf.DocumentContext(scope.documents, frame.flow)
-        frame.context = context.with_activation(outer, frame)
-        return frame
+    def with_call_context(cls, call_context: CallContext, outer: Context) -> Activation:
+        """Return an activation of a block that was entered in another process with ``call_context``."""
+        activation = cls(outer)
+        activation.call_context = replace(call_context, documents=())
+        activation.documents = DocumentContext(call_context.documents, activation.path)
+        activation.context = state.with_activation(outer, activation)
+        return activation
 
     def propagate_documents(self) -> None:
-        """What was found inside belongs to the block, or else the trace, around from now on."""
-        documents, alone = self.shelf.all_documents()
-        # A frame is in a cycle with its context, and must not keep the mark of a strand that is over.
-        flow, self.flow = self.flow, None
-        if not documents and not alone:
+        """Pass the documents retrieved in this block to the enclosing block, or else to the trace."""
+        documents, replaces = self.documents.all_documents()
+        # Release the path: an activation is in a reference cycle with its context, and would keep an ended path alive.
+        path, self.path = self.path, None
+        if not documents and not replaces:
             return
-        above, trace = context.activation_of(self.outer), context.trace_of(self.outer)
+        above, trace = state.activation_of(self.outer), state.trace_of(self.outer)
         if above is not None:
-            above.shelf.add(flow, trace, documents, replace=alone)
+            above.documents.add(path, trace, documents, replace=replaces)
         elif trace:
-            shelf.add_to_trace(trace, documents, replace=alone)
+            add_to_trace(trace, documents, replace=replaces)
 
 
 class Block(Generic[T_co]):
-    """Context manager and decorator. One block may be entered many times, from many tasks and threads at once.
+    """Context manager and decorator, which many tasks and threads may enter at the same time.
 
-    A decorated generator holds the context only while its own body runs, never while it waits at a ``yield``.
+    A decorated generator makes the block current only while its own body runs, never while it waits at a ``yield``.
     """
 
     def __init__(self) -> None:
-        self._frames: list[Activation] = []
+        self._activations: list[Activation] = []
 
-    # What a kind of block adds.
+    # Hooks for subclasses.
 
-    def _enter(self, frame: Activation, function: CallArguments | None) -> Context:
-        """The context of the block; ``frame.scope`` may be replaced."""
+    def _enter(self, activation: Activation, function: CallArguments | None) -> Context:
+        """Return the OpenTelemetry context of the block. May replace ``activation.call_context``."""
         raise NotImplementedError
 
-    def _leave(self, frame: Activation, error: BaseException | None) -> None:
-        """The block has ended."""
+    def _leave(self, activation: Activation, error: BaseException | None) -> None:
+        """Run when the block has ended."""
 
-    def _returned(self, frame: Activation, value: Any) -> None:
-        """The decorated function has returned ``value``."""
+    def _returned(self, activation: Activation, value: Any) -> None:
+        """Run when the decorated function has returned ``value``."""
 
-    def _value(self, frame: Activation) -> Any:
-        """What ``with ... as`` names."""
+    def _value(self, activation: Activation) -> Any:
+        """Return the value of ``with ... as``."""
 
-    # The life of a passage, the same for all.
+    # Entry and exit, the same for all kinds of block.
 
     def _begin(self, outer: Context | None, function: CallArguments | None = None) -> Activation | None:
         try:
-            frame = Activation(context.current() if outer is None else outer)
-            inner = self._enter(frame, function)
+            activation = Activation(state.current() if outer is None else outer)
+            inner = self._enter(activation, function)
             if baggage.keys:
-                inner = baggage.write(frame.scope, inner)
-            frame.context = context.with_activation(inner, frame)
+                inner = baggage.write(activation.call_context, inner)
+            activation.context = state.with_activation(inner, activation)
         except Exception:
             log_internal_error("enter a block")
             return None
-        return frame
+        return activation
 
-    def _end(self, frame: Activation, error: BaseException | None) -> None:
+    def _end(self, activation: Activation, error: BaseException | None) -> None:
         try:
-            self._leave(frame, error)
-            frame.propagate_documents()
+            self._leave(activation, error)
+            activation.propagate_documents()
         except Exception:
             log_internal_error("leave a block")
 
-    def _result(self, frame: Activation, value: Any) -> None:
+    def _result(self, activation: Activation, value: Any) -> None:
         try:
-            self._returned(frame, value)
+            self._returned(activation, value)
         except Exception:
             log_internal_error("read what a function returned")
 
     def __enter__(self) -> T_co:
-        frame = self._begin(None)
-        if frame is None:
-            frame = _NoActivation()
+        activation = self._begin(None)
+        if activation is None:
+            activation = _NoActivation()
         else:
-            _attach(frame)
-        self._frames.append(frame)
-        value: T_co = self._value(frame)
+            _attach(activation)
+        self._activations.append(activation)
+        value: T_co = self._value(activation)
         return value
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        frame = self._innermost_activation()
-        if frame is not None and not isinstance(frame, _NoActivation):
-            _leave(frame)
-            self._end(frame, error)
+        activation = self._innermost_activation()
+        if activation is not None and not isinstance(activation, _NoActivation):
+            _leave(activation)
+            self._end(activation, error)
 
     async def __aenter__(self) -> T_co:
         return self.__enter__()
@@ -155,22 +159,27 @@ class Block(Generic[T_co]):
         self.__exit__(kind, error, traceback)
 
     def _innermost_activation(self) -> Activation | None:
-        """The passage that ends here: the innermost of ours around, else the latest."""
-        frames = self._frames
+        """Remove and return the activation that ends: the innermost open one of this block, else the latest."""
+        activations = self._activations
         try:
-            around = context.activation_of(context.current())
-            while around is not None:
-                if around in frames:
-                    frames.remove(around)
-                    return around
-                around = context.activation_of(around.outer)
+            activation = state.activation_of(state.current())
+            while activation is not None:
+                if activation in activations:
+                    activations.remove(activation)
+                    return activation
+                activation = state.activation_of(activation.outer)
         except Exception:
             log_internal_error("find the block that ends")
-        return frames.pop() if frames else None
+        return activations.pop() if activations else None
 
     def __call__(self, function: F, /) -> F:
+        """Return ``function`` decorated: each of its runs is an activation of this block.
+
+        Raises:
+            TypeError: ``function`` is a class, a property or not callable.
+        """
         if not is_function(function):
-            # A class would no longer be one, and a property would be read as the wrapper of its value.
+            # Reject classes and properties: a wrapped class is not a class, and a wrapped property returns a wrapper.
             raise TypeError(
                 f"llmtrace cannot decorate {_described(function)}: expected a function or method; "
                 "decorate the methods of a class one by one, and a property below @property"
@@ -180,17 +189,17 @@ class Block(Generic[T_co]):
         def wrapper(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
             return run(self, wrapped, args, kwargs)
 
-        made: Any = Decorated(function, wrapper)
-        return made  # type: ignore[no-any-return] # looks like the function
+        decorated: Any = Decorated(function, wrapper)
+        return decorated  # type: ignore[no-any-return] # looks like the function
 
 
 def is_function(value: object) -> bool:
-    """Return whether ``value`` can be decorated: a function, a method of any kind, or an object that can be called."""
+    """Return true if ``value`` can be decorated: a function, a method of any kind, or a callable object."""
     return isinstance(value, (classmethod, staticmethod)) or (callable(value) and not isinstance(value, type))
 
 
 def check_name(block: str, name: object) -> None:
-    """Raise ``TypeError`` unless ``name`` is text, because a decorator without parentheses gets the function itself."""
+    """Raise ``TypeError`` unless ``name`` is text: a decorator without parentheses gets the function instead."""
     if not isinstance(name, str):
         raise TypeError(f"llmtrace.{block}: expected a name as text, got {_described(name)}")
 
@@ -200,14 +209,14 @@ def _described(value: object) -> str:
 
 
 class _NoActivation(Activation):
-    """Stands in for a passage that could not begin, which is our fault and not the program's."""
+    """Placeholder for an activation that could not begin because of an internal error."""
 
     def __init__(self) -> None:
-        self.work = None
+        self.payload = None
 
 
 class CallArguments:
-    """A decorated function and what it was called with."""
+    """A decorated function and the arguments of one call."""
 
     __slots__ = ("args", "function", "kwargs")
 
@@ -217,7 +226,7 @@ class CallArguments:
         self.kwargs = kwargs
 
     def arguments(self) -> dict[str, Any] | None:
-        """By name, if the signature tells: where it does not fit, the call itself is about to fail."""
+        """Return the arguments by name, or ``None`` if they do not fit the signature, so that the call will fail."""
         try:
             return dict(inspect.signature(self.function).bind(*self.args, **self.kwargs).arguments)
         except (TypeError, ValueError):
@@ -225,9 +234,9 @@ class CallArguments:
 
 
 class Decorated(wrapt.FunctionWrapper):  # type: ignore[type-arg] # wrapt 1 has no parameters
-    """Looks like the function to ``inspect``, so that frameworks treat it as they would the function itself."""
+    """Wrapper that looks like the function to ``inspect``, so that frameworks treat it like the function."""
 
-    # A proxy is neither copied nor pickled by default; a function is, by its name.
+    # Copy and pickle by name, as functions are: proxies support neither by default.
     def __copy__(self) -> Self:
         return self
 
@@ -242,11 +251,11 @@ class Decorated(wrapt.FunctionWrapper):  # type: ignore[type-arg] # wrapt 1 has 
 
 
 def select_by_kind(function: Any, plain: R, coroutine: R, generator: R, async_generator: R) -> R:
-    """The one of four that is meant for a function of this colour."""
+    """Return the argument for the kind of ``function``: plain, coroutine, generator or async generator function."""
     if isinstance(function, (staticmethod, classmethod)):
         function = function.__func__
     elif not inspect.isroutine(function) and not isinstance(function, partial):
-        function = type(function).__call__  # an object that can be called
+        function = type(function).__call__  # a callable object
     if inspect.isasyncgenfunction(function):
         return async_generator
     if inspect.isgeneratorfunction(function):
@@ -254,53 +263,57 @@ def select_by_kind(function: Any, plain: R, coroutine: R, generator: R, async_ge
     return coroutine if inspect.iscoroutinefunction(function) else plain
 
 
-def _attach(frame: Activation) -> None:
+def _attach(activation: Activation) -> None:
     try:
-        frame.token = context.attach(frame.context)
+        activation.token = state.attach(activation.context)
     except Exception:
         log_internal_error("make a block current")
 
 
-def _leave(frame: Activation) -> None:
-    token, frame.token = frame.token, None  # it holds the strand's copy of the context, and a frame is in a cycle
+def _leave(activation: Activation) -> None:
+    # Release the token: it holds a copy of the context, and an activation is in a reference cycle.
+    token, activation.token = activation.token, None
     try:
-        context.leave_activation(token, frame)
+        state.leave_activation(token, activation)
     except Exception:
-        log_internal_error("make the context around a block current again")
+        log_internal_error("restore the context of a block")
 
 
 def run_plain(block: Block[Any], function: Any, args: Any, kwargs: Any) -> Any:
-    frame = block._begin(None, CallArguments(function, args, kwargs))
-    if frame is None:
+    """Call ``function`` inside ``block`` and return its result."""
+    activation = block._begin(None, CallArguments(function, args, kwargs))
+    if activation is None:
         return function(*args, **kwargs)
-    _attach(frame)
+    _attach(activation)
     try:
         value = function(*args, **kwargs)
     except BaseException as error:
-        _leave(frame)
-        block._end(frame, error)
+        _leave(activation)
+        block._end(activation, error)
         raise
-    _leave(frame)
-    block._result(frame, value)
-    block._end(frame, None)
+    _leave(activation)
+    block._result(activation, value)
+    block._end(activation, None)
     return value
 
 
 def run_coroutine(block: Block[Any], function: Any, args: Any, kwargs: Any) -> Coroutine[Any, Any, Any]:
+    """Return a coroutine that calls ``function``, a coroutine function, inside ``block``."""
+
     async def run() -> Any:
-        frame = block._begin(None, CallArguments(function, args, kwargs))
-        if frame is None:
+        activation = block._begin(None, CallArguments(function, args, kwargs))
+        if activation is None:
             return await function(*args, **kwargs)
-        _attach(frame)
+        _attach(activation)
         try:
             value = await function(*args, **kwargs)
         except BaseException as error:
-            _leave(frame)
-            block._end(frame, error)
+            _leave(activation)
+            block._end(activation, error)
             raise
-        _leave(frame)
-        block._result(frame, value)
-        block._end(frame, None)
+        _leave(activation)
+        block._result(activation, value)
+        block._end(activation, None)
         return value
 
     return _copy_names(run(), function)
@@ -310,17 +323,17 @@ def _run_generator(block: Block[Any], function: Any, args: Any, kwargs: Any) -> 
     outer = current()
 
     def run() -> Generator[Any, Any, Any]:
-        frame = block._begin(outer, CallArguments(function, args, kwargs))
+        activation = block._begin(outer, CallArguments(function, args, kwargs))
         body = function(*args, **kwargs)
-        if frame is None:
+        if activation is None:
             return (yield from body)
         try:
-            value = yield from steps(body, frame.context)
+            value = yield from steps(body, activation.context)
         except BaseException as error:
-            block._end(frame, error)
+            block._end(activation, error)
             raise
-        block._result(frame, value)
-        block._end(frame, None)
+        block._result(activation, value)
+        block._end(activation, None)
         return value
 
     return _copy_names(run(), function)
@@ -330,11 +343,11 @@ def _run_async_generator(block: Block[Any], function: Any, args: Any, kwargs: An
     outer = current()
 
     async def run() -> AsyncGenerator[Any, Any]:
-        frame = block._begin(outer, CallArguments(function, args, kwargs))
+        activation = block._begin(outer, CallArguments(function, args, kwargs))
         body = function(*args, **kwargs)
-        inside = async_steps(body, None if frame is None else frame.context)
+        inside = async_steps(body, None if activation is None else activation.context)
         try:
-            # ``yield from`` for asynchronous generators, which the language lacks.
+            # Forward items, sent values and exceptions: asynchronous generators have no ``yield from``.
             step: Callable[[], Any] = inside.__anext__
             while True:
                 try:
@@ -346,22 +359,22 @@ def _run_async_generator(block: Block[Any], function: Any, args: Any, kwargs: An
                 except GeneratorExit:
                     await inside.aclose()
                     raise
-                except BaseException as error:  # the body's to handle
+                except BaseException as error:  # the body may handle it
                     step = partial(inside.athrow, error)
                 else:
                     step = partial(inside.asend, sent)
         except BaseException as error:
-            if frame is not None:
-                block._end(frame, error)
+            if activation is not None:
+                block._end(activation, error)
             raise
-        if frame is not None:
-            block._end(frame, None)
+        if activation is not None:
+            block._end(activation, None)
 
     return _copy_names(run(), function)
 
 
 def steps(body: Generator[Any, Any, Any], inside: Context | None) -> Generator[Any, Any, Any]:
-    """Do ``yield from body``, with ``inside`` current while the body runs and not while it waits."""
+    """Yield from ``body``, with ``inside`` current while the body runs and not while it waits."""
     step: Callable[[], Any] = partial(next, body)
     while True:
         resumed = resume(inside)
@@ -380,14 +393,14 @@ def steps(body: Generator[Any, Any, Any], inside: Context | None) -> Generator[A
             finally:
                 pause(resumed, inside)
             raise
-        except BaseException as error:  # the body's to handle
+        except BaseException as error:  # the body may handle it
             step = partial(body.throw, error)
         else:
             step = partial(body.send, sent)
 
 
 async def async_steps(body: AsyncGenerator[Any, Any], inside: Context | None) -> AsyncGenerator[Any, Any]:
-    """As ``steps``."""
+    """Yield from ``body``, as ``steps`` does for a plain generator."""
     step: Callable[[], Any] = body.__anext__
     while True:
         resumed = resume(inside)
@@ -406,49 +419,49 @@ async def async_steps(body: AsyncGenerator[Any, Any], inside: Context | None) ->
             finally:
                 pause(resumed, inside)
             raise
-        except BaseException as error:  # the body's to handle
+        except BaseException as error:  # the body may handle it
             step = partial(body.athrow, error)
         else:
             step = partial(body.asend, sent)
 
 
 def current() -> Context | None:
-    """Return the current context. Never raises: without it, blocks and functions run where they are."""
+    """Return the current context, or ``None`` after an internal error. Never raises."""
     try:
-        return context.current()
+        return state.current()
     except Exception:
         log_internal_error("read the current context")
         return None
 
 
 def resume(inside: Context | None) -> tuple[Any, Context] | None:
-    """Make ``inside`` current; return what ``pause`` needs. Never raises."""
+    """Make ``inside`` current and return the token and context that ``pause`` needs. Never raises."""
     if inside is None:
         return None
     try:
-        outside = context.current()
-        return context.attach(inside), outside
+        outside = state.current()
+        return state.attach(inside), outside
     except Exception:
         log_internal_error("make a block current")
         return None
 
 
 def pause(resumed: tuple[Any, Context] | None, inside: Context | None) -> Context | None:
-    """Give the context back; return the one to go on with, as the body may have made another current. Never raises."""
+    """Restore the outer context and return the context to resume, which the body may have changed. Never raises."""
     if resumed is None:
         return inside
     try:
-        left = context.current()
-        context.restore(*resumed)
+        latest = state.current()
+        state.restore(*resumed)
     except Exception:
-        log_internal_error("make the context around a block current again")
+        log_internal_error("restore the context of a block")
         return inside
-    return left
+    return latest
 
 
-def _copy_names(made: T, function: Any) -> T:
-    """So that warnings about it ("was never awaited") name the program's own function."""
-    generator: Any = made
+def _copy_names(wrapper: T, function: Any) -> T:
+    """Copy the names of ``function``, so that warnings such as "was never awaited" name the program's function."""
+    generator: Any = wrapper
     generator.__name__ = getattr(function, "__name__", "function")
     generator.__qualname__ = getattr(function, "__qualname__", "function")
-    return made
+    return wrapper

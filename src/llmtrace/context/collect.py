@@ -1,4 +1,4 @@
-"""The calls made inside a block, whether or not anything is exported."""
+"""Collection of the calls made inside a block, independent of exporters and sampling."""
 
 from __future__ import annotations
 
@@ -25,18 +25,20 @@ _COUNTS = tuple(field.name for field in fields(Usage))
 
 
 class FinishedCall(Protocol):
-    """A call that has ended."""
+    """A finished call and its context."""
 
     call_context: CallContext
 
-    def record(self) -> Call: ...
+    def record(self) -> Call:
+        """Return the public record of the call."""
 
 
 class Calls(Sequence[Call]):
     """The finished calls of a block, in the order in which they ended.
 
-    It grows while calls end, also after the block: a stream that is read later ends later. To read it waits for calls
-    that have ended but are still being priced, which the first ones of a process are, for half a second.
+    The sequence grows while calls end, also after the block: a stream that is read later ends later. Every read waits
+    up to 10 seconds for calls that have ended but are not priced yet. Only the first calls of a process are priced in
+    the background, within about half a second.
     """
 
     __slots__ = ("_calls", "_expected")
@@ -46,21 +48,22 @@ class Calls(Sequence[Call]):
         self._expected: list[Event] = []
 
     def expect(self, ended: Event) -> None:
-        """Hear of a call that will be added once it is priced; ``ended`` is set then."""
+        """Announce a call that will be added once it is priced; ``ended`` is set then."""
         self._expected.append(ended)
 
-    def now(self) -> list[Call]:
-        """The calls that are here already."""
+    def snapshot(self) -> list[Call]:
+        """Return the calls added so far, without waiting for announced ones."""
         return list(self._calls)
 
-    def _ended(self) -> list[Call]:
-        patience = monotonic() + _MAX_WAIT_SECONDS
+    def _wait(self) -> list[Call]:
+        """Wait for the announced calls and return all calls."""
+        deadline = monotonic() + _MAX_WAIT_SECONDS
         while self._expected:
-            self._expected.pop(0).wait(max(0.0, patience - monotonic()))
-        return self.now()
+            self._expected.pop(0).wait(max(0.0, deadline - monotonic()))
+        return self.snapshot()
 
     def add(self, call: Call) -> None:
-        """Take in a call that has ended."""
+        """Add a finished call."""
         self._calls.append(call)
 
     @overload
@@ -70,22 +73,22 @@ class Calls(Sequence[Call]):
     def __getitem__(self, index: slice) -> Calls: ...
 
     def __getitem__(self, index: int | slice) -> Call | Calls:
-        found = self._ended()
-        return Calls(found[index]) if isinstance(index, slice) else found[index]
+        calls = self._wait()
+        return Calls(calls[index]) if isinstance(index, slice) else calls[index]
 
     def __len__(self) -> int:
-        return len(self._ended())
+        return len(self._wait())
 
     def __iter__(self) -> Iterator[Call]:
-        return iter(self._ended())
+        return iter(self._wait())
 
     def __repr__(self) -> str:
-        return f"<{len(self)} calls, {self.cost.total:f} {self.cost.currency}, {self.unpriced} without a price>"
+        return f"<{len(self)} calls, {self.cost.total:f} {self.cost.currency}, {self.unpriced} unpriced>"
 
     @property
     def cost(self) -> Cost:
-        """The sum of what is known; ``unpriced`` says of how many calls it is not."""
-        costs = [call.cost for call in self._ended() if call.cost is not None and call.cost.currency == "USD"]
+        """Sum of the costs in US dollars. ``unpriced`` is the number of calls that are not part of it."""
+        costs = [call.cost for call in self._wait() if call.cost is not None and call.cost.currency == "USD"]
         parts: dict[str, Decimal] = {}
         for cost in costs:
             for name, amount in cost.parts.items():
@@ -93,32 +96,32 @@ class Calls(Sequence[Call]):
         return Cost(
             total=add(cost.total for cost in costs),
             parts=parts,
-            source=_one(cost.source for cost in costs) or "mixed",
-            catalog_version=_one(cost.catalog_version for cost in costs),
-            model=_one(cost.model for cost in costs),
+            source=_single(cost.source for cost in costs) or "mixed",
+            catalog_version=_single(cost.catalog_version for cost in costs),
+            model=_single(cost.model for cost in costs),
             approximate=any(cost.approximate for cost in costs),
         )
 
     @property
     def usage(self) -> Usage:
-        """The sum of what the providers told. A count that none of them told stays unknown."""
-        told: dict[str, float] = {}
-        for call in self._ended():
+        """Sum of the reported token counts. A count that no call has is ``None``."""
+        totals: dict[str, float] = {}
+        for call in self._wait():
             for name in _COUNTS:
                 count = getattr(call.usage, name)
                 if count is not None:
-                    told[name] = told.get(name, 0) + count
-        return Usage(**told)  # type: ignore[arg-type] # by its field names
+                    totals[name] = totals.get(name, 0) + count
+        return Usage(**totals)  # type: ignore[arg-type] # the keys are the field names
 
     @property
     def unpriced(self) -> int:
-        """The number of calls that ``cost`` leaves out: without a price, or with one in another currency.
+        """Number of calls excluded from ``cost``: their cost is unknown or in another currency.
 
-        Calls that bill nothing are not among them: a response that is fetched again, tokens that are counted, a
-        request that the provider or a budget refused.
+        Calls that bill nothing are not counted: a response fetched again, a token count, or a request that the
+        provider or a budget refused.
         """
         return sum(
-            not _bills_nothing(call) if call.cost is None else call.cost.currency != "USD" for call in self._ended()
+            not _bills_nothing(call) if call.cost is None else call.cost.currency != "USD" for call in self._wait()
         )
 
 
@@ -130,31 +133,38 @@ def _bills_nothing(call: Call) -> bool:
     return call.unpriced_reason is None and call.operation not in BILLED_OPERATIONS
 
 
-def _one(values: Iterable[T]) -> T | None:
-    found = set(values)
-    return found.pop() if len(found) == 1 else None
+def _single(values: Iterable[T]) -> T | None:
+    """Return the value that all ``values`` are equal to, or ``None`` if they differ or there are none."""
+    distinct = set(values)
+    return distinct.pop() if len(distinct) == 1 else None
 
 
 class _Collect(Block[Calls]):
-    def _enter(self, frame: Activation, function: CallArguments | None) -> Context:
-        frame.work = Calls()
-        frame.scope = replace(frame.scope, collectors=(*frame.scope.collectors, frame.work))
-        return frame.outer
+    def _enter(self, activation: Activation, function: CallArguments | None) -> Context:
+        activation.payload = Calls()
+        activation.call_context = replace(
+            activation.call_context, collectors=(*activation.call_context.collectors, activation.payload)
+        )
+        return activation.outer
 
-    def _value(self, frame: Activation) -> Calls:
-        return Calls() if frame.work is None else frame.work
+    def _value(self, activation: Activation) -> Calls:
+        return Calls() if activation.payload is None else activation.payload
 
 
 def collect() -> Block[Calls]:
-    """``with collect() as calls``: the finished calls made inside, in any task or thread that inherits the context.
+    """Collect the finished calls made inside, for example ``with llmtrace.collect() as calls:``.
 
-    Works with no exporter and with sampling off.
+    Includes the calls of every task or thread that inherits the context. Works without an exporter and with sampling
+    off.
+
+    Returns:
+        A block whose value is a ``Calls``: a sequence of ``Call`` with the sums ``cost`` and ``usage``.
     """
     return _Collect()
 
 
 def observe(call: FinishedCall) -> None:
-    """Give a call that has ended to the blocks around it."""
+    """Add a finished call to the collectors of its enclosing blocks."""
     collectors = call.call_context.collectors
     if collectors:
         record = call.record()

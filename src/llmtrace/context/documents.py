@@ -1,4 +1,4 @@
-"""Which retrieved documents a call was given: those found earlier on its own path."""
+"""Retrieved documents: which of them a call received, by the execution path that retrieved them."""
 
 from __future__ import annotations
 
@@ -29,168 +29,182 @@ _MAX_TRACES = 128
 
 
 class ExecutionPath:
-    """One strand of work: a task, or one run of a thread under one copy of the context."""
+    """One path of execution: a task, or one run of a thread under one copy of the context."""
 
     __slots__ = ("__weakref__", "place", "returned")
 
     def __init__(self, place: object, returned: Callable[[], bool]) -> None:
         self.place = place
+        """The ids of the thread and the task, 0 without a task."""
         self.returned = returned
-        """Returns whether the work is known to be done."""
+        """Function that returns true once the path has certainly ended."""
 
 
-def _unknown() -> bool:
+def _never_returned() -> bool:
     return False
 
 
-_path: ContextVar[ExecutionPath | None] = ContextVar("llmtrace-flow", default=None)
+_path: ContextVar[ExecutionPath | None] = ContextVar("llmtrace-path", default=None)
 
 
 def current_path() -> ExecutionPath:
-    """The strand of work that asks.
+    """Return the execution path of the caller, and create it if there is none.
 
-    The mark is inherited by copies of the context, so it also says where it was made; the thread alone would not do,
-    since a pool uses one thread for many strands.
+    Copies of the context inherit the path, so its place is compared with the current thread and task. The thread id
+    alone is not enough, because a pool runs many paths on one thread.
     """
-    task = _task()
+    task = _running_task()
     place = threading.get_ident(), 0 if task is None else id(task)
-    mark = _path.get()
-    if mark is None or mark.place != place:
-        mark = _new(place, task)
-        _path.set(mark)
-    return mark
+    path = _path.get()
+    if path is None or path.place != place:
+        path = _new_path(place, task)
+        _path.set(path)
+    return path
 
 
 def begin_path() -> Token[ExecutionPath | None]:
-    """Begin a strand of its own in this thread or task."""
-    task = _task()
-    return _path.set(_new((threading.get_ident(), 0 if task is None else id(task)), task))
+    """Begin a new execution path in this thread or task and return the token that ``end_path`` needs."""
+    task = _running_task()
+    return _path.set(_new_path((threading.get_ident(), 0 if task is None else id(task)), task))
 
 
-def _new(place: object, task: Any) -> ExecutionPath:
+def _new_path(place: object, task: Any) -> ExecutionPath:
     if task is None:
-        return ExecutionPath(place, _unknown)
-    known = weakref.ref(task)
+        return ExecutionPath(place, _never_returned)
+    reference = weakref.ref(task)
 
     def returned() -> bool:
-        task = known()
+        task = reference()
         return task is None or bool(task.done())
 
     return ExecutionPath(place, returned)
 
 
-def end_path(mark: Token[ExecutionPath | None]) -> None:
-    _path.reset(mark)
+def end_path(token: Token[ExecutionPath | None]) -> None:
+    """Restore the execution path that was current before ``begin_path`` returned ``token``."""
+    _path.reset(token)
 
 
-def _task() -> Any:
+def _running_task() -> Any:
     """Return the running task, if any."""
     asyncio = sys.modules.get("asyncio")
-    # To ask for the task where no loop runs would raise, which costs more than all the rest.
+    # Check for a loop first: ``current_task`` raises without one, which is slower than the rest of this function.
     if asyncio is None or asyncio._get_running_loop() is None:
         return None
     return asyncio.current_task()
 
 
-class _Added(NamedTuple):
-    by: weakref.ref[ExecutionPath] | None
-    """Who found them, if not the owner of the block.
+class _Retrieved(NamedTuple):
+    path: weakref.ref[ExecutionPath] | None
+    """Path that retrieved the documents, or ``None`` for the owner of the block.
 
-    Weak, because a strand without a task is known to be over when the copy of the context that has its mark is gone.
+    The reference is weak: a path without a task has ended when the copy of the context that holds it is freed.
     """
     trace: int
     documents: tuple[Document, ...]
     replace: bool
-    """These took the place of what was found before, as a reranker's do."""
+    """True if these documents replace those retrieved before, as a reranker's do."""
 
 
 class DocumentContext:
-    """The documents found inside one block.
+    """The documents retrieved inside one block.
 
-    Who entered the block sees everything. Strands that it started see what it found and what they found themselves, and
-    nothing of one another. In the block of an agent or workflow, which is ``shared``, they also see what strands found
-    that have returned: frameworks run each tool, and each call to a model, in a strand of its own.
+    The path that entered the block sees all of them. Paths started by it see what it retrieved and what they
+    retrieved themselves, and nothing of one another. The block of an agent or workflow is ``shared``: there they also
+    see what returned paths retrieved, because frameworks run each tool and each call to a model in a path of its own.
     """
 
-    __slots__ = ("_added", "_before", "_owner", "shared")
+    __slots__ = ("_inherited", "_owner", "_retrieved", "shared")
 
-    def __init__(self, before: tuple[Document, ...] = (), owner: ExecutionPath | None = None) -> None:
-        self._before = before
+    def __init__(self, inherited: tuple[Document, ...] = (), owner: ExecutionPath | None = None) -> None:
+        self._inherited = inherited
         self._owner = None if owner is None else weakref.ref(owner)
         self.shared = False
-        self._added: list[_Added] = []
+        self._retrieved: list[_Retrieved] = []
 
     def add(
-        self, by: ExecutionPath | None, trace: int, documents: Iterable[Document], *, replace: bool = False
+        self, path: ExecutionPath | None, trace: int, documents: Iterable[Document], *, replace: bool = False
     ) -> None:
-        kept = None if by is None or by is self._owner_alive() else weakref.ref(by)
-        self._added.append(_Added(kept, trace, tuple(documents)[-_MAX_DOCUMENTS:], replace))
-        if len(self._added) > _MAX_DOCUMENTS:
-            del self._added[0]
+        """Add documents.
 
-    def documents_for(self, by: ExecutionPath | None, trace: int) -> tuple[Document, ...]:
-        if not self._added:
-            return self._before
-        shown = {document.id: document for document in self._before}
-        all_visible = by is self._owner_alive()
-        for one in self._added:
-            if not all_visible and not self._visible(one, by):
+        Args:
+            path: The execution path that retrieved them, or ``None`` for the owner of the block.
+            trace: The id of the trace they were retrieved in, or 0 if they are valid in every trace.
+            documents: The documents, of which the last 1000 are kept.
+            replace: True to replace what was retrieved before.
+        """
+        reference = None if path is None or path is self._live_owner() else weakref.ref(path)
+        self._retrieved.append(_Retrieved(reference, trace, tuple(documents)[-_MAX_DOCUMENTS:], replace))
+        if len(self._retrieved) > _MAX_DOCUMENTS:
+            del self._retrieved[0]
+
+    def documents_for(self, path: ExecutionPath | None, trace: int) -> tuple[Document, ...]:
+        """Return the documents that a call made on ``path`` in ``trace`` can have received, each id once."""
+        if not self._retrieved:
+            return self._inherited
+        by_id = {document.id: document for document in self._inherited}
+        all_visible = path is self._live_owner()
+        for entry in self._retrieved:
+            if not all_visible and not self._is_visible(entry, path):
                 continue
-            if one.trace and one.trace != trace:
+            if entry.trace and entry.trace != trace:
                 continue
-            if one.replace:
-                shown = {}
-            shown.update((document.id, document) for document in one.documents)
-        return tuple(shown.values())[-_MAX_DOCUMENTS:]
+            if entry.replace:
+                by_id = {}
+            by_id.update((document.id, document) for document in entry.documents)
+        return tuple(by_id.values())[-_MAX_DOCUMENTS:]
 
-    def _visible(self, one: _Added, by: ExecutionPath | None) -> bool:
-        if one.by is None:
+    def _is_visible(self, entry: _Retrieved, path: ExecutionPath | None) -> bool:
+        if entry.path is None:
             return True
-        finder = one.by()
-        if finder is by and by is not None:
+        retriever = entry.path()
+        if retriever is path and path is not None:
             return True
-        return self.shared and (finder is None or finder.returned())
+        return self.shared and (retriever is None or retriever.returned())
 
-    def _owner_alive(self) -> ExecutionPath | None:
+    def _live_owner(self) -> ExecutionPath | None:
         return None if self._owner is None else self._owner()
 
     def all_documents(self) -> tuple[tuple[Document, ...], bool]:
-        """All that was found inside, and whether it stands alone."""
-        if not self._added:
+        """Return all documents retrieved inside the block, and true if they replace those retrieved before it."""
+        if not self._retrieved:
             return (), False
-        shown: dict[str, Document] = {}
-        alone = False
-        for one in list(self._added):
-            if one.replace:
-                shown, alone = {}, True
-            shown.update((document.id, document) for document in one.documents)
-        return tuple(shown.values()), alone
+        by_id: dict[str, Document] = {}
+        replace = False
+        for entry in list(self._retrieved):
+            if entry.replace:
+                by_id, replace = {}, True
+            by_id.update((document.id, document) for document in entry.documents)
+        return tuple(by_id.values()), replace
 
     @property
     def empty(self) -> bool:
-        return not self._added and not self._before
+        """True if no documents were inherited or retrieved."""
+        return not self._retrieved and not self._inherited
 
 
 _traces: OrderedDict[int, DocumentContext] = OrderedDict()
-"""What was found in a trace outside every block of ours, for the latest traces."""
+"""Documents retrieved outside every block, by trace id, for the latest traces."""
 _lock = threading.Lock()
 
 
 def has_traces() -> bool:
-    """Whether anything was found outside every block."""
+    """Return true if documents were retrieved outside every block."""
     return bool(_traces)
 
 
 def documents_in_trace(trace: int) -> tuple[Document, ...]:
-    shelf = _traces.get(trace)
-    return () if shelf is None else shelf.documents_for(None, trace)
+    """Return the documents that were retrieved in ``trace`` outside every block."""
+    retrieved = _traces.get(trace)
+    return () if retrieved is None else retrieved.documents_for(None, trace)
 
 
 def add_to_trace(trace: int, documents: tuple[Document, ...], *, replace: bool) -> None:
+    """Add documents to a trace outside every block; the oldest trace is forgotten when there are too many."""
     with _lock:
-        shelf = _traces.pop(trace, None) or DocumentContext()
-        shelf.add(None, trace, documents, replace=replace)
-        _traces[trace] = shelf
+        retrieved = _traces.pop(trace, None) or DocumentContext()
+        retrieved.add(None, trace, documents, replace=replace)
+        _traces[trace] = retrieved
         if len(_traces) > _MAX_TRACES:
             _traces.popitem(last=False)
 
@@ -201,10 +215,10 @@ def forget_traces() -> None:
         _traces.clear()
 
 
-def forget() -> None:
+def _renew_lock() -> None:
     global _lock  # noqa: PLW0603 - a child process must not wait for its parent's thread
     _lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=forget)
+    os.register_at_fork(after_in_child=_renew_lock)

@@ -15,8 +15,8 @@ __all__ = ["adopt", "release"]
 
 _UTIL_GENAI = "opentelemetry.genai.client.inference.context"
 """The context key by which OpenTelemetry's own GenAI instrumentation announces its span."""
-_OURS = "llmtrace"
-"""The first part of the name of each tracer of ours."""
+_OWN_TRACER = "llmtrace"
+"""First part of the names of llmtrace's tracers."""
 _FAMILIES = {
     "chat": "generation",
     "generate_content": "generation",
@@ -38,8 +38,8 @@ def adopt(context: Context, operation: str) -> Any:
         return None
     try:
         return _adopt(context, operation)
-    except Exception:  # the span may be of any make
-        log_internal_error("look at the span around a call")
+    except Exception:  # the span may be of any class
+        log_internal_error("read the parent span of a call")
         return None
 
 
@@ -66,7 +66,7 @@ def _represents(span: Any, operation: str) -> bool:
     if family is None:
         return False
     tracer = getattr(getattr(span, "instrumentation_scope", None), "name", None) or ""
-    if tracer.partition(".")[0] == _OURS or not span.is_recording():
+    if tracer.partition(".")[0] == _OWN_TRACER or not span.is_recording():
         return False
     attributes = getattr(span, "attributes", None)
     if not attributes:

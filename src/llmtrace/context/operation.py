@@ -1,4 +1,4 @@
-"""A piece of the program's own work that is a span: a tool, an agent, a workflow, a search."""
+"""Operations of the program that get a span of their own: a tool, an agent, a workflow, a search."""
 
 from __future__ import annotations
 
@@ -18,70 +18,73 @@ __all__ = ["Operation", "OperationEmitter", "get_emitter", "set_emitter"]
 
 
 class Operation:
-    """What is known of one piece of work, from its begin to its end."""
+    """The data of one operation, from its start to its end."""
 
-    __slots__ = ("agent", "arguments", "calls", "client", "description", "documents", "error", "first_input",
-                 "given", "kind", "last_output", "name", "parent", "query", "result", "scope", "span", "started",
-                 "top_k")  # fmt: skip
+    __slots__ = ("agent", "arguments", "call_context", "calls", "client", "description", "documents", "error",
+                 "first_input", "input_documents", "kind", "last_output", "name", "parent", "query", "result", "span",
+                 "started", "top_k")  # fmt: skip
 
-    def __init__(self, kind: str, name: str | None, scope: CallContext) -> None:
+    def __init__(self, kind: str, name: str | None, call_context: CallContext) -> None:
         self.kind = kind
         """``tool``, ``agent``, ``workflow``, ``retrieval`` or ``rerank``."""
         self.name = name
-        """Of the tool, agent or workflow; a search's data source or a reranker's model, if known."""
-        self.scope = scope
-        self.agent: str | None = scope.agent
-        """The agent that the work is done for."""
+        """Name of the tool, agent or workflow; the data source of a search or the model of a reranker, if any."""
+        self.call_context = call_context
+        self.agent: str | None = call_context.agent
+        """Name of the agent that the operation belongs to."""
         self.description: str | None = None
         self.arguments: Any = None
         self.result: Any = None
         self.first_input: tuple[int, Sequence[Any]] | None = None
-        """When the first call inside was made, and the messages of its request."""
+        """Start of the earliest call inside, in nanoseconds, and the messages of its request."""
         self.last_output: Sequence[Any] = ()
-        """The messages that the last call inside got."""
+        """Messages of the latest response inside."""
         self.query: str | None = None
         self.top_k: int | None = None
-        self.given: list[Document] = []
-        """What a reranker was given."""
+        self.input_documents: list[Document] = []
+        """Documents that a reranker ranks."""
         self.documents: list[Document] = []
-        """What was found."""
+        """Documents that a search retrieved or a reranker kept."""
         self.calls: Calls | None = None
-        """The calls made inside, when their sum is wanted."""
+        """Calls made inside, if their sum is recorded."""
         self.client = "scope"
-        """The client library that does the work; by default the program itself."""
+        """Last part of the tracer's name: the client library that runs the operation, or ``scope`` for the program."""
         self.parent: Context | None = None
-        """Where the span belongs, if not to the block around."""
+        """Context of the parent span, if that is not the enclosing block's."""
         self.error: BaseException | None = None
         self.started = perf_counter()
         self.span: Any = None
-        """The maker's."""
+        """Span of the operation, set by the emitter."""
 
 
 class OperationEmitter(Protocol):
-    """Turns work into spans and scores into events. Without one, all that runs is the program."""
+    """Emitter that turns operations into spans and scores into events. Without one, blocks record nothing."""
 
     rollup: bool
-    """Whether agents and workflows say the sum of the calls inside, where they do not say themselves."""
+    """Default of ``rollup``: true if agents and workflows record the sum of the calls inside."""
 
-    def reads_content(self, scope: CallContext) -> bool:
-        """Whether arguments and results will be written, and so are worth reading."""
+    def reads_content(self, call_context: CallContext) -> bool:
+        """Return true if arguments and results are recorded, so that they must be read."""
 
-    def begin(self, work: Operation, outer: Context) -> Context:
-        """Start a span below ``outer``'s and answer the context in which it is current."""
+    def begin(self, operation: Operation, outer: Context) -> Context:
+        """Start a span below the span of ``outer`` and return the context in which it is current."""
 
-    def end(self, work: Operation) -> None: ...
+    def end(self, operation: Operation) -> None:
+        """End the span of ``operation`` and record its attributes."""
 
-    def score(self, score: Score) -> None: ...
+    def score(self, score: Score) -> None:
+        """Record an evaluation result."""
 
 
 _emitter: OperationEmitter | None = None
 
 
-def set_emitter(chosen: OperationEmitter | None) -> None:
-    """Have ``chosen`` make the spans from now on; ``None`` for nobody."""
+def set_emitter(emitter: OperationEmitter | None) -> None:
+    """Set the emitter of the process; ``None`` records no operations."""
     global _emitter  # noqa: PLW0603 - one for the process
-    _emitter = chosen
+    _emitter = emitter
 
 
 def get_emitter() -> OperationEmitter | None:
+    """Return the emitter of the process, if one is set."""
     return _emitter

@@ -1,4 +1,4 @@
-"""Blocks that are spans: tools, agents and workflows."""
+"""Blocks with a span of their own: tools, agents and workflows."""
 
 from __future__ import annotations
 
@@ -12,33 +12,32 @@ from opentelemetry.context import Context
 
 from .._errors import log_internal_error
 from ..model import CallContext
-from . import operation as works
-from . import state as contexts
+from . import state
 from .blocks import Activation, Block, CallArguments, F, T_co, check_name, is_function, run_coroutine, run_plain
 from .collect import Calls
-from .operation import Operation
+from .operation import Operation, get_emitter
 from .validation import clean_label
 
 __all__ = ["CalledTool", "OperationBlock", "OperationHandle", "agent", "note_content", "tool", "workflow"]
 
 
 _COMPOSED = ("agent", "workflow")
-"""Kinds of work that are made of calls."""
+"""Kinds of operation that consist of calls."""
 
 
 class OperationBlock(Block[T_co]):
-    """A block with a span of its own, for as long as somebody makes spans."""
+    """Block with a span of its own, if an emitter is set."""
 
     _kind: str
     _unnamed: str | None = "unnamed"
-    """The name where none is known."""
+    """Name of an operation without a valid name."""
 
     def __init__(self, name: object) -> None:
         super().__init__()
         self._name = clean_label(f"the name of a {self._kind}", name) or self._unnamed
 
     @classmethod
-    def made(cls, name: object, *arguments: Any) -> Any:
+    def create(cls, name: object, *arguments: Any) -> Any:
         """Return a block, or the decorated function where the decorator is written without parentheses."""
         if is_function(name):
             return cls(None, *arguments)(name)  # type: ignore[type-var] # looks like the function
@@ -46,44 +45,48 @@ class OperationBlock(Block[T_co]):
             check_name(cls._kind, name)
         return cls(name, *arguments)
 
-    def _describe(self, work: Operation, function: CallArguments | None) -> None:
-        """Put into ``work`` what is known before it begins."""
+    def _describe(self, operation: Operation, function: CallArguments | None) -> None:
+        """Set the fields of ``operation`` that its span starts with."""
 
-    def _enter(self, frame: Activation, function: CallArguments | None) -> Context:
-        maker = works.get_emitter()
-        work = Operation(self._kind, self._name, frame.scope)
-        frame.work = work, maker
-        if maker is None:
-            self._extend_context(frame, work, rollup=False)
-            return frame.outer
+    def _enter(self, activation: Activation, function: CallArguments | None) -> Context:
+        emitter = get_emitter()
+        operation = Operation(self._kind, self._name, activation.call_context)
+        activation.payload = operation, emitter
+        if emitter is None:
+            self._extend_context(activation, operation, rollup=False)
+            return activation.outer
         try:
-            self._describe(work, function)
+            self._describe(operation, function)
         except Exception:
-            log_internal_error("read what a block was given")
-        self._extend_context(frame, work, rollup=maker.rollup)
-        return maker.begin(work, frame.outer)
+            log_internal_error("read the arguments of a block")
+        self._extend_context(activation, operation, rollup=emitter.rollup)
+        return emitter.begin(operation, activation.outer)
 
-    def _extend_context(self, frame: Activation, work: Operation, *, rollup: bool) -> None:
-        """Add to the scope of the calls inside."""
+    def _extend_context(self, activation: Activation, operation: Operation, *, rollup: bool) -> None:
+        """Change the context of the calls inside: rollup collectors, agent name, sharing of documents."""
 
-    def _leave(self, frame: Activation, error: BaseException | None) -> None:
-        work, maker = frame.work
-        if maker is not None:
-            work.error = error
-            maker.end(work)
+    def _leave(self, activation: Activation, error: BaseException | None) -> None:
+        operation, emitter = activation.payload
+        if emitter is not None:
+            operation.error = error
+            emitter.end(operation)
 
 
 class OperationHandle:
     """One run of a tool, agent or workflow."""
 
-    __slots__ = ("_work",)
+    __slots__ = ("_operation",)
 
-    def __init__(self, work: Operation) -> None:
-        self._work = work
+    def __init__(self, operation: Operation) -> None:
+        self._operation = operation
 
     def set_result(self, value: object) -> None:
-        """Say what came out. It leaves the program only when content capture is on."""
-        self._work.result = value
+        """Set the result of the run. It is recorded only when content capture is on.
+
+        Args:
+            value: Text, or anything that can be written as JSON.
+        """
+        self._operation.result = value
 
 
 class _Run(OperationBlock[OperationHandle]):
@@ -95,25 +98,25 @@ class _Run(OperationBlock[OperationHandle]):
         return Block.__call__(self if self._named else self._named_after(function), function)
 
     def _named_after(self, function: object) -> Self:
-        """Return the same block, for one function and with its name."""
+        """Return a copy of the block with the name of ``function``."""
         while isinstance(function, (classmethod, staticmethod, partial)):
             function = function.func if isinstance(function, partial) else function.__func__
         named = copy(self)
-        named._frames = []
+        named._activations = []
         named._name = (
             clean_label("the name of a function", getattr(function, "__name__", None)) or type(function).__name__
         )
         return named
 
-    def _value(self, frame: Activation) -> OperationHandle:
+    def _value(self, activation: Activation) -> OperationHandle:
         return OperationHandle(
-            Operation(self._kind, self._name, CallContext()) if frame.work is None else frame.work[0]
+            Operation(self._kind, self._name, CallContext()) if activation.payload is None else activation.payload[0]
         )
 
-    def _returned(self, frame: Activation, value: Any) -> None:
-        work, maker = frame.work
-        if maker is not None and maker.reads_content(work.scope) and work.result is None:
-            work.result = value
+    def _returned(self, activation: Activation, value: Any) -> None:
+        operation, emitter = activation.payload
+        if emitter is not None and emitter.reads_content(operation.call_context) and operation.result is None:
+            operation.result = value
 
 
 class _Tool(_Run):
@@ -123,86 +126,98 @@ class _Tool(_Run):
         super().__init__(name)
         self._arguments = arguments
 
-    def _leave(self, frame: Activation, error: BaseException | None) -> None:
-        super()._leave(frame, error)
-        frame.flow = None  # what it found is for all later calls of the block around, now that it has returned
+    def _leave(self, activation: Activation, error: BaseException | None) -> None:
+        super()._leave(activation, error)
+        # Drop the path: documents of a tool that has returned are visible to all later calls of the outer block.
+        activation.path = None
 
-    def _describe(self, work: Operation, function: CallArguments | None) -> None:
-        work.arguments = self._arguments
-        maker = works.get_emitter()
+    def _describe(self, operation: Operation, function: CallArguments | None) -> None:
+        operation.arguments = self._arguments
+        emitter = get_emitter()
         if function is not None:
             doc = getattr(function.function, "__doc__", None)
-            work.description = doc.strip().partition("\n")[0][:256] if isinstance(doc, str) else None
-            if work.arguments is None and maker is not None and maker.reads_content(work.scope):
-                work.arguments = function.arguments()
+            operation.description = doc.strip().partition("\n")[0][:256] if isinstance(doc, str) else None
+            if operation.arguments is None and emitter is not None and emitter.reads_content(operation.call_context):
+                operation.arguments = function.arguments()
 
 
 class CalledTool(_Tool):
-    """A function of the program's own that an SDK calls because a model asked for it."""
+    """A function of the program that an SDK calls because the model requested it."""
 
     def __init__(self, name: str, arguments: object, client: str, parent: Context | None = None) -> None:
-        """As ``tool``; ``parent`` is the context of the call that the model asked in, where that is another."""
+        """Create the block of one tool call.
+
+        Args:
+            name: The name of the tool.
+            arguments: The arguments of the model.
+            client: The name of the SDK that calls the function.
+            parent: The context of the call whose response requested the tool, if it is not the current one.
+        """
         super().__init__(name, arguments)
         self._client = client
         self._parent = parent
 
-    def _describe(self, work: Operation, function: CallArguments | None) -> None:
-        # What is called is the SDK's: its description is not the tool's.
-        work.arguments, work.client, work.parent = self._arguments, self._client, self._parent
+    def _describe(self, operation: Operation, function: CallArguments | None) -> None:
+        # Skip the docstring: the function called here is the SDK's, and describes something else.
+        operation.arguments, operation.client, operation.parent = self._arguments, self._client, self._parent
 
     def run(self, function: Any, args: Any, kwargs: Any) -> Any:
+        """Call ``function`` inside this block and return its result."""
         return run_plain(self, function, args, kwargs)
 
     async def run_async(self, function: Any, args: Any, kwargs: Any) -> Any:
+        """Call ``function``, a coroutine function, inside this block and return its result."""
         return await run_coroutine(self, function, args, kwargs)
 
 
 class _RollupBlock(_Run):
-    """A run that can say what the calls inside came to."""
+    """A run that can record the sum of the calls inside."""
 
     def __init__(self, name: object, rollup: bool | None) -> None:
         super().__init__(name)
         self._rollup = rollup
 
-    def _describe(self, work: Operation, function: CallArguments | None) -> None:
-        maker = works.get_emitter()
-        if function is not None and maker is not None and maker.reads_content(work.scope):
-            work.arguments = function.arguments()
+    def _describe(self, operation: Operation, function: CallArguments | None) -> None:
+        emitter = get_emitter()
+        if function is not None and emitter is not None and emitter.reads_content(operation.call_context):
+            operation.arguments = function.arguments()
 
-    def _widen(self, frame: Activation, work: Operation, *, rollup: bool) -> None:
-        frame.shelf.shared = True
-        if works.get_emitter() is not None and (rollup if self._rollup is None else self._rollup):
-            work.calls = Calls()
-            frame.scope = replace(frame.scope, collectors=(*frame.scope.collectors, work.calls))
+    def _extend_context(self, activation: Activation, operation: Operation, *, rollup: bool) -> None:
+        activation.documents.shared = True
+        if get_emitter() is not None and (rollup if self._rollup is None else self._rollup):
+            operation.calls = Calls()
+            activation.call_context = replace(
+                activation.call_context, collectors=(*activation.call_context.collectors, operation.calls)
+            )
 
 
 def note_content(context: Context, started: int, requested: Sequence[Any], received: Sequence[Any]) -> None:
-    """Give the messages of a call to each agent and workflow around it, which may have none of their own.
+    """Store the messages of a call on each enclosing agent and workflow, as their first input and last output.
 
     Args:
         context: The context in which the call was made.
-        started: When it was made, in nanoseconds.
+        started: Start of the call in nanoseconds.
         requested: The messages of the request.
-        received: Those of the response.
+        received: The messages of the response.
     """
-    frame = contexts.activation_of(context)
-    while frame is not None:
-        work = frame.work[0] if isinstance(frame.work, tuple) else None
-        if isinstance(work, Operation) and work.kind in _COMPOSED:
-            if requested and (work.first_input is None or started < work.first_input[0]):
-                work.first_input = started, requested
+    activation = state.activation_of(context)
+    while activation is not None:
+        operation = activation.payload[0] if isinstance(activation.payload, tuple) else None
+        if isinstance(operation, Operation) and operation.kind in _COMPOSED:
+            if requested and (operation.first_input is None or started < operation.first_input[0]):
+                operation.first_input = started, requested
             if received:
-                work.last_output = received
-        frame = contexts.activation_of(frame.outer)
+                operation.last_output = received
+        activation = state.activation_of(activation.outer)
 
 
 class _Agent(_RollupBlock):
     _kind = "agent"
 
-    def _widen(self, frame: Activation, work: Operation, *, rollup: bool) -> None:
-        super()._widen(frame, work, rollup=rollup)
-        work.agent = self._name
-        frame.scope = replace(frame.scope, agent=self._name)
+    def _extend_context(self, activation: Activation, operation: Operation, *, rollup: bool) -> None:
+        super()._extend_context(activation, operation, rollup=rollup)
+        operation.agent = self._name
+        activation.call_context = replace(activation.call_context, agent=self._name)
 
 
 class _Workflow(_RollupBlock):
@@ -218,20 +233,23 @@ def tool(name: str | None = None, *, arguments: object = None) -> Block[Operatio
 
 
 def tool(name: object = None, *, arguments: object = None) -> Any:
-    """Record a tool at work as a span ``execute_tool <name>``: context manager and decorator.
+    """Record a tool call as a span ``execute_tool <name>``: context manager and decorator.
 
-    With content capture on, a decorated function's arguments and return value are recorded; in a ``with`` block say
-    them yourself: ``with tool("search", arguments={...}) as run: run.result(...)``.
+    With content capture on, the arguments and the return value of a decorated function are recorded. In a ``with``
+    block, pass them yourself: ``with tool("search", arguments={...}) as run: run.set_result(...)``.
 
     Args:
-        name: The tool's name, as the model knows it. A decorator may leave it out, with or without parentheses, and
-            then has the name of the function.
-        arguments: What it was called with.
+        name: The name of the tool in the requests to the model. Optional for a decorator, with or without
+            parentheses: the default is the name of the function.
+        arguments: The arguments of the tool call.
+
+    Returns:
+        The decorated function, or a block whose value is an ``OperationHandle``.
 
     Raises:
         TypeError: The name is neither text nor a function, or a class is decorated.
     """
-    return _Tool.made(name, arguments)
+    return _Tool.create(name, arguments)
 
 
 @overload
@@ -245,18 +263,21 @@ def agent(name: str | None = None, *, rollup: bool | None = None) -> Block[Opera
 def agent(name: object = None, *, rollup: bool | None = None) -> Any:
     """Record an agent's run as a span ``invoke_agent <name>``: context manager and decorator.
 
-    With content capture on, a decorated function's arguments and return value are recorded, and in a ``with`` block
-    the first input and the last output of the calls inside, unless ``run.result(...)`` says otherwise.
+    With content capture on, the arguments and the return value of a decorated function are recorded. In a ``with``
+    block, the first input and the last output of the calls inside are recorded, or the value set by ``run``.
 
     Args:
-        name: The agent's name. A decorator may leave it out, as for ``tool``.
-        rollup: Whether the span says the tokens and cost of the calls inside, under ``llmtrace.rollup.*``, which no
-            backend adds up again. By default as the setting ``rollup`` says.
+        name: The name of the agent. Optional for a decorator: the default is the name of the function.
+        rollup: True to record the tokens and cost of the calls inside under ``llmtrace.rollup.*``, names that no
+            backend adds up a second time. By default the setting ``rollup``.
+
+    Returns:
+        The decorated function, or a block whose value is an ``OperationHandle``.
 
     Raises:
-        TypeError: As for ``tool``.
+        TypeError: The name is neither text nor a function, or a class is decorated.
     """
-    return _Agent.made(name, rollup)
+    return _Agent.create(name, rollup)
 
 
 @overload
@@ -270,13 +291,18 @@ def workflow(name: str | None = None, *, rollup: bool | None = None) -> Block[Op
 def workflow(name: object = None, *, rollup: bool | None = None) -> Any:
     """Record a workflow, pipeline or chain as a span ``invoke_workflow <name>``: context manager and decorator.
 
-    Content is recorded as for ``agent``.
+    With content capture on, the arguments and the return value of a decorated function are recorded. In a ``with``
+    block, the first input and the last output of the calls inside are recorded, or the value set by ``run``.
 
     Args:
-        name: The workflow's name. A decorator may leave it out, as for ``tool``.
-        rollup: As for ``agent``.
+        name: The name of the workflow. Optional for a decorator: the default is the name of the function.
+        rollup: True to record the tokens and cost of the calls inside under ``llmtrace.rollup.*``. By default the
+            setting ``rollup``.
+
+    Returns:
+        The decorated function, or a block whose value is an ``OperationHandle``.
 
     Raises:
-        TypeError: As for ``tool``.
+        TypeError: The name is neither text nor a function, or a class is decorated.
     """
-    return _Workflow.made(name, rollup)
+    return _Workflow.create(name, rollup)

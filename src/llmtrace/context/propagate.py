@@ -1,4 +1,4 @@
-"""Carries the current span and tags to where Python does not: thread pools, callbacks, other processes."""
+"""Propagation of the current span and tags to thread pools, callbacks and other processes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from opentelemetry.trace.propagation import get_current_span
 
 from .._errors import log_internal_error
 from ..model import CallContext
-from . import documents
-from . import state as context
+from . import state
 from .blocks import Activation, Decorated, async_steps, current, pause, resume, select_by_kind, steps
+from .documents import begin_path, end_path
 
 __all__ = ["ContextExecutor", "wrap"]
 
@@ -25,47 +25,65 @@ R = TypeVar("R")
 
 
 def wrap(function: F, /) -> F:
-    """``function``, to be called anywhere, as if it were called here: with the span and tags that are current now.
+    """Return ``function`` bound to the span and tags that are current now, for calls from another thread or process.
 
-    Takes functions, coroutine functions and generator functions of both kinds. The result can be sent to another
-    process when ``function`` can.
+    The result can be pickled if ``function`` can. Another process gets the parent span, tags, prompt and document ids,
+    without document content and prompt variables.
+
+    Args:
+        function: A function, a coroutine function, or a generator function of either kind.
+
+    Returns:
+        A wrapper with the name and signature of ``function``.
     """
-    made: Any = _Carried(function, current())
-    return made  # type: ignore[no-any-return] # looks like the function
+    wrapper: Any = _BoundFunction(function, current())
+    return wrapper  # type: ignore[no-any-return] # looks like the function
 
 
 class ContextExecutor(ThreadPoolExecutor):
-    """A ``ThreadPoolExecutor`` whose work runs with the span and tags of the line that submitted it."""
+    """``ThreadPoolExecutor`` whose functions run with the span and tags that were current at ``submit``."""
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """As ``ThreadPoolExecutor.submit``."""
+        """Submit ``fn`` with the current span and tags.
+
+        Args:
+            fn: The function to run in a thread of the pool.
+            *args: Its positional arguments.
+            **kwargs: Its keyword arguments.
+
+        Returns:
+            The future of the result, as ``ThreadPoolExecutor.submit`` returns it.
+
+        Raises:
+            RuntimeError: The executor has been shut down.
+        """
         return super().submit(_plain, fn, current(), args, kwargs)
 
 
 def _plain(function: Callable[..., R], inside: Context | None, args: Any, kwargs: Any) -> R:
     resumed = resume(inside)
-    mark = _begin_flow()
+    token = _begin_path()
     try:
         return function(*args, **kwargs)
     finally:
-        _end_flow(mark)
+        _end_path(token)
         pause(resumed, inside)
 
 
-def _begin_flow() -> Any:
+def _begin_path() -> Any:
     try:
-        return documents.begin_path()
+        return begin_path()
     except Exception:
-        log_internal_error("begin a strand of work")
+        log_internal_error("begin an execution path")
         return None
 
 
-def _end_flow(mark: Any) -> None:
+def _end_path(token: Any) -> None:
     try:
-        if mark is not None:
-            documents.end_path(mark)
+        if token is not None:
+            end_path(token)
     except Exception:
-        log_internal_error("end a strand of work")
+        log_internal_error("end an execution path")
 
 
 async def _coroutine(
@@ -86,7 +104,7 @@ def _async_generator(function: Any, inside: Context | None, args: Any, kwargs: A
     return async_steps(function(*args, **kwargs), inside)
 
 
-class _Carried(Decorated):
+class _BoundFunction(Decorated):
     """A function and the context it runs in."""
 
     def __init__(self, function: Callable[..., Any], inside: Context | None) -> None:
@@ -95,28 +113,34 @@ class _Carried(Decorated):
         self._self_inside = inside
 
     def __reduce__(self) -> Any:
-        return _run_in_process, (self.__wrapped__, *_portable_context(self._self_inside or Context()))
+        return _bind_in_process, (self.__wrapped__, *_portable_context(self._self_inside or Context()))
 
 
 def _portable_context(inside: Context) -> tuple[CallContext, tuple[int, int, int, dict[str, str]]]:
-    """What can go to another process: no span, no collector, nothing of the program's own that may not be picklable."""
-    scope = context.call_context_of(inside)
-    prompt = scope.prompt
-    scope = replace(
-        scope,
+    """Return the parts of a context that can be pickled: the call context and the ids of the current span.
+
+    Collectors, document content and prompt variables are dropped: they may hold objects that cannot be pickled.
+    """
+    call_context = state.call_context_of(inside)
+    prompt = call_context.prompt
+    call_context = replace(
+        call_context,
         collectors=(),
-        documents=tuple(replace(document, content=None, metadata={}) for document in scope.documents),
-        metadata=dict(scope.metadata),
+        documents=tuple(replace(document, content=None, metadata={}) for document in call_context.documents),
+        metadata=dict(call_context.metadata),
         prompt=None if prompt is None else replace(prompt, variables=None),
     )
     ids = get_current_span(inside).get_span_context()
-    return scope, (ids.trace_id, ids.span_id, int(ids.trace_flags), dict(ids.trace_state))
+    return call_context, (ids.trace_id, ids.span_id, int(ids.trace_flags), dict(ids.trace_state))
 
 
-def _run_in_process(function: Callable[..., Any], scope: CallContext, ids: tuple[int, int, int, dict[str, str]]) -> Any:
+def _bind_in_process(
+    function: Callable[..., Any], call_context: CallContext, ids: tuple[int, int, int, dict[str, str]]
+) -> Any:
+    """Return ``function`` bound to a context that another process sent."""
     outer = Context()
     if ids[0]:
-        trace_id, span_id, flags, state = ids
-        parent = SpanContext(trace_id, span_id, True, TraceFlags(flags), TraceState(list(state.items())))
+        trace_id, span_id, flags, trace_state = ids
+        parent = SpanContext(trace_id, span_id, True, TraceFlags(flags), TraceState(list(trace_state.items())))
         outer = set_span_in_context(NonRecordingSpan(parent), outer)
-    return _Carried(function, Activation.with_scope(scope, outer).context)
+    return _BoundFunction(function, Activation.with_call_context(call_context, outer).context)

@@ -1,4 +1,4 @@
-"""Searches: what was found goes on a span of its own and is named by the calls that come after."""
+"""Retrieval and reranking blocks. Later calls record the ids of the documents that they received."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from .validation import clean_label, warn_once
 
 __all__ = ["Rerank", "Search", "read_documents", "rerank", "retrieval"]
 
-_VECTORS = frozenset({"embedding", "embeddings", "vector", "vectors", "values", "sparse_values"})
-_IDS = (str, Integral, UUID)
+_VECTOR_KEYS = frozenset({"embedding", "embeddings", "vector", "vectors", "values", "sparse_values"})
+_ID_TYPES = (str, Integral, UUID)
 
 S_co = TypeVar("S_co", bound="Search", covariant=True)
 
@@ -30,31 +30,40 @@ S_co = TypeVar("S_co", bound="Search", covariant=True)
 class Search:
     """One search, as long as its block is open."""
 
-    __slots__ = ("_alone", "_frame", "_work")
+    __slots__ = ("_activation", "_operation", "_replace")
 
-    def __init__(self, work: Operation, frame: Activation | None, *, alone: bool = False) -> None:
-        self._work = work
-        self._frame = frame
-        self._alone = alone
+    def __init__(self, operation: Operation, activation: Activation | None, *, replace: bool = False) -> None:
+        self._operation = operation
+        self._activation = activation
+        self._replace = replace
 
     def add(self, documents: Iterable[object]) -> None:
-        """Say what was found: ``Document``s, mappings, ``(id, score)`` or ``(document, score)`` pairs, or objects with
-        the attributes ``id``, ``page_content`` (or ``content``, ``text``) and ``metadata``.
+        """Add retrieved documents, or the documents that a reranker kept.
 
-        Calls made later in the same block, or else the same trace, name these documents. Vectors are never kept.
+        Later calls in the enclosing block, or else in the same trace, record the ids of these documents. Embedding
+        vectors in metadata are dropped. Items of another type are dropped with one warning in the log.
+
+        Args:
+            documents: ``Document`` objects, mappings, ``(id, score)`` or ``(document, score)`` pairs, or objects with
+                the attributes ``id``, ``page_content`` (or ``content``, ``text``) and ``metadata``.
         """
         try:
-            found = list(read_documents(documents))
-            self._work.documents += found
-            if self._frame is not None and found:
-                first = self._alone and len(self._work.documents) == len(found)
-                self._frame.shelf.add(current_path(), state.trace_of(self._frame.outer), found, replace=first)
+            added = list(read_documents(documents))
+            self._operation.documents += added
+            if self._activation is not None and added:
+                replaces = self._replace and len(self._operation.documents) == len(added)
+                trace = state.trace_of(self._activation.outer)
+                self._activation.documents.add(current_path(), trace, added, replace=replaces)
         except Exception:
             log_internal_error("read the documents of a search")
 
-    def query(self, text: str) -> None:
-        """Say what was asked for, where it was not known before."""
-        self._work.query = text
+    def set_query(self, text: str) -> None:
+        """Set the query of the search, if it was not known when the block was created.
+
+        Args:
+            text: The query.
+        """
+        self._operation.query = text
 
 
 class Rerank(Search):
@@ -63,9 +72,13 @@ class Rerank(Search):
     __slots__ = ()
 
     def set_input_documents(self, documents: Iterable[object]) -> None:
-        """Say which documents were to be ranked; ``add`` says which were kept."""
+        """Add the documents that are ranked; ``add`` records those that are kept.
+
+        Args:
+            documents: The same types as for ``add``.
+        """
         try:
-            self._work.given += read_documents(documents)
+            self._operation.input_documents += read_documents(documents)
         except Exception:
             log_internal_error("read the documents of a search")
 
@@ -78,32 +91,36 @@ class _SearchBlock(OperationBlock[S_co]):
         self._query = query if isinstance(query, str) else None
         self._top_k = top_k if type(top_k) is int and 0 <= top_k < 2**63 else None
 
-    def _describe(self, work: Operation, function: CallArguments | None) -> None:
-        work.query = self._query
-        work.top_k = self._top_k
+    def _describe(self, operation: Operation, function: CallArguments | None) -> None:
+        operation.query = self._query
+        operation.top_k = self._top_k
 
-    def _returned(self, frame: Activation, value: Any) -> None:
-        # What a decorated search returns is what it found, unless it has said so itself.
-        if isinstance(value, (list, tuple)) and not frame.work[0].documents and all(map(_is_document_like, value)):
-            self._value(frame).add(value)
+    def _returned(self, activation: Activation, value: Any) -> None:
+        # Record the returned list of a decorated function, unless it has called ``add`` itself.
+        if (
+            isinstance(value, (list, tuple))
+            and not activation.payload[0].documents
+            and all(map(_is_document_like, value))
+        ):
+            self._value(activation).add(value)
 
 
 class _Retrieval(_SearchBlock[Search]):
     _kind = "retrieval"
 
-    def _value(self, frame: Activation) -> Search:
-        if frame.work is None:
+    def _value(self, activation: Activation) -> Search:
+        if activation.payload is None:
             return Search(Operation(self._kind, self._name, CallContext()), None)
-        return Search(frame.work[0], frame)
+        return Search(activation.payload[0], activation)
 
 
 class _Rerank(_SearchBlock[Rerank]):
     _kind = "rerank"
 
-    def _value(self, frame: Activation) -> Rerank:
-        if frame.work is None:
+    def _value(self, activation: Activation) -> Rerank:
+        if activation.payload is None:
             return Rerank(Operation(self._kind, self._name, CallContext()), None)
-        return Rerank(frame.work[0], frame, alone=True)
+        return Rerank(activation.payload[0], activation, replace=True)
 
 
 @overload
@@ -117,22 +134,26 @@ def retrieval(
 
 
 def retrieval(data_source: object = None, *, query: str | None = None, top_k: int | None = None) -> Any:
-    """Record a search as a span ``retrieval <data_source>``: ``with retrieval("manuals", query=q) as r: r.add(hits)``.
+    """Record a search as a span ``retrieval <data_source>``: context manager and decorator.
 
-    Calls made later in the block around, or else in the same trace, say which document ids they were given. Query,
-    texts and metadata are recorded only when content capture is on. As a decorator it takes the returned list as what
-    was found.
+    Example: ``with retrieval("manuals", query=question) as r: r.add(hits)``.
+
+    Later calls in the enclosing block, or else in the same trace, record the ids of the retrieved documents. Query,
+    texts and metadata are recorded only when content capture is on. A decorator records the returned list of documents.
 
     Args:
-        data_source: What is searched: an index, a table, a collection. A decorator may leave it out, with or without
+        data_source: The index, table or collection that is searched. Optional for a decorator, with or without
             parentheses.
-        query: What is asked for.
-        top_k: How many documents are asked for.
+        query: The search query.
+        top_k: The requested number of documents.
+
+    Returns:
+        The decorated function, or a block whose value is a ``Search`` with ``add`` and ``set_query``.
 
     Raises:
         TypeError: The data source is neither text nor a function, or a class is decorated.
     """
-    return _Retrieval.made(data_source, query, top_k)
+    return _Retrieval.create(data_source, query, top_k)
 
 
 @overload
@@ -146,20 +167,25 @@ def rerank(
 
 
 def rerank(model: object = None, *, query: str | None = None, top_k: int | None = None) -> Any:
-    """Record a reranking as a span ``rerank <model>``: ``with rerank("cross-encoder", query=q) as r: r.add(best)``.
+    """Record a reranking as a span ``rerank <model>``: context manager and decorator.
 
-    ``r.given(hits)`` says what was to be ranked. What is kept takes the place of what was found before:
-    later calls name only these documents.
+    Example: ``with rerank("cross-encoder", query=question) as r: r.add(best)``.
+
+    ``r.set_input_documents(hits)`` records the documents that are ranked. The documents passed to ``r.add`` replace
+    those retrieved before: later calls record only these ids.
 
     Args:
-        model: What ranks. A decorator may leave it out, with or without parentheses.
-        query: What the documents are ranked by.
-        top_k: How many are kept.
+        model: The name of the reranking model. Optional for a decorator, with or without parentheses.
+        query: The query that the documents are ranked by.
+        top_k: The number of documents to keep.
+
+    Returns:
+        The decorated function, or a block whose value is a ``Rerank`` with ``add`` and ``set_input_documents``.
 
     Raises:
         TypeError: The model is neither text nor a function, or a class is decorated.
     """
-    return _Rerank.made(model, query, top_k)
+    return _Rerank.create(model, query, top_k)
 
 
 def _is_document_like(item: object) -> bool:
@@ -167,60 +193,64 @@ def _is_document_like(item: object) -> bool:
 
 
 def read_documents(items: object) -> Iterator[Document]:
-    """The documents in what searches return, in order. What cannot be told apart is left out with one warning."""
+    """Yield the documents in the return value of a search, in order. Items without an id or text are dropped."""
     if items is None:
-        return  # nothing was found
-    if isinstance(items, (Document, Mapping, *_IDS)) or not isinstance(items, Iterable):
+        return
+    if isinstance(items, (Document, Mapping, *_ID_TYPES)) or not isinstance(items, Iterable):
         items = (items,)
     for item in items:
-        found = _document(item, None)
-        if found is None:
+        document = _document(item, None)
+        if document is None:
             warn_once(
                 "documents",
-                f"a {type(item).__name__} is no document: give Document, a mapping with an id, or an (id, score) pair",
+                f"an object of type {type(item).__name__} is not a valid document; it is not recorded; "
+                "pass a Document, a mapping with an id, or an (id, score) pair",
             )
         else:
-            yield found
+            yield document
 
 
 def _document(item: Any, score: float | None) -> Document | None:
-    read: Document | None
+    """Return ``item`` as a document; ``score`` is used unless the item has a score of its own."""
+    document: Document | None
     match item:
         case Document():
-            read = _build_document(item.id, item.score, _text(item.content), item.metadata)
-        case _ if (name := _name(item)) is not None:
-            return Document(name, score)
+            document = _build_document(item.id, item.score, _text(item.content), item.metadata)
+        case _ if (document_id := _document_id(item)) is not None:
+            return Document(document_id, score)
         case (inner, second) if not isinstance(inner, tuple):
             return _document(inner, _score(second))
         case Mapping():
             content = _text(item.get("content"), item.get("text"), item.get("page_content"))
-            read = _build_document(item.get("id"), item.get("score"), content, item.get("metadata"))
+            document = _build_document(item.get("id"), item.get("score"), content, item.get("metadata"))
         case _:
             metadata = getattr(item, "metadata", None)
-            read = _build_document(getattr(item, "id", None), getattr(item, "score", None), _content(item), metadata)
-    if read is None or score is None or read.score is not None:
-        return read
-    return replace(read, score=score)
+            document = _build_document(
+                getattr(item, "id", None), getattr(item, "score", None), _content(item), metadata
+            )
+    if document is None or score is None or document.score is not None:
+        return document
+    return replace(document, score=score)
 
 
-def _name(value: Any) -> str | None:
-    """The id that ``value`` is, if it is one."""
-    if isinstance(value, bool) or not isinstance(value, _IDS):
+def _document_id(value: Any) -> str | None:
+    """Return ``value`` as the id of a document, if it is text, an integer or a UUID."""
+    if isinstance(value, bool) or not isinstance(value, _ID_TYPES):
         return None
-    # An integer may also be one of NumPy's.
+    # Convert integers: ``Integral`` includes NumPy's types.
     return clean_label("the id of a document", int(value) if isinstance(value, Integral) else value)
 
 
 def _build_document(id_: object, score: object, content: str | None, metadata: object) -> Document | None:
-    name = _name(id_)
-    if name is None:
+    document_id = _document_id(id_)
+    if document_id is None:
         if content is None:
             return None
-        # Nothing else tells it apart from others.
-        name = "sha256:" + sha256(content.encode("utf-8", "replace")).hexdigest()[:12]
-    told = metadata if isinstance(metadata, Mapping) else {}
-    kept = {str(key): value for key, value in told.items() if str(key).lower() not in _VECTORS}
-    return Document(name, _score(score), content, kept)
+        # Derive an id from the text, so that the same text always has the same id.
+        document_id = "sha256:" + sha256(content.encode("utf-8", "replace")).hexdigest()[:12]
+    mapping = metadata if isinstance(metadata, Mapping) else {}
+    kept = {str(key): value for key, value in mapping.items() if str(key).lower() not in _VECTOR_KEYS}
+    return Document(document_id, _score(score), content, kept)
 
 
 def _content(item: object) -> str | None:

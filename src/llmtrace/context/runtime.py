@@ -1,4 +1,4 @@
-"""A runtime context that keeps what is ours beside one that keeps spans and baggage alone, as Datadog's does."""
+"""Storage for llmtrace's own context keys where the runtime context drops them, as Datadog's does."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .._errors import log_internal_error
 
 __all__ = ["PrivateContext", "with_own_keys"]
 
-_PROBE = "llmtrace-probe"
-_NOTHING: dict[str, object] = {}
+_PROBE_KEY = "llmtrace-probe"
+_NO_VALUES: dict[str, object] = {}
 
 
 def with_own_keys(runtime: Runtime, keys: Collection[str]) -> Runtime:
-    """``runtime``, or where it loses what is in a context under ``keys``, one that does not."""
+    """Return ``runtime``, or a ``PrivateContext`` over it if it drops keys that it does not know."""
     try:
-        token = runtime.attach(Context({**runtime.get_current(), _PROBE: True}))
-        kept = _PROBE in runtime.get_current()
+        token = runtime.attach(Context({**runtime.get_current(), _PROBE_KEY: True}))
+        kept = _PROBE_KEY in runtime.get_current()
         runtime.detach(token)
     except Exception:
         log_internal_error("try the context of OpenTelemetry")
@@ -31,28 +31,37 @@ def with_own_keys(runtime: Runtime, keys: Collection[str]) -> Runtime:
 
 
 class PrivateContext:
-    """As OpenTelemetry's runtime context, for this library alone."""
+    """Runtime context that keeps llmtrace's keys in a variable of its own and delegates the rest."""
 
     def __init__(self, runtime: Runtime, keys: Collection[str]) -> None:
         self._runtime = runtime
         self._keys = keys
-        self._ours: ContextVar[dict[str, object]] = ContextVar("llmtrace-beside", default=_NOTHING)
+        self._own_values: ContextVar[dict[str, object]] = ContextVar("llmtrace-own-keys", default=_NO_VALUES)
 
     def get_current(self) -> Context:
-        return Context({**self._runtime.get_current(), **self._ours.get()})
+        """Return the current context of the delegate, with llmtrace's values added."""
+        return Context({**self._runtime.get_current(), **self._own_values.get()})
 
     def attach(self, context: Context) -> tuple[Any, Context, Token[dict[str, object]]]:
-        before = self._runtime.get_current()
-        theirs = self._runtime.attach(context)
-        return theirs, before, self._ours.set({key: context[key] for key in self._keys if key in context})
+        """Make ``context`` current in the delegate and in the own variable.
+
+        Returns:
+            A token for ``detach``: the delegate's token, its previous context, and the token of the own variable.
+        """
+        previous = self._runtime.get_current()
+        delegate_token = self._runtime.attach(context)
+        values = {key: context[key] for key in self._keys if key in context}
+        return delegate_token, previous, self._own_values.set(values)
 
     def detach(self, token: tuple[Any, Context, Token[dict[str, object]]]) -> None:
-        theirs, before, ours = token
-        self._runtime.detach(theirs)
-        if _span(self._runtime.get_current()) != _span(before):  # Datadog's leaves the span current until it ends
-            self._runtime.attach(before)
-        self._ours.reset(ours)
+        """Restore the context that was current before ``attach`` returned ``token``."""
+        delegate_token, previous, own_token = token
+        self._runtime.detach(delegate_token)
+        # Attach the previous context again: Datadog's runtime keeps a span current until it ends.
+        if _span_context(self._runtime.get_current()) != _span_context(previous):
+            self._runtime.attach(previous)
+        self._own_values.reset(own_token)
 
 
-def _span(context: Context) -> Any:
+def _span_context(context: Context) -> Any:
     return get_current_span(context).get_span_context()

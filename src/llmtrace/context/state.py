@@ -1,4 +1,4 @@
-"""The one home of what is kept in the OpenTelemetry context."""
+"""llmtrace's entries in the OpenTelemetry context; no other module reads or writes them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from opentelemetry.context import Context
 from .._compat.opentelemetry_context import RUNTIME, SPAN_KEY, SUPPRESS_KEY, Runtime
 from ..model import CallContext, Document
 from . import baggage
-from . import documents as shelf
+from .documents import current_path, documents_in_trace, has_traces
 from .runtime import with_own_keys
 
 if TYPE_CHECKING:
@@ -34,100 +34,108 @@ __all__ = [
     "with_call",
 ]
 
-_CALL = otel.create_key("llmtrace-call")
-_FRAME = otel.create_key("llmtrace-frame")
-_NOTHING = CallContext()
-_SUPPRESS = ("suppress_instrumentation", SUPPRESS_KEY, "suppress_language_model_instrumentation")
+_CALL_KEY = otel.create_key("llmtrace-call")
+_ACTIVATION_KEY = otel.create_key("llmtrace-activation")
+_EMPTY_CALL_CONTEXT = CallContext()
+_SUPPRESS_KEYS = ("suppress_instrumentation", SUPPRESS_KEY, "suppress_language_model_instrumentation")
 
-_KEYS = (_CALL, _FRAME, *_SUPPRESS)
+_KEYS = (_CALL_KEY, _ACTIVATION_KEY, *_SUPPRESS_KEYS)
 _runtime: Runtime = with_own_keys(RUNTIME, _KEYS)
 current = _runtime.get_current
 attach = _runtime.attach
 
 
 def suppressed(context: Context) -> bool:
-    """Whether the application, or an outer instrumentation, wants no span for this call."""
-    return bool(context) and any(context.get(key) for key in _SUPPRESS)
+    """Return true if the application or another instrumentation has suppressed spans in ``context``."""
+    return bool(context) and any(context.get(key) for key in _SUPPRESS_KEYS)
 
 
 def suppressing(context: Context) -> Context:
-    """``context``, in which no call is traced."""
+    """Return a copy of ``context`` in which no call is traced."""
     return Context({**context, SUPPRESS_KEY: True})
 
 
 def activation_of(context: Context) -> Activation | None:
-    """The innermost block around."""
-    return context.get(_FRAME)  # type: ignore[return-value] # nobody else has the key
+    """Return the activation of the innermost block that is open in ``context``."""
+    return context.get(_ACTIVATION_KEY)  # type: ignore[return-value] # only ``with_activation`` writes this key
 
 
 def trace_of(context: Context) -> int:
-    """The trace that is current in ``context``; 0 where there is none."""
+    """Return the id of the trace that is current in ``context``, or 0 without a span."""
     span: Any = context.get(SPAN_KEY)
     return 0 if span is None else int(span.get_span_context().trace_id)
 
 
 def call_context_of(context: Context) -> CallContext:
-    """What the blocks around a call say of it."""
+    """Return tags, prompt, documents, agent and collectors for a call made in ``context``."""
     if not context:  # no block, no span, no baggage
-        return _NOTHING
-    frame = activation_of(context)
-    scope = _NOTHING if frame is None else frame.scope
+        return _EMPTY_CALL_CONTEXT
+    activation = activation_of(context)
+    call_context = _EMPTY_CALL_CONTEXT if activation is None else activation.call_context
     if baggage.keys:
-        scope = baggage.read(scope, context)
-    documents = documents_for(frame, context)
-    return replace(scope, documents=documents) if documents else scope
+        call_context = baggage.read(call_context, context)
+    documents = documents_for(activation, context)
+    return replace(call_context, documents=documents) if documents else call_context
 
 
-def documents_for(frame: Activation | None, context: Context) -> tuple[Document, ...]:
-    """The documents that a call made now in ``context`` was given."""
-    if frame is None:
-        return shelf.documents_in_trace(trace_of(context)) if shelf.has_traces() else ()
-    found = frame.shelf
-    return () if found.empty else found.documents_for(shelf.current_path(), trace_of(context))
+def documents_for(activation: Activation | None, context: Context) -> tuple[Document, ...]:
+    """Return the retrieved documents that a call made now in ``context`` can have received."""
+    if activation is None:
+        return documents_in_trace(trace_of(context)) if has_traces() else ()
+    retrieved = activation.documents
+    return () if retrieved.empty else retrieved.documents_for(current_path(), trace_of(context))
 
 
-def with_activation(context: Context, frame: Activation) -> Context:
-    return Context({**context, _FRAME: frame})
+def with_activation(context: Context, activation: Activation) -> Context:
+    """Return a copy of ``context`` with ``activation`` as its innermost block."""
+    return Context({**context, _ACTIVATION_KEY: activation})
 
 
 def with_call(context: Context, call: Any, span: Any) -> Context:
-    """The context in which the SDK works on ``call``; spans it makes are children of ``span``.
+    """Return the context in which the SDK sends the request of ``call``; spans created in it are children of ``span``.
 
-    What blocks have put into baggage is not in it: it must not travel to a vendor.
+    Entries that blocks have put into baggage are removed: they must not reach a vendor.
     """
-    inner = {**context, _CALL: call, SPAN_KEY: span}
+    inner = {**context, _CALL_KEY: call, SPAN_KEY: span}
     return Context(baggage.without(inner) if baggage.keys else inner)
 
 
 def current_call() -> Any:
-    """The call whose request an SDK is working on in this thread or task, or ``None``."""
-    return current().get(_CALL)
+    """Return the call whose request an SDK is sending in this thread or task, or ``None``."""
+    return current().get(_CALL_KEY)
 
 
 def detach(token: Any, inner: Context, outer: Context, error: BaseException | None) -> None:
-    """Make ``outer`` current again, which ``inner`` had taken the place of."""
+    """Make ``outer`` current again in place of ``inner``.
+
+    Args:
+        token: The token of ``attach(inner)``.
+        inner: The context that ends.
+        outer: The context that was current before it.
+        error: The exception that ended it, if any.
+    """
     if not isinstance(error, GeneratorExit):
         restore(token, outer)
     elif current() is inner:
-        # A coroutine closed half-way may run here in another context than it was entered in,
-        # where the token is refused.
+        # Attach ``outer`` instead of using the token: a coroutine closed half-way may run in another
+        # ``contextvars`` context than it was entered in, which refuses the token.
         attach(outer)
 
 
-def leave_activation(token: Any, frame: Activation) -> None:
-    """Make the context around ``frame`` current again, if ``frame`` is the innermost block here.
+def leave_activation(token: Any, activation: Activation) -> None:
+    """Make the outer context of ``activation`` current again, if ``activation`` is the innermost block here.
 
-    It may not be: a block around a ``yield`` ends whenever its generator is resumed, closed or collected, perhaps below
-    a block of the caller's, perhaps in another task. Then nothing of the caller's is touched, and the block above
-    skips the overtaken one when it leaves.
+    It may not be the innermost one. A block with a ``yield`` inside ends when its generator is resumed, closed or
+    collected. That may happen inside a block of the caller, or in another task. Then the caller's context is left
+    unchanged, and the caller's block skips the ended one when it leaves.
     """
-    if activation_of(current()) is not frame:
-        frame.overtaken = True
+    if activation_of(current()) is not activation:
+        activation.ended_out_of_order = True
         return
-    outer = frame.outer
+    outer = activation.outer
     below = activation_of(outer)
-    if below is not None and below.overtaken:
-        while below is not None and below.overtaken:
+    if below is not None and below.ended_out_of_order:
+        while below is not None and below.ended_out_of_order:
             outer = below.outer
             below = activation_of(outer)
         attach(outer)
@@ -136,7 +144,7 @@ def leave_activation(token: Any, frame: Activation) -> None:
 
 
 def restore(token: Any, outer: Context) -> None:
-    """Detach, also where the token is refused: it may belong to another task, or have been used."""
+    """Detach ``token``, or attach ``outer`` where the token is refused: it was used or belongs to another task."""
     try:
         _runtime.detach(token)
     except (ValueError, RuntimeError):

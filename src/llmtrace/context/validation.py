@@ -1,4 +1,4 @@
-"""What a tag may say. A value that is not accepted is left out, or cut, with one warning; nothing is ever raised."""
+"""Validation of tags, metadata and names. Invalid values are dropped or cut with one warning; nothing is raised."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .._settings import ConfigError, content_mode
 from .._text import encodable
 
 __all__ = [
-    "Plain",
+    "Primitive",
     "clean_content_mode",
     "clean_label",
     "clean_labels",
@@ -23,37 +23,46 @@ __all__ = [
     "warn_once",
 ]
 
-Plain = str | int | float | bool
+Primitive = str | int | float | bool
 
 _log = logging.getLogger("llmtrace")
 _MAX_LABEL_CHARS = 256
 _MAX_TEXT_CHARS = 4096
 _MAX_VALUES = 64
 _MAX_INTEGER = 2**63
+_MAX_WARNINGS = 1000
 
 _warned: set[str] = set()
 _lock = threading.Lock()
 
 
-def warn_once(about: str, message: str) -> None:
-    """Say ``message``, the first time that anything is to be said of ``about``."""
-    if about in _warned:
+def warn_once(subject: str, message: str) -> None:
+    """Log ``message`` as a warning, unless a warning with the same ``subject`` was logged before."""
+    if subject in _warned:
         return
     with _lock:
-        if about in _warned or len(_warned) > 1000:
+        if subject in _warned or len(_warned) > _MAX_WARNINGS:
             return
-        _warned.add(about)
-    _log.warning("llmtrace: %s (said once)", message)
+        _warned.add(subject)
+    _log.warning("llmtrace: %s (logged once)", message)
 
 
 def forget_warnings() -> None:
-    """Let every warning be given once more."""
+    """Forget the warnings logged so far, so that each can be logged again."""
     with _lock:
         _warned.clear()
 
 
 def clean_label(name: str, value: object) -> str | None:
-    """A short text: what ``feature``, ``user``, ``session`` and ``tenant`` may be."""
+    """Return ``value`` as a short text, the form of ``feature``, ``user``, ``session`` and ``tenant``.
+
+    Args:
+        name: The name of the value, for warnings.
+        value: Text, an integer or a UUID. Text of more than 256 characters is cut.
+
+    Returns:
+        The text, or ``None`` if the value is empty or of another type.
+    """
     if value is None:
         return None
     if type(value) is str:
@@ -64,10 +73,10 @@ def clean_label(name: str, value: object) -> str | None:
         try:
             text = str(value)
         except ValueError:
-            warn_once(name, f"{name} is a number of too many digits; it is left out")
+            warn_once(name, f"{name} is a number with too many digits; it is not recorded")
             return None
     else:
-        warn_once(name, f"{name} must be text (or an integer or UUID), not {type(value).__name__}; it is left out")
+        warn_once(name, f"{name} must be text, an integer or a UUID, not {type(value).__name__}; it is not recorded")
         return None
     if not text:
         return None
@@ -75,32 +84,35 @@ def clean_label(name: str, value: object) -> str | None:
 
 
 def clean_content_mode(value: object) -> str:
-    """Whether content is written. What means nothing asks for none."""
+    """Return the content mode for ``capture_content=value``; an invalid value records no content."""
     try:
         return content_mode("capture_content", value)
     except ConfigError as error:
-        warn_once("capture_content", f"{error}; nothing that is said is written")
+        warn_once("capture_content", f"{error}; no content is recorded")
         return "no_content"
 
 
 def clean_labels(name: str, value: object) -> tuple[str, ...]:
-    """Some short texts; one alone will do."""
+    """Return up to 64 different short texts from an iterable of labels, or from a single label."""
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
-        one = clean_label(name, value)
-        return () if one is None else (one,)
-    found: dict[str, None] = {}
+        label = clean_label(name, value)
+        return () if label is None else (label,)
+    labels: dict[str, None] = {}
     for item in value:
-        if len(found) >= _MAX_VALUES:
-            warn_once(f"{name}.count", f"{name} takes at most {_MAX_VALUES} values; the rest is left out")
+        if len(labels) >= _MAX_VALUES:
+            warn_once(f"{name}.count", f"{name} takes at most {_MAX_VALUES} values; the rest is not recorded")
             break
-        one = clean_label(name, item)
-        if one is not None:
-            found[one] = None
-    return tuple(found)
+        label = clean_label(name, item)
+        if label is not None:
+            labels[label] = None
+    return tuple(labels)
 
 
-def clean_value(name: str, value: object) -> Plain | None:
-    """Text, a number or a truth value."""
+def clean_value(name: str, value: object) -> Primitive | None:
+    """Return ``value`` as text, a number or a boolean, or ``None`` if it is of another type.
+
+    Text of more than 4096 characters is cut. Integers must fit 64 bits, and floats must be finite.
+    """
     if value is None or value is True or value is False:
         return value
     if isinstance(value, str):
@@ -108,39 +120,41 @@ def clean_value(name: str, value: object) -> Plain | None:
     if isinstance(value, int):
         if -_MAX_INTEGER <= value < _MAX_INTEGER:
             return int(value)
-        warn_once(name, f"{name} does not fit 64 bits; it is left out")
+        warn_once(name, f"{name} does not fit 64 bits; it is not recorded")
         return None
     if isinstance(value, float):
         if math.isfinite(value):
             return float(value)
-        warn_once(name, f"{name} is not a finite number; it is left out")
+        warn_once(name, f"{name} is not a finite number; it is not recorded")
         return None
     if isinstance(value, UUID):
         return str(value)
-    warn_once(name, f"{name} must be text, a number or a truth value, not {type(value).__name__}; it is left out")
+    warn_once(name, f"{name} must be text, a number or a boolean, not {type(value).__name__}; it is not recorded")
     return None
 
 
-def clean_values(name: str, values: Mapping[str, Any]) -> dict[str, Plain]:
-    found: dict[str, Plain] = {}
+def clean_values(name: str, values: Mapping[str, Any]) -> dict[str, Primitive]:
+    """Return up to 64 keys of ``values`` with valid names and values."""
+    cleaned: dict[str, Primitive] = {}
     for key, value in values.items():
-        if len(found) >= _MAX_VALUES:
-            warn_once(f"{name}.count", f"{name} takes at most {_MAX_VALUES} keys; the rest is left out")
+        if len(cleaned) >= _MAX_VALUES:
+            warn_once(f"{name}.count", f"{name} takes at most {_MAX_VALUES} keys; the rest is not recorded")
             break
         if not key or len(key) > _MAX_LABEL_CHARS:
             warn_once(
-                f"{name}.key", f"a key of {name} is empty or longer than {_MAX_LABEL_CHARS} characters; it is left out"
+                f"{name}.key",
+                f"a key of {name} is empty or longer than {_MAX_LABEL_CHARS} characters; it is not recorded",
             )
             continue
-        one = clean_value(f"{name} {key!r}", value)
-        if one is not None:
-            found[_clean(name, key, _MAX_LABEL_CHARS)] = one
-    return found
+        primitive = clean_value(f"{name} {key!r}", value)
+        if primitive is not None:
+            cleaned[_clean(name, key, _MAX_LABEL_CHARS)] = primitive
+    return cleaned
 
 
-def _clean(name: str, text: str, longest: int) -> str:
-    if len(text) > longest:
-        warn_once(name, f"{name} is longer than {longest} characters; it is cut")
-        text = text[:longest]
-    # A lone surrogate cannot be encoded, and would cost the whole batch it is exported with.
+def _clean(name: str, text: str, max_chars: int) -> str:
+    if len(text) > max_chars:
+        warn_once(name, f"{name} is longer than {max_chars} characters; it is cut")
+        text = text[:max_chars]
+    # Replace lone surrogates: they cannot be encoded, and one would lose its entire export batch.
     return encodable(text)

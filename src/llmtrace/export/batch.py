@@ -154,7 +154,7 @@ class BatchProcessor:
         self._delay_seconds = min(self._limits.delay, _DURABLE_DELAY_SECONDS) if sink.durable else self._limits.delay
         self._closed = False
         self._delivered = True
-        self._patched = worker.patched()
+        self._patched = worker.is_gevent_patched()
         self._renew()
         if hasattr(os, "register_at_fork"):
             after_fork_method = weakref.WeakMethod(self._after_fork)
@@ -211,7 +211,7 @@ class BatchProcessor:
         return not self._stalled
 
     def _start(self) -> None:
-        if self._patched != worker.patched():
+        if self._patched != worker.is_gevent_patched():
             self._patched = True
             self._after_fork()
         with self._lock:

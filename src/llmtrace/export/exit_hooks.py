@@ -24,7 +24,7 @@ def register(callback: Callable[[], None]) -> None:
         atexit.unregister(_callback)
     _callback = callback
     atexit.register(callback)
-    worker._start_counts["leave"] = install
+    worker.start_callbacks["leave"] = install
     install()
 
 

@@ -81,7 +81,7 @@ class SignalProvider:
         self._routes: list[Route] | None = None
         self._closed = False
         self._announced = False
-        self._patched = worker.patched()
+        self._patched = worker.is_gevent_patched()
         self._renew()
         if signal is METRICS and hasattr(os, "register_at_fork"):
             after_fork_method = weakref.WeakMethod(self._after_fork)
@@ -207,7 +207,7 @@ class SignalProvider:
         return [route for _, route in routes]
 
     def _create(self) -> Any:
-        if self._patched != worker.patched():
+        if self._patched != worker.is_gevent_patched():
             self._patched = True
             self._lock = threading.Lock()
         with self._lock:

@@ -1,4 +1,4 @@
-"""The vocabulary every other part shares. Standard library only."""
+"""Data types shared by all parts of the package. Standard library only."""
 
 from .call import BILLED_OPERATIONS, Call, CallContext, Cost, PromptUse
 from .content import Blob, Message, Part, RequestContent

@@ -1,4 +1,4 @@
-"""One finished call, and what it cost, as observers see it."""
+"""Public records of a finished call, its cost and its context."""
 
 from __future__ import annotations
 
@@ -16,31 +16,32 @@ __all__ = ["BILLED_OPERATIONS", "Call", "CallContext", "Cost", "PromptUse"]
 BILLED_OPERATIONS = frozenset(
     {"chat", "text_completion", "embeddings", "generate_content", "rerank", "moderation", "invoke_agent"}
 )
-"""Fetching a response again, counting tokens and managing caches bill nothing."""
+"""Operations that are billed. Fetching a response, counting tokens and managing caches are free."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one call cost, exactly."""
+    """Exact cost of one call."""
 
     total: Decimal
+    """Total cost in ``currency``."""
     parts: Mapping[str, Decimal] = field(default_factory=dict)
-    """By class: ``input`` (neither cached nor audio), ``cache_read``, ``cache_write``, ``audio_input``, ``output``,
-    ``reasoning``, ``audio_output``, ``image_output``, ``web_search``, ``request``...; they add up to ``total``. Empty
-    when only a total was stated."""
+    """Cost by class: ``input`` (neither cached nor audio), ``cache_read``, ``cache_write``, ``audio_input``,
+    ``output``, ``reasoning``, ``audio_output``, ``image_output``, ``web_search``, ``request`` and others. The parts
+    add up to ``total``. Empty if only a total was stated."""
     currency: str = "USD"
     source: str = "catalog"
-    """``catalog``, ``override`` or ``provider`` (its own answer stated it)."""
+    """Source of the price: ``catalog``, ``override``, or ``provider`` if the response stated the cost."""
     catalog_version: str | None = None
     model: str | None = None
-    """The name that was priced."""
+    """Name of the model whose price was used."""
     approximate: bool = False
-    """Something that may change the price had no row of its own."""
+    """True if a property of the call that may change the price had no price of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptUse:
-    """The named prompt a call was made with."""
+    """Named prompt that a call used."""
 
     name: str
     version: str | None = None
@@ -54,7 +55,7 @@ class PromptUse:
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What the blocks around a call say of it, taken at the moment the call is made."""
+    """Context of a call, set by the enclosing blocks and captured when the call starts."""
 
     feature: str | None = None
     user: str | None = None
@@ -64,16 +65,16 @@ class CallContext:
     metadata: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     prompt: PromptUse | None = None
     documents: tuple[Document, ...] = ()
-    """The retrieved documents the call was given."""
+    """Retrieved documents that went into the call."""
     agent: str | None = None
-    """The innermost agent at work."""
+    """Name of the innermost enclosing agent."""
     capture_content: str | None = None
-    """Overrides the setting of that name, when a block says so."""
+    """Content mode that overrides the setting ``capture_content``, if a block sets one."""
     collectors: tuple[Any, ...] = ()
-    """The ``collect()`` blocks around the call, outermost first."""
+    """Enclosing ``collect()`` blocks, outermost first."""
 
     def without_content(self) -> CallContext:
-        """The same, without what is large and told only with content."""
+        """Return a copy without document contents, prompt template and variables, and collectors."""
         prompt = self.prompt
         if prompt is None and not self.documents and not self.collectors:
             return self
@@ -90,22 +91,22 @@ class Call:
     """One finished call to a model."""
 
     trace_id: str
-    """32 hexadecimal digits."""
+    """Trace id, 32 hexadecimal digits."""
     span_id: str
-    """16 hexadecimal digits."""
+    """Span id, 16 hexadecimal digits."""
     client: str
-    """The client library: ``openai``, ``anthropic``, ``google_genai``..."""
+    """Name of the client library: ``openai``, ``anthropic``, ``google_genai`` and others."""
     operation: str
     provider: str
     request_model: str | None
     response_model: str | None
     response_id: str | None
     finish_reasons: tuple[str, ...]
-    """In the convention's words, one per choice."""
+    """Finish reasons in the terms of the OpenTelemetry convention, one per choice."""
     usage: Usage
     cost: Cost | None
     unpriced_reason: str | None
-    """Why there is no cost, when there is none."""
+    """Reason for a missing cost, ``None`` for a priced call."""
     feature: str | None
     user: str | None
     session: str | None
@@ -115,12 +116,12 @@ class Call:
     prompt: PromptUse | None
     document_ids: tuple[str, ...]
     started_at: datetime
-    """Aware, in UTC."""
+    """Start time, aware and in UTC."""
     duration: float
-    """Seconds."""
+    """Duration in seconds."""
     time_to_first_token: float | None
-    """Seconds, for a stream."""
+    """Seconds from the start to the first token of a stream, ``None`` without a stream."""
     streamed: bool
     outcome: str
-    """``ok``, ``error``, ``cancelled`` or ``blocked``."""
+    """Outcome: ``ok``, ``error``, ``cancelled`` or ``blocked``."""
     error_type: str | None

@@ -1,34 +1,34 @@
-"""The times between the chunks of a stream, however many, in a fixed number of buckets."""
+"""Times between the chunks of a stream, counted in a fixed number of buckets."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
 
-__all__ = ["GAP_SECONDS", "Gaps"]
+__all__ = ["GAP_BOUNDS_SECONDS", "ChunkGaps"]
 
-GAP_SECONDS = tuple(0.01 * 2**step for step in range(14))
-"""Upper bounds of the buckets, each belonging to its own; the last bucket has none."""
+GAP_BOUNDS_SECONDS = tuple(0.01 * 2**step for step in range(14))
+"""Inclusive upper bounds of the buckets in seconds. The last bucket has none."""
 
 
-class Gaps:
-    """How many gaps each bucket has and what they add up to; the smallest and the largest of all."""
+class ChunkGaps:
+    """Count and sum of the gaps in each bucket, and the minimum and maximum of all gaps, in seconds."""
 
-    __slots__ = ("counts", "high", "low", "sums")
+    __slots__ = ("counts", "maximum", "minimum", "sums")
 
     def __init__(self) -> None:
-        self.counts = [0] * (len(GAP_SECONDS) + 1)
+        self.counts = [0] * (len(GAP_BOUNDS_SECONDS) + 1)
         self.sums = [0.0] * len(self.counts)
-        self.low = float("inf")
-        self.high = 0.0
+        self.minimum = float("inf")
+        self.maximum = 0.0
 
     def add(self, ordered: Sequence[float]) -> None:
-        """Add gaps, which are in ascending order."""
+        """Add gaps in seconds, sorted in ascending order."""
         if not ordered:
             return
-        self.low, self.high = min(self.low, ordered[0]), max(self.high, ordered[-1])
+        self.minimum, self.maximum = min(self.minimum, ordered[0]), max(self.maximum, ordered[-1])
         start = 0
-        for bucket, bound in enumerate((*GAP_SECONDS, float("inf"))):
+        for bucket, bound in enumerate((*GAP_BOUNDS_SECONDS, float("inf"))):
             end = bisect_right(ordered, bound, start)
             if end > start:
                 self.counts[bucket] += end - start
@@ -39,4 +39,5 @@ class Gaps:
 
     @property
     def count(self) -> int:
+        """Number of gaps in all buckets."""
         return sum(self.counts)

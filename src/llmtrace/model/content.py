@@ -1,7 +1,7 @@
-"""What was said in one exchange, in one vocabulary for all vendors.
+"""Content of one exchange, in one form for all vendors.
 
-Messages and parts are plain dictionaries in the convention's form, since they end as JSON; ``Blob`` stands in them for
-binary data, which is never read before the call has ended.
+Messages and parts are plain dictionaries in the form of the OpenTelemetry convention, because they are written as JSON.
+Binary data in them is a ``Blob``, which is not read before the call has ended.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Binary data as it was sent: base64 text or bytes."""
+    """Binary data of a message, as sent: base64 text or bytes."""
 
     modality: str
-    """``image``, ``audio``, ``video`` or ``document``."""
+    """Modality: ``image``, ``audio``, ``video`` or ``document``."""
     mime_type: str | None
     data: str | bytes
 
 
 @dataclass(slots=True)
 class RequestContent:
-    """The content of one request."""
+    """Content of one request."""
 
     system: list[Part] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     tools: list[dict[str, Any]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
-    """What an embedding was asked of."""
+    """Input texts of an embeddings request."""
     variables: dict[str, str] = field(default_factory=dict)
-    """Of a prompt that the provider keeps."""
+    """Variables of a prompt stored at the provider."""
     complete: bool = True
-    """False where the caller handed over an iterator, which is not ours to drain."""
+    """False if the caller passed an iterator, which llmtrace must not drain."""

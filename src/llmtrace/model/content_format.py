@@ -1,4 +1,4 @@
-"""The shape of a reader of content: what ``WireFormat`` is for counts, for what was said."""
+"""Interface of the readers of message content, the counterpart of ``WireFormat`` for token counts."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ __all__ = ["ContentAccumulator", "ContentFormat", "no_messages"]
 
 
 class ContentAccumulator(Protocol):
-    """Joins the chunks of one stream into the messages they add up to. Made only where content is wanted."""
+    """Accumulator of the messages of one stream, created only if content is recorded."""
 
     def add(self, chunk: Any) -> bool | None:
-        """Take one chunk in; true when there was nothing in it but words."""
+        """Add a chunk. Return True if it held nothing but text."""
 
     def messages(self) -> list[Message]:
-        """What was said so far, one message per choice. ``finish_reason`` is the vendor's own, where told."""
+        """Return the messages so far, one per choice, with the vendor's own ``finish_reason`` if reported."""
 
 
 def no_messages(_: Any) -> list[Message]:
+    """Return no messages, for responses without content."""
     return []
 
 
 @dataclass(frozen=True, slots=True)
 class ContentFormat:
+    """Readers of the content of one wire format: request, response and, for streams, an accumulator."""
+
     request: Callable[[Any], RequestContent]
     response: Callable[[Any], list[Message]] = no_messages
     accumulator: Callable[[], ContentAccumulator] | None = None

@@ -1,4 +1,4 @@
-"""A document that a search found."""
+"""Document returned by a search."""
 
 from __future__ import annotations
 
@@ -11,11 +11,18 @@ __all__ = ["Document"]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One document that a search or a reranker returned. Vectors have no place in it."""
+    """Document that a search or a reranker returned, without its vector.
+
+    Args:
+        id: The id of the document.
+        score: The relevance score, as the search reports it.
+        content: The text of the document.
+        metadata: Further properties of the document.
+    """
 
     id: str
     score: float | None = None
     content: str | None = None
-    """Leaves the program only when content capture is on."""
+    """Text of the document, exported only if content capture is on."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """As ``content``."""
+    """Further properties, exported only if content capture is on."""

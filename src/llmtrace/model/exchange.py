@@ -1,4 +1,4 @@
-"""One exchange with a provider: what was asked, what came back, how a stream behaved."""
+"""One exchange with a provider: request, response and stream timing."""
 
 from __future__ import annotations
 
@@ -8,86 +8,86 @@ from fractions import Fraction
 from typing import Any
 
 from .call import PromptUse
-from .chunk_gaps import Gaps
+from .chunk_gaps import ChunkGaps
 from .finish_reasons import normalize_finish_reason
 from .usage import Counts
 
 __all__ = ["Request", "Response", "StreamTiming"]
 
 
-# One of each is made for every call, and a frozen one costs three times as much. Nobody changes them.
+# Not frozen: one of each is created per call, and frozen dataclasses cost three times as much.
 
 
 @dataclass(slots=True)
 class Request:
-    """What was asked, as far as it reaches a span."""
+    """Properties of a request that are recorded."""
 
     operation: str
     model: str | None = None
     stream: bool = False
     params: dict[str, Any] = field(default_factory=dict)
-    """Request parameters by the convention's name, without prefix: ``temperature``, ``max_tokens``..."""
-    sent: dict[str, Any] = field(default_factory=dict)
-    """All parameters by the vendor's own names."""
+    """Request parameters by the convention's name without prefix, such as ``temperature`` and ``max_tokens``."""
+    vendor_params: dict[str, Any] = field(default_factory=dict)
+    """All request parameters by the vendor's own names."""
     output_type: str | None = None
     service_tier: str | None = None
     api_type: str | None = None
     previous_response_id: str | None = None
     conversation_id: str | None = None
     prompt: PromptUse | None = None
-    """The prompt kept at the provider that is filled in, by its id."""
+    """Prompt stored at the provider, identified by its id."""
     response_id: str | None = None
-    """The answer that is fetched again."""
+    """Id of the response that is fetched again."""
     agent_id: str | None = None
-    """The agent at the provider that is asked to work."""
+    """Id of the agent hosted at the provider."""
     characters: int | None = None
-    """What is to be spoken, which some models are billed by; no answer tells it."""
+    """Length of the input text of a speech request. Some models are billed by it, and no response reports it."""
     background: bool = False
-    """The provider works on after it has answered, or the request fetches what was made that way."""
+    """True if the provider continues to work after its response, or if the request fetches such an object."""
 
 
 @dataclass(slots=True)
 class Response:
-    """What came back, as far as it was told."""
+    """Properties of a response that are recorded."""
 
     id: str | None = None
     model: str | None = None
     finish_reasons: tuple[str, ...] = ()
-    """As the vendor spells them, one per choice."""
+    """Finish reasons in the vendor's spelling, one per choice."""
     end_reason: str | None = None
-    """Why the answer ended, in the convention's words, where the vendor's say only that it did."""
+    """Finish reason in the convention's terms, for vendors whose own reason does not contain it."""
     usage: Counts | None = None
     counted_tokens: int | None = None
     service_tier: str | None = None
     price_context: dict[str, str] = field(default_factory=dict)
-    """What else decides the price, as the vendor spells it: ``speed``, ``inference_geo``..."""
+    """Further values that decide the price, in the vendor's spelling, such as ``speed`` and ``inference_geo``."""
     stated_cost: float | Decimal | Fraction | None = None
-    """USD, where the provider itself says what the call cost."""
-    unread: tuple[str, ...] = ()
-    """Names of reported counts that may be billed and that no field of ``Usage`` holds."""
+    """Cost in USD, if the provider states it."""
+    unmapped_counts: tuple[str, ...] = ()
+    """Names of reported counts that may be billed but have no field in ``Usage``."""
     additional_usage: tuple[tuple[str | None, Counts], ...] = ()
-    """What is billed beside ``usage`` and not part of it: by which model (``None``: this one), and its counts."""
+    """Usage billed in addition to ``usage``: pairs of model (``None`` for this one) and counts."""
     fingerprint: str | None = None
     status: str | None = None
     conversation_id: str | None = None
     dimensions: int | None = None
     compacted: bool = False
     error: str | None = None
-    """The vendor's machine-readable code of a failure told inside an answer that arrived."""
+    """The vendor's machine-readable code of an error reported in the body."""
     failed: bool = False
     refused: bool = False
-    """The model declined in words of its own, or the prompt was blocked; what a filter stopped otherwise has a finish
-    reason or an error that says so."""
+    """True if the model declined in its own text or the prompt was blocked. Other filters show in a finish reason or an
+    error."""
     http_status: int | None = None
-    """Of an answer that refused, where the SDK makes an exception of it only later."""
+    """HTTP status of an error response that the SDK turns into an exception later."""
     complete: bool = True
-    """False when a stream ended without its format's end event."""
+    """False if a stream ended without the end event of its format."""
     background: bool = False
-    """The object's own flag: it ran in the background, so that its usage may be reported on retrieval only."""
+    """The object's own flag: it ran in the background, so its usage may be reported only when it is fetched."""
 
     @property
     def normalized_finish_reasons(self) -> tuple[str, ...]:
-        """The finish reasons in the convention's words."""
+        """Finish reasons in the terms of the OpenTelemetry convention."""
         if self.end_reason is not None:
             return (self.end_reason,)
         return tuple([normalize_finish_reason(reason) for reason in self.finish_reasons])
@@ -95,21 +95,21 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class StreamTiming:
-    """How one stream behaved. Times are seconds from the moment the request was issued."""
+    """Timing and outcome of one stream. Times are in seconds since the request was issued."""
 
     stream_outcome: str
-    """``exhausted``, ``closed``, ``dropped``, ``cancelled``, ``failed`` or ``truncated``."""
+    """Outcome: ``exhausted``, ``closed``, ``dropped``, ``cancelled``, ``failed`` or ``truncated``."""
     chunks: int = 0
     first_chunk: float | None = None
     first_token: float | None = None
     generation_time: float = 0.0
     """Seconds between the first token and the last chunk."""
-    gaps: Gaps | None = None
-    """All of the times between chunks."""
+    gaps: ChunkGaps | None = None
+    """All times between chunks."""
     gap_mean: float | None = None
     gap_p95: float | None = None
     gap_max: float | None = None
     stalls: int = 0
-    """Gaps over one second that are also over ten times the median."""
+    """Number of gaps longer than one second and ten times the median."""
     at_exit: bool = False
-    """The interpreter exited while the stream was open."""
+    """True if the interpreter exited while the stream was open."""

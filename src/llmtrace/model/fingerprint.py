@@ -1,4 +1,4 @@
-"""What a request looks like without saying what it says: hashes to find repeats by, and counts of what is wasted."""
+"""Fingerprints of requests: hashes that identify repeats without content, and counts of wasted characters."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ __all__ = ["Fingerprint", "fingerprint"]
 _EXTRA_WHITESPACE = re.compile(r"[ \t]{2,}|[ \t]+(?=\n)|\n{3,}")
 _VARYING = re.compile(r"[\W\d_]+")
 _MIN_LINE_CHARS = 40
-"""Shorter lines repeat in any honest text: list markers, brackets, the rules of a table."""
+"""Minimum length of a repeated line. Shorter lines repeat in any text: list markers, brackets, table rules."""
 _MAX_DEPTH = 32
 _STRUCTURE = frozenset({"role", "type", "id", "mime_type", "modality", "data", "name"})
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """Hashes are 16 hexadecimal digits; nothing can be read back from them but whether two requests are alike."""
+    """Fingerprint of one request. Hashes are 16 hexadecimal digits and only show if two requests are alike."""
 
     exact: str
-    """Of everything that decides the answer."""
+    """Hash of everything that decides the response."""
     near: str
-    """The same without case, digits, punctuation and white space."""
+    """Hash of the model and the texts, ignoring case, digits, punctuation and white space."""
     prefix: str | None
-    """Of tools, instructions and leading system messages: what a provider's prompt cache can keep."""
+    """Hash of model, tools, instructions and leading system messages, which a prompt cache can keep."""
     prefix_chars: int
     chars: int
     blank_chars: int
-    """Runs of spaces, spaces at the ends of lines, and empty lines beyond one."""
+    """Number of superfluous characters: repeated spaces, trailing spaces, and empty lines beyond one."""
     repeated_chars: int
-    """Lines that the same request has already said."""
+    """Number of characters in lines that occur earlier in the same request."""
 
 
 def fingerprint(
@@ -46,43 +46,43 @@ def fingerprint(
     params: Any = None,
     key: bytes = b"",
 ) -> Fingerprint:
-    """The fingerprint of a request, given the parts of its body or of the span that describes it.
+    """Return the fingerprint of a request from the parts of its body, or of the span that describes it.
 
     Args:
-        messages: The input: messages, a text, or a list of texts.
+        messages: The input: messages, one text, or a list of texts.
         system: Instructions that are not among the messages.
         tools: Definitions of tools.
-        model: The model asked for.
-        params: What else decides the answer, such as the temperature.
-        key: Of the hashes: only those with the same key can be compared.
+        model: The requested model.
+        params: Other parameters that decide the response, such as the temperature.
+        key: The key of the hashes. Only hashes with the same key can be compared.
     """
     leading, _ = _split(messages)
     body = [model, params, tools, system, messages]
     texts = list(_texts([tools, system, messages], 0))
     chars = sum(map(len, texts))
     head = list(_texts([tools, system, leading], 0))
-    whole = "\n".join(texts)
+    text = "\n".join(texts)
     seen: set[str] = set()
     repeated = 0
-    for line in whole.split("\n"):
+    for line in text.split("\n"):
         if len(line) >= _MIN_LINE_CHARS:
             if line in seen:
                 repeated += len(line) + 1
             seen.add(line)
-    near = " ".join(_VARYING.sub(" ", text.lower()).strip() for text in texts)
+    near = " ".join(_VARYING.sub(" ", part.lower()).strip() for part in texts)
     return Fingerprint(
         exact=_hash(_canonical(body), key),
         near=_hash(f"{model}\n{near}", key),
         prefix=_hash(_canonical([model, tools, system, leading]), key) if head else None,
         prefix_chars=sum(map(len, head)),
         chars=chars,
-        blank_chars=sum(found.end() - found.start() - 1 for found in _EXTRA_WHITESPACE.finditer(whole)),
+        blank_chars=sum(match.end() - match.start() - 1 for match in _EXTRA_WHITESPACE.finditer(text)),
         repeated_chars=repeated,
     )
 
 
 def _split(messages: Any) -> tuple[list[Any], list[Any]]:
-    """The leading messages with instructions, and the rest."""
+    """Return the leading system and developer messages, and the rest."""
     if not isinstance(messages, (list, tuple)):
         return [], [messages]
     for position, message in enumerate(messages):
@@ -93,7 +93,7 @@ def _split(messages: Any) -> tuple[list[Any], list[Any]]:
 
 
 def _texts(value: Any, depth: int) -> Iterator[str]:
-    """Every text in a request, in its order."""
+    """Yield every text in a request, in order."""
     if isinstance(value, str):
         if value:
             yield value

@@ -1,4 +1,4 @@
-"""Finish reasons in the convention's words."""
+"""Finish reasons in the terms of the OpenTelemetry convention."""
 
 from __future__ import annotations
 
@@ -34,5 +34,5 @@ _REASONS = {
 
 
 def normalize_finish_reason(reason: str) -> str:
-    """The convention's word for a vendor's finish reason; an unknown one stays as it is."""
+    """Return the convention's term for a vendor's finish reason, or the reason itself if there is none."""
     return _REASONS.get(reason, reason)

@@ -1,4 +1,4 @@
-"""What the name of a model says by itself."""
+"""Properties of a model that its name shows."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _MOVING = re.compile(r"[-@:]latest$|@default$")
 
 @lru_cache(maxsize=1024)
 def is_pinned(model: str) -> bool:
-    """Return whether a name is of one dated or numbered snapshot, and not an alias that the vendor moves.
+    """Return True if a name denotes a dated or numbered snapshot, not an alias that the vendor moves.
 
-    A fine-tuned model (``ft:...``) never changes, whatever it was made from.
+    A fine-tuned model (``ft:...``) never changes, whatever its base model.
     """
     name = model.strip().lower().rpartition("/")[2]
     return name.startswith("ft:") or (_SNAPSHOT.search(name) is not None and _MOVING.search(name) is None)

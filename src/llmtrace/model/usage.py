@@ -1,4 +1,4 @@
-"""Token counts and the other things a provider bills for."""
+"""Token counts and other units that a provider bills."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 __all__ = ["Counts", "Usage"]
 
 Counts = dict[str, float]
-"""What a provider told, by field of ``Usage``. A name that is absent was not told. Readers fill this, since to build a
-``Usage`` on every call would cost more than all the reading."""
+"""Reported counts by field of ``Usage``; unreported fields are absent. Building a ``Usage`` on every call would cost
+more than reading the response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts of one call. ``None`` is "not told", ``0`` is zero; totals include their parts."""
+    """Token counts of one call. ``None`` means not reported, ``0`` means zero. Totals include their parts."""
 
     input: int | None = None
-    """Every input token, cached ones too."""
+    """All input tokens, including cached ones."""
     output: int | None = None
-    """Every output token, reasoning too."""
+    """All output tokens, including reasoning."""
     cache_read: int | None = None
-    """Part of ``input`` that a cache answered."""
+    """Part of ``input`` that was read from a cache."""
     cache_write: int | None = None
     """Part of ``input`` that was written to a cache, whatever its lifetime."""
     cache_write_5m: int | None = None
@@ -34,7 +34,7 @@ class Usage:
     video_input: int | None = None
     document_input: int | None = None
     tool_input: int | None = None
-    """Part of ``input`` that a provider's own tools added to the prompt."""
+    """Part of ``input`` that the provider's own tools added to the prompt."""
     text_cache_read: int | None = None
     image_cache_read: int | None = None
     audio_cache_read: int | None = None
@@ -45,19 +45,19 @@ class Usage:
     audio_output: int | None = None
     video_output: int | None = None
     citation_output: int | None = None
-    """Part of ``output``: what Perplexity read to cite it."""
+    """Part of ``output``: tokens that Perplexity read for its citations."""
     web_searches: int | None = None
-    """Searches made by the provider's own tool, as it bills them."""
+    """Number of searches of the provider's own tool, as billed."""
     web_fetches: int | None = None
     grounded_prompts: int | None = None
-    """1 when Google Search grounded the answer at all, however many queries that took."""
+    """1 if Google Search grounded the response, regardless of the number of queries."""
     maps_searches: int | None = None
-    """1 when Google Maps grounded the answer; billed apart from searches of the web."""
+    """1 if Google Maps grounded the response. Billed separately from web searches."""
     file_searches: int | None = None
     code_executions: int | None = None
     images: int | None = None
-    """Images made."""
+    """Number of generated images."""
     audio_seconds: float | None = None
     characters: int | None = None
     search_units: int | None = None
-    """What a rerank call is billed in."""
+    """Number of search units, the billing unit of rerank calls."""

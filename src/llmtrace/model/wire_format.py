@@ -1,4 +1,4 @@
-"""The shape of a wire format."""
+"""Interface of a wire format."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ Texts = Iterable[tuple[str, bool]]
 
 
 class Accumulator(Protocol):
-    """Folds the chunks of one stream into the answer they add up to.
+    """Accumulator that folds the chunks of one stream into a response.
 
-    ``spoken``, where it has that, is true once another chunk of nothing but words would tell it nothing new.
+    The optional attribute ``skips_text`` is true once further chunks that hold only text add nothing to the response.
     """
 
     def add(self, chunk: Any) -> bool:
-        """Take one chunk in; true when it carried text, reasoning or a tool call."""
+        """Add a chunk. Return True if it held text, reasoning or a tool call."""
 
     @property
     def ended(self) -> bool:
-        """Whether the format's own end event was seen."""
+        """True if the end event of the format was read."""
 
     def result(self) -> Response:
-        """The answer so far."""
+        """Return the response accumulated so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,14 @@ class TextFormat:
 
 @dataclass(frozen=True, slots=True)
 class WireFormat:
+    """Readers of one wire format: request, response and, for streams, an accumulator."""
+
     request: Callable[[Any], Request]
     response: Callable[[Any], Response]
     accumulator: Callable[[], Accumulator] | None = None
     content: ContentFormat | None = None
-    """How to read what was said. Asked only where content is wanted."""
+    """Readers of the content, used only if content is recorded."""
     words: TextFormat | None = None
-    """How to read the texts of an answer; ``None`` where its tokens cannot be estimated from texts."""
+    """Readers of the output texts, or ``None`` if tokens cannot be estimated from texts."""
     api: str | None = None
-    """The method of the SDK, as ``openai.chat.completions.create``; said by the table of SDKs."""
+    """SDK method, such as ``openai.chat.completions.create``, set by the registry of SDKs."""

@@ -1,1 +1,1 @@
-"""Money: rate cards, overrides, budgets and estimates."""
+"""Prices of calls: the catalogue, overrides, rate cards, and estimates of unreported usage."""

@@ -1,4 +1,4 @@
-"""The public price catalogue (``genai-prices``): which model a name means there, and its prices as a rate card."""
+"""The public price catalogue (``genai-prices``): look-up of models by name, and their prices as rate cards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from importlib.metadata import version
 from typing import Any
 
-from .._compat.isolated_modules import IsolatedModules, Unused
+from .._compat.isolated_modules import IsolatedModules, StubModule
 from .._decimal import own_context
 from .model_names import name_variants
 from .money import amount
@@ -37,7 +37,7 @@ _PROVIDERS = {
     "z_ai": "zai",
     "minimax_ai": "minimax",
 }
-"""OpenTelemetry's name of a provider, and the catalogue's where it is another."""
+"""Catalogue ids of providers by OpenTelemetry's names, where they differ."""
 
 _STAGES = ("preview", "latest", "exp", "experimental", "beta", "thinking", "instruct", "it", "chat", "text", "omni")
 _REGIONS = ("global", "us", "eu", "apac", "jp", "au", "ca", "in", "gov", "default")
@@ -53,31 +53,32 @@ _VENDOR_PREFIXES = (
     "cohere",
     "models",
 )
-_FREE = frozenset({("openai", "moderation")})
+_FREE_MODELS = frozenset({("openai", "moderation")})
+"""Providers and models without a price in the catalogue that cost nothing."""
 _MEDIA_MODELS = {"gpt-image": "image_output", "-tts": "audio_output"}
-"""Models that answer in one medium, whose price the price of the output is."""
+"""Classes of usage by part of a model name: these models generate one medium, at the price of the output."""
 _MEDIA_VENDORS = frozenset({"openai", "azure", "google"})
 _IGNORED_WORDS = frozenset((*_STAGES, *_REGIONS, *_VENDOR_PREFIXES))
-"""Words around a name that do not make it another model with another price."""
+"""Words before or after a model name that do not change its price."""
 _WORD = re.compile(r"[^-_.:@/ ]+")
 _VERSION = re.compile(r"^(?:v?\d+|r\d+)$")
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogMatch:
-    """A model of the catalogue, and the provider it was asked of."""
+    """A model of the catalogue, and the provider that was called."""
 
     provider: Any
     model: Any
 
     @property
     def own(self) -> bool:
-        """Not borrowed from the catalogue of the vendor whose models this provider resells."""
-        return any(self.model is each for each in self.provider.models)
+        """True if the provider lists the model itself; false if the model is from a vendor whose models it resells."""
+        return any(self.model is model for model in self.provider.models)
 
 
 def current() -> Catalog:
-    """The catalogue as it is now. The first call reads ``genai-prices``, which takes about half a second."""
+    """Return the current catalogue. The first call reads ``genai-prices``, which takes about half a second."""
     global _current  # noqa: PLW0603 - one for the process
     with _lock, own_context():
         if _current is None or not _current.fresh:
@@ -86,7 +87,7 @@ def current() -> Catalog:
 
 
 def loaded() -> Catalog | None:
-    """The catalogue, if it is there."""
+    """Return the catalogue, or ``None`` before it is read."""
     return _current
 
 
@@ -95,7 +96,7 @@ _lock = threading.Lock()
 
 
 def _in_child() -> None:
-    global _lock  # noqa: PLW0603 - whoever held it is not here
+    global _lock  # noqa: PLW0603 - the thread that held it does not exist in the child
     _lock = threading.Lock()
 
 
@@ -103,13 +104,13 @@ if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_in_child)
 
 
-# A private copy: the package's own ``__init__`` imports an updater, which imports an HTTP library. ``pydantic`` only
-# validates prices that come from elsewhere.
-_genai_prices = IsolatedModules("genai_prices", substitutes={"pydantic": Unused(), "typing_extensions": typing})
+# Load a private copy: the ``__init__`` of the package imports an updater, which imports an HTTP library.
+# Substitute ``pydantic``: it only validates prices from other sources.
+_genai_prices = IsolatedModules("genai_prices", substitutes={"pydantic": StubModule(), "typing_extensions": typing})
 
 
 def _latest() -> Any:
-    """Return the snapshot that the application had the library fetch or set, else the one in the package."""
+    """Return the snapshot that the application fetched or set, else the one in the package."""
     applications = getattr(sys.modules.get("genai_prices.data_snapshot"), "_custom_snapshot", None)
     if applications is not None:
         return applications
@@ -133,11 +134,11 @@ class Catalog:
 
     @property
     def fresh(self) -> bool:
-        """Whether this is still the snapshot of the moment: the application may have the library renew it."""
+        """True if the snapshot is current: the updater of ``genai-prices`` may replace it in the application."""
         return _latest() is self.snapshot
 
     def newest(self, today: date) -> date | None:
-        """The last day up to ``today`` on which a price began, as far as the catalogue dates them."""
+        """Return the latest start date of a price up to ``today``; ``None`` if the catalogue has no dates."""
         days = [
             constraint.start_date
             for provider in self.snapshot.providers
@@ -148,49 +149,64 @@ class Catalog:
         return max((day for day in days if day <= today), default=None)
 
     def find(self, provider: str, name: str) -> CatalogMatch | None:
-        """The model that ``name`` means at ``provider``, which is OpenTelemetry's word for it."""
+        """Return the model with a name at a provider, or ``None`` if there is none.
+
+        Args:
+            provider: OpenTelemetry's name of the provider.
+            name: Name of the model, as vendors or gateways write it.
+        """
         if provider == "hugging_face":
-            # Its router takes ``model:provider``, and prices are those of the provider.
+            # Split ``model:provider``, the syntax of its router: the provider decides the price.
             name, _, inner = name.rpartition(":")
             provider = f"huggingface_{inner}"
-        seller = self._providers.get(_PROVIDERS.get(provider, provider))
-        if seller is None:
+        vendor = self._providers.get(_PROVIDERS.get(provider, provider))
+        if vendor is None:
             return None
-        plain = name_variants(name)
-        if plain and plain[0].startswith(f"{seller.id}/"):  # as gateways write it
-            plain += name_variants(plain[0].removeprefix(f"{seller.id}/"))
-        for spelling in plain:
-            model = self._match(seller, spelling)
+        variants = name_variants(name)
+        if variants and variants[0].startswith(f"{vendor.id}/"):  # Gateways prefix the vendor.
+            variants += name_variants(variants[0].removeprefix(f"{vendor.id}/"))
+        for variant in variants:
+            model = self._match(vendor, variant)
             if model is not None:
-                return CatalogMatch(seller, model)
+                return CatalogMatch(vendor, model)
         return None
 
     def find_anywhere(self, name: str) -> CatalogMatch | None:
-        """The model that ``name`` means at the vendor that made it."""
+        """Return the model with a name at the vendor that develops it, or ``None`` if there is none."""
         try:
-            maker = self.snapshot.find_provider(name.lower(), None, None)
+            owner = self.snapshot.find_provider(name.lower(), None, None)
         except LookupError:
             return None
-        return self.find(maker.id, name)
+        return self.find(owner.id, name)
 
-    def _match(self, seller: Any, name: str) -> Any:
-        others = [self._providers.get(other) for other in seller.fallback_model_providers or ()]
-        for provider in [seller, *filter(None, others)]:
+    def _match(self, vendor: Any, name: str) -> Any:
+        others = [self._providers.get(other) for other in vendor.fallback_model_providers or ()]
+        for provider in [vendor, *filter(None, others)]:
             for model in provider.models:
                 if model.id.lower() == name or _matches_exactly(model.match, name):
                     return model
         return None
 
     def card(
-        self, found: CatalogMatch, context: Mapping[str, str], at: float
+        self, match: CatalogMatch, context: Mapping[str, str], at: float
     ) -> tuple[RateCard, float, float, frozenset[str]]:
-        """The card of a model, the times between which it holds, and the keys of ``context`` that had a row."""
-        model = found.model
+        """Return the rate card of a model at a time.
+
+        Args:
+            match: The model.
+            context: Parts of the call that may change its price, such as ``service_tier``.
+            at: Time in seconds since 1970.
+
+        Returns:
+            The card, the start and end of its validity in seconds since 1970, and the keys of ``context`` that a price
+            depends on.
+        """
+        model = match.model
         moment = datetime.fromtimestamp(at, UTC)
-        prices = model.get_prices(moment, context if found.own else None)
+        prices = model.get_prices(moment, context if match.own else None)
         consumed = {
             key
-            for variant in (model.price_variants or () if found.own else ())
+            for variant in (model.price_variants or () if match.own else ())
             if variant.constraint is None or variant.constraint.active(moment)
             if all(context.get(key) == value for key, value in variant.when.items())
             for key in variant.when
@@ -199,17 +215,17 @@ class Catalog:
             model=model.id,
             source="catalog",
             version=self.version,
-            rates=dict(self._rates(prices)) or self._free(found),
-            known=self.fields,
-            **_provider_quirks(found),
+            rates=dict(self._rates(prices)) or self._free(match),
+            units_by_field=self.fields,
+            **_provider_quirks(match),
         )
-        since, until = _window(model, moment)
+        since, until = _price_window(model, moment)
         return card, since, until, frozenset(consumed)
 
-    def _free(self, found: CatalogMatch) -> dict[Unit, Rates]:
-        """The prices of a model that has none because it is given away; of most others they are merely not known."""
-        model = found.model.id
-        if model.endswith(":free") or (found.provider.id, model) in _FREE:
+    def _free(self, match: CatalogMatch) -> dict[Unit, Rates]:
+        """Return zero prices if a model without prices is free; else nothing, because its prices are unknown."""
+        model = match.model.id
+        if model.endswith(":free") or (match.provider.id, model) in _FREE_MODELS:
             return {self.units[name]: Rates(0) for name in ("input_tokens", "output_tokens")}
         return {}
 
@@ -226,72 +242,75 @@ class Catalog:
                 yield unit, Rates(amount(price, per))
 
 
-def _provider_quirks(found: CatalogMatch) -> dict[str, Any]:
-    """What vendors do that no price row says."""
-    provider, name = found.provider.id, found.model.id
-    habits: dict[str, Any] = {}
+def _provider_quirks(match: CatalogMatch) -> dict[str, Any]:
+    """Return arguments of ``RateCard`` for billing rules of vendors that no price row expresses."""
+    provider, name = match.provider.id, match.model.id
+    quirks: dict[str, Any] = {}
     media = {field for word, field in _MEDIA_MODELS.items() if word in name and provider in _MEDIA_VENDORS}
     if provider == "google":
-        habits["omits_zeros"] = True
-        # Google lists a modality of the prompt only where its price is another than that of text.
+        quirks["omits_zeros"] = True
+        # Google lists a price for a prompt modality only where it differs from that of text.
         media |= {"image_input", "audio_input", "video_input"}
         if name.startswith(("gemini-1", "gemini-2")):
-            # Up to this generation Google bills a grounded prompt once, however many queries it takes.
-            habits["renamed"] = {"web_searches": "grounded_prompts"}
+            # Bill grounded prompts, not queries: Google does so up to Gemini 2.
+            quirks["renamed"] = {"web_searches": "grounded_prompts"}
     elif provider == "groq" and name in ("whisper-large-v3", "whisper-large-v3-turbo"):
-        habits["least_seconds"] = 10
+        quirks["min_audio_seconds"] = 10
     elif provider in ("openai", "azure") and "search-preview" in name:
-        habits["silent_search"] = True
+        quirks["unreported_search"] = True
     if media:
-        habits["included"] = frozenset(media)
-    return habits
+        quirks["included"] = frozenset(media)
+    return quirks
 
 
 def _matches_exactly(clause: Any, name: str) -> bool:
-    """Whether ``clause`` of the catalogue matches ``name`` for what it is.
+    """Return true if ``clause`` of the catalogue matches ``name`` and not merely a similar model.
 
-    A clause may ask only for a beginning or a part, which other models share: ``o4-mini`` is part of
-    ``o4-mini-deep-research``, at half its price. What is left of such a name must be dates, versions and the like.
+    A clause may require only a prefix or a part of a name, which other models share: ``o4-mini`` is part of
+    ``o4-mini-deep-research``, at half its price. The rest of the name must be dates, versions or ignored words.
     """
     alternatives = getattr(clause, "or_", None)
     if alternatives is not None:
-        return any(_matches_exactly(each, name) for each in alternatives)
+        return any(_matches_exactly(item, name) for item in alternatives)
     if not clause.is_match(name):
         return False
     required = getattr(clause, "and_", None)
-    loose = [part for each in (required or [clause]) if (part := _part(each)) is not None]
-    return not loose or any(_is_ignored(name.replace(part, " ", 1)) or part.startswith("ft:") for part in loose)
+    fragments = [fragment for item in (required or [clause]) if (fragment := _fragment_of(item)) is not None]
+    return not fragments or any(
+        fragment.startswith("ft:") or _has_only_ignored_words(name.replace(fragment, " ", 1)) for fragment in fragments
+    )
 
 
-def _part(clause: Any) -> str | None:
+def _fragment_of(clause: Any) -> str | None:
+    """Return the text of a clause that matches a part of a name; ``None`` for other clauses."""
     for kind in ("starts_with", "ends_with", "contains"):
-        part = getattr(clause, kind, None)
-        if isinstance(part, str):
-            return part.lower()
+        fragment = getattr(clause, kind, None)
+        if isinstance(fragment, str):
+            return fragment.lower()
     return None
 
 
-def _is_ignored(rest: str) -> bool:
+def _has_only_ignored_words(rest: str) -> bool:
     return all(word in _IGNORED_WORDS or _VERSION.match(word) or word.startswith("ft") for word in _WORD.findall(rest))
 
 
 def _constraints(model: Any) -> list[Any]:
     dated = model.prices if isinstance(model.prices, list) else []
-    return [each.constraint for each in (*dated, *(model.price_variants or ())) if each.constraint is not None]
+    return [item.constraint for item in (*dated, *(model.price_variants or ())) if item.constraint is not None]
 
 
-def _window(model: Any, moment: datetime) -> tuple[float, float]:
-    """The stretch of time around ``moment`` in which no price of ``model`` changes."""
+def _price_window(model: Any, moment: datetime) -> tuple[float, float]:
+    """Return the start and end of the period at ``moment`` in which no price of ``model`` changes."""
     changes: list[datetime] = []
     for constraint in _constraints(model):
         if hasattr(constraint, "start_date"):
             changes.append(datetime.combine(constraint.start_date, time(), UTC))
         else:
-            for edge in (constraint.start_time, constraint.end_time):
-                zoned = edge if edge.tzinfo else edge.replace(tzinfo=UTC)
-                for day in (-2, -1, 0, 1, 2):
-                    near = moment.date() + timedelta(days=day)
-                    changes.append(datetime.combine(near, zoned).astimezone(UTC))
+            for clock in (constraint.start_time, constraint.end_time):
+                zoned = clock if clock.tzinfo else clock.replace(tzinfo=UTC)
+                for offset in (-2, -1, 0, 1, 2):
+                    day = moment.date() + timedelta(days=offset)
+                    changes.append(datetime.combine(day, zoned).astimezone(UTC))
     before = [change.timestamp() for change in changes if change <= moment]
     after = [change.timestamp() for change in changes if change > moment]
     return max(before, default=float("-inf")), min(after, default=float("inf"))

@@ -1,4 +1,4 @@
-"""Estimates at work: the texts of an answer are kept until its usage is reported, and counted only if it never is."""
+"""Estimation of missing usage: keeps the text of a response until usage is reported, and counts it if none is."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["Estimator", "OutputText"]
 
 _log = logging.getLogger("llmtrace")
 _UNFINISHED = frozenset({"queued", "in_progress"})
-"""States of an answer that is made in the background: its usage is reported when it is fetched."""
-_MOST = 1_000_000
-"""Characters of an answer that are kept; beyond it there is no estimate of the output."""
+"""States of a response in the background: a later fetch reports its usage."""
+_MAX_TEXT_CHARACTERS = 1_000_000
+"""Maximum characters kept of a response; longer output is not estimated."""
 
 
 class OutputText:
-    """The words of one answer."""
+    """The text of one response, collected for counting."""
 
     __slots__ = ("_quick", "_read", "calls", "length", "parts")
 
@@ -29,32 +29,35 @@ class OutputText:
         self._read, self._quick = words.read, words.quick
         self.parts: list[str] = []
         self.length = 0
+        """Number of characters, including those that were not kept."""
         self.calls = 0
+        """Number of tool calls."""
 
     def add(self, chunk: Any) -> None:
-        """Take in a chunk, or a whole answer."""
+        """Add the text of a chunk, or of a complete response."""
         try:
             text = self._quick(chunk)
         except (AttributeError, TypeError, ValueError):
             text = None
-        if type(text) is str and text:  # nearly every chunk
+        if type(text) is str and text:  # The fast path, for nearly every chunk.
             self.length += len(text)
-            if self.length <= _MOST:
+            if self.length <= _MAX_TEXT_CHARACTERS:
                 self.parts.append(text)
             return
         for text, name in self._read(chunk):
             self.calls += name
             self.length += len(text)
-            if self.length <= _MOST:
+            if self.length <= _MAX_TEXT_CHARACTERS:
                 self.parts.append(text)
 
     @property
     def text(self) -> str | None:
-        return "".join(self.parts) if self.length <= _MOST else None
+        """The collected text, or ``None`` if the response was too long to keep."""
+        return "".join(self.parts) if self.length <= _MAX_TEXT_CHARACTERS else None
 
 
 class EstimatedCall(Protocol):
-    """What is needed of a call."""
+    """The part of a call that estimates read and write."""
 
     wire_format: WireFormat
     request: Request
@@ -70,11 +73,12 @@ class EstimatedCall(Protocol):
     outcome: str
 
     @property
-    def ended_early(self) -> bool: ...
+    def ended_early(self) -> bool:
+        """True if a stream stopped before its last chunk."""
 
 
 class Estimator:
-    """Counts what nobody told, with ``tiktoken``, off the thread of the call."""
+    """Counter of tokens that were not reported. It uses ``tiktoken``, on the worker thread."""
 
     def __init__(self, pricer: Pricer, mode: str = "separate") -> None:
         self._pricer = pricer
@@ -82,80 +86,83 @@ class Estimator:
         self._hosts: set[str] = set()
 
     def buffer_for(self, call: EstimatedCall) -> OutputText | None:
-        """Return what keeps the words of a call: a stream may be cut before its usage, which comes last."""
+        """Return a buffer for the text of a call, or ``None`` if its format has none.
+
+        Streams need it from the start: one may break before its last chunk, which reports the usage.
+        """
         words = call.wire_format.words
         return OutputText(words) if words is not None and isinstance(call.body, dict) else None
 
-    def take(self, call: EstimatedCall, answer: Any) -> None:
-        """Keep the words of a whole answer that reports no usage."""
+    def take(self, call: EstimatedCall, response: Any) -> None:
+        """Keep the text of a complete response that reports no usage."""
         call.output_text = self.buffer_for(call)
         if call.output_text is not None:
-            call.output_text.add(answer)
+            call.output_text.add(response)
 
     def applies_to(self, call: EstimatedCall) -> bool:
-        """Return true if a call must have used more than what was reported."""
-        answer, spoken = call.response, call.output_text
-        if call.wire_format.words is None or call.body is None or call.usage_on_other_span or answer.stated_cost:
+        """Return true if a call used tokens that were not reported."""
+        response, output = call.response, call.output_text
+        if call.wire_format.words is None or call.body is None or call.usage_on_other_span or response.stated_cost:
             return False
-        spoke = spoken is not None and spoken.length > 0
-        if _counted(answer):
-            return call.ended_early and spoke
-        return spoke or (call.outcome in ("ok", "cancelled") and answer.status not in _UNFINISHED)
+        has_text = output is not None and output.length > 0
+        if _has_token_counts(response):
+            return call.ended_early and has_text
+        return has_text or (call.outcome in ("ok", "cancelled") and response.status not in _UNFINISHED)
 
     def estimate(self, call: EstimatedCall) -> None:
-        """Count, and price the counts as an estimate."""
-        spoken, answer = call.output_text, call.response
-        guess = estimate(
-            answer.model or call.request.model,
+        """Count the tokens of a call, price them, and store both in ``call.estimate``."""
+        output, response = call.output_text, call.response
+        counted = estimate(
+            response.model or call.request.model,
             call.body,
-            None if spoken is None else spoken.text,
-            0 if spoken is None else spoken.calls,
+            None if output is None else output.text,
+            0 if output is None else output.calls,
             embedding=call.request.operation == "embeddings",
         )
-        partial = _counted(answer)
-        counts: Counts = dict(answer.usage or {})
+        partial = _has_token_counts(response)
+        counts: Counts = dict(response.usage or {})
         if partial:
-            # What was reported is a beginning: no count can be less.
-            made = None if guess.output is None else max(guess.output, int(counts.get("output", 0)))
-            guess = replace(guess, input=int(counts.get("input", guess.input)), output=made, partial=True)
+            # Never go below the report: it covers a part of the response.
+            tokens = None if counted.output is None else max(counted.output, int(counts.get("output", 0)))
+            counted = replace(counted, input=int(counts.get("input", counted.input)), output=tokens, partial=True)
         else:
-            self._explain(call)
-        counts["input"], counts["output"] = guess.input, guess.output or 0
-        guessed = replace(answer, usage=counts, stated_cost=None)
+            self._log_once_per_host(call)
+        counts["input"], counts["output"] = counted.input, counted.output or 0
+        estimated = replace(response, usage=counts, stated_cost=None)
         host = None if call.server is None else call.server[0]
-        priced = self._pricer.price(call.provider, host, call.request, guessed, call.started_ns / 1e9)
-        if priced is not None and priced.reason is None and guess.output is not None:
-            guess = replace(guess, usd=priced.total)
-        call.estimate = guess
-        if self._as_usage and guess.output is not None and not partial:
-            call.response = guessed
+        priced = self._pricer.price(call.provider, host, call.request, estimated, call.started_ns / 1e9)
+        if priced is not None and priced.reason is None and counted.output is not None:
+            counted = replace(counted, usd=priced.total)
+        call.estimate = counted
+        if self._as_usage and counted.output is not None and not partial:
+            call.response = estimated
 
     def forget(self) -> None:
-        """Forget which hosts were explained."""
+        """Drop the record of hosts, so that each can be logged again."""
         self._hosts.clear()
 
-    def _explain(self, call: EstimatedCall) -> None:
+    def _log_once_per_host(self, call: EstimatedCall) -> None:
         options = call.body.get("stream_options") if isinstance(call.body, dict) else None
         if call.injected_include_usage or (isinstance(options, dict) and options.get("include_usage") is True):
-            return  # it would have been told, had the stream been read to its end
+            return  # The usage was requested: the stream only ended before its last chunk.
         host = "an unknown host" if call.server is None else call.server[0]
         if host not in self._hosts and len(self._hosts) < 1_000:
             self._hosts.add(host)
             streamed = call.request.stream and call.request.api_type == "chat_completions"
-            _log.warning(_STREAMS if streamed else _ANSWERS, host)
+            _log.warning(_STREAM_MESSAGE if streamed else _RESPONSE_MESSAGE, host)
 
 
-_STREAMS = (
-    "llmtrace estimates the usage of streams of %s, which does not tell it: pass "
-    "stream_options={'include_usage': True}, or set LLMTRACE_STREAM_USAGE"
+_STREAM_MESSAGE = (
+    "llmtrace estimates the usage of streams of %s: they report no token counts, so these calls have no exact cost; "
+    "pass stream_options={'include_usage': True}, or set LLMTRACE_STREAM_USAGE"
 )
-_ANSWERS = (
-    "llmtrace estimates the usage of calls to %s: its answers report no token counts, so these calls have no exact "
+_RESPONSE_MESSAGE = (
+    "llmtrace estimates the usage of calls to %s: its responses report no token counts, so these calls have no exact "
     "cost; have the server report usage, or ignore this"
 )
 
 
-def _counted(answer: Response) -> bool:
-    """Return true if tokens were reported."""
-    usage = answer.usage
+def _has_token_counts(response: Response) -> bool:
+    """Return true if the provider reported token counts."""
+    usage = response.usage
     return usage is not None and ("input" in usage or "output" in usage)

@@ -1,4 +1,4 @@
-"""What a model may also be called: the ways in which vendors and gateways write one name."""
+"""Variants of model names, as vendors and gateways write them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 __all__ = ["name_variants"]
 
-_BEDROCK_AREA = re.compile(r"^(?:us-gov|us|eu|apac|ap|jp|au|ca|in|sa|uk|global)\.(?=[a-z0-9]+\.)")
+_BEDROCK_REGION = re.compile(r"^(?:us-gov|us|eu|apac|ap|jp|au|ca|in|sa|uk|global)\.(?=[a-z0-9]+\.)")
 _DATE = re.compile(
     r"[-@:](?:20\d{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])|20\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))$"
 )
@@ -14,34 +14,34 @@ _COMPACT = re.compile(r"-(20\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$")
 
 
 def name_variants(name: str) -> list[str]:
-    """``name`` as it is written, then ever plainer ways to write it, without repeats.
+    """Return the variants of a model name, from ``name`` in lower case to the simplest, without duplicates.
 
-    A fine-tuned model never becomes its base model, whose price is another one.
+    A fine-tuned model never becomes its base model: their prices differ.
     """
-    plain = name.strip().lower()
-    forms = [plain]
-    if plain.startswith("arn:"):
-        # An application profile's ARN ends in an opaque id, which no catalogue knows.
-        plain = plain.rpartition("/")[2]
-        forms.append(plain)
-    if "models/" in plain:
-        plain = plain.rpartition("models/")[2]
-        forms.append(plain)
-    if plain.startswith("ft:"):
-        forms.append(":".join(plain.split(":")[:2]))
-        return list(dict.fromkeys(forms))
-    area = _BEDROCK_AREA.match(plain)
-    if area is not None:
-        plain = plain[area.end() :]
-        forms.append(plain)
-    compact = _COMPACT.search(plain)
+    current = name.strip().lower()
+    variants = [current]
+    if current.startswith("arn:"):
+        # Use the last segment: the model's name, or the opaque id of an application profile, which has no price.
+        current = current.rpartition("/")[2]
+        variants.append(current)
+    if "models/" in current:
+        current = current.rpartition("models/")[2]
+        variants.append(current)
+    if current.startswith("ft:"):
+        variants.append(":".join(current.split(":")[:2]))
+        return list(dict.fromkeys(variants))
+    region = _BEDROCK_REGION.match(current)
+    if region is not None:
+        current = current[region.end() :]
+        variants.append(current)
+    compact = _COMPACT.search(current)
     if compact is not None:
-        forms.append(plain[: compact.start()] + "-{}-{}-{}".format(*compact.groups()))
-    if "@" in plain:
-        forms.append(plain.replace("@", "-"))
-        plain = plain.partition("@")[0]
-        forms.append(plain)
-    date = _DATE.search(plain)
+        variants.append(current[: compact.start()] + "-{}-{}-{}".format(*compact.groups()))
+    if "@" in current:
+        variants.append(current.replace("@", "-"))
+        current = current.partition("@")[0]
+        variants.append(current)
+    date = _DATE.search(current)
     if date is not None:
-        forms.append(plain[: date.start()])
-    return [form for form in dict.fromkeys(forms) if form]
+        variants.append(current[: date.start()])
+    return [variant for variant in dict.fromkeys(variants) if variant]

@@ -1,4 +1,4 @@
-"""Money as whole numbers of a unit so small that every price is one: exact, and quick to add up."""
+"""Money as integers of a unit so small that every listed price is an integer: exact, and fast to add."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from ..model import Cost
 __all__ = ["UNIT", "Amount", "CostLabel", "PricedCall", "amount", "as_integer", "decimal", "to_plain_text"]
 
 UNIT = 9 * 10**24
-"""One USD. The nine makes prices by the hour (a 3600th) whole as well, the power of ten all the other listed ones."""
+"""Units in one USD. The factor 9 makes prices per hour (1/3600) integers, the power of ten all other listed prices."""
 
 Amount = int | Fraction
-"""Money in units. A count that is no integer (audio seconds) or an odd discount makes it a fraction, still exact."""
+"""Money in units. Fractional counts (audio seconds) and some discounts result in a fraction, which is still exact."""
 
 
 def amount(price: Decimal | Fraction, per: int = 1) -> Amount:
-    """A price of so much per ``per``, in units."""
+    """Convert a price in USD per ``per`` things into units for one thing."""
     return as_integer(Fraction(price) * UNIT / per)
 
 
 def as_integer(money: Fraction) -> Amount:
-    """The same as an integer, where it is one."""
+    """Return the integer that equals ``money``, or ``money`` itself if there is none."""
     return money.numerator if money.denominator == 1 else money
 
 
 def decimal(money: Amount) -> Decimal:
-    """In USD: exact, or where it has no end, to 28 digits."""
+    """Convert units into USD: exactly, or to 28 digits where the decimal fraction is infinite."""
     digits = to_plain_text(money)
     if digits is not None:
         return Decimal(digits)
@@ -38,21 +38,21 @@ def decimal(money: Amount) -> Decimal:
 
 
 def to_plain_text(money: Amount) -> str | None:
-    """In USD as plain digits; ``None`` where they have no end."""
+    """Convert units into USD as plain digits; return ``None`` where the decimal fraction is infinite."""
     if type(money) is not int:
         return None
-    tenths, rest = divmod(money, 9)
-    if rest:
+    scaled, remainder = divmod(money, 9)
+    if remainder:
         return None
-    digits = str(tenths)
+    digits = str(scaled)
     if len(digits) < 25:
         digits = digits.zfill(25)
-    after = digits[-24:].rstrip("0")
-    return f"{digits[:-24]}.{after}" if after else digits[:-24]
+    decimals = digits[-24:].rstrip("0")
+    return f"{digits[:-24]}.{decimals}" if decimals else digits[:-24]
 
 
 class CostLabel:
-    """What all costs by one card have in common."""
+    """The model, price source and classes that all costs of one rate card share."""
 
     __slots__ = ("model", "parts", "source", "version")
 
@@ -63,69 +63,71 @@ class CostLabel:
         self.parts = parts
 
 
-_NOTHING = CostLabel(None, "catalog", None)
+_NO_LABEL = CostLabel(None, "catalog", None)
 
 
 class PricedCall:
-    """What a call cost, or why that cannot be said. Light: one is made for every call."""
+    """The cost of a call, or the reason why it is unknown. Slots keep it small: every call creates one."""
 
     __slots__ = ("_amounts", "approximate", "label", "missing", "reason", "units")
 
     def __init__(
         self,
         units: Amount = 0,
-        label: CostLabel = _NOTHING,
+        label: CostLabel = _NO_LABEL,
         amounts: Sequence[Amount] = (),
         reason: str | None = None,
         approximate: bool = False,
         missing: tuple[str, ...] = (),
     ) -> None:
         self.units = units
-        """The sum. With a ``reason`` of ``partial_usage`` it is of what was told, and no cost."""
+        """Total in units. With the reason ``partial_usage`` it covers only the reported usage, and is not a cost."""
         self.label = label
         self._amounts = amounts
         self.reason = reason
-        """Why there is no cost: ``unknown_model``, ``unknown_unit``, ``no_usage``, ``partial_usage`` or
+        """Reason why there is no cost: ``unknown_model``, ``unknown_unit``, ``no_usage``, ``partial_usage`` or
         ``inconsistent_usage``."""
         self.approximate = approximate
         self.missing = missing
-        """What was used, is billed, and had no price: the names of its fields in ``Usage``."""
+        """Names of the fields of ``Usage`` that are billed but have no price."""
 
     @property
     def source(self) -> str:
+        """The source of the prices: ``catalog``, ``override`` or ``provider``."""
         return self.label.source
 
     @property
     def model(self) -> str | None:
-        """The name that was priced."""
+        """The name of the model that was priced."""
         return self.label.model
 
     @property
     def catalog_version(self) -> str | None:
+        """The version of the catalogue; ``None`` for overrides and stated costs."""
         return self.label.version
 
     @property
     def total(self) -> float:
-        """USD."""
+        """The total in USD."""
         return float(self.units / UNIT)
 
     @property
     def amounts(self) -> list[tuple[str, Amount]]:
-        """Class and units, of those that are not zero."""
-        return [each for each in zip(self.label.parts, self._amounts, strict=False) if each[1]]
+        """The classes of usage that cost something, with their amounts in units."""
+        return [item for item in zip(self.label.parts, self._amounts, strict=False) if item[1]]
 
     @property
     def parts(self) -> dict[str, float]:
-        """USD by class, without those of zero."""
+        """The amounts in USD by class of usage, without zeros."""
         return {name: float(units / UNIT) for name, units in self.amounts}
 
     @property
     def exact(self) -> str:
-        """USD, to the last digit."""
+        """The total in USD as text, with all its digits (28 where the decimal fraction is infinite)."""
         return to_plain_text(self.units) or format(decimal(self.units), "f")
 
     def add(self, other: PricedCall) -> PricedCall:
-        """The sum, class by class, under the name that is priced here."""
+        """Return the sum with ``other``, class by class, with the model and source of this price."""
         sums = dict(zip(self.label.parts, self._amounts, strict=False))
         for part, units in other.amounts:
             sums[part] = sums.get(part, 0) + units
@@ -139,12 +141,12 @@ class PricedCall:
         )
 
     def without(self, name: str) -> PricedCall:
-        """The same, which says that something billed is not in it."""
+        """Return a copy that is approximate because the usage ``name`` is billed but not included."""
         missing = (*self.missing, name)
         return PricedCall(self.units, self.label, self._amounts, self.reason, approximate=True, missing=missing)
 
     def cost(self) -> Cost | None:
-        """As the public record."""
+        """Return the public record of the cost, or ``None`` if the cost is unknown."""
         if self.reason is not None:
             return None
         return Cost(
@@ -157,4 +159,4 @@ class PricedCall:
         )
 
     def __repr__(self) -> str:
-        return f"Priced({self.reason or self.exact}, model={self.model!r}, approximate={self.approximate})"
+        return f"PricedCall({self.reason or self.exact}, model={self.model!r}, approximate={self.approximate})"

@@ -1,4 +1,4 @@
-"""Prices of the user's own: aliases, discounts and whole rows, in front of the catalogue."""
+"""Price overrides: aliases, discounts and complete price rows of the user, which win over the catalogue."""
 
 from __future__ import annotations
 
@@ -33,26 +33,31 @@ UNITS = {
     "web_search": ("web_searches", 1),
     "request": ("requests", 1),
 }
-"""A field of a row: the catalogue's unit that it prices, and how many of them. Writes for which no lifetime is told are
-of five minutes, as the vendors' default is."""
-_WORDS = ("provider", "model", "when", "alias", "multiplier")
+"""Catalogue unit that each field of a row prices, and the number of these that the price is for. Cache writes without a
+reported lifetime count as five-minute writes, the default of the vendors."""
+_OTHER_FIELDS = ("provider", "model", "when", "alias", "multiplier")
 _ACCEPTED = f"model (exact, or a glob), provider, when, alias, multiplier, {', '.join(UNITS)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """One entry."""
+    """One entry of the setting ``prices``."""
 
     model: str
+    """Name or glob of the models, in lower case."""
     provider: str | None = None
+    """Provider that the entry is limited to."""
     when: Mapping[str, str] = field(default_factory=dict)
-    """Parts of the price context that must be so: ``service_tier``, ``inference_geo``, ``host``... Values are globs."""
+    """Globs that the price context must match: ``service_tier``, ``inference_geo``, ``host``..."""
     alias: str | None = None
+    """Model of the catalogue to price as."""
     multiplier: Fraction = Fraction(1)
+    """Factor for all prices."""
     row: Mapping[str, Amount] = field(default_factory=dict)
-    """The catalogue's unit, and its price, multiplier included."""
+    """Prices by catalogue unit, multiplied by ``multiplier``."""
 
-    def fits(self, provider: str, name: str | None, context: Mapping[str, str]) -> bool:
+    def matches(self, provider: str, name: str | None, context: Mapping[str, str]) -> bool:
+        """Return true if the entry applies to a call of this provider, model name and price context."""
         return (
             name is not None
             and self.provider in (None, provider)
@@ -62,10 +67,18 @@ class Override:
 
 
 def read(prices: object, setting: str = _SETTING) -> tuple[Override, ...]:
-    """The overrides in a TOML or JSON file, or in a list of mappings; the first that fits a call is used.
+    """Read overrides from a TOML or JSON file or a list of mappings. The first that matches a call is used.
+
+    Args:
+        prices: Path of the file, or a list of mappings with the fields of a ``[[price]]`` table.
+        setting: Name of the setting, for error messages.
+
+    Returns:
+        The overrides in their order.
 
     Raises:
-        ConfigError: Something in it means nothing. The message names the entry, the field and what is accepted.
+        ConfigError: The file cannot be read, or an entry is not valid. The message names the entry, the field and the
+            accepted values.
     """
     if prices is None or prices == "":
         return ()
@@ -83,12 +96,12 @@ def read(prices: object, setting: str = _SETTING) -> tuple[Override, ...]:
 def _load(path: Path, setting: str) -> object:
     try:
         content = path.expanduser().read_text(encoding="utf-8")
-    except (OSError, ValueError, RuntimeError) as error:  # of the last kind is a home that is not known
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: no home directory
         raise ConfigError(
             f"{setting}={str(path)!r} cannot be read: {error}; use the path of a TOML or JSON file"
         ) from None
     try:
-        # Numbers stay as they are written: a binary float is not the price on the contract.
+        # Parse numbers as decimals: a binary float would not equal the price as written.
         if path.suffix.lower() == ".json":
             return json.loads(content, parse_float=parse)
         return tomllib.loads(content, parse_float=parse)
@@ -96,60 +109,62 @@ def _load(path: Path, setting: str) -> object:
         raise ConfigError(f"{setting}={str(path)!r} is not TOML or JSON: {error}") from None
 
 
-def _as_entries(found: Mapping[Any, Any], setting: str) -> object:
-    unknown = [key for key in found if key != "price"]
-    if unknown or not isinstance(found.get("price"), list):
+def _as_entries(document: Mapping[Any, Any], setting: str) -> object:
+    unknown = [key for key in document if key != "price"]
+    if unknown or not isinstance(document.get("price"), list):
         raise ConfigError(
-            f"{setting}: unknown {unknown or sorted(found)}; use [[price]] tables (in JSON a list 'price')"
+            f"{setting}: unknown {unknown or sorted(document)}; use [[price]] tables (in JSON a list 'price')"
         )
-    return found["price"]
+    return document["price"]
 
 
-def _parse_override(entry: object, place: str) -> Override:
+def _parse_override(entry: object, location: str) -> Override:
     if not isinstance(entry, Mapping):
-        raise ConfigError(f"{place}: {entry!r} is not accepted; use a mapping with {_ACCEPTED}")
+        raise ConfigError(f"{location}: {entry!r} is not accepted; use a mapping with {_ACCEPTED}")
     for key in entry:
-        if key not in _WORDS and key not in UNITS:
-            raise ConfigError(f"{place}: unknown field {key!r}; accepted: {_ACCEPTED}")
+        if key not in _OTHER_FIELDS and key not in UNITS:
+            raise ConfigError(f"{location}: unknown field {key!r}; accepted: {_ACCEPTED}")
     row = {key: entry[key] for key in UNITS if key in entry}
-    alias = _read_text(entry, "alias", place)
-    model = _read_text(entry, "model", place)
+    alias = _read_text(entry, "alias", location)
+    model = _read_text(entry, "model", location)
     if model is None:
-        raise ConfigError(f"{place}: field 'model' is missing; use the model's name, or a glob such as my-llm-*")
+        raise ConfigError(f"{location}: field 'model' is missing; use the model's name, or a glob such as my-llm-*")
     if alias is not None and row:
-        raise ConfigError(f"{place}: 'alias' and prices exclude each other; use the one or the other")
+        raise ConfigError(f"{location}: 'alias' and prices exclude each other; use the one or the other")
     if alias is None and not row and "multiplier" not in entry:
-        raise ConfigError(f"{place}: says no price; add one of alias, multiplier, {', '.join(UNITS)}")
-    factor = _decimal(entry.get("multiplier", 1), "multiplier", place)
+        raise ConfigError(f"{location}: has no price; add one of alias, multiplier, {', '.join(UNITS)}")
+    factor = _decimal(entry.get("multiplier", 1), "multiplier", location)
     return Override(
         model=model.lower(),
-        provider=_read_text(entry, "provider", place),
-        when=_context(entry.get("when", {}), place),
+        provider=_read_text(entry, "provider", location),
+        when=_context(entry.get("when", {}), location),
         alias=alias,
         multiplier=factor,
-        row={UNITS[key][0]: amount(_decimal(row[key], key, place) * factor, UNITS[key][1]) for key in row},
+        row={UNITS[key][0]: amount(_decimal(row[key], key, location) * factor, UNITS[key][1]) for key in row},
     )
 
 
-def _read_text(entry: Mapping[Any, Any], name: str, place: str) -> str | None:
+def _read_text(entry: Mapping[Any, Any], name: str, location: str) -> str | None:
     value = entry.get(name)
     if value is None:
         return None
     if not isinstance(value, str) or not value.strip():
-        raise ConfigError(f"{place}: {name}={value!r} is not accepted; use text")
+        raise ConfigError(f"{location}: {name}={value!r} is not accepted; use text")
     return value.strip()
 
 
-def _context(value: object, place: str) -> dict[str, str]:
+def _context(value: object, location: str) -> dict[str, str]:
     if isinstance(value, Mapping) and all(isinstance(key, str) and isinstance(value[key], str) for key in value):
         return {key: value[key].lower() for key in value}
     raise ConfigError(
-        f'{place}: when={value!r} is not accepted; use a table of texts, such as {{ service_tier = "flex" }}'
+        f'{location}: when={value!r} is not accepted; use a table of texts, such as {{ service_tier = "flex" }}'
     )
 
 
-def _decimal(value: object, name: str, place: str) -> Fraction:
-    accepted = f'{place}: {name}={value!r} is not accepted; use a decimal number of 0 or more as text, such as "2.50"'
+def _decimal(value: object, name: str, location: str) -> Fraction:
+    accepted = (
+        f'{location}: {name}={value!r} is not accepted; use a decimal number of 0 or more as text, such as "2.50"'
+    )
     if isinstance(value, bool) or not isinstance(value, (str, int, Decimal)):
         raise ConfigError(accepted)
     try:

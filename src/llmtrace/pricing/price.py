@@ -1,4 +1,4 @@
-"""The price of a call: its name resolved, its rate card found once and kept, its usage multiplied out."""
+"""Prices of calls: looks up the rate card of the model, caches it, and multiplies it with the usage."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from .rate_cards import CLASSES, RateCard, Rates
 __all__ = ["Pricer", "max_output_tokens"]
 
 _MAX_ENTRIES = 2048
-"""Cards kept, misses counted: a gateway that makes up a model name for every call must not fill the memory."""
-_WORDLESS = frozenset({"embeddings", "rerank", "moderation"})
-"""Answered without a token."""
-_NO_ANSWER = Response()
+"""Maximum number of cached cards, misses included: a gateway may invent a model name for every call."""
+_WITHOUT_OUTPUT_TOKENS = frozenset({"embeddings", "rerank", "moderation"})
+"""Operations whose responses have no output tokens."""
+_NO_RESPONSE = Response()
 _CATALOG_MAX_AGE_SECONDS = 3600.0
-"""Seconds after which a card is looked up again."""
-_PLAIN = frozenset({"", "default", "standard", "auto", "global", "not_available", "none", "normal", "on_demand"})
-"""Values of a price context that mean the price as listed."""
+"""Seconds for which a card is cached."""
+_LIST_PRICE_VALUES = frozenset(
+    {"", "default", "standard", "auto", "global", "not_available", "none", "normal", "on_demand"}
+)
+"""Values of a price context that mean the list price."""
 _TIERS = {
     "on_demand": "default",
     "on_demand_flex": "flex",
@@ -34,14 +36,15 @@ _TIERS = {
     "service_tier_flex": "flex",
     "service_tier_priority": "priority",
 }
+"""Catalogue names of service tiers by the names that vendors report, where they differ."""
 _ROUTERS = (("azure.", "model-router"), ("aws.bedrock", "prompt-router"))
-"""How providers begin, and a part of the names of their routers, which cost extra beside the model that answers."""
-_BILLED_AS_ASKED = frozenset({"aws.bedrock"})
-"""Where the name asked for says the price: an answer of Bedrock leaves out the area, and areas differ in price."""
+"""Prefixes of providers, and parts of the names of their routers, which cost extra on top of the model."""
+_PRICED_BY_REQUEST_MODEL = frozenset({"aws.bedrock"})
+"""Providers priced by the request's model: responses of Bedrock omit the region, and regions differ in price."""
 
 
 class _Entry:
-    """A card and the stretch of time it holds for; no card where there is no price."""
+    """A cached card and the period of its validity; no card if the model has no price."""
 
     __slots__ = ("approximate", "card", "missing", "since", "until")
 
@@ -53,17 +56,21 @@ class _Entry:
         self.until = until
         self.approximate = approximate
         self.missing = missing
-        """What every call is billed for that no price list has."""
+        """Names of surcharges that every call is billed and that have no price."""
 
 
 class Pricer:
-    """Prices calls. Nothing is imported before ``load``, which takes about a second and may be called on any thread."""
+    """Calculator of prices. It imports the catalogue in ``load``, which takes about a second, on any thread."""
 
     def __init__(self, prices: object = None, setting: str = "LLMTRACE_PRICES") -> None:
-        """Read the overrides: a path, or a list of mappings; ``setting`` names them in an error.
+        """Read the overrides.
+
+        Args:
+            prices: Path of a TOML or JSON file, or a list of mappings.
+            setting: Name of the setting, for error messages.
 
         Raises:
-            ConfigError: An override is wrong.
+            ConfigError: An override is not valid.
         """
         self.overrides: tuple[Override, ...] = read(prices, setting)
         self._catalog: Catalog | None = None
@@ -71,20 +78,20 @@ class Pricer:
 
     @property
     def ready(self) -> bool:
-        """Whether ``price`` can be called without waiting for the catalogue."""
+        """True if the catalogue is loaded, so that ``price`` does not wait for it."""
         if self._catalog is None:
             self._catalog = loaded()
         return self._catalog is not None
 
     def load(self) -> Catalog:
-        """Import the catalogue, once."""
+        """Import the catalogue, unless it is current, and return it."""
         self._catalog = catalog = current()
         return catalog
 
     def context_window(self, provider: str, model: str) -> int | None:
-        """How many tokens a request to a model may have, as far as the catalogue knows."""
-        found = self.load().find(provider, model)
-        size = None if found is None else found.model.context_window
+        """Return the context window of a model in tokens; ``None`` if the catalogue does not have it."""
+        match = self.load().find(provider, model)
+        size = None if match is None else match.model.context_window
         return size if isinstance(size, int) else None
 
     def price(
@@ -92,89 +99,101 @@ class Pricer:
         provider: str,
         host: str | None,
         request: Request,
-        answer: Response,
+        response: Response,
         at: float | None = None,
         *,
         partial: bool = False,
     ) -> PricedCall | None:
-        """What a call cost; ``None`` where its kind bills nothing.
+        """Return the cost of a call, or the reason why it is unknown.
 
         Args:
             provider: OpenTelemetry's name of the provider.
-            host: The server that was asked, if known.
-            request: What was asked.
-            answer: What came back.
-            at: When, in seconds since 1970; now by default.
-            partial: The answer was cut short, and its counts are only those of its beginning.
+            host: Host of the server, if known.
+            request: The request.
+            response: The response.
+            at: Time of the call in seconds since 1970; now by default.
+            partial: True if the response was cut, so that its usage is incomplete.
+
+        Returns:
+            The cost; ``None`` if operations of this kind are not billed.
         """
-        if request.operation not in BILLED_OPERATIONS and not (request.operation == "fetch_response" and answer.usage):
+        if request.operation not in BILLED_OPERATIONS and not (
+            request.operation == "fetch_response" and response.usage
+        ):
             return None
-        stated = answer.stated_cost
+        stated = response.stated_cost
         if stated is not None:
-            priced = _stated(stated, answer.model or request.model)
-            # Servers begin a stream with a cost of zero, and end it with the real one.
+            priced = _stated(stated, response.model or request.model)
+            # Ignore a zero cost in a cut stream: servers send zero at its start and the real cost at its end.
             if priced is not None and (priced.units or not partial):
                 return priced
-        counts = answer.usage
+        counts = response.usage
         if at is None:
             at = time()
         if not counts:
-            return self._unused(provider, host, request, answer, at)
-        entry = self._entry(provider, host, request, answer, at)
+            return self._price_without_usage(provider, host, request, response, at)
+        entry = self._entry(provider, host, request, response, at)
         if entry.card is None:
             return PricedCall(reason="unknown_model")
-        if request.operation in _WORDLESS and "output" not in counts:
+        if request.operation in _WITHOUT_OUTPUT_TOKENS and "output" not in counts:
             counts = {**counts, "output": 0}
         priced = entry.card.price(counts, approximate=entry.approximate)
-        if answer.additional_usage:
-            priced = self._add_other_models(priced, provider, host, request, answer, at)
+        if response.additional_usage:
+            priced = self._add_other_models(priced, provider, host, request, response, at)
         elif request.operation == "chat" and counts.get("images"):
-            priced = priced.without("images")  # drawn by a tool, whose tokens nobody told
-        for name in (*entry.missing, *answer.unread):
+            priced = priced.without("images")  # A tool generated them, and its tokens are not reported.
+        for name in (*entry.missing, *response.unmapped_counts):
             priced = priced.without(name)
         if partial and priced.reason is None:
             priced.reason = "partial_usage"
         return priced
 
-    def _unused(self, provider: str, host: str | None, request: Request, answer: Response, at: float) -> PricedCall:
-        """What a call costs whose usage was not told: nothing is known, but of a model that is free."""
-        entry = self._entry(provider, host, request, answer, at)
+    def _price_without_usage(
+        self, provider: str, host: str | None, request: Request, response: Response, at: float
+    ) -> PricedCall:
+        """Return the cost of a call without reported usage: unknown, or zero if the model is free."""
+        entry = self._entry(provider, host, request, response, at)
         if entry.card is None or not entry.card.free:
             return PricedCall(reason="no_usage")
         return PricedCall(0, entry.card.label, approximate=entry.approximate)
 
     def _add_other_models(
-        self, priced: PricedCall, provider: str, host: str | None, request: Request, answer: Response, at: float
+        self, priced: PricedCall, provider: str, host: str | None, request: Request, response: Response, at: float
     ) -> PricedCall:
-        """``priced``, and what other models did for the same call by the prices of those."""
-        for model, counts in answer.additional_usage:
-            asked = Request(request.operation, model or request.model, service_tier=request.service_tier)
-            told = replace(
-                answer, model=model or answer.model, usage=counts, stated_cost=None, additional_usage=(), unread=()
+        """Add the usage of other models in the same call, at their prices."""
+        for model, counts in response.additional_usage:
+            other_request = Request(request.operation, model or request.model, service_tier=request.service_tier)
+            other_response = replace(
+                response,
+                model=model or response.model,
+                usage=counts,
+                stated_cost=None,
+                additional_usage=(),
+                unmapped_counts=(),
             )
-            other = self.price(provider, host, asked, told, at)
-            if other is None or other.reason is not None:
+            other_price = self.price(provider, host, other_request, other_response, at)
+            if other_price is None or other_price.reason is not None:
                 priced = priced.without(model or request.model or "")
             else:
-                priced = priced.add(other)
+                priced = priced.add(other_price)
         return priced
 
     def max_cost(self, provider: str, host: str | None, request: Request) -> Amount:
-        """What the answer to ``request`` may cost at most by the limit it states; 0 where it states none."""
+        """Return the maximum cost of the response, by the output token limit of the request; 0 without a limit."""
         tokens = max_output_tokens(request)
         if not tokens or request.operation not in BILLED_OPERATIONS:
             return 0
-        card = self._entry(provider, host, request, _NO_ANSWER, time()).card
+        card = self._entry(provider, host, request, _NO_RESPONSE, time()).card
         return 0 if card is None else card.request + card.highest_output_rate * tokens
 
-    def card(self, provider: str, host: str | None, request: Request, answer: Response, at: float) -> RateCard | None:
-        """The rate card a call is priced by."""
+    def card(self, provider: str, host: str | None, request: Request, response: Response, at: float) -> RateCard | None:
+        """Return the rate card that a call is priced with, or ``None`` if the model has no price."""
         with own_context():
-            return self._find(self.load(), provider, host, request, answer, at).card
+            return self._find(self.load(), provider, host, request, response, at).card
 
-    def _entry(self, provider: str, host: str | None, request: Request, answer: Response, at: float) -> _Entry:
-        tier, context = answer.service_tier, answer.price_context
-        key: tuple[object, ...] = (provider, host, answer.model, request.model, tier, request.service_tier)
+    def _entry(self, provider: str, host: str | None, request: Request, response: Response, at: float) -> _Entry:
+        tier, context = response.service_tier, response.price_context
+        key: tuple[object, ...] = (provider, host, response.model, request.model, tier, request.service_tier)
         if context:
             key = (*key, *sorted(context.items()))
         entry = self._entries.get(key)
@@ -185,7 +204,7 @@ class Pricer:
             self._entries = {}
         catalog = self._catalog or self.load()
         with own_context():
-            entry = self._find(catalog, provider, host, request, answer, at)
+            entry = self._find(catalog, provider, host, request, response, at)
         entry.until = min(entry.until, at + _CATALOG_MAX_AGE_SECONDS)
         if len(self._entries) >= _MAX_ENTRIES:
             self._entries.clear()
@@ -193,72 +212,77 @@ class Pricer:
         return entry
 
     def _find(
-        self, catalog: Catalog, provider: str, host: str | None, request: Request, answer: Response, at: float
+        self, catalog: Catalog, provider: str, host: str | None, request: Request, response: Response, at: float
     ) -> _Entry:
-        context = _context(request, answer)
-        names = [name for name in (answer.model, request.model) if name]
-        if provider in _BILLED_AS_ASKED:
+        context = _context(request, response)
+        names = [name for name in (response.model, request.model) if name]
+        if provider in _PRICED_BY_REQUEST_MODEL:
             names.reverse()
         override = self._override(provider, names, {**context, "host": host or ""})
         if override is not None and override.row:
-            card = _own_card(catalog, override, names[0])
-            return _Entry(card, -math.inf, math.inf, _unpriced(context, override.when))
-        name, found = names[0] if names else "", None
+            card = _override_card(catalog, override, names[0])
+            return _Entry(card, -math.inf, math.inf, _has_unpriced_context(context, override.when))
+        name, match = names[0] if names else "", None
         if override is not None and override.alias:
-            found = catalog.find(provider, override.alias) or catalog.find_anywhere(override.alias)
+            match = catalog.find(provider, override.alias) or catalog.find_anywhere(override.alias)
         else:
             for name in names:
-                found = catalog.find(provider, name)
-                if found is not None:
+                match = catalog.find(provider, name)
+                if match is not None:
                     break
-        if found is None:
+        if match is None:
             return _Entry(None, -math.inf, math.inf, False)
-        card, since, until, consumed = catalog.card(found, context, at)
-        if card.free and answer.model and name == request.model != answer.model:
-            # What was asked for is free; what a router answered with instead need not be.
+        card, since, until, consumed = catalog.card(match, context, at)
+        if card.free and response.model and name == request.model != response.model:
+            # The requested model is free, but a router may have used another one, which is not.
             return _Entry(None, -math.inf, math.inf, False)
         if override is not None:
             consumed = consumed.union(override.when)
             card = _discounted(card, override.multiplier)
             doubtful = False
         else:
-            billed = request.model if provider in _BILLED_AS_ASKED else answer.model
-            doubtful = _other(provider, name, billed) or _is_other_region(provider, host, name, found)
-        if answer.service_tier is None and context.get("service_tier", "default") != "default":
-            doubtful = True  # asked for, but whether it was granted nobody said
+            billed = request.model if provider in _PRICED_BY_REQUEST_MODEL else response.model
+            doubtful = _may_be_other_model(provider, name, billed) or _may_have_other_prices(
+                provider, host, name, match
+            )
+        if response.service_tier is None and context.get("service_tier", "default") != "default":
+            doubtful = True  # The response does not confirm the requested tier.
         missing = () if override is not None else _surcharges(provider, request.model)
-        return _Entry(card, since, until, doubtful or _unpriced(context, consumed), missing)
+        return _Entry(card, since, until, doubtful or _has_unpriced_context(context, consumed), missing)
 
     def _override(self, provider: str, names: list[str], context: Mapping[str, str]) -> Override | None:
         for override in self.overrides:
-            if any(override.fits(provider, name, context) for name in names):
+            if any(override.matches(provider, name, context) for name in names):
                 return override
         return None
 
 
 def max_output_tokens(request: Request) -> int:
-    """The tokens that the answer may have at most, by the limit that the request states; 0 where it states none."""
+    """Return the maximum number of output tokens over all choices, by the request's limit; 0 without a limit."""
     limit, choices = request.params.get("max_tokens"), request.params.get("choice.count", 1)
     if type(limit) is not int or limit <= 0:
         return 0
     return limit * choices if type(choices) is int and choices > 0 else limit
 
 
-def _own_card(catalog: Catalog, override: Override, name: str) -> RateCard:
+def _override_card(catalog: Catalog, override: Override, name: str) -> RateCard:
     return RateCard(
         model=name,
         source="override",
         version=None,
         rates={catalog.units[unit]: Rates(price) for unit, price in override.row.items()},
-        known=catalog.fields,
-        included=frozenset(CLASSES),  # what a row leaves out costs what the total costs, as it is documented
+        units_by_field=catalog.fields,
+        included=frozenset(CLASSES),  # Bill classes without a price as the total, as documented.
     )
 
 
-def _context(request: Request, answer: Response) -> dict[str, str]:
-    """What besides the usage decides the price: what the answer says, and only where it is silent, what was asked."""
-    context = {key: value.lower() for key, value in answer.price_context.items()}
-    tier = answer.service_tier
+def _context(request: Request, response: Response) -> dict[str, str]:
+    """Return the parts of a call, other than usage, that affect its price.
+
+    The service tier of the response wins over that of the request.
+    """
+    context = {key: value.lower() for key, value in response.price_context.items()}
+    tier = response.service_tier
     if tier is None:
         tier = request.service_tier
     if tier is not None:
@@ -270,37 +294,37 @@ def _context(request: Request, answer: Response) -> dict[str, str]:
     return context
 
 
-def _unpriced(context: Mapping[str, str], consumed: Container[str]) -> bool:
-    """Whether some of ``context`` may change the price, but changed nothing."""
-    return any(value not in _PLAIN and key not in consumed for key, value in context.items())
+def _has_unpriced_context(context: Mapping[str, str], consumed: Container[str]) -> bool:
+    """Return true if a part of ``context`` may change the price, but no price depends on it."""
+    return any(value not in _LIST_PRICE_VALUES and key not in consumed for key, value in context.items())
 
 
 def _surcharges(provider: str, name: str | None) -> tuple[str, ...]:
-    """Return what asking for ``name`` costs beside the model that answers."""
-    asked = (name or "").lower()
-    return tuple(router for seller, router in _ROUTERS if provider.startswith(seller) and router in asked)
+    """Return the routers that bill extra for a request to the model ``name``."""
+    model = (name or "").lower()
+    return tuple(router for prefix, router in _ROUTERS if provider.startswith(prefix) and router in model)
 
 
-def _other(provider: str, name: str, billed: str | None) -> bool:
-    """Whether the answer may come from another model than the one priced.
+def _may_be_other_model(provider: str, name: str, billed: str | None) -> bool:
+    """Return true if the response may come from another model than the priced one.
 
-    An answer that names none, as those with images or audio do, comes from the model asked for; but at Azure that is
-    the name of a deployment, which may be any model's.
+    Responses with images or audio contain no model: they come from the requested one. At Azure the requested name is
+    that of a deployment, which may use any model.
     """
     return provider.startswith("azure.") if billed is None else name != billed
 
 
-def _is_other_region(provider: str, host: str | None, name: str, found: CatalogMatch) -> bool:
-    """Whether the call went where other prices than those listed may hold."""
+def _may_have_other_prices(provider: str, host: str | None, name: str, match: CatalogMatch) -> bool:
+    """Return true if the listed prices may not apply to the called host or region."""
     if host is None:
         return False
     if provider == "openai":
-        # Any server of the dialect, and the regional hosts, which cost more.
+        # Other servers with OpenAI's API have their own prices, and OpenAI's regional hosts cost more.
         return host != "api.openai.com"
-    if provider == "gcp.vertex_ai" and found.model.id.startswith("claude"):
+    if provider == "gcp.vertex_ai" and match.model.id.startswith("claude"):
         return host.endswith("-aiplatform.googleapis.com")
     if provider == "aws.bedrock":
-        return "global." in name and not found.model.id.startswith("global.")
+        return "global." in name and not match.model.id.startswith("global.")
     return False
 
 
@@ -310,7 +334,7 @@ def _discounted(card: RateCard, multiplier: Fraction) -> RateCard:
 
 
 def _stated(cost: float | Decimal | Fraction, model: str | None) -> PricedCall | None:
-    """A cost that the provider itself states."""
+    """Return a cost stated by the provider as a price; ``None`` if it is not a valid amount."""
     if not isinstance(cost, (int, float, Decimal, Fraction)) or isinstance(cost, bool):
         return None
     if not math.isfinite(cost) or cost < 0:

@@ -1,4 +1,4 @@
-"""A rate card: what one model charges per unit, compiled so that pricing a call is a few integer multiplications."""
+"""Rate cards: the prices of one model, compiled so that pricing a call is a few integer multiplications."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ FIELDS = {
     "input_characters": "characters",
     "rerank_searches": "search_units",
 }
-"""The catalogue's name of a unit, and the field of ``Usage`` that counts it. Nothing we read counts the others."""
+"""Fields of ``Usage`` by the catalogue's unit that they count. No field counts the other units."""
 
-_TOOLS = (
+_NON_TOKEN_FIELDS = (
     "web_searches", "maps_searches", "file_searches", "code_executions", "audio_seconds", "characters", "search_units",
 )  # fmt: skip
-"""Billed apart from tokens where they are billed at all: used, but without a price, the sum may be too low."""
+"""Fields that some providers bill apart from tokens. Without a price for a used one the total may be too low."""
 CLASSES = {
     "cache_read": "input",
     "cache_write": "input",
@@ -59,36 +59,39 @@ CLASSES = {
     "audio_output": "output",
     "video_output": "output",
 }
-"""Classes with prices of their own, and the total they are part of: without a row they are billed as the rest of it."""
-_WITHIN = (("cache_read", "input"), ("cache_write", "input"), ("reasoning", "output"))
-_SHAPES = 64
+"""Classes of tokens and the total that each is part of. Without a price of its own a class is billed as the total."""
+_PARTS_OF_TOTALS = (("cache_read", "input"), ("cache_write", "input"), ("reasoning", "output"))
+"""Counts and the total that they may not exceed."""
+_MAX_PLANS = 64
+"""Maximum number of compiled plans per rate card."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """Something with a price: its name in the catalogue, and what it is."""
+    """A billed unit of the catalogue, such as ``cache_read_tokens``."""
 
     name: str
     dimensions: Mapping[str, str] = field(hash=False)
+    """Properties of the unit, such as ``direction`` and ``modality``. A finer unit has more of them."""
 
-    def holds(self, other: Unit) -> bool:
-        """Whether every one of ``other`` is one of these too."""
+    def contains(self, other: Unit) -> bool:
+        """Return true if everything that ``other`` counts is counted by this unit too."""
         return self.dimensions.items() <= other.dimensions.items()
 
     @property
     def part(self) -> str:
-        """The class of cost it is reported under."""
-        known = self.dimensions.get
-        modality, kind, way = known("modality"), known("token_type"), known("direction")
-        match known("family"):
+        """The class of cost that the unit is reported under."""
+        get = self.dimensions.get
+        modality, kind, direction = get("modality"), get("token_type"), get("direction")
+        match get("family"):
             case "tokens" if kind in ("cache_read", "cache_write", "reasoning"):
                 return str(kind)
             case "tokens":
-                return f"{modality}_{way}" if modality in ("audio", "image", "video") else str(way)
+                return f"{modality}_{direction}" if modality in ("audio", "image", "video") else str(direction)
             case "durations":
-                return "audio_output" if way == "output" else "audio_input"
+                return "audio_output" if direction == "output" else "audio_input"
             case "tool_calls":
-                kind = known("tool_type", "tool")
+                kind = get("tool_type", "tool")
                 return "file_search" if kind == "storage_search" else kind
             case "requests":
                 return "request"
@@ -98,12 +101,14 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """The price of one unit of use: the base, and what replaces it for the whole call beyond so many input tokens."""
+    """The price of one unit, which may depend on the number of input tokens of the call."""
 
     base: Amount
     tiers: tuple[tuple[int, Amount], ...] = ()
+    """Input token counts, and the prices of the complete call above each, in ascending order."""
 
     def at(self, tokens: float) -> Amount:
+        """Return the price for a call with this number of input tokens."""
         rate = self.base
         for start, price in self.tiers:
             if tokens > start:
@@ -111,35 +116,41 @@ class Rates:
         return rate
 
     def times(self, factor: Fraction) -> Rates:
+        """Return all prices multiplied by ``factor``."""
         return Rates(
             as_integer(self.base * factor), tuple((start, as_integer(price * factor)) for start, price in self.tiers)
         )
 
     @property
     def all(self) -> tuple[Amount, ...]:
+        """The base price and the prices of all tiers."""
         return (self.base, *(price for _, price in self.tiers))
 
     @property
     def free(self) -> bool:
+        """True if all prices are zero."""
         return not any(self.all)
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """How to price one shape of usage, which is the fields that the provider told."""
+    """The compiled pricing of one set of reported ``Usage`` fields."""
 
     multiply: Callable[..., tuple[Amount, tuple[Amount, ...], bool]]
-    """Takes the counts and a rate for each step; gives the sum, the amounts by part, whether a count was too small."""
+    """Function of the counts and one rate per priced field. It returns the total, the amounts by part, and true if
+    counts contradict each other."""
     rates: tuple[Amount, ...]
-    beyond: tuple[tuple[int, tuple[Amount, ...]], ...]
-    """What replaces the rates for a call of more than so many input tokens, in ascending order."""
+    """Rates of the priced fields."""
+    tiers: tuple[tuple[int, tuple[Amount, ...]], ...]
+    """Input token counts, and the rates of the complete call above each, in ascending order."""
     simple: bool
-    """Nothing below has to be looked at."""
+    """True if the fields below are empty and no count needs a correction."""
     unclear: tuple[tuple[str, ...], ...]
-    """Where all fields of one of these are positive, a count with a price of its own was not told."""
+    """Sets of fields. If all of one are positive, the count of another priced unit is missing from the report."""
     missing: tuple[str, ...]
-    """Fields that no row prices: what they count is left out, or billed as another class."""
+    """Fields without a price: their counts are excluded, or billed as another class."""
     reason: str | None
+    """Reason why this set of fields cannot be priced."""
 
 
 @dataclass(slots=True)
@@ -148,162 +159,184 @@ class RateCard:
 
     model: str
     source: str
+    """Source of the prices: ``catalog`` or ``override``."""
     version: str | None
+    """Version of the catalogue; ``None`` if the prices are the user's own."""
     rates: Mapping[Unit, Rates]
-    known: Mapping[str, Unit]
-    """What each field of ``Usage`` is, where the catalogue has a word for it."""
+    units_by_field: Mapping[str, Unit]
+    """Units of the catalogue by the field of ``Usage`` that counts them."""
     renamed: Mapping[str, str] = field(default_factory=dict)
-    """Units that another field than usual counts."""
+    """Fields by unit name, where another field than usual counts the unit."""
     included: frozenset[str] = frozenset()
-    """Classes that the price of the total is meant for, where they have no row."""
-    least_seconds: int = 0
-    """Shorter audio is billed as this."""
-    silent_search: bool = False
-    """Every call searches the web and bills it, whether or not the answer counts it."""
+    """Classes that, without a price of their own, are correctly billed at the price of the total."""
+    min_audio_seconds: int = 0
+    """Minimum seconds of audio that are billed."""
+    unreported_search: bool = False
+    """True if every call bills a web search that the response may not count."""
     omits_zeros: bool = False
-    """The provider leaves a count of zero out of its answers."""
+    """True if the provider omits zero counts from its responses."""
     label: CostLabel = field(init=False)
     request: Amount = field(init=False)
-    """For the call itself."""
+    """Price of the request itself, apart from its usage."""
     highest_output_rate: Amount = field(init=False)
-    """The most that one token of an answer can cost."""
+    """Maximum price of one output token."""
     _plans: dict[tuple[str, ...], _Plan] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         parts = tuple(dict.fromkeys(unit.part for unit in self.rates))
         self.label = CostLabel(self.model, self.source, self.version, parts)
         outputs = [rates for unit, rates in self.rates.items() if unit.name.startswith("output_")]
-        self.highest_output_rate = max((price for each in outputs for price in each.all), default=0)
+        self.highest_output_rate = max((price for rates in outputs for price in rates.all), default=0)
         self.request = next((rates.base for unit, rates in self.rates.items() if unit.name == "requests"), 0)
 
     @property
     def free(self) -> bool:
-        """Whether everything it prices is given away."""
+        """True if there are prices and all are zero."""
         return bool(self.rates) and all(rates.free for rates in self.rates.values())
 
     def price(self, counts: Counts, *, approximate: bool = False) -> PricedCall:
-        """What ``counts`` costs by this card."""
+        """Return the cost of ``counts``, or the reason why it is unknown."""
         plan = self._plans.get(tuple(counts))
         if plan is None:
             plan = self._compile(tuple(counts))
         rates = plan.rates
-        for start, others in plan.beyond:
+        for start, tier_rates in plan.tiers:
             if counts["input"] > start:
-                rates = others
+                rates = tier_rates
         if plan.simple:
-            total, amounts, wrong = plan.multiply(counts, *rates)
-            return PricedCall(total, self.label, amounts, "inconsistent_usage" if wrong else None, approximate)
-        return self._price(plan, rates, self._billed(counts), approximate)
+            total, amounts, inconsistent = plan.multiply(counts, *rates)
+            return PricedCall(total, self.label, amounts, "inconsistent_usage" if inconsistent else None, approximate)
+        return self._price(plan, rates, self._with_billed_seconds(counts), approximate)
 
     def _price(
         self, plan: _Plan, rates: tuple[Amount, ...], counts: Mapping[str, Any], approximate: bool
     ) -> PricedCall:
-        total, amounts, wrong = plan.multiply(counts, *rates)
-        reason = plan.reason or ("inconsistent_usage" if wrong else None)
+        total, amounts, inconsistent = plan.multiply(counts, *rates)
+        reason = plan.reason or ("inconsistent_usage" if inconsistent else None)
         if any(all(counts[name] for name in fields) for fields in plan.unclear):
             reason = reason or "partial_usage"
         missing = () if reason is not None else tuple(name for name in plan.missing if counts[name])
-        if self.silent_search and "web_searches" not in counts:
+        if self.unreported_search and "web_searches" not in counts:
             missing = ("web_searches",)
         return PricedCall(total, self.label, amounts, reason, approximate or bool(missing), missing)
 
-    def _billed(self, counts: Counts) -> Mapping[str, Any]:
+    def _with_billed_seconds(self, counts: Counts) -> Mapping[str, Any]:
         seconds = counts.get("audio_seconds")
         if seconds is None:
             return counts
-        if 0 < seconds < self.least_seconds:
-            seconds = self.least_seconds
+        if 0 < seconds < self.min_audio_seconds:
+            seconds = self.min_audio_seconds
         return {**counts, "audio_seconds": seconds if type(seconds) is int else Fraction(repr(seconds))}
 
     def _compile(self, shape: tuple[str, ...]) -> _Plan:
-        told = frozenset(shape)
+        reported = frozenset(shape)
         used: list[tuple[str, Unit]] = []
         unclear: list[tuple[str, ...]] = []
-        # The finest units first: what is counted in one of them is left out of those that hold it.
+        # Sort the finest units first: their counts are subtracted from the units that contain them.
         for unit in sorted(self.rates, key=lambda unit: (-len(unit.dimensions), unit.name)):
             name = self.renamed.get(unit.name) or FIELDS.get(unit.name)
-            if name in told:
+            if name in reported:
                 used.append((name, unit))
             else:
-                unclear.extend(self._blurred(unit, told))
+                unclear.extend(self._ambiguous_units(unit, reported))
         names = [name for name, _ in used]
         rates = [self.rates[unit] for _, unit in used]
-        starts = {start for each in rates for start, _ in each.tiers} if "input" in told else ()
-        missing = () if self.free else tuple(self._unpriced(told, names))
-        reason = self._reason(told, bool(used))
-        special = unclear or missing or reason or self.silent_search or "audio_seconds" in told
+        starts = {start for rate in rates for start, _ in rate.tiers} if "input" in reported else ()
+        missing = () if self.free else tuple(self._unpriced(reported, names))
+        reason = self._reason(reported, bool(used))
+        special = unclear or missing or reason or self.unreported_search or "audio_seconds" in reported
         plan = _Plan(
-            multiply=_compile_pricing(used, self.label.parts, self.request, _unpriced_parts(told, names)),
-            rates=tuple(each.base for each in rates),
-            beyond=tuple((start, tuple(each.at(start + 1) for each in rates)) for start in sorted(starts)),
+            multiply=_compile_pricing(used, self.label.parts, self.request, _unpriced_parts(reported, names)),
+            rates=tuple(rate.base for rate in rates),
+            tiers=tuple((start, tuple(rate.at(start + 1) for rate in rates)) for start in sorted(starts)),
             simple=not special,
             unclear=tuple(unclear),
             missing=missing,
             reason=reason,
         )
-        if len(self._plans) < _SHAPES:
+        if len(self._plans) < _MAX_PLANS:
             self._plans[shape] = plan
         return plan
 
-    def _unpriced(self, told: frozenset[str], priced: Sequence[str]) -> Iterator[str]:
-        for name in _TOOLS:
-            if name in told and self.renamed.get(name, name) not in priced:
+    def _unpriced(self, reported: frozenset[str], priced: Sequence[str]) -> Iterator[str]:
+        for name in _NON_TOKEN_FIELDS:
+            if name in reported and self.renamed.get(name, name) not in priced:
                 yield name
         for name, total in CLASSES.items():
-            # A write is priced by its lifetime too.
+            # Cache writes may be priced by their lifetime instead.
             lifetimes = name == "cache_write" and not {"cache_write_5m", "cache_write_1h"}.isdisjoint(priced)
-            if name in told and total in priced and name not in priced and name not in self.included and not lifetimes:
+            if (
+                name in reported
+                and total in priced
+                and name not in priced
+                and name not in self.included
+                and not lifetimes
+            ):
                 yield name
 
-    def _reason(self, told: frozenset[str], anything: bool) -> str | None:
-        if not anything and not self.request:
+    def _reason(self, reported: frozenset[str], has_priced_fields: bool) -> str | None:
+        if not has_priced_fields and not self.request:
             return "unknown_unit"
         for unit, rates in self.rates.items():
-            # A total that has a price and was not told is not zero.
+            # Do not take a missing total for zero, if it has a price.
             total = unit.name in ("input_tokens", "output_tokens") and not rates.free
-            if total and FIELDS[unit.name] not in told and not (self.omits_zeros and "input" in told):
+            if total and FIELDS[unit.name] not in reported and not (self.omits_zeros and "input" in reported):
                 return "partial_usage"
         return None
 
-    def _blurred(self, unit: Unit, told: frozenset[str]) -> list[tuple[str, ...]]:
-        """Told fields that, all positive, leave the count of ``unit`` open: a part of it, or two that meet in it."""
-        known = [(name, other) for name, other in self.known.items() if name in told and other != unit]
-        below: list[tuple[str, ...]] = [(name,) for name, other in known if unit.holds(other)]
-        joins: list[tuple[str, ...]] = [
+    def _ambiguous_units(self, unit: Unit, reported: frozenset[str]) -> list[tuple[str, ...]]:
+        """Return sets of reported fields that make the count of ``unit`` uncertain if all of a set are positive.
+
+        A set is one field that counts a part of ``unit``, or two fields whose overlap ``unit`` is.
+        """
+        counted = [(name, other) for name, other in self.units_by_field.items() if name in reported and other != unit]
+        parts: list[tuple[str, ...]] = [(name,) for name, other in counted if unit.contains(other)]
+        overlaps: list[tuple[str, ...]] = [
             (left, right)
-            for (left, one), (right, two) in combinations(known, 2)
+            for (left, one), (right, two) in combinations(counted, 2)
             if {**one.dimensions, **two.dimensions} == {**two.dimensions, **one.dimensions} == dict(unit.dimensions)
-            and not one.holds(two)
-            and not two.holds(one)
+            and not one.contains(two)
+            and not two.contains(one)
         ]
-        return below + joins
+        return parts + overlaps
 
 
-def _unpriced_parts(told: frozenset[str], priced: Sequence[str]) -> list[tuple[str, str]]:
-    """Told counts without a price of their own, and the counts that they cannot exceed."""
-    return [(part, total) for part, total in _WITHIN if part in told and total in told and part not in priced]
+def _unpriced_parts(reported: frozenset[str], priced: Sequence[str]) -> list[tuple[str, str]]:
+    """Return reported counts without a price of their own, and the totals that they may not exceed."""
+    return [
+        (part, total)
+        for part, total in _PARTS_OF_TOTALS
+        if part in reported and total in reported and part not in priced
+    ]
 
 
 def _compile_pricing(
-    used: Sequence[tuple[str, Unit]], parts: Sequence[str], request: Amount, within: Sequence[tuple[str, str]]
+    used: Sequence[tuple[str, Unit]], parts: Sequence[str], request: Amount, limits: Sequence[tuple[str, str]]
 ) -> Callable[..., tuple[Amount, tuple[Amount, ...], bool]]:
-    """The sums for one shape of usage as a function written out, as dataclasses are: a loop takes three times as long.
+    """Generate the function that prices one set of fields, in the way dataclasses do: a loop takes three times as long.
 
-    Only names of our own go into its text.
+    Args:
+        used: Fields and their units, the finest first.
+        parts: Classes of cost.
+        request: Price of the request itself.
+        limits: Fields, and the fields whose counts they may not exceed.
+
+    The source contains only names from this module.
     """
-    lines, small = [], []
+    lines, checks = [], []
     sums: dict[str, list[str]] = {part: ["request"] if part == "request" else [] for part in parts}
     for index, (name, unit) in enumerate(used):
-        inner = [f" - n{other}" for other in range(index) if unit.holds(used[other][1])]
-        lines.append(f"    n{index} = counts[{name!r}]{''.join(inner)}")
-        small += [f"n{index} < 0"] if inner else []
+        finer = [f" - n{other}" for other in range(index) if unit.contains(used[other][1])]
+        lines.append(f"    n{index} = counts[{name!r}]{''.join(finer)}")
+        checks += [f"n{index} < 0"] if finer else []
         sums[unit.part].append(f"n{index} * r{index}")
-    small += [f"counts[{part!r}] > counts[{total!r}]" for part, total in within]
-    lines += [f"    p{place} = {' + '.join(terms) or 0}" for place, terms in enumerate(sums.values())]
-    amounts = [f"p{place}" for place in range(len(parts))]
-    result = f"{' + '.join(amounts) or 0}, ({''.join(each + ', ' for each in amounts)}), {' or '.join(small) or False}"
+    checks += [f"counts[{part!r}] > counts[{total!r}]" for part, total in limits]
+    lines += [f"    p{index} = {' + '.join(terms) or 0}" for index, terms in enumerate(sums.values())]
+    amounts = [f"p{index}" for index in range(len(parts))]
+    amounts_tuple = f"({''.join(name + ', ' for name in amounts)})"
+    result = f"{' + '.join(amounts) or 0}, {amounts_tuple}, {' or '.join(checks) or False}"
     rates = "".join(f", r{index}" for index in range(len(used)))
-    scope: dict[str, Any] = {"request": request}
-    exec("\n".join([f"def multiply(counts{rates}):", *lines, f"    return {result}"]), scope)
-    multiply: Callable[..., tuple[Amount, tuple[Amount, ...], bool]] = scope["multiply"]
+    namespace: dict[str, Any] = {"request": request}
+    exec("\n".join([f"def multiply(counts{rates}):", *lines, f"    return {result}"]), namespace)
+    multiply: Callable[..., tuple[Amount, tuple[Amount, ...], bool]] = namespace["multiply"]
     return multiply

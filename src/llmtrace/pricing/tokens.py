@@ -1,4 +1,4 @@
-"""Counting tokens with ``tiktoken``, whose ranks come out of a wheel: nothing is downloaded, no cache is touched."""
+"""Token counts by ``tiktoken``, with ranks from the wheel ``bpe_openai``: no downloads and no cache on disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-from .._compat.isolated_modules import IsolatedModules, Unused
+from .._compat.isolated_modules import IsolatedModules, StubModule
 
 __all__ = ["available", "count", "encoding_of"]
 
@@ -21,7 +21,7 @@ _lock = threading.Lock()
 
 
 def _in_child() -> None:
-    global _lock  # noqa: PLW0603 - whoever held it is not here
+    global _lock  # noqa: PLW0603 - the thread that held it does not exist in the child
     _lock = threading.Lock()
 
 
@@ -31,26 +31,26 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 
 @lru_cache(maxsize=1)
 def available() -> bool:
-    """Whether the extra ``tokens`` is installed. Called before any thread counts: it locates what these then load."""
+    """Return true if the extra ``tokens`` is installed. Call it before any thread counts: it locates their modules."""
     return find_spec("tiktoken") is not None and _modules() is not None and _folder() is not None
 
 
 @lru_cache(maxsize=1)
 def _modules() -> IsolatedModules:
-    # Counting happens on the worker, while the application may import tiktoken.
-    return IsolatedModules("tiktoken", "tiktoken_ext", substitutes={"regex": Unused()})
+    # Load a private copy: the worker thread counts, and the application may import tiktoken at the same moment.
+    return IsolatedModules("tiktoken", "tiktoken_ext", substitutes={"regex": StubModule()})
 
 
 @lru_cache(maxsize=1)
 def _folder() -> Path | None:
-    # The package is not imported: its data is all we need of it.
+    # Only locate the package, do not import it: its data files are enough.
     spec = find_spec("bpe_openai")
-    places = spec.submodule_search_locations if spec is not None else None
-    return Path(next(iter(places))) / "data" if places else None
+    locations = spec.submodule_search_locations if spec is not None else None
+    return Path(next(iter(locations))) / "data" if locations else None
 
 
 def encoding_of(model: str | None) -> str:
-    """The name of the encoding of a model; that of OpenAI's newer models where it is not known."""
+    """Return the name of the encoding of a model; for unknown models that of OpenAI's newer ones."""
     with _lock:
         models = _modules().load("tiktoken.model")
     try:
@@ -61,7 +61,7 @@ def encoding_of(model: str | None) -> str:
 
 
 def count(text: str, encoding: str) -> int:
-    """How many tokens ``text`` is."""
+    """Return the number of tokens in ``text``."""
     return len(_encoding(encoding).encode_ordinary(text)) if text else 0
 
 
@@ -73,18 +73,21 @@ def _encoding(name: str) -> Any:
 @lru_cache(maxsize=4)
 def _build_encoding(name: str) -> Any:
     openai_public = _modules().load("tiktoken_ext.openai_public")
-    # tiktoken's own definition of the encoding, run over another loader: ours reads the wheel.
+    # Run tiktoken's definition with another loader of ranks: its own downloads them, ours reads the wheel.
     define = getattr(openai_public, name)
-    ours = FunctionType(define.__code__, {**vars(openai_public), "load_tiktoken_bpe": _ranks}, define.__name__)
-    return _modules().load("tiktoken.core").Encoding(**ours())
+    build = FunctionType(define.__code__, {**vars(openai_public), "load_tiktoken_bpe": _load_ranks}, define.__name__)
+    return _modules().load("tiktoken.core").Encoding(**build())
 
 
-def _ranks(source: str, expected_hash: str | None = None) -> dict[bytes, int]:
+def _load_ranks(source: str, expected_hash: str | None = None) -> dict[bytes, int]:
     folder = _folder()
     assert folder is not None
     data = gzip.decompress((folder / f"{source.rpartition('/')[2]}.gz").read_bytes())
     if expected_hash is not None and hashlib.sha256(data).hexdigest() != expected_hash:
-        raise ValueError(f"the ranks in {folder} are not those of tiktoken")
+        raise ValueError(
+            f"the ranks in {folder} have another hash than tiktoken expects: install matching versions of tiktoken "
+            "and bpe-openai"
+        )
     return {
         base64.b64decode(token): int(rank) for token, _, rank in (line.partition(b" ") for line in data.splitlines())
     }

@@ -1,1 +1,1 @@
-"""Where each vendor's SDK is hooked, and which provider a client speaks to."""
+"""Hooks into each vendor's SDK, readers of each wire format, and the provider that a client calls."""

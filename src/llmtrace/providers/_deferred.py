@@ -1,4 +1,4 @@
-"""Streams that send nothing until they are read: what was current when they were asked for."""
+"""Lazy streams, which send their request when they are read, and the context they were created in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 from .._errors import log_internal_error
-from ..context import state as scopes
+from ..context import state as context_state
 from ._patches import Patches
 
 __all__ = ["DeferredStreams", "Origin"]
@@ -18,22 +18,22 @@ __all__ = ["DeferredStreams", "Origin"]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What was current when a lazy stream was asked for."""
+    """Context that was current when a lazy stream was created."""
 
     context: Any
     stream: weakref.ref[Any]
 
 
 _origin: ContextVar[Origin | None] = ContextVar("llmtrace-origin", default=None)
-"""For a thread that works for a stream without having its frames."""
+"""Origin for a thread that works for a stream whose frames are on another stack."""
 
 
 class DeferredStreams:
-    """Lazy streams that were asked for, by the frame of the SDK's generator.
+    """Lazy streams in existence, by the frame of the SDK's generator.
 
-    Such a stream sends its requests when it is iterated, perhaps elsewhere, and what is around it then is not what
-    the call belongs to. The generator is the caller's and stays as it is: whoever sends a request looks down its own
-    stack for the frame.
+    Such a stream sends its requests when it is iterated, perhaps in another context than the one it was created in.
+    The generator belongs to the caller and stays unchanged. The hook that sends a request therefore searches its own
+    stack for the generator's frame.
     """
 
     def __init__(self, patches: Patches) -> None:
@@ -41,11 +41,13 @@ class DeferredStreams:
         self._origins: dict[int, Origin] = {}
 
     def remember(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        """Call ``wrapped``, which returns a lazy stream, and keep the current context for it."""
         stream = wrapped(*args, **kwargs)
         self._keep(stream)
         return stream
 
     async def remember_async(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        """Await ``wrapped``, which returns a lazy stream, and keep the current context for it."""
         stream = await wrapped(*args, **kwargs)
         self._keep(stream)
         return stream
@@ -57,17 +59,17 @@ class DeferredStreams:
                 return
             key = id(frame)
 
-            def forget(gone: weakref.ref[Any]) -> None:
+            def forget(reference: weakref.ref[Any]) -> None:
                 origin = self._origins.get(key)
-                if origin is not None and origin.stream is gone:
+                if origin is not None and origin.stream is reference:
                     del self._origins[key]
 
-            self._origins[key] = Origin(scopes.current(), weakref.ref(stream, forget))
+            self._origins[key] = Origin(context_state.current(), weakref.ref(stream, forget))
         except Exception:
-            log_internal_error("note a stream")
+            log_internal_error("remember a lazy stream")
 
     async def propagate(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-        """Around what the SDK may hand to a thread."""
+        """Run ``wrapped`` with the origin of the current stream set: the SDK may run it in a thread."""
         token = _origin.set(self.find(sys._getframe()))
         try:
             return await wrapped(*args, **kwargs)
@@ -75,7 +77,7 @@ class DeferredStreams:
             _origin.reset(token)
 
     def find(self, frame: FrameType | None) -> Origin | None:
-        """Return the origin of the outermost stream at work on this stack. Never raises."""
+        """Return the origin of the outermost lazy stream on this stack. Never raises."""
         try:
             return self._find(frame)
         except Exception:
@@ -83,14 +85,14 @@ class DeferredStreams:
             return None
 
     def _find(self, frame: FrameType | None) -> Origin | None:
-        found = _origin.get()
+        outermost = _origin.get()
         origins = self._origins
         while frame is not None and origins:
             origin = origins.get(id(frame))
             if origin is not None and _frame(origin.stream()) is frame:
-                found = origin
+                outermost = origin
             frame = frame.f_back
-        return found
+        return outermost
 
 
 def _frame(stream: Any) -> Any:

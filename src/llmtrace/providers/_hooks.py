@@ -1,4 +1,4 @@
-"""What every hook does: open a call, let the SDK work inside it, settle. Sync and async differ here only."""
+"""Steps that all hooks share: open a call, run the SDK inside it, end it. Sync and async differ here only."""
 
 from __future__ import annotations
 
@@ -11,41 +11,50 @@ from ..capture.background import FETCH
 from ..capture.call import OpenCall
 from ..capture.failure import may_have_been_sent
 from ..capture.services import CallServices
-from ..context import state as scopes
+from ..context import state as context_state
 from ..model import Request, Response
 from ..model.wire_format import WireFormat
 from ._parameters import read_parameters
 
-__all__ = ["begin", "current_call", "drive", "drive_async", "end_without_answer", "note_failed_attempt"]
+__all__ = ["begin", "current_call", "drive", "drive_async", "end_without_response", "record_failed_attempt"]
 
 Settle = Callable[[OpenCall, Any], None]
 
 
 def begin(
-    tracing: CallServices,
+    services: CallServices,
     client: str,
-    wire: WireFormat,
+    wire_format: WireFormat,
     request: Request,
     *,
     provider: str,
     server: tuple[str, int] | None,
     body: Any = None,
 ) -> OpenCall:
-    """Open a call. Where another span represents it, or none is wanted, it is counted and priced all the same."""
-    request.sent = read_parameters(body)
-    return OpenCall(tracing, client, wire, request, provider=provider, server=server, body=body, outer=scopes.current())
+    """Open a call. It is counted and priced even when it gets no span of its own."""
+    request.vendor_params = read_parameters(body)
+    return OpenCall(
+        services,
+        client,
+        wire_format,
+        request,
+        provider=provider,
+        server=server,
+        body=body,
+        parent_context=context_state.current(),
+    )
 
 
 def _admit(call: OpenCall) -> Any:
-    """Return what stands against the call before its request leaves: an exception, a pending verdict, or nothing."""
+    """Return an exception that refuses the call before its request is sent, a pending verdict, or ``None``."""
     admit = call.services.admit
-    # A fetch adds no cost of its own: refusing it would withhold an answer that is already paid for.
+    # A fetch adds no cost of its own: refusing it would withhold a response that is already paid for.
     if admit is None or call.request.operation == FETCH:
         return None
     try:
         return admit(call)
     except Exception:
-        log_internal_error("ask the budgets")
+        log_internal_error("check the budgets")
         return None
 
 
@@ -54,7 +63,7 @@ def _check_budgets(call: OpenCall) -> None:
     if verdict is None:
         return
     if not isinstance(verdict, Exception):
-        verdict = _waiting(call, verdict.wait)
+        verdict = _wait_for_verdict(call, verdict.wait)
     if verdict is not None:
         _refuse(call, verdict)
 
@@ -64,10 +73,10 @@ async def _check_budgets_async(call: OpenCall, verdict: Any) -> None:
         try:
             verdict = await verdict.wait_async()
         except Exception:
-            log_internal_error("ask the budgets")
+            log_internal_error("check the budgets")
             verdict = None
         except BaseException as error:  # cancelled while it waited
-            call.sent = False
+            call.request_sent = False
             _fail(call, error)
             raise
     if verdict is not None:
@@ -76,25 +85,26 @@ async def _check_budgets_async(call: OpenCall, verdict: Any) -> None:
 
 def _refuse(call: OpenCall, refusal: Exception) -> NoReturn:
     try:
-        call.refuse(refusal)
+        call.block(refusal)
     except Exception:
         log_internal_error("refuse a call")
     raise refusal
 
 
-def _waiting(call: OpenCall, wait: Callable[[], Any]) -> Any:
+def _wait_for_verdict(call: OpenCall, wait: Callable[[], Any]) -> Any:
     try:
         return wait()
     except Exception:
-        log_internal_error("ask the budgets")
+        log_internal_error("check the budgets")
         return None
     except BaseException as error:  # interrupted while it waited
-        call.sent = False
+        call.request_sent = False
         _fail(call, error)
         raise
 
 
 def drive(call: OpenCall, settle: Settle, wrapped: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Run ``wrapped`` inside ``call`` and end the call with ``settle``. A budget may refuse the call first."""
     _check_budgets(call)
     token = _attach(call)
     try:
@@ -111,6 +121,7 @@ def drive(call: OpenCall, settle: Settle, wrapped: Callable[..., Any], args: Any
 async def drive_async(
     call: OpenCall, settle: Settle, wrapped: Callable[..., Awaitable[Any]], args: Any, kwargs: Any
 ) -> Any:
+    """Await ``wrapped`` inside ``call`` and end the call with ``settle``. A budget may refuse the call first."""
     verdict = _admit(call)
     if verdict is not None:
         await _check_budgets_async(call, verdict)
@@ -126,20 +137,20 @@ async def drive_async(
     return result
 
 
-def note_failed_attempt(call: OpenCall, error: BaseException | None) -> None:
-    """Record that an attempt broke after its request had left: the provider may bill it."""
+def record_failed_attempt(call: OpenCall, error: BaseException | None) -> None:
+    """Mark the call as sent if an attempt failed after its request was sent: the provider may bill it."""
     try:
-        if error is None or call.sent or getattr(error, "response", None) is not None:  # answered with a status
+        if error is None or call.request_sent or getattr(error, "response", None) is not None:  # the provider responded
             return
         if may_have_been_sent(error):
-            call.sent = True
+            call.request_sent = True
     except Exception:
-        log_internal_error("read a failed attempt")
+        log_internal_error("record a failed attempt")
 
 
 def _attach(call: OpenCall) -> Any:
     try:
-        return scopes.attach(call.span_context)
+        return context_state.attach(call.span_context)
     except Exception:
         log_internal_error("make a call current")
         return None
@@ -149,10 +160,10 @@ def _detach(call: OpenCall, token: Any, error: BaseException | None) -> None:
     if token is None:
         return
     try:
-        scopes.detach(token, call.span_context, call.parent_context, error)
+        context_state.detach(token, call.span_context, call.parent_context, error)
     except Exception:
         with suppress(Exception):
-            scopes.attach(call.parent_context)
+            context_state.attach(call.parent_context)
         log_internal_error("make the caller's context current again")
 
 
@@ -160,12 +171,12 @@ def _settle(call: OpenCall, settle: Settle, result: Any) -> None:
     try:
         settle(call, result)
     except Exception:
-        end_without_answer(call)
+        end_without_response(call)
         log_internal_error("read a response")
 
 
-def end_without_answer(call: OpenCall) -> None:
-    """End a call whose answer cannot be read. Never raises."""
+def end_without_response(call: OpenCall) -> None:
+    """End a call whose response cannot be read. Never raises."""
     try:
         call.end(Response())
     except Exception:
@@ -173,9 +184,9 @@ def end_without_answer(call: OpenCall) -> None:
 
 
 def current_call() -> OpenCall | None:
-    """Return the call whose request an SDK is working on in this thread or task."""
+    """Return the call whose request an SDK is processing in this thread or task."""
     try:
-        call = scopes.current_call()
+        call = context_state.current_call()
     except Exception:
         log_internal_error("find the current call")
         return None
@@ -187,7 +198,7 @@ def _fail(call: OpenCall, error: BaseException) -> None:
         if call.injected_include_usage and call.services.stream_usage is not None:
             call.services.stream_usage.on_error(call, error)
     except Exception:
-        log_internal_error("note a refused request")
+        log_internal_error("record a rejected request")
     try:
         call.fail(error)
     except Exception:

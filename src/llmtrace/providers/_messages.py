@@ -1,6 +1,6 @@
-"""Parts of messages in the convention's form, and the copies they are made of.
+"""Message parts in the form of the GenAI conventions, and copies of the values they hold.
 
-Whatever is put into a part is a copy: the caller may change its own lists while the call is under way.
+Every value in a part is a copy: the caller may change its own lists while the call is in progress.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ __all__ = [
 _MAX_DEPTH = 40
 _LISTS = (list, tuple, deque, Set, KeysView, ValuesView, ItemsView)
 _OPAQUE = frozenset({"encrypted_content", "encrypted_stdout", "encrypted_index", "signature", "thought_signature"})
-"""Long, and readable to the vendor alone."""
+"""Fields that are long and readable by the vendor only."""
 _MODALITIES = ("image", "audio", "video")
 
 
 def iter_items(source: Any, name: str, request: RequestContent | None = None) -> Iterator[Any]:
-    """The items under ``name``; of an iterator none, since a second reader would find it empty."""
+    """Iterate over the items under ``name``. Skip an iterator: reading it here would exhaust it for the SDK."""
     value = get(source, name)
     if isinstance(value, _LISTS) or (isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))):
         return iter(value)
@@ -54,7 +54,7 @@ def iter_items(source: Any, name: str, request: RequestContent | None = None) ->
 
 
 def _scalar(value: Any) -> bool:
-    # A pydantic model can be iterated too, as its fields.
+    # Exclude pydantic models: iterating one yields its fields.
     return isinstance(value, (str, bytes, bytearray, Mapping)) or hasattr(value, "model_dump")
 
 
@@ -67,45 +67,45 @@ def reasoning_part(content: str) -> Part:
 
 
 def tool_call_part(identifier: str | None, name: str | None, arguments: Any) -> Part:
-    return _identified(
+    return _with_id(
         {"type": "tool_call", "name": name or "unknown", "arguments": parse_arguments(arguments)}, identifier
     )
 
 
 def tool_result_part(identifier: str | None, response: Any) -> Part:
-    return _identified({"type": "tool_call_response", "response": "" if response is None else response}, identifier)
+    return _with_id({"type": "tool_call_response", "response": "" if response is None else response}, identifier)
 
 
 def server_tool_call_part(identifier: str | None, name: str, kind: str, details: dict[str, Any]) -> Part:
     part = {"type": "server_tool_call", "name": name, "server_tool_call": {"type": kind, **details}}
-    return _identified(part, identifier)
+    return _with_id(part, identifier)
 
 
 def server_tool_result_part(identifier: str | None, kind: str, details: dict[str, Any]) -> Part:
     part = {"type": "server_tool_call_response", "server_tool_call_response": {"type": kind, **details}}
-    return _identified(part, identifier)
+    return _with_id(part, identifier)
 
 
-def _identified(part: Part, identifier: str | None) -> Part:
+def _with_id(part: Part, identifier: str | None) -> Part:
     if identifier:
         part["id"] = identifier
     return part
 
 
 def function_tool(tool: Any, schema: str) -> dict[str, Any]:
-    """A function's definition, whose parameters are described under ``schema``."""
-    found: dict[str, Any] = {"type": "function", "name": get_text(tool, "name") or "unknown"}
+    """Return a function's definition. ``schema`` names the field that describes its parameters."""
+    definition: dict[str, Any] = {"type": "function", "name": get_text(tool, "name") or "unknown"}
     description = get_text(tool, "description")
     if description is not None:
-        found["description"] = description
+        definition["description"] = description
     parameters = get(tool, schema)
     if parameters is not None:
-        found["parameters"] = to_json(parameters)
-    return found
+        definition["parameters"] = to_json(parameters)
+    return definition
 
 
 def media_part(modality: str, url: Any, mime_type: str | None = None) -> Part | Blob | None:
-    """What a URL points to; a data URL is the data itself."""
+    """Return the part for a URL. A data URL becomes a ``Blob``."""
     if not isinstance(url, str) or not url:
         return None
     if url[:5].lower() == "data:":
@@ -146,13 +146,16 @@ def file_part(file_id: str, modality: str = "document", mime_type: str | None = 
 
 
 def unknown_part(kind: str, block: Any) -> Part:
-    """A block of a kind that has no form of its own, as it is; a model leaves out a type that nobody set."""
-    found = to_json(block)
-    return {**(found if isinstance(found, dict) else {}), "type": kind}
+    """Return a copy of a block that the conventions do not define.
+
+    Its type is added, because a pydantic model omits a type that was not set explicitly.
+    """
+    content = to_json(block)
+    return {**(content if isinstance(content, dict) else {}), "type": kind}
 
 
 def parse_arguments(arguments: Any) -> Any:
-    """Arguments as the object they spell, or as the text they are where they spell none."""
+    """Return the value that JSON ``arguments`` encode, or the text itself if it is not JSON."""
     if not isinstance(arguments, str):
         return to_json(arguments)
     try:
@@ -162,7 +165,10 @@ def parse_arguments(arguments: Any) -> Any:
 
 
 def split_tool_results(role: str, parts: list[Any]) -> list[Message]:
-    """A turn, with the results of tools it carries as messages of their own: one each, or a backend shows the last."""
+    """Return a turn with each of its tool results in a message of its own.
+
+    Backends show only the last of several results in one message.
+    """
     results = [part for part in parts if isinstance(part, dict) and part["type"] == "tool_call_response"]
     rest = [part for part in parts if not (isinstance(part, dict) and part["type"] == "tool_call_response")]
     messages: list[Message] = [{"role": "tool", "parts": [result]} for result in results]
@@ -172,7 +178,7 @@ def split_tool_results(role: str, parts: list[Any]) -> list[Message]:
 
 
 def append_turn(messages: list[Message], role: str, parts: list[Any]) -> None:
-    """Add ``parts`` to the last message if that is of the same role, as one turn of a model may come in many items."""
+    """Add ``parts`` to the last message if it has the same role: one turn of a model may come in many items."""
     if messages and messages[-1]["role"] == role:
         messages[-1]["parts"] += parts
     else:
@@ -180,7 +186,10 @@ def append_turn(messages: list[Message], role: str, parts: list[Any]) -> None:
 
 
 def to_json(value: Any, depth: int = 0) -> Any:
-    """A copy of JSON values only, of a mapping, an SDK's object, a dataclass, and whatever these hold."""
+    """Return a copy that holds JSON values only, of mappings, lists, SDK objects and dataclasses.
+
+    Bytes become a ``Blob``.
+    """
     if value is None or (isinstance(value, (str, bool, int, float)) and not isinstance(value, Enum)):
         return value
     if depth > _MAX_DEPTH:
@@ -193,10 +202,10 @@ def to_json(value: Any, depth: int = 0) -> Any:
         return Blob("document", None, bytes(value))
     if isinstance(value, Enum):
         return to_json(value.value, depth + 1)
-    return _open_object(value, depth)
+    return _object_to_json(value, depth)
 
 
-def _open_object(value: Any, depth: int) -> Any:
+def _object_to_json(value: Any, depth: int) -> Any:
     if isinstance(value, type):
         return value.__name__
     dump = getattr(value, "model_dump", None)

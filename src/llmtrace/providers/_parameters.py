@@ -1,4 +1,4 @@
-"""Parameters of a request as the caller sent them, without content and without what identifies a person."""
+"""Request parameters as the caller sent them, without content and without personal identifiers."""
 
 from __future__ import annotations
 
@@ -17,48 +17,48 @@ _NOT_PARAMETERS = frozenset(
         "responseSchema", "responseJsonSchema", "response_schema", "description",
         # identity
         "user", "user_location", "metadata", "labels", "safety_identifier", "prompt_cache_key", "container",
-        # told elsewhere
+        # recorded by other attributes
         "model", "generationConfig", "generation_config", "parameters", "_url", "_query", "config",
     }
 )  # fmt: skip
 _NESTED = ("generationConfig", "generation_config", "parameters")
-_MAX_TEXT = 128
+_MAX_TEXT_CHARS = 128
 _MAX_ITEMS = 32
 _MAX_DEPTH = 4
 _SCALARS = frozenset({str, int, float, bool})
 
 
 def read_parameters(body: Any) -> dict[str, Any]:
-    """Return a copy of the parameters in ``body``; those of a nested configuration are put beside the others."""
+    """Return a copy of the parameters in ``body``. Those of a nested configuration move to the top level."""
     if type(body) is not dict:
         return {}
-    found = _read(body, 0)
+    parameters = _read(body, 0)
     for name in _NESTED:
         nested = body.get(name)
         if isinstance(nested, Mapping):
-            found.update(_read(nested, 0))
-    return found
+            parameters.update(_read(nested, 0))
+    return parameters
 
 
 def _read(source: Mapping[Any, Any], depth: int) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
     for name, value in source.items():
         if name not in _NOT_PARAMETERS and (copied := _copy(value, depth + 1)) is not None:
-            found[str(name)] = copied
-            if len(found) >= _MAX_ITEMS:
+            parameters[str(name)] = copied
+            if len(parameters) >= _MAX_ITEMS:
                 break
-    return found
+    return parameters
 
 
 def _copy(value: Any, depth: int) -> Any:
-    """Return a copy of ``value``; ``None`` for a long text, and for what has no form in JSON."""
+    """Return a copy of ``value``, or ``None`` for a long text or a value without a JSON form."""
     if type(value) in _SCALARS:
-        return None if type(value) is str and len(value) > _MAX_TEXT else value
+        return None if type(value) is str and len(value) > _MAX_TEXT_CHARS else value
     if value is None or depth > _MAX_DEPTH:
         return None
     if isinstance(value, Mapping):
         return _read(value, depth) or None
     if isinstance(value, (list, tuple)):
-        return [item for each in value[:_MAX_ITEMS] if (item := _copy(each, depth + 1)) is not None]
-    plain = getattr(value, "value", None)  # an enumeration's
-    return plain if type(plain) in _SCALARS else None
+        return [copied for item in value[:_MAX_ITEMS] if (copied := _copy(item, depth + 1)) is not None]
+    member_value = getattr(value, "value", None)  # an enumeration member
+    return member_value if type(member_value) in _SCALARS else None

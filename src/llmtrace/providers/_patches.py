@@ -1,4 +1,4 @@
-"""What was put where, so that undoing comes from the record of what was done."""
+"""Record of the installed hooks, from which each is undone."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ __all__ = ["Patches"]
 
 
 class _Hook(wrapt.FunctionWrapper):  # type: ignore[type-arg] # wrapt 1 has no parameters
-    """A function in the place of another, which also knows its instance when it is taken from ``vars(cls)``."""
-
-    _self_method = False
+    """Wrapper in the place of a function, which also binds its instance when it is read from ``vars(cls)``."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        # Reached only without attribute access, as by another package that wraps what it finds in ``vars(cls)``.
-        if self._self_method and args:
+        # Reached only without attribute access: other packages wrap functions that they read from ``vars(cls)``.
+        if args:
             return self.__get__(args[0], type(args[0]))(*args[1:], **kwargs)
         return super().__call__(*args, **kwargs)
 
@@ -34,13 +32,13 @@ class Patches:
         """Functions that this release of the SDK lacks."""
         self.active = True
         self.bypassed: list[str] = []
-        """Wrappers of other packages that call the original function, and so go past our hook."""
+        """Wrappers of other packages that call the original function and so bypass our hook."""
         self.joined: Callable[[], None] | None = None
-        """Called after a part has joined."""
+        """Callback after a part has joined."""
         self._parts: list[Patches] = []
 
     def join(self, part: Patches) -> None:
-        """Undo ``part`` with the rest: it came later, when another module of the SDK was imported."""
+        """Add the hooks of a module of the SDK that was imported later. ``undo`` removes them too."""
         self._parts.append(part)
         self.missing += part.missing
         self.bypassed += part.bypassed
@@ -48,13 +46,13 @@ class Patches:
             self.joined()
 
     def wrap(self, owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
-        """Put ``wrapper(wrapped, instance, args, kwargs)`` in the place of ``owner.name``."""
+        """Replace ``owner.name`` with ``wrapper(wrapped, instance, args, kwargs)``."""
         original = vars(owner).get(name)
         if original is None:
             self.missing.append(f"{getattr(owner, '__qualname__', owner.__name__)}.{name}")
             return
-        patched = _Hook(original, wrapper)
-        patched._self_method = isinstance(owner, type)
+        # A function of a module is called as it is: ``_Hook`` would add a frame, which hooks that look at frames see.
+        patched = (_Hook if isinstance(owner, type) else wrapt.FunctionWrapper)(original, wrapper)
         setattr(owner, name, patched)
         self._done.append((owner, name, original, patched))
         if isinstance(owner, type):
@@ -64,7 +62,7 @@ class Patches:
                 log_internal_error("look for the wrappers of other packages")
 
     def wrap_in(self, module: Any, owner: str, name: str, wrapper: Callable[..., Any]) -> None:
-        """Wrap ``name`` of the class ``owner`` of ``module``, if this release has it; else note it as missing."""
+        """Wrap ``name`` of the class ``owner`` of ``module``, if this release has it; else record it as missing."""
         cls = getattr(module, owner, None)
         if cls is None:
             self.missing.append(f"{owner}.{name}")
@@ -77,7 +75,7 @@ class Patches:
         return bool(self._done)
 
     def undo(self) -> None:
-        """Put the originals back. Below a foreign wrapper on top the hook stays, and is silent."""
+        """Restore the originals. A hook below another package's wrapper stays in place and does nothing."""
         self.active = False
         for part in self._parts:
             part.undo()
@@ -88,7 +86,7 @@ class Patches:
 
 
 def _bypassing(owner: type, name: str, original: Any) -> Iterator[str]:
-    """Find subclasses whose ``name`` is another package's wrapper of ``original``: made before our hook was there."""
+    """Yield subclasses whose ``name`` is another package's wrapper of ``original``, installed before our hook."""
     cls: type
     for cls in owner.__subclasses__():
         own = vars(cls).get(name)
@@ -98,7 +96,10 @@ def _bypassing(owner: type, name: str, original: Any) -> Iterator[str]:
 
 
 def _package(function: Any) -> str:
-    """Return the package that a wrapper comes from; ``functools.wraps`` gives it the name of what it wraps."""
+    """Return the package that defines a wrapper.
+
+    Its ``__module__`` is of no use: ``functools.wraps`` copies that from the wrapped function.
+    """
     wrapper = getattr(function, "_self_wrapper", function)
     module = getattr(wrapper, "__globals__", {}).get("__name__") or type(wrapper).__module__
     return str(module).partition("._")[0]

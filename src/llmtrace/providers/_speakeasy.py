@@ -1,4 +1,4 @@
-"""The point where every call of a Speakeasy-generated SDK passes; it hands out HTTP responses that are parsed later."""
+"""Hooks for Speakeasy-generated SDKs, whose request method returns HTTP responses that are parsed later."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from .registry import Sdk, fetched_id
 __all__ = ["patch"]
 
 
-def patch(sdk: Sdk, module: Any, tracing: CallServices) -> Patches:
-    """Hook ``module``, the SDK's ``basesdk``."""
+def patch(sdk: Sdk, module: Any, services: CallServices) -> Patches:
+    """Install the hooks in ``module``, the SDK's ``basesdk``."""
     patches = Patches()
-    counted = False
+    counts_attempts = False
 
     def begin(args: Any, kwargs: Any) -> OpenCall | None:
-        return _begin(sdk, tracing, args, kwargs, counted=counted) if patches.active else None
+        return _begin(sdk, services, args, kwargs, counts_attempts=counts_attempts) if patches.active else None
 
     def do_request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         call = begin(args, kwargs)
@@ -48,7 +48,7 @@ def patch(sdk: Sdk, module: Any, tracing: CallServices) -> Patches:
             return await wrapped(*args, **kwargs)
         return await _hooks.drive_async(call, _settle, wrapped, args, kwargs)
 
-    def streams(eventstreaming: Any) -> None:
+    def hook_streams(eventstreaming: Any) -> None:
         try:
             for name in _STREAMS:
                 if patches.active and hasattr(eventstreaming, name):
@@ -63,96 +63,98 @@ def patch(sdk: Sdk, module: Any, tracing: CallServices) -> Patches:
     for name, owner in _HOOKS:
         hooked = getattr(sys.modules.get(f"{package}._hooks.{name}"), owner, None)
         if hooked is not None:
-            patches.wrap(hooked, "before_request", _attempt)
-            counted = True
-    wrapt.register_post_import_hook(streams, f"{package}.utils.eventstreaming")
+            patches.wrap(hooked, "before_request", _count_attempt)
+            counts_attempts = True
+    wrapt.register_post_import_hook(hook_streams, f"{package}.utils.eventstreaming")
     return patches
 
 
 _STREAMS = ("Stream", "AsyncStream", "EventStream", "EventStreamAsync")
 _HOOKS = (("sdkhooks", "SDKHooks"), ("asyncsdkhooks", "AsyncSDKHooks"))
-"""What the SDK calls before each attempt: ``basesdk`` imports them."""
+"""Modules and classes that the SDK calls before each attempt. ``basesdk`` imports them."""
 
 
-def _attempt(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+def _count_attempt(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     call = current_call()
     if isinstance(call, OpenCall):
         call.retries += 1
     return wrapped(*args, **kwargs)
 
 
-def _begin(sdk: Sdk, tracing: CallServices, args: Any, kwargs: Any, *, counted: bool) -> OpenCall | None:
+def _begin(sdk: Sdk, services: CallServices, args: Any, kwargs: Any, *, counts_attempts: bool) -> OpenCall | None:
     try:
-        given = dict(zip(("hook_ctx", "request"), args, strict=False)) | kwargs
-        http = given["request"]
-        base = urlsplit(given["hook_ctx"].base_url).path.rstrip("/")
-        wire = sdk.route(http.method.lower(), http.url.path.removeprefix(base))
-        if wire is None:
+        arguments = dict(zip(("hook_ctx", "request"), args, strict=False)) | kwargs
+        http_request = arguments["request"]
+        base = urlsplit(arguments["hook_ctx"].base_url).path.rstrip("/")
+        wire_format = sdk.route(http_request.method.lower(), http_request.url.path.removeprefix(base))
+        if wire_format is None:
             return None
-        body = json.loads(http.content) if http.content else None
-        request = wire.request(body)
-        if "text/event-stream" in http.headers.get("accept", ""):
+        body = json.loads(http_request.content) if http_request.content else None
+        request = wire_format.request(body)
+        if "text/event-stream" in http_request.headers.get("accept", ""):
             request = replace(request, stream=True)
         if request.operation == "fetch_response":
-            request = replace(request, response_id=fetched_id(http.url.path))
-        host = http.url.host or None
+            request = replace(request, response_id=fetched_id(http_request.url.path))
+        host = http_request.url.host or None
         call = _hooks.begin(
-            tracing,
+            services,
             sdk.name,
-            wire,
+            wire_format,
             request,
             provider=provider_of(None, host, sdk.provider),
-            server=None if host is None else (host, http.url.port or (80 if http.url.scheme == "http" else 443)),
+            server=None
+            if host is None
+            else (host, http_request.url.port or (80 if http_request.url.scheme == "http" else 443)),
             body=body,
         )
-        if tracing.estimator is not None:
+        if services.estimator is not None:
             call.body = body
-        if counted:
-            call.retries = -1  # every attempt counts, the first too
+        if counts_attempts:
+            call.retries = -1  # the hook counts every attempt, including the first
         return call
     except Exception:
         log_internal_error("begin a call")
         return None
 
 
-def _settle(call: OpenCall, http: Any) -> None:
-    call.http_response = http
-    if http.status_code >= 400:
-        # The exception is made later, out of our sight.
-        call.end(Response(failed=True, http_status=http.status_code, error=_code(http)))
+def _settle(call: OpenCall, http_response: Any) -> None:
+    call.http_response = http_response
+    if http_response.status_code >= 400:
+        # End the call here: the SDK raises its exception later, outside our hooks.
+        call.end(Response(failed=True, http_status=http_response.status_code, error=_read_error_code(http_response)))
     else:
-        observe_body(call, http)
+        observe_body(call, http_response)
 
 
 def _observe_stream(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
-    """The SDK's stream object reads the body from now on: what it hands out is watched, in place of the bytes."""
+    """Observe the items of the SDK's stream object, which reads the body from now on, in place of the bytes."""
     result = wrapped(*args, **kwargs)
     try:
-        http = stream.response
-        body = http.stream
+        http_response = stream.response
+        body = http_response.stream
         if isinstance(body, ObservedBody) and isinstance(body._self_reader, SseParser):
             reader, inner = body._self_reader, stream.generator
             if type(stream).__name__.startswith("EventStream"):
-                reader.recorder.unwrap(_data)
-            watched = AsyncObservedIterator if hasattr(inner, "__anext__") else ObservedIterator
-            stream.generator = watched(inner, reader.recorder)
-            http.stream = ObservedBody(
+                reader.recorder.unwrap(_event_data)
+            iterator_type = AsyncObservedIterator if hasattr(inner, "__anext__") else ObservedIterator
+            stream.generator = iterator_type(inner, reader.recorder)
+            http_response.stream = ObservedBody(
                 body.__wrapped__, reader, reader.recorder, weakref.ref(inner), weakref.ref(stream)
             )
     except Exception:
-        log_internal_error("watch a stream")
+        log_internal_error("observe a stream")
     return result
 
 
-def _data(event: Any) -> Any:
-    """The wire's chunk, which these SDKs put into an event of their own."""
+def _event_data(event: Any) -> Any:
+    """Return the chunk inside the event that these SDKs wrap it in."""
     data = get(event, "data")
     return event if data is None else data
 
 
-def _code(http: Any) -> str | None:
+def _read_error_code(http_response: Any) -> str | None:
     try:
-        return error_code(json.loads(http.content))
-    except Exception as unread:  # a body still to be read, or no JSON
-        del unread
+        return error_code(json.loads(http_response.content))
+    except Exception as error:  # the body is not read yet, or is not JSON
+        del error
         return None

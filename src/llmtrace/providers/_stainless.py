@@ -1,4 +1,4 @@
-"""The point where every call of a Stainless-generated SDK (openai, anthropic) passes."""
+"""Hooks for Stainless-generated SDKs (openai, anthropic), where every call passes one method."""
 
 from __future__ import annotations
 
@@ -13,8 +13,14 @@ import wrapt
 from .._errors import log_internal_error
 from ..capture.call import OpenCall
 from ..capture.http_body import ObservedBody, make_parser, observe_body
-from ..capture.services import CallServices, InjectsUsage
-from ..capture.stream import AsyncHelped, AsyncObservedIterator, Helped, ObservedIterator, StreamObserver
+from ..capture.services import CallServices, StreamUsageInjector
+from ..capture.stream import (
+    AsyncObservedHelperIterator,
+    AsyncObservedIterator,
+    ObservedHelperIterator,
+    ObservedIterator,
+    StreamObserver,
+)
 from . import _hooks
 from ._patches import Patches
 from .hosts import provider_of
@@ -23,11 +29,11 @@ from .registry import Sdk, fetched_id
 __all__ = ["patch"]
 
 
-def patch(sdk: Sdk, module: Any, tracing: CallServices) -> Patches:
-    """Hook ``module``, the SDK's ``_base_client``."""
+def patch(sdk: Sdk, module: Any, services: CallServices) -> Patches:
+    """Install the hooks in ``module``, the SDK's ``_base_client``."""
     patches = Patches()
-    begin = _StainlessCallFactory(sdk, tracing, patches).begin
-    usage = tracing.stream_usage
+    begin = _StainlessCallFactory(sdk, services, patches).begin
+    usage = services.stream_usage
 
     def request(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
         call = begin(client, args, kwargs)
@@ -48,17 +54,17 @@ def patch(sdk: Sdk, module: Any, tracing: CallServices) -> Patches:
     for owner, hook in (("SyncAPIClient", request), ("AsyncAPIClient", async_request)):
         patches.wrap_in(module, owner, "request", hook)
         patches.wrap_in(module, owner, "_process_response", _process_response)
-    patches.wrap_in(module, "BaseClient", "_calculate_retry_timeout", _retry)
+    patches.wrap_in(module, "BaseClient", "_calculate_retry_timeout", _count_retry)
     package = module.__name__.rpartition(".")[0]
     for name in _HELPERS:
         wrapt.register_post_import_hook(_helper_hook(weakref.ref(patches)), f"{package}.lib.streaming.{name}")
     if sdk.native is not None and hasattr(module, sdk.native):
-        patches.wrap(module, sdk.native, _no_native_span if tracing.native_spans == "replace" else _native_span)
+        patches.wrap(module, sdk.native, _skip_native_span if services.native_spans == "replace" else _keep_native_span)
     return patches
 
 
 _HELPERS = ("_messages", "_beta_messages", "chat._completions", "responses._responses")
-"""Modules with streams that join the events of another stream, and may fail to. They are imported when first used."""
+"""Modules with streams that combine the events of another stream, and may fail. They are imported at first use."""
 
 
 def _helper_hook(patches: weakref.ref[Patches]) -> Callable[[Any], None]:
@@ -81,22 +87,22 @@ def _read_by_helper(wrapped: Any, helper: Any, args: Any, kwargs: Any) -> Any:
         stream = getattr(helper, "_raw_stream", helper)
         chunks = getattr(stream, "_iterator", None)
         recorder = getattr(chunks, "_recorder", None)
-        if recorder is None:  # a release that reads the response itself
+        if recorder is None:  # in some releases the helper reads the response
             recorder = stream.response.stream._self_reader.recorder
-    except Exception as unknown:  # a stream of somebody else's
-        del unknown
+    except Exception as error:  # not a stream of the SDK's own
+        del error
         return events
-    return (AsyncHelped if hasattr(events, "__anext__") else Helped)(events, recorder)
+    return (AsyncObservedHelperIterator if hasattr(events, "__anext__") else ObservedHelperIterator)(events, recorder)
 
 
-def _inject_usage(usage: InjectsUsage, call: OpenCall, args: Any, kwargs: Any) -> tuple[Any, Any]:
-    """The arguments of a request, with the wish for its usage in a copy of the options."""
+def _inject_usage(usage: StreamUsageInjector, call: OpenCall, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """Return the arguments of a request, with ``include_usage`` in a copy of its options."""
     try:
         if len(args) > 1:
             return (args[0], usage.inject(call, args[1]), *args[2:]), kwargs
         return args, {**kwargs, "options": usage.inject(call, kwargs["options"])}
     except Exception:
-        log_internal_error("ask for the usage of a stream")
+        log_internal_error("inject include_usage")
         return args, kwargs
 
 
@@ -107,20 +113,20 @@ def _process_response(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
     return wrapped(*args, **kwargs)
 
 
-def _retry(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+def _count_retry(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
     call = _hooks.current_call()
     if call is not None:
         call.retries += 1
-        _hooks.note_failed_attempt(call, sys.exception())
+        _hooks.record_failed_attempt(call, sys.exception())
     return wrapped(*args, **kwargs)
 
 
-def _no_native_span(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+def _skip_native_span(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
     return wrapped(*args, **kwargs) if _hooks.current_call() is None else None
 
 
-def _native_span(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
-    """Let the SDK have its span; where it is one, and not switched off or sampled out, that carries the usage."""
+def _keep_native_span(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+    """Keep the SDK's own span. If that span is recording, it carries the usage."""
     span = wrapped(*args, **kwargs)
     call = _hooks.current_call()
     if call is not None and span is not None and span.is_recording():
@@ -129,15 +135,15 @@ def _native_span(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
 
 
 _MAX_TARGETS = 256
-"""Addresses of clients."""
+"""Maximum number of cached client addresses."""
 
 
 class _StainlessCallFactory:
-    """Decides whether a request is a call we trace, and opens it."""
+    """Factory that opens a call for each request that is traced."""
 
-    def __init__(self, sdk: Sdk, tracing: CallServices, patches: Patches) -> None:
+    def __init__(self, sdk: Sdk, services: CallServices, patches: Patches) -> None:
         self._sdk = sdk
-        self._tracing = tracing
+        self._services = services
         self._patches = patches
         self._targets: dict[int, tuple[Any, type, tuple[str, tuple[str, int] | None]]] = {}
 
@@ -147,11 +153,11 @@ class _StainlessCallFactory:
         try:
             options = args[1] if len(args) > 1 else kwargs.get("options")
             url = options.url
-            wire = self._sdk.route(options.method.lower(), url if url.startswith("/") else f"/{url}")
-            if wire is None:
+            wire_format = self._sdk.route(options.method.lower(), url if url.startswith("/") else f"/{url}")
+            if wire_format is None:
                 return None
             body = _body(options)
-            request = wire.request(options.params if body is None else body)
+            request = wire_format.request(options.params if body is None else body)
             stream = kwargs.get("stream") is True
             if stream is not request.stream:
                 request = replace(request, stream=stream)
@@ -159,15 +165,15 @@ class _StainlessCallFactory:
                 request = replace(request, response_id=fetched_id(url))
             provider, server = self._target(client)
             call = _hooks.begin(
-                self._tracing,
+                self._services,
                 self._sdk.name,
-                wire,
+                wire_format,
                 request,
                 provider=provider,
                 server=server,
                 body=body,
             )
-            if self._tracing.estimator is not None:
+            if self._services.estimator is not None:
                 call.body = body
             return call
         except Exception:
@@ -176,17 +182,17 @@ class _StainlessCallFactory:
 
     def _target(self, client: Any) -> tuple[str, tuple[str, int] | None]:
         url, cls = getattr(client, "_base_url", None), type(client)
-        # By identity, as an address of the SDK's is slow to hash: what is known holds it, so no other gets its number.
-        known = self._targets.get(id(url))
-        if known is not None and known[1] is cls:
-            return known[2]
+        # Look up by identity: the SDK's URLs are slow to hash. The cache holds each URL, so its id stays unique.
+        cached = self._targets.get(id(url))
+        if cached is not None and cached[1] is cls:
+            return cached[2]
         host = getattr(url, "host", None) or None
         port = getattr(url, "port", None) or (80 if getattr(url, "scheme", "") == "http" else 443)
-        found = provider_of(client, host, self._sdk.provider), None if host is None else (host, port)
+        target = provider_of(client, host, self._sdk.provider), None if host is None else (host, port)
         if len(self._targets) >= _MAX_TARGETS:
             self._targets.clear()
-        self._targets[id(url)] = url, cls, found
-        return found
+        self._targets[id(url)] = url, cls, target
+        return target
 
 
 def _body(options: Any) -> Any:
@@ -196,15 +202,15 @@ def _body(options: Any) -> Any:
 
 
 def _settle(call: OpenCall, result: Any) -> None:
-    """End the call with a finished answer; a stream takes it over."""
-    http = call.http_response
-    own = getattr(result, "__dict__", {})
-    if http is not None and (result is http or own.get("http_response") is http):
-        observe_body(call, http)
+    """End the call with a complete response, or let the observer of a stream end it later."""
+    http_response = call.http_response
+    attributes = getattr(result, "__dict__", {})
+    if http_response is not None and (result is http_response or attributes.get("http_response") is http_response):
+        observe_body(call, http_response)
     elif call.request.stream and call.wire_format.accumulator is not None and hasattr(result, "_iterator"):
         _settle_stream(call, result)
-    elif http is not None and own.get("response") is http:  # a body that is not JSON
-        observe_body(call, http)
+    elif http_response is not None and attributes.get("response") is http_response:  # the body is not JSON
+        observe_body(call, http_response)
     else:
         call.end(call.read_response(result))
 
@@ -215,6 +221,8 @@ def _settle_stream(call: OpenCall, stream: Any) -> None:
     stream._iterator = (
         AsyncObservedIterator(inner, recorder) if hasattr(inner, "__anext__") else ObservedIterator(inner, recorder)
     )
-    # A weak reference, as the iterator holds the response: a dropped stream must need no collector because of us.
-    http = stream.response
-    http.stream = ObservedBody(http.stream, make_parser(http, recorder), recorder, weakref.ref(inner))
+    # Hold the iterator weakly, since it holds the response: a cycle would delay the end of a dropped stream.
+    http_response = stream.response
+    http_response.stream = ObservedBody(
+        http_response.stream, make_parser(http_response, recorder), recorder, weakref.ref(inner)
+    )

@@ -1,7 +1,7 @@
-"""Usage as answers report it: the names in use, and how the reports of one answer add up.
+"""Usage as responses report it: the names in use, and the merging of several reports of one response.
 
-Gateways and compatible servers mix the names of vendors, APIs and versions. So one table covers every API of the OpenAI
-dialect: chat, responses, embeddings, images, audio and assistants.
+Gateways and compatible servers mix the names of vendors, APIs and versions. One table therefore covers every API of the
+OpenAI dialect: chat, responses, embeddings, images, audio and assistants.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from .._read import Money, as_mapping, get, get_number, read_money
-from .._read import get_count as count_of
+from .._read import Money, as_mapping, get, get_count, get_number, read_money
 from ..model import Counts, Response
 
 __all__ = ["OPENAI", "Names", "Reported", "merge_counts", "openai_totals", "read_openai_usage"]
@@ -20,35 +19,35 @@ _MAX_COUNT = 2**48
 
 
 def merge_counts(counts: Counts, later: Mapping[str, float]) -> None:
-    """Update ``counts`` with a later report of the same answer.
+    """Update ``counts`` with a later report of the same response.
 
-    The last report of a count wins, also when it is smaller. A zero after a positive count does not: compatible servers
-    fill what they no longer know with zeros.
+    The last report of a count wins, even when it is smaller. A zero does not replace a positive count: compatible
+    servers send zeros for counts that they no longer have.
     """
     for name, count in later.items():
         if count or not counts.get(name):
             counts[name] = count
 
 
-_BILLED = (
+_BILLED_SUFFIXES = (
     "tokens", "seconds", "minutes", "characters", "images", "image_count", "pixels", "pages", "searches", "queries",
     "requests", "calls", "sessions", "sources_used", "videos",
 )  # fmt: skip
-"""How the names of counts end that may be billed."""
+"""Suffixes of the names of counts that may be billed."""
 
 
 def _is_billed(name: str) -> bool:
-    return name.endswith(_BILLED)
+    return name.endswith(_BILLED_SUFFIXES)
 
 
 Names = Mapping[str, "str | Names | None"]
-"""By name in the report: the field of ``Usage``, the names inside a mapping, or ``None`` for what adds nothing."""
+"""Field of ``Usage`` by reported name, a table of names for a nested mapping, or ``None`` for a count to ignore."""
 
 _WRITES: Names = {
     "ephemeral_5m_input_tokens": "cache_write_5m",
     "ephemeral_1h_input_tokens": "cache_write_1h",
 }
-_CACHED: Names = {
+_CACHED_DETAILS: Names = {
     "text_tokens": "text_cache_read",
     "image_tokens": "image_cache_read",
     "audio_tokens": "audio_cache_read",
@@ -64,11 +63,11 @@ _CACHE: Names = {
     "cache_write_tokens": "cache_write",
     "cache_write_input_tokens": "cache_write",
     "cache_creation_tokens": "cache_write",  # LiteLLM
-    "cache_creation_input_tokens": "cache_write",  # DashScope, and what passes Anthropic's names on
+    "cache_creation_input_tokens": "cache_write",  # DashScope, and gateways that pass on Anthropic's names
     "cached_creation_tokens": "cache_write",  # New API
     "cache_creation": _WRITES,
     "cache_creation_token_details": _WRITES,
-    "cached_tokens_details": _CACHED,
+    "cached_tokens_details": _CACHED_DETAILS,
 }
 _TOOLS: Names = {
     "web_search_requests": "web_searches",
@@ -102,7 +101,7 @@ _OUTPUT: Names = {
     "audio_tokens": "audio_output",
     "image_tokens": "image_output",
     "video_tokens": "video_output",
-    # Part of the completion, accepted or not.
+    # Included in the completion tokens, accepted or not.
     "accepted_prediction_tokens": None,
     "rejected_prediction_tokens": None,
 }
@@ -159,13 +158,13 @@ OPENAI: Names = {
     "usage_breakdown": None,
 }
 _FRACTIONS = frozenset({"audio_seconds"})
-"""Fields that may be no whole number."""
-_NAMELESS: Names = {}
+"""Fields that may hold fractions."""
+_NO_NAMES: Names = {}
 _UNKNOWN = object()
 
 
 class Reported:
-    """The usage reported so far in one answer.
+    """Usage reported so far in one response.
 
     A stream may report it once, at both ends, or with every chunk.
     """
@@ -174,12 +173,13 @@ class Reported:
 
     def __init__(self) -> None:
         self.counts: Counts = {}
-        """By field of ``Usage``, as the vendor counts; ``total`` too."""
+        """Counts by field of ``Usage``, plus ``total``, as the vendor counts them."""
         self.stated: Money | None = None
         self.unread: dict[str, None] = {}
-        """Names of positive counts that may be billed and that no table knows."""
+        """Names of positive counts that may be billed and that no table contains."""
 
     def add(self, usage: Any, names: Names = OPENAI) -> None:
+        """Merge one report, whose names ``names`` translates."""
         usage = as_mapping(usage)
         if usage is None:
             return
@@ -191,38 +191,39 @@ class Reported:
             self.stated = stated
 
     def add_counts(self, counts: Counts) -> None:
-        """Take in a report that is read already."""
+        """Merge the counts of a report that is already parsed."""
         if self.counts:
             merge_counts(self.counts, counts)
         else:
             self.counts = counts
 
-    def fill(self, answer: Response, counts: Counts | None) -> Response:
-        """Set on ``answer`` what was reported; ``counts`` are its inclusive ones."""
-        answer.usage = counts
-        answer.stated_cost = self.stated
+    def fill(self, response: Response, counts: Counts | None) -> Response:
+        """Set the reported usage on ``response``, with ``counts`` as inclusive totals."""
+        response.usage = counts
+        response.stated_cost = self.stated
         if self.unread:
-            answer.unread = tuple(self.unread)
-        return answer
+            response.unmapped_counts = tuple(self.unread)
+        return response
 
-    def fill_openai(self, answer: Response) -> Response:
-        """The same for the OpenAI dialect."""
-        counts = self.fill(answer, openai_totals(self.counts)).usage
+    def fill_openai(self, response: Response) -> Response:
+        """Set the reported usage on ``response``, with totals computed as in the OpenAI dialect."""
+        counts = self.fill(response, openai_totals(self.counts)).usage
         total = self.counts.get("total")
-        # Gemini's OpenAI dialect bills thoughts that only its total holds. Audio billed by time is in it too.
+        # Report tokens that only the total includes: Gemini's OpenAI dialect bills reasoning this way.
+        # Skip audio billed by time: its tokens are in the total too.
         if (
             total is not None
             and counts is not None
             and "audio_seconds" not in counts
             and total > counts.get("input", 0) + counts.get("output", 0)
         ):
-            answer.price_context["unexplained"] = "tokens"
-        return answer
+            response.price_context["unexplained"] = "tokens"
+        return response
 
 
 def _read(source: Any, names: Names, into: Counts, unread: dict[str, None]) -> None:
     if type(source) is not dict:
-        # An object outside our sight of it, such as a protobuf: read the names that are known.
+        # Read the known names only: the fields of such an object, a protobuf for example, cannot be listed.
         source = {name: value for name in names if (value := get(source, name)) is not None}
     for name, value in source.items():
         if value is None:
@@ -231,8 +232,8 @@ def _read(source: Any, names: Names, into: Counts, unread: dict[str, None]) -> N
         kind = type(value)
         if kind is int or kind is float:
             if type(meaning) is str:
-                whole = kind is int or meaning in _FRACTIONS
-                if whole and 0 <= value <= _MAX_COUNT and value > into.get(meaning, -1):
+                type_fits = kind is int or meaning in _FRACTIONS
+                if type_fits and 0 <= value <= _MAX_COUNT and value > into.get(meaning, -1):
                     into[meaning] = value
             elif meaning is _UNKNOWN and value > 0 and type(name) is str and _is_billed(name):
                 unread[name] = None
@@ -240,32 +241,32 @@ def _read(source: Any, names: Names, into: Counts, unread: dict[str, None]) -> N
             inner = as_mapping(value)
             if isinstance(meaning, Mapping):
                 _read(inner, meaning, into, unread)
-            elif meaning is _UNKNOWN and type(inner) is dict and names is not _NAMELESS:
-                # One level: a server may nest without end.
-                _read(inner, _NAMELESS, into, unread)
+            elif meaning is _UNKNOWN and type(inner) is dict and names is not _NO_NAMES:
+                # Descend one level only: a server may nest without limit.
+                _read(inner, _NO_NAMES, into, unread)
 
 
 def openai_totals(reported: Mapping[str, float]) -> Counts | None:
     """Return the counts with ``input`` and ``output`` as inclusive totals.
 
-    Servers that count cached tokens or reasoning apart show it in ``total_tokens``.
+    ``total_tokens`` reveals servers that count cached tokens or reasoning separately.
     """
-    found = {name: count for name, count in reported.items() if name != "total"}
+    counts = {name: count for name, count in reported.items() if name != "total"}
     total = reported.get("total")
-    if "cache_write" not in found and ("cache_write_5m" in found or "cache_write_1h" in found):
-        found["cache_write"] = found.get("cache_write_5m", 0) + found.get("cache_write_1h", 0)
-    if "citation_output" in found:
-        # Perplexity counts what it read and thought apart.
-        found["output"] = found.get("output", 0) + found["citation_output"] + found.get("reasoning", 0)
+    if "cache_write" not in counts and ("cache_write_5m" in counts or "cache_write_1h" in counts):
+        counts["cache_write"] = counts.get("cache_write_5m", 0) + counts.get("cache_write_1h", 0)
+    if "citation_output" in counts:
+        # Perplexity counts citations and reasoning separately from the completion.
+        counts["output"] = counts.get("output", 0) + counts["citation_output"] + counts.get("reasoning", 0)
     elif total is not None:
-        given, made = found.get("input", 0), found.get("output", 0)
-        reasoning = found.get("reasoning", 0)
-        cached = found.get("cache_read", 0) + found.get("cache_write", 0)
-        if reasoning and total == given + made + reasoning:
-            found["output"] = made + reasoning
-        elif cached and total == given + made + cached:
-            found["input"] = given + cached
-    return found or None
+        input_tokens, output_tokens = counts.get("input", 0), counts.get("output", 0)
+        reasoning = counts.get("reasoning", 0)
+        cached = counts.get("cache_read", 0) + counts.get("cache_write", 0)
+        if reasoning and total == input_tokens + output_tokens + reasoning:
+            counts["output"] = output_tokens + reasoning
+        elif cached and total == input_tokens + output_tokens + cached:
+            counts["input"] = input_tokens + cached
+    return counts or None
 
 
 def read_openai_usage(usage: Any) -> Counts | None:
@@ -275,30 +276,30 @@ def read_openai_usage(usage: Any) -> Counts | None:
     return openai_totals(reported.counts)
 
 
-_TICKS = 10**10
-"""In a dollar."""
-_TOTALS = ("total_cost", "total")
-_STATED = ("total_cost", "cost_usd", "cost_usd_total")
-_COSTS = frozenset({"cost", "cost_in_usd_ticks", *_STATED})
+_TICKS_PER_USD = 10**10
+"""Ticks in one US dollar, the unit of xAI's costs."""
+_NESTED_COST_FIELDS = ("total_cost", "total")
+_FLAT_COST_FIELDS = ("total_cost", "cost_usd", "cost_usd_total")
+_COST_FIELDS = frozenset({"cost", "cost_in_usd_ticks", *_FLAT_COST_FIELDS})
 
 
 def read_stated_cost(usage: Any) -> Money | None:
-    """Return the USD that a provider or gateway says the call cost."""
-    if type(usage) is dict and _COSTS.isdisjoint(usage):
+    """Return the cost in USD that a provider or gateway states for the call."""
+    if type(usage) is dict and _COST_FIELDS.isdisjoint(usage):
         return None
-    told = get(usage, "cost")
-    if told is None:
-        ticks = count_of(usage, "cost_in_usd_ticks")  # xAI, with its tools
-        return _first(usage, _STATED) if ticks is None else Fraction(ticks, _TICKS)
-    if not isinstance(told, (int, float, str)):
-        return _first(told, _TOTALS)
-    cost = read_money(told)
+    stated = get(usage, "cost")
+    if stated is None:
+        ticks = get_count(usage, "cost_in_usd_ticks")  # xAI, tools included
+        return _first_money(usage, _FLAT_COST_FIELDS) if ticks is None else Fraction(ticks, _TICKS_PER_USD)
+    if not isinstance(stated, (int, float, str)):
+        return _first_money(stated, _NESTED_COST_FIELDS)
+    cost = read_money(stated)
     if cost is None or get(usage, "is_byok") is not True:
         return cost
-    # The gateway's fee only: the model's own price is billed by its vendor.
+    # With the caller's own key, ``cost`` is the gateway's fee only: the vendor bills the model's price.
     upstream = get_number(get(usage, "cost_details"), "upstream_inference_cost")
     return None if upstream is None or min(cost, upstream) < 0 else Fraction(str(cost)) + Fraction(str(upstream))
 
 
-def _first(source: Any, names: Iterable[str]) -> Money | None:
+def _first_money(source: Any, names: Iterable[str]) -> Money | None:
     return next((cost for name in names if (cost := read_money(get(source, name))) is not None), None)

@@ -1,4 +1,4 @@
-"""Which provider a client speaks to: its class first, its host second."""
+"""Provider that a client calls, identified by its class, else by its host."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CLASSES = {
     "AsyncAnthropicBedrockMantle": "aws.bedrock",
     "AnthropicVertex": "gcp.vertex_ai",
     "AsyncAnthropicVertex": "gcp.vertex_ai",
-    # Anthropic's own service, reached and billed through a cloud: its SDK names it so, and the convention has no other.
+    # Anthropic's own service, billed through a cloud. The conventions have no separate name for it.
     "AnthropicAWS": "anthropic",
     "AsyncAnthropicAWS": "anthropic",
     "AnthropicFoundry": "anthropic",
@@ -26,7 +26,7 @@ _CLASSES = {
     "AsyncAnthropicGoogleCloud": "anthropic",
 }
 _RUNTIMES = {"bedrock": "aws.bedrock", "vertex": "gcp.vertex_ai"}
-"""What a client was made for: ``OpenAI(provider=bedrock(...))``."""
+"""Providers by the runtime a client was created with: ``OpenAI(provider=bedrock(...))``."""
 
 _HOSTS = {
     "api.openai.com": "openai",
@@ -68,18 +68,28 @@ _BEDROCK = ("bedrock-runtime", "bedrock-mantle")
 
 
 def provider_of(client: Any, host: str | None, default: str) -> str:
+    """Return the provider that ``client`` calls.
+
+    Args:
+        client: The vendor's client, or ``None`` to decide by the host alone.
+        host: The host name in the client's base URL.
+        default: The provider if neither the class nor the host identifies one.
+
+    Returns:
+        A value of ``gen_ai.provider.name``.
+    """
     for cls in type(client).__mro__:
-        named = _CLASSES.get(cls.__name__)
-        if named is not None:
-            return named
+        provider = _CLASSES.get(cls.__name__)
+        if provider is not None:
+            return provider
     runtime = _RUNTIMES.get(getattr(getattr(client, "_provider_runtime", None), "name", None) or "")
     if runtime is not None:
         return runtime
-    named = None if host is None else _by_host(host)
-    if named is None or (default == "anthropic" and named.startswith("azure.ai.")):
-        # Azure's hosts serve more than one vendor; what speaks this dialect there is Anthropic's own service.
+    provider = None if host is None else _by_host(host)
+    if provider is None or (default == "anthropic" and provider.startswith("azure.ai.")):
+        # Azure's hosts serve several vendors: a client of Anthropic's dialect calls Anthropic's own service there.
         return default
-    return named
+    return provider
 
 
 def _by_host(host: str) -> str | None:
@@ -87,7 +97,7 @@ def _by_host(host: str) -> str | None:
         return _HOSTS[host]
     if host.startswith(_BEDROCK):
         return "aws.bedrock"
-    for suffix, named in _SUFFIXES.items():
+    for suffix, provider in _SUFFIXES.items():
         if host.endswith(suffix):
-            return named
+            return provider
     return None

@@ -1,4 +1,4 @@
-"""The SDKs we trace: where they are hooked and which paths speak which wire format."""
+"""Supported SDKs, with their hooks and the wire format of each path."""
 
 from __future__ import annotations
 
@@ -13,49 +13,49 @@ from .google.embeddings import EMBED
 from .google.generate import GENERATE
 from .google.predict import PREDICT, PREDICT_LONG
 from .google.tokens import CACHES, COUNT
-from .openai.assistants import RUN, RUN_RETRIEVE
+from .openai.assistants import RETRIEVE_RUN, RUN
 from .openai.chat import CHAT
 from .openai.completions import COMPLETIONS
 from .openai.embeddings import EMBEDDINGS
 from .openai.media import IMAGES, SPEECH, TRANSCRIPTIONS
 from .openai.moderations import MODERATIONS
-from .openai.responses import COMPACT, DECISIONS, INPUT_TOKENS, RESPONSES, RETRIEVE
+from .openai.responses import COMPACT, DECISIONS, INPUT_TOKENS, RESPONSES, RETRIEVE_RESPONSE
 
 __all__ = ["SDKS", "Sdk", "fetched_id", "sdks"]
 
 
 @dataclass(frozen=True, slots=True)
 class Sdk:
-    """One client library: where it is hooked, and what is spoken on which of its paths."""
+    """Client library, with the module to hook and the wire format of each path."""
 
     name: str
     module: str
-    """The module whose import calls for the patch."""
+    """Module whose import triggers the hook."""
     supported: str
     provider: str
-    """Who is called when neither the client's class nor its host says otherwise."""
+    """Provider if neither the client's class nor its host identifies one."""
     hook: str = "llmtrace.providers._stainless"
-    """The module whose ``patch(sdk, module, tracing)`` puts the hooks in place; loaded when the SDK is imported."""
+    """Module whose ``patch(sdk, module, services)`` installs the hooks; loaded when the SDK is imported."""
     posts: Mapping[str, WireFormat] = field(default_factory=dict)
     gets: Mapping[str, WireFormat] = field(default_factory=dict)
-    """By path; ``*`` stands for one identifier."""
+    """Wire formats by path, in which ``*`` matches one identifier."""
     others: Mapping[str, Mapping[str, WireFormat]] = field(default_factory=dict)
-    """Of the other HTTP methods, by method."""
+    """Wire formats by path for each of the other HTTP methods."""
     native: str | None = None
-    """The function of ``module`` that opens the SDK's own span for a call, where it has one."""
+    """Function of ``module`` that opens the SDK's own span for a call, if it has one."""
 
     @property
     def package(self) -> str:
-        """The package that ``module`` is in; empty where it is one by itself."""
+        """Package that contains ``module``; empty for a top-level module."""
         return self.module.rpartition(".")[0]
 
     @property
     def distribution(self) -> str:
-        """The name of the SDK on PyPI."""
+        """Name of the SDK on PyPI."""
         return self.name.replace("_", "-")
 
     def route(self, method: str, url: str) -> WireFormat | None:
-        """The wire format spoken on a path, or ``None`` for what we do not trace."""
+        """Return the wire format of a path, or ``None`` if the path is not traced."""
         if method == "post":
             routes = self.posts
         elif method == "get":
@@ -63,13 +63,13 @@ class Sdk:
         else:
             routes = self.others.get(method, {})
         path = url.partition("?")[0]
-        found = routes.get(path)
-        if found is not None:
-            return found
+        exact = routes.get(path)
+        if exact is not None:
+            return exact
         parts = path.split("/")
-        for pattern, wire in routes.items():
+        for pattern, wire_format in routes.items():
             if "*" in pattern and _matches(pattern.split("/"), parts):
-                return wire
+                return wire_format
         return None
 
 
@@ -85,7 +85,7 @@ def _matches(pattern: list[str], parts: list[str]) -> bool:
 
 
 def _routes(sdk: str, routes: Mapping[str, tuple[str, WireFormat]]) -> dict[str, WireFormat]:
-    return {path: replace(wire, api=f"{sdk}.{method}") for path, (method, wire) in routes.items()}
+    return {path: replace(wire_format, api=f"{sdk}.{method}") for path, (method, wire_format) in routes.items()}
 
 
 SDKS = (
@@ -101,7 +101,7 @@ SDKS = (
                 "/completions": ("completions.create", COMPLETIONS),
                 "/embeddings": ("embeddings.create", EMBEDDINGS),
                 "/responses": ("responses.create", RESPONSES),
-                "/responses/*/cancel": ("responses.cancel", RETRIEVE),
+                "/responses/*/cancel": ("responses.cancel", RETRIEVE_RESPONSE),
                 "/responses/compact": ("responses.compact", COMPACT),
                 "/responses/input_tokens": ("responses.input_tokens.count", INPUT_TOKENS),
                 "/decisions": ("decisions.create", DECISIONS),
@@ -120,8 +120,8 @@ SDKS = (
         gets=_routes(
             "openai",
             {
-                "/responses/*": ("responses.retrieve", RETRIEVE),
-                "/threads/*/runs/*": ("beta.threads.runs.retrieve", RUN_RETRIEVE),
+                "/responses/*": ("responses.retrieve", RETRIEVE_RESPONSE),
+                "/threads/*/runs/*": ("beta.threads.runs.retrieve", RETRIEVE_RUN),
             },
         ),
     ),
@@ -146,7 +146,7 @@ SDKS = (
         supported=">=1.0,<4",
         provider="gcp.gemini",
         hook="llmtrace.providers.google.sdk",
-        # By the verb behind the colon; a model, or a project and its location, may stand before it.
+        # Keyed by the verb after the colon; a model, or a project and its location, may precede it.
         posts=_routes(
             "google_genai",
             {
@@ -173,7 +173,7 @@ SDKS = (
 
 
 def sdks() -> tuple[Sdk, ...]:
-    """The SDKs above, and those that other packages add through the entry-point group ``llmtrace.providers``."""
+    """Return the supported SDKs and those that other packages add by the entry-point group ``llmtrace.providers``."""
     added: dict[str, Sdk] = {}
     for point in metadata.entry_points(group="llmtrace.providers"):
         try:
@@ -181,5 +181,5 @@ def sdks() -> tuple[Sdk, ...]:
             if isinstance(sdk, Sdk):
                 added[sdk.name] = sdk
         except Exception:
-            log_internal_error(f"load the client {point.name}")
+            log_internal_error(f"load the provider {point.name}")
     return (*(sdk for sdk in SDKS if sdk.name not in added), *added.values())

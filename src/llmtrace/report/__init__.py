@@ -1,1 +1,1 @@
-"""Questions asked of the local store, and their answers as tables, pages and traces."""
+"""Reports on the local store, as tables, pages and traces."""

@@ -1,4 +1,4 @@
-"""What the calls themselves say about saving. Every figure comes with the calls behind it."""
+"""Advice on saving money, derived from recorded calls. Every figure comes with example traces."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from .what_if import PriceList
 
 __all__ = ["Advice", "advise"]
 
-_CACHE_LIFE = 300 * 10**6
-"""Microseconds for which providers keep a prompt prefix after its last use."""
+_CACHE_LIFETIME_MICROSECONDS = 300 * 10**6
+"""Time for which providers keep a prompt prefix after its last use."""
 _SHORTEST_PREFIX = 1024
-"""Tokens below which providers cache nothing."""
+"""Minimum tokens of a prompt prefix that providers cache."""
 _SHORT_INPUT, _SHORT_OUTPUT = 1000, 100
-_FULL = 0.8
-_SMALL = (
+"""Maximum tokens of a short call."""
+_FULL_WINDOW_SHARE = 0.8
+_SMALL_MODELS = (
     (re.compile(r"gpt-5(\.\d)?(?!.*(mini|nano))"), "gpt-5-mini"),
     (re.compile(r"gpt-4\.1(?!.*(mini|nano))"), "gpt-4.1-mini"),
     (re.compile(r"(chatgpt-)?(gpt-)?4o(?!.*mini)"), "gpt-4o-mini"),
@@ -33,174 +34,187 @@ _SMALL = (
     (re.compile(r"gemini-(\d\.\d)-pro"), "gemini-2.5-flash"),
     (re.compile(r"mistral-large"), "mistral-small-latest"),
 )
-"""The large models, and the small one of the same family that short and simple calls do well on."""
+"""Patterns of large models, each with the small model of its family that suffices for short, simple calls."""
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """One thing that could be better."""
+    """One possible improvement, with its saving and examples."""
 
     kind: str
     title: str
     do: str
-    """What to do about it."""
+    """Action to take."""
     calls: int
     of: int
-    """How many calls were looked at."""
+    """Number of calls that were examined."""
     saving: int | None = None
-    """Trillionths of a dollar over the window; ``None`` where it is not about money, or no price is known."""
+    """Trillionths of a dollar over the window; ``None`` if the advice is not about money or no price is known."""
     where: tuple[tuple[str, int, int | None], ...] = ()
-    """The same by feature and model: name, calls, saving."""
+    """Largest shares by feature and model: name, calls, saving."""
     examples: tuple[str, ...] = ()
-    """Ids of traces to look at."""
+    """Ids of example traces."""
 
 
 @dataclass(slots=True)
 class _Finding:
-    """A finding while it is being counted."""
+    """Running totals of one piece of advice."""
 
     calls: int = 0
     saving: int = 0
     priced: int = 0
-    places: dict[str, list[int]] = field(default_factory=dict)
-    spans: list[tuple[int, int]] = field(default_factory=list)
-    """Saving and place of the calls that say it best."""
+    groups: dict[str, list[int]] = field(default_factory=dict)
+    """Calls, saving and number of priced additions, by feature and model."""
+    examples: list[tuple[int, int]] = field(default_factory=list)
+    """Saving and position of the calls with the largest savings."""
 
-    def add(self, place: str, calls: int, saving: int | None, span: int | None = None) -> None:
+    def add(self, name: str, calls: int, saving: int | None, example: int | None = None) -> None:
         self.calls += calls
-        at = self.places.setdefault(place, [0, 0, 0])
-        at[0] += calls
+        group = self.groups.setdefault(name, [0, 0, 0])
+        group[0] += calls
         if saving is not None:
             self.saving += saving
             self.priced += 1
-            at[1] += saving
-            at[2] += 1
-        if span is not None:
-            self.spans.append((saving or 0, span))
-            if len(self.spans) > 64:
-                self.spans = sorted(self.spans, reverse=True)[:8]
+            group[1] += saving
+            group[2] += 1
+        if example is not None:
+            self.examples.append((saving or 0, example))
+            if len(self.examples) > 64:
+                self.examples = sorted(self.examples, reverse=True)[:8]
 
 
 class _Study:
-    """The calls of a selection, as the questions below ask for them."""
+    """The calls of a selection, with the queries that the rules below share.
 
-    def __init__(self, calls: CallTable, quotes: PriceList | None) -> None:
-        self.quotes = quotes
+    A position is the index of a call; an index without further name is that of a row of ``dimensions``.
+    """
+
+    def __init__(self, calls: CallTable, prices: PriceList | None) -> None:
+        self.prices = prices
         self.calls = calls
-        self.facts = self.calls.dimensions
-        self.of = len(self.calls)
+        self.dimensions = self.calls.dimensions
+        self.total = len(self.calls)
 
-    def having(self, test: Callable[[Dimensions], bool], condition: Array | None = None) -> Array:
-        """The places of the calls whose facts pass the test, where a condition on each call holds too."""
+    def matching(self, test: Callable[[Dimensions], bool], condition: Array | None = None) -> Array:
+        """Return the positions of the calls whose dimensions pass the test and for which the condition holds."""
         holds = self.calls.each_dimension(test)
         return np.flatnonzero(holds if condition is None else holds & condition)
 
-    def by_dimensions(self, places: Array) -> Iterator[tuple[int, Array]]:
-        """The same by what they have in common, each with the latest of them last."""
-        places = np.sort(places)  # the calls lie in the order of their facts and of time
-        ends = np.cumsum(np.bincount(self.calls.dimension_ids[places], minlength=len(self.facts))).tolist()
-        for fact, (start, end) in enumerate(pairwise([0, *ends])):
+    def by_dimensions(self, positions: Array) -> Iterator[tuple[int, Array]]:
+        """Group positions by dimensions. The latest call of each group comes last."""
+        positions = np.sort(positions)  # calls are in the order of their dimensions and of time
+        ends = np.cumsum(np.bincount(self.calls.dimension_ids[positions], minlength=len(self.dimensions))).tolist()
+        for index, (start, end) in enumerate(pairwise([0, *ends])):
             if end > start:
-                yield fact, places[start:end]
+                yield index, positions[start:end]
 
-    def count(self, found: _Finding, places: Array, saving: Array, known: Array) -> None:
-        """Add calls, each with what it would have saved where that is known."""
-        worth = np.zeros(self.of, np.int64)
-        worth[places] = np.where(known, saving, 0)
-        told = np.zeros(self.of, np.bool_)
-        told[places] = known
-        for fact, some in self.by_dimensions(places):
-            best = int(some[np.argmax(worth[some])])
-            found.add(self.place(fact), len(some), int(worth[some].sum()) if told[some].any() else None, best)
+    def add_calls(self, finding: _Finding, positions: Array, saving: Array, has_saving: Array) -> None:
+        """Add calls to a finding, each with its saving where one can be computed."""
+        savings = np.zeros(self.total, np.int64)
+        savings[positions] = np.where(has_saving, saving, 0)
+        priced = np.zeros(self.total, np.bool_)
+        priced[positions] = has_saving
+        for index, group in self.by_dimensions(positions):
+            best = int(group[np.argmax(savings[group])])
+            finding.add(
+                self.name_of(index), len(group), int(savings[group].sum()) if priced[group].any() else None, best
+            )
 
-    def place(self, facts: int) -> str:
-        fact = self.facts[facts]
-        return f"{fact['feature'] or '(no feature)'} · {model_of(fact) or '(no model)'}"
+    def name_of(self, index: int) -> str:
+        row = self.dimensions[index]
+        return f"{row['feature'] or '(no feature)'} · {model_of(row) or '(no model)'}"
 
-    def price(self, facts: int, counts: Mapping[str, int], started: int, model: str | None = None) -> int | None:
-        fact = self.facts[facts]
-        name = model or fact["response_model"] or fact["request_model"]
-        if self.quotes is None or name is None:
+    def price(self, index: int, counts: Mapping[str, int], started: int, model: str | None = None) -> int | None:
+        """Return the cost of a usage in trillionths of a dollar, for the model of the dimensions or another."""
+        row = self.dimensions[index]
+        name = model or row["response_model"] or row["request_model"]
+        if self.prices is None or name is None:
             return None
-        return self.quotes.price(fact["provider"], name, counts, started / 1e6)
+        return self.prices.price(row["provider"], name, counts, started / 1e6)
 
     def rates(self, name: str) -> Array:
-        """The price of a token of that kind, for each of the facts at the time of the last of their calls."""
-        known = np.full(len(self.facts), np.nan)
-        for fact, some in self.by_dimensions(np.arange(self.of)):
+        """Return the price of one token of a class for each row of dimensions, at the time of its last call."""
+        rates = np.full(len(self.dimensions), np.nan)
+        for index, group in self.by_dimensions(np.arange(self.total)):
             counts = {"input": 1000} if name == "input" else {"input": 1000, name: 1000}
-            price = self.price(fact, counts, int(self.calls["started"][some[-1]]))
-            known[fact] = np.nan if price is None else price / 1000
-        return known
+            price = self.price(index, counts, int(self.calls["started"][group[-1]]))
+            rates[index] = np.nan if price is None else price / 1000
+        return rates
 
-    def advice(self, found: _Finding, kind: str, title: str, do: str, *, money: bool = True) -> Iterator[Advice]:
-        if not found.calls:
+    def advice(self, finding: _Finding, kind: str, title: str, do: str, *, money: bool = True) -> Iterator[Advice]:
+        """Yield the advice of a finding, unless no call was added to it."""
+        if not finding.calls:
             return
-        places = sorted(found.places.items(), key=lambda each: (-each[1][1], -each[1][0]))[:5]
+        groups = sorted(finding.groups.items(), key=lambda item: (-item[1][1], -item[1][0]))[:5]
         yield Advice(
             kind=kind,
             title=title,
             do=do,
-            calls=found.calls,
-            of=self.of,
-            saving=found.saving if money and found.priced else None,
+            calls=finding.calls,
+            of=self.total,
+            saving=finding.saving if money and finding.priced else None,
             where=tuple(
-                (name, calls, saving if money and priced else None) for name, (calls, saving, priced) in places
+                (name, calls, saving if money and priced else None) for name, (calls, saving, priced) in groups
             ),
-            examples=tuple(self._traces(sorted(found.spans, reverse=True)[:3])),
+            examples=tuple(self._traces(sorted(finding.examples, reverse=True)[:3])),
         )
 
-    def _traces(self, best: list[tuple[int, int]]) -> Iterator[str]:
-        for _, at in best:
-            call = int(self.calls["facts"][at]), int(self.calls["started"][at])
+    def _traces(self, examples: list[tuple[int, int]]) -> Iterator[str]:
+        for _, position in examples:
+            call = int(self.calls["dimensions"][position]), int(self.calls["started"][position])
             yield from (trace.trace_id for trace in traces_of(self.calls.store, [call], limit=1))
 
 
 def model_of(dimensions: Dimensions) -> str | None:
+    """Return the requested model, else the one that responded."""
     model: str | None = dimensions["request_model"] or dimensions["response_model"]
     return model
 
 
-def advise(calls: CallTable, quotes: PriceList | None) -> list[Advice]:
-    """Everything there is to say of calls that were read with their likeness, the largest saving first.
+def advise(calls: CallTable, prices: PriceList | None) -> list[Advice]:
+    """Return all advice on calls, the largest saving first.
 
     Savings overlap: a call that a cache would have answered needs no smaller model either.
+
+    Args:
+        calls: Calls that were read with ``similarity=True``.
+        prices: Prices for calls that were not made; ``None`` to leave such savings out.
     """
-    study = _Study(carried_out(calls), quotes)
-    if not study.of:
+    study = _Study(carried_out(calls), prices)
+    if not study.total:
         return []
-    found = [advice for question in _QUESTIONS for advice in question(study)]
+    found = [advice for rule in _RULES for advice in rule(study)]
     return sorted(found, key=lambda advice: (-(advice.saving or 0), -advice.calls))
 
 
 def _repeats(study: _Study) -> Iterator[Advice]:
     calls = study.calls
-    answered = study.having(_answered, calls["exact_hash"] != 0)
-    alike, first = _alike(calls["exact_hash"], calls["started"], answered)
-    again = alike[~first]
-    found = _Finding()
-    study.count(found, again, calls["cost"][again], calls["cost"][again] >= 0)
-    yield from study.advice(found, "repeats", "identical requests", "answer them from a cache of your own")
-    # What is identical has been counted; a cache without the digits saves the first of each of those, too.
-    repeated = np.zeros(study.of, np.bool_)
-    repeated[again] = True
-    alike, first = _alike(calls["near_hash"], calls["started"], answered[~repeated[answered]])
-    again = alike[~first]
-    found = _Finding()
-    study.count(found, again, calls["cost"][again], calls["cost"][again] >= 0)
+    successful = study.matching(_is_successful, calls["exact_hash"] != 0)
+    similar, first = _group_repeats(calls["exact_hash"], calls["started"], successful)
+    repeats = similar[~first]
+    finding = _Finding()
+    study.add_calls(finding, repeats, calls["cost"][repeats], calls["cost"][repeats] >= 0)
+    yield from study.advice(finding, "repeats", "identical requests", "answer them from a cache of your own")
+    # Identical requests have been counted. A cache that ignores digits also saves the first of each of those.
+    repeated = np.zeros(study.total, np.bool_)
+    repeated[repeats] = True
+    similar, first = _group_repeats(calls["near_hash"], calls["started"], successful[~repeated[successful]])
+    repeats = similar[~first]
+    finding = _Finding()
+    study.add_calls(finding, repeats, calls["cost"][repeats], calls["cost"][repeats] >= 0)
     yield from study.advice(
-        found, "near repeats", "requests that differ in digits, case or blanks only",
-        "take what varies (dates, ids) out of the prompt, and cache",
+        finding, "near repeats", "requests that differ in digits, case or whitespace only",
+        "remove varying parts (dates, ids) from the prompt, and cache",
     )  # fmt: skip
 
 
-def _answered(fact: Dimensions) -> bool:
-    return bool(fact["outcome"] == "ok")
+def _is_successful(row: Dimensions) -> bool:
+    return bool(row["outcome"] == "ok")
 
 
-def _alike(keys: Array, started: Array, places: Array) -> tuple[Array, Array]:
-    """Of the calls at these places those whose key occurs again, in the order of key and time, and which come first."""
-    order = places[np.argsort(keys[places])]
+def _group_repeats(keys: Array, started: Array, positions: Array) -> tuple[Array, Array]:
+    """Return the positions of calls whose key repeats, by key and time, and a mask of the first of each key."""
+    order = positions[np.argsort(keys[positions])]
     ordered = keys[order]
     same = ordered[1:] == ordered[:-1]
     order = order[np.append(False, same) | np.append(same, False)] if len(order) else order
@@ -210,158 +224,167 @@ def _alike(keys: Array, started: Array, places: Array) -> tuple[Array, Array]:
 
 
 def _prefixes(study: _Study) -> Iterator[Advice]:
-    """Prompt prefixes that came again while a provider would have kept them, and were paid in full."""
+    """Find prompt prefixes that were repeated within the cache lifetime and billed in full."""
     calls = study.calls
-    models = {model: number for number, model in enumerate(dict.fromkeys(map(model_of, study.facts)))}
-    model = np.array([models[model_of(fact)] for fact in study.facts], np.int64)[calls.dimension_ids]
+    models = {model: index for index, model in enumerate(dict.fromkeys(map(model_of, study.dimensions)))}
+    model = np.array([models[model_of(row)] for row in study.dimensions], np.int64)[calls.dimension_ids]
     long = np.flatnonzero((calls["prefix_hash"] != 0) & (calls["prefix_tokens"] >= _SHORTEST_PREFIX))
-    # The model is part of a prefix's hash where the call says it, and need not be where the content does.
+    # Add the model to the key: hashes of request bodies include it, those of recorded content may not.
     key = calls["prefix_hash"] ^ (model << 40)
-    some, first = _alike(key, calls["started"], long)
-    if not len(some):
+    positions, first = _group_repeats(key, calls["started"], long)
+    if not len(positions):
         return
-    started = calls["started"][some]
-    again = ~first & (np.diff(started, prepend=started[0]) <= _CACHE_LIFE)
-    opens = ~again & np.append(again[1:], False)  # of the next one's kind, as the first of a key is not again
-    missed = calls["prefix_tokens"][some] - np.maximum(calls["cache_read"], 0)[some]
-    missed -= np.maximum(calls["cache_write"], 0)[some]
+    started = calls["started"][positions]
+    again = ~first & (np.diff(started, prepend=started[0]) <= _CACHE_LIFETIME_MICROSECONDS)
+    opens = ~again & np.append(
+        again[1:], False
+    )  # the next call repeats this one, as the first call of a key is no repetition
+    missed = calls["prefix_tokens"][positions] - np.maximum(calls["cache_read"], 0)[positions]
+    missed -= np.maximum(calls["cache_write"], 0)[positions]
     full, cached, write = (
-        study.rates(name)[calls.dimension_ids[some]] for name in ("input", "cache_read", "cache_write")
+        study.rates(name)[calls.dimension_ids[positions]] for name in ("input", "cache_read", "cache_write")
     )
     counts = (missed >= _SHORTEST_PREFIX / 2) & ~(cached >= full)
     saved = np.nan_to_num(missed * (full - cached))
-    found = _Finding()
+    finding = _Finding()
     chosen = counts & again
-    study.count(found, some[chosen], np.rint(saved[chosen]), ~np.isnan(full - cached)[chosen])
-    paid = counts & opens & (write > full)  # the first of a run pays for being kept
-    found.saving -= round(float(np.sum(missed[paid] * (write - full)[paid])))
+    study.add_calls(finding, positions[chosen], np.rint(saved[chosen]), ~np.isnan(full - cached)[chosen])
+    paid = counts & opens & (write > full)  # the first call of a run pays for the cache write
+    finding.saving -= round(float(np.sum(missed[paid] * (write - full)[paid])))
     yield from study.advice(
-        found,
+        finding,
         "uncached prefix",
-        "long prompt beginnings that came again within 5 minutes, uncached",
-        "keep the fixed part first and byte for byte the same; mark it (cache_control) where the provider asks for it",
+        "long prompt prefixes that were repeated within 5 minutes, uncached",
+        "put the fixed part first and keep it byte-identical; mark it (cache_control) where the provider requires it",
     )
 
 
 def _large_models(study: _Study) -> Iterator[Advice]:
-    calls, found = study.calls, _Finding()
+    calls, finding = study.calls, _Finding()
     short = (calls["input"] >= 0) & (calls["input"] <= _SHORT_INPUT) & (calls["reasoning"] <= 0)
     short &= (calls["output"] >= 0) & (calls["output"] <= _SHORT_OUTPUT)
     names: set[str] = set()
-    for fact, some in study.by_dimensions(study.having(_large, short)):
-        sibling = _sibling(study.facts[fact])
+    for index, group in study.by_dimensions(study.matching(_is_large, short)):
+        sibling = _sibling(study.dimensions[index])
         assert sibling is not None
         names.add(sibling)
-        # The mean call, as prices may have steps, times their number.
+        # Price the mean call, as prices may have tiers, and multiply it by the number of calls.
         mean = {
-            name: round(1000 * exact_sum(calls[name][some])[0] / len(some))
+            name: round(1000 * exact_sum(calls[name][group])[0] / len(group))
             for name in ("input", "output", "cache_read")
         }
-        small = study.price(fact, mean, int(calls["started"][some[-1]]), sibling)
-        known = small is not None and bool((calls["cost"][some] >= 0).all())
-        saving = exact_sum(calls["cost"][some])[0] - round((small or 0) * len(some) / 1000) if known else None
+        small = study.price(index, mean, int(calls["started"][group[-1]]), sibling)
+        priced = small is not None and bool((calls["cost"][group] >= 0).all())
+        saving = exact_sum(calls["cost"][group])[0] - round((small or 0) * len(group) / 1000) if priced else None
         if saving is None or saving > 0:
-            found.add(study.place(fact), len(some), saving, int(some[-1]))
+            finding.add(study.name_of(index), len(group), saving, int(group[-1]))
     yield from study.advice(
-        found,
+        finding,
         "large model",
         "short, simple calls on large models",
-        f"of up to {_SHORT_INPUT:,} tokens in and {_SHORT_OUTPUT} out; try {', '.join(sorted(names))}",
+        f"up to {_SHORT_INPUT:,} input and {_SHORT_OUTPUT} output tokens; try {', '.join(sorted(names))}",
     )
 
 
-def _large(fact: Dimensions) -> bool:
-    return _sibling(fact) is not None and fact["outcome"] == "ok" and fact["finish"] == "stop"
+def _is_large(row: Dimensions) -> bool:
+    return _sibling(row) is not None and row["outcome"] == "ok" and row["finish"] == "stop"
 
 
-def _sibling(fact: Dimensions) -> str | None:
-    model = model_of(fact)
-    if model is None or fact["operation"] not in ("chat", "generate_content"):
+def _sibling(row: Dimensions) -> str | None:
+    model = model_of(row)
+    if model is None or row["operation"] not in ("chat", "generate_content"):
         return None
-    bare = model.rpartition("/")[2]
-    return next((small for pattern, small in _SMALL if pattern.match(bare)), None)
+    name = model.rpartition("/")[2]
+    return next((small for pattern, small in _SMALL_MODELS if pattern.match(name)), None)
 
 
 def _waste(study: _Study) -> Iterator[Advice]:
-    calls, found = study.calls, _Finding()
+    calls, finding = study.calls, _Finding()
     wasted = calls["wasted_tokens"]
     fresh = np.maximum(calls["input"], 0) - np.maximum(calls["cache_read"], 0) - np.maximum(calls["cache_write"], 0)
-    for fact, some in study.by_dimensions(np.flatnonzero((wasted >= 20) & (wasted * 20 >= calls["input"]))):
-        cost = exact_sum(calls["cost_input"][some])[0]
-        given = int(fresh[some].sum())
-        price = study.price(fact, {"input": 1000}, int(calls["started"][some[-1]]))
-        unit = cost / given if cost and given > 0 else None if price is None else price / 1000
-        worst = int(some[np.argmax(wasted[some])])
-        found.add(
-            study.place(fact), len(some), None if unit is None else round(exact_sum(wasted[some])[0] * unit), worst
+    for index, group in study.by_dimensions(np.flatnonzero((wasted >= 20) & (wasted * 20 >= calls["input"]))):
+        cost = exact_sum(calls["cost_input"][group])[0]
+        tokens = int(fresh[group].sum())
+        price = study.price(index, {"input": 1000}, int(calls["started"][group[-1]]))
+        unit = cost / tokens if cost and tokens > 0 else None if price is None else price / 1000
+        worst = int(group[np.argmax(wasted[group])])
+        finding.add(
+            study.name_of(index), len(group), None if unit is None else round(exact_sum(wasted[group])[0] * unit), worst
         )
     yield from study.advice(
-        found, "waste", "blank space and repeated lines, 5% of the input or more", "trim the template; say things once"
+        finding,
+        "waste",
+        "whitespace and repeated lines, 5% of the input or more",
+        "trim the template; remove repetitions",
     )
 
 
 def _windows(study: _Study) -> Iterator[Advice]:
-    calls, found = study.calls, _Finding()
-    if study.quotes is None:
+    calls, finding = study.calls, _Finding()
+    if study.prices is None:
         return
-    full = np.full(len(study.facts), np.iinfo(np.int64).max)
-    for number, fact in enumerate(study.facts):
-        model = fact["response_model"] or fact["request_model"]
-        window = None if model is None else study.quotes.window(fact["provider"], model)
+    limits = np.full(len(study.dimensions), np.iinfo(np.int64).max)
+    for index, row in enumerate(study.dimensions):
+        model = row["response_model"] or row["request_model"]
+        window = None if model is None else study.prices.window(row["provider"], model)
         if window:
-            full[number] = int(window * _FULL)
-    for at, some in study.by_dimensions(np.flatnonzero(calls["input"] >= full[calls.dimension_ids])):
-        found.add(study.place(at), len(some), None, int(some[np.argmax(calls["input"][some])]))
+            limits[index] = int(window * _FULL_WINDOW_SHARE)
+    for index, group in study.by_dimensions(np.flatnonzero(calls["input"] >= limits[calls.dimension_ids])):
+        finding.add(study.name_of(index), len(group), None, int(group[np.argmax(calls["input"][group])]))
     yield from study.advice(
-        found, "context window", "calls that fill more than 80% of the model's context window",
+        finding, "context window", "calls that fill more than 80% of the model's context window",
         "send less: fewer documents, or a summary of the conversation so far", money=False,
     )  # fmt: skip
 
 
 def _aliases(study: _Study) -> Iterator[Advice]:
-    found = _Finding()
+    finding = _Finding()
     moved: dict[str, set[str]] = {}
-    for number, some in study.by_dimensions(study.having(_floats)):
-        fact = study.facts[number]
-        moved.setdefault(fact["request_model"], set()).add(fact["response_model"] or "")
-        found.add(study.place(number), len(some), None, int(some[-1]))
-    changed = [name for name, answers in moved.items() if len(answers - {""}) > 1]
-    title = "calls that name a model by an alias, which the provider moves when it likes"
+    for index, group in study.by_dimensions(study.matching(_uses_alias)):
+        row = study.dimensions[index]
+        moved.setdefault(row["request_model"], set()).add(row["response_model"] or "")
+        finding.add(study.name_of(index), len(group), None, int(group[-1]))
+    changed = [name for name, models in moved.items() if len(models - {""}) > 1]
+    title = "calls that use a model alias, which the provider may point to another model"
     if changed:
         title += f" ({', '.join(changed[:2])} has moved)"
     yield from study.advice(
-        found, "floating alias", title, "pin the dated name; move with: llmtrace compare model=...", money=False
-    )
-
-
-def _floats(fact: Dimensions) -> bool:
-    if fact["pinned"] is not None:
-        return not fact["pinned"]
-    asked, answered = fact["request_model"], fact["response_model"]
-    if not asked or not answered or asked == answered or is_pinned(asked):
-        return False
-    return bool(answered.startswith(asked))
-
-
-def _silent(fact: Dimensions) -> bool:
-    whole = bool(fact["streamed"]) and fact["stream_end"] == "exhausted"
-    return whole and fact["usage_source"] in ("missing", "estimated")
-
-
-def _silent_streams(study: _Study) -> Iterator[Advice]:
-    found, costs = _Finding(), study.calls["estimated_cost"]
-    for number, some in study.by_dimensions(study.having(_silent)):
-        found.add(study.place(number), len(some), None, int(some[-1]))
-        found.saving += exact_sum(costs[some])[0]
-        found.priced += int((costs[some] >= 0).sum())
-    about = f", about {formatting.money(found.saving / PICO)} that is in no sum" if found.priced else ""
-    yield from study.advice(
-        found,
-        "silent stream",
-        f"streams whose usage the provider did not tell{about}",
-        'ask for it: stream_options={"include_usage": True}, or LLMTRACE_STREAM_USAGE=auto',
+        finding,
+        "floating alias",
+        title,
+        "pin the dated name; before you change it, run: llmtrace compare model=...",
         money=False,
     )
 
 
-_QUESTIONS = (_repeats, _prefixes, _large_models, _waste, _windows, _aliases, _silent_streams)
+def _uses_alias(row: Dimensions) -> bool:
+    if row["pinned"] is not None:
+        return not row["pinned"]
+    requested, served = row["request_model"], row["response_model"]
+    if not requested or not served or requested == served or is_pinned(requested):
+        return False
+    return bool(served.startswith(requested))
+
+
+def _lacks_usage(row: Dimensions) -> bool:
+    exhausted = bool(row["streamed"]) and row["stream_end"] == "exhausted"
+    return exhausted and row["usage_source"] in ("missing", "estimated")
+
+
+def _silent_streams(study: _Study) -> Iterator[Advice]:
+    finding, costs = _Finding(), study.calls["estimated_cost"]
+    for index, group in study.by_dimensions(study.matching(_lacks_usage)):
+        finding.add(study.name_of(index), len(group), None, int(group[-1]))
+        finding.saving += exact_sum(costs[group])[0]
+        finding.priced += int((costs[group] >= 0).sum())
+    about = f", about {formatting.money(finding.saving / PICO)} that is in no total" if finding.priced else ""
+    yield from study.advice(
+        finding,
+        "silent stream",
+        f"streams whose usage the provider did not report{about}",
+        'request it: stream_options={"include_usage": True}, or LLMTRACE_STREAM_USAGE=auto',
+        money=False,
+    )
+
+
+_RULES = (_repeats, _prefixes, _large_models, _waste, _windows, _aliases, _silent_streams)

@@ -1,4 +1,4 @@
-"""Sums and distributions of calls, by whatever they have in common."""
+"""Sums and distributions of calls, grouped by dimensions."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _LISTS = ("duration", "first_token", "speed")
 
 @dataclass(slots=True)
 class Aggregate:
-    """What a group of calls adds up to. Money is in trillionths of a dollar, times are in microseconds."""
+    """Totals of a group of calls. Money is in trillionths of a dollar, times are in microseconds."""
 
     calls: int = 0
-    """Those that were carried out; what a budget has blocked is in ``blocked`` alone."""
+    """Number of calls that were sent; calls that a budget blocked count in ``blocked`` only."""
     errors: int = 0
     refusals: int = 0
     blocked: int = 0
     cancelled: int = 0
     streamed: int = 0
     cut: int = 0
-    """Streams that did not run to their end, whoever ended them."""
+    """Streams that did not run to their end, for any reason."""
     input: int = 0
     output: int = 0
     cache_read: int = 0
@@ -43,14 +43,14 @@ class Aggregate:
     cost: int = 0
     priced: int = 0
     unpriced: int = 0
-    """Calls that cost something nobody knows."""
+    """Billed calls that could not be priced."""
     estimated: int = 0
-    """Calls whose usage was not told and is estimated; the estimate is in ``estimated_cost``, never in ``cost``."""
+    """Calls with estimated usage; its cost counts in ``estimated_cost``, never in ``cost``."""
     estimated_cost: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
-    """Why calls are unpriced; of the sum of everything only."""
+    """Number of unpriced calls by reason; in the overall total only."""
     ends: dict[str, int] = field(default_factory=dict)
-    """How the streams ended; of the sum of everything only."""
+    """Number of streams by outcome; in the overall total only."""
     duration: Distribution = field(default_factory=Distribution)
     first_token: Distribution = field(default_factory=Distribution)
     speed: Distribution = field(default_factory=Distribution)
@@ -58,16 +58,17 @@ class Aggregate:
 
     @property
     def dollars(self) -> Decimal:
+        """Cost in dollars."""
         return from_pico(self.cost)
 
     @property
     def dollars_per_call(self) -> Decimal | None:
-        """The mean over the calls that have a price."""
+        """Mean cost in dollars of the priced calls."""
         return divide(self.cost, PICO * self.priced) if self.priced else None
 
     def as_dict(self) -> dict[str, Any]:
-        """The figures under plain names, in dollars and seconds, for JSON and CSV."""
-        found: dict[str, Any] = {
+        """Return the figures with their units in the names, in dollars and seconds, for JSON and CSV."""
+        figures: dict[str, Any] = {
             "calls": self.calls,
             "errors": self.errors,
             "refusals": self.refusals,
@@ -85,15 +86,15 @@ class Aggregate:
         }
         for name, values in (("latency", self.duration), ("first_token", self.first_token)):
             for percent in (50, 95, 99):
-                found[f"{name}_p{percent}_seconds"] = _scaled(values.quantile(percent), 1e6)
-        found["tokens_per_second_p50"] = _scaled(self.speed.quantile(50), 1e3)
-        found |= {
+                figures[f"{name}_p{percent}_seconds"] = _scaled(values.quantile(percent), 1e6)
+        figures["tokens_per_second_p50"] = _scaled(self.speed.quantile(50), 1e3)
+        figures |= {
             "streams": self.streamed,
             "streams_cut": self.cut,
             "estimated_share": self.estimated / self.calls if self.calls else None,
             "unpriced_share": self.unpriced / self.calls if self.calls else None,
         }
-        return found
+        return figures
 
 
 def _scaled(value: int | None, unit: float) -> float | None:
@@ -102,22 +103,22 @@ def _scaled(value: int | None, unit: float) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Groups in the order in which they are shown, and the sum of everything."""
+    """Groups in display order, and the overall total."""
 
     rows: list[tuple[Key, Aggregate]]
     total: Aggregate
     hidden: int = 0
-    """How many groups there are besides."""
+    """Number of groups that are not shown."""
 
 
 def report(store: sqlite3.Connection, chosen: Selection, by: Sequence[str], *, top: int = 0) -> Report:
-    """The calls of a selection, grouped. A call with several tags counts under each of them, and once in the sum.
+    """Group the calls of a selection. A call with several tags counts under each of them, and once in the total.
 
     Args:
         store: A connection to the store.
-        chosen: Which calls.
-        by: The dimensions to group by; none for one group of everything.
-        top: So many groups only; 0 for all.
+        chosen: The selection of calls.
+        by: The dimensions to group by; none for a single group.
+        top: Maximum number of groups; 0 for all.
     """
     calls = read(store, chosen)
     rows, hidden = aggregate(calls, by, top=top)
@@ -125,7 +126,10 @@ def report(store: sqlite3.Connection, chosen: Selection, by: Sequence[str], *, t
 
 
 def aggregate(calls: CallTable, by: Sequence[str], *, top: int = 0) -> tuple[list[tuple[Key, Aggregate]], int]:
-    """The groups, times in their order and all else by cost, then by calls; and how many there are beyond ``top``."""
+    """Return the groups and the number of groups beyond ``top``.
+
+    Groups by time are in order of time, others in descending order of cost, then of calls.
+    """
     groups = grouped(calls, by)
     shown = _first(groups, by, top)
     hidden = groups.count - len(shown)
@@ -141,63 +145,65 @@ def aggregate(calls: CallTable, by: Sequence[str], *, top: int = 0) -> tuple[lis
 
 
 def _first(groups: Groups, by: Sequence[str], top: int) -> list[tuple[int, Key]]:
-    """The groups to be shown, in their order: numbers and names."""
+    """Return the numbers and keys of the groups to show, in display order."""
     if by and by[0] in TIMES:
         named = list(enumerate(groups.keys(range(groups.count))))
-        named.sort(key=lambda each: tuple(part or "" for part in each[1]))
+        named.sort(key=lambda group: tuple(part or "" for part in group[1]))
         return named[: top or None]
-    known = np.where(groups.calls.each_dimension(blocked), -1, groups.calls["cost"]) if len(groups.calls) else ()
-    costs = exact_sum(np.asarray(known, np.int64), groups.number, groups.count)
+    costs_per_call = (
+        np.where(groups.calls.each_dimension(blocked), -1, groups.calls["cost"]) if len(groups.calls) else ()
+    )
+    costs = exact_sum(np.asarray(costs_per_call, np.int64), groups.number, groups.count)
     calls = np.bincount(groups.number, minlength=groups.count).tolist()
     ranks = [(-cost, -count) for cost, count in zip(costs, calls, strict=True)]
     numbers = list(range(groups.count))
     if 0 < top < groups.count:
-        last = sorted(ranks)[top - 1]
-        numbers = [number for number in numbers if ranks[number] <= last]  # those that tie are told apart by name
+        limit = sorted(ranks)[top - 1]
+        numbers = [number for number in numbers if ranks[number] <= limit]  # groups that tie are sorted by name
     named = list(zip(numbers, groups.keys(numbers), strict=True))
-    named.sort(key=lambda each: (ranks[each[0]], str(each[1])))
+    named.sort(key=lambda group: (ranks[group[0]], str(group[1])))
     return named[: top or None]
 
 
 def overall(calls: CallTable) -> Aggregate:
-    """The sum of everything."""
+    """Return the totals of all calls."""
     if not len(calls):
         return Aggregate()
-    (made,) = _aggregates(calls, np.zeros(len(calls), np.int64), 1)
-    for fact, count in zip(
+    (total,) = _aggregates(calls, np.zeros(len(calls), np.int64), 1)
+    for row, count in zip(
         calls.dimensions, np.bincount(calls.dimension_ids, minlength=len(calls.dimensions)).tolist(), strict=True
     ):
-        if blocked(fact):
+        if blocked(row):
             continue
-        for into, value in ((made.reasons, fact["unpriced"]), (made.ends, fact["stream_end"])):
+        for counts, value in ((total.reasons, row["unpriced"]), (total.ends, row["stream_end"])):
             if value is not None and count:
-                into[value] = into.get(value, 0) + count
-    return made
+                counts[value] = counts.get(value, 0) + count
+    return total
 
 
 def costs(calls: CallTable, by: Sequence[str]) -> dict[Key, int]:
-    """The known cost of each group, in trillionths of a dollar."""
+    """Return the priced cost of each group, in trillionths of a dollar."""
     groups = grouped(carried_out(calls), by)
     sums = exact_sum(groups.calls["cost"], groups.number, groups.count)
     return dict(zip(groups.keys(range(groups.count)), sums, strict=True))
 
 
 def _aggregates(calls: CallTable, number: Array, count: int) -> list[Aggregate]:
-    refused = [0] * count
+    blocked_calls = [0] * count
     if any(map(blocked, calls.dimensions)):
-        # Nothing was sent: such calls are counted apart, and are in no other figure.
-        those = calls.each_dimension(blocked)
-        refused = np.bincount(number[those], minlength=count).tolist()
-        calls, number = calls.only(~those), number[~those]
+        # Count blocked calls separately: they were not sent and belong to no other figure.
+        is_blocked = calls.each_dimension(blocked)
+        blocked_calls = np.bincount(number[is_blocked], minlength=count).tolist()
+        calls, number = calls.only(~is_blocked), number[~is_blocked]
 
-    def counted(which: Array | None = None) -> list[int]:
-        found: list[int] = np.bincount(number if which is None else number[which], minlength=count).tolist()
-        return found
+    def count_calls(which: Array | None = None) -> list[int]:
+        counts: list[int] = np.bincount(number if which is None else number[which], minlength=count).tolist()
+        return counts
 
     figures = {name: exact_sum(calls[name], number, count) for name in _SUMS}
-    figures |= {name: counted(calls.each_dimension(test)) for name, test in _TESTS.items()}
-    figures |= {"blocked": refused, "calls": counted()}
-    figures |= {"priced": counted(calls["cost"] >= 0), "estimated": counted(calls["estimated"] > 0)}
+    figures |= {name: count_calls(calls.each_dimension(test)) for name, test in _TESTS.items()}
+    figures |= {"blocked": blocked_calls, "calls": count_calls()}
+    figures |= {"priced": count_calls(calls["cost"] >= 0), "estimated": count_calls(calls["estimated"] > 0)}
     lists = {name: _ordered(calls, name, number, count) for name in _LISTS}
     names = (*figures, *lists)
     return [
@@ -206,23 +212,23 @@ def _aggregates(calls: CallTable, number: Array, count: int) -> list[Aggregate]:
 
 
 _TESTS: dict[str, Callable[[Dimensions], bool]] = {
-    "errors": lambda fact: fact["outcome"] == "error",
-    "cancelled": lambda fact: fact["outcome"] == "cancelled",
-    "refusals": lambda fact: "content_filter" in (fact["finish"] or "").split(","),
-    "streamed": lambda fact: fact["stream_end"] is not None,  # a request for a stream that was refused has none
-    "cut": lambda fact: fact["stream_end"] not in (None, "exhausted"),
-    "unpriced": lambda fact: fact["unpriced"] is not None,
+    "errors": lambda row: row["outcome"] == "error",
+    "cancelled": lambda row: row["outcome"] == "cancelled",
+    "refusals": lambda row: "content_filter" in (row["finish"] or "").split(","),
+    "streamed": lambda row: row["stream_end"] is not None,  # a failed request for a stream has no end
+    "cut": lambda row: row["stream_end"] not in (None, "exhausted"),
+    "unpriced": lambda row: row["unpriced"] is not None,
 }
 
 
 def _ordered(calls: CallTable, name: str, number: Array, count: int) -> list[Distribution]:
-    """What was told, by group, each in its order."""
+    """Return the sorted values of a column, without missing ones, as one distribution per group."""
     order = calls.order(name)
     values = calls[name][order]
     if count == 1:
         return [Distribution(values)]
     number = number[order]
-    # The values are in their order: put by group they stay so, and small numbers are put so in two passes.
+    # A stable sort by group keeps the values sorted. For 16-bit integers it is a radix sort, in two passes.
     small = number.astype(np.uint16) if count <= 1 << 16 else number
     values = values[np.argsort(small, kind="stable")]
     ends = np.cumsum(np.bincount(number, minlength=count)).tolist()

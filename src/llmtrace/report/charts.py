@@ -1,4 +1,4 @@
-"""Charts as inline SVG. The SVG holds only shapes and stretches; words are HTML around it and stay readable."""
+"""Charts as inline SVG. The SVG contains shapes only and stretches; labels are HTML and keep their size."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from .formatting import markup
 __all__ = ["COLOURS", "bars", "nice", "stack"]
 
 COLOURS = 7
-"""How many series have a colour of their own; the rest are one more."""
+"""Number of series with a colour of their own. All further series share one more colour."""
 _HEIGHT = 100.0
 
 
 def nice(largest: float, *, even: bool = False) -> float:
-    """The next round number, for the top of an axis; with ``even`` one whose half, which is labelled too, is whole."""
+    """Return the next round number, for the top of an axis.
+
+    With ``even``, half of it is an integer too, as the middle of the axis is labelled.
+    """
     if largest <= 0:
         return 2.0 if even else 1.0
     unit = 10.0 ** math.floor(math.log10(largest))
@@ -26,7 +29,7 @@ def nice(largest: float, *, even: bool = False) -> float:
 def stack(
     labels: Sequence[str], series: Sequence[tuple[str, Sequence[float]]], show: Callable[[float], str], title: str
 ) -> str:
-    """Stacked columns: one for each label, a colour for each series."""
+    """Render stacked columns: one column for each label, one colour for each series."""
     top = nice(max((sum(values[at] for _, values in series) for at in range(len(labels))), default=0))
     shapes = []
     for at, label in enumerate(labels):
@@ -37,10 +40,10 @@ def stack(
                 continue
             size = value / top * _HEIGHT
             height += size
-            told = markup(f"{label} · {name} · {show(value)}")
+            tooltip = markup(f"{label} · {name} · {show(value)}")
             shapes.append(
                 f'<rect class="c{number}" x="{at + 0.08:.2f}" y="{_HEIGHT - height:.3f}" width="0.84" '
-                f'height="{size:.3f}"><title>{told}</title></rect>'
+                f'height="{size:.3f}"><title>{tooltip}</title></rect>'
             )
     keys = "".join(
         f'<li><i class="c{number}"></i>{markup(name)}</li>'
@@ -54,7 +57,7 @@ def stack(
 
 
 def bars(counts: Sequence[int], labels: Sequence[str], ticks: Sequence[tuple[float, str]], title: str) -> str:
-    """A histogram. ``ticks`` are places along it, from 0 to 1, with their words."""
+    """Render a histogram. ``ticks`` are positions along the axis, from 0 to 1, with their labels."""
     top = nice(max(counts, default=0), even=True)
     shapes = [
         f'<rect class="c0" x="{at + 0.04:.2f}" y="{_HEIGHT - count / top * _HEIGHT:.3f}" width="0.92" '
@@ -66,9 +69,9 @@ def bars(counts: Sequence[int], labels: Sequence[str], ticks: Sequence[tuple[flo
 
 
 def _ticks(labels: Sequence[str]) -> list[tuple[float, str]]:
-    """A few of the labels, evenly spread, each in the middle of its column."""
-    every = max(1, math.ceil(len(labels) / 5))
-    return [((at + 0.5) / len(labels), labels[at]) for at in range(0, len(labels), every)]
+    """Return about five labels, evenly spread, with the positions of their columns."""
+    step = max(1, math.ceil(len(labels) / 5))
+    return [((at + 0.5) / len(labels), labels[at]) for at in range(0, len(labels), step)]
 
 
 def _frame(

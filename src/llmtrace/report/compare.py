@@ -1,4 +1,4 @@
-"""Two selections of calls side by side, with the uncertainty that comes of having only so many calls."""
+"""Comparison of two selections of calls, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ __all__ = ["METRICS", "Change", "Limit", "Sample", "as_dict", "compare", "exceed
 
 Numbers = Sequence[float] | Array
 _Z = 1.959964
-"""95 % of a normal distribution lies within so many standard deviations."""
-_FEW = 8
+"""Standard deviations that contain 95 % of a normal distribution."""
+_MIN_CALLS = 8
+"""Minimum calls for an interval."""
 _LIMIT = re.compile(r"([a-z][a-z ]*?)\s*([+-])\s*(\d+(?:\.\d+)?)\s*%?")
 
 
 @dataclass(slots=True)
 class Sample:
-    """The figures of one side, call by call."""
+    """Figures of one side, for each call."""
 
     calls: int = 0
     cost: Numbers = ()
@@ -38,11 +39,13 @@ class Sample:
     errors: int = 0
     refusals: int = 0
     finishes: dict[str, int] = field(default_factory=dict)
-    """Finish reasons of the calls that have one."""
+    """Number of calls by finish reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
+    """One metric to compare: a mean or median of values, or a rate of counted calls."""
+
     name: str
     kind: Literal["mean", "median", "rate"]
     values: Callable[[Sample], Numbers] | None = None
@@ -52,9 +55,9 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One figure on both sides. ``low`` and ``high`` bound the change with 95 % confidence, if there are enough calls.
+    """Change of one metric. ``low`` and ``high`` are its 95 % confidence interval, if there are enough calls.
 
-    The change of a rate is in points, of anything else relative: 0.1 is a tenth more.
+    The change of a rate is a difference, that of other metrics is relative: 0.1 is 10 % more.
     """
 
     metric: str
@@ -68,13 +71,13 @@ class Change:
 
     @property
     def clear(self) -> bool:
-        """Whether it is more than chance."""
+        """True if the 95 % interval excludes "no change"."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A ``--fail-if``: the metric must not change by more than ``by`` in the direction of its sign."""
+    """A ``--fail-if`` limit: the metric must not change by more than ``by`` in the direction of its sign."""
 
     metric: str
     by: float
@@ -101,20 +104,20 @@ def _format_count(value: float | None) -> int | None:
 
 
 def sample(store: sqlite3.Connection, chosen: Selection) -> Sample:
-    """The calls of one side."""
+    """Read the figures of one side."""
     calls = carried_out(read(store, chosen))
     side = Sample(calls=len(calls))
-    for name, unit, into in (
+    for name, unit, attribute in (
         ("cost", PICO, "cost"), ("duration", 10**6, "latency"), ("first_token", 10**6, "first"),
         ("output", 1, "output"), ("input", 1, "input"),
     ):  # fmt: skip
-        told = calls[name]
-        setattr(side, into, told[told >= 0] / unit)
-    for fact, count in zip(
+        values = calls[name]
+        setattr(side, attribute, values[values >= 0] / unit)
+    for row, count in zip(
         calls.dimensions, np.bincount(calls.dimension_ids, minlength=len(calls.dimensions)).tolist(), strict=True
     ):
-        side.errors += count if fact["outcome"] == "error" else 0
-        reason = fact["finish"]
+        side.errors += count if row["outcome"] == "error" else 0
+        reason = row["finish"]
         if reason is not None and count:
             side.finishes[reason] = side.finishes.get(reason, 0) + count
             side.refusals += count if "content_filter" in reason.split(",") else 0
@@ -122,11 +125,11 @@ def sample(store: sqlite3.Connection, chosen: Selection) -> Sample:
 
 
 def compare(before: Sample, after: Sample) -> list[Change]:
-    """Every metric that both sides, or one of them, can tell; finish reasons last."""
-    found = [_change(metric, before, after) for metric in METRICS]
-    for reason in sorted((before.finishes.keys() | after.finishes.keys()) - {"content_filter"}):  # that is a refusal
-        found.append(_change(_finish(reason), before, after))
-    return [change for change in found if change.before is not None or change.after is not None]
+    """Compare every metric that at least one side has; finish reasons come last."""
+    changes = [_change(metric, before, after) for metric in METRICS]
+    for reason in sorted((before.finishes.keys() | after.finishes.keys()) - {"content_filter"}):  # counted as refusal
+        changes.append(_change(_finish(reason), before, after))
+    return [change for change in changes if change.before is not None or change.after is not None]
 
 
 def _finish(reason: str) -> Metric:
@@ -145,7 +148,7 @@ def _change(metric: Metric, before: Sample, after: Sample) -> Change:
         change = b / a - 1
         parts = spread(first), spread(second)
         if b and parts[0] is not None and parts[1] is not None:
-            # The logarithm of a ratio is nearly normal where the ratio itself is not.
+            # Use logarithms: the logarithm of a ratio is nearly normal where the ratio itself is not.
             wide = _Z * math.hypot(parts[0], parts[1])
             low, high = (b / a) * math.exp(-wide) - 1, (b / a) * math.exp(wide) - 1
     return Change(metric.name, metric.kind, a, b, change, low, high, (metric.show(a), metric.show(b)))
@@ -160,8 +163,8 @@ def _rates(metric: Metric, x: int, n: int, y: int, m: int) -> Change:
     change = low = high = None
     if a is not None and b is not None:
         change = b - a
-        if min(n, m) >= _FEW:
-            # Newcombe's interval, which also holds for rates near 0 and 1.
+        if min(n, m) >= _MIN_CALLS:
+            # Newcombe's interval also holds for rates near 0 and 1.
             (a_low, a_high), (b_low, b_high) = _wilson(x, n), _wilson(y, m)
             low = change - math.hypot(b - b_low, a_high - a)
             high = change + math.hypot(b_high - b, a - a_low)
@@ -180,9 +183,9 @@ def _mean(values: Numbers) -> float | None:
 
 
 def _mean_spread(values: Numbers) -> float | None:
-    """The standard error of the logarithm of the mean."""
+    """Return the standard error of the logarithm of the mean."""
     mean = _mean(values)
-    if mean is None or len(values) < _FEW or mean <= 0:
+    if mean is None or len(values) < _MIN_CALLS or mean <= 0:
         return None
     return float(np.std(values, ddof=1)) / math.sqrt(len(values)) / mean
 
@@ -192,9 +195,9 @@ def _median(values: Numbers) -> float | None:
 
 
 def _median_spread(values: Numbers) -> float | None:
-    """The same of the median, from the order statistics that bound it whatever the distribution."""
+    """Return the standard error of the logarithm of the median, from distribution-free order statistics."""
     size = len(values)
-    if size < _FEW:
+    if size < _MIN_CALLS:
         return None
     half = _Z * math.sqrt(size) / 2
     low = _at(values, max(0, math.floor(size / 2 - half) - 1))
@@ -202,40 +205,41 @@ def _median_spread(values: Numbers) -> float | None:
     return (math.log(high) - math.log(low)) / (2 * _Z) if low > 0 else None
 
 
-def _at(values: Numbers, place: int) -> float:
-    """The number at that place in their order."""
-    return float(np.partition(values, place)[place])
+def _at(values: Numbers, position: int) -> float:
+    """Return the value at a position of the sorted values."""
+    return float(np.partition(values, position)[position])
 
 
 def parse_limit(text: str) -> Limit:
-    """A ``--fail-if``, such as ``cost +10 %`` or ``error +1 %``.
+    """Parse a ``--fail-if`` limit, such as ``cost +10 %`` or ``error +1 %``.
 
     Raises:
-        WrongQuestion: It means nothing.
+        QueryError: The text is not a valid limit.
     """
-    told = _LIMIT.fullmatch(" ".join(text.strip().lower().split()))
+    match = _LIMIT.fullmatch(" ".join(text.strip().lower().split()))
     names = [metric.name for metric in METRICS]
-    if told is None or (told[1] not in names and not told[1].startswith("finish ")):
+    if match is None or (match[1] not in names and not match[1].startswith("finish ")):
         raise QueryError(
-            f"--fail-if {text!r} is not accepted; use NAME +N % with one of {', '.join(names)}, finish REASON"
+            f"--fail-if {text!r} is not a valid limit: use NAME +N % with one of {', '.join(names)}, finish REASON"
         )
-    return Limit(told[1], float(f"{told[2]}{told[3]}") / 100, text)
+    return Limit(match[1], float(f"{match[2]}{match[3]}") / 100, text)
 
 
 def exceeded(limits: Sequence[Limit], changes: Sequence[Change]) -> list[Limit]:
-    """The limits that were passed by more than chance explains."""
-    found: Mapping[str, Change] = {change.metric: change for change in changes}
+    """Return the limits that were exceeded by a change whose 95 % interval excludes "no change"."""
+    by_metric: Mapping[str, Change] = {change.metric: change for change in changes}
     failed = []
-    for each in limits:
-        change = found.get(each.metric)
+    for limit in limits:
+        change = by_metric.get(limit.metric)
         if change is None or change.change is None or change.low is None or change.high is None:
             continue
-        rose, fell = change.change > each.by and change.low > 0, change.change < each.by and change.high < 0
-        if rose if each.by >= 0 else fell:
-            failed.append(each)
+        rose, fell = change.change > limit.by and change.low > 0, change.change < limit.by and change.high < 0
+        if rose if limit.by >= 0 else fell:
+            failed.append(limit)
     return failed
 
 
 def as_dict(change: Change) -> dict[str, Any]:
+    """Return a change as a dictionary, for JSON."""
     names = ("metric", "kind", "before", "after", "change", "low", "high", "clear")
     return {name: getattr(change, name) for name in names}

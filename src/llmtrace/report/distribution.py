@@ -1,4 +1,4 @@
-"""Many numbers, of which only a few order statistics are wanted."""
+"""Quantiles and histograms of sorted numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Distribution"]
 
 
 class Distribution:
-    """Whole numbers in their order."""
+    """Sorted integers."""
 
     __slots__ = ("_ordered",)
 
@@ -24,11 +24,11 @@ class Distribution:
         return len(self._ordered)
 
     def quantile(self, percent: float) -> int | None:
-        """The smallest of the numbers that at least so many percent do not exceed; ``None`` when there are none."""
+        """Return the smallest number that is at least as large as ``percent`` % of them; ``None`` if empty."""
         size = len(self._ordered)
         return int(self._ordered[max(1, math.ceil(percent / 100 * size)) - 1]) if size else None
 
     def counts(self, edges: Sequence[int]) -> list[int]:
-        """How many lie under each edge and not under the one before it; last, those that are not under any."""
-        under = [0, *np.searchsorted(self._ordered, list(edges)).tolist(), len(self)]
-        return [high - low for low, high in pairwise(under)]
+        """Return the counts of a histogram: below the first edge, between edges, and from the last edge on."""
+        cumulative = [0, *np.searchsorted(self._ordered, list(edges)).tolist(), len(self)]
+        return [high - low for low, high in pairwise(cumulative)]

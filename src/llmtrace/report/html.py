@@ -1,4 +1,4 @@
-"""The report as one page that needs nothing beside it: no network, no script."""
+"""The report as one self-contained HTML page, without network access or scripts."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ __all__ = ["render"]
 
 _TOP = 15
 _EDGES = [round(10 ** (power / 5)) for power in range(20, 41)]
-"""Microseconds, five to a decade, from 10 ms to 100 s."""
+"""Edges of the histograms in microseconds, five per decade, from 10 ms to 100 s."""
 _DECADES = ((1 / 22, "10ms"), (6 / 22, "100ms"), (11 / 22, "1s"), (16 / 22, "10s"), (21 / 22, "100s"))
 
 
 def render(store: sqlite3.Connection, chosen: Selection, by: Sequence[str]) -> str | None:
-    """The page, or ``None`` when there are no calls to speak of."""
-    asked = tuple(by) or ("feature",)
+    """Render the page, or return ``None`` if the selection has no calls."""
+    requested = tuple(by) or ("feature",)
     calls = read(store, chosen)
     if not len(calls):
         return None
-    everything = overall(calls)
-    tables = [_section(f"By {', '.join(asked)}", calls, everything, asked)]
+    total = overall(calls)
+    tables = [_section(f"By {', '.join(requested)}", calls, total, requested)]
     for names in (("feature",), ("model",), ("prompt", "version")):
-        if names[0] not in asked:
-            tables.append(_section(f"By {', '.join(names)}", calls, everything, names, least=2))
+        if names[0] not in requested:
+            tables.append(_section(f"By {', '.join(names)}", calls, total, names, least=2))
     parts = [
-        _head(calls, chosen, everything),
-        _tiles(everything),
+        _head(calls, chosen, total),
+        _tiles(total),
         _cost_over_time(calls),
         '<div class="pair">',
-        _histogram("Latency", everything.duration, "call"),
-        _histogram("Time to first token", everything.first_token, "stream"),
+        _histogram("Latency", total.duration, "call"),
+        _histogram("Time to first token", total.first_token, "stream"),
         "</div>",
         *tables,
         _most_expensive(calls, chosen),
@@ -69,19 +69,22 @@ _PAGE = """<!doctype html>
 <body>
 <main>
 {body}
-<footer>llmtrace {version}. Money in USD; times are the callers'. Percentiles are of the calls themselves.</footer>
+<footer>llmtrace {version}. Costs are in USD. Times are measured by the caller. Percentiles are exact.</footer>
 </main>
 </body>
 </html>
 """
 
 
-def _head(calls: CallTable, chosen: Selection, whole: Aggregate) -> str:
+def _head(calls: CallTable, chosen: Selection, total: Aggregate) -> str:
     first, last = _window(calls)
-    said = [f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"]
-    said += [f"{each.dimension} {'=' if each.wanted else '≠'} {each.value or ABSENT}" for each in chosen.where]
-    notes = "".join(f"<li>{markup(note)}</li>" for note in footnotes(whole))
-    return f"<header><h1>LLM calls</h1><p>{markup(' · '.join(said))}</p></header>" + (
+    parts = [f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"]
+    parts += [
+        f"{condition.dimension} {'=' if condition.wanted else '≠'} {condition.value or ABSENT}"
+        for condition in chosen.where
+    ]
+    notes = "".join(f"<li>{markup(note)}</li>" for note in footnotes(total))
+    return f"<header><h1>LLM calls</h1><p>{markup(' · '.join(parts))}</p></header>" + (
         f'<ul class="notes">{notes}</ul>' if notes else ""
     )
 
@@ -91,25 +94,25 @@ def _window(calls: CallTable) -> tuple[datetime, datetime]:
     return datetime.fromtimestamp(first / 1e6, UTC), datetime.fromtimestamp(last / 1e6, UTC)
 
 
-def _tiles(whole: Aggregate) -> str:
+def _tiles(total: Aggregate) -> str:
     def time(values: Distribution, percent: int) -> str:
         value = values.quantile(percent)
         return formatting.seconds(None if value is None else value / 1e6)
 
-    cost = formatting.money(whole.dollars) if whole.priced else "-"
-    each = formatting.money(whole.dollars_per_call)
-    blocked = f", {whole.blocked:,} blocked" if whole.blocked else ""
+    cost = formatting.money(total.dollars) if total.priced else "-"
+    per_call = formatting.money(total.dollars_per_call)
+    blocked = f", {total.blocked:,} blocked" if total.blocked else ""
     tiles = (
-        (cost, "cost", f"{each} a call"),
-        (formatting.count(whole.calls), "calls", f"{formatting.share(whole.errors, whole.calls)} errors{blocked}"),
+        (cost, "cost", f"{per_call} per call"),
+        (formatting.count(total.calls), "calls", f"{formatting.share(total.errors, total.calls)} errors{blocked}"),
         (
-            formatting.count(whole.input),
+            formatting.count(total.input),
             "input tokens",
-            f"{formatting.share(whole.cache_read, whole.input)} from cache",
+            f"{formatting.share(total.cache_read, total.input)} from cache",
         ),
-        (formatting.count(whole.output), "output tokens", f"{formatting.share(whole.refusals, whole.calls)} refused"),
-        (time(whole.duration, 50), "latency p50", f"p95 {time(whole.duration, 95)}"),
-        (time(whole.first_token, 50), "first token p50", f"p95 {time(whole.first_token, 95)}"),
+        (formatting.count(total.output), "output tokens", f"{formatting.share(total.refusals, total.calls)} refused"),
+        (time(total.duration, 50), "latency p50", f"p95 {time(total.duration, 95)}"),
+        (time(total.first_token, 50), "TTFT p50", f"p95 {time(total.first_token, 95)}"),
     )
     cells = "".join(
         f"<li><b>{markup(a)}</b><span>{markup(b)}</span><small>{markup(c)}</small></li>" for a, b, c in tiles
@@ -124,7 +127,7 @@ def _cost_over_time(calls: CallTable) -> str:
     features: dict[str, dict[str, float]] = {}
     for (when, feature), cost in costs(calls, (unit, "feature")).items():
         features.setdefault(feature or ABSENT, {})[when or ""] = cost / PICO
-    labels = _every(unit, first, last)
+    labels = _time_labels(unit, first, last)
     names = sorted(features, key=lambda name: -sum(features[name].values()))
     series = [(name, [features[name].get(label, 0.0) for label in labels]) for name in names[:COLOURS]]
     if names[COLOURS:]:
@@ -137,8 +140,8 @@ def _cost_over_time(calls: CallTable) -> str:
     return f"<section><h2>Cost by {unit} and feature</h2>{chart}</section>"
 
 
-def _every(unit: str, first: datetime, last: datetime) -> list[str]:
-    """All the labels from the first to the last, those without calls too, as ``tally`` spells them."""
+def _time_labels(unit: str, first: datetime, last: datetime) -> list[str]:
+    """Return all labels of a time axis, those without calls too, in the format of ``group``."""
     day = first.replace(hour=0, minute=0, second=0, microsecond=0)
     if unit == "hour":
         at, step, form = first.replace(minute=0, second=0, microsecond=0), timedelta(hours=1), "%Y-%m-%d %H:00"
@@ -148,11 +151,11 @@ def _every(unit: str, first: datetime, last: datetime) -> list[str]:
     else:
         at = day - timedelta(days=day.weekday() if unit == "week" else 0)
         step, form = timedelta(days=7 if unit == "week" else 1), "%Y-%m-%d"
-    found = []
+    labels = []
     while at <= last:
-        found.append(at.strftime(form))
+        labels.append(at.strftime(form))
         at += step
-    return found
+    return labels
 
 
 def _histogram(title: str, values: Distribution, of: str) -> str:
@@ -166,23 +169,23 @@ def _histogram(title: str, values: Distribution, of: str) -> str:
         f"over {edges[-1]}",
     ]
     chart = bars(counts, labels, _DECADES, f"distribution of {title.lower()}")
-    told = " · ".join(f"p{p} {formatting.seconds((values.quantile(p) or 0) / 1e6)}" for p in (50, 95, 99))
-    return f"<section><h2>{title}</h2><p>{formatting.counted(len(values), of)} · {told}</p>{chart}</section>"
+    quantiles = " · ".join(f"p{p} {formatting.seconds((values.quantile(p) or 0) / 1e6)}" for p in (50, 95, 99))
+    return f"<section><h2>{title}</h2><p>{formatting.counted(len(values), of)} · {quantiles}</p>{chart}</section>"
 
 
-def _section(title: str, calls: CallTable, whole: Aggregate, by: Sequence[str], *, least: int = 1) -> str:
+def _section(title: str, calls: CallTable, total: Aggregate, by: Sequence[str], *, least: int = 1) -> str:
     rows, hidden = aggregate(calls, by, top=_TOP)
     if len(rows) < least:
         return ""
-    # What it cost comes first: the rest is to be scrolled to on a small screen.
-    columns = (*COST_COLUMNS[-2:], *COST_COLUMNS[:-2], *(BLOCKED if whole.blocked else ()), *TIME_COLUMNS)
+    # Cost comes first: small screens scroll to the other columns.
+    columns = (*COST_COLUMNS[-2:], *COST_COLUMNS[:-2], *(BLOCKED if total.blocked else ()), *TIME_COLUMNS)
     heads = "".join(f"<th>{markup(name)}</th>" for name in by) + "".join(
         f'<th class="n">{markup(name)}</th>' for name, _ in columns
     )
     body = "".join(_line([part if part is not None else ABSENT for part in key], group, columns) for key, group in rows)
     if hidden:
         body += f'<tr class="more"><td colspan="{len(by) + len(columns)}">and {hidden:,} more</td></tr>'
-    foot = f"<tfoot>{_line(['total', *[''] * (len(by) - 1)], whole, columns)}</tfoot>" if len(rows) + hidden > 1 else ""
+    foot = f"<tfoot>{_line(['total', *[''] * (len(by) - 1)], total, columns)}</tfoot>" if len(rows) + hidden > 1 else ""
     return _tabular(title, heads, body, foot)
 
 
@@ -192,8 +195,8 @@ def _tabular(title: str, heads: str, body: str, foot: str = "", cell_text: str =
 
 
 def _line(names: Sequence[str], group: Aggregate, columns: Sequence[Column]) -> str:
-    told = "".join(f"<td>{markup(name)}</td>" for name in names)
-    return f"<tr>{told}{''.join(_cell(cell, group) for _, cell in columns)}</tr>"
+    cells = "".join(f"<td>{markup(name)}</td>" for name in names)
+    return f"<tr>{cells}{''.join(_cell(cell, group) for _, cell in columns)}</tr>"
 
 
 def _cell(cell: Callable[[Aggregate], str], group: Aggregate) -> str:
@@ -202,19 +205,19 @@ def _cell(cell: Callable[[Aggregate], str], group: Aggregate) -> str:
 
 def _most_expensive(calls: CallTable, chosen: Selection) -> str:
     if chosen.where:
-        some = np.argsort(-calls["cost"], kind="stable")[:200]
-        known = zip(calls["facts"][some].tolist(), calls["started"][some].tolist(), strict=True)
-        rows = traces_of(calls.store, list(known), limit=10)
+        top = np.argsort(-calls["cost"], kind="stable")[:200]
+        calls_of_traces = zip(calls["dimensions"][top].tolist(), calls["started"][top].tolist(), strict=True)
+        rows = traces_of(calls.store, list(calls_of_traces), limit=10)
     else:
-        rows = traces_by(calls.store, "dearest", since=chosen.since, until=chosen.until, limit=10)
+        rows = traces_by(calls.store, "most_expensive", since=chosen.since, until=chosen.until, limit=10)
     lines = "".join(_trace(row) for row in rows if row.cost)
     if not lines:
         return ""
     heads = "<th>trace</th><th>began (UTC)</th>" + "".join(
         f'<th class="n">{name}</th>' for name in ("calls", "tokens", "time", "cost")
     )
-    say = "<p>Look at one with <code>llmtrace trace ID</code>.</p>"
-    return _tabular("Dearest traces", f"{heads}<th>id</th>", lines, cell_text=say)
+    hint = "<p>Show one with <code>llmtrace trace ID</code>.</p>"
+    return _tabular("Most expensive traces", f"{heads}<th>id</th>", lines, cell_text=hint)
 
 
 def _trace(row: TraceRow) -> str:

@@ -1,4 +1,4 @@
-"""Which calls a question is about: a window of time and conditions on what is known of a call."""
+"""Selections of calls: a time window and conditions on dimensions."""
 
 from __future__ import annotations
 
@@ -22,43 +22,44 @@ _ALIASES = {
     "error": ("error_type",),
     "end": ("stream_end",),
 }
-DIMENSIONS = ("feature", "model", "provider", "prompt", "version", "user", "tenant", "day", "tag", *_ALIASES, *DIMENSION_COLUMNS,
-              *TIMES, *ROWS)  # fmt: skip
+DIMENSIONS = ("feature", "model", "provider", "prompt", "version", "user", "tenant", "day", "tag", *_ALIASES,
+              *DIMENSION_COLUMNS, *TIMES, *ROWS)  # fmt: skip
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LONGEST = 1000
-"""Characters in the value of a condition."""
+_MAX_VALUE_CHARS = 1000
+"""Maximum characters in the value of a condition."""
 _SPAN = re.compile(r"([0-9]{1,6})\s*([mhdw])")
 
 
 class QueryError(ValueError):
-    """The question cannot be asked. The message says in one line what can."""
+    """Error for a query that is not valid. The message is one line and states what is accepted."""
 
 
 @lru_cache(maxsize=256)
 def _pattern(text: str) -> Callable[[str], object]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # "[[" may mean something else to a later Python
+        warnings.simplefilter("ignore")  # Python warns that "[[" may change its meaning
         return re.compile(translate(text)).match
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One ``--where``: a dimension, and a value or shell pattern it must, or must not, have."""
+    """One ``--where`` condition: a dimension, and a value or shell pattern that it must or must not match."""
 
     dimension: str
     value: str
     wanted: bool = True
 
     def holds(self, values: Iterable[str | None]) -> bool:
+        """Return True if the values of the dimension meet the condition; ``None`` matches an empty pattern."""
         matches = _pattern(self.value)
-        found = any(matches("" if value is None else value) is not None for value in values)
-        return found is self.wanted
+        matched = any(matches("" if value is None else value) is not None for value in values)
+        return matched is self.wanted
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A window, half open, in microseconds since the epoch, and the conditions that all hold."""
+    """A half-open time window in microseconds since the epoch, and conditions that must all hold."""
 
     since: int | None = None
     until: int | None = None
@@ -68,10 +69,10 @@ class Selection:
 def selection(
     since: str | None = None, until: str | None = None, where: Sequence[str] = (), *, now: datetime | None = None
 ) -> Selection:
-    """What ``--since``, ``--until`` and ``--where`` say together.
+    """Build a selection from the values of ``--since``, ``--until`` and ``--where``.
 
     Raises:
-        WrongQuestion: One of them means nothing.
+        QueryError: One of the values is not valid.
     """
     now = now or datetime.now(UTC)
     first, last = (None if text is None else _micros(moment(text, now)) for text in (since, until))
@@ -81,7 +82,10 @@ def selection(
 
 
 def moment(text: str, now: datetime) -> datetime:
-    """A point in time: an age (``90m``, ``24h``, ``7d``, ``2w``), ``today``, ``yesterday``, or an ISO date or time."""
+    """Parse a point in time.
+
+    Accepted are an age (``90m``, ``24h``, ``7d``, ``2w``), ``now``, ``today``, ``yesterday``, and an ISO date or time.
+    """
     word = text.strip().lower()
     age = _SPAN.fullmatch(word)
     if age:
@@ -95,12 +99,13 @@ def moment(text: str, now: datetime) -> datetime:
     if word in ("today", "yesterday"):
         return midnight - timedelta(days=word == "yesterday")
     try:
-        told = datetime.fromisoformat(text.strip())
+        parsed = datetime.fromisoformat(text.strip())
     except (ValueError, OverflowError):
         raise QueryError(
-            f"{shortened(text)!r} is no time; use an age (90m, 24h, 7d, 2w), today, yesterday, or a date (2026-01-31)"
+            f"{shortened(text)!r} is not a valid time: "
+            "use an age (90m, 24h, 7d, 2w), today, yesterday, or a date (2026-01-31)"
         ) from None
-    return told.replace(tzinfo=UTC) if told.tzinfo is None else told
+    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed
 
 
 def _micros(when: datetime) -> int:
@@ -108,41 +113,41 @@ def _micros(when: datetime) -> int:
 
 
 def shortened(text: str) -> str:
-    """Return what the user gave, which may be of any length, short enough for a message."""
+    """Shorten the user's input to a length that fits into a message."""
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def _condition(text: str) -> Condition:
     key, sign, value = text.partition("=")
     if not sign or not key.strip("! "):
-        raise QueryError(f"--where {shortened(text)!r} is not accepted; use name=value or name!=value")
+        raise QueryError(f"--where {shortened(text)!r} is not a valid condition: use name=value or name!=value")
     wanted = not key.endswith("!")
     (name,) = dimensions([key.rstrip("!").strip()])
     if name in TIMES:
-        raise QueryError(f"--where cannot use {name}; say it with --since and --until")
+        raise QueryError(f"--where cannot use {name}: select times with --since and --until")
     value = value.strip()
     try:
-        if len(value) > _LONGEST:
-            raise ValueError(f"it is longer than {_LONGEST:,} characters")
+        if len(value) > _MAX_VALUE_CHARS:
+            raise ValueError(f"the value is longer than {_MAX_VALUE_CHARS:,} characters")
         _pattern(value)
     except (ValueError, re.error, RecursionError, OverflowError) as error:
-        raise QueryError(f"--where {shortened(text)!r} is not accepted: {error}") from None
+        raise QueryError(f"--where {shortened(text)!r} is not a valid condition: {error}") from None
     return Condition(name, value, wanted)
 
 
 def dimensions(names: Iterable[str]) -> tuple[str, ...]:
-    """The dimensions meant, each checked. ``tag.KEY`` is the free tag of that key."""
-    found = []
+    """Parse and check names of dimensions, separated by commas. ``tag.KEY`` is the free tag with that key."""
+    result = []
     for part in names:
         for word in part.split(","):
             name = word.strip()
             if name not in DIMENSIONS and not (name.startswith("tag.") and len(name) > 4):
                 listed = ", ".join(dict.fromkeys(DIMENSIONS))
-                raise QueryError(f"there is no dimension {shortened(name)!r}; use {listed}, or tag.KEY")
-            found.append(name)
-    return tuple(dict.fromkeys(found))
+                raise QueryError(f"{shortened(name)!r} is not a valid dimension: use {listed}, or tag.KEY")
+            result.append(name)
+    return tuple(dict.fromkeys(result))
 
 
 def columns(dimension: str) -> tuple[str, ...]:
-    """The columns of ``facts`` that answer for a dimension, the first that is known wins."""
+    """Return the columns of table ``dimensions`` for a dimension; the first that is not null counts."""
     return _ALIASES.get(dimension, (dimension,))

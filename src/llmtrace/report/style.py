@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - a style sheet
-"""How the page looks, by day and by night, on a desk and in a hand."""
+"""Style sheet of the report page, for light and dark schemes, large and small screens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What calls that were not made would have cost."""
+"""Prices for calls that were not made."""
 
 from __future__ import annotations
 
@@ -9,10 +9,17 @@ __all__ = ["PriceList"]
 
 
 class PriceList(Protocol):
-    """A price list that can be asked."""
+    """Source of prices and context windows."""
 
     def price(self, provider: str | None, model: str, counts: Mapping[str, int], at: float) -> int | None:
-        """Trillionths of a dollar for so much usage, by field of ``Usage``; ``None`` where nobody knows."""
+        """Return the cost of a usage in trillionths of a dollar, or ``None`` if it cannot be priced.
+
+        Args:
+            provider: OpenTelemetry's name of the provider.
+            model: Name of the model.
+            counts: Tokens by field of ``Usage``.
+            at: Time of the call in seconds since the epoch.
+        """
 
     def window(self, provider: str | None, model: str) -> int | None:
-        """How many tokens a request to the model may have."""
+        """Return the size of the model's context window in tokens, or ``None`` if it is not in the catalog."""

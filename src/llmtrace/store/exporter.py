@@ -1,4 +1,4 @@
-"""The span exporter in front of the store."""
+"""Span exporter that writes to the local store."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ __all__ = ["StoreExporter"]
 
 _log = logging.getLogger("llmtrace")
 _TIMEOUT_SECONDS = 30.0
-_PRUNE_EVERY = 60.0
+_PRUNE_INTERVAL_SECONDS = 60.0
 _FORK_TIMEOUT_SECONDS = 1.0
 _inherited: list[Writer] = []
-"""Connections of a parent process. SQLite forbids their use after a fork, closing included."""
+"""Writers inherited from a parent process. SQLite forbids using or closing their connections after a fork."""
 
 
 class StoreExporter(SpanExporter):
-    """Writes spans to the SQLite file at ``path``; several processes and threads may, to the same one.
+    """Exporter of spans to the SQLite file at ``path``. Several processes and threads may write to one file.
 
     Args:
-        path: The file, which is made with its folder when first needed.
-        max_mb: Size above which the oldest traces are removed; 0 for no limit.
-        max_days: Age above which traces are removed; 0 for no limit.
-        sent: What calls have sent, of which the store keeps hashes.
+        path: Path of the file. The file and its folder are created on first use.
+        max_mb: Size in megabytes above which the oldest traces are removed; 0 for no limit.
+        max_days: Age in days above which traces are removed; 0 for no limit.
+        sent: Request bodies of calls, of which the store keeps hashes.
     """
 
     def __init__(
@@ -51,10 +51,11 @@ class StoreExporter(SpanExporter):
         self._writer: Writer | None = None
         self._process = os.getpid()
         self._pruned = 0.0
-        self._complained = False
+        self._warned = False
         _exporters.add(self)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Write a batch of spans and return ``FAILURE`` if one of them was lost."""
         stored, sent = self.take(spans)
         try:
             lost = len(spans) - len(stored) + self.write(stored, sent)
@@ -64,7 +65,10 @@ class StoreExporter(SpanExporter):
         return SpanExportResult.FAILURE if lost else SpanExportResult.SUCCESS
 
     def take(self, spans: Sequence[ReadableSpan]) -> tuple[list[StoredSpan], Mapping[str, Body]]:
-        """Return the spans as the store keeps them, without those that cannot be read, and what their calls sent."""
+        """Convert spans to their stored form and take the request bodies of their calls.
+
+        Spans that cannot be converted are left out and reported once.
+        """
         stored = []
         for span in spans:
             try:
@@ -74,29 +78,30 @@ class StoreExporter(SpanExporter):
         return stored, {} if self._sent is None else self._sent.take(span.span_id for span in stored)
 
     def write(self, spans: Sequence[StoredSpan], sent: Mapping[str, Body], *, timeout: float = _TIMEOUT_SECONDS) -> int:
-        """Write all spans and return how many cannot be stored by their own fault.
+        """Write all spans and return the number of spans that cannot be stored.
 
         Args:
-            spans: The spans.
-            sent: What their calls have sent, by the id of the span.
+            spans: The spans to write.
+            sent: Request bodies of their calls, by span id.
             timeout: Seconds to wait for other threads and processes.
 
         Raises:
-            Exception: Nothing was written: the store is locked, full, damaged, or not a store.
+            Exception: The store is locked, full, damaged, or not a store. No span was written.
         """
         self._after_fork()
         deadline = time.monotonic() + timeout
         if not self._lock.acquire(timeout=timeout):
             raise StoreError(f"another thread is writing to {self.path}") from TimeoutError()
         try:
-            patience = max(0.0, deadline - time.monotonic())
+            remaining = max(0.0, deadline - time.monotonic())
             try:
-                lost = self._write(spans, sent, patience)
+                lost = self._write(spans, sent, remaining)
             except sqlite3.OperationalError as error:
-                if not _broken(error):
+                if not _may_reconnect(error):
                     raise
-                self._close()  # removed, moved, or its descriptors were closed by others: once more, from the start
-                lost = self._write(spans, sent, patience)
+                # The file was removed or moved, or its descriptors were closed: reconnect and try once more.
+                self._close()
+                lost = self._write(spans, sent, remaining)
             self._tidy(min(0.5, timeout))
             return lost
         finally:
@@ -108,7 +113,7 @@ class StoreExporter(SpanExporter):
             writer.write(spans, sent)
             return 0
         except sqlite3.DatabaseError as error:
-            # Locked, full, gone, damaged: not the fault of a span.
+            # The store is locked, full, missing or damaged: every span would fail.
             if not isinstance(error, (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError)):
                 raise
             if len(spans) == 1:
@@ -118,22 +123,24 @@ class StoreExporter(SpanExporter):
             if len(spans) == 1:
                 self.complain(error)
                 return 1
-        # One span cannot be stored. The others can.
+        # Write the spans one by one: a single invalid span must not lose the batch.
         return sum(self._write([span], sent, timeout) for span in spans)
 
     def complain(self, error: Exception) -> None:
-        """Log why spans cannot be written, once."""
-        if not self._complained:
-            self._complained = True
+        """Log the first error that prevents spans from being written."""
+        if not self._warned:
+            self._warned = True
             _log.warning("llmtrace could not write spans to %s (LLMTRACE_STORE): %s", self.path, error)
 
     def before_fork(self) -> None:
-        # A connection must not be inherited: SQLite's locks would be wrong, and a daemon closes its descriptors.
+        """Close the connection and hold the lock until the fork is over."""
+        # A child must not inherit the connection: SQLite's locks do not survive a fork, and daemons close descriptors.
         self._held_for_fork = self._lock.acquire(timeout=_FORK_TIMEOUT_SECONDS)
         if self._held_for_fork:
             self._close()
 
     def after_fork_in_parent(self) -> None:
+        """Release the lock that ``before_fork`` acquired."""
         if self._held_for_fork:
             self._held_for_fork = False
             self._lock.release()
@@ -143,11 +150,11 @@ class StoreExporter(SpanExporter):
             if self._writer is not None:
                 _inherited.append(self._writer)
             self._writer = None
-            self._lock = threading.Lock()  # the old one was held
+            self._lock = threading.Lock()  # the parent may have held the old lock
             self._process = os.getpid()
 
     def _open(self, timeout: float) -> Writer:
-        if self._writer is not None and not self.path.exists():  # removed under us: write to a new one
+        if self._writer is not None and not self.path.exists():  # the file was removed: create it again
             self._close()
         if self._writer is None:
             self._writer = Writer(connect(self.path, write=True, timeout=timeout))
@@ -161,15 +168,16 @@ class StoreExporter(SpanExporter):
 
     def _tidy(self, seconds: float) -> None:
         now = time.monotonic()
-        if self._writer is None or (self._pruned and now - self._pruned < _PRUNE_EVERY):
+        if self._writer is None or (self._pruned and now - self._pruned < _PRUNE_INTERVAL_SECONDS):
             return
         try:
-            # While there is more to remove than fits in one turn, every batch takes one.
+            # Prune after every batch until one run finds nothing to remove.
             self._pruned = 0.0 if prune(self._writer.connection, self._limits, seconds=seconds) else now
-        except sqlite3.Error as error:  # the spans are written; there will be another turn
+        except sqlite3.Error as error:  # the spans are written: try again after a later batch
             _log.debug("llmtrace could not prune %s: %s", self.path, error)
 
     def shutdown(self, timeout: float = _TIMEOUT_SECONDS) -> None:
+        """Close the connection, after waiting up to ``timeout`` seconds for a batch that is being written."""
         self._after_fork()
         if self._lock.acquire(timeout=timeout):
             try:
@@ -178,6 +186,7 @@ class StoreExporter(SpanExporter):
                 self._lock.release()
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Return True: every batch is committed when ``export`` returns."""
         return True
 
 
@@ -198,7 +207,7 @@ if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)
 
 
-def _broken(error: sqlite3.OperationalError) -> bool:
-    """Whether the connection, rather than the store, may be at fault."""
+def _may_reconnect(error: sqlite3.OperationalError) -> bool:
+    """Return True if the connection may be at fault, so that a new one could succeed."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)

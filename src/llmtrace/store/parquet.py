@@ -1,4 +1,4 @@
-"""The store as one Parquet file, for DuckDB, a warehouse, or pandas."""
+"""Export of the store to one Parquet file, for DuckDB, a data warehouse or pandas."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from .span_codec import unpack
 
 __all__ = ["write_parquet"]
 
-_ROWS = 20_000
+_BATCH_ROWS = 20_000
 _TOKENS = ("input", "output", "cache_read", "cache_write", "reasoning", "estimated_input", "estimated_output")
 _MONEY = ("cost", "estimated_cost")
 _FLAGS = ("streamed", "approximate", "pinned")
 _QUERY = f"""
 SELECT s.id, t.trace, s.span, s.parent, s.started, s.duration, s.body, r.json, c.first_token,
     {", ".join(f"c.{name}" for name in (*_TOKENS, *_MONEY))}, u.text, n.text, l.text,
-    {", ".join(f"f.{name}" for name in DIMENSION_COLUMNS)}
+    {", ".join(f"d.{name}" for name in DIMENSION_COLUMNS)}
 FROM spans s JOIN traces t ON t.id = s.trace JOIN resources r ON r.id = s.resource
-LEFT JOIN calls c ON c.facts = s.facts AND c.started = s.started AND c.span = s.id
-LEFT JOIN facts f ON f.id = s.facts
+LEFT JOIN calls c ON c.dimensions = s.{{key}} AND c.started = s.started AND c.span = s.id
+LEFT JOIN dimensions d ON d.id = s.{{key}}
 LEFT JOIN texts u ON u.id = c.user LEFT JOIN texts n ON n.id = c.session LEFT JOIN texts l ON l.id = c.labels
 WHERE s.started >= ? AND s.started < ? ORDER BY s.id
 """
@@ -36,9 +36,19 @@ def write_parquet(
     *,
     since: int | None = None,
     until: int | None = None,
-    told: Callable[[int], None] = lambda count: None,
+    on_progress: Callable[[int], None] = lambda count: None,
 ) -> int:
-    """Write one row for each span, with the columns of the reports and all attributes as JSON. How many rows.
+    """Write one row for each span, with the columns of the reports and all attributes as JSON.
+
+    Args:
+        store: A connection to the store.
+        path: The file to write.
+        since: Start of the window in microseconds since the epoch.
+        until: End of the window, exclusive.
+        on_progress: Called with the number of rows written so far.
+
+    Returns:
+        The number of rows written.
 
     Raises:
         StoreError: ``pyarrow`` is not installed, or the file cannot be written.
@@ -49,25 +59,27 @@ def write_parquet(
     except ImportError as error:
         raise StoreError('writing Parquet needs: pip install "llmtrace-otel[parquet]"') from error
     schema = _schema(pyarrow)
-    rows = store.execute(_QUERY, (since or 0, 2**63 - 1 if until is None else until))
+    (version,) = store.execute("PRAGMA user_version").fetchone()
+    query = _QUERY.format(key="dimensions" if version >= 3 else "facts")
+    rows = store.execute(query, (since or 0, 2**63 - 1 if until is None else until))
     count = 0
     try:
         with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-            while batch := rows.fetchmany(_ROWS):
+            while batch := rows.fetchmany(_BATCH_ROWS):
                 writer.write_table(pyarrow.Table.from_pylist(list(map(_row, batch)), schema=schema))
                 count += len(batch)
-                told(count)
+                on_progress(count)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error}") from error
     return count
 
 
 def _schema(arrow: Any) -> Any:
-    text, whole = arrow.string(), arrow.int64()
+    text, integer = arrow.string(), arrow.int64()
     fields = [("trace_id", text), ("span_id", text), ("parent_id", text), ("name", text), ("kind", text)]
     fields += [("status", text), ("started_at", arrow.timestamp("us", tz="UTC")), ("seconds", arrow.float64())]
     fields += [("time_to_first_token", arrow.float64())]
-    fields += [(name, whole) for name in _TOKENS]
+    fields += [(name, integer) for name in _TOKENS]
     fields += [(f"{name}_usd", arrow.decimal128(24, 12)) for name in _MONEY]
     fields += [("user", text), ("session", text), ("labels", text)]
     fields += [(name, arrow.bool_() if name in _FLAGS else text) for name in DIMENSION_COLUMNS]
@@ -75,30 +87,33 @@ def _schema(arrow: Any) -> Any:
 
 
 def _row(row: tuple[Any, ...]) -> dict[str, Any]:
-    _, trace, span, parent, started, duration, body, resource, first, *rest = row
-    told = unpack(body)
+    _, trace, span, parent, started, duration, body, resource, first_token, *rest = row
+    content = unpack(body)
     tokens, money = rest[: len(_TOKENS)], rest[len(_TOKENS) : len(_TOKENS) + len(_MONEY)]
-    user, session, labels, *facts = rest[len(_TOKENS) + len(_MONEY) :]
+    user, session, labels, *dimensions = rest[len(_TOKENS) + len(_MONEY) :]
     return {
         "trace_id": trace.hex(),
         "span_id": span.hex(),
         "parent_id": None if parent is None else parent.hex(),
-        "name": told["name"],
-        "kind": told["kind"],
-        "status": told.get("status", ("UNSET",))[0],
+        "name": content["name"],
+        "kind": content["kind"],
+        "status": content.get("status", ("UNSET",))[0],
         "started_at": started,
         "seconds": duration / 1e6,
-        "time_to_first_token": None if first is None else first / 1e6,
+        "time_to_first_token": None if first_token is None else first_token / 1e6,
         **dict(zip(_TOKENS, tokens, strict=True)),
-        **{f"{name}_usd": None if each is None else from_pico(each) for name, each in zip(_MONEY, money, strict=True)},
+        **{
+            f"{name}_usd": None if amount is None else from_pico(amount)
+            for name, amount in zip(_MONEY, money, strict=True)
+        },
         "user": user,
         "session": session,
         "labels": labels,
         **{
             name: (None if value is None else bool(value)) if name in _FLAGS else value
-            for name, value in zip(DIMENSION_COLUMNS, facts, strict=True)
+            for name, value in zip(DIMENSION_COLUMNS, dimensions, strict=True)
         },
-        "attributes": json.dumps(told["attributes"], ensure_ascii=False),
-        "events": json.dumps(told["events"], ensure_ascii=False) if "events" in told else None,
+        "attributes": json.dumps(content["attributes"], ensure_ascii=False),
+        "events": json.dumps(content["events"], ensure_ascii=False) if "events" in content else None,
         "resource": resource,
     }

@@ -1,4 +1,4 @@
-"""Keeping the store within its bounds of age and size: the oldest traces go first, whole."""
+"""Age and size limits of the store: the oldest traces are removed first, each with all its spans."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .schema import transaction
 
 __all__ = ["Limits", "prune"]
 
-_CHUNK = 100
-_ROOM = 0.9
-"""A store that is full is emptied to this share, so that not every batch has to prune."""
-_TIDY_EVERY = 3600.0
+_MAX_TRACES_PER_TRANSACTION = 100
+_FULL_STORE_TARGET = 0.9
+"""Share of the size limit to which a full store is pruned, so that not every batch has to prune."""
+_ORPHAN_INTERVAL_SECONDS = 3600.0
 _ORPHANS = (
-    "DELETE FROM facts WHERE NOT EXISTS (SELECT 1 FROM calls WHERE calls.facts = facts.id)",
+    "DELETE FROM dimensions WHERE NOT EXISTS (SELECT 1 FROM calls WHERE calls.dimensions = dimensions.id)",
     "DELETE FROM texts WHERE id NOT IN (SELECT user FROM calls WHERE user IS NOT NULL UNION"
     " SELECT session FROM calls WHERE session IS NOT NULL UNION SELECT labels FROM calls WHERE labels IS NOT NULL)",
 )
@@ -23,26 +23,32 @@ _ORPHANS = (
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much is kept. A limit of 0 is none."""
+    """Size and age limits of the store. 0 means no limit."""
 
     megabytes: float = 1024.0
     days: float = 90.0
 
 
 def prune(connection: sqlite3.Connection, limits: Limits, *, seconds: float = 0.5) -> int:
-    """Remove what is over the limits, for about so many seconds. How many traces went."""
+    """Remove traces that exceed the limits and return the number removed.
+
+    Args:
+        connection: A connection that may write.
+        limits: The size and age limits.
+        seconds: Time after which to stop, even if more could be removed.
+    """
     connection.execute("PRAGMA secure_delete = FAST")
     deadline = time.monotonic() + seconds
-    removed = gone = _remove_old(connection, limits.days, deadline)
+    removed = _remove_old(connection, limits.days, deadline)
     if limits.megabytes and _bytes(connection) > limits.megabytes * 1e6:
-        while _bytes(connection) > limits.megabytes * 1e6 * _ROOM and time.monotonic() < deadline:
-            gone = _remove(connection, "SELECT id FROM traces ORDER BY id LIMIT ?", (_CHUNK,))
-            removed += gone
-            if not gone:
+        while _bytes(connection) > limits.megabytes * 1e6 * _FULL_STORE_TARGET and time.monotonic() < deadline:
+            count = _remove(connection, "SELECT id FROM traces ORDER BY id LIMIT ?", (_MAX_TRACES_PER_TRANSACTION,))
+            removed += count
+            if not count:
                 break
     if removed:
         _remove_orphans(connection)
-        # As a script: ``execute`` takes a single step of a statement without rows, which is one page.
+        # Use a script: ``execute`` takes one step of a statement without rows, which frees one page only.
         connection.executescript("PRAGMA incremental_vacuum(20000)")
     return removed
 
@@ -53,9 +59,13 @@ def _remove_old(connection: sqlite3.Connection, days: float, deadline: float) ->
     oldest = int(max(0.0, time.time() - days * 86400) * 1e6)
     removed = 0
     while time.monotonic() < deadline:
-        gone = _remove(connection, "SELECT id FROM traces WHERE ended < ? ORDER BY ended LIMIT ?", (oldest, _CHUNK))
-        removed += gone
-        if gone < _CHUNK:
+        count = _remove(
+            connection,
+            "SELECT id FROM traces WHERE ended < ? ORDER BY ended LIMIT ?",
+            (oldest, _MAX_TRACES_PER_TRANSACTION),
+        )
+        removed += count
+        if count < _MAX_TRACES_PER_TRANSACTION:
             break
     return removed
 
@@ -67,13 +77,13 @@ def _bytes(connection: sqlite3.Connection) -> int:
     return int((pages - free) * size)
 
 
-def _remove(connection: sqlite3.Connection, choice: str, values: tuple[int, ...]) -> int:
+def _remove(connection: sqlite3.Connection, query: str, values: tuple[int, ...]) -> int:
     with transaction(connection):
-        traces = [(trace,) for (trace,) in connection.execute(choice, values)]
+        traces = [(trace,) for (trace,) in connection.execute(query, values)]
         for (trace,) in traces:
             connection.execute(
-                "DELETE FROM calls WHERE (facts, started, span) IN (SELECT facts, started, id FROM spans"
-                " WHERE trace = ? AND facts IS NOT NULL)",
+                "DELETE FROM calls WHERE (dimensions, started, span) IN (SELECT dimensions, started, id FROM spans"
+                " WHERE trace = ? AND dimensions IS NOT NULL)",
                 (trace,),
             )
         connection.executemany("DELETE FROM spans WHERE trace = ?", traces)
@@ -82,9 +92,9 @@ def _remove(connection: sqlite3.Connection, choice: str, values: tuple[int, ...]
 
 
 def _remove_orphans(connection: sqlite3.Connection) -> None:
-    """A user's name does not long outlive the user's calls."""
+    """Remove dimensions and texts without calls, so that a user's name does not long outlive the user's calls."""
     tidied = connection.execute("SELECT value FROM meta WHERE name = 'tidied'").fetchone()
-    if tidied is not None and 0 <= time.time() - tidied[0] < _TIDY_EVERY:
+    if tidied is not None and 0 <= time.time() - tidied[0] < _ORPHAN_INTERVAL_SECONDS:
         return
     with transaction(connection):
         connection.execute("INSERT OR REPLACE INTO meta VALUES ('tidied', ?)", (time.time(),))

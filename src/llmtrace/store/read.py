@@ -1,4 +1,4 @@
-"""Whole spans out of the store again."""
+"""Complete spans and traces, read from the store."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _SPANS = """
 SELECT s.id, t.trace, s.span, s.parent, s.started, s.duration, r.json, s.body FROM spans s
 JOIN traces t ON t.id = s.trace JOIN resources r ON r.id = s.resource
 """
-_ORDERS = {"last": "ended", "slowest": "ended - started", "dearest": "cost"}
+_ORDERS = {"last": "ended", "slowest": "ended - started", "most_expensive": "cost"}
 
 
 @dataclass(frozen=True, slots=True)
 class TraceRow:
-    """One trace as the store sums it up. Times are microseconds, cost is in trillionths of a dollar."""
+    """Summary of one trace. Times are microseconds, cost is in trillionths of a dollar."""
 
     row: int
     trace_id: str
@@ -38,50 +38,50 @@ class TraceRow:
     name: str | None
 
 
-def find_trace(store: sqlite3.Connection, wanted: str) -> TraceRow:
-    """The trace of that id, or of the id that begins so.
+def find_trace(store: sqlite3.Connection, trace_id: str) -> TraceRow:
+    """Find a trace by its id or the first digits of its id.
 
     Raises:
-        StoreError: There is none, or several.
+        StoreError: The id is not valid, or matches no trace or several.
     """
-    prefix = wanted.strip().lower().removeprefix("0x")
+    prefix = trace_id.strip().lower().removeprefix("0x")
     if not re.fullmatch(r"[0-9a-f]{4,32}", prefix):
-        raise StoreError(f"{wanted!r} is no trace id; give its first 4 to 32 hexadecimal digits")
-    # A range in the index: the digits that are missing are anything between 0 and f.
+        raise StoreError(f"{trace_id!r} is not a valid trace id: give its first 4 to 32 hexadecimal digits")
+    # Search a range of the index: each missing digit lies between 0 and f.
     low, high = (bytes.fromhex(prefix.ljust(32, digit)) for digit in "0f")
-    found = store.execute(f"{_TRACE} WHERE trace BETWEEN ? AND ? LIMIT 2", (low, high)).fetchall()
-    if not found:
+    rows = store.execute(f"{_TRACE} WHERE trace BETWEEN ? AND ? LIMIT 2", (low, high)).fetchall()
+    if not rows:
         raise StoreError(f"there is no trace {prefix} in the store")
-    if len(found) > 1:
+    if len(rows) > 1:
         raise StoreError(f"several traces begin with {prefix}; give more digits")
-    return TraceRow(*found[0])
+    return TraceRow(*rows[0])
 
 
 def traces_by(
     store: sqlite3.Connection, order: str, *, since: int | None = None, until: int | None = None, limit: int = 1
 ) -> list[TraceRow]:
-    """The ``last``, ``slowest`` or ``dearest`` traces with a call in them."""
+    """Return the ``last``, ``slowest`` or ``most_expensive`` traces that contain a call."""
     query = f"{_TRACE} WHERE calls > 0 AND started >= ? AND started < ? ORDER BY {_ORDERS[order]} DESC LIMIT ?"
     bounds = (since if since is not None else 0, until if until is not None else 2**63 - 1, limit)
     return [TraceRow(*row) for row in store.execute(query, bounds)]
 
 
 def traces_of(store: sqlite3.Connection, calls: Sequence[tuple[int, int]], *, limit: int) -> list[TraceRow]:
-    """The traces of these calls, each told by its facts and its start; the dearest trace first."""
+    """Return the traces of calls, most expensive first. A call is identified by its dimensions id and start time."""
     marks = ", ".join(["(?, ?)"] * len(calls))
-    found = f"SELECT span FROM calls WHERE (facts, started) IN (VALUES {marks})"
-    query = f"{_TRACE} WHERE id IN (SELECT trace FROM spans WHERE id IN ({found})) ORDER BY cost DESC LIMIT ?"
+    matching = f"SELECT span FROM calls WHERE (dimensions, started) IN (VALUES {marks})"
+    query = f"{_TRACE} WHERE id IN (SELECT trace FROM spans WHERE id IN ({matching})) ORDER BY cost DESC LIMIT ?"
     return [TraceRow(*row) for row in store.execute(query, [*(value for call in calls for value in call), limit])]
 
 
 def spans_of(store: sqlite3.Connection, trace: TraceRow) -> list[StoredSpan]:
-    """The spans of one trace, in the order in which they began."""
+    """Return the spans of one trace in order of their start."""
     rows = store.execute(f"{_SPANS} WHERE s.trace = ? ORDER BY s.started, s.id", (trace.row,))
     return [span for _, span in map(_span, rows)]
 
 
 def last_span(store: sqlite3.Connection) -> int:
-    """The number of the newest span; 0 when there is none."""
+    """Return the row id of the newest span, or 0 for an empty store."""
     number: int = store.execute("SELECT coalesce(max(id), 0) FROM spans").fetchone()[0]
     return number
 
@@ -89,7 +89,7 @@ def last_span(store: sqlite3.Connection) -> int:
 def spans_after(
     store: sqlite3.Connection, number: int, *, since: int | None = None, until: int | None = None, limit: int = -1
 ) -> Iterator[tuple[int, StoredSpan]]:
-    """Spans, with their numbers, that came into the store after that one, in the order in which they came."""
+    """Yield the spans that were written after row ``number``, with their row ids, in the order of writing."""
     bounds = (number, since if since is not None else 0, until if until is not None else 2**63 - 1, limit)
     query = f"{_SPANS} WHERE s.id > ? AND s.started >= ? AND s.started < ? ORDER BY s.id LIMIT ?"
     yield from map(_span, store.execute(query, bounds))
@@ -97,24 +97,24 @@ def spans_after(
 
 def _span(row: tuple[Any, ...]) -> tuple[int, StoredSpan]:
     number, trace, span, parent, started, duration, resource, body = row
-    told = unpack(body)
-    first, last = told.get("ns", (0, 0))
-    status, status_text = told.get("status", ("UNSET", None))
+    content = unpack(body)
+    first, last = content.get("ns", (0, 0))
+    status, status_text = content.get("status", ("UNSET", None))
     return number, StoredSpan(
         trace_id=trace.hex(),
         span_id=span.hex(),
         parent_id=None if parent is None else parent.hex(),
-        name=told["name"],
+        name=content["name"],
         started=started * 1000 + first,
         ended=(started + duration) * 1000 + last,
-        kind=told["kind"],
+        kind=content["kind"],
         status=status,
         status_text=status_text,
-        attributes=told["attributes"],
-        events=tuple(told.get("events", ())),
-        links=tuple(told.get("links", ())),
-        scope=(told["scope"][0], told["scope"][1]),
+        attributes=content["attributes"],
+        events=tuple(content.get("events", ())),
+        links=tuple(content.get("links", ())),
+        scope=(content["scope"][0], content["scope"][1]),
         resource=json.loads(resource),
-        state=told.get("state", ""),
-        remote=told.get("remote", False),
+        state=content.get("state", ""),
+        remote=content.get("remote", False),
     )

@@ -1,4 +1,4 @@
-"""What calls have sent, kept from their end until the store writes their spans, on its own thread."""
+"""Request bodies of calls, kept from the end of a call until the store's thread writes its span."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Body", "RequestBodies"]
 Body = bytes | Mapping[str, Any]
 _MAX_BODIES = 1024
 _MAX_BODY_BYTES = 1 << 20
-"""Bytes of a request above which it is not looked at: images, most often."""
+"""Maximum bytes of one request body. Larger ones, mostly images, are not kept."""
 _MAX_TOTAL_BYTES = 64 << 20
 
 
@@ -26,10 +26,10 @@ class _Ended(Protocol):
 
 
 class RequestBodies:
-    """The bodies of requests by the id of their span, so many and so large at most.
+    """Bounded buffer of request bodies by span id.
 
-    A body is the bytes that went over the wire, or what an SDK made of the arguments, and never the caller's own
-    objects. The thread of a call puts a reference here and does nothing more.
+    A body is the bytes of the HTTP request, or the dict that an SDK built from the arguments, never the caller's own
+    objects. The thread of a call only adds a reference.
     """
 
     def __init__(self, wanted: Callable[[], bool]) -> None:
@@ -37,10 +37,10 @@ class RequestBodies:
         # A deque needs no lock, which a fork could leave locked.
         self._waiting: deque[tuple[int, Body]] = deque(maxlen=_MAX_BODIES)
         self._size = 0
-        self._known: dict[str, Body] = {}
+        self._bodies: dict[str, Body] = {}
 
     def remember(self, call: _Ended) -> None:
-        """An observer of calls: it is told before the span ends."""
+        """Keep the request body of a call. Called as an observer, before the span ends."""
         if not call.has_own_span or not self._wanted():
             return
         body = getattr(getattr(call.http_response, "_request", None), "_content", None)  # the property may raise
@@ -49,21 +49,21 @@ class RequestBodies:
             if len(body) > _MAX_BODY_BYTES or self._size > _MAX_TOTAL_BYTES:
                 return
         elif call.client == "google_genai" and type(call.body) is dict:
-            body = call.body  # made by the SDK, of copies
+            body = call.body  # built by the SDK from copies
         else:
             return
         self._waiting.append((call.span.get_span_context().span_id, body))
 
     def take(self, spans: Iterable[str]) -> dict[str, Body]:
-        """The bodies of these spans, by their hexadecimal ids. What belongs to spans still to come stays."""
+        """Remove and return the bodies of these spans, by hexadecimal span id. Bodies of other spans stay."""
         while self._waiting:
             try:
                 number, body = self._waiting.popleft()
-            except IndexError:  # it was the last, and another call has pushed it out
+            except IndexError:  # another thread took or displaced the last body
                 break
-            self._known[f"{number:016x}"] = body
-        found = {span: self._known.pop(span) for span in spans if span in self._known}
-        while len(self._known) > _MAX_BODIES:  # of spans that were sampled out
-            del self._known[next(iter(self._known))]
-        self._size = sum(len(body) for body in self._known.values() if isinstance(body, bytes))
-        return found
+            self._bodies[f"{number:016x}"] = body
+        taken = {span: self._bodies.pop(span) for span in spans if span in self._bodies}
+        while len(self._bodies) > _MAX_BODIES:  # bodies of spans that were not sampled
+            del self._bodies[next(iter(self._bodies))]
+        self._size = sum(len(body) for body in self._bodies.values() if isinstance(body, bytes))
+        return taken

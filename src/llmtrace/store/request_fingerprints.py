@@ -1,4 +1,4 @@
-"""The fingerprint of a request as it went over the wire, whichever API it was for."""
+"""Fingerprint of a request body as it was sent, for any API."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ _SYSTEM = ("system", "instructions", "systemInstruction", "system_instruction")
 _IGNORED_FIELDS = frozenset(
     {"stream", "stream_options", "user", "metadata", "store", "safety_identifier", "prompt_cache_key", "labels"}
 )
-"""Does not decide the answer."""
+"""Fields that do not influence the response."""
 
 
 def read_fingerprint(sent: bytes | Mapping[str, Any], model: str | None, key: bytes = b"") -> Fingerprint | None:
-    """The fingerprint of a body; ``None`` where there are no messages in it.
+    """Return the fingerprint of a request body, or ``None`` if it contains no messages.
 
     Args:
-        sent: The body, as JSON or read.
-        model: The model asked for, where the address says it and the body does not.
-        key: Makes hashes of this store mean nothing elsewhere.
+        sent: The body, as JSON or parsed.
+        model: The requested model, where the URL names it and the body does not.
+        key: The key of the hashes, so that they cannot be compared with those of another store.
     """
     try:
         body = json.loads(sent) if isinstance(sent, bytes) else sent
-    except (ValueError, RecursionError):  # a form with a file, say
+    except (ValueError, RecursionError):  # not JSON, for example a form with a file
         return None
     if not isinstance(body, Mapping):
         return None
     name = next((name for name in _MESSAGES if body.get(name)), None)
     if name is None:
         return None
-    said = {name, "model", "tools", *_SYSTEM}
+    used = {name, "model", "tools", *_SYSTEM}
     return fingerprint(
         body[name],
-        system=next((body[each] for each in _SYSTEM if body.get(each)), None),
+        system=next((body[field] for field in _SYSTEM if body.get(field)), None),
         tools=body.get("tools"),
         model=body.get("model") or model,
-        params={each: value for each, value in body.items() if each not in said and each not in _IGNORED_FIELDS},
+        params={field: value for field, value in body.items() if field not in used and field not in _IGNORED_FIELDS},
         key=key,
     )

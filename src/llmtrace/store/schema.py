@@ -1,4 +1,4 @@
-"""The tables of the store, how a file gets them, and how a connection is opened."""
+"""Tables of the store, their migrations, and opening of connections."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = [
 ]
 
 APPLICATION_ID = 0x6C6C6D74
-"""``llmt``, in the header of every store of ours. Stores of the first release lack it until they are written to."""
+"""``llmt``, in the header of every store. Stores of the first release lack it until they are written to."""
 _FIRST_TABLES = frozenset({"meta", "texts", "resources", "facts", "traces", "spans", "calls"})
-"""Tables that every store has: they identify one of the first release."""
+"""Tables of a store of the first release, which has no application id and is identified by them."""
 
 DIMENSION_COLUMNS = (
     "client", "service", "operation", "provider", "request_model", "response_model", "api", "tier",
@@ -34,17 +34,17 @@ DIMENSION_COLUMNS = (
     "outcome", "error_type", "finish", "streamed", "stream_end",
     "usage_source", "unpriced", "approximate", "pinned",
 )  # fmt: skip
-"""What a call has in common with many others. One row of ``facts`` for each combination that occurred."""
+"""Properties that many calls share. ``dimensions`` has one row for each combination that occurred."""
 
 MEASURES = (
     "duration", "first_token", "input", "output", "cache_read", "cache_write", "reasoning", "cost", "cost_input",
     "estimated_cost", "estimated_input", "estimated_output", "speed", "stalls", "exact_hash", "near_hash",
     "prefix_hash", "prefix_tokens", "wasted_tokens", "user", "session", "labels",
 )  # fmt: skip
-"""What each call has of its own: microseconds, tokens, trillionths of a dollar, and ids into ``texts``."""
+"""Numbers of each call: microseconds, tokens, trillionths of a dollar, hashes, and ids into ``texts``."""
 
-# Calls lie in the order of their facts, so that a report is one pass over neighbours and needs no sorting, and the
-# attributes, which no report reads, lie elsewhere.
+# Calls are stored in the order of their dimensions (``facts`` in versions 1 and 2): a report is one pass and needs no
+# sorting. Attributes, which no report reads, are stored in ``spans``.
 _SCHEMA_1 = f"""
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 INSERT INTO meta VALUES ('generation', 0);
@@ -79,50 +79,70 @@ CREATE VIEW llm_calls AS
     LEFT JOIN texts u ON u.id = c.user LEFT JOIN texts n ON n.id = c.session LEFT JOIN texts l ON l.id = c.labels;
 """
 
-# The numbers of a call once more, as ``packed`` lays them out: read as columns they take a third of the time.
-# Calls that are there already are packed when they are read.
+# The numbers of a call once more, in the layout of ``packed``: reading them takes a third of the time.
+# Calls that exist already are packed when they are read.
 _SCHEMA_2 = """
 ALTER TABLE calls ADD COLUMN figures BLOB;
 ALTER TABLE calls ADD COLUMN likeness BLOB
 """
 
-MIGRATIONS = (_SCHEMA_1, _SCHEMA_2)
-"""Step ``n`` takes a file from version ``n`` to ``n + 1``; a step that was released never changes."""
+# Clear names: a dimension is not a fact, and the packed columns are called like their layouts.
+_SCHEMA_3 = f"""
+DROP VIEW IF EXISTS llm_calls;
+ALTER TABLE facts RENAME TO dimensions;
+ALTER TABLE spans RENAME COLUMN facts TO dimensions;
+ALTER TABLE calls RENAME COLUMN facts TO dimensions;
+ALTER TABLE calls RENAME COLUMN figures TO metrics;
+ALTER TABLE calls RENAME COLUMN likeness TO similarity;
+CREATE VIEW llm_calls AS
+    SELECT lower(hex(t.trace)) AS trace_id, lower(hex(s.span)) AS span_id,
+        strftime('%Y-%m-%dT%H:%M:%fZ', c.started / 1e6, 'unixepoch') AS started_at, c.duration / 1e6 AS seconds,
+        c.first_token / 1e6 AS time_to_first_token, {", ".join(f"d.{name}" for name in DIMENSION_COLUMNS)},
+        c.input, c.output, c.cache_read, c.cache_write, c.reasoning, c.cost / 1e12 AS cost_usd,
+        u.text AS user, n.text AS session, l.text AS labels
+    FROM calls c JOIN dimensions d ON d.id = c.dimensions
+    JOIN spans s ON s.id = c.span JOIN traces t ON t.id = s.trace
+    LEFT JOIN texts u ON u.id = c.user LEFT JOIN texts n ON n.id = c.session LEFT JOIN texts l ON l.id = c.labels
+"""
+
+MIGRATIONS = (_SCHEMA_1, _SCHEMA_2, _SCHEMA_3)
+"""Scripts by the version that they start from. A script that was released never changes."""
 
 
 class StoreError(Exception):
-    """The store cannot be used. The message says in one line what to do."""
+    """Error for a store that cannot be used. The message is one line and states what to do."""
 
 
 def default_path() -> Path:
+    """Return the path of the store in the user's state folder."""
     from platformdirs import user_state_dir
 
     return Path(user_state_dir("llmtrace")) / "spans.db"
 
 
 def demo_path() -> Path:
-    """The store of ``llmtrace demo``, which is apart from the user's own."""
+    """Return the path of the store of ``llmtrace demo``, which is separate from the user's own."""
     return default_path().with_name("demo.db")
 
 
 def locate(store: str = "") -> Path:
-    """Where the store is, for a setting that may be empty."""
+    """Return the absolute path for a ``store`` setting; the default path where it is empty."""
     return Path(os.path.abspath(os.path.expanduser(store))) if store else default_path()
 
 
 def connect(path: Path, *, write: bool = False, timeout: float = 30.0) -> sqlite3.Connection:
-    """Open the store. For writing it is made, or brought up to date, and only its owner may read it.
+    """Open the store. Opening it for writing creates or migrates the file, readable by its owner only.
 
-    A file of another program is refused before anything in it, or beside it, is changed.
+    A file of another program is refused before the file or its folder is changed.
 
     Args:
-        path: The file.
-        write: Open it for writing.
+        path: Path of the file.
+        write: Open the store for writing.
         timeout: Seconds to wait for the lock of another process, here and in each later statement.
 
     Raises:
-        StoreError: There is no such store, it is not one, or a newer release made it. Where SQLite or the system is
-            the reason, that error is the cause.
+        StoreError: The file does not exist, is not a store, or was written by a newer release. An error of SQLite or
+            of the operating system is its ``__cause__``.
     """
     try:
         if path.exists():
@@ -131,7 +151,7 @@ def connect(path: Path, *, write: bool = False, timeout: float = 30.0) -> sqlite
             raise StoreError(f"there is no store at {path}; run an instrumented program first, or try: llmtrace demo")
         else:
             _reserve(path)
-        # Statements are committed by us: batches are transactions.
+        # Autocommit mode: ``transaction`` begins and commits explicitly.
         connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
     except (OSError, ValueError, sqlite3.Error) as error:
         raise StoreError(f"cannot open the store {path}: {error}") from error
@@ -148,53 +168,54 @@ def connect(path: Path, *, write: bool = False, timeout: float = 30.0) -> sqlite
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Commit what the block writes, or nothing of it where the block or the commit fails."""
+    """Commit the changes of the block, or roll all of them back if the block or the commit fails."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
         connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:  # SQLite ends it by itself where the disk is full
+        if connection.in_transaction:  # SQLite rolls back by itself when the disk is full
             connection.execute("ROLLBACK")
         raise
 
 
 def _refuse_foreign(path: Path) -> None:
-    """Raise ``StoreError`` unless the file is a store, or empty. Nothing is written, not even a lock."""
+    """Raise ``StoreError`` unless the file is a store or empty. Writes nothing, not even a lock."""
     if not path.is_file():
         raise StoreError(f"{path} is not a regular file; name another path")
     log = Path(f"{path}-wal")
     logged = log.exists() and log.stat().st_size > 0
     try:
-        # Immutable: SQLite takes no lock and makes no file beside this one, but does not see the write-ahead log.
+        # Immutable: SQLite takes no lock and creates no further files, but ignores the write-ahead log.
         try:
-            known = _identify(path, "mode=ro&immutable=1")
+            is_store = _identify(path, "mode=ro&immutable=1")
         except sqlite3.DatabaseError:
             if not logged:
                 raise
-            known = None  # another process may be moving its log into the file
-        if known is None and logged:
-            known = _identify(path, "mode=ro")
-    except sqlite3.OperationalError:  # locked, out of descriptors: nothing that the file says
+            is_store = None  # another process may be checkpointing its log
+        if is_store is None and logged:
+            is_store = _identify(path, "mode=ro")
+    except sqlite3.OperationalError:  # locked, or no descriptors left: the file may be a store
         raise
     except sqlite3.DatabaseError as error:
         raise StoreError(f"cannot use {path} as a store: {error}; move it away, or name another file") from None
-    if known is None:  # SQLite takes a file of less than one page for an empty one
-        known = not 0 < path.stat().st_size < 512
-    if not known:
+    if is_store is None:  # SQLite treats a file of less than one page as empty
+        is_store = not 0 < path.stat().st_size < 512
+    if not is_store:
         raise StoreError(f"{path} is not a store of llmtrace and is left unchanged; name another file")
 
 
 def _identify(path: Path, options: str) -> bool | None:
-    """Return whether the file is a store; ``None`` where there is nothing in it yet."""
+    """Return True if the file is a store, ``None`` if it is empty."""
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True)) as connection:
-        mark, version = (_pragma(connection, name) for name in ("application_id", "user_version"))
-        if mark == APPLICATION_ID:
+        connection.execute("BEGIN")  # one snapshot: another process may be creating or migrating the store
+        application_id, version = (_pragma(connection, name) for name in ("application_id", "user_version"))
+        if application_id == APPLICATION_ID:
             return True
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    if not mark and not version and not tables:
+    if not application_id and not version and not tables:
         return None
-    return not mark and version > 0 and tables >= _FIRST_TABLES
+    return not application_id and version > 0 and tables >= _FIRST_TABLES
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
@@ -204,7 +225,7 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
 
 def _reserve(path: Path) -> None:
     make_private(path.parent)
-    # Never opened where it exists: closing a descriptor would release the locks of this process's other connections.
+    # Never open an existing file: closing the descriptor would release the locks of this process's other connections.
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
@@ -217,6 +238,8 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool) -> None
     if not write:
         if version < 1:
             raise StoreError(f"there is nothing in the store {path} yet; run an instrumented program first")
+        if version < 3:
+            _alias_tables(connection, version)
         connection.execute("PRAGMA cache_size = -65536")
         connection.execute("PRAGMA mmap_size = 4294967296")
         connection.execute("PRAGMA query_only = ON")
@@ -229,10 +252,26 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool) -> None
     connection.execute("PRAGMA journal_size_limit = 16777216")
 
 
+def _alias_tables(connection: sqlite3.Connection, version: int) -> None:
+    """Give a store of version 1 or 2 the names of version 3, for this connection only, so that it can be read.
+
+    ``spans`` keeps its column ``facts``: ``llmtrace tail`` reads that table while another process migrates the store.
+    """
+    packed = "" if version < 2 else ", figures AS metrics, likeness AS similarity"
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute("CREATE TEMP VIEW dimensions AS SELECT * FROM main.facts")
+    connection.execute(
+        "CREATE TEMP VIEW calls AS"
+        f" SELECT facts AS dimensions, started, span, {', '.join(MEASURES)}{packed} FROM main.calls"
+    )
+
+
 def _mark(connection: sqlite3.Connection, path: Path) -> None:
-    """Write our mark, before anything else, into a file that is empty or a store of the first release."""
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of effect in an empty file only
+    """Set the application id of an empty file or a store of the first release, before any other change."""
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect in an empty file only
     with transaction(connection):
+        if _pragma(connection, "application_id") == APPLICATION_ID:  # another process was faster
+            return
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
         if tables and not tables >= _FIRST_TABLES:  # another program was faster
             raise StoreError(f"{path} is not a store of llmtrace and is left unchanged; name another file")
@@ -240,7 +279,7 @@ def _mark(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
-    """Bring the file up to date, whichever of several processes gets there first."""
+    """Migrate the file to the newest version, once, even if several processes try."""
     connection.execute("PRAGMA journal_mode = WAL")
     with transaction(connection):
         for step in MIGRATIONS[_pragma(connection, "user_version") :]:

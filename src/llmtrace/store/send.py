@@ -1,4 +1,4 @@
-"""Spans of the store on to an OTLP endpoint, each once, however often it is asked for."""
+"""Transfer of stored spans to an OTLP endpoint, each span once."""
 
 from __future__ import annotations
 
@@ -29,46 +29,46 @@ def send(
     since: int | None = None,
     until: int | None = None,
     again: bool = False,
-    told: Callable[[int], None] = lambda count: None,
+    on_progress: Callable[[int], None] = lambda count: None,
 ) -> int:
-    """Send what was not sent to that address before. How many spans went.
+    """Send the spans that were not sent to an address before, and return their number.
 
     Args:
-        store: A connection that may write: it keeps how far it got.
-        exporter: Where to.
-        address: Under which name to remember how far this got.
-        since: Only spans that began from then on, in microseconds; how far it got is then neither used nor kept.
-        until: Only up to then.
-        again: Also what was sent before.
-        told: Called with the number of spans sent so far.
+        store: A connection that may write: the progress is kept in the store.
+        exporter: The exporter to send with.
+        address: Name under which the progress is kept.
+        since: Start of the window in microseconds since the epoch. With a window, progress is neither used nor kept.
+        until: End of the window, exclusive.
+        again: Send spans again that were sent before.
+        on_progress: Called with the number of spans sent so far.
 
     Raises:
-        StoreError: The endpoint takes no more. What it took is remembered.
+        StoreError: The endpoint accepts no more spans. The progress so far is kept.
     """
-    whole = since is None and until is None
-    mark = f"sent to {address}"
-    row = store.execute("SELECT value FROM meta WHERE name = ?", (mark,)).fetchone()
-    number = row[0] if row is not None and whole and not again else 0
+    complete = since is None and until is None
+    progress_key = f"sent to {address}"
+    row = store.execute("SELECT value FROM meta WHERE name = ?", (progress_key,)).fetchone()
+    number = row[0] if row is not None and complete and not again else 0
     count = 0
     while True:
         batch = list(spans_after(store, number, since=since, until=until, limit=_BATCH))
         if not batch:
             return count
         if exporter.export([readable(span) for _, span in batch]) is not SpanExportResult.SUCCESS:
-            said = getattr(exporter, "said", "")
-            answer = f" (last answer: {said})" if said else ""
+            message = getattr(exporter, "last_message", "")
+            detail = f" (last response: {message})" if message else ""
             raise StoreError(
-                f"{address} did not take the spans, {count:,} were sent; run it again for the rest{answer}"
+                f"{address} did not accept the spans: {count:,} were sent; run the command again for the rest{detail}"
             )
         number = batch[-1][0]
         count += len(batch)
-        if whole:
-            store.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (mark, number))
-        told(count)
+        if complete:
+            store.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (progress_key, number))
+        on_progress(count)
 
 
 def readable(span: StoredSpan) -> ReadableSpan:
-    """The span as the SDK's exporters take it."""
+    """Convert a stored span to the SDK's type, which exporters accept."""
     return ReadableSpan(
         name=span.name,
         context=_context(span.trace_id, span.span_id, span.state),

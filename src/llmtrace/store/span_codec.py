@@ -1,4 +1,4 @@
-"""A span as the store keeps it: JSON, packed with a dictionary of the names that every span repeats."""
+"""Stored form of a span: JSON, compressed with a dictionary of the names that every span repeats."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = ["StoredSpan", "pack", "record", "unpack"]
 
-# What packs well is known beforehand; the most frequent come last. A released dictionary never changes: a new one gets
-# the next marker.
+# Frequent strings come last: zlib encodes near matches in fewer bits. A released dictionary never changes: a new one
+# gets the next number.
 _DICTIONARIES = {
     1: (
-        b'","llmtrace.budget.name":"llmtrace.tag.tag.tags":["llmtrace.pricing.unpriced_reason":"unknown_model'
+        b'","llmtrace.budget.name":"llmtrace.tag.tag.tags":["llmtrace.cost.unpriced_reason":"unknown_model'
         b'exception.type":"exception.stacktrace":"exception.message":"http.response.status_code":error.type":"'
         b'llmtrace.error.code":"rate_limit_error"gen_ai.embeddings.dimension.count":embeddings text-embedding-3-'
         b'gen_ai.request.reasoning.level":"gen_ai.request.top_p":gen_ai.usage.reasoning.output_tokens":'
@@ -38,8 +38,8 @@ _DICTIONARIES = {
         b',"llmtrace.stream.time_per_output_chunk.max":0.,"llmtrace.stream.stalls":0,"gen_ai.usage.cost":0.0'
         b',"llm.cost.total":0.0,"llm.cost.prompt":0.0,"llm.cost.completion":0.0,"llm.cost.prompt_details.input":0.0'
         b',"llm.cost.prompt_details.cache_read":0.0,"llm.cost.completion_details.output":0.0'
-        b',"llmtrace.pricing.exact":"0.0,"llmtrace.pricing.source":"catalog","llmtrace.pricing.catalog_version":"20'
-        b'","llmtrace.pricing.model":"llmtrace.model.pinned":true,"llmtrace.api":"llmtrace.anthropic"llmtrace.openai"'
+        b',"llmtrace.cost.exact":"0.0,"llmtrace.cost.source":"catalog","llmtrace.cost.catalog_version":"20'
+        b'","llmtrace.cost.model":"llmtrace.model.pinned":true,"llmtrace.api":"llmtrace.anthropic"llmtrace.openai"'
         b'name":"generate_content gemini-2.5-name":"chat claude-sonnet-4-5"name":"chat gpt-"generate_content"'
         b'","gen_ai.provider.name":"gcp.gemini"gen_ai.provider.name":"anthropic"server.address":"api.anthropic.com"'
         b'"attributes":{"gen_ai.operation.name":"chat","gen_ai.provider.name":"openai","gen_ai.request.model":"gpt-'
@@ -55,7 +55,7 @@ _NEWEST = max(_DICTIONARIES)
 
 @dataclass(frozen=True, slots=True)
 class StoredSpan:
-    """One span as it went into the store. Times are nanoseconds since the epoch."""
+    """One span of the store. Times are nanoseconds since the epoch."""
 
     trace_id: str
     span_id: str
@@ -73,13 +73,13 @@ class StoredSpan:
     resource: Mapping[str, Any] = field(default_factory=dict)
     state: str = ""
     remote: bool = False
-    """Whether the parent is a span of another process."""
+    """True if the parent is a span of another process."""
 
 
 def record(span: ReadableSpan) -> StoredSpan:
-    """What the SDK's span says, in plain values."""
+    """Convert the SDK's span to plain values."""
     context = span.get_span_context()
-    assert context is not None  # the SDK's type allows a span without one, its processors do not
+    assert context is not None  # the type allows a span without context; processors never receive one
     scope = span.instrumentation_scope
     return StoredSpan(
         trace_id=f"{context.trace_id:032x}",
@@ -116,7 +116,7 @@ def _plain(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def pack(span: StoredSpan) -> bytes:
-    """All of the span that has no column of its own."""
+    """Encode everything of a span that has no column of its own."""
     content: dict[str, Any] = {"name": span.name, "attributes": span.attributes, "kind": span.kind, "scope": span.scope}
     if span.status != "UNSET":
         content["status"] = [span.status, span.status_text]
@@ -124,13 +124,14 @@ def pack(span: StoredSpan) -> bytes:
         if value:
             content[key] = value
     if span.started % 1000 or span.ended % 1000:
-        content["ns"] = [span.started % 1000, span.ended % 1000]  # the columns hold microseconds
-    # Bytes and odd numbers are possible in attributes; they must not cost the span.
+        content["ns"] = [span.started % 1000, span.ended % 1000]  # the columns hold microseconds only
+    # Attributes may hold values that JSON cannot encode, such as bytes: they must not lose the span.
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, default=repr)
     packer = zlib.compressobj(6, zlib.DEFLATED, -15, 8, zlib.Z_DEFAULT_STRATEGY, _DICTIONARIES[_NEWEST])
     return bytes([_NEWEST]) + packer.compress(text.encode("utf-8", "replace")) + packer.flush()
 
 
 def unpack(body: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(zlib.decompressobj(-15, _DICTIONARIES[body[0]]).decompress(body[1:]))
-    return found
+    """Decode the body of a span."""
+    content: dict[str, Any] = json.loads(zlib.decompressobj(-15, _DICTIONARIES[body[0]]).decompress(body[1:]))
+    return content

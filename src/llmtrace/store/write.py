@@ -1,4 +1,4 @@
-"""Spans into the tables: one transaction for a batch, whoever else is writing."""
+"""Insertion of spans into the tables: one transaction for each batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from .._errors import log_internal_error
 from ..model.fingerprint import Fingerprint
 from ..telemetry import names
-from .columns import BIGGEST, dimensions_of, is_call, labels_of, measures_of, similarity_of
+from .columns import MAX_INTEGER, dimensions_of, is_call, labels_of, measures_of, similarity_of
 from .packed import pack_metrics, pack_similarity
 from .request_bodies import Body
 from .request_fingerprints import read_fingerprint
@@ -22,14 +22,15 @@ __all__ = ["Writer"]
 
 _MAX_CACHED_IDS = 20_000
 _INSERT_DIMENSIONS = (
-    f"INSERT OR IGNORE INTO facts (key, {', '.join(DIMENSION_COLUMNS)}) VALUES (?{', ?' * len(DIMENSION_COLUMNS)})"
+    f"INSERT OR IGNORE INTO dimensions (key, {', '.join(DIMENSION_COLUMNS)}) VALUES (?{', ?' * len(DIMENSION_COLUMNS)})"
 )
 _INSERT_CALL = (
-    f"INSERT INTO calls (facts, started, span, {', '.join(MEASURES)}, figures, likeness)"
+    f"INSERT INTO calls (dimensions, started, span, {', '.join(MEASURES)}, metrics, similarity)"
     f" VALUES (?, ?, ?{', ?' * len(MEASURES)}, ?, ?)"
 )
 _INSERT_SPAN = (
-    "INSERT INTO spans (trace, span, parent, started, duration, resource, facts, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO spans (trace, span, parent, started, duration, resource, dimensions, body)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _UPSERT_TRACE = """
 INSERT INTO traces (trace, started, ended, spans, calls, errors, tokens, cost, name) VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?)
@@ -42,7 +43,7 @@ RETURNING id
 
 
 class Writer:
-    """Writes through one connection and remembers the ids of what repeats."""
+    """Writer for one connection, with a cache of the ids of repeated values."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
@@ -51,42 +52,49 @@ class Writer:
         self._ids: dict[tuple[str, Any], int] = {}
 
     def write(self, spans: Sequence[StoredSpan], sent: Mapping[str, Body] | None = None) -> None:
-        """All of them, or, when this raises, none. ``sent`` is what calls have sent, by the id of the span."""
+        """Write all spans, or none if this raises.
+
+        Args:
+            spans: The spans to write.
+            sent: Request bodies by span id.
+        """
         key = self._hash_key()
-        # Before the lock that others wait for.
-        packed = [(span, pack(span), _fingerprint(span, (sent or {}).get(span.span_id), key)) for span in spans]
+        # Encode before the transaction: other processes wait for its lock.
+        rows = [(span, pack(span), _fingerprint(span, (sent or {}).get(span.span_id), key)) for span in spans]
         try:
             with transaction(self.connection):
                 self._check_generation()
-                for span, body, found in packed:
-                    self._insert(span, body, found)
+                for span, body, hashes in rows:
+                    self._insert(span, body, hashes)
         except BaseException:
             self._ids.clear()
             raise
 
     def _check_generation(self) -> None:
-        # Pruning, here or in another process, removes rows that nothing names any more, and counts up.
+        # Pruning, here or in another process, removes unused rows and increments the generation.
         (generation,) = self.connection.execute("SELECT value FROM meta WHERE name = 'generation'").fetchone()
         if generation != self._generation or len(self._ids) > _MAX_CACHED_IDS:
             self._ids.clear()
             self._generation = generation
 
     def _hash_key(self) -> bytes:
-        """Random, and the same for all who write to this store: its hashes can be compared with no others."""
+        """Return the store's random hash key. Hashes of different stores cannot be compared."""
         if self._key is None:
             self.connection.execute("INSERT OR IGNORE INTO meta VALUES ('hash key', randomblob(16))")
-            found: bytes = self.connection.execute("SELECT value FROM meta WHERE name = 'hash key'").fetchone()[0]
-            self._key = found
+            value: bytes = self.connection.execute("SELECT value FROM meta WHERE name = 'hash key'").fetchone()[0]
+            self._key = value
         return self._key
 
-    def _insert(self, span: StoredSpan, body: bytes, found: Fingerprint | None) -> None:
+    def _insert(self, span: StoredSpan, body: bytes, hashes: Fingerprint | None) -> None:
         execute = self.connection.execute
-        called = is_call(span)
-        facts = self._dimensions(span) if called else None
-        measures = {**measures_of(span), **similarity_of(span, found, self._hash_key())} if called else {}
+        is_model_call = is_call(span)
+        dimensions = self._dimensions(span) if is_model_call else None
+        measures = {**measures_of(span), **similarity_of(span, hashes, self._hash_key())} if is_model_call else {}
         started = span.started // 1000
-        duration = max(0, span.ended // 1000 - started)  # so that both ends can be told to the nanosecond again
-        tokens = min(BIGGEST, (measures.get("input") or 0) + (measures.get("output") or 0))
+        duration = max(
+            0, span.ended // 1000 - started
+        )  # both ends stay exact when the nanoseconds are added on reading
+        tokens = min(MAX_INTEGER, (measures.get("input") or 0) + (measures.get("output") or 0))
         failed = span.status == "ERROR"
         trace = execute(
             _UPSERT_TRACE,
@@ -94,7 +102,7 @@ class Writer:
                 bytes.fromhex(span.trace_id),
                 started,
                 started + duration,
-                int(called),
+                int(is_model_call),
                 int(failed),
                 tokens,
                 measures.get("cost") or 0,
@@ -110,42 +118,42 @@ class Writer:
                 started,
                 duration,
                 self._resource(span),
-                facts,
+                dimensions,
                 body,
             ),
         ).lastrowid
-        if called:
+        if is_model_call:
             measures["user"] = self._text(span.attributes.get(names.USER))
             measures["session"] = self._text(span.attributes.get(names.SESSION))
             measures["labels"] = self._text(labels_of(span))
-            figures = pack_metrics({"facts": facts, "started": started, **measures})
+            metrics = pack_metrics({"dimensions": dimensions, "started": started, **measures})
             values = (measures.get(name) for name in MEASURES)
-            execute(_INSERT_CALL, (facts, started, row, *values, figures, pack_similarity(measures)))
+            execute(_INSERT_CALL, (dimensions, started, row, *values, metrics, pack_similarity(measures)))
 
     def _dimensions(self, span: StoredSpan) -> int:
         values = tuple(map(_storable, dimensions_of(span)))
-        known = self._ids.get(("facts", values))
-        if known is not None:
-            return known
+        cached = self._ids.get(("dimensions", values))
+        if cached is not None:
+            return cached
         key = hashlib.blake2b(repr(values).encode("utf-8", "replace"), digest_size=16).digest()
         self.connection.execute(_INSERT_DIMENSIONS, (key, *values))
-        return self._remember("facts", values, "SELECT id FROM facts WHERE key = ?", key)
+        return self._remember("dimensions", values, "SELECT id FROM dimensions WHERE key = ?", key)
 
     def _text(self, text: Any) -> int | None:
         if text is None:
             return None
         text = _storable(str(text))
-        known = self._ids.get(("text", text))
-        if known is not None:
-            return known
+        cached = self._ids.get(("text", text))
+        if cached is not None:
+            return cached
         self.connection.execute("INSERT OR IGNORE INTO texts (text) VALUES (?)", (text,))
         return self._remember("text", text, "SELECT id FROM texts WHERE text = ?", text)
 
     def _resource(self, span: StoredSpan) -> int:
         text = json.dumps(span.resource, sort_keys=True, default=str)
-        known = self._ids.get(("resource", text))
-        if known is not None:
-            return known
+        cached = self._ids.get(("resource", text))
+        if cached is not None:
+            return cached
         self.connection.execute("INSERT OR IGNORE INTO resources (json) VALUES (?)", (text,))
         return self._remember("resource", text, "SELECT id FROM resources WHERE json = ?", text)
 
@@ -161,11 +169,11 @@ def _fingerprint(span: StoredSpan, sent: Body | None, key: bytes) -> Fingerprint
     model = span.attributes.get(names.REQUEST_MODEL)
     try:
         return read_fingerprint(sent, model if isinstance(model, str) else None, key)
-    except Exception:  # it costs the likeness, and not the span
+    except Exception:  # errors here lose the similarity columns, never the span
         log_internal_error("compare a request")
         return None
 
 
 def _storable(value: Any) -> Any:
-    """SQLite takes text that is Unicode; half a surrogate pair, which JSON can smuggle in, is not."""
+    """Replace lone surrogates, which JSON can contain and SQLite rejects."""
     return value if not isinstance(value, str) or value.isascii() else value.encode("utf-8", "replace").decode()

@@ -1,1 +1,1 @@
-"""Facts to OpenTelemetry spans; the only place that knows attribute names."""
+"""OpenTelemetry spans, metrics and events of calls and operations; all attribute names are defined here."""

@@ -1,4 +1,4 @@
-"""Requests, answers, timings and failures as span attributes."""
+"""Span attributes that describe requests, responses, timings and errors."""
 
 from __future__ import annotations
 
@@ -34,22 +34,26 @@ Attributes = dict[str, AttributeValue]
 
 
 class Options(Protocol):
+    """Settings that describers read."""
+
     content: ContentPolicy
-    """What texts, which may echo a prompt, have to pass."""
+    """Policy that decides whether error texts, which may echo a prompt, are recorded."""
 
 
-_UNPREFIXED = {"dimensions": names.DIMENSIONS}
-_OPENAI = frozenset({"openai", "azure.ai.openai"})
-_FILTERED = frozenset({"content_filter", "content_policy_violation", "moderation_blocked"})
-_COUNTED = frozenset({"chat", "text_completion", "embeddings", "generate_content", "invoke_agent"})
+_SPECIAL_PARAMETERS = {"dimensions": names.DIMENSIONS}
+"""Names of the parameters whose attributes are not under ``gen_ai.request.``."""
+_OPENAI_PROVIDERS = frozenset({"openai", "azure.ai.openai"})
+_FILTER_ERROR_CODES = frozenset({"content_filter", "content_policy_violation", "moderation_blocked"})
+_OPERATIONS_WITH_USAGE = frozenset({"chat", "text_completion", "embeddings", "generate_content", "invoke_agent"})
 
 
 def describe_request(call: OpenCall, options: Options, into: Attributes) -> None:
+    """Add the parameters of the request, and OpenAI's API type and service tier."""
     request = call.request
     for key, value in request.params.items() if "parameters" not in options.content.hidden else ():
-        into[_UNPREFIXED.get(key) or names.REQUEST + key] = value
-    if request.sent and "parameters" not in options.content.hidden:
-        into[names.REQUEST_PARAMETERS] = dumps(request.sent)
+        into[_SPECIAL_PARAMETERS.get(key) or names.REQUEST + key] = value
+    if request.vendor_params and "parameters" not in options.content.hidden:
+        into[names.REQUEST_PARAMETERS] = dumps(request.vendor_params)
     if request.stream:
         into[names.REQUEST_STREAM] = True
     for name, value in (
@@ -62,7 +66,7 @@ def describe_request(call: OpenCall, options: Options, into: Attributes) -> None
         if value is not None:
             into[name] = value
     if request.api_type is not None:
-        if call.provider in _OPENAI:
+        if call.provider in _OPENAI_PROVIDERS:
             into[names.OPENAI_API_TYPE] = request.api_type
         if request.service_tier is not None and request.service_tier != "auto":
             into[names.OPENAI_REQUEST_TIER] = request.service_tier
@@ -71,6 +75,7 @@ def describe_request(call: OpenCall, options: Options, into: Attributes) -> None
 
 
 def describe_stream(call: OpenCall, options: Options, into: Attributes) -> None:
+    """Add how the stream ended and its latencies in seconds; nothing if the call was not streamed."""
     timing = call.timing
     if timing is None:
         return
@@ -94,82 +99,85 @@ def describe_stream(call: OpenCall, options: Options, into: Attributes) -> None:
 
 
 def describe_response(call: OpenCall, options: Options, into: Attributes) -> None:
-    request, answer = call.request, call.response
+    """Add the model, the ids, the finish reasons and the status that the provider returned."""
+    request, response = call.request, call.response
     for name, value in (
-        (names.RESPONSE_ID, answer.id or request.response_id),
-        (names.RESPONSE_MODEL, label_of(answer.model)),
-        (names.CONVERSATION, answer.conversation_id),
-        (names.COUNTED_TOKENS, answer.counted_tokens),
-        (names.OPENAI_FINGERPRINT, answer.fingerprint),
-        (names.ERROR_CODE, label_of(answer.error)),
+        (names.RESPONSE_ID, response.id or request.response_id),
+        (names.RESPONSE_MODEL, label_of(response.model)),
+        (names.CONVERSATION, response.conversation_id),
+        (names.COUNTED_TOKENS, response.counted_tokens),
+        (names.OPENAI_FINGERPRINT, response.fingerprint),
+        (names.ERROR_CODE, label_of(response.error)),
     ):
         if value is not None:
             into[name] = value
-    if answer.dimensions is not None:
-        into.setdefault(names.DIMENSIONS, answer.dimensions)
-    if answer.finish_reasons:
-        into[names.FINISH_REASONS] = [label_of(reason) or "_other" for reason in answer.normalized_finish_reasons]
-        into[names.FINISH_REASONS_RAW] = [label_of(reason) or "_other" for reason in answer.finish_reasons]
-    if answer.compacted:
+    if response.dimensions is not None:
+        into.setdefault(names.DIMENSIONS, response.dimensions)
+    if response.finish_reasons:
+        into[names.FINISH_REASONS] = [label_of(reason) or "_other" for reason in response.normalized_finish_reasons]
+        into[names.FINISH_REASONS_RAW] = [label_of(reason) or "_other" for reason in response.finish_reasons]
+    if response.compacted:
         into[names.COMPACTED] = True
-    if request.operation == "fetch_response" and answer.status is not None:
-        into[names.RESPONSE_STATUS] = answer.status
-    if request.api_type is not None and answer.service_tier is not None:
-        into[names.OPENAI_RESPONSE_TIER] = answer.service_tier
+    if request.operation == "fetch_response" and response.status is not None:
+        into[names.RESPONSE_STATUS] = response.status
+    if request.api_type is not None and response.service_tier is not None:
+        into[names.OPENAI_RESPONSE_TIER] = response.service_tier
 
 
 def describe_refusal(call: OpenCall, options: Options, into: Attributes) -> None:
-    """Whether the model declined, or a filter stopped question or answer: not an end like any other."""
-    answer = call.response
-    filtered = "content_filter" in answer.normalized_finish_reasons
-    if answer.refused or filtered or (call.error is not None and error_code(call.error) in _FILTERED):
+    """Mark a call that the model declined, or whose request or response a content filter stopped."""
+    response = call.response
+    filtered = "content_filter" in response.normalized_finish_reasons
+    if response.refused or filtered or (call.error is not None and error_code(call.error) in _FILTER_ERROR_CODES):
         into[names.REFUSAL] = True
 
 
 def describe_usage(call: OpenCall, options: Options, into: Attributes) -> None:
+    """Add the token counts, unless another span already carries them."""
     if not call.usage_on_other_span:
         describe_counts(call, options, into)
 
 
 def describe_counts(call: OpenCall, options: Options, into: Attributes) -> None:
-    """Describe the usage, whoever else describes it too."""
+    """Add the token counts and their source, even if another span carries them too."""
     counts: Counts | None = call.response.usage
     if call.outcome == "blocked":
         return
-    if call.request.operation not in _COUNTED and not (counts and call.request.operation == FETCH):
+    if call.request.operation not in _OPERATIONS_WITH_USAGE and not (counts and call.request.operation == FETCH):
         return
-    told = counts is not None and not names.BILLED.isdisjoint(counts)
-    guess = call.estimate
-    if guess is not None and not guess.partial:
+    is_billed = counts is not None and not names.BILLED.isdisjoint(counts)
+    estimate = call.estimate
+    if estimate is not None and not estimate.partial:
         into[names.USAGE_SOURCE] = "estimated"
     else:
-        into[names.USAGE_SOURCE] = "missing" if not told else "partial" if call.ended_early else "provider"
-    if guess is not None:
+        into[names.USAGE_SOURCE] = "missing" if not is_billed else "partial" if call.ended_early else "provider"
+    if estimate is not None:
         describe_estimate(call, into)
     if counts is None:
         return
     for field, count in counts.items():
-        # Totals are written when told; parts that are zero stay off the span.
+        # Write totals whenever the provider returns them; omit other counts that are zero.
         if count or field in names.TOTALS:
             into[names.USAGE[field]] = count
     if written := counts.get("cache_write"):
-        # The old name too, for one deprecation cycle: most backends read only that.
+        # Write the deprecated name too: most backends read only that one so far.
         into[names.CACHE_CREATION] = written
 
 
 def describe_http(call: OpenCall, options: Options, into: Attributes) -> None:
+    """Add retries, the request id and the remaining rate limits, as the response headers have them."""
     if call.retries > 0:
         into[names.RETRIES] = call.retries
-    told = call.headers
-    request_id = told.get("x-request-id") or told.get("request-id") or told.get("x-amzn-requestid")
+    headers = call.headers
+    request_id = headers.get("x-request-id") or headers.get("request-id") or headers.get("x-amzn-requestid")
     if request_id:
         into[names.REQUEST_ID] = request_id
-    requests = told.get("x-ratelimit-remaining-requests") or told.get("anthropic-ratelimit-requests-remaining")
-    if requests and (left := _count(requests)) is not None:
-        into[names.REMAINING_REQUESTS] = left
-    tokens = told.get("x-ratelimit-remaining-tokens") or told.get("anthropic-ratelimit-tokens-remaining")
-    if tokens and (left := _count(tokens)) is not None:
-        into[names.REMAINING_TOKENS] = left
+    requests = headers.get("x-ratelimit-remaining-requests") or headers.get("anthropic-ratelimit-requests-remaining")
+    if requests and (remaining := _count(requests)) is not None:
+        into[names.REMAINING_REQUESTS] = remaining
+    tokens = headers.get("x-ratelimit-remaining-tokens") or headers.get("anthropic-ratelimit-tokens-remaining")
+    if tokens and (remaining := _count(tokens)) is not None:
+        into[names.REMAINING_TOKENS] = remaining
 
 
 def _count(value: str) -> int | None:
@@ -177,7 +185,10 @@ def _count(value: str) -> int | None:
 
 
 def describe_outcome(call: OpenCall, options: Options, into: Attributes) -> None:
-    """Status, ``error.type`` and one exception event. Texts, which may echo a prompt, only when asked for."""
+    """Add the outcome, ``error.type``, the span status and an exception event.
+
+    Error texts may echo a prompt, so they are recorded only if the content policy allows it.
+    """
     into[names.OUTCOME] = call.outcome
     if call.error_type is None:
         return
@@ -197,6 +208,14 @@ def describe_outcome(call: OpenCall, options: Options, into: Attributes) -> None
 
 
 def describe_exception(span: Span, error: BaseException, options: Options, mode: str | None = None) -> None:
+    """Add an exception event to ``span`` and set its status to an error.
+
+    Args:
+        span: The span of the failed call.
+        error: The exception that was raised.
+        options: The content policy decides whether message and stack trace are recorded.
+        mode: The content mode of the enclosing block, ``None`` for the default.
+    """
     event: Attributes = {names.EXCEPTION_TYPE: qualified_name(type(error))}
     text = type(error).__qualname__
     texts = exception_texts(error, options.content.with_mode(mode))
@@ -211,7 +230,7 @@ def describe_exception(span: Span, error: BaseException, options: Options, mode:
 Describer = Callable[[OpenCall, Options, Attributes], None]
 
 COMMON_DESCRIBERS: tuple[Describer, ...] = (describe_stream, describe_http, describe_cost, describe_budget)
-"""What no other instrumentation writes."""
+"""Describers whose attributes no other instrumentation writes."""
 CALL_DESCRIBERS: tuple[Describer, ...] = (
     describe_request,
     describe_response,

@@ -1,4 +1,4 @@
-"""What was said in a call, as attributes: behind the gate, redacted, then cut, then written as JSON."""
+"""Content of a call as attributes: filtered by the policy, redacted, truncated and encoded as JSON."""
 
 from __future__ import annotations
 
@@ -18,130 +18,153 @@ from .upload import UntruncatedContent
 
 __all__ = ["Content", "describe_content", "exception_texts", "label_of"]
 
-_TEXTS = 32
-_VARIABLES = 16
-
-
-_SHORT = 32
-_LONGEST_LABEL = 256
+_MAX_EMBEDDED_TEXTS = 32
+_MAX_VARIABLES = 16
+_SHORT_LABEL_CHARS = 32
+"""Characters up to which a text is accepted as a label unchecked."""
+_MAX_LABEL_CHARS = 256
 _LABEL = re.compile(r"\S{1,256}|(?:[\w.:/-]+ ){0,5}[\w.:/-]+")
-_QUOTING = re.compile(r"[{}\[\]\"'<>]")
+_QUOTED = re.compile(r"[{}\[\]\"'<>]")
 
 
 def label_of(text: str | None) -> str | None:
-    """Return ``text`` of a server unless it is a sentence: some put a message, or the prompt, where a label belongs."""
-    if text is None or len(text) <= _SHORT:
+    """Return ``text`` if it looks like a label, else ``None``.
+
+    Some servers return a message, or even the prompt, in a field that should hold a short label.
+    """
+    if text is None or len(text) <= _SHORT_LABEL_CHARS:
         return text
-    if len(text) > _LONGEST_LABEL or _QUOTING.search(text) is not None or _LABEL.fullmatch(text) is None:
+    if len(text) > _MAX_LABEL_CHARS or _QUOTED.search(text) is not None or _LABEL.fullmatch(text) is None:
         return None
     return text
 
 
 @dataclass(slots=True)
 class Content:
-    """Content that may leave: for the span as JSON text, for the event as values."""
+    """Content that the policy allows: JSON text for the span, values for the event."""
 
     attributes: dict[str, AttributeValue] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
-    whole: dict[str, UntruncatedContent] = field(default_factory=dict)
-    """What is to be uploaded, as it was said."""
+    untruncated: dict[str, UntruncatedContent] = field(default_factory=dict)
+    """Content to upload, before redaction and truncation."""
     cut: bool = False
     size: int = 0
+    """Bytes of the truncated attributes before truncation."""
 
-    def put(self, name: str, items: list[Any], gate: ContentPolicy, *, veiled: bool = False) -> None:
+    def put(self, name: str, items: list[Any], policy: ContentPolicy, *, hide_text: bool = False) -> None:
+        """Add a list of messages, parts or tool definitions.
+
+        Args:
+            name: Name of the attribute.
+            items: Messages, parts or definitions; an empty list adds nothing.
+            policy: Policy of the call.
+            hide_text: Replace every text with the redaction token.
+        """
         if not items:
             return
-        redact = _hide if veiled else gate.redact
-        if gate.upload:
-            self.whole[name] = UntruncatedContent(items, redact, gate.inline)
-        if not (gate.span or gate.event):
+        redact = _replace_text if hide_text else policy.redact
+        if policy.upload:
+            self.untruncated[name] = UntruncatedContent(items, redact, policy.inline)
+        if not (policy.span or policy.event):
             return
-        fitted = truncate(items, gate.max_bytes, redact, inline=gate.inline)
-        self.attributes[name] = fitted.text
-        self.values[name] = fitted.value
-        if fitted.cut:
+        truncated = truncate(items, policy.max_bytes, redact, inline=policy.inline)
+        self.attributes[name] = truncated.text
+        self.values[name] = truncated.value
+        if truncated.cut:
             self.cut = True
-            self.size += fitted.size
+            self.size += truncated.size
 
-    def put_text(self, name: str, text: str, gate: ContentPolicy) -> None:
-        if not (gate.span or gate.event):
+    def put_text(self, name: str, text: str, policy: ContentPolicy) -> None:
+        """Add one redacted and truncated text as it is, without JSON quotes."""
+        if not (policy.span or policy.event):
             return
-        # The text inside the quotation marks of JSON is not longer than the JSON.
-        found = truncate([text], gate.max_bytes, gate.redact)
-        self.attributes[name] = self.values[name] = found.value[0] if found.value else ""
-        if found.cut:
+        # Truncate the text as a list of one: the text is never longer than its JSON.
+        truncated = truncate([text], policy.max_bytes, policy.redact)
+        self.attributes[name] = self.values[name] = truncated.value[0] if truncated.value else ""
+        if truncated.cut:
             self.cut = True
-            self.size += found.size
+            self.size += truncated.size
 
     def close(self) -> Content:
+        """Add the attributes that report truncation, and return the content itself."""
         if self.cut:
             self.attributes[names.CONTENT_TRUNCATED] = self.values[names.CONTENT_TRUNCATED] = True
             self.attributes[names.CONTENT_SIZE] = self.values[names.CONTENT_SIZE] = self.size
         return self
 
 
-def _hide(_: str) -> str:
+def _replace_text(_: str) -> str:
     return REDACTED
 
 
 def describe_content(
-    asked: RequestContent | None,
-    said: list[Message],
-    gate: ContentPolicy,
+    request: RequestContent | None,
+    output: list[Message],
+    policy: ContentPolicy,
     *,
     operation: str = "chat",
     partial: bool = False,
 ) -> Content:
-    """The content of one call, as far as ``gate`` lets it pass.
+    """Return the content of one call that ``policy`` allows.
 
-    ``partial`` says that the answer did not reach its end, which decides the finish reason where none was told.
+    Args:
+        request: The content of the request, ``None`` if there is none.
+        output: The output messages.
+        policy: The policy of the call.
+        operation: The operation name; some variables hide only the content of text completions.
+        partial: The response is incomplete, so a message without a finish reason ended with an error.
     """
-    found = Content()
-    hidden = gate.hidden
+    content = Content()
+    hidden = policy.hidden
     legacy = operation == "text_completion"
-    if asked is not None and "inputs" not in hidden and not (legacy and "prompts" in hidden):
-        veiled = "input_text" in hidden
-        found.put(names.SYSTEM_INSTRUCTIONS, _shown(asked.system, hidden), gate, veiled=veiled)
-        found.put(names.INPUT_MESSAGES, [_message(message, hidden) for message in asked.messages], gate, veiled=veiled)
-        for key, value in list(asked.variables.items())[:_VARIABLES]:
-            found.put_text(names.PROMPT_VARIABLE + key, value, gate)
+    if request is not None and "inputs" not in hidden and not (legacy and "prompts" in hidden):
+        hide_text = "input_text" in hidden
+        content.put(names.SYSTEM_INSTRUCTIONS, _visible_parts(request.system, hidden), policy, hide_text=hide_text)
+        content.put(
+            names.INPUT_MESSAGES,
+            [_message(message, hidden) for message in request.messages],
+            policy,
+            hide_text=hide_text,
+        )
+        for key, value in list(request.variables.items())[:_MAX_VARIABLES]:
+            content.put_text(names.PROMPT_VARIABLE + key, value, policy)
         if "embeddings" not in hidden:
-            for index, text in enumerate(asked.texts[:_TEXTS]):
-                found.put_text(f"{names.OI_EMBEDDINGS}{index}.embedding.text", text, gate)
+            for index, text in enumerate(request.texts[:_MAX_EMBEDDED_TEXTS]):
+                content.put_text(f"{names.OI_EMBEDDINGS}{index}.embedding.text", text, policy)
     if "outputs" not in hidden and not (legacy and "choices" in hidden):
         reason = "error" if partial else "stop"
-        messages = [_output_message(message, hidden, reason) for message in said]
-        found.put(names.OUTPUT_MESSAGES, messages, gate, veiled="output_text" in hidden)
-    if asked is not None and "tools" not in hidden:
-        found.put(names.TOOL_DEFINITIONS, asked.tools, gate)
-    return found.close()
+        messages = [_output_message(message, hidden, reason) for message in output]
+        content.put(names.OUTPUT_MESSAGES, messages, policy, hide_text="output_text" in hidden)
+    if request is not None and "tools" not in hidden:
+        content.put(names.TOOL_DEFINITIONS, request.tools, policy)
+    return content.close()
 
 
-def _shown(parts: list[Any], hidden: frozenset[str]) -> list[Any]:
-    shown = [{"type": "text", "content": part} if isinstance(part, str) else part for part in parts]
-    return [part for part in shown if not _image(part)] if "images" in hidden else shown
+def _visible_parts(parts: list[Any], hidden: frozenset[str]) -> list[Any]:
+    wrapped = [{"type": "text", "content": part} if isinstance(part, str) else part for part in parts]
+    return [part for part in wrapped if not _is_image(part)] if "images" in hidden else wrapped
 
 
-def _image(part: Any) -> bool:
+def _is_image(part: Any) -> bool:
     return (part.modality if isinstance(part, Blob) else part.get("modality")) == "image"
 
 
 def _message(message: Message, hidden: frozenset[str]) -> Message:
-    return {**message, "parts": _shown(message["parts"], hidden)}
+    return {**message, "parts": _visible_parts(message["parts"], hidden)}
 
 
-def _output_message(message: Message, hidden: frozenset[str], reason: str) -> Message:
-    # One message without a reason, and Phoenix shows none of them.
-    told = message.get("finish_reason")
+def _output_message(message: Message, hidden: frozenset[str], default_reason: str) -> Message:
+    # Set a reason on each message: Phoenix shows no message of a list if one lacks it.
+    raw_reason = message.get("finish_reason")
     return {
         **_message(message, hidden),
-        "finish_reason": normalize_finish_reason(label_of(told) or "_other") if told else reason,
+        "finish_reason": normalize_finish_reason(label_of(raw_reason) or "_other") if raw_reason else default_reason,
     }
 
 
-def exception_texts(error: BaseException, gate: ContentPolicy) -> tuple[str, str] | None:
-    """Message and stack trace of an exception, which may echo a prompt; ``None`` where they must not be written."""
-    if not (gate.error_messages or gate.span):
+def exception_texts(error: BaseException, policy: ContentPolicy) -> tuple[str, str] | None:
+    """Return message and stack trace of an exception, or ``None`` if the policy forbids to record them."""
+    if not (policy.error_messages or policy.span):
         return None
     trace = "".join(traceback.format_exception(error))
-    return gate.text(str(error)), gate.text(trace)
+    return policy.text(str(error)), policy.text(trace)

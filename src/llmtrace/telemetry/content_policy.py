@@ -1,4 +1,4 @@
-"""Whether what was said may be written, where, and how much of it: one gate for all content."""
+"""Content policy: decides whether, where and how much content is recorded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["NO_CONTENT", "ContentPolicy", "load_policy"]
 
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
-_HIDDEN = {
+_HIDE_VARIABLES = {
     "OPENINFERENCE_HIDE_INPUTS": ("inputs",),
     "OPENINFERENCE_HIDE_OUTPUTS": ("outputs",),
     "OPENINFERENCE_HIDE_INPUT_MESSAGES": ("inputs",),
@@ -38,87 +38,93 @@ _HIDDEN = {
 
 @dataclass(frozen=True, slots=True)
 class ContentPolicy:
-    """What may be written of one call."""
+    """Rules for the content of one call."""
 
     span: bool = False
+    """True if content is written on spans."""
     event: bool = False
-    """Whether content goes onto the event."""
+    """True if content is written on the event."""
     emit_event: bool = False
-    """Whether there is an event at all."""
+    """True if an event is emitted for the call, with or without content."""
     upload: bool = False
-    """Whether content goes to a store, and a reference to it onto span and event."""
+    """True if content is uploaded and a reference to it is written on span and event."""
     redact: Redactor | None = None
+    """Function that redacts every text, ``None`` for no redaction."""
     max_bytes: int = 65536
+    """Maximum bytes of one content attribute."""
     inline: bool = False
-    """Whether binary data that fits is written whole."""
+    """True if binary data that fits is written completely, as base64."""
     error_messages: bool = False
-    """Whether exception messages and stack traces may be written with content off."""
+    """True if exception messages and stack traces are recorded even with content off."""
     hidden: frozenset[str] = frozenset()
-    """What OpenInference's variables ask to leave out."""
+    """Kinds of content that OpenInference's variables exclude, such as ``inputs`` or ``images``."""
     forbidden: bool = False
-    """Whether a variable forbids content altogether, whatever a block says."""
+    """True if a variable forbids all content; a block cannot override it."""
 
     @property
     def records_nothing(self) -> bool:
-        """Whether nothing that was said is written anywhere, nor an event of the call."""
+        """True if no content is recorded anywhere and no event is emitted."""
         return not (self.span or self.event or self.upload or self.emit_event)
 
     def limited_to(self, span: Any) -> ContentPolicy:
-        """Within what the SDK keeps of one attribute too: it would cut JSON anywhere."""
+        """Return this policy with ``max_bytes`` lowered to the attribute length limit of ``span``.
+
+        The SDK truncates longer values at any character, which would leave invalid JSON.
+        """
         limit = getattr(getattr(span, "_limits", None), "max_span_attribute_length", None)
         if type(limit) is not int or limit >= self.max_bytes:
             return self
         return replace(self, max_bytes=limit)
 
-    def wants(self, scope: CallContext) -> bool:
-        """Whether what is said in a call of that scope is to be kept for its end."""
-        gate = self.with_mode(scope.capture_content)
-        return gate.span or gate.event or gate.upload
+    def wants(self, context: CallContext) -> bool:
+        """Return True if a call with that context must keep its content until it ends."""
+        policy = self.with_mode(context.capture_content)
+        return policy.span or policy.event or policy.upload
 
-    def open(self, mode: str | None) -> bool:
-        """Whether content is written on spans, where the block around says ``mode``."""
+    def records_on_span(self, mode: str | None) -> bool:
+        """Return True if content is written on spans under the content mode of the enclosing block."""
         return self.with_mode(mode).span
 
-    def hides(self, side: str) -> bool:
-        """Whether a variable asks to leave out ``inputs`` or ``outputs``."""
-        return side in self.hidden
+    def hides(self, kind: str) -> bool:
+        """Return True if a variable excludes that kind of content, such as ``inputs`` or ``outputs``."""
+        return kind in self.hidden
 
     def json(self, value: Any) -> str:
-        """Plain values as JSON, redacted, within the cap."""
+        """Return plain values as JSON, redacted and within ``max_bytes``."""
         if isinstance(value, list):
             return truncate(value, self.max_bytes, self.redact).text
-        # A single object, all of it the user's own, down to the names in it.
+        # Redact the keys of a single object too: the application chose them.
         return truncate([value], self.max_bytes + 2, self.redact, are_messages=False).text[1:-1] or "null"
 
     def text(self, value: str) -> str:
-        """One text, redacted, within the cap."""
-        found = truncate([value], self.max_bytes, self.redact).value
-        return str(found[0]) if found else ""
+        """Return one text, redacted and within ``max_bytes``."""
+        texts = truncate([value], self.max_bytes, self.redact).value
+        return str(texts[0]) if texts else ""
 
     def label(self, value: Any) -> Any:
-        """Redact a name, a tag or a list of them, which are written with content off too."""
+        """Return a name, a tag or a list of them redacted: they are recorded even with content off."""
         return value if self.redact is None else _redacted(value, self.redact)
 
     def clean(self, attributes: dict[str, Any]) -> None:
-        """Redact, in place, the attributes that are no content but free text, and the names the application gave."""
+        """Redact, in place, free text that is not content, and attribute names that the application chose."""
         redact = self.redact
         if redact is None:
             return
-        for name in [name for name in attributes if _is_free(name)]:
+        for name in [name for name in attributes if _is_free_text(name)]:
             value = attributes.pop(name)
             prefix = next((prefix for prefix in names.FREE_NAMES if name.startswith(prefix)), None)
-            # Variables are redacted already, as content; their names are not.
-            cleaned = value if prefix == names.PROMPT_VARIABLE else _redacted(value, redact)
-            attributes[name if prefix is None else prefix + redact(name[len(prefix) :])] = cleaned
-        if names.METADATA in attributes:
-            metadata = json.loads(attributes[names.METADATA])
-            attributes[names.METADATA] = dumps(_redacted(metadata, redact))
+            # Skip the values of prompt variables: they have been redacted as content.
+            redacted = value if prefix == names.PROMPT_VARIABLE else _redacted(value, redact)
+            attributes[name if prefix is None else prefix + redact(name[len(prefix) :])] = redacted
+        for name in (names.METADATA, names.REQUEST_PARAMETERS):
+            if name in attributes:
+                attributes[name] = dumps(_redacted(json.loads(attributes[name]), redact))
         if names.RETRIEVED in attributes:
             documents = json.loads(attributes[names.RETRIEVED])
             attributes[names.RETRIEVED] = dumps([_with_clean_id(document, redact) for document in documents])
 
     def with_mode(self, mode: str | None) -> ContentPolicy:
-        """The gate of a block that says ``mode``."""
+        """Return the policy for a block with the content mode ``mode``, or this one if that is ``None``."""
         if mode is None or self.forbidden:
             return self
         span, event = mode in ("span_only", "span_and_event"), mode in ("event_only", "span_and_event")
@@ -126,23 +132,24 @@ class ContentPolicy:
         return replace(self, span=span, event=event, upload=upload, emit_event=self.emit_event or event)
 
 
-def _is_free(name: str) -> bool:
+def _is_free_text(name: str) -> bool:
     return name in names.FREE_TEXT or name.startswith(names.FREE_NAMES) or name.endswith(".document.id")
 
 
 def _redacted(value: Any, redact: Redactor) -> Any:
     plain = list(value) if isinstance(value, tuple) else value
-    return map_text(plain, redact, lambda blob: blob, known=False)  # with numbers, among which cards may be
+    return map_text(plain, redact, lambda blob: blob, are_messages=False)  # numbers too: a card number may be an int
 
 
 def _with_clean_id(document: Any, redact: Redactor) -> Any:
-    """Redact the id of a document: all else in it is redacted as content."""
+    """Return a document with its id redacted; its other fields are redacted as content."""
     if not isinstance(document, dict) or "id" not in document:
         return document
     return {**document, "id": _redacted(document["id"], redact)}
 
 
 NO_CONTENT = ContentPolicy()
+"""Policy that records no content and redacts nothing."""
 
 
 def load_policy(
@@ -156,40 +163,53 @@ def load_policy(
     upload: bool = False,
     environ: Mapping[str, str] | None = None,
 ) -> ContentPolicy:
-    """The gate that the settings and the variables of other libraries ask for; the strictest of these wins.
+    """Return the policy from the settings and the environment variables of other libraries; the strictest wins.
+
+    The variables are OpenTelemetry's ``OTEL_INSTRUMENTATION_GENAI_*``, OpenInference's ``OPENINFERENCE_HIDE_*`` and
+    Traceloop's ``TRACELOOP_TRACE_CONTENT``.
+
+    Args:
+        capture_content: The content mode; ``None`` reads OpenTelemetry's variable.
+        redact: Setting of the redactor: ``none``, ``builtin``, ``module:callable`` or a function.
+        redact_setting: Name of that setting for error messages.
+        max_bytes: Maximum bytes of one content attribute.
+        blobs: ``inline`` to write binary data that fits, ``placeholder`` to write its size and hash only.
+        error_messages: Record exception messages and stack traces even with content off.
+        upload: Content is uploaded to a store.
+        environ: Environment variables, ``os.environ`` by default.
 
     Raises:
-        ConfigError: A variable has a wrong value.
+        ConfigError: If a variable has an invalid value.
     """
     variables = os.environ if environ is None else environ
     mode = capture_content
     if mode is None:
         name = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
-        told = variables.get(name, "").strip()
-        mode = content_mode(name, told) if told else "no_content"
-    emit = variables.get("OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT", "").strip().lower()
-    if emit and emit not in _TRUE | _FALSE:
-        raise ConfigError(f"OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT={emit!r} is not accepted; use true or false")
-    gate = ContentPolicy(
+        value = variables.get(name, "").strip()
+        mode = content_mode(name, value) if value else "no_content"
+    emit_event = variables.get("OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT", "").strip().lower()
+    if emit_event and emit_event not in _TRUE | _FALSE:
+        raise ConfigError(f"OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT={emit_event!r} is not accepted; use true or false")
+    policy = ContentPolicy(
         redact=load(redact_setting, redact),
         max_bytes=max_bytes,
         inline=blobs == "inline",
         error_messages=error_messages,
-        hidden=_hidden(variables),
+        hidden=_read_hidden(variables),
     ).with_mode(mode)
     if upload:
-        # The mode speaks of spans and events; who names a store has asked for what is put there.
-        gate = replace(gate, upload=True)
-    if emit:
-        gate = replace(gate, emit_event=emit in _TRUE, event=gate.event and emit in _TRUE)
+        # Upload in any mode: the mode controls spans and events, the upload path controls uploads.
+        policy = replace(policy, upload=True)
+    if emit_event:
+        policy = replace(policy, emit_event=emit_event in _TRUE, event=policy.event and emit_event in _TRUE)
     if variables.get("TRACELOOP_TRACE_CONTENT", "").strip().lower() in _FALSE:
-        gate = replace(gate, span=False, event=False, upload=False, error_messages=False, forbidden=True)
-    return gate
+        policy = replace(policy, span=False, event=False, upload=False, error_messages=False, forbidden=True)
+    return policy
 
 
-def _hidden(variables: Mapping[str, str]) -> frozenset[str]:
-    found: set[str] = set()
-    for name, parts in _HIDDEN.items():
+def _read_hidden(variables: Mapping[str, str]) -> frozenset[str]:
+    hidden: set[str] = set()
+    for name, parts in _HIDE_VARIABLES.items():
         if variables.get(name, "").strip().lower() in _TRUE:
-            found.update(parts)
-    return frozenset(found)
+            hidden.update(parts)
+    return frozenset(hidden)

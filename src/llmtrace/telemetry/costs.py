@@ -1,4 +1,4 @@
-"""What a call cost, as span attributes."""
+"""Span attributes that describe costs, estimates and budgets."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Attributes = dict[str, AttributeValue]
 
 
 def describe_cost(call: OpenCall, options: object, into: Attributes) -> None:
-    """The total, its parts, where the price is from; or why there is none."""
+    """Add the cost, its parts and the source of the price, or the reason why the call is unpriced."""
     priced = call.priced
     if priced is None:
         return
     if priced.reason is not None:
         into[names.COST_REASON] = priced.reason
         if priced.reason == "partial_usage" and priced.units:
-            guess = call.estimate
-            into[names.COST_ESTIMATE] = max(priced.total, guess.usd or 0.0) if guess is not None else priced.total
+            estimate = call.estimate
+            into[names.COST_ESTIMATE] = max(priced.total, estimate.usd or 0.0) if estimate is not None else priced.total
         return
     label = priced.label
     into[names.COST_TOTAL] = into[names.USAGE_COST] = priced.total
@@ -43,53 +43,53 @@ def describe_cost(call: OpenCall, options: object, into: Attributes) -> None:
 
 
 def describe_estimate(call: OpenCall, into: Attributes) -> None:
-    """What was probably used, under names of its own."""
-    guess = call.estimate
-    if guess is None:
+    """Add the estimated token counts and cost, under names distinct from those of reported usage."""
+    estimate = call.estimate
+    if estimate is None:
         return
-    into[names.ESTIMATED_INPUT] = guess.input
-    if guess.output is not None:
-        into[names.ESTIMATED_OUTPUT] = guess.output
-    into[names.ESTIMATE_METHOD] = guess.method
-    into[names.ESTIMATE_FLOOR] = guess.floor
-    if guess.usd is not None:
-        into[names.COST_ESTIMATE] = guess.usd
+    into[names.ESTIMATED_INPUT] = estimate.input
+    if estimate.output is not None:
+        into[names.ESTIMATED_OUTPUT] = estimate.output
+    into[names.ESTIMATE_METHOD] = estimate.method
+    into[names.ESTIMATE_FLOOR] = estimate.floor
+    if estimate.usd is not None:
+        into[names.COST_ESTIMATE] = estimate.usd
 
 
 def describe_budget(call: OpenCall, options: object, into: Attributes) -> None:
-    """Where the tightest of the budgets that the call counts in stands."""
-    made: Reservation | None = call.reservation
-    part = None if made is None else made.tightest
-    if part is None:
+    """Add limit and spent amount of the tightest budget that applies to the call."""
+    reservation: Reservation | None = call.reservation
+    window = None if reservation is None else reservation.tightest
+    if window is None:
         return
-    budget = part.budget
+    budget = window.budget
     into[names.BUDGET_NAME], into[names.BUDGET_WINDOW], into[names.BUDGET_ACTION] = (
         budget.name,
-        part.window,
-        part.action,
+        window.label,
+        window.action,
     )
     if budget.tokens is not None:
-        into[names.BUDGET_LIMIT_TOKENS], spent = budget.tokens, names.BUDGET_SPENT_TOKENS
+        into[names.BUDGET_LIMIT_TOKENS], spent_name = budget.tokens, names.BUDGET_SPENT_TOKENS
     else:
-        into[names.BUDGET_LIMIT], spent = float(budget.usd or 0), names.BUDGET_SPENT
-    if part.spent is not None:
-        into[spent] = budget.describe_amount(part.spent)
+        into[names.BUDGET_LIMIT], spent_name = float(budget.usd or 0), names.BUDGET_SPENT
+    if window.spent is not None:
+        into[spent_name] = budget.describe_amount(window.spent)
 
 
 def _describe_parts(amounts: Iterable[tuple[str, Amount]], into: Attributes) -> None:
-    given: Amount = 0
-    made: Amount = 0
+    input_cost: Amount = 0
+    output_cost: Amount = 0
     for part, units in amounts:
         if part in names.INPUT_COSTS:
-            given += units
+            input_cost += units
             name = names.INPUT_COSTS[part]
         elif part in names.OUTPUT_COSTS:
-            made += units
+            output_cost += units
             name = names.OUTPUT_COSTS[part]
         else:
             name = names.COST + part
         into[name] = float(units / UNIT)
-    if given:
-        into[names.COST_INPUT] = float(given / UNIT)
-    if made:
-        into[names.COST_OUTPUT] = float(made / UNIT)
+    if input_cost:
+        into[names.COST_INPUT] = float(input_cost / UNIT)
+    if output_cost:
+        into[names.COST_OUTPUT] = float(output_cost / UNIT)

@@ -1,4 +1,4 @@
-"""Text as it reads once its escapes are decoded, with the way back to the positions of the original."""
+"""Decoding of escapes (JSON, URL, HTML, terminals), with a mapping back to positions in the original text."""
 
 from __future__ import annotations
 
@@ -14,35 +14,41 @@ _MARKS = "\\%&+\x1b"
 _INVISIBLE = r"\xad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe00-\ufe0f\ufeff"
 
 
-def _escape(more: str, also: str = "") -> re.Pattern[str]:
-    """Compile all escapes; the pattern begins with a plain set, which is searched fast."""
+def _compile_escapes(starts: str, alternatives: str = "") -> re.Pattern[str]:
+    """Return a pattern of all escapes; it begins with a character set, which is fast to search."""
     return re.compile(
-        rf"[\\%&\x1b\^\[{more}](?:"
-        # JSON, Python, C, JavaScript, Markdown: a pair of surrogates is one character; a sign stands for itself.
+        rf"[\\%&\x1b\^\[{starts}](?:"
+        # JSON, Python, C, JavaScript, Markdown: a surrogate pair is one character, an escaped sign is itself.
         r"(?<=\\)(?:[uU][dD][89abAB][0-9a-fA-F]{2}\\[uU][dD][c-fC-F][0-9a-fA-F]{2}|u\{[0-9a-fA-F]{1,6}\}"
         r"|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2}(?:\\x[0-9a-fA-F]{2})*|[0-3][0-7]{2}|[abefnrtv0]|\r?\n|[!-/:-@\[-`{-~])"
         r"|(?<=%)(?:[0-9a-fA-F]{2}(?:%[0-9a-fA-F]{2})*|u[0-9a-fA-F]{4})"  # URL
         r"|(?<=&)(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});?"  # HTML
-        # Terminals: colours and the like, also as ``cat -v`` shows them and as they remain without the escape sign.
+        # Terminals: colours and cursor movements, also as ``cat -v`` prints them, and colours without their ESC.
         r"|(?<=\x1b)(?:\[[0-?]{0,64}[ -/]{0,4}[@-~]|\][^\x07\x1b]{0,2048}(?:\x07|\x1b\\)|[@-Z\\-_])"
-        rf"|(?<=\^)\[\[[0-?]{{0,64}}[@-~]|(?<=\[)[0-9;]{{1,12}}m{also})"
+        rf"|(?<=\^)\[\[[0-?]{{0,64}}[@-~]|(?<=\[)[0-9;]{{1,12}}m{alternatives})"
     )
 
 
-_ESCAPE = _escape("")
-_ANY_ESCAPE = _escape(rf"\x9b{_INVISIBLE}", rf"|(?<=\x9b)[0-?]{{0,64}}[ -/]{{0,4}}[@-~]|(?<=[{_INVISIBLE}])")
-_LETTERS = {"a": "\a", "b": "\b", "e": "\x1b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "0": "\0"}
+_ESCAPE = _compile_escapes("")
+_ANY_ESCAPE = _compile_escapes(rf"\x9b{_INVISIBLE}", rf"|(?<=\x9b)[0-?]{{0,64}}[ -/]{{0,4}}[@-~]|(?<=[{_INVISIBLE}])")
+_ESCAPED_LETTERS = {"a": "\a", "b": "\b", "e": "\x1b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "0": "\0"}
 _BREAK = "\0"
 
 
 class Decoded:
-    """A text without its escapes, one level of them."""
+    """Text with one level of escapes decoded."""
 
     def __init__(self, source: str, escapes: list[tuple[int, int, str]], *, blank: str = "") -> None:
-        """Put the escapes' characters into ``source``, and ``blank`` for an escape that stands for none."""
+        """Decode ``source``.
+
+        Args:
+            source: The text with escapes.
+            escapes: Start, end and decoded characters of each escape.
+            blank: Replacement for an escape without characters, such as a colour.
+        """
         pieces: list[str] = []
         self._spans: list[tuple[int, int, int, int]] = []
-        """Of each escape: start and end in the source, start and end in ``text``."""
+        """Start and end of each escape in the source, then in ``text``."""
         done = size = 0
         for start, end, decoded in escapes:
             plain = decoded or blank
@@ -54,15 +60,15 @@ class Decoded:
         self.text = "".join([*pieces, source[done:]])
         self._starts = [span[2] for span in self._spans]
         self._sources = [span[0] for span in self._spans]
-        silent = not blank and any(not plain for _, _, plain in escapes)
-        self.separated = Decoded(source, escapes, blank=_BREAK) if silent else None
-        """The same with a break in place of each colour: it may end a word, or stand within one."""
+        has_empty = not blank and any(not plain for _, _, plain in escapes)
+        self.separated = Decoded(source, escapes, blank=_BREAK) if has_empty else None
+        """Second decoding with a break in place of each colour: a colour may end a word or stand inside one."""
 
     def original(self, start: int, end: int) -> tuple[int, int]:
-        """Return the part of the original that ``text[start:end]`` was decoded from."""
-        return self._back(start, True), self._back(end - 1, False) + 1
+        """Return the start and end in the source that ``text[start:end]`` was decoded from."""
+        return self._to_source(start, True), self._to_source(end - 1, False) + 1
 
-    def _back(self, position: int, first: bool) -> int:
+    def _to_source(self, position: int, first: bool) -> int:
         index = bisect_right(self._starts, position) - 1
         if index < 0:
             return position
@@ -72,7 +78,7 @@ class Decoded:
         return source_end + position - end
 
     def outside(self, start: int, end: int) -> tuple[int, int]:
-        """Return ``start`` and ``end``, in the original, moved out of the escapes that they would cut."""
+        """Return ``start`` and ``end``, positions in the source, moved out of escapes that they would split."""
         index = bisect_right(self._sources, start) - 1
         if index >= 0 and self._spans[index][0] < start < self._spans[index][1]:
             start = self._spans[index][1]
@@ -83,38 +89,38 @@ class Decoded:
 
 
 def may_hold_escapes(text: str) -> bool:
-    """Return False where ``text`` certainly holds no escape: most text, at the price of a few searches."""
+    """Return False if ``text`` certainly holds no escape; cheap, since it needs only a few searches."""
     return not text.isascii() or any(mark in text for mark in _MARKS) or ("m" in text and "[" in text)
 
 
 def decode(text: str) -> Decoded | None:
-    """Return ``text`` with one level of its escapes decoded; ``None`` where it has none."""
+    """Return ``text`` with one level of escapes decoded, or ``None`` if it has none."""
     pattern = _ESCAPE if text.isascii() else _ANY_ESCAPE
-    escapes = [found for match in pattern.finditer(text) for found in _plain(match.group(), *match.span())]
+    escapes = [escape for match in pattern.finditer(text) for escape in _decode_escape(match.group(), *match.span())]
     return Decoded(text, escapes) if escapes else None
 
 
-def _plain(escape: str, start: int, end: int) -> list[tuple[int, int, str]]:
-    """Return the characters that ``escape`` stands for, each with its part of the original."""
+def _decode_escape(escape: str, start: int, end: int) -> list[tuple[int, int, str]]:
+    """Return the characters that ``escape`` encodes, each with its start and end in the source."""
     first = escape[0]
     if first == "%" and escape[1] != "u":
-        return _bytes(escape, start, "%")
+        return _decode_bytes(escape, start, "%")
     if escape.startswith("\\x"):
-        return _bytes(escape, start, "\\x")
+        return _decode_bytes(escape, start, "\\x")
     plain = ""
     if first == "\\":
-        plain = _backslash(escape[1:])
+        plain = _decode_backslash(escape[1:])
     elif first == "%":
         plain = chr(int(escape[2:], 16))
     elif first == "&":
-        named = _entity(escape[1:].rstrip(";"))
+        named = _decode_entity(escape[1:].rstrip(";"))
         if named is None:
             return []
         plain = named
     return [(start, end, plain)]
 
 
-def _backslash(escape: str) -> str:
+def _decode_backslash(escape: str) -> str:
     first = escape[0]
     if first in "uU":
         if "\\" in escape:  # two surrogates
@@ -124,48 +130,48 @@ def _backslash(escape: str) -> str:
         return chr(code) if code <= 0x10FFFF else "\ufffd"
     if first.isdigit() and len(escape) == 3:
         return chr(int(escape, 8))
-    return _LETTERS.get(first, "" if first in "\r\n" else first)
+    return _ESCAPED_LETTERS.get(first, "" if first in "\r\n" else first)
 
 
-def _entity(name: str) -> str | None:
+def _decode_entity(name: str) -> str | None:
     if not name.startswith("#"):
         return html5.get(name + ";") or html5.get(name)
     code = int(name[2:], 16) if name[1] in "xX" else int(name[1:])
     return chr(code) if code <= 0x10FFFF else "\ufffd"
 
 
-def _bytes(escape: str, start: int, mark: str) -> list[tuple[int, int, str]]:
-    """Return the characters of escaped bytes, in UTF-8 if they can be."""
+def _decode_bytes(escape: str, start: int, mark: str) -> list[tuple[int, int, str]]:
+    """Return the characters of escaped bytes, decoded as UTF-8 if valid, else as Latin-1."""
     data = bytes.fromhex(escape.replace(mark, ""))
     try:
         text, utf8 = data.decode(), True
     except UnicodeDecodeError:
         text, utf8 = data.decode("latin-1"), False
-    found = []
-    for sign in text:
-        end = start + (len(mark) + 2) * (len(sign.encode()) if utf8 else 1)
-        found.append((start, end, sign))
+    characters = []
+    for character in text:
+        end = start + (len(mark) + 2) * (len(character.encode()) if utf8 else 1)
+        characters.append((start, end, character))
         start = end
-    return found
+    return characters
 
 
 _FORM_BLANK = re.compile(r"\+(?<=[0-9A-Za-z:;,]\+)(?=\S)")
 
 
 def form_data(text: str) -> str | None:
-    """Return ``text`` with the blanks of form data, which no position moves; ``None`` where it has none."""
+    """Return ``text`` with each plus sign of form data as a blank, or ``None`` if it has none; positions stay."""
     return _FORM_BLANK.sub(" ", text) if "+" in text and _FORM_BLANK.search(text) is not None else None
 
 
 def fold(text: str) -> str:
-    """Return ``text`` with full-width letters, foreign digits, blanks and dashes in ASCII; no position moves."""
+    """Return ``text`` with full-width letters, non-ASCII digits, blanks and dashes as ASCII; positions stay."""
     if text.isascii():
         return text
-    table = _folding()
-    # Of most text no more is left than a few letters without the ASCII, which C code takes out.
-    for sign in set(text.encode("utf-8", "replace").translate(None, _ASCII).decode()):
-        if sign in table:
-            text = text.replace(sign, table[sign])
+    table = _folding_table()
+    # Remove ASCII with translate, which is fast: few characters remain of most texts.
+    for character in set(text.encode("utf-8", "replace").translate(None, _ASCII).decode()):
+        if character in table:
+            text = text.replace(character, table[character])
     return text
 
 
@@ -183,8 +189,8 @@ _FOLDED = {
 
 
 @cache
-def _folding() -> dict[str, str]:
-    table = {chr(code): sign for sign, codes in _FOLDED.items() for code in codes}
+def _folding_table() -> dict[str, str]:
+    table = {chr(code): character for character, codes in _FOLDED.items() for code in codes}
     table |= {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
     table |= {chr(base + digit): str(digit) for base in _DIGITS for digit in range(10)}
     for code in range(0x1D400, 0x1D800):  # bold, italic and other letters of mathematics

@@ -1,4 +1,4 @@
-"""Events through the logs API of OpenTelemetry."""
+"""Events emitted through the logs API of OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ __all__ = ["Events"]
 
 
 class Events:
-    """Emits events to whatever logger there is at the moment."""
+    """Emitter of events to the current logger."""
 
     def __init__(self, logger: Callable[[], Logger | None]) -> None:
         self._logger = logger
 
     def emit(self, name: str, attributes: Attributes, context: Context) -> None:
+        """Emit an event that belongs to the span of ``context``, within the attribute limit of the logger.
+
+        Without a logger the event is dropped.
+        """
         logger = self._logger()
         if logger is not None:
             make_encodable(attributes)

@@ -1,4 +1,4 @@
-"""Many attributes onto a span: at once, or when somebody looks."""
+"""Fast ways to set many attributes on a span: at once, or lazily when an exporter reads them."""
 
 from __future__ import annotations
 
@@ -16,168 +16,181 @@ from .._text import encodable
 __all__ = ["LIMIT", "limits_of", "make_encodable", "set_attributes", "set_lazily", "spare_room"]
 
 LIMIT = 128
-"""How many attributes a span of the SDK keeps, if nobody says otherwise: it drops the oldest above that."""
+"""Default number of attributes on a span of the SDK; above it the SDK drops the oldest."""
 
-_TO_COME = 16
-"""Attributes that the owner of an adopted span may still write when its call has ended."""
-_LARGEST = 2**63
-_LONGEST_NUMBER = 64
+_OWNER_ATTRIBUTES = 16
+"""Attributes that the owner of a joined span may still write after the call has ended."""
+_INT64_LIMIT = 2**63
+_MAX_NUMBER_CHARS = 64
 _SCALARS = frozenset({str, int, float, bool})
 _SPAN = getattr(sdk, "_Span", None)
 
 Make = Callable[[dict[str, Any], int], dict[str, Any]]
-"""From the attributes that a span has, and how many it keeps, to those that it is to have beside them."""
+"""Function from the attributes of a span and its limit to the attributes to add."""
 
 
 def limits_of(span: Span) -> tuple[Iterable[str], int]:
-    """The names of the attributes that ``span`` has, and how many it keeps."""
+    """Return the names of the attributes on ``span`` and the maximum number that it keeps."""
     limit = getattr(getattr(span, "_limits", None), "max_span_attributes", None)
     return getattr(span, "attributes", None) or (), limit or LIMIT
 
 
 def spare_room(span: Span) -> int:
-    """Return how many attributes may be added to a span whose owner has not finished with it."""
-    known, limit = limits_of(span)
-    return max(0, limit - len(list(known)) - min(_TO_COME, limit // 4))
+    """Return the number of attributes that may be added to a span whose owner may still write to it."""
+    existing, limit = limits_of(span)
+    return max(0, limit - len(list(existing)) - min(_OWNER_ATTRIBUTES, limit // 4))
 
 
 def set_attributes(span: Span, attributes: dict[str, AttributeValue]) -> None:
-    """As ``span.set_attributes(attributes)``, at a fifth of the price; lists in ``attributes`` become tuples.
+    """Set ``attributes`` like ``span.set_attributes``, in a fifth of the time; lists in ``attributes`` become tuples.
 
-    The SDK looks at types, lengths and number. That can be left out for values of plain types, without a limit of
-    length, and fewer than the limit of number. In any other case, and for spans of another make, the SDK does its work.
+    The SDK checks type, length and number of attributes. The checks are skipped for values of plain types without a
+    length limit and below the limit of number. Other attributes, and spans of other classes, are left to the SDK.
     """
-    kept: Any = getattr(span, "_attributes", None)
-    ours = type(span) is _SPAN and type(kept) is _KEPT and span.is_recording()
+    bounded: Any = getattr(span, "_attributes", None)
+    is_sdk_span = type(span) is _SPAN and type(bounded) is _BOUNDED_ATTRIBUTES and span.is_recording()
     plain = make_encodable(attributes)
-    if not (ours and plain and _put(kept, attributes)):
+    if not (is_sdk_span and plain and _update(bounded, attributes)):
         span.set_attributes(attributes)
 
 
 def set_lazily(span: Span, make: Make) -> bool:
-    """Have ``make`` say the attributes of ``span`` when they are first looked at: by an exporter, in its thread.
+    """Call ``make`` for the attributes of ``span`` when they are first read, which an exporter does in its thread.
 
-    Two threads that look at once both call it, so it must say the same each time. False, and nothing done, where the
-    span is of another make, has ended, or has a limit of length or an unusual limit of number.
+    Args:
+        span: The span.
+        make: Returns the attributes to add. Two threads that read at once both call it, so its result must not vary.
+
+    Returns:
+        False, with nothing changed, if the span has ended, is of another class, or has a limit of attribute length or
+        a number limit below the default.
     """
-    kept: Any = getattr(span, "_attributes", None)
-    if type(span) is not _SPAN or type(kept) is not _KEPT:
+    bounded: Any = getattr(span, "_attributes", None)
+    if type(span) is not _SPAN or type(bounded) is not _BOUNDED_ATTRIBUTES:
         return False
     try:
-        # The first releases leave the attributes of an ended span open.
-        if kept._immutable or not span.is_recording() or "_dict" not in kept.__dict__:
+        # Check is_recording too: the first releases leave the attributes of an ended span writable.
+        if bounded._immutable or not span.is_recording() or "_dict" not in bounded.__dict__:
             return False
-        if kept.max_value_len is not None or (kept.maxlen is not None and kept.maxlen < LIMIT):
+        if bounded.max_value_len is not None or (bounded.maxlen is not None and bounded.maxlen < LIMIT):
             return False
-        kept._make = make
-        kept.__class__ = _LATE
-    except (AttributeError, TypeError):  # the SDK keeps them in another way now
+        bounded._make = make
+        bounded.__class__ = _LAZY_ATTRIBUTES
+    except (AttributeError, TypeError):  # a release of the SDK with other internals
         return False
     return True
 
 
 def make_encodable(attributes: dict[str, Any]) -> bool:
-    """Change ``attributes`` into what can be encoded, with tuples for lists, as the SDK keeps them.
+    """Replace, in place, text and numbers that cannot be encoded, and lists by tuples, as the SDK does.
 
     Returns:
-        False if the SDK would have to change more.
+        False if the SDK would have to convert other values.
     """
-    plain, odd = True, False
+    plain, has_odd_names = True, False
     for key, value in attributes.items():
         kind = type(value)
         if kind is str:
             if not value.isascii() or "\0" in value:
                 attributes[key] = encodable(value)
         elif kind is int:
-            if not -_LARGEST <= value < _LARGEST:
+            if not -_INT64_LIMIT <= value < _INT64_LIMIT:
                 attributes[key] = _digits(value)
         elif kind is list or kind is tuple:
-            attributes[key] = tuple(map(_item, value))
+            attributes[key] = tuple(map(_encodable_item, value))
             plain = plain and _SCALARS.issuperset(map(type, value))
         elif isinstance(value, str):
             attributes[key] = encodable(str.__str__(value))
         elif kind is not float and kind is not bool:
             plain = False
-        odd = odd or not key.isascii()
-    if odd:
+        has_odd_names = has_odd_names or not key.isascii()
+    if has_odd_names:
         for key in list(attributes):
             attributes[encodable(key)] = attributes.pop(key)
     return plain
 
 
-def _item(value: Any) -> Any:
+def _encodable_item(value: Any) -> Any:
     if isinstance(value, str):
         return encodable(value)
-    return _digits(value) if type(value) is int and not -_LARGEST <= value < _LARGEST else value
+    return _digits(value) if type(value) is int and not -_INT64_LIMIT <= value < _INT64_LIMIT else value
 
 
 def _digits(value: int) -> str:
     """Return an integer that does not fit 64 bits as text."""
     try:
         return str(value)
-    except ValueError:  # Python refuses to write thousands of digits
-        return f"{value:#x}"[:_LONGEST_NUMBER]
+    except ValueError:  # Python rejects conversions of thousands of digits
+        return f"{value:#x}"[:_MAX_NUMBER_CHARS]
 
 
-def _put(kept: Any, attributes: dict[str, Any]) -> bool:
+def _update(bounded: Any, attributes: dict[str, Any]) -> bool:
     try:
-        known, most = kept._dict, kept.maxlen
-        if kept._immutable or kept.max_value_len is not None:
+        current, limit = bounded._dict, bounded.maxlen
+        if bounded._immutable or bounded.max_value_len is not None:
             return False
-        with kept._lock:
-            if most is not None and len(known) + len(attributes) > most and not _make_room(kept, attributes):
+        with bounded._lock:
+            if limit is not None and len(current) + len(attributes) > limit and not _make_room(bounded, attributes):
                 return False
-            known.update(attributes)
-    except AttributeError:  # the SDK keeps them in another way now
+            current.update(attributes)
+    except AttributeError:  # a release of the SDK with other internals
         return False
     return True
 
 
-def _make_room(kept: Any, attributes: dict[str, Any]) -> bool:
-    """Drop the oldest, as the SDK does, which complains of each; false where that is not enough."""
-    others = [key for key in kept._dict if key not in attributes]
-    over = len(others) + len(attributes) - kept.maxlen
-    if over > len(others):
+def _make_room(bounded: Any, attributes: dict[str, Any]) -> bool:
+    """Drop the oldest attributes, without the warning that the SDK logs for each.
+
+    Returns:
+        False if that does not make enough room.
+    """
+    others = [key for key in bounded._dict if key not in attributes]
+    excess = len(others) + len(attributes) - bounded.maxlen
+    if excess > len(others):
         return False
-    for key in others[: max(0, over)]:
-        del kept._dict[key]
-        kept.dropped += 1
+    for key in others[: max(0, excess)]:
+        del bounded._dict[key]
+        bounded.dropped += 1
     return True
 
 
-def _materialize(kept: Any) -> dict[str, Any]:
-    own: dict[str, Any] = kept.__dict__
+def _materialize(bounded: Any) -> dict[str, Any]:
+    own: dict[str, Any] = bounded.__dict__
     make: Make | None = own.get("_make")
     if make is not None:
         attributes = own["_dict"]
         try:
-            attributes = _merge(kept, attributes, make(attributes, kept.maxlen or LIMIT))
-        except Exception:  # whoever looks has a batch of other spans in hand
+            attributes = _merge(bounded, attributes, make(attributes, bounded.maxlen or LIMIT))
+        except Exception:  # the reader has a batch of other spans to export
             log_internal_error("write a span")
-        if "_make" in own:  # else another thread was quicker, and may have masked what it made
-            _keep(kept, attributes)
-    found: dict[str, Any] = own["_dict"]
-    return found
+        if "_make" in own:  # else another thread set them first, and its exporter may have masked values
+            _set_final(bounded, attributes)
+    current: dict[str, Any] = own["_dict"]
+    return current
 
 
-def _keep(kept: Any, attributes: dict[str, Any]) -> None:
-    """Have ``attributes``, and no more to be made."""
-    own: dict[str, Any] = kept.__dict__
+def _set_final(bounded: Any, attributes: dict[str, Any]) -> None:
+    """Set ``attributes`` as final, and drop the pending function."""
+    own: dict[str, Any] = bounded.__dict__
     own["_dict"] = attributes
     own.pop("_make", None)
-    kept.__class__ = _KEPT
+    bounded.__class__ = _BOUNDED_ATTRIBUTES
 
 
-def _merge(kept: Any, known: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
-    if make_encodable(made) and (kept.maxlen is None or len(known) + len(made) <= kept.maxlen):
-        return {**known, **made} if known else made
-    whole = _KEPT(kept.maxlen, known, immutable=False)
-    whole.update(made)
-    kept.dropped += whole.dropped
-    joined: dict[str, Any] = whole._dict
-    return joined
+def _merge(bounded: Any, existing: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
+    if make_encodable(added) and (bounded.maxlen is None or len(existing) + len(added) <= bounded.maxlen):
+        return {**existing, **added} if existing else added
+    merged = _BOUNDED_ATTRIBUTES(bounded.maxlen, existing, immutable=False)
+    merged.update(added)
+    bounded.dropped += merged.dropped
+    attributes: dict[str, Any] = merged._dict
+    return attributes
 
 
-_KEPT: Any = getattr(otel, "BoundedAttributes", None)
-_LATE: Any = None if _KEPT is None else type("LateAttributes", (_KEPT,), {"_dict": property(_materialize, _keep)})
-"""What the SDK keeps the attributes of a span in, and the same, the most of which are yet to be made."""
+_BOUNDED_ATTRIBUTES: Any = getattr(otel, "BoundedAttributes", None)
+_LAZY_ATTRIBUTES: Any = (
+    None
+    if _BOUNDED_ATTRIBUTES is None
+    else type("LazyAttributes", (_BOUNDED_ATTRIBUTES,), {"_dict": property(_materialize, _set_final)})
+)
+"""Class of the SDK that stores the attributes of a span, and its subclass that computes them when read."""

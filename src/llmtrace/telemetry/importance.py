@@ -1,4 +1,4 @@
-"""Which attributes a span keeps where its limit does not hold all: the SDK would drop the oldest."""
+"""Ranking of attributes, to keep the important ones if a span's limit is too low: the SDK drops the oldest."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ _RANKED = (
     names.REQUEST_STREAM,
     names.PROMPT_HASH,
 )
-"""The most important first; what is neither here nor below comes next, in the order in which it was written."""
-_LAST = (
+"""Most important attributes, in descending order. Attributes in neither list follow in the order of writing."""
+_LAST_PREFIXES = (
     "langfuse.",
     "llm.token_count.",
     "llm.cost.prompt_details.",
@@ -79,20 +79,23 @@ _LAST = (
     names.TAG,
     names.PROMPT_VARIABLE,
     names.OI_EMBEDDINGS,
-    names.RERANK_GIVEN,
-    names.RERANK_KEPT,
+    names.RERANK_INPUT,
+    names.RERANK_OUTPUT,
     names.DOCUMENTS,
 )
-"""Beginnings of names that repeat what others say, the least important last."""
+"""Prefixes of attributes that repeat others, in descending order of importance."""
 _RANKS = {name: rank for rank, name in enumerate(_RANKED)}
-_OTHERS = len(_RANKED)
+_UNRANKED = len(_RANKED)
 
 
 def _rank(name: str) -> int:
+    """Return the rank of an attribute; the most important has rank 0."""
     rank = _RANKS.get(name)
     if rank is not None:
         return rank
-    return next((_OTHERS + 1 + place for place, start in enumerate(_LAST) if name.startswith(start)), _OTHERS)
+    return next(
+        (_UNRANKED + 1 + index for index, prefix in enumerate(_LAST_PREFIXES) if name.startswith(prefix)), _UNRANKED
+    )
 
 
 def within(attributes: dict[str, Any], limit: int) -> dict[str, Any]:
@@ -104,5 +107,5 @@ def within(attributes: dict[str, Any], limit: int) -> dict[str, Any]:
 
 
 def by_importance(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Return ``attributes`` with the most important last, for an SDK that drops the first beyond a limit of its own."""
+    """Return ``attributes`` with the most important last, since the SDK drops the first ones above its limit."""
     return {name: attributes[name] for name in sorted(attributes, key=_rank, reverse=True)}

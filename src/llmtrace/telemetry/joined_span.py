@@ -1,4 +1,4 @@
-"""The span of another instrumentation that represents a call of ours: completed just before its owner ends it."""
+"""Span of another instrumentation that represents a call of llmtrace and is completed before it ends."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ from .importance import within
 __all__ = ["JoinedSpan", "Make", "has_usage"]
 
 Make = Callable[[Collection[str]], Attributes]
-"""From the names of the attributes that a span has to those that complete it."""
+"""Function from the names of the attributes on a span to the attributes to add."""
 
 _USAGE = ("gen_ai.usage.", "llm.token_count.", "llm.usage.")
 
 
 def has_usage(names: Collection[str]) -> bool:
-    """Return whether one of ``names`` is a token count, in any of the vocabularies in use."""
+    """Return True if one of ``names`` is a token count, of any common semantic convention."""
     return any(name.startswith(_USAGE) for name in names)
 
 
 class JoinedSpan:
-    """One span, whose ``end`` is intercepted: what its owner has written by then stays, and only the rest is added."""
+    """Span whose ``end`` is intercepted to add the attributes that its owner has not written."""
 
     __slots__ = ("_end", "_late", "_make", "completed", "missed", "span")
 
     def __init__(self, span: Any) -> None:
+        """Intercept the end of ``span``, if it is recording."""
         self.span = span = _innermost(span)
         self.completed = False
         self.missed = False
-        """The span has ended before the call."""
+        """True if the span ended before the call did."""
         self._make: Make | None = None
         self._late = False
         self._end: Callable[..., object] | None = None
@@ -55,8 +56,8 @@ class JoinedSpan:
         """Have the span completed by ``make`` when it ends.
 
         Args:
-            make: Returns the attributes to add. They may be asked for long after the call.
-            late: The call is not priced yet, so ``make`` is postponed until an exporter reads the span, if possible.
+            make: Returns the attributes to add; may be called long after the call.
+            late: The call is not priced yet, so ``make`` is called when an exporter reads the span, if possible.
         """
         if self.missed or self.completed:
             return
@@ -66,7 +67,7 @@ class JoinedSpan:
 
     def _intercept(self, *args: Any, **kwargs: Any) -> None:
         end, self._end = self._end, None
-        if end is None:  # ended twice, which the SDK itself reports
+        if end is None:  # ended twice: the SDK logs a warning
             end = type(self.span).end.__get__(self.span)
         try:
             self._restore(end)
@@ -80,7 +81,7 @@ class JoinedSpan:
         own = vars(self.span)
         if own.get("end") == self._intercept:
             del own["end"]
-            if self.span.end != end:  # another package had replaced it before
+            if self.span.end != end:  # another package replaced it earlier
                 self.span.end = end
 
     def _complete(self, *, spare: bool = False) -> None:
@@ -92,21 +93,21 @@ class JoinedSpan:
             self.missed = True
             return
         self.completed = True
-        if self._late and set_lazily(span, lambda known, limit: _new(make(known), known, limit)):
+        if self._late and set_lazily(span, lambda existing, limit: _new(make(existing), existing, limit)):
             return
-        known, limit = limits_of(span)
-        names = frozenset(known)
-        # Leave room for what its owner may add, where the span is completed before its owner ends it.
+        existing, limit = limits_of(span)
+        names = frozenset(existing)
+        # Leave spare room: the owner may still add attributes before it ends the span.
         set_attributes(span, _new(make(names), names, len(names) + spare_room(span) if spare else limit))
 
 
-def _new(found: Attributes, known: Collection[str], limit: int) -> Attributes:
-    """Return what is new in ``found``, as much as there is room for: above its limit the SDK drops the oldest."""
-    return within({key: value for key, value in found.items() if key not in known}, limit - len(known))
+def _new(attributes: Attributes, existing: Collection[str], limit: int) -> Attributes:
+    """Return the most important new attributes that fit: above its limit the SDK drops the oldest."""
+    return within({name: value for name, value in attributes.items() if name not in existing}, limit - len(existing))
 
 
 def _innermost(span: Any) -> Any:
-    """Return the SDK's span inside the proxies of OpenInference and Logfire, which write to it when they end."""
+    """Return the SDK's span inside the wrappers of OpenInference and Logfire, which write to it at their end."""
     for _ in range(4):
         inner = getattr(span, "__wrapped__", None) or getattr(span, "span", None)
         if inner is None or not hasattr(inner, "end") or inner.get_span_context() != span.get_span_context():

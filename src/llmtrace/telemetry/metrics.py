@@ -1,4 +1,4 @@
-"""Calls as OpenTelemetry metrics: exact whatever the sampler does."""
+"""OpenTelemetry metrics of calls and operations; sampling does not affect them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..capture.call import OpenCall
 from ..capture.failure import error_type
 from ..context.operation import Operation
 from ..model import CallContext, Counts, is_pinned
-from ..model.chunk_gaps import GAP_SECONDS
+from ..model.chunk_gaps import GAP_BOUNDS_SECONDS
 from ..pricing.money import UNIT, PricedCall
 from . import names
 from .content import label_of
@@ -24,15 +24,15 @@ from .histograms import record_gaps
 
 __all__ = ["Metrics"]
 
-_SECONDS = list(GAP_SECONDS)
-_TOKENS = [4**step for step in range(14)]
-_AGENT_SECONDS = [0.1 * 2**step for step in range(13)]
-_WORKFLOW_SECONDS = [1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200]
-_USD = [1e-6 * 4**step for step in range(12)]
+_DURATION_BOUNDS = list(GAP_BOUNDS_SECONDS)
+_TOKEN_BOUNDS = [4**step for step in range(14)]
+_AGENT_DURATION_BOUNDS = [0.1 * 2**step for step in range(13)]
+_WORKFLOW_DURATION_BOUNDS = [1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200]
+_COST_BOUNDS = [1e-6 * 4**step for step in range(12)]
 _MAX_DIMENSION_VALUES = 200
-"""Values that one dimension may have; any other is ``_other``."""
+"""Distinct values of one dimension; further values are recorded as ``_other``."""
 _MODALITIES = ("text", "image", "audio", "video")
-_COUNTED = frozenset(
+_OPERATIONS_WITH_TOKENS = frozenset(
     {"chat", "text_completion", "embeddings", "generate_content", "rerank", "invoke_agent", "fetch_response"}
 )
 
@@ -40,7 +40,7 @@ Dimensions = dict[str, Any]
 
 
 class _Instruments:
-    """What is recorded to, of one meter provider."""
+    """Instruments of one meter provider."""
 
     def __init__(self, provider: MeterProvider, mode: str) -> None:
         meter = provider.get_meter("llmtrace", __version__)
@@ -49,23 +49,23 @@ class _Instruments:
         def histogram(name: str, unit: str, bounds: list[Any]) -> Any:
             return meter.create_histogram(name, unit, explicit_bucket_boundaries_advisory=bounds)
 
-        self.duration = histogram(names.METRIC_DURATION, "s", _SECONDS)
-        self.first_chunk = histogram(names.METRIC_FIRST_CHUNK, "s", _SECONDS)
-        self.chunk = histogram(names.METRIC_CHUNK, "s", _SECONDS)
+        self.duration = histogram(names.METRIC_DURATION, "s", _DURATION_BOUNDS)
+        self.first_chunk = histogram(names.METRIC_FIRST_CHUNK, "s", _DURATION_BOUNDS)
+        self.chunk = histogram(names.METRIC_CHUNK, "s", _DURATION_BOUNDS)
         self.cost = meter.create_counter(names.METRIC_COST, "{USD}")
-        self.call_cost = histogram(names.METRIC_CALL_COST, "{USD}", _USD)
+        self.call_cost = histogram(names.METRIC_CALL_COST, "{USD}", _COST_BOUNDS)
         self.unpriced = meter.create_counter(names.METRIC_UNPRICED, "{operation}")
-        self.work = {
-            "tool": histogram(names.METRIC_TOOL_DURATION, "s", _SECONDS),
-            "agent": histogram(names.METRIC_AGENT_DURATION, "s", _AGENT_SECONDS),
-            "workflow": histogram(names.METRIC_WORKFLOW_DURATION, "s", _WORKFLOW_SECONDS),
+        self.operation_durations = {
+            "tool": histogram(names.METRIC_TOOL_DURATION, "s", _DURATION_BOUNDS),
+            "agent": histogram(names.METRIC_AGENT_DURATION, "s", _AGENT_DURATION_BOUNDS),
+            "workflow": histogram(names.METRIC_WORKFLOW_DURATION, "s", _WORKFLOW_DURATION_BOUNDS),
         }
-        meter.create_observable_counter(names.METRIC_FAULTS, [_observe_errors], "{error}")
+        meter.create_observable_counter(names.METRIC_ERRORS, [_observe_errors], "{error}")
         if self.legacy:
-            self.tokens = histogram(names.METRIC_TOKENS, "{token}", _TOKENS)
+            self.tokens = histogram(names.METRIC_TOKENS, "{token}", _TOKEN_BOUNDS)
         if self.registry:
-            self.input = histogram(names.METRIC_INPUT, "{token}", _TOKENS)
-            self.output = histogram(names.METRIC_OUTPUT, "{token}", _TOKENS)
+            self.input = histogram(names.METRIC_INPUT, "{token}", _TOKEN_BOUNDS)
+            self.output = histogram(names.METRIC_OUTPUT, "{token}", _TOKEN_BOUNDS)
             self.usage = {
                 field: meter.create_counter(names.METRIC_USAGE + name, "{token}")
                 for field, name in (
@@ -83,7 +83,7 @@ def _observe_errors(options: CallbackOptions) -> Iterable[Observation]:
 
 
 class Metrics:
-    """Records every call that has ended; ``record`` is an observer of calls."""
+    """Recorder of every call and operation that has ended, sampled or not."""
 
     def __init__(
         self,
@@ -92,63 +92,63 @@ class Metrics:
         provider: Callable[[], MeterProvider | None],
         clean: Callable[[Dimensions], None] | None = None,
     ) -> None:
-        """Set up, without touching OpenTelemetry's metrics before the first call.
+        """Store the settings; instruments are created with the first call.
 
         Args:
             mode: ``both``, ``registry`` or ``legacy`` token metrics; ``off`` records nothing.
             dimensions: ``feature``, ``tenant``, ``prompt``, ``prompt_version``, ``model_pinned`` or metadata keys.
-            provider: What knows where to at the moment; ``None`` is nowhere.
+            provider: Returns the current meter provider; ``None`` records nothing.
             clean: Redacts dimensions, in place.
         """
         self._mode = mode
         self._clean = clean
-        self._find = provider
+        self._current_provider = provider
         self._provider: MeterProvider | None = None
         self._instruments: _Instruments | None = None
-        self._dimensions = tuple((_ATTRIBUTES.get(name, names.TAG + name), _reader(name)) for name in dimensions)
+        self._with_pinned = "model_pinned" in dimensions
+        self._dimensions = tuple(
+            (_ATTRIBUTES.get(name, names.TAG + name), _reader(name)) for name in dimensions if name != "model_pinned"
+        )
         self._seen: dict[str, set[Any]] = {name: set() for name, _ in self._dimensions}
         self._lock = threading.Lock()
 
     def record(self, call: OpenCall) -> None:
         """Record one call, sampled or not."""
-        instruments = self._ready()
+        instruments = self._current_instruments()
         if instruments is None or call.outcome == "blocked":
             return
-        found = self._common(call)
+        dimensions = self._common(call)
         if call.has_own_span:
-            self._record_times(instruments, call, found)
+            self._record_times(instruments, call, dimensions)
             counts = call.response.usage
-            if counts and call.request.operation in _COUNTED and not call.usage_on_other_span:
-                _record_tokens(instruments, counts, found)
+            if counts and call.request.operation in _OPERATIONS_WITH_TOKENS and not call.usage_on_other_span:
+                _record_tokens(instruments, counts, dimensions)
         if call.priced is not None:
-            _record_cost(instruments, call, call.priced, found)
+            _record_cost(instruments, call, call.priced, dimensions)
 
-    def record_operation(self, work: Operation) -> None:
+    def record_operation(self, operation: Operation) -> None:
         """Record one run of a tool, an agent or a workflow that has ended."""
-        instruments = self._ready()
-        duration = None if instruments is None else instruments.work.get(work.kind)
+        instruments = self._current_instruments()
+        duration = None if instruments is None else instruments.operation_durations.get(operation.kind)
         if duration is None:
             return
-        found: Dimensions = {_OPERATIONS[work.kind]: work.name}
-        if work.kind == "tool":
-            found[names.TOOL_TYPE] = "function"
-            if work.agent is not None:
-                found[names.AGENT_NAME] = work.agent
-        if isinstance(work.error, Exception):
-            found[names.ERROR_TYPE] = error_type(work.error)
-        for name, read in self._dimensions:
-            value = read(work.scope, None)
-            if value is not None:
-                found[name] = self._capped(name, value)
+        dimensions: Dimensions = {_OPERATION_NAMES[operation.kind]: operation.name}
+        if operation.kind == "tool":
+            dimensions[names.TOOL_TYPE] = "function"
+            if operation.agent is not None:
+                dimensions[names.AGENT_NAME] = operation.agent
+        if isinstance(operation.error, Exception):
+            dimensions[names.ERROR_TYPE] = error_type(operation.error)
+        self._add_dimensions(operation.call_context, dimensions)
         if self._clean is not None:
-            self._clean(found)
-        make_encodable(found)
-        duration.record(perf_counter() - work.started, found)
+            self._clean(dimensions)
+        make_encodable(dimensions)
+        duration.record(perf_counter() - operation.started, dimensions)
 
-    def _ready(self) -> _Instruments | None:
+    def _current_instruments(self) -> _Instruments | None:
         if self._mode == "off":
             return None
-        provider = self._find()
+        provider = self._current_provider()
         if provider is not self._provider:
             with self._lock:
                 self._instruments = None
@@ -158,22 +158,27 @@ class Metrics:
         return self._instruments
 
     def _common(self, call: OpenCall) -> Dimensions:
-        request, answer = call.request, call.response
-        found: Dimensions = {names.OPERATION: request.operation, names.PROVIDER: call.provider}
+        request, response = call.request, call.response
+        dimensions: Dimensions = {names.OPERATION: request.operation, names.PROVIDER: call.provider}
         if request.model is not None:
-            found[names.REQUEST_MODEL] = request.model
-        if (model := label_of(answer.model)) is not None:
-            found[names.RESPONSE_MODEL] = model
+            dimensions[names.REQUEST_MODEL] = request.model
+        if (model := label_of(response.model)) is not None:
+            dimensions[names.RESPONSE_MODEL] = model
         if call.server is not None:
-            found[names.SERVER_ADDRESS], found[names.SERVER_PORT] = call.server
-        for name, read in self._dimensions:
-            value = read(call.call_context, request.model)
-            if value is not None:
-                found[name] = self._capped(name, value)
+            dimensions[names.SERVER_ADDRESS], dimensions[names.SERVER_PORT] = call.server
+        if self._with_pinned and request.model is not None:
+            dimensions[names.MODEL_PINNED] = is_pinned(request.model)
+        self._add_dimensions(call.call_context, dimensions)
         if self._clean is not None:
-            self._clean(found)
-        make_encodable(found)
-        return found
+            self._clean(dimensions)
+        make_encodable(dimensions)
+        return dimensions
+
+    def _add_dimensions(self, context: CallContext, into: Dimensions) -> None:
+        for name, read in self._dimensions:
+            value = read(context)
+            if value is not None:
+                into[name] = self._capped(name, value)
 
     def _capped(self, name: str, value: Any) -> Any:
         seen = self._seen[name]
@@ -185,31 +190,33 @@ class Metrics:
             seen.add(value)
         return value
 
-    def _record_times(self, instruments: _Instruments, call: OpenCall, found: Dimensions) -> None:
-        ended = found if call.error_type is None else {**found, names.ERROR_TYPE: encodable(call.error_type)}
-        instruments.duration.record(call.duration, ended)
+    def _record_times(self, instruments: _Instruments, call: OpenCall, dimensions: Dimensions) -> None:
+        with_error = (
+            dimensions if call.error_type is None else {**dimensions, names.ERROR_TYPE: encodable(call.error_type)}
+        )
+        instruments.duration.record(call.duration, with_error)
         timing = call.timing
         if timing is None:
             return
         if timing.first_chunk is not None:
-            instruments.first_chunk.record(timing.first_chunk, found)
+            instruments.first_chunk.record(timing.first_chunk, dimensions)
         if timing.gaps is not None:
-            record_gaps(instruments.chunk, timing.gaps, found)
+            record_gaps(instruments.chunk, timing.gaps, dimensions)
 
 
-def _record_tokens(instruments: _Instruments, counts: Counts, found: Dimensions) -> None:
+def _record_tokens(instruments: _Instruments, counts: Counts, dimensions: Dimensions) -> None:
     for field in ("input", "output"):
         count = counts.get(field)
         if count is None:
             continue
         if instruments.legacy:
-            instruments.tokens.record(count, {**found, names.TOKEN_TYPE: field})
+            instruments.tokens.record(count, {**dimensions, names.TOKEN_TYPE: field})
         if instruments.registry:
-            (instruments.input if field == "input" else instruments.output).record(count, found)
+            (instruments.input if field == "input" else instruments.output).record(count, dimensions)
     if instruments.registry:
         for field, counter in instruments.usage.items():
             for modality, count in _by_modality(counts, field):
-                counter.add(count, {**found, names.MODALITY: modality})
+                counter.add(count, {**dimensions, names.MODALITY: modality})
 
 
 def _by_modality(counts: Counts, field: str) -> Iterable[tuple[str, float]]:
@@ -223,40 +230,39 @@ def _by_modality(counts: Counts, field: str) -> Iterable[tuple[str, float]]:
         yield "unknown", rest
 
 
-def _record_cost(instruments: _Instruments, call: OpenCall, priced: PricedCall, found: Dimensions) -> None:
+def _record_cost(instruments: _Instruments, call: OpenCall, priced: PricedCall, dimensions: Dimensions) -> None:
     if priced.reason is not None:
-        # What the provider refused was not billed.
+        # Skip calls that the provider rejected: they are not billed.
         if call.outcome != "error" or call.response.usage:
-            instruments.unpriced.add(1, {**found, names.COST_REASON: priced.reason})
+            instruments.unpriced.add(1, {**dimensions, names.COST_REASON: priced.reason})
         return
-    instruments.call_cost.record(priced.total, found)
-    told = False
+    instruments.call_cost.record(priced.total, dimensions)
+    has_parts = False
     for part, units in priced.amounts:
-        told = True
-        instruments.cost.add(float(units / UNIT), {**found, names.COST_CLASS: part})
-    if not told and priced.units:
-        instruments.cost.add(priced.total, {**found, names.COST_CLASS: "total"})
+        has_parts = True
+        instruments.cost.add(float(units / UNIT), {**dimensions, names.COST_CLASS: part})
+    if not has_parts and priced.units:
+        instruments.cost.add(priced.total, {**dimensions, names.COST_CLASS: "total"})
 
 
-_OPERATIONS = {"tool": names.TOOL_NAME, "agent": names.AGENT_NAME, "workflow": names.WORKFLOW_NAME}
+_OPERATION_NAMES = {"tool": names.TOOL_NAME, "agent": names.AGENT_NAME, "workflow": names.WORKFLOW_NAME}
 _ATTRIBUTES = {
     "feature": names.FEATURE,
     "tenant": names.TENANT,
     "prompt": names.PROMPT_NAME,
     "prompt_version": names.PROMPT_VERSION,
-    "model_pinned": names.MODEL_PINNED,
 }
 
 
-def _reader(name: str) -> Callable[[CallContext, str | None], Any]:
-    """Return how to read a dimension from the context of a call or operation, and the requested model."""
+def _reader(name: str) -> Callable[[CallContext], Any]:
+    """Return a function that reads the dimension ``name`` from the context of a call or an operation."""
     match name:
-        case "feature" | "tenant":
-            return lambda context, model: getattr(context, name)
+        case "feature":
+            return lambda context: context.feature
+        case "tenant":
+            return lambda context: context.tenant
         case "prompt":
-            return lambda context, model: None if context.prompt is None else context.prompt.name
+            return lambda context: None if context.prompt is None else context.prompt.name
         case "prompt_version":
-            return lambda context, model: None if context.prompt is None else context.prompt.version
-        case "model_pinned":
-            return lambda context, model: None if model is None else is_pinned(model)
-    return lambda context, model: context.metadata.get(name)
+            return lambda context: None if context.prompt is None else context.prompt.version
+    return lambda context: context.metadata.get(name)

@@ -1,4 +1,4 @@
-"""The attribute names we write: OpenTelemetry GenAI (development), core, and our own ``llmtrace.*``."""
+"""Names of all attributes, metrics and events: OpenTelemetry GenAI (development), core, and ``llmtrace.*``."""
 
 from __future__ import annotations
 
@@ -55,11 +55,13 @@ USAGE = {
     "characters": "llmtrace.usage.characters",
     "search_units": "llmtrace.usage.search_units",
 }
-"""By field of ``Usage``. Only what the convention names is under ``gen_ai.usage.``: some backends bill every key they
-find there."""
+"""Attribute of each field of ``Usage``.
+
+Only names of the convention are under ``gen_ai.usage.``: some backends bill every key with that prefix.
+"""
 TOTALS = frozenset({"input", "output"})
 BILLED = frozenset({"input", "output", "audio_seconds", "characters", "search_units"})
-"""What a provider tells as usage; the rest is counted in the answer."""
+"""Fields that a provider reports as usage; the others are counted from the response."""
 CACHE_CREATION = "gen_ai.usage.cache_creation.input_tokens"
 USAGE_SOURCE = "llmtrace.usage.source"
 COUNTED_TOKENS = "llmtrace.usage.counted_tokens"
@@ -76,12 +78,12 @@ METRIC_UNPRICED = "llmtrace.client.unpriced_operations"
 METRIC_TOOL_DURATION = "gen_ai.execute_tool.duration"
 METRIC_AGENT_DURATION = "gen_ai.invoke_agent.duration"
 METRIC_WORKFLOW_DURATION = "gen_ai.invoke_workflow.duration"
-METRIC_FAULTS = "llmtrace.instrumentation.errors"
+METRIC_ERRORS = "llmtrace.instrumentation.errors"
 METRIC_EXPORTER = "llmtrace.exporter."
 DROP_REASON = "llmtrace.exporter.drop_reason"
 TOKEN_TYPE = "gen_ai.token.type"
 MODALITY = "gen_ai.token.modality"
-COST_CLASS = "llmtrace.pricing.class"
+COST_CLASS = "llmtrace.cost.class"
 COST_TOTAL = "llm.cost.total"
 USAGE_COST = "gen_ai.usage.cost"
 COST_INPUT = "llm.cost.prompt"
@@ -91,27 +93,27 @@ INPUT_COSTS = {
     "cache_read": "llm.cost.prompt_details.cache_read",
     "cache_write": "llm.cost.prompt_details.cache_write",
     "audio_input": "llm.cost.prompt_details.audio",
-    "image_input": "llmtrace.pricing.image_input",
-    "video_input": "llmtrace.pricing.video_input",
+    "image_input": "llmtrace.cost.image_input",
+    "video_input": "llmtrace.cost.video_input",
 }
 OUTPUT_COSTS = {
     "output": "llm.cost.completion_details.output",
     "reasoning": "llm.cost.completion_details.reasoning",
     "audio_output": "llm.cost.completion_details.audio",
-    "image_output": "llmtrace.pricing.image_output",
-    "video_output": "llmtrace.pricing.video_output",
+    "image_output": "llmtrace.cost.image_output",
+    "video_output": "llmtrace.cost.video_output",
 }
-"""Classes of cost that are of the prompt, and of the completion; any other is under ``llmtrace.pricing.``."""
-COST = "llmtrace.pricing."
-COST_CURRENCY = "llmtrace.pricing.currency"
-COST_EXACT = "llmtrace.pricing.exact"
-COST_SOURCE = "llmtrace.pricing.source"
-COST_MODEL = "llmtrace.pricing.model"
-COST_CATALOG = "llmtrace.pricing.catalog_version"
-COST_APPROXIMATE = "llmtrace.pricing.approximate"
-COST_MISSING = "llmtrace.pricing.unpriced_units"
-COST_REASON = "llmtrace.pricing.unpriced_reason"
-COST_ESTIMATE = "llmtrace.pricing.estimated_usd"
+"""Cost classes of the prompt and of the completion; any other class is under ``llmtrace.cost.``."""
+COST = "llmtrace.cost."
+COST_CURRENCY = "llmtrace.cost.currency"
+COST_EXACT = "llmtrace.cost.exact"
+COST_SOURCE = "llmtrace.cost.source"
+COST_MODEL = "llmtrace.cost.model"
+COST_CATALOG = "llmtrace.cost.catalog_version"
+COST_APPROXIMATE = "llmtrace.cost.approximate"
+COST_MISSING = "llmtrace.cost.unpriced_units"
+COST_REASON = "llmtrace.cost.unpriced_reason"
+COST_ESTIMATE = "llmtrace.cost.estimated_usd"
 BUDGET_NAME = "llmtrace.budget.name"
 BUDGET_WINDOW = "llmtrace.budget.window"
 BUDGET_LIMIT = "llmtrace.budget.limit_usd"
@@ -177,8 +179,8 @@ RETRIEVED = "gen_ai.retrieval.documents"
 RERANK_MODEL = "reranker.model_name"
 RERANK_TOP_K = "reranker.top_k"
 RERANK_QUERY = "reranker.query"
-RERANK_GIVEN = "reranker.input_documents."
-RERANK_KEPT = "reranker.output_documents."
+RERANK_INPUT = "reranker.input_documents."
+RERANK_OUTPUT = "reranker.output_documents."
 TOOL_NAME = "gen_ai.tool.name"
 TOOL_TYPE = "gen_ai.tool.type"
 TOOL_DESCRIPTION = "gen_ai.tool.description"
@@ -198,7 +200,7 @@ EVALUATION_VALUE = "gen_ai.evaluation.score.value"
 EVALUATION_LABEL = "gen_ai.evaluation.score.label"
 EVALUATION_EXPLANATION = "gen_ai.evaluation.explanation"
 
-# What was said, when asked for.
+# Content, recorded only if it is turned on.
 SYSTEM_INSTRUCTIONS = "gen_ai.system_instructions"
 INPUT_MESSAGES = "gen_ai.input.messages"
 OUTPUT_MESSAGES = "gen_ai.output.messages"
@@ -215,11 +217,11 @@ FREE_TEXT = frozenset(
         *(EVALUATION_NAME, EVALUATION_LABEL, ERROR_CODE, FINISH_REASONS_RAW, REQUEST + "stop_sequences"),
     }
 )
-"""Attributes that are no content, whose text the application or a server chooses all the same."""
+"""Attributes that are not content, although the application or a server chooses their text."""
 FREE_NAMES = (TAG, PROMPT_VARIABLE)
-"""Beginnings of the attributes whose names the application completes."""
+"""Prefixes of attributes whose names end with a key that the application chose."""
 
-# OpenInference: what Phoenix cannot learn from the convention's own names.
+# OpenInference: names that Phoenix needs in addition to the convention's.
 REQUEST_PARAMETERS = "llmtrace.request.parameters"
 OI_PARAMETERS = "llm.invocation_parameters"
 OI_KIND = "openinference.span.kind"
@@ -248,7 +250,7 @@ LANGFUSE_RELEASE = "langfuse.release"
 LANGFUSE_METADATA = "langfuse.trace.metadata."
 LOGFIRE_COST = "operation.cost"
 
-# What a request was like, told without its words.
+# Fingerprint of a request, without its content.
 REQUEST_HASH = "llmtrace.request.hash"
 REQUEST_NEAR_HASH = "llmtrace.request.near_hash"
 REQUEST_PREFIX_HASH = "llmtrace.request.prefix_hash"

@@ -1,4 +1,4 @@
-"""What surrounds a call as attributes, and the spans of the program's own work."""
+"""Spans of operations (tools, agents, workflows, retrieval) and attributes from the context of a call."""
 
 from __future__ import annotations
 
@@ -37,111 +37,67 @@ from . import names
 from .attributes import Attributes
 from .bridges import add_bridges
 from .content import describe_content
-from .content_policy import ContentPolicy
+from .content_policy import NO_CONTENT, ContentPolicy
 from .fast_attributes import limits_of, make_encodable, set_attributes
 from .truncate import dumps, map_text
 
-__all__ = ["NO_CONTENT", "Annotator", "Content", "OperationSpans", "describe_context"]
+__all__ = ["Annotator", "OperationSpans", "describe_context"]
 
 _MAX_DEPTH = 12
 _MAX_DOCUMENTS = 16
-"""Documents told one by one, of three or four attributes each: a span keeps 128, and drops the oldest above that."""
-
-
-class Content(Protocol):
-    """The gate that what was said must pass."""
-
-    def open(self, mode: str | None) -> bool:
-        """Whether content is written on spans, where the block around says ``mode``."""
-
-    def hides(self, side: str) -> bool:
-        """Whether ``inputs`` or ``outputs`` are to be left out all the same."""
-
-    def json(self, value: Any) -> str:
-        """Plain values as JSON, redacted, within the cap."""
-
-    def text(self, value: str) -> str:
-        """One text, redacted, within the cap."""
-
-    def label(self, value: Any) -> Any:
-        """Redact a name, a tag or a list of them, which are written with content off too."""
-
-    def clean(self, attributes: dict[str, Any]) -> None:
-        """Redact the attributes that are no content but free text, in place."""
-
-
-class NoContent:
-    """Lets no content through."""
-
-    def open(self, mode: str | None) -> bool:
-        return False
-
-    def hides(self, side: str) -> bool:
-        return True
-
-    def json(self, value: Any) -> str:
-        return dumps(value)
-
-    def text(self, value: str) -> str:
-        return value
-
-    def label(self, value: Any) -> Any:
-        return value
-
-    def clean(self, attributes: dict[str, Any]) -> None: ...
-
-
-NO_CONTENT = NoContent()
+"""Documents written as numbered attributes, three or four each: a span keeps 128 attributes in all."""
 
 
 class Annotator(Protocol):
-    """Sends scores to a backend that keeps them apart from spans. It must not wait for an answer."""
+    """Sender of scores to a backend that stores them apart from spans."""
 
-    def post(self, score: Score) -> None: ...
+    def post(self, score: Score) -> None:
+        """Queue ``score`` without waiting for the backend's response."""
 
 
 class EventEmitter(Protocol):
-    """What is emitted through the logs API."""
+    """Emitter of events through the logs API."""
 
-    def emit(self, name: str, attributes: Attributes, context: Context) -> None: ...
+    def emit(self, name: str, attributes: Attributes, context: Context) -> None:
+        """Emit an event that belongs to the span of ``context``."""
 
 
 def describe_context(call: OpenCall, options: object, into: Attributes) -> None:
-    """What the blocks around a call say, on its span."""
-    scope = call.call_context
-    _describe_tags(scope, into)
-    documents, prompt = scope.documents, scope.prompt
+    """Add tags, prompt and documents from the enclosing blocks of a call."""
+    context = call.call_context
+    _describe_tags(context, into)
+    documents, prompt = context.documents, context.prompt
     if prompt is None and not documents:
         return
-    content: Content = getattr(options, "content", NO_CONTENT)
+    policy: ContentPolicy = getattr(options, "content", NO_CONTENT)
     if prompt is not None:
-        _describe_prompt(prompt, content if content.open(scope.capture_content) else None, into)
+        _describe_prompt(prompt, policy if policy.records_on_span(context.capture_content) else None, into)
     if documents:
         into[names.DOCUMENT_IDS] = [document.id for document in documents]
-        if content.open(scope.capture_content):
-            _describe_each(names.DOCUMENTS, documents, content, into)
+        if policy.records_on_span(context.capture_content):
+            _describe_documents(names.DOCUMENTS, documents, policy, into)
 
 
-def _describe_tags(scope: CallContext, into: Attributes) -> None:
+def _describe_tags(context: CallContext, into: Attributes) -> None:
     for name, value in (
-        (names.FEATURE, scope.feature),
-        (names.USER, scope.user),
-        (names.SESSION, scope.session),
-        (names.TENANT, scope.tenant),
+        (names.FEATURE, context.feature),
+        (names.USER, context.user),
+        (names.SESSION, context.session),
+        (names.TENANT, context.tenant),
     ):
         if value is not None:
             into[name] = value
-    if scope.tags:
-        into[names.TAGS] = scope.tags
-    for key, free in scope.metadata.items():
-        into[names.TAG + key] = free
-    if scope.metadata or scope.feature is not None:
-        # Backends show this one; those that search cannot look inside it, hence each key apart as well.
-        told = scope.metadata if scope.feature is None else {"feature": scope.feature, **scope.metadata}
-        into[names.METADATA] = dumps(told)
+    if context.tags:
+        into[names.TAGS] = context.tags
+    for key, item in context.metadata.items():
+        into[names.TAG + key] = item
+    if context.metadata or context.feature is not None:
+        # Write all metadata as one attribute too: backends show it, but cannot search its keys.
+        metadata = context.metadata if context.feature is None else {"feature": context.feature, **context.metadata}
+        into[names.METADATA] = dumps(metadata)
 
 
-def _describe_prompt(prompt: PromptUse, content: Content | None, into: Attributes) -> None:
+def _describe_prompt(prompt: PromptUse, policy: ContentPolicy | None, into: Attributes) -> None:
     for name, value in (
         (names.PROMPT_NAME, prompt.name),
         (names.PROMPT_VERSION, prompt.version),
@@ -151,39 +107,41 @@ def _describe_prompt(prompt: PromptUse, content: Content | None, into: Attribute
     ):
         if value is not None:
             into[name] = value
-    if content is None or content.hides("inputs") or content.hides("prompts"):
+    if policy is None or policy.hides("inputs") or policy.hides("prompts"):
         return
     if prompt.template is not None:
-        into[names.PROMPT_TEMPLATE] = content.text(prompt.template)
+        into[names.PROMPT_TEMPLATE] = policy.text(prompt.template)
     if prompt.variables:
-        variables = _plain(prompt.variables)
-        into[names.PROMPT_VARIABLES] = content.json(variables)
+        variables = _to_json_types(prompt.variables)
+        into[names.PROMPT_VARIABLES] = policy.json(variables)
         for key, value in variables.items():
-            into[names.PROMPT_VARIABLE + key] = content.text(value) if isinstance(value, str) else content.json(value)
+            into[names.PROMPT_VARIABLE + key] = policy.text(value) if isinstance(value, str) else policy.json(value)
 
 
-def _describe_each(prefix: str, documents: Iterable[Document], content: Content | None, into: Attributes) -> None:
-    """Documents under numbered names, as OpenInference has them."""
+def _describe_documents(
+    prefix: str, documents: Iterable[Document], policy: ContentPolicy | None, into: Attributes
+) -> None:
+    """Add documents under numbered names, as OpenInference specifies."""
     for index, document in enumerate(islice(documents, _MAX_DOCUMENTS)):
-        start = f"{prefix}{index}.document."
-        into[start + "id"] = document.id
+        name = f"{prefix}{index}.document."
+        into[name + "id"] = document.id
         if document.score is not None:
-            into[start + "score"] = document.score
-        if content is not None:
-            if document.content is not None and not content.hides("outputs"):
-                into[start + "content"] = content.text(document.content)
-            if document.metadata and not content.hides("outputs"):
-                into[start + "metadata"] = content.json(_plain(document.metadata))
+            into[name + "score"] = document.score
+        if policy is not None:
+            if document.content is not None and not policy.hides("outputs"):
+                into[name + "content"] = policy.text(document.content)
+            if document.metadata and not policy.hides("outputs"):
+                into[name + "metadata"] = policy.json(_to_json_types(document.metadata))
 
 
 class OperationSpans:
-    """Makes a span of each piece of the program's own work, and an event of each score."""
+    """Emitter of one span for each operation of the program and one event for each score."""
 
     def __init__(
         self,
         tracer: Callable[[str], Tracer],
         *,
-        content: Content = NO_CONTENT,
+        content: ContentPolicy = NO_CONTENT,
         error_messages: bool = False,
         rollup: bool = False,
         events: EventEmitter | None = None,
@@ -192,64 +150,78 @@ class OperationSpans:
         observe: Callable[[Operation], None] | None = None,
     ) -> None:
         self._tracer = tracer
-        self._content = content
+        self._policy = content
         self._observe = observe
         self._error_messages = error_messages
         self.rollup = rollup
         self._events = events
         self._annotator = annotator
         self._bridges = bridges
-        """Those to apply here, where no exporter of ours will."""
+        """Names of the bridges to apply here, since no exporter of llmtrace will apply them."""
 
-    def reads_content(self, scope: CallContext) -> bool:
-        return self._content.open(scope.capture_content)
+    def reads_content(self, context: CallContext) -> bool:
+        """Return True if the content of an operation with that context is recorded."""
+        return self._policy.records_on_span(context.capture_content)
 
-    def begin(self, work: Operation, outer: Context) -> Context:
-        operation, kind, name = _KINDS[work.kind]
-        attributes: Attributes = {names.OPERATION: operation}
-        if name is not None and work.name is not None:
-            attributes[name] = work.name
-        if work.kind == "tool":
+    def begin(self, operation: Operation, outer: Context) -> Context:
+        """Start the span of an operation.
+
+        Args:
+            operation: The operation; its span is set.
+            outer: The OpenTelemetry context in which the operation starts.
+
+        Returns:
+            The context for everything inside the operation.
+        """
+        title, kind, name = _KINDS[operation.kind]
+        attributes: Attributes = {names.OPERATION: title}
+        if name is not None and operation.name is not None:
+            attributes[name] = operation.name
+        if operation.kind == "tool":
             attributes[names.TOOL_TYPE] = "function"
-        self._content.clean(attributes)
+        self._policy.clean(attributes)
         make_encodable(attributes)
-        title = operation if work.name is None else encodable(f"{operation} {self._content.label(work.name)}")
-        work.span = self._tracer(work.client).start_span(title, work.parent or outer, kind=kind, attributes=attributes)
-        return set_span_in_context(work.span, outer)
+        if operation.name is not None:
+            title = encodable(f"{title} {self._policy.label(operation.name)}")
+        operation.span = self._tracer(operation.client).start_span(
+            title, operation.parent or outer, kind=kind, attributes=attributes
+        )
+        return set_span_in_context(operation.span, outer)
 
-    def end(self, work: Operation) -> None:
+    def end(self, operation: Operation) -> None:
+        """End the span of an operation; after the pricing of the calls inside if they are summed up."""
         if self._observe is not None:
             try:
-                self._observe(work)
+                self._observe(operation)
             except Exception:
-                log_internal_error("measure a piece of work")
-        if work.calls is None:
-            self._end(work, None)
+                log_internal_error("record the metrics of an operation")
+        if operation.calls is None:
+            self._end(operation, None)
         else:
-            # Calls that cannot be priced yet are finished by the worker: the sum is known after them.
-            worker.submit(partial(self._end, work, time_ns()))
+            # End on the worker thread: it first finishes the calls that were not priced yet.
+            worker.submit(partial(self._end, operation, time_ns()))
 
-    def _end(self, work: Operation, end_time: int | None) -> None:
-        span = work.span
+    def _end(self, operation: Operation, end_time: int | None) -> None:
+        span = operation.span
         try:
             if span.is_recording():
-                begun: Attributes = {**(getattr(span, "attributes", None) or {})}
-                found: Attributes = {}
-                content = self._content if self._content.open(work.scope.capture_content) else None
-                _describe_tags(work.scope, found)
-                _DESCRIBERS[work.kind](work, content, found)
-                _describe_rollup(work, found)
-                self._describe_end(work, content, found)
-                self._content.clean(found)
-                set_attributes(span, add_bridges({**begun, **found}, self._bridges, *limits_of(span)))
+                start_attributes: Attributes = {**(getattr(span, "attributes", None) or {})}
+                attributes: Attributes = {}
+                policy = self._policy if self._policy.records_on_span(operation.call_context.capture_content) else None
+                _describe_tags(operation.call_context, attributes)
+                _DESCRIBERS[operation.kind](operation, policy, attributes)
+                _describe_rollup(operation, attributes)
+                self._describe_end(operation, policy, attributes)
+                self._policy.clean(attributes)
+                set_attributes(span, add_bridges({**start_attributes, **attributes}, self._bridges, *limits_of(span)))
         finally:
-            work.error = None  # a traceback holds frames that hold this work
+            operation.error = None  # break the cycle: traceback, frame, operation
             span.end(end_time)
 
-    def _describe_end(self, work: Operation, content: Content | None, into: Attributes) -> None:
-        error = work.error
+    def _describe_end(self, operation: Operation, policy: ContentPolicy | None, into: Attributes) -> None:
+        error = operation.error
         if error is None or isinstance(error, GeneratorExit):
-            into[names.OUTCOME] = "ok"  # a generator left early is the caller's wish
+            into[names.OUTCOME] = "ok"  # the caller left the generator early
             return
         if not isinstance(error, Exception):
             into[names.OUTCOME] = "cancelled"
@@ -258,15 +230,16 @@ class OperationSpans:
         into[names.ERROR_TYPE] = error_type(error)
         event: Attributes = {names.EXCEPTION_TYPE: qualified_name(type(error))}
         text = type(error).__qualname__
-        if self._error_messages or content is not None:
-            text = event[names.EXCEPTION_MESSAGE] = self._content.text(str(error))
-            event[names.EXCEPTION_STACKTRACE] = self._content.text("".join(traceback.format_exception(error)))
+        if self._error_messages or policy is not None:
+            text = event[names.EXCEPTION_MESSAGE] = self._policy.text(str(error))
+            event[names.EXCEPTION_STACKTRACE] = self._policy.text("".join(traceback.format_exception(error)))
         make_encodable(event)
-        work.span.add_event(names.EXCEPTION, event)
-        work.span.set_status(Status(StatusCode.ERROR, encodable(text)))
+        operation.span.add_event(names.EXCEPTION, event)
+        operation.span.set_status(Status(StatusCode.ERROR, encodable(text)))
 
     def score(self, score: Score) -> None:
-        score = dataclasses.replace(score, name=self._content.label(score.name), label=self._content.label(score.label))
+        """Record a score: on its span if that is open, as an event, and through the annotator."""
+        score = dataclasses.replace(score, name=self._policy.label(score.name), label=self._policy.label(score.label))
         attributes: Attributes = {names.EVALUATION_NAME: score.name}
         if score.value is not None:
             attributes[names.EVALUATION_VALUE] = score.value
@@ -275,10 +248,10 @@ class OperationSpans:
         if score.response_id is not None:
             attributes[names.RESPONSE_ID] = score.response_id
         if score.explanation is not None:
-            score = dataclasses.replace(score, explanation=self._content.text(score.explanation))
+            score = dataclasses.replace(score, explanation=self._policy.text(score.explanation))
             attributes[names.EVALUATION_EXPLANATION] = score.explanation or ""
         make_encodable(attributes)
-        span = score.open_span if score.open_span is not None else _current(score)
+        span = score.open_span if score.open_span is not None else _current_span(score)
         if span is not None and span.is_recording():
             span.add_event(names.EVALUATION, attributes)
         if self._events is not None:
@@ -287,107 +260,111 @@ class OperationSpans:
             self._annotator.post(score)
 
 
-def _current(score: Score) -> Any:
+def _current_span(score: Score) -> Any:
     span = get_current_span()
     return span if score.span_id and span.get_span_context().span_id == score.span_id else None
 
 
 def _scored_context(score: Score) -> Context:
-    """The context in which the event belongs to the span that is judged."""
+    """Return the context that attaches an event to the scored span."""
     if not score.span_id:
         return Context()
     ids = SpanContext(score.trace_id, score.span_id, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
     return set_span_in_context(NonRecordingSpan(ids), Context())
 
 
-def _describe_tool(work: Operation, content: Content | None, into: Attributes) -> None:
-    if work.agent is not None:
-        into[names.AGENT_NAME] = work.agent
-    if work.description:
-        into[names.TOOL_DESCRIPTION] = work.description
-    if content is not None:
-        if work.arguments is not None and not content.hides("inputs"):
-            into[names.TOOL_ARGUMENTS] = content.json(_object("arguments", work.arguments))
-        if work.result is not None and not content.hides("outputs"):
-            into[names.TOOL_RESULT] = content.json(_object("result", work.result))
+def _describe_tool(operation: Operation, policy: ContentPolicy | None, into: Attributes) -> None:
+    if operation.agent is not None:
+        into[names.AGENT_NAME] = operation.agent
+    if operation.description:
+        into[names.TOOL_DESCRIPTION] = operation.description
+    if policy is not None:
+        if operation.arguments is not None and not policy.hides("inputs"):
+            into[names.TOOL_ARGUMENTS] = policy.json(_json_object("arguments", operation.arguments))
+        if operation.result is not None and not policy.hides("outputs"):
+            into[names.TOOL_RESULT] = policy.json(_json_object("result", operation.result))
 
 
-def _describe_run(work: Operation, content: Content | None, into: Attributes) -> None:
-    """Describe what went into an agent or a workflow, and came out of it, as one message each.
+def _describe_run(operation: Operation, policy: ContentPolicy | None, into: Attributes) -> None:
+    """Add input and output of an agent or a workflow, as one message each.
 
-    What it does not say itself is the first input and the last output of the calls inside.
+    A missing input is replaced by the first input of the calls inside, a missing output by their last output.
     """
-    if content is None:
+    if policy is None:
         return
-    if work.arguments and not content.hides("inputs"):
-        into[names.INPUT_MESSAGES] = content.json([_message("user", work.arguments)])
-    if work.result is not None and not content.hides("outputs"):
-        answer = {**_message("assistant", work.result), "finish_reason": "stop" if work.error is None else "error"}
-        into[names.OUTPUT_MESSAGES] = content.json([answer])
-    if isinstance(content, ContentPolicy):
-        asked = RequestContent(messages=list(work.first_input[1])) if work.first_input is not None else None
-        gate = content.with_mode(work.scope.capture_content).limited_to(work.span)
-        found = describe_content(
-            None if names.INPUT_MESSAGES in into else asked,
-            [] if names.OUTPUT_MESSAGES in into else list(work.last_output),
-            gate,
-            partial=work.error is not None,
-        )
-        into.update(found.attributes)
+    if operation.arguments and not policy.hides("inputs"):
+        into[names.INPUT_MESSAGES] = policy.json([_message("user", operation.arguments)])
+    if operation.result is not None and not policy.hides("outputs"):
+        message = {
+            **_message("assistant", operation.result),
+            "finish_reason": "stop" if operation.error is None else "error",
+        }
+        into[names.OUTPUT_MESSAGES] = policy.json([message])
+    request = RequestContent(messages=list(operation.first_input[1])) if operation.first_input is not None else None
+    nested = describe_content(
+        None if names.INPUT_MESSAGES in into else request,
+        [] if names.OUTPUT_MESSAGES in into else list(operation.last_output),
+        policy.with_mode(operation.call_context.capture_content).limited_to(operation.span),
+        partial=operation.error is not None,
+    )
+    into.update(nested.attributes)
 
 
 def _message(role: str, value: Any) -> dict[str, Any]:
-    """Text as it is, also where it is all that a function was given; anything else as JSON."""
-    found = _plain(value)
-    if isinstance(found, dict) and len(found) == 1 and role == "user":
-        found = next(iter(found.values()))
-    text = found if isinstance(found, str) else dumps(map_text(found, str, lambda blob: blob))
+    """Return a message whose text is ``value``, or JSON for other types.
+
+    A single argument is written without its name: ``run(question)`` becomes a message with the question.
+    """
+    plain = _to_json_types(value)
+    if isinstance(plain, dict) and len(plain) == 1 and role == "user":
+        plain = next(iter(plain.values()))
+    text = plain if isinstance(plain, str) else dumps(map_text(plain, str, lambda blob: blob))
     return {"role": role, "parts": [{"type": "text", "content": text}]}
 
 
-def _describe_retrieval(work: Operation, content: Content | None, into: Attributes) -> None:
-    if work.top_k is not None:
-        into[names.TOP_K] = work.top_k
-    if content is not None and work.query is not None and not content.hides("inputs"):
-        into[names.QUERY] = content.text(work.query)
-    if not work.documents:
+def _describe_retrieval(operation: Operation, policy: ContentPolicy | None, into: Attributes) -> None:
+    if operation.top_k is not None:
+        into[names.TOP_K] = operation.top_k
+    if policy is not None and operation.query is not None and not policy.hides("inputs"):
+        into[names.QUERY] = policy.text(operation.query)
+    if not operation.documents:
         return
-    into[names.DOCUMENT_IDS] = [document.id for document in work.documents]
-    whole = content is not None and not content.hides("outputs")
-    listed = [_listed(document, whole) for document in work.documents]
-    # Ids and scores are no content, but one document without a score makes a reader of the list drop it whole.
-    into[names.RETRIEVED] = content.json(listed) if content is not None else NO_CONTENT.json(listed)
-    _describe_each(names.DOCUMENTS, work.documents, content, into)
+    into[names.DOCUMENT_IDS] = [document.id for document in operation.documents]
+    with_content = policy is not None and not policy.hides("outputs")
+    rows = [_document_row(document, with_content) for document in operation.documents]
+    # Write ids and scores with content off too. Phoenix drops the complete list if one document has no score.
+    into[names.RETRIEVED] = policy.json(rows) if policy is not None else dumps(rows)
+    _describe_documents(names.DOCUMENTS, operation.documents, policy, into)
 
 
-def _listed(document: Document, whole: bool) -> dict[str, Any]:
-    found: dict[str, Any] = {"id": document.id}
+def _document_row(document: Document, with_content: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": document.id}
     if document.score is not None and math.isfinite(document.score):
-        found["score"] = document.score
-    if whole and document.content is not None:
-        found["content"] = document.content
-    if whole and document.metadata:
-        found["metadata"] = _plain(document.metadata)
-    return found
+        row["score"] = document.score
+    if with_content and document.content is not None:
+        row["content"] = document.content
+    if with_content and document.metadata:
+        row["metadata"] = _to_json_types(document.metadata)
+    return row
 
 
-def _describe_rerank(work: Operation, content: Content | None, into: Attributes) -> None:
-    if work.top_k is not None:
-        into[names.RERANK_TOP_K] = work.top_k
-    if work.name is not None:
-        into[names.RERANK_MODEL] = work.name
-    if content is not None and work.query is not None and not content.hides("inputs"):
-        into[names.RERANK_QUERY] = content.text(work.query)
-    if work.documents:
-        into[names.DOCUMENT_IDS] = [document.id for document in work.documents]
-    _describe_each(names.RERANK_GIVEN, work.given, content, into)
-    _describe_each(names.RERANK_KEPT, work.documents, content, into)
+def _describe_rerank(operation: Operation, policy: ContentPolicy | None, into: Attributes) -> None:
+    if operation.top_k is not None:
+        into[names.RERANK_TOP_K] = operation.top_k
+    if operation.name is not None:
+        into[names.RERANK_MODEL] = operation.name
+    if policy is not None and operation.query is not None and not policy.hides("inputs"):
+        into[names.RERANK_QUERY] = policy.text(operation.query)
+    if operation.documents:
+        into[names.DOCUMENT_IDS] = [document.id for document in operation.documents]
+    _describe_documents(names.RERANK_INPUT, operation.input_documents, policy, into)
+    _describe_documents(names.RERANK_OUTPUT, operation.documents, policy, into)
 
 
-def _describe_rollup(work: Operation, into: Attributes) -> None:
-    """The sum of the calls inside, under names that no backend adds up a second time."""
-    # Those here by now: this runs on the very thread that adds them.
-    calls = None if work.calls is None else Calls(work.calls.now())
+def _describe_rollup(operation: Operation, into: Attributes) -> None:
+    """Add the totals of the calls inside, under names that no backend sums up a second time."""
+    # Do not wait for pending calls: this thread is the one that adds them.
+    calls = None if operation.calls is None else Calls(operation.calls.snapshot())
     if calls is None:
         return
     usage, unpriced = calls.usage, calls.unpriced
@@ -403,35 +380,35 @@ def _describe_rollup(work: Operation, into: Attributes) -> None:
         into[names.ROLLUP_UNPRICED] = unpriced
 
 
-def _object(name: str, value: Any) -> Any:
-    """Tools' arguments and results are JSON objects."""
-    found = _plain(value)
-    return found if isinstance(found, dict) else {name: found}
+def _json_object(name: str, value: Any) -> Any:
+    """Return a JSON object, which arguments and results of tools must be."""
+    converted = _to_json_types(value)
+    return converted if isinstance(converted, dict) else {name: converted}
 
 
-def _plain(value: Any, depth: int = 0) -> Any:
-    """As JSON has it: mappings, lists, text, numbers, truth values. Of anything else, its type's name."""
+def _to_json_types(value: Any, depth: int = 0) -> Any:
+    """Return ``value`` as JSON types; the name of its type if that is not possible."""
     if value is None or isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, str):
         return encodable(value)
     if depth < _MAX_DEPTH:
         try:
-            return _opened(value, depth + 1)
-        except Exception as error:  # the program's own objects may do anything when they are looked into
+            return _convert(value, depth + 1)
+        except Exception as error:  # reading application objects may raise anything
             del error
     return f"<{type(value).__qualname__}>"
 
 
-def _opened(value: Any, depth: int) -> Any:
+def _convert(value: Any, depth: int) -> Any:
     if isinstance(value, Mapping):
-        return {key if isinstance(key, str) else str(key): _plain(item, depth) for key, item in value.items()}
+        return {key if isinstance(key, str) else str(key): _to_json_types(item, depth) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item, depth) for item in value]
+        return [_to_json_types(item, depth) for item in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name), depth) for field in dataclasses.fields(value)}
+        return {field.name: _to_json_types(getattr(value, field.name), depth) for field in dataclasses.fields(value)}
     dump = getattr(value, "model_dump", None)
-    return _plain(dump(), depth) if callable(dump) else f"<{type(value).__qualname__}>"
+    return _to_json_types(dump(), depth) if callable(dump) else f"<{type(value).__qualname__}>"
 
 
 _KINDS: dict[str, tuple[str, SpanKind, str | None]] = {
@@ -441,7 +418,7 @@ _KINDS: dict[str, tuple[str, SpanKind, str | None]] = {
     "retrieval": ("retrieval", SpanKind.CLIENT, names.DATA_SOURCE),
     "rerank": ("rerank", SpanKind.CLIENT, names.REQUEST_MODEL),
 }
-_DESCRIBERS: dict[str, Callable[[Operation, Content | None, Attributes], None]] = {
+_DESCRIBERS: dict[str, Callable[[Operation, ContentPolicy | None, Attributes], None]] = {
     "tool": _describe_tool,
     "agent": _describe_run,
     "workflow": _describe_run,

@@ -1,4 +1,4 @@
-"""The setting ``redact``, the guard of a redactor, and the built-in one."""
+"""The setting ``redact``, the built-in redactor, and a wrapper that makes any redactor fail closed."""
 
 from __future__ import annotations
 
@@ -9,131 +9,151 @@ from importlib import import_module
 from inspect import iscoroutinefunction
 
 from .._settings import ConfigError
-from ..context import state as scopes
+from ..context import state as context_state
 from .decode import Decoded, decode, fold, form_data, may_hold_escapes
 from .detect import Finding, find
 
-__all__ = ["REDACTED", "Redactor", "builtin", "guarded", "load"]
+__all__ = ["REDACTED", "Redactor", "builtin", "fail_closed", "load"]
 
 Redactor = Callable[[str], str]
 
 REDACTED = "__REDACTED__"
-"""Stands for a text whose redactor failed."""
+"""Text written in place of a text whose redactor failed."""
 
 _log = logging.getLogger("llmtrace")
 _ACCEPTED = "none, builtin, or module:callable (a function from text to text)"
 
 
 def load(name: str, value: object) -> Redactor | None:
-    """The redactor that the setting ``name`` asks for; ``None`` for none."""
+    """Return the redactor that a setting selects.
+
+    Args:
+        name: Name of the setting, for error messages.
+        value: ``none``, ``builtin``, ``module:callable``, or a function from text to text.
+
+    Returns:
+        A redactor that returns ``REDACTED`` for texts on which it fails; ``None`` for no redaction.
+
+    Raises:
+        ConfigError: If the value is invalid, cannot be loaded, or is an asynchronous function.
+    """
     if value is None or value is False:
         return None
     if callable(value):
-        return guarded(_plain(name, value))
+        return fail_closed(_require_sync(name, value))
     if not isinstance(value, str):
         raise ConfigError(f"{name}={value!r} is not accepted; use {_ACCEPTED}")
     word = value.strip()
     if word.lower() in ("", "none"):
         return None
-    return builtin if word.lower() == "builtin" else guarded(_plain(name, _imported(name, word)))
+    return builtin if word.lower() == "builtin" else fail_closed(_require_sync(name, _import_callable(name, word)))
 
 
-def _plain(name: str, redact: Callable[[str], object]) -> Callable[[str], object]:
+def _require_sync(name: str, redact: Callable[[str], object]) -> Callable[[str], object]:
     if iscoroutinefunction(redact) or iscoroutinefunction(getattr(redact, "__call__", None)):  # noqa: B004
-        raise ConfigError(f"{name}={redact!r} is asynchronous; use {_ACCEPTED}")
+        raise ConfigError(f"{name}={redact!r} is asynchronous, which is not supported; use {_ACCEPTED}")
     return redact
 
 
-def _imported(name: str, word: str) -> Callable[[str], object]:
+def _import_callable(name: str, word: str) -> Callable[[str], object]:
     module, _, path = word.partition(":")
     if not (module and path):
         raise ConfigError(f"{name}={word!r} is not accepted; use {_ACCEPTED}")
     try:
-        found = import_module(module)
-        for step in path.split("."):
-            found = getattr(found, step)
+        target = import_module(module)
+        for attribute in path.split("."):
+            target = getattr(target, attribute)
     except Exception as error:
         raise ConfigError(
             f"{name}={word!r} cannot be loaded ({type(error).__name__}: {error}); use {_ACCEPTED}"
         ) from error
-    if not callable(found):
+    if not callable(target):
         raise ConfigError(f"{name}={word!r} is not callable; use {_ACCEPTED}")
-    imported: Callable[[str], object] = found
+    imported: Callable[[str], object] = target
     return imported
 
 
-def guarded(redact: Callable[[str], object]) -> Redactor:
-    """``redact``, failing closed: what it cannot handle is not written at all.
+def fail_closed(redact: Callable[[str], object]) -> Redactor:
+    """Return ``redact`` wrapped to fail closed: a text that it cannot redact is replaced by ``REDACTED``.
 
-    What a redactor itself asks of a model is not traced: that would be redacted too, without end.
+    Calls to a model from within ``redact`` are not traced: they would be redacted too, in endless recursion.
     """
-    told = False
+    failure_logged = False
 
-    def closed(text: str) -> str:
-        nonlocal told
-        outer = scopes.current()
-        token = scopes.attach(scopes.suppressing(outer))
+    def redact_or_replace(text: str) -> str:
+        nonlocal failure_logged
+        outer = context_state.current()
+        token = context_state.attach(context_state.suppressing(outer))
         try:
-            found = redact(text)
+            redacted = redact(text)
         except (Exception, SystemExit) as error:
-            fault = type(error).__name__  # its message and its frames may hold the text
+            problem = type(error).__name__  # the message and the frames may hold the text
         else:
-            if isinstance(found, str):
-                return found
-            fault = f"returned {type(found).__name__}"
+            if isinstance(redacted, str):
+                return redacted
+            problem = f"returned {type(redacted).__name__}"
         finally:
-            scopes.restore(token, outer)
-        if not told:
-            told = True
-            _log.warning("the redactor failed (%s); llmtrace writes %s instead of the text", fault, REDACTED)
+            context_state.restore(token, outer)
+        if not failure_logged:
+            failure_logged = True
+            _log.warning(
+                "the redactor failed (%s); llmtrace records %s instead of each text that it cannot redact",
+                problem,
+                REDACTED,
+            )
         return REDACTED
 
-    return closed
+    return redact_or_replace
 
 
 def builtin(text: str) -> str:
-    """``text`` without e-mail addresses, phone, card, account and social security numbers, IP addresses and keys."""
-    if len(text) < 20 and _MARKED.search(text) is None:
+    """Return ``text`` with personal data and secrets replaced by tokens such as ``[EMAIL]``.
+
+    Replaced are e-mail and IP addresses, phone, card, account and social security numbers, passwords and API keys,
+    also where they are escaped for JSON, URLs, HTML or terminals.
+    """
+    if len(text) < 20 and _MAY_HOLD_FINDING.search(text) is None:
         return text
     findings = _find_decoded(text) if may_hold_escapes(text) else find(text)
-    return _replaced(text, findings) if findings else text
+    return _replace(text, findings) if findings else text
 
 
-_MARKED = re.compile(r"[0-9@:%=&\\]|[^\0-\x7f]")
-_LEVELS = 5
-"""Escapes within escapes that are decoded: JSON in JSON in an address in JSON has four."""
+_MAY_HOLD_FINDING = re.compile(r"[0-9@:%=&\\]|[^\0-\x7f]")
+"""Characters of which a short text must have one to hold personal data or a secret."""
+_MAX_ESCAPE_LEVELS = 5
+"""Levels of nested escapes to decode: JSON in JSON in a URL in JSON has four."""
 
 
 def _find_decoded(text: str) -> list[Finding]:
-    """Return what ``text`` holds as it stands, and at each level of its escapes, by the positions in ``text``."""
+    """Return the findings in ``text`` and in each level of decoded escapes, as positions in ``text``."""
     findings: list[Finding] = []
     levels: list[Decoded] = []
-    for _ in range(_LEVELS):
+    for _ in range(_MAX_ESCAPE_LEVELS):
         text = fold(text)
         decoded = decode(text)
-        found = find(text)
+        current = find(text)
         form = form_data(text)
         if form is not None:
-            found += find(form)
+            current += find(form)
         if decoded is None:
-            return findings + _original(found, levels)
-        # An escape stays whole, or goes whole: the letter of a \n is no part of the address that follows.
-        findings += _original([(*decoded.outside(start, end), token) for start, end, token in found], levels)
+            return findings + _to_original(current, levels)
+        # Keep or replace complete escapes: the n of a \n does not belong to the address that follows it.
+        findings += _to_original([(*decoded.outside(start, end), token) for start, end, token in current], levels)
         if decoded.separated is not None:
-            findings += _original(find(decoded.separated.text), [*levels, decoded.separated])
+            findings += _to_original(find(decoded.separated.text), [*levels, decoded.separated])
         levels.append(decoded)
         text = decoded.text
-    return findings + _original(find(fold(text)), levels)
+    return findings + _to_original(find(fold(text)), levels)
 
 
-def _original(findings: list[Finding], levels: list[Decoded]) -> list[Finding]:
+def _to_original(findings: list[Finding], levels: list[Decoded]) -> list[Finding]:
     for level in reversed(levels):
         findings = [(*level.original(start, end), token) for start, end, token in findings if start < end]
     return findings
 
 
-def _replaced(text: str, findings: list[Finding]) -> str:
-    """Write the tokens into ``text``; of findings that overlap the longest names all of them."""
+def _replace(text: str, findings: list[Finding]) -> str:
+    """Return ``text`` with its findings replaced; overlapping findings get the token of the longest one."""
     findings.sort()
     pieces: list[str] = []
     done = 0

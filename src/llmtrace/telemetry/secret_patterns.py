@@ -1,4 +1,4 @@
-"""Data of the built-in redactor: the secrets that have a prefix of their own, and the names that secrets are given."""
+"""Patterns of the built-in redactor: secrets with a recognizable prefix, and names of secret settings."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ __all__ = ["CREDENTIAL_NAMES", "PASSWORD_NAMES", "SECRETS", "TOKEN_NAMES", "Secr
 
 
 class Secret(NamedTuple):
-    """One kind of secret that its prefix gives away."""
+    """One kind of secret that has a recognizable prefix."""
 
     name: str
     mark: str
-    """Text that every match contains; where it is absent, the pattern is not searched."""
+    """Text that every match contains; the pattern is searched only in texts that contain it."""
     pattern: str
     token: str = "[API_KEY]"
-    """Text written instead."""
+    """Replacement text."""
     word: bool = False
     """True if the prefix may also be the middle of a word, as ``sk-`` in ``task-force``."""
 
 
 def _prefixed(rows: str) -> list[Secret]:
     """Return the secrets of a table with one ``name | prefix | rest`` on each line."""
-    found = []
+    secrets = []
     for row in rows.strip().splitlines():
         name, mark, rest = (cell.strip() for cell in row.split("|", 2))
-        found.append(Secret(name, mark, re.escape(mark) + rest, word=len(mark.strip("_-.")) < 4))
-    return found
+        secrets.append(Secret(name, mark, re.escape(mark) + rest, word=len(mark.strip("_-.")) < 4))
+    return secrets
 
 
 SECRETS: tuple[Secret, ...] = (
-    # The whole block, escaped line breaks included. A block without an end is a secret as far as its alphabet goes.
+    # Match the complete block, escaped line breaks included. Match a truncated block up to the next quote or bracket.
     Secret(
         "private key block",
         "PRIVATE KEY",
@@ -45,7 +45,7 @@ SECRETS: tuple[Secret, ...] = (
         r"Private-Lines:[ \t]*\d+[\r\n]+[A-Za-z0-9+/=\s]{16,}",
         "[PRIVATE_KEY]",
     ),
-    # A look-behind is free where it stands behind the literal.
+    # Put look-behinds after a literal: they cost nothing there.
     Secret("JSON web token", "eyJ", r"eyJ(?<![\w-]eyJ)[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*){0,3}", "[JWT]"),
     Secret(
         "Slack webhook",
@@ -171,13 +171,13 @@ SECRETS: tuple[Secret, ...] = (
 )
 
 PASSWORD_NAMES = ("password", "passwd", "pwd", "passphrase", "passwort", "userpass", "dbpass", "pgpassword")
-"""Ends of the names, without punctuation and in lower case, whose values are passwords: short, of any form."""
+"""Suffixes of names whose values are passwords of any form; lower case, without punctuation."""
 TOKEN_NAMES = (
     *("apikey", "accesskey", "secretkey", "accountkey", "sharedaccesskey", "privatekey", "subscriptionkey"),
     *("encryptionkey", "signingkey", "masterkey", "authkey", "secret", "secretaccesskey", "clientsecret"),
     *("token", "accesstoken", "refreshtoken", "idtoken", "authtoken", "sessiontoken", "bearertoken", "credential"),
     *("sharedaccesssignature",),
 )
-"""The same of those whose values are keys: long, and no word."""
+"""Suffixes of names whose values are keys: long, and not a word."""
 CREDENTIAL_NAMES = ("authorization", "proxyauthorization", "xauth")
-"""The same of those whose values are a scheme and a credential."""
+"""Suffixes of names whose values are a scheme and a credential, such as ``Bearer abc``."""

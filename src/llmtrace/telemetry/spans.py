@@ -1,4 +1,4 @@
-"""Calls as OpenTelemetry spans."""
+"""Spans of calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .._errors import log_internal_error
 from .._text import encodable
 from ..capture.call import OpenCall
 from ..context import inference_spans
-from ..context import state as scopes
+from ..context import state as context_state
 from . import names
 from .attributes import CALL_DESCRIBERS, COMMON_DESCRIBERS, Attributes, Describer, describe_counts
 from .bridges import add_bridges
@@ -38,17 +38,17 @@ from .upload import Uploads
 __all__ = ["SpanEmitter"]
 
 DESCRIBERS: tuple[Describer, ...] = (*CALL_DESCRIBERS, describe_context)
-"""Each writes one kind of knowledge; a fault in one costs what it writes and no more."""
+"""Describers of the span of a call; an error in one loses only the attributes of that one."""
 JOINED_SPAN_DESCRIBERS: tuple[Describer, ...] = (
     describe_cost,
     describe_context,
-    *(each for each in COMMON_DESCRIBERS if each is not describe_cost),
+    *(describe for describe in COMMON_DESCRIBERS if describe is not describe_cost),
 )
-"""Those for the span of another instrumentation that represents the call, the most important first."""
+"""Describers for the span of another instrumentation that represents the call, most important first."""
 
 
 class SpanEmitter:
-    """Starts a span with what samplers may see, if they look, and writes the rest at its end."""
+    """Emitter of one span per call; most attributes are written when the call ends or when an exporter reads them."""
 
     def __init__(
         self,
@@ -63,26 +63,27 @@ class SpanEmitter:
         self.content = content
         self._events = events
         self._bridges = bridges
-        """Those to apply here, where no exporter of ours will."""
+        """Names of the bridges to apply here, since no exporter of llmtrace will apply them."""
         self._uploads = uploads
-        self._onlookers = StartAttributes()
+        self._start_attributes = StartAttributes()
 
     def begin(self, call: OpenCall) -> None:
+        """Set the span of ``call``: a new one, that of another instrumentation, or a non-recording one."""
         if call.joins_existing_span is not None:
             call.span = JoinedSpan(call.joins_existing_span)
-            call.span_context = scopes.with_call(call.parent_context, call, call.joins_existing_span)
+            call.span_context = context_state.with_call(call.parent_context, call, call.joins_existing_span)
             return
         if call.suppressed:
             current = get_current_span(call.parent_context)
             call.span = NonRecordingSpan(SpanContext(current.get_span_context().trace_id, INVALID_SPAN_ID, False))
-            call.span_context = scopes.with_call(call.parent_context, call, current)
+            call.span_context = context_state.with_call(call.parent_context, call, current)
             return
         call.span = self._start(call, call.started_ns)
-        call.span_context = scopes.with_call(call.parent_context, call, call.span)
+        call.span_context = context_state.with_call(call.parent_context, call, call.span)
 
     def _start(self, call: OpenCall, started_ns: int) -> Any:
         tracer = self._tracer(call.client)
-        attributes = start_attributes(call) if self._onlookers.needed_by(tracer) else None
+        attributes = start_attributes(call) if self._start_attributes.needed_by(tracer) else None
         if attributes is not None:
             make_encodable(attributes)
         model = call.request.model
@@ -92,105 +93,124 @@ class SpanEmitter:
         )
 
     def defer(self, call: OpenCall) -> None:
-        ended_by = threading.get_ident()
+        """Prepare the joined span of a call that is not priced yet, to be completed when an exporter reads it."""
+        ending_thread = threading.get_ident()
 
-        def make(known: Collection[str]) -> Attributes:
-            # Prices may still be loading: only a thread that exports may wait for them.
+        def make(existing: Collection[str]) -> Attributes:
+            # Omit the cost in the thread that ends the call while prices load: only exporters may wait for them.
             pricer = call.services.pricer
-            if threading.get_ident() == ended_by and pricer is not None and not pricer.ready:
-                return self._described(call, [each for each in JOINED_SPAN_DESCRIBERS if each is not describe_cost])
-            return self._beside(call, known)
+            if threading.get_ident() == ending_thread and pricer is not None and not pricer.ready:
+                return self._described(
+                    call, [describe for describe in JOINED_SPAN_DESCRIBERS if describe is not describe_cost]
+                )
+            return self._joined_attributes(call, existing)
 
         call.span.prepare(make, late=True)
 
     def end(self, call: OpenCall, end_time: int | None) -> None:
+        """Write the attributes of ``call`` and end its span.
+
+        Args:
+            call: The call.
+            end_time: Nanoseconds since the epoch, ``None`` for now.
+        """
         if call.joins_existing_span is not None and self._join(call):
             return
         try:
-            if not self._write_late(call):
+            if not self._write_lazily(call):
                 self._write(call)
-        finally:  # a redactor may be interrupted by the user
+        finally:  # the user may interrupt a redactor
             call.span.end(end_time)
 
     def _join(self, call: OpenCall) -> bool:
-        """Complete the span of another instrumentation; false where that has ended, and ours has to be made."""
+        """Complete the span of another instrumentation.
+
+        Returns:
+            False if that span has already ended, so a new span has been started.
+        """
         joined: JoinedSpan = call.span
         if not joined.missed:
-            refused = call.outcome in ("error", "blocked") and not call.response.usage
-            if refused:
+            failed_without_usage = call.outcome in ("error", "blocked") and not call.response.usage
+            if failed_without_usage:
                 inference_spans.release(call.joins_existing_span)
-            # Made now, while the documents and the prompt are here whole.
-            found = self._described(
-                call, [each for each in JOINED_SPAN_DESCRIBERS if not (refused and each is describe_cost)]
+            # Compute the attributes now, while documents and prompt are available.
+            attributes = self._described(
+                call,
+                [
+                    describe
+                    for describe in JOINED_SPAN_DESCRIBERS
+                    if not (failed_without_usage and describe is describe_cost)
+                ],
             )
             counts = self._described(call, [describe_counts])
-            joined.prepare(lambda known: found if has_usage(known) else {**counts, **found}, late=False)
+            joined.prepare(lambda existing: attributes if has_usage(existing) else {**counts, **attributes}, late=False)
         if not joined.missed or call.suppressed:
             return True
         call.usage_on_other_span = has_usage(getattr(joined.span, "attributes", None) or ())
         call.span, call.joins_existing_span = self._start(call, call.started_ns), None
         return False
 
-    def _beside(self, call: OpenCall, known: Collection[str]) -> Attributes:
-        found = self._described(call, JOINED_SPAN_DESCRIBERS)
-        return found if has_usage(known) else {**self._described(call, [describe_counts]), **found}
+    def _joined_attributes(self, call: OpenCall, existing: Collection[str]) -> Attributes:
+        attributes = self._described(call, JOINED_SPAN_DESCRIBERS)
+        return attributes if has_usage(existing) else {**self._described(call, [describe_counts]), **attributes}
 
-    def _write_late(self, call: OpenCall) -> bool:
-        """Have the attributes made when an exporter looks at them, where there is nothing else to write."""
+    def _write_lazily(self, call: OpenCall) -> bool:
+        """Postpone the attributes until an exporter reads them, if neither content nor an error is to be written."""
         if call.error_type is not None or not self.content.with_mode(call.call_context.capture_content).records_nothing:
             return False
-        return set_lazily(call.span, partial(self._build_late, call))
+        return set_lazily(call.span, partial(self._build_lazily, call))
 
-    def _build_late(self, call: OpenCall, known: dict[str, Any], limit: int) -> dict[str, Any]:
-        return add_bridges(self._described(call, DESCRIBERS), self._bridges, known, limit, started=call.started_ns)
+    def _build_lazily(self, call: OpenCall, existing: dict[str, Any], limit: int) -> dict[str, Any]:
+        return add_bridges(self._described(call, DESCRIBERS), self._bridges, existing, limit, started=call.started_ns)
 
     def _write(self, call: OpenCall) -> None:
         span = call.span
         if not span.is_recording():
             return
-        found = self._described(call, DESCRIBERS)
+        attributes = self._described(call, DESCRIBERS)
         try:
-            self._write_content(call, found)
+            self._write_content(call, attributes)
         except Exception:
-            log_internal_error("write what was said")
-        set_attributes(span, add_bridges(found, self._bridges, *limits_of(span), started=call.started_ns))
+            log_internal_error("write the content of a call")
+        set_attributes(span, add_bridges(attributes, self._bridges, *limits_of(span), started=call.started_ns))
 
     def _described(self, call: OpenCall, describers: Sequence[Describer]) -> Attributes:
-        found: Attributes = start_attributes(call) if describers is DESCRIBERS else {}
+        attributes: Attributes = start_attributes(call) if describers is DESCRIBERS else {}
         for describe in describers:
             try:
-                describe(call, self, found)
+                describe(call, self, attributes)
             except Exception:
                 log_internal_error("write a span")
-        self.content.clean(found)
-        return found
+        self.content.clean(attributes)
+        return attributes
 
-    def _write_content(self, call: OpenCall, found: Attributes) -> None:
-        """What was said: on the span, on the event, on both, as the gate has it."""
-        gate = self.content.with_mode(call.call_context.capture_content)
-        if call.content is None and not gate.emit_event:
+    def _write_content(self, call: OpenCall, attributes: Attributes) -> None:
+        """Write the content on the span, on an event and to the store, as the policy allows."""
+        policy = self.content.with_mode(call.call_context.capture_content)
+        if call.content is None and not policy.emit_event:
             return
-        events = self._events if gate.emit_event else None
+        events = self._events if policy.emit_event else None
         content = Content()
         if call.content is not None:
             partial = call.outcome != "ok" or (call.timing is not None and call.timing.stream_outcome != "exhausted")
             content = describe_content(
                 call.content.request,
                 call.content.output_messages(),
-                gate.limited_to(call.span),
+                policy.limited_to(call.span),
                 operation=call.request.operation,
                 partial=partial,
             )
-        if self._uploads is not None and content.whole:
-            found.update(self._uploads.send(content.whole))
+        if self._uploads is not None and content.untruncated:
+            attributes.update(self._uploads.send(content.untruncated))
         if events is not None:
-            told = {**found, **(content.values if gate.event else {})}
-            events.emit(names.DETAILS_EVENT, told, set_span_in_context(call.span, call.parent_context))
-        if gate.span:
-            found.update(content.attributes)
+            event_attributes = {**attributes, **(content.values if policy.event else {})}
+            events.emit(names.DETAILS_EVENT, event_attributes, set_span_in_context(call.span, call.parent_context))
+        if policy.span:
+            attributes.update(content.attributes)
 
 
 def start_attributes(call: OpenCall) -> Attributes:
+    """Return the attributes that are known before the call, which samplers may read."""
     request = call.request
     attributes: Attributes = {names.OPERATION: request.operation, names.PROVIDER: call.provider}
     if request.model is not None:

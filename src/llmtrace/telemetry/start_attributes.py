@@ -1,4 +1,4 @@
-"""Whether anybody sees the attributes that a span is started with: the SDK takes a tenth of a call to keep them."""
+"""Detection of tracers that need start attributes; skipping them saves 10 % of the time of a call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from opentelemetry.trace import Tracer
 __all__ = ["StartAttributes"]
 
 _IGNORE_ATTRIBUTES = (sampling.StaticSampler, sampling.TraceIdRatioBased)
-_DO_NOTHING = (
+_EMPTY_ON_START = (
     sdk.SpanProcessor.on_start,
     export.BatchSpanProcessor.on_start,
     export.SimpleSpanProcessor.on_start,
@@ -20,32 +20,35 @@ _DO_NOTHING = (
 
 
 class StartAttributes:
-    """Knows of each tracer whether its sampler or a processor may look at a span that starts."""
+    """Cache of the tracers whose sampler or span processor may read the attributes of a starting span."""
 
     __slots__ = ("_by_tracer",)
 
     def __init__(self) -> None:
         self._by_tracer: dict[int, tuple[Any, bool, Tracer]] = {}
-        """By identity, as not every tracer has a hash; what is known holds the tracer, so no other gets its number."""
+        """Processors, result and tracer by the tracer's ``id``.
+
+        Not every tracer is hashable. The entry references its tracer, so that no other tracer can get the same id.
+        """
 
     def needed_by(self, tracer: Tracer) -> bool:
-        """True wherever it is not certain that nobody looks."""
+        """Return False only if neither the sampler nor a processor of ``tracer`` reads start attributes."""
         processors = getattr(getattr(tracer, "span_processor", None), "_span_processors", None)
-        known = self._by_tracer.get(id(tracer))
-        if known is None or known[0] is not processors:  # the SDK replaces the tuple when one is added
-            known = self._by_tracer[id(tracer)] = processors, _look(tracer, processors), tracer
-        return known[1]
+        entry = self._by_tracer.get(id(tracer))
+        if entry is None or entry[0] is not processors:  # the SDK replaces the tuple when it adds a processor
+            entry = self._by_tracer[id(tracer)] = processors, _reads_attributes(tracer, processors), tracer
+        return entry[1]
 
 
-def _look(tracer: Tracer, processors: Iterable[Any] | None) -> bool:
+def _reads_attributes(tracer: Tracer, processors: Iterable[Any] | None) -> bool:
     if type(tracer) is not sdk.Tracer or processors is None:
         return True
-    return _reads(tracer.sampler) or any(
-        getattr(each.on_start, "__func__", None) not in _DO_NOTHING for each in processors
+    return _sampler_reads(tracer.sampler) or any(
+        getattr(processor.on_start, "__func__", None) not in _EMPTY_ON_START for processor in processors
     )
 
 
-def _reads(sampler: Any) -> bool:
+def _sampler_reads(sampler: Any) -> bool:
     if type(sampler) in (sampling.ParentBased, sampling.ParentBasedTraceIdRatio):
-        return any(_reads(each) for each in vars(sampler).values())
+        return any(_sampler_reads(delegate) for delegate in vars(sampler).values())
     return type(sampler) not in _IGNORE_ATTRIBUTES

@@ -1,8 +1,8 @@
-"""Messages as JSON under a cap in bytes, cut inside their texts so that the JSON stays whole.
+"""Encoding of messages as JSON within a maximum number of bytes; texts are cut, so the JSON stays valid.
 
-The longest texts are cut first, all to the same length: a long history keeps every short message as it is. What was
-said passes the redactor before it is cut. Only of a text far beyond the cap no more is read than can remain, and the
-end of that piece, where half a secret may stand, is dropped whatever the redactor left there.
+The longest texts are cut first, all to the same length, so a long history keeps every short message unchanged. Texts
+are redacted before they are cut. Of a text far longer than the maximum, the redactor gets only the beginning. The last
+characters of that piece are always dropped, since it may end in the middle of a secret.
 """
 
 from __future__ import annotations
@@ -21,180 +21,193 @@ from .redact import Redactor
 
 __all__ = ["Truncated", "dumps", "map_text", "truncate"]
 
-_FIXED = frozenset({"type", "role", "finish_reason", "modality", "mime_type", "id", "score"})
-"""What is the convention's or the vendor's word, never the user's."""
-_MARGIN = 4096
-"""Longer than any secret whose beginning a redactor does not know."""
-_MARK = "…"
-_LONGEST = 12_000
-"""Bits of a number that Python still writes and reads in decimal."""
-_HEX = ("0x", "-0x")
-_STEP = 1 << 20
+_FIXED_FIELDS = frozenset({"type", "role", "finish_reason", "modality", "mime_type", "id", "score"})
+"""Fields of messages and parts whose values come from the convention or the vendor, never from the user."""
+_MARGIN_CHARS = 4096
+"""Characters dropped at the end of a piece; longer than any secret that a redactor cannot detect by its beginning."""
+_ELLIPSIS = "…"
+_MAX_DECIMAL_BITS = 12_000
+"""Bits up to which Python converts an integer to decimal text and back."""
+_HEX_PREFIXES = ("0x", "-0x")
+_BASE64_STEP_CHARS = 1 << 20
 
 Change = Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
 class Truncated:
+    """Result of ``truncate``."""
+
     value: list[Any]
     text: str
-    """The same as JSON."""
+    """JSON of ``value``."""
     cut: bool
+    """True if any text was cut or dropped."""
     size: int
-    """Bytes of text there were before anything was cut."""
+    """Bytes of all texts before the cut; 0 if nothing was cut."""
 
 
 class _Placeholder(dict[str, Any]):
-    """Stands for binary data; nothing in it is text to redact or to cut."""
+    """Description of binary data, in which nothing is redacted or cut."""
 
 
 def truncate(
-    items: list[Any], cap: int, redact: Redactor | None = None, *, inline: bool = False, are_messages: bool = True
+    items: list[Any], max_bytes: int, redact: Redactor | None = None, *, inline: bool = False, are_messages: bool = True
 ) -> Truncated:
-    """``items`` redacted, within ``cap`` bytes of JSON; ``known`` says that they are messages, parts or the like."""
-    lengths = _measured(items, are_messages, len)
+    """Return ``items`` redacted and within ``max_bytes`` bytes of JSON.
+
+    Args:
+        items: Messages, parts, tool definitions, documents or plain values.
+        max_bytes: Maximum bytes of the JSON.
+        redact: Redacts each text, ``None`` for no redaction.
+        inline: Include binary data that fits, as base64.
+        are_messages: The items have the fields of the convention; otherwise all keys and values are the user's.
+    """
+    lengths = _measure_texts(items, are_messages, len)
     cut = False
     window = None
-    if sum(lengths) > cap:
-        window = _cut_length(lengths, cap) + _MARGIN
+    if sum(lengths) > max_bytes:
+        window = _cut_length(lengths, max_bytes) + _MARGIN_CHARS
         cut = any(length > window for length in lengths)
-    size = _size(items, are_messages) if cut else 0
-    found = map_text(items, _cleaner(redact, window), _blobs(inline, cap), known=are_messages)
-    text = dumps(found)
-    if len(text.encode()) > cap:
-        size = size or _size(items, are_messages)
-        found = _shrink(found, cap, are_messages)
-        text, cut = dumps(found), True
-    return Truncated(found, text, cut, size)
+    size = _text_bytes(items, are_messages) if cut else 0
+    value = map_text(items, _text_cleaner(redact, window), _blob_writer(inline, max_bytes), are_messages=are_messages)
+    text = dumps(value)
+    if len(text.encode()) > max_bytes:
+        size = size or _text_bytes(items, are_messages)
+        value = _shrink(value, max_bytes, are_messages)
+        text, cut = dumps(value), True
+    return Truncated(value, text, cut, size)
 
 
-def map_text(value: Any, text: Change, blob: Callable[[Blob], Any] | None = None, *, known: bool = True) -> Any:
-    """A copy of ``value`` with every text of the user's changed, keys and long numbers too."""
+def map_text(value: Any, text: Change, blob: Callable[[Blob], Any] | None = None, *, are_messages: bool = True) -> Any:
+    """Return a copy of ``value`` with every text of the user changed, keys and long numbers included.
+
+    Args:
+        value: JSON types, with ``Blob`` for binary data.
+        text: Returns the replacement of a text.
+        blob: Returns the replacement of binary data; without it, blobs and long numbers stay unchanged.
+        are_messages: The value has the fields of the convention, whose keys and fixed values stay unchanged.
+    """
     if isinstance(value, str):
         return text(value)
     if isinstance(value, _Placeholder):
         return value
     if isinstance(value, dict):
-        found = {}
+        mapped = {}
         for key, item in value.items():
-            if known and key in _FIXED:
-                found[key] = item
+            if are_messages and key in _FIXED_FIELDS:
+                mapped[key] = item
             else:
-                # Below the known fields everything is the user's; parts are messages' own.
-                inner = known and key == "parts"
-                found[key if known else text(key)] = map_text(item, text, blob, known=inner)
-        return found
+                # Treat everything inside other fields as the user's; only parts follow the convention.
+                inner = are_messages and key == "parts"
+                mapped[key if are_messages else text(key)] = map_text(item, text, blob, are_messages=inner)
+        return mapped
     if isinstance(value, list):
-        return [map_text(item, text, blob, known=known) for item in value]
+        return [map_text(item, text, blob, are_messages=are_messages) for item in value]
     if isinstance(value, Blob):
         return value if blob is None else blob(value)
     if isinstance(value, float) and not isfinite(value):
-        return str(value)  # which JSON has no number for
+        return str(value)  # JSON has no such number
     if blob is not None and type(value) is int and not -1_000_000 < value < 1_000_000:
-        # Read by the redactor alone: what is measured, and cut, is text.
+        # Pass long numbers to the redactor only: they are neither measured nor cut.
         digits = _digits(value)
         changed = text(digits)
-        return value if changed == digits and not digits.startswith(_HEX) else changed
+        return value if changed == digits and not digits.startswith(_HEX_PREFIXES) else changed
     return value
 
 
 def _digits(value: int) -> str:
-    # Python refuses to write very long numbers in decimal, since that takes too long.
-    return str(value) if value.bit_length() < _LONGEST else f"{value:#x}"
+    # Use hexadecimal for very long numbers: Python rejects their slow conversion to decimal.
+    return str(value) if value.bit_length() < _MAX_DECIMAL_BITS else f"{value:#x}"
 
 
-def _cleaner(redact: Redactor | None, window: int | None) -> Change:
+def _text_cleaner(redact: Redactor | None, window: int | None) -> Change:
     def clean(text: str) -> str:
         long = window is not None and len(text) > window
         piece = text[:window] if long else text
         if redact is not None:
-            piece = redact(_encodable(piece))
-        piece = _encodable(piece)
-        return piece[:-_MARGIN] + _MARK if long else piece
+            piece = redact(encodable(piece))
+        piece = encodable(piece)
+        return piece[:-_MARGIN_CHARS] + _ELLIPSIS if long else piece
 
     return clean
 
 
-def _encodable(text: str) -> str:
-    """Without lone surrogates, which are no text to an exporter."""
-    return encodable(text)
-
-
-def _measured(value: Any, known: bool, measure: Callable[[str], int]) -> list[int]:
-    """What ``measure`` says of each text."""
-    found: list[int] = []
+def _measure_texts(value: Any, are_messages: bool, measure: Callable[[str], int]) -> list[int]:
+    """Return the result of ``measure`` for each text in ``value``."""
+    measures: list[int] = []
 
     def measured(text: str) -> str:
-        found.append(measure(text))
+        measures.append(measure(text))
         return text
 
-    map_text(value, measured, known=known)
-    return found
+    map_text(value, measured, are_messages=are_messages)
+    return measures
 
 
-def _size(value: Any, known: bool) -> int:
-    return sum(_measured(value, known, lambda text: len(text.encode("utf-8", "replace"))))
+def _text_bytes(value: Any, are_messages: bool) -> int:
+    return sum(_measure_texts(value, are_messages, lambda text: len(text.encode("utf-8", "replace"))))
 
 
 def _cut_length(lengths: list[int], room: int) -> int:
-    """The length to cut to, for all that is longer, so that everything takes ``room``."""
-    left = len(lengths)
+    """Return the length to which longer texts must be cut so that the sum of all lengths is at most ``room``."""
+    remaining = len(lengths)
     for length in sorted(lengths):
-        if length * left > room:
-            return max(0, room // left)
+        if length * remaining > room:
+            return max(0, room // remaining)
         room -= length
-        left -= 1
+        remaining -= 1
     return max(lengths, default=0)
 
 
 dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
-"""One for all: ``json.dumps`` makes an encoder at each call that asks for anything unusual."""
+"""Shared JSON encoder: ``json.dumps`` would create one in each call with non-default options."""
 
 
-def _cost(text: str) -> int:
+def _json_bytes(text: str) -> int:
     return len(dumps(text).encode("utf-8", "replace")) - 2
 
 
-def _shrink(items: list[Any], cap: int, known: bool) -> list[Any]:
-    costs, frame = _weigh(items, known)
-    if frame > cap // 2:
-        items = [_collapsed(item, known) for item in items]
-        costs, frame = _weigh(items, known)
-    if frame > cap and not known:
+def _shrink(items: list[Any], max_bytes: int, are_messages: bool) -> list[Any]:
+    costs, overhead = _weigh(items, are_messages)
+    if overhead > max_bytes // 2:
+        items = [_flatten(item, are_messages) for item in items]
+        costs, overhead = _weigh(items, are_messages)
+    if overhead > max_bytes and not are_messages:
         items = [dumps(_without_data(item)) for item in items]
-        costs, frame = _weigh(items, known)
-    if frame > cap - cap // 4:
-        # What is kept is to say something too.
-        items = _drop_middle(items, cap - cap // 4, known)
-        costs, frame = _weigh(items, known)
-    level = _cut_length(costs, max(0, cap - frame))
-    squeezed: list[Any] = map_text(items, lambda text: _cut(text, level), known=known)
-    return squeezed
+        costs, overhead = _weigh(items, are_messages)
+    if overhead > max_bytes - max_bytes // 4:
+        # Drop items if the JSON without texts takes three quarters: the remaining texts must stay readable.
+        items = _drop_middle(items, max_bytes - max_bytes // 4, are_messages)
+        costs, overhead = _weigh(items, are_messages)
+    max_cost = _cut_length(costs, max(0, max_bytes - overhead))
+    shrunk: list[Any] = map_text(items, lambda text: _cut(text, max_cost), are_messages=are_messages)
+    return shrunk
 
 
-def _weigh(items: Any, known: bool) -> tuple[list[int], int]:
-    """What each text costs, and the frame around them."""
-    costs = _measured(items, known, _cost)
+def _weigh(items: Any, are_messages: bool) -> tuple[list[int], int]:
+    """Return the JSON bytes of each text, and those of everything else."""
+    costs = _measure_texts(items, are_messages, _json_bytes)
     return costs, len(dumps(items).encode("utf-8", "replace")) - sum(costs)
 
 
-def _cut(text: str, level: int) -> str:
-    cost = _cost(text)
-    if cost <= level:
+def _cut(text: str, max_cost: int) -> str:
+    cost = _json_bytes(text)
+    if cost <= max_cost:
         return text
-    level -= len(_MARK.encode())
-    if level <= 0:
+    max_cost -= len(_ELLIPSIS.encode())
+    if max_cost <= 0:
         return ""
-    piece = text[:level]
-    while (cost := _cost(piece)) > level:
-        piece = piece[: len(piece) * level // cost]
-    return piece + _MARK
+    piece = text[:max_cost]
+    while (cost := _json_bytes(piece)) > max_cost:
+        piece = piece[: len(piece) * max_cost // cost]
+    return piece + _ELLIPSIS
 
 
-def _collapsed(item: Any, known: bool) -> Any:
-    """Structures of the user's as text, which can be cut; a schema, which cannot, is left out."""
-    if not known:
-        if isinstance(item, dict):  # stays an object, as arguments have to be
+def _flatten(item: Any, are_messages: bool) -> Any:
+    """Return ``item`` with nested structures as text, which can be cut; JSON schemas of tools are omitted."""
+    if not are_messages:
+        if isinstance(item, dict):  # keep an object: arguments must be one
             return {
                 key: dumps(_without_data(value)) if isinstance(value, (dict, list)) else value
                 for key, value in item.items()
@@ -203,17 +216,17 @@ def _collapsed(item: Any, known: bool) -> Any:
     if not isinstance(item, dict) or isinstance(item, _Placeholder):
         return item
     if "parts" in item:
-        return {**item, "parts": [_collapsed(part, known) for part in item["parts"]]}
-    found: dict[str, Any] = {}
+        return {**item, "parts": [_flatten(part, are_messages) for part in item["parts"]]}
+    flat: dict[str, Any] = {}
     for key, value in item.items():
         if not isinstance(value, (dict, list)):
-            found[key] = value
+            flat[key] = value
         elif key in ("server_tool_call", "server_tool_call_response"):
             kind = value.get("type") if isinstance(value, dict) else None
-            found[key] = {"type": kind or "unknown", "details": dumps(_without_data(value))}
+            flat[key] = {"type": kind or "unknown", "details": dumps(_without_data(value))}
         elif key != "parameters":
-            found[key] = dumps(_without_data(value))
-    return found
+            flat[key] = dumps(_without_data(value))
+    return flat
 
 
 def _without_data(value: Any) -> Any:
@@ -224,52 +237,52 @@ def _without_data(value: Any) -> Any:
     return [_without_data(item) for item in value] if isinstance(value, list) else value
 
 
-def _drop_middle(items: list[Any], cap: int, known: bool) -> list[Any]:
-    """The first and the last of too many, even were they empty of text."""
+def _drop_middle(items: list[Any], max_bytes: int, are_messages: bool) -> list[Any]:
+    """Return the first and the last items, as many as fit even with empty texts."""
     kept: list[Any] = []
-    room = cap - 2
+    room = max_bytes - 2
     order = [0, *range(len(items) - 1, 0, -1)]
     for index in order:
         item = items[index]
-        frame = _weigh(item, known)[1] + 1
-        if frame > room and not kept and isinstance(item, dict) and "parts" in item:
-            item = {**item, "parts": _drop_middle(item["parts"], room - 80, known)}
-            frame = _weigh(item, known)[1] + 1
-        if frame > room:
+        overhead = _weigh(item, are_messages)[1] + 1
+        if overhead > room and not kept and isinstance(item, dict) and "parts" in item:
+            item = {**item, "parts": _drop_middle(item["parts"], room - 80, are_messages)}
+            overhead = _weigh(item, are_messages)[1] + 1
+        if overhead > room:
             break
-        room -= frame
+        room -= overhead
         kept.append(item)
     return kept[:1] + kept[:0:-1]
 
 
-def _blobs(inline: bool, cap: int) -> Callable[[Blob], Any]:
-    room = cap // 2
+def _blob_writer(inline: bool, max_bytes: int) -> Callable[[Blob], Any]:
+    room = max_bytes // 2
 
-    def written(blob: Blob) -> _Placeholder:
+    def describe(blob: Blob) -> _Placeholder:
         nonlocal room
-        found = _Placeholder(type="blob", modality=blob.modality, mime_type=blob.mime_type, content="")
+        placeholder = _Placeholder(type="blob", modality=blob.modality, mime_type=blob.mime_type, content="")
         digest = sha256()
         count = 0
         try:
-            for piece in _decoded(blob.data):
+            for piece in _decode_blob(blob.data):
                 digest.update(piece)
                 count += len(piece)
-        except ValueError:  # not base64: then its size and hash would say nothing
-            return found
-        found["bytes"], found["sha256"] = count, digest.hexdigest()
+        except ValueError:  # not base64: its size and hash would be wrong
+            return placeholder
+        placeholder["bytes"], placeholder["sha256"] = count, digest.hexdigest()
         if inline and 4 * count // 3 + 4 <= room:
             data = blob.data if isinstance(blob.data, str) else b64encode(blob.data).decode()
             room -= len(data)
-            found["content"] = data
-        return found
+            placeholder["content"] = data
+        return placeholder
 
-    return written
+    return describe
 
 
-def _decoded(data: str | bytes) -> Any:
-    """The bytes, piece by piece, so that a large image is never held a second time."""
+def _decode_blob(data: str | bytes) -> Any:
+    """Yield the decoded bytes in pieces, so that a large image is not copied in memory."""
     if isinstance(data, bytes):
         yield data
         return
-    for start in range(0, len(data), _STEP):
-        yield b64decode(data[start : start + _STEP].replace("-", "+").replace("_", "/"), validate=True)
+    for start in range(0, len(data), _BASE64_STEP_CHARS):
+        yield b64decode(data[start : start + _BASE64_STEP_CHARS].replace("-", "+").replace("_", "/"), validate=True)

@@ -1,7 +1,7 @@
-"""Content by reference: what was said goes to a store of the user's, and the span says where it lies.
+"""Upload of content to a store of the user, with references to the files on spans and events.
 
-The variables, the attributes and the files are those of OpenTelemetry's own completion hook. Nothing here waits for
-the store: what does not fit the queue is dropped, counted, and said once.
+Variables, attributes and file formats are those of OpenTelemetry's completion hook. Calls never wait for the store:
+files that do not fit in the queue are dropped, counted, and logged once.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from .truncate import dumps, map_text, truncate
 
 __all__ = ["UntruncatedContent", "Uploads", "open_uploads"]
 
-_HOOK = "OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK"
-_BASE = "OTEL_INSTRUMENTATION_GENAI_UPLOAD_BASE_PATH"
-_FORMAT = "OTEL_INSTRUMENTATION_GENAI_UPLOAD_FORMAT"
-_QUEUE = "OTEL_INSTRUMENTATION_GENAI_UPLOAD_MAX_QUEUE_SIZE"
+_HOOK_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK"
+_BASE_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_UPLOAD_BASE_PATH"
+_FORMAT_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_UPLOAD_FORMAT"
+_QUEUE_SIZE_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_UPLOAD_MAX_QUEUE_SIZE"
 _FORMATS = {"json": "application/json", "jsonl": "application/jsonl"}
-_DEFAULT_QUEUE = 20
+_DEFAULT_MAX_QUEUED = 20
 
 _FILES = {
     names.INPUT_MESSAGES: "inputs",
@@ -43,14 +43,14 @@ _FILES = {
     names.TOOL_DEFINITIONS: "tool.definitions",
 }
 _REPEATED = frozenset({names.SYSTEM_INSTRUCTIONS, names.TOOL_DEFINITIONS})
-"""The same in call after call: named by what they say, and sent once."""
+"""Attributes that are the same in many calls: their files are named by a hash and uploaded once."""
 _MAX_FILE_BYTES = 64 << 20
-"""Bytes of one file; beyond them texts are cut as they are on a span."""
-_MAX_QUEUED_BYTES = 128 << 20
-"""Characters that may wait in all."""
-_THREADS = 8
+"""Maximum bytes of one file; longer texts are cut as on a span."""
+_MAX_QUEUED_CHARS = 128 << 20
+"""Characters of content that the queue may hold in total."""
+_MAX_THREADS = 8
 _IDLE_SECONDS = 10.0
-_MAX_REMEMBERED = 1024
+_MAX_SHARED_PATHS = 1024
 
 _log = logging.getLogger("llmtrace")
 
@@ -67,178 +67,208 @@ class UntruncatedContent:
 @dataclass(frozen=True, slots=True)
 class _Job:
     path: str
-    whole: UntruncatedContent
+    content: UntruncatedContent
     size: int
 
 
 class Uploads:
-    """Writes content below one URL, from threads of its own."""
+    """Background uploader that writes content files below one URL."""
 
     _store: tuple[Any, str] | None
-    """The file system and the path in it, once a thread has needed them."""
+    """File system and path in it, opened by the first thread that writes."""
 
-    def __init__(self, base: str, form: str = "json", most: int = _DEFAULT_QUEUE) -> None:
+    def __init__(self, base: str, file_format: str = "json", max_queued: int = _DEFAULT_MAX_QUEUED) -> None:
+        """Store the settings; threads start with the first file.
+
+        Args:
+            base: A folder, or a URL that fsspec supports.
+            file_format: ``json`` or ``jsonl``.
+            max_queued: Maximum number of files that are queued or being written.
+        """
         self.base = _absolute(base)
         self.lost = 0
-        """Files that did not fit the queue, or that the store did not take."""
-        self._form = form
-        self._most = most
-        self._said: set[str] = set()
+        """Files that did not fit in the queue or that the store rejected."""
+        self._file_format = file_format
+        self._max_queued = max_queued
+        self._logged_reasons: set[str] = set()
         self._lost_reported = 0
         self._salt = os.urandom(16)
         self._closed = False
-        self._forget()
-        _all.add(self)
+        self._reset()
+        _instances.add(self)
 
     def send(self, content: Mapping[str, UntruncatedContent]) -> dict[str, str]:
-        """Have ``content`` written; gives the attributes that say where, of what was taken in."""
+        """Queue ``content`` for upload.
+
+        Returns:
+            Attributes with the URL of each file that was accepted.
+        """
         call = str(uuid4())
-        found: dict[str, str] = {}
-        for name, whole in content.items():
+        references: dict[str, str] = {}
+        for name, untruncated in content.items():
             if (kind := _FILES.get(name)) is None:
                 continue
-            known = self._named(name, whole)
-            path = f"{self.base}/{known or call}_{kind}.{self._form}"
-            if self._put(path, whole, again=known is not None):
-                found[name + "_ref"] = path
-        return found
+            shared_name = self._shared_name(name, untruncated)
+            path = f"{self.base}/{shared_name or call}_{kind}.{self._file_format}"
+            if self._put(path, untruncated, is_shared=shared_name is not None):
+                references[name + "_ref"] = path
+        return references
 
     def drain(self, timeout: float) -> bool:
-        """Wait until all that was taken in is written. ``True`` when since the last time nothing was lost."""
+        """Wait until all accepted files are written.
+
+        Args:
+            timeout: Maximum seconds to wait.
+
+        Returns:
+            True if all were written and no file was lost since the previous call.
+        """
         deadline = time.monotonic() + timeout
-        with self._turn:
-            done = self._turn.wait_for(lambda: not self._open, max(0.0, deadline - time.monotonic()))
+        with self._condition:
+            done = self._condition.wait_for(lambda: not self._pending, max(0.0, deadline - time.monotonic()))
             lost, self._lost_reported = self.lost - self._lost_reported, self.lost
         return done and not lost
 
     def close(self, timeout: float) -> bool:
-        """``drain``, and take nothing more."""
-        with self._turn:
+        """Reject further files, and wait like ``drain``."""
+        with self._condition:
             self._closed = True
         done = self.drain(timeout)
-        with self._turn:
-            self._turn.notify_all()
+        with self._condition:
+            self._condition.notify_all()
         return done
 
-    def _named(self, name: str, whole: UntruncatedContent) -> str | None:
-        """A name by what is said, where that comes again and again. Of what is redacted no plain hash leaves either."""
+    def _shared_name(self, name: str, untruncated: UntruncatedContent) -> str | None:
+        """Return the file name of content that repeats, a hash; ``None`` for other content.
+
+        With a redactor the hash is salted, so that it does not reveal the content.
+        """
         if name not in _REPEATED:
             return None
-        salt = b"" if whole.redact is None else self._salt
-        return sha256(salt + dumps(whole.items).encode("utf-8", "replace")).hexdigest()
+        salt = b"" if untruncated.redact is None else self._salt
+        return sha256(salt + dumps(untruncated.items).encode("utf-8", "replace")).hexdigest()
 
-    def _put(self, path: str, whole: UntruncatedContent, *, again: bool) -> bool:
-        size = _weight(whole.items)
-        with self._turn:
-            if path in self._written:
-                self._written.move_to_end(path)
+    def _put(self, path: str, untruncated: UntruncatedContent, *, is_shared: bool) -> bool:
+        size = _count_chars(untruncated.items)
+        with self._condition:
+            if path in self._shared_paths:
+                self._shared_paths.move_to_end(path)
                 return True
             if self._closed:
                 return False
-            if self._open >= self._most or (self._open and self._weight + size > _MAX_QUEUED_BYTES):
+            if self._pending >= self._max_queued or (self._pending and self._pending_chars + size > _MAX_QUEUED_CHARS):
                 self._count_lost("the queue is full")
                 return False
-            self._jobs.append(_Job(path, whole, size))
-            self._open += 1
-            self._weight += size
-            if again:
+            self._jobs.append(_Job(path, untruncated, size))
+            self._pending += 1
+            self._pending_chars += size
+            if is_shared:
                 self._remember(path)
-            if not self._idle and self._threads < min(_THREADS, self._most) and not self._start():
+            if (
+                not self._idle_threads
+                and self._thread_count < min(_MAX_THREADS, self._max_queued)
+                and not self._start_thread()
+            ):
                 self._jobs.pop()
-                self._done(path, size, lost="the interpreter is ending")
+                self._done(path, size, lost="the interpreter is shutting down")
                 return False
-            self._turn.notify()
+            self._condition.notify()
         return True
 
     def _remember(self, path: str) -> None:
-        self._written[path] = None
-        if len(self._written) > _MAX_REMEMBERED:
-            self._written.popitem(last=False)
+        self._shared_paths[path] = None
+        if len(self._shared_paths) > _MAX_SHARED_PATHS:
+            self._shared_paths.popitem(last=False)
 
-    def _start(self) -> bool:
+    def _start_thread(self) -> bool:
         try:
-            threading.Thread(target=self._work, args=(self._turn,), name="llmtrace-upload", daemon=True).start()
+            threading.Thread(target=self._run, args=(self._condition,), name="llmtrace-upload", daemon=True).start()
         except RuntimeError:
-            return self._threads > 0
-        self._threads += 1
+            return self._thread_count > 0
+        self._thread_count += 1
         return True
 
-    def _work(self, turn: threading.Condition) -> None:
+    def _run(self, condition: threading.Condition) -> None:
         while True:
-            with turn:
-                self._idle += 1
-                turn.wait_for(lambda: self._jobs or self._closed, _IDLE_SECONDS)
-                self._idle -= 1
+            with condition:
+                self._idle_threads += 1
+                condition.wait_for(lambda: self._jobs or self._closed, _IDLE_SECONDS)
+                self._idle_threads -= 1
                 if not self._jobs:
-                    self._threads -= 1
+                    self._thread_count -= 1
                     return
                 job = self._jobs.popleft()
-            fault = None
+            failure = None
             try:
                 self._write(job)
             except Exception as error:
-                fault = type(error).__name__  # its message may hold an address with a key in it
-            with turn:
-                self._done(job.path, job.size, lost=fault)
+                failure = type(error).__name__  # the message may hold a URL with a key
+            with condition:
+                self._done(job.path, job.size, lost=failure)
             del job
 
     def _done(self, path: str, size: int, lost: str | None) -> None:
-        self._open -= 1
-        self._weight -= size
+        self._pending -= 1
+        self._pending_chars -= size
         if lost is not None:
-            self._written.pop(path, None)
+            self._shared_paths.pop(path, None)
             self._count_lost(lost)
-        self._turn.notify_all()
+        self._condition.notify_all()
 
     def _count_lost(self, reason: str) -> None:
         self.lost += 1
-        if reason not in self._said:
-            self._said.add(reason)
-            _log.warning("llmtrace could not upload what was said (%s); such files are dropped and counted", reason)
+        if reason not in self._logged_reasons:
+            self._logged_reasons.add(reason)
+            _log.warning(
+                "llmtrace could not upload content (%s): the file is dropped; further such losses are only counted",
+                reason,
+            )
 
     def _write(self, job: _Job) -> None:
         if self._store is None:
             import fsspec
 
-            # Made here, since to make one may already ask the network.
+            # Open the file system in this thread: opening may already use the network.
             options = {"auto_mkdir": True} if self.base.startswith(("file://", "local://")) else {}
             self._store = fsspec.core.url_to_fs(self.base, **options)
         store, root = self._store
-        found = truncate(job.whole.items, _MAX_FILE_BYTES, job.whole.redact, inline=job.whole.inline)
+        result = truncate(job.content.items, _MAX_FILE_BYTES, job.content.redact, inline=job.content.inline)
         lines = (
-            [found.text] if self._form == "json" else [dumps(_numbered(n, item)) for n, item in enumerate(found.value)]
+            [result.text]
+            if self._file_format == "json"
+            else [dumps(_numbered(index, item)) for index, item in enumerate(result.value)]
         )
         path = root.rstrip("/") + job.path[len(self.base) :]
-        with store.open(path, "wb", content_type=_FORMATS[self._form]) as file:
+        with store.open(path, "wb", content_type=_FORMATS[self._file_format]) as file:
             for line in lines:
                 file.write(line.encode() + b"\n")
 
-    def _forget(self) -> None:
-        """What a parent took in, and a thread of its own would write, is the parent's."""
-        self._turn = threading.Condition()
+    def _reset(self) -> None:
+        """Reset queue and threads; in a forked child, the parent writes the files that it accepted."""
+        self._condition = threading.Condition()
         self._jobs: deque[_Job] = deque()
-        self._written: OrderedDict[str, None] = OrderedDict()
-        self._open = self._weight = self._idle = self._threads = 0
+        self._shared_paths: OrderedDict[str, None] = OrderedDict()
+        self._pending = self._pending_chars = self._idle_threads = self._thread_count = 0
         self._store = None
 
 
-_all: weakref.WeakSet[Uploads] = weakref.WeakSet()
+_instances: weakref.WeakSet[Uploads] = weakref.WeakSet()
 
 
-def _forked() -> None:
-    for uploads in list(_all):
-        uploads._forget()
+def _reset_after_fork() -> None:
+    for uploads in list(_instances):
+        uploads._reset()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_forked)
+    os.register_at_fork(after_in_child=_reset_after_fork)
 
 
-def _numbered(number: int, item: Any) -> Any:
-    return {**item, "index": number} if isinstance(item, dict) else item
+def _numbered(index: int, item: Any) -> Any:
+    return {**item, "index": index} if isinstance(item, dict) else item
 
 
-def _weight(items: list[Any]) -> int:
+def _count_chars(items: list[Any]) -> int:
     size = 0
 
     def text(value: str) -> str:
@@ -260,46 +290,54 @@ def _absolute(base: str) -> str:
 
 
 def open_uploads(environ: Mapping[str, str] | None = None) -> Uploads | None:
-    """What the variables of OpenTelemetry's completion hook ask for; ``None`` where they ask for nothing of ours.
+    """Return the uploader that the variables of OpenTelemetry's completion hook configure.
+
+    Args:
+        environ: Environment variables, ``os.environ`` by default.
+
+    Returns:
+        ``None`` if no hook is set, or one of another instrumentation.
 
     Raises:
-        ConfigError: A variable has a wrong value, or a library is missing.
+        ConfigError: If a variable has an invalid value, or a library is missing.
     """
     variables = os.environ if environ is None else environ
-    hook = variables.get(_HOOK, "").strip()
+    hook = variables.get(_HOOK_VARIABLE, "").strip()
     if not hook:
         return None
     if hook != "upload":
-        known = {point.name for point in metadata.entry_points(group="opentelemetry_genai_completion_hook")}
-        if hook in known:  # asked of another instrumentation, which has hooks of its own
+        hooks = {point.name for point in metadata.entry_points(group="opentelemetry_genai_completion_hook")}
+        if hook in hooks:  # a hook of another instrumentation
             return None
-        raise ConfigError(f"{_HOOK}={hook!r} is not accepted; use upload")
-    base = variables.get(_BASE, "").strip()
+        raise ConfigError(f"{_HOOK_VARIABLE}={hook!r} is not accepted; use upload")
+    base = variables.get(_BASE_VARIABLE, "").strip()
     if not base:
         raise ConfigError(
-            f"{_HOOK}=upload needs {_BASE}: a folder, or a URL that fsspec knows such as s3://bucket/folder"
+            f"{_HOOK_VARIABLE}=upload needs {_BASE_VARIABLE}: a folder, or a URL that fsspec supports, such as s3://bucket/folder"
         )
-    form = variables.get(_FORMAT, "").strip().lower() or "json"
-    if form not in _FORMATS:
-        raise ConfigError(f"{_FORMAT}={form!r} is not accepted; use {' or '.join(_FORMATS)}")
-    most = variables.get(_QUEUE, "").strip() or str(_DEFAULT_QUEUE)
-    if not most.isdecimal() or int(most[:9]) < 1:
-        raise ConfigError(f"{_QUEUE}={most!r} is not accepted; use a whole number of files, 1 or more")
-    _check(base)
-    return Uploads(base, form, int(most[:9]))
+    file_format = variables.get(_FORMAT_VARIABLE, "").strip().lower() or "json"
+    if file_format not in _FORMATS:
+        raise ConfigError(f"{_FORMAT_VARIABLE}={file_format!r} is not accepted; use {' or '.join(_FORMATS)}")
+    max_queued = variables.get(_QUEUE_SIZE_VARIABLE, "").strip() or str(_DEFAULT_MAX_QUEUED)
+    if not max_queued.isdecimal() or int(max_queued[:9]) < 1:
+        raise ConfigError(
+            f"{_QUEUE_SIZE_VARIABLE}={max_queued!r} is not accepted; use a whole number of files, 1 or more"
+        )
+    _import_libraries(base)
+    return Uploads(base, file_format, int(max_queued[:9]))
 
 
-def _check(base: str) -> None:
-    """Import what the threads need, which import nothing themselves."""
+def _import_libraries(base: str) -> None:
+    """Import the libraries that the threads use, so that a missing one or an unknown URL scheme raises here."""
     try:
         from fsspec import get_filesystem_class
     except ImportError:
-        raise ConfigError(f"{_HOOK}=upload needs fsspec: pip install 'llmtrace-otel[upload]'") from None
+        raise ConfigError(f"{_HOOK_VARIABLE}=upload needs fsspec: pip install 'llmtrace-otel[upload]'") from None
     for step in base.split("::"):
         protocol = step.partition("://")[0] if "://" in step or "::" in base else "file"
         try:
             get_filesystem_class(protocol)
         except (ImportError, ValueError) as error:
-            raise ConfigError(f"{_BASE}={base!r} is not accepted: {error}") from None
-    with suppress(ImportError):  # newer releases import it with the first address that they take apart
+            raise ConfigError(f"{_BASE_VARIABLE}={base!r} is not accepted: {error}") from None
+    with suppress(ImportError):  # newer releases import it when they parse the first URL
         import_module("fsspec.implementations.chained")

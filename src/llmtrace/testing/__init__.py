@@ -1,4 +1,4 @@
-"""For tests of programs that call models: the pytest plugin, and what it is made of."""
+"""Tools for tests of programs that call models: the pytest plugin and its parts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Recording", "recording", "reset", "strict"]
 
 
 def __getattr__(name: str) -> object:
-    # The plugin is loaded in every run of pytest; OpenTelemetry need not be.
+    # Import on first use: every run of pytest loads the plugin, and most do not need OpenTelemetry.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
@@ -30,10 +30,10 @@ def __getattr__(name: str) -> object:
 
 @contextmanager
 def strict() -> Iterator[None]:
-    """Faults of llmtrace itself are raised inside the block, rather than logged."""
-    before = _errors._strict
+    """Raise internal errors of llmtrace inside the block, instead of logging them."""
+    previous = _errors._strict
     _errors.set_strict(True)
     try:
         yield
     finally:
-        _errors.set_strict(before)
+        _errors.set_strict(previous)

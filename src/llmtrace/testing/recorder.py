@@ -1,4 +1,4 @@
-"""The calls and spans of a stretch of a program, taken in whatever else happens to them."""
+"""Recording of the calls and spans of a part of a program, independent of exporters and sampling."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["Recording", "recording"]
 
 @dataclass(slots=True)
 class Recording:
-    """What was recorded so far."""
+    """The calls and spans recorded so far."""
 
     calls: Calls
-    """The finished calls, a ``Calls``."""
+    """Finished calls, in the order in which they ended."""
     exporter: InMemorySpanExporter = field(default_factory=InMemorySpanExporter)
 
     @property
     def spans(self) -> Sequence[ReadableSpan]:
-        """The finished spans."""
+        """Finished spans, in the order in which they ended."""
         return self.exporter.get_finished_spans()
 
 
@@ -35,36 +35,39 @@ class Recording:
 def recording() -> Iterator[Recording]:
     """Record every call of the process, on any thread, until the block ends.
 
-    A program that is instrumented stays so, and its spans go where they went; another is instrumented for the block,
-    and its spans go nowhere else.
+    An instrumented program stays instrumented, and its spans are still exported. Another program is instrumented for
+    the block only, and its spans are not exported.
+
+    Yields:
+        A ``Recording`` that grows while the block runs.
     """
-    found = Recording(Calls())
+    record = Recording(Calls())
     provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(found.exporter))
+    provider.add_span_processor(SimpleSpanProcessor(record.exporter))
     ours = _api._current is None
-    made = _api.instrument(tracer_provider=provider) if ours else cast("_api.Instrumentation", _api._current)
+    instrumentation = _api.instrument(tracer_provider=provider) if ours else cast("_api.Instrumentation", _api._current)
     if not ours:
-        add = getattr(made._parts.pipeline.provider(), "add_span_processor", None)
+        add = getattr(instrumentation._runtime.pipeline.provider(), "add_span_processor", None)
         if callable(add):
-            add(SimpleSpanProcessor(found.exporter))
-    pricer = made._parts.tracing.pricer
+            add(SimpleSpanProcessor(record.exporter))
+    pricer = instrumentation._runtime.tracing.pricer
     if pricer is not None and not pricer.ready:
-        pricer.load()  # or the first calls of a run would be told of late
-    observers = made._parts.tracing.observers
+        pricer.load()  # otherwise the first calls are priced in the background, and recorded late
+    observers = instrumentation._runtime.tracing.observers
 
     def ended(call: Any) -> None:
-        found.calls.add(call.record())
+        record.calls.add(call.record())
 
     observers.append(ended)
-    recordings = made._parts.tracing.recorders
-    recordings.append(found.calls)
+    recorders = instrumentation._runtime.tracing.recorders
+    recorders.append(record.calls)
     try:
-        yield found
-        _api.flush(1.0)  # a stream that the program dropped ends on another thread
+        yield record
+        _api.flush(1.0)  # spans of dropped streams end on another thread
     finally:
         observers.remove(ended)
-        recordings[:] = [calls for calls in recordings if calls is not found.calls]
-        found.exporter.shutdown()
+        recorders[:] = [calls for calls in recorders if calls is not record.calls]
+        record.exporter.shutdown()
         if ours:
             _api.uninstrument()
             provider.shutdown()

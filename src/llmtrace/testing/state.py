@@ -1,4 +1,4 @@
-"""What the process remembers from one test to the next."""
+"""State that the process keeps from one test to the next, and its reset."""
 
 from __future__ import annotations
 
@@ -11,33 +11,34 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 def reset() -> None:
-    """Forget all that calls and blocks of earlier tests have left in the process.
+    """Forget the state that calls and blocks of earlier tests have left in the process.
 
-    Budgets that ``budget()`` has registered and what was spent of all budgets in memory, warnings that are given once,
-    hosts that refused something, compiled prompts, documents found outside every block, and calls remembered for
-    ``score()``. Calls that have ended are finished first. What ``instrument()`` has set up stays as it is.
+    This includes budgets registered by ``budget()``, the amounts spent of budgets in memory, the warnings that are
+    logged once, hosts that reject request options, compiled prompts, documents retrieved outside every block, and the
+    calls that ``score()`` can find. Waits up to one second for calls that have ended to be recorded first. The
+    instrumentation set up by ``instrument()`` stays.
     """
     if (worker := _loaded("capture.worker")) is not None:
         worker.drain(1.0)
     if (budget := _loaded("budgets.budget")) is not None:
         budget.forget()
-    if (guard := _loaded("budgets.enforcement")) is not None:
-        guard.forget_spending()
-    if (values := _loaded("context.validation")) is not None:
-        values.forget_warnings()
+    if (enforcement := _loaded("budgets.enforcement")) is not None:
+        enforcement.forget_spending()
+    if (validation := _loaded("context.validation")) is not None:
+        validation.forget_warnings()
     if (score := _loaded("context.score")) is not None:
         score.forget_calls()
-    if (shelf := _loaded("context.documents")) is not None:
-        shelf.forget_traces()
+    if (documents := _loaded("context.documents")) is not None:
+        documents.forget_traces()
     if (prompts := _loaded("context.prompts")) is not None:
         prompts.forget_templates()
     if (api := _loaded("_api")) is not None:
-        for each in api._all():
-            each._parts.forget()
-    if (faults := _loaded("_guard")) is not None:
-        faults.faults.clear()
+        for instrumentation in api._every_instrumentation():
+            instrumentation._runtime.forget()
+    if (errors := _loaded("_errors")) is not None:
+        errors.internal_errors.clear()
 
 
 def _loaded(name: str) -> Any:
-    """Return a module of the package if anything has imported it: what was never loaded remembers nothing."""
+    """Return a module of the package if it has been imported; others have no state to reset."""
     return sys.modules.get(f"{_PACKAGE}.{name}")

@@ -1,4 +1,4 @@
-"""Prompts: which one, in which version, the calls inside are made with."""
+"""Prompts: templates from files, and the name and version of the prompt that calls are made with."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .files import LabelTarget, digest
 
 __all__ = ["Prompt", "load", "prompt"]
 
-_DEFAULT = "prompts"
+_DEFAULT_FOLDER = "prompts"
 _PRODUCTION = "production"
 _HEADING = re.compile(r"^# (system|user|assistant)[ \t]*$", re.MULTILINE)
 
@@ -36,18 +36,18 @@ _folder: str | None = None
 
 
 def configure(folder: str | None) -> None:
-    """Have prompts loaded from ``folder``; ``None`` for what the environment says."""
+    """Set the folder that prompts are loaded from; ``None`` uses ``LLMTRACE_PROMPTS``."""
     global _folder  # noqa: PLW0603 - one setting for the process
-    # The variable is read whenever a prompt is loaded, unless an argument has said otherwise.
+    # Keep only a folder that differs from the environment: the variable is read again at every load.
     _folder = None if folder == _configured_folder() else folder
 
 
 def _configured_folder() -> str:
-    return os.environ.get("LLMTRACE_PROMPTS", "").strip() or _DEFAULT
+    return os.environ.get("LLMTRACE_PROMPTS", "").strip() or _DEFAULT_FOLDER
 
 
 def folder() -> Path:
-    """Where prompts are: the setting ``prompts``, else ``LLMTRACE_PROMPTS``, else ``prompts``."""
+    """Return the prompt folder: the setting ``prompts``, else ``LLMTRACE_PROMPTS``, else ``prompts``."""
     return Path(_folder or _configured_folder())
 
 
@@ -58,23 +58,29 @@ class Prompt:
     name: str
     version: str
     template: str
-    """The Jinja template, as the file has it below its front matter."""
+    """Jinja template: the text of the file below its front matter."""
     hash: str
-    """``sha256:`` and 12 hexadecimal digits of the template."""
+    """``sha256:`` and the first 12 hexadecimal digits of the template's SHA-256."""
     label: str | None = None
-    """The label it was chosen by."""
+    """Label by which the version was chosen."""
     model: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """The other keys of the front matter."""
+    """Keys of the front matter other than ``version``, ``model`` and ``parameters``."""
     commit: str | None = None
-    """The Git commit that is checked out, if it holds this very file."""
+    """Id of the checked-out Git commit, if it contains the file with the same content."""
 
     def render(self, /, **variables: object) -> Messages:
-        """The messages, each with ``role`` and ``content``, ready for a client.
+        """Render the template as chat messages.
+
+        Args:
+            **variables: The variables of the template.
+
+        Returns:
+            Messages with ``role`` and ``content``, in the form that OpenAI's client takes.
 
         Raises:
-            ConfigError: The template is wrong, or lacks a variable.
+            ConfigError: The template is invalid, or uses a variable that is missing.
         """
         try:
             return [{"role": role, "content": part.render(variables).strip()} for role, part in _parts(self.template)]
@@ -84,13 +90,18 @@ class Prompt:
             raise ConfigError(f"prompt {self.name!r}, version {self.version!r}: {error}") from error
 
     def use(self, /, **variables: object) -> Block[Messages]:
-        """``with prompt.use(name="Ada") as messages``: render, and have the calls inside say
-        which prompt they are made with.
+        """Render the template, and record the prompt on the calls inside: ``with prompt.use(name="Ada") as messages``.
+
+        Args:
+            **variables: The variables of the template. They are recorded only with content capture on.
+
+        Returns:
+            A block whose value is the list of messages that ``render`` returns.
 
         Raises:
-            ConfigError: The template is wrong, or lacks a variable.
+            ConfigError: The template is invalid, or uses a variable that is missing.
         """
-        return _Named(self._use(variables), self.render(**variables))
+        return _PromptBlock(self._use(variables), self.render(**variables))
 
     def _use(self, variables: Mapping[str, Any]) -> PromptUse:
         return PromptUse(
@@ -105,86 +116,102 @@ class Prompt:
 
 
 def load(name: str, *, label: str | None = None) -> Prompt:
-    """A prompt from the folder that ``LLMTRACE_PROMPTS`` names (``prompts`` by default), as its files are now.
+    """Load a prompt from the folder ``LLMTRACE_PROMPTS`` (``prompts`` by default). Files are read at every call.
 
-    Without a label the shares of the label file decide: a label with ``weight = 10`` gets that percentage of sessions,
-    ``production`` the rest. The same session, or else user, of the tags around always gets the same, in every
-    process. With neither, it is ``production``; without a label file, the latest version.
+    Without ``label``, the weights in ``labels.toml`` choose the version: a label with ``weight = 10`` gets 10 percent
+    of sessions, and ``production`` gets the rest. The current session tag, or else the user tag, decides, so the same
+    session gets the same label in every process. Without both tags, the label is ``production``. Without a label file,
+    the version is the latest.
 
     Args:
-        name: The name of a file without its suffix, or of a folder of versions; ``/`` goes down into folders.
-        label: A label of the prompt's ``labels.toml``.
+        name: The name of a file without its suffix, or of a folder of versions. ``/`` separates folders.
+        label: A label in the prompt's ``labels.toml``.
+
+    Returns:
+        The prompt, with the version and label that were chosen.
 
     Raises:
-        ConfigError: There is no such prompt or label, or a file is wrong.
+        ConfigError: There is no such prompt or label, or a file is invalid.
     """
-    place = files.find(folder(), name)
-    chosen, version = _choose(place, name, label) if place.is_dir() else _load_single_file(name, label)
-    file = files.read(place, name, version)
-    head = dict(file.front_matter)
-    model, parameters = head.pop("model", None), head.pop("parameters", None)
-    head.pop("version", None)
+    path = files.find(folder(), name)
+    chosen_label, version = _choose(path, name, label) if path.is_dir() else _load_single_file(name, label)
+    file = files.read(path, name, version)
+    front_matter = dict(file.front_matter)
+    model, parameters = front_matter.pop("model", None), front_matter.pop("parameters", None)
+    front_matter.pop("version", None)
     return Prompt(
         name=name,
         version=file.version,
         template=file.template,
         hash=digest(file.template),
-        label=chosen,
+        label=chosen_label,
         model=model if isinstance(model, str) else None,
         parameters=parameters if isinstance(parameters, dict) else {},
-        metadata=head,
+        metadata=front_matter,
         commit=file.commit,
     )
 
 
 def _load_single_file(name: str, label: str | None) -> tuple[str | None, None]:
     if label not in (None, _PRODUCTION):
-        raise ConfigError(f"prompt {name!r} is one file and has no labels; label={label!r} needs a folder of versions")
+        raise ConfigError(
+            f"prompt {name!r} is a single file and has no label {label!r}; labels need a folder of versions, "
+            f"such as {name}/1.md"
+        )
     return label, None
 
 
-def _choose(place: Path, name: str, label: str | None) -> tuple[str | None, str | None]:
-    shares = files.labels_of(place)
+def _choose(folder: Path, name: str, label: str | None) -> tuple[str | None, str | None]:
+    """Return the label and the version to load, ``None`` where the folder has none."""
+    targets = files.labels_of(folder)
     if label is not None:
-        if label not in shares:
-            raise ConfigError(f"prompt {name!r} has no label {label!r}; there: {', '.join(shares) or 'none'}")
-        return label, shares[label].version
-    scope = state.call_context_of(state.current())
-    chosen = label_for_key(name, scope.session or scope.user, shares)
+        if label not in targets:
+            raise ConfigError(f"prompt {name!r} has no label {label!r}; its labels are: {', '.join(targets) or 'none'}")
+        return label, targets[label].version
+    call_context = state.call_context_of(state.current())
+    chosen = label_for_key(name, call_context.session or call_context.user, targets)
     if chosen is not None:
-        return chosen, shares[chosen].version
-    versions = files.versions_of(place)
+        return chosen, targets[chosen].version
+    versions = files.versions_of(folder)
     return None, versions[-1] if versions else None
 
 
-def label_for_key(name: str, key: str | None, shares: Mapping[str, LabelTarget]) -> str | None:
-    """The label that a session or user gets. It rests on nothing but its arguments, so every process agrees."""
-    weights = {label: share.weight for label, share in sorted(shares.items()) if share.weight and label != _PRODUCTION}
-    rest = _PRODUCTION if _PRODUCTION in shares else max(weights, key=lambda label: weights[label], default=None)
+def label_for_key(name: str, key: str | None, targets: Mapping[str, LabelTarget]) -> str | None:
+    """Return the label for a session or user. It depends on the arguments only, so that all processes agree.
+
+    Args:
+        name: The name of the prompt.
+        key: The session or user, or ``None`` for the default label.
+        targets: The labels of the prompt.
+    """
+    weights = {
+        label: target.weight for label, target in sorted(targets.items()) if target.weight and label != _PRODUCTION
+    }
+    rest = _PRODUCTION if _PRODUCTION in targets else max(weights, key=lambda label: weights[label], default=None)
     if key is None or rest is None:
         return rest
-    whole = 100 if rest == _PRODUCTION else sum(weights.values())
-    place = int.from_bytes(sha256(f"{name}\0{key}".encode("utf-8", "replace")).digest()[:8]) / 2**64 * whole
-    for chosen, weight in weights.items():
-        if place < weight:
-            return chosen
-        place -= weight
+    total = 100 if rest == _PRODUCTION else sum(weights.values())
+    position = int.from_bytes(sha256(f"{name}\0{key}".encode("utf-8", "replace")).digest()[:8]) / 2**64 * total
+    for label, weight in weights.items():
+        if position < weight:
+            return label
+        position -= weight
     return rest
 
 
-class _Named(Block[T_co]):
+class _PromptBlock(Block[T_co]):
     def __init__(self, use: PromptUse | None, value: T_co) -> None:
         super().__init__()
         self._use = use
-        self._given = value
+        self._block_value = value
 
-    def _enter(self, frame: Activation, function: CallArguments | None) -> Context:
+    def _enter(self, activation: Activation, function: CallArguments | None) -> Context:
         if self._use is not None:
-            frame.scope = replace(frame.scope, prompt=self._use)
-        return frame.outer
+            activation.call_context = replace(activation.call_context, prompt=self._use)
+        return activation.outer
 
-    def _value(self, frame: Activation) -> T_co:
-        return self._given
+    def _value(self, activation: Activation) -> T_co:
+        return self._block_value
 
 
 def prompt(
@@ -194,45 +221,50 @@ def prompt(
     template: str | None = None,
     variables: Mapping[str, Any] | None = None,
 ) -> Block[None]:
-    """Say which prompt the calls inside are made with: context manager and decorator.
+    """Record which prompt the calls inside are made with: context manager and decorator.
+
+    Use it for prompts that llmtrace does not load; ``Prompt.use`` records its prompt itself.
 
     Args:
-        name: The prompt's name.
-        version: Its version; by default the hash of ``template``.
-        template: The text before variables were filled in. Its hash is always recorded, itself only with content
-            capture on.
-        variables: What was filled in. Recorded only with content capture on.
+        name: The name of the prompt.
+        version: The version of the prompt, by default the hash of ``template``.
+        template: The text before variables are filled in. Its hash is always recorded. The text is recorded only with
+            content capture on.
+        variables: The values of the variables. They are recorded only with content capture on.
+
+    Returns:
+        A block to use as ``with prompt(...):`` or ``@prompt(...)``.
 
     Raises:
-        TypeError: The name is not text, as where the decorator is written without parentheses.
+        TypeError: The name is not text, which includes a decorator without parentheses.
     """
     if name is not None:
         check_name("prompt", name)
     use = None
     try:
-        called = clean_label("the name of a prompt", name)
-        if called is None:
-            warn_once("prompt", "a prompt needs a name; it is left out")
+        prompt_name = clean_label("the name of a prompt", name)
+        if prompt_name is None:
+            warn_once("prompt", "a prompt needs a name; it is not recorded")
         else:
             text = template if isinstance(template, str) else None
-            hashed = None if text is None else digest(text)
+            template_hash = None if text is None else digest(text)
             use = PromptUse(
-                name=called,
-                version=clean_label("the version of a prompt", version) or hashed,
-                hash=hashed,
+                name=prompt_name,
+                version=clean_label("the version of a prompt", version) or template_hash,
+                hash=template_hash,
                 template=text,
                 variables=dict(variables) if isinstance(variables, Mapping) and variables else None,
             )
     except Exception:
         log_internal_error("read a prompt")
-    return _Named(use, None)
+    return _PromptBlock(use, None)
 
 
 @lru_cache(maxsize=256)
 def _parts(template: str) -> list[tuple[str, Any]]:
-    """Each message's role and compiled template.
+    """Return the role and the compiled template of each message.
 
-    Messages are told apart in the template and not in what it renders to: a variable cannot make a message.
+    The template is split before it is rendered, so that the value of a variable cannot add a message.
     """
     environment = _environment()
     pieces = _HEADING.split(template)
@@ -240,7 +272,7 @@ def _parts(template: str) -> list[tuple[str, Any]]:
         return [("user", environment.from_string(template))]
     before = _COMMENT.sub("", pieces[0]).strip()
     if before:
-        raise ValueError(f"there is text before the first heading: {before[:60]!r}")
+        raise ValueError(f"there is text before the first heading, which belongs to no message: {before[:60]!r}")
     roles, texts = pieces[1::2], pieces[2::2]
     return [(role, environment.from_string(text)) for role, text in zip(roles, texts, strict=True)]
 
@@ -256,7 +288,9 @@ def _environment() -> Any:
         from jinja2 import StrictUndefined
         from jinja2.sandbox import ImmutableSandboxedEnvironment
     except ImportError:
-        raise ConfigError("prompts are rendered with Jinja: pip install 'llmtrace-otel[prompts]'") from None
+        raise ConfigError(
+            "prompts are rendered with Jinja, which is missing: pip install 'llmtrace-otel[prompts]'"
+        ) from None
     return ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
 
 

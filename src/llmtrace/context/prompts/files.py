@@ -1,4 +1,4 @@
-"""Prompts as files: ``<folder>/<name>/<version>.md`` with labels beside them, or one file ``<folder>/<name>.md``."""
+"""Prompt files: ``<folder>/<name>/<version>.md`` with a ``labels.toml``, or one file ``<folder>/<name>.md``."""
 
 from __future__ import annotations
 
@@ -21,131 +21,148 @@ __all__ = [
     "find",
     "labels_of",
     "names_in",
+    "parse_labels",
     "read",
-    "shares_in",
     "versions_of",
 ]
 
 LABELS = "labels.toml"
 HISTORY = "previous"
-"""The table of the label file that says which version each label had before."""
+"""Table of the label file with the earlier versions of each label."""
 _SUFFIXES = (".md", ".txt")
 _NAME = re.compile(r"[A-Za-z0-9_](?:[\w.-]*[\w-])?(?:/[A-Za-z0-9_](?:[\w.-]*[\w-])?)*", re.ASCII)
 _MAX_NAME_CHARS = 200
-"""Characters in a name, which is part of a path."""
-_MAX_HEAD_CHARS = 65_536
-"""Characters in front matter, or in a label file."""
-_MAX_PARTS = 10_000
-_MAX_BITS = 64
+"""Maximum characters of a prompt's name, which becomes part of a path."""
+_MAX_METADATA_CHARS = 65_536
+"""Maximum characters of front matter or of a label file."""
+_MAX_VALUES = 10_000
+"""Maximum values in front matter or in a label file, aliases included."""
+_MAX_INTEGER_BITS = 64
 _FENCE = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 
 
 def digest(text: str) -> str:
+    """Return ``sha256:`` and the first 12 hexadecimal digits of the SHA-256 of ``text``."""
     return "sha256:" + sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
 class PromptFile:
-    """What one file says."""
+    """The parsed content of one prompt file."""
 
     path: Path
     version: str
     template: str
     front_matter: dict[str, Any] = field(default_factory=dict)
-    """The front matter."""
     commit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LabelTarget:
-    """What a label stands for."""
+    """The version of a label and its share of sessions."""
 
     version: str
     weight: float | None = None
-    """The percentage of sessions that get it without asking for it."""
+    """Percentage of sessions that get the version when no label is requested."""
 
 
 def names_in(folder: Path) -> list[str]:
-    """Every prompt of a folder, by name."""
-    found = {
+    """Return the names of all prompts in a folder, sorted."""
+    names = {
         (path.parent if (path.parent / LABELS).is_file() or _is_version(path, folder) else path.with_suffix(""))
         .relative_to(folder)
         .as_posix()
         for path in folder.rglob("*")
         if path.suffix in _SUFFIXES and path.is_file()
     }
-    return sorted(name for name in found if _NAME.fullmatch(name))
+    return sorted(name for name in names if _NAME.fullmatch(name))
 
 
 def _is_version(path: Path, folder: Path) -> bool:
-    # ``support/1.md`` is version 1 of ``support``; ``support/answer.md`` is a prompt of its own.
+    # Require a digit: ``support/1.md`` is version 1 of ``support``; ``support/answer.md`` is another prompt.
     return path.parent != folder and re.fullmatch(r"v?\d[\w.-]*", path.stem) is not None
 
 
 def find(folder: Path, name: str) -> Path:
-    """The folder of a prompt's versions, or its one file."""
+    """Return the folder with a prompt's versions, or its single file.
+
+    Raises:
+        ConfigError: The name is invalid, or there is no such prompt.
+    """
     if not isinstance(name, str) or len(name) > _MAX_NAME_CHARS or not _NAME.fullmatch(name):
-        raise ConfigError(f"{name!r} is no name of a prompt; use letters, digits, '.', '-', '_', and '/' for folders")
-    place = folder / name
-    if place.is_dir() and ((place / LABELS).is_file() or versions_of(place)):
-        return place
+        raise ConfigError(
+            f"{name!r} is not a valid prompt name; use letters, digits, '.', '-', '_', and '/' for folders"
+        )
+    prompt_folder = folder / name
+    if prompt_folder.is_dir() and ((prompt_folder / LABELS).is_file() or versions_of(prompt_folder)):
+        return prompt_folder
     for suffix in _SUFFIXES:
         file = folder / (name + suffix)
         if file.is_file():
             return file
-    there = ", ".join(names_in(folder)[:20]) if folder.is_dir() else "no such folder"
-    raise ConfigError(f"there is no prompt {name!r} in {folder} (LLMTRACE_PROMPTS); there: {there or 'nothing'}")
+    if not folder.is_dir():
+        raise ConfigError(f"prompt {name!r}: there is no folder {folder} (LLMTRACE_PROMPTS)")
+    names = ", ".join(names_in(folder)[:20]) or "none"
+    raise ConfigError(f"there is no prompt {name!r} in {folder} (LLMTRACE_PROMPTS); its prompts are: {names}")
 
 
-def versions_of(place: Path) -> list[str]:
-    """The versions in a prompt's folder, the latest last."""
+def versions_of(folder: Path) -> list[str]:
+    """Return the versions in a prompt's folder, the latest last.
+
+    Raises:
+        ConfigError: The folder cannot be read.
+    """
     try:
-        files = [path.stem for path in place.iterdir() if path.suffix in _SUFFIXES and path.is_file()]
+        versions = [path.stem for path in folder.iterdir() if path.suffix in _SUFFIXES and path.is_file()]
     except OSError as error:
-        raise ConfigError(f"{place} cannot be read: {error.strerror or error}") from None
-    return sorted(files, key=_order)
+        raise ConfigError(f"{folder} cannot be read: {error.strerror or error}") from None
+    return sorted(versions, key=_sort_key)
 
 
-def _order(version: str) -> list[tuple[int, int, str]]:
+def _sort_key(version: str) -> list[tuple[int, int, str]]:
     parts = (part.lstrip("0") if part.isdecimal() else part for part in re.split(r"(\d+)", version) if part)
-    # By length, then digit by digit: a tag may have more digits than Python converts.
+    # Compare numbers by length, then as text: Python limits the digits that ``int`` converts.
     return [(1, len(part), part) if not part or part.isdecimal() else (0, 0, part) for part in parts]
 
 
-def labels_of(place: Path) -> dict[str, LabelTarget]:
-    """What the label file says.
+def labels_of(folder: Path) -> dict[str, LabelTarget]:
+    """Return the labels of a prompt's folder, none if it has no label file.
 
     Raises:
-        ConfigError: It cannot be read as what it should be.
+        ConfigError: The label file cannot be read or is invalid.
     """
-    path = place / LABELS
+    path = folder / LABELS
     try:
-        return shares_in(path, path.read_text(encoding="utf-8"))
+        return parse_labels(path, path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
 
 
-def shares_in(path: Path, text: str) -> dict[str, LabelTarget]:
-    """What ``text``, of the label file ``path``, says."""
+def parse_labels(path: Path, text: str) -> dict[str, LabelTarget]:
+    """Parse ``text``, the content of the label file ``path``.
+
+    Raises:
+        ConfigError: It is not valid TOML, or a label is invalid.
+    """
     try:
-        if len(text) > _MAX_HEAD_CHARS:
-            raise ValueError(f"it is longer than {_MAX_HEAD_CHARS:,} characters")
-        told = _plain(tomllib.loads(text))
-    except (ValueError, RecursionError) as error:  # nested too deeply, a number of too many digits
+        if len(text) > _MAX_METADATA_CHARS:
+            raise ValueError(f"it is longer than {_MAX_METADATA_CHARS:,} characters")
+        document = _check_size(tomllib.loads(text))
+    except (ValueError, RecursionError) as error:  # nested too deeply, or a number with too many digits
         raise ConfigError(f"{path} is not valid TOML: {_cause(error)}") from None
-    history = told.get(HISTORY, {})
+    history = document.get(HISTORY, {})
     if not isinstance(history, dict) or not all(isinstance(versions, list) for versions in history.values()):
         raise ConfigError(f"{path}: [{HISTORY}] must list earlier versions by label; delete it if in doubt")
-    found = {label: _share(path, label, value) for label, value in told.items() if label != HISTORY}
-    total = sum(share.weight or 0 for share in found.values())
+    targets = {label: _parse_target(path, label, value) for label, value in document.items() if label != HISTORY}
+    total = sum(target.weight or 0 for target in targets.values())
     if total > 100:
-        raise ConfigError(f"{path}: the weights add up to {total:g}; use at most 100, production takes the rest")
-    return found
+        raise ConfigError(f"{path}: the weights add up to {total:g}; use at most 100; production gets the rest")
+    return targets
 
 
-def _share(path: Path, label: str, value: object) -> LabelTarget:
+def _parse_target(path: Path, label: str, value: object) -> LabelTarget:
     weight: object = None
     if isinstance(value, dict):
         weight, value = value.get("weight"), value.get("version")
@@ -160,18 +177,28 @@ def _share(path: Path, label: str, value: object) -> LabelTarget:
     return LabelTarget(value, float(weight))
 
 
-def read(place: Path, name: str, version: str | None) -> PromptFile:
-    """One version from a prompt's folder, or a prompt's one file."""
-    if not place.is_dir():
-        return _read(place, name, None)
+def read(path: Path, name: str, version: str | None) -> PromptFile:
+    """Return one version of a prompt.
+
+    Args:
+        path: The folder with the prompt's versions, or its single file.
+        name: The name of the prompt.
+        version: The version to read from a folder.
+
+    Raises:
+        ConfigError: There is no such version, or its file is invalid.
+    """
+    if not path.is_dir():
+        return _read_file(path, name, None)
+    versions = versions_of(path)
     for suffix in _SUFFIXES:
-        path = place / f"{version}{suffix}"
-        if version in versions_of(place) and path.is_file():
-            return _read(path, name, version)
-    raise ConfigError(f"prompt {name!r} has no version {version!r}; there: {', '.join(versions_of(place))}")
+        file = path / f"{version}{suffix}"
+        if version in versions and file.is_file():
+            return _read_file(file, name, version)
+    raise ConfigError(f"prompt {name!r} has no version {version!r}; its versions are: {', '.join(versions) or 'none'}")
 
 
-def _read(path: Path, name: str, version: str | None) -> PromptFile:
+def _read_file(path: Path, name: str, version: str | None) -> PromptFile:
     try:
         data = path.read_bytes()
         text = data.decode("utf-8-sig").replace("\r\n", "\n")
@@ -179,61 +206,64 @@ def _read(path: Path, name: str, version: str | None) -> PromptFile:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8: {error}") from None
-    head, template = _split(path, text)
-    known = git.look_up(path, data, () if version is not None else (f"{name}@", f"{name}/"))
+    front_matter, template = _split(path, text)
+    history = git.look_up(path, data, () if version is not None else (f"{name}@", f"{name}/"))
     if version is None:
-        version = _front_matter_version(head) or _tagged(name, known) or digest(text)
-    return PromptFile(path, version, template, head, known.commit)
+        version = _front_matter_version(front_matter) or _tagged_version(name, history) or digest(text)
+    return PromptFile(path, version, template, front_matter, history.commit)
 
 
-def _front_matter_version(head: dict[str, Any]) -> str | None:
-    told = head.get("version")
-    return None if told is None or isinstance(told, (dict, list)) else str(told)
+def _front_matter_version(front_matter: dict[str, Any]) -> str | None:
+    version = front_matter.get("version")
+    return None if version is None or isinstance(version, (dict, list)) else str(version)
 
 
-def _tagged(name: str, known: git.FileHistory) -> str | None:
-    versions = sorted((tag[len(name) + 1 :] for tag in known.tags), key=_order)
+def _tagged_version(name: str, history: git.FileHistory) -> str | None:
+    versions = sorted((tag[len(name) + 1 :] for tag in history.tags), key=_sort_key)
     return versions[-1] if versions else None
 
 
 def _split(path: Path, text: str) -> tuple[dict[str, Any], str]:
+    """Return the front matter of a prompt file and the template below it."""
     fence = _FENCE.match(text)
     if fence is None:
         return {}, text
     try:
         import yaml
     except ImportError:
-        raise ConfigError(f"{path} has front matter: pip install 'llmtrace-otel[prompts]' to read it") from None
+        raise ConfigError(
+            f"{path} has front matter, which needs PyYAML: pip install 'llmtrace-otel[prompts]'"
+        ) from None
     try:
-        if len(fence[1]) > _MAX_HEAD_CHARS:
-            raise ValueError(f"it is longer than {_MAX_HEAD_CHARS:,} characters")
-        head = yaml.safe_load(fence[1])
-        if head is not None and not isinstance(head, dict):
-            raise ValueError(f"it must be keys and values, not {type(head).__name__}")
-        return {str(key): _plain(value) for key, value in (head or {}).items()}, text[fence.end() :]
-    # Beyond errors of its own: a date or a number that Python has not, nesting deeper than its stack, wrong tags.
+        if len(fence[1]) > _MAX_METADATA_CHARS:
+            raise ValueError(f"it is longer than {_MAX_METADATA_CHARS:,} characters")
+        front_matter = yaml.safe_load(fence[1])
+        if front_matter is not None and not isinstance(front_matter, dict):
+            raise ValueError(f"expected keys and values, not {type(front_matter).__name__}")
+        return {str(key): _check_size(value) for key, value in (front_matter or {}).items()}, text[fence.end() :]
+    # Catch everything: PyYAML also raises for impossible dates, long numbers, deep nesting and unknown tags.
     except Exception as error:
         raise ConfigError(f"{path}: the front matter is not valid YAML: {_cause(error)}") from None
 
 
-def _plain(value: Any) -> Any:
-    """Return the value, if it may be printed, copied and compared in reasonable time.
+def _check_size(value: Any) -> Any:
+    """Return ``value``, if it can be printed, copied and compared in reasonable time.
 
     Raises:
-        ValueError: It has more parts than a file of this size can spell out, contains itself, or has a huge number.
+        ValueError: It has too many values, contains itself, or has an integer of more than 64 bits.
     """
-    waiting, seen = [value], 0
-    while waiting:
-        part = waiting.pop()
-        seen += 1
-        if seen > _MAX_PARTS:  # of aliases that multiply, or of a list inside itself
-            raise ValueError(f"it has more than {_MAX_PARTS:,} values, aliases included")
-        if isinstance(part, int) and part.bit_length() > _MAX_BITS:
-            raise ValueError(f"a whole number of more than {_MAX_BITS} bits")
+    pending, count = [value], 0
+    while pending:
+        part = pending.pop()
+        count += 1
+        if count > _MAX_VALUES:  # nested aliases multiply, and a list inside itself never ends
+            raise ValueError(f"it has more than {_MAX_VALUES:,} values, aliases included")
+        if isinstance(part, int) and part.bit_length() > _MAX_INTEGER_BITS:
+            raise ValueError(f"it has an integer of more than {_MAX_INTEGER_BITS} bits")
         if isinstance(part, dict):
-            waiting += [*part, *part.values()]
+            pending += [*part, *part.values()]
         elif isinstance(part, (list, tuple, set)):
-            waiting += part
+            pending += part
     return value
 
 

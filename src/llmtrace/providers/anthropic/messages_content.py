@@ -1,4 +1,4 @@
-"""Anthropic messages: what was asked and said."""
+"""Content of Anthropic messages: prompts and responses."""
 
 from __future__ import annotations
 
@@ -28,15 +28,17 @@ __all__ = ["COMPLETE_CONTENT", "COUNT_TOKENS_CONTENT", "MESSAGES_CONTENT"]
 
 
 def read_request(body: Any) -> RequestContent:
-    asked = RequestContent()
-    asked.system += _blocks(body, "system", asked)
-    for message in iter_items(body, "messages", asked):
-        asked.messages += split_tool_results(get_text(message, "role") or "user", _blocks(message, "content", asked))
-    for tool in iter_items(body, "tools", asked):
-        asked.tools.append(_tool(tool))
-    for server in iter_items(body, "mcp_servers", asked):
-        asked.tools.append({"type": "mcp", "name": get_text(server, "name") or "mcp"})
-    return asked
+    request = RequestContent()
+    request.system += _blocks(body, "system", request)
+    for message in iter_items(body, "messages", request):
+        request.messages += split_tool_results(
+            get_text(message, "role") or "user", _blocks(message, "content", request)
+        )
+    for tool in iter_items(body, "tools", request):
+        request.tools.append(_tool(tool))
+    for server in iter_items(body, "mcp_servers", request):
+        request.tools.append({"type": "mcp", "name": get_text(server, "name") or "mcp"})
+    return request
 
 
 def _tool(tool: Any) -> dict[str, Any]:
@@ -48,14 +50,14 @@ def _tool(tool: Any) -> dict[str, Any]:
     }
 
 
-def _blocks(source: Any, name: str, asked: RequestContent | None = None) -> list[Any]:
+def _blocks(source: Any, name: str, request: RequestContent | None = None) -> list[Any]:
     content = get(source, name)
     if isinstance(content, str):
         return [text_part(content)] if content else []
-    return [part for block in iter_items(source, name, asked) if (part := _part(block, asked)) is not None]
+    return [part for block in iter_items(source, name, request) if (part := _part(block, request)) is not None]
 
 
-def _part(block: Any, asked: RequestContent | None = None) -> Any:  # noqa: PLR0911 - one line per type
+def _part(block: Any, request: RequestContent | None = None) -> Any:  # noqa: PLR0911 - one line per type
     if isinstance(block, str):
         return text_part(block)
     kind = get_text(block, "type") or ""
@@ -67,11 +69,11 @@ def _part(block: Any, asked: RequestContent | None = None) -> Any:  # noqa: PLR0
             thought = get_text(block, "thinking")
             return None if thought is None else reasoning_part(thought)
         case "redacted_thinking":
-            return None  # readable to the vendor alone
+            return None  # readable by the vendor only
         case "tool_use":
             return tool_call_part(get_text(block, "id"), get_text(block, "name"), get(block, "input"))
         case "tool_result":
-            return tool_result_part(get_text(block, "tool_use_id"), _result(block, asked))
+            return tool_result_part(get_text(block, "tool_use_id"), _result(block, request))
         case "image" | "document" | "audio" | "video":
             return _source(kind, get(block, "source"))
         case "server_tool_use" | "mcp_tool_use":
@@ -88,11 +90,11 @@ def _part(block: Any, asked: RequestContent | None = None) -> Any:  # noqa: PLR0
             return unknown_part(kind, block) if kind else None
 
 
-def _result(block: Any, asked: RequestContent | None) -> Any:
+def _result(block: Any, request: RequestContent | None) -> Any:
     content = get(block, "content")
     if content is None or isinstance(content, str):
         return content or ""
-    parts = _blocks(block, "content", asked)
+    parts = _blocks(block, "content", request)
     if parts and all(isinstance(part, dict) and part["type"] == "text" for part in parts):
         return "".join(part["content"] for part in parts)
     return parts
@@ -112,25 +114,25 @@ def _source(modality: str, source: Any) -> Any:
             return text_part(get_text(source, "data") or "")
         case "content":
             content = get(source, "content")
-            said = content if isinstance(content, str) else None
-            return text_part(said) if said is not None else {"type": modality, "content": _blocks(source, "content")}
+            text = content if isinstance(content, str) else None
+            return text_part(text) if text is not None else {"type": modality, "content": _blocks(source, "content")}
         case _:
             return None
 
 
-def read_response(answer: Any) -> list[Message]:
-    parts = _blocks(answer, "content")
-    reason = get_text(answer, "stop_reason")
+def read_response(response: Any) -> list[Message]:
+    parts = _blocks(response, "content")
+    reason = get_text(response, "stop_reason")
     if not parts and reason is None:
         return []
-    return [{"role": get_text(answer, "role") or "assistant", "parts": parts, "finish_reason": reason}]
+    return [{"role": get_text(response, "role") or "assistant", "parts": parts, "finish_reason": reason}]
 
 
 _DELTAS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
 
 
 class MessagesContentAccumulator:
-    """Joins messages stream events."""
+    """Accumulator of the content of messages stream events."""
 
     __slots__ = ("_blocks", "_pieces", "_reason", "_started")
 
@@ -142,12 +144,12 @@ class MessagesContentAccumulator:
 
     def add(self, event: Any) -> bool:
         try:
-            # Nearly every event is a model of the SDK that adds to a block.
-            told = event.__dict__
-            said = told["delta"].__dict__
-            piece = said[_DELTAS[said["type"]]]
+            # Fast path: nearly every event is an SDK model that extends a block.
+            fields = event.__dict__
+            delta = fields["delta"].__dict__
+            piece = delta[_DELTAS[delta["type"]]]
             if type(piece) is str:
-                self._pieces[told["index"]].append(piece)
+                self._pieces[fields["index"]].append(piece)
                 return True
         except (AttributeError, KeyError, TypeError):
             pass
@@ -162,13 +164,13 @@ class MessagesContentAccumulator:
                 piece = get(delta, _DELTAS.get(kind, "content")) if isinstance(kind, str) else None
                 if isinstance(piece, str) and piece:
                     index = get_count(event, "index") or 0
-                    known = self._pieces.get(index)
-                    if known is None:
+                    pieces = self._pieces.get(index)
+                    if pieces is None:
                         self._pieces[index] = [piece]
                     else:
-                        known.append(piece)
+                        pieces.append(piece)
             case "content_block_start":
-                # The SDK's helper goes on to change the very block that the event carries.
+                # Copy the block: the SDK's helper goes on to change it.
                 self._blocks[get_count(event, "index") or 0] = to_json(get(event, "content_block"))
             case "message_start":
                 self._started = True
@@ -187,18 +189,18 @@ class MessagesContentAccumulator:
 
     def _finished_block(self, index: int) -> Any:
         block = dict(self._blocks.get(index) or {"type": "text", "text": ""})
-        said = "".join(self._pieces.get(index, ()))
-        if not said:
+        text = "".join(self._pieces.get(index, ()))
+        if not text:
             return block
         match block.get("type"):
             case "text":
-                block["text"] = str(block.get("text") or "") + said
+                block["text"] = str(block.get("text") or "") + text
             case "thinking":
-                block["thinking"] = str(block.get("thinking") or "") + said
+                block["thinking"] = str(block.get("thinking") or "") + text
             case "compaction":
-                block["content"] = said
+                block["content"] = text
             case _:
-                block["input"] = parse_arguments(said)
+                block["input"] = parse_arguments(text)
         return block
 
 
@@ -207,15 +209,15 @@ def read_prompt(body: Any) -> RequestContent:
     return RequestContent(messages=[] if prompt is None else [{"role": "user", "parts": [text_part(prompt)]}])
 
 
-def read_completion(answer: Any) -> list[Message]:
-    said = get_text(answer, "completion")
-    if said is None:
+def read_completion(response: Any) -> list[Message]:
+    text = get_text(response, "completion")
+    if text is None:
         return []
-    return [{"role": "assistant", "parts": [text_part(said)], "finish_reason": get_text(answer, "stop_reason")}]
+    return [{"role": "assistant", "parts": [text_part(text)], "finish_reason": get_text(response, "stop_reason")}]
 
 
 class CompletionContentAccumulator:
-    """Joins the legacy text completion stream."""
+    """Accumulator of the content of the legacy text completion stream."""
 
     __slots__ = ("_pieces", "_reason")
 

@@ -1,4 +1,4 @@
-"""Gemini embeddings (one text or a batch). Vectors are never read, but for the length of the first."""
+"""Gemini embeddings (one text or a batch). Of the vectors only the length of the first is read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from ..._read import get, get_count, iter_list
 from ...model import Request, Response
 from ...model.wire_format import WireFormat
-from .._texts import NO_WORDS
+from .._texts import NO_TEXTS
 from .generate_content import EMBED_CONTENT
 
 __all__ = ["EMBED"]
@@ -21,13 +21,13 @@ def read_request(body: Any) -> Request:
     return Request(operation="embeddings", params={} if dimensions is None else {"dimensions": dimensions})
 
 
-def read_response(answer: Any) -> Response:
-    count = get_count(get(answer, "usageMetadata"), "promptTokenCount")
-    vector = get(next(iter_list(answer, "embeddings"), get(answer, "embedding")), "values")
+def read_response(response: Any) -> Response:
+    count = get_count(get(response, "usageMetadata"), "promptTokenCount")
+    vector = get(next(iter_list(response, "embeddings"), get(response, "embedding")), "values")
     return Response(
         usage=None if count is None else {"input": count},
         dimensions=len(vector) if isinstance(vector, list) else None,
     )
 
 
-EMBED = WireFormat(request=read_request, response=read_response, content=EMBED_CONTENT, words=NO_WORDS)
+EMBED = WireFormat(request=read_request, response=read_response, content=EMBED_CONTENT, words=NO_TEXTS)

@@ -1,7 +1,7 @@
-"""Gemini generateContent, of the Gemini API and of Vertex AI: a request, an answer, and a stream of answers.
+"""Gemini generateContent, of the Gemini API and Vertex AI: readers of requests, responses and stream chunks.
 
-The model stands in the path, not in the body. The API takes and gives camelCase, and takes snake_case too; the SDK's
-own objects are snake_case.
+The model is in the path, not in the body. The API returns camelCase names and accepts snake_case too. The SDK's own
+objects use snake_case.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ..._read import get, get_text, iter_list
 from ...capture.error_body import read_error
 from ...model import Counts, Request, Response
 from ...model.wire_format import WireFormat
-from .._texts import GENERATE_WORDS
+from .._texts import GENERATE_TEXTS
 from .._usage import merge_counts
 from .generate_content import GENERATE_CONTENT
 
@@ -36,7 +36,7 @@ def _either(source: Any, camel: str, snake: str) -> Any:
 
 
 def _enum_value(value: Any) -> str | None:
-    """An enumeration's value, be it the wire's text or the SDK's own member."""
+    """Return the value of an enumeration, whether text from the wire or a member of the SDK's enum."""
     value = getattr(value, "value", value)
     return value if isinstance(value, str) and value and value.isascii() else None
 
@@ -116,32 +116,32 @@ _TIERS = {"ON_DEMAND": "standard", "ON_DEMAND_PRIORITY": "priority", "ON_DEMAND_
 
 
 class UsageAccumulator:
-    """Usage as told so far. Each answer of a stream tells it anew, and may tell less: of each field the last wins."""
+    """Accumulator of usage, which every chunk of a stream reports, perhaps in part. The last value of a field wins."""
 
-    __slots__ = ("_counts", "_denied", "_parts", "tier", "traffic")
+    __slots__ = ("_counts", "_implied_zeros", "_parts", "tier", "traffic")
 
     def __init__(self) -> None:
         self._counts: Counts = {}
-        self._denied: tuple[str, ...] = ()
+        self._implied_zeros: tuple[str, ...] = ()
         self._parts: dict[str, Counts] = {}
         self.tier: str | None = None
         self.traffic: str | None = None
 
     def add(self, usage: Any) -> None:
-        """Read at once: the first releases of the SDK change what they were sent."""
+        """Read one report immediately: the first releases of the SDK change the object later."""
         if usage is None:
             return
-        here: Counts = {}
+        counts: Counts = {}
         for camel, snake in (*_TOTALS, _CACHED):
             value = _count(_either(usage, camel, snake))
             if value is not None:
-                here[camel] = value
-        merge_counts(self._counts, here)
-        told = [here[name] for name, _ in _TOTALS if name in here]
-        # The API leaves zeros out. When the total is the sum of the counts beside it, a count that only earlier answers
-        # told is a zero here, as the draft of a step that ran a tool may be.
-        adds_up = bool(told) and sum(told) == _count(_either(usage, *_TOTAL))
-        self._denied = tuple(name for name, _ in _TOTALS[1:] if name not in here) if adds_up else ()
+                counts[camel] = value
+        merge_counts(self._counts, counts)
+        reported = [counts[name] for name, _ in _TOTALS if name in counts]
+        # The API omits zeros. A count that only earlier chunks reported is zero if the counts of this chunk add up to
+        # its total. An example is the draft of a step that ran a tool.
+        adds_up = bool(reported) and sum(reported) == _count(_either(usage, *_TOTAL))
+        self._implied_zeros = tuple(name for name, _ in _TOTALS[1:] if name not in counts) if adds_up else ()
         for camel, snake, _, ending in _PARTS:
             parts = _either(usage, camel, snake)
             if isinstance(parts, list) and parts:
@@ -154,42 +154,57 @@ class UsageAccumulator:
         self.traffic = traffic or self.traffic
 
     def usage(self, *, final: bool = True) -> Counts | None:
-        """All that was told. ``final``: the last answer was the end, and its total may deny what earlier ones told."""
-        denied = self._denied if final else ()
-        counts = {name: count for name, count in self._counts.items() if name not in denied}
-        found: Counts = {}
-        _add(found, "input", counts.get(_PROMPT), counts.get(_TOOL_USE))
-        _add(found, "output", counts.get(_CANDIDATES), counts.get(_THOUGHTS))
-        _add(found, "cache_read", counts.get(_CACHED[0]))
-        _add(found, "reasoning", counts.get(_THOUGHTS))
-        _add(found, "tool_input", counts.get(_TOOL_USE))
+        """Return all reported counts.
+
+        Args:
+            final: The last chunk was the end of the stream, so its total may reset counts of earlier chunks to zero.
+        """
+        zeros = self._implied_zeros if final else ()
+        counts = {name: count for name, count in self._counts.items() if name not in zeros}
+        result: Counts = {}
+        _add(result, "input", counts.get(_PROMPT), counts.get(_TOOL_USE))
+        _add(result, "output", counts.get(_CANDIDATES), counts.get(_THOUGHTS))
+        _add(result, "cache_read", counts.get(_CACHED[0]))
+        _add(result, "reasoning", counts.get(_THOUGHTS))
+        _add(result, "tool_input", counts.get(_TOOL_USE))
         for camel, _, total, _ in _PARTS:
-            if total not in denied:
+            if total not in zeros:
                 for field, count in self._parts.get(camel, {}).items():
-                    found[field] = found.get(field, 0) + count
-        return found or None
+                    result[field] = result.get(field, 0) + count
+        return result or None
 
 
 def _read_parts(parts: list[Any], ending: str) -> Counts:
-    found: Counts = {}
+    counts: Counts = {}
     for part in parts:
         field = (_enum_value(get(part, "modality")) or "").lower() + ending
         count = _count(_either(part, "tokenCount", "token_count"))
         if count is not None and field in _FIELDS:
-            found[field] = found.get(field, 0) + count
-    return found
+            counts[field] = counts.get(field, 0) + count
+    return counts
 
 
 def _add(into: Counts, name: str, *counts: float | None) -> None:
-    told = [count for count in counts if count is not None]
-    if told:
-        into[name] = sum(told)
+    reported = [count for count in counts if count is not None]
+    if reported:
+        into[name] = sum(reported)
 
 
 class GenerateAccumulator:
-    """Folds the answers of a stream into one; a plain answer is a stream of one."""
+    """Accumulator of the chunks of a stream; a plain response is a stream of one chunk."""
 
-    __slots__ = ("_blocked", "_error", "_finish", "_grounded", "_id", "_maps", "_model", "_queries", "_spoke", "_told")
+    __slots__ = (
+        "_blocked",
+        "_error",
+        "_finish",
+        "_grounded",
+        "_id",
+        "_maps",
+        "_model",
+        "_queries",
+        "_reported",
+        "_saw_content",
+    )
 
     def __init__(self) -> None:
         self._id: str | None = None
@@ -199,21 +214,21 @@ class GenerateAccumulator:
         self._queries: set[str] = set()
         self._grounded = self._maps = False
         self._error: str | None = None
-        self._spoke = False
-        self._told = UsageAccumulator()
+        self._saw_content = False
+        self._reported = UsageAccumulator()
 
-    def add(self, answer: Any) -> bool:
-        self._told.add(_either(answer, "usageMetadata", "usage_metadata"))
+    def add(self, chunk: Any) -> bool:
+        self._reported.add(_either(chunk, "usageMetadata", "usage_metadata"))
         if self._id is None:
-            self._id = get_text(answer, "responseId") or get_text(answer, "response_id")
+            self._id = get_text(chunk, "responseId") or get_text(chunk, "response_id")
         if self._model is None:
-            self._model = get_text(answer, "modelVersion") or get_text(answer, "model_version")
-        candidates = get(answer, "candidates")
+            self._model = get_text(chunk, "modelVersion") or get_text(chunk, "model_version")
+        candidates = get(chunk, "candidates")
         for candidate in candidates if isinstance(candidates, list) else ():
             self._candidate(candidate)
         if not candidates:
-            self._no_candidate_reason(answer)
-        return self._spoke
+            self._read_block_reason(chunk)
+        return self._saw_content
 
     def _candidate(self, candidate: Any) -> None:
         reason = _enum_value(_either(candidate, "finishReason", "finish_reason"))
@@ -222,8 +237,8 @@ class GenerateAccumulator:
         grounding = _either(candidate, "groundingMetadata", "grounding_metadata")
         if grounding is not None:
             self._ground(grounding)
-        if not self._spoke:
-            self._spoke = any(_has_content(part) for part in iter_list(get(candidate, "content"), "parts"))
+        if not self._saw_content:
+            self._saw_content = any(_has_content(part) for part in iter_list(get(candidate, "content"), "parts"))
 
     def _ground(self, grounding: Any) -> None:
         queries = _either(grounding, "webSearchQueries", "web_search_queries")
@@ -233,33 +248,33 @@ class GenerateAccumulator:
         chunks = _either(grounding, "groundingChunks", "grounding_chunks")
         if not isinstance(chunks, list):
             chunks = []
-        # What a caller's own files or stores answered is no search of Google's.
+        # Results from the caller's own files or stores are not a Google search.
         self._grounded = (
             self._grounded
             or bool(self._queries)
             or _either(grounding, "searchEntryPoint", "search_entry_point") is not None
             or any(get(chunk, "web") is not None for chunk in chunks)
         )
-        # Google Maps is a product of its own, with a fee of its own.
+        # Google Maps is a separate product with a separate fee.
         self._maps = (
             self._maps
             or _either(grounding, "googleMapsWidgetContextToken", "google_maps_widget_context_token") is not None
             or any(get(chunk, "maps") is not None for chunk in chunks)
         )
 
-    def _no_candidate_reason(self, answer: Any) -> None:
-        feedback = _either(answer, "promptFeedback", "prompt_feedback")
+    def _read_block_reason(self, chunk: Any) -> None:
+        feedback = _either(chunk, "promptFeedback", "prompt_feedback")
         if feedback is not None:
             self._blocked = _enum_value(_either(feedback, "blockReason", "block_reason")) or self._blocked
-        self._error = read_error(answer) or self._error
+        self._error = read_error(chunk) or self._error
 
     @property
     def ended(self) -> bool:
         return bool(self._finish) or self._blocked is not None
 
     def result(self) -> Response:
-        told, traffic = self._told, self._told.traffic
-        usage = told.usage(final=self.ended)
+        reported, traffic = self._reported, self._reported.traffic
+        usage = reported.usage(final=self.ended)
         if self._grounded or self._maps:
             usage = {} if usage is None else usage
         if usage is not None and self._grounded:
@@ -272,10 +287,10 @@ class GenerateAccumulator:
         return Response(
             id=self._id,
             model=self._model,
-            # A blocked prompt has no candidate that could say why.
+            # A blocked prompt has no candidate, hence no finish reason.
             finish_reasons=finish or ((self._blocked,) if self._blocked else ()),
             usage=usage,
-            service_tier=told.tier,
+            service_tier=reported.tier,
             price_context={"traffic_type": traffic} if traffic is not None and traffic not in _TIERS else {},
             error=self._error,
             failed=self._error is not None,
@@ -298,10 +313,10 @@ def _has_content(part: Any) -> bool:
     return any(_either(part, camel, snake) for camel, snake in _CONTENT)
 
 
-def read_response(answer: Any) -> Response:
-    answers = GenerateAccumulator()
-    answers.add(answer)
-    return answers.result()
+def read_response(response: Any) -> Response:
+    accumulator = GenerateAccumulator()
+    accumulator.add(response)
+    return accumulator.result()
 
 
 GENERATE = WireFormat(
@@ -309,5 +324,5 @@ GENERATE = WireFormat(
     response=read_response,
     accumulator=GenerateAccumulator,
     content=GENERATE_CONTENT,
-    words=GENERATE_WORDS,
+    words=GENERATE_TEXTS,
 )

@@ -1,4 +1,4 @@
-"""Gemini generateContent: what was asked and said. The API's names are camelCase, its objects' snake_case."""
+"""Content of Gemini generateContent. The API uses camelCase names, the SDK's objects snake_case."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def _either(source: Any, camel: str, snake: str) -> Any:
 
 
 def read_request(body: Any) -> RequestContent:
-    asked = RequestContent()
-    asked.system += _parts(_either(body, "systemInstruction", "system_instruction"), asked)
-    for content in iter_items(body, "contents", asked):
+    request = RequestContent()
+    request.system += _parts(_either(body, "systemInstruction", "system_instruction"), request)
+    for content in iter_items(body, "contents", request):
         role = get_text(content, "role") or "user"
-        asked.messages += split_tool_results(_ROLES.get(role, role), _parts(content, asked))
-    for tool in iter_items(body, "tools", asked):
-        asked.tools += _tools(tool)
-    return asked
+        request.messages += split_tool_results(_ROLES.get(role, role), _parts(content, request))
+    for tool in iter_items(body, "tools", request):
+        request.tools += _tools(tool)
+    return request
 
 
 def _tools(tool: Any) -> list[dict[str, Any]]:
@@ -58,22 +58,22 @@ def _function(function: Any) -> dict[str, Any]:
     return function_tool(function, "parameters")
 
 
-def _parts(content: Any, asked: RequestContent | None = None) -> list[Any]:
+def _parts(content: Any, request: RequestContent | None = None) -> list[Any]:
     if isinstance(content, str):
         return [text_part(content)]
-    return [part for item in iter_items(content, "parts", asked) if (part := _part(item)) is not None]
+    return [part for item in iter_items(content, "parts", request) if (part := _part(item)) is not None]
 
 
 def _part(item: Any) -> Any:  # noqa: PLR0911 - one line per kind
-    said = get(item, "text")
-    if isinstance(said, str):
-        if not said:
+    text = get(item, "text")
+    if isinstance(text, str):
+        if not text:
             return None
-        return reasoning_part(said) if get(item, "thought") is True else text_part(said)
+        return reasoning_part(text) if get(item, "thought") is True else text_part(text)
     if (call := _either(item, "functionCall", "function_call")) is not None:
         return tool_call_part(get_text(call, "id"), get_text(call, "name"), get(call, "args") or {})
-    if (answer := _either(item, "functionResponse", "function_response")) is not None:
-        return tool_result_part(get_text(answer, "id"), to_json(get(answer, "response")))
+    if (response := _either(item, "functionResponse", "function_response")) is not None:
+        return tool_result_part(get_text(response, "id"), to_json(get(response, "response")))
     if (data := _either(item, "inlineData", "inline_data")) is not None:
         return _inline(data)
     if (file := _either(item, "fileData", "file_data")) is not None:
@@ -89,12 +89,12 @@ def _part(item: Any) -> Any:  # noqa: PLR0911 - one line per kind
 
 
 def _server_tool(item: Any) -> Any:
-    """A tool of Google's own other than code: search, files, maps."""
+    """Return the part of one of Google's own tools other than code execution: search, files, maps."""
     if (call := _either(item, "toolCall", "tool_call")) is not None:
         kind = _tool_type(call)
-        return server_tool_call_part(get_text(call, "id"), kind, kind, _first_mapping(call, "args"))
-    if (answer := _either(item, "toolResponse", "tool_response")) is not None:
-        return server_tool_result_part(get_text(answer, "id"), _tool_type(answer), _first_mapping(answer, "response"))
+        return server_tool_call_part(get_text(call, "id"), kind, kind, _detail(call, "args"))
+    if (response := _either(item, "toolResponse", "tool_response")) is not None:
+        return server_tool_result_part(get_text(response, "id"), _tool_type(response), _detail(response, "response"))
     return None
 
 
@@ -104,7 +104,7 @@ def _tool_type(source: Any) -> str:
     return kind.lower() if isinstance(kind, str) and kind else "unknown"
 
 
-def _first_mapping(source: Any, name: str) -> dict[str, Any]:
+def _detail(source: Any, name: str) -> dict[str, Any]:
     value = get(source, name)
     return {} if value is None else {name: to_json(value)}
 
@@ -116,7 +116,7 @@ def _inline(data: Any) -> Blob | None:
 
 
 class GenerateContentAccumulator:
-    """Joins the answers of a stream; a plain answer is a stream of one."""
+    """Accumulator of the content of stream chunks; a plain response is a stream of one chunk."""
 
     __slots__ = ("_parts", "_reasons")
 
@@ -124,8 +124,8 @@ class GenerateContentAccumulator:
         self._parts: dict[int, list[Any]] = {}
         self._reasons: dict[int, str] = {}
 
-    def add(self, answer: Any) -> None:
-        for candidate in iter_items(answer, "candidates"):
+    def add(self, chunk: Any) -> None:
+        for candidate in iter_items(chunk, "candidates"):
             index = get_count(candidate, "index") or 0
             self._parts.setdefault(index, []).extend(_parts(get(candidate, "content")))
             reason = _either(candidate, "finishReason", "finish_reason")
@@ -141,43 +141,43 @@ class GenerateContentAccumulator:
 
 
 def _merge_texts(parts: list[Any]) -> list[Any]:
-    """Texts that follow one another, as one: a stream cuts them anywhere."""
-    found: list[Any] = []
+    """Merge consecutive texts: a stream may split them anywhere."""
+    merged: list[Any] = []
     runs: list[list[str]] = []
     for part in parts:
         kind = part["type"] if isinstance(part, dict) else None
         if kind not in ("text", "reasoning"):
-            found.append(part)
+            merged.append(part)
             continue
-        if not (found and isinstance(found[-1], dict) and found[-1]["type"] == kind):
-            found.append({"type": kind, "content": ""})
+        if not (merged and isinstance(merged[-1], dict) and merged[-1]["type"] == kind):
+            merged.append({"type": kind, "content": ""})
             runs.append([])
         runs[-1].append(part["content"])
-    said = iter(runs)
-    for part in found:
+    remaining_runs = iter(runs)
+    for part in merged:
         if isinstance(part, dict) and part["type"] in ("text", "reasoning"):
-            part["content"] = "".join(next(said))
-    return found
+            part["content"] = "".join(next(remaining_runs))
+    return merged
 
 
-def read_response(answer: Any) -> list[Message]:
-    joiner = GenerateContentAccumulator()
-    joiner.add(answer)
-    return joiner.messages()
+def read_response(response: Any) -> list[Message]:
+    accumulator = GenerateContentAccumulator()
+    accumulator.add(response)
+    return accumulator.messages()
 
 
 def read_embedded(body: Any) -> RequestContent:
-    asked = RequestContent()
-    requests = list(iter_items(body, "requests", asked)) or [body]
-    for request in requests:
-        parts = _parts(get(request, "content"), asked)
-        said = "".join(part["content"] for part in parts if isinstance(part, dict) and part["type"] == "text")
-        if said:
-            asked.texts.append(said)
-    for instance in iter_items(body, "instances", asked):
+    request = RequestContent()
+    requests = list(iter_items(body, "requests", request)) or [body]
+    for embedded in requests:
+        parts = _parts(get(embedded, "content"), request)
+        text = "".join(part["content"] for part in parts if isinstance(part, dict) and part["type"] == "text")
+        if text:
+            request.texts.append(text)
+    for instance in iter_items(body, "instances", request):
         if (content := get_text(instance, "content")) is not None:
-            asked.texts.append(content)
-    return asked
+            request.texts.append(content)
+    return request
 
 
 GENERATE_CONTENT = ContentFormat(read_request, read_response, GenerateContentAccumulator)

@@ -1,4 +1,4 @@
-"""Gemini interactions: how to read a request, an answer, and a stream of events."""
+"""Gemini interactions: readers of requests, responses and stream events."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ..._read import get, get_count, get_text, iter_list, select
 from ...capture.error_body import read_error
 from ...model import Counts, Request, Response
 from ...model.wire_format import WireFormat
-from .._texts import INTERACTION_WORDS
+from .._texts import INTERACTION_TEXTS
 from .._usage import Reported
-from .interactions_content import INTERACTIONS_CONTENT, RETRIEVE_CONTENT
+from .interactions_content import INTERACTIONS_CONTENT, RETRIEVE_INTERACTION_CONTENT
 
-__all__ = ["INTERACTIONS", "RETRIEVE"]
+__all__ = ["INTERACTIONS", "RETRIEVE_INTERACTION"]
 
 _PARAMS = frozenset({"temperature", "top_p", "seed", "stop_sequences"})
 _MEDIA = {"audio": "speech", "image": "image", "video": "video"}
@@ -77,8 +77,8 @@ _FIELDS = frozenset(
 _SEARCHES = {"google_search": "web_searches", "google_maps": "maps_searches", "file_search": None, "url_context": None}
 
 
-def _report(usage: Any, reported: Reported) -> None:
-    """Take in one report of the usage."""
+def _add_report(usage: Any, reported: Reported) -> None:
+    """Merge one report of the usage."""
     if usage is None:
         return
     counts: Counts = {}
@@ -92,100 +92,100 @@ def _report(usage: Any, reported: Reported) -> None:
             field, count = (get_text(part, "modality") or "").lower() + ending, get_count(part, "tokens")
             if count is not None and field in _FIELDS:
                 parts[field] = parts.get(field, 0) + count
-        # What tools read is counted apart from the input.
+        # Keep the name in the key: tokens that tools read are counted separately from the input.
         counts.update({f"{name}:{field}": tokens for field, tokens in parts.items()})
     for tool in iter_list(usage, "grounding_tool_count"):
         kind, count = get_text(tool, "type") or "tools", get_count(tool, "count")
         if count:
-            known = _SEARCHES.get(kind, "")
-            if known:
-                counts[known] = count
-            elif known is not None:
+            unit = _SEARCHES.get(kind, "")
+            if unit:
+                counts[unit] = count
+            elif unit is not None:
                 reported.unread[kind] = None
     reported.add_counts(counts)
 
 
 def _totals(reported: Reported) -> Counts | None:
-    """Return inclusive counts: Google counts what its own tools read, and what the model thought, apart."""
-    found: Counts = {}
+    """Return inclusive counts: Google counts the input of its own tools and reasoning separately."""
+    counts: Counts = {}
     for name, count in reported.counts.items():
         field = name.rpartition(":")[2]
-        found[field] = found.get(field, 0) + count
-    if "tool_input" in found:
-        found["input"] = found.get("input", 0) + found["tool_input"]
-    if "reasoning" in found:
-        found["output"] = found.get("output", 0) + found["reasoning"]
-    if found.get("web_searches"):
-        found["grounded_prompts"] = 1
-    if found.get("maps_searches"):
-        found["maps_searches"] = 1
-    return found or None
+        counts[field] = counts.get(field, 0) + count
+    if "tool_input" in counts:
+        counts["input"] = counts.get("input", 0) + counts["tool_input"]
+    if "reasoning" in counts:
+        counts["output"] = counts.get("output", 0) + counts["reasoning"]
+    if counts.get("web_searches"):
+        counts["grounded_prompts"] = 1
+    if counts.get("maps_searches"):
+        counts["maps_searches"] = 1
+    return counts or None
 
 
 _UNFINISHED = ("in_progress", "queued")
 
 
-def read_response(answer: Any) -> Response:
+def read_response(response: Any) -> Response:
     reported = Reported()
-    _report(get(answer, "usage"), reported)
-    return _read(answer, reported)
+    _add_report(get(response, "usage"), reported)
+    return _read(response, reported)
 
 
-def _read(answer: Any, reported: Reported) -> Response:
-    status = get_text(answer, "status")
+def _read(response: Any, reported: Reported) -> Response:
+    status = get_text(response, "status")
     failed = status == "failed"
-    response = Response(
-        id=get_text(answer, "id"),
-        model=get_text(answer, "model"),
+    result = Response(
+        id=get_text(response, "id"),
+        model=get_text(response, "model"),
         finish_reasons=(status,) if status is not None and status not in _UNFINISHED else (),
-        service_tier=get_text(answer, "service_tier"),
+        service_tier=get_text(response, "service_tier"),
         status=status,
-        error=(get_text(next(iter_list(answer, "errors"), None), "code") or "error") if failed else None,
+        error=(get_text(next(iter_list(response, "errors"), None), "code") or "error") if failed else None,
         failed=failed,
-        background=get(answer, "background") is True,
+        background=get(response, "background") is True,
     )
-    return reported.fill(response, _totals(reported))
+    return reported.fill(result, _totals(reported))
 
 
 class InteractionAccumulator:
-    """Folds interaction events; those of the life cycle carry the whole interaction so far."""
+    """Accumulator of interaction events; life-cycle events carry the complete interaction so far."""
 
-    __slots__ = ("_answer", "_end", "_error", "_reported", "_spoke")
+    __slots__ = ("_end", "_error", "_interaction", "_reported", "_saw_content")
 
     def __init__(self) -> None:
-        self._answer: Any = None
+        self._interaction: Any = None
         self._reported = Reported()
         self._end = False
         self._error: str | None = None
-        self._spoke = False
+        self._saw_content = False
 
     def add(self, event: Any) -> bool:
         kind = get(event, "event_type")
         if not isinstance(kind, str):
             self._error = read_error(event) or self._error
-            return self._spoke
+            return self._saw_content
         if kind.endswith(".delta"):
-            # A thought's signature is nothing anybody reads.
-            self._spoke = self._spoke or get_text(get(event, "delta"), "type") != "thought_signature"
-        elif kind.startswith("interaction.") and (answer := get(event, "interaction")) is not None:
-            self._answer = answer
+            # Skip signatures of thoughts, which are not text.
+            self._saw_content = self._saw_content or get_text(get(event, "delta"), "type") != "thought_signature"
+        elif kind.startswith("interaction.") and (interaction := get(event, "interaction")) is not None:
+            self._interaction = interaction
             self._end = kind in ("interaction.completed", "interaction.complete")
-            _report(get(answer, "usage"), self._reported)
+            _add_report(get(interaction, "usage"), self._reported)
         elif kind == "error":
             self._error = read_error(event) or "error"
-        _report(get(get(event, "metadata"), "usage"), self._reported)
-        return self._spoke
+        _add_report(get(get(event, "metadata"), "usage"), self._reported)
+        return self._saw_content
 
     @property
     def ended(self) -> bool:
         return self._end
 
     def result(self) -> Response:
-        answer = _read(self._answer, self._reported)
+        response = _read(self._interaction, self._reported)
         return replace(
-            answer,
-            error=answer.error or self._error,
-            failed=answer.failed or self._error is not None,
+            response,
+            error=response.error or self._error,
+            failed=response.failed or self._error is not None,
             complete=self._end,
         )
 
@@ -199,8 +199,11 @@ INTERACTIONS = WireFormat(
     response=read_response,
     accumulator=InteractionAccumulator,
     content=INTERACTIONS_CONTENT,
-    words=INTERACTION_WORDS,
+    words=INTERACTION_TEXTS,
 )
-RETRIEVE = WireFormat(
-    request=read_retrieve, response=read_response, accumulator=InteractionAccumulator, content=RETRIEVE_CONTENT
+RETRIEVE_INTERACTION = WireFormat(
+    request=read_retrieve,
+    response=read_response,
+    accumulator=InteractionAccumulator,
+    content=RETRIEVE_INTERACTION_CONTENT,
 )

@@ -1,4 +1,4 @@
-"""Gemini interactions: what was asked and said, step by step."""
+"""Content of Gemini interactions, step by step."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ from .._messages import (
     tool_result_part,
 )
 
-__all__ = ["INTERACTIONS_CONTENT", "RETRIEVE_CONTENT"]
+__all__ = ["INTERACTIONS_CONTENT", "RETRIEVE_INTERACTION_CONTENT"]
 
 _MEDIA = ("image", "audio", "video", "document")
 
 
 def read_request(body: Any) -> RequestContent:
-    asked = RequestContent()
+    request = RequestContent()
     system = get(body, "system_instruction")
     if isinstance(system, str):
-        asked.system.append(text_part(system))
-    given = get(body, "input")
-    if isinstance(given, str):
-        asked.messages.append({"role": "user", "parts": [text_part(given)]})
-    elif get_text(given, "type") is not None:
-        _add(asked.messages, given)
+        request.system.append(text_part(system))
+    value = get(body, "input")
+    if isinstance(value, str):
+        request.messages.append({"role": "user", "parts": [text_part(value)]})
+    elif get_text(value, "type") is not None:
+        _add(request.messages, value)
     else:
-        for item in iter_items(body, "input", asked):
-            _add(asked.messages, item)
-    for tool in iter_items(body, "tools", asked):
+        for item in iter_items(body, "input", request):
+            _add(request.messages, item)
+    for tool in iter_items(body, "tools", request):
         kind = get_text(tool, "type") or "unknown"
-        asked.tools.append(function_tool(tool, "parameters") if kind == "function" else {"type": kind, "name": kind})
-    return asked
+        request.tools.append(function_tool(tool, "parameters") if kind == "function" else {"type": kind, "name": kind})
+    return request
 
 
 def _add(messages: list[Message], item: Any) -> None:
-    """A step, or a piece of content, which is the user's."""
+    """Add a step, or a piece of content, which belongs to the user."""
     if isinstance(item, str):
         append_turn(messages, "user", [text_part(item)])
         return
     kind = get_text(item, "type")
-    if (role := get_text(item, "role")) is not None:  # turns, as older releases wrote them
+    if (role := get_text(item, "role")) is not None:  # a turn, as older releases send it
         append_turn(messages, "assistant" if role == "model" else role, _contents(item))
     elif kind == "user_input":
         messages.append({"role": "user", "parts": _contents(item)})
@@ -64,17 +64,17 @@ def _add(messages: list[Message], item: Any) -> None:
 
 
 def _contents(item: Any) -> list[Any]:
-    given = get(item, "content")
-    if isinstance(given, str):
-        return [text_part(given)]
-    return [part for each in iter_items(item, "content") if (part := _content(each)) is not None]
+    content = get(item, "content")
+    if isinstance(content, str):
+        return [text_part(content)]
+    return [part for block in iter_items(item, "content") if (part := _content(block)) is not None]
 
 
 def _content(item: Any) -> Any:
     kind = get_text(item, "type")
     if kind == "text":
-        said = get_text(item, "text")
-        return text_part(said) if said else None
+        text = get_text(item, "text")
+        return text_part(text) if text else None
     if kind not in _MEDIA:
         return None
     mime_type, data = get_text(item, "mime_type"), get(item, "data")
@@ -85,10 +85,10 @@ def _content(item: Any) -> Any:
 
 
 def _step(step: Any) -> list[Any]:
-    """The parts of one step, whoever made it."""
+    """Return the parts of one step of the user, the model or a tool."""
     kind = get_text(step, "type") or ""
     if kind == "thought":
-        thoughts = [get_text(each, "text") or "" for each in iter_items(step, "summary")]
+        thoughts = [get_text(thought, "text") or "" for thought in iter_items(step, "summary")]
         return [reasoning_part("".join(thoughts))] if any(thoughts) else []
     if kind == "model_output":
         return _contents(step)
@@ -113,22 +113,22 @@ def _details(step: Any, name: str) -> dict[str, Any]:
     return {} if value is None else {name: to_json(value)}
 
 
-def read_response(answer: Any) -> list[Message]:
-    steps = iter_items(answer, "steps")
-    if get(answer, "steps") is None:
-        steps = iter_items(answer, "outputs")  # what older releases call them
+def read_response(response: Any) -> list[Message]:
+    steps = iter_items(response, "steps")
+    if get(response, "steps") is None:
+        steps = iter_items(response, "outputs")  # the name in older releases
     parts = [part for step in steps for part in (_step(step) or [_content(step)]) if part is not None]
-    return [{"role": "assistant", "parts": parts, "finish_reason": get_text(answer, "status")}] if parts else []
+    return [{"role": "assistant", "parts": parts, "finish_reason": get_text(response, "status")}] if parts else []
 
 
 class InteractionContentAccumulator:
-    """Joins the steps of a stream, each of which begins, grows and stops."""
+    """Accumulator of the steps of a stream, each of which starts, grows and stops."""
 
-    __slots__ = ("_said", "_status", "_steps")
+    __slots__ = ("_pieces", "_status", "_steps")
 
     def __init__(self) -> None:
         self._steps: dict[int, dict[str, Any]] = {}
-        self._said: dict[int, list[str]] = {}
+        self._pieces: dict[int, list[str]] = {}
         self._status: str | None = None
 
     def add(self, event: Any) -> None:
@@ -137,21 +137,23 @@ class InteractionContentAccumulator:
             step = get(event, "step") or get(event, "content")
             self._at(event).update(to_json(step) if step is not None else {})
         elif kind.endswith(".delta"):
-            self._grow(self._at(event), get(event, "delta"), self._said.setdefault(get_count(event, "index") or 0, []))
+            self._grow(
+                self._at(event), get(event, "delta"), self._pieces.setdefault(get_count(event, "index") or 0, [])
+            )
         elif kind in ("interaction.completed", "interaction.complete"):
             self._status = get_text(get(event, "interaction"), "status")
 
     def _at(self, event: Any) -> dict[str, Any]:
         return self._steps.setdefault(get_count(event, "index") or 0, {})
 
-    def _grow(self, step: dict[str, Any], delta: Any, said: list[str]) -> None:
+    def _grow(self, step: dict[str, Any], delta: Any, pieces: list[str]) -> None:
         kind = get_text(delta, "type") or ""
         if kind == "text":
-            said.append(get_text(delta, "text") or "")
+            pieces.append(get_text(delta, "text") or "")
         elif kind == "thought_summary":
-            said.append(get_text(get(delta, "content"), "text") or "")
+            pieces.append(get_text(get(delta, "content"), "text") or "")
         elif kind == "arguments_delta":
-            said.append(get_text(delta, "arguments") or "")
+            pieces.append(get_text(delta, "arguments") or "")
         elif kind in _MEDIA:
             step.setdefault("media", []).append(to_json(delta))
         elif kind.endswith(("_call", "_result")):
@@ -160,16 +162,16 @@ class InteractionContentAccumulator:
     def messages(self) -> list[Message]:
         parts: list[Any] = []
         for index in sorted(self._steps):
-            step, said = self._steps[index], "".join(self._said.get(index, ()))
+            step, text = self._steps[index], "".join(self._pieces.get(index, ()))
             kind = step.get("type")
-            if said and kind == "thought":
-                parts.append(reasoning_part(said))
-            elif said and kind == "function_call":
-                parts += _step({**step, "arguments": said})
+            if text and kind == "thought":
+                parts.append(reasoning_part(text))
+            elif text and kind == "function_call":
+                parts += _step({**step, "arguments": text})
             else:
-                parts += [text_part(said)] if said else []
+                parts += [text_part(text)] if text else []
                 parts += _step(step) or [_content(step)]
-            parts += [_content(each) for each in step.get("media", ())]
+            parts += [_content(media) for media in step.get("media", ())]
         parts = [part for part in parts if part is not None]
         return [{"role": "assistant", "parts": parts, "finish_reason": self._status}] if parts else []
 
@@ -179,4 +181,4 @@ def read_nothing(_: Any) -> RequestContent:
 
 
 INTERACTIONS_CONTENT = ContentFormat(read_request, read_response, InteractionContentAccumulator)
-RETRIEVE_CONTENT = ContentFormat(read_nothing, read_response, InteractionContentAccumulator)
+RETRIEVE_INTERACTION_CONTENT = ContentFormat(read_nothing, read_response, InteractionContentAccumulator)

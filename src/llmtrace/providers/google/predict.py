@@ -1,4 +1,4 @@
-"""Vertex AI's ``predict``: embeddings of the older models, images (Imagen), and videos (Veo), which take longer."""
+"""Vertex AI's ``predict``: embeddings of older models, images (Imagen), and videos (Veo), which run for longer."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ __all__ = ["PREDICT", "PREDICT_LONG"]
 
 def read_request(body: Any) -> Request:
     params: dict[str, Any] = {}
-    asked = get(body, "parameters")
+    parameters = get(body, "parameters")
     if get(next(iter_list(body, "instances"), None), "content") is not None:
-        dimensions = get_count(asked, "outputDimensionality")
+        dimensions = get_count(parameters, "outputDimensionality")
         if dimensions is not None:
             params["dimensions"] = dimensions
         return Request(operation="embeddings", params=params)
-    _media_params(asked, params)
+    _media_params(parameters, params)
     return Request(operation="generate_content", params=params, output_type="image")
 
 
-def _media_params(asked: Any, params: dict[str, Any]) -> None:
-    choices, seed = get_count(asked, "sampleCount"), get_count(asked, "seed")
+def _media_params(parameters: Any, params: dict[str, Any]) -> None:
+    choices, seed = get_count(parameters, "sampleCount"), get_count(parameters, "seed")
     if choices is not None and choices != 1:
         params["choice.count"] = choices
     if seed is not None:
         params["seed"] = seed
 
 
-def read_response(answer: Any) -> Response:
+def read_response(response: Any) -> Response:
     tokens: int | None = None
     dimensions: int | None = None
     images = 0
-    for prediction in iter_list(answer, "predictions"):
+    for prediction in iter_list(response, "predictions"):
         embedding = get(prediction, "embeddings")
         if embedding is None:
-            # What a safety filter took away has no bytes, and is not billed.
+            # Skip an image that a safety filter removed: it has no bytes and is not billed.
             images += get(prediction, "bytesBase64Encoded") is not None or get(prediction, "gcsUri") is not None
             continue
         vector = get(embedding, "values")
@@ -60,8 +60,8 @@ def read_long_running_request(body: Any) -> Request:
     return Request(operation="generate_content", params=params, output_type="video")
 
 
-def read_operation(answer: Any) -> Response:
-    # The answer only names the operation under which the video is made.
+def read_operation(response: Any) -> Response:
+    # The response only names the long-running operation that creates the video.
     return Response()
 
 

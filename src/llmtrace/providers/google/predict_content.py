@@ -1,4 +1,4 @@
-"""Vertex AI's ``predict``: the texts embedded, the prompts of images and videos, and the images made."""
+"""Content of Vertex AI's ``predict``: texts to embed, prompts of images and videos, and generated images."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["PREDICT_CONTENT", "PREDICT_LONG_CONTENT"]
 
 
 def read_request(body: Any) -> RequestContent:
-    asked = RequestContent()
-    for instance in iter_items(body, "instances", asked):
+    request = RequestContent()
+    for instance in iter_items(body, "instances", request):
         if (content := get_text(instance, "content")) is not None:
-            asked.texts.append(content)
+            request.texts.append(content)
             continue
         parts: list[Any] = []
         if (prompt := get_text(instance, "prompt")) is not None:
@@ -26,8 +26,8 @@ def read_request(body: Any) -> RequestContent:
         for reference in iter_items(instance, "referenceImages"):
             parts += _media(get(reference, "referenceImage"), "image")
         if parts:
-            asked.messages.append({"role": "user", "parts": parts})
-    return asked
+            request.messages.append({"role": "user", "parts": parts})
+    return request
 
 
 def _media(source: Any, modality: str) -> list[Any]:
@@ -38,10 +38,10 @@ def _media(source: Any, modality: str) -> list[Any]:
     return [] if part is None else [{**part, "modality": modality}]
 
 
-def read_response(answer: Any) -> list[Message]:
-    """One message per image; what a safety filter took away is none."""
-    said = [_media(prediction, "image") for prediction in iter_items(answer, "predictions")]
-    return [{"role": "assistant", "parts": parts, "finish_reason": "stop"} for parts in said if parts]
+def read_response(response: Any) -> list[Message]:
+    """Return one message per image. Images that a safety filter removed have none."""
+    images = [_media(prediction, "image") for prediction in iter_items(response, "predictions")]
+    return [{"role": "assistant", "parts": parts, "finish_reason": "stop"} for parts in images if parts]
 
 
 PREDICT_CONTENT = ContentFormat(read_request, read_response)

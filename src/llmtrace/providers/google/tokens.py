@@ -1,4 +1,4 @@
-"""What a Gemini client does around its calls: counting tokens, and managing cached content."""
+"""Gemini requests without generation: counting tokens, and managing cached content."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def read_count_request(body: Any) -> Request:
     return Request(operation="count_tokens")
 
 
-def read_count(answer: Any) -> Response:
-    return Response(counted_tokens=get_count(answer, "totalTokens"))
+def read_count(response: Any) -> Response:
+    return Response(counted_tokens=get_count(response, "totalTokens"))
 
 
 def _cache(operation: str) -> WireFormat:
@@ -29,14 +29,14 @@ def _cache(operation: str) -> WireFormat:
     return WireFormat(request=read_request, response=read_cache)
 
 
-def read_cache(answer: Any) -> Response:
-    return Response(counted_tokens=get_count(get(answer, "usageMetadata"), "totalTokenCount"))
+def read_cache(response: Any) -> Response:
+    return Response(counted_tokens=get_count(get(response, "usageMetadata"), "totalTokenCount"))
 
 
 def read_counted(body: Any) -> RequestContent:
-    # Vertex AI takes the contents as they are, the Gemini API the whole request around them.
+    # Vertex AI takes the contents directly, the Gemini API inside a complete request.
     return GENERATE_CONTENT.request(get(body, "generateContentRequest") or body)
 
 
 COUNT = WireFormat(request=read_count_request, response=read_count, content=ContentFormat(read_counted))
-CACHES = {what: _cache(f"{what}_cache") for what in ("create", "update", "get", "list", "delete")}
+CACHES = {action: _cache(f"{action}_cache") for action in ("create", "update", "get", "list", "delete")}

@@ -1,4 +1,4 @@
-"""OpenAI assistants: runs of a thread, as far as they tell what they took. An assistant is an agent at the provider."""
+"""OpenAI assistants: runs of a thread, where they report usage. An assistant is an agent hosted by the provider."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from ...capture.error_body import read_error
 from ...model import Request, Response
 from ...model.wire_format import WireFormat
 from .._usage import Reported
-from .assistants_content import RUN_CONTENT, RUN_RETRIEVE_CONTENT
+from .assistants_content import RETRIEVE_RUN_CONTENT, RUN_CONTENT
 
-__all__ = ["RUN", "RUN_RETRIEVE"]
+__all__ = ["RETRIEVE_RUN", "RUN"]
 
 _PARAMS = frozenset({"temperature", "top_p"})
 _FINAL_STATUSES = frozenset({"completed", "failed", "cancelled", "expired", "incomplete", "requires_action"})
@@ -51,28 +51,28 @@ def read_response(run: Any, reported: Reported | None = None) -> Response:
 
 
 class RunAccumulator:
-    """Folds the events of a streamed run; every event of the run itself carries all of it so far."""
+    """Accumulator of the events of a streamed run; each event of the run carries its complete state so far."""
 
-    __slots__ = ("_error", "_reported", "_run", "_spoke")
+    __slots__ = ("_error", "_reported", "_run", "_saw_content")
 
     def __init__(self) -> None:
         self._run: Any = None
         self._reported = Reported()
         self._error: str | None = None
-        self._spoke = False
+        self._saw_content = False
 
     def add(self, event: Any) -> bool:
-        # The SDK hands out an event with its data; in a body read as bytes there is the data alone.
+        # The SDK yields an event with its data. A body that is read as bytes has the data only.
         data = get(event, "data") or event
         kind = get(data, "object")
         if kind == "thread.run":
             self._run = data
             self._reported.add(get(data, "usage"))
         elif kind in _DELTAS:
-            self._spoke = True
+            self._saw_content = True
         elif kind in (None, "error"):
-            self._error = read_error(data) or self._error
-        return self._spoke
+            self._error = read_error(data) or ("error" if get(data, "error") is not None else self._error)
+        return self._saw_content
 
     @property
     def ended(self) -> bool:
@@ -80,13 +80,13 @@ class RunAccumulator:
 
     def result(self) -> Response:
         if self._error is None:
-            answer = read_response(self._run, self._reported)
-            return answer if self.ended else _cut(answer)
+            response = read_response(self._run, self._reported)
+            return response if self.ended else _truncated(response)
         return Response(error=self._error, failed=True)
 
 
-def _cut(answer: Response) -> Response:
-    return Response(id=answer.id, model=answer.model, conversation_id=answer.conversation_id, complete=False)
+def _truncated(response: Response) -> Response:
+    return Response(id=response.id, model=response.model, conversation_id=response.conversation_id, complete=False)
 
 
 def read_retrieve(_: Any) -> Request:
@@ -94,4 +94,4 @@ def read_retrieve(_: Any) -> Request:
 
 
 RUN = WireFormat(request=read_request, response=read_response, accumulator=RunAccumulator, content=RUN_CONTENT)
-RUN_RETRIEVE = WireFormat(request=read_retrieve, response=read_response, content=RUN_RETRIEVE_CONTENT)
+RETRIEVE_RUN = WireFormat(request=read_retrieve, response=read_response, content=RETRIEVE_RUN_CONTENT)

@@ -1,6 +1,6 @@
-"""OpenAI assistants: the instructions and messages of a run, and what a streamed run says.
+"""Content of OpenAI assistants: the instructions and messages of a run, and the output of a streamed run.
 
-A run that is not streamed says nothing itself: its messages are asked for elsewhere.
+The response of a run that is not streamed has no output: its messages are fetched by other requests.
 """
 
 from __future__ import annotations
@@ -22,43 +22,43 @@ from .._messages import (
     tool_result_part,
 )
 
-__all__ = ["RUN_CONTENT", "RUN_RETRIEVE_CONTENT"]
+__all__ = ["RETRIEVE_RUN_CONTENT", "RUN_CONTENT"]
 
 
 def read_request(body: Any) -> RequestContent:
-    asked = RequestContent()
+    request = RequestContent()
     for name in ("instructions", "additional_instructions"):
-        if (said := get_text(body, name)) is not None:
-            asked.system.append(text_part(said))
+        if (instructions := get_text(body, name)) is not None:
+            request.system.append(text_part(instructions))
     for source, name in ((get(body, "thread"), "messages"), (body, "additional_messages")):
-        for message in iter_items(source, name, asked):
-            asked.messages.append({"role": get_text(message, "role") or "user", "parts": _contents(message)})
-    for output in iter_items(body, "tool_outputs", asked):
+        for message in iter_items(source, name, request):
+            request.messages.append({"role": get_text(message, "role") or "user", "parts": _contents(message)})
+    for output in iter_items(body, "tool_outputs", request):
         result = tool_result_part(get_text(output, "tool_call_id"), parse_arguments(get(output, "output")))
-        asked.messages.append({"role": "tool", "parts": [result]})
-    for tool in iter_items(body, "tools", asked):
+        request.messages.append({"role": "tool", "parts": [result]})
+    for tool in iter_items(body, "tools", request):
         function, kind = get(tool, "function"), get_text(tool, "type") or "unknown"
-        found = {"type": kind, "name": kind} if function is None else function_tool(function, "parameters")
-        asked.tools.append(found)
-    return asked
+        definition = {"type": kind, "name": kind} if function is None else function_tool(function, "parameters")
+        request.tools.append(definition)
+    return request
 
 
 def _contents(message: Any) -> list[Any]:
-    given = get(message, "content")
-    if isinstance(given, str):
-        return [text_part(given)]
+    content = get(message, "content")
+    if isinstance(content, str):
+        return [text_part(content)]
     return [part for item in iter_items(message, "content") if (part := _part(item)) is not None]
 
 
 def _part(item: Any) -> Any:
     match get_text(item, "type"):
         case "text":
-            said = get(item, "text")
-            said = said if isinstance(said, str) else get_text(said, "value")
-            return None if said is None else text_part(said)
+            text = get(item, "text")
+            text = text if isinstance(text, str) else get_text(text, "value")
+            return None if text is None else text_part(text)
         case "refusal":
-            said = get_text(item, "refusal")
-            return None if said is None else text_part(said)
+            text = get_text(item, "refusal")
+            return None if text is None else text_part(text)
         case "image_url":
             return media_part("image", get_text(get(item, "image_url"), "url"))
         case "image_file":
@@ -68,27 +68,29 @@ def _part(item: Any) -> Any:
 
 
 def _calls(calls: Any) -> list[Any]:
-    found: list[Any] = []
+    parts: list[Any] = []
     for call in calls:
         kind, identifier = get_text(call, "type") or "unknown", get_text(call, "id")
         details = get(call, kind)
         if kind == "function":
-            found.append(tool_call_part(identifier, get_text(details, "name"), get_text(details, "arguments") or ""))
+            parts.append(tool_call_part(identifier, get_text(details, "name"), get_text(details, "arguments") or ""))
         else:
-            said = get_text(details, "input")
-            found.append(server_tool_call_part(identifier, kind, kind, {} if said is None else {"input": said}))
-    return found
+            tool_input = get_text(details, "input")
+            parts.append(
+                server_tool_call_part(identifier, kind, kind, {} if tool_input is None else {"input": tool_input})
+            )
+    return parts
 
 
 def read_response(run: Any) -> list[Message]:
-    """The tools that a run waits for."""
+    """Return the tool calls that a run waits for."""
     action = get(get(run, "required_action"), "submit_tool_outputs")
     parts = _calls(iter_list(action, "tool_calls"))
     return [{"role": "assistant", "parts": parts, "finish_reason": "tool_calls"}] if parts else []
 
 
 class RunContentAccumulator:
-    """Joins the messages and the tool calls of a streamed run, in the order they began."""
+    """Accumulator of the messages and tool calls of a streamed run, in the order they began."""
 
     __slots__ = ("_order", "_run")
 
@@ -102,19 +104,19 @@ class RunContentAccumulator:
         if kind == "thread.run":
             self._run = data
         elif kind in ("thread.message", "thread.run.step"):
-            growing = self._order.setdefault(identifier, _PartialItem())
+            item = self._order.setdefault(identifier, _PartialItem())
             if get_text(data, "status") == "completed":
-                growing.parts = _contents(data) if kind == "thread.message" else _step(data)
+                item.parts = _contents(data) if kind == "thread.message" else _step(data)
         elif kind == "thread.message.delta":
             self._order.setdefault(identifier, _PartialItem()).add_text(get(data, "delta"))
         elif kind == "thread.run.step.delta":
             self._order.setdefault(identifier, _PartialItem()).add_calls(get(data, "delta"))
 
     def messages(self) -> list[Message]:
-        parts = [part for growing in self._order.values() for part in growing.read()]
-        waits = read_response(self._run)
-        if waits and not any(part["type"] == "tool_call" for part in parts if isinstance(part, dict)):
-            parts += waits[0]["parts"]
+        parts = [part for item in self._order.values() for part in item.read()]
+        pending = read_response(self._run)
+        if pending and not any(part["type"] == "tool_call" for part in parts if isinstance(part, dict)):
+            parts += pending[0]["parts"]
         reason = get_text(self._run, "status")
         if reason == "requires_action":
             reason = "tool_calls"
@@ -126,7 +128,7 @@ def _step(step: Any) -> list[Any]:
 
 
 class _PartialItem:
-    """A message or a step until it is completed; then what it says as a whole stands."""
+    """Message or step of a stream. Its completed content, once received, replaces the pieces."""
 
     __slots__ = ("_calls", "_texts", "parts")
 
@@ -137,9 +139,9 @@ class _PartialItem:
 
     def add_text(self, delta: Any) -> None:
         for item in iter_items(delta, "content"):
-            said = get_text(get(item, "text"), "value")
-            if said is not None:
-                self._texts.setdefault(get_count(item, "index") or 0, []).append(said)
+            text = get_text(get(item, "text"), "value")
+            if text is not None:
+                self._texts.setdefault(get_count(item, "index") or 0, []).append(text)
 
     def add_calls(self, delta: Any) -> None:
         for item in iter_items(get(delta, "step_details"), "tool_calls"):
@@ -154,13 +156,13 @@ class _PartialItem:
     def read(self) -> list[Any]:
         if self.parts is not None:
             return self.parts
-        found: list[Any] = [text_part("".join(self._texts[index])) for index in sorted(self._texts)]
+        parts: list[Any] = [text_part("".join(self._texts[index])) for index in sorted(self._texts)]
         for index in sorted(self._calls):
             call = self._calls[index]
-            said = "".join(call["pieces"])
-            details = {"name": call["name"], "arguments": said, "input": said}
-            found += _calls([{"type": call["type"], "id": call["id"], call["type"]: details}])
-        return found
+            text = "".join(call["pieces"])
+            details = {"name": call["name"], "arguments": text, "input": text}
+            parts += _calls([{"type": call["type"], "id": call["id"], call["type"]: details}])
+        return parts
 
 
 def read_nothing(_: Any) -> RequestContent:
@@ -168,4 +170,4 @@ def read_nothing(_: Any) -> RequestContent:
 
 
 RUN_CONTENT = ContentFormat(read_request, read_response, RunContentAccumulator)
-RUN_RETRIEVE_CONTENT = ContentFormat(read_nothing, read_response)
+RETRIEVE_RUN_CONTENT = ContentFormat(read_nothing, read_response)

@@ -1,6 +1,6 @@
-"""OpenAI chat completions: how to read a request, an answer, and a stream of chunks.
+"""OpenAI chat completions: readers of requests, responses and stream chunks.
 
-Spoken by OpenAI, Azure, Groq, DeepSeek, Together, OpenRouter, vLLM and every other server of that dialect.
+Used by OpenAI, Azure, Groq, DeepSeek, Together, OpenRouter, vLLM and every other server of that dialect.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from ..._read import as_mapping, get, get_count, get_text, iter_list, select
 from ...capture.error_body import read_error
 from ...model import Request, Response
 from ...model.wire_format import WireFormat
-from .._texts import CHAT_WORDS
+from .._texts import CHAT_TEXTS
 from .._usage import Reported
 from .chat_content import CHAT_CONTENT
 
 __all__ = ["CHAT"]
 
 _PARAMS = frozenset({"max_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed"})
-_RARE = frozenset(
+_RARE_PARAMS = frozenset(
     {"max_completion_tokens", "stop", "n", "reasoning_effort", "response_format", "modalities", "service_tier"}
 )
 _JSON = ("json_object", "json_schema")
@@ -30,7 +30,7 @@ def read_request(body: Any) -> Request:
     request = Request(
         "chat", get_text(body, "model"), get(body, "stream") is True, select(body, _PARAMS), api_type="chat_completions"
     )
-    if type(body) is not dict or not _RARE.isdisjoint(body):
+    if type(body) is not dict or not _RARE_PARAMS.isdisjoint(body):
         _read_rare(body, request)
     return request
 
@@ -63,34 +63,35 @@ def _output_type(body: Any) -> str | None:
     return "speech" if "audio" in iter_list(body, "modalities") else None
 
 
-def _has_content_getter(told: Any) -> Callable[[str], Any]:
-    return told.get if type(told) is dict else partial(get, told)
+def _field_getter(source: Any) -> Callable[[str], Any]:
+    """Return a function that reads a field of ``source`` by its name."""
+    return source.get if type(source) is dict else partial(get, source)
 
 
-def read_response(answer: Any) -> Response:
-    told = as_mapping(answer)
-    read = _has_content_getter(told)
+def read_response(response: Any) -> Response:
+    fields = as_mapping(response)
+    read = _field_getter(fields)
     choices, reported = read("choices"), Reported()
     reported.add(read("usage"))
     reasons, refused, error = [], False, None
     for choice in choices if isinstance(choices, (list, tuple)) else ():
-        said = as_mapping(choice)
-        if reason := get_text(said, "finish_reason"):
+        choice_fields = as_mapping(choice)
+        if reason := get_text(choice_fields, "finish_reason"):
             reasons.append(reason)
             if reason == "error":
-                error = read_error(said) or "error"
-        if get(get(said, "message"), "refusal"):
+                error = read_error(choice_fields) or "error"
+        if get(get(choice_fields, "message"), "refusal"):
             refused = True
     if read("error"):
-        # A gateway may answer 200 and report in the body that its provider failed.
-        error = read_error(told)
+        # A gateway may respond with 200 and report in the body that its provider failed.
+        error = read_error(fields)
     return reported.fill_openai(
         Response(
-            id=get_text(told, "id"),
-            model=get_text(told, "model"),
+            id=get_text(fields, "id"),
+            model=get_text(fields, "model"),
             finish_reasons=tuple(reasons),
-            service_tier=get_text(told, "service_tier"),
-            fingerprint=get_text(told, "system_fingerprint"),
+            service_tier=get_text(fields, "service_tier"),
+            fingerprint=get_text(fields, "system_fingerprint"),
             error=error,
             failed=error is not None,
             refused=refused,
@@ -102,39 +103,49 @@ _CONTENT = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal"
 
 
 class ChatAccumulator:
-    """Folds chat completion chunks; also those of the legacy completions dialect."""
+    """Accumulator of chat completion chunks, including those of legacy completions."""
 
-    __slots__ = ("_error", "_finish", "_first", "_named", "_refused", "_reported", "_spoke", "_summed", "spoken")
+    __slots__ = (
+        "_error",
+        "_finish",
+        "_first",
+        "_has_final_usage",
+        "_identified",
+        "_refused",
+        "_reported",
+        "_saw_content",
+        "skips_text",
+    )
 
     def __init__(self) -> None:
         self._first: Response | None = None
-        self._named = False
+        self._identified = False
         self._finish: dict[int, str] = {}
         self._reported = Reported()
-        self._spoke = self._refused = self._summed = False
-        self.spoken = False
+        self._saw_content = self._refused = self._has_final_usage = False
+        self.skips_text = False
         self._error: str | None = None
 
     def add(self, chunk: Any) -> bool:
         try:
-            told = chunk.__dict__  # a model of the SDK
-            usage, choices = told["usage"], told["choices"]
-            if usage is None and self.spoken:
+            fields = chunk.__dict__  # a model of the SDK
+            usage, choices = fields["usage"], fields["choices"]
+            if usage is None and self.skips_text:
                 (choice,) = choices
-                said = choice.__dict__["delta"].__dict__
-                if choice.__dict__["finish_reason"] is None and said["refusal"] is None:
-                    return True  # a word like the one before
+                delta = choice.__dict__["delta"].__dict__
+                if choice.__dict__["finish_reason"] is None and delta["refusal"] is None:
+                    return True  # only text, like the chunks before it
         except (AttributeError, KeyError, TypeError, ValueError):
             usage, choices = get(chunk, "usage"), get(chunk, "choices")
         if usage is not None:
             self._reported.add(usage)
-            # Usage on a chunk of its own is the last there is.
-            self._summed = not choices
-        if not self._named or self._summed:
-            self._begin(chunk)  # tier and fingerprint may be told with the usage only
+            # A chunk with usage and no choice is the last one.
+            self._has_final_usage = not choices
+        if not self._identified or self._has_final_usage:
+            self._identify(chunk)  # tier and fingerprint may be sent with the usage only
         if usage is not None or not choices:
-            # An SDK raises for the error event of OpenAI; other shapes, and those in a body read as bytes, come here.
-            # OpenRouter sends its error beside the usage and an empty choice.
+            # The SDK raises for OpenAI's own error event only, and not for a body that is read as bytes.
+            # OpenRouter sends its error together with the usage and an empty choice.
             self._error = read_error(chunk) or self._error
         for choice in choices if isinstance(choices, list) else ():
             reason = get(choice, "finish_reason")
@@ -143,29 +154,29 @@ class ChatAccumulator:
                 error = read_error(chunk) or (read_error(choice) or reason if reason == "error" else None)
                 self._error = error or self._error
                 if not self._reported.counts:
-                    # On this chunk Groq reports the usage under a key of its own, Moonshot within the choice.
+                    # On the last chunk Groq reports the usage under ``x_groq``, Moonshot inside the choice.
                     self._reported.add(get(get(chunk, "x_groq"), "usage") or get(choice, "usage"))
-            if not self._spoke and _has_content(choice):
-                self._spoke = True
+            if not self._saw_content and _has_content(choice):
+                self._saw_content = True
             if not self._refused:
                 self._refused = bool(get(get(choice, "delta"), "refusal"))
-        self.spoken = self._spoke and self._named
-        return self._spoke
+        self.skips_text = self._saw_content and self._identified
+        return self._saw_content
 
-    def _begin(self, chunk: Any) -> None:
-        known = self._first or Response()
+    def _identify(self, chunk: Any) -> None:
+        first = self._first or Response()
         self._first = Response(
-            id=known.id or get_text(chunk, "id"),
-            model=known.model or get_text(chunk, "model"),
-            service_tier=get_text(chunk, "service_tier") or known.service_tier,
-            fingerprint=get_text(chunk, "system_fingerprint") or known.fingerprint,
+            id=first.id or get_text(chunk, "id"),
+            model=first.model or get_text(chunk, "model"),
+            service_tier=get_text(chunk, "service_tier") or first.service_tier,
+            fingerprint=get_text(chunk, "system_fingerprint") or first.fingerprint,
         )
-        self._named = self._first.id is not None and self._first.model is not None
+        self._identified = self._first.id is not None and self._first.model is not None
 
     @property
     def ended(self) -> bool:
-        # The end mark ``[DONE]`` is not a chunk, and many servers leave it out.
-        return self._summed and bool(self._finish)
+        # The end mark ``[DONE]`` is not a chunk, and many servers omit it.
+        return self._has_final_usage and bool(self._finish)
 
     def result(self) -> Response:
         first = self._first or Response()
@@ -179,8 +190,8 @@ class ChatAccumulator:
                 error=self._error,
                 failed=self._error is not None,
                 refused=self._refused,
-                # Some servers never say a finish reason.
-                complete=bool(self._finish) or self._summed,
+                # Some servers never send a finish reason.
+                complete=bool(self._finish) or self._has_final_usage,
             )
         )
 
@@ -193,5 +204,5 @@ def _has_content(choice: Any) -> bool:
 
 
 CHAT = WireFormat(
-    request=read_request, response=read_response, accumulator=ChatAccumulator, content=CHAT_CONTENT, words=CHAT_WORDS
+    request=read_request, response=read_response, accumulator=ChatAccumulator, content=CHAT_CONTENT, words=CHAT_TEXTS
 )

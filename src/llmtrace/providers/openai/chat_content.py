@@ -1,4 +1,4 @@
-"""OpenAI chat completions: what was asked and said. Legacy completions too, which say less."""
+"""Content of OpenAI chat completions and legacy completions: prompts and responses."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _THOUGHTS = ("reasoning_content", "reasoning")
 
 
 def read_request(body: Any) -> RequestContent:
-    asked = RequestContent()
-    for message in iter_items(body, "messages", asked):
-        asked.messages.append(_message(message, asked))
-    for tool in iter_items(body, "tools", asked):
-        asked.tools.append(_tool(tool))
-    for function in iter_items(body, "functions", asked):
-        asked.tools.append(function_tool(function, "parameters"))
-    return asked
+    request = RequestContent()
+    for message in iter_items(body, "messages", request):
+        request.messages.append(_message(message, request))
+    for tool in iter_items(body, "tools", request):
+        request.tools.append(_tool(tool))
+    for function in iter_items(body, "functions", request):
+        request.tools.append(function_tool(function, "parameters"))
+    return request
 
 
 def _tool(tool: Any) -> dict[str, Any]:
@@ -45,30 +45,30 @@ def _tool(tool: Any) -> dict[str, Any]:
     return {"type": kind, "name": get_text(inner, "name") or get_text(tool, "name") or kind}
 
 
-def _message(message: Any, asked: RequestContent | None) -> Message:
+def _message(message: Any, request: RequestContent | None) -> Message:
     role = get_text(message, "role") or "user"
     if role in ("tool", "function"):
         identifier = get_text(message, "tool_call_id")
-        return {"role": "tool", "parts": [tool_result_part(identifier, _result(message, asked))]}
-    found: Message = {"role": role, "parts": _message_parts(message, asked)}
+        return {"role": "tool", "parts": [tool_result_part(identifier, _result(message, request))]}
+    converted: Message = {"role": role, "parts": _message_parts(message, request)}
     name = get_text(message, "name")
     if name is not None:
-        found["name"] = name
-    return found
+        converted["name"] = name
+    return converted
 
 
-def _result(message: Any, asked: RequestContent | None) -> Any:
+def _result(message: Any, request: RequestContent | None) -> Any:
     content = get(message, "content")
     if content is None or isinstance(content, str):
         return content or ""
-    parts = [part for item in iter_items(message, "content", asked) if (part := read_part(item)) is not None]
+    parts = [part for item in iter_items(message, "content", request) if (part := read_part(item)) is not None]
     if all(isinstance(part, dict) and part["type"] == "text" for part in parts):
         return "".join(part["content"] for part in parts if isinstance(part, dict))
     return parts
 
 
-def _message_parts(message: Any, asked: RequestContent | None = None) -> list[Any]:
-    """The parts of one message, thoughts first, as models make them."""
+def _message_parts(message: Any, request: RequestContent | None = None) -> list[Any]:
+    """Return the parts of one message, reasoning first, in the order that models produce them."""
     parts: list[Any] = []
     for name in _THOUGHTS:
         thought = get_text(message, name)
@@ -80,30 +80,30 @@ def _message_parts(message: Any, asked: RequestContent | None = None) -> list[An
         if content:
             parts.append(text_part(content))
     else:
-        parts += (part for item in iter_items(message, "content", asked) if (part := read_part(item)) is not None)
+        parts += (part for item in iter_items(message, "content", request) if (part := read_part(item)) is not None)
     refusal = get_text(message, "refusal")
     if refusal is not None:
         parts.append(text_part(refusal))
-    parts += _images(message, asked)
+    parts += _images(message, request)
     audio = get(message, "audio")
     if audio is not None:
         parts += _audio_part(audio)
-    parts += (part for call in iter_items(message, "tool_calls", asked) if (part := _call(call)) is not None)
+    parts += (part for call in iter_items(message, "tool_calls", request) if (part := _call(call)) is not None)
     function = get(message, "function_call")
     if get(function, "name"):
         parts.append(tool_call_part(None, get_text(function, "name"), get(function, "arguments")))
     return parts
 
 
-def _images(message: Any, asked: RequestContent | None = None) -> list[Any]:
-    """Images that OpenRouter and LiteLLM hand out beside the content."""
+def _images(message: Any, request: RequestContent | None = None) -> list[Any]:
+    """Return images, which OpenRouter and LiteLLM send in a field next to the content."""
     if not get(message, "images"):
         return []
-    found = (
+    images = (
         media_part("image", item) if isinstance(item, str) else read_part(item) or _linked_part(item, "image_url")
-        for item in iter_items(message, "images", asked)
+        for item in iter_items(message, "images", request)
     )
-    return [part for part in found if part is not None]
+    return [part for part in images if part is not None]
 
 
 def _call(call: Any) -> Part | None:
@@ -112,7 +112,7 @@ def _call(call: Any) -> Part | None:
     identifier, name = get_text(call, "id"), get_text(function, "name") or get_text(custom, "name")
     arguments = get(custom, "input") if function is None else get(function, "arguments")
     if identifier is None and name is None and not arguments:
-        return None  # some servers end the list with an empty one
+        return None  # some servers end the list with an empty call
     return tool_call_part(identifier, name, arguments)
 
 
@@ -130,7 +130,7 @@ def _audio_part(audio: Any) -> list[Any]:
 
 
 def read_part(part: Any) -> Part | Blob | None:
-    """One content part; ``None`` for what says nothing."""
+    """Return one content part, or ``None`` if it holds no content."""
     if isinstance(part, str):
         return text_part(part)
     kind = get_text(part, "type") or ""
@@ -140,7 +140,7 @@ def read_part(part: Any) -> Part | Blob | None:
             return text_part(content) if isinstance(content, str) else None
         case "refusal":
             return text_part(get_text(part, "refusal") or "")
-        case "thinking":  # mistral
+        case "thinking":  # Mistral
             return reasoning_part(
                 "".join(thought for step in iter_items(part, "thinking") if (thought := get_text(step, "text")))
             )
@@ -178,14 +178,14 @@ def _file(file: Any) -> Part | Blob | None:
     return None
 
 
-def read_response(answer: Any) -> list[Message]:
+def read_response(response: Any) -> list[Message]:
     messages: list[Message] = []
-    for choice in iter_items(answer, "choices"):
+    for choice in iter_items(response, "choices"):
         message = get(choice, "message")
         parts = _message_parts(message) if message is not None else [text_part(get_text(choice, "text") or "")]
-        found: Message = {"role": get_text(message, "role") or "assistant", "parts": parts}
-        found["finish_reason"] = get_text(choice, "finish_reason")
-        messages.append(found)
+        converted: Message = {"role": get_text(message, "role") or "assistant", "parts": parts}
+        converted["finish_reason"] = get_text(choice, "finish_reason")
+        messages.append(converted)
     return messages
 
 
@@ -193,7 +193,7 @@ _TEXT_FIELDS = ("content", *_THOUGHTS, "tool_calls", "refusal", "function_call",
 
 
 class _ChoiceAccumulator:
-    """One choice of a stream, growing."""
+    """Accumulator of the content of one choice of a stream."""
 
     __slots__ = ("audio", "blocks", "calls", "function", "reason", "refusal", "text", "thought", "transcript")
 
@@ -208,30 +208,30 @@ class _ChoiceAccumulator:
         self.function: tuple[list[str], list[str]] | None = None
         self.reason: str | None = None
 
-    def take(self, delta: Any) -> None:
-        told = as_mapping(delta)
-        if type(told) is not dict:
-            told = {name: get(delta, name) for name in _TEXT_FIELDS}
-        # Nearly every delta says one thing: the fields that are there cost less than those there might be.
-        for name, value in told.items():
+    def add(self, delta: Any) -> None:
+        fields = as_mapping(delta)
+        if type(fields) is not dict:
+            fields = {name: get(delta, name) for name in _TEXT_FIELDS}
+        # Iterate over the fields that are present: nearly every delta has one.
+        for name, value in fields.items():
             if not value or name == "role":
                 continue
             if name == "content" and type(value) is str:
                 self.text.append(value)
             else:
-                self._take_other(name, value, delta)
+                self._add_field(name, value, delta)
 
-    def _take_other(self, name: str, value: Any, delta: Any) -> None:
+    def _add_field(self, name: str, value: Any, delta: Any) -> None:
         match name:
             case "content":
-                self._take_blocks(delta)
+                self._add_blocks(delta)
             case "reasoning_content" | "reasoning" if isinstance(value, str):
-                # Some servers say each thought under both names.
+                # Some servers send each thought under both names.
                 if name == "reasoning_content" or not get(delta, "reasoning_content"):
                     self.thought.append(value)
             case "tool_calls":
                 for call in iter_items(delta, "tool_calls"):
-                    self._take_call(call)
+                    self._add_call(call)
             case "refusal" if isinstance(value, str):
                 self.refusal.append(value)
             case "function_call":
@@ -245,7 +245,7 @@ class _ChoiceAccumulator:
                 self.audio.append(get_text(value, "data") or "")
                 self.transcript.append(get_text(value, "transcript") or "")
 
-    def _take_blocks(self, delta: Any) -> None:
+    def _add_blocks(self, delta: Any) -> None:
         for item in iter_items(delta, "content"):
             part = read_part(item)
             if isinstance(part, dict) and part["type"] == "text":
@@ -255,16 +255,16 @@ class _ChoiceAccumulator:
             elif part is not None:
                 self.blocks.append(part)
 
-    def _take_call(self, call: Any) -> None:
+    def _add_call(self, call: Any) -> None:
         index = get_count(call, "index")
-        # Some servers leave the index out and send each call whole.
+        # Some servers omit the index and send each call in one piece.
         key: Any = index if index is not None else get_text(call, "id") or len(self.calls)
-        known = self.calls.get(key)
-        if known is None:
-            known = self.calls[key] = [], [], []
+        accumulated = self.calls.get(key)
+        if accumulated is None:
+            accumulated = self.calls[key] = [], [], []
         function = get(call, "function") or get(call, "custom")
         for pieces, piece in zip(
-            known,
+            accumulated,
             (
                 get_text(call, "id"),
                 get_text(function, "name"),
@@ -289,7 +289,7 @@ class _ChoiceAccumulator:
         if any(self.transcript):
             parts.append(text_part("".join(self.transcript)))
         for identifier, name, arguments in self.calls.values():
-            # Identifier and name come once, or on every piece again.
+            # Use the first identifier and name: some servers repeat them with every piece.
             parts.append(
                 tool_call_part(identifier[0] if identifier else None, name[0] if name else None, "".join(arguments))
             )
@@ -299,7 +299,7 @@ class _ChoiceAccumulator:
 
 
 def _join_base64(pieces: list[str]) -> str | bytes:
-    """One sound of pieces of base64, each of which is padded on its own."""
+    """Join base64 pieces of one audio, decoding them if they are padded one by one."""
     if not any(piece.endswith("=") for piece in pieces[:-1]):
         return "".join(pieces)
     try:
@@ -309,7 +309,7 @@ def _join_base64(pieces: list[str]) -> str | bytes:
 
 
 class ChatContentAccumulator:
-    """Joins chat completion chunks; also those of the legacy completions dialect."""
+    """Accumulator of the content of chat completion chunks, including those of legacy completions."""
 
     __slots__ = ("_choices",)
 
@@ -318,16 +318,16 @@ class ChatContentAccumulator:
 
     def add(self, chunk: Any) -> bool:
         try:
-            # Nearly every chunk is a model of the SDK that says some words in one choice, and nothing else.
-            own = chunk.__dict__
-            (choice,) = own["choices"]
-            told, delta = choice.__dict__, choice.__dict__["delta"]
-            said = delta.__dict__
-            piece, usage = said["content"], own["usage"]
-            if piece and type(piece) is str and told["finish_reason"] is None and not delta.__pydantic_extra__:
-                others = len(said) - 1 - list(said.values()).count(None)
-                if others == (said["role"] is not None):
-                    self._choices[told["index"]].text.append(piece)
+            # Fast path: nearly every chunk is an SDK model with text in one choice and nothing else.
+            chunk_fields = chunk.__dict__
+            (choice,) = chunk_fields["choices"]
+            choice_fields, delta = choice.__dict__, choice.__dict__["delta"]
+            delta_fields = delta.__dict__
+            piece, usage = delta_fields["content"], chunk_fields["usage"]
+            if piece and type(piece) is str and choice_fields["finish_reason"] is None and not delta.__pydantic_extra__:
+                others = len(delta_fields) - 1 - list(delta_fields.values()).count(None)
+                if others == (delta_fields["role"] is not None):
+                    self._choices[choice_fields["index"]].text.append(piece)
                     return usage is None
         except (AttributeError, KeyError, TypeError, ValueError):
             pass
@@ -337,37 +337,37 @@ class ChatContentAccumulator:
     def _add(self, chunk: Any) -> None:
         choices = get(chunk, "choices")
         for choice in choices if isinstance(choices, (list, tuple)) else ():
-            told = as_mapping(choice)
-            if type(told) is not dict:
-                told = {name: get(choice, name) for name in ("index", "delta", "text", "finish_reason")}
-            index = told.get("index")
+            fields = as_mapping(choice)
+            if type(fields) is not dict:
+                fields = {name: get(choice, name) for name in ("index", "delta", "text", "finish_reason")}
+            index = fields.get("index")
             if type(index) is not int:
                 index = 0
-            known = self._choices.get(index)
-            if known is None:
-                known = self._choices[index] = _ChoiceAccumulator()
-            delta = told.get("delta")
+            accumulator = self._choices.get(index)
+            if accumulator is None:
+                accumulator = self._choices[index] = _ChoiceAccumulator()
+            delta = fields.get("delta")
             if delta is not None:
-                known.take(delta)
-            elif (said := told.get("text")) and isinstance(said, str):
-                known.text.append(said)
-            reason = told.get("finish_reason")
+                accumulator.add(delta)
+            elif (text := fields.get("text")) and isinstance(text, str):
+                accumulator.text.append(text)
+            reason = fields.get("finish_reason")
             if reason is not None and isinstance(reason, str):
-                known.reason = reason or None
+                accumulator.reason = reason or None
 
     def messages(self) -> list[Message]:
         return [self._choices[index].message() for index in sorted(self._choices)]
 
 
 def read_prompt(body: Any) -> RequestContent:
-    asked = RequestContent()
+    request = RequestContent()
     prompt = get(body, "prompt")
-    # A prompt of token numbers says nothing.
-    prompts = [prompt] if isinstance(prompt, str) else iter_items(body, "prompt", asked)
+    # Skip token numbers, which are not text.
+    prompts = [prompt] if isinstance(prompt, str) else iter_items(body, "prompt", request)
     for item in prompts:
         if isinstance(item, str):
-            asked.messages.append({"role": "user", "parts": [text_part(item)]})
-    return asked
+            request.messages.append({"role": "user", "parts": [text_part(item)]})
+    return request
 
 
 CHAT_CONTENT = ContentFormat(read_request, read_response, ChatContentAccumulator)

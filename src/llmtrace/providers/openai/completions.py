@@ -1,4 +1,4 @@
-"""OpenAI legacy completions. Answers and chunks have the shape of chat's, with ``text`` for a message."""
+"""OpenAI legacy completions. Responses and chunks have the shape of chat's, with ``text`` in place of a message."""
 
 from __future__ import annotations
 

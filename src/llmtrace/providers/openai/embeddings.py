@@ -1,4 +1,4 @@
-"""OpenAI embeddings. Vectors are never read, but for the length of the first."""
+"""OpenAI embeddings. Of the vectors only the length of the first is read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from ..._read import get, get_count, get_text, iter_list
 from ...model import Request, Response
 from ...model.wire_format import WireFormat
-from .._texts import NO_WORDS
+from .._texts import NO_TEXTS
 from .._usage import Reported
 from .embeddings_content import EMBEDDINGS_CONTENT
 
@@ -25,24 +25,24 @@ def read_request(body: Any) -> Request:
     return Request(operation="embeddings", model=get_text(body, "model"), params=params)
 
 
-def read_response(answer: Any) -> Response:
+def read_response(response: Any) -> Response:
     reported = Reported()
-    reported.add(get(answer, "usage"))
-    # Nothing is written in answer to an embedding: the total is the input.
+    reported.add(get(response, "usage"))
+    # Embeddings have no output tokens: the total is the input.
     if "total" in reported.counts:
         reported.counts.setdefault("input", reported.counts["total"])
     if not reported.counts.get("output"):
         reported.counts.pop("output", None)
-    vector = get(next(iter_list(answer, "data"), None), "embedding")
+    vector = get(next(iter_list(response, "data"), None), "embedding")
     return reported.fill_openai(
-        Response(id=get_text(answer, "id"), model=get_text(answer, "model"), dimensions=_length(vector))
+        Response(id=get_text(response, "id"), model=get_text(response, "model"), dimensions=_length(vector))
     )
 
 
 def _length(vector: Any) -> int | None:
-    if isinstance(vector, str):  # base64 of floats of four bytes, which is what the SDK asks for
+    if isinstance(vector, str):  # base64 of four-byte floats, which the SDK requests
         return len(vector.rstrip("=")) * 3 // 16 or None
     return len(vector) if isinstance(vector, list) else None
 
 
-EMBEDDINGS = WireFormat(request=read_request, response=read_response, content=EMBEDDINGS_CONTENT, words=NO_WORDS)
+EMBEDDINGS = WireFormat(request=read_request, response=read_response, content=EMBEDDINGS_CONTENT, words=NO_TEXTS)

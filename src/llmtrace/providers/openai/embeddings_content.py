@@ -1,4 +1,4 @@
-"""OpenAI embeddings: the texts that were asked of. Vectors are never content."""
+"""Content of OpenAI embeddings: the texts to embed. Vectors are never content."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["EMBEDDINGS_CONTENT"]
 
 
 def read_request(body: Any) -> RequestContent:
-    asked = RequestContent()
-    given = get(body, "input")
-    if isinstance(given, str):
-        asked.texts.append(given)
+    request = RequestContent()
+    value = get(body, "input")
+    if isinstance(value, str):
+        request.texts.append(value)
     else:
-        # An input of token numbers says nothing.
-        asked.texts += (item for item in iter_items(body, "input", asked) if isinstance(item, str))
-    return asked
+        # Skip token numbers, which are not text.
+        request.texts += (item for item in iter_items(body, "input", request) if isinstance(item, str))
+    return request
 
 
 EMBEDDINGS_CONTENT = ContentFormat(read_request)

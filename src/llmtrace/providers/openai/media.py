@@ -1,4 +1,4 @@
-"""OpenAI images and audio. Media are never read, only counted."""
+"""OpenAI images and audio. Media are counted, never read."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["IMAGES", "SPEECH", "TRANSCRIPTIONS"]
 
 _END = ("transcript.text.done", "image_generation.completed", "image_edit.completed", "speech.audio.done")
 _KINDS = ("transcript.", "image_", "speech.")
-_BY_CHARACTER = "tts-"
-"""How the names of the models begin that are billed by what they are given to say."""
+_CHARACTER_BILLED_PREFIX = "tts-"
+"""Prefix of the names of models that are billed by input characters."""
 
 
-def _reader(output: str) -> Callable[[Any], Request]:
+def _request_reader(output: str) -> Callable[[Any], Request]:
     def read_request(body: Any) -> Request:
         return Request(
             operation="generate_content",
@@ -35,52 +35,52 @@ def _reader(output: str) -> Callable[[Any], Request]:
 
 
 def read_speech_request(body: Any) -> Request:
-    request = _reader("speech")(body)
-    said = get(body, "input")
-    if isinstance(said, str) and (request.model or "").startswith(_BY_CHARACTER):
-        request.characters = len(said)
+    request = _request_reader("speech")(body)
+    text = get(body, "input")
+    if isinstance(text, str) and (request.model or "").startswith(_CHARACTER_BILLED_PREFIX):
+        request.characters = len(text)
     return request
 
 
-def read_response(answer: Any) -> Response:
+def read_response(response: Any) -> Response:
     reported = Reported()
-    reported.add(get(answer, "usage"))
+    reported.add(get(response, "usage"))
     if not reported.counts:
-        # A verbose transcript says how long the audio is; servers that report nothing else bill by it.
-        seconds = get_number(answer, "duration")
+        # Use the audio's duration in a verbose transcript: servers without other usage bill by it.
+        seconds = get_number(response, "duration")
         if seconds is not None and seconds > 0:
             reported.counts["audio_seconds"] = seconds
-    return reported.fill_openai(Response(model=get_text(answer, "model")))
+    return reported.fill_openai(Response(model=get_text(response, "model")))
 
 
 def _as_images(counts: Counts | None) -> Counts:
-    """Take every token of the answer for an image's, where nothing else is said."""
-    found = counts or {}
-    if "output" in found:
-        found.setdefault("image_output", found["output"] - found.get("text_output", 0))
-    return found
+    """Count all output tokens as image tokens, except those reported as text."""
+    result = counts or {}
+    if "output" in result:
+        result.setdefault("image_output", result["output"] - result.get("text_output", 0))
+    return result
 
 
 def read_image_usage(usage: Any) -> Counts:
     return _as_images(read_openai_usage(usage))
 
 
-def read_images(answer: Any) -> Response:
-    """The images are counted too, for models that are billed by the piece."""
-    response = read_image_event(answer)
-    found = response.usage or {}
-    images = get(answer, "data")
+def read_images(response: Any) -> Response:
+    """Read a response with images, which are counted since some models are billed per image."""
+    result = read_image_event(response)
+    usage = result.usage or {}
+    images = get(response, "data")
     if isinstance(images, list):
-        found["images"] = len(images)
+        usage["images"] = len(images)
     else:
-        found.pop("images", None)
-    response.usage = found or None
-    # A drawing in SVG is written by a model of words before the one of images renders it.
-    wrote = get(answer, "svg_usage")
-    told = read_openai_usage(wrote) or {}
-    if any(told.values()):
-        response.additional_usage = ((get_text(wrote, "model") or "svg", told),)
-    return response
+        usage.pop("images", None)
+    result.usage = usage or None
+    # A text model writes an SVG before the image model renders it, and is billed in addition.
+    svg_usage = get(response, "svg_usage")
+    svg_counts = read_openai_usage(svg_usage) or {}
+    if any(svg_counts.values()):
+        result.additional_usage = ((get_text(svg_usage, "model") or "svg", svg_counts),)
+    return result
 
 
 def read_image_event(event: Any) -> Response:
@@ -92,37 +92,37 @@ def read_image_event(event: Any) -> Response:
 
 
 class MediaAccumulator:
-    """Folds the events of a streamed image, speech or transcript."""
+    """Accumulator of the events of a streamed image, speech or transcript."""
 
-    __slots__ = ("_answer", "_end", "_read", "_spoke")
+    __slots__ = ("_end", "_read", "_response", "_saw_content")
 
     def __init__(self, read: Callable[[Any], Response] = read_response) -> None:
         self._read = read
-        self._answer = Response(complete=False)
-        self._spoke = self._end = False
+        self._response = Response(complete=False)
+        self._saw_content = self._end = False
 
     def add(self, event: Any) -> bool:
         kind = get_text(event, "type") or ""
         if kind.endswith((".delta", ".partial_image")):
-            self._spoke = True
+            self._saw_content = True
         elif kind in _END:
-            self._spoke = self._end = True
-            self._answer = self._read(event)
+            self._saw_content = self._end = True
+            self._response = self._read(event)
         elif not kind.startswith(_KINDS):
             error = read_error(event)
-            self._answer = replace(self._answer, error=error, failed=error is not None)
-        return self._spoke
+            self._response = replace(self._response, error=error, failed=error is not None)
+        return self._saw_content
 
     @property
     def ended(self) -> bool:
         return self._end
 
     def result(self) -> Response:
-        return replace(self._answer, complete=self._end)
+        return replace(self._response, complete=self._end)
 
 
 IMAGES = WireFormat(
-    request=_reader("image"),
+    request=_request_reader("image"),
     response=read_images,
     accumulator=partial(MediaAccumulator, read_image_event),
     content=IMAGES_CONTENT,
@@ -131,5 +131,8 @@ SPEECH = WireFormat(
     request=read_speech_request, response=read_response, accumulator=MediaAccumulator, content=SPEECH_CONTENT
 )
 TRANSCRIPTIONS = WireFormat(
-    request=_reader("text"), response=read_response, accumulator=MediaAccumulator, content=TRANSCRIPTIONS_CONTENT
+    request=_request_reader("text"),
+    response=read_response,
+    accumulator=MediaAccumulator,
+    content=TRANSCRIPTIONS_CONTENT,
 )

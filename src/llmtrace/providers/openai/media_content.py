@@ -1,4 +1,4 @@
-"""OpenAI images and audio: the prompt, and what was made of it."""
+"""Content of OpenAI images, audio and moderations: the input and the result."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ __all__ = ["IMAGES_CONTENT", "MODERATIONS_CONTENT", "SPEECH_CONTENT", "TRANSCRIP
 
 
 def read_request(body: Any) -> RequestContent:
-    asked = RequestContent()
+    request = RequestContent()
     instructions = get_text(body, "instructions")
     if instructions is not None:
-        asked.system.append(text_part(instructions))
-    said = get_text(body, "prompt") or get_text(body, "input")
-    if said is not None:
-        asked.messages.append({"role": "user", "parts": [text_part(said)]})
-    return asked
+        request.system.append(text_part(instructions))
+    prompt = get_text(body, "prompt") or get_text(body, "input")
+    if prompt is not None:
+        request.messages.append({"role": "user", "parts": [text_part(prompt)]})
+    return request
 
 
-def read_images(answer: Any) -> list[Message]:
-    form = get_text(answer, "output_format")
+def read_images(response: Any) -> list[Message]:
+    form = get_text(response, "output_format")
     parts: list[Any] = []
-    for image in iter_items(answer, "data"):
+    for image in iter_items(response, "data"):
         data = get(image, "b64_json")
         if isinstance(data, str) and data:
             parts.append(Blob("image", f"image/{form or 'png'}", data))
@@ -35,9 +35,9 @@ def read_images(answer: Any) -> list[Message]:
     return [{"role": "assistant", "parts": parts, "finish_reason": "stop"}] if parts else []
 
 
-def read_transcript(answer: Any) -> list[Message]:
-    said = answer if isinstance(answer, str) else get_text(answer, "text")
-    return [{"role": "assistant", "parts": [text_part(said)], "finish_reason": "stop"}] if said else []
+def read_transcript(response: Any) -> list[Message]:
+    text = response if isinstance(response, str) else get_text(response, "text")
+    return [{"role": "assistant", "parts": [text_part(text)], "finish_reason": "stop"}] if text else []
 
 
 class MediaContentAccumulator:
@@ -65,18 +65,18 @@ class MediaContentAccumulator:
 
 
 def read_moderation_input(body: Any) -> RequestContent:
-    """What a moderation is asked of: a text, texts, or parts with images."""
-    asked = RequestContent()
-    given = get(body, "input")
+    """Read the input of a moderation: a text, several texts, or parts with images."""
+    request = RequestContent()
+    value = get(body, "input")
     parts: list[Any] = []
-    for item in [given] if isinstance(given, str) else iter_items(body, "input", asked):
-        said = item if isinstance(item, str) else get_text(item, "text")
-        part = text_part(said) if said is not None else media_part("image", get_text(get(item, "image_url"), "url"))
+    for item in [value] if isinstance(value, str) else iter_items(body, "input", request):
+        text = item if isinstance(item, str) else get_text(item, "text")
+        part = text_part(text) if text is not None else media_part("image", get_text(get(item, "image_url"), "url"))
         if part is not None:
             parts.append(part)
     if parts:
-        asked.messages.append({"role": "user", "parts": parts})
-    return asked
+        request.messages.append({"role": "user", "parts": parts})
+    return request
 
 
 MODERATIONS_CONTENT = ContentFormat(read_moderation_input)

@@ -1,4 +1,4 @@
-"""OpenAI moderations, which bill nothing. What was found is left alone."""
+"""OpenAI moderations, which are free of charge. Their results are not recorded."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def read_request(body: Any) -> Request:
     return Request(operation="moderation", model=get_text(body, "model"))
 
 
-def read_response(answer: Any) -> Response:
-    return Response(id=get_text(answer, "id"), model=get_text(answer, "model"))
+def read_response(response: Any) -> Response:
+    return Response(id=get_text(response, "id"), model=get_text(response, "model"))
 
 
 MODERATIONS = WireFormat(request=read_request, response=read_response, content=MODERATIONS_CONTENT)

@@ -1,4 +1,4 @@
-"""OpenAI responses: create, stream, retrieve, compact and input token counts; decisions, which bill as these do."""
+"""OpenAI responses: create, stream, retrieve, compact and count input tokens; decisions, which are billed alike."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ..._read import as_mapping, get, get_count, get_text, iter_list, select
 from ...capture.error_body import read_error
 from ...model import Counts, PromptUse, Request, Response
 from ...model.wire_format import WireFormat
-from .._texts import RESPONSE_WORDS
+from .._texts import RESPONSE_TEXTS
 from .._usage import Reported
 from .media import read_image_usage
-from .responses_content import INPUT_TOKENS_CONTENT, RESPONSES_CONTENT, RETRIEVE_CONTENT, end_reason
+from .responses_content import INPUT_TOKENS_CONTENT, RESPONSES_CONTENT, RETRIEVE_RESPONSE_CONTENT, end_reason
 
-__all__ = ["COMPACT", "DECISIONS", "INPUT_TOKENS", "RESPONSES", "RETRIEVE"]
+__all__ = ["COMPACT", "DECISIONS", "INPUT_TOKENS", "RESPONSES", "RETRIEVE_RESPONSE"]
 
 _PARAMS = frozenset({"temperature", "top_p"})
 _JSON = ("json_object", "json_schema")
@@ -50,7 +50,7 @@ def read_request(body: Any) -> Request:
 
 
 def _count_tools(output: list[Any], usage: Counts) -> None:
-    """Count what the provider's own tools did, as it bills them."""
+    """Count the uses of the provider's own tools, in the units that it bills."""
     containers = set()
     for item in output:
         match get_text(item, "type"):
@@ -68,44 +68,49 @@ def _count_tools(output: list[Any], usage: Counts) -> None:
         usage["code_executions"] = len(containers)
 
 
-def _read_tool_usage(answer: Any, usage: Counts) -> tuple[tuple[str | None, Counts], ...]:
-    """What the provider says its tools came to, which beats counting; the tokens of images, of the model that drew."""
-    told = get(answer, "tool_usage")
-    if told is None:
+def _read_tool_usage(response: Any, usage: Counts) -> tuple[tuple[str | None, Counts], ...]:
+    """Read the tool usage that the provider reports, which overrides our own count.
+
+    Returns:
+        The tokens of generated images, with the model that generated them.
+    """
+    tool_usage = get(response, "tool_usage")
+    if tool_usage is None:
         return ()
-    searches = get_count(get(told, "web_search"), "num_requests")
+    searches = get_count(get(tool_usage, "web_search"), "num_requests")
     if searches is not None and (searches or "web_searches" in usage):
         usage["web_searches"] = searches
-    drawn = read_image_usage(get(told, "image_gen"))
-    if not any(drawn.values()):
+    image_usage = read_image_usage(get(tool_usage, "image_gen"))
+    if not any(image_usage.values()):
         return ()
     model = next(
-        (get_text(tool, "model") for tool in iter_list(answer, "tools") if get_text(tool, "type") == _IMAGE_TOOL), None
+        (get_text(tool, "model") for tool in iter_list(response, "tools") if get_text(tool, "type") == _IMAGE_TOOL),
+        None,
     )
-    return ((model or "images", drawn),)
+    return ((model or "images", image_usage),)
 
 
-def read_response(answer: Any) -> Response:
+def read_response(response: Any) -> Response:
     reported = Reported()
-    reported.add(get(answer, "usage"))
-    return _read(answer, reported)
+    reported.add(get(response, "usage"))
+    return _read(response, reported)
 
 
-def _read(answer: Any, reported: Reported) -> Response:
-    answer = as_mapping(answer)
-    status = get_text(answer, "status")
-    error = get(answer, "error")
-    output = list(iter_list(answer, "output"))
-    response = Response(
-        id=get_text(answer, "id"),
-        model=get_text(answer, "model"),
+def _read(response: Any, reported: Reported) -> Response:
+    response = as_mapping(response)
+    status = get_text(response, "status")
+    error = get(response, "error")
+    output = list(iter_list(response, "output"))
+    result = Response(
+        id=get_text(response, "id"),
+        model=get_text(response, "model"),
         finish_reasons=(status,) if status is not None and status in _FINAL_STATUSES else (),
-        end_reason=end_reason(answer),
-        service_tier=get_text(answer, "service_tier"),
+        end_reason=end_reason(response),
+        service_tier=get_text(response, "service_tier"),
         status=status,
-        conversation_id=get_text(get(answer, "conversation"), "id"),
+        conversation_id=get_text(get(response, "conversation"), "id"),
         compacted=any(get_text(item, "type") == "compaction" for item in output),
-        error=None if not error else read_error(answer) or "error",
+        error=None if not error else read_error(response) or "error",
         failed=status == "failed" or (bool(error) and status != "completed"),
         refused=any(
             get_text(part, "type") == "refusal"
@@ -113,56 +118,56 @@ def _read(answer: Any, reported: Reported) -> Response:
             if get_text(item, "type") == "message"
             for part in iter_list(item, "content")
         ),
-        background=get(answer, "background") is True,
+        background=get(response, "background") is True,
     )
-    usage = reported.fill_openai(response).usage
+    usage = reported.fill_openai(result).usage
     if usage is not None:
         _count_tools(output, usage)
-        response.additional_usage = _read_tool_usage(answer, usage)
-    return response
+        result.additional_usage = _read_tool_usage(response, usage)
+    return result
 
 
 _FINAL_STATUSES = frozenset({"completed", "incomplete", "failed", "cancelled"})
 
 
 class ResponsesAccumulator:
-    """Folds response stream events; each life-cycle event carries the whole response so far."""
+    """Accumulator of response stream events; each life-cycle event carries the complete response so far."""
 
-    __slots__ = ("_answer", "_end", "_error", "_reported", "spoken")
+    __slots__ = ("_end", "_error", "_reported", "_response", "skips_text")
 
     def __init__(self) -> None:
-        self._answer: Any = None
+        self._response: Any = None
         self._reported = Reported()
         self._end = False
-        self.spoken = False
+        self.skips_text = False
         self._error: str | None = None
 
     def add(self, event: Any) -> bool:
         kind = get(event, "type")
         if not isinstance(kind, str):
             self._error = read_error(event) or self._error
-            return self.spoken
+            return self.skips_text
         if kind.endswith(".delta"):
-            self.spoken = True
+            self.skips_text = True
         elif not kind.startswith("response."):
             self._error = read_error(event) or self._error
         elif kind in _END or kind in ("response.created", "response.in_progress", "response.queued"):
-            # A start event is an answer without output: small enough to keep until the end event replaces it.
-            self._answer = get(event, "response") or self._answer
-            self._reported.add(get(self._answer, "usage"))
+            # Keep the response of a start event, which is small, until the end event replaces it.
+            self._response = get(event, "response") or self._response
+            self._reported.add(get(self._response, "usage"))
             self._end = kind in _END
-        return self.spoken
+        return self.skips_text
 
     @property
     def ended(self) -> bool:
         return self._end
 
     def result(self) -> Response:
-        answer = _read(self._answer, self._reported)
+        response = _read(self._response, self._reported)
         return replace(
-            answer,
-            error=answer.error or self._error,
-            failed=answer.failed or self._error is not None,
+            response,
+            error=response.error or self._error,
+            failed=response.failed or self._error is not None,
             complete=self._end,
         )
 
@@ -182,16 +187,16 @@ def read_decision(body: Any) -> Request:
     return Request(operation="chat", model=get_text(body, "model"), output_type="json")
 
 
-def read_compacted(answer: Any) -> Response:
-    return replace(read_response(answer), compacted=True)
+def read_compacted(response: Any) -> Response:
+    return replace(read_response(response), compacted=True)
 
 
 def read_count_request(body: Any) -> Request:
     return Request(operation="count_tokens", model=get_text(body, "model"))
 
 
-def read_count(answer: Any) -> Response:
-    return Response(counted_tokens=get_count(answer, "input_tokens"))
+def read_count(response: Any) -> Response:
+    return Response(counted_tokens=get_count(response, "input_tokens"))
 
 
 DECISIONS = WireFormat(request=read_decision, response=read_response, content=RESPONSES_CONTENT)
@@ -200,10 +205,10 @@ RESPONSES = WireFormat(
     response=read_response,
     accumulator=ResponsesAccumulator,
     content=RESPONSES_CONTENT,
-    words=RESPONSE_WORDS,
+    words=RESPONSE_TEXTS,
 )
-RETRIEVE = WireFormat(
-    request=read_retrieve, response=read_response, accumulator=ResponsesAccumulator, content=RETRIEVE_CONTENT
+RETRIEVE_RESPONSE = WireFormat(
+    request=read_retrieve, response=read_response, accumulator=ResponsesAccumulator, content=RETRIEVE_RESPONSE_CONTENT
 )
 COMPACT = WireFormat(request=read_request, response=read_compacted, content=RESPONSES_CONTENT)
 INPUT_TOKENS = WireFormat(request=read_count_request, response=read_count, content=INPUT_TOKENS_CONTENT)

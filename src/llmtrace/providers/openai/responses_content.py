@@ -1,4 +1,4 @@
-"""OpenAI responses: what was asked and said. All that a model made in one answer is one message."""
+"""Content of OpenAI responses. All output of the model in one response becomes one message."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from .._messages import (
     unknown_part,
 )
 
-__all__ = ["INPUT_TOKENS_CONTENT", "RESPONSES_CONTENT", "RETRIEVE_CONTENT", "end_reason"]
+__all__ = ["INPUT_TOKENS_CONTENT", "RESPONSES_CONTENT", "RETRIEVE_RESPONSE_CONTENT", "end_reason"]
 
 _END = ("response.completed", "response.failed", "response.incomplete", "response.cancelled")
 _CALLS = frozenset({"function_call", "custom_tool_call"})
 _CALLER_TOOLS = _CALLS | {"computer_call", "local_shell_call", "apply_patch_call"}
-"""What the caller is to do, whatever its form."""
-_ANSWERS = frozenset(
+"""Types of output items that ask the caller to act."""
+_CALLER_TOOL_OUTPUTS = frozenset(
     f"{kind}_output"
     for kind in (
         "function_call",
@@ -42,35 +42,35 @@ _ANSWERS = frozenset(
         "apply_patch_call",
     )
 )
-"""What the caller's own tools answered; any other ``_output`` is of a tool of the provider's."""
-_RESULTS = ("results", "outputs", "output", "result", "error", "tools")
-_FRAME = frozenset({"type", "id", "call_id", "status", *_RESULTS})
+"""Types of items with the output of the caller's tools. Any other ``_output`` is from a provider's tool."""
+_RESULT_FIELDS = ("results", "outputs", "output", "result", "error", "tools")
+_ENVELOPE_FIELDS = frozenset({"type", "id", "call_id", "status", *_RESULT_FIELDS})
 
 
 def read_request(body: Any) -> RequestContent:
-    asked = RequestContent()
+    request = RequestContent()
     instructions = get(body, "instructions")
     if isinstance(instructions, str):
         if instructions:
-            asked.system.append(text_part(instructions))
+            request.system.append(text_part(instructions))
     else:
-        for message in _input_messages(iter_items(body, "instructions", asked), asked, "system"):
-            asked.system += message["parts"]
-    given = get(body, "input")
-    if isinstance(given, str):
-        asked.messages.append({"role": "user", "parts": [text_part(given)]})
+        for message in _input_messages(iter_items(body, "instructions", request), request, "system"):
+            request.system += message["parts"]
+    input_value = get(body, "input")
+    if isinstance(input_value, str):
+        request.messages.append({"role": "user", "parts": [text_part(input_value)]})
     else:
-        asked.messages += _input_messages(iter_items(body, "input", asked), asked, "user")
-    for tool in iter_items(body, "tools", asked):
-        asked.tools.append(_tool(tool))
+        request.messages += _input_messages(iter_items(body, "input", request), request, "user")
+    for tool in iter_items(body, "tools", request):
+        request.tools.append(_tool(tool))
     variables = to_json(get(get(body, "prompt"), "variables"))
     if isinstance(variables, dict):
         for key, value in variables.items():
-            # Of an image or a file, where it is kept: its data is no text.
-            told = value if isinstance(value, str) else get_text(value, "text") or get_text(value, "file_id")
-            if told is not None:
-                asked.variables[key] = told
-    return asked
+            # Record the id of an image or a file: its data is not text.
+            text = value if isinstance(value, str) else get_text(value, "text") or get_text(value, "file_id")
+            if text is not None:
+                request.variables[key] = text
+    return request
 
 
 def _tool(tool: Any) -> dict[str, Any]:
@@ -80,20 +80,20 @@ def _tool(tool: Any) -> dict[str, Any]:
     return {"type": kind, "name": get_text(tool, "name") or get_text(tool, "server_label") or kind}
 
 
-def _input_messages(given: Iterable[Any], asked: RequestContent | None, default: str) -> list[Message]:
+def _input_messages(items: Iterable[Any], request: RequestContent | None, default: str) -> list[Message]:
     messages: list[Message] = []
-    for item in given:
+    for item in items:
         kind = get_text(item, "type") or "message"
         if kind == "message":
             role = get_text(item, "role") or default
-            parts = _content(item, asked)
+            parts = _content(item, request)
             if role == "assistant":
                 append_turn(messages, role, parts)
             else:
                 messages.append({"role": role, "parts": parts})
-        elif kind in _ANSWERS:
+        elif kind in _CALLER_TOOL_OUTPUTS:
             messages.append(
-                {"role": "tool", "parts": [tool_result_part(get_text(item, "call_id"), _output(item, asked))]}
+                {"role": "tool", "parts": [tool_result_part(get_text(item, "call_id"), _output(item, request))]}
             )
         else:
             parts = _output_parts(item, kind)
@@ -102,11 +102,11 @@ def _input_messages(given: Iterable[Any], asked: RequestContent | None, default:
     return messages
 
 
-def _content(item: Any, asked: RequestContent | None) -> list[Any]:
+def _content(item: Any, request: RequestContent | None) -> list[Any]:
     content = get(item, "content")
     if isinstance(content, str):
         return [text_part(content)] if content else []
-    return [part for block in iter_items(item, "content", asked) if (part := _part(block)) is not None]
+    return [part for block in iter_items(item, "content", request) if (part := _part(block)) is not None]
 
 
 def _part(block: Any) -> Any:
@@ -143,18 +143,20 @@ def _file(block: Any) -> Any:
     return data_url_part(data) if data.startswith("data:") else Blob("document", None, data)
 
 
-def _output(item: Any, asked: RequestContent | None) -> Any:
-    """What a tool answered: text, or a list of parts."""
+def _output(item: Any, request: RequestContent | None) -> Any:
+    """Return the output of a tool: text, or a list of parts."""
     output = get(item, "output")
     if output is None or isinstance(output, str):
         return output
-    # What a shell wrote is of no type.
-    parts = [to_json(block) if (part := _part(block)) is None else part for block in iter_items(item, "output", asked)]
+    # Keep the output of a shell as JSON: it has no type.
+    parts = [
+        to_json(block) if (part := _part(block)) is None else part for block in iter_items(item, "output", request)
+    ]
     return parts if parts else to_json(output)
 
 
 def _output_parts(item: Any, kind: str) -> list[Any]:
-    """The parts of an item that the model, or a tool of the provider's, made."""
+    """Return the parts of an item that the model or a provider's tool produced."""
     identifier = get_text(item, "call_id") or get_text(item, "id")
     if kind in _CALLS:
         arguments = get(item, "arguments") if kind == "function_call" else get(item, "input")
@@ -174,60 +176,62 @@ def _output_parts(item: Any, kind: str) -> list[Any]:
 
 
 def _server_tool_parts(item: Any, kind: str, identifier: str | None) -> list[Any]:
-    """A provider's own tool: the call, and the outcome that stands in the same item."""
-    found = to_json(item)
-    if not isinstance(found, dict):
+    """Return the call of a provider's own tool, and its result if the same item contains it."""
+    fields = to_json(item)
+    if not isinstance(fields, dict):
         return []
     if kind.endswith("_output"):
-        details = {key: value for key, value in found.items() if key not in ("type", "id", "call_id", "status")}
+        details = {key: value for key, value in fields.items() if key not in ("type", "id", "call_id", "status")}
         return [server_tool_result_part(identifier, kind.removesuffix("_output"), details)]
     name = kind.removesuffix("_call")
     if kind == "image_generation_call":
-        data = found.pop("result", None)
-        made: list[Any] = [Blob("image", _mime(found), data)] if isinstance(data, str) and data else []
-        details = {key: value for key, value in found.items() if key not in _FRAME}
-        return [server_tool_call_part(identifier, name, name, details), *made]
-    details = {key: value for key, value in found.items() if key not in _FRAME}
+        data = fields.pop("result", None)
+        images: list[Any] = [Blob("image", _image_mime_type(fields), data)] if isinstance(data, str) and data else []
+        details = {key: value for key, value in fields.items() if key not in _ENVELOPE_FIELDS}
+        return [server_tool_call_part(identifier, name, name, details), *images]
+    details = {key: value for key, value in fields.items() if key not in _ENVELOPE_FIELDS}
     parts = [server_tool_call_part(identifier, get_text(item, "name") or name, name, details)]
-    results = {key: found[key] for key in _RESULTS if found.get(key) is not None}
+    results = {key: fields[key] for key in _RESULT_FIELDS if fields.get(key) is not None}
     if results:
         parts.append(server_tool_result_part(identifier, name, results))
     return parts
 
 
-def _mime(found: dict[str, Any]) -> str:
-    form = found.get("output_format")
+def _image_mime_type(fields: dict[str, Any]) -> str:
+    form = fields.get("output_format")
     return f"image/{form}" if isinstance(form, str) else "image/png"
 
 
-def read_response(answer: Any) -> list[Message]:
-    # A compaction repeats what it kept of the user's side: nothing that was made.
-    made = (item for item in iter_items(answer, "output") if get_text(item, "role") in (None, "assistant"))
-    messages = _input_messages(made, None, "assistant")
+def read_response(response: Any) -> list[Message]:
+    # Skip the user's messages, which a compaction repeats: the model did not produce them.
+    output = (item for item in iter_items(response, "output") if get_text(item, "role") in (None, "assistant"))
+    messages = _input_messages(output, None, "assistant")
     for message in messages:
-        message["finish_reason"] = _reason(answer, message)
+        message["finish_reason"] = _reason(response, message)
     return messages
 
 
-def end_reason(answer: Any) -> str | None:
-    """Why, in the convention's words, an answer ended whose status says only that it did."""
-    status = get_text(answer, "status")
+def end_reason(response: Any) -> str | None:
+    """Return the normalized finish reason of a response, which its status alone does not state."""
+    status = get_text(response, "status")
     if status == "incomplete":
-        reason = get_text(get(answer, "incomplete_details"), "reason")
+        reason = get_text(get(response, "incomplete_details"), "reason")
         return None if reason is None else normalize_finish_reason(reason)
     if status != "completed":
         return None
-    made = {get_text(item, "type") for item in iter_list(answer, "output")}
-    # A shell may be the provider's own, which has run then.
-    called = not made.isdisjoint(_CALLER_TOOLS) or ("shell_call" in made and "shell_call_output" not in made)
+    item_types = {get_text(item, "type") for item in iter_list(response, "output")}
+    # A shell call with its output has run at the provider: the caller need not act.
+    called = not item_types.isdisjoint(_CALLER_TOOLS) or (
+        "shell_call" in item_types and "shell_call_output" not in item_types
+    )
     return "tool_call" if called else "stop"
 
 
-def _reason(answer: Any, message: Message) -> str | None:
-    reason = end_reason(answer)
+def _reason(response: Any, message: Message) -> str | None:
+    reason = end_reason(response)
     if reason == "stop" and any(isinstance(part, dict) and part["type"] == "tool_call" for part in message["parts"]):
-        return "tool_call"  # of a stream whose end event repeats nothing
-    match get_text(answer, "status"):
+        return "tool_call"  # of a stream whose end event has no output
+    match get_text(response, "status"):
         case "failed" | "cancelled":
             return "error"
         case "incomplete":
@@ -236,7 +240,7 @@ def _reason(answer: Any, message: Message) -> str | None:
             return reason
 
 
-_TEXTS = {
+_DELTA_KINDS = {
     "response.output_text.delta": "text",
     "response.refusal.delta": "text",
     "response.reasoning_summary_text.delta": "thought",
@@ -247,22 +251,25 @@ _TEXTS = {
 
 
 class ResponsesContentAccumulator:
-    """Joins response stream events. The end event carries all; the pieces are for streams that do not get there."""
+    """Accumulator of the content of response stream events.
 
-    __slots__ = ("_answer", "_items", "_pieces")
+    The end event carries the complete output. The pieces are for streams that end before it.
+    """
+
+    __slots__ = ("_items", "_pieces", "_response")
 
     def __init__(self) -> None:
-        self._answer: Any = None
+        self._response: Any = None
         self._items: dict[int, Any] = {}
         self._pieces: dict[int, list[tuple[str, str]]] = {}
 
     def add(self, event: Any) -> bool:
         try:
-            # Nearly every event is a model of the SDK that adds to an item.
-            told = event.__dict__
-            slot, piece = _TEXTS[told["type"]], told["delta"]
+            # Fast path: nearly every event is an SDK model that extends an item.
+            fields = event.__dict__
+            slot, piece = _DELTA_KINDS[fields["type"]], fields["delta"]
             if type(piece) is str:
-                self._pieces[told["output_index"]].append((slot, piece))
+                self._pieces[fields["output_index"]].append((slot, piece))
                 return True
         except (AttributeError, KeyError, TypeError):
             pass
@@ -273,7 +280,7 @@ class ResponsesContentAccumulator:
         kind = get(event, "type")
         if not isinstance(kind, str):
             return
-        slot = _TEXTS.get(kind)
+        slot = _DELTA_KINDS.get(kind)
         if slot is not None:
             piece = get(event, "delta")
             if isinstance(piece, str):
@@ -284,21 +291,21 @@ class ResponsesContentAccumulator:
             if kind.endswith("done"):
                 self._pieces.pop(index, None)
         elif kind in _END:
-            self._answer = get(event, "response")
-            if get(self._answer, "output"):
+            self._response = get(event, "response")
+            if get(self._response, "output"):
                 self._items.clear()
                 self._pieces.clear()
 
     def messages(self) -> list[Message]:
-        if get(self._answer, "output"):
-            return read_response(self._answer)
+        if get(self._response, "output"):
+            return read_response(self._response)
         parts: list[Any] = []
         for index in sorted(self._items.keys() | self._pieces.keys()):
             parts += self._unfinished(index) if index in self._pieces else self._finished(index)
         if not parts:
             return []
         message: Message = {"role": "assistant", "parts": parts}
-        message["finish_reason"] = _reason(self._answer, message)
+        message["finish_reason"] = _reason(self._response, message)
         return [message]
 
     def _finished(self, index: int) -> list[Any]:
@@ -312,10 +319,10 @@ class ResponsesContentAccumulator:
             return [
                 tool_call_part(get_text(item, "call_id"), get_text(item, "name"), "".join(piece for _, piece in pieces))
             ]
-        said = "".join(piece for _, piece in pieces)
-        return [text_part(said) if pieces[0][0] == "text" else reasoning_part(said)]
+        text = "".join(piece for _, piece in pieces)
+        return [text_part(text) if pieces[0][0] == "text" else reasoning_part(text)]
 
 
 RESPONSES_CONTENT = ContentFormat(read_request, read_response, ResponsesContentAccumulator)
 INPUT_TOKENS_CONTENT = ContentFormat(read_request)
-RETRIEVE_CONTENT = ContentFormat(lambda _: RequestContent(), read_response, ResponsesContentAccumulator)
+RETRIEVE_RESPONSE_CONTENT = ContentFormat(lambda _: RequestContent(), read_response, ResponsesContentAccumulator)

@@ -1,4 +1,4 @@
-"""Have chat streams tell their usage, without the caller's noticing."""
+"""Injection of ``stream_options.include_usage`` into chat streams, so that they report their usage."""
 
 from __future__ import annotations
 
@@ -15,57 +15,57 @@ _log = logging.getLogger("llmtrace")
 
 
 class UsageInjector:
-    """Adds ``stream_options.include_usage`` to requests of hosts that are known to take it."""
+    """Injector of ``stream_options.include_usage`` for hosts that are known to accept it."""
 
     def __init__(self, mode: str, hosts: Collection[str] = ()) -> None:
         self._always = mode == "always"
         self._hosts = frozenset({"api.openai.com", *(host.lower() for host in hosts)})
-        self._refused: set[str] = set()
+        self._rejecting_hosts: set[str] = set()
 
     def inject(self, call: OpenCall, options: Any) -> Any:
-        """The options with the wish for usage in them, as a copy; the same ones where that is not ours to ask."""
+        """Return a copy of the options with ``include_usage``, or the same options if it must not be added."""
         body = options.json_data
         host = "" if call.server is None else call.server[0]
         if (
             not call.request.stream
             or call.request.api_type != "chat_completions"
-            or host in self._refused
+            or host in self._rejecting_hosts
             or not (self._always or host in self._hosts)
             or not isinstance(body, dict)
             or _reads_raw_response(options)
         ):
             return options
-        told = body.get("stream_options")
+        stream_options = body.get("stream_options")
         extra = getattr(options, "extra_json", None)
         if isinstance(extra, dict) and "stream_options" in extra:
             return options
-        if told is not None and (not isinstance(told, dict) or "include_usage" in told):
+        if stream_options is not None and (not isinstance(stream_options, dict) or "include_usage" in stream_options):
             return options
-        asked = options.model_copy()
-        asked.json_data = {**body, "stream_options": {**(told or {}), "include_usage": True}}
+        injected = options.model_copy()
+        injected.json_data = {**body, "stream_options": {**(stream_options or {}), "include_usage": True}}
         call.injected_include_usage = True
-        return asked
+        return injected
 
     def forget(self) -> None:
-        """Forget which hosts have refused what was added."""
-        self._refused.clear()
+        """Forget which hosts rejected ``include_usage``."""
+        self._rejecting_hosts.clear()
 
     def on_error(self, call: OpenCall, error: BaseException) -> None:
-        """A host that refuses what we added is left alone from now on."""
+        """Stop adding ``include_usage`` for a host whose error rejects it."""
         if (
             call.injected_include_usage
             and http_status(error) in (400, 422)
             and "stream_options" in str(error)
             and call.server
         ):
-            self._refused.add(call.server[0])
+            self._rejecting_hosts.add(call.server[0])
             _log.warning(
-                "llmtrace asked %s for the usage of a stream, which it refuses; it is not asked again",
+                "%s rejects stream_options.include_usage; llmtrace no longer adds it for this host",
                 call.server[0],
             )
 
 
 def _reads_raw_response(options: Any) -> bool:
-    """Whether the caller reads the wire himself, where nothing can be hidden from him."""
+    """Return true if the caller reads the raw response, in which no chunk can be hidden."""
     headers = options.headers
     return isinstance(headers, dict) and any(str(name).lower() == "x-stainless-raw-response" for name in headers)

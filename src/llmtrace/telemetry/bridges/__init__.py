@@ -1,7 +1,7 @@
-"""What some backends read under names of their own, made from the attributes that every backend gets.
+"""Bridges: extra attributes for backends that read names of their own.
 
-A bridge is a pure function: from the attributes of one span to those that are to be added. The whole stays within the
-limit of attributes that an SDK keeps: above that, the SDK would drop the oldest, which are the ones that matter.
+A bridge is a pure function from the attributes of one span to the attributes to add. The result stays within the
+attribute limit of the SDK, which would drop the oldest attributes, the most important ones.
 """
 
 from __future__ import annotations
@@ -20,47 +20,58 @@ from .openinference import openinference
 __all__ = ["BRIDGES", "LIMIT", "Bridge", "add_bridges", "bridge_attributes", "within"]
 
 Bridge = Callable[[Mapping[str, Any], int], dict[str, Any]]
-"""Takes the attributes and the start of the span in nanoseconds."""
+"""Function from the attributes and the start of a span, in nanoseconds, to the attributes to add."""
 
 BRIDGES: dict[str, Bridge] = {"openinference": openinference, "langfuse": langfuse, "logfire": logfire}
 
 
 def bridge_attributes(attributes: Mapping[str, Any], bridges: Iterable[str], *, started: int = 0) -> dict[str, Any]:
-    """What the named bridges add to ``attributes``."""
-    found: dict[str, Any] = {}
+    """Return the attributes that bridges add to a span.
+
+    Args:
+        attributes: The attributes of the span.
+        bridges: Names of bridges, keys of ``BRIDGES``.
+        started: Start of the span in nanoseconds since the epoch; 0 if unknown.
+    """
+    added: dict[str, Any] = {}
     for name in bridges:
         for key, value in BRIDGES[name](attributes, started).items():
-            # Metadata is one list, which the bridge has read and completed.
+            # Replace metadata: the bridge returns the existing object with its own keys added.
             if key not in attributes or key == names.METADATA:
-                found[key] = value
-    return found
+                added[key] = value
+    return added
 
 
-_FEW = 16
-"""More attributes than others put onto a span of ours: with room for so many, there is no need to look."""
-_LEAST = 8
-"""Attributes that a span of ours has in any case, whatever others have put there."""
+_SPARE_ATTRIBUTES = 16
+"""Attributes that samplers and processors may add to a span; with that much room nothing is counted."""
+_MIN_ATTRIBUTES = 8
+"""Attributes of llmtrace that a span keeps even if others have used up its limit."""
 
 
 def add_bridges(
-    found: dict[str, Any],
+    attributes: dict[str, Any],
     bridges: Callable[[], Iterable[str]] | None,
-    known: Iterable[str],
+    existing: Iterable[str],
     limit: int,
     *,
     started: int = 0,
 ) -> dict[str, Any]:
-    """``found``, which is all that a span of ours is to tell beside what is ``known`` of it, completed.
+    """Return the attributes to write on a span of llmtrace, bridged and within its limit.
 
-    It is bridged here where no exporter of ours will do it, and kept within the limit of the span.
+    Args:
+        attributes: The attributes of llmtrace; bridged attributes are added in place.
+        bridges: Returns the names of the bridges to apply, those that no exporter of llmtrace will apply.
+        existing: Names of the attributes that the span already has.
+        limit: Maximum number of attributes on the span.
+        started: Start of the span in nanoseconds since the epoch; 0 if unknown.
     """
     chosen = bridges() if bridges is not None else ()
     if chosen:
         try:
-            found.update(bridge_attributes(found, chosen, started=started))
+            attributes.update(bridge_attributes(attributes, chosen, started=started))
         except Exception:
             log_internal_error("bridge a span")
-    if len(found) <= limit - _FEW:
-        return found
-    others = sum(key not in found for key in known)
-    return within(found, max(limit - others, min(limit, _LEAST)))
+    if len(attributes) <= limit - _SPARE_ATTRIBUTES:
+        return attributes
+    others = sum(key not in attributes for key in existing)
+    return within(attributes, max(limit - others, min(limit, _MIN_ATTRIBUTES)))

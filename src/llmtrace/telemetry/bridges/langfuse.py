@@ -1,4 +1,4 @@
-"""Langfuse: its own figures outrank all it would otherwise add up from the convention's."""
+"""Bridge for Langfuse, which prefers its own usage and cost attributes to those of the convention."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _USAGE = {
     "cache_write": names.USAGE["cache_write"],
     "reasoning": names.USAGE["reasoning"],
 }
-_COSTS = {
+_COST_DETAILS = {
     "llm.cost.prompt_details.input": "input",
     "llm.cost.prompt_details.cache_read": "input_cached_tokens",
     "llm.cost.prompt_details.cache_write": "input_cache_creation",
@@ -28,62 +28,62 @@ _COSTS = {
 }
 
 
-_ABOUT = (
+_DEPLOYMENT = (
     (names.LANGFUSE_ENVIRONMENT, names.TAG + "environment", "LANGFUSE_TRACING_ENVIRONMENT"),
     (names.LANGFUSE_RELEASE, names.TAG + "release", "LANGFUSE_RELEASE"),
 )
-"""A tag of that name, else the variable of Langfuse's own SDK."""
+"""Attribute, tag and variable: the tag is used if present, else the variable of Langfuse's SDK."""
 
 
 def langfuse(attributes: Mapping[str, Any], started: int) -> dict[str, Any]:
-    """What Langfuse needs beyond ``attributes``."""
-    found: dict[str, Any] = {}
+    """Return the attributes that Langfuse needs in addition to ``attributes``."""
+    added: dict[str, Any] = {}
     usage = _usage(attributes)
     if usage:
-        found[names.LANGFUSE_USAGE] = dumps(usage)
+        added[names.LANGFUSE_USAGE] = dumps(usage)
     cost = attributes.get("llm.cost.total")
     if cost is not None:
-        parts = {key: attributes[name] for name, key in _COSTS.items() if name in attributes}
-        found[names.LANGFUSE_COST] = dumps({**parts, "total": cost})
-    first = attributes.get(names.STREAM_FIRST_TOKEN)
-    if isinstance(first, float) and started:
-        at = datetime.fromtimestamp(started / 1e9 + first, UTC)
-        found[names.LANGFUSE_FIRST_TOKEN] = at.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        parts = {key: attributes[name] for name, key in _COST_DETAILS.items() if name in attributes}
+        added[names.LANGFUSE_COST] = dumps({**parts, "total": cost})
+    first_token = attributes.get(names.STREAM_FIRST_TOKEN)
+    if isinstance(first_token, float) and started:
+        first_token_time = datetime.fromtimestamp(started / 1e9 + first_token, UTC)
+        added[names.LANGFUSE_FIRST_TOKEN] = first_token_time.isoformat(timespec="microseconds").replace("+00:00", "Z")
     feature = attributes.get("llmtrace.feature")
     if feature is not None:
-        found[names.LANGFUSE_NAME] = found[names.LANGFUSE_METADATA + "feature"] = feature
+        added[names.LANGFUSE_NAME] = added[names.LANGFUSE_METADATA + "feature"] = feature
     tags = attributes.get(names.TAGS)
     if tags:
-        found[names.LANGFUSE_TAGS] = tags
+        added[names.LANGFUSE_TAGS] = tags
     tenant = attributes.get("llmtrace.tenant")
     if tenant is not None:
-        found[names.LANGFUSE_METADATA + "tenant"] = tenant
-    for name, tag, variable in _ABOUT:
-        told = attributes.get(tag) or os.environ.get(variable, "").strip()
-        if told:
-            found[name] = str(told)
+        added[names.LANGFUSE_METADATA + "tenant"] = tenant
+    for name, tag, variable in _DEPLOYMENT:
+        setting = attributes.get(tag) or os.environ.get(variable, "").strip()
+        if setting:
+            added[name] = str(setting)
     for key, value in attributes.items():
         if key.startswith("llmtrace.tag."):
-            found[names.LANGFUSE_METADATA + key.removeprefix("llmtrace.tag.")] = value
-    return found
+            added[names.LANGFUSE_METADATA + key.removeprefix("llmtrace.tag.")] = value
+    return added
 
 
 def _usage(attributes: Mapping[str, Any]) -> dict[str, int]:
-    """Disjoint counts, since Langfuse adds them up."""
-    told = {key: count for key, name in _USAGE.items() if isinstance(count := attributes.get(name), int)}
-    if "input" not in told and "output" not in told:
+    """Return disjoint token counts, since Langfuse sums them up."""
+    counts = {key: count for key, name in _USAGE.items() if isinstance(count := attributes.get(name), int)}
+    if "input" not in counts and "output" not in counts:
         return {}
-    found: dict[str, int] = {}
-    if "input" in told:
-        found["input"] = max(0, told["input"] - told.get("cache_read", 0) - told.get("cache_write", 0))
-    if "output" in told:
-        found["output"] = max(0, told["output"] - told.get("reasoning", 0))
+    usage: dict[str, int] = {}
+    if "input" in counts:
+        usage["input"] = max(0, counts["input"] - counts.get("cache_read", 0) - counts.get("cache_write", 0))
+    if "output" in counts:
+        usage["output"] = max(0, counts["output"] - counts.get("reasoning", 0))
     for key, name in (
         ("cache_read", "input_cached_tokens"),
         ("cache_write", "input_cache_creation"),
         ("reasoning", "output_reasoning_tokens"),
     ):
-        if key in told:
-            found[name] = told[key]
-    found["total"] = told.get("input", 0) + told.get("output", 0)
-    return found
+        if key in counts:
+            usage[name] = counts[key]
+    usage["total"] = counts.get("input", 0) + counts.get("output", 0)
+    return usage

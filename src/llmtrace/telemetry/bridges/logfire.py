@@ -1,4 +1,4 @@
-"""Logfire: what a call cost, under its own name."""
+"""Bridge for Logfire: the cost of a call under Logfire's name."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ __all__ = ["logfire"]
 
 
 def logfire(attributes: Mapping[str, Any], started: int) -> dict[str, Any]:
-    """What Logfire needs beyond ``attributes``."""
+    """Return the attributes that Logfire needs in addition to ``attributes``."""
     cost = attributes.get("llm.cost.total")
     return {} if cost is None else {names.LOGFIRE_COST: cost}

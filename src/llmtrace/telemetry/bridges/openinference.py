@@ -1,7 +1,7 @@
-"""OpenInference, for Phoenix: the few names it needs beside the convention's.
+"""Bridge for OpenInference: the names that Phoenix needs in addition to those of the convention.
 
-``llm.input_messages`` and ``llm.output_messages`` are written only for lists that Phoenix would show with holes: it
-stops reading the convention's messages where it finds one key of those.
+``llm.input_messages`` and ``llm.output_messages`` are written only if Phoenix would drop parts of the convention's
+messages, because Phoenix ignores those messages as soon as one key of its own list is present.
 """
 
 from __future__ import annotations
@@ -45,92 +45,92 @@ _PROMPT = ((names.OI_PROMPT_ID, names.PROMPT_NAME), (names.OI_TEMPLATE_VERSION, 
 
 
 def openinference(attributes: Mapping[str, Any], started: int) -> dict[str, Any]:
-    """What Phoenix needs beyond ``attributes``."""
+    """Return the attributes that Phoenix needs in addition to ``attributes``."""
     operation = attributes.get(names.OPERATION)
     kind = _KINDS.get(operation, "LLM" if names.REQUEST_MODEL in attributes else "CHAIN") if operation else None
     if kind is None:
         return {}
-    found: dict[str, Any] = {names.OI_KIND: kind}
+    added: dict[str, Any] = {names.OI_KIND: kind}
     model = attributes.get(names.RESPONSE_MODEL) or attributes.get(names.REQUEST_MODEL)
     if kind == "LLM":
-        # The request's name may be an alias, which Phoenix has no price for.
-        _put(found, names.OI_MODEL, model)
-        _copy(attributes, _COUNTS, found)
-        _copy(attributes, _PARAMETERS, found)
-        _messages(attributes, found)
+        # Prefer the model of the response: that of the request may be an alias, which Phoenix cannot price.
+        _put(added, names.OI_MODEL, model)
+        _copy(attributes, _COUNTS, added)
+        _copy(attributes, _PARAMETERS, added)
+        _add_messages(attributes, added)
     elif kind == "EMBEDDING":
-        _put(found, names.OI_EMBEDDING_MODEL, model)
-        _copy(attributes, _EMBEDDING_PARAMETERS, found)
-    _copy(attributes, _PROMPT, found)
+        _put(added, names.OI_EMBEDDING_MODEL, model)
+        _copy(attributes, _EMBEDDING_PARAMETERS, added)
+    _copy(attributes, _PROMPT, added)
     if kind != "LLM" or names.INPUT_MESSAGES in attributes or names.OUTPUT_MESSAGES in attributes:
-        _values(attributes, kind, found)
-    _metadata(attributes, found)
+        _add_values(attributes, kind, added)
+    _add_metadata(attributes, added)
     if kind == "RETRIEVER":
-        _documents(attributes, found)
-    return found
+        _add_documents(attributes, added)
+    return added
 
 
-_MARKS = ('"server_tool_call', '"file"', '"compaction"')
-"""In a list of messages that may have a part which Phoenix drops."""
+_DROPPED_PART_MARKS = ('"server_tool_call', '"file"', '"compaction"')
+"""Texts in the JSON of messages that may have a part which Phoenix drops."""
 
 
-def _messages(attributes: Mapping[str, Any], found: dict[str, Any]) -> None:
+def _add_messages(attributes: Mapping[str, Any], added: dict[str, Any]) -> None:
     for prefix, name in (("llm.input_messages", names.INPUT_MESSAGES), ("llm.output_messages", names.OUTPUT_MESSAGES)):
-        told = attributes.get(name)
-        if not isinstance(told, str) or not any(mark in told for mark in _MARKS):
+        encoded = attributes.get(name)
+        if not isinstance(encoded, str) or not any(mark in encoded for mark in _DROPPED_PART_MARKS):
             continue
-        messages = _parse_json(told)
+        messages = _parse_json(encoded)
         system = _parse_json(attributes.get(names.SYSTEM_INSTRUCTIONS)) if name == names.INPUT_MESSAGES else None
         if system and isinstance(messages, list):
             messages = [{"role": "system", "parts": system}, *messages]
-        found.update(write_messages(prefix, messages))
+        added.update(write_messages(prefix, messages))
 
 
-def _copy(attributes: Mapping[str, Any], pairs: tuple[tuple[str, str], ...], found: dict[str, Any]) -> None:
+def _copy(attributes: Mapping[str, Any], pairs: tuple[tuple[str, str], ...], added: dict[str, Any]) -> None:
     for name, source in pairs:
         if source in attributes:
-            found[name] = attributes[source]
+            added[name] = attributes[source]
 
 
-def _put(found: dict[str, Any], name: str, value: Any) -> None:
+def _put(added: dict[str, Any], name: str, value: Any) -> None:
     if value is not None:
-        found[name] = value
+        added[name] = value
 
 
-def _values(attributes: Mapping[str, Any], kind: str, found: dict[str, Any]) -> None:
-    """Question and answer in one text each, for lists and session views."""
+def _add_values(attributes: Mapping[str, Any], kind: str, added: dict[str, Any]) -> None:
+    """Add input and output as one text each, which Phoenix shows in lists and session views."""
     match kind:
         case "TOOL":
-            given = attributes.get(names.TOOL_ARGUMENTS), _JSON
-            made = attributes.get(names.TOOL_RESULT), _JSON
+            input_value = attributes.get(names.TOOL_ARGUMENTS), _JSON
+            output_value = attributes.get(names.TOOL_RESULT), _JSON
         case "RETRIEVER":
-            given = attributes.get(names.QUERY), _TEXT
-            made = attributes.get(names.RETRIEVED), _JSON
+            input_value = attributes.get(names.QUERY), _TEXT
+            output_value = attributes.get(names.RETRIEVED), _JSON
         case "RERANKER":
-            given, made = (attributes.get(names.RERANK_QUERY), _TEXT), (None, _TEXT)
+            input_value, output_value = (attributes.get(names.RERANK_QUERY), _TEXT), (None, _TEXT)
         case "EMBEDDING":
-            given, made = (attributes.get(f"{names.OI_EMBEDDINGS}0.embedding.text"), _TEXT), (None, _TEXT)
+            input_value, output_value = (attributes.get(f"{names.OI_EMBEDDINGS}0.embedding.text"), _TEXT), (None, _TEXT)
         case _:
-            given = _last(attributes.get(names.INPUT_MESSAGES))
-            made = _last(attributes.get(names.OUTPUT_MESSAGES))
-    _put_value(found, names.OI_INPUT, names.OI_INPUT_TYPE, *given)
-    _put_value(found, names.OI_OUTPUT, names.OI_OUTPUT_TYPE, *made)
+            input_value = _last_text(attributes.get(names.INPUT_MESSAGES))
+            output_value = _last_text(attributes.get(names.OUTPUT_MESSAGES))
+    _put_value(added, names.OI_INPUT, names.OI_INPUT_TYPE, *input_value)
+    _put_value(added, names.OI_OUTPUT, names.OI_OUTPUT_TYPE, *output_value)
 
 
-def _put_value(found: dict[str, Any], name: str, type_name: str, value: Any, mime_type: str) -> None:
+def _put_value(added: dict[str, Any], name: str, type_name: str, value: Any, mime_type: str) -> None:
     if value and isinstance(value, str):
-        found[name], found[type_name] = value, mime_type
+        added[name], added[type_name] = value, mime_type
 
 
-def _last(messages: Any) -> tuple[str | None, str]:
-    """The last message's text; a message without any, as JSON."""
+def _last_text(messages: Any) -> tuple[str | None, str]:
+    """Return the text of the last message and its MIME type; JSON of the parts if it has no text."""
     if messages is None:
         return None, _TEXT
     parsed = _parse_json(messages)
     if not isinstance(parsed, list) or not parsed or not isinstance(parsed[-1], dict):
         return None, _TEXT
-    given = parsed[-1].get("parts")
-    parts = [part for part in given if isinstance(part, dict)] if isinstance(given, list) else []
+    raw_parts = parsed[-1].get("parts")
+    parts = [part for part in raw_parts if isinstance(part, dict)] if isinstance(raw_parts, list) else []
     texts = [part["content"] for part in parts if part.get("type") == "text" and isinstance(part.get("content"), str)]
     if texts:
         return "\n".join(texts), _TEXT
@@ -152,28 +152,28 @@ _METADATA_FIELDS = {
     names.PROMPT_HASH: "prompt_hash",
     names.PROMPT_LABEL: "prompt_label",
 }
-"""What no column of Phoenix's shows."""
+"""Attributes that Phoenix shows only as metadata."""
 
 
-def _metadata(attributes: Mapping[str, Any], found: dict[str, Any]) -> None:
-    """What Phoenix reads as one JSON object: what is in it already, and what it would not show otherwise."""
-    told = {key: attributes[name] for name, key in _METADATA_FIELDS.items() if name in attributes}
-    if told:
-        known = _parse_json(attributes.get(names.METADATA))
-        if not isinstance(known, dict):
-            known = {}
-        if not told.keys() <= known.keys():
-            found[names.METADATA] = dumps({**told, **known})
+def _add_metadata(attributes: Mapping[str, Any], added: dict[str, Any]) -> None:
+    """Add the metadata that Phoenix reads as one JSON object, completed with attributes that it shows nowhere else."""
+    extra = {key: attributes[name] for name, key in _METADATA_FIELDS.items() if name in attributes}
+    if extra:
+        existing = _parse_json(attributes.get(names.METADATA))
+        if not isinstance(existing, dict):
+            existing = {}
+        if not extra.keys() <= existing.keys():
+            added[names.METADATA] = dumps({**extra, **existing})
 
 
-def _documents(attributes: Mapping[str, Any], found: dict[str, Any]) -> None:
-    """Documents one by one: the convention's list is dropped whole where one has no score."""
-    listed = _parse_json(attributes.get(names.RETRIEVED))
-    for index, document in enumerate(listed if isinstance(listed, list) else ()):
+def _add_documents(attributes: Mapping[str, Any], added: dict[str, Any]) -> None:
+    """Add documents under numbered names: Phoenix drops the convention's complete list if one has no score."""
+    documents = _parse_json(attributes.get(names.RETRIEVED))
+    for index, document in enumerate(documents if isinstance(documents, list) else ()):
         if not isinstance(document, dict):
             continue
         prefix = f"{names.DOCUMENTS}{index}.document."
         for field in ("id", "content", "score"):
-            _put(found, prefix + field, document.get(field))
+            _put(added, prefix + field, document.get(field))
         if document.get("metadata"):
-            found[prefix + "metadata"] = dumps(document["metadata"])
+            added[prefix + "metadata"] = dumps(document["metadata"])

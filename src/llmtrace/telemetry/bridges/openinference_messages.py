@@ -1,6 +1,6 @@
 """OpenInference messages, for lists with parts that Phoenix drops when it converts the convention's messages.
 
-Phoenix reads either its own list or the convention's, whole: a list is written here complete or not at all.
+Phoenix reads either its own list or the convention's, so a list is written completely or not at all.
 """
 
 from __future__ import annotations
@@ -12,22 +12,30 @@ from ..truncate import dumps
 
 __all__ = ["write_messages"]
 
-_DROPPED = frozenset({"server_tool_call", "server_tool_call_response", "file", "compaction"})
+_PARTS_DROPPED_BY_PHOENIX = frozenset({"server_tool_call", "server_tool_call_response", "file", "compaction"})
 _MAX_ATTRIBUTES = 64
 
 
 def write_messages(prefix: str, messages: Any) -> dict[str, Any]:
-    """Return the attributes of ``messages`` under ``prefix``; none where Phoenix can convert them all, or too many."""
+    """Return the attributes of a list of messages.
+
+    Args:
+        prefix: Prefix of the names, such as ``llm.input_messages``.
+        messages: The messages of the convention, decoded from JSON.
+
+    Returns:
+        No attributes if Phoenix converts all parts itself, or if there would be too many.
+    """
     if not isinstance(messages, list) or not any(
-        part.get("type") in _DROPPED for message in messages for part in _parts(message)
+        part.get("type") in _PARTS_DROPPED_BY_PHOENIX for message in messages for part in _parts(message)
     ):
         return {}
-    found: dict[str, Any] = {}
+    attributes: dict[str, Any] = {}
     for index, message in enumerate(messages):
-        _write(f"{prefix}.{index}.message.", message, found)
-        if len(found) > _MAX_ATTRIBUTES:
+        _write(f"{prefix}.{index}.message.", message, attributes)
+        if len(attributes) > _MAX_ATTRIBUTES:
             return {}
-    return found
+    return attributes
 
 
 def _parts(message: Any) -> Iterator[dict[str, Any]]:
@@ -35,21 +43,21 @@ def _parts(message: Any) -> Iterator[dict[str, Any]]:
     return (part for part in parts if isinstance(part, dict)) if isinstance(parts, list) else iter(())
 
 
-def _write(prefix: str, message: Any, found: dict[str, Any]) -> None:
-    found[f"{prefix}role"] = message.get("role", "user") if isinstance(message, dict) else "user"
+def _write(prefix: str, message: Any, attributes: dict[str, Any]) -> None:
+    attributes[f"{prefix}role"] = message.get("role", "user") if isinstance(message, dict) else "user"
     contents = calls = 0
     for part in _parts(message):
         if part.get("type") == "tool_call_response":
-            found[f"{prefix}content"] = _text(part.get("response"))
-            _put(found, f"{prefix}tool_call_id", part.get("id"))
+            attributes[f"{prefix}content"] = _text(part.get("response"))
+            _put(attributes, f"{prefix}tool_call_id", part.get("id"))
         elif (call := _call(part)) is not None:
             name = f"{prefix}tool_calls.{calls}.tool_call."
-            _put(found, f"{name}id", part.get("id"))
-            found[f"{name}function.name"], found[f"{name}function.arguments"] = call
+            _put(attributes, f"{name}id", part.get("id"))
+            attributes[f"{name}function.name"], attributes[f"{name}function.arguments"] = call
             calls += 1
         elif (content := _content(part)) is not None:
             name = f"{prefix}contents.{contents}.message_content."
-            found.update({name + key: value for key, value in content.items()})
+            attributes.update({name + key: value for key, value in content.items()})
             contents += 1
 
 
@@ -59,8 +67,8 @@ def _call(part: dict[str, Any]) -> tuple[str, str] | None:
             return str(part.get("name")), _text(part.get("arguments"))
         case "server_tool_call":
             details = part.get("server_tool_call")
-            given = details.get("input", details) if isinstance(details, dict) else details
-            return str(part.get("name")), _text(given)
+            arguments = details.get("input", details) if isinstance(details, dict) else details
+            return str(part.get("name")), _text(arguments)
         case _:
             return None
 
@@ -88,6 +96,6 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else "" if value is None else dumps(value)
 
 
-def _put(found: dict[str, Any], name: str, value: Any) -> None:
+def _put(attributes: dict[str, Any], name: str, value: Any) -> None:
     if isinstance(value, str):
-        found[name] = value
+        attributes[name] = value

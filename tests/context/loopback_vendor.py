@@ -1,4 +1,4 @@
-"""A loopback vendor that remembers what it was sent, and readers of finished spans."""
+"""A loopback vendor that records its requests, and readers of finished spans."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         self.server.received.append((dict(self.headers.items()), body.decode()))
-        asked = json.loads(body)
+        request = json.loads(body)
         self.send_response(200)
-        if asked.get("stream"):
+        if request.get("stream"):
             self.send_header("content-type", "text/event-stream")
             self.send_header("connection", "close")
             self.end_headers()
             self._stream()
             self.close_connection = True
             return
-        answer = json.dumps({**ANSWER, "id": f"chatcmpl-{asked.get('user', '1')}"}).encode()
+        response = json.dumps({**ANSWER, "id": f"chatcmpl-{request.get('user', '1')}"}).encode()
         self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(answer)))
+        self.send_header("content-length", str(len(response)))
         self.end_headers()
-        self.wfile.write(answer)
+        self.wfile.write(response)
 
     def _stream(self) -> None:
-        """Two chunks, then the rest when somebody lets it go."""
+        """Two chunks, then the rest when the test sets ``go_on``."""
         event = f"data: {json.dumps(CHUNK)}\n\n".encode()
         try:
             self.wfile.write(event * 2)

@@ -1,0 +1,184 @@
+"""Recorded OpenAI-form and Anthropic exchanges, sent again through the vendors' own clients."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any
+
+import anthropic
+import openai
+
+__all__ = ["Cassette", "Request", "Seen", "all_of_both", "call_async", "call_sync", "one_of_each_kind", "request_of"]
+
+Cassette = dict[str, Any]
+
+# surface -> end of the path, resource method of the ``openai`` client
+OPENAI = {
+    "chat.completions": ("/chat/completions", "chat.completions.create"),
+    "completions": ("/completions", "completions.create"),
+    "embeddings": ("/embeddings", "embeddings.create"),
+    "responses": ("/responses", "responses.create"),
+    "responses.compact": ("/responses/compact", "responses.compact"),
+    "responses.input_tokens": ("/responses/input_tokens", "responses.input_tokens.count"),
+    "responses.retrieve": ("/responses/", "responses.retrieve"),
+}
+
+# surface -> resource method of the ``anthropic`` client
+ANTHROPIC = {"messages": "messages.create", "messages.count_tokens": "messages.count_tokens"}
+
+
+def is_openai(cassette: Cassette) -> bool:
+    ending, _ = OPENAI.get(cassette["surface"], (None, None))
+    if ending is None:
+        return False
+    path: str = cassette["request"]["path"]
+    return ending in path if cassette["surface"] == "responses.retrieve" else path.endswith(ending)
+
+
+def is_anthropic(cassette: Cassette) -> bool:
+    return cassette["provider"] == "anthropic" and cassette["surface"] in ANTHROPIC
+
+
+def is_in_openai_release(cassette: Cassette) -> bool:
+    """Return true if the installed release has the surface: the first ones have no responses."""
+    return not cassette["surface"].startswith("responses") or find_spec("openai.resources.responses") is not None
+
+
+def all_of_both(cassettes: list[Cassette]) -> list[Cassette]:
+    return [
+        cassette
+        for cassette in cassettes
+        if (is_openai(cassette) and is_in_openai_release(cassette)) or is_anthropic(cassette)
+    ]
+
+
+def one_of_each_kind(cassettes: list[Cassette]) -> list[Cassette]:
+    kinds: dict[tuple[Any, ...], Cassette] = {}
+    for cassette in all_of_both(cassettes):
+        failed = cassette["response"]["status"] >= 400
+        broken = "error_in_stream" in cassette["features"]
+        if failed and cassette["surface"] != "chat.completions":
+            continue
+        kinds.setdefault((cassette["surface"], cassette["streaming"], failed, broken), cassette)
+    return list(kinds.values())
+
+
+@dataclass(frozen=True)
+class Request:
+    """Recorded request, in terms of a vendor's client."""
+
+    client: str
+    client_options: dict[str, Any]
+    method: str
+    arguments: dict[str, Any]
+
+    def open(self, module: Any, prefix: str) -> Any:
+        return getattr(module, prefix + self.client)(**self.client_options)
+
+    def bind(self, client: Any, raw: bool) -> Callable[[], Any]:
+        *path, name = self.method.split(".")
+        resource = client
+        for step in path:
+            resource = getattr(resource, step)
+        parameters = inspect.signature(getattr(resource, name)).parameters
+        arguments = {key: value for key, value in self.arguments.items() if key in parameters}
+        if extra := {key: value for key, value in self.arguments.items() if key not in parameters}:
+            arguments["extra_body"] = extra
+        method = getattr(resource.with_raw_response if raw else resource, name)
+        return lambda: method(**arguments)
+
+
+def request_of(cassette: Cassette, url: str) -> Request:
+    request = cassette["request"]
+    options = {
+        "api_key": "test-key",
+        "max_retries": 0,
+        "timeout": 30.0,
+        "default_headers": {"x-cassette-id": cassette["id"]},
+    }
+    if is_anthropic(cassette):
+        method = ANTHROPIC[cassette["surface"]]
+        if request["query"].get("beta") == "true":
+            method = f"beta.{method}"
+        # Set a timeout explicitly: otherwise the client refuses large responses that are not streamed.
+        arguments = {**request["body"], "timeout": 30.0}
+        return Request("Anthropic", {**options, "base_url": url}, method, arguments)
+
+    ending, method = OPENAI[cassette["surface"]]
+    prefix, _, rest = request["path"].rpartition(ending)
+    body = dict(request["body"] or {})
+    if cassette["surface"] == "responses.retrieve":
+        query = request["query"]
+        body = {"response_id": rest, "stream": query["stream"] == "true"}
+        if "starting_after" in query:
+            body["starting_after"] = int(query["starting_after"])
+    if "/deployments/" in prefix:
+        body.setdefault("model", cassette["expected"]["request_model"])
+        options |= {
+            "azure_endpoint": url,
+            "azure_deployment": prefix.rpartition("/")[2],
+            "api_version": request["query"]["api-version"],
+        }
+        return Request("AzureOpenAI", options, method, body)
+    return Request("OpenAI", {**options, "base_url": url + prefix}, method, body)
+
+
+@dataclass
+class Seen:
+    """Results and error that the caller gets from one call."""
+
+    values: list[tuple[type, dict[str, Any]]] = field(default_factory=list)
+    containers: list[type] = field(default_factory=list)
+    error: Exception | None = None
+
+    def add(self, value: Any) -> None:
+        self.values.append((type(value), value.model_dump(warnings=False)))
+
+    def comparable(self) -> tuple[Any, ...]:
+        error = None if self.error is None else (type(self.error), str(self.error), vars(self.error).get("body"))
+        return self.values, self.containers, error
+
+
+def call_sync(request: Request, raw: bool) -> Seen:
+    seen = Seen()
+    module = anthropic if request.client == "Anthropic" else openai
+    with request.open(module, "") as client:
+        try:
+            result = request.bind(client, raw)()
+            seen.containers.append(type(result))
+            if raw:
+                result = result.parse()
+            if hasattr(result, "model_dump"):
+                seen.add(result)
+            else:
+                seen.containers.append(type(result))
+                for item in result:
+                    seen.add(item)
+        except (openai.APIError, anthropic.APIError) as error:
+            seen.error = error
+    return seen
+
+
+async def call_async(request: Request, raw: bool) -> Seen:
+    seen = Seen()
+    module = anthropic if request.client == "Anthropic" else openai
+    async with request.open(module, "Async") as client:
+        try:
+            result = await request.bind(client, raw)()
+            seen.containers.append(type(result))
+            if raw:
+                result = result.parse()
+                if inspect.isawaitable(result):
+                    result = await result
+            if hasattr(result, "model_dump"):
+                seen.add(result)
+            else:
+                seen.containers.append(type(result))
+                async for item in result:
+                    seen.add(item)
+        except (openai.APIError, anthropic.APIError) as error:
+            seen.error = error
+    return seen
