@@ -15,25 +15,25 @@ __all__ = ["LocalStore"]
 
 
 class LocalStore:
-    """The destination of spans with nothing else configured."""
+    """The destination of spans if no other is configured."""
 
     def __init__(self, settings: Settings, bodies: RequestBodies | None = None) -> None:
-        """Set up; nothing is opened.
+        """Store the settings; no file is opened.
 
         Args:
-            settings: The path and the bounds of the store.
-            bodies: The request bodies that the store hashes.
+            settings: Path and size limits of the store.
+            bodies: Request bodies that the store hashes.
         """
         self._settings = settings
         self._bodies = bodies
 
     @property
     def path(self) -> Path:
-        """The file that the spans are written to."""
+        """The file of the store."""
         return locate(self._settings.store)
 
     def open(self, stats: ExportStats) -> Sink:
-        """Return a sink that writes to the store, or to a file of JSON lines where the path says so."""
+        """Return a sink that writes to the store, or to a JSON lines file if the path ends in ``.jsonl``."""
         path, settings = self.path, self._settings
         if path.suffix == ".jsonl":
             from .export.json_lines import JsonLinesExporter

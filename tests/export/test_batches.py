@@ -109,7 +109,7 @@ def test_a_queue_that_is_full_waits_once(monkeypatch: pytest.MonkeyPatch) -> Non
     """The program waits for a moment, and not again until something was written; what finds no room is counted."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "2")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "60000")  # however slow the machine, a and b are one batch
-    monkeypatch.setattr(batch, "_PATIENCE", 0.05)
+    monkeypatch.setattr(batch, "_QUEUE_FULL_TIMEOUT_SECONDS", 0.05)
     exporter = Exporter()
     exporter.go_on.clear()
     with writing(exporter) as (end, made, ledger):
@@ -120,7 +120,7 @@ def test_a_queue_that_is_full_waits_once(monkeypatch: pytest.MonkeyPatch) -> Non
             end(name)
         assert ledger.counts().dropped == {"queue_full": 2}
         assert not made.force_flush(1)
-        monkeypatch.setattr(batch, "_PATIENCE", 30)
+        monkeypatch.setattr(batch, "_QUEUE_FULL_TIMEOUT_SECONDS", 30)
         exporter.go_on.set()
         assert not made.force_flush()  # two were lost
         for number in range(20):

@@ -52,6 +52,6 @@ def test_langfuse_is_known_by_its_address(chosen: list[str], endpoint: str | Non
 @pytest.mark.faulty
 def test_a_span_that_cannot_be_translated_goes_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of a bridge costs what it would have added."""
-    monkeypatch.setattr(bridging, "added", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(bridging, "bridge_attributes", lambda *_, **__: 1 / 0)
     span = ReadableSpan("chat m")
     assert translate([span], ["langfuse"]) == [span]

@@ -174,7 +174,7 @@ def test_an_exporter_of_another_distribution(monkeypatch: pytest.MonkeyPatch, ca
         return make
 
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "theirs")
-    monkeypatch.setattr(routes, "_entry", lambda name, signal: SimpleNamespace(load=load_))
+    monkeypatch.setattr(routes, "_entry_point", lambda name, signal: SimpleNamespace(load=load_))
     pipeline = Pipeline(load({}))
     pipeline.prepare()
     pipeline.prepare()
@@ -182,7 +182,7 @@ def test_an_exporter_of_another_distribution(monkeypatch: pytest.MonkeyPatch, ca
     pipeline.provider().get_tracer("t").start_span("a").end()
     assert pipeline.shutdown(5)
     assert [span.name for exporter in made for span in exporter.get_finished_spans()] == ["a"]
-    monkeypatch.setattr(routes, "_entry", lambda name, signal: SimpleNamespace(load=lambda: 1 / 0))
+    monkeypatch.setattr(routes, "_entry_point", lambda name, signal: SimpleNamespace(load=lambda: 1 / 0))
     pipeline = make_pipeline({"store": "spans.db"})
     pipeline.prepare()
     assert pipeline.where() == [str(Path("spans.db").absolute())]

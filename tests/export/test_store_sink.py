@@ -53,7 +53,7 @@ class Locked:
 
 @pytest.fixture
 def sink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoreSink:
-    monkeypatch.setattr(store_sink, "_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(store_sink, "_LOCK_TIMEOUT_SECONDS", 0.01)
     return StoreSink(StoreExporter(tmp_path / "s.db"), ExportStats())
 
 
@@ -64,11 +64,11 @@ def test_locked_store_keeps_spans_until_it_is_free(sink: StoreSink, tmp_path: Pa
         sink.write([ended()])
     assert not sink.flush(time.monotonic())
     sink.retry()
-    assert sink._ledger.counts().dropped == {}
+    assert sink._stats.counts().dropped == {}
     locked.release()
     assert sink.flush(time.monotonic() + 30)
     assert sink.close(time.monotonic() + 30)
-    assert held(tmp_path / "s.db") == sink._ledger.counts().exported == 3
+    assert held(tmp_path / "s.db") == sink._stats.counts().exported == 3
 
 
 def test_locked_store_is_written_when_released_during_close(sink: StoreSink, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_locked_store_ends_close_at_its_deadline_and_names_the_reason(
     sink.write([ended()])
     assert not sink.close(time.monotonic() + 0.1)
     locked.release()
-    assert sink._ledger.counts().dropped == {"store_locked": 1}
+    assert sink._stats.counts().dropped == {"store_locked": 1}
     assert "database is locked" in caplog.text
     assert "store_locked" in caplog.text
 
@@ -150,7 +150,7 @@ def test_full_disk_at_the_end_names_the_reason(sink: StoreSink) -> None:
     connection.execute(f"PRAGMA max_page_count = {pages}")
     sink.write([ended(text=os.urandom(40_000).hex())])
     assert not sink.close(time.monotonic() + 0.05)
-    assert sink._ledger.counts().dropped == {"store_full": 1}
+    assert sink._stats.counts().dropped == {"store_full": 1}
 
 
 def test_waiting_spans_are_bounded_and_the_oldest_go(
@@ -163,7 +163,7 @@ def test_waiting_spans_are_bounded_and_the_oldest_go(
         sink.write([ended(n=number)])
     locked.release()
     assert sink.close(time.monotonic() + 30)
-    assert sink._ledger.counts().dropped == {"store_locked": 6}
+    assert sink._stats.counts().dropped == {"store_locked": 6}
     with closing(connect(tmp_path / "s.db")) as store:
         assert [span.attributes["n"] for _, span in spans_after(store, 0)] == [6, 7, 8, 9]
 

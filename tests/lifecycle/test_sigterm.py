@@ -270,7 +270,7 @@ import signal, threading
 llmtrace.instrument()
 ask("first"); llmtrace.flush(20)
 from llmtrace.export.stats import ExportStats
-ledgers = [route.ledger for route in llmtrace._api._current._runtime.pipeline._traces._routes]
+ledgers = [route.stats for route in llmtrace._api._current._runtime.pipeline._traces._routes]
 ask("before")
 INTERRUPTED
 time.sleep(60)

@@ -101,7 +101,7 @@ def test_foreign_file_is_refused_by_the_exporter(foreign: Path, caplog: pytest.L
     for _ in range(2):
         sink.write([span])
     assert sink.close(time.monotonic() + 30)
-    assert sink._ledger.counts().dropped == {"store_failed": 2}
+    assert sink._stats.counts().dropped == {"store_failed": 2}
     assert sum(str(foreign) in message for message in caplog.messages) == 1
 
 

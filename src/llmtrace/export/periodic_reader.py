@@ -1,4 +1,4 @@
-"""The metric reader: collects once per interval, and whenever it is asked for all there is."""
+"""Metric reader that collects once per interval and at every flush."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ from .stats import ExportStats
 
 __all__ = ["PeriodicReader"]
 
-_DEFAULT = 60.0
+_DEFAULT_INTERVAL_SECONDS = 60.0
 
 
 class PeriodicReader(MetricReader):
-    """Collects on a thread of its own every ``OTEL_METRIC_EXPORT_INTERVAL``, and writes into the sink.
+    """A metric reader with its own thread, which writes to a sink every ``OTEL_METRIC_EXPORT_INTERVAL``.
 
-    It lives in the process that made it; a forked child makes another, which starts at nothing.
+    It belongs to the process that created it. A forked child creates its own, which counts from zero.
     """
 
-    def __init__(self, sink: Sink, stats: ExportStats, like: Any) -> None:
-        """Set up, and have the thread running.
+    def __init__(self, sink: Sink, stats: ExportStats, exporter: Any) -> None:
+        """Start the thread.
 
         Args:
-            sink: Where metrics are written.
-            ledger: Counts what is lost.
-            like: The exporter whose temporality and aggregation are in force.
+            sink: Receiver of the metrics.
+            stats: Counters of exported and lost data points.
+            exporter: Exporter whose temporality and aggregation apply.
         """
         super().__init__(
-            preferred_temporality=_preference(like, "_preferred_temporality"),
-            preferred_aggregation=_preference(like, "_preferred_aggregation"),
+            preferred_temporality=_preference(exporter, "_preferred_temporality"),
+            preferred_aggregation=_preference(exporter, "_preferred_aggregation"),
         )
         self._sink = sink
         self._stats = stats
         self._interval = _interval()
         self._collecting = threading.Lock()
         self._stop = threading.Event()
-        self._arrived = True
-        self._thread = threading.Thread(target=self._work, name="llmtrace-collect", daemon=True)
-        with suppress(RuntimeError):  # the interpreter is ending: close() collects on the thread that calls it
+        self._delivered = True
+        self._thread = threading.Thread(target=self._run, name="llmtrace-collect", daemon=True)
+        with suppress(RuntimeError):  # the interpreter is ending: close() collects on its caller's thread
             self._thread.start()
         sink.start()
         exit_hooks.install()
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         while not self._stop.wait(self._interval):
             self._collect_now()
 
@@ -72,37 +72,39 @@ class PeriodicReader(MetricReader):
             self._sink.write(metrics_data.resource_metrics)
 
     def flush(self, deadline: float) -> bool:
-        """Collect, and wait until it has arrived or the deadline has come."""
+        """Collect, and wait until all data has arrived. Return False if the deadline passes first."""
         if self._stop.is_set():
-            return self._arrived
+            return self._delivered
         self._collect_now()
         return self._sink.flush(deadline) and not self._stats.new_losses()
 
     def close(self, deadline: float) -> bool:
-        """Collect for the last time, send what can be sent by the deadline, and stop."""
+        """Collect for the last time, send until the deadline, and stop. Return True if all data has arrived."""
         if self._stop.is_set():
-            return self._arrived
+            return self._delivered
         self._collect_now()
         self._stop.set()
-        self._arrived = self._sink.close(deadline) and not self._stats.new_losses()
-        return self._arrived
+        self._delivered = self._sink.close(deadline) and not self._stats.new_losses()
+        return self._delivered
 
     def rest(self, deadline: float) -> None:
-        """Collect for the last time and stop. Another reader goes on where more is measured."""
+        """Collect for the last time and stop. Later measurements need another reader."""
         self._collect_now()
         self._stop.set()
         self._thread.join(max(0.0, deadline - time.monotonic()))
         self._sink.rest(deadline)
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        """Call ``flush`` with a timeout in milliseconds."""
         return self.flush(time.monotonic() + timeout_millis / 1000)
 
     def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
+        """Call ``close`` with a timeout in milliseconds."""
         self.close(time.monotonic() + timeout_millis / 1000)
 
 
 def _preference(exporter: Any, name: str) -> Any:
-    """Return a preference of an exporter, which has no public name; without it the SDK's defaults are in force."""
+    """Return a preference of an exporter, a private attribute; ``None`` selects the SDK's default."""
     if not hasattr(exporter, name):
         warn_once(f"llmtrace: {type(exporter).__name__} has no {name}; metrics are exported with the SDK's default")
     return getattr(exporter, name, None)
@@ -112,5 +114,5 @@ def _interval() -> float:
     try:
         seconds = float(os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "")) / 1000
     except ValueError:
-        return _DEFAULT
-    return min(seconds, threading.TIMEOUT_MAX) if seconds > 0 else _DEFAULT
+        return _DEFAULT_INTERVAL_SECONDS
+    return min(seconds, threading.TIMEOUT_MAX) if seconds > 0 else _DEFAULT_INTERVAL_SECONDS

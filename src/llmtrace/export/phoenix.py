@@ -1,4 +1,4 @@
-"""Scores as Phoenix keeps them: annotations of a span, posted beside the spans, through the same queue and spool."""
+"""Phoenix exporter of scores: posts them as span annotations, through the same kind of queue and spool as spans."""
 
 from __future__ import annotations
 
@@ -21,53 +21,56 @@ from .stats import ExportStats
 __all__ = ["AnnotationSender", "open_annotations", "phoenix_transport"]
 
 _UNIT = "scores"
-_TIMEOUT = 5.0
-_PORT = 6006
-"""What Phoenix listens on."""
+_TIMEOUT_SECONDS = 5.0
+_PHOENIX_PORT = 6006
+"""The default port of Phoenix."""
 
 
 class AnnotationSender:
-    """Takes scores from the program, and has them posted."""
+    """A queue of scores that are posted to Phoenix."""
 
-    def __init__(self, way: HttpTransport, settings: Settings) -> None:
-        self.url = way.url
+    def __init__(self, transport: HttpTransport, settings: Settings) -> None:
+        self.url = transport.url
         self._stats = ExportStats(_UNIT)
-        self._batches = BatchProcessor(make_sender(way, settings, self._stats), self._stats)
+        self._processor = BatchProcessor(make_sender(transport, settings, self._stats), self._stats)
 
     @property
     def lost(self) -> int:
-        """Scores that will not arrive."""
+        """Number of scores that were lost."""
         return sum(self._stats.counts().dropped.values())
 
     def post(self, score: Score) -> None:
-        """Have ``score`` posted."""
-        self._batches.enqueue(score)
+        """Queue ``score`` for posting."""
+        self._processor.enqueue(score)
 
     def drain(self, timeout: float) -> bool:
-        """Wait until all that was handed over has been posted. ``True`` when none was lost."""
-        return self._batches.flush(time.monotonic() + timeout)
+        """Wait up to ``timeout`` seconds until all queued scores are posted. Return True if none was lost."""
+        return self._processor.flush(time.monotonic() + timeout)
 
     def rest(self, timeout: float) -> None:
-        """Stop until another score comes."""
-        self._batches.rest(time.monotonic() + timeout)
+        """Post queued scores for up to ``timeout`` seconds, and stop until the next score."""
+        self._processor.rest(time.monotonic() + timeout)
 
     def close(self, timeout: float) -> bool:
-        """Post what can be posted in time. The rest waits in the spool for the next process."""
-        return self._batches.close(time.monotonic() + timeout)
+        """Post queued scores for up to ``timeout`` seconds, and stop. The rest waits in the spool."""
+        return self._processor.close(time.monotonic() + timeout)
 
 
 class _AnnotationEncoder:
-    """One request for each score: a refusal is of that score alone."""
+    """An encoder of one request per score, so that a refusal affects that score only."""
 
     def encode(self, batch: Sequence[Score], limit: int, encoding: str) -> Iterator[Payload | Unencodable]:
+        """Encode each score as one request."""
         for score in batch:
             body = json.dumps({"data": [_annotation(score)]}).encode()
             yield pack(body, encoding, 1) if len(body) <= limit else Unencodable("too_large")
 
     def join(self, payloads: Sequence[Payload]) -> Sequence[Payload]:
+        """Return the payloads unchanged."""
         return payloads
 
     def split(self, payload: Payload) -> list[Payload]:
+        """Return nothing: a single score cannot be split."""
         return []
 
 
@@ -84,19 +87,19 @@ def _annotation(score: Score) -> dict[str, Any]:
 def open_annotations(
     environ: Mapping[str, str] | None = None, settings: Settings | None = None
 ) -> AnnotationSender | None:
-    """Where scores go, when the environment says that spans go to Phoenix."""
-    way = phoenix_transport(environ)
-    return None if way is None else AnnotationSender(way, load({}) if settings is None else settings)
+    """Return a sender of scores, if the environment sends spans to Phoenix."""
+    transport = phoenix_transport(environ)
+    return None if transport is None else AnnotationSender(transport, load({}) if settings is None else settings)
 
 
 def phoenix_transport(environ: Mapping[str, str] | None = None) -> HttpTransport | None:
-    """The way to its annotations; ``None`` where spans go to something else."""
+    """Return the transport to Phoenix's annotations; ``None`` if spans go to another backend."""
     variables = os.environ if environ is None else environ
     base = variables.get("PHOENIX_COLLECTOR_ENDPOINT", "").strip()
     if not base:
         endpoint = variables.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or variables.get("OTEL_EXPORTER_OTLP_ENDPOINT")
         parts = urlsplit((endpoint or "").strip())
-        if _port(parts) != _PORT:
+        if _port(parts) != _PHOENIX_PORT:
             return None
         base = f"{parts.scheme}://{parts.netloc}"
     parts = urlsplit(base)
@@ -106,7 +109,7 @@ def phoenix_transport(environ: Mapping[str, str] | None = None) -> HttpTransport
     headers = {"content-type": "application/json", **_headers(variables)}
     destination = make_destination("annotations", "http", url, headers)
     return HttpTransport(
-        url, headers, destination=destination, encoder=_AnnotationEncoder(), unit=_UNIT, timeout=_TIMEOUT
+        url, headers, destination=destination, encoder=_AnnotationEncoder(), unit=_UNIT, timeout=_TIMEOUT_SECONDS
     )
 
 
@@ -119,13 +122,13 @@ def _port(parts: Any) -> int | None:
 
 
 def _headers(variables: Mapping[str, str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    told = variables.get("OTEL_EXPORTER_OTLP_TRACES_HEADERS") or variables.get("OTEL_EXPORTER_OTLP_HEADERS") or ""
-    for pair in told.split(","):
-        name, mark, value = pair.partition("=")
-        if mark and name.strip():
-            found[name.strip().lower()] = unquote(value.strip())
+    headers: dict[str, str] = {}
+    pairs = variables.get("OTEL_EXPORTER_OTLP_TRACES_HEADERS") or variables.get("OTEL_EXPORTER_OTLP_HEADERS") or ""
+    for pair in pairs.split(","):
+        name, separator, value = pair.partition("=")
+        if separator and name.strip():
+            headers[name.strip().lower()] = unquote(value.strip())
     key = variables.get("PHOENIX_API_KEY", "").strip()
     if key:
-        found["authorization"] = f"Bearer {key}"
-    return found
+        headers["authorization"] = f"Bearer {key}"
+    return headers

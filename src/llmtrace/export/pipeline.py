@@ -1,4 +1,4 @@
-"""Where spans, metrics and logs go, and what became of them."""
+"""Export pipeline of spans, metrics and logs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Pipeline"]
 
 
 class Pipeline:
-    """Gives every call its providers, and looks after those that are ours."""
+    """The providers of all signals. It also flushes and closes our own."""
 
     def __init__(
         self,
@@ -27,26 +27,26 @@ class Pipeline:
         arguments: Arguments = NO_ARGUMENTS,
         local_store: LocalDestination | None = None,
     ) -> None:
-        declared = DeclarativeConfig()
-        self._traces = SignalProvider(TRACES, settings, tracer_provider, declared, local_store, arguments)
-        self._metrics = SignalProvider(METRICS, settings, meter_provider, declared, arguments=arguments)
-        self._logs = SignalProvider(LOGS, settings, logger_provider, declared, arguments=arguments)
-        self._channels = (self._traces, self._metrics, self._logs)
+        declarative_config = DeclarativeConfig()
+        self._traces = SignalProvider(TRACES, settings, tracer_provider, declarative_config, local_store, arguments)
+        self._metrics = SignalProvider(METRICS, settings, meter_provider, declarative_config, arguments=arguments)
+        self._logs = SignalProvider(LOGS, settings, logger_provider, declarative_config, arguments=arguments)
+        self._signal_providers = (self._traces, self._metrics, self._logs)
         self.provider = self._traces.provider
         self.loggers = self._logs.provider
         self.own = self._traces.own
         self._without_metrics = settings.metrics == "off"
-        self._measured: Any = None
+        self._observed_provider: Any = None
 
     def stores(self) -> bool:
         """Return True if spans go to the local store."""
         return self._traces.stores and self._traces.own()
 
     def meters(self) -> Any:
-        """The meter provider of the moment, which is told of our own counters too; ``None`` when there is none."""
+        """Return the current meter provider, which also observes our export counters; ``None`` if there is none."""
         provider = self._metrics.provider()
-        if provider is not self._measured:
-            self._measured = provider
+        if provider is not self._observed_provider:
+            self._observed_provider = provider
             if provider is not None:
                 from .exporter_metrics import observe_stats
 
@@ -54,36 +54,36 @@ class Pipeline:
         return provider
 
     def owned(self) -> bool:
-        """Whether anything leaves through exporters of ours."""
-        return self.own() or any(channel.writes() for channel in self._channels)
+        """Return True if any signal is exported by our own exporters."""
+        return self.own() or any(signal_provider.writes() for signal_provider in self._signal_providers)
 
     def prepare(self) -> None:
         """Build our exporters now if they will be needed, so that a wrong variable is reported at once."""
-        for channel in self._channels:
-            if channel is not self._metrics or not self._without_metrics:
-                channel.prepare()
+        for signal_provider in self._signal_providers:
+            if signal_provider is not self._metrics or not self._without_metrics:
+                signal_provider.prepare()
 
     def where(self) -> list[str]:
-        """For people: where spans go, as far as we decide it."""
+        """Return the destinations of spans on our own routes, for display."""
         return self._traces.where()
 
     def counts(self) -> list[Counts]:
-        """The counters of each of our routes, those of traces first."""
-        return [counts for channel in self._channels for counts in channel.counts()]
+        """Return the counters of each of our routes, those of traces first."""
+        return [counts for signal_provider in self._signal_providers for counts in signal_provider.counts()]
 
     def flush(self, timeout: float) -> bool:
-        """Send what is waiting. ``True`` when all of it reached its destination in time."""
+        """Send all queued items. Return True if all arrived within ``timeout`` seconds."""
         deadline = time.monotonic() + max(0.0, timeout)
-        # Each is waited for: all are on their way by then.
-        return all([channel.flush(deadline) for channel in self._channels])
+        # Build a list, so that every signal is flushed even if an earlier one fails.
+        return all([signal_provider.flush(deadline) for signal_provider in self._signal_providers])
 
     def rest(self, timeout: float) -> None:
         """Stop the threads and close the files of our exporters until they are needed again."""
         deadline = time.monotonic() + max(0.0, timeout)
-        for channel in self._channels:
-            channel.rest(deadline)
+        for signal_provider in self._signal_providers:
+            signal_provider.rest(deadline)
 
     def shutdown(self, timeout: float) -> bool:
-        """Flush, and close the providers that are ours. One that is not ours is only flushed."""
+        """Flush all providers and close our own, within ``timeout`` seconds. Return True if all items arrived."""
         deadline = time.monotonic() + max(0.0, timeout)
-        return all([channel.shutdown(deadline) for channel in self._channels])
+        return all([signal_provider.shutdown(deadline) for signal_provider in self._signal_providers])

@@ -1,4 +1,4 @@
-"""Which exporters the environment asks for, and how each is reached."""
+"""Routes to the exporters that the environment selects."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ __all__ = [
 
 _log = logging.getLogger("llmtrace")
 _EXPORTERS = ("otlp", "otlp_proto_http", "otlp_proto_grpc", "console", "none")
-_PULLED = "prometheus"
-"""A standard name of a metric exporter that nothing is sent to: for the provider that an application sets itself."""
+_PULL_EXPORTER = "prometheus"
+"""A standard name of a metric exporter that serves requests; only an application's own provider can use it."""
 LOCAL = "local"
-_MEMORY = 64 << 20
+_MEMORY_BUFFER_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """Arguments of ``instrument()`` that beat standard variables of the same meaning."""
+    """Arguments of ``instrument()`` that override standard variables of the same meaning."""
 
     endpoint: str | None = None
-    """Where OTLP requests go, as in ``OTEL_EXPORTER_OTLP_ENDPOINT``."""
+    """Base URL for OTLP requests, as in ``OTEL_EXPORTER_OTLP_ENDPOINT``."""
     service_name: str | None = None
 
     def __str__(self) -> str:
@@ -56,77 +56,80 @@ NO_ARGUMENTS = Arguments()
 
 
 class LocalDestination(Protocol):
-    """The destination of spans with nothing else configured."""
+    """The destination of spans if no other is configured."""
 
     @property
     def path(self) -> Path:
-        """The file that the spans are written to."""
+        """The file that spans are written to."""
 
     def open(self, stats: ExportStats) -> Sink:
         """Return a sink that writes to the file and counts in ``stats``."""
 
 
 class Route:
-    """One way that a signal takes."""
+    """A sink that receives a signal, with its counters."""
 
-    __slots__ = ("announced", "ledger", "like", "sink", "where")
+    __slots__ = ("announced", "metric_exporter", "sink", "stats", "where")
 
     def __init__(
-        self, sink: Sink, ledger: ExportStats, where: str, *, like: Any = None, announced: bool = False
+        self, sink: Sink, stats: ExportStats, where: str, *, metric_exporter: Any = None, announced: bool = False
     ) -> None:
         self.sink = sink
-        self.ledger = ledger
+        self.stats = stats
         self.where = where
-        """For people: an address or a path, without credentials."""
-        self.like = like
-        """Of metrics, the exporter of OpenTelemetry whose preferences are in force."""
+        """Address or path of the destination, without credentials, for display."""
+        self.metric_exporter = metric_exporter
+        """For metrics, the OpenTelemetry exporter whose temporality and aggregation apply."""
         self.announced = announced
-        """Whether the program's user is told, in one line on stderr."""
+        """True to announce the destination in one line on stderr."""
 
 
 def variable(name: str) -> str:
+    """Return the stripped value of an environment variable, or an empty string."""
     return os.environ.get(name, "").strip()
 
 
 def names(settings: Settings, signal: Signal = TRACES, arguments: Arguments = NO_ARGUMENTS) -> list[str]:
-    """The exporters in force: those that ``OTEL_<SIGNAL>_EXPORTER`` names, or OTLP if an endpoint is set.
+    """Return the active exporters: those of ``OTEL_<SIGNAL>_EXPORTER``, or OTLP if an endpoint is set.
 
-    Metrics and logs are exported when they are asked for by name: an endpoint for all signals asks for traces, as many
-    backends take nothing else. Spans that are bound for nowhere go to the local store. A name that is not installed is
-    logged and left out.
+    An endpoint for all signals selects traces only, because many backends accept nothing else. Metrics and logs need
+    their own exporter or endpoint variable. Spans without an exporter go to the local store. A name that is not
+    installed is logged and skipped.
     """
-    named = _named(settings, signal)
-    if signal is TRACES and arguments.endpoint is not None and not any(name.startswith("otlp") for name in named):
+    exporters = _configured_names(settings, signal)
+    if signal is TRACES and arguments.endpoint is not None and not any(name.startswith("otlp") for name in exporters):
         return ["otlp"]
     own, general = signal.variables("ENDPOINT")
-    if not named and (variable(own) or (signal is TRACES and variable(general))):
-        named = ["otlp"]
-    if named:
-        return [name for name in dict.fromkeys(named) if name not in ("none", _PULLED)]
+    if not exporters and (variable(own) or (signal is TRACES and variable(general))):
+        exporters = ["otlp"]
+    if exporters:
+        return [name for name in dict.fromkeys(exporters) if name not in ("none", _PULL_EXPORTER)]
     return local(settings, signal)
 
 
-def _named(settings: Settings, signal: Signal) -> list[str]:
+def _configured_names(settings: Settings, signal: Signal) -> list[str]:
     setting = f"OTEL_{signal.name.upper()}_EXPORTER"
-    named = [name for part in variable(setting).split(",") if (name := part.strip().lower())]
-    usable = [name for name in named if name in (*_EXPORTERS, _PULLED) or _entry(name, signal) is not None]
-    for name in sorted({*named} - {*usable}):
+    exporters = [name for part in variable(setting).split(",") if (name := part.strip().lower())]
+    usable = [
+        name for name in exporters if name in (*_EXPORTERS, _PULL_EXPORTER) or _entry_point(name, signal) is not None
+    ]
+    for name in sorted({*exporters} - {*usable}):
         warn_once(
             f"llmtrace ignores {setting}={name!r}: no such exporter is installed; use {', '.join(_EXPORTERS)}."
-            f" {_instead(settings, signal)}"
+            f" {_fallback_text(settings, signal)}"
         )
     return usable
 
 
-def _instead(settings: Settings, signal: Signal) -> str:
-    """Say where a signal goes whose exporter cannot be used."""
+def _fallback_text(settings: Settings, signal: Signal) -> str:
+    """Describe the destination of a signal whose exporter cannot be used."""
     if local(settings, signal):
         return "Without another destination spans go to the local store"
     return f"Without another destination {signal.unit} are not exported"
 
 
 def local(settings: Settings, signal: Signal) -> list[str]:
-    """The local store, for spans that are bound for nowhere else."""
+    """Return the local store as the exporter of spans without another one, unless it is off."""
     return [LOCAL] if signal is TRACES and settings.store != "off" else []
 
 
@@ -136,22 +139,25 @@ def open_routes(
     local_store: LocalDestination | None = None,
     arguments: Arguments = NO_ARGUMENTS,
 ) -> list[tuple[str, Route]]:
-    """Build all that ``names()`` says; one that cannot be built is logged, and where none is left, the local store."""
-    found: list[tuple[str, Route]] = []
+    """Build the routes of ``names()``.
+
+    An exporter that cannot be built is logged and skipped. If none remains, spans go to the local store.
+    """
+    routes: list[tuple[str, Route]] = []
     with usable_environment():
-        wanted = names(settings, signal, arguments)
-        for name in wanted:
+        exporters = names(settings, signal, arguments)
+        for name in exporters:
             try:
-                found.append((name, open_route(name, settings, signal, local_store, arguments)))
+                routes.append((name, open_route(name, settings, signal, local_store, arguments)))
             except ConfigError as error:
-                warn_once(f"llmtrace: {error}. {_instead(settings, signal)}")
-        if wanted and not found:
-            found = [(name, open_route(name, settings, signal, local_store)) for name in local(settings, signal)]
-    return found
+                warn_once(f"llmtrace: {error}. {_fallback_text(settings, signal)}")
+        if exporters and not routes:
+            routes = [(name, open_route(name, settings, signal, local_store)) for name in local(settings, signal)]
+    return routes
 
 
-def _entry(name: str, signal: Signal) -> EntryPoint | None:
-    """An exporter that another distribution brings."""
+def _entry_point(name: str, signal: Signal) -> EntryPoint | None:
+    """Return the entry point of an exporter that another distribution provides."""
     return next(iter(entry_points(group=f"opentelemetry_{signal.name}_exporter", name=name)), None)
 
 
@@ -162,21 +168,24 @@ def open_route(
     local_store: LocalDestination | None = None,
     arguments: Arguments = NO_ARGUMENTS,
 ) -> Route:
-    """Build one of ``names()``.
+    """Build the route of one exporter of ``names()``.
 
     Raises:
         ConfigError: The exporter cannot be built.
     """
-    ledger = ExportStats(signal.unit)
+    stats = ExportStats(signal.unit)
     if name == LOCAL:
         if local_store is None:
             raise ConfigError("there is no local store to write spans to")
-        return Route(local_store.open(ledger), ledger, str(local_store.path), announced=True)
+        return Route(local_store.open(stats), stats, str(local_store.path), announced=True)
     if name.startswith("otlp"):
-        return _otlp(transport(name, signal, arguments.endpoint), settings, ledger, signal)
+        return _otlp(transport(name, signal, arguments.endpoint), settings, stats, signal)
     exporter = _console(signal) if name == "console" else _foreign(name, signal)
     return Route(
-        ExporterSink(exporter, ledger, signal), ledger, "the console" if name == "console" else name, like=exporter
+        ExporterSink(exporter, stats, signal),
+        stats,
+        "the console" if name == "console" else name,
+        metric_exporter=exporter,
     )
 
 
@@ -188,8 +197,8 @@ def _console(signal: Signal) -> Any:
     if signal is LOGS:
         from opentelemetry.sdk._logs import export
 
-        newer = getattr(export, "ConsoleLogRecordExporter", None)
-        return (newer or export.ConsoleLogExporter)()
+        new_class = getattr(export, "ConsoleLogRecordExporter", None)
+        return (new_class or export.ConsoleLogExporter)()
     from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
     return ConsoleSpanExporter()
@@ -197,24 +206,24 @@ def _console(signal: Signal) -> Any:
 
 def _foreign(name: str, signal: Signal) -> Any:
     try:
-        entry = _entry(name, signal)
+        entry = _entry_point(name, signal)
         return None if entry is None else entry.load()()
     except Exception as error:
         raise ConfigError(f"OTEL_{signal.name.upper()}_EXPORTER={name!r} cannot be used: {error}") from error
 
 
-def _otlp(way: Transport, settings: Settings, ledger: ExportStats, signal: Signal) -> Route:
-    endpoint = way.destination.endpoint
-    sink: Sink = make_sender(way, settings, ledger)
+def _otlp(otlp_transport: Transport, settings: Settings, stats: ExportStats, signal: Signal) -> Route:
+    endpoint = otlp_transport.destination.endpoint
+    sink: Sink = make_sender(otlp_transport, settings, stats)
     if signal is TRACES and (bridges := bridges_for(settings.bridges, endpoint)):
         sink = BridgingExporter(sink, bridges)
-    # Temporality and aggregation are the same over HTTP and gRPC, where asking would open a channel.
-    like = METRICS.exporter_class("http")() if signal is METRICS else None
-    return Route(sink, ledger, endpoint, like=like)
+    # Read the preferences from the HTTP exporter: those over gRPC are equal, but building it opens a channel.
+    metric_exporter = METRICS.exporter_class("http")() if signal is METRICS else None
+    return Route(sink, stats, endpoint, metric_exporter=metric_exporter)
 
 
-def make_sender(way: Transport, settings: Settings, ledger: ExportStats) -> Sink:
-    """Sends on this way, from the spool or, where that is off, from memory."""
+def make_sender(otlp_transport: Transport, settings: Settings, stats: ExportStats) -> Sink:
+    """Return a sink that sends over a transport, buffered in the spool or, if that is off, in memory."""
     from .otlp.buffers import Buffer, MemoryBuffer
     from .otlp.sender import Sender
     from .spool.buffer import SpoolBuffer
@@ -222,19 +231,19 @@ def make_sender(way: Transport, settings: Settings, ledger: ExportStats) -> Sink
     folder = spool_folder(settings)
     buffer: Buffer
     if folder is None:
-        buffer = MemoryBuffer(_MEMORY, ledger)
+        buffer = MemoryBuffer(_MEMORY_BUFFER_BYTES, stats)
     else:
-        buffer = SpoolBuffer(folder, way.destination, settings.spool_max_mb << 20, ledger)
-    return Sender(buffer, way, ledger, durable=folder is not None, pace=BatchLimits().delay)
+        buffer = SpoolBuffer(folder, otlp_transport.destination, settings.spool_max_mb << 20, stats)
+    return Sender(buffer, otlp_transport, stats, durable=folder is not None, pace=BatchLimits().delay)
 
 
 def spool_folder(settings: Settings) -> Path | None:
-    """The folder of the disk buffer, or ``None`` when it is off."""
+    """Return the folder of the disk buffer, or ``None`` if it is off."""
     if settings.spool == "off":
         return None
     if settings.spool:
         return Path(os.path.abspath(os.path.expanduser(settings.spool)))
-    if variable("AWS_LAMBDA_FUNCTION_NAME"):  # there only this can be written to
+    if variable("AWS_LAMBDA_FUNCTION_NAME"):  # only /tmp is writable there
         return Path("/tmp/llmtrace/spool")
     from platformdirs import user_state_dir
 
@@ -243,7 +252,7 @@ def spool_folder(settings: Settings) -> Path | None:
 
 @usable_environment()
 def transport(name: str, signal: Signal = TRACES, endpoint: str | None = None) -> Transport:
-    """The way that an OTLP exporter of ``names()`` takes.
+    """Return the transport of an OTLP exporter of ``names()``.
 
     Raises:
         ConfigError: The exporter cannot be built.
@@ -264,6 +273,6 @@ def transport(name: str, signal: Signal = TRACES, endpoint: str | None = None) -
 
 
 def protocol(signal: Signal) -> str:
-    """The protocol of ``otlp``: ``grpc``, or else ``http/protobuf``."""
-    named = next((value for name in signal.variables("PROTOCOL") if (value := variable(name).lower())), "")
-    return "grpc" if named == "grpc" else "http/protobuf"
+    """Return the protocol of the ``otlp`` exporter: ``grpc`` if configured, otherwise ``http/protobuf``."""
+    exporters = next((value for name in signal.variables("PROTOCOL") if (value := variable(name).lower())), "")
+    return "grpc" if exporters == "grpc" else "http/protobuf"

@@ -1,4 +1,4 @@
-"""One signal's provider: the one given, else the application's own, else one of ours, made when it is first needed."""
+"""Provider of one signal: the explicit one, or the application's own, or one of ours, created on first use."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _GLOBALS = {
     METRICS: ("opentelemetry.metrics._internal", "_METER_PROVIDER"),
     LOGS: ("opentelemetry._logs._internal", "_LOGGER_PROVIDER"),
 }
-"""Where OpenTelemetry keeps what the application has set. Its getters, the fallback, might set one."""
+"""Module and name of the providers that the application sets. The getters are a fallback: they might set one."""
 _GETTERS = {
     TRACES: ("opentelemetry.trace", "get_tracer_provider"),
     METRICS: ("opentelemetry.metrics", "get_meter_provider"),
@@ -42,13 +42,19 @@ _MISSING = object()
 
 
 class Writer(Protocol):
-    """What a provider of ours hands over to."""
+    """A processor or reader behind one of our providers."""
 
-    def flush(self, deadline: float) -> bool: ...
+    def flush(self, deadline: float) -> bool:
+        """Wait until all items are delivered. Return False if the deadline passes first."""
+        ...
 
-    def close(self, deadline: float) -> bool: ...
+    def close(self, deadline: float) -> bool:
+        """Deliver items until the deadline, and stop. Return True if all were delivered."""
+        ...
 
-    def rest(self, deadline: float) -> None: ...
+    def rest(self, deadline: float) -> None:
+        """Stop threads and close files until the next item."""
+        ...
 
 
 class SignalProvider:
@@ -58,19 +64,19 @@ class SignalProvider:
         self,
         signal: Signal,
         settings: Settings,
-        given: Any,
+        explicit_provider: Any,
         declared: DeclarativeConfig,
         local_store: LocalDestination | None = None,
         arguments: Arguments = NO_ARGUMENTS,
     ) -> None:
         self.signal = signal
         self._settings = settings
-        self._explicit_provider = given
+        self._explicit_provider = explicit_provider
         self._declared = declared
         self._local_store = local_store
         self._arguments = arguments
         self.stores = False
-        """Whether the local store is one of ours."""
+        """True if the local store is one of the routes."""
         self._home, self._name = _GLOBALS[signal]
         self._routes: list[Route] | None = None
         self._closed = False
@@ -78,8 +84,10 @@ class SignalProvider:
         self._patched = worker.is_gevent_patched()
         self._renew()
         if signal is METRICS and hasattr(os, "register_at_fork"):
-            mine = weakref.WeakMethod(self._after_fork)
-            os.register_at_fork(after_in_child=lambda: renew() if (renew := mine()) is not None else None)
+            after_fork_method = weakref.WeakMethod(self._after_fork)
+            os.register_at_fork(
+                after_in_child=lambda: after_fork() if (after_fork := after_fork_method()) is not None else None
+            )
 
     def _renew(self) -> None:
         self._lock = threading.Lock()
@@ -88,15 +96,15 @@ class SignalProvider:
         self._writers: list[Writer] = []
 
     def _after_fork(self) -> None:
-        """What has been counted is the parent's to tell: the child counts from nothing, in a provider of its own."""
+        """Count from zero in a forked child, with a provider of its own: the parent exports its counts."""
         if self._created:
             self._renew()
             for route in self._routes or ():
-                route.ledger.after_fork()
+                route.stats.after_fork()
                 route.sink.after_fork()
 
     def provider(self) -> Any:
-        """Where to write now; ``None`` for metrics and logs that go nowhere."""
+        """Return the current provider; ``None`` for metrics and logs without a destination."""
         if self._explicit_provider is not None:
             self._warn_ignored("instrument() was given a provider")
             return self._explicit_provider
@@ -109,11 +117,13 @@ class SignalProvider:
             return current
         return self._own if self._created else self._create()
 
-    def _warn_ignored(self, why: str) -> None:
+    def _warn_ignored(self, reason: str) -> None:
         ignored = str(self._arguments)
         if ignored and self.signal is TRACES:
             self._arguments = NO_ARGUMENTS
-            warn_once(f"llmtrace ignores {ignored} of instrument(): {why}, which says where spans go and from where")
+            warn_once(
+                f"llmtrace ignores {ignored} of instrument(): {reason}, which decides the destination and the resource"
+            )
 
     def _application(self) -> Any:
         current = getattr(sys.modules.get(self._home), self._name, _MISSING)
@@ -122,7 +132,7 @@ class SignalProvider:
         return None if current is None or current is _MISSING or _is_noop(type(current)) else current
 
     def own(self) -> bool:
-        """Whether this signal leaves through exporters of ours."""
+        """Return True if this signal is exported by our own exporters."""
         return (
             self._explicit_provider is None
             and self._declared.provider(self.signal) is None
@@ -130,7 +140,7 @@ class SignalProvider:
         )
 
     def writes(self) -> bool:
-        """Whether exporters of ours are running."""
+        """Return True if our own exporters are running."""
         return bool(self._writers)
 
     def prepare(self) -> None:
@@ -143,31 +153,31 @@ class SignalProvider:
                 self._routes = self._build()
 
     def where(self) -> list[str]:
-        """For people: where it goes, as far as we decide it."""
+        """Return the destinations of our own routes, for display."""
         return [route.where for route in self._routes or ()]
 
     def counts(self) -> list[Counts]:
-        """The counters of each of our routes."""
-        return [route.ledger.counts() for route in self._routes or ()]
+        """Return the counters of each of our routes."""
+        return [route.stats.counts() for route in self._routes or ()]
 
     def flush(self, deadline: float) -> bool:
-        """Send what is waiting, whosever provider it is."""
-        done = self._flush_foreign(deadline)
+        """Send all queued items, through our own provider or another one."""
+        complete = self._flush_foreign(deadline)
         for writer in self._writers:
-            done = writer.flush(deadline) and done
-        return done
+            complete = writer.flush(deadline) and complete
+        return complete
 
     def shutdown(self, deadline: float) -> bool:
-        """Flush, and close what is ours."""
+        """Flush, and close our own exporters."""
         with self._lock:
             idle = [] if self._created or self._closed else self._routes or []
             self._closed = True
-        done = True
-        for route in idle:  # nothing was traced, but a dead process may have left something to send
-            done = route.sink.close(deadline) and done
+        complete = True
+        for route in idle:  # no items yet, but perhaps the spool of a dead process
+            complete = route.sink.close(deadline) and complete
         for writer in self._writers:
-            done = writer.close(deadline) and done
-        return self._flush_foreign(deadline) and done
+            complete = writer.close(deadline) and complete
+        return self._flush_foreign(deadline) and complete
 
     def rest(self, deadline: float) -> None:
         """Stop the threads and close the files of our exporters until they are needed again."""
@@ -192,9 +202,9 @@ class SignalProvider:
                 return []
         except ConfigError as error:
             warn_once(f"llmtrace goes on without OTEL_CONFIG_FILE: {error}")
-        opened = open_routes(self._settings, self.signal, self._local_store, self._arguments)
-        self.stores = any(name == LOCAL for name, _ in opened)
-        return [route for _, route in opened]
+        routes = open_routes(self._settings, self.signal, self._local_store, self._arguments)
+        self.stores = any(name == LOCAL for name, _ in routes)
+        return [route for _, route in routes]
 
     def _create(self) -> Any:
         if self._patched != worker.is_gevent_patched():
@@ -207,14 +217,14 @@ class SignalProvider:
                 self._routes = self._build()
             self._own = self._declared.provider(self.signal)
             if self._own is None and (self._routes or self.signal is TRACES):
-                self._own, self._writers = self._make(() if self._closed else self._routes)
+                self._own, self._writers = self._make_provider(() if self._closed else self._routes)
                 for route in self._routes:
                     if route.announced:
                         _errors.announce(f"writing spans to {route.where}")
             self._created = True
             return self._own
 
-    def _make(self, routes: Sequence[Route]) -> tuple[Any, list[Writer]]:
+    def _make_provider(self, routes: Sequence[Route]) -> tuple[Any, list[Writer]]:
         with usable_environment():
             try:
                 return _MAKERS[self.signal](routes, _resource(self._arguments.service_name))
@@ -243,16 +253,16 @@ _NOOP_PROVIDERS = frozenset(
         "_ProxyMeterProvider",
     }
 )
-"""Providers that stand for none."""
+"""Class names of OpenTelemetry's providers that record nothing."""
 
 
 def _is_noop(kind: type) -> bool:
-    # Logfire's provider has the name of OpenTelemetry's too, and stands for much.
+    # Check the module too: Logfire's provider has the same class name but records.
     return kind.__name__ in _NOOP_PROVIDERS and kind.__module__.startswith("opentelemetry.")
 
 
 def _resource(service_name: str | None) -> Resource:
-    """Describe this program; the name of llmtrace is on it only where llmtrace configures the SDK."""
+    """Return the resource of this program. It names llmtrace, because llmtrace configures the SDK here."""
     attributes = {"telemetry.distro.name": "llmtrace", "telemetry.distro.version": __version__}
     if service_name is not None:
         attributes["service.name"] = service_name
@@ -263,10 +273,10 @@ def _tracers(routes: Sequence[Route], resource: Resource) -> tuple[Any, list[Wri
     from opentelemetry.sdk.trace import TracerProvider
 
     provider = TracerProvider(shutdown_on_exit=False, resource=resource)
-    batches = [SpanBatchProcessor(route.sink, route.ledger) for route in routes]
-    for each in batches:
-        provider.add_span_processor(each)
-    return provider, [*batches]
+    processors = [SpanBatchProcessor(route.sink, route.stats) for route in routes]
+    for processor in processors:
+        provider.add_span_processor(processor)
+    return provider, [*processors]
 
 
 def _meters(routes: Sequence[Route], resource: Resource) -> tuple[Any, list[Writer]]:
@@ -274,7 +284,7 @@ def _meters(routes: Sequence[Route], resource: Resource) -> tuple[Any, list[Writ
 
     from .periodic_reader import PeriodicReader
 
-    readers = [PeriodicReader(route.sink, route.ledger, route.like) for route in routes]
+    readers = [PeriodicReader(route.sink, route.stats, route.metric_exporter) for route in routes]
     return MeterProvider(readers, shutdown_on_exit=False, resource=resource), [*readers]
 
 
@@ -284,12 +294,12 @@ def _loggers(routes: Sequence[Route], resource: Resource) -> tuple[Any, list[Wri
     from .log_batch import LogBatchProcessor
 
     provider = LoggerProvider(shutdown_on_exit=False, resource=resource)
-    batches: list[BatchProcessor] = []
+    processors: list[BatchProcessor] = []
     for route in routes:
-        each = LogBatchProcessor(route.sink, route.ledger, BatchLimits("BLRP"))
-        provider.add_log_record_processor(each)
-        batches.append(each)
-    return provider, [*batches]
+        processor = LogBatchProcessor(route.sink, route.stats, BatchLimits("BLRP"))
+        provider.add_log_record_processor(processor)
+        processors.append(processor)
+    return provider, [*processors]
 
 
 _MAKERS: dict[Signal, Callable[[Sequence[Route], Resource], tuple[Any, list[Writer]]]] = {
@@ -304,23 +314,23 @@ def _force_flush(provider: object, deadline: float) -> bool:
     if not callable(force_flush):
         return True
 
-    def work() -> bool:
-        left = max(0, int((deadline - time.monotonic()) * 1000))
+    def action() -> bool:
+        remaining_ms = max(0, int((deadline - time.monotonic()) * 1000))
         try:
-            return force_flush(left) is not False
+            return force_flush(remaining_ms) is not False
         except TypeError:
             return force_flush() is not False
 
-    return _bounded(work, deadline)
+    return _run_until(action, deadline)
 
 
-def _bounded(work: Callable[[], bool], deadline: float) -> bool:
-    """Run ``work`` and wait for it no longer than the deadline, whatever it thinks of timeouts."""
-    answers: list[bool] = []
+def _run_until(action: Callable[[], bool], deadline: float) -> bool:
+    """Run ``action`` on a thread and wait until the deadline, in case it ignores its timeout."""
+    results: list[bool] = []
 
     def run() -> None:
         try:
-            answers.append(work())
+            results.append(action())
         except Exception:
             _log.debug("llmtrace could not flush", exc_info=True)
 
@@ -331,4 +341,4 @@ def _bounded(work: Callable[[], bool], deadline: float) -> bool:
         run()
     else:
         thread.join(max(0.0, deadline - time.monotonic()))
-    return bool(answers and answers[0])
+    return bool(results and results[0])

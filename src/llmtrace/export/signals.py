@@ -1,4 +1,4 @@
-"""What the three signals of OpenTelemetry have in common over OTLP, and the names in which they differ."""
+"""Signals of OpenTelemetry: the names in which traces, metrics and logs differ over OTLP."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["LOGS", "METRICS", "SIGNALS", "TRACES", "Signal"]
 _EXPORTERS = "opentelemetry.exporter.otlp.proto"
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # one of each: looked up at every call
+@dataclass(frozen=True, slots=True, eq=False)  # one instance of each, compared by identity
 class Signal:
-    """One row: everything else about a signal is the same code. Nothing is imported before it is asked for."""
+    """The names of one signal. Modules of OpenTelemetry are imported on first use."""
 
     name: str
-    """As in the variables and in the path: ``OTEL_EXPORTER_OTLP_TRACES_ENDPOINT``, ``/v1/traces``."""
+    """Name in variables and paths: ``OTEL_EXPORTER_OTLP_TRACES_ENDPOINT``, ``/v1/traces``."""
     unit: str
-    """What is counted, in the plural."""
+    """Plural name of the items."""
     proto: str
     encoder: str
     exporter: str
@@ -35,32 +35,32 @@ class Signal:
 
     @property
     def response(self) -> Any:
-        """The message class of an answer."""
+        """The message class of a response."""
         return getattr(self._service(), f"Export{self.proto.capitalize()}ServiceResponse")
 
     def _service(self) -> Any:
         return import_module(f"opentelemetry.proto.collector.{self.proto}.v1.{self.proto}_service_pb2")
 
     def exporter_class(self, protocol: str) -> Any:
-        """OpenTelemetry's own exporter over ``http`` or ``grpc``."""
+        """Return OpenTelemetry's exporter class for ``http`` or ``grpc``."""
         module, name = self.exporter.split(":")
         return getattr(import_module(f"{_EXPORTERS}.{protocol}.{module}"), name)
 
     def encode(self, batch: Sequence[Any]) -> Any:
-        """The request that holds a batch: of spans, of log records, or of metrics by resource."""
+        """Return the request message for a batch of spans, log records, or metrics by resource."""
         return self.load_encoder()(self.exported(batch))
 
     def load_encoder(self) -> Any:
-        """OpenTelemetry's function that makes a request of a batch.
+        """Return OpenTelemetry's function that encodes a batch.
 
         Raises:
-            ImportError, AttributeError: This release has none.
+            ImportError, AttributeError: This release of OpenTelemetry lacks it.
         """
         module, name = self.encoder.split(":")
         return getattr(import_module(f"{_EXPORTERS}.common.{module}"), name)
 
     def exported(self, batch: Sequence[Any]) -> Any:
-        """The batch as exporters of OpenTelemetry take it."""
+        """Return the batch in the type that OpenTelemetry's exporters accept."""
         if self is not METRICS:
             return batch
         from opentelemetry.sdk.metrics.export import MetricsData
@@ -68,22 +68,22 @@ class Signal:
         return MetricsData(resource_metrics=batch)
 
     def count(self, batch: Sequence[Any]) -> int:
-        """How many of ``unit`` there are in a batch."""
+        """Return the number of items in a batch."""
         if self is not METRICS:
             return len(batch)
         metrics = (metric for group in batch for scope in group.scope_metrics for metric in scope.metrics)
         return sum(len(metric.data.data_points) for metric in metrics)
 
     def path(self, endpoint: str) -> str:
-        """The address of this signal below one for all signals; one that ends in a path of OTLP is taken without."""
+        """Return the URL of this signal below a base URL, from which an OTLP path at the end is removed."""
         base = endpoint.rstrip("/")
         for signal in SIGNALS:
             base = base.removesuffix(f"/v1/{signal.name}")
         return f"{base}/v1/{self.name}"
 
-    def variables(self, what: str) -> tuple[str, str]:
-        """The variable of this signal for an exporter, and the one for all signals, which it beats."""
-        return f"OTEL_EXPORTER_OTLP_{self.name.upper()}_{what}", f"OTEL_EXPORTER_OTLP_{what}"
+    def variables(self, option: str) -> tuple[str, str]:
+        """Return the OTLP variable of this signal, and the variable for all signals, which it overrides."""
+        return f"OTEL_EXPORTER_OTLP_{self.name.upper()}_{option}", f"OTEL_EXPORTER_OTLP_{option}"
 
 
 TRACES = Signal(

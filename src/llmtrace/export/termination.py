@@ -1,13 +1,13 @@
-"""SIGTERM, which ends many servers without ``atexit``: flush first, then do exactly what would have happened.
+"""SIGTERM handler, because SIGTERM ends many servers without ``atexit``: flush, then run the previous action.
 
-The handler runs on the main thread, between any two of its instructions, perhaps while that thread holds a lock that
-flushing needs. Where the interrupted code is ours, the handler therefore returns and the signal is sent again a moment
-later. Otherwise another thread flushes, and the handler waits for it no longer than the time-out.
+The handler runs on the main thread, between any two instructions, so that thread may hold a lock that flushing needs.
+If the interrupted code is ours, the handler therefore returns, and the signal is sent again a moment later. Otherwise
+another thread flushes, and the handler waits for it until the timeout.
 """
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found] # its ``getsignal`` costs a tenth of that of ``signal``, and runs with every call
+import _signal  # type: ignore[import-not-found] # ``_signal.getsignal`` costs a tenth of ``signal.getsignal``, and runs with every call
 import _thread
 import os
 import signal
@@ -23,18 +23,18 @@ from .. import _errors
 __all__ = ["chain", "disable", "enable", "look_again"]
 
 _SIGTERM: Any = getattr(signal, "SIGTERM", None)
-_DEFERRALS = 20
+_MAX_DEFERRALS = 20
 _DEFERRAL_SECONDS = 0.01
-_TRANSPARENT = frozenset((*sys.stdlib_module_names, "opentelemetry", "wrapt"))
+_TRANSPARENT_PACKAGES = frozenset((*sys.stdlib_module_names, "opentelemetry", "wrapt"))
 """Top-level packages that our code calls into while it holds a lock."""
 
 _flush: Callable[[bool], object] | None = None
-_timeout = 0.0
-_main = threading.main_thread().ident or 0
+_timeout_seconds = 0.0
+_main_thread_id = threading.main_thread().ident or 0
 
 
 class _Handler:
-    """A handler on top of the one that was there."""
+    """A handler that calls the previous one after flushing."""
 
     __slots__ = ("_deferred", "_flushing", "previous")
 
@@ -45,57 +45,61 @@ class _Handler:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if _flush is not None and not self._flushing:
-            if self._deferred < _DEFERRALS and _is_ours(frame) and _send_again():
+            if self._deferred < _MAX_DEFERRALS and _is_ours(frame) and _resend_later():
                 self._deferred += 1
                 return
             self._deferred = 0
             self._flushing = True
             try:
-                _flush_elsewhere(ending=self.previous == signal.SIG_DFL and os.getpid() != 1)
-            except Exception:  # such as gevent's, where its event loop itself is interrupted
+                _flush_on_thread(ending=self.previous == signal.SIG_DFL and os.getpid() != 1)
+            except Exception:  # such as gevent's, if its event loop is interrupted
                 _errors.log_internal_error("flush at SIGTERM")
             finally:
                 self._flushing = False
-        self._go_on(number, frame)
+        self._call_previous(number, frame)
 
-    def _go_on(self, number: int, frame: FrameType | None) -> None:
+    def _call_previous(self, number: int, frame: FrameType | None) -> None:
         if callable(self.previous):
             self.previous(number, frame)
-        else:  # The default action: it ends the process, and the exit status says by which signal.
+        else:  # Raise the signal with the default action, which sets the right exit status.
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
 
 def enable(flush: Callable[[bool], object], timeout: float) -> None:
-    """Have ``flush`` called at SIGTERM, for no longer than ``timeout`` seconds.
+    """Call ``flush`` at SIGTERM.
 
     Args:
-        flush: Runs on a thread of its own. Its argument is True if the process ends with certainty.
-        timeout: In seconds.
+        flush: Runs on its own thread. Its argument is True if the process is certain to end.
+        timeout: Maximum seconds to wait for ``flush``.
     """
-    global _flush, _timeout
-    _flush, _timeout = flush, timeout
+    global _flush, _timeout_seconds
+    _flush, _timeout_seconds = flush, timeout
     look_again()
 
 
 def disable() -> None:
-    """Take the handler back where it is still on top; elsewhere it does nothing of its own from now on."""
+    """Remove our handler if it is the current one; a handler below another one only calls the previous one."""
     global _flush  # noqa: PLW0603
     _flush = None
-    if _SIGTERM is not None and _thread.get_ident() == _main:
+    if _SIGTERM is not None and _thread.get_ident() == _main_thread_id:
         current = _signal.getsignal(_SIGTERM)
         if isinstance(current, _Handler):
             signal.signal(_SIGTERM, current.previous)
 
 
 def look_again() -> None:
-    """Chain the handler where another one was installed since. Called with every call, so it must be cheap."""
-    if _flush is not None and _thread.get_ident() == _main and type(_signal.getsignal(_SIGTERM)) is not _Handler:
+    """Chain our handler again if another one was installed since. It runs with every call, so it must be cheap."""
+    if (
+        _flush is not None
+        and _thread.get_ident() == _main_thread_id
+        and type(_signal.getsignal(_SIGTERM)) is not _Handler
+    ):
         chain()
 
 
 def chain() -> None:
-    """Put our handler on top of the present one, unless SIGTERM is ignored or handled outside of Python."""
+    """Install our handler before the current one, unless SIGTERM is ignored or handled outside of Python."""
     if _SIGTERM is None:
         return
     previous = signal.getsignal(_SIGTERM)
@@ -108,31 +112,31 @@ def chain() -> None:
 
 
 def _is_ours(frame: FrameType | None) -> bool:
-    """Return True if the interrupted code is ours, or was called by ours within the standard library."""
+    """Return True if the interrupted code is ours, or was called by ours through a transparent package."""
     while frame is not None:
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        if package not in _TRANSPARENT:
+        if package not in _TRANSPARENT_PACKAGES:
             return package == "llmtrace"
         frame = frame.f_back
     return False
 
 
-def _send_again() -> bool:
-    """Have the signal arrive once more a moment later. False where no thread can be started any more."""
+def _resend_later() -> bool:
+    """Send the signal again a moment later. Return False if no thread can be started."""
 
     def send() -> None:
         time.sleep(_DEFERRAL_SECONDS)
         if hasattr(signal, "pthread_kill"):
-            signal.pthread_kill(_main, _SIGTERM)
+            signal.pthread_kill(_main_thread_id, _SIGTERM)
         else:
             _thread.interrupt_main(_SIGTERM)
 
-    return _started(send)
+    return _start_thread(send)
 
 
-def _flush_elsewhere(*, ending: bool) -> None:
-    flush, done = _flush, _thread.allocate_lock()
-    done.acquire()
+def _flush_on_thread(*, ending: bool) -> None:
+    flush, finished = _flush, _thread.allocate_lock()
+    finished.acquire()
 
     def run() -> None:
         try:
@@ -141,24 +145,24 @@ def _flush_elsewhere(*, ending: bool) -> None:
         except Exception:
             _errors.log_internal_error("flush at SIGTERM")
         finally:
-            done.release()
+            finished.release()
 
-    if _started(run):
-        done.acquire(timeout=_timeout)
+    if _start_thread(run):
+        finished.acquire(timeout=_timeout_seconds)
 
 
-def _started(work: Callable[[], None]) -> bool:
-    # Not by ``threading``, whose own lock the interrupted code may hold.
+def _start_thread(action: Callable[[], None]) -> bool:
+    # Avoid ``threading``: the interrupted code may hold its lock.
     try:
-        _thread.start_new_thread(work, ())
+        _thread.start_new_thread(action, ())
     except RuntimeError:  # the interpreter is ending
         return False
     return True
 
 
 def _after_fork() -> None:
-    global _main  # noqa: PLW0603
-    _main = _thread.get_ident()
+    global _main_thread_id  # noqa: PLW0603
+    _main_thread_id = _thread.get_ident()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows

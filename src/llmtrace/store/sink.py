@@ -20,124 +20,127 @@ if TYPE_CHECKING:
 
 __all__ = ["StoreSink"]
 
-_PATIENCE_SECONDS = 0.2
-"""The longest one attempt waits for the lock of another process."""
-_PAUSE_SECONDS = 0.02
+_LOCK_TIMEOUT_SECONDS = 0.2
+"""Maximum seconds that one attempt waits for the lock of another process."""
+_RETRY_PAUSE_SECONDS = 0.02
 _MAX_WAITING_BYTES = 32 << 20
-_SPAN_BYTES = 1024
-"""Added to the length of a span's texts."""
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_SPAN_OVERHEAD_BYTES = 1024
+"""Assumed bytes of a waiting span besides its strings."""
+_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class StoreSink:
-    """Writes batches to the store. Those that it cannot take wait in memory, the oldest giving way to the newest."""
+    """A sink that writes to the store. Spans that cannot be written now wait in memory, bounded, newest preferred."""
 
     durable = True
 
-    def __init__(self, exporter: StoreExporter, ledger: ExportStats) -> None:
+    def __init__(self, exporter: StoreExporter, stats: ExportStats) -> None:
         self.exporter = exporter
-        self._ledger = ledger
+        self._stats = stats
         self.after_fork()
 
     def after_fork(self) -> None:
+        """Start empty in a forked child."""
         self._lock = threading.Lock()
         self._waiting: list[StoredSpan] = []
-        self._sent: dict[str, Body] = {}
-        self._reason = "store_failed"
+        self._bodies: dict[str, Body] = {}
+        self._drop_reason = "store_failed"
 
     @property
     def has_backlog(self) -> bool:
+        """True while spans that could not be written wait in memory."""
         return bool(self._waiting)
 
     def start(self) -> None:
-        pass
+        """Do nothing: the first write opens the file."""
 
     def write(self, batch: Sequence[Any]) -> None:
-        spans, sent = self.exporter.take(batch)
-        self._ledger.record_dropped("unencodable", len(batch) - len(spans))
+        """Write a batch to the store, or keep it in memory."""
+        spans, bodies = self.exporter.take(batch)
+        self._stats.record_dropped("unencodable", len(batch) - len(spans))
         with self._lock:
             self._waiting += spans
-            self._sent.update(sent)
-            self._attempt(_PATIENCE_SECONDS)
+            self._bodies.update(bodies)
+            self._attempt(_LOCK_TIMEOUT_SECONDS)
 
     def retry(self) -> None:
-        """Write what waits, if anything does."""
+        """Try again to write the waiting spans."""
         if self._waiting:
             with self._lock:
-                self._attempt(_PATIENCE_SECONDS)
+                self._attempt(_LOCK_TIMEOUT_SECONDS)
 
     def flush(self, deadline: float) -> bool:
-        """Write what waits. True when all of it was written by the deadline."""
+        """Write the waiting spans. Return True if all were written by the deadline."""
         while self._waiting:
-            left = deadline - time.monotonic()
-            if left <= 0 or not self._lock.acquire(timeout=left):
+            remaining = deadline - time.monotonic()
+            if remaining <= 0 or not self._lock.acquire(timeout=remaining):
                 return False
             try:
-                self._attempt(min(_PATIENCE_SECONDS, max(0.0, deadline - time.monotonic())))
+                self._attempt(min(_LOCK_TIMEOUT_SECONDS, max(0.0, deadline - time.monotonic())))
             finally:
                 self._lock.release()
             if self._waiting:
-                time.sleep(min(_PAUSE_SECONDS, max(0.0, deadline - time.monotonic())))
+                time.sleep(min(_RETRY_PAUSE_SECONDS, max(0.0, deadline - time.monotonic())))
         return True
 
     def close(self, deadline: float) -> bool:
-        """Write what waits until the deadline; the rest is lost, and reported with the reason."""
+        """Write the waiting spans until the deadline, and count the rest as lost. Return True if none was lost."""
         written = self.flush(deadline)
         if not written:
             waiting, self._waiting = self._waiting, []
-            self._ledger.record_dropped(self._reason, len(waiting))
+            self._stats.record_dropped(self._drop_reason, len(waiting))
         self.exporter.shutdown(timeout=max(0.0, deadline - time.monotonic()))
-        self._ledger.log_losses(now=True)
+        self._stats.log_losses(now=True)
         return written
 
     def rest(self, deadline: float) -> None:
-        """Write what waits and close the file, which the next write opens again."""
+        """Write the waiting spans and close the file, which the next write opens again."""
         self.flush(deadline)
         self.exporter.shutdown(timeout=max(0.0, deadline - time.monotonic()))
 
-    def _attempt(self, patience: float) -> None:
+    def _attempt(self, timeout: float) -> None:
         waiting = self._waiting
         if not waiting:
             return
         try:
-            broken = self.exporter.write(waiting, self._sent, timeout=patience)
+            unencodable = self.exporter.write(waiting, self._bodies, timeout=timeout)
         except Exception as error:
             self.exporter.complain(error)
-            self._reason, passes = _reason(error)
-            self._forget(0 if passes else len(waiting))
+            self._drop_reason, transient = _drop_reason(error)
+            self._drop_oldest(0 if transient else len(waiting))
         else:
-            self._ledger.record_exported(len(waiting) - broken)
-            self._ledger.record_dropped("unencodable", broken)
-            self._waiting, self._sent = [], {}
+            self._stats.record_exported(len(waiting) - unencodable)
+            self._stats.record_dropped("unencodable", unencodable)
+            self._waiting, self._bodies = [], {}
 
-    def _forget(self, count: int) -> None:
-        """Give up so many, the oldest first, and as many more as there is no room for."""
+    def _drop_oldest(self, count: int) -> None:
+        """Drop at least ``count`` of the oldest waiting spans, and more if the rest exceeds the memory limit."""
         size = 0
         for kept, span in enumerate(reversed(self._waiting)):
-            size += _size(span, self._sent)
+            size += _size(span, self._bodies)
             if size > _MAX_WAITING_BYTES:
                 count = max(count, len(self._waiting) - kept)
                 break
-        gone, self._waiting = self._waiting[:count], self._waiting[count:]
-        for span in gone:
-            self._sent.pop(span.span_id, None)
-        self._ledger.record_dropped(self._reason, len(gone))
+        dropped, self._waiting = self._waiting[:count], self._waiting[count:]
+        for span in dropped:
+            self._bodies.pop(span.span_id, None)
+        self._stats.record_dropped(self._drop_reason, len(dropped))
 
 
-def _size(span: StoredSpan, sent: dict[str, Body]) -> int:
-    body = sent.get(span.span_id)
+def _size(span: StoredSpan, bodies: dict[str, Body]) -> int:
+    body = bodies.get(span.span_id)
     texts = sum(len(value) for value in span.attributes.values() if isinstance(value, str))
-    return _SPAN_BYTES + texts + (len(body) if isinstance(body, bytes) else 0)
+    return _SPAN_OVERHEAD_BYTES + texts + (len(body) if isinstance(body, bytes) else 0)
 
 
-def _reason(error: Exception) -> tuple[str, bool]:
-    """Return why the store could not be written, and whether that may pass."""
+def _drop_reason(error: Exception) -> tuple[str, bool]:
+    """Return the drop reason of a write error, and True if the error may be transient."""
     cause = error.__cause__ or error
     code = getattr(cause, "sqlite_errorcode", 0)
     if isinstance(cause, TimeoutError) or code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return "store_locked", True
     full = code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE
-    if full or (isinstance(cause, OSError) and cause.errno in _FULL):
+    if full or (isinstance(cause, OSError) and cause.errno in _FULL_ERRNOS):
         return "store_full", True
     if isinstance(cause, (OSError, sqlite3.OperationalError)):
         return "store_failed", True
