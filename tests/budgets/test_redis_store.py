@@ -184,7 +184,7 @@ def make_call() -> Any:
         provider="openai",
         server=None,
         started_ns=0,
-        answer=Response(usage={"input": 1, "output": 1}),
+        response=Response(usage={"input": 1, "output": 1}),
         priced=None,
         estimate=None,
         outcome="ok",
