@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
+from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
@@ -25,7 +26,7 @@ from ...context import state as context_state
 from ...context.operations import CalledTool
 from ...model import Request, Response
 from ...model.wire_format import Accumulator, WireFormat
-from .. import _hooks
+from .. import _hooks, _patches
 from .._deferred import DeferredStreams, Origin
 from .._patches import Patches
 from ..registry import Sdk
@@ -239,9 +240,11 @@ def _observe_parsing(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any
         return wrapped(*args, **kwargs)
     except Exception as error:
         try:
-            frame = sys._getframe(1)
+            frame: FrameType | None = sys._getframe(1)
+            while frame is not None and frame.f_globals.get("__name__") == _patches.__name__:
+                frame = frame.f_back  # skip the hook that calls this function
             recorder = _readers.get(id(frame))
-            if recorder is None:  # an asynchronous stream is a local variable of the frame
+            if recorder is None and frame is not None:  # an asynchronous stream is a local variable of the frame
                 recorder = getattr(frame.f_locals.get("response_stream"), "_recorder", None)
             if isinstance(recorder, StreamObserver):
                 recorder.on_error(error)
