@@ -222,7 +222,7 @@ def test_content_is_released_after_counting(vendor: Vendor) -> None:
     vendor.response = make_stream("Hello")
     list(make_openai(vendor).chat.completions.create(model="gpt-4o", messages=PROMPT, stream=True))
     assert llmtrace.flush(30)
-    assert (kept[0].body, kept[0].spoken) == (None, None)
+    assert (kept[0].body, kept[0].output_text) == (None, None)
 
 
 RESPONSE = {"id": "r", "object": "response", "status": "completed", "model": "gpt-4o"}

@@ -10,12 +10,12 @@ from opentelemetry import baggage, context
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, set_span_in_context
 
-__all__ = ["BAGGAGE_KEY", "RUNTIME", "SPAN_KEY", "SUPPRESS_KEY", "Runtime"]
+__all__ = ["BAGGAGE_KEY", "RUNTIME", "SPAN_KEY", "SUPPRESS_KEY", "ContextRuntime"]
 
 _log = logging.getLogger("llmtrace")
 
 
-class Runtime(Protocol):
+class ContextRuntime(Protocol):
     """Interface of OpenTelemetry's storage of the current context."""
 
     def get_current(self) -> Context:
@@ -49,8 +49,8 @@ def _only_key(written: Mapping[str, object], name: str) -> str:
     return name
 
 
-def _find_runtime() -> Runtime:
-    runtime: Runtime | None = getattr(context, "_RUNTIME_CONTEXT", None)
+def _find_runtime() -> ContextRuntime:
+    runtime: ContextRuntime | None = getattr(context, "_RUNTIME_CONTEXT", None)
     if all(callable(getattr(runtime, name, None)) for name in ("get_current", "attach", "detach")):
         assert runtime is not None
         return runtime

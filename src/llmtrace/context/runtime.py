@@ -9,7 +9,7 @@ from typing import Any
 from opentelemetry.context import Context
 from opentelemetry.trace.propagation import get_current_span
 
-from .._compat.opentelemetry_context import Runtime
+from .._compat.opentelemetry_context import ContextRuntime
 from .._errors import log_internal_error
 
 __all__ = ["PrivateContext", "with_own_keys"]
@@ -18,7 +18,7 @@ _PROBE_KEY = "llmtrace-probe"
 _NO_VALUES: dict[str, object] = {}
 
 
-def with_own_keys(runtime: Runtime, keys: Collection[str]) -> Runtime:
+def with_own_keys(runtime: ContextRuntime, keys: Collection[str]) -> ContextRuntime:
     """Return ``runtime``, or a ``PrivateContext`` over it if it drops keys that it does not know."""
     try:
         token = runtime.attach(Context({**runtime.get_current(), _PROBE_KEY: True}))
@@ -31,9 +31,9 @@ def with_own_keys(runtime: Runtime, keys: Collection[str]) -> Runtime:
 
 
 class PrivateContext:
-    """Runtime context that keeps llmtrace's keys in a variable of its own and delegates the rest."""
+    """ContextRuntime context that keeps llmtrace's keys in a variable of its own and delegates the rest."""
 
-    def __init__(self, runtime: Runtime, keys: Collection[str]) -> None:
+    def __init__(self, runtime: ContextRuntime, keys: Collection[str]) -> None:
         self._runtime = runtime
         self._keys = keys
         self._own_values: ContextVar[dict[str, object]] = ContextVar("llmtrace-own-keys", default=_NO_VALUES)

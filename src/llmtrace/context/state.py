@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import context as otel
 from opentelemetry.context import Context
 
-from .._compat.opentelemetry_context import RUNTIME, SPAN_KEY, SUPPRESS_KEY, Runtime
+from .._compat.opentelemetry_context import RUNTIME, SPAN_KEY, SUPPRESS_KEY, ContextRuntime
 from ..model import CallContext, Document
 from . import baggage
 from .documents import current_path, documents_in_trace, has_traces
@@ -40,7 +40,7 @@ _EMPTY_CALL_CONTEXT = CallContext()
 _SUPPRESS_KEYS = ("suppress_instrumentation", SUPPRESS_KEY, "suppress_language_model_instrumentation")
 
 _KEYS = (_CALL_KEY, _ACTIVATION_KEY, *_SUPPRESS_KEYS)
-_runtime: Runtime = with_own_keys(RUNTIME, _KEYS)
+_runtime: ContextRuntime = with_own_keys(RUNTIME, _KEYS)
 current = _runtime.get_current
 attach = _runtime.attach
 
