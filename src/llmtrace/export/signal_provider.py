@@ -41,7 +41,7 @@ _GETTERS = {
 _MISSING = object()
 
 
-class Writer(Protocol):
+class SignalWriter(Protocol):
     """A processor or reader behind one of our providers."""
 
     def flush(self, deadline: float) -> bool:
@@ -93,7 +93,7 @@ class SignalProvider:
         self._lock = threading.Lock()
         self._own: Any = None
         self._created = False
-        self._writers: list[Writer] = []
+        self._writers: list[SignalWriter] = []
 
     def _after_fork(self) -> None:
         """Count from zero in a forked child, with a provider of its own: the parent exports its counts."""
@@ -224,7 +224,7 @@ class SignalProvider:
             self._created = True
             return self._own
 
-    def _make_provider(self, routes: Sequence[Route]) -> tuple[Any, list[Writer]]:
+    def _make_provider(self, routes: Sequence[Route]) -> tuple[Any, list[SignalWriter]]:
         with usable_environment():
             try:
                 return _MAKERS[self.signal](routes, _resource(self._arguments.service_name))
@@ -269,7 +269,7 @@ def _resource(service_name: str | None) -> Resource:
     return Resource.create(attributes)
 
 
-def _tracers(routes: Sequence[Route], resource: Resource) -> tuple[Any, list[Writer]]:
+def _tracers(routes: Sequence[Route], resource: Resource) -> tuple[Any, list[SignalWriter]]:
     from opentelemetry.sdk.trace import TracerProvider
 
     provider = TracerProvider(shutdown_on_exit=False, resource=resource)
@@ -279,7 +279,7 @@ def _tracers(routes: Sequence[Route], resource: Resource) -> tuple[Any, list[Wri
     return provider, [*processors]
 
 
-def _meters(routes: Sequence[Route], resource: Resource) -> tuple[Any, list[Writer]]:
+def _meters(routes: Sequence[Route], resource: Resource) -> tuple[Any, list[SignalWriter]]:
     from opentelemetry.sdk.metrics import MeterProvider
 
     from .periodic_reader import PeriodicReader
@@ -288,7 +288,7 @@ def _meters(routes: Sequence[Route], resource: Resource) -> tuple[Any, list[Writ
     return MeterProvider(readers, shutdown_on_exit=False, resource=resource), [*readers]
 
 
-def _loggers(routes: Sequence[Route], resource: Resource) -> tuple[Any, list[Writer]]:
+def _loggers(routes: Sequence[Route], resource: Resource) -> tuple[Any, list[SignalWriter]]:
     from opentelemetry.sdk._logs import LoggerProvider
 
     from .log_batch import LogBatchProcessor
@@ -302,7 +302,7 @@ def _loggers(routes: Sequence[Route], resource: Resource) -> tuple[Any, list[Wri
     return provider, [*processors]
 
 
-_MAKERS: dict[Signal, Callable[[Sequence[Route], Resource], tuple[Any, list[Writer]]]] = {
+_MAKERS: dict[Signal, Callable[[Sequence[Route], Resource], tuple[Any, list[SignalWriter]]]] = {
     TRACES: _tracers,
     METRICS: _meters,
     LOGS: _loggers,

@@ -33,7 +33,7 @@ _timeout_seconds = 0.0
 _main_thread_id = threading.main_thread().ident or 0
 
 
-class _Handler:
+class _SigtermHandler:
     """A handler that calls the previous one after flushing."""
 
     __slots__ = ("_deferred", "_flushing", "previous")
@@ -84,7 +84,7 @@ def disable() -> None:
     _flush = None
     if _SIGTERM is not None and _thread.get_ident() == _main_thread_id:
         current = _signal.getsignal(_SIGTERM)
-        if isinstance(current, _Handler):
+        if isinstance(current, _SigtermHandler):
             signal.signal(_SIGTERM, current.previous)
 
 
@@ -93,7 +93,7 @@ def look_again() -> None:
     if (
         _flush is not None
         and _thread.get_ident() == _main_thread_id
-        and type(_signal.getsignal(_SIGTERM)) is not _Handler
+        and type(_signal.getsignal(_SIGTERM)) is not _SigtermHandler
     ):
         chain()
 
@@ -106,7 +106,7 @@ def chain() -> None:
     if previous is None or previous == signal.SIG_IGN:
         return
     try:
-        signal.signal(_SIGTERM, _Handler(previous))
+        signal.signal(_SIGTERM, _SigtermHandler(previous))
     except ValueError:  # not the main interpreter
         disable()
 
