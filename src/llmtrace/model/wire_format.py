@@ -16,7 +16,7 @@ __all__ = ["Accumulator", "WireFormat"]
 class Accumulator(Protocol):
     """Accumulator that folds the chunks of one stream into a response.
 
-    The optional attribute ``spoken`` is true once further chunks that hold only text add nothing to the response.
+    The optional attribute ``skips_text`` is true once further chunks that hold only text add nothing to the response.
     """
 
     def add(self, chunk: Any) -> bool:
