@@ -75,7 +75,7 @@ def score(
 
 def remember(call: Any) -> None:
     """Keep the ids of a call that has ended, so that a score can be given by response id."""
-    response_id = call.answer.id
+    response_id = call.response.id
     if response_id is not None:
         _recent[response_id] = call.span.get_span_context()
         if len(_recent) > _MAX_RECENT_CALLS:
