@@ -56,6 +56,14 @@ def no_ids_of_background_calls() -> None:
     background.forget()
 
 
+@pytest.fixture(autouse=True)
+def no_retired_instrumentation() -> Iterator[None]:
+    """Forget instrumentation that was undone with unsent spans, which every later ``flush()`` would wait for."""
+    yield
+    if (api := sys.modules.get("llmtrace._api")) is not None:
+        api._retired.clear()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def prices() -> None:
     """Load the price catalog before the first call, which then ends on the calling thread."""

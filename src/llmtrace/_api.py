@@ -218,6 +218,7 @@ def instrument(  # noqa: PLR0913 - one argument per setting
     spool: str | os.PathLike[str] | None = None,
     spool_max_mb: int | None = None,
     flush_timeout: float | None = None,
+    handle_sigterm: Literal["auto", "off"] | None = None,
     strict: bool | None = None,
     prompts: str | os.PathLike[str] | None = None,
     baggage_keys: str | Iterable[str] | None = None,
@@ -260,6 +261,7 @@ def instrument(  # noqa: PLR0913 - one argument per setting
         spool: Folder of the disk buffer in front of OTLP, or ``off``.
         spool_max_mb: Maximum megabytes in that folder.
         flush_timeout: Seconds to wait for the exporter at exit.
+        handle_sigterm: Flush on SIGTERM before the handler in force runs.
         strict: Raise internal errors of llmtrace instead of logging them; for tests.
         prompts: Folder of prompt files.
         baggage_keys: Tags that travel to other services in W3C baggage.

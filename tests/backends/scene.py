@@ -132,7 +132,7 @@ def play() -> str:
                 system="You are a guide.",
                 messages=[{"role": "user", "content": QUESTION}],
             )
-        guide.set_result(ANSWER)
+        guide.result(ANSWER)
     assert llmtrace.flush(30.0)
     return calls[-1].trace_id
 
@@ -146,7 +146,7 @@ def _ask(client: openai.OpenAI) -> None:
         temperature=0.2,  # type: ignore[list-item]
     )
     with llmtrace.tool("get_weather", arguments={"city": "Paris"}) as tool:
-        tool.set_result({"degrees": 21})
+        tool.result({"degrees": 21})
     messages.append(answer.choices[0].message.model_dump(exclude_none=True))
     messages.append({"role": "tool", "tool_call_id": "call_1", "content": '{"degrees": 21}'})
     client.chat.completions.create(model="gpt-4o", messages=messages)

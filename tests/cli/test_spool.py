@@ -80,7 +80,7 @@ def test_purge_deletes_data_of_ended_processes(left: Path, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("action", "variables"),
     [
-        ("empty", {}), ("status", {"LLMTRACE_SPOOL_MAX_MB": "lots"}), ("drain", {"OTEL_TRACES_EXPORTER": "pigeon"}),
+        ("empty", {}), ("status", {"LLMTRACE_SPOOL_MAX_MB": "lots"}),
         ("drain", {"OTEL_EXPORTER_OTLP_ENDPOINT": ""}), ("status", {"LLMTRACE_SPOOL": "off"}),
     ],
 )  # fmt: skip

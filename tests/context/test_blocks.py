@@ -392,7 +392,7 @@ def test_search_that_could_not_begin_accepts_documents(monkeypatch: pytest.Monke
         monkeypatch.setattr(type(block), "_enter", broken)
         with block as search:
             search.add(["a"])
-            search.set_query("q")
+            search.query("q")
             getattr(search, "set_input_documents", search.add)(["b"])
     assert _errors.internal_errors
 

@@ -90,7 +90,7 @@ def test_arguments_and_results_are_recorded_with_content(open_spans: InMemorySpa
     assert json.loads(attributes["gen_ai.tool.call.result"]) == {"text": "the ****", "extra": "<object>"}
     open_spans.clear()
     with tool("by hand", arguments=["x"]) as run:
-        run.set_result("secret")
+        run.result("secret")
     attributes = only(open_spans, "execute_tool")
     assert json.loads(attributes["gen_ai.tool.call.arguments"]) == {"arguments": ["x"]}
     assert json.loads(attributes["gen_ai.tool.call.result"]) == {"result": "****"}
@@ -168,7 +168,7 @@ def test_generator_left_early_ends_its_span(spans: InMemorySpanExporter) -> None
 def test_blocks_before_instrument_only_run_the_program(vendor: Vendor) -> None:
     """With nothing instrumented blocks and decorators run their bodies, and a score is not recorded."""
     with workflow("w"), tool("t", arguments=1) as run, llmtrace.retrieval("i") as r, collect() as calls:
-        run.set_result(1)
+        run.result(1)
         r.add(["a"])
         llmtrace.score("s", 1)
     assert len(calls) == 0
@@ -231,7 +231,7 @@ def test_content_of_a_block_precedes_that_of_the_calls_inside(open_spans: InMemo
     """Content that the program sets is not replaced; a side that it does not set is filled in."""
     with workflow("own") as run:
         ask(vendor)
-        run.set_result("mine")
+        run.result("mine")
 
     @workflow
     def decorated(question: str) -> None:

@@ -243,10 +243,10 @@ def survive(clients: Any, colour: str, stream: bool, expected: int) -> None:
         (False, {"request": boom}, {"begin a call"}, 0),
         (True, {"request": boom}, {"begin a call"}, 0),
         (False, {"response": boom}, {"read a response"}, 2),
-        (True, {"events": boom}, {"read a response"}, 2),
-        (True, {"events": ("add",)}, {"read a chunk"}, 2),
-        (True, {"events": ("result",)}, {"read a stream"}, 2),
-        (True, {"events": ("add", "result")}, {"read a chunk", "read a stream"}, 2),
+        (True, {"accumulator": boom}, {"read a response"}, 2),
+        (True, {"accumulator": ("add",)}, {"read a chunk"}, 2),
+        (True, {"accumulator": ("result",)}, {"read a stream"}, 2),
+        (True, {"accumulator": ("add", "result")}, {"read a chunk", "read a stream"}, 2),
     ],
     ids=["request", "request-stream", "response", "events", "add", "result", "both"],
 )
@@ -265,9 +265,9 @@ def test_failing_reader_warns_once_and_spares_the_caller(
     (sdk,) = (sdk for sdk in SDKS if sdk.name == "google_genai")
     events = sdk.posts[STREAM[stream]].accumulator
     assert events is not None
-    where = readers.get("events")
+    where = readers.get("accumulator")
     if isinstance(where, tuple):
-        readers = {"events": lambda: Broken(events(), *where)}
+        readers = {"accumulator": lambda: Broken(events(), *where)}
     sabotage(ours.patch, stream, **readers)
     survive(clients, colour, stream, made)
     assert set(ours.faults) == places

@@ -456,7 +456,7 @@ def break_events(monkeypatch: pytest.MonkeyPatch, kind: Kind, *where: str) -> No
     (sdk,) = (sdk for sdk in SDKS if sdk.name == kind.vendor)
     inner = sdk.posts[kind.path].accumulator
     assert inner is not None
-    sabotage(monkeypatch, kind, events=lambda: Broken(inner(), *where))
+    sabotage(monkeypatch, kind, accumulator=lambda: Broken(inner(), *where))
 
 
 def survive(clients: Any, kind: Kind, colour: str, stream: bool, expected: int) -> None:
@@ -518,7 +518,7 @@ def test_failing_accumulator_loses_no_chunk(
     """An accumulator that raises loses no chunk, ends the span and warns once per place."""
     server.events(GOOD_CHUNKS[kind])
     if where == ("events",):
-        sabotage(ours.patch, KINDS[kind], events=boom)
+        sabotage(ours.patch, KINDS[kind], accumulator=boom)
     else:
         break_events(ours.patch, KINDS[kind], *where)
     survive(clients, KINDS[kind], colour, True, 2)
@@ -678,7 +678,7 @@ def test_exception_in_a_call_keeps_its_identity(
     model = (openai if KINDS[kind].vendor == "openai" else anthropic).BaseModel
     options: dict[str, Any] = {"cast_to": model, "body": {"model": "m"}, "options": {"post_parser": fail}}
     if broken:
-        break_describer(monkeypatch, "describe_answer")
+        break_describer(monkeypatch, "describe_response")
 
     async def wait() -> Any:
         return await client.post(KINDS[kind].path, **options)

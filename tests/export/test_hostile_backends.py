@@ -112,7 +112,7 @@ def test_a_2xx_is_an_acceptance_whatever_follows(answer: Any, answering: Answeri
 def test_no_answer_is_tried_again(answer: Any, answering: Answering, monkeypatch: Any) -> None:
     """What is no answer is no verdict on the request."""
     outcome = send(answering(answer), monkeypatch, timeout=0.5)
-    assert (outcome.kind, outcome.after) == ("retry", None)
+    assert (outcome.kind, outcome.retry_after) == ("retry", None)
 
 
 @pytest.mark.parametrize("url", ["https://127.0.0.1:{port}", "http://no-such-host.invalid", "http://127.0.0.1:9"])
@@ -158,7 +158,7 @@ def test_absurd_retry_after(told: str, least: Any, most: Any, answering: Answeri
     head = f"HTTP/1.1 429 Too Many\r\nRetry-After: {told}\r\nContent-Length: 0\r\n\r\n".encode()
     outcome = send(answering(lambda connection: connection.sendall(head)), monkeypatch)
     assert outcome.kind == "retry"
-    assert outcome.after == least == most or least <= outcome.after <= most
+    assert outcome.retry_after == least == most or least <= outcome.retry_after <= most
 
 
 def test_retry_after_zero_is_no_loop(backend: Backend, run: Run) -> None:

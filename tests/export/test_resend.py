@@ -134,4 +134,4 @@ def test_store_send_says_what_was_rejected(tmp_path: Path, capsys: pytest.Captur
     with Backend().up() as backend:
         backend.rejects = 1
         assert main(["store", "send", "--store", str(tmp_path / "s.db"), "--endpoint", backend.url]) == 0
-    assert capsys.readouterr().out.splitlines()[1].startswith("it rejected 1 span")
+    assert capsys.readouterr().out.splitlines()[1].startswith("not sent: 1 span")

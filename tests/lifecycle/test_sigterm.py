@@ -308,7 +308,7 @@ def test_handler_is_chained_once_for_one_installed_later(monkeypatch: pytest.Mon
     original = signal.getsignal(signal.SIGTERM)
     called: list[int] = []
     monkeypatch.setattr(termination, "_flush", lambda ending: called.append(int(ending)))
-    monkeypatch.setattr(termination, "_timeout", 10.0)
+    monkeypatch.setattr(termination, "_timeout_seconds", 10.0)
     try:
         signal.signal(signal.SIGTERM, lambda *_: called.append(9))
         termination.look_again()

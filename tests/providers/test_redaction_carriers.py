@@ -226,7 +226,7 @@ def blocks(clients: Any, text: str) -> None:
     llmtrace.agent(text)(run)(text)
     llmtrace.workflow(text)(run)(text)
     with llmtrace.tool("t", arguments={"q": text, text: 1}) as tool:
-        tool.set_result([text])
+        tool.result([text])
 
 
 def exceptions(clients: Any, text: str) -> None:

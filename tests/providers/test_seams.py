@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
@@ -57,9 +58,14 @@ SEAMS = {
     # Functions whose body is a single ``try``.
     "_errors.log_internal_error",
     "capture.stream.notify",
-    "capture.http_body._feed",
+    "capture.http_body._guarded",
     "capture.http_body.ObservedBody._self_read_by_stream",
     "providers._hooks._admit",
+    "providers._hooks._check_budgets",
+    "providers._hooks._check_budgets_async",
+    "providers._hooks._refuse",
+    "providers._hooks._wait_for_verdict",
+    "providers.google.sdk._count_attempt",
     "providers._hooks._attach",
     "providers._hooks._detach",
     "providers._hooks._fail",
@@ -251,7 +257,7 @@ async def test_a_fault_never_reaches_the_caller_of_gemini(colour: str, streamed:
             return [chunk.text for chunk in result] if streamed else result.text
 
         assert not await faults_of(
-            run, ("providers.google", "providers._deferred", "providers._hooks", "scope.", "capture.")
+            run, ("providers.google", "providers._deferred", "providers._hooks", "context.", "capture.")
         )
         if colour == "async" and hasattr(client, "aclose"):
             await client.aclose()
@@ -259,6 +265,8 @@ async def test_a_fault_never_reaches_the_caller_of_gemini(colour: str, streamed:
 
 def test_listed_functions_exist() -> None:
     """A removed function must leave the list, so that the list stays short."""
+    for module in ("_hooks", "_stainless", "google.sdk"):
+        import_module(f"llmtrace.providers.{module}")
     titles = {title for places in functions().values() for _, _, title in places}
     assert not SEAMS - titles
 

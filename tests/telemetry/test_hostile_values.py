@@ -98,7 +98,7 @@ def test_tool_with_any_value_is_written_as_valid_json(name: str, traced: Callabl
 
     def run() -> None:
         with llmtrace.tool("t", arguments={"value": VALUES[name]}) as tool:
-            tool.set_result(VALUES[name])
+            tool.result(VALUES[name])
 
     attributes = traced(run)
     assert isinstance(strict(attributes["gen_ai.tool.call.arguments"]), dict)

@@ -100,15 +100,15 @@ def blocks(call: Call) -> None:
     assert_type(calls.cost, Cost)
     assert_type(calls.usage, Usage)
     with llmtrace.agent() as agent_run, llmtrace.tool() as tool_run:
-        agent_run.set_result(1)
-        tool_run.set_result(2)
+        agent_run.result(1)
+        tool_run.result(2)
     with llmtrace.retrieval("index") as search:
         search.add([("a", 0.5), {"id": "b"}, Document("c")])
     with llmtrace.rerank("model") as ranking:
         ranking.set_input_documents(["a"])
         ranking.add(["a"])
     with llmtrace.tool("t") as run:
-        run.set_result({"a": 1})
+        run.result({"a": 1})
     prompt = llmtrace.prompts.load("p", label="production")
     assert_type(prompt, Prompt)
     with prompt.use(name="Ada") as messages:

@@ -80,7 +80,7 @@ class OperationHandle:
     def __init__(self, operation: Operation) -> None:
         self._operation = operation
 
-    def set_result(self, value: object) -> None:
+    def result(self, value: object) -> None:
         """Set the result of the run. It is recorded only when content capture is on.
 
         Args:
@@ -236,7 +236,7 @@ def tool(name: object = None, *, arguments: object = None) -> Any:
     """Record a tool call as a span ``execute_tool <name>``: context manager and decorator.
 
     With content capture on, the arguments and the return value of a decorated function are recorded. In a ``with``
-    block, pass them yourself: ``with tool("search", arguments={...}) as run: run.set_result(...)``.
+    block, pass them yourself: ``with tool("search", arguments={...}) as run: run.result(...)``.
 
     Args:
         name: The name of the tool in the requests to the model. Optional for a decorator, with or without

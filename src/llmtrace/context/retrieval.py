@@ -57,7 +57,7 @@ class Search:
         except Exception:
             log_internal_error("read the documents of a search")
 
-    def set_query(self, text: str) -> None:
+    def query(self, text: str) -> None:
         """Set the query of the search, if it was not known when the block was created.
 
         Args:
@@ -148,7 +148,7 @@ def retrieval(data_source: object = None, *, query: str | None = None, top_k: in
         top_k: The requested number of documents.
 
     Returns:
-        The decorated function, or a block whose value is a ``Search`` with ``add`` and ``set_query``.
+        The decorated function, or a block whose value is a ``Search`` with ``add`` and ``query``.
 
     Raises:
         TypeError: The data source is neither text nor a function, or a class is decorated.
