@@ -241,7 +241,7 @@ async def test_a_fault_in_any_function_never_reaches_the_caller(loopback: Loopba
 @pytest.mark.parametrize("colour", ["sync", "async"])
 @pytest.mark.parametrize("streamed", [False, True], ids=["plain", "stream"])
 @pytest.mark.usefixtures("instrumented")
-@pytest.mark.filterwarnings("ignore:.*deprecated.*")
+@pytest.mark.filterwarnings("ignore:.*deprecated.*", "ignore:Pydantic serializer warnings")
 async def test_a_fault_never_reaches_the_caller_of_gemini(colour: str, streamed: bool) -> None:
     """The same holds for google-genai, with a tool that the SDK calls."""
     with serving(Gemini()) as server:
