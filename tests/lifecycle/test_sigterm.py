@@ -76,7 +76,9 @@ def start(backend: Backend, spool: Path, tmp_path: Path, vendor: str) -> Iterato
 
         def started(code: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
             (tmp_path / "program.py").write_text(code, encoding="utf-8")
-            settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": backend.url, "LLMTRACE_SPOOL": str(spool), **variables}
+            # Measuring coverage installs a SIGTERM handler of its own, which is not what these tests are about.
+            settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": backend.url, "LLMTRACE_SPOOL": str(spool)}
+            settings |= {"COVERAGE_PROCESS_CONFIG": "", **variables}
             environ = environment(vendor, **settings)
             environ["PYTHONPATH"] += f"{os.pathsep}{tmp_path}"
             command = [sys.executable, *(arguments or (str(tmp_path / "program.py"),))]

@@ -272,7 +272,9 @@ def _resource(service_name: str | None) -> Resource:
 def _tracers(routes: Sequence[Route], resource: Resource) -> tuple[Any, list[SignalWriter]]:
     from opentelemetry.sdk.trace import TracerProvider
 
-    provider = TracerProvider(shutdown_on_exit=False, resource=resource)
+    from .random_ids import PrivateIdGenerator
+
+    provider = TracerProvider(shutdown_on_exit=False, resource=resource, id_generator=PrivateIdGenerator())
     processors = [SpanBatchProcessor(route.sink, route.stats) for route in routes]
     for processor in processors:
         provider.add_span_processor(processor)

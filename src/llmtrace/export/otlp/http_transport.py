@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import random
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
@@ -232,7 +233,9 @@ def _capture_request(signal: Signal, endpoint: str | None) -> dict[str, Any]:
     exporter = signal.exporter_class("http")(
         endpoint=endpoint, session=session, compression=None if configured else Compression.Gzip
     )
+    state = random.getstate()
     exporter.export(signal.exported([]))
+    random.setstate(state)  # the exporter draws its backoff, and a program may have seeded the numbers it gets
     session.close()
     if "headers" not in captured:
         raise ValueError(f"requests cannot be sent to {captured.get('address', 'this address')!r}; check the endpoint")

@@ -21,6 +21,8 @@ from .transport import Outcome, Transport
 __all__ = ["Sender"]
 
 _log = logging.getLogger("llmtrace")
+_random = random.Random()
+"""Not the shared generator: a program that seeds it gets the same numbers with llmtrace as without."""
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.25, 20.0
 """Seconds before the first retry, and the maximum between two."""
 _MAX_RETRY_SECONDS = 300.0
@@ -313,7 +315,7 @@ class Sender:
 
     def _retry(self, entry: Entry, outcome: Outcome, *, last: bool) -> None:
         self._buffer.put_back(entry, last=last)
-        backoff = min(_LAST_BACKOFF, _FIRST_BACKOFF * 2 ** min(self._failures, 10)) * random.uniform(0.8, 1.2)
+        backoff = min(_LAST_BACKOFF, _FIRST_BACKOFF * 2 ** min(self._failures, 10)) * _random.uniform(0.8, 1.2)
         with self._changed:
             self._failures += 1
             self._backoff_requested = bool(outcome.retry_after)
