@@ -21,6 +21,7 @@ from opentelemetry.trace import TracerProvider
 
 from . import _errors, _settings
 from ._compat import opentelemetry_sdk  # noqa: F401 - import the SDK before every module that needs it
+from ._process import new_thread
 from ._runtime import Providers, Runtime
 from ._settings.opentelemetry import usable_environment
 from .budgets.budget import Budget
@@ -74,9 +75,7 @@ class Instrumentation:
             module = sys.modules.get(sdk.module)
             if module is not None and _initializing(module):
                 self.waiting[sdk.name] = "being imported"
-                threading.Thread(
-                    target=self._patch_after_import, args=(sdk, module), name="llmtrace-import", daemon=True
-                ).start()
+                new_thread("import", self._patch_after_import, sdk, module).start()
             elif module is not None:
                 self._patch(sdk, module)
             elif _is_imported(sdk.package) and _moved(sdk):

@@ -13,8 +13,8 @@ from opentelemetry.trace import Tracer, TracerProvider
 
 from . import __version__
 from ._local_store import LocalStore
+from ._process import warn_once
 from ._settings import ConfigError, Settings
-from ._settings.opentelemetry import warn_once
 from .budgets import budget
 from .budgets.enforcement import BudgetEnforcer
 from .budgets.remote_store import RemoteStore
@@ -148,9 +148,8 @@ class Runtime:
     def forget(self) -> None:
         """Forget the state left by earlier calls: hosts, and warnings already logged."""
         self._budgets.forget()
-        for each in (self.tracing.estimator, self.tracing.stream_usage):
-            if each is not None:
-                each.forget()
+        if self.tracing.stream_usage is not None:
+            self.tracing.stream_usage.forget()
 
     def flush(self, timeout: float) -> bool:
         """Send all data within ``timeout`` seconds. Return True if everything was sent."""

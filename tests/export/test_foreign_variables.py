@@ -14,7 +14,7 @@ from opentelemetry.sdk.resources import Resource
 import llmtrace
 from llmtrace import _api
 from llmtrace._local_store import LocalStore
-from llmtrace._settings import load, opentelemetry
+from llmtrace._settings import load
 from llmtrace._settings.opentelemetry import usable_environment
 from llmtrace.export.pipeline import Pipeline
 from llmtrace.export.routes import Arguments, names
@@ -77,7 +77,6 @@ WRONG = [
 
 @pytest.fixture(autouse=True)
 def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    monkeypatch.setattr(opentelemetry, "_reported", set())
     monkeypatch.setattr(_api, "_retired", [])
     monkeypatch.setenv("LLMTRACE_STORE", str(tmp_path / "spans.db"))
     monkeypatch.setenv("LLMTRACE_SPOOL", str(tmp_path / "spool"))

@@ -11,6 +11,8 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+from .._process import warn_once
+
 __all__ = [
     "BRIDGES",
     "CONTENT_MODES",
@@ -145,20 +147,16 @@ def check_service_name(value: object) -> str | None:
     return None if value is None else str(value).strip()
 
 
-_unknown_reported: set[str] = set()
-
-
 def report_unknown(variables: Mapping[str, str]) -> None:
     """Log each unknown ``LLMTRACE_`` variable once, with the most similar valid name."""
     accepted = [f"LLMTRACE_{name.upper()}" for name in _READERS]
     for name in sorted(variables):
-        if not name.startswith("LLMTRACE_") or name in accepted or name in _unknown_reported:
+        if not name.startswith("LLMTRACE_") or name in accepted:
             continue
         from difflib import get_close_matches
 
-        _unknown_reported.add(name)
         nearest = next(iter(get_close_matches(name, accepted, 1, 0.0)))
-        _log.warning("llmtrace ignores %s: there is no such setting; did you mean %s?", name, nearest)
+        warn_once(f"llmtrace ignores {name}: there is no such setting; did you mean {nearest}?")
 
 
 def _invalid(name: str, value: object, accepted: str) -> ConfigError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import threading
@@ -12,11 +11,11 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["forget_reported", "reported", "usable_environment", "warn_once"]
+from .._process import ForkSafeLock, warn_once
 
-_log = logging.getLogger("llmtrace")
-_reported: set[str] = set()
-_lock = threading.RLock()
+__all__ = ["usable_environment"]
+
+_lock = ForkSafeLock(threading.RLock)
 
 _PREFIX = "OTEL_EXPORTER_OTLP_"
 _SIGNALS = ("TRACES", "METRICS", "LOGS")
@@ -24,23 +23,6 @@ _HTTP, _GRPC = "http/protobuf", "grpc"
 _ENDPOINT = "http://localhost:4318"
 
 Check = Callable[[str], bool]
-
-
-def warn_once(message: str) -> None:
-    """Log a warning the first time a message occurs."""
-    if message not in _reported:
-        _reported.add(message)
-        _log.warning("%s", message)
-
-
-def reported() -> tuple[str, ...]:
-    """Return the messages that were logged since ``forget_reported``, in alphabetical order."""
-    return tuple(sorted(_reported))
-
-
-def forget_reported() -> None:
-    """Log every message once more."""
-    _reported.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,12 +234,3 @@ def _shown(name: str, value: str) -> str:
         return "'...'"
     account, mark, host = value.rpartition("@")
     return repr(f"{account.partition('//')[0]}//...@{host}" if mark and name.endswith("ENDPOINT") else value)
-
-
-def _renew_lock() -> None:
-    global _lock  # noqa: PLW0603 - another thread of the parent may have held it
-    _lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from time import perf_counter, time_ns
 from typing import Any
 
 from .._errors import log_internal_error
+from .._process import after_fork
 from .._read import Money, read_money
 from ..context import inference_spans
 from ..context import state as context_state
@@ -43,8 +43,7 @@ def _count_fork() -> None:
     _fork_count += 1
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_count_fork)
+after_fork(_count_fork)
 
 
 class OpenCall:

@@ -91,9 +91,6 @@ class UsageEstimator(Protocol):
     def estimate(self, call: OpenCall) -> None:
         """Count the tokens of a finished call and set ``call.estimate``."""
 
-    def forget(self) -> None:
-        """Forget which hosts were already reported in the log."""
-
 
 class Verdict(Protocol):
     """Pending budget decision of a shared store."""

@@ -6,19 +6,17 @@ ends calls that cannot be priced yet because the price catalog is still loading,
 
 from __future__ import annotations
 
-import _thread
-import os
 import queue
 import threading
 from collections.abc import Callable
 
 from .._errors import log_internal_error
+from .._process import after_fork, is_gevent_patched, new_thread
 
-__all__ = ["drain", "is_gevent_patched", "is_worker", "start", "start_callbacks", "submit"]
+__all__ = ["drain", "is_worker", "start", "start_callbacks", "submit"]
 
 _Task = Callable[[], object]
 
-_native_start = _thread.start_new_thread
 _queue: queue.SimpleQueue[tuple[_Task, threading.Event]] = queue.SimpleQueue()
 _worker: threading.Thread | None = None
 _lock = threading.Lock()
@@ -32,14 +30,6 @@ def start() -> None:
         _start()
 
 
-def is_gevent_patched() -> bool:
-    """Return True if gevent has replaced the threading primitives since llmtrace was imported.
-
-    Primitives created before the patch block all greenlets, so every thread owner creates new ones.
-    """
-    return _thread.start_new_thread is not _native_start
-
-
 def _start() -> None:
     if _worker is None and is_gevent_patched():
         _reset()
@@ -50,7 +40,7 @@ def _start_once() -> None:
     global _worker  # noqa: PLW0603 - one thread for the process
     with _lock:
         if _worker is None or not _worker.is_alive():
-            _worker = threading.Thread(target=_run, name="llmtrace-worker", daemon=True)
+            _worker = new_thread("worker", _run)
             _worker.start()
             _run_start_callbacks()
 
@@ -112,5 +102,4 @@ def _reset() -> None:
     _worker, _lock, _queue = None, threading.Lock(), queue.SimpleQueue()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_reset)
+after_fork(_reset)

@@ -12,7 +12,7 @@ from opentelemetry.trace.propagation import get_current_span
 from .._errors import log_internal_error
 from ..model import Call
 from .operation import get_emitter
-from .validation import clean_label, clean_value, warn_once
+from .validation import clean_label, clean_value, warn_invalid
 
 __all__ = ["Score", "remember", "score"]
 
@@ -88,18 +88,18 @@ def remember(call: Any) -> None:
 def _read_score(name: object, value: object, label: object, explanation: object, on: object) -> Score | None:
     score_name = clean_label("the name of a score", name)
     if score_name is None:
-        warn_once("score", "a score needs a name; it is not recorded")
+        warn_invalid("score", "a score needs a name; it is not recorded")
         return None
     number = clean_value(f"score {score_name!r}", value)
     if isinstance(number, str):
-        warn_once(
+        warn_invalid(
             f"score {score_name!r}", f"the value of score {score_name!r} must be a number, not text; it is not recorded"
         )
         number = None
     text = clean_value("the explanation of a score", explanation)
     target = _target(on)
     if target is None:
-        warn_once(
+        warn_invalid(
             "score on",
             f"score {score_name!r} has no call to belong to (on={type(on).__name__}); it is not recorded; "
             "pass on= a Call, a response id, or a trace id and a span id",

@@ -6,7 +6,6 @@ import os
 import queue
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,8 +13,7 @@ from typing import Any, Protocol
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
-from .. import _errors
-from ..capture import worker
+from .. import _errors, _process
 from . import exit_hooks
 from .signals import Signal
 from .stats import ExportStats
@@ -154,13 +152,9 @@ class BatchProcessor:
         self._delay_seconds = min(self._limits.delay, _DURABLE_DELAY_SECONDS) if sink.durable else self._limits.delay
         self._closed = False
         self._delivered = True
-        self._patched = worker.is_gevent_patched()
+        self._patched = _process.is_gevent_patched()
         self._renew()
-        if hasattr(os, "register_at_fork"):
-            after_fork_method = weakref.WeakMethod(self._after_fork)
-            os.register_at_fork(
-                after_in_child=lambda: after_fork() if (after_fork := after_fork_method()) is not None else None
-            )
+        _process.after_fork(self._after_fork)
 
     def _renew(self) -> None:
         self._queue: deque[Any] = deque()
@@ -211,7 +205,7 @@ class BatchProcessor:
         return not self._stalled
 
     def _start(self) -> None:
-        if self._patched != worker.is_gevent_patched():
+        if self._patched != _process.is_gevent_patched():
             self._patched = True
             self._after_fork()
         with self._lock:
@@ -219,9 +213,9 @@ class BatchProcessor:
                 return
             # Use SimpleQueue, which is reentrant: a finalizer or signal handler may interrupt ``put``.
             self._messages, self._notified = queue.SimpleQueue(), False
-            thread = threading.Thread(target=self._run, args=(self._messages,), name="llmtrace-write", daemon=True)
             # If the interpreter is ending, flush and close write on their caller's thread.
             with suppress(RuntimeError):
+                thread = _process.new_thread("write", self._run, self._messages)
                 thread.start()
                 self._thread = thread  # after start(), because an unstarted thread cannot be joined
             self._started = True

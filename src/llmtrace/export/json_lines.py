@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from .._files import make_private
+from .._process import warn_once
 from .spool.lock import lock
 
 __all__ = ["JsonLinesExporter"]
@@ -26,7 +27,6 @@ class JsonLinesExporter(SpanExporter):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._warned = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Append spans to the file. Log the first failure."""
@@ -37,9 +37,7 @@ class JsonLinesExporter(SpanExporter):
                 while rest:
                     rest = rest[os.write(descriptor, rest) :]
         except Exception as error:
-            if not self._warned:
-                self._warned = True
-                _log.warning("llmtrace could not write spans to %s: %s", self.path, error)
+            warn_once(f"llmtrace could not write spans to {self.path}: {error}", about=self.path)
             return SpanExportResult.FAILURE
         return SpanExportResult.SUCCESS
 

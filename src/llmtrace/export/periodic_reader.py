@@ -13,7 +13,7 @@ from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 
 from .. import _errors
 from .._compat.opentelemetry_context import SUPPRESS_KEY
-from .._settings.opentelemetry import warn_once
+from .._process import new_thread, warn_once
 from . import exit_hooks
 from .batch import Sink
 from .stats import ExportStats
@@ -47,7 +47,7 @@ class PeriodicReader(MetricReader):
         self._collecting = threading.Lock()
         self._stop = threading.Event()
         self._delivered = True
-        self._thread = threading.Thread(target=self._run, name="llmtrace-collect", daemon=True)
+        self._thread = new_thread("collect", self._run)
         with suppress(RuntimeError):  # the interpreter is ending: close() collects on its caller's thread
             self._thread.start()
         sink.start()

@@ -9,8 +9,9 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
+from .._process import warn_once
 from .._settings import ConfigError, Settings
-from .._settings.opentelemetry import usable_environment, warn_once
+from .._settings.opentelemetry import usable_environment
 from .batch import BatchLimits, ExporterSink, Sink
 from .bridging import BridgingExporter, bridges_for
 from .otlp.transport import Transport

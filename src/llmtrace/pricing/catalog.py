@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
-import threading
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import Any
 
 from .._compat.isolated_modules import IsolatedModules, StubModule
 from .._decimal import own_context
+from .._process import ForkSafeLock
 from .model_names import name_variants
 from .money import amount
 from .rate_cards import FIELDS, RateCard, Rates, Unit
@@ -92,16 +91,7 @@ def loaded() -> Catalog | None:
 
 
 _current: Catalog | None = None
-_lock = threading.Lock()
-
-
-def _in_child() -> None:
-    global _lock  # noqa: PLW0603 - the thread that held it does not exist in the child
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_in_child)
+_lock = ForkSafeLock()
 
 
 # Load a private copy: the ``__init__`` of the package imports an updater, which imports an HTTP library.

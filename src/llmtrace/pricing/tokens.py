@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
-import os
-import threading
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,19 +12,11 @@ from types import FunctionType
 from typing import Any
 
 from .._compat.isolated_modules import IsolatedModules, StubModule
+from .._process import ForkSafeLock
 
 __all__ = ["available", "count", "encoding_of"]
 
-_lock = threading.Lock()
-
-
-def _in_child() -> None:
-    global _lock  # noqa: PLW0603 - the thread that held it does not exist in the child
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_in_child)
+_lock = ForkSafeLock()
 
 
 @lru_cache(maxsize=1)

@@ -14,6 +14,7 @@ from pathlib import Path
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from .._process import around_fork, warn_once
 from .prune import Limits, prune
 from .request_bodies import Body, RequestBodies
 from .schema import StoreError, connect
@@ -51,7 +52,6 @@ class StoreExporter(SpanExporter):
         self._writer: Writer | None = None
         self._process = os.getpid()
         self._pruned = 0.0
-        self._warned = False
         _exporters.add(self)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -128,9 +128,7 @@ class StoreExporter(SpanExporter):
 
     def complain(self, error: Exception) -> None:
         """Log the first error that prevents spans from being written."""
-        if not self._warned:
-            self._warned = True
-            _log.warning("llmtrace could not write spans to %s (LLMTRACE_STORE): %s", self.path, error)
+        warn_once(f"llmtrace could not write spans to {self.path} (LLMTRACE_STORE): {error}", about=self.path)
 
     def before_fork(self) -> None:
         """Close the connection and hold the lock until the fork is over."""
@@ -203,8 +201,7 @@ def _after_fork_in_parent() -> None:
         exporter.after_fork_in_parent()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)
+around_fork(_before_fork, _after_fork_in_parent)
 
 
 def _may_reconnect(error: sqlite3.OperationalError) -> bool:

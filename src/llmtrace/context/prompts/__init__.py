@@ -18,7 +18,7 @@ from ..._settings import ConfigError
 from ...model import PromptUse
 from .. import state
 from ..blocks import Activation, Block, CallArguments, T_co, check_name
-from ..validation import clean_label, warn_once
+from ..validation import clean_label, warn_invalid
 from . import files
 from .files import LabelTarget, digest
 
@@ -244,7 +244,7 @@ def prompt(
     try:
         prompt_name = clean_label("the name of a prompt", name)
         if prompt_name is None:
-            warn_once("prompt", "a prompt needs a name; it is not recorded")
+            warn_invalid("prompt", "a prompt needs a name; it is not recorded")
         else:
             text = template if isinstance(template, str) else None
             template_hash = None if text is None else digest(text)

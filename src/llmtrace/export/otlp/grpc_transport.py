@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 from google.rpc.error_details_pb2 import RetryInfo
 
+from ..._process import after_fork, around_fork
 from ..._settings.opentelemetry import usable_environment
 from ..signals import Signal
 from .destination import make_destination
@@ -30,9 +31,8 @@ class _OpenCalls:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self._held = False
-        os.register_at_fork(
-            before=self._before_fork, after_in_parent=self._after_fork_in_parent, after_in_child=self._renew
-        )
+        around_fork(self._before_fork, self._after_fork_in_parent)
+        after_fork(self._renew)
 
     def _before_fork(self) -> None:
         self._held = self.lock.acquire(timeout=_FORK_WAIT_SECONDS)
