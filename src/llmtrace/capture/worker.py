@@ -11,15 +11,17 @@ import os
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from .._errors import log_internal_error
 
-__all__ = ["drain", "is_gevent_patched", "is_worker", "start", "start_callbacks", "submit"]
+__all__ = ["drain", "is_gevent_patched", "is_worker", "run_waiting", "start", "start_callbacks", "submit"]
 
 _Task = Callable[[], object]
 
 _native_start = _thread.start_new_thread
-_queue: queue.SimpleQueue[tuple[_Task, threading.Event]] = queue.SimpleQueue()
+_queue: queue.SimpleQueue[tuple[_Task, _Task, threading.Event]] = queue.SimpleQueue()
+"""Each entry: the task, its variant for ``run_waiting``, and the event to set when either is done."""
 _worker: threading.Thread | None = None
 _lock = threading.Lock()
 start_callbacks: dict[str, Callable[[], None]] = {}
@@ -65,20 +67,29 @@ def _run_start_callbacks() -> None:
 
 def _run() -> None:
     while True:
-        task, done = _queue.get()
-        try:
-            task()
-        except Exception:
-            log_internal_error("finish a call")
-        finally:
-            del task
-            done.set()
+        task, _, done = _queue.get()
+        _run_task(task, done)
+        del task
 
 
-def submit(task: _Task) -> threading.Event:
+def _run_task(task: _Task, done: threading.Event) -> None:
+    try:
+        task()
+    except Exception:
+        log_internal_error("finish a call")
+    finally:
+        del task
+        done.set()
+
+
+def submit(task: _Task, *, at_exit: _Task | None = None) -> threading.Event:
     """Queue ``task`` for the thread, after all tasks submitted earlier. Run it here if there is no thread.
 
     Never blocks on the queue: finalizers call this function on any thread, including the worker itself.
+
+    Args:
+        task: The work to do.
+        at_exit: What ``run_waiting`` runs instead, which must not take long.
 
     Returns:
         An event that is set when the task is done.
@@ -88,8 +99,17 @@ def submit(task: _Task) -> threading.Event:
         task()
         done.set()
         return done
-    _queue.put((task, done))
+    _queue.put((task, at_exit or task, done))
     return done
+
+
+def run_waiting() -> None:
+    """Run the tasks that still wait on this thread, without waiting for the one that the worker is busy with."""
+    with suppress(queue.Empty):
+        while True:
+            _, task, done = _queue.get_nowait()
+            _run_task(task, done)
+            del task
 
 
 def is_worker() -> bool:
@@ -103,7 +123,7 @@ def drain(timeout: float) -> bool:
     if _worker is None or not _worker.is_alive() or is_worker():
         return True
     done = threading.Event()
-    _queue.put((bool, done))
+    _queue.put((bool, bool, done))
     return done.wait(timeout)
 
 
