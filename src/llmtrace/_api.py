@@ -398,10 +398,17 @@ def _end_calls(timeout: float) -> bool:
     Loading the prices takes a second on a busy machine. Leave time for the export: a span without a cost is better
     than none.
     """
+    deadline, reserve = monotonic() + timeout, min(_EXPORT_SECONDS, timeout / 2)
     end_open_streams()
-    if worker.drain(max(timeout - _EXPORT_SECONDS, timeout / 2)):
+    if worker.drain(max(0.0, deadline - reserve - monotonic())):
         return True
-    worker.run_waiting()
+    waiting = worker.run_waiting(deadline - reserve / 2)
+    if waiting:
+        _log.warning(
+            "llmtrace lost up to %d calls that were still being recorded when the time to shut down was over; "
+            "raise LLMTRACE_FLUSH_TIMEOUT or the timeout of shutdown(), or use a faster redact function",
+            waiting,
+        )
     return False
 
 

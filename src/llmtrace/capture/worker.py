@@ -10,6 +10,7 @@ import _thread
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -103,13 +104,21 @@ def submit(task: _Task, *, at_exit: _Task | None = None) -> threading.Event:
     return done
 
 
-def run_waiting() -> None:
-    """Run the tasks that still wait on this thread, without waiting for the one that the worker is busy with."""
+def run_waiting(deadline: float) -> int:
+    """Run the tasks that still wait on this thread, without waiting for the one that the worker is busy with.
+
+    Args:
+        deadline: Monotonic time after which no task is started.
+
+    Returns:
+        The number of tasks that still wait.
+    """
     with suppress(queue.Empty):
-        while True:
+        while time.monotonic() < deadline:
             _, task, done = _queue.get_nowait()
             _run_task(task, done)
             del task
+    return _queue.qsize()
 
 
 def is_worker() -> bool:
