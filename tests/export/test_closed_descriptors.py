@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
+import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ import pytest
 from llmtrace._files import Descriptor
 
 from .backend import Backend
+from .conftest import Start
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sockets are no descriptors there")
 
@@ -49,6 +53,22 @@ def test_http_goes_on_and_leaves_the_programs_files_alone(
     backend.wait_for(4)
     assert set(backend.names) == {"before", "after-0", "after-1", "after-2"}
     assert set(backend.names.values()) == {1}
+
+
+STORE = CLOSES.replace("assert pipeline", "pipeline")
+
+
+def test_store_leaves_the_programs_files_alone_and_says_what_is_lost(start: Start, tmp_path: Path) -> None:
+    """SQLite cannot go on: what was written before is kept, the rest is counted as lost with the reason."""
+    store = tmp_path / "calls.db"
+    process = start(STORE, str(tmp_path), OTEL_EXPORTER_OTLP_ENDPOINT="", LLMTRACE_STORE=str(store))
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert f"the program closed the descriptors of {store}" in errors
+    assert sum(map(int, re.findall(r"llmtrace lost (\d+) span", errors))) == 3
+    with closing(sqlite3.connect(store)) as connection:
+        assert connection.execute("SELECT count(*) FROM spans").fetchone() == (1,)
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 def test_marker_is_not_confused_with_another_file() -> None:
