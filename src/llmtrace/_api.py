@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["Instrumentation", "flush", "instrument", "shutdown", "uninstrument"]
 
 _POLL_SECONDS = 0.01
+_EXPORT_SECONDS = 0.5
+"""Seconds before the end of a shutdown after which calls no longer wait for their prices."""
 _log = logging.getLogger("llmtrace")
 _lock = threading.RLock()
 _current: Instrumentation | None = None
@@ -359,15 +361,14 @@ def flush(timeout: float = 5.0) -> bool:
     Returns:
         True if everything reached its destination in time.
     """
-    return _run_within(timeout, Runtime.flush)
-
-
-def _run_within(timeout: float, action: Callable[[Runtime, float], bool]) -> bool:
     deadline = monotonic() + timeout
     drained = worker.drain(timeout)
+    return _run_until(deadline, Runtime.flush) and drained
+
+
+def _run_until(deadline: float, action: Callable[[Runtime, float], bool]) -> bool:
     # A list, not a generator: run all of them, even if an earlier one fails.
-    results = [action(item._runtime, max(0.0, deadline - monotonic())) for item in _every_instrumentation()]
-    return drained and all(results)
+    return all([action(item._runtime, max(0.0, deadline - monotonic())) for item in _every_instrumentation()])
 
 
 def _every_instrumentation() -> list[Instrumentation]:
@@ -377,25 +378,51 @@ def _every_instrumentation() -> list[Instrumentation]:
 def shutdown(timeout: float = 5.0) -> bool:
     """End open streams, send all data, and close the exporters and files of llmtrace.
 
+    A call whose price is not known half a second before the end of the time is sent without a cost.
+
     Args:
         timeout: Seconds to wait.
 
     Returns:
         True if everything reached its destination in time.
     """
+    deadline = monotonic() + timeout
+    priced = _end_calls(timeout)
+    return _run_until(deadline, Runtime.shutdown) and priced
+
+
+def _end_calls(timeout: float) -> bool:
+    """End open streams, and the calls that wait for prices. Return True if all of them are priced.
+
+    Loading the prices takes a second on a busy machine. Leave time for the export: a span without a cost is better
+    than none.
+    """
+    deadline, reserve = monotonic() + timeout, min(_EXPORT_SECONDS, timeout / 2)
     end_open_streams()
-    return _run_within(timeout, Runtime.shutdown)
+    if worker.drain(max(0.0, deadline - reserve - monotonic())):
+        return True
+    waiting = worker.run_waiting(deadline - reserve / 2)
+    if waiting:
+        _log.warning(
+            "llmtrace lost up to %d calls that were still being recorded when the time to shut down was over; "
+            "raise LLMTRACE_FLUSH_TIMEOUT or the timeout of shutdown(), or use a faster redact function",
+            waiting,
+        )
+    return False
 
 
 def _at_sigterm(process_ends: bool) -> None:
+    deadline = monotonic() + _flush_timeout()
     if process_ends:
-        end_open_streams()
-    flush(max((item.settings.flush_timeout for item in _every_instrumentation()), default=1.0))
+        _end_calls(deadline - monotonic())
+    flush(max(0.0, deadline - monotonic()))
 
 
 def _at_exit() -> None:
-    end_open_streams()
-    # The first call of a short program may end only now: pricing waits for the catalog, which loads in a second.
-    worker.drain(max((item.settings.flush_timeout for item in _every_instrumentation()), default=1.0))
+    _end_calls(_flush_timeout())
     for instrumentation in _every_instrumentation():
         instrumentation._runtime.shutdown(instrumentation.settings.flush_timeout)
+
+
+def _flush_timeout() -> float:
+    return max((item.settings.flush_timeout for item in _every_instrumentation()), default=1.0)

@@ -261,7 +261,8 @@ class OpenCall:
     def _finish_later(self) -> None:
         if self.joins_existing_span is not None:
             self.services.emitter.defer(self)
-        finished = worker.submit(partial(self._finish, time_ns()))
+        end_time = time_ns()
+        finished = worker.submit(partial(self._finish, end_time), at_exit=partial(self._finish, end_time, at_exit=True))
         for calls in (*self.call_context.collectors, *self.services.recorders):
             calls.expect(finished)
 
@@ -308,13 +309,21 @@ class OpenCall:
                     self.content.output_messages(),
                 )
 
-    def _finish(self, end_time: int | None) -> None:
-        """Call the observers and end the span. An error in one step does not skip the others."""
+    def _finish(self, end_time: int | None, *, at_exit: bool = False) -> None:
+        """Call the observers and end the span. An error in one step does not skip the others.
+
+        Args:
+            end_time: When the call ended; ``None`` for now, on the caller's thread.
+            at_exit: True to wait neither for prices nor for the data that an estimate needs.
+        """
         services = self.services
         try:
             # Estimate on the worker thread only: calls without an estimate end on the caller's thread.
-            if end_time is not None and services.estimator is not None and services.estimator.applies_to(self):
-                services.estimator.estimate(self)
+            if end_time is not None and not at_exit:
+                if services.estimator is not None and services.estimator.applies_to(self):
+                    services.estimator.estimate(self)
+            elif at_exit and services.pricer is not None and not services.pricer.ready:
+                self._priced = services.pricer.price_without_catalog(self.request, self.response)
         except Exception:
             log_internal_error("estimate the tokens of a call")
         self.output_text = None

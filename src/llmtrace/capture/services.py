@@ -46,6 +46,9 @@ class CallPricer(Protocol):
             partial: True if the stream ended early, so that the usage is incomplete.
         """
 
+    def price_without_catalog(self, request: Request, response: Response) -> PricedCall | None:
+        """Return the stated cost of a call, or the reason for its absence, while prices are not loaded."""
+
 
 class CallEmitter(Protocol):
     """Interface of the telemetry of calls."""

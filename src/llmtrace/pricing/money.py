@@ -85,8 +85,8 @@ class PricedCall:
         self.label = label
         self._amounts = amounts
         self.reason = reason
-        """Reason why there is no cost: ``unknown_model``, ``unknown_unit``, ``no_usage``, ``partial_usage`` or
-        ``inconsistent_usage``."""
+        """Reason why there is no cost: ``unknown_model``, ``unknown_unit``, ``no_usage``, ``partial_usage``,
+        ``inconsistent_usage`` or ``prices_not_loaded``."""
         self.approximate = approximate
         self.missing = missing
         """Names of the fields of ``Usage`` that are billed but have no price."""

@@ -117,9 +117,7 @@ class Pricer:
         Returns:
             The cost; ``None`` if operations of this kind are not billed.
         """
-        if request.operation not in BILLED_OPERATIONS and not (
-            request.operation == "fetch_response" and response.usage
-        ):
+        if not _is_billed(request, response):
             return None
         stated = response.stated_cost
         if stated is not None:
@@ -147,6 +145,19 @@ class Pricer:
         if partial and priced.reason is None:
             priced.reason = "partial_usage"
         return priced
+
+    def price_without_catalog(self, request: Request, response: Response) -> PricedCall | None:
+        """Return the cost that the response states, or ``prices_not_loaded`` as the reason for its absence.
+
+        Returns:
+            The cost; ``None`` if operations of this kind are not billed.
+        """
+        if not _is_billed(request, response):
+            return None
+        stated = (
+            None if response.stated_cost is None else _stated(response.stated_cost, response.model or request.model)
+        )
+        return PricedCall(reason="prices_not_loaded") if stated is None or not stated.units else stated
 
     def _price_without_usage(
         self, provider: str, host: str | None, request: Request, response: Response, at: float
@@ -255,6 +266,12 @@ class Pricer:
             if any(override.matches(provider, name, context) for name in names):
                 return override
         return None
+
+
+def _is_billed(request: Request, response: Response) -> bool:
+    if request.operation in BILLED_OPERATIONS:
+        return True
+    return request.operation == "fetch_response" and bool(response.usage)
 
 
 def max_output_tokens(request: Request) -> int:
