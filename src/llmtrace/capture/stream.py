@@ -87,7 +87,7 @@ class StreamObserver:
         self._long_gaps: list[float] | None = None
         estimator = call.services.estimator
         self._output_text = call.output_text = None if estimator is None else estimator.buffer_for(call)
-        self.finished = False
+        self.finished: bool = False
         _open_observers.add(self)
         worker.start()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +42,8 @@ _SUPPRESS_KEYS = ("suppress_instrumentation", SUPPRESS_KEY, "suppress_language_m
 
 _KEYS = (_CALL_KEY, _ACTIVATION_KEY, *_SUPPRESS_KEYS)
 _runtime: ContextRuntime = with_own_keys(RUNTIME, _KEYS)
-current = _runtime.get_current
-attach = _runtime.attach
+current: Callable[[], Context] = _runtime.get_current
+attach: Callable[[Context], Any] = _runtime.attach
 
 
 def suppressed(context: Context) -> bool:

@@ -111,16 +111,18 @@ class Catalog:
     """One snapshot of the catalogue."""
 
     def __init__(self) -> None:
-        self.snapshot = _latest()
-        self.version = f"genai-prices {version('genai-prices')}"
+        self.snapshot: Any = _latest()
+        self.version: str = f"genai-prices {version('genai-prices')}"
         if self.snapshot.from_auto_update:
             self.version += f" of {self.snapshot.timestamp:%Y-%m-%d %H:%M}"
         self._providers = {provider.id: provider for provider in self.snapshot.providers}
         registry = _genai_prices.load("genai_prices.units")._get_registry().units
         self._per = {unit.price_key: unit.per for unit in registry.values()}
         self._units = {unit.price_key: Unit(unit.usage_key, unit.dimensions) for unit in registry.values()}
-        self.units = {unit.name: unit for unit in self._units.values()}
-        self.fields = {counted: self.units[name] for name, counted in reversed(FIELDS.items()) if name in self.units}
+        self.units: dict[str, Unit] = {unit.name: unit for unit in self._units.values()}
+        self.fields: dict[str, Unit] = {
+            counted: self.units[name] for name, counted in reversed(FIELDS.items()) if name in self.units
+        }
 
     @property
     def fresh(self) -> bool:
