@@ -107,7 +107,7 @@ class Instrumentation:
 
     def _patch(self, sdk: Sdk, module: Any) -> None:
         try:
-            patches = import_module(sdk.hook).patch(sdk, module, self._runtime.tracing)
+            patches = import_module(sdk.hook).patch(sdk, module, self._runtime.services)
         except Exception as error:
             self.skipped[sdk.name] = f"this release has moved the hook: {error}"
             _errors.log_internal_error(f"hook {sdk.name}")
@@ -344,7 +344,7 @@ def _retire(removed: Instrumentation) -> None:
     flushed = worker.drain(timeout) and runtime.flush(timeout)
     if not runtime.pipeline.owned():
         return
-    if flushed and not has_open_streams(runtime.tracing):
+    if flushed and not has_open_streams(runtime.services):
         runtime.rest(timeout)
     else:
         _retired.append(removed)

@@ -143,26 +143,22 @@ class OpenCall:
         """Span of another instrumentation that represents this call. Attributes it lacks are added to it."""
         self.usage_on_other_span: bool = self.joins_existing_span is not None
         """True if another span of the same call carries the usage."""
-        wants_content = services.wants_content
-        self.content: ContentRecorder | None = None
+        self.content: ContentRecorder | None = self._content_recorder(body)
         """Messages of the call, or ``None`` if the content policy records none."""
-        if (
-            wants_content is not None
-            and wire_format.content is not None
-            and not self.suppressed
-            and wants_content(self.call_context)
-        ):
-            self.content = ContentRecorder(wire_format.content, body)
         self._record: Call | None = None
         self._end_token = [True]
         self._fork_count = _fork_count
-        pricer = services.pricer
-        if pricer is not None and not pricer.ready:
-            worker.start()
-            worker.submit(pricer.load)
+        services.preload_prices()
         self.started_ns: int = time_ns()
         services.emitter.begin(self)
         self.started: float = perf_counter()
+
+    def _content_recorder(self, body: Any) -> ContentRecorder | None:
+        """Return a recorder of the request ``body`` and the response, if the content policy allows it."""
+        content_format, wants_content = self.wire_format.content, self.services.wants_content
+        if content_format is None or wants_content is None or self.suppressed:
+            return None
+        return ContentRecorder(content_format, body) if wants_content(self.call_context) else None
 
     def read_response(self, body: Any) -> Response:
         """Return the response read from a complete body.
