@@ -388,12 +388,14 @@ def shutdown(timeout: float = 5.0) -> bool:
 
 
 def _at_sigterm(process_ends: bool) -> None:
+    """Flush on SIGTERM. ``export/termination.py`` installs the handler."""
     if process_ends:
         end_open_streams()
     flush(max((item.settings.flush_timeout for item in _every_instrumentation()), default=1.0))
 
 
 def _at_exit() -> None:
+    """Flush and close everything when the interpreter exits. ``export/exit_hooks.py`` registers this function."""
     end_open_streams()
     # The first call of a short program may end only now: pricing waits for the catalog, which loads in a second.
     worker.drain(max((item.settings.flush_timeout for item in _every_instrumentation()), default=1.0))

@@ -1,4 +1,8 @@
-"""Observation of a stream while it is read: its chunks, their times, and its outcome."""
+"""Observation of a stream while it is read: its chunks, their times, and its outcome.
+
+A stream ends when it is read to its end, fails or is closed. An abandoned stream ends when it is garbage-collected
+(``StreamObserver.__del__``) or when the interpreter exits (``end_open_streams``).
+"""
 
 from __future__ import annotations
 

@@ -47,7 +47,10 @@ attach: Callable[[Context], Any] = _runtime.attach
 
 
 def suppressed(context: Context) -> bool:
-    """Return true if the application or another instrumentation has suppressed spans in ``context``."""
+    """Return true if the application or another instrumentation suppresses instrumentation in ``context``.
+
+    Suppressed calls get a non-recording span. Budgets, ``collect()`` and ``llmtrace.*`` metrics still count them.
+    """
     return bool(context) and any(context.get(key) for key in _SUPPRESS_KEYS)
 
 

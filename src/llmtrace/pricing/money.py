@@ -102,7 +102,7 @@ class PricedCall:
 
     @property
     def catalog_version(self) -> str | None:
-        """The version of the catalogue; ``None`` for overrides and stated costs."""
+        """The version of the catalog; ``None`` for overrides and stated costs."""
         return self.label.version
 
     @property
