@@ -109,7 +109,7 @@ class Instrumentation:
 
     def _patch(self, sdk: Sdk, module: Any) -> None:
         try:
-            patches = import_module(sdk.hook).patch(sdk, module, self._runtime.tracing)
+            patches = import_module(sdk.hook).patch(sdk, module, self._runtime.services)
         except Exception as error:
             self.skipped[sdk.name] = f"this release has moved the hook: {error}"
             _errors.log_internal_error(f"hook {sdk.name}")
@@ -346,7 +346,7 @@ def _retire(removed: Instrumentation) -> None:
     flushed = worker.drain(timeout) and runtime.flush(timeout)
     if not runtime.pipeline.owned():
         return
-    if flushed and not has_open_streams(runtime.tracing):
+    if flushed and not has_open_streams(runtime.services):
         runtime.rest(timeout)
     else:
         _retired.append(removed)
@@ -412,6 +412,7 @@ def _end_calls(timeout: float) -> bool:
 
 
 def _at_sigterm(process_ends: bool) -> None:
+    """Flush on SIGTERM. ``export/termination.py`` installs the handler."""
     deadline = monotonic() + _flush_timeout()
     if process_ends:
         _end_calls(deadline - monotonic())
@@ -419,6 +420,7 @@ def _at_sigterm(process_ends: bool) -> None:
 
 
 def _at_exit() -> None:
+    """Flush and close everything when the interpreter exits. ``export/exit_hooks.py`` registers this function."""
     _end_calls(_flush_timeout())
     for instrumentation in _every_instrumentation():
         instrumentation._runtime.shutdown(instrumentation.settings.flush_timeout)

@@ -218,7 +218,7 @@ def test_content_is_released_after_counting(vendor: Vendor) -> None:
     instrument_spans(estimate_usage="separate")
     made = _api._current
     assert made is not None
-    made._runtime.tracing.observers.append(kept.append)
+    made._runtime.services.observers.append(kept.append)
     vendor.response = make_stream("Hello")
     list(make_openai(vendor).chat.completions.create(model="gpt-4o", messages=PROMPT, stream=True))
     assert llmtrace.flush(30)

@@ -49,8 +49,8 @@ def test_reset_clears_all_state_of_earlier_tests(caplog: pytest.LogCaptureFixtur
         score._recent["r"] = object()
         _errors.internal_errors["somewhere"] += 1
         current: Any = _api._current
-        tracing = current._runtime.tracing
-        tracing.stream_usage._rejecting_hosts.add("host")
+        services = current._runtime.services
+        services.stream_usage._rejecting_hosts.add("host")
         late: list[bool] = []
         worker.start()
         worker.submit(lambda: late.append(True))
@@ -67,7 +67,7 @@ def test_reset_clears_all_state_of_earlier_tests(caplog: pytest.LogCaptureFixtur
             score._recent,
             _errors.internal_errors,
         ]
-        assert not any([*left, tracing.stream_usage._rejecting_hosts, _process._warnings])
+        assert not any([*left, services.stream_usage._rejecting_hosts, _process._warnings])
         assert prompts._parts.cache_info().currsize == 0
         assert _api._current is current
     finally:

@@ -10,8 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any
 
-import wrapt
-
+from .._compat.wrapt import ObjectProxy
 from .._errors import log_internal_error
 from ..model import Response
 from . import worker
@@ -190,7 +189,7 @@ class JsonBodyReader:
             notify(lambda: worker.submit(partial(self._call.end, Response())))
 
 
-class ObservedBody(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has no parameters
+class ObservedBody(ObjectProxy):
     """Transparent proxy of the byte stream inside an HTTP response.
 
     A reader other than the SDK's own stream object is observed by the bytes it reads. The stream helper of older

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from . import worker
+
 if TYPE_CHECKING:
     from ..model import CallContext, Request, Response
     from ..pricing.estimator import OutputText
@@ -125,3 +127,9 @@ class CallServices:
     recorders: list[Any] = field(default_factory=list)
     """``Calls`` lists that receive every call of the process."""
     native_spans: str = "replace"
+
+    def preload_prices(self) -> None:
+        """Load the prices on the worker thread, unless they are loaded."""
+        if self.pricer is not None and not self.pricer.ready:
+            worker.start()
+            worker.submit(self.pricer.load)

@@ -1,4 +1,8 @@
-"""Observation of a stream while it is read: its chunks, their times, and its outcome."""
+"""Observation of a stream while it is read: its chunks, their times, and its outcome.
+
+A stream ends when it is read to its end, fails or is closed. An abandoned stream ends when it is garbage-collected
+(``StreamObserver.__del__``) or when the interpreter exits (``end_open_streams``).
+"""
 
 from __future__ import annotations
 
@@ -87,7 +91,7 @@ class StreamObserver:
         self._long_gaps: list[float] | None = None
         estimator = call.services.estimator
         self._output_text = call.output_text = None if estimator is None else estimator.buffer_for(call)
-        self.finished = False
+        self.finished: bool = False
         _open_observers.add(self)
         worker.start()
 

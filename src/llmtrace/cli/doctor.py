@@ -43,7 +43,7 @@ class DoctorReport:
     """Printer of the report, which remembers if there was a fault."""
 
     def __init__(self) -> None:
-        self.failed = False
+        self.failed: bool = False
 
     def title(self, name: str) -> None:
         """Print the title of a section."""

@@ -31,12 +31,12 @@ class Resender(SpanExporter):
 
     def __init__(self, transport: Transport, bridges: Sequence[str], address: str) -> None:
         self.transport = transport
-        self.bridges = tuple(bridges)
+        self.bridges: tuple[str, ...] = tuple(bridges)
         self.address = address
         """Address of the backend, without credentials."""
-        self.last_message = ""
+        self.last_message: str = ""
         """Last response of the backend to a request that it did not accept."""
-        self.left_out = 0
+        self.left_out: int = 0
         """Number of spans that cannot be encoded, are too large, or were rejected individually."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:

@@ -34,9 +34,9 @@ class ExecutionPath:
     __slots__ = ("__weakref__", "place", "returned")
 
     def __init__(self, place: object, returned: Callable[[], bool]) -> None:
-        self.place = place
+        self.place: object = place
         """The ids of the thread and the task, 0 without a task."""
-        self.returned = returned
+        self.returned: Callable[[], bool] = returned
         """Function that returns true once the path has certainly ended."""
 
 
@@ -119,7 +119,7 @@ class DocumentContext:
     def __init__(self, inherited: tuple[Document, ...] = (), owner: ExecutionPath | None = None) -> None:
         self._inherited = inherited
         self._owner = None if owner is None else weakref.ref(owner)
-        self.shared = False
+        self.shared: bool = False
         self._retrieved: list[_Retrieved] = []
 
     def add(

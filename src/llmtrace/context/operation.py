@@ -25,11 +25,11 @@ class Operation:
                  "started", "top_k")  # fmt: skip
 
     def __init__(self, kind: str, name: str | None, call_context: CallContext) -> None:
-        self.kind = kind
+        self.kind: str = kind
         """``tool``, ``agent``, ``workflow``, ``retrieval`` or ``rerank``."""
-        self.name = name
+        self.name: str | None = name
         """Name of the tool, agent or workflow; the data source of a search or the model of a reranker, if any."""
-        self.call_context = call_context
+        self.call_context: CallContext = call_context
         self.agent: str | None = call_context.agent
         """Name of the agent that the operation belongs to."""
         self.description: str | None = None
@@ -47,12 +47,12 @@ class Operation:
         """Documents that a search retrieved or a reranker kept."""
         self.calls: Calls | None = None
         """Calls made inside, if their sum is recorded."""
-        self.client = "scope"
+        self.client: str = "scope"
         """Last part of the tracer's name: the client library that runs the operation, or ``scope`` for the program."""
         self.parent: Context | None = None
         """Context of the parent span, if that is not the enclosing block's."""
         self.error: BaseException | None = None
-        self.started = perf_counter()
+        self.started: float = perf_counter()
         self.span: Any = None
         """Span of the operation, set by the emitter."""
 

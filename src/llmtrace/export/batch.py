@@ -126,9 +126,9 @@ class BatchLimits:
     __slots__ = ("batch", "delay", "queue")
 
     def __init__(self, kind: str = "BSP") -> None:
-        self.delay = _positive_int(f"OTEL_{kind}_SCHEDULE_DELAY", 1000) / 1000
-        self.queue = _positive_int(f"OTEL_{kind}_MAX_QUEUE_SIZE", 8192)
-        self.batch = min(_positive_int(f"OTEL_{kind}_MAX_EXPORT_BATCH_SIZE", 512), self.queue)
+        self.delay: float = _positive_int(f"OTEL_{kind}_SCHEDULE_DELAY", 1000) / 1000
+        self.queue: int = _positive_int(f"OTEL_{kind}_MAX_QUEUE_SIZE", 8192)
+        self.batch: int = min(_positive_int(f"OTEL_{kind}_MAX_EXPORT_BATCH_SIZE", 512), self.queue)
 
 
 def _positive_int(variable: str, default: int) -> int:

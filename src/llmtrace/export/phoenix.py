@@ -30,7 +30,7 @@ class AnnotationSender:
     """A queue of scores that are posted to Phoenix."""
 
     def __init__(self, transport: HttpTransport, settings: Settings) -> None:
-        self.url = transport.url
+        self.url: str = transport.url
         self._stats = ExportStats(_UNIT)
         self._processor = BatchProcessor(make_sender(transport, settings, self._stats), self._stats)
 

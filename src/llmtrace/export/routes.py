@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Protocol
@@ -67,22 +67,18 @@ class LocalDestination(Protocol):
         """Return a sink that writes to the file and counts in ``stats``."""
 
 
+@dataclass(slots=True)
 class Route:
     """A sink that receives a signal, with its counters."""
 
-    __slots__ = ("announced", "metric_exporter", "sink", "stats", "where")
-
-    def __init__(
-        self, sink: Sink, stats: ExportStats, where: str, *, metric_exporter: Any = None, announced: bool = False
-    ) -> None:
-        self.sink = sink
-        self.stats = stats
-        self.where = where
-        """Address or path of the destination, without credentials, for display."""
-        self.metric_exporter = metric_exporter
-        """For metrics, the OpenTelemetry exporter whose temporality and aggregation apply."""
-        self.announced = announced
-        """True to announce the destination in one line on stderr."""
+    sink: Sink
+    stats: ExportStats
+    where: str
+    """Address or path of the destination, without credentials, for display."""
+    metric_exporter: Any = field(default=None, kw_only=True)
+    """For metrics, the OpenTelemetry exporter whose temporality and aggregation apply."""
+    announced: bool = field(default=False, kw_only=True)
+    """True to announce the destination in one line on stderr."""
 
 
 def variable(name: str) -> str:

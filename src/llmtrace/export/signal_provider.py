@@ -73,7 +73,7 @@ class SignalProvider:
         self._declared = declared
         self._local_store = local_store
         self._arguments = arguments
-        self.stores = False
+        self.stores: bool = False
         """True if the local store is one of the routes."""
         self._home, self._name = _GLOBALS[signal]
         self._routes: list[Route] | None = None

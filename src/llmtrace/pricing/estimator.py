@@ -27,9 +27,9 @@ class OutputText:
     def __init__(self, words: TextFormat) -> None:
         self._read, self._quick = words.read, words.quick
         self.parts: list[str] = []
-        self.length = 0
+        self.length: int = 0
         """Number of characters, including those that were not kept."""
-        self.calls = 0
+        self.calls: int = 0
         """Number of tool calls."""
 
     def add(self, chunk: Any) -> None:

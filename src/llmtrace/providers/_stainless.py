@@ -68,6 +68,8 @@ _HELPERS = ("_messages", "_beta_messages", "chat._completions", "responses._resp
 
 
 def _helper_hook(patches: weakref.ref[Patches]) -> Callable[[Any], None]:
+    """Return an import hook that observes the stream helpers of a module: an error of theirs ends the stream."""
+
     def imported(module: Any) -> None:
         try:
             active = patches()
@@ -82,6 +84,7 @@ def _helper_hook(patches: weakref.ref[Patches]) -> Callable[[Any], None]:
 
 
 def _read_by_helper(wrapped: Any, helper: Any, args: Any, kwargs: Any) -> Any:
+    """Wrap the iterator of a stream helper, so that its errors end the stream that it reads."""
     events = wrapped(*args, **kwargs)
     try:
         stream = getattr(helper, "_raw_stream", helper)

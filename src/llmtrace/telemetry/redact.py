@@ -1,4 +1,8 @@
-"""The setting ``redact``, the built-in redactor, and a wrapper that makes any redactor fail closed."""
+"""The setting ``redact``, the built-in redactor, and a wrapper that makes any redactor fail closed.
+
+``detect`` and ``secret_patterns`` decide what the built-in redactor replaces. ``content`` passes messages and documents
+to the redactor, ``content_policy`` names and tags, which are redacted even if no content is recorded.
+"""
 
 from __future__ import annotations
 

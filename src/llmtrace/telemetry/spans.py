@@ -68,7 +68,10 @@ class SpanEmitter:
         self._start_attributes = StartAttributes()
 
     def begin(self, call: OpenCall) -> None:
-        """Set the span of ``call``: a new one, that of another instrumentation, or a non-recording one."""
+        """Set the span of ``call``: a new one, or that of another instrumentation which traces the same call.
+
+        The span is a non-recording one if the application or another instrumentation suppresses instrumentation.
+        """
         if call.joins_existing_span is not None:
             call.span = JoinedSpan(call.joins_existing_span)
             call.span_context = context_state.with_call(call.parent_context, call, call.joins_existing_span)

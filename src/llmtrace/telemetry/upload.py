@@ -82,8 +82,8 @@ class Uploads:
             file_format: ``json`` or ``jsonl``.
             max_queued: Maximum number of files that are queued or being written.
         """
-        self.base = _absolute(base)
-        self.lost = 0
+        self.base: str = _absolute(base)
+        self.lost: int = 0
         """Files that did not fit in the queue or that the store rejected."""
         self._file_format = file_format
         self._max_queued = max_queued

@@ -11,6 +11,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha1
 from pathlib import Path
@@ -26,16 +27,14 @@ _MAX_REFERENCES = 5
 _MAX_DELTAS = 64
 
 
+@dataclass(frozen=True, slots=True)
 class FileHistory:
     """The commit and the tags that contain one file with its current content."""
 
-    __slots__ = ("commit", "tags")
-
-    def __init__(self, commit: str | None = None, tags: tuple[str, ...] = ()) -> None:
-        self.commit = commit
-        """Id of the checked-out commit, if it contains the file with this content."""
-        self.tags = tags
-        """Names of the requested tags whose commits contain the file with this content."""
+    commit: str | None = None
+    """Id of the checked-out commit, if it contains the file with this content."""
+    tags: tuple[str, ...] = ()
+    """Names of the requested tags whose commits contain the file with this content."""
 
 
 _NO_HISTORY = FileHistory()

@@ -13,7 +13,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from ..._process import after_fork, around_fork
 from ..._settings.opentelemetry import usable_environment
 from ..signals import Signal
-from .destination import make_destination
+from .destination import Destination, make_destination
 from .encoder import OtlpEncoder
 from .payload import Encoder, Payload
 from .transport import Outcome
@@ -62,12 +62,12 @@ class OtlpGrpcTransport:
         self._signal = signal
         self._endpoint = endpoint
         self.encoder: Encoder = OtlpEncoder(signal)
-        self.unit = signal.unit
+        self.unit: str = signal.unit
         exporter = self._make_exporter()
         _ = exporter._client.Export  # a private name: fail now if a release lacks it
-        self.timeout = float(exporter._timeout)
+        self.timeout: float = float(exporter._timeout)
         self._headers: tuple[tuple[str, str], ...] = tuple(exporter._headers)
-        self.destination = make_destination(signal.name, "grpc", exporter._endpoint, dict(self._headers))
+        self.destination: Destination = make_destination(signal.name, "grpc", exporter._endpoint, dict(self._headers))
         exporter.shutdown()
         self._exporter: Any = None
         self._open_calls = _open_calls()
