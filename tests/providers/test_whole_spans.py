@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from google import genai
 from inline_snapshot import snapshot
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from serving import QuietHandler
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The Assistants API is deprecated:DeprecationWarning"),
@@ -69,7 +71,7 @@ class Vendor(ThreadingHTTPServer):
         self.body, self.content_type = b"".join(chunks) + done, "text/event-stream"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     server: Vendor
 
     def do_POST(self) -> None:
@@ -79,8 +81,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(self.server.body)))
         self.end_headers()
         self.wfile.write(self.server.body)
-
-    def log_message(self, *_: object) -> None: ...
 
 
 @pytest.fixture(scope="module")
