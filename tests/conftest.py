@@ -113,11 +113,13 @@ def no_faults(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def little_to_collect() -> Iterator[None]:
-    """Exclude loaded objects from garbage collection, which some tests run many times."""
+def few_objects_to_collect() -> None:
+    """Exclude loaded objects from garbage collection, which some tests run many times.
+
+    Collect first: frozen garbage is never freed.
+    """
+    gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 class _Finished(InMemorySpanExporter):

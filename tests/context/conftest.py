@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from loopback_vendor import Vendor
@@ -30,3 +31,12 @@ def open_spans() -> Iterator[InMemorySpanExporter]:
     with llmtrace.instrument(tracer_provider=provider, bridges="none", strict=True, **settings):
         yield exporter
     provider.shutdown()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of prompts that is in force."""
+    place = tmp_path / "repository" / "prompts"
+    place.mkdir(parents=True)
+    monkeypatch.setenv("LLMTRACE_PROMPTS", str(place))
+    return place

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import llmtrace
 from llmtrace import collect, score, workflow
 from llmtrace.context.score import Score
 from llmtrace.export.phoenix import open_annotations
-from serving import serving
+from serving import QuietHandler, serving
 
 
 class Phoenix(ThreadingHTTPServer):
@@ -36,7 +36,7 @@ class Phoenix(ThreadingHTTPServer):
         self.answers: list[int] = []
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     server: Phoenix
 
     def do_POST(self) -> None:
@@ -48,8 +48,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(answer)
         self.send_header("content-length", "0")
         self.end_headers()
-
-    def log_message(self, *_: object) -> None: ...
 
 
 @pytest.fixture
