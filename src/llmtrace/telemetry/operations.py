@@ -245,6 +245,9 @@ class OperationSpans:
             attributes[names.EVALUATION_VALUE] = score.value
         if score.label is not None:
             attributes[names.EVALUATION_LABEL] = score.label
+        if score.error is not None:
+            error = score.error
+            attributes[names.ERROR_TYPE] = error_type(error) if isinstance(error, BaseException) else error
         if score.response_id is not None:
             attributes[names.RESPONSE_ID] = score.response_id
         if score.explanation is not None:
@@ -256,7 +259,8 @@ class OperationSpans:
             span.add_event(names.EVALUATION, attributes)
         if self._events is not None:
             self._events.emit(names.EVALUATION, attributes, _scored_context(score))
-        if self._annotator is not None and score.span_id:
+        # Skip failed evaluations: the backend's annotations have no field for an error.
+        if self._annotator is not None and score.span_id and score.error is None:
             self._annotator.post(score)
 
 
