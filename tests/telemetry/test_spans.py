@@ -125,7 +125,7 @@ def run_operations(**settings: Any) -> dict[str, dict[str, Any]]:
     with llmtrace.instrument(tracer_provider=provider, strict=True, **settings):
         guide("question of jane@example.com")
         llmtrace.flush()
-    return {span.name.split(" ")[1]: dict(span.attributes or {}) for span in exporter.get_finished_spans()}
+    return {span.name.split(" ")[-1]: dict(span.attributes or {}) for span in exporter.get_finished_spans()}
 
 
 def test_agent_and_workflow_spans_have_input_and_output() -> None:

@@ -212,7 +212,7 @@ class SpanEmitter:
 def start_attributes(call: OpenCall) -> Attributes:
     """Return the attributes that are known before the call, which samplers may read."""
     request = call.request
-    attributes: Attributes = {names.OPERATION: request.operation, names.PROVIDER: call.provider}
+    attributes: Attributes = {names.operation_key(request.operation): request.operation, names.PROVIDER: call.provider}
     if request.model is not None:
         attributes[names.REQUEST_MODEL] = request.model
     if call.server is not None:
