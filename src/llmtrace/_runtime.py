@@ -93,7 +93,14 @@ class Runtime:
         events = Events(self._logger)
         metrics = Metrics(settings.metrics, settings.metric_dimensions, self.pipeline.meters, policy.clean)
         self.services = CallServices(
-            SpanEmitter(tracers, content=policy, events=events, bridges=self._bridges, uploads=self._uploads),
+            SpanEmitter(
+                tracers,
+                content=policy,
+                events=events,
+                bridges=self._bridges,
+                uploads=self._uploads,
+                proposed_cost=settings.cost_attributes == "proposed",
+            ),
             pricer=pricer,
             observers=[
                 *(budgets.settle, metrics.record, collect.observe, score.remember),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,8 +22,8 @@ class Operation:
     """The data of one operation, from its start to its end."""
 
     __slots__ = ("agent", "arguments", "call_context", "calls", "client", "description", "documents", "error",
-                 "first_input", "input_documents", "kind", "last_output", "name", "parent", "query", "result", "span",
-                 "started", "top_k")  # fmt: skip
+                 "first_input", "inference_calls", "input_documents", "kind", "last_output", "name", "parent",
+                 "query", "result", "span", "started", "tool_calls", "top_k")  # fmt: skip
 
     def __init__(self, kind: str, name: str | None, call_context: CallContext) -> None:
         self.kind: str = kind
@@ -47,6 +48,10 @@ class Operation:
         """Documents that a search retrieved or a reranker kept."""
         self.calls: Calls | None = None
         """Calls made inside, if their sum is recorded."""
+        self.inference_calls: count[int] = count()
+        """Counter of the calls of an agent, not those of agents inside. ``next`` counts one, in any thread."""
+        self.tool_calls: count[int] = count()
+        """Counter of the tools of an agent, likewise."""
         self.client: str = "scope"
         """Last part of the tracer's name: the client library that runs the operation, or ``scope`` for the program."""
         self.parent: Context | None = None

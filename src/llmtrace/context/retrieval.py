@@ -134,7 +134,7 @@ def retrieval(
 
 
 def retrieval(data_source: object = None, *, query: str | None = None, top_k: int | None = None) -> Any:
-    """Record a search as a span ``retrieval <data_source>``: context manager and decorator.
+    """Record a search as a span ``retrieval``: context manager and decorator.
 
     Example: ``with retrieval("manuals", query=question) as r: r.add(hits)``.
 
