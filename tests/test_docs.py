@@ -52,13 +52,13 @@ def test_settings_page_lists_every_variable() -> None:
     """The settings page has every variable, and no page has a variable that does not exist."""
     variables = {f"LLMTRACE_{field.name.upper()}" for field in fields(Settings)}
     named = {page: set(re.findall(r"LLMTRACE_[A-Z][A-Z_]*[A-Z]", page.read_text())) for page in PAGES}
-    assert variables <= named[ROOT / "docs" / "settings.md"]
+    assert variables <= named[ROOT / "docs" / "reference" / "settings.md"]
     assert set().union(*named.values()) <= variables
 
 
 def test_api_page_lists_every_public_name() -> None:
     """The API reference has every public name, and no other."""
-    names = re.findall(r"^::: llmtrace\.(\w+)", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
+    names = re.findall(r"^::: llmtrace\.(\w+)", (ROOT / "docs" / "reference" / "api.md").read_text(), re.MULTILINE)
     assert sorted(names) == sorted({*llmtrace.__all__, "testing"})
 
 

@@ -251,8 +251,8 @@ def instrument(  # noqa: PLR0913 - one argument per setting
         content_blobs: ``inline`` records complete binary parts, ``placeholder`` their size and hash.
         bridges: Extra attributes for ``openinference``, ``langfuse``, ``logfire``; or ``none``.
         budget_store: ``memory``, or the URL of a Redis server.
-        cost_attributes: ``proposed`` writes ``gen_ai.usage.cost.amount``, ``.currency`` and ``.source``, as proposed for
-            the conventions, in place of ``gen_ai.usage.cost``.
+        cost_attributes: ``proposed`` writes ``gen_ai.usage.cost.amount``, ``.currency`` and ``.source``, as proposed
+            for the conventions, in place of ``gen_ai.usage.cost``.
         metrics: Set of metric names to record.
         metric_dimensions: Attributes of metrics: ``feature``, ``prompt``, ``tenant`` ..., or a metadata key.
         stream_usage: When to add ``stream_options.include_usage`` to chat streams.
