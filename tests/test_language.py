@@ -104,6 +104,16 @@ def test_functions_are_short() -> None:
     assert faults == []
 
 
+def test_environment_is_read_in_one_place() -> None:
+    """Only the settings read environment variables; one command sets one for numpy before it is imported."""
+    readers = {
+        str(path.relative_to(PACKAGE))
+        for path in MODULES
+        if re.search(r"\b(os\.environ|getenv)\b", path.read_text(encoding="utf-8"))
+    }
+    assert {name for name in readers if not name.startswith("_settings/")} == {"cli/commands.py"}
+
+
 def last_line(node: ast.stmt) -> int:
     """Return the number of the last line of a statement."""
     assert node.end_lineno is not None

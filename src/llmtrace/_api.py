@@ -23,6 +23,7 @@ from . import _errors, _settings
 from ._compat import opentelemetry_sdk  # noqa: F401 - import the SDK before every module that needs it
 from ._process import new_thread
 from ._runtime import Providers, Runtime
+from ._settings.environment import variable, variables
 from ._settings.opentelemetry import usable_environment
 from .budgets.budget import Budget
 from .capture import worker
@@ -296,7 +297,7 @@ def _instrument(passed: dict[str, Any], providers: Providers) -> Instrumentation
             passed["clients"] = (clients,) if isinstance(clients, str) else tuple(clients)
         supported = sdks()
         settings = _settings.load(passed, clients=[sdk.name for sdk in supported])
-        _settings.report_unknown(os.environ)
+        _settings.report_unknown(variables())
         with usable_environment():
             instrumentation = Instrumentation(settings, providers, partial(_settings.display_name, arguments=passed))
             reason = _disabled_reason(settings, passed)
@@ -321,7 +322,7 @@ def _disabled_reason(settings: _settings.Settings, passed: Mapping[str, object])
     """Return the reason for tracing nothing, or an empty string if tracing is enabled."""
     if not settings.enabled:
         return "LLMTRACE_ENABLED is false"
-    disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    disabled = variable("OTEL_SDK_DISABLED").lower() == "true"
     return "OTEL_SDK_DISABLED is true" if disabled and passed.get("enabled") is None else ""
 
 

@@ -1,4 +1,4 @@
-"""What the parts of llmtrace share in one process: threads, forks, and warnings that are logged once."""
+"""Threads, fork callbacks and one-time warnings, shared by all parts of llmtrace in one process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._errors import log_internal_error
 __all__ = [
     "ForkSafeLock",
     "after_fork",
-    "around_fork",
+    "before_fork",
     "forget_warnings",
     "is_gevent_patched",
     "logged_warnings",
@@ -60,7 +60,7 @@ if _FORKS:
     os.register_at_fork(after_in_child=_run_fork_callbacks)
 
 
-def around_fork(before: Callable[[], object], after_in_parent: Callable[[], object]) -> None:
+def before_fork(before: Callable[[], object], after_in_parent: Callable[[], object]) -> None:
     """Call ``before`` before each fork of this process, and ``after_in_parent`` in the parent after it."""
     if _FORKS:
         os.register_at_fork(before=before, after_in_parent=after_in_parent)

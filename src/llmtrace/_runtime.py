@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from time import monotonic
@@ -15,6 +14,7 @@ from . import __version__
 from ._local_store import LocalStore
 from ._process import warn_once
 from ._settings import ConfigError, Settings
+from ._settings.environment import variables
 from .budgets import budget
 from .budgets.enforcement import BudgetEnforcer
 from .budgets.remote_store import RemoteStore
@@ -237,7 +237,7 @@ def _uploads() -> Uploads | None:
 def _phoenix_variables(arguments: Arguments) -> dict[str, str] | None:
     if arguments.endpoint is None:
         return None
-    return {**os.environ, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": arguments.endpoint}
+    return {**variables(), "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": arguments.endpoint}
 
 
 def _budgets(settings: Settings, pricer: Pricer, named: Callable[[str], str]) -> BudgetEnforcer:

@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 from urllib.parse import unquote, urlsplit
 
 from .._process import ForkSafeLock, warn_once
+from .environment import first_variable
 
 __all__ = ["usable_environment"]
 
@@ -212,7 +213,7 @@ def _exporter_variable(name: str) -> _Variable | None:
 
 def _protocol(signal: str) -> str:
     names = [f"{_PREFIX}{signal}_PROTOCOL", f"{_PREFIX}PROTOCOL"] if signal else [f"{_PREFIX}PROTOCOL"]
-    protocol = next((value for name in names if (value := os.environ.get(name, "").strip().lower())), _HTTP)
+    protocol = first_variable(names)[1].lower() or _HTTP
     return _GRPC if protocol == _GRPC else _HTTP
 
 

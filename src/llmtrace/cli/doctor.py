@@ -14,8 +14,9 @@ import click
 from .. import _errors
 from .._process import forget_warnings, logged_warnings
 from .._settings import ConfigError, Settings, load
+from .._settings.environment import variable
 from ..export.otlp.payload import Payload
-from ..export.routes import names, spool_folder, transport, variable
+from ..export.routes import names, spool_folder, transport
 from ..export.signals import SIGNALS, Signal
 from ..providers.registry import SDKS
 from ..report import formatting

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 import time
@@ -14,6 +13,7 @@ from typing import Any, Protocol
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from .. import _errors, _process
+from .._settings.environment import variable
 from . import exit_hooks
 from .signals import Signal
 from .stats import ExportStats
@@ -131,9 +131,9 @@ class BatchLimits:
         self.batch: int = min(_positive_int(f"OTEL_{kind}_MAX_EXPORT_BATCH_SIZE", 512), self.queue)
 
 
-def _positive_int(variable: str, default: int) -> int:
+def _positive_int(name: str, default: int) -> int:
     with suppress(ValueError):
-        value = int(os.environ.get(variable, ""))
+        value = int(variable(name))
         if value > 0:
             return value
     return default

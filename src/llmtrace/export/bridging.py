@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
@@ -10,6 +9,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
 from .._errors import log_internal_error
+from .._settings.environment import variable
 from .._text import encodable
 from ..telemetry import names
 from ..telemetry.bridges import LIMIT, bridge_attributes, within
@@ -63,7 +63,7 @@ def _resource(resource: Resource) -> Resource:
     attributes = resource.attributes
     if names.OI_PROJECT in attributes:
         return resource
-    project = os.environ.get("PHOENIX_PROJECT_NAME", "").strip() or attributes.get("service.name")
+    project = variable("PHOENIX_PROJECT_NAME") or attributes.get("service.name")
     if not isinstance(project, str) or not (project := encodable(project)) or project.startswith("unknown_service"):
         return resource
     return resource.merge(Resource({names.OI_PROJECT: project}))

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from .._process import warn_once
 from .._settings import ConfigError, Settings
+from .._settings.environment import first_variable, variable
 from .._settings.opentelemetry import usable_environment
 from .batch import BatchLimits, ExporterSink, Sink
 from .bridging import BridgingExporter, bridges_for
@@ -79,11 +80,6 @@ class Route:
     """For metrics, the OpenTelemetry exporter whose temporality and aggregation apply."""
     announced: bool = field(default=False, kw_only=True)
     """True to announce the destination in one line on stderr."""
-
-
-def variable(name: str) -> str:
-    """Return the stripped value of an environment variable, or an empty string."""
-    return os.environ.get(name, "").strip()
 
 
 def names(settings: Settings, signal: Signal = TRACES, arguments: Arguments = NO_ARGUMENTS) -> list[str]:
@@ -271,5 +267,5 @@ def transport(name: str, signal: Signal = TRACES, endpoint: str | None = None) -
 
 def protocol(signal: Signal) -> str:
     """Return the protocol of the ``otlp`` exporter: ``grpc`` if configured, otherwise ``http/protobuf``."""
-    exporters = next((value for name in signal.variables("PROTOCOL") if (value := variable(name).lower())), "")
+    exporters = first_variable(signal.variables("PROTOCOL"))[1].lower()
     return "grpc" if exporters == "grpc" else "http/protobuf"

@@ -15,10 +15,11 @@ from opentelemetry.sdk.resources import Resource
 from .. import __version__, _errors
 from .._process import after_fork, is_gevent_patched, new_thread, warn_once
 from .._settings import ConfigError, Settings
+from .._settings.environment import variable
 from .._settings.opentelemetry import usable_environment
 from .batch import BatchLimits, BatchProcessor, SpanBatchProcessor
 from .declarative_config import DeclarativeConfig
-from .routes import LOCAL, NO_ARGUMENTS, Arguments, LocalDestination, Route, open_routes, variable
+from .routes import LOCAL, NO_ARGUMENTS, Arguments, LocalDestination, Route, open_routes
 from .signals import LOGS, METRICS, TRACES, Signal
 from .stats import Counts
 

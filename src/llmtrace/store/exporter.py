@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from .._files import Descriptor
-from .._process import around_fork, warn_once
+from .._process import before_fork, warn_once
 from .prune import Limits, prune
 from .request_bodies import Body, RequestBodies
 from .schema import StoreError, connect
@@ -232,7 +232,7 @@ def _after_fork_in_parent() -> None:
         exporter.after_fork_in_parent()
 
 
-around_fork(_before_fork, _after_fork_in_parent)
+before_fork(_before_fork, _after_fork_in_parent)
 
 
 def _may_reconnect(error: sqlite3.OperationalError) -> bool:

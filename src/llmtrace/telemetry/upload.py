@@ -20,7 +20,7 @@ from typing import Any
 from uuid import uuid4
 
 from .._process import after_fork, new_thread, warn_once
-from .._settings import ConfigError
+from .._settings import ConfigError, environment
 from ..model import Blob
 from . import names
 from .redact import Redactor
@@ -275,7 +275,7 @@ def open_uploads(environ: Mapping[str, str] | None = None) -> Uploads | None:
     """Return the uploader that the variables of OpenTelemetry's completion hook configure.
 
     Args:
-        environ: Environment variables, ``os.environ`` by default.
+        environ: Environment variables, those of the process by default.
 
     Returns:
         ``None`` if no hook is set, or one of another instrumentation.
@@ -283,7 +283,7 @@ def open_uploads(environ: Mapping[str, str] | None = None) -> Uploads | None:
     Raises:
         ConfigError: If a variable has an invalid value, or a library is missing.
     """
-    variables = os.environ if environ is None else environ
+    variables = environment.variables() if environ is None else environ
     hook = variables.get(_HOOK_VARIABLE, "").strip()
     if not hook:
         return None

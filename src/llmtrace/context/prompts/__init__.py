@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from opentelemetry.context import Context
 
 from ..._errors import log_internal_error
 from ..._settings import ConfigError
+from ..._settings.environment import variable
 from ...model import PromptUse
 from .. import state
 from ..blocks import Activation, Block, CallArguments, T_co, check_name
@@ -43,7 +43,7 @@ def configure(folder: str | None) -> None:
 
 
 def _configured_folder() -> str:
-    return os.environ.get("LLMTRACE_PROMPTS", "").strip() or _DEFAULT_FOLDER
+    return variable("LLMTRACE_PROMPTS") or _DEFAULT_FOLDER
 
 
 def folder() -> Path:

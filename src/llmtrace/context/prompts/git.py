@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from ..._settings.environment import variables
+
 __all__ = ["FileHistory", "look_up"]
 
 _TIMEOUT_SECONDS = 2.0
@@ -119,7 +121,7 @@ def _run(root: Path, *arguments: str, lines: Iterable[str] = ()) -> list[str]:
     # Drop the variables of a Git hook, which name another repository, and never fetch what a partial clone lacks.
     environment = {
         name: value
-        for name, value in os.environ.items()
+        for name, value in variables().items()
         if not name.startswith("GIT_") or name.startswith("GIT_CONFIG")
     }
     environment |= {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none", "GIT_TERMINAL_PROMPT": "0"}

@@ -10,7 +10,8 @@ from typing import Any
 import grpc
 from google.rpc.error_details_pb2 import RetryInfo
 
-from ..._process import after_fork, around_fork
+from ..._process import after_fork, before_fork
+from ..._settings.environment import first_variable
 from ..._settings.opentelemetry import usable_environment
 from ..signals import Signal
 from .destination import Destination, make_destination
@@ -31,7 +32,7 @@ class _OpenCalls:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self._held = False
-        around_fork(self._before_fork, self._after_fork_in_parent)
+        before_fork(self._before_fork, self._after_fork_in_parent)
         after_fork(self._renew)
 
     def _before_fork(self) -> None:
@@ -75,8 +76,7 @@ class OtlpGrpcTransport:
     def _make_exporter(self) -> Any:
         from grpc import Compression
 
-        names = self._signal.variables("COMPRESSION")
-        gzip = next((value for name in names if (value := os.environ.get(name, "").strip().lower())), "") == "gzip"
+        gzip = first_variable(self._signal.variables("COMPRESSION"))[1].lower() == "gzip"
         # Map the variable here: the exporter accepts only gzip, and raises on "none".
         compression = Compression.Gzip if gzip else Compression.NoCompression
         with usable_environment():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import random
 import sys
 import time
@@ -19,6 +18,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from ..._files import Descriptor
+from ..._settings.environment import first_variable
 from ..signals import Signal
 from .destination import Destination, make_destination
 from .encoder import OtlpEncoder
@@ -227,11 +227,10 @@ def _credential_provider(signal: Signal) -> EntryPoint | None:
         ValueError: No provider of the configured name is installed.
     """
     prefix = "OTEL_PYTHON_EXPORTER_OTLP_HTTP_"
-    variables = (f"{prefix}{signal.name.upper()}_CREDENTIAL_PROVIDER", f"{prefix}CREDENTIAL_PROVIDER")
-    variable = next((variable for variable in variables if os.environ.get(variable, "").strip()), None)
-    if variable is None:
+    own, general = f"{prefix}{signal.name.upper()}_CREDENTIAL_PROVIDER", f"{prefix}CREDENTIAL_PROVIDER"
+    variable, name = first_variable((own, general))
+    if not name:
         return None
-    name = os.environ[variable].strip()
     for provider in entry_points(group="opentelemetry_otlp_credential_provider", name=name):
         return provider
     raise ValueError(f"{variable}={name!r}: this credential provider is not installed; install it or unset {variable}")
@@ -258,7 +257,7 @@ def _capture_request(signal: Signal, endpoint: str | None) -> dict[str, Any]:
             response.status_code, response._content = 200, b""
             return response
 
-    configured = any(os.environ.get(name, "").strip() for name in signal.variables("COMPRESSION"))
+    _, configured = first_variable(signal.variables("COMPRESSION"))
     session = _CapturingSession()
     exporter = signal.exporter_class("http")(
         endpoint=endpoint, session=session, compression=None if configured else Compression.Gzip

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from ..._settings.environment import variable
 from .. import names
 from ..truncate import dumps
 
@@ -67,8 +67,8 @@ def langfuse(attributes: Mapping[str, Any], started: int) -> dict[str, Any]:
     tenant = attributes.get("llmtrace.tenant")
     if tenant is not None:
         added[names.LANGFUSE_METADATA + "tenant"] = tenant
-    for name, tag, variable in _DEPLOYMENT:
-        setting = attributes.get(tag) or os.environ.get(variable, "").strip()
+    for name, tag, setting_name in _DEPLOYMENT:
+        setting = attributes.get(tag) or variable(setting_name)
         if setting:
             added[name] = str(setting)
     for key, value in attributes.items():
