@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Instrumentation", "flush", "instrument", "shutdown", "uninstrument"]
 
 _POLL_SECONDS = 0.01
-_EXPORT_SECONDS = 0.5
+_EXPORT_SECONDS = 1.0
 """Seconds before the end of a shutdown after which calls no longer wait for their prices."""
 _log = logging.getLogger("llmtrace")
 _lock = threading.RLock()
@@ -382,7 +382,8 @@ def _every_instrumentation() -> list[Instrumentation]:
 def shutdown(timeout: float = 5.0) -> bool:
     """End open streams, send all data, and close the exporters and files of llmtrace.
 
-    A call whose price is not known half a second before the end of the time is sent without a cost.
+    The last second, or the second half of a shorter timeout, is for the export: a call whose price is not known by
+    then is sent without a cost.
 
     Args:
         timeout: Seconds to wait.
@@ -402,10 +403,10 @@ def _end_calls(timeout: float) -> bool:
     than none.
     """
     deadline, reserve = monotonic() + timeout, min(_EXPORT_SECONDS, timeout / 2)
-    end_open_streams()
-    if worker.drain(max(0.0, deadline - reserve - monotonic())):
+    open_streams = end_open_streams(deadline - reserve)
+    if worker.drain(max(0.0, deadline - reserve - monotonic())) and not open_streams:
         return True
-    waiting = worker.run_waiting(deadline - reserve / 2)
+    waiting = open_streams + worker.run_waiting(deadline - reserve / 4)
     if waiting:
         _log.warning(
             "llmtrace lost up to %d calls that were still being recorded when the time to shut down was over; "

@@ -141,3 +141,28 @@ def test_an_end_that_cannot_wait_counts_what_is_left(monkeypatch: pytest.MonkeyP
         end("b")
         assert not made.close(0.0)
         assert ledger.counts().dropped == {"exit": 1}
+        exporter.go_on.set()
+        thread = made._thread
+        assert thread is not None
+        thread.join(30)
+        assert exporter.names == ["a"]  # a span that is counted as lost is not exported later
+
+
+def test_durable_sink_is_written_although_the_deadline_has_passed() -> None:
+    """A close without time left writes the queue itself, unless the writer does: nothing is counted as lost."""
+    written: list[object] = []
+
+    class Durable(ExporterSink):
+        def write(self, batch: Sequence[object]) -> None:
+            written.extend(batch)
+
+        def close(self, deadline: float) -> bool:
+            return True
+
+    ledger = ExportStats()
+    made = batch.BatchProcessor(Durable(Exporter(), ledger, TRACES, durable=True), ledger)
+    made._delay_seconds = 60.0  # the writer waits for more items
+    made.enqueue("a")
+    assert not made.close(0.0)
+    assert written == ["a"]
+    assert ledger.counts().dropped == {}

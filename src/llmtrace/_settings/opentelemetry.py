@@ -88,6 +88,11 @@ def _is_installed(group: str, *more: str) -> Check:
     return lambda text: text in more or any(entry_points(group=group, name=text))
 
 
+def _are_propagators(text: str) -> bool:
+    is_propagator = _is_installed("opentelemetry_propagator", "none")
+    return all(is_propagator(name.strip()) for name in text.split(","))
+
+
 _FILE = _Variable(_is_file, "the path of a file that can be read")
 _EXPORTER = {
     "PROTOCOL": _words(_GRPC, _HTTP, default=_HTTP),
@@ -108,6 +113,9 @@ _GENAI = "OTEL_INSTRUMENTATION_GENAI_"
 _UPLOAD = f"{_GENAI}UPLOAD_"
 
 _VARIABLES = {
+    "OTEL_PROPAGATORS": _Variable(
+        _are_propagators, "names of installed propagators with commas between them", "tracecontext,baggage"
+    ),
     "OTEL_TRACES_SAMPLER": _words(
         "always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off",
         "parentbased_traceidratio", default="parentbased_always_on",

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from statistics import median
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 from .._errors import log_internal_error
@@ -41,10 +41,21 @@ _STALL_SECONDS = 1.0
 _open_observers: weakref.WeakSet[StreamObserver] = weakref.WeakSet()
 
 
-def end_open_streams() -> None:
-    """End the streams that are still open when the interpreter exits."""
-    for recorder in list(_open_observers):
+def end_open_streams(deadline: float) -> int:
+    """End the streams that are still open when the interpreter exits.
+
+    Args:
+        deadline: Monotonic time after which no further stream is ended.
+
+    Returns:
+        The number of streams that are still open.
+    """
+    streams = [recorder for recorder in list(_open_observers) if not recorder.finished]
+    for ended, recorder in enumerate(streams):
+        if monotonic() > deadline:
+            return len(streams) - ended
         recorder.on_drop("dropped", at_exit=True)
+    return 0
 
 
 def has_open_streams(services: CallServices) -> bool:

@@ -245,16 +245,27 @@ class BatchProcessor:
             while True:
                 _acknowledge([messages.get_nowait()])
 
-    def _write(self) -> None:
-        waiting = self._queue
-        with self._writing:
-            while waiting:
-                batch = [waiting.popleft() for _ in range(min(len(waiting), self._limits.batch))]
+    def _write(self, *, blocking: bool = True) -> None:
+        """Write all queued items, unless another thread is writing and ``blocking`` is False."""
+        if not self._writing.acquire(blocking=blocking):
+            return
+        try:
+            while batch := self._take(self._limits.batch):
                 try:
                     self._sink.write(batch)
                 except Exception:
                     _errors.log_internal_error(f"write {self._stats.unit}")
                 self._stalled = False
+        finally:
+            self._writing.release()
+
+    def _take(self, count: int) -> list[Any]:
+        """Remove up to ``count`` items from the queue. Several threads may do so."""
+        items: list[Any] = []
+        with suppress(IndexError):
+            while len(items) < count:
+                items.append(self._queue.popleft())
+        return items
 
     def flush(self, deadline: float) -> bool:
         """Write all queued items and wait until they have arrived. Return False if the deadline passes first."""
@@ -286,7 +297,9 @@ class BatchProcessor:
         if self._thread is None or not self._thread.is_alive():
             self._write()  # items that were queued in between
         else:
-            self._stats.record_dropped("exit", len(self._queue))
+            if self._sink.durable:  # it never waits long, so there is time even if the deadline has passed
+                self._write(blocking=False)
+            self._stats.record_dropped("exit", len(self._take(len(self._queue))))
         self._delivered = self._sink.close(deadline) and written and not self._stats.new_losses()
         return self._delivered
 
