@@ -68,10 +68,19 @@ def test_page_mentions_existing_code(page: Path) -> None:
     text = page.read_text()
     names = set(re.findall(r"\bllmtrace\.[a-z_]\w*(?:\.\w+)*", text))
     assert {name for name in names if not (is_telemetry_name(name) or is_importable(name))} == set()
-    files = set(re.findall(r"(?<![\w/.])(?:[\w-]+/)+[\w-]+\.py\b", text))
-    assert {
-        name for name in files if not any((folder / name).is_file() for folder in (ROOT, PACKAGE, PACKAGE.parent))
-    } == set()
+    assert missing_files(text) == set()
+
+
+def test_sources_mention_existing_files() -> None:
+    """Every source file that a docstring or a comment of the package names exists."""
+    sources = {str(path.relative_to(PACKAGE)): path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
+    assert {name: missing for name, text in sources.items() if (missing := missing_files(text))} == {}
+
+
+def missing_files(text: str) -> set[str]:
+    """Return the paths of Python files in a text that do not exist."""
+    names = set(re.findall(r"(?<![\w/.])(?:[\w-]+/)+[\w-]+\.py\b", text))
+    return {name for name in names if not any((folder / name).is_file() for folder in (ROOT, PACKAGE, PACKAGE.parent))}
 
 
 def is_telemetry_name(name: str) -> bool:

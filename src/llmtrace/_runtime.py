@@ -113,11 +113,16 @@ class Runtime:
             native_spans=settings.native_spans,
         )
         self._annotations = open_annotations(_phoenix_variables(providers.arguments), settings)
-        self._operation_spans = OperationSpans(
+        self._operation_spans = self._make_operation_spans(tracers, policy, events, metrics)
+
+    def _make_operation_spans(
+        self, tracers: _TracerCache, policy: ContentPolicy, events: Events, metrics: Metrics
+    ) -> OperationSpans:
+        return OperationSpans(
             tracers,
             content=policy,
             error_messages=policy.error_messages,
-            rollup=settings.rollup,
+            rollup=self.settings.rollup,
             events=events,
             annotator=self._annotations,
             bridges=self._bridges,

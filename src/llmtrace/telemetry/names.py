@@ -230,7 +230,7 @@ TOOL_ARGUMENTS = "gen_ai.tool.call.arguments"
 TOOL_RESULT = "gen_ai.tool.call.result"
 AGENT_NAME = "gen_ai.agent.name"
 WORKFLOW_NAME = "gen_ai.workflow.name"
-NAME_KEYS = {
+NAME_KEYS: dict[str, tuple[str, ...]] = {
     "tool": (TOOL_NAME,),
     "agent": (AGENT_NAME,),
     "workflow": (AGENT_NAME, WORKFLOW_NAME),
