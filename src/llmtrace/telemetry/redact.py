@@ -16,6 +16,7 @@ from .._settings import ConfigError
 from ..context import state as context_state
 from .decode import Decoded, decode, fold, form_data, may_hold_escapes
 from .detect import Finding, find
+from .secret_patterns import secrets
 
 __all__ = ["REDACTED", "Redactor", "builtin", "fail_closed", "load"]
 
@@ -49,7 +50,10 @@ def load(name: str, value: object) -> Redactor | None:
     word = value.strip()
     if word.lower() in ("", "none"):
         return None
-    return builtin if word.lower() == "builtin" else fail_closed(_require_sync(name, _import_callable(name, word)))
+    if word.lower() == "builtin":
+        secrets()  # read the patterns now, not during a call
+        return builtin
+    return fail_closed(_require_sync(name, _import_callable(name, word)))
 
 
 def _require_sync(name: str, redact: Callable[[str], object]) -> Callable[[str], object]:
