@@ -34,19 +34,19 @@ def make_call(at: float = NOON, *, max_tokens: int | None = 100, **scope: Any) -
 
 
 def end(
-    engine: BudgetEnforcer, pricer: Pricer | None, made: Any, *, input: int = 0, output: int = 0, outcome: str = "ok"
+    engine: BudgetEnforcer, pricer: Pricer | None, call: Any, *, input: int = 0, output: int = 0, outcome: str = "ok"
 ) -> None:
-    made.outcome = outcome
-    made.refused = outcome == "error"
+    call.outcome = outcome
+    call.refused = outcome == "error"
     if outcome == "ok":
-        made.response = Response(model="test-model", usage={"input": input, "output": output})
-        made.priced = pricer and pricer.price("openai", None, made.request, made.response)
-    engine.settle(made)
+        call.response = Response(model="test-model", usage={"input": input, "output": output})
+        call.priced = pricer and pricer.price("openai", None, call.request, call.response)
+    engine.settle(call)
 
 
-def admit(engine: BudgetEnforcer, made: Any) -> Any:
+def admit(engine: BudgetEnforcer, call: Any) -> Any:
     """Return the error that refuses a call, or None, for stores of both kinds."""
-    verdict = engine.admit(made)
+    verdict = engine.admit(call)
     return verdict.wait() if isinstance(verdict, PendingVerdict) else verdict
 
 
@@ -63,16 +63,16 @@ class SynchronousStore:
         return self._backend.run([Step(call, claims, spent)])[0]
 
 
-def make_enforcer(pricer: Pricer, *made: Budget, store: Any = None) -> BudgetEnforcer:
-    return BudgetEnforcer(pricer, {each.name: each for each in made}, store or MemoryStore())
+def make_enforcer(pricer: Pricer, *limits: Budget, store: Any = None) -> BudgetEnforcer:
+    return BudgetEnforcer(pricer, {each.name: each for each in limits}, store or MemoryStore())
 
 
 def run_calls(engine: BudgetEnforcer, pricer: Pricer | None, calls: int) -> tuple[int, int]:
     """Make calls of 50 input tokens and a full response; return the number of allowed calls and their tokens."""
     through = 0
     for _ in range(calls):
-        made = make_call(max_tokens=100)
-        if admit(engine, made) is None:
-            end(engine, pricer, made, input=50, output=100)
+        call = make_call(max_tokens=100)
+        if admit(engine, call) is None:
+            end(engine, pricer, call, input=50, output=100)
             through += 1
     return through, through * 150

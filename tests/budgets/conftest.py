@@ -21,6 +21,6 @@ def no_budgets() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def pricer() -> Pricer:
-    made = Pricer(PRICES)
-    made.load()
-    return made
+    loaded = Pricer(PRICES)
+    loaded.load()
+    return loaded

@@ -97,9 +97,9 @@ class ResponseHandler(QuietHandler):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[FailingVendor]:
-    with serving(FailingVendor()) as made:
-        yield made
-        made.go.set()
+    with serving(FailingVendor()) as server:
+        yield server
+        server.go.set()
 
 
 @pytest.fixture
@@ -205,8 +205,8 @@ def try_call(make: Callable[[str], None], url: str) -> None:
 
 
 def balance(store: MemoryStore) -> tuple[int, int]:
-    (found,) = store._windows.values()
-    return found.spent, found.reserved
+    (window,) = store._windows.values()
+    return window.spent, window.reserved
 
 
 @pytest.mark.parametrize("make", CALLS)

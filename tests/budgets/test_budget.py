@@ -33,17 +33,17 @@ def test_failed_call_releases_its_reservation(pricer: Pricer) -> None:
     """A call that the provider refused costs nothing."""
     engine = make_enforcer(pricer, Budget("b", usd=Decimal("0.001"), action="block"))
     for _ in range(3):
-        made = make_call()
-        assert engine.admit(made) is None
-        end(engine, pricer, made, outcome="error")
+        call = make_call()
+        assert engine.admit(call) is None
+        end(engine, pricer, call, outcome="error")
 
 
 def test_cancelled_call_without_usage_counts_its_maximum_cost(pricer: Pricer) -> None:
     """The cost of a cancelled call is unknown: the budget counts the maximum."""
     engine = make_enforcer(pricer, Budget("b", usd=Decimal("0.001"), action="block"))
-    made = make_call()
-    assert engine.admit(made) is None
-    end(engine, pricer, made, outcome="cancelled")
+    call = make_call()
+    assert engine.admit(call) is None
+    end(engine, pricer, call, outcome="cancelled")
     assert engine.admit(make_call()) is not None
 
 
@@ -60,12 +60,12 @@ def test_each_share_has_its_own_limit(pricer: Pricer, by: str) -> None:
     """A budget with a key limits each value of it separately."""
     engine = make_enforcer(pricer, Budget("b", tokens=100, by=by, action="block"))
 
-    def made(value: str) -> Any:
+    def call_of(value: str) -> Any:
         return make_call(metadata={by: value}) if by == "team" else make_call(**{by: value})
 
-    assert engine.admit(made("a")) is None
-    assert engine.admit(made("a")) is not None
-    assert engine.admit(made("b")) is None
+    assert engine.admit(call_of("a")) is None
+    assert engine.admit(call_of("a")) is not None
+    assert engine.admit(call_of("b")) is None
 
 
 def test_only_calls_that_match_count(pricer: Pricer) -> None:
@@ -84,15 +84,15 @@ def test_only_calls_that_match_count(pricer: Pricer) -> None:
 
 def test_warning_is_logged_once_per_window_and_share(pricer: Pricer, caplog: pytest.LogCaptureFixture) -> None:
     """An exceeded limit is logged and reported to the callback once per window and share, and refuses no call."""
-    told: list[float] = []
-    made = Budget("b", usd=Decimal("0.001"), by="feature", callback=lambda budget, spent: told.append(spent))
-    engine = make_enforcer(pricer, made)
+    reported: list[float] = []
+    limit = Budget("b", usd=Decimal("0.001"), by="feature", callback=lambda budget, spent: reported.append(spent))
+    engine = make_enforcer(pricer, limit)
     with caplog.at_level(logging.WARNING, "llmtrace"):
         for feature in ("a", "a", "a", "b"):
             one = make_call(feature=feature)
             assert engine.admit(one) is None
             end(engine, pricer, one, output=90)
-    assert told == [pytest.approx(0.0018)]
+    assert reported == [pytest.approx(0.0018)]
     assert len(caplog.records) == 1
     assert one.reservation.tightest.action == "allow"
 
@@ -117,19 +117,21 @@ def test_failing_callback_is_logged_and_spending_counted(pricer: Pricer, caplog:
 
 def test_refusal_can_be_pickled_and_copied() -> None:
     """Process pools pickle exceptions, whatever the callback of the budget is."""
-    made = BudgetExceeded(Budget("b", usd=Decimal(1), by="user", callback=lambda *_: None), "2026-09", 0.5, share="ada")
-    for again in (pickle.loads(pickle.dumps(made)), copy.copy(made)):
+    refusal = BudgetExceeded(
+        Budget("b", usd=Decimal(1), by="user", callback=lambda *_: None), "2026-09", 0.5, share="ada"
+    )
+    for again in (pickle.loads(pickle.dumps(refusal)), copy.copy(refusal)):
         assert type(again) is BudgetExceeded
-        assert (str(again), again.share, again.spent, again.window) == (str(made), "ada", 0.5, "2026-09")
-        assert again.budget == made.budget
+        assert (str(again), again.share, again.spent, again.window) == (str(refusal), "ada", 0.5, "2026-09")
+        assert again.budget == refusal.budget
 
 
 def test_reservation_counts_the_limit_for_each_choice(pricer: Pricer) -> None:
     """A budget in tokens reserves the output limit once for every requested choice."""
     engine = make_enforcer(pricer, Budget("b", tokens=1_000, action="block"))
-    asked = make_call(max_tokens=400)
-    asked.request.params["choice.count"] = 3
-    refused = engine.admit(asked)
+    large_call = make_call(max_tokens=400)
+    large_call.request.params["choice.count"] = 3
+    refused = engine.admit(large_call)
     assert refused is not None
     assert engine.admit(make_call(max_tokens=400)) is None
 

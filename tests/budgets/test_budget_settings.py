@@ -17,7 +17,7 @@ from llmtrace.pricing.price import Pricer
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("value", "message"),
     [
         (5, "LLMTRACE_BUDGETS=5 is not accepted; use a path or a list of Budget"),
         ([5], "LLMTRACE_BUDGETS, entry 1: 5 is not accepted; use a table with name, usd"),
@@ -28,10 +28,10 @@ from llmtrace.pricing.price import Pricer
         ([{"name": "", "usd": 1}], "name='' is not accepted; use text"),
     ],
 )
-def test_invalid_list_of_budgets_names_setting_entry_and_field(given: Any, said: str) -> None:
+def test_invalid_list_of_budgets_names_setting_entry_and_field(value: Any, message: str) -> None:
     """The error names the setting, the entry and the field, and the accepted values."""
-    with pytest.raises(ConfigError, match=re.escape(said)):
-        budgets.read(given)
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        budgets.read(value)
 
 
 @pytest.mark.parametrize("text", ["", "[[budgets]]\nname = 'a'\n", "budget = 'a'"])
@@ -72,9 +72,9 @@ def test_budget_per_call_refuses_expensive_calls(pricer: Pricer) -> None:
 def test_budget_with_the_same_name_replaces_the_first() -> None:
     """``budget`` registers at once, and the last budget of a name counts."""
     budgets.budget("b", usd="1")
-    made = budgets.budget("b", tokens=5, action="block")
-    assert list(budgets.registered().values()) == [made]
-    assert made.by is None
+    budget = budgets.budget("b", tokens=5, action="block")
+    assert list(budgets.registered().values()) == [budget]
+    assert budget.by is None
 
 
 @pytest.mark.parametrize(
@@ -107,8 +107,8 @@ def test_budgets_are_read_from_a_file(tmp_path: Path) -> None:
     """The documented TOML results in the documented budgets; unknown fields are named."""
     file = tmp_path / "budgets.toml"
     file.write_text('[[budget]]\nname = "d"\nusd = 5.10\nby = "feature"\nmatch = { feature = "search" }\n')
-    made = budgets.read(str(file))["d"]
-    assert (made.usd, made.per, made.by, made.action) == (Decimal("5.10"), "day", "feature", "warn")
+    budget = budgets.read(str(file))["d"]
+    assert (budget.usd, budget.per, budget.by, budget.action) == (Decimal("5.10"), "day", "feature", "warn")
     file.write_text('[[budget]]\nname = "d"\nusd = 5\nlimit = 3\n')
     with pytest.raises(ConfigError, match=r"LLMTRACE_BUDGETS, entry 1: unknown field 'limit'"):
         budgets.read(str(file))

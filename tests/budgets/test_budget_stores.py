@@ -44,21 +44,21 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.stop()
 
 
-def work(url: str, limit: int, calls: int, told: Any) -> None:
+def work(url: str, limit: int, calls: int, results: Any) -> None:
     pricer = Pricer(PRICES)
     store = RemoteStore(RedisStore(url))
     engine = make_enforcer(pricer, Budget("fleet", tokens=limit, per="total", action="block"), store=store)
-    told.put(run_calls(engine, None, calls)[1])  # tokens need no price, nor the second it takes to load them
+    results.put(run_calls(engine, None, calls)[1])  # tokens need no price, nor the second it takes to load them
 
 
 def test_processes_never_overshoot_in_redis(redis_url: str) -> None:
     """Four processes with one Redis server stay within the limit together."""
     limit, context = 360_000, multiprocessing.get_context("spawn")
-    told = context.Queue()
-    processes = [context.Process(target=work, args=(redis_url, limit, 1000, told)) for _ in range(4)]
+    results = context.Queue()
+    processes = [context.Process(target=work, args=(redis_url, limit, 1000, results)) for _ in range(4)]
     for process in processes:
         process.start()
-    spent = sum(told.get(timeout=60) for _ in processes)
+    spent = sum(results.get(timeout=60) for _ in processes)
     for process in processes:
         process.join(10)
     assert limit - 150 <= spent <= limit + 4 * 50
@@ -99,11 +99,11 @@ def test_unreachable_store_allows_calls_unless_closed(
     engine = make_enforcer(pricer, Budget("b", tokens=10_000, action="block", on_store_error=policy), store=store)
     with caplog.at_level(logging.WARNING, "llmtrace"):
         for _ in range(20):
-            made = make_call()
-            refusal = admit(engine, made)
+            call = make_call()
+            refusal = admit(engine, call)
             assert (refusal is None) is (policy == "open")
             if refusal is None:
-                end(engine, pricer, made, input=1, output=1)
+                end(engine, pricer, call, input=1, output=1)
     assert len(caplog.records) == 1
 
 
@@ -136,10 +136,10 @@ def test_settlements_during_an_outage_are_stored_afterwards(pricer: Pricer) -> N
     store = RemoteStore(shaky)
     engine = make_enforcer(pricer, Budget("b", tokens=10_000, per="total", action="block"), store=store)
     for up in (True, False, False, True):
-        made = make_call()
-        assert admit(engine, made) is None
+        call = make_call()
+        assert admit(engine, call) is None
         shaky.up = up
-        end(engine, pricer, made, input=40, output=10)
+        end(engine, pricer, call, input=40, output=10)
     assert engine.drain(10)
     assert shaky.window() == (200, 0)
 

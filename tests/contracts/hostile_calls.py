@@ -62,36 +62,36 @@ def observe(clients: Any, kind: Kind, colour: str, *, stream: bool = False, call
     client = clients.made[kind.vendor, colour]
     more = {"stream": True} if stream else {}
     make = call or (lambda client: kind.call(client, **more))
-    count_spans: list[Any] = []
+    observed: list[Any] = []
 
     async def read() -> None:
         result = await make(client)
         if not stream:
-            count_spans.append(dump(result))
+            observed.append(dump(result))
             return
         async with result:
             async for chunk in result:
-                count_spans.append(dump(chunk))
+                observed.append(dump(chunk))
 
     try:
         if colour == "async":
             clients.run(read())
         elif not stream:
-            count_spans.append(dump(make(client)))
+            observed.append(dump(make(client)))
         else:
             with make(client) as chunks:
-                count_spans.extend(dump(chunk) for chunk in chunks)
+                observed.extend(dump(chunk) for chunk in chunks)
     except BaseException as error:
-        count_spans.append(blame(error))
-    return count_spans
+        observed.append(blame(error))
+    return observed
 
 
 def compare(clients: Any, kind: Kind, colour: str, *, stream: bool = False, call: Any = None) -> Any:
     """Make a call with and without llmtrace, assert that both give the same, and return the span."""
     bare = observe(clients, kind, colour, stream=stream, call=call)
     with traced() as exporter:
-        count_spans = observe(clients, kind, colour, stream=stream, call=call)
-    assert count_spans == bare
+        observed = observe(clients, kind, colour, stream=stream, call=call)
+    assert observed == bare
     (span,) = exporter.get_finished_spans()
     assert span.attributes  # which is when most of them are made, and a fault would be counted
     return span

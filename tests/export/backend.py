@@ -138,7 +138,7 @@ class Backend:
         request.wfile.write(answer)
 
     def _take(self, body: bytes, raw: bytes) -> bytes:
-        told = ExportTraceServiceRequest.FromString(raw)
+        request = ExportTraceServiceRequest.FromString(raw)
         identity = hashlib.sha256(body).hexdigest()
         answer = ExportTraceServiceResponse()
         with self._lock:
@@ -146,8 +146,8 @@ class Backend:
                 self.replays += 1
             else:
                 self._seen.add(identity)
-                self.requests.append(told)
-                self.names.update(span.name for span in spans_of(told))
+                self.requests.append(request)
+                self.names.update(span.name for span in spans_of(request))
         if self.rejects:
             answer.partial_success.rejected_spans = self.rejects
             answer.partial_success.error_message = "no room"

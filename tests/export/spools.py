@@ -13,8 +13,8 @@ HERE = Destination("traces", "http", "http://a/v1/traces", "0")
 
 
 def new_spool(folder: Path) -> tuple[SpoolBuffer, ExportStats]:
-    ledger = ExportStats()
-    return SpoolBuffer(folder, HERE, 64 << 20, ledger), ledger
+    stats = ExportStats()
+    return SpoolBuffer(folder, HERE, 64 << 20, stats), stats
 
 
 def payload(name: str, items: int = 1) -> Payload:
@@ -32,14 +32,14 @@ def write_dead(folder: Path, *payloads: Payload) -> Path:
     return path
 
 
-def drained(folder: Path) -> tuple[list[str], dict[str, int]]:
+def adopt_all(folder: Path) -> tuple[list[str], dict[str, int]]:
     """Adopt everything; the requests that come, and the losses."""
-    spool, ledger = new_spool(folder)
-    found: list[str] = []
+    spool, stats = new_spool(folder)
+    bodies: list[str] = []
     while spool.adopt():
         while (entry := spool.first()) is not None:
             loaded = entry.load()
-            found.append(loaded.body.decode() if loaded is not None else "damaged")
+            bodies.append(loaded.body.decode() if loaded is not None else "damaged")
             spool.done(entry)
     spool.close()
-    return found, ledger.counts().dropped
+    return bodies, stats.counts().dropped

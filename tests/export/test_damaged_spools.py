@@ -13,7 +13,7 @@ from llmtrace.export.spool import segment as segments
 from llmtrace.export.spool.segment import Record, Segment
 from llmtrace.export.stats import read_losses
 
-from .spools import HERE, drained, new_spool, payload, write_dead
+from .spools import HERE, adopt_all, new_spool, payload, write_dead
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="counts descriptors")
 
@@ -36,12 +36,12 @@ def test_flipped_bit_of_a_record_is_reported_or_harmless(at: int, bit: int, tmp_
     data = bytearray(path.read_bytes())
     data[record_starts(data)[1] + at] ^= 1 << bit
     path.write_bytes(data)
-    found, dropped = drained(tmp_path)
+    bodies, dropped = adopt_all(tmp_path)
     # Where the counts themselves are damaged one is reported; elsewhere the body's checksum vouches for the count.
     if at >= segments._SECOND.layout.size + 4:
-        assert (found, dropped) == (["one", "two", "three"], {})
+        assert (bodies, dropped) == (["one", "two", "three"], {})
     else:
-        assert (found, dropped["corrupt"] in (1, 7)) == (["one", "three"], True)
+        assert (bodies, dropped["corrupt"] in (1, 7)) == (["one", "three"], True)
 
 
 @pytest.mark.parametrize("bit", range(32))
@@ -54,7 +54,7 @@ def test_flipped_state_sends_nothing_twice(bit: int, tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[record_starts(data)[0] + segments._SECOND.state_at + bit // 8] ^= 1 << bit % 8
     path.write_bytes(data)
-    assert drained(tmp_path) == (["waits"], {})
+    assert adopt_all(tmp_path) == (["waits"], {})
 
 
 def test_state_that_is_neither_is_lost_and_counted(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_state_that_is_neither_is_lost_and_counted(tmp_path: Path) -> None:
     at = record_starts(data)[0] + segments._SECOND.state_at
     data[at : at + 2] = b"\xff\xff"
     path.write_bytes(data)
-    assert drained(tmp_path) == (["waits"], {"corrupt": 3})
+    assert adopt_all(tmp_path) == (["waits"], {"corrupt": 3})
 
 
 @pytest.mark.parametrize("cut", [1, 5, 20])
@@ -72,7 +72,7 @@ def test_record_without_its_end_is_counted(cut: int, tmp_path: Path) -> None:
     """What is missing at the end of a file is counted by what its head says."""
     path = write_dead(tmp_path, payload("whole"), payload("cut off before its end", 4))
     path.write_bytes(path.read_bytes()[:-cut])
-    assert drained(tmp_path) == (["whole"], {"corrupt": 4})
+    assert adopt_all(tmp_path) == (["whole"], {"corrupt": 4})
 
 
 @pytest.mark.parametrize("at", [0, 7, 9, 13, 20])
@@ -82,7 +82,7 @@ def test_damaged_description_costs_no_record(at: int, tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[at] ^= 0xFF
     path.write_bytes(data)
-    assert drained(tmp_path) == (["one", "two"], {})
+    assert adopt_all(tmp_path) == (["one", "two"], {})
 
 
 def test_damage_is_reported_once_however_often_it_is_adopted(tmp_path: Path) -> None:
@@ -92,12 +92,12 @@ def test_damage_is_reported_once_however_often_it_is_adopted(tmp_path: Path) -> 
     data[record_starts(data)[1]] ^= 1
     path.write_bytes(data)
     for _ in range(3):
-        spool, ledger = new_spool(tmp_path)
+        spool, stats = new_spool(tmp_path)
         assert spool.adopt()
         spool.close()
-        ledger.log_losses(now=True)
+        stats.log_losses(now=True)
     assert read_losses(tmp_path) == {"corrupt": 1}
-    assert drained(tmp_path) == (["one", "three"], {})
+    assert adopt_all(tmp_path) == (["one", "three"], {})
 
 
 def first_release(path: Path, *bodies: bytes, done: int = -1) -> None:
@@ -125,5 +125,5 @@ def test_segments_of_the_first_release_are_read(tmp_path: Path) -> None:
     assert isinstance(entry, Record)
     spool.done(entry)
     spool.close()
-    assert drained(tmp_path)[0] == ["four"]
+    assert adopt_all(tmp_path)[0] == ["four"]
     assert not list(tmp_path.rglob("*.seg"))

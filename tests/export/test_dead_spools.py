@@ -16,7 +16,7 @@ from llmtrace.export.spool import buffer as spools
 from llmtrace.export.stats import read_losses
 
 from .backend import Backend
-from .spools import drained, new_spool, payload, write_dead
+from .spools import adopt_all, new_spool, payload, write_dead
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="counts descriptors")
 DEAD = 5000
@@ -38,16 +38,14 @@ def test_adoption_holds_a_few_directories_and_own_requests_go_first(tmp_path: Pa
     assert entry.load() == payload("own")
     spool.done(entry)
     spool.close()
-    assert drained(tmp_path) == ([f"dead-{number:02}" for number in range(40)], {})
+    assert adopt_all(tmp_path) == ([f"dead-{number:02}" for number in range(40)], {})
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM, errno.EACCES])
-def test_record_that_cannot_be_read_now_is_not_given_up(
-    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreadable_record_is_retried_later(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only a wrong checksum is damage: any other error leaves the record for later, behind the others."""
     write_dead(tmp_path, payload("one"), payload("two"))
-    spool, ledger = new_spool(tmp_path)
+    spool, stats = new_spool(tmp_path)
     assert spool.adopt()
     entry = spool.first()
     assert entry is not None
@@ -68,13 +66,13 @@ def test_record_that_cannot_be_read_now_is_not_given_up(
         spool.done(entry)
     spool.close()
     assert order == [b"two", b"one"]
-    assert ledger.counts().dropped == {}
+    assert stats.counts().dropped == {}
 
 
 def test_adoption_without_descriptors_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With no descriptor left nothing is adopted, nothing lost and nothing removed."""
     write_dead(tmp_path, payload("one"))
-    spool, ledger = new_spool(tmp_path)
+    spool, stats = new_spool(tmp_path)
 
     def refuse(*_: Any, **__: Any) -> int:
         raise OSError(errno.EMFILE, "Too many open files")
@@ -84,7 +82,7 @@ def test_adoption_without_descriptors_waits(tmp_path: Path, monkeypatch: pytest.
         assert spool.adopt() is False
     spool._next_scan = 0.0
     assert spool.adopt()
-    assert ledger.counts().dropped == {}
+    assert stats.counts().dropped == {}
     spool.close()
 
 

@@ -97,7 +97,7 @@ def test_global_provider_is_used_and_left_as_it_was(replay: Any, tmp_path: Path)
     assert not store.exists()
 
 
-def test_otlp_over_http(replay: Any, collector: tuple[str, list[tuple[str, str, bytes]]]) -> None:
+def test_call_is_posted_as_otlp_over_http(replay: Any, collector: tuple[str, list[tuple[str, str, bytes]]]) -> None:
     """With an OTLP endpoint in the environment one call is one span posted to /v1/traces."""
     address, posted = collector
     run(FLUSHED, replay.url, OTEL_EXPORTER_OTLP_ENDPOINT=address)

@@ -14,7 +14,7 @@ import pytest
 from llmtrace._files import Descriptor, make_private
 
 from .backend import Backend
-from .spools import drained, new_spool, payload
+from .spools import adopt_all, new_spool, payload
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="counts descriptors")
 DAEMON = """
@@ -53,9 +53,9 @@ def test_daemon_that_closes_all_descriptors_loses_no_span(when: str, backend: Ba
     assert set(backend.names.values()) == {1}
 
 
-def test_spool_goes_on_after_its_descriptors_were_closed(tmp_path: Path) -> None:
+def test_spool_continues_after_its_descriptors_were_closed(tmp_path: Path) -> None:
     """Files that got the same numbers are neither written to nor closed; what was written before is still sent."""
-    spool, ledger = new_spool(tmp_path / "spool")
+    spool, stats = new_spool(tmp_path / "spool")
     assert spool.put(payload("before"))
     ours = [spool._directories[0]._lock, spool._segments[0]._append_descriptor]
     others = []
@@ -67,21 +67,21 @@ def test_spool_goes_on_after_its_descriptors_were_closed(tmp_path: Path) -> None
         os.close(theirs)
         others.append(number)
     assert spool.put(payload("after"))
-    found = []
+    bodies = []
     while (entry := spool.first()) is not None:
         loaded = entry.load()
         assert loaded is not None
-        found.append(loaded.body)
+        bodies.append(loaded.body)
         spool.done(entry)
     spool.close()
-    assert found == [b"before", b"after"]
-    assert ledger.counts().dropped == {}
+    assert bodies == [b"before", b"after"]
+    assert stats.counts().dropped == {}
     for number in others:
         assert os.fstat(number).st_size == 0
         os.close(number)
 
 
-def test_directory_that_another_process_took_meanwhile_is_left_to_it(tmp_path: Path) -> None:
+def test_directory_adopted_by_another_process_is_left_to_it(tmp_path: Path) -> None:
     """Once the lock is gone another process may have adopted the directory: it sends what is in there."""
     spool, _ = new_spool(tmp_path)
     assert spool.put(payload("before"))
@@ -107,7 +107,7 @@ def test_requests_wait_in_memory_for_space_and_then_go_to_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """While the disk is full requests wait in memory; once there is space they are written, and outlive the process."""
-    spool, ledger = new_spool(tmp_path)
+    spool, stats = new_spool(tmp_path)
     write = os.write
 
     def full(descriptor: int, data: Any) -> int:
@@ -119,19 +119,19 @@ def test_requests_wait_in_memory_for_space_and_then_go_to_disk(
     assert spool.put(payload("c"))
     assert spool.unsaved() == 0
     spool.close()
-    assert sorted(drained(tmp_path)[0]) == ["a", "b", "c"]
-    assert ledger.counts().dropped == {}
+    assert sorted(adopt_all(tmp_path)[0]) == ["a", "b", "c"]
+    assert stats.counts().dropped == {}
     assert caplog.text.count("No space left on device") == 1
 
 
 @pytest.mark.parametrize(
     ("number", "reason"), [(errno.ENOSPC, "disk_full"), (errno.EFBIG, "disk_full"), (errno.EROFS, "spool_unwritable")]
 )
-def test_loss_of_what_the_disk_did_not_take_names_the_reason(
+def test_loss_on_an_unwritable_disk_names_the_reason(
     number: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What ends with the process because the disk takes nothing is lost for that reason."""
-    spool, ledger = new_spool(tmp_path)
+    spool, stats = new_spool(tmp_path)
 
     def fail(descriptor: int, data: Any) -> int:
         raise OSError(number, os.strerror(number))
@@ -139,12 +139,12 @@ def test_loss_of_what_the_disk_did_not_take_names_the_reason(
     monkeypatch.setattr(os, "write", fail)
     assert not spool.put(payload("a"))
     spool.close()
-    assert ledger.counts().dropped == {reason: 1}
-    ledger.log_losses(now=True)
+    assert stats.counts().dropped == {reason: 1}
+    stats.log_losses(now=True)
     assert f"({reason}): {os.strerror(number)}" in caplog.text
 
 
-def test_flush_out_of_time_says_what_it_leaves(backend: Backend, start: Any, spool: Path) -> None:
+def test_flush_time_out_logs_the_remaining_spans(backend: Backend, start: Any, spool: Path) -> None:
     """flush() and shutdown() each say once how many spans wait, and where."""
     backend.mode = "hang"
     backend.up()
@@ -178,12 +178,12 @@ def test_folders_and_files_are_private_whatever_the_umask(umask: int, tmp_path: 
     subprocess.run([sys.executable, "-c", code], env=spooled, check=True, capture_output=True)
     lines = {**os.environ, "LLMTRACE_STORE": str(tmp_path / "f/g/spans.jsonl")}
     subprocess.run([sys.executable, "-c", code], env=lines, check=True, capture_output=True)
-    made = list(tmp_path.rglob("*"))
-    assert {each.name for each in made} >= {"a", "c", "spans.db", "d", "spool", "f", "spans.jsonl"}
-    assert [each for each in made if each.stat().st_mode & 0o077] == []
+    created = list(tmp_path.rglob("*"))
+    assert {each.name for each in created} >= {"a", "c", "spans.db", "d", "spool", "f", "spans.jsonl"}
+    assert [each for each in created if each.stat().st_mode & 0o077] == []
 
 
-def test_make_private_leaves_existing_folders_as_they_are(tmp_path: Path) -> None:
+def test_make_private_does_not_change_existing_folders(tmp_path: Path) -> None:
     """Only what is missing is created."""
     tmp_path.chmod(0o755)
     make_private(tmp_path / "a" / "b")
