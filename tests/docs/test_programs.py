@@ -91,7 +91,7 @@ def environment(address: str, folder: Path) -> dict[str, str]:
 
 def run(command: list[str], folder: Path, environ: dict[str, str]) -> str:
     process = subprocess.run(
-        command, check=False, cwd=folder, env=environ, capture_output=True, text=True, timeout=120, input=""
+        command, check=False, cwd=folder, env=environ, capture_output=True, text=True, timeout=300, input=""
     )
     assert process.returncode == 0, f"{shlex.join(command)}\n{process.stdout}\n{process.stderr}"
     return process.stdout
@@ -102,7 +102,10 @@ PROGRAMS = [page for page in PAGES if any(block.language == "python" for block i
 
 @pytest.mark.parametrize("page", PROGRAMS, ids=named)
 def test_programs_of_page_run_and_print_the_shown_output(page: Path, address: str, tmp_path: Path) -> None:
-    """Files of the page are written to a folder in their order; each program runs, as does a fragment added to it."""
+    """Files of the page are written to a folder in their order; each program runs, as does a fragment added to it.
+
+    On the pages to get started, the commands run too.
+    """
     missing = absent(page)
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
@@ -119,6 +122,13 @@ def test_programs_of_page_run_and_print_the_shown_output(page: Path, address: st
             start = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if is_test else []
             if file.name != SERVER:
                 printed = run([sys.executable, *start, file.name], tmp_path, environ)
+        elif block.language == "sh" and page.parent.name == "get-started":
+            for line in block.text.splitlines():
+                words = shlex.split(line, comments=True)
+                if words[:1] == ["llmtrace"]:
+                    printed = run([sys.executable, "-m", "llmtrace", *words[1:]], tmp_path, environ)
+                elif words[:1] == ["python"] and words[1] != SERVER:
+                    printed = run([sys.executable, *words[1:]], tmp_path, environ)
         elif block.title == "Output":
             lines = [line.strip() for line in block.text.splitlines() if "..." not in line]
             shown = [line for line in lines if line]
