@@ -22,7 +22,7 @@ TELEMETRY_NAMES = [
     for name in (value.values() if isinstance(value, dict) else [value])
     if isinstance(name, str) and name.startswith("llmtrace.")
 ]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
 
 
 def anchors(page: Path) -> set[str]:

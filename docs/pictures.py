@@ -1,0 +1,55 @@
+"""Draw the terminal pictures of the documentation: ``python docs/pictures.py``.
+
+The commands run for real, on the store of ``llmtrace demo``. Nothing is drawn by hand.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.terminal_theme import MONOKAI
+from rich.text import Text
+
+IMAGES = Path(__file__).parent / "images"
+COLUMNS = 84
+COMMANDS = {
+    "report": "report --store demo",
+    "trace": "trace --slowest --store demo",
+    "compare": "compare version=3 version=4 --where feature=search --store demo",
+}
+
+
+def svg(command: str, output: str) -> str:
+    """Return a picture of a terminal in which a command has printed ``output``."""
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    console.print(Text.from_ansi(output.rstrip()))
+    picture = console.export_svg(title=command.replace(" --store demo", ""), theme=MONOKAI, unique_id="terminal")
+    # Without this the file would name fonts on a server of somebody else.
+    picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
+    return re.sub(
+        r"font-family: Fira Code, monospace", "font-family: ui-monospace, Menlo, Consolas, monospace", picture
+    )
+
+
+def main() -> None:
+    """Fill the demo's store in a temporary folder and draw each command."""
+    with tempfile.TemporaryDirectory() as folder:
+        variables = {name: value for name, value in os.environ.items() if not name.startswith(("LLMTRACE_", "OTEL_"))}
+        variables |= {"XDG_STATE_HOME": folder, "COLUMNS": str(COLUMNS), "FORCE_COLOR": "1", "TERM": "xterm-256color"}
+        variables |= {"COLORTERM": "truecolor", "NO_COLOR": ""}
+        run = [sys.executable, "-m", "llmtrace"]
+        subprocess.run([*run, "demo"], env=variables, check=True, capture_output=True)
+        for name, arguments in COMMANDS.items():
+            done = subprocess.run([*run, *arguments.split()], env=variables, check=True, capture_output=True, text=True)
+            (IMAGES / f"{name}.svg").write_text(svg(f"llmtrace {arguments}", done.stdout))
+
+
+if __name__ == "__main__":
+    main()
