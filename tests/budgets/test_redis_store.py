@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from decimal import Decimal
+from time import sleep
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -144,6 +145,42 @@ def test_empty_replacement_server_counts_calls_under_way(server: RedisServer, cl
     assert balances(client, place) == {CLAIM.key: (400, 0)}
     client.script_flush()
     assert store.wait(store.reserve("second", [CLAIM])).balances == [(400, 0)]
+
+
+@needs_redis
+def test_server_that_loads_its_data_is_waited_for(server: RedisServer, client: Any) -> None:
+    """After a restart Redis answers LOADING until its data are in memory: the settlement then counts, once."""
+    place = prefix()
+    backend = RedisStore(server.url, prefix=place)
+    backend.run([Step("call", [CLAIM])])
+    for number in range(80):
+        client.set(f"other-{number}", os.urandom(200_000))
+    client.save()
+    server.stop()
+    server.start("--key-load-delay", "40000")  # microseconds
+    answers: list[str] = []
+    run = backend._run
+
+    def recorded(steps: Any) -> Any:
+        try:
+            results = run(steps)
+        except Exception as error:
+            answers.append(type(error).__name__)
+            raise
+        answers.extend(type(result).__name__ for result in results)
+        return results
+
+    backend._run = recorded  # type: ignore[method-assign]
+    store = RemoteStore(backend)
+    settled = store.settle("call", [CLAIM], [400])
+    reserved = store.reserve("another", [CLAIM])
+    while not settled.done():
+        assert store.drain(30) in (False, True)  # each tries again at once
+        sleep(0.05)
+    assert settled.result() == [400]
+    assert isinstance(reserved.result(), Exception) or reserved.result().refused == -1
+    assert "BusyLoadingError" in answers
+    assert balances(client, place)[CLAIM.key][0] == 400
 
 
 @needs_redis
