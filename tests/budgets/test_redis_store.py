@@ -246,6 +246,47 @@ def test_slow_store_does_not_block_the_event_loop() -> None:
     assert backend.go.is_set()
 
 
+@pytest.mark.parametrize("responds", [True, False])
+def test_slow_store_does_not_block_trio(responds: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tasks run under trio too, and a store that does not respond is given up in time."""
+    trio = pytest.importorskip("trio")
+    backend = StalledStore()
+    engine = make_enforcer(backend, on_store_error="open" if responds else "closed")
+    if not responds:
+        monkeypatch.setattr("llmtrace.budgets.remote_store._RESERVE_TIMEOUT_SECONDS", 0.05)
+    ran: list[bool] = []
+
+    async def other() -> None:
+        ran.append(True)
+        if responds:
+            backend.go.set()
+
+    async def main() -> Any:
+        verdict = engine.admit(make_call())
+        assert isinstance(verdict, PendingVerdict)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(other)
+            refusal = await verdict.wait_async()
+            assert ran  # before the verdict
+            return refusal
+
+    refusal = trio.run(main)
+    assert (refusal is None) is responds
+    backend.go.set()
+
+
+def test_unknown_event_loop_waits_as_in_a_thread() -> None:
+    """Without asyncio or trio the wait blocks, for the time of a reservation at most."""
+    backend = StalledStore()
+    engine = make_enforcer(backend)
+    verdict = engine.admit(make_call())
+    assert isinstance(verdict, PendingVerdict)
+    backend.go.set()
+    with pytest.raises(StopIteration) as returned:
+        verdict.wait_async().send(None)
+    assert returned.value.value is None
+
+
 @pytest.mark.parametrize("policy", ["open", "closed"])
 def test_stalled_store_delays_only_the_first_call(
     policy: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
