@@ -47,7 +47,11 @@ attach = _runtime.attach
 
 def suppressed(context: Context) -> bool:
     """Return true if the application or another instrumentation has suppressed spans in ``context``."""
-    return bool(context) and any(context.get(key) for key in _SUPPRESS_KEYS)
+    if context:  # runs with every call: a loop is faster than ``any``
+        for key in _SUPPRESS_KEYS:
+            if context.get(key):
+                return True
+    return False
 
 
 def suppressing(context: Context) -> Context:
