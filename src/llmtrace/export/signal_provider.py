@@ -114,9 +114,11 @@ class SignalProvider:
         return self._own if self._created else self._create()
 
     def _warn_ignored(self, reason: str) -> None:
+        if self._arguments is NO_ARGUMENTS or self.signal is not TRACES:
+            return  # runs with every call
         ignored = str(self._arguments)
-        if ignored and self.signal is TRACES:
-            self._arguments = NO_ARGUMENTS
+        self._arguments = NO_ARGUMENTS
+        if ignored:
             warn_once(
                 f"llmtrace ignores {ignored} of instrument(): {reason}, which decides the destination and the resource"
             )

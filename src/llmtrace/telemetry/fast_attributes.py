@@ -87,7 +87,7 @@ def make_encodable(attributes: dict[str, Any]) -> bool:
     Returns:
         False if the SDK would have to convert other values.
     """
-    plain, has_odd_names = True, False
+    plain = True
     for key, value in attributes.items():
         kind = type(value)
         if kind is str:
@@ -103,8 +103,7 @@ def make_encodable(attributes: dict[str, Any]) -> bool:
             attributes[key] = encodable(str.__str__(value))
         elif kind is not float and kind is not bool:
             plain = False
-        has_odd_names = has_odd_names or not key.isascii()
-    if has_odd_names:
+    if not "".join(attributes).isascii():
         for key in list(attributes):
             attributes[encodable(key)] = attributes.pop(key)
     return plain
