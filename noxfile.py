@@ -12,6 +12,9 @@ VENDORS = {
     "latest": ["openai<4", "anthropic[bedrock,vertex]<3", "google-genai<4"],
 }
 
+# More workers than most machines have cores: many tests wait for a process that they started.
+PARALLEL = ("-n", "4", "--dist", "worksteal")
+
 
 @nox.session
 def lint(session: nox.Session) -> None:
@@ -36,7 +39,7 @@ def layers(session: nox.Session) -> None:
 @nox.session(python=["3.11", "3.12", "3.13"])
 def tests(session: nox.Session) -> None:
     session.install("-e", ".[dev]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *PARALLEL, *session.posargs)
 
 
 @nox.session
@@ -44,7 +47,7 @@ def coverage(session: nox.Session) -> None:
     """Run the tests with line and branch coverage, also in their subprocesses."""
     session.install("-e", ".[dev]")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *PARALLEL, *session.posargs)
     session.run("coverage", "combine", "-q")
     session.run("coverage", "report")
 
@@ -62,7 +65,7 @@ def vendors(session: nox.Session, release: str) -> None:
     """Run the tests with the oldest or the newest supported vendor SDKs."""
     session.install("-e", ".[dev]")
     session.install("--upgrade", *VENDORS[release])
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *PARALLEL, *session.posargs)
 
 
 @nox.session
