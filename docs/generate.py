@@ -118,7 +118,7 @@ def attribute_names() -> set[str]:
 
 
 class _Meter:
-    """A meter that remembers the instruments it was asked for."""
+    """A meter that remembers the instruments it creates."""
 
     def __init__(self) -> None:
         self.instruments: dict[str, tuple[str, str]] = {}
