@@ -24,6 +24,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     session.install("-e", ".[dev]")
     session.run("mypy")
+    session.run("pyright", "--verifytypes", "llmtrace", "--ignoreexternal")
 
 
 @nox.session

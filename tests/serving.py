@@ -6,10 +6,21 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 from socketserver import BaseServer
 from typing import TypeVar
 
 Served = TypeVar("Served", bound=BaseServer)
+
+
+class QuietHandler(BaseHTTPRequestHandler):
+    """Handler that keeps connections open, sends at once and logs nothing."""
+
+    protocol_version = "HTTP/1.1"
+    # Headers and body are written apart: with Nagle's algorithm the body waits 40 ms for an acknowledgement.
+    disable_nagle_algorithm = True
+
+    def log_message(self, *_: object) -> None: ...
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import anthropic
@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
+from serving import QuietHandler
 
 CHAT: Any = {"id": "c1", "object": "chat.completion", "created": 1, "choices": [
     {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hi."}}]}  # fmt: skip
@@ -36,9 +37,8 @@ class Vendor(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
 
 
-class ResponseHandler(BaseHTTPRequestHandler):
+class ResponseHandler(QuietHandler):
     server: Vendor
-    protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
         sent = self.rfile.read(int(self.headers["content-length"]))
@@ -60,9 +60,6 @@ class ResponseHandler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
-
-    def log_message(self, *_: Any) -> None:
-        pass
 
 
 def _event(content: Any) -> str:

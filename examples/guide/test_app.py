@@ -17,7 +17,7 @@ def test_answer_records_user_prompt_and_documents(llm_calls, llm_spans):
     assert (call.feature, call.user, call.session) == ("guide", "ada", "s-1")
     assert call.prompt.name == "guide" and call.prompt.version in ("1", "2")
     assert call.document_ids[0] == "keys"
-    assert {"invoke_workflow guide", "retrieval manual"} <= {span.name for span in llm_spans()}
+    assert {"invoke_workflow guide", "retrieval"} <= {span.name for span in llm_spans()}
 
 
 def test_answer_is_refused_beyond_the_budget_of_the_user(llm_calls):

@@ -116,8 +116,8 @@ class Proxy:
 
 def balances(client: Any, prefix: str) -> dict[str, tuple[int, int]]:
     """Return the amounts spent and reserved of each window under ``prefix``."""
-    found = {}
+    windows = {}
     for key in client.scan_iter(f"{prefix}*"):
         spent, reserved = client.hmget(key, "spent", "reserved")
-        found[key.decode().removeprefix(prefix)] = (int(spent or 0), int(reserved or 0))
-    return found
+        windows[key.decode().removeprefix(prefix)] = (int(spent or 0), int(reserved or 0))
+    return windows

@@ -8,7 +8,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import anthropic
@@ -22,7 +22,7 @@ from llmtrace.budgets import budget as budgets
 from llmtrace.budgets import enforcement
 from llmtrace.budgets.stores import MemoryStore
 from llmtrace.capture.failure import may_have_been_sent
-from serving import serving
+from serving import QuietHandler, serving
 
 pytestmark = pytest.mark.filterwarnings("ignore:The model '.*' is deprecated:DeprecationWarning")
 
@@ -55,12 +55,8 @@ class FailingVendor(ThreadingHTTPServer):
         pass
 
 
-class ResponseHandler(BaseHTTPRequestHandler):
+class ResponseHandler(QuietHandler):
     server: FailingVendor
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_: Any) -> None:
-        pass
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
@@ -101,9 +97,9 @@ class ResponseHandler(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[FailingVendor]:
-    with serving(FailingVendor()) as made:
-        yield made
-        made.go.set()
+    with serving(FailingVendor()) as server:
+        yield server
+        server.go.set()
 
 
 @pytest.fixture
@@ -209,8 +205,8 @@ def try_call(make: Callable[[str], None], url: str) -> None:
 
 
 def balance(store: MemoryStore) -> tuple[int, int]:
-    (found,) = store._windows.values()
-    return found.spent, found.reserved
+    (window,) = store._windows.values()
+    return window.spent, window.reserved
 
 
 @pytest.mark.parametrize("make", CALLS)

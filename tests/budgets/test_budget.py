@@ -4,99 +4,15 @@ from __future__ import annotations
 
 import copy
 import logging
-import multiprocessing
 import pickle
-import re
-import socket
-import threading
-from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
 
 import pytest
-from redis_server import PROGRAM, RedisServer
+from budget_calls import NOON, end, make_call, make_enforcer
 
-from llmtrace import ConfigError
-from llmtrace.budgets import budget as budgets
-from llmtrace.budgets import stores
 from llmtrace.budgets.budget import Budget, BudgetExceeded
-from llmtrace.budgets.enforcement import BudgetEnforcer, PendingVerdict
-from llmtrace.budgets.remote_store import RemoteStore
-from llmtrace.budgets.stores import Claim, MemoryStore, RedisStore, Step
-from llmtrace.model import CallContext, Request, Response
 from llmtrace.pricing.price import Pricer
-
-NOON = 1_790_000_000  # 2026-09-21, UTC
-PRICES = [{"model": "test-model", "input": "1", "output": "10"}]
-
-
-@pytest.fixture(autouse=True)
-def no_budgets() -> Iterator[None]:
-    budgets.forget()
-    yield
-    budgets.forget()
-
-
-@pytest.fixture(scope="module")
-def pricer() -> Pricer:
-    made = Pricer(PRICES)
-    made.load()
-    return made
-
-
-def make_call(at: float = NOON, *, max_tokens: int | None = 100, **scope: Any) -> Any:
-    params = {} if max_tokens is None else {"max_tokens": max_tokens}
-    return SimpleNamespace(
-        call_context=CallContext(**scope),
-        request=Request("chat", "test-model", params=params),
-        provider="openai",
-        server=("api.openai.com", 443),
-        started_ns=int(at * 1e9),
-        response=Response(),
-        priced=None,
-        estimate=None,
-        outcome="",
-        ended_early=False,
-        refused=False,
-        reservation=None,
-    )
-
-
-def end(
-    engine: BudgetEnforcer, pricer: Pricer | None, made: Any, *, input: int = 0, output: int = 0, outcome: str = "ok"
-) -> None:
-    made.outcome = outcome
-    made.refused = outcome == "error"
-    if outcome == "ok":
-        made.response = Response(model="test-model", usage={"input": input, "output": output})
-        made.priced = pricer and pricer.price("openai", None, made.request, made.response)
-    engine.settle(made)
-
-
-def admit(engine: BudgetEnforcer, made: Any) -> Any:
-    """Return the error that refuses a call, or None, for stores of both kinds."""
-    verdict = engine.admit(made)
-    return verdict.wait() if isinstance(verdict, PendingVerdict) else verdict
-
-
-class SynchronousStore:
-    """A shared store that is called directly, without its thread."""
-
-    def __init__(self, backend: RedisStore) -> None:
-        self._backend = backend
-
-    def reserve(self, call: str, claims: list[Claim]) -> Any:
-        return self._backend.run([Step(call, claims)])[0]
-
-    def settle(self, call: str, claims: list[Claim], spent: list[int]) -> Any:
-        return self._backend.run([Step(call, claims, spent)])[0]
-
-
-def make_enforcer(pricer: Pricer, *made: Budget, store: Any = None) -> BudgetEnforcer:
-    return BudgetEnforcer(pricer, {each.name: each for each in made}, store or MemoryStore())
 
 
 def test_blocking_budget_refuses_calls_that_may_exceed_it(pricer: Pricer) -> None:
@@ -117,17 +33,17 @@ def test_failed_call_releases_its_reservation(pricer: Pricer) -> None:
     """A call that the provider refused costs nothing."""
     engine = make_enforcer(pricer, Budget("b", usd=Decimal("0.001"), action="block"))
     for _ in range(3):
-        made = make_call()
-        assert engine.admit(made) is None
-        end(engine, pricer, made, outcome="error")
+        call = make_call()
+        assert engine.admit(call) is None
+        end(engine, pricer, call, outcome="error")
 
 
 def test_cancelled_call_without_usage_counts_its_maximum_cost(pricer: Pricer) -> None:
     """The cost of a cancelled call is unknown: the budget counts the maximum."""
     engine = make_enforcer(pricer, Budget("b", usd=Decimal("0.001"), action="block"))
-    made = make_call()
-    assert engine.admit(made) is None
-    end(engine, pricer, made, outcome="cancelled")
+    call = make_call()
+    assert engine.admit(call) is None
+    end(engine, pricer, call, outcome="cancelled")
     assert engine.admit(make_call()) is not None
 
 
@@ -144,12 +60,12 @@ def test_each_share_has_its_own_limit(pricer: Pricer, by: str) -> None:
     """A budget with a key limits each value of it separately."""
     engine = make_enforcer(pricer, Budget("b", tokens=100, by=by, action="block"))
 
-    def made(value: str) -> Any:
+    def call_of(value: str) -> Any:
         return make_call(metadata={by: value}) if by == "team" else make_call(**{by: value})
 
-    assert engine.admit(made("a")) is None
-    assert engine.admit(made("a")) is not None
-    assert engine.admit(made("b")) is None
+    assert engine.admit(call_of("a")) is None
+    assert engine.admit(call_of("a")) is not None
+    assert engine.admit(call_of("b")) is None
 
 
 def test_only_calls_that_match_count(pricer: Pricer) -> None:
@@ -168,15 +84,15 @@ def test_only_calls_that_match_count(pricer: Pricer) -> None:
 
 def test_warning_is_logged_once_per_window_and_share(pricer: Pricer, caplog: pytest.LogCaptureFixture) -> None:
     """An exceeded limit is logged and reported to the callback once per window and share, and refuses no call."""
-    told: list[float] = []
-    made = Budget("b", usd=Decimal("0.001"), by="feature", callback=lambda budget, spent: told.append(spent))
-    engine = make_enforcer(pricer, made)
+    reported: list[float] = []
+    limit = Budget("b", usd=Decimal("0.001"), by="feature", callback=lambda budget, spent: reported.append(spent))
+    engine = make_enforcer(pricer, limit)
     with caplog.at_level(logging.WARNING, "llmtrace"):
         for feature in ("a", "a", "a", "b"):
             one = make_call(feature=feature)
             assert engine.admit(one) is None
             end(engine, pricer, one, output=90)
-    assert told == [pytest.approx(0.0018)]
+    assert reported == [pytest.approx(0.0018)]
     assert len(caplog.records) == 1
     assert one.reservation.tightest.action == "allow"
 
@@ -199,295 +115,23 @@ def test_failing_callback_is_logged_and_spending_counted(pricer: Pricer, caplog:
     assert one.reservation.tightest.spent > 1_000_000
 
 
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        (5, "LLMTRACE_BUDGETS=5 is not accepted; use a path or a list of Budget"),
-        ([5], "LLMTRACE_BUDGETS, entry 1: 5 is not accepted; use a table with name, usd"),
-        ([{"name": "a", "usd": 1}, {"usd": 1}], "LLMTRACE_BUDGETS, entry 2: field 'name' is missing"),
-        ([{"name": "a", "dollars": 1}], "unknown field 'dollars'; accepted: name, usd"),
-        ([{"name": "a", "usd": 1, "per": "moment"}], "LLMTRACE_BUDGETS, entry 1: budget 'a': per='moment'"),
-        ([{"name": 5, "usd": 1}], "name=5 is not accepted; use text"),
-        ([{"name": "", "usd": 1}], "name='' is not accepted; use text"),
-    ],
-)
-def test_invalid_list_of_budgets_names_setting_entry_and_field(given: Any, said: str) -> None:
-    """The error names the setting, the entry and the field, and the accepted values."""
-    with pytest.raises(ConfigError, match=re.escape(said)):
-        budgets.read(given)
-
-
-@pytest.mark.parametrize("text", ["", "[[budgets]]\nname = 'a'\n", "budget = 'a'"])
-def test_file_without_budgets_names_the_expected_tables(tmp_path: Path, text: str) -> None:
-    """A file that has other tables, or none, is refused with the name of the required one."""
-    file = tmp_path / "budgets.toml"
-    file.write_text(text)
-    with pytest.raises(ConfigError, match=r"use \[\[budget\]\] tables"):
-        budgets.read(file)
-
-
-@pytest.mark.parametrize(
-    ("match", "meant"),
-    [
-        ({"provider": "openai", "operation": "chat"}, True),
-        ({"provider": "anthropic"}, False),
-        ({"operation": "embeddings"}, False),
-        ({"model": "test-model", "tag": "live"}, True),
-        ({"plan": "free"}, True),
-        ({"plan": "paid"}, False),
-        ({"session": "s"}, False),
-    ],
-)
-def test_budget_matches_calls_by_any_key(pricer: Pricer, match: dict[str, str], meant: bool) -> None:
-    """A match by provider, operation, model, tag or another key refuses only the calls that have the value."""
-    engine = make_enforcer(pricer, Budget("b", usd=Decimal("0.0001"), action="block", match=match))
-    one = make_call(tags=("live", "eu"), metadata={"plan": "free"})
-    assert (engine.admit(one) is not None) is meant
-
-
-def test_budget_per_call_refuses_expensive_calls(pricer: Pricer) -> None:
-    """A budget per call refuses a call that may cost too much, whatever the spending before."""
-    engine = make_enforcer(pricer, Budget("b", usd=Decimal("0.001"), per="call", action="block"))
-    assert engine.admit(make_call(max_tokens=100)) is None
-    assert engine.admit(make_call(max_tokens=101)) is not None
-
-
-def test_budget_with_the_same_name_replaces_the_first() -> None:
-    """``budget`` registers at once, and the last budget of a name counts."""
-    budgets.budget("b", usd="1")
-    made = budgets.budget("b", tokens=5, action="block")
-    assert list(budgets.registered().values()) == [made]
-    assert made.by is None
-
-
-@pytest.mark.parametrize(
-    ("wrong", "named"),
-    [
-        ({}, "usd or tokens"),
-        ({"usd": "1", "tokens": 1}, "usd or tokens"),
-        ({"usd": "many"}, "usd='many'"),
-        ({"usd": float("nan")}, "usd=nan"),
-        ({"usd": True}, "usd=True"),
-        ({"usd": "-1"}, "usd='-1'"),
-        ({"tokens": 1.5}, "tokens=1.5"),
-        ({"usd": "1", "per": "week"}, "per='week'"),
-        ({"usd": "1", "action": "stop"}, "action='stop'"),
-        ({"usd": "1", "on_store_error": "maybe"}, "on_store_error='maybe'"),
-        ({"usd": "1", "match": {"feature": 1}}, "match="),
-        ({"usd": "1", "by": 3}, "by=3"),
-        ({"tokens": 10**30}, "tokens=10"),
-        ({"usd": "1", "callback": 5}, "callback=5"),
-    ],
-)
-def test_invalid_budget_names_the_field(wrong: dict[str, Any], named: str) -> None:
-    """Every mistake in a budget is a ConfigError that names it."""
-    with pytest.raises(ConfigError, match=named):
-        budgets.budget("b", **wrong)
-    assert not budgets.registered()
-
-
-def test_budgets_are_read_from_a_file(tmp_path: Path) -> None:
-    """The documented TOML results in the documented budgets; unknown fields are named."""
-    file = tmp_path / "budgets.toml"
-    file.write_text('[[budget]]\nname = "d"\nusd = 5.10\nby = "feature"\nmatch = { feature = "search" }\n')
-    made = budgets.read(str(file))["d"]
-    assert (made.usd, made.per, made.by, made.action) == (Decimal("5.10"), "day", "feature", "warn")
-    file.write_text('[[budget]]\nname = "d"\nusd = 5\nlimit = 3\n')
-    with pytest.raises(ConfigError, match=r"LLMTRACE_BUDGETS, entry 1: unknown field 'limit'"):
-        budgets.read(str(file))
-    with pytest.raises(ConfigError, match="cannot be read"):
-        budgets.read(str(tmp_path / "none.toml"))
-
-
-def run_calls(engine: BudgetEnforcer, pricer: Pricer | None, calls: int) -> tuple[int, int]:
-    """Make calls of 50 input tokens and a full response; return the number of allowed calls and their tokens."""
-    through = 0
-    for _ in range(calls):
-        made = make_call(max_tokens=100)
-        if admit(engine, made) is None:
-            end(engine, pricer, made, input=50, output=100)
-            through += 1
-    return through, through * 150
-
-
-def test_threads_never_overshoot_in_memory(pricer: Pricer) -> None:
-    """With 8 threads of 1,000 calls each, spending stays within the limit and the input of calls under way."""
-    limit = 300_000
-    engine = make_enforcer(pricer, Budget("b", tokens=limit, per="total", action="block"))
-    spent: list[int] = []
-    threads = [threading.Thread(target=lambda: spent.append(run_calls(engine, None, 1_000)[1])) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert limit - 150 <= sum(spent) <= limit + 8 * 50
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start a real Redis server on a free port, and yield its URL."""
-    if PROGRAM is None:
-        pytest.skip("redis-server is not installed (Debian package redis-server)")
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield server.url
-    server.stop()
-
-
-def work(url: str, limit: int, calls: int, told: Any) -> None:
-    pricer = Pricer(PRICES)
-    store = RemoteStore(RedisStore(url))
-    engine = make_enforcer(pricer, Budget("fleet", tokens=limit, per="total", action="block"), store=store)
-    told.put(run_calls(engine, None, calls)[1])  # tokens need no price, nor the second it takes to load them
-
-
-def test_processes_never_overshoot_in_redis(redis_url: str) -> None:
-    """Four processes with one Redis server stay within the limit together."""
-    limit, context = 360_000, multiprocessing.get_context("spawn")
-    told = context.Queue()
-    processes = [context.Process(target=work, args=(redis_url, limit, 1000, told)) for _ in range(4)]
-    for process in processes:
-        process.start()
-    spent = sum(told.get(timeout=60) for _ in processes)
-    for process in processes:
-        process.join(10)
-    assert limit - 150 <= spent <= limit + 4 * 50
-
-
-def test_redis_and_memory_agree(redis_url: str) -> None:
-    """Both stores return the same results for the same steps, also beyond the precision of a double."""
-    stores = [MemoryStore(), SynchronousStore(RedisStore(redis_url, prefix=f"{uuid4().hex}:"))]
-    big = 2**55 + 1
-    one = Claim("a", 5 * big, big, 60, True)
-    two = Claim("b", 10, 4, 60, False)
-    seen = []
-    for store in stores:
-        seen.append(
-            [
-                store.reserve("first", [one, two]),
-                store.settle("first", [one, two], [big - 1, 0]),
-                store.reserve("second", [one, two]),
-                store.reserve("third", [Claim("b", 3, 1, 60, True)]),
-                store.settle("second", [one, two], [0, 20]),
-            ]
-        )
-    assert seen[0] == seen[1]
-    assert seen[0][1] == [big - 1, 0]
-    assert seen[0][2] == (-1, [(big - 1, 0), (0, 0)])
-    assert seen[0][3] == (0, [(0, 4)])
-
-
-@pytest.mark.parametrize("policy", ["open", "closed"])
-def test_unreachable_store_allows_calls_unless_closed(
-    pricer: Pricer, policy: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """With Redis down budgets fail open with one warning, or closed if asked, and do not wait for it each time."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    store = RemoteStore(RedisStore(f"redis://127.0.0.1:{port}/0"))
-    engine = make_enforcer(pricer, Budget("b", tokens=10_000, action="block", on_store_error=policy), store=store)
-    with caplog.at_level(logging.WARNING, "llmtrace"):
-        for _ in range(20):
-            made = make_call()
-            refusal = admit(engine, made)
-            assert (refusal is None) is (policy == "open")
-            if refusal is None:
-                end(engine, pricer, made, input=1, output=1)
-    assert len(caplog.records) == 1
-
-
-class UnreliableStore:
-    """A shared store that can fail before it runs the steps or after."""
-
-    def __init__(self) -> None:
-        self.memory = MemoryStore()
-        self.up = True
-
-    def run(self, steps: Any) -> list[Any]:
-        if not self.up:
-            raise ConnectionError("unplugged")
-        results: list[Any] = [
-            self.memory.reserve(step.call, step.claims)
-            if step.spent is None
-            else self.memory.settle(step.call, step.claims, step.spent)
-            for step in steps
-        ]
-        return results
-
-    def window(self) -> tuple[int, int]:
-        (window,) = self.memory._windows.values()
-        return window.spent, window.reserved
-
-
-def test_settlements_during_an_outage_are_stored_afterwards(pricer: Pricer) -> None:
-    """Both the spending of those calls and the release of their reservations are stored."""
-    shaky = UnreliableStore()
-    store = RemoteStore(shaky)
-    engine = make_enforcer(pricer, Budget("b", tokens=10_000, per="total", action="block"), store=store)
-    for up in (True, False, False, True):
-        made = make_call()
-        assert admit(engine, made) is None
-        shaky.up = up
-        end(engine, pricer, made, input=40, output=10)
-    assert engine.drain(10)
-    assert shaky.window() == (200, 0)
-
-
-def test_drain_reports_settlements_that_are_not_stored(pricer: Pricer) -> None:
-    """A flush returns False while settlements are missing, and the next one True."""
-    shaky = UnreliableStore()
-    engine = make_enforcer(pricer, Budget("b", tokens=10_000, per="total"), store=RemoteStore(shaky))
-    assert engine.drain(10)
-    shaky.up = False
-    end(engine, pricer, make_call(), input=40, output=10)
-    assert not engine.drain(10)
-    shaky.up = True
-    assert engine.drain(10)
-    assert shaky.window() == (50, 0)
-
-
 def test_refusal_can_be_pickled_and_copied() -> None:
     """Process pools pickle exceptions, whatever the callback of the budget is."""
-    made = BudgetExceeded(Budget("b", usd=Decimal(1), by="user", callback=lambda *_: None), "2026-09", 0.5, share="ada")
-    for again in (pickle.loads(pickle.dumps(made)), copy.copy(made)):
+    refusal = BudgetExceeded(
+        Budget("b", usd=Decimal(1), by="user", callback=lambda *_: None), "2026-09", 0.5, share="ada"
+    )
+    for again in (pickle.loads(pickle.dumps(refusal)), copy.copy(refusal)):
         assert type(again) is BudgetExceeded
-        assert (str(again), again.share, again.spent, again.window) == (str(made), "ada", 0.5, "2026-09")
-        assert again.budget == made.budget
-
-
-def test_expired_windows_are_removed_from_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Expired windows are removed, however many there are; a window that has not expired never is."""
-    now = 0.0
-    monkeypatch.setattr(stores, "_MAX_WINDOWS", 100)
-    monkeypatch.setattr(stores, "monotonic", lambda: now)
-    store = MemoryStore()
-    total = Claim("total", 10, 0, 10**9, False)
-    store.settle("", [total], [7])
-    for minute in range(1_000):
-        now = minute * 60.0
-        store.settle("", [Claim(f"minute {minute}", 10, 0, 3_600, False)], [1])
-        store.reserve(str(minute), [Claim(f"blocked {minute}", 10, 1, 3_600, True)])
-    assert len(store._windows) < 300
-    assert store.settle("", [total], [1]) == [8]
-
-
-def test_forked_child_has_no_reservations_of_its_parent() -> None:
-    """Calls under way at a fork end in the parent: the child has nothing reserved for them."""
-    store = MemoryStore()
-    claim = Claim("k", 10, 4, 60, True)
-    store.settle("first", [Claim("k", 10, 0, 60, True)], [3])
-    store.reserve("second", [claim])
-    assert store.reserve("third", [claim]) == (0, [(3, 4)])
-    store.forked()
-    assert store.reserve("fourth", [claim]) == (-1, [(3, 0)])
+        assert (str(again), again.share, again.spent, again.window) == (str(refusal), "ada", 0.5, "2026-09")
+        assert again.budget == refusal.budget
 
 
 def test_reservation_counts_the_limit_for_each_choice(pricer: Pricer) -> None:
     """A budget in tokens reserves the output limit once for every requested choice."""
     engine = make_enforcer(pricer, Budget("b", tokens=1_000, action="block"))
-    asked = make_call(max_tokens=400)
-    asked.request.params["choice.count"] = 3
-    refused = engine.admit(asked)
+    large_call = make_call(max_tokens=400)
+    large_call.request.params["choice.count"] = 3
+    refused = engine.admit(large_call)
     assert refused is not None
     assert engine.admit(make_call(max_tokens=400)) is None
 

@@ -32,25 +32,25 @@ needs_redis = pytest.mark.skipif(PROGRAM is None, reason="redis-server is not in
 
 @pytest.fixture
 def server(tmp_path: Any) -> Iterator[RedisServer]:
-    made = RedisServer(tmp_path)
-    yield made
-    made.stop()
+    running = RedisServer(tmp_path)
+    yield running
+    running.stop()
 
 
 @pytest.fixture
 def proxy(server: RedisServer) -> Iterator[Proxy]:
-    made = Proxy(server.port)
-    yield made
-    made.close()
+    running = Proxy(server.port)
+    yield running
+    running.close()
 
 
 @pytest.fixture
 def client(server: RedisServer) -> Iterator[Any]:
     import redis
 
-    made = redis.Redis.from_url(server.url)
-    yield made
-    made.close()
+    connected = redis.Redis.from_url(server.url)
+    yield connected
+    connected.close()
 
 
 def prefix() -> str:
@@ -173,8 +173,8 @@ class StalledStore:
 
 
 def make_enforcer(backend: Any, **options: Any) -> BudgetEnforcer:
-    made = Budget("b", tokens=10_000, per="total", action="block", **options)
-    return BudgetEnforcer(Pricer(), {"b": made}, RemoteStore(backend))
+    limit = Budget("b", tokens=10_000, per="total", action="block", **options)
+    return BudgetEnforcer(Pricer(), {"b": limit}, RemoteStore(backend))
 
 
 def make_call() -> Any:
@@ -218,14 +218,14 @@ def test_stalled_store_delays_only_the_first_call(
     backend = StalledStore()
     engine = make_enforcer(backend, on_store_error=policy)
     for number in range(20):
-        made = make_call()
-        verdict = engine.admit(made)
+        call = make_call()
+        verdict = engine.admit(call)
         assert isinstance(verdict, PendingVerdict)
         assert verdict._future.done() is (number > 0)
         refusal = verdict.wait()
         assert (refusal is None) is (policy == "open")
         if refusal is None:
-            engine.settle(made)
+            engine.settle(call)
     assert [record.message for record in caplog.records] == [
         "llmtrace cannot reach the budget store (no response within 0.01 s); budgets are not enforced until it "
         "responds in time, except those with on_store_error='closed', which refuse calls"
@@ -273,11 +273,11 @@ def test_forked_child_starts_with_its_own_thread_and_queue() -> None:
     store.settle("of the parent", [CLAIM], [400])
     child = os.fork()
     if child == 0:
-        told: list[str] = []
-        backend.run = lambda steps: [told.append(step.call) or [0] for step in steps]  # type: ignore[method-assign,func-returns-value]
+        stored: list[str] = []
+        backend.run = lambda steps: [stored.append(step.call) or [0] for step in steps]  # type: ignore[method-assign,func-returns-value]
         idle = store.drain(0)
         store.settle("of the child", [CLAIM], [400])
-        os._exit(0 if idle and store.drain(10) and told == ["of the child"] else 1)
+        os._exit(0 if idle and store.drain(10) and stored == ["of the child"] else 1)
     _, status = os.waitpid(child, 0)
     backend.go.set()
     assert os.waitstatus_to_exitcode(status) == 0
@@ -322,8 +322,8 @@ def test_slow_store_warns_when_its_response_arrives(caplog: pytest.LogCaptureFix
         return [[99]] * len(steps)
 
     backend.run = run  # type: ignore[method-assign]
-    made = Budget("b", usd=Decimal("0.000000000001"), callback=lambda *_: warned.set())
-    engine = BudgetEnforcer(Pricer(), {"b": made}, RemoteStore(backend))
+    limit = Budget("b", usd=Decimal("0.000000000001"), callback=lambda *_: warned.set())
+    engine = BudgetEnforcer(Pricer(), {"b": limit}, RemoteStore(backend))
     one = make_call()
     engine.settle(one)
     assert one.reservation.tightest.spent is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from loopback_vendor import Vendor
@@ -11,7 +12,6 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
-from llmtrace.context import validation
 from serving import serving
 
 
@@ -20,12 +20,6 @@ def vendor() -> Iterator[Vendor]:
     with serving(Vendor()) as server:
         yield server
         server.go_on.set()
-
-
-@pytest.fixture(autouse=True)
-def no_earlier_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test logs the warnings that are logged once."""
-    monkeypatch.setattr(validation, "_warned", set())
 
 
 @pytest.fixture
@@ -37,3 +31,12 @@ def open_spans() -> Iterator[InMemorySpanExporter]:
     with llmtrace.instrument(tracer_provider=provider, bridges="none", strict=True, **settings):
         yield exporter
     provider.shutdown()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of prompts that is in force."""
+    place = tmp_path / "repository" / "prompts"
+    place.mkdir(parents=True)
+    monkeypatch.setenv("LLMTRACE_PROMPTS", str(place))
+    return place

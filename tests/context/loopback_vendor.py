@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from serving import QuietHandler
 
 ANSWER = {
     "id": "chatcmpl-1",
@@ -26,8 +28,7 @@ CHUNK = {
 }
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(QuietHandler):
     server: Vendor
 
     def do_POST(self) -> None:
@@ -59,8 +60,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(event + f"data: {json.dumps(end)}\n\ndata: [DONE]\n\n".encode())
         except OSError:
             self.server.cut.set()
-
-    def log_message(self, *_: object) -> None: ...
 
 
 class Vendor(ThreadingHTTPServer):

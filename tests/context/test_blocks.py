@@ -6,15 +6,13 @@ import asyncio
 import copy
 import gc
 import inspect
-import logging
 import pickle
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from enum import StrEnum
 from typing import Any
-from uuid import UUID
 
 import pytest
+from decorated import async_generator, coroutine, generator, plain, run_in_every_kind
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry import context as otel
@@ -23,42 +21,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from llmtrace import _errors, current, rerank, retrieval, tag, tool
 from llmtrace.context.blocks import Activation, Block, CallArguments
-from llmtrace.model import CallContext
-
-
-class Plan(StrEnum):
-    PRO = "pro"
-
-
-@tag(feature="plain", user="u")
-def plain(x: int) -> tuple[str | None, int]:
-    """Return where it runs."""
-    return current().feature, x
-
-
-@tag(feature="coroutine")
-async def coroutine() -> str | None:
-    await asyncio.sleep(0)
-    return current().feature
-
-
-@tag(feature="generator")
-def generator() -> Iterator[Any]:
-    got = yield current().feature
-    try:
-        yield got, current().feature
-    except KeyError:
-        yield "thrown", current().feature
-
-
-@tag(feature="async generator")
-async def async_generator() -> AsyncIterator[Any]:
-    got = yield current().feature
-    await asyncio.sleep(0)
-    try:
-        yield got, current().feature
-    except KeyError:
-        yield "thrown", current().feature
 
 
 class Methods:
@@ -203,67 +165,6 @@ def test_one_block_is_entered_by_many_tasks_at_once() -> None:
     assert asyncio.run(all_of_them()) == [["shared", str(number)] for number in range(50)]
 
 
-@pytest.mark.parametrize(
-    ("tags", "kept", "message"),
-    [
-        ({"user": 42}, {"user": "42"}, ""),
-        ({"user": UUID(int=1)}, {"user": str(UUID(int=1))}, ""),
-        ({"user": Plan.PRO, "plan": Plan.PRO}, {"user": "pro", "metadata": {"plan": "pro"}}, ""),
-        ({"user": ["x"]}, {}, "user must be text"),
-        ({"user": True}, {}, "not bool"),
-        ({"user": 10**5000, "session": "s"}, {"session": "s"}, "user is a number with too many digits"),
-        ({"feature": "x" * 300}, {"feature": "x" * 256}, "longer than 256"),
-        ({"session": "a\ud800"}, {"session": "a?"}, ""),
-        ({"feature": ""}, {}, ""),
-        ({"tags": "one"}, {"tags": ("one",)}, ""),
-        ({"tags": 5}, {"tags": ("5",)}, ""),
-        ({"tags": b"x"}, {}, "not bytes"),
-        ({"tags": ["a", None, "", "a", 7]}, {"tags": ("a", "7")}, ""),
-        ({"tags": range(100)}, {"tags": tuple(map(str, range(64)))}, "at most 64 values"),
-        ({f"k{n}": n for n in range(65)}, {"metadata": {f"k{n}": n for n in range(64)}}, "at most 64 keys"),
-        ({"x" * 257: 1, "": 2, "k": 3}, {"metadata": {"k": 3}}, "longer than 256"),
-        ({"k": None, "no": False, "n": 2, "x": 0.5}, {"metadata": {"no": False, "n": 2, "x": 0.5}}, ""),
-        ({"k": UUID(int=1)}, {"metadata": {"k": str(UUID(int=1))}}, ""),
-        ({"k": "x" * 5000}, {"metadata": {"k": "x" * 4096}}, "longer than 4096"),
-        ({"k": 2**63}, {}, "does not fit 64 bits"),
-        ({"k": float("inf")}, {}, "not a finite number"),
-        ({"k": []}, {}, "not list"),
-        ({"capture_content": "maybe"}, {"capture_content": "no_content"}, "no content is recorded"),
-    ],
-)
-def test_invalid_tags_are_dropped_with_a_warning(
-    tags: dict[str, Any], kept: dict[str, Any], message: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A value of a wrong type or length is dropped or cut, with a warning that states the reason and no exception."""
-    with tag(**tags):
-        assert current() == replace(CallContext(), **kept)
-    assert [message in record.message for record in caplog.records] == [True] * bool(message)
-
-
-def test_repeated_invalid_value_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """One warning names the value and the accepted types, however often the value is passed."""
-    with caplog.at_level(logging.WARNING, "llmtrace"):
-        for _ in range(3):
-            with tag(user=object(), big=2**70, nan=float("nan")):  # type: ignore[arg-type]
-                assert current().metadata == {}
-    messages = [record.message for record in caplog.records]
-    assert len(messages) == 3
-    assert "user must be text" in messages[0]
-
-
-def test_number_of_warnings_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
-    """A program that creates new keys, each with a wrong value, fills neither the memory nor the log."""
-    for number in range(1200):
-        tag(**{f"k{number}": object()})
-    assert len(caplog.records) < 1100
-
-
-def test_key_with_a_lone_surrogate_is_exported() -> None:
-    """A lone surrogate in a key, as in a value, does not lose the batch that the span is exported with."""
-    with tag(**{"k\ud800": "v\ud800"}):
-        assert current().metadata == {"k?": "v?"}
-
-
 class Callee:
     async def __call__(self) -> str | None:
         await asyncio.sleep(0)
@@ -294,72 +195,11 @@ def broken(*_: object) -> Any:
     raise RuntimeError("ours")
 
 
-class _Hostile:
-    def __iter__(self) -> Iterator[str]:
-        raise RuntimeError("hostile")
-
-
-@pytest.mark.faulty
-def test_tags_that_raise_are_dropped() -> None:
-    """Tags that fail while they are read do not reach the caller, and the content mode still holds."""
-    with tag(feature="f", tags=_Hostile(), capture_content=False, k=1):
-        assert current() == replace(CallContext(), feature="f", capture_content="no_content", metadata={"k": 1})
-
-
 class Plain(Block[None]):
     """A block that adds no context."""
 
     def _enter(self, activation: Activation, function: CallArguments | None) -> Context:
         return activation.outer
-
-
-def run_in_every_kind(block: Callable[[], Any], error: Exception | None = None) -> list[Any]:
-    """Run one body under ``block`` in functions of each kind; each returns 1, or raises ``error``."""
-
-    def body() -> int:
-        if error is not None:
-            raise error
-        return 1
-
-    @block()
-    def plain() -> int:
-        return body()
-
-    @block()
-    async def coroutine() -> int:
-        return body()
-
-    @block()
-    def generator() -> Iterator[int]:
-        yield body()
-
-    @block()
-    async def async_generator() -> AsyncIterator[int]:
-        yield body()
-
-    def in_with_block() -> int:
-        with block():
-            return body()
-
-    async def asynchronous() -> int:
-        async with block():
-            return body()
-
-    async def items() -> int:
-        (item,) = [item async for item in async_generator()]
-        return item
-
-    ways: list[Callable[[], Any]] = [
-        plain, lambda: asyncio.run(coroutine()), lambda: next(iter(list(generator()))), lambda: asyncio.run(items()),
-        in_with_block, lambda: asyncio.run(asynchronous()),
-    ]  # fmt: skip
-    found: list[Any] = []
-    for way in ways:
-        try:
-            found.append(way())
-        except Exception as raised:
-            found.append(raised)
-    return found
 
 
 def test_exception_ends_a_block_of_any_kind(spans: InMemorySpanExporter) -> None:
@@ -465,7 +305,7 @@ def test_interleaved_blocks_give_each_call_the_tags_of_its_own_path(programs: li
 
 def test_tag_keeps_every_other_field_of_the_context() -> None:
     """A tag changes no field of the outer context but its own."""
-    from dataclasses import fields, replace
+    from dataclasses import fields
 
     from llmtrace.context.tags import tag as make_tag
 

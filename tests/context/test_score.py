@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import llmtrace
 from llmtrace import collect, score, workflow
 from llmtrace.context.score import Score
 from llmtrace.export.phoenix import open_annotations
-from serving import serving
+from serving import QuietHandler, serving
 
 
 class Phoenix(ThreadingHTTPServer):
@@ -36,7 +36,7 @@ class Phoenix(ThreadingHTTPServer):
         self.answers: list[int] = []
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     server: Phoenix
 
     def do_POST(self) -> None:
@@ -48,8 +48,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(answer)
         self.send_header("content-length", "0")
         self.end_headers()
-
-    def log_message(self, *_: object) -> None: ...
 
 
 @pytest.fixture
@@ -95,6 +93,20 @@ def test_score_during_an_operation_is_an_event_of_its_span(telemetry: Telemetry)
     assert [(one.name, dict(one.attributes)) for one in span.events] == [("gen_ai.evaluation.result", expected)]
     assert (event.event_name, dict(event.attributes)) == ("gen_ai.evaluation.result", expected)
     assert (event.trace_id, event.span_id) == (span.context.trace_id, span.context.span_id)
+
+
+@pytest.mark.parametrize(("error", "expected"), [(ValueError("no"), "ValueError"), ("judge_refused", "judge_refused")])
+def test_failed_evaluation_has_an_error_type(
+    phoenix: Phoenix, telemetry: Telemetry, error: Exception | str, expected: str
+) -> None:
+    """The event of a failed evaluation has its error type; there is no result to post to Phoenix."""
+    with workflow("w"):
+        score("relevance", error=error)
+        score("tone", label="kind")
+    assert llmtrace.flush(20)
+    failed, _ = telemetry.events()
+    assert dict(failed.attributes) == {"gen_ai.evaluation.name": "relevance", "error.type": expected}
+    assert [body["data"][0]["name"] for _, _, body in phoenix.got] == ["tone"]
 
 
 def test_score_after_the_call_belongs_to_its_span(telemetry: Telemetry, vendor: Vendor, phoenix: Phoenix) -> None:

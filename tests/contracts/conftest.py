@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any
 
+import anthropic
+import openai
 import pytest
 from hostile import Server
 
@@ -39,3 +43,23 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 def ours(faults: Counter[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> SimpleNamespace:
     """Counters and logs of internal faults, and a way to cause them."""
     return SimpleNamespace(faults=faults, patch=monkeypatch, log=caplog)
+
+
+@pytest.fixture(scope="module")
+def clients(_listening: Server) -> Iterator[Any]:
+    """Clients of each vendor, sync and async, and the event loop of the async ones."""
+    base = f"http://127.0.0.1:{_listening.server_port}"
+    options: dict[str, Any] = {"api_key": "k", "max_retries": 0, "timeout": 20}
+    made = {
+        ("openai", "sync"): openai.OpenAI(base_url=base, **options),
+        ("openai", "async"): openai.AsyncOpenAI(base_url=base, **options),
+        ("anthropic", "sync"): anthropic.Anthropic(base_url=base, **options),
+        ("anthropic", "async"): anthropic.AsyncAnthropic(base_url=base, **options),
+    }
+    with asyncio.Runner() as runner:
+        yield SimpleNamespace(made=made, run=runner.run)
+        for (_, colour), client in made.items():
+            if colour == "sync":
+                client.close()
+            else:
+                runner.run(client.close())

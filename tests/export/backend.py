@@ -9,7 +9,7 @@ import threading
 import time
 import zlib
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
@@ -26,6 +26,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+
+from serving import QuietHandler
 
 _EXPAND = {"gzip": gzip.decompress, "deflate": zlib.decompress, None: bytes}
 
@@ -64,8 +66,7 @@ class Backend:
     def up(self) -> Backend:
         backend = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+        class Handler(QuietHandler):
             timeout = 30
 
             def do_POST(self) -> None:
@@ -76,9 +77,6 @@ class Backend:
                 backend.mode = self.path.removeprefix("/")
                 self.send_response(204)
                 self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
@@ -140,7 +138,7 @@ class Backend:
         request.wfile.write(answer)
 
     def _take(self, body: bytes, raw: bytes) -> bytes:
-        told = ExportTraceServiceRequest.FromString(raw)
+        request = ExportTraceServiceRequest.FromString(raw)
         identity = hashlib.sha256(body).hexdigest()
         answer = ExportTraceServiceResponse()
         with self._lock:
@@ -148,8 +146,8 @@ class Backend:
                 self.replays += 1
             else:
                 self._seen.add(identity)
-                self.requests.append(told)
-                self.names.update(span.name for span in spans_of(told))
+                self.requests.append(request)
+                self.names.update(span.name for span in spans_of(request))
         if self.rejects:
             answer.partial_success.rejected_spans = self.rejects
             answer.partial_success.error_message = "no room"

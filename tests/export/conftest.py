@@ -51,8 +51,8 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def backend() -> Iterator[Backend]:
-    with Backend() as made:
-        yield made
+    with Backend() as server:
+        yield server
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def start(backend: Backend, spool: Path) -> Iterator[Start]:
     """Starts a program that traces; what still runs at the end of the test is killed."""
     with programs() as running:
 
-        def started(code: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+        def start_program(code: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
             environ = {
                 **os.environ,
                 "PYTHONPATH": str(SOURCE),
@@ -84,27 +84,27 @@ def start(backend: Backend, spool: Path) -> Iterator[Start]:
             running.append(process)
             return process
 
-        yield started
+        yield start_program
 
 
 @pytest.fixture
 def run(start: Start) -> Callable[..., str]:
     """Runs a program to its end, which must be a good one, and returns what it printed."""
 
-    def ran(code: str, *arguments: str, **variables: str) -> str:
+    def run_program(code: str, *arguments: str, **variables: str) -> str:
         process = start(code, *arguments, **variables)
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
         return out
 
-    return ran
+    return run_program
 
 
 @pytest.fixture
 def drain(backend: Backend, spool: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], bool]:
     """The next start of the program: it traces one span called ``restart``, and what was left goes with it."""
 
-    def drained() -> bool:
+    def restart_program() -> bool:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", backend.url)
         pipeline = Pipeline(load({"spool": spool}))
         pipeline.provider().get_tracer("restart").start_span("restart").end()
@@ -112,7 +112,7 @@ def drain(backend: Backend, spool: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
         assert not list(spool.rglob("*.seg"))
         return well
 
-    return drained
+    return restart_program
 
 
 class Servicer(TraceServiceServicer):  # type: ignore[misc]

@@ -25,12 +25,14 @@ PROJECT = "openinference.project.name"
         (None, {}, None),
     ],
 )
-def test_the_project_of_a_span(environ: str | None, resource: Any, project: str | None, monkeypatch: Any) -> None:
+def test_project_attribute_follows_the_resource(
+    environ: str | None, resource: Any, project: str | None, monkeypatch: Any
+) -> None:
     """Phoenix files a span where the program says, else under the name of its service, if it has one."""
     if environ is not None:
         monkeypatch.setenv("PHOENIX_PROJECT_NAME", environ)
-    given = ReadableSpan("chat m", resource=Resource(resource), attributes={"gen_ai.operation.name": "chat"})
-    (span,) = translate([given], ["openinference"])
+    original = ReadableSpan("chat m", resource=Resource(resource), attributes={"gen_ai.operation.name": "chat"})
+    (span,) = translate([original], ["openinference"])
     assert span.resource.attributes.get(PROJECT) == project
     assert span.name == "chat m"
 
@@ -44,13 +46,15 @@ def test_the_project_of_a_span(environ: str | None, resource: Any, project: str 
         ([], None, ()),
     ],
 )
-def test_langfuse_is_known_by_its_address(chosen: list[str], endpoint: str | None, bridges: tuple[str, ...]) -> None:
+def test_langfuse_is_recognized_by_its_address(
+    chosen: list[str], endpoint: str | None, bridges: tuple[str, ...]
+) -> None:
     """Its bridge is added once, to what the settings say."""
     assert bridges_for(chosen, endpoint) == bridges
 
 
 @pytest.mark.faulty
-def test_a_span_that_cannot_be_translated_goes_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_untranslatable_span_is_exported_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of a bridge costs what it would have added."""
     monkeypatch.setattr(bridging, "bridge_attributes", lambda *_, **__: 1 / 0)
     span = ReadableSpan("chat m")

@@ -35,12 +35,14 @@ INTERVAL = 0.1
 
 def survivors(lines: list[str], killed_at: float) -> int:
     """How many calls had returned more than one flush interval, and a busy machine's hiccup, before the end."""
-    whole = [line.split() for line in lines if re.fullmatch(r"\d+ [\d.]+\n", line)]
-    return sum(float(moment) < killed_at - INTERVAL - 0.4 for _, moment in whole)
+    complete = [line.split() for line in lines if re.fullmatch(r"\d+ [\d.]+\n", line)]
+    return sum(float(moment) < killed_at - INTERVAL - 0.4 for _, moment in complete)
 
 
 @pytest.mark.parametrize("reachable", [True, False], ids=["backend up", "backend down"])
-def test_kill_9_under_load(reachable: bool, backend: Backend, start: Any, drain: Callable[[], bool]) -> None:
+def test_killed_processes_lose_no_flushed_span(
+    reachable: bool, backend: Backend, start: Any, drain: Callable[[], bool]
+) -> None:
     """Whatever had been written one flush interval before a kill -9 is in the backend once after a restart.
 
     A backend that took a request whose acknowledgement died with the program sees that request again, byte for byte:
@@ -73,7 +75,7 @@ def test_kill_9_under_load(reachable: bool, backend: Backend, start: Any, drain:
     assert backend.replays <= (KILLS // 2 if reachable else 0)
 
 
-def test_torn_segments_do_not_stop_the_drain(
+def test_torn_segments_lose_only_their_damaged_records(
     backend: Backend, run: Callable[..., str], drain: Callable[[], bool], spool: Path
 ) -> None:
     """A record cut off, one with a wrong byte and a file of rubbish cost themselves, counted, and nothing else."""
@@ -91,7 +93,9 @@ def test_torn_segments_do_not_stop_the_drain(
     assert read_losses(spool) == {"corrupt": 3}
 
 
-def test_many_processes_share_a_folder(backend: Backend, start: Any, drain: Callable[[], bool], spool: Path) -> None:
+def test_processes_that_share_a_folder_send_each_span_once(
+    backend: Backend, start: Any, drain: Callable[[], bool], spool: Path
+) -> None:
     """Four processes write while the backend is down; when it is up everything arrives, and nothing twice."""
     code = "for number in range(int(sys.argv[2])): call(f'{sys.argv[1]}-{number}')\n"
     programs = [start(code, f"process{number}", str(PER_PROCESS), LLMTRACE_FLUSH_TIMEOUT="20") for number in range(4)]
@@ -110,7 +114,7 @@ def test_many_processes_share_a_folder(backend: Backend, start: Any, drain: Call
     assert backend.replays == 0
 
 
-def test_the_spool_is_bounded_and_the_oldest_goes(
+def test_full_spool_drops_the_oldest_segments(
     backend: Backend, run: Callable[..., str], drain: Callable[[], bool], spool: Path
 ) -> None:
     """At LLMTRACE_SPOOL_MAX_MB the oldest segments make room, counted, and the newest arrive."""
@@ -159,14 +163,18 @@ print(pipeline.counts()[0].dropped)
 """
 
 
-def test_disk_full(backend: Backend, run: Callable[..., str], drain: Callable[[], bool], small_disk: Path) -> None:
+def test_full_disk_loses_spans_and_counts_them(
+    backend: Backend, run: Callable[..., str], drain: Callable[[], bool], small_disk: Path
+) -> None:
     """On a disk that is full the program runs on, and what was given up is counted."""
     out = run(MUCH, LLMTRACE_SPOOL=str(small_disk), OTEL_BSP_MAX_EXPORT_BATCH_SIZE="50")
     (lost,) = re.findall(r"\{'disk_full': (\d+)\}", out)
     assert 0 < int(lost) < 1000
 
 
-def test_file_size_limit(backend: Backend, start: Any, spool: Path, drain: Callable[[], bool]) -> None:
+def test_file_size_limit_does_not_stop_the_program(
+    backend: Backend, start: Any, spool: Path, drain: Callable[[], bool]
+) -> None:
     """Where files may not grow, the program runs on and nothing that fits is lost."""
     limited = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
     # The limit would cut what coverage writes too.
@@ -177,7 +185,7 @@ def test_file_size_limit(backend: Backend, start: Any, spool: Path, drain: Calla
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 100_000
 
 
-def test_folder_that_cannot_be_written(backend: Backend, start: Any, tmp_path: Path) -> None:
+def test_unwritable_folder_keeps_spans_in_memory(backend: Backend, start: Any, tmp_path: Path) -> None:
     """Without a place on disk spans wait in memory, told in one warning, and arrive."""
     (tmp_path / "file").touch()
     backend.up()
@@ -194,7 +202,7 @@ def test_folder_that_cannot_be_written(backend: Backend, start: Any, tmp_path: P
     assert set(backend.names) == {"call-0", "call-1", "call-2"}
 
 
-def test_read_only_file_system(backend: Backend, start: Any, small_disk: Path) -> None:
+def test_read_only_file_system_keeps_spans_in_memory(backend: Backend, start: Any, small_disk: Path) -> None:
     """On a read-only file system spans wait in memory, and arrive."""
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     backend.up()

@@ -33,7 +33,9 @@ def make_pipeline(settings: dict[str, Any]) -> Pipeline:
     return Pipeline(loaded, local_store=LocalStore(loaded))
 
 
-def test_a_provider_set_later_is_found_and_told(caplog: pytest.LogCaptureFixture, monkeypatch: Any) -> None:
+def test_provider_set_later_receives_the_spans_and_is_logged_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: Any
+) -> None:
     """A global provider that comes after ours gets the spans from then on, told once and left as it was."""
     pipeline = Pipeline(load({"store": "off"}))
     pipeline.provider().get_tracer("test").start_span("before").end()
@@ -51,7 +53,7 @@ def test_a_provider_set_later_is_found_and_told(caplog: pytest.LogCaptureFixture
     theirs.shutdown()
 
 
-def test_a_provider_with_nothing_but_a_tracer_works() -> None:
+def test_provider_with_only_a_tracer_is_used() -> None:
     """A provider that knows neither processors, flush nor shutdown is enough."""
 
     class Bare(trace.TracerProvider):
@@ -66,7 +68,7 @@ def test_a_provider_with_nothing_but_a_tracer_works() -> None:
     assert pipeline.shutdown(1)
 
 
-def test_a_provider_that_shares_a_name_with_a_placeholder_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_provider_with_the_name_of_a_placeholder_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Logfire's is called as OpenTelemetry's stand-in for a provider that nobody has set yet."""
 
     class ProxyTracerProvider(TracerProvider):
@@ -81,7 +83,7 @@ def test_a_provider_that_shares_a_name_with_a_placeholder_is_one(monkeypatch: py
     assert not pipeline.own()
 
 
-def test_a_provider_that_hangs_or_fails_does_not_hold_us_up() -> None:
+def test_flush_of_a_failing_provider_is_bounded() -> None:
     """Flushing a foreign provider is bounded, and its exceptions are its own."""
 
     class Hangs(trace.NoOpTracerProvider):
@@ -97,7 +99,7 @@ def test_a_provider_that_hangs_or_fails_does_not_hold_us_up() -> None:
     assert Pipeline(load({}), Hurries()).flush(1) is True
 
 
-def test_sdk_disabled_does_nothing(run: Run, backend: Backend, spool: Path) -> None:
+def test_disabled_sdk_records_nothing(run: Run, backend: Backend, spool: Path) -> None:
     """With OTEL_SDK_DISABLED=true nothing is recorded, sent or written."""
     backend.up()
     assert run("call('a')\nprint(pipeline.flush(1))\n", OTEL_SDK_DISABLED="true").split() == ["True"]
@@ -129,7 +131,7 @@ logger_provider:
 """
 
 
-def test_declarative_configuration(run: Run, tmp_path: Path, spool: Path) -> None:
+def test_declarative_configuration_of_traces_is_used(run: Run, tmp_path: Path, spool: Path) -> None:
     """With OTEL_CONFIG_FILE the provider is the one the file describes, and the global one is left alone."""
     pytest.importorskip("opentelemetry.configuration")
     file = tmp_path / "otel.yaml"
@@ -143,7 +145,7 @@ def test_declarative_configuration(run: Run, tmp_path: Path, spool: Path) -> Non
     assert not spool.exists()
 
 
-def test_a_declarative_configuration_of_all_signals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_declarative_configuration_of_all_signals_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Metrics and logs go where the file says as well; with the SDK disabled in it nothing goes anywhere."""
     pytest.importorskip("opentelemetry.configuration")
     file = tmp_path / "otel.yaml"
@@ -151,10 +153,10 @@ def test_a_declarative_configuration_of_all_signals(monkeypatch: pytest.MonkeyPa
     file.write_text(CONFIGURED + METRICS_AND_LOGS, encoding="utf-8")
     pipeline = Pipeline(load({}))
     pipeline.prepare()
-    found = [pipeline.provider(), pipeline.meters(), pipeline.loggers()]
-    assert [type(each).__name__ for each in found] == ["TracerProvider", "MeterProvider", "LoggerProvider"]
+    providers = [pipeline.provider(), pipeline.meters(), pipeline.loggers()]
+    assert [type(each).__name__ for each in providers] == ["TracerProvider", "MeterProvider", "LoggerProvider"]
     assert not pipeline.owned()
-    for each in found:
+    for each in providers:
         each.shutdown()
     file.write_text('file_format: "1.0-rc.1"\ndisabled: true\n', encoding="utf-8")
     pipeline = Pipeline(load({}))
@@ -162,13 +164,15 @@ def test_a_declarative_configuration_of_all_signals(monkeypatch: pytest.MonkeyPa
     assert (pipeline.meters(), pipeline.loggers()) == (None, None)
 
 
-def test_an_exporter_of_another_distribution(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_exporter_of_another_distribution_is_used(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """It is found by its name; for one that cannot be made the local store is used, with a warning."""
-    made: list[InMemorySpanExporter] = []
+    exporters: list[InMemorySpanExporter] = []
 
     def make() -> InMemorySpanExporter:
-        made.append(InMemorySpanExporter())
-        return made[-1]
+        exporters.append(InMemorySpanExporter())
+        return exporters[-1]
 
     def load_() -> Any:
         return make
@@ -181,7 +185,7 @@ def test_an_exporter_of_another_distribution(monkeypatch: pytest.MonkeyPatch, ca
     assert pipeline.where() == ["theirs"]
     pipeline.provider().get_tracer("t").start_span("a").end()
     assert pipeline.shutdown(5)
-    assert [span.name for exporter in made for span in exporter.get_finished_spans()] == ["a"]
+    assert [span.name for exporter in exporters for span in exporter.get_finished_spans()] == ["a"]
     monkeypatch.setattr(routes, "_entry_point", lambda name, signal: SimpleNamespace(load=lambda: 1 / 0))
     pipeline = make_pipeline({"store": "spans.db"})
     pipeline.prepare()
@@ -189,7 +193,7 @@ def test_an_exporter_of_another_distribution(monkeypatch: pytest.MonkeyPatch, ca
     assert "OTEL_TRACES_EXPORTER='theirs' cannot be used: division by zero" in caplog.text
 
 
-def test_a_program_without_standard_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_program_without_standard_error_runs_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As under pythonw: where spans are written is said to nobody, and they are written."""
     monkeypatch.setattr(sys, "stderr", None)
     pipeline = make_pipeline({"store": tmp_path / "spans.jsonl"})
@@ -198,7 +202,7 @@ def test_a_program_without_standard_error(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert (tmp_path / "spans.jsonl").read_text().count("\n") == 1
 
 
-def test_a_file_that_cannot_be_written_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_unwritable_file_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     """Spans are counted as lost, and the warning names the path."""
     pipeline = make_pipeline({"store": f"{__file__}/spans.jsonl"})
     for _ in range(2):
@@ -209,7 +213,7 @@ def test_a_file_that_cannot_be_written_is_told_once(caplog: pytest.LogCaptureFix
     assert sum("could not write spans to" in record.getMessage() for record in caplog.records) == 1
 
 
-def test_signals_are_untouched(run: Run, backend: Backend) -> None:
+def test_signal_handlers_are_unchanged(run: Run, backend: Backend) -> None:
     """Tracing and exporting install no signal handler."""
     backend.up()
     run(
@@ -220,7 +224,7 @@ def test_signals_are_untouched(run: Run, backend: Backend) -> None:
     )
 
 
-def test_lambda_handlers_are_flushed_within_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lambda_handler_flushes_within_its_remaining_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """On Lambda the decorated handler flushes, in time, also when the handler raises; elsewhere it does not."""
     flushed: list[float] = []
     monkeypatch.setattr("llmtrace._api.flush", flushed.append)
@@ -242,14 +246,14 @@ def test_lambda_handlers_are_flushed_within_what_is_left(monkeypatch: pytest.Mon
 
 
 @pytest.mark.faulty
-def test_a_flush_that_fails_is_not_the_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_flush_does_not_fail_the_lambda_handler(monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer of the function is what it would have been."""
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "function")
     monkeypatch.setattr("llmtrace._api.flush", lambda timeout: 1 / 0)
     assert serverless.flushed(lambda event, context: event)(1, None) == 1
 
 
-def test_lambda_spools_where_it_may_write(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lambda_spools_to_its_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """On Lambda the spool is under /tmp, unless told otherwise."""
     from llmtrace.export.routes import spool_folder
 
@@ -258,7 +262,7 @@ def test_lambda_spools_where_it_may_write(monkeypatch: pytest.MonkeyPatch) -> No
     assert spool_folder(load({"spool": "/mnt/x"})) == Path("/mnt/x")
 
 
-def test_nothing_runs_before_the_first_span(run: Run) -> None:
+def test_no_thread_starts_before_the_first_span(run: Run) -> None:
     """Until a span ends there is no thread of ours and no file, so that a program may fork first."""
     out = run("import threading\nprint(threading.active_count(), os.path.exists(os.environ['LLMTRACE_SPOOL']))\n")
     assert out.split() == ["1", "False"]

@@ -72,7 +72,7 @@ def test_refusal_for_good_is_counted_and_not_retried(
     assert list(backend.names) == ["next"]
 
 
-def test_a_payload_that_is_too_large_is_halved(backend: Backend, run: Callable[..., str]) -> None:
+def test_too_large_payload_is_halved(backend: Backend, run: Callable[..., str]) -> None:
     """After a 413 every span arrives once, in smaller requests."""
     backend.largest = 2000
     backend.up()
@@ -81,7 +81,7 @@ def test_a_payload_that_is_too_large_is_halved(backend: Backend, run: Callable[.
     assert len(backend.requests) > 1
 
 
-def test_a_span_that_is_too_large_loses_its_content_first(backend: Backend, run: Callable[..., str]) -> None:
+def test_too_large_span_loses_its_content_first(backend: Backend, run: Callable[..., str]) -> None:
     """A single span that is refused for its size arrives without content, marked, and the rest of it is whole."""
     backend.largest = 4000
     backend.up()
@@ -102,7 +102,7 @@ def test_a_span_that_is_too_large_loses_its_content_first(backend: Backend, run:
     assert span.dropped_attributes_count == 1
 
 
-def test_retry_after_is_honoured(backend: Backend, start: Any) -> None:
+def test_retry_after_delays_the_next_attempt(backend: Backend, start: Any) -> None:
     """The backend is left alone for as long as it asked, also by flush."""
     backend.mode, backend.retry_after = 429, "1.5"
     backend.up()
@@ -117,7 +117,7 @@ def test_retry_after_is_honoured(backend: Backend, start: Any) -> None:
     assert second - first >= 1.5
 
 
-def test_spans_that_the_backend_rejects_are_counted(backend: Backend, run: Callable[..., str]) -> None:
+def test_rejected_spans_are_counted(backend: Backend, run: Callable[..., str]) -> None:
     """A partial success counts what was not taken."""
     backend.rejects = 3
     backend.up()
@@ -130,7 +130,7 @@ def test_spans_that_the_backend_rejects_are_counted(backend: Backend, run: Calla
     assert json.loads(out) == [[7, {"rejected": 3}]]
 
 
-def test_one_bad_request_does_not_hold_up_the_others(backend: Backend, run: Callable[..., str]) -> None:
+def test_poison_request_does_not_delay_the_others(backend: Backend, run: Callable[..., str]) -> None:
     """A request to which the backend always answers 500 is given up while the others arrive."""
     backend.chokes_on = b"poison"
     backend.up()
@@ -144,7 +144,7 @@ def test_one_bad_request_does_not_hold_up_the_others(backend: Backend, run: Call
     once(backend)
 
 
-def test_without_a_spool_spans_wait_in_memory(backend: Backend, start: Any, spool: Path) -> None:
+def test_spans_wait_in_memory_without_a_spool(backend: Backend, start: Any, spool: Path) -> None:
     """With LLMTRACE_SPOOL=off an outage is survived while the program lives, and what it ends with is counted."""
     program = start(
         FIFTY.partition("began = time.perf_counter()\npipeline")[0] + "print(pipeline.flush(20), flush=True)\n"
@@ -159,7 +159,7 @@ def test_without_a_spool_spans_wait_in_memory(backend: Backend, start: Any, spoo
     assert not spool.exists()
 
 
-def test_without_a_spool_the_end_is_counted(run: Callable[..., str]) -> None:
+def test_exit_without_a_spool_counts_unsent_spans(run: Callable[..., str]) -> None:
     """What a program without a spool could not send is told as lost when it ends."""
     out = run(
         "for number in range(5): call(str(number))\n"
@@ -170,7 +170,7 @@ def test_without_a_spool_the_end_is_counted(run: Callable[..., str]) -> None:
     assert json.loads(out) == [True, {"exit": 5}]
 
 
-def test_folder_that_is_cleaned_up_while_in_use(backend: Backend, run: Callable[..., str]) -> None:
+def test_deleted_spool_folder_is_counted_and_created_again(backend: Backend, run: Callable[..., str]) -> None:
     """When somebody deletes the spool folder, what was in it is counted, and what comes later arrives."""
     backend.mode = 503
     backend.up()

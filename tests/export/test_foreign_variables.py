@@ -14,7 +14,7 @@ from opentelemetry.sdk.resources import Resource
 import llmtrace
 from llmtrace import _api
 from llmtrace._local_store import LocalStore
-from llmtrace._settings import load, opentelemetry
+from llmtrace._settings import load
 from llmtrace._settings.opentelemetry import usable_environment
 from llmtrace.export.pipeline import Pipeline
 from llmtrace.export.routes import Arguments, names
@@ -31,6 +31,7 @@ WRONG = [
     ("OTEL_METRICS_EXPORTER", "statsd"),
     ("OTEL_LOGS_EXPORTER", "syslog"),
     ("OTEL_TRACES_SAMPLER", "sometimes"),
+    ("OTEL_PROPAGATORS", "tracecontext,b4"),
     ("OTEL_CONFIG_FILE", "missing.yaml"),
     (f"{OTLP}PROTOCOL", "http/json"),
     (f"{OTLP}TRACES_PROTOCOL", "thrift"),
@@ -77,7 +78,6 @@ WRONG = [
 
 @pytest.fixture(autouse=True)
 def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    monkeypatch.setattr(opentelemetry, "_reported", set())
     monkeypatch.setattr(_api, "_retired", [])
     monkeypatch.setenv("LLMTRACE_STORE", str(tmp_path / "spans.db"))
     monkeypatch.setenv("LLMTRACE_SPOOL", str(tmp_path / "spool"))
@@ -113,6 +113,28 @@ def test_wrong_variable_does_not_stop_the_program(
     named = [message for message in warnings_in(caplog) if name in message]
     assert len(named) == 1, caplog.text
     assert os.environ[name] == value
+
+
+@pytest.mark.parametrize("value", ["tracecontext, baggage", "none", ""])
+def test_installed_propagators_are_accepted(
+    value: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Names with spaces between them, ``none`` and an empty value are not reported."""
+    monkeypatch.setenv("OTEL_PROPAGATORS", value)
+    llmtrace.instrument()
+    assert warnings_in(caplog) == []
+
+
+def test_unknown_propagator_does_not_stop_a_program_with_a_configuration_file(tmp_path: Path) -> None:
+    """OpenTelemetry raises for it when it is imported; llmtrace goes on with the default while it reads the file."""
+    configuration = tmp_path / "otel.yaml"
+    configuration.write_text('file_format: "1.0"\n')
+    code = "import llmtrace\nllmtrace.instrument()\nwith llmtrace.tool('t'):\n    pass\nprint('done')\n"
+    environment = {**os.environ, "OTEL_PROPAGATORS": "b4", "OTEL_CONFIG_FILE": str(configuration)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "done\n", done.stderr
+    assert done.stderr.count("llmtrace ignores OTEL_PROPAGATORS='b4'") == 1
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("signal", SIGNALS, ids=lambda signal: signal.name)
@@ -164,7 +186,7 @@ def test_wrong_limit_does_not_break_the_import(name: str) -> None:
     assert done.stderr.count(name) == 1
 
 
-def test_sdk_disabled_is_as_good_as_not_enabled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disabled_sdk_is_like_llmtrace_disabled(monkeypatch: pytest.MonkeyPatch) -> None:
     """OTEL_SDK_DISABLED=true hooks nothing, and each client says why."""
     monkeypatch.setenv("OTEL_SDK_DISABLED", "True")
     done = llmtrace.instrument()
@@ -201,7 +223,9 @@ def test_missing_otlp_exporter_falls_back_to_the_store(
 # -- the arguments of instrument() -----------------------------------------------------------------------------------
 
 
-def test_endpoint_and_service_name_beat_the_variables(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endpoint_and_service_name_take_precedence_over_variables(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Spans go to the argument's address, from a service of the argument's name."""
     backend.up()
     monkeypatch.setenv(f"{OTLP}TRACES_ENDPOINT", f"{HERE}/v1/traces")
@@ -211,11 +235,11 @@ def test_endpoint_and_service_name_beat_the_variables(backend: Backend, monkeypa
         pass
     assert llmtrace.flush(10)
     (request,) = backend.requests
-    found = {each.key: each.value.string_value for each in request.resource_spans[0].resource.attributes}
-    assert found["service.name"] == "ours"
-    assert found["team"] == "a"
-    assert found["telemetry.distro.name"] == "llmtrace"
-    assert found["telemetry.distro.version"] == llmtrace.__version__
+    attributes = {each.key: each.value.string_value for each in request.resource_spans[0].resource.attributes}
+    assert attributes["service.name"] == "ours"
+    assert attributes["team"] == "a"
+    assert attributes["telemetry.distro.name"] == "llmtrace"
+    assert attributes["telemetry.distro.version"] == llmtrace.__version__
 
 
 @pytest.mark.parametrize("path", ["", "/", "/v1/traces", "/v1/metrics"])
@@ -226,7 +250,7 @@ def test_endpoint_is_the_base_of_every_signal(path: str) -> None:
     ]
 
 
-def test_endpoint_means_otlp_whatever_exporter_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endpoint_takes_precedence_over_the_named_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
     """An exporter that is not OTLP gives way to the argument; metrics and logs are asked for by name as before."""
     arguments = Arguments(endpoint=HERE)
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
@@ -244,14 +268,14 @@ def test_endpoint_without_scheme_is_a_config_error(value: object) -> None:
 
 
 @pytest.mark.parametrize("value", ["", " ", 7])
-def test_service_name_that_is_no_name_is_a_config_error(value: object) -> None:
+def test_invalid_service_name_is_a_config_error(value: object) -> None:
     """The error names the argument."""
     with pytest.raises(llmtrace.ConfigError, match=r"^service_name="):
         llmtrace.instrument(service_name=value)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_arguments_are_ignored_beside_an_application_provider(
+def test_arguments_are_ignored_with_an_application_provider(
     when: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One warning says so, whenever the application sets its provider, and that provider is left as it is."""

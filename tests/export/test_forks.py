@@ -24,7 +24,7 @@ Script = Callable[[str], str]
 def script(backend: Backend, tmp_path: Path, spool: Path) -> Script:
     """Runs a program from a file, as the children of multiprocessing need it, for ten seconds at most."""
 
-    def ran(code: str, **variables: str) -> str:
+    def run_script(code: str, **variables: str) -> str:
         path = tmp_path / "program.py"
         path.write_text(PROGRAM + code, encoding="utf-8")
         environ = {
@@ -42,7 +42,7 @@ def script(backend: Backend, tmp_path: Path, spool: Path) -> Script:
         return done.stdout
 
     backend.up()
-    return ran
+    return run_script
 
 
 MATRIX = """
@@ -68,14 +68,16 @@ if __name__ == "__main__":
 @pytest.mark.parametrize(
     ("method", "spooled"), [("fork", True), ("fork", False), ("spawn", True), ("forkserver", True)]
 )
-def test_multiprocessing(method: str, spooled: bool, backend: Backend, script: Script) -> None:
+def test_multiprocessing_children_export_each_span_once(
+    method: str, spooled: bool, backend: Backend, script: Script
+) -> None:
     """A parent and three children that end without a flush: each span once, whatever the start method."""
     script(MATRIX.replace("{method}", method), **({} if spooled else {"LLMTRACE_SPOOL": "off"}))
     children = {f"child{number}-{call_number}": 1 for number in range(3) for call_number in range(3)}
     assert backend.names == Counter({"before": 1, "after": 1, **children})
 
 
-def test_os_exit_after_flush(backend: Backend, script: Script) -> None:
+def test_children_that_flush_before_os_exit_export_each_span_once(backend: Backend, script: Script) -> None:
     """Children of os.fork that leave by os._exit after flush(): each span once."""
     script(
         "call('before')\n"
@@ -91,7 +93,7 @@ def test_os_exit_after_flush(backend: Backend, script: Script) -> None:
     assert backend.names == Counter(["before", "child0", "child1", "child2"])
 
 
-def test_prefork_with_late_threads(backend: Backend, script: Script) -> None:
+def test_prefork_workers_with_threads_export_each_span_once(backend: Backend, script: Script) -> None:
     """Workers forked before the first call, that trace on threads of their own and leave by sys.exit."""
     script(
         "import threading\n"
@@ -109,7 +111,7 @@ def test_prefork_with_late_threads(backend: Backend, script: Script) -> None:
     assert backend.names == Counter(f"{number}.{n}" for number in range(3) for n in range(4))
 
 
-def test_fork_while_everything_is_busy(backend: Backend, script: Script) -> None:
+def test_fork_under_load_neither_deadlocks_nor_repeats_spans(backend: Backend, script: Script) -> None:
     """Forking while other threads trace, write and send deadlocks nobody, and each span arrives once."""
     script(
         "import threading\n"
@@ -139,7 +141,7 @@ def test_fork_while_everything_is_busy(backend: Backend, script: Script) -> None
     assert len(backend.names) > 100
 
 
-def test_pool_of_workers(backend: Backend, script: Script) -> None:
+def test_pool_workers_export_each_span_once(backend: Backend, script: Script) -> None:
     """Workers of a pool, like those of Celery, that live on after a task and end with the pool: each span once."""
     script(
         "from concurrent.futures import ProcessPoolExecutor\n"
@@ -152,7 +154,7 @@ def test_pool_of_workers(backend: Backend, script: Script) -> None:
     assert backend.names == Counter(["parent", *(f"task{number}" for number in range(20))])
 
 
-def test_children_of_a_dead_parent_do_not_keep_its_claim(backend: Backend, script: Script, spool: Path) -> None:
+def test_child_of_a_dead_parent_does_not_lock_its_spool(backend: Backend, script: Script, spool: Path) -> None:
     """A child that outlives its parent does not keep what the parent left from being sent."""
     backend.down()
     script(
@@ -168,7 +170,7 @@ def test_children_of_a_dead_parent_do_not_keep_its_claim(backend: Backend, scrip
     assert backend.names == Counter(["parent", "restart"])
 
 
-def test_children_that_end_before_their_span(backend: Backend, tmp_path: Path, spool: Path, replay: Any) -> None:
+def test_exit_of_a_child_waits_for_its_spans(backend: Backend, tmp_path: Path, spool: Path, replay: Any) -> None:
     """A call's span ends when it can be priced, and the price table takes a second: the end of a child waits for it."""
     path = tmp_path / "program.py"
     path.write_text(
@@ -191,7 +193,7 @@ def test_children_that_end_before_their_span(backend: Backend, tmp_path: Path, s
     assert backend.names == Counter({"chat m": 4})
 
 
-def test_grpc_in_a_child_after_the_first_span(tmp_path: Path, spool: Path, grpc_server: Any) -> None:
+def test_forked_child_opens_its_own_grpc_channel(tmp_path: Path, spool: Path, grpc_server: Any) -> None:
     """A child forked when the channel of its parent is open, and busy, sends over a channel of its own."""
     url, servicer = grpc_server
     path = tmp_path / "program.py"

@@ -33,7 +33,7 @@ def answering() -> Iterator[Answering]:
     """A server that reads one request from each connection and has a function answer it."""
     listening: list[socket.socket] = []
 
-    def started(answer: Callable[[socket.socket], None]) -> str:
+    def start_server(answer: Callable[[socket.socket], None]) -> str:
         server = socket.create_server(("127.0.0.1", 0))
         listening.append(server)
 
@@ -51,7 +51,7 @@ def answering() -> Iterator[Answering]:
         threading.Thread(target=serve, daemon=True).start()
         return f"http://127.0.0.1:{server.getsockname()[1]}"
 
-    yield started
+    yield start_server
     for server in listening:
         server.shutdown(socket.SHUT_RDWR)
         server.close()
@@ -59,11 +59,11 @@ def answering() -> Iterator[Answering]:
 
 def send(url: str, monkeypatch: pytest.MonkeyPatch, timeout: float = 1.0) -> Any:
     monkeypatch.setenv(ENDPOINT, url)
-    way = OtlpHttpTransport(TRACES)
+    transport = OtlpHttpTransport(TRACES)
     try:
-        return way.send(Payload(b"", "none", 0), timeout)
+        return transport.send(Payload(b"", "none", 0), timeout)
     finally:
-        way.close()
+        transport.close()
 
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -94,7 +94,7 @@ def trickle(connection: socket.socket) -> None:
     ],
     ids=["rubbish", "html", "cut in the middle", "without end", "a byte at a time"],
 )
-def test_a_2xx_is_an_acceptance_whatever_follows(answer: Any, answering: Answering, monkeypatch: Any) -> None:
+def test_2xx_is_an_acceptance_whatever_the_body(answer: Any, answering: Answering, monkeypatch: Any) -> None:
     """The body is read for no longer than a request may take, and to no more than 64 KiB."""
     assert send(answering(answer), monkeypatch).kind == "accepted"
 
@@ -109,20 +109,20 @@ def test_a_2xx_is_an_acceptance_whatever_follows(answer: Any, answering: Answeri
     ],
     ids=["cut in the status", "not http", "silence", "closed"],
 )
-def test_no_answer_is_tried_again(answer: Any, answering: Answering, monkeypatch: Any) -> None:
+def test_invalid_response_is_retried(answer: Any, answering: Answering, monkeypatch: Any) -> None:
     """What is no answer is no verdict on the request."""
     outcome = send(answering(answer), monkeypatch, timeout=0.5)
     assert (outcome.kind, outcome.retry_after) == ("retry", None)
 
 
 @pytest.mark.parametrize("url", ["https://127.0.0.1:{port}", "http://no-such-host.invalid", "http://127.0.0.1:9"])
-def test_no_way_to_the_backend_is_tried_again(url: str, backend: Backend, monkeypatch: Any) -> None:
+def test_unreachable_backend_is_retried(url: str, backend: Backend, monkeypatch: Any) -> None:
     """A failed handshake, a name that does not resolve and a closed port are all outages."""
     backend.up()
     assert send(url.format(port=backend.port), monkeypatch).kind == "retry"
 
 
-def test_proxy_variables_are_honoured(answering: Answering, monkeypatch: Any) -> None:
+def test_proxy_variables_are_applied(answering: Answering, monkeypatch: Any) -> None:
     """Requests go through the proxy of the standard variables, and not where no_proxy says so."""
     seen: list[int] = []
 
@@ -140,7 +140,7 @@ def test_proxy_variables_are_honoured(answering: Answering, monkeypatch: Any) ->
 
 
 @pytest.mark.parametrize(
-    ("told", "least", "most"),
+    ("value", "least", "most"),
     [
         ("-5", 0, 0),
         ("0", 0, 0),
@@ -153,15 +153,17 @@ def test_proxy_variables_are_honoured(answering: Answering, monkeypatch: Any) ->
         ("", None, None),
     ],
 )
-def test_absurd_retry_after(told: str, least: Any, most: Any, answering: Answering, monkeypatch: Any) -> None:
+def test_absurd_retry_after_is_bounded_or_ignored(
+    value: str, least: Any, most: Any, answering: Answering, monkeypatch: Any
+) -> None:
     """It is a number of seconds from now, never negative, or not told."""
-    head = f"HTTP/1.1 429 Too Many\r\nRetry-After: {told}\r\nContent-Length: 0\r\n\r\n".encode()
+    head = f"HTTP/1.1 429 Too Many\r\nRetry-After: {value}\r\nContent-Length: 0\r\n\r\n".encode()
     outcome = send(answering(lambda connection: connection.sendall(head)), monkeypatch)
     assert outcome.kind == "retry"
     assert outcome.retry_after == least == most or least <= outcome.retry_after <= most
 
 
-def test_retry_after_zero_is_no_loop(backend: Backend, run: Run) -> None:
+def test_retry_after_zero_does_not_cause_a_busy_loop(backend: Backend, run: Run) -> None:
     """A backend that says "at once" is asked again no sooner than without it."""
     backend.mode, backend.retry_after = 429, "0"
     backend.up()
@@ -169,7 +171,7 @@ def test_retry_after_zero_is_no_loop(backend: Backend, run: Run) -> None:
     assert len(backend.attempts) <= 5
 
 
-def test_the_same_bytes_have_the_same_key(backend: Backend, run: Run) -> None:
+def test_repeated_request_has_the_same_idempotency_key(backend: Backend, run: Run) -> None:
     """A request that comes again can be told by its Idempotency-Key."""
     backend.mode = 503
     backend.up()
@@ -181,7 +183,7 @@ def test_the_same_bytes_have_the_same_key(backend: Backend, run: Run) -> None:
     assert len(keys) > 2
 
 
-def test_spans_without_attributes_that_fit_lose_content_on_the_way(backend: Backend, run: Run) -> None:
+def test_span_above_the_request_limit_loses_its_content(backend: Backend, run: Run) -> None:
     """A span above the limit of a request arrives without what was said, before any backend has refused it."""
     backend.up()
     run(
@@ -197,7 +199,7 @@ def left_behind(run: Run) -> None:
     run("for number in range(3):\n    call(f'call-{number}')\n    pipeline.flush(0.15)\nos._exit(0)\n")
 
 
-def test_a_flipped_length_swallows_no_neighbour(backend: Backend, run: Run, drain: Any, spool: Path) -> None:
+def test_flipped_length_loses_only_its_own_record(backend: Backend, run: Run, drain: Any, spool: Path) -> None:
     """A record whose length is wrong costs itself, and one whose description is wrong costs nothing."""
     left_behind(run)
     (segment,) = spool.rglob("*.seg")
@@ -211,7 +213,7 @@ def test_a_flipped_length_swallows_no_neighbour(backend: Backend, run: Run, drai
     assert set(backend.names) == {"call-1", "call-2", "restart"}
 
 
-def test_foreign_files_are_left_alone(backend: Backend, run: Run, drain: Any, spool: Path) -> None:
+def test_foreign_files_are_unchanged(backend: Backend, run: Run, drain: Any, spool: Path) -> None:
     """What is not ours in the folder is neither read nor removed, and disturbs nobody."""
     (spool / "traces-ffffffffffff").mkdir(parents=True)
     (spool / "photos").mkdir()
@@ -227,7 +229,7 @@ def test_foreign_files_are_left_alone(backend: Backend, run: Run, drain: Any, sp
     survey(spool)
 
 
-def test_folder_replaced_by_a_file(backend: Backend, run: Run) -> None:
+def test_folder_replaced_by_a_file_keeps_spans_in_memory(backend: Backend, run: Run) -> None:
     """When the folder becomes a file while it is in use, later spans wait in memory and arrive."""
     backend.mode = 503
     backend.up()
@@ -246,7 +248,7 @@ def test_folder_replaced_by_a_file(backend: Backend, run: Run) -> None:
     assert list(backend.names) == ["later"]
 
 
-def test_a_link_in_place_of_a_file_is_not_followed(backend: Backend, run: Run, spool: Path, tmp_path: Path) -> None:
+def test_symbolic_link_is_not_followed(backend: Backend, run: Run, spool: Path, tmp_path: Path) -> None:
     """Nobody can have us write into a file of theirs through a link in the folder."""
     target = tmp_path / "precious"
     target.write_text("precious")
@@ -258,7 +260,7 @@ def test_a_link_in_place_of_a_file_is_not_followed(backend: Backend, run: Run, s
     assert target.read_text() == "precious"
 
 
-def test_the_clock_goes_backwards(backend: Backend, run: Run) -> None:
+def test_clock_that_goes_backwards_loses_no_span(backend: Backend, run: Run) -> None:
     """Segments keep their order, and everything arrives, when the time of day jumps back by a day."""
     backend.up()
     run(
@@ -270,7 +272,7 @@ def test_the_clock_goes_backwards(backend: Backend, run: Run) -> None:
     assert set(backend.names) == {"before", *(f"call-{number}" for number in range(5))}
 
 
-def test_two_endpoints_on_one_folder(backend: Backend, run: Run, spool: Path) -> None:
+def test_endpoints_that_share_a_folder_get_only_their_own_spans(backend: Backend, run: Run, spool: Path) -> None:
     """What is bound for one backend is not sent to another, though they share the folder."""
     left_behind(run)
     with Backend() as other:
@@ -284,7 +286,7 @@ def test_two_endpoints_on_one_folder(backend: Backend, run: Run, spool: Path) ->
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs to be another user")
-def test_folder_of_another_user(backend: Backend, run: Run, tmp_path: Path) -> None:
+def test_folder_of_another_user_keeps_spans_in_memory(backend: Backend, run: Run, tmp_path: Path) -> None:
     """Where the folder is somebody else's, spans wait in memory, and arrive."""
     folder = tmp_path / "theirs"
     folder.mkdir(mode=0o700)
@@ -319,14 +321,14 @@ LEAVING = {
 
 
 @pytest.mark.parametrize("code", LEAVING.values(), ids=LEAVING)
-def test_ways_to_leave(code: str, backend: Backend, run: Run) -> None:
+def test_every_kind_of_exit_exports_the_spans(code: str, backend: Backend, run: Run) -> None:
     """However a program ends that ends at all, its span arrives, once."""
     backend.up()
     run(code)
     assert backend.names == {"a": 1}
 
 
-def test_spool_is_removed_between_two_runs(backend: Backend, run: Run, spool: Path) -> None:
+def test_spool_removed_between_two_runs_is_created_again(backend: Backend, run: Run, spool: Path) -> None:
     """A folder that is gone is made again."""
     left_behind(run)
     shutil.rmtree(spool)
@@ -335,7 +337,7 @@ def test_spool_is_removed_between_two_runs(backend: Backend, run: Run, spool: Pa
     assert list(backend.names) == ["a"]
 
 
-def test_a_provider_without_add_span_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_provider_without_add_span_processor_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """An application's provider needs nothing but a tracer, also when it comes late."""
     from opentelemetry import trace
 

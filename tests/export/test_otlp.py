@@ -31,7 +31,7 @@ def pipeline(spool: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     """Opens a pipeline under these variables."""
     opened: list[Pipeline] = []
 
-    def made(**variables: str) -> Pipeline:
+    def make_pipeline(**variables: str) -> Pipeline:
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         one = Pipeline(load({"spool": spool}))
@@ -39,7 +39,7 @@ def pipeline(spool: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
         opened.append(one)
         return one
 
-    yield made
+    yield make_pipeline
     for one in opened:
         one.shutdown(5)
 
@@ -49,21 +49,21 @@ def end(pipeline: Pipeline, *names: str, **attributes: str) -> None:
         pipeline.provider().get_tracer("test").start_span(name, attributes=attributes).end()
 
 
-def test_http_headers_and_gzip(backend: Backend, pipeline: Open) -> None:
+def test_http_request_has_headers_and_gzip(backend: Backend, pipeline: Open) -> None:
     """Headers come as set, with the generic ones below, and the body is gzip unless told otherwise."""
     backend.up()
     one = pipeline(**{ENDPOINT: backend.url + "/", "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20k,x-team=a"})
     end(one, "a")
     assert one.flush(10)
     (headers,) = backend.headers
-    told = {name.lower(): value for name, value in headers.items()}
-    assert told["content-encoding"] == "gzip"
-    assert told["content-type"] == "application/x-protobuf"
-    assert (told["authorization"], told["x-team"]) == ("Bearer k", "a")
+    sent = {name.lower(): value for name, value in headers.items()}
+    assert sent["content-encoding"] == "gzip"
+    assert sent["content-type"] == "application/x-protobuf"
+    assert (sent["authorization"], sent["x-team"]) == ("Bearer k", "a")
 
 
 @pytest.mark.parametrize("compression", ["none", "deflate", "gzip"])
-def test_http_compression(compression: str, backend: Backend, pipeline: Open) -> None:
+def test_http_compression_follows_its_variable(compression: str, backend: Backend, pipeline: Open) -> None:
     """OTEL_EXPORTER_OTLP_COMPRESSION keeps its meaning."""
     backend.up()
     one = pipeline(**{ENDPOINT: backend.url, "OTEL_EXPORTER_OTLP_COMPRESSION": compression})
@@ -73,7 +73,7 @@ def test_http_compression(compression: str, backend: Backend, pipeline: Open) ->
     assert list(backend.names) == ["a"]
 
 
-def test_http_asks_for_certificates_and_timeout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_http_uses_certificates_and_timeout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Certificates, timeout and the traces endpoint are those of the standard variables."""
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):  # requests prefers these
         monkeypatch.delenv(name, raising=False)
@@ -89,7 +89,7 @@ def test_http_asks_for_certificates_and_timeout(monkeypatch: pytest.MonkeyPatch,
     assert http.destination.endpoint == "https://example.org:1/in"
 
 
-def test_nothing_secret_is_written(backend: Backend, pipeline: Open, spool: Path) -> None:
+def test_spool_contains_no_credentials(backend: Backend, pipeline: Open, spool: Path) -> None:
     """No header value, password or query of the endpoint is in any byte or name of the spool folder."""
     secrets = ("hunter2", "sk-123456", "tok-987")
     one = pipeline(
@@ -110,7 +110,7 @@ def test_nothing_secret_is_written(backend: Backend, pipeline: Open, spool: Path
         assert folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_segments_are_sent_to_nobody_else(backend: Backend, pipeline: Open) -> None:
+def test_segments_are_sent_only_to_their_destination(backend: Backend, pipeline: Open) -> None:
     """What one account left is not sent with another account's headers, and is when its own are back."""
     first = pipeline(**{ENDPOINT: backend.url, "OTEL_EXPORTER_OTLP_HEADERS": "x-api-key=one"})
     end(first, "left by one")
@@ -126,7 +126,7 @@ def test_segments_are_sent_to_nobody_else(backend: Backend, pipeline: Open) -> N
     assert set(backend.names) == {"left by one", "by two", "by one"}
 
 
-def test_two_destinations_named_twice_are_one(backend: Backend, pipeline: Open) -> None:
+def test_destination_named_twice_is_used_once(backend: Backend, pipeline: Open) -> None:
     """OTEL_TRACES_EXPORTER with a repetition sends a span once."""
     backend.up()
     one = pipeline(**{ENDPOINT: backend.url, "OTEL_TRACES_EXPORTER": "otlp,otlp"})
@@ -136,7 +136,7 @@ def test_two_destinations_named_twice_are_one(backend: Backend, pipeline: Open) 
 
 
 @pytest.mark.faulty
-def test_a_fault_of_ours_costs_one_request(backend: Backend, pipeline: Open, monkeypatch: Any) -> None:
+def test_internal_error_loses_one_request(backend: Backend, pipeline: Open, monkeypatch: Any) -> None:
     """It is counted, and what comes later arrives, whatever state the spool of other processes is in."""
     post, posts = OtlpHttpTransport.send, iter([True])
 
@@ -160,7 +160,7 @@ def test_a_fault_of_ours_costs_one_request(backend: Backend, pipeline: Open, mon
     assert one.counts()[0].dropped == {"fault": 1}
 
 
-def test_a_credential_provider_makes_the_session(backend: Backend, pipeline: Open, monkeypatch: Any) -> None:
+def test_credential_provider_creates_the_session(backend: Backend, pipeline: Open, monkeypatch: Any) -> None:
     """What an installed provider of that name makes is what spans are sent with."""
 
     def make() -> requests.Session:
@@ -168,13 +168,13 @@ def test_a_credential_provider_makes_the_session(backend: Backend, pipeline: Ope
         session.auth = ("me", "secret")
         return session
 
-    def found(*, group: str, name: str) -> list[Any]:
+    def find_entry_points(*, group: str, name: str) -> list[Any]:
         assert (group, name) == ("opentelemetry_otlp_credential_provider", "theirs")
         return [SimpleNamespace(load=lambda: make)]
 
     backend.up()
     for module in (http_transport, opentelemetry):
-        monkeypatch.setattr(module, "entry_points", found)
+        monkeypatch.setattr(module, "entry_points", find_entry_points)
     one = pipeline(**{ENDPOINT: backend.url, "OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER": "theirs"})
     end(one, "a")
     assert one.flush(10)
@@ -200,7 +200,7 @@ def test_grpc_batches_are_split_by_bytes(grpc_server: tuple[str, Servicer], pipe
     assert servicer.metadata["x-team"] == "a"
 
 
-def test_grpc_retries_and_refusals(grpc_server: tuple[str, Servicer], pipeline: Open) -> None:
+def test_grpc_status_decides_between_retry_and_refusal(grpc_server: tuple[str, Servicer], pipeline: Open) -> None:
     """UNAVAILABLE is tried again as the server asks; INVALID_ARGUMENT is the last word."""
     url, servicer = grpc_server
     one = pipeline(**{ENDPOINT: url, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})

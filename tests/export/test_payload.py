@@ -21,7 +21,7 @@ FORM = OtlpEncoder(TRACES)
 encode, halves = FORM.encode, FORM.split
 
 
-def ended(*attributes: dict[str, Any], scopes: int = 1) -> list[ReadableSpan]:
+def make_spans(*attributes: dict[str, Any], scopes: int = 1) -> list[ReadableSpan]:
     exporter = InMemorySpanExporter()
     provider = TracerProvider(resource=Resource({"service.name": "test"}), shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -36,59 +36,59 @@ def names(payload: Payload) -> list[str]:
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_requests_fit_and_together_hold_all(encoding: str) -> None:
+def test_split_requests_fit_and_contain_every_span(encoding: str) -> None:
     """No request is larger than the limit, and no span is missing or there twice."""
-    spans = ended(*({"text": "x" * (number * 50)} for number in range(40)))
+    spans = make_spans(*({"text": "x" * (number * 50)} for number in range(40)))
     parts = list(encode(spans, 5000, encoding))
     assert all(isinstance(part, Payload) and len(part.raw()) <= 5000 for part in parts)
     assert [name for part in parts for name in names(part)] == [str(number) for number in range(40)]
     assert sum(part.items for part in parts) == 40
 
 
-def test_a_span_that_cannot_be_encoded_is_alone() -> None:
+def test_unencodable_span_is_dropped_alone() -> None:
     """A name that is no text costs its own span and not its neighbours."""
-    spans = ended({}, {}, {})
+    spans = make_spans({}, {}, {})
     spans[1]._name = "\ud800"
     parts = list(encode(spans, 1 << 20, "none"))
     assert [part.reason for part in parts if isinstance(part, Unencodable)] == ["unencodable"]
     assert [name for part in parts if isinstance(part, Payload) for name in names(part)] == ["0", "2"]
 
 
-def test_halves_hold_the_same_spans() -> None:
+def test_halves_contain_the_same_spans() -> None:
     """Halving keeps every span, its scope and its resource, down to single spans."""
-    (whole,) = encode(ended(*({} for _ in range(7)), scopes=3), 1 << 20, "gzip")
-    waiting, single = [whole], []
+    (payload_of_all,) = encode(make_spans(*({} for _ in range(7)), scopes=3), 1 << 20, "gzip")
+    waiting, single = [payload_of_all], []
     while waiting:
         payload = waiting.pop()
         if payload.items == 1:
             single.append(payload)
         else:
             waiting += halves(payload)
-    found = {}
+    scopes_of_spans = {}
     for payload in single:
         (group,) = ExportTraceServiceRequest.FromString(payload.raw()).resource_spans
         assert group.resource.attributes[0].value.string_value == "test"
         (scope,) = group.scope_spans
-        found[scope.spans[0].name] = scope.scope.name
-    assert found == {str(number): f"scope {number % 3}" for number in range(7)}
+        scopes_of_spans[scope.spans[0].name] = scope.scope.name
+    assert scopes_of_spans == {str(number): f"scope {number % 3}" for number in range(7)}
 
 
-def test_content_goes_before_anything_else() -> None:
+def test_content_is_dropped_before_other_attributes() -> None:
     """Content is taken away first, then what is longest, and short attributes never."""
     attributes = {"gen_ai.input.messages": "x" * 3000, "note": "y" * 3000, "longer note": "z" * 4000, "short": "kept"}
-    (part,) = encode(ended(attributes), 4000, "none")
+    (part,) = encode(make_spans(attributes), 4000, "none")
     assert isinstance(part, Payload)
     (span,) = spans_of(ExportTraceServiceRequest.FromString(part.raw()))
-    told = {pair.key for pair in span.attributes}
-    assert told == {"note", "short", "llmtrace.content.truncated", "llmtrace.content.original_size"}
+    keys = {pair.key for pair in span.attributes}
+    assert keys == {"note", "short", "llmtrace.content.truncated", "llmtrace.content.original_size"}
     assert span.dropped_attributes_count == 2
 
 
-def test_a_span_with_nothing_left_to_take_away_is_too_large() -> None:
+def test_span_without_content_to_drop_is_too_large() -> None:
     """When shedding does not help, the span is told as too large."""
-    (part,) = encode(ended({f"k{number}": "x" * 100 for number in range(100)}), 2000, "none")
+    (part,) = encode(make_spans({f"k{number}": "x" * 100 for number in range(100)}), 2000, "none")
     assert isinstance(part, Unencodable)
     assert part.reason == "too_large"
-    (small,) = encode(ended({}), 1 << 20, "none")
+    (small,) = encode(make_spans({}), 1 << 20, "none")
     assert isinstance(small, Payload)
     assert halves(small) == []

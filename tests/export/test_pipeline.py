@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
-from serving import serving
+from serving import QuietHandler, serving
 
 SOURCE = Path(llmtrace.__file__).parents[1]
 
@@ -56,16 +56,13 @@ def collector() -> Iterator[tuple[str, list[tuple[str, str, bytes]]]]:
     """A loopback OTLP collector: its address and what was posted to it."""
     posted: list[tuple[str, str, bytes]] = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             posted.append((self.path, self.headers["Content-Type"], body))
             self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
 
     with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
         yield f"http://127.0.0.1:{server.server_port}", posted
@@ -100,7 +97,7 @@ def test_global_provider_is_used_and_left_as_it_was(replay: Any, tmp_path: Path)
     assert not store.exists()
 
 
-def test_otlp_over_http(replay: Any, collector: tuple[str, list[tuple[str, str, bytes]]]) -> None:
+def test_call_is_posted_as_otlp_over_http(replay: Any, collector: tuple[str, list[tuple[str, str, bytes]]]) -> None:
     """With an OTLP endpoint in the environment one call is one span posted to /v1/traces."""
     address, posted = collector
     run(FLUSHED, replay.url, OTEL_EXPORTER_OTLP_ENDPOINT=address)

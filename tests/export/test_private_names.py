@@ -45,7 +45,7 @@ GONE = {
 
 
 @pytest.mark.parametrize("name", GONE, ids=lambda name: name.rpartition(":")[2])
-def test_private_name_that_is_gone_loses_no_span(name: str, backend: Backend, tmp_path: Path) -> None:
+def test_missing_private_name_loses_no_span(name: str, backend: Backend, tmp_path: Path) -> None:
     """Nothing is raised, and the span arrives, or is in the local store with a warning that says so."""
     backend.up()
     environ = {

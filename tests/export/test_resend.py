@@ -25,15 +25,15 @@ RESOURCE = "service.name=shop,team=blue"
 
 def _spans(backend: Backend) -> dict[str, Any]:
     """Everything that was sent of each span, its resource and scope included, lists of attributes as mappings."""
-    found = {}
+    spans = {}
     for request in backend.requests:
         for group in MessageToDict(request)["resourceSpans"]:
             for scope in group["scopeSpans"]:
                 for span in scope["spans"]:
-                    whole = {**span, "resource": group.get("resource"), "scope": scope.get("scope"),
+                    entire = {**span, "resource": group.get("resource"), "scope": scope.get("scope"),
                              "schemas": (group.get("schemaUrl"), scope.get("schemaUrl"))}  # fmt: skip
-                    found[span["spanId"]] = _mapped(whole)
-    return found
+                    spans[span["spanId"]] = _mapped(entire)
+    return spans
 
 
 def _mapped(value: Any) -> Any:
@@ -98,13 +98,13 @@ def test_store_send_sends_what_live_export_sends(
     llmtrace.shutdown(60)
     monkeypatch.delenv("LLMTRACE_STORE")
     assert main(["store", "send", "--store", str(tmp_path / "s.db"), "--endpoint", later.url]) == 0
-    told, expected = _spans(later), _spans(live)
+    resent, expected = _spans(later), _spans(live)
     assert len(expected) == 6
-    assert told == expected
-    chat = next(each["attributes"] for each in told.values() if each["name"] == "chat gpt-4o-mini")
+    assert resent == expected
+    chat = next(each["attributes"] for each in resent.values() if each["name"] == "chat gpt-4o-mini")
     assert chat["openinference.span.kind"] == {"stringValue": "LLM"}
     assert "hi ü" in str(chat["gen_ai.input.messages"])
-    assert next(iter(told.values()))["resource"]["attributes"]["openinference.project.name"] == {
+    assert next(iter(resent.values()))["resource"]["attributes"]["openinference.project.name"] == {
         "stringValue": project or "shop"
     }
     assert capsys.readouterr().out == f"sent 6 spans to {later.url}\n"
@@ -127,7 +127,7 @@ def test_store_send_waits_for_a_busy_backend_and_halves_what_is_too_large(
     assert capsys.readouterr().out.startswith("sent 150 spans to ")
 
 
-def test_store_send_says_what_was_rejected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_store_send_reports_rejected_spans(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The backend takes the request, and not all of its spans."""
     with closing(connect(tmp_path / "s.db", write=True)) as store:
         Writer(store).write([span for trace in traces(50) for span in trace])

@@ -62,7 +62,7 @@ def serve(backend: Backend, spool: Path, tmp_path: Path, replay: Any) -> Iterato
     backend.up()
     with programs() as running:
 
-        def started(code: str, *command: str, **variables: str) -> subprocess.Popen[str]:
+        def start_server(code: str, *command: str, **variables: str) -> subprocess.Popen[str]:
             (tmp_path / "program.py").write_text(code, encoding="utf-8")
             environ = {
                 **os.environ,
@@ -78,7 +78,7 @@ def serve(backend: Backend, spool: Path, tmp_path: Path, replay: Any) -> Iterato
             running.append(process)
             return process
 
-        yield started
+        yield start_server
 
 
 def free_port() -> int:
@@ -102,7 +102,7 @@ def get(port: int, number: int) -> None:
             time.sleep(0.05)
 
 
-def came(backend: Backend) -> Counter[str]:
+def request_tags(backend: Backend) -> Counter[str]:
     spans = [span for request in backend.requests for span in spans_of(request)]
     tags = [pair.value.string_value for span in spans for pair in span.attributes if pair.key == "llmtrace.tag.request"]
     assert len(tags) == len(spans)
@@ -111,11 +111,11 @@ def came(backend: Backend) -> Counter[str]:
 
 def wait_for(backend: Backend, count: int) -> None:
     give_up = time.monotonic() + 40
-    while len(came(backend)) < count and time.monotonic() < give_up:
+    while len(request_tags(backend)) < count and time.monotonic() < give_up:
         time.sleep(0.02)
 
 
-def ended(process: subprocess.Popen[str]) -> str:
+def terminate(process: subprocess.Popen[str]) -> str:
     """Have it end by SIGTERM, as a supervisor would."""
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=40)
@@ -125,20 +125,20 @@ def ended(process: subprocess.Popen[str]) -> str:
 
 @pytest.mark.skipif(find_spec("gunicorn") is None, reason="needs gunicorn")
 @pytest.mark.parametrize("more", [[], ["--preload"], ["--max-requests", "2"]], ids=["prefork", "preload", "recycled"])
-def test_gunicorn(more: list[str], backend: Backend, serve: Serve) -> None:
+def test_gunicorn_workers_export_each_call_once(more: list[str], backend: Backend, serve: Serve) -> None:
     """Two workers, loaded before or after the fork, replaced after two requests each, and ended by SIGTERM."""
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "-w", "2", "-b", f"127.0.0.1:{port}", *more, "program:app"]
     server = serve(WEB, *command)
     for number in range(8):
         get(port, number)
-    ended(server)  # with spans that are younger than the interval
-    assert came(backend) == Counter(map(str, range(8)))
+    terminate(server)  # with spans that are younger than the interval
+    assert request_tags(backend) == Counter(map(str, range(8)))
 
 
 @pytest.mark.skipif(find_spec("celery") is None, reason="needs celery")
 @pytest.mark.parametrize("more", [[], ["--max-tasks-per-child", "2"]], ids=["prefork", "recycled"])
-def test_celery(more: list[str], backend: Backend, serve: Serve, tmp_path: Path) -> None:
+def test_celery_workers_export_each_call_once(more: list[str], backend: Backend, serve: Serve, tmp_path: Path) -> None:
     """A prefork pool, whose workers are replaced after two tasks each, and which is ended by SIGTERM."""
     queue = tmp_path / "queue"
     queue.mkdir()
@@ -149,14 +149,14 @@ def test_celery(more: list[str], backend: Backend, serve: Serve, tmp_path: Path)
     command = [sys.executable, "-m", "celery", "-A", "program", "worker", "-c", "2", "-P", "prefork", "-l", "ERROR"]
     worker = serve(QUEUE, *command, "--without-gossip", "--without-mingle", *more, QUEUE=str(queue))
     wait_for(backend, 6)
-    out = ended(worker)
+    out = terminate(worker)
     wait_for(backend, 8)
-    assert came(backend) == Counter(map(str, range(8))), out
+    assert request_tags(backend) == Counter(map(str, range(8))), out
 
 
 @pytest.mark.skipif(find_spec("uwsgi") is None and not (Path(sys.executable).parent / "uwsgi").exists(), reason="uwsgi")
 @pytest.mark.parametrize("more", [[], ["--lazy-apps"]], ids=["prefork", "lazy"])
-def test_uwsgi(more: list[str], backend: Backend, serve: Serve) -> None:
+def test_uwsgi_workers_export_each_call_once(more: list[str], backend: Backend, serve: Serve) -> None:
     """Two workers with threads on, which uWSGI makes after or before it loads the program.
 
     It runs no exit handlers in a worker that SIGTERM finds in a request, and one is until its log line is written.
@@ -168,5 +168,5 @@ def test_uwsgi(more: list[str], backend: Backend, serve: Serve) -> None:
     for number in range(8):
         get(port, number)
     wait_for(backend, 8)
-    out = ended(server)
-    assert came(backend) == Counter(map(str, range(8))), out
+    out = terminate(server)
+    assert request_tags(backend) == Counter(map(str, range(8))), out

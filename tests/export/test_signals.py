@@ -31,7 +31,7 @@ from .backend import Backend
 Run = Callable[..., str]
 
 BOTH = {"OTEL_METRICS_EXPORTER": "otlp", "OTEL_LOGS_EXPORTER": "otlp"}
-TOLD = """
+RECORDED = """
 from opentelemetry._logs import LogRecord
 
 def count(amount, **attributes):
@@ -47,36 +47,36 @@ def pipeline(spool: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     """Opens a pipeline under these variables."""
     opened: list[Pipeline] = []
 
-    def made(*given: Any, **variables: str) -> Pipeline:
+    def make_pipeline(*arguments: Any, **variables: str) -> Pipeline:
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        one = Pipeline(load({"spool": spool, "store": "off"}), *given)
+        one = Pipeline(load({"spool": spool, "store": "off"}), *arguments)
         one.prepare()
         opened.append(one)
         return one
 
-    yield made
+    yield make_pipeline
     for one in opened:
         one.shutdown(5)
 
 
-def test_an_outage_and_a_restart_lose_nothing(backend: Backend, run: Run, spool: Path) -> None:
+def test_outage_and_restart_lose_no_metric_or_log(backend: Backend, run: Run, spool: Path) -> None:
     """What a process counted and logged while the backend was away is sent by the next one, once."""
-    run(TOLD + "count(3)\nlog('first')\nassert not pipeline.flush(0.3)\n", **BOTH)
+    run(RECORDED + "count(3)\nlog('first')\nassert not pipeline.flush(0.3)\n", **BOTH)
     assert {path.parent.name.partition("-")[0] for path in spool.rglob("*.seg")} == {"metrics", "logs"}
     backend.up()
-    run(TOLD + "count(4)\nlog('second')\nassert pipeline.flush(20)\npipeline.shutdown(5)\n", **BOTH)
+    run(RECORDED + "count(4)\nlog('second')\nassert pipeline.flush(20)\npipeline.shutdown(5)\n", **BOTH)
     assert sorted(backend.log_records()) == ["first", "second"]
     assert {point.as_int for point in backend.points("made")} == {3, 4}
     assert not list(spool.rglob("*.seg"))
 
 
-def test_too_large_is_halved(backend: Backend, run: Run) -> None:
+def test_too_large_metrics_and_logs_are_halved(backend: Backend, run: Run) -> None:
     """After a 413 every data point and log record arrives, once, in smaller requests."""
     backend.largest = 3000
     backend.up()
     run(
-        TOLD + "for number in range(100):\n    count(number, number=number)\n    log(str(number), text='x' * 50)\n"
+        RECORDED + "for number in range(100):\n    count(number, number=number)\n    log(str(number), text='x' * 50)\n"
         "assert pipeline.flush(20)\nos._exit(0)\n",
         **BOTH,
     )
@@ -85,11 +85,11 @@ def test_too_large_is_halved(backend: Backend, run: Run) -> None:
     assert min(len(backend.others[path]) for path in backend.others) > 1
 
 
-def test_a_large_log_record_loses_its_content_first(backend: Backend, run: Run) -> None:
+def test_large_log_record_loses_its_content_first(backend: Backend, run: Run) -> None:
     """A single event that is too large arrives without what was said, marked."""
     backend.largest = 4000
     backend.up()
-    run(TOLD + "log('event', **{'gen_ai.input.messages': 'x' * 9000})\nassert pipeline.flush(20)\n", **BOTH)
+    run(RECORDED + "log('event', **{'gen_ai.input.messages': 'x' * 9000})\nassert pipeline.flush(20)\n", **BOTH)
     assert backend.log_records() == ["event"]
     (raw,) = backend.others["/v1/logs"]
     assert b"llmtrace.content.truncated" in raw
@@ -100,7 +100,7 @@ def test_partial_success_and_refusal_are_counted(backend: Backend, run: Run, spo
     """What the backend did not take is counted in units of the signal."""
     backend.rejects = 1
     backend.up()
-    code = TOLD + "count(1, a=1)\ncount(1, a=2)\nlog('a')\nlog('b')\npipeline.flush(20)\n"
+    code = RECORDED + "count(1, a=1)\ncount(1, a=2)\nlog('a')\nlog('b')\npipeline.flush(20)\n"
     code += "print(json.dumps([[c.unit, c.exported, c.dropped] for c in pipeline.counts()]))\nos._exit(0)\n"
     slow = {"OTEL_BLRP_SCHEDULE_DELAY": "60000"}
     _, points, records = json.loads(run(code, **BOTH, **slow))
@@ -130,8 +130,8 @@ def test_each_signal_has_its_own_variables(backend: Backend, pipeline: Any, spoo
     assert one.flush(10)
     one.loggers().get_logger("test").emit(LogRecord(event_name="event"))
     assert one.flush(10)
-    told = [{name.lower(): value for name, value in headers.items()} for headers in backend.headers]
-    assert {(each["x-team"], each.get("content-encoding")) for each in told} == {("metrics", None), ("all", "gzip")}
+    sent = [{name.lower(): value for name, value in headers.items()} for headers in backend.headers]
+    assert {(each["x-team"], each.get("content-encoding")) for each in sent} == {("metrics", None), ("all", "gzip")}
     assert backend.log_records() == ["event"]
 
 
@@ -139,7 +139,7 @@ def test_temporality_and_interval_stay_standard(backend: Backend, run: Run) -> N
     """Deltas are deltas where they are preferred, and are sent at every interval without a flush."""
     backend.up()
     run(
-        TOLD + "import urllib.request\n"
+        RECORDED + "import urllib.request\n"
         "give_up = time.monotonic() + 20\n"
         "for number in range(3):\n"
         "    count(5)\n"
@@ -154,35 +154,35 @@ def test_temporality_and_interval_stay_standard(backend: Backend, run: Run) -> N
     assert [point.as_int for point in backend.points("made")] == [5, 5, 5]
 
 
-@pytest.mark.parametrize(("told", "seconds"), [("250", 0.25), ("0", 60.0), ("-1", 60.0), ("soon", 60.0), ("", 60.0)])
-def test_an_interval_that_means_nothing_is_the_default(told: str, seconds: float, monkeypatch: Any) -> None:
+@pytest.mark.parametrize(("value", "seconds"), [("250", 0.25), ("0", 60.0), ("-1", 60.0), ("soon", 60.0), ("", 60.0)])
+def test_invalid_metric_interval_falls_back_to_the_default(value: str, seconds: float, monkeypatch: Any) -> None:
     """Metrics are never collected in a loop."""
-    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", told)
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", value)
     assert periodic_reader._interval() == seconds
 
 
-def test_nothing_is_exported_unasked(backend: Backend, pipeline: Any) -> None:
+def test_metrics_and_logs_are_not_exported_by_default(backend: Backend, pipeline: Any) -> None:
     """An endpoint for all signals asks for traces: a backend that takes nothing else is left alone."""
     one = pipeline(OTEL_EXPORTER_OTLP_ENDPOINT=backend.url)
     assert (one.meters(), one.loggers()) == (None, None)
 
 
 @pytest.mark.parametrize("name", ["none", "prometheus"])
-def test_exporters_that_are_not_ours_to_build(name: str, pipeline: Any) -> None:
+def test_none_and_pull_exporters_are_not_built(name: str, pipeline: Any) -> None:
     """none does nothing, and what is pulled is left to the application's own provider."""
     one = pipeline(OTEL_METRICS_EXPORTER=name, OTEL_LOGS_EXPORTER="none")
     assert (one.meters(), one.loggers()) == (None, None)
 
 
-def test_the_console(run: Run) -> None:
+def test_console_exporter_prints_metrics_and_logs(run: Run) -> None:
     """console prints metrics and logs."""
     variables = dict.fromkeys(("OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER"), "console")
-    out = run(TOLD + "count(1)\nlog('event')\nassert pipeline.flush(10)\n", **variables)
+    out = run(RECORDED + "count(1)\nlog('event')\nassert pipeline.flush(10)\n", **variables)
     assert '"made"' in out
     assert '"event"' in out
 
 
-def test_an_applications_providers_are_used(monkeypatch: pytest.MonkeyPatch, pipeline: Any) -> None:
+def test_providers_of_the_application_are_used(monkeypatch: pytest.MonkeyPatch, pipeline: Any) -> None:
     """Providers that the application has set, before or after, are used and left as they are."""
     one = pipeline(**BOTH, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
     meters, loggers = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False), LoggerProvider()
@@ -198,7 +198,7 @@ def test_an_applications_providers_are_used(monkeypatch: pytest.MonkeyPatch, pip
     meters.shutdown()
 
 
-def test_a_provider_without_a_hash_is_measured(monkeypatch: pytest.MonkeyPatch, pipeline: Any) -> None:
+def test_unhashable_provider_is_used(monkeypatch: pytest.MonkeyPatch, pipeline: Any) -> None:
     """Logfire's is a dataclass."""
 
     class Theirs(MeterProvider):
@@ -211,11 +211,11 @@ def test_a_provider_without_a_hash_is_measured(monkeypatch: pytest.MonkeyPatch, 
     meters.shutdown()
 
 
-def test_a_forked_child_counts_from_nothing(backend: Backend, run: Run) -> None:
+def test_forked_child_counts_from_zero(backend: Backend, run: Run) -> None:
     """What the parent counted is told by the parent alone."""
     backend.up()
     run(
-        TOLD + "count(7)\n"
+        RECORDED + "count(7)\n"
         "pid = os.fork()\n"
         "if pid == 0:\n"
         "    count(1)\n"
@@ -227,12 +227,12 @@ def test_a_forked_child_counts_from_nothing(backend: Backend, run: Run) -> None:
     assert sorted(point.as_int for point in backend.points("made")) == [1, 7]
 
 
-def test_our_own_counters_are_metrics(backend: Backend, run: Run) -> None:
+def test_export_counters_are_metrics(backend: Backend, run: Run) -> None:
     """What was exported, spooled and dropped, by reason, is on the meter provider."""
     backend.mode = 400
     backend.up()
     run(
-        TOLD + "call('refused')\npipeline.flush(10)\n"
+        RECORDED + "call('refused')\npipeline.flush(10)\n"
         "import urllib.request\nurllib.request.urlopen(sys.argv[1] + '/ok').read()\n"
         "call('a')\ncall('b')\npipeline.flush(10)\n"
         "pipeline.meters()\nassert pipeline.flush(10)\nos._exit(0)\n",
@@ -240,13 +240,13 @@ def test_our_own_counters_are_metrics(backend: Backend, run: Run) -> None:
         **BOTH,
     )
 
-    def told(name: str) -> list[tuple[int, list[str]]]:
+    def own_points(name: str) -> list[tuple[int, list[str]]]:
         points = backend.points(f"llmtrace.exporter.{name}")
         return [(point.as_int, [pair.value.string_value for pair in point.attributes]) for point in points]
 
-    assert told("exported_spans") == [(2, [])]
-    assert told("spooled_spans") == [(3, [])]
-    assert told("dropped_spans") == [(1, ["refused"])]
+    assert own_points("exported_spans") == [(2, [])]
+    assert own_points("spooled_spans") == [(3, [])]
+    assert own_points("dropped_spans") == [(1, ["refused"])]
 
 
 class Metrics(metrics_grpc.MetricsServiceServicer):  # type: ignore[misc]
@@ -261,7 +261,7 @@ class Logs(logs_grpc.LogsServiceServicer):  # type: ignore[misc]
         return answer
 
 
-def test_over_grpc(pipeline: Any) -> None:
+def test_metrics_and_logs_are_sent_over_grpc(pipeline: Any) -> None:
     """Metrics and logs are spoken over gRPC too, with what the server rejects counted."""
     server = grpc.server(futures.ThreadPoolExecutor(2))
     metrics_grpc.add_MetricsServiceServicer_to_server(Metrics(), server)

@@ -25,7 +25,7 @@ from llmtrace.store.schema import connect
 from llmtrace.store.sink import StoreSink
 
 
-def ended(**attributes: Any) -> ReadableSpan:
+def make_span(**attributes: Any) -> ReadableSpan:
     memory = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(memory))
@@ -33,7 +33,7 @@ def ended(**attributes: Any) -> ReadableSpan:
     return memory.get_finished_spans()[0]
 
 
-def held(path: Path) -> int:
+def count_spans(path: Path) -> int:
     with closing(connect(path)) as store:
         return sum(1 for _ in spans_after(store, 0))
 
@@ -61,25 +61,25 @@ def test_locked_store_keeps_spans_until_it_is_free(sink: StoreSink, tmp_path: Pa
     """Nothing is lost, and a flush says that nothing is left once all is written."""
     locked = Locked(tmp_path / "s.db")
     for _ in range(3):
-        sink.write([ended()])
+        sink.write([make_span()])
     assert not sink.flush(time.monotonic())
     sink.retry()
     assert sink._stats.counts().dropped == {}
     locked.release()
     assert sink.flush(time.monotonic() + 30)
     assert sink.close(time.monotonic() + 30)
-    assert held(tmp_path / "s.db") == sink._stats.counts().exported == 3
+    assert count_spans(tmp_path / "s.db") == sink._stats.counts().exported == 3
 
 
 def test_locked_store_is_written_when_released_during_close(sink: StoreSink, tmp_path: Path) -> None:
     """Close goes on trying until its deadline."""
     locked = Locked(tmp_path / "s.db")
-    sink.write([ended()])
+    sink.write([make_span()])
     timer = threading.Timer(0.05, locked.release)
     timer.start()
     assert sink.close(time.monotonic() + 30)
     timer.join()
-    assert held(tmp_path / "s.db") == 1
+    assert count_spans(tmp_path / "s.db") == 1
 
 
 def test_locked_store_ends_close_at_its_deadline_and_names_the_reason(
@@ -87,7 +87,7 @@ def test_locked_store_ends_close_at_its_deadline_and_names_the_reason(
 ) -> None:
     """The default wait of SQLite, 30 seconds, plays no part."""
     locked = Locked(tmp_path / "s.db")
-    sink.write([ended()])
+    sink.write([make_span()])
     assert not sink.close(time.monotonic() + 0.1)
     locked.release()
     assert sink._stats.counts().dropped == {"store_locked": 1}
@@ -124,18 +124,18 @@ def test_full_disk_keeps_spans_until_there_is_room(
     sink: StoreSink, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The reason is told once, and nothing is lost."""
-    sink.write([ended()])
+    sink.write([make_span()])
     assert sink.exporter._writer is not None
     connection = sink.exporter._writer.connection
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages}")
     for _ in range(2):
-        sink.write([ended(text=os.urandom(40_000).hex())])
+        sink.write([make_span(text=os.urandom(40_000).hex())])
     assert not sink.flush(time.monotonic() + 0.05)
     connection.execute("PRAGMA max_page_count = 1000000")
     assert sink.flush(time.monotonic() + 30)
     assert sink.close(time.monotonic() + 30)
-    assert held(tmp_path / "s.db") == 3
+    assert count_spans(tmp_path / "s.db") == 3
     assert [message for message in caplog.messages if "full" in message] == [
         f"llmtrace could not write spans to {tmp_path / 's.db'} (LLMTRACE_STORE): database or disk is full"
     ]
@@ -143,12 +143,12 @@ def test_full_disk_keeps_spans_until_there_is_room(
 
 def test_full_disk_at_the_end_names_the_reason(sink: StoreSink) -> None:
     """What could not be written by then is lost for want of room."""
-    sink.write([ended()])
+    sink.write([make_span()])
     assert sink.exporter._writer is not None
     connection = sink.exporter._writer.connection
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages}")
-    sink.write([ended(text=os.urandom(40_000).hex())])
+    sink.write([make_span(text=os.urandom(40_000).hex())])
     assert not sink.close(time.monotonic() + 0.05)
     assert sink._stats.counts().dropped == {"store_full": 1}
 
@@ -160,7 +160,7 @@ def test_waiting_spans_are_bounded_and_the_oldest_go(
     monkeypatch.setattr(store_sink, "_MAX_WAITING_BYTES", 4 * 1100)
     locked = Locked(tmp_path / "s.db")
     for number in range(10):
-        sink.write([ended(n=number)])
+        sink.write([make_span(n=number)])
     locked.release()
     assert sink.close(time.monotonic() + 30)
     assert sink._stats.counts().dropped == {"store_locked": 6}
@@ -168,15 +168,15 @@ def test_waiting_spans_are_bounded_and_the_oldest_go(
         assert [span.attributes["n"] for _, span in spans_after(store, 0)] == [6, 7, 8, 9]
 
 
-def test_connection_that_broke_is_opened_once_more(tmp_path: Path) -> None:
+def test_broken_connection_is_opened_again(tmp_path: Path) -> None:
     """A write that fails for the connection's own sake is tried again with a new one."""
     exporter = StoreExporter(tmp_path / "s.db")
-    exporter.write(*exporter.take([ended()]))
+    exporter.write(*exporter.take([make_span()]))
     assert exporter._writer is not None
     exporter._writer.connection.execute("PRAGMA query_only = ON")  # "attempt to write a readonly database"
-    assert exporter.write(*exporter.take([ended()])) == 0
+    assert exporter.write(*exporter.take([make_span()])) == 0
     exporter.shutdown()
-    assert held(tmp_path / "s.db") == 2
+    assert count_spans(tmp_path / "s.db") == 2
 
 
 DAEMON = """
@@ -217,4 +217,4 @@ def test_daemon_after_instrument_writes_to_the_store(tmp_path: Path, before: int
     path = tmp_path / "s.db"
     environment = {**os.environ, "LLMTRACE_STORE": str(path)}
     subprocess.run([sys.executable, "-c", DAEMON, str(before), str(tmp_path)], env=environment, check=True, timeout=120)
-    assert held(path) == before + 1 + 5
+    assert count_spans(path) == before + 1 + 5

@@ -22,8 +22,8 @@ def vendor() -> Iterator[str]:
 @pytest.fixture
 def backend() -> Iterator[Backend]:
     """An OTLP backend that is up."""
-    with Backend() as made:
-        yield made.up()
+    with Backend() as server:
+        yield server.up()
 
 
 @pytest.fixture

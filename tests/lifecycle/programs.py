@@ -9,12 +9,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import llmtrace
-from serving import serving
+from serving import QuietHandler, serving
 
 SOURCE = Path(llmtrace.__file__).parents[1]
 
@@ -53,12 +53,7 @@ _CHUNK = {
 }  # fmt: skip
 
 
-class _Vendor(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_: object) -> None:
-        pass
-
+class _Vendor(QuietHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if body.get("stream"):

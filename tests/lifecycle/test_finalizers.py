@@ -40,7 +40,7 @@ for _ in range(40): drop()
 
 
 @pytest.mark.parametrize("exporter", ["http", "store"])
-def test_dropped_streams_collected_on_a_thread_of_ours_all_arrive(
+def test_dropped_streams_collected_on_an_internal_thread_all_arrive(
     exporter: str, backend: Backend, spool: Path, tmp_path: Path, vendor: str
 ) -> None:
     """40 streams that the collector finds while content is redacted end their spans, at exit, without a lost one."""
@@ -110,7 +110,7 @@ def test_full_queue_does_not_make_the_writer_wait_for_itself() -> None:
     from llmtrace.export.batch import BatchLimits, BatchProcessor
     from llmtrace.export.stats import ExportStats
 
-    limits, ledger = BatchLimits(), ExportStats()
+    limits, stats = BatchLimits(), ExportStats()
     limits.queue = limits.batch = 1
     written: list[object] = []
 
@@ -122,8 +122,8 @@ def test_full_queue_does_not_make_the_writer_wait_for_itself() -> None:
         def retry(self) -> None: ...
         def write(self, batch: Any) -> None:
             if batch == ["first"]:
-                made.enqueue("late one")
-                made.enqueue("late two")
+                processor.enqueue("late one")
+                processor.enqueue("late two")
             written.extend(batch)
 
         def flush(self, deadline: float) -> bool:
@@ -135,9 +135,9 @@ def test_full_queue_does_not_make_the_writer_wait_for_itself() -> None:
         def rest(self, deadline: float) -> None: ...
         def after_fork(self) -> None: ...
 
-    made = BatchProcessor(Sink(), ledger, limits)
-    made.enqueue("first")
-    assert made.flush(time.monotonic() + 30)
-    made.close(time.monotonic() + 30)
+    processor = BatchProcessor(Sink(), stats, limits)
+    processor.enqueue("first")
+    assert processor.flush(time.monotonic() + 30)
+    processor.close(time.monotonic() + 30)
     assert written == ["first", "late one", "late two"]
-    assert ledger.counts().dropped == {}
+    assert stats.counts().dropped == {}

@@ -38,10 +38,11 @@ def test_broken_output_fails_no_call(kind: str, when: str, tmp_path: Path, vendo
     code = CALLS + broken + "llmtrace.instrument(estimate_usage='separate')\n" + plain
     code += (
         "for _ in range(2):\n    assert ask().choices[0].message.content == 'hi'\n    list(ask(stream=True))\n"
-        "llmtrace.flush(20)\nfrom llmtrace._errors import log_internal_error\n"
+        "assert not llmtrace.flush(0.5)\nfrom llmtrace._errors import log_internal_error\n"
         "try: 1 / 0\nexcept ZeroDivisionError: log_internal_error('test the report')\n"
     )
-    run(tmp_path / "program.py", code, environment(vendor, LLMTRACE_STORE=str(store)))
+    variables = environment(vendor, LLMTRACE_STORE=str(store), LLMTRACE_FLUSH_TIMEOUT="0.5")
+    run(tmp_path / "program.py", code, variables)
 
 
 @pytest.mark.parametrize("kind", ["raises", "missing", "closed"])

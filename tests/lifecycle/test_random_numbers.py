@@ -43,20 +43,20 @@ assert first != second
 
 
 @pytest.mark.parametrize("mode", ["ok", 503])
-def test_seeded_program_gets_the_same_numbers_and_its_own_trace_ids(
+def test_seeded_program_gets_its_own_numbers_and_unique_trace_ids(
     mode: str | int, backend: Backend, spool: Path, tmp_path: Path, vendor: str
 ) -> None:
     """Neither ids nor the waits between attempts draw from ``random``, and no two runs share a trace."""
     backend.mode = mode
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": backend.url, "LLMTRACE_SPOOL": str(spool)}
 
-    def ran(instrument: str) -> tuple[float, set[str]]:
+    def run_seeded(instrument: str) -> tuple[float, set[str]]:
         environ = environment(vendor, INSTRUMENT=instrument, **variables)
         number, traces = json.loads(run(tmp_path / "program.py", CALLS + SEEDED, environ))
         return number, set(traces)
 
-    without, _ = ran("")
-    (first, traces), (second, others) = ran("1"), ran("1")
+    without, _ = run_seeded("")
+    (first, traces), (second, others) = run_seeded("1"), run_seeded("1")
     assert first == second == without
     assert len(traces | others) == 10
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from export.backend import Backend
-from export.test_servers import came, free_port
+from export.test_servers import free_port, request_tags
 from serving import programs
 
 from .programs import CALLS, environment
@@ -74,7 +74,7 @@ def start(backend: Backend, spool: Path, tmp_path: Path, vendor: str) -> Iterato
     """Starts a program in a folder that has ``program.py``."""
     with programs() as running:
 
-        def started(code: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+        def start_program(code: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
             (tmp_path / "program.py").write_text(code, encoding="utf-8")
             # Measuring coverage installs a SIGTERM handler of its own, which is not what these tests are about.
             settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": backend.url, "LLMTRACE_SPOOL": str(spool)}
@@ -88,7 +88,7 @@ def start(backend: Backend, spool: Path, tmp_path: Path, vendor: str) -> Iterato
             running.append(process)
             return process
 
-        yield started
+        yield start_program
 
 
 def get(port: int, number: str) -> None:
@@ -112,7 +112,7 @@ def adopt(start: Serve, backend: Backend, spans: int) -> None:
     out, _ = restart.communicate(timeout=60)
     assert restart.returncode == 0, out
     give_up = time.monotonic() + 30
-    while len(came(backend)) < spans + 1 and time.monotonic() < give_up:
+    while len(request_tags(backend)) < spans + 1 and time.monotonic() < give_up:
         time.sleep(0.02)
 
 
@@ -137,7 +137,7 @@ def test_server_ended_by_sigterm_loses_no_call(name: str, backend: Backend, star
         statuses[number] = server.returncode
     adopt(start, backend, ROUNDS * CALLS_EACH)
     expected = [f"{number}.{call}" for number in range(ROUNDS) for call in range(CALLS_EACH)]
-    assert came(backend) == Counter([*expected, "restart"])
+    assert request_tags(backend) == Counter([*expected, "restart"])
     assert len(set(statuses.values())) == 1, statuses
 
 
@@ -163,7 +163,7 @@ def test_pool_as_a_context_manager_loses_no_call(method: str, backend: Backend, 
         assert (program.returncode, out) == (0, "")
     adopt(start, backend, ROUNDS * 20)
     expected = [f"{number}.{call}" for number in range(ROUNDS) for call in range(20)]
-    assert came(backend) == Counter([*expected, "restart"])
+    assert request_tags(backend) == Counter([*expected, "restart"])
 
 
 PLAIN = (
@@ -195,7 +195,7 @@ def test_plain_process_ends_by_the_signal(wait: str, mode: str, backend: Backend
         assert program.wait(30) == -signal.SIGTERM
     backend.mode = "ok"
     adopt(start, backend, ROUNDS * 20)
-    assert set(came(backend)) == {"restart", *(f"{n}.{call}" for n in range(ROUNDS) for call in range(20))}
+    assert set(request_tags(backend)) == {"restart", *(f"{n}.{call}" for n in range(ROUNDS) for call in range(20))}
 
 
 def test_kill_after_sigterm_loses_no_call(backend: Backend, start: Serve, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_kill_after_sigterm_loses_no_call(backend: Backend, start: Serve, tmp_pa
         assert program.wait(30) == -signal.SIGKILL
     backend.mode = "ok"
     adopt(start, backend, ROUNDS * 20)
-    assert set(came(backend)) == {"restart", *(f"{n}.{call}" for n in range(ROUNDS) for call in range(20))}
+    assert set(request_tags(backend)) == {"restart", *(f"{n}.{call}" for n in range(ROUNDS) for call in range(20))}
 
 
 HANDLERS = {
@@ -224,7 +224,7 @@ HANDLERS = {
 
 
 @pytest.mark.parametrize("name", HANDLERS)
-def test_handlers_of_the_application_run_as_ever(name: str, backend: Backend, start: Serve, tmp_path: Path) -> None:
+def test_handlers_of_the_application_still_run(name: str, backend: Backend, start: Serve, tmp_path: Path) -> None:
     """A handler installed before or after instrument() is called once, and decides what follows."""
     place, action, status = HANDLERS[name]
     install = (
@@ -241,7 +241,7 @@ def test_handlers_of_the_application_run_as_ever(name: str, backend: Backend, st
     program.send_signal(signal.SIGTERM)
     assert program.stdout.readline() == "handler\n"
     # What had ended was sent before the handler ran.
-    assert len(came(backend)) >= 20
+    assert len(request_tags(backend)) >= 20
     if status == -signal.SIGKILL:
         assert program.stdout.readline() == "handled\n"
         program.kill()
@@ -300,7 +300,7 @@ def test_signal_that_interrupts_a_lock_neither_hangs_nor_loses(
     program = start(code, LLMTRACE_FLUSH_TIMEOUT="20")
     program.communicate(timeout=15)  # long before the time-out
     assert program.returncode == -signal.SIGTERM
-    assert {"first", "before"} <= set(came(backend))
+    assert {"first", "before"} <= set(request_tags(backend))
 
 
 def test_handler_is_chained_once_for_one_installed_later(monkeypatch: pytest.MonkeyPatch, spans: Any) -> None:

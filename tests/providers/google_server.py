@@ -7,12 +7,14 @@ import json
 import ssl
 from collections.abc import Callable
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 from google import genai
 from google.genai import types
 from google.oauth2.credentials import Credentials
+
+from serving import QuietHandler
 
 __all__ = ["Gemini", "answer", "collect", "resolve", "step"]
 
@@ -27,9 +29,7 @@ def answer(*parts: Any, reason: str | None = "STOP", usage: Any = None, **more: 
     return found if usage is None else {**found, "usageMetadata": usage}
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+class _Handler(QuietHandler):
     server: Gemini
 
     def _answer(self) -> None:
@@ -58,8 +58,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
 
     do_GET = do_POST = do_PATCH = do_DELETE = _answer
-
-    def log_message(self, *_: object) -> None: ...
 
 
 class Gemini(ThreadingHTTPServer):

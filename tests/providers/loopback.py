@@ -7,8 +7,10 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
+
+from serving import QuietHandler
 
 CUT = object()
 """In place of a part of a body: the connection is closed there, without an end."""
@@ -42,8 +44,7 @@ class ReceivedRequest:
     body: Any
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(QuietHandler):
     server: Loopback
 
     def do_POST(self) -> None:
@@ -91,9 +92,6 @@ class _Handler(BaseHTTPRequestHandler):
             pause()
         else:
             time.sleep(pause)
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 class Loopback(ThreadingHTTPServer):

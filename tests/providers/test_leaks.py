@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import anthropic
@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
-from serving import serving
+from serving import QuietHandler, serving
 
 SECRETS = {
     name: f"marker-{name}-q7" for name in ("system", "user", "arguments", "output", "header", "key", "who", "tool")
@@ -30,10 +30,8 @@ USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 CALL = {"name": "find", "arguments": json.dumps({"q": SECRETS["arguments"]})}
 
 
-class Vendor(BaseHTTPRequestHandler):
+class Vendor(QuietHandler):
     """Server of both dialects, whose behavior depends on the requested model."""
-
-    protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -96,8 +94,6 @@ class Vendor(BaseHTTPRequestHandler):
         self.send_header("x-request-id", "req_1")
         self.end_headers()
         self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None: ...
 
 
 @pytest.fixture(scope="module")

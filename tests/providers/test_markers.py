@@ -6,7 +6,7 @@ import inspect
 import json
 import logging
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import anthropic
@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
-from serving import serving
+from serving import QuietHandler, serving
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*[Dd]eprecat.*:DeprecationWarning"),
@@ -45,10 +45,8 @@ TOOLS: Any = [{"type": "function", "function": {"name": "f", "description": MARK
 EXTRA: Any = {"extra_headers": {"x-extra": MARK}}
 
 
-class Vendor(BaseHTTPRequestHandler):
+class Vendor(QuietHandler):
     """Server that responds with the prompt, as an error, as invalid JSON, or as JSON of another form."""
-
-    protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
         asked = self.rfile.read(int(self.headers["content-length"])).decode("utf-8", "replace").replace('"', "'")
@@ -76,8 +74,6 @@ class Vendor(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None: ...
 
 
 @pytest.fixture(scope="module")

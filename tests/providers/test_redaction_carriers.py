@@ -6,7 +6,7 @@ import itertools
 import json
 import logging
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,17 +30,15 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import llmtrace
 from llmtrace.store.exporter import StoreExporter
 from planted import SECRETS, SURROUNDINGS
-from serving import serving
+from serving import QuietHandler, serving
 
 # Of those left out the plain search of this test could not see what remains.
 READABLE = [around for around in SURROUNDINGS if around not in ("full width", "zero width")]
 PAIRS = list(zip(SECRETS, itertools.cycle(READABLE), strict=False))
 
 
-class Vendor(BaseHTTPRequestHandler):
+class Vendor(QuietHandler):
     """Server that returns the prompt as a response, as a stream in pieces of five characters, or as an error."""
-
-    protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -80,8 +78,6 @@ class Vendor(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None: ...
 
 
 def _chunk(delta: dict[str, Any]) -> str:

@@ -61,8 +61,8 @@ def test_page_is_self_contained_and_well_formed(tmp_path: Path) -> None:
 
 
 def test_page_escapes_names(tmp_path: Path) -> None:
-    """Markup in the name of a feature or span is shown as text."""
-    evil = "</td><script>alert(1)</script>"
+    """Markup in the name of a feature or span is shown as text, and a control character is replaced."""
+    evil = "</td><script>alert(1)</script>\x1b"
     spans = [
         replace(span, name=evil, attributes={**span.attributes, "llmtrace.feature": evil, "gen_ai.request.model": evil})
         for trace in traces(20)
@@ -70,7 +70,7 @@ def test_page_escapes_names(tmp_path: Path) -> None:
     ]
     text = page(tmp_path / "s.db", spans, "feature")
     assert "<script" not in text
-    assert "&lt;script&gt;alert(1)" in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;\ufffd" in text
 
 
 @pytest.mark.parametrize(("by", "labels"), [("hour", 6), ("month", 26), ("week", 20), ("day", 9)])

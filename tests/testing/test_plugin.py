@@ -128,9 +128,9 @@ def test_instrumented_program_stays_instrumented(replay: Any, spans: Any, pytest
 
     made = _api._current
     assert made is not None
-    observers = list(made._runtime.tracing.observers)
+    observers = list(made._runtime.services.observers)
     with recording() as found, openai.OpenAI(base_url=f"{replay.url}/v1", api_key="x", max_retries=0) as client:
         client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "hi"}])
     assert (len(found.calls), len(found.spans), len(spans.get_finished_spans())) == (1, 1, 1)
     assert _api._current is made
-    assert made._runtime.tracing.observers == observers
+    assert made._runtime.services.observers == observers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -10,9 +9,9 @@ from opentelemetry import baggage, context
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, set_span_in_context
 
-__all__ = ["BAGGAGE_KEY", "RUNTIME", "SPAN_KEY", "SUPPRESS_KEY", "ContextRuntime"]
+from .._process import warn_once
 
-_log = logging.getLogger("llmtrace")
+__all__ = ["BAGGAGE_KEY", "RUNTIME", "SPAN_KEY", "SUPPRESS_KEY", "ContextRuntime"]
 
 
 class ContextRuntime(Protocol):
@@ -38,7 +37,7 @@ class _PublicRuntime:
 
 def _warn_missing(name: str, consequence: str) -> None:
     """Log a warning about a missing private name. Called during import, so once per process."""
-    _log.warning("llmtrace: this release of OpenTelemetry has no %s; %s", name, consequence)
+    warn_once(f"llmtrace: this release of OpenTelemetry has no {name}; {consequence}")
 
 
 def _only_key(written: Mapping[str, object], name: str) -> str:

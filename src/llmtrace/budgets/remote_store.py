@@ -14,6 +14,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, Protocol
 
+from .._process import new_thread
 from .stores import Claim, Step
 
 __all__ = ["RemoteStore"]
@@ -120,7 +121,7 @@ class RemoteStore:
         with self._lock:
             self._queue.put(item)
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="llmtrace-budgets", daemon=True)
+                self._thread = new_thread("budgets", self._run)
                 self._thread.start()
 
     def _run(self) -> None:

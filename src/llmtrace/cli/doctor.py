@@ -12,10 +12,11 @@ from pathlib import Path
 import click
 
 from .. import _errors
+from .._process import forget_warnings, logged_warnings
 from .._settings import ConfigError, Settings, load
-from .._settings.opentelemetry import forget_reported, reported
+from .._settings.environment import variable
 from ..export.otlp.payload import Payload
-from ..export.routes import names, spool_folder, transport, variable
+from ..export.routes import names, spool_folder, transport
 from ..export.signals import SIGNALS, Signal
 from ..providers.registry import SDKS
 from ..report import formatting
@@ -43,7 +44,7 @@ class DoctorReport:
     """Printer of the report, which remembers if there was a fault."""
 
     def __init__(self) -> None:
-        self.failed = False
+        self.failed: bool = False
 
     def title(self, name: str) -> None:
         """Print the title of a section."""
@@ -68,7 +69,7 @@ def run() -> int:
     except ConfigError as error:
         report.fault(str(error))
         return 2
-    forget_reported()  # what is logged from here on is printed too
+    forget_warnings()  # what is logged from here on is printed too
     _versions(report)
     _settings(report, settings)
     _clients(report)
@@ -164,7 +165,7 @@ def _destinations(report: DoctorReport, settings: Settings) -> None:
             _destination(report, settings, signal)
         except ConfigError as error:
             report.fault(f"{signal.unit}: {error}")
-    for message in reported():
+    for message in logged_warnings():
         report.fault(message)
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from urllib.parse import urlsplit, urlunsplit
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from .._settings import ConfigError, Settings
+from .._settings.environment import overridden, variable
 from ..export.bridging import bridges_for, translate
 from ..export.otlp.payload import Payload, Unencodable
 from ..export.otlp.transport import Transport
-from ..export.routes import names, protocol, transport, variable
+from ..export.routes import names, protocol, transport
 from ..export.signals import TRACES
 from ..store.schema import StoreError
 
@@ -31,12 +30,12 @@ class Resender(SpanExporter):
 
     def __init__(self, transport: Transport, bridges: Sequence[str], address: str) -> None:
         self.transport = transport
-        self.bridges = tuple(bridges)
+        self.bridges: tuple[str, ...] = tuple(bridges)
         self.address = address
         """Address of the backend, without credentials."""
-        self.last_message = ""
+        self.last_message: str = ""
         """Last response of the backend to a request that it did not accept."""
-        self.left_out = 0
+        self.left_out: int = 0
         """Number of spans that cannot be encoded, are too large, or were rejected individually."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -89,7 +88,7 @@ def resender(settings: Settings, endpoint: str | None = None) -> Resender:
     if not address:
         raise StoreError("no endpoint is set: set OTEL_EXPORTER_OTLP_ENDPOINT, or use --endpoint http://collector:4318")
     name = next((exporter for exporter in names(settings) if exporter.startswith("otlp")), "otlp")
-    with _overridden(own, _url(endpoint, name) if endpoint else None):
+    with overridden(own, _url(endpoint, name) if endpoint else None):
         try:
             otlp = transport(name)
         except ConfigError as error:
@@ -107,18 +106,3 @@ def _without_account(address: str) -> str:
         return address
     url = urlsplit(address)
     return urlunsplit((url.scheme, url.netloc.rpartition("@")[2], url.path, "", ""))
-
-
-@contextmanager
-def _overridden(name: str, value: str | None) -> Iterator[None]:
-    """Set an environment variable during the block. OpenTelemetry's exporters read it when they are created."""
-    before = os.environ.get(name)
-    if value is not None:
-        os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is not None:
-            os.environ[name] = before
-        elif value is not None:
-            del os.environ[name]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from typing import Any, NoReturn, TextIO
 import click
 from rich.console import Console
 
+from .._settings.environment import variable
 from ..report import formatting
 from ..store.schema import StoreError, connect, demo_path, locate
 
@@ -96,9 +96,9 @@ def store_path(value: str | None) -> Path:
 
 def _located(option: str | None) -> tuple[Path, str]:
     """Return the path of the store and the option or variable that names it."""
-    variable = os.environ.get("LLMTRACE_STORE", "").strip()
-    origin = "--store" if option else "LLMTRACE_STORE" if variable else "the default store"
-    setting = option or variable
+    configured = variable("LLMTRACE_STORE")
+    origin = "--store" if option else "LLMTRACE_STORE" if configured else "the default store"
+    setting = option or configured
     if setting.lower() == "off":
         raise StoreError(f"the store is off ({origin}): name a store with --store FILE")
     path = demo_path() if setting == "demo" else locate(setting)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import weakref
@@ -11,6 +10,7 @@ from collections.abc import Callable, Iterable
 from contextvars import ContextVar, Token
 from typing import Any, NamedTuple
 
+from .._process import ForkSafeLock
 from ..model import Document
 
 __all__ = [
@@ -34,9 +34,9 @@ class ExecutionPath:
     __slots__ = ("__weakref__", "place", "returned")
 
     def __init__(self, place: object, returned: Callable[[], bool]) -> None:
-        self.place = place
+        self.place: object = place
         """The ids of the thread and the task, 0 without a task."""
-        self.returned = returned
+        self.returned: Callable[[], bool] = returned
         """Function that returns true once the path has certainly ended."""
 
 
@@ -119,7 +119,7 @@ class DocumentContext:
     def __init__(self, inherited: tuple[Document, ...] = (), owner: ExecutionPath | None = None) -> None:
         self._inherited = inherited
         self._owner = None if owner is None else weakref.ref(owner)
-        self.shared = False
+        self.shared: bool = False
         self._retrieved: list[_Retrieved] = []
 
     def add(
@@ -185,7 +185,7 @@ class DocumentContext:
 
 _traces: OrderedDict[int, DocumentContext] = OrderedDict()
 """Documents retrieved outside every block, by trace id, for the latest traces."""
-_lock = threading.Lock()
+_lock = ForkSafeLock()
 
 
 def has_traces() -> bool:
@@ -213,12 +213,3 @@ def forget_traces() -> None:
     """Forget the documents of all traces."""
     with _lock:
         _traces.clear()
-
-
-def _renew_lock() -> None:
-    global _lock  # noqa: PLW0603 - a child process must not wait for its parent's thread
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_renew_lock)

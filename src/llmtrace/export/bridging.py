@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
 from .._errors import log_internal_error
+from .._settings.environment import variable
 from .._text import encodable
 from ..telemetry import names
 from ..telemetry.bridges import LIMIT, bridge_attributes, within
@@ -63,7 +63,7 @@ def _resource(resource: Resource) -> Resource:
     attributes = resource.attributes
     if names.OI_PROJECT in attributes:
         return resource
-    project = os.environ.get("PHOENIX_PROJECT_NAME", "").strip() or attributes.get("service.name")
+    project = variable("PHOENIX_PROJECT_NAME") or attributes.get("service.name")
     if not isinstance(project, str) or not (project := encodable(project)) or project.startswith("unknown_service"):
         return resource
     return resource.merge(Resource({names.OI_PROJECT: project}))
@@ -74,10 +74,14 @@ class BridgingExporter:
 
     def __init__(self, inner: Sink, bridges: Sequence[str]) -> None:
         self.inner = inner
-        self.bridges = tuple(bridges)
-        self.durable, self.rest = inner.durable, inner.rest
-        self.start, self.flush, self.close, self.after_fork = inner.start, inner.flush, inner.close, inner.after_fork
-        self.retry = inner.retry
+        self.bridges: tuple[str, ...] = tuple(bridges)
+        self.durable: bool = inner.durable
+        self.start: Callable[[], None] = inner.start
+        self.flush: Callable[[float], bool] = inner.flush
+        self.close: Callable[[float], bool] = inner.close
+        self.rest: Callable[[float], None] = inner.rest
+        self.retry: Callable[[], None] = inner.retry
+        self.after_fork: Callable[[], None] = inner.after_fork
 
     @property
     def has_backlog(self) -> bool:

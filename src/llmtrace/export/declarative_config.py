@@ -7,7 +7,7 @@ from typing import Any
 from opentelemetry import trace
 
 from .._settings import ConfigError
-from .routes import variable
+from .._settings.environment import variable
 from .signals import LOGS, METRICS, TRACES, Signal
 
 __all__ = ["DeclarativeConfig"]

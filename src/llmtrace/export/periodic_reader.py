@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from contextlib import suppress
@@ -13,7 +12,8 @@ from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 
 from .. import _errors
 from .._compat.opentelemetry_context import SUPPRESS_KEY
-from .._settings.opentelemetry import warn_once
+from .._process import new_thread, warn_once
+from .._settings.environment import variable
 from . import exit_hooks
 from .batch import Sink
 from .stats import ExportStats
@@ -47,7 +47,7 @@ class PeriodicReader(MetricReader):
         self._collecting = threading.Lock()
         self._stop = threading.Event()
         self._delivered = True
-        self._thread = threading.Thread(target=self._run, name="llmtrace-collect", daemon=True)
+        self._thread = new_thread("collect", self._run)
         with suppress(RuntimeError):  # the interpreter is ending: close() collects on its caller's thread
             self._thread.start()
         sink.start()
@@ -112,7 +112,7 @@ def _preference(exporter: Any, name: str) -> Any:
 
 def _interval() -> float:
     try:
-        seconds = float(os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "")) / 1000
+        seconds = float(variable("OTEL_METRIC_EXPORT_INTERVAL")) / 1000
     except ValueError:
         return _DEFAULT_INTERVAL_SECONDS
     return min(seconds, threading.TIMEOUT_MAX) if seconds > 0 else _DEFAULT_INTERVAL_SECONDS

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
@@ -15,12 +13,13 @@ from typing import Any, Protocol
 from opentelemetry.sdk.resources import Resource
 
 from .. import __version__, _errors
+from .._process import after_fork, is_gevent_patched, new_thread, warn_once
 from .._settings import ConfigError, Settings
-from .._settings.opentelemetry import usable_environment, warn_once
-from ..capture import worker
+from .._settings.environment import variable
+from .._settings.opentelemetry import usable_environment
 from .batch import BatchLimits, BatchProcessor, SpanBatchProcessor
 from .declarative_config import DeclarativeConfig
-from .routes import LOCAL, NO_ARGUMENTS, Arguments, LocalDestination, Route, open_routes, variable
+from .routes import LOCAL, NO_ARGUMENTS, Arguments, LocalDestination, Route, open_routes
 from .signals import LOGS, METRICS, TRACES, Signal
 from .stats import Counts
 
@@ -75,19 +74,16 @@ class SignalProvider:
         self._declared = declared
         self._local_store = local_store
         self._arguments = arguments
-        self.stores = False
+        self.stores: bool = False
         """True if the local store is one of the routes."""
         self._home, self._name = _GLOBALS[signal]
         self._routes: list[Route] | None = None
         self._closed = False
         self._announced = False
-        self._patched = worker.is_gevent_patched()
+        self._patched = is_gevent_patched()
         self._renew()
-        if signal is METRICS and hasattr(os, "register_at_fork"):
-            after_fork_method = weakref.WeakMethod(self._after_fork)
-            os.register_at_fork(
-                after_in_child=lambda: after_fork() if (after_fork := after_fork_method()) is not None else None
-            )
+        if signal is METRICS:
+            after_fork(self._after_fork)
 
     def _renew(self) -> None:
         self._lock = threading.Lock()
@@ -207,7 +203,7 @@ class SignalProvider:
         return [route for _, route in routes]
 
     def _create(self) -> Any:
-        if self._patched != worker.is_gevent_patched():
+        if self._patched != is_gevent_patched():
             self._patched = True
             self._lock = threading.Lock()
         with self._lock:
@@ -336,7 +332,7 @@ def _run_until(action: Callable[[], bool], deadline: float) -> bool:
         except Exception:
             _log.debug("llmtrace could not flush", exc_info=True)
 
-    thread = threading.Thread(target=run, name="llmtrace-flush", daemon=True)
+    thread = new_thread("flush", run)
     try:
         thread.start()
     except RuntimeError:  # the interpreter is ending and starts no more threads

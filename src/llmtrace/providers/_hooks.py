@@ -12,7 +12,8 @@ from ..capture.call import OpenCall
 from ..capture.failure import may_have_been_sent
 from ..capture.services import CallServices
 from ..context import state as context_state
-from ..model import Request, Response
+from ..context.operations import agent_of
+from ..model import INFERENCE_OPERATIONS, Request, Response
 from ..model.wire_format import WireFormat
 from ._parameters import read_parameters
 
@@ -150,6 +151,10 @@ def record_failed_attempt(call: OpenCall, error: BaseException | None) -> None:
 
 def _attach(call: OpenCall) -> Any:
     try:
+        if call.call_context.agent is not None and call.request.operation in INFERENCE_OPERATIONS:
+            agent = agent_of(call.parent_context)
+            if agent is not None:
+                next(agent.inference_calls)
         return context_state.attach(call.span_context)
     except Exception:
         log_internal_error("make a call current")

@@ -32,9 +32,10 @@ class JoinedSpan:
 
     def __init__(self, span: Any) -> None:
         """Intercept the end of ``span``, if it is recording."""
-        self.span = span = _innermost(span)
-        self.completed = False
-        self.missed = False
+        span = _innermost(span)
+        self.span: Any = span
+        self.completed: bool = False
+        self.missed: bool = False
         """True if the span ended before the call did."""
         self._make: Make | None = None
         self._late = False

@@ -140,7 +140,7 @@ class MessagesAccumulator:
         self._reason: str | None = None
         self._error: str | None = None
         self._end = self._compacted = False
-        self.skips_text = False
+        self.skips_text: bool = False
 
     def add(self, event: Any) -> bool:
         match get(event, "type"):

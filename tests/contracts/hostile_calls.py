@@ -1,0 +1,150 @@
+"""Endpoints that are called with and without llmtrace, and what their callers see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hostile import Broken, blame, dump, traced
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from llmtrace.providers.registry import SDKS
+
+QUESTION = [{"role": "user", "content": "hello"}]
+
+
+class Kind(SimpleNamespace):
+    """Endpoint of one vendor."""
+
+    vendor: str
+    path: str
+    call: Callable[..., Any]
+
+
+KINDS = {
+    "chat": Kind(
+        vendor="openai",
+        path="/chat/completions",
+        call=lambda client, **more: client.chat.completions.create(model="m", messages=QUESTION, **more),
+    ),
+    "responses": Kind(
+        vendor="openai",
+        path="/responses",
+        call=lambda client, **more: client.responses.create(model="m", input="hello", **more),
+    ),
+    "embeddings": Kind(
+        vendor="openai",
+        path="/embeddings",
+        call=lambda client, **more: client.embeddings.create(model="m", input="hello", **more),
+    ),
+    "messages": Kind(
+        vendor="anthropic",
+        path="/v1/messages",
+        call=lambda client, **more: client.messages.create(model="m", max_tokens=9, messages=QUESTION, **more),
+    ),
+}
+if find_spec("openai.resources.responses") is None:  # the first releases have no responses
+    del KINDS["responses"]
+STREAMED = tuple(kind for kind in ("chat", "responses", "messages") if kind in KINDS)
+
+
+def count_spans(exporter: InMemorySpanExporter) -> int:
+    """Return the number of finished spans, and read their attributes, most of which are set lazily."""
+    return sum(bool(span.attributes) for span in exporter.get_finished_spans())
+
+
+def observe(clients: Any, kind: Kind, colour: str, *, stream: bool = False, call: Any = None) -> list[Any]:
+    """Return everything a call passes to its caller: result, chunks, exception."""
+    client = clients.made[kind.vendor, colour]
+    more = {"stream": True} if stream else {}
+    make = call or (lambda client: kind.call(client, **more))
+    observed: list[Any] = []
+
+    async def read() -> None:
+        result = await make(client)
+        if not stream:
+            observed.append(dump(result))
+            return
+        async with result:
+            async for chunk in result:
+                observed.append(dump(chunk))
+
+    try:
+        if colour == "async":
+            clients.run(read())
+        elif not stream:
+            observed.append(dump(make(client)))
+        else:
+            with make(client) as chunks:
+                observed.extend(dump(chunk) for chunk in chunks)
+    except BaseException as error:
+        observed.append(blame(error))
+    return observed
+
+
+def compare(clients: Any, kind: Kind, colour: str, *, stream: bool = False, call: Any = None) -> Any:
+    """Make a call with and without llmtrace, assert that both give the same, and return the span."""
+    bare = observe(clients, kind, colour, stream=stream, call=call)
+    with traced() as exporter:
+        observed = observe(clients, kind, colour, stream=stream, call=call)
+    assert observed == bare
+    (span,) = exporter.get_finished_spans()
+    assert span.attributes  # which is when most of them are made, and a fault would be counted
+    return span
+
+
+def chunk(**more: Any) -> dict[str, Any]:
+    return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [], **more}
+
+
+def choice(index: Any, reason: Any = None, **delta: Any) -> dict[str, Any]:
+    return {"index": index, "delta": delta, "finish_reason": reason}
+
+
+def tool(index: Any) -> dict[str, Any]:
+    return {"index": index, "id": "t", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10, "input_tokens": 7, "output_tokens": 3}
+GOOD: dict[str, Any] = {
+    "id": "i",
+    "model": "m",
+    "usage": USAGE,
+    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}],
+    "data": [{"embedding": [0.5], "index": 0, "object": "embedding"}],
+    "output": [],
+    "content": [{"type": "text", "text": "hi"}],
+    "role": "assistant",
+    "type": "message",
+    "stop_reason": "end_turn",
+    "status": "completed",
+}
+GOOD_CHUNKS: dict[str, list[Any]] = {
+    "chat": [chunk(choices=[choice(0, content="hi")]), chunk(choices=[choice(0, "stop")]), chunk(usage=USAGE)],
+    "responses": [
+        {"type": "response.output_text.delta", "delta": "hi", "output_index": 0},
+        {"type": "response.completed", "response": GOOD},
+    ],
+    "messages": [
+        {"type": "message_start", "message": GOOD},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hi"}},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}},
+        {"type": "message_stop"},
+    ],
+}
+
+
+def sabotage(monkeypatch: pytest.MonkeyPatch, kind: Kind, **readers: Any) -> None:
+    (sdk,) = (sdk for sdk in SDKS if sdk.name == kind.vendor)
+    monkeypatch.setitem(sdk.posts, kind.path, replace(sdk.posts[kind.path], **readers))
+
+
+def break_events(monkeypatch: pytest.MonkeyPatch, kind: Kind, *where: str) -> None:
+    (sdk,) = (sdk for sdk in SDKS if sdk.name == kind.vendor)
+    inner = sdk.posts[kind.path].accumulator
+    assert inner is not None
+    sabotage(monkeypatch, kind, accumulator=lambda: Broken(inner(), *where))
