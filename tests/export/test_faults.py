@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,38 @@ def test_too_large_payload_is_halved(backend: Backend, run: Callable[..., str]) 
     run("for number in range(50): call(f'call-{number}')\nassert pipeline.flush(20)\n")
     once(backend)
     assert len(backend.requests) > 1
+
+
+MERGED = """
+import urllib.request
+
+def mode(name):
+    urllib.request.urlopen(f"{os.environ['OTEL_EXPORTER_OTLP_ENDPOINT']}/{name}").close()
+
+def calls(start, count):
+    for number in range(start, start + count):
+        call(f"call-{number}")
+        if start:
+            pipeline.flush(0.05)
+
+calls(0, 60)
+assert pipeline.flush(20)
+mode("cut")
+calls(60, 30)
+mode("ok")
+assert pipeline.flush(60)
+"""
+
+
+def test_small_requests_are_still_merged_after_one_was_too_large(backend: Backend, run: Callable[..., str]) -> None:
+    """After a 413 the requests that wait during an outage are merged up to the size that is accepted."""
+    backend.largest = 2000
+    backend.up()
+    run(MERGED)
+    assert Counter(backend.names) == Counter(f"call-{number}" for number in range(90))
+    assert max(len(spans_of(request)) for request in backend.requests) < 60
+    late = [request for request in backend.requests if int(spans_of(request)[0].name.rpartition("-")[2]) >= 40]
+    assert len(late) < 20
 
 
 def test_too_large_span_loses_its_content_first(backend: Backend, run: Callable[..., str]) -> None:

@@ -58,8 +58,13 @@ class Buffer(Protocol):
         """
         ...
 
-    def coalesce(self, encoder: Encoder) -> None:
-        """Merge small queued requests, so that fewer are sent. No request may be in flight."""
+    def coalesce(self, encoder: Encoder, limit: int | None) -> None:
+        """Merge small queued requests, so that fewer are sent. No request may be in flight.
+
+        Args:
+            encoder: Encoder that merges requests.
+            limit: Maximum bytes of a merged request before compression, if the backend has refused one for its size.
+        """
         ...
 
     def done(self, entry: Entry) -> None:
@@ -154,7 +159,7 @@ class MemoryBuffer:
             self._in_flight = self._entries[0] if self._entries else None
             return self._in_flight
 
-    def coalesce(self, encoder: Encoder) -> None:
+    def coalesce(self, encoder: Encoder, limit: int | None) -> None:
         """Do nothing: requests in memory need no merging, since their items are batched before encoding."""
 
     def _count_lost(self, reason: str, items: int) -> None:

@@ -68,8 +68,8 @@ class Sender:
         self._transport = transport
         self._stats = stats
         self._limit = transport.limit
-        self._coalesces = True
-        """True while small requests are merged: until the backend refuses one for its size."""
+        self._merge_limit: int | None = None
+        """Maximum bytes of a merged request before compression: half of the smallest refused for its size."""
         self._renew()
 
     def _renew(self) -> None:
@@ -234,8 +234,8 @@ class Sender:
                         continue
                     self._flush_requested = False
             if ready:
-                if self._coalesces and not self._failures:  # probe a failing backend with one request
-                    self._buffer.coalesce(self._transport.encoder)
+                if not self._failures:  # probe a failing backend with one request
+                    self._buffer.coalesce(self._transport.encoder, self._merge_limit)
                 if (entry := self._buffer.first()) is not None:
                     return entry
             if self._adopt():
@@ -304,10 +304,12 @@ class Sender:
         self._stats.record_dropped(lost, entry.items, message)
 
     def _halve(self, entry: Entry, payload: Payload) -> None:
-        self._coalesces = False
         parts = self._transport.encoder.split(payload)
+        half = len(payload.raw()) // 2
+        # Without a minimum: what is merged again after a refusal must be smaller each time.
+        self._merge_limit = min(half, self._merge_limit or half)
         if payload.items > 1:
-            self._limit = max(_MIN_REQUEST_BYTES, min(self._limit, len(payload.raw()) // 2))
+            self._limit = max(_MIN_REQUEST_BYTES, min(self._limit, half))
         for part in parts:
             self._buffer.put(part)
         self._buffer.done(entry)

@@ -279,7 +279,7 @@ class SpoolBuffer:
     def _first_not_deferred(self, records: deque[Record]) -> Record | None:
         return next((record for record in records if record not in self._deferred), None)
 
-    def coalesce(self, encoder: Encoder) -> None:
+    def coalesce(self, encoder: Encoder, limit: int | None) -> None:
         """Rewrite the segment that is sent next with fewer, larger records, and close it.
 
         The new file replaces the old one atomically. If the process dies, each item is in exactly one request, and
@@ -294,7 +294,7 @@ class SpoolBuffer:
                 payloads = [payload for record in records if (payload := record.load()) is not None]
                 segment.end_reading()
                 if len(payloads) == len(records):  # otherwise one is damaged, which is reported when it is sent
-                    requests = _coalesce(payloads, encoder)
+                    requests = _coalesce(payloads, encoder, limit)
                     if len(requests) < len(records):
                         segment = self._replace(segment, requests)
             except OSError:
@@ -451,22 +451,24 @@ def _loss_reason(error: OSError) -> str:
     return "spool_unwritable"
 
 
-def _coalesce(payloads: Sequence[Payload], encoder: Encoder) -> list[Payload]:
-    """Merge payloads into as few requests as the limits allow."""
+def _coalesce(payloads: Sequence[Payload], encoder: Encoder, limit: int | None) -> list[Payload]:
+    """Merge payloads into as few requests as the limits allow. ``limit`` applies before compression."""
     groups: list[list[Payload]] = []
-    items = size = 0
+    items = size = raw_size = 0
     for payload in payloads:
-        items, size = items + payload.items, size + len(payload.body)
+        payload_raw_size = 0 if limit is None else len(payload.raw())
+        items, size, raw_size = items + payload.items, size + len(payload.body), raw_size + payload_raw_size
         if (
             groups
             and items <= _COALESCED_MAX_ITEMS
             and size <= _COALESCED_MAX_BYTES
+            and (limit is None or raw_size <= limit)
             and payload.encoding == groups[-1][0].encoding
         ):
             groups[-1].append(payload)
         else:
             groups.append([payload])
-            items, size = payload.items, len(payload.body)
+            items, size, raw_size = payload.items, len(payload.body), payload_raw_size
     return [payload for group in groups for payload in encoder.join(group)]
 
 
