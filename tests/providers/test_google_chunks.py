@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmtrace.capture.content import WithContent
 from llmtrace.providers.google import chunks as google_chunks
 from llmtrace.providers.google.chunks import JsonAccumulator, ShapeCache, shape_of
 from llmtrace.providers.google.generate import GenerateAccumulator
+from llmtrace.providers.google.generate_content import GenerateContentAccumulator
 
 
 def chunk(text: str = "word", output: int = 3, **more: Any) -> dict[str, Any]:
@@ -62,9 +64,15 @@ STREAMS: dict[str, list[dict[str, Any]]] = {
 
 
 def result_of(cls: type[JsonAccumulator], chunks: list[Any]) -> tuple[Any, list[bool], bool]:
-    folded = cls(GenerateAccumulator())
-    spoke = [folded.add(each) for each in chunks]
-    return folded.result(), spoke, folded.ended
+    """Return the result, with content recorded and without, which must not make a difference."""
+    content = GenerateContentAccumulator()
+    folded, alone = cls(WithContent(GenerateAccumulator(), content)), cls(GenerateAccumulator())
+    # An empty text is one whose tokens are already reported.
+    spoke = [folded.add(each) is not False for each in chunks]
+    assert spoke == [alone.add(each) is not False for each in chunks]
+    result, ended = folded.result(), folded.ended
+    assert (result, ended) == (alone.result(), alone.ended)
+    return (result, content.messages()), spoke, ended
 
 
 @pytest.mark.parametrize("name", STREAMS)
@@ -88,8 +96,8 @@ def test_shape_cache_parses_few_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     answer, _, ended = result_of(
         ShapeCache, [SimpleNamespace(body=json.dumps(each)) for each in STREAMS["words and an end"]]
     )
-    assert len(read) == 3
-    assert ended and answer.usage == {"input": 8, "output": 30}
+    assert len(read) == 2 * 3  # with content and without
+    assert ended and answer[0].usage == {"input": 8, "output": 30}
 
 
 def test_parsed_chunks_of_first_releases_are_all_read() -> None:
@@ -101,7 +109,9 @@ def test_long_text_matches_its_shape() -> None:
     """A text of any length and content matches."""
     text = '\\"' * 100_000
     chunks = [SimpleNamespace(body=json.dumps(chunk(text, number))) for number in range(3)]
-    assert result_of(ShapeCache, chunks)[0].usage == {"input": 8, "output": 2}
+    (response, messages), _, _ = result_of(ShapeCache, chunks)
+    assert messages[0]["parts"] == [{"type": "text", "content": text * 3}]
+    assert response.usage == {"input": 8, "output": 2}
 
 
 TEXTS = st.one_of(st.text(max_size=6), st.sampled_from(['"text": "x"', '\\"', "\\u0041", '{"aCount": 7}', ""]))

@@ -7,7 +7,9 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from ..._errors import log_internal_error
 from ...capture.call import OpenCall
+from ...capture.content import WithContent
 from ...model import Response
 from ...model.wire_format import Accumulator
 
@@ -27,7 +29,7 @@ def parse_body(result: Any) -> Any:
 
 def accumulator(call: OpenCall) -> Accumulator:
     """Return an accumulator for the chunks of ``call`` as the SDK passes them on."""
-    return (JsonAccumulator if call.content is not None else ShapeCache)(call.make_accumulator(), call)
+    return ShapeCache(call.make_accumulator(), call)
 
 
 class JsonAccumulator:
@@ -39,7 +41,7 @@ class JsonAccumulator:
         self._inner = inner
         self._call = call
 
-    def add(self, chunk: Any) -> bool:
+    def add(self, chunk: Any) -> bool | str:
         """Add a chunk as the SDK passes it on. Return what ``Accumulator.add`` returns."""
         if self._call is not None:
             # Every chunk carries the headers of the response.
@@ -57,34 +59,57 @@ class JsonAccumulator:
 
 
 class ShapeCache(JsonAccumulator):
-    """Accumulator for calls without content. Of chunks that differ in texts and counts only, it parses the last."""
+    """Accumulator that parses only the last of chunks that differ in texts and counts."""
 
-    __slots__ = ("_last", "_shape", "_shape_count")
+    __slots__ = ("_content", "_last", "_matched", "_shape", "_shape_count")
 
     def __init__(self, inner: Accumulator, call: OpenCall | None = None) -> None:
         super().__init__(inner, call)
+        self._content: Any = inner.content if isinstance(inner, WithContent) else None
         self._last: Any = None
         self._shape: re.Pattern[str] | None = None
+        self._matched: bool | str = True
+        """Result of ``add`` for a chunk of this shape."""
         self._shape_count = 0
 
-    def add(self, chunk: Any) -> bool:
+    def add(self, chunk: Any) -> bool | str:
         """Add a chunk as the SDK passes it on. Return what ``Accumulator.add`` returns."""
         body = getattr(chunk, "body", None)
-        if self._shape is not None and type(body) is str and self._shape.fullmatch(body):
+        if self._shape is not None and type(body) is str and (match := self._shape.fullmatch(body)) is not None:
             self._last = chunk
-            return True
+            if self._content is not None:
+                self._add_content(match)
+            return self._matched
         self._read_last()
         has_content = super().add(chunk)
         self._shape = None
         if has_content and type(body) is str and self._shape_count < _MAX_SHAPES:
             self._shape_count += 1
             self._shape = shape_of(body)
+            if self._content is not None and not self._is_repeated(body):
+                self._shape = None
+            # The counts so far are exact: no text is needed to estimate them.
+            self._matched = "" if "usageMetadata" in body or "usage_metadata" in body else True
         return has_content
+
+    def _is_repeated(self, body: str) -> bool:
+        """Return true if the one text in a shape is all content of its chunks."""
+        if self._shape is None or self._shape.groups != 1:
+            return False
+        match = self._shape.fullmatch(body)
+        return match is not None and self._content.latest_text == _decode(match[1])
+
+    def _add_content(self, match: re.Match[str]) -> None:
+        try:
+            self._content.repeat(_decode(match[1]))
+        except Exception:
+            log_internal_error("read the content of a chunk")
 
     def _read_last(self) -> None:
         if self._last is not None:
             last, self._last = self._last, None
-            super().add(last)
+            counts = self._inner if self._content is None else self._inner.counts  # type: ignore[attr-defined]
+            counts.add(parse_body(last))
 
     @property
     def ended(self) -> bool:
@@ -96,6 +121,11 @@ class ShapeCache(JsonAccumulator):
         """Return the response accumulated so far."""
         self._read_last()
         return super().result()
+
+
+def _decode(text: str) -> str:
+    """Return the text of a JSON string."""
+    return str(json.loads(text)) if "\\" in text else text[1:-1]
 
 
 _MAX_SHAPES = 8
@@ -111,8 +141,9 @@ _compiled = lru_cache(maxsize=64)(re.compile)
 def shape_of(body: str) -> re.Pattern[str] | None:
     """Return a pattern for chunks with the same fields and values, except for texts, the id and counts.
 
-    Of texts, ids and counts, the last value is valid. A count of zero is part of the shape: it does not replace an
-    earlier count. Other numbers separate shapes: ended candidates and search queries add up over chunks.
+    Each text is a group. Of texts, ids and counts, the last value is valid. A count of zero is part of the shape: it
+    does not replace an earlier count. Other numbers separate shapes: ended candidates and search queries add up over
+    chunks.
     """
     pattern, end = "", 0
     for match in _VARIABLE.finditer(body):
@@ -120,7 +151,7 @@ def shape_of(body: str) -> re.Pattern[str] | None:
         fixed = f'{body[end : match.start()]}"{text or name or count}'
         if len(pattern) + len(fixed) > _MAX_SHAPE_CHARS:
             return None
-        pattern += re.escape(fixed) + (_COUNT if count else _NAME if name else _TEXT)
+        pattern += re.escape(fixed) + (_COUNT if count else _NAME if name else f"({_TEXT})")
         end = match.end()
     if len(pattern) + len(body) - end > _MAX_SHAPE_CHARS:
         return None

@@ -12,7 +12,7 @@ from ..._read import get, get_text, iter_list
 from ...capture.error_body import read_error
 from ...model import Counts, Request, Response
 from ...model.wire_format import WireFormat
-from .._texts import GENERATE_TEXTS
+from .._texts import generate_texts
 from .._usage import merge_counts
 from .generate_content import GENERATE_CONTENT
 
@@ -324,5 +324,5 @@ GENERATE = WireFormat(
     response=read_response,
     accumulator=GenerateAccumulator,
     content=GENERATE_CONTENT,
-    words=GENERATE_TEXTS,
+    texts=generate_texts,
 )
