@@ -35,8 +35,8 @@ from llmtrace.capture.stream import ObservedIterator, StreamObserver
 from llmtrace.model import Request
 from llmtrace.model.wire_format import WireFormat
 from llmtrace.providers.anthropic.messages import MESSAGES
+from llmtrace.providers.google.chunks import accumulator
 from llmtrace.providers.google.generate import GENERATE
-from llmtrace.providers.google.sdk import accumulator
 from llmtrace.providers.openai.chat import CHAT
 from llmtrace.providers.openai.responses import RESPONSES
 from llmtrace.telemetry.spans import SpanEmitter

@@ -49,8 +49,14 @@ WIDGET = {"googleMapsWidgetContextToken": "widgetcontent/x"}
 SEARCH = {"webSearchQueries": ["cafe"]}
 WRITES = {"cache_creation": {"ephemeral_5m_input_tokens": 10}}
 
+UNKNOWN = grounded("gemini-2.5-flash")
+UNKNOWN["usageMetadata"] = {**UNKNOWN["usageMetadata"], "agentStepCount": 3}
+
 MARKED: dict[str, tuple[Any, ...]] = {
     # provider, API, model, answer, USD of what is priced, what is not
+    "a Gemini count of an unknown name": (
+        "gcp.gemini", GENERATE, "gemini-2.5-flash", UNKNOWN, 0.000256, "agentStepCount",
+    ),
     "Maps": (
         "gcp.gemini", GENERATE, "gemini-2.5-flash", grounded("gemini-2.5-flash", **MAP), 0.000256, "maps_searches",
     ),

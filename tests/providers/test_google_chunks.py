@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmtrace.providers.google import sdk
+from llmtrace.capture.content import WithContent
+from llmtrace.providers.google import chunks as google_chunks
+from llmtrace.providers.google.chunks import JsonAccumulator, ShapeCache, shape_of
 from llmtrace.providers.google.generate import GenerateAccumulator
-from llmtrace.providers.google.sdk import _JsonAccumulator, _shape_of, _ShapeCache
+from llmtrace.providers.google.generate_content import GenerateContentAccumulator
 
 
 def chunk(text: str = "word", output: int = 3, **more: Any) -> dict[str, Any]:
@@ -61,19 +63,25 @@ STREAMS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-def result_of(cls: type[_JsonAccumulator], chunks: list[Any]) -> tuple[Any, list[bool], bool]:
-    folded = cls(GenerateAccumulator())
-    spoke = [folded.add(each) for each in chunks]
-    return folded.result(), spoke, folded.ended
+def result_of(cls: type[JsonAccumulator], chunks: list[Any]) -> tuple[Any, list[bool], bool]:
+    """Return the result, with content recorded and without, which must not make a difference."""
+    content = GenerateContentAccumulator()
+    folded, alone = cls(WithContent(GenerateAccumulator(), content)), cls(GenerateAccumulator())
+    # An empty text is one whose tokens are already reported.
+    spoke = [folded.add(each) is not False for each in chunks]
+    assert spoke == [alone.add(each) is not False for each in chunks]
+    result, ended = folded.result(), folded.ended
+    assert (result, ended) == (alone.result(), alone.ended)
+    return (result, content.messages()), spoke, ended
 
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_shape_cache_gives_the_same_result(name: str) -> None:
     """The result is the same for every stream."""
     chunks = [SimpleNamespace(body=json.dumps(each)) for each in STREAMS[name]]
-    assert result_of(_ShapeCache, chunks) == result_of(_JsonAccumulator, chunks)
+    assert result_of(ShapeCache, chunks) == result_of(JsonAccumulator, chunks)
     compact = [SimpleNamespace(body=json.dumps(each, separators=(",", ":"))) for each in STREAMS[name]]
-    assert result_of(_ShapeCache, compact) == result_of(_JsonAccumulator, compact)
+    assert result_of(ShapeCache, compact) == result_of(JsonAccumulator, compact)
 
 
 def test_shape_cache_parses_few_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,24 +92,26 @@ def test_shape_cache_parses_few_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
         read.append(body)
         return json.loads(body)
 
-    monkeypatch.setattr(sdk, "json", SimpleNamespace(loads=loads))
+    monkeypatch.setattr(google_chunks, "json", SimpleNamespace(loads=loads))
     answer, _, ended = result_of(
-        _ShapeCache, [SimpleNamespace(body=json.dumps(each)) for each in STREAMS["words and an end"]]
+        ShapeCache, [SimpleNamespace(body=json.dumps(each)) for each in STREAMS["words and an end"]]
     )
-    assert len(read) == 3
-    assert ended and answer.usage == {"input": 8, "output": 30}
+    assert len(read) == 2 * 3  # with content and without
+    assert ended and answer[0].usage == {"input": 8, "output": 30}
 
 
 def test_parsed_chunks_of_first_releases_are_all_read() -> None:
     """The first releases pass parsed chunks, which are all read."""
-    assert result_of(_ShapeCache, WORDS) == result_of(_JsonAccumulator, WORDS)
+    assert result_of(ShapeCache, WORDS) == result_of(JsonAccumulator, WORDS)
 
 
 def test_long_text_matches_its_shape() -> None:
     """A text of any length and content matches."""
     text = '\\"' * 100_000
     chunks = [SimpleNamespace(body=json.dumps(chunk(text, number))) for number in range(3)]
-    assert result_of(_ShapeCache, chunks)[0].usage == {"input": 8, "output": 2}
+    (response, messages), _, _ = result_of(ShapeCache, chunks)
+    assert messages[0]["parts"] == [{"type": "text", "content": text * 3}]
+    assert response.usage == {"input": 8, "output": 2}
 
 
 TEXTS = st.one_of(st.text(max_size=6), st.sampled_from(['"text": "x"', '\\"', "\\u0041", '{"aCount": 7}', ""]))
@@ -172,22 +182,22 @@ def test_shape_cache_gives_the_same_result_for_any_stream(
 ) -> None:
     """The result does not depend on the formatting of the JSON."""
     bodies = [SimpleNamespace(body=json.dumps(each, **written)) for each in chunks]
-    assert result_of(_ShapeCache, bodies) == result_of(_JsonAccumulator, bodies)
+    assert result_of(ShapeCache, bodies) == result_of(JsonAccumulator, bodies)
 
 
 def test_large_chunk_is_not_learned() -> None:
     """An image has digits everywhere: to learn its shape would block the caller for seconds."""
     assert (
-        _shape_of(json.dumps(chunk(candidate={"content": {"parts": [{"inlineData": {"data": "a1" * 9000}}]}}))) is None
+        shape_of(json.dumps(chunk(candidate={"content": {"parts": [{"inlineData": {"data": "a1" * 9000}}]}}))) is None
     )
-    assert _shape_of(json.dumps(chunk(candidate={"content": {"parts": [{"text": "a"}] * 900}}))) is None
+    assert shape_of(json.dumps(chunk(candidate={"content": {"parts": [{"text": "a"}] * 900}}))) is None
 
 
 def test_invalid_json_chunk_keeps_earlier_counts() -> None:
     """The SDK raises for it, and the counts so far are kept."""
     chunks = [SimpleNamespace(body=json.dumps(chunk("a", number))) for number in range(3)]
     torn = SimpleNamespace(body=json.dumps(chunk("a", 9)).replace('"a"', '"a\n"'))
-    folded = _ShapeCache(GenerateAccumulator())
+    folded = ShapeCache(GenerateAccumulator())
     for each in chunks:
         folded.add(each)
     with pytest.raises(ValueError, match="control"):

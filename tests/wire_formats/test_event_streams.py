@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai._models import construct_type as response_event
 
-from llmtrace.capture.content import _WithContent
+from llmtrace.capture.content import WithContent
+from llmtrace.model.wire_format import ReadTexts
+from llmtrace.providers._texts import message_texts, response_texts
 from llmtrace.providers.anthropic import messages, messages_content
 from llmtrace.providers.openai import responses as openai_responses
 from llmtrace.providers.openai import responses_content
@@ -68,7 +70,7 @@ ITEM = st.one_of(
 OUTPUT = event("message", id="m", role="assistant", content=[{"type": "output_text", "text": "T", "annotations": []}])
 STATUS = st.sampled_from(["completed", "failed", None])
 ANSWER = st.fixed_dictionaries({"id": st.just("r"), "status": STATUS, "output": st.lists(OUTPUT, max_size=1)})
-TEXTS = st.sampled_from(sorted(responses_content._DELTA_KINDS))
+TEXTS = st.sampled_from(sorted(responses_content.DELTA_KINDS))
 RESPONSE_EVENT = st.one_of(
     event(TEXTS, delta=st.one_of(WORDS, ODD), output_index=INDEX),
     event(TEXTS, delta=WORDS, output_index=INDEX),
@@ -78,22 +80,24 @@ RESPONSE_EVENT = st.one_of(
 )
 
 
-def outcome(events: list[Any], counts: Any, accumulator: Any, *, short: bool) -> tuple[Any, ...]:
-    if short:
-        spoke = [_WithContent(counts, accumulator).add(each) for each in events]
-    else:
-        spoke = []
-        for each in events:
+def outcome(events: list[Any], read: ReadTexts, counts: Any, accumulator: Any, *, short: bool) -> tuple[Any, ...]:
+    spoke, texts = [], []
+    for each in events:
+        if short:
+            added = WithContent(counts, accumulator).add(each)
+        else:
             accumulator._add(each)
-            spoke.append(counts.add(each))
-    return spoke, counts.result(), counts.ended, accumulator.messages()
+            added = counts.add(each)
+        spoke.append(bool(added))
+        texts += [added] if short and type(added) is str else [text for text, _ in read(each)]
+    return spoke, texts, counts.result(), counts.ended, accumulator.messages()
 
 
-def same(events: list[Event], model: Callable[[Event], Any], counts: Any, accumulator: Any) -> None:
+def same(events: list[Event], model: Callable[[Event], Any], read: ReadTexts, counts: Any, accumulator: Any) -> None:
     """Assert that SDK models on either path, and parsed JSON, give the same result."""
-    long = outcome([model(copy.deepcopy(each)) for each in events], counts(), accumulator(), short=False)
-    assert outcome([model(copy.deepcopy(each)) for each in events], counts(), accumulator(), short=True) == long
-    assert outcome(copy.deepcopy(events), counts(), accumulator(), short=True) == long
+    long = outcome([model(copy.deepcopy(each)) for each in events], read, counts(), accumulator(), short=False)
+    assert outcome([model(copy.deepcopy(each)) for each in events], read, counts(), accumulator(), short=True) == long
+    assert outcome(copy.deepcopy(events), read, counts(), accumulator(), short=True) == long
 
 
 @settings(max_examples=150, deadline=None)
@@ -103,6 +107,7 @@ def test_messages_fast_path_gives_the_same_result(events: list[Event]) -> None:
     same(
         events,
         lambda told: message_event(type_=RawMessageStreamEvent, value=told),
+        message_texts,
         messages.MessagesAccumulator,
         messages_content.MessagesContentAccumulator,
     )
@@ -115,6 +120,7 @@ def test_responses_fast_path_gives_the_same_result(events: list[Event]) -> None:
     same(
         events,
         lambda told: response_event(type_=responses.ResponseStreamEvent, value=told),
+        response_texts,
         openai_responses.ResponsesAccumulator,
         responses_content.ResponsesContentAccumulator,
     )

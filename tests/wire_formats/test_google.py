@@ -76,6 +76,41 @@ def test_missing_usage_is_none_and_zero_is_zero() -> None:
     assert usage_of({"promptTokenCount": 0}) == {"input": 0}
 
 
+@pytest.mark.parametrize(
+    ("usage", "unmapped"),
+    [
+        ({"videoTokenCount": 4, "agentSteps": 7}, ("videoTokenCount",)),
+        ({"search_count": 2, "audioSeconds": 1.5}, ("audioSeconds", "search_count")),
+        ({"agentTokensDetails": [{"modality": "TEXT", "tokenCount": 3}]}, ("agentTokensDetails",)),
+        ({"promptTokensDetails": [{"modality": "SMELL", "tokenCount": 3}]}, ("smell_input",)),
+        (
+            {
+                "promptTokensDetails": [{"modality": "MODALITY_UNSPECIFIED", "tokenCount": 3}, {"tokenCount": 3}],
+                "cacheTokensDetails": [{"modality": "DOCUMENT", "tokenCount": 3}],
+                "agentTokensDetails": [{"modality": "TEXT", "tokenCount": 0}],
+                "initialPromptTokenCount": 3,
+                "videoTokenCount": 0,
+                "negativeCount": -1,
+                "cachedCount": True,
+                "noteCount": "7",
+                "totalTokenCount": 8,
+            },
+            (),
+        ),
+    ],
+)
+def test_unknown_billable_counts_are_named(usage: dict[str, Any], unmapped: tuple[str, ...]) -> None:
+    """A positive count that may be billed and is in no table is reported by name, in streams too."""
+    assert GENERATE.accumulator is not None
+    stream = GENERATE.accumulator()
+    stream.add({"usageMetadata": {"promptTokenCount": 8, **usage}})
+    stream.add({"candidates": [{"finishReason": "STOP"}], "usageMetadata": {"promptTokenCount": 8}})
+    for response in (GENERATE.response({"usageMetadata": {"promptTokenCount": 8, **usage}}), stream.result()):
+        assert response.unmapped_counts == unmapped
+        assert response.usage is not None
+        assert response.usage["input"] == 8
+
+
 def test_sdk_objects_and_json_give_the_same_result() -> None:
     """Snake case names, enumerations and models are read like JSON."""
     wire = {

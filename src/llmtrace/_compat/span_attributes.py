@@ -35,7 +35,7 @@ LIMIT = 128
 
 _OWNER_ATTRIBUTES = 16
 """Attributes that the owner of a joined span may still write after the call has ended."""
-_INT64_LIMIT = 2**63
+_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _MAX_NUMBER_CHARS = 64
 _SCALARS = frozenset({str, int, float, bool})
 _SPAN = getattr(sdk, "_Span", None)
@@ -134,22 +134,27 @@ def make_encodable(attributes: dict[str, Any]) -> bool:
     Returns:
         False if the SDK would have to convert other values.
     """
-    plain = True
+    plain, texts = True, []
     for key, value in attributes.items():
         kind = type(value)
         if kind is str:
-            if not value.isascii() or "\0" in value:
-                attributes[key] = encodable(value)
+            texts.append(value)
+        elif kind is float or kind is bool:
+            continue
         elif kind is int:
-            if not -_INT64_LIMIT <= value < _INT64_LIMIT:
+            if not _INT64_MIN <= value <= _INT64_MAX:
                 attributes[key] = _digits(value)
         elif kind is list or kind is tuple:
             attributes[key] = tuple(map(_encodable_item, value))
             plain = plain and _SCALARS.issuperset(map(type, value))
         elif isinstance(value, str):
             attributes[key] = encodable(str.__str__(value))
-        elif kind is not float and kind is not bool:
+        else:
             plain = False
+    # Check all texts at once: one by one takes as long as the rest of this function.
+    joined = "".join(texts)
+    if not joined.isascii() or "\0" in joined:
+        attributes.update({key: encodable(value) for key, value in attributes.items() if type(value) is str})
     if not "".join(attributes).isascii():
         for key in list(attributes):
             attributes[encodable(key)] = attributes.pop(key)
@@ -159,7 +164,7 @@ def make_encodable(attributes: dict[str, Any]) -> bool:
 def _encodable_item(value: Any) -> Any:
     if isinstance(value, str):
         return encodable(value)
-    return _digits(value) if type(value) is int and not -_INT64_LIMIT <= value < _INT64_LIMIT else value
+    return _digits(value) if type(value) is int and not _INT64_MIN <= value <= _INT64_MAX else value
 
 
 def _digits(value: int) -> str:

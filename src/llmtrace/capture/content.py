@@ -11,7 +11,7 @@ from ..model import Message, RequestContent, Response
 from ..model.content_format import ContentAccumulator, ContentFormat
 from ..model.wire_format import Accumulator
 
-__all__ = ["ContentRecorder"]
+__all__ = ["ContentRecorder", "WithContent"]
 
 
 class ContentRecorder:
@@ -42,7 +42,7 @@ class ContentRecorder:
         if self._format.accumulator is None:
             return counts
         self._accumulator = self._format.accumulator()
-        return _WithContent(counts, self._accumulator)
+        return WithContent(counts, self._accumulator)
 
     def output_messages(self) -> list[Message]:
         """Return the messages that the model produced so far."""
@@ -71,21 +71,23 @@ class ContentRecorder:
             log_internal_error("read the content of a request")
 
 
-class _WithContent:
+class WithContent:
     """One accumulator that feeds both the count and the content accumulator."""
 
-    __slots__ = ("_add", "_add_content", "_counts")
+    __slots__ = ("_add", "_add_content", "content", "counts")
 
     def __init__(self, counts: Accumulator, content: ContentAccumulator) -> None:
-        self._counts = counts
+        self.counts = counts
+        self.content = content
         self._add = counts.add
         self._add_content = content.add
 
-    def add(self, chunk: Any) -> bool:
+    def add(self, chunk: Any) -> bool | str:
         """Add a chunk to both accumulators."""
         try:
-            if self._add_content(chunk) and getattr(self._counts, "skips_text", False):
-                return True
+            text = self._add_content(chunk)
+            if text and getattr(self.counts, "skips_text", False):
+                return text
         except Exception:
             log_internal_error("read the content of a chunk")
         return self._add(chunk)
@@ -93,8 +95,8 @@ class _WithContent:
     @property
     def ended(self) -> bool:
         """True if the end event of the wire format was read."""
-        return self._counts.ended
+        return self.counts.ended
 
     def result(self) -> Response:
         """Return the response accumulated so far."""
-        return self._counts.result()
+        return self.counts.result()

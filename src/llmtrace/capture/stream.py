@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import weakref
 from array import array
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
+from operator import sub
 from statistics import median
 from time import monotonic, perf_counter
 from typing import Any
@@ -75,16 +77,15 @@ class StreamObserver:
         "_accumulator",
         "_add",
         "_call",
-        "_chunks",
         "_first_chunk_at",
         "_first_token_at",
+        "_gap_count",
         "_gaps",
-        "_last_chunk_at",
         "_long_gaps",
         "_output_text",
-        "_recent_gaps",
         "_sample",
         "_sample_stride",
+        "_times",
         "finished",
     )  # fmt: skip
 
@@ -92,14 +93,14 @@ class StreamObserver:
         self._call = call
         self._accumulator = accumulator
         self._add = accumulator.add
-        self._chunks = 0
-        self._first_chunk_at = self._first_token_at = self._last_chunk_at = 0.0
-        self._recent_gaps = array("d")
-        """Gaps since the last full block, in seconds."""
+        self._first_chunk_at = self._first_token_at = 0.0
+        self._times = array("d")
+        """Times of the latest chunks, in seconds. The gaps before the first of them are counted."""
+        self._gap_count = 0
         self._gaps: ChunkGaps | None = None
         self._sample = array("d")
         self._sample_stride = 1
-        self._long_gaps: list[float] | None = None
+        self._long_gaps: list[float] = []
         estimator = call.services.estimator
         self._output_text = call.output_text = None if estimator is None else estimator.buffer_for(call)
         self.finished: bool = False
@@ -110,29 +111,26 @@ class StreamObserver:
         """Record the arrival of a chunk and fold it into the response."""
         try:
             now = perf_counter()
-            count = self._chunks
-            self._chunks = count + 1
-            if count:
-                gap = now - self._last_chunk_at
-                if gap > _STALL_SECONDS:
-                    self._record_stall(gap)
-                self._recent_gaps.append(gap)
-                if not count % _GAP_BLOCK:
-                    self._count_gaps()
-            else:
-                self._first_chunk_at = now
-            self._last_chunk_at = now
-            if self._add(chunk) and not self._first_token_at:
+            times = self._times
+            times.append(now)
+            if len(times) > _GAP_BLOCK:
+                self._count_gaps()
+            content = self._add(chunk)
+            if content and not self._first_token_at:
                 self._first_token_at = now
-            if self._output_text is not None:
-                self._output_text.add(chunk)
+            output_text = self._output_text
+            if output_text is not None:
+                if type(content) is str:
+                    output_text.parts.append(content)
+                else:
+                    output_text.add(chunk)
         except Exception:
             log_internal_error("read a chunk")
 
     @property
     def chunks(self) -> int:
         """Number of chunks seen so far."""
-        return self._chunks
+        return self._gap_count + len(self._times)
 
     def unwrap(self, data: Callable[[Any], Any]) -> None:
         """Read ``data(chunk)`` instead of each chunk from now on."""
@@ -161,18 +159,19 @@ class StreamObserver:
                 fields.discard("usage")
         return bool(usage) and not getattr(chunk, "choices", True)
 
-    def _record_stall(self, gap: float) -> None:
-        if self._long_gaps is None:
-            self._long_gaps = []
-        self._long_gaps.append(gap)
-
     def _count_gaps(self) -> None:
-        """Count a block of gaps in buckets, and add some of them to the sample behind the percentiles."""
+        """Count the latest gaps in buckets, and add some of them to the sample behind the percentiles."""
+        times = self._times
         if self._gaps is None:
             self._gaps = ChunkGaps()
-        ordered = sorted(self._recent_gaps)
-        del self._recent_gaps[:]
+            self._first_chunk_at = times[0]
+        ordered = sorted(map(sub, times[1:], times))
+        del times[:-1]
+        self._gap_count += len(ordered)
         self._gaps.add(ordered)
+        self._long_gaps += ordered[bisect_right(ordered, _STALL_SECONDS) :]
+        if self._output_text is not None:
+            self._output_text.join()
         self._sample.extend(ordered[self._sample_stride // 2 :: self._sample_stride])
         if len(self._sample) > _GAP_BLOCK:
             # Halve the sample: percentiles stay representative, and memory stays bounded.
@@ -248,24 +247,23 @@ class StreamObserver:
             return StreamTiming(outcome, at_exit=at_exit)
 
     def _timing(self, outcome: str, *, at_exit: bool = False) -> StreamTiming:
-        started, chunks = self._call.started, self._chunks
+        started, chunks = self._call.started, self.chunks
         if not chunks:
             return StreamTiming(outcome, at_exit=at_exit)
-        token = self._first_token_at
-        if self._recent_gaps:
-            self._count_gaps()
-        gaps, sample = self._gaps, sorted(self._sample)
+        self._count_gaps()
+        first, token, last = self._first_chunk_at, self._first_token_at, self._times[-1]
+        gaps, sample = self._gaps if chunks > 1 else None, sorted(self._sample)
         return StreamTiming(
             stream_outcome=outcome,
             chunks=chunks,
-            first_chunk=self._first_chunk_at - started,
+            first_chunk=first - started,
             first_token=token - started if token else None,
-            generation_time=self._last_chunk_at - token if token else 0.0,
+            generation_time=last - token if token else 0.0,
             gaps=gaps,
-            gap_mean=(self._last_chunk_at - self._first_chunk_at) / (chunks - 1) if sample else None,
+            gap_mean=(last - first) / (chunks - 1) if sample else None,
             gap_p95=sample[min(len(sample) - 1, int(len(sample) * 0.95))] if sample else None,
             gap_max=None if gaps is None else gaps.maximum,
-            stalls=sum(gap > 10 * median(sample) for gap in self._long_gaps) if self._long_gaps and sample else 0,
+            stalls=sum(gap > 10 * median(sample) for gap in self._long_gaps),
             at_exit=at_exit,
         )
 

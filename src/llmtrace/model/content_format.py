@@ -14,8 +14,8 @@ __all__ = ["ContentAccumulator", "ContentFormat", "no_messages"]
 class ContentAccumulator(Protocol):
     """Accumulator of the messages of one stream, created only if content is recorded."""
 
-    def add(self, chunk: Any) -> bool | None:
-        """Add a chunk. Return True if it held nothing but text."""
+    def add(self, chunk: Any) -> str | None:
+        """Add a chunk. Return its text if it held nothing else."""
 
     def messages(self) -> list[Message]:
         """Return the messages so far, one per choice, with the vendor's own ``finish_reason`` if reported."""

@@ -9,10 +9,12 @@ from typing import Any, Protocol
 from . import Request, Response
 from .content_format import ContentFormat
 
-__all__ = ["Accumulator", "TextFormat", "Texts", "WireFormat"]
+__all__ = ["Accumulator", "ReadTexts", "Texts", "WireFormat"]
 
 Texts = Iterable[tuple[str, bool]]
 """Pairs of a text and a flag, which is true for the name of a tool call."""
+ReadTexts = Callable[[Any], Texts]
+"""Reader of the texts of a complete response or a chunk, as an SDK model or as parsed JSON."""
 
 
 class Accumulator(Protocol):
@@ -21,8 +23,12 @@ class Accumulator(Protocol):
     The optional attribute ``skips_text`` is true once further chunks that hold only text add nothing to the response.
     """
 
-    def add(self, chunk: Any) -> bool:
-        """Add a chunk. Return True if it held text, reasoning or a tool call."""
+    def add(self, chunk: Any) -> bool | str:
+        """Add a chunk. Return true if it held text, reasoning or a tool call.
+
+        Return the text itself, as an alternative, if the chunk held nothing else: ``ReadTexts`` is then not called for
+        it. The text of a chunk whose tokens are already reported may be returned as empty.
+        """
 
     @property
     def ended(self) -> bool:
@@ -30,16 +36,6 @@ class Accumulator(Protocol):
 
     def result(self) -> Response:
         """Return the response accumulated so far."""
-
-
-@dataclass(frozen=True, slots=True)
-class TextFormat:
-    """Readers of the texts of one wire format, from which tokens are estimated."""
-
-    read: Callable[[Any], Texts]
-    """Reader of a complete response or a chunk, as an SDK model or as parsed JSON."""
-    quick: Callable[[Any], Any]
-    """Reader of the one text of a typical chunk. For any other chunk it may raise or return ``None``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +47,7 @@ class WireFormat:
     accumulator: Callable[[], Accumulator] | None = None
     content: ContentFormat | None = None
     """Readers of the content, used only if content is recorded."""
-    words: TextFormat | None = None
-    """Readers of the output texts, or ``None`` if tokens cannot be estimated from texts."""
+    texts: ReadTexts | None = None
+    """Reader of the output texts, or ``None`` if tokens cannot be estimated from texts."""
     api: str | None = None
     """SDK method, such as ``openai.chat.completions.create``, set by the registry of SDKs."""

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from .._process import warn_once
 from ..model import Counts, Request, Response
-from ..model.wire_format import TextFormat, WireFormat
+from ..model.wire_format import ReadTexts, WireFormat
 from .estimates import Estimate, estimate
 from .price import Pricer
 
@@ -22,37 +22,42 @@ _MAX_TEXT_CHARACTERS = 1_000_000
 class OutputText:
     """The text of one response, collected for counting."""
 
-    __slots__ = ("_quick", "_read", "calls", "length", "parts")
+    __slots__ = ("_joined", "_length", "_read", "calls", "parts")
 
-    def __init__(self, words: TextFormat) -> None:
-        self._read, self._quick = words.read, words.quick
+    def __init__(self, read: ReadTexts) -> None:
+        self._read = read
         self.parts: list[str] = []
-        self.length: int = 0
-        """Number of characters, including those that were not kept."""
+        """Texts of the latest chunks. ``join`` has to be called from time to time."""
+        self._joined: list[str] = []
+        self._length: int = 0
         self.calls: int = 0
         """Number of tool calls."""
 
     def add(self, chunk: Any) -> None:
         """Add the text of a chunk, or of a complete response."""
-        try:
-            text = self._quick(chunk)
-        except (AttributeError, TypeError, ValueError):
-            text = None
-        if type(text) is str and text:  # The fast path, for nearly every chunk.
-            self.length += len(text)
-            if self.length <= _MAX_TEXT_CHARACTERS:
-                self.parts.append(text)
-            return
         for text, name in self._read(chunk):
             self.calls += name
-            self.length += len(text)
-            if self.length <= _MAX_TEXT_CHARACTERS:
-                self.parts.append(text)
+            self.parts.append(text)
+
+    def join(self) -> None:
+        """Join the latest texts, each of which takes more memory than its characters. Drop those that are too many."""
+        if self.parts:
+            text = "".join(self.parts)
+            self.parts.clear()
+            self._length += len(text)
+            if self._length <= _MAX_TEXT_CHARACTERS:
+                self._joined.append(text)
+
+    @property
+    def length(self) -> int:
+        """Number of characters, including those that were not kept."""
+        self.join()
+        return self._length
 
     @property
     def text(self) -> str | None:
         """The collected text, or ``None`` if the response was too long to keep."""
-        return "".join(self.parts) if self.length <= _MAX_TEXT_CHARACTERS else None
+        return "".join(self._joined) if self.length <= _MAX_TEXT_CHARACTERS else None
 
 
 class EstimatedCall(Protocol):
@@ -88,8 +93,8 @@ class Estimator:
 
         Streams need it from the start: one may break before its last chunk, which reports the usage.
         """
-        words = call.wire_format.words
-        return OutputText(words) if words is not None and isinstance(call.body, dict) else None
+        read = call.wire_format.texts
+        return OutputText(read) if read is not None and isinstance(call.body, dict) else None
 
     def take(self, call: EstimatedCall, response: Any) -> None:
         """Keep the text of a complete response that reports no usage."""
@@ -100,7 +105,7 @@ class Estimator:
     def applies_to(self, call: EstimatedCall) -> bool:
         """Return true if a call used tokens that were not reported."""
         response, output = call.response, call.output_text
-        if call.wire_format.words is None or call.body is None or call.usage_on_other_span or response.stated_cost:
+        if call.wire_format.texts is None or call.body is None or call.usage_on_other_span or response.stated_cost:
             return False
         has_text = output is not None and output.length > 0
         if _has_token_counts(response):

@@ -5,7 +5,7 @@ A package that adds one has an entry point in the group ``llmtrace.providers``, 
 
 from ..model import Request, Response
 from ..model.content_format import ContentFormat
-from ..model.wire_format import Accumulator, TextFormat, WireFormat
+from ..model.wire_format import Accumulator, ReadTexts, WireFormat
 from .anthropic.messages import MESSAGES
 from .contract import Hook, NativeSpans, Provider, named, speakeasy, stainless
 from .openai.chat import CHAT
@@ -22,9 +22,9 @@ __all__ = [
     "Hook",
     "NativeSpans",
     "Provider",
+    "ReadTexts",
     "Request",
     "Response",
-    "TextFormat",
     "WireFormat",
     "named",
     "speakeasy",

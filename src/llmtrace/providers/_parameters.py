@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 __all__ = ["read_parameters"]
@@ -27,7 +28,6 @@ _MAX_ITEMS = 32
 _MAX_DEPTH = 4
 _SCALARS = frozenset({str, int, float, bool})
 _JSON_TYPES = (str, int, float, dict, list, tuple, Enum)
-"""Types with a JSON form. The marks that SDKs put in place of omitted parameters have none."""
 
 
 def read_parameters(body: Any) -> dict[str, Any]:
@@ -36,8 +36,7 @@ def read_parameters(body: Any) -> dict[str, Any]:
         return {}
     parameters = _read(body, 0)
     for name in _NESTED:
-        nested = body.get(name)
-        if isinstance(nested, dict):
+        if name in body and isinstance(nested := body[name], dict):
             parameters.update(_read(nested, 0))
     return parameters
 
@@ -45,13 +44,20 @@ def read_parameters(body: Any) -> dict[str, Any]:
 def _read(source: dict[Any, Any], depth: int) -> dict[str, Any]:
     parameters: dict[str, Any] = {}
     for name, value in source.items():
-        if not isinstance(value, _JSON_TYPES) or name in _NOT_PARAMETERS:
+        kind: Any = type(value)
+        if not _has_json_form(kind) or name in _NOT_PARAMETERS:
             continue
         if (copied := _copy(value, depth + 1)) is not None:
             parameters[str(name)] = copied
             if len(parameters) >= _MAX_ITEMS:
                 break
     return parameters
+
+
+@lru_cache(maxsize=256)
+def _has_json_form(kind: type) -> bool:
+    """Return true for a type with a JSON form. The marks that SDKs put in place of omitted parameters have none."""
+    return issubclass(kind, _JSON_TYPES)
 
 
 def _copy(value: Any, depth: int) -> Any:

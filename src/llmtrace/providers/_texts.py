@@ -7,16 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from .._read import get, get_text, iter_list
-from ..model.wire_format import TextFormat, Texts
+from ..model.wire_format import Texts
 
-__all__ = [
-    "CHAT_TEXTS",
-    "GENERATE_TEXTS",
-    "INTERACTION_TEXTS",
-    "MESSAGE_TEXTS",
-    "NO_TEXTS",
-    "RESPONSE_TEXTS",
-]
+__all__ = ["chat_texts", "generate_texts", "interaction_texts", "message_texts", "no_texts", "response_texts"]
 
 
 def _json(value: Any) -> str:
@@ -37,7 +30,7 @@ _MESSAGE_FIELDS = ("content", "refusal", "reasoning_content")
 _TOOL_CALL_FIELDS = ("name", "arguments", "input")
 
 
-def _chat(response: Any) -> Texts:
+def chat_texts(response: Any) -> Texts:
     for choice in iter_list(response, "choices"):
         message = get(choice, "delta")
         if message is None:
@@ -56,15 +49,10 @@ def _chat(response: Any) -> Texts:
                     yield text, name == "name"
 
 
-def _quick_chat(chunk: Any) -> Any:
-    (choice,) = chunk.choices
-    return choice.delta.content
-
-
 _DELTA_FIELDS = ("text", "partial_json", "thinking", "completion")
 
 
-def _messages(response: Any) -> Texts:
+def message_texts(response: Any) -> Texts:
     for source in (get(response, "delta"), response):
         for name in _DELTA_FIELDS:
             if text := get_text(source, name):
@@ -78,11 +66,7 @@ def _messages(response: Any) -> Texts:
         yield from _tool_call_texts(get_text(block, "name"), get(block, "input"))
 
 
-def _quick_delta_text(event: Any) -> Any:
-    return event.delta.text
-
-
-def _responses(response: Any) -> Texts:
+def response_texts(response: Any) -> Texts:
     kind = get_text(response, "type") or ""
     if kind.endswith(".delta") and "audio.delta" not in kind and (text := get_text(response, "delta")):
         yield text, False
@@ -95,11 +79,7 @@ def _responses(response: Any) -> Texts:
         yield from _tool_call_texts(get_text(item, "name"), get(item, "arguments") or get_text(item, "input"))
 
 
-def _quick_delta(event: Any) -> Any:
-    return event.delta
-
-
-def _generate(response: Any) -> Texts:
+def generate_texts(response: Any) -> Texts:
     body = getattr(response, "body", None)
     if isinstance(body, str):  # a chunk as the SDK passes it on
         if "usageMetadata" in body or "usage_metadata" in body:
@@ -113,7 +93,7 @@ def _generate(response: Any) -> Texts:
             yield from _tool_call_texts(get_text(call, "name"), get(call, "args"))
 
 
-def _interactions(response: Any) -> Texts:
+def interaction_texts(response: Any) -> Texts:
     if (get_text(response, "event_type") or "").endswith(".delta"):
         delta = get(response, "delta")
         for source, name in ((delta, "text"), (delta, "arguments"), (get(delta, "content"), "text")):
@@ -127,18 +107,6 @@ def _interactions(response: Any) -> Texts:
             yield from _tool_call_texts(get_text(step, "name"), get(step, "arguments"))
 
 
-def _no_texts(_: Any) -> Texts:
+def no_texts(_: Any) -> Texts:
+    """Return no texts, for responses such as vectors: only input tokens can be estimated."""
     return ()
-
-
-def _no_quick_text(_: Any) -> None:
-    return None
-
-
-CHAT_TEXTS = TextFormat(_chat, _quick_chat)
-MESSAGE_TEXTS = TextFormat(_messages, _quick_delta_text)
-RESPONSE_TEXTS = TextFormat(_responses, _quick_delta)
-GENERATE_TEXTS = TextFormat(_generate, _no_quick_text)
-INTERACTION_TEXTS = TextFormat(_interactions, _no_quick_text)
-NO_TEXTS = TextFormat(_no_texts, _no_quick_text)
-"""Format of responses without text, such as vectors: only input tokens can be estimated."""

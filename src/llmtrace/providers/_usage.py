@@ -13,7 +13,7 @@ from typing import Any
 from .._read import Money, as_mapping, get, get_count, get_number, read_money
 from ..model import Counts, Response
 
-__all__ = ["OPENAI", "Names", "Reported", "merge_counts", "openai_totals", "read_openai_usage"]
+__all__ = ["OPENAI", "Names", "Reported", "is_billed", "merge_counts", "openai_totals", "read_openai_usage"]
 
 _MAX_COUNT = 2**48
 
@@ -36,7 +36,8 @@ _BILLED_SUFFIXES = (
 """Suffixes of the names of counts that may be billed."""
 
 
-def _is_billed(name: str) -> bool:
+def is_billed(name: str) -> bool:
+    """Return true if a count of that name, in snake case, may be billed."""
     return name.endswith(_BILLED_SUFFIXES)
 
 
@@ -228,22 +229,23 @@ def _read(source: Any, names: Names, into: Counts, unread: dict[str, None]) -> N
     for name, value in source.items():
         if value is None:
             continue
-        meaning = names.get(name, _UNKNOWN)
+        meaning: Any = names.get(name, _UNKNOWN)
         kind = type(value)
         if kind is int or kind is float:
             if type(meaning) is str:
                 type_fits = kind is int or meaning in _FRACTIONS
                 if type_fits and 0 <= value <= _MAX_COUNT and value > into.get(meaning, -1):
                     into[meaning] = value
-            elif meaning is _UNKNOWN and value > 0 and type(name) is str and _is_billed(name):
+            elif meaning is _UNKNOWN and value > 0 and type(name) is str and is_billed(name):
                 unread[name] = None
         elif meaning is not None and kind is not str and kind is not bool and kind is not list:
             inner = as_mapping(value)
-            if isinstance(meaning, Mapping):
-                _read(inner, meaning, into, unread)
-            elif meaning is _UNKNOWN and type(inner) is dict and names is not _NO_NAMES:
+            if meaning is _UNKNOWN:
                 # Descend one level only: a server may nest without limit.
-                _read(inner, _NO_NAMES, into, unread)
+                if type(inner) is dict and names is not _NO_NAMES:
+                    _read(inner, _NO_NAMES, into, unread)
+            elif type(meaning) is not str:
+                _read(inner, meaning, into, unread)
 
 
 def openai_totals(reported: Mapping[str, float]) -> Counts | None:

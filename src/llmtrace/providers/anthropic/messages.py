@@ -9,9 +9,9 @@ from ..._read import as_mapping, get, get_count, get_text, iter_list, select
 from ...capture.error_body import read_error
 from ...model import Counts, Request, Response
 from ...model.wire_format import WireFormat
-from .._texts import MESSAGE_TEXTS
+from .._texts import message_texts
 from .._usage import OPENAI, Names, Reported
-from .messages_content import COMPLETE_CONTENT, COUNT_TOKENS_CONTENT, MESSAGES_CONTENT
+from .messages_content import COMPLETE_CONTENT, COUNT_TOKENS_CONTENT, DELTA_FIELDS, MESSAGES_CONTENT
 
 __all__ = ["COMPLETE", "COUNT_TOKENS", "MESSAGES"]
 
@@ -143,7 +143,16 @@ class MessagesAccumulator:
         self._end = self._compacted = False
         self.skips_text: bool = False
 
-    def add(self, event: Any) -> bool:
+    def add(self, event: Any) -> bool | str:
+        if self.skips_text:
+            try:
+                # Fast path: nearly every event is an SDK model that extends a block.
+                fields = event.__dict__
+                if fields["type"] == "content_block_delta":
+                    delta = fields["delta"].__dict__
+                    return delta.get(DELTA_FIELDS.get(delta["type"])) or True
+            except (AttributeError, KeyError, TypeError):
+                pass
         match get(event, "type"):
             case "content_block_delta":
                 # Skip signatures, which are not text: they are all that is sent of omitted thinking.
@@ -246,13 +255,13 @@ COMPLETE = WireFormat(
     response=read_response,
     accumulator=CompletionAccumulator,
     content=COMPLETE_CONTENT,
-    words=MESSAGE_TEXTS,
+    texts=message_texts,
 )
 MESSAGES = WireFormat(
     request=read_request,
     response=read_response,
     accumulator=MessagesAccumulator,
     content=MESSAGES_CONTENT,
-    words=MESSAGE_TEXTS,
+    texts=message_texts,
 )
 COUNT_TOKENS = WireFormat(request=read_count_request, response=read_count, content=COUNT_TOKENS_CONTENT)

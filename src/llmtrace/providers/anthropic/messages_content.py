@@ -128,7 +128,7 @@ def read_response(response: Any) -> list[Message]:
     return [{"role": get_text(response, "role") or "assistant", "parts": parts, "finish_reason": reason}]
 
 
-_DELTAS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
+DELTA_FIELDS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
 
 
 class MessagesContentAccumulator:
@@ -142,26 +142,26 @@ class MessagesContentAccumulator:
         self._reason: str | None = None
         self._started = False
 
-    def add(self, event: Any) -> bool:
+    def add(self, event: Any) -> str | None:
         try:
             # Fast path: nearly every event is an SDK model that extends a block.
             fields = event.__dict__
             delta = fields["delta"].__dict__
-            piece = delta[_DELTAS[delta["type"]]]
+            piece = delta[DELTA_FIELDS[delta["type"]]]
             if type(piece) is str:
                 self._pieces[fields["index"]].append(piece)
-                return True
+                return piece
         except (AttributeError, KeyError, TypeError):
             pass
         self._add(event)
-        return False
+        return None
 
     def _add(self, event: Any) -> None:
         match get(event, "type"):
             case "content_block_delta":
                 delta = get(event, "delta")
                 kind = get(delta, "type")
-                piece = get(delta, _DELTAS.get(kind, "content")) if isinstance(kind, str) else None
+                piece = get(delta, DELTA_FIELDS.get(kind, "content")) if isinstance(kind, str) else None
                 if isinstance(piece, str) and piece:
                     index = get_count(event, "index") or 0
                     pieces = self._pieces.get(index)

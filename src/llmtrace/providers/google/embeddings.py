@@ -7,7 +7,7 @@ from typing import Any
 from ..._read import get, get_count, iter_list
 from ...model import Request, Response
 from ...model.wire_format import WireFormat
-from .._texts import NO_TEXTS
+from .._texts import no_texts
 from .generate_content import EMBED_CONTENT
 
 __all__ = ["EMBED"]
@@ -30,4 +30,4 @@ def read_response(response: Any) -> Response:
     )
 
 
-EMBED = WireFormat(request=read_request, response=read_response, content=EMBED_CONTENT, words=NO_TEXTS)
+EMBED = WireFormat(request=read_request, response=read_response, content=EMBED_CONTENT, texts=no_texts)

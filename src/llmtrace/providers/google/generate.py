@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._read import get, get_text, iter_list
+from ..._read import as_mapping, get, get_text, iter_list
 from ...capture.error_body import read_error
 from ...model import Counts, Request, Response
 from ...model.wire_format import WireFormat
-from .._texts import GENERATE_TEXTS
-from .._usage import merge_counts
+from .._texts import generate_texts
+from .._usage import is_billed, merge_counts
 from .generate_content import GENERATE_CONTENT
 
 __all__ = ["GENERATE"]
@@ -104,26 +104,30 @@ _PARTS = (
     ("candidatesTokensDetails", "candidates_tokens_details", _CANDIDATES, "_output"),
     ("cacheTokensDetails", "cache_tokens_details", _CACHED[0], "_cache_read"),
 )
+_MODALITIES = ("text", "image", "audio", "video")
 _FIELDS = frozenset(
     {"document_input"}
-    | {
-        modality + ending
-        for modality in ("text", "image", "audio", "video")
-        for ending in ("_input", "_output", "_cache_read")
-    }
+    | {modality + ending for modality in _MODALITIES for ending in ("_input", "_output", "_cache_read")}
 )
+_TEXT_MODALITIES = frozenset({"", "document", "modality_unspecified"})
+"""Modalities whose tokens count as text where they have no field of their own."""
+_KNOWN = frozenset(
+    name for names in (*_TOTALS, _CACHED, _TOTAL, *(names[:2] for names in _PARTS)) for name in names
+) | {"initialPromptTokenCount", "initial_prompt_token_count"}  # a part of the prompt
 _TIERS = {"ON_DEMAND": "standard", "ON_DEMAND_PRIORITY": "priority", "ON_DEMAND_FLEX": "flex"}
 
 
 class UsageAccumulator:
     """Accumulator of usage, which every chunk of a stream reports, perhaps in part. The last value of a field wins."""
 
-    __slots__ = ("_counts", "_implied_zeros", "_parts", "tier", "traffic")
+    __slots__ = ("_counts", "_implied_zeros", "_parts", "tier", "traffic", "unread")
 
     def __init__(self) -> None:
         self._counts: Counts = {}
         self._implied_zeros: tuple[str, ...] = ()
         self._parts: dict[str, Counts] = {}
+        self.unread: dict[str, None] = {}
+        """Names of positive counts that may be billed and that no table contains."""
         self.tier: str | None = None
         self.traffic: str | None = None
 
@@ -145,13 +149,28 @@ class UsageAccumulator:
         for camel, snake, _, ending in _PARTS:
             parts = _either(usage, camel, snake)
             if isinstance(parts, list) and parts:
-                read = _read_parts(parts, ending)
+                read = self._read_parts(parts, ending)
                 if any(read.values()) or camel not in self._parts:
                     self._parts[camel] = read
         tier = _enum_value(_either(usage, "serviceTier", "service_tier"))
         traffic = _enum_value(_either(usage, "trafficType", "traffic_type"))
         self.tier = tier or (traffic and _TIERS.get(traffic)) or self.tier
         self.traffic = traffic or self.traffic
+        fields = as_mapping(usage)
+        for name in sorted(fields.keys() - _KNOWN) if type(fields) is dict else ():
+            if _may_be_billed(name, fields[name]):
+                self.unread[name] = None
+
+    def _read_parts(self, parts: list[Any], ending: str) -> Counts:
+        counts: Counts = {}
+        for part in parts:
+            modality = (_enum_value(get(part, "modality")) or "").lower()
+            count = _count(_either(part, "tokenCount", "token_count"))
+            if count is not None and modality + ending in _FIELDS:
+                counts[modality + ending] = counts.get(modality + ending, 0) + count
+            elif count and modality not in _TEXT_MODALITIES and modality not in _MODALITIES:
+                self.unread[modality + ending] = None
+        return counts
 
     def usage(self, *, final: bool = True) -> Counts | None:
         """Return all reported counts.
@@ -174,14 +193,12 @@ class UsageAccumulator:
         return result or None
 
 
-def _read_parts(parts: list[Any], ending: str) -> Counts:
-    counts: Counts = {}
-    for part in parts:
-        field = (_enum_value(get(part, "modality")) or "").lower() + ending
-        count = _count(_either(part, "tokenCount", "token_count"))
-        if count is not None and field in _FIELDS:
-            counts[field] = counts.get(field, 0) + count
-    return counts
+def _may_be_billed(name: str, value: Any) -> bool:
+    """Return true for a positive count under an unknown name, or for details that hold one."""
+    if isinstance(value, list):
+        return any(_count(_either(part, "tokenCount", "token_count")) for part in value)
+    name = name.lower()
+    return type(value) in (int, float) and value > 0 and (name.endswith("count") or is_billed(name))
 
 
 def _add(into: Counts, name: str, *counts: float | None) -> None:
@@ -292,6 +309,7 @@ class GenerateAccumulator:
             usage=usage,
             service_tier=reported.tier,
             price_context={"traffic_type": traffic} if traffic is not None and traffic not in _TIERS else {},
+            unmapped_counts=tuple(reported.unread),
             error=self._error,
             failed=self._error is not None,
             refused=self._blocked is not None,
@@ -324,5 +342,5 @@ GENERATE = WireFormat(
     response=read_response,
     accumulator=GenerateAccumulator,
     content=GENERATE_CONTENT,
-    words=GENERATE_TEXTS,
+    texts=generate_texts,
 )

@@ -115,23 +115,45 @@ def _inline(data: Any) -> Blob | None:
     return Blob(modality_of(mime_type), mime_type, content) if isinstance(content, (str, bytes)) else None
 
 
+_TEXT_TYPES = ("text", "reasoning")
+
+
 class GenerateContentAccumulator:
     """Accumulator of the content of stream chunks; a plain response is a stream of one chunk."""
 
-    __slots__ = ("_parts", "_reasons")
+    __slots__ = ("_latest", "_parts", "_reasons")
 
     def __init__(self) -> None:
         self._parts: dict[int, list[Any]] = {}
         self._reasons: dict[int, str] = {}
+        self._latest: list[tuple[int, Any]] = []
+        """Parts of the latest chunk, each with the index of its candidate."""
 
     def add(self, chunk: Any) -> None:
+        self._latest = []
         for candidate in iter_items(chunk, "candidates"):
             index = get_count(candidate, "index") or 0
-            self._parts.setdefault(index, []).extend(_parts(get(candidate, "content")))
+            parts = _parts(get(candidate, "content"))
+            self._parts.setdefault(index, []).extend(parts)
+            self._latest += [(index, part) for part in parts]
             reason = _either(candidate, "finishReason", "finish_reason")
             reason = getattr(reason, "value", reason)
             if isinstance(reason, str):
                 self._reasons[index] = reason
+
+    @property
+    def latest_text(self) -> str | None:
+        """Text of the latest chunk, or ``None`` if the chunk held other parts or several."""
+        if len(self._latest) != 1:
+            return None
+        part = self._latest[0][1]
+        return part["content"] if isinstance(part, dict) and part["type"] in _TEXT_TYPES else None
+
+    def repeat(self, text: str) -> None:
+        """Add a chunk like the latest one, which held one text, with another text."""
+        ((index, part),) = self._latest
+        if text:
+            self._parts[index].append({"type": part["type"], "content": text})
 
     def messages(self) -> list[Message]:
         return [
@@ -146,7 +168,7 @@ def _merge_texts(parts: list[Any]) -> list[Any]:
     runs: list[list[str]] = []
     for part in parts:
         kind = part["type"] if isinstance(part, dict) else None
-        if kind not in ("text", "reasoning"):
+        if kind not in _TEXT_TYPES:
             merged.append(part)
             continue
         if not (merged and isinstance(merged[-1], dict) and merged[-1]["type"] == kind):
@@ -155,7 +177,7 @@ def _merge_texts(parts: list[Any]) -> list[Any]:
         runs[-1].append(part["content"])
     remaining_runs = iter(runs)
     for part in merged:
-        if isinstance(part, dict) and part["type"] in ("text", "reasoning"):
+        if isinstance(part, dict) and part["type"] in _TEXT_TYPES:
             part["content"] = "".join(next(remaining_runs))
     return merged
 

@@ -9,7 +9,7 @@ from ..._read import get, get_count, get_text, iter_list, select
 from ...capture.error_body import read_error
 from ...model import Counts, Request, Response
 from ...model.wire_format import WireFormat
-from .._texts import INTERACTION_TEXTS
+from .._texts import interaction_texts
 from .._usage import Reported
 from .interactions_content import INTERACTIONS_CONTENT, RETRIEVE_INTERACTION_CONTENT
 
@@ -199,7 +199,7 @@ INTERACTIONS = WireFormat(
     response=read_response,
     accumulator=InteractionAccumulator,
     content=INTERACTIONS_CONTENT,
-    words=INTERACTION_TEXTS,
+    texts=interaction_texts,
 )
 RETRIEVE_INTERACTION = WireFormat(
     request=read_retrieve,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import sys
 from collections.abc import Callable, Generator
 from dataclasses import replace
@@ -23,15 +21,16 @@ from ...capture.services import CallServices
 from ...capture.stream import AsyncObservedIterator, ObservedIterator, StreamObserver, notify
 from ...context import state as context_state
 from ...context.operations import CalledTool
-from ...model import Request, Response
-from ...model.wire_format import Accumulator, WireFormat
+from ...model import Request
+from ...model.wire_format import WireFormat
 from .. import _hooks, _patches
 from .._deferred import DeferredStreams, Origin
 from .._patches import Patches
 from ..contract import Provider, named, speakeasy, stainless
+from .chunks import accumulator, parse_body
 from .interactions import INTERACTIONS, RETRIEVE_INTERACTION
 
-__all__ = ["accumulator", "patch"]
+__all__ = ["patch"]
 
 _PACKAGE = "google.genai"
 _PREFIXES = ("/*", "/*/projects/*/locations/*")
@@ -329,119 +328,12 @@ def _leave_open(call: OpenCall, result: Any) -> None:
 def _settle(call: OpenCall, result: Any) -> None:
     try:
         call.http_response = result
-        response = call.read_response(_parse_body(result))
+        response = call.read_response(parse_body(result))
     except ValueError as error:  # the SDK raises the same error later, outside our hooks
         call.request_sent = True
         call.fail(error)
     else:
         call.end(response)
-
-
-def _parse_body(result: Any) -> Any:
-    """Return the parsed body. Newer releases pass JSON text with the headers, the first ones the parsed body."""
-    if isinstance(result, dict):
-        return result
-    body = getattr(result, "body", None)
-    try:
-        return json.loads(body) if body else None
-    except RecursionError:  # nested too deeply
-        return None
-
-
-def accumulator(call: OpenCall) -> Accumulator:
-    """Return an accumulator for the chunks of ``call`` as the SDK passes them on."""
-    return (_JsonAccumulator if call.content is not None else _ShapeCache)(call.make_accumulator(), call)
-
-
-class _JsonAccumulator:
-    """Accumulator of chunks that are JSON text."""
-
-    __slots__ = ("_call", "_inner")
-
-    def __init__(self, inner: Accumulator, call: OpenCall | None = None) -> None:
-        self._inner = inner
-        self._call = call
-
-    def add(self, chunk: Any) -> bool:
-        if self._call is not None:
-            # Every chunk carries the headers of the response.
-            self._call.http_response, self._call = chunk, None
-        return self._inner.add(_parse_body(chunk))
-
-    @property
-    def ended(self) -> bool:
-        return self._inner.ended
-
-    def result(self) -> Response:
-        return self._inner.result()
-
-
-class _ShapeCache(_JsonAccumulator):
-    """Accumulator for calls without content. Of chunks that differ in texts and counts only, it parses the last."""
-
-    __slots__ = ("_last", "_shape", "_shape_count")
-
-    def __init__(self, inner: Accumulator, call: OpenCall | None = None) -> None:
-        super().__init__(inner, call)
-        self._last: Any = None
-        self._shape: re.Pattern[str] | None = None
-        self._shape_count = 0
-
-    def add(self, chunk: Any) -> bool:
-        body = getattr(chunk, "body", None)
-        if self._shape is not None and type(body) is str and self._shape.fullmatch(body):
-            self._last = chunk
-            return True
-        self._read_last()
-        has_content = super().add(chunk)
-        self._shape = None
-        if has_content and type(body) is str and self._shape_count < _MAX_SHAPES:
-            self._shape_count += 1
-            self._shape = _shape_of(body)
-        return has_content
-
-    def _read_last(self) -> None:
-        if self._last is not None:
-            last, self._last = self._last, None
-            super().add(last)
-
-    @property
-    def ended(self) -> bool:
-        self._read_last()
-        return super().ended
-
-    def result(self) -> Response:
-        self._read_last()
-        return super().result()
-
-
-_MAX_SHAPES = 8
-"""Shapes learned per stream. Learning one takes as long as parsing a few chunks."""
-_MAX_SHAPE_CHARS = 2048
-"""Maximum length of a shape. An image or a signature never recurs, and would be slow to learn."""
-_JSON_STRING = r'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))'
-_TEXT, _NAME, _COUNT = rf'"{_JSON_STRING}*+"', rf'"{_JSON_STRING}++"', r"[1-9][0-9]{0,13}+"
-_VARIABLE = re.compile(rf'"(?:(text": *){_TEXT}|(responseId": *){_NAME}|(\w*Count": *){_COUNT})')
-_compiled = lru_cache(maxsize=64)(re.compile)
-
-
-def _shape_of(body: str) -> re.Pattern[str] | None:
-    """Return a pattern for chunks with the same fields and values, except for texts, the id and counts.
-
-    Of texts, ids and counts, the last value is valid. A count of zero is part of the shape: it does not replace an
-    earlier count. Other numbers separate shapes: ended candidates and search queries add up over chunks.
-    """
-    pattern, end = "", 0
-    for match in _VARIABLE.finditer(body):
-        text, name, count = match.groups()
-        fixed = f'{body[end : match.start()]}"{text or name or count}'
-        if len(pattern) + len(fixed) > _MAX_SHAPE_CHARS:
-            return None
-        pattern += re.escape(fixed) + (_COUNT if count else _NAME if name else _TEXT)
-        end = match.end()
-    if len(pattern) + len(body) - end > _MAX_SHAPE_CHARS:
-        return None
-    return _compiled(pattern + re.escape(body[end:]))
 
 
 class _GoogleCallFactory:

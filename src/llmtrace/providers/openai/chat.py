@@ -13,7 +13,7 @@ from ..._read import as_mapping, get, get_count, get_text, iter_list, select
 from ...capture.error_body import read_error
 from ...model import Request, Response
 from ...model.wire_format import WireFormat
-from .._texts import CHAT_TEXTS
+from .._texts import chat_texts
 from .._usage import Reported
 from .chat_content import CHAT_CONTENT
 
@@ -126,7 +126,7 @@ class ChatAccumulator:
         self.skips_text: bool = False
         self._error: str | None = None
 
-    def add(self, chunk: Any) -> bool:
+    def add(self, chunk: Any) -> bool | str:
         try:
             fields = chunk.__dict__  # a model of the SDK
             usage, choices = fields["usage"], fields["choices"]
@@ -134,7 +134,7 @@ class ChatAccumulator:
                 (choice,) = choices
                 delta = choice.__dict__["delta"].__dict__
                 if choice.__dict__["finish_reason"] is None and delta["refusal"] is None:
-                    return True  # only text, like the chunks before it
+                    return delta["content"] or True  # only text, like the chunks before it
         except (AttributeError, KeyError, TypeError, ValueError):
             usage, choices = get(chunk, "usage"), get(chunk, "choices")
         if usage is not None:
@@ -204,5 +204,5 @@ def _has_content(choice: Any) -> bool:
 
 
 CHAT = WireFormat(
-    request=read_request, response=read_response, accumulator=ChatAccumulator, content=CHAT_CONTENT, words=CHAT_TEXTS
+    request=read_request, response=read_response, accumulator=ChatAccumulator, content=CHAT_CONTENT, texts=chat_texts
 )

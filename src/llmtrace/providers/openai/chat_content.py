@@ -316,7 +316,7 @@ class ChatContentAccumulator:
     def __init__(self) -> None:
         self._choices: dict[int, _ChoiceAccumulator] = {}
 
-    def add(self, chunk: Any) -> bool:
+    def add(self, chunk: Any) -> str | None:
         try:
             # Fast path: nearly every chunk is an SDK model with text in one choice and nothing else.
             chunk_fields = chunk.__dict__
@@ -328,11 +328,11 @@ class ChatContentAccumulator:
                 others = len(delta_fields) - 1 - list(delta_fields.values()).count(None)
                 if others == (delta_fields["role"] is not None):
                     self._choices[choice_fields["index"]].text.append(piece)
-                    return usage is None
+                    return piece if usage is None else None
         except (AttributeError, KeyError, TypeError, ValueError):
             pass
         self._add(chunk)
-        return False
+        return None
 
     def _add(self, chunk: Any) -> None:
         choices = get(chunk, "choices")

@@ -7,7 +7,7 @@ from typing import Any
 from ..._read import get, get_count, get_text, iter_list
 from ...model import Request, Response
 from ...model.wire_format import WireFormat
-from .._texts import NO_TEXTS
+from .._texts import no_texts
 from .._usage import Reported
 from .embeddings_content import EMBEDDINGS_CONTENT
 
@@ -45,4 +45,4 @@ def _length(vector: Any) -> int | None:
     return len(vector) if isinstance(vector, list) else None
 
 
-EMBEDDINGS = WireFormat(request=read_request, response=read_response, content=EMBEDDINGS_CONTENT, words=NO_TEXTS)
+EMBEDDINGS = WireFormat(request=read_request, response=read_response, content=EMBEDDINGS_CONTENT, texts=no_texts)

@@ -9,10 +9,16 @@ from ..._read import as_mapping, get, get_count, get_text, iter_list, select
 from ...capture.error_body import read_error
 from ...model import Counts, PromptUse, Request, Response
 from ...model.wire_format import WireFormat
-from .._texts import RESPONSE_TEXTS
+from .._texts import response_texts
 from .._usage import Reported
 from .media import read_image_usage
-from .responses_content import INPUT_TOKENS_CONTENT, RESPONSES_CONTENT, RETRIEVE_RESPONSE_CONTENT, end_reason
+from .responses_content import (
+    DELTA_KINDS,
+    INPUT_TOKENS_CONTENT,
+    RESPONSES_CONTENT,
+    RETRIEVE_RESPONSE_CONTENT,
+    end_reason,
+)
 
 __all__ = ["COMPACT", "DECISIONS", "INPUT_TOKENS", "RESPONSES", "RETRIEVE_RESPONSE"]
 
@@ -142,7 +148,15 @@ class ResponsesAccumulator:
         self.skips_text: bool = False
         self._error: str | None = None
 
-    def add(self, event: Any) -> bool:
+    def add(self, event: Any) -> bool | str:
+        try:
+            # Fast path: nearly every event is an SDK model that extends an item.
+            fields = event.__dict__
+            if fields["type"] in DELTA_KINDS:
+                self.skips_text = True
+                return fields["delta"] or True
+        except (AttributeError, KeyError, TypeError):
+            pass
         kind = get(event, "type")
         if not isinstance(kind, str):
             self._error = read_error(event) or self._error
@@ -205,7 +219,7 @@ RESPONSES = WireFormat(
     response=read_response,
     accumulator=ResponsesAccumulator,
     content=RESPONSES_CONTENT,
-    words=RESPONSE_TEXTS,
+    texts=response_texts,
 )
 RETRIEVE_RESPONSE = WireFormat(
     request=read_retrieve, response=read_response, accumulator=ResponsesAccumulator, content=RETRIEVE_RESPONSE_CONTENT

@@ -240,7 +240,7 @@ def _reason(response: Any, message: Message) -> str | None:
             return reason
 
 
-_DELTA_KINDS = {
+DELTA_KINDS = {
     "response.output_text.delta": "text",
     "response.refusal.delta": "text",
     "response.reasoning_summary_text.delta": "thought",
@@ -263,24 +263,24 @@ class ResponsesContentAccumulator:
         self._items: dict[int, Any] = {}
         self._pieces: dict[int, list[tuple[str, str]]] = {}
 
-    def add(self, event: Any) -> bool:
+    def add(self, event: Any) -> str | None:
         try:
             # Fast path: nearly every event is an SDK model that extends an item.
             fields = event.__dict__
-            slot, piece = _DELTA_KINDS[fields["type"]], fields["delta"]
+            slot, piece = DELTA_KINDS[fields["type"]], fields["delta"]
             if type(piece) is str:
                 self._pieces[fields["output_index"]].append((slot, piece))
-                return True
+                return piece
         except (AttributeError, KeyError, TypeError):
             pass
         self._add(event)
-        return False
+        return None
 
     def _add(self, event: Any) -> None:
         kind = get(event, "type")
         if not isinstance(kind, str):
             return
-        slot = _DELTA_KINDS.get(kind)
+        slot = DELTA_KINDS.get(kind)
         if slot is not None:
             piece = get(event, "delta")
             if isinstance(piece, str):
