@@ -42,12 +42,14 @@ def add_to_buckets(
                     if aggregation is None:
                         return False
                     locks.enter_context(aggregation._lock)
-                    aggregations.append(aggregation)
-            for target in aggregations:
+                    # Read every name before the first write.
+                    highest = aggregation._max if aggregation._record_min_max else None
+                    aggregations.append((aggregation, aggregation._sum, highest))
+            for target, total, highest in aggregations:
                 target._value[:] = [count + added for count, added in zip(target._value, counts, strict=True)]
-                target._sum += sum(sums)
-                if target._record_min_max:
-                    target._max = max(target._max, maximum)
+                target._sum = total + sum(sums)
+                if highest is not None:
+                    target._max = max(highest, maximum)
             return bool(aggregations)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, AttributeError) and type(histogram).__module__.startswith("opentelemetry.sdk."):

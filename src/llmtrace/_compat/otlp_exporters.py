@@ -10,6 +10,9 @@ from . import warn_missing
 __all__ = ["GrpcSettings", "grpc_settings", "grpc_stub", "metric_preference"]
 
 
+_PREFERENCES = {"temporality": "_preferred_temporality", "aggregation": "_preferred_aggregation"}
+
+
 class GrpcSettings(NamedTuple):
     """Settings of a gRPC exporter."""
 
@@ -41,7 +44,7 @@ def grpc_stub(exporter: Any) -> Callable[..., Any]:
 
 def metric_preference(exporter: Any, name: str) -> Any:
     """Return the preferred ``temporality`` or ``aggregation`` of a metric exporter, ``None`` for the SDK's default."""
-    attribute = f"_preferred_{name}"
+    attribute = _PREFERENCES[name]
     if not hasattr(exporter, attribute):
         warn_missing("OpenTelemetry", f"{type(exporter).__name__}.{attribute}", "metrics have the SDK's default")
     return getattr(exporter, attribute, None)

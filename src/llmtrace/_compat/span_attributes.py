@@ -49,19 +49,27 @@ Make = Callable[[dict[str, Any], int], dict[str, Any]]
 
 def limits_of(span: Span) -> tuple[Iterable[str], int]:
     """Return the names of the attributes on ``span`` and the maximum number that it keeps."""
-    limit = getattr(getattr(span, "_limits", None), "max_span_attributes", None)
+    limit = getattr(_limits(span), "max_span_attributes", None)
     return getattr(span, "attributes", None) or (), limit or LIMIT
 
 
 def value_limit(span: Any) -> int | None:
     """Return the maximum characters of a text on ``span``, ``None`` if there is no limit or it is not known."""
-    limit = getattr(getattr(span, "_limits", None), "max_span_attribute_length", None)
+    limit = getattr(_limits(span), "max_span_attribute_length", None)
     return limit if type(limit) is int else None
+
+
+def _limits(span: Any) -> Any:
+    limits = getattr(span, "_limits", None)
+    if limits is None and type(span) is _SPAN:
+        warn_missing("OpenTelemetry", "sdk.trace.Span._limits", "llmtrace does not adapt to the limits of spans")
+    return limits
 
 
 def event_limit(logger: Any) -> int:
     """Return the maximum number of attributes on an event of ``logger``."""
-    return getattr(getattr(logger, "_log_record_limits", None), "max_log_record_attributes", None) or LIMIT
+    limits = getattr(logger, "_log_record_limits", None)
+    return getattr(limits, "max_log_record_attributes", None) or LIMIT
 
 
 def export_limit(span: Any) -> int:

@@ -171,7 +171,7 @@ class _StainlessCallFactory:
             return None
 
     def _target(self, client: Any) -> tuple[str, tuple[str, int] | None]:
-        url, cls = getattr(client, "_base_url", None), type(client)
+        url, cls = getattr(client, "base_url", None), type(client)
         # Look up by identity: the SDK's URLs are slow to hash. The cache holds each URL, so its id stays unique.
         cached = self._targets.get(id(url))
         if cached is not None and cached[1] is cls:
