@@ -1,7 +1,7 @@
 """Accuracy of token estimates compared with reported usage, over recorded exchanges.
 
-Run it with ``python benchmarks/estimates.py RECORDINGS [docs/estimates.md]``. With the page given, its table is
-replaced.
+Run it with ``python benchmarks/estimates.py RECORDINGS [docs/how-to/missing-token-counts.md]``. With the page given,
+its table is replaced.
 """
 
 from __future__ import annotations

@@ -15,9 +15,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
-        body = json.dumps(self.responses.pop(0) if len(self.responses) > 1 else self.responses[0]).encode()
+        response = self.responses.pop(0) if len(self.responses) > 1 else self.responses[0]
+        is_stream = isinstance(response, list)
+        events = [f"data: {json.dumps(event)}\n\n" for event in response if is_stream]
+        body = ("".join([*events, "data: [DONE]\n\n"]) if is_stream else json.dumps(response)).encode()
         self.send_response(200)
-        self.send_header("content-type", "application/json")
+        self.send_header("content-type", "text/event-stream" if is_stream else "application/json")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -27,7 +30,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def vendor(*responses: Any) -> Iterator[str]:
-    """Serve ``responses`` one after the other, then the last one again, and yield the address of the server."""
+    """Serve ``responses`` one after the other, then the last one again, and yield the address of the server.
+
+    A list is served as a stream of events.
+    """
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Vendor", (_Handler,), {"responses": list(responses)}))
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -45,3 +51,12 @@ def completion(text: str, *, model: str = "gpt-4.1-mini-2025-04-14", prompt: int
         "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
         "usage": {**usage, "prompt_tokens_details": {"cached_tokens": cached}},
     }
+
+
+def chunks(text: str, *, model: str = "gpt-4.1-mini-2025-04-14") -> list[Any]:
+    """Return the chunks of a streamed chat completion with this text, and its usage."""
+    head = {"id": "chatcmpl-example", "object": "chat.completion.chunk", "created": 0, "model": model}
+    deltas = [{"index": 0, "delta": {"content": f"{word} "}, "finish_reason": None} for word in text.split()]
+    end = {"index": 0, "delta": {}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 12, "completion_tokens": len(deltas), "total_tokens": 12 + len(deltas)}
+    return [*({**head, "choices": [choice]} for choice in (*deltas, end)), {**head, "choices": [], "usage": usage}]

@@ -1,4 +1,7 @@
-"""Trace automatic function calling, offline. Run ``python examples/gemini_functions.py``."""
+"""Trace automatic function calling, offline. Run ``python examples/gemini_functions.py``.
+
+It needs the Gemini SDK: ``pip install -e '.[google-genai]'``.
+"""
 
 from __future__ import annotations
 

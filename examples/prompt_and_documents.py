@@ -1,4 +1,7 @@
-"""Load a prompt from files and retrieve documents, without a model. Run ``python examples/prompt_and_documents.py``."""
+"""Load a prompt from files and retrieve documents, without a model. Run ``python examples/prompt_and_documents.py``.
+
+It needs a YAML reader: ``pip install -e '.[prompts]'``.
+"""
 
 from __future__ import annotations
 

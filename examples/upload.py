@@ -1,4 +1,7 @@
-"""Write prompts and responses to a folder, and record references to them. Run ``python examples/upload.py``."""
+"""Write prompts and responses to a folder, and record references to them. Run ``python examples/upload.py``.
+
+It needs fsspec: ``pip install -e '.[upload]'``.
+"""
 
 from __future__ import annotations
 

@@ -104,8 +104,9 @@ def no_complaints() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def no_faults(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail if an internal error was counted, unless the test is marked ``faulty``."""
-    from llmtrace import _errors
+    from llmtrace import _errors, _process
 
+    _process.forget_warnings()  # what is logged once is logged once per test
     faults = _errors.internal_errors
     before = faults.copy()
     yield

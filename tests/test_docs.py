@@ -6,14 +6,23 @@ import ast
 import re
 from dataclasses import fields
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
 import llmtrace
 from llmtrace import Settings
+from llmtrace.telemetry import names as telemetry_names
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+PACKAGE = Path(llmtrace.__file__).parent
+TELEMETRY_NAMES = [
+    name
+    for value in vars(telemetry_names).values()
+    for name in (value.values() if isinstance(value, dict) else [value])
+    if isinstance(name, str) and name.startswith("llmtrace.")
+]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
 
 
 def anchors(page: Path) -> set[str]:
@@ -43,11 +52,47 @@ def test_settings_page_lists_every_variable() -> None:
     """The settings page has every variable, and no page has a variable that does not exist."""
     variables = {f"LLMTRACE_{field.name.upper()}" for field in fields(Settings)}
     named = {page: set(re.findall(r"LLMTRACE_[A-Z][A-Z_]*[A-Z]", page.read_text())) for page in PAGES}
-    assert variables <= named[ROOT / "docs" / "settings.md"]
+    assert variables <= named[ROOT / "docs" / "reference" / "settings.md"]
     assert set().union(*named.values()) <= variables
 
 
 def test_api_page_lists_every_public_name() -> None:
     """The API reference has every public name, and no other."""
-    names = re.findall(r"^::: llmtrace\.(\w+)", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
+    names = re.findall(r"^::: llmtrace\.(\w+)", (ROOT / "docs" / "reference" / "api.md").read_text(), re.MULTILINE)
     assert sorted(names) == sorted({*llmtrace.__all__, "testing"})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_page_mentions_existing_code(page: Path) -> None:
+    """Every module, attribute and source file that a page names exists."""
+    text = page.read_text()
+    names = set(re.findall(r"\bllmtrace\.[a-z_]\w*(?:\.\w+)*", text))
+    assert {name for name in names if not (is_telemetry_name(name) or is_importable(name))} == set()
+    assert missing_files(text) == set()
+
+
+def test_sources_mention_existing_files() -> None:
+    """Every source file that a docstring or a comment of the package names exists."""
+    sources = {str(path.relative_to(PACKAGE)): path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
+    assert {name: missing for name, text in sources.items() if (missing := missing_files(text))} == {}
+
+
+def missing_files(text: str) -> set[str]:
+    """Return the paths of Python files in a text that do not exist."""
+    names = set(re.findall(r"(?<![\w/.])(?:[\w-]+/)+[\w-]+\.py\b", text))
+    return {name for name in names if not any((folder / name).is_file() for folder in (ROOT, PACKAGE, PACKAGE.parent))}
+
+
+def is_telemetry_name(name: str) -> bool:
+    """Return True for an attribute or metric that llmtrace writes, or for the beginning of one."""
+    beginnings = tuple(value for value in TELEMETRY_NAMES if value.endswith("."))
+    return name.startswith(beginnings) or any(value.startswith(name) for value in TELEMETRY_NAMES)
+
+
+def is_importable(name: str) -> bool:
+    """Return True for a module, or for a name in one."""
+    try:
+        resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True

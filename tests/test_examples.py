@@ -16,8 +16,10 @@ EXPECTED_OUTPUT = {
     "cost.py": "blocked: budget 'demo' (total)",
     "first_trace.py": '"llm.cost.total"',
     "gemini_functions.py": "execute_tool weather: - tokens in",
+    "metrics.py": "gen_ai.client.inference.usage.input_tokens search tokens 24",
     "prompt_and_documents.py": "monday ->",
     "redaction.py": "[EMAIL]",
+    "streaming.py": "end dropped, chunks 1",
     "survive_an_outage.py": "requests at the backend: 1",
     "upload.py": "outputs.json: 11 characters",
 }

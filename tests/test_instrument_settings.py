@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 import llmtrace
-from llmtrace import _settings
 
 WRONG_LATER: list[tuple[str, Any]] = [
     ("redact", "nowhere_at_all:f"),
@@ -29,7 +28,6 @@ WRONG_LATER: list[tuple[str, Any]] = [
 @pytest.fixture(autouse=True)
 def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv("LLMTRACE_STORE", str(tmp_path / "spans.db"))
-    monkeypatch.setattr(_settings, "_unknown_reported", set())
     yield
     llmtrace.uninstrument()
 

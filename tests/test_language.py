@@ -25,6 +25,7 @@ BANNED = frozenset(
 """Words that do not name what they stand for. In prose and in names an engineer cannot search for them."""
 LITERAL_ONLY = frozenset({"found", "known", "made"})
 """Accepted as the whole name of a local variable, in the literal sense, and in prose."""
+MAX_FUNCTION_LINES = 60
 OPENINGS = re.compile(r"(What|Whether|Where|How|Whoever|Whose|As|Is)\b")
 
 
@@ -87,3 +88,33 @@ def test_class_names_are_defined_once() -> None:
             if isinstance(node, ast.ClassDef):
                 homes[node.name].append(str(path.relative_to(PACKAGE)))
     assert {name: paths for name, paths in homes.items() if len(paths) > 1} == {}
+
+
+def test_functions_are_short() -> None:
+    """No function is longer than 60 lines, its docstring not counted: that of ``instrument()`` lists every setting."""
+    faults = []
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                first = node.body[0]
+                documented = ast.get_docstring(node) is not None
+                lines = last_line(node) - node.lineno + 1 - (last_line(first) - first.lineno + 1 if documented else 0)
+                if lines > MAX_FUNCTION_LINES:
+                    faults.append(f"{path.relative_to(PACKAGE)}:{node.lineno}: {node.name} has {lines} lines")
+    assert faults == []
+
+
+def test_environment_is_read_in_one_place() -> None:
+    """Only the settings read environment variables; one command sets one for numpy before it is imported."""
+    readers = {
+        str(path.relative_to(PACKAGE))
+        for path in MODULES
+        if re.search(r"\b(os\.environ|getenv)\b", path.read_text(encoding="utf-8"))
+    }
+    assert {name for name in readers if not name.startswith("_settings/")} == {"cli/commands.py"}
+
+
+def last_line(node: ast.stmt) -> int:
+    """Return the number of the last line of a statement."""
+    assert node.end_lineno is not None
+    return node.end_lineno

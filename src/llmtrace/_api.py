@@ -21,7 +21,10 @@ from opentelemetry.trace import TracerProvider
 
 from . import _errors, _settings
 from ._compat import opentelemetry_sdk  # noqa: F401 - import the SDK before every module that needs it
+from ._compat.standard_library import is_initializing
+from ._process import new_thread
 from ._runtime import Providers, Runtime
+from ._settings.environment import variable, variables
 from ._settings.opentelemetry import usable_environment
 from .budgets.budget import Budget
 from .capture import worker
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["Instrumentation", "flush", "instrument", "shutdown", "uninstrument"]
 
 _POLL_SECONDS = 0.01
+_EXPORT_SECONDS = 1.0
+"""Seconds before the end of a shutdown after which calls no longer wait for their prices."""
 _log = logging.getLogger("llmtrace")
 _lock = threading.RLock()
 _current: Instrumentation | None = None
@@ -72,11 +77,9 @@ class Instrumentation:
     def _install(self, sdks: Iterable[Sdk]) -> None:
         for sdk in sdks:
             module = sys.modules.get(sdk.module)
-            if module is not None and _initializing(module):
+            if module is not None and is_initializing(module):
                 self.waiting[sdk.name] = "being imported"
-                threading.Thread(
-                    target=self._patch_after_import, args=(sdk, module), name="llmtrace-import", daemon=True
-                ).start()
+                new_thread("import", self._patch_after_import, sdk, module).start()
             elif module is not None:
                 self._patch(sdk, module)
             elif _is_imported(sdk.package) and _moved(sdk):
@@ -91,7 +94,7 @@ class Instrumentation:
         Poll instead of importing the module, which would repeat an import that failed.
         """
         while self._live and sys.modules.get(sdk.module) is module:
-            if not _initializing(module):
+            if not is_initializing(module):
                 _imported(sdk, module)
                 return
             sleep(_POLL_SECONDS)
@@ -108,7 +111,7 @@ class Instrumentation:
 
     def _patch(self, sdk: Sdk, module: Any) -> None:
         try:
-            patches = import_module(sdk.hook).patch(sdk, module, self._runtime.tracing)
+            patches = import_module(sdk.hook).patch(sdk, module, self._runtime.services)
         except Exception as error:
             self.skipped[sdk.name] = f"this release has moved the hook: {error}"
             _errors.log_internal_error(f"hook {sdk.name}")
@@ -163,14 +166,9 @@ def _package_imported(sdk: Sdk, _: ModuleType) -> None:
             _current._skip_moved(sdk)
 
 
-def _initializing(module: ModuleType) -> bool:
-    """Return True while the module is being imported."""
-    return bool(getattr(module.__spec__, "_initializing", False))
-
-
 def _is_imported(package: str) -> bool:
     module = sys.modules.get(package)
-    return module is not None and not _initializing(module)
+    return module is not None and not is_initializing(module)
 
 
 def _moved(sdk: Sdk) -> bool:
@@ -206,6 +204,7 @@ def instrument(  # noqa: PLR0913 - one argument per setting
     content_blobs: Literal["placeholder", "inline"] | None = None,
     bridges: str | Sequence[str] | None = None,
     budget_store: str | None = None,
+    cost_attributes: Literal["off", "proposed"] | None = None,
     metrics: Literal["both", "registry", "legacy", "off"] | None = None,
     metric_dimensions: str | Iterable[str] | None = None,
     stream_usage: Literal["never", "auto", "always"] | None = None,
@@ -249,6 +248,8 @@ def instrument(  # noqa: PLR0913 - one argument per setting
         content_blobs: ``inline`` records complete binary parts, ``placeholder`` their size and hash.
         bridges: Extra attributes for ``openinference``, ``langfuse``, ``logfire``; or ``none``.
         budget_store: ``memory``, or the URL of a Redis server.
+        cost_attributes: ``proposed`` writes ``gen_ai.usage.cost.amount``, ``.currency`` and ``.source``, as proposed
+            for the conventions, in place of ``gen_ai.usage.cost``.
         metrics: Set of metric names to record.
         metric_dimensions: Attributes of metrics: ``feature``, ``prompt``, ``tenant`` ..., or a metadata key.
         stream_usage: When to add ``stream_options.include_usage`` to chat streams.
@@ -292,7 +293,7 @@ def _instrument(passed: dict[str, Any], providers: Providers) -> Instrumentation
             passed["clients"] = (clients,) if isinstance(clients, str) else tuple(clients)
         supported = sdks()
         settings = _settings.load(passed, clients=[sdk.name for sdk in supported])
-        _settings.report_unknown(os.environ)
+        _settings.report_unknown(variables())
         with usable_environment():
             instrumentation = Instrumentation(settings, providers, partial(_settings.display_name, arguments=passed))
             reason = _disabled_reason(settings, passed)
@@ -317,7 +318,7 @@ def _disabled_reason(settings: _settings.Settings, passed: Mapping[str, object])
     """Return the reason for tracing nothing, or an empty string if tracing is enabled."""
     if not settings.enabled:
         return "LLMTRACE_ENABLED is false"
-    disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    disabled = variable("OTEL_SDK_DISABLED").lower() == "true"
     return "OTEL_SDK_DISABLED is true" if disabled and passed.get("enabled") is None else ""
 
 
@@ -345,7 +346,7 @@ def _retire(removed: Instrumentation) -> None:
     flushed = worker.drain(timeout) and runtime.flush(timeout)
     if not runtime.pipeline.owned():
         return
-    if flushed and not has_open_streams(runtime.tracing):
+    if flushed and not has_open_streams(runtime.services):
         runtime.rest(timeout)
     else:
         _retired.append(removed)
@@ -360,15 +361,14 @@ def flush(timeout: float = 5.0) -> bool:
     Returns:
         True if everything reached its destination in time.
     """
-    return _run_within(timeout, Runtime.flush)
-
-
-def _run_within(timeout: float, action: Callable[[Runtime, float], bool]) -> bool:
     deadline = monotonic() + timeout
     drained = worker.drain(timeout)
+    return _run_until(deadline, Runtime.flush) and drained
+
+
+def _run_until(deadline: float, action: Callable[[Runtime, float], bool]) -> bool:
     # A list, not a generator: run all of them, even if an earlier one fails.
-    results = [action(item._runtime, max(0.0, deadline - monotonic())) for item in _every_instrumentation()]
-    return drained and all(results)
+    return all([action(item._runtime, max(0.0, deadline - monotonic())) for item in _every_instrumentation()])
 
 
 def _every_instrumentation() -> list[Instrumentation]:
@@ -378,25 +378,54 @@ def _every_instrumentation() -> list[Instrumentation]:
 def shutdown(timeout: float = 5.0) -> bool:
     """End open streams, send all data, and close the exporters and files of llmtrace.
 
+    The last second, or the second half of a shorter timeout, is for the export: a call whose price is not known by
+    then is sent without a cost.
+
     Args:
         timeout: Seconds to wait.
 
     Returns:
         True if everything reached its destination in time.
     """
-    end_open_streams()
-    return _run_within(timeout, Runtime.shutdown)
+    deadline = monotonic() + timeout
+    priced = _end_calls(timeout)
+    return _run_until(deadline, Runtime.shutdown) and priced
+
+
+def _end_calls(timeout: float) -> bool:
+    """End open streams, and the calls that wait for prices. Return True if all of them are priced.
+
+    Loading the prices takes a second on a busy machine. Leave time for the export: a span without a cost is better
+    than none.
+    """
+    deadline, reserve = monotonic() + timeout, min(_EXPORT_SECONDS, timeout / 2)
+    open_streams = end_open_streams(deadline - reserve)
+    if worker.drain(max(0.0, deadline - reserve - monotonic())) and not open_streams:
+        return True
+    waiting = open_streams + worker.run_waiting(deadline - reserve / 4)
+    if waiting:
+        _log.warning(
+            "llmtrace lost up to %d calls that were still being recorded when the time to shut down was over; "
+            "raise LLMTRACE_FLUSH_TIMEOUT or the timeout of shutdown(), or use a faster redact function",
+            waiting,
+        )
+    return False
 
 
 def _at_sigterm(process_ends: bool) -> None:
+    """Flush on SIGTERM. ``export/termination.py`` installs the handler."""
+    deadline = monotonic() + _flush_timeout()
     if process_ends:
-        end_open_streams()
-    flush(max((item.settings.flush_timeout for item in _every_instrumentation()), default=1.0))
+        _end_calls(deadline - monotonic())
+    flush(max(0.0, deadline - monotonic()))
 
 
 def _at_exit() -> None:
-    end_open_streams()
-    # The first call of a short program may end only now: pricing waits for the catalog, which loads in a second.
-    worker.drain(max((item.settings.flush_timeout for item in _every_instrumentation()), default=1.0))
+    """Flush and close everything when the interpreter exits. ``export/exit_hooks.py`` registers this function."""
+    _end_calls(_flush_timeout())
     for instrumentation in _every_instrumentation():
         instrumentation._runtime.shutdown(instrumentation.settings.flush_timeout)
+
+
+def _flush_timeout() -> float:
+    return max((item.settings.flush_timeout for item in _every_instrumentation()), default=1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from contextlib import suppress
 from pathlib import Path
 
@@ -47,6 +48,18 @@ class Descriptor:
         """
         self._number = os.open(path, flags | _BINARY, 0o600)
         self._identity = self._stat()
+
+    @classmethod
+    def marker(cls) -> Descriptor:
+        """Return a descriptor of no use but to notice that the program has closed all descriptors.
+
+        Raises:
+            OSError: No descriptor is left.
+        """
+        marker = cls.__new__(cls)
+        marker._number = socket.socket().detach()  # each socket has an identity of its own, unlike ``/dev/null``
+        marker._identity = marker._stat()
+        return marker
 
     def _stat(self) -> tuple[int, int]:
         status = os.fstat(self._number)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -13,8 +12,9 @@ from opentelemetry.trace import Tracer, TracerProvider
 
 from . import __version__
 from ._local_store import LocalStore
+from ._process import warn_once
 from ._settings import ConfigError, Settings
-from ._settings.opentelemetry import warn_once
+from ._settings.environment import variables
 from .budgets import budget
 from .budgets.enforcement import BudgetEnforcer
 from .budgets.remote_store import RemoteStore
@@ -23,7 +23,7 @@ from .capture import worker
 from .capture.services import CallServices
 from .context import baggage, collect, operation, prompts, score
 from .export import exit_hooks, termination
-from .export.phoenix import open_annotations
+from .export.phoenix import AnnotationSender, open_annotations
 from .export.pipeline import Pipeline
 from .export.routes import NO_ARGUMENTS, Arguments
 from .pricing import tokens
@@ -31,7 +31,7 @@ from .pricing.estimator import Estimator
 from .pricing.price import Pricer
 from .providers.openai.stream_usage import UsageInjector
 from .store.request_bodies import RequestBodies
-from .telemetry.content_policy import load_policy
+from .telemetry.content_policy import ContentPolicy, load_policy
 from .telemetry.events import Events
 from .telemetry.metrics import Metrics
 from .telemetry.operations import OperationSpans
@@ -88,20 +88,19 @@ class Runtime:
         budgets = self._budgets = _budgets(settings, pricer, named)
         tracers = _TracerCache(self.pipeline, at_exit)
         self._uploads = _uploads()
-        gate = load_policy(
-            capture_content=settings.capture_content,
-            redact=settings.redact,
-            redact_setting=named("redact"),
-            max_bytes=settings.content_max_bytes,
-            blobs=settings.content_blobs,
-            error_messages=settings.error_messages,
-            upload=self._uploads is not None,
-        )
-        self._redact = gate.redact
+        policy = _content_policy(settings, named, upload=self._uploads is not None)
+        self._redact = policy.redact
         events = Events(self._logger)
-        metrics = Metrics(settings.metrics, settings.metric_dimensions, self.pipeline.meters, gate.clean)
-        self.tracing = CallServices(
-            SpanEmitter(tracers, content=gate, events=events, bridges=self._bridges, uploads=self._uploads),
+        metrics = Metrics(settings.metrics, settings.metric_dimensions, self.pipeline.meters, policy.clean)
+        self.services = CallServices(
+            SpanEmitter(
+                tracers,
+                content=policy,
+                events=events,
+                bridges=self._bridges,
+                uploads=self._uploads,
+                proposed_cost=settings.cost_attributes == "proposed",
+            ),
             pricer=pricer,
             observers=[
                 *(budgets.settle, metrics.record, collect.observe, score.remember),
@@ -110,15 +109,20 @@ class Runtime:
             admit=budgets.admit,
             stream_usage=_stream_usage(settings),
             estimator=_estimator(settings, pricer),
-            wants_content=gate.wants,
+            wants_content=policy.wants,
             native_spans=settings.native_spans,
         )
         self._annotations = open_annotations(_phoenix_variables(providers.arguments), settings)
-        self._scope_spans = OperationSpans(
+        self._operation_spans = self._make_operation_spans(tracers, policy, events, metrics)
+
+    def _make_operation_spans(
+        self, tracers: _TracerCache, policy: ContentPolicy, events: Events, metrics: Metrics
+    ) -> OperationSpans:
+        return OperationSpans(
             tracers,
-            content=gate,
-            error_messages=gate.error_messages,
-            rollup=settings.rollup,
+            content=policy,
+            error_messages=policy.error_messages,
+            rollup=self.settings.rollup,
             events=events,
             annotator=self._annotations,
             bridges=self._bridges,
@@ -135,7 +139,7 @@ class Runtime:
 
     def activate(self) -> None:
         """Start to record blocks such as ``tool()``, and apply the settings of baggage and prompts."""
-        operation.set_emitter(self._scope_spans)
+        operation.set_emitter(self._operation_spans)
         baggage.configure(self.settings.baggage_keys, self._redact)
         prompts.configure(self.settings.prompts)
 
@@ -148,19 +152,14 @@ class Runtime:
     def forget(self) -> None:
         """Forget the state left by earlier calls: hosts, and warnings already logged."""
         self._budgets.forget()
-        for each in (self.tracing.estimator, self.tracing.stream_usage):
-            if each is not None:
-                each.forget()
+        if self.services.stream_usage is not None:
+            self.services.stream_usage.forget()
 
     def flush(self, timeout: float) -> bool:
         """Send all data within ``timeout`` seconds. Return True if everything was sent."""
         deadline = monotonic() + timeout
-        done = self.pipeline.flush(timeout)
-        done = self._budgets.drain(max(0.0, deadline - monotonic())) and done
-        for destination in (self._annotations, self._uploads):
-            if destination is not None:
-                done = destination.drain(max(0.0, deadline - monotonic())) and done
-        return done
+        steps = [self.pipeline.flush, self._budgets.drain, *(each.drain for each in self._destinations())]
+        return _run_all(steps, deadline)
 
     def rest(self, timeout: float) -> None:
         """Stop threads and close files. A call that ends later starts and opens them again."""
@@ -171,12 +170,29 @@ class Runtime:
     def shutdown(self, timeout: float) -> bool:
         """Send all data and close the exporters within ``timeout`` seconds. Return True if everything was sent."""
         deadline = monotonic() + timeout
-        done = self.pipeline.shutdown(timeout)
-        done = self._budgets.drain(max(0.0, deadline - monotonic())) and done
-        for destination in (self._annotations, self._uploads):
-            if destination is not None:
-                done = destination.close(max(0.0, deadline - monotonic())) and done
-        return done
+        steps = [self.pipeline.shutdown, self._budgets.drain, *(each.close for each in self._destinations())]
+        return _run_all(steps, deadline)
+
+    def _destinations(self) -> list[AnnotationSender | Uploads]:
+        """Return the destinations that data reaches outside the pipeline."""
+        return [each for each in (self._annotations, self._uploads) if each is not None]
+
+
+def _run_all(steps: Iterable[Callable[[float], bool]], deadline: float) -> bool:
+    """Run all steps with the seconds that are left, even if one fails. Return True if all succeed."""
+    return all([step(max(0.0, deadline - monotonic())) for step in steps])
+
+
+def _content_policy(settings: Settings, named: Callable[[str], str], *, upload: bool) -> ContentPolicy:
+    return load_policy(
+        capture_content=settings.capture_content,
+        redact=settings.redact,
+        redact_setting=named("redact"),
+        max_bytes=settings.content_max_bytes,
+        blobs=settings.content_blobs,
+        error_messages=settings.error_messages,
+        upload=upload,
+    )
 
 
 def _stream_usage(settings: Settings) -> UsageInjector | None:
@@ -226,7 +242,7 @@ def _uploads() -> Uploads | None:
 def _phoenix_variables(arguments: Arguments) -> dict[str, str] | None:
     if arguments.endpoint is None:
         return None
-    return {**os.environ, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": arguments.endpoint}
+    return {**variables(), "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": arguments.endpoint}
 
 
 def _budgets(settings: Settings, pricer: Pricer, named: Callable[[str], str]) -> BudgetEnforcer:

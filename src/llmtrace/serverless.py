@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from . import _errors
+from ._settings.environment import variable
 
 __all__ = ["flushed", "on_lambda"]
 
@@ -18,7 +18,7 @@ _MARGIN_SECONDS = 0.5
 
 def on_lambda() -> bool:
     """Return True if this process is an AWS Lambda function."""
-    return bool(os.environ.get("AWS_LAMBDA_FUNCTION_NAME"))
+    return bool(variable("AWS_LAMBDA_FUNCTION_NAME"))
 
 
 def flushed(handler: _Handler) -> _Handler:

@@ -18,10 +18,11 @@ import pytest
 
 import llmtrace
 from llmtrace.cli import main
+from llmtrace.cli.terminal import without_credentials
 from llmtrace.report import formatting
 from llmtrace.report.aggregate import report
 from llmtrace.report.calls import read
-from llmtrace.report.charts import bars, nice
+from llmtrace.report.charts import axis_top, histogram
 from llmtrace.report.compare import sample
 from llmtrace.report.select import DIMENSIONS, selection
 from llmtrace.store.read import spans_after
@@ -306,11 +307,11 @@ def test_missing_usage_names_the_setting_that_requests_it(store: Path, capsys: p
 @pytest.mark.parametrize("largest", [1, 2, 3, 5, 7, 9, 11, 14, 15, 29, 99, 101, 150, 999, 1_499, 12_345])
 def test_middle_of_a_histogram_axis_is_an_integer(largest: int) -> None:
     """A tick at 7.5 would be labelled 8."""
-    top = nice(largest, even=True)
+    top = axis_top(largest, even=True)
     assert top >= largest * 0.9999
     assert top % 2 == 0
-    shown = re.findall(r"<span>([\d,]+)</span>", bars([largest], ["a"], (), "t"))
-    assert [int(each.replace(",", "")) for each in shown] == [top, top / 2, 0]
+    chart = histogram([largest], ["a"], (), "t")
+    assert [int(label.replace(",", "")) for label in (chart.top, chart.middle)] == [top, top / 2]
 
 
 def test_constants_are_defined_once() -> None:
@@ -324,3 +325,17 @@ def test_constants_are_defined_once() -> None:
 def test_count_of_one_is_singular(number: int, shown: str) -> None:
     """ "1 calls" is never printed."""
     assert formatting.counted(number, "call") == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://me:secret@host:4318/v1/traces?token=secret", "https://host:4318/v1/traces"),
+        ("redis://:se/c#r?et@host/0", "redis://host/0"),
+        ("http://host:4318", "http://host:4318"),
+        ("/var/lib/me@host/spans.db", "/var/lib/me@host/spans.db"),
+    ],
+)
+def test_addresses_are_shown_without_credentials(text: str, shown: str) -> None:
+    """User name, password and query of a URL are left out; other text is not changed."""
+    assert without_credentials(text) == shown

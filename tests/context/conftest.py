@@ -12,7 +12,6 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
-from llmtrace.context import validation
 from serving import serving
 
 
@@ -21,12 +20,6 @@ def vendor() -> Iterator[Vendor]:
     with serving(Vendor()) as server:
         yield server
         server.go_on.set()
-
-
-@pytest.fixture(autouse=True)
-def no_earlier_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test logs the warnings that are logged once."""
-    monkeypatch.setattr(validation, "_warned", set())
 
 
 @pytest.fixture

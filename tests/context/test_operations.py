@@ -334,13 +334,14 @@ def test_rollup_is_recorded_only_where_enabled(spans: InMemorySpanExporter, vend
     assert not any("rollup" in name for name in only(spans, "invoke_agent"))
 
 
-def test_durations_of_operations_are_measured_without_sampling() -> None:
-    """Tools, agents and workflows have a histogram each, with their name, feature, agent and error type."""
+def test_operations_are_measured_without_sampling(vendor: Vendor) -> None:
+    """Durations have name, feature, agent and error type; an agent counts its own calls, not those of agents inside."""
     reader = InMemoryMetricReader()
     meters, tracers = MeterProvider(metric_readers=[reader]), TracerProvider(sampler=ALWAYS_OFF)
     with (
         llmtrace.instrument(tracer_provider=tracers, meter_provider=meters, strict=True),
         tag(feature="help"),
+        openai.OpenAI(base_url=vendor.url, api_key="x") as client,
         workflow("answer"),
         agent("clerk"),
     ):
@@ -348,21 +349,46 @@ def test_durations_of_operations_are_measured_without_sampling() -> None:
             pass
         with pytest.raises(KeyError), tool("fail"):
             raise KeyError
+        with llmtrace.retrieval("manuals"), workflow("inner"):
+            client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
+        with agent("helper"):
+            for _ in range(2):
+                client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
     data = reader.get_metrics_data()
     assert data is not None
     (scope,) = data.resource_metrics[0].scope_metrics
     found = {
         metric.name: [dict(point.attributes) for point in metric.data.data_points]
         for metric in scope.metrics
-        if metric.name.startswith("gen_ai.")
+        if metric.name.startswith("gen_ai.") and not metric.name.startswith("gen_ai.client.")
+    }
+    counts = {
+        (metric.name.rpartition(".")[2], point.attributes["gen_ai.agent.name"]): (point.sum, point.count)
+        for metric in scope.metrics
+        if metric.name.endswith("_calls")
+        for point in metric.data.data_points
+    }
+    assert counts == {
+        ("inference_calls", "clerk"): (1, 1),
+        ("inference_calls", "helper"): (2, 1),
+        ("tool_calls", "clerk"): (2, 1),
+        ("tool_calls", "helper"): (0, 1),
     }
     for_clerk = {"gen_ai.tool.type": "function", "gen_ai.agent.name": "clerk", "llmtrace.feature": "help"}
+    agents = [{"gen_ai.agent.name": name, "llmtrace.feature": "help"} for name in ("helper", "clerk")]
+    workflows = [
+        {"gen_ai.agent.name": name, "gen_ai.workflow.name": name, "llmtrace.feature": "help"}
+        for name in ("inner", "answer")
+    ]
     assert found == {
         "gen_ai.execute_tool.duration": [
             {"gen_ai.tool.name": "look up", **for_clerk},
             {"gen_ai.tool.name": "fail", "error.type": "KeyError", **for_clerk},
         ],
-        "gen_ai.invoke_agent.duration": [{"gen_ai.agent.name": "clerk", "llmtrace.feature": "help"}],
-        "gen_ai.invoke_workflow.duration": [{"gen_ai.workflow.name": "answer", "llmtrace.feature": "help"}],
+        "gen_ai.invoke_agent.duration": [workflows[0], *agents, workflows[1]],
+        "gen_ai.invoke_agent.inference_calls": agents,
+        "gen_ai.invoke_agent.tool_calls": agents,
+        "gen_ai.invoke_workflow.duration": workflows,
+        "gen_ai.retrieval.duration": [{"gen_ai.data_source.id": "manuals", "llmtrace.feature": "help"}],
     }
     meters.shutdown()

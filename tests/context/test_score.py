@@ -95,6 +95,20 @@ def test_score_during_an_operation_is_an_event_of_its_span(telemetry: Telemetry)
     assert (event.trace_id, event.span_id) == (span.context.trace_id, span.context.span_id)
 
 
+@pytest.mark.parametrize(("error", "expected"), [(ValueError("no"), "ValueError"), ("judge_refused", "judge_refused")])
+def test_failed_evaluation_has_an_error_type(
+    phoenix: Phoenix, telemetry: Telemetry, error: Exception | str, expected: str
+) -> None:
+    """The event of a failed evaluation has its error type; there is no result to post to Phoenix."""
+    with workflow("w"):
+        score("relevance", error=error)
+        score("tone", label="kind")
+    assert llmtrace.flush(20)
+    failed, _ = telemetry.events()
+    assert dict(failed.attributes) == {"gen_ai.evaluation.name": "relevance", "error.type": expected}
+    assert [body["data"][0]["name"] for _, _, body in phoenix.got] == ["tone"]
+
+
 def test_score_after_the_call_belongs_to_its_span(telemetry: Telemetry, vendor: Vendor, phoenix: Phoenix) -> None:
     """By call, by ids and by response id it belongs to the call's own span."""
     with openai.OpenAI(base_url=vendor.url, api_key="x") as client, collect() as calls:

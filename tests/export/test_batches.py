@@ -141,3 +141,28 @@ def test_close_without_time_counts_the_remaining_spans(monkeypatch: pytest.Monke
         end("b")
         assert not processor.close(0.0)
         assert stats.counts().dropped == {"exit": 1}
+        exporter.go_on.set()
+        thread = processor._thread
+        assert thread is not None
+        thread.join(30)
+        assert exporter.names == ["a"]  # a span that is counted as lost is not exported later
+
+
+def test_durable_sink_is_written_although_the_deadline_has_passed() -> None:
+    """A close without time left writes the queue itself, unless the writer does: nothing is counted as lost."""
+    written: list[object] = []
+
+    class Durable(ExporterSink):
+        def write(self, batch: Sequence[object]) -> None:
+            written.extend(batch)
+
+        def close(self, deadline: float) -> bool:
+            return True
+
+    stats = ExportStats()
+    processor = batch.BatchProcessor(Durable(Exporter(), stats, TRACES, durable=True), stats)
+    processor._delay_seconds = 60.0  # the writer waits for more items
+    processor.enqueue("a")
+    assert not processor.close(0.0)
+    assert written == ["a"]
+    assert stats.counts().dropped == {}

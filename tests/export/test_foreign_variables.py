@@ -14,7 +14,7 @@ from opentelemetry.sdk.resources import Resource
 import llmtrace
 from llmtrace import _api
 from llmtrace._local_store import LocalStore
-from llmtrace._settings import load, opentelemetry
+from llmtrace._settings import load
 from llmtrace._settings.opentelemetry import usable_environment
 from llmtrace.export.pipeline import Pipeline
 from llmtrace.export.routes import Arguments, names
@@ -31,6 +31,7 @@ WRONG = [
     ("OTEL_METRICS_EXPORTER", "statsd"),
     ("OTEL_LOGS_EXPORTER", "syslog"),
     ("OTEL_TRACES_SAMPLER", "sometimes"),
+    ("OTEL_PROPAGATORS", "tracecontext,b4"),
     ("OTEL_CONFIG_FILE", "missing.yaml"),
     (f"{OTLP}PROTOCOL", "http/json"),
     (f"{OTLP}TRACES_PROTOCOL", "thrift"),
@@ -77,7 +78,6 @@ WRONG = [
 
 @pytest.fixture(autouse=True)
 def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    monkeypatch.setattr(opentelemetry, "_reported", set())
     monkeypatch.setattr(_api, "_retired", [])
     monkeypatch.setenv("LLMTRACE_STORE", str(tmp_path / "spans.db"))
     monkeypatch.setenv("LLMTRACE_SPOOL", str(tmp_path / "spool"))
@@ -113,6 +113,28 @@ def test_wrong_variable_does_not_stop_the_program(
     named = [message for message in warnings_in(caplog) if name in message]
     assert len(named) == 1, caplog.text
     assert os.environ[name] == value
+
+
+@pytest.mark.parametrize("value", ["tracecontext, baggage", "none", ""])
+def test_installed_propagators_are_accepted(
+    value: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Names with spaces between them, ``none`` and an empty value are not reported."""
+    monkeypatch.setenv("OTEL_PROPAGATORS", value)
+    llmtrace.instrument()
+    assert warnings_in(caplog) == []
+
+
+def test_unknown_propagator_does_not_stop_a_program_with_a_configuration_file(tmp_path: Path) -> None:
+    """OpenTelemetry raises for it when it is imported; llmtrace goes on with the default while it reads the file."""
+    configuration = tmp_path / "otel.yaml"
+    configuration.write_text('file_format: "1.0"\n')
+    code = "import llmtrace\nllmtrace.instrument()\nwith llmtrace.tool('t'):\n    pass\nprint('done')\n"
+    environment = {**os.environ, "OTEL_PROPAGATORS": "b4", "OTEL_CONFIG_FILE": str(configuration)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "done\n", done.stderr
+    assert done.stderr.count("llmtrace ignores OTEL_PROPAGATORS='b4'") == 1
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("signal", SIGNALS, ids=lambda signal: signal.name)

@@ -154,7 +154,7 @@ def test_flush_time_out_logs_the_remaining_spans(backend: Backend, start: Any, s
     assert process.returncode == 0, err
     lines = [line for line in err.splitlines() if "timed out" in line]
     assert lines == [
-        f"llmtrace: {action} timed out: 5 spans wait in {spool} and are sent later by this or the next process"
+        f"llmtrace: {action} timed out: 5 spans kept in {spool}, to be sent by this or the next process"
         for action in ("flush()", "shutdown()")
     ]
 

@@ -35,6 +35,7 @@ with llmtrace.workflow("w"), llmtrace.retrieval("docs") as found:
 
 ALLOWED = {
     "llmtrace": "our own",
+    "bpe_openai": "counts tokens; it imports the standard library and typing_extensions only, and no SDK looks for it",
     "encodings": "of the standard library, looked up by name when a text is decoded for the first time",
 }
 """Top-level packages that a thread of ours may import. So may be the rest of the standard library: its modules import

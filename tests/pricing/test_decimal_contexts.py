@@ -55,16 +55,16 @@ def money_path() -> Any:
     pricer._entries.clear()
     answer = Response(model="m-1", usage={"input": 123_457, "output": 987_651})
     own = pricer.price("openai", None, Request("chat", "m-1"), answer)
-    catalogue = pricer.price("openai", None, Request("chat", "gpt-4o"), Response("gpt-4o", usage=answer.usage))
+    catalog = pricer.price("openai", None, Request("chat", "gpt-4o"), Response("gpt-4o", usage=answer.usage))
     stated = [
         read_stated_cost({"cost_in_usd_ticks": 12_345_678_901}),
         read_stated_cost({"cost": 0.0123456789, "is_byok": True, "cost_details": {"upstream_inference_cost": 1.1111}}),
     ]
     refusal = BudgetExceeded(Budget("b", usd="0.00000123456"), "w", 1.23456789e-6, call_cost=1e-7)  # type: ignore[arg-type]
     assert own is not None
-    assert catalogue is not None
+    assert catalog is not None
     return [
-        own.exact, own.cost(), catalogue.exact, catalogue.cost(), own.total, stated, str(refusal),
+        own.exact, own.cost(), catalog.exact, catalog.cost(), own.total, stated, str(refusal),
         refusal.budget.limit, usd_of(UNIT // 7), usd_of(UNIT * 10**9 + 1), read_prices(prices),
         read([{"name": "t", "usd": 0.1 + 0.2}])["t"].limit,
         pricer.max_cost("openai", None, Request("chat", "gpt-4o", params={"max_tokens": 1_234})),

@@ -39,5 +39,5 @@ def test_fork_while_prices_are_loaded_does_not_block_the_child() -> None:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         thread.join()
-    assert catalog._lock.acquire(timeout=1)
-    catalog._lock.release()
+    assert catalog._lock._lock.acquire(timeout=1)
+    catalog._lock._lock.release()

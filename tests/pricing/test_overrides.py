@@ -1,4 +1,4 @@
-"""Prices of the user's own, in front of the catalogue."""
+"""Prices of the user's own, in front of the catalog."""
 
 from __future__ import annotations
 

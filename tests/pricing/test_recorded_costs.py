@@ -13,7 +13,7 @@ from llmtrace.model import Request, Response
 from llmtrace.pricing.price import Pricer
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
-#: recorded provider -> OpenTelemetry's name, the catalogue's name
+#: recorded provider -> OpenTelemetry's name, the catalog's name
 PROVIDERS = {
     "anthropic": ("anthropic", "anthropic"),
     "azure": ("azure.ai.openai", "azure"),

@@ -1,7 +1,7 @@
 """Public methods of the SDKs that send a request to a traced path.
 
 Every method of every resource of a client is called with generated arguments, up to the function that sends requests.
-``python tests/providers/entry_points.py`` prints the page ``docs/coverage.md`` for the installed releases.
+``python tests/providers/entry_points.py`` prints the page ``docs/reference/coverage.md`` for the installed releases.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from llmtrace.providers.anthropic import messages
 from llmtrace.providers.openai import assistants, chat, completions, embeddings, media, moderations, responses
 
-PAGE = Path(__file__).parents[2] / "docs" / "coverage.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "coverage.md"
 
 TOKENS = {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10}
 TEXT = {**CHAT, "object": "text_completion", "choices": [{"index": 0, "text": "hi", "finish_reason": "stop"}]}

@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import llmtrace
 from llmtrace.report.aggregate import Aggregate, costs, report
 from llmtrace.report.calls import read
-from llmtrace.report.select import QueryError, dimensions, moment, selection
+from llmtrace.report.select import QueryError, dimensions, parse_time, selection
 from llmtrace.store.exporter import StoreExporter
 from llmtrace.store.schema import connect
 from llmtrace.store.span_codec import StoredSpan, record
@@ -239,7 +239,7 @@ def test_large_sums_are_exact(tmp_path: Path, traffic: list[StoredSpan]) -> None
 def test_invalid_time_raises_query_error(text: str) -> None:
     """The error names the value and the accepted forms."""
     with pytest.raises(QueryError, match="is not a valid time: use an age"):
-        moment(text, datetime.now(UTC))
+        parse_time(text, datetime.now(UTC))
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_invalid_time_raises_query_error(text: str) -> None:
 )  # fmt: skip
 def test_times_and_ages_are_parsed(text: str, expected: str) -> None:
     """Ages, names of days, dates, and times with a time zone are accepted."""
-    actual = moment(text, datetime(2026, 1, 31, 12, tzinfo=UTC)).astimezone(UTC)
+    actual = parse_time(text, datetime(2026, 1, 31, 12, tzinfo=UTC)).astimezone(UTC)
     assert f"{actual:%Y-%m-%d %H:%M}" == expected
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llmtrace.report.charts import nice
+from llmtrace.report.charts import axis_top
 from llmtrace.report.html import render
 from llmtrace.report.select import selection
 from llmtrace.store.schema import connect
@@ -61,8 +61,8 @@ def test_page_is_self_contained_and_well_formed(tmp_path: Path) -> None:
 
 
 def test_page_escapes_names(tmp_path: Path) -> None:
-    """Markup in the name of a feature or span is shown as text."""
-    evil = "</td><script>alert(1)</script>"
+    """Markup in the name of a feature or span is shown as text, and a control character is replaced."""
+    evil = "</td><script>alert(1)</script>\x1b"
     spans = [
         replace(span, name=evil, attributes={**span.attributes, "llmtrace.feature": evil, "gen_ai.request.model": evil})
         for trace in traces(20)
@@ -70,7 +70,7 @@ def test_page_escapes_names(tmp_path: Path) -> None:
     ]
     text = page(tmp_path / "s.db", spans, "feature")
     assert "<script" not in text
-    assert "&lt;script&gt;alert(1)" in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;\ufffd" in text
 
 
 @pytest.mark.parametrize(("by", "labels"), [("hour", 6), ("month", 26), ("week", 20), ("day", 9)])
@@ -117,4 +117,4 @@ def test_page_of_calls_without_attributes_is_rendered(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("largest", "top"), [(0, 1), (1, 1), (1.01, 1.5), (7, 8), (99, 100), (0.0031, 0.004)])
 def test_axis_ends_at_a_round_number(largest: float, top: float) -> None:
     """The top of an axis is the next round number."""
-    assert nice(largest) == pytest.approx(top)
+    assert axis_top(largest) == pytest.approx(top)

@@ -137,9 +137,9 @@ def test_application_attributes_are_kept_while_there_is_room(
     [
         (lambda: llmtrace.tool("lookup", arguments={"q": "x"}), ("gen_ai.operation.name", "gen_ai.tool.name")),
         (lambda: llmtrace.agent("planner"), ("gen_ai.operation.name", "gen_ai.agent.name")),
-        (lambda: llmtrace.workflow("nightly"), ("gen_ai.operation.name", "gen_ai.workflow.name")),
+        (lambda: llmtrace.workflow("nightly"), ("gen_ai.operation.name", "gen_ai.agent.name", "gen_ai.workflow.name")),
         (lambda: llmtrace.retrieval("docs", query="x", top_k=9), ("gen_ai.operation.name", "gen_ai.data_source.id")),
-        (lambda: llmtrace.rerank("ranker", query="x"), ("gen_ai.operation.name", "gen_ai.request.model")),
+        (lambda: llmtrace.rerank("ranker", query="x"), ("llmtrace.operation.name", "gen_ai.request.model")),
     ],
 )
 def test_operation_span_with_low_limit_keeps_its_name(

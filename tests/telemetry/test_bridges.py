@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from llmtrace.export.bridging import bridges_for, translate
 from llmtrace.telemetry.bridges import bridge_attributes, within
+from llmtrace.telemetry.names import operation_key
 
 CHAT: dict[str, Any] = {
     "gen_ai.operation.name": "chat",
@@ -83,12 +84,23 @@ def test_logfire_gets_the_cost_if_there_is_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("operation", "kind"),
-    [("rerank", "RERANKER"), ("invoke_workflow", "CHAIN"), ("execute_tool", "TOOL"), ("embeddings", "EMBEDDING")],
+    ("operation", "kind", "langfuse_type"),
+    [
+        ("rerank", "RERANKER", "retriever"),
+        ("moderation", "GUARDRAIL", "guardrail"),
+        ("count_tokens", "LLM", "span"),
+        ("create_cache", "CHAIN", "span"),
+        ("invoke_workflow", "CHAIN", "chain"),
+        ("retrieval", "RETRIEVER", "retriever"),
+        ("execute_tool", "TOOL", None),
+        ("embeddings", "EMBEDDING", None),
+    ],
 )
-def test_operation_is_mapped_to_an_openinference_kind(operation: str, kind: str) -> None:
-    """Each operation gets a span kind that Phoenix supports."""
-    assert bridge_attributes({"gen_ai.operation.name": operation}, ["openinference"])["openinference.span.kind"] == kind
+def test_operation_is_mapped_to_kinds_of_backends(operation: str, kind: str, langfuse_type: str | None) -> None:
+    """Each operation gets a span kind of Phoenix, and a type of Langfuse unless Langfuse derives it itself."""
+    added = bridge_attributes({operation_key(operation): operation}, ["openinference", "langfuse"])
+    assert added["openinference.span.kind"] == kind
+    assert added.get("langfuse.observation.type") == langfuse_type
 
 
 def test_spans_without_operation_get_no_attributes() -> None:

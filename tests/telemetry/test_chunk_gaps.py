@@ -151,10 +151,10 @@ def test_stream_observer_reports_every_gap(chunks: int, monkeypatch: pytest.Monk
     monkeypatch.setattr("llmtrace.capture.stream.perf_counter", lambda: next(times))
     call: Any = _Call()
     accumulator: Any = _Accumulator()
-    recorder = StreamObserver(call, accumulator)
+    observer = StreamObserver(call, accumulator)
     for _ in range(chunks):
-        recorder.on_chunk(None)
-    recorder.on_exhausted()
+        observer.on_chunk(None)
+    observer.on_exhausted()
     timing = call.timing
     if chunks == 1:
         assert timing.gaps is None
@@ -163,7 +163,7 @@ def test_stream_observer_reports_every_gap(chunks: int, monkeypatch: pytest.Monk
     assert timing.gaps.count == chunks - 1
     assert sum(timing.gaps.sums) == pytest.approx(sum(values[1:]))
     assert timing.gap_max == pytest.approx(max(values[1:]))
-    assert len(recorder._sample) <= 128
+    assert len(observer._sample) <= 128
     exact = sorted(values[1:])
     low, high = (exact[int((chunks - 1) * share)] for share in (0.9, 0.99))
     assert low - 1e-9 <= timing.gap_p95 <= high + 1e-9

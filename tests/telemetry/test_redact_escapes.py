@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from llmtrace.telemetry.decode import decode, fold, form_data
 from llmtrace.telemetry.redact import builtin
-from llmtrace.telemetry.secret_patterns import SECRETS as TABLE
 from planted import HARMLESS, JSON, SECRETS, SURROUNDINGS
 
 
@@ -122,10 +121,3 @@ def test_redaction_of_hostile_text_is_linear(piece: str) -> None:
 
     short = max(min(measure_seconds(10_000) for _ in range(3)), 1e-3)
     assert measure_seconds(100_000) < 60 * short
-
-
-def test_secret_table_has_literal_marks_and_tokens() -> None:
-    """Each pattern of the table contains its mark, and each token is in brackets."""
-    for secret in TABLE:
-        assert secret.token.startswith("[") and secret.token.endswith("]")
-        assert secret.mark.replace("\\", "") in secret.pattern.replace("\\", ""), secret.name

@@ -81,6 +81,27 @@ def test_hide_variable_removes_invocation_parameters(replay: Any, monkeypatch: p
     assert "secret" not in str(attributes)
 
 
+def test_parameters_have_the_types_of_the_convention(replay: Any) -> None:
+    """Whatever number the caller typed, sampling parameters are doubles and counts are integers."""
+
+    def calls() -> None:
+        with openai.OpenAI(base_url=replay.url, api_key="k", max_retries=0) as client, suppress(openai.APIError):
+            client.chat.completions.create(
+                model="gpt-4o", messages=[], temperature=1, top_p=1, presence_penalty=0, frequency_penalty=10**400,
+                seed=7.0, max_tokens=9.5, n="two",  # type: ignore[call-overload]
+            )  # fmt: skip
+
+    attributes = traced(replay, calls=calls)
+    parameters = {name: value for name, value in attributes.items() if name.startswith("gen_ai.request.")}
+    assert parameters.pop("gen_ai.request.model") == "gpt-4o"
+    assert {name: (type(value), value) for name, value in parameters.items()} == {
+        "gen_ai.request.temperature": (float, 1.0),
+        "gen_ai.request.top_p": (float, 1.0),
+        "gen_ai.request.presence_penalty": (float, 0.0),
+        "gen_ai.request.seed": (int, 7),
+    }
+
+
 def run_operations(**settings: Any) -> dict[str, dict[str, Any]]:
     """Run an agent with a workflow, a tool and a retrieval; return the attributes of their spans by name."""
 
@@ -104,7 +125,7 @@ def run_operations(**settings: Any) -> dict[str, dict[str, Any]]:
     with llmtrace.instrument(tracer_provider=provider, strict=True, **settings):
         guide("question of jane@example.com")
         llmtrace.flush()
-    return {span.name.split(" ")[1]: dict(span.attributes or {}) for span in exporter.get_finished_spans()}
+    return {span.name.split(" ")[-1]: dict(span.attributes or {}) for span in exporter.get_finished_spans()}
 
 
 def test_agent_and_workflow_spans_have_input_and_output() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import openai  # before a test run in this process, which forgets the modules that it imports
 import pytest
 
 pytest_plugins = ["pytester"]
@@ -121,16 +122,14 @@ def test_unknown_name_raises_attribute_error() -> None:
 
 def test_instrumented_program_stays_instrumented(replay: Any, spans: Any, pytester: pytest.Pytester) -> None:
     """A recording in an instrumented program and the program's own exporter both get the spans."""
-    import openai
-
     from llmtrace import _api
     from llmtrace.testing import recording
 
     made = _api._current
     assert made is not None
-    observers = list(made._runtime.tracing.observers)
+    observers = list(made._runtime.services.observers)
     with recording() as found, openai.OpenAI(base_url=f"{replay.url}/v1", api_key="x", max_retries=0) as client:
         client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "hi"}])
     assert (len(found.calls), len(found.spans), len(spans.get_finished_spans())) == (1, 1, 1)
     assert _api._current is made
-    assert made._runtime.tracing.observers == observers
+    assert made._runtime.services.observers == observers

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 import llmtrace
-from llmtrace import _api, _errors, testing
+from llmtrace import _api, _errors, _process, testing
 from llmtrace.budgets import budget as budgets
 from llmtrace.budgets import enforcement
 from llmtrace.budgets.stores import Claim
 from llmtrace.capture import worker
-from llmtrace.context import documents, prompts, score, validation
+from llmtrace.context import documents, prompts, score
 from llmtrace.model import Document
 
 pytest_plugins = ["pytester"]
@@ -49,17 +49,16 @@ def test_reset_clears_all_state_of_earlier_tests(caplog: pytest.LogCaptureFixtur
         score._recent["r"] = object()
         _errors.internal_errors["somewhere"] += 1
         current: Any = _api._current
-        tracing = current._runtime.tracing
-        tracing.stream_usage._rejecting_hosts.add("host")
-        tracing.estimator._hosts.add("host")
+        services = current._runtime.services
+        services.stream_usage._rejecting_hosts.add("host")
         late: list[bool] = []
         worker.start()
         worker.submit(lambda: late.append(True))
         with caplog.at_level(logging.WARNING, "llmtrace"):
             for _ in range(2):
-                validation.warn_once("about", "this")
+                _process.warn_once("this")
                 testing.reset()
-        assert [record.message for record in caplog.records].count("llmtrace: this (logged once)") == 2
+        assert [record.message for record in caplog.records].count("this") == 2
         assert late == [True]
         left = [
             budgets.registered(),
@@ -68,7 +67,7 @@ def test_reset_clears_all_state_of_earlier_tests(caplog: pytest.LogCaptureFixtur
             score._recent,
             _errors.internal_errors,
         ]
-        assert not any([*left, tracing.stream_usage._rejecting_hosts, tracing.estimator._hosts, validation._warned])
+        assert not any([*left, services.stream_usage._rejecting_hosts, _process._warnings])
         assert prompts._parts.cache_info().currsize == 0
         assert _api._current is current
     finally:

@@ -51,7 +51,7 @@ def uri(modality: str, **more: str) -> dict[str, Any]:
         (document(type="novel"), None),
         ({"type": "image", "source": None}, None),
         ({"type": "container_upload", "file_id": "f"}, {"type": "file", "modality": "document", "file_id": "f"}),
-        ({"type": "novel", "of": 1}, {"type": "novel", "of": 1}),
+        ({"type": "novel", "of": 1}, {"type": "generic", "generic_type": "novel", "of": 1}),
         ({"of": "no type"}, None),
     ],
 )

@@ -57,7 +57,7 @@ def joined(wire: ContentFormat, *events: Any) -> list[Message]:
             Blob("document", "application/pdf", "aGk="),
         ),
         ({"type": "input_file", "filename": "a.pdf"}, None),
-        ({"type": "novel", "of": (1,)}, {"type": "novel", "of": [1]}),
+        ({"type": "novel", "of": (1,)}, {"type": "generic", "generic_type": "novel", "of": [1]}),
         ({"of": "no type"}, None),
     ],
 )

@@ -1,5 +1,7 @@
 """Private copies of another distribution's modules, for background threads that must not import shared modules.
 
+from .._process import after_fork
+
 While one thread imports a module, other threads see an incomplete module in ``sys.modules``. Some SDKs look modules up
 there on every request (``openai`` 2.5x looks for ``httpx2``), so an import on a background thread breaks them. A
 private copy is executed from the same files and bytecode, and no shared module is ever incomplete.
@@ -8,14 +10,14 @@ private copy is executed from the same files and bytecode, and no shared module 
 from __future__ import annotations
 
 import builtins
-import os
 import sys
-import weakref
 from collections.abc import Mapping, Sequence
 from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec, resolve_name
 from types import ModuleType, SimpleNamespace
 from typing import Any
+
+from .._process import after_fork
 
 __all__ = ["IsolatedModules", "StubModule"]
 
@@ -42,7 +44,7 @@ class IsolatedModules:
         self._builtins = {**vars(builtins), "__import__": self._import}
         self._modules: dict[str, ModuleType] = {}
         self._executing: set[str] = set()
-        _all.add(self)
+        after_fork(self.after_fork)
 
     def load(self, name: str) -> Any:
         """Return the copy of the module ``name``, executed on first use.
@@ -101,18 +103,6 @@ class IsolatedModules:
         if root in self._folders_by_package:
             return self.load(name)
         return builtins.__import__(name, globals, locals, fromlist or (), 0)
-
-
-_all: weakref.WeakSet[IsolatedModules] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for modules in list(_all):
-        modules.after_fork()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _folders(package: str) -> list[str]:

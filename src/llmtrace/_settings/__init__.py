@@ -11,6 +11,8 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+from .._process import warn_once
+
 __all__ = [
     "BRIDGES",
     "CONTENT_MODES",
@@ -56,7 +58,10 @@ class Settings:
     budgets: object = None
     """Budgets: a path, or a list of ``Budget``."""
     budget_store: str = "memory"
+    cost_attributes: str = "off"
+    """``proposed`` writes the cost under the names of the open proposal for the GenAI conventions too."""
     metrics: str = "both"
+    """``registry`` records the metric names of GenAI v0.1.0, ``legacy`` those before, ``both`` all, ``off`` none."""
     metric_dimensions: tuple[str, ...] = ("feature",)
     stream_usage: str = "never"
     stream_usage_hosts: tuple[str, ...] = ()
@@ -145,20 +150,16 @@ def check_service_name(value: object) -> str | None:
     return None if value is None else str(value).strip()
 
 
-_unknown_reported: set[str] = set()
-
-
 def report_unknown(variables: Mapping[str, str]) -> None:
     """Log each unknown ``LLMTRACE_`` variable once, with the most similar valid name."""
     accepted = [f"LLMTRACE_{name.upper()}" for name in _READERS]
     for name in sorted(variables):
-        if not name.startswith("LLMTRACE_") or name in accepted or name in _unknown_reported:
+        if not name.startswith("LLMTRACE_") or name in accepted:
             continue
         from difflib import get_close_matches
 
-        _unknown_reported.add(name)
         nearest = next(iter(get_close_matches(name, accepted, 1, 0.0)))
-        _log.warning("llmtrace ignores %s: there is no such setting; did you mean %s?", name, nearest)
+        warn_once(f"llmtrace ignores {name}: there is no such setting; did you mean {nearest}?")
 
 
 def _invalid(name: str, value: object, accepted: str) -> ConfigError:
@@ -326,6 +327,7 @@ _READERS: dict[str, Callable[[str, object], object]] = {
     "prices": _read_source,
     "budgets": _read_source,
     "budget_store": _read_budget_store,
+    "cost_attributes": partial(_read_choice, words=("off", "proposed")),
     "metrics": partial(_read_choice, words=("both", "registry", "legacy", "off")),
     "metric_dimensions": _read_names,
     "stream_usage": partial(_read_choice, words=("never", "auto", "always")),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import threading
@@ -12,11 +11,12 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["forget_reported", "reported", "usable_environment", "warn_once"]
+from .._process import ForkSafeLock, warn_once
+from .environment import first_variable
 
-_log = logging.getLogger("llmtrace")
-_reported: set[str] = set()
-_lock = threading.RLock()
+__all__ = ["usable_environment"]
+
+_lock = ForkSafeLock(threading.RLock)
 
 _PREFIX = "OTEL_EXPORTER_OTLP_"
 _SIGNALS = ("TRACES", "METRICS", "LOGS")
@@ -24,23 +24,6 @@ _HTTP, _GRPC = "http/protobuf", "grpc"
 _ENDPOINT = "http://localhost:4318"
 
 Check = Callable[[str], bool]
-
-
-def warn_once(message: str) -> None:
-    """Log a warning the first time a message occurs."""
-    if message not in _reported:
-        _reported.add(message)
-        _log.warning("%s", message)
-
-
-def reported() -> tuple[str, ...]:
-    """Return the messages that were logged since ``forget_reported``, in alphabetical order."""
-    return tuple(sorted(_reported))
-
-
-def forget_reported() -> None:
-    """Log every message once more."""
-    _reported.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +88,11 @@ def _is_installed(group: str, *more: str) -> Check:
     return lambda text: text in more or any(entry_points(group=group, name=text))
 
 
+def _are_propagators(text: str) -> bool:
+    is_propagator = _is_installed("opentelemetry_propagator", "none")
+    return all(is_propagator(name.strip()) for name in text.split(","))
+
+
 _FILE = _Variable(_is_file, "the path of a file that can be read")
 _EXPORTER = {
     "PROTOCOL": _words(_GRPC, _HTTP, default=_HTTP),
@@ -125,6 +113,9 @@ _GENAI = "OTEL_INSTRUMENTATION_GENAI_"
 _UPLOAD = f"{_GENAI}UPLOAD_"
 
 _VARIABLES = {
+    "OTEL_PROPAGATORS": _Variable(
+        _are_propagators, "names of installed propagators with commas between them", "tracecontext,baggage"
+    ),
     "OTEL_TRACES_SAMPLER": _words(
         "always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off",
         "parentbased_traceidratio", default="parentbased_always_on",
@@ -230,7 +221,7 @@ def _exporter_variable(name: str) -> _Variable | None:
 
 def _protocol(signal: str) -> str:
     names = [f"{_PREFIX}{signal}_PROTOCOL", f"{_PREFIX}PROTOCOL"] if signal else [f"{_PREFIX}PROTOCOL"]
-    protocol = next((value for name in names if (value := os.environ.get(name, "").strip().lower())), _HTTP)
+    protocol = first_variable(names)[1].lower() or _HTTP
     return _GRPC if protocol == _GRPC else _HTTP
 
 
@@ -252,12 +243,3 @@ def _shown(name: str, value: str) -> str:
         return "'...'"
     account, mark, host = value.rpartition("@")
     return repr(f"{account.partition('//')[0]}//...@{host}" if mark and name.endswith("ENDPOINT") else value)
-
-
-def _renew_lock() -> None:
-    global _lock  # noqa: PLW0603 - another thread of the parent may have held it
-    _lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)

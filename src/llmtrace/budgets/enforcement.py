@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from math import ceil
 from typing import Any, Protocol
 from uuid import uuid4
 
+from .._process import after_fork
 from ..model import CallContext, Request, Response
 from ..pricing.estimates import Estimate
 from ..pricing.money import UNIT, Amount, PricedCall
@@ -38,8 +38,7 @@ _MAX_WARNED = 10_000
 
 _memory = MemoryStore()
 """Store of this process. Its spending survives ``uninstrument`` and a new ``instrument``."""
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_memory.forked)
+after_fork(_memory.forked)
 
 
 def forget_spending() -> None:

@@ -76,7 +76,11 @@ class BackgroundUsage:
 
 _process = BackgroundUsage()
 """Process-wide registry. It survives ``uninstrument``, and a forked child inherits the ids."""
-forget = _process.clear
+
+
+def forget() -> None:
+    """Forget all ids of this process."""
+    _process.clear()
 
 
 def assign_usage(call: OpenCall, response: Response) -> Response:

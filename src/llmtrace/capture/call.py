@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,7 +10,9 @@ from functools import partial
 from time import perf_counter, time_ns
 from typing import Any
 
+from .._compat.http_clients import header_entries, request_of
 from .._errors import log_internal_error
+from .._process import after_fork
 from .._read import Money, read_money
 from ..context import inference_spans
 from ..context import state as context_state
@@ -43,8 +44,7 @@ def _count_fork() -> None:
     _fork_count += 1
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_count_fork)
+after_fork(_count_fork)
 
 
 class OpenCall:
@@ -106,15 +106,15 @@ class OpenCall:
         body: Any = None,
         parent_context: Any = None,
     ) -> None:
-        self.services = services
-        self.client = client
-        self.wire_format = wire_format
-        self.request = request
-        self.provider = provider
-        self.server = server
+        self.services: CallServices = services
+        self.client: str = client
+        self.wire_format: WireFormat = wire_format
+        self.request: Request = request
+        self.provider: str = provider
+        self.server: tuple[str, int] | None = server
         self.http_response: Any = None
         """The HTTP client's response object, set for an accepted response."""
-        self.retries = 0
+        self.retries: int = 0
         self.request_sent: bool | None = None
         """True if an attempt may have reached the provider, False if none did, ``None`` if the error decides."""
         self.headers: Mapping[str, str] = _NO_HEADERS
@@ -128,42 +128,38 @@ class OpenCall:
         """Request body, held for the duration of the call if its tokens may have to be estimated."""
         self.output_text: OutputText | None = None
         self.estimate: Estimate | None = None
-        self.injected_include_usage = False
+        self.injected_include_usage: bool = False
         """True if llmtrace added ``include_usage``: the extra chunk is hidden from the caller."""
-        self.duration = 0.0
-        self.outcome = ""
+        self.duration: float = 0.0
+        self.outcome: str = ""
         if parent_context is None:
             parent_context = context_state.current()
-        self.parent_context = parent_context
+        self.parent_context: Any = parent_context
         """OpenTelemetry context of the caller when the call started."""
         context = context_state.call_context_of(parent_context)
         self.call_context: CallContext = context if request.prompt is None else replace(context, prompt=request.prompt)
-        self.suppressed = context_state.suppressed(parent_context)
+        self.suppressed: bool = context_state.suppressed(parent_context)
         """True if the caller suppresses our span. Budgets, ``collect()`` and ``llmtrace.*`` metrics still work."""
         self.joins_existing_span: Any = inference_spans.adopt(parent_context, request.operation)
         """Span of another instrumentation that represents this call. Attributes it lacks are added to it."""
-        self.usage_on_other_span = self.joins_existing_span is not None
+        self.usage_on_other_span: bool = self.joins_existing_span is not None
         """True if another span of the same call carries the usage."""
-        wants_content = services.wants_content
-        self.content: ContentRecorder | None = None
+        self.content: ContentRecorder | None = self._content_recorder(body)
         """Messages of the call, or ``None`` if the content policy records none."""
-        if (
-            wants_content is not None
-            and wire_format.content is not None
-            and not self.suppressed
-            and wants_content(self.call_context)
-        ):
-            self.content = ContentRecorder(wire_format.content, body)
         self._record: Call | None = None
         self._end_token = [True]
         self._fork_count = _fork_count
-        pricer = services.pricer
-        if pricer is not None and not pricer.ready:
-            worker.start()
-            worker.submit(pricer.load)
-        self.started_ns = time_ns()
+        services.preload_prices()
+        self.started_ns: int = time_ns()
         services.emitter.begin(self)
-        self.started = perf_counter()
+        self.started: float = perf_counter()
+
+    def _content_recorder(self, body: Any) -> ContentRecorder | None:
+        """Return a recorder of the request ``body`` and the response, if the content policy allows it."""
+        content_format, wants_content = self.wire_format.content, self.services.wants_content
+        if content_format is None or wants_content is None or self.suppressed:
+            return None
+        return ContentRecorder(content_format, body) if wants_content(self.call_context) else None
 
     def read_response(self, body: Any) -> Response:
         """Return the response read from a complete body.
@@ -262,7 +258,8 @@ class OpenCall:
     def _finish_later(self) -> None:
         if self.joins_existing_span is not None:
             self.services.emitter.defer(self)
-        finished = worker.submit(partial(self._finish, time_ns()))
+        end_time = time_ns()
+        finished = worker.submit(partial(self._finish, end_time), at_exit=partial(self._finish, end_time, at_exit=True))
         for calls in (*self.call_context.collectors, *self.services.recorders):
             calls.expect(finished)
 
@@ -296,7 +293,7 @@ class OpenCall:
                 response.stated_cost = _stated_cost(self.headers)
         if self.content is not None:
             http = self.http_response if self.http_response is not None else error
-            self.content.complete_from_request(getattr(http, "_request", None) or getattr(http, "request", None))
+            self.content.complete_from_request(request_of(http))
             if (
                 self.request.operation in _CONVERSATIONS
                 and context_state.activation_of(self.parent_context) is not None
@@ -309,13 +306,21 @@ class OpenCall:
                     self.content.output_messages(),
                 )
 
-    def _finish(self, end_time: int | None) -> None:
-        """Call the observers and end the span. An error in one step does not skip the others."""
+    def _finish(self, end_time: int | None, *, at_exit: bool = False) -> None:
+        """Call the observers and end the span. An error in one step does not skip the others.
+
+        Args:
+            end_time: When the call ended; ``None`` for now, on the caller's thread.
+            at_exit: True to wait neither for prices nor for the data that an estimate needs.
+        """
         services = self.services
         try:
             # Estimate on the worker thread only: calls without an estimate end on the caller's thread.
-            if end_time is not None and services.estimator is not None and services.estimator.applies_to(self):
-                services.estimator.estimate(self)
+            if end_time is not None and not at_exit:
+                if services.estimator is not None and services.estimator.applies_to(self):
+                    services.estimator.estimate(self)
+            elif at_exit and services.pricer is not None and not services.pricer.ready:
+                self._priced = services.pricer.price_without_catalog(self.request, self.response)
         except Exception:
             log_internal_error("estimate the tokens of a call")
         self.output_text = None
@@ -433,11 +438,9 @@ _COST_HEADERS = ("x-litellm-response-cost", "x-nr-request-cost", "cf-aig-cost", 
 
 def _stated_cost(headers: Mapping[str, str]) -> Money | None:
     """Return the cost stated by a gateway. Ignore 0: gateways send it while the cost is unknown."""
-    for name in _COST_HEADERS:
-        if name in headers:
-            cost = read_money(headers[name])
-            return cost if cost is not None and cost > 0 else None
-    return None
+    name = next(filter(headers.__contains__, _COST_HEADERS), None)
+    cost = None if name is None else read_money(headers[name])
+    return cost if cost is not None and cost > 0 else None
 
 
 def _is_error_status(text: str | None) -> bool:
@@ -461,7 +464,7 @@ _READ_HEADERS = {
 
 def _read_headers(headers: Any) -> dict[str, str]:
     # Read httpx's list of (raw name, lower-case name, value) once: each look-up by name scans all headers.
-    entries = getattr(headers, "_list", None)
+    entries = header_entries(headers)
     if entries is not None:
         return {_READ_HEADERS[name]: value.decode("latin-1") for _, name, value in entries if name in _READ_HEADERS}
     # Other clients keep the case that the server sent.

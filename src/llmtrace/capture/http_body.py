@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any
 
-import wrapt
-
+from .._compat.http_clients import is_read, make_decoders
+from .._compat.wrapt import ObjectProxy
 from .._errors import log_internal_error
 from ..model import Response
 from . import worker
@@ -30,10 +30,10 @@ _FRAME_CHECKSUM_BYTES = 4
 
 
 class SseParser:
-    """Parser of server-sent events. It passes each event of a body to the recorder."""
+    """Parser of server-sent events. It passes each event of a body to the observer."""
 
-    def __init__(self, recorder: StreamObserver, decode: Callable[[bytes], bytes], *, plain: bool = False) -> None:
-        self.recorder = recorder
+    def __init__(self, observer: StreamObserver, decode: Callable[[bytes], bytes], *, plain: bool = False) -> None:
+        self.observer = observer
         self._decode = decode
         self._plain = bytearray() if plain else None
         """Bytes of a body announced as JSON instead of events: servers report errors that way."""
@@ -56,7 +56,7 @@ class SseParser:
         return self._plain is not None
 
     def feed_plain(self, data: bytes) -> None:
-        """Keep bytes of a JSON body. Its events, if any, reach the recorder by another path."""
+        """Keep bytes of a JSON body. Its events, if any, reach the observer by another path."""
         self._keep(self._decode(data))
 
     def _keep(self, data: bytes) -> None:
@@ -65,9 +65,9 @@ class SseParser:
 
     def end_plain(self) -> None:
         """Read a body without events as one JSON value."""
-        if self._plain and not self.recorder.chunks:
+        if self._plain and not self.observer.chunks:
             try:
-                self.recorder.add(json.loads(self._plain))
+                self.observer.add(json.loads(self._plain))
             except (ValueError, RecursionError):
                 return
 
@@ -93,10 +93,10 @@ class SseParser:
             event = json.loads(data)
         except (ValueError, RecursionError):
             return
-        self.recorder.on_chunk(event)
+        self.observer.on_chunk(event)
         if b'"error"' in data:
             # End the call now: the SDK raises for an error event, and older releases never close the response.
-            self.recorder.end_if_failed()
+            self.observer.end_if_failed()
 
     def _parse_rest(self) -> None:
         # The body may end without the blank line that ends an event.
@@ -107,20 +107,20 @@ class SseParser:
     def on_exhausted(self) -> None:
         """Parse the rest of the body, which was read to its end."""
         self._parse_rest()
-        self.recorder.on_exhausted()
+        self.observer.on_exhausted()
 
     def on_error(self, error: BaseException) -> None:
         """End the stream with the exception raised while the body was read."""
-        self.recorder.on_error(error)
+        self.observer.on_error(error)
 
     def on_close(self) -> None:
         """End the stream because the response was closed."""
         # After the end mark the SDK closes the response itself: the stream was read completely.
         self._parse_rest()
         if self._done:
-            self.recorder.on_exhausted()
+            self.observer.on_exhausted()
         else:
-            self.recorder.on_close()
+            self.observer.on_close()
 
 
 class AwsEventStreamParser(SseParser):
@@ -190,7 +190,7 @@ class JsonBodyReader:
             notify(lambda: worker.submit(partial(self._call.end, Response())))
 
 
-class ObservedBody(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has no parameters
+class ObservedBody(ObjectProxy):
     """Transparent proxy of the byte stream inside an HTTP response.
 
     A reader other than the SDK's own stream object is observed by the bytes it reads. The stream helper of older
@@ -199,7 +199,7 @@ class ObservedBody(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has n
     Args:
         wrapped: The byte stream.
         reader: The parser of the bytes.
-        recorder: The observer of the SDK's stream object, if that object is observed.
+        observer: The observer of the SDK's stream object, if that object is observed.
         inner: The iterator of the SDK's stream object.
         holder: The caller's stream object, if it may outlive ``inner``.
     """
@@ -208,32 +208,32 @@ class ObservedBody(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has n
         self,
         wrapped: Any,
         reader: SseParser | JsonBodyReader,
-        recorder: StreamObserver | None = None,
+        observer: StreamObserver | None = None,
         inner: weakref.ref[Any] | None = None,
         holder: weakref.ref[Any] | None = None,
     ) -> None:
         super().__init__(wrapped)
         self._self_reader = reader
-        self._self_recorder = recorder
+        self._self_observer = observer
         self._self_plain = reader if isinstance(reader, SseParser) and reader.plain else None
         self._self_inner = inner
         self._self_holder = holder or inner
-        self._self_observer = getattr(wrapped, "stream_observer", None)
+        self._self_sdk_observer = getattr(wrapped, "stream_observer", None)
 
     @property
     def stream_observer(self) -> Any:
         """Attribute that the anthropic SDK reads at every event. A failed look-up through the proxy is slow."""
-        return self._self_observer
+        return self._self_sdk_observer
 
     def _self_read_by_stream(self) -> bool:
-        """Return True if the SDK's own stream object reads the body, so that its recorder sees every chunk."""
+        """Return True if the SDK's own stream object reads the body, so that its observer sees every chunk."""
         try:
             if _is_running(self._self_inner() if self._self_inner is not None else None):
                 return True
         except Exception:
             log_internal_error("find the reader of a body")
             return True
-        self._self_recorder = self._self_inner = None
+        self._self_observer = self._self_inner = None
         return False
 
     def __iter__(self) -> Iterator[bytes]:
@@ -289,15 +289,15 @@ class ObservedBody(wrapt.ObjectProxy):  # type: ignore[type-arg] # wrapt 1 has n
         notify(reader.on_exhausted)
 
     def _self_on_close(self) -> None:
-        if self._self_recorder is None:
+        if self._self_observer is None:
             self._self_reader.on_close()
             return
         inner = self._self_inner() if self._self_inner is not None else None
         held = self._self_holder is not None and self._self_holder() is not None
         # Ignore a close by the SDK's own generator, which closes the response whenever it stops.
-        # The recorder then learns the outcome from the exception or from its own end.
+        # The observer then learns the outcome from the exception or from its own end.
         if held and not _is_running(inner):
-            self._self_recorder.on_close()
+            self._self_observer.on_close()
 
     def close(self) -> None:
         """Record the close and close the byte stream."""
@@ -324,8 +324,8 @@ def _guarded(read: Callable[..., None], *data: bytes) -> None:
 
 def observe_body(call: OpenCall, http: Any) -> None:
     """End ``call`` when the caller has read the body of ``http``, an httpx response."""
-    is_read = http.is_closed and hasattr(http, "_content")
-    decode = bytes if is_read else _decoder(http)
+    has_body = is_read(http)
+    decode = bytes if has_body else _decoder(http)
     content_type = http.headers.get("content-type", "")
     reader: SseParser | JsonBodyReader
     # Check the content type too: speech is streamed on a field of the body, not on an argument of the SDK.
@@ -335,36 +335,34 @@ def observe_body(call: OpenCall, http: Any) -> None:
         reader = _parser_for(http, StreamObserver(call, call.make_accumulator()), decode)
     else:
         reader = JsonBodyReader(call, decode, keep=not content_type.startswith(_MEDIA_TYPES))
-    if is_read:
+    if has_body:
         reader.feed(http.content)
         reader.on_exhausted()
     else:
         http.stream = ObservedBody(http.stream, reader)
 
 
-def make_parser(http: Any, recorder: StreamObserver) -> SseParser:
+def make_parser(http: Any, observer: StreamObserver) -> SseParser:
     """Return the parser of the event stream in the body of ``http``."""
-    return _parser_for(http, recorder, _decoder(http))
+    return _parser_for(http, observer, _decoder(http))
 
 
-def _parser_for(http: Any, recorder: StreamObserver, decode: Callable[[bytes], bytes]) -> SseParser:
+def _parser_for(http: Any, observer: StreamObserver, decode: Callable[[bytes], bytes]) -> SseParser:
     content_type = http.headers.get("content-type", "")
     if content_type.startswith("application/vnd.amazon.eventstream"):
-        return AwsEventStreamParser(recorder, decode)
-    return SseParser(recorder, decode, plain=content_type.startswith("application/json"))
+        return AwsEventStreamParser(observer, decode)
+    return SseParser(observer, decode, plain=content_type.startswith("application/json"))
 
 
 def _decoder(http: Any) -> Callable[[bytes], bytes]:
-    """Return a second decoder for the content encodings of the response, created on first use."""
+    """Return a second decoder for the content encodings of the response."""
     if not http.headers.get("content-encoding"):
         return bytes
-    http_decoder = http._get_content_decoder()
-    classes = [type(decoder) for decoder in getattr(http_decoder, "children", None) or (http_decoder,)]
-    decoders: list[Any] = []
+    decoders = make_decoders(http)
 
     def decode(data: bytes) -> bytes:
-        if not decoders:
-            decoders.extend(decoder_class() for decoder_class in classes)
+        if decoders is None:
+            return b""
         for decoder in decoders:
             decoded = decoder.decode(data)
             # httpx returns bytes, httpx2 an iterator of bytes.

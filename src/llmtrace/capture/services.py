@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from . import worker
+
 if TYPE_CHECKING:
     from ..model import CallContext, Request, Response
     from ..pricing.estimator import OutputText
@@ -45,6 +47,9 @@ class CallPricer(Protocol):
             at: When the call started, in seconds since the epoch.
             partial: True if the stream ended early, so that the usage is incomplete.
         """
+
+    def price_without_catalog(self, request: Request, response: Response) -> PricedCall | None:
+        """Return the stated cost of a call, or the reason for its absence, while prices are not loaded."""
 
 
 class CallEmitter(Protocol):
@@ -91,9 +96,6 @@ class UsageEstimator(Protocol):
     def estimate(self, call: OpenCall) -> None:
         """Count the tokens of a finished call and set ``call.estimate``."""
 
-    def forget(self) -> None:
-        """Forget which hosts were already reported in the log."""
-
 
 class Verdict(Protocol):
     """Pending budget decision of a shared store."""
@@ -125,3 +127,9 @@ class CallServices:
     recorders: list[Any] = field(default_factory=list)
     """``Calls`` lists that receive every call of the process."""
     native_spans: str = "replace"
+
+    def preload_prices(self) -> None:
+        """Load the prices on the worker thread, unless they are loaded."""
+        if self.pricer is not None and not self.pricer.ready:
+            worker.start()
+            worker.submit(self.pricer.load)

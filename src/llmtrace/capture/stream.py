@@ -1,4 +1,8 @@
-"""Observation of a stream while it is read: its chunks, their times, and its outcome."""
+"""Observation of a stream while it is read: its chunks, their times, and its outcome.
+
+A stream ends when it is read to its end, fails or is closed. An abandoned stream ends when it is garbage-collected
+(``StreamObserver.__del__``) or when the interpreter exits (``end_open_streams``).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from array import array
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from statistics import median
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 from .._errors import log_internal_error
@@ -37,15 +41,26 @@ _STALL_SECONDS = 1.0
 _open_observers: weakref.WeakSet[StreamObserver] = weakref.WeakSet()
 
 
-def end_open_streams() -> None:
-    """End the streams that are still open when the interpreter exits."""
-    for recorder in list(_open_observers):
-        recorder.on_drop("dropped", at_exit=True)
+def end_open_streams(deadline: float) -> int:
+    """End the streams that are still open when the interpreter exits.
+
+    Args:
+        deadline: Monotonic time after which no further stream is ended.
+
+    Returns:
+        The number of streams that are still open.
+    """
+    streams = [observer for observer in list(_open_observers) if not observer.finished]
+    for ended, observer in enumerate(streams):
+        if monotonic() > deadline:
+            return len(streams) - ended
+        observer.on_drop("dropped", at_exit=True)
+    return 0
 
 
 def has_open_streams(services: CallServices) -> bool:
     """Return True if a stream of this instrumentation is still being read."""
-    return any(recorder._call.services is services and not recorder.finished for recorder in list(_open_observers))
+    return any(observer._call.services is services and not observer.finished for observer in list(_open_observers))
 
 
 class StreamObserver:
@@ -87,7 +102,7 @@ class StreamObserver:
         self._long_gaps: list[float] | None = None
         estimator = call.services.estimator
         self._output_text = call.output_text = None if estimator is None else estimator.buffer_for(call)
-        self.finished = False
+        self.finished: bool = False
         _open_observers.add(self)
         worker.start()
 
@@ -276,13 +291,13 @@ def notify(step: Callable[..., object], *args: Any) -> None:
 class ObservedIterator:
     """Replacement of the iterator inside a vendor's stream object, which passes each chunk to an observer."""
 
-    __slots__ = ("_hide", "_inner", "_next", "_recorder")
+    __slots__ = ("_hide", "_inner", "_next", "_observer")
 
-    def __init__(self, inner: Iterator[Any], recorder: StreamObserver) -> None:
+    def __init__(self, inner: Iterator[Any], observer: StreamObserver) -> None:
         self._inner = inner
         self._next = inner.__next__
-        self._recorder = recorder
-        self._hide = recorder.hides_usage_chunk
+        self._observer = observer
+        self._hide = observer.hides_usage_chunk
 
     def __iter__(self) -> ObservedIterator:
         return self
@@ -292,14 +307,14 @@ class ObservedIterator:
             try:
                 chunk = self._next()
             except StopIteration:
-                notify(self._recorder.on_exhausted)
+                notify(self._observer.on_exhausted)
                 raise
             except BaseException as error:
-                notify(self._recorder.on_error, error)
+                notify(self._observer.on_error, error)
                 raise
             try:
-                self._recorder.on_chunk(chunk)
-                if self._hide and self._recorder.strip_injected_usage(chunk):
+                self._observer.on_chunk(chunk)
+                if self._hide and self._observer.strip_injected_usage(chunk):
                     continue
             except Exception:
                 log_internal_error("read a chunk")
@@ -314,12 +329,12 @@ class ObservedIterator:
 class AsyncObservedIterator:
     """Asynchronous counterpart of ``ObservedIterator``."""
 
-    __slots__ = ("_hide", "_inner", "_recorder")
+    __slots__ = ("_hide", "_inner", "_observer")
 
-    def __init__(self, inner: AsyncIterator[Any], recorder: StreamObserver) -> None:
+    def __init__(self, inner: AsyncIterator[Any], observer: StreamObserver) -> None:
         self._inner = inner
-        self._recorder = recorder
-        self._hide = recorder.hides_usage_chunk
+        self._observer = observer
+        self._hide = observer.hides_usage_chunk
 
     def __aiter__(self) -> AsyncObservedIterator:
         return self
@@ -329,14 +344,14 @@ class AsyncObservedIterator:
             try:
                 chunk = await self._inner.__anext__()
             except StopAsyncIteration:
-                notify(self._recorder.on_exhausted)
+                notify(self._observer.on_exhausted)
                 raise
             except BaseException as error:
-                notify(self._recorder.on_error, error)
+                notify(self._observer.on_error, error)
                 raise
             try:
-                self._recorder.on_chunk(chunk)
-                if self._hide and self._recorder.strip_injected_usage(chunk):
+                self._observer.on_chunk(chunk)
+                if self._hide and self._observer.strip_injected_usage(chunk):
                     continue
             except Exception:
                 log_internal_error("read a chunk")
@@ -351,12 +366,12 @@ class AsyncObservedIterator:
 class ObservedHelperIterator:
     """Replacement of the iterator of an SDK's stream helper, which may fail on chunks that its stream returned."""
 
-    __slots__ = ("_inner", "_next", "_recorder")
+    __slots__ = ("_inner", "_next", "_observer")
 
-    def __init__(self, inner: Iterator[Any], recorder: StreamObserver) -> None:
+    def __init__(self, inner: Iterator[Any], observer: StreamObserver) -> None:
         self._inner = inner
         self._next = inner.__next__
-        self._recorder = recorder
+        self._observer = observer
 
     def __iter__(self) -> ObservedHelperIterator:
         return self
@@ -367,7 +382,7 @@ class ObservedHelperIterator:
         except StopIteration:
             raise
         except Exception as error:
-            notify(self._recorder.on_error, error)
+            notify(self._observer.on_error, error)
             raise
 
     def __getattr__(self, name: str) -> Any:
@@ -377,11 +392,11 @@ class ObservedHelperIterator:
 class AsyncObservedHelperIterator:
     """Asynchronous counterpart of ``ObservedHelperIterator``."""
 
-    __slots__ = ("_inner", "_recorder")
+    __slots__ = ("_inner", "_observer")
 
-    def __init__(self, inner: AsyncIterator[Any], recorder: StreamObserver) -> None:
+    def __init__(self, inner: AsyncIterator[Any], observer: StreamObserver) -> None:
         self._inner = inner
-        self._recorder = recorder
+        self._observer = observer
 
     def __aiter__(self) -> AsyncObservedHelperIterator:
         return self
@@ -392,7 +407,7 @@ class AsyncObservedHelperIterator:
         except StopAsyncIteration:
             raise
         except Exception as error:
-            notify(self._recorder.on_error, error)
+            notify(self._observer.on_error, error)
             raise
 
     def __getattr__(self, name: str) -> Any:

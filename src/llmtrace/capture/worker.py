@@ -6,20 +6,21 @@ ends calls that cannot be priced yet because the price catalog is still loading,
 
 from __future__ import annotations
 
-import _thread
-import os
 import queue
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from .._errors import log_internal_error
+from .._process import after_fork, is_gevent_patched, new_thread
 
-__all__ = ["drain", "is_gevent_patched", "is_worker", "start", "start_callbacks", "submit"]
+__all__ = ["drain", "is_worker", "run_waiting", "start", "start_callbacks", "submit"]
 
 _Task = Callable[[], object]
 
-_native_start = _thread.start_new_thread
-_queue: queue.SimpleQueue[tuple[_Task, threading.Event]] = queue.SimpleQueue()
+_queue: queue.SimpleQueue[tuple[_Task, _Task, threading.Event]] = queue.SimpleQueue()
+"""Each entry: the task, its variant for ``run_waiting``, and the event to set when either is done."""
 _worker: threading.Thread | None = None
 _lock = threading.Lock()
 start_callbacks: dict[str, Callable[[], None]] = {}
@@ -32,14 +33,6 @@ def start() -> None:
         _start()
 
 
-def is_gevent_patched() -> bool:
-    """Return True if gevent has replaced the threading primitives since llmtrace was imported.
-
-    Primitives created before the patch block all greenlets, so every thread owner creates new ones.
-    """
-    return _thread.start_new_thread is not _native_start
-
-
 def _start() -> None:
     if _worker is None and is_gevent_patched():
         _reset()
@@ -50,7 +43,7 @@ def _start_once() -> None:
     global _worker  # noqa: PLW0603 - one thread for the process
     with _lock:
         if _worker is None or not _worker.is_alive():
-            _worker = threading.Thread(target=_run, name="llmtrace-worker", daemon=True)
+            _worker = new_thread("worker", _run)
             _worker.start()
             _run_start_callbacks()
 
@@ -65,20 +58,29 @@ def _run_start_callbacks() -> None:
 
 def _run() -> None:
     while True:
-        task, done = _queue.get()
-        try:
-            task()
-        except Exception:
-            log_internal_error("finish a call")
-        finally:
-            del task
-            done.set()
+        task, _, done = _queue.get()
+        _run_task(task, done)
+        del task
 
 
-def submit(task: _Task) -> threading.Event:
+def _run_task(task: _Task, done: threading.Event) -> None:
+    try:
+        task()
+    except Exception:
+        log_internal_error("finish a call")
+    finally:
+        del task
+        done.set()
+
+
+def submit(task: _Task, *, at_exit: _Task | None = None) -> threading.Event:
     """Queue ``task`` for the thread, after all tasks submitted earlier. Run it here if there is no thread.
 
     Never blocks on the queue: finalizers call this function on any thread, including the worker itself.
+
+    Args:
+        task: The work to do.
+        at_exit: What ``run_waiting`` runs instead, which must not take long.
 
     Returns:
         An event that is set when the task is done.
@@ -88,8 +90,25 @@ def submit(task: _Task) -> threading.Event:
         task()
         done.set()
         return done
-    _queue.put((task, done))
+    _queue.put((task, at_exit or task, done))
     return done
+
+
+def run_waiting(deadline: float) -> int:
+    """Run the tasks that still wait on this thread, without waiting for the one that the worker is busy with.
+
+    Args:
+        deadline: Monotonic time after which no task is started.
+
+    Returns:
+        The number of tasks that still wait.
+    """
+    with suppress(queue.Empty):
+        while time.monotonic() < deadline:
+            _, task, done = _queue.get_nowait()
+            _run_task(task, done)
+            del task
+    return _queue.qsize()
 
 
 def is_worker() -> bool:
@@ -103,7 +122,7 @@ def drain(timeout: float) -> bool:
     if _worker is None or not _worker.is_alive() or is_worker():
         return True
     done = threading.Event()
-    _queue.put((bool, done))
+    _queue.put((bool, bool, done))
     return done.wait(timeout)
 
 
@@ -112,5 +131,4 @@ def _reset() -> None:
     _worker, _lock, _queue = None, threading.Lock(), queue.SimpleQueue()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_reset)
+after_fork(_reset)

@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return status
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("click", "numpy", "rich"):
+        if (error.name or "").partition(".")[0] not in ("click", "jinja2", "numpy", "rich"):
             raise
         print('llmtrace: the command line needs: pip install "llmtrace-otel[cli]"', file=sys.stderr)
         return 2

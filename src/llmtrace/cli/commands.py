@@ -13,6 +13,7 @@ import click
 
 from .. import __version__
 from .._settings import ConfigError
+from .._settings.environment import variable
 from ..report.select import QueryError
 from ..store.schema import StoreError
 
@@ -83,7 +84,7 @@ def run(arguments: list[str]) -> int:
     except SystemExit:  # click exits with status 1 only if the reader of a pipe has closed it
         raise BrokenPipeError from None
     except Exception as error:
-        if os.environ.get("LLMTRACE_STRICT") and not isinstance(error, _MISTAKES):
+        if variable("LLMTRACE_STRICT") and not isinstance(error, _MISTAKES):
             raise
         return _failed(_message(error))
 

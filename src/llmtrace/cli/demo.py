@@ -170,7 +170,10 @@ class _Shop:
             "support": self._support,
             "digest": self._digest,
         }
-        attributes = {names.OPERATION: "invoke_workflow", "gen_ai.workflow.name": question.feature}
+        attributes = {
+            names.OPERATION: "invoke_workflow",
+            **dict.fromkeys(names.NAME_KEYS["workflow"], question.feature),
+        }
         name = f"invoke_workflow {question.feature}"
         with _tagged(question), self._tracer.start_as_current_span(name, attributes=attributes) as span:
             self._exporter.plan(span, question)
@@ -182,8 +185,8 @@ class _Shop:
             model="text-embedding-3-small", input="How do I rotate a signing key?", encoding_format="float",
             extra_headers=_plan(input=9),
         )  # fmt: skip
-        retrieval = {names.OPERATION: "retrieval", "gen_ai.data_source.id": "handbook"}
-        with self._tracer.start_as_current_span("retrieval handbook", attributes=retrieval):
+        retrieval = {names.OPERATION: "retrieval", names.DATA_SOURCE: "handbook"}
+        with self._tracer.start_as_current_span("retrieval", attributes=retrieval):
             time.sleep(0.005)
         rng = question.rng
         longer = 1.6 if question.version == "4" else 1.0
@@ -219,7 +222,7 @@ class _Shop:
                 extra_headers=_plan(input=size, cached=size // 2, output=rng.randint(40, 320), pause=pause, tool=tool),
             )  # fmt: skip
             if tool:
-                attributes = {names.OPERATION: "execute_tool", "gen_ai.tool.name": tool}
+                attributes = {names.OPERATION: "execute_tool", names.TOOL_NAME: tool}
                 with self._tracer.start_as_current_span(f"execute_tool {tool}", attributes=attributes):
                     time.sleep(0.01)
 

@@ -12,16 +12,17 @@ from pathlib import Path
 import click
 
 from .. import _errors
+from .._process import forget_warnings, logged_warnings
 from .._settings import ConfigError, Settings, load
-from .._settings.opentelemetry import forget_reported, reported
+from .._settings.environment import variable
 from ..export.otlp.payload import Payload
-from ..export.routes import names, spool_folder, transport, variable
+from ..export.routes import names, spool_folder, transport
 from ..export.signals import SIGNALS, Signal
 from ..providers.registry import SDKS
 from ..report import formatting
 from ..store.schema import locate
 from .spool import describe
-from .terminal import echo
+from .terminal import echo, without_credentials
 
 __all__ = ["command", "run"]
 
@@ -43,7 +44,7 @@ class DoctorReport:
     """Printer of the report, which remembers if there was a fault."""
 
     def __init__(self) -> None:
-        self.failed = False
+        self.failed: bool = False
 
     def title(self, name: str) -> None:
         """Print the title of a section."""
@@ -68,7 +69,7 @@ def run() -> int:
     except ConfigError as error:
         report.fault(str(error))
         return 2
-    forget_reported()  # what is logged from here on is printed too
+    forget_warnings()  # what is logged from here on is printed too
     _versions(report)
     _settings(report, settings)
     _clients(report)
@@ -98,7 +99,7 @@ def _settings(report: DoctorReport, settings: Settings) -> None:
     report.title("settings: value (origin)")
     for field in fields(settings):
         name = f"LLMTRACE_{field.name.upper()}"
-        value = _without_account(_plain(getattr(settings, field.name)))
+        value = without_credentials(_plain(getattr(settings, field.name)))
         report.line(f"{name}={value} ({'environment' if variable(name) else 'default'})")
 
 
@@ -164,7 +165,7 @@ def _destinations(report: DoctorReport, settings: Settings) -> None:
             _destination(report, settings, signal)
         except ConfigError as error:
             report.fault(f"{signal.unit}: {error}")
-    for message in reported():
+    for message in logged_warnings():
         report.fault(message)
 
 
@@ -181,13 +182,9 @@ def _destination(report: DoctorReport, settings: Settings, signal: Signal) -> No
         report.line(f"{signal.unit}: nowhere")
     for name in (*selecting, *signal.variables("PROTOCOL")):
         if variable(name) and (exporters or name == selecting[0]):
-            report.line(f"  {name}={_without_account(variable(name))} (environment)")
+            report.line(f"  {name}={without_credentials(variable(name))} (environment)")
     if not any(map(variable, selecting[:2])) and not exporters:
         report.line(f"  {selecting[0]} is not set (default)")
-
-
-def _without_account(text: str) -> str:
-    return text.rpartition("@")[2].partition("?")[0] if "//" in text else text
 
 
 def _endpoint(report: DoctorReport, name: str, signal: Signal) -> None:

@@ -77,7 +77,7 @@ def run(
 def _overview(catalog: Catalog, pricer: Pricer, out: TextIO) -> None:
     providers = catalog.snapshot.providers
     models = sum(len(provider.models) for provider in providers)
-    echo(f"Catalogue   {catalog.version}: {models:,} models of {len(providers)} providers", file=out)
+    echo(f"Catalog     {catalog.version}: {models:,} models of {len(providers)} providers", file=out)
     newest = catalog.newest(datetime.now(UTC).date())
     if newest is not None:
         days = (datetime.now(UTC).date() - newest).days
@@ -107,11 +107,12 @@ def _changed(card: RateCard) -> bool:
 
 def _lines(card: RateCard) -> Iterable[tuple[str, Amount, tuple[tuple[int, Amount], ...]]]:
     for unit, rates in card.rates.items():
-        many, label = _measure(unit)
-        yield label, rates.base * many, tuple((start, price * many) for start, price in rates.tiers)
+        count, label = _price_label(unit)
+        yield label, rates.base * count, tuple((start, price * count) for start, price in rates.tiers)
 
 
-def _measure(unit: Unit) -> tuple[int, str]:
+def _price_label(unit: Unit) -> tuple[int, str]:
+    """Return the number of units that a price is shown for, and the label of that price."""
     name = unit.name.removesuffix("_tokens").replace("_", " ")
     match unit.dimensions.get("family"):
         case "tokens":

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from urllib.parse import urlsplit, urlunsplit
+from collections.abc import Sequence
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from .._settings import ConfigError, Settings
+from .._settings.environment import overridden, variable
 from ..export.bridging import bridges_for, translate
 from ..export.otlp.payload import Payload, Unencodable
 from ..export.otlp.transport import Transport
-from ..export.routes import names, protocol, transport, variable
+from ..export.routes import names, protocol, transport
 from ..export.signals import TRACES
 from ..store.schema import StoreError
+from .terminal import without_credentials
 
 __all__ = ["Resender", "resender"]
 
@@ -31,12 +30,12 @@ class Resender(SpanExporter):
 
     def __init__(self, transport: Transport, bridges: Sequence[str], address: str) -> None:
         self.transport = transport
-        self.bridges = tuple(bridges)
+        self.bridges: tuple[str, ...] = tuple(bridges)
         self.address = address
         """Address of the backend, without credentials."""
-        self.last_message = ""
+        self.last_message: str = ""
         """Last response of the backend to a request that it did not accept."""
-        self.left_out = 0
+        self.left_out: int = 0
         """Number of spans that cannot be encoded, are too large, or were rejected individually."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -89,36 +88,14 @@ def resender(settings: Settings, endpoint: str | None = None) -> Resender:
     if not address:
         raise StoreError("no endpoint is set: set OTEL_EXPORTER_OTLP_ENDPOINT, or use --endpoint http://collector:4318")
     name = next((exporter for exporter in names(settings) if exporter.startswith("otlp")), "otlp")
-    with _overridden(own, _url(endpoint, name) if endpoint else None):
+    with overridden(own, _url(endpoint, name) if endpoint else None):
         try:
             otlp = transport(name)
         except ConfigError as error:
             raise ConfigError(f"--endpoint {endpoint!r} is not valid: {error}" if endpoint else str(error)) from None
-    return Resender(otlp, bridges_for(settings.bridges, otlp.destination.endpoint), _without_account(address))
+    return Resender(otlp, bridges_for(settings.bridges, otlp.destination.endpoint), without_credentials(address))
 
 
 def _url(endpoint: str, name: str) -> str:
     grpc = name == "otlp_proto_grpc" or (name == "otlp" and protocol(TRACES) == "grpc")
     return endpoint if grpc or "/v1/traces" in endpoint else f"{endpoint.rstrip('/')}/v1/traces"
-
-
-def _without_account(address: str) -> str:
-    if "@" not in address and "?" not in address:
-        return address
-    url = urlsplit(address)
-    return urlunsplit((url.scheme, url.netloc.rpartition("@")[2], url.path, "", ""))
-
-
-@contextmanager
-def _overridden(name: str, value: str | None) -> Iterator[None]:
-    """Set an environment variable during the block. OpenTelemetry's exporters read it when they are created."""
-    before = os.environ.get(name)
-    if value is not None:
-        os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is not None:
-            os.environ[name] = before
-        elif value is not None:
-            del os.environ[name]

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from .. import _settings
+from .._settings.environment import variable, variables
 
 __all__ = ["command"]
 
@@ -42,8 +43,8 @@ def command(ctx: click.Context, /, arguments: tuple[str, ...]) -> int:
         raise click.UsageError("Missing the program to run.")
     _settings.load({})  # report an invalid setting here, before the program starts
     line = _line(arguments)
-    path = [str(_SITE), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(path))}
+    path = [str(_SITE), *filter(None, variable("PYTHONPATH").split(os.pathsep))]
+    environment = {**variables(), "PYTHONPATH": os.pathsep.join(dict.fromkeys(path))}
     if sys.platform == "win32":  # pragma: no cover - exec does not wait on Windows
         return subprocess.run(line, env=environment, check=False).returncode
     sys.stdout.flush()

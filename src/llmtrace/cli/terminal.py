@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from typing import Any, NoReturn, TextIO
 import click
 from rich.console import Console
 
+from .._settings.environment import variable
 from ..report import formatting
 from ..store.schema import StoreError, connect, demo_path, locate
 
@@ -31,6 +31,8 @@ __all__ = [
     "selection_options",
     "store_option",
     "store_path",
+    "usage_error",
+    "without_credentials",
 ]
 
 Decorated = Callable[..., Any]
@@ -77,6 +79,21 @@ def echo_error(message: object) -> None:
     echo(line, file=sys.stderr)
 
 
+def usage_error(message: str) -> int:
+    """Print an error and return the exit status for wrong usage, 2."""
+    echo_error(message)
+    return 2
+
+
+def without_credentials(text: str) -> str:
+    """Return a URL without user name, password and query. Return other text as it is.
+
+    Everything before the last ``@`` is removed, because a password may contain an unescaped ``/``, ``?`` or ``#``.
+    """
+    scheme, separator, rest = text.partition("//")
+    return scheme + separator + rest.rpartition("@")[2].partition("?")[0] if separator else text
+
+
 def echo_json(value: object, *, indent: int | None = None) -> None:
     """Print JSON in which all non-ASCII characters are escaped."""
     for line in json.dumps(value, indent=indent).replace("\x7f", "\\u007f").split("\n"):
@@ -96,9 +113,9 @@ def store_path(value: str | None) -> Path:
 
 def _located(option: str | None) -> tuple[Path, str]:
     """Return the path of the store and the option or variable that names it."""
-    variable = os.environ.get("LLMTRACE_STORE", "").strip()
-    origin = "--store" if option else "LLMTRACE_STORE" if variable else "the default store"
-    setting = option or variable
+    configured = variable("LLMTRACE_STORE")
+    origin = "--store" if option else "LLMTRACE_STORE" if configured else "the default store"
+    setting = option or configured
     if setting.lower() == "off":
         raise StoreError(f"the store is off ({origin}): name a store with --store FILE")
     path = demo_path() if setting == "demo" else locate(setting)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, Self, TypeVar
 
-import wrapt
 from opentelemetry.context import Context
 
+from .._compat.wrapt import FunctionWrapper
 from .._errors import log_internal_error
 from ..model import CallContext
 from . import baggage, state
@@ -48,14 +48,14 @@ class Activation:
     """OpenTelemetry context that is current inside the block."""
 
     def __init__(self, outer: Context) -> None:
-        self.outer = outer
+        self.outer: Context = outer
         above = state.activation_of(outer)
         self.call_context: CallContext = (
             state.call_context_of(outer) if baggage.keys or above is None else above.call_context
         )
         self.path: ExecutionPath | None = current_path()
-        self.documents = DocumentContext(state.documents_for(above, outer), self.path)
-        self.ended_out_of_order = False
+        self.documents: DocumentContext = DocumentContext(state.documents_for(above, outer), self.path)
+        self.ended_out_of_order: bool = False
         """True if the block was left while another block was the innermost one."""
         self.token: Any = None
         """Token to detach ``context`` with."""
@@ -215,15 +215,13 @@ class _NoActivation(Activation):
         self.payload = None
 
 
+@dataclass(slots=True)
 class CallArguments:
     """A decorated function and the arguments of one call."""
 
-    __slots__ = ("args", "function", "kwargs")
-
-    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.function = function
-        self.args = args
-        self.kwargs = kwargs
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
 
     def arguments(self) -> dict[str, Any] | None:
         """Return the arguments by name, or ``None`` if they do not fit the signature, so that the call will fail."""
@@ -233,7 +231,7 @@ class CallArguments:
             return None
 
 
-class Decorated(wrapt.FunctionWrapper):  # type: ignore[type-arg] # wrapt 1 has no parameters
+class Decorated(FunctionWrapper):
     """Wrapper that looks like the function to ``inspect``, so that frameworks treat it like the function."""
 
     # Copy and pickle by name, as functions are: proxies support neither by default.

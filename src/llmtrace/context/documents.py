@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 import weakref
 from collections import OrderedDict
@@ -11,6 +9,8 @@ from collections.abc import Callable, Iterable
 from contextvars import ContextVar, Token
 from typing import Any, NamedTuple
 
+from .._compat.standard_library import running_task
+from .._process import ForkSafeLock
 from ..model import Document
 
 __all__ = [
@@ -34,9 +34,9 @@ class ExecutionPath:
     __slots__ = ("__weakref__", "place", "returned")
 
     def __init__(self, place: object, returned: Callable[[], bool]) -> None:
-        self.place = place
+        self.place: object = place
         """The ids of the thread and the task, 0 without a task."""
-        self.returned = returned
+        self.returned: Callable[[], bool] = returned
         """Function that returns true once the path has certainly ended."""
 
 
@@ -53,7 +53,7 @@ def current_path() -> ExecutionPath:
     Copies of the context inherit the path, so its place is compared with the current thread and task. The thread id
     alone is not enough, because a pool runs many paths on one thread.
     """
-    task = _running_task()
+    task = running_task()
     place = threading.get_ident(), 0 if task is None else id(task)
     path = _path.get()
     if path is None or path.place != place:
@@ -64,7 +64,7 @@ def current_path() -> ExecutionPath:
 
 def begin_path() -> Token[ExecutionPath | None]:
     """Begin a new execution path in this thread or task and return the token that ``end_path`` needs."""
-    task = _running_task()
+    task = running_task()
     return _path.set(_new_path((threading.get_ident(), 0 if task is None else id(task)), task))
 
 
@@ -83,15 +83,6 @@ def _new_path(place: object, task: Any) -> ExecutionPath:
 def end_path(token: Token[ExecutionPath | None]) -> None:
     """Restore the execution path that was current before ``begin_path`` returned ``token``."""
     _path.reset(token)
-
-
-def _running_task() -> Any:
-    """Return the running task, if any."""
-    asyncio = sys.modules.get("asyncio")
-    # Check for a loop first: ``current_task`` raises without one, which is slower than the rest of this function.
-    if asyncio is None or asyncio._get_running_loop() is None:
-        return None
-    return asyncio.current_task()
 
 
 class _Retrieved(NamedTuple):
@@ -119,7 +110,7 @@ class DocumentContext:
     def __init__(self, inherited: tuple[Document, ...] = (), owner: ExecutionPath | None = None) -> None:
         self._inherited = inherited
         self._owner = None if owner is None else weakref.ref(owner)
-        self.shared = False
+        self.shared: bool = False
         self._retrieved: list[_Retrieved] = []
 
     def add(
@@ -185,7 +176,7 @@ class DocumentContext:
 
 _traces: OrderedDict[int, DocumentContext] = OrderedDict()
 """Documents retrieved outside every block, by trace id, for the latest traces."""
-_lock = threading.Lock()
+_lock = ForkSafeLock()
 
 
 def has_traces() -> bool:
@@ -213,12 +204,3 @@ def forget_traces() -> None:
     """Forget the documents of all traces."""
     with _lock:
         _traces.clear()
-
-
-def _renew_lock() -> None:
-    global _lock  # noqa: PLW0603 - a child process must not wait for its parent's thread
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_renew_lock)

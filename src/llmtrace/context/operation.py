@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,15 +22,15 @@ class Operation:
     """The data of one operation, from its start to its end."""
 
     __slots__ = ("agent", "arguments", "call_context", "calls", "client", "description", "documents", "error",
-                 "first_input", "input_documents", "kind", "last_output", "name", "parent", "query", "result", "span",
-                 "started", "top_k")  # fmt: skip
+                 "first_input", "inference_calls", "input_documents", "kind", "last_output", "name", "parent",
+                 "query", "result", "span", "started", "tool_calls", "top_k")  # fmt: skip
 
     def __init__(self, kind: str, name: str | None, call_context: CallContext) -> None:
-        self.kind = kind
+        self.kind: str = kind
         """``tool``, ``agent``, ``workflow``, ``retrieval`` or ``rerank``."""
-        self.name = name
+        self.name: str | None = name
         """Name of the tool, agent or workflow; the data source of a search or the model of a reranker, if any."""
-        self.call_context = call_context
+        self.call_context: CallContext = call_context
         self.agent: str | None = call_context.agent
         """Name of the agent that the operation belongs to."""
         self.description: str | None = None
@@ -47,12 +48,16 @@ class Operation:
         """Documents that a search retrieved or a reranker kept."""
         self.calls: Calls | None = None
         """Calls made inside, if their sum is recorded."""
-        self.client = "scope"
+        self.inference_calls: count[int] = count()
+        """Counter of the calls of an agent, not those of agents inside. ``next`` counts one, in any thread."""
+        self.tool_calls: count[int] = count()
+        """Counter of the tools of an agent, likewise."""
+        self.client: str = "scope"
         """Last part of the tracer's name: the client library that runs the operation, or ``scope`` for the program."""
         self.parent: Context | None = None
         """Context of the parent span, if that is not the enclosing block's."""
         self.error: BaseException | None = None
-        self.started = perf_counter()
+        self.started: float = perf_counter()
         self.span: Any = None
         """Span of the operation, set by the emitter."""
 

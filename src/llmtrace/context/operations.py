@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -18,7 +18,7 @@ from .collect import Calls
 from .operation import Operation, get_emitter
 from .validation import clean_label
 
-__all__ = ["CalledTool", "OperationBlock", "OperationHandle", "agent", "note_content", "tool", "workflow"]
+__all__ = ["CalledTool", "OperationBlock", "OperationHandle", "agent", "agent_of", "note_content", "tool", "workflow"]
 
 
 _COMPOSED = ("agent", "workflow")
@@ -126,6 +126,10 @@ class _Tool(_Run):
         super().__init__(name)
         self._arguments = arguments
 
+    def _extend_context(self, activation: Activation, operation: Operation, *, rollup: bool) -> None:
+        if (agent := agent_of(activation.outer)) is not None:
+            next(agent.tool_calls)
+
     def _leave(self, activation: Activation, error: BaseException | None) -> None:
         super()._leave(activation, error)
         # Drop the path: documents of a tool that has returned are visible to all later calls of the outer block.
@@ -200,14 +204,25 @@ def note_content(context: Context, started: int, requested: Sequence[Any], recei
         requested: The messages of the request.
         received: The messages of the response.
     """
+    for operation in _enclosing_operations(context, _COMPOSED):
+        if requested and (operation.first_input is None or started < operation.first_input[0]):
+            operation.first_input = started, requested
+        if received:
+            operation.last_output = received
+
+
+def agent_of(context: Context) -> Operation | None:
+    """Return the run of the innermost agent that is open in ``context``."""
+    return next(_enclosing_operations(context, ("agent",)), None)
+
+
+def _enclosing_operations(context: Context, kinds: Collection[str]) -> Iterator[Operation]:
+    """Yield the open operations of these kinds, innermost first."""
     activation = state.activation_of(context)
     while activation is not None:
         operation = activation.payload[0] if isinstance(activation.payload, tuple) else None
-        if isinstance(operation, Operation) and operation.kind in _COMPOSED:
-            if requested and (operation.first_input is None or started < operation.first_input[0]):
-                operation.first_input = started, requested
-            if received:
-                operation.last_output = received
+        if isinstance(operation, Operation) and operation.kind in kinds:
+            yield operation
         activation = state.activation_of(activation.outer)
 
 

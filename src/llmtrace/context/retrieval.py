@@ -17,7 +17,7 @@ from .blocks import Activation, CallArguments, F
 from .documents import current_path
 from .operation import Operation
 from .operations import OperationBlock
-from .validation import clean_label, warn_once
+from .validation import clean_label, warn_invalid
 
 __all__ = ["Rerank", "Search", "read_documents", "rerank", "retrieval"]
 
@@ -134,7 +134,7 @@ def retrieval(
 
 
 def retrieval(data_source: object = None, *, query: str | None = None, top_k: int | None = None) -> Any:
-    """Record a search as a span ``retrieval <data_source>``: context manager and decorator.
+    """Record a search as a span ``retrieval``: context manager and decorator.
 
     Example: ``with retrieval("manuals", query=question) as r: r.add(hits)``.
 
@@ -201,7 +201,7 @@ def read_documents(items: object) -> Iterator[Document]:
     for item in items:
         document = _document(item, None)
         if document is None:
-            warn_once(
+            warn_invalid(
                 "documents",
                 f"an object of type {type(item).__name__} is not a valid document; it is not recorded; "
                 "pass a Document, a mapping with an id, or an (id, score) pair",

@@ -12,7 +12,7 @@ from opentelemetry.trace.propagation import get_current_span
 from .._errors import log_internal_error
 from ..model import Call
 from .operation import get_emitter
-from .validation import clean_label, clean_value, warn_once
+from .validation import clean_label, clean_value, warn_invalid
 
 __all__ = ["Score", "remember", "score"]
 
@@ -32,6 +32,8 @@ class Score:
     value: float | None
     label: str | None
     explanation: str | None
+    error: BaseException | str | None = None
+    """The exception, or the type of the error, that made the evaluation fail."""
     trace_id: int = 0
     span_id: int = 0
     """Id of the evaluated span, or 0 if it is unknown."""
@@ -51,6 +53,7 @@ def score(
     *,
     label: str | None = None,
     explanation: str | None = None,
+    error: BaseException | str | None = None,
     on: Call | str | tuple[str, str] | None = None,
 ) -> None:
     """Record an evaluation result, during the call or later. It is exported in the background.
@@ -62,6 +65,7 @@ def score(
         value: The score.
         label: The verdict in one word, such as ``pass`` or ``hallucinated``.
         explanation: The reason for the score.
+        error: The exception, or the type of the error, if the evaluation failed and so has no result.
         on: The evaluated call: a ``Call``, a response id, or a trace id and a span id in hexadecimal digits. By default
             the current span. The latest 4096 calls can be scored by their response id with a link to their span.
     """
@@ -69,7 +73,7 @@ def score(
         emitter = get_emitter()
         if emitter is None:
             return
-        result = _read_score(name, value, label, explanation, on)
+        result = _read_score(name, value, label, explanation, error, on)
         if result is not None:
             emitter.score(result)
     except Exception:
@@ -85,21 +89,23 @@ def remember(call: Any) -> None:
             _recent.popitem(last=False)
 
 
-def _read_score(name: object, value: object, label: object, explanation: object, on: object) -> Score | None:
+def _read_score(
+    name: object, value: object, label: object, explanation: object, error: object, on: object
+) -> Score | None:
     score_name = clean_label("the name of a score", name)
     if score_name is None:
-        warn_once("score", "a score needs a name; it is not recorded")
+        warn_invalid("score", "a score needs a name; it is not recorded")
         return None
     number = clean_value(f"score {score_name!r}", value)
     if isinstance(number, str):
-        warn_once(
+        warn_invalid(
             f"score {score_name!r}", f"the value of score {score_name!r} must be a number, not text; it is not recorded"
         )
         number = None
     text = clean_value("the explanation of a score", explanation)
     target = _target(on)
     if target is None:
-        warn_once(
+        warn_invalid(
             "score on",
             f"score {score_name!r} has no call to belong to (on={type(on).__name__}); it is not recorded; "
             "pass on= a Call, a response id, or a trace id and a span id",
@@ -110,6 +116,7 @@ def _read_score(name: object, value: object, label: object, explanation: object,
         value=None if number is None else float(number),
         label=clean_label("the label of a score", label),
         explanation=text if isinstance(text, str) else None,
+        error=error if isinstance(error, BaseException) else clean_label("the error of a score", error),
         **target,
     )
 

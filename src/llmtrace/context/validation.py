@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
+from .. import _process
 from .._settings import ConfigError, content_mode
 from .._text import encodable
 
@@ -19,38 +18,22 @@ __all__ = [
     "clean_labels",
     "clean_value",
     "clean_values",
-    "forget_warnings",
-    "warn_once",
+    "warn_invalid",
 ]
 
 Primitive = str | int | float | bool
 
-_log = logging.getLogger("llmtrace")
 _MAX_LABEL_CHARS = 256
 _MAX_TEXT_CHARS = 4096
 _MAX_VALUES = 64
 _MAX_INTEGER = 2**63
 _MAX_WARNINGS = 1000
-
-_warned: set[str] = set()
-_lock = threading.Lock()
+"""Values come from the program's data: they must not fill the log, nor keep other warnings out of it."""
 
 
-def warn_once(subject: str, message: str) -> None:
-    """Log ``message`` as a warning, unless a warning with the same ``subject`` was logged before."""
-    if subject in _warned:
-        return
-    with _lock:
-        if subject in _warned or len(_warned) > _MAX_WARNINGS:
-            return
-        _warned.add(subject)
-    _log.warning("llmtrace: %s (logged once)", message)
-
-
-def forget_warnings() -> None:
-    """Forget the warnings logged so far, so that each can be logged again."""
-    with _lock:
-        _warned.clear()
+def warn_invalid(subject: str, message: str) -> None:
+    """Log a warning about an invalid value, the first time that there is one about ``subject``."""
+    _process.warn_once(f"llmtrace: {message} (logged once)", about=("value", subject), limit=_MAX_WARNINGS)
 
 
 def clean_label(name: str, value: object) -> str | None:
@@ -73,10 +56,10 @@ def clean_label(name: str, value: object) -> str | None:
         try:
             text = str(value)
         except ValueError:
-            warn_once(name, f"{name} is a number with too many digits; it is not recorded")
+            warn_invalid(name, f"{name} is a number with too many digits; it is not recorded")
             return None
     else:
-        warn_once(name, f"{name} must be text, an integer or a UUID, not {type(value).__name__}; it is not recorded")
+        warn_invalid(name, f"{name} must be text, an integer or a UUID, not {type(value).__name__}; it is not recorded")
         return None
     if not text:
         return None
@@ -88,7 +71,7 @@ def clean_content_mode(value: object) -> str:
     try:
         return content_mode("capture_content", value)
     except ConfigError as error:
-        warn_once("capture_content", f"{error}; no content is recorded")
+        warn_invalid("capture_content", f"{error}; no content is recorded")
         return "no_content"
 
 
@@ -100,7 +83,7 @@ def clean_labels(name: str, value: object) -> tuple[str, ...]:
     labels: dict[str, None] = {}
     for item in value:
         if len(labels) >= _MAX_VALUES:
-            warn_once(f"{name}.count", f"{name} takes at most {_MAX_VALUES} values; the rest is not recorded")
+            warn_invalid(f"{name}.count", f"{name} takes at most {_MAX_VALUES} values; the rest is not recorded")
             break
         label = clean_label(name, item)
         if label is not None:
@@ -120,16 +103,16 @@ def clean_value(name: str, value: object) -> Primitive | None:
     if isinstance(value, int):
         if -_MAX_INTEGER <= value < _MAX_INTEGER:
             return int(value)
-        warn_once(name, f"{name} does not fit 64 bits; it is not recorded")
+        warn_invalid(name, f"{name} does not fit 64 bits; it is not recorded")
         return None
     if isinstance(value, float):
         if math.isfinite(value):
             return float(value)
-        warn_once(name, f"{name} is not a finite number; it is not recorded")
+        warn_invalid(name, f"{name} is not a finite number; it is not recorded")
         return None
     if isinstance(value, UUID):
         return str(value)
-    warn_once(name, f"{name} must be text, a number or a boolean, not {type(value).__name__}; it is not recorded")
+    warn_invalid(name, f"{name} must be text, a number or a boolean, not {type(value).__name__}; it is not recorded")
     return None
 
 
@@ -138,10 +121,10 @@ def clean_values(name: str, values: Mapping[str, Any]) -> dict[str, Primitive]:
     cleaned: dict[str, Primitive] = {}
     for key, value in values.items():
         if len(cleaned) >= _MAX_VALUES:
-            warn_once(f"{name}.count", f"{name} takes at most {_MAX_VALUES} keys; the rest is not recorded")
+            warn_invalid(f"{name}.count", f"{name} takes at most {_MAX_VALUES} keys; the rest is not recorded")
             break
         if not key or len(key) > _MAX_LABEL_CHARS:
-            warn_once(
+            warn_invalid(
                 f"{name}.key",
                 f"a key of {name} is empty or longer than {_MAX_LABEL_CHARS} characters; it is not recorded",
             )
@@ -154,7 +137,7 @@ def clean_values(name: str, values: Mapping[str, Any]) -> dict[str, Primitive]:
 
 def _clean(name: str, text: str, max_chars: int) -> str:
     if len(text) > max_chars:
-        warn_once(name, f"{name} is longer than {max_chars} characters; it is cut")
+        warn_invalid(name, f"{name} is longer than {max_chars} characters; it is cut")
         text = text[:max_chars]
     # Replace lone surrogates: they cannot be encoded, and one would lose its entire export batch.
     return encodable(text)

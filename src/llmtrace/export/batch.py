@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,8 +12,8 @@ from typing import Any, Protocol
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
-from .. import _errors
-from ..capture import worker
+from .. import _errors, _process
+from .._settings.environment import variable
 from . import exit_hooks
 from .signals import Signal
 from .stats import ExportStats
@@ -128,14 +126,14 @@ class BatchLimits:
     __slots__ = ("batch", "delay", "queue")
 
     def __init__(self, kind: str = "BSP") -> None:
-        self.delay = _positive_int(f"OTEL_{kind}_SCHEDULE_DELAY", 1000) / 1000
-        self.queue = _positive_int(f"OTEL_{kind}_MAX_QUEUE_SIZE", 8192)
-        self.batch = min(_positive_int(f"OTEL_{kind}_MAX_EXPORT_BATCH_SIZE", 512), self.queue)
+        self.delay: float = _positive_int(f"OTEL_{kind}_SCHEDULE_DELAY", 1000) / 1000
+        self.queue: int = _positive_int(f"OTEL_{kind}_MAX_QUEUE_SIZE", 8192)
+        self.batch: int = min(_positive_int(f"OTEL_{kind}_MAX_EXPORT_BATCH_SIZE", 512), self.queue)
 
 
-def _positive_int(variable: str, default: int) -> int:
+def _positive_int(name: str, default: int) -> int:
     with suppress(ValueError):
-        value = int(os.environ.get(variable, ""))
+        value = int(variable(name))
         if value > 0:
             return value
     return default
@@ -154,13 +152,9 @@ class BatchProcessor:
         self._delay_seconds = min(self._limits.delay, _DURABLE_DELAY_SECONDS) if sink.durable else self._limits.delay
         self._closed = False
         self._delivered = True
-        self._patched = worker.is_gevent_patched()
+        self._patched = _process.is_gevent_patched()
         self._renew()
-        if hasattr(os, "register_at_fork"):
-            after_fork_method = weakref.WeakMethod(self._after_fork)
-            os.register_at_fork(
-                after_in_child=lambda: after_fork() if (after_fork := after_fork_method()) is not None else None
-            )
+        _process.after_fork(self._after_fork)
 
     def _renew(self) -> None:
         self._queue: deque[Any] = deque()
@@ -211,7 +205,7 @@ class BatchProcessor:
         return not self._stalled
 
     def _start(self) -> None:
-        if self._patched != worker.is_gevent_patched():
+        if self._patched != _process.is_gevent_patched():
             self._patched = True
             self._after_fork()
         with self._lock:
@@ -219,9 +213,9 @@ class BatchProcessor:
                 return
             # Use SimpleQueue, which is reentrant: a finalizer or signal handler may interrupt ``put``.
             self._messages, self._notified = queue.SimpleQueue(), False
-            thread = threading.Thread(target=self._run, args=(self._messages,), name="llmtrace-write", daemon=True)
             # If the interpreter is ending, flush and close write on their caller's thread.
             with suppress(RuntimeError):
+                thread = _process.new_thread("write", self._run, self._messages)
                 thread.start()
                 self._thread = thread  # after start(), because an unstarted thread cannot be joined
             self._started = True
@@ -251,16 +245,27 @@ class BatchProcessor:
             while True:
                 _acknowledge([messages.get_nowait()])
 
-    def _write(self) -> None:
-        waiting = self._queue
-        with self._writing:
-            while waiting:
-                batch = [waiting.popleft() for _ in range(min(len(waiting), self._limits.batch))]
+    def _write(self, *, blocking: bool = True) -> None:
+        """Write all queued items, unless another thread is writing and ``blocking`` is False."""
+        if not self._writing.acquire(blocking=blocking):
+            return
+        try:
+            while batch := self._take(self._limits.batch):
                 try:
                     self._sink.write(batch)
                 except Exception:
                     _errors.log_internal_error(f"write {self._stats.unit}")
                 self._stalled = False
+        finally:
+            self._writing.release()
+
+    def _take(self, count: int) -> list[Any]:
+        """Remove up to ``count`` items from the queue. Several threads may do so."""
+        items: list[Any] = []
+        with suppress(IndexError):
+            while len(items) < count:
+                items.append(self._queue.popleft())
+        return items
 
     def flush(self, deadline: float) -> bool:
         """Write all queued items and wait until they have arrived. Return False if the deadline passes first."""
@@ -292,7 +297,9 @@ class BatchProcessor:
         if self._thread is None or not self._thread.is_alive():
             self._write()  # items that were queued in between
         else:
-            self._stats.record_dropped("exit", len(self._queue))
+            if self._sink.durable:  # it never waits long, so there is time even if the deadline has passed
+                self._write(blocking=False)
+            self._stats.record_dropped("exit", len(self._take(len(self._queue))))
         self._delivered = self._sink.close(deadline) and written and not self._stats.new_losses()
         return self._delivered
 

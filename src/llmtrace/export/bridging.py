@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
+from .._compat.span_attributes import export_limit
 from .._errors import log_internal_error
+from .._settings.environment import variable
 from .._text import encodable
 from ..telemetry import names
-from ..telemetry.bridges import LIMIT, bridge_attributes, within
+from ..telemetry.bridges import bridge_attributes, within
 from .batch import Sink
 
 __all__ = ["BridgingExporter", "bridges_for", "translate"]
@@ -38,13 +39,12 @@ def _translate_span(span: ReadableSpan, bridges: Sequence[str]) -> ReadableSpan:
         resource = _resource(span.resource) if "openinference" in bridges else span.resource
         if not extra and resource is span.resource:
             return span
-        limit = min(getattr(getattr(span, "_attributes", None), "maxlen", None) or LIMIT, LIMIT)
         return ReadableSpan(
             name=span.name,
             context=span.get_span_context(),
             parent=span.parent,
             resource=resource,
-            attributes=within({**attributes, **extra}, limit),
+            attributes=within({**attributes, **extra}, export_limit(span)),
             events=span.events,
             links=span.links,
             kind=span.kind,
@@ -63,7 +63,7 @@ def _resource(resource: Resource) -> Resource:
     attributes = resource.attributes
     if names.OI_PROJECT in attributes:
         return resource
-    project = os.environ.get("PHOENIX_PROJECT_NAME", "").strip() or attributes.get("service.name")
+    project = variable("PHOENIX_PROJECT_NAME") or attributes.get("service.name")
     if not isinstance(project, str) or not (project := encodable(project)) or project.startswith("unknown_service"):
         return resource
     return resource.merge(Resource({names.OI_PROJECT: project}))
@@ -74,10 +74,14 @@ class BridgingExporter:
 
     def __init__(self, inner: Sink, bridges: Sequence[str]) -> None:
         self.inner = inner
-        self.bridges = tuple(bridges)
-        self.durable, self.rest = inner.durable, inner.rest
-        self.start, self.flush, self.close, self.after_fork = inner.start, inner.flush, inner.close, inner.after_fork
-        self.retry = inner.retry
+        self.bridges: tuple[str, ...] = tuple(bridges)
+        self.durable: bool = inner.durable
+        self.start: Callable[[], None] = inner.start
+        self.flush: Callable[[float], bool] = inner.flush
+        self.close: Callable[[float], bool] = inner.close
+        self.rest: Callable[[float], None] = inner.rest
+        self.retry: Callable[[], None] = inner.retry
+        self.after_fork: Callable[[], None] = inner.after_fork
 
     @property
     def has_backlog(self) -> bool:

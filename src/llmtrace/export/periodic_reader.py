@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from contextlib import suppress
@@ -13,7 +12,9 @@ from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 
 from .. import _errors
 from .._compat.opentelemetry_context import SUPPRESS_KEY
-from .._settings.opentelemetry import warn_once
+from .._compat.otlp_exporters import metric_preference
+from .._process import new_thread
+from .._settings.environment import variable
 from . import exit_hooks
 from .batch import Sink
 from .stats import ExportStats
@@ -38,8 +39,8 @@ class PeriodicReader(MetricReader):
             exporter: Exporter whose temporality and aggregation apply.
         """
         super().__init__(
-            preferred_temporality=_preference(exporter, "_preferred_temporality"),
-            preferred_aggregation=_preference(exporter, "_preferred_aggregation"),
+            preferred_temporality=metric_preference(exporter, "temporality"),
+            preferred_aggregation=metric_preference(exporter, "aggregation"),
         )
         self._sink = sink
         self._stats = stats
@@ -47,7 +48,7 @@ class PeriodicReader(MetricReader):
         self._collecting = threading.Lock()
         self._stop = threading.Event()
         self._delivered = True
-        self._thread = threading.Thread(target=self._run, name="llmtrace-collect", daemon=True)
+        self._thread = new_thread("collect", self._run)
         with suppress(RuntimeError):  # the interpreter is ending: close() collects on its caller's thread
             self._thread.start()
         sink.start()
@@ -103,16 +104,9 @@ class PeriodicReader(MetricReader):
         self.close(time.monotonic() + timeout_millis / 1000)
 
 
-def _preference(exporter: Any, name: str) -> Any:
-    """Return a preference of an exporter, a private attribute; ``None`` selects the SDK's default."""
-    if not hasattr(exporter, name):
-        warn_once(f"llmtrace: {type(exporter).__name__} has no {name}; metrics are exported with the SDK's default")
-    return getattr(exporter, name, None)
-
-
 def _interval() -> float:
     try:
-        seconds = float(os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "")) / 1000
+        seconds = float(variable("OTEL_METRIC_EXPORT_INTERVAL")) / 1000
     except ValueError:
         return _DEFAULT_INTERVAL_SECONDS
     return min(seconds, threading.TIMEOUT_MAX) if seconds > 0 else _DEFAULT_INTERVAL_SECONDS

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from .._settings import Settings, load
+from .._settings import Settings, environment, load
 from ..context.score import Score
 from .batch import BatchProcessor
 from .otlp.destination import make_destination
@@ -30,7 +29,7 @@ class AnnotationSender:
     """A queue of scores that are posted to Phoenix."""
 
     def __init__(self, transport: HttpTransport, settings: Settings) -> None:
-        self.url = transport.url
+        self.url: str = transport.url
         self._stats = ExportStats(_UNIT)
         self._processor = BatchProcessor(make_sender(transport, settings, self._stats), self._stats)
 
@@ -94,7 +93,7 @@ def open_annotations(
 
 def phoenix_transport(environ: Mapping[str, str] | None = None) -> HttpTransport | None:
     """Return the transport to Phoenix's annotations; ``None`` if spans go to another backend."""
-    variables = os.environ if environ is None else environ
+    variables = environment.variables() if environ is None else environ
     base = variables.get("PHOENIX_COLLECTOR_ENDPOINT", "").strip()
     if not base:
         endpoint = variables.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or variables.get("OTEL_EXPORTER_OTLP_ENDPOINT")

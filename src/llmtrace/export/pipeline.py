@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from .._settings import Settings
@@ -32,9 +33,9 @@ class Pipeline:
         self._metrics = SignalProvider(METRICS, settings, meter_provider, declarative_config, arguments=arguments)
         self._logs = SignalProvider(LOGS, settings, logger_provider, declarative_config, arguments=arguments)
         self._signal_providers = (self._traces, self._metrics, self._logs)
-        self.provider = self._traces.provider
-        self.loggers = self._logs.provider
-        self.own = self._traces.own
+        self.provider: Callable[[], Any] = self._traces.provider
+        self.loggers: Callable[[], Any] = self._logs.provider
+        self.own: Callable[[], bool] = self._traces.own
         self._without_metrics = settings.metrics == "off"
         self._observed_provider: Any = None
 

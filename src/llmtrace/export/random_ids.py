@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import random
 
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import INVALID_SPAN_ID, INVALID_TRACE_ID
 
+from .._process import after_fork
+
 __all__ = ["PrivateIdGenerator"]
 
 _random = random.Random()
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_random.seed)
+after_fork(_random.seed)
 
 
 class PrivateIdGenerator(RandomIdGenerator):

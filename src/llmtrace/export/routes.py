@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
+from .._process import warn_once
 from .._settings import ConfigError, Settings
-from .._settings.opentelemetry import usable_environment, warn_once
+from .._settings.environment import first_variable, variable
+from .._settings.opentelemetry import usable_environment
 from .batch import BatchLimits, ExporterSink, Sink
 from .bridging import BridgingExporter, bridges_for
 from .otlp.transport import Transport
@@ -66,27 +68,18 @@ class LocalDestination(Protocol):
         """Return a sink that writes to the file and counts in ``stats``."""
 
 
+@dataclass(slots=True)
 class Route:
     """A sink that receives a signal, with its counters."""
 
-    __slots__ = ("announced", "metric_exporter", "sink", "stats", "where")
-
-    def __init__(
-        self, sink: Sink, stats: ExportStats, where: str, *, metric_exporter: Any = None, announced: bool = False
-    ) -> None:
-        self.sink = sink
-        self.stats = stats
-        self.where = where
-        """Address or path of the destination, without credentials, for display."""
-        self.metric_exporter = metric_exporter
-        """For metrics, the OpenTelemetry exporter whose temporality and aggregation apply."""
-        self.announced = announced
-        """True to announce the destination in one line on stderr."""
-
-
-def variable(name: str) -> str:
-    """Return the stripped value of an environment variable, or an empty string."""
-    return os.environ.get(name, "").strip()
+    sink: Sink
+    stats: ExportStats
+    where: str
+    """Address or path of the destination, without credentials, for display."""
+    metric_exporter: Any = field(default=None, kw_only=True)
+    """For metrics, the OpenTelemetry exporter whose temporality and aggregation apply."""
+    announced: bool = field(default=False, kw_only=True)
+    """True to announce the destination in one line on stderr."""
 
 
 def names(settings: Settings, signal: Signal = TRACES, arguments: Arguments = NO_ARGUMENTS) -> list[str]:
@@ -274,5 +267,5 @@ def transport(name: str, signal: Signal = TRACES, endpoint: str | None = None) -
 
 def protocol(signal: Signal) -> str:
     """Return the protocol of the ``otlp`` exporter: ``grpc`` if configured, otherwise ``http/protobuf``."""
-    exporters = next((value for name in signal.variables("PROTOCOL") if (value := variable(name).lower())), "")
+    exporters = first_variable(signal.variables("PROTOCOL"))[1].lower()
     return "grpc" if exporters == "grpc" else "http/protobuf"

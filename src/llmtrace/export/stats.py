@@ -140,9 +140,10 @@ class ExportStats:
             self._remaining_logged.add(action)
         parts = []
         if on_disk:
-            parts.append(f"{on_disk} {self.unit} wait in {self.folder} and are sent later by this or the next process")
+            waiting = _counted(on_disk, self.unit)
+            parts.append(f"{waiting} kept in {self.folder}, to be sent by this or the next process")
         if in_memory:
-            parts.append(f"{in_memory} {self.unit} wait in memory and are lost if the process ends")
+            parts.append(f"{_counted(in_memory, self.unit)} kept in memory only, lost if the process ends")
         _log.warning("llmtrace: %s timed out: %s", action, "; ".join(parts))
 
     def log_losses(self, *, now: bool = False) -> None:
@@ -155,10 +156,14 @@ class ExportStats:
         for (unit, reason), items in unreported.items():
             detail = self._details.get(reason)
             suffix = f"; last response: {detail}" if detail and reason == "refused" else f": {detail}" if detail else ""
-            name = unit.removesuffix("s") if items == 1 else unit
-            _log.warning("llmtrace lost %d %s: %s (%s)%s", items, name, _REASONS.get(reason, reason), reason, suffix)
+            lost = _counted(items, unit)
+            _log.warning("llmtrace lost %s: %s (%s)%s", lost, _REASONS.get(reason, reason), reason, suffix)
         if self.folder is not None:
             _append_losses(self.folder, unreported)
+
+
+def _counted(items: int, unit: str) -> str:
+    return f"{items} {unit.removesuffix('s') if items == 1 else unit}"
 
 
 def _append_losses(folder: Path, losses: Counter[tuple[str, str]]) -> None:

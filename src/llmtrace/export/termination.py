@@ -18,7 +18,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from .. import _errors
+from .. import _errors, _process
 
 __all__ = ["chain", "disable", "enable", "look_again"]
 
@@ -165,5 +165,4 @@ def _after_fork() -> None:
     _main_thread_id = _thread.get_ident()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_after_fork)
+_process.after_fork(_after_fork)

@@ -1,6 +1,6 @@
 """Data types shared by all parts of the package. Standard library only."""
 
-from .call import BILLED_OPERATIONS, Call, CallContext, Cost, PromptUse
+from .call import BILLED_OPERATIONS, INFERENCE_OPERATIONS, Call, CallContext, Cost, PromptUse
 from .content import Blob, Message, Part, RequestContent
 from .document import Document
 from .exchange import Request, Response, StreamTiming
@@ -10,6 +10,7 @@ from .usage import Counts, Usage
 
 __all__ = [
     "BILLED_OPERATIONS",
+    "INFERENCE_OPERATIONS",
     "Blob",
     "Call",
     "CallContext",

@@ -11,11 +11,11 @@ from typing import Any
 from .document import Document
 from .usage import Usage
 
-__all__ = ["BILLED_OPERATIONS", "Call", "CallContext", "Cost", "PromptUse"]
+__all__ = ["BILLED_OPERATIONS", "INFERENCE_OPERATIONS", "Call", "CallContext", "Cost", "PromptUse"]
 
-BILLED_OPERATIONS = frozenset(
-    {"chat", "text_completion", "embeddings", "generate_content", "rerank", "moderation", "invoke_agent"}
-)
+INFERENCE_OPERATIONS = frozenset({"chat", "generate_content", "text_completion"})
+"""Operations in which a model generates a response."""
+BILLED_OPERATIONS = frozenset({*INFERENCE_OPERATIONS, "embeddings", "rerank", "moderation", "invoke_agent"})
 """Operations that are billed. Fetching a response, counting tokens and managing caches are free."""
 
 

@@ -17,10 +17,10 @@ class ChunkGaps:
     __slots__ = ("counts", "maximum", "minimum", "sums")
 
     def __init__(self) -> None:
-        self.counts = [0] * (len(GAP_BOUNDS_SECONDS) + 1)
-        self.sums = [0.0] * len(self.counts)
-        self.minimum = float("inf")
-        self.maximum = 0.0
+        self.counts: list[int] = [0] * (len(GAP_BOUNDS_SECONDS) + 1)
+        self.sums: list[float] = [0.0] * len(self.counts)
+        self.minimum: float = float("inf")
+        self.maximum: float = 0.0
 
     def add(self, ordered: Sequence[float]) -> None:
         """Add gaps in seconds, sorted in ascending order."""

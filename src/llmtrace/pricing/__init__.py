@@ -1,1 +1,1 @@
-"""Prices of calls: the catalogue, overrides, rate cards, and estimates of unreported usage."""
+"""Prices of calls: the catalog, overrides, rate cards, and estimates of unreported usage."""

@@ -1,20 +1,17 @@
-"""The public price catalogue (``genai-prices``): look-up of models by name, and their prices as rate cards."""
+"""The public price catalog (``genai-prices``): look-up of models by name, and their prices as rate cards."""
 
 from __future__ import annotations
 
-import os
 import re
-import sys
-import threading
-import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from importlib.metadata import version
 from typing import Any
 
-from .._compat.isolated_modules import IsolatedModules, StubModule
+from .._compat import price_data
 from .._decimal import own_context
+from .._process import ForkSafeLock
 from .model_names import name_variants
 from .money import amount
 from .rate_cards import FIELDS, RateCard, Rates, Unit
@@ -37,7 +34,7 @@ _PROVIDERS = {
     "z_ai": "zai",
     "minimax_ai": "minimax",
 }
-"""Catalogue ids of providers by OpenTelemetry's names, where they differ."""
+"""Catalog ids of providers by OpenTelemetry's names, where they differ."""
 
 _STAGES = ("preview", "latest", "exp", "experimental", "beta", "thinking", "instruct", "it", "chat", "text", "omni")
 _REGIONS = ("global", "us", "eu", "apac", "jp", "au", "ca", "in", "gov", "default")
@@ -54,7 +51,7 @@ _VENDOR_PREFIXES = (
     "models",
 )
 _FREE_MODELS = frozenset({("openai", "moderation")})
-"""Providers and models without a price in the catalogue that cost nothing."""
+"""Providers and models without a price in the catalog that cost nothing."""
 _MEDIA_MODELS = {"gpt-image": "image_output", "-tts": "audio_output"}
 """Classes of usage by part of a model name: these models generate one medium, at the price of the output."""
 _MEDIA_VENDORS = frozenset({"openai", "azure", "google"})
@@ -66,7 +63,7 @@ _VERSION = re.compile(r"^(?:v?\d+|r\d+)$")
 
 @dataclass(frozen=True, slots=True)
 class CatalogMatch:
-    """A model of the catalogue, and the provider that was called."""
+    """A model of the catalog, and the provider that was called."""
 
     provider: Any
     model: Any
@@ -78,7 +75,7 @@ class CatalogMatch:
 
 
 def current() -> Catalog:
-    """Return the current catalogue. The first call reads ``genai-prices``, which takes about half a second."""
+    """Return the current catalog. The first call reads ``genai-prices``, which takes about half a second."""
     global _current  # noqa: PLW0603 - one for the process
     with _lock, own_context():
         if _current is None or not _current.fresh:
@@ -87,58 +84,38 @@ def current() -> Catalog:
 
 
 def loaded() -> Catalog | None:
-    """Return the catalogue, or ``None`` before it is read."""
+    """Return the catalog, or ``None`` before it is read."""
     return _current
 
 
 _current: Catalog | None = None
-_lock = threading.Lock()
-
-
-def _in_child() -> None:
-    global _lock  # noqa: PLW0603 - the thread that held it does not exist in the child
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_in_child)
-
-
-# Load a private copy: the ``__init__`` of the package imports an updater, which imports an HTTP library.
-# Substitute ``pydantic``: it only validates prices from other sources.
-_genai_prices = IsolatedModules("genai_prices", substitutes={"pydantic": StubModule(), "typing_extensions": typing})
-
-
-def _latest() -> Any:
-    """Return the snapshot that the application fetched or set, else the one in the package."""
-    applications = getattr(sys.modules.get("genai_prices.data_snapshot"), "_custom_snapshot", None)
-    if applications is not None:
-        return applications
-    return _genai_prices.load("genai_prices.data_snapshot").get_snapshot()
+_lock = ForkSafeLock()
 
 
 class Catalog:
-    """One snapshot of the catalogue."""
+    """One snapshot of the catalog."""
 
     def __init__(self) -> None:
-        self.snapshot = _latest()
-        self.version = f"genai-prices {version('genai-prices')}"
+        self.snapshot: Any = price_data.snapshot()
+        self.version: str = f"genai-prices {version('genai-prices')}"
         if self.snapshot.from_auto_update:
             self.version += f" of {self.snapshot.timestamp:%Y-%m-%d %H:%M}"
         self._providers = {provider.id: provider for provider in self.snapshot.providers}
-        registry = _genai_prices.load("genai_prices.units")._get_registry().units
-        self._per = {unit.price_key: unit.per for unit in registry.values()}
-        self._units = {unit.price_key: Unit(unit.usage_key, unit.dimensions) for unit in registry.values()}
-        self.units = {unit.name: unit for unit in self._units.values()}
-        self.fields = {counted: self.units[name] for name, counted in reversed(FIELDS.items()) if name in self.units}
+        units = list(price_data.units())
+        self._per = {unit.price_key: unit.per for unit in units}
+        self._units = {unit.price_key: Unit(unit.usage_key, unit.dimensions) for unit in units}
+        self.units: dict[str, Unit] = {unit.name: unit for unit in self._units.values()}
+        self.fields: dict[str, Unit] = {
+            counted: self.units[name] for name, counted in reversed(FIELDS.items()) if name in self.units
+        }
 
     @property
     def fresh(self) -> bool:
         """True if the snapshot is current: the updater of ``genai-prices`` may replace it in the application."""
-        return _latest() is self.snapshot
+        return price_data.snapshot() is self.snapshot
 
     def newest(self, today: date) -> date | None:
-        """Return the latest start date of a price up to ``today``; ``None`` if the catalogue has no dates."""
+        """Return the latest start date of a price up to ``today``; ``None`` if the catalog has no dates."""
         days = [
             constraint.start_date
             for provider in self.snapshot.providers
@@ -264,7 +241,7 @@ def _provider_quirks(match: CatalogMatch) -> dict[str, Any]:
 
 
 def _matches_exactly(clause: Any, name: str) -> bool:
-    """Return true if ``clause`` of the catalogue matches ``name`` and not merely a similar model.
+    """Return true if ``clause`` of the catalog matches ``name`` and not merely a similar model.
 
     A clause may require only a prefix or a part of a name, which other models share: ``o4-mini`` is part of
     ``o4-mini-deep-research``, at half its price. The rest of the name must be dates, versions or ignored words.

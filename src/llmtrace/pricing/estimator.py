@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import Any, Protocol
 
+from .._process import warn_once
 from ..model import Counts, Request, Response
 from ..model.wire_format import TextFormat, WireFormat
 from .estimates import Estimate, estimate
@@ -13,7 +13,6 @@ from .price import Pricer
 
 __all__ = ["Estimator", "OutputText"]
 
-_log = logging.getLogger("llmtrace")
 _UNFINISHED = frozenset({"queued", "in_progress"})
 """States of a response in the background: a later fetch reports its usage."""
 _MAX_TEXT_CHARACTERS = 1_000_000
@@ -28,9 +27,9 @@ class OutputText:
     def __init__(self, words: TextFormat) -> None:
         self._read, self._quick = words.read, words.quick
         self.parts: list[str] = []
-        self.length = 0
+        self.length: int = 0
         """Number of characters, including those that were not kept."""
-        self.calls = 0
+        self.calls: int = 0
         """Number of tool calls."""
 
     def add(self, chunk: Any) -> None:
@@ -83,7 +82,6 @@ class Estimator:
     def __init__(self, pricer: Pricer, mode: str = "separate") -> None:
         self._pricer = pricer
         self._as_usage = mode == "usage"
-        self._hosts: set[str] = set()
 
     def buffer_for(self, call: EstimatedCall) -> OutputText | None:
         """Return a buffer for the text of a call, or ``None`` if its format has none.
@@ -137,19 +135,13 @@ class Estimator:
         if self._as_usage and counted.output is not None and not partial:
             call.response = estimated
 
-    def forget(self) -> None:
-        """Drop the record of hosts, so that each can be logged again."""
-        self._hosts.clear()
-
     def _log_once_per_host(self, call: EstimatedCall) -> None:
         options = call.body.get("stream_options") if isinstance(call.body, dict) else None
         if call.injected_include_usage or (isinstance(options, dict) and options.get("include_usage") is True):
             return  # The usage was requested: the stream only ended before its last chunk.
         host = "an unknown host" if call.server is None else call.server[0]
-        if host not in self._hosts and len(self._hosts) < 1_000:
-            self._hosts.add(host)
-            streamed = call.request.stream and call.request.api_type == "chat_completions"
-            _log.warning(_STREAM_MESSAGE if streamed else _RESPONSE_MESSAGE, host)
+        streamed = call.request.stream and call.request.api_type == "chat_completions"
+        warn_once((_STREAM_MESSAGE if streamed else _RESPONSE_MESSAGE) % host, about=("estimated", host))
 
 
 _STREAM_MESSAGE = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
@@ -51,16 +52,14 @@ def to_plain_text(money: Amount) -> str | None:
     return f"{digits[:-24]}.{decimals}" if decimals else digits[:-24]
 
 
+@dataclass(frozen=True, slots=True)
 class CostLabel:
     """The model, price source and classes that all costs of one rate card share."""
 
-    __slots__ = ("model", "parts", "source", "version")
-
-    def __init__(self, model: str | None, source: str, version: str | None, parts: tuple[str, ...] = ()) -> None:
-        self.model = model
-        self.source = source
-        self.version = version
-        self.parts = parts
+    model: str | None
+    source: str
+    version: str | None
+    parts: tuple[str, ...] = ()
 
 
 _NO_LABEL = CostLabel(None, "catalog", None)
@@ -80,15 +79,15 @@ class PricedCall:
         approximate: bool = False,
         missing: tuple[str, ...] = (),
     ) -> None:
-        self.units = units
+        self.units: Amount = units
         """Total in units. With the reason ``partial_usage`` it covers only the reported usage, and is not a cost."""
-        self.label = label
+        self.label: CostLabel = label
         self._amounts = amounts
-        self.reason = reason
+        self.reason: str | None = reason
         """Reason why there is no cost: ``unknown_model``, ``unknown_unit``, ``no_usage``, ``partial_usage`` or
         ``inconsistent_usage``."""
-        self.approximate = approximate
-        self.missing = missing
+        self.approximate: bool = approximate
+        self.missing: tuple[str, ...] = missing
         """Names of the fields of ``Usage`` that are billed but have no price."""
 
     @property
@@ -103,7 +102,7 @@ class PricedCall:
 
     @property
     def catalog_version(self) -> str | None:
-        """The version of the catalogue; ``None`` for overrides and stated costs."""
+        """The version of the catalog; ``None`` for overrides and stated costs."""
         return self.label.version
 
     @property

@@ -1,4 +1,4 @@
-"""Price overrides: aliases, discounts and complete price rows of the user, which win over the catalogue."""
+"""Price overrides: aliases, discounts and complete price rows of the user, which win over the catalog."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ UNITS = {
     "web_search": ("web_searches", 1),
     "request": ("requests", 1),
 }
-"""Catalogue unit that each field of a row prices, and the number of these that the price is for. Cache writes without a
+"""Catalog unit that each field of a row prices, and the number of these that the price is for. Cache writes without a
 reported lifetime count as five-minute writes, the default of the vendors."""
 _OTHER_FIELDS = ("provider", "model", "when", "alias", "multiplier")
 _ACCEPTED = f"model (exact, or a glob), provider, when, alias, multiplier, {', '.join(UNITS)}"
@@ -50,11 +50,11 @@ class Override:
     when: Mapping[str, str] = field(default_factory=dict)
     """Globs that the price context must match: ``service_tier``, ``inference_geo``, ``host``..."""
     alias: str | None = None
-    """Model of the catalogue to price as."""
+    """Model of the catalog to price as."""
     multiplier: Fraction = Fraction(1)
     """Factor for all prices."""
     row: Mapping[str, Amount] = field(default_factory=dict)
-    """Prices by catalogue unit, multiplied by ``multiplier``."""
+    """Prices by catalog unit, multiplied by ``multiplier``."""
 
     def matches(self, provider: str, name: str | None, context: Mapping[str, str]) -> bool:
         """Return true if the entry applies to a call of this provider, model name and price context."""

@@ -36,7 +36,7 @@ _TIERS = {
     "service_tier_flex": "flex",
     "service_tier_priority": "priority",
 }
-"""Catalogue names of service tiers by the names that vendors report, where they differ."""
+"""Catalog names of service tiers by the names that vendors report, where they differ."""
 _ROUTERS = (("azure.", "model-router"), ("aws.bedrock", "prompt-router"))
 """Prefixes of providers, and parts of the names of their routers, which cost extra on top of the model."""
 _PRICED_BY_REQUEST_MODEL = frozenset({"aws.bedrock"})
@@ -60,7 +60,7 @@ class _Entry:
 
 
 class Pricer:
-    """Calculator of prices. It imports the catalogue in ``load``, which takes about a second, on any thread."""
+    """Calculator of prices. It imports the catalog in ``load``, which takes about a second, on any thread."""
 
     def __init__(self, prices: object = None, setting: str = "LLMTRACE_PRICES") -> None:
         """Read the overrides.
@@ -78,18 +78,18 @@ class Pricer:
 
     @property
     def ready(self) -> bool:
-        """True if the catalogue is loaded, so that ``price`` does not wait for it."""
+        """True if the catalog is loaded, so that ``price`` does not wait for it."""
         if self._catalog is None:
             self._catalog = loaded()
         return self._catalog is not None
 
     def load(self) -> Catalog:
-        """Import the catalogue, unless it is current, and return it."""
+        """Import the catalog, unless it is current, and return it."""
         self._catalog = catalog = current()
         return catalog
 
     def context_window(self, provider: str, model: str) -> int | None:
-        """Return the context window of a model in tokens; ``None`` if the catalogue does not have it."""
+        """Return the context window of a model in tokens; ``None`` if the catalog does not have it."""
         match = self.load().find(provider, model)
         size = None if match is None else match.model.context_window
         return size if isinstance(size, int) else None
@@ -117,9 +117,7 @@ class Pricer:
         Returns:
             The cost; ``None`` if operations of this kind are not billed.
         """
-        if request.operation not in BILLED_OPERATIONS and not (
-            request.operation == "fetch_response" and response.usage
-        ):
+        if not _is_billed(request, response):
             return None
         stated = response.stated_cost
         if stated is not None:
@@ -147,6 +145,19 @@ class Pricer:
         if partial and priced.reason is None:
             priced.reason = "partial_usage"
         return priced
+
+    def price_without_catalog(self, request: Request, response: Response) -> PricedCall | None:
+        """Return the cost that the response states, or ``prices_not_loaded`` as the reason for its absence.
+
+        Returns:
+            The cost; ``None`` if operations of this kind are not billed.
+        """
+        if not _is_billed(request, response):
+            return None
+        stated = (
+            None if response.stated_cost is None else _stated(response.stated_cost, response.model or request.model)
+        )
+        return PricedCall(reason="prices_not_loaded") if stated is None or not stated.units else stated
 
     def _price_without_usage(
         self, provider: str, host: str | None, request: Request, response: Response, at: float
@@ -255,6 +266,12 @@ class Pricer:
             if any(override.matches(provider, name, context) for name in names):
                 return override
         return None
+
+
+def _is_billed(request: Request, response: Response) -> bool:
+    if request.operation in BILLED_OPERATIONS:
+        return True
+    return request.operation == "fetch_response" and bool(response.usage)
 
 
 def max_output_tokens(request: Request) -> int:

@@ -43,7 +43,10 @@ FIELDS = {
     "input_characters": "characters",
     "rerank_searches": "search_units",
 }
-"""Fields of ``Usage`` by the catalogue's unit that they count. No field counts the other units."""
+"""Fields of ``Usage`` by the catalog's unit that they count. No field counts the other units.
+
+Cache writes of one lifetime cost the price for that lifetime. Others cost the price of ``cache_write_tokens``.
+"""
 
 _NON_TOKEN_FIELDS = (
     "web_searches", "maps_searches", "file_searches", "code_executions", "audio_seconds", "characters", "search_units",
@@ -68,7 +71,7 @@ _MAX_PLANS = 64
 
 @dataclass(frozen=True)
 class Unit:
-    """A billed unit of the catalogue, such as ``cache_read_tokens``."""
+    """A billed unit of the catalog, such as ``cache_read_tokens``."""
 
     name: str
     dimensions: Mapping[str, str] = field(hash=False)
@@ -161,10 +164,10 @@ class RateCard:
     source: str
     """Source of the prices: ``catalog`` or ``override``."""
     version: str | None
-    """Version of the catalogue; ``None`` if the prices are the user's own."""
+    """Version of the catalog; ``None`` if the prices are the user's own."""
     rates: Mapping[Unit, Rates]
     units_by_field: Mapping[str, Unit]
-    """Units of the catalogue by the field of ``Usage`` that counts them."""
+    """Units of the catalog by the field of ``Usage`` that counts them."""
     renamed: Mapping[str, str] = field(default_factory=dict)
     """Fields by unit name, where another field than usual counts the unit."""
     included: frozenset[str] = frozenset()

@@ -1,93 +1,66 @@
-"""Token counts by ``tiktoken``, with ranks from the wheel ``bpe_openai``: no downloads and no cache on disk."""
+"""Token counts: ``tiktoken`` names the encoding of a model, ``bpe_openai`` counts with ranks that ship in its wheel.
+
+Nothing is downloaded and there is no cache on disk.
+"""
 
 from __future__ import annotations
 
-import base64
-import gzip
-import hashlib
-import os
-import threading
-from functools import lru_cache
+import warnings
+from functools import cache, lru_cache
 from importlib.util import find_spec
-from pathlib import Path
-from types import FunctionType
 from typing import Any
 
 from .._compat.isolated_modules import IsolatedModules, StubModule
+from .._process import ForkSafeLock, before_fork
 
 __all__ = ["available", "count", "encoding_of"]
 
-_lock = threading.Lock()
+_PIECE_CHARACTERS = 50_000
+"""Characters counted at a time: ``bpe_openai`` refuses more than 200,000 tokens, and a character has up to four."""
+_DEFAULT_ENCODING = "o200k_base"
+_ENCODINGS = frozenset({"cl100k_base", _DEFAULT_ENCODING})
 
-
-def _in_child() -> None:
-    global _lock  # noqa: PLW0603 - the thread that held it does not exist in the child
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_in_child)
+_lock = ForkSafeLock()
+"""Held while ``bpe_openai`` is imported and its ranks are read."""
+# Let a fork wait for the import: a child of an unfinished one would wait for the module forever.
+before_fork(_lock.__enter__, _lock.__exit__)
 
 
 @lru_cache(maxsize=1)
 def available() -> bool:
-    """Return true if the extra ``tokens`` is installed. Call it before any thread counts: it locates their modules."""
-    return find_spec("tiktoken") is not None and _modules() is not None and _folder() is not None
+    """Return true if the extra ``tokens`` is installed. Call it before any thread counts: it locates the modules."""
+    return _tiktoken() is not None and find_spec("bpe_openai") is not None
 
 
 @lru_cache(maxsize=1)
-def _modules() -> IsolatedModules:
+def _tiktoken() -> IsolatedModules:
     # Load a private copy: the worker thread counts, and the application may import tiktoken at the same moment.
-    return IsolatedModules("tiktoken", "tiktoken_ext", substitutes={"regex": StubModule()})
-
-
-@lru_cache(maxsize=1)
-def _folder() -> Path | None:
-    # Only locate the package, do not import it: its data files are enough.
-    spec = find_spec("bpe_openai")
-    locations = spec.submodule_search_locations if spec is not None else None
-    return Path(next(iter(locations))) / "data" if locations else None
+    return IsolatedModules("tiktoken", substitutes={"regex": StubModule(), "tiktoken_ext": StubModule()})
 
 
 def encoding_of(model: str | None) -> str:
     """Return the name of the encoding of a model; for unknown models that of OpenAI's newer ones."""
-    with _lock:
-        models = _modules().load("tiktoken.model")
     try:
+        with _lock:
+            models = _tiktoken().load("tiktoken.model")
         name = models.encoding_name_for_model((model or "").rpartition("/")[2])
-    except KeyError:
-        name = "o200k_base"
-    return "cl100k_base" if name == "cl100k_base" else "o200k_base"
+    except (ImportError, AttributeError, KeyError):  # no tiktoken, another tiktoken, a model that it does not know
+        return _DEFAULT_ENCODING
+    return name if name in _ENCODINGS else _DEFAULT_ENCODING
 
 
 def count(text: str, encoding: str) -> int:
-    """Return the number of tokens in ``text``."""
-    return len(_encoding(encoding).encode_ordinary(text)) if text else 0
-
-
-def _encoding(name: str) -> Any:
+    """Return the number of tokens in ``text``. Long texts are counted in pieces."""
     with _lock:
-        return _build_encoding(name)
+        encode = _encoding(encoding).encode_ordinary
+    return sum(len(encode(text[at : at + _PIECE_CHARACTERS])) for at in range(0, len(text), _PIECE_CHARACTERS))
 
 
-@lru_cache(maxsize=4)
-def _build_encoding(name: str) -> Any:
-    openai_public = _modules().load("tiktoken_ext.openai_public")
-    # Run tiktoken's definition with another loader of ranks: its own downloads them, ours reads the wheel.
-    define = getattr(openai_public, name)
-    build = FunctionType(define.__code__, {**vars(openai_public), "load_tiktoken_bpe": _load_ranks}, define.__name__)
-    return _modules().load("tiktoken.core").Encoding(**build())
+@cache
+def _encoding(name: str) -> Any:
+    # On Python 3.11 and 3.12 the import warns, and fails where warnings are errors. ``catch_warnings`` would change the
+    # filters of other threads for as long as it lasts, so this filter stays.
+    warnings.filterwarnings("ignore", "open_binary is deprecated", DeprecationWarning, r"bpe_openai\.")
+    import bpe_openai
 
-
-def _load_ranks(source: str, expected_hash: str | None = None) -> dict[bytes, int]:
-    folder = _folder()
-    assert folder is not None
-    data = gzip.decompress((folder / f"{source.rpartition('/')[2]}.gz").read_bytes())
-    if expected_hash is not None and hashlib.sha256(data).hexdigest() != expected_hash:
-        raise ValueError(
-            f"the ranks in {folder} have another hash than tiktoken expects: install matching versions of tiktoken "
-            "and bpe-openai"
-        )
-    return {
-        base64.b64decode(token): int(rank) for token, _, rank in (line.partition(b" ") for line in data.splitlines())
-    }
+    return bpe_openai.get_encoding(name)

@@ -146,12 +146,9 @@ def file_part(file_id: str, modality: str = "document", mime_type: str | None = 
 
 
 def unknown_part(kind: str, block: Any) -> Part:
-    """Return a copy of a block that the conventions do not define.
-
-    Its type is added, because a pydantic model omits a type that was not set explicitly.
-    """
+    """Return a generic part with the fields of a block that the conventions do not define."""
     content = to_json(block)
-    return {**(content if isinstance(content, dict) else {}), "type": kind}
+    return {**(content if isinstance(content, dict) else {}), "type": "generic", "generic_type": kind}
 
 
 def parse_arguments(arguments: Any) -> Any:

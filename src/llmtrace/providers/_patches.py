@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator
 from inspect import unwrap
 from typing import Any
 
-import wrapt
-
+from .._compat.wrapt import FunctionWrapper, wrapper_of
 from .._errors import log_internal_error
 
 __all__ = ["Patches"]
 
 
-class _Hook(wrapt.FunctionWrapper):  # type: ignore[type-arg] # wrapt 1 has no parameters
+class _Hook(FunctionWrapper):
     """Wrapper in the place of a function, which also binds its instance when it is read from ``vars(cls)``."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -30,7 +29,7 @@ class Patches:
         self._done: list[tuple[Any, str, Any, Any]] = []
         self.missing: list[str] = []
         """Functions that this release of the SDK lacks."""
-        self.active = True
+        self.active: bool = True
         self.bypassed: list[str] = []
         """Wrappers of other packages that call the original function and so bypass our hook."""
         self.joined: Callable[[], None] | None = None
@@ -52,7 +51,7 @@ class Patches:
             self.missing.append(f"{getattr(owner, '__qualname__', owner.__name__)}.{name}")
             return
         # A function of a module is called as it is: ``_Hook`` would add a frame, which hooks that look at frames see.
-        patched = (_Hook if isinstance(owner, type) else wrapt.FunctionWrapper)(original, wrapper)
+        patched = (_Hook if isinstance(owner, type) else FunctionWrapper)(original, wrapper)
         setattr(owner, name, patched)
         self._done.append((owner, name, original, patched))
         if isinstance(owner, type):
@@ -100,6 +99,6 @@ def _package(function: Any) -> str:
 
     Its ``__module__`` is of no use: ``functools.wraps`` copies that from the wrapped function.
     """
-    wrapper = getattr(function, "_self_wrapper", function)
+    wrapper = wrapper_of(function)
     module = getattr(wrapper, "__globals__", {}).get("__name__") or type(wrapper).__module__
     return str(module).partition("._")[0]

@@ -135,11 +135,11 @@ def _observe_stream(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
         if isinstance(body, ObservedBody) and isinstance(body._self_reader, SseParser):
             reader, inner = body._self_reader, stream.generator
             if type(stream).__name__.startswith("EventStream"):
-                reader.recorder.unwrap(_event_data)
+                reader.observer.unwrap(_event_data)
             iterator_type = AsyncObservedIterator if hasattr(inner, "__anext__") else ObservedIterator
-            stream.generator = iterator_type(inner, reader.recorder)
+            stream.generator = iterator_type(inner, reader.observer)
             http_response.stream = ObservedBody(
-                body.__wrapped__, reader, reader.recorder, weakref.ref(inner), weakref.ref(stream)
+                body.__wrapped__, reader, reader.observer, weakref.ref(inner), weakref.ref(stream)
             )
     except Exception:
         log_internal_error("observe a stream")

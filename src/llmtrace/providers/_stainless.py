@@ -68,6 +68,8 @@ _HELPERS = ("_messages", "_beta_messages", "chat._completions", "responses._resp
 
 
 def _helper_hook(patches: weakref.ref[Patches]) -> Callable[[Any], None]:
+    """Return an import hook that observes the stream helpers of a module: an error of theirs ends the stream."""
+
     def imported(module: Any) -> None:
         try:
             active = patches()
@@ -82,17 +84,18 @@ def _helper_hook(patches: weakref.ref[Patches]) -> Callable[[Any], None]:
 
 
 def _read_by_helper(wrapped: Any, helper: Any, args: Any, kwargs: Any) -> Any:
+    """Wrap the iterator of a stream helper, so that its errors end the stream that it reads."""
     events = wrapped(*args, **kwargs)
     try:
         stream = getattr(helper, "_raw_stream", helper)
         chunks = getattr(stream, "_iterator", None)
-        recorder = getattr(chunks, "_recorder", None)
-        if recorder is None:  # in some releases the helper reads the response
-            recorder = stream.response.stream._self_reader.recorder
+        observer = getattr(chunks, "_observer", None)
+        if observer is None:  # in some releases the helper reads the response
+            observer = stream.response.stream._self_reader.observer
     except Exception as error:  # not a stream of the SDK's own
         del error
         return events
-    return (AsyncObservedHelperIterator if hasattr(events, "__anext__") else ObservedHelperIterator)(events, recorder)
+    return (AsyncObservedHelperIterator if hasattr(events, "__anext__") else ObservedHelperIterator)(events, observer)
 
 
 def _inject_usage(usage: StreamUsageInjector, call: OpenCall, args: Any, kwargs: Any) -> tuple[Any, Any]:
@@ -216,13 +219,13 @@ def _settle(call: OpenCall, result: Any) -> None:
 
 
 def _settle_stream(call: OpenCall, stream: Any) -> None:
-    recorder = StreamObserver(call, call.make_accumulator())
+    observer = StreamObserver(call, call.make_accumulator())
     inner = stream._iterator
     stream._iterator = (
-        AsyncObservedIterator(inner, recorder) if hasattr(inner, "__anext__") else ObservedIterator(inner, recorder)
+        AsyncObservedIterator(inner, observer) if hasattr(inner, "__anext__") else ObservedIterator(inner, observer)
     )
     # Hold the iterator weakly, since it holds the response: a cycle would delay the end of a dropped stream.
     http_response = stream.response
     http_response.stream = ObservedBody(
-        http_response.stream, make_parser(http_response, recorder), recorder, weakref.ref(inner)
+        http_response.stream, make_parser(http_response, observer), observer, weakref.ref(inner)
     )

@@ -188,6 +188,7 @@ def advise(calls: CallTable, prices: PriceList | None) -> list[Advice]:
 
 
 def _repeats(study: _Study) -> Iterator[Advice]:
+    """Find identical requests, and requests that differ in digits, case or whitespace only."""
     calls = study.calls
     successful = study.matching(_is_successful, calls["exact_hash"] != 0)
     similar, first = _group_repeats(calls["exact_hash"], calls["started"], successful)
@@ -260,6 +261,7 @@ def _prefixes(study: _Study) -> Iterator[Advice]:
 
 
 def _large_models(study: _Study) -> Iterator[Advice]:
+    """Find short, simple calls that a smaller model of the same vendor may answer for less."""
     calls, finding = study.calls, _Finding()
     short = (calls["input"] >= 0) & (calls["input"] <= _SHORT_INPUT) & (calls["reasoning"] <= 0)
     short &= (calls["output"] >= 0) & (calls["output"] <= _SHORT_OUTPUT)
@@ -299,6 +301,7 @@ def _sibling(row: Dimensions) -> str | None:
 
 
 def _waste(study: _Study) -> Iterator[Advice]:
+    """Find prompts with much whitespace or many repeated lines."""
     calls, finding = study.calls, _Finding()
     wasted = calls["wasted_tokens"]
     fresh = np.maximum(calls["input"], 0) - np.maximum(calls["cache_read"], 0) - np.maximum(calls["cache_write"], 0)
@@ -320,6 +323,7 @@ def _waste(study: _Study) -> Iterator[Advice]:
 
 
 def _windows(study: _Study) -> Iterator[Advice]:
+    """Find calls that nearly fill the context window of the model."""
     calls, finding = study.calls, _Finding()
     if study.prices is None:
         return
@@ -338,6 +342,7 @@ def _windows(study: _Study) -> Iterator[Advice]:
 
 
 def _aliases(study: _Study) -> Iterator[Advice]:
+    """Find calls that use a model alias instead of a dated name."""
     finding = _Finding()
     moved: dict[str, set[str]] = {}
     for index, group in study.by_dimensions(study.matching(_uses_alias)):
@@ -372,6 +377,7 @@ def _lacks_usage(row: Dimensions) -> bool:
 
 
 def _silent_streams(study: _Study) -> Iterator[Advice]:
+    """Find streams without reported usage."""
     finding, costs = _Finding(), study.calls["estimated_cost"]
     for index, group in study.by_dimensions(study.matching(_lacks_usage)):
         finding.add(study.name_of(index), len(group), None, int(group[-1]))

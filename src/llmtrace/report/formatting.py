@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from html import escape
 from unicodedata import category
 
-__all__ = ["cell", "count", "counted", "markup", "money", "plain", "seconds", "share"]
+__all__ = ["cell", "count", "counted", "money", "plain", "seconds", "share"]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """Prefixes that make a spreadsheet read a cell as a formula, full-width forms included."""
@@ -76,11 +75,6 @@ def cell(value: object) -> object:
         return value
     formula = value.lstrip()[:1] in _FORMULA or value[:1] in _FORMULA
     return ("'" if formula and not _NUMBER.fullmatch(value) else "") + plain(value)
-
-
-def markup(text: str) -> str:
-    """Escape text for HTML, in an element or in an attribute."""
-    return escape(plain(text))
 
 
 def counted(number: int, noun: str) -> str:

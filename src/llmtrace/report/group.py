@@ -95,7 +95,7 @@ def _named(values: Sequence[str | None], codes: Array) -> _Axis:
 
 def _by_tag(calls: CallTable) -> tuple[CallTable, _Axis]:
     """Repeat each call once for each of its tags, and return the axis of those tags."""
-    tags = [values_of(fact, "tag") for fact in calls.dimensions]
+    tags = [values_of(row, "tag") for row in calls.dimensions]
     sizes = np.array([len(row_tags) for row_tags in tags], np.int64)
     firsts = np.cumsum(sizes) - sizes
     times = sizes[calls.dimension_ids] if len(calls) else calls.dimension_ids

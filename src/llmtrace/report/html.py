@@ -1,13 +1,15 @@
-"""The report as one self-contained HTML page, without network access or scripts."""
+"""The report as one self-contained HTML page, without network access or scripts. Its templates are in ``templates``."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from .. import __version__
 from .._decimal import PICO, from_pico
@@ -15,12 +17,10 @@ from ..store.read import TraceRow, traces_by, traces_of
 from . import formatting
 from .aggregate import Aggregate, aggregate, costs, overall
 from .calls import CallTable, read
-from .charts import COLOURS, bars, stack
+from .charts import COLOURS, Chart, histogram, stacked_columns
 from .distribution import Distribution
-from .formatting import markup
 from .select import Selection
-from .style import STYLE
-from .table import ABSENT, BLOCKED, COST_COLUMNS, TIME_COLUMNS, Column, footnotes
+from .table import ABSENT, BLOCKED, COST_COLUMNS, TIME_COLUMNS, footnotes
 
 __all__ = ["render"]
 
@@ -37,56 +37,49 @@ def render(store: sqlite3.Connection, chosen: Selection, by: Sequence[str]) -> s
     if not len(calls):
         return None
     total = overall(calls)
-    tables = [_section(f"By {', '.join(requested)}", calls, total, requested)]
+    tables = [_table(calls, total, requested)]
     for names in (("feature",), ("model",), ("prompt", "version")):
         if names[0] not in requested:
-            tables.append(_section(f"By {', '.join(names)}", calls, total, names, least=2))
-    parts = [
-        _head(calls, chosen, total),
-        _tiles(total),
-        _cost_over_time(calls),
-        '<div class="pair">',
+            tables.append(_table(calls, total, names, least=2))
+    unit = _unit(calls)
+    histograms = (
         _histogram("Latency", total.duration, "call"),
         _histogram("Time to first token", total.first_token, "stream"),
-        "</div>",
-        *tables,
-        _most_expensive(calls, chosen),
-    ]
-    return _PAGE.format(style=STYLE, body="\n".join(part for part in parts if part), version=__version__)
+    )
+    return _page().render(
+        heading=_heading(calls, chosen),
+        notes=footnotes(total),
+        tiles=_tiles(total),
+        unit=unit,
+        cost=_cost_over_time(calls, unit),
+        colours=COLOURS,
+        histograms=[each for each in histograms if each],
+        tables=[table for table in tables if table],
+        traces=_most_expensive(calls, chosen),
+        version=__version__,
+    )
 
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<meta name="color-scheme" content="light dark">
-<link rel="icon" href="data:,">
-<title>LLM calls</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-{body}
-<footer>llmtrace {version}. Costs are in USD. Times are measured by the caller. Percentiles are exact.</footer>
-</main>
-</body>
-</html>
-"""
+def _page() -> Template:
+    environment = Environment(
+        loader=PackageLoader("llmtrace.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # Replace control characters in text, not in what templates have rendered.
+        finalize=lambda value: formatting.plain(value) if type(value) is str else value,
+    )
+    return environment.get_template("page.html.jinja")
 
 
-def _head(calls: CallTable, chosen: Selection, total: Aggregate) -> str:
+def _heading(calls: CallTable, chosen: Selection) -> list[str]:
     first, last = _window(calls)
-    parts = [f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"]
-    parts += [
+    conditions = (
         f"{condition.dimension} {'=' if condition.wanted else '≠'} {condition.value or ABSENT}"
         for condition in chosen.where
-    ]
-    notes = "".join(f"<li>{markup(note)}</li>" for note in footnotes(total))
-    return f"<header><h1>LLM calls</h1><p>{markup(' · '.join(parts))}</p></header>" + (
-        f'<ul class="notes">{notes}</ul>' if notes else ""
     )
+    return [f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC", *conditions]
 
 
 def _window(calls: CallTable) -> tuple[datetime, datetime]:
@@ -94,7 +87,7 @@ def _window(calls: CallTable) -> tuple[datetime, datetime]:
     return datetime.fromtimestamp(first / 1e6, UTC), datetime.fromtimestamp(last / 1e6, UTC)
 
 
-def _tiles(total: Aggregate) -> str:
+def _tiles(total: Aggregate) -> Sequence[tuple[str, str, str]]:
     def time(values: Distribution, percent: int) -> str:
         value = values.quantile(percent)
         return formatting.seconds(None if value is None else value / 1e6)
@@ -102,7 +95,7 @@ def _tiles(total: Aggregate) -> str:
     cost = formatting.money(total.dollars) if total.priced else "-"
     per_call = formatting.money(total.dollars_per_call)
     blocked = f", {total.blocked:,} blocked" if total.blocked else ""
-    tiles = (
+    return (
         (cost, "cost", f"{per_call} per call"),
         (formatting.count(total.calls), "calls", f"{formatting.share(total.errors, total.calls)} errors{blocked}"),
         (
@@ -114,30 +107,28 @@ def _tiles(total: Aggregate) -> str:
         (time(total.duration, 50), "latency p50", f"p95 {time(total.duration, 95)}"),
         (time(total.first_token, 50), "TTFT p50", f"p95 {time(total.first_token, 95)}"),
     )
-    cells = "".join(
-        f"<li><b>{markup(a)}</b><span>{markup(b)}</span><small>{markup(c)}</small></li>" for a, b, c in tiles
-    )
-    return f'<ul class="tiles">{cells}</ul>'
 
 
-def _cost_over_time(calls: CallTable) -> str:
+def _unit(calls: CallTable) -> str:
     first, last = _window(calls)
     days = (last - first) / timedelta(days=1)
-    unit = "hour" if days <= 2 else "day" if days <= 92 else "week" if days <= 700 else "month"
+    return "hour" if days <= 2 else "day" if days <= 92 else "week" if days <= 700 else "month"
+
+
+def _cost_over_time(calls: CallTable, unit: str) -> Chart | None:
     features: dict[str, dict[str, float]] = {}
     for (when, feature), cost in costs(calls, (unit, "feature")).items():
         features.setdefault(feature or ABSENT, {})[when or ""] = cost / PICO
-    labels = _time_labels(unit, first, last)
+    labels = _time_labels(unit, *_window(calls))
     names = sorted(features, key=lambda name: -sum(features[name].values()))
     series = [(name, [features[name].get(label, 0.0) for label in labels]) for name in names[:COLOURS]]
     if names[COLOURS:]:
         rest = [sum(features[name].get(label, 0.0) for name in names[COLOURS:]) for label in labels]
         series.append(("others", rest))
     if not any(any(values) for _, values in series):
-        return ""
+        return None
     shown = [label[5:] if unit in ("day", "week") else label[5:16] if unit == "hour" else label for label in labels]
-    chart = stack(shown, series, formatting.money, f"cost by {unit} and feature")
-    return f"<section><h2>Cost by {unit} and feature</h2>{chart}</section>"
+    return stacked_columns(shown, series, formatting.money, f"cost by {unit} and feature")
 
 
 def _time_labels(unit: str, first: datetime, last: datetime) -> list[str]:
@@ -158,76 +149,53 @@ def _time_labels(unit: str, first: datetime, last: datetime) -> list[str]:
     return labels
 
 
-def _histogram(title: str, values: Distribution, of: str) -> str:
+def _histogram(title: str, values: Distribution, of: str) -> tuple[str, str, Chart] | None:
+    """Return the title, a summary and the chart of a distribution, ``None`` if it is empty."""
     if not values:
-        return ""
-    counts = values.counts(_EDGES)
+        return None
     edges = [formatting.seconds(edge / 1e6) for edge in _EDGES]
-    labels = [
-        f"under {edges[0]}",
-        *(f"{a} to {b}" for a, b in pairwise(edges)),
-        f"over {edges[-1]}",
-    ]
-    chart = bars(counts, labels, _DECADES, f"distribution of {title.lower()}")
+    labels = [f"under {edges[0]}", *(f"{a} to {b}" for a, b in pairwise(edges)), f"over {edges[-1]}"]
+    chart = histogram(values.counts(_EDGES), labels, _DECADES, f"distribution of {title.lower()}")
     quantiles = " · ".join(f"p{p} {formatting.seconds((values.quantile(p) or 0) / 1e6)}" for p in (50, 95, 99))
-    return f"<section><h2>{title}</h2><p>{formatting.counted(len(values), of)} · {quantiles}</p>{chart}</section>"
+    return title, f"{formatting.counted(len(values), of)} · {quantiles}", chart
 
 
-def _section(title: str, calls: CallTable, total: Aggregate, by: Sequence[str], *, least: int = 1) -> str:
+def _table(calls: CallTable, total: Aggregate, by: Sequence[str], *, least: int = 1) -> dict[str, Any] | None:
+    """Return a table of groups, ``None`` if it would have fewer than ``least`` rows."""
     rows, hidden = aggregate(calls, by, top=_TOP)
     if len(rows) < least:
-        return ""
+        return None
     # Cost comes first: small screens scroll to the other columns.
     columns = (*COST_COLUMNS[-2:], *COST_COLUMNS[:-2], *(BLOCKED if total.blocked else ()), *TIME_COLUMNS)
-    heads = "".join(f"<th>{markup(name)}</th>" for name in by) + "".join(
-        f'<th class="n">{markup(name)}</th>' for name, _ in columns
-    )
-    body = "".join(_line([part if part is not None else ABSENT for part in key], group, columns) for key, group in rows)
-    if hidden:
-        body += f'<tr class="more"><td colspan="{len(by) + len(columns)}">and {hidden:,} more</td></tr>'
-    foot = f"<tfoot>{_line(['total', *[''] * (len(by) - 1)], total, columns)}</tfoot>" if len(rows) + hidden > 1 else ""
-    return _tabular(title, heads, body, foot)
+
+    def row(names: Sequence[str | None], group: Aggregate) -> tuple[list[str], list[str]]:
+        return [ABSENT if name is None else name for name in names], [cell(group) for _, cell in columns]
+
+    return {
+        "by": by,
+        "headings": [name for name, _ in columns],
+        "rows": [row(key, group) for key, group in rows],
+        "hidden": hidden,
+        "total": row(["total", *[""] * (len(by) - 1)], total),
+    }
 
 
-def _tabular(title: str, heads: str, body: str, foot: str = "", cell_text: str = "") -> str:
-    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody>{foot}</table>"
-    return f'<section><h2>{markup(title)}</h2>{cell_text}<div class="wide">{table}</div></section>'
-
-
-def _line(names: Sequence[str], group: Aggregate, columns: Sequence[Column]) -> str:
-    cells = "".join(f"<td>{markup(name)}</td>" for name in names)
-    return f"<tr>{cells}{''.join(_cell(cell, group) for _, cell in columns)}</tr>"
-
-
-def _cell(cell: Callable[[Aggregate], str], group: Aggregate) -> str:
-    return f'<td class="n">{markup(cell(group))}</td>'
-
-
-def _most_expensive(calls: CallTable, chosen: Selection) -> str:
+def _most_expensive(calls: CallTable, chosen: Selection) -> list[dict[str, Any]]:
     if chosen.where:
         top = np.argsort(-calls["cost"], kind="stable")[:200]
         calls_of_traces = zip(calls["dimensions"][top].tolist(), calls["started"][top].tolist(), strict=True)
         rows = traces_of(calls.store, list(calls_of_traces), limit=10)
     else:
         rows = traces_by(calls.store, "most_expensive", since=chosen.since, until=chosen.until, limit=10)
-    lines = "".join(_trace(row) for row in rows if row.cost)
-    if not lines:
-        return ""
-    heads = "<th>trace</th><th>began (UTC)</th>" + "".join(
-        f'<th class="n">{name}</th>' for name in ("calls", "tokens", "time", "cost")
-    )
-    hint = "<p>Show one with <code>llmtrace trace ID</code>.</p>"
-    return _tabular("Most expensive traces", f"{heads}<th>id</th>", lines, cell_text=hint)
+    return [_trace(row) for row in rows if row.cost]
 
 
-def _trace(row: TraceRow) -> str:
-    began = datetime.fromtimestamp(row.started / 1e6, UTC)
-    cells = (
+def _trace(row: TraceRow) -> dict[str, Any]:
+    figures = (
         f"{row.calls:,}",
         formatting.count(row.tokens),
         formatting.seconds((row.ended - row.started) / 1e6),
         formatting.money(from_pico(row.cost)),
     )
-    numbers = "".join(f'<td class="n">{markup(cell)}</td>' for cell in cells)
-    name = f"<td>{markup(row.name or '')}</td><td>{began:%m-%d %H:%M:%S}</td>"
-    return f"<tr>{name}{numbers}<td><code>{row.trace_id[:12]}</code></td></tr>"
+    began = f"{datetime.fromtimestamp(row.started / 1e6, UTC):%m-%d %H:%M:%S}"
+    return {"name": row.name or "", "began": began, "figures": figures, "id": row.trace_id[:12]}

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from ..store.schema import DIMENSION_COLUMNS
 
-__all__ = ["DIMENSIONS", "Condition", "QueryError", "Selection", "dimensions", "moment", "selection", "shortened"]
+__all__ = ["DIMENSIONS", "Condition", "QueryError", "Selection", "dimensions", "parse_time", "selection", "shortened"]
 
 TIMES = {"hour": 3600, "day": 86400, "week": 7 * 86400, "month": 0}
 ROWS = ("user", "session")
@@ -28,7 +28,7 @@ _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_VALUE_CHARS = 1000
 """Maximum characters in the value of a condition."""
-_SPAN = re.compile(r"([0-9]{1,6})\s*([mhdw])")
+_AGE = re.compile(r"([0-9]{1,6})\s*([mhdw])")
 
 
 class QueryError(ValueError):
@@ -75,19 +75,19 @@ def selection(
         QueryError: One of the values is not valid.
     """
     now = now or datetime.now(UTC)
-    first, last = (None if text is None else _micros(moment(text, now)) for text in (since, until))
+    first, last = (None if text is None else _micros(parse_time(text, now)) for text in (since, until))
     if first is not None and last is not None and first >= last:
         raise QueryError(f"--since {shortened(str(since))} is not before --until {shortened(str(until))}")
     return Selection(first, last, tuple(_condition(text) for text in where))
 
 
-def moment(text: str, now: datetime) -> datetime:
+def parse_time(text: str, now: datetime) -> datetime:
     """Parse a point in time.
 
     Accepted are an age (``90m``, ``24h``, ``7d``, ``2w``), ``now``, ``today``, ``yesterday``, and an ISO date or time.
     """
     word = text.strip().lower()
-    age = _SPAN.fullmatch(word)
+    age = _AGE.fullmatch(word)
     if age:
         try:
             return now - timedelta(seconds=int(age[1]) * _UNITS[age[2]])

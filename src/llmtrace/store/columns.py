@@ -32,7 +32,7 @@ MAX_INTEGER = 2**63 - 1
 
 def is_call(span: StoredSpan) -> bool:
     """Return True if the span is a call to a model, not a retrieval, a tool, an agent or a workflow."""
-    operation = span.attributes.get(names.OPERATION)
+    operation = names.operation_of(span.attributes)
     return isinstance(operation, str) and operation not in _NOT_CALLS
 
 
@@ -44,7 +44,7 @@ def dimensions_of(span: StoredSpan) -> tuple[Any, ...]:
     return (
         span.scope[0].removeprefix("llmtrace."),
         _plain(span.resource.get("service.name")),
-        _text(attributes, names.OPERATION),
+        _plain(names.operation_of(attributes)),
         _text(attributes, names.PROVIDER),
         _text(attributes, names.REQUEST_MODEL),
         _text(attributes, names.RESPONSE_MODEL),

@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from .._files import Descriptor
+from .._process import before_fork, warn_once
 from .prune import Limits, prune
 from .request_bodies import Body, RequestBodies
 from .schema import StoreError, connect
@@ -26,8 +30,9 @@ _log = logging.getLogger("llmtrace")
 _TIMEOUT_SECONDS = 30.0
 _PRUNE_INTERVAL_SECONDS = 60.0
 _FORK_TIMEOUT_SECONDS = 1.0
-_inherited: list[Writer] = []
-"""Writers inherited from a parent process. SQLite forbids using or closing their connections after a fork."""
+_unusable: list[Writer] = []
+"""Writers whose connections must be neither used nor closed: those inherited from a parent process, as SQLite
+requires, and those whose descriptors the program has closed."""
 
 
 class StoreExporter(SpanExporter):
@@ -49,9 +54,11 @@ class StoreExporter(SpanExporter):
         self._lock = threading.Lock()
         self._held_for_fork = False
         self._writer: Writer | None = None
+        self._marker: Descriptor | None = None
+        """Opened with the connection, so that it is closed with its files if the program closes all descriptors."""
+        self._descriptors_lost = False
         self._process = os.getpid()
         self._pruned = 0.0
-        self._warned = False
         _exporters.add(self)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -128,9 +135,7 @@ class StoreExporter(SpanExporter):
 
     def complain(self, error: Exception) -> None:
         """Log the first error that prevents spans from being written."""
-        if not self._warned:
-            self._warned = True
-            _log.warning("llmtrace could not write spans to %s (LLMTRACE_STORE): %s", self.path, error)
+        warn_once(f"llmtrace could not write spans to {self.path} (LLMTRACE_STORE): {error}", about=self.path)
 
     def before_fork(self) -> None:
         """Close the connection and hold the lock until the fork is over."""
@@ -148,23 +153,47 @@ class StoreExporter(SpanExporter):
     def _after_fork(self) -> None:
         if self._process != os.getpid():
             if self._writer is not None:
-                _inherited.append(self._writer)
-            self._writer = None
+                _unusable.append(self._writer)
+            self._writer = self._marker = None
             self._lock = threading.Lock()  # the parent may have held the old lock
             self._process = os.getpid()
 
     def _open(self, timeout: float) -> Writer:
+        self._check_descriptors()
+        if self._descriptors_lost:
+            # SQLite still counts the lost files as open: another connection would share their numbers.
+            raise StoreError(
+                f"the program closed the descriptors of {self.path}, which cannot be opened again in this process; "
+                "close descriptors before the first traced call, or after a fork"
+            )
         if self._writer is not None and not self.path.exists():  # the file was removed: create it again
             self._close()
         if self._writer is None:
             self._writer = Writer(connect(self.path, write=True, timeout=timeout))
+            if sys.platform != "win32":  # a descriptor is not a file of SQLite there
+                with suppress(OSError):
+                    self._marker = Descriptor.marker()
         self._writer.connection.execute(f"PRAGMA busy_timeout = {int(timeout * 1000)}")
         return self._writer
 
+    def _check_descriptors(self) -> None:
+        """Drop the connection if the program has closed all descriptors: other files have its numbers now."""
+        if self._writer is not None and self._marker is not None:
+            try:
+                self._marker.number()
+            except OSError:
+                _unusable.append(self._writer)
+                self._writer = self._marker = None
+                self._descriptors_lost = True
+
     def _close(self) -> None:
+        self._check_descriptors()
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.connection.close()
+        if self._marker is not None:
+            self._marker.close()
+            self._marker = None
 
     def _tidy(self, seconds: float) -> None:
         now = time.monotonic()
@@ -203,8 +232,7 @@ def _after_fork_in_parent() -> None:
         exporter.after_fork_in_parent()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)
+before_fork(_before_fork, _after_fork_in_parent)
 
 
 def _may_reconnect(error: sqlite3.OperationalError) -> bool:

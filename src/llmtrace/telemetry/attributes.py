@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from opentelemetry.trace import Span, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
+from .._compat.span_attributes import make_encodable
 from .._text import encodable
 from ..capture.background import FETCH
 from ..capture.call import OpenCall
@@ -17,7 +18,6 @@ from . import names
 from .content import exception_texts, label_of
 from .content_policy import ContentPolicy
 from .costs import describe_budget, describe_cost, describe_estimate
-from .fast_attributes import make_encodable
 from .truncate import dumps
 
 __all__ = [
@@ -42,6 +42,11 @@ class Options(Protocol):
 
 _SPECIAL_PARAMETERS = {"dimensions": names.DIMENSIONS}
 """Names of the parameters whose attributes are not under ``gen_ai.request.``."""
+_NUMBER_TYPES: dict[str, type[int] | type[float]] = {
+    **dict.fromkeys(("temperature", "top_p", "frequency_penalty", "presence_penalty"), float),
+    **dict.fromkeys(("top_k", "seed", "max_tokens", "choice.count", "dimensions"), int),
+}
+"""Types that the convention gives to numeric parameters, whatever the caller typed."""
 _OPENAI_PROVIDERS = frozenset({"openai", "azure.ai.openai"})
 _FILTER_ERROR_CODES = frozenset({"content_filter", "content_policy_violation", "moderation_blocked"})
 _OPERATIONS_WITH_USAGE = frozenset({"chat", "text_completion", "embeddings", "generate_content", "invoke_agent"})
@@ -51,7 +56,10 @@ def describe_request(call: OpenCall, options: Options, into: Attributes) -> None
     """Add the parameters of the request, and OpenAI's API type and service tier."""
     request = call.request
     for key, value in request.params.items() if "parameters" not in options.content.hidden else ():
-        into[_SPECIAL_PARAMETERS.get(key) or names.REQUEST + key] = value
+        kind = _NUMBER_TYPES.get(key)
+        typed = value if kind is None or type(value) is kind else _to_number(value, kind)
+        if typed is not None:
+            into[_SPECIAL_PARAMETERS.get(key) or names.REQUEST + key] = typed
     if request.vendor_params and "parameters" not in options.content.hidden:
         into[names.REQUEST_PARAMETERS] = dumps(request.vendor_params)
     if request.stream:
@@ -72,6 +80,17 @@ def describe_request(call: OpenCall, options: Options, into: Attributes) -> None
             into[names.OPENAI_REQUEST_TIER] = request.service_tier
     if request.model is not None:
         into[names.MODEL_PINNED] = is_pinned(request.model)
+
+
+def _to_number(value: Any, kind: type[int] | type[float]) -> int | float | None:
+    """Return ``value`` with the type of the convention, ``None`` if it has no such form."""
+    if type(value) not in (int, float):
+        return None
+    try:
+        number = kind(value)
+    except (OverflowError, ValueError):  # too large, infinite or not a number
+        return None
+    return number if number == value else None
 
 
 def describe_stream(call: OpenCall, options: Options, into: Attributes) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .._settings import ConfigError, content_mode
+from .._compat.span_attributes import value_limit
+from .._settings import ConfigError, content_mode, environment
 from ..model import CallContext
 from . import names
 from .redact import Redactor, load
@@ -71,8 +71,8 @@ class ContentPolicy:
 
         The SDK truncates longer values at any character, which would leave invalid JSON.
         """
-        limit = getattr(getattr(span, "_limits", None), "max_span_attribute_length", None)
-        if type(limit) is not int or limit >= self.max_bytes:
+        limit = value_limit(span)
+        if limit is None or limit >= self.max_bytes:
             return self
         return replace(self, max_bytes=limit)
 
@@ -176,12 +176,12 @@ def load_policy(
         blobs: ``inline`` to write binary data that fits, ``placeholder`` to write its size and hash only.
         error_messages: Record exception messages and stack traces even with content off.
         upload: Content is uploaded to a store.
-        environ: Environment variables, ``os.environ`` by default.
+        environ: Environment variables, those of the process by default.
 
     Raises:
         ConfigError: If a variable has an invalid value.
     """
-    variables = os.environ if environ is None else environ
+    variables = environment.variables() if environ is None else environ
     mode = capture_content
     if mode is None:
         name = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"

@@ -57,11 +57,11 @@ class Decoded:
             self._spans.append((start, end, size, size + len(plain)))
             size += len(plain)
             done = end
-        self.text = "".join([*pieces, source[done:]])
+        self.text: str = "".join([*pieces, source[done:]])
         self._starts = [span[2] for span in self._spans]
         self._sources = [span[0] for span in self._spans]
         has_empty = not blank and any(not plain for _, _, plain in escapes)
-        self.separated = Decoded(source, escapes, blank=_BREAK) if has_empty else None
+        self.separated: Decoded | None = Decoded(source, escapes, blank=_BREAK) if has_empty else None
         """Second decoding with a break in place of each colour: a colour may end a word or stand inside one."""
 
     def original(self, start: int, end: int) -> tuple[int, int]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from collections.abc import Callable, Iterable
+from functools import cache
 from ipaddress import ip_address
 from itertools import pairwise
 
-from .secret_patterns import CREDENTIAL_NAMES, PASSWORD_NAMES, SECRETS, TOKEN_NAMES
+from .secret_patterns import CREDENTIAL_NAMES, PASSWORD_NAMES, TOKEN_NAMES, Secret, secrets
 
 __all__ = ["Finding", "find"]
 
@@ -42,12 +43,13 @@ def _find_prefixed(text: str, findings: list[Finding]) -> str:
     """Append the secrets with a recognizable form; return ``text`` with them masked."""
     # Search for prefixes in long words only: they are a small part of most texts.
     long_words = " ".join([word for word in text.split() if len(word) >= _MIN_KEY_CHARS])
-    for rarest, secrets in _GROUPED_SEARCHES:
+    grouped, with_blanks = _searches()
+    for rarest, searches in grouped:
         if rarest in long_words:
-            for mark, pattern, validate in secrets:
+            for mark, pattern, validate in searches:
                 if mark in long_words:
                     text = _detect(text, pattern, validate, findings)
-    for mark, pattern, validate in _SEARCHES_WITH_BLANKS:
+    for mark, pattern, validate in with_blanks:
         if mark in text:
             text = _detect(text, pattern, validate, findings)
     if len(long_words) >= 40:
@@ -109,34 +111,45 @@ def _always(token: str) -> Validator:
     return lambda text, match: ((*match.span(), token),)
 
 
-def _not_in_word(token: str) -> Validator:
-    """Return a validator that rejects matches inside a word."""
-    return lambda text, match: () if _follows_word(text, match.start()) else ((*match.span(), token),)
+def _validator(secret: Secret) -> Validator:
+    """Return a validator that adds the part before the mark, and rejects matches inside a word."""
+    token, before = secret.token, secret.before
+    if before is not None:
+
+        def validate(text: str, match: re.Match[str]) -> Iterable[Finding]:
+            start = match.start()
+            head = before.search(text, max(0, start - _MAX_CHARS_BEFORE_MARK), start)
+            return () if head is None else ((head.start(), match.end(), token),)
+
+        return validate
+    if secret.apart:
+        return lambda text, match: () if _follows_word(text, match.start()) else ((*match.span(), token),)
+    return _always(token)
 
 
 _MIN_KEY_CHARS = 14
+_MAX_CHARS_BEFORE_MARK = 64
 _Search = tuple[str, re.Pattern[str], Validator]
+"""Mark, pattern and validator of a secret."""
 
 
-def _compile_secrets() -> Iterable[_Search]:
-    """Yield the mark, the pattern and the validator of each secret with a prefix."""
-    for secret in SECRETS:
-        validate = (_not_in_word if secret.word else _always)(secret.token)
-        yield secret.mark, re.compile(secret.pattern, re.ASCII), validate
+@cache
+def _searches() -> tuple[list[tuple[str, list[_Search]]], list[_Search]]:
+    """Return the searches for secrets without blanks, by the rarest character of their marks, and those with blanks.
 
-
-def _group_by_rarest_character(searches: Iterable[_Search]) -> list[tuple[str, list[_Search]]]:
-    """Group ``searches`` by the rarest character of their marks: a text without it needs no search for the marks."""
+    A text without the rarest character needs no search for the marks.
+    """
     groups: dict[str, list[_Search]] = {}
-    for search in searches:
-        rarest = next((sign for sign in "_/=.-:" if sign in search[0]), search[0])
-        groups.setdefault(rarest, []).append(search)
-    return list(groups.items())
+    with_blanks = []
+    for secret in secrets():
+        search = secret.mark, secret.pattern, _validator(secret)
+        if " " in secret.pattern.pattern:
+            with_blanks.append(search)
+        else:
+            rarest = next((sign for sign in "_/=.-:" if sign in secret.mark), secret.mark)
+            groups.setdefault(rarest, []).append(search)
+    return list(groups.items()), with_blanks
 
-
-_SEARCHES_WITH_BLANKS = [search for search in _compile_secrets() if " " in search[1].pattern]
-"""Searches whose secrets may contain blanks."""
-_GROUPED_SEARCHES = _group_by_rarest_character(search for search in _compile_secrets() if " " not in search[1].pattern)
 
 # The password may hold characters that should be escaped. It ends at the last @ before a slash, else at the first.
 _URL_PASSWORD = re.compile(

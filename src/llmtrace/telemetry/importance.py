@@ -10,6 +10,7 @@ __all__ = ["by_importance", "within"]
 
 _RANKED = (
     names.OPERATION,
+    names.CUSTOM_OPERATION,
     names.PROVIDER,
     names.REQUEST_MODEL,
     names.TOOL_NAME,

@@ -7,9 +7,9 @@ from typing import Any
 
 from opentelemetry.trace import SpanContext
 
+from .._compat.span_attributes import limits_of, set_attributes, set_lazily, spare_room
 from .._errors import log_internal_error
 from .attributes import Attributes
-from .fast_attributes import limits_of, set_attributes, set_lazily, spare_room
 from .importance import within
 
 __all__ = ["JoinedSpan", "Make", "has_usage"]
@@ -32,9 +32,10 @@ class JoinedSpan:
 
     def __init__(self, span: Any) -> None:
         """Intercept the end of ``span``, if it is recording."""
-        self.span = span = _innermost(span)
-        self.completed = False
-        self.missed = False
+        span = _innermost(span)
+        self.span: Any = span
+        self.completed: bool = False
+        self.missed: bool = False
         """True if the span ended before the call did."""
         self._make: Make | None = None
         self._late = False

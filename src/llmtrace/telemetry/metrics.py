@@ -5,36 +5,35 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, NoOpMeterProvider, Observation
 
 from .. import __version__, _errors
+from .._compat.span_attributes import make_encodable
 from .._text import encodable
 from ..capture.call import OpenCall
 from ..capture.failure import error_type
 from ..context.operation import Operation
-from ..model import CallContext, Counts, is_pinned
+from ..model import INFERENCE_OPERATIONS, CallContext, Counts, is_pinned
 from ..model.chunk_gaps import GAP_BOUNDS_SECONDS
 from ..pricing.money import UNIT, PricedCall
 from . import names
 from .content import label_of
-from .fast_attributes import make_encodable
 from .histograms import record_gaps
 
 __all__ = ["Metrics"]
 
 _DURATION_BOUNDS = list(GAP_BOUNDS_SECONDS)
 _TOKEN_BOUNDS = [4**step for step in range(14)]
-_AGENT_DURATION_BOUNDS = [0.1 * 2**step for step in range(13)]
-_WORKFLOW_DURATION_BOUNDS = [1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200]
+_AGENT_BOUNDS = [0.1 * 2**step for step in range(13)]
+_WORKFLOW_BOUNDS = [1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200]
 _COST_BOUNDS = [1e-6 * 4**step for step in range(12)]
 _MAX_DIMENSION_VALUES = 200
 """Distinct values of one dimension; further values are recorded as ``_other``."""
 _MODALITIES = ("text", "image", "audio", "video")
-_OPERATIONS_WITH_TOKENS = frozenset(
-    {"chat", "text_completion", "embeddings", "generate_content", "rerank", "invoke_agent", "fetch_response"}
-)
+_OPERATIONS_WITH_TOKENS = frozenset({*INFERENCE_OPERATIONS, "embeddings", "rerank", "invoke_agent", "fetch_response"})
+_CALL_COUNT_BOUNDS = [2**step for step in range(8)]
 
 Dimensions = dict[str, Any]
 
@@ -44,38 +43,62 @@ class _Instruments:
 
     def __init__(self, provider: MeterProvider, mode: str) -> None:
         meter = provider.get_meter("llmtrace", __version__)
-        self.registry, self.legacy = mode in ("both", "registry"), mode in ("both", "legacy")
+        with_old, with_new = mode != "registry", mode != "legacy"
 
         def histogram(name: str, unit: str, bounds: list[Any]) -> Any:
             return meter.create_histogram(name, unit, explicit_bucket_boundaries_advisory=bounds)
 
-        self.duration = histogram(names.METRIC_DURATION, "s", _DURATION_BOUNDS)
-        self.first_chunk = histogram(names.METRIC_FIRST_CHUNK, "s", _DURATION_BOUNDS)
-        self.chunk = histogram(names.METRIC_CHUNK, "s", _DURATION_BOUNDS)
+        def seconds(name: str, bounds: list[Any] = _DURATION_BOUNDS) -> Any:
+            return histogram(name, "s", bounds)
+
+        def chosen(old: Any, new: Any) -> list[Any]:
+            return [*([old] if with_old else ()), *([new] if with_new else ())]
+
+        duration, agent_duration = seconds(names.METRIC_DURATION), seconds(names.METRIC_AGENT_DURATION, _AGENT_BOUNDS)
+        first_chunk, chunk = seconds(names.METRIC_OLD_FIRST_CHUNK), seconds(names.METRIC_OLD_CHUNK)
+        self.inference_times = _Times(
+            chosen(duration, seconds(names.METRIC_INFERENCE_DURATION)),
+            chosen(first_chunk, seconds(names.METRIC_FIRST_CHUNK)),
+            chosen(chunk, seconds(names.METRIC_CHUNK)),
+        )
+        self.embeddings_times = _Times(chosen(duration, seconds(names.METRIC_EMBEDDINGS_DURATION)), [], [])
+        self.other_times = _Times([duration], [first_chunk], [chunk])
+        self.operation_durations = {
+            "tool": [seconds(names.METRIC_TOOL_DURATION)],
+            "agent": [agent_duration],
+            "workflow": chosen(seconds(names.METRIC_OLD_WORKFLOW_DURATION, _WORKFLOW_BOUNDS), agent_duration),
+            "retrieval": [seconds(names.METRIC_RETRIEVAL_DURATION)],
+        }
+        self.inference_calls = histogram(names.METRIC_AGENT_INFERENCE_CALLS, "{inference_call}", _CALL_COUNT_BOUNDS)
+        self.tool_calls = histogram(names.METRIC_AGENT_TOOL_CALLS, "{tool_call}", _CALL_COUNT_BOUNDS)
         self.cost = meter.create_counter(names.METRIC_COST, "{USD}")
         self.call_cost = histogram(names.METRIC_CALL_COST, "{USD}", _COST_BOUNDS)
         self.unpriced = meter.create_counter(names.METRIC_UNPRICED, "{operation}")
-        self.operation_durations = {
-            "tool": histogram(names.METRIC_TOOL_DURATION, "s", _DURATION_BOUNDS),
-            "agent": histogram(names.METRIC_AGENT_DURATION, "s", _AGENT_DURATION_BOUNDS),
-            "workflow": histogram(names.METRIC_WORKFLOW_DURATION, "s", _WORKFLOW_DURATION_BOUNDS),
-        }
         meter.create_observable_counter(names.METRIC_ERRORS, [_observe_errors], "{error}")
-        if self.legacy:
-            self.tokens = histogram(names.METRIC_TOKENS, "{token}", _TOKEN_BOUNDS)
-        if self.registry:
-            self.input = histogram(names.METRIC_INPUT, "{token}", _TOKEN_BOUNDS)
-            self.output = histogram(names.METRIC_OUTPUT, "{token}", _TOKEN_BOUNDS)
-            self.usage = {
-                field: meter.create_counter(names.METRIC_USAGE + name, "{token}")
-                for field, name in (
-                    ("input", "input_tokens"),
-                    ("output", "output_tokens"),
-                    ("cache_read", "cache_read.input_tokens"),
-                    ("cache_write", "cache_write.input_tokens"),
-                    ("reasoning", "reasoning.output_tokens"),
-                )
-            }
+        self.old_tokens = histogram(names.METRIC_OLD_TOKENS, "{token}", _TOKEN_BOUNDS) if with_old else None
+        self.totals: dict[str, Any] = {}
+        self.embeddings_totals: dict[str, Any] = {}
+        self.usage: dict[str, Any] = {}
+        if with_new:
+            self.totals["input"] = histogram(names.METRIC_INPUT, "{token}", _TOKEN_BOUNDS)
+            self.totals["output"] = histogram(names.METRIC_OUTPUT, "{token}", _TOKEN_BOUNDS)
+            self.embeddings_totals["input"] = histogram(names.METRIC_EMBEDDINGS_INPUT, "{token}", _TOKEN_BOUNDS)
+            for field, name in names.METRIC_USAGE.items():
+                self.usage[field] = meter.create_counter(name, "{token}")
+
+    def times_of(self, operation: str) -> _Times:
+        """Return the instruments for the times of a call."""
+        if operation in INFERENCE_OPERATIONS:
+            return self.inference_times
+        return self.embeddings_times if operation == "embeddings" else self.other_times
+
+
+class _Times(NamedTuple):
+    """Histograms of seconds; each measurement is recorded in all of a list."""
+
+    durations: list[Any]
+    first_chunks: list[Any]
+    chunks: list[Any]
 
 
 def _observe_errors(options: CallbackOptions) -> Iterable[Observation]:
@@ -95,7 +118,8 @@ class Metrics:
         """Store the settings; instruments are created with the first call.
 
         Args:
-            mode: ``both``, ``registry`` or ``legacy`` token metrics; ``off`` records nothing.
+            mode: ``registry`` records the names of GenAI v0.1.0 only, ``legacy`` those that it replaces, ``both`` all.
+                Metrics without a predecessor are always recorded. ``off`` records nothing.
             dimensions: ``feature``, ``tenant``, ``prompt``, ``prompt_version``, ``model_pinned`` or metadata keys.
             provider: Returns the current meter provider; ``None`` records nothing.
             clean: Redacts dimensions, in place.
@@ -122,28 +146,38 @@ class Metrics:
             self._record_times(instruments, call, dimensions)
             counts = call.response.usage
             if counts and call.request.operation in _OPERATIONS_WITH_TOKENS and not call.usage_on_other_span:
-                _record_tokens(instruments, counts, dimensions)
+                _record_tokens(instruments, call.request.operation, counts, dimensions)
         if call.priced is not None:
             _record_cost(instruments, call, call.priced, dimensions)
 
     def record_operation(self, operation: Operation) -> None:
-        """Record one run of a tool, an agent or a workflow that has ended."""
+        """Record one run of a tool, an agent, a workflow or a search that has ended."""
         instruments = self._current_instruments()
-        duration = None if instruments is None else instruments.operation_durations.get(operation.kind)
-        if duration is None:
+        durations = None if instruments is None else instruments.operation_durations.get(operation.kind)
+        if instruments is None or durations is None:
             return
-        dimensions: Dimensions = {_OPERATION_NAMES[operation.kind]: operation.name}
+        seconds = perf_counter() - operation.started
+        dimensions: Dimensions = {}
+        if operation.name is not None:
+            dimensions.update(dict.fromkeys(names.NAME_KEYS[operation.kind], operation.name))
         if operation.kind == "tool":
             dimensions[names.TOOL_TYPE] = "function"
             if operation.agent is not None:
                 dimensions[names.AGENT_NAME] = operation.agent
-        if isinstance(operation.error, Exception):
-            dimensions[names.ERROR_TYPE] = error_type(operation.error)
         self._add_dimensions(operation.call_context, dimensions)
+        self._make_exportable(dimensions)
+        if operation.kind == "agent":
+            instruments.inference_calls.record(next(operation.inference_calls), dimensions)
+            instruments.tool_calls.record(next(operation.tool_calls), dimensions)
+        if isinstance(operation.error, Exception):
+            dimensions[names.ERROR_TYPE] = encodable(error_type(operation.error))
+        for duration in durations:
+            duration.record(seconds, dimensions)
+
+    def _make_exportable(self, dimensions: Dimensions) -> None:
         if self._clean is not None:
             self._clean(dimensions)
         make_encodable(dimensions)
-        duration.record(perf_counter() - operation.started, dimensions)
 
     def _current_instruments(self) -> _Instruments | None:
         if self._mode == "off":
@@ -159,7 +193,8 @@ class Metrics:
 
     def _common(self, call: OpenCall) -> Dimensions:
         request, response = call.request, call.response
-        dimensions: Dimensions = {names.OPERATION: request.operation, names.PROVIDER: call.provider}
+        operation = request.operation
+        dimensions: Dimensions = {names.operation_key(operation): operation, names.PROVIDER: call.provider}
         if request.model is not None:
             dimensions[names.REQUEST_MODEL] = request.model
         if (model := label_of(response.model)) is not None:
@@ -169,9 +204,7 @@ class Metrics:
         if self._with_pinned and request.model is not None:
             dimensions[names.MODEL_PINNED] = is_pinned(request.model)
         self._add_dimensions(call.call_context, dimensions)
-        if self._clean is not None:
-            self._clean(dimensions)
-        make_encodable(dimensions)
+        self._make_exportable(dimensions)
         return dimensions
 
     def _add_dimensions(self, context: CallContext, into: Dimensions) -> None:
@@ -194,29 +227,36 @@ class Metrics:
         with_error = (
             dimensions if call.error_type is None else {**dimensions, names.ERROR_TYPE: encodable(call.error_type)}
         )
-        instruments.duration.record(call.duration, with_error)
+        times = instruments.times_of(call.request.operation)
+        for duration in times.durations:
+            duration.record(call.duration, with_error)
         timing = call.timing
         if timing is None:
             return
         if timing.first_chunk is not None:
-            instruments.first_chunk.record(timing.first_chunk, dimensions)
+            for first_chunk in times.first_chunks:
+                first_chunk.record(timing.first_chunk, dimensions)
         if timing.gaps is not None:
-            record_gaps(instruments.chunk, timing.gaps, dimensions)
+            for chunk in times.chunks:
+                record_gaps(chunk, timing.gaps, dimensions)
 
 
-def _record_tokens(instruments: _Instruments, counts: Counts, dimensions: Dimensions) -> None:
+def _record_tokens(instruments: _Instruments, operation: str, counts: Counts, dimensions: Dimensions) -> None:
+    is_embedding = operation == "embeddings"
+    totals = instruments.embeddings_totals if is_embedding else instruments.totals
     for field in ("input", "output"):
         count = counts.get(field)
         if count is None:
             continue
-        if instruments.legacy:
-            instruments.tokens.record(count, {**dimensions, names.TOKEN_TYPE: field})
-        if instruments.registry:
-            (instruments.input if field == "input" else instruments.output).record(count, dimensions)
-    if instruments.registry:
-        for field, counter in instruments.usage.items():
-            for modality, count in _by_modality(counts, field):
-                counter.add(count, {**dimensions, names.MODALITY: modality})
+        if instruments.old_tokens is not None:
+            instruments.old_tokens.record(count, {**dimensions, names.TOKEN_TYPE: field})
+        if field in totals:
+            totals[field].record(count, dimensions)
+    if is_embedding:
+        return
+    for field, counter in instruments.usage.items():
+        for modality, count in _by_modality(counts, field):
+            counter.add(count, {**dimensions, names.MODALITY: modality})
 
 
 def _by_modality(counts: Counts, field: str) -> Iterable[tuple[str, float]]:
@@ -245,7 +285,6 @@ def _record_cost(instruments: _Instruments, call: OpenCall, priced: PricedCall, 
         instruments.cost.add(priced.total, {**dimensions, names.COST_CLASS: "total"})
 
 
-_OPERATION_NAMES = {"tool": names.TOOL_NAME, "agent": names.AGENT_NAME, "workflow": names.WORKFLOW_NAME}
 _ATTRIBUTES = {
     "feature": names.FEATURE,
     "tenant": names.TENANT,

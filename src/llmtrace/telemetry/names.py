@@ -1,8 +1,33 @@
-"""Names of all attributes, metrics and events: OpenTelemetry GenAI (development), core, and ``llmtrace.*``."""
+"""Names of all attributes, metrics and events: OpenTelemetry GenAI v0.1.0, core, and ``llmtrace.*``."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 OPERATION = "gen_ai.operation.name"
+CUSTOM_OPERATION = "llmtrace.operation.name"
+STANDARD_OPERATIONS = frozenset(
+    {
+        *("chat", "generate_content", "text_completion", "embeddings", "retrieval", "execute_tool", "fetch_response"),
+        *("create_agent", "invoke_agent", "invoke_workflow", "plan"),
+        *("create_memory_store", "delete_memory_store"),
+        *("create_memory", "update_memory", "upsert_memory", "search_memory", "delete_memory"),
+    }
+)
+"""Values of ``gen_ai.operation.name``; any other operation is in ``llmtrace.operation.name``."""
+
+
+def operation_key(operation: str) -> str:
+    """Return the name of the attribute for an operation."""
+    return OPERATION if operation in STANDARD_OPERATIONS else CUSTOM_OPERATION
+
+
+def operation_of(attributes: Mapping[str, Any]) -> Any:
+    """Return the operation that the attributes of a span or a metric name, or ``None``."""
+    return attributes.get(OPERATION) or attributes.get(CUSTOM_OPERATION)
+
+
 PROVIDER = "gen_ai.provider.name"
 REQUEST = "gen_ai.request."
 REQUEST_MODEL = "gen_ai.request.model"
@@ -66,10 +91,22 @@ CACHE_CREATION = "gen_ai.usage.cache_creation.input_tokens"
 USAGE_SOURCE = "llmtrace.usage.source"
 COUNTED_TOKENS = "llmtrace.usage.counted_tokens"
 METRIC_DURATION = "gen_ai.client.operation.duration"
-METRIC_FIRST_CHUNK = "gen_ai.client.operation.time_to_first_chunk"
-METRIC_CHUNK = "gen_ai.client.operation.time_per_output_chunk"
-METRIC_TOKENS = "gen_ai.client.token.usage"
-METRIC_USAGE = "gen_ai.client.inference.usage."
+METRIC_INFERENCE_DURATION = "gen_ai.client.inference.duration"
+METRIC_EMBEDDINGS_DURATION = "gen_ai.client.embeddings.duration"
+METRIC_RETRIEVAL_DURATION = "gen_ai.retrieval.duration"
+METRIC_OLD_FIRST_CHUNK = "gen_ai.client.operation.time_to_first_chunk"
+METRIC_OLD_CHUNK = "gen_ai.client.operation.time_per_output_chunk"
+METRIC_FIRST_CHUNK = "gen_ai.client.inference.time_to_first_chunk"
+METRIC_CHUNK = "gen_ai.client.inference.time_per_output_chunk"
+METRIC_OLD_TOKENS = "gen_ai.client.token.usage"
+METRIC_EMBEDDINGS_INPUT = "gen_ai.client.embeddings.operation.input_tokens"
+METRIC_USAGE = {
+    "input": "gen_ai.client.inference.usage.input_tokens",
+    "output": "gen_ai.client.inference.usage.output_tokens",
+    "cache_read": "gen_ai.client.inference.usage.cache_read.input_tokens",
+    "cache_write": "gen_ai.client.inference.usage.cache_write.input_tokens",
+    "reasoning": "gen_ai.client.inference.usage.reasoning.output_tokens",
+}
 METRIC_INPUT = "gen_ai.client.inference.operation.input_tokens"
 METRIC_OUTPUT = "gen_ai.client.inference.operation.output_tokens"
 METRIC_COST = "llmtrace.client.cost"
@@ -77,7 +114,9 @@ METRIC_CALL_COST = "llmtrace.client.cost.per_operation"
 METRIC_UNPRICED = "llmtrace.client.unpriced_operations"
 METRIC_TOOL_DURATION = "gen_ai.execute_tool.duration"
 METRIC_AGENT_DURATION = "gen_ai.invoke_agent.duration"
-METRIC_WORKFLOW_DURATION = "gen_ai.invoke_workflow.duration"
+METRIC_AGENT_INFERENCE_CALLS = "gen_ai.invoke_agent.inference_calls"
+METRIC_AGENT_TOOL_CALLS = "gen_ai.invoke_agent.tool_calls"
+METRIC_OLD_WORKFLOW_DURATION = "gen_ai.invoke_workflow.duration"
 METRIC_ERRORS = "llmtrace.instrumentation.errors"
 METRIC_EXPORTER = "llmtrace.exporter."
 DROP_REASON = "llmtrace.exporter.drop_reason"
@@ -86,6 +125,9 @@ MODALITY = "gen_ai.token.modality"
 COST_CLASS = "llmtrace.cost.class"
 COST_TOTAL = "llm.cost.total"
 USAGE_COST = "gen_ai.usage.cost"
+PROPOSED_COST = "gen_ai.usage.cost.amount"
+PROPOSED_CURRENCY = "gen_ai.usage.cost.currency"
+PROPOSED_SOURCE = "gen_ai.usage.cost.source"
 COST_INPUT = "llm.cost.prompt"
 COST_OUTPUT = "llm.cost.completion"
 INPUT_COSTS = {
@@ -188,6 +230,14 @@ TOOL_ARGUMENTS = "gen_ai.tool.call.arguments"
 TOOL_RESULT = "gen_ai.tool.call.result"
 AGENT_NAME = "gen_ai.agent.name"
 WORKFLOW_NAME = "gen_ai.workflow.name"
+NAME_KEYS: dict[str, tuple[str, ...]] = {
+    "tool": (TOOL_NAME,),
+    "agent": (AGENT_NAME,),
+    "workflow": (AGENT_NAME, WORKFLOW_NAME),
+    "retrieval": (DATA_SOURCE,),
+    "rerank": (REQUEST_MODEL,),
+}
+"""Attributes that hold the name of an operation, by its kind. A workflow is an agent since GenAI v0.1.0."""
 ROLLUP_CALLS = "llmtrace.rollup.calls"
 ROLLUP_INPUT = "llmtrace.rollup.input_tokens"
 ROLLUP_OUTPUT = "llmtrace.rollup.output_tokens"
@@ -240,6 +290,7 @@ OI_PROMPT_ID = "prompt.id"
 OI_PROJECT = "openinference.project.name"
 
 # Langfuse and Logfire.
+LANGFUSE_TYPE = "langfuse.observation.type"
 LANGFUSE_USAGE = "langfuse.observation.usage_details"
 LANGFUSE_COST = "langfuse.observation.cost_details"
 LANGFUSE_FIRST_TOKEN = "langfuse.observation.completion_start_time"

@@ -24,6 +24,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from .._compat.span_attributes import limits_of, make_encodable, set_attributes
 from .._errors import log_internal_error
 from .._text import encodable
 from ..capture import worker
@@ -38,7 +39,6 @@ from .attributes import Attributes
 from .bridges import add_bridges
 from .content import describe_content
 from .content_policy import NO_CONTENT, ContentPolicy
-from .fast_attributes import limits_of, make_encodable, set_attributes
 from .truncate import dumps, map_text
 
 __all__ = ["Annotator", "OperationSpans", "describe_context"]
@@ -173,15 +173,17 @@ class OperationSpans:
         Returns:
             The context for everything inside the operation.
         """
-        title, kind, name = _KINDS[operation.kind]
-        attributes: Attributes = {names.OPERATION: title}
-        if name is not None and operation.name is not None:
-            attributes[name] = operation.name
+        title, kind = _KINDS[operation.kind]
+        attributes: Attributes = {names.operation_key(title): title}
+        if operation.name is not None:
+            for key in names.NAME_KEYS[operation.kind]:
+                attributes[key] = operation.name
         if operation.kind == "tool":
             attributes[names.TOOL_TYPE] = "function"
         self._policy.clean(attributes)
         make_encodable(attributes)
-        if operation.name is not None:
+        # The convention keeps the data source out of the name of a search.
+        if operation.name is not None and operation.kind != "retrieval":
             title = encodable(f"{title} {self._policy.label(operation.name)}")
         operation.span = self._tracer(operation.client).start_span(
             title, operation.parent or outer, kind=kind, attributes=attributes
@@ -245,6 +247,9 @@ class OperationSpans:
             attributes[names.EVALUATION_VALUE] = score.value
         if score.label is not None:
             attributes[names.EVALUATION_LABEL] = score.label
+        if score.error is not None:
+            error = score.error
+            attributes[names.ERROR_TYPE] = error_type(error) if isinstance(error, BaseException) else error
         if score.response_id is not None:
             attributes[names.RESPONSE_ID] = score.response_id
         if score.explanation is not None:
@@ -256,7 +261,8 @@ class OperationSpans:
             span.add_event(names.EVALUATION, attributes)
         if self._events is not None:
             self._events.emit(names.EVALUATION, attributes, _scored_context(score))
-        if self._annotator is not None and score.span_id:
+        # Skip failed evaluations: the backend's annotations have no field for an error.
+        if self._annotator is not None and score.span_id and score.error is None:
             self._annotator.post(score)
 
 
@@ -411,13 +417,14 @@ def _convert(value: Any, depth: int) -> Any:
     return _to_json_types(dump(), depth) if callable(dump) else f"<{type(value).__qualname__}>"
 
 
-_KINDS: dict[str, tuple[str, SpanKind, str | None]] = {
-    "tool": ("execute_tool", SpanKind.INTERNAL, names.TOOL_NAME),
-    "agent": ("invoke_agent", SpanKind.INTERNAL, names.AGENT_NAME),
-    "workflow": ("invoke_workflow", SpanKind.INTERNAL, names.WORKFLOW_NAME),
-    "retrieval": ("retrieval", SpanKind.CLIENT, names.DATA_SOURCE),
-    "rerank": ("rerank", SpanKind.CLIENT, names.REQUEST_MODEL),
+_KINDS: dict[str, tuple[str, SpanKind]] = {
+    "tool": ("execute_tool", SpanKind.INTERNAL),
+    "agent": ("invoke_agent", SpanKind.INTERNAL),
+    "workflow": ("invoke_workflow", SpanKind.INTERNAL),
+    "retrieval": ("retrieval", SpanKind.INTERNAL),
+    "rerank": ("rerank", SpanKind.CLIENT),
 }
+"""Operation and span kind by kind of operation."""
 _DESCRIBERS: dict[str, Callable[[Operation, ContentPolicy | None, Attributes], None]] = {
     "tool": _describe_tool,
     "agent": _describe_run,

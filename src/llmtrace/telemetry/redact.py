@@ -1,17 +1,22 @@
-"""The setting ``redact``, the built-in redactor, and a wrapper that makes any redactor fail closed."""
+"""The setting ``redact``, the built-in redactor, and a wrapper that makes any redactor fail closed.
+
+``detect`` and ``secret_patterns`` decide what the built-in redactor replaces. ``content`` passes messages and documents
+to the redactor, ``content_policy`` names and tags, which are redacted even if no content is recorded.
+"""
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable
 from importlib import import_module
 from inspect import iscoroutinefunction
 
+from .._process import warn_once
 from .._settings import ConfigError
 from ..context import state as context_state
 from .decode import Decoded, decode, fold, form_data, may_hold_escapes
 from .detect import Finding, find
+from .secret_patterns import secrets
 
 __all__ = ["REDACTED", "Redactor", "builtin", "fail_closed", "load"]
 
@@ -20,7 +25,6 @@ Redactor = Callable[[str], str]
 REDACTED = "__REDACTED__"
 """Text written in place of a text whose redactor failed."""
 
-_log = logging.getLogger("llmtrace")
 _ACCEPTED = "none, builtin, or module:callable (a function from text to text)"
 
 
@@ -46,7 +50,10 @@ def load(name: str, value: object) -> Redactor | None:
     word = value.strip()
     if word.lower() in ("", "none"):
         return None
-    return builtin if word.lower() == "builtin" else fail_closed(_require_sync(name, _import_callable(name, word)))
+    if word.lower() == "builtin":
+        secrets()  # read the patterns now, not during a call
+        return builtin
+    return fail_closed(_require_sync(name, _import_callable(name, word)))
 
 
 def _require_sync(name: str, redact: Callable[[str], object]) -> Callable[[str], object]:
@@ -78,10 +85,8 @@ def fail_closed(redact: Callable[[str], object]) -> Redactor:
 
     Calls to a model from within ``redact`` are not traced: they would be redacted too, in endless recursion.
     """
-    failure_logged = False
 
     def redact_or_replace(text: str) -> str:
-        nonlocal failure_logged
         outer = context_state.current()
         token = context_state.attach(context_state.suppressing(outer))
         try:
@@ -94,13 +99,10 @@ def fail_closed(redact: Callable[[str], object]) -> Redactor:
             problem = f"returned {type(redacted).__name__}"
         finally:
             context_state.restore(token, outer)
-        if not failure_logged:
-            failure_logged = True
-            _log.warning(
-                "the redactor failed (%s); llmtrace records %s instead of each text that it cannot redact",
-                problem,
-                REDACTED,
-            )
+        warn_once(
+            f"the redactor failed ({problem}); llmtrace records {REDACTED} instead of each text that it cannot redact",
+            about="redactor",
+        )
         return REDACTED
 
     return redact_or_replace

@@ -17,6 +17,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from .._compat.span_attributes import limits_of, make_encodable, set_attributes, set_lazily
 from .._errors import log_internal_error
 from .._text import encodable
 from ..capture.call import OpenCall
@@ -29,7 +30,6 @@ from .content import Content, describe_content
 from .content_policy import NO_CONTENT, ContentPolicy
 from .costs import describe_cost
 from .events import Events
-from .fast_attributes import limits_of, make_encodable, set_attributes, set_lazily
 from .joined_span import JoinedSpan, has_usage
 from .operations import describe_context
 from .start_attributes import StartAttributes
@@ -58,9 +58,12 @@ class SpanEmitter:
         events: Events | None = None,
         bridges: Callable[[], Sequence[str]] | None = None,
         uploads: Uploads | None = None,
+        proposed_cost: bool = False,
     ) -> None:
         self._tracer = tracer
         self.content = content
+        self.proposed_cost = proposed_cost
+        """Write ``gen_ai.usage.cost.*`` as proposed for the conventions, in place of ``gen_ai.usage.cost``."""
         self._events = events
         self._bridges = bridges
         """Names of the bridges to apply here, since no exporter of llmtrace will apply them."""
@@ -68,7 +71,10 @@ class SpanEmitter:
         self._start_attributes = StartAttributes()
 
     def begin(self, call: OpenCall) -> None:
-        """Set the span of ``call``: a new one, that of another instrumentation, or a non-recording one."""
+        """Set the span of ``call``: a new one, or that of another instrumentation which traces the same call.
+
+        The span is a non-recording one if the application or another instrumentation suppresses instrumentation.
+        """
         if call.joins_existing_span is not None:
             call.span = JoinedSpan(call.joins_existing_span)
             call.span_context = context_state.with_call(call.parent_context, call, call.joins_existing_span)
@@ -212,7 +218,7 @@ class SpanEmitter:
 def start_attributes(call: OpenCall) -> Attributes:
     """Return the attributes that are known before the call, which samplers may read."""
     request = call.request
-    attributes: Attributes = {names.OPERATION: request.operation, names.PROVIDER: call.provider}
+    attributes: Attributes = {names.operation_key(request.operation): request.operation, names.PROVIDER: call.provider}
     if request.model is not None:
         attributes[names.REQUEST_MODEL] = request.model
     if call.server is not None:

@@ -160,7 +160,7 @@ def _cut_length(lengths: list[int], room: int) -> int:
     return max(lengths, default=0)
 
 
-dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
+dumps: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
 """Shared JSON encoder: ``json.dumps`` would create one in each call with non-default options."""
 
 

@@ -6,11 +6,9 @@ files that do not fit in the queue are dropped, counted, and logged once.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
-import weakref
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from contextlib import suppress
@@ -21,7 +19,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from .._settings import ConfigError
+from .._process import after_fork, new_thread, warn_once
+from .._settings import ConfigError, environment
 from ..model import Blob
 from . import names
 from .redact import Redactor
@@ -51,8 +50,6 @@ _MAX_QUEUED_CHARS = 128 << 20
 _MAX_THREADS = 8
 _IDLE_SECONDS = 10.0
 _MAX_SHARED_PATHS = 1024
-
-_log = logging.getLogger("llmtrace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +82,16 @@ class Uploads:
             file_format: ``json`` or ``jsonl``.
             max_queued: Maximum number of files that are queued or being written.
         """
-        self.base = _absolute(base)
-        self.lost = 0
+        self.base: str = _absolute(base)
+        self.lost: int = 0
         """Files that did not fit in the queue or that the store rejected."""
         self._file_format = file_format
         self._max_queued = max_queued
-        self._logged_reasons: set[str] = set()
         self._lost_reported = 0
         self._salt = os.urandom(16)
         self._closed = False
         self._reset()
-        _instances.add(self)
+        after_fork(self._reset)
 
     def send(self, content: Mapping[str, UntruncatedContent]) -> dict[str, str]:
         """Queue ``content`` for upload.
@@ -182,7 +178,7 @@ class Uploads:
 
     def _start_thread(self) -> bool:
         try:
-            threading.Thread(target=self._run, args=(self._condition,), name="llmtrace-upload", daemon=True).start()
+            new_thread("upload", self._run, self._condition).start()
         except RuntimeError:
             return self._thread_count > 0
         self._thread_count += 1
@@ -217,12 +213,10 @@ class Uploads:
 
     def _count_lost(self, reason: str) -> None:
         self.lost += 1
-        if reason not in self._logged_reasons:
-            self._logged_reasons.add(reason)
-            _log.warning(
-                "llmtrace could not upload content (%s): the file is dropped; further such losses are only counted",
-                reason,
-            )
+        warn_once(
+            f"llmtrace could not upload content ({reason}): the file is dropped; further such losses are only counted",
+            about=(self.base, reason),
+        )
 
     def _write(self, job: _Job) -> None:
         if self._store is None:
@@ -250,18 +244,6 @@ class Uploads:
         self._shared_paths: OrderedDict[str, None] = OrderedDict()
         self._pending = self._pending_chars = self._idle_threads = self._thread_count = 0
         self._store = None
-
-
-_instances: weakref.WeakSet[Uploads] = weakref.WeakSet()
-
-
-def _reset_after_fork() -> None:
-    for uploads in list(_instances):
-        uploads._reset()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_reset_after_fork)
 
 
 def _numbered(index: int, item: Any) -> Any:
@@ -293,7 +275,7 @@ def open_uploads(environ: Mapping[str, str] | None = None) -> Uploads | None:
     """Return the uploader that the variables of OpenTelemetry's completion hook configure.
 
     Args:
-        environ: Environment variables, ``os.environ`` by default.
+        environ: Environment variables, those of the process by default.
 
     Returns:
         ``None`` if no hook is set, or one of another instrumentation.
@@ -301,7 +283,7 @@ def open_uploads(environ: Mapping[str, str] | None = None) -> Uploads | None:
     Raises:
         ConfigError: If a variable has an invalid value, or a library is missing.
     """
-    variables = os.environ if environ is None else environ
+    variables = environment.variables() if environ is None else environ
     hook = variables.get(_HOOK_VARIABLE, "").strip()
     if not hook:
         return None

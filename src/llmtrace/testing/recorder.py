@@ -50,16 +50,16 @@ def recording() -> Iterator[Recording]:
         add = getattr(instrumentation._runtime.pipeline.provider(), "add_span_processor", None)
         if callable(add):
             add(SimpleSpanProcessor(record.exporter))
-    pricer = instrumentation._runtime.tracing.pricer
+    pricer = instrumentation._runtime.services.pricer
     if pricer is not None and not pricer.ready:
         pricer.load()  # otherwise the first calls are priced in the background, and recorded late
-    observers = instrumentation._runtime.tracing.observers
+    observers = instrumentation._runtime.services.observers
 
     def ended(call: Any) -> None:
         record.calls.add(call.record())
 
     observers.append(ended)
-    recorders = instrumentation._runtime.tracing.recorders
+    recorders = instrumentation._runtime.services.recorders
     recorders.append(record.calls)
     try:
         yield record

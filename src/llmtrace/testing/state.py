@@ -24,8 +24,8 @@ def reset() -> None:
         budget.forget()
     if (enforcement := _loaded("budgets.enforcement")) is not None:
         enforcement.forget_spending()
-    if (validation := _loaded("context.validation")) is not None:
-        validation.forget_warnings()
+    if (process := _loaded("_process")) is not None:
+        process.forget_warnings()
     if (score := _loaded("context.score")) is not None:
         score.forget_calls()
     if (documents := _loaded("context.documents")) is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,10 +14,11 @@ from opentelemetry.context import Context
 
 from ..._errors import log_internal_error
 from ..._settings import ConfigError
+from ..._settings.environment import variable
 from ...model import PromptUse
 from .. import state
 from ..blocks import Activation, Block, CallArguments, T_co, check_name
-from ..validation import clean_label, warn_once
+from ..validation import clean_label, warn_invalid
 from . import files
 from .files import LabelTarget, digest
 
@@ -43,7 +43,7 @@ def configure(folder: str | None) -> None:
 
 
 def _configured_folder() -> str:
-    return os.environ.get("LLMTRACE_PROMPTS", "").strip() or _DEFAULT_FOLDER
+    return variable("LLMTRACE_PROMPTS") or _DEFAULT_FOLDER
 
 
 def folder() -> Path:
@@ -244,7 +244,7 @@ def prompt(
     try:
         prompt_name = clean_label("the name of a prompt", name)
         if prompt_name is None:
-            warn_once("prompt", "a prompt needs a name; it is not recorded")
+            warn_invalid("prompt", "a prompt needs a name; it is not recorded")
         else:
             text = template if isinstance(template, str) else None
             template_hash = None if text is None else digest(text)

@@ -168,7 +168,16 @@ def _slice_item(item: Any, start: int, stop: int) -> Any:
 
 
 def _drop_item_content(request: Any, item: Any, limit: int) -> bool:
-    """Drop all content, then the events, then the longest attributes until the request fits."""
+    """Drop all content, then the events, then the longest attributes until the request fits.
+
+    Args:
+        request: The request, which contains only ``item``.
+        item: A span or log record.
+        limit: Maximum bytes of the request.
+
+    Returns:
+        True if the request fits now.
+    """
     original = request.ByteSize()
     droppable = sorted(
         (pair for pair in item.attributes if pair.ByteSize() > _MIN_DROPPED_BYTES), key=KeyValue.ByteSize, reverse=True

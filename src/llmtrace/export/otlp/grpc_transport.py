@@ -10,9 +10,12 @@ from typing import Any
 import grpc
 from google.rpc.error_details_pb2 import RetryInfo
 
+from ..._compat.otlp_exporters import grpc_settings, grpc_stub
+from ..._process import after_fork, before_fork
+from ..._settings.environment import first_variable
 from ..._settings.opentelemetry import usable_environment
 from ..signals import Signal
-from .destination import make_destination
+from .destination import Destination, make_destination
 from .encoder import OtlpEncoder
 from .payload import Encoder, Payload
 from .transport import Outcome
@@ -30,9 +33,8 @@ class _OpenCalls:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self._held = False
-        os.register_at_fork(
-            before=self._before_fork, after_in_parent=self._after_fork_in_parent, after_in_child=self._renew
-        )
+        before_fork(self._before_fork, self._after_fork_in_parent)
+        after_fork(self._renew)
 
     def _before_fork(self) -> None:
         self._held = self.lock.acquire(timeout=_FORK_WAIT_SECONDS)
@@ -62,12 +64,11 @@ class OtlpGrpcTransport:
         self._signal = signal
         self._endpoint = endpoint
         self.encoder: Encoder = OtlpEncoder(signal)
-        self.unit = signal.unit
+        self.unit: str = signal.unit
         exporter = self._make_exporter()
-        _ = exporter._client.Export  # a private name: fail now if a release lacks it
-        self.timeout = float(exporter._timeout)
-        self._headers: tuple[tuple[str, str], ...] = tuple(exporter._headers)
-        self.destination = make_destination(signal.name, "grpc", exporter._endpoint, dict(self._headers))
+        endpoint, self._headers, timeout = grpc_settings(exporter)
+        self.timeout: float = timeout
+        self.destination: Destination = make_destination(signal.name, "grpc", endpoint, dict(self._headers))
         exporter.shutdown()
         self._exporter: Any = None
         self._open_calls = _open_calls()
@@ -75,8 +76,7 @@ class OtlpGrpcTransport:
     def _make_exporter(self) -> Any:
         from grpc import Compression
 
-        names = self._signal.variables("COMPRESSION")
-        gzip = next((value for name in names if (value := os.environ.get(name, "").strip().lower())), "") == "gzip"
+        gzip = first_variable(self._signal.variables("COMPRESSION"))[1].lower() == "gzip"
         # Map the variable here: the exporter accepts only gzip, and raises on "none".
         compression = Compression.Gzip if gzip else Compression.NoCompression
         with usable_environment():
@@ -94,7 +94,7 @@ class OtlpGrpcTransport:
             self._exporter = self._make_exporter()
         request = self._signal.request.FromString(payload.raw())
         try:
-            response = self._exporter._client.Export(request=request, metadata=self._headers, timeout=timeout)
+            response = grpc_stub(self._exporter)(request=request, metadata=self._headers, timeout=timeout)
         except grpc.RpcError as error:
             # Open a new channel: one that lost its server may wait a minute before it reconnects.
             if error.code() is grpc.StatusCode.UNAVAILABLE:

@@ -7,9 +7,10 @@ exporter is built once, and the request that it makes is captured.
 from __future__ import annotations
 
 import hashlib
+import io
 import math
-import os
 import random
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
@@ -17,6 +18,8 @@ from email.utils import parsedate_to_datetime
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from ..._files import Descriptor
+from ..._settings.environment import first_variable
 from ..signals import Signal
 from .destination import Destination, make_destination
 from .encoder import OtlpEncoder
@@ -29,6 +32,8 @@ _RETRYABLE_STATUSES = frozenset({408, 425, 429})
 _MAX_REQUEST_BYTES = 32 << 20
 _MAX_RESPONSE_BYTES = 64 << 10
 """Maximum response bytes read."""
+_closed_sessions: list[Any] = []
+"""Sessions whose sockets the program has closed."""
 
 
 class HttpTransport:
@@ -72,6 +77,8 @@ class HttpTransport:
         self._headers = dict(headers)
         self._options = dict(options or {})
         self._session: Any = None
+        self._marker: Descriptor | None = None
+        """Opened with the session, so that it is closed with the session's connections if the program closes all."""
 
     def _accepted(self, body: bytes) -> Outcome:
         """Return the outcome of a 2xx response with this body."""
@@ -85,8 +92,12 @@ class HttpTransport:
             return Outcome("retry", type(error).__name__)
 
     def _send(self, body: bytes, timeout: float) -> Outcome:
+        self._drop_closed_session()
         if self._session is None:
             self._session = self._make_session()
+            if sys.platform != "win32":  # a descriptor is not a socket there
+                with suppress(OSError):
+                    self._marker = Descriptor.marker()
         deadline = time.monotonic() + timeout
         # Derive the key from the bytes: gateways that support the header drop a request that is sent twice.
         idempotency_key = hashlib.blake2b(body, digest_size=16).hexdigest()
@@ -105,14 +116,34 @@ class HttpTransport:
                 return self._accepted(_read_body(response, deadline))
             return _error_outcome(response)
 
+    def _drop_closed_session(self) -> None:
+        """Drop the session if the program has closed all descriptors, as daemons do.
+
+        Keep the object: its sockets would close or write to files of the program that have the same numbers now.
+        """
+        if self._marker is not None:
+            try:
+                self._marker.number()
+            except OSError:
+                _closed_sessions.append(self._session)
+                self._session = self._marker = None
+
     def after_fork(self) -> None:
         """Drop the session in a forked child: its connections belong to the parent."""
         self._session = None
+        self._close_marker()
 
     def close(self) -> None:
         """Close the connections."""
+        self._drop_closed_session()
         if self._session is not None:
             self._session.close()
+        self._close_marker()
+
+    def _close_marker(self) -> None:
+        if self._marker is not None:
+            self._marker.close()
+            self._marker = None
 
 
 def _read_body(response: Any, deadline: float) -> bytes:
@@ -197,11 +228,10 @@ def _credential_provider(signal: Signal) -> EntryPoint | None:
         ValueError: No provider of the configured name is installed.
     """
     prefix = "OTEL_PYTHON_EXPORTER_OTLP_HTTP_"
-    variables = (f"{prefix}{signal.name.upper()}_CREDENTIAL_PROVIDER", f"{prefix}CREDENTIAL_PROVIDER")
-    variable = next((variable for variable in variables if os.environ.get(variable, "").strip()), None)
-    if variable is None:
+    own, general = f"{prefix}{signal.name.upper()}_CREDENTIAL_PROVIDER", f"{prefix}CREDENTIAL_PROVIDER"
+    variable, name = first_variable((own, general))
+    if not name:
         return None
-    name = os.environ[variable].strip()
     for provider in entry_points(group="opentelemetry_otlp_credential_provider", name=name):
         return provider
     raise ValueError(f"{variable}={name!r}: this credential provider is not installed; install it or unset {variable}")
@@ -225,10 +255,10 @@ def _capture_request(signal: Signal, endpoint: str | None) -> dict[str, Any]:
         def send(self, request: Any, **options: Any) -> Any:
             captured.update(options, url=request.url, headers=request.headers)
             response = requests.Response()
-            response.status_code, response._content = 200, b""
+            response.status_code, response.raw = 200, io.BytesIO()
             return response
 
-    configured = any(os.environ.get(name, "").strip() for name in signal.variables("COMPRESSION"))
+    _, configured = first_variable(signal.variables("COMPRESSION"))
     session = _CapturingSession()
     exporter = signal.exporter_class("http")(
         endpoint=endpoint, session=session, compression=None if configured else Compression.Gzip

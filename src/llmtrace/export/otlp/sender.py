@@ -13,6 +13,7 @@ from opentelemetry.context import attach, detach, set_value
 
 from ... import _errors
 from ..._compat.opentelemetry_context import SUPPRESS_KEY
+from ..._process import new_thread
 from ..stats import ExportStats
 from .buffers import Buffer, Entry
 from .payload import Payload, Unencodable
@@ -100,7 +101,7 @@ class Sender:
         with self._changed:
             if self._thread is not None or self._closing:
                 return
-            self._thread = threading.Thread(target=self._run, name="llmtrace-send", daemon=True)
+            self._thread = new_thread("send", self._run)
         try:
             self._thread.start()  # without the lock, because under gevent this runs other greenlets
         except RuntimeError:  # the interpreter is ending: close() sends on the thread that calls it

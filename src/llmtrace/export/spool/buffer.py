@@ -18,6 +18,7 @@ from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
+from ..._process import warn_once
 from ..otlp.buffers import Entry, MemoryBuffer, Remaining
 from ..otlp.destination import Destination
 from ..otlp.payload import Encoder, Payload
@@ -56,7 +57,6 @@ class SpoolBuffer:
         self._memory = MemoryBuffer(_OVERFLOW_BYTES, stats)
         """Requests that the disk did not take."""
         self._directories: list[LockedDirectory] = []
-        self._warned = False
         self._last_name_ns = 0
         self._start()
 
@@ -248,14 +248,12 @@ class SpoolBuffer:
     def _log_write_error(self, error: OSError) -> None:
         detail = error.strerror or str(error)
         self._memory.loss_cause = (_loss_reason(error), detail)
-        if not self._warned:
-            self._warned = True
-            _log.warning(
-                "llmtrace cannot write its spool in %s (%s): %s wait in memory; set LLMTRACE_SPOOL to another folder",
-                self.folder,
-                detail,
-                self._stats.unit,
-            )
+        unit = self._stats.unit
+        warn_once(
+            f"llmtrace cannot write its spool in {self.folder} ({detail}): {unit} wait in memory; "
+            "set LLMTRACE_SPOOL to another folder",
+            about=(self.folder, unit),
+        )
 
     # -- sending ------------------------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ class LockedDirectory:
     __slots__ = ("_lock", "path")
 
     def __init__(self, path: Path, lock: Descriptor | None) -> None:
-        self.path = path
+        self.path: Path = path
         self._lock = lock
 
     @classmethod

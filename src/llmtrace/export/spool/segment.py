@@ -45,9 +45,11 @@ class _Head:
 class _FormatV1:
     """The format of segments that the first release wrote."""
 
-    layout = struct.Struct("<4sBBHIII")  # mark, state, encoding, 16 bits of checksum, items, length, body's checksum
-    state_at = 4
-    done = b"\1"
+    layout: struct.Struct = struct.Struct(
+        "<4sBBHIII"
+    )  # mark, state, encoding, 16 bits of checksum, items, length, body's checksum
+    state_at: int = 4
+    done: bytes = b"\1"
 
     def read(self, head: bytes) -> _Head:
         """Parse a head."""
@@ -62,10 +64,10 @@ class _FormatV1:
 class _FormatV2:
     """The format of segments that this release writes."""
 
-    layout = struct.Struct("<4sB3xIII")  # mark, encoding, items, length, checksum of the body
-    tail = struct.Struct("<I4s")  # checksum of the fields above, state
-    state_at = layout.size + 4
-    done = b"\xff" * 4
+    layout: struct.Struct = struct.Struct("<4sB3xIII")  # mark, encoding, items, length, checksum of the body
+    tail: struct.Struct = struct.Struct("<I4s")  # checksum of the fields above, state
+    state_at: int = layout.size + 4
+    done: bytes = b"\xff" * 4
     _pending = bytes(4)
     _MAX_FLIPPED_BITS = 8
 

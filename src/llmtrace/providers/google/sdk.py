@@ -243,11 +243,11 @@ def _observe_parsing(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any
             frame: FrameType | None = sys._getframe(1)
             while frame is not None and frame.f_globals.get("__name__") == _patches.__name__:
                 frame = frame.f_back  # skip the hook that calls this function
-            recorder = _readers.get(id(frame))
-            if recorder is None and frame is not None:  # an asynchronous stream is a local variable of the frame
-                recorder = getattr(frame.f_locals.get("response_stream"), "_recorder", None)
-            if isinstance(recorder, StreamObserver):
-                recorder.on_error(error)
+            observer = _readers.get(id(frame))
+            if observer is None and frame is not None:  # an asynchronous stream is a local variable of the frame
+                observer = getattr(frame.f_locals.get("response_stream"), "_observer", None)
+            if isinstance(observer, StreamObserver):
+                observer.on_error(error)
         except Exception:
             log_internal_error("end a failed call")
         raise
@@ -267,22 +267,22 @@ def _read_stream(call: OpenCall, stream: Any, origin: Origin | None, reader: int
         yield from chunks
     except GeneratorExit:
         # Report a close only while the caller holds the stream. Garbage collection closes a generator too, in a
-        # finalizer that must not end spans: the recorder handles that drop itself.
+        # finalizer that must not end spans: the observer handles that drop itself.
         if _is_held(origin):
-            notify(chunks._recorder.on_close)
+            notify(chunks._observer.on_close)
         raise
 
 
 def _observe(call: OpenCall, stream: Any, first: Any, reader: int) -> ObservedIterator | None:
     """Return an observed iterator over ``stream`` after its ``first`` chunk, or ``None`` if nothing is left."""
     try:
-        recorder = StreamObserver(call, accumulator(call))
+        observer = StreamObserver(call, accumulator(call))
         if first is _END:
-            recorder.on_exhausted()
+            observer.on_exhausted()
             return None
-        _readers[reader] = recorder
-        recorder.on_chunk(first)
-        return ObservedIterator(stream, recorder)
+        _readers[reader] = observer
+        observer.on_chunk(first)
+        return ObservedIterator(stream, observer)
     except Exception:
         _hooks.end_without_response(call)
         log_internal_error("read a response")
@@ -294,16 +294,16 @@ class _ObservedStream(AsyncObservedIterator):
 
     __slots__ = ("_origin",)
 
-    def __init__(self, inner: Any, recorder: StreamObserver, origin: Origin | None) -> None:
-        super().__init__(inner, recorder)
+    def __init__(self, inner: Any, observer: StreamObserver, origin: Origin | None) -> None:
+        super().__init__(inner, observer)
         self._origin = origin
 
     def __del__(self) -> None:
         notify(self._end)
 
     def _end(self) -> None:
-        if not self._recorder.finished and _is_held(self._origin):
-            worker.submit(self._recorder.on_close)
+        if not self._observer.finished and _is_held(self._origin):
+            worker.submit(self._observer.on_close)
 
 
 def _is_held(origin: Origin | None) -> bool:
@@ -316,7 +316,7 @@ def _is_held(origin: Origin | None) -> bool:
 
 
 def _leave_open(call: OpenCall, result: Any) -> None:
-    """Leave the call open: the recorder of its stream ends it."""
+    """Leave the call open: the observer of its stream ends it."""
 
 
 def _settle(call: OpenCall, result: Any) -> None:

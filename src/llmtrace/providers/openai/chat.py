@@ -123,7 +123,7 @@ class ChatAccumulator:
         self._finish: dict[int, str] = {}
         self._reported = Reported()
         self._saw_content = self._refused = self._has_final_usage = False
-        self.skips_text = False
+        self.skips_text: bool = False
         self._error: str | None = None
 
     def add(self, chunk: Any) -> bool:

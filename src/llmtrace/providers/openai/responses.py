@@ -139,7 +139,7 @@ class ResponsesAccumulator:
         self._response: Any = None
         self._reported = Reported()
         self._end = False
-        self.skips_text = False
+        self.skips_text: bool = False
         self._error: str | None = None
 
     def add(self, event: Any) -> bool:

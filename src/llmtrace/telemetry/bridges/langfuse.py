@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from ..._settings.environment import variable
 from .. import names
 from ..truncate import dumps
 
@@ -26,8 +26,14 @@ _COST_DETAILS = {
     "llm.cost.completion_details.output": "output",
     "llm.cost.completion_details.reasoning": "output_reasoning_tokens",
 }
-
-
+_TYPES = {
+    "retrieval": "retriever",
+    "rerank": "retriever",
+    "moderation": "guardrail",
+    "invoke_workflow": "chain",
+    "plan": "chain",
+}
+"""Types of the operations that Langfuse does not classify itself. Any other one without a type is a span there."""
 _DEPLOYMENT = (
     (names.LANGFUSE_ENVIRONMENT, names.TAG + "environment", "LANGFUSE_TRACING_ENVIRONMENT"),
     (names.LANGFUSE_RELEASE, names.TAG + "release", "LANGFUSE_RELEASE"),
@@ -38,6 +44,9 @@ _DEPLOYMENT = (
 def langfuse(attributes: Mapping[str, Any], started: int) -> dict[str, Any]:
     """Return the attributes that Langfuse needs in addition to ``attributes``."""
     added: dict[str, Any] = {}
+    operation = names.operation_of(attributes)
+    if operation in _TYPES or names.CUSTOM_OPERATION in attributes:
+        added[names.LANGFUSE_TYPE] = _TYPES.get(operation, "span")
     usage = _usage(attributes)
     if usage:
         added[names.LANGFUSE_USAGE] = dumps(usage)
@@ -58,8 +67,8 @@ def langfuse(attributes: Mapping[str, Any], started: int) -> dict[str, Any]:
     tenant = attributes.get("llmtrace.tenant")
     if tenant is not None:
         added[names.LANGFUSE_METADATA + "tenant"] = tenant
-    for name, tag, variable in _DEPLOYMENT:
-        setting = attributes.get(tag) or os.environ.get(variable, "").strip()
+    for name, tag, setting_name in _DEPLOYMENT:
+        setting = attributes.get(tag) or variable(setting_name)
         if setting:
             added[name] = str(setting)
     for key, value in attributes.items():

@@ -46,7 +46,7 @@ _PROMPT = ((names.OI_PROMPT_ID, names.PROMPT_NAME), (names.OI_TEMPLATE_VERSION, 
 
 def openinference(attributes: Mapping[str, Any], started: int) -> dict[str, Any]:
     """Return the attributes that Phoenix needs in addition to ``attributes``."""
-    operation = attributes.get(names.OPERATION)
+    operation = names.operation_of(attributes)
     kind = _KINDS.get(operation, "LLM" if names.REQUEST_MODEL in attributes else "CHAIN") if operation else None
     if kind is None:
         return {}

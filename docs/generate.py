@@ -1,0 +1,226 @@
+"""Write the parts of the reference that the code knows: ``python docs/generate.py``.
+
+A part stands between two comments of its page, ``<!-- generated: NAME -->`` and ``<!-- end -->``. The meaning of an
+attribute or a metric, which the code does not have, is in ``names.toml``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+from opentelemetry.metrics import MeterProvider
+
+import llmtrace
+from llmtrace import ConfigError, Settings
+from llmtrace._settings import _READERS
+from llmtrace.cli.commands import _COMMANDS, _llmtrace
+from llmtrace.export.exporter_metrics import observe_stats
+from llmtrace.providers.registry import SDKS
+from llmtrace.telemetry import names
+from llmtrace.telemetry.metrics import _Instruments
+
+DOCS = Path(__file__).resolve().parent
+MEANINGS: dict[str, dict[str, list[str]]] = tomllib.loads((DOCS / "names.toml").read_text())
+PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+SETTINGS = {
+    "General": ("enabled", "clients", "native_spans", "strict"),
+    "Prompts and responses": (*("capture_content", "content_max_bytes", "content_blobs", "redact", "error_messages"),),
+    "Money": (
+        *(
+            "prices",
+            "budgets",
+            "budget_store",
+            "cost_attributes",
+            "stream_usage",
+            "stream_usage_hosts",
+            "estimate_usage",
+        ),
+    ),
+    "Context": ("prompts", "baggage_keys", "rollup"),
+    "Destinations": ("bridges", "spool", "spool_max_mb", "flush_timeout", "handle_sigterm"),
+    "Local store": ("store", "store_max_mb", "store_max_days", "fingerprints"),
+    "Metrics": ("metrics", "metric_dimensions"),
+}
+NOT_ATTRIBUTES = ("METRIC_",)
+EVENTS = (names.EVALUATION, names.DETAILS_EVENT, names.EXCEPTION)
+
+
+def table(heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Return a Markdown table, which a phone shows as blocks."""
+    lines = [heading, ("---",) * len(heading), *rows]
+    return "".join(
+        ['<div class="stacked" markdown>\n\n', *(f"| {' | '.join(line)} |\n" for line in lines), "\n</div>\n"]
+    )
+
+
+def settings() -> str:
+    """Return every setting with its argument, default, accepted values and effect."""
+    effects = dict(re.findall(r"^    (\w+): (.*?)(?=^    \w+: |\Z)", _arguments(), re.MULTILINE | re.DOTALL))
+    grouped = {name for group in SETTINGS.values() for name in group}
+    groups = SETTINGS | {"Other": tuple(field.name for field in fields(Settings) if field.name not in grouped)}
+    text = ""
+    for title, members in groups.items():
+        if members:
+            text += f"### {title}\n\n"
+        for name in members:
+            effect = " ".join(effects[name].split()).replace("``", "`")
+            text += f"#### `LLMTRACE_{name.upper()}`\n\n{effect}\n\n"
+            text += f"Argument: `{name}`. Default: {_default(name)}. Accepted: {_accepted(name)}.\n\n"
+    return text
+
+
+def _arguments() -> str:
+    documentation = inspect.getdoc(llmtrace.instrument) or ""
+    return documentation[documentation.index("Args:") : documentation.index("Returns:")]
+
+
+def _default(name: str) -> str:
+    value = getattr(Settings(), name)
+    if name == "clients":
+        return "all"
+    if name in ("store", "spool"):
+        return "in the user's state folder"
+    if value is None or value in ((), ""):
+        return {"capture_content": "`no_content`"}.get(name, "none")
+    if isinstance(value, tuple):
+        value = ",".join(value)
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _accepted(name: str) -> str:
+    if name == "clients":
+        return f"a comma list of {', '.join(f'`{sdk.name}`' for sdk in SDKS)}; a leading `-` leaves one out"
+    try:
+        _READERS[name](name, object())
+    except ConfigError as error:
+        return str(error).partition("; use ")[2].rstrip(".")
+    raise AssertionError(name)
+
+
+def attributes() -> str:
+    """Return every attribute with its type and meaning, by group."""
+    text = ""
+    for title, members in MEANINGS.items():
+        if title not in ("Metrics", "Events"):
+            rows = [(f"`{name}`", kind, meaning) for name, (kind, meaning) in members.items()]
+            text += f"### {title}\n\n{table(('attribute', 'type', 'meaning'), rows)}\n"
+    rows = [(f"`{name}`", where, meaning) for name, (where, meaning) in MEANINGS["Events"].items()]
+    return f"{text}### Events\n\n{table(('event', 'where', 'meaning'), rows)}\n"
+
+
+def attribute_names() -> set[str]:
+    """Return the names of attributes and events in ``llmtrace.telemetry.names``. A prefix ends with a dot."""
+    constants = {name: value for name, value in vars(names).items() if name.isupper()}
+    found: set[str] = set()
+    for name, value in constants.items():
+        if not name.startswith(NOT_ATTRIBUTES):
+            values = value.values() if isinstance(value, dict) else [value]
+            found |= {each for each in values if isinstance(each, str)}
+    return found
+
+
+class _Meter:
+    """A meter that remembers the instruments it creates."""
+
+    def __init__(self) -> None:
+        self.instruments: dict[str, tuple[str, str]] = {}
+
+    def __getattr__(self, method: str) -> Any:
+        kind = method.removeprefix("create_").removeprefix("observable_")
+
+        def create(name: str, *arguments: Any, **_: Any) -> _Meter:
+            unit = next(value for value in arguments if isinstance(value, str))
+            self.instruments[name] = kind, unit
+            return self
+
+        return create
+
+
+class _Provider(MeterProvider):
+    def __init__(self) -> None:
+        self.meter = _Meter()
+
+    def get_meter(self, name: str, *_: Any, **__: Any) -> Any:
+        return self.meter
+
+
+class _NoCounts:
+    def counts(self) -> list[Any]:
+        return []
+
+
+def instruments() -> dict[str, tuple[str, str]]:
+    """Return kind and unit of every metric."""
+    provider = _Provider()
+    _Instruments(provider, "both")
+    observe_stats(provider, _NoCounts())
+    return provider.meter.instruments
+
+
+def metrics() -> str:
+    """Return every metric with its kind, unit and meaning."""
+    meanings = MEANINGS["Metrics"]
+    rows = [(f"`{name}`", kind, unit, meanings[name][0]) for name, (kind, unit) in instruments().items()]
+    return table(("metric", "kind", "unit", "meaning"), rows)
+
+
+def commands() -> str:
+    """Return the help of every command."""
+    return "\n".join(f"### {title}\n\n```text\n{text}\n```\n" for title, text in _helps())
+
+
+def _helps() -> Iterator[tuple[str, str]]:
+    group: click.Group = _llmtrace
+    parent = click.Context(group, info_name="llmtrace")
+    for name in _COMMANDS:
+        command = group.get_command(parent, name)
+        assert command is not None
+        context = click.Context(command, info_name=name, parent=parent, terminal_width=80, max_content_width=80)
+        yield f"llmtrace {name}", command.get_help(context)
+        if isinstance(command, click.Group):
+            for inner in command.list_commands(context):
+                sub = command.get_command(context, inner)
+                assert sub is not None
+                inside = click.Context(sub, info_name=inner, parent=context, terminal_width=80, max_content_width=80)
+                yield f"llmtrace {name} {inner}", sub.get_help(inside)
+
+
+def decisions() -> str:
+    """Return a list of all decisions."""
+    pages = sorted((DOCS / "decisions").glob("*.md"))
+    titles = [page.read_text().partition("\n")[0].removeprefix("# ") for page in pages]
+    return "".join(f"- [{title}](../decisions/{page.name})\n" for page, title in zip(pages, titles, strict=True))
+
+
+PARTS = {
+    "settings": settings,
+    "attributes": attributes,
+    "metrics": metrics,
+    "commands": commands,
+    "decisions": decisions,
+}
+
+
+def written(page: Path) -> str:
+    """Return the text of a page with its parts as the code has them now."""
+    return PART.sub(lambda part: f"{part[1]}\n{PARTS[part[2]]()}\n{part[3]}", page.read_text())
+
+
+def main() -> None:
+    """Write every page that has generated parts."""
+    for page in DOCS.rglob("*.md"):
+        text = written(page)
+        if text != page.read_text():
+            page.write_text(text)
+            print(f"wrote {page.relative_to(DOCS)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Environment variables of this process. Nothing outside this package reads them directly."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+__all__ = ["first_variable", "overridden", "variable", "variables"]
+
+
+def variables() -> Mapping[str, str]:
+    """Return all environment variables, as they are now and later."""
+    return os.environ
+
+
+def variable(name: str) -> str:
+    """Return the stripped value of an environment variable, or an empty string."""
+    return os.environ.get(name, "").strip()
+
+
+def first_variable(names: Iterable[str]) -> tuple[str, str]:
+    """Return the name and the stripped value of the first variable that is not empty, or two empty strings."""
+    return next(((name, value) for name in names if (value := variable(name))), ("", ""))
+
+
+@contextmanager
+def overridden(name: str, value: str | None) -> Iterator[None]:
+    """Set a variable that OpenTelemetry reads during the block, unless ``value`` is ``None``."""
+    before = os.environ.get(name)
+    if value is not None:
+        os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[name] = before
+        elif value is not None:
+            del os.environ[name]

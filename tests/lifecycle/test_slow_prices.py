@@ -1,0 +1,81 @@
+"""Calls that end before the prices are loaded: a program that ends in the meantime still exports them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from export.backend import Backend, spans_of
+from llmtrace.model import Request, Response
+from llmtrace.pricing.price import Pricer
+
+from .programs import CALLS, environment, run
+
+SLOW = """
+from threading import Event
+from llmtrace.pricing import price
+price.current = Event().wait
+llmtrace.instrument()
+ask()
+"""
+"""The prices are never loaded."""
+
+ENDS = {
+    "shutdown": "begin = time.monotonic()\nassert not llmtrace.shutdown(1.5)\nassert time.monotonic() - begin < 2\n",
+    "exit": "",
+    "sigterm": "import signal\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(20)\n",
+}
+
+
+@pytest.mark.parametrize("end", [*ENDS, "dropped stream"])
+def test_call_is_exported_although_prices_do_not_load(
+    end: str, backend: Backend, spool: Path, tmp_path: Path, vendor: str
+) -> None:
+    """The span arrives within the time-out, without a cost and with the reason."""
+    code = CALLS + SLOW
+    if end == "dropped stream":
+        code = code.replace("\nask()", "\nstream = ask(stream=True)\nnext(iter(stream))\ndel stream")
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": backend.url, "LLMTRACE_SPOOL": str(spool)}
+    run(
+        tmp_path / "program.py",
+        code + ENDS.get(end, ""),
+        environment(vendor, LLMTRACE_FLUSH_TIMEOUT="1.5", LLMTRACE_ESTIMATE_USAGE="off", **variables),
+        status=-15 if end == "sigterm" else 0,
+    )
+    (span,) = [span for request in backend.requests for span in spans_of(request)]
+    attributes = {each.key: each.value.string_value for each in span.attributes}
+    assert attributes["llmtrace.cost.unpriced_reason"] == "prices_not_loaded"
+    assert "llm.cost.total" not in attributes
+
+
+def test_stated_cost_needs_no_prices() -> None:
+    """Without the price list a call has the cost that its response states, or the reason why it has none."""
+    pricer = Pricer()
+    request = Request("chat", "gpt-4o")
+    stated = pricer.price_without_catalog(request, Response(model="gpt-4o", stated_cost=2))
+    assert stated is not None
+    assert (stated.reason, stated.total) == (None, 2)
+    for unknown in (None, 0):
+        priced = pricer.price_without_catalog(request, Response(model="gpt-4o", stated_cost=unknown))
+        assert priced is not None
+        assert priced.reason == "prices_not_loaded"
+    assert pricer.price_without_catalog(Request("count_tokens", "gpt-4o"), Response()) is None
+
+
+def test_slow_redaction_does_not_hold_the_end_and_its_loss_is_logged(
+    backend: Backend, spool: Path, tmp_path: Path, vendor: str
+) -> None:
+    """With 20 calls whose texts take 0.1 s each to redact, shutdown() does not wait for all, and logs the rest."""
+    code = CALLS + (
+        "import logging\n"
+        "logging.basicConfig(stream=sys.stdout)\n"
+        "def redact(text):\n    time.sleep(0.1)\n    return text\n"
+        "llmtrace.instrument(capture_content=True, redact=redact)\n"
+        "for number in range(20):\n    stream = ask(number, stream=True)\n    next(stream)\n    del stream\n"
+        "begin = time.monotonic()\nassert not llmtrace.shutdown(1)\nassert time.monotonic() - begin < 6\n"
+        "os._exit(0)\n"
+    )
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": backend.url, "LLMTRACE_SPOOL": str(spool)}
+    out = run(tmp_path / "program.py", code, environment(vendor, **variables))
+    assert "llmtrace lost up to" in out
