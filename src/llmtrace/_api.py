@@ -206,6 +206,7 @@ def instrument(  # noqa: PLR0913 - one argument per setting
     content_blobs: Literal["placeholder", "inline"] | None = None,
     bridges: str | Sequence[str] | None = None,
     budget_store: str | None = None,
+    cost_attributes: Literal["off", "proposed"] | None = None,
     metrics: Literal["both", "registry", "legacy", "off"] | None = None,
     metric_dimensions: str | Iterable[str] | None = None,
     stream_usage: Literal["never", "auto", "always"] | None = None,
@@ -249,6 +250,8 @@ def instrument(  # noqa: PLR0913 - one argument per setting
         content_blobs: ``inline`` records complete binary parts, ``placeholder`` their size and hash.
         bridges: Extra attributes for ``openinference``, ``langfuse``, ``logfire``; or ``none``.
         budget_store: ``memory``, or the URL of a Redis server.
+        cost_attributes: ``proposed`` writes ``gen_ai.usage.cost.amount``, ``.currency`` and ``.source``, as proposed
+            for the conventions, in place of ``gen_ai.usage.cost``.
         metrics: Set of metric names to record.
         metric_dimensions: Attributes of metrics: ``feature``, ``prompt``, ``tenant`` ..., or a metadata key.
         stream_usage: When to add ``stream_options.include_usage`` to chat streams.

@@ -101,7 +101,14 @@ class Runtime:
         events = Events(self._logger)
         metrics = Metrics(settings.metrics, settings.metric_dimensions, self.pipeline.meters, gate.clean)
         self.tracing = CallServices(
-            SpanEmitter(tracers, content=gate, events=events, bridges=self._bridges, uploads=self._uploads),
+            SpanEmitter(
+                tracers,
+                content=gate,
+                events=events,
+                bridges=self._bridges,
+                uploads=self._uploads,
+                proposed_cost=settings.cost_attributes == "proposed",
+            ),
             pricer=pricer,
             observers=[
                 *(budgets.settle, metrics.record, collect.observe, score.remember),

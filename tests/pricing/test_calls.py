@@ -341,19 +341,92 @@ def test_span_has_the_warning_of_a_budget(vendor: Vendor) -> None:
     assert second["llmtrace.budget.window"] == "total"
 
 
-@pytest.mark.parametrize("mode", ["both", "registry", "legacy", "off"])
-def test_metrics_setting_chooses_the_token_metrics(vendor: Vendor, mode: str) -> None:
-    """``LLMTRACE_METRICS`` chooses between both generations of the convention."""
+EMBEDDING: dict[str, Any] = {
+    "object": "list", "model": "text-embedding-3-small", "usage": {"prompt_tokens": 12, "total_tokens": 12},
+    "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["off", "proposed"])
+def test_proposed_cost_attributes_replace_the_flat_name(vendor: Vendor, mode: str) -> None:
+    """The proposal's three attributes are on inference spans only, and its prefix is no attribute of its own."""
+    exporter = instrument_spans(cost_attributes=mode)
+    vendor.response = make_chat("gpt-4o", 1_000, 100)
+    make_openai(vendor).chat.completions.create(model="gpt-4o", messages=PROMPT)
+    vendor.response = {**vendor.response, "usage": {"prompt_tokens": 10, "completion_tokens": 1, "cost": 0.25}}
+    make_openai(vendor).chat.completions.create(model="gpt-4o", messages=PROMPT)
+    vendor.response = EMBEDDING
+    make_openai(vendor).embeddings.create(model="text-embedding-3-small", input="hello")
+    names = ("gen_ai.usage.cost", *(f"gen_ai.usage.cost.{field}" for field in ("amount", "currency", "source")))
+    spans = exporter.get_finished_spans()
+    found = [tuple((span.attributes or {}).get(name) for name in names) for span in spans]
+    if mode == "off":
+        assert found == [(0.0035, None, None, None), (0.25, None, None, None), (2.4e-07, None, None, None)]
+    else:
+        assert found == [(None, 0.0035, "USD", "local"), (None, 0.25, "USD", "provider"), (None, None, None, None)]
+    assert [(span.attributes or {})["llm.cost.total"] for span in spans] == [0.0035, 0.25, 2.4e-07]
+
+
+OLD = {"gen_ai.client.operation.duration", "gen_ai.client.token.usage", "gen_ai.invoke_workflow.duration"}
+NEW = {
+    "gen_ai.client.inference.duration",
+    *(f"gen_ai.client.inference.usage.{field}_tokens" for field in ("input", "output")),
+    *(f"gen_ai.client.inference.operation.{field}_tokens" for field in ("input", "output")),
+    *("gen_ai.client.embeddings.duration", "gen_ai.client.embeddings.operation.input_tokens"),
+    "gen_ai.invoke_agent.duration",
+}
+OWN = {"llmtrace.client.cost", "llmtrace.client.cost.per_operation", "llmtrace.instrumentation.errors"}
+UNCHANGED = {"gen_ai.retrieval.duration", *OWN}
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [("both", OLD | NEW | UNCHANGED), ("registry", NEW | UNCHANGED), ("legacy", OLD | UNCHANGED), ("off", set())],
+)
+def test_metrics_setting_chooses_the_names(vendor: Vendor, mode: str, expected: set[str]) -> None:
+    """``metrics`` chooses the old names, those of GenAI v0.1.0, or both; each holds the same measurements."""
     reader = InMemoryMetricReader()
     meters = MeterProvider(metric_readers=[reader])
     llmtrace.instrument(tracer_provider=TracerProvider(), meter_provider=meters, metrics=mode, strict=True)
     vendor.response = make_chat("gpt-4o", 1_000, 100)
-    make_openai(vendor).chat.completions.create(model="gpt-4o", messages=PROMPT)
+    with llmtrace.workflow("answer"), llmtrace.retrieval("manuals"):
+        make_openai(vendor).chat.completions.create(model="gpt-4o", messages=PROMPT)
+    vendor.response = EMBEDDING
+    make_openai(vendor).embeddings.create(model="text-embedding-3-small", input="hello")
     data: Any = reader.get_metrics_data()
-    found = {metric.name for one in (data.resource_metrics if data else ()) for metric in one.scope_metrics[0].metrics}
-    assert ("gen_ai.client.token.usage" in found) is (mode in ("both", "legacy"))
-    assert ("gen_ai.client.inference.usage.input_tokens" in found) is (mode in ("both", "registry"))
-    assert ("llmtrace.client.cost" in found) is (mode != "off")
+    found = {
+        metric.name: list(metric.data.data_points)
+        for one in (data.resource_metrics if data else ())
+        for metric in one.scope_metrics[0].metrics
+    }
+    assert found.keys() == expected
+    meters.shutdown()
+    if mode != "both":
+        return
+    old = {point.attributes["gen_ai.operation.name"]: point for point in found["gen_ai.client.operation.duration"]}
+    for operation, name in (("chat", "inference"), ("embeddings", "embeddings")):
+        (new,) = found[f"gen_ai.client.{name}.duration"]
+        assert (new.sum, new.count, new.attributes) == (old[operation].sum, 1, old[operation].attributes)
+    (embedded,) = found["gen_ai.client.embeddings.operation.input_tokens"]
+    assert embedded.sum == 12
+    assert sum(point.sum for point in found["gen_ai.client.token.usage"]) == 1_112
+
+
+def test_operations_outside_the_convention_keep_the_old_duration(vendor: Vendor) -> None:
+    """A moderation has its own operation attribute, and its duration the name that has no successor."""
+    reader, exporter = InMemoryMetricReader(), InMemorySpanExporter()
+    meters, tracers = MeterProvider(metric_readers=[reader]), TracerProvider(shutdown_on_exit=False)
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+    llmtrace.instrument(tracer_provider=tracers, meter_provider=meters, metrics="registry", strict=True)
+    vendor.response = {"id": "modr-1", "model": "omni-moderation-latest", "results": []}
+    make_openai(vendor).moderations.create(model="omni-moderation-latest", input="hello")
+    data: Any = reader.get_metrics_data()
+    found = {metric.name: metric.data.data_points for metric in data.resource_metrics[0].scope_metrics[0].metrics}
+    (span,) = exporter.get_finished_spans()
+    for attributes in (span.attributes or {}, found["gen_ai.client.operation.duration"][0].attributes):
+        assert attributes["llmtrace.operation.name"] == "moderation"
+        assert "gen_ai.operation.name" not in attributes
+    assert span.name == "moderation omni-moderation-latest"
     meters.shutdown()
 
 

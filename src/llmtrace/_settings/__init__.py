@@ -56,7 +56,10 @@ class Settings:
     budgets: object = None
     """Budgets: a path, or a list of ``Budget``."""
     budget_store: str = "memory"
+    cost_attributes: str = "off"
+    """``proposed`` writes the cost under the names of the open proposal for the GenAI conventions too."""
     metrics: str = "both"
+    """``registry`` records the metric names of GenAI v0.1.0, ``legacy`` those before, ``both`` all, ``off`` none."""
     metric_dimensions: tuple[str, ...] = ("feature",)
     stream_usage: str = "never"
     stream_usage_hosts: tuple[str, ...] = ()
@@ -326,6 +329,7 @@ _READERS: dict[str, Callable[[str, object], object]] = {
     "prices": _read_source,
     "budgets": _read_source,
     "budget_store": _read_budget_store,
+    "cost_attributes": partial(_read_choice, words=("off", "proposed")),
     "metrics": partial(_read_choice, words=("both", "registry", "legacy", "off")),
     "metric_dimensions": _read_names,
     "stream_usage": partial(_read_choice, words=("never", "auto", "always")),

@@ -8,6 +8,7 @@ from opentelemetry.util.types import AttributeValue
 
 from ..budgets.enforcement import Reservation
 from ..capture.call import OpenCall
+from ..model import INFERENCE_OPERATIONS
 from ..pricing.money import UNIT, Amount
 from . import names
 
@@ -28,7 +29,13 @@ def describe_cost(call: OpenCall, options: object, into: Attributes) -> None:
             into[names.COST_ESTIMATE] = max(priced.total, estimate.usd or 0.0) if estimate is not None else priced.total
         return
     label = priced.label
-    into[names.COST_TOTAL] = into[names.USAGE_COST] = priced.total
+    into[names.COST_TOTAL] = priced.total
+    if not getattr(options, "proposed_cost", False):
+        into[names.USAGE_COST] = priced.total
+    elif call.request.operation in INFERENCE_OPERATIONS:
+        # The flat name is a prefix of these, which some backends cannot store side by side.
+        into[names.PROPOSED_COST], into[names.PROPOSED_CURRENCY] = priced.total, "USD"
+        into[names.PROPOSED_SOURCE] = "provider" if label.source == "provider" else "local"
     into[names.COST_EXACT] = priced.exact
     into[names.COST_SOURCE] = label.source
     if label.model is not None:

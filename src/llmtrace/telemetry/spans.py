@@ -58,9 +58,12 @@ class SpanEmitter:
         events: Events | None = None,
         bridges: Callable[[], Sequence[str]] | None = None,
         uploads: Uploads | None = None,
+        proposed_cost: bool = False,
     ) -> None:
         self._tracer = tracer
         self.content = content
+        self.proposed_cost = proposed_cost
+        """Write ``gen_ai.usage.cost.*`` as proposed for the conventions, in place of ``gen_ai.usage.cost``."""
         self._events = events
         self._bridges = bridges
         """Names of the bridges to apply here, since no exporter of llmtrace will apply them."""
