@@ -67,11 +67,15 @@ class Deviation:
 
 
 DEVIATIONS = (
+    Deviation("undeclared", "gen_ai.agent.name", "both names of a workflow are on both of its metrics", ("",)),
     Deviation("undeclared", "gen_ai.usage.cost", "the convention has no cost yet; Langfuse and others read this name"),
     Deviation("undeclared", "gen_ai.usage.cache_creation.input_tokens", "the old name too: many backends read only it"),
     Deviation("undeclared", "gen_ai.workflow.name", "the old name of a workflow too, for one deprecation cycle"),
     Deviation(
-        "undeclared", "gen_ai.prompt.*", "calls other than inference use prompts too", ("embeddings", "invoke_*")
+        "undeclared",
+        "gen_ai.prompt.*",
+        "calls other than inference use prompts too",
+        ("embeddings", "fetch_*", "invoke_*"),
     ),
     Deviation("undeclared", "gen_ai.usage.*", "a background response reports tokens once fetched", ("fetch_response",)),
     Deviation("undeclared", "gen_ai.request.stream", "these may be streamed too", ("fetch_response", "invoke_agent")),
@@ -160,7 +164,7 @@ def _check_shape(span: ReadableSpan, attributes: Mapping[str, Any]) -> Result:
 
 
 def _check_attributes(levels: Mapping[str, list[str]], attributes: Mapping[str, Any]) -> Result:
-    for name in levels["required"]:
+    for name in levels.get("required", ()):
         if name not in attributes:
             yield "required", name, "missing"
     if "server.address" in attributes and "server.port" not in attributes:
@@ -176,7 +180,7 @@ def _check_values(attributes: Mapping[str, Any]) -> Result:
     for name, value in attributes.items():
         kind = TYPES.get(name)
         if kind == "string[]":
-            if not isinstance(value, tuple) or not all(type(item) is str for item in value):
+            if not isinstance(value, (tuple, list)) or not all(type(item) is str for item in value):
                 yield "type", name, f"{value!r} is not {kind}"
         elif kind is not None and type(value) is not _VALUE_TYPES[kind]:
             yield "type", name, f"{value!r} is not {kind}"
