@@ -157,7 +157,6 @@ def _go_backend(session: nox.Session, module: str, package: str) -> str:
     flags = {"GOFLAGS": "-mod=mod -p=2 -buildvcs=false"}
     try:
         with session.chdir(folder):
-            session.run("go", "mod", "tidy", env=flags, external=True, silent=True)
             session.run("go", "build", "-ldflags", "-s -w", "-o", "built", package, env=flags, external=True)
         (folder / "built").rename(command)
     except nox.command.CommandFailed:

@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from conformance.checks import Finding, check_span
 from recorded import CASSETTES, NO_SHARED, REPLAY, Cassette, load_cassettes
 
 # Some containers set it. Hundreds of tests start a program that imports an SDK, and without bytecode that takes 1.5
@@ -141,9 +142,16 @@ class _Finished(InMemorySpanExporter):
         return super().get_finished_spans()
 
 
+def find_violations(exporter: InMemorySpanExporter) -> list[Finding]:
+    """Return where spans of llmtrace deviate from the conventions without intention."""
+    finished = exporter.get_finished_spans()
+    ours = [span for span in finished if span.instrumentation_scope.name.startswith("llmtrace.")]
+    return [finding for span in ours for finding in check_span(span)]
+
+
 @pytest.fixture
-def spans() -> Iterator[InMemorySpanExporter]:
-    """Yield the exporter of an instrumentation in strict mode."""
+def spans(request: pytest.FixtureRequest) -> Iterator[InMemorySpanExporter]:
+    """Yield the exporter of an instrumentation in strict mode, whose spans must follow the conventions."""
     import llmtrace
 
     exporter = _Finished()
@@ -155,6 +163,8 @@ def spans() -> Iterator[InMemorySpanExporter]:
     finally:
         llmtrace.uninstrument()
         provider.shutdown()
+    if request.node.get_closest_marker("faulty") is None:
+        assert find_violations(exporter) == []
 
 
 def _load_replay() -> ModuleType:

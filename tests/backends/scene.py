@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ CLAUDE_USAGE = {
 QUESTION = "What is the weather in Paris, and who wrote the guide?"
 ANSWER = "It is 21 degrees in Paris; the guide is by Anna."
 THOUGHT = "The user wants the weather, so the tool has to be asked."
-SESSION = "session-7"
+SESSION = os.environ.get("SCENE_SESSION", "session-7")
 TEMPLATE = "You are a {role}."
 DOCUMENTS = [
     {"id": "doc-1", "score": 0.93, "content": "The guide to Paris was written by Anna.", "metadata": {"page": 3}},

@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
+from conformance.checks import check_span
 from serving import serving
 
 
@@ -37,3 +38,5 @@ def content_spans() -> Iterator[InMemorySpanExporter]:
     yield exporter
     llmtrace.uninstrument()
     provider.shutdown()
+    findings = [finding for span in exporter.get_finished_spans() for finding in check_span(span)]
+    assert findings == []

@@ -81,12 +81,11 @@ class _Question:
 
     @property
     def attributes(self) -> dict[str, Any]:
+        """The tags of every span."""
         return {
             names.FEATURE: self.feature,
             names.USER: self.user,
             names.SESSION: self.session,
-            names.PROMPT_NAME: self.prompt,
-            names.PROMPT_VERSION: self.version,
         }
 
 

@@ -31,7 +31,8 @@ _WORKFLOW_BOUNDS = [1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200]
 _COST_BOUNDS = [1e-6 * 4**step for step in range(12)]
 _MAX_DIMENSION_VALUES = 200
 """Distinct values of one dimension; further values are recorded as ``_other``."""
-_MODALITIES = ("text", "image", "audio", "video")
+_MODALITIES = ("text", "image", "audio")
+"""Modalities that the convention has; tokens of any other are ``unknown``."""
 _OPERATIONS_WITH_TOKENS = frozenset({*INFERENCE_OPERATIONS, "embeddings", "rerank", "invoke_agent", "fetch_response"})
 _CALL_COUNT_BOUNDS = [2**step for step in range(8)]
 

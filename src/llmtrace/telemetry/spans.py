@@ -92,8 +92,9 @@ class SpanEmitter:
         attributes = start_attributes(call) if self._start_attributes.needed_by(tracer) else None
         if attributes is not None:
             make_encodable(attributes)
-        model = call.request.model
-        name = call.request.operation if model is None else call.request.operation + " " + model
+        name, model = call.request.operation, call.request.model
+        if model is not None and name != "invoke_agent":  # which has the name of an agent, if any
+            name += " " + model
         return tracer.start_span(
             encodable(name), call.parent_context, kind=SpanKind.CLIENT, attributes=attributes, start_time=started_ns
         )

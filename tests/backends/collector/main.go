@@ -1,4 +1,4 @@
-// The OpenTelemetry Collector with the components that the recipes of docs/collector.md use.
+// The OpenTelemetry Collector with the components that the recipes of docs/how-to/backends/collector.md use.
 package main
 
 import (

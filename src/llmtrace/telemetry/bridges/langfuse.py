@@ -19,6 +19,10 @@ _USAGE = {
     "cache_write": names.USAGE["cache_write"],
     "reasoning": names.USAGE["reasoning"],
 }
+_PARTS = {
+    "input": {"cache_read": "input_cached_tokens", "cache_write": "input_cache_creation"},
+    "output": {"reasoning": "output_reasoning_tokens"},
+}
 _COST_DETAILS = {
     "llm.cost.prompt_details.input": "input",
     "llm.cost.prompt_details.cache_read": "input_cached_tokens",
@@ -83,16 +87,14 @@ def _usage(attributes: Mapping[str, Any]) -> dict[str, int]:
     if "input" not in counts and "output" not in counts:
         return {}
     usage: dict[str, int] = {}
-    if "input" in counts:
-        usage["input"] = max(0, counts["input"] - counts.get("cache_read", 0) - counts.get("cache_write", 0))
-    if "output" in counts:
-        usage["output"] = max(0, counts["output"] - counts.get("reasoning", 0))
-    for key, name in (
-        ("cache_read", "input_cached_tokens"),
-        ("cache_write", "input_cache_creation"),
-        ("reasoning", "output_reasoning_tokens"),
-    ):
-        if key in counts:
-            usage[name] = counts[key]
+    for total, parts in _PARTS.items():
+        rest = counts.get(total, 0)
+        for key, name in parts.items():
+            if key in counts:
+                # Some providers report a part that is larger than its total.
+                usage[name] = min(counts[key], rest)
+                rest -= usage[name]
+        if total in counts:
+            usage[total] = rest
     usage["total"] = counts.get("input", 0) + counts.get("output", 0)
     return usage
