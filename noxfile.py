@@ -1,5 +1,10 @@
 """The checks of the project, one session each. ``nox -l`` lists them."""
 
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2024.10.9"
@@ -11,6 +16,9 @@ VENDORS = {
     "oldest": ["openai==1.40.0", "anthropic[bedrock,vertex]==0.40.0", "google-genai==1.0.0", "httpx<0.28"],
     "latest": ["openai<4", "anthropic[bedrock,vertex]<3", "google-genai<4"],
 }
+
+# More workers than most machines have cores: many tests wait for a process that they started.
+PARALLEL = ("-n", "4", "--dist", "worksteal")
 
 
 @nox.session
@@ -36,7 +44,7 @@ def layers(session: nox.Session) -> None:
 @nox.session(python=["3.11", "3.12", "3.13"])
 def tests(session: nox.Session) -> None:
     session.install("-e", ".[dev]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *PARALLEL, *session.posargs)
 
 
 @nox.session
@@ -44,7 +52,7 @@ def coverage(session: nox.Session) -> None:
     """Run the tests with line and branch coverage, also in their subprocesses."""
     session.install("-e", ".[dev]")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *PARALLEL, *session.posargs)
     session.run("coverage", "combine", "-q")
     session.run("coverage", "report")
 
@@ -62,7 +70,7 @@ def vendors(session: nox.Session, release: str) -> None:
     """Run the tests with the oldest or the newest supported vendor SDKs."""
     session.install("-e", ".[dev]")
     session.install("--upgrade", *VENDORS[release])
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *PARALLEL, *session.posargs)
 
 
 @nox.session
@@ -89,6 +97,8 @@ def soak(session: nox.Session) -> None:
 
 BACKENDS = {"PHOENIX": ("arize-phoenix", "phoenix"), "MLFLOW": ("mlflow", "mlflow")}
 BACKENDS["DDAPM"] = ("ddapm-test-agent", "ddapm-test-agent")
+GO_BACKENDS = {"JAEGER": ("jaeger", "github.com/jaegertracing/jaeger/cmd/jaeger"), "COLLECTOR": ("collector", ".")}
+"""Go modules in ``tests/backends`` and the package of each to build."""
 
 
 @nox.session(venv_backend="uv|virtualenv")
@@ -96,9 +106,13 @@ def backends(session: nox.Session) -> None:
     """Send a complete trace to real backends, and read it back through their own interfaces.
 
     With uv on the path this takes two minutes, mostly to unpack the dependencies of the backends; with pip alone four.
+    Jaeger and the OpenTelemetry Collector are built once, which takes much longer. ``LLMTRACE_BUILD_BACKENDS=0`` uses
+    them only if they have been built before.
     """
     session.install("-e", ".[dev]")
     commands = {f"{name}_COMMAND": _backend(session, package, command) for name, (package, command) in BACKENDS.items()}
+    for name, (module, package) in GO_BACKENDS.items():
+        commands[f"{name}_COMMAND"] = _go_backend(session, module, package)
     session.run("pytest", "tests/backends", *session.posargs, env=commands)
 
 
@@ -119,3 +133,33 @@ def _backend(session: nox.Session, package: str, command: str) -> str:
         except nox.command.CommandFailed:
             session.error(f"{package} could not be installed: is a package index within reach?")
     return str(folder / "bin" / command)
+
+
+def _go_backend(session: nox.Session, module: str, package: str) -> str:
+    """Return the command of a backend built from Go modules, from the user's cache; empty if it is not to be had."""
+    source = Path("tests", "backends", module)
+    sources = sorted(path for path in source.iterdir() if path.suffix in (".mod", ".go"))
+    version = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "llmtrace-backends" / f"{module}-{version}"
+    command = folder / module
+    if command.exists():
+        return str(command)
+    if os.environ.get("LLMTRACE_BUILD_BACKENDS") == "0":
+        session.log(f"{module} has not been built: set LLMTRACE_BUILD_BACKENDS=1 to build it")
+        return ""
+    if shutil.which("go") is None:
+        session.log(f"{module} cannot be built: no go on the path")
+        return ""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sources:
+        shutil.copy(path, folder)
+    flags = {"GOFLAGS": "-mod=mod -p=2 -buildvcs=false"}
+    try:
+        with session.chdir(folder):
+            session.run("go", "mod", "tidy", env=flags, external=True, silent=True)
+            session.run("go", "build", "-ldflags", "-s -w", "-o", "built", package, env=flags, external=True)
+        (folder / "built").rename(command)
+    except nox.command.CommandFailed:
+        session.error(f"{module} could not be built: is a Go module proxy within reach?")
+    return str(command)

@@ -77,6 +77,7 @@ def describe_chat(span: Any, answer: Any, headers: Any = None) -> None:
     span.set_attribute("gen_ai.usage.output_tokens", answer.usage.completion_tokens)
     cached = answer.usage.prompt_tokens_details.cached_tokens
     span.set_attribute("gen_ai.usage.cache_read.input_tokens", cached)
+    _describe_parameters(span, {"max_tokens": ASK["max_tokens"], "temperature": ASK["temperature"]})
     span.set_attribute("llmtrace.api", "openai.chat.completions.create")
     span.set_attribute("llmtrace.model.pinned", False)
     fresh = answer.usage.prompt_tokens - cached
@@ -105,11 +106,16 @@ def describe_message(span: Any, ask: Any, answer: Any) -> None:
     span.set_attribute("gen_ai.response.model", answer.model)
     span.set_attribute("gen_ai.response.finish_reasons", ["stop"])
     span.set_attribute("llmtrace.response.finish_reasons_raw", [answer.stop_reason])
+    _describe_parameters(span, {"max_tokens": ask["max_tokens"]})
+    span.set_attribute("llmtrace.api", "anthropic.messages.create")
+    span.set_attribute("llmtrace.model.pinned", False)
     usage = answer.usage
     cached = usage.cache_read_input_tokens or 0
     span.set_attribute("gen_ai.usage.input_tokens", usage.input_tokens + cached)
     span.set_attribute("gen_ai.usage.output_tokens", usage.output_tokens)
     span.set_attribute("gen_ai.usage.cache_read.input_tokens", cached)
+    _describe_cost(span, "claude-haiku-4-5", usage.input_tokens * 1000, cached * 100, usage.output_tokens * 5000)
+    _describe_openinference(span, answer)
     _describe_outcome(span, answer)
 
 
@@ -127,6 +133,12 @@ def _describe_cost(span: Any, model: str, fresh: int, cached: int, made: int) ->
     span.set_attribute("llm.cost.prompt_details.input", fresh / 1e9)
     span.set_attribute("llm.cost.prompt_details.cache_read", cached / 1e9)
     span.set_attribute("llm.cost.completion_details.output", made / 1e9)
+
+
+def _describe_parameters(span: Any, parameters: dict[str, Any]) -> None:
+    encoded = json.dumps(parameters, separators=(",", ":"))
+    span.set_attribute("llmtrace.request.parameters", encoded)
+    span.set_attribute("llm.invocation_parameters", encoded)
 
 
 def _describe_openinference(span: Any, answer: Any) -> None:

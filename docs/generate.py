@@ -32,17 +32,7 @@ PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SETTINGS = {
     "General": ("enabled", "clients", "native_spans", "strict"),
     "Prompts and responses": (*("capture_content", "content_max_bytes", "content_blobs", "redact", "error_messages"),),
-    "Money": (
-        *(
-            "prices",
-            "budgets",
-            "budget_store",
-            "cost_attributes",
-            "stream_usage",
-            "stream_usage_hosts",
-            "estimate_usage",
-        ),
-    ),
+    "Money": (*("prices", "budgets", "budget_store", "stream_usage", "stream_usage_hosts", "estimate_usage"),),
     "Context": ("prompts", "baggage_keys", "rollup"),
     "Destinations": ("bridges", "spool", "spool_max_mb", "flush_timeout", "handle_sigterm"),
     "Local store": ("store", "store_max_mb", "store_max_days", "fingerprints"),
@@ -121,8 +111,9 @@ def attribute_names() -> set[str]:
     found: set[str] = set()
     for name, value in constants.items():
         if not name.startswith(NOT_ATTRIBUTES):
-            values = value.values() if isinstance(value, dict) else [value]
-            found |= {each for each in values if isinstance(each, str)}
+            values = value.values() if isinstance(value, dict) else (value,)
+            for member in values:
+                found |= {member} if isinstance(member, str) else set(member) if isinstance(member, tuple) else set()
     return found
 
 

@@ -47,7 +47,7 @@ def test_example_runs_and_prints_its_result(name: str, tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=180,
     )
     assert process.returncode == 0, process.stderr
     assert EXPECTED_OUTPUT[name] in process.stdout

@@ -45,7 +45,7 @@ def run(code: str, *arguments: str) -> Any:
         env={**os.environ, "PYTHONPATH": str(SOURCE)},
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stderr

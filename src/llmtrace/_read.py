@@ -56,7 +56,8 @@ def get_text(source: Any, name: str) -> str | None:
     value = source.get(name) if type(source) is dict else get(source, name)
     if value is None or not isinstance(value, str) or not value:
         return None
-    return encodable(value)
+    # Check first: nearly every text is ASCII, and a call costs more than the check.
+    return value if value.isascii() and "\0" not in value else encodable(value)
 
 
 def get_count(source: Any, name: str) -> int | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from running import Backend, Command, command_of, free_port
+from running import Backend, Command, command_of, documented, free_port, make_certificate
 
 
 def _phoenix(command: str, folder: Path) -> Command:
@@ -38,7 +39,31 @@ def _ddapm(command: str, folder: Path) -> Command:
     return Command(line, f"http://127.0.0.1:{port}", "/test/session/traces", {}, grpc_port=grpc_port)
 
 
-_COMMANDS: dict[str, Callable[[str, Path], Command]] = {"phoenix": _phoenix, "mlflow": _mlflow, "ddapm": _ddapm}
+def _jaeger(command: str, folder: Path) -> Command:
+    names = ("p4317", "p4318", "p5317", "p5318", "p16685", "p16686")
+    ports: dict[str, Any] = {name: free_port() for name in names}
+    make_certificate(folder)
+    files: dict[str, Any] = {name: folder / name for name in ("server.pem", "server.key")}
+    config = documented("jaeger", "jaeger.yaml", **ports, **files)
+    (folder / "jaeger.yaml").write_text(config, encoding="utf-8")
+    return Command(
+        [command, "--config", str(folder / "jaeger.yaml")],
+        f"http://127.0.0.1:{ports['p4318']}",
+        "/",
+        {},
+        health_url=f"http://127.0.0.1:{ports['p16686']}",
+        grpc_port=ports["p4317"],
+        secure_ports=(ports["p5318"], ports["p5317"]),
+        certificate=str(folder / "server.pem"),
+    )
+
+
+_COMMANDS: dict[str, Callable[[str, Path], Command]] = {
+    "phoenix": _phoenix,
+    "mlflow": _mlflow,
+    "ddapm": _ddapm,
+    "jaeger": _jaeger,
+}
 
 
 @pytest.fixture(scope="session")

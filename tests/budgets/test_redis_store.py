@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from decimal import Decimal
+from time import sleep
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -147,6 +148,42 @@ def test_empty_replacement_server_counts_calls_under_way(server: RedisServer, cl
 
 
 @needs_redis
+def test_server_that_loads_its_data_is_waited_for(server: RedisServer, client: Any) -> None:
+    """After a restart Redis answers LOADING until its data are in memory: the settlement then counts, once."""
+    place = prefix()
+    backend = RedisStore(server.url, prefix=place)
+    backend.run([Step("call", [CLAIM])])
+    for number in range(80):
+        client.set(f"other-{number}", os.urandom(200_000))
+    client.save()
+    server.stop()
+    server.start("--key-load-delay", "40000")  # microseconds
+    answers: list[str] = []
+    run = backend._run
+
+    def recorded(steps: Any) -> Any:
+        try:
+            results = run(steps)
+        except Exception as error:
+            answers.append(type(error).__name__)
+            raise
+        answers.extend(type(result).__name__ for result in results)
+        return results
+
+    backend._run = recorded  # type: ignore[method-assign]
+    store = RemoteStore(backend)
+    settled = store.settle("call", [CLAIM], [400])
+    reserved = store.reserve("another", [CLAIM])
+    while not settled.done():
+        assert store.drain(30) in (False, True)  # each tries again at once
+        sleep(0.05)
+    assert settled.result() == [400]
+    assert isinstance(reserved.result(), Exception) or reserved.result().refused == -1
+    assert "BusyLoadingError" in answers
+    assert balances(client, place)[CLAIM.key][0] == 400
+
+
+@needs_redis
 def test_promoted_replica_receives_the_settlement_once(server: RedisServer, client: Any) -> None:
     """A write that a replica refuses is repeated until the server accepts it, and counts once."""
     place = prefix()
@@ -207,6 +244,47 @@ def test_slow_store_does_not_block_the_event_loop() -> None:
 
     assert asyncio.run(main()) is None
     assert backend.go.is_set()
+
+
+@pytest.mark.parametrize("responds", [True, False])
+def test_slow_store_does_not_block_trio(responds: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tasks run under trio too, and a store that does not respond is given up in time."""
+    trio = pytest.importorskip("trio")
+    backend = StalledStore()
+    engine = make_enforcer(backend, on_store_error="open" if responds else "closed")
+    if not responds:
+        monkeypatch.setattr("llmtrace.budgets.remote_store._RESERVE_TIMEOUT_SECONDS", 0.05)
+    ran: list[bool] = []
+
+    async def other() -> None:
+        ran.append(True)
+        if responds:
+            backend.go.set()
+
+    async def main() -> Any:
+        verdict = engine.admit(make_call())
+        assert isinstance(verdict, PendingVerdict)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(other)
+            refusal = await verdict.wait_async()
+            assert ran  # before the verdict
+            return refusal
+
+    refusal = trio.run(main)
+    assert (refusal is None) is responds
+    backend.go.set()
+
+
+def test_unknown_event_loop_waits_as_in_a_thread() -> None:
+    """Without asyncio or trio the wait blocks, for the time of a reservation at most."""
+    backend = StalledStore()
+    engine = make_enforcer(backend)
+    verdict = engine.admit(make_call())
+    assert isinstance(verdict, PendingVerdict)
+    backend.go.set()
+    with pytest.raises(StopIteration) as returned:
+        verdict.wait_async().send(None)
+    assert returned.value.value is None
 
 
 @pytest.mark.parametrize("policy", ["open", "closed"])

@@ -13,7 +13,7 @@ from export.backend import Backend
 def run_demo(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     environ = {**os.environ, "XDG_STATE_HOME": str(folder), "HOME": str(folder), **variables}
     command = [sys.executable, "-m", "llmtrace", "demo", "--traces", "4"]
-    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=180, check=False)
 
 
 def test_demo_sends_spans_to_the_configured_endpoint(tmp_path: Path) -> None:

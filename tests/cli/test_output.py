@@ -18,6 +18,7 @@ import pytest
 
 import llmtrace
 from llmtrace.cli import main
+from llmtrace.cli.terminal import without_credentials
 from llmtrace.report import formatting
 from llmtrace.report.aggregate import report
 from llmtrace.report.calls import read
@@ -324,3 +325,17 @@ def test_constants_are_defined_once() -> None:
 def test_count_of_one_is_singular(number: int, shown: str) -> None:
     """ "1 calls" is never printed."""
     assert formatting.counted(number, "call") == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://me:secret@host:4318/v1/traces?token=secret", "https://host:4318/v1/traces"),
+        ("redis://:se/c#r?et@host/0", "redis://host/0"),
+        ("http://host:4318", "http://host:4318"),
+        ("/var/lib/me@host/spans.db", "/var/lib/me@host/spans.db"),
+    ],
+)
+def test_addresses_are_shown_without_credentials(text: str, shown: str) -> None:
+    """User name, password and query of a URL are left out; other text is not changed."""
+    assert without_credentials(text) == shown

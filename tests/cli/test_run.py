@@ -76,7 +76,7 @@ def test_run_records_the_same_spans_as_instrument(replay: Any, tmp_path: Path) -
         for name, line in lines.items()
     }  # fmt: skip
     for process in running.values():
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=180)
         assert process.returncode == 0, err
         assert out == "__main__ ['--flag']\n"
         assert "writing spans to" in err
@@ -92,7 +92,7 @@ def test_run_runs_a_module(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "llmtrace", "run", "-m", "program", "-m", "--help"],
         env={**os.environ, "PYTHONPATH": SOURCE, "LLMTRACE_STORE": "off"},
-        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("__main__ ['-m', '--help'] True\n", "")
 
@@ -104,7 +104,7 @@ def test_run_loads_the_existing_sitecustomize(replay: Any, tmp_path: Path) -> No
     done = subprocess.run(
         [sys.executable, "-m", "llmtrace", "run", "program.py"],
         env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{SOURCE}", "LLMTRACE_STORE": "off"},
-        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("True\n", "")
 
@@ -114,7 +114,7 @@ def test_demo_fills_its_own_store(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "llmtrace", "demo", "--traces", "12"],
         env={**os.environ, "PYTHONPATH": SOURCE, "XDG_STATE_HOME": str(tmp_path), "HOME": str(tmp_path)},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

@@ -23,7 +23,7 @@ print(json.dumps([len(calls), str(calls.cost.total), calls[-1].usage.input]))
 def test_first_call_of_a_process_is_collected_at_once(replay: Any) -> None:
     """The first call waits for the price table, and a reader of the calls waits with it: nothing is missing."""
     done = subprocess.run(
-        [sys.executable, "-c", FIRST, replay.url], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", FIRST, replay.url], capture_output=True, text=True, check=True, timeout=180
     )
     count, cost, tokens = json.loads(done.stdout)
     assert count == 1

@@ -155,7 +155,7 @@ def test_session_gets_the_same_label_in_every_process(split: Path) -> None:
         env={**os.environ, "PYTHONPATH": source, "PYTHONHASHSEED": "7"},
         capture_output=True,
         check=True,
-        timeout=60,
+        timeout=180,
     )
     here = []
     for number in range(300):

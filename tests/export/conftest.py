@@ -93,7 +93,7 @@ def run(start: Start) -> Callable[..., str]:
 
     def run_program(code: str, *arguments: str, **variables: str) -> str:
         process = start(code, *arguments, **variables)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=180)
         assert process.returncode == 0, err
         return out
 

@@ -100,7 +100,7 @@ def test_processes_that_share_a_folder_send_each_span_once(
     code = "for number in range(int(sys.argv[2])): call(f'{sys.argv[1]}-{number}')\n"
     programs = [start(code, f"process{number}", str(PER_PROCESS), LLMTRACE_FLUSH_TIMEOUT="20") for number in range(4)]
     for program in programs:
-        _, err = program.communicate(timeout=60)
+        _, err = program.communicate(timeout=180)
         assert program.returncode == 0
         assert err == ""
     backend.up()
@@ -179,7 +179,7 @@ def test_file_size_limit_does_not_stop_the_program(
     limited = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
     # The limit would cut what coverage writes too.
     program = start(limited + MUCH, OTEL_BSP_MAX_EXPORT_BATCH_SIZE="50", COVERAGE_PROCESS_CONFIG="")
-    out, err = program.communicate(timeout=60)
+    out, err = program.communicate(timeout=180)
     assert program.returncode == 0, err
     assert "disk_full" in out
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 100_000
@@ -194,7 +194,7 @@ def test_unwritable_folder_keeps_spans_in_memory(backend: Backend, start: Any, t
         "assert pipeline.flush(10)\nprint(pipeline.counts()[0].spooled)\n",
         LLMTRACE_SPOOL=str(tmp_path / "file" / "spool"),
     )
-    out, err = program.communicate(timeout=40)
+    out, err = program.communicate(timeout=180)
     assert program.returncode == 0, err
     assert out.split() == ["0"]
     assert err.count("spans wait in memory") == 1
@@ -207,7 +207,7 @@ def test_read_only_file_system_keeps_spans_in_memory(backend: Backend, start: An
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     backend.up()
     program = start("call('a')\nassert pipeline.flush(10)\n", LLMTRACE_SPOOL=str(small_disk / "spool"))
-    _, err = program.communicate(timeout=40)
+    _, err = program.communicate(timeout=180)
     assert program.returncode == 0, err
     assert err.count("spans wait in memory") == 1
     assert list(backend.names) == ["a"]

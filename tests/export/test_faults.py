@@ -111,7 +111,7 @@ def test_retry_after_delays_the_next_attempt(backend: Backend, start: Any) -> No
         assert program.poll() is None
         time.sleep(0.01)
     backend.mode = "ok"
-    out, err = program.communicate(timeout=40)
+    out, err = program.communicate(timeout=180)
     assert out.split() == ["False", "True"], err
     first, second = backend.attempts
     assert second - first >= 1.5
@@ -153,7 +153,7 @@ def test_spans_wait_in_memory_without_a_spool(backend: Backend, start: Any, spoo
     )
     time.sleep(0.8)
     backend.up()
-    out, err = program.communicate(timeout=40)
+    out, err = program.communicate(timeout=180)
     assert out.split() == ["True", "0"], err
     once(backend)
     assert not spool.exists()

@@ -44,7 +44,7 @@ def run(code: str, url: str, **variables: str) -> subprocess.CompletedProcess[st
         env={**os.environ, "PYTHONPATH": str(SOURCE), **variables},
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stderr

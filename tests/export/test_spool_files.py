@@ -47,7 +47,7 @@ def test_daemon_that_closes_all_descriptors_loses_no_span(when: str, backend: Ba
     """Two forks and ``closerange``, before or after the first span: what the daemon traces arrives once."""
     backend.up()
     process = start(DAEMON, when)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=180)
     assert process.returncode == 0, err
     backend.wait_for(3 + (when == "early"))
     assert set(backend.names.values()) == {1}
@@ -150,7 +150,7 @@ def test_flush_time_out_logs_the_remaining_spans(backend: Backend, start: Any, s
     backend.up()
     code = "for number in range(5): call('a')\npipeline.flush(0.5)\npipeline.flush(0.1)\npipeline.shutdown(0.2)\n"
     process = start(code)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=180)
     assert process.returncode == 0, err
     lines = [line for line in err.splitlines() if "timed out" in line]
     assert lines == [

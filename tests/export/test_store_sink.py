@@ -113,7 +113,7 @@ def test_locked_store_obeys_the_time_out_of_shutdown(tmp_path: Path) -> None:
     locked = Locked(path)
     environment = {**os.environ, "LLMTRACE_STORE": str(path)}
     done = subprocess.run(
-        [sys.executable, "-c", SHUTDOWN], env=environment, capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-c", SHUTDOWN], env=environment, capture_output=True, text=True, check=False, timeout=180
     )
     locked.release()
     assert done.returncode == 0, done.stderr
@@ -216,5 +216,5 @@ def test_daemon_after_instrument_writes_to_the_store(tmp_path: Path, before: int
     """Two forks and every descriptor closed: no span is lost, and no file of the program's is written to."""
     path = tmp_path / "s.db"
     environment = {**os.environ, "LLMTRACE_STORE": str(path)}
-    subprocess.run([sys.executable, "-c", DAEMON, str(before), str(tmp_path)], env=environment, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", DAEMON, str(before), str(tmp_path)], env=environment, check=True, timeout=180)
     assert count_spans(path) == before + 1 + 5

@@ -88,7 +88,7 @@ def environment(vendor_url: str, **variables: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(SOURCE), "VENDOR": vendor_url, **variables}
 
 
-def run(path: Path, code: str, variables: dict[str, str], *, status: int = 0, timeout: float = 60) -> str:
+def run(path: Path, code: str, variables: dict[str, str], *, status: int = 0, timeout: float = 180) -> str:
     """Run a program from a file to its end and return what it printed."""
     path.write_text(code, encoding="utf-8")
     done = subprocess.run(

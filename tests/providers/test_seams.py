@@ -69,7 +69,7 @@ SEAMS = {
     "providers._hooks._attach",
     "providers._hooks._detach",
     "providers._hooks._fail",
-    "providers._hooks._settle",
+    "providers._hooks._complete",
     "providers._hooks.current_call",
     "providers._hooks.end_without_response",
     "providers.google.sdk._is_held",

@@ -24,8 +24,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
+from llmtrace._compat.span_attributes import make_encodable
 from llmtrace._text import encodable
-from llmtrace.telemetry.fast_attributes import make_encodable
 from serving import serving
 
 BAD = "a\ud800b\0c"

@@ -204,7 +204,7 @@ with openai.OpenAI(base_url="{replay.url}", api_key="k", max_retries=0) as clien
     client.chat.completions.create(model="gpt-4o", messages=[{{"role": "user", "content": "hi"}}])
 print(llmtrace.flush(2.0))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=180, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "False"), done.stderr
 
 

@@ -9,7 +9,7 @@ from opentelemetry import baggage, context
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, set_span_in_context
 
-from .._process import warn_once
+from . import warn_missing
 
 __all__ = ["BAGGAGE_KEY", "RUNTIME", "SPAN_KEY", "SUPPRESS_KEY", "ContextRuntime"]
 
@@ -35,16 +35,11 @@ class _PublicRuntime:
     detach = staticmethod(context.detach)
 
 
-def _warn_missing(name: str, consequence: str) -> None:
-    """Log a warning about a missing private name. Called during import, so once per process."""
-    warn_once(f"llmtrace: this release of OpenTelemetry has no {name}; {consequence}")
-
-
 def _only_key(written: Mapping[str, object], name: str) -> str:
     """Return the key under which an OpenTelemetry function stored its value."""
     for key in written:
         return key
-    _warn_missing(name, "spans and baggage of this process may not be connected")
+    warn_missing("OpenTelemetry", name, "spans and baggage of this process may not be connected")
     return name
 
 
@@ -53,7 +48,7 @@ def _find_runtime() -> ContextRuntime:
     if all(callable(getattr(runtime, name, None)) for name in ("get_current", "attach", "detach")):
         assert runtime is not None
         return runtime
-    _warn_missing("context._RUNTIME_CONTEXT", "llmtrace uses the public functions instead")
+    warn_missing("OpenTelemetry", "context._RUNTIME_CONTEXT", "llmtrace uses the public functions instead")
     return _PublicRuntime()
 
 
@@ -61,7 +56,9 @@ def _find_suppress_key() -> str:
     key = getattr(context, "_SUPPRESS_INSTRUMENTATION_KEY", None)
     if isinstance(key, str):
         return key
-    _warn_missing("context._SUPPRESS_INSTRUMENTATION_KEY", "llmtrace reads 'suppress_instrumentation' alone")
+    warn_missing(
+        "OpenTelemetry", "context._SUPPRESS_INSTRUMENTATION_KEY", "llmtrace reads 'suppress_instrumentation' alone"
+    )
     return "suppress_instrumentation"
 
 

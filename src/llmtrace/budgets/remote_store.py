@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -84,23 +85,33 @@ class RemoteStore:
             return self._give_up()
 
     async def wait_async(self, future: Future[Any]) -> Any:
-        """Wait like ``wait``, without blocking the event loop of asyncio."""
+        """Wait like ``wait``, without blocking the event loop of asyncio or trio."""
         import asyncio
 
+        arrived: Any
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            # No asyncio loop, for example under trio: block for up to half a second, as in a thread.
-            return self.wait(future)
-        arrived = asyncio.Event()
+            trio: Any = sys.modules.get("trio")
+            try:
+                wake_soon = trio.lowlevel.current_trio_token().run_sync_soon
+            except (AttributeError, RuntimeError):
+                return self.wait(future)  # an unknown event loop: block, as in a thread
+            arrived = trio.Event()
+        else:
+            trio, arrived, wake_soon = None, asyncio.Event(), loop.call_soon_threadsafe
 
         def wake(_: object) -> None:
             with suppress(RuntimeError):  # The loop may be closed by now.
-                loop.call_soon_threadsafe(arrived.set)
+                wake_soon(arrived.set)
 
         future.add_done_callback(wake)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(arrived.wait(), _RESERVE_TIMEOUT_SECONDS)
+        if trio is not None:
+            with trio.move_on_after(_RESERVE_TIMEOUT_SECONDS):
+                await arrived.wait()
+        else:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(arrived.wait(), _RESERVE_TIMEOUT_SECONDS)
         return future.result() if future.done() else self._give_up()
 
     def drain(self, timeout: float) -> bool:

@@ -437,11 +437,9 @@ _COST_HEADERS = ("x-litellm-response-cost", "x-nr-request-cost", "cf-aig-cost", 
 
 def _stated_cost(headers: Mapping[str, str]) -> Money | None:
     """Return the cost stated by a gateway. Ignore 0: gateways send it while the cost is unknown."""
-    for name in _COST_HEADERS:
-        if name in headers:
-            cost = read_money(headers[name])
-            return cost if cost is not None and cost > 0 else None
-    return None
+    name = next(filter(headers.__contains__, _COST_HEADERS), None)
+    cost = None if name is None else read_money(headers[name])
+    return cost if cost is not None and cost > 0 else None
 
 
 def _is_error_status(text: str | None) -> bool:

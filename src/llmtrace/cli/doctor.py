@@ -22,7 +22,7 @@ from ..providers.registry import SDKS
 from ..report import formatting
 from ..store.schema import locate
 from .spool import describe
-from .terminal import echo
+from .terminal import echo, without_credentials
 
 __all__ = ["command", "run"]
 
@@ -99,7 +99,7 @@ def _settings(report: DoctorReport, settings: Settings) -> None:
     report.title("settings: value (origin)")
     for field in fields(settings):
         name = f"LLMTRACE_{field.name.upper()}"
-        value = _without_account(_plain(getattr(settings, field.name)))
+        value = without_credentials(_plain(getattr(settings, field.name)))
         report.line(f"{name}={value} ({'environment' if variable(name) else 'default'})")
 
 
@@ -182,13 +182,9 @@ def _destination(report: DoctorReport, settings: Settings, signal: Signal) -> No
         report.line(f"{signal.unit}: nowhere")
     for name in (*selecting, *signal.variables("PROTOCOL")):
         if variable(name) and (exporters or name == selecting[0]):
-            report.line(f"  {name}={_without_account(variable(name))} (environment)")
+            report.line(f"  {name}={without_credentials(variable(name))} (environment)")
     if not any(map(variable, selecting[:2])) and not exporters:
         report.line(f"  {selecting[0]} is not set (default)")
-
-
-def _without_account(text: str) -> str:
-    return text.rpartition("@")[2].partition("?")[0] if "//" in text else text
 
 
 def _endpoint(report: DoctorReport, name: str, signal: Signal) -> None:

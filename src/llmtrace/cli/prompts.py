@@ -16,7 +16,7 @@ import click
 from .._settings import ConfigError
 from ..context.prompts import files
 from ..context.prompts import folder as configured
-from .terminal import Amount, echo, echo_error, echo_text
+from .terminal import Amount, echo, echo_text, usage_error
 
 __all__ = ["command", "run"]
 
@@ -48,7 +48,7 @@ def run(
         if action == "list":
             return _list(place)
         if name is None:
-            return _wrong(f"prompts {action} needs the name of a prompt")
+            return usage_error(f"prompts {action} needs the name of a prompt")
         if action == "show" and len(versions) <= 1:
             return _show(place, name, *versions)
         if action == "diff" and len(versions) == 2:
@@ -58,19 +58,16 @@ def run(
         if action == "rollback" and not versions:
             return _rollback(place, name, label)
     except (ConfigError, OSError) as error:
-        return _wrong(str(error))
-    return _wrong("usage: prompts [list | show NAME [VERSION] | diff NAME A B | promote NAME VERSION | rollback NAME]")
-
-
-def _wrong(message: str) -> int:
-    echo_error(message)
-    return 2
+        return usage_error(str(error))
+    return usage_error(
+        "usage: prompts [list | show NAME [VERSION] | diff NAME A B | promote NAME VERSION | rollback NAME]"
+    )
 
 
 def _list(place: Path) -> int:
     names = files.names_in(place) if place.is_dir() else []
     if not names:
-        return _wrong(f"there are no prompts in {place}")
+        return usage_error(f"there are no prompts in {place}")
     for name in names:
         path = files.find(place, name)
         if not path.is_dir():
@@ -121,9 +118,9 @@ def _diff(place: Path, name: str, first: str, second: str) -> int:
 def _promote(place: Path, name: str, version: str, label: str, weight: float | None) -> int:
     path = files.find(place, name)
     if not path.is_dir():
-        return _wrong(f"prompt {name!r} is a single file; labels need versions: move it to {name}/1{path.suffix}")
+        return usage_error(f"prompt {name!r} is a single file; labels need versions: move it to {name}/1{path.suffix}")
     if label == files.HISTORY:
-        return _wrong(f"{label!r} is not a valid label: the label file keeps its history under that name")
+        return usage_error(f"{label!r} is not a valid label: the label file keeps its history under that name")
     files.read(path, name, version)
     before = files.labels_of(path).get(label)
     if before is not None and before.version == version and weight in (None, before.weight):
@@ -143,12 +140,12 @@ def _rollback(place: Path, name: str, label: str) -> int:
     path = files.find(place, name)
     labels = files.labels_of(path) if path.is_dir() else {}
     if label not in labels:
-        return _wrong(f"prompt {name!r} has no label {label!r}")
+        return usage_error(f"prompt {name!r} has no label {label!r}")
     document = _document(path)
     history = document.get(files.HISTORY, {})
     versions = list(history.get(label, []))
     if not versions:
-        return _wrong(f"{name}: {label} has no earlier version")
+        return usage_error(f"{name}: {label} has no earlier version")
     version = str(versions.pop())
     files.read(path, name, version)
     if versions:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from urllib.parse import urlsplit, urlunsplit
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -17,6 +16,7 @@ from ..export.otlp.transport import Transport
 from ..export.routes import names, protocol, transport
 from ..export.signals import TRACES
 from ..store.schema import StoreError
+from .terminal import without_credentials
 
 __all__ = ["Resender", "resender"]
 
@@ -93,16 +93,9 @@ def resender(settings: Settings, endpoint: str | None = None) -> Resender:
             otlp = transport(name)
         except ConfigError as error:
             raise ConfigError(f"--endpoint {endpoint!r} is not valid: {error}" if endpoint else str(error)) from None
-    return Resender(otlp, bridges_for(settings.bridges, otlp.destination.endpoint), _without_account(address))
+    return Resender(otlp, bridges_for(settings.bridges, otlp.destination.endpoint), without_credentials(address))
 
 
 def _url(endpoint: str, name: str) -> str:
     grpc = name == "otlp_proto_grpc" or (name == "otlp" and protocol(TRACES) == "grpc")
     return endpoint if grpc or "/v1/traces" in endpoint else f"{endpoint.rstrip('/')}/v1/traces"
-
-
-def _without_account(address: str) -> str:
-    if "@" not in address and "?" not in address:
-        return address
-    url = urlsplit(address)
-    return urlunsplit((url.scheme, url.netloc.rpartition("@")[2], url.path, "", ""))

@@ -17,7 +17,7 @@ from ..export.signals import SIGNALS
 from ..export.spool.inventory import UNITS, SpoolEntry, drain, purge, survey
 from ..export.stats import read_losses
 from ..report import formatting
-from .terminal import Amount, echo, echo_error
+from .terminal import Amount, echo, usage_error
 
 __all__ = ["command", "run"]
 
@@ -35,14 +35,14 @@ def run(action: str = "status", *, timeout: float = 60.0) -> int:
         0 if done, 1 if some data could not be sent, 2 for wrong usage or without a spool.
     """
     if action not in _ACTIONS:
-        return _wrong(f"llmtrace spool: {action!r} is not a valid action: use {', '.join(_ACTIONS)}")
+        return usage_error(f"llmtrace spool: {action!r} is not a valid action: use {', '.join(_ACTIONS)}")
     try:
         settings = load({})
     except ConfigError as error:
-        return _wrong(f"llmtrace spool: {error}")
+        return usage_error(f"llmtrace spool: {error}")
     folder = spool_folder(settings)
     if folder is None:
-        return _wrong("llmtrace spool: LLMTRACE_SPOOL is off")
+        return usage_error("llmtrace spool: LLMTRACE_SPOOL is off")
     if action == "drain":
         return _drain(folder, settings, timeout)
     if action == "purge":
@@ -51,11 +51,6 @@ def run(action: str = "status", *, timeout: float = 60.0) -> int:
     for line in describe(folder, settings):
         echo(line)
     return 0
-
-
-def _wrong(message: str) -> int:
-    echo_error(message)
-    return 2
 
 
 def describe(folder: Path, settings: Settings) -> Iterator[str]:
@@ -102,13 +97,15 @@ def _drain(folder: Path, settings: Settings, timeout: float) -> int:
     try:
         transports = list(_transports(settings))
         if not transports:
-            return _wrong("llmtrace spool: no endpoint is set: set OTEL_EXPORTER_OTLP_ENDPOINT, and headers if needed")
+            return usage_error(
+                "llmtrace spool: no endpoint is set: set OTEL_EXPORTER_OTLP_ENDPOINT, and headers if needed"
+            )
         for otlp in transports:
             counts = drain(folder, otlp, settings.spool_max_mb << 20, timeout).counts()
             lost = "".join(f", lost {items} ({reason})" for reason, items in counts.dropped.items())
             echo(f"sent {counts.exported} {_unit(counts.exported, counts.unit)}{lost}")
     except ConfigError as error:
-        return _wrong(f"llmtrace spool: {error}")
+        return usage_error(f"llmtrace spool: {error}")
     left = [entry for entry in survey(folder) if entry.items and not entry.held]
     for entry in left:
         echo(f"  left: {_line(entry)}")

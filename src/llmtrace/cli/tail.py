@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..report import formatting
-from ..report.trace import about
+from ..report.trace import notes_on
 from ..store.columns import is_call, measures_of
 from ..store.read import last_span, spans_after
 from ..store.span_codec import StoredSpan
@@ -71,7 +71,7 @@ def _print(out: Console, span: StoredSpan) -> None:
     line.append(f"{_cut(formatting.plain(span.name), name_width)} ", style="red" if span.status == "ERROR" else "")
     line.append(f"{duration:>6}{tokens} {'-' if cost is None else formatting.money(cost / 1e12):>9}")
     feature = [str(span.attributes[names.FEATURE])] if names.FEATURE in span.attributes else []
-    notes = formatting.plain(" · ".join([*feature, *about(span)]))
+    notes = formatting.plain(" · ".join([*feature, *notes_on(span)]))
     if notes and line.cell_len + 2 < out.width:
         line.append(f" {notes}", style="dim")
         line.truncate(out.width, overflow="ellipsis")

@@ -31,6 +31,8 @@ __all__ = [
     "selection_options",
     "store_option",
     "store_path",
+    "usage_error",
+    "without_credentials",
 ]
 
 Decorated = Callable[..., Any]
@@ -75,6 +77,21 @@ def echo_error(message: object) -> None:
     if len(line) > _MAX_LINE_CHARS:  # keep the end, which states the remedy: arguments may have any length
         line = f"{line[: _MAX_LINE_CHARS // 2]} … {line[-_MAX_LINE_CHARS // 2 :]}"
     echo(line, file=sys.stderr)
+
+
+def usage_error(message: str) -> int:
+    """Print an error and return the exit status for wrong usage, 2."""
+    echo_error(message)
+    return 2
+
+
+def without_credentials(text: str) -> str:
+    """Return a URL without user name, password and query. Return other text as it is.
+
+    Everything before the last ``@`` is removed, because a password may contain an unescaped ``/``, ``?`` or ``#``.
+    """
+    scheme, separator, rest = text.partition("//")
+    return scheme + separator + rest.rpartition("@")[2].partition("?")[0] if separator else text
 
 
 def echo_json(value: object, *, indent: int | None = None) -> None:

@@ -51,7 +51,11 @@ def suppressed(context: Context) -> bool:
 
     Suppressed calls get a non-recording span. Budgets, ``collect()`` and ``llmtrace.*`` metrics still count them.
     """
-    return bool(context) and any(context.get(key) for key in _SUPPRESS_KEYS)
+    if context:  # runs with every call: a loop is faster than ``any``
+        for key in _SUPPRESS_KEYS:
+            if context.get(key):
+                return True
+    return False
 
 
 def suppressing(context: Context) -> Context:

@@ -8,11 +8,12 @@ from urllib.parse import urlsplit
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
+from .._compat.span_attributes import export_limit
 from .._errors import log_internal_error
 from .._settings.environment import variable
 from .._text import encodable
 from ..telemetry import names
-from ..telemetry.bridges import LIMIT, bridge_attributes, within
+from ..telemetry.bridges import bridge_attributes, within
 from .batch import Sink
 
 __all__ = ["BridgingExporter", "bridges_for", "translate"]
@@ -38,13 +39,12 @@ def _translate_span(span: ReadableSpan, bridges: Sequence[str]) -> ReadableSpan:
         resource = _resource(span.resource) if "openinference" in bridges else span.resource
         if not extra and resource is span.resource:
             return span
-        limit = min(getattr(getattr(span, "_attributes", None), "maxlen", None) or LIMIT, LIMIT)
         return ReadableSpan(
             name=span.name,
             context=span.get_span_context(),
             parent=span.parent,
             resource=resource,
-            attributes=within({**attributes, **extra}, limit),
+            attributes=within({**attributes, **extra}, export_limit(span)),
             events=span.events,
             links=span.links,
             kind=span.kind,

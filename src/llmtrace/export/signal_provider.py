@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, Protocol
 
 from opentelemetry.sdk.resources import Resource
 
 from .. import __version__, _errors
+from .._compat.global_providers import provider_finder
 from .._process import after_fork, is_gevent_patched, new_thread, warn_once
 from .._settings import ConfigError, Settings
 from .._settings.environment import variable
@@ -26,18 +25,6 @@ from .stats import Counts
 __all__ = ["SignalProvider"]
 
 _log = logging.getLogger("llmtrace")
-_GLOBALS = {
-    TRACES: ("opentelemetry.trace", "_TRACER_PROVIDER"),
-    METRICS: ("opentelemetry.metrics._internal", "_METER_PROVIDER"),
-    LOGS: ("opentelemetry._logs._internal", "_LOGGER_PROVIDER"),
-}
-"""Module and name of the providers that the application sets. The getters are a fallback: they might set one."""
-_GETTERS = {
-    TRACES: ("opentelemetry.trace", "get_tracer_provider"),
-    METRICS: ("opentelemetry.metrics", "get_meter_provider"),
-    LOGS: ("opentelemetry._logs", "get_logger_provider"),
-}
-_MISSING = object()
 
 
 class SignalWriter(Protocol):
@@ -76,7 +63,7 @@ class SignalProvider:
         self._arguments = arguments
         self.stores: bool = False
         """True if the local store is one of the routes."""
-        self._home, self._name = _GLOBALS[signal]
+        self._find_global = provider_finder(signal.name)
         self._routes: list[Route] | None = None
         self._closed = False
         self._announced = False
@@ -114,18 +101,18 @@ class SignalProvider:
         return self._own if self._created else self._create()
 
     def _warn_ignored(self, reason: str) -> None:
+        if self._arguments is NO_ARGUMENTS or self.signal is not TRACES:
+            return  # runs with every call
         ignored = str(self._arguments)
-        if ignored and self.signal is TRACES:
-            self._arguments = NO_ARGUMENTS
+        self._arguments = NO_ARGUMENTS
+        if ignored:
             warn_once(
                 f"llmtrace ignores {ignored} of instrument(): {reason}, which decides the destination and the resource"
             )
 
     def _application(self) -> Any:
-        current = getattr(sys.modules.get(self._home), self._name, _MISSING)
-        if current is _MISSING and _GETTERS[self.signal][0] in sys.modules:
-            current = _from_getter(self.signal)
-        return None if current is None or current is _MISSING or _is_noop(type(current)) else current
+        current = self._find_global()
+        return None if current is None or _is_noop(type(current)) else current
 
     def own(self) -> bool:
         """Return True if this signal is exported by our own exporters."""
@@ -229,14 +216,6 @@ class SignalProvider:
                     raise
                 warn_once(f"llmtrace exports no {self.signal.unit}: this release of OpenTelemetry differs ({error})")
                 return None, []
-
-
-def _from_getter(signal: Signal) -> Any:
-    home, name = _GETTERS[signal]
-    warn_once(f"llmtrace: this release of OpenTelemetry has no {'.'.join(_GLOBALS[signal])}; {name}() is used instead")
-    with suppress(Exception):  # it may need the missing name itself
-        return getattr(sys.modules[home], name)()
-    return None
 
 
 _NOOP_PROVIDERS = frozenset(

@@ -59,10 +59,7 @@ def _admit(call: OpenCall) -> Any:
         return None
 
 
-def _check_budgets(call: OpenCall) -> None:
-    verdict = _admit(call)
-    if verdict is None:
-        return
+def _check_budgets(call: OpenCall, verdict: Any) -> None:
     if not isinstance(verdict, Exception):
         verdict = _wait_for_verdict(call, verdict.wait)
     if verdict is not None:
@@ -106,7 +103,9 @@ def _wait_for_verdict(call: OpenCall, wait: Callable[[], Any]) -> Any:
 
 def drive(call: OpenCall, settle: Settle, wrapped: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """Run ``wrapped`` inside ``call`` and end the call with ``settle``. A budget may refuse the call first."""
-    _check_budgets(call)
+    verdict = _admit(call)
+    if verdict is not None:
+        _check_budgets(call, verdict)
     token = _attach(call)
     try:
         result = wrapped(*args, **kwargs)
@@ -114,8 +113,7 @@ def drive(call: OpenCall, settle: Settle, wrapped: Callable[..., Any], args: Any
         _detach(call, token, error)
         _fail(call, error)
         raise
-    _detach(call, token, None)
-    _settle(call, settle, result)
+    _complete(call, token, settle, result)
     return result
 
 
@@ -133,8 +131,7 @@ async def drive_async(
         _detach(call, token, error)
         _fail(call, error)
         raise
-    _detach(call, token, None)
-    _settle(call, settle, result)
+    _complete(call, token, settle, result)
     return result
 
 
@@ -172,7 +169,9 @@ def _detach(call: OpenCall, token: Any, error: BaseException | None) -> None:
         log_internal_error("make the caller's context current again")
 
 
-def _settle(call: OpenCall, settle: Settle, result: Any) -> None:
+def _complete(call: OpenCall, token: Any, settle: Settle, result: Any) -> None:
+    """Make the caller's context current again and end the call with ``settle``. Never raises."""
+    _detach(call, token, None)
     try:
         settle(call, result)
     except Exception:

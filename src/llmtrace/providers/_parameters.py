@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 __all__ = ["read_parameters"]
@@ -26,6 +26,8 @@ _MAX_TEXT_CHARS = 128
 _MAX_ITEMS = 32
 _MAX_DEPTH = 4
 _SCALARS = frozenset({str, int, float, bool})
+_JSON_TYPES = (str, int, float, dict, list, tuple, Enum)
+"""Types with a JSON form. The marks that SDKs put in place of omitted parameters have none."""
 
 
 def read_parameters(body: Any) -> dict[str, Any]:
@@ -35,15 +37,17 @@ def read_parameters(body: Any) -> dict[str, Any]:
     parameters = _read(body, 0)
     for name in _NESTED:
         nested = body.get(name)
-        if isinstance(nested, Mapping):
+        if isinstance(nested, dict):
             parameters.update(_read(nested, 0))
     return parameters
 
 
-def _read(source: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+def _read(source: dict[Any, Any], depth: int) -> dict[str, Any]:
     parameters: dict[str, Any] = {}
     for name, value in source.items():
-        if name not in _NOT_PARAMETERS and (copied := _copy(value, depth + 1)) is not None:
+        if not isinstance(value, _JSON_TYPES) or name in _NOT_PARAMETERS:
+            continue
+        if (copied := _copy(value, depth + 1)) is not None:
             parameters[str(name)] = copied
             if len(parameters) >= _MAX_ITEMS:
                 break
@@ -54,11 +58,10 @@ def _copy(value: Any, depth: int) -> Any:
     """Return a copy of ``value``, or ``None`` for a long text or a value without a JSON form."""
     if type(value) in _SCALARS:
         return None if type(value) is str and len(value) > _MAX_TEXT_CHARS else value
-    if value is None or depth > _MAX_DEPTH:
+    if depth > _MAX_DEPTH:
         return None
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return _read(value, depth) or None
     if isinstance(value, (list, tuple)):
         return [copied for item in value[:_MAX_ITEMS] if (copied := _copy(item, depth + 1)) is not None]
-    member_value = getattr(value, "value", None)  # an enumeration member
-    return member_value if type(member_value) in _SCALARS else None
+    return value.value if isinstance(value, Enum) and type(value.value) in _SCALARS else None

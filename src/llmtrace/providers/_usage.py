@@ -251,8 +251,8 @@ def openai_totals(reported: Mapping[str, float]) -> Counts | None:
 
     ``total_tokens`` reveals servers that count cached tokens or reasoning separately.
     """
-    counts = {name: count for name, count in reported.items() if name != "total"}
-    total = reported.get("total")
+    counts = dict(reported)
+    total = counts.pop("total", None)
     if "cache_write" not in counts and ("cache_write_5m" in counts or "cache_write_1h" in counts):
         counts["cache_write"] = counts.get("cache_write_5m", 0) + counts.get("cache_write_1h", 0)
     if "citation_output" in counts:

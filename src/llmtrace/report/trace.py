@@ -16,7 +16,7 @@ from ..store.span_codec import StoredSpan
 from ..telemetry import names
 from . import formatting
 
-__all__ = ["Node", "about", "tree", "waterfall"]
+__all__ = ["Node", "notes_on", "tree", "waterfall"]
 
 _HEADINGS = ("time", "in", "out", "cost")
 _WIDTHS = (7, 6, 6, 11)
@@ -73,7 +73,7 @@ def waterfall(trace: TraceRow, spans: Sequence[StoredSpan], *, width: int = 80) 
         )
         drawn = Text(_bar(span, first, total, bar) if bar else "", style=_colour(span))
         lines.append(_row(name, drawn, _cells(span), name_width, bar, cells))
-        for note in _notes(span, width - len(node.below) - 2):
+        for note in _note_lines(span, width - len(node.below) - 2):
             lines.append(Text(f"{node.below}  {formatting.plain(note)}", style="dim"))
     return Group(*lines)
 
@@ -105,7 +105,7 @@ def _row(
     return Text(style=style).append_text(name).append(" ").append_text(bar).append(" ").append(numbers)
 
 
-def about(span: StoredSpan) -> list[str]:
+def notes_on(span: StoredSpan) -> list[str]:
     """Return notes on a span: streaming, cache, prompt, finish reason, documents and errors."""
     attributes = span.attributes
     notes = []
@@ -135,10 +135,10 @@ def about(span: StoredSpan) -> list[str]:
     return notes
 
 
-def _notes(span: StoredSpan, width: int) -> list[str]:
+def _note_lines(span: StoredSpan, width: int) -> list[str]:
     """Return the notes on a span, joined to lines of at most ``width`` characters."""
     lines: list[str] = []
-    for part in about(span):
+    for part in notes_on(span):
         if lines and len(lines[-1]) + len(part) + 3 <= width:
             lines[-1] += f" · {part}"
         else:

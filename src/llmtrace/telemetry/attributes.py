@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from opentelemetry.trace import Span, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
+from .._compat.span_attributes import make_encodable
 from .._text import encodable
 from ..capture.background import FETCH
 from ..capture.call import OpenCall
@@ -17,7 +18,6 @@ from . import names
 from .content import exception_texts, label_of
 from .content_policy import ContentPolicy
 from .costs import describe_budget, describe_cost, describe_estimate
-from .fast_attributes import make_encodable
 from .truncate import dumps
 
 __all__ = [

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .._compat.span_attributes import value_limit
 from .._settings import ConfigError, content_mode, environment
 from ..model import CallContext
 from . import names
@@ -70,8 +71,8 @@ class ContentPolicy:
 
         The SDK truncates longer values at any character, which would leave invalid JSON.
         """
-        limit = getattr(getattr(span, "_limits", None), "max_span_attribute_length", None)
-        if type(limit) is not int or limit >= self.max_bytes:
+        limit = value_limit(span)
+        if limit is None or limit >= self.max_bytes:
             return self
         return replace(self, max_bytes=limit)
 

@@ -8,8 +8,8 @@ from time import time_ns
 from opentelemetry._logs import Logger, LogRecord, SeverityNumber
 from opentelemetry.context import Context
 
+from .._compat.span_attributes import event_limit, make_encodable
 from .attributes import Attributes
-from .fast_attributes import LIMIT, make_encodable
 from .importance import by_importance, within
 
 __all__ = ["Events"]
@@ -29,8 +29,6 @@ class Events:
         logger = self._logger()
         if logger is not None:
             make_encodable(attributes)
-            limits = getattr(logger, "_log_record_limits", None)
-            limit = getattr(limits, "max_log_record_attributes", None) or LIMIT
             now = time_ns()
             logger.emit(
                 LogRecord(
@@ -39,6 +37,6 @@ class Events:
                     context=context,
                     severity_number=SeverityNumber.INFO,
                     event_name=name,
-                    attributes=by_importance(within(attributes, limit)),
+                    attributes=by_importance(within(attributes, event_limit(logger))),
                 )
             )

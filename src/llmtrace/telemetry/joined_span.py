@@ -7,9 +7,9 @@ from typing import Any
 
 from opentelemetry.trace import SpanContext
 
+from .._compat.span_attributes import limits_of, set_attributes, set_lazily, spare_room
 from .._errors import log_internal_error
 from .attributes import Attributes
-from .fast_attributes import limits_of, set_attributes, set_lazily, spare_room
 from .importance import within
 
 __all__ = ["JoinedSpan", "Make", "has_usage"]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from opentelemetry.metrics import CallbackOptions, MeterProvider, NoOpMeterProvider, Observation
 
 from .. import __version__, _errors
+from .._compat.span_attributes import make_encodable
 from .._text import encodable
 from ..capture.call import OpenCall
 from ..capture.failure import error_type
@@ -19,7 +20,6 @@ from ..model.chunk_gaps import GAP_BOUNDS_SECONDS
 from ..pricing.money import UNIT, PricedCall
 from . import names
 from .content import label_of
-from .fast_attributes import make_encodable
 from .histograms import record_gaps
 
 __all__ = ["Metrics"]

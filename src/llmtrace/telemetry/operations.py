@@ -24,6 +24,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from .._compat.span_attributes import limits_of, make_encodable, set_attributes
 from .._errors import log_internal_error
 from .._text import encodable
 from ..capture import worker
@@ -38,7 +39,6 @@ from .attributes import Attributes
 from .bridges import add_bridges
 from .content import describe_content
 from .content_policy import NO_CONTENT, ContentPolicy
-from .fast_attributes import limits_of, make_encodable, set_attributes
 from .truncate import dumps, map_text
 
 __all__ = ["Annotator", "OperationSpans", "describe_context"]

@@ -17,6 +17,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from .._compat.span_attributes import limits_of, make_encodable, set_attributes, set_lazily
 from .._errors import log_internal_error
 from .._text import encodable
 from ..capture.call import OpenCall
@@ -29,7 +30,6 @@ from .content import Content, describe_content
 from .content_policy import NO_CONTENT, ContentPolicy
 from .costs import describe_cost
 from .events import Events
-from .fast_attributes import limits_of, make_encodable, set_attributes, set_lazily
 from .joined_span import JoinedSpan, has_usage
 from .operations import describe_context
 from .start_attributes import StartAttributes

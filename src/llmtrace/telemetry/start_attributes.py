@@ -9,6 +9,8 @@ from opentelemetry.sdk import trace as sdk
 from opentelemetry.sdk.trace import export, sampling
 from opentelemetry.trace import Tracer
 
+from .._compat.span_attributes import span_processors
+
 __all__ = ["StartAttributes"]
 
 _IGNORE_ATTRIBUTES = (sampling.StaticSampler, sampling.TraceIdRatioBased)
@@ -33,7 +35,7 @@ class StartAttributes:
 
     def needed_by(self, tracer: Tracer) -> bool:
         """Return False only if neither the sampler nor a processor of ``tracer`` reads start attributes."""
-        processors = getattr(getattr(tracer, "span_processor", None), "_span_processors", None)
+        processors = span_processors(tracer)
         entry = self._by_tracer.get(id(tracer))
         if entry is None or entry[0] is not processors:  # the SDK replaces the tuple when it adds a processor
             entry = self._by_tracer[id(tracer)] = processors, _reads_attributes(tracer, processors), tracer

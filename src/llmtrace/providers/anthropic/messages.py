@@ -51,11 +51,12 @@ def to_usage(reported: Counts) -> Counts | None:
     Anthropic counts cached tokens separately from ``input_tokens``. With the total, ``input`` means the same for every
     provider. Source: https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching.
     """
-    counts = {key: count for key, count in reported.items() if key != "fresh"}
+    counts = dict(reported)
+    fresh = counts.pop("fresh", None)
     if "cache_write" not in counts and ("cache_write_5m" in counts or "cache_write_1h" in counts):
         counts["cache_write"] = counts.get("cache_write_5m", 0) + counts.get("cache_write_1h", 0)
-    if "fresh" in reported and (reported["fresh"] or "input" not in reported):
-        counts["input"] = reported["fresh"] + counts.get("cache_read", 0) + counts.get("cache_write", 0)
+    if fresh is not None and (fresh or "input" not in reported):
+        counts["input"] = fresh + counts.get("cache_read", 0) + counts.get("cache_write", 0)
     return counts or None
 
 

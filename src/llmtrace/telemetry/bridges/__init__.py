@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from ..._compat.span_attributes import LIMIT
 from ..._errors import log_internal_error
 from .. import names
-from ..fast_attributes import LIMIT
 from ..importance import within
 from .langfuse import langfuse
 from .logfire import logfire

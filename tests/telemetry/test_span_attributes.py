@@ -19,8 +19,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import INVALID_SPAN
 
 from llmtrace import _errors
-from llmtrace.telemetry import fast_attributes
-from llmtrace.telemetry.fast_attributes import set_attributes, set_lazily
+from llmtrace._compat import span_attributes
+from llmtrace._compat.span_attributes import set_attributes, set_lazily
 
 PLAIN = {"text": "a", "count": 3, "share": 0.5, "flag": True, "list": ["a", "b"], "tuple": (1, 2), "empty": []}
 
@@ -105,7 +105,7 @@ def test_set_attributes_uses_the_api_of_an_unexpected_sdk(monkeypatch: pytest.Mo
         def _set_items(self, attributes: Any) -> None:
             self.seen.update(attributes)
 
-    monkeypatch.setattr("llmtrace.telemetry.fast_attributes._BOUNDED_ATTRIBUTES", Other)
+    monkeypatch.setattr("llmtrace._compat.span_attributes._BOUNDED_ATTRIBUTES", Other)
     span: Any = TracerProvider().get_tracer("test").start_span("x")
     span._attributes = Other()
     set_attributes(span, {"a": 1})
@@ -326,7 +326,7 @@ def test_set_lazily_rejects_attributes_with_slots(monkeypatch: pytest.MonkeyPatc
         __slots__ = ("_immutable", "max_value_len", "maxlen")
 
     span: Any = TracerProvider().get_tracer("test").start_span("x")
-    monkeypatch.setattr(fast_attributes, "_BOUNDED_ATTRIBUTES", Slotted)
+    monkeypatch.setattr(span_attributes, "_BOUNDED_ATTRIBUTES", Slotted)
     span._attributes = Slotted()
     span._attributes._immutable, span._attributes.max_value_len, span._attributes.maxlen = False, None, None
     assert not set_lazily(span, CountingFunction())

@@ -1,0 +1,49 @@
+"""The global providers of OpenTelemetry that the application has set."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from . import warn_missing
+
+__all__ = ["provider_finder"]
+
+_GLOBALS = {
+    "traces": ("opentelemetry.trace", "_TRACER_PROVIDER"),
+    "metrics": ("opentelemetry.metrics._internal", "_METER_PROVIDER"),
+    "logs": ("opentelemetry._logs._internal", "_LOGGER_PROVIDER"),
+}
+"""Module and name by signal. The public getters are a fallback: they might set a provider."""
+_GETTERS = {
+    "traces": ("opentelemetry.trace", "get_tracer_provider"),
+    "metrics": ("opentelemetry.metrics", "get_meter_provider"),
+    "logs": ("opentelemetry._logs", "get_logger_provider"),
+}
+_MISSING = object()
+
+
+def provider_finder(signal: str) -> Callable[[], Any]:
+    """Return a function that returns the global provider, ``None`` if none is set.
+
+    Args:
+        signal: ``traces``, ``metrics`` or ``logs``.
+    """
+    home, name = _GLOBALS[signal]
+
+    def find() -> Any:
+        provider = getattr(sys.modules.get(home), name, _MISSING)
+        return _from_getter(signal) if provider is _MISSING else provider
+
+    return find
+
+
+def _from_getter(signal: str) -> Any:
+    module, getter = _GETTERS[signal]
+    if module in sys.modules:
+        warn_missing("OpenTelemetry", ".".join(_GLOBALS[signal]), f"{getter}() is used instead")
+        with suppress(Exception):  # it may need the missing name itself
+            return getattr(sys.modules[module], getter)()
+    return None
