@@ -7,6 +7,7 @@ attribute or a metric, which the code does not have, is in ``names.toml``.
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import tomllib
 from collections.abc import Iterator
@@ -38,6 +39,25 @@ SETTINGS = {
     "Local store": ("store", "store_max_mb", "store_max_days", "fingerprints"),
     "Metrics": ("metrics", "metric_dimensions"),
 }
+PAGES = {
+    "record-content": ("capture_content", "content_max_bytes", "content_blobs"),
+    "redact": ("redact",),
+    "own-prices": ("prices",),
+    "budgets": ("budgets", "budget_store"),
+    "missing-token-counts": ("stream_usage", "stream_usage_hosts", "estimate_usage"),
+    "prompts-in-git": ("prompts",),
+    "tag-calls": ("baggage_keys",),
+    "tools-and-agents": ("rollup",),
+    "backends/index": ("bridges",),
+    "anthropic": ("native_spans",),
+    "report": ("fingerprints",),
+    "test": ("strict",),
+    "../explanation/delivery": ("spool", "spool_max_mb", "flush_timeout", "handle_sigterm"),
+    "../reference/store": ("store", "store_max_mb", "store_max_days"),
+    "../reference/metrics": ("metrics", "metric_dimensions"),
+    "../reference/conventions": ("cost_attributes",),
+}
+"""Pages that explain settings, from the folder ``how-to``."""
 NOT_ATTRIBUTES = ("METRIC_",)
 EVENTS = (names.EVALUATION, names.DETAILS_EVENT, names.EXCEPTION)
 
@@ -62,7 +82,7 @@ def settings() -> str:
         for name in members:
             effect = " ".join(effects[name].split()).replace("``", "`")
             text += f"#### `LLMTRACE_{name.upper()}`\n\n{effect}\n\n"
-            text += f"Argument: `{name}`. Default: {_default(name)}. Accepted: {_accepted(name)}.\n\n"
+            text += f"Argument: `{name}`. Default: {_default(name)}. Accepted: {_accepted(name)}.{_more(name)}\n\n"
     return text
 
 
@@ -92,6 +112,15 @@ def _accepted(name: str) -> str:
     except ConfigError as error:
         return str(error).partition("; use ")[2].rstrip(".")
     raise AssertionError(name)
+
+
+def _more(name: str) -> str:
+    for page, members in PAGES.items():
+        if name in members:
+            file = (DOCS / "how-to" / f"{page}.md").resolve()
+            title = file.read_text().partition("\n")[0].removeprefix("# ")
+            return f" More: [{title}]({os.path.relpath(file, DOCS / 'reference')})."
+    return ""
 
 
 def attributes() -> str:

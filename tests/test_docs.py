@@ -1,8 +1,7 @@
-"""Links, settings, public names and Python code of the documentation pages."""
+"""Links, settings and public names of the documentation pages."""
 
 from __future__ import annotations
 
-import ast
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -39,13 +38,6 @@ def test_page_links_resolve(page: Path) -> None:
         file = page if not path else (page.parent / path).resolve()
         assert file.exists(), target
         assert not anchor or anchor in anchors(file), target
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_page_python_blocks_compile(page: Path) -> None:
-    """Every Python block can be compiled."""
-    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
-        compile(block, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 def test_settings_page_lists_every_variable() -> None:
