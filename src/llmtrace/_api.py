@@ -21,6 +21,7 @@ from opentelemetry.trace import TracerProvider
 
 from . import _errors, _settings
 from ._compat import opentelemetry_sdk  # noqa: F401 - import the SDK before every module that needs it
+from ._compat.standard_library import is_initializing
 from ._process import new_thread
 from ._runtime import Providers, Runtime
 from ._settings.environment import variable, variables
@@ -76,7 +77,7 @@ class Instrumentation:
     def _install(self, sdks: Iterable[Sdk]) -> None:
         for sdk in sdks:
             module = sys.modules.get(sdk.module)
-            if module is not None and _initializing(module):
+            if module is not None and is_initializing(module):
                 self.waiting[sdk.name] = "being imported"
                 new_thread("import", self._patch_after_import, sdk, module).start()
             elif module is not None:
@@ -93,7 +94,7 @@ class Instrumentation:
         Poll instead of importing the module, which would repeat an import that failed.
         """
         while self._live and sys.modules.get(sdk.module) is module:
-            if not _initializing(module):
+            if not is_initializing(module):
                 _imported(sdk, module)
                 return
             sleep(_POLL_SECONDS)
@@ -165,14 +166,9 @@ def _package_imported(sdk: Sdk, _: ModuleType) -> None:
             _current._skip_moved(sdk)
 
 
-def _initializing(module: ModuleType) -> bool:
-    """Return True while the module is being imported."""
-    return bool(getattr(module.__spec__, "_initializing", False))
-
-
 def _is_imported(package: str) -> bool:
     module = sys.modules.get(package)
-    return module is not None and not _initializing(module)
+    return module is not None and not is_initializing(module)
 
 
 def _moved(sdk: Sdk) -> bool:

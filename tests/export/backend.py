@@ -27,7 +27,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from serving import QuietHandler
+from serving import QuietHandler, free_port
 
 _EXPAND = {"gzip": gzip.decompress, "deflate": zlib.decompress, None: bytes}
 
@@ -57,9 +57,7 @@ class Backend:
         self._released = threading.Event()
         self._server: ThreadingHTTPServer | None = None
         if port == 0:
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                port = free.getsockname()[1]
+            port = free_port()
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
 
@@ -192,3 +190,11 @@ class Backend:
 
 def spans_of(request: ExportTraceServiceRequest) -> list[Any]:
     return [span for group in request.resource_spans for scope in group.scope_spans for span in scope.spans]
+
+
+def request_tags(backend: Backend) -> Counter[str]:
+    """Return how often the span of each request arrived, by the tag that names it."""
+    spans = [span for request in backend.requests for span in spans_of(request)]
+    tags = [pair.value.string_value for span in spans for pair in span.attributes if pair.key == "llmtrace.tag.request"]
+    assert len(tags) == len(spans)
+    return Counter(tags)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from serving import programs
+from serving import free_port, programs
 
-from .backend import Backend, spans_of
+from .backend import Backend, request_tags
 from .conftest import SOURCE
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -81,13 +80,6 @@ def serve(backend: Backend, spool: Path, tmp_path: Path, replay: Any) -> Iterato
         yield start_server
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
-
-
 def get(port: int, number: int) -> None:
     give_up = time.monotonic() + 120
     while True:
@@ -100,13 +92,6 @@ def get(port: int, number: int) -> None:
         except OSError:  # it is not up yet, or a worker is being replaced
             assert time.monotonic() < give_up
             time.sleep(0.05)
-
-
-def request_tags(backend: Backend) -> Counter[str]:
-    spans = [span for request in backend.requests for span in spans_of(request)]
-    tags = [pair.value.string_value for span in spans for pair in span.attributes if pair.key == "llmtrace.tag.request"]
-    assert len(tags) == len(spans)
-    return Counter(tags)
 
 
 def wait_for(backend: Backend, count: int) -> None:

@@ -16,9 +16,8 @@ from typing import Any
 
 import pytest
 
-from export.backend import Backend
-from export.test_servers import free_port, request_tags
-from serving import programs
+from export.backend import Backend, request_tags
+from serving import free_port, programs
 
 from .programs import CALLS, environment
 

@@ -23,8 +23,8 @@ from llmtrace.capture import stream as streams
 #: What the SDKs send their requests with: the newest releases have an ``httpx`` of their own.
 http = __import__(openai._base_client.SyncHttpxClientWrapper.__mro__[2].__module__.partition(".")[0])
 
-MANY = 10_000
-BATCH = 500
+MANY = 5_000
+BATCH = 250
 HELD = 4 * 1024
 """Bytes that llmtrace may hold for one open stream, its OpenTelemetry span apart."""
 HAND_WRITTEN = (
@@ -61,7 +61,7 @@ def counted() -> Iterator[Counting]:
 
 
 class Parts(http.SyncByteStream, http.AsyncByteStream):  # type: ignore[misc]
-    """Response body in pieces, without a socket, so that 10,000 of them do not test the operating system."""
+    """Response body in pieces, without a socket, so that thousands of them do not test the operating system."""
 
     def __init__(self, parts: list[bytes]) -> None:
         self._parts = parts

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llmtrace.report.charts import nice
+from llmtrace.report.charts import axis_top
 from llmtrace.report.html import render
 from llmtrace.report.select import selection
 from llmtrace.store.schema import connect
@@ -117,4 +117,4 @@ def test_page_of_calls_without_attributes_is_rendered(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("largest", "top"), [(0, 1), (1, 1), (1.01, 1.5), (7, 8), (99, 100), (0.0031, 0.004)])
 def test_axis_ends_at_a_round_number(largest: float, top: float) -> None:
     """The top of an axis is the next round number."""
-    assert nice(largest) == pytest.approx(top)
+    assert axis_top(largest) == pytest.approx(top)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import openai  # before a test run in this process, which forgets the modules that it imports
 import pytest
 
 pytest_plugins = ["pytester"]
@@ -121,8 +122,6 @@ def test_unknown_name_raises_attribute_error() -> None:
 
 def test_instrumented_program_stays_instrumented(replay: Any, spans: Any, pytester: pytest.Pytester) -> None:
     """A recording in an instrumented program and the program's own exporter both get the spans."""
-    import openai
-
     from llmtrace import _api
     from llmtrace.testing import recording
 

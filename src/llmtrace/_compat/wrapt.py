@@ -1,4 +1,4 @@
-"""Base classes of wrapt with type parameters, which its releases 1.x do not accept at run time."""
+"""Base classes of wrapt with type parameters, which its releases 1.x do not accept at run time, and its wrappers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import wrapt
 
-__all__ = ["FunctionWrapper", "ObjectProxy"]
+__all__ = ["FunctionWrapper", "ObjectProxy", "wrapper_of"]
 
 if TYPE_CHECKING:
     FunctionWrapper = wrapt.FunctionWrapper[..., Any]
     ObjectProxy = wrapt.ObjectProxy[Any]
 else:
     FunctionWrapper, ObjectProxy = wrapt.FunctionWrapper, wrapt.ObjectProxy
+
+
+def wrapper_of(function: Any) -> Any:
+    """Return the function that wraps ``function`` through wrapt, ``function`` itself if none does."""
+    return getattr(function, "_self_wrapper", function)

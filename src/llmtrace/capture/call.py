@@ -10,6 +10,7 @@ from functools import partial
 from time import perf_counter, time_ns
 from typing import Any
 
+from .._compat.http_clients import header_entries, request_of
 from .._errors import log_internal_error
 from .._process import after_fork
 from .._read import Money, read_money
@@ -292,7 +293,7 @@ class OpenCall:
                 response.stated_cost = _stated_cost(self.headers)
         if self.content is not None:
             http = self.http_response if self.http_response is not None else error
-            self.content.complete_from_request(getattr(http, "_request", None) or getattr(http, "request", None))
+            self.content.complete_from_request(request_of(http))
             if (
                 self.request.operation in _CONVERSATIONS
                 and context_state.activation_of(self.parent_context) is not None
@@ -463,7 +464,7 @@ _READ_HEADERS = {
 
 def _read_headers(headers: Any) -> dict[str, str]:
     # Read httpx's list of (raw name, lower-case name, value) once: each look-up by name scans all headers.
-    entries = getattr(headers, "_list", None)
+    entries = header_entries(headers)
     if entries is not None:
         return {_READ_HEADERS[name]: value.decode("latin-1") for _, name, value in entries if name in _READ_HEADERS}
     # Other clients keep the case that the server sent.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from .._compat.http_clients import body_of
 from .._errors import log_internal_error
 from ..model import Message, RequestContent, Response
 from ..model.content_format import ContentAccumulator, ContentFormat
@@ -59,8 +60,8 @@ class ContentRecorder:
         """
         if self.request is not None and self.request.complete:
             return
-        content = getattr(http_request, "_content", None)  # the public property raises for a streamed body
-        if not isinstance(content, bytes):
+        content = body_of(http_request)
+        if content is None:
             return
         try:
             self.request = self._format.request(json.loads(content))

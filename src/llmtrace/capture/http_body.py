@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any
 
+from .._compat.http_clients import is_read, make_decoders
 from .._compat.wrapt import ObjectProxy
 from .._errors import log_internal_error
 from ..model import Response
@@ -323,8 +324,8 @@ def _guarded(read: Callable[..., None], *data: bytes) -> None:
 
 def observe_body(call: OpenCall, http: Any) -> None:
     """End ``call`` when the caller has read the body of ``http``, an httpx response."""
-    is_read = http.is_closed and hasattr(http, "_content")
-    decode = bytes if is_read else _decoder(http)
+    has_body = is_read(http)
+    decode = bytes if has_body else _decoder(http)
     content_type = http.headers.get("content-type", "")
     reader: SseParser | JsonBodyReader
     # Check the content type too: speech is streamed on a field of the body, not on an argument of the SDK.
@@ -334,7 +335,7 @@ def observe_body(call: OpenCall, http: Any) -> None:
         reader = _parser_for(http, StreamObserver(call, call.make_accumulator()), decode)
     else:
         reader = JsonBodyReader(call, decode, keep=not content_type.startswith(_MEDIA_TYPES))
-    if is_read:
+    if has_body:
         reader.feed(http.content)
         reader.on_exhausted()
     else:
@@ -354,16 +355,14 @@ def _parser_for(http: Any, observer: StreamObserver, decode: Callable[[bytes], b
 
 
 def _decoder(http: Any) -> Callable[[bytes], bytes]:
-    """Return a second decoder for the content encodings of the response, created on first use."""
+    """Return a second decoder for the content encodings of the response."""
     if not http.headers.get("content-encoding"):
         return bytes
-    http_decoder = http._get_content_decoder()
-    classes = [type(decoder) for decoder in getattr(http_decoder, "children", None) or (http_decoder,)]
-    decoders: list[Any] = []
+    decoders = make_decoders(http)
 
     def decode(data: bytes) -> bytes:
-        if not decoders:
-            decoders.extend(decoder_class() for decoder_class in classes)
+        if decoders is None:
+            return b""
         for decoder in decoders:
             decoded = decoder.decode(data)
             # httpx returns bytes, httpx2 an iterator of bytes.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import weakref
 from collections import OrderedDict
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterable
 from contextvars import ContextVar, Token
 from typing import Any, NamedTuple
 
+from .._compat.standard_library import running_task
 from .._process import ForkSafeLock
 from ..model import Document
 
@@ -53,7 +53,7 @@ def current_path() -> ExecutionPath:
     Copies of the context inherit the path, so its place is compared with the current thread and task. The thread id
     alone is not enough, because a pool runs many paths on one thread.
     """
-    task = _running_task()
+    task = running_task()
     place = threading.get_ident(), 0 if task is None else id(task)
     path = _path.get()
     if path is None or path.place != place:
@@ -64,7 +64,7 @@ def current_path() -> ExecutionPath:
 
 def begin_path() -> Token[ExecutionPath | None]:
     """Begin a new execution path in this thread or task and return the token that ``end_path`` needs."""
-    task = _running_task()
+    task = running_task()
     return _path.set(_new_path((threading.get_ident(), 0 if task is None else id(task)), task))
 
 
@@ -83,15 +83,6 @@ def _new_path(place: object, task: Any) -> ExecutionPath:
 def end_path(token: Token[ExecutionPath | None]) -> None:
     """Restore the execution path that was current before ``begin_path`` returned ``token``."""
     _path.reset(token)
-
-
-def _running_task() -> Any:
-    """Return the running task, if any."""
-    asyncio = sys.modules.get("asyncio")
-    # Check for a loop first: ``current_task`` raises without one, which is slower than the rest of this function.
-    if asyncio is None or asyncio._get_running_loop() is None:
-        return None
-    return asyncio.current_task()
 
 
 class _Retrieved(NamedTuple):

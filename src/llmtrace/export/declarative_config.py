@@ -6,6 +6,7 @@ from typing import Any
 
 from opentelemetry import trace
 
+from .._compat.declarative_config import load_makers
 from .._settings import ConfigError
 from .._settings.environment import variable
 from .signals import LOGS, METRICS, TRACES, Signal
@@ -42,26 +43,22 @@ class DeclarativeConfig:
 
 def _load_providers(file: str) -> dict[Signal, Any]:
     try:
-        from opentelemetry.configuration import load_config_file
-        from opentelemetry.configuration._logger_provider import create_logger_provider
-        from opentelemetry.configuration._meter_provider import create_meter_provider
-        from opentelemetry.configuration._resource import create_resource
-        from opentelemetry.configuration._tracer_provider import create_tracer_provider
+        make = load_makers()
     except ImportError as error:
         raise ConfigError(
             f"OTEL_CONFIG_FILE={file!r} needs the package opentelemetry-configuration ({error})"
         ) from error
     try:
-        config = load_config_file(file)
+        config = make.load_file(file)
         if config.disabled:
             return {TRACES: trace.NoOpTracerProvider()}
-        resource = create_resource(config.resource)
+        resource = make.resource(config.resource)
         limits = config.attribute_limits
-        providers: dict[Signal, Any] = {TRACES: create_tracer_provider(config.tracer_provider, resource, limits)}
+        providers: dict[Signal, Any] = {TRACES: make.tracer_provider(config.tracer_provider, resource, limits)}
         if config.meter_provider is not None:
-            providers[METRICS] = create_meter_provider(config.meter_provider, resource)
+            providers[METRICS] = make.meter_provider(config.meter_provider, resource)
         if config.logger_provider is not None:
-            providers[LOGS] = create_logger_provider(config.logger_provider, resource, limits)
+            providers[LOGS] = make.logger_provider(config.logger_provider, resource, limits)
     except Exception as error:
         raise ConfigError(f"OTEL_CONFIG_FILE={file!r} is not accepted: {error}") from error
     return providers

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from .._compat.standard_library import is_forked_by_billiard
 from ..capture import worker
 
 __all__ = ["install", "register"]
@@ -46,8 +47,7 @@ def _is_child() -> bool:
     process = sys.modules.get("multiprocessing.process")
     if process is not None and process.parent_process() is not None:
         return True
-    billiard = sys.modules.get("billiard.process")  # Celery's fork of multiprocessing
-    return billiard is not None and getattr(billiard.current_process(), "_parent_pid", None) is not None
+    return is_forked_by_billiard()
 
 
 def _run(**_: object) -> None:

@@ -12,7 +12,8 @@ from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 
 from .. import _errors
 from .._compat.opentelemetry_context import SUPPRESS_KEY
-from .._process import new_thread, warn_once
+from .._compat.otlp_exporters import metric_preference
+from .._process import new_thread
 from .._settings.environment import variable
 from . import exit_hooks
 from .batch import Sink
@@ -38,8 +39,8 @@ class PeriodicReader(MetricReader):
             exporter: Exporter whose temporality and aggregation apply.
         """
         super().__init__(
-            preferred_temporality=_preference(exporter, "_preferred_temporality"),
-            preferred_aggregation=_preference(exporter, "_preferred_aggregation"),
+            preferred_temporality=metric_preference(exporter, "temporality"),
+            preferred_aggregation=metric_preference(exporter, "aggregation"),
         )
         self._sink = sink
         self._stats = stats
@@ -101,13 +102,6 @@ class PeriodicReader(MetricReader):
     def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
         """Call ``close`` with a timeout in milliseconds."""
         self.close(time.monotonic() + timeout_millis / 1000)
-
-
-def _preference(exporter: Any, name: str) -> Any:
-    """Return a preference of an exporter, a private attribute; ``None`` selects the SDK's default."""
-    if not hasattr(exporter, name):
-        warn_once(f"llmtrace: {type(exporter).__name__} has no {name}; metrics are exported with the SDK's default")
-    return getattr(exporter, name, None)
 
 
 def _interval() -> float:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import sys
-import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from importlib.metadata import version
 from typing import Any
 
-from .._compat.isolated_modules import IsolatedModules, StubModule
+from .._compat import price_data
 from .._decimal import own_context
 from .._process import ForkSafeLock
 from .model_names import name_variants
@@ -94,31 +92,18 @@ _current: Catalog | None = None
 _lock = ForkSafeLock()
 
 
-# Load a private copy: the ``__init__`` of the package imports an updater, which imports an HTTP library.
-# Substitute ``pydantic``: it only validates prices from other sources.
-_genai_prices = IsolatedModules("genai_prices", substitutes={"pydantic": StubModule(), "typing_extensions": typing})
-
-
-def _latest() -> Any:
-    """Return the snapshot that the application fetched or set, else the one in the package."""
-    applications = getattr(sys.modules.get("genai_prices.data_snapshot"), "_custom_snapshot", None)
-    if applications is not None:
-        return applications
-    return _genai_prices.load("genai_prices.data_snapshot").get_snapshot()
-
-
 class Catalog:
     """One snapshot of the catalog."""
 
     def __init__(self) -> None:
-        self.snapshot: Any = _latest()
+        self.snapshot: Any = price_data.snapshot()
         self.version: str = f"genai-prices {version('genai-prices')}"
         if self.snapshot.from_auto_update:
             self.version += f" of {self.snapshot.timestamp:%Y-%m-%d %H:%M}"
         self._providers = {provider.id: provider for provider in self.snapshot.providers}
-        registry = _genai_prices.load("genai_prices.units")._get_registry().units
-        self._per = {unit.price_key: unit.per for unit in registry.values()}
-        self._units = {unit.price_key: Unit(unit.usage_key, unit.dimensions) for unit in registry.values()}
+        units = list(price_data.units())
+        self._per = {unit.price_key: unit.per for unit in units}
+        self._units = {unit.price_key: Unit(unit.usage_key, unit.dimensions) for unit in units}
         self.units: dict[str, Unit] = {unit.name: unit for unit in self._units.values()}
         self.fields: dict[str, Unit] = {
             counted: self.units[name] for name, counted in reversed(FIELDS.items()) if name in self.units
@@ -127,7 +112,7 @@ class Catalog:
     @property
     def fresh(self) -> bool:
         """True if the snapshot is current: the updater of ``genai-prices`` may replace it in the application."""
-        return _latest() is self.snapshot
+        return price_data.snapshot() is self.snapshot
 
     def newest(self, today: date) -> date | None:
         """Return the latest start date of a price up to ``today``; ``None`` if the catalog has no dates."""

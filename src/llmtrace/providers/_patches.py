@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from inspect import unwrap
 from typing import Any
 
-from .._compat.wrapt import FunctionWrapper
+from .._compat.wrapt import FunctionWrapper, wrapper_of
 from .._errors import log_internal_error
 
 __all__ = ["Patches"]
@@ -99,6 +99,6 @@ def _package(function: Any) -> str:
 
     Its ``__module__`` is of no use: ``functools.wraps`` copies that from the wrapped function.
     """
-    wrapper = getattr(function, "_self_wrapper", function)
+    wrapper = wrapper_of(function)
     module = getattr(wrapper, "__globals__", {}).get("__name__") or type(wrapper).__module__
     return str(module).partition("._")[0]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["COLOURS", "HEIGHT", "Bar", "Chart", "histogram", "nice", "stack"]
+__all__ = ["COLOURS", "HEIGHT", "Bar", "Chart", "axis_top", "histogram", "stacked_columns"]
 
 COLOURS = 7
 """Number of series with a colour of their own. All further series share one more colour."""
@@ -42,7 +42,7 @@ class Chart:
     height: int = HEIGHT
 
 
-def nice(largest: float, *, even: bool = False) -> float:
+def axis_top(largest: float, *, even: bool = False) -> float:
     """Return the next round number, for the top of an axis.
 
     With ``even``, half of it is an integer too, as the middle of the axis is labelled.
@@ -54,11 +54,11 @@ def nice(largest: float, *, even: bool = False) -> float:
     return next(top for top in tops if top >= largest * 0.9999 and not (even and top % 2))
 
 
-def stack(
+def stacked_columns(
     labels: Sequence[str], series: Sequence[tuple[str, Sequence[float]]], show: Callable[[float], str], title: str
 ) -> Chart:
     """Return stacked columns: one column for each label, one colour for each series."""
-    top = nice(max((sum(values[at] for _, values in series) for at in range(len(labels))), default=0))
+    top = axis_top(max((sum(values[at] for _, values in series) for at in range(len(labels))), default=0))
     bars = []
     for at, label in enumerate(labels):
         stacked = 0.0
@@ -74,7 +74,7 @@ def stack(
 
 def histogram(counts: Sequence[int], labels: Sequence[str], ticks: Sequence[tuple[float, str]], title: str) -> Chart:
     """Return a histogram. ``ticks`` are positions along the axis, from 0 to 1, with their labels."""
-    top = nice(max(counts, default=0), even=True)
+    top = axis_top(max(counts, default=0), even=True)
     bars = [
         Bar(0, at + 0.04, HEIGHT - count / top * HEIGHT, 0.92, count / top * HEIGHT, f"{label}: {count:,}")
         for at, (count, label) in enumerate(zip(counts, labels, strict=True))

@@ -17,7 +17,7 @@ from ..store.read import TraceRow, traces_by, traces_of
 from . import formatting
 from .aggregate import Aggregate, aggregate, costs, overall
 from .calls import CallTable, read
-from .charts import COLOURS, Chart, histogram, stack
+from .charts import COLOURS, Chart, histogram, stacked_columns
 from .distribution import Distribution
 from .select import Selection
 from .table import ABSENT, BLOCKED, COST_COLUMNS, TIME_COLUMNS, footnotes
@@ -128,7 +128,7 @@ def _cost_over_time(calls: CallTable, unit: str) -> Chart | None:
     if not any(any(values) for _, values in series):
         return None
     shown = [label[5:] if unit in ("day", "week") else label[5:16] if unit == "hour" else label for label in labels]
-    return stack(shown, series, formatting.money, f"cost by {unit} and feature")
+    return stacked_columns(shown, series, formatting.money, f"cost by {unit} and feature")
 
 
 def _time_labels(unit: str, first: datetime, last: datetime) -> list[str]:

@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
+from .._compat.http_clients import body_of, request_of
+
 __all__ = ["Body", "RequestBodies"]
 
 Body = bytes | Mapping[str, Any]
@@ -43,8 +45,8 @@ class RequestBodies:
         """Keep the request body of a call. Called as an observer, before the span ends."""
         if not call.has_own_span or not self._wanted():
             return
-        body = getattr(getattr(call.http_response, "_request", None), "_content", None)  # the property may raise
-        if type(body) is bytes:
+        body: Any = body_of(request_of(call.http_response))
+        if body is not None:
             self._size += len(body)
             if len(body) > _MAX_BODY_BYTES or self._size > _MAX_TOTAL_BYTES:
                 return

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 from google.rpc.error_details_pb2 import RetryInfo
 
+from ..._compat.otlp_exporters import grpc_settings, grpc_stub
 from ..._process import after_fork, before_fork
 from ..._settings.environment import first_variable
 from ..._settings.opentelemetry import usable_environment
@@ -65,10 +66,8 @@ class OtlpGrpcTransport:
         self.encoder: Encoder = OtlpEncoder(signal)
         self.unit: str = signal.unit
         exporter = self._make_exporter()
-        _ = exporter._client.Export  # a private name: fail now if a release lacks it
-        self.timeout: float = float(exporter._timeout)
-        self._headers: tuple[tuple[str, str], ...] = tuple(exporter._headers)
-        self.destination: Destination = make_destination(signal.name, "grpc", exporter._endpoint, dict(self._headers))
+        endpoint, self._headers, self.timeout = grpc_settings(exporter)
+        self.destination: Destination = make_destination(signal.name, "grpc", endpoint, dict(self._headers))
         exporter.shutdown()
         self._exporter: Any = None
         self._open_calls = _open_calls()
@@ -94,7 +93,7 @@ class OtlpGrpcTransport:
             self._exporter = self._make_exporter()
         request = self._signal.request.FromString(payload.raw())
         try:
-            response = self._exporter._client.Export(request=request, metadata=self._headers, timeout=timeout)
+            response = grpc_stub(self._exporter)(request=request, metadata=self._headers, timeout=timeout)
         except grpc.RpcError as error:
             # Open a new channel: one that lost its server may wait a minute before it reconnects.
             if error.code() is grpc.StatusCode.UNAVAILABLE:

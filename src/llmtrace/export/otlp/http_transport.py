@@ -7,6 +7,7 @@ exporter is built once, and the request that it makes is captured.
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import random
 import sys
@@ -254,7 +255,7 @@ def _capture_request(signal: Signal, endpoint: str | None) -> dict[str, Any]:
         def send(self, request: Any, **options: Any) -> Any:
             captured.update(options, url=request.url, headers=request.headers)
             response = requests.Response()
-            response.status_code, response._content = 200, b""
+            response.status_code, response.raw = 200, io.BytesIO()
             return response
 
     _, configured = first_variable(signal.variables("COMPRESSION"))

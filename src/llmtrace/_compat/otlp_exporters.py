@@ -1,0 +1,47 @@
+"""Settings that OpenTelemetry's OTLP exporters have read from the environment, and the gRPC client of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from . import warn_missing
+
+__all__ = ["GrpcSettings", "grpc_settings", "grpc_stub", "metric_preference"]
+
+
+class GrpcSettings(NamedTuple):
+    """Settings of a gRPC exporter."""
+
+    endpoint: str
+    headers: tuple[tuple[str, str], ...]
+    timeout: float
+    """Seconds for one request."""
+
+
+def grpc_settings(exporter: Any) -> GrpcSettings:
+    """Return the settings of a gRPC exporter.
+
+    Raises:
+        AttributeError: This release of the exporter has other internals. Spans go to the local store then.
+    """
+    grpc_stub(exporter)
+    return GrpcSettings(exporter._endpoint, tuple(exporter._headers), float(exporter._timeout))
+
+
+def grpc_stub(exporter: Any) -> Callable[..., Any]:
+    """Return the function that sends a request over the channel of a gRPC exporter.
+
+    Raises:
+        AttributeError: This release of the exporter has other internals.
+    """
+    stub: Callable[..., Any] = exporter._client.Export
+    return stub
+
+
+def metric_preference(exporter: Any, name: str) -> Any:
+    """Return the preferred ``temporality`` or ``aggregation`` of a metric exporter, ``None`` for the SDK's default."""
+    attribute = f"_preferred_{name}"
+    if not hasattr(exporter, attribute):
+        warn_missing("OpenTelemetry", f"{type(exporter).__name__}.{attribute}", "metrics have the SDK's default")
+    return getattr(exporter, attribute, None)
