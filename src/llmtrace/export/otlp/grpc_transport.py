@@ -66,7 +66,8 @@ class OtlpGrpcTransport:
         self.encoder: Encoder = OtlpEncoder(signal)
         self.unit: str = signal.unit
         exporter = self._make_exporter()
-        endpoint, self._headers, self.timeout = grpc_settings(exporter)
+        endpoint, self._headers, timeout = grpc_settings(exporter)
+        self.timeout: float = timeout
         self.destination: Destination = make_destination(signal.name, "grpc", endpoint, dict(self._headers))
         exporter.shutdown()
         self._exporter: Any = None
