@@ -84,7 +84,7 @@ def environment(address: str, folder: Path) -> dict[str, str]:
         "ANTHROPIC_API_KEY": "none",
         "GOOGLE_GEMINI_BASE_URL": address,
         "GEMINI_API_KEY": "none",
-        "LLMTRACE_FLUSH_TIMEOUT": "2",
+        "LLMTRACE_FLUSH_TIMEOUT": "30",
         "PYTHONPATH": os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
 
