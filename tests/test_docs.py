@@ -88,3 +88,25 @@ def is_importable(name: str) -> bool:
     except (ImportError, AttributeError):
         return False
     return True
+
+
+def test_comparison_of_readme_is_that_of_the_benchmarks() -> None:
+    """The README compares tracers by the date and the figures that the page of benchmarks has."""
+    readme, benchmarks = (ROOT / "README.md").read_text(), (ROOT / "docs" / "benchmarks.md").read_text()
+    compared = readme[readme.index("## Compared") : readme.index("## Documentation")]
+    (date,) = re.findall(r"in one run on (\d{4}-\d\d-\d\d)", compared)
+    assert f"on {date} " in benchmarks
+    measured = {row[0]: row for row in table_rows(benchmarks) if len(row) == 13}
+    shown = table_rows(compared)
+    assert len(shown) == len(measured)
+    for name, call, chunk, *_ in shown:
+        label = re.sub(r" [\d.]+(b\d+)?$", "", name.strip("*"))
+        row = next(row for tracer, row in measured.items() if tracer.split(",")[0] == label)
+        assert re.search(rf"/ {call}(?: \(|$)", row[1]), (name, call, row[1])
+        assert chunk == row[4], name
+
+
+def table_rows(text: str) -> list[list[str]]:
+    """Return the cells of the rows of Markdown tables, without their headings."""
+    lines = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| tracer ")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]

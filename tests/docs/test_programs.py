@@ -21,6 +21,7 @@ from textwrap import dedent
 
 import click
 import pytest
+import yaml
 from docs_vendor import vendors
 
 from serving import programs
@@ -150,12 +151,14 @@ def test_programs_of_page_run_and_print_the_shown_output(page: Path, address: st
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_commands_and_files_of_page_are_accepted(page: Path) -> None:
-    """Every ``llmtrace`` command has existing options, and every TOML and JSON block can be read."""
+    """Every ``llmtrace`` command has existing options, and every TOML, JSON and YAML block can be read."""
     for block in blocks(page):
         if block.language == "toml":
             tomllib.loads(block.text)
         if block.language == "json":
             json.loads(block.text)
+        if block.language == "yaml":
+            assert yaml.safe_load(block.text)
         if block.language in ("sh", "console"):
             for line in COMMAND.findall(block.text.replace("\\\n", " ")):
                 words = [word for word in shlex.split(line) if not re.match(r"[A-Z_]+=", word)]
