@@ -23,7 +23,7 @@ from llmtrace import ConfigError, Settings
 from llmtrace._settings import _READERS
 from llmtrace.cli.commands import _COMMANDS, _llmtrace
 from llmtrace.export.exporter_metrics import observe_stats
-from llmtrace.providers.registry import SDKS
+from llmtrace.providers.registry import PROVIDERS
 from llmtrace.telemetry import names
 from llmtrace.telemetry.metrics import _Instruments
 
@@ -106,7 +106,9 @@ def _default(name: str) -> str:
 
 def _accepted(name: str) -> str:
     if name == "clients":
-        return f"a comma list of {', '.join(f'`{sdk.name}`' for sdk in SDKS)}; a leading `-` leaves one out"
+        return (
+            f"a comma list of {', '.join(f'`{provider.name}`' for provider in PROVIDERS)}; a leading `-` leaves one out"
+        )
     try:
         _READERS[name](name, object())
     except ConfigError as error:

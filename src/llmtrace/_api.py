@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from importlib import import_module, metadata
+from importlib import metadata
 from importlib.util import find_spec
 from time import monotonic, sleep
 from types import ModuleType
@@ -31,8 +31,9 @@ from .capture import worker
 from .capture.stream import end_open_streams, has_open_streams
 from .export import termination
 from .export.routes import Arguments
+from .providers import registry
 from .providers._patches import Patches
-from .providers.registry import Sdk, sdks
+from .providers.contract import Provider
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -74,55 +75,55 @@ class Instrumentation:
         if _current is self:
             uninstrument()
 
-    def _install(self, sdks: Iterable[Sdk]) -> None:
-        for sdk in sdks:
-            module = sys.modules.get(sdk.module)
+    def _install(self, providers: Iterable[Provider]) -> None:
+        for provider in providers:
+            module = sys.modules.get(provider.module)
             if module is not None and is_initializing(module):
-                self.waiting[sdk.name] = "being imported"
-                new_thread("import", self._patch_after_import, sdk, module).start()
+                self.waiting[provider.name] = "being imported"
+                new_thread("import", self._patch_after_import, provider, module).start()
             elif module is not None:
-                self._patch(sdk, module)
-            elif _is_imported(sdk.package) and _moved(sdk):
-                self._skip_moved(sdk)
+                self._patch(provider, module)
+            elif _is_imported(provider.package) and _moved(provider):
+                self._skip_moved(provider)
             else:
-                self.waiting[sdk.name] = "not imported yet"
-                _watch(sdk)
+                self.waiting[provider.name] = "not imported yet"
+                _watch(provider)
 
-    def _patch_after_import(self, sdk: Sdk, module: ModuleType) -> None:
+    def _patch_after_import(self, provider: Provider, module: ModuleType) -> None:
         """Wait until the running import of an SDK is done, in this or another thread, then hook it.
 
         Poll instead of importing the module, which would repeat an import that failed.
         """
-        while self._live and sys.modules.get(sdk.module) is module:
+        while self._live and sys.modules.get(provider.module) is module:
             if not is_initializing(module):
-                _imported(sdk, module)
+                _imported(provider, module)
                 return
             sleep(_POLL_SECONDS)
         if self._live:  # the import failed; the program may import it again
-            _watch(sdk)
+            _watch(provider)
 
-    def _skip_moved(self, sdk: Sdk) -> None:
-        self.waiting.pop(sdk.name, None)
-        self._skip(sdk.name, f"this release has no module {sdk.module}: its calls are not traced")
+    def _skip_moved(self, provider: Provider) -> None:
+        self.waiting.pop(provider.name, None)
+        self._skip(provider.name, f"this release has no module {provider.module}: its calls are not traced")
 
     def _skip(self, name: str, reason: str) -> None:
         self.skipped[name] = reason
         _log.warning("llmtrace: %s: %s", name, reason)
 
-    def _patch(self, sdk: Sdk, module: Any) -> None:
+    def _patch(self, provider: Provider, module: Any) -> None:
         try:
-            patches = import_module(sdk.hook).patch(sdk, module, self._runtime.services)
+            patches = provider.hook(provider, module, self._runtime.services)
         except Exception as error:
-            self.skipped[sdk.name] = f"this release has moved the hook: {error}"
-            _errors.log_internal_error(f"hook {sdk.name}")
+            self.skipped[provider.name] = f"this release has moved the hook: {error}"
+            _errors.log_internal_error(f"hook {provider.name}")
             return
         self._patches.append(patches)
         if patches.done:
-            self.patched[sdk.name] = _version(sdk.distribution)
-        patches.joined = lambda: self._report(sdk, patches)
-        self._report(sdk, patches)
+            self.patched[provider.name] = _version(provider.distribution)
+        patches.joined = lambda: self._report(provider, patches)
+        self._report(provider, patches)
 
-    def _report(self, sdk: Sdk, patches: Patches) -> None:
+    def _report(self, provider: Provider, patches: Patches) -> None:
         """Report hooks that are not in place, or that another package bypasses."""
         reasons = []
         if patches.missing:
@@ -132,8 +133,8 @@ class Instrumentation:
                 f"another package replaced {', '.join(patches.bypassed)} before llmtrace and calls past it: "
                 "these calls have no cost, no tags and no budget; call llmtrace.instrument() first"
             )
-        if reasons and self.skipped.get(sdk.name) != "; ".join(reasons):
-            self._skip(sdk.name, "; ".join(reasons))
+        if reasons and self.skipped.get(provider.name) != "; ".join(reasons):
+            self._skip(provider.name, "; ".join(reasons))
 
     def _undo(self) -> None:
         self._live = False
@@ -142,28 +143,28 @@ class Instrumentation:
             patches.undo()
 
 
-def _watch(sdk: Sdk) -> None:
+def _watch(provider: Provider) -> None:
     """Register the import hooks of an SDK, each once per process."""
     with _lock:
-        for module, hook in ((sdk.module, _imported), (sdk.package, _package_imported)):
+        for module, hook in ((provider.module, _imported), (provider.package, _package_imported)):
             if module and module not in _watched:
                 _watched.add(module)
-                wrapt.register_post_import_hook(partial(hook, sdk), module)
+                wrapt.register_post_import_hook(partial(hook, provider), module)
 
 
-def _imported(sdk: Sdk, module: ModuleType) -> None:
+def _imported(provider: Provider, module: ModuleType) -> None:
     with _lock:
-        _watched.discard(sdk.module)
-        if _current is not None and sdk.name in _current.waiting:
-            del _current.waiting[sdk.name]
-            _current._patch(sdk, module)
+        _watched.discard(provider.module)
+        if _current is not None and provider.name in _current.waiting:
+            del _current.waiting[provider.name]
+            _current._patch(provider, module)
 
 
-def _package_imported(sdk: Sdk, _: ModuleType) -> None:
+def _package_imported(provider: Provider, _: ModuleType) -> None:
     with _lock:
-        _watched.discard(sdk.package)
-        if _current is not None and sdk.name in _current.waiting and _moved(sdk):
-            _current._skip_moved(sdk)
+        _watched.discard(provider.package)
+        if _current is not None and provider.name in _current.waiting and _moved(provider):
+            _current._skip_moved(provider)
 
 
 def _is_imported(package: str) -> bool:
@@ -171,10 +172,10 @@ def _is_imported(package: str) -> bool:
     return module is not None and not is_initializing(module)
 
 
-def _moved(sdk: Sdk) -> bool:
+def _moved(provider: Provider) -> bool:
     """Return True if an imported SDK lacks the module that is to be hooked."""
     with suppress(Exception):  # import hooks of the application may raise
-        return sdk.module not in sys.modules and find_spec(sdk.module) is None
+        return provider.module not in sys.modules and find_spec(provider.module) is None
     return False
 
 
@@ -291,20 +292,20 @@ def _instrument(passed: dict[str, Any], providers: Providers) -> Instrumentation
         if passed["clients"] is not None:
             clients = passed["clients"]
             passed["clients"] = (clients,) if isinstance(clients, str) else tuple(clients)
-        supported = sdks()
-        settings = _settings.load(passed, clients=[sdk.name for sdk in supported])
+        supported = registry.providers()
+        settings = _settings.load(passed, clients=[provider.name for provider in supported])
         _settings.report_unknown(variables())
         with usable_environment():
             instrumentation = Instrumentation(settings, providers, partial(_settings.display_name, arguments=passed))
             reason = _disabled_reason(settings, passed)
             if reason:
-                instrumentation.skipped = {sdk.name: reason for sdk in supported}
+                instrumentation.skipped = {provider.name: reason for provider in supported}
                 return instrumentation
             instrumentation._runtime.pipeline.prepare()
         _errors.set_strict(settings.strict)
-        selected = [sdk for sdk in supported if _selected(sdk.name, settings.clients)]
+        selected = [provider for provider in supported if _selected(provider.name, settings.clients)]
         instrumentation.skipped.update(
-            {sdk.name: "left out by the setting clients" for sdk in supported if sdk not in selected}
+            {provider.name: "left out by the setting clients" for provider in supported if provider not in selected}
         )
         instrumentation._install(selected)
         instrumentation._runtime.activate()

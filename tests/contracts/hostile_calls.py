@@ -12,7 +12,7 @@ import pytest
 from hostile import Broken, blame, dump, traced
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from llmtrace.providers.registry import SDKS
+from llmtrace.providers.registry import PROVIDERS
 
 QUESTION = [{"role": "user", "content": "hello"}]
 
@@ -139,12 +139,12 @@ GOOD_CHUNKS: dict[str, list[Any]] = {
 
 
 def sabotage(monkeypatch: pytest.MonkeyPatch, kind: Kind, **readers: Any) -> None:
-    (sdk,) = (sdk for sdk in SDKS if sdk.name == kind.vendor)
-    monkeypatch.setitem(sdk.posts, kind.path, replace(sdk.posts[kind.path], **readers))
+    (provider,) = (provider for provider in PROVIDERS if provider.name == kind.vendor)
+    monkeypatch.setitem(provider.routes, ("POST", kind.path), replace(provider.routes["POST", kind.path], **readers))
 
 
 def break_events(monkeypatch: pytest.MonkeyPatch, kind: Kind, *where: str) -> None:
-    (sdk,) = (sdk for sdk in SDKS if sdk.name == kind.vendor)
-    inner = sdk.posts[kind.path].accumulator
+    (provider,) = (provider for provider in PROVIDERS if provider.name == kind.vendor)
+    inner = provider.routes["POST", kind.path].accumulator
     assert inner is not None
     sabotage(monkeypatch, kind, accumulator=lambda: Broken(inner(), *where))

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import llmtrace
 from llmtrace.capture.call import OpenCall
-from llmtrace.providers.registry import SDKS
+from llmtrace.providers.registry import PROVIDERS
 from llmtrace.telemetry import names
 from llmtrace.telemetry import spans as emit_spans
 
@@ -221,8 +221,10 @@ def well(target: Server, stream: bool) -> None:
 
 
 def sabotage(monkeypatch: pytest.MonkeyPatch, stream: bool, **readers: Any) -> None:
-    (sdk,) = (sdk for sdk in SDKS if sdk.name == "google_genai")
-    monkeypatch.setitem(sdk.posts, STREAM[stream], replace(sdk.posts[STREAM[stream]], **readers))
+    (provider,) = (provider for provider in PROVIDERS if provider.name == "google_genai")
+    monkeypatch.setitem(
+        provider.routes, ("POST", STREAM[stream]), replace(provider.routes["POST", STREAM[stream]], **readers)
+    )
 
 
 def survive(clients: Any, colour: str, stream: bool, expected: int) -> None:
@@ -262,8 +264,8 @@ def test_failing_reader_warns_once_and_spares_the_caller(
 ) -> None:
     """A reader that raises does not affect the caller and warns once per place."""
     well(server, stream)
-    (sdk,) = (sdk for sdk in SDKS if sdk.name == "google_genai")
-    events = sdk.posts[STREAM[stream]].accumulator
+    (provider,) = (provider for provider in PROVIDERS if provider.name == "google_genai")
+    events = provider.routes["POST", STREAM[stream]].accumulator
     assert events is not None
     where = readers.get("accumulator")
     if isinstance(where, tuple):

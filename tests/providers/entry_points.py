@@ -18,7 +18,8 @@ import openai
 from answers import QUESTION
 
 from llmtrace.model.wire_format import WireFormat
-from llmtrace.providers.registry import SDKS, Sdk
+from llmtrace.providers.contract import Provider
+from llmtrace.providers.registry import PROVIDERS
 
 READINGS = ("plain", "stream", "raw", "raw stream", "streaming response")
 CLIENTS = {"openai": "OpenAI", "anthropic": "Anthropic"}
@@ -58,7 +59,7 @@ class EntryPoint:
 
     @property
     def wire(self) -> WireFormat:
-        found = _sdk(self.sdk).route(self.method, self.path)
+        found = _provider(self.sdk).route(self.method, self.path)
         assert found is not None
         return replace(found, api=None)
 
@@ -70,8 +71,8 @@ class _Reached(BaseException):
         self.method, self.url = method.lower(), url
 
 
-def _sdk(name: str) -> Sdk:
-    return next(sdk for sdk in SDKS if sdk.name == name)
+def _provider(name: str) -> Provider:
+    return next(provider for provider in PROVIDERS if provider.name == name)
 
 
 def make_client(sdk: str, colour: str, url: str = "http://127.0.0.1:9", **options: Any) -> Any:
@@ -163,7 +164,7 @@ def entry_points(sdk: str) -> tuple[EntryPoint, ...]:
             for path, resource in _resources(client):
                 for name in _methods(resource):
                     reached = _called(getattr(resource, name))
-                    if reached is None or _sdk(sdk).route(reached.method, reached.url) is None:
+                    if reached is None or _provider(sdk).route(reached.method, reached.url) is None:
                         continue
                     url = reached.url.partition("?")[0]
                     found.append(EntryPoint(sdk, f"{path}.{name}", reached.method, url, _readings(resource, name)))

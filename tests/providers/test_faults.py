@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import llmtrace
 from llmtrace import _errors
 from llmtrace.capture.http_body import AwsEventStreamParser
-from llmtrace.providers.registry import SDKS
+from llmtrace.providers.registry import PROVIDERS
 
 
 class Broken:
@@ -78,11 +78,11 @@ def test_unreadable_content_loses_only_itself(
     lost: str,
 ) -> None:
     """A fault in reading the request or the response loses that content only; counts are kept."""
-    (sdk,) = (sdk for sdk in SDKS if sdk.name == "openai")
-    wire = sdk.posts["/chat/completions"]
+    (provider,) = (provider for provider in PROVIDERS if provider.name == "openai")
+    wire = provider.routes["POST", "/chat/completions"]
     assert wire.content is not None
     content = replace(wire.content, **broken)
-    monkeypatch.setitem(sdk.posts, "/chat/completions", replace(wire, content=content))
+    monkeypatch.setitem(provider.routes, ("POST", "/chat/completions"), replace(wire, content=content))
     with make_client("openai", "sync", loopback.url) as client:
         if "accumulator" in broken:
             loopback.will(stream_answer(sse(CHAT_CHUNKS, done=True)))

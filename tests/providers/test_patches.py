@@ -19,9 +19,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
-from llmtrace import _api
 from llmtrace.cli import doctor
-from llmtrace.providers.registry import Sdk
+from llmtrace.providers import registry
+from llmtrace.providers.contract import Provider, stainless
 
 Spans = InMemorySpanExporter
 
@@ -94,10 +94,9 @@ class _Moved(ModuleType):
 
 
 @pytest.fixture
-def moved(monkeypatch: pytest.MonkeyPatch) -> Sdk:
-    sdk = Sdk(name="moved", module="moved_sdk._client", supported=">=1", provider="p")
-    monkeypatch.setattr(_api, "sdks", lambda: (sdk,))
-    return sdk
+def moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = Provider("moved", "moved", "moved_sdk._client", ">=1", stainless, {})
+    monkeypatch.setattr(registry, "PROVIDERS", (provider,))
 
 
 @pytest.mark.usefixtures("moved")

@@ -16,16 +16,18 @@ from speakeasy_vendor import PACKAGE, BaseSDK, install, uninstall
 
 import llmtrace
 from llmtrace.providers import registry
+from llmtrace.providers.contract import Provider, speakeasy
 from llmtrace.providers.openai.chat import CHAT as WIRE
-from llmtrace.providers.registry import Sdk
 
-ROW = Sdk(
+ROW = Provider(
     name=PACKAGE,
+    distribution=PACKAGE,
     module=f"{PACKAGE}.basesdk",
     supported=">=0",
-    provider="mistral_ai",
-    hook="llmtrace.providers._speakeasy",
-    posts={"/v1/chat/completions": WIRE},
+    hook=speakeasy,
+    routes={("POST", "/v1/chat/completions"): WIRE},
+    serves="mistral_ai",
+    unwrap=lambda event: event.data,
 )
 BODY = {"model": "m", "messages": QUESTION}
 OVERLOADED = json_answer({"message": "x", "code": "overloaded"}, status=503)
@@ -34,7 +36,7 @@ OVERLOADED = json_answer({"message": "x", "code": "overloaded"}, status=503)
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     """Finished spans of calls through the client, whose package is there when it is instrumented."""
-    monkeypatch.setattr(registry, "SDKS", (ROW,))
+    monkeypatch.setattr(registry, "PROVIDERS", (ROW,))
     install()
     exporter = InMemorySpanExporter()
     provider = TracerProvider()

@@ -18,7 +18,7 @@ from .._settings.environment import variable
 from ..export.otlp.payload import Payload
 from ..export.routes import names, spool_folder, transport
 from ..export.signals import SIGNALS, Signal
-from ..providers.registry import SDKS
+from ..providers.registry import providers
 from ..report import formatting
 from ..store.schema import locate
 from .spool import describe
@@ -118,7 +118,7 @@ def _clients(report: DoctorReport) -> None:
 
     report.title("clients")
     with llmtrace.instrument(tracer_provider=NoOpTracerProvider()) as instrumentation:
-        absent = {sdk.name for sdk in SDKS if not _imported(report, sdk.module)}
+        absent = {provider.name for provider in providers() if not _imported(report, provider.module)}
         for name, version in instrumentation.patched.items():
             report.line(f"{name} {version}  traced")
         for name in sorted(absent & instrumentation.waiting.keys()):

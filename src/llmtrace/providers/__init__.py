@@ -1,1 +1,32 @@
-"""Hooks into each vendor's SDK, readers of each wire format, and the provider that a client calls."""
+"""The contract for adding a client library, and the wire formats that several libraries share.
+
+A package that adds one has an entry point in the group ``llmtrace.providers``, which names a ``Provider``.
+"""
+
+from ..model import Request, Response
+from ..model.content_format import ContentFormat
+from ..model.wire_format import Accumulator, TextFormat, WireFormat
+from .anthropic.messages import MESSAGES
+from .contract import Hook, NativeSpans, Provider, named, speakeasy, stainless
+from .openai.chat import CHAT
+from .openai.embeddings import EMBEDDINGS
+from .openai.responses import RESPONSES
+
+__all__ = [
+    "CHAT",
+    "EMBEDDINGS",
+    "MESSAGES",
+    "RESPONSES",
+    "Accumulator",
+    "ContentFormat",
+    "Hook",
+    "NativeSpans",
+    "Provider",
+    "Request",
+    "Response",
+    "TextFormat",
+    "WireFormat",
+    "named",
+    "speakeasy",
+    "stainless",
+]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import sys
 import weakref
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 import wrapt
 
 from .._errors import log_internal_error
-from .._read import get
 from ..capture.call import OpenCall
 from ..capture.error_body import error_code
 from ..capture.http_body import ObservedBody, SseParser, observe_body
@@ -21,20 +22,21 @@ from ..capture.stream import AsyncObservedIterator, ObservedIterator
 from ..context.state import current_call
 from ..model import Response
 from . import _hooks
+from ._native_spans import hook_native_spans
 from ._patches import Patches
+from .contract import Provider, fetched_id
 from .hosts import provider_of
-from .registry import Sdk, fetched_id
 
 __all__ = ["patch"]
 
 
-def patch(sdk: Sdk, module: Any, services: CallServices) -> Patches:
+def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     """Install the hooks in ``module``, the SDK's ``basesdk``."""
     patches = Patches()
     counts_attempts = False
 
     def begin(args: Any, kwargs: Any) -> OpenCall | None:
-        return _begin(sdk, services, args, kwargs, counts_attempts=counts_attempts) if patches.active else None
+        return _begin(provider, services, args, kwargs, counts_attempts=counts_attempts) if patches.active else None
 
     def do_request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         call = begin(args, kwargs)
@@ -52,7 +54,7 @@ def patch(sdk: Sdk, module: Any, services: CallServices) -> Patches:
         try:
             for name in _STREAMS:
                 if patches.active and hasattr(eventstreaming, name):
-                    patches.wrap(getattr(eventstreaming, name), "__init__", _observe_stream)
+                    patches.wrap(getattr(eventstreaming, name), "__init__", partial(_observe_stream, provider.unwrap))
         except Exception:
             log_internal_error(f"hook {eventstreaming.__name__}")
 
@@ -66,6 +68,7 @@ def patch(sdk: Sdk, module: Any, services: CallServices) -> Patches:
             patches.wrap(hooked, "before_request", _count_attempt)
             counts_attempts = True
     wrapt.register_post_import_hook(hook_streams, f"{package}.utils.eventstreaming")
+    hook_native_spans(provider, services, patches)
     return patches
 
 
@@ -81,12 +84,14 @@ def _count_attempt(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     return wrapped(*args, **kwargs)
 
 
-def _begin(sdk: Sdk, services: CallServices, args: Any, kwargs: Any, *, counts_attempts: bool) -> OpenCall | None:
+def _begin(
+    provider: Provider, services: CallServices, args: Any, kwargs: Any, *, counts_attempts: bool
+) -> OpenCall | None:
     try:
         arguments = dict(zip(("hook_ctx", "request"), args, strict=False)) | kwargs
         http_request = arguments["request"]
         base = urlsplit(arguments["hook_ctx"].base_url).path.rstrip("/")
-        wire_format = sdk.route(http_request.method.lower(), http_request.url.path.removeprefix(base))
+        wire_format = provider.route(http_request.method, http_request.url.path.removeprefix(base))
         if wire_format is None:
             return None
         body = json.loads(http_request.content) if http_request.content else None
@@ -98,10 +103,10 @@ def _begin(sdk: Sdk, services: CallServices, args: Any, kwargs: Any, *, counts_a
         host = http_request.url.host or None
         call = _hooks.begin(
             services,
-            sdk.name,
+            provider.name,
             wire_format,
             request,
-            provider=provider_of(None, host, sdk.provider),
+            provider=provider_of(None, host, provider.default_provider),
             server=None
             if host is None
             else (host, http_request.url.port or (80 if http_request.url.scheme == "http" else 443)),
@@ -126,7 +131,7 @@ def _settle(call: OpenCall, http_response: Any) -> None:
         observe_body(call, http_response)
 
 
-def _observe_stream(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
+def _observe_stream(unwrap: Callable[[Any], Any] | None, wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
     """Observe the items of the SDK's stream object, which reads the body from now on, in place of the bytes."""
     result = wrapped(*args, **kwargs)
     try:
@@ -134,8 +139,8 @@ def _observe_stream(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
         body = http_response.stream
         if isinstance(body, ObservedBody) and isinstance(body._self_reader, SseParser):
             reader, inner = body._self_reader, stream.generator
-            if type(stream).__name__.startswith("EventStream"):
-                reader.observer.unwrap(_event_data)
+            if unwrap is not None:
+                reader.observer.unwrap(unwrap)
             iterator_type = AsyncObservedIterator if hasattr(inner, "__anext__") else ObservedIterator
             stream.generator = iterator_type(inner, reader.observer)
             http_response.stream = ObservedBody(
@@ -144,12 +149,6 @@ def _observe_stream(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
     except Exception:
         log_internal_error("observe a stream")
     return result
-
-
-def _event_data(event: Any) -> Any:
-    """Return the chunk inside the event that these SDKs wrap it in."""
-    data = get(event, "data")
-    return event if data is None else data
 
 
 def _read_error_code(http_response: Any) -> str | None:

@@ -22,17 +22,18 @@ from ..capture.stream import (
     StreamObserver,
 )
 from . import _hooks
+from ._native_spans import hook_native_spans
 from ._patches import Patches
+from .contract import Provider, fetched_id
 from .hosts import provider_of
-from .registry import Sdk, fetched_id
 
 __all__ = ["patch"]
 
 
-def patch(sdk: Sdk, module: Any, services: CallServices) -> Patches:
+def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     """Install the hooks in ``module``, the SDK's ``_base_client``."""
     patches = Patches()
-    begin = _StainlessCallFactory(sdk, services, patches).begin
+    begin = _StainlessCallFactory(provider, services, patches).begin
     usage = services.stream_usage
 
     def request(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
@@ -58,8 +59,7 @@ def patch(sdk: Sdk, module: Any, services: CallServices) -> Patches:
     package = module.__name__.rpartition(".")[0]
     for name in _HELPERS:
         wrapt.register_post_import_hook(_helper_hook(weakref.ref(patches)), f"{package}.lib.streaming.{name}")
-    if sdk.native is not None and hasattr(module, sdk.native):
-        patches.wrap(module, sdk.native, _skip_native_span if services.native_spans == "replace" else _keep_native_span)
+    hook_native_spans(provider, services, patches)
     return patches
 
 
@@ -124,19 +124,6 @@ def _count_retry(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
     return wrapped(*args, **kwargs)
 
 
-def _skip_native_span(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
-    return wrapped(*args, **kwargs) if _hooks.current_call() is None else None
-
-
-def _keep_native_span(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
-    """Keep the SDK's own span. If that span is recording, it carries the usage."""
-    span = wrapped(*args, **kwargs)
-    call = _hooks.current_call()
-    if call is not None and span is not None and span.is_recording():
-        call.usage_on_other_span = True
-    return span
-
-
 _MAX_TARGETS = 256
 """Maximum number of cached client addresses."""
 
@@ -144,8 +131,8 @@ _MAX_TARGETS = 256
 class _StainlessCallFactory:
     """Factory that opens a call for each request that is traced."""
 
-    def __init__(self, sdk: Sdk, services: CallServices, patches: Patches) -> None:
-        self._sdk = sdk
+    def __init__(self, provider: Provider, services: CallServices, patches: Patches) -> None:
+        self._provider = provider
         self._services = services
         self._patches = patches
         self._targets: dict[int, tuple[Any, type, tuple[str, tuple[str, int] | None]]] = {}
@@ -156,7 +143,7 @@ class _StainlessCallFactory:
         try:
             options = args[1] if len(args) > 1 else kwargs.get("options")
             url = options.url
-            wire_format = self._sdk.route(options.method.lower(), url if url.startswith("/") else f"/{url}")
+            wire_format = self._provider.route(options.method, url if url.startswith("/") else f"/{url}")
             if wire_format is None:
                 return None
             body = _body(options)
@@ -169,7 +156,7 @@ class _StainlessCallFactory:
             provider, server = self._target(client)
             call = _hooks.begin(
                 self._services,
-                self._sdk.name,
+                self._provider.name,
                 wire_format,
                 request,
                 provider=provider,
@@ -191,7 +178,7 @@ class _StainlessCallFactory:
             return cached[2]
         host = getattr(url, "host", None) or None
         port = getattr(url, "port", None) or (80 if getattr(url, "scheme", "") == "http" else 443)
-        target = provider_of(client, host, self._sdk.provider), None if host is None else (host, port)
+        target = provider_of(client, host, self._provider.default_provider), None if host is None else (host, port)
         if len(self._targets) >= _MAX_TARGETS:
             self._targets.clear()
         self._targets[id(url)] = url, cls, target

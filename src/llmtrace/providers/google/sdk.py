@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from functools import lru_cache
-from importlib import import_module
 from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,29 +28,35 @@ from ...model.wire_format import Accumulator, WireFormat
 from .. import _hooks, _patches
 from .._deferred import DeferredStreams, Origin
 from .._patches import Patches
-from ..registry import Sdk
+from ..contract import Provider, named, speakeasy, stainless
 from .interactions import INTERACTIONS, RETRIEVE_INTERACTION
 
 __all__ = ["accumulator", "patch"]
 
 _PACKAGE = "google.genai"
-_CREATE = replace(INTERACTIONS, api="google_genai.interactions.create")
-_GET = replace(RETRIEVE_INTERACTION, api="google_genai.interactions.get")
-_CANCEL = replace(RETRIEVE_INTERACTION, api="google_genai.interactions.cancel")
-_STAINLESS = Sdk(
+_PREFIXES = ("/*", "/*/projects/*/locations/*")
+"""What precedes a path: a version, or a version and a location."""
+_STAINLESS = Provider(
     name="google_genai",
+    distribution="google-genai",
     module=f"{_PACKAGE}._interactions._base_client",
     supported=">=1.55,<3",
-    provider="gcp.gemini",
-    posts={
-        **dict.fromkeys(("/*/interactions", "/*/projects/*/locations/*/interactions"), _CREATE),
-        **dict.fromkeys(("/*/interactions/*/cancel", "/*/projects/*/locations/*/interactions/*/cancel"), _CANCEL),
-    },
-    gets=dict.fromkeys(("/*/interactions/*", "/*/projects/*/locations/*/interactions/*"), _GET),
+    hook=stainless,
+    serves="gcp.gemini",
+    routes=named(
+        "google_genai",
+        {
+            (method, f"{prefix}/interactions{path}"): (f"interactions.{name}", wire_format)
+            for prefix in _PREFIXES
+            for method, path, name, wire_format in (
+                ("POST", "", "create", INTERACTIONS),
+                ("POST", "/*/cancel", "cancel", RETRIEVE_INTERACTION),
+                ("GET", "/*", "get", RETRIEVE_INTERACTION),
+            )
+        },
+    ),
 )
-_SPEAKEASY = replace(
-    _STAINLESS, module=f"{_PACKAGE}._gaos.basesdk", supported=">=2,<4", hook="llmtrace.providers._speakeasy"
-)
+_SPEAKEASY = replace(_STAINLESS, module=f"{_PACKAGE}._gaos.basesdk", supported=">=2,<4", hook=speakeasy)
 _STREAMED = (
     ("models", "Models", "generate_content_stream"),
     ("models", "AsyncModels", "generate_content_stream"),
@@ -60,7 +65,7 @@ _STREAMED = (
 )
 
 
-def patch(sdk: Sdk, module: Any, services: CallServices) -> Patches:
+def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     """Install the hooks in the modules that ``module``, the SDK's ``client``, has loaded."""
     patches = Patches()
     deferred = DeferredStreams(patches)
@@ -71,7 +76,7 @@ def patch(sdk: Sdk, module: Any, services: CallServices) -> Patches:
     module = _loaded("_api_client")
     # The first releases name it ApiClient.
     owner = "BaseApiClient" if hasattr(module, "BaseApiClient") else "ApiClient"
-    begin = _GoogleCallFactory(sdk, services, patches).begin
+    begin = _GoogleCallFactory(provider, services, patches).begin
     for name, hook in _requests(begin, deferred).items():
         patches.wrap_in(module, owner, name, hook)
     for name, hook in (("_request_once", _observe_attempt), ("_async_request_once", _observe_attempt_async)):
@@ -79,7 +84,7 @@ def patch(sdk: Sdk, module: Any, services: CallServices) -> Patches:
             patches.wrap_in(module, owner, name, hook)
     models, types = _loaded("models"), _loaded("types")
     for target, name, hook in (
-        *_tools(sdk, patches, deferred),
+        *_tools(provider, patches, deferred),
         (models, "_GenerateContentResponse_from_mldev", _observe_parsing),
         (models, "_GenerateContentResponse_from_vertex", _observe_parsing),
         (getattr(types, "GenerateContentResponse", None), "_from_response", _observe_parsing),
@@ -96,11 +101,11 @@ def _loaded(name: str) -> Any:
     return sys.modules.get(f"{_PACKAGE}.{name}")
 
 
-def _patch_on_import(part: Sdk, services: CallServices, patches: Patches) -> Callable[[Any], None]:
+def _patch_on_import(part: Provider, services: CallServices, patches: Patches) -> Callable[[Any], None]:
     def imported(module: Any) -> None:
         try:
             if patches.active:
-                patches.join(import_module(part.hook).patch(part, module, services))
+                patches.join(part.hook(part, module, services))
         except Exception:
             log_internal_error(f"hook {part.module}")
 
@@ -186,7 +191,9 @@ def _requests(begin: _Begin, deferred: DeferredStreams) -> dict[str, Callable[..
     }
 
 
-def _tools(sdk: Sdk, patches: Patches, deferred: DeferredStreams) -> list[tuple[Any, str, Callable[..., Any]]]:
+def _tools(
+    provider: Provider, patches: Patches, deferred: DeferredStreams
+) -> list[tuple[Any, str, Callable[..., Any]]]:
     """Return the hooks on automatic calls of functions and MCP servers: the owner, the name and the hook of each."""
 
     def tool_of(read: Callable[..., tuple[Any, Any]], args: Any, kwargs: Any) -> CalledTool | None:
@@ -196,7 +203,7 @@ def _tools(sdk: Sdk, patches: Patches, deferred: DeferredStreams) -> list[tuple[
             name, arguments = read(*args, **kwargs)
             origin = deferred.find(sys._getframe())
             tool_name = name if isinstance(name, str) and name else "unknown"
-            return CalledTool(tool_name, arguments, sdk.name, None if origin is None else origin.context)
+            return CalledTool(tool_name, arguments, provider.name, None if origin is None else origin.context)
         except Exception:
             log_internal_error("begin a tool")
             return None
@@ -440,8 +447,8 @@ def _shape_of(body: str) -> re.Pattern[str] | None:
 class _GoogleCallFactory:
     """Factory that opens a call for each request that is traced."""
 
-    def __init__(self, sdk: Sdk, services: CallServices, patches: Patches) -> None:
-        self._sdk = sdk
+    def __init__(self, provider: Provider, services: CallServices, patches: Patches) -> None:
+        self._provider = provider
         self._services = services
         self._patches = patches
 
@@ -453,7 +460,7 @@ class _GoogleCallFactory:
         try:
             arguments = dict(zip(("http_method", "path", "request_dict", "http_options"), args, strict=False)) | kwargs
             path = arguments["path"].partition("?")[0]
-            wire_format = self._sdk.route(arguments["http_method"].lower(), _route_key(path))
+            wire_format = self._provider.route(arguments["http_method"], _route_key(path))
             if wire_format is None:
                 return None
             body = _body(client, arguments)
@@ -476,10 +483,10 @@ class _GoogleCallFactory:
         url = get(arguments.get("http_options"), "base_url") or get(client._http_options, "base_url")
         call = _hooks.begin(
             self._services,
-            self._sdk.name,
+            self._provider.name,
             wire_format,
             request,
-            provider="gcp.vertex_ai" if client.vertexai else self._sdk.provider,
+            provider="gcp.vertex_ai" if client.vertexai else self._provider.default_provider,
             server=_server(url) if isinstance(url, str) else None,
             body=body,
         )

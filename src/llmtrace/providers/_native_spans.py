@@ -1,0 +1,54 @@
+"""Suppression of the spans that a client library opens itself, or their use in place of ours for the usage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import wrapt
+
+from .._errors import log_internal_error
+from ..capture.services import CallServices
+from . import _hooks
+from ._patches import Patches
+from .contract import NativeSpans, Provider
+
+__all__ = ["hook_native_spans"]
+
+
+def hook_native_spans(provider: Provider, services: CallServices, patches: Patches) -> None:
+    """Install the hook on the function with which the library opens its spans, when its module is imported."""
+    native = provider.native_spans
+    if native is None:
+        return
+    wrapper = _skipping(native) if services.native_spans == "replace" else _keeping(native)
+    owner, _, function = native.function.rpartition(".")
+
+    def imported(module: Any) -> None:
+        try:
+            target = getattr(module, owner, None) if owner else module
+            if patches.active and function in vars(target or object):
+                patches.wrap(target, function, wrapper)
+        except Exception:
+            log_internal_error(f"hook {native.function}")
+
+    wrapt.register_post_import_hook(imported, native.module or provider.module)
+
+
+def _skipping(native: NativeSpans) -> Any:
+    def skip(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        return wrapped(*args, **kwargs) if _hooks.current_call() is None else native.skip(*args, **kwargs)
+
+    return skip
+
+
+def _keeping(native: NativeSpans) -> Any:
+    def keep(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        """Keep the library's own span. If that span is recording, it carries the usage."""
+        result = wrapped(*args, **kwargs)
+        call = _hooks.current_call()
+        span = None if call is None or result is None else native.span(result)
+        if call is not None and span is not None and span.is_recording():
+            call.usage_on_other_span = True
+        return result
+
+    return keep

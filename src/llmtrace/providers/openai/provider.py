@@ -1,0 +1,47 @@
+"""The ``openai`` client library."""
+
+from __future__ import annotations
+
+from ..contract import Provider, named, stainless
+from .assistants import RETRIEVE_RUN, RUN
+from .chat import CHAT
+from .completions import COMPLETIONS
+from .embeddings import EMBEDDINGS
+from .media import IMAGES, SPEECH, TRANSCRIPTIONS
+from .moderations import MODERATIONS
+from .responses import COMPACT, DECISIONS, INPUT_TOKENS, RESPONSES, RETRIEVE_RESPONSE
+
+__all__ = ["OPENAI"]
+
+OPENAI = Provider(
+    name="openai",
+    distribution="openai",
+    module="openai._base_client",
+    supported=">=1.40,<4",
+    hook=stainless,
+    routes=named(
+        "openai",
+        {
+            ("POST", "/chat/completions"): ("chat.completions.create", CHAT),
+            ("POST", "/completions"): ("completions.create", COMPLETIONS),
+            ("POST", "/embeddings"): ("embeddings.create", EMBEDDINGS),
+            ("POST", "/responses"): ("responses.create", RESPONSES),
+            ("GET", "/responses/*"): ("responses.retrieve", RETRIEVE_RESPONSE),
+            ("POST", "/responses/*/cancel"): ("responses.cancel", RETRIEVE_RESPONSE),
+            ("POST", "/responses/compact"): ("responses.compact", COMPACT),
+            ("POST", "/responses/input_tokens"): ("responses.input_tokens.count", INPUT_TOKENS),
+            ("POST", "/decisions"): ("decisions.create", DECISIONS),
+            ("POST", "/moderations"): ("moderations.create", MODERATIONS),
+            ("POST", "/images/generations"): ("images.generate", IMAGES),
+            ("POST", "/images/edits"): ("images.edit", IMAGES),
+            ("POST", "/images/variations"): ("images.create_variation", IMAGES),
+            ("POST", "/audio/speech"): ("audio.speech.create", SPEECH),
+            ("POST", "/audio/transcriptions"): ("audio.transcriptions.create", TRANSCRIPTIONS),
+            ("POST", "/audio/translations"): ("audio.translations.create", TRANSCRIPTIONS),
+            ("POST", "/threads/runs"): ("beta.threads.create_and_run", RUN),
+            ("POST", "/threads/*/runs"): ("beta.threads.runs.create", RUN),
+            ("POST", "/threads/*/runs/*/submit_tool_outputs"): ("beta.threads.runs.submit_tool_outputs", RUN),
+            ("GET", "/threads/*/runs/*"): ("beta.threads.runs.retrieve", RETRIEVE_RUN),
+        },
+    ),
+)
