@@ -7,6 +7,7 @@ attribute or a metric, which the code does not have, is in ``names.toml``.
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import tomllib
 from collections.abc import Iterator
@@ -32,22 +33,31 @@ PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SETTINGS = {
     "General": ("enabled", "clients", "native_spans", "strict"),
     "Prompts and responses": (*("capture_content", "content_max_bytes", "content_blobs", "redact", "error_messages"),),
-    "Money": (
-        *(
-            "prices",
-            "budgets",
-            "budget_store",
-            "cost_attributes",
-            "stream_usage",
-            "stream_usage_hosts",
-            "estimate_usage",
-        ),
-    ),
+    "Money": (*("prices", "budgets", "budget_store", "stream_usage", "stream_usage_hosts", "estimate_usage"),),
     "Context": ("prompts", "baggage_keys", "rollup"),
     "Destinations": ("bridges", "spool", "spool_max_mb", "flush_timeout", "handle_sigterm"),
     "Local store": ("store", "store_max_mb", "store_max_days", "fingerprints"),
     "Metrics": ("metrics", "metric_dimensions"),
 }
+PAGES = {
+    "record-content": ("capture_content", "content_max_bytes", "content_blobs"),
+    "redact": ("redact",),
+    "own-prices": ("prices",),
+    "budgets": ("budgets", "budget_store"),
+    "missing-token-counts": ("stream_usage", "stream_usage_hosts", "estimate_usage"),
+    "prompts-in-git": ("prompts",),
+    "tag-calls": ("baggage_keys",),
+    "tools-and-agents": ("rollup",),
+    "backends/index": ("bridges",),
+    "anthropic": ("native_spans",),
+    "report": ("fingerprints",),
+    "test": ("strict",),
+    "../explanation/delivery": ("spool", "spool_max_mb", "flush_timeout", "handle_sigterm"),
+    "../reference/store": ("store", "store_max_mb", "store_max_days"),
+    "../reference/metrics": ("metrics", "metric_dimensions"),
+    "../reference/conventions": ("cost_attributes",),
+}
+"""Pages that explain settings, from the folder ``how-to``."""
 NOT_ATTRIBUTES = ("METRIC_",)
 EVENTS = (names.EVALUATION, names.DETAILS_EVENT, names.EXCEPTION)
 
@@ -72,7 +82,7 @@ def settings() -> str:
         for name in members:
             effect = " ".join(effects[name].split()).replace("``", "`")
             text += f"#### `LLMTRACE_{name.upper()}`\n\n{effect}\n\n"
-            text += f"Argument: `{name}`. Default: {_default(name)}. Accepted: {_accepted(name)}.\n\n"
+            text += f"Argument: `{name}`. Default: {_default(name)}. Accepted: {_accepted(name)}.{_more(name)}\n\n"
     return text
 
 
@@ -106,6 +116,15 @@ def _accepted(name: str) -> str:
     raise AssertionError(name)
 
 
+def _more(name: str) -> str:
+    for page, members in PAGES.items():
+        if name in members:
+            file = (DOCS / "how-to" / f"{page}.md").resolve()
+            title = file.read_text().partition("\n")[0].removeprefix("# ")
+            return f" More: [{title}]({os.path.relpath(file, DOCS / 'reference')})."
+    return ""
+
+
 def attributes() -> str:
     """Return every attribute with its type and meaning, by group."""
     text = ""
@@ -123,8 +142,9 @@ def attribute_names() -> set[str]:
     found: set[str] = set()
     for name, value in constants.items():
         if not name.startswith(NOT_ATTRIBUTES):
-            values = value.values() if isinstance(value, dict) else [value]
-            found |= {each for each in values if isinstance(each, str)}
+            values = value.values() if isinstance(value, dict) else (value,)
+            for member in values:
+                found |= {member} if isinstance(member, str) else set(member) if isinstance(member, tuple) else set()
     return found
 
 

@@ -1,8 +1,7 @@
-"""Links, settings, public names and Python code of the documentation pages."""
+"""Links, settings and public names of the documentation pages."""
 
 from __future__ import annotations
 
-import ast
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -39,13 +38,6 @@ def test_page_links_resolve(page: Path) -> None:
         file = page if not path else (page.parent / path).resolve()
         assert file.exists(), target
         assert not anchor or anchor in anchors(file), target
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_page_python_blocks_compile(page: Path) -> None:
-    """Every Python block can be compiled."""
-    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
-        compile(block, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 def test_settings_page_lists_every_variable() -> None:
@@ -96,3 +88,25 @@ def is_importable(name: str) -> bool:
     except (ImportError, AttributeError):
         return False
     return True
+
+
+def test_comparison_of_readme_is_that_of_the_benchmarks() -> None:
+    """The README compares tracers by the date and the figures that the page of benchmarks has."""
+    readme, benchmarks = (ROOT / "README.md").read_text(), (ROOT / "docs" / "benchmarks.md").read_text()
+    compared = readme[readme.index("## Compared") : readme.index("## Documentation")]
+    (date,) = re.findall(r"in one run on (\d{4}-\d\d-\d\d)", compared)
+    assert f"on {date} " in benchmarks
+    measured = {row[0]: row for row in table_rows(benchmarks) if len(row) == 13}
+    shown = table_rows(compared)
+    assert len(shown) == len(measured)
+    for name, call, chunk, *_ in shown:
+        label = re.sub(r" [\d.]+(b\d+)?$", "", name.strip("*"))
+        row = next(row for tracer, row in measured.items() if tracer.split(",")[0] == label)
+        assert re.search(rf"/ {call}(?: \(|$)", row[1]), (name, call, row[1])
+        assert chunk == row[4], name
+
+
+def table_rows(text: str) -> list[list[str]]:
+    """Return the cells of the rows of Markdown tables, without their headings."""
+    lines = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| tracer ")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]

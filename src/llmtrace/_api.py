@@ -243,30 +243,30 @@ def instrument(  # noqa: PLR0913 - one argument per setting
         prices: Overrides of the price catalog: the path of a TOML or JSON file, or a list of mappings.
         budgets: The path of a TOML file, or a list of ``Budget``.
         enabled: ``False`` makes everything a no-op.
-        native_spans: Replace a vendor library's own span for the same call, or keep both.
+        native_spans: ``replace`` a vendor library's own span for the same call, or ``keep`` both and its usage on it.
         error_messages: Record messages and stack traces of exceptions, which may echo a prompt.
         content_max_bytes: Maximum bytes of one content attribute.
         content_blobs: ``inline`` records complete binary parts, ``placeholder`` their size and hash.
-        bridges: Extra attributes for ``openinference``, ``langfuse``, ``logfire``; or ``none``.
+        bridges: Extra attributes for backends: ``openinference``, ``langfuse``, ``logfire``; or ``none``.
         budget_store: ``memory``, or the URL of a Redis server.
         cost_attributes: ``proposed`` writes ``gen_ai.usage.cost.amount``, ``.currency`` and ``.source``, as proposed
             for the conventions, in place of ``gen_ai.usage.cost``.
-        metrics: Set of metric names to record.
+        metrics: Metric names: ``registry`` of the conventions, ``legacy`` of those before, ``both``, or ``off``.
         metric_dimensions: Attributes of metrics: ``feature``, ``prompt``, ``tenant`` ..., or a metadata key.
-        stream_usage: When to add ``stream_options.include_usage`` to chat streams.
+        stream_usage: Add ``stream_options.include_usage`` to chat streams: ``auto`` for OpenAI's host, or ``always``.
         stream_usage_hosts: Further hosts for which ``auto`` adds it.
-        estimate_usage: Destination of estimated token counts if the provider reports no usage.
-        store: Path of the local store, or ``off``.
+        estimate_usage: Record estimates of unreported usage under ``separate`` names, as ``usage``, or ``off``.
+        store: Path of the local store (JSON lines if it ends in ``.jsonl``), or ``off``.
         store_max_mb: Megabytes above which the oldest traces are removed; 0 for no limit.
         store_max_days: Days after which traces are removed; 0 for no limit.
         fingerprints: ``auto`` keeps keyed hashes of requests in the local store, ``off`` does not.
         spool: Folder of the disk buffer in front of OTLP, or ``off``.
-        spool_max_mb: Maximum megabytes in that folder.
+        spool_max_mb: Maximum megabytes in that folder; the oldest data is dropped beyond it, and counted.
         flush_timeout: Seconds to wait for the exporter at exit.
         handle_sigterm: Flush on SIGTERM before the handler in force runs.
         strict: Raise internal errors of llmtrace instead of logging them; for tests.
         prompts: Folder of prompt files.
-        baggage_keys: Tags that travel to other services in W3C baggage.
+        baggage_keys: Tags that travel to other services in W3C baggage, and never to a vendor.
         rollup: Record the sums of the inner calls on agent and workflow spans.
 
     Returns:

@@ -21,7 +21,7 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 SCENE = Path(__file__).parent / "scene.py"
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[2] / "docs" / "how-to" / "backends"
 PATIENCE = 240.0
 
 
@@ -91,7 +91,7 @@ def relay(url: str) -> Iterator[tuple[str, list[bytes]]]:
 
 
 def documented(page: str, title: str, **replacements: Any) -> str:
-    """Return the configuration in ``docs/PAGE.md`` that begins with the comment ``title``.
+    """Return the configuration in ``docs/how-to/backends/PAGE.md`` that begins with the comment ``title``.
 
     Args:
         page: The page.

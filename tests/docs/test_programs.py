@@ -21,6 +21,7 @@ from textwrap import dedent
 
 import click
 import pytest
+import yaml
 from docs_vendor import vendors
 
 from serving import programs
@@ -84,7 +85,7 @@ def environment(address: str, folder: Path) -> dict[str, str]:
         "ANTHROPIC_API_KEY": "none",
         "GOOGLE_GEMINI_BASE_URL": address,
         "GEMINI_API_KEY": "none",
-        "LLMTRACE_FLUSH_TIMEOUT": "2",
+        "LLMTRACE_FLUSH_TIMEOUT": "30",
         "PYTHONPATH": os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
 
@@ -97,55 +98,67 @@ def run(command: list[str], folder: Path, environ: dict[str, str]) -> str:
     return process.stdout
 
 
+def write(block: Block, folder: Path) -> Path:
+    """Write a block to the file of its title, or add it to the end of that file."""
+    file = folder / block.title.removeprefix("add to ")
+    earlier = file.read_text() if block.title.startswith("add to ") else ""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"{earlier}\n{block.text}" if earlier else block.text)
+    return file
+
+
+def start(file: Path) -> list[str]:
+    """Return the command that runs a program, or the tests in it."""
+    options = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if file.name.startswith("test_") else []
+    return [sys.executable, *options, file.name]
+
+
+def typed(block: Block) -> list[list[str]]:
+    """Return the commands of a block that run a program of the page, or ``llmtrace``."""
+    lines = [shlex.split(line, comments=True) for line in block.text.splitlines()] if block.language == "sh" else []
+    commands = {"python": [sys.executable], "llmtrace": [sys.executable, "-m", "llmtrace"]}
+    return [[*commands[words[0]], *words[1:]] for words in lines if words and words[0] in commands]
+
+
 PROGRAMS = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
 
 
 @pytest.mark.parametrize("page", PROGRAMS, ids=named)
 def test_programs_of_page_run_and_print_the_shown_output(page: Path, address: str, tmp_path: Path) -> None:
-    """Files of the page are written to a folder in their order; each program runs, as does a fragment added to it.
+    """The files of a page are written to a folder in their order, and each program runs, as does what is added to it.
 
-    On the pages to get started, the commands run too.
+    On the pages to get started, the commands run too, and programs where the reader starts them.
     """
-    missing = absent(page)
-    if missing:
+    if missing := absent(page):
         pytest.skip(f"not installed: {', '.join(missing)}")
     environ = environment(address, tmp_path)
+    commands = {block: typed(block) for block in blocks(page)} if page.parent.name == "get-started" else {}
+    waiting = {command[1] for group in commands.values() for command in group} | {SERVER}
     printed = ""
     for block in blocks(page):
-        file = tmp_path / block.title.removeprefix("add to ")
-        if block.language == "python":
-            assert file.suffix == ".py", f"this block has no title with its file name:\n{block.text}"
-            earlier = file.read_text() if block.title.startswith("add to ") else ""
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(f"{earlier}\n{block.text}")
-            is_test = file.name.startswith("test_")
-            start = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if is_test else []
-            if file.name != SERVER:
-                printed = run([sys.executable, *start, file.name], tmp_path, environ)
-        elif block.language == "sh" and page.parent.name == "get-started":
-            for line in block.text.splitlines():
-                words = shlex.split(line, comments=True)
-                if words[:1] == ["llmtrace"]:
-                    printed = run([sys.executable, "-m", "llmtrace", *words[1:]], tmp_path, environ)
-                elif words[:1] == ["python"] and words[1] != SERVER:
-                    printed = run([sys.executable, *words[1:]], tmp_path, environ)
-        elif block.title == "Output":
-            lines = [line.strip() for line in block.text.splitlines() if "..." not in line]
-            shown = [line for line in lines if line]
-            assert [line for line in shown if line not in printed] == [], printed
+        for command in commands.get(block, []):
+            printed = run(command, tmp_path, environ)
+        if block.title == "Output":
+            lines = [line.strip() for line in block.text.splitlines() if line.strip() and "..." not in line]
+            assert [line for line in lines if line not in printed] == [], printed
         elif block.title:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(block.text)
+            file = write(block, tmp_path)
+            if block.language == "python" and (file.name not in waiting or block.title != file.name):
+                printed = run(start(file), tmp_path, environ)
+        else:
+            assert block.language != "python", f"this block has no title with its file name:\n{block.text}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_commands_and_files_of_page_are_accepted(page: Path) -> None:
-    """Every ``llmtrace`` command has existing options, and every TOML and JSON block can be read."""
+    """Every ``llmtrace`` command has existing options, and every TOML, JSON and YAML block can be read."""
     for block in blocks(page):
         if block.language == "toml":
             tomllib.loads(block.text)
         if block.language == "json":
             json.loads(block.text)
+        if block.language == "yaml":
+            assert yaml.safe_load(block.text)
         if block.language in ("sh", "console"):
             for line in COMMAND.findall(block.text.replace("\\\n", " ")):
                 words = [word for word in shlex.split(line) if not re.match(r"[A-Z_]+=", word)]
