@@ -87,6 +87,12 @@ DEVIATIONS = (
     ),
     Deviation("undeclared", "gen_ai.response.id", "what can be scored by its id", ("embeddings", "invoke_agent")),
     Deviation("undeclared", "gen_ai.response.model", "the model that ran a hosted agent", ("invoke_agent",)),
+    Deviation(
+        "enum",
+        "gen_ai.response.status",
+        "hosted runs have further states, as the vendor spells them",
+        ("fetch_response",),
+    ),
     Deviation("undeclared", "gen_ai.conversation.id", "the thread of a run that is fetched", ("fetch_response",)),
     Deviation("replaced", "*", "the metric names before v0.1.0 too, for one deprecation cycle"),
     Deviation(

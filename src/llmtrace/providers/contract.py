@@ -54,7 +54,7 @@ class Provider:
     routes: Mapping[tuple[str, str], WireFormat]
     """Wire formats by HTTP method and path, in which ``*`` matches one identifier. Others are not traced."""
     serves: str = ""
-    """Value of ``gen_ai.provider.name`` where neither the client nor its host tells; by default ``name``."""
+    """Value of ``gen_ai.provider.name`` where neither the client nor its host identifies one; by default ``name``."""
     unwrap: Callable[[Any], Any] | None = None
     """Function from an event of a stream to the chunk inside, if the library wraps its chunks."""
     native_spans: NativeSpans | None = None
@@ -67,7 +67,7 @@ class Provider:
 
     @property
     def default_provider(self) -> str:
-        """Value of ``gen_ai.provider.name`` where neither the client nor its host tells."""
+        """Value of ``gen_ai.provider.name`` where neither the client nor its host identifies one."""
         return self.serves or self.name
 
     def route(self, method: str, url: str) -> WireFormat | None:

@@ -111,7 +111,7 @@ _FIELDS = frozenset(
 )
 _TEXT_MODALITIES = frozenset({"", "document", "modality_unspecified"})
 """Modalities whose tokens count as text where they have no field of their own."""
-_KNOWN = frozenset(
+_READ_FIELDS = frozenset(
     name for names in (*_TOTALS, _CACHED, _TOTAL, *(names[:2] for names in _PARTS)) for name in names
 ) | {"initialPromptTokenCount", "initial_prompt_token_count"}  # a part of the prompt
 _TIERS = {"ON_DEMAND": "standard", "ON_DEMAND_PRIORITY": "priority", "ON_DEMAND_FLEX": "flex"}
@@ -157,7 +157,7 @@ class UsageAccumulator:
         self.tier = tier or (traffic and _TIERS.get(traffic)) or self.tier
         self.traffic = traffic or self.traffic
         fields = as_mapping(usage)
-        for name in sorted(fields.keys() - _KNOWN) if type(fields) is dict else ():
+        for name in sorted(fields.keys() - _READ_FIELDS) if type(fields) is dict else ():
             if _may_be_billed(name, fields[name]):
                 self.unread[name] = None
 

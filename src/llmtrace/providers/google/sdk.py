@@ -34,7 +34,7 @@ __all__ = ["patch"]
 
 _PACKAGE = "google.genai"
 _PREFIXES = ("/*", "/*/projects/*/locations/*")
-"""What precedes a path: a version, or a version and a location."""
+"""Beginnings of a path: a version, or a version and a location."""
 _STAINLESS = Provider(
     name="google_genai",
     distribution="google-genai",
