@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import anthropic
@@ -16,6 +17,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
+from llmtrace import _errors
+from llmtrace.providers import NativeSpans, registry
+from llmtrace.providers.anthropic.provider import ANTHROPIC
 
 pytestmark = pytest.mark.skipif(
     "open_telemetry" not in inspect.signature(anthropic.Anthropic).parameters,
@@ -179,3 +183,27 @@ def test_disabled_native_spans_stay_disabled(loopback: Loopback, exported: Expor
     assert len(ours) == 1
     assert theirs == []
     assert telling_usage(*ours) == ours
+
+
+@pytest.mark.faulty
+@pytest.mark.parametrize("native", ["replace", "keep"])
+def test_error_in_a_description_of_native_spans_stays_ours(
+    loopback: Loopback, exported: Exported, native: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A provider whose functions for native spans raise costs no call, and the SDK's own span stays."""
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(
+        registry,
+        "PROVIDERS",
+        (replace(ANTHROPIC, native_spans=NativeSpans("start_api_call_span", skip=fail, span=fail)),),
+    )
+    llmtrace.instrument(tracer_provider=exported.provider, native_spans=native)
+    with made("sync", loopback, exported) as client:
+        loopback.will(json_answer(MESSAGE))
+        assert client.messages.create(model="claude-x", max_tokens=9, messages=QUESTION).id == MESSAGE["id"]
+    ours, theirs = exported.take()
+    assert (len(ours), len(theirs)) == (1, 1)
+    assert sum(_errors.internal_errors.values()) == 1

@@ -36,7 +36,12 @@ def hook_native_spans(provider: Provider, services: CallServices, patches: Patch
 
 def _skipping(native: NativeSpans) -> Any:
     def skip(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-        return wrapped(*args, **kwargs) if _hooks.current_call() is None else native.skip(*args, **kwargs)
+        if _hooks.current_call() is not None:
+            try:
+                return native.skip(*args, **kwargs)
+            except Exception:
+                log_internal_error("skip a library's own span")
+        return wrapped(*args, **kwargs)
 
     return skip
 
@@ -46,9 +51,13 @@ def _keeping(native: NativeSpans) -> Any:
         """Keep the library's own span. If that span is recording, it carries the usage."""
         result = wrapped(*args, **kwargs)
         call = _hooks.current_call()
-        span = None if call is None or result is None else native.span(result)
-        if call is not None and span is not None and span.is_recording():
-            call.usage_on_other_span = True
+        if call is not None and result is not None:
+            try:
+                span = native.span(result)
+                if span is not None and span.is_recording():
+                    call.usage_on_other_span = True
+            except Exception:
+                log_internal_error("find a library's own span")
         return result
 
     return keep
