@@ -1,7 +1,5 @@
 """Private copies of another distribution's modules, for background threads that must not import shared modules.
 
-from .._process import after_fork
-
 While one thread imports a module, other threads see an incomplete module in ``sys.modules``. Some SDKs look modules up
 there on every request (``openai`` 2.5x looks for ``httpx2``), so an import on a background thread breaks them. A
 private copy is executed from the same files and bytecode, and no shared module is ever incomplete.

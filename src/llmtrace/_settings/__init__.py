@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -25,7 +24,6 @@ __all__ = [
     "load",
 ]
 
-_log = logging.getLogger("llmtrace")
 
 CONTENT_MODES = ("no_content", "span_only", "event_only", "span_and_event")
 BRIDGES = ("openinference", "langfuse", "logfire")

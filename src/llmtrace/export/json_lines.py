@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,6 @@ from .spool.lock import lock
 
 __all__ = ["JsonLinesExporter"]
 
-_log = logging.getLogger("llmtrace")
 _START, _CONTEXT = b'{"name": ', b'"context": {"trace_id": "0x'
 """Text at the start of each line, and text that follows the name of the span."""
 _MAX_NAME_BYTES = 64 << 10

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
@@ -34,7 +33,6 @@ __all__ = [
     "variable",
 ]
 
-_log = logging.getLogger("llmtrace")
 _EXPORTERS = ("otlp", "otlp_proto_http", "otlp_proto_grpc", "console", "none")
 _PULL_EXPORTER = "prometheus"
 """A standard name of a metric exporter that serves requests; only an application's own provider can use it."""

@@ -45,9 +45,8 @@ class _Head:
 class _FormatV1:
     """The format of segments that the first release wrote."""
 
-    layout: struct.Struct = struct.Struct(
-        "<4sBBHIII"
-    )  # mark, state, encoding, 16 bits of checksum, items, length, body's checksum
+    # Mark, state, encoding, 16 bits of checksum, items, length, checksum of the body.
+    layout: struct.Struct = struct.Struct("<4sBBHIII")
     state_at: int = 4
     done: bytes = b"\1"
 
