@@ -13,7 +13,16 @@ from typing import Any
 from .._read import Money, as_mapping, get, get_count, get_number, read_money
 from ..model import Counts, Response
 
-__all__ = ["OPENAI", "Names", "Reported", "is_billed", "merge_counts", "openai_totals", "read_openai_usage"]
+__all__ = [
+    "OPENAI",
+    "Names",
+    "Reported",
+    "add_cache_writes",
+    "is_billed",
+    "merge_counts",
+    "openai_totals",
+    "read_openai_usage",
+]
 
 _MAX_COUNT = 2**48
 
@@ -248,6 +257,12 @@ def _read(source: Any, names: Names, into: Counts, unread: dict[str, None]) -> N
                 _read(inner, meaning, into, unread)
 
 
+def add_cache_writes(counts: Counts) -> None:
+    """Set the total of cache writes, if only those of each lifetime are reported."""
+    if "cache_write" not in counts and ("cache_write_5m" in counts or "cache_write_1h" in counts):
+        counts["cache_write"] = counts.get("cache_write_5m", 0) + counts.get("cache_write_1h", 0)
+
+
 def openai_totals(reported: Mapping[str, float]) -> Counts | None:
     """Return the counts with ``input`` and ``output`` as inclusive totals.
 
@@ -255,8 +270,7 @@ def openai_totals(reported: Mapping[str, float]) -> Counts | None:
     """
     counts = dict(reported)
     total = counts.pop("total", None)
-    if "cache_write" not in counts and ("cache_write_5m" in counts or "cache_write_1h" in counts):
-        counts["cache_write"] = counts.get("cache_write_5m", 0) + counts.get("cache_write_1h", 0)
+    add_cache_writes(counts)
     if "citation_output" in counts:
         # Perplexity counts citations and reasoning separately from the completion.
         counts["output"] = counts.get("output", 0) + counts["citation_output"] + counts.get("reasoning", 0)

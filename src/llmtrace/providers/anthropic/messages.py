@@ -10,7 +10,7 @@ from ...capture.error_body import read_error
 from ...model import Counts, Request, Response
 from ...model.wire_format import WireFormat
 from .._texts import message_texts
-from .._usage import OPENAI, Names, Reported
+from .._usage import OPENAI, Names, Reported, add_cache_writes
 from .messages_content import COMPLETE_CONTENT, COUNT_TOKENS_CONTENT, DELTA_FIELDS, MESSAGES_CONTENT
 
 __all__ = ["COMPLETE", "COUNT_TOKENS", "MESSAGES"]
@@ -53,8 +53,7 @@ def to_usage(reported: Counts) -> Counts | None:
     """
     counts = dict(reported)
     fresh = counts.pop("fresh", None)
-    if "cache_write" not in counts and ("cache_write_5m" in counts or "cache_write_1h" in counts):
-        counts["cache_write"] = counts.get("cache_write_5m", 0) + counts.get("cache_write_1h", 0)
+    add_cache_writes(counts)
     if fresh is not None and (fresh or "input" not in reported):
         counts["input"] = fresh + counts.get("cache_read", 0) + counts.get("cache_write", 0)
     return counts or None
