@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import anthropic
 import openai
 
 import llmtrace
+from serving import QuietHandler, serving
 
 DETAILS = {
     **{"cached_tokens": 400, "cache_write_tokens": 100},
@@ -29,9 +29,7 @@ QUESTION: Any = [{"role": "user", "content": "Why is the sky blue?"}]
 TOOLS: Any = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
 
 
-class _Vendor(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
+class _Vendor(QuietHandler):
     def do_GET(self) -> None:
         body = {"id": "resp_1", "object": "response", "status": "completed", "model": "gpt-5", "service_tier": "flex"}
         self._answer({**body, "output": [], "instructions": "Be brief.", "tools": []})
@@ -80,18 +78,11 @@ class _Vendor(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def log_message(self, *_: object) -> None: ...
-
 
 @contextmanager
 def _vendor() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Vendor)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), _Vendor)) as server:
         yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @llmtrace.tool("look")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from llmtrace.export.otlp.buffers import Buffer
 from llmtrace.export.otlp.destination import Destination
 from llmtrace.export.otlp.payload import Payload
 from llmtrace.export.spool.buffer import SpoolBuffer
@@ -30,6 +31,17 @@ def write_dead(folder: Path, *payloads: Payload) -> Path:
     spool.close()
     (path,) = home.glob("*.seg")
     return path
+
+
+def send_all(spool: Buffer) -> list[bytes]:
+    """Take every request as a sender does, in the order in which they go."""
+    bodies = []
+    while (entry := spool.first()) is not None:
+        request = entry.load()
+        assert request is not None
+        bodies.append(request.body)
+        spool.done(entry)
+    return bodies
 
 
 def adopt_all(folder: Path) -> tuple[list[str], dict[str, int]]:

@@ -16,7 +16,7 @@ from llmtrace.export.spool import buffer as spools
 from llmtrace.export.stats import read_losses
 
 from .backend import Backend
-from .spools import adopt_all, new_spool, payload, write_dead
+from .spools import adopt_all, new_spool, payload, send_all, write_dead
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="counts descriptors")
 DEAD = 5000
@@ -58,12 +58,7 @@ def test_unreadable_record_is_retried_later(number: int, tmp_path: Path, monkeyp
         with pytest.raises(OSError, match=os.strerror(number)):
             entry.load()
         spool.put_back(entry, last=True)
-    order = []
-    while (entry := spool.first()) is not None:
-        loaded = entry.load()
-        assert loaded is not None
-        order.append(loaded.body)
-        spool.done(entry)
+    order = send_all(spool)
     spool.close()
     assert order == [b"two", b"one"]
     assert stats.counts().dropped == {}

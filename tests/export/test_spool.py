@@ -15,6 +15,8 @@ from llmtrace.export.spool.buffer import SpoolBuffer
 from llmtrace.export.spool.directory import LockedDirectory
 from llmtrace.export.stats import ExportStats, read_losses
 
+from .spools import send_all
+
 HERE, THERE, ELSEWHERE = (Destination("traces", "http", f"http://{name}/v1/traces", "0") for name in "abc")
 SEGMENT = 64 << 10
 """The smallest that there is: a request of 60 KB fills one."""
@@ -38,13 +40,7 @@ def left_by_a_dead_process(folder: Path, destination: Destination, *names: str) 
 
 def sent(spool: SpoolBuffer | MemoryBuffer) -> list[str]:
     """The names of what waits, in the order in which it goes."""
-    bodies = []
-    while (entry := spool.first()) is not None:
-        payload = entry.load()
-        assert payload is not None
-        bodies.append(payload.body.strip().decode())
-        spool.done(entry)
-    return bodies
+    return [body.strip().decode() for body in send_all(spool)]
 
 
 def test_full_spool_drops_the_oldest_request_of_any_process(tmp_path: Path) -> None:
