@@ -122,7 +122,7 @@ class Command:
     environ: dict[str, str]
     grpc_port: int = 0
     health_url: str = ""
-    """Where it answers to ``health``, and to queries, if that is not ``url``."""
+    """Base URL of ``health`` and of queries, if that is not ``url``."""
     secure_ports: tuple[int, int] = (0, 0)
     """OTLP over TLS, with HTTP and with gRPC."""
     certificate: str = ""

@@ -1,4 +1,4 @@
-"""Where budgets are kept: in memory, in Redis, and in a store that is down."""
+"""Stores of budgets: in memory, in Redis, and one that is down."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_redis_and_memory_agree(redis_url: str) -> None:
 def test_unreachable_store_allows_calls_unless_closed(
     pricer: Pricer, policy: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With Redis down budgets fail open with one warning, or closed if asked, and do not wait for it each time."""
+    """If Redis is down, budgets let calls through with one warning, or refuse them if so set, and wait only once."""
     store = RemoteStore(RedisStore(f"redis://127.0.0.1:{free_port()}/0"))
     engine = make_enforcer(pricer, Budget("b", tokens=10_000, action="block", on_store_error=policy), store=store)
     with caplog.at_level(logging.WARNING, "llmtrace"):

@@ -72,7 +72,7 @@ def test_invalid_batch_limit_falls_back_to_the_default(value: str, monkeypatch: 
 
 
 def test_only_sampled_spans_are_written_until_shutdown() -> None:
-    """A span that was only recorded is nobody's; one that ends after the shutdown is counted, and flush still says."""
+    """An unsampled span is not exported, and one that ends after the shutdown is counted as dropped."""
     exporter = Exporter()
     with writing(exporter) as (end, processor, stats):
         for name in ("a", "unsampled", "b"):

@@ -33,7 +33,7 @@ for number in range(3):
     assert pipeline.flush(20)
 assert pipeline.shutdown(20)
 assert [os.fstat(file).st_size for file in files] == [0] * 8
-for pair in pairs:  # each is still open, and nobody wrote to it
+for pair in pairs:  # each is still open and empty
     for end in pair:
         end.setblocking(False)
         try:

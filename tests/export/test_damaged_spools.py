@@ -69,7 +69,7 @@ def test_state_that_is_neither_is_lost_and_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cut", [1, 5, 20])
 def test_record_without_its_end_is_counted(cut: int, tmp_path: Path) -> None:
-    """What is missing at the end of a file is counted by what its head says."""
+    """Requests cut off at the end of a file are counted by the number in their head."""
     path = write_dead(tmp_path, payload("whole"), payload("cut off before its end", 4))
     path.write_bytes(path.read_bytes()[:-cut])
     assert adopt_all(tmp_path) == (["whole"], {"corrupt": 4})

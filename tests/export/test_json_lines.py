@@ -42,7 +42,7 @@ def test_file_of_another_program_is_left_unchanged(
 def test_file_of_spans_is_continued_after_an_incomplete_line(tmp_path: Path) -> None:
     """Each complete line can be read; also where a name is long and has characters outside ASCII."""
     path = tmp_path / "spans.jsonl"
-    path.touch()  # an empty file is nobody's
+    path.touch()  # an empty file belongs to no other program
     exporter = JsonLinesExporter(path)
     assert exporter.export([span("\u00e9" * 9_000), span("b")]) is SpanExportResult.SUCCESS
     with path.open("a") as file:
@@ -55,7 +55,7 @@ def test_file_of_spans_is_continued_after_an_incomplete_line(tmp_path: Path) -> 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
 def test_named_pipe_does_not_block(tmp_path: Path) -> None:
-    """A pipe that nobody reads is refused."""
+    """A pipe without a reader is refused."""
     path = tmp_path / "pipe.jsonl"
     os.mkfifo(path)
     assert JsonLinesExporter(path).export([span("a")]) is SpanExportResult.FAILURE

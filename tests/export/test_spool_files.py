@@ -14,7 +14,7 @@ import pytest
 from llmtrace._files import Descriptor, make_private
 
 from .backend import Backend
-from .spools import adopt_all, new_spool, payload
+from .spools import adopt_all, new_spool, payload, send_all
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="counts descriptors")
 DAEMON = """
@@ -67,12 +67,7 @@ def test_spool_continues_after_its_descriptors_were_closed(tmp_path: Path) -> No
         os.close(theirs)
         others.append(number)
     assert spool.put(payload("after"))
-    bodies = []
-    while (entry := spool.first()) is not None:
-        loaded = entry.load()
-        assert loaded is not None
-        bodies.append(loaded.body)
-        spool.done(entry)
+    bodies = send_all(spool)
     spool.close()
     assert bodies == [b"before", b"after"]
     assert stats.counts().dropped == {}
@@ -130,7 +125,7 @@ def test_requests_wait_in_memory_for_space_and_then_go_to_disk(
 def test_loss_on_an_unwritable_disk_names_the_reason(
     number: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What ends with the process because the disk takes nothing is lost for that reason."""
+    """Requests that the disk refused are lost when the spool is closed, and the log names the reason."""
     spool, stats = new_spool(tmp_path)
 
     def fail(descriptor: int, data: Any) -> int:
