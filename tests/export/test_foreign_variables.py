@@ -83,6 +83,7 @@ def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv("LLMTRACE_SPOOL", str(tmp_path / "spool"))
     monkeypatch.setenv("LLMTRACE_FLUSH_TIMEOUT", "0")
     yield
+    llmtrace.shutdown(0)  # else its threads read the environment and log in the next test
     llmtrace.uninstrument()
 
 

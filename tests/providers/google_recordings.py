@@ -84,9 +84,17 @@ def client_for(cassette: Cassette, url: str) -> Any:
     return make_client(url, parts[1], *((parts[3], parts[5]) if uses_vertex(cassette) else (None, None)))
 
 
-async def closed(client: Any) -> None:
+def close(client: Any) -> None:
+    """Close the connections of a client. The oldest releases cannot."""
+    if hasattr(client, "close"):
+        client.close()
+
+
+async def close_async(client: Any) -> None:
+    """Close the connections of a client, those of its asynchronous half too."""
     if hasattr(client.aio, "aclose"):
         await client.aio.aclose()
+    close(client)
 
 
 def arguments_for(cassette: Cassette) -> tuple[str, dict[str, Any]]:
@@ -142,6 +150,7 @@ def call_sync(cassette: Cassette, url: str) -> Seen:
             seen.add(value)
     except Exception as error:
         seen.error = error
+    close(client)
     return seen
 
 
@@ -158,5 +167,5 @@ async def call_async(cassette: Cassette, url: str) -> Seen:
             seen.add(result)
     except Exception as error:
         seen.error = error
-    await closed(client)
+    await close_async(client)
     return seen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import anthropic
@@ -13,6 +13,7 @@ import pytest
 from answers import CHAT_CHUNKS, MESSAGE_EVENTS, QUESTION, RESPONSE_EVENTS, sse
 from google import genai
 from google.genai import types
+from google_recordings import close_async
 from loopback import Loopback, stream_answer
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
@@ -26,8 +27,11 @@ NEEDS_RESPONSES = pytest.mark.skipif(not hasattr(openai.OpenAI, "responses"), re
 UNREADABLE = {"number": 5, "candidates": {"candidates": 5}, "parts": {"candidates": [{"content": {"parts": 7}}]}}
 
 
-def gemini(loopback: Loopback) -> genai.Client:
-    return genai.Client(api_key="k", http_options=types.HttpOptions(base_url=loopback.url))
+@pytest.fixture
+async def gemini(loopback: Loopback) -> AsyncIterator[genai.Client]:
+    client = genai.Client(api_key="k", http_options=types.HttpOptions(base_url=loopback.url))
+    yield client
+    await close_async(client)
 
 
 def data(*chunks: Any) -> list[bytes]:
@@ -56,21 +60,26 @@ CLOSED = (StatusCode.UNSET, "ok", "closed", None)
 @pytest.mark.parametrize("before", [[], [GOOD], [GOOD, LAST]])
 @pytest.mark.parametrize("bad", UNREADABLE)
 async def test_invalid_gemini_chunk_fails_the_stream(
-    loopback: Loopback, spans: InMemorySpanExporter, bad: str, before: list[Any], colour: str, chat: bool
+    loopback: Loopback,
+    gemini: genai.Client,
+    spans: InMemorySpanExporter,
+    bad: str,
+    before: list[Any],
+    colour: str,
+    chat: bool,
 ) -> None:
     """The caller gets the SDK's exception, which is on the span too, at any position of the chunk."""
     loopback.will(stream_answer(data(*before, UNREADABLE[bad])))
-    client = gemini(loopback)
     with pytest.raises((TypeError, ValueError, AttributeError)) as raised:
         if colour == "sync":
-            sync = client.chats.create(model="m").send_message_stream("hi") if chat else None
-            for _ in sync or client.models.generate_content_stream(model="m", contents="hi"):
+            sync = gemini.chats.create(model="m").send_message_stream("hi") if chat else None
+            for _ in sync or gemini.models.generate_content_stream(model="m", contents="hi"):
                 pass
         else:
             stream = await (
-                client.aio.chats.create(model="m").send_message_stream("hi")
+                gemini.aio.chats.create(model="m").send_message_stream("hi")
                 if chat
-                else client.aio.models.generate_content_stream(model="m", contents="hi")
+                else gemini.aio.models.generate_content_stream(model="m", contents="hi")
             )
             async for _ in stream:
                 pass
@@ -79,25 +88,23 @@ async def test_invalid_gemini_chunk_fails_the_stream(
 
 @pytest.mark.parametrize("damage", [b"{nope", b'{"candidates": [', b"\xff\xfe{"])
 def test_gemini_chunk_that_is_not_json_fails_the_stream(
-    loopback: Loopback, spans: InMemorySpanExporter, damage: bytes
+    loopback: Loopback, gemini: genai.Client, spans: InMemorySpanExporter, damage: bytes
 ) -> None:
     """Invalid JSON in the middle of a stream fails it."""
     loopback.will(stream_answer(data(GOOD, damage, LAST)))
-    client = gemini(loopback)
     with pytest.raises(Exception) as raised:
-        list(client.models.generate_content_stream(model="m", contents="hi"))
+        list(gemini.models.generate_content_stream(model="m", contents="hi"))
     assert ended(spans)[:3] == failed(raised.value)[:3]
 
 
 async def test_invalid_chunk_of_another_call_does_not_fail_an_open_stream(
-    loopback: Loopback, spans: InMemorySpanExporter
+    loopback: Loopback, gemini: genai.Client, spans: InMemorySpanExporter
 ) -> None:
     """Only the stream with the invalid chunk fails, not another one that the same code reads."""
-    client = gemini(loopback)
     loopback.will(stream_answer(data(GOOD, LAST)), stream_answer(data(GOOD, 5)))
-    for _ in client.models.generate_content_stream(model="m", contents="hi"):
+    for _ in gemini.models.generate_content_stream(model="m", contents="hi"):
         try:
-            list(client.models.generate_content_stream(model="m", contents="hi"))
+            list(gemini.models.generate_content_stream(model="m", contents="hi"))
         except TypeError as error:
             del error
     outcomes = [dict(span.attributes or {})["llmtrace.stream.end"] for span in spans.get_finished_spans()]
@@ -216,12 +223,11 @@ def test_exception_in_the_callers_loop_is_not_an_error_of_the_stream(
 
 
 def test_exception_in_the_callers_loop_over_gemini_is_not_an_error_of_the_stream(
-    loopback: Loopback, spans: InMemorySpanExporter
+    loopback: Loopback, gemini: genai.Client, spans: InMemorySpanExporter
 ) -> None:
     """The caller leaves the generator, which is then collected or closed."""
     loopback.will(stream_answer(data(GOOD, GOOD, LAST)))
-    client = gemini(loopback)
-    stream = client.models.generate_content_stream(model="m", contents="hi")
+    stream = gemini.models.generate_content_stream(model="m", contents="hi")
     with pytest.raises(TypeError):
         for _ in stream:
             raise TypeError("mine")

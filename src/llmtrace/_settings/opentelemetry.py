@@ -169,12 +169,18 @@ def usable_environment() -> Iterator[None]:
     """
     with _lock:
         invalid = _invalid_variables()
-        os.environ.update({name: default for name, (_, default) in invalid.items()})
+        _exchange(invalid)
         try:
             yield
         finally:
-            unchanged = {name: value for name, (value, default) in invalid.items() if os.environ.get(name) == default}
-            os.environ.update(unchanged)
+            _exchange({name: (default, value) for name, (value, default) in invalid.items()})
+
+
+def _exchange(values: dict[str, tuple[str, str]]) -> None:
+    """Replace the first value of each variable by the second, except where the program has changed it meanwhile."""
+    for name, (before, after) in values.items():
+        if os.environ.get(name) == before:
+            os.environ[name] = after
 
 
 def _invalid_variables() -> dict[str, tuple[str, str]]:
