@@ -148,11 +148,11 @@ def _describe_openinference(span: Any, answer: Any) -> None:
 
 def _describe_outcome(span: Any, answer: Any, headers: Any = None) -> None:
     """Without ``headers``, which by hand need the SDK's raw response, what they say is given away."""
-    told = headers or HEADERS
+    reported = headers or HEADERS
     span.set_attribute("llmtrace.usage.source", "provider")
     span.set_attribute("llmtrace.request_id", answer._request_id)
-    span.set_attribute("llmtrace.ratelimit.remaining_requests", int(told["x-ratelimit-remaining-requests"]))
-    span.set_attribute("llmtrace.ratelimit.remaining_tokens", int(told["x-ratelimit-remaining-tokens"]))
+    span.set_attribute("llmtrace.ratelimit.remaining_requests", int(reported["x-ratelimit-remaining-requests"]))
+    span.set_attribute("llmtrace.ratelimit.remaining_tokens", int(reported["x-ratelimit-remaining-tokens"]))
     span.set_attribute("llmtrace.outcome", "ok")
 
 

@@ -25,7 +25,7 @@ UNCOUNTED = {
 """Usage that is not in any text. Exchanges with it are skipped: their estimates are too low."""
 
 
-def told(cassette: dict[str, Any]) -> dict[str, Any] | None:
+def reported(cassette: dict[str, Any]) -> dict[str, Any] | None:
     usage = cassette["expected"].get("normalised")
     body = cassette["request"].get("body")
     if cassette["surface"] not in SURFACES or not usage or not isinstance(body, dict):
@@ -50,7 +50,7 @@ def measure(folder: Path) -> dict[tuple[str, str, str], list[tuple[int, int]]]:
         if path.name == "index.json":
             continue
         cassette = json.loads(path.read_text(encoding="utf-8"))
-        usage = told(cassette)
+        usage = reported(cassette)
         if usage is None:
             continue
         body, expected = cassette["request"]["body"], cassette["expected"]

@@ -229,14 +229,14 @@ def gemini_answer(number: int) -> Any:
     """Return a response as the SDK passes it to llmtrace."""
     candidate = {"content": {"parts": [{"text": f"word {number}"}], "role": "model"}, "index": 0}
     usage = {"promptTokenCount": 8, "candidatesTokenCount": number, "totalTokenCount": number + 8}
-    told = {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "gemini-2.5-flash", "responseId": "r"}
-    return SimpleNamespace(body=json.dumps(told))
+    chunk = {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "gemini-2.5-flash", "responseId": "r"}
+    return SimpleNamespace(body=json.dumps(chunk))
 
 
 def chunks_of(body: bytes, model: Any) -> list[Any]:
     """The objects that the SDK makes of a body."""
-    told = [line[6:] for line in body.split(b"\n") if line.startswith(b"data: {")]
-    return [TypeAdapter(model).validate_json(line) for line in told[2:-3]]  # those with words
+    reported = [line[6:] for line in body.split(b"\n") if line.startswith(b"data: {")]
+    return [TypeAdapter(model).validate_json(line) for line in reported[2:-3]]  # those with words
 
 
 def alone() -> dict[str, tuple[WireFormat, Callable[[OpenCall], Any], list[Any]]]:

@@ -64,7 +64,7 @@ def fill(path: Path, calls: int) -> None:
 def measure(path: Path, line: list[str]) -> tuple[float, float]:
     """Seconds of the wall and of the processor for a whole command, the better of three."""
     best, environment = (float("inf"), 0.0), {**os.environ, "LLMTRACE_STORE": str(path)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as it is when installed; the best of several runs is told
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as it is when installed; the best of several runs is reported
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         started = time.perf_counter()

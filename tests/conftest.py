@@ -87,23 +87,23 @@ class _Complaints(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.NOTSET)
-        self.told: list[str] = []
+        self.messages: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.told.append(f"{record.name}: {record.getMessage()}")
+        self.messages.append(f"{record.name}: {record.getMessage()}")
 
 
 @pytest.fixture(autouse=True)
 def no_complaints() -> Iterator[None]:
     """Fail if OpenTelemetry logs a wrongly detached context or an invalid attribute."""
-    heard = _Complaints()
+    complaints = _Complaints()
     loggers = [logging.getLogger(name) for name in ("opentelemetry.context", "opentelemetry.attributes")]
     for logger in loggers:
-        logger.addHandler(heard)
+        logger.addHandler(complaints)
     yield
     for logger in loggers:
-        logger.removeHandler(heard)
-    assert heard.told == []
+        logger.removeHandler(complaints)
+    assert complaints.messages == []
 
 
 @pytest.fixture(autouse=True)

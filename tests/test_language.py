@@ -15,6 +15,7 @@ import llmtrace
 
 PACKAGE = Path(llmtrace.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
+TESTS = Path(__file__).parent
 
 BANNED = frozenset(
     {
@@ -78,6 +79,16 @@ def test_module_uses_plain_names_and_prose(path: Path) -> None:
         if not text.startswith("#") and OPENINGS.match(text.strip()):
             faults.append(f"{line}: the docstring opens with {text.strip().split()[0]!r}: {text.strip()[:80]!r}")
     assert not faults, "\n" + "\n".join(faults)
+
+
+def test_tests_use_plain_names() -> None:
+    """Names in tests use the field's terms too."""
+    faults = []
+    for path in TESTS.rglob("*.py"):
+        for line, name, _ in definitions(ast.parse(path.read_text(encoding="utf-8"))):
+            if banned := words(name) & BANNED:
+                faults.append(f"{path.relative_to(TESTS)}:{line}: the name {name!r} uses {sorted(banned)}")
+    assert faults == []
 
 
 def test_class_names_are_defined_once() -> None:

@@ -65,7 +65,7 @@ def call(rng: random.Random, trace: str, parent: str, at: int, feature: str, sco
     provider = MODELS[model][0]
     duration = rng.lognormvariate(0.0, 0.6)
     streamed = feature in ("search", "support") and rng.random() < 0.8
-    told: dict[str, Any] = {
+    reported: dict[str, Any] = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": provider,
         "gen_ai.request.model": model,
@@ -80,13 +80,13 @@ def call(rng: random.Random, trace: str, parent: str, at: int, feature: str, sco
         "llmtrace.prompt.hash": "sha256:0123456789ab",
     }
     if rng.random() < 0.01:
-        told |= {"llmtrace.outcome": "error", "error.type": "429", "http.response.status_code": 429}
+        reported |= {"llmtrace.outcome": "error", "error.type": "429", "http.response.status_code": 429}
         return StoredSpan(
             trace, f"{rng.getrandbits(64):016x}", parent, f"chat {model}", at, at + int(duration * 1e8), "CLIENT",
-            "ERROR", "RateLimitError", told, ({"name": "exception", "time": at, "attributes": {"a": "x"}},),
+            "ERROR", "RateLimitError", reported, ({"name": "exception", "time": at, "attributes": {"a": "x"}},),
             scope=("llmtrace.openai", "0.1.0"), resource=SERVICE,
         )  # fmt: skip
-    told |= {
+    reported |= {
         "gen_ai.response.id": f"chatcmpl-{rng.getrandbits(96):024x}",
         "gen_ai.response.model": f"{model}-2025-04-14",
         "llmtrace.request_id": f"req_{rng.getrandbits(96):024x}",
@@ -95,7 +95,7 @@ def call(rng: random.Random, trace: str, parent: str, at: int, feature: str, sco
     }
     if streamed:
         end = rng.choices(("exhausted", "closed", "dropped"), (95, 4, 1))[0]
-        told |= {
+        reported |= {
             "gen_ai.request.stream": True,
             "gen_ai.response.time_to_first_chunk": duration * 0.2,
             "llmtrace.stream.time_to_first_token": duration * 0.25,
@@ -109,33 +109,33 @@ def call(rng: random.Random, trace: str, parent: str, at: int, feature: str, sco
             "llmtrace.stream.stalls": 0,
         }
         if end == "dropped":
-            told |= {"llmtrace.usage.source": "partial", "llmtrace.cost.unpriced_reason": "partial_usage",
+            reported |= {"llmtrace.usage.source": "partial", "llmtrace.cost.unpriced_reason": "partial_usage",
                      "llmtrace.usage.estimated_input_tokens": 900, "llmtrace.usage.estimated_output_tokens": 100,
                      "llmtrace.cost.estimated_usd": 0.001}  # fmt: skip
-    if "llmtrace.usage.source" not in told:
-        told |= usage(rng, model)
+    if "llmtrace.usage.source" not in reported:
+        reported |= usage(rng, model)
     return StoredSpan(
         trace, f"{rng.getrandbits(64):016x}", parent, f"chat {model}", at, at + int(duration * 1e9), "CLIENT",
-        attributes=told, scope=(f"llmtrace.{provider}", "0.1.0"), resource=SERVICE,
+        attributes=reported, scope=(f"llmtrace.{provider}", "0.1.0"), resource=SERVICE,
     )  # fmt: skip
 
 
 def usage(rng: random.Random, model: str) -> dict[str, Any]:
     read = rng.choice((0, 0, 512, 1024))
     fresh, output = rng.randint(100, 3000), rng.randint(20, 600)
-    told: dict[str, Any] = {
+    reported: dict[str, Any] = {
         "llmtrace.usage.source": "provider",
         "gen_ai.usage.input_tokens": fresh + read,
         "gen_ai.usage.output_tokens": output,
     }
     if read:
-        told["gen_ai.usage.cache_read.input_tokens"] = read
+        reported["gen_ai.usage.cache_read.input_tokens"] = read
     _, *prices = MODELS[model]
     if not prices[0]:
-        return {**told, "llmtrace.cost.unpriced_reason": "unknown_model"}
+        return {**reported, "llmtrace.cost.unpriced_reason": "unknown_model"}
     parts = [Decimal(price) * tokens / 10**6 for price, tokens in zip(prices, (fresh, read, output), strict=True)]
     return {
-        **told,
+        **reported,
         "llm.cost.total": float(sum(parts)),
         "gen_ai.usage.cost": float(sum(parts)),
         "llm.cost.prompt": float(parts[0] + parts[1]),

@@ -68,14 +68,14 @@ class _Vendor(BaseHTTPRequestHandler):
 
 def _gpt(body: dict[str, Any]) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": None}
-    asked = body["messages"][-1]["role"] == "user"
-    if asked:
+    requested = body["messages"][-1]["role"] == "user"
+    if requested:
         function = {"name": "get_weather", "arguments": '{"city":"Paris"}'}
         message["tool_calls"] = [{"id": "call_1", "type": "function", "function": function}]
         message["reasoning_content"] = THOUGHT
     else:
         message["content"] = ANSWER
-    choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if asked else "stop"}
+    choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if requested else "stop"}
     return {
         "id": "c1",
         "object": "chat.completion",

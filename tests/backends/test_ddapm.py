@@ -25,7 +25,7 @@ def attributes_of(span: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
-def test_trace_arrives_whole(protocol: str, running: Callable[[str], Backend]) -> None:
+def test_trace_arrives_complete(protocol: str, running: Callable[[str], Backend]) -> None:
     """All spans are there with names, kinds, parents, tokens, cost and messages, once each."""
     backend = running("ddapm")
     environ = {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": protocol}
@@ -40,9 +40,9 @@ def test_trace_arrives_whole(protocol: str, running: Callable[[str], Backend]) -
     chats = [span for span in spans if span["name"].startswith("chat")]
     assert {span["kind"] for span in chats} == {"SPAN_KIND_CLIENT"}
     for span in chats:
-        told = attributes_of(span)
-        assert (told["gen_ai.usage.input_tokens"], told["gen_ai.usage.output_tokens"]) == ("1000", "200")
-        assert told["llm.cost.total"] > 0
-        assert told["session.id"] == SESSION
-        assert QUESTION in json.dumps(json.loads(told["gen_ai.input.messages"]))
+        reported = attributes_of(span)
+        assert (reported["gen_ai.usage.input_tokens"], reported["gen_ai.usage.output_tokens"]) == ("1000", "200")
+        assert reported["llm.cost.total"] > 0
+        assert reported["session.id"] == SESSION
+        assert QUESTION in json.dumps(json.loads(reported["gen_ai.input.messages"]))
     assert any(ANSWER in attributes_of(span)["gen_ai.output.messages"] for span in chats)

@@ -66,9 +66,9 @@ def test_tokens_and_cost(shown: dict[str, list[dict[str, Any]]]) -> None:
 
 def test_messages(shown: dict[str, list[dict[str, Any]]]) -> None:
     """Question, reasoning, tool call, tool result and answer are there."""
-    told = json.dumps([span["attributes"]["llm"] for span in shown["llm"]])
+    reported = json.dumps([span["attributes"]["llm"] for span in shown["llm"]])
     for text in (QUESTION, THOUGHT, ANSWER, "get_weather", "call_1", "You are a guide."):
-        assert text in told
+        assert text in reported
     assert {span["output"]["value"] for span in shown["llm"]} >= {ANSWER}
     models = {span["attributes"]["llm"]["model_name"] for span in shown["llm"]}
     assert models == {"gpt-4o-2024-08-06", "claude-sonnet-4-5-20250929"}

@@ -133,8 +133,8 @@ class Broken:
 
 def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return the warnings about internal faults, without those of earlier tests' exporters."""
-    said = (one.getMessage() for one in caplog.records if one.name == "llmtrace" and one.levelno == logging.WARNING)
-    return [message for message in said if message.startswith("llmtrace could not")]
+    text = (one.getMessage() for one in caplog.records if one.name == "llmtrace" and one.levelno == logging.WARNING)
+    return [message for message in text if message.startswith("llmtrace could not")]
 
 
 def break_describer(monkeypatch: pytest.MonkeyPatch, name: str) -> None:

@@ -1,4 +1,4 @@
-"""An OTLP backend on the loopback interface that can be told to misbehave."""
+"""An OTLP backend on the loopback interface with faults on request."""
 
 from __future__ import annotations
 

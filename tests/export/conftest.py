@@ -116,7 +116,7 @@ def drain(backend: Backend, spool: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
 
 
 class Servicer(TraceServiceServicer):  # type: ignore[misc]
-    """Keeps the names of spans, after the failures it was told to answer."""
+    """Keeps the names of spans, after the failures that the test asked for."""
 
     def __init__(self) -> None:
         self.failures: list[tuple[grpc.StatusCode, float | None]] = []
@@ -141,7 +141,7 @@ class Servicer(TraceServiceServicer):  # type: ignore[misc]
 @pytest.fixture
 def grpc_server() -> Iterator[tuple[str, Servicer]]:
     servicer = Servicer()
-    """A gRPC backend: its address, and what it was told."""
+    """A gRPC backend: its address and the names that it received."""
     running = grpc.server(futures.ThreadPoolExecutor(2))
     add_TraceServiceServicer_to_server(servicer, running)
     port = running.add_insecure_port("127.0.0.1:0")

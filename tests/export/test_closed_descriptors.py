@@ -58,7 +58,7 @@ def test_http_goes_on_and_leaves_the_programs_files_alone(
 STORE = CLOSES.replace("assert pipeline", "pipeline")
 
 
-def test_store_leaves_the_programs_files_alone_and_says_what_is_lost(start: Start, tmp_path: Path) -> None:
+def test_store_leaves_the_programs_files_alone_and_reports_losses(start: Start, tmp_path: Path) -> None:
     """SQLite cannot go on: what was written before is kept, the rest is counted as lost with the reason."""
     store = tmp_path / "calls.db"
     process = start(STORE, str(tmp_path), OTEL_EXPORTER_OTLP_ENDPOINT="", LLMTRACE_STORE=str(store))

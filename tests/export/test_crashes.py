@@ -186,7 +186,7 @@ def test_file_size_limit_does_not_stop_the_program(
 
 
 def test_unwritable_folder_keeps_spans_in_memory(backend: Backend, start: Any, tmp_path: Path) -> None:
-    """Without a place on disk spans wait in memory, told in one warning, and arrive."""
+    """Without a place on disk spans wait in memory, with one warning, and arrive."""
     (tmp_path / "file").touch()
     backend.up()
     program = start(

@@ -36,7 +36,7 @@ def make_pipeline(settings: dict[str, Any]) -> Pipeline:
 def test_provider_set_later_receives_the_spans_and_is_logged_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: Any
 ) -> None:
-    """A global provider that comes after ours gets the spans from then on, told once and left as it was."""
+    """A global provider that comes after ours gets the spans from then on, with one message, and is left as it was."""
     pipeline = Pipeline(load({"store": "off"}))
     pipeline.provider().get_tracer("test").start_span("before").end()
     exporter, theirs = InMemorySpanExporter(), TracerProvider()
@@ -254,7 +254,7 @@ def test_failing_flush_does_not_fail_the_lambda_handler(monkeypatch: pytest.Monk
 
 
 def test_lambda_spools_to_its_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On Lambda the spool is under /tmp, unless told otherwise."""
+    """On Lambda the spool is under /tmp, unless configured."""
     from llmtrace.export.routes import spool_folder
 
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "function")

@@ -43,9 +43,9 @@ def test_backend_that_fails_costs_nothing_and_loses_nothing(
     if mode != "refusing":
         backend.mode = mode
         backend.up()
-    told = json.loads(run(FIFTY))
-    assert told["median"] < 0.005
-    assert told["exit"] < 3.0  # one second was allowed, the rest is a busy machine
+    reported = json.loads(run(FIFTY))
+    assert reported["median"] < 0.005
+    assert reported["exit"] < 3.0  # one second was allowed, the rest is a busy machine
     backend.down()
     backend.mode = "ok"
     backend.up()
@@ -127,11 +127,11 @@ def test_too_large_span_loses_its_content_first(backend: Backend, run: Callable[
     )
     (request,) = backend.requests
     (span,) = spans_of(request)
-    told = {pair.key: pair.value for pair in span.attributes}
-    assert "gen_ai.input.messages" not in told
-    assert told["gen_ai.request.model"].string_value == "some-model"
-    assert told["llmtrace.content.truncated"].bool_value is True
-    assert told["llmtrace.content.original_size"].int_value > 100_000
+    reported = {pair.key: pair.value for pair in span.attributes}
+    assert "gen_ai.input.messages" not in reported
+    assert reported["gen_ai.request.model"].string_value == "some-model"
+    assert reported["llmtrace.content.truncated"].bool_value is True
+    assert reported["llmtrace.content.original_size"].int_value > 100_000
     assert span.dropped_attributes_count == 1
 
 
@@ -193,7 +193,7 @@ def test_spans_wait_in_memory_without_a_spool(backend: Backend, start: Any, spoo
 
 
 def test_exit_without_a_spool_counts_unsent_spans(run: Callable[..., str]) -> None:
-    """What a program without a spool could not send is told as lost when it ends."""
+    """A program without a spool reports what it could not send as lost when it ends."""
     out = run(
         "for number in range(5): call(str(number))\n"
         "began = time.perf_counter()\npipeline.shutdown(0.5)\n"

@@ -156,7 +156,7 @@ def test_proxy_variables_are_applied(answering: Answering, monkeypatch: Any) -> 
 def test_absurd_retry_after_is_bounded_or_ignored(
     value: str, least: Any, most: Any, answering: Answering, monkeypatch: Any
 ) -> None:
-    """It is a number of seconds from now, never negative, or not told."""
+    """It is a number of seconds from now, never negative, or absent."""
     head = f"HTTP/1.1 429 Too Many\r\nRetry-After: {value}\r\nContent-Length: 0\r\n\r\n".encode()
     outcome = send(answering(lambda connection: connection.sendall(head)), monkeypatch)
     assert outcome.kind == "retry"
@@ -172,7 +172,7 @@ def test_retry_after_zero_does_not_cause_a_busy_loop(backend: Backend, run: Run)
 
 
 def test_repeated_request_has_the_same_idempotency_key(backend: Backend, run: Run) -> None:
-    """A request that comes again can be told by its Idempotency-Key."""
+    """A request that is repeated is recognized by its Idempotency-Key."""
     backend.mode = 503
     backend.up()
     run("call('a')\npipeline.flush(0.5)\nos._exit(0)\n")

@@ -50,7 +50,7 @@ def end(pipeline: Pipeline, *names: str, **attributes: str) -> None:
 
 
 def test_http_request_has_headers_and_gzip(backend: Backend, pipeline: Open) -> None:
-    """Headers come as set, with the generic ones below, and the body is gzip unless told otherwise."""
+    """Headers come as set, with the generic ones below, and the body is compressed unless configured."""
     backend.up()
     one = pipeline(**{ENDPOINT: backend.url + "/", "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20k,x-team=a"})
     end(one, "a")

@@ -85,7 +85,7 @@ def test_content_is_dropped_before_other_attributes() -> None:
 
 
 def test_span_without_content_to_drop_is_too_large() -> None:
-    """When shedding does not help, the span is told as too large."""
+    """A span that stays too large without its least important attributes is reported as too large."""
     (part,) = encode(make_spans({f"k{number}": "x" * 100 for number in range(100)}), 2000, "none")
     assert isinstance(part, Unencodable)
     assert part.reason == "too_large"

@@ -68,7 +68,7 @@ def collector() -> Iterator[tuple[str, list[tuple[str, str, bytes]]]]:
         yield f"http://127.0.0.1:{server.server_port}", posted
 
 
-def test_given_provider_is_used(replay: Any, spans: InMemorySpanExporter) -> None:
+def test_passed_provider_is_used(replay: Any, spans: InMemorySpanExporter) -> None:
     """A call's span goes to the provider that instrument() was given."""
     with OpenAI(base_url=f"{replay.url}/v1", api_key="x", max_retries=0, timeout=10) as client:
         client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "hi"}])
@@ -111,7 +111,7 @@ def test_call_is_posted_as_otlp_over_http(replay: Any, collector: tuple[str, lis
 
 
 def test_file_is_private_and_announced_once(replay: Any, tmp_path: Path) -> None:
-    """Without any destination the span is a line of a file only its owner may read, told in one stderr line."""
+    """Without any destination the span is a line of a file only its owner may read, with one line on stderr."""
     store = tmp_path / "state" / "spans.jsonl"
     done = run(FLUSHED, replay.url, LLMTRACE_STORE=str(store))
     (line,) = store.read_text(encoding="utf-8").splitlines()

@@ -212,7 +212,7 @@ def test_unhashable_provider_is_used(monkeypatch: pytest.MonkeyPatch, pipeline: 
 
 
 def test_forked_child_counts_from_zero(backend: Backend, run: Run) -> None:
-    """What the parent counted is told by the parent alone."""
+    """Only the parent reports what the parent counted."""
     backend.up()
     run(
         RECORDED + "count(7)\n"

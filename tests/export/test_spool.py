@@ -1,4 +1,4 @@
-"""The buffers themselves, on disk and in memory: what goes when there is no room, and where it is told."""
+"""Buffers on disk and in memory: what is dropped when they are full, and where it is reported."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_request_being_sent_is_not_dropped(tmp_path: Path) -> None:
 
 
 def test_request_larger_than_the_spool_waits_in_memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """It is told once, and what fits goes to the disk as before."""
+    """It is reported once, and what fits is written as before."""
     spool, stats = spooling(tmp_path, 1)
     assert [spool.put(request(name, 70)) for name in ("large-0", "large-1")] == [False, False]
     assert spool.put(request("small"))

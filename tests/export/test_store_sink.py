@@ -123,7 +123,7 @@ def test_locked_store_obeys_the_time_out_of_shutdown(tmp_path: Path) -> None:
 def test_full_disk_keeps_spans_until_there_is_room(
     sink: StoreSink, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The reason is told once, and nothing is lost."""
+    """The reason is logged once, and nothing is lost."""
     sink.write([make_span()])
     assert sink.exporter._writer is not None
     connection = sink.exporter._writer.connection

@@ -158,8 +158,8 @@ def test_bodies_are_priced_with_all_billed_usage(
     pricer: Pricer, provider: str, wire: WireFormat, body: dict[str, Any], sum_: str, missing: tuple[str, ...]
 ) -> None:
     """All billed usage is in the cost; anything else is named and makes the cost approximate."""
-    asked = wire.request({"model": body.get("model", "gpt-image-1.5")})
-    priced = pricer.price(provider, None, asked, wire.response(body))
+    requested = wire.request({"model": body.get("model", "gpt-image-1.5")})
+    priced = pricer.price(provider, None, requested, wire.response(body))
     assert priced is not None
     assert (priced.reason or priced.exact, priced.missing) == (sum_, missing)
     assert priced.approximate is bool(missing)
@@ -177,7 +177,7 @@ def test_streamed_image_costs_the_same(pricer: Pricer) -> None:
 
 def test_free_model_replaced_by_a_router_has_no_cost(pricer: Pricer) -> None:
     """A router may use another model for a request to a free one: without a price there is no cost."""
-    asked = CHAT.request({"model": "meta-llama/llama-3.3-70b-instruct:free"})
-    priced = pricer.price("openrouter", None, asked, CHAT.response(make_completion("somebody/else")))
+    requested = CHAT.request({"model": "meta-llama/llama-3.3-70b-instruct:free"})
+    priced = pricer.price("openrouter", None, requested, CHAT.response(make_completion("somebody/else")))
     assert priced is not None
     assert priced.reason == "unknown_model"

@@ -208,8 +208,8 @@ def test_metric_dimensions_are_on_every_point(vendor: Vendor, monkeypatch: pytes
         *("llmtrace.feature", "llmtrace.tenant", "gen_ai.prompt.name", "gen_ai.prompt.version"),
         *("llmtrace.model.pinned", "llmtrace.tag.plan"),
     )
-    told = {tuple(point.attributes.get(name) for name in names) for point in points}
-    assert told == {
+    reported = {tuple(point.attributes.get(name) for name in names) for point in points}
+    assert reported == {
         ("search", "acme", "greet", "3", True, "free"),
         ("search", "acme", "greet", "3", True, "paid"),
         ("search", "acme", "greet", "3", True, "_other"),
@@ -255,11 +255,11 @@ def test_span_and_metric_agree_on_shared_dimensions(vendor: Vendor, model: str) 
 
 
 @pytest.mark.parametrize(
-    ("url", "said"), [("redis://h:x/0", "is not accepted"), ("redis://h:1/0", "needs the redis client")]
+    ("url", "text"), [("redis://h:x/0", "is not accepted"), ("redis://h:1/0", "needs the redis client")]
 )
-def test_invalid_budget_store_fails_at_once(url: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_budget_store_fails_at_once(url: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An invalid URL, or a client that is not installed, raises at once, with the remedy."""
-    if said.startswith("needs"):
+    if text.startswith("needs"):
         monkeypatch.setitem(sys.modules, "redis", None)
-    with pytest.raises(llmtrace.ConfigError, match=said):
+    with pytest.raises(llmtrace.ConfigError, match=text):
         llmtrace.instrument(tracer_provider=TracerProvider(), budget_store=url)

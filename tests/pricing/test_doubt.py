@@ -32,8 +32,8 @@ def priced(pricer: Pricer, provider: str, wire: WireFormat, model: str, body: An
     return pricer.price(provider, host or OWN.get(provider), request, wire.response(body))
 
 
-def usage(given: int, made: int, **more: Any) -> dict[str, Any]:
-    return {"choices": [], "usage": {"prompt_tokens": given, "completion_tokens": made, **more}}
+def usage(passed: int, made: int, **more: Any) -> dict[str, Any]:
+    return {"choices": [], "usage": {"prompt_tokens": passed, "completion_tokens": made, **more}}
 
 
 def grounded(model: str, **grounding: Any) -> dict[str, Any]:

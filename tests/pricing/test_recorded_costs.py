@@ -142,8 +142,8 @@ def test_recorded_exchanges_have_the_cost_of_their_counts(pricer: Pricer, casset
     """A priced exchange costs its counts by the price list; the others have a reason and no cost."""
     expected = cassette["expected"]
     provider, listed = PROVIDERS[cassette["provider"]]
-    told = expected.get("normalised") or {}
-    counts = {FIELDS[name]: count for name, count in told.items() if name in FIELDS and count is not None}
+    reported = expected.get("normalised") or {}
+    counts = {FIELDS[name]: count for name, count in reported.items() if name in FIELDS and count is not None}
     tier = expected.get("service_tier")
     request = Request("embeddings" if "embed" in cassette["surface"] else "chat", expected["request_model"])
     answer = Response(model=expected["model"], usage=counts or None, service_tier=tier)

@@ -1,4 +1,4 @@
-"""What the spans of real clients say that a call cost, against arithmetic on what the vendor told."""
+"""Costs on the spans of real clients, compared with arithmetic on the reported usage."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MILLION = Decimal(1_000_000)
 
 def cost_of(spans: InMemorySpanExporter) -> Decimal:
     (span,) = spans.get_finished_spans()
-    told = dict(span.attributes or {})
-    assert "llmtrace.cost.unpriced_reason" not in told
-    exact = Decimal(str(told["llmtrace.cost.exact"]))
-    assert told["llm.cost.total"] == told["gen_ai.usage.cost"] == pytest.approx(float(exact))
+    reported = dict(span.attributes or {})
+    assert "llmtrace.cost.unpriced_reason" not in reported
+    exact = Decimal(str(reported["llmtrace.cost.exact"]))
+    assert reported["llm.cost.total"] == reported["gen_ai.usage.cost"] == pytest.approx(float(exact))
     return exact
 
 
@@ -45,14 +45,14 @@ def test_openai_stream_with_usage_is_priced(replay: Any, spans: InMemorySpanExpo
             )
         )
     (span,) = spans.get_finished_spans()
-    told = dict(span.attributes or {})
+    reported = dict(span.attributes or {})
     parts = [
         value
-        for name, value in told.items()
+        for name, value in reported.items()
         if name.startswith(("llm.cost.prompt_details", "llm.cost.completion_details"))
     ]
     assert cost_of(spans) > 0
-    assert told["llm.cost.total"] == pytest.approx(sum(parts))
+    assert reported["llm.cost.total"] == pytest.approx(sum(parts))
 
 
 def test_cut_stream_has_no_cost(replay: Any, spans: InMemorySpanExporter) -> None:
@@ -65,8 +65,8 @@ def test_cut_stream_has_no_cost(replay: Any, spans: InMemorySpanExporter) -> Non
         next(iter(stream))
         stream.close()
     (span,) = spans.get_finished_spans()
-    told = dict(span.attributes or {})
-    assert told["llmtrace.usage.source"] == "partial"
-    assert told["llmtrace.cost.unpriced_reason"] == "partial_usage"
-    assert "llm.cost.total" not in told
-    assert isinstance(told["llmtrace.cost.estimated_usd"], float)
+    reported = dict(span.attributes or {})
+    assert reported["llmtrace.usage.source"] == "partial"
+    assert reported["llmtrace.cost.unpriced_reason"] == "partial_usage"
+    assert "llm.cost.total" not in reported
+    assert isinstance(reported["llmtrace.cost.estimated_usd"], float)

@@ -91,9 +91,9 @@ async def test_cost_in_a_header_of_an_asynchronous_call_is_taken(vendor: Vendor)
 def test_cost_in_a_header_of_the_messages_api_is_taken(vendor: Vendor, stream: bool) -> None:
     """Gateways state the cost on Anthropic's API too."""
     usage = {"input_tokens": 5, "output_tokens": 2}
-    whole = {**MESSAGE, "model": "claude-opus-5", "usage": usage}
-    events = [{"type": "message_start", "message": whole}, {"type": "message_stop"}]
-    vendor.response, vendor.headers = events if stream else whole, HEADER
+    full = {**MESSAGE, "model": "claude-opus-5", "usage": usage}
+    events = [{"type": "message_start", "message": full}, {"type": "message_stop"}]
+    vendor.response, vendor.headers = events if stream else full, HEADER
     exporter = instrument_spans()
     made = make_anthropic(vendor, anthropic.Anthropic).messages.create(
         model="claude-opus-5", max_tokens=9, messages=PROMPT, stream=stream

@@ -19,7 +19,7 @@ WORDS = [
 USAGE = {**CHUNK, "choices": [], "usage": {"prompt_tokens": 1_000, "completion_tokens": 100, "total_tokens": 1_100}}
 
 
-def as_asked(body: Any) -> Any:
+def unchanged(body: Any) -> Any:
     return [*WORDS, USAGE] if (body.get("stream_options") or {}).get("include_usage") else WORDS
 
 
@@ -29,7 +29,7 @@ def seen(chunks: Any) -> list[Any]:
 
 def test_injected_usage_chunk_is_hidden_from_the_caller(vendor: Vendor) -> None:
     """With ``auto`` usage is requested of OpenAI's host, the span has a cost, and the caller sees no extra chunk."""
-    vendor.response = as_asked
+    vendor.response = unchanged
     ask: dict[str, Any] = {"model": "gpt-4o", "messages": PROMPT, "stream": True, "stream_options": {"x": 1}}
     before = seen(make_openai(vendor).chat.completions.create(**ask))
     exporter = instrument_spans(stream_usage="auto")
@@ -42,7 +42,7 @@ def test_injected_usage_chunk_is_hidden_from_the_caller(vendor: Vendor) -> None:
 @pytest.mark.parametrize("how", ["closed", "dropped"])
 def test_stream_left_at_the_usage_chunk_is_complete(vendor: Vendor, how: str) -> None:
     """A program that stops at the chunk with the usage, as many do, has received all of it."""
-    vendor.response = as_asked
+    vendor.response = unchanged
     exporter = instrument_spans()
     ask: dict[str, Any] = {"model": "gpt-4o", "messages": PROMPT, "stream": True}
     stream = make_openai(vendor).chat.completions.create(**ask, stream_options={"include_usage": True})
@@ -59,7 +59,7 @@ def test_stream_left_at_the_usage_chunk_is_complete(vendor: Vendor, how: str) ->
 
 async def test_injected_usage_chunk_is_hidden_from_asynchronous_callers(vendor: Vendor) -> None:
     """An asynchronous stream hides the chunk as well."""
-    vendor.response = as_asked
+    vendor.response = unchanged
     exporter = instrument_spans(stream_usage="always")
     http = openai.DefaultAsyncHttpxClient(proxy=vendor.url)
     async with openai.AsyncOpenAI(api_key="k", base_url="http://far.example/v1", http_client=http) as asking:
@@ -77,18 +77,18 @@ async def test_injected_usage_chunk_is_hidden_from_asynchronous_callers(vendor: 
         ("far.example", {"stream_usage": "always"}, True),
     ],
 )
-def test_usage_is_requested_only_of_chosen_hosts(vendor: Vendor, host: str, settings: Any, asked: bool) -> None:
+def test_usage_is_requested_only_of_chosen_hosts(vendor: Vendor, host: str, settings: Any, requested: bool) -> None:
     """By default no request is changed; ``auto`` covers OpenAI's own host and the listed ones."""
-    vendor.response = as_asked
+    vendor.response = unchanged
     instrument_spans(**settings)
     list(make_openai(vendor, f"http://{host}/v1").chat.completions.create(model="gpt-4o", messages=PROMPT, stream=True))
-    assert ("stream_options" in vendor.requests[-1][1]) is asked
+    assert ("stream_options" in vendor.requests[-1][1]) is requested
 
 
 @pytest.mark.parametrize("wish", [True, False])
 def test_stream_options_of_the_caller_are_unchanged(vendor: Vendor, wish: bool) -> None:
     """A caller who sets ``include_usage``, to true or false, gets exactly that."""
-    vendor.response = as_asked
+    vendor.response = unchanged
     instrument_spans(stream_usage="always")
     stream = make_openai(vendor).chat.completions.create(
         model="gpt-4o", messages=PROMPT, stream=True, stream_options={"include_usage": wish}
@@ -98,7 +98,7 @@ def test_stream_options_of_the_caller_are_unchanged(vendor: Vendor, wish: bool) 
 
 def test_raw_responses_are_unchanged(vendor: Vendor) -> None:
     """The extra chunk cannot be hidden from readers of the raw body, so no usage is requested."""
-    vendor.response = as_asked
+    vendor.response = unchanged
     instrument_spans(stream_usage="always")
     raw = make_openai(vendor).chat.completions.with_raw_response.create(model="gpt-4o", messages=PROMPT, stream=True)
     assert len(list(raw.parse())) == 2
@@ -123,8 +123,8 @@ def test_null_usage_of_other_chunks_is_hidden(vendor: Vendor, how: str) -> None:
     """The server then adds ``usage: null`` to all other chunks, which no set of fields and no helper shows."""
 
     def with_nulls(body: Any) -> Any:
-        asked = (body.get("stream_options") or {}).get("include_usage")
-        return [*({**word, "usage": None} for word in WORDS), USAGE] if asked else WORDS
+        requested = (body.get("stream_options") or {}).get("include_usage")
+        return [*({**word, "usage": None} for word in WORDS), USAGE] if requested else WORDS
 
     def shown() -> list[Any]:
         completions = make_openai(vendor).chat.completions

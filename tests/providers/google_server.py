@@ -36,13 +36,13 @@ class _Handler(QuietHandler):
         length = int(self.headers.get("content-length") or 0)
         body = self.rfile.read(length)
         server = self.server
-        server.asked.append((self.command, self.path, json.loads(body) if body else None))
-        status, given = server.next()
-        streamed = isinstance(given, list)
+        server.received.append((self.command, self.path, json.loads(body) if body else None))
+        status, passed = server.next()
+        streamed = isinstance(passed, list)
         self.send_response(status)
         self.send_header("content-type", "text/event-stream" if streamed else "application/json")
         if not streamed:
-            data = given if isinstance(given, bytes) else json.dumps(given).encode()
+            data = passed if isinstance(passed, bytes) else json.dumps(passed).encode()
             self.send_header("content-length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
@@ -50,7 +50,7 @@ class _Handler(QuietHandler):
         self.send_header("connection", "close")
         self.end_headers()
         self.close_connection = True
-        for chunk in given:
+        for chunk in passed:
             if callable(chunk):
                 chunk()
                 continue
@@ -67,14 +67,14 @@ class Gemini(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.asked: list[tuple[str, str, Any]] = []
+        self.received: list[tuple[str, str, Any]] = []
         self._answers: list[tuple[int, Any]] = []
 
     def next(self) -> tuple[int, Any]:
         return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
 
     def will(self, *answers: Any, status: int = 200) -> None:
-        self.asked.clear()
+        self.received.clear()
         self._answers = [one if isinstance(one, tuple) else (status, one) for one in answers]
 
     def client(self, *, vertex: bool = False, **more: Any) -> Any:

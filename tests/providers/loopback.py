@@ -104,7 +104,7 @@ class Loopback(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self._answers: list[ServerResponse] = [json_answer({})]
         self._lock = threading.Lock()
-        self.asked: list[ReceivedRequest] = []
+        self.received: list[ReceivedRequest] = []
 
     @property
     def url(self) -> str:
@@ -113,11 +113,11 @@ class Loopback(ThreadingHTTPServer):
     def will(self, *answers: ServerResponse) -> None:
         with self._lock:
             self._answers = list(answers)
-            self.asked = []
+            self.received = []
 
-    def next_answer(self, asked: ReceivedRequest) -> ServerResponse:
+    def next_answer(self, received: ReceivedRequest) -> ServerResponse:
         with self._lock:
-            self.asked.append(asked)
+            self.received.append(received)
             return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
 
     def handle_error(self, *_: object) -> None:

@@ -47,7 +47,7 @@ class Scene:
     def ask(self, **more: Any) -> Any:
         return self.client.chat.completions.create(model="gpt-4o", messages=QUESTION, **more)  # type: ignore[arg-type]
 
-    def told(self, scope: str = "") -> list[dict[str, Any]]:
+    def reported(self, scope: str = "") -> list[dict[str, Any]]:
         llmtrace.flush()
         return [
             dict(span.attributes or {})
@@ -101,12 +101,12 @@ def test_suppressed_call_is_collected_and_priced_without_a_span(
     llmtrace.flush()
     (call,) = calls
     assert (call.cost is not None, call.feature, call.usage.input) == (True, "f", 7)
-    assert scene.told() == []
+    assert scene.reported() == []
     assert {name for name in scene.metrics() if name.startswith("gen_ai.")} == set()
     assert "llmtrace.client.cost" in scene.metrics()
     loopback.will(json_answer({**CHAT, "model": "gpt-4o"}))
     scene.ask()
-    assert len(scene.told()) == 1
+    assert len(scene.reported()) == 1
     assert "gen_ai.client.token.usage" in scene.metrics()
 
 
@@ -154,10 +154,10 @@ def test_first_call_under_an_inference_span_adopts_it(scene: Scene, suppressed: 
         else:
             scene.ask()
         span.set_attributes({"gen_ai.usage.input_tokens": 11, "gen_ai.usage.output_tokens": 5})
-    (told,) = scene.told()
-    assert told["llm.cost.total"] > 0
-    assert (told["llmtrace.feature"], told["gen_ai.prompt.name"]) == ("f", "p")
-    assert (told["gen_ai.usage.input_tokens"], told["gen_ai.usage.output_tokens"]) == (11, 5)
+    (reported,) = scene.reported()
+    assert reported["llm.cost.total"] > 0
+    assert (reported["llmtrace.feature"], reported["gen_ai.prompt.name"]) == ("f", "p")
+    assert (reported["gen_ai.usage.input_tokens"], reported["gen_ai.usage.output_tokens"]) == (11, 5)
     assert calls[0].span_id == f"{span.get_span_context().span_id:016x}"
     assert "gen_ai.client.token.usage" not in scene.metrics()
     assert "llmtrace.client.cost" in scene.metrics()
@@ -168,8 +168,8 @@ def test_span_that_ends_without_usage_gets_ours(scene: Scene) -> None:
     """Usage that the other instrumentation does not report is added."""
     with scene.tracer.start_as_current_span("chat", attributes=CHAT_SPAN):
         scene.ask()
-    (told,) = scene.told()
-    assert {name: told.get(name) for name in USAGE} == USAGE
+    (reported,) = scene.reported()
+    assert {name: reported.get(name) for name in USAGE} == USAGE
 
 
 def test_later_calls_under_the_same_span_get_child_spans(scene: Scene) -> None:
@@ -177,7 +177,7 @@ def test_later_calls_under_the_same_span_get_child_spans(scene: Scene) -> None:
     with scene.tracer.start_as_current_span("chat", attributes=CHAT_SPAN) as span:
         scene.ask()
         scene.ask()
-    assert len(scene.told("framework")) == 1
+    assert len(scene.reported("framework")) == 1
     (own,) = [each for each in scene.spans.get_finished_spans() if each.name == "chat gpt-4o"]
     assert own.parent is not None
     assert own.parent.span_id == span.get_span_context().span_id
@@ -192,7 +192,7 @@ def test_threads_under_the_same_span_adopt_it_once(scene: Scene) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    assert len(scene.told("llmtrace")) == 7
+    assert len(scene.reported("llmtrace")) == 7
 
 
 def test_refused_call_leaves_the_span_to_its_retry(scene: Scene, loopback: Loopback) -> None:
@@ -203,10 +203,10 @@ def test_refused_call_leaves_the_span_to_its_retry(scene: Scene, loopback: Loopb
             scene.ask()
         loopback.will(json_answer({**CHAT, "model": "gpt-4o"}))
         scene.ask()
-    (told,) = scene.told()
-    assert told["llm.cost.total"] > 0
-    assert "llmtrace.cost.unpriced_reason" not in told
-    assert told["gen_ai.usage.input_tokens"] == 7
+    (reported,) = scene.reported()
+    assert reported["llm.cost.total"] > 0
+    assert "llmtrace.cost.unpriced_reason" not in reported
+    assert reported["gen_ai.usage.input_tokens"] == 7
 
 
 @pytest.mark.parametrize(
@@ -224,8 +224,8 @@ def test_span_of_another_operation_is_not_adopted(scene: Scene, attributes: Any)
     """An agent, an HTTP request or another inference is a parent, and the call has its own span."""
     with scene.tracer.start_as_current_span("other", attributes=attributes):
         scene.ask()
-    assert len(scene.told("llmtrace")) == 1
-    assert "llm.cost.total" not in scene.told("framework")[0]
+    assert len(scene.reported("llmtrace")) == 1
+    assert "llm.cost.total" not in scene.reported("framework")[0]
 
 
 @pytest.mark.parametrize("kind", [llmtrace.agent, llmtrace.workflow, llmtrace.tool])
@@ -233,7 +233,7 @@ def test_our_own_spans_are_not_adopted(scene: Scene, kind: Any) -> None:
     """A span of an llmtrace block is a parent, whatever its attributes are."""
     with kind("a"):
         scene.ask()
-    assert len(scene.told("llmtrace.openai")) == 1
+    assert len(scene.reported("llmtrace.openai")) == 1
 
 
 def test_openinference_span_is_adopted(scene: Scene) -> None:
@@ -241,9 +241,9 @@ def test_openinference_span_is_adopted(scene: Scene) -> None:
     attributes: Any = {"openinference.span.kind": "LLM", "llm.token_count.prompt": 7}
     with scene.tracer.start_as_current_span("ChatCompletion", attributes=attributes):
         scene.ask()
-    (told,) = scene.told()
-    assert told["llm.cost.total"] > 0
-    assert "gen_ai.usage.input_tokens" not in told
+    (reported,) = scene.reported()
+    assert reported["llm.cost.total"] > 0
+    assert "gen_ai.usage.input_tokens" not in reported
 
 
 @pytest.mark.parametrize("scene", [{"max_span_attributes": 8}], indirect=True)
@@ -263,7 +263,7 @@ def test_stream_read_after_the_span_ended_gets_its_own_span(scene: Scene, loopba
     with scene.tracer.start_as_current_span("chat", attributes=CHAT_SPAN):
         stream = scene.ask(stream=True, stream_options={"include_usage": True})
     list(stream)
-    (own,) = scene.told("llmtrace")
+    (own,) = scene.reported("llmtrace")
     assert own["gen_ai.usage.input_tokens"] == 7
     assert own["llm.cost.total"] > 0
 
@@ -283,8 +283,8 @@ def test_first_call_of_a_process_is_priced_on_the_adopted_span(scene: Scene, mon
         scene.ask()
         span.set_attributes(USAGE)
     ended.set()
-    (told,) = scene.told()
-    assert told["llm.cost.total"] > 0
+    (reported,) = scene.reported()
+    assert reported["llm.cost.total"] > 0
     assert caller not in loading
 
 
@@ -328,4 +328,4 @@ def test_fault_at_the_end_of_an_adopted_span_does_not_reach_its_owner(
     with scene.tracer.start_as_current_span("chat", attributes=CHAT_SPAN):
         scene.ask()
         monkeypatch.setattr(JoinedSpan, "_complete", boom)
-    assert len(scene.told()) == 1
+    assert len(scene.reported()) == 1

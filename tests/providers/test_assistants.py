@@ -46,16 +46,16 @@ async def test_streamed_run_is_one_agent_span(replay: Any, spans: InMemorySpanEx
     )
     assert events[-1].event in ("done", "thread.run.completed")
     (span,) = spans.get_finished_spans()
-    told = dict(span.attributes or {})
+    reported = dict(span.attributes or {})
     assert span.name == "invoke_agent"
-    assert told["gen_ai.agent.id"] == "asst_1"
-    assert told["gen_ai.conversation.id"] == THREAD
-    assert told["gen_ai.response.id"] == "run_PS0ksndVoX7DxtmdXn66ZMXU"
-    assert told["gen_ai.response.model"] == "gpt-4o-mini"
-    assert told["llmtrace.response.finish_reasons_raw"] == ("completed",)
-    assert (told["gen_ai.usage.input_tokens"], told["gen_ai.usage.output_tokens"]) == (381, 88)
-    assert told["llmtrace.stream.end"] == "exhausted"
-    assert told["llmtrace.api"] == "openai.beta.threads.runs.create"
+    assert reported["gen_ai.agent.id"] == "asst_1"
+    assert reported["gen_ai.conversation.id"] == THREAD
+    assert reported["gen_ai.response.id"] == "run_PS0ksndVoX7DxtmdXn66ZMXU"
+    assert reported["gen_ai.response.model"] == "gpt-4o-mini"
+    assert reported["llmtrace.response.finish_reasons_raw"] == ("completed",)
+    assert (reported["gen_ai.usage.input_tokens"], reported["gen_ai.usage.output_tokens"]) == (381, 88)
+    assert reported["llmtrace.stream.end"] == "exhausted"
+    assert reported["llmtrace.api"] == "openai.beta.threads.runs.create"
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])
@@ -68,10 +68,10 @@ async def test_queued_run_has_no_usage(replay: Any, spans: InMemorySpanExporter,
         lambda runs: runs.create(thread_id="thread_9rcovf4j8qkEvmSitOOaYLno", assistant_id="asst_1"),
     )
     (span,) = spans.get_finished_spans()
-    told = dict(span.attributes or {})
-    assert told["llmtrace.usage.source"] == "missing"
-    assert "gen_ai.response.finish_reasons" not in told
-    assert "gen_ai.usage.input_tokens" not in told
+    reported = dict(span.attributes or {})
+    assert reported["llmtrace.usage.source"] == "missing"
+    assert "gen_ai.response.finish_reasons" not in reported
+    assert "gen_ai.usage.input_tokens" not in reported
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])
@@ -84,11 +84,11 @@ async def test_polled_run_counts_no_tokens(replay: Any, spans: InMemorySpanExpor
         lambda runs: runs.retrieve("run_UkYZN1UZ6yU7ymU797nOyvAP", thread_id="thread_aRW4ZrIuBnOEnfI30Lw039m5"),
     )
     (span,) = spans.get_finished_spans()
-    told = dict(span.attributes or {})
-    assert told["gen_ai.operation.name"] == "fetch_response"
-    assert told["gen_ai.response.status"] == "in_progress"
-    assert told["gen_ai.response.id"] == "run_UkYZN1UZ6yU7ymU797nOyvAP"
-    assert not [name for name in told if name.startswith("gen_ai.usage.")]
+    reported = dict(span.attributes or {})
+    assert reported["gen_ai.operation.name"] == "fetch_response"
+    assert reported["gen_ai.response.status"] == "in_progress"
+    assert reported["gen_ai.response.id"] == "run_UkYZN1UZ6yU7ymU797nOyvAP"
+    assert not [name for name in reported if name.startswith("gen_ai.usage.")]
 
 
 CODE = "solution = sp.solve(equation, x)"
@@ -103,10 +103,10 @@ async def test_streamed_run_records_content(replay: Any, content_spans: InMemory
         "openai-threads-runs-create-stream-plain-41927b",
         lambda runs: runs.create(thread_id=THREAD, assistant_id="asst_1", instructions="Be kind.", stream=True),
     )
-    told = flushed_attributes(content_spans)
-    check_shapes(told)
-    assert json.loads(told["gen_ai.system_instructions"]) == [{"type": "text", "content": "Be kind."}]
-    (message,) = json.loads(told["gen_ai.output.messages"])
+    reported = flushed_attributes(content_spans)
+    check_shapes(reported)
+    assert json.loads(reported["gen_ai.system_instructions"]) == [{"type": "text", "content": "Be kind."}]
+    (message,) = json.loads(reported["gen_ai.output.messages"])
     code, text = message["parts"]
     assert code["name"] == "code_interpreter"
     assert CODE in code["server_tool_call"]["input"]
@@ -140,7 +140,7 @@ def test_run_request_and_pending_tools_are_read() -> None:
     """Messages, tools and tool results are read; a run that waits for tools names them."""
     assert RUN.content is not None
     picture = {"type": "image_file", "image_file": {"file_id": "file_1"}}
-    asked = RUN.content.request(
+    requested = RUN.content.request(
         {
             "additional_instructions": "Be brief.",
             "thread": {"messages": [{"role": "user", "content": [{"type": "text", "text": "hello"}, picture]}]},
@@ -149,11 +149,11 @@ def test_run_request_and_pending_tools_are_read() -> None:
             "tools": [{"type": "file_search"}, {"type": "function", "function": {"name": "find"}}],
         }
     )
-    assert asked.system == [{"type": "text", "content": "Be brief."}]
-    assert [message["role"] for message in asked.messages] == ["user", "user", "tool"]
-    assert asked.messages[0]["parts"][1] == {"type": "file", "modality": "image", "file_id": "file_1"}
-    assert asked.messages[2]["parts"] == [{"type": "tool_call_response", "response": {"a": 1}, "id": "call_1"}]
-    assert asked.tools == [{"type": "file_search", "name": "file_search"}, {"type": "function", "name": "find"}]
+    assert requested.system == [{"type": "text", "content": "Be brief."}]
+    assert [message["role"] for message in requested.messages] == ["user", "user", "tool"]
+    assert requested.messages[0]["parts"][1] == {"type": "file", "modality": "image", "file_id": "file_1"}
+    assert requested.messages[2]["parts"] == [{"type": "tool_call_response", "response": {"a": 1}, "id": "call_1"}]
+    assert requested.tools == [{"type": "file_search", "name": "file_search"}, {"type": "function", "name": "find"}]
     waiting = {"required_action": {"submit_tool_outputs": _function(name="find", arguments="{}")}}
     (message,) = RUN.content.response(waiting)
     assert message["parts"] == [{"type": "tool_call", "name": "find", "arguments": {}, "id": "call_1"}]
@@ -206,11 +206,11 @@ def test_streamed_run_that_is_cut_or_fails_is_incomplete() -> None:
     found = events.result()
     assert (found.id, found.model, found.conversation_id, found.complete) == ("run_1", "m", "t", False)
     assert (found.finish_reasons, found.usage, found.failed) == ((), None, False)
-    for error, told in (
+    for error, reported in (
         ({"code": "rate_limit"}, "rate_limit"),
         ({"type": "server_error"}, "server_error"),
         ({"message": "x"}, "error"),
     ):
         events = RUN.accumulator()
         events.add({"error": error})
-        assert (events.result().failed, events.result().error) == (True, told)
+        assert (events.result().failed, events.result().error) == (True, reported)

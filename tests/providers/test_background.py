@@ -58,9 +58,9 @@ def billed_usage(spans: InMemorySpanExporter) -> list[tuple[int, float | None]]:
     """Return tokens and cost of each span, in the order of their ends."""
     found = []
     for span in spans.get_finished_spans():
-        told = dict(span.attributes or {})
-        tokens = told.get("gen_ai.usage.input_tokens", 0) + told.get("gen_ai.usage.output_tokens", 0)
-        cost = told.get("llm.cost.total")
+        attributes = dict(span.attributes or {})
+        tokens = attributes.get("gen_ai.usage.input_tokens", 0) + attributes.get("gen_ai.usage.output_tokens", 0)
+        cost = attributes.get("llm.cost.total")
         found.append((tokens, None if cost is None else round(cost, 9)))
     return found
 
@@ -82,9 +82,9 @@ def test_polled_response_is_billed_on_the_fetch_that_sees_the_end(
     assert billed_usage(spans) == [NOTHING, NOTHING, (3000, COST), NOTHING, NOTHING]
     assert (calls.usage.input, calls.usage.output) == (1000, 2000)
     assert float(calls.cost.total) == COST
-    told = dict(spans.get_finished_spans()[2].attributes or {})
-    assert told["llmtrace.usage.source"] == "provider"
-    assert told["gen_ai.response.status"] == "completed"
+    attributes = dict(spans.get_finished_spans()[2].attributes or {})
+    assert attributes["llmtrace.usage.source"] == "provider"
+    assert attributes["gen_ai.response.status"] == "completed"
     assert "llmtrace.usage.source" not in dict(spans.get_finished_spans()[3].attributes or {})
 
 
@@ -140,8 +140,8 @@ def test_cancellation_bills_its_usage(loopback: Loopback, spans: InMemorySpanExp
         client.responses.cancel(name)
         client.responses.retrieve(name)
     assert billed_usage(spans) == [NOTHING, (3000, COST), NOTHING]
-    told = dict(spans.get_finished_spans()[1].attributes or {})
-    assert (told["llmtrace.api"], told["gen_ai.response.id"]) == ("openai.responses.cancel", name)
+    attributes = dict(spans.get_finished_spans()[1].attributes or {})
+    assert (attributes["llmtrace.api"], attributes["gen_ai.response.id"]) == ("openai.responses.cancel", name)
 
 
 @needs_responses
@@ -271,13 +271,13 @@ def test_run_that_submits_tool_outputs_is_billed_once(loopback: Loopback, spans:
 
 def interaction(name: str, status: str) -> dict[str, Any]:
     usage = {"total_input_tokens": 1000, "total_output_tokens": 2000, "total_tokens": 3000}
-    told = {"id": name, "object": "interaction", "model": "gemini-2.5-flash", "status": status, "outputs": []}
-    return {**told, "usage": usage} if status == "completed" else told
+    attributes = {"id": name, "object": "interaction", "model": "gemini-2.5-flash", "status": status, "outputs": []}
+    return {**attributes, "usage": usage} if status == "completed" else attributes
 
 
 @pytest.mark.skipif(not hasattr(genai.Client, "interactions"), reason="this release has no interactions")
 @pytest.mark.parametrize(
-    ("asked", "tokens"),
+    ("requested", "tokens"),
     [
         ({"model": "gemini-2.5-flash", "background": True}, [0, 0, 3000, 0]),
         ({"agent": "deep-research"}, [0, 0, 3000, 0]),
@@ -285,13 +285,13 @@ def interaction(name: str, status: str) -> dict[str, Any]:
     ],
 )
 def test_background_interaction_is_billed_once(
-    loopback: Loopback, spans: InMemorySpanExporter, asked: dict[str, Any], tokens: list[int]
+    loopback: Loopback, spans: InMemorySpanExporter, requested: dict[str, Any], tokens: list[int]
 ) -> None:
     """An interaction in the background, and one of an agent, bills on the first fetch that sees the end."""
     name = new_id()
     loopback.will(*(json_answer(interaction(name, each)) for each in ("in_progress", "in_progress", "completed")))
     client = genai.Client(api_key="k", http_options=types.HttpOptions(base_url=loopback.url))
-    client.interactions.create(input="hi", **asked)
+    client.interactions.create(input="hi", **requested)
     for _ in range(3):
         client.interactions.get(name)
     del client

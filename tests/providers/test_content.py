@@ -26,8 +26,8 @@ def check_content(cassette: Cassette, attributes: dict[str, Any], failed: bool) 
     body = cassette["request"]["body"] or {}
     if body.get("messages") or body.get("input"):
         names = {"gen_ai.input.messages", "embedding.embeddings.0.embedding.text"}
-        told_something = not names.isdisjoint(attributes)
-        assert told_something or all(isinstance(item, (int, list)) for item in body.get("input", [1]))
+        reported_something = not names.isdisjoint(attributes)
+        assert reported_something or all(isinstance(item, (int, list)) for item in body.get("input", [1]))
 
 
 def is_refused(cassette: Cassette) -> bool:

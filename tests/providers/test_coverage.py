@@ -126,7 +126,7 @@ async def every(items: Any) -> list[Any]:
     return [item async for item in items] if hasattr(items, "__aiter__") else list(items)
 
 
-async def whole(result: Any) -> None:
+async def full(result: Any) -> None:
     """Read a result to its end, whatever it is: an answer, a stream, a manager of one, a runner of several."""
     if hasattr(result, "__aenter__") or hasattr(result, "__enter__"):
         if hasattr(result, "__aenter__"):
@@ -137,7 +137,7 @@ async def whole(result: Any) -> None:
                 await _read(opened)
     elif hasattr(result, "__next__") or hasattr(result, "__anext__"):
         for item in await every(result):
-            await whole(item)
+            await full(item)
 
 
 async def _read(opened: Any) -> None:
@@ -165,7 +165,7 @@ async def make(point: EntryPoint, client: Any, reading: str) -> None:
     if name == "tool_runner" and reading == "stream":
         await _each_while_open(result)
     else:
-        await whole(result)
+        await full(result)
 
 
 async def _each_while_open(runner: Any) -> None:
@@ -191,18 +191,18 @@ async def test_cell(
     await make(point, client, reading)
     await settled(client.close())
 
-    assert [asked.path.partition("?")[0] for asked in loopback.asked] == [point.path]
+    assert [requested.path.partition("?")[0] for requested in loopback.received] == [point.path]
     (span,) = spans.get_finished_spans()
     got = dict(span.attributes or {})
     assert operation_of(got) == point.wire.request({}).operation
     assert got["gen_ai.provider.name"] == point.sdk
     assert got["llmtrace.outcome"] == "ok"
     assert got.get("llmtrace.stream.end") == ("exhausted" if streamed else None)
-    told = (got.get("gen_ai.usage.input_tokens"), got.get("gen_ai.usage.output_tokens"))
+    reported = (got.get("gen_ai.usage.input_tokens"), got.get("gen_ai.usage.output_tokens"))
     if point.wire == media.SPEECH and not streamed:
-        assert told == (None, None)
+        assert reported == (None, None)
     else:
-        assert told == EXPECTED.get(point.wire, (7, 3))
+        assert reported == EXPECTED.get(point.wire, (7, 3))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -218,10 +218,10 @@ async def test_cell_of_a_run(
     await make(point, client, reading)
     await settled(client.close())
 
-    assert loopback.asked[0].path == point.path
-    assert len(loopback.asked) == (1 if handled else 2)
+    assert loopback.received[0].path == point.path
+    assert len(loopback.received) == (1 if handled else 2)
     run, *fetched = (dict(span.attributes or {}) for span in spans.get_finished_spans())
-    assert len(fetched) == len(loopback.asked) - 1
+    assert len(fetched) == len(loopback.received) - 1
     assert run["gen_ai.operation.name"] == "invoke_agent"
     assert (run["gen_ai.usage.input_tokens"], run["gen_ai.usage.output_tokens"]) == (7, 3)
     assert run.get("llmtrace.stream.end") == ("exhausted" if handled else None)

@@ -42,8 +42,8 @@ NAMES = [pytest.param(name, marks=NEEDS_RESPONSES) if name.startswith("responses
 
 def error_of(spans: InMemorySpanExporter) -> tuple[Any, Any, Any]:
     (span,) = spans.get_finished_spans()
-    told = dict(span.attributes or {})
-    return span.status.status_code, told.get("llmtrace.outcome"), told.get("llmtrace.error.code")
+    reported = dict(span.attributes or {})
+    return span.status.status_code, reported.get("llmtrace.outcome"), reported.get("llmtrace.error.code")
 
 
 @pytest.mark.parametrize(("body", "code"), [(BODY, "402"), (IN_BASE, "1008")])
@@ -96,12 +96,12 @@ def test_error_in_a_stream_is_an_error(
     """An error among the chunks, or in a JSON body in place of the stream, is an error."""
     loopback.will(json_answer(body) if as_json else stream_answer(sse([CHAT_CHUNKS[0], body])))
     with openai.OpenAI(base_url=loopback.url, api_key="x", max_retries=0) as client:
-        asked: dict[str, Any] = {"model": "m", "messages": QUESTION, "stream": True}
+        requested: dict[str, Any] = {"model": "m", "messages": QUESTION, "stream": True}
         if raw:
-            with client.chat.completions.with_streaming_response.create(**asked) as answer:
+            with client.chat.completions.with_streaming_response.create(**requested) as answer:
                 list(answer.iter_lines())
         else:
-            list(client.chat.completions.create(**asked))
+            list(client.chat.completions.create(**requested))
     assert error_of(spans) == (StatusCode.ERROR, "error", "1008")
 
 
@@ -122,9 +122,9 @@ def test_events_with_json_content_type_are_read_as_events(loopback: Loopback, sp
     with openai.OpenAI(base_url=loopback.url, api_key="x", max_retries=0) as client:
         assert len(list(client.chat.completions.create(model="m", messages=QUESTION, stream=True))) == 4  # type: ignore[call-overload]
     (span,) = spans.get_finished_spans()
-    told = dict(span.attributes or {})
-    assert (told["llmtrace.outcome"], told["llmtrace.stream.chunks"]) == ("ok", 4)
-    assert told["gen_ai.usage.output_tokens"] == 3
+    reported = dict(span.attributes or {})
+    assert (reported["llmtrace.outcome"], reported["llmtrace.stream.chunks"]) == ("ok", 4)
+    assert reported["gen_ai.usage.output_tokens"] == 3
 
 
 def test_numeric_code_of_an_exception_is_recorded(loopback: Loopback, spans: InMemorySpanExporter) -> None:

@@ -112,8 +112,8 @@ def test_iterators_of_the_caller_reach_vendor_and_span(
             system=iter([{"type": "text", "text": "Be kind."}]),
             messages=({"role": "user", "content": text} for text in ("a", "b")),
         )
-    (asked,) = loopback.asked
-    assert [message["content"] for message in asked.body["messages"]] == ["a", "b"]
+    (requested,) = loopback.received
+    assert [message["content"] for message in requested.body["messages"]] == ["a", "b"]
     got = attributes(content_spans_without_strict)
     assert [message["parts"][0]["content"] for message in json.loads(got["gen_ai.input.messages"])] == ["a", "b"]
     assert json.loads(got["gen_ai.system_instructions"]) == [{"type": "text", "content": "Be kind."}]
@@ -126,8 +126,8 @@ async def test_connection_lost_in_raw_body_fails_the_span(
 ) -> None:
     """A caller that reads the bytes gets the connection's exception, which is on the span too."""
     events = sse(CHAT_CHUNKS)
-    whole = [b'{"id": ', b'"c"']
-    loopback.will(stream_answer([*events[:2], CUT]) if streamed else replace(json_answer({}), parts=[*whole, CUT]))
+    full = [b'{"id": ', b'"c"']
+    loopback.will(stream_answer([*events[:2], CUT]) if streamed else replace(json_answer({}), parts=[*full, CUT]))
     client = make_client("openai", colour, loopback.url)
     with pytest.raises(Exception, match="peer closed connection") as caught:  # of httpx, or of httpx2
         if streamed:

@@ -57,8 +57,8 @@ def expected_attributes(cassette: Cassette) -> dict[str, Any]:
     if surface == "count_tokens":
         wanted["llmtrace.usage.counted_tokens"] = (expected["usage"] or {}).get("totalTokens")
     if surface == "generate_content":
-        asked = (cassette["request"]["body"] or {}).get("generationConfig", {})
-        wanted |= {f"gen_ai.request.{name}": asked.get(key) for key, name in PARAMS.items()}
+        requested = (cassette["request"]["body"] or {}).get("generationConfig", {})
+        wanted |= {f"gen_ai.request.{name}": requested.get(key) for key, name in PARAMS.items()}
     return wanted
 
 

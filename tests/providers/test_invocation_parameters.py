@@ -28,11 +28,11 @@ def test_invocation_parameters_are_as_sent(loopback: Loopback, spans: InMemorySp
             extra_body={"provider": {"sort": "price"}},
         )
     (span,) = spans.get_finished_spans()
-    told = dict(span.attributes or {})
+    reported = dict(span.attributes or {})
     sent = {"max_tokens": 5, "tool_choice": "none", "logprobs": True, "provider": {"sort": "price"}}
-    assert json.loads(str(told["llm.invocation_parameters"])) == sent
-    assert told["llmtrace.request.parameters"] == told["llm.invocation_parameters"]
-    assert told["gen_ai.request.max_tokens"] == 5
+    assert json.loads(str(reported["llm.invocation_parameters"])) == sent
+    assert reported["llmtrace.request.parameters"] == reported["llm.invocation_parameters"]
+    assert reported["gen_ai.request.max_tokens"] == 5
 
 
 def test_invocation_parameters_are_absent_without_the_bridge(

@@ -210,11 +210,11 @@ def test_content_on_exports_content_without_keys(
     """With content on, content is on the span; keys and headers are exported in no mode."""
     out = instrumented(capture_content="span_and_event")
     call(url, "fine", stream)
-    told = out.text()
+    reported = out.text()
     for name in ("system", "user", "output", "tool"):
-        assert SECRETS[name] in told, name
+        assert SECRETS[name] in reported, name
     for name in ("header", "key"):
-        assert SECRETS[name] not in told, name
+        assert SECRETS[name] not in reported, name
     attributes = out.attributes()
     (answer,) = json.loads(attributes["gen_ai.output.messages"])
     assert answer["parts"][0] == {"type": "text", "content": SECRETS["output"]}
@@ -231,11 +231,11 @@ def test_error_message_is_recorded_only_with_content_on(
     out = instrumented(capture_content=True, redact="builtin")
     with pytest.raises((openai.BadRequestError, anthropic.BadRequestError)):
         call(url, "refused", False, f"{SECRETS['user']} {ADDRESS}")
-    told = out.text()
-    assert SECRETS["user"] in told
-    assert "exception.stacktrace" in told
-    assert ADDRESS not in told
-    assert "[EMAIL]" in told
+    reported = out.text()
+    assert SECRETS["user"] in reported
+    assert "exception.stacktrace" in reported
+    assert ADDRESS not in reported
+    assert "[EMAIL]" in reported
 
 
 @either_way
@@ -249,8 +249,8 @@ def test_truncation_leaves_no_partial_address(stream: bool, url: str, instrument
                 model="echo", messages=[{"role": "user", "content": text}], stream=stream
             )
             assert list(made)
-    told = out.text()
-    assert [part for part in ("jane", "roe@", "@exa", "example.c") if part in told] == []
+    reported = out.text()
+    assert [part for part in ("jane", "roe@", "@exa", "example.c") if part in reported] == []
     for span in out.spans.get_finished_spans():
         assert span.attributes is not None
         for name in ("gen_ai.input.messages", "gen_ai.output.messages"):
@@ -273,9 +273,9 @@ def test_raising_redactor_hides_every_text(
 
     out = instrumented(capture_content=True, redact=redact)
     call(url, "fine", stream)
-    told = out.text()
-    assert [name for name, secret in SECRETS.items() if secret in told] == []
-    assert "__REDACTED__" in told
+    reported = out.text()
+    assert [name for name, secret in SECRETS.items() if secret in reported] == []
+    assert "__REDACTED__" in reported
     assert out.attributes()["llmtrace.outcome"] == "ok"
 
 
@@ -287,8 +287,8 @@ def test_request_is_recorded_as_sent(url: str, instrumented: Callable[..., Expor
         for _ in client.chat.completions.create(model="fine", messages=messages, stream=True):
             messages[0]["content"][0]["text"] = "second"
             messages.append({"role": "assistant", "content": "more"})
-    (asked,) = json.loads(out.attributes()["gen_ai.input.messages"])
-    assert asked == {"role": "user", "parts": [{"type": "text", "content": "first"}]}
+    (requested,) = json.loads(out.attributes()["gen_ai.input.messages"])
+    assert requested == {"role": "user", "parts": [{"type": "text", "content": "first"}]}
 
 
 def test_generator_of_messages_is_not_consumed(url: str, instrumented: Callable[..., Exported]) -> None:
@@ -297,8 +297,8 @@ def test_generator_of_messages_is_not_consumed(url: str, instrumented: Callable[
     with openai.OpenAI(base_url=url, api_key="k", max_retries=0) as client:
         messages: Any = ({"role": "user", "content": f"line {number}"} for number in range(3))
         client.chat.completions.create(model="echo", messages=messages)
-    asked = json.loads(out.attributes()["gen_ai.input.messages"])
-    assert [message["parts"][0]["content"] for message in asked] == ["line 0", "line 1", "line 2"]
+    requested = json.loads(out.attributes()["gen_ai.input.messages"])
+    assert [message["parts"][0]["content"] for message in requested] == ["line 0", "line 1", "line 2"]
 
 
 @pytest.mark.parametrize(
@@ -330,9 +330,9 @@ def test_content_variables_of_other_tools_are_honored(
         monkeypatch.setenv(name, value)
     out = instrumented()
     call_openai(url, "fine", False)
-    told = out.text()
-    assert [name for name in there if SECRETS[name] not in told] == []
-    assert [name for name in gone if SECRETS[name] in told] == []
+    reported = out.text()
+    assert [name for name in there if SECRETS[name] not in reported] == []
+    assert [name for name in gone if SECRETS[name] in reported] == []
 
 
 def test_event_only_content_is_not_on_the_span(url: str, instrumented: Callable[..., Exported]) -> None:
@@ -341,9 +341,9 @@ def test_event_only_content_is_not_on_the_span(url: str, instrumented: Callable[
     call_openai(url, "fine", False)
     assert not [name for name, value in out.attributes().items() if SECRETS["user"] in str(value)]
     (record,) = out.records.get_finished_logs()
-    told = record.log_record.attributes or {}
-    assert SECRETS["user"] in str(told["gen_ai.input.messages"])
-    assert not isinstance(told["gen_ai.input.messages"], str)
+    reported = record.log_record.attributes or {}
+    assert SECRETS["user"] in str(reported["gen_ai.input.messages"])
+    assert not isinstance(reported["gen_ai.input.messages"], str)
 
 
 def test_event_with_content_off_has_no_text(
@@ -353,10 +353,10 @@ def test_event_with_content_off_has_no_text(
     monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT", "true")
     out = instrumented()
     call_openai(url, "fine", False)
-    told = out.text()
+    reported = out.text()
     (record,) = out.records.get_finished_logs()
     assert (record.log_record.attributes or {})["gen_ai.usage.input_tokens"] == 3
-    assert [name for name, secret in SECRETS.items() if secret in told] == []
+    assert [name for name, secret in SECRETS.items() if secret in reported] == []
 
 
 @pytest.mark.parametrize("inner", [True, False], ids=["on inside", "off inside"])

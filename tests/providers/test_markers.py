@@ -49,22 +49,22 @@ class Vendor(QuietHandler):
     """Server that responds with the prompt, as an error, as invalid JSON, or as JSON of another form."""
 
     def do_POST(self) -> None:
-        asked = self.rfile.read(int(self.headers["content-length"])).decode("utf-8", "replace").replace('"', "'")
-        asked = asked.replace("\\", "/").replace("\r", " ").replace("\n", " ")
-        assert MARK in asked
+        sent = self.rfile.read(int(self.headers["content-length"])).decode("utf-8", "replace").replace('"', "'")
+        sent = sent.replace("\\", "/").replace("\r", " ").replace("\n", " ")
+        assert MARK in sent
         if "fails" in self.path:
-            self._send(400, f'{{"error": {{"type": "bad_request", "code": 400, "message": "you said: {asked}"}}}}')
+            self._send(400, f'{{"error": {{"type": "bad_request", "code": 400, "message": "you said: {sent}"}}}}')
         elif "echoes" in self.path:
-            self._send(400, f'{{"error": {{"type": "{asked}", "code": "{asked}", "status": "{asked}"}}}}')
+            self._send(400, f'{{"error": {{"type": "{sent}", "code": "{sent}", "status": "{sent}"}}}}')
         elif "labels" in self.path:
-            choice = f'{{"index": 0, "finish_reason": "{asked}", "message": {{"role": "assistant", "content": "x"}}}}'
-            candidate = f'{{"finishReason": "{asked}", "content": {{"parts": [{{"text": "x"}}]}}}}'
-            answer = f'"model": "{asked}", "choices": [{choice}], "candidates": [{candidate}], "stop_reason": "{asked}"'
-            self._send(200, f'{{"object": "chat.completion", "type": "message", {answer}, "modelVersion": "{asked}"}}')
+            choice = f'{{"index": 0, "finish_reason": "{sent}", "message": {{"role": "assistant", "content": "x"}}}}'
+            candidate = f'{{"finishReason": "{sent}", "content": {{"parts": [{{"text": "x"}}]}}}}'
+            answer = f'"model": "{sent}", "choices": [{choice}], "candidates": [{candidate}], "stop_reason": "{sent}"'
+            self._send(200, f'{{"object": "chat.completion", "type": "message", {answer}, "modelVersion": "{sent}"}}')
         elif "broken" in self.path:
-            self._send(200, f'{{"choices": "{asked}')
+            self._send(200, f'{{"choices": "{sent}')
         else:
-            strange = f'{{"choices": "{asked}", "content": "{asked}", "candidates": "{asked}", "output": "{asked}"}}'
+            strange = f'{{"choices": "{sent}", "content": "{sent}", "candidates": "{sent}", "output": "{sent}"}}'
             self._send(200, strange)
 
     def _send(self, status: int, text: str) -> None:
@@ -87,7 +87,7 @@ REDACTED = {"capture_content": "span_and_event", "redact": lambda text: text.rep
 
 
 @pytest.fixture(params=[{}, REDACTED], ids=["off", "redacted"])
-def told(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], str]]:
+def reported(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], str]]:
     """Instrument, and return everything that llmtrace exports or logs."""
     caplog.set_level(logging.DEBUG)
     spans, records = InMemorySpanExporter(), InMemoryLogRecordExporter()
@@ -206,7 +206,7 @@ async def close(client: Any) -> None:
 )
 @pytest.mark.parametrize(("vendor", "call"), CALLS)
 async def test_no_call_exports_a_planted_word(
-    vendor: str, call: Any, ending: str, colour: str, url: str, told: Callable[[], str]
+    vendor: str, call: Any, ending: str, colour: str, url: str, reported: Callable[[], str]
 ) -> None:
     """An error that echoes the prompt, invalid JSON and JSON of another form are not exported."""
     client = make_vendor_client(vendor, f"{url}/{ending}", colour)
@@ -216,7 +216,7 @@ async def test_no_call_exports_a_planted_word(
         assert ending != "fails" or MARK in str(error)
     finally:
         await close(client)
-    assert MARK not in told()
+    assert MARK not in reported()
 
 
 def broken_by(kind: str) -> Exception:
@@ -247,7 +247,7 @@ BLOCKS: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("kind", ["plain", "cause", "note", "group", "validation"])
 @pytest.mark.parametrize("block", BLOCKS)
-def test_no_block_exports_a_planted_word(block: str, kind: str, told: Callable[[], str]) -> None:
+def test_no_block_exports_a_planted_word(block: str, kind: str, reported: Callable[[], str]) -> None:
     """An exception of the program in a block, its inputs and its outputs are not exported."""
     error = broken_by(kind)
     with (
@@ -261,11 +261,11 @@ def test_no_block_exports_a_planted_word(block: str, kind: str, told: Callable[[
             opened.add([llmtrace.Document("d", 0.5, MARK, {"x": MARK})])
         raise error
     assert caught.value is error
-    assert MARK not in told()
+    assert MARK not in reported()
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_no_decorated_function_exports_a_planted_word(block: str, told: Callable[[], str]) -> None:
+def test_no_decorated_function_exports_a_planted_word(block: str, reported: Callable[[], str]) -> None:
     """Arguments, result and exception of a decorated function are not exported."""
 
     def run(question: str) -> str:
@@ -283,4 +283,4 @@ def test_no_decorated_function_exports_a_planted_word(block: str, told: Callable
     assert decorated(MARK) == MARK
     with pytest.raises(ValueError, match=MARK):
         decorated(MARK + "!")
-    assert MARK not in told()
+    assert MARK not in reported()

@@ -112,7 +112,7 @@ def telling_usage(*spans: ReadableSpan) -> list[ReadableSpan]:
 
 
 def sent_trace_headers(loopback: Loopback) -> set[str]:
-    return TRACE_HEADERS & set(loopback.asked[-1].headers)
+    return TRACE_HEADERS & set(loopback.received[-1].headers)
 
 
 @pytest.mark.parametrize("reading", [reading for reading in READINGS if reading != "untraced"])

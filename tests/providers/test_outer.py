@@ -42,11 +42,11 @@ def test_outer_inference_span_is_enriched(replay: Any, spans: InMemorySpanExport
     provider.shutdown()
     assert not spans.get_finished_spans()
     (span,) = theirs.get_finished_spans()
-    told = dict(span.attributes or {})
-    assert told["theirs"] is True
-    assert ("llmtrace.stream.end" in told) is stream
-    assert told["gen_ai.usage.input_tokens"] == 11
-    assert "gen_ai.usage.reasoning.output_tokens" not in told
+    reported = dict(span.attributes or {})
+    assert reported["theirs"] is True
+    assert ("llmtrace.stream.end" in reported) is stream
+    assert reported["gen_ai.usage.input_tokens"] == 11
+    assert "gen_ai.usage.reasoning.output_tokens" not in reported
     assert span.status.status_code is trace.StatusCode.UNSET
     assert len(span.events) == 0
 

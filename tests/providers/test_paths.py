@@ -19,7 +19,7 @@ def test_request_by_path_is_traced(loopback: Loopback, spans: InMemorySpanExport
         client.post(path, body={"model": "m", "messages": QUESTION}, cast_to=object)
     (span,) = spans.get_finished_spans()
     assert span.name == "chat m"
-    assert loopback.asked[0].path == "/chat/completions"
+    assert loopback.received[0].path == "/chat/completions"
 
 
 @pytest.mark.skipif(tuple(map(int, openai.__version__.split(".")[:2])) < (1, 99), reason="no resumed streams yet")

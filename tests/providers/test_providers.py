@@ -154,7 +154,7 @@ async def test_every_client_class_gives_one_span(
     assert got["server.address"] == "127.0.0.1"
     assert got["llmtrace.outcome"] == "ok"
     assert got.get("llmtrace.stream.end") == ("exhausted" if streamed else None)
-    assert len(loopback.asked) == 1
+    assert len(loopback.received) == 1
 
 
 def exported_clients(sdk: Any) -> set[str]:

@@ -33,7 +33,7 @@ from planted import SECRETS, SURROUNDINGS
 from serving import QuietHandler, serving
 
 # Of those left out the plain search of this test could not see what remains.
-READABLE = [around for around in SURROUNDINGS if around not in ("full width", "zero width")]
+READABLE = [surroundings for surroundings in SURROUNDINGS if surroundings not in ("full width", "zero width")]
 PAIRS = list(zip(SECRETS, itertools.cycle(READABLE), strict=False))
 
 
@@ -255,8 +255,8 @@ def clients(url: str) -> Iterator[Any]:
 @pytest.mark.parametrize("carrier", CARRIERS)
 def test_no_carrier_exports_a_secret(carrier: Callable[[Any, str], None], clients: Any, exported: Exported) -> None:
     """No byte of a secret in any surrounding text is exported by any carrier."""
-    for kind, around in PAIRS:
-        carrier(clients, SURROUNDINGS[around](SECRETS[kind].text))
+    for kind, surroundings in PAIRS:
+        carrier(clients, SURROUNDINGS[surroundings](SECRETS[kind].text))
     found = exported() + str(clients.sent)
     assert [pair for pair in PAIRS if SECRETS[pair[0]].core in found] == []
 

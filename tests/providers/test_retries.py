@@ -44,6 +44,6 @@ async def test_retries_are_counted(
     client = getattr(module, kind)(base_url=replay.url + path, api_key="x", max_retries=2, default_headers=headers)
     await attempt(client, "gpt-5" if module is openai else "claude-3-haiku-20240307")
     (span,) = spans.get_finished_spans()
-    told = dict(span.attributes or {})
-    assert told["llmtrace.retry.count"] == 2
-    assert told["llmtrace.outcome"] == outcome
+    reported = dict(span.attributes or {})
+    assert reported["llmtrace.retry.count"] == 2
+    assert reported["llmtrace.outcome"] == outcome

@@ -113,12 +113,12 @@ async def test_each_turn_is_one_span(
     await resolve(client.close())
     llmtrace.flush(2)
 
-    assert loopback.asked[1].body["messages"][-1]["content"][0]["content"] == "sunny in Paris"
+    assert loopback.received[1].body["messages"][-1]["content"][0]["content"] == "sunny in Paris"
     found = spans.get_finished_spans()
-    told = [dict(span.attributes or {}) for span in found]
-    assert [one["gen_ai.response.id"] for one in told] == ["msg_0", "msg_1"]
-    assert [one["gen_ai.response.finish_reasons"] for one in told] == [("tool_call",), ("stop",)]
-    for one in told:
+    reported = [dict(span.attributes or {}) for span in found]
+    assert [one["gen_ai.response.id"] for one in reported] == ["msg_0", "msg_1"]
+    assert [one["gen_ai.response.finish_reasons"] for one in reported] == [("tool_call",), ("stop",)]
+    for one in reported:
         assert one["gen_ai.request.model"] == "claude-x"
         assert (one["gen_ai.usage.input_tokens"], one["gen_ai.usage.output_tokens"]) == (7, 3)
         assert one.get("llmtrace.stream.end") == ("exhausted" if stream else None)
@@ -149,7 +149,7 @@ async def test_loop_left_early_has_one_span(
     await resolve(client.close())
     gc.collect()
     llmtrace.flush(2)
-    assert len(spans.get_finished_spans()) == len(loopback.asked) == 1
+    assert len(spans.get_finished_spans()) == len(loopback.received) == 1
 
 
 async def test_native_spans_of_the_runner_stay(loopback: Loopback, spans: InMemorySpanExporter) -> None:

@@ -42,8 +42,8 @@ def ended(spans: InMemorySpanExporter) -> tuple[Any, Any, Any, Any]:
     gc.collect()
     llmtrace.flush()
     (span,) = spans.get_finished_spans()
-    told = dict(span.attributes or {})
-    return span.status.status_code, told["llmtrace.outcome"], told["llmtrace.stream.end"], told.get("error.type")
+    ends = dict(span.attributes or {})
+    return span.status.status_code, ends["llmtrace.outcome"], ends["llmtrace.stream.end"], ends.get("error.type")
 
 
 def failed(error: BaseException) -> tuple[Any, Any, Any, Any]:
@@ -170,18 +170,18 @@ async def test_helper_that_cannot_join_the_chunks_fails_the_stream(
     """``chat.completions.stream`` raises for a response cut by the limit, although its raw stream is valid."""
     cut = {**CHAT_CHUNKS[2], "choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]}
     loopback.will(stream_answer(sse([CHAT_CHUNKS[0], cut, CHAT_CHUNKS[3]], done=True)))
-    asked: dict[str, Any] = {"model": "m", "messages": QUESTION, "response_format": Form}
+    requested: dict[str, Any] = {"model": "m", "messages": QUESTION, "response_format": Form}
     with pytest.raises(openai.LengthFinishReasonError) as raised:
         if colour == "sync":
             with openai.OpenAI(base_url=loopback.url, api_key="x", max_retries=0) as client:
                 completions = getattr(client.chat.completions, "stream", None) or client.beta.chat.completions.stream
-                with completions(**asked) as stream:
+                with completions(**requested) as stream:
                     for _ in stream:
                         pass
         else:
             async with openai.AsyncOpenAI(base_url=loopback.url, api_key="x", max_retries=0) as other:
                 completions = getattr(other.chat.completions, "stream", None) or other.beta.chat.completions.stream
-                async with completions(**asked) as stream:
+                async with completions(**requested) as stream:
                     async for _ in stream:
                         pass
     assert ended(spans) == failed(raised.value)

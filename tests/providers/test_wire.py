@@ -183,4 +183,4 @@ async def test_retries_are_counted_in_one_span(
     got = attributes(spans)
     assert (got["llmtrace.outcome"], got["gen_ai.usage.input_tokens"]) == ("ok", 7)
     assert got.get("llmtrace.retry.count", 2) == 2
-    assert len(loopback.asked) == 3
+    assert len(loopback.received) == 3

@@ -57,8 +57,8 @@ def uri(modality: str, **more: str) -> dict[str, Any]:
 )
 def test_request_blocks_of_every_type_become_parts(block: Any, part: Any) -> None:
     """Texts, documents from any source and unknown types become parts; blocks without content are skipped."""
-    asked = MESSAGES_CONTENT.request({"messages": [{"role": "user", "content": [block]}]})
-    assert asked.messages == [{"role": "user", "parts": [] if part is None else [part]}]
+    requested = MESSAGES_CONTENT.request({"messages": [{"role": "user", "content": [block]}]})
+    assert requested.messages == [{"role": "user", "parts": [] if part is None else [part]}]
 
 
 def test_compaction_in_a_stream_is_recorded() -> None:
@@ -94,10 +94,10 @@ def test_compaction_in_a_stream_is_recorded() -> None:
 def test_error_event_gives_the_vendors_error_type() -> None:
     """The error is the vendor's error type, if the event has one."""
     assert MESSAGES.accumulator is not None
-    for error, told in (({"type": "overloaded_error"}, "overloaded_error"), ({}, "error")):
+    for error, reported in (({"type": "overloaded_error"}, "overloaded_error"), ({}, "error")):
         events = MESSAGES.accumulator()
         events.add({"type": "error", "error": error})
-        assert (events.result().failed, events.result().error) == (True, told)
+        assert (events.result().failed, events.result().error) == (True, reported)
 
 
 def test_legacy_completion_gives_prompt_and_text() -> None:
@@ -112,16 +112,16 @@ def test_legacy_completion_gives_prompt_and_text() -> None:
     assert COMPLETE.accumulator is not None
     assert COMPLETE_CONTENT.accumulator is not None
     counts, accumulator = COMPLETE.accumulator(), COMPLETE_CONTENT.accumulator()
-    spoken, ended = [], []
+    audio_text, ended = [], []
     for event in (
         {"type": "ping"},
         {"type": "completion", "id": "c", "model": "claude-2.1", "completion": " He", "stop_reason": None},
         {"type": "completion", "id": "c", "model": "claude-2.1", "completion": "llo", "stop_reason": "stop_sequence"},
     ):
-        spoken.append(counts.add(event))
+        audio_text.append(counts.add(event))
         ended.append(counts.ended)
         accumulator.add(event)
-    assert (spoken, ended) == ([False, True, True], [False, False, True])
+    assert (audio_text, ended) == ([False, True, True], [False, False, True])
     result = counts.result()
     assert (result.id, result.model, result.finish_reasons, result.complete) == (
         "c",

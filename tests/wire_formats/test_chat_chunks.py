@@ -91,9 +91,9 @@ def test_fast_path_gives_the_same_result(chunks: list[dict[str, Any]], model: An
         return [construct_type(type_=model, value=copy.deepcopy(each)) for each in chunks]
 
     slow, counts, alone, words = Slow(), ChatAccumulator(), ChatAccumulator(), ChatContentAccumulator()
-    heard = WithContent(counts, words)
+    combined = WithContent(counts, words)
     spoke = [slow.add(each) for each in models()]
-    assert [bool(heard.add(each)) for each in models()] == [bool(alone.add(each)) for each in models()] == spoke
+    assert [bool(combined.add(each)) for each in models()] == [bool(alone.add(each)) for each in models()] == spoke
     assert counts.result() == alone.result() == slow.counts.result()
     assert counts.ended == alone.ended == slow.counts.ended
     assert words.messages() == slow.words.messages()
@@ -103,8 +103,8 @@ def test_text_is_recorded_once_without_usage_field() -> None:
     """Text is recorded once even if the SDK's chunk model has no usage field."""
     words = ChatContentAccumulator()
     for piece in ("one ", "two"):
-        told = {"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]}
-        words.add(construct_type(type_=Bare, value=told))
+        chunk = {"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]}
+        words.add(construct_type(type_=Bare, value=chunk))
     assert words.messages()[0]["parts"] == [{"type": "text", "content": "one two"}]
 
 
@@ -112,6 +112,6 @@ def test_empty_text_is_not_recorded() -> None:
     """Empty text, which some servers send with every chunk, is not part of the content."""
     words = ChatContentAccumulator()
     for _ in range(3):
-        told = {"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": None}]}
-        words.add(construct_type(type_=ChatCompletionChunk, value=told))
+        chunk = {"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": None}]}
+        words.add(construct_type(type_=ChatCompletionChunk, value=chunk))
     assert words.messages()[0]["parts"] == []

@@ -49,15 +49,17 @@ DELTA = st.one_of(
     event("compaction_delta", content="sum"),
     ODD,
 )
-TOLD = st.fixed_dictionaries(
+REPORTED = st.fixed_dictionaries(
     {}, optional={"input_tokens": st.one_of(st.integers(0, 5), ODD), "output_tokens": st.integers(0, 5)}
 )
 MESSAGE_EVENT = st.one_of(
-    event("message_start", message=st.fixed_dictionaries({"id": st.just("m"), "content": st.just([]), "usage": TOLD})),
+    event(
+        "message_start", message=st.fixed_dictionaries({"id": st.just("m"), "content": st.just([]), "usage": REPORTED})
+    ),
     event("content_block_start", index=INDEX, content_block=BLOCK),
     event("content_block_delta", index=INDEX, delta=DELTA),
     event("content_block_delta", index=INDEX, delta=DELTA),
-    event("message_delta", delta={"stop_reason": "end_turn"}, usage=st.one_of(st.none(), TOLD)),
+    event("message_delta", delta={"stop_reason": "end_turn"}, usage=st.one_of(st.none(), REPORTED)),
     event(st.sampled_from(["message_stop", "ping", "novel"])),
 )
 
@@ -106,7 +108,7 @@ def test_messages_fast_path_gives_the_same_result(events: list[Event]) -> None:
     """Usage, stop reasons, ends and texts of Anthropic's events are the same."""
     same(
         events,
-        lambda told: message_event(type_=RawMessageStreamEvent, value=told),
+        lambda reported: message_event(type_=RawMessageStreamEvent, value=reported),
         message_texts,
         messages.MessagesAccumulator,
         messages_content.MessagesContentAccumulator,
@@ -119,7 +121,7 @@ def test_responses_fast_path_gives_the_same_result(events: list[Event]) -> None:
     """Status, ends and texts of OpenAI's events are the same."""
     same(
         events,
-        lambda told: response_event(type_=responses.ResponseStreamEvent, value=told),
+        lambda reported: response_event(type_=responses.ResponseStreamEvent, value=reported),
         response_texts,
         openai_responses.ResponsesAccumulator,
         responses_content.ResponsesContentAccumulator,

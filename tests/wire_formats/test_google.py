@@ -251,8 +251,8 @@ def test_interaction_output_type_is_first_non_text_modality(body: dict[str, Any]
     assert INTERACTIONS.request(body).output_type == output
 
 
-@pytest.mark.parametrize(("error", "told"), [({"code": "overloaded"}, "overloaded"), ({}, "error")])
-def test_interaction_error_event_gives_googles_code(error: dict[str, Any], told: str) -> None:
+@pytest.mark.parametrize(("error", "code"), [({"code": "overloaded"}, "overloaded"), ({}, "error")])
+def test_interaction_error_event_gives_googles_code(error: dict[str, Any], code: str) -> None:
     """The error is Google's code if there is one; counts are read as usual."""
     assert RETRIEVE_INTERACTION.accumulator is not None
     events = RETRIEVE_INTERACTION.accumulator()
@@ -263,17 +263,17 @@ def test_interaction_error_event_gives_googles_code(error: dict[str, Any], told:
     ):
         assert not events.add(event)
     found = events.result()
-    assert (found.id, found.failed, found.error, found.usage, found.complete) == ("i", True, told, {"input": 3}, False)
+    assert (found.id, found.failed, found.error, found.usage, found.complete) == ("i", True, code, {"input": 3}, False)
 
 
 def test_predict_request_parameters_are_read() -> None:
     """Dimensions, sample count and seed are read; a count that is not an integer is ignored."""
     texts = [{"content": "x"}]
     assert PREDICT.request({"instances": texts, "parameters": {"outputDimensionality": 8}}).params == {"dimensions": 8}
-    asked = {"parameters": {"sampleCount": 2, "seed": 5}}
-    assert PREDICT.request(asked).params == PREDICT_LONG.request(asked).params == {"choice.count": 2, "seed": 5}
+    requested = {"parameters": {"sampleCount": 2, "seed": 5}}
+    assert PREDICT.request(requested).params == PREDICT_LONG.request(requested).params == {"choice.count": 2, "seed": 5}
     assert PREDICT.request({"parameters": {"sampleCount": 1}}).params == {}
-    assert (PREDICT.request(asked).output_type, PREDICT_LONG.request(asked).output_type) == ("image", "video")
+    assert (PREDICT.request(requested).output_type, PREDICT_LONG.request(requested).output_type) == ("image", "video")
     assert PREDICT_LONG.response({"name": "operations/1"}).usage is None
     counts = [{"embeddings": {"statistics": {"token_count": count}}} for count in (2.0, 1.5, True, "3", -1)]
     assert PREDICT.response({"predictions": counts}).usage == {"input": 2}

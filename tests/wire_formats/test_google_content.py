@@ -12,7 +12,7 @@ from llmtrace.providers.google.predict_content import PREDICT_CONTENT, PREDICT_L
 
 def test_interaction_steps_become_messages() -> None:
     """Turns, media, function calls and results, and Google's own tools become messages and parts."""
-    asked = INTERACTIONS_CONTENT.request(
+    requested = INTERACTIONS_CONTENT.request(
         {
             "system_instruction": "Be kind.",
             "input": [
@@ -25,12 +25,12 @@ def test_interaction_steps_become_messages() -> None:
             "tools": [{"type": "function", "name": "find", "parameters": {}}, {"type": "google_search"}],
         }
     )
-    assert [message["role"] for message in asked.messages] == ["user", "assistant", "tool", "user"]
-    assert asked.messages[2]["parts"] == [{"type": "tool_call_response", "response": {"found": 1}, "id": "c1"}]
+    assert [message["role"] for message in requested.messages] == ["user", "assistant", "tool", "user"]
+    assert requested.messages[2]["parts"] == [{"type": "tool_call_response", "response": {"found": 1}, "id": "c1"}]
     video = {"type": "uri", "modality": "video", "uri": "gs://v", "mime_type": "video/mp4"}
-    assert asked.messages[3]["parts"] == [Blob("image", "image/png", "aGk="), video]
-    assert asked.tools[1] == {"type": "google_search", "name": "google_search"}
-    assert asked.system == [{"type": "text", "content": "Be kind."}]
+    assert requested.messages[3]["parts"] == [Blob("image", "image/png", "aGk="), video]
+    assert requested.tools[1] == {"type": "google_search", "name": "google_search"}
+    assert requested.system == [{"type": "text", "content": "Be kind."}]
     single = INTERACTIONS_CONTENT.request({"input": {"type": "text", "text": "hello"}})
     assert single.messages == [{"role": "user", "parts": [{"type": "text", "content": "hello"}]}]
 
@@ -70,13 +70,13 @@ def test_streamed_interaction_tool_calls_are_joined() -> None:
 
 def test_predict_content_is_read() -> None:
     """Texts to embed, prompts with their images, and generated images are read."""
-    asked = PREDICT_CONTENT.request({"instances": [{"content": "one"}, {"content": "two"}]})
-    assert asked.texts == ["one", "two"]
+    requested = PREDICT_CONTENT.request({"instances": [{"content": "one"}, {"content": "two"}]})
+    assert requested.texts == ["one", "two"]
     image = {"bytesBase64Encoded": "aGk=", "mimeType": "image/png"}
-    asked = PREDICT_LONG_CONTENT.request({"instances": [{"prompt": "a cat", "image": image}]})
-    assert asked.messages[0]["parts"] == [{"type": "text", "content": "a cat"}, Blob("image", "image/png", "aGk=")]
-    said = PREDICT_CONTENT.response({"predictions": [image, {"raiFilteredReason": "no"}, {"gcsUri": "gs://i"}]})
-    assert [message["parts"] for message in said] == [
+    requested = PREDICT_LONG_CONTENT.request({"instances": [{"prompt": "a cat", "image": image}]})
+    assert requested.messages[0]["parts"] == [{"type": "text", "content": "a cat"}, Blob("image", "image/png", "aGk=")]
+    text = PREDICT_CONTENT.response({"predictions": [image, {"raiFilteredReason": "no"}, {"gcsUri": "gs://i"}]})
+    assert [message["parts"] for message in text] == [
         [Blob("image", "image/png", "aGk=")],
         [{"type": "uri", "modality": "image", "uri": "gs://i"}],
     ]
@@ -84,7 +84,7 @@ def test_predict_content_is_read() -> None:
 
 def test_steps_of_older_releases_are_read() -> None:
     """Turns with a role, bare texts and ``outputs`` are read; unknown types are skipped."""
-    asked = INTERACTIONS_CONTENT.request(
+    requested = INTERACTIONS_CONTENT.request(
         {
             "input": [
                 {"role": "user", "content": "hello"},
@@ -97,7 +97,7 @@ def test_steps_of_older_releases_are_read() -> None:
         }
     )
     found = {"type": "google_search", "result": [{"title": "x"}]}
-    assert [(message["role"], message["parts"]) for message in asked.messages] == [
+    assert [(message["role"], message["parts"]) for message in requested.messages] == [
         ("user", [{"type": "text", "content": "hello"}]),
         ("assistant", [{"type": "text", "content": "hi"}]),
         ("user", [{"type": "text", "content": "more"}]),
@@ -106,18 +106,18 @@ def test_steps_of_older_releases_are_read() -> None:
             [{"type": "server_tool_call_response", "server_tool_call_response": found, "id": "s1"}],
         ),
     ]
-    (said,) = INTERACTIONS_CONTENT.response({"status": "completed", "outputs": [{"type": "text", "text": "hi"}]})
-    assert said["parts"] == [{"type": "text", "content": "hi"}]
+    (text,) = INTERACTIONS_CONTENT.response({"status": "completed", "outputs": [{"type": "text", "text": "hi"}]})
+    assert text["parts"] == [{"type": "text", "content": "hi"}]
     assert RETRIEVE_INTERACTION_CONTENT.request({"input": "not asked here"}).messages == []
 
 
 def test_generate_content_variants_are_read() -> None:
     """Bare text contents, functions without parameters and every form of embedding request are read."""
-    asked = GENERATE_CONTENT.request(
+    requested = GENERATE_CONTENT.request(
         {"contents": ["hello"], "tools": [{"functionDeclarations": [{"name": "now", "description": "the time"}]}]}
     )
-    assert [message["parts"] for message in asked.messages] == [[{"type": "text", "content": "hello"}]]
-    assert asked.tools == [{"type": "function", "name": "now", "description": "the time"}]
+    assert [message["parts"] for message in requested.messages] == [[{"type": "text", "content": "hello"}]]
+    assert requested.tools == [{"type": "function", "name": "now", "description": "the time"}]
     (message,) = GENERATE_CONTENT.request({"contents": [{"parts": [{"novel": 1}, {"text": "a"}]}]}).messages
     assert message["parts"] == [{"type": "text", "content": "a"}]
     texts = [{"content": {"parts": [{"text": "a"}, {"text": "b"}]}}, {"content": {"parts": [{"inlineData": {}}]}}]
@@ -128,6 +128,6 @@ def test_generate_content_variants_are_read() -> None:
 def test_predict_video_without_prompt_is_read() -> None:
     """A video request may have only an image or reference images."""
     image = {"gcsUri": "gs://i", "mimeType": "image/png"}
-    asked = PREDICT_LONG_CONTENT.request({"instances": [{"referenceImages": [{"referenceImage": image}]}, {}]})
+    requested = PREDICT_LONG_CONTENT.request({"instances": [{"referenceImages": [{"referenceImage": image}]}, {}]})
     uri = {"type": "uri", "modality": "image", "uri": "gs://i", "mime_type": "image/png"}
-    assert asked.messages == [{"role": "user", "parts": [uri]}]
+    assert requested.messages == [{"role": "user", "parts": [uri]}]

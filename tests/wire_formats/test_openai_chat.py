@@ -39,10 +39,10 @@ def test_reasoning_outside_completion_tokens_is_added(total: int, output: int) -
         "total_tokens": total,
         "completion_tokens_details": {"reasoning_tokens": 94 if total == 135 else 4},
     }
-    told = CHAT.response({"usage": usage}).usage
-    assert told is not None
-    assert told["output"] == output
-    assert told["output"] >= told["reasoning"]
+    reported = CHAT.response({"usage": usage}).usage
+    assert reported is not None
+    assert reported["output"] == output
+    assert reported["output"] >= reported["reasoning"]
 
 
 @pytest.mark.parametrize("wire", [CHAT, RESPONSES], ids=["chat", "responses"])
@@ -106,7 +106,7 @@ def test_perplexity_searches_are_counted() -> None:
 @pytest.mark.parametrize("models", [False, True], ids=["mappings", "models"])
 def test_refusal_in_a_later_choice_is_recorded(models: bool) -> None:
     """A refusal in the second choice counts, whatever the first choice contains."""
-    told = [
+    reported = [
         chunk({"content": "a"}),
         chunk({"content": "b"}),
         chunk({"refusal": "no"}, choice={"index": 1}),
@@ -114,16 +114,16 @@ def test_refusal_in_a_later_choice_is_recorded(models: bool) -> None:
         chunk({}, "stop", choice={"index": 1}),
     ]
     about = {"created": 1, "object": "chat.completion.chunk"}
-    chunks = [ChatCompletionChunk.model_validate({**about, **each}) if models else each for each in told]
+    chunks = [ChatCompletionChunk.model_validate({**about, **each}) if models else each for each in reported]
     assert folded(*chunks).refused
     assert not folded(*chunks[:2], *chunks[3:]).refused
 
 
 @pytest.mark.parametrize(
-    ("stop", "told"), [("x", ["x"]), (["x", "y"], ["x", "y"]), (["x", 1], None), (5, None), (None, None)]
+    ("stop", "reported"), [("x", ["x"]), (["x", "y"], ["x", "y"]), (["x", 1], None), (5, None), (None, None)]
 )
-def test_stop_sequences_are_copied_as_a_list(stop: Any, told: list[str] | None) -> None:
+def test_stop_sequences_are_copied_as_a_list(stop: Any, reported: list[str] | None) -> None:
     """One or several stop sequences give a copied list; other types are ignored."""
     found = CHAT.request({"model": "m", "stop": stop}).params.get("stop_sequences")
-    assert found == told
+    assert found == reported
     assert found is None or found is not stop

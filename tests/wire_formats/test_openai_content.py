@@ -64,19 +64,19 @@ def joined(wire: ContentFormat, *events: Any) -> list[Message]:
 def test_content_parts_of_every_type_are_read(block: Any, part: Any) -> None:
     """Chat and responses give the same parts for text, images, audio and files; unknown types are kept."""
     expected = [] if part is None else [part]
-    asked = CHAT_CONTENT.request({"messages": [{"content": [block]}]})
-    assert asked.messages == [{"role": "user", "parts": expected}]
+    received = CHAT_CONTENT.request({"messages": [{"content": [block]}]})
+    assert received.messages == [{"role": "user", "parts": expected}]
     kind = block.get("type") if isinstance(block, dict) else None
     if kind not in ("thinking", "image_url", "file"):
-        said = RESPONSES_CONTENT.request({"input": [{"role": "user", "content": [block]}]})
-        assert said.messages == [{"role": "user", "parts": expected}]
+        text = RESPONSES_CONTENT.request({"input": [{"role": "user", "content": [block]}]})
+        assert text.messages == [{"role": "user", "parts": expected}]
 
 
 def test_chat_messages_of_every_type_are_read() -> None:
     """Names, refusals, audio, legacy functions, custom tools and tool results in parts are read."""
     call = {"id": "c", "type": "custom", "custom": {"name": "sql", "input": "SELECT 1"}}
     result = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    asked = CHAT_CONTENT.request(
+    received = CHAT_CONTENT.request(
         {
             "messages": [
                 {"role": "user", "name": "bob", "content": "hi"},
@@ -90,7 +90,7 @@ def test_chat_messages_of_every_type_are_read() -> None:
             "tools": [{"type": "custom", "custom": {"name": "sql"}}, {"type": "function", "name": "bare"}],
         }
     )
-    assert asked.messages == [
+    assert received.messages == [
         {"role": "user", "parts": [words("hi")], "name": "bob"},
         {
             "role": "assistant",
@@ -105,7 +105,7 @@ def test_chat_messages_of_every_type_are_read() -> None:
         {"role": "tool", "parts": [{"type": "tool_call_response", "response": ""}]},
         {"role": "tool", "parts": [{"type": "tool_call_response", "response": [PICTURE]}]},
     ]
-    assert asked.tools == [
+    assert received.tools == [
         {"type": "custom", "name": "sql"},
         {"type": "function", "name": "bare"},
         {"type": "function", "name": "f", "description": "finds", "parameters": {"type": "object"}},
@@ -177,7 +177,7 @@ def test_completion_prompts_become_messages() -> None:
 
 def test_responses_request_content_is_read() -> None:
     """Instructions, prompt variables and the outputs of tools are read."""
-    asked = RESPONSES_CONTENT.request(
+    received = RESPONSES_CONTENT.request(
         {
             "instructions": [{"role": "developer", "content": "Be kind."}],
             "prompt": {
@@ -202,11 +202,11 @@ def test_responses_request_content_is_read() -> None:
             "tools": [{"type": "mcp", "server_label": "docs"}, {"type": "web_search"}],
         }
     )
-    assert asked.system == [words("Be kind.")]
-    assert asked.variables == {"city": "Bern", "map": "f", "note": "hi"}
-    assert asked.tools == [{"type": "mcp", "name": "docs"}, {"type": "web_search", "name": "web_search"}]
-    told, first, second, served = asked.messages
-    assert told == {
+    assert received.system == [words("Be kind.")]
+    assert received.variables == {"city": "Bern", "map": "f", "note": "hi"}
+    assert received.tools == [{"type": "mcp", "name": "docs"}, {"type": "web_search", "name": "web_search"}]
+    reported, first, second, served = received.messages
+    assert reported == {
         "role": "assistant",
         "parts": [
             words("no"),
@@ -299,8 +299,8 @@ def test_transcript_is_recorded_once() -> None:
 def test_moderation_input_is_one_message() -> None:
     """The input is one message for a text, several texts, or parts with images."""
     picture = {"type": "image_url", "image_url": {"url": "https://p/a.png"}}
-    asked = MODERATIONS_CONTENT.request({"input": ["a", {"type": "text", "text": "b"}, picture, {"type": "novel"}]})
-    assert asked.messages == [{"role": "user", "parts": [words("a"), words("b"), PICTURE]}]
+    received = MODERATIONS_CONTENT.request({"input": ["a", {"type": "text", "text": "b"}, picture, {"type": "novel"}]})
+    assert received.messages == [{"role": "user", "parts": [words("a"), words("b"), PICTURE]}]
     assert MODERATIONS_CONTENT.request({"input": "a"}).messages == [{"role": "user", "parts": [words("a")]}]
     assert MODERATIONS_CONTENT.request({"input": []}).messages == []
 
@@ -315,8 +315,8 @@ def test_gateway_images_become_parts(image: Any) -> None:
     message = {"role": "assistant", "content": "look", "images": [image]}
     (plain,) = CHAT_CONTENT.response({"choices": [{"message": message, "finish_reason": "stop"}]})
     assert plain["parts"] == [{"type": "text", "content": "look"}, blob]
-    (asked,) = CHAT_CONTENT.request({"messages": [message]}).messages
-    assert asked["parts"] == plain["parts"]
+    (received,) = CHAT_CONTENT.request({"messages": [message]}).messages
+    assert received["parts"] == plain["parts"]
     chunk = {"choices": [{"index": 0, "delta": {"content": "", "images": [image]}}]}
     assert CHAT_CONTENT.accumulator is not None
     joiner = CHAT_CONTENT.accumulator()

@@ -27,6 +27,6 @@ def test_vector_length_is_read_in_both_encodings(vector: Any, length: int | None
 
 def test_requested_vector_parameters_are_read() -> None:
     """Dimensions and encoding are parameters; a length that is not a count is ignored."""
-    asked = EMBEDDINGS.request({"model": "m", "dimensions": 8, "encoding_format": "base64"})
-    assert asked.params == {"dimensions": 8, "encoding_formats": ["base64"]}
+    requested = EMBEDDINGS.request({"model": "m", "dimensions": 8, "encoding_format": "base64"})
+    assert requested.params == {"dimensions": 8, "encoding_formats": ["base64"]}
     assert EMBEDDINGS.request({"dimensions": "8"}).params == {}

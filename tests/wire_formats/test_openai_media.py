@@ -7,10 +7,10 @@ import pytest
 from llmtrace.providers.openai.media import SPEECH, TRANSCRIPTIONS
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(12.5, {"audio_seconds": 12.5}), (0, {"audio_seconds": 0})])
-def test_transcription_seconds_are_counted(seconds: float, told: dict[str, float]) -> None:
+@pytest.mark.parametrize(("seconds", "reported"), [(12.5, {"audio_seconds": 12.5}), (0, {"audio_seconds": 0})])
+def test_transcription_seconds_are_counted(seconds: float, reported: dict[str, float]) -> None:
     """A transcription that reports seconds in place of tokens counts seconds."""
-    assert TRANSCRIPTIONS.response({"usage": {"type": "duration", "seconds": seconds}}).usage == told
+    assert TRANSCRIPTIONS.response({"usage": {"type": "duration", "seconds": seconds}}).usage == reported
     for odd in (-1, "12", True, float("nan")):
         assert TRANSCRIPTIONS.response({"usage": {"type": "duration", "seconds": odd}}).usage is None
 

@@ -85,12 +85,12 @@ def test_recursive_value_is_cut() -> None:
 )
 def test_content_of_models_and_iterators_is_read(wire: ContentFormat, body: Callable[[Any], dict[str, Any]]) -> None:
     """A model whose type was not set keeps its type; an iterator is left to the SDK and makes content incomplete."""
-    asked = wire.request(body([Novel(of=2)]))
-    assert asked.messages == [{"role": "user", "parts": [{"type": "generic", "generic_type": "novel", "of": 2}]}]
-    assert asked.complete
+    requested = wire.request(body([Novel(of=2)]))
+    assert requested.messages == [{"role": "user", "parts": [{"type": "generic", "generic_type": "novel", "of": 2}]}]
+    assert requested.complete
     blocks = iter([{"type": "text", "text": "hi"}])
-    asked = wire.request(body(blocks))
-    assert (asked.messages, asked.complete) == ([{"role": "user", "parts": []}], False)
+    requested = wire.request(body(blocks))
+    assert (requested.messages, requested.complete) == ([{"role": "user", "parts": []}], False)
     assert len(list(blocks)) == 1
     for scalar in (5, {"a": 1}, b"x", Novel()):
         assert wire.request(body(scalar)).complete

@@ -16,8 +16,8 @@ from llmtrace.providers.openai.chat import CHAT
 class Body:
     """Request as an object of the vendor's SDK."""
 
-    def __init__(self, told: dict[str, Any]) -> None:
-        self.__dict__.update(told)
+    def __init__(self, reported: dict[str, Any]) -> None:
+        self.__dict__.update(reported)
 
 
 @pytest.mark.parametrize("made", [dict, Body])

@@ -64,7 +64,7 @@ STREAMS: dict[str, tuple[WireFormat, list[Any], dict[str, Any]]] = {
         claude({"input_tokens": 900, "output_tokens": 1}, {"input_tokens": 700, "output_tokens": 5}),
         {"input": 700, "output": 5},
     ),
-    "messages, told at the end only": (
+    "messages, reported at the end only": (
         MESSAGES,
         claude({"input_tokens": 0, "output_tokens": 0}, {"input_tokens": 9, "output_tokens": 5}),
         {"input": 9, "output": 5},

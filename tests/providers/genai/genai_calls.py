@@ -28,7 +28,7 @@ class Side:
     """Client under test, sync or async."""
 
     def __init__(self, client: Any, colour: str) -> None:
-        self.whole = client
+        self.full = client
         self.client = client if colour == "sync" else client.aio
         self.colour = colour
 

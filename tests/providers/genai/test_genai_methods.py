@@ -70,7 +70,7 @@ async def test_retries_are_counted_in_one_span(gemini: Gemini, spans: Any, colou
     result = await side.ask(stream=stream)
     if stream:
         await collect(result)
-    assert len(gemini.asked) == 3
+    assert len(gemini.received) == 3
     assert (await only(spans)).attributes["llmtrace.retry.count"] == 2
     if colour == "async":
         await side.client.aclose()
@@ -139,10 +139,10 @@ async def test_each_method_is_one_named_span(
     gemini: Gemini, spans: Any, method: str, colour: str, vertex: bool
 ) -> None:
     """Each method is one span with its own name on both services, with usage if it is billed."""
-    call, told, wanted = METHODS[method]
+    call, reported, wanted = METHODS[method]
     if method == "images" and not vertex:
         pytest.skip("the newest releases make images of this kind on Vertex AI only")
-    gemini.will(told)
+    gemini.will(reported)
     side = Side(gemini.client(vertex=vertex, **ONCE), colour)
     try:
         await resolve(call(side.client))
@@ -187,7 +187,7 @@ async def test_extra_body_parameters_are_recorded(side: Side, gemini: Gemini, sp
     """Parameters that are merged into the body late are recorded, and the body is unchanged."""
     extra = {"generationConfig": {"topK": 3}}
     await side.ask(temperature=0.5, http_options={"extra_body": extra})
-    assert gemini.asked[0][2]["generationConfig"] == {"temperature": 0.5, "topK": 3}
+    assert gemini.received[0][2]["generationConfig"] == {"temperature": 0.5, "topK": 3}
     assert extra == {"generationConfig": {"topK": 3}}
     span = await only(spans)
     assert (span.attributes["gen_ai.request.temperature"], span.attributes["gen_ai.request.top_k"]) == (0.5, 3)

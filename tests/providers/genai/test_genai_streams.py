@@ -25,10 +25,10 @@ async def test_lazy_stream_starts_its_timing_with_its_request(side: Side, gemini
     """Before it is read, a lazy stream has no span and no request, and the wait is not measured."""
     gemini.will([answer("Hel", reason=None), answer("lo", usage=USAGE)])
     stream = await side.ask(stream=True)
-    if "async" in type(stream).__name__ and gemini.asked:
+    if "async" in type(stream).__name__ and gemini.received:
         pytest.skip("this release sends the request when it is asked for the stream")
     time.sleep(0.5)
-    assert gemini.asked == []
+    assert gemini.received == []
     assert spans.get_finished_spans() == ()
     begun, clock = time.time_ns(), time.perf_counter()
     await collect(stream)
@@ -47,7 +47,7 @@ async def test_unread_lazy_stream_has_no_span(side: Side, gemini: Gemini, spans:
     stream = await side.ask(stream=True, **config)
     del stream
     assert await exported(spans, left=True) == []
-    assert gemini.asked == []
+    assert gemini.received == []
 
 
 @COLOURS
@@ -65,7 +65,7 @@ async def test_lazy_stream_keeps_the_parent_of_its_creation(side: Side, gemini: 
     """The parent is the span that was current at creation, wherever the stream is read."""
     gemini.will([answer("hi", usage=USAGE)])
     own = tracer(spans)
-    with own.start_as_current_span("asked") as asked:
+    with own.start_as_current_span("asked") as requested:
         stream = await side.ask(stream=True)
 
     async def read() -> None:
@@ -79,7 +79,7 @@ async def test_lazy_stream_keeps_the_parent_of_its_creation(side: Side, gemini: 
     else:
         await asyncio.create_task(read())
     found = {span.name: span for span in await exported(spans)}
-    assert found["generate_content gemini-test"].parent.span_id == asked.get_span_context().span_id
+    assert found["generate_content gemini-test"].parent.span_id == requested.get_span_context().span_id
     assert found["read"].parent is None
 
 

@@ -82,8 +82,8 @@ async def test_failing_tool_is_an_error_on_its_span(side: Side, gemini: Gemini, 
     assert response.text == "Sunny."
     assert [span.status.status_code for span in found] == [StatusCode.UNSET, StatusCode.ERROR, StatusCode.UNSET]
     assert "secret" not in repr(found[1].to_json())
-    told = gemini.asked[1][2]["contents"][2]["parts"][0]["functionResponse"]["response"]
-    assert "no such city" in told["error"]
+    reported = gemini.received[1][2]["contents"][2]["parts"][0]["functionResponse"]["response"]
+    assert "no such city" in reported["error"]
 
 
 @COLOURS
@@ -109,14 +109,14 @@ async def test_chat_messages_are_calls(side: Side, gemini: Gemini, spans: Any) -
     chat = side.client.chats.create(model="gemini-test")
     await resolve(chat.send_message("hello"))
     gemini.will([answer("Hel", reason=None), answer("lo", usage=USAGE)])
-    with tracer(spans).start_as_current_span("asked") as asked:
+    with tracer(spans).start_as_current_span("asked") as requested:
         stream = await resolve(chat.send_message_stream("again"))
     await collect(stream)
-    assert len(gemini.asked[0][2]["contents"]) == 3
+    assert len(gemini.received[0][2]["contents"]) == 3
     first, streamed = (span for span in await exported(spans) if span.name != "asked")
     assert first.attributes["gen_ai.usage.input_tokens"] == streamed.attributes["gen_ai.usage.input_tokens"] == 8
     assert streamed.attributes["llmtrace.stream.chunks"] == 2
-    assert streamed.parent.span_id == asked.get_span_context().span_id
+    assert streamed.parent.span_id == requested.get_span_context().span_id
 
 
 @COLOURS

@@ -32,7 +32,7 @@ CHAT = {
 }
 
 
-def test_openai_chat_completion_whole_span(openai_client: openai.OpenAI, vendor: Vendor, span: Span) -> None:
+def test_openai_chat_completion_span(openai_client: openai.OpenAI, vendor: Vendor, span: Span) -> None:
     """A chat completion has its parameters, token counts with cached and reasoning tokens, and its cost in parts."""
     vendor.respond(CHAT)
     openai_client.chat.completions.create(model="gpt-4.1-mini", messages=MESSAGES, temperature=0.2, max_tokens=64)
@@ -82,7 +82,7 @@ def test_openai_chat_completion_whole_span(openai_client: openai.OpenAI, vendor:
     )
 
 
-def test_openai_chat_stream_whole_span(openai_client: openai.OpenAI, vendor: Vendor, span: Span) -> None:
+def test_openai_chat_stream_span(openai_client: openai.OpenAI, vendor: Vendor, span: Span) -> None:
     """A chat stream also has its timing and how it ended."""
     chunk = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 0, "model": "gpt-4.1-mini-2025-04-14"}
     choice = {"index": 0, "delta": {"content": "Scattering."}, "finish_reason": None}
@@ -151,7 +151,7 @@ def test_openai_chat_stream_whole_span(openai_client: openai.OpenAI, vendor: Ven
     )
 
 
-def test_openai_legacy_completion_whole_span(openai_client: openai.OpenAI, vendor: Vendor, span: Span) -> None:
+def test_openai_legacy_completion_span(openai_client: openai.OpenAI, vendor: Vendor, span: Span) -> None:
     """A legacy completion is a text completion, with its own finish reason."""
     vendor.respond(
         {

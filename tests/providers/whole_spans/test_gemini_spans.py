@@ -27,7 +27,7 @@ GENERATED = {
 }
 
 
-def test_gemini_generate_content_whole_span(gemini: genai.Client, vendor: Vendor, span: Span) -> None:
+def test_gemini_generate_content_span(gemini: genai.Client, vendor: Vendor, span: Span) -> None:
     """Generated content adds thoughts to its output tokens."""
     vendor.respond(GENERATED)
     gemini.models.generate_content(
@@ -76,7 +76,7 @@ def test_gemini_generate_content_whole_span(gemini: genai.Client, vendor: Vendor
 
 
 @needs_interactions
-def test_gemini_interaction_whole_span(gemini: genai.Client, vendor: Vendor, span: Span) -> None:
+def test_gemini_interaction_span(gemini: genai.Client, vendor: Vendor, span: Span) -> None:
     """An interaction has the counts of its own usage and the id of the interaction."""
     vendor.respond(
         {
@@ -133,7 +133,7 @@ def test_gemini_interaction_whole_span(gemini: genai.Client, vendor: Vendor, spa
     )
 
 
-def test_gemini_embedding_whole_span(gemini: genai.Client, vendor: Vendor, span: Span) -> None:
+def test_gemini_embedding_span(gemini: genai.Client, vendor: Vendor, span: Span) -> None:
     """An embedding of the Gemini API reports no usage, and the span gives the reason for the missing cost."""
     vendor.respond({"embeddings": [{"values": [0.1, 0.2, 0.3]}]})
     gemini.models.embed_content(model="gemini-embedding-001", contents="Why is the sky blue?")

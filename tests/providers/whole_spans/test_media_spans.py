@@ -13,7 +13,7 @@ pytestmark = [
 ]
 
 
-def test_openai_embedding_whole_span(openai_client: openai.OpenAI, vendor: Vendor, span: Span) -> None:
+def test_openai_embedding_span(openai_client: openai.OpenAI, vendor: Vendor, span: Span) -> None:
     """An embedding has input tokens only, and the length of its vectors."""
     vendor.respond(
         {
@@ -59,7 +59,7 @@ def test_openai_embedding_whole_span(openai_client: openai.OpenAI, vendor: Vendo
     )
 
 
-def test_openai_image_whole_span(openai_client: openai.OpenAI, vendor: Vendor, span: Span) -> None:
+def test_openai_image_span(openai_client: openai.OpenAI, vendor: Vendor, span: Span) -> None:
     """An image counts the tokens of text and image separately."""
     vendor.respond(
         {
@@ -111,7 +111,7 @@ def test_openai_image_whole_span(openai_client: openai.OpenAI, vendor: Vendor, s
     )
 
 
-def test_openai_transcription_whole_span(openai_client: openai.OpenAI, vendor: Vendor, span: Span) -> None:
+def test_openai_transcription_span(openai_client: openai.OpenAI, vendor: Vendor, span: Span) -> None:
     """A transcription counts audio tokens as part of its input."""
     vendor.respond(
         {

@@ -13,7 +13,7 @@ pytestmark = [
 ]
 
 
-def test_anthropic_message_whole_span(vendor: Vendor, span: Span) -> None:
+def test_anthropic_message_span(vendor: Vendor, span: Span) -> None:
     """A message adds cache reads and cache writes to its input tokens, and prices each."""
     vendor.respond(
         {

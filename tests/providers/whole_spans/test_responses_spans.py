@@ -14,7 +14,7 @@ pytestmark = [
 
 
 @needs_responses
-def test_openai_response_whole_span(openai_client: openai.OpenAI, vendor: Vendor, span: Span) -> None:
+def test_openai_response_span(openai_client: openai.OpenAI, vendor: Vendor, span: Span) -> None:
     """A response counts its web search, and keeps the conversation and the status of the vendor."""
     vendor.respond(
         {
@@ -98,7 +98,7 @@ def test_openai_response_whole_span(openai_client: openai.OpenAI, vendor: Vendor
     )
 
 
-def test_openai_assistant_run_whole_span(openai_client: openai.OpenAI, vendor: Vendor, span: Span) -> None:
+def test_openai_assistant_run_span(openai_client: openai.OpenAI, vendor: Vendor, span: Span) -> None:
     """A run of an assistant is the invocation of an agent, in the conversation of its thread."""
     vendor.respond(
         {
