@@ -200,7 +200,7 @@ def commands() -> str:
 
 def _helps() -> Iterator[tuple[str, str]]:
     group: click.Group = _llmtrace
-    parent = click.Context(group, info_name="llmtrace")
+    parent = click.Context(group, info_name="llmtrace", **group.context_settings)
     for name in _COMMANDS:
         command = group.get_command(parent, name)
         assert command is not None
