@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from answers import sse
@@ -58,6 +59,37 @@ async def test_lost_connection_is_an_error(
     found = await only(spans)
     assert found["error.type"].endswith(type(caught.value).__name__)
     assert found["llmtrace.outcome"] == "error"
+
+
+class Interrupted(BaseException):
+    """What a program raises to stop everything."""
+
+
+@COLOURS
+@STREAMED
+@pytest.mark.parametrize("raised", [ValueError, Interrupted])
+async def test_exception_in_a_call_keeps_its_identity(
+    loopback: Loopback,
+    spans: InMemorySpanExporter,
+    side: Side,
+    monkeypatch: pytest.MonkeyPatch,
+    stream: bool,
+    raised: type[BaseException],
+) -> None:
+    """An exception inside the SDK reaches the caller as the same object, without added context."""
+    error = raised("theirs")
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    configuration = side.client.sdk_configuration
+    monkeypatch.setattr(configuration.client if side.colour == "sync" else configuration.async_client, "send", fail)
+    with pytest.raises(raised) as caught:
+        await side.ask(stream=stream)
+    assert caught.value is error
+    assert (error.__context__, error.__cause__) == (None, None)
+    found = await only(spans)
+    assert found["llmtrace.outcome"] == ("error" if raised is ValueError else "cancelled")
 
 
 @COLOURS
