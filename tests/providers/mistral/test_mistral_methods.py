@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from entry_points import mistral_entry_points
 from loopback import Loopback, json_answer
 from mistral_calls import COLOURS, METHODS, Side, good, only, read
 from mistralai.client import Mistral
@@ -55,6 +56,12 @@ async def test_each_method_is_one_span_and_returns_the_same(
     assert found.get("llmtrace.stream.end") == ("exhausted" if stream else None)
     assert found.get("gen_ai.agent.id") == ("ag_1" if name == "agents" else None)
     assert not [name for name in found if name.startswith("openai.")]
+
+
+def test_every_traced_method_has_a_test() -> None:
+    """No method of the client that sends a request to a traced path is missing here."""
+    names = {name for method in METHODS.values() for name in (method.name, method.stream) if name}
+    assert {point.name for point in mistral_entry_points()} == names | {"chat.parse", "chat.parse_stream"}
 
 
 class Answer(BaseModel):

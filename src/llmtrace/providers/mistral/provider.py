@@ -11,24 +11,21 @@ from .. import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, NativeSpans, Provider, 
 __all__ = ["MISTRAL"]
 
 
-def _with_own_fields(wire_format: WireFormat) -> WireFormat:
+def _adapted(wire_format: WireFormat, operation: str | None = None) -> WireFormat:
     """Return the wire format with a reader for the fields that only Mistral's requests have."""
 
     def read_request(body: Any) -> Request:
         request = wire_format.request(body)
         request.api_type = None  # Mistral's streams report usage unasked, and it rejects ``stream_options``.
+        request.operation = operation or request.operation
+        request.agent_id = get_text(body, "agent_id")
         seed = get_count(body, "random_seed")
         if seed is not None:
             request.params["seed"] = seed
-        agent = get_text(body, "agent_id")
-        if agent is not None:
-            request.agent_id, request.operation = agent, "invoke_agent"
         return request
 
     return replace(wire_format, request=read_request)
 
-
-_CHAT = _with_own_fields(CHAT)
 
 MISTRAL = Provider(
     name="mistral",
@@ -39,10 +36,10 @@ MISTRAL = Provider(
     routes=named(
         "mistral",
         {
-            ("POST", "/v1/chat/completions"): ("chat.complete", _CHAT),
-            ("POST", "/v1/agents/completions"): ("agents.complete", _CHAT),
-            ("POST", "/v1/fim/completions"): ("fim.complete", _with_own_fields(COMPLETIONS)),
-            ("POST", "/v1/responses"): ("responses.create", _with_own_fields(RESPONSES)),
+            ("POST", "/v1/chat/completions"): ("chat.complete", _adapted(CHAT)),
+            ("POST", "/v1/agents/completions"): ("agents.complete", _adapted(CHAT, "invoke_agent")),
+            ("POST", "/v1/fim/completions"): ("fim.complete", _adapted(COMPLETIONS)),
+            ("POST", "/v1/responses"): ("responses.create", _adapted(RESPONSES)),
             ("POST", "/v1/embeddings"): ("embeddings.create", EMBEDDINGS),
         },
     ),
