@@ -181,10 +181,9 @@ def mistral_entry_points() -> tuple[EntryPoint, ...]:
                     reached = None if name.endswith("_async") else _called(function)
                     if reached is None or _provider("mistral").route(reached.method, reached.url) is None:
                         continue
-                    streams = "stream" in inspect.signature(function).parameters and path == "responses"
-                    readings = (
-                        ("stream",) if name.endswith("stream") else ("plain", "stream") if streams else ("plain",)
-                    )
+                    readings: tuple[str, ...] = ("stream",) if name.endswith("stream") else ("plain",)
+                    if path == "responses":
+                        readings = ("plain", "stream")
                     found.append(EntryPoint("mistral", f"{path}.{name}", reached.method, reached.url, readings))
     finally:
         BaseSDK.do_request = original
