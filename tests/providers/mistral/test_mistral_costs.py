@@ -11,8 +11,10 @@ from answers import CHAT_CHUNKS, sse
 from genai_prices.data import providers
 from loopback import Loopback, json_answer, stream_answer
 from mistral_calls import COLOURS, METHODS, Side, only, read
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+import llmtrace
 from llmtrace.pricing.price import Pricer
 
 LARGE, EMBED = "mistral-large-2512", "mistral-embed"
@@ -72,12 +74,21 @@ async def test_embeddings_cost_their_input(loopback: Loopback, spans: InMemorySp
     assert "llmtrace.cost.approximate" not in found
 
 
+PRIORITY: dict[str, Any] = {"model": "mistral-*", "input": "1", "output": "2", "when": {"service_tier": "priority"}}
+
+
 @COLOURS
-async def test_priority_tier_has_no_price_of_its_own(
-    loopback: Loopback, spans: InMemorySpanExporter, side: Side
+@pytest.mark.parametrize("prices", [None, [PRIORITY]], ids=["listed", "own"])
+async def test_priority_tier_is_approximate_without_a_price(
+    loopback: Loopback, side: Side, prices: list[dict[str, Any]] | None
 ) -> None:
-    """The price list has no row for Mistral's priority tier: the cost is a doubtful one."""
+    """The price list has no row for Mistral's priority tier: the cost is exact with a price of one's own only."""
     body = {**METHODS["chat"].body, "model": LARGE, "usage": {**USAGE, "service_tier": "priority"}}
     loopback.will(json_answer(body))
-    await side.ask(model=LARGE)
-    assert (await only(spans))["llmtrace.cost.approximate"] is True
+    with llmtrace.instrument(tracer_provider=TracerProvider(), prices=prices), llmtrace.collect() as calls:
+        await side.ask(model=LARGE)
+    (call,) = calls
+    assert call.cost is not None
+    assert call.cost.approximate is (prices is None)
+    if prices:
+        assert call.cost.total == (1234 * 1 + 567 * 2) / Decimal(1_000_000)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from answers import sse
 from entry_points import mistral_entry_points
-from loopback import Loopback, json_answer
+from helpers import output_messages
+from loopback import Loopback, json_answer, stream_answer
 from mistral_calls import COLOURS, METHODS, Side, good, only, read
 from mistralai.client import Mistral
 from mistralai.client.basesdk import BaseSDK
@@ -92,6 +94,31 @@ async def test_parse_is_one_span_with_its_output_type(
     found = await only(spans)
     assert found["gen_ai.output.type"] == "json"
     assert found["gen_ai.usage.output_tokens"] == 3
+
+
+@COLOURS
+async def test_streamed_content_is_joined(loopback: Loopback, content_spans: InMemorySpanExporter, side: Side) -> None:
+    """Reasoning, text and tool calls of a stream are recorded as one message."""
+    thinking = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}]
+    call = {"id": "call_1", "index": 0, "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
+    deltas: list[Any] = [
+        {"role": "assistant", "content": thinking},
+        {"content": "It "},
+        {"content": "rains."},
+        {"tool_calls": [call]},
+    ]
+    choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+    choices[-1]["finish_reason"] = "tool_calls"
+    head = {name: value for name, value in METHODS["chat"].events[0].items() if name != "choices"}
+    loopback.will(stream_answer(sse([{**head, "choices": [choice]} for choice in choices], done=True)))
+    await read(await side.ask(stream=True))
+    assert output_messages(await only(content_spans)) == [
+        {
+            "text": "It rains.",
+            "reasoning": "Hm",
+            "tools": [{"id": "call_1", "name": "weather", "arguments": {"city": "Paris"}}],
+        }
+    ]
 
 
 @COLOURS
