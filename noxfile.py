@@ -13,8 +13,11 @@ nox.options.reuse_existing_virtualenvs = True
 
 # Both ends of the range in pyproject.toml. openai 1.40.0 passes an argument that httpx 0.28 removed.
 VENDORS = {
-    "oldest": ["openai==1.40.0", "anthropic[bedrock,vertex]==0.40.0", "google-genai==1.0.0", "httpx<0.28"],
-    "latest": ["openai<4", "anthropic[bedrock,vertex]<3", "google-genai<4"],
+    "oldest": [
+        *("openai==1.40.0", "anthropic[bedrock,vertex]==0.40.0", "google-genai==1.0.0", "mistralai==3.0.0"),
+        "httpx<0.28",
+    ],
+    "latest": ["openai<4", "anthropic[bedrock,vertex]<3", "google-genai<4", "mistralai<4"],
 }
 
 # More workers than most machines have cores: many tests wait for a process that they started.

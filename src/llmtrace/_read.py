@@ -48,7 +48,11 @@ def as_mapping(source: Any) -> Any:
     extra = getattr(source, "__pydantic_extra__", source)
     if own is None or (extra is not None and type(extra) is not dict):
         return source  # not a pydantic model: it may have attributes outside its dictionary
-    return {**extra, **own} if extra else own
+    if not extra:
+        return own
+    fields = {**extra, **own}
+    fields.pop("__pydantic_extra__", None)  # models that Speakeasy generates list it as a field
+    return fields
 
 
 def get_text(source: Any, name: str) -> str | None:

@@ -12,6 +12,7 @@ import anthropic
 import openai
 import pytest
 from hostile import Server
+from hostile_calls import MistralChat
 
 from llmtrace import _errors
 from serving import serving
@@ -55,6 +56,8 @@ def clients(_listening: Server) -> Iterator[Any]:
         ("openai", "async"): openai.AsyncOpenAI(base_url=base, **options),
         ("anthropic", "sync"): anthropic.Anthropic(base_url=base, **options),
         ("anthropic", "async"): anthropic.AsyncAnthropic(base_url=base, **options),
+        ("mistral", "sync"): MistralChat(base, "sync"),
+        ("mistral", "async"): MistralChat(base, "async"),
     }
     with asyncio.Runner() as runner:
         yield SimpleNamespace(made=made, run=runner.run)

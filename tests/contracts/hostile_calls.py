@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from hostile import Broken, blame, dump, traced
+from mistralai.client import Mistral
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from llmtrace.providers.registry import PROVIDERS
@@ -23,6 +24,21 @@ class Kind(SimpleNamespace):
     vendor: str
     path: str
     call: Callable[..., Any]
+
+
+class MistralChat:
+    """Mistral's client with the interface of the others: one method, and ``close``."""
+
+    def __init__(self, url: str, colour: str) -> None:
+        self._client = Mistral(api_key="k", server_url=url, timeout_ms=20_000)
+        self._suffix = "" if colour == "sync" else "_async"
+
+    def create(self, *, stream: bool = False) -> Any:
+        method = getattr(self._client.chat, ("stream" if stream else "complete") + self._suffix)
+        return method(model="m", messages=QUESTION)
+
+    def close(self) -> Any:
+        return self._client.__aexit__(None, None, None) if self._suffix else self._client.__exit__(None, None, None)
 
 
 KINDS = {
@@ -46,10 +62,18 @@ KINDS = {
         path="/v1/messages",
         call=lambda client, **more: client.messages.create(model="m", max_tokens=9, messages=QUESTION, **more),
     ),
+    "mistral": Kind(
+        vendor="mistral",
+        path="/v1/chat/completions",
+        call=lambda client, **more: client.create(**more),
+    ),
 }
 if find_spec("openai.resources.responses") is None:  # the first releases have no responses
     del KINDS["responses"]
-STREAMED = tuple(kind for kind in ("chat", "responses", "messages") if kind in KINDS)
+STREAMED = tuple(kind for kind in ("chat", "responses", "messages", "mistral") if kind in KINDS)
+STAINLESS = tuple(kind for kind in KINDS if KINDS[kind].vendor != "mistral")
+"""Endpoints of clients that Stainless generates, which have raw responses and parsers of the caller."""
+STAINLESS_STREAMED = tuple(kind for kind in STREAMED if kind in STAINLESS)
 
 
 def count_spans(exporter: InMemorySpanExporter) -> int:
@@ -125,6 +149,7 @@ GOOD: dict[str, Any] = {
 }
 GOOD_CHUNKS: dict[str, list[Any]] = {
     "chat": [chunk(choices=[choice(0, content="hi")]), chunk(choices=[choice(0, "stop")]), chunk(usage=USAGE)],
+    "mistral": [chunk(choices=[choice(0, content="hi")]), chunk(choices=[choice(0, "stop")], usage=USAGE)],
     "responses": [
         {"type": "response.output_text.delta", "delta": "hi", "output_index": 0},
         {"type": "response.completed", "response": GOOD},

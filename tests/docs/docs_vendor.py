@@ -1,4 +1,4 @@
-"""A loopback server that imitates OpenAI, Anthropic and Gemini for the programs of the documentation."""
+"""A loopback server that imitates OpenAI, Anthropic, Gemini and Mistral for the programs of the documentation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Vendor(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers.get("content-length") or 0)) or b"{}")
         path = self.path.partition("?")[0]
         if path.endswith("/chat/completions"):
-            self._events(_chat_chunks(body)) if body.get("stream") else self._json(_completion(body))
+            chunks = _mistral_chunks if path.startswith("/mistral/") else _chat_chunks
+            self._events(chunks(body)) if body.get("stream") else self._json(_completion(body))
         elif path.endswith("/responses"):
             self._json(_response(body))
         elif path.endswith("/embeddings"):
@@ -88,6 +89,11 @@ def _chat_chunks(body: Any) -> Iterator[tuple[str, Any]]:
     yield "", "[DONE]"
 
 
+def _mistral_chunks(body: Any) -> Iterator[tuple[str, Any]]:
+    *chunks, (_, last), end = _chat_chunks(body)
+    yield from (*chunks, ("", {**last, "usage": _usage()}), end)
+
+
 def _response(body: Any) -> dict[str, Any]:
     text = {"type": "output_text", "text": TEXT, "annotations": []}
     message = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [text]}
@@ -102,7 +108,8 @@ def _response(body: Any) -> dict[str, Any]:
 def _embeddings(body: Any) -> dict[str, Any]:
     texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
     data = [{"object": "embedding", "index": n, "embedding": [0.1, 0.2, 0.3]} for n, _ in enumerate(texts)]
-    return {"object": "list", "data": data, "model": body["model"], "usage": {"prompt_tokens": 8, "total_tokens": 8}}
+    head = {"id": "emb-docs", "object": "list", "model": body["model"]}
+    return {**head, "data": data, "usage": {"prompt_tokens": 8, "total_tokens": 8}}
 
 
 def _message(body: Any) -> dict[str, Any]:

@@ -30,6 +30,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^( *)```(\w*)([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 TITLE = re.compile(r'title="([^"]+)"')
+STARTUP = Path(__file__).with_name("startup")
+"""Folder of the module that Python imports when it starts."""
 SERVER = "fake_openai.py"
 """A program that runs until it is stopped. It has a test of its own."""
 COMMAND = re.compile(r"^(?:\$ )?((?:[A-Z_]+=\S+ )*llmtrace .*?)(?: +#.*)?$", re.MULTILINE)
@@ -85,8 +87,10 @@ def environment(address: str, folder: Path) -> dict[str, str]:
         "ANTHROPIC_API_KEY": "none",
         "GOOGLE_GEMINI_BASE_URL": address,
         "GEMINI_API_KEY": "none",
+        "MISTRAL_SERVER_URL": f"{address}/mistral",
+        "MISTRAL_API_KEY": "none",
         "LLMTRACE_FLUSH_TIMEOUT": "30",
-        "PYTHONPATH": os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONPATH": os.pathsep.join([str(folder), str(STARTUP), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
 
 

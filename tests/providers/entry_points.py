@@ -10,12 +10,16 @@ import inspect
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
+from importlib.metadata import version
 from typing import Any
 
 import anthropic
 import openai
 from answers import QUESTION
+from mistralai.client import Mistral
+from mistralai.client.basesdk import BaseSDK
+from pydantic import BaseModel
 
 from llmtrace.model.wire_format import WireFormat
 from llmtrace.providers.contract import Provider
@@ -25,6 +29,13 @@ READINGS = ("plain", "stream", "raw", "raw stream", "streaming response")
 CLIENTS = {"openai": "OpenAI", "anthropic": "Anthropic"}
 MODULES = {"openai": openai, "anthropic": anthropic}
 
+
+class Answer(BaseModel):
+    """Structured output."""
+
+    text: str
+
+
 #: What the made-up arguments are, by name; anything else is a short text.
 ARGUMENTS: dict[str, Any] = {
     "messages": QUESTION,
@@ -32,6 +43,7 @@ ARGUMENTS: dict[str, Any] = {
     "file": ("a.wav", b"RIFF"),
     "image": ("a.png", b"PNG"),
     "tools": [],
+    "response_format": Answer,
 }
 
 
@@ -153,6 +165,45 @@ def _readings(resource: Any, name: str) -> tuple[str, ...]:
 
 
 @cache
+def mistral_entry_points() -> tuple[EntryPoint, ...]:
+    """Return the methods of Mistral's client. Each has a twin with ``_async``."""
+    client = Mistral(api_key="k")
+    found = []
+    original, BaseSDK.do_request = BaseSDK.do_request, _stop_request
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for path, resource in _mistral_resources(client):
+                for name in _methods(resource):
+                    # ``parse`` passes its other arguments on.
+                    arguments = {"model": "m", "messages": QUESTION} if name.startswith("parse") else {}
+                    function = partial(getattr(resource, name), **arguments)
+                    reached = None if name.endswith("_async") else _called(function)
+                    if reached is None or _provider("mistral").route(reached.method, reached.url) is None:
+                        continue
+                    readings: tuple[str, ...] = ("stream",) if name.endswith("stream") else ("plain",)
+                    if path == "responses":
+                        readings = ("plain", "stream")
+                    found.append(EntryPoint("mistral", f"{path}.{name}", reached.method, reached.url, readings))
+    finally:
+        BaseSDK.do_request = original
+        client.__exit__(None, None, None)
+    return tuple(found)
+
+
+def _mistral_resources(owner: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    for name in sorted(type(owner).__annotations__):
+        resource = getattr(owner, name, None)
+        if isinstance(resource, BaseSDK) and name != "parent_ref":
+            yield f"{path}{name}", resource
+            yield from _mistral_resources(resource, f"{path}{name}.")
+
+
+def _stop_request(*args: Any, request: Any, **kwargs: Any) -> Any:
+    raise _Reached(request.method, request.url.path)
+
+
+@cache
 def entry_points(sdk: str) -> tuple[EntryPoint, ...]:
     client = make_client(sdk, "sync")
     found = []
@@ -178,16 +229,20 @@ def page() -> str:
     """Return the table of traced methods for the installed releases."""
     out = [HEAD.rstrip()]
     for sdk, module in MODULES.items():
-        out.append(f"\n## {sdk} {module.__version__}\n")
-        out.append("| entry point | path | span | " + " | ".join(READINGS) + " |")
-        out.append("|---|---|---|" + "---|" * len(READINGS))
-        for one in entry_points(sdk):
-            cells = ["sync, async" if reading in one.readings else "" for reading in READINGS]
-            operation = one.wire.request({}).operation
-            fetched = operation == "fetch_response" or one.method == "get"
-            path = one.path.replace("/m", "/{id}") if fetched else one.path
-            out.append(f"| `{one.name}` | `{path}` | `{operation}` | " + " | ".join(cells) + " |")
+        out += [f"\n## {sdk} {module.__version__}\n", *_table(entry_points(sdk), READINGS)]
+    out += [f"\n## mistralai {version('mistralai')}\n", *_table(mistral_entry_points(), READINGS[:2])]
     return "\n".join(out) + "\n"
+
+
+def _table(points: tuple[EntryPoint, ...], readings: tuple[str, ...]) -> Iterator[str]:
+    yield "| entry point | path | span | " + " | ".join(readings) + " |"
+    yield "|---|---|---|" + "---|" * len(readings)
+    for one in points:
+        cells = ["sync, async" if reading in one.readings else "" for reading in readings]
+        operation = one.wire.request({}).operation
+        fetched = operation == "fetch_response" or one.method == "get"
+        path = one.path.replace("/m", "/{id}") if fetched else one.path
+        yield f"| `{one.name}` | `{path}` | `{operation}` | " + " | ".join(cells) + " |"
 
 
 if __name__ == "__main__":

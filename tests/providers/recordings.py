@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -11,7 +13,19 @@ from typing import Any
 import anthropic
 import openai
 
-__all__ = ["Cassette", "Request", "Seen", "all_of_both", "call_async", "call_sync", "one_of_each_kind", "request_of"]
+__all__ = [
+    "COUNTING",
+    "Cassette",
+    "Request",
+    "Seen",
+    "all_of_both",
+    "call_async",
+    "call_sync",
+    "expected_attributes",
+    "one_of_each_kind",
+    "ran_in_background",
+    "request_of",
+]
 
 Cassette = dict[str, Any]
 
@@ -64,6 +78,49 @@ def one_of_each_kind(cassettes: list[Cassette]) -> list[Cassette]:
             continue
         kinds.setdefault((cassette["surface"], cassette["streaming"], failed, broken), cassette)
     return list(kinds.values())
+
+
+COUNTING = {"messages.count_tokens", "responses.input_tokens"}
+STATES_FINISH_REASONS = {"chat.completions", "completions", "messages", "responses", "responses.retrieve"}
+USAGE = {
+    "input_tokens": "gen_ai.usage.input_tokens",
+    "output_tokens": "gen_ai.usage.output_tokens",
+}
+USAGE_SUBSETS = {
+    "cache_read_input_tokens": "gen_ai.usage.cache_read.input_tokens",
+    "cache_creation_input_tokens": "gen_ai.usage.cache_creation.input_tokens",
+    "reasoning_output_tokens": "gen_ai.usage.reasoning.output_tokens",
+}
+
+
+def expected_attributes(cassette: Cassette) -> dict[str, Any]:
+    """Return the expected attributes of a recording; ``None`` for an attribute that must be absent."""
+    expected, surface = cassette["expected"], cassette["surface"]
+    wanted: dict[str, Any] = {
+        "gen_ai.request.model": expected["request_model"],
+        "gen_ai.response.model": expected["model"],
+        # Some vendors answer with an empty identifier, which identifies nothing.
+        "gen_ai.response.id": expected["response_id"] or None,
+    }
+    reasons = expected["finish_reasons"]
+    if surface in STATES_FINISH_REASONS and reasons and all(reasons):
+        # An answer that waits for its turn has no reason to end yet.
+        wanted["llmtrace.response.finish_reasons_raw"] = None if reasons == ["queued"] else tuple(reasons)
+    if surface in COUNTING:
+        wanted["llmtrace.usage.counted_tokens"] = expected["usage"]["input_tokens"]
+    if surface == "responses.retrieve":
+        wanted["gen_ai.operation.name"] = "fetch_response"
+    counts = expected["normalised"] or {}
+    if surface in COUNTING or (surface == "responses.retrieve" and not ran_in_background(cassette)):
+        counts = {}
+    wanted |= {name: counts.get(key) for key, name in USAGE.items()}
+    wanted |= {name: counts.get(key) or None for key, name in USAGE_SUBSETS.items()}
+    return wanted
+
+
+def ran_in_background(cassette: Cassette) -> bool:
+    """Return True for an object that ran in the background, which reports its usage when it is fetched."""
+    return re.search(r"background\W+true", json.dumps(cassette["response"])) is not None
 
 
 @dataclass(frozen=True)

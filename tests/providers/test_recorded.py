@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from typing import Any
 
 import anthropic
@@ -12,55 +10,21 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
-from recordings import Cassette, Seen, all_of_both, call_async, call_sync, one_of_each_kind, request_of
-
-COUNTING = {"messages.count_tokens", "responses.input_tokens"}
-STATES_FINISH_REASONS = {"chat.completions", "completions", "messages", "responses", "responses.retrieve"}
-USAGE = {
-    "input_tokens": "gen_ai.usage.input_tokens",
-    "output_tokens": "gen_ai.usage.output_tokens",
-}
-USAGE_SUBSETS = {
-    "cache_read_input_tokens": "gen_ai.usage.cache_read.input_tokens",
-    "cache_creation_input_tokens": "gen_ai.usage.cache_creation.input_tokens",
-    "reasoning_output_tokens": "gen_ai.usage.reasoning.output_tokens",
-}
+from recordings import (
+    COUNTING,
+    Cassette,
+    Seen,
+    all_of_both,
+    call_async,
+    call_sync,
+    expected_attributes,
+    one_of_each_kind,
+    ran_in_background,
+    request_of,
+)
 
 # Recordings name models that the newest clients call deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:The model '.*' is deprecated:DeprecationWarning")
-
-
-# --------------------------------------------------------------------------
-# What the span must say
-# --------------------------------------------------------------------------
-def expected_attributes(cassette: Cassette) -> dict[str, Any]:
-    """Return the expected attributes of a recording; ``None`` for an attribute that must be absent."""
-    expected, surface = cassette["expected"], cassette["surface"]
-    wanted: dict[str, Any] = {
-        "gen_ai.request.model": expected["request_model"],
-        "gen_ai.response.model": expected["model"],
-        # Some vendors answer with an empty identifier, which identifies nothing.
-        "gen_ai.response.id": expected["response_id"] or None,
-    }
-    reasons = expected["finish_reasons"]
-    if surface in STATES_FINISH_REASONS and reasons and all(reasons):
-        # An answer that waits for its turn has no reason to end yet.
-        wanted["llmtrace.response.finish_reasons_raw"] = None if reasons == ["queued"] else tuple(reasons)
-    if surface in COUNTING:
-        wanted["llmtrace.usage.counted_tokens"] = expected["usage"]["input_tokens"]
-    if surface == "responses.retrieve":
-        wanted["gen_ai.operation.name"] = "fetch_response"
-    counts = expected["normalised"] or {}
-    if surface in COUNTING or (surface == "responses.retrieve" and not ran_in_background(cassette)):
-        counts = {}
-    wanted |= {name: counts.get(key) for key, name in USAGE.items()}
-    wanted |= {name: counts.get(key) or None for key, name in USAGE_SUBSETS.items()}
-    return wanted
-
-
-def ran_in_background(cassette: Cassette) -> bool:
-    """Return True for an object that ran in the background, which reports its usage when it is fetched."""
-    return re.search(r"background\W+true", json.dumps(cassette["response"])) is not None
 
 
 def check_seen(cassette: Cassette, seen: Seen) -> None:

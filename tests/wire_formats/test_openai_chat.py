@@ -90,6 +90,15 @@ def test_tier_sent_with_the_usage_is_read() -> None:
     assert (answer.id, answer.model) == ("c", "m")
 
 
+def test_tier_inside_the_usage_is_read() -> None:
+    """Mistral reports the tier with the counts. One at the top level is the response's own."""
+    usage = {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6, "service_tier": "priority"}
+    assert folded(chunk({"content": "a"}), chunk({}, "stop", usage=usage)).service_tier == "priority"
+    assert CHAT.response({"usage": usage}).service_tier == "priority"
+    assert CHAT.response({"usage": usage, "service_tier": "default"}).service_tier == "default"
+    assert CHAT.response({"usage": {**usage, "service_tier": 3}}).service_tier is None
+
+
 def test_error_in_a_200_response_is_a_failure() -> None:
     """A gateway that responds with 200 and reports an error inside has failed."""
     answer = CHAT.response({"error": {"code": 502, "message": "bad gateway"}, "user_id": "u"})

@@ -142,8 +142,9 @@ class Estimator:
 
     def _log_once_per_host(self, call: EstimatedCall) -> None:
         options = call.body.get("stream_options") if isinstance(call.body, dict) else None
-        if call.injected_include_usage or (isinstance(options, dict) and options.get("include_usage") is True):
-            return  # The usage was requested: the stream only ended before its last chunk.
+        requested = call.injected_include_usage or (isinstance(options, dict) and options.get("include_usage") is True)
+        if requested or call.ended_early:
+            return  # The usage was requested already, or the stream ended before the chunk that reports it.
         host = "an unknown host" if call.server is None else call.server[0]
         streamed = call.request.stream and call.request.api_type == "chat_completions"
         warn_once((_STREAM_MESSAGE if streamed else _RESPONSE_MESSAGE) % host, about=("estimated", host))

@@ -9,11 +9,13 @@ from ..model.wire_format import Accumulator, ReadTexts, WireFormat
 from .anthropic.messages import MESSAGES
 from .contract import Hook, NativeSpans, Provider, named, speakeasy, stainless
 from .openai.chat import CHAT
+from .openai.completions import COMPLETIONS
 from .openai.embeddings import EMBEDDINGS
 from .openai.responses import RESPONSES
 
 __all__ = [
     "CHAT",
+    "COMPLETIONS",
     "EMBEDDINGS",
     "MESSAGES",
     "RESPONSES",

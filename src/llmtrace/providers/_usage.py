@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from .._read import Money, as_mapping, get, get_count, get_number, read_money
+from .._read import Money, as_mapping, get, get_count, get_number, get_text, read_money
 from ..model import Counts, Response
 
 __all__ = [
@@ -179,12 +179,14 @@ class Reported:
     A stream may report it once, at both ends, or with every chunk.
     """
 
-    __slots__ = ("counts", "stated", "unread")
+    __slots__ = ("counts", "stated", "tier", "unread")
 
     def __init__(self) -> None:
         self.counts: Counts = {}
         """Counts by field of ``Usage``, plus ``total``, as the vendor counts them."""
         self.stated: Money | None = None
+        self.tier: str | None = None
+        """Service tier that the usage names, as Mistral's does."""
         self.unread: dict[str, None] = {}
         """Names of positive counts that may be billed and that no table contains."""
 
@@ -199,6 +201,7 @@ class Reported:
         stated = read_stated_cost(usage)
         if stated is not None and (stated or not self.stated):
             self.stated = stated
+        self.tier = get_text(usage, "service_tier") or self.tier
 
     def add_counts(self, counts: Counts) -> None:
         """Merge the counts of a report that is already parsed."""
@@ -218,6 +221,7 @@ class Reported:
     def fill_openai(self, response: Response) -> Response:
         """Set the reported usage on ``response``, with totals computed as in the OpenAI dialect."""
         counts = self.fill(response, openai_totals(self.counts)).usage
+        response.service_tier = response.service_tier or self.tier
         total = self.counts.get("total")
         # Report tokens that only the total includes: Gemini's OpenAI dialect bills reasoning this way.
         # Skip audio billed by time: its tokens are in the total too.

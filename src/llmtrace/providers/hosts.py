@@ -35,6 +35,8 @@ _HOSTS = {
     "api.deepseek.com": "deepseek",
     "api.x.ai": "x_ai",
     "api.mistral.ai": "mistral_ai",
+    "api.eu.mistral.ai": "mistral_ai",
+    "api.us.mistral.ai": "mistral_ai",
     "codestral.mistral.ai": "mistral_ai",
     "api.perplexity.ai": "perplexity",
     "api.moonshot.ai": "moonshot_ai",

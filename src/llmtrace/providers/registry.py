@@ -8,11 +8,12 @@ from .._errors import log_internal_error
 from .anthropic.provider import ANTHROPIC
 from .contract import Provider
 from .google.provider import GOOGLE_GENAI
+from .mistral.provider import MISTRAL
 from .openai.provider import OPENAI
 
 __all__ = ["PROVIDERS", "providers"]
 
-PROVIDERS = (OPENAI, ANTHROPIC, GOOGLE_GENAI)
+PROVIDERS = (OPENAI, ANTHROPIC, GOOGLE_GENAI, MISTRAL)
 
 
 def providers() -> tuple[Provider, ...]:

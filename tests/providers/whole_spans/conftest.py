@@ -14,6 +14,7 @@ from typing import Any
 import openai
 import pytest
 from google import genai
+from mistralai.client import Mistral
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from span_vendor import PRICES, Vendor
@@ -49,6 +50,13 @@ def openai_client(vendor: Vendor) -> Iterator[openai.OpenAI]:
 def gemini(vendor: Vendor) -> genai.Client:
     """Return a Gemini client of the loopback vendor."""
     return genai.Client(api_key="none", http_options={"base_url": vendor.url})
+
+
+@pytest.fixture
+def mistral(vendor: Vendor) -> Iterator[Mistral]:
+    """Return a Mistral client of the loopback vendor."""
+    with Mistral(api_key="none", server_url=vendor.url) as client:
+        yield client
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ class ChatAccumulator:
             if usage is None and self.skips_text:
                 (choice,) = choices
                 delta = choice.__dict__["delta"].__dict__
-                if choice.__dict__["finish_reason"] is None and delta["refusal"] is None:
+                if choice.__dict__["finish_reason"] is None and delta.get("refusal") is None:
                     return delta["content"] or True  # only text, like the chunks before it
         except (AttributeError, KeyError, TypeError, ValueError):
             usage, choices = get(chunk, "usage"), get(chunk, "choices")

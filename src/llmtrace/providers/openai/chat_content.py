@@ -308,6 +308,15 @@ def _join_base64(pieces: list[str]) -> str | bytes:
         return "".join(pieces)
 
 
+_FIELDS_OF_TEXT = frozenset({"role", "content"})
+
+
+def _holds_only_text(delta_fields: dict[str, Any]) -> bool:
+    """Return true if the other fields of a delta with text are null."""
+    others = len(delta_fields) - 1 - list(delta_fields.values()).count(None)
+    return others == (delta_fields["role"] is not None)
+
+
 class ChatContentAccumulator:
     """Accumulator of the content of chat completion chunks, including those of legacy completions."""
 
@@ -324,11 +333,15 @@ class ChatContentAccumulator:
             choice_fields, delta = choice.__dict__, choice.__dict__["delta"]
             delta_fields = delta.__dict__
             piece, usage = delta_fields["content"], chunk_fields["usage"]
-            if piece and type(piece) is str and choice_fields["finish_reason"] is None and not delta.__pydantic_extra__:
-                others = len(delta_fields) - 1 - list(delta_fields.values()).count(None)
-                if others == (delta_fields["role"] is not None):
-                    self._choices[choice_fields["index"]].text.append(piece)
-                    return piece if usage is None else None
+            if (
+                piece
+                and type(piece) is str
+                and choice_fields["finish_reason"] is None
+                and not delta.__pydantic_extra__
+                and (delta.__pydantic_fields_set__ <= _FIELDS_OF_TEXT or _holds_only_text(delta_fields))
+            ):
+                self._choices[choice_fields["index"]].text.append(piece)
+                return piece if usage is None else None
         except (AttributeError, KeyError, TypeError, ValueError):
             pass
         self._add(chunk)

@@ -1,0 +1,1 @@
+"""Mistral: the routes of the ``mistralai`` library."""
