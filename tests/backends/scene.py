@@ -146,7 +146,7 @@ def _ask(client: openai.OpenAI) -> None:
         tools=[{"type": "function", "function": TOOL}],
         temperature=0.2,  # type: ignore[list-item]
     )
-    with llmtrace.tool("get_weather", arguments={"city": "Paris"}) as tool:
+    with llmtrace.tool("get_weather", arguments={"city": "Paris"}, call_id="call_1") as tool:
         tool.result({"degrees": 21})
     messages.append(answer.choices[0].message.model_dump(exclude_none=True))
     messages.append({"role": "tool", "tool_call_id": "call_1", "content": '{"degrees": 21}'})
