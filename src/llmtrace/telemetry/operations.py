@@ -58,8 +58,8 @@ class Annotator(Protocol):
 class EventEmitter(Protocol):
     """Emitter of events through the logs API."""
 
-    def emit(self, name: str, attributes: Attributes, context: Context) -> None:
-        """Emit an event that belongs to the span of ``context``."""
+    def emit(self, name: str, attributes: Attributes, context: Context) -> bool:
+        """Emit an event that belongs to the span of ``context``; return False if nothing takes it."""
 
 
 def describe_context(call: OpenCall, options: object, into: Attributes) -> None:
