@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -176,8 +175,8 @@ def prometheus(folder: Path, port: int) -> Iterator[Callable[..., Any]]:
     command = which("prometheus")
     if command is None:
         pytest.skip("no prometheus on the path; install the package prometheus of Debian or Ubuntu")
-    jobs = [{"job_name": "calls", "scrape_interval": "1s", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}]
-    (folder / "prometheus.yml").write_text(json.dumps({"scrape_configs": jobs}), encoding="utf-8")
+    config = documented("collector", "prometheus.yml", p8889=port, **{"15s": "1s"})
+    (folder / "prometheus.yml").write_text(config, encoding="utf-8")
     address = f"127.0.0.1:{free_port()}"
     line = [command, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
     process = start_silently([*line, f"--web.listen-address={address}"])
