@@ -70,6 +70,7 @@ class Deviation:
 DEVIATIONS = (
     Deviation("undeclared", "gen_ai.agent.name", "both names of a workflow are on both of its metrics", ("",)),
     Deviation("undeclared", "gen_ai.usage.cost", "the convention has no cost yet; Langfuse and others read this name"),
+    Deviation("undeclared", "gen_ai.usage.cost.*", "the open proposal for the cost, where the user has chosen it"),
     Deviation("undeclared", "gen_ai.usage.cache_creation.input_tokens", "the old name too: many backends read only it"),
     Deviation("undeclared", "gen_ai.workflow.name", "the old name of a workflow too, for one deprecation cycle"),
     Deviation(
