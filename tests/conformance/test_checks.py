@@ -112,6 +112,7 @@ FAULTS: list[tuple[dict[str, Any], dict[str, Any], tuple[str, str]]] = [
     ({"gen_ai.tool.name": "t"}, {}, ("undeclared", "gen_ai.tool.name")),
     ({"gen_ai.prompt.name": "p", "gen_ai.operation.name": "plan"}, {}, ("undeclared", "gen_ai.prompt.name")),
     ({"gen_ai.usage.cache_creation.input_tokens": None}, {}, ("phoenix", "gen_ai.usage.cache_creation.input_tokens")),
+    ({"gen_ai.usage.cache_creation.input_tokens": None}, {}, ("mlflow", "gen_ai.usage.cache_creation.input_tokens")),
     ({"openinference.span.kind": "llm"}, {}, ("phoenix", "openinference.span.kind")),
     ({"gen_ai.output.messages": json.dumps([USER])}, {}, ("phoenix", "gen_ai.output.messages")),
     (
