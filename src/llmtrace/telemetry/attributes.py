@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ from ..capture.call import OpenCall
 from ..capture.failure import error_code, http_status, qualified_name
 from ..model import Counts, is_pinned
 from . import names
-from .content import exception_texts, label_of
+from .content import label_of
 from .content_policy import ContentPolicy
 from .costs import describe_budget, describe_cost, describe_estimate
 from .truncate import dumps
@@ -219,15 +220,19 @@ def describe_outcome(call: OpenCall, options: Options, into: Attributes) -> None
         into[names.ERROR_CODE] = code
 
 
-def describe_exception(error: BaseException, policy: ContentPolicy) -> Attributes:
+def describe_exception(error: BaseException, policy: ContentPolicy, *, with_content: bool) -> Attributes:
     """Return the attributes of the event of an exception.
 
-    Error texts may echo a prompt, so message and stack trace are there only if the content policy allows it.
+    Args:
+        error: The exception.
+        policy: The content policy, which redacts texts.
+        with_content: True if content is recorded where the event goes. Error texts may echo a prompt, so message and
+            stack trace are left out otherwise, unless the policy allows error messages.
     """
     event: Attributes = {names.EXCEPTION_TYPE: qualified_name(type(error))}
-    texts = exception_texts(error, policy)
-    if texts is not None:
-        event[names.EXCEPTION_MESSAGE], event[names.EXCEPTION_STACKTRACE] = texts
+    if with_content or policy.error_messages:
+        event[names.EXCEPTION_MESSAGE] = policy.text(str(error))
+        event[names.EXCEPTION_STACKTRACE] = policy.text("".join(traceback.format_exception(error)))
     make_encodable(event)
     return event
 

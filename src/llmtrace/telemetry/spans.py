@@ -207,12 +207,15 @@ class SpanEmitter:
         if error is None:
             span.set_status(Status(StatusCode.ERROR))
             return
-        event = describe_exception(error, self.content.with_mode(call.call_context.capture_content))
+        policy = self.content.with_mode(call.call_context.capture_content)
+        event = describe_exception(error, policy, with_content=policy.span)
         message = event.get(names.EXCEPTION_MESSAGE, type(error).__qualname__)
         span.set_status(Status(StatusCode.ERROR, encodable(str(message))))
-        context = set_span_in_context(span, call.parent_context)
         in_logs = self._events is not None and self._events.emit(
-            names.CALL_EXCEPTION, dict(event), context, SeverityNumber.WARN
+            names.CALL_EXCEPTION,
+            describe_exception(error, policy, with_content=policy.event),
+            set_span_in_context(span, call.parent_context),
+            SeverityNumber.WARN,
         )
         if not in_logs or variable("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN") != "logs":
             span.add_event(names.EXCEPTION, event)
