@@ -59,7 +59,7 @@ PAGES = {
 }
 """Pages that explain settings, from the folder ``how-to``."""
 NOT_ATTRIBUTES = ("METRIC_",)
-EVENTS = (names.EVALUATION, names.DETAILS_EVENT, names.EXCEPTION)
+EVENTS = (names.EVALUATION, names.DETAILS_EVENT, names.CALL_EXCEPTION, names.EXCEPTION)
 
 
 def table(heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

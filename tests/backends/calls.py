@@ -1,4 +1,4 @@
-"""A program that makes calls to a vendor on the loopback interface: cheap ones, expensive ones and failing ones."""
+"""A program that makes calls to a vendor on the loopback interface: cheap, expensive, failing and scored ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import openai
 
 import llmtrace
 
-FEATURES = {"cheap": "gpt-4o-mini", "expensive": "gpt-4", "failing": "gpt-4o-mini"}
+FEATURES = {"cheap": "gpt-4o-mini", "expensive": "gpt-4", "failing": "gpt-4o-mini", "scored": "gpt-4o-mini"}
+"""Model of each feature. Each call is one trace, in the span of a workflow."""
 
 
 class _Vendor(BaseHTTPRequestHandler):
@@ -52,8 +53,10 @@ def main(count: int) -> None:
     ):
         for number in range(count):
             feature = features[number % len(features)]
-            with llmtrace.tag(feature=feature), suppress(openai.RateLimitError):
+            with llmtrace.tag(feature=feature), llmtrace.workflow("answer"), suppress(openai.RateLimitError):
                 client.chat.completions.create(model=FEATURES[feature], messages=[{"role": "user", "content": feature}])
+                if feature == "scored":
+                    llmtrace.score("thumbs", 1)
             time.sleep(pause)
         assert llmtrace.flush(120)
     server.shutdown()

@@ -91,20 +91,19 @@ def relay(url: str) -> Iterator[tuple[str, list[bytes]]]:
 
 
 def documented(page: str, title: str, **replacements: Any) -> str:
-    """Return the configuration in ``docs/how-to/backends/PAGE.md`` that begins with the comment ``title``.
+    """Return a configuration that a page of ``docs/how-to/backends`` includes.
 
     Args:
         page: The page.
-        title: The first line of the block, without the ``#``.
+        title: The name of the file.
         **replacements: Ports by the port in the documentation, such as ``p4318=50001``, and files by name.
     """
-    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
-    (block,) = re.findall(rf"```yaml\n(# {re.escape(title)}\n.*?)```", text, re.DOTALL)
+    text = (DOCS / page / title).read_text(encoding="utf-8")
     for name, value in replacements.items():
-        pattern = rf":{name[1:]}\b" if name[1:].isdecimal() else name
-        block, count = re.subn(pattern, f":{value}" if name[1:].isdecimal() else str(value), block)
+        pattern = rf":{name[1:]}\b" if name[1:].isdecimal() else re.escape(name)
+        text, count = re.subn(pattern, f":{value}" if name[1:].isdecimal() else str(value), text)
         assert count, f"{title} does not have {name}"
-    return block
+    return text
 
 
 def command_of(name: str) -> str:

@@ -6,7 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -33,6 +33,7 @@ ANSWER = "It is 21 degrees in Paris; the guide is by Anna."
 THOUGHT = "The user wants the weather, so the tool has to be asked."
 SESSION = os.environ.get("SCENE_SESSION", "session-7")
 TEMPLATE = "You are a {role}."
+SPANS = 9
 DOCUMENTS = [
     {"id": "doc-1", "score": 0.93, "content": "The guide to Paris was written by Anna.", "metadata": {"page": 3}},
     {"id": "doc-2", "content": "The guide to Rome was written by Bruno."},
@@ -124,6 +125,8 @@ def play() -> str:
             client.embeddings.create(model="text-embedding-3-small", input=QUESTION)
             with llmtrace.retrieval("guides", query=QUESTION, top_k=2) as search:
                 search.add([llmtrace.Document(**document) for document in DOCUMENTS])
+            with llmtrace.rerank("ranker", query=QUESTION) as ranked:
+                ranked.add(DOCUMENTS)
             with llmtrace.prompt("guide", version="3", template=TEMPLATE, variables={"role": "guide"}):
                 _ask(client)
         with anthropic.Anthropic(base_url=url, api_key="k") as claude:
@@ -133,7 +136,10 @@ def play() -> str:
                 system="You are a guide.",
                 messages=[{"role": "user", "content": QUESTION}],
             )
+        with suppress(LookupError), llmtrace.tool("get_author"):
+            raise LookupError("no such guide")
         guide.result(ANSWER)
+        llmtrace.score("helpful", 0.9, label="yes")
     assert llmtrace.flush(30.0)
     return calls[-1].trace_id
 
@@ -146,7 +152,7 @@ def _ask(client: openai.OpenAI) -> None:
         tools=[{"type": "function", "function": TOOL}],
         temperature=0.2,  # type: ignore[list-item]
     )
-    with llmtrace.tool("get_weather", arguments={"city": "Paris"}) as tool:
+    with llmtrace.tool("get_weather", arguments={"city": "Paris"}, call_id="call_1") as tool:
         tool.result({"degrees": 21})
     messages.append(answer.choices[0].message.model_dump(exclude_none=True))
     messages.append({"role": "tool", "tool_call_id": "call_1", "content": '{"degrees": 21}'})

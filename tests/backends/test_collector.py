@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -12,15 +11,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
 from typing import Any
 from urllib.error import URLError
-from urllib.parse import quote
+from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import pytest
-from running import Backend, ask, command_of, documented, free_port, until
+from calls import FEATURES
+from running import Backend, ask, command_of, documented, free_port, relay, until
+from scene import SPANS
+from traces import as_phoenix_has_it, sent_spans, stored_in_jaeger, stored_in_phoenix
 
 from export.backend import Backend as Receiver
 
@@ -48,9 +51,7 @@ class Collector:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self._process = subprocess.Popen(
-            [self.command, "--config", self._config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        self._process = start_silently([self.command, "--config", str(self._config)])
         assert until(self._answers), "the Collector does not answer"
 
     def _answers(self) -> bool:
@@ -96,56 +97,103 @@ def names_of(receiver: Receiver) -> Counter[str]:
     )
 
 
-def test_tail_sampling_keeps_errors_and_expensive_calls_and_exact_metrics(tmp_path: Path) -> None:
-    """Errors and expensive calls all arrive, few of the others; the metrics count every call, under both names."""
+@dataclass
+class Sampled:
+    """What has arrived behind a Collector that samples, and the port where it serves metrics."""
+
+    receiver: Receiver
+    metrics_port: int
+
+
+CALLS = 80
+EACH = CALLS // len(FEATURES)
+
+
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sampled]:
+    """Send calls of every feature through a Collector with tail sampling, which keeps running."""
+    ports: dict[str, Any] = {f"p{port}": free_port() for port in (4317, 4318, 8889)}
     with Receiver().up() as receiver:
-        ports: dict[str, Any] = {f"p{port}": free_port() for port in (4317, 4318, 8889)}
         config = {**ports, "p14318": receiver.port, "decision_wait: 10s": "decision_wait: 1s", "15s": "1s"}
-        with Collector(tmp_path, "tail-sampling.yaml", **config).running() as collector:
-            program = collector.run_calls(60, LLMTRACE_SPOOL="off")
-            assert program.wait(240) == 0
-            assert until(lambda: names_of(receiver)["failing"] == names_of(receiver)["expensive"] == 20)
-            time.sleep(2)
-            assert names_of(receiver)["cheap"] < 20
-            metrics = until(
-                lambda: scrape(ports["p8889"], "gen_ai_client_inference_duration_seconds_count", "traces_calls")
-            )
-            if which("prometheus"):
-                check_prometheus(tmp_path, ports["p8889"])
-    families = families_of(metrics)
-    for old_and_new in ("gen_ai_client_operation_duration_seconds", "gen_ai_client_inference_duration_seconds"):
-        assert families[old_and_new] == "histogram"
-        assert sample_sum(metrics, f"{old_and_new}_count") == 60
-    assert sample_sum(metrics, "traces_calls_total") >= 60
-    assert sample_sum(metrics, "gen_ai_client_inference_usage_input_tokens_total") == 40 * 1000
-    assert not [name for name in families if re.search(r"(seconds_seconds|tokens?_token|USD_USD|_s_seconds)", name)]
+        collector = Collector(tmp_path_factory.mktemp("sampled"), "tail-sampling.yaml", **config)
+        with collector.running():
+            assert collector.run_calls(CALLS, LLMTRACE_SPOOL="off").wait(240) == 0
+            yield Sampled(receiver, ports["p8889"])
 
 
-def check_prometheus(folder: Path, port: int) -> None:
-    """Have Prometheus scrape the Collector; it must accept every sample and know both names."""
-    jobs = [{"job_name": "calls", "scrape_interval": "1s", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}]
-    (folder / "prometheus.yml").write_text(json.dumps({"scrape_configs": jobs}), encoding="utf-8")
-    url = f"127.0.0.1:{free_port()}"
-    line = ["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
-    process = subprocess.Popen(
-        [*line, f"--web.listen-address={url}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+def test_tail_sampling_keeps_errors_expensive_and_scored_calls(sampled: Sampled) -> None:
+    """They all arrive, each trace with both of its spans, and few of the others."""
+    kept = dict.fromkeys(("failing", "expensive", "scored"), 2 * EACH)
+    assert until(lambda: kept.items() <= names_of(sampled.receiver).items())
+    time.sleep(2)  # for the decision about the latest of the others
+    arrived = names_of(sampled.receiver)
+    assert kept.items() <= arrived.items()
+    assert arrived["cheap"] < 2 * EACH
 
-    def query(text: str) -> Any:
-        return ask(f"http://{url}/api/v1/query?query={quote(text)}")["data"]["result"]
+
+BOTH_NAMES = {
+    "gen_ai_client_operation_duration_seconds": "gen_ai_client_inference_duration_seconds",
+    "gen_ai_invoke_workflow_duration_seconds": "gen_ai_invoke_agent_duration_seconds",
+}
+"""Histograms of every call and every workflow, by old and new name."""
+
+
+def test_metrics_count_every_call_under_both_names(sampled: Sampled) -> None:
+    """The metrics of llmtrace and of the Collector are exact, whatever was sampled; no name has its unit twice."""
+    text = until(lambda: scrape(sampled.metrics_port, "gen_ai_client_inference_duration_seconds_count", "traces_calls"))
+    families = families_of(text)
+    for name in (name for pair in BOTH_NAMES.items() for name in pair):
+        assert families[name] == "histogram"
+        assert sample_sum(text, f"{name}_count") == CALLS
+    assert sample_sum(text, "traces_calls_total") == 2 * CALLS
+    assert sample_sum(text, "gen_ai_client_inference_usage_input_tokens_total") == 3 * EACH * 1000
+    assert sample_sum(text, "llmtrace_client_cost_total") > EACH * 0.09
+    assert [name for name in families if UNIT_TWICE.search(name)] == []
+
+
+UNIT_TWICE = re.compile(r"(seconds|tokens?|usd|calls?|operations?)_(\1s?|s|token|usd)(_|$)", re.IGNORECASE)
+
+
+def test_prometheus_scrapes_both_sets_of_names(sampled: Sampled, tmp_path: Path) -> None:
+    """Prometheus accepts every sample of the page, has each metric once, and sums up what was recorded."""
+    with prometheus(tmp_path, sampled.metrics_port) as query:
+        for name in (name for pair in BOTH_NAMES.items() for name in pair):
+            assert until(lambda name=name: query("query", query=f"sum({name}_count) == {CALLS}")), name
+        (target,) = query("targets")["activeTargets"]
+        assert (target["health"], target["lastError"]) == ("up", "")
+        described = {name: {entry["type"] for entry in entries} for name, entries in query("metadata").items()}
+        assert {name: types for name, types in described.items() if len(types) > 1} == {}
+        names = query("label/__name__/values")
+        text = scrape(sampled.metrics_port) or ""
+        assert set(re.findall(r"^([a-zA-Z_:]\w*)[{ ]", text, re.MULTILINE)) <= set(names)
+        assert [name for name in names if UNIT_TWICE.search(name)] == []
+
+
+@contextmanager
+def prometheus(folder: Path, port: int) -> Iterator[Callable[..., Any]]:
+    """Run a Prometheus that scrapes ``port``; yield a function that calls its API."""
+    command = which("prometheus")
+    if command is None:
+        pytest.skip("no prometheus on the path; install the package prometheus of Debian or Ubuntu")
+    config = documented("collector", "prometheus.yml", p8889=port, **{"15s": "1s"})
+    (folder / "prometheus.yml").write_text(config, encoding="utf-8")
+    address = f"127.0.0.1:{free_port()}"
+    line = [command, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+    process = start_silently([*line, f"--web.listen-address={address}"])
+
+    def query(what: str, **parameters: str) -> Any:
+        data = ask(f"http://{address}/api/v1/{what}?{urlencode(parameters)}")["data"]
+        return data["result"] if what == "query" else data
 
     try:
-        for name in ("gen_ai_client_operation_duration_seconds", "gen_ai_client_inference_duration_seconds"):
-            assert until(lambda name=name: query(f"sum({name}_count) == 60")), name
-        (target,) = ask(f"http://{url}/api/v1/targets")["data"]["activeTargets"]
-        assert (target["health"], target["lastError"]) == ("up", "")
+        yield query
     finally:
         process.terminate()
         process.wait(60)
 
 
 def scrape(port: int, *names: str) -> str | None:
-    """Return the page that Prometheus reads, once it has all of the metrics."""
+    """Return the page that Prometheus reads, if it has all of the metrics."""
     with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         text: str = answer.read().decode()
     return text if all(name in text for name in names) else None
@@ -166,6 +214,7 @@ def sample_sum(text: str, name: str) -> float:
 def test_killed_collector_loses_nothing_that_it_acknowledged(tmp_path: Path, kills: int) -> None:
     """With the queue on disk every span arrives, however often the Collector is killed while a program sends."""
     count = 400
+    spans = 2 * count  # each call in a workflow
     with Receiver().up() as receiver:
         config = {"p4318": free_port(), "p14318": receiver.port, "/var/lib/otelcol": tmp_path / "queue"}
         (tmp_path / "queue").mkdir()
@@ -181,55 +230,41 @@ def test_killed_collector_loses_nothing_that_it_acknowledged(tmp_path: Path, kil
                 time.sleep(0.5)
                 collector.start()
             assert program.wait(240) == 0
-            ids = until(lambda: found if len(found := span_ids(receiver)) >= count else None)
-            assert ids is not None, f"{len(span_ids(receiver))} of {count} spans arrived"
-    assert len(ids) == count
-    # A request that was under way at a kill may arrive twice, as a whole.
-    assert sum(ids.values()) - count <= kills * 2 * 512
+            ids = until(lambda: found if len(found := span_ids(receiver)) >= spans else None)
+            assert ids is not None, f"{len(span_ids(receiver))} of {spans} spans arrived"
+    assert len(ids) == spans
+    largest = max(sum(request_ids.values()) for request_ids in map(ids_of, receiver.requests))
+    assert sum(ids.values()) - spans <= kills * REQUESTS_UNDER_WAY * largest
+
+
+REQUESTS_UNDER_WAY = 1 + 10
+"""Requests that a kill can make arrive twice: one of the program, and one of each sender of the Collector's queue."""
 
 
 def span_ids(receiver: Receiver) -> Counter[bytes]:
-    return Counter(
-        span.span_id
-        for request in receiver.requests
-        for group in request.resource_spans
-        for scope in group.scope_spans
-        for span in scope.spans
-    )
+    return sum(map(ids_of, list(receiver.requests)), Counter())
 
 
-def test_fan_out_reaches_jaeger_and_phoenix(tmp_path: Path, running: Callable[[str], Backend]) -> None:
-    """Both backends have the whole trace, with equal attributes."""
+def ids_of(request: Any) -> Counter[bytes]:
+    groups = [scope for group in request.resource_spans for scope in group.scope_spans]
+    return Counter(span.span_id for group in groups for span in group.spans)
+
+
+def test_fan_out_gives_both_backends_what_was_sent(tmp_path: Path, running: Callable[[str], Backend]) -> None:
+    """Jaeger and Phoenix have every span once, with the attributes, times, status and events that were sent."""
     jaeger, phoenix = running("jaeger"), running("phoenix")
     config = {"p14318": jaeger.url.rpartition(":")[2], "p6006": phoenix.url.rpartition(":")[2], "p4318": free_port()}
-    with Collector(tmp_path, "fan-out.yaml", **config).running() as collector:
+    with (
+        Collector(tmp_path, "fan-out.yaml", **config).running() as collector,
+        relay(f"{collector.url}/v1/traces") as (address, bodies),
+    ):
         trace = jaeger.play(
-            OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=f"{collector.url}/v1/traces",
-            OTEL_SERVICE_NAME="fan-out",
-            SCENE_SESSION="fan-out",
+            OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=address, OTEL_SERVICE_NAME="fan-out", SCENE_SESSION="fan-out"
         )
-
-        def in_jaeger() -> Any:
-            groups = ask(f"{jaeger.query_url}/api/v3/traces/{trace}")["result"]["resourceSpans"]
-            spans = [span for group in groups for scope in group["scopeSpans"] for span in scope["spans"]]
-            return spans if len(spans) == 7 else None
-
-        def in_phoenix() -> Any:
-            found = ask(f"{phoenix.url}/v1/projects/fan-out/spans?limit=50")["data"]
-            return found if len(found) == 7 else None
-
-        stored, shown = until(in_jaeger), until(in_phoenix)
-    assert stored is not None
-    assert shown is not None
-    by_id = {span["spanId"]: span for span in stored}
-    compared = (
-        "gen_ai.operation.name",
-        "gen_ai.request.model",
-        "gen_ai.input.messages",
-        "llm.cost.total",
-        "session.id",
-    )
-    for span in shown:
-        pairs = by_id[span["context"]["span_id"]]["attributes"]
-        attributes = {pair["key"]: next(iter(pair["value"].values())) for pair in pairs}
-        assert [span["attributes"].get(name) for name in compared] == [attributes.get(name) for name in compared]
+        sent = sent_spans(bodies)
+        expected = {key: as_phoenix_has_it(span) for key, span in sent.items()}
+        in_jaeger = stored_in_jaeger(jaeger, trace, len(sent))
+        in_phoenix = stored_in_phoenix(phoenix, "fan-out", expected)
+    assert len(sent) == SPANS
+    assert in_jaeger == sent
+    assert in_phoenix == expected

@@ -33,7 +33,7 @@ def test_trace_arrives_complete(protocol: str, running: Callable[[str], Backend]
         environ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = backend.grpc_url
     spans = spans_of(backend, backend.play(**environ))
     names = ["chat claude-sonnet-4-5", "chat gpt-4o", "chat gpt-4o", "embeddings text-embedding-3-small"]
-    names += ["execute_tool get_weather", "invoke_agent guide", "retrieval"]
+    names += ["execute_tool get_author", "execute_tool get_weather", "invoke_agent guide", "rerank ranker", "retrieval"]
     assert sorted(span["name"] for span in spans) == names
     (root,) = [span for span in spans if span["name"] == "invoke_agent guide"]
     assert {span.get("parent_span_id") for span in spans if span is not root} == {root["span_id"]}

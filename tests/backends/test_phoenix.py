@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from running import Backend, ask, until
-from scene import ANSWER, QUESTION, SESSION, TEMPLATE, THOUGHT
+from scene import ANSWER, QUESTION, SESSION, SPANS, TEMPLATE, THOUGHT
 
-SPANS = """{projects{edges{node{name spans(first:50){edges{node{
-  name spanKind tokenCountPrompt tokenCountCompletion input{value} output{value} metadata numDocuments
+SPAN_QUERY = """{projects{edges{node{name spans(first:50){edges{node{
+  name spanKind statusCode tokenCountPrompt tokenCountCompletion input{value} output{value} metadata numDocuments
   costSummary{total{cost}} costDetailSummaryEntries{tokenType value{tokens}} attributes
 }}}}}}}"""
-SESSIONS = "{projects{edges{node{name sessions(first:5){edges{node{sessionId}}}}}}}"
+SESSION_QUERY = "{projects{edges{node{name sessions(first:5){edges{node{sessionId}}}}}}}"
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +36,8 @@ def nodes(backend: Backend, query: str, field: str) -> list[dict[str, Any]]:
 def shown(phoenix: Backend) -> dict[str, list[dict[str, Any]]]:
     """The spans as Phoenix has them, by kind, in the order of their prompts' length."""
     phoenix.play()
-    spans = until(lambda: found if len(found := nodes(phoenix, SPANS, "spans")) == 7 else None)
-    assert spans, "Phoenix shows no seven spans"
+    spans = until(lambda: found if len(found := nodes(phoenix, SPAN_QUERY, "spans")) == SPANS else None)
+    assert spans, "Phoenix does not show all spans"
     by_kind: dict[str, list[dict[str, Any]]] = {}
     for span in sorted(spans, key=lambda span: len(span["attributes"])):
         span["attributes"] = json.loads(span["attributes"])
@@ -49,7 +49,7 @@ def shown(phoenix: Backend) -> dict[str, list[dict[str, Any]]]:
 def test_kinds(shown: dict[str, list[dict[str, Any]]]) -> None:
     """Each span is of its kind."""
     kinds = {kind: len(spans) for kind, spans in shown.items()}
-    assert kinds == {"agent": 1, "embedding": 1, "retriever": 1, "llm": 3, "tool": 1}
+    assert kinds == {"agent": 1, "embedding": 1, "retriever": 1, "reranker": 1, "llm": 3, "tool": 2}
 
 
 def test_tokens_and_cost(shown: dict[str, list[dict[str, Any]]]) -> None:
@@ -83,7 +83,7 @@ def test_what_surrounds(shown: dict[str, list[dict[str, Any]]], phoenix: Backend
             assert span["metadata"]["feature"] == "travel"
             assert span["metadata"]["release"] == "r1"
             assert span["attributes"]["tag"]["tags"] == ["demo"]
-    assert [node["sessionId"] for node in nodes(phoenix, SESSIONS, "sessions")] == [SESSION]
+    assert [node["sessionId"] for node in nodes(phoenix, SESSION_QUERY, "sessions")] == [SESSION]
     prompted = [span for span in shown["llm"] if "prompt_template" in span["attributes"]["llm"]]
     assert len(prompted) == 2
     for span in prompted:
@@ -98,7 +98,8 @@ def test_what_surrounds(shown: dict[str, list[dict[str, Any]]], phoenix: Backend
     (search,) = shown["retriever"]
     assert (search["numDocuments"], search["input"]["value"]) == (2, QUESTION)
     assert all(span["numDocuments"] == 2 for span in shown["llm"])
-    (tool,) = shown["tool"]
+    failed, tool = shown["tool"]
+    assert (failed["name"], failed["statusCode"]) == ("execute_tool get_author", "ERROR")
     assert (json.loads(tool["input"]["value"]), json.loads(tool["output"]["value"])) == (
         {"city": "Paris"},
         {"degrees": 21},

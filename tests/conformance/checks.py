@@ -32,6 +32,7 @@ CONTENT = {
     "gen_ai.tool.definitions": "tool-definitions",
     "gen_ai.retrieval.documents": "retrieval-documents",
 }
+_INFERENCE = "gen_ai.client.inference"
 _PREFIXES = ("gen_ai.", "openai.")
 _VALUE_TYPES: dict[str, Any] = {"string": str, "int": int, "double": float, "boolean": bool}
 
@@ -69,6 +70,7 @@ class Deviation:
 DEVIATIONS = (
     Deviation("undeclared", "gen_ai.agent.name", "both names of a workflow are on both of its metrics", ("",)),
     Deviation("undeclared", "gen_ai.usage.cost", "the convention has no cost yet; Langfuse and others read this name"),
+    Deviation("undeclared", "gen_ai.usage.cost.*", "the open proposal for the cost, where the user has chosen it"),
     Deviation("undeclared", "gen_ai.usage.cache_creation.input_tokens", "the old name too: many backends read only it"),
     Deviation("undeclared", "gen_ai.workflow.name", "the old name of a workflow too, for one deprecation cycle"),
     Deviation(
@@ -78,6 +80,7 @@ DEVIATIONS = (
         ("embeddings", "fetch_*", "invoke_*"),
     ),
     Deviation("undeclared", "gen_ai.usage.*", "a background response reports tokens once fetched", ("fetch_response",)),
+    Deviation("undeclared", "gen_ai.usage.output_tokens", "some servers report it, mostly as 0", ("embeddings",)),
     Deviation("undeclared", "gen_ai.request.stream", "these may be streamed too", ("fetch_response", "invoke_agent")),
     Deviation(
         "undeclared",
@@ -122,12 +125,26 @@ def check_span(span: ReadableSpan, *, expected: Collection[str] = ()) -> list[Fi
     attributes = dict(span.attributes or {})
     results = [("missing", name, "its value is known") for name in expected if name not in attributes]
     results += [*_check_shape(span, attributes), *_check_backends(attributes)]
-    for event in span.events:
-        spec = REGISTRY["events"].get(event.name)
-        if spec is not None:
-            values = dict(event.attributes or {})
-            results += [*_check_attributes(spec["attributes"], values), *_check_values(values)]
-    return _unintended(results, _operation_of(attributes), span.name)
+    findings = _unintended(results, _operation_of(attributes), span.name)
+    return [*findings, *(each for event in span.events for each in check_event(event.name, event.attributes or {}))]
+
+
+def check_event(name: str | None, attributes: Mapping[str, Any]) -> list[Finding]:
+    """Return the findings on an event of a span or of the logs, if its name is one of the conventions."""
+    if name is None or not name.startswith(_PREFIXES):
+        return []
+    spec, operation = REGISTRY["events"].get(name), _operation_of(attributes)
+    if spec is None:
+        return _unintended([("event", name, "not in the registry")], operation, "event")
+    levels, values = spec["attributes"], dict(attributes)
+    if (
+        name == "gen_ai.client.inference.operation.details"
+        and operation not in REGISTRY["spans"][_INFERENCE]["operations"]
+    ):
+        # An intended deviation: calls other than inference have this event too, with the attributes of their spans.
+        own = span_type(attributes, "CLIENT")
+        levels = REGISTRY["spans"][own]["attributes"] if own else {**levels, "required": ["gen_ai.provider.name"]}
+    return _unintended([*_check_attributes(levels, values), *_check_values(values)], operation, name)
 
 
 def _operation_of(attributes: Mapping[str, Any]) -> str | None:
@@ -185,7 +202,9 @@ def _check_attributes(levels: Mapping[str, list[str]], attributes: Mapping[str, 
 def _check_values(attributes: Mapping[str, Any]) -> Result:
     for name, value in attributes.items():
         kind = TYPES.get(name)
-        if kind == "string[]":
+        if name in CONTENT and not isinstance(value, str):  # structured in the logs
+            yield from _check_content(name, json.dumps(value, default=dict))
+        elif kind == "string[]":
             if not isinstance(value, (tuple, list)) or not all(type(item) is str for item in value):
                 yield "type", name, f"{value!r} is not {kind}"
         elif kind is not None and type(value) is not _VALUE_TYPES[kind]:

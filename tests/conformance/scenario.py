@@ -106,6 +106,8 @@ def play() -> None:
         with llmtrace.rerank("ranker", query="sky") as ranked:
             ranked.add(["d1"])
         _look(up=True)
+        with llmtrace.tool("look", arguments={"up": False}, call_id="call_1"):
+            pass
         with llmtrace.prompt("sky", version="2", template="Why {x}?", variables={"x": "blue"}):
             _call_openai(client)
             client.embeddings.create(model="text-embedding-3-small", input="sky", dimensions=2, encoding_format="float")

@@ -12,7 +12,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import SpanKind, StatusCode
 
-from conformance.checks import Finding, check_metrics, check_span
+from conformance.checks import Finding, check_event, check_metrics, check_span
 
 USER = {"role": "user", "parts": [{"type": "text", "content": "Why?"}]}
 ANSWER = {"role": "assistant", "parts": [{"type": "generic", "generic_type": "poem"}], "finish_reason": "stop"}
@@ -112,6 +112,7 @@ FAULTS: list[tuple[dict[str, Any], dict[str, Any], tuple[str, str]]] = [
     ({"gen_ai.tool.name": "t"}, {}, ("undeclared", "gen_ai.tool.name")),
     ({"gen_ai.prompt.name": "p", "gen_ai.operation.name": "plan"}, {}, ("undeclared", "gen_ai.prompt.name")),
     ({"gen_ai.usage.cache_creation.input_tokens": None}, {}, ("phoenix", "gen_ai.usage.cache_creation.input_tokens")),
+    ({"gen_ai.usage.cache_creation.input_tokens": None}, {}, ("mlflow", "gen_ai.usage.cache_creation.input_tokens")),
     ({"openinference.span.kind": "llm"}, {}, ("phoenix", "openinference.span.kind")),
     ({"gen_ai.output.messages": json.dumps([USER])}, {}, ("phoenix", "gen_ai.output.messages")),
     (
@@ -155,6 +156,33 @@ def test_fault_of_an_event_is_found() -> None:
         ("required", "gen_ai.evaluation.name"),
         ("type", "gen_ai.evaluation.score.value"),
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes", "expected"),
+    [
+        ("gen_ai.client.talk", {}, ("event", "gen_ai.client.talk")),
+        ("gen_ai.evaluation.result", {}, ("required", "gen_ai.evaluation.name")),
+        ("gen_ai.client.operation.exception", {"gen_ai.tool.name": "t"}, ("undeclared", "gen_ai.tool.name")),
+        (
+            "gen_ai.client.inference.operation.details",
+            {**CHAT, "gen_ai.input.messages": [{"parts": []}]},
+            ("schema", "gen_ai.input.messages"),
+        ),
+    ],
+)
+def test_planted_fault_of_a_log_record_is_found(
+    name: str, attributes: dict[str, Any], expected: tuple[str, str]
+) -> None:
+    """One fault of every kind of check gives the finding of that check; structured content follows the schemas."""
+    assert kinds_of(check_event(name, attributes)) == {expected}
+
+
+def test_correct_log_record_has_no_finding() -> None:
+    """Content may be structured in the logs, and other events are not of the conventions."""
+    structured = {**CHAT, "gen_ai.input.messages": (USER,), "gen_ai.output.messages": (ANSWER,)}
+    assert check_event("gen_ai.client.inference.operation.details", structured) == []
+    assert check_event("exception", {"gen_ai.tool.name": "t"}) == []
 
 
 DIMENSIONS = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai"}

@@ -10,10 +10,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import openai
 import pytest
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -21,7 +23,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
-from conformance.checks import FOLDER, REGISTRY, check_metrics, check_span, span_type
+from conformance.checks import FOLDER, REGISTRY, check_event, check_metrics, check_span, span_type
 from conformance.scenario import play
 from llmtrace.store.read import spans_after
 from llmtrace.store.schema import connect
@@ -37,33 +39,44 @@ pytestmark = [
 ]
 
 
+class Recorded(NamedTuple):
+    """All that the scenario records."""
+
+    spans: list[ReadableSpan]
+    metrics: Any
+    logs: list[Any]
+
+
 @pytest.fixture(scope="module")
-def recorded() -> Iterator[tuple[list[ReadableSpan], Any]]:
-    """Return the spans and metrics of the scenario."""
-    exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
-    tracers, meters = TracerProvider(), MeterProvider([reader])
+def recorded() -> Iterator[Recorded]:
+    """Return the spans, metrics and log records of the scenario."""
+    exporter, reader, records = InMemorySpanExporter(), InMemoryMetricReader(), InMemoryLogRecordExporter()
+    tracers, meters, loggers = TracerProvider(), MeterProvider([reader]), LoggerProvider()
     tracers.add_span_processor(SimpleSpanProcessor(exporter))
-    with llmtrace.instrument(tracer_provider=tracers, meter_provider=meters, strict=True, capture_content=True):
+    loggers.add_log_record_processor(SimpleLogRecordProcessor(records))
+    providers: dict[str, Any] = {"tracer_provider": tracers, "meter_provider": meters, "logger_provider": loggers}
+    with llmtrace.instrument(**providers, strict=True, capture_content="span_and_event"):
         play()
         llmtrace.flush()
-    yield list(exporter.get_finished_spans()), reader.get_metrics_data()
-    tracers.shutdown()
-    meters.shutdown()
+    logs = [item.log_record for item in records.get_finished_logs()]
+    yield Recorded(list(exporter.get_finished_spans()), reader.get_metrics_data(), logs)
+    for provider in providers.values():
+        provider.shutdown()
 
 
-def test_scenario_follows_the_conventions(recorded: tuple[list[ReadableSpan], Any]) -> None:
-    """Every span type, event and metric has no finding but the intended deviations."""
-    spans, metrics = recorded
-    assert [finding for span in spans for finding in check_span(span)] == []
-    assert check_metrics(metrics) == []
+def test_scenario_follows_the_conventions(recorded: Recorded) -> None:
+    """Every span type, event, metric and log record has no finding but the intended deviations."""
+    assert [finding for span in recorded.spans for finding in check_span(span)] == []
+    assert check_metrics(recorded.metrics) == []
+    assert [each for log in recorded.logs for each in check_event(log.event_name, log.attributes)] == []
 
 
-def test_scenario_records_every_metric(recorded: tuple[list[ReadableSpan], Any]) -> None:
-    """All metrics of the convention that a client can record are recorded, and those that they replace."""
-    _, data = recorded
-    scopes = [scope for group in data.resource_metrics for scope in group.scope_metrics]
+def test_scenario_records_every_metric_and_event(recorded: Recorded) -> None:
+    """All metrics and events of the convention that a client can record are, and the metrics that they replace."""
+    scopes = [scope for group in recorded.metrics.resource_metrics for scope in group.scope_metrics]
     names = {metric.name for scope in scopes for metric in scope.metrics}
     assert {*REGISTRY["metrics"], *REGISTRY["replaced_metrics"]} <= names
+    assert set(REGISTRY["events"]) == {log.event_name for log in recorded.logs}
 
 
 def table(spans: list[ReadableSpan]) -> str:
@@ -82,9 +95,9 @@ def table(spans: list[ReadableSpan]) -> str:
     return "".join(rows)
 
 
-def test_table_in_the_documentation_is_current(recorded: tuple[list[ReadableSpan], Any]) -> None:
+def test_table_in_the_documentation_is_current(recorded: Recorded) -> None:
     """The coverage of each span type is what the scenario records."""
-    assert table(recorded[0]) in PAGE.read_text(encoding="utf-8")
+    assert table(recorded.spans) in PAGE.read_text(encoding="utf-8")
 
 
 def test_offline_demo_follows_the_conventions(tmp_path: Path) -> None:

@@ -105,6 +105,17 @@ def test_arguments_and_results_are_recorded_with_content(open_spans: InMemorySpa
     assert "the ****" in attributes["gen_ai.output.messages"]
 
 
+def test_id_of_a_tool_call_is_recorded(spans: InMemorySpanExporter) -> None:
+    """A block and a decorator for one call have the id that the model gave to it; other runs have none."""
+    with tool("by hand", call_id="call_1"):
+        pass
+    assert tool("inline", call_id="call_2")(lambda: 5)() == 5
+    with tool("unknown", call_id=""):
+        pass
+    found = {span.name: (span.attributes or {}).get("gen_ai.tool.call.id") for span in spans.get_finished_spans()}
+    assert found == {"execute_tool by hand": "call_1", "execute_tool inline": "call_2", "execute_tool unknown": None}
+
+
 def test_failing_tool_records_the_type_without_the_message(spans: InMemorySpanExporter) -> None:
     """The exception passes; the span has its type, and its message only when that is enabled."""
     error = ValueError("marker")

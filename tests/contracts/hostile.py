@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic import BaseModel
 
 import llmtrace
+from conformance.checks import check_metrics, check_span
 from llmtrace.telemetry import spans as emit_spans
 from serving import QuietHandler
 
@@ -87,17 +90,25 @@ def _event_name(chunk: Any) -> str:
 
 
 @contextmanager
-def traced() -> Iterator[InMemorySpanExporter]:
-    """Instrument as an application does, so that internal faults are logged and not raised."""
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider()
+def traced(*, conforming: bool = True) -> Iterator[InMemorySpanExporter]:
+    """Instrument as an application does, so that internal faults are logged and not raised.
+
+    Args:
+        conforming: True if spans and metrics must follow the conventions, as they must without an internal fault.
+    """
+    exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
+    provider, meters = TracerProvider(), MeterProvider([reader])
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    llmtrace.instrument(tracer_provider=provider, strict=False)
+    llmtrace.instrument(tracer_provider=provider, meter_provider=meters, strict=False)
     try:
         yield exporter
     finally:
         llmtrace.uninstrument()
         provider.shutdown()
+        findings = [finding for span in exporter.get_finished_spans() for finding in check_span(span)]
+        findings += check_metrics(reader.get_metrics_data())
+        meters.shutdown()
+    assert not conforming or findings == []
 
 
 def dump(value: Any) -> tuple[str, str]:

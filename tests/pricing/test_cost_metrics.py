@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 import llmtrace
+from conformance.checks import check_span
 from llmtrace.budgets import budget as budgets
 from llmtrace.budgets import enforcement
 from llmtrace.budgets.stores import MemoryStore
@@ -117,6 +118,7 @@ def test_proposed_cost_attributes_replace_the_flat_name(vendor: Vendor, mode: st
     else:
         assert found == [(None, 0.0035, "USD", "local"), (None, 0.25, "USD", "provider"), (None, None, None, None)]
     assert [(span.attributes or {})["llm.cost.total"] for span in spans] == [0.0035, 0.25, 2.4e-07]
+    assert [finding for span in spans for finding in check_span(span)] == []
 
 
 OLD = {"gen_ai.client.operation.duration", "gen_ai.client.token.usage", "gen_ai.invoke_workflow.duration"}

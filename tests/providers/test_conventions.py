@@ -48,6 +48,8 @@ def known_attributes(cassette: Cassette, span: ReadableSpan) -> list[str]:
     known = ["server.address", *(name for field, name in KNOWN.items() if expected[field])]
     if operation in ("chat", "generate_content", "text_completion"):
         known += [name for field, name in COUNTS.items() if counts.get(field) is not None]
+        if any(reason not in (None, "", "queued", "in_progress") for reason in expected["finish_reasons"] or ()):
+            known.append("gen_ai.response.finish_reasons")
     elif operation == "embeddings" and counts.get("input_tokens") is not None:
         known.append(COUNTS["input_tokens"])
     return known

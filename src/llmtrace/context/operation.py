@@ -21,8 +21,8 @@ __all__ = ["Operation", "OperationEmitter", "get_emitter", "set_emitter"]
 class Operation:
     """The data of one operation, from its start to its end."""
 
-    __slots__ = ("agent", "arguments", "call_context", "calls", "client", "description", "documents", "error",
-                 "first_input", "inference_calls", "input_documents", "kind", "last_output", "name", "parent",
+    __slots__ = ("agent", "arguments", "call_context", "call_id", "calls", "client", "description", "documents",
+                 "error", "first_input", "inference_calls", "input_documents", "kind", "last_output", "name", "parent",
                  "query", "result", "span", "started", "tool_calls", "top_k")  # fmt: skip
 
     def __init__(self, kind: str, name: str | None, call_context: CallContext) -> None:
@@ -34,6 +34,8 @@ class Operation:
         self.agent: str | None = call_context.agent
         """Name of the agent that the operation belongs to."""
         self.description: str | None = None
+        self.call_id: str | None = None
+        """Id that the model gave to the call of the tool."""
         self.arguments: Any = None
         self.result: Any = None
         self.first_input: tuple[int, Sequence[Any]] | None = None

@@ -122,9 +122,10 @@ class _Run(OperationBlock[OperationHandle]):
 class _Tool(_Run):
     _kind = "tool"
 
-    def __init__(self, name: object, arguments: object) -> None:
+    def __init__(self, name: object, arguments: object, call_id: object = None) -> None:
         super().__init__(name)
         self._arguments = arguments
+        self._call_id = clean_label("the call_id of a tool", call_id)
 
     def _extend_context(self, activation: Activation, operation: Operation, *, rollup: bool) -> None:
         if (agent := agent_of(activation.outer)) is not None:
@@ -136,7 +137,7 @@ class _Tool(_Run):
         activation.path = None
 
     def _describe(self, operation: Operation, function: CallArguments | None) -> None:
-        operation.arguments = self._arguments
+        operation.arguments, operation.call_id = self._arguments, self._call_id
         emitter = get_emitter()
         if function is not None:
             doc = getattr(function.function, "__doc__", None)
@@ -244,10 +245,12 @@ def tool(name: F, /) -> F: ...
 
 
 @overload
-def tool(name: str | None = None, *, arguments: object = None) -> Block[OperationHandle]: ...
+def tool(
+    name: str | None = None, *, arguments: object = None, call_id: str | None = None
+) -> Block[OperationHandle]: ...
 
 
-def tool(name: object = None, *, arguments: object = None) -> Any:
+def tool(name: object = None, *, arguments: object = None, call_id: str | None = None) -> Any:
     """Record a tool call as a span ``execute_tool <name>``: context manager and decorator.
 
     With content capture on, the arguments and the return value of a decorated function are recorded. In a ``with``
@@ -257,6 +260,7 @@ def tool(name: object = None, *, arguments: object = None) -> Any:
         name: The name of the tool in the requests to the model. Optional for a decorator, with or without
             parentheses: the default is the name of the function.
         arguments: The arguments of the tool call.
+        call_id: The id of the tool call in the response of the model, if the block runs one call.
 
     Returns:
         The decorated function, or a block whose value is an ``OperationHandle``.
@@ -264,7 +268,7 @@ def tool(name: object = None, *, arguments: object = None) -> Any:
     Raises:
         TypeError: The name is neither text nor a function, or a class is decorated.
     """
-    return _Tool.create(name, arguments)
+    return _Tool.create(name, arguments, call_id)
 
 
 @overload

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from opentelemetry.trace import Span, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from .._compat.span_attributes import make_encodable
-from .._text import encodable
 from ..capture.background import FETCH
 from ..capture.call import OpenCall
 from ..capture.failure import error_code, http_status, qualified_name
 from ..model import Counts, is_pinned
 from . import names
-from .content import exception_texts, label_of
+from .content import label_of
 from .content_policy import ContentPolicy
 from .costs import describe_budget, describe_cost, describe_estimate
 from .truncate import dumps
@@ -204,10 +203,7 @@ def _count(value: str) -> int | None:
 
 
 def describe_outcome(call: OpenCall, options: Options, into: Attributes) -> None:
-    """Add the outcome, ``error.type``, the span status and an exception event.
-
-    Error texts may echo a prompt, so they are recorded only if the content policy allows it.
-    """
+    """Add the outcome, ``error.type``, and the status and code of the response that refused the call."""
     into[names.OUTCOME] = call.outcome
     if call.error_type is None:
         return
@@ -216,34 +212,29 @@ def describe_outcome(call: OpenCall, options: Options, into: Attributes) -> None
     if error is None:
         if call.response.http_status is not None:
             into[names.HTTP_STATUS] = call.response.http_status
-        call.span.set_status(Status(StatusCode.ERROR))
         return
     status, code = http_status(error), label_of(error_code(error))
     if status is not None:
         into[names.HTTP_STATUS] = status
     if code is not None:
         into[names.ERROR_CODE] = code
-    describe_exception(call.span, error, options, call.call_context.capture_content)
 
 
-def describe_exception(span: Span, error: BaseException, options: Options, mode: str | None = None) -> None:
-    """Add an exception event to ``span`` and set its status to an error.
+def describe_exception(error: BaseException, policy: ContentPolicy, *, with_content: bool) -> Attributes:
+    """Return the attributes of the event of an exception.
 
     Args:
-        span: The span of the failed call.
-        error: The exception that was raised.
-        options: The content policy decides whether message and stack trace are recorded.
-        mode: The content mode of the enclosing block, ``None`` for the default.
+        error: The exception.
+        policy: The content policy, which redacts texts.
+        with_content: True if content is recorded where the event goes. Error texts may echo a prompt, so message and
+            stack trace are left out otherwise, unless the policy allows error messages.
     """
     event: Attributes = {names.EXCEPTION_TYPE: qualified_name(type(error))}
-    text = type(error).__qualname__
-    texts = exception_texts(error, options.content.with_mode(mode))
-    if texts is not None:
-        text, event[names.EXCEPTION_STACKTRACE] = texts
-        event[names.EXCEPTION_MESSAGE] = text
+    if with_content or policy.error_messages:
+        event[names.EXCEPTION_MESSAGE] = policy.text(str(error))
+        event[names.EXCEPTION_STACKTRACE] = policy.text("".join(traceback.format_exception(error)))
     make_encodable(event)
-    span.add_event(names.EXCEPTION, event)
-    span.set_status(Status(StatusCode.ERROR, encodable(text)))
+    return event
 
 
 Describer = Callable[[OpenCall, Options, Attributes], None]

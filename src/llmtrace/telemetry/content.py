@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import traceback
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +15,7 @@ from .redact import REDACTED
 from .truncate import truncate
 from .upload import UntruncatedContent
 
-__all__ = ["Content", "describe_content", "exception_texts", "label_of"]
+__all__ = ["Content", "describe_content", "label_of"]
 
 _MAX_EMBEDDED_TEXTS = 32
 _MAX_VARIABLES = 16
@@ -160,11 +159,3 @@ def _output_message(message: Message, hidden: frozenset[str], default_reason: st
         **_message(message, hidden),
         "finish_reason": normalize_finish_reason(label_of(raw_reason) or "_other") if raw_reason else default_reason,
     }
-
-
-def exception_texts(error: BaseException, policy: ContentPolicy) -> tuple[str, str] | None:
-    """Return message and stack trace of an exception, or ``None`` if the policy forbids to record them."""
-    if not (policy.error_messages or policy.span):
-        return None
-    trace = "".join(traceback.format_exception(error))
-    return policy.text(str(error)), policy.text(trace)

@@ -21,10 +21,13 @@ class Events:
     def __init__(self, logger: Callable[[], Logger | None]) -> None:
         self._logger = logger
 
-    def emit(self, name: str, attributes: Attributes, context: Context) -> None:
+    def emit(
+        self, name: str, attributes: Attributes, context: Context, severity: SeverityNumber = SeverityNumber.INFO
+    ) -> bool:
         """Emit an event that belongs to the span of ``context``, within the attribute limit of the logger.
 
-        Without a logger the event is dropped.
+        Returns:
+            False if there is no logger, so that the event is dropped.
         """
         logger = self._logger()
         if logger is not None:
@@ -35,8 +38,9 @@ class Events:
                     timestamp=now,
                     observed_timestamp=now,
                     context=context,
-                    severity_number=SeverityNumber.INFO,
+                    severity_number=severity,
                     event_name=name,
                     attributes=by_importance(within(attributes, event_limit(logger))),
                 )
             )
+        return logger is not None

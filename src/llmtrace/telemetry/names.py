@@ -182,6 +182,7 @@ REQUEST_ID = "llmtrace.request_id"
 REMAINING_REQUESTS = "llmtrace.ratelimit.remaining_requests"
 REMAINING_TOKENS = "llmtrace.ratelimit.remaining_tokens"
 EXCEPTION = "exception"
+CALL_EXCEPTION = "gen_ai.client.operation.exception"
 EXCEPTION_TYPE = "exception.type"
 EXCEPTION_MESSAGE = "exception.message"
 EXCEPTION_STACKTRACE = "exception.stacktrace"
@@ -225,6 +226,7 @@ RERANK_INPUT = "reranker.input_documents."
 RERANK_OUTPUT = "reranker.output_documents."
 TOOL_NAME = "gen_ai.tool.name"
 TOOL_TYPE = "gen_ai.tool.type"
+TOOL_CALL_ID = "gen_ai.tool.call.id"
 TOOL_DESCRIPTION = "gen_ai.tool.description"
 TOOL_ARGUMENTS = "gen_ai.tool.call.arguments"
 TOOL_RESULT = "gen_ai.tool.call.result"
@@ -263,7 +265,7 @@ DETAILS_EVENT = "gen_ai.client.inference.operation.details"
 FREE_TEXT = frozenset(
     {
         *(FEATURE, TENANT, USER, SESSION, TAGS, PROMPT_NAME, PROMPT_VERSION, PROMPT_LABEL, DOCUMENT_IDS, DATA_SOURCE),
-        *(TOOL_NAME, TOOL_DESCRIPTION, AGENT_NAME, WORKFLOW_NAME, RERANK_MODEL),
+        *(TOOL_NAME, TOOL_CALL_ID, TOOL_DESCRIPTION, AGENT_NAME, WORKFLOW_NAME, RERANK_MODEL),
         *(EVALUATION_NAME, EVALUATION_LABEL, ERROR_CODE, FINISH_REASONS_RAW, REQUEST + "stop_sequences"),
     }
 )

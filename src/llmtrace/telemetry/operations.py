@@ -58,8 +58,8 @@ class Annotator(Protocol):
 class EventEmitter(Protocol):
     """Emitter of events through the logs API."""
 
-    def emit(self, name: str, attributes: Attributes, context: Context) -> None:
-        """Emit an event that belongs to the span of ``context``."""
+    def emit(self, name: str, attributes: Attributes, context: Context) -> bool:
+        """Emit an event that belongs to the span of ``context``; return False if nothing takes it."""
 
 
 def describe_context(call: OpenCall, options: object, into: Attributes) -> None:
@@ -282,6 +282,8 @@ def _scored_context(score: Score) -> Context:
 def _describe_tool(operation: Operation, policy: ContentPolicy | None, into: Attributes) -> None:
     if operation.agent is not None:
         into[names.AGENT_NAME] = operation.agent
+    if operation.call_id is not None:
+        into[names.TOOL_CALL_ID] = operation.call_id
     if operation.description:
         into[names.TOOL_DESCRIPTION] = operation.description
     if policy is not None:

@@ -7,11 +7,14 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
+from opentelemetry._logs import SeverityNumber
 from opentelemetry.trace import (
     INVALID_SPAN_ID,
     NonRecordingSpan,
     SpanContext,
     SpanKind,
+    Status,
+    StatusCode,
     Tracer,
     get_current_span,
     set_span_in_context,
@@ -19,12 +22,13 @@ from opentelemetry.trace import (
 
 from .._compat.span_attributes import limits_of, make_encodable, set_attributes, set_lazily
 from .._errors import log_internal_error
+from .._settings.environment import variable
 from .._text import encodable
 from ..capture.call import OpenCall
 from ..context import inference_spans
 from ..context import state as context_state
 from . import names
-from .attributes import CALL_DESCRIBERS, COMMON_DESCRIBERS, Attributes, Describer, describe_counts
+from .attributes import CALL_DESCRIBERS, COMMON_DESCRIBERS, Attributes, Describer, describe_counts, describe_exception
 from .bridges import add_bridges
 from .content import Content, describe_content
 from .content_policy import NO_CONTENT, ContentPolicy
@@ -176,6 +180,10 @@ class SpanEmitter:
             return
         attributes = self._described(call, DESCRIBERS)
         try:
+            self._write_error(call)
+        except Exception:
+            log_internal_error("write the error of a call")
+        try:
             self._write_content(call, attributes)
         except Exception:
             log_internal_error("write the content of a call")
@@ -190,6 +198,27 @@ class SpanEmitter:
                 log_internal_error("write a span")
         self.content.clean(attributes)
         return attributes
+
+    def _write_error(self, call: OpenCall) -> None:
+        """Set the status of a failed call, and record its exception in an event of the span and in the logs."""
+        if call.error_type is None:
+            return
+        span, error = call.span, call.error
+        if error is None:
+            span.set_status(Status(StatusCode.ERROR))
+            return
+        policy = self.content.with_mode(call.call_context.capture_content)
+        event = describe_exception(error, policy, with_content=policy.span)
+        message = event.get(names.EXCEPTION_MESSAGE, type(error).__qualname__)
+        span.set_status(Status(StatusCode.ERROR, encodable(str(message))))
+        in_logs = self._events is not None and self._events.emit(
+            names.CALL_EXCEPTION,
+            describe_exception(error, policy, with_content=policy.event),
+            set_span_in_context(span, call.parent_context),
+            SeverityNumber.WARN,
+        )
+        if not in_logs or variable("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN") != "logs":
+            span.add_event(names.EXCEPTION, event)
 
     def _write_content(self, call: OpenCall, attributes: Attributes) -> None:
         """Write the content on the span, on an event and to the store, as the policy allows."""
