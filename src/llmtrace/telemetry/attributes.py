@@ -11,9 +11,9 @@ from opentelemetry.util.types import AttributeValue
 from .._compat.span_attributes import make_encodable
 from .._text import encodable
 from ..capture.background import FETCH
-from ..capture.call import OpenCall
 from ..capture.failure import error_code, http_status, qualified_name
 from ..model import Counts, is_pinned
+from ..model.call_stages import FinishedCall
 from . import names
 from .content import exception_texts, label_of
 from .content_policy import ContentPolicy
@@ -28,6 +28,7 @@ __all__ = [
     "Options",
     "describe_counts",
     "describe_exception",
+    "describe_failure",
 ]
 
 Attributes = dict[str, AttributeValue]
@@ -52,7 +53,7 @@ _FILTER_ERROR_CODES = frozenset({"content_filter", "content_policy_violation", "
 _OPERATIONS_WITH_USAGE = frozenset({"chat", "text_completion", "embeddings", "generate_content", "invoke_agent"})
 
 
-def describe_request(call: OpenCall, options: Options, into: Attributes) -> None:
+def describe_request(call: FinishedCall, options: Options, into: Attributes) -> None:
     """Add the parameters of the request, and OpenAI's API type and service tier."""
     request = call.request
     for key, value in request.params.items() if "parameters" not in options.content.hidden else ():
@@ -93,7 +94,7 @@ def _to_number(value: Any, kind: type[int] | type[float]) -> int | float | None:
     return number if number == value else None
 
 
-def describe_stream(call: OpenCall, options: Options, into: Attributes) -> None:
+def describe_stream(call: FinishedCall, options: Options, into: Attributes) -> None:
     """Add how the stream ended and its latencies in seconds; nothing if the call was not streamed."""
     timing = call.timing
     if timing is None:
@@ -117,7 +118,7 @@ def describe_stream(call: OpenCall, options: Options, into: Attributes) -> None:
         into[names.STREAM_STALLS] = timing.stalls
 
 
-def describe_response(call: OpenCall, options: Options, into: Attributes) -> None:
+def describe_response(call: FinishedCall, options: Options, into: Attributes) -> None:
     """Add the model, the ids, the finish reasons and the status that the provider returned."""
     request, response = call.request, call.response
     for name, value in (
@@ -143,7 +144,7 @@ def describe_response(call: OpenCall, options: Options, into: Attributes) -> Non
         into[names.OPENAI_RESPONSE_TIER] = response.service_tier
 
 
-def describe_refusal(call: OpenCall, options: Options, into: Attributes) -> None:
+def describe_refusal(call: FinishedCall, options: Options, into: Attributes) -> None:
     """Mark a call that the model declined, or whose request or response a content filter stopped."""
     response = call.response
     filtered = "content_filter" in response.normalized_finish_reasons
@@ -151,13 +152,13 @@ def describe_refusal(call: OpenCall, options: Options, into: Attributes) -> None
         into[names.REFUSAL] = True
 
 
-def describe_usage(call: OpenCall, options: Options, into: Attributes) -> None:
+def describe_usage(call: FinishedCall, options: Options, into: Attributes) -> None:
     """Add the token counts, unless another span already carries them."""
     if not call.usage_on_other_span:
         describe_counts(call, options, into)
 
 
-def describe_counts(call: OpenCall, options: Options, into: Attributes) -> None:
+def describe_counts(call: FinishedCall, options: Options, into: Attributes) -> None:
     """Add the token counts and their source, even if another span carries them too."""
     counts: Counts | None = call.response.usage
     if call.outcome == "blocked":
@@ -183,7 +184,7 @@ def describe_counts(call: OpenCall, options: Options, into: Attributes) -> None:
         into[names.CACHE_CREATION] = written
 
 
-def describe_http(call: OpenCall, options: Options, into: Attributes) -> None:
+def describe_http(call: FinishedCall, options: Options, into: Attributes) -> None:
     """Add retries, the request id and the remaining rate limits, as the response headers have them."""
     if call.retries > 0:
         into[names.RETRIES] = call.retries
@@ -203,11 +204,8 @@ def _count(value: str) -> int | None:
     return int(value) if value.isdecimal() and len(value) < 19 else None
 
 
-def describe_outcome(call: OpenCall, options: Options, into: Attributes) -> None:
-    """Add the outcome, ``error.type``, the span status and an exception event.
-
-    Error texts may echo a prompt, so they are recorded only if the content policy allows it.
-    """
+def describe_outcome(call: FinishedCall, options: Options, into: Attributes) -> None:
+    """Add the outcome, ``error.type`` and the provider's code of an error."""
     into[names.OUTCOME] = call.outcome
     if call.error_type is None:
         return
@@ -216,14 +214,23 @@ def describe_outcome(call: OpenCall, options: Options, into: Attributes) -> None
     if error is None:
         if call.response.http_status is not None:
             into[names.HTTP_STATUS] = call.response.http_status
-        call.span.set_status(Status(StatusCode.ERROR))
         return
     status, code = http_status(error), label_of(error_code(error))
     if status is not None:
         into[names.HTTP_STATUS] = status
     if code is not None:
         into[names.ERROR_CODE] = code
-    describe_exception(call.span, error, options, call.call_context.capture_content)
+
+
+def describe_failure(call: FinishedCall, span: Span, options: Options) -> None:
+    """Set the status of the span of a failed call, and add an exception event.
+
+    Error texts may echo a prompt, so they are recorded only if the content policy allows it.
+    """
+    if call.error is not None:
+        describe_exception(span, call.error, options, call.call_context.capture_content)
+    elif call.error_type is not None:
+        span.set_status(Status(StatusCode.ERROR))
 
 
 def describe_exception(span: Span, error: BaseException, options: Options, mode: str | None = None) -> None:
@@ -246,7 +253,7 @@ def describe_exception(span: Span, error: BaseException, options: Options, mode:
     span.set_status(Status(StatusCode.ERROR, encodable(text)))
 
 
-Describer = Callable[[OpenCall, Options, Attributes], None]
+Describer = Callable[[FinishedCall, Options, Attributes], None]
 
 COMMON_DESCRIBERS: tuple[Describer, ...] = (describe_stream, describe_http, describe_cost, describe_budget)
 """Describers whose attributes no other instrumentation writes."""
