@@ -14,9 +14,13 @@ from typing import Any
 
 from llmtrace.pricing import tokens
 from llmtrace.pricing.estimates import count_input, count_output
+from llmtrace.providers.anthropic.messages import MESSAGES
+from llmtrace.providers.openai.chat import CHAT
+from llmtrace.providers.openai.completions import COMPLETIONS
+from llmtrace.providers.openai.responses import RESPONSES
 
 START, END = "<!-- table -->", "<!-- end of table -->"
-SURFACES = {"chat.completions", "messages", "responses", "completions"}
+FORMATS = {"chat.completions": CHAT, "messages": MESSAGES, "responses": RESPONSES, "completions": COMPLETIONS}
 HIDDEN = {"reasoning", "reasoning_summary", "encrypted_reasoning", "redacted_thinking"}
 UNCOUNTED = {
     "image_input", "audio_input", "video_input", "document_input", "file_uri", "previous_response", "web_search",
@@ -28,7 +32,7 @@ UNCOUNTED = {
 def reported(cassette: dict[str, Any]) -> dict[str, Any] | None:
     usage = cassette["expected"].get("normalised")
     body = cassette["request"].get("body")
-    if cassette["surface"] not in SURFACES or not usage or not isinstance(body, dict):
+    if cassette["surface"] not in FORMATS or not usage or not isinstance(body, dict):
         return None
     features = set(cassette["features"])
     return None if features & UNCOUNTED or any(name.startswith("in_") for name in features) else usage
@@ -59,7 +63,10 @@ def measure(folder: Path) -> dict[tuple[str, str, str], list[tuple[int, int]]]:
         calls = sum(len(choice.get("tool_calls") or ()) for choice in expected.get("outputs") or ())
         tools = "with" if body.get("tools") or body.get("functions") else "without"
         if usage.get("input_tokens"):
-            guess = count_input(body, encoding, claude=claude)
+            wire_format = FORMATS[cassette["surface"]]
+            assert wire_format.content is not None
+            operation = wire_format.request(body).operation
+            guess = count_input(wire_format.content.request(body), encoding, operation, claude=claude)
             pairs[cassette["provider"], "input", tools].append((guess, usage["input_tokens"]))
         text, output = text_of(cassette), usage.get("output_tokens")
         thought = usage.get("reasoning_output_tokens") or HIDDEN & set(cassette["features"])

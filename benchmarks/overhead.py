@@ -29,7 +29,7 @@ from peers import MESSAGE, MESSAGE_ASK, MESSAGE_HEADERS, Vendor, chat_chunks, ev
 from pydantic import TypeAdapter
 
 import llmtrace
-from llmtrace.capture.call import OpenCall
+from llmtrace.capture.call import CallState
 from llmtrace.capture.services import CallServices
 from llmtrace.capture.stream import ObservedIterator, StreamObserver
 from llmtrace.model import Request
@@ -239,16 +239,16 @@ def chunks_of(body: bytes, model: Any) -> list[Any]:
     return [TypeAdapter(model).validate_json(line) for line in reported[2:-3]]  # those with words
 
 
-def alone() -> dict[str, tuple[WireFormat, Callable[[OpenCall], Any], list[Any]]]:
+def alone() -> dict[str, tuple[WireFormat, Callable[[CallState], Any], list[Any]]]:
     return {
-        "chat completions": (CHAT, OpenCall.make_accumulator, chunks_of(chat_chunks(LONG), ChatCompletionChunk)),
-        "responses": (RESPONSES, OpenCall.make_accumulator, chunks_of(responses_events(LONG), ResponseTextDeltaEvent)),
-        "messages": (MESSAGES, OpenCall.make_accumulator, chunks_of(message_events(LONG), RawContentBlockDeltaEvent)),
+        "chat completions": (CHAT, CallState.make_accumulator, chunks_of(chat_chunks(LONG), ChatCompletionChunk)),
+        "responses": (RESPONSES, CallState.make_accumulator, chunks_of(responses_events(LONG), ResponseTextDeltaEvent)),
+        "messages": (MESSAGES, CallState.make_accumulator, chunks_of(message_events(LONG), RawContentBlockDeltaEvent)),
         "Gemini": (GENERATE, accumulator, [gemini_answer(number) for number in range(LONG)]),
     }
 
 
-def measure_chunks(wire: WireFormat, events: Callable[[OpenCall], Any], chunks: list[Any]) -> list[float]:
+def measure_chunks(wire: WireFormat, events: Callable[[CallState], Any], chunks: list[Any]) -> list[float]:
     """Nanoseconds of a chunk, with no SDK around: through a generator that does nothing, traced, with content on."""
     chunks = chunks * 10
 
@@ -256,7 +256,7 @@ def measure_chunks(wire: WireFormat, events: Callable[[OpenCall], Any], chunks: 
         def run(_: int) -> None:
             tracing = CallServices(SpanEmitter(checking.get_tracer), wants_content=lambda _: content)
             request = Request("chat", ASK["model"], stream=True)
-            call = OpenCall(tracing, "openai", wire, request, provider="openai", server=None, body=ASK)
+            call = CallState(tracing, "openai", wire, request, provider="openai", server=None, body=ASK)
             exhaust(ObservedIterator(through(chunks), StreamObserver(call, events(call))))  # type: ignore[misc]
 
         return run

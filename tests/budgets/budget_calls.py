@@ -41,12 +41,20 @@ def end(
     if outcome == "ok":
         call.response = Response(model="test-model", usage={"input": input, "output": output})
         call.priced = pricer and pricer.price("openai", None, call.request, call.response)
+    if call.reservation is None:
+        call.reservation = engine.count(call)
     engine.settle(call)
+
+
+def ask(engine: BudgetEnforcer, call: Any) -> Any:
+    """Reserve the maximum cost of a call, and return the verdict, which may be pending."""
+    call.reservation, verdict = engine.admit(call)
+    return verdict
 
 
 def admit(engine: BudgetEnforcer, call: Any) -> Any:
     """Return the error that refuses a call, or None, for stores of both kinds."""
-    verdict = engine.admit(call)
+    verdict = ask(engine, call)
     return verdict.wait() if isinstance(verdict, PendingVerdict) else verdict
 
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from budget_calls import NOON, end, make_call, make_enforcer
+from budget_calls import NOON, admit, end, make_call, make_enforcer
 
 from llmtrace.budgets.budget import Budget, BudgetExceeded
 from llmtrace.pricing.price import Pricer
@@ -19,14 +19,14 @@ def test_blocking_budget_refuses_calls_that_may_exceed_it(pricer: Pricer) -> Non
     """A call is refused when its maximum cost exceeds the rest of the budget; a smaller one is allowed."""
     engine = make_enforcer(pricer, Budget("b", usd=Decimal("0.0025"), action="block"))
     first, second, third = make_call(), make_call(), make_call()
-    assert engine.admit(first) is None  # 100 tokens of output at 10 USD per million: 0.001
-    assert engine.admit(second) is None
-    refusal = engine.admit(third)
+    assert admit(engine, first) is None  # 100 tokens of output at 10 USD per million: 0.001
+    assert admit(engine, second) is None
+    refusal = admit(engine, third)
     assert isinstance(refusal, BudgetExceeded)
     assert refusal.spent == pytest.approx(0.002)
     assert "0.002 of 0.0025 USD" in str(refusal)
     end(engine, pricer, first, output=10)  # cost a tenth of what it had reserved
-    assert engine.admit(make_call()) is None
+    assert admit(engine, make_call()) is None
 
 
 def test_failed_call_releases_its_reservation(pricer: Pricer) -> None:
@@ -34,7 +34,7 @@ def test_failed_call_releases_its_reservation(pricer: Pricer) -> None:
     engine = make_enforcer(pricer, Budget("b", usd=Decimal("0.001"), action="block"))
     for _ in range(3):
         call = make_call()
-        assert engine.admit(call) is None
+        assert admit(engine, call) is None
         end(engine, pricer, call, outcome="error")
 
 
@@ -42,17 +42,17 @@ def test_cancelled_call_without_usage_counts_its_maximum_cost(pricer: Pricer) ->
     """The cost of a cancelled call is unknown: the budget counts the maximum."""
     engine = make_enforcer(pricer, Budget("b", usd=Decimal("0.001"), action="block"))
     call = make_call()
-    assert engine.admit(call) is None
+    assert admit(engine, call) is None
     end(engine, pricer, call, outcome="cancelled")
-    assert engine.admit(make_call()) is not None
+    assert admit(engine, make_call()) is not None
 
 
 def test_windows_begin_in_utc(pricer: Pricer) -> None:
     """Each window has its own spending."""
     engine = make_enforcer(pricer, Budget("b", tokens=100, per="day", action="block"))
-    assert engine.admit(make_call()) is None
-    assert engine.admit(make_call()) is not None
-    assert engine.admit(make_call(NOON + 86_400)) is None
+    assert admit(engine, make_call()) is None
+    assert admit(engine, make_call()) is not None
+    assert admit(engine, make_call(NOON + 86_400)) is None
 
 
 @pytest.mark.parametrize("by", ["feature", "user", "tenant", "session", "team"])
@@ -63,22 +63,22 @@ def test_each_share_has_its_own_limit(pricer: Pricer, by: str) -> None:
     def call_of(value: str) -> Any:
         return make_call(metadata={by: value}) if by == "team" else make_call(**{by: value})
 
-    assert engine.admit(call_of("a")) is None
-    assert engine.admit(call_of("a")) is not None
-    assert engine.admit(call_of("b")) is None
+    assert admit(engine, call_of("a")) is None
+    assert admit(engine, call_of("a")) is not None
+    assert admit(engine, call_of("b")) is None
 
 
 def test_only_calls_that_match_count(pricer: Pricer) -> None:
     """A budget with a match ignores other calls."""
     engine = make_enforcer(pricer, Budget("b", tokens=0, action="block", match={"feature": "sea*", "tag": "live"}))
-    assert engine.admit(make_call(feature="search", tags=("live",))) is not None
-    assert engine.admit(make_call(feature="search")) is None
-    assert engine.admit(make_call(feature="search", tags=("live",), user="u")) is not None
+    assert admit(engine, make_call(feature="search", tags=("live",))) is not None
+    assert admit(engine, make_call(feature="search")) is None
+    assert admit(engine, make_call(feature="search", tags=("live",), user="u")) is not None
     silent = make_enforcer(pricer, Budget("b", tokens=0, action="block", match={"team": "*"}))
-    assert silent.admit(make_call()) is None
-    assert silent.admit(make_call(metadata={"team": "red"})) is not None
+    assert admit(silent, make_call()) is None
+    assert admit(silent, make_call(metadata={"team": "red"})) is not None
     other = make_call(feature="chat", tags=("live",))
-    assert engine.admit(other) is None
+    assert admit(engine, other) is None
     assert other.reservation is None
 
 
@@ -90,7 +90,7 @@ def test_warning_is_logged_once_per_window_and_share(pricer: Pricer, caplog: pyt
     with caplog.at_level(logging.WARNING, "llmtrace"):
         for feature in ("a", "a", "a", "b"):
             one = make_call(feature=feature)
-            assert engine.admit(one) is None
+            assert admit(engine, one) is None
             end(engine, pricer, one, output=90)
     assert reported == [pytest.approx(0.0018)]
     assert len(caplog.records) == 1
@@ -107,7 +107,7 @@ def test_failing_callback_is_logged_and_spending_counted(pricer: Pricer, caplog:
     with caplog.at_level(logging.WARNING, "llmtrace"):
         for _ in range(2):
             one = make_call()
-            assert engine.admit(one) is None
+            assert admit(engine, one) is None
             end(engine, pricer, one, output=90)
     assert [record.message for record in caplog.records if "callback" in record.message] == [
         "the callback of budget 'b' failed"
@@ -131,9 +131,9 @@ def test_reservation_counts_the_limit_for_each_choice(pricer: Pricer) -> None:
     engine = make_enforcer(pricer, Budget("b", tokens=1_000, action="block"))
     large_call = make_call(max_tokens=400)
     large_call.request.params["choice.count"] = 3
-    refused = engine.admit(large_call)
+    refused = admit(engine, large_call)
     assert refused is not None
-    assert engine.admit(make_call(max_tokens=400)) is None
+    assert admit(engine, make_call(max_tokens=400)) is None
 
 
 @pytest.mark.parametrize(
@@ -159,10 +159,10 @@ def test_refusal_states_spent_reserved_and_requested_amounts(pricer: Pricer, lim
     """The text contains each amount in plain decimals, and the exception has them as numbers."""
     engine = make_enforcer(pricer, Budget("b", action="block", **limit))
     one = make_call()
-    assert engine.admit(one) is None
+    assert admit(engine, one) is None
     end(engine, pricer, one, output=10)
-    assert engine.admit(make_call()) is None
-    refusal = engine.admit(make_call(max_tokens=1_000))
+    assert admit(engine, make_call()) is None
+    refusal = admit(engine, make_call(max_tokens=1_000))
     assert isinstance(refusal, BudgetExceeded)
     assert str(refusal) == text
     for again in (pickle.loads(pickle.dumps(refusal)), copy.copy(refusal)):

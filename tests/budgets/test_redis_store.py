@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import openai
 import pytest
+from budget_calls import ask
 from redis_server import PROGRAM, Proxy, RedisServer, balances
 
 import llmtrace
@@ -237,7 +238,7 @@ def test_slow_store_does_not_block_the_event_loop() -> None:
     engine = make_enforcer(backend)
 
     async def main() -> Any:
-        verdict = engine.admit(make_call())
+        verdict = ask(engine, make_call())
         assert isinstance(verdict, PendingVerdict)
         asyncio.get_running_loop().call_soon(backend.go.set)
         return await verdict.wait_async()
@@ -262,7 +263,7 @@ def test_slow_store_does_not_block_trio(responds: bool, monkeypatch: pytest.Monk
             backend.go.set()
 
     async def main() -> Any:
-        verdict = engine.admit(make_call())
+        verdict = ask(engine, make_call())
         assert isinstance(verdict, PendingVerdict)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(other)
@@ -279,7 +280,7 @@ def test_unknown_event_loop_waits_as_in_a_thread() -> None:
     """Without asyncio or trio the wait blocks, for the time of a reservation at most."""
     backend = StalledStore()
     engine = make_enforcer(backend)
-    verdict = engine.admit(make_call())
+    verdict = ask(engine, make_call())
     assert isinstance(verdict, PendingVerdict)
     backend.go.set()
     with pytest.raises(StopIteration) as returned:
@@ -297,7 +298,7 @@ def test_stalled_store_delays_only_the_first_call(
     engine = make_enforcer(backend, on_store_error=policy)
     for number in range(20):
         call = make_call()
-        verdict = engine.admit(call)
+        verdict = ask(engine, call)
         assert isinstance(verdict, PendingVerdict)
         assert verdict._future.done() is (number > 0)
         refusal = verdict.wait()
@@ -403,6 +404,7 @@ def test_slow_store_warns_when_its_response_arrives(caplog: pytest.LogCaptureFix
     limit = Budget("b", usd=Decimal("0.000000000001"), callback=lambda *_: warned.set())
     engine = BudgetEnforcer(Pricer(), {"b": limit}, RemoteStore(backend))
     one = make_call()
+    one.reservation = engine.count(one)
     engine.settle(one)
     assert one.reservation.tightest.spent is None
     backend.go.set()

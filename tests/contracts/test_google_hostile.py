@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import llmtrace
-from llmtrace.capture.call import OpenCall
+from llmtrace.capture.call import CallState
 from llmtrace.providers.registry import PROVIDERS
 from llmtrace.telemetry import names
 from llmtrace.telemetry import spans as emit_spans
@@ -302,7 +302,7 @@ def test_fault_at_begin_or_end_spares_the_caller(
     if method == "writer":
         break_describer(ours.patch, "describe_usage")
     else:
-        ours.patch.setattr(OpenCall if method == "_set_outcome" else emit_spans.SpanEmitter, method, boom)
+        ours.patch.setattr(CallState if method == "_set_outcome" else emit_spans.SpanEmitter, method, boom)
     survive(clients, colour, stream, made)
     assert ours.faults == {place: 2}
     assert len(warned(ours.log)) == 1

@@ -10,7 +10,7 @@ from hostile import COLOURS, Server, boom, break_describer, dump, traced, warned
 from hostile_calls import GOOD, GOOD_CHUNKS, KINDS, STREAMED, Kind, break_events, count_spans, observe, sabotage
 
 from llmtrace.capture import stream as capture_stream
-from llmtrace.capture.call import OpenCall
+from llmtrace.capture.call import CallState
 from llmtrace.capture.stream import StreamObserver
 from llmtrace.telemetry import spans as emit_spans
 
@@ -163,7 +163,7 @@ def test_fault_at_begin_or_end_spares_the_caller(
 ) -> None:
     """A fault at the begin or end of a call is logged once and not raised."""
     server.json(GOOD)
-    owner = OpenCall if method.startswith("_") else emit_spans.SpanEmitter
+    owner = CallState if method.startswith("_") else emit_spans.SpanEmitter
     ours.patch.setattr(owner, method, boom)
     survive(clients, KINDS[kind], colour, False, spans_made)
     assert ours.faults == {place: 2}

@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 
 import llmtrace
+from llmtrace.providers.openai.chat import CHAT
+from llmtrace.providers.openai.chat_content import CHAT_CONTENT
+from llmtrace.providers.openai.responses_content import RESPONSES_CONTENT
 from llmtrace.report.advise import advise
 from llmtrace.report.calls import read
 from llmtrace.report.select import selection
 from llmtrace.store.read import spans_after
 from llmtrace.store.request_bodies import RequestBodies
-from llmtrace.store.request_fingerprints import read_fingerprint
+from llmtrace.store.request_fingerprints import SentBody, read_fingerprint
 from llmtrace.store.schema import connect
 
 RULES = "".join(f"Rule {number}: never do thing {number}.\n" for number in range(400))
@@ -119,45 +122,48 @@ def test_hashes_of_two_stores_differ(replay: Any, tmp_path: Path) -> None:
 
 
 class _Call:
-    def __init__(self, number: int, body: Any) -> None:
-        self.client, self.has_own_span, self.body = "openai", True, None
-        self.http_response = type("Http", (), {"_request": type("Request", (), {"_content": body})})
-        self.span = self
+    has_own_span = True
+    wire_format = CHAT
+
+    def __init__(self, number: int) -> None:
+        self.span_context = self
         self.span_id = number
 
-    def get_span_context(self) -> _Call:
-        return self
+
+def _remember(bodies: RequestBodies, number: int, body: Any) -> None:
+    call: Any = _Call(number)
+    bodies.remember(call, body)
 
 
 def test_request_bodies_above_the_limits_are_not_kept() -> None:
     """Bodies beyond the maximum number displace the oldest; large bodies and other types are not kept."""
     sent = RequestBodies(lambda: True)
     for number in range(5000):
-        sent.remember(_Call(number, b"{}"))
+        _remember(sent, number, b"{}")
     assert sent.take(["0" * 16]) == {}
-    assert sent.take([f"{4999:016x}"]) == {f"{4999:016x}": b"{}"}
+    assert sent.take([f"{4999:016x}"]) == {f"{4999:016x}": SentBody(b"{}", CHAT_CONTENT.request)}
     for body in (b"x" * (2 << 20), None, "text"):
-        sent.remember(_Call(1, body))
+        _remember(sent, 1, body)
     assert sent.take([f"{1:016x}"]) == {}
     large = b"x" * (1 << 20)
     for number in range(200):
-        sent.remember(_Call(number, large))
-    assert sum(map(len, sent.take([f"{number:016x}" for number in range(200)]).values())) <= 64 << 20
+        _remember(sent, number, large)
+    assert sum(len(each.body) for each in sent.take([f"{number:016x}" for number in range(200)]).values()) <= 64 << 20
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff", b"[1]", b"{}", b'{"input": null}', b"[" * 100_000, {"messages": []}])
 def test_body_without_messages_has_no_fingerprint(body: Any) -> None:
     """Forms, invalid bodies and empty requests are skipped."""
-    assert read_fingerprint(body, "m") is None
+    assert read_fingerprint(SentBody(body, RESPONSES_CONTENT.request), "m") is None
 
 
 def test_fingerprint_ignores_parameters_without_effect_on_the_response() -> None:
     """Streaming, user and labels do not change the hash."""
     request = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "temperature": 0.5}
     same = {**request, "stream": True, "stream_options": {"include_usage": True}, "user": "ada", "metadata": {"a": "b"}}
-    plain = read_fingerprint(json.dumps(request).encode(), None)
+    plain = read_fingerprint(SentBody(json.dumps(request).encode(), CHAT_CONTENT.request), None)
     assert plain is not None
-    assert read_fingerprint(json.dumps(same).encode(), None) == plain
-    warmer = read_fingerprint({**request, "temperature": 1}, None)
+    assert read_fingerprint(SentBody(json.dumps(same).encode(), CHAT_CONTENT.request), None) == plain
+    warmer = read_fingerprint(SentBody({**request, "temperature": 1}, CHAT_CONTENT.request), None)
     assert warmer is not None
     assert warmer.exact != plain.exact

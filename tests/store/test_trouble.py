@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from llmtrace._settings import load
 from llmtrace.cli.resend import resender
+from llmtrace.providers.openai.chat_content import CHAT_CONTENT
 from llmtrace.report.aggregate import report
 from llmtrace.report.select import Selection
 from llmtrace.store import exporter as exporters
@@ -28,6 +29,7 @@ from llmtrace.store.parquet import write_parquet
 from llmtrace.store.prune import Limits, prune
 from llmtrace.store.read import find_trace, spans_after
 from llmtrace.store.request_bodies import RequestBodies
+from llmtrace.store.request_fingerprints import SentBody
 from llmtrace.store.schema import StoreError, connect
 from llmtrace.store.span_codec import record
 from llmtrace.store.write import Writer
@@ -226,8 +228,8 @@ def test_request_bodies_of_unsampled_spans_are_dropped() -> None:
 
     sent = RequestBodies(lambda: True)
     for number in range(module._MAX_BODIES + 50):
-        sent._waiting.append((number, b"{}"))
+        sent._waiting.append((number, SentBody(b"{}", CHAT_CONTENT.request)))
         if number % 100 == 0:
             sent.take([])
-    assert sent.take([f"{module._MAX_BODIES + 49:016x}"]) == {f"{module._MAX_BODIES + 49:016x}": b"{}"}
+    assert list(sent.take([f"{module._MAX_BODIES + 49:016x}"])) == [f"{module._MAX_BODIES + 49:016x}"]
     assert len(sent._bodies) <= module._MAX_BODIES

@@ -125,8 +125,8 @@ def test_gaps_are_recorded_one_by_one_by_other_providers() -> None:
 class _Call:
     started = 0.0
 
-    class services:
-        estimator = None
+    def make_text_buffer(self) -> None:
+        return None
 
     def end(self, response: Any, timing: Any = None) -> None:
         self.timing = timing

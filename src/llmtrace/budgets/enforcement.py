@@ -10,13 +10,12 @@ from fnmatch import fnmatchcase
 from fractions import Fraction
 from functools import partial
 from math import ceil
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 from .._process import after_fork
-from ..model import CallContext, Request, Response
-from ..pricing.estimates import Estimate
-from ..pricing.money import UNIT, Amount, PricedCall
+from ..model.call_stages import CallStart, FinishedCall
+from ..pricing.money import UNIT, Amount
 from ..pricing.price import Pricer, max_output_tokens
 from .budget import PICO, Budget, BudgetExceeded, registered
 from .remote_store import RemoteStore
@@ -46,32 +45,6 @@ def forget_spending() -> None:
     _memory.clear()
 
 
-class StartedCall(Protocol):
-    """The part of a call that budgets read."""
-
-    call_context: CallContext
-    request: Request
-    provider: str
-    server: tuple[str, int] | None
-    started_ns: int
-    response: Response
-    outcome: str
-    estimate: Estimate | None
-    reservation: Any
-
-    @property
-    def priced(self) -> PricedCall | None:
-        """The price of the call; ``None`` where nothing is billed."""
-
-    @property
-    def ended_early(self) -> bool:
-        """True if a stream stopped before its last chunk: its usage is incomplete."""
-
-    @property
-    def refused(self) -> bool:
-        """True if the provider did no work for the call, and bills nothing."""
-
-
 @dataclass(slots=True)
 class BudgetWindow:
     """One window that a call counts in."""
@@ -90,11 +63,13 @@ class BudgetWindow:
 
 @dataclass(slots=True)
 class Reservation:
-    """The amounts that a call holds in the windows that it counts in."""
+    """The windows that a call counts in, and the amounts that it holds in them."""
 
     windows: list[BudgetWindow] = field(default_factory=list)
     call: str = field(default_factory=lambda: uuid4().hex)
     """Id of the call in the store."""
+    held: bool = False
+    """True if the amounts were reserved before the request was sent."""
 
     @property
     def stored(self) -> list[BudgetWindow]:
@@ -103,7 +78,7 @@ class Reservation:
 
     def kept_for_fetch(self) -> Reservation:
         """Return a copy, which a later fetch of the response settles."""
-        return Reservation([replace(window) for window in self.windows], self.call)
+        return Reservation([replace(window) for window in self.windows], self.call, self.held)
 
     @property
     def tightest(self) -> BudgetWindow | None:
@@ -164,21 +139,31 @@ class BudgetEnforcer:
         """Wait up to ``timeout`` seconds until all spending is stored; return False if some is not."""
         return self._store.drain(timeout)
 
-    def admit(self, call: StartedCall) -> BudgetExceeded | PendingVerdict | None:
-        """Reserve the maximum cost of a call before its request is sent.
+    def admit(self, call: CallStart) -> tuple[Reservation | None, BudgetExceeded | PendingVerdict | None]:
+        """Reserve the maximum cost of a call before its request is sent, if a budget may refuse it.
 
         Returns:
-            ``None`` if the call is allowed, the error to raise if it is refused, or a verdict to wait for.
+            What is reserved, and the verdict: ``None`` if the call is allowed, the error to raise if it is refused, or
+            a verdict to wait for.
         """
         if registered() is not self._registered:
             self._refresh()
         if not self._blocking:
-            return None
+            return None, None
         windows = self._windows_for(call)
         if not any(window.budget.action == "block" for window in windows):
+            return None, None
+        reservation = Reservation(windows, held=True)
+        return reservation, self._reserve(reservation)
+
+    def count(self, call: CallStart) -> Reservation | None:
+        """Return the windows that a call counts in which reserved nothing; ``None`` if there are none."""
+        if registered() is not self._registered:
+            self._refresh()
+        if not self._all:
             return None
-        reservation = call.reservation = Reservation(windows)
-        return self._reserve(reservation)
+        windows = self._windows_for(call)
+        return Reservation(windows) if windows else None
 
     def _reserve(self, reservation: Reservation) -> BudgetExceeded | PendingVerdict | None:
         for window in reservation.windows:
@@ -222,19 +207,12 @@ class BudgetEnforcer:
                 return BudgetExceeded(window.budget, window.label, 0.0, share=window.share, reason=reason)
         return None
 
-    def settle(self, call: StartedCall) -> None:
+    def settle(self, call: FinishedCall) -> None:
         """Record the cost of a call that has ended, in place of its reservation."""
-        if registered() is not self._registered:
-            self._refresh()
-        reservation: Reservation | None = call.reservation
-        if not (self._all or reservation) or call.outcome == "blocked":
+        reservation = call.reservation
+        if reservation is None or call.outcome == "blocked":
             return
-        if reservation is None:
-            windows = self._windows_for(call)
-            if not windows:
-                return
-            reservation = call.reservation = Reservation(windows)
-        elif call.request.background and not call.response.usage and call.outcome != "error":
+        if reservation.held and call.request.background and not call.response.usage and call.outcome != "error":
             return  # Keep the reservation: the fetch that reports the usage settles it.
         for window in reservation.windows:
             if window.budget.per == "call":
@@ -279,7 +257,7 @@ class BudgetEnforcer:
             except Exception:
                 _log.warning("the callback of budget %r failed", window.budget.name, exc_info=True)
 
-    def _windows_for(self, call: StartedCall) -> list[BudgetWindow]:
+    def _windows_for(self, call: CallStart) -> list[BudgetWindow]:
         at = call.started_ns / 1e9
         windows = []
         for budget in self._all:
@@ -298,7 +276,7 @@ class BudgetEnforcer:
                 windows.append(BudgetWindow(budget, share, label, claim))
         return windows
 
-    def _max_amount(self, budget: Budget, call: StartedCall) -> int:
+    def _max_amount(self, budget: Budget, call: CallStart) -> int:
         """Return the maximum amount of ``budget`` that the response may use, by the output limit of the request."""
         if budget.action != "block" or call.request.operation in ("count_tokens", "fetch_response"):
             return 0
@@ -326,7 +304,7 @@ def _to_pico(money: Amount) -> int:
     return ceil(Fraction(money) * PICO / UNIT)
 
 
-def _spent(call: StartedCall, window: BudgetWindow) -> int:
+def _spent(call: FinishedCall, window: BudgetWindow) -> int:
     """Return the amount that a call spent: the larger of the reported and the estimated, or else the reserved one."""
     reported, final = _reported(call, window.budget)
     if final:
@@ -338,7 +316,7 @@ def _spent(call: StartedCall, window: BudgetWindow) -> int:
     return max(reported, window.claim.amount if estimated is None else estimated)
 
 
-def _reported(call: StartedCall, budget: Budget) -> tuple[int, bool]:
+def _reported(call: FinishedCall, budget: Budget) -> tuple[int, bool]:
     """Return the amount that the provider reported, and true if the report is complete."""
     if budget.tokens is not None:
         counts = call.response.usage or {}
@@ -350,7 +328,7 @@ def _reported(call: StartedCall, budget: Budget) -> tuple[int, bool]:
     return _to_pico(priced.units), not call.ended_early and priced.reason is None
 
 
-def _estimated(call: StartedCall, budget: Budget) -> int | None:
+def _estimated(call: FinishedCall, budget: Budget) -> int | None:
     estimate = call.estimate
     if estimate is None or estimate.output is None:
         return None
@@ -362,7 +340,7 @@ def _estimated(call: StartedCall, budget: Budget) -> int | None:
     return None if estimate.usd is None else ceil(Fraction(estimate.usd) * PICO)
 
 
-def _values(name: str, call: StartedCall) -> tuple[str, ...]:
+def _values(name: str, call: CallStart) -> tuple[str, ...]:
     """Return the values of a call for the key ``name``; one empty string if it has none."""
     context = call.call_context
     if name in ("feature", "user", "session", "tenant"):
@@ -378,7 +356,7 @@ def _values(name: str, call: StartedCall) -> tuple[str, ...]:
     return (str(context.metadata.get(name, "")),)
 
 
-def _matches(match: Mapping[str, str], call: StartedCall) -> bool:
+def _matches(match: Mapping[str, str], call: CallStart) -> bool:
     # A call without a value for a key matches no glob, not even ``*``.
     return all(
         any(value == pattern or (value and fnmatchcase(value, pattern)) for value in _values(name, call))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..model import Response
 
 if TYPE_CHECKING:
-    from .call import OpenCall
+    from .call import CallState
 
 __all__ = ["FETCH", "BackgroundUsage", "assign_usage", "forget"]
 
@@ -83,14 +83,14 @@ def forget() -> None:
     _process.clear()
 
 
-def assign_usage(call: OpenCall, response: Response) -> Response:
+def assign_usage(call: CallState, response: Response) -> Response:
     """Return ``response``, without its usage if another call bills it.
 
     A creating call always keeps the usage it reports. A fetch keeps the usage once per process and id: when the object
     has ended, and either this process awaits its usage or the object is flagged as run in the background.
     """
-    identifier = call.request.response_id or response.id
-    if call.request.operation != FETCH:
+    identifier = call.start.request.response_id or response.id
+    if call.start.request.operation != FETCH:
         if identifier is not None:
             reservation = None if call.reservation is None else call.reservation.kept_for_fetch()
             _process.record_creation(identifier, reported=bool(response.usage), reservation=reservation)

@@ -5,30 +5,34 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
+from threading import get_ident
 from time import perf_counter, time_ns
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .._compat.http_clients import header_entries, request_of
+from .._compat.http_clients import body_of, header_entries, request_of
 from .._errors import log_internal_error
 from .._process import after_fork
 from .._read import Money, read_money
 from ..context import inference_spans
 from ..context import state as context_state
 from ..context.operations import note_content
-from ..model import Call, CallContext, Request, Response, StreamTiming, Usage
+from ..model import Request, RequestContent, Response, StreamTiming
+from ..model.call_stages import CallStart, FinishedCall
 from ..model.wire_format import Accumulator, WireFormat
-from ..pricing.estimates import Estimate
-from ..pricing.estimator import OutputText
-from ..pricing.money import PricedCall
 from . import background, worker
 from .content import ContentRecorder
 from .error_body import read_error
 from .failure import error_type, http_status, may_have_been_sent
 from .services import CallServices
 
-__all__ = ["OpenCall"]
+if TYPE_CHECKING:
+    from ..budgets.enforcement import Reservation
+    from ..pricing.estimates import Estimate
+    from ..pricing.estimator import OutputText
+    from ..pricing.money import PricedCall
+
+__all__ = ["CallState"]
 
 _CONVERSATIONS = frozenset({"chat", "text_completion", "generate_content", "invoke_agent"})
 """Operations whose requests and responses are messages."""
@@ -47,52 +51,39 @@ def _count_fork() -> None:
 after_fork(_count_fork)
 
 
-class OpenCall:
-    """One logical call to a model, including the SDK's own retries."""
+class CallState:
+    """State of one logical call to a model, including the SDK's own retries, until it has ended."""
 
     __slots__ = (
         "_end_token",
         "_fork_count",
         "_priced",
-        "_record",
         "body",
-        "call_context",
-        "client",
         "content",
         "duration",
+        "ended_early",
         "error",
         "error_type",
         "estimate",
         "headers",
         "http_response",
         "injected_include_usage",
-        "joins_existing_span",
         "outcome",
         "output_text",
         "parent_context",
-        "provider",
-        "request",
+        "refused",
         "request_sent",
         "reservation",
         "response",
         "retries",
-        "server",
         "services",
         "span",
         "span_context",
+        "start",
         "started",
-        "started_ns",
-        "suppressed",
         "timing",
         "usage_on_other_span",
-        "wire_format",
     )
-
-    span: Any
-    """Span of the call, or whatever else the emitter keeps for it."""
-    span_context: Any
-    """OpenTelemetry context that is current while the SDK works on the call."""
-    response: Response
 
     def __init__(
         self,
@@ -100,30 +91,23 @@ class OpenCall:
         client: str,
         wire_format: WireFormat,
         request: Request,
-        *,
         provider: str,
         server: tuple[str, int] | None,
         body: Any = None,
         parent_context: Any = None,
     ) -> None:
         self.services: CallServices = services
-        self.client: str = client
-        self.wire_format: WireFormat = wire_format
-        self.request: Request = request
-        self.provider: str = provider
-        self.server: tuple[str, int] | None = server
         self.http_response: Any = None
         """The HTTP client's response object, set for an accepted response."""
         self.retries: int = 0
         self.request_sent: bool | None = None
         """True if an attempt may have reached the provider, False if none did, ``None`` if the error decides."""
         self.headers: Mapping[str, str] = _NO_HEADERS
-        """Response headers that are recorded: request ids, rate limits and stated costs."""
         self.timing: StreamTiming | None = None
         self.error: BaseException | None = None
         self.error_type: str | None = None
-        self._priced: Any = _NOT_PRICED
-        self.reservation: Any = None
+        self.refused: bool = False
+        self.reservation: Reservation | None = None
         self.body: Any = None
         """Request body, held for the duration of the call if its tokens may have to be estimated."""
         self.output_text: OutputText | None = None
@@ -137,29 +121,30 @@ class OpenCall:
         self.parent_context: Any = parent_context
         """OpenTelemetry context of the caller when the call started."""
         context = context_state.call_context_of(parent_context)
-        self.call_context: CallContext = context if request.prompt is None else replace(context, prompt=request.prompt)
-        self.suppressed: bool = context_state.suppressed(parent_context)
-        """True if the caller suppresses our span. Budgets, ``collect()`` and ``llmtrace.*`` metrics still work."""
-        self.joins_existing_span: Any = inference_spans.adopt(parent_context, request.operation)
-        """Span of another instrumentation that represents this call. Attributes it lacks are added to it."""
-        self.usage_on_other_span: bool = self.joins_existing_span is not None
+        if request.prompt is not None:
+            context = replace(context, prompt=request.prompt)
+        suppressed = context_state.suppressed(parent_context)
+        joined_span = inference_spans.adopt(parent_context, request.operation)
+        self.usage_on_other_span: bool = joined_span is not None
         """True if another span of the same call carries the usage."""
-        self.content: ContentRecorder | None = self._content_recorder(body)
+        self.content: ContentRecorder | None = None
         """Messages of the call, or ``None`` if the content policy records none."""
-        self._record: Call | None = None
+        wants_content = services.wants_content
+        if wants_content is not None and wire_format.content is not None and not suppressed and wants_content(context):
+            self.content = ContentRecorder(wire_format.content, body)
         self._end_token = [True]
         self._fork_count = _fork_count
+        self._priced: Any = _NOT_PRICED
         services.preload_prices()
-        self.started_ns: int = time_ns()
-        services.emitter.begin(self)
+        self.start: CallStart = CallStart(
+            client, wire_format, request, provider, server, context, time_ns(), suppressed, joined_span
+        )
+        self.span: Any
+        """Span of the call, or whatever else the emitter keeps for it."""
+        self.span, current_span = services.emitter.begin(self.start, parent_context)
+        self.span_context: Any = context_state.with_call(parent_context, self, current_span)
+        """OpenTelemetry context that is current while the SDK works on the call."""
         self.started: float = perf_counter()
-
-    def _content_recorder(self, body: Any) -> ContentRecorder | None:
-        """Return a recorder of the request ``body`` and the response, if the content policy allows it."""
-        content_format, wants_content = self.wire_format.content, self.services.wants_content
-        if content_format is None or wants_content is None or self.suppressed:
-            return None
-        return ContentRecorder(content_format, body) if wants_content(self.call_context) else None
 
     def read_response(self, body: Any) -> Response:
         """Return the response read from a complete body.
@@ -169,23 +154,33 @@ class OpenCall:
         """
         if self.content is not None:
             self.content.record_response(body)
-        response = self.wire_format.response(body)
+        response = self.start.wire_format.response(body)
         if not response.failed and not (response.usage and any(response.usage.values())):
             # A server may report an error in a body with status 200.
             response.error = read_error(body) or response.error
             response.failed = response.error is not None
-        if not response.usage and self.services.estimator is not None:
+        if not response.usage and (buffer := self.make_text_buffer()) is not None:
             try:
-                self.services.estimator.take(self, body)
+                buffer.add(body)
             except Exception:
                 log_internal_error("read the output text of a response")
         return response
 
     def make_accumulator(self) -> Accumulator:
         """Return a new accumulator for the chunks of the response."""
-        assert self.wire_format.accumulator is not None
-        accumulator = self.wire_format.accumulator()
+        new_accumulator = self.start.wire_format.accumulator
+        assert new_accumulator is not None
+        accumulator = new_accumulator()
         return accumulator if self.content is None else self.content.wrap(accumulator)
+
+    def make_text_buffer(self) -> OutputText | None:
+        """Return a buffer for the output text, or ``None`` if no tokens will be estimated from it.
+
+        Streams need it from the start: one may break before its last chunk, which reports the usage.
+        """
+        if self.services.estimator is not None and isinstance(self.body, dict):
+            self.output_text = self.services.estimator.buffer_for(self.start)
+        return self.output_text
 
     def fail(self, error: BaseException, timing: StreamTiming | None = None, response: Response | None = None) -> None:
         """End the call with an error.
@@ -226,13 +221,15 @@ class OpenCall:
         if self._fork_count != _fork_count:
             return
         self.duration = perf_counter() - self.started
-        if self.request.background or response.background:
+        if self.start.request.background or response.background:
             try:
                 response = background.assign_usage(self, response)
             except Exception:
                 log_internal_error("bill a background call")
-        self.response = response
+        self.response: Response = response
         self.timing = timing
+        self.ended_early: bool = timing is not None and timing.stream_outcome != "exhausted"
+        """True if the stream ended before its last chunk, so that its usage is incomplete."""
         self.error = error
         # Break the reference cycle through the context: the call is then freed without the garbage collector.
         self.span_context = self.parent_context
@@ -241,9 +238,8 @@ class OpenCall:
         except Exception:
             log_internal_error("read the outcome of a call")
         try:
-            pricer, estimator = self.services.pricer, self.services.estimator
-            missing = (not response.usage and not self.request.background) or self.ended_early
-            if estimator is not None and missing and estimator.applies_to(self):
+            pricer = self.services.pricer
+            if (self.ended_early or not response.usage) and self._needs_estimate():
                 self.body = _copy_lists(self.body)
                 worker.start()
                 self._finish_later()
@@ -253,14 +249,24 @@ class OpenCall:
                 self._finish_later()
         except Exception:
             log_internal_error("end a call")
-            self._emit(None)
+            self._emit(self._finished(), None)
+
+    def _needs_estimate(self) -> bool:
+        estimator, response = self.services.estimator, self.response
+        if estimator is None or (response.usage and not self.ended_early):
+            return False
+        if self.body is None or self.usage_on_other_span or (self.start.request.background and not self.ended_early):
+            return False
+        return estimator.applies_to(
+            self.start, response, self.output_text, outcome=self.outcome, ended_early=self.ended_early
+        )
 
     def _finish_later(self) -> None:
-        if self.joins_existing_span is not None:
-            self.services.emitter.defer(self)
+        if self.start.joined_span is not None:
+            self.services.emitter.defer(self.span, partial(self._finished_early, get_ident()))
         end_time = time_ns()
         finished = worker.submit(partial(self._finish, end_time), at_exit=partial(self._finish, end_time, at_exit=True))
-        for calls in (*self.call_context.collectors, *self.services.recorders):
+        for calls in (*self.start.call_context.collectors, *self.services.recorders):
             calls.expect(finished)
 
     def block(self, error: Exception) -> None:
@@ -269,7 +275,7 @@ class OpenCall:
         self.end(Response(), error=error)
 
     def _set_outcome(self) -> None:
-        response, error, timing = self.response, self.error, self.timing
+        response, error, timing, request = self.response, self.error, self.timing, self.start.request
         if self.outcome and error is not None:
             self.error_type = error_type(error)
         elif error is not None and not isinstance(error, Exception):
@@ -283,8 +289,10 @@ class OpenCall:
             self.error_type = code or ("error" if response.failed else "truncated")
         else:
             self.outcome = "ok"
-            if self.request.characters is not None and not response.usage:
-                response.usage = {"characters": self.request.characters}
+            if request.characters is not None and not response.usage:
+                response.usage = {"characters": request.characters}
+        if self.outcome != "ok":
+            self.refused = self._is_refused()
         http = self.http_response if self.http_response is not None else getattr(error, "response", None)
         headers = getattr(http, "headers", None)
         if headers is not None:
@@ -292,19 +300,11 @@ class OpenCall:
             if response.stated_cost is None:
                 response.stated_cost = _stated_cost(self.headers)
         if self.content is not None:
-            http = self.http_response if self.http_response is not None else error
-            self.content.complete_from_request(request_of(http))
-            if (
-                self.request.operation in _CONVERSATIONS
-                and context_state.activation_of(self.parent_context) is not None
-            ):
-                request = self.content.request
-                note_content(
-                    self.parent_context,
-                    self.started_ns,
-                    () if request is None else request.messages,
-                    self.content.output_messages(),
-                )
+            self.content.complete_from_request(request_of(error if self.http_response is None else self.http_response))
+            if request.operation in _CONVERSATIONS and context_state.activation_of(self.parent_context) is not None:
+                content = self.content.content()
+                messages = () if content.request is None else content.request.messages
+                note_content(self.parent_context, self.start.started_ns, messages, content.output)
 
     def _finish(self, end_time: int | None, *, at_exit: bool = False) -> None:
         """Call the observers and end the span. An error in one step does not skip the others.
@@ -314,43 +314,78 @@ class OpenCall:
             at_exit: True to wait neither for prices nor for the data that an estimate needs.
         """
         services = self.services
+        # Estimate on the worker thread only: calls without an estimate end on the caller's thread.
         try:
-            # Estimate on the worker thread only: calls without an estimate end on the caller's thread.
-            if end_time is not None and not at_exit:
-                if services.estimator is not None and services.estimator.applies_to(self):
-                    services.estimator.estimate(self)
-            elif at_exit and services.pricer is not None and not services.pricer.ready:
-                self._priced = services.pricer.price_without_catalog(self.request, self.response)
+            if at_exit and services.pricer is not None and not services.pricer.ready:
+                self._priced = services.pricer.price_without_catalog(self.start.request, self.response)
+            elif end_time is not None and not at_exit and self._needs_estimate():
+                self._estimate()
         except Exception:
             log_internal_error("estimate the tokens of a call")
         self.output_text = None
+        if services.budgets is not None and self.reservation is None:
+            try:
+                self.reservation = services.budgets.count(self.start)
+            except Exception:
+                log_internal_error("find the budgets of a call")
+        call = self._finished()
         for observer in services.observers:
             try:
-                observer(self)
+                observer(call)
             except Exception:
                 log_internal_error("notify an observer of a call")
-        self.body = None
-        self._emit(end_time)
-        # Drop references: tracebacks and lazy span attributes may keep this call alive after its end.
-        self.error = self.http_response = self.span = self.parent_context = self.span_context = self._record = None
-        self.call_context = self.call_context.without_content()
+        if services.keep_body is not None:
+            try:
+                services.keep_body(call, self._sent_body())
+            except Exception:
+                log_internal_error("keep the request body of a call")
+        self._emit(call, end_time)
+        # Drop references: tracebacks may keep this call alive after its end.
+        self.body = self.content = self.error = self.http_response = self.parent_context = self.span_context = None
+        if self.start.joined_span is None:
+            self.span = None
+        context = self.start.call_context.without_content()
+        if context is not self.start.call_context:
+            self.start = replace(self.start, call_context=context)
 
-    @property
-    def priced(self) -> PricedCall | None:
-        """Cost of the call, or ``None`` if its operation is not billed. Valid after the call has ended."""
+    def _estimate(self) -> None:
+        estimator = self.services.estimator
+        assert estimator is not None
+        self.estimate, self.response = estimator.estimate(
+            self.start,
+            self.response,
+            self._request_content(),
+            self.output_text,
+            usage_expected=self.injected_include_usage or self.ended_early,
+        )
+
+    def _request_content(self) -> RequestContent:
+        """Return the content of the request: read when the call began, or else now."""
+        content_format = self.start.wire_format.content
+        assert content_format is not None
+        content = None if self.content is None else self.content.request
+        return content_format.request(self.body) if content is None else content
+
+    def _sent_body(self) -> Any:
+        """Return the request body: the bytes that were sent, or the dict that google-genai built from copies."""
+        sent = body_of(request_of(self.http_response))
+        return self.body if sent is None and self.start.client == "google_genai" else sent
+
+    def _price(self) -> PricedCall | None:
+        """Return the cost of the call, computed once."""
         if self._priced is _NOT_PRICED:
-            self._priced = self._price()
+            self._priced = self._compute_price()
         priced: PricedCall | None = self._priced
         return priced
 
-    def _price(self) -> PricedCall | None:
-        pricer = self.services.pricer
+    def _compute_price(self) -> PricedCall | None:
+        pricer, start = self.services.pricer, self.start
         if pricer is None or self.outcome == "blocked":
             return None
         try:
-            host = None if self.server is None else self.server[0]
-            started = self.started_ns / 1e9
-            priced = pricer.price(self.provider, host, self.request, self.response, started, partial=self.ended_early)
+            host = None if start.server is None else start.server[0]
+            at = start.started_ns / 1e9
+            priced = pricer.price(start.provider, host, start.request, self.response, at, partial=self.ended_early)
         except Exception:
             log_internal_error("price a call")
             return None
@@ -358,14 +393,8 @@ class OpenCall:
             priced.approximate = True
         return priced
 
-    @property
-    def ended_early(self) -> bool:
-        """True if the stream ended before its last chunk, so that its usage is incomplete."""
-        return self.timing is not None and self.timing.stream_outcome != "exhausted"
-
-    @property
-    def refused(self) -> bool:
-        """True if the provider did no work: it returned an error status, or no request reached it."""
+    def _is_refused(self) -> bool:
+        """Return True if the provider did no work: it returned an error status, or no request reached it."""
         error = self.error
         if self.request_sent is False or self.outcome == "blocked":
             return True
@@ -375,54 +404,51 @@ class OpenCall:
             return not self.response.usage and _is_error_status(self.error_type)
         return self.http_response is None and (http_status(error) is not None or not may_have_been_sent(error))
 
-    @property
-    def has_own_span(self) -> bool:
-        """True if the ``gen_ai.*`` metrics count this call, because no other instrumentation does."""
-        return self.joins_existing_span is None and not self.suppressed
+    def _finished(self) -> FinishedCall:
+        start = self.start
+        # By position: keyword arguments take three times as long.
+        return FinishedCall(
+            start.client,
+            start.wire_format,
+            start.request,
+            start.provider,
+            start.server,
+            start.call_context,
+            start.started_ns,
+            start.suppressed,
+            start.joined_span,
+            self.span.get_span_context(),
+            self.response,
+            self.timing,
+            self.duration,
+            self.outcome,
+            self.error_type,
+            None if self.error_type is None else self.error,
+            self.headers,
+            self.retries,
+            self.ended_early,
+            self.refused,
+            self.usage_on_other_span,
+            None if self.content is None else self.content.content(),
+            self._price,
+            self.estimate,
+            self.reservation,
+        )
 
-    def _emit(self, end_time: int | None) -> None:
+    def _finished_early(self, ending_thread: int) -> FinishedCall:
+        """Return the call for an exporter that reads its joined span before the call is priced.
+
+        The thread that ended the call gets it without a price while prices load: only exporters may wait for them.
+        """
+        pricer = self.services.pricer
+        waits = pricer is not None and not pricer.ready and get_ident() == ending_thread
+        return replace(self._finished(), price=lambda: None) if waits else self._finished()
+
+    def _emit(self, call: FinishedCall, end_time: int | None) -> None:
         try:
-            self.services.emitter.end(self, end_time)
+            self.services.emitter.end(call, self.span, self.parent_context, end_time)
         except Exception:
             log_internal_error("end a span")
-
-    def record(self) -> Call:
-        """Return the public record of the finished call."""
-        if self._record is None:
-            self._record = self._build_record()
-        return self._record
-
-    def _build_record(self) -> Call:
-        request, response, context, timing = self.request, self.response, self.call_context, self.timing
-        span_context = self.span.get_span_context()
-        return Call(
-            trace_id=f"{span_context.trace_id:032x}",
-            span_id=f"{span_context.span_id:016x}",
-            client=self.client,
-            operation=request.operation,
-            provider=self.provider,
-            request_model=request.model,
-            response_model=response.model,
-            response_id=response.id,
-            finish_reasons=response.normalized_finish_reasons,
-            usage=Usage(**response.usage) if response.usage else Usage(),  # type: ignore[arg-type] # keys are field names
-            cost=None if self.priced is None else self.priced.cost(),
-            unpriced_reason=None if self.priced is None else self.priced.reason,
-            feature=context.feature,
-            user=context.user,
-            session=context.session,
-            tenant=context.tenant,
-            tags=context.tags,
-            metadata={**context.metadata},  # a copy: the receiver may modify it
-            prompt=context.prompt,
-            document_ids=tuple(document.id for document in context.documents),
-            started_at=datetime.fromtimestamp(self.started_ns / 1e9, UTC),
-            duration=self.duration,
-            time_to_first_token=None if timing is None else timing.first_token,
-            streamed=request.stream,
-            outcome=self.outcome,
-            error_type=self.error_type,
-        )
 
 
 def _copy_lists(body: Any) -> Any:

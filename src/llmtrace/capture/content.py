@@ -7,7 +7,7 @@ from typing import Any
 
 from .._compat.http_clients import body_of
 from .._errors import log_internal_error
-from ..model import Message, RequestContent, Response
+from ..model import CallContent, Message, RequestContent, Response
 from ..model.content_format import ContentAccumulator, ContentFormat
 from ..model.wire_format import Accumulator
 
@@ -44,14 +44,14 @@ class ContentRecorder:
         self._accumulator = self._format.accumulator()
         return WithContent(counts, self._accumulator)
 
-    def output_messages(self) -> list[Message]:
-        """Return the messages that the model produced so far."""
+    def content(self) -> CallContent:
+        """Return the request and the messages that the model produced so far."""
         if self._accumulator is not None and not self._messages:
             try:
                 self._messages = self._accumulator.messages()
             except Exception:
                 log_internal_error("read the content of a response")
-        return self._messages
+        return CallContent(self.request, self._messages)
 
     def complete_from_request(self, http_request: Any) -> None:
         """Read content that came from a caller's iterator out of the HTTP request that was sent.

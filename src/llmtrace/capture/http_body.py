@@ -15,7 +15,7 @@ from .._compat.wrapt import ObjectProxy
 from .._errors import log_internal_error
 from ..model import Response
 from . import worker
-from .call import OpenCall
+from .call import CallState
 from .stream import StreamObserver, notify
 
 __all__ = ["AwsEventStreamParser", "JsonBodyReader", "ObservedBody", "SseParser", "make_parser", "observe_body"]
@@ -152,7 +152,7 @@ class AwsEventStreamParser(SseParser):
 class JsonBodyReader:
     """Reader of one JSON body. It keeps the bytes that the caller reads and parses them at the end."""
 
-    def __init__(self, call: OpenCall, decode: Callable[[bytes], bytes], *, keep: bool = True) -> None:
+    def __init__(self, call: CallState, decode: Callable[[bytes], bytes], *, keep: bool = True) -> None:
         self._call = call
         self._decode = decode
         self._data: bytearray | None = bytearray() if keep else None
@@ -322,15 +322,15 @@ def _guarded(read: Callable[..., None], *data: bytes) -> None:
         log_internal_error("read a body")
 
 
-def observe_body(call: OpenCall, http: Any) -> None:
+def observe_body(call: CallState, http: Any) -> None:
     """End ``call`` when the caller has read the body of ``http``, an httpx response."""
     has_body = is_read(http)
     decode = bytes if has_body else _decoder(http)
     content_type = http.headers.get("content-type", "")
     reader: SseParser | JsonBodyReader
     # Check the content type too: speech is streamed on a field of the body, not on an argument of the SDK.
-    if call.wire_format.accumulator is not None and (
-        call.request.stream or content_type.startswith("text/event-stream")
+    if call.start.wire_format.accumulator is not None and (
+        call.start.request.stream or content_type.startswith("text/event-stream")
     ):
         reader = _parser_for(http, StreamObserver(call, call.make_accumulator()), decode)
     else:

@@ -21,7 +21,7 @@ from ..model import Response, StreamTiming
 from ..model.chunk_gaps import ChunkGaps
 from ..model.wire_format import Accumulator
 from . import worker
-from .call import OpenCall
+from .call import CallState
 from .failure import error_event
 from .services import CallServices
 
@@ -89,7 +89,7 @@ class StreamObserver:
         "finished",
     )  # fmt: skip
 
-    def __init__(self, call: OpenCall, accumulator: Accumulator) -> None:
+    def __init__(self, call: CallState, accumulator: Accumulator) -> None:
         self._call = call
         self._accumulator = accumulator
         self._add = accumulator.add
@@ -101,8 +101,7 @@ class StreamObserver:
         self._sample = array("d")
         self._sample_stride = 1
         self._long_gaps: list[float] = []
-        estimator = call.services.estimator
-        self._output_text = call.output_text = None if estimator is None else estimator.buffer_for(call)
+        self._output_text = call.make_text_buffer()
         self.finished: bool = False
         _open_observers.add(self)
         worker.start()

@@ -7,12 +7,13 @@ from dataclasses import fields, replace
 from decimal import Decimal
 from threading import Event
 from time import monotonic
-from typing import Protocol, TypeVar, overload
+from typing import TypeVar, overload
 
 from opentelemetry.context import Context
 
 from .._decimal import CONTEXT, add
-from ..model import BILLED_OPERATIONS, Call, CallContext, Cost, Usage
+from ..model import BILLED_OPERATIONS, Call, Cost, Usage
+from ..model.call_stages import FinishedCall
 from .blocks import Activation, Block, CallArguments
 
 __all__ = ["Calls", "collect", "observe"]
@@ -22,15 +23,6 @@ T = TypeVar("T")
 _MAX_WAIT_SECONDS = 10.0
 _NO_USAGE = Usage()
 _COUNTS = tuple(field.name for field in fields(Usage))
-
-
-class FinishedCall(Protocol):
-    """A finished call and its context."""
-
-    call_context: CallContext
-
-    def record(self) -> Call:
-        """Return the public record of the call."""
 
 
 class Calls(Sequence[Call]):

@@ -11,6 +11,7 @@ from opentelemetry.trace.propagation import get_current_span
 
 from .._errors import log_internal_error
 from ..model import Call
+from ..model.call_stages import FinishedCall
 from .operation import get_emitter
 from .validation import clean_label, clean_value, warn_invalid
 
@@ -20,7 +21,9 @@ _MAX_RECENT_CALLS = 4096
 _HEX_DIGITS = re.compile(r"[0-9a-f]+")
 
 _recent: OrderedDict[str, Any] = OrderedDict()
-"""Span contexts of the latest calls by response id. An ``OrderedDict``, because a ``dict`` drops its oldest key slowly.
+"""Span contexts of the latest calls by response id.
+
+An ``OrderedDict``, because a ``dict`` drops its oldest key slowly.
 """
 
 
@@ -80,11 +83,11 @@ def score(
         log_internal_error("record a score")
 
 
-def remember(call: Any) -> None:
+def remember(call: FinishedCall) -> None:
     """Keep the span context of a finished call, so that it can be scored by its response id."""
     response_id = call.response.id
     if response_id is not None:
-        _recent[response_id] = call.span.get_span_context()
+        _recent[response_id] = call.span_context
         if len(_recent) > _MAX_RECENT_CALLS:
             _recent.popitem(last=False)
 

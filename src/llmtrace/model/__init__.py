@@ -1,7 +1,7 @@
 """Data types shared by all parts of the package. Standard library only."""
 
 from .call import BILLED_OPERATIONS, INFERENCE_OPERATIONS, Call, CallContext, Cost, PromptUse
-from .content import Blob, Message, Part, RequestContent
+from .content import Blob, CallContent, Message, Part, RequestContent
 from .document import Document
 from .exchange import Request, Response, StreamTiming
 from .finish_reasons import normalize_finish_reason
@@ -13,6 +13,7 @@ __all__ = [
     "INFERENCE_OPERATIONS",
     "Blob",
     "Call",
+    "CallContent",
     "CallContext",
     "Cost",
     "Counts",

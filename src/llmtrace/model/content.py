@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Blob", "Message", "Part", "RequestContent"]
+__all__ = ["Blob", "CallContent", "Message", "Part", "RequestContent"]
 
 Part = dict[str, Any]
 Message = dict[str, Any]
@@ -34,7 +34,17 @@ class RequestContent:
     tools: list[dict[str, Any]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     """Input texts of an embeddings request."""
+    token_count: int = 0
+    """Number of input tokens that the caller passed as numbers."""
     variables: dict[str, str] = field(default_factory=dict)
     """Variables of a prompt stored at the provider."""
     complete: bool = True
     """False if the caller passed an iterator, which llmtrace must not drain."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallContent:
+    """Content of one call: its request, ``None`` if it cannot be read, and the messages that the model produced."""
+
+    request: RequestContent | None
+    output: list[Message]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..model import Message, Part, RequestContent
 from . import tokens
 
 __all__ = ["Estimate", "count_input", "count_output", "estimate"]
@@ -48,15 +49,17 @@ class Estimate:
     """True if the counts include usage that the provider reported before the stream broke."""
 
 
-def estimate(model: str | None, body: Any, text: str | None, calls: int = 0, *, embedding: bool = False) -> Estimate:
+def estimate(
+    model: str | None, request: RequestContent, text: str | None, calls: int = 0, *, operation: str = "chat"
+) -> Estimate:
     """Estimate the tokens of a request and its response.
 
     Args:
         model: Name of the model, which decides the encoding.
-        body: Body of the request.
+        request: Content of the request.
         text: Text of the response, with the names and arguments of its tool calls; ``None`` if not available.
         calls: Number of tool calls in the response.
-        embedding: True for a request for embeddings, whose inputs have no overhead per message.
+        operation: The operation, which decides if texts have an overhead per message.
 
     Returns:
         The estimate, without a price.
@@ -65,7 +68,7 @@ def estimate(model: str | None, body: Any, text: str | None, calls: int = 0, *, 
     name = (model or "").rpartition("/")[2].lower()
     claude = "claude" in name
     return Estimate(
-        input=_count_embedded(body, encoding) if embedding else count_input(body, encoding, claude=claude),
+        input=count_input(request, encoding, operation, claude=claude),
         output=None if text is None else count_output(text, encoding, calls, claude=claude),
         method=encoding,
         floor=name.startswith(_REASONING_MODELS),
@@ -80,129 +83,70 @@ def count_output(text: str, encoding: str, calls: int = 0, *, claude: bool = Fal
     return tokens.count(text, encoding) + calls * overhead
 
 
-def count_input(body: Any, encoding: str, *, claude: bool = False) -> int:
+def count_input(request: RequestContent, encoding: str, operation: str = "chat", *, claude: bool = False) -> int:
     """Return the tokens of a request: messages and tools with their overhead, without images and audio."""
-    if not isinstance(body, Mapping):
-        return 0
-    prompt = body.get("prompt")
-    if prompt is not None:
-        return _count_text(prompt, encoding)
-    messages = next((body[name] for name in _MESSAGE_FIELDS if body.get(name) is not None), None)
-    total = 0
-    if isinstance(messages, str):
-        total += _TOKENS_PER_MESSAGE + 1 + tokens.count(messages, encoding)
-    elif isinstance(messages, (list, tuple)):
-        total += sum(_count_message(message, encoding) for message in messages)
-    elif isinstance(messages, Mapping):
-        total += _count_message(messages, encoding)
-    for name in _SYSTEM_FIELDS:
-        if body.get(name):
-            total += _TOKENS_PER_MESSAGE + 1 + _count_text(body[name], encoding)
-    return (
-        total
-        + _TOKENS_BEFORE_RESPONSE
-        + _count_tools(body.get("tools") or body.get("functions"), encoding, claude=claude)
-    )
+    if operation == "embeddings":
+        return request.token_count + sum(tokens.count(text, encoding) for text in request.texts)
+    if operation == "text_completion":
+        parts = sum(_count_parts(message["parts"], encoding) for message in request.messages)
+        return request.token_count + parts
+    total = sum(_count_message(message, encoding) for message in request.messages)
+    if request.system:
+        total += _TOKENS_PER_MESSAGE + 1 + _count_parts(request.system, encoding)
+    return total + _TOKENS_BEFORE_RESPONSE + _count_tools(request.tools, encoding, claude=claude)
 
 
-def _count_embedded(body: Any, encoding: str) -> int:
-    """Return the tokens of the inputs of a request for embeddings: texts, or lists of token ids."""
-    if isinstance(body, Mapping):
-        return sum(
-            _count_embedded(body[name], encoding) for name in (*_MESSAGE_FIELDS, "parts", "text") if name in body
-        )
-    if isinstance(body, (list, tuple)):
-        return sum(1 if type(item) is int else _count_embedded(item, encoding) for item in body)
-    return tokens.count(body, encoding) if isinstance(body, str) else 0
+def _count_message(message: Message, encoding: str) -> int:
+    total = _TOKENS_PER_MESSAGE + tokens.count(message["role"], encoding) + _count_parts(message["parts"], encoding)
+    return total + _TOKENS_PER_NAME + tokens.count(message["name"], encoding) if "name" in message else total
 
 
-_MESSAGE_FIELDS = ("messages", "input", "contents", "content", "requests", "instances")
-_SYSTEM_FIELDS = ("system", "instructions", "systemInstruction", "system_instruction")
+def _count_parts(parts: list[Any], encoding: str) -> int:
+    return sum(_count_part(part, encoding) for part in parts if isinstance(part, dict))
 
 
-def _count_message(message: Any, encoding: str) -> int:
-    if not isinstance(message, Mapping):
-        return _count_text(message, encoding)
-    total = _TOKENS_PER_MESSAGE + _count_text(message.get("role"), encoding)
-    total += sum(_count_text(message[name], encoding) for name in ("content", "parts") if name in message)
-    if "content" not in message and "parts" not in message:
-        total += _count_text(message, encoding)
-    if message.get("name"):
-        total += _TOKENS_PER_NAME + _count_text(message["name"], encoding)
-    for call in message.get("tool_calls") or ():
-        function = call.get("function") if isinstance(call, Mapping) else None
-        if isinstance(function, Mapping):
-            total += (
-                _TOKENS_PER_MESSAGE
-                + _count_text(function.get("name"), encoding)
-                + _count_text(function.get("arguments"), encoding)
-            )
-    return total
+def _count_part(part: Part, encoding: str) -> int:
+    match part["type"]:
+        case "tool_call":
+            arguments = _count_value(part["arguments"], encoding)
+            return _TOKENS_PER_MESSAGE + tokens.count(part["name"], encoding) + arguments
+        case "tool_call_response":
+            response = part["response"]
+            if isinstance(response, list):
+                return _count_parts(response, encoding)
+            return _count_value(response, encoding)
+    content = part.get("content")
+    if isinstance(content, list):
+        return _count_parts(content, encoding)
+    return tokens.count(content, encoding) if isinstance(content, str) else 0
 
 
-_TEXT_FIELDS = (
-    "text", "content", "input", "arguments", "output", "thinking", "name", "parts", "functionCall", "function_call",
-    "functionResponse", "function_response", "args", "response",
-)  # fmt: skip
-_JSON_FIELDS = frozenset({"args", "response"})
-"""Fields whose value a prompt contains as JSON."""
+def _count_value(value: Any, encoding: str) -> int:
+    """Return the tokens of a value that a prompt contains as text, or else as JSON."""
+    return tokens.count(value if isinstance(value, str) else _to_json(value), encoding)
 
 
-def _count_text(value: Any, encoding: str) -> int:
-    """Return the tokens of a text, or of the texts in the content blocks of any vendor."""
-    if isinstance(value, str):
-        return tokens.count(value, encoding)
-    if isinstance(value, Mapping):
-        kind = value.get("type")
-        if kind in ("tool_use", "tool_result") and not isinstance(value.get("content"), (str, list)):
-            return tokens.count(_to_json(value.get("input", {})), encoding) + _count_text(value.get("name"), encoding)
-        return sum(
-            tokens.count(_to_json(value[name]), encoding)
-            if name in _JSON_FIELDS
-            else _count_text(value[name], encoding)
-            for name in _TEXT_FIELDS
-            if name in value
-        )
-    if isinstance(value, (list, tuple)):
-        return sum(_count_text(item, encoding) for item in value)
-    return 0
-
-
-def _count_tools(tools: Any, encoding: str, *, claude: bool) -> int:
+def _count_tools(tools: list[dict[str, Any]], encoding: str, *, claude: bool) -> int:
     """Return the tokens of tools, which a prompt contains as a line per function and a line per parameter."""
-    if not isinstance(tools, (list, tuple)):
-        return 0
-    definitions = [_definition(function) for tool in tools for function in _functions_of(tool)]
-    functions = [function for function in definitions if function is not None]
+    if claude and tools:
+        counts = [tokens.count(_claude_definition(tool), encoding) for tool in tools]
+        return _TOKENS_FOR_CLAUDE_TOOLS + sum(_TOKENS_PER_CLAUDE_TOOL + count for count in counts)
+    functions = [tool for tool in tools if tool["type"] == "function"]
     if not functions:
         return 0
-    if claude:
-        counts = [tokens.count(_to_json(function), encoding) for function in functions]
-        return _TOKENS_FOR_CLAUDE_TOOLS + sum(_TOKENS_PER_CLAUDE_TOOL + count for count in counts)
     opening = 7 if encoding == "o200k_base" else 10
     return 12 + sum(opening + _count_signature(function, encoding) for function in functions)
 
 
-def _functions_of(tool: Any) -> list[Any]:
-    """Return the functions of one entry of the tools: Gemini puts several into one."""
-    if isinstance(tool, Mapping):
-        for name in ("functionDeclarations", "function_declarations"):
-            if isinstance(tool.get(name), list):
-                return list(tool[name])
-    return [tool]
-
-
-def _definition(tool: Any) -> Mapping[str, Any] | None:
-    if not isinstance(tool, Mapping):
-        return None
-    inner = tool.get("function", tool)
-    return inner if isinstance(inner, Mapping) and isinstance(inner.get("name"), str) else None
+def _claude_definition(tool: dict[str, Any]) -> str:
+    """Return the definition of a tool as it was sent, without its type."""
+    return _to_json({"input_schema" if name == "parameters" else name: tool[name] for name in tool if name != "type"})
 
 
 def _count_signature(tool: Mapping[str, Any], encoding: str) -> int:
     description = str(tool.get("description") or "").rstrip(".")
     total = tokens.count(f"{tool['name']}:{description}", encoding)
-    schema = tool.get("parameters") or tool.get("input_schema") or {}
+    schema = tool.get("parameters")
     properties = schema.get("properties") if isinstance(schema, Mapping) else None
     if not isinstance(properties, Mapping) or not properties:
         return total

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from .._process import warn_once
-from ..model import Counts, Request, Response
-from ..model.wire_format import ReadTexts, WireFormat
+from ..model import Counts, Request, RequestContent, Response
+from ..model.call_stages import CallStart
+from ..model.wire_format import ReadTexts
 from .estimates import Estimate, estimate
 from .price import Pricer
 
@@ -60,27 +61,6 @@ class OutputText:
         return "".join(self._joined) if self.length <= _MAX_TEXT_CHARACTERS else None
 
 
-class EstimatedCall(Protocol):
-    """The part of a call that estimates read and write."""
-
-    wire_format: WireFormat
-    request: Request
-    response: Response
-    provider: str
-    server: tuple[str, int] | None
-    started_ns: int
-    body: Any
-    output_text: OutputText | None
-    estimate: Estimate | None
-    injected_include_usage: bool
-    usage_on_other_span: bool
-    outcome: str
-
-    @property
-    def ended_early(self) -> bool:
-        """True if a stream stopped before its last chunk."""
-
-
 class Estimator:
     """Counter of tokens that were not reported. It uses ``tiktoken``, on the worker thread."""
 
@@ -88,39 +68,49 @@ class Estimator:
         self._pricer = pricer
         self._as_usage = mode == "usage"
 
-    def buffer_for(self, call: EstimatedCall) -> OutputText | None:
-        """Return a buffer for the text of a call, or ``None`` if its format has none.
-
-        Streams need it from the start: one may break before its last chunk, which reports the usage.
-        """
+    def buffer_for(self, call: CallStart) -> OutputText | None:
+        """Return a buffer for the text of a response, or ``None`` if its format has none."""
         read = call.wire_format.texts
-        return OutputText(read) if read is not None and isinstance(call.body, dict) else None
+        return None if read is None else OutputText(read)
 
-    def take(self, call: EstimatedCall, response: Any) -> None:
-        """Keep the text of a complete response that reports no usage."""
-        call.output_text = self.buffer_for(call)
-        if call.output_text is not None:
-            call.output_text.add(response)
-
-    def applies_to(self, call: EstimatedCall) -> bool:
+    def applies_to(
+        self, call: CallStart, response: Response, output: OutputText | None, *, outcome: str, ended_early: bool
+    ) -> bool:
         """Return true if a call used tokens that were not reported."""
-        response, output = call.response, call.output_text
-        if call.wire_format.texts is None or call.body is None or call.usage_on_other_span or response.stated_cost:
+        if call.wire_format.texts is None or call.wire_format.content is None or response.stated_cost:
             return False
         has_text = output is not None and output.length > 0
         if _has_token_counts(response):
-            return call.ended_early and has_text
-        return has_text or (call.outcome in ("ok", "cancelled") and response.status not in _UNFINISHED)
+            return ended_early and has_text
+        return has_text or (outcome in ("ok", "cancelled") and response.status not in _UNFINISHED)
 
-    def estimate(self, call: EstimatedCall) -> None:
-        """Count the tokens of a call, price them, and store both in ``call.estimate``."""
-        output, response = call.output_text, call.response
+    def estimate(
+        self,
+        call: CallStart,
+        response: Response,
+        content: RequestContent,
+        output: OutputText | None,
+        *,
+        usage_expected: bool,
+    ) -> tuple[Estimate, Response]:
+        """Count the tokens of a call and price them.
+
+        Args:
+            call: The start of the call.
+            response: The response, without usage or with that of a broken stream.
+            content: The content of the request.
+            output: The text of the response, if any.
+            usage_expected: True if llmtrace requested the usage, or the stream ended before the chunk that reports it.
+
+        Returns:
+            The estimate, and the response: with the counts as its usage if the setting is ``usage``.
+        """
         counted = estimate(
             response.model or call.request.model,
-            call.body,
+            content,
             None if output is None else output.text,
             0 if output is None else output.calls,
-            embedding=call.request.operation == "embeddings",
+            operation=call.request.operation,
         )
         partial = _has_token_counts(response)
         counts: Counts = dict(response.usage or {})
@@ -128,26 +118,27 @@ class Estimator:
             # Never go below the report: it covers a part of the response.
             tokens = None if counted.output is None else max(counted.output, int(counts.get("output", 0)))
             counted = replace(counted, input=int(counts.get("input", counted.input)), output=tokens, partial=True)
-        else:
-            self._log_once_per_host(call)
+        elif not usage_expected and not _requests_usage(call.request):
+            _log_once_per_host(call)
         counts["input"], counts["output"] = counted.input, counted.output or 0
         estimated = replace(response, usage=counts, stated_cost=None)
         host = None if call.server is None else call.server[0]
         priced = self._pricer.price(call.provider, host, call.request, estimated, call.started_ns / 1e9)
         if priced is not None and priced.reason is None and counted.output is not None:
             counted = replace(counted, usd=priced.total)
-        call.estimate = counted
-        if self._as_usage and counted.output is not None and not partial:
-            call.response = estimated
+        as_usage = self._as_usage and counted.output is not None and not partial
+        return counted, estimated if as_usage else response
 
-    def _log_once_per_host(self, call: EstimatedCall) -> None:
-        options = call.body.get("stream_options") if isinstance(call.body, dict) else None
-        requested = call.injected_include_usage or (isinstance(options, dict) and options.get("include_usage") is True)
-        if requested or call.ended_early:
-            return  # The usage was requested already, or the stream ended before the chunk that reports it.
-        host = "an unknown host" if call.server is None else call.server[0]
-        streamed = call.request.stream and call.request.api_type == "chat_completions"
-        warn_once((_STREAM_MESSAGE if streamed else _RESPONSE_MESSAGE) % host, about=("estimated", host))
+
+def _requests_usage(request: Request) -> bool:
+    options = request.vendor_params.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
+def _log_once_per_host(call: CallStart) -> None:
+    host = "an unknown host" if call.server is None else call.server[0]
+    streamed = call.request.stream and call.request.api_type == "chat_completions"
+    warn_once((_STREAM_MESSAGE if streamed else _RESPONSE_MESSAGE) % host, about=("estimated", host))
 
 
 _STREAM_MESSAGE = (

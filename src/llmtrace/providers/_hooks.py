@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from .._errors import log_internal_error
 from ..capture.background import FETCH
-from ..capture.call import OpenCall
+from ..capture.call import CallState
 from ..capture.failure import may_have_been_sent
 from ..capture.services import CallServices
 from ..context import state as context_state
@@ -19,7 +19,7 @@ from ._parameters import read_parameters
 
 __all__ = ["begin", "current_call", "drive", "drive_async", "end_without_response", "record_failed_attempt"]
 
-Settle = Callable[[OpenCall, Any], None]
+Settle = Callable[[CallState, Any], None]
 
 
 def begin(
@@ -31,42 +31,34 @@ def begin(
     provider: str,
     server: tuple[str, int] | None,
     body: Any = None,
-) -> OpenCall:
+) -> CallState:
     """Open a call. It is counted and priced even when it gets no span of its own."""
     request.vendor_params = read_parameters(body)
-    return OpenCall(
-        services,
-        client,
-        wire_format,
-        request,
-        provider=provider,
-        server=server,
-        body=body,
-        parent_context=context_state.current(),
-    )
+    return CallState(services, client, wire_format, request, provider, server, body, context_state.current())
 
 
-def _admit(call: OpenCall) -> Any:
+def _admit(call: CallState) -> Any:
     """Return an exception that refuses the call before its request is sent, a pending verdict, or ``None``."""
-    admit = call.services.admit
+    budgets = call.services.budgets
     # A fetch adds no cost of its own: refusing it would withhold a response that is already paid for.
-    if admit is None or call.request.operation == FETCH:
+    if budgets is None or call.start.request.operation == FETCH:
         return None
     try:
-        return admit(call)
+        call.reservation, verdict = budgets.admit(call.start)
     except Exception:
         log_internal_error("check the budgets")
         return None
+    return verdict
 
 
-def _check_budgets(call: OpenCall, verdict: Any) -> None:
+def _check_budgets(call: CallState, verdict: Any) -> None:
     if not isinstance(verdict, Exception):
         verdict = _wait_for_verdict(call, verdict.wait)
     if verdict is not None:
         _refuse(call, verdict)
 
 
-async def _check_budgets_async(call: OpenCall, verdict: Any) -> None:
+async def _check_budgets_async(call: CallState, verdict: Any) -> None:
     if not isinstance(verdict, Exception):
         try:
             verdict = await verdict.wait_async()
@@ -81,7 +73,7 @@ async def _check_budgets_async(call: OpenCall, verdict: Any) -> None:
         _refuse(call, verdict)
 
 
-def _refuse(call: OpenCall, refusal: Exception) -> NoReturn:
+def _refuse(call: CallState, refusal: Exception) -> NoReturn:
     try:
         call.block(refusal)
     except Exception:
@@ -89,7 +81,7 @@ def _refuse(call: OpenCall, refusal: Exception) -> NoReturn:
     raise refusal
 
 
-def _wait_for_verdict(call: OpenCall, wait: Callable[[], Any]) -> Any:
+def _wait_for_verdict(call: CallState, wait: Callable[[], Any]) -> Any:
     try:
         return wait()
     except Exception:
@@ -101,7 +93,7 @@ def _wait_for_verdict(call: OpenCall, wait: Callable[[], Any]) -> Any:
         raise
 
 
-def drive(call: OpenCall, settle: Settle, wrapped: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+def drive(call: CallState, settle: Settle, wrapped: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """Run ``wrapped`` inside ``call`` and end the call with ``settle``. A budget may refuse the call first."""
     verdict = _admit(call)
     if verdict is not None:
@@ -118,7 +110,7 @@ def drive(call: OpenCall, settle: Settle, wrapped: Callable[..., Any], args: Any
 
 
 async def drive_async(
-    call: OpenCall, settle: Settle, wrapped: Callable[..., Awaitable[Any]], args: Any, kwargs: Any
+    call: CallState, settle: Settle, wrapped: Callable[..., Awaitable[Any]], args: Any, kwargs: Any
 ) -> Any:
     """Await ``wrapped`` inside ``call`` and end the call with ``settle``. A budget may refuse the call first."""
     verdict = _admit(call)
@@ -135,7 +127,7 @@ async def drive_async(
     return result
 
 
-def record_failed_attempt(call: OpenCall, error: BaseException | None) -> None:
+def record_failed_attempt(call: CallState, error: BaseException | None) -> None:
     """Mark the call as sent if an attempt failed after its request was sent: the provider may bill it."""
     try:
         if error is None or call.request_sent or getattr(error, "response", None) is not None:  # the provider responded
@@ -146,9 +138,9 @@ def record_failed_attempt(call: OpenCall, error: BaseException | None) -> None:
         log_internal_error("record a failed attempt")
 
 
-def _attach(call: OpenCall) -> Any:
+def _attach(call: CallState) -> Any:
     try:
-        if call.call_context.agent is not None and call.request.operation in INFERENCE_OPERATIONS:
+        if call.start.call_context.agent is not None and call.start.request.operation in INFERENCE_OPERATIONS:
             agent = agent_of(call.parent_context)
             if agent is not None:
                 next(agent.inference_calls)
@@ -158,7 +150,7 @@ def _attach(call: OpenCall) -> Any:
         return None
 
 
-def _detach(call: OpenCall, token: Any, error: BaseException | None) -> None:
+def _detach(call: CallState, token: Any, error: BaseException | None) -> None:
     if token is None:
         return
     try:
@@ -169,7 +161,7 @@ def _detach(call: OpenCall, token: Any, error: BaseException | None) -> None:
         log_internal_error("make the caller's context current again")
 
 
-def _complete(call: OpenCall, token: Any, settle: Settle, result: Any) -> None:
+def _complete(call: CallState, token: Any, settle: Settle, result: Any) -> None:
     """Make the caller's context current again and end the call with ``settle``. Never raises."""
     _detach(call, token, None)
     try:
@@ -179,7 +171,7 @@ def _complete(call: OpenCall, token: Any, settle: Settle, result: Any) -> None:
         log_internal_error("read a response")
 
 
-def end_without_response(call: OpenCall) -> None:
+def end_without_response(call: CallState) -> None:
     """End a call whose response cannot be read. Never raises."""
     try:
         call.end(Response())
@@ -187,20 +179,20 @@ def end_without_response(call: OpenCall) -> None:
         log_internal_error("end a call")
 
 
-def current_call() -> OpenCall | None:
+def current_call() -> CallState | None:
     """Return the call whose request an SDK is processing in this thread or task."""
     try:
         call = context_state.current_call()
     except Exception:
         log_internal_error("find the current call")
         return None
-    return call if isinstance(call, OpenCall) else None
+    return call if isinstance(call, CallState) else None
 
 
-def _fail(call: OpenCall, error: BaseException) -> None:
+def _fail(call: CallState, error: BaseException) -> None:
     try:
         if call.injected_include_usage and call.services.stream_usage is not None:
-            call.services.stream_usage.on_error(call, error)
+            call.services.stream_usage.on_error(call.start, error)
     except Exception:
         log_internal_error("record a rejected request")
     try:

@@ -17,6 +17,7 @@ from ..model import Blob, Message, Part, RequestContent
 
 __all__ = [
     "append_turn",
+    "count_encoded",
     "data_url_part",
     "file_part",
     "file_uri_part",
@@ -51,6 +52,11 @@ def iter_items(source: Any, name: str, request: RequestContent | None = None) ->
     if value is not None and request is not None and hasattr(value, "__iter__") and not _scalar(value):
         request.complete = False
     return iter(())
+
+
+def count_encoded(item: Any) -> int:
+    """Return the number of tokens of an item that the caller has encoded: one number, or a list of them."""
+    return len(item) if isinstance(item, (list, tuple)) else int(type(item) is int)
 
 
 def _scalar(value: Any) -> bool:

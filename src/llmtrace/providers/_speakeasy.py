@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import wrapt
 
 from .._errors import log_internal_error
-from ..capture.call import OpenCall
+from ..capture.call import CallState
 from ..capture.error_body import error_code
 from ..capture.http_body import ObservedBody, SseParser, observe_body
 from ..capture.services import CallServices
@@ -35,7 +35,7 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     patches = Patches()
     counts_attempts = False
 
-    def begin(args: Any, kwargs: Any) -> OpenCall | None:
+    def begin(args: Any, kwargs: Any) -> CallState | None:
         return _begin(provider, services, args, kwargs, counts_attempts=counts_attempts) if patches.active else None
 
     def do_request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
@@ -79,14 +79,14 @@ _HOOKS = (("sdkhooks", "SDKHooks"), ("asyncsdkhooks", "AsyncSDKHooks"))
 
 def _count_attempt(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     call = current_call()
-    if isinstance(call, OpenCall):
+    if isinstance(call, CallState):
         call.retries += 1
     return wrapped(*args, **kwargs)
 
 
 def _begin(
     provider: Provider, services: CallServices, args: Any, kwargs: Any, *, counts_attempts: bool
-) -> OpenCall | None:
+) -> CallState | None:
     try:
         arguments = dict(zip(("hook_ctx", "request"), args, strict=False)) | kwargs
         http_request = arguments["request"]
@@ -122,7 +122,7 @@ def _begin(
         return None
 
 
-def _settle(call: OpenCall, http_response: Any) -> None:
+def _settle(call: CallState, http_response: Any) -> None:
     call.http_response = http_response
     if http_response.status_code >= 400:
         # End the call here: the SDK raises its exception later, outside our hooks.

@@ -11,7 +11,7 @@ from typing import Any
 import wrapt
 
 from .._errors import log_internal_error
-from ..capture.call import OpenCall
+from ..capture.call import CallState
 from ..capture.http_body import ObservedBody, make_parser, observe_body
 from ..capture.services import CallServices, StreamUsageInjector
 from ..capture.stream import (
@@ -98,15 +98,21 @@ def _read_by_helper(wrapped: Any, helper: Any, args: Any, kwargs: Any) -> Any:
     return (AsyncObservedHelperIterator if hasattr(events, "__anext__") else ObservedHelperIterator)(events, observer)
 
 
-def _inject_usage(usage: StreamUsageInjector, call: OpenCall, args: Any, kwargs: Any) -> tuple[Any, Any]:
+def _inject_usage(usage: StreamUsageInjector, call: CallState, args: Any, kwargs: Any) -> tuple[Any, Any]:
     """Return the arguments of a request, with ``include_usage`` in a copy of its options."""
     try:
         if len(args) > 1:
-            return (args[0], usage.inject(call, args[1]), *args[2:]), kwargs
-        return args, {**kwargs, "options": usage.inject(call, kwargs["options"])}
+            return (args[0], _injected(usage, call, args[1]), *args[2:]), kwargs
+        return args, {**kwargs, "options": _injected(usage, call, kwargs["options"])}
     except Exception:
         log_internal_error("inject include_usage")
         return args, kwargs
+
+
+def _injected(usage: StreamUsageInjector, call: CallState, options: Any) -> Any:
+    injected = usage.inject(call.start, options)
+    call.injected_include_usage = injected is not options
+    return injected
 
 
 def _process_response(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
@@ -137,7 +143,7 @@ class _StainlessCallFactory:
         self._patches = patches
         self._targets: dict[int, tuple[Any, type, tuple[str, tuple[str, int] | None]]] = {}
 
-    def begin(self, client: Any, args: Any, kwargs: Any) -> OpenCall | None:
+    def begin(self, client: Any, args: Any, kwargs: Any) -> CallState | None:
         if not self._patches.active:
             return None
         try:
@@ -191,13 +197,13 @@ def _body(options: Any) -> Any:
     return {**body, **extra} if isinstance(extra, dict) and isinstance(body, dict) else body
 
 
-def _settle(call: OpenCall, result: Any) -> None:
+def _settle(call: CallState, result: Any) -> None:
     """End the call with a complete response, or let the observer of a stream end it later."""
     http_response = call.http_response
     attributes = getattr(result, "__dict__", {})
     if http_response is not None and (result is http_response or attributes.get("http_response") is http_response):
         observe_body(call, http_response)
-    elif call.request.stream and call.wire_format.accumulator is not None and hasattr(result, "_iterator"):
+    elif call.start.request.stream and call.start.wire_format.accumulator is not None and hasattr(result, "_iterator"):
         _settle_stream(call, result)
     elif http_response is not None and attributes.get("response") is http_response:  # the body is not JSON
         observe_body(call, http_response)
@@ -205,7 +211,7 @@ def _settle(call: OpenCall, result: Any) -> None:
         call.end(call.read_response(result))
 
 
-def _settle_stream(call: OpenCall, stream: Any) -> None:
+def _settle_stream(call: CallState, stream: Any) -> None:
     observer = StreamObserver(call, call.make_accumulator())
     inner = stream._iterator
     stream._iterator = (

@@ -19,7 +19,8 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from .._files import Descriptor
 from .._process import before_fork, warn_once
 from .prune import Limits, prune
-from .request_bodies import Body, RequestBodies
+from .request_bodies import RequestBodies
+from .request_fingerprints import SentBody
 from .schema import StoreError, connect
 from .span_codec import StoredSpan, record
 from .write import Writer
@@ -71,7 +72,7 @@ class StoreExporter(SpanExporter):
             return SpanExportResult.FAILURE
         return SpanExportResult.FAILURE if lost else SpanExportResult.SUCCESS
 
-    def take(self, spans: Sequence[ReadableSpan]) -> tuple[list[StoredSpan], Mapping[str, Body]]:
+    def take(self, spans: Sequence[ReadableSpan]) -> tuple[list[StoredSpan], Mapping[str, SentBody]]:
         """Convert spans to their stored form and take the request bodies of their calls.
 
         Spans that cannot be converted are left out and reported once.
@@ -84,7 +85,9 @@ class StoreExporter(SpanExporter):
                 self.complain(error)
         return stored, {} if self._sent is None else self._sent.take(span.span_id for span in stored)
 
-    def write(self, spans: Sequence[StoredSpan], sent: Mapping[str, Body], *, timeout: float = _TIMEOUT_SECONDS) -> int:
+    def write(
+        self, spans: Sequence[StoredSpan], sent: Mapping[str, SentBody], *, timeout: float = _TIMEOUT_SECONDS
+    ) -> int:
         """Write all spans and return the number of spans that cannot be stored.
 
         Args:
@@ -114,7 +117,7 @@ class StoreExporter(SpanExporter):
         finally:
             self._lock.release()
 
-    def _write(self, spans: Sequence[StoredSpan], sent: Mapping[str, Body], timeout: float) -> int:
+    def _write(self, spans: Sequence[StoredSpan], sent: Mapping[str, SentBody], timeout: float) -> int:
         writer = self._open(timeout)
         try:
             writer.write(spans, sent)

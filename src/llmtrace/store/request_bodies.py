@@ -4,27 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
-from .._compat.http_clients import body_of, request_of
+from ..model.call_stages import FinishedCall
+from .request_fingerprints import SentBody
 
-__all__ = ["Body", "RequestBodies"]
+__all__ = ["RequestBodies"]
 
-Body = bytes | Mapping[str, Any]
 _MAX_BODIES = 1024
 _MAX_BODY_BYTES = 1 << 20
 """Maximum bytes of one request body. Larger ones, mostly images, are not kept."""
 _MAX_TOTAL_BYTES = 64 << 20
-
-
-class _Ended(Protocol):
-    client: str
-    span: Any
-    http_response: Any
-    body: Any
-
-    @property
-    def has_own_span(self) -> bool: ...
 
 
 class RequestBodies:
@@ -37,26 +27,22 @@ class RequestBodies:
     def __init__(self, wanted: Callable[[], bool]) -> None:
         self._wanted = wanted
         # A deque needs no lock, which a fork could leave locked.
-        self._waiting: deque[tuple[int, Body]] = deque(maxlen=_MAX_BODIES)
+        self._waiting: deque[tuple[int, SentBody]] = deque(maxlen=_MAX_BODIES)
         self._size = 0
-        self._bodies: dict[str, Body] = {}
+        self._bodies: dict[str, SentBody] = {}
 
-    def remember(self, call: _Ended) -> None:
-        """Keep the request body of a call. Called as an observer, before the span ends."""
-        if not call.has_own_span or not self._wanted():
+    def remember(self, call: FinishedCall, body: bytes | Mapping[str, Any] | None) -> None:
+        """Keep the request body of a call. Called before the span ends."""
+        content = call.wire_format.content
+        if content is None or not isinstance(body, (bytes, dict)) or not call.has_own_span or not self._wanted():
             return
-        body: Any = body_of(request_of(call.http_response))
-        if body is not None:
+        if isinstance(body, bytes):
             self._size += len(body)
             if len(body) > _MAX_BODY_BYTES or self._size > _MAX_TOTAL_BYTES:
                 return
-        elif call.client == "google_genai" and type(call.body) is dict:
-            body = call.body  # built by the SDK from copies
-        else:
-            return
-        self._waiting.append((call.span.get_span_context().span_id, body))
+        self._waiting.append((call.span_context.span_id, SentBody(body, content.request)))
 
-    def take(self, spans: Iterable[str]) -> dict[str, Body]:
+    def take(self, spans: Iterable[str]) -> dict[str, SentBody]:
         """Remove and return the bodies of these spans, by hexadecimal span id. Bodies of other spans stay."""
         while self._waiting:
             try:
@@ -67,5 +53,5 @@ class RequestBodies:
         taken = {span: self._bodies.pop(span) for span in spans if span in self._bodies}
         while len(self._bodies) > _MAX_BODIES:  # bodies of spans that were not sampled
             del self._bodies[next(iter(self._bodies))]
-        self._size = sum(len(body) for body in self._bodies.values() if isinstance(body, bytes))
+        self._size = sum(len(sent.body) for sent in self._bodies.values() if isinstance(sent.body, bytes))
         return taken

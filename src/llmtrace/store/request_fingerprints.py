@@ -3,44 +3,52 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
+from ..model import RequestContent
 from ..model.fingerprint import Fingerprint, fingerprint
 
-__all__ = ["read_fingerprint"]
+__all__ = ["SentBody", "read_fingerprint"]
 
-_MESSAGES = ("messages", "contents", "input", "prompt")
-_SYSTEM = ("system", "instructions", "systemInstruction", "system_instruction")
 _IGNORED_FIELDS = frozenset(
     {"stream", "stream_options", "user", "metadata", "store", "safety_identifier", "prompt_cache_key", "labels"}
 )
 """Fields that do not influence the response."""
 
 
-def read_fingerprint(sent: bytes | Mapping[str, Any], model: str | None, key: bytes = b"") -> Fingerprint | None:
+class SentBody(NamedTuple):
+    """One request body, and the reader of its wire format."""
+
+    body: bytes | Mapping[str, Any]
+    """The body, as JSON or parsed."""
+    read: Callable[[Any], RequestContent]
+
+
+def read_fingerprint(sent: SentBody, model: str | None, key: bytes = b"") -> Fingerprint | None:
     """Return the fingerprint of a request body, or ``None`` if it contains no messages.
 
     Args:
-        sent: The body, as JSON or parsed.
+        sent: The body.
         model: The requested model, where the URL names it and the body does not.
         key: The key of the hashes, so that they cannot be compared with those of another store.
     """
     try:
-        body = json.loads(sent) if isinstance(sent, bytes) else sent
+        body = json.loads(sent.body) if isinstance(sent.body, bytes) else sent.body
     except (ValueError, RecursionError):  # not JSON, for example a form with a file
         return None
     if not isinstance(body, Mapping):
         return None
-    name = next((name for name in _MESSAGES if body.get(name)), None)
-    if name is None:
+    content = sent.read(body)
+    messages = content.messages or content.texts
+    if not (messages or content.token_count or content.variables):
         return None
-    used = {name, "model", "tools", *_SYSTEM}
     return fingerprint(
-        body[name],
-        system=next((body[field] for field in _SYSTEM if body.get(field)), None),
-        tools=body.get("tools"),
+        messages,
+        system=content.system,
+        tools=content.tools,
         model=body.get("model") or model,
-        params={field: value for field, value in body.items() if field not in used and field not in _IGNORED_FIELDS},
+        # Everything that was sent: content includes only what the conventions have a form for.
+        params={field: value for field, value in body.items() if field not in _IGNORED_FIELDS},
         key=key,
     )

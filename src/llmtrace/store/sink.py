@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._errors import log_internal_error
 from .exporter import StoreExporter
-from .request_bodies import Body
+from .request_fingerprints import SentBody
 from .schema import StoreError
 from .span_codec import StoredSpan
 
@@ -43,7 +43,7 @@ class StoreSink:
         """Start empty in a forked child."""
         self._lock = threading.Lock()
         self._waiting: list[StoredSpan] = []
-        self._bodies: dict[str, Body] = {}
+        self._bodies: dict[str, SentBody] = {}
         self._drop_reason = "store_failed"
 
     @property
@@ -127,10 +127,10 @@ class StoreSink:
         self._stats.record_dropped(self._drop_reason, len(dropped))
 
 
-def _size(span: StoredSpan, bodies: dict[str, Body]) -> int:
-    body = bodies.get(span.span_id)
+def _size(span: StoredSpan, bodies: dict[str, SentBody]) -> int:
+    sent = bodies.get(span.span_id)
     texts = sum(len(value) for value in span.attributes.values() if isinstance(value, str))
-    return _SPAN_OVERHEAD_BYTES + texts + (len(body) if isinstance(body, bytes) else 0)
+    return _SPAN_OVERHEAD_BYTES + texts + (len(sent.body) if sent is not None and isinstance(sent.body, bytes) else 0)
 
 
 def _drop_reason(error: Exception) -> tuple[str, bool]:

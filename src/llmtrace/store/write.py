@@ -13,8 +13,7 @@ from ..model.fingerprint import Fingerprint
 from ..telemetry import names
 from .columns import MAX_INTEGER, dimensions_of, is_call, labels_of, measures_of, similarity_of
 from .packed import pack_metrics, pack_similarity
-from .request_bodies import Body
-from .request_fingerprints import read_fingerprint
+from .request_fingerprints import SentBody, read_fingerprint
 from .schema import DIMENSION_COLUMNS, MEASURES, transaction
 from .span_codec import StoredSpan, pack
 
@@ -51,7 +50,7 @@ class Writer:
         self._key: bytes | None = None
         self._ids: dict[tuple[str, Any], int] = {}
 
-    def write(self, spans: Sequence[StoredSpan], sent: Mapping[str, Body] | None = None) -> None:
+    def write(self, spans: Sequence[StoredSpan], sent: Mapping[str, SentBody] | None = None) -> None:
         """Write all spans, or none if this raises.
 
         Args:
@@ -163,7 +162,7 @@ class Writer:
         return number
 
 
-def _fingerprint(span: StoredSpan, sent: Body | None, key: bytes) -> Fingerprint | None:
+def _fingerprint(span: StoredSpan, sent: SentBody | None, key: bytes) -> Fingerprint | None:
     if sent is None:
         return None
     model = span.attributes.get(names.REQUEST_MODEL)

@@ -10,9 +10,9 @@ from opentelemetry.util.types import AttributeValue
 
 from .._compat.span_attributes import make_encodable
 from ..capture.background import FETCH
-from ..capture.call import OpenCall
 from ..capture.failure import error_code, http_status, qualified_name
 from ..model import Counts, is_pinned
+from ..model.call_stages import FinishedCall
 from . import names
 from .content import label_of
 from .content_policy import ContentPolicy
@@ -51,7 +51,7 @@ _FILTER_ERROR_CODES = frozenset({"content_filter", "content_policy_violation", "
 _OPERATIONS_WITH_USAGE = frozenset({"chat", "text_completion", "embeddings", "generate_content", "invoke_agent"})
 
 
-def describe_request(call: OpenCall, options: Options, into: Attributes) -> None:
+def describe_request(call: FinishedCall, options: Options, into: Attributes) -> None:
     """Add the parameters of the request, and OpenAI's API type and service tier."""
     request = call.request
     for key, value in request.params.items() if "parameters" not in options.content.hidden else ():
@@ -92,7 +92,7 @@ def _to_number(value: Any, kind: type[int] | type[float]) -> int | float | None:
     return number if number == value else None
 
 
-def describe_stream(call: OpenCall, options: Options, into: Attributes) -> None:
+def describe_stream(call: FinishedCall, options: Options, into: Attributes) -> None:
     """Add how the stream ended and its latencies in seconds; nothing if the call was not streamed."""
     timing = call.timing
     if timing is None:
@@ -116,7 +116,7 @@ def describe_stream(call: OpenCall, options: Options, into: Attributes) -> None:
         into[names.STREAM_STALLS] = timing.stalls
 
 
-def describe_response(call: OpenCall, options: Options, into: Attributes) -> None:
+def describe_response(call: FinishedCall, options: Options, into: Attributes) -> None:
     """Add the model, the ids, the finish reasons and the status that the provider returned."""
     request, response = call.request, call.response
     for name, value in (
@@ -142,7 +142,7 @@ def describe_response(call: OpenCall, options: Options, into: Attributes) -> Non
         into[names.OPENAI_RESPONSE_TIER] = response.service_tier
 
 
-def describe_refusal(call: OpenCall, options: Options, into: Attributes) -> None:
+def describe_refusal(call: FinishedCall, options: Options, into: Attributes) -> None:
     """Mark a call that the model declined, or whose request or response a content filter stopped."""
     response = call.response
     filtered = "content_filter" in response.normalized_finish_reasons
@@ -150,13 +150,13 @@ def describe_refusal(call: OpenCall, options: Options, into: Attributes) -> None
         into[names.REFUSAL] = True
 
 
-def describe_usage(call: OpenCall, options: Options, into: Attributes) -> None:
+def describe_usage(call: FinishedCall, options: Options, into: Attributes) -> None:
     """Add the token counts, unless another span already carries them."""
     if not call.usage_on_other_span:
         describe_counts(call, options, into)
 
 
-def describe_counts(call: OpenCall, options: Options, into: Attributes) -> None:
+def describe_counts(call: FinishedCall, options: Options, into: Attributes) -> None:
     """Add the token counts and their source, even if another span carries them too."""
     counts: Counts | None = call.response.usage
     if call.outcome == "blocked":
@@ -182,7 +182,7 @@ def describe_counts(call: OpenCall, options: Options, into: Attributes) -> None:
         into[names.CACHE_CREATION] = written
 
 
-def describe_http(call: OpenCall, options: Options, into: Attributes) -> None:
+def describe_http(call: FinishedCall, options: Options, into: Attributes) -> None:
     """Add retries, the request id and the remaining rate limits, as the response headers have them."""
     if call.retries > 0:
         into[names.RETRIES] = call.retries
@@ -202,7 +202,7 @@ def _count(value: str) -> int | None:
     return int(value) if value.isdecimal() and len(value) < 19 else None
 
 
-def describe_outcome(call: OpenCall, options: Options, into: Attributes) -> None:
+def describe_outcome(call: FinishedCall, options: Options, into: Attributes) -> None:
     """Add the outcome, ``error.type``, and the status and code of the response that refused the call."""
     into[names.OUTCOME] = call.outcome
     if call.error_type is None:
@@ -237,7 +237,7 @@ def describe_exception(error: BaseException, policy: ContentPolicy, *, with_cont
     return event
 
 
-Describer = Callable[[OpenCall, Options, Attributes], None]
+Describer = Callable[[FinishedCall, Options, Attributes], None]
 
 COMMON_DESCRIBERS: tuple[Describer, ...] = (describe_stream, describe_http, describe_cost, describe_budget)
 """Describers whose attributes no other instrumentation writes."""

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 
 from opentelemetry.util.types import AttributeValue
 
-from ..budgets.enforcement import Reservation
-from ..capture.call import OpenCall
 from ..model import INFERENCE_OPERATIONS
+from ..model.call_stages import FinishedCall
 from ..pricing.money import UNIT, Amount
 from . import names
 
@@ -17,7 +16,7 @@ __all__ = ["describe_budget", "describe_cost", "describe_estimate"]
 Attributes = dict[str, AttributeValue]
 
 
-def describe_cost(call: OpenCall, options: object, into: Attributes) -> None:
+def describe_cost(call: FinishedCall, options: object, into: Attributes) -> None:
     """Add the cost, its parts and the source of the price, or the reason why the call is unpriced."""
     priced = call.priced
     if priced is None:
@@ -49,7 +48,7 @@ def describe_cost(call: OpenCall, options: object, into: Attributes) -> None:
     _describe_parts(priced.amounts, into)
 
 
-def describe_estimate(call: OpenCall, into: Attributes) -> None:
+def describe_estimate(call: FinishedCall, into: Attributes) -> None:
     """Add the estimated token counts and cost, under names distinct from those of reported usage."""
     estimate = call.estimate
     if estimate is None:
@@ -63,10 +62,9 @@ def describe_estimate(call: OpenCall, into: Attributes) -> None:
         into[names.COST_ESTIMATE] = estimate.usd
 
 
-def describe_budget(call: OpenCall, options: object, into: Attributes) -> None:
+def describe_budget(call: FinishedCall, options: object, into: Attributes) -> None:
     """Add limit and spent amount of the tightest budget that applies to the call."""
-    reservation: Reservation | None = call.reservation
-    window = None if reservation is None else reservation.tightest
+    window = None if call.reservation is None else call.reservation.tightest
     if window is None:
         return
     budget = window.budget

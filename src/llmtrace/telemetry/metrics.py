@@ -12,10 +12,10 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, NoOpMeterProvi
 from .. import __version__, _errors
 from .._compat.span_attributes import make_encodable
 from .._text import encodable
-from ..capture.call import OpenCall
 from ..capture.failure import error_type
 from ..context.operation import Operation
 from ..model import INFERENCE_OPERATIONS, CallContext, Counts, is_pinned
+from ..model.call_stages import FinishedCall
 from ..model.chunk_gaps import GAP_BOUNDS_SECONDS
 from ..pricing.money import UNIT, PricedCall
 from . import names
@@ -137,7 +137,7 @@ class Metrics:
         self._seen: dict[str, set[Any]] = {name: set() for name, _ in self._dimensions}
         self._lock = threading.Lock()
 
-    def record(self, call: OpenCall) -> None:
+    def record(self, call: FinishedCall) -> None:
         """Record one call, sampled or not."""
         instruments = self._current_instruments()
         if instruments is None or call.outcome == "blocked":
@@ -192,7 +192,7 @@ class Metrics:
                 self._provider = provider
         return self._instruments
 
-    def _common(self, call: OpenCall) -> Dimensions:
+    def _common(self, call: FinishedCall) -> Dimensions:
         request, response = call.request, call.response
         operation = request.operation
         dimensions: Dimensions = {names.operation_key(operation): operation, names.PROVIDER: call.provider}
@@ -224,7 +224,7 @@ class Metrics:
             seen.add(value)
         return value
 
-    def _record_times(self, instruments: _Instruments, call: OpenCall, dimensions: Dimensions) -> None:
+    def _record_times(self, instruments: _Instruments, call: FinishedCall, dimensions: Dimensions) -> None:
         with_error = (
             dimensions if call.error_type is None else {**dimensions, names.ERROR_TYPE: encodable(call.error_type)}
         )
@@ -271,7 +271,7 @@ def _by_modality(counts: Counts, field: str) -> Iterable[tuple[str, float]]:
         yield "unknown", rest
 
 
-def _record_cost(instruments: _Instruments, call: OpenCall, priced: PricedCall, dimensions: Dimensions) -> None:
+def _record_cost(instruments: _Instruments, call: FinishedCall, priced: PricedCall, dimensions: Dimensions) -> None:
     if priced.reason is not None:
         # Skip calls that the provider rejected: they are not billed.
         if call.outcome != "error" or call.response.usage:

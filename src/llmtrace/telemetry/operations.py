@@ -28,12 +28,12 @@ from .._compat.span_attributes import limits_of, make_encodable, set_attributes
 from .._errors import log_internal_error
 from .._text import encodable
 from ..capture import worker
-from ..capture.call import OpenCall
 from ..capture.failure import error_type, qualified_name
 from ..context.collect import Calls
 from ..context.operation import Operation
 from ..context.score import Score
 from ..model import CallContext, Document, PromptUse, RequestContent
+from ..model.call_stages import FinishedCall
 from . import names
 from .attributes import Attributes
 from .bridges import add_bridges
@@ -62,7 +62,7 @@ class EventEmitter(Protocol):
         """Emit an event that belongs to the span of ``context``; return False if nothing takes it."""
 
 
-def describe_context(call: OpenCall, options: object, into: Attributes) -> None:
+def describe_context(call: FinishedCall, options: object, into: Attributes) -> None:
     """Add tags, prompt and documents from the enclosing blocks of a call."""
     context = call.call_context
     _describe_tags(context, into)

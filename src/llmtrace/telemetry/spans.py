@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -24,9 +24,8 @@ from .._compat.span_attributes import limits_of, make_encodable, set_attributes,
 from .._errors import log_internal_error
 from .._settings.environment import variable
 from .._text import encodable
-from ..capture.call import OpenCall
 from ..context import inference_spans
-from ..context import state as context_state
+from ..model.call_stages import CallStart, FinishedCall
 from . import names
 from .attributes import CALL_DESCRIBERS, COMMON_DESCRIBERS, Attributes, Describer, describe_counts, describe_exception
 from .bridges import add_bridges
@@ -74,24 +73,22 @@ class SpanEmitter:
         self._uploads = uploads
         self._start_attributes = StartAttributes()
 
-    def begin(self, call: OpenCall) -> None:
-        """Set the span of ``call``: a new one, or that of another instrumentation which traces the same call.
+    def begin(self, call: CallStart, parent_context: Any) -> tuple[Any, Any]:
+        """Return the span of ``call``, and the span that is current while the SDK works on it.
 
-        The span is a non-recording one if the application or another instrumentation suppresses instrumentation.
+        The span is a new one, or that of another instrumentation which traces the same call. It is a non-recording one
+        if the application or another instrumentation suppresses instrumentation.
         """
-        if call.joins_existing_span is not None:
-            call.span = JoinedSpan(call.joins_existing_span)
-            call.span_context = context_state.with_call(call.parent_context, call, call.joins_existing_span)
-            return
+        if call.joined_span is not None:
+            return JoinedSpan(call.joined_span), call.joined_span
         if call.suppressed:
-            current = get_current_span(call.parent_context)
-            call.span = NonRecordingSpan(SpanContext(current.get_span_context().trace_id, INVALID_SPAN_ID, False))
-            call.span_context = context_state.with_call(call.parent_context, call, current)
-            return
-        call.span = self._start(call, call.started_ns)
-        call.span_context = context_state.with_call(call.parent_context, call, call.span)
+            current = get_current_span(parent_context)
+            trace_id = current.get_span_context().trace_id
+            return NonRecordingSpan(SpanContext(trace_id, INVALID_SPAN_ID, False)), current
+        span = self._start(call, parent_context)
+        return span, span
 
-    def _start(self, call: OpenCall, started_ns: int) -> Any:
+    def _start(self, call: CallStart | FinishedCall, parent_context: Any) -> Any:
         tracer = self._tracer(call.client)
         attributes = start_attributes(call) if self._start_attributes.needed_by(tracer) else None
         if attributes is not None:
@@ -100,96 +97,75 @@ class SpanEmitter:
         if model is not None and name != "invoke_agent":  # which has the name of an agent, if any
             name += " " + model
         return tracer.start_span(
-            encodable(name), call.parent_context, kind=SpanKind.CLIENT, attributes=attributes, start_time=started_ns
+            encodable(name), parent_context, kind=SpanKind.CLIENT, attributes=attributes, start_time=call.started_ns
         )
 
-    def defer(self, call: OpenCall) -> None:
+    def defer(self, span: Any, finished: Callable[[], FinishedCall]) -> None:
         """Prepare the joined span of a call that is not priced yet, to be completed when an exporter reads it."""
-        ending_thread = threading.get_ident()
+        span.prepare(lambda existing: self._joined_attributes(finished(), existing), late=True)
 
-        def make(existing: Collection[str]) -> Attributes:
-            # Omit the cost in the thread that ends the call while prices load: only exporters may wait for them.
-            pricer = call.services.pricer
-            if threading.get_ident() == ending_thread and pricer is not None and not pricer.ready:
-                return self._described(
-                    call, [describe for describe in JOINED_SPAN_DESCRIBERS if describe is not describe_cost]
-                )
-            return self._joined_attributes(call, existing)
-
-        call.span.prepare(make, late=True)
-
-    def end(self, call: OpenCall, end_time: int | None) -> None:
+    def end(self, call: FinishedCall, span: Any, parent_context: Any, end_time: int | None) -> None:
         """Write the attributes of ``call`` and end its span.
 
         Args:
             call: The call.
+            span: The span that ``begin`` returned.
+            parent_context: The context of the caller when the call started.
             end_time: Nanoseconds since the epoch, ``None`` for now.
         """
-        if call.joins_existing_span is not None and self._join(call):
-            return
+        if call.joined_span is not None:
+            self._join(call, span)
+            if call.suppressed or not span.missed:
+                return
+            # The other span has already ended.
+            on_other_span = has_usage(getattr(span.span, "attributes", None) or ())
+            call, span = replace(call, usage_on_other_span=on_other_span), self._start(call, parent_context)
         try:
-            if not self._write_lazily(call):
-                self._write(call)
+            if not self._write_lazily(call, span):
+                self._write(call, span, parent_context)
         finally:  # the user may interrupt a redactor
-            call.span.end(end_time)
+            span.end(end_time)
 
-    def _join(self, call: OpenCall) -> bool:
-        """Complete the span of another instrumentation.
+    def _join(self, call: FinishedCall, span: JoinedSpan) -> None:
+        """Complete the span of another instrumentation, unless it has already ended."""
+        if span.missed:
+            return
+        if call.outcome in ("error", "blocked") and not call.response.usage:
+            inference_spans.release(call.joined_span)
+            call = replace(call, price=lambda: None)
+        # Compute the attributes now, while documents and prompt are available.
+        attributes = self._described(call, JOINED_SPAN_DESCRIBERS)
+        counts = self._described(call, [describe_counts])
+        span.prepare(lambda existing: attributes if has_usage(existing) else {**counts, **attributes}, late=False)
 
-        Returns:
-            False if that span has already ended, so a new span has been started.
-        """
-        joined: JoinedSpan = call.span
-        if not joined.missed:
-            failed_without_usage = call.outcome in ("error", "blocked") and not call.response.usage
-            if failed_without_usage:
-                inference_spans.release(call.joins_existing_span)
-            # Compute the attributes now, while documents and prompt are available.
-            attributes = self._described(
-                call,
-                [
-                    describe
-                    for describe in JOINED_SPAN_DESCRIBERS
-                    if not (failed_without_usage and describe is describe_cost)
-                ],
-            )
-            counts = self._described(call, [describe_counts])
-            joined.prepare(lambda existing: attributes if has_usage(existing) else {**counts, **attributes}, late=False)
-        if not joined.missed or call.suppressed:
-            return True
-        call.usage_on_other_span = has_usage(getattr(joined.span, "attributes", None) or ())
-        call.span, call.joins_existing_span = self._start(call, call.started_ns), None
-        return False
-
-    def _joined_attributes(self, call: OpenCall, existing: Collection[str]) -> Attributes:
+    def _joined_attributes(self, call: FinishedCall, existing: Collection[str]) -> Attributes:
         attributes = self._described(call, JOINED_SPAN_DESCRIBERS)
         return attributes if has_usage(existing) else {**self._described(call, [describe_counts]), **attributes}
 
-    def _write_lazily(self, call: OpenCall) -> bool:
+    def _write_lazily(self, call: FinishedCall, span: Any) -> bool:
         """Postpone the attributes until an exporter reads them, if neither content nor an error is to be written."""
         if call.error_type is not None or not self.content.with_mode(call.call_context.capture_content).records_nothing:
             return False
-        return set_lazily(call.span, partial(self._build_lazily, call))
+        return set_lazily(span, partial(self._build_lazily, call.without_content()))
 
-    def _build_lazily(self, call: OpenCall, existing: dict[str, Any], limit: int) -> dict[str, Any]:
+    def _build_lazily(self, call: FinishedCall, existing: dict[str, Any], limit: int) -> dict[str, Any]:
         return add_bridges(self._described(call, DESCRIBERS), self._bridges, existing, limit, started=call.started_ns)
 
-    def _write(self, call: OpenCall) -> None:
-        span = call.span
+    def _write(self, call: FinishedCall, span: Any, parent_context: Any) -> None:
         if not span.is_recording():
             return
         attributes = self._described(call, DESCRIBERS)
         try:
-            self._write_error(call)
+            self._write_error(call, span, parent_context)
         except Exception:
             log_internal_error("write the error of a call")
         try:
-            self._write_content(call, attributes)
+            self._write_content(call, span, parent_context, attributes)
         except Exception:
             log_internal_error("write the content of a call")
         set_attributes(span, add_bridges(attributes, self._bridges, *limits_of(span), started=call.started_ns))
 
-    def _described(self, call: OpenCall, describers: Sequence[Describer]) -> Attributes:
+    def _described(self, call: FinishedCall, describers: Sequence[Describer]) -> Attributes:
         attributes: Attributes = start_attributes(call) if describers is DESCRIBERS else {}
         for describe in describers:
             try:
@@ -199,11 +175,11 @@ class SpanEmitter:
         self.content.clean(attributes)
         return attributes
 
-    def _write_error(self, call: OpenCall) -> None:
+    def _write_error(self, call: FinishedCall, span: Any, parent_context: Any) -> None:
         """Set the status of a failed call, and record its exception in an event of the span and in the logs."""
         if call.error_type is None:
             return
-        span, error = call.span, call.error
+        error = call.error
         if error is None:
             span.set_status(Status(StatusCode.ERROR))
             return
@@ -214,13 +190,13 @@ class SpanEmitter:
         in_logs = self._events is not None and self._events.emit(
             names.CALL_EXCEPTION,
             describe_exception(error, policy, with_content=policy.event),
-            set_span_in_context(span, call.parent_context),
+            set_span_in_context(span, parent_context),
             SeverityNumber.WARN,
         )
         if not in_logs or variable("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN") != "logs":
             span.add_event(names.EXCEPTION, event)
 
-    def _write_content(self, call: OpenCall, attributes: Attributes) -> None:
+    def _write_content(self, call: FinishedCall, span: Any, parent_context: Any, attributes: Attributes) -> None:
         """Write the content on the span, on an event and to the store, as the policy allows."""
         policy = self.content.with_mode(call.call_context.capture_content)
         if call.content is None and not policy.emit_event:
@@ -228,24 +204,23 @@ class SpanEmitter:
         events = self._events if policy.emit_event else None
         content = Content()
         if call.content is not None:
-            partial = call.outcome != "ok" or (call.timing is not None and call.timing.stream_outcome != "exhausted")
             content = describe_content(
                 call.content.request,
-                call.content.output_messages(),
-                policy.limited_to(call.span),
+                call.content.output,
+                policy.limited_to(span),
                 operation=call.request.operation,
-                partial=partial,
+                partial=call.outcome != "ok" or call.ended_early,
             )
         if self._uploads is not None and content.untruncated:
             attributes.update(self._uploads.send(content.untruncated))
         if events is not None:
             event_attributes = {**attributes, **(content.values if policy.event else {})}
-            events.emit(names.DETAILS_EVENT, event_attributes, set_span_in_context(call.span, call.parent_context))
+            events.emit(names.DETAILS_EVENT, event_attributes, set_span_in_context(span, parent_context))
         if policy.span:
             attributes.update(content.attributes)
 
 
-def start_attributes(call: OpenCall) -> Attributes:
+def start_attributes(call: CallStart | FinishedCall) -> Attributes:
     """Return the attributes that are known before the call, which samplers may read."""
     request = call.request
     attributes: Attributes = {names.operation_key(request.operation): request.operation, names.PROVIDER: call.provider}

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..._errors import log_internal_error
-from ...capture.call import OpenCall
+from ...capture.call import CallState
 from ...capture.content import WithContent
 from ...model import Response
 from ...model.wire_format import Accumulator
@@ -27,7 +27,7 @@ def parse_body(result: Any) -> Any:
         return None
 
 
-def accumulator(call: OpenCall) -> Accumulator:
+def accumulator(call: CallState) -> Accumulator:
     """Return an accumulator for the chunks of ``call`` as the SDK passes them on."""
     return ShapeCache(call.make_accumulator(), call)
 
@@ -37,7 +37,7 @@ class JsonAccumulator:
 
     __slots__ = ("_call", "_inner")
 
-    def __init__(self, inner: Accumulator, call: OpenCall | None = None) -> None:
+    def __init__(self, inner: Accumulator, call: CallState | None = None) -> None:
         self._inner = inner
         self._call = call
 
@@ -63,7 +63,7 @@ class ShapeCache(JsonAccumulator):
 
     __slots__ = ("_content", "_last", "_matched", "_shape", "_shape_count")
 
-    def __init__(self, inner: Accumulator, call: OpenCall | None = None) -> None:
+    def __init__(self, inner: Accumulator, call: CallState | None = None) -> None:
         super().__init__(inner, call)
         self._content: Any = inner.content if isinstance(inner, WithContent) else None
         self._last: Any = None

@@ -16,7 +16,7 @@ import wrapt
 from ..._errors import log_internal_error
 from ..._read import get, get_text
 from ...capture import worker
-from ...capture.call import OpenCall
+from ...capture.call import CallState
 from ...capture.services import CallServices
 from ...capture.stream import AsyncObservedIterator, ObservedIterator, StreamObserver, notify
 from ...context import state as context_state
@@ -133,16 +133,16 @@ async def _observe_attempt_async(wrapped: Any, client: Any, args: Any, kwargs: A
         raise
 
 
-def _count_attempt() -> OpenCall | None:
+def _count_attempt() -> CallState | None:
     """Return the call that an attempt belongs to, with the attempt counted."""
     call = _hooks.current_call()
-    if call is None or call.client != "google_genai":
+    if call is None or call.start.client != "google_genai":
         return None
     call.retries += 1
     return call
 
 
-_Begin = Callable[..., OpenCall | None]
+_Begin = Callable[..., CallState | None]
 _END = object()
 
 
@@ -259,7 +259,7 @@ def _observe_parsing(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any
         raise
 
 
-def _read_stream(call: OpenCall, stream: Any, origin: Origin | None, reader: int) -> Generator[Any, Any, None]:
+def _read_stream(call: CallState, stream: Any, origin: Origin | None, reader: int) -> Generator[Any, Any, None]:
     # The first ``next`` sends the request.
     first = _hooks.drive(call, _leave_open, next, (stream, _END), {})
     chunks = _observe(call, stream, first, reader)
@@ -279,7 +279,7 @@ def _read_stream(call: OpenCall, stream: Any, origin: Origin | None, reader: int
         raise
 
 
-def _observe(call: OpenCall, stream: Any, first: Any, reader: int) -> ObservedIterator | None:
+def _observe(call: CallState, stream: Any, first: Any, reader: int) -> ObservedIterator | None:
     """Return an observed iterator over ``stream`` after its ``first`` chunk, or ``None`` if nothing is left."""
     try:
         observer = StreamObserver(call, accumulator(call))
@@ -321,11 +321,11 @@ def _is_held(origin: Origin | None) -> bool:
         return False
 
 
-def _leave_open(call: OpenCall, result: Any) -> None:
+def _leave_open(call: CallState, result: Any) -> None:
     """Leave the call open: the observer of its stream ends it."""
 
 
-def _settle(call: OpenCall, result: Any) -> None:
+def _settle(call: CallState, result: Any) -> None:
     try:
         call.http_response = result
         response = call.read_response(parse_body(result))
@@ -346,7 +346,7 @@ class _GoogleCallFactory:
 
     def begin(
         self, client: Any, args: Any, kwargs: Any, origin: Origin | None = None, *, stream: bool = False
-    ) -> OpenCall | None:
+    ) -> CallState | None:
         if not self._patches.active:
             return None
         try:
@@ -371,7 +371,7 @@ class _GoogleCallFactory:
 
     def _open(
         self, client: Any, wire_format: WireFormat, request: Request, arguments: dict[str, Any], body: Any
-    ) -> OpenCall:
+    ) -> CallState:
         url = get(arguments.get("http_options"), "base_url") or get(client._http_options, "base_url")
         call = _hooks.begin(
             self._services,

@@ -27,9 +27,8 @@ _JSON = ("json_object", "json_schema")
 
 
 def read_request(body: Any) -> Request:
-    request = Request(
-        "chat", get_text(body, "model"), get(body, "stream") is True, select(body, _PARAMS), api_type="chat_completions"
-    )
+    request = Request("chat", get_text(body, "model"), get(body, "stream") is True, select(body, _PARAMS))
+    request.api_type = "chat_completions"
     if type(body) is not dict or not _RARE_PARAMS.isdisjoint(body):
         _read_rare(body, request)
     return request
@@ -85,18 +84,11 @@ def read_response(response: Any) -> Response:
     if read("error"):
         # A gateway may respond with 200 and report in the body that its provider failed.
         error = read_error(fields)
-    return reported.fill_openai(
-        Response(
-            id=get_text(fields, "id"),
-            model=get_text(fields, "model"),
-            finish_reasons=tuple(reasons),
-            service_tier=get_text(fields, "service_tier"),
-            fingerprint=get_text(fields, "system_fingerprint"),
-            error=error,
-            failed=error is not None,
-            refused=refused,
-        )
-    )
+    read_fields = Response(get_text(fields, "id"), get_text(fields, "model"), tuple(reasons))
+    read_fields.service_tier = get_text(fields, "service_tier")
+    read_fields.fingerprint = get_text(fields, "system_fingerprint")
+    read_fields.error, read_fields.failed, read_fields.refused = error, error is not None, refused
+    return reported.fill_openai(read_fields)
 
 
 _CONTENT = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal", "function_call", "audio", "images")

@@ -9,6 +9,7 @@ from ..._read import as_mapping, get, get_count, get_text
 from ...model import Blob, Message, Part, RequestContent
 from ...model.content_format import ContentFormat
 from .._messages import (
+    count_encoded,
     data_url_part,
     file_part,
     function_tool,
@@ -375,11 +376,12 @@ class ChatContentAccumulator:
 def read_prompt(body: Any) -> RequestContent:
     request = RequestContent()
     prompt = get(body, "prompt")
-    # Skip token numbers, which are not text.
     prompts = [prompt] if isinstance(prompt, str) else iter_items(body, "prompt", request)
     for item in prompts:
         if isinstance(item, str):
             request.messages.append({"role": "user", "parts": [text_part(item)]})
+        else:
+            request.token_count += count_encoded(item)
     return request
 
 

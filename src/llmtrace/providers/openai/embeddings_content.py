@@ -7,7 +7,7 @@ from typing import Any
 from ..._read import get
 from ...model import RequestContent
 from ...model.content_format import ContentFormat
-from .._messages import iter_items
+from .._messages import count_encoded, iter_items
 
 __all__ = ["EMBEDDINGS_CONTENT"]
 
@@ -15,11 +15,11 @@ __all__ = ["EMBEDDINGS_CONTENT"]
 def read_request(body: Any) -> RequestContent:
     request = RequestContent()
     value = get(body, "input")
-    if isinstance(value, str):
-        request.texts.append(value)
-    else:
-        # Skip token numbers, which are not text.
-        request.texts += (item for item in iter_items(body, "input", request) if isinstance(item, str))
+    for item in [value] if isinstance(value, str) else iter_items(body, "input", request):
+        if isinstance(item, str):
+            request.texts.append(item)
+        else:
+            request.token_count += count_encoded(item)
     return request
 
 

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Collection
 from typing import Any
 
-from ...capture.call import OpenCall
 from ...capture.failure import http_status
+from ...model.call_stages import CallStart
 
 __all__ = ["UsageInjector"]
 
@@ -22,7 +22,7 @@ class UsageInjector:
         self._hosts = frozenset({"api.openai.com", *(host.lower() for host in hosts)})
         self._rejecting_hosts: set[str] = set()
 
-    def inject(self, call: OpenCall, options: Any) -> Any:
+    def inject(self, call: CallStart, options: Any) -> Any:
         """Return a copy of the options with ``include_usage``, or the same options if it must not be added."""
         body = options.json_data
         host = "" if call.server is None else call.server[0]
@@ -43,21 +43,15 @@ class UsageInjector:
             return options
         injected = options.model_copy()
         injected.json_data = {**body, "stream_options": {**(stream_options or {}), "include_usage": True}}
-        call.injected_include_usage = True
         return injected
 
     def forget(self) -> None:
         """Forget which hosts rejected ``include_usage``."""
         self._rejecting_hosts.clear()
 
-    def on_error(self, call: OpenCall, error: BaseException) -> None:
+    def on_error(self, call: CallStart, error: BaseException) -> None:
         """Stop adding ``include_usage`` for a host whose error rejects it."""
-        if (
-            call.injected_include_usage
-            and http_status(error) in (400, 422)
-            and "stream_options" in str(error)
-            and call.server
-        ):
+        if http_status(error) in (400, 422) and "stream_options" in str(error) and call.server:
             self._rejecting_hosts.add(call.server[0])
             _log.warning(
                 "%s rejects stream_options.include_usage; llmtrace no longer adds it for this host",
