@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -34,6 +35,20 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "cassettes(choose=...): run once per recording; choose() takes all and returns those wanted"
     )
     config.addinivalue_line("markers", "faulty: faults of our own are caused, and counted")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how many tests were skipped, and why, in one line."""
+    reports = terminalreporter.stats.get("skipped", [])
+    if line := describe_skips([report.longrepr[2] for report in reports if isinstance(report.longrepr, tuple)]):
+        terminalreporter.write_line(line)
+
+
+def describe_skips(reasons: list[str]) -> str:
+    """Return one line with the number of skipped tests for each reason, the most frequent first."""
+    counts = Counter(reason.removeprefix("Skipped: ") for reason in reasons)
+    described = "; ".join(f"{count} x {reason}" for reason, count in counts.most_common())
+    return f"{len(reasons)} skipped: {described}" if reasons else ""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
