@@ -7,7 +7,6 @@ import importlib.util
 import logging
 import os
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from conformance.checks import Finding, check_span
 from recorded import CASSETTES, NO_SHARED, REPLAY, Cassette, load_cassettes
+from skip_summary import pytest_terminal_summary  # noqa: F401 (a hook)
 
 # Some containers set it. Hundreds of tests start a program that imports an SDK, and without bytecode that takes 1.5
 # seconds of CPU time instead of 0.7.
@@ -35,20 +35,6 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "cassettes(choose=...): run once per recording; choose() takes all and returns those wanted"
     )
     config.addinivalue_line("markers", "faulty: faults of our own are caused, and counted")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print how many tests were skipped, and why, in one line."""
-    reports = terminalreporter.stats.get("skipped", [])
-    if line := describe_skips([report.longrepr[2] for report in reports if isinstance(report.longrepr, tuple)]):
-        terminalreporter.write_line(line)
-
-
-def describe_skips(reasons: list[str]) -> str:
-    """Return one line with the number of skipped tests for each reason, the most frequent first."""
-    counts = Counter(reason.removeprefix("Skipped: ") for reason in reasons)
-    described = "; ".join(f"{count} x {reason}" for reason, count in counts.most_common())
-    return f"{len(reasons)} skipped: {described}" if reasons else ""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
