@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import nox
@@ -102,15 +103,15 @@ def soak(session: nox.Session) -> None:
 @nox.session(python=["3.11", "3.12", "3.13"])
 def package(session: nox.Session) -> None:
     """Run the tests of the source distribution with the wheel that is built from it, and without the folder ``src``."""
-    folder = Path(session.create_tmp()).resolve()
-    wheel, archive = _build(session, folder / "dist")
-    shutil.rmtree(folder / "source", ignore_errors=True)
-    shutil.unpack_archive(archive, folder / "source")
-    (source,) = (folder / "source").iterdir()
-    shutil.rmtree(source / "src")
-    session.install(f"llmtrace-otel[test] @ {wheel.as_uri()}")
-    with session.chdir(source):
-        session.run("pytest", *(session.posargs or PARALLEL), env={"LLMTRACE_SHARED": str(folder / "none")})
+    with tempfile.TemporaryDirectory() as temporary:  # outside the checkout, whose files must not help
+        folder = Path(temporary).resolve()
+        wheel, archive = _build(session, folder / "dist")
+        shutil.unpack_archive(archive, folder / "source")
+        (source,) = (folder / "source").iterdir()
+        shutil.rmtree(source / "src")
+        session.install(f"llmtrace-otel[test] @ {wheel.as_uri()}")
+        with session.chdir(source):
+            session.run("pytest", *(session.posargs or PARALLEL), env={"LLMTRACE_SHARED": str(folder / "none")})
 
 
 @nox.session
