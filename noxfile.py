@@ -1,9 +1,11 @@
 """The checks of the project, one session each. ``nox -l`` lists them."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -98,6 +100,64 @@ def soak(session: nox.Session) -> None:
     """Export a million spans, and check that memory does not grow."""
     session.install("-e", ".")
     session.run("python", "benchmarks/soak.py", *session.posargs)
+
+
+@nox.session(python=["3.11", "3.12", "3.13"])
+def package(session: nox.Session) -> None:
+    """Run the tests of the source distribution with the wheel that is built from it, and without the folder ``src``."""
+    with tempfile.TemporaryDirectory() as temporary:  # outside the checkout, whose files must not help
+        folder = Path(temporary).resolve()
+        wheel, archive = _build(session, folder / "dist")
+        shutil.unpack_archive(archive, folder / "source")
+        (source,) = (folder / "source").iterdir()
+        shutil.rmtree(source / "src")
+        session.install(f"llmtrace-otel[test] @ {wheel.as_uri()}")
+        with session.chdir(source):
+            session.run("pytest", *(session.posargs or PARALLEL), env={"LLMTRACE_SHARED": str(folder / "none")})
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Build what is published in ``dist``, and a list of the components that it requires (SBOM) in ``sbom``."""
+    wheel, archive = _build(session, Path("dist"))
+    session.install("twine")
+    session.run("twine", "check", "--strict", str(wheel), str(archive))
+    _describe_components(session, wheel)
+
+
+@nox.session
+def changelog(session: nox.Session) -> None:
+    """Move the fragments of changes into the changelog: ``nox -s changelog -- 0.2.0``."""
+    session.install("-e", ".[docs,cli]")
+    session.run("towncrier", "build", "--yes", "--version", *session.posargs)
+    session.run("python", "docs/generate.py")
+
+
+def _build(session: nox.Session, folder: Path) -> tuple[Path, Path]:
+    """Build the source distribution, and the wheel from it. Return the paths of the wheel and of the archive."""
+    shutil.rmtree(folder, ignore_errors=True)
+    session.install("build")
+    session.run("python", "-m", "build", "--outdir", str(folder))
+    (wheel,), (archive,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
+    return wheel, archive
+
+
+def _describe_components(session: nox.Session, wheel: Path) -> None:
+    """Write the components of an environment that has the wheel, and nothing else, in the format of CycloneDX."""
+    environment = Path(session.create_tmp()).resolve() / "environment"
+    session.run("python", "-m", "venv", "--clear", "--without-pip", str(environment))
+    python = str(environment / ("Scripts" if os.name == "nt" else "bin") / "python")
+    session.install("cyclonedx-bom>=7")
+    session.run("python", "-m", "pip", "--python", python, "install", "-q", str(wheel))
+    name, version = wheel.name.split("-")[:2]
+    file = Path("sbom", f"{name}-{version}.cdx.json")
+    file.parent.mkdir(exist_ok=True)
+    options = ["--pyproject", "pyproject.toml", "--mc-type", "library", "--output-reproducible"]
+    session.run("cyclonedx-py", "environment", *options, "--output-file", str(file), python)
+    components = json.loads(file.read_text(encoding="utf-8"))
+    # The version is the Git tag, which pyproject.toml does not have.
+    components["metadata"]["component"]["version"] = version
+    file.write_text(json.dumps(components, indent=2) + "\n", encoding="utf-8")
 
 
 BACKENDS = {"PHOENIX": ("arize-phoenix", "phoenix"), "MLFLOW": ("mlflow", "mlflow")}

@@ -1,4 +1,4 @@
-"""Write the parts of the reference that the code knows: ``python docs/generate.py``.
+"""Write the parts of the reference that the code knows, and the changelog: ``python docs/generate.py``.
 
 A part stands between two comments of its page, ``<!-- generated: NAME -->`` and ``<!-- end -->``. The meaning of an
 attribute or a metric, which the code does not have, is in ``names.toml``.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
@@ -28,6 +30,7 @@ from llmtrace.telemetry import names
 from llmtrace.telemetry.metrics import _Instruments
 
 DOCS = Path(__file__).resolve().parent
+CHANGELOG = DOCS.parent / "CHANGELOG.md"
 MEANINGS: dict[str, dict[str, list[str]]] = tomllib.loads((DOCS / "names.toml").read_text())
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SETTINGS = {
@@ -221,13 +224,30 @@ def decisions() -> str:
     return "".join(f"- [{title}](../decisions/{page.name})\n" for page, title in zip(pages, titles, strict=True))
 
 
+def unreleased() -> str:
+    """Return the changes since the last release, from the fragments in ``changelog.d``."""
+    if not list((DOCS.parent / "changelog.d").glob("*.md")):
+        return ""
+    command = ["-m", "towncrier", "build", "--draft", "--version", "Unreleased", "--date", ""]
+    draft = subprocess.run(
+        [sys.executable, *command], cwd=DOCS.parent, check=True, capture_output=True, encoding="utf-8"
+    )
+    return f"{draft.stdout.strip()}\n"
+
+
 PARTS = {
     "settings": settings,
     "attributes": attributes,
     "metrics": metrics,
     "commands": commands,
     "decisions": decisions,
+    "unreleased": unreleased,
 }
+
+
+def pages() -> list[Path]:
+    """Return the files that may have generated parts."""
+    return [*DOCS.rglob("*.md"), CHANGELOG]
 
 
 def written(page: Path) -> str:
@@ -237,11 +257,11 @@ def written(page: Path) -> str:
 
 def main() -> None:
     """Write every page that has generated parts."""
-    for page in DOCS.rglob("*.md"):
+    for page in pages():
         text = written(page)
         if text != page.read_text():
             page.write_text(text)
-            print(f"wrote {page.relative_to(DOCS)}")
+            print(f"wrote {page.relative_to(DOCS.parent)}")
 
 
 if __name__ == "__main__":

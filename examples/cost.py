@@ -1,32 +1,32 @@
-"""Show the cost of calls, and block them with a budget, offline. Run ``python examples/cost.py``."""
+"""Show what calls cost, at list prices and at a price of your own, offline. Run ``python examples/cost.py``."""
 
 from __future__ import annotations
 
 import openai
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+from opentelemetry.sdk.trace import TracerProvider
 
 import llmtrace
 from _vendor import completion, vendor
 
+llmtrace.instrument(
+    tracer_provider=TracerProvider(),
+    prices=[{"model": "our-model-*", "input": "2.50", "output": "10.00"}],  # USD per million tokens
+)
 
-def show(span: ReadableSpan) -> str:
-    attributes = {name: value for name, value in (span.attributes or {}).items() if "cost" in name or "budget" in name}
-    return f"{attributes}\n"
+MODELS = ("gpt-4o-mini", "our-model-2", "unheard-of")
+RESPONSES = [completion("Rayleigh scattering.", model=model, prompt=1200, cached=1024) for model in MODELS]
+with (
+    vendor(*RESPONSES) as url,
+    openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client,
+    llmtrace.collect() as calls,
+):
+    for model in MODELS:
+        client.chat.completions.create(model=model, messages=[{"role": "user", "content": "Why is the sky blue?"}])
 
-
-provider = TracerProvider()
-provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter(formatter=show)))
-llmtrace.instrument(tracer_provider=provider)
-llmtrace.budget("demo", usd="0.00025", per="total", by=None, action="block")
-
-RESPONSE = completion("Rayleigh scattering.", model="gpt-4o-mini", prompt=1200, cached=1024)
-with vendor(RESPONSE) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client:
-    for _ in range(3):
-        try:
-            client.chat.completions.create(
-                model="gpt-4o-mini", max_tokens=64, messages=[{"role": "user", "content": "Why is the sky blue?"}]
-            )
-        except llmtrace.BudgetExceeded as error:
-            print("blocked:", error)
-llmtrace.flush()
+for call in calls:
+    if call.cost is None:
+        print(f"{call.response_model}: no cost, {call.unpriced_reason}")
+    else:
+        parts = ", ".join(f"{name} {amount:f}" for name, amount in call.cost.parts.items())
+        print(f"{call.response_model}: {call.cost.total:f} USD ({parts}), price from {call.cost.source}")
+print("together:", f"{calls.cost.total:f}", "USD, without", calls.unpriced, "call")

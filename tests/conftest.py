@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from conformance.checks import Finding, check_span
 from recorded import CASSETTES, NO_SHARED, REPLAY, Cassette, load_cassettes
+from skip_summary import pytest_terminal_summary  # noqa: F401 (a hook)
 
 # Some containers set it. Hundreds of tests start a program that imports an SDK, and without bytecode that takes 1.5
 # seconds of CPU time instead of 0.7.

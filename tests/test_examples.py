@@ -13,7 +13,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 EXPECTED_OUTPUT = {
     "ask_the_store.py": "search: 20 calls",
     "attribution.py": "2 calls for {'u-17'} 24 input tokens",
-    "cost.py": "blocked: budget 'demo' (total)",
+    "budget.py": "blocked: budget 'demo' of user 'ada' (total)",
+    "cost.py": "unheard-of: no cost, unknown_model",
     "first_trace.py": '"llm.cost.total"',
     "gemini_functions.py": "execute_tool weather: - tokens in",
     "metrics.py": "gen_ai.client.inference.usage.input_tokens search tokens 24",

@@ -107,10 +107,14 @@ __all__ = (
     "workflow",
     "wrap",
 )
-__version__ = "0.1.0"
+__version__: str
+"""Version of the installed package, which its Git tag decides."""
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        version = globals()[name] = _installed_version()
+        return version
     try:
         path = _MODULES[name]
     except KeyError:
@@ -118,8 +122,17 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     module = import_module(f".{path}", __name__)
-    value = globals()[name] = module if path == name else getattr(module, name)
-    return value
+    member = globals()[name] = module if path == name else getattr(module, name)
+    return member
+
+
+def _installed_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("llmtrace-otel")
+    except PackageNotFoundError:  # a source tree on the path that is not installed
+        return "0+unknown"
 
 
 def __dir__() -> list[str]:

@@ -201,7 +201,7 @@ DIGITS = "9" * 5_000
         ["compare", "version=3", "version=4", "--fail-if", ""],
         ["compare", "version=3", "version=4", "--fail-if", "cost +nan %"], ["store", "prune", "--max-days", "nan"],
         ["store", "prune", "--max-days", "inf"], ["store", "prune", "--max-mb", "1e400"],
-        ["store", "prune", "--max-mb", "-1"],
+        ["store", "prune", "--max-mb", "-1"], ["store", "delete"],
         ["store", "send", "--endpoint", "\0"], ["store", "send", "--endpoint", "http://["], ["store", "export", ""],
         ["store", "send", "--endpoint", "http://127.0.0.1:99999"], ["spool", "drain", "--timeout", "nan"],
         ["prompts", "promote", "a", "b", "--weight", "nan"], ["prompts", "show", BRACKETS], ["prompts", "show", "\0"],

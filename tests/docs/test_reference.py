@@ -41,7 +41,8 @@ def test_every_metric_has_a_meaning_and_no_other(generate: ModuleType) -> None:
 
 def test_generated_parts_of_pages_are_up_to_date(generate: ModuleType) -> None:
     """Each page has the parts that ``python docs/generate.py`` writes."""
-    pages = [page for page in DOCS.rglob("*.md") if generate.PART.search(page.read_text())]
+    pytest.importorskip("towncrier", reason="not installed: towncrier")
+    pages = [page for page in generate.pages() if generate.PART.search(page.read_text())]
     assert len(pages) == len(generate.PARTS)
     old = [page.name for page in pages if generate.written(page) != page.read_text()]
     assert old == [], "run python docs/generate.py"

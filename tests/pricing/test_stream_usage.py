@@ -69,7 +69,7 @@ async def test_injected_usage_chunk_is_hidden_from_asynchronous_callers(vendor: 
 
 
 @pytest.mark.parametrize(
-    ("host", "settings", "asked"),
+    ("host", "settings", "requested"),
     [
         ("api.openai.com", {}, False),
         ("far.example", {"stream_usage": "auto"}, False),

@@ -25,7 +25,8 @@ from traffic import traces
 COMMANDS = [
     ["report"], ["report", "--json"], ["report", "--html", "page.html"], ["trace"], ["tail", "--no-follow"],
     ["compare", "version=3", "version=4"], ["advise"], ["store"], ["store", "prune"],
-    ["store", "send", "--endpoint", "http://127.0.0.1:9"], ["store", "export", "spans.parquet"],
+    ["store", "delete", "--user", "ada"], ["store", "send", "--endpoint", "http://127.0.0.1:9"],
+    ["store", "export", "spans.parquet"],
 ]  # fmt: skip
 
 

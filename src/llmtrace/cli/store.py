@@ -13,7 +13,7 @@ import click
 from .. import _settings
 from ..report import formatting
 from ..report.select import QueryError, Selection, selection
-from .terminal import Amount, console, echo, open_store, store_option, store_path
+from .terminal import Amount, console, echo, echo_error, open_store, store_option, store_path
 
 __all__ = ["command"]
 
@@ -127,6 +127,22 @@ def _prune(group_option: str | None, store: str | None, max_mb: float | None, ma
             removed += count
             on_progress(removed)
     echo(f"removed {formatting.counted(removed, 'trace')}")
+
+
+@command.command("delete")
+@click.option("--user", required=True, metavar="ID", help="The user, as passed to tag(user=...).")
+@store_option
+@click.pass_obj
+def _delete(group_option: str | None, store: str | None, user: str) -> None:
+    """Delete every trace of one user, in this file only."""
+    from ..store.prune import delete_user, empty_log
+
+    with open_store(store or group_option, write=True) as connection:
+        removed = delete_user(connection, user)
+        emptied = empty_log(connection)
+    echo(f"deleted {formatting.counted(removed, 'trace')}")
+    if not emptied:
+        echo_error("another program is reading the store, and its log may hold copies: run the command again")
 
 
 def _spans(connection: sqlite3.Connection, chosen: Selection) -> int | None:

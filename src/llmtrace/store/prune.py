@@ -1,14 +1,17 @@
-"""Age and size limits of the store: the oldest traces are removed first, each with all its spans."""
+"""Removal of traces, each with all its spans: the oldest beyond the limits of age and size, and those of one user."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..telemetry import names
+from .read import spans_after
 from .schema import transaction
 
-__all__ = ["Limits", "prune"]
+__all__ = ["Limits", "delete_user", "empty_log", "prune"]
 
 _MAX_TRACES_PER_TRANSACTION = 100
 _FULL_STORE_TARGET = 0.9
@@ -47,10 +50,39 @@ def prune(connection: sqlite3.Connection, limits: Limits, *, seconds: float = 0.
             if not count:
                 break
     if removed:
-        _remove_orphans(connection)
-        # Use a script: ``execute`` takes one step of a statement without rows, which frees one page only.
-        connection.executescript("PRAGMA incremental_vacuum(20000)")
+        if _orphans_are_due(connection):
+            _remove_orphans(connection)
+        _shrink(connection)
     return removed
+
+
+def delete_user(connection: sqlite3.Connection, user: str) -> int:
+    """Remove every trace that has a span of a user, and return the number removed.
+
+    The freed space is overwritten. Copies may remain in the write-ahead log: see ``empty_log``.
+
+    Args:
+        connection: A connection that may write.
+        user: The ``user.id`` of the spans, exactly as it was recorded.
+    """
+    connection.execute("PRAGMA secure_delete = ON")
+    # Read all spans: a tool or a workflow can have a user without a call, and only calls have a column for it.
+    spans = (span for _, span in spans_after(connection, 0))
+    traces = list({bytes.fromhex(span.trace_id) for span in spans if span.attributes.get(names.USER) == user})
+    removed = 0
+    for start in range(0, len(traces), _MAX_TRACES_PER_TRANSACTION):
+        batch = traces[start : start + _MAX_TRACES_PER_TRANSACTION]
+        removed += _remove(connection, f"SELECT id FROM traces WHERE trace IN ({', '.join('?' * len(batch))})", batch)
+    if removed:
+        _remove_orphans(connection)
+        _shrink(connection)
+    return removed
+
+
+def empty_log(connection: sqlite3.Connection) -> bool:
+    """Empty the write-ahead log, which holds copies of changed pages. Return False if another program reads it."""
+    busy: int = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    return not busy
 
 
 def _remove_old(connection: sqlite3.Connection, days: float, deadline: float) -> int:
@@ -77,7 +109,7 @@ def _bytes(connection: sqlite3.Connection) -> int:
     return int((pages - free) * size)
 
 
-def _remove(connection: sqlite3.Connection, query: str, values: tuple[int, ...]) -> int:
+def _remove(connection: sqlite3.Connection, query: str, values: Sequence[int | bytes]) -> int:
     with transaction(connection):
         traces = [(trace,) for (trace,) in connection.execute(query, values)]
         for (trace,) in traces:
@@ -91,11 +123,18 @@ def _remove(connection: sqlite3.Connection, query: str, values: tuple[int, ...])
     return len(traces)
 
 
+def _shrink(connection: sqlite3.Connection) -> None:
+    # Use a script: ``execute`` takes one step of a statement without rows, which frees one page only.
+    connection.executescript("PRAGMA incremental_vacuum(20000)")
+
+
+def _orphans_are_due(connection: sqlite3.Connection) -> bool:
+    tidied = connection.execute("SELECT value FROM meta WHERE name = 'tidied'").fetchone()
+    return tidied is None or not 0 <= time.time() - tidied[0] < _ORPHAN_INTERVAL_SECONDS
+
+
 def _remove_orphans(connection: sqlite3.Connection) -> None:
     """Remove dimensions and texts without calls, so that a user's name does not long outlive the user's calls."""
-    tidied = connection.execute("SELECT value FROM meta WHERE name = 'tidied'").fetchone()
-    if tidied is not None and 0 <= time.time() - tidied[0] < _ORPHAN_INTERVAL_SECONDS:
-        return
     with transaction(connection):
         connection.execute("INSERT OR REPLACE INTO meta VALUES ('tidied', ?)", (time.time(),))
         for statement in _ORPHANS:
