@@ -203,11 +203,12 @@ def parse(words: list[str]) -> None:
 
     group: click.Group = _llmtrace
     name, *rest = words
-    command = group.get_command(click.Context(group), name)
+    context = click.Context(group, **group.context_settings)
+    command = group.get_command(context, name)
     assert command is not None, name
     if isinstance(command, click.Group) and rest:
-        inner = command.get_command(click.Context(command), rest[0])
+        inner = command.get_command(context, rest[0])
         if inner is not None:
             command, rest = inner, rest[1:]
     import_module(command.callback.__module__ if command.callback else "llmtrace")
-    command.make_context(name, rest, resilient_parsing=False)
+    command.make_context(name, rest, parent=context, resilient_parsing=False)
