@@ -228,7 +228,7 @@ def measure_streams(streams: Streams, kind: str) -> list[float]:
 def gemini_answer(number: int) -> Any:
     """Return a response as the SDK passes it to llmtrace."""
     candidate = {"content": {"parts": [{"text": f"word {number}"}], "role": "model"}, "index": 0}
-    usage = {"promptTokenCount": 8, "candidatesTokenCount": number, "totalTokenCount": number + 8}
+    usage = {"promptTokenCount": 8, "candidatesTokenCount": number + 1, "totalTokenCount": number + 9}
     chunk = {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "gemini-2.5-flash", "responseId": "r"}
     return SimpleNamespace(body=json.dumps(chunk))
 
