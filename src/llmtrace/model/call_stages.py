@@ -36,25 +36,16 @@ class CallStart:
     server: Final[tuple[str, int] | None]
     call_context: Final[CallContext]
     started_ns: Final[int]
-    suppressed: Final[bool] = False
+    suppressed: Final[bool]
     """True if the caller suppresses our span. Budgets, ``collect()`` and ``llmtrace.*`` metrics still work."""
-    joined_span: Final[Any] = None
+    joined_span: Final[Any]
     """Span of another instrumentation that represents this call. Attributes it lacks are added to it."""
 
 
 @dataclass(slots=True)
-class FinishedCall:
+class FinishedCall(CallStart):
     """One call that has ended."""
 
-    client: Final[str]
-    wire_format: Final[WireFormat]
-    request: Final[Request]
-    provider: Final[str]
-    server: Final[tuple[str, int] | None]
-    call_context: Final[CallContext]
-    started_ns: Final[int]
-    suppressed: Final[bool]
-    joined_span: Final[Any]
     span_context: Final[Any]
     """OpenTelemetry's ids of the span."""
     response: Final[Response]

@@ -88,7 +88,7 @@ class SpanEmitter:
         span = self._start(call, parent_context)
         return span, span
 
-    def _start(self, call: CallStart | FinishedCall, parent_context: Any) -> Any:
+    def _start(self, call: CallStart, parent_context: Any) -> Any:
         tracer = self._tracer(call.client)
         attributes = start_attributes(call) if self._start_attributes.needed_by(tracer) else None
         if attributes is not None:
@@ -185,11 +185,12 @@ class SpanEmitter:
             return
         policy = self.content.with_mode(call.call_context.capture_content)
         event = describe_exception(error, policy, with_content=policy.span)
+        same = policy.span == policy.event
         message = event.get(names.EXCEPTION_MESSAGE, type(error).__qualname__)
         span.set_status(Status(StatusCode.ERROR, encodable(str(message))))
         in_logs = self._events is not None and self._events.emit(
             names.CALL_EXCEPTION,
-            describe_exception(error, policy, with_content=policy.event),
+            event if same else describe_exception(error, policy, with_content=policy.event),
             set_span_in_context(span, parent_context),
             SeverityNumber.WARN,
         )
@@ -220,7 +221,7 @@ class SpanEmitter:
             attributes.update(content.attributes)
 
 
-def start_attributes(call: CallStart | FinishedCall) -> Attributes:
+def start_attributes(call: CallStart) -> Attributes:
     """Return the attributes that are known before the call, which samplers may read."""
     request = call.request
     attributes: Attributes = {names.operation_key(request.operation): request.operation, names.PROVIDER: call.provider}
