@@ -99,7 +99,7 @@ def names_of(receiver: Receiver) -> Counter[str]:
 
 @dataclass
 class Sampled:
-    """What has arrived behind a Collector that samples, and the port where it serves metrics."""
+    """Spans received from a Collector that samples, and the port on which it serves metrics."""
 
     receiver: Receiver
     metrics_port: int

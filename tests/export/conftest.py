@@ -116,7 +116,7 @@ def drain(backend: Backend, spool: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
 
 
 class Servicer(TraceServiceServicer):  # type: ignore[misc]
-    """Keeps the names of spans, after the failures that the test asked for."""
+    """Handler that keeps the names of spans, after the failures that a test has set."""
 
     def __init__(self) -> None:
         self.failures: list[tuple[grpc.StatusCode, float | None]] = []

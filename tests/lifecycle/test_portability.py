@@ -21,7 +21,7 @@ import opentelemetry.sdk.trace, opentelemetry.sdk.metrics, opentelemetry.sdk._lo
 import opentelemetry.exporter.otlp.proto.http.trace_exporter  # noqa
 import opentelemetry.exporter.otlp.proto.http.metric_exporter  # noqa
 import fcntl as posix_locks
-try: import trio  # noqa: asked for by some HTTP clients where it is installed
+try: import trio  # some HTTP clients import it where it is installed
 except ImportError: pass
 platformdirs.user_state_dir("llmtrace")
 

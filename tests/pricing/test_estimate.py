@@ -62,7 +62,7 @@ def test_estimate_is_separate_from_usage_by_default(vendor: Vendor, caplog: pyte
     assert sum("LLMTRACE_STREAM_USAGE" in record.message for record in caplog.records) == 1
 
 
-@pytest.mark.parametrize("by", ["program", "setting", "nobody"])
+@pytest.mark.parametrize("by", ["program", "setting", "none"])
 def test_stream_left_before_its_usage_is_estimated(vendor: Vendor, caplog: pytest.LogCaptureFixture, by: str) -> None:
     """Usage comes last: of a stream that is left before it, the text is counted. No option would report more."""
     exporter = instrument_spans(estimate_usage="separate", stream_usage="auto" if by == "setting" else "never")

@@ -11,10 +11,9 @@ from typing import Any
 import anthropic
 import pytest
 from answers import MESSAGE, MESSAGE_EVENTS, QUESTION, sse
+from exported_spans import Exported
 from loopback import Loopback, json_answer, stream_answer
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace import ReadableSpan
 
 import llmtrace
 from llmtrace import _errors
@@ -29,31 +28,6 @@ pytestmark = pytest.mark.skipif(
 READINGS = ("plain", "stream", "raw", "raw-stream", "helper", "untraced")
 TRACE_HEADERS = {"traceparent", "tracestate", "baggage"}
 USAGE = "gen_ai.usage."
-
-
-class Exported:
-    """Exporter of the SDK and llmtrace."""
-
-    def __init__(self) -> None:
-        self._exporter = InMemorySpanExporter()
-        self.provider = TracerProvider()
-        self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-
-    def take(self) -> tuple[list[ReadableSpan], list[ReadableSpan]]:
-        """Our spans and the SDK's, since the last time."""
-        llmtrace.flush(2)
-        found = self._exporter.get_finished_spans()
-        self._exporter.clear()
-        ours = [span for span in found if span.instrumentation_scope.name.startswith("llmtrace")]
-        return ours, [span for span in found if span not in ours]
-
-
-@pytest.fixture
-def exported() -> Iterator[Exported]:
-    made = Exported()
-    yield made
-    llmtrace.uninstrument()
-    made.provider.shutdown()
 
 
 @contextmanager

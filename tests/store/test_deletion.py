@@ -67,7 +67,7 @@ def test_delete_leaves_no_copy_of_the_user_in_the_files(store: Path) -> None:
 def test_delete_reports_a_log_that_another_program_reads(
     store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a reader holds the write-ahead log, the traces are deleted and standard error says what to do."""
+    """While a reader holds the log, the traces are deleted, and a line on standard error advises what to do."""
     monkeypatch.setattr("llmtrace.cli.terminal._LOCK_TIMEOUT_SECONDS", 0.1)
     with closing(sqlite3.connect(store, isolation_level=None)) as reader:
         reader.execute("BEGIN")

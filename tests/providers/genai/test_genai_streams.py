@@ -65,7 +65,7 @@ async def test_lazy_stream_keeps_the_parent_of_its_creation(side: Side, gemini: 
     """The parent is the span that was current at creation, wherever the stream is read."""
     gemini.will([answer("hi", usage=USAGE)])
     own = tracer(spans)
-    with own.start_as_current_span("asked") as requested:
+    with own.start_as_current_span("caller") as caller:
         stream = await side.ask(stream=True)
 
     async def read() -> None:
@@ -79,7 +79,7 @@ async def test_lazy_stream_keeps_the_parent_of_its_creation(side: Side, gemini: 
     else:
         await asyncio.create_task(read())
     found = {span.name: span for span in await exported(spans)}
-    assert found["generate_content gemini-test"].parent.span_id == requested.get_span_context().span_id
+    assert found["generate_content gemini-test"].parent.span_id == caller.get_span_context().span_id
     assert found["read"].parent is None
 
 

@@ -109,14 +109,14 @@ async def test_chat_messages_are_calls(side: Side, gemini: Gemini, spans: Any) -
     chat = side.client.chats.create(model="gemini-test")
     await resolve(chat.send_message("hello"))
     gemini.will([answer("Hel", reason=None), answer("lo", usage=USAGE)])
-    with tracer(spans).start_as_current_span("asked") as requested:
+    with tracer(spans).start_as_current_span("caller") as caller:
         stream = await resolve(chat.send_message_stream("again"))
     await collect(stream)
     assert len(gemini.received[0][2]["contents"]) == 3
-    first, streamed = (span for span in await exported(spans) if span.name != "asked")
+    first, streamed = (span for span in await exported(spans) if span.name != "caller")
     assert first.attributes["gen_ai.usage.input_tokens"] == streamed.attributes["gen_ai.usage.input_tokens"] == 8
     assert streamed.attributes["llmtrace.stream.chunks"] == 2
-    assert streamed.parent.span_id == requested.get_span_context().span_id
+    assert streamed.parent.span_id == caller.get_span_context().span_id
 
 
 @COLOURS

@@ -114,11 +114,16 @@ async def next_item(stream: Any) -> Any:
     return await anext(stream) if hasattr(stream, "__anext__") else next(stream)
 
 
-async def only(spans: Any) -> dict[str, Any]:
-    """Return the attributes of the only span, once streams that nobody holds have ended."""
+async def collect_garbage() -> None:
+    """Collect dropped streams, those of the event loop too."""
     for _ in range(3):
         gc.collect()
         await asyncio.sleep(0.002)
+
+
+async def only(spans: Any) -> dict[str, Any]:
+    """Return the attributes of the only span, after dropped streams have ended."""
+    await collect_garbage()
     assert llmtrace.flush()
     (span,) = spans.get_finished_spans()
     return dict(span.attributes or {})

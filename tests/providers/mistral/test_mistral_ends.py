@@ -62,7 +62,7 @@ async def test_lost_connection_is_an_error(
 
 
 class Interrupted(BaseException):
-    """What a program raises to stop everything."""
+    """Exception with which a program stops everything."""
 
 
 @COLOURS

@@ -67,7 +67,7 @@ def test_every_traced_method_has_a_test() -> None:
 
 
 class Answer(BaseModel):
-    """What ``parse`` makes of a response."""
+    """Schema that ``parse`` reads a response into."""
 
     answer: int
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
-from collections.abc import Iterator
-
 import pytest
+from exported_spans import Exported
 from loopback import Loopback, json_answer
-from mistral_calls import COLOURS, METHODS, Side, good, read
+from mistral_calls import COLOURS, METHODS, Side, collect_garbage, good, read
 from mistralai.extra.observability.telemetry import configure_telemetry
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace import ReadableSpan
 
 import llmtrace
 
@@ -21,32 +16,10 @@ CALLS = pytest.mark.parametrize(
 )
 
 
-class Exported:
-    """Exporter of the SDK and llmtrace."""
-
-    def __init__(self) -> None:
-        self._exporter = InMemorySpanExporter()
-        self.provider = TracerProvider()
-        self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-
-    async def take(self) -> tuple[list[ReadableSpan], list[ReadableSpan]]:
-        """Return our spans and the SDK's, since the last time."""
-        for _ in range(3):
-            gc.collect()
-            await asyncio.sleep(0.002)
-        assert llmtrace.flush()
-        found = self._exporter.get_finished_spans()
-        self._exporter.clear()
-        ours = [span for span in found if span.instrumentation_scope.name.startswith("llmtrace")]
-        return ours, [span for span in found if span not in ours]
-
-
-@pytest.fixture
-def exported() -> Iterator[Exported]:
-    made = Exported()
-    yield made
-    llmtrace.uninstrument()
-    made.provider.shutdown()
+async def take(exported: Exported) -> tuple[list[ReadableSpan], list[ReadableSpan]]:
+    """Return our spans and the SDK's since the last time, after dropped streams have ended."""
+    await collect_garbage()
+    return exported.take()
 
 
 def with_usage(*spans: ReadableSpan) -> list[ReadableSpan]:
@@ -63,13 +36,13 @@ async def test_usage_is_on_one_span(
     configure_telemetry(side.client, exported.provider, redaction=False)
     loopback.will(good(name, stream=stream))
     bare = await read(await side.ask(name, stream=stream))
-    _, theirs = await exported.take()
+    _, theirs = await take(exported)
     assert with_usage(*theirs) == theirs != []
 
     llmtrace.instrument(tracer_provider=exported.provider, native_spans=native, strict=True)
     loopback.will(good(name, stream=stream))
     assert await read(await side.ask(name, stream=stream)) == bare
-    ours, theirs = await exported.take()
+    ours, theirs = await take(exported)
     assert len(ours) == 1
     assert (ours[0].attributes or {})["gen_ai.operation.name"] == METHODS[name].operation
     assert len(theirs) == (1 if native == "keep" else 0)
@@ -78,7 +51,7 @@ async def test_usage_is_on_one_span(
 
     llmtrace.uninstrument()
     await read(await side.ask(name, stream=stream))
-    ours, theirs = await exported.take()
+    ours, theirs = await take(exported)
     assert (len(ours), len(theirs)) == (0, 1)
 
 
@@ -90,7 +63,7 @@ async def test_spans_of_untraced_calls_stay(loopback: Loopback, exported: Export
     loopback.will(json_answer({"object": "list", "data": []}))
     models = side.client.models
     models.list() if side.colour == "sync" else await models.list_async()
-    ours, theirs = await exported.take()
+    ours, theirs = await take(exported)
     assert (len(ours), len(theirs)) == (0, 1)
 
 
@@ -103,9 +76,9 @@ async def test_program_that_sets_the_variable_has_one_span_per_call(
     monkeypatch.setattr("opentelemetry.trace.get_tracer_provider", lambda: exported.provider)
     loopback.will(good())
     await side.ask()
-    _, theirs = await exported.take()
+    _, theirs = await take(exported)
     assert len(theirs) == 1
     llmtrace.instrument(tracer_provider=exported.provider, strict=True)
     await side.ask()
-    ours, theirs = await exported.take()
+    ours, theirs = await take(exported)
     assert (len(ours), len(theirs)) == (1, 0)
