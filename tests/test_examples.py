@@ -14,6 +14,7 @@ EXPECTED_OUTPUT = {
     "ask_the_store.py": "search: 20 calls",
     "attribution.py": "2 calls for {'u-17'} 24 input tokens",
     "budget.py": "blocked: budget 'demo' of user 'ada' (total)",
+    "compatible_sdks.py": "fireworks_ai accounts/fireworks/models/deepseek-v3p2: 64 tokens out",
     "cost.py": "unheard-of: no cost, unknown_model",
     "first_trace.py": '"llm.cost.total"',
     "gemini_functions.py": "execute_tool weather: - tokens in",

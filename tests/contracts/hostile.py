@@ -54,13 +54,14 @@ class _Handler(QuietHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("content-length") or 0))
+        body = self.server.body  # the test may set the next one as soon as the client has the headers
         self.send_response(self.server.status)
         self.send_header("content-type", self.server.kind)
         for name, value in self.server.headers.items():
             self.send_header(name, value)
-        self.send_header("content-length", str(len(self.server.body)))
+        self.send_header("content-length", str(len(body)))
         self.end_headers()
-        self.wfile.write(self.server.body)
+        self.wfile.write(body)
 
 
 class Server(ThreadingHTTPServer):

@@ -32,6 +32,7 @@ FENCE = re.compile(r"^( *)```(\w*)([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOT
 TITLE = re.compile(r'title="([^"]+)"')
 STARTUP = Path(__file__).with_name("startup")
 """Folder of the module that Python imports when it starts."""
+COMPATIBLE = ("GROQ", "TOGETHER", "CEREBRAS", "FIREWORKS")
 SERVER = "fake_openai.py"
 """A program that runs until it is stopped. It has a test of its own."""
 COMMAND = re.compile(r"^(?:\$ )?((?:[A-Z_]+=\S+ )*llmtrace .*?)(?: +#.*)?$", re.MULTILINE)
@@ -89,6 +90,8 @@ def environment(address: str, folder: Path) -> dict[str, str]:
         "GEMINI_API_KEY": "none",
         "MISTRAL_SERVER_URL": f"{address}/mistral",
         "MISTRAL_API_KEY": "none",
+        **{f"{name}_BASE_URL": address for name in COMPATIBLE},
+        **{f"{name}_API_KEY": "none" for name in COMPATIBLE},
         "LLMTRACE_FLUSH_TIMEOUT": "30",
         "PYTHONPATH": os.pathsep.join([str(folder), str(STARTUP), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }

@@ -12,7 +12,7 @@ import openai
 import pytest
 import wrapt
 from answers import CHAT, QUESTION
-from helpers import make_client, resolve
+from helpers import resolve
 from loopback import Loopback, json_answer
 from openai._base_client import AsyncAPIClient, SyncAPIClient
 from opentelemetry.sdk.trace import TracerProvider
@@ -22,6 +22,7 @@ import llmtrace
 from llmtrace.cli import doctor
 from llmtrace.providers import registry
 from llmtrace.providers.contract import Provider, stainless
+from stainless_clients import make_client
 
 Spans = InMemorySpanExporter
 

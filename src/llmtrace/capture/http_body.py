@@ -296,7 +296,10 @@ class ObservedBody(ObjectProxy):
         held = self._self_holder is not None and self._self_holder() is not None
         # Ignore a close by the SDK's own generator, which closes the response whenever it stops.
         # The observer then learns the outcome from the exception or from its own end.
-        if held and not _is_running(inner):
+        if not held:
+            # The generator closes the response while it is collected. A connection that stays open may keep this body.
+            self._self_observer.on_drop("dropped")
+        elif not _is_running(inner):
             self._self_observer.on_close()
 
     def close(self) -> None:

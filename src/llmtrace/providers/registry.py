@@ -6,6 +6,7 @@ from importlib import metadata
 
 from .._errors import log_internal_error
 from .anthropic.provider import ANTHROPIC
+from .compatible.provider import CEREBRAS, FIREWORKS, GROQ, TOGETHER
 from .contract import Provider
 from .google.provider import GOOGLE_GENAI
 from .mistral.provider import MISTRAL
@@ -13,7 +14,7 @@ from .openai.provider import OPENAI
 
 __all__ = ["PROVIDERS", "providers"]
 
-PROVIDERS = (OPENAI, ANTHROPIC, GOOGLE_GENAI, MISTRAL)
+PROVIDERS = (OPENAI, ANTHROPIC, GOOGLE_GENAI, MISTRAL, GROQ, TOGETHER, CEREBRAS, FIREWORKS)
 
 
 def providers() -> tuple[Provider, ...]:
