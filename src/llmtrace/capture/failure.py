@@ -52,9 +52,11 @@ def http_status(error: BaseException) -> int | None:
     response_status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(response_status, int) and response_status < 400:
         return None
-    status = getattr(error, "status_code", None)
+    status = getattr(error, "status_code", None) or getattr(error, "http_status", None)
     if status is None and not hasattr(error, "body"):
         status = getattr(error, "code", None)  # google-genai; with a body, ``code`` is the body's own code
+    if status is None:
+        status = response_status
     return status if type(status) is int and 400 <= status < 600 else None
 
 
