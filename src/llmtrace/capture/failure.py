@@ -34,6 +34,8 @@ They belong to HTTP clients, credential providers and Python. Names, because non
 """
 _TRANSPORTS = frozenset({"aiohttp", "h11", "h2", "httpcore", "httpcore2", "httpx", "httpx2", "urllib3"})
 _MAX_CAUSES = 16
+_STATUSES = ("status_code", "http_status", "status")
+"""Attributes with the HTTP status in the exceptions of libraries and HTTP clients."""
 
 
 def qualified_name(kind: type[BaseException]) -> str:
@@ -52,12 +54,17 @@ def http_status(error: BaseException) -> int | None:
     response_status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(response_status, int) and response_status < 400:
         return None
-    status = getattr(error, "status_code", None) or getattr(error, "http_status", None)
+    status = next((value for name in _STATUSES if type(value := getattr(error, name, None)) is int), None)
     if status is None and not hasattr(error, "body"):
-        status = getattr(error, "code", None)  # google-genai; with a body, ``code`` is the body's own code
+        status = _code(error)  # google-genai; with a body, ``code`` is the body's own code
     if status is None:
         status = response_status
     return status if type(status) is int and 400 <= status < 600 else None
+
+
+def _code(error: BaseException) -> Any:
+    # aiohttp has the status as a number, and warns when its ``code`` is read.
+    return None if type(getattr(error, "status", None)) is int else getattr(error, "code", None)
 
 
 def may_have_been_sent(error: BaseException) -> bool:
@@ -89,7 +96,7 @@ def error_code(error: BaseException) -> str | None:
     """Return the vendor's machine-readable code or type of an error."""
     inner = _inner(getattr(error, "body", None))
     codes = (
-        getattr(error, "code", None),
+        _code(error),
         inner.get("code"),
         getattr(error, "type", None),
         inner.get("type"),

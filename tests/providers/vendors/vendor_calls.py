@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -156,9 +157,7 @@ METHODS = {
     "cohere-embed": Method(
         "cohere.v2.embed",
         "embeddings",
-        lambda client: client.embed(
-            model="m", texts=["a"], input_type="search_query", embedding_types=["float"], output_dimension=2
-        ),
+        lambda client: client.embed(model="m", texts=["a"], input_type="search_query", embedding_types=["float"]),
         COHERE_EMBEDDINGS,
         tokens=(7, None),
         model=None,
@@ -234,7 +233,7 @@ METHODS = {
     "voyage-embed": Method(
         "voyage.embed",
         "embeddings",
-        lambda client: client.embed(["a"], model="m", output_dimension=2),
+        lambda client: client.embed(["a"], model="m"),
         {
             "object": "list",
             "data": [{"embedding": "AAAAPwAAgD4=", "index": 0}],
@@ -265,25 +264,32 @@ CALLS = [
 STREAMS = [name for name, method in METHODS.items() if method.stream]
 
 
-def make_client(vendor: str, colour: str, url: str) -> Any:
-    """Return a client of a vendor that calls ``url``."""
+def make_client(vendor: str, colour: str, url: str, headers: dict[str, str] | None = None) -> Any:
+    """Return a client of a vendor that calls ``url``, with additional headers if the client can send any."""
     prefix = "" if colour == "sync" else "Async"
     if vendor.startswith("cohere"):
         return getattr(cohere, prefix + ("Client" if vendor == "cohere-v1" else "ClientV2"))("k", base_url=url)
     if vendor == "ollama":
-        return getattr(ollama, f"{prefix}Client")(host=url)
+        return getattr(ollama, f"{prefix}Client")(host=url, headers=headers)
     if vendor == "voyage":
-        return getattr(voyageai, f"{prefix}Client")(api_key="k", base_url=url)
-    return getattr(huggingface_hub, f"{prefix}InferenceClient")(base_url=url)
+        cls = getattr(voyageai, f"{prefix}Client")
+        if "base_url" in inspect.signature(cls).parameters:
+            return cls(api_key="k", base_url=url)
+        voyageai.api_base = url  # which the first releases read at each call
+        return cls(api_key="k")
+    return getattr(huggingface_hub, f"{prefix}InferenceClient")(base_url=url, headers=headers)
 
 
 async def close(client: Any) -> None:
     """Close the HTTP client behind a vendor's client, if there is one to close."""
-    if hasattr(client, "_client_wrapper"):  # Cohere
-        inner = client._client_wrapper.httpx_client.httpx_client
-        await resolve(inner.aclose() if hasattr(inner, "aclose") else inner.close())
-    elif hasattr(client, "close"):
-        await resolve(client.close())
+    if hasattr(client, "_client_wrapper"):
+        client = client._client_wrapper.httpx_client.httpx_client
+    else:
+        client = getattr(client, "_client", client)  # the first releases of Ollama's client have no method for it
+    for name in ("aclose", "close"):
+        if hasattr(client, name):
+            await resolve(getattr(client, name)())
+            return
 
 
 def dump(item: Any) -> Any:

@@ -140,7 +140,7 @@ COHERE = Provider(
     name="cohere",
     distribution="cohere",
     module="cohere.core.http_client",
-    supported=">=5.13,<8",
+    supported=">=5.16,<8",
     hook=patch,
     routes=named(
         "cohere",

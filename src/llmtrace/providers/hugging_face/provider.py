@@ -71,10 +71,11 @@ def _streams(kwargs: Any) -> bool:
 
 def _begin(provider: Provider, services: CallServices, parameters: Any, *, stream: bool) -> CallState | None:
     try:
-        body = parameters.json
+        body, task, url = parameters.json, parameters.task, parameters.url
+        if isinstance(body, dict) and "messages" in body:
+            task = "conversational"  # which the first releases call text generation
         if isinstance(body, dict) and not body.get("model") and "://" not in (parameters.model or ""):
             body = {**body, "model": parameters.model}
-        task, url = parameters.task, parameters.url
     except Exception:
         log_internal_error("begin a call")
         return None
@@ -84,7 +85,7 @@ def _begin(provider: Provider, services: CallServices, parameters: Any, *, strea
 def _settle(call: CallState, result: Any) -> None:
     try:
         body = json.loads(result)
-    except ValueError:  # the library raises the same error later
+    except (ValueError, RecursionError):  # which the library raises later
         call.end(Response())
     else:
         end_with(call, body)

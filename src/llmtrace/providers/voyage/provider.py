@@ -43,7 +43,8 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
             return None
         arguments = dict(zip(("method", "url", "params"), args, strict=False)) | kwargs
         method, path, body = (arguments.get(name) for name in ("method", "url", "params"))
-        return open_call(provider, services, str(method), str(path), body, base=str(requestor.base_url))
+        base = str(get(requestor, "base_url") or get(requestor, "api_base"))  # the name in the first releases
+        return open_call(provider, services, str(method), str(path), body, base=base)
 
     def request(wrapped: Any, requestor: Any, args: Any, kwargs: Any) -> Any:
         call = begin(requestor, args, kwargs)
