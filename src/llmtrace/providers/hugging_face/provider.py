@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import wrapt
@@ -21,13 +22,14 @@ from .text_generation import FEATURE_EXTRACTION, TEXT_GENERATION
 
 __all__ = ["HUGGING_FACE"]
 
-_ASYNC_MODULE = "_generated._async_client"
-_PARSERS = ("_stream_chat_completion_response", "_stream_text_generation_response")
+_PARSERS = tuple(
+    f"{kind}_stream_{task}_response" for kind in ("", "_async") for task in ("chat_completion", "text_generation")
+)
 """Functions that make the caller's stream of the lines of a response."""
 
 
 def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
-    """Install the hooks in ``module``, the library's ``inference._client``."""
+    """Install the hooks in the clients in ``module``, the package ``inference``, when they are imported."""
     patches = Patches()
 
     def begin(args: Any, kwargs: Any) -> CallState | None:
@@ -48,21 +50,30 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
         result = await _hooks.drive_async(call, leave_open if stream else _settle, wrapped, args, kwargs)
         return _observed(call, result, _AsyncLines) if stream else result
 
-    def imported(asynchronous: Any) -> None:
+    for name, owner, hook in (
+        ("_client", "InferenceClient", post),
+        ("_generated._async_client", "AsyncInferenceClient", post_async),
+    ):
+        wrapt.register_post_import_hook(_on_import(patches, owner, hook), f"{module.__name__}.{name}")
+    return patches
+
+
+def _on_import(patches: Patches, owner: str, hook: Any) -> Callable[[Any], None]:
+    """Return an import hook that patches the client of a module: a program may use only one of them."""
+
+    def imported(module: Any) -> None:
         try:
             if patches.active:
-                patches.wrap_in(asynchronous, "AsyncInferenceClient", "_inner_post", post_async)
+                part = Patches()
+                part.wrap_in(module, owner, "_inner_post", hook)
                 for name in _PARSERS:
-                    patches.wrap(asynchronous, f"_async{name}", _note_holder)
+                    if hasattr(module, name):
+                        part.wrap(module, name, _note_holder)
+                patches.join(part)
         except Exception:
-            log_internal_error(f"hook {asynchronous.__name__}")
+            log_internal_error(f"hook {module.__name__}")
 
-    patches.wrap_in(module, "InferenceClient", "_inner_post", post)
-    for name in _PARSERS:
-        patches.wrap(module, name, _note_holder)
-    package = module.__name__.rpartition(".")[0]
-    wrapt.register_post_import_hook(imported, f"{package}.{_ASYNC_MODULE}")
-    return patches
+    return imported
 
 
 def _streams(kwargs: Any) -> bool:
@@ -165,7 +176,7 @@ class _AsyncLines(_ObservedLines):
 HUGGING_FACE = Provider(
     name="hugging_face",
     distribution="huggingface_hub",
-    module="huggingface_hub.inference._client",
+    module="huggingface_hub.inference",
     supported=">=0.30,<3",
     hook=patch,
     # The library names a task and leaves the path to the helper of each provider.
