@@ -20,6 +20,7 @@ EXPECTED_OUTPUT = {
     "gemini_functions.py": "execute_tool weather: - tokens in",
     "metrics.py": "gen_ai.client.inference.usage.input_tokens search tokens 24",
     "mistral.py": "chat mistral-small-2603: 12 tokens in, 0.0000402 USD",
+    "more_libraries.py": "ollama chat: 9 tokens in, 0 USD",
     "prompt_and_documents.py": "monday ->",
     "redaction.py": "[EMAIL]",
     "streaming.py": "end dropped, chunks 1",

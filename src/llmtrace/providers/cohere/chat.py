@@ -53,8 +53,8 @@ def _with_usage(response: Response, usage: Any) -> Response:
         response.price_context["billed_units"] = "unreported"
     reported = Reported()
     if isinstance(counts, dict):
-        whole = {name: int(n) if isinstance(n, float) and n.is_integer() else n for name, n in counts.items()}
-        reported.add(whole, _NAMES)
+        integers = {name: int(n) if isinstance(n, float) and n.is_integer() else n for name, n in counts.items()}
+        reported.add(integers, _NAMES)
     return reported.fill(response, reported.counts or None)
 
 
@@ -76,7 +76,7 @@ def read_embeddings(response: Any) -> Response:
     return _with_usage(read, get(response, "meta"))
 
 
-class ChatAccumulator:
+class CohereAccumulator:
     """Accumulator of the events of a chat stream of either version."""
 
     __slots__ = ("_end", "_ended", "_id", "_saw_content")
@@ -130,7 +130,7 @@ def read_texts(response: Any) -> Texts:
 CHAT = WireFormat(
     request=read_request,
     response=read_response,
-    accumulator=ChatAccumulator,
+    accumulator=CohereAccumulator,
     content=CHAT_CONTENT,
     texts=read_texts,
 )

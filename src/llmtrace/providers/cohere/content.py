@@ -85,7 +85,7 @@ def read_response(response: Any) -> list[Message]:
     return [{"role": "assistant", "parts": parts, "finish_reason": reason}] if parts else []
 
 
-class ContentAccumulator:
+class CohereContentAccumulator:
     """Joins the events of a stream of the second version into one message."""
 
     __slots__ = ("_calls", "_plan", "_reason", "_texts")
@@ -121,7 +121,7 @@ class ContentAccumulator:
         return read_response({"message": message, "finish_reason": self._reason})
 
 
-class V1ContentAccumulator:
+class CohereV1ContentAccumulator:
     """Reader of the last event of a stream of the first version, which has the complete response."""
 
     __slots__ = ("_pieces", "_response")
@@ -148,5 +148,5 @@ def read_embed_content(body: Any) -> RequestContent:
     return request
 
 
-CHAT_CONTENT = ContentFormat(read_request, read_response, ContentAccumulator)
-CHAT_V1_CONTENT = ContentFormat(read_v1_request, read_response, V1ContentAccumulator)
+CHAT_CONTENT = ContentFormat(read_request, read_response, CohereContentAccumulator)
+CHAT_V1_CONTENT = ContentFormat(read_v1_request, read_response, CohereV1ContentAccumulator)

@@ -27,8 +27,9 @@ _STREAMED = (
 
 
 def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
-    """Install the hooks in ``module``, the library's ``core.http_client``."""
+    """Install the hooks, when all that ``module``, the library's ``client``, imports is complete."""
     patches = Patches()
+    package = module.__name__.partition(".")[0]
     deferred = DeferredStreams(patches)
 
     def begin(client: Any, args: Any, kwargs: Any, origin: Origin | None = None, *, stream: bool = False) -> Any:
@@ -61,9 +62,8 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
         return manager if call is None else _ObservedManager(call, manager, origin)
 
     for owner, hook in (("HttpClient", request), ("AsyncHttpClient", request_async)):
-        patches.wrap_in(module, owner, "request", hook)
-        patches.wrap_in(module, owner, "stream", stream)
-    package = module.__name__.partition(".")[0]
+        patches.wrap_in(sys.modules.get(f"{package}.core.http_client"), owner, "request", hook)
+        patches.wrap_in(sys.modules.get(f"{package}.core.http_client"), owner, "stream", stream)
     for name, owners in _STREAMED:
         wrapt.register_post_import_hook(_remember(patches, deferred, owners), f"{package}.{name}")
     return patches
@@ -139,7 +139,7 @@ class _ObservedManager:
 COHERE = Provider(
     name="cohere",
     distribution="cohere",
-    module="cohere.core.http_client",
+    module="cohere.client",
     supported=">=5.16,<8",
     hook=patch,
     routes=named(

@@ -93,7 +93,7 @@ def read_messages(response: Any) -> list[Message]:
     return [{"role": "assistant", "parts": [text_part(text)], "finish_reason": reason}] if text else []
 
 
-class ContentAccumulator:
+class GenerationContentAccumulator:
     """Joins the tokens of a stream."""
 
     __slots__ = ("_details", "_pieces")
@@ -132,7 +132,7 @@ TEXT_GENERATION = WireFormat(
     request=read_request,
     response=read_response,
     accumulator=GenerationAccumulator,
-    content=ContentFormat(read_content, read_messages, ContentAccumulator),
+    content=ContentFormat(read_content, read_messages, GenerationContentAccumulator),
     texts=read_texts,
 )
 FEATURE_EXTRACTION = WireFormat(

@@ -59,7 +59,7 @@ def read_response(response: Any) -> Response:
     return reported.fill(read, reported.counts or None)
 
 
-class Accumulator:
+class OllamaAccumulator:
     """Accumulator of the chunks of a stream, the last of which has the usage."""
 
     __slots__ = ("_last", "_saw_content")
@@ -137,7 +137,7 @@ def read_messages(response: Any) -> list[Message]:
     return [{"role": "assistant", "parts": parts, "finish_reason": get_text(response, "done_reason")}] if parts else []
 
 
-class ContentAccumulator:
+class OllamaContentAccumulator:
     """Joins the chunks of a stream into one message."""
 
     __slots__ = ("_calls", "_reason", "_texts")
@@ -163,8 +163,8 @@ class ContentAccumulator:
 CHAT = WireFormat(
     request=read_request,
     response=read_response,
-    accumulator=Accumulator,
-    content=ContentFormat(read_content, read_messages, ContentAccumulator),
+    accumulator=OllamaAccumulator,
+    content=ContentFormat(read_content, read_messages, OllamaContentAccumulator),
     texts=read_texts,
 )
 GENERATE = replace(CHAT, request=read_generate_request)
