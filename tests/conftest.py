@@ -90,6 +90,8 @@ def installed_packages() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPython]:
     """Yield the process that runs the programs of pages and the examples."""
+    if not hasattr(os, "fork"):
+        pytest.skip("needs fork")
     python = WarmPython(tmp_path_factory.mktemp("warm_python"))
     yield python
     python.close()
