@@ -1,0 +1,9 @@
+"""Frameworks that llmtrace has a bridge to."""
+
+from __future__ import annotations
+
+from .contract import Integration
+
+__all__ = ["INTEGRATIONS"]
+
+INTEGRATIONS = (Integration("langchain", "langchain-core", "langchain_core.runnables.config", ">=1,<2"),)
