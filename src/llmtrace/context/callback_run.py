@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -25,7 +26,7 @@ class CallbackRun:
     Its context is not current by itself: make it current where the operation does its work.
     """
 
-    __slots__ = ("_entered", "activation", "context", "operation")
+    __slots__ = ("_entered", "_handled", "activation", "context", "operation")
 
     def __init__(self, client: str, kind: str, name: str, outer: Context, session: object = None) -> None:
         """Begin an operation.
@@ -37,6 +38,7 @@ class CallbackRun:
             outer: The context in which it begins.
             session: Session of the calls inside, unless an enclosing block has set one.
         """
+        self._handled: BaseException | None = sys.exc_info()[1]
         self._entered: list[tuple[Block[Any], Activation]] = []
         self.context: Context = outer
         if session is not None and state.call_context_of(outer).session is None:
@@ -67,12 +69,28 @@ class CallbackRun:
             activation = state.activation_of(activation.outer)
         return activation is not None
 
+    def attach(self) -> None:
+        """Make the context of the operation current in this thread or task, until ``detach`` is called in it."""
+        self.activation.token = state.attach(self.context)
+
+    def detach(self) -> None:
+        """Make the context current again that was current before ``attach``."""
+        token, self.activation.token = self.activation.token, None
+        if token is not None:
+            state.leave_activation(token, self.activation)
+
     def add_documents(self, documents: Iterable[object]) -> None:
         """Add retrieved documents, of the types that ``retrieval().add`` takes."""
         Search(self.operation, self.activation).add(documents)
 
+    def raised(self) -> BaseException | None:
+        """Return the exception that is being handled now, unless that was so already when the operation began."""
+        error = sys.exc_info()[1]
+        return None if error is self._handled else error
+
     def end(self, error: BaseException | None = None) -> None:
         """End the operation. Its documents stay inside until they are propagated."""
+        self._handled = None
         for block, activation in reversed(self._entered):
             block._leave(activation, error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from asyncio import CancelledError
 from collections.abc import Hashable
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from ..context import state
 from ..context.callback_run import CallbackRun
 from ..context.operation import get_emitter
 
-__all__ = ["OpenRuns"]
+__all__ = ["OpenRuns", "ReportedError", "parse_json", "records_operations"]
 
 _MAX_RUNS = 10_000
 """Runs in progress; beyond it the oldest is ended. A framework may omit the callback of an end."""
@@ -116,6 +117,20 @@ class OpenRuns:
                 above.ended.append((entry.step, entry.run))
             else:
                 entry.run.propagate_documents()
+
+
+class ReportedError(Exception):
+    """Error of an operation that its framework has handled and reports as text."""
+
+
+def parse_json(text: object) -> Any:
+    """Return the object that ``text`` is in JSON, or ``text`` itself."""
+    if not isinstance(text, str) or not text.startswith("{"):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def records_operations() -> bool:

@@ -6,4 +6,7 @@ from .contract import Integration
 
 __all__ = ["INTEGRATIONS"]
 
-INTEGRATIONS = (Integration("langchain", "langchain-core", "langchain_core.runnables.config", ">=1,<2"),)
+INTEGRATIONS = (
+    Integration("langchain", "langchain-core", "langchain_core.runnables.config", ">=1,<2"),
+    Integration("openai_agents", "openai-agents", "agents.tracing.spans", ">=0.4,<1"),
+)
