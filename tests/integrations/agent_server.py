@@ -37,6 +37,8 @@ class _Handler(QuietHandler):
                 "data": rows,
                 "usage": {"prompt_tokens": 1, "total_tokens": 1},
             }
+        elif self.server.status != 200:
+            body = {"error": {"message": "not accepted"}}
         elif request.get("stream"):
             self._send("text/event-stream", "".join(f"data: {line}\n\n" for line in _chunks(request)).encode())
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import llmtrace
 from conformance.checks import check_span
 from llmtrace.budgets import budget
+from llmtrace.integrations.registry import INTEGRATIONS
 from serving import serving
 
 
@@ -29,6 +31,14 @@ def agent_server(_agent_server: AgentServer, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("OPENAI_BASE_URL", _agent_server.url)
     monkeypatch.setenv("LANGSMITH_TRACING", "false")
     return _agent_server
+
+
+@pytest.fixture(autouse=True)
+def no_open_runs() -> Iterator[None]:
+    """Fail if a bridge holds a run that has ended."""
+    yield
+    bridges = [sys.modules.get(f"llmtrace.integrations.{each.name}") for each in INTEGRATIONS]
+    assert [bridge.__name__ for bridge in bridges if bridge is not None and len(getattr(bridge, "_runs", ()))] == []
 
 
 @pytest.fixture(autouse=True)

@@ -79,6 +79,9 @@ class OpenRuns:
         if oldest is not None:
             self.end(oldest, CancelledError())
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
     def find(self, key: Hashable) -> CallbackRun | None:
         """Return the operation of a run, or of the nearest run above it that has one."""
         entry = self._entries.get(key)

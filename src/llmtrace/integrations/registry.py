@@ -8,5 +8,5 @@ __all__ = ["INTEGRATIONS"]
 
 INTEGRATIONS = (
     Integration("langchain", "langchain-core", "langchain_core.runnables.config", ">=1,<2"),
-    Integration("openai_agents", "openai-agents", "agents.tracing.spans", ">=0.4,<1"),
+    Integration("openai_agents", "openai-agents", "agents.tracing.spans", ">=0.8,<1"),
 )
