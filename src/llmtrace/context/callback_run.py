@@ -12,12 +12,18 @@ from . import state
 from .blocks import Activation, Block
 from .operation import Operation, get_emitter
 from .operations import OperationBlock, agent, tool, workflow
-from .retrieval import Search, retrieval
+from .retrieval import Search, rerank, retrieval
 from .tags import tag
 
 __all__ = ["CallbackRun"]
 
-_BLOCKS: dict[str, Callable[[Any], Any]] = {"tool": tool, "agent": agent, "workflow": workflow, "retrieval": retrieval}
+_BLOCKS: dict[str, Callable[[Any], Any]] = {
+    "tool": tool,
+    "agent": agent,
+    "workflow": workflow,
+    "retrieval": retrieval,
+    "rerank": rerank,
+}
 
 
 class CallbackRun:
@@ -33,8 +39,8 @@ class CallbackRun:
 
         Args:
             client: Name of the framework, the last part of the tracer's name.
-            kind: ``tool``, ``agent``, ``workflow`` or ``retrieval``.
-            name: Name of the tool, agent or workflow, or the data source of a search.
+            kind: ``tool``, ``agent``, ``workflow``, ``retrieval`` or ``rerank``.
+            name: Name of the tool, agent, workflow or reranker, or the data source of a search.
             outer: The context in which it begins.
             session: Session of the calls inside, unless an enclosing block has set one.
         """
@@ -80,8 +86,8 @@ class CallbackRun:
             state.leave_activation(token, self.activation)
 
     def add_documents(self, documents: Iterable[object]) -> None:
-        """Add retrieved documents, of the types that ``retrieval().add`` takes."""
-        Search(self.operation, self.activation).add(documents)
+        """Add documents that the operation retrieved or kept, of the types that ``retrieval().add`` takes."""
+        Search(self.operation, self.activation, replace=self.operation.kind == "rerank").add(documents)
 
     def raised(self) -> BaseException | None:
         """Return the exception that is being handled now, unless that was so already when the operation began."""
