@@ -9,13 +9,12 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import Any
 
-import wrapt
-
 from .._compat.standard_library import running_task
 from .._errors import log_internal_error
 from ..context import state
 from ..context.callback_run import CallbackRun
 from ..providers._patches import Patches
+from ._parts import install_part
 from ._runs import OpenRuns, records_operations
 
 __all__ = ["install"]
@@ -40,26 +39,10 @@ def install(module: Any) -> Patches:
     _wrap_context(module, patches)
     if patches.missing:
         return patches
-    for name, install_part in (
-        ("langchain_core.tracers.context", _register),
-        ("langchain_core.retrievers", _wrap_retriever),
-        ("langgraph._internal._runnable", _wrap_context),
-    ):
-        wrapt.register_post_import_hook(_join(patches, install_part), name)
+    install_part(patches, "langchain_core.tracers.context", _register)
+    install_part(patches, "langchain_core.retrievers", _wrap_retriever)
+    install_part(patches, "langgraph._internal._runnable", _wrap_context)
     return patches
-
-
-def _join(patches: Patches, install_part: Callable[[Any, Patches], None]) -> Callable[[Any], None]:
-    def imported(module: Any) -> None:
-        try:
-            if patches.active:
-                part = Patches()
-                install_part(module, part)
-                patches.join(part)
-        except Exception:
-            log_internal_error("install a bridge")
-
-    return imported
 
 
 def _wrap_context(module: Any, patches: Patches) -> None:
@@ -89,8 +72,7 @@ def _run_retriever(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     try:
         return wrapped(*args, **kwargs)
     finally:
-        _in_retriever.reset(token)
-        _return_to(outer)
+        _leave_retriever(outer, token)
 
 
 async def _run_retriever_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
@@ -98,13 +80,18 @@ async def _run_retriever_async(wrapped: Any, instance: Any, args: Any, kwargs: A
     try:
         return await wrapped(*args, **kwargs)
     finally:
+        _leave_retriever(outer, token)
+
+
+def _leave_retriever(outer: Any, token: Any) -> None:
+    try:
         _in_retriever.reset(token)
-        _return_to(outer)
-
-
-def _return_to(outer: Any) -> None:
-    if state.current() is not outer:
-        state.attach(outer)
+        if state.current() is not outer:
+            state.attach(outer)
+    except ValueError:
+        pass  # a coroutine that is closed in another context leaves that as it is
+    except Exception:
+        log_internal_error("leave a retriever of LangChain")
 
 
 def _set_config_context(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:

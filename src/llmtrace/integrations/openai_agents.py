@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import wrapt
-
 from .._errors import log_internal_error
 from ..providers._patches import Patches
+from ._parts import install_part
 from ._runs import OpenRuns, ReportedError, parse_json, records_operations
 
 __all__ = ["install"]
@@ -26,19 +25,13 @@ def install(module: Any) -> Patches:
     patches = Patches()
     patches.wrap_in(module, "SpanImpl", "start", _start_span)
     patches.wrap_in(module, "SpanImpl", "finish", _finish_span)
-
-    def traces_imported(traces: Any) -> None:
-        try:
-            if patches.active:
-                part = Patches()
-                part.wrap_in(traces, "TraceImpl", "start", _start_trace)
-                part.wrap_in(traces, "TraceImpl", "finish", _finish_trace)
-                patches.join(part)
-        except Exception:
-            log_internal_error("install a bridge")
-
-    wrapt.register_post_import_hook(traces_imported, "agents.tracing.traces")
+    install_part(patches, "agents.tracing.traces", _wrap_trace)
     return patches
+
+
+def _wrap_trace(module: Any, patches: Patches) -> None:
+    patches.wrap_in(module, "TraceImpl", "start", _start_trace)
+    patches.wrap_in(module, "TraceImpl", "finish", _finish_trace)
 
 
 def _start_trace(wrapped: Any, trace: Any, args: Any, kwargs: Any) -> Any:
