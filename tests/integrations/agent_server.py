@@ -18,6 +18,7 @@ INPUT, OUTPUT = 100, 20
 USAGE = {"prompt_tokens": INPUT, "completion_tokens": OUTPUT, "total_tokens": INPUT + OUTPUT}
 COST = INPUT * 15e-8 + OUTPUT * 60e-8
 """Cost of a response of gpt-4o-mini in USD."""
+JSON = "application/json"
 FIRST = {"id": "c", "created": 0, "model": "gpt-4o-mini"}
 
 
@@ -37,6 +38,11 @@ class _Handler(QuietHandler):
                 "data": rows,
                 "usage": {"prompt_tokens": 1, "total_tokens": 1},
             }
+        elif "enerateContent" in self.path:
+            line = json.dumps(_gemini(request))
+            stream = "stream" in self.path
+            self._send("text/event-stream", f"data: {line}\n\n".encode()) if stream else self._send(JSON, line.encode())
+            return
         elif self.server.status != 200:
             body = {"error": {"message": "not accepted"}}
         elif request.get("stream"):
@@ -46,7 +52,7 @@ class _Handler(QuietHandler):
             message, finish = _message(request)
             choice = {"index": 0, "finish_reason": finish, "message": message}
             body = {**FIRST, "object": "chat.completion", "choices": [choice], "usage": USAGE}
-        self._send("application/json", json.dumps(body).encode())
+        self._send(JSON, json.dumps(body).encode())
 
     def _send(self, kind: str, body: bytes) -> None:
         self.send_response(self.server.status)
@@ -68,6 +74,15 @@ def _message(request: dict[str, Any]) -> tuple[dict[str, Any], str]:
     call = {"name": function["name"], "arguments": json.dumps(arguments)}
     calls = [{"id": "call_1", "index": 0, "type": "function", "function": call}]
     return {"role": "assistant", "content": None, "tool_calls": calls}, "tool_calls"
+
+
+def _gemini(request: dict[str, Any]) -> dict[str, Any]:
+    parts = [part for content in request["contents"] for part in content.get("parts", ())]
+    function = {"name": "weather", "args": {"city": "Paris"}}
+    part = {"text": "sunny"} if any("functionResponse" in part for part in parts) else {"functionCall": function}
+    candidate = {"content": {"role": "model", "parts": [part]}, "finishReason": "STOP"}
+    usage = {"promptTokenCount": INPUT, "candidatesTokenCount": OUTPUT, "totalTokenCount": INPUT + OUTPUT}
+    return {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "gemini-2.5-flash"}
 
 
 def _chunks(request: dict[str, Any]) -> Iterator[str]:
@@ -105,13 +120,13 @@ def only(spans: tuple[ReadableSpan, ...], name: str) -> ReadableSpan:
     return span
 
 
-def check_money(spans: tuple[ReadableSpan, ...], calls: int) -> None:
+def check_money(spans: tuple[ReadableSpan, ...], calls: int, cost: float = COST) -> None:
     """Check that the spans are one trace, and that usage and cost are on its calls alone, each once."""
     assert len({span.context.trace_id for span in spans if span.context}) == 1
     attributes = [span.attributes or {} for span in spans]
     assert sum(each.get("gen_ai.usage.input_tokens", 0) for each in attributes) == calls * INPUT
     assert sum(each.get("gen_ai.usage.output_tokens", 0) for each in attributes) == calls * OUTPUT
-    assert abs(sum(each.get("llm.cost.total", 0) for each in attributes) - calls * COST) < 1e-12
+    assert abs(sum(each.get("llm.cost.total", 0) for each in attributes) - calls * cost) < 1e-12
 
 
 def provider_and_exporter() -> tuple[TracerProvider, InMemorySpanExporter]:

@@ -29,7 +29,11 @@ def run(code: str) -> object:
 
 def test_instrument_imports_no_framework() -> None:
     """The bridges wait for their frameworks without importing them."""
-    code = f"import json, sys, llmtrace; llmtrace.instrument(store='off'); print(json.dumps([m for m in {MODULES} if m in sys.modules]))"
+    code = (
+        "import json, sys, llmtrace\n"
+        "llmtrace.instrument(store='off')\n"
+        f"print(json.dumps([name for name in {MODULES} if name in sys.modules]))"
+    )
     assert run(code) == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from time import sleep
+from types import ModuleType
 from typing import Any
 
 import wrapt
@@ -31,7 +32,7 @@ def install_part(patches: Patches, name: str, install: Callable[[Any, Patches], 
         except Exception:
             log_internal_error(f"hook {name}")
 
-    def wait(module: Any) -> None:
+    def wait(module: ModuleType) -> None:
         # Poll instead of importing it: the application may be importing it at this moment.
         while patches.active and sys.modules.get(name) is module:
             if not is_initializing(module):
@@ -39,7 +40,7 @@ def install_part(patches: Patches, name: str, install: Callable[[Any, Patches], 
                 return
             sleep(_POLL_SECONDS)
 
-    module: Any = sys.modules.get(name)
+    module = sys.modules.get(name)
     if module is not None and is_initializing(module):  # its import needs the module that installs the bridge
         new_thread("import", wait, module).start()
     else:
