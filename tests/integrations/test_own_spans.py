@@ -24,7 +24,7 @@ def telemetry() -> Iterator[tuple[TracerProvider, InMemorySpanExporter]]:
         yield provider, exporter
 
 
-def weather(city: str) -> str:
+async def weather(city: str) -> str:
     """Return the weather of a city."""
     with llmtrace.retrieval("atlas") as search:
         search.add([("d1", 0.5)])
