@@ -15,7 +15,7 @@ from .operations import OperationBlock, agent, tool, workflow
 from .retrieval import Search, rerank, retrieval
 from .tags import tag
 
-__all__ = ["CallbackRun"]
+__all__ = ["CallbackRun", "innermost_operation"]
 
 _BLOCKS: dict[str, Callable[[Any], Any]] = {
     "tool": tool,
@@ -102,16 +102,16 @@ class CallbackRun:
 
     def propagate_documents(self) -> None:
         """Pass the documents retrieved inside to the operation above, for all that begins after this call."""
-        if self.operation.kind == "retrieval" and _is_search(state.activation_of(self.activation.outer)):
+        outer = innermost_operation(self.activation.outer)
+        if outer is not None and outer.kind == self.operation.kind == "retrieval":
             return  # the outer search selects among the documents of this one
         for _, activation in reversed(self._entered):
             activation.path = None  # not only for the thread or task in which the operation began
             activation.propagate_documents()
 
 
-def _is_search(activation: Activation | None) -> bool:
-    return (
-        activation is not None
-        and isinstance(activation.payload, tuple)
-        and getattr(activation.payload[0], "kind", None) == "retrieval"
-    )
+def innermost_operation(context: Context) -> Operation | None:
+    """Return the operation of the innermost block that is open in ``context``, if it has one."""
+    activation = state.activation_of(context)
+    operation = activation.payload[0] if activation is not None and isinstance(activation.payload, tuple) else None
+    return operation if isinstance(operation, Operation) else None

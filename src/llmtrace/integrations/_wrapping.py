@@ -8,7 +8,7 @@ from typing import Any
 
 from .._errors import log_internal_error
 from ..context import state
-from ..context.callback_run import CallbackRun
+from ..context.callback_run import CallbackRun, innermost_operation
 from ..context.operation import Operation
 from ._runs import records_operations
 
@@ -84,9 +84,8 @@ class TracedMethod:
 
     def _repeats(self, name: str) -> bool:
         """Return True inside the same operation: methods of a library call one another."""
-        activation = state.activation_of(state.current())
-        operation = activation.payload[0] if activation is not None and isinstance(activation.payload, tuple) else None
-        return isinstance(operation, Operation) and (operation.kind, operation.name) == (self.kind, name)
+        operation = innermost_operation(state.current())
+        return operation is not None and (operation.kind, operation.name) == (self.kind, name)
 
     def _end(self, run: CallbackRun, *, error: BaseException | None = None, result: Any = None) -> None:
         try:

@@ -11,4 +11,5 @@ INTEGRATIONS = (
     Integration("openai_agents", "openai-agents", "agents.tracing.spans", ">=0.8,<1"),
     Integration("llama_index", "llama-index-core", "llama_index_instrumentation", ">=0.14,<0.15"),
     Integration("crewai", "crewai", "crewai.crew", ">=1.15,<2"),
+    Integration("haystack", "haystack-ai", "haystack.tracing.tracer", ">=3,<4"),
 )
