@@ -68,6 +68,8 @@ def describe_request(call: FinishedCall, options: Options, into: Attributes) -> 
         (names.PREVIOUS_RESPONSE, request.previous_response_id),
         (names.CONVERSATION, request.conversation_id),
         (names.AGENT_ID, request.agent_id),
+        (names.GUARDRAIL, request.guardrail_id),
+        (names.KNOWLEDGE_BASE, request.knowledge_base_id),
         (names.API, call.wire_format.api),
     ):
         if value is not None:
