@@ -125,16 +125,17 @@ def sse(events: list[Any], *, done: bool = False) -> list[bytes]:
 
 
 def aws_frames(events: list[Any]) -> list[bytes]:
-    """Return events in the binary frames of Amazon Bedrock, as base64 inside JSON."""
-    return [_frame(event) for event in events]
+    """Return events in the binary frames of Amazon Bedrock's ``InvokeModel``, as base64 inside JSON."""
+    return [aws_frame("chunk", {"bytes": b64encode(json.dumps(event).encode()).decode()}) for event in events]
 
 
-def _frame(event: Any) -> bytes:
-    inner = b64encode(json.dumps(event).encode()).decode()
-    payload = json.dumps({"bytes": inner}).encode()
+def aws_frame(kind: str, body: Any, message: str = "event") -> bytes:
+    """Return one binary frame of an event stream of AWS."""
+    payload = json.dumps(body).encode()
     headers = b""
-    for name, value in ((":event-type", "chunk"), (":content-type", "application/json"), (":message-type", "event")):
+    types = {f":{message}-type": kind, ":content-type": "application/json", ":message-type": message}
+    for name, value in types.items():
         headers += bytes([len(name)]) + name.encode() + b"\x07" + struct.pack(">H", len(value)) + value.encode()
     prelude = struct.pack(">II", 16 + len(headers) + len(payload), len(headers))
-    message = prelude + struct.pack(">I", zlib.crc32(prelude)) + headers + payload
-    return message + struct.pack(">I", zlib.crc32(message))
+    framed = prelude + struct.pack(">I", zlib.crc32(prelude)) + headers + payload
+    return framed + struct.pack(">I", zlib.crc32(framed))

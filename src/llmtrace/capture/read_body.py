@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+from .._compat.http_clients import headers_of
 from .._compat.wrapt import ObjectProxy
 from .._errors import log_internal_error
-from .._read import get
 from ..model import Response
 from .call import CallState
 from .http_body import JsonBodyReader, observe_body
@@ -24,8 +24,7 @@ def observe_reads(call: CallState, body: Any) -> None:
     if hasattr(raw, "aiter_raw"):
         observe_body(call, raw)
         return
-    headers = get(get(call.http_response, "ResponseMetadata"), "HTTPHeaders") or {}
-    length = str(headers.get("content-length", ""))
+    length = str((headers_of(call.http_response) or {}).get("content-length", ""))
     observer = _ReadObserver(call, int(length) if length.isdecimal() and length.isascii() else None)
     if hasattr(raw, "content"):
         raw.content = _AsyncObservedFile(raw.content, observer)
@@ -38,31 +37,26 @@ class _ReadObserver:
 
     def __init__(self, call: CallState, length: int | None) -> None:
         self._call = call
-        self._reader = JsonBodyReader(call, bytes)
+        self.reader = JsonBodyReader(call, bytes)
         self._missing = length
         """Number of bytes to come, ``None`` if the server does not announce it."""
+        self._done = False
 
     def on_read(self, data: Any, *, last: bool) -> None:
         """Record bytes that were read. They are the last if no more may follow."""
+        if self._done:
+            return
         try:
-            self._reader.feed(bytes(data))
+            self.reader.feed(bytes(data))
             if self._missing is not None:
                 self._missing -= len(data)
-                if last and self._missing > 0:
-                    self._call.end(Response(failed=True, error="truncated"))
-            if last or self._missing == 0:
-                self._missing = None
-                self._reader.on_exhausted()
+            self._done = last or self._missing == 0
+            if self._done and self._missing is not None and self._missing > 0:
+                self._call.end(Response(failed=True, error="truncated"))
+            elif self._done:
+                self.reader.on_exhausted()
         except Exception:
             log_internal_error("read a body")
-
-    def on_error(self, error: BaseException) -> None:
-        """End the call with the exception raised while the body was read."""
-        notify(self._reader.on_error, error)
-
-    def on_close(self) -> None:
-        """End the call because the response was closed."""
-        notify(self._reader.on_close)
 
 
 class _ObservedFile(ObjectProxy):
@@ -72,36 +66,34 @@ class _ObservedFile(ObjectProxy):
         super().__init__(wrapped)
         self._self_observer = observer
 
-    def _self_read(self, read: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def _self_read(self, read: Callable[..., Any], args: Any, kwargs: Any, *, last: bool | None = None) -> Any:
+        """Return what ``read`` returns. It reads to the end if ``last`` is true, or if it returns nothing."""
         try:
             data = read(*args, **kwargs)
         except BaseException as error:
-            self._self_observer.on_error(error)
+            notify(self._self_observer.reader.on_error, error)
             raise
-        amount = args[0] if args else kwargs.get("amt")
-        self._self_observer.on_read(data, last=amount is None or amount < 0 or (not data and amount != 0))
+        read_bytes = memoryview(args[0])[:data] if type(data) is int else b"".join(data) if type(data) is list else data
+        self._self_observer.on_read(read_bytes, last=last or not data)
         return data
 
     def read(self, *args: Any, **kwargs: Any) -> Any:
-        return self._self_read(self.__wrapped__.read, *args, **kwargs)
+        amount = args[0] if args else kwargs.get("amt")
+        if amount == 0:
+            return self.__wrapped__.read(*args, **kwargs)
+        return self._self_read(self.__wrapped__.read, args, kwargs, last=amount is None or amount < 0)
 
     def read1(self, *args: Any, **kwargs: Any) -> Any:
-        return self._self_read(self.__wrapped__.read1, *args, **kwargs)
+        return self._self_read(self.__wrapped__.read1, args, kwargs)
 
-    def readinto(self, buffer: Any) -> Any:
-        count = self.__wrapped__.readinto(buffer)
-        self._self_observer.on_read(memoryview(buffer)[:count], last=not count)
-        return count
+    def readinto(self, *args: Any) -> Any:
+        return self._self_read(self.__wrapped__.readinto, args, {})
 
     def readline(self, *args: Any) -> Any:
-        line = self.__wrapped__.readline(*args)
-        self._self_observer.on_read(line, last=not line)
-        return line
+        return self._self_read(self.__wrapped__.readline, args, {})
 
     def readlines(self, *args: Any) -> Any:
-        lines = self.__wrapped__.readlines(*args)
-        self._self_observer.on_read(b"".join(lines), last=True)
-        return lines
+        return self._self_read(self.__wrapped__.readlines, args, {}, last=not args)
 
     def stream(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
         return self._self_iterate(self.__wrapped__.stream(*args, **kwargs))
@@ -110,13 +102,11 @@ class _ObservedFile(ObjectProxy):
         return self._self_iterate(iter(self.__wrapped__))
 
     def _self_iterate(self, chunks: Iterator[Any]) -> Iterator[Any]:
-        for chunk in chunks:
-            self._self_observer.on_read(chunk, last=False)
+        while chunk := self._self_read(next, (chunks, b""), {}):
             yield chunk
-        self._self_observer.on_read(b"", last=True)
 
     def close(self) -> None:
-        self._self_observer.on_close()
+        notify(self._self_observer.reader.on_close)
         self.__wrapped__.close()
 
 
@@ -131,7 +121,7 @@ class _AsyncObservedFile(ObjectProxy):
         try:
             data = await read(*args)
         except BaseException as error:
-            self._self_observer.on_error(error)
+            notify(self._self_observer.reader.on_error, error)
             raise
         self._self_observer.on_read(data, last=self.__wrapped__.at_eof())
         return data

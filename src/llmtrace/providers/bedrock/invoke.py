@@ -223,10 +223,15 @@ def read_request(body: Any) -> Request:
         }
     request.service_tier = get_text(body, "serviceTier")
     request.guardrail_id = guardrail_of(body)
-    for part, operation in _OPERATIONS.items():
-        if part in (model or "") and get(vendor_body, "messages") is None:
-            request.operation = operation
+    request.operation = _operation_of(body) or request.operation
     return request
+
+
+def _operation_of(body: Any) -> str | None:
+    model = get_text(body, "modelId") or ""
+    if get(get(body, "body"), "messages") is not None:
+        return None
+    return next((operation for part, operation in _OPERATIONS.items() if part in model), None)
 
 
 def read_response(body: Any) -> Response:
@@ -310,7 +315,11 @@ def read_request_content(body: Any) -> RequestContent:
     vendor_body = get(body, "body")
     content = _format_of_request(vendor_body).content
     assert content is not None
-    return content.request(vendor_body)
+    request = content.request(vendor_body)
+    if _operation_of(body) == "embeddings":
+        request.texts += [part["content"] for message in request.messages for part in message["parts"]]
+        request.messages = []
+    return request
 
 
 def read_response_content(body: Any) -> list[Message]:
