@@ -18,6 +18,7 @@ EXPECTED_OUTPUT = {
     "first_trace.py": '"llm.cost.total"',
     "gemini_functions.py": "execute_tool weather: - tokens in",
     "metrics.py": "gen_ai.client.inference.usage.input_tokens search tokens 24",
+    "bedrock.py": "chat us.amazon.nova-lite-v1:0: 1012 tokens in, 0.00003108 USD",
     "mistral.py": "chat mistral-small-2603: 12 tokens in, 0.0000402 USD",
     "prompt_and_documents.py": "monday ->",
     "redaction.py": "[EMAIL]",

@@ -22,7 +22,7 @@ from ..capture.stream import AsyncObservedIterator, ObservedIterator, StreamObse
 from ..context.retrieval import retrieval
 from . import _hooks
 from ._patches import Patches
-from .contract import Provider, Search
+from .contract import Provider, SearchReaders
 
 __all__ = ["patch"]
 
@@ -192,7 +192,7 @@ def _with_parsed_body(api_params: Any) -> Any:
         return {**api_params, "body": None}
 
 
-def _documents(search: Search, result: Any) -> list[Any]:
+def _documents(search: SearchReaders, result: Any) -> list[Any]:
     try:
         return list(search.documents(result))
     except Exception:

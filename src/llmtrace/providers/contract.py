@@ -10,7 +10,17 @@ from ..capture.services import CallServices
 from ..model.wire_format import WireFormat
 from ._patches import Patches
 
-__all__ = ["Hook", "NativeSpans", "Provider", "Search", "botocore", "fetched_id", "named", "speakeasy", "stainless"]
+__all__ = [
+    "Hook",
+    "NativeSpans",
+    "Provider",
+    "SearchReaders",
+    "botocore",
+    "fetched_id",
+    "named",
+    "speakeasy",
+    "stainless",
+]
 
 Hook = Callable[["Provider", Any, CallServices], Patches]
 """Function that hooks the imported module of a library. It must not raise for a release that it does not know."""
@@ -35,7 +45,7 @@ class NativeSpans:
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class SearchReaders:
     """Readers of an operation that searches documents and calls no model."""
 
     request: Callable[[Any], tuple[str | None, str | None, int | None]]
@@ -70,7 +80,7 @@ class Provider:
     """Function from an event of a stream to the chunk inside, if the library wraps its chunks."""
     native_spans: NativeSpans | None = None
     """The library's own spans, if it has any."""
-    searches: Mapping[tuple[str, str], Search] = field(default_factory=dict)
+    searches: Mapping[tuple[str, str], SearchReaders] = field(default_factory=dict)
     """Searches by service and operation of AWS."""
 
     @property

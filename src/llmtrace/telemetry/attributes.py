@@ -131,7 +131,7 @@ def describe_response(call: FinishedCall, options: Options, into: Attributes) ->
     ):
         if value is not None:
             into[name] = value
-    if response.dimensions is not None:
+    if response.dimensions is not None and request.operation == "embeddings":
         into.setdefault(names.DIMENSIONS, response.dimensions)
     if response.finish_reasons:
         into[names.FINISH_REASONS] = [label_of(reason) or "_other" for reason in response.normalized_finish_reasons]

@@ -12,10 +12,10 @@ import boto3
 import pytest
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
-from answers import aws_frame, aws_frames
 from loopback import ServerResponse, json_answer, stream_answer
 
 import llmtrace
+from aws_frames import aws_frame, aws_frames
 
 COLOURS = pytest.mark.parametrize("colour", ["sync", "async"])
 SONNET = "anthropic.claude-3-5-sonnet-20240620-v1:0"

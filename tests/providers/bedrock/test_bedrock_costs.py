@@ -146,26 +146,26 @@ TIERS = [
 
 @ONE
 @pytest.mark.parametrize("method", ["converse", "invoke"])
-@pytest.mark.parametrize(("asked", "answered", "approximate"), TIERS)
+@pytest.mark.parametrize(("requested", "served", "approximate"), TIERS)
 async def test_service_tier_without_a_price_is_approximate(
     loopback: Loopback,
     spans: InMemorySpanExporter,
     side: Side,
     method: str,
-    asked: str,
-    answered: str | None,
+    requested: str,
+    served: str | None,
     approximate: bool | None,
 ) -> None:
     """The price list has no rows for tiers. The tier of the response wins over that of the request."""
     if "serviceTier" not in side.client.meta.service_model.operation_model("Converse").input_shape.members:
         pytest.skip("this release has no such parameter")
     if method == "converse":
-        loopback.will(converse_answer(stream=False, **({"serviceTier": {"type": answered}} if answered else {})))
-        await side.converse(serviceTier={"type": asked})
+        loopback.will(converse_answer(stream=False, **({"serviceTier": {"type": served}} if served else {})))
+        await side.converse(serviceTier={"type": requested})
     else:
         body = b'{"generation": "x", "prompt_token_count": 7, "generation_token_count": 3, "stop_reason": "stop"}'
-        loopback.will(ServerResponse([body], headers={"x-amzn-bedrock-service-tier": answered} if answered else {}))
-        await read(await side.invoke({"prompt": "x"}, model="meta.llama3-70b-instruct-v1:0", serviceTier=asked))
+        loopback.will(ServerResponse([body], headers={"x-amzn-bedrock-service-tier": served} if served else {}))
+        await read(await side.invoke({"prompt": "x"}, model="meta.llama3-70b-instruct-v1:0", serviceTier=requested))
     found = await only(spans)
     assert found.get("llmtrace.cost.approximate") is approximate
     assert found["llm.cost.total"] > 0

@@ -12,7 +12,6 @@ import botocore.client
 import botocore.endpoint
 import botocore.eventstream
 import pytest
-from answers import aws_frame
 from bedrock_calls import (
     COLOURS,
     EVENTS,
@@ -30,6 +29,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 import llmtrace
+from aws_frames import aws_frame
 
 STREAMED = pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 RETRIES: dict[str, Any] = {"retries": {"total_max_attempts": 3, "mode": "standard"}}

@@ -10,7 +10,7 @@ from ...model import Counts, Message, Request, RequestContent, Response
 from ...model.content_format import ContentFormat
 from ...model.wire_format import Texts, WireFormat
 from .._messages import text_part
-from ..contract import Search
+from ..contract import SearchReaders
 from .converse import guardrail_of
 
 __all__ = ["AGENT", "GENERATE", "GUARDRAIL", "RETRIEVE"]
@@ -74,7 +74,7 @@ def _chunk_text(event: Any) -> str:
     return data.decode("utf-8", "replace") if isinstance(data, bytes) else get_text(get(event, "output"), "text") or ""
 
 
-class TextAccumulator:
+class AgentContentAccumulator:
     """Accumulator of the text of an agent, or of a generated response."""
 
     __slots__ = ("_texts",)
@@ -98,7 +98,7 @@ AGENT = WireFormat(
     response=read_agent_response,
     accumulator=AgentAccumulator,
     content=ContentFormat(
-        lambda body: _user_text(get_text(body, "inputText")), lambda _: [], accumulator=TextAccumulator
+        lambda body: _user_text(get_text(body, "inputText")), lambda _: [], accumulator=AgentContentAccumulator
     ),
 )
 
@@ -125,7 +125,7 @@ def read_generate_response(response: Any) -> Response:
     )
 
 
-class GenerateAccumulator:
+class GroundedAccumulator:
     """Accumulator of the events of a generated response, none of which reports usage."""
 
     __slots__ = ("_intervened",)
@@ -148,11 +148,11 @@ class GenerateAccumulator:
 GENERATE = WireFormat(
     request=read_generate_request,
     response=read_generate_response,
-    accumulator=GenerateAccumulator,
+    accumulator=GroundedAccumulator,
     content=ContentFormat(
         lambda body: _user_text(get_text(get(body, "input"), "text")),
         lambda response: _assistant(get_text(get(response, "output"), "text")),
-        TextAccumulator,
+        AgentContentAccumulator,
     ),
 )
 
@@ -208,4 +208,4 @@ def read_documents(response: Any) -> Iterator[dict[str, Any]]:
         }
 
 
-RETRIEVE = Search(read_search, read_documents)
+RETRIEVE = SearchReaders(read_search, read_documents)

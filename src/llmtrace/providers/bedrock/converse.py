@@ -63,7 +63,7 @@ _LIFETIMES = {"5m": "cache_write_5m", "1h": "cache_write_1h"}
 def read_usage(usage: Any, into: Response) -> None:
     """Set the reported usage on a response.
 
-    Models differ in whether ``inputTokens`` includes cached tokens, and ``totalTokens`` tells: it is the sum.
+    Models differ in whether ``inputTokens`` includes cached tokens, and ``totalTokens``, the sum, shows which.
     """
     counts: Counts = {}
     merge_counts(counts, {key: count for name, key in _NAMES.items() if (count := get_count(usage, name)) is not None})

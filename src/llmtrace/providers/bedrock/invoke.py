@@ -1,4 +1,4 @@
-"""Bedrock ``InvokeModel``: bodies in the formats of the models' vendors, told apart by their fields."""
+"""Bedrock ``InvokeModel``: bodies in the formats of the models' vendors, recognized by their fields."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def read_text_messages(body: Any) -> list[Message]:
 
 
 class TextAccumulator:
-    """Accumulator of chunks that have the fields of complete responses; counts are those of the whole so far."""
+    """Accumulator of chunks that have the fields of complete responses; counts are cumulative."""
 
     __slots__ = ("_counts", "_id", "_reasons")
 
@@ -204,7 +204,7 @@ def _format_of_response(body: Any) -> WireFormat:
 
 
 _OPERATIONS = {"embed": "embeddings", "rerank": "rerank", "image": "generate_content", "canvas": "generate_content"}
-"""Operations by part of the names of models whose bodies do not tell them."""
+"""Operations by part of the names of models whose bodies do not show them."""
 
 
 def read_request(body: Any) -> Request:
