@@ -88,6 +88,15 @@ class Side:
         result = getattr(self.client, method)(**arguments)
         return await result if inspect.isawaitable(result) else result
 
+    def needs(self, shape: str, *members: str) -> None:
+        """Skip the test if this release of botocore does not know a field of the responses or requests."""
+        try:
+            known = self.client.meta.service_model.shape_for(shape).members
+        except Exception:
+            known = {}
+        if not set(members) <= set(known):
+            pytest.skip(f"this release has no {', '.join(members)}")
+
     async def converse(self, *, stream: bool = False, **more: Any) -> Any:
         method = "converse_stream" if stream else "converse"
         return await self.call(method, **{"modelId": NOVA, "messages": MESSAGES, **more})

@@ -43,6 +43,7 @@ async def test_agent_is_one_span(loopback: Loopback, spans: InMemorySpanExporter
     """An agent's run has its id and session, and the usage of its model calls if the caller enables traces."""
     loopback.will(events_answer([*(TRACES if traces else []), *TEXTS]))
     async with Side(colour, loopback.url, AGENTS) as side:
+        side.needs("PreProcessingModelInvocationOutput", "metadata")
         events = await read(await side.call("invoke_agent", **AGENT, enableTrace=traces))
     assert b"".join(event["chunk"]["bytes"] for event in events if "chunk" in event).decode() == "hé 漢字"
     found = await only(spans)

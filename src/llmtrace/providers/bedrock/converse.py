@@ -73,12 +73,14 @@ def read_usage(usage: Any, into: Response) -> None:
             counts[field] = counts.get(field, 0) + count
     total = counts.pop("total", None)
     cached = counts.get("cache_read", 0) + counts.get("cache_write", 0)
-    if cached and "input" in counts:
-        reported = counts["input"] + counts.get("output", 0)
-        if total != reported or cached > counts["input"]:
+    if "input" in counts:
+        counted = counts["input"] + counts.get("output", 0)
+        if cached and (total != counted or cached > counts["input"]):
             counts["input"] += cached
-            if total != reported + cached:
-                into.price_context["cache_counts"] = "unclear"
+            counted += cached
+        if total != counted and (cached or total is not None):
+            # Older releases of botocore drop the counts that they do not know, such as those of caches.
+            into.price_context["total"] = "unclear"
     into.usage = counts or None
     if type(usage) is dict:
         tools = get(usage, "serverToolUsage")
