@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from inspect import isawaitable
 from typing import Any
 
 from .._compat.http_clients import headers_of
@@ -15,6 +17,9 @@ from .stream import notify
 
 __all__ = ["observe_reads"]
 
+_READS = frozenset({"read", "read1", "readany", "readexactly", "readinto", "readline", "readlines"})
+"""Methods that read, of urllib3's responses and of aiohttp's streams."""
+
 
 def observe_reads(call: CallState, body: Any) -> None:
     """End ``call`` when the caller has read ``body``, a ``StreamingBody`` of botocore or aiobotocore."""
@@ -23,117 +28,75 @@ def observe_reads(call: CallState, body: Any) -> None:
         raw = body.__wrapped__
     if hasattr(raw, "aiter_raw"):
         observe_body(call, raw)
-        return
-    length = str((headers_of(call.http_response) or {}).get("content-length", ""))
-    observer = _ReadObserver(call, int(length) if length.isdecimal() and length.isascii() else None)
-    if hasattr(raw, "content"):
-        raw.content = _AsyncObservedFile(raw.content, observer)
+    elif hasattr(raw, "content"):
+        raw.content = _ObservedFile(raw.content, call)
     else:
-        body._raw_stream = _ObservedFile(raw, observer)
-
-
-class _ReadObserver:
-    """Observer of the bytes that the caller reads. It ends the call once."""
-
-    def __init__(self, call: CallState, length: int | None) -> None:
-        self._call = call
-        self.reader = JsonBodyReader(call, bytes)
-        self._missing = length
-        """Number of bytes to come, ``None`` if the server does not announce it."""
-        self._done = False
-
-    def on_read(self, data: Any, *, last: bool) -> None:
-        """Record bytes that were read. They are the last if no more may follow."""
-        if self._done:
-            return
-        try:
-            self.reader.feed(bytes(data))
-            if self._missing is not None:
-                self._missing -= len(data)
-            self._done = last or self._missing == 0
-            if self._done and self._missing is not None and self._missing > 0:
-                self._call.end(Response(failed=True, error="truncated"))
-            elif self._done:
-                self.reader.on_exhausted()
-        except Exception:
-            log_internal_error("read a body")
+        body._raw_stream = _ObservedFile(raw, call)
 
 
 class _ObservedFile(ObjectProxy):
-    """Transparent proxy of an HTTP response that is read like a file."""
+    """Transparent proxy of a response that is read like a file. It ends the call once."""
 
-    def __init__(self, wrapped: Any, observer: _ReadObserver) -> None:
+    def __init__(self, wrapped: Any, call: CallState) -> None:
         super().__init__(wrapped)
-        self._self_observer = observer
+        self._self_call = call
+        self._self_reader = JsonBodyReader(call, bytes)
+        length = str((headers_of(call.http_response) or {}).get("content-length", ""))
+        self._self_missing = int(length) if length.isdecimal() and length.isascii() else -1
+        """Number of bytes to come, negative if the server does not announce it."""
+        self._self_done = False
 
-    def _self_read(self, read: Callable[..., Any], args: Any, kwargs: Any, *, last: bool | None = None) -> Any:
-        """Return what ``read`` returns. It reads to the end if ``last`` is true, or if it returns nothing."""
-        try:
-            data = read(*args, **kwargs)
-        except BaseException as error:
-            notify(self._self_observer.reader.on_error, error)
-            raise
-        read_bytes = memoryview(args[0])[:data] if type(data) is int else b"".join(data) if type(data) is list else data
-        self._self_observer.on_read(read_bytes, last=last or not data)
-        return data
-
-    def read(self, *args: Any, **kwargs: Any) -> Any:
-        amount = args[0] if args else kwargs.get("amt")
-        if amount == 0:
-            return self.__wrapped__.read(*args, **kwargs)
-        return self._self_read(self.__wrapped__.read, args, kwargs, last=amount is None or amount < 0)
-
-    def read1(self, *args: Any, **kwargs: Any) -> Any:
-        return self._self_read(self.__wrapped__.read1, args, kwargs)
-
-    def readinto(self, *args: Any) -> Any:
-        return self._self_read(self.__wrapped__.readinto, args, {})
-
-    def readline(self, *args: Any) -> Any:
-        return self._self_read(self.__wrapped__.readline, args, {})
-
-    def readlines(self, *args: Any) -> Any:
-        return self._self_read(self.__wrapped__.readlines, args, {}, last=not args)
-
-    def stream(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        return self._self_iterate(self.__wrapped__.stream(*args, **kwargs))
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self.__wrapped__, name)
+        return partial(self._self_read, attribute, name) if name in _READS else attribute
 
     def __iter__(self) -> Iterator[Any]:
         return self._self_iterate(iter(self.__wrapped__))
 
+    def stream(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        return self._self_iterate(self.__wrapped__.stream(*args, **kwargs))
+
     def _self_iterate(self, chunks: Iterator[Any]) -> Iterator[Any]:
-        while chunk := self._self_read(next, (chunks, b""), {}):
+        while chunk := self._self_read(next, "next", chunks, b""):
             yield chunk
 
     def close(self) -> None:
-        notify(self._self_observer.reader.on_close)
+        notify(self._self_reader.on_close)
         self.__wrapped__.close()
 
-
-class _AsyncObservedFile(ObjectProxy):
-    """Transparent proxy of aiohttp's stream of bytes."""
-
-    def __init__(self, wrapped: Any, observer: _ReadObserver) -> None:
-        super().__init__(wrapped)
-        self._self_observer = observer
-
-    async def _self_read(self, read: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+    def _self_read(self, read: Callable[..., Any], name: str, *args: Any, **kwargs: Any) -> Any:
         try:
-            data = await read(*args)
+            data = read(*args, **kwargs)
         except BaseException as error:
-            notify(self._self_observer.reader.on_error, error)
+            notify(self._self_reader.on_error, error)
             raise
-        self._self_observer.on_read(data, last=self.__wrapped__.at_eof())
+        if isawaitable(data):
+            return self._self_await(data, name, args, kwargs)
+        self._self_observe(data, name, args, kwargs)
         return data
 
-    async def read(self, n: int = -1) -> Any:
-        return await self._self_read(self.__wrapped__.read, n)
+    async def _self_await(self, reading: Awaitable[Any], name: str, args: Any, kwargs: Any) -> Any:
+        try:
+            data = await reading
+        except BaseException as error:
+            notify(self._self_reader.on_error, error)
+            raise
+        self._self_observe(data, name, args, kwargs)
+        return data
 
-    async def readany(self) -> Any:
-        return await self._self_read(self.__wrapped__.readany)
-
-    async def readline(self) -> Any:
-        return await self._self_read(self.__wrapped__.readline)
-
-    async def readexactly(self, n: int) -> Any:
-        return await self._self_read(self.__wrapped__.readexactly, n)
+    def _self_observe(self, data: Any, name: str, args: Any, kwargs: Any) -> None:
+        if self._self_done:
+            return
+        try:
+            amount = next(iter((*args, *kwargs.values())), None) if name in ("read", "readlines") else 1
+            read = memoryview(args[0])[:data] if name == "readinto" else b"".join(data) if name == "readlines" else data
+            self._self_reader.feed(bytes(read))
+            self._self_missing -= len(read)
+            last = amount is None or amount < 0 or (not data and amount != 0)
+            self._self_done = last or self._self_missing == 0
+            if self._self_done and self._self_missing > 0:
+                self._self_call.end(Response(failed=True, error="truncated"))
+            elif self._self_done:
+                self._self_reader.on_exhausted()
+        except Exception:
+            log_internal_error("read a body")

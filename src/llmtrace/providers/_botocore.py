@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
@@ -32,21 +31,31 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     patches = Patches()
     hook = _BotocoreHook(provider, services, patches)
 
-    def patch_module(package: str, prefix: str, call: Any, attempt: Any, iteration: tuple[str, Any]) -> None:
-        if not patches.active:
-            return
-        patches.wrap_in(sys.modules[f"{package}.client"], f"{prefix}BaseClient", "_make_api_call", call)
-        patches.wrap_in(sys.modules[f"{package}.endpoint"], f"{prefix}Endpoint", "_send", attempt)
-        patches.wrap_in(sys.modules[f"{package}.eventstream"], f"{prefix}EventStream", *iteration)
+    def patch_package(package: str, prefix: str, *hooks: tuple[str, str, str, Any]) -> None:
+        for part, owner, name, wrapper in hooks:
+            patches.wrap_in(sys.modules.get(f"{package}.{part}"), prefix + owner, name, wrapper)
 
     def patch_aiobotocore(_: Any) -> None:
         try:
-            patch_module("aiobotocore", "Aio", hook.call_async, hook.send_async, ("__aiter__", hook.iterate_async))
+            if patches.active:
+                patch_package(
+                    "aiobotocore",
+                    "Aio",
+                    ("client", "BaseClient", "_make_api_call", hook.call_async),
+                    ("endpoint", "Endpoint", "_needs_retry", hook.count_attempt),
+                    ("eventstream", "EventStream", "__aiter__", hook.iterate),
+                )
         except Exception:
             log_internal_error("hook aiobotocore.client")
 
-    patch_module("botocore", "", hook.call, hook.send, ("__iter__", hook.iterate))
-    patches.wrap_in(sys.modules["botocore.eventstream"], "EventStream", "close", hook.close)
+    patch_package(
+        "botocore",
+        "",
+        ("client", "BaseClient", "_make_api_call", hook.call),
+        ("endpoint", "Endpoint", "_needs_retry", hook.count_attempt),
+        ("eventstream", "EventStream", "__iter__", hook.iterate),
+        ("eventstream", "EventStream", "close", hook.close),
+    )
     wrapt.register_post_import_hook(patch_aiobotocore, "aiobotocore.client")
     return patches
 
@@ -58,52 +67,48 @@ class _BotocoreHook:
         self._provider = provider
         self._services = services
         self._patches = patches
-        self._prefixes = {service for service, _ in provider.routes}
+        self._endpoints = {service for service, _ in provider.routes}
         self._observers: WeakKeyDictionary[Any, StreamObserver] = WeakKeyDictionary()
 
     def call(self, wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
-        call = self._begin(client, args, kwargs)
+        call, search = self._begin(client, args, kwargs)
         if call is None:
             return wrapped(*args, **kwargs)
-        if isinstance(call, CallState):
+        if search is None:
             return _hooks.drive(call, self._settle, wrapped, args, kwargs)
-        block, documents = call
-        with block as search:
+        with call as block:
             result = wrapped(*args, **kwargs)
-            search.add(documents(result))
+            block.add(_documents(search, result))
         return result
 
     async def call_async(self, wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
-        call = self._begin(client, args, kwargs)
+        call, search = self._begin(client, args, kwargs)
         if call is None:
             return await wrapped(*args, **kwargs)
-        if isinstance(call, CallState):
+        if search is None:
             return await _hooks.drive_async(call, self._settle, wrapped, args, kwargs)
-        block, documents = call
-        with block as search:
+        with call as block:
             result = await wrapped(*args, **kwargs)
-            search.add(documents(result))
+            block.add(_documents(search, result))
         return result
 
-    def _begin(self, client: Any, args: Any, kwargs: Any) -> Any:
-        """Return the call or search that an operation is, ``None`` if it is not traced."""
-        if not self._patches.active:
-            return None
+    def _begin(self, client: Any, args: Any, kwargs: Any) -> tuple[Any, SearchReaders | None]:
+        """Return the call, or the block of a search and its readers; ``None`` if the operation is not traced."""
         try:
             arguments = dict(zip(("operation_name", "api_params"), args, strict=False)) | kwargs
-            operation_name, api_params = arguments["operation_name"], arguments["api_params"]
+            operation, body = arguments["operation_name"], arguments["api_params"]
             model = client.meta.service_model
-            route = model.service_name, operation_name
-            wire_format = self._provider.routes.get(route)
-            if wire_format is None:
-                search = self._provider.searches.get(route)
-                if search is None:
-                    return None
-                source, query, top_k = search.request(api_params)
-                return retrieval(source, query=query, top_k=top_k), partial(_documents, search)
-            body = _with_parsed_body(api_params)
+            route = model.service_name, operation
+            if not self._patches.active:
+                return None, None
+            if (search := self._provider.searches.get(route)) is not None:
+                source, query, top_k = search.request(body)
+                return retrieval(source, query=query, top_k=top_k), search
+            if (wire_format := self._provider.routes.get(route)) is None:
+                return None, None
+            body = _with_parsed_body(body)
             request = wire_format.request(body)
-            if model.operation_model(operation_name).has_event_stream_output:
+            if model.operation_model(operation).has_event_stream_output:
                 request = replace(request, stream=True)
             url = urlsplit(client.meta.endpoint_url)
             call = _hooks.begin(
@@ -117,47 +122,28 @@ class _BotocoreHook:
             )
             if self._services.estimator is not None:
                 call.body = body
-            call.retries = -1  # the hook counts every attempt, including the first
-            return call
+            return call, None
         except Exception:
             log_internal_error("begin a call")
-            return None
+            return None, None
 
-    def _attempt(self, endpoint: Any) -> CallState | None:
-        """Count an attempt, and return its call. Credentials may be fetched from other services inside a call."""
+    def count_attempt(self, wrapped: Any, endpoint: Any, args: Any, kwargs: Any) -> Any:
+        """Count the attempts of a call. Credentials may be fetched from another service in the meantime."""
         call = _hooks.current_call()
-        if call is None or getattr(endpoint, "_endpoint_prefix", None) not in self._prefixes:
-            return None
-        call.retries += 1
-        return call
-
-    def send(self, wrapped: Any, endpoint: Any, args: Any, kwargs: Any) -> Any:
-        call = self._attempt(endpoint)
-        try:
-            return wrapped(*args, **kwargs)
-        except Exception as error:
-            if call is not None:
-                _hooks.record_failed_attempt(call, error)
-            raise
-
-    async def send_async(self, wrapped: Any, endpoint: Any, args: Any, kwargs: Any) -> Any:
-        call = self._attempt(endpoint)
-        try:
-            return await wrapped(*args, **kwargs)
-        except Exception as error:
-            if call is not None:
-                _hooks.record_failed_attempt(call, error)
-            raise
+        if call is not None and getattr(endpoint, "_endpoint_prefix", None) in self._endpoints and args:
+            call.retries = args[0] - 1
+            error = args[4] if len(args) > 4 else kwargs.get("caught_exception")
+            _hooks.record_failed_attempt(call, error)
+        return wrapped(*args, **kwargs)
 
     def _settle(self, call: CallState, result: Any) -> None:
         # Hold the metadata only: the observer of a stream must not hold the stream.
         call.http_response = {"ResponseMetadata": get(result, "ResponseMetadata")}
         for name, value in result.items():
             if hasattr(value, "_event_generator"):
-                observer = StreamObserver(call, call.make_accumulator())
+                self._observers[value] = observer = StreamObserver(call, call.make_accumulator())
                 if name == "body" and self._provider.unwrap is not None:
                     observer.unwrap(self._provider.unwrap)
-                self._observers[value] = observer
                 return
             if hasattr(value, "read"):
                 observe_reads(call, value)
@@ -165,18 +151,13 @@ class _BotocoreHook:
         call.end(call.read_response(result))
 
     def iterate(self, wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
-        observer = self._observers.get(stream)
-        events = wrapped(*args, **kwargs)
-        return events if observer is None else _observed(events, observer)
-
-    def iterate_async(self, wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
-        observer = self._observers.get(stream)
-        events = wrapped(*args, **kwargs)
-        return events if observer is None else _observed_async(events, observer)
+        observer, events = self._observers.get(stream), wrapped(*args, **kwargs)
+        if observer is None:
+            return events
+        return (_observe_async if hasattr(events, "__anext__") else _observe)(events, observer)
 
     def close(self, wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
-        observer = self._observers.get(stream)
-        if observer is not None:
+        if (observer := self._observers.get(stream)) is not None:
             notify(observer.on_close)
         return wrapped(*args, **kwargs)
 
@@ -200,11 +181,11 @@ def _documents(search: SearchReaders, result: Any) -> list[Any]:
         return []
 
 
-def _observed(events: Iterator[Any], observer: StreamObserver) -> Iterator[Any]:
-    # A generator, as without llmtrace.
+# Generators, as without llmtrace.
+def _observe(events: Iterator[Any], observer: StreamObserver) -> Iterator[Any]:
     yield from ObservedIterator(events, observer)
 
 
-async def _observed_async(events: AsyncIterator[Any], observer: StreamObserver) -> AsyncIterator[Any]:
+async def _observe_async(events: AsyncIterator[Any], observer: StreamObserver) -> AsyncIterator[Any]:
     async for event in AsyncObservedIterator(events, observer):
         yield event

@@ -221,7 +221,7 @@ async def test_budget_blocks_before_the_request(loopback: Loopback, side: Side, 
 async def test_hooks_are_undone_while_a_stream_is_open(loopback: Loopback, side: Side) -> None:
     """The same functions are back in their places, and the open stream goes on."""
     places = [(botocore.client.BaseClient, "_make_api_call"), (aiobotocore.client.AioBaseClient, "_make_api_call")]
-    places += [(botocore.endpoint.Endpoint, "_send"), (aiobotocore.endpoint.AioEndpoint, "_send")]
+    places += [(botocore.endpoint.Endpoint, "_needs_retry"), (aiobotocore.endpoint.AioEndpoint, "_needs_retry")]
     places += [(botocore.eventstream.EventStream, name) for name in ("__iter__", "close")]
     places += [(aiobotocore.eventstream.AioEventStream, "__aiter__")]
     before = [vars(owner)[name] for owner, name in places]
