@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from answers import CHAT, CHAT_CHUNKS, MESSAGE, MESSAGE_EVENTS
-from bedrock_calls import COLOURS, CONVERSE, EVENTS, Side, only, read, vendor_answer
+from anthropic import AnthropicBedrock
+from bedrock_calls import COLOURS, CONVERSE, EVENTS, SONNET, Side, only, read, vendor_answer
 from botocore.response import StreamingBody
 from helpers import check_shapes, resolve
 from loopback import CUT, Loopback, ServerResponse, json_answer
@@ -277,6 +278,30 @@ async def test_odd_body_reaches_the_caller(
     result = await side.invoke({"anthropic_version": "v", **CHAT_REQUEST})
     assert await resolve(result["body"].read()) == body
     assert "gen_ai.usage.input_tokens" not in await only(spans)
+
+
+@COLOURS
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+async def test_intervention_of_a_guardrail_is_a_refusal(
+    loopback: Loopback, spans: InMemorySpanExporter, side: Side, stream: bool
+) -> None:
+    """Bedrock reports in the body that a guardrail has replaced the text."""
+    action = {"amazon-bedrock-guardrailAction": "INTERVENED"}
+    body = [{**VENDORS["llama"].events[-1], **METRICS, **action}] if stream else VENDORS["llama"].response | action
+    loopback.will(vendor_answer(body, stream=stream))
+    await read(await side.invoke(PROMPT, stream=stream, guardrailIdentifier="gr1", guardrailVersion="1"))
+    found = await only(spans)
+    assert (found["llmtrace.refusal"], found["aws.bedrock.guardrail.id"]) == (True, "gr1")
+
+
+def test_client_of_anthropic_is_one_span(loopback: Loopback, spans: InMemorySpanExporter) -> None:
+    """``AnthropicBedrock`` signs with botocore and sends by itself: the hook of its own library traces it."""
+    loopback.will(json_answer(MESSAGE))
+    client = AnthropicBedrock(base_url=loopback.url, aws_access_key="a", aws_secret_key="b", aws_region="us-east-1")
+    client.messages.create(model=SONNET, max_tokens=9, messages=[{"role": "user", "content": "hi"}])
+    client.close()
+    (span,) = spans.get_finished_spans()
+    assert (span.attributes or {})["llmtrace.api"] == "anthropic.messages.create"
 
 
 @pytest.mark.parametrize("colour", ["sync"])

@@ -195,7 +195,7 @@ _NO_FIELDS: dict[str, Any] = {}
 def _format_of_response(body: Any) -> WireFormat:
     fields = body if type(body) is dict else _NO_FIELDS
     kind = fields.get("type")
-    if kind == "message" or (isinstance(kind, str) and kind.startswith(("message_", "content_block_"))):
+    if isinstance(kind, str) and (kind in ("ping", "error") or kind.startswith(("message", "content_block"))):
         return MESSAGES
     if get(fields.get("output"), "message") is not None or any(name in fields for name in _NOVA_EVENTS):
         return CONVERSE
@@ -236,8 +236,13 @@ def _operation_of(body: Any) -> str | None:
 
 def read_response(body: Any) -> Response:
     response = _format_of_response(body).response(body)
+    return _complete(response, body)
+
+
+def _complete(response: Response, body: Any) -> Response:
     # The tier that a body names is that of the vendor's own service; Bedrock's is in a header.
     response.service_tier = None
+    response.refused = response.refused or get(body, "amazon-bedrock-guardrailAction") == "INTERVENED"
     return response
 
 
@@ -250,18 +255,19 @@ def unwrap(event: Any) -> Any:
 
 
 class InvokeAccumulator:
-    """Accumulator of chunks in the format of the first one."""
+    """Accumulator of chunks in the format of the first one. Bedrock adds its own fields to the last one."""
 
-    __slots__ = ("_inner", "_metrics")
+    __slots__ = ("_inner", "_last")
 
     def __init__(self) -> None:
         self._inner: Accumulator | None = None
-        self._metrics: Any = None
+        self._last: Any = None
 
     def add(self, chunk: Any) -> bool | str:
         if self._inner is None:
             self._inner = _accumulator(chunk)
-        self._metrics = get(chunk, _METRICS) or self._metrics
+        if get(chunk, _METRICS) is not None:
+            self._last = chunk
         return self._inner.add(chunk)
 
     @property
@@ -270,17 +276,16 @@ class InvokeAccumulator:
 
     @property
     def ended(self) -> bool:
-        return self._metrics is not None or (self._inner is not None and self._inner.ended)
+        return self._last is not None or (self._inner is not None and self._inner.ended)
 
     def result(self) -> Response:
         response = Response(complete=False) if self._inner is None else self._inner.result()
-        response.service_tier = None
-        response.complete = response.complete or self._metrics is not None
-        if not response.usage and self._metrics is not None:
+        response.complete = response.complete or self._last is not None
+        if not response.usage and self._last is not None:
             reported = Reported()
-            reported.add(self._metrics, _METRIC_NAMES)
+            reported.add(get(self._last, _METRICS), _METRIC_NAMES)
             response.usage = openai_totals(reported.counts)
-        return response
+        return _complete(response, self._last)
 
 
 def _accumulator(chunk: Any) -> Accumulator:
