@@ -8,7 +8,7 @@ from typing import Any
 from ..._read import get, get_count, get_number, get_text, iter_list
 from ...model import Counts, Message, Request, RequestContent, Response
 from ...model.content_format import ContentFormat
-from ...model.wire_format import Texts, WireFormat
+from ...model.wire_format import WireFormat
 from .._messages import text_part
 from ..contract import SearchReaders
 from .converse import guardrail_of
@@ -62,11 +62,6 @@ class AgentAccumulator:
         if counts:
             response.price_context["agent"] = "model calls only"
         return response
-
-
-def read_agent_texts(event: Any) -> Texts:
-    if text := _chunk_text(event):
-        yield text, False
 
 
 def _chunk_text(event: Any) -> str:
@@ -191,7 +186,7 @@ def read_search(body: Any) -> tuple[str | None, str | None, int | None]:
     )
 
 
-_LOCATION_IDS = ("uri", "url", "id", "query")
+_LOCATION_IDS = ("uri", "url", "id")
 
 
 def read_documents(response: Any) -> Iterator[dict[str, Any]]:
