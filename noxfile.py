@@ -24,6 +24,11 @@ VENDORS = {
     "latest": ["openai<4", "anthropic[bedrock,vertex]<3", "google-genai<4", "mistralai<4", "botocore<2"],
 }
 
+OLDEST_FRAMEWORKS = (
+    *("langchain==1.3.0", "langchain-openai==1.1.9", "openai-agents==0.8.0", "llama-index-core==0.14.0"),
+    "openai==2.9.0",
+)
+
 # More workers than most machines have cores: many tests wait for a process that they started.
 PARALLEL = ("-n", "4", "--dist", "worksteal")
 
@@ -77,7 +82,16 @@ def vendors(session: nox.Session, release: str) -> None:
     """Run the tests with the oldest or the newest supported vendor SDKs."""
     session.install("-e", ".[dev]")
     session.install("--upgrade", *VENDORS[release])
+    if release == "oldest":  # SDKs that these frameworks do not work with
+        session.run("pip", "uninstall", "-y", "langchain-openai", "openai-agents")
     session.run("pytest", *PARALLEL, *session.posargs)
+
+
+@nox.session
+def frameworks(session: nox.Session) -> None:
+    """Run the tests of the bridges with the oldest releases of the frameworks, and the SDKs that they require."""
+    session.install("-e", ".[test]", *OLDEST_FRAMEWORKS)
+    session.run("pytest", "tests/integrations", *session.posargs)
 
 
 @nox.session

@@ -93,6 +93,10 @@ class Provider:
         """Value of ``gen_ai.provider.name`` where neither the client nor its host identifies one."""
         return self.serves or self.name
 
+    def install(self, module: Any, services: CallServices) -> Patches:
+        """Install the hooks in the imported ``module``."""
+        return self.hook(self, module, services)
+
     def route(self, method: str, url: str) -> WireFormat | None:
         """Return the wire format of a request, or ``None`` if it is not traced.
 
