@@ -21,14 +21,19 @@ VENDORS = {
         *("openai==1.40.0", "anthropic[bedrock,vertex]==0.40.0", "google-genai==1.0.0", "mistralai==3.0.0"),
         *("groq==0.9.0", "together==2.0.0", "cerebras-cloud-sdk==1.0.0", "fireworks-ai==1.2.0"),
         *("cohere==5.16.1", "ollama==0.4.0", "huggingface_hub==0.30.0", "voyageai==0.3.0"),
-        "httpx<0.28",
+        *("botocore==1.35.16", "boto3==1.35.16", "aiobotocore==2.15.0", "httpx<0.28"),
     ],
     "latest": [
-        *("openai<4", "anthropic[bedrock,vertex]<3", "google-genai<4", "mistralai<4"),
+        *("openai<4", "anthropic[bedrock,vertex]<3", "google-genai<4", "mistralai<4", "botocore<2"),
         *("groq<2", "together<4", "cerebras-cloud-sdk<2", "fireworks-ai<2"),
         *("cohere<8", "ollama<1", "huggingface_hub<3", "voyageai<1"),
     ],
 }
+
+OLDEST_FRAMEWORKS = (
+    *("langchain==1.3.0", "langchain-openai==1.1.9", "openai-agents==0.8.0", "llama-index-core==0.14.0"),
+    "openai==2.9.0",
+)
 
 # More workers than most machines have cores: many tests wait for a process that they started.
 PARALLEL = ("-n", "4", "--dist", "worksteal")
@@ -83,7 +88,16 @@ def vendors(session: nox.Session, release: str) -> None:
     """Run the tests with the oldest or the newest supported vendor SDKs."""
     session.install("-e", ".[dev]")
     session.install("--upgrade", *VENDORS[release])
+    if release == "oldest":  # SDKs that these frameworks do not work with
+        session.run("pip", "uninstall", "-y", "langchain-openai", "openai-agents")
     session.run("pytest", *PARALLEL, *session.posargs)
+
+
+@nox.session
+def frameworks(session: nox.Session) -> None:
+    """Run the tests of the bridges with the oldest releases of the frameworks, and the SDKs that they require."""
+    session.install("-e", ".[test]", *OLDEST_FRAMEWORKS)
+    session.run("pytest", "tests/integrations", *session.posargs)
 
 
 @nox.session

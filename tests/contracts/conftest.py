@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from hostile import COLOURS, Server
-from hostile_calls import MistralChat
+from hostile_calls import BedrockRuntime, MistralChat
 
 from llmtrace import _errors
 from serving import serving
@@ -53,6 +53,7 @@ def clients(_listening: Server) -> Iterator[Any]:
         (vendor, colour): make_client(vendor, colour, base, timeout=20) for vendor in MODULES for colour in COLOURS
     }
     made |= {("mistral", colour): MistralChat(base, colour) for colour in COLOURS}
+    made |= {("bedrock", colour): BedrockRuntime(base, colour) for colour in COLOURS}
     with asyncio.Runner() as runner:
         yield SimpleNamespace(made=made, run=runner.run)
         for (_, colour), client in made.items():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from aws_frames import aws_frame
 from serving import serving
 
 TEXT = "The sky is blue because air scatters blue light."
@@ -32,25 +33,17 @@ class Vendor(BaseHTTPRequestHandler):
             self._events(_cohere_events())
         elif path == "/api/chat":
             self._lines(_ollama_chunks(body))
-        elif path.endswith("/responses"):
-            self._json(_response(body))
-        elif path.endswith("/embeddings"):
-            self._json(_embeddings(body))
-        elif path == "/v2/embed":
-            self._json({"id": "docs", "response_type": "embeddings_by_type", "embeddings": {"float": [[0.1, 0.2]]}})
-        elif path == "/api/embed":
-            self._json({"model": body["model"], "embeddings": [[0.1, 0.2]], "prompt_eval_count": 4})
-        elif path.endswith("/rerank"):
-            ranked = [{"index": 0, "relevance_score": 0.9}]
-            self._json({"id": "docs", "results": ranked, "data": ranked, "model": body["model"], "usage": _usage()})
         elif path.endswith("/messages"):
             self._events(_message_events(body)) if body.get("stream") else self._json(_message(body))
         elif path.endswith(":generateContent"):
             self._json(_gemini(path))
         elif path.endswith(":streamGenerateContent"):
             self._events([("", _gemini(path))])
-        else:  # an OTLP endpoint: accepts everything
-            self._json({})
+        elif path.endswith("/converse-stream"):
+            self._frames(_converse_events())
+        else:  # an OTLP endpoint accepts everything
+            plain = (respond(body) for end, respond in PLAIN.items() if path.endswith(end))
+            self._json(next(plain, {}))
 
     def log_message(self, format: str, *args: Any) -> None: ...
 
@@ -69,6 +62,15 @@ class Vendor(BaseHTTPRequestHandler):
         self.end_headers()
         for item in items:
             self.wfile.write(json.dumps(item).encode() + b"\n")
+
+    def _frames(self, events: list[dict[str, Any]]) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "application/vnd.amazon.eventstream")
+        self.send_header("connection", "close")
+        self.end_headers()
+        for event in events:
+            for kind, body in event.items():
+                self.wfile.write(aws_frame(kind, body))
 
     def _events(self, events: Any) -> None:
         self.send_response(200)
@@ -170,12 +172,49 @@ def _message_events(body: Any) -> Iterator[tuple[str, Any]]:
     yield "message_stop", {"type": "message_stop"}
 
 
+def _converse() -> dict[str, Any]:
+    message = {"role": "assistant", "content": [{"text": TEXT}]}
+    usage = {"inputTokens": 14, "outputTokens": 11, "totalTokens": 25}
+    metrics = {"latencyMs": 5}
+    return {"output": {"message": message}, "stopReason": "end_turn", "usage": usage, "metrics": metrics}
+
+
+def _converse_events() -> list[dict[str, Any]]:
+    response = _converse()
+    texts = [{"contentBlockIndex": 0, "delta": {"text": word + " "}} for word in TEXT.split(" ")]
+    deltas = [{"contentBlockDelta": text} for text in texts]
+    end = {"usage": response["usage"], "metrics": response["metrics"]}
+    return [
+        {"messageStart": {"role": "assistant"}},
+        *deltas,
+        {"messageStop": {"stopReason": "end_turn"}},
+        {"metadata": end},
+    ]
+
+
 def _gemini(path: str) -> dict[str, Any]:
     model = path.rpartition("/")[2].partition(":")[0]
     content = {"role": "model", "parts": [{"text": TEXT}]}
     usage = {"promptTokenCount": 14, "candidatesTokenCount": 11, "totalTokenCount": 25}
     candidates = [{"content": content, "finishReason": "STOP"}]
     return {"candidates": candidates, "usageMetadata": usage, "modelVersion": model, "responseId": "docs"}
+
+
+def _rerank(body: Any) -> dict[str, Any]:
+    ranked = [{"index": 0, "relevance_score": 0.9}]
+    return {"id": "docs", "results": ranked, "data": ranked, "model": body["model"], "usage": _usage()}
+
+
+PLAIN: dict[str, Callable[[Any], Any]] = {
+    "/responses": _response,
+    "/embeddings": _embeddings,
+    "/v2/embed": lambda body: {"id": "docs", "response_type": "embeddings_by_type", "embeddings": {"float": [[0.1]]}},
+    "/api/embed": lambda body: {"model": body["model"], "embeddings": [[0.1, 0.2]], "prompt_eval_count": 4},
+    "/rerank": _rerank,
+    "/converse": lambda body: _converse(),
+    "/invoke": lambda body: {"embedding": [0.1, 0.2, 0.3], "inputTextTokenCount": 8},
+}
+"""Functions from a request to its response, by the end of the path."""
 
 
 @contextmanager

@@ -17,15 +17,17 @@ _NOT_PARAMETERS = frozenset(
         "additional_messages", "thread", "tool_outputs", "tool_resources", "context", "schema", "json_schema",
         "responseSchema", "responseJsonSchema", "response_schema", "description", "grammar", "negative_prompt",
         "image_url", "reference_images", "url", "speculation", "text", "texts", "inputs", "message", "chat_history",
-        "preamble", "connectors", "template",
+        "preamble", "connectors", "template", "body", "inputText", "promptVariables", "sessionState",
+        "retrieveAndGenerateConfiguration",
         # identity
         "user", "user_location", "metadata", "labels", "safety_identifier", "prompt_cache_key",
-        "prompt_cache_isolation_key", "container",
+        "prompt_cache_isolation_key", "container", "requestMetadata", "memoryId", "sessionId",
         # recorded by other attributes
-        "model", "generationConfig", "generation_config", "parameters", "_url", "_query", "config",
+        "model", "modelId", "agentId", "guardrailIdentifier", "inferenceConfig", "generationConfig",
+        "generation_config", "parameters", "_url", "_query", "config",
     }
 )  # fmt: skip
-_NESTED = ("generationConfig", "generation_config", "parameters")
+_NESTED = ("inferenceConfig", "generationConfig", "generation_config", "parameters")
 _MAX_TEXT_CHARS = 128
 _MAX_ITEMS = 32
 _MAX_DEPTH = 4

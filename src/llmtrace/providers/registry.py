@@ -6,6 +6,7 @@ from importlib import metadata
 
 from .._errors import log_internal_error
 from .anthropic.provider import ANTHROPIC
+from .bedrock.provider import BEDROCK
 from .cohere.provider import COHERE
 from .compatible.provider import CEREBRAS, FIREWORKS, GROQ, TOGETHER
 from .contract import Provider
@@ -19,7 +20,7 @@ from .voyage.provider import VOYAGE
 __all__ = ["PROVIDERS", "providers"]
 
 PROVIDERS = (
-    *(OPENAI, ANTHROPIC, GOOGLE_GENAI, MISTRAL),
+    *(OPENAI, ANTHROPIC, GOOGLE_GENAI, MISTRAL, BEDROCK),
     *(GROQ, TOGETHER, CEREBRAS, FIREWORKS),
     *(COHERE, OLLAMA, HUGGING_FACE, VOYAGE),
 )
