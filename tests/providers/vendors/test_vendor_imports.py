@@ -37,4 +37,6 @@ def test_library_that_is_imported_later_is_hooked(vendors: list[str], imports: s
     program = PROGRAM.format(imports=imports)
     environ = {"LLMTRACE_STORE": "off", "PATH": ""}
     process = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environ)
-    assert json.loads(process.stdout) == [vendors, []]
+    patched, skipped = json.loads(process.stdout)
+    assert set(vendors) <= set(patched)
+    assert skipped == []
