@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from .._errors import log_internal_error
@@ -17,9 +19,50 @@ from ..model import INFERENCE_OPERATIONS, Request, Response
 from ..model.wire_format import WireFormat
 from ._parameters import read_parameters
 
-__all__ = ["begin", "current_call", "drive", "drive_async", "end_without_response", "record_failed_attempt"]
+__all__ = [
+    "RefusalCarrier",
+    "RoutedCall",
+    "begin",
+    "current_call",
+    "drive",
+    "drive_async",
+    "end_without_response",
+    "record_failed_attempt",
+    "routed_call",
+    "routed_provider",
+]
 
 Settle = Callable[[CallState, Any], None]
+
+
+@dataclass(slots=True)
+class RoutedCall:
+    """A call of a library that sends requests through other libraries, repeats them and falls back to other models."""
+
+    provider: str | None = None
+    """Value of ``gen_ai.provider.name`` that the library has chosen."""
+    active: bool = True
+    """False once the call has returned: tasks that it has started may live longer."""
+
+
+routed_call: ContextVar[RoutedCall | None] = ContextVar("llmtrace-routed-call", default=None)
+
+
+def routed_provider() -> str | None:
+    """Return the provider that a routing library has chosen for the current call."""
+    routed = routed_call.get()
+    return None if routed is None else routed.provider
+
+
+class RefusalCarrier(BaseException):
+    """Carrier of a refusal to the hook of the routing library, which raises the refusal itself.
+
+    It is not an ``Exception``: the library would answer that with a retry or another model.
+    """
+
+    def __init__(self, refusal: Exception) -> None:
+        super().__init__(refusal)
+        self.refusal: Exception = refusal
 
 
 def begin(
@@ -78,6 +121,9 @@ def _refuse(call: CallState, refusal: Exception) -> NoReturn:
         call.block(refusal)
     except Exception:
         log_internal_error("refuse a call")
+    routed = routed_call.get()
+    if routed is not None and routed.active:
+        raise RefusalCarrier(refusal)
     raise refusal
 
 

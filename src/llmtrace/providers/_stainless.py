@@ -160,6 +160,8 @@ class _StainlessCallFactory:
             if request.operation == "fetch_response":
                 request = replace(request, response_id=fetched_id(url))
             provider, server = self._target(client)
+            if provider == self._provider.default_provider:
+                provider = _hooks.routed_provider() or provider
             call = _hooks.begin(
                 self._services,
                 self._provider.name,

@@ -8,12 +8,13 @@ from .._errors import log_internal_error
 from .anthropic.provider import ANTHROPIC
 from .contract import Provider
 from .google.provider import GOOGLE_GENAI
+from .litellm.provider import LITELLM
 from .mistral.provider import MISTRAL
 from .openai.provider import OPENAI
 
 __all__ = ["PROVIDERS", "providers"]
 
-PROVIDERS = (OPENAI, ANTHROPIC, GOOGLE_GENAI, MISTRAL)
+PROVIDERS = (OPENAI, ANTHROPIC, GOOGLE_GENAI, MISTRAL, LITELLM)
 
 
 def providers() -> tuple[Provider, ...]:
