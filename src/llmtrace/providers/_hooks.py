@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from .._errors import log_internal_error
@@ -18,51 +16,11 @@ from ..context.operations import agent_of
 from ..model import INFERENCE_OPERATIONS, Request, Response
 from ..model.wire_format import WireFormat
 from ._parameters import read_parameters
+from ._routing import RefusalCarrier, current_routed_call
 
-__all__ = [
-    "RefusalCarrier",
-    "RoutedCall",
-    "begin",
-    "current_call",
-    "drive",
-    "drive_async",
-    "end_without_response",
-    "record_failed_attempt",
-    "routed_call",
-    "routed_provider",
-]
+__all__ = ["begin", "current_call", "drive", "drive_async", "end_without_response", "record_failed_attempt"]
 
 Settle = Callable[[CallState, Any], None]
-
-
-@dataclass(slots=True)
-class RoutedCall:
-    """A call of a library that sends requests through other libraries, repeats them and falls back to other models."""
-
-    provider: str | None = None
-    """Value of ``gen_ai.provider.name`` that the library has chosen."""
-    active: bool = True
-    """False once the call has returned: tasks that it has started may live longer."""
-
-
-routed_call: ContextVar[RoutedCall | None] = ContextVar("llmtrace-routed-call", default=None)
-
-
-def routed_provider() -> str | None:
-    """Return the provider that a routing library has chosen for the current call."""
-    routed = routed_call.get()
-    return None if routed is None else routed.provider
-
-
-class RefusalCarrier(BaseException):
-    """Carrier of a refusal to the hook of the routing library, which raises the refusal itself.
-
-    It is not an ``Exception``: the library would answer that with a retry or another model.
-    """
-
-    def __init__(self, refusal: Exception) -> None:
-        super().__init__(refusal)
-        self.refusal: Exception = refusal
 
 
 def begin(
@@ -77,7 +35,9 @@ def begin(
 ) -> CallState:
     """Open a call. It is counted and priced even when it gets no span of its own."""
     request.vendor_params = read_parameters(body)
-    return CallState(services, client, wire_format, request, provider, server, body, context_state.current())
+    routed = current_routed_call()
+    context = context_state.current() if routed is None or routed.context is None else routed.context
+    return CallState(services, client, wire_format, request, provider, server, body, context)
 
 
 def _admit(call: CallState) -> Any:
@@ -121,10 +81,7 @@ def _refuse(call: CallState, refusal: Exception) -> NoReturn:
         call.block(refusal)
     except Exception:
         log_internal_error("refuse a call")
-    routed = routed_call.get()
-    if routed is not None and routed.active:
-        raise RefusalCarrier(refusal)
-    raise refusal
+    raise refusal if current_routed_call() is None else RefusalCarrier(refusal)
 
 
 def _wait_for_verdict(call: CallState, wait: Callable[[], Any]) -> Any:
