@@ -81,6 +81,14 @@ def vendors(session: nox.Session, release: str) -> None:
 
 
 @nox.session
+@nox.parametrize("release", ["litellm==1.72.0", "litellm<2"], ids=["oldest", "latest"])
+def litellm(session: nox.Session, release: str) -> None:
+    """Run the tests of LiteLLM, which needs an environment of its own: it pins other packages and brings aiohttp."""
+    session.install("-e", ".[test,litellm]", release)
+    session.run("pytest", "tests/providers/litellm_client", *session.posargs)
+
+
+@nox.session
 def crashes(session: nox.Session) -> None:
     """Kill a process under load a hundred times, fifty with the backend up and fifty with it down."""
     session.install("-e", ".[dev]")

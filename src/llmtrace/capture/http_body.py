@@ -87,9 +87,7 @@ class SseParser:
 
     def _parse_event(self, data: bytes) -> None:
         if data == b"[DONE]":
-            # End the call here: some readers stop at this mark, and neither read on nor close the response.
             self._done = True
-            self.observer.on_exhausted()
             return
         try:
             event = json.loads(data)
@@ -99,8 +97,6 @@ class SseParser:
         if b'"error"' in data:
             # End the call now: the SDK raises for an error event, and older releases never close the response.
             self.observer.end_if_failed()
-        elif b'"message_stop"' in data:
-            self.observer.on_exhausted()
 
     def _parse_rest(self) -> None:
         # The body may end without the blank line that ends an event.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
@@ -25,14 +26,16 @@ class RoutedCall:
 
     Args:
         context: The OpenTelemetry context of the caller, if it is not the current one.
+        provider: The value of ``gen_ai.provider.name``, once the library has chosen it.
     """
 
-    __slots__ = ("_outer", "_token", "active", "context", "provider", "refusal")
+    __slots__ = ("_outer", "_token", "active", "body", "context", "provider", "refusal")
 
-    def __init__(self, context: Any = None) -> None:
+    def __init__(self, context: Any = None, provider: str | None = None) -> None:
         self.context: Any = context
-        self.provider: str | None = None
-        """Value of ``gen_ai.provider.name`` that the library has chosen."""
+        self.provider: str | None = provider
+        self.body: Callable[[], Any] | None = None
+        """Reference to the observed body of its last response."""
         self.active: bool = True
         """False once the call has returned: tasks that it has started may live longer."""
         self.refusal: Exception

@@ -24,7 +24,7 @@ LITELLM = Provider(
     name="litellm",
     distribution="litellm",
     module="litellm",
-    supported=">=1.60,<2",
+    supported=">=1.72,<2",
     hook=_hook,
     # Keyed by the end of the path: a base URL of the program's own may precede it.
     routes=named(

@@ -6,6 +6,7 @@ What LiteLLM sends through the client library of a vendor is traced by the hook 
 from __future__ import annotations
 
 import json
+import weakref
 from dataclasses import replace
 from functools import partial
 from inspect import iscoroutinefunction
@@ -18,8 +19,9 @@ import wrapt
 from ..._errors import log_internal_error
 from ..._read import get, get_text
 from ...capture.call import CallState
-from ...capture.http_body import observe_body
+from ...capture.http_body import ObservedBody, observe_body
 from ...capture.services import CallServices
+from ...capture.stream import notify
 from ...context import state as context_state
 from .. import _hooks
 from .._patches import Patches
@@ -74,7 +76,7 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
             patches.wrap_in(imported, owner, name, hook)
 
     hook_routing("", module)
-    streams = {"__init__": _keep_context, "__next__": _read, "__anext__": _read}
+    streams = {"__init__": _keep_call, "__next__": _read, "__anext__": _read_async}
     for name, hook in (
         ("llms.custom_httpx.http_handler", partial(hook_methods, "HTTPHandler", {"post": post})),
         ("llms.custom_httpx.http_handler", partial(hook_methods, "AsyncHTTPHandler", {"post": post_async})),
@@ -100,16 +102,16 @@ def _hook(patches: Patches, hook: Any, module: Any) -> None:
         log_internal_error(f"hook {module.__name__}")
 
 
-def _route(wrapped: Any, instance: Any, args: Any, kwargs: Any, context: Any = None) -> Any:
+def _route(wrapped: Any, instance: Any, args: Any, kwargs: Any, call: RoutedCall | None = None) -> Any:
     """Call a function of LiteLLM. A refusal passes its retries and fallbacks and reaches the caller as it is."""
-    with RoutedCall(context) as routed:
+    with call or RoutedCall() as routed:
         return wrapped(*args, **kwargs)
     raise routed.refusal
 
 
-async def _route_async(wrapped: Any, instance: Any, args: Any, kwargs: Any, context: Any = None) -> Any:
+async def _route_async(wrapped: Any, instance: Any, args: Any, kwargs: Any, call: RoutedCall | None = None) -> Any:
     """Await a function of LiteLLM. A refusal passes its retries and fallbacks and reaches the caller as it is."""
-    with RoutedCall(context) as routed:
+    with call or RoutedCall() as routed:
         return await wrapped(*args, **kwargs)
     raise routed.refusal
 
@@ -125,23 +127,48 @@ def _vendor(name: Any) -> str | None:
     return _VENDORS.get(name, name) if isinstance(name, str) else None
 
 
-_contexts: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
-"""Contexts in which streams were created that send their request when they are first read."""
+_calls: WeakKeyDictionary[Any, RoutedCall] = WeakKeyDictionary()
+"""Calls of streams. Some streams send their request when they are first read, in the context they were created in."""
 
 
-def _keep_context(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> None:
+def _keep_call(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> None:
     wrapped(*args, **kwargs)
-    if getattr(stream, "make_call", None) is not None:
-        _contexts[stream] = context_state.current()
+    try:
+        routed = current_routed_call()
+        if getattr(stream, "make_call", None) is not None:
+            _calls[stream] = RoutedCall(context_state.current(), None if routed is None else routed.provider)
+        elif routed is not None:
+            _calls[stream] = routed
+    except Exception:
+        log_internal_error("keep the call of a stream")
 
 
 def _read(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
-    """Read the next chunk of a stream. Before the first one, it may still have to send its request."""
-    context = _contexts.pop(stream, None) if _contexts else None
-    if context is None:
+    try:
+        if getattr(stream, "completion_stream", stream) is None and (call := _calls.get(stream)) is not None:
+            return _route(wrapped, stream, args, kwargs, call)
         return wrapped(*args, **kwargs)
-    route = _route_async if wrapped.__name__ == "__anext__" else _route
-    return route(wrapped, stream, args, kwargs, context)
+    except StopIteration:
+        _end(stream)
+        raise
+
+
+async def _read_async(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
+    try:
+        if getattr(stream, "completion_stream", stream) is None and (call := _calls.get(stream)) is not None:
+            return await _route_async(wrapped, stream, args, kwargs, call)
+        return await wrapped(*args, **kwargs)
+    except StopAsyncIteration:
+        _end(stream)
+        raise
+
+
+def _end(stream: Any) -> None:
+    """End the call of a stream that was read to its end: some releases neither read its body on nor close it."""
+    call = _calls.pop(stream, None)
+    body = None if call is None or call.body is None else call.body()
+    if body is not None:
+        notify(body._self_on_close)
 
 
 def _begin(provider: Provider, services: CallServices, args: Any, kwargs: Any) -> CallState | None:
@@ -190,3 +217,5 @@ def _parse_path(path: str) -> tuple[str, str | None]:
 def _settle(call: CallState, http_response: Any) -> None:
     call.http_response = http_response
     observe_body(call, http_response)
+    if isinstance(http_response.stream, ObservedBody) and (routed := current_routed_call()) is not None:
+        routed.body = weakref.ref(http_response.stream)
