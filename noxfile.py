@@ -19,10 +19,15 @@ nox.options.reuse_existing_virtualenvs = True
 VENDORS = {
     "oldest": [
         *("openai==1.40.0", "anthropic[bedrock,vertex]==0.40.0", "google-genai==1.0.0", "mistralai==3.0.0"),
-        "httpx<0.28",
+        *("botocore==1.35.16", "boto3==1.35.16", "aiobotocore==2.15.0", "httpx<0.28"),
     ],
-    "latest": ["openai<4", "anthropic[bedrock,vertex]<3", "google-genai<4", "mistralai<4"],
+    "latest": ["openai<4", "anthropic[bedrock,vertex]<3", "google-genai<4", "mistralai<4", "botocore<2"],
 }
+
+OLDEST_FRAMEWORKS = (
+    *("langchain==1.3.0", "langchain-openai==1.1.9", "openai-agents==0.8.0", "llama-index-core==0.14.0"),
+    "openai==2.9.0",
+)
 
 # More workers than most machines have cores: many tests wait for a process that they started.
 PARALLEL = ("-n", "4", "--dist", "worksteal")
@@ -77,6 +82,8 @@ def vendors(session: nox.Session, release: str) -> None:
     """Run the tests with the oldest or the newest supported vendor SDKs."""
     session.install("-e", ".[dev]")
     session.install("--upgrade", *VENDORS[release])
+    if release == "oldest":  # SDKs that these frameworks do not work with
+        session.run("pip", "uninstall", "-y", "langchain-openai", "openai-agents")
     session.run("pytest", *PARALLEL, *session.posargs)
 
 
@@ -86,6 +93,13 @@ def litellm(session: nox.Session, release: str) -> None:
     """Run the tests of LiteLLM, which needs an environment of its own: it pins other packages and brings aiohttp."""
     session.install("-e", ".[test,litellm]", release)
     session.run("pytest", "tests/providers/litellm_client", *session.posargs)
+
+
+@nox.session
+def frameworks(session: nox.Session) -> None:
+    """Run the tests of the bridges with the oldest releases of the frameworks, and the SDKs that they require."""
+    session.install("-e", ".[test]", *OLDEST_FRAMEWORKS)
+    session.run("pytest", "tests/integrations", *session.posargs)
 
 
 @nox.session

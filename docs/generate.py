@@ -25,6 +25,7 @@ from llmtrace import ConfigError, Settings
 from llmtrace._settings import _READERS
 from llmtrace.cli.commands import _COMMANDS, _llmtrace
 from llmtrace.export.exporter_metrics import observe_stats
+from llmtrace.integrations.registry import INTEGRATIONS
 from llmtrace.providers.registry import PROVIDERS
 from llmtrace.telemetry import names
 from llmtrace.telemetry.metrics import _Instruments
@@ -109,9 +110,8 @@ def _default(name: str) -> str:
 
 def _accepted(name: str) -> str:
     if name == "clients":
-        return (
-            f"a comma list of {', '.join(f'`{provider.name}`' for provider in PROVIDERS)}; a leading `-` leaves one out"
-        )
+        supported = ", ".join(f"`{each.name}`" for each in (*PROVIDERS, *INTEGRATIONS))
+        return f"a comma list of {supported}; a leading `-` leaves one out"
     try:
         _READERS[name](name, object())
     except ConfigError as error:

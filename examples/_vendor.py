@@ -53,6 +53,23 @@ def completion(text: str, *, model: str = "gpt-4.1-mini-2025-04-14", prompt: int
     }
 
 
+def tool_request(name: str, arguments: Any) -> Any:
+    """Return a chat completion that requests a call of a tool."""
+    response = completion("")
+    call = {"id": "call_1", "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    return {**response, "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
+
+
+def print_tree(spans: Any, under: Any = None, indent: str = "") -> None:
+    """Print the names of the spans as a tree, with the cost of each call."""
+    for span in sorted(spans, key=lambda span: span.start_time):
+        if (span.parent.span_id if span.parent else None) == under:
+            cost = span.attributes.get("llm.cost.total")
+            print(indent + span.name, "" if cost is None else f"{cost:.7f} USD")
+            print_tree(spans, span.context.span_id, indent + "  ")
+
+
 def chunks(text: str, *, model: str = "gpt-4.1-mini-2025-04-14") -> list[Any]:
     """Return the chunks of a streamed chat completion with this text, and its usage."""
     head = {"id": "chatcmpl-example", "object": "chat.completion.chunk", "created": 0, "model": model}

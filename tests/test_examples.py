@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from warm_python import WarmPython
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 EXPECTED_OUTPUT = {
@@ -18,14 +19,24 @@ EXPECTED_OUTPUT = {
     "first_trace.py": '"llm.cost.total"',
     "gemini_functions.py": "execute_tool weather: - tokens in",
     "litellm_router.py": "blocked: claude",
+    "langgraph_agent.py": "      invoke_workflow tools \n        execute_tool weather",
+    "llama_index_query.py": "documents of the answer: 1",
     "metrics.py": "gen_ai.client.inference.usage.input_tokens search tokens 24",
+    "bedrock.py": "chat us.amazon.nova-lite-v1:0: 1012 tokens in, 0.00003108 USD",
     "mistral.py": "chat mistral-small-2603: 12 tokens in, 0.0000402 USD",
+    "openai_agents_run.py": "  invoke_agent stylist \n    chat gpt-4.1-mini 0.0001072 USD",
     "prompt_and_documents.py": "monday ->",
     "redaction.py": "[EMAIL]",
     "streaming.py": "end dropped, chunks 1",
     "survive_an_outage.py": "requests at the backend: 1",
     "upload.py": "outputs.json: 11 characters",
 }
+NEEDS = {
+    "langgraph_agent.py": "langchain_openai",
+    "llama_index_query.py": "llama_index",
+    "openai_agents_run.py": "agents",
+}
+"""Framework of an example, which it is skipped without."""
 
 pytestmark = pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the examples are not installed")
 
@@ -38,21 +49,15 @@ def test_examples_are_all_tested_and_short() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED_OUTPUT))
-def test_example_runs_and_prints_its_result(name: str, tmp_path: Path) -> None:
+def test_example_runs_and_prints_its_result(name: str, tmp_path: Path, warm_python: WarmPython) -> None:
     """An example exits with status 0, prints its result, and uses no proxy."""
     if name == "litellm_router.py":
         pytest.importorskip("litellm")
+    if name in NEEDS and find_spec(NEEDS[name]) is None:
+        pytest.skip(f"{NEEDS[name]} is not installed")
     unused_proxy = "http://127.0.0.1:9"
     environ = {**os.environ, "HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path), "NO_PROXY": "127.0.0.1"}
     environ |= {"HTTP_PROXY": unused_proxy, "HTTPS_PROXY": unused_proxy}
-    process = subprocess.run(
-        [sys.executable, EXAMPLES / name],
-        check=False,
-        env=environ,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
+    process = warm_python.run([str(EXAMPLES / name)], tmp_path, environ)
     assert process.returncode == 0, process.stderr
     assert EXPECTED_OUTPUT[name] in process.stdout

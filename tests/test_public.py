@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
+from llmtrace.integrations.registry import INTEGRATIONS
 from llmtrace.providers.registry import PROVIDERS
 
 SOURCE = Path(llmtrace.__file__).parents[1]
@@ -88,7 +89,7 @@ def test_disabled_instrumentation_patches_nothing(monkeypatch: pytest.MonkeyPatc
         assert before == (dict(vars(openai._base_client.SyncAPIClient)), dict(vars(completions.Completions)))
         assert not made.patched
         assert not made.waiting
-        assert set(made.skipped) == {provider.name for provider in PROVIDERS}
+        assert set(made.skipped) == {each.name for each in (*PROVIDERS, *INTEGRATIONS)}
         with OpenAI(base_url=f"{replay.url}/v1", api_key="x", max_retries=0, timeout=10) as client:
             client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "hi"}])
         assert not exporter.get_finished_spans()
@@ -99,13 +100,13 @@ def test_disabled_instrumentation_patches_nothing(monkeypatch: pytest.MonkeyPatc
 
 def test_instrument_without_imported_sdks_waits_for_them() -> None:
     """Instrumenting imports no vendor SDK and lists all as waiting."""
-    modules = [provider.module for provider in PROVIDERS]
+    modules = [each.module for each in (*PROVIDERS, *INTEGRATIONS)]
     code = (
         "import json, sys, llmtrace\n"
         "made = llmtrace.instrument(store='off')\n"
         f"print(json.dumps([sorted(made.waiting), [name for name in {modules} if name in sys.modules]]))"
     )
-    assert run(code) == [sorted(provider.name for provider in PROVIDERS), []]
+    assert run(code) == [sorted(each.name for each in (*PROVIDERS, *INTEGRATIONS)), []]
 
 
 def test_sdk_imported_during_instrument_is_hooked_afterwards(replay: Any) -> None:

@@ -31,14 +31,19 @@ from .capture import worker
 from .capture.stream import end_open_streams, has_open_streams
 from .export import termination
 from .export.routes import Arguments
+from .integrations.contract import Integration
+from .integrations.registry import INTEGRATIONS
 from .providers import registry
 from .providers._patches import Patches
 from .providers.contract import Provider
+from .telemetry import redact as redaction
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
 
 __all__ = ["Instrumentation", "flush", "instrument", "shutdown", "uninstrument"]
+
+_Client = Provider | Integration
 
 _POLL_SECONDS = 0.01
 _EXPORT_SECONDS = 1.0
@@ -75,7 +80,7 @@ class Instrumentation:
         if _current is self:
             uninstrument()
 
-    def _install(self, providers: Iterable[Provider]) -> None:
+    def _install(self, providers: Iterable[_Client]) -> None:
         for provider in providers:
             module = sys.modules.get(provider.module)
             if module is not None and is_initializing(module):
@@ -89,7 +94,7 @@ class Instrumentation:
                 self.waiting[provider.name] = "not imported yet"
                 _watch(provider)
 
-    def _patch_after_import(self, provider: Provider, module: ModuleType) -> None:
+    def _patch_after_import(self, provider: _Client, module: ModuleType) -> None:
         """Wait until the running import of an SDK is done, in this or another thread, then hook it.
 
         Poll instead of importing the module, which would repeat an import that failed.
@@ -102,7 +107,7 @@ class Instrumentation:
         if self._live:  # the import failed; the program may import it again
             _watch(provider)
 
-    def _skip_moved(self, provider: Provider) -> None:
+    def _skip_moved(self, provider: _Client) -> None:
         self.waiting.pop(provider.name, None)
         self._skip(provider.name, f"this release has no module {provider.module}: its calls are not traced")
 
@@ -110,9 +115,9 @@ class Instrumentation:
         self.skipped[name] = reason
         _log.warning("llmtrace: %s: %s", name, reason)
 
-    def _patch(self, provider: Provider, module: Any) -> None:
+    def _patch(self, provider: _Client, module: Any) -> None:
         try:
-            patches = provider.hook(provider, module, self._runtime.services)
+            patches = provider.install(module, self._runtime.services)
         except Exception as error:
             self.skipped[provider.name] = f"this release has moved the hook: {error}"
             _errors.log_internal_error(f"hook {provider.name}")
@@ -123,7 +128,7 @@ class Instrumentation:
         patches.joined = lambda: self._report(provider, patches)
         self._report(provider, patches)
 
-    def _report(self, provider: Provider, patches: Patches) -> None:
+    def _report(self, provider: _Client, patches: Patches) -> None:
         """Report hooks that are not in place, or that another package bypasses."""
         reasons = []
         if patches.missing:
@@ -143,7 +148,7 @@ class Instrumentation:
             patches.undo()
 
 
-def _watch(provider: Provider) -> None:
+def _watch(provider: _Client) -> None:
     """Register the import hooks of an SDK, each once per process."""
     with _lock:
         for module, hook in ((provider.module, _imported), (provider.package, _package_imported)):
@@ -152,7 +157,7 @@ def _watch(provider: Provider) -> None:
                 wrapt.register_post_import_hook(partial(hook, provider), module)
 
 
-def _imported(provider: Provider, module: ModuleType) -> None:
+def _imported(provider: _Client, module: ModuleType) -> None:
     with _lock:
         _watched.discard(provider.module)
         if _current is not None and provider.name in _current.waiting:
@@ -160,7 +165,7 @@ def _imported(provider: Provider, module: ModuleType) -> None:
             _current._patch(provider, module)
 
 
-def _package_imported(provider: Provider, _: ModuleType) -> None:
+def _package_imported(provider: _Client, _: ModuleType) -> None:
     with _lock:
         _watched.discard(provider.package)
         if _current is not None and provider.name in _current.waiting and _moved(provider):
@@ -172,7 +177,7 @@ def _is_imported(package: str) -> bool:
     return module is not None and not is_initializing(module)
 
 
-def _moved(provider: Provider) -> bool:
+def _moved(provider: _Client) -> bool:
     """Return True if an imported SDK lacks the module that is to be hooked."""
     with suppress(Exception):  # import hooks of the application may raise
         return provider.module not in sys.modules and find_spec(provider.module) is None
@@ -292,7 +297,7 @@ def _instrument(passed: dict[str, Any], providers: Providers) -> Instrumentation
         if passed["clients"] is not None:
             clients = passed["clients"]
             passed["clients"] = (clients,) if isinstance(clients, str) else tuple(clients)
-        supported = registry.providers()
+        supported: list[_Client] = [*registry.providers(), *INTEGRATIONS]
         settings = _settings.load(passed, clients=[provider.name for provider in supported])
         _settings.report_unknown(variables())
         with usable_environment():
@@ -394,16 +399,19 @@ def shutdown(timeout: float = 5.0) -> bool:
 
 
 def _end_calls(timeout: float) -> bool:
-    """End open streams, and the calls that wait for prices. Return True if all of them are priced.
+    """End open streams, and the calls that wait for prices or for a redactor. Return True if all are complete.
 
-    Loading the prices takes a second on a busy machine. Leave time for the export: a span without a cost is better
-    than none.
+    Loading the prices takes a second on a busy machine, and a redactor of the application may be slow. Leave time for
+    the export: a span without a cost, and with its texts replaced, is better than none.
     """
     deadline, reserve = monotonic() + timeout, min(_EXPORT_SECONDS, timeout / 2)
     open_streams = end_open_streams(deadline - reserve)
     if worker.drain(max(0.0, deadline - reserve - monotonic())) and not open_streams:
         return True
-    waiting = open_streams + worker.run_waiting(deadline - reserve / 4)
+    last = deadline - reserve / 4
+    with redaction.replacing_all():
+        waiting = end_open_streams(last) + worker.run_waiting(last)
+        worker.drain(max(0.0, last - monotonic()))  # the call that the worker is busy with
     if waiting:
         _log.warning(
             "llmtrace lost up to %d calls that were still being recorded when the time to shut down was over; "

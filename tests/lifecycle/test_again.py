@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from export.backend import Backend
+from llmtrace.integrations.registry import INTEGRATIONS
 from llmtrace.providers.registry import PROVIDERS
 
 from .programs import CALLS, environment, run
@@ -78,4 +79,4 @@ def test_hooks_of_later_imports_are_registered_once(tmp_path: Path) -> None:
         "import openai\nprint(list(made.patched))\n"
     )
     out = run(tmp_path / "program.py", code, environment("")).splitlines()
-    assert out == [f"{{1}} {sorted(provider.name for provider in PROVIDERS)}", "['openai']"]
+    assert out == [f"{{1}} {sorted(each.name for each in (*PROVIDERS, *INTEGRATIONS))}", "['openai']"]

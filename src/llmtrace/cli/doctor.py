@@ -18,6 +18,7 @@ from .._settings.environment import variable
 from ..export.otlp.payload import Payload
 from ..export.routes import names, spool_folder, transport
 from ..export.signals import SIGNALS, Signal
+from ..integrations.registry import INTEGRATIONS
 from ..providers.registry import providers
 from ..report import formatting
 from ..store.schema import locate
@@ -126,6 +127,11 @@ def _clients(report: DoctorReport) -> None:
         for name, reason in instrumentation.skipped.items():
             by_setting = reason.startswith(("left out", "LLMTRACE_ENABLED", "OTEL_SDK_DISABLED"))
             (report.line if by_setting else report.fault)(f"{name}  skipped: {reason}")
+        # Do not import frameworks: some take seconds, or send telemetry of their own.
+        for framework in INTEGRATIONS:
+            version = _version(framework.distribution)
+            if version != _ABSENT and framework.name in instrumentation.waiting:
+                report.line(f"{framework.name} {version}  traced once it is imported")
     for place, count in _errors.internal_errors.items():
         report.fault(f"instrumentation error: could not {place} ({formatting.counted(count, 'time')})")
 

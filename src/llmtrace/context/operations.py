@@ -31,6 +31,8 @@ class OperationBlock(Block[T_co]):
     _kind: str
     _unnamed: str | None = "unnamed"
     """Name of an operation without a valid name."""
+    client: str = "scope"
+    """Library that runs the operation, or ``scope`` for the program."""
 
     def __init__(self, name: object) -> None:
         super().__init__()
@@ -51,6 +53,7 @@ class OperationBlock(Block[T_co]):
     def _enter(self, activation: Activation, function: CallArguments | None) -> Context:
         emitter = get_emitter()
         operation = Operation(self._kind, self._name, activation.call_context)
+        operation.client = self.client
         activation.payload = operation, emitter
         if emitter is None:
             self._extend_context(activation, operation, rollup=False)
@@ -159,12 +162,12 @@ class CalledTool(_Tool):
             parent: The context of the call whose response requested the tool, if it is not the current one.
         """
         super().__init__(name, arguments)
-        self._client = client
+        self.client = client
         self._parent = parent
 
     def _describe(self, operation: Operation, function: CallArguments | None) -> None:
         # Skip the docstring: the function called here is the SDK's, and describes something else.
-        operation.arguments, operation.client, operation.parent = self._arguments, self._client, self._parent
+        operation.arguments, operation.parent = self._arguments, self._parent
 
     def run(self, function: Any, args: Any, kwargs: Any) -> Any:
         """Call ``function`` inside this block and return its result."""

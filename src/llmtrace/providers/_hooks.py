@@ -34,7 +34,7 @@ def begin(
     body: Any = None,
 ) -> CallState:
     """Open a call. It is counted and priced even when it gets no span of its own."""
-    request.vendor_params = read_parameters(body)
+    request.vendor_params = request.vendor_params or read_parameters(body)
     routed = current_routed_call()
     context = context_state.current() if routed is None or routed.context is None else routed.context
     return CallState(services, client, wire_format, request, provider, server, body, context)

@@ -35,6 +35,11 @@ class Patches:
         self.joined: Callable[[], None] | None = None
         """Callback after a part has joined."""
         self._parts: list[Patches] = []
+        self._registrations: list[Callable[[], None]] = []
+
+    def register(self, undo: Callable[[], None]) -> None:
+        """Record a registration with the library, which ``undo`` removes."""
+        self._registrations.append(undo)
 
     def join(self, part: Patches) -> None:
         """Add the hooks of a module of the SDK that was imported later. ``undo`` removes them too."""
@@ -71,13 +76,16 @@ class Patches:
     @property
     def done(self) -> bool:
         """True if a hook is in place."""
-        return bool(self._done)
+        return bool(self._done or self._registrations)
 
     def undo(self) -> None:
         """Restore the originals. A hook below another package's wrapper stays in place and does nothing."""
         self.active = False
         for part in self._parts:
             part.undo()
+        for unregister in self._registrations:
+            unregister()
+        self._registrations.clear()
         for owner, name, original, patched in reversed(self._done):
             if vars(owner).get(name) is patched:
                 setattr(owner, name, original)

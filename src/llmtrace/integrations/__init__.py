@@ -1,0 +1,1 @@
+"""Bridges to frameworks, which give their graphs, agents, tools and searches a span each."""

@@ -1,0 +1,141 @@
+"""Operations in progress, by the ids that a framework gives to its runs."""
+
+from __future__ import annotations
+
+import json
+from asyncio import CancelledError
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._process import ForkSafeLock
+from ..context import state
+from ..context.callback_run import CallbackRun
+from ..context.operation import get_emitter
+
+__all__ = ["OpenRuns", "ReportedError", "parse_json", "records_operations"]
+
+_MAX_RUNS = 10_000
+"""Runs in progress; beyond it the oldest is ended. A framework may omit the callback of an end."""
+
+
+@dataclass(slots=True)
+class _OpenRun:
+    parent: Hashable
+    run: CallbackRun | None
+    """Operation of the run, or of the nearest run above it that has one."""
+    owned: bool
+    """True if the operation is that of the run itself."""
+    step: int | None = None
+    """Number of the step, if the run above runs its children in parallel steps."""
+    children: set[Hashable] = field(default_factory=set)
+    ended: list[tuple[int, CallbackRun]] = field(default_factory=list)
+    """Children that have ended, whose documents only those of later steps receive."""
+
+    def propagate_documents(self, step: int | None = None) -> None:
+        """Pass on the documents of children that ended in steps before ``step``, or of all."""
+        for child in [each for each in self.ended if step is None or each[0] < step]:
+            self.ended.remove(child)
+            child[1].propagate_documents()
+
+
+class OpenRuns:
+    """Operations in progress of one framework."""
+
+    def __init__(self, client: str) -> None:
+        self._client = client
+        self._entries: dict[Hashable, _OpenRun] = {}
+        self._lock = ForkSafeLock()
+
+    def begin(
+        self,
+        key: Hashable,
+        parent: Hashable,
+        kind: str,
+        name: str,
+        *,
+        session: object = None,
+        step: int | None = None,
+    ) -> CallbackRun:
+        """Begin an operation below that of the run ``parent``, or in the current context if there is none."""
+        above = self._entries.get(parent)
+        if above is not None and step is not None:
+            above.propagate_documents(step)
+        run = CallbackRun(self._client, kind, name, self.context_of(parent), session)
+        self._add(key, _OpenRun(parent, run, True, step))
+        return run
+
+    def skip(self, key: Hashable, parent: Hashable) -> None:
+        """Begin a run without an operation: the runs inside belong to the operation above it."""
+        self._add(key, _OpenRun(parent, self.find(parent), False))
+
+    def _add(self, key: Hashable, entry: _OpenRun) -> None:
+        with self._lock:
+            above = self._entries.get(entry.parent)
+            if above is not None:
+                above.children.add(key)
+            self._entries[key] = entry
+            oldest = next(iter(self._entries)) if len(self._entries) > _MAX_RUNS else None
+        if oldest is not None:
+            self.end(oldest, CancelledError())
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def find(self, key: Hashable) -> CallbackRun | None:
+        """Return the operation of a run, or of the nearest run above it that has one."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry.run
+
+    def own(self, key: Hashable) -> CallbackRun | None:
+        """Return the operation of the run itself, if it has one."""
+        entry = self._entries.get(key)
+        return entry.run if entry is not None and entry.owned else None
+
+    def context_of(self, key: Hashable) -> Any:
+        """Return the context for work of a run: the current one if that is inside its operation already."""
+        run, current = self.find(key), state.current()
+        return current if run is None or run.encloses(current) else run.context
+
+    def attach(self, key: Hashable) -> Any:
+        """Make the context of a run current. Return the token that ``state.restore`` takes, if it was not current."""
+        run = self.find(key)
+        return None if run is None or run.encloses(state.current()) else state.attach(run.context)
+
+    def end(self, key: Hashable, error: BaseException | None = None) -> None:
+        """End a run, and the runs inside that have not ended."""
+        with self._lock:
+            entry = self._entries.pop(key, None)
+            if entry is None:
+                return
+            above = self._entries.get(entry.parent)
+            if above is not None:
+                above.children.discard(key)
+        for child in list(entry.children):
+            self.end(child, error or CancelledError())
+        entry.propagate_documents()
+        if entry.owned and entry.run is not None:
+            entry.run.end(error)
+            if above is not None and entry.step is not None:
+                above.ended.append((entry.step, entry.run))
+            else:
+                entry.run.propagate_documents()
+
+
+class ReportedError(Exception):
+    """Error of an operation that its framework has handled and reports as text."""
+
+
+def parse_json(text: object) -> Any:
+    """Return the object that ``text`` is in JSON, or ``text`` itself."""
+    if not isinstance(text, str) or not text.startswith("{"):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def records_operations() -> bool:
+    """Return True if operations get spans now."""
+    return get_emitter() is not None

@@ -1,0 +1,100 @@
+"""Operations that are the calls of one method of a library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .._errors import log_internal_error
+from ..context import state
+from ..context.callback_run import CallbackRun, innermost_operation
+from ..context.operation import Operation
+from ._runs import records_operations
+
+__all__ = ["TracedMethod"]
+
+
+def _nothing(*_: Any) -> None:
+    """Return ``None``: there is nothing to read."""
+
+
+@dataclass(frozen=True, slots=True)
+class TracedMethod:
+    """A method whose calls get spans. ``call`` and ``call_async`` are the wrappers that ``Patches.wrap`` takes.
+
+    The functions get the instance and the arguments by name, where the caller passed names.
+    """
+
+    client: str
+    """Name of the library, the last part of the tracer's name."""
+    kind: str
+    """``tool``, ``agent``, ``workflow`` or ``retrieval``."""
+    name: Callable[[Any, Mapping[str, Any]], object]
+    """Function that returns the name of the operation; ``None`` if this call gets no span."""
+    begin: Callable[[Any, tuple[Any, ...], Mapping[str, Any], Operation], None] = _nothing
+    """Function that sets fields of the operation which hold no content."""
+    read_arguments: Callable[[tuple[Any, ...], Mapping[str, Any]], Any] = _nothing
+    """Function that returns the arguments to record, called only if content is recorded."""
+    read_result: Callable[[Any], Any] = _nothing
+    """Function that returns the result to record, called only if content is recorded."""
+    read_documents: Callable[[Any], Iterable[object] | None] = _nothing
+    """Function from the result to the documents that it has."""
+
+    def call(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        """Call ``wrapped`` inside an operation."""
+        run = self._begin(instance, args, kwargs)
+        if run is None:
+            return wrapped(*args, **kwargs)
+        try:
+            result = wrapped(*args, **kwargs)
+        except BaseException as error:
+            self._end(run, error=error)
+            raise
+        self._end(run, result=result)
+        return result
+
+    async def call_async(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        """Await ``wrapped`` inside an operation."""
+        run = self._begin(instance, args, kwargs)
+        if run is None:
+            return await wrapped(*args, **kwargs)
+        try:
+            result = await wrapped(*args, **kwargs)
+        except BaseException as error:
+            self._end(run, error=error)
+            raise
+        self._end(run, result=result)
+        return result
+
+    def _begin(self, instance: Any, args: Any, kwargs: Any) -> CallbackRun | None:
+        try:
+            name = self.name(instance, kwargs) if records_operations() else None
+            if name is None or self._repeats(str(name)):
+                return None
+            run = CallbackRun(self.client, self.kind, str(name), state.current())
+            self.begin(instance, args, kwargs, run.operation)
+            if run.reads_content:
+                run.operation.arguments = self.read_arguments(args, kwargs)
+            run.attach()
+        except Exception:
+            log_internal_error(f"begin an operation of {self.client}")
+            return None
+        return run
+
+    def _repeats(self, name: str) -> bool:
+        """Return True inside the same operation: methods of a library call one another."""
+        operation = innermost_operation(state.current())
+        return operation is not None and (operation.kind, operation.name) == (self.kind, name)
+
+    def _end(self, run: CallbackRun, *, error: BaseException | None = None, result: Any = None) -> None:
+        try:
+            run.detach()
+            if error is None:
+                run.add_documents(self.read_documents(result) or ())
+                if run.reads_content:
+                    run.operation.result = self.read_result(result)
+            run.end(error)
+            run.propagate_documents()
+        except Exception:
+            log_internal_error(f"end an operation of {self.client}")

@@ -1,0 +1,188 @@
+"""LlamaIndex: engines, workflows, agents, tools, retrievers and rerankers, as its dispatcher reports them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator, Generator
+from types import AsyncGeneratorType, GeneratorType
+from typing import Any
+
+from .._errors import log_internal_error
+from ..context.blocks import async_steps, steps
+from ..context.callback_run import CallbackRun
+from ..context.retrieval import read_documents
+from ..providers._patches import Patches
+from ._runs import OpenRuns, ReportedError, records_operations
+
+__all__ = ["install"]
+
+_ID_CHARS = 37
+"""Length of the hyphen and UUID that end the id of a span."""
+_CHAT = ("chat", "achat", "stream_chat", "astream_chat")
+_METHODS = {
+    "BaseQueryEngine": dict.fromkeys(("query", "aquery"), "workflow"),
+    "BaseChatEngine": dict.fromkeys(_CHAT, "workflow"),
+    "BaseWorkflowAgent": {"run": "agent"},
+    "Workflow": {"run": "workflow"},
+    "BaseTool": dict.fromkeys(("call", "acall"), "tool"),
+    "BaseRetriever": dict.fromkeys(("retrieve", "aretrieve"), "retrieval"),
+    "BaseNodePostprocessor": dict.fromkeys(("_postprocess_nodes", "_apostprocess_nodes"), "rerank"),
+}
+"""Kind of operation by class and method, the most special class first. Other spans have no operation."""
+
+_runs = OpenRuns("llama_index")
+
+
+def install(module: Any) -> Patches:
+    """Install the bridge. ``module`` is ``llama_index_instrumentation``."""
+    patches = Patches()
+    handlers = module.root_dispatcher.span_handlers
+    base = sys.modules[f"{module.__name__}.span_handlers"].BaseSpanHandler
+    handler = type("LlmtraceSpanHandler", (_SpanHandler, base), {"__module__": __name__})()
+    module.root_dispatcher.add_span_handler(handler)
+
+    def remove() -> None:
+        handlers[:] = [each for each in handlers if each is not handler]
+
+    patches.register(remove)
+    return patches
+
+
+class _SpanHandler:
+    """Handler that LlamaIndex calls in the thread or task of a function, before and after it."""
+
+    def span_enter(self, id_: str, bound_args: Any, instance: Any = None, parent_id: Any = None, **_: Any) -> None:
+        try:
+            if records_operations():
+                _enter(id_, bound_args.arguments, instance, parent_id)
+        except Exception:
+            log_internal_error("begin a span of LlamaIndex")
+
+    def span_exit(self, id_: str, bound_args: Any, instance: Any = None, result: Any = None, **_: Any) -> None:
+        try:
+            run = _runs.own(id_)
+            if run is not None:
+                run.detach()
+                if _continues(id_, run, result):
+                    return
+                error = _read_result(run, instance, result)
+                _runs.end(id_, error)
+            else:
+                _runs.end(id_)
+        except Exception:
+            log_internal_error("end a span of LlamaIndex")
+
+    def span_drop(self, id_: str, bound_args: Any, instance: Any = None, err: Any = None, **_: Any) -> None:
+        try:
+            run = _runs.own(id_)
+            if run is not None:
+                run.detach()
+            _runs.end(id_, err)
+        except Exception:
+            log_internal_error("end a span of LlamaIndex")
+
+    def new_span(self, *_: Any, **__: Any) -> None:
+        """Keep no span: the methods above do everything."""
+
+    prepare_to_exit_span = prepare_to_drop_span = new_span
+
+
+def _kind(cls: type, method: str) -> str | None:
+    classes = {base.__name__ for base in cls.__mro__}
+    return next((kinds[method] for name, kinds in _METHODS.items() if name in classes and method in kinds), None)
+
+
+def _enter(id_: str, arguments: dict[str, Any], instance: Any, parent: Any) -> None:
+    method = id_[:-_ID_CHARS].rpartition(".")[2]
+    kind = _kind(type(instance), method)
+    # Skip the ``run`` of older releases of workflows: it returns at once, and nothing is called then.
+    if kind is None or (method == "run" and "init_state" not in arguments):
+        _runs.skip(id_, parent)
+        return
+    name = type(instance).__name__
+    if kind == "agent":
+        name = instance.name
+    elif kind == "tool":
+        name = instance.metadata.name
+    run = _runs.begin(id_, parent, kind, str(name or ""))
+    operation = run.operation
+    question = next((value for value in arguments.values() if value is not None), None)
+    if kind in ("retrieval", "rerank"):
+        query = question if kind == "retrieval" else arguments.get("query_str") or arguments.get("query_bundle")
+        operation.query = getattr(query, "query_str", query)
+        top_k = getattr(instance, "similarity_top_k" if kind == "retrieval" else "top_n", None)
+        operation.top_k = top_k if type(top_k) is int else None
+        if kind == "rerank":
+            operation.input_documents = [*read_documents(map(_document, arguments.get("nodes") or ()))]
+    elif kind == "tool":
+        description = instance.metadata.description
+        operation.description = description[:256] if isinstance(description, str) else None
+        if run.reads_content:
+            operation.arguments = arguments.get("kwargs") or arguments
+    elif run.reads_content and method != "run":
+        operation.arguments = getattr(question, "query_str", question)
+    run.attach()
+
+
+def _continues(id_: str, run: CallbackRun, result: Any) -> bool:
+    """Return True if ``result`` is a stream, at whose end the operation ends."""
+    stream = getattr(result, "__dict__", {}).get("response_gen")  # not the property of a complete response
+    if isinstance(stream, GeneratorType):
+        result.response_gen = _stream(id_, run, stream)
+    elif isinstance(stream, AsyncGeneratorType):
+        result.response_gen = _astream(id_, run, stream)
+    else:
+        return False
+    return True
+
+
+def _stream(id_: str, run: CallbackRun, body: Any) -> Generator[Any, Any, Any]:
+    error: BaseException | None = None
+    try:
+        return (yield from steps(body, run.context))
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        _runs.end(id_, error)
+
+
+async def _astream(id_: str, run: CallbackRun, body: Any) -> AsyncGenerator[Any, Any]:
+    error: BaseException | None = None
+    try:
+        async for item in async_steps(body, run.context):
+            yield item
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        _runs.end(id_, error)
+
+
+def _read_result(run: CallbackRun, instance: Any, result: Any) -> BaseException | None:
+    """Read the result of an operation and return the error that it reports, if any."""
+    operation = run.operation
+    if operation.kind in ("retrieval", "rerank"):
+        run.add_documents([_document(node) for node in result or ()])
+    elif run.reads_content:
+        stopped = getattr(result, "result", None)
+        operation.result = _text(result if stopped is None else stopped)
+    if operation.kind == "tool" and getattr(result, "is_error", None) is True:
+        raised = getattr(result, "exception", None)
+        return raised if isinstance(raised, BaseException) else ReportedError(_text(result))
+    return None
+
+
+def _text(result: Any) -> Any:
+    return result if isinstance(result, (str, dict, list)) or result is None else str(result)
+
+
+def _document(scored: Any) -> Any:
+    node = getattr(scored, "node", scored)
+    content = getattr(node, "text", None)
+    return {
+        "id": node.node_id,
+        "score": getattr(scored, "score", None),
+        "content": content if isinstance(content, str) else None,
+        "metadata": node.metadata,
+    }

@@ -1,0 +1,103 @@
+"""The OpenAI Agents SDK: workflows, agents, tools, handoffs and guardrails, as its own spans report them.
+
+The spans are hooked, and not received by a trace processor: programs replace all processors to send nothing to OpenAI.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._errors import log_internal_error
+from ..providers._patches import Patches
+from ._parts import install_part
+from ._runs import OpenRuns, ReportedError, parse_json, records_operations
+
+__all__ = ["install"]
+
+_KINDS = {"agent": "agent", "function": "tool", "guardrail": "workflow", "custom": "workflow"}
+"""Kind of operation by type of span. Spans of other types have none: models are traced by their client library."""
+
+_runs = OpenRuns("openai_agents")
+
+
+def install(module: Any) -> Patches:
+    """Install the bridge. ``module`` is ``agents.tracing.spans``."""
+    patches = Patches()
+    patches.wrap_in(module, "SpanImpl", "start", _start_span)
+    patches.wrap_in(module, "SpanImpl", "finish", _finish_span)
+    install_part(patches, "agents.tracing.traces", _wrap_trace)
+    return patches
+
+
+def _wrap_trace(module: Any, patches: Patches) -> None:
+    patches.wrap_in(module, "TraceImpl", "start", _start_trace)
+    patches.wrap_in(module, "TraceImpl", "finish", _finish_trace)
+
+
+def _start_trace(wrapped: Any, trace: Any, args: Any, kwargs: Any) -> Any:
+    try:
+        if records_operations() and _runs.find(trace.trace_id) is None:
+            _begin(trace.trace_id, None, "workflow", trace.name, args, kwargs, session=trace.group_id)
+    except Exception:
+        log_internal_error("begin a workflow of the Agents SDK")
+    return wrapped(*args, **kwargs)
+
+
+def _start_span(wrapped: Any, span: Any, args: Any, kwargs: Any) -> Any:
+    try:
+        if records_operations() and span.started_at is None:
+            parent = span.parent_id or span.trace_id
+            kind = _KINDS.get(span.span_data.type)
+            if kind is None:
+                _runs.skip(span.span_id, parent)
+            else:
+                _begin(span.span_id, parent, kind, span.span_data.name, args, kwargs)
+    except Exception:
+        log_internal_error("begin a span of the Agents SDK")
+    return wrapped(*args, **kwargs)
+
+
+def _begin(key: str, parent: str | None, kind: str, name: Any, args: Any, kwargs: Any, session: Any = None) -> None:
+    run = _runs.begin(key, parent, kind, str(name or ""), session=session)
+    if args[0] if args else kwargs.get("mark_as_current"):
+        run.attach()
+
+
+def _finish_trace(wrapped: Any, trace: Any, args: Any, kwargs: Any) -> Any:
+    try:
+        _end(trace.trace_id)
+    except Exception:
+        log_internal_error("end a workflow of the Agents SDK")
+    return wrapped(*args, **kwargs)
+
+
+def _finish_span(wrapped: Any, span: Any, args: Any, kwargs: Any) -> Any:
+    try:
+        data = span.span_data
+        if data.type == "handoff" and _runs.find(span.span_id) is not None:
+            # Begin it here: only now its target is known.
+            handoff = f"{span.span_id}-handoff"
+            _runs.begin(handoff, span.span_id, "tool", f"handoff to {data.to_agent}")
+            _runs.end(handoff)
+        elif data.type == "function":
+            _read_function(span.span_id, data)
+        _end(span.span_id, span.error)
+    except Exception:
+        log_internal_error("end a span of the Agents SDK")
+    return wrapped(*args, **kwargs)
+
+
+def _read_function(key: str, data: Any) -> None:
+    run = _runs.own(key)
+    if run is not None and run.reads_content:
+        run.operation.arguments, run.operation.result = parse_json(data.input), data.output
+
+
+def _end(key: str, reported: Any = None) -> None:
+    run, error = _runs.own(key), None
+    if run is not None:
+        error = run.raised()
+        if error is None and reported:
+            error = ReportedError(str(reported["message"]))
+        run.detach()
+    _runs.end(key, error)
