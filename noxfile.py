@@ -88,10 +88,9 @@ def vendors(session: nox.Session, release: str) -> None:
 
 
 @nox.session
-@nox.parametrize("release", ["litellm==1.72.0", "litellm<2"], ids=["oldest", "latest"])
-def litellm(session: nox.Session, release: str) -> None:
-    """Run the tests of LiteLLM, which needs an environment of its own: it pins other packages and brings aiohttp."""
-    session.install("-e", ".[test,litellm]", release)
+def litellm(session: nox.Session) -> None:
+    """Run the tests of LiteLLM with its oldest release, which requires newer SDKs than the oldest."""
+    session.install("-e", ".[test]", "litellm==1.72.0")
     session.run("pytest", "tests/providers/litellm_client", *session.posargs)
 
 

@@ -80,7 +80,7 @@ def arguments(vendor: Vendor, url: str, **more: Any) -> dict[str, Any]:
     return {"model": vendor.model, "messages": QUESTION, "api_key": "k", "api_base": url + vendor.base, **more}
 
 
-async def call(name: str, colour: str, owner: Any = litellm, **options: Any) -> Any:
+async def call(name: str, colour: str, owner: Any = litellm, /, **options: Any) -> Any:
     """Call a function of LiteLLM, or its asynchronous form."""
     result = getattr(owner, name if colour == "sync" else f"a{name}")(**options)
     return await result if inspect.isawaitable(result) else result

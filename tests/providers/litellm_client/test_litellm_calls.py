@@ -101,15 +101,9 @@ async def test_rerank_counts_search_units(loopback: Loopback, spans: InMemorySpa
     """A reranker that is billed by search units has no tokens, and is not priced as if it had none to pay."""
     results = [{"index": 0, "relevance_score": 0.5}]
     loopback.will(json_answer({"id": "r", "results": results, "meta": {"billed_units": {"search_units": 2}}}))
-    options = {
-        "model": "cohere/rerank-v3.5",
-        "query": "q",
-        "documents": ["d"],
-        "api_key": "k",
-        "api_base": loopback.url,
-    }
+    options = {"query": "q", "documents": ["d"], "api_key": "k", "api_base": loopback.url}
     with llmtrace.collect() as calls:
-        await call("rerank", colour, **options, api_key="k", api_base=loopback.url)
+        await call("rerank", colour, model="cohere/rerank-v3.5", **options)
     found = flushed_attributes(spans)
     assert (calls[0].operation, found["gen_ai.provider.name"]) == ("rerank", "cohere")
     assert calls[0].usage.search_units == 2

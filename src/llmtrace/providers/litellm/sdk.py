@@ -5,8 +5,10 @@ What LiteLLM sends through the client library of a vendor is traced by the hook 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import weakref
+from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 from inspect import iscoroutinefunction
@@ -75,6 +77,9 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
         for name, hook in methods.items():
             patches.wrap_in(imported, owner, name, hook)
 
+    def hook_threads(fallbacks: Any) -> None:
+        patches.wrap(fallbacks, "run_async_function", _run_async)
+
     hook_routing("", module)
     streams = {"__init__": _keep_call, "__next__": _read, "__anext__": _read_async}
     for name, hook in (
@@ -82,6 +87,7 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
         ("llms.custom_httpx.http_handler", partial(hook_methods, "AsyncHTTPHandler", {"post": post_async})),
         ("litellm_core_utils.litellm_logging", partial(hook_methods, "Logging", {_NOTED: _note_vendor})),
         ("litellm_core_utils.streaming_handler", partial(hook_methods, "CustomStreamWrapper", streams)),
+        ("litellm_core_utils.fallback_utils", hook_threads),
         ("anthropic_interface.messages", partial(hook_routing, "")),
         ("router", partial(hook_routing, "Router")),
         ("router_rust.core", partial(hook_routing, "RustCore")),
@@ -114,6 +120,16 @@ async def _route_async(wrapped: Any, instance: Any, args: Any, kwargs: Any, call
     with call or RoutedCall() as routed:
         return await wrapped(*args, **kwargs)
     raise routed.refusal
+
+
+def _run_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    """Run a coroutine function, perhaps in a thread: LiteLLM does not pass the caller's context on to it."""
+
+    async def in_context(**options: Any) -> Any:
+        return await asyncio.get_running_loop().create_task(function(**options), context=context)
+
+    context, function = copy_context(), kwargs["async_function"]
+    return wrapped(**{**kwargs, "async_function": in_context})
 
 
 def _note_vendor(wrapped: Any, logging: Any, args: Any, kwargs: Any) -> Any:
