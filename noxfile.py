@@ -94,6 +94,13 @@ def vendors(session: nox.Session, release: str) -> None:
 
 
 @nox.session
+def litellm(session: nox.Session) -> None:
+    """Run the tests of LiteLLM with its oldest release, which requires newer SDKs than the oldest."""
+    session.install("-e", ".[test]", "litellm==1.72.0")
+    session.run("pytest", "tests/providers/litellm_client", *session.posargs)
+
+
+@nox.session
 def frameworks(session: nox.Session) -> None:
     """Run the tests of the bridges with the oldest releases of the frameworks, and the SDKs that they require."""
     session.install("-e", ".[test]", *OLDEST_FRAMEWORKS)
