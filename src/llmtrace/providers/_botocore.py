@@ -31,32 +31,24 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     patches = Patches()
     hook = _BotocoreHook(provider, services, patches)
 
-    def patch_package(package: str, prefix: str, *hooks: tuple[str, str, str, Any]) -> None:
-        for part, owner, name, wrapper in hooks:
-            patches.wrap_in(sys.modules.get(f"{package}.{part}"), prefix + owner, name, wrapper)
+    def install(into: Patches, package: str, prefix: str, call: Any, iteration: str) -> None:
+        modules = sys.modules
+        into.wrap_in(modules.get(f"{package}.client"), f"{prefix}BaseClient", "_make_api_call", call)
+        into.wrap_in(modules.get(f"{package}.endpoint"), f"{prefix}Endpoint", "_needs_retry", hook.count_attempt)
+        into.wrap_in(modules.get(f"{package}.eventstream"), f"{prefix}EventStream", iteration, hook.iterate)
 
-    def patch_aiobotocore(_: Any) -> None:
+    def install_async(_: Any) -> None:
         try:
             if patches.active:
-                patch_package(
-                    "aiobotocore",
-                    "Aio",
-                    ("client", "BaseClient", "_make_api_call", hook.call_async),
-                    ("endpoint", "Endpoint", "_needs_retry", hook.count_attempt),
-                    ("eventstream", "EventStream", "__aiter__", hook.iterate),
-                )
+                part = Patches()
+                install(part, "aiobotocore", "Aio", hook.call_async, "__aiter__")
+                patches.join(part)
         except Exception:
             log_internal_error("hook aiobotocore.client")
 
-    patch_package(
-        "botocore",
-        "",
-        ("client", "BaseClient", "_make_api_call", hook.call),
-        ("endpoint", "Endpoint", "_needs_retry", hook.count_attempt),
-        ("eventstream", "EventStream", "__iter__", hook.iterate),
-        ("eventstream", "EventStream", "close", hook.close),
-    )
-    wrapt.register_post_import_hook(patch_aiobotocore, "aiobotocore.client")
+    install(patches, "botocore", "", hook.call, "__iter__")
+    patches.wrap_in(sys.modules.get("botocore.eventstream"), "EventStream", "close", hook.close)
+    wrapt.register_post_import_hook(install_async, "aiobotocore.client")
     return patches
 
 
