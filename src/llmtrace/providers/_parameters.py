@@ -19,7 +19,7 @@ _NOT_PARAMETERS = frozenset(
         "promptVariables", "sessionState", "retrieveAndGenerateConfiguration",
         # identity
         "user", "user_location", "metadata", "labels", "safety_identifier", "prompt_cache_key", "container",
-        "requestMetadata", "memoryId", "sessionId",
+        "requestMetadata", "memoryId", "sessionId", "userContext",
         # recorded by other attributes
         "model", "modelId", "agentId", "guardrailIdentifier", "inferenceConfig", "generationConfig",
         "generation_config", "parameters", "_url", "_query", "config",
