@@ -313,7 +313,7 @@ class InvokeContentAccumulator:
 
 
 def read_request_content(body: Any) -> RequestContent:
-    vendor_body = get(body, "body")
+    vendor_body = get(body, "body") or body  # the vendor's alone, as it was sent
     content = _format_of_request(vendor_body).content
     assert content is not None
     request = content.request(vendor_body)
