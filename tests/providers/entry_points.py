@@ -52,6 +52,7 @@ pass through untouched: files, batches, administration, and what does not go ove
 
 *raw* is `with_raw_response`, *streaming response* `with_streaming_response`. `.stream()` helpers are under *stream*.
 The clients for Azure, Amazon Bedrock, Google Cloud and Foundry have the same methods and go the same way.
+The methods of `boto3` are in [Amazon Bedrock](../how-to/bedrock.md#which-operations-are-traced).
 """
 
 
