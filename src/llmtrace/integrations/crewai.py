@@ -60,7 +60,7 @@ def _wrap_flows(module: Any, patches: Patches) -> None:
     patches.wrap_in(module, "Flow", "akickoff", _FLOW.call_async)
 
 
-def _name_unless_streamed(runner: Any, _: Any) -> object:
+def _name_unless_streamed(runner: Any, *_: Any) -> object:
     """Return the name of a crew or flow; ``None`` for a stream, which starts it again, and for CrewAI's own flows."""
     if getattr(runner, "stream", False) is True or type(runner).__module__.startswith("crewai.agents."):
         return None
@@ -93,12 +93,12 @@ def _output(result: Any) -> Any:
 
 _CREW = TracedMethod("crewai", "workflow", _name_unless_streamed, read_arguments=_inputs, read_result=_output)
 _FLOW = TracedMethod("crewai", "workflow", _name_unless_streamed, read_arguments=_inputs, read_result=_output)
-_TASK = TracedMethod("crewai", "workflow", lambda task, _: task.name or "task", read_result=_output)
-_AGENT = TracedMethod("crewai", "agent", lambda agent, _: agent.role, read_result=_output)
+_TASK = TracedMethod("crewai", "workflow", lambda task, *_: task.name or "task", read_result=_output)
+_AGENT = TracedMethod("crewai", "agent", lambda agent, *_: agent.role, read_result=_output)
 _TOOL = TracedMethod(
     "crewai",
     "tool",
-    lambda tool, _: tool.name,
+    lambda tool, *_: tool.name,
     begin=_begin_tool,
     read_arguments=_tool_arguments,
     read_result=lambda result: result,
@@ -106,7 +106,7 @@ _TOOL = TracedMethod(
 _KNOWLEDGE = TracedMethod(
     "crewai",
     "retrieval",
-    lambda knowledge, _: knowledge.collection_name or "knowledge",
+    lambda knowledge, *_: knowledge.collection_name or "knowledge",
     begin=_begin_search,
     read_documents=lambda results: results,
 )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wrapt import ObjectProxy
-
+from .._compat.wrapt import ObjectProxy
 from .._errors import log_internal_error
 from ..context import state
 from ..context.callback_run import CallbackRun, innermost_operation
@@ -81,7 +80,7 @@ class _TracedBlock:
             log_internal_error("end a span of Haystack")
 
 
-class _ReadSpan(ObjectProxy):  # type: ignore[misc] # wrapt has no types
+class _ReadSpan(ObjectProxy):
     """A span of Haystack whose tags are read."""
 
     def __init__(self, span: Any, run: CallbackRun) -> None:
@@ -116,9 +115,7 @@ def _describe(operation: Any, tags: Mapping[str, Any]) -> tuple[str, str] | None
             is_component = outer is not None and (outer.kind, outer.client) == ("agent", "haystack")
             return None if is_component else ("agent", "agent")
         case "haystack.component.run":
-            return _describe_component(
-                str(tags.get("haystack.component.name")), str(tags.get("haystack.component.type"))
-            )
+            return _describe_component(*(str(tags.get(f"haystack.component.{key}")) for key in ("name", "type")))
     return None
 
 
