@@ -8,6 +8,8 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +22,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from conformance.checks import Finding, check_span
 from recorded import CASSETTES, NO_SHARED, REPLAY, Cassette, load_cassettes
 from skip_summary import pytest_terminal_summary  # noqa: F401 (a hook)
+from warm_python import WarmPython
 
 # Some containers set it. Hundreds of tests start a program that imports an SDK, and without bytecode that takes 1.5
 # seconds of CPU time instead of 0.7.
@@ -73,6 +76,25 @@ def no_retired_instrumentation() -> Iterator[None]:
     yield
     if (api := sys.modules.get("llmtrace._api")) is not None:
         api._retired.clear()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def installed_packages() -> Iterator[None]:
+    """Read the metadata of each installed package once, which takes longer than most tests, and not per test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metadata, "entry_points", cache(metadata.entry_points))
+        patch.setattr(metadata, "version", cache(metadata.version))
+        yield
+
+
+@pytest.fixture(scope="session")
+def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPython]:
+    """Yield the process that runs the programs of pages and the examples."""
+    if not hasattr(os, "fork"):
+        pytest.skip("needs fork")
+    python = WarmPython(tmp_path_factory.mktemp("warm_python"))
+    yield python
+    python.close()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from warm_python import WarmPython
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 EXPECTED_OUTPUT = {
@@ -57,21 +57,13 @@ def test_examples_are_all_tested_and_short() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED_OUTPUT))
-def test_example_runs_and_prints_its_result(name: str, tmp_path: Path) -> None:
+def test_example_runs_and_prints_its_result(name: str, tmp_path: Path, warm_python: WarmPython) -> None:
     """An example exits with status 0, prints its result, and uses no proxy."""
     if name in NEEDS and find_spec(NEEDS[name]) is None:
         pytest.skip(f"{NEEDS[name]} is not installed")
     unused_proxy = "http://127.0.0.1:9"
     environ = {**os.environ, "HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path), "NO_PROXY": "127.0.0.1"}
     environ |= {"HTTP_PROXY": unused_proxy, "HTTPS_PROXY": unused_proxy}
-    process = subprocess.run(
-        [sys.executable, EXAMPLES / name],
-        check=False,
-        env=environ,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
+    process = warm_python.run([str(EXAMPLES / name)], tmp_path, environ)
     assert process.returncode == 0, process.stderr
     assert EXPECTED_OUTPUT[name] in process.stdout

@@ -237,10 +237,10 @@ def instrument(  # noqa: PLR0913 - one argument per setting
         service_name: Name of this program. Beats ``OTEL_SERVICE_NAME``. If the application has set its own provider,
             ``endpoint`` and ``service_name`` are ignored with a warning.
         clients: Names of the clients to trace (``openai``, ``anthropic``); ``-name`` leaves one out. All by default.
-        tracer_provider: _Client for spans. By default the application's global provider if it set one, else OTLP if an
+        tracer_provider: Provider for spans. By default the application's global provider if it set one, else OTLP if an
             endpoint is configured, else a file in the user's state folder.
-        meter_provider: _Client for metrics. By default the application's global provider, once it has set one.
-        logger_provider: _Client for events. By default the global provider.
+        meter_provider: Provider for metrics. By default the application's global provider, once it has set one.
+        logger_provider: Provider for events. By default the global provider.
         capture_content: Recording of prompts and responses: ``True``, or ``no_content``, ``span_only``,
             ``event_only``, ``span_and_event``. Off by default.
         redact: Redaction of each recorded text: ``builtin``, ``module:callable``, or a function.

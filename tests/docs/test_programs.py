@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -25,7 +25,9 @@ import yaml
 from docs_vendor import vendors
 
 from serving import programs
+from warm_python import WarmPython
 
+Run = Callable[[list[str], Path, dict[str, str]], str]
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^( *)```(\w*)([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
@@ -94,12 +96,16 @@ def environment(address: str, folder: Path) -> dict[str, str]:
     }
 
 
-def run(command: list[str], folder: Path, environ: dict[str, str]) -> str:
-    process = subprocess.run(
-        command, check=False, cwd=folder, env=environ, capture_output=True, text=True, timeout=300, input=""
-    )
-    assert process.returncode == 0, f"{shlex.join(command)}\n{process.stdout}\n{process.stderr}"
-    return process.stdout
+@pytest.fixture
+def run(warm_python: WarmPython) -> Run:
+    """Return a function that runs Python with arguments to its end and returns what it printed."""
+
+    def run_program(arguments: list[str], folder: Path, environ: dict[str, str]) -> str:
+        process = warm_python.run(arguments, folder, environ)
+        assert process.returncode == 0, f"{shlex.join(arguments)}\n{process.stdout}\n{process.stderr}"
+        return process.stdout
+
+    return run_program
 
 
 def write(block: Block, folder: Path) -> Path:
@@ -112,15 +118,15 @@ def write(block: Block, folder: Path) -> Path:
 
 
 def start(file: Path) -> list[str]:
-    """Return the command that runs a program, or the tests in it."""
+    """Return the arguments of Python that run a program, or the tests in it."""
     options = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if file.name.startswith("test_") else []
-    return [sys.executable, *options, file.name]
+    return [*options, file.name]
 
 
 def typed(block: Block) -> list[list[str]]:
     """Return the commands of a block that run a program of the page, or ``llmtrace``."""
     lines = [shlex.split(line, comments=True) for line in block.text.splitlines()] if block.language == "sh" else []
-    commands = {"python": [sys.executable], "llmtrace": [sys.executable, "-m", "llmtrace"]}
+    commands = {"python": [], "llmtrace": ["-m", "llmtrace"]}
     return [[*commands[words[0]], *words[1:]] for words in lines if words and words[0] in commands]
 
 
@@ -128,7 +134,7 @@ PROGRAMS = [page for page in PAGES if any(block.language == "python" for block i
 
 
 @pytest.mark.parametrize("page", PROGRAMS, ids=named)
-def test_programs_of_page_run_and_print_the_shown_output(page: Path, address: str, tmp_path: Path) -> None:
+def test_programs_of_page_run_and_print_the_shown_output(page: Path, address: str, tmp_path: Path, run: Run) -> None:
     """The files of a page are written to a folder in their order, and each program runs, as does what is added to it.
 
     On the pages to get started, the commands run too, and programs where the reader starts them.
@@ -137,7 +143,7 @@ def test_programs_of_page_run_and_print_the_shown_output(page: Path, address: st
         pytest.skip(f"not installed: {', '.join(missing)}")
     environ = environment(address, tmp_path)
     commands = {block: typed(block) for block in blocks(page)} if page.parent.name == "get-started" else {}
-    waiting = {command[1] for group in commands.values() for command in group} | {SERVER}
+    waiting = {command[0] for group in commands.values() for command in group} | {SERVER}
     printed = ""
     for block in blocks(page):
         for command in commands.get(block, []):
@@ -169,7 +175,7 @@ def test_commands_and_files_of_page_are_accepted(page: Path) -> None:
                 parse(words[1:])
 
 
-def test_fake_server_of_first_trace_answers_the_first_program(tmp_path: Path) -> None:
+def test_fake_server_of_first_trace_answers_the_first_program(tmp_path: Path, run: Run) -> None:
     """The page's own server answers the page's own program, which then has a trace with a cost."""
     files = {block.title: block.text for block in blocks(ROOT / "docs" / "get-started" / "first-trace.md")}
     (tmp_path / "first.py").write_text(files["first.py"])
@@ -185,16 +191,16 @@ def test_fake_server_of_first_trace_answers_the_first_program(tmp_path: Path) ->
         running.append(server)
         assert server.stdout is not None
         server.stdout.readline()
-        assert "blue light" in run([sys.executable, "first.py"], tmp_path, environ)
-    assert "chat gpt-4.1-mini" in run([sys.executable, "-m", "llmtrace", "trace"], tmp_path, environ)
+        assert "blue light" in run(["first.py"], tmp_path, environ)
+    assert "chat gpt-4.1-mini" in run(["-m", "llmtrace", "trace"], tmp_path, environ)
 
 
 @pytest.mark.skipif(find_spec("fastapi") is None, reason="not installed: fastapi")
-def test_guide_example_passes_its_own_tests(address: str, tmp_path: Path) -> None:
+def test_guide_example_passes_its_own_tests(address: str, tmp_path: Path, run: Run) -> None:
     """The larger example runs its tests in a copy of its folder."""
     folder = tmp_path / "guide"
     shutil.copytree(ROOT / "examples" / "guide", folder)
-    run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], folder, environment(address, folder))
+    run(["-m", "pytest", "-q", "-p", "no:cacheprovider"], folder, environment(address, folder))
 
 
 def parse(words: list[str]) -> None:
