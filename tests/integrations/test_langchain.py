@@ -24,6 +24,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import create_retriever_tool, tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send, interrupt
 
@@ -217,6 +218,24 @@ def test_graph_inside_a_node_is_below_it(spans: InMemorySpanExporter) -> None:
     graph.compile(name="trip").invoke(QUESTION)
     nested = [f"    {line}" for line in AGENT_TREE]
     assert tree(spans.get_finished_spans()) == ["invoke_workflow trip", "  invoke_workflow expert", *nested]
+
+
+def test_tasks_of_the_functional_api_have_spans(spans: InMemorySpanExporter) -> None:
+    """Tasks that run in parallel are below their entry point, each with its own call."""
+
+    @task
+    def ask(city: str) -> str:
+        return str(model().invoke(city).content)
+
+    @entrypoint()
+    def flow(cities: list[str]) -> list[str]:
+        return [each.result() for each in [ask(city) for city in cities]]
+
+    assert flow.invoke(["a", "b"]) == ["sunny", "sunny"]
+    entry = ["invoke_workflow LangGraph", "  invoke_workflow flow"]
+    assert sorted(tree(spans.get_finished_spans())) == sorted(
+        [*entry, *["    invoke_workflow ask", "      chat gpt-4o-mini"] * 2]
+    )
 
 
 def test_errors_end_every_span(spans: InMemorySpanExporter, agent_server: AgentServer) -> None:

@@ -147,8 +147,9 @@ class _Callbacks:
         if not records_operations():
             return
         metadata = metadata or {}
-        root = _runs.find(parent_run_id) is None
-        kind, title = (None, "") if run_type else _classify(str(name or ""), tags or (), metadata, root)
+        above = _runs.find(parent_run_id)
+        outer = None if above is None else above.operation.name
+        kind, title = (None, "") if run_type else _classify(str(name or ""), tags or (), metadata, outer)
         if kind is None:
             _runs.skip(run_id, parent_run_id)
             return
@@ -264,16 +265,20 @@ def _is_node(tag: Any) -> bool:
     return isinstance(tag, str) and tag.startswith(_NODE)
 
 
-def _classify(name: str, tags: Any, metadata: Mapping[str, Any], root: bool) -> tuple[str | None, str]:
-    """Return the kind and the name of the operation of a run, or ``None`` for the glue between operations."""
+def _classify(name: str, tags: Any, metadata: Mapping[str, Any], outer: str | None) -> tuple[str | None, str]:
+    """Return the kind and the name of the operation of a run, or ``None`` for the glue between operations.
+
+    ``outer`` is the name of the operation above, ``None`` for the first run.
+    """
     if _HIDDEN in tags:
         return None, name
     if any(map(_is_node, tags)):
         return "workflow", name
     agent = metadata.get("lc_agent_name")
-    if agent == name or (root and metadata.get("ls_integration") == "langchain_create_agent"):
+    if agent == name or (outer is None and metadata.get("ls_integration") == "langchain_create_agent"):
         return "agent", str(agent or name)
-    return ("workflow", name) if root or name == _GRAPH else (None, name)
+    is_task = name == metadata.get("langgraph_node") != outer  # of the functional API
+    return ("workflow", name) if outer is None or name == _GRAPH or is_task else (None, name)
 
 
 def _reported(error: BaseException) -> BaseException | None:
