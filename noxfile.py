@@ -30,7 +30,7 @@ FRAMEWORKS = {
         *("haystack-ai==3.4.0", "qdrant-client==1.15.0", "smolagents==1.26.0", "openai==2.9.0"),
     ],
     "crewai": ["crewai<2"],
-    "other": ["chromadb<2", "dspy<4", "google-adk<3", "pydantic-ai-slim[openai]<3"],
+    "other": ["chromadb<2", "dspy<4", "google-adk<3", "instructor<2", "pydantic-ai-slim[openai]<3"],
 }
 
 # More workers than most machines have cores: many tests wait for a process that they started.
