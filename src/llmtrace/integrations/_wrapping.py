@@ -109,11 +109,13 @@ class TracedMethod:
     def _end(self, run: CallbackRun, *, error: BaseException | None = None, result: Any = None) -> None:
         try:
             run.detach()
-            if error is None:
-                run.add_documents(self.read_documents(result) or ())
-                if run.reads_content:
-                    run.operation.result = self.read_result(result)
-            run.end(error)
-            run.propagate_documents()
+            try:
+                if error is None:
+                    run.add_documents(self.read_documents(result) or ())
+                    if run.reads_content:
+                        run.operation.result = self.read_result(result)
+            finally:
+                run.end(error)
+                run.propagate_documents()
         except Exception:
             log_internal_error(f"end an operation of {self.client}")

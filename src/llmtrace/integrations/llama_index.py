@@ -61,23 +61,20 @@ class _SpanHandler:
     def span_exit(self, id_: str, bound_args: Any, instance: Any = None, result: Any = None, **_: Any) -> None:
         try:
             run = _runs.own(id_)
-            if run is not None:
+            if run is not None and _continues(id_, run, result):
                 run.detach()
-                if _continues(id_, run, result):
-                    return
-                error = _read_result(run, instance, result)
-                _runs.end(id_, error)
-            else:
-                _runs.end(id_)
+                return
+            with _runs.ending(id_):
+                if run is not None:
+                    run.operation.error = _read_result(run, instance, result)
         except Exception:
             log_internal_error("end a span of LlamaIndex")
 
     def span_drop(self, id_: str, bound_args: Any, instance: Any = None, err: Any = None, **_: Any) -> None:
         try:
-            run = _runs.own(id_)
-            if run is not None:
-                run.detach()
-            _runs.end(id_, err)
+            with _runs.ending(id_) as run:
+                if run is not None:
+                    run.operation.error = err
         except Exception:
             log_internal_error("end a span of LlamaIndex")
 
