@@ -19,9 +19,9 @@ nox.options.reuse_existing_virtualenvs = True
 VENDORS = {
     "oldest": [
         *("openai==1.40.0", "anthropic[bedrock,vertex]==0.40.0", "google-genai==1.0.0", "mistralai==3.0.0"),
-        "httpx<0.28",
+        *("botocore==1.35.16", "boto3==1.35.16", "aiobotocore==2.15.0", "httpx<0.28"),
     ],
-    "latest": ["openai<4", "anthropic[bedrock,vertex]<3", "google-genai<4", "mistralai<4"],
+    "latest": ["openai<4", "anthropic[bedrock,vertex]<3", "google-genai<4", "mistralai<4", "botocore<2"],
 }
 
 FRAMEWORKS = {

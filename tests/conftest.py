@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import wrapt
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -31,6 +32,14 @@ sys.dont_write_bytecode = False
 # A vendor's client reads all trusted certificates when it is made, which takes longer than most tests, and every server
 # here speaks plain HTTP: one certificate, whose key is lost, is enough.
 os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("certificate.pem"))
+
+
+def _use_httpx(module: ModuleType) -> None:
+    module.has_aiohttp = False
+
+
+# aiobotocore brings aiohttp, which google-genai would use in place of httpx.
+wrapt.register_post_import_hook(_use_httpx, "google.genai._api_client")
 
 
 def pytest_configure(config: pytest.Config) -> None:

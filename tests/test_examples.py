@@ -25,6 +25,7 @@ EXPECTED_OUTPUT = {
     "langgraph_agent.py": "      invoke_workflow tools \n        execute_tool weather",
     "llama_index_query.py": "documents of the answer: 1",
     "metrics.py": "gen_ai.client.inference.usage.input_tokens search tokens 24",
+    "bedrock.py": "chat us.amazon.nova-lite-v1:0: 1012 tokens in, 0.00003108 USD",
     "mistral.py": "chat mistral-small-2603: 12 tokens in, 0.0000402 USD",
     "openai_agents_run.py": "  invoke_agent stylist \n    chat gpt-4.1-mini 0.0001072 USD",
     "prompt_and_documents.py": "monday ->",

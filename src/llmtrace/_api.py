@@ -36,6 +36,7 @@ from .integrations.registry import INTEGRATIONS
 from .providers import registry
 from .providers._patches import Patches
 from .providers.contract import Provider
+from .telemetry import redact as redaction
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -398,16 +399,19 @@ def shutdown(timeout: float = 5.0) -> bool:
 
 
 def _end_calls(timeout: float) -> bool:
-    """End open streams, and the calls that wait for prices. Return True if all of them are priced.
+    """End open streams, and the calls that wait for prices or for a redactor. Return True if all are complete.
 
-    Loading the prices takes a second on a busy machine. Leave time for the export: a span without a cost is better
-    than none.
+    Loading the prices takes a second on a busy machine, and a redactor of the application may be slow. Leave time for
+    the export: a span without a cost, and with its texts replaced, is better than none.
     """
     deadline, reserve = monotonic() + timeout, min(_EXPORT_SECONDS, timeout / 2)
     open_streams = end_open_streams(deadline - reserve)
     if worker.drain(max(0.0, deadline - reserve - monotonic())) and not open_streams:
         return True
-    waiting = open_streams + worker.run_waiting(deadline - reserve / 4)
+    last = deadline - reserve / 4
+    with redaction.replacing_all():
+        waiting = end_open_streams(last) + worker.run_waiting(last)
+        worker.drain(max(0.0, last - monotonic()))  # the call that the worker is busy with
     if waiting:
         _log.warning(
             "llmtrace lost up to %d calls that were still being recorded when the time to shut down was over; "

@@ -12,6 +12,7 @@ from http.server import ThreadingHTTPServer
 from typing import Any
 
 import anthropic
+import botocore.exceptions
 import openai
 import pytest
 from google import genai
@@ -323,3 +324,20 @@ def test_error_handled_by_the_application_is_ignored() -> None:
     assert may_have_been_sent(broken)
     assert not may_have_been_sent(ConnectionRefusedError())
     assert not may_have_been_sent(ValueError())
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("ReadTimeoutError", True),
+        ("ConnectionClosedError", True),
+        ("ResponseStreamingError", True),
+        ("ConnectTimeoutError", False),
+        ("EndpointConnectionError", False),
+        ("NoCredentialsError", False),
+    ],
+)
+def test_botocore_error_shows_whether_the_request_was_sent(name: str, sent: bool) -> None:
+    """A connection that was lost may be billed; a request without a connection or credentials is not."""
+    error = getattr(botocore.exceptions, name)(endpoint_url="http://a", error="lost", request=None)
+    assert may_have_been_sent(error) is sent

@@ -12,7 +12,7 @@ import anthropic
 import openai
 import pytest
 from hostile import Server
-from hostile_calls import MistralChat
+from hostile_calls import BedrockRuntime, MistralChat
 
 from llmtrace import _errors
 from serving import serving
@@ -58,6 +58,8 @@ def clients(_listening: Server) -> Iterator[Any]:
         ("anthropic", "async"): anthropic.AsyncAnthropic(base_url=base, **options),
         ("mistral", "sync"): MistralChat(base, "sync"),
         ("mistral", "async"): MistralChat(base, "async"),
+        ("bedrock", "sync"): BedrockRuntime(base, "sync"),
+        ("bedrock", "async"): BedrockRuntime(base, "async"),
     }
     with asyncio.Runner() as runner:
         yield SimpleNamespace(made=made, run=runner.run)

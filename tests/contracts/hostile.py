@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from pydantic import BaseModel
 
 import llmtrace
+from aws_frames import aws_frames
 from conformance.checks import check_metrics, check_span
 from llmtrace.telemetry import spans as emit_spans
 from serving import QuietHandler
@@ -54,13 +55,16 @@ class _Handler(QuietHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("content-length") or 0))
+        kind, body = self.server.kind, self.server.body
+        if self.server.frames is not None and self.path.endswith("-stream"):
+            kind, body = "application/vnd.amazon.eventstream", self.server.frames
         self.send_response(self.server.status)
-        self.send_header("content-type", self.server.kind)
+        self.send_header("content-type", kind)
         for name, value in self.server.headers.items():
             self.send_header(name, value)
-        self.send_header("content-length", str(len(self.server.body)))
+        self.send_header("content-length", str(len(body)))
         self.end_headers()
-        self.wfile.write(self.server.body)
+        self.wfile.write(body)
 
 
 class Server(ThreadingHTTPServer):
@@ -68,6 +72,8 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
     status, kind, body = 200, "application/json", b"{}"
+    frames: bytes | None = None
+    """The events in the frames of AWS, for the paths of Bedrock."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -79,9 +85,10 @@ class Server(ThreadingHTTPServer):
     def events(self, chunks: list[Any], *, done: bool = True) -> None:
         lines = [f"event: {_event_name(chunk)}\ndata: {json.dumps(chunk)}\n\n" for chunk in chunks]
         self.raw("".join([*lines, "data: [DONE]\n\n" * done]).encode(), kind="text/event-stream")
+        self.frames = b"".join(aws_frames(chunks))
 
     def raw(self, body: bytes, *, status: int = 200, kind: str = "application/json") -> None:
-        self.body, self.status, self.kind = body, status, kind
+        self.body, self.status, self.kind, self.frames = body, status, kind, None
 
 
 def _event_name(chunk: Any) -> str:

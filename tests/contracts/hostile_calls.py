@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from asyncio import sleep
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
 from hostile import Broken, blame, dump, traced
 from mistralai.client import Mistral
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -23,6 +28,8 @@ class Kind(SimpleNamespace):
 
     vendor: str
     path: str
+    routes: list[tuple[str, str]]
+    """Keys of its wire formats, if they are not of the path."""
     call: Callable[..., Any]
 
 
@@ -39,6 +46,79 @@ class MistralChat:
 
     def close(self) -> Any:
         return self._client.__aexit__(None, None, None) if self._suffix else self._client.__exit__(None, None, None)
+
+
+class BedrockRuntime:
+    """Bedrock's client with the interface of the others. A body is read, and a stream is a block."""
+
+    def __init__(self, url: str, colour: str) -> None:
+        options = {"endpoint_url": url, "aws_access_key_id": "a", "aws_secret_access_key": "b"}
+        options |= {"service_name": "bedrock-runtime", "region_name": "us-east-1"}
+        config: Any = {"retries": {"max_attempts": 0}, "read_timeout": 20}
+        if colour == "sync":
+            self._client: Any = boto3.session.Session().client(**options, config=boto3.session.Config(**config))
+        else:
+            self._opening = get_session().create_client(**options, config=AioConfig(**config))
+            self._client = None
+
+    def converse(self) -> Any:
+        arguments = {"modelId": "m", "messages": [{"role": "user", "content": [{"text": "hello"}]}]}
+        return self._call("converse", arguments)
+
+    def invoke(self, *, stream: bool = False) -> Any:
+        arguments = {"modelId": "m", "body": json.dumps({"anthropic_version": "v", "messages": QUESTION})}
+        method = "invoke_model_with_response_stream" if stream else "invoke_model"
+        return self._call(method, arguments)
+
+    def _call(self, method: str, arguments: Any) -> Any:
+        if hasattr(self, "_opening"):
+            return self._ask(method, arguments)
+        return _plain(getattr(self._client, method)(**arguments))
+
+    async def _ask(self, method: str, arguments: Any) -> Any:
+        if self._client is None:
+            self._client = await self._opening.__aenter__()
+        result = _plain(await getattr(self._client, method)(**arguments))
+        return await result if hasattr(result, "__await__") else result
+
+    def close(self) -> Any:
+        return self._opening.__aexit__(None, None, None) if hasattr(self, "_opening") else self._client.close()
+
+
+class _Events:
+    """Event stream as a block, like the streams of other clients."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __enter__(self) -> Any:
+        return self._stream
+
+    async def __aenter__(self) -> Any:
+        return self._stream
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def __iter__(self) -> Any:
+        return iter(self._stream)
+
+    def __aiter__(self) -> Any:
+        return self._stream.__aiter__()
+
+    def close(self) -> Any:
+        self._stream.close()
+        return sleep(0) if hasattr(self._stream, "__anext__") else None
+
+
+def _plain(result: dict[str, Any]) -> Any:
+    """Return a result without its metadata, which has the time of the response."""
+    del result["ResponseMetadata"]
+    body = result.get("body")
+    return result if body is None else body.read() if hasattr(body, "read") else _Events(body)
 
 
 KINDS = {
@@ -67,11 +147,21 @@ KINDS = {
         path="/v1/chat/completions",
         call=lambda client, **more: client.create(**more),
     ),
+    "converse": Kind(
+        vendor="bedrock",
+        routes=[("bedrock-runtime", "Converse")],
+        call=lambda client: client.converse(),
+    ),
+    "invoke": Kind(
+        vendor="bedrock",
+        routes=[("bedrock-runtime", "InvokeModel"), ("bedrock-runtime", "InvokeModelWithResponseStream")],
+        call=lambda client, **more: client.invoke(**more),
+    ),
 }
 if find_spec("openai.resources.responses") is None:  # the first releases have no responses
     del KINDS["responses"]
-STREAMED = tuple(kind for kind in ("chat", "responses", "messages", "mistral") if kind in KINDS)
-STAINLESS = tuple(kind for kind in KINDS if KINDS[kind].vendor != "mistral")
+STREAMED = tuple(kind for kind in ("chat", "responses", "messages", "mistral", "invoke") if kind in KINDS)
+STAINLESS = tuple(kind for kind in KINDS if KINDS[kind].vendor in ("openai", "anthropic"))
 """Endpoints of clients that Stainless generates, which have raw responses and parsers of the caller."""
 STAINLESS_STREAMED = tuple(kind for kind in STREAMED if kind in STAINLESS)
 
@@ -140,13 +230,19 @@ GOOD: dict[str, Any] = {
     "usage": USAGE,
     "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}],
     "data": [{"embedding": [0.5], "index": 0, "object": "embedding"}],
-    "output": [],
+    "output": {"message": {"role": "assistant", "content": []}},
     "content": [{"type": "text", "text": "hi"}],
     "role": "assistant",
     "type": "message",
     "stop_reason": "end_turn",
     "status": "completed",
 }
+MESSAGE_EVENTS = [
+    {"type": "message_start", "message": GOOD},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hi"}},
+    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}},
+    {"type": "message_stop"},
+]
 GOOD_CHUNKS: dict[str, list[Any]] = {
     "chat": [chunk(choices=[choice(0, content="hi")]), chunk(choices=[choice(0, "stop")]), chunk(usage=USAGE)],
     "mistral": [chunk(choices=[choice(0, content="hi")]), chunk(choices=[choice(0, "stop")], usage=USAGE)],
@@ -154,22 +250,23 @@ GOOD_CHUNKS: dict[str, list[Any]] = {
         {"type": "response.output_text.delta", "delta": "hi", "output_index": 0},
         {"type": "response.completed", "response": GOOD},
     ],
-    "messages": [
-        {"type": "message_start", "message": GOOD},
-        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hi"}},
-        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}},
-        {"type": "message_stop"},
-    ],
+    "messages": MESSAGE_EVENTS,
+    "invoke": MESSAGE_EVENTS,
 }
+
+
+def _routes(kind: Kind) -> list[tuple[str, str]]:
+    return getattr(kind, "routes", None) or [("POST", kind.path)]
 
 
 def sabotage(monkeypatch: pytest.MonkeyPatch, kind: Kind, **readers: Any) -> None:
     (provider,) = (provider for provider in PROVIDERS if provider.name == kind.vendor)
-    monkeypatch.setitem(provider.routes, ("POST", kind.path), replace(provider.routes["POST", kind.path], **readers))
+    for route in _routes(kind):
+        monkeypatch.setitem(provider.routes, route, replace(provider.routes[route], **readers))
 
 
 def break_events(monkeypatch: pytest.MonkeyPatch, kind: Kind, *where: str) -> None:
     (provider,) = (provider for provider in PROVIDERS if provider.name == kind.vendor)
-    inner = provider.routes["POST", kind.path].accumulator
+    inner = provider.routes[_routes(kind)[-1]].accumulator
     assert inner is not None
     sabotage(monkeypatch, kind, accumulator=lambda: Broken(inner(), *where))

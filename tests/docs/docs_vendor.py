@@ -1,4 +1,4 @@
-"""A loopback server that imitates OpenAI, Anthropic, Gemini and Mistral for the programs of the documentation."""
+"""A loopback server that imitates five vendors for the programs of the documentation."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from aws_frames import aws_frame
 from serving import serving
 
 TEXT = "The sky is blue because air scatters blue light."
@@ -38,6 +39,12 @@ class Vendor(BaseHTTPRequestHandler):
             self._json(_gemini(path))
         elif path.endswith(":streamGenerateContent"):
             self._events([("", _gemini(path))])
+        elif path.endswith("/converse"):
+            self._json(_converse())
+        elif path.endswith("/converse-stream"):
+            self._frames(_converse_events())
+        elif path.endswith("/invoke"):
+            self._json({"embedding": [0.1, 0.2, 0.3], "inputTextTokenCount": 8})
         else:  # an OTLP endpoint: accepts everything
             self._json({})
 
@@ -50,6 +57,15 @@ class Vendor(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+    def _frames(self, events: list[dict[str, Any]]) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "application/vnd.amazon.eventstream")
+        self.send_header("connection", "close")
+        self.end_headers()
+        for event in events:
+            for kind, body in event.items():
+                self.wfile.write(aws_frame(kind, body))
 
     def _events(self, events: Any) -> None:
         self.send_response(200)
@@ -132,6 +148,26 @@ def _message_events(body: Any) -> Iterator[tuple[str, Any]]:
     end = {"stop_reason": "end_turn", "stop_sequence": None}
     yield "message_delta", {"type": "message_delta", "delta": end, "usage": {"output_tokens": 11}}
     yield "message_stop", {"type": "message_stop"}
+
+
+def _converse() -> dict[str, Any]:
+    message = {"role": "assistant", "content": [{"text": TEXT}]}
+    usage = {"inputTokens": 14, "outputTokens": 11, "totalTokens": 25}
+    metrics = {"latencyMs": 5}
+    return {"output": {"message": message}, "stopReason": "end_turn", "usage": usage, "metrics": metrics}
+
+
+def _converse_events() -> list[dict[str, Any]]:
+    response = _converse()
+    texts = [{"contentBlockIndex": 0, "delta": {"text": word + " "}} for word in TEXT.split(" ")]
+    deltas = [{"contentBlockDelta": text} for text in texts]
+    end = {"usage": response["usage"], "metrics": response["metrics"]}
+    return [
+        {"messageStart": {"role": "assistant"}},
+        *deltas,
+        {"messageStop": {"stopReason": "end_turn"}},
+        {"metadata": end},
+    ]
 
 
 def _gemini(path: str) -> dict[str, Any]:

@@ -91,6 +91,10 @@ def environment(address: str, folder: Path) -> dict[str, str]:
         "GEMINI_API_KEY": "none",
         "MISTRAL_SERVER_URL": f"{address}/mistral",
         "MISTRAL_API_KEY": "none",
+        "AWS_ENDPOINT_URL": address,
+        "AWS_ACCESS_KEY_ID": "none",
+        "AWS_SECRET_ACCESS_KEY": "none",
+        "AWS_DEFAULT_REGION": "us-east-1",
         "LLMTRACE_FLUSH_TIMEOUT": "30",
         "PYTHONPATH": os.pathsep.join([str(folder), str(STARTUP), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }

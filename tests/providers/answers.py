@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
-import zlib
-from base64 import b64encode
 from typing import Any
 
 QUESTION = [{"role": "user", "content": "hi"}]
@@ -122,19 +119,3 @@ def sse(events: list[Any], *, done: bool = False) -> list[bytes]:
         name = f"event: {named}\n" if named else ""
         out.append(f"{name}data: {json.dumps(event, ensure_ascii=False)}\n\n".encode())
     return [*out, b"data: [DONE]\n\n"] if done else out
-
-
-def aws_frames(events: list[Any]) -> list[bytes]:
-    """Return events in the binary frames of Amazon Bedrock, as base64 inside JSON."""
-    return [_frame(event) for event in events]
-
-
-def _frame(event: Any) -> bytes:
-    inner = b64encode(json.dumps(event).encode()).decode()
-    payload = json.dumps({"bytes": inner}).encode()
-    headers = b""
-    for name, value in ((":event-type", "chunk"), (":content-type", "application/json"), (":message-type", "event")):
-        headers += bytes([len(name)]) + name.encode() + b"\x07" + struct.pack(">H", len(value)) + value.encode()
-    prelude = struct.pack(">II", 16 + len(headers) + len(payload), len(headers))
-    message = prelude + struct.pack(">I", zlib.crc32(prelude)) + headers + payload
-    return message + struct.pack(">I", zlib.crc32(message))

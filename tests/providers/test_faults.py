@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from answers import CHAT, CHAT_CHUNKS, MESSAGE_EVENTS, QUESTION, aws_frames, sse
+from answers import CHAT, CHAT_CHUNKS, MESSAGE_EVENTS, QUESTION, sse
 from helpers import attributes, make_client, read_stream, resolve
 from loopback import CUT, Loopback, json_answer, stream_answer
 from opentelemetry.sdk.trace import TracerProvider
@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
+from aws_frames import aws_frames
 from llmtrace import _errors
 from llmtrace.capture.http_body import AwsEventStreamParser
 from llmtrace.providers.registry import PROVIDERS

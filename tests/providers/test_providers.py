@@ -12,10 +12,11 @@ from typing import Any
 import anthropic
 import openai
 import pytest
-from answers import CHAT, CHAT_CHUNKS, MESSAGE, MESSAGE_EVENTS, QUESTION, RESPONSE, RESPONSE_EVENTS, aws_frames, sse
+from answers import CHAT, CHAT_CHUNKS, MESSAGE, MESSAGE_EVENTS, QUESTION, RESPONSE, RESPONSE_EVENTS, sse
 from loopback import Loopback, json_answer, stream_answer
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from aws_frames import aws_frames
 from llmtrace.providers.hosts import provider_of
 
 # Invalid credentials, with which requests can be signed.

@@ -1,4 +1,4 @@
-"""Private parts of the HTTP clients' requests and responses: httpx, httpx2 and requests.
+"""Private parts of the HTTP clients' requests and responses: httpx, httpx2, requests and botocore.
 
 Public properties raise for bodies that are streamed, and look headers up one at a time.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from . import warn_missing
 
-__all__ = ["body_of", "header_entries", "is_read", "make_decoders", "request_of"]
+__all__ = ["body_of", "header_entries", "headers_of", "is_read", "make_decoders", "request_of"]
 
 
 def request_of(response: Any) -> Any:
@@ -29,6 +29,14 @@ def body_of(request: Any) -> bytes | None:
 def is_read(response: Any) -> bool:
     """Return True if the body of a closed response is in memory."""
     return bool(response.is_closed) and (hasattr(response, "_content") or _public(response, "content") is not None)
+
+
+def headers_of(response: Any) -> Any:
+    """Return the headers of a response, ``None`` if it has none. Botocore's response is a dictionary."""
+    if isinstance(response, dict):
+        metadata = response.get("ResponseMetadata")
+        return metadata.get("HTTPHeaders") if isinstance(metadata, dict) else None
+    return getattr(response, "headers", None)
 
 
 def header_entries(headers: Any) -> Iterable[tuple[bytes, bytes, bytes]] | None:

@@ -10,7 +10,7 @@ from threading import get_ident
 from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Any
 
-from .._compat.http_clients import body_of, header_entries, request_of
+from .._compat.http_clients import body_of, header_entries, headers_of, request_of
 from .._errors import log_internal_error
 from .._process import after_fork
 from .._read import Money, read_money
@@ -20,7 +20,7 @@ from ..context.operations import note_content
 from ..model import Request, RequestContent, Response, StreamTiming
 from ..model.call_stages import CallStart, FinishedCall
 from ..model.wire_format import Accumulator, WireFormat
-from . import background, worker
+from . import background, bedrock_headers, worker
 from .content import ContentRecorder
 from .error_body import read_error
 from .failure import error_type, http_status, may_have_been_sent
@@ -294,11 +294,13 @@ class CallState:
         if self.outcome != "ok":
             self.refused = self._is_refused()
         http = self.http_response if self.http_response is not None else getattr(error, "response", None)
-        headers = getattr(http, "headers", None)
+        headers = headers_of(http)
         if headers is not None:
             self.headers = _read_headers(headers)
             if response.stated_cost is None:
                 response.stated_cost = _stated_cost(self.headers)
+            if self.start.provider == "aws.bedrock":
+                bedrock_headers.complete(response, self.headers)
         if self.content is not None:
             self.content.complete_from_request(request_of(error if self.http_response is None else self.http_response))
             if request.operation in _CONVERSATIONS and context_state.activation_of(self.parent_context) is not None:
@@ -483,6 +485,7 @@ _READ_HEADERS = {
         "x-ratelimit-remaining-tokens",
         "anthropic-ratelimit-requests-remaining",
         "anthropic-ratelimit-tokens-remaining",
+        *bedrock_headers.NAMES,
         *_COST_HEADERS,
     )
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._read import get
+
 __all__ = ["error_code", "error_event", "error_type", "http_status", "may_have_been_sent"]
 
 _NEVER_SENT = frozenset(
@@ -32,6 +34,8 @@ _NEVER_SENT = frozenset(
 
 They belong to HTTP clients, credential providers and Python. Names, because none of the libraries is imported.
 """
+_SENT = frozenset({"HTTPClientError", "IncompleteReadError"})
+"""Names of botocore's exceptions for a lost connection. Their base class is that of errors before a request."""
 _TRANSPORTS = frozenset({"aiohttp", "h11", "h2", "httpcore", "httpcore2", "httpx", "httpx2", "urllib3"})
 _MAX_CAUSES = 16
 
@@ -49,7 +53,11 @@ def error_type(error: BaseException) -> str:
 
 def http_status(error: BaseException) -> int | None:
     """Return the HTTP error status, or ``None`` for an error inside a stream that began with a success status."""
-    response_status = getattr(getattr(error, "response", None), "status_code", None)
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):  # botocore
+        status = get(get(response, "ResponseMetadata"), "HTTPStatusCode")
+        return status if type(status) is int and 400 <= status < 600 else None
+    response_status = getattr(response, "status_code", None)
     if isinstance(response_status, int) and response_status < 400:
         return None
     status = getattr(error, "status_code", None)
@@ -65,6 +73,8 @@ def may_have_been_sent(error: BaseException) -> bool:
         if cause is None:
             break
         names = {kind.__name__ for kind in type(cause).__mro__}
+        if not names.isdisjoint(_SENT):
+            return True
         if not names.isdisjoint(_NEVER_SENT):
             return False
         # The first transport error decides. Its context may be an unrelated error that the application was handling.
@@ -88,6 +98,7 @@ def error_code(error: BaseException) -> str | None:
     inner = _inner(getattr(error, "body", None))
     codes = (
         getattr(error, "code", None),
+        get(get(getattr(error, "response", None), "Error"), "Code"),  # botocore
         inner.get("code"),
         getattr(error, "type", None),
         inner.get("type"),

@@ -40,6 +40,10 @@ class Request:
     """Id of the response that is fetched again."""
     agent_id: str | None = None
     """Id of the agent hosted at the provider."""
+    guardrail_id: str | None = None
+    """Id or ARN of the guardrail that Bedrock applies."""
+    knowledge_base_id: str | None = None
+    """Id of the knowledge base that Bedrock searches."""
     characters: int | None = None
     """Length of the input text of a speech request. Some models are billed by it, and no response reports it."""
     background: bool = False

@@ -84,8 +84,8 @@ class PricedCall:
         self.label: CostLabel = label
         self._amounts = amounts
         self.reason: str | None = reason
-        """Reason why there is no cost: ``unknown_model``, ``unknown_unit``, ``no_usage``, ``partial_usage`` or
-        ``inconsistent_usage``."""
+        """Reason why there is no cost: ``unknown_model``, ``unknown_unit``, ``no_usage``, ``partial_usage``,
+        ``inconsistent_usage`` or ``provisioned_capacity``."""
         self.approximate: bool = approximate
         self.missing: tuple[str, ...] = missing
         """Names of the fields of ``Usage`` that are billed but have no price."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Container, Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -43,13 +44,25 @@ _PRICED_BY_REQUEST_MODEL = frozenset({"aws.bedrock"})
 """Providers priced by the request's model: responses of Bedrock omit the region, and regions differ in price."""
 
 
+_PROVISIONED = (":provisioned-model/", ":imported-model/")
+"""Parts of the ARNs of models on Bedrock that are billed by time."""
+_NOT_US = re.compile(r"\.(?!us-)[a-z]{2}-(?:gov-)?[a-z]+-\d\.|/(?:eu|apac|ap|jp|au|ca|in|sa|uk)\.")
+"""Host of a region outside of the United States, or prefix of an inference profile of such regions."""
+
+
 class _Entry:
     """A cached card and the period of its validity; no card if the model has no price."""
 
-    __slots__ = ("approximate", "card", "missing", "since", "until")
+    __slots__ = ("approximate", "card", "missing", "reason", "since", "until")
 
     def __init__(
-        self, card: RateCard | None, since: float, until: float, approximate: bool, missing: tuple[str, ...] = ()
+        self,
+        card: RateCard | None,
+        since: float,
+        until: float,
+        approximate: bool,
+        missing: tuple[str, ...] = (),
+        reason: str = "unknown_model",
     ) -> None:
         self.card = card
         self.since = since
@@ -57,6 +70,8 @@ class _Entry:
         self.approximate = approximate
         self.missing = missing
         """Names of surcharges that every call is billed and that have no price."""
+        self.reason = reason
+        """Reason why there is no card."""
 
 
 class Pricer:
@@ -132,7 +147,7 @@ class Pricer:
             return self._price_without_usage(provider, host, request, response, at)
         entry = self._entry(provider, host, request, response, at)
         if entry.card is None:
-            return PricedCall(reason="unknown_model")
+            return PricedCall(reason=entry.reason)
         if request.operation in _WITHOUT_OUTPUT_TOKENS and "output" not in counts:
             counts = {**counts, "output": 0}
         priced = entry.card.price(counts, approximate=entry.approximate)
@@ -233,6 +248,8 @@ class Pricer:
         if override is not None and override.row:
             card = _override_card(catalog, override, names[0])
             return _Entry(card, -math.inf, math.inf, _has_unpriced_context(context, override.when))
+        if override is None and provider == "aws.bedrock" and _is_provisioned(request.model, context):
+            return _Entry(None, -math.inf, math.inf, False, reason="provisioned_capacity")
         name, match = names[0] if names else "", None
         if override is not None and override.alias:
             match = catalog.find(provider, override.alias) or catalog.find_anywhere(override.alias)
@@ -341,8 +358,18 @@ def _may_have_other_prices(provider: str, host: str | None, name: str, match: Ca
     if provider == "gcp.vertex_ai" and match.model.id.startswith("claude"):
         return host.endswith("-aiplatform.googleapis.com")
     if provider == "aws.bedrock":
-        return "global." in name and not match.model.id.startswith("global.")
+        # The catalog has a row for global profiles and one for regions, or else the price in the United States.
+        if match.model.id.startswith(("global.", "regional.")):
+            return "global." in name and not match.model.id.startswith("global.")
+        return "global." in name or _NOT_US.search(f"{host}/{name.rpartition('/')[2]}") is not None
     return False
+
+
+def _is_provisioned(name: str | None, context: Mapping[str, str]) -> bool:
+    """Return true if Bedrock bills capacity by time instead of tokens."""
+    return context.get("service_tier") == "reserved" or (
+        name is not None and name.startswith("arn:") and any(kind in name for kind in _PROVISIONED)
+    )
 
 
 def _discounted(card: RateCard, multiplier: Fraction) -> RateCard:

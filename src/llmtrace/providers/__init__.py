@@ -7,7 +7,7 @@ from ..model import Request, Response
 from ..model.content_format import ContentFormat
 from ..model.wire_format import Accumulator, ReadTexts, WireFormat
 from .anthropic.messages import MESSAGES
-from .contract import Hook, NativeSpans, Provider, named, speakeasy, stainless
+from .contract import Hook, NativeSpans, Provider, SearchReaders, botocore, named, speakeasy, stainless
 from .openai.chat import CHAT
 from .openai.completions import COMPLETIONS
 from .openai.embeddings import EMBEDDINGS
@@ -27,7 +27,9 @@ __all__ = [
     "ReadTexts",
     "Request",
     "Response",
+    "SearchReaders",
     "WireFormat",
+    "botocore",
     "named",
     "speakeasy",
     "stainless",

@@ -33,7 +33,7 @@ def begin(
     body: Any = None,
 ) -> CallState:
     """Open a call. It is counted and priced even when it gets no span of its own."""
-    request.vendor_params = read_parameters(body)
+    request.vendor_params = request.vendor_params or read_parameters(body)
     return CallState(services, client, wire_format, request, provider, server, body, context_state.current())
 
 

@@ -15,14 +15,17 @@ _NOT_PARAMETERS = frozenset(
         "mcp_servers", "query", "documents", "image", "images", "mask", "file", "suffix", "prediction", "instances",
         "requests", "systemInstruction", "system_instruction", "cachedContent", "additional_instructions",
         "additional_messages", "thread", "tool_outputs", "tool_resources", "context", "schema", "json_schema",
-        "responseSchema", "responseJsonSchema", "response_schema", "description",
+        "responseSchema", "responseJsonSchema", "response_schema", "description", "body", "inputText",
+        "promptVariables", "sessionState", "retrieveAndGenerateConfiguration",
         # identity
         "user", "user_location", "metadata", "labels", "safety_identifier", "prompt_cache_key", "container",
+        "requestMetadata", "memoryId", "sessionId",
         # recorded by other attributes
-        "model", "generationConfig", "generation_config", "parameters", "_url", "_query", "config",
+        "model", "modelId", "agentId", "guardrailIdentifier", "inferenceConfig", "generationConfig",
+        "generation_config", "parameters", "_url", "_query", "config",
     }
 )  # fmt: skip
-_NESTED = ("generationConfig", "generation_config", "parameters")
+_NESTED = ("inferenceConfig", "generationConfig", "generation_config", "parameters")
 _MAX_TEXT_CHARS = 128
 _MAX_ITEMS = 32
 _MAX_DEPTH = 4

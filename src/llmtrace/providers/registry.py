@@ -6,6 +6,7 @@ from importlib import metadata
 
 from .._errors import log_internal_error
 from .anthropic.provider import ANTHROPIC
+from .bedrock.provider import BEDROCK
 from .contract import Provider
 from .google.provider import GOOGLE_GENAI
 from .mistral.provider import MISTRAL
@@ -13,7 +14,7 @@ from .openai.provider import OPENAI
 
 __all__ = ["PROVIDERS", "providers"]
 
-PROVIDERS = (OPENAI, ANTHROPIC, GOOGLE_GENAI, MISTRAL)
+PROVIDERS = (OPENAI, ANTHROPIC, GOOGLE_GENAI, MISTRAL, BEDROCK)
 
 
 def providers() -> tuple[Provider, ...]:

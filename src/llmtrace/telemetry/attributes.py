@@ -68,6 +68,8 @@ def describe_request(call: FinishedCall, options: Options, into: Attributes) -> 
         (names.PREVIOUS_RESPONSE, request.previous_response_id),
         (names.CONVERSATION, request.conversation_id),
         (names.AGENT_ID, request.agent_id),
+        (names.GUARDRAIL, request.guardrail_id),
+        (names.KNOWLEDGE_BASE, request.knowledge_base_id),
         (names.API, call.wire_format.api),
     ):
         if value is not None:
@@ -129,7 +131,7 @@ def describe_response(call: FinishedCall, options: Options, into: Attributes) ->
     ):
         if value is not None:
             into[name] = value
-    if response.dimensions is not None:
+    if response.dimensions is not None and request.operation == "embeddings":
         into.setdefault(names.DIMENSIONS, response.dimensions)
     if response.finish_reasons:
         into[names.FINISH_REASONS] = [label_of(reason) or "_other" for reason in response.normalized_finish_reasons]

@@ -7,7 +7,8 @@ to the redactor, ``content_policy`` names and tags, which are redacted even if n
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from inspect import iscoroutinefunction
 
@@ -18,13 +19,14 @@ from .decode import Decoded, decode, fold, form_data, may_hold_escapes
 from .detect import Finding, find
 from .secret_patterns import secrets
 
-__all__ = ["REDACTED", "Redactor", "builtin", "fail_closed", "load"]
+__all__ = ["REDACTED", "Redactor", "builtin", "fail_closed", "load", "replacing_all"]
 
 Redactor = Callable[[str], str]
 
 REDACTED = "__REDACTED__"
-"""Text written in place of a text whose redactor failed."""
+"""Text written in place of a text whose redactor failed, or has no time left."""
 
+_replaces_all = False
 _ACCEPTED = "none, builtin, or module:callable (a function from text to text)"
 
 
@@ -80,6 +82,17 @@ def _import_callable(name: str, word: str) -> Callable[[str], object]:
     return imported
 
 
+@contextmanager
+def replacing_all() -> Iterator[None]:
+    """Replace every text inside the block by ``REDACTED`` instead of calling the application's redactor."""
+    global _replaces_all  # noqa: PLW0603 - the calls that the process still has to end are on several threads
+    _replaces_all = True
+    try:
+        yield
+    finally:
+        _replaces_all = False
+
+
 def fail_closed(redact: Callable[[str], object]) -> Redactor:
     """Return ``redact`` wrapped to fail closed: a text that it cannot redact is replaced by ``REDACTED``.
 
@@ -87,6 +100,8 @@ def fail_closed(redact: Callable[[str], object]) -> Redactor:
     """
 
     def redact_or_replace(text: str) -> str:
+        if _replaces_all:
+            return _replacement("there is no time left")
         outer = context_state.current()
         token = context_state.attach(context_state.suppressing(outer))
         try:
@@ -99,13 +114,17 @@ def fail_closed(redact: Callable[[str], object]) -> Redactor:
             problem = f"returned {type(redacted).__name__}"
         finally:
             context_state.restore(token, outer)
-        warn_once(
-            f"the redactor failed ({problem}); llmtrace records {REDACTED} instead of each text that it cannot redact",
-            about="redactor",
-        )
-        return REDACTED
+        return _replacement(problem)
 
     return redact_or_replace
+
+
+def _replacement(problem: str) -> str:
+    warn_once(
+        f"the redactor failed ({problem}); llmtrace records {REDACTED} instead of each text that it cannot redact",
+        about="redactor",
+    )
+    return REDACTED
 
 
 def builtin(text: str) -> str:
