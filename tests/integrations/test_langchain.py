@@ -20,9 +20,10 @@ from langchain.agents import create_agent
 from langchain_core.documents import Document
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import RunnableConfig, config
 from langchain_core.tools import create_retriever_tool, tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+from langgraph._internal import _runnable
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, StateGraph
@@ -319,6 +320,19 @@ def test_bridge_that_is_left_out_leaves_flat_calls() -> None:
         assert "langchain" in instrumentation.skipped
         meteo().invoke(QUESTION)
         assert tree(exporter.get_finished_spans()) == ["chat gpt-4o-mini"] * 2
+
+
+def test_uninstrument_restores_the_functions() -> None:
+    """The functions of LangChain and LangGraph are the very same objects afterwards, and runs have no spans."""
+    hooked = [(config, "_set_config_context"), (_runnable, "_set_config_context"), (BaseRetriever, "ainvoke")]
+    before = [vars(owner)[name] for owner, name in hooked]
+    provider, exporter = provider_and_exporter()
+    with llmtrace.instrument(tracer_provider=provider, strict=True) as instrumentation:
+        assert "langchain" in instrumentation.patched
+        assert not any(vars(owner)[name] is original for (owner, name), original in zip(hooked, before, strict=True))
+    meteo().invoke(QUESTION)
+    assert [vars(owner)[name] for owner, name in hooked] == before
+    assert exporter.get_finished_spans() == ()
 
 
 @pytest.mark.faulty

@@ -14,7 +14,7 @@ INTEGRATIONS = (
     Integration("haystack", "haystack-ai", "haystack.tracing.tracer", ">=3.4,<4"),
     Integration("dspy", "dspy", "dspy.primitives.module", ">=3.4,<4"),
     Integration("smolagents", "smolagents", "smolagents.agents", ">=1.26,<2"),
-    Integration("instructor", "instructor", "instructor.v2.core.patch", ">=1.17,<2"),
+    Integration("instructor", "instructor", "instructor.v2.core.patch", ">=1.15,<2"),
     Integration("qdrant", "qdrant-client", "qdrant_client.qdrant_client", ">=1.15,<2"),
     Integration("chroma", "chromadb", "chromadb.api.models.Collection", ">=1,<2"),
 )
