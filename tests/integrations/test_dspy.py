@@ -70,6 +70,18 @@ def test_agent_run_is_one_trace(spans: InMemorySpanExporter) -> None:
     assert ids == [None, ("d1",), ("d1",)]
 
 
+def test_parallel_modules_keep_their_caller(spans: InMemorySpanExporter) -> None:
+    """Modules that run in threads of ``dspy.Parallel`` are below the block of the caller, with its tags."""
+    model = Model({"answer": "a"}, {"answer": "b"})
+    module = dspy.Predict("question -> answer")
+    pairs = [(module, dspy.Example(question=question).with_inputs("question")) for question in ("1", "2")]
+    with dspy.context(lm=model, adapter=dspy.ChatAdapter()), llmtrace.tag(feature="trip"), llmtrace.workflow("ask"):
+        dspy.Parallel(num_threads=2, disable_progress_bar=True)(pairs)
+    finished = spans.get_finished_spans()
+    assert tree(finished) == ["invoke_workflow ask", *["  invoke_workflow Predict", "    chat gpt-4o-mini"] * 2]
+    assert {(span.attributes or {})["llmtrace.feature"] for span in finished} == {"trip"}
+
+
 async def test_program_is_a_workflow(spans: InMemorySpanExporter) -> None:
     """A program of the application has one span above its modules, in an asynchronous call too."""
 

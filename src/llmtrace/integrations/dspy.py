@@ -8,6 +8,7 @@ from typing import Any
 from ..context import state
 from ..context.callback_run import innermost_operation
 from ..context.operation import Operation
+from ..context.propagate import wrap
 from ..providers._patches import Patches
 from ._parts import install_part
 from ._wrapping import TracedMethod
@@ -26,6 +27,7 @@ def install(module: Any) -> Patches:
     install_part(patches, "dspy.adapters.types.tool", _wrap_tools)
     install_part(patches, "dspy.retrievers.retrieve", _wrap_retrieve)
     install_part(patches, "dspy.retrievers.embeddings", _wrap_embeddings)
+    install_part(patches, "dspy.utils.parallelizer", _wrap_parallelizer)
     return patches
 
 
@@ -40,6 +42,19 @@ def _wrap_retrieve(module: Any, patches: Patches) -> None:
 
 def _wrap_embeddings(module: Any, patches: Patches) -> None:
     patches.wrap_in(module, "Embeddings", "__call__", _RETRIEVAL.call)
+
+
+def _wrap_parallelizer(module: Any, patches: Patches) -> None:
+    patches.wrap_in(module, "ParallelExecutor", "execute", _execute)
+
+
+def _execute(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
+    """Run the function in its threads with the span and tags of the caller, which DSPy does not carry there."""
+    if args:
+        args = (wrap(args[0]), *args[1:])
+    elif "function" in kwargs:
+        kwargs = {**kwargs, "function": wrap(kwargs["function"])}
+    return wrapped(*args, **kwargs)
 
 
 def _is_agent(module: Any) -> bool:
