@@ -11,6 +11,7 @@ from ..context import state
 from ..context.blocks import steps
 from ..context.callback_run import CallbackRun, innermost_operation
 from ..context.operation import Operation
+from ..context.operations import first_line
 from ._runs import records_operations
 
 __all__ = ["TracedMethod"]
@@ -35,6 +36,8 @@ class TracedMethod:
     """Function that returns the name of the operation; ``None`` if this call gets no span."""
     begin: Callable[[Any, tuple[Any, ...], Mapping[str, Any], Operation], None] = _nothing
     """Function that sets fields of the operation which hold no content."""
+    description: str = ""
+    """Attribute of the instance that describes the tool."""
     read_arguments: Callable[[tuple[Any, ...], Mapping[str, Any]], Any] = _nothing
     """Function that returns the arguments to record, called only if content is recorded."""
     read_result: Callable[[Any], Any] = _nothing
@@ -92,13 +95,17 @@ class TracedMethod:
             if name is None or self._repeats(str(name), outer):
                 return None
             run = CallbackRun(self.client, self.kind, str(name), outer)
-            self.begin(instance, args, kwargs, run.operation)
-            if run.reads_content:
-                run.operation.arguments = self.read_arguments(args, kwargs)
             run.attach()
         except Exception:
             log_internal_error(f"begin an operation of {self.client}")
             return None
+        try:
+            run.operation.description = first_line(getattr(instance, self.description, None))
+            self.begin(instance, args, kwargs, run.operation)
+            if run.reads_content:
+                run.operation.arguments = self.read_arguments(args, kwargs)
+        except Exception:
+            log_internal_error(f"read the arguments of {self.client}")
         return run
 
     def _repeats(self, name: str, outer: Any) -> bool:

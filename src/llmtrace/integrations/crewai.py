@@ -67,11 +67,6 @@ def _name_unless_streamed(runner: Any, *_: Any) -> object:
     return getattr(runner, "name", None) or type(runner).__name__
 
 
-def _begin_tool(tool: Any, _: Any, __: Any, operation: Operation) -> None:
-    description = getattr(tool, "description", None)
-    operation.description = description[:256] if isinstance(description, str) else None
-
-
 def _begin_search(knowledge: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], operation: Operation) -> None:
     query = args[0] if args else kwargs.get("query")
     operation.query = "\n".join(map(str, query)) if isinstance(query, list) else None
@@ -99,7 +94,7 @@ _TOOL = TracedMethod(
     "crewai",
     "tool",
     lambda tool, *_: tool.name,
-    begin=_begin_tool,
+    description="description",
     read_arguments=_tool_arguments,
     read_result=lambda result: result,
 )

@@ -74,11 +74,6 @@ def _name_module(module: Any, *_: Any) -> object:
     return None if name == "Predict" and outer is not None and outer.client == "dspy" else name
 
 
-def _begin_tool(tool: Any, _: Any, __: Any, operation: Operation) -> None:
-    description = getattr(tool, "desc", None)
-    operation.description = description[:256] if isinstance(description, str) else None
-
-
 def _begin_search(retriever: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], operation: Operation) -> None:
     query = args[0] if args else kwargs.get("query")
     operation.query = query if isinstance(query, str) else None
@@ -110,7 +105,7 @@ _TOOL = TracedMethod(
     "dspy",
     "tool",
     lambda tool, *_: tool.name,
-    begin=_begin_tool,
+    description="desc",
     read_arguments=_keywords,
     read_result=lambda result: result,
 )

@@ -13,6 +13,7 @@ from .._compat.standard_library import running_task
 from .._errors import log_internal_error
 from ..context import state
 from ..context.callback_run import CallbackRun
+from ..context.operations import first_line
 from ..providers._patches import Patches
 from ._parts import install_part
 from ._runs import OpenRuns, records_operations
@@ -194,8 +195,7 @@ class _Callbacks:
         described: Mapping[str, Any] = serialized or {}
         tool = str(described.get("name") or name or "")
         run = _runs.begin(run_id, parent_run_id, "tool", tool, session=(metadata or {}).get("thread_id"))
-        description = described.get("description")
-        run.operation.description = description[:256] if isinstance(description, str) else None
+        run.operation.description = first_line(described.get("description"))
         run.operation.call_id = tool_call_id if isinstance(tool_call_id, str) else None
         if run.reads_content:
             run.operation.arguments = input_str if inputs is None else _readable(inputs)

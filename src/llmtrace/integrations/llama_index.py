@@ -10,6 +10,7 @@ from typing import Any
 from .._errors import log_internal_error
 from ..context.blocks import async_steps, steps
 from ..context.callback_run import CallbackRun
+from ..context.operations import first_line
 from ..context.retrieval import read_documents
 from ..providers._patches import Patches
 from ._runs import OpenRuns, ReportedError, records_operations
@@ -112,8 +113,7 @@ def _enter(id_: str, arguments: dict[str, Any], instance: Any, parent: Any) -> N
         if kind == "rerank":
             operation.input_documents = [*read_documents(map(_document, arguments.get("nodes") or ()))]
     elif kind == "tool":
-        description = instance.metadata.description
-        operation.description = description[:256] if isinstance(description, str) else None
+        operation.description = first_line(instance.metadata.description)
         if run.reads_content:
             operation.arguments = arguments.get("kwargs") or arguments
     elif run.reads_content and method != "run":

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..context.operation import Operation
 from ..providers._patches import Patches
 from ._parts import install_part
 from ._wrapping import TracedMethod
@@ -24,11 +23,6 @@ def install(module: Any) -> Patches:
 
 def _wrap_tools(module: Any, patches: Patches) -> None:
     patches.wrap_in(module, "Tool", "__call__", _TOOL.call)
-
-
-def _begin_tool(tool: Any, _: Any, __: Any, operation: Operation) -> None:
-    description = getattr(tool, "description", None)
-    operation.description = description[:256] if isinstance(description, str) else None
 
 
 def _task(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -50,7 +44,7 @@ _TOOL = TracedMethod(
     "smolagents",
     "tool",
     lambda tool, *_: tool.name,
-    begin=_begin_tool,
+    description="description",
     read_arguments=_arguments,
     read_result=lambda result: result,
 )
