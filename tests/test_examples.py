@@ -17,8 +17,12 @@ EXPECTED_OUTPUT = {
     "budget.py": "blocked: budget 'demo' of user 'ada' (total)",
     "compatible_sdks.py": "fireworks_ai accounts/fireworks/models/deepseek-v3p2: 64 tokens out",
     "cost.py": "unheard-of: no cost, unknown_model",
+    "crewai_crew.py": "    invoke_agent stylist \n      chat gpt-4.1-mini 0.0001072 USD",
+    "dspy_program.py": "  invoke_workflow ChainOfThought \n    chat gpt-4.1-mini 0.0001072 USD",
     "first_trace.py": '"llm.cost.total"',
     "gemini_functions.py": "execute_tool weather: - tokens in",
+    "haystack_pipeline.py": "  retrieval \n  chat gpt-4.1-mini 0.0001072 USD",
+    "instructor_retries.py": "invoke_workflow Weather \n  chat gpt-4.1-mini 0.0001072 USD\n  chat",
     "litellm_router.py": "blocked: claude",
     "langgraph_agent.py": "      invoke_workflow tools \n        execute_tool weather",
     "llama_index_query.py": "documents of the answer: 1",
@@ -28,15 +32,23 @@ EXPECTED_OUTPUT = {
     "more_libraries.py": "ollama chat: 9 tokens in, 0 USD",
     "openai_agents_run.py": "  invoke_agent stylist \n    chat gpt-4.1-mini 0.0001072 USD",
     "prompt_and_documents.py": "monday ->",
+    "pydantic_ai_run.py": "  execute_tool weather",
     "redaction.py": "[EMAIL]",
+    "smolagents_run.py": "invoke_agent stylist \n  chat gpt-4.1-mini 0.0001072 USD",
     "streaming.py": "end dropped, chunks 1",
     "survive_an_outage.py": "requests at the backend: 1",
     "upload.py": "outputs.json: 11 characters",
 }
 NEEDS = {
+    "crewai_crew.py": "crewai",
+    "dspy_program.py": "dspy",
+    "haystack_pipeline.py": "haystack",
+    "instructor_retries.py": "instructor",
     "langgraph_agent.py": "langchain_openai",
     "llama_index_query.py": "llama_index",
     "openai_agents_run.py": "agents",
+    "pydantic_ai_run.py": "pydantic_ai",
+    "smolagents_run.py": "smolagents",
 }
 """Framework of an example, which it is skipped without."""
 
