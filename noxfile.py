@@ -19,9 +19,15 @@ nox.options.reuse_existing_virtualenvs = True
 VENDORS = {
     "oldest": [
         *("openai==1.40.0", "anthropic[bedrock,vertex]==0.40.0", "google-genai==1.0.0", "mistralai==3.0.0"),
+        *("groq==0.9.0", "together==2.0.0", "cerebras-cloud-sdk==1.0.0", "fireworks-ai==1.2.0"),
+        *("cohere==5.16.1", "ollama==0.4.0", "huggingface_hub==0.30.0", "voyageai==0.3.0"),
         *("botocore==1.35.16", "boto3==1.35.16", "aiobotocore==2.15.0", "httpx<0.28"),
     ],
-    "latest": ["openai<4", "anthropic[bedrock,vertex]<3", "google-genai<4", "mistralai<4", "botocore<2"],
+    "latest": [
+        *("openai<4", "anthropic[bedrock,vertex]<3", "google-genai<4", "mistralai<4", "botocore<2"),
+        *("groq<2", "together<4", "cerebras-cloud-sdk<2", "fireworks-ai<2"),
+        *("cohere<8", "ollama<1", "huggingface_hub<3", "voyageai<1"),
+    ],
 }
 
 FRAMEWORKS = {
@@ -90,6 +96,13 @@ def vendors(session: nox.Session, release: str) -> None:
         packages = ("haystack-ai", "langchain-openai", "openai-agents", "pydantic-ai-slim", "smolagents")
         session.run("pip", "uninstall", "-y", *packages)
     session.run("pytest", *PARALLEL, *session.posargs)
+
+
+@nox.session
+def litellm(session: nox.Session) -> None:
+    """Run the tests of LiteLLM with its oldest release, which requires newer SDKs than the oldest."""
+    session.install("-e", ".[test]", "litellm==1.72.0")
+    session.run("pytest", "tests/providers/litellm_client", *session.posargs)
 
 
 @nox.session

@@ -14,7 +14,7 @@ import openai
 import pytest
 import wrapt
 from answers import CHAT, QUESTION
-from helpers import make_client, resolve
+from helpers import resolve
 from loopback import Loopback, json_answer
 from openai._base_client import AsyncAPIClient, SyncAPIClient
 from opentelemetry.sdk.trace import TracerProvider
@@ -25,6 +25,7 @@ from llmtrace.cli import doctor
 from llmtrace.providers import registry
 from llmtrace.providers._patches import Patches
 from llmtrace.providers.contract import Provider, stainless
+from stainless_clients import make_client
 
 Spans = InMemorySpanExporter
 
@@ -130,9 +131,9 @@ def test_moved_module_of_an_imported_sdk_is_skipped(
 ) -> None:
     """An imported SDK without the hooked module is not waited for, and ``doctor`` fails for it."""
     monkeypatch.setitem(sys.modules, "moved_sdk", _Moved())
-    with llmtrace.instrument(tracer_provider=TracerProvider()) as done:
-        assert "moved" not in done.waiting
-        assert done.skipped == {"moved": "this release has no module moved_sdk._client: its calls are not traced"}
+    with llmtrace.instrument(tracer_provider=TracerProvider(), clients=["moved"]) as done:
+        assert done.waiting == {}
+        assert done.skipped["moved"] == "this release has no module moved_sdk._client: its calls are not traced"
     assert "moved_sdk._client" in caplog.text
     report = doctor.DoctorReport()
     doctor._clients(report)
@@ -147,8 +148,8 @@ def test_moved_module_is_skipped_once_the_sdk_is_imported(tmp_path: Any, monkeyp
     (tmp_path / "moved_sdk" / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "moved_sdk", raising=False)
-    with llmtrace.instrument(tracer_provider=TracerProvider()) as done:
-        assert done.waiting["moved"] == "not imported yet"
+    with llmtrace.instrument(tracer_provider=TracerProvider(), clients=["moved"]) as done:
+        assert done.waiting == {"moved": "not imported yet"}
         import moved_sdk  # type: ignore[import-not-found] # noqa: F401 # pyright: ignore[reportMissingImports]
 
         assert "moved" not in done.waiting

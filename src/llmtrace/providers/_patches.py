@@ -97,7 +97,7 @@ class Patches:
     @property
     def done(self) -> bool:
         """True if a hook is in place."""
-        return bool(self._done or self._registrations)
+        return bool(self._done or self._registrations) or any(part.done for part in self._parts)
 
     def undo(self) -> None:
         """Restore the originals. A hook below another package's wrapper stays in place and does nothing."""
