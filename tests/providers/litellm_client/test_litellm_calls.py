@@ -11,6 +11,7 @@ from helpers import flushed_attributes
 from litellm_calls import (
     COLOURS,
     EACH_VENDOR,
+    OLDEST,
     STREAMED,
     VENDORS,
     Vendor,
@@ -21,6 +22,7 @@ from litellm_calls import (
     litellm,
 )
 from loopback import Loopback, ServerResponse, json_answer
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
@@ -146,6 +148,23 @@ async def test_stream_without_usage_has_no_tokens(loopback: Loopback, spans: InM
     assert chunks
     assert "gen_ai.usage.input_tokens" not in found
     assert "llm.cost.total" not in found
+
+
+@COLOURS
+@pytest.mark.parametrize("vendor", ["openai", "openrouter", "mistral"])
+async def test_stream_usage_is_requested_and_hidden(loopback: Loopback, vendor: str, colour: str) -> None:
+    """With ``LLMTRACE_STREAM_USAGE=always`` streams report their usage, and the caller gets the same chunks."""
+    if vendor == "openrouter" and OLDEST:
+        pytest.skip("this release reads no further than the finish reason")
+    options = arguments(VENDORS[vendor], loopback.url)
+    loopback.will(good(VENDORS[vendor], stream=True))
+    expected = await ask(colour, stream=True, **options)
+    with llmtrace.instrument(tracer_provider=TracerProvider(), stream_usage="always"), llmtrace.collect() as calls:
+        loopback.will(good(VENDORS[vendor], stream=True))
+        assert await ask(colour, stream=True, **options) == expected
+    requested = loopback.received[-1].body.get("stream_options")
+    assert requested == (None if vendor == "mistral" else {"include_usage": True})  # Mistral rejects the option
+    assert (calls[0].usage.input, calls[0].usage.output) == (100, 20)
 
 
 async def test_calls_without_a_request_have_no_span(loopback: Loopback, spans: InMemorySpanExporter) -> None:

@@ -58,13 +58,15 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
 
     def post(wrapped: Any, handler: Any, args: Any, kwargs: Any) -> Any:
         call = _begin(provider, services, args, kwargs) if patches.active else None
-        return wrapped(*args, **kwargs) if call is None else _hooks.drive(call, _settle, wrapped, args, kwargs)
+        if call is None:
+            return wrapped(*args, **kwargs)
+        return _hooks.drive(call, _settle, wrapped, args, _inject_usage(call, kwargs))
 
     async def post_async(wrapped: Any, handler: Any, args: Any, kwargs: Any) -> Any:
         call = _begin(provider, services, args, kwargs) if patches.active else None
         if call is None:
             return await wrapped(*args, **kwargs)
-        return await _hooks.drive_async(call, _settle, wrapped, args, kwargs)
+        return await _hooks.drive_async(call, _settle, wrapped, args, _inject_usage(call, kwargs))
 
     def hook_routing(owner: Any, imported: Any) -> None:
         owner = getattr(imported, owner) if owner else imported
@@ -219,6 +221,21 @@ def _begin(provider: Provider, services: CallServices, args: Any, kwargs: Any) -
     except Exception:
         log_internal_error("begin a call")
         return None
+
+
+def _inject_usage(call: CallState, kwargs: Any) -> Any:
+    """Return the arguments of a request, with ``include_usage`` in its body. LiteLLM hides the chunk that it adds."""
+    usage, data = call.services.stream_usage, kwargs.get("data")
+    if usage is None or not call.start.request.stream or not isinstance(data, str):  # a signed body is bytes
+        return kwargs
+    try:
+        body = json.loads(data)
+        injected = usage.inject_body(call.start, body)
+        call.injected_include_usage = injected is not body
+        return {**kwargs, "data": json.dumps(injected)} if call.injected_include_usage else kwargs
+    except Exception:
+        log_internal_error("inject include_usage")
+        return kwargs
 
 
 def _parse_path(path: str) -> tuple[str, str | None]:
