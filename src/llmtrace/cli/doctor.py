@@ -18,7 +18,9 @@ from .._settings.environment import variable
 from ..export.otlp.payload import Payload
 from ..export.routes import names, spool_folder, transport
 from ..export.signals import SIGNALS, Signal
+from ..integrations.contract import Integration
 from ..integrations.registry import INTEGRATIONS
+from ..providers.contract import Provider
 from ..providers.registry import providers
 from ..report import formatting
 from ..store.schema import locate
@@ -131,7 +133,8 @@ def _clients(report: DoctorReport) -> None:
             by_setting = reason.startswith(("left out", "LLMTRACE_ENABLED", "OTEL_SDK_DISABLED"))
             (report.line if by_setting else report.fault)(f"{name}  skipped: {reason}")
         # Do not import frameworks: some take seconds, or send telemetry of their own.
-        for other in (*(each for each in known if not each.doctor_imports), *INTEGRATIONS):
+        others: list[Provider | Integration] = [*(each for each in known if not each.doctor_imports), *INTEGRATIONS]
+        for other in others:
             version = _version(other.distribution)
             if version != _ABSENT and other.name in instrumentation.waiting:
                 report.line(f"{other.name} {version}  traced once it is imported")
