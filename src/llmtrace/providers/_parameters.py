@@ -17,7 +17,7 @@ _NOT_PARAMETERS = frozenset(
         "additional_messages", "thread", "tool_outputs", "tool_resources", "context", "schema", "json_schema",
         "responseSchema", "responseJsonSchema", "response_schema", "description", "grammar", "negative_prompt",
         "image_url", "reference_images", "url", "speculation", "text", "texts", "inputs", "message", "chat_history",
-        "preamble", "connectors", "template", "body", "inputText", "promptVariables", "sessionState",
+        "preamble", "connectors", "guidelines", "template", "body", "inputText", "promptVariables", "sessionState",
         "retrieveAndGenerateConfiguration",
         # identity
         "user", "user_location", "metadata", "labels", "safety_identifier", "prompt_cache_key",
