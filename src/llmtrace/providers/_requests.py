@@ -107,13 +107,16 @@ def lazy_stream(stream: Any, begin: Callable[[], CallState | None], unwrap: Call
         begin: Function that opens the call.
         unwrap: Function from an item of the stream to the chunk inside.
     """
-    made: Any
-    held: list[weakref.ref[Any]] = []
-    reader = _read_async if hasattr(stream, "__anext__") else _read
-    made = reader(stream, begin, held, unwrap)
-    made.__name__, made.__qualname__ = stream.__name__, stream.__qualname__
-    held.append(weakref.ref(made))
-    return made
+    try:
+        held: list[weakref.ref[Any]] = []
+        reader: Any = _read_async if hasattr(stream, "__anext__") else _read
+        made = reader(stream, begin, held, unwrap)
+        made.__name__, made.__qualname__ = stream.__name__, stream.__qualname__
+        held.append(weakref.ref(made))
+        return made
+    except Exception:
+        log_internal_error("observe a stream")
+        return stream
 
 
 def _read(
