@@ -10,6 +10,7 @@ from typing import Any
 from .._errors import log_internal_error
 from ..context.blocks import async_steps, steps
 from ..context.callback_run import CallbackRun
+from ..context.operations import first_line
 from ..context.retrieval import read_documents
 from ..providers._patches import Patches
 from ._runs import OpenRuns, ReportedError, records_operations
@@ -29,6 +30,9 @@ _METHODS = {
     "BaseNodePostprocessor": dict.fromkeys(("_postprocess_nodes", "_apostprocess_nodes"), "rerank"),
 }
 """Kind of operation by class and method, the most special class first. Other spans have no operation."""
+
+_AGENTS = ("AgentWorkflow", "BaseWorkflowAgent")
+"""Workflows whose steps get no span: they are the same in every run of an agent."""
 
 _runs = OpenRuns("llama_index")
 
@@ -61,23 +65,20 @@ class _SpanHandler:
     def span_exit(self, id_: str, bound_args: Any, instance: Any = None, result: Any = None, **_: Any) -> None:
         try:
             run = _runs.own(id_)
-            if run is not None:
+            if run is not None and _continues(id_, run, result):
                 run.detach()
-                if _continues(id_, run, result):
-                    return
-                error = _read_result(run, instance, result)
-                _runs.end(id_, error)
-            else:
-                _runs.end(id_)
+                return
+            with _runs.ending(id_):
+                if run is not None:
+                    run.operation.error = _read_result(run, instance, result)
         except Exception:
             log_internal_error("end a span of LlamaIndex")
 
     def span_drop(self, id_: str, bound_args: Any, instance: Any = None, err: Any = None, **_: Any) -> None:
         try:
-            run = _runs.own(id_)
-            if run is not None:
-                run.detach()
-            _runs.end(id_, err)
+            with _runs.ending(id_) as run:
+                if run is not None:
+                    run.operation.error = err
         except Exception:
             log_internal_error("end a span of LlamaIndex")
 
@@ -93,13 +94,15 @@ def _kind(cls: type, method: str) -> str | None:
 
 
 def _enter(id_: str, arguments: dict[str, Any], instance: Any, parent: Any) -> None:
-    method = id_[:-_ID_CHARS].rpartition(".")[2]
+    owner, _, method = id_[:-_ID_CHARS].rpartition(".")
     kind = _kind(type(instance), method)
+    if instance is None and str(parent)[:-_ID_CHARS].endswith(".run") and owner not in _AGENTS:
+        kind = "workflow"  # a step of a workflow
     # Skip the ``run`` of older releases of workflows: it returns at once, and nothing is called then.
     if kind is None or (method == "run" and "init_state" not in arguments):
         _runs.skip(id_, parent)
         return
-    name = type(instance).__name__
+    name = method if instance is None else type(instance).__name__
     if kind == "agent":
         name = instance.name
     elif kind == "tool":
@@ -115,12 +118,11 @@ def _enter(id_: str, arguments: dict[str, Any], instance: Any, parent: Any) -> N
         if kind == "rerank":
             operation.input_documents = [*read_documents(map(_document, arguments.get("nodes") or ()))]
     elif kind == "tool":
-        description = instance.metadata.description
-        operation.description = description[:256] if isinstance(description, str) else None
+        operation.description = first_line(instance.metadata.description)
         if run.reads_content:
             operation.arguments = arguments.get("kwargs") or arguments
     elif run.reads_content and method != "run":
-        operation.arguments = getattr(question, "query_str", question)
+        operation.arguments = arguments.get("ev") if instance is None else getattr(question, "query_str", question)
     run.attach()
 
 

@@ -21,7 +21,7 @@ _NOT_PARAMETERS = frozenset(
         "retrieveAndGenerateConfiguration",
         # identity
         "user", "user_location", "metadata", "labels", "safety_identifier", "prompt_cache_key",
-        "prompt_cache_isolation_key", "container", "requestMetadata", "memoryId", "sessionId",
+        "prompt_cache_isolation_key", "container", "requestMetadata", "memoryId", "sessionId", "userContext",
         # recorded by other attributes
         "model", "modelId", "agentId", "guardrailIdentifier", "inferenceConfig", "generationConfig",
         "generation_config", "parameters", "_url", "_query", "config",

@@ -12,6 +12,7 @@ from .compatible.provider import CEREBRAS, FIREWORKS, GROQ, TOGETHER
 from .contract import Provider
 from .google.provider import GOOGLE_GENAI
 from .hugging_face.provider import HUGGING_FACE
+from .litellm.provider import LITELLM
 from .mistral.provider import MISTRAL
 from .ollama.provider import OLLAMA
 from .openai.provider import OPENAI
@@ -23,7 +24,7 @@ __all__ = ["PROVIDERS", "providers"]
 PROVIDERS = (
     *(OPENAI, ANTHROPIC, GOOGLE_GENAI, MISTRAL, BEDROCK),
     *(GROQ, TOGETHER, CEREBRAS, FIREWORKS),
-    *(COHERE, OLLAMA, HUGGING_FACE, VOYAGE, XAI),
+    *(COHERE, OLLAMA, HUGGING_FACE, VOYAGE, XAI, LITELLM),
 )
 
 
