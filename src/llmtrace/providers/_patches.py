@@ -127,6 +127,11 @@ class Patches:
             except Exception:
                 log_internal_error("look for the wrappers of other packages")
 
+    def replace(self, owner: Any, name: str, value: Any) -> None:
+        """Replace the object ``owner.name``."""
+        self._done.append((owner, name, vars(owner)[name], value))
+        setattr(owner, name, value)
+
     def wrap_in(self, module: Any, owner: str, name: str, wrapper: Callable[..., Any]) -> None:
         """Wrap ``name`` of the class ``owner`` of ``module``, if this release has it; else record it as missing."""
         cls = getattr(module, owner, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..contract import Provider, named, stainless
 from .assistants import RETRIEVE_RUN, RUN
+from .batches import BATCH
 from .chat import CHAT
 from .completions import COMPLETIONS
 from .embeddings import EMBEDDINGS
@@ -38,6 +39,7 @@ OPENAI = Provider(
             ("POST", "/audio/speech"): ("audio.speech.create", SPEECH),
             ("POST", "/audio/transcriptions"): ("audio.transcriptions.create", TRANSCRIPTIONS),
             ("POST", "/audio/translations"): ("audio.translations.create", TRANSCRIPTIONS),
+            ("GET", "/batches/*"): ("batches.retrieve", BATCH),
             ("POST", "/threads/runs"): ("beta.threads.create_and_run", RUN),
             ("POST", "/threads/*/runs"): ("beta.threads.runs.create", RUN),
             ("POST", "/threads/*/runs/*/submit_tool_outputs"): ("beta.threads.runs.submit_tool_outputs", RUN),
