@@ -68,12 +68,12 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
             return await wrapped(*args, **kwargs)
         return await _hooks.drive_async(call, _settle, wrapped, args, _inject_usage(call, kwargs))
 
-    def hook_routing(owner: Any, imported: Any) -> None:
-        owner = getattr(imported, owner) if owner else imported
+    def hook_routing(owner: str, imported: Any) -> None:
+        target = getattr(imported, owner) if owner else imported
         for name in (*_FUNCTIONS, *(f"a{name}" for name in _FUNCTIONS), *_ROUTER):
-            function = vars(owner).get(name)
+            function = vars(target).get(name)
             if function is not None:
-                patches.wrap(owner, name, _route_async if iscoroutinefunction(function) else _route)
+                patches.wrap(target, name, _route_async if iscoroutinefunction(function) else _route)
 
     def hook_methods(owner: str, methods: dict[str, Any], imported: Any) -> None:
         for name, hook in methods.items():
@@ -83,11 +83,12 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
         patches.wrap(fallbacks, "run_async_function", _run_async)
 
     hook_routing("", module)
+    vendor = {"update_environment_variables": _note_vendor}  # called once LiteLLM has chosen the vendor
     streams = {"__init__": _keep_call, "__next__": _read, "__anext__": _read_async}
     for name, hook in (
         ("llms.custom_httpx.http_handler", partial(hook_methods, "HTTPHandler", {"post": post})),
         ("llms.custom_httpx.http_handler", partial(hook_methods, "AsyncHTTPHandler", {"post": post_async})),
-        ("litellm_core_utils.litellm_logging", partial(hook_methods, "Logging", {_NOTED: _note_vendor})),
+        ("litellm_core_utils.litellm_logging", partial(hook_methods, "Logging", vendor)),
         ("litellm_core_utils.streaming_handler", partial(hook_methods, "CustomStreamWrapper", streams)),
         ("litellm_core_utils.fallback_utils", hook_threads),
         ("anthropic_interface.messages", partial(hook_routing, "")),
@@ -96,10 +97,6 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     ):
         wrapt.register_post_import_hook(partial(_hook, patches, hook), f"{module.__name__}.{name}")
     return patches
-
-
-_NOTED = "update_environment_variables"
-"""Method that LiteLLM calls once it has chosen a vendor."""
 
 
 def _hook(patches: Patches, hook: Any, module: Any) -> None:
