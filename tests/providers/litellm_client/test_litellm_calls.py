@@ -27,6 +27,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
+from llmtrace.providers.litellm.provider import LITELLM
 from llmtrace.providers.litellm.sdk import _parse_path
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # LiteLLM's own
@@ -216,7 +217,7 @@ async def test_vendor_of_another_library_is_named(loopback: Loopback, spans: InM
 )
 def test_path_has_the_route_and_perhaps_the_model(path: str, route: str, model: str | None) -> None:
     """The end of a path names the API, also below a base URL of the program's own and on Vertex AI."""
-    assert _parse_path(path) == (route, model)
+    assert _parse_path(LITELLM, path) == (route, model)
 
 
 @COLOURS
