@@ -25,7 +25,7 @@ __all__ = ["end_with", "end_with_http", "lazy_stream", "leave_open", "open_call"
 _END = object()
 
 
-def open_call(
+def open_call(  # noqa: PLR0913 - one argument for each part of a request
     provider: Provider,
     services: CallServices,
     method: str,
@@ -35,6 +35,8 @@ def open_call(
     base: str,
     stream: bool = False,
     context: Any = None,
+    vendor: str | None = None,
+    model: str | None = None,
 ) -> CallState | None:
     """Open the call of a request, or return ``None`` if it is not traced. Never raises.
 
@@ -47,6 +49,8 @@ def open_call(
         base: The address of the server.
         stream: True if the response is a stream.
         context: The OpenTelemetry context of the caller, if it is not the current one.
+        vendor: The value of ``gen_ai.provider.name`` where the host identifies none, if it is not the provider's.
+        model: The model, if the body does not have it.
     """
     try:
         wire_format = provider.route(method, path)
@@ -55,9 +59,10 @@ def open_call(
         parts = urlsplit(base)
         request = wire_format.request(body)
         request.stream = stream
+        request.model = request.model or model
         host = parts.hostname
         server = None if host is None else (host, parts.port or (80 if parts.scheme == "http" else 443))
-        name = provider_of(None, host, provider.default_provider)
+        name = provider_of(None, host, vendor or provider.default_provider)
         token = None if context is None else context_state.attach(context)
         try:
             call = _hooks.begin(services, provider.name, wire_format, request, provider=name, server=server, body=body)
