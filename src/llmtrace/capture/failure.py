@@ -62,7 +62,7 @@ def http_status(error: BaseException) -> int | None:
         return None
     status = getattr(error, "status_code", None)
     if status is None and not hasattr(error, "body"):
-        status = getattr(error, "code", None)  # google-genai; with a body, ``code`` is the body's own code
+        status = _code(error)  # google-genai; with a body, ``code`` is the body's own code
     return status if type(status) is int and 400 <= status < 600 else None
 
 
@@ -97,7 +97,7 @@ def error_code(error: BaseException) -> str | None:
     """Return the vendor's machine-readable code or type of an error."""
     inner = _inner(getattr(error, "body", None))
     codes = (
-        getattr(error, "code", None),
+        _code(error),
         get(get(getattr(error, "response", None), "Error"), "Code"),  # botocore
         inner.get("code"),
         getattr(error, "type", None),
@@ -108,6 +108,11 @@ def error_code(error: BaseException) -> str | None:
     # A number counts only in the body: google-genai uses the attribute ``code`` for the HTTP status.
     number = inner.get("code") if text is None else None
     return str(number) if type(number) is int else text
+
+
+def _code(error: BaseException) -> Any:
+    # Skip the close code of a WebSocket: it is not an HTTP status, and reading it warns of a deprecation.
+    return None if hasattr(error, "rcvd") else getattr(error, "code", None)
 
 
 def error_event(error: BaseException) -> Any:
