@@ -105,7 +105,9 @@ async def test_content_of_a_response_is_recorded_on_request(
 @pytest.mark.skipif(
     "stream_id" not in signature(responses.ResponsesResponseResource.create).parameters, reason="no lanes"
 )
-async def test_lanes_are_told_apart(colour: str, server: SocketServer, spans: InMemorySpanExporter) -> None:
+async def test_events_of_two_lanes_belong_to_their_own_requests(
+    colour: str, server: SocketServer, spans: InMemorySpanExporter
+) -> None:
     """Two responses whose events are interleaved are two spans, each with the request of its lane."""
     first, second = events("resp_a", lane="a"), events("resp_b", lane="b", model="gpt-5-mini-2025-08-07")
     server.will([], [event for pair in zip(second, first, strict=True) for event in pair])

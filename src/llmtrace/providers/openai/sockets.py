@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import parse_qsl
 from weakref import WeakKeyDictionary
 
 import wrapt
@@ -24,6 +25,7 @@ from .. import _hooks
 from .._patches import Patches
 from ..contract import Provider
 from ..hosts import provider_of
+from .realtime import REALTIME, merge_settings
 from .responses import RESPONSES
 
 __all__ = ["hook_sockets"]
@@ -52,7 +54,7 @@ class _SocketFormat:
     """Properties of one of the APIs that are served over WebSockets."""
 
     wire_format: WireFormat
-    body: Callable[[Mapping[str, Any], Any], dict[str, Any]]
+    body: Callable[[Any, Any], dict[str, Any]]
     """Function from the settings of the session and a ``response.create`` event to the body of the request. In place
     of the event it may get a response that the server started."""
     lane: Callable[[Any], Any]
@@ -68,12 +70,20 @@ class _Session:
     format: _SocketFormat
     provider: str
     server: tuple[str, int] | None
-    settings: dict[str, Any] = field(default_factory=dict)
+    model: str | None
+    """Model in the URL of the connection."""
+    described: Any = None
+    """Latest event with the settings of the session, as the server describes them."""
     waiting: list[_Turn] = field(default_factory=list)
     """Requests whose response has not started, in the order in which they were sent."""
     active: dict[Any, _Turn] = field(default_factory=dict)
     """Responses in progress by their lane."""
     ended: deque[str | None] = field(default_factory=lambda: deque(maxlen=_MAX_ENDED))
+
+    @property
+    def settings(self) -> Any:
+        """Settings of the session, ``None`` if the server has described none."""
+        return get(self.described, "session")
 
     def end(self, step: Callable[[StreamObserver], object]) -> None:
         """End all responses in progress with ``step``."""
@@ -114,11 +124,19 @@ class _Session:
     def _start(self, event: Any, kind: Any, start: Callable[[_Session, Any], _Turn]) -> _Turn | None:
         response = get(event, "response")
         if response is None:
+            if get(event, "session") is not None:
+                self.described = event
             return None
         if (identifier := get_text(response, "id")) is not None and identifier in self.ended:
             return None
         turn = self.take(event)
-        return start(self, response) if turn is None and kind == "response.created" else turn
+        if turn is None and kind == "response.created":
+            turn = start(self, response)
+        if turn is not None and self.described is not None:
+            turn.observer.add(self.described)
+            if (session := get_text(self.settings, "id")) is not None:
+                turn.call.set_session(session)
+        return turn
 
 
 def _reject(turn: _Turn, event: Any) -> None:
@@ -131,19 +149,42 @@ def _same_lane(event: Any, request: Any) -> bool:
     return get_text(event, "stream_id") == get_text(request, "stream_id")
 
 
-def _without_envelope(_: Mapping[str, Any], event: Any) -> dict[str, Any]:
+def _without_envelope(_: Any, event: Any) -> dict[str, Any]:
     return {name: value for name, value in as_mapping(event).items() if name not in _ENVELOPE}
 
 
+def _response_id(event: Any) -> str | None:
+    return get_text(event, "response_id") or get_text(get(event, "response"), "id")
+
+
+def _same_request(event: Any, request: Any) -> bool:
+    """Return True if an event of a realtime session starts the response to a request, or rejects the request."""
+    error = get(event, "error")
+    if error is None:
+        metadata = get(get(request, "response"), "metadata")
+        return not metadata or metadata == get(get(event, "response"), "metadata")
+    own, cause = get_text(request, "event_id"), get_text(error, "event_id")
+    if own is not None or cause is not None:
+        return own == cause
+    # Without ids the error may be that of another event, such as an empty audio buffer.
+    parameter, code = get_text(error, "param") or "", get_text(error, "code") or ""
+    return parameter.startswith("response") or (not parameter and not code.startswith(_OTHER_ERRORS))
+
+
+_OTHER_ERRORS = ("input_audio_", "output_audio_", "item_", "conversation_item_", "session_")
+"""Prefixes of the error codes of events that request no response."""
 _RESPONSES = _SocketFormat(
     replace(RESPONSES, api="openai.responses.connect"),
     body=_without_envelope,
     lane=lambda event: get_text(event, "stream_id"),
     accepts=_same_lane,
 )
+_REALTIME = _SocketFormat(REALTIME, body=merge_settings, lane=_response_id, accepts=_same_request)
 _MODULES = {
     "openai.resources.responses.responses": ("ResponsesConnection", _RESPONSES),
     "openai.resources.beta.responses.responses": ("ResponsesConnection", _RESPONSES),
+    "openai.resources.realtime.realtime": ("RealtimeConnection", _REALTIME),
+    "openai.resources.beta.realtime.realtime": ("RealtimeConnection", _REALTIME),
 }
 
 
@@ -270,7 +311,9 @@ class _Sockets:
             uri = handshake_uri(connection)
             host = getattr(uri, "host", None)
             provider = provider_of(None, host, self._provider.default_provider)
-            session = _Session(socket_format, provider, None if host is None else (host, uri.port))
+            query = dict(parse_qsl(getattr(uri, "query", "")))
+            model = query.get("model") or query.get("deployment")
+            session = _Session(socket_format, provider, None if host is None else (host, uri.port), model)
             self._sessions[connection] = session
         return session
 
@@ -298,6 +341,7 @@ class _Sockets:
 
     def _open(self, session: _Session, request: Request, body: Any = None) -> CallState:
         request.stream = True
+        request.model = request.model or session.model or get_text(session.settings, "model")
         return _hooks.begin(
             self._services,
             self._provider.name,
