@@ -25,6 +25,7 @@ EXPECTED_OUTPUT = {
     "mistral.py": "chat mistral-small-2603: 12 tokens in, 0.0000402 USD",
     "openai_agents_run.py": "  invoke_agent stylist \n    chat gpt-4.1-mini 0.0001072 USD",
     "prompt_and_documents.py": "monday ->",
+    "realtime.py": "follow-up: 40 audio tokens out, 0.00404 USD",
     "redaction.py": "[EMAIL]",
     "streaming.py": "end dropped, chunks 1",
     "survive_an_outage.py": "requests at the backend: 1",
@@ -34,6 +35,7 @@ NEEDS = {
     "langgraph_agent.py": "langchain_openai",
     "llama_index_query.py": "llama_index",
     "openai_agents_run.py": "agents",
+    "realtime.py": "websockets",
 }
 """Framework of an example, which it is skipped without."""
 

@@ -43,7 +43,7 @@ USAGE = {
     },
     "output_token_details": {"text_tokens": 90, "audio_tokens": 240},
 }
-SPOKEN = {
+MESSAGE = {
     "id": "item_1",
     "object": "realtime.item",
     "type": "message",
@@ -54,7 +54,7 @@ SPOKEN = {
 
 
 def events(name: str = "resp_1", **done: Any) -> list[Any]:
-    """Return the events of a spoken response; ``done`` changes the last one."""
+    """Return the events of an audio response; ``done`` changes the last one."""
     response = {
         "object": "realtime.response",
         "id": name,
@@ -64,7 +64,7 @@ def events(name: str = "resp_1", **done: Any) -> list[Any]:
         "metadata": done.get("metadata"),
     }
     at = {"response_id": name, "item_id": "item_1", "output_index": 0, "content_index": 0}
-    complete = {**response, "status": "completed", "output": [SPOKEN], "usage": USAGE, **done}
+    complete = {**response, "status": "completed", "output": [MESSAGE], "usage": USAGE, **done}
     return [
         {"type": "response.created", "event_id": "e1", "response": response},
         {"type": "response.output_audio_transcript.delta", "event_id": "e2", **at, "delta": "Hello "},
@@ -80,17 +80,17 @@ def cost(model: str, usage: dict[str, Any]) -> float:
     (openai,) = (each for each in providers if each.id == "openai")
     (listed,) = (each for each in openai.models if each.id == model)
     prices = listed.get_prices(datetime.now(UTC))
-    given, spoken = usage["input_token_details"], usage["output_token_details"]
-    cached = given["cached_tokens_details"]
+    details, output = usage["input_token_details"], usage["output_token_details"]
+    cached = details["cached_tokens_details"]
     rows = {
-        "input_mtok": given["text_tokens"] - cached["text_tokens"],
-        "input_audio_mtok": given["audio_tokens"] - cached["audio_tokens"],
-        "input_image_mtok": given["image_tokens"] - cached["image_tokens"],
+        "input_mtok": details["text_tokens"] - cached["text_tokens"],
+        "input_audio_mtok": details["audio_tokens"] - cached["audio_tokens"],
+        "input_image_mtok": details["image_tokens"] - cached["image_tokens"],
         "cache_read_mtok": cached["text_tokens"],
         "cache_audio_read_mtok": cached["audio_tokens"],
         "cache_image_read_mtok": cached["image_tokens"],
-        "output_mtok": spoken["text_tokens"],
-        "output_audio_mtok": spoken["audio_tokens"],
+        "output_mtok": output["text_tokens"],
+        "output_audio_mtok": output["audio_tokens"],
     }
     return float(sum(Decimal(getattr(prices, row)) * count for row, count in rows.items()) / 1_000_000)
 
@@ -129,8 +129,8 @@ async def test_cached_tokens_without_modalities_leave_a_doubt(
     colour: str, server: SocketServer, spans: InMemorySpanExporter
 ) -> None:
     """Where the usage does not split its cached tokens and their price differs, the cost is not stated as exact."""
-    given = {**USAGE["input_token_details"], "cached_tokens_details": None}
-    server.will(events(usage={**USAGE, "input_token_details": given}))
+    details = {**USAGE["input_token_details"], "cached_tokens_details": None}
+    server.will(events(usage={**USAGE, "input_token_details": details}))
     async with Side(colour, server.url, "realtime", model="gpt-realtime-mini") as side:
         await side.create()
         await side.until("response.done")
@@ -207,7 +207,7 @@ async def test_failed_response_is_an_error(colour: str, server: SocketServer, sp
 async def test_content_is_the_transcript(
     colour: str, complete: bool, server: SocketServer, content_spans: InMemorySpanExporter
 ) -> None:
-    """With content on, the span has the request's items and the transcript, and no audio that was spoken."""
+    """With content on, the span has the request's items and the transcript, and none of its audio."""
     server.greeting = [SESSION]
     server.will(events()[: None if complete else 4])
     content = [{"type": "input_text", "text": "Hi"}, {"type": "input_audio", "audio": "AAAA"}]
@@ -219,8 +219,8 @@ async def test_content_is_the_transcript(
         if complete:
             await side.until("response.done")
     (span,) = await finished(content_spans)
-    (asked,) = json.loads(span["gen_ai.input.messages"])
-    assert [part["type"] for part in asked["parts"]] == ["text", "blob"]
+    (question,) = json.loads(span["gen_ai.input.messages"])
+    assert [part["type"] for part in question["parts"]] == ["text", "blob"]
     (answer,) = json.loads(span["gen_ai.output.messages"])
     assert answer["parts"] == [{"type": "text", "content": "Hello there"}]
     assert "Be kind." in span["gen_ai.system_instructions"]
