@@ -34,13 +34,7 @@ def serve_socket(handler: BaseHTTPRequestHandler) -> None:
 
 
 def _events(message: Any) -> Iterator[Any]:
-    if "setup" in message:
-        yield {"setupComplete": {}}
-    elif "client_content" in message:
-        usage = {"promptTokenCount": 12, "responseTokenCount": 10, "totalTokenCount": 22}
-        yield {"serverContent": {"modelTurn": {"parts": [{"text": TEXT}]}}}
-        yield {"serverContent": {"turnComplete": True}, "usageMetadata": usage}
-    elif message.get("type") == "response.create":
+    if message.get("type") == "response.create":
         response = {"id": "resp_1", "object": "realtime.response", "status": "in_progress", "output": []}
         yield {"type": "response.created", "response": response}
         yield {"type": "response.output_text.delta", "response_id": "resp_1", "output_index": 0, "delta": TEXT}

@@ -7,10 +7,10 @@ from typing import Any
 __all__ = ["handshake_uri"]
 
 
-def handshake_uri(connection: Any) -> Any:
-    """Return the ``WebSocketURI`` that the SDK's connection was opened with, ``None`` if it cannot be read.
+def handshake_uri(socket: Any) -> Any:
+    """Return the ``WebSocketURI`` that a connection was opened with, ``None`` if it cannot be read.
 
     It has the attributes ``host``, ``port`` and ``query``.
     """
-    protocol = getattr(getattr(connection, "_connection", None), "protocol", None)
+    protocol = getattr(socket, "protocol", None)
     return getattr(protocol, "uri", None) or getattr(protocol, "wsuri", None)

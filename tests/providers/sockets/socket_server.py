@@ -33,6 +33,9 @@ class SocketServer:
         self.answers: list[Sequence[Any]] = []
         self.received: list[Any] = []
         self.creates = "response.create"
+        """Type, or only field, of the messages that request a response."""
+        self.setup: Any = None
+        """Answer to the message that sets a session up."""
 
     def will(self, *answers: Sequence[Any]) -> None:
         """Answer each request for a response with the next of ``answers``, and others not at all."""
@@ -44,7 +47,9 @@ class SocketServer:
             for message in connection:
                 event = json.loads(message)
                 self.received.append(event)
-                if self.creates in (event.get("type"), *event) and self.answers:
+                if "setup" in event:
+                    self._send(connection, [self.setup])
+                elif self.creates in (event.get("type"), *event) and self.answers:
                     self._send(connection, self.answers.pop(0))
 
     def _send(self, connection: ServerConnection, events: Sequence[Any]) -> None:

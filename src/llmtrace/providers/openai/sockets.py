@@ -308,7 +308,7 @@ class _Sockets:
             socket_format = next((self._formats[cls] for cls in type(connection).__mro__ if cls in self._formats), None)
             if socket_format is None:
                 return None
-            uri = handshake_uri(connection)
+            uri = handshake_uri(getattr(connection, "_connection", None))
             host = getattr(uri, "host", None)
             provider = provider_of(None, host, self._provider.default_provider)
             query = dict(parse_qsl(getattr(uri, "query", "")))
