@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
+from inspect import signature
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from google import genai
 from google.genai import live, types
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from socket_server import CUT, SocketServer, finished
+from websockets.exceptions import ConnectionClosed
 
 import llmtrace
 
@@ -102,7 +104,8 @@ async def test_each_turn_is_one_span_with_its_cost(server: SocketServer, spans: 
         assert span["gen_ai.usage.audio.input_tokens"] == 500
         assert span["gen_ai.usage.audio.output_tokens"] == 300
         assert span["gen_ai.response.finish_reasons"] == ("stop",)
-        assert (span["session.id"], span["gen_ai.provider.name"]) == ("live-1", "gcp.gemini")
+        assert span["gen_ai.provider.name"] == "gcp.gemini"
+        assert span.get("session.id") == ("live-1" if "session_id" in signature(live.AsyncSession).parameters else None)
         assert (span["gen_ai.output.type"], span["gen_ai.request.temperature"]) == ("speech", 0.5)
         assert span["server.address"] == "127.0.0.1"
         assert span["llmtrace.stream.end"] == "exhausted"
@@ -166,7 +169,7 @@ async def test_session_that_ends_early_ends_its_turn_once(
     """However a session ends, the span of an unfinished turn ends exactly once, without a cost."""
     server.will([AUDIO, *([CUT] if way == "cut" else [])])
     own = ValueError("mine")
-    with pytest.raises((ValueError, genai.errors.APIError)) as raised:
+    with pytest.raises((ValueError, genai.errors.APIError, ConnectionClosed)) as raised:
         async with session_on(server) as session:
             await request(session)
             await session._receive()
