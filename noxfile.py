@@ -19,15 +19,25 @@ nox.options.reuse_existing_virtualenvs = True
 VENDORS = {
     "oldest": [
         *("openai==1.40.0", "anthropic[bedrock,vertex]==0.40.0", "google-genai==1.0.0", "mistralai==3.0.0"),
+        *("groq==0.9.0", "together==2.0.0", "cerebras-cloud-sdk==1.0.0", "fireworks-ai==1.2.0"),
+        *("cohere==5.16.1", "ollama==0.4.0", "huggingface_hub==0.30.0", "voyageai==0.3.0"),
         *("botocore==1.35.16", "boto3==1.35.16", "aiobotocore==2.15.0", "httpx<0.28"),
     ],
-    "latest": ["openai<4", "anthropic[bedrock,vertex]<3", "google-genai<4", "mistralai<4", "botocore<2"],
+    "latest": [
+        *("openai<4", "anthropic[bedrock,vertex]<3", "google-genai<4", "mistralai<4", "botocore<2"),
+        *("groq<2", "together<4", "cerebras-cloud-sdk<2", "fireworks-ai<2"),
+        *("cohere<8", "ollama<1", "huggingface_hub<3", "voyageai<1"),
+    ],
 }
 
-OLDEST_FRAMEWORKS = (
-    *("langchain==1.3.0", "langchain-openai==1.1.9", "openai-agents==0.8.0", "llama-index-core==0.14.0"),
-    "openai==2.9.0",
-)
+FRAMEWORKS = {
+    "oldest": [
+        *("langchain==1.3.0", "langchain-openai==1.1.9", "openai-agents==0.8.0", "llama-index-core==0.14.0"),
+        *("haystack-ai==3.4.0", "qdrant-client==1.15.0", "smolagents==1.26.0", "openai==2.9.0"),
+    ],
+    "crewai": ["crewai<2"],
+    "other": ["chromadb<2", "dspy<4", "google-adk<3", "instructor<2", "pydantic-ai-slim[openai]<3"],
+}
 
 # More workers than most machines have cores: many tests wait for a process that they started.
 PARALLEL = ("-n", "4", "--dist", "worksteal")
@@ -83,14 +93,23 @@ def vendors(session: nox.Session, release: str) -> None:
     session.install("-e", ".[dev]")
     session.install("--upgrade", *VENDORS[release])
     if release == "oldest":  # SDKs that these frameworks do not work with
-        session.run("pip", "uninstall", "-y", "langchain-openai", "openai-agents")
+        packages = ("haystack-ai", "langchain-openai", "openai-agents", "pydantic-ai-slim", "smolagents")
+        session.run("pip", "uninstall", "-y", *packages)
     session.run("pytest", *PARALLEL, *session.posargs)
 
 
 @nox.session
-def frameworks(session: nox.Session) -> None:
-    """Run the tests of the bridges with the oldest releases of the frameworks, and the SDKs that they require."""
-    session.install("-e", ".[test]", *OLDEST_FRAMEWORKS)
+def litellm(session: nox.Session) -> None:
+    """Run the tests of LiteLLM with its oldest release, which requires newer SDKs than the oldest."""
+    session.install("-e", ".[test]", "litellm==1.72.0")
+    session.run("pytest", "tests/providers/litellm_client", *session.posargs)
+
+
+@nox.session
+@nox.parametrize("group", list(FRAMEWORKS), ids=list(FRAMEWORKS))
+def frameworks(session: nox.Session, group: str) -> None:
+    """Run the tests of the bridges with frameworks that require other SDKs than the newest."""
+    session.install("-e", ".[test]", *FRAMEWORKS[group])
     session.run("pytest", "tests/integrations", *session.posargs)
 
 

@@ -123,13 +123,13 @@ class Instrumentation:
             _errors.log_internal_error(f"hook {provider.name}")
             return
         self._patches.append(patches)
-        if patches.done:
-            self.patched[provider.name] = _version(provider.distribution)
         patches.joined = lambda: self._report(provider, patches)
         self._report(provider, patches)
 
     def _report(self, provider: _Client, patches: Patches) -> None:
-        """Report hooks that are not in place, or that another package bypasses."""
+        """Report hooks that are in place, those that are not, and those that another package bypasses."""
+        if patches.done:
+            self.patched[provider.name] = _version(provider.distribution)
         reasons = []
         if patches.missing:
             reasons.append(f"this release has no {', '.join(patches.missing)}")

@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
-import anthropic
-import openai
 import pytest
-from hostile import Server
+from hostile import COLOURS, Server
 from hostile_calls import BedrockRuntime, MistralChat
 
 from llmtrace import _errors
 from serving import serving
+from stainless_clients import MODULES, make_client
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +49,11 @@ def ours(faults: Counter[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
 def clients(_listening: Server) -> Iterator[Any]:
     """Clients of each vendor, sync and async, and the event loop of the async ones."""
     base = f"http://127.0.0.1:{_listening.server_port}"
-    options: dict[str, Any] = {"api_key": "k", "max_retries": 0, "timeout": 20}
-    made = {
-        ("openai", "sync"): openai.OpenAI(base_url=base, **options),
-        ("openai", "async"): openai.AsyncOpenAI(base_url=base, **options),
-        ("anthropic", "sync"): anthropic.Anthropic(base_url=base, **options),
-        ("anthropic", "async"): anthropic.AsyncAnthropic(base_url=base, **options),
-        ("mistral", "sync"): MistralChat(base, "sync"),
-        ("mistral", "async"): MistralChat(base, "async"),
-        ("bedrock", "sync"): BedrockRuntime(base, "sync"),
-        ("bedrock", "async"): BedrockRuntime(base, "async"),
+    made: dict[tuple[str, str], Any] = {
+        (vendor, colour): make_client(vendor, colour, base, timeout=20) for vendor in MODULES for colour in COLOURS
     }
+    made |= {("mistral", colour): MistralChat(base, colour) for colour in COLOURS}
+    made |= {("bedrock", colour): BedrockRuntime(base, colour) for colour in COLOURS}
     with asyncio.Runner() as runner:
         yield SimpleNamespace(made=made, run=runner.run)
         for (_, colour), client in made.items():

@@ -55,6 +55,7 @@ class _Handler(QuietHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("content-length") or 0))
+        # Read it now: the test may set the next one as soon as the client has the headers.
         kind, body = self.server.kind, self.server.body
         if self.server.frames is not None and self.path.endswith("-stream"):
             kind, body = "application/vnd.amazon.eventstream", self.server.frames

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from asyncio import sleep
 from collections.abc import Callable
@@ -58,7 +59,8 @@ class BedrockRuntime:
         if colour == "sync":
             self._client: Any = boto3.session.Session().client(**options, config=boto3.session.Config(**config))
         else:
-            self._opening = get_session().create_client(**options, config=AioConfig(**config))
+            self._options: Any = {**options, "config": AioConfig(**config)}
+            self._opening: Any = None
             self._client = None
 
     def converse(self) -> Any:
@@ -77,12 +79,15 @@ class BedrockRuntime:
 
     async def _ask(self, method: str, arguments: Any) -> Any:
         if self._client is None:
+            self._opening = get_session().create_client(**self._options)
             self._client = await self._opening.__aenter__()
         result = _plain(await getattr(self._client, method)(**arguments))
         return await result if hasattr(result, "__await__") else result
 
     def close(self) -> Any:
-        return self._opening.__aexit__(None, None, None) if hasattr(self, "_opening") else self._client.close()
+        if not hasattr(self, "_opening"):
+            return self._client.close()
+        return asyncio.sleep(0) if self._opening is None else self._opening.__aexit__(None, None, None)
 
 
 class _Events:

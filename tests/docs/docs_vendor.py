@@ -1,10 +1,10 @@
-"""A loopback server that imitates five vendors for the programs of the documentation."""
+"""A loopback server that imitates the vendors whose libraries the programs of the documentation use."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -34,24 +34,21 @@ class Vendor(BaseHTTPRequestHandler):
         if path.endswith("/chat/completions"):
             chunks = _mistral_chunks if path.startswith("/mistral/") else _chat_chunks
             self._events(chunks(body)) if body.get("stream") else self._json(_completion(body))
-        elif path.endswith("/responses"):
-            self._json(_response(body))
-        elif path.endswith("/embeddings"):
-            self._json(_embeddings(body))
+        elif path == "/v2/chat":
+            self._events(_cohere_events())
+        elif path == "/api/chat":
+            self._lines(_ollama_chunks(body))
         elif path.endswith("/messages"):
             self._events(_message_events(body)) if body.get("stream") else self._json(_message(body))
         elif path.endswith(":generateContent"):
             self._json(_gemini(path))
         elif path.endswith(":streamGenerateContent"):
             self._events([("", _gemini(path))])
-        elif path.endswith("/converse"):
-            self._json(_converse())
         elif path.endswith("/converse-stream"):
             self._frames(_converse_events())
-        elif path.endswith("/invoke"):
-            self._json({"embedding": [0.1, 0.2, 0.3], "inputTextTokenCount": 8})
-        else:  # an OTLP endpoint: accepts everything
-            self._json({})
+        else:  # an OTLP endpoint accepts everything
+            plain = (respond(body) for end, respond in PLAIN.items() if path.endswith(end))
+            self._json(next(plain, {}))
 
     def log_message(self, format: str, *args: Any) -> None: ...
 
@@ -62,6 +59,14 @@ class Vendor(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+    def _lines(self, items: Any) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "application/x-ndjson")
+        self.send_header("connection", "close")
+        self.end_headers()
+        for item in items:
+            self.wfile.write(json.dumps(item).encode() + b"\n")
 
     def _frames(self, events: list[dict[str, Any]]) -> None:
         self.send_response(200)
@@ -113,6 +118,23 @@ def _chat_chunks(body: Any) -> Iterator[tuple[str, Any]]:
 def _mistral_chunks(body: Any) -> Iterator[tuple[str, Any]]:
     *chunks, (_, last), end = _chat_chunks(body)
     yield from (*chunks, ("", {**last, "usage": _usage()}), end)
+
+
+def _cohere_events() -> Iterator[tuple[str, Any]]:
+    yield "message-start", {"type": "message-start", "id": "docs", "delta": {"message": {"role": "assistant"}}}
+    for word in TEXT.split(" "):
+        delta = {"message": {"content": {"text": word + " "}}}
+        yield "content-delta", {"type": "content-delta", "index": 0, "delta": delta}
+    usage = {"billed_units": {"input_tokens": 6, "output_tokens": 11}}
+    yield "message-end", {"type": "message-end", "delta": {"finish_reason": "COMPLETE", "usage": usage}}
+    yield "", "[DONE]"
+
+
+def _ollama_chunks(body: Any) -> Iterator[dict[str, Any]]:
+    for word in TEXT.split(" "):
+        yield {"model": body["model"], "message": {"role": "assistant", "content": word + " "}, "done": False}
+    end = {"done": True, "done_reason": "stop", "prompt_eval_count": 14, "eval_count": 11}
+    yield {"model": body["model"], "message": {"role": "assistant", "content": ""}, **end}
 
 
 def _response(body: Any) -> dict[str, Any]:
@@ -181,6 +203,23 @@ def _gemini(path: str) -> dict[str, Any]:
     usage = {"promptTokenCount": 14, "candidatesTokenCount": 11, "totalTokenCount": 25}
     candidates = [{"content": content, "finishReason": "STOP"}]
     return {"candidates": candidates, "usageMetadata": usage, "modelVersion": model, "responseId": "docs"}
+
+
+def _rerank(body: Any) -> dict[str, Any]:
+    ranked = [{"index": 0, "relevance_score": 0.9}]
+    return {"id": "docs", "results": ranked, "data": ranked, "model": body["model"], "usage": _usage()}
+
+
+PLAIN: dict[str, Callable[[Any], Any]] = {
+    "/responses": _response,
+    "/embeddings": _embeddings,
+    "/v2/embed": lambda body: {"id": "docs", "response_type": "embeddings_by_type", "embeddings": {"float": [[0.1]]}},
+    "/api/embed": lambda body: {"model": body["model"], "embeddings": [[0.1, 0.2]], "prompt_eval_count": 4},
+    "/rerank": _rerank,
+    "/converse": lambda body: _converse(),
+    "/invoke": lambda body: {"embedding": [0.1, 0.2, 0.3], "inputTextTokenCount": 8},
+}
+"""Functions from a request to its response, by the end of the path."""
 
 
 @contextmanager

@@ -34,6 +34,7 @@ FENCE = re.compile(r"^( *)```(\w*)([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOT
 TITLE = re.compile(r'title="([^"]+)"')
 STARTUP = Path(__file__).with_name("startup")
 """Folder of the module that Python imports when it starts."""
+COMPATIBLE = ("GROQ", "TOGETHER", "CEREBRAS", "FIREWORKS")
 SERVER = "fake_openai.py"
 """A program that runs until it is stopped. It has a test of its own."""
 COMMAND = re.compile(r"^(?:\$ )?((?:[A-Z_]+=\S+ )*llmtrace .*?)(?: +#.*)?$", re.MULTILINE)
@@ -91,6 +92,14 @@ def environment(address: str, folder: Path) -> dict[str, str]:
         "GEMINI_API_KEY": "none",
         "MISTRAL_SERVER_URL": f"{address}/mistral",
         "MISTRAL_API_KEY": "none",
+        "CO_API_URL": address,
+        "CO_API_KEY": "none",
+        "OLLAMA_HOST": address,
+        "ENDPOINT_URL": address,
+        "VOYAGE_SERVER_URL": address,
+        "VOYAGE_API_KEY": "none",
+        **{f"{name}_BASE_URL": address for name in COMPATIBLE},
+        **{f"{name}_API_KEY": "none" for name in COMPATIBLE},
         "AWS_ENDPOINT_URL": address,
         "AWS_ACCESS_KEY_ID": "none",
         "AWS_SECRET_ACCESS_KEY": "none",

@@ -66,8 +66,10 @@ class _Handler(QuietHandler):
 
 
 def _message(request: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """Request the first tool until its result is among the messages, then answer."""
-    if not request.get("tools") or any(message["role"] == "tool" for message in request["messages"]):
+    """Request the first tool until its result is among the messages, then answer. Request a required tool always."""
+    required = isinstance(request.get("tool_choice"), dict)
+    answered = any(message["role"] == "tool" for message in request["messages"])
+    if not request.get("tools") or (answered and not required):
         return {"role": "assistant", "content": "sunny"}, "stop"
     function = request["tools"][0]["function"]
     arguments = dict.fromkeys(function["parameters"].get("required", ()), "Paris")

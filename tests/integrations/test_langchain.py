@@ -20,10 +20,12 @@ from langchain.agents import create_agent
 from langchain_core.documents import Document
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import RunnableConfig, config
 from langchain_core.tools import create_retriever_tool, tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+from langgraph._internal import _runnable
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send, interrupt
 
@@ -219,6 +221,24 @@ def test_graph_inside_a_node_is_below_it(spans: InMemorySpanExporter) -> None:
     assert tree(spans.get_finished_spans()) == ["invoke_workflow trip", "  invoke_workflow expert", *nested]
 
 
+def test_tasks_of_the_functional_api_have_spans(spans: InMemorySpanExporter) -> None:
+    """Tasks that run in parallel are below their entry point, each with its own call."""
+
+    @task
+    def ask(city: str) -> str:
+        return str(model().invoke(city).content)
+
+    @entrypoint()
+    def flow(cities: list[str]) -> list[str]:
+        return [each.result() for each in [ask(city) for city in cities]]
+
+    assert flow.invoke(["a", "b"]) == ["sunny", "sunny"]
+    entry = ["invoke_workflow LangGraph", "  invoke_workflow flow"]
+    assert sorted(tree(spans.get_finished_spans())) == sorted(
+        [*entry, *["    invoke_workflow ask", "      chat gpt-4o-mini"] * 2]
+    )
+
+
 def test_errors_end_every_span(spans: InMemorySpanExporter, agent_server: AgentServer) -> None:
     """The error of a call reaches the application, and the spans above it record its class."""
     agent_server.status = 400
@@ -300,6 +320,19 @@ def test_bridge_that_is_left_out_leaves_flat_calls() -> None:
         assert "langchain" in instrumentation.skipped
         meteo().invoke(QUESTION)
         assert tree(exporter.get_finished_spans()) == ["chat gpt-4o-mini"] * 2
+
+
+def test_uninstrument_restores_the_functions() -> None:
+    """The functions of LangChain and LangGraph are the very same objects afterwards, and runs have no spans."""
+    hooked = [(config, "_set_config_context"), (_runnable, "_set_config_context"), (BaseRetriever, "ainvoke")]
+    before = [vars(owner)[name] for owner, name in hooked]
+    provider, exporter = provider_and_exporter()
+    with llmtrace.instrument(tracer_provider=provider, strict=True) as instrumentation:
+        assert "langchain" in instrumentation.patched
+        assert not any(vars(owner)[name] is original for (owner, name), original in zip(hooked, before, strict=True))
+    meteo().invoke(QUESTION)
+    assert [vars(owner)[name] for owner, name in hooked] == before
+    assert exporter.get_finished_spans() == ()
 
 
 @pytest.mark.faulty

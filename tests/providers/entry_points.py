@@ -14,8 +14,6 @@ from functools import cache, partial
 from importlib.metadata import version
 from typing import Any
 
-import anthropic
-import openai
 from answers import QUESTION
 from mistralai.client import Mistral
 from mistralai.client.basesdk import BaseSDK
@@ -24,10 +22,9 @@ from pydantic import BaseModel
 from llmtrace.model.wire_format import WireFormat
 from llmtrace.providers.contract import Provider
 from llmtrace.providers.registry import PROVIDERS
+from stainless_clients import MODULES, make_client
 
 READINGS = ("plain", "stream", "raw", "raw stream", "streaming response")
-CLIENTS = {"openai": "OpenAI", "anthropic": "Anthropic"}
-MODULES = {"openai": openai, "anthropic": anthropic}
 
 
 class Answer(BaseModel):
@@ -55,6 +52,7 @@ pass through untouched: files, batches and administration. [WebSockets](../how-t
 
 *raw* is `with_raw_response`, *streaming response* `with_streaming_response`. `.stream()` helpers are under *stream*.
 The clients for Azure, Amazon Bedrock, Google Cloud and Foundry have the same methods and go the same way.
+The methods of `boto3` are in [Amazon Bedrock](../how-to/bedrock.md#which-operations-are-traced).
 """
 
 
@@ -71,7 +69,7 @@ class EntryPoint:
 
     @property
     def wire(self) -> WireFormat:
-        found = _provider(self.sdk).route(self.method, self.path)
+        found = provider_named(self.sdk).route(self.method, self.path)
         assert found is not None
         return replace(found, api=None)
 
@@ -83,14 +81,9 @@ class _Reached(BaseException):
         self.method, self.url = method.lower(), url
 
 
-def _provider(name: str) -> Provider:
+def provider_named(name: str) -> Provider:
+    """Return the provider with a name."""
     return next(provider for provider in PROVIDERS if provider.name == name)
-
-
-def make_client(sdk: str, colour: str, url: str = "http://127.0.0.1:9", **options: Any) -> Any:
-    prefix = "" if colour == "sync" else "Async"
-    options = {"base_url": url, "api_key": "k", "max_retries": 0, **options}
-    return getattr(MODULES[sdk], prefix + CLIENTS[sdk])(**options)
 
 
 def arguments_for(function: Any) -> dict[str, Any]:
@@ -154,7 +147,10 @@ def _readings(resource: Any, name: str) -> tuple[str, ...]:
     if name == "stream":
         return ("stream",)
     found = {"plain"}
-    streams = name != "parse" and "stream" in inspect.signature(getattr(resource, name)).parameters
+    method = getattr(resource, name)
+    streams = name != "parse" and "stream" in inspect.signature(method).parameters
+    # Fireworks sends ``stream`` in messages, but does not return the stream.
+    streams = streams and "stream_cls=" in inspect.getsource(method)
     if streams:
         found.add("stream")
     if hasattr(getattr(resource, "with_raw_response", None), name):
@@ -179,7 +175,7 @@ def mistral_entry_points() -> tuple[EntryPoint, ...]:
                     arguments = {"model": "m", "messages": QUESTION} if name.startswith("parse") else {}
                     function = partial(getattr(resource, name), **arguments)
                     reached = None if name.endswith("_async") else _called(function)
-                    if reached is None or _provider("mistral").route(reached.method, reached.url) is None:
+                    if reached is None or provider_named("mistral").route(reached.method, reached.url) is None:
                         continue
                     readings: tuple[str, ...] = ("stream",) if name.endswith("stream") else ("plain",)
                     if path == "responses":
@@ -205,7 +201,7 @@ def _stop_request(*args: Any, request: Any, **kwargs: Any) -> Any:
 
 @cache
 def entry_points(sdk: str) -> tuple[EntryPoint, ...]:
-    client = make_client(sdk, "sync")
+    client = make_client(sdk, "sync", "http://127.0.0.1:9")
     found = []
     base = MODULES[sdk]._base_client.SyncAPIClient
     original, base.request = base.request, _stop
@@ -215,7 +211,7 @@ def entry_points(sdk: str) -> tuple[EntryPoint, ...]:
             for path, resource in _resources(client):
                 for name in _methods(resource):
                     reached = _called(getattr(resource, name))
-                    if reached is None or _provider(sdk).route(reached.method, reached.url) is None:
+                    if reached is None or provider_named(sdk).route(reached.method, reached.url) is None:
                         continue
                     url = reached.url.partition("?")[0]
                     found.append(EntryPoint(sdk, f"{path}.{name}", reached.method, url, _readings(resource, name)))
@@ -228,8 +224,9 @@ def entry_points(sdk: str) -> tuple[EntryPoint, ...]:
 def page() -> str:
     """Return the table of traced methods for the installed releases."""
     out = [HEAD.rstrip()]
-    for sdk, module in MODULES.items():
-        out += [f"\n## {sdk} {module.__version__}\n", *_table(entry_points(sdk), READINGS)]
+    for sdk in MODULES:
+        distribution = provider_named(sdk).distribution
+        out += [f"\n## {distribution} {version(distribution)}\n", *_table(entry_points(sdk), READINGS)]
     out += [f"\n## mistralai {version('mistralai')}\n", *_table(mistral_entry_points(), READINGS[:2])]
     return "\n".join(out) + "\n"
 

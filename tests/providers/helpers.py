@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import inspect
 import json
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
-import anthropic
-import openai
 from answers import QUESTION
+from genai_prices.data import providers
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from recordings import Cassette
 
 import llmtrace
 from shapes import problems
-
-
-def make_client(vendor: str, colour: str, url: str, **options: Any) -> Any:
-    """Return a client of ``vendor`` that calls ``url``, synchronous or asynchronous."""
-    module, name = (openai, "OpenAI") if vendor == "openai" else (anthropic, "Anthropic")
-    options = {"base_url": url, "api_key": "k", "max_retries": 0, **options}
-    return getattr(module, name if colour == "sync" else f"Async{name}")(**options)
 
 
 def resource_and_arguments(client: Any) -> tuple[Any, dict[str, Any]]:
@@ -60,6 +54,18 @@ def attributes(spans: InMemorySpanExporter) -> dict[str, Any]:
     """Return the attributes of the only finished span."""
     (span,) = spans.get_finished_spans()
     return dict(span.attributes or {})
+
+
+def listed_rates(provider: str, model: str) -> dict[str, Decimal]:
+    """Return the prices per token that the price list has for a model."""
+    (vendor,) = (each for each in providers if each.id == provider)
+    (listed,) = (each for each in vendor.models if each.match.is_match(model))
+    prices = listed.get_prices(datetime.now(UTC))
+    return {
+        name: Decimal(price) / 1_000_000
+        for name in ("input_mtok", "cache_read_mtok", "output_mtok")
+        if (price := getattr(prices, name)) is not None
+    }
 
 
 CONTENT = (

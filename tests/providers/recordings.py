@@ -1,4 +1,4 @@
-"""Recorded OpenAI-form and Anthropic exchanges, sent again through the vendors' own clients."""
+"""Recorded OpenAI-form and Anthropic exchanges, sent again through the clients of OpenAI, Anthropic or the vendor."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
-import anthropic
-import openai
+from stainless_clients import MODULES, client_options
 
 __all__ = [
     "COUNTING",
@@ -19,10 +18,12 @@ __all__ = [
     "Request",
     "Seen",
     "all_of_both",
+    "all_of_own_clients",
     "call_async",
     "call_sync",
     "expected_attributes",
     "one_of_each_kind",
+    "own_request_of",
     "ran_in_background",
     "request_of",
 ]
@@ -67,6 +68,11 @@ def all_of_both(cassettes: list[Cassette]) -> list[Cassette]:
         for cassette in cassettes
         if (is_openai(cassette) and is_in_openai_release(cassette)) or is_anthropic(cassette)
     ]
+
+
+def all_of_own_clients(cassettes: list[Cassette]) -> list[Cassette]:
+    """Return the recordings of vendors that have a client of their own in the dialect of OpenAI."""
+    return [each for each in cassettes if each["provider"] in ("groq", "together", "cerebras")]
 
 
 def one_of_each_kind(cassettes: list[Cassette]) -> list[Cassette]:
@@ -127,13 +133,19 @@ def ran_in_background(cassette: Cassette) -> bool:
 class Request:
     """Recorded request, in terms of a vendor's client."""
 
+    sdk: str
     client: str
     client_options: dict[str, Any]
     method: str
     arguments: dict[str, Any]
 
-    def open(self, module: Any, prefix: str) -> Any:
-        return getattr(module, prefix + self.client)(**self.client_options)
+    @property
+    def error(self) -> Any:
+        """Base class of the exceptions of the client."""
+        return MODULES[self.sdk].APIError
+
+    def open(self, prefix: str) -> Any:
+        return getattr(MODULES[self.sdk], prefix + self.client)(**self.client_options)
 
     def bind(self, client: Any, raw: bool) -> Callable[[], Any]:
         *path, name = self.method.split(".")
@@ -162,7 +174,7 @@ def request_of(cassette: Cassette, url: str) -> Request:
             method = f"beta.{method}"
         # Set a timeout explicitly: otherwise the client refuses large responses that are not streamed.
         arguments = {**request["body"], "timeout": 30.0}
-        return Request("Anthropic", {**options, "base_url": url}, method, arguments)
+        return Request("anthropic", "Anthropic", {**options, "base_url": url}, method, arguments)
 
     ending, method = OPENAI[cassette["surface"]]
     prefix, _, rest = request["path"].rpartition(ending)
@@ -179,8 +191,19 @@ def request_of(cassette: Cassette, url: str) -> Request:
             "azure_deployment": prefix.rpartition("/")[2],
             "api_version": request["query"]["api-version"],
         }
-        return Request("AzureOpenAI", options, method, body)
-    return Request("OpenAI", {**options, "base_url": url + prefix}, method, body)
+        return Request("openai", "AzureOpenAI", options, method, body)
+    return Request("openai", "OpenAI", {**options, "base_url": url + prefix}, method, body)
+
+
+def own_request_of(cassette: Cassette, url: str) -> Request:
+    """Return the recorded request in terms of the client of the vendor that was called."""
+    sdk = cassette["provider"]
+    _, method = OPENAI[cassette["surface"]]
+    options = client_options(sdk)
+    with MODULES[sdk].Client(**options) as client:  # some releases have the version in the base URL
+        url += client.base_url.path.rstrip("/")
+    options |= {"base_url": url, "default_headers": {"x-cassette-id": cassette["id"]}}
+    return Request(sdk, "Client", options, method, dict(cassette["request"]["body"]))
 
 
 @dataclass
@@ -201,8 +224,7 @@ class Seen:
 
 def call_sync(request: Request, raw: bool) -> Seen:
     seen = Seen()
-    module = anthropic if request.client == "Anthropic" else openai
-    with request.open(module, "") as client:
+    with request.open("") as client:
         try:
             result = request.bind(client, raw)()
             seen.containers.append(type(result))
@@ -214,15 +236,14 @@ def call_sync(request: Request, raw: bool) -> Seen:
                 seen.containers.append(type(result))
                 for item in result:
                     seen.add(item)
-        except (openai.APIError, anthropic.APIError) as error:
+        except request.error as error:
             seen.error = error
     return seen
 
 
 async def call_async(request: Request, raw: bool) -> Seen:
     seen = Seen()
-    module = anthropic if request.client == "Anthropic" else openai
-    async with request.open(module, "Async") as client:
+    async with request.open("Async") as client:
         try:
             result = await request.bind(client, raw)()
             seen.containers.append(type(result))
@@ -236,6 +257,6 @@ async def call_async(request: Request, raw: bool) -> Seen:
                 seen.containers.append(type(result))
                 async for item in result:
                     seen.add(item)
-        except (openai.APIError, anthropic.APIError) as error:
+        except request.error as error:
             seen.error = error
     return seen

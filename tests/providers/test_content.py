@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 from helpers import check_shapes, flushed_attributes, output_messages, recorded_messages
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from recordings import Cassette, all_of_both, call_async, call_sync, one_of_each_kind, request_of
+from recordings import (
+    Cassette,
+    all_of_both,
+    all_of_own_clients,
+    call_async,
+    call_sync,
+    one_of_each_kind,
+    own_request_of,
+    request_of,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:The model '.*' is deprecated:DeprecationWarning")
 
@@ -57,6 +66,15 @@ def test_recorded_content_is_on_the_span(cassette: Cassette, replay: Any, conten
     attributes = flushed_attributes(content_spans)
     check_content(cassette, attributes, failed=seen.error is not None)
     assert attributes.get("llmtrace.refusal", False) is is_refused(cassette)
+
+
+@pytest.mark.cassettes(choose=all_of_own_clients)
+async def test_recorded_content_of_own_client_is_on_the_span(
+    cassette: Cassette, replay: Any, content_spans: InMemorySpanExporter
+) -> None:
+    """The vendors' own clients record the same content."""
+    seen = await call_async(own_request_of(cassette, replay.url), raw=False)
+    check_content(cassette, flushed_attributes(content_spans), failed=seen.error is not None)
 
 
 @pytest.mark.cassettes(choose=one_of_each_kind)

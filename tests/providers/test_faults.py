@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from answers import CHAT, CHAT_CHUNKS, MESSAGE_EVENTS, QUESTION, sse
-from helpers import attributes, make_client, read_stream, resolve
+from helpers import attributes, read_stream, resolve
 from loopback import CUT, Loopback, json_answer, stream_answer
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -21,6 +21,7 @@ from aws_frames import aws_frames
 from llmtrace import _errors
 from llmtrace.capture.http_body import AwsEventStreamParser
 from llmtrace.providers.registry import PROVIDERS
+from stainless_clients import make_client
 
 
 class Broken:

@@ -13,7 +13,7 @@ import pytest
 from answers import CHAT, CHAT_CHUNKS, QUESTION, sse
 from google_server import Gemini, answer
 from google_tools import weather
-from helpers import make_client, resolve
+from helpers import resolve
 from loopback import Loopback, json_answer, stream_answer
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import llmtrace
 from llmtrace.context import state
 from serving import serving
+from stainless_clients import make_client
 
 pytestmark = pytest.mark.faulty
 

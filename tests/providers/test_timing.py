@@ -6,9 +6,11 @@ from time import perf_counter
 
 import pytest
 from answers import CHAT_CHUNKS, QUESTION, sse
-from helpers import attributes, make_client
+from helpers import attributes
 from loopback import Loopback, stream_answer
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from stainless_clients import make_client
 
 
 def test_long_gaps_are_stalls(loopback: Loopback, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch) -> None:

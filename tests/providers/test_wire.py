@@ -12,11 +12,12 @@ import httpx
 import openai
 import pytest
 from answers import CHAT, CHAT_CHUNKS, MESSAGE, MESSAGE_EVENTS, sse
-from helpers import attributes, make_client, read_stream, resolve, resource_and_arguments
+from helpers import attributes, read_stream, resolve, resource_and_arguments
 from loopback import Loopback, ServerResponse, json_answer, stream_answer
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from llmtrace.capture.failure import error_type, http_status
+from stainless_clients import make_client
 
 VENDORS = ("openai", "anthropic")
 BODIES = {"openai": b"".join(sse(CHAT_CHUNKS, done=True)), "anthropic": b"".join(sse(MESSAGE_EVENTS))}

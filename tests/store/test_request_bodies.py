@@ -47,6 +47,23 @@ def _gemini(client: Any, text: str) -> None:
     client.models.generate_content(model="gemini-2.5-flash", contents=text, config=rules)
 
 
+def _converse(client: Any, text: str) -> None:
+    messages = [{"role": "user", "content": [{"text": text}]}]
+    client.converse(modelId="amazon.nova-lite-v1:0", system=[{"text": RULES}], messages=messages)
+
+
+def _invoke(client: Any, text: str) -> None:
+    body = {"anthropic_version": "v", "system": RULES, "messages": [{"role": "user", "content": text}]}
+    client.invoke_model(modelId="anthropic.claude-3-haiku-20240307-v1:0", body=json.dumps(body))["body"].read()
+
+
+def _bedrock(url: str) -> Any:
+    import boto3
+
+    keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
+    return closing(boto3.client("bedrock-runtime", region_name="us-east-1", endpoint_url=url, **keys))
+
+
 def _openai(url: str) -> Any:
     import openai
 
@@ -70,10 +87,19 @@ def _google(url: str) -> Iterator[Any]:
         client.close()
 
 
-FORMATS = [(_openai, _chat), (_openai, _responses), (_anthropic, _messages), (_google, _gemini)]
+FORMATS = [
+    (_openai, _chat),
+    (_openai, _responses),
+    (_anthropic, _messages),
+    (_google, _gemini),
+    (_bedrock, _converse),
+    (_bedrock, _invoke),
+]
 
 
-@pytest.mark.parametrize(("connected", "ask"), FORMATS, ids=["chat", "responses", "messages", "gemini"])
+@pytest.mark.parametrize(
+    ("connected", "ask"), FORMATS, ids=["chat", "responses", "messages", "gemini", "converse", "invoke"]
+)
 def test_repeated_requests_with_content_off_are_counted(replay: Any, tmp_path: Path, connected: Any, ask: Any) -> None:
     """Later identical and nearly identical requests are counted; spans carry neither content nor hashes."""
     import openai

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import wrapt
 
-__all__ = ["FunctionWrapper", "ObjectProxy", "wrapper_of"]
+__all__ = ["BoundFunctionWrapper", "FunctionWrapper", "ObjectProxy", "wrapper_of"]
 
 if TYPE_CHECKING:
+    BoundFunctionWrapper = wrapt.BoundFunctionWrapper[..., Any]
     FunctionWrapper = wrapt.FunctionWrapper[..., Any]
     ObjectProxy = wrapt.ObjectProxy[Any]
 else:
-    FunctionWrapper, ObjectProxy = wrapt.FunctionWrapper, wrapt.ObjectProxy
+    BoundFunctionWrapper, FunctionWrapper = wrapt.BoundFunctionWrapper, wrapt.FunctionWrapper
+    ObjectProxy = wrapt.ObjectProxy
 
 
 def wrapper_of(function: Any) -> Any:

@@ -38,6 +38,8 @@ _SENT = frozenset({"HTTPClientError", "IncompleteReadError"})
 """Names of botocore's exceptions for a lost connection. Their base class is that of errors before a request."""
 _TRANSPORTS = frozenset({"aiohttp", "h11", "h2", "httpcore", "httpcore2", "httpx", "httpx2", "urllib3"})
 _MAX_CAUSES = 16
+_STATUSES = ("status_code", "http_status", "status")
+"""Attributes with the HTTP status in the exceptions of libraries and HTTP clients."""
 
 
 def qualified_name(kind: type[BaseException]) -> str:
@@ -60,10 +62,17 @@ def http_status(error: BaseException) -> int | None:
     response_status = getattr(response, "status_code", None)
     if isinstance(response_status, int) and response_status < 400:
         return None
-    status = getattr(error, "status_code", None)
+    status = next((value for name in _STATUSES if type(value := getattr(error, name, None)) is int), None)
     if status is None and not hasattr(error, "body"):
         status = _code(error)  # google-genai; with a body, ``code`` is the body's own code
+    if status is None:
+        status = response_status
     return status if type(status) is int and 400 <= status < 600 else None
+
+
+def _code(error: BaseException) -> Any:
+    # aiohttp has the status as a number, and warns when its ``code`` is read.
+    return None if type(getattr(error, "status", None)) is int else getattr(error, "code", None)
 
 
 def may_have_been_sent(error: BaseException) -> bool:

@@ -18,12 +18,21 @@ from . import worker
 from .call import CallState
 from .stream import StreamObserver, notify
 
-__all__ = ["AwsEventStreamParser", "JsonBodyReader", "ObservedBody", "SseParser", "make_parser", "observe_body"]
+__all__ = [
+    "AwsEventStreamParser",
+    "JsonBodyReader",
+    "JsonLinesParser",
+    "ObservedBody",
+    "SseParser",
+    "make_parser",
+    "observe_body",
+]
 
 _MAX_BODY_BYTES = 32 * 1024 * 1024
 _MAX_PLAIN_BYTES = 1024 * 1024
 _MEDIA_TYPES = ("audio/", "image/", "video/", "application/octet-stream")
 """Content types of large bodies without token counts, which are not kept."""
+_JSON_LINES = ("application/stream+json", "application/x-ndjson")
 _FRAME_PRELUDE = struct.Struct(">III")
 """Start of an AWS event-stream frame: frame length, header length, and a checksum of both."""
 _FRAME_CHECKSUM_BYTES = 4
@@ -147,6 +156,14 @@ class AwsEventStreamParser(SseParser):
 
     def _parse_rest(self) -> None:
         return
+
+
+class JsonLinesParser(SseParser):
+    """Parser of a stream with one JSON value on each line."""
+
+    def _parse_line(self, line: bytes) -> None:
+        if line:
+            self._parse_event(line)
 
 
 class JsonBodyReader:
@@ -296,7 +313,10 @@ class ObservedBody(ObjectProxy):
         held = self._self_holder is not None and self._self_holder() is not None
         # Ignore a close by the SDK's own generator, which closes the response whenever it stops.
         # The observer then learns the outcome from the exception or from its own end.
-        if held and not _is_running(inner):
+        if not held:
+            # The generator closes the response while it is collected. A connection that stays open may keep this body.
+            self._self_observer.on_drop("dropped")
+        elif not _is_running(inner):
             self._self_observer.on_close()
 
     def close(self) -> None:
@@ -351,6 +371,8 @@ def _parser_for(http: Any, observer: StreamObserver, decode: Callable[[bytes], b
     content_type = http.headers.get("content-type", "")
     if content_type.startswith("application/vnd.amazon.eventstream"):
         return AwsEventStreamParser(observer, decode)
+    if content_type.startswith(_JSON_LINES):
+        return JsonLinesParser(observer, decode)
     return SseParser(observer, decode, plain=content_type.startswith("application/json"))
 
 

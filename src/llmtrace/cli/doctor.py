@@ -36,6 +36,8 @@ _INSTRUMENTATION = {
     "openinference-instrumentation-openai": _INSTRUMENT_FIRST.format("OpenAIInstrumentor().instrument()"),
     "logfire": _INSTRUMENT_FIRST.format("logfire.instrument_openai() and logfire.instrument_anthropic()"),
     "opentelemetry-instrumentation-anthropic": _DUPLICATES.format("its span", "uninstall it, or set LLMTRACE_CLIENTS"),
+    "opentelemetry-instrumentation-botocore": "call llmtrace.instrument() before BotocoreInstrumentor().instrument(): "
+    "otherwise each call of Bedrock gets two spans with usage",
     "langfuse": _DUPLICATES.format("the span of langfuse.openai", "import openai itself"),
 }
 """Packages that trace the same calls and need attention when used with llmtrace."""

@@ -18,7 +18,17 @@ from .collect import Calls
 from .operation import Operation, get_emitter
 from .validation import clean_label
 
-__all__ = ["CalledTool", "OperationBlock", "OperationHandle", "agent", "agent_of", "note_content", "tool", "workflow"]
+__all__ = [
+    "CalledTool",
+    "OperationBlock",
+    "OperationHandle",
+    "agent",
+    "agent_of",
+    "first_line",
+    "note_content",
+    "tool",
+    "workflow",
+]
 
 
 _COMPOSED = ("agent", "workflow")
@@ -143,10 +153,14 @@ class _Tool(_Run):
         operation.arguments, operation.call_id = self._arguments, self._call_id
         emitter = get_emitter()
         if function is not None:
-            doc = getattr(function.function, "__doc__", None)
-            operation.description = doc.strip().partition("\n")[0][:256] if isinstance(doc, str) else None
+            operation.description = first_line(getattr(function.function, "__doc__", None))
             if operation.arguments is None and emitter is not None and emitter.reads_content(operation.call_context):
                 operation.arguments = function.arguments()
+
+
+def first_line(text: object) -> str | None:
+    """Return the first line of a description, at most 256 characters of it, or ``None`` if it is not text."""
+    return text.strip().partition("\n")[0][:256] if isinstance(text, str) else None
 
 
 class CalledTool(_Tool):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from asyncio import CancelledError
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,7 +61,8 @@ class OpenRuns:
         """Begin an operation below that of the run ``parent``, or in the current context if there is none."""
         above = self._entries.get(parent)
         if above is not None and step is not None:
-            above.propagate_documents(step)
+            with self._lock:  # a node that begins at the same time must find the documents propagated
+                above.propagate_documents(step)
         run = CallbackRun(self._client, kind, name, self.context_of(parent), session)
         self._add(key, _OpenRun(parent, run, True, step))
         return run
@@ -101,6 +103,17 @@ class OpenRuns:
         """Make the context of a run current. Return the token that ``state.restore`` takes, if it was not current."""
         run = self.find(key)
         return None if run is None or run.encloses(state.current()) else state.attach(run.context)
+
+    @contextmanager
+    def ending(self, key: Hashable) -> Iterator[CallbackRun | None]:
+        """Yield the operation of the run itself, if it has one, to read its result, and end the run in any case."""
+        run = self.own(key)
+        try:
+            if run is not None:
+                run.detach()
+            yield run
+        finally:
+            self.end(key, None if run is None else run.operation.error)
 
     def end(self, key: Hashable, error: BaseException | None = None) -> None:
         """End a run, and the runs inside that have not ended."""

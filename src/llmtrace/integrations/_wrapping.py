@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .._errors import log_internal_error
 from ..context import state
+from ..context.blocks import steps
 from ..context.callback_run import CallbackRun, innermost_operation
 from ..context.operation import Operation
+from ..context.operations import first_line
 from ._runs import records_operations
 
 __all__ = ["TracedMethod"]
@@ -21,19 +23,21 @@ def _nothing(*_: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class TracedMethod:
-    """A method whose calls get spans. ``call`` and ``call_async`` are the wrappers that ``Patches.wrap`` takes.
+    """A method whose calls get spans. ``call`` and its kin are the wrappers that ``Patches.wrap`` takes.
 
-    The functions get the instance and the arguments by name, where the caller passed names.
+    The functions get the instance, the positional arguments and those by name.
     """
 
     client: str
     """Name of the library, the last part of the tracer's name."""
     kind: str
     """``tool``, ``agent``, ``workflow`` or ``retrieval``."""
-    name: Callable[[Any, Mapping[str, Any]], object]
+    name: Callable[[Any, tuple[Any, ...], Mapping[str, Any]], object]
     """Function that returns the name of the operation; ``None`` if this call gets no span."""
     begin: Callable[[Any, tuple[Any, ...], Mapping[str, Any], Operation], None] = _nothing
     """Function that sets fields of the operation which hold no content."""
+    description: str = ""
+    """Attribute of the instance that describes the tool."""
     read_arguments: Callable[[tuple[Any, ...], Mapping[str, Any]], Any] = _nothing
     """Function that returns the arguments to record, called only if content is recorded."""
     read_result: Callable[[Any], Any] = _nothing
@@ -67,34 +71,58 @@ class TracedMethod:
         self._end(run, result=result)
         return result
 
-    def _begin(self, instance: Any, args: Any, kwargs: Any) -> CallbackRun | None:
+    def call_generator(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        """Return the generator that ``wrapped`` returns, which runs inside an operation from its first item on."""
+        return self._generate(state.current(), wrapped(*args, **kwargs), instance, args, kwargs)
+
+    def _generate(self, outer: Any, body: Any, instance: Any, args: Any, kwargs: Any) -> Generator[Any, Any, Any]:
+        run = self._begin(instance, args, kwargs, outer)
+        if run is None:
+            return (yield from body)
+        run.detach()  # it is current only while the body runs
         try:
-            name = self.name(instance, kwargs) if records_operations() else None
-            if name is None or self._repeats(str(name)):
+            value = yield from steps(body, run.context)
+        except BaseException as error:
+            self._end(run, error=error)
+            raise
+        self._end(run, result=value)
+        return value
+
+    def _begin(self, instance: Any, args: Any, kwargs: Any, outer: Any = None) -> CallbackRun | None:
+        try:
+            outer = state.current() if outer is None else outer
+            name = self.name(instance, args, kwargs) if records_operations() else None
+            if name is None or self._repeats(str(name), outer):
                 return None
-            run = CallbackRun(self.client, self.kind, str(name), state.current())
-            self.begin(instance, args, kwargs, run.operation)
-            if run.reads_content:
-                run.operation.arguments = self.read_arguments(args, kwargs)
+            run = CallbackRun(self.client, self.kind, str(name), outer)
             run.attach()
         except Exception:
             log_internal_error(f"begin an operation of {self.client}")
             return None
+        try:
+            run.operation.description = first_line(getattr(instance, self.description, None))
+            self.begin(instance, args, kwargs, run.operation)
+            if run.reads_content:
+                run.operation.arguments = self.read_arguments(args, kwargs)
+        except Exception:
+            log_internal_error(f"read the arguments of {self.client}")
         return run
 
-    def _repeats(self, name: str) -> bool:
+    def _repeats(self, name: str, outer: Any) -> bool:
         """Return True inside the same operation: methods of a library call one another."""
-        operation = innermost_operation(state.current())
+        operation = innermost_operation(outer)
         return operation is not None and (operation.kind, operation.name) == (self.kind, name)
 
     def _end(self, run: CallbackRun, *, error: BaseException | None = None, result: Any = None) -> None:
         try:
             run.detach()
-            if error is None:
-                run.add_documents(self.read_documents(result) or ())
-                if run.reads_content:
-                    run.operation.result = self.read_result(result)
-            run.end(error)
-            run.propagate_documents()
+            try:
+                if error is None:
+                    run.add_documents(self.read_documents(result) or ())
+                    if run.reads_content:
+                        run.operation.result = self.read_result(result)
+            finally:
+                run.end(error)
+                run.propagate_documents()
         except Exception:
             log_internal_error(f"end an operation of {self.client}")

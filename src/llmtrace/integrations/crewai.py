@@ -60,16 +60,11 @@ def _wrap_flows(module: Any, patches: Patches) -> None:
     patches.wrap_in(module, "Flow", "akickoff", _FLOW.call_async)
 
 
-def _name_unless_streamed(runner: Any, _: Any) -> object:
+def _name_unless_streamed(runner: Any, *_: Any) -> object:
     """Return the name of a crew or flow; ``None`` for a stream, which starts it again, and for CrewAI's own flows."""
     if getattr(runner, "stream", False) is True or type(runner).__module__.startswith("crewai.agents."):
         return None
     return getattr(runner, "name", None) or type(runner).__name__
-
-
-def _begin_tool(tool: Any, _: Any, __: Any, operation: Operation) -> None:
-    description = getattr(tool, "description", None)
-    operation.description = description[:256] if isinstance(description, str) else None
 
 
 def _begin_search(knowledge: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], operation: Operation) -> None:
@@ -93,20 +88,20 @@ def _output(result: Any) -> Any:
 
 _CREW = TracedMethod("crewai", "workflow", _name_unless_streamed, read_arguments=_inputs, read_result=_output)
 _FLOW = TracedMethod("crewai", "workflow", _name_unless_streamed, read_arguments=_inputs, read_result=_output)
-_TASK = TracedMethod("crewai", "workflow", lambda task, _: task.name or "task", read_result=_output)
-_AGENT = TracedMethod("crewai", "agent", lambda agent, _: agent.role, read_result=_output)
+_TASK = TracedMethod("crewai", "workflow", lambda task, *_: task.name or "task", read_result=_output)
+_AGENT = TracedMethod("crewai", "agent", lambda agent, *_: agent.role, read_result=_output)
 _TOOL = TracedMethod(
     "crewai",
     "tool",
-    lambda tool, _: tool.name,
-    begin=_begin_tool,
+    lambda tool, *_: tool.name,
+    description="description",
     read_arguments=_tool_arguments,
     read_result=lambda result: result,
 )
 _KNOWLEDGE = TracedMethod(
     "crewai",
     "retrieval",
-    lambda knowledge, _: knowledge.collection_name or "knowledge",
+    lambda knowledge, *_: knowledge.collection_name or "knowledge",
     begin=_begin_search,
     read_documents=lambda results: results,
 )

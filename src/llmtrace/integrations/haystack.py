@@ -9,6 +9,7 @@ from .._compat.wrapt import ObjectProxy
 from .._errors import log_internal_error
 from ..context import state
 from ..context.callback_run import CallbackRun, innermost_operation
+from ..context.operations import first_line
 from ..providers._patches import Patches
 from ._runs import ReportedError, records_operations
 
@@ -50,8 +51,7 @@ class _TracedBlock:
             described = _describe(self._operation, self._tags)
             if described is not None:
                 self._run = run = CallbackRun("haystack", *described, state.current())
-                description = self._tags.get("haystack.tool.description")
-                run.operation.description = description[:256] if isinstance(description, str) else None
+                run.operation.description = first_line(self._tags.get("haystack.tool.description"))
                 run.attach()
         except Exception:
             log_internal_error("begin a span of Haystack")
@@ -115,9 +115,7 @@ def _describe(operation: Any, tags: Mapping[str, Any]) -> tuple[str, str] | None
             is_component = outer is not None and (outer.kind, outer.client) == ("agent", "haystack")
             return None if is_component else ("agent", "agent")
         case "haystack.component.run":
-            return _describe_component(
-                str(tags.get("haystack.component.name")), str(tags.get("haystack.component.type"))
-            )
+            return _describe_component(*(str(tags.get(f"haystack.component.{key}")) for key in ("name", "type")))
     return None
 
 

@@ -13,6 +13,7 @@ from .._compat.standard_library import running_task
 from .._errors import log_internal_error
 from ..context import state
 from ..context.callback_run import CallbackRun
+from ..context.operations import first_line
 from ..providers._patches import Patches
 from ._parts import install_part
 from ._runs import OpenRuns, records_operations
@@ -27,6 +28,8 @@ _SCORES = ("relevance_score", "score", "similarity_score", "_score")
 """Keys of a document's metadata under which retrievers and rerankers keep its score."""
 
 _runs = OpenRuns("langchain")
+_handlers: list[Any] = []
+"""The handler that LangChain knows. It stays, because LangChain has no function that forgets one."""
 _models: dict[Any, tuple[Any, Any]] = {}
 """Context token and previous context of calls in threads that inherited no context, by run id."""
 _in_retriever: ContextVar[bool] = ContextVar("llmtrace-in-retriever", default=False)
@@ -51,15 +54,13 @@ def _wrap_context(module: Any, patches: Patches) -> None:
 
 def _register(module: Any, patches: Patches) -> None:
     """Have LangChain pass ``_Callbacks`` to every run, in every thread."""
-    base = sys.modules["langchain_core.callbacks.base"].BaseCallbackHandler
-    handler = type("LlmtraceCallbackHandler", (_Callbacks, base), {})()
-    variable: ContextVar[Any] = ContextVar("llmtrace-langchain", default=handler)
-    module.register_configure_hook(variable, inheritable=True)
-
-    def remove() -> None:
-        module._configure_hooks[:] = [hook for hook in module._configure_hooks if hook[0] is not variable]
-
-    patches.register(remove)
+    if not _handlers:
+        base = sys.modules["langchain_core.callbacks.base"].BaseCallbackHandler
+        _handlers.append(type("LlmtraceCallbackHandler", (_Callbacks, base), {})())
+        variable: ContextVar[Any] = ContextVar("llmtrace-langchain", default=_handlers[0])
+        module.register_configure_hook(variable, inheritable=True)
+    _handlers[0].active = True
+    patches.register(_handlers[0].stop)
 
 
 def _wrap_retriever(module: Any, patches: Patches) -> None:
@@ -119,10 +120,15 @@ def _guarded(callback: Callable[..., None]) -> Any:
 class _Callbacks:
     """Callbacks that LangChain calls in the thread or task of a run, before and after it."""
 
+    active = False
     run_inline = True
     raise_error = False
     ignore_agent = ignore_chain = ignore_llm = ignore_chat_model = ignore_retriever = False
     ignore_retry = ignore_custom_event = True
+
+    def stop(self) -> None:
+        """Record no further runs."""
+        self.active = False
 
     def __copy__(self) -> Any:
         return self
@@ -144,11 +150,12 @@ class _Callbacks:
         run_type: Any = None,
         **_: Any,
     ) -> None:
-        if not records_operations():
+        if not (self.active and records_operations()):
             return
         metadata = metadata or {}
-        root = _runs.find(parent_run_id) is None
-        kind, title = (None, "") if run_type else _classify(str(name or ""), tags or (), metadata, root)
+        above = _runs.find(parent_run_id)
+        outer = None if above is None else above.operation.name
+        kind, title = (None, "") if run_type else _classify(str(name or ""), tags or (), metadata, outer)
         if kind is None:
             _runs.skip(run_id, parent_run_id)
             return
@@ -159,12 +166,11 @@ class _Callbacks:
 
     @_guarded
     def on_chain_end(self, outputs: Any, *, run_id: Any, inputs: Any = None, **_: Any) -> None:
-        run = _runs.own(run_id)
-        if run is not None and run.reads_content:
-            run.operation.result = _readable(outputs)
-            if inputs is not None:  # of a stream, whose inputs are complete at its end
-                run.operation.arguments = _readable(inputs)
-        _runs.end(run_id)
+        with _runs.ending(run_id) as run:
+            if run is not None and run.reads_content:
+                run.operation.result = _readable(outputs)
+                if inputs is not None:  # of a stream, whose inputs are complete at its end
+                    run.operation.arguments = _readable(inputs)
 
     @_guarded
     def on_chain_error(self, error: BaseException, *, run_id: Any, **_: Any) -> None:
@@ -184,27 +190,26 @@ class _Callbacks:
         name: Any = None,
         **_: Any,
     ) -> None:
-        if not records_operations():
+        if not (self.active and records_operations()):
             return
         described: Mapping[str, Any] = serialized or {}
         tool = str(described.get("name") or name or "")
         run = _runs.begin(run_id, parent_run_id, "tool", tool, session=(metadata or {}).get("thread_id"))
-        description = described.get("description")
-        run.operation.description = description[:256] if isinstance(description, str) else None
+        run.operation.description = first_line(described.get("description"))
         run.operation.call_id = tool_call_id if isinstance(tool_call_id, str) else None
         if run.reads_content:
             run.operation.arguments = input_str if inputs is None else _readable(inputs)
 
     @_guarded
     def on_tool_end(self, output: Any, *, run_id: Any, **_: Any) -> None:
-        run = _runs.own(run_id)
-        if run is not None:
+        with _runs.ending(run_id) as run:
+            if run is None:
+                return
             artifact = getattr(output, "artifact", None)
             if isinstance(artifact, list) and artifact and all(hasattr(item, "page_content") for item in artifact):
                 _add_documents(run, artifact)
             if run.reads_content:
                 run.operation.result = getattr(output, "content", output)
-        _runs.end(run_id)
 
     on_tool_error = on_chain_error
 
@@ -220,21 +225,19 @@ class _Callbacks:
         name: Any = None,
         **_: Any,
     ) -> None:
-        if not records_operations():
+        if not (self.active and records_operations()):
             return
-        run = _runs.begin(
-            run_id, parent_run_id, "retrieval", str(name or ""), session=(metadata or {}).get("thread_id")
-        )
+        session = (metadata or {}).get("thread_id")
+        run = _runs.begin(run_id, parent_run_id, "retrieval", str(name or ""), session=session)
         run.operation.query = query if isinstance(query, str) else None
         if _in_retriever.get():
             _runs.attach(run_id)
 
     @_guarded
     def on_retriever_end(self, documents: Any, *, run_id: Any, **_: Any) -> None:
-        run = _runs.own(run_id)
-        if run is not None:
-            _add_documents(run, documents)
-        _runs.end(run_id)
+        with _runs.ending(run_id) as run:
+            if run is not None:
+                _add_documents(run, documents)
 
     on_retriever_error = on_chain_error
 
@@ -264,16 +267,20 @@ def _is_node(tag: Any) -> bool:
     return isinstance(tag, str) and tag.startswith(_NODE)
 
 
-def _classify(name: str, tags: Any, metadata: Mapping[str, Any], root: bool) -> tuple[str | None, str]:
-    """Return the kind and the name of the operation of a run, or ``None`` for the glue between operations."""
+def _classify(name: str, tags: Any, metadata: Mapping[str, Any], outer: str | None) -> tuple[str | None, str]:
+    """Return the kind and the name of the operation of a run, or ``None`` for the glue between operations.
+
+    ``outer`` is the name of the operation above, ``None`` for the first run.
+    """
     if _HIDDEN in tags:
         return None, name
     if any(map(_is_node, tags)):
         return "workflow", name
     agent = metadata.get("lc_agent_name")
-    if agent == name or (root and metadata.get("ls_integration") == "langchain_create_agent"):
+    if agent == name or (outer is None and metadata.get("ls_integration") == "langchain_create_agent"):
         return "agent", str(agent or name)
-    return ("workflow", name) if root or name == _GRAPH else (None, name)
+    is_task = name == metadata.get("langgraph_node") != outer  # of the functional API
+    return ("workflow", name) if outer is None or name == _GRAPH or is_task else (None, name)
 
 
 def _reported(error: BaseException) -> BaseException | None:

@@ -10,6 +10,7 @@ from typing import Any
 from .._errors import log_internal_error
 from ..context.blocks import async_steps, steps
 from ..context.callback_run import CallbackRun
+from ..context.operations import first_line
 from ..context.retrieval import read_documents
 from ..providers._patches import Patches
 from ._runs import OpenRuns, ReportedError, records_operations
@@ -61,23 +62,20 @@ class _SpanHandler:
     def span_exit(self, id_: str, bound_args: Any, instance: Any = None, result: Any = None, **_: Any) -> None:
         try:
             run = _runs.own(id_)
-            if run is not None:
+            if run is not None and _continues(id_, run, result):
                 run.detach()
-                if _continues(id_, run, result):
-                    return
-                error = _read_result(run, instance, result)
-                _runs.end(id_, error)
-            else:
-                _runs.end(id_)
+                return
+            with _runs.ending(id_):
+                if run is not None:
+                    run.operation.error = _read_result(run, instance, result)
         except Exception:
             log_internal_error("end a span of LlamaIndex")
 
     def span_drop(self, id_: str, bound_args: Any, instance: Any = None, err: Any = None, **_: Any) -> None:
         try:
-            run = _runs.own(id_)
-            if run is not None:
-                run.detach()
-            _runs.end(id_, err)
+            with _runs.ending(id_) as run:
+                if run is not None:
+                    run.operation.error = err
         except Exception:
             log_internal_error("end a span of LlamaIndex")
 
@@ -115,8 +113,7 @@ def _enter(id_: str, arguments: dict[str, Any], instance: Any, parent: Any) -> N
         if kind == "rerank":
             operation.input_documents = [*read_documents(map(_document, arguments.get("nodes") or ()))]
     elif kind == "tool":
-        description = instance.metadata.description
-        operation.description = description[:256] if isinstance(description, str) else None
+        operation.description = first_line(instance.metadata.description)
         if run.reads_content:
             operation.arguments = arguments.get("kwargs") or arguments
     elif run.reads_content and method != "run":

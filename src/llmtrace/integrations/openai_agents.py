@@ -65,7 +65,9 @@ def _begin(key: str, parent: str | None, kind: str, name: Any, args: Any, kwargs
 
 def _finish_trace(wrapped: Any, trace: Any, args: Any, kwargs: Any) -> Any:
     try:
-        _end(trace.trace_id)
+        with _runs.ending(trace.trace_id) as run:
+            if run is not None:
+                run.operation.error = run.raised()
     except Exception:
         log_internal_error("end a workflow of the Agents SDK")
     return wrapped(*args, **kwargs)
@@ -73,31 +75,18 @@ def _finish_trace(wrapped: Any, trace: Any, args: Any, kwargs: Any) -> Any:
 
 def _finish_span(wrapped: Any, span: Any, args: Any, kwargs: Any) -> Any:
     try:
-        data = span.span_data
-        if data.type == "handoff" and _runs.find(span.span_id) is not None:
-            # Begin it here: only now its target is known.
-            handoff = f"{span.span_id}-handoff"
-            _runs.begin(handoff, span.span_id, "tool", f"handoff to {data.to_agent}")
-            _runs.end(handoff)
-        elif data.type == "function":
-            _read_function(span.span_id, data)
-        _end(span.span_id, span.error)
+        with _runs.ending(span.span_id) as run:
+            data = span.span_data
+            if data.type == "handoff" and _runs.find(span.span_id) is not None:
+                # Begin it here: only now its target is known.
+                handoff = f"{span.span_id}-handoff"
+                _runs.begin(handoff, span.span_id, "tool", f"handoff to {data.to_agent}")
+                _runs.end(handoff)
+            elif run is not None:
+                reported = ReportedError(str(span.error["message"])) if span.error else None
+                run.operation.error = run.raised() or reported
+                if data.type == "function" and run.reads_content:
+                    run.operation.arguments, run.operation.result = parse_json(data.input), data.output
     except Exception:
         log_internal_error("end a span of the Agents SDK")
     return wrapped(*args, **kwargs)
-
-
-def _read_function(key: str, data: Any) -> None:
-    run = _runs.own(key)
-    if run is not None and run.reads_content:
-        run.operation.arguments, run.operation.result = parse_json(data.input), data.output
-
-
-def _end(key: str, reported: Any = None) -> None:
-    run, error = _runs.own(key), None
-    if run is not None:
-        error = run.raised()
-        if error is None and reported:
-            error = ReportedError(str(reported["message"]))
-        run.detach()
-    _runs.end(key, error)

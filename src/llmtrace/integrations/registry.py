@@ -11,5 +11,10 @@ INTEGRATIONS = (
     Integration("openai_agents", "openai-agents", "agents.tracing.spans", ">=0.8,<1"),
     Integration("llama_index", "llama-index-core", "llama_index_instrumentation", ">=0.14,<0.15"),
     Integration("crewai", "crewai", "crewai.crew", ">=1.15,<2"),
-    Integration("haystack", "haystack-ai", "haystack.tracing.tracer", ">=3,<4"),
+    Integration("haystack", "haystack-ai", "haystack.tracing.tracer", ">=3.4,<4"),
+    Integration("dspy", "dspy", "dspy.primitives.module", ">=3.4,<4"),
+    Integration("smolagents", "smolagents", "smolagents.agents", ">=1.26,<2"),
+    Integration("instructor", "instructor", "instructor.v2.core.patch", ">=1.15,<2"),
+    Integration("qdrant", "qdrant-client", "qdrant_client.qdrant_client", ">=1.15,<2"),
+    Integration("chroma", "chromadb", "chromadb.api.models.Collection", ">=1,<2"),
 )

@@ -33,7 +33,8 @@ class RequestContent:
     messages: list[Message] = field(default_factory=list)
     tools: list[dict[str, Any]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
-    """Input texts of an embeddings request."""
+    """Texts to embed or, with a query, to rank."""
+    query: str | None = None
     token_count: int = 0
     """Number of input tokens that the caller passed as numbers."""
     variables: dict[str, str] = field(default_factory=dict)

@@ -12,12 +12,14 @@ from .openai.chat import CHAT
 from .openai.completions import COMPLETIONS
 from .openai.embeddings import EMBEDDINGS
 from .openai.responses import RESPONSES
+from .rerank import RERANK
 
 __all__ = [
     "CHAT",
     "COMPLETIONS",
     "EMBEDDINGS",
     "MESSAGES",
+    "RERANK",
     "RESPONSES",
     "Accumulator",
     "ContentFormat",

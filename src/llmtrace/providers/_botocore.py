@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
@@ -31,32 +32,24 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     patches = Patches()
     hook = _BotocoreHook(provider, services, patches)
 
-    def patch_package(package: str, prefix: str, *hooks: tuple[str, str, str, Any]) -> None:
-        for part, owner, name, wrapper in hooks:
-            patches.wrap_in(sys.modules.get(f"{package}.{part}"), prefix + owner, name, wrapper)
+    def install(into: Patches, package: str, prefix: str, call: Any, iteration: str) -> None:
+        modules = sys.modules
+        into.wrap_in(modules.get(f"{package}.client"), f"{prefix}BaseClient", "_make_api_call", call)
+        into.wrap_in(modules.get(f"{package}.endpoint"), f"{prefix}Endpoint", "_needs_retry", hook.count_attempt)
+        into.wrap_in(modules.get(f"{package}.eventstream"), f"{prefix}EventStream", iteration, hook.iterate)
 
-    def patch_aiobotocore(_: Any) -> None:
+    def install_async(_: Any) -> None:
         try:
             if patches.active:
-                patch_package(
-                    "aiobotocore",
-                    "Aio",
-                    ("client", "BaseClient", "_make_api_call", hook.call_async),
-                    ("endpoint", "Endpoint", "_needs_retry", hook.count_attempt),
-                    ("eventstream", "EventStream", "__aiter__", hook.iterate),
-                )
+                part = Patches()
+                install(part, "aiobotocore", "Aio", hook.call_async, "__aiter__")
+                patches.join(part)
         except Exception:
             log_internal_error("hook aiobotocore.client")
 
-    patch_package(
-        "botocore",
-        "",
-        ("client", "BaseClient", "_make_api_call", hook.call),
-        ("endpoint", "Endpoint", "_needs_retry", hook.count_attempt),
-        ("eventstream", "EventStream", "__iter__", hook.iterate),
-        ("eventstream", "EventStream", "close", hook.close),
-    )
-    wrapt.register_post_import_hook(patch_aiobotocore, "aiobotocore.client")
+    install(patches, "botocore", "", hook.call, "__iter__")
+    patches.wrap_in(sys.modules.get("botocore.eventstream"), "EventStream", "close", hook.close)
+    wrapt.register_post_import_hook(install_async, "aiobotocore.client")
     return patches
 
 
@@ -128,17 +121,23 @@ class _BotocoreHook:
             return None, None
 
     def count_attempt(self, wrapped: Any, endpoint: Any, args: Any, kwargs: Any) -> Any:
-        """Count the attempts of a call. Credentials may be fetched from another service in the meantime."""
+        """Record an attempt, after which botocore decides whether to retry."""
         call = _hooks.current_call()
-        if call is not None and getattr(endpoint, "_endpoint_prefix", None) in self._endpoints and args:
-            call.retries = args[0] - 1
-            error = args[4] if len(args) > 4 else kwargs.get("caught_exception")
-            _hooks.record_failed_attempt(call, error)
+        # Credentials may be fetched from another service inside a call.
+        if call is not None and getattr(endpoint, "_endpoint_prefix", None) in self._endpoints:
+            try:
+                arguments: list[Any] = [*args, *kwargs.values()]
+                attempts, _, request, success, error = arguments
+                call.retries = attempts - 1
+                _hooks.record_failed_attempt(call, error)
+                if success is not None and success[0].status_code < 300:
+                    sent = SimpleNamespace(content=request["body"])
+                    call.http_response = SimpleNamespace(headers=success[0].headers, request=sent)
+            except Exception:
+                log_internal_error("record an attempt")
         return wrapped(*args, **kwargs)
 
     def _settle(self, call: CallState, result: Any) -> None:
-        # Hold the metadata only: the observer of a stream must not hold the stream.
-        call.http_response = {"ResponseMetadata": get(result, "ResponseMetadata")}
         for name, value in result.items():
             if hasattr(value, "_event_generator"):
                 self._observers[value] = observer = StreamObserver(call, call.make_accumulator())

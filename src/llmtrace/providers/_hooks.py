@@ -16,6 +16,7 @@ from ..context.operations import agent_of
 from ..model import INFERENCE_OPERATIONS, Request, Response
 from ..model.wire_format import WireFormat
 from ._parameters import read_parameters
+from ._routing import RefusalCarrier, current_routed_call
 
 __all__ = ["begin", "current_call", "drive", "drive_async", "end_without_response", "record_failed_attempt"]
 
@@ -34,7 +35,9 @@ def begin(
 ) -> CallState:
     """Open a call. It is counted and priced even when it gets no span of its own."""
     request.vendor_params = request.vendor_params or read_parameters(body)
-    return CallState(services, client, wire_format, request, provider, server, body, context_state.current())
+    routed = current_routed_call()
+    context = context_state.current() if routed is None or routed.context is None else routed.context
+    return CallState(services, client, wire_format, request, provider, server, body, context)
 
 
 def _admit(call: CallState) -> Any:
@@ -78,7 +81,7 @@ def _refuse(call: CallState, refusal: Exception) -> NoReturn:
         call.block(refusal)
     except Exception:
         log_internal_error("refuse a call")
-    raise refusal
+    raise refusal if current_routed_call() is None else RefusalCarrier(refusal)
 
 
 def _wait_for_verdict(call: CallState, wait: Callable[[], Any]) -> Any:

@@ -15,11 +15,13 @@ _NOT_PARAMETERS = frozenset(
         "mcp_servers", "query", "documents", "image", "images", "mask", "file", "suffix", "prediction", "instances",
         "requests", "systemInstruction", "system_instruction", "cachedContent", "additional_instructions",
         "additional_messages", "thread", "tool_outputs", "tool_resources", "context", "schema", "json_schema",
-        "responseSchema", "responseJsonSchema", "response_schema", "description", "body", "inputText",
-        "promptVariables", "sessionState", "retrieveAndGenerateConfiguration",
+        "responseSchema", "responseJsonSchema", "response_schema", "description", "grammar", "negative_prompt",
+        "image_url", "reference_images", "url", "speculation", "text", "texts", "inputs", "message", "chat_history",
+        "preamble", "connectors", "template", "body", "inputText", "promptVariables", "sessionState",
+        "retrieveAndGenerateConfiguration",
         # identity
-        "user", "user_location", "metadata", "labels", "safety_identifier", "prompt_cache_key", "container",
-        "requestMetadata", "memoryId", "sessionId",
+        "user", "user_location", "metadata", "labels", "safety_identifier", "prompt_cache_key",
+        "prompt_cache_isolation_key", "container", "requestMetadata", "memoryId", "sessionId", "userContext",
         # recorded by other attributes
         "model", "modelId", "agentId", "guardrailIdentifier", "inferenceConfig", "generationConfig",
         "generation_config", "parameters", "_url", "_query", "config",

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from inspect import unwrap
 from typing import Any
 
-from .._compat.wrapt import FunctionWrapper, wrapper_of
+from .._compat.wrapt import BoundFunctionWrapper, FunctionWrapper, wrapper_of
 from .._errors import log_internal_error
 
 __all__ = ["Patches"]
 
 
+class _BoundHook(BoundFunctionWrapper):
+    """Hooked method of an instance, which is copied and pickled as the method itself is."""
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        method: Any = self.__wrapped__
+        return getattr(deepcopy(method.__self__, memo), method.__name__)
+
+    def __reduce__(self) -> Any:
+        method: Any = self.__wrapped__
+        return getattr, (method.__self__, method.__name__)
+
+    def __reduce_ex__(self, protocol: object) -> Any:
+        return self.__reduce__()
+
+
 class _Hook(FunctionWrapper):
     """Wrapper in the place of a function, which also binds its instance when it is read from ``vars(cls)``."""
+
+    __bound_function_wrapper__ = _BoundHook
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         # Reached only without attribute access: other packages wrap functions that they read from ``vars(cls)``.
@@ -76,7 +97,7 @@ class Patches:
     @property
     def done(self) -> bool:
         """True if a hook is in place."""
-        return bool(self._done or self._registrations)
+        return bool(self._done or self._registrations) or any(part.done for part in self._parts)
 
     def undo(self) -> None:
         """Restore the originals. A hook below another package's wrapper stays in place and does nothing."""

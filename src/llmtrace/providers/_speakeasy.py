@@ -15,15 +15,14 @@ import wrapt
 
 from .._errors import log_internal_error
 from ..capture.call import CallState
-from ..capture.error_body import error_code
-from ..capture.http_body import ObservedBody, SseParser, observe_body
+from ..capture.http_body import ObservedBody, SseParser
 from ..capture.services import CallServices
 from ..capture.stream import AsyncObservedIterator, ObservedIterator
 from ..context.state import current_call
-from ..model import Response
 from . import _hooks
 from ._native_spans import hook_native_spans
 from ._patches import Patches
+from ._requests import end_with_http
 from .contract import Provider, fetched_id
 from .hosts import provider_of
 
@@ -42,13 +41,13 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
         call = begin(args, kwargs)
         if call is None:
             return wrapped(*args, **kwargs)
-        return _hooks.drive(call, _settle, wrapped, args, kwargs)
+        return _hooks.drive(call, end_with_http, wrapped, args, kwargs)
 
     async def do_request_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         call = begin(args, kwargs)
         if call is None:
             return await wrapped(*args, **kwargs)
-        return await _hooks.drive_async(call, _settle, wrapped, args, kwargs)
+        return await _hooks.drive_async(call, end_with_http, wrapped, args, kwargs)
 
     def hook_streams(eventstreaming: Any) -> None:
         try:
@@ -122,15 +121,6 @@ def _begin(
         return None
 
 
-def _settle(call: CallState, http_response: Any) -> None:
-    call.http_response = http_response
-    if http_response.status_code >= 400:
-        # End the call here: the SDK raises its exception later, outside our hooks.
-        call.end(Response(failed=True, http_status=http_response.status_code, error=_read_error_code(http_response)))
-    else:
-        observe_body(call, http_response)
-
-
 def _observe_stream(unwrap: Callable[[Any], Any] | None, wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
     """Observe the items of the SDK's stream object, which reads the body from now on, in place of the bytes."""
     result = wrapped(*args, **kwargs)
@@ -149,11 +139,3 @@ def _observe_stream(unwrap: Callable[[Any], Any] | None, wrapped: Any, stream: A
     except Exception:
         log_internal_error("observe a stream")
     return result
-
-
-def _read_error_code(http_response: Any) -> str | None:
-    try:
-        return error_code(json.loads(http_response.content))
-    except Exception as error:  # the body is not read yet, or is not JSON
-        del error
-        return None

@@ -24,6 +24,7 @@ from ..capture.stream import (
 from . import _hooks
 from ._native_spans import hook_native_spans
 from ._patches import Patches
+from ._routing import current_routed_call
 from .contract import Provider, fetched_id
 from .hosts import provider_of
 
@@ -160,6 +161,8 @@ class _StainlessCallFactory:
             if request.operation == "fetch_response":
                 request = replace(request, response_id=fetched_id(url))
             provider, server = self._target(client)
+            if provider == self._provider.default_provider and (routed := current_routed_call()) is not None:
+                provider = routed.provider or provider
             call = _hooks.begin(
                 self._services,
                 self._provider.name,

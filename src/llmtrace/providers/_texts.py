@@ -9,7 +9,15 @@ from typing import Any
 from .._read import get, get_text, iter_list
 from ..model.wire_format import Texts
 
-__all__ = ["chat_texts", "generate_texts", "interaction_texts", "message_texts", "no_texts", "response_texts"]
+__all__ = [
+    "chat_texts",
+    "generate_texts",
+    "interaction_texts",
+    "message_texts",
+    "no_texts",
+    "response_texts",
+    "tool_call_texts",
+]
 
 
 def _json(value: Any) -> str:
@@ -19,7 +27,7 @@ def _json(value: Any) -> str:
         return ""
 
 
-def _tool_call_texts(name: str | None, arguments: Any) -> Iterator[tuple[str, bool]]:
+def tool_call_texts(name: str | None, arguments: Any) -> Iterator[tuple[str, bool]]:
     if name is not None:
         yield name, True
     if arguments:
@@ -63,7 +71,7 @@ def message_texts(response: Any) -> Texts:
         for name in ("text", "thinking"):
             if text := get_text(block, name):
                 yield text, False
-        yield from _tool_call_texts(get_text(block, "name"), get(block, "input"))
+        yield from tool_call_texts(get_text(block, "name"), get(block, "input"))
 
 
 def response_texts(response: Any) -> Texts:
@@ -76,7 +84,7 @@ def response_texts(response: Any) -> Texts:
         for part in (*iter_list(item, "content"), *iter_list(item, "summary")):
             if text := get_text(part, "text") or get_text(part, "refusal"):
                 yield text, False
-        yield from _tool_call_texts(get_text(item, "name"), get(item, "arguments") or get_text(item, "input"))
+        yield from tool_call_texts(get_text(item, "name"), get(item, "arguments") or get_text(item, "input"))
 
 
 def generate_texts(response: Any) -> Texts:
@@ -90,7 +98,7 @@ def generate_texts(response: Any) -> Texts:
             if text := get_text(part, "text"):
                 yield text, False
             call = get(part, "functionCall") or get(part, "function_call")
-            yield from _tool_call_texts(get_text(call, "name"), get(call, "args"))
+            yield from tool_call_texts(get_text(call, "name"), get(call, "args"))
 
 
 def interaction_texts(response: Any) -> Texts:
@@ -104,7 +112,7 @@ def interaction_texts(response: Any) -> Texts:
             if text := get_text(part, "text"):
                 yield text, False
         if get_text(step, "type") == "function_call":
-            yield from _tool_call_texts(get_text(step, "name"), get(step, "arguments"))
+            yield from tool_call_texts(get_text(step, "name"), get(step, "arguments"))
 
 
 def no_texts(_: Any) -> Texts:

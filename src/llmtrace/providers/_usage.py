@@ -218,6 +218,14 @@ class Reported:
             response.unmapped_counts = tuple(self.unread)
         return response
 
+    def fill_input(self, response: Response) -> Response:
+        """Set the reported usage of an operation without output tokens, whose total is the input."""
+        if "total" in self.counts:
+            self.counts.setdefault("input", self.counts["total"])
+        if not self.counts.get("output"):
+            self.counts.pop("output", None)
+        return self.fill_openai(response)
+
     def fill_openai(self, response: Response) -> Response:
         """Set the reported usage on ``response``, with totals computed as in the OpenAI dialect."""
         counts = self.fill(response, openai_totals(self.counts)).usage

@@ -7,14 +7,24 @@ from importlib import metadata
 from .._errors import log_internal_error
 from .anthropic.provider import ANTHROPIC
 from .bedrock.provider import BEDROCK
+from .cohere.provider import COHERE
+from .compatible.provider import CEREBRAS, FIREWORKS, GROQ, TOGETHER
 from .contract import Provider
 from .google.provider import GOOGLE_GENAI
+from .hugging_face.provider import HUGGING_FACE
+from .litellm.provider import LITELLM
 from .mistral.provider import MISTRAL
+from .ollama.provider import OLLAMA
 from .openai.provider import OPENAI
+from .voyage.provider import VOYAGE
 
 __all__ = ["PROVIDERS", "providers"]
 
-PROVIDERS = (OPENAI, ANTHROPIC, GOOGLE_GENAI, MISTRAL, BEDROCK)
+PROVIDERS = (
+    *(OPENAI, ANTHROPIC, GOOGLE_GENAI, MISTRAL, BEDROCK),
+    *(GROQ, TOGETHER, CEREBRAS, FIREWORKS),
+    *(COHERE, OLLAMA, HUGGING_FACE, VOYAGE, LITELLM),
+)
 
 
 def providers() -> tuple[Provider, ...]:

@@ -11,7 +11,7 @@ from opentelemetry.util.types import AttributeValue
 from .._compat.span_attributes import make_encodable
 from ..capture.background import FETCH
 from ..capture.failure import error_code, http_status, qualified_name
-from ..model import Counts, is_pinned
+from ..model import BILLED_OPERATIONS, Counts, is_pinned
 from ..model.call_stages import FinishedCall
 from . import names
 from .content import label_of
@@ -39,16 +39,16 @@ class Options(Protocol):
     """Policy that decides whether error texts, which may echo a prompt, are recorded."""
 
 
-_SPECIAL_PARAMETERS = {"dimensions": names.DIMENSIONS}
+_SPECIAL_PARAMETERS = {"dimensions": names.DIMENSIONS, "reranker.top_k": names.RERANK_TOP_K}
 """Names of the parameters whose attributes are not under ``gen_ai.request.``."""
 _NUMBER_TYPES: dict[str, type[int] | type[float]] = {
     **dict.fromkeys(("temperature", "top_p", "frequency_penalty", "presence_penalty"), float),
-    **dict.fromkeys(("top_k", "seed", "max_tokens", "choice.count", "dimensions"), int),
+    **dict.fromkeys(("top_k", "seed", "max_tokens", "choice.count", "dimensions", "reranker.top_k"), int),
 }
 """Types that the convention gives to numeric parameters, whatever the caller typed."""
 _OPENAI_PROVIDERS = frozenset({"openai", "azure.ai.openai"})
 _FILTER_ERROR_CODES = frozenset({"content_filter", "content_policy_violation", "moderation_blocked"})
-_OPERATIONS_WITH_USAGE = frozenset({"chat", "text_completion", "embeddings", "generate_content", "invoke_agent"})
+_OPERATIONS_WITH_USAGE = BILLED_OPERATIONS - {"moderation"}
 
 
 def describe_request(call: FinishedCall, options: Options, into: Attributes) -> None:
@@ -71,6 +71,7 @@ def describe_request(call: FinishedCall, options: Options, into: Attributes) -> 
         (names.GUARDRAIL, request.guardrail_id),
         (names.KNOWLEDGE_BASE, request.knowledge_base_id),
         (names.API, call.wire_format.api),
+        (names.RERANK_MODEL, request.model if request.operation == "rerank" else None),
     ):
         if value is not None:
             into[name] = value

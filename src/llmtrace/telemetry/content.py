@@ -17,7 +17,7 @@ from .upload import UntruncatedContent
 
 __all__ = ["Content", "describe_content", "label_of"]
 
-_MAX_EMBEDDED_TEXTS = 32
+_MAX_TEXTS = 32
 _MAX_VARIABLES = 16
 _SHORT_LABEL_CHARS = 32
 """Characters up to which a text is accepted as a label unchecked."""
@@ -127,9 +127,11 @@ def describe_content(
         )
         for key, value in list(request.variables.items())[:_MAX_VARIABLES]:
             content.put_text(names.PROMPT_VARIABLE + key, value, policy)
-        if "embeddings" not in hidden:
-            for index, text in enumerate(request.texts[:_MAX_EMBEDDED_TEXTS]):
-                content.put_text(f"{names.OI_EMBEDDINGS}{index}.embedding.text", text, policy)
+        if request.query is not None:
+            content.put_text(names.RERANK_QUERY, request.query, policy)
+            _put_texts(content, f"{names.RERANK_INPUT}%d.document.content", request.texts, policy)
+        elif "embeddings" not in hidden:
+            _put_texts(content, f"{names.OI_EMBEDDINGS}%d.embedding.text", request.texts, policy)
     if "outputs" not in hidden and not (legacy and "choices" in hidden):
         reason = "error" if partial else "stop"
         messages = [_output_message(message, hidden, reason) for message in output]
@@ -137,6 +139,11 @@ def describe_content(
     if request is not None and "tools" not in hidden:
         content.put(names.TOOL_DEFINITIONS, request.tools, policy)
     return content.close()
+
+
+def _put_texts(content: Content, name: str, texts: list[str], policy: ContentPolicy) -> None:
+    for index, text in enumerate(texts[:_MAX_TEXTS]):
+        content.put_text(name % index, text, policy)
 
 
 def _visible_parts(parts: list[Any], hidden: frozenset[str]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Send Mistral's client to the server of the tests: no environment variable sets its address."""
+"""Send the clients of Mistral and Voyage AI to the server of the tests: no environment variable sets their address."""
 
 import os
 
@@ -10,4 +10,9 @@ def _redirect(configuration):
         configuration.SERVERS[server] = os.environ["MISTRAL_SERVER_URL"]
 
 
+def _redirect_voyage(util):
+    util.get_default_base_url = lambda api_key: os.environ["VOYAGE_SERVER_URL"]
+
+
+wrapt.register_post_import_hook(_redirect_voyage, "voyageai.util")
 wrapt.register_post_import_hook(_redirect, "mistralai.client.sdkconfiguration")

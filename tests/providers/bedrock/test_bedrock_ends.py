@@ -25,6 +25,7 @@ from bedrock_calls import (
 from botocore.exceptions import ClientError, EventStreamError
 from loopback import CUT, Loopback, json_answer, stream_answer
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
@@ -147,6 +148,27 @@ async def test_stream_end_is_recorded(loopback: Loopback, spans: InMemorySpanExp
     assert found["llmtrace.outcome"] == "ok"
     assert found.get("gen_ai.usage.output_tokens") == (3 if known else None)
     assert found.get("llmtrace.cost.unpriced_reason") == (None if known else "no_usage")
+
+
+@COLOURS
+async def test_tokens_of_a_stream_left_early_are_estimated(
+    loopback: Loopback, side: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The texts read so far, and those of the request, take the place of the missing counts."""
+    pytest.importorskip("bpe_openai")
+    monkeypatch.setenv("LLMTRACE_ESTIMATE_USAGE", "separate")
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    loopback.will(converse_answer(stream=True))
+    with llmtrace.instrument(tracer_provider=provider):
+        result = await side.converse(stream=True)
+        assert await next_event(result["stream"]) == EVENTS[0]
+        assert await next_event(result["stream"]) == EVENTS[1]
+        result["stream"].close()
+        found = await only(exporter)
+    assert found["llmtrace.usage.estimated_output_tokens"] > 0
+    assert found["llmtrace.usage.estimated_input_tokens"] > 0
+    assert found["llmtrace.cost.unpriced_reason"] == "no_usage"
 
 
 @COLOURS

@@ -146,6 +146,7 @@ async def test_each_vendors_body_is_read(
         assert "hi" in found["gen_ai.input.messages"]
         (message,) = json.loads(found["gen_ai.output.messages"])
         assert [part["content"].split(" ")[0] for part in message["parts"]] == [case.text]
+        assert message["finish_reason"] == case.reason
 
 
 async def _with_block(body: Any) -> bytes:

@@ -43,6 +43,8 @@ async def ask(cassette: Cassette, colour: str, url: str) -> Any:
     async with Side(colour, url) as side:
         if not hasattr(side.client, METHODS[operation]):
             pytest.skip("this release has no such operation")
+        if "reasoning" in cassette["features"]:
+            side.needs("ContentBlock", "reasoningContent")
         side.client.meta.events.register("before-send.bedrock-runtime.*", name_recording)
         try:
             return await read(await side.call(METHODS[operation], modelId=unquote(model), **body))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from answers import CHAT_CHUNKS, sse
-from genai_prices.data import providers
+from helpers import listed_rates
 from loopback import Loopback, json_answer, stream_answer
 from mistral_calls import COLOURS, METHODS, Side, only, read
 from opentelemetry.sdk.trace import TracerProvider
@@ -20,18 +19,6 @@ from llmtrace.pricing.price import Pricer
 LARGE, EMBED = "mistral-large-2512", "mistral-embed"
 USAGE = {"prompt_tokens": 1234, "completion_tokens": 567, "total_tokens": 1801}
 CACHED = {"prompt_tokens_details": {"cached_tokens": 1000}}
-
-
-def rates(model: str) -> dict[str, Decimal]:
-    """Return the prices per token that the price list has for one of Mistral's models."""
-    (mistral,) = (each for each in providers if each.id == "mistral")
-    (listed,) = (each for each in mistral.models if each.match.is_match(model))
-    prices = listed.get_prices(datetime.now(UTC))
-    return {
-        name: Decimal(price) / 1_000_000
-        for name in ("input_mtok", "cache_read_mtok", "output_mtok")
-        if (price := getattr(prices, name)) is not None
-    }
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +42,7 @@ async def test_chat_costs_its_tokens(
     body = {**METHODS["chat"].body, "model": LARGE, "usage": {**USAGE, **more}}
     loopback.will(stream_answer(sse(events, done=True)) if stream else json_answer(body))
     await read(await side.ask(stream=stream, model=LARGE))
-    found, rate = await only(spans), rates(LARGE)
+    found, rate = await only(spans), listed_rates("mistral", LARGE)
     cached = 1000 if "cached" in str(more) else 0
     expected = (1234 - cached) * rate["input_mtok"] + cached * rate["cache_read_mtok"] + 567 * rate["output_mtok"]
     assert Decimal(found["llmtrace.cost.exact"]) == expected
@@ -70,7 +57,7 @@ async def test_embeddings_cost_their_input(loopback: Loopback, spans: InMemorySp
     loopback.will(json_answer({**METHODS["embeddings"].body, "model": EMBED, "usage": counts}))
     await side.ask("embeddings", model=EMBED)
     found = await only(spans)
-    assert Decimal(found["llmtrace.cost.exact"]) == 1234 * rates(EMBED)["input_mtok"]
+    assert Decimal(found["llmtrace.cost.exact"]) == 1234 * listed_rates("mistral", EMBED)["input_mtok"]
     assert "llmtrace.cost.approximate" not in found
 
 

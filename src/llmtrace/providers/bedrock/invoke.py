@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 from ..._read import get, get_count, get_text, iter_list, select
@@ -33,13 +32,14 @@ _PROMPTS = ("prompt", "inputText", "message")
 _CHOICES = ("outputs", "choices", "results", "generations", "completions")
 _TEXTS = ("text", "generation", "outputText", "completion")
 _REASONS = ("stop_reason", "finish_reason", "completionReason", "finishReason")
+_COHERE: Names = {"billed_units": {**OPENAI, "search_units": "search_units"}, "tokens": None}
 _USAGE: Names = {
     "prompt_token_count": "input",
     "inputTextTokenCount": "input",
     "generation_token_count": "output",
     "totalOutputTextTokenCount": "output",
-    "usage": OPENAI,
-    "meta": {"billed_units": {**OPENAI, "search_units": "search_units"}},
+    "usage": {**OPENAI, **_COHERE},
+    "meta": _COHERE,
 }
 _METRICS = "amazon-bedrock-invocationMetrics"
 """Field of the last chunk of every stream."""
@@ -51,14 +51,18 @@ _METRIC_NAMES: Names = {
 }
 
 
-def _choices(body: Any) -> Iterator[Any]:
-    """Iterate over the choices of a response, or the one that it is itself."""
+def _choices(body: Any) -> list[Any]:
+    """Return the choices of a response, or the one that it is itself."""
     items = next((items for name in _CHOICES if (items := list(iter_list(body, name)))), [body])
-    return iter([{**choice, **data} if type(data := get(choice, "data")) is dict else choice for choice in items])
+    return [{**choice, **data} if type(data := get(choice, "data")) is dict else choice for choice in items]
 
 
 def _first_text(source: Any, names: tuple[str, ...]) -> str | None:
     return next((text for name in names if (text := get_text(source, name)) is not None), None)
+
+
+def _reason(choice: Any) -> str | None:
+    return _first_text(choice, _REASONS) or get_text(get(choice, "finishReason"), "reason")
 
 
 def _config(body: Any) -> dict[str, Any]:
@@ -77,24 +81,17 @@ def read_text_request(body: Any) -> Request:
 
 
 def read_text_response(body: Any) -> Response:
-    reported, reasons = Reported(), []
+    reported, choices = Reported(), _choices(body)
     reported.add(body, {**_USAGE, _METRICS: _METRIC_NAMES})
-    outputs = 0
-    for choice in _choices(body):
-        reason = _first_text(choice, _REASONS) or get_text(get(choice, "finishReason"), "reason")
-        reasons += [reason] if reason else []
-        outputs += get_count(choice, "tokenCount") or 0
-    if outputs:
+    if outputs := sum(get_count(choice, "tokenCount") or 0 for choice in choices):
         reported.add_counts({"output": outputs})
     vector = get(body, "embedding") or next(iter_list(body, "embeddings"), None)
     response = Response(
         id=get_text(body, "id") or get_text(body, "generation_id"),
-        finish_reasons=tuple(reasons),
+        finish_reasons=tuple(reason for choice in choices if (reason := _reason(choice))),
         dimensions=len(vector) if isinstance(vector, list) else None,
     )
-    response = reported.fill(response, openai_totals(reported.counts))
-    response.unmapped_counts = ()
-    return response
+    return reported.fill(response, openai_totals(reported.counts))
 
 
 def read_text_content(body: Any) -> RequestContent:
@@ -111,13 +108,11 @@ def read_text_content(body: Any) -> RequestContent:
 
 
 def read_text_messages(body: Any) -> list[Message]:
-    messages: list[Message] = []
-    for choice in _choices(body):
-        text = _first_text(choice, _TEXTS)
-        reason = _first_text(choice, _REASONS) or get_text(get(choice, "finishReason"), "reason")
-        if text is not None:
-            messages.append({"role": "assistant", "parts": [text_part(text)], "finish_reason": reason})
-    return messages
+    return [
+        {"role": "assistant", "parts": [text_part(text)], "finish_reason": _reason(choice)}
+        for choice in _choices(body)
+        if (text := _first_text(choice, _TEXTS)) is not None
+    ]
 
 
 class TextAccumulator:
@@ -133,6 +128,7 @@ class TextAccumulator:
     def add(self, chunk: Any) -> bool | str:
         read = read_text_response(chunk)
         self._counts.add_counts(read.usage or {})
+        self._counts.unread.update(dict.fromkeys(read.unmapped_counts))
         self._reasons = read.finish_reasons or self._reasons
         self._id = read.id or self._id
         return next((text for choice in _choices(chunk) if (text := _first_text(choice, _TEXTS))), False)
@@ -156,9 +152,9 @@ class TextContentAccumulator:
         self._reason: str | None = None
 
     def add(self, chunk: Any) -> None:
-        for message in read_text_messages(chunk):
-            self._texts.append(message["parts"][0]["content"])
-            self._reason = message["finish_reason"] or self._reason
+        for choice in _choices(chunk):
+            self._texts.append(_first_text(choice, _TEXTS) or "")
+            self._reason = _reason(choice) or self._reason
 
     def messages(self) -> list[Message]:
         return read_text_messages({"text": "".join(self._texts), "stop_reason": self._reason})
@@ -317,7 +313,7 @@ class InvokeContentAccumulator:
 
 
 def read_request_content(body: Any) -> RequestContent:
-    vendor_body = get(body, "body")
+    vendor_body = get(body, "body") or body  # the vendor's alone, as it was sent
     content = _format_of_request(vendor_body).content
     assert content is not None
     request = content.request(vendor_body)

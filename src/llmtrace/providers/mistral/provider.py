@@ -7,16 +7,17 @@ from typing import Any
 
 from ..._read import get_count, get_text
 from .. import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, NativeSpans, Provider, Request, WireFormat, named, speakeasy
+from ..openai.compatible import compatible
 
 __all__ = ["MISTRAL"]
 
 
 def _adapted(wire_format: WireFormat, operation: str | None = None) -> WireFormat:
     """Return the wire format with a reader for the fields that only Mistral's requests have."""
+    read = compatible(wire_format).request
 
     def read_request(body: Any) -> Request:
-        request = wire_format.request(body)
-        request.api_type = None  # Mistral's streams report usage unasked, and it rejects ``stream_options``.
+        request = read(body)
         request.operation = operation or request.operation
         request.agent_id = get_text(body, "agent_id")
         seed = get_count(body, "random_seed")

@@ -28,13 +28,8 @@ def read_request(body: Any) -> Request:
 def read_response(response: Any) -> Response:
     reported = Reported()
     reported.add(get(response, "usage"))
-    # Embeddings have no output tokens: the total is the input.
-    if "total" in reported.counts:
-        reported.counts.setdefault("input", reported.counts["total"])
-    if not reported.counts.get("output"):
-        reported.counts.pop("output", None)
     vector = get(next(iter_list(response, "data"), None), "embedding")
-    return reported.fill_openai(
+    return reported.fill_input(
         Response(id=get_text(response, "id"), model=get_text(response, "model"), dimensions=_length(vector))
     )
 

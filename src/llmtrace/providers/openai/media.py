@@ -18,8 +18,10 @@ __all__ = ["IMAGES", "SPEECH", "TRANSCRIPTIONS"]
 
 _END = ("transcript.text.done", "image_generation.completed", "image_edit.completed", "speech.audio.done")
 _KINDS = ("transcript.", "image_", "speech.")
-_CHARACTER_BILLED_PREFIX = "tts-"
-"""Prefix of the names of models that are billed by input characters."""
+_TOGETHER_AUDIO = "audio.tts.chunk"
+"""Chunk of Together's streams of speech, which have no last event."""
+_CHARACTER_BILLED_PREFIXES = ("tts-", "canopylabs/")
+"""Prefixes of the names of models that are billed by input characters, at OpenAI and at Groq."""
 
 
 def _request_reader(output: str) -> Callable[[Any], Request]:
@@ -37,7 +39,7 @@ def _request_reader(output: str) -> Callable[[Any], Request]:
 def read_speech_request(body: Any) -> Request:
     request = _request_reader("speech")(body)
     text = get(body, "input")
-    if isinstance(text, str) and (request.model or "").startswith(_CHARACTER_BILLED_PREFIX):
+    if isinstance(text, str) and (request.model or "").startswith(_CHARACTER_BILLED_PREFIXES):
         request.characters = len(text)
     return request
 
@@ -102,8 +104,10 @@ class MediaAccumulator:
         self._saw_content = self._end = False
 
     def add(self, event: Any) -> bool:
-        kind = get_text(event, "type") or ""
-        if kind.endswith((".delta", ".partial_image")):
+        kind = get_text(event, "type") or get_text(event, "object") or ""
+        if kind == _TOGETHER_AUDIO:
+            self._saw_content = self._end = True
+        elif kind.endswith((".delta", ".partial_image")):
             self._saw_content = True
         elif kind in _END:
             self._saw_content = self._end = True

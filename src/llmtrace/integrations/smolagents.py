@@ -1,0 +1,50 @@
+"""smolagents: agents, also those that another agent manages, and tools."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..providers._patches import Patches
+from ._parts import install_part
+from ._wrapping import TracedMethod
+
+__all__ = ["install"]
+
+
+def install(module: Any) -> Patches:
+    """Install the bridge. ``module`` is ``smolagents.agents``."""
+    patches = Patches()
+    # Hook the generator below ``run``, which lasts as long as the run whether it is streamed or not.
+    patches.wrap_in(module, "MultiStepAgent", "_run_stream", _AGENT.call_generator)
+    install_part(patches, "smolagents.tools", _wrap_tools)
+    return patches
+
+
+def _wrap_tools(module: Any, patches: Patches) -> None:
+    patches.wrap_in(module, "Tool", "__call__", _TOOL.call)
+
+
+def _task(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    return args[0] if args else kwargs.get("task")
+
+
+def _arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    passed = {key: value for key, value in kwargs.items() if key != "sanitize_inputs_outputs"}
+    return passed if passed or not args else args[0]
+
+
+_AGENT = TracedMethod(
+    "smolagents",
+    "agent",
+    lambda agent, *_: getattr(agent, "name", None) or type(agent).__name__,
+    read_arguments=_task,
+)
+_TOOL = TracedMethod(
+    "smolagents",
+    "tool",
+    lambda tool, *_: tool.name,
+    description="description",
+    read_arguments=_arguments,
+    read_result=lambda result: result,
+)

@@ -1,0 +1,1 @@
+"""Cohere: wire formats of its own API, and the hooks in its library."""

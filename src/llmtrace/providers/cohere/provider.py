@@ -1,0 +1,156 @@
+"""The ``cohere`` client library, which Fern generates."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import wrapt
+
+from ..._errors import log_internal_error
+from ...capture.call import CallState
+from ...capture.services import CallServices
+from .. import Provider, _hooks, named
+from .._deferred import DeferredStreams, Origin
+from .._patches import Patches
+from .._requests import end_with_http, open_call
+from .chat import CHAT, CHAT_V1, EMBED, RERANK
+
+__all__ = ["COHERE"]
+
+_STREAMED = (
+    ("v2.client", ("V2Client", "AsyncV2Client")),
+    ("base_client", ("BaseCohere", "AsyncBaseCohere")),
+)
+"""Modules and classes with the method ``chat_stream``, which sends its request when it is read."""
+
+
+def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
+    """Install the hooks, when all that ``module``, the library's ``client``, imports is complete."""
+    patches = Patches()
+    package = module.__name__.partition(".")[0]
+    deferred = DeferredStreams(patches)
+
+    def begin(client: Any, args: Any, kwargs: Any, origin: Origin | None = None, *, stream: bool = False) -> Any:
+        if not patches.active or _is_hosted_elsewhere(client):
+            return None
+        path = "/" + str(args[0] if args else kwargs.get("path"))
+        body = kwargs.get("json")
+        if isinstance(body, dict):  # without the mark of omitted parameters
+            body = {name: value for name, value in body.items() if value is not ...}
+        context = None if origin is None else origin.context
+        base = _base_url(client, kwargs)
+        return open_call(
+            provider, services, kwargs.get("method", ""), path, body, base=base, stream=stream, context=context
+        )
+
+    def request(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+        call = None if _is_retry(kwargs) else begin(client, args, kwargs)
+        return wrapped(*args, **kwargs) if call is None else _hooks.drive(call, end_with_http, wrapped, args, kwargs)
+
+    async def request_async(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+        call = None if _is_retry(kwargs) else begin(client, args, kwargs)
+        if call is None:
+            return await wrapped(*args, **kwargs)
+        return await _hooks.drive_async(call, end_with_http, wrapped, args, kwargs)
+
+    def stream(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+        origin = deferred.find(sys._getframe())
+        manager = wrapped(*args, **kwargs)
+        call = begin(client, args, kwargs, origin, stream=True)
+        return manager if call is None else _ObservedManager(call, manager, origin)
+
+    for owner, hook in (("HttpClient", request), ("AsyncHttpClient", request_async)):
+        patches.wrap_in(sys.modules.get(f"{package}.core.http_client"), owner, "request", hook)
+        patches.wrap_in(sys.modules.get(f"{package}.core.http_client"), owner, "stream", stream)
+    for name, owners in _STREAMED:
+        wrapt.register_post_import_hook(_remember(patches, deferred, owners), f"{package}.{name}")
+    return patches
+
+
+def _remember(patches: Patches, deferred: DeferredStreams, owners: tuple[str, ...]) -> Callable[[Any], None]:
+    def imported(module: Any) -> None:
+        try:
+            for owner in owners if patches.active else ():
+                patches.wrap_in(module, owner, "chat_stream", deferred.remember)
+        except Exception:
+            log_internal_error(f"hook {module.__name__}")
+
+    return imported
+
+
+def _is_hosted_elsewhere(client: Any) -> bool:
+    """Return true for a client of AWS or OCI, whose hooks send the requests there at other prices."""
+    hooks = getattr(getattr(client, "httpx_client", None), "event_hooks", None) or {}
+    return any(getattr(hook, "__module__", "").startswith("cohere.") for hook in hooks.get("request", ()))
+
+
+def _base_url(client: Any, kwargs: Any) -> str:
+    base = kwargs.get("base_url") or client.base_url
+    return str(base() if callable(base) else base)
+
+
+def _is_retry(kwargs: Any) -> bool:
+    """Return true for an attempt that the library makes inside its own request method, and count it."""
+    retries = kwargs.get("retries")
+    if not retries:
+        return False
+    call = _hooks.current_call()
+    if call is not None:
+        call.retries = retries
+        _hooks.record_failed_attempt(call, sys.exception())
+    return True
+
+
+class _ObservedManager:
+    """Context manager of a streamed response, which begins the call when it is entered."""
+
+    def __init__(self, call: CallState, manager: Any, origin: Origin | None) -> None:
+        self._call = call
+        self._manager = manager
+        self._origin = origin
+
+    def __enter__(self) -> Any:
+        return _hooks.drive(self._call, end_with_http, self._manager.__enter__, (), {})
+
+    def __exit__(self, *raised: Any) -> Any:
+        self._on_exit(raised[0])
+        return self._manager.__exit__(*raised)
+
+    async def __aenter__(self) -> Any:
+        return await _hooks.drive_async(self._call, end_with_http, self._manager.__aenter__, (), {})
+
+    async def __aexit__(self, *raised: Any) -> Any:
+        self._on_exit(raised[0])
+        return await self._manager.__aexit__(*raised)
+
+    def _on_exit(self, kind: Any) -> None:
+        """Report a stream that was dropped before the library closes the response."""
+        try:
+            if kind is GeneratorExit and self._origin is not None and self._origin.stream() is None:
+                reader = getattr(self._call.http_response.stream, "_self_reader", None)
+                if (observer := getattr(reader, "observer", None)) is not None:
+                    observer.on_drop("dropped")
+        except Exception:
+            log_internal_error("end a stream")
+
+
+COHERE = Provider(
+    name="cohere",
+    distribution="cohere",
+    module="cohere.client",
+    supported=">=5.16,<8",
+    hook=patch,
+    routes=named(
+        "cohere",
+        {
+            ("POST", "/v2/chat"): ("v2.chat", CHAT),
+            ("POST", "/v2/embed"): ("v2.embed", EMBED),
+            ("POST", "/v2/rerank"): ("v2.rerank", RERANK),
+            ("POST", "/v1/chat"): ("chat", CHAT_V1),
+            ("POST", "/v1/embed"): ("embed", EMBED),
+            ("POST", "/v1/rerank"): ("rerank", RERANK),
+        },
+    ),
+)

@@ -1,0 +1,237 @@
+"""Hooks for LiteLLM: its HTTP client, the functions that programs call, and streams that send their request late.
+
+What LiteLLM sends through the client library of a vendor is traced by the hook of that library.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import weakref
+from contextvars import copy_context
+from dataclasses import replace
+from functools import partial
+from inspect import iscoroutinefunction
+from typing import Any
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
+
+import wrapt
+
+from ..._errors import log_internal_error
+from ..._read import get, get_text
+from ...capture.call import CallState
+from ...capture.http_body import ObservedBody, observe_body
+from ...capture.services import CallServices
+from ...capture.stream import notify
+from ...context import state as context_state
+from .. import _hooks
+from .._patches import Patches
+from .._routing import RoutedCall, current_routed_call
+from ..contract import Provider
+from ..hosts import provider_of
+
+__all__ = ["patch"]
+
+_VENDORS = {
+    "azure": "azure.ai.openai", "azure_ai": "azure.ai.inference", "azure_text": "azure.ai.openai",
+    "bedrock": "aws.bedrock", "codestral": "mistral_ai", "cohere_chat": "cohere", "custom_openai": None,
+    "gemini": "gcp.gemini", "huggingface": "hugging_face", "litellm_proxy": None, "minimax": "minimax_ai",
+    "mistral": "mistral_ai", "moonshot": "moonshot_ai", "openai_like": None, "text-completion-codestral": "mistral_ai",
+    "text-completion-openai": "openai", "vertex_ai": "gcp.vertex_ai", "vertex_ai_beta": "gcp.vertex_ai",
+    "voyage": "voyage_ai", "watsonx": "ibm.watsonx.ai", "xai": "x_ai", "zai": "z_ai",
+}  # fmt: skip
+"""Values of ``gen_ai.provider.name`` by LiteLLM's names, where they differ. ``None`` leaves it to the host."""
+_FUNCTIONS = (
+    "completion", "text_completion", "batch_completion", "completion_with_retries", "responses", "compact_responses",
+    "anthropic_messages", "create", "generate_content", "generate_content_stream", "embedding", "rerank", "moderation",
+    "image_generation", "image_edit", "speech", "transcription",
+)  # fmt: skip
+"""Functions of the package and methods of its router. Their asynchronous forms begin with an ``a``."""
+_ROUTER = ("function_with_fallbacks", "async_function_with_fallbacks", "_drive", "_call_sync", "schedule_acompletion")
+"""Methods through which routers of different releases send the requests of methods that each instance creates."""
+
+
+def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
+    """Install the hooks in the modules that ``module``, the package, has loaded, and in those that it loads later."""
+    patches = Patches()
+
+    def post(wrapped: Any, handler: Any, args: Any, kwargs: Any) -> Any:
+        call = _begin(provider, services, args, kwargs) if patches.active else None
+        return wrapped(*args, **kwargs) if call is None else _hooks.drive(call, _settle, wrapped, args, kwargs)
+
+    async def post_async(wrapped: Any, handler: Any, args: Any, kwargs: Any) -> Any:
+        call = _begin(provider, services, args, kwargs) if patches.active else None
+        if call is None:
+            return await wrapped(*args, **kwargs)
+        return await _hooks.drive_async(call, _settle, wrapped, args, kwargs)
+
+    def hook_routing(owner: Any, imported: Any) -> None:
+        owner = getattr(imported, owner) if owner else imported
+        for name in (*_FUNCTIONS, *(f"a{name}" for name in _FUNCTIONS), *_ROUTER):
+            function = vars(owner).get(name)
+            if function is not None:
+                patches.wrap(owner, name, _route_async if iscoroutinefunction(function) else _route)
+
+    def hook_methods(owner: str, methods: dict[str, Any], imported: Any) -> None:
+        for name, hook in methods.items():
+            patches.wrap_in(imported, owner, name, hook)
+
+    def hook_threads(fallbacks: Any) -> None:
+        patches.wrap(fallbacks, "run_async_function", _run_async)
+
+    hook_routing("", module)
+    streams = {"__init__": _keep_call, "__next__": _read, "__anext__": _read_async}
+    for name, hook in (
+        ("llms.custom_httpx.http_handler", partial(hook_methods, "HTTPHandler", {"post": post})),
+        ("llms.custom_httpx.http_handler", partial(hook_methods, "AsyncHTTPHandler", {"post": post_async})),
+        ("litellm_core_utils.litellm_logging", partial(hook_methods, "Logging", {_NOTED: _note_vendor})),
+        ("litellm_core_utils.streaming_handler", partial(hook_methods, "CustomStreamWrapper", streams)),
+        ("litellm_core_utils.fallback_utils", hook_threads),
+        ("anthropic_interface.messages", partial(hook_routing, "")),
+        ("router", partial(hook_routing, "Router")),
+        ("router_rust.core", partial(hook_routing, "RustCore")),
+    ):
+        wrapt.register_post_import_hook(partial(_hook, patches, hook), f"{module.__name__}.{name}")
+    return patches
+
+
+_NOTED = "update_environment_variables"
+"""Method that LiteLLM calls once it has chosen a vendor."""
+
+
+def _hook(patches: Patches, hook: Any, module: Any) -> None:
+    try:
+        if patches.active:
+            hook(module)
+    except Exception:
+        log_internal_error(f"hook {module.__name__}")
+
+
+def _route(wrapped: Any, instance: Any, args: Any, kwargs: Any, call: RoutedCall | None = None) -> Any:
+    """Call a function of LiteLLM. A refusal passes its retries and fallbacks and reaches the caller as it is."""
+    with call or RoutedCall() as routed:
+        return wrapped(*args, **kwargs)
+    raise routed.refusal
+
+
+async def _route_async(wrapped: Any, instance: Any, args: Any, kwargs: Any, call: RoutedCall | None = None) -> Any:
+    """Await a function of LiteLLM. A refusal passes its retries and fallbacks and reaches the caller as it is."""
+    with call or RoutedCall() as routed:
+        return await wrapped(*args, **kwargs)
+    raise routed.refusal
+
+
+def _run_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    """Run a coroutine function, perhaps in a thread: LiteLLM does not pass the caller's context on to it."""
+
+    async def in_context(**options: Any) -> Any:
+        return await asyncio.get_running_loop().create_task(function(**options), context=context)
+
+    context, function = copy_context(), kwargs["async_function"]
+    return wrapped(**{**kwargs, "async_function": in_context})
+
+
+def _note_vendor(wrapped: Any, logging: Any, args: Any, kwargs: Any) -> Any:
+    """Keep the vendor that LiteLLM has chosen for the requests that it sends through other client libraries."""
+    if (routed := current_routed_call()) is not None:
+        routed.provider = _vendor(kwargs.get("custom_llm_provider"))
+    return wrapped(*args, **kwargs)
+
+
+def _vendor(name: Any) -> str | None:
+    return _VENDORS.get(name, name) if isinstance(name, str) else None
+
+
+_calls: WeakKeyDictionary[Any, RoutedCall] = WeakKeyDictionary()
+"""Calls of streams. Some streams send their request when they are first read, in the context they were created in."""
+
+
+def _keep_call(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> None:
+    wrapped(*args, **kwargs)
+    try:
+        routed = current_routed_call()
+        if getattr(stream, "make_call", None) is not None:
+            _calls[stream] = RoutedCall(context_state.current(), None if routed is None else routed.provider)
+        elif routed is not None:
+            _calls[stream] = routed
+    except Exception:
+        log_internal_error("keep the call of a stream")
+
+
+def _read(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
+    try:
+        if getattr(stream, "completion_stream", stream) is None and (call := _calls.get(stream)) is not None:
+            return _route(wrapped, stream, args, kwargs, call)
+        return wrapped(*args, **kwargs)
+    except StopIteration:
+        _end(stream)
+        raise
+
+
+async def _read_async(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
+    try:
+        if getattr(stream, "completion_stream", stream) is None and (call := _calls.get(stream)) is not None:
+            return await _route_async(wrapped, stream, args, kwargs, call)
+        return await wrapped(*args, **kwargs)
+    except StopAsyncIteration:
+        _end(stream)
+        raise
+
+
+def _end(stream: Any) -> None:
+    """End the call of a stream that was read to its end: some releases neither read its body on nor close it."""
+    call = _calls.pop(stream, None)
+    body = None if call is None or call.body is None else call.body()
+    if body is not None:
+        notify(body._self_on_close)
+
+
+def _begin(provider: Provider, services: CallServices, args: Any, kwargs: Any) -> CallState | None:
+    try:
+        arguments = dict(zip(("url", "data", "json"), args, strict=False)) | kwargs
+        url = urlsplit(str(arguments["url"]))
+        route, model = _parse_path(url.path)
+        wire_format = provider.route("POST", route)
+        if wire_format is None:
+            return None
+        body = next((arguments[name] for name in ("json", "data", "content") if arguments.get(name)), None)
+        if isinstance(body, (str, bytes)):
+            body = json.loads(body)
+        request = wire_format.request(body)
+        details, routed = get(arguments.get("logging_obj"), "model_call_details"), current_routed_call()
+        model = request.model or model or get_text(details, "model")
+        request = replace(request, model=model, stream=request.stream or route == ":streamGenerateContent")
+        vendor = _vendor(get(details, "custom_llm_provider")) or (None if routed is None else routed.provider)
+        host = url.hostname
+        call = _hooks.begin(
+            services,
+            provider.name,
+            wire_format,
+            request,
+            provider=provider_of(None, host, vendor or provider.default_provider),
+            server=None if host is None else (host, url.port or (80 if url.scheme == "http" else 443)),
+            body=body,
+        )
+        if services.estimator is not None:
+            call.body = body
+        return call
+    except Exception:
+        log_internal_error("begin a call")
+        return None
+
+
+def _parse_path(path: str) -> tuple[str, str | None]:
+    """Return the route of a request, and the model if the path has it."""
+    parent, _, last = path.rstrip("/").rpartition("/")
+    model, colon, verb = last.rpartition(":")
+    if colon:
+        return ("/messages" if "/publishers/anthropic/" in parent else f":{verb}"), model or None
+    return (f"/chat/{last}" if parent.endswith("/chat") else f"/{last}"), None
+
+
+def _settle(call: CallState, http_response: Any) -> None:
+    call.http_response = http_response
+    observe_body(call, http_response)
+    if isinstance(http_response.stream, ObservedBody) and (routed := current_routed_call()) is not None:
+        routed.body = weakref.ref(http_response.stream)

@@ -1,0 +1,80 @@
+"""The ``ollama`` client library."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...capture.call import CallState
+from ...capture.services import CallServices
+from ...context import state as context_state
+from .. import Provider, _hooks, named
+from .._patches import Patches
+from .._requests import end_with, lazy_stream, open_call
+from .chat import CHAT, EMBED, GENERATE
+
+__all__ = ["OLLAMA"]
+
+
+def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
+    """Install the hooks in ``module``, the library's ``_client``."""
+    patches = Patches()
+
+    def begin(client: Any, args: Any, kwargs: Any, context: Any = None) -> CallState | None:
+        _, method, path = args
+        return open_call(
+            provider,
+            services,
+            method,
+            path,
+            kwargs.get("json"),
+            base=str(client._client.base_url),
+            stream=kwargs.get("stream") is True,
+            context=context,
+        )
+
+    def is_traced(args: Any) -> bool:
+        return patches.active and len(args) == 3 and provider.route(args[1], args[2]) is not None
+
+    def lazily(stream: Any, client: Any, args: Any, kwargs: Any) -> Any:
+        context = context_state.current()
+        return lazy_stream(stream, lambda: begin(client, args, kwargs, context))
+
+    def request(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+        if not is_traced(args):
+            return wrapped(*args, **kwargs)
+        if kwargs.get("stream"):
+            return lazily(wrapped(*args, **kwargs), client, args, kwargs)
+        call = begin(client, args, kwargs)
+        return wrapped(*args, **kwargs) if call is None else _hooks.drive(call, end_with, wrapped, args, kwargs)
+
+    async def request_async(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+        if not is_traced(args):
+            return await wrapped(*args, **kwargs)
+        if kwargs.get("stream"):
+            return lazily(await wrapped(*args, **kwargs), client, args, kwargs)
+        call = begin(client, args, kwargs)
+        if call is None:
+            return await wrapped(*args, **kwargs)
+        return await _hooks.drive_async(call, end_with, wrapped, args, kwargs)
+
+    patches.wrap_in(module, "Client", "_request", request)
+    patches.wrap_in(module, "AsyncClient", "_request", request_async)
+    return patches
+
+
+OLLAMA = Provider(
+    name="ollama",
+    distribution="ollama",
+    module="ollama._client",
+    supported=">=0.4,<1",
+    hook=patch,
+    routes=named(
+        "ollama",
+        {
+            ("POST", "/api/chat"): ("chat", CHAT),
+            ("POST", "/api/generate"): ("generate", GENERATE),
+            ("POST", "/api/embed"): ("embed", EMBED),
+            ("POST", "/api/embeddings"): ("embeddings", EMBED),
+        },
+    ),
+)

@@ -1,0 +1,1 @@
+"""Voyage AI: the hooks in its library."""

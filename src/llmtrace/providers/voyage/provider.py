@@ -1,0 +1,81 @@
+"""The ``voyageai`` client library."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ..._read import get, get_count, iter_list
+from ...capture.call import CallState
+from ...capture.services import CallServices
+from .. import EMBEDDINGS, RERANK, Provider, Request, Response, _hooks, named
+from .._patches import Patches
+from .._requests import end_with, open_call
+
+__all__ = ["VOYAGE"]
+
+
+def read_request(body: Any) -> Request:
+    request = EMBEDDINGS.request(body)
+    dimensions = get_count(body, "output_dimension")
+    if dimensions is not None:
+        request.params["dimensions"] = dimensions
+    return request
+
+
+def read_response(response: Any) -> Response:
+    read = EMBEDDINGS.response(response)
+    if isinstance(get(next(iter_list(response, "data"), None), "embedding"), str):
+        read.dimensions = None  # base64 of numbers of a size that only the request may state
+    return read
+
+
+def _settle(call: CallState, result: Any) -> None:
+    end_with(call, result.data)
+
+
+def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
+    """Install the hooks in ``module``, the library's ``api_requestor``."""
+    patches = Patches()
+
+    def begin(requestor: Any, args: Any, kwargs: Any) -> CallState | None:
+        if not patches.active:
+            return None
+        arguments = dict(zip(("method", "url", "params"), args, strict=False)) | kwargs
+        method, path, body = (arguments.get(name) for name in ("method", "url", "params"))
+        base = str(get(requestor, "base_url") or get(requestor, "api_base"))  # the name in the first releases
+        return open_call(provider, services, str(method), str(path), body, base=base)
+
+    def request(wrapped: Any, requestor: Any, args: Any, kwargs: Any) -> Any:
+        call = begin(requestor, args, kwargs)
+        return wrapped(*args, **kwargs) if call is None else _hooks.drive(call, _settle, wrapped, args, kwargs)
+
+    async def request_async(wrapped: Any, requestor: Any, args: Any, kwargs: Any) -> Any:
+        call = begin(requestor, args, kwargs)
+        if call is None:
+            return await wrapped(*args, **kwargs)
+        return await _hooks.drive_async(call, _settle, wrapped, args, kwargs)
+
+    patches.wrap_in(module, "APIRequestor", "request", request)
+    patches.wrap_in(module, "APIRequestor", "arequest", request_async)
+    return patches
+
+
+_EMBEDDINGS = replace(EMBEDDINGS, request=read_request, response=read_response)
+VOYAGE = Provider(
+    name="voyage",
+    distribution="voyageai",
+    module="voyageai.api_resources.api_requestor",
+    supported=">=0.3,<1",
+    hook=patch,
+    routes=named(
+        "voyage",
+        {
+            ("POST", "/embeddings"): ("embed", _EMBEDDINGS),
+            ("POST", "/multimodalembeddings"): ("multimodal_embed", _EMBEDDINGS),
+            ("POST", "/contextualizedembeddings"): ("contextualized_embed", _EMBEDDINGS),
+            ("POST", "/rerank"): ("rerank", RERANK),
+        },
+    ),
+    serves="voyage_ai",
+)

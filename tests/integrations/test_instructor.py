@@ -1,0 +1,59 @@
+"""The attempts of Instructor are one trace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import openai
+import pytest
+from agent_server import check_money, only, tree
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from pydantic import BaseModel, field_validator
+
+instructor = pytest.importorskip("instructor")
+
+pytestmark = [pytest.mark.usefixtures("agent_server"), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+
+
+def weather(valid_after: int) -> type[BaseModel]:
+    """Return a model that accepts a response only after so many attempts."""
+    attempts: list[str] = []
+
+    class Weather(BaseModel):
+        city: str
+
+        @field_validator("city")
+        @classmethod
+        def check(cls, city: str) -> str:
+            attempts.append(city)
+            if len(attempts) < valid_after:
+                raise ValueError("not yet")
+            return city
+
+    return Weather
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_attempts_are_below_one_span(spans: InMemorySpanExporter, asynchronous: bool) -> None:
+    """The calls for one response model share a span and a trace."""
+    messages = [{"role": "user", "content": "weather?"}]
+    question: Any = {"model": "gpt-4o-mini", "messages": messages, "response_model": weather(2), "max_retries": 3}
+    if asynchronous:
+        client = instructor.from_openai(openai.AsyncOpenAI())
+        assert (await client.chat.completions.create(**question)).city == "Paris"
+    else:
+        assert instructor.from_openai(openai.OpenAI()).chat.completions.create(**question).city == "Paris"
+    finished = spans.get_finished_spans()
+    assert tree(finished) == ["invoke_workflow Weather", *["  chat gpt-4o-mini"] * 2]
+    check_money(finished, calls=2)
+
+
+def test_response_that_is_never_valid_is_an_error(spans: InMemorySpanExporter) -> None:
+    """Instructor's exception reaches the application, and the span records it; its calls are fine."""
+    client = instructor.from_openai(openai.OpenAI())
+    messages: Any = [{"role": "user", "content": "weather?"}]
+    with pytest.raises(Exception, match="not yet"):
+        client.chat.completions.create(model="gpt-4o-mini", messages=messages, response_model=weather(9), max_retries=1)
+    outcomes = {span.name: (span.attributes or {})["llmtrace.outcome"] for span in spans.get_finished_spans()}
+    assert outcomes == {"invoke_workflow Weather": "error", "chat gpt-4o-mini": "ok"}
+    assert only(spans.get_finished_spans(), "invoke_workflow Weather").status.status_code.name == "ERROR"

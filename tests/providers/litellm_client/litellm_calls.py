@@ -1,0 +1,99 @@
+"""LiteLLM under test: five vendors, what each responds, and how a program calls it."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from answers import CHAT, CHAT_CHUNKS, MESSAGE, MESSAGE_EVENTS, QUESTION, sse
+from loopback import ServerResponse, json_answer, stream_answer
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else the import downloads a price list
+litellm: Any = pytest.importorskip("litellm")
+litellm.suppress_debug_info = True
+
+COLOURS = pytest.mark.parametrize("colour", ["sync", "async"])
+STREAMED = pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+
+MESSAGE_USAGE = {"input_tokens": 60, "cache_read_input_tokens": 30, "cache_creation_input_tokens": 10}
+GEMINI = {
+    "candidates": [{"content": {"role": "model", "parts": [{"text": "hé"}]}, "finishReason": "STOP", "index": 0}],
+    "usageMetadata": {
+        "promptTokenCount": 100,
+        "candidatesTokenCount": 15,
+        "thoughtsTokenCount": 5,
+        "totalTokenCount": 120,
+    },
+    "modelVersion": "gemini-2.5-flash",
+}
+USAGE = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
+
+
+@dataclass(frozen=True)
+class Vendor:
+    """Vendor that LiteLLM calls: a model, the end of the base URL, the dialect, and our name of the provider."""
+
+    model: str
+    base: str
+    dialect: str
+    provider: str
+
+    @property
+    def name(self) -> str:
+        """The model as the vendor names it."""
+        return self.model.partition("/")[2]
+
+
+VENDORS = {
+    "openai": Vendor("openai/gpt-4o-mini", "/v1", "chat", "openai"),
+    "anthropic": Vendor("anthropic/claude-sonnet-4-5", "", "messages", "anthropic"),
+    "gemini": Vendor("gemini/gemini-2.5-flash", "/v1beta/models/gemini-2.5-flash", "gemini", "gcp.gemini"),
+    "mistral": Vendor("mistral/mistral-small-latest", "/v1", "chat", "mistral_ai"),
+    "openrouter": Vendor("openrouter/openai/gpt-4o-mini", "/v1", "chat", "openrouter"),
+}
+EACH_VENDOR = pytest.mark.parametrize("vendor", VENDORS.values(), ids=VENDORS)
+
+
+def good(vendor: Vendor, *, stream: bool = False, **usage: Any) -> ServerResponse:
+    """Return what a vendor responds: 100 tokens in, 20 out."""
+    if vendor.dialect == "gemini":
+        return stream_answer(sse([GEMINI])) if stream else json_answer(GEMINI)
+    if vendor.dialect == "messages":
+        counts = {**MESSAGE_USAGE, "output_tokens": 20, **usage}
+        if not stream:
+            return json_answer({**MESSAGE, "model": vendor.name, "usage": counts})
+        start, end = MESSAGE_EVENTS[0], {**MESSAGE_EVENTS[5], "usage": {"output_tokens": 20}}
+        message = {**start["message"], "model": vendor.name, "usage": {**counts, "output_tokens": 1}}
+        return stream_answer(sse([{**start, "message": message}, *MESSAGE_EVENTS[1:5], end, MESSAGE_EVENTS[6]]))
+    counts = {**USAGE, **usage}
+    if not stream:
+        return json_answer({**CHAT, "model": vendor.name, "usage": counts})
+    chunks = [{**chunk, "model": vendor.name} for chunk in CHAT_CHUNKS]
+    return stream_answer(sse([*chunks[:3], {**chunks[3], "usage": counts}], done=True))
+
+
+def arguments(vendor: Vendor, url: str, **more: Any) -> dict[str, Any]:
+    """Return the arguments of a completion."""
+    return {"model": vendor.model, "messages": QUESTION, "api_key": "k", "api_base": url + vendor.base, **more}
+
+
+async def call(name: str, colour: str, owner: Any = litellm, /, **options: Any) -> Any:
+    """Call a function of LiteLLM, or its asynchronous form."""
+    result = getattr(owner, name if colour == "sync" else f"a{name}")(**options)
+    return await result if inspect.isawaitable(result) else result
+
+
+async def ask(colour: str, *, stream: bool = False, owner: Any = litellm, **options: Any) -> list[Any]:
+    """Return the chunks of a completion, or the one response, without ids and times."""
+    result = await call("completion", colour, owner, **options, **({"stream": True} if stream else {}))
+    if not stream:
+        return [_plain(result)]
+    return [_plain(item) for item in result] if colour == "sync" else [_plain(item) async for item in result]
+
+
+def _plain(item: Any) -> Any:
+    fields = item.model_dump()
+    return {name: value for name, value in fields.items() if name not in ("id", "created")}
