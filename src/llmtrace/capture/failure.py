@@ -71,8 +71,9 @@ def http_status(error: BaseException) -> int | None:
 
 
 def _code(error: BaseException) -> Any:
-    # aiohttp has the status as a number, and warns when its ``code`` is read.
-    return None if type(getattr(error, "status", None)) is int else getattr(error, "code", None)
+    # aiohttp, which has the status as a number, and websockets, whose code is that of a close, warn when it is read.
+    deprecated = type(getattr(error, "status", None)) is int or hasattr(error, "rcvd")
+    return None if deprecated else getattr(error, "code", None)
 
 
 def may_have_been_sent(error: BaseException) -> bool:
@@ -117,11 +118,6 @@ def error_code(error: BaseException) -> str | None:
     # A number counts only in the body: google-genai uses the attribute ``code`` for the HTTP status.
     number = inner.get("code") if text is None else None
     return str(number) if type(number) is int else text
-
-
-def _code(error: BaseException) -> Any:
-    # Skip the close code of a WebSocket: it is not an HTTP status, and reading it warns of a deprecation.
-    return None if hasattr(error, "rcvd") else getattr(error, "code", None)
 
 
 def error_event(error: BaseException) -> Any:
