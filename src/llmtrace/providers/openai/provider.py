@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from ...capture.services import CallServices
+from .._patches import Patches
 from ..contract import Provider, named, stainless
 from .assistants import RETRIEVE_RUN, RUN
 from .batches import BATCH
@@ -14,12 +18,21 @@ from .responses import COMPACT, DECISIONS, INPUT_TOKENS, RESPONSES, RETRIEVE_RES
 
 __all__ = ["OPENAI"]
 
+
+def _hook(provider: Provider, module: Any, services: CallServices) -> Patches:
+    from .sockets import hook_sockets
+
+    patches = stainless(provider, module, services)
+    hook_sockets(provider, services, patches)
+    return patches
+
+
 OPENAI = Provider(
     name="openai",
     distribution="openai",
     module="openai._base_client",
     supported=">=1.40,<4",
-    hook=stainless,
+    hook=_hook,
     routes=named(
         "openai",
         {
