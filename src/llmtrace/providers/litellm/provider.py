@@ -44,4 +44,5 @@ LITELLM = Provider(
             ("POST", "/rerank"): ("rerank", RERANK),
         },
     ),
+    doctor_imports=False,
 )
