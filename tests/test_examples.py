@@ -31,7 +31,9 @@ EXPECTED_OUTPUT = {
     "mistral.py": "chat mistral-small-2603: 12 tokens in, 0.0000402 USD",
     "more_libraries.py": "ollama chat: 9 tokens in, 0 USD",
     "openai_agents_run.py": "  invoke_agent stylist \n    chat gpt-4.1-mini 0.0001072 USD",
+    "xai_chat.py": "chat grok-4-0709: 0.000111 USD, stated by the provider",
     "prompt_and_documents.py": "monday ->",
+    "realtime.py": "follow-up: 40 audio tokens out, 0.00404 USD",
     "pydantic_ai_run.py": "  execute_tool weather",
     "redaction.py": "[EMAIL]",
     "smolagents_run.py": "invoke_agent stylist \n  chat gpt-4.1-mini 0.0001072 USD",
@@ -47,6 +49,7 @@ NEEDS = {
     "langgraph_agent.py": "langchain_openai",
     "llama_index_query.py": "llama_index",
     "openai_agents_run.py": "agents",
+    "realtime.py": "websockets",
     "pydantic_ai_run.py": "pydantic_ai",
     "smolagents_run.py": "smolagents",
 }

@@ -104,30 +104,35 @@ def leave_open(call: CallState, result: Any) -> None:
     """Leave the call open: the observer of its stream ends it."""
 
 
-def lazy_stream(stream: Any, begin: Callable[[], CallState | None]) -> Any:
+def lazy_stream(stream: Any, begin: Callable[[], CallState | None], unwrap: Callable[[Any], Any] | None = None) -> Any:
     """Return a generator of the same kind as ``stream``, which begins the call when it is first advanced.
 
     Args:
         stream: A generator of the library that sends its request when it is first advanced.
         begin: Function that opens the call.
+        unwrap: Function from an item of the stream to the chunk inside.
     """
-    made: Any
-    held: list[weakref.ref[Any]] = []
-    made = _read_async(stream, begin, held) if hasattr(stream, "__anext__") else _read(stream, begin, held)
-    made.__name__, made.__qualname__ = stream.__name__, stream.__qualname__
-    held.append(weakref.ref(made))
-    return made
+    try:
+        held: list[weakref.ref[Any]] = []
+        reader: Any = _read_async if hasattr(stream, "__anext__") else _read
+        made = reader(stream, begin, held, unwrap)
+        made.__name__, made.__qualname__ = stream.__name__, stream.__qualname__
+        held.append(weakref.ref(made))
+        return made
+    except Exception:
+        log_internal_error("observe a stream")
+        return stream
 
 
 def _read(
-    stream: Any, begin: Callable[[], CallState | None], held: list[weakref.ref[Any]]
+    stream: Any, begin: Callable[[], CallState | None], held: list[weakref.ref[Any]], unwrap: Any
 ) -> Generator[Any, Any, None]:
     call = begin()
     if call is None:
         yield from stream
         return
     first = _hooks.drive(call, leave_open, next, (stream, _END), {})
-    observer = _observer(call, first)
+    observer = _observer(call, first, unwrap)
     if first is _END:
         return
     try:
@@ -140,7 +145,7 @@ def _read(
 
 
 async def _read_async(
-    stream: Any, begin: Callable[[], CallState | None], held: list[weakref.ref[Any]]
+    stream: Any, begin: Callable[[], CallState | None], held: list[weakref.ref[Any]], unwrap: Any
 ) -> AsyncGenerator[Any, None]:
     call = begin()
     if call is None:
@@ -148,7 +153,7 @@ async def _read_async(
             yield chunk
         return
     first = await _hooks.drive_async(call, leave_open, anext, (stream, _END), {})
-    observer = _observer(call, first)
+    observer = _observer(call, first, unwrap)
     if first is _END:
         return
     try:
@@ -161,10 +166,12 @@ async def _read_async(
         raise
 
 
-def _observer(call: CallState, first: Any) -> StreamObserver | None:
+def _observer(call: CallState, first: Any, unwrap: Any) -> StreamObserver | None:
     """Return the observer of a stream after its first chunk, or ``None`` if it cannot be read."""
     try:
         observer = StreamObserver(call, call.make_accumulator())
+        if unwrap is not None:
+            observer.unwrap(unwrap)
         if first is _END:
             observer.on_exhausted()
         else:

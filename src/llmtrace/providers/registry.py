@@ -17,13 +17,14 @@ from .mistral.provider import MISTRAL
 from .ollama.provider import OLLAMA
 from .openai.provider import OPENAI
 from .voyage.provider import VOYAGE
+from .xai.provider import XAI
 
 __all__ = ["PROVIDERS", "providers"]
 
 PROVIDERS = (
     *(OPENAI, ANTHROPIC, GOOGLE_GENAI, MISTRAL, BEDROCK),
     *(GROQ, TOGETHER, CEREBRAS, FIREWORKS),
-    *(COHERE, OLLAMA, HUGGING_FACE, VOYAGE, LITELLM),
+    *(COHERE, OLLAMA, HUGGING_FACE, VOYAGE, XAI, LITELLM),
 )
 
 

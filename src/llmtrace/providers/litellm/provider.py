@@ -55,4 +55,5 @@ LITELLM = Provider(
             ("POST", "/v2/embed"): ("embedding", cohere.EMBED),
         },
     ),
+    doctor_imports=False,
 )

@@ -15,8 +15,6 @@ from typing import Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
-import wrapt
-
 from ..._errors import log_internal_error
 from ..._read import get, get_text
 from ...capture.call import CallState
@@ -67,43 +65,38 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
             return await wrapped(*args, **kwargs)
         return await _hooks.drive_async(call, _settle, wrapped, args, _inject_usage(call, kwargs))
 
-    def hook_routing(owner: str, imported: Any) -> None:
-        target = getattr(imported, owner) if owner else imported
-        for name in (*_FUNCTIONS, *(f"a{name}" for name in _FUNCTIONS), *_ROUTER):
-            function = vars(target).get(name)
-            if function is not None:
-                patches.wrap(target, name, _route_async if iscoroutinefunction(function) else _route)
-
-    def hook_methods(owner: str, methods: dict[str, Any], imported: Any) -> None:
-        for name, hook in methods.items():
-            patches.wrap_in(imported, owner, name, hook)
-
-    def hook_threads(fallbacks: Any) -> None:
-        patches.wrap(fallbacks, "run_async_function", _run_async)
-
-    hook_routing("", module)
+    _hook_routing("", module, patches)
     vendor = {"update_environment_variables": _note_vendor}  # called once LiteLLM has chosen the vendor
     streams = {"__init__": _keep_call, "__next__": _read, "__anext__": _read_async}
     for name, hook in (
-        ("llms.custom_httpx.http_handler", partial(hook_methods, "HTTPHandler", {"post": post})),
-        ("llms.custom_httpx.http_handler", partial(hook_methods, "AsyncHTTPHandler", {"post": post_async})),
-        ("litellm_core_utils.litellm_logging", partial(hook_methods, "Logging", vendor)),
-        ("litellm_core_utils.streaming_handler", partial(hook_methods, "CustomStreamWrapper", streams)),
-        ("litellm_core_utils.fallback_utils", hook_threads),
-        ("anthropic_interface.messages", partial(hook_routing, "")),
-        ("router", partial(hook_routing, "Router")),
-        ("router_rust.core", partial(hook_routing, "RustCore")),
+        ("llms.custom_httpx.http_handler", partial(_hook_methods, "HTTPHandler", {"post": post})),
+        ("llms.custom_httpx.http_handler", partial(_hook_methods, "AsyncHTTPHandler", {"post": post_async})),
+        ("litellm_core_utils.litellm_logging", partial(_hook_methods, "Logging", vendor)),
+        ("litellm_core_utils.streaming_handler", partial(_hook_methods, "CustomStreamWrapper", streams)),
+        ("litellm_core_utils.fallback_utils", _hook_threads),
+        ("anthropic_interface.messages", partial(_hook_routing, "")),
+        ("router", partial(_hook_routing, "Router")),
+        ("router_rust.core", partial(_hook_routing, "RustCore")),
     ):
-        wrapt.register_post_import_hook(partial(_hook, patches, hook), f"{module.__name__}.{name}")
+        patches.when_imported(f"{module.__name__}.{name}", hook)
     return patches
 
 
-def _hook(patches: Patches, hook: Any, module: Any) -> None:
-    try:
-        if patches.active:
-            hook(module)
-    except Exception:
-        log_internal_error(f"hook {module.__name__}")
+def _hook_routing(owner: str, module: Any, patches: Patches) -> None:
+    target = getattr(module, owner) if owner else module
+    for name in (*_FUNCTIONS, *(f"a{name}" for name in _FUNCTIONS), *_ROUTER):
+        function = vars(target).get(name)
+        if function is not None:
+            patches.wrap(target, name, _route_async if iscoroutinefunction(function) else _route)
+
+
+def _hook_methods(owner: str, methods: dict[str, Any], module: Any, patches: Patches) -> None:
+    for name, hook in methods.items():
+        patches.wrap_in(module, owner, name, hook)
+
+
+def _hook_threads(fallbacks: Any, patches: Patches) -> None:
+    patches.wrap(fallbacks, "run_async_function", _run_async)
 
 
 def _route(wrapped: Any, instance: Any, args: Any, kwargs: Any, call: RoutedCall | None = None) -> Any:
