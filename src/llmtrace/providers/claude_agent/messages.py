@@ -19,7 +19,7 @@ __all__ = ["QUERY", "Earlier"]
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """What the process has already stated as its cost when a query begins."""
+    """Cost that the process has already stated when a query begins."""
 
     cost: Any
     known: bool

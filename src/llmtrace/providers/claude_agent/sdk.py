@@ -22,7 +22,7 @@ __all__ = ["patch"]
 
 
 @dataclass(slots=True)
-class _Session:
+class _AgentSession:
     """Queries in progress of one ``ClaudeSDKClient``, which all run in one process."""
 
     options: Any
@@ -42,7 +42,7 @@ class _Session:
 def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     """Install the hooks; ``module`` is the package."""
     patches = Patches()
-    agent = _Agent(provider, services, patches)
+    agent = _AgentHooks(provider, services, patches)
     patches.wrap_in(
         sys.modules.get(f"{module.__name__}._internal.client"), "InternalClient", "process_query", agent.run
     )
@@ -55,14 +55,14 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     return patches
 
 
-class _Agent:
+class _AgentHooks:
     """The hooked functions, and the sessions of all clients."""
 
     def __init__(self, provider: Provider, services: CallServices, patches: Patches) -> None:
         self._provider = provider
         self._services = services
         self._patches = patches
-        self._sessions: WeakKeyDictionary[Any, _Session] = WeakKeyDictionary()
+        self._sessions: WeakKeyDictionary[Any, _AgentSession] = WeakKeyDictionary()
 
     def run(self, wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
         """Run ``query()``, which calls this when it is first iterated."""
@@ -101,7 +101,7 @@ class _Agent:
         session = self._session(client)
         return messages if session is None else self._receive(session, messages)
 
-    async def _receive(self, session: _Session, messages: Any) -> AsyncIterator[Any]:
+    async def _receive(self, session: _AgentSession, messages: Any) -> AsyncIterator[Any]:
         try:
             async for message in messages:
                 try:
@@ -125,7 +125,7 @@ class _Agent:
             log_internal_error("end the queries of a client")
         return await wrapped(*args, **kwargs)
 
-    def _on_message(self, session: _Session, message: Any) -> None:
+    def _on_message(self, session: _AgentSession, message: Any) -> None:
         kind = type(message).__name__
         if session.active is None:
             if kind not in ("AssistantMessage", "StreamEvent", "ResultMessage"):
@@ -146,14 +146,14 @@ class _Agent:
             if observer is not None:
                 observer.on_exhausted()
 
-    def _session(self, client: Any) -> _Session | None:
+    def _session(self, client: Any) -> _AgentSession | None:
         try:
             if not self._patches.active:
                 return None
             session = self._sessions.get(client)
             if session is None:
                 options = get(client, "options")
-                session = self._sessions[client] = _Session(options, _at_start(options))
+                session = self._sessions[client] = _AgentSession(options, _at_start(options))
             return session
         except Exception:
             log_internal_error("find the session of a client")
