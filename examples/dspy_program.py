@@ -32,7 +32,7 @@ class Umbrella(dspy.Module):  # type: ignore[misc] # no types
 
 
 with vendor(completion('{"reasoning": "It rains.", "advice": "Take an umbrella."}')) as url:
-    # llmtrace traces the calls of the OpenAI library, which LiteLLM makes, and not those of DSPy's own engine.
+    # llmtrace traces the calls of LiteLLM, and not those of DSPy's own engine.
     model = dspy.LM("openai/gpt-4.1-mini", engine="litellm", api_base=f"{url}/v1", api_key="none", cache=False)
     with dspy.context(lm=model, adapter=dspy.JSONAdapter()):
         print(Umbrella()(weather="Rain until noon.").advice)

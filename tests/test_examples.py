@@ -32,6 +32,7 @@ EXPECTED_OUTPUT = {
     "mistral.py": "chat mistral-small-2603: 12 tokens in, 0.0000402 USD",
     "more_libraries.py": "ollama chat: 9 tokens in, 0 USD",
     "openai_agents_run.py": "  invoke_agent stylist \n    chat gpt-4.1-mini 0.0001072 USD",
+    "xai_chat.py": "chat grok-4-0709: 0.000111 USD, stated by the provider",
     "prompt_and_documents.py": "monday ->",
     "realtime.py": "follow-up: 40 audio tokens out, 0.00404 USD",
     "pydantic_ai_run.py": "  execute_tool weather",

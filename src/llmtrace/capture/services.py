@@ -37,6 +37,9 @@ class StreamUsageInjector(Protocol):
     def inject(self, call: CallStart, options: Any) -> Any:
         """Return the options of a request: a copy with ``include_usage`` where the settings allow it, or the same."""
 
+    def inject_body(self, call: CallStart, body: Any) -> Any:
+        """Return a request body in the same way: a copy with ``include_usage``, or the same."""
+
     def on_error(self, call: CallStart, error: BaseException) -> None:
         """Stop adding the option for a host that rejected it."""
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from ..context.operation import Operation
 from ..providers._patches import Patches
-from ._parts import install_part
 from ._wrapping import TracedMethod
 
 __all__ = ["install"]
@@ -18,7 +17,7 @@ def install(module: Any) -> Patches:
     """Install the bridge. ``module`` is ``chromadb.api.models.Collection``."""
     patches = Patches()
     patches.wrap_in(module, "Collection", "query", _SEARCH.call)
-    install_part(patches, "chromadb.api.models.AsyncCollection", _wrap_async)
+    patches.when_imported("chromadb.api.models.AsyncCollection", _wrap_async)
     return patches
 
 

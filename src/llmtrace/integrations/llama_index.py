@@ -31,6 +31,9 @@ _METHODS = {
 }
 """Kind of operation by class and method, the most special class first. Other spans have no operation."""
 
+_AGENTS = ("AgentWorkflow", "BaseWorkflowAgent")
+"""Workflows whose steps get no span: they are the same in every run of an agent."""
+
 _runs = OpenRuns("llama_index")
 
 
@@ -91,13 +94,15 @@ def _kind(cls: type, method: str) -> str | None:
 
 
 def _enter(id_: str, arguments: dict[str, Any], instance: Any, parent: Any) -> None:
-    method = id_[:-_ID_CHARS].rpartition(".")[2]
+    owner, _, method = id_[:-_ID_CHARS].rpartition(".")
     kind = _kind(type(instance), method)
+    if instance is None and str(parent)[:-_ID_CHARS].endswith(".run") and owner not in _AGENTS:
+        kind = "workflow"  # a step of a workflow
     # Skip the ``run`` of older releases of workflows: it returns at once, and nothing is called then.
     if kind is None or (method == "run" and "init_state" not in arguments):
         _runs.skip(id_, parent)
         return
-    name = type(instance).__name__
+    name = method if instance is None else type(instance).__name__
     if kind == "agent":
         name = instance.name
     elif kind == "tool":
@@ -117,7 +122,7 @@ def _enter(id_: str, arguments: dict[str, Any], instance: Any, parent: Any) -> N
         if run.reads_content:
             operation.arguments = arguments.get("kwargs") or arguments
     elif run.reads_content and method != "run":
-        operation.arguments = getattr(question, "query_str", question)
+        operation.arguments = arguments.get("ev") if instance is None else getattr(question, "query_str", question)
     run.attach()
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from ..context.operation import Operation
 from ..providers._patches import Patches
-from ._parts import install_part
 from ._wrapping import TracedMethod
 
 __all__ = ["install"]
@@ -17,7 +16,7 @@ def install(module: Any) -> Patches:
     """Install the bridge. ``module`` is ``qdrant_client.qdrant_client``."""
     patches = Patches()
     patches.wrap_in(module, "QdrantClient", "query_points", _SEARCH.call)
-    install_part(patches, "qdrant_client.async_qdrant_client", _wrap_async)
+    patches.when_imported("qdrant_client.async_qdrant_client", _wrap_async)
     return patches
 
 

@@ -18,13 +18,14 @@ from .mistral.provider import MISTRAL
 from .ollama.provider import OLLAMA
 from .openai.provider import OPENAI
 from .voyage.provider import VOYAGE
+from .xai.provider import XAI
 
 __all__ = ["PROVIDERS", "providers"]
 
 PROVIDERS = (
     *(OPENAI, ANTHROPIC, GOOGLE_GENAI, MISTRAL, BEDROCK),
     *(GROQ, TOGETHER, CEREBRAS, FIREWORKS),
-    *(COHERE, OLLAMA, HUGGING_FACE, VOYAGE, LITELLM, CLAUDE_AGENT),
+    *(COHERE, OLLAMA, HUGGING_FACE, VOYAGE, XAI, LITELLM, CLAUDE_AGENT),
 )
 
 

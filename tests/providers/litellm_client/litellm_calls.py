@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else the import downloads
 litellm: Any = pytest.importorskip("litellm")
 litellm.suppress_debug_info = True
 
+OLDEST = version("litellm") == "1.72.0"
 COLOURS = pytest.mark.parametrize("colour", ["sync", "async"])
 STREAMED = pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 

@@ -47,22 +47,18 @@ async def check_refused(loopback: Loopback, spans: InMemorySpanExporter, colour:
 
 
 @COLOURS
-@STREAMED
 @EACH_REFUSED
-@pytest.mark.parametrize("more", [{}, {"num_retries": 2}, {"fallbacks": [FREE.model]}], ids=["", "retry", "fallback"])
+@pytest.mark.parametrize("more", [{}, {"stream": True}, {"num_retries": 2}, {"fallbacks": [FREE.model]}], ids="".join)
 async def test_refused_completion_raises_the_refusal(
     loopback: Loopback,
     refusing: InMemorySpanExporter,
     vendor: Vendor,
     colour: str,
-    stream: bool,
     more: dict[str, Any],
 ) -> None:
     """No retry and no other model answers a refused call, whether it is sent at once or when its stream is read."""
-    if more and stream:
-        pytest.skip("the same path")
     options = {**arguments(vendor, loopback.url), "max_tokens": 9, **more}
-    await check_refused(loopback, refusing, colour, stream=stream, **options)
+    await check_refused(loopback, refusing, colour, **options)
 
 
 @COLOURS

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from functools import partial
 from typing import Any
-
-import wrapt
 
 from ..._errors import log_internal_error
 from ...capture.call import CallState
@@ -65,19 +63,13 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
         patches.wrap_in(sys.modules.get(f"{package}.core.http_client"), owner, "request", hook)
         patches.wrap_in(sys.modules.get(f"{package}.core.http_client"), owner, "stream", stream)
     for name, owners in _STREAMED:
-        wrapt.register_post_import_hook(_remember(patches, deferred, owners), f"{package}.{name}")
+        patches.when_imported(f"{package}.{name}", partial(_remember, deferred, owners))
     return patches
 
 
-def _remember(patches: Patches, deferred: DeferredStreams, owners: tuple[str, ...]) -> Callable[[Any], None]:
-    def imported(module: Any) -> None:
-        try:
-            for owner in owners if patches.active else ():
-                patches.wrap_in(module, owner, "chat_stream", deferred.remember)
-        except Exception:
-            log_internal_error(f"hook {module.__name__}")
-
-    return imported
+def _remember(deferred: DeferredStreams, owners: tuple[str, ...], module: Any, patches: Patches) -> None:
+    for owner in owners:
+        patches.wrap_in(module, owner, "chat_stream", deferred.remember)
 
 
 def _is_hosted_elsewhere(client: Any) -> bool:

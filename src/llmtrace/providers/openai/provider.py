@@ -8,6 +8,7 @@ from ...capture.services import CallServices
 from .._patches import Patches
 from ..contract import Provider, named, stainless
 from .assistants import RETRIEVE_RUN, RUN
+from .batches import BATCH
 from .chat import CHAT
 from .completions import COMPLETIONS
 from .embeddings import EMBEDDINGS
@@ -51,6 +52,7 @@ OPENAI = Provider(
             ("POST", "/audio/speech"): ("audio.speech.create", SPEECH),
             ("POST", "/audio/transcriptions"): ("audio.transcriptions.create", TRANSCRIPTIONS),
             ("POST", "/audio/translations"): ("audio.translations.create", TRANSCRIPTIONS),
+            ("GET", "/batches/*"): ("batches.retrieve", BATCH),
             ("POST", "/threads/runs"): ("beta.threads.create_and_run", RUN),
             ("POST", "/threads/*/runs"): ("beta.threads.runs.create", RUN),
             ("POST", "/threads/*/runs/*/submit_tool_outputs"): ("beta.threads.runs.submit_tool_outputs", RUN),

@@ -8,9 +8,12 @@ from typing import Any
 
 from ...capture.failure import http_status
 from ...model.call_stages import CallStart
+from .._routing import current_routed_call
 
 __all__ = ["UsageInjector"]
 
+_ALWAYS_REPORTING = frozenset({"mistral_ai"})
+"""Providers whose streams report usage unasked, and that reject ``stream_options``."""
 _log = logging.getLogger("llmtrace")
 
 
@@ -24,26 +27,35 @@ class UsageInjector:
 
     def inject(self, call: CallStart, options: Any) -> Any:
         """Return a copy of the options with ``include_usage``, or the same options if it must not be added."""
-        body = options.json_data
+        extra = getattr(options, "extra_json", None)
+        if isinstance(extra, dict) and "stream_options" in extra:
+            return options
+        # A routing library hides the chunk itself.
+        if current_routed_call() is None and _reads_raw_response(options):
+            return options
+        body = self.inject_body(call, options.json_data)
+        if body is options.json_data:
+            return options
+        injected = options.model_copy()
+        injected.json_data = body
+        return injected
+
+    def inject_body(self, call: CallStart, body: Any) -> Any:
+        """Return a copy of a request body with ``include_usage``, or the same body if it must not be added."""
         host = "" if call.server is None else call.server[0]
         if (
             not call.request.stream
             or call.request.api_type != "chat_completions"
+            or call.provider in _ALWAYS_REPORTING
             or host in self._rejecting_hosts
             or not (self._always or host in self._hosts)
             or not isinstance(body, dict)
-            or _reads_raw_response(options)
         ):
-            return options
-        stream_options = body.get("stream_options")
-        extra = getattr(options, "extra_json", None)
-        if isinstance(extra, dict) and "stream_options" in extra:
-            return options
-        if stream_options is not None and (not isinstance(stream_options, dict) or "include_usage" in stream_options):
-            return options
-        injected = options.model_copy()
-        injected.json_data = {**body, "stream_options": {**(stream_options or {}), "include_usage": True}}
-        return injected
+            return body
+        options = body.get("stream_options")
+        if options is not None and (not isinstance(options, dict) or "include_usage" in options):
+            return body
+        return {**body, "stream_options": {**(options or {}), "include_usage": True}}
 
     def forget(self) -> None:
         """Forget which hosts rejected ``include_usage``."""
