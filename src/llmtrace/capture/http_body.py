@@ -8,9 +8,10 @@ import weakref
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
-from .._compat.http_clients import is_read, make_decoders
+from .._compat.http_clients import is_read, make_decoders, request_of
 from .._compat.wrapt import ObjectProxy
 from .._errors import log_internal_error
 from ..model import Response
@@ -26,6 +27,7 @@ __all__ = [
     "SseParser",
     "make_parser",
     "observe_body",
+    "release_response",
 ]
 
 _MAX_BODY_BYTES = 32 * 1024 * 1024
@@ -360,6 +362,15 @@ def observe_body(call: CallState, http: Any) -> None:
         reader.on_exhausted()
     else:
         http.stream = ObservedBody(http.stream, reader)
+        release_response(call, http)
+
+
+def release_response(call: CallState, http: Any) -> None:
+    """Let the call keep no more of the response ``http`` than it reads at its end.
+
+    aiohttp keeps the context of a call, and so the call, as long as its connections: a dropped stream would not end.
+    """
+    call.http_response = SimpleNamespace(headers=http.headers, _request=request_of(http))
 
 
 def make_parser(http: Any, observer: StreamObserver) -> SseParser:

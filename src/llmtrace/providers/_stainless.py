@@ -9,7 +9,7 @@ from typing import Any
 
 from .._errors import log_internal_error
 from ..capture.call import CallState
-from ..capture.http_body import ObservedBody, make_parser, observe_body
+from ..capture.http_body import ObservedBody, make_parser, observe_body, release_response
 from ..capture.services import CallServices, StreamUsageInjector
 from ..capture.stream import (
     AsyncObservedHelperIterator,
@@ -213,3 +213,4 @@ def _settle_stream(call: CallState, stream: Any) -> None:
     http_response.stream = ObservedBody(
         http_response.stream, make_parser(http_response, observer), observer, weakref.ref(inner)
     )
+    release_response(call, http_response)

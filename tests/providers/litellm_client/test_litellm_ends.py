@@ -140,3 +140,18 @@ async def test_cancelled_call_is_cancelled(loopback: Loopback, spans: InMemorySp
         await task
     hold.set()
     assert flushed_attributes(spans)["llmtrace.outcome"] == "cancelled"
+
+
+@pytest.mark.parametrize("name", ["openai", "anthropic"])
+async def test_stream_dropped_unread_ends_while_its_connection_is_open(
+    loopback: Loopback, spans: InMemorySpanExporter, name: str
+) -> None:
+    """A stream that is dropped ends, though aiohttp keeps the context of its call as long as the connection."""
+    vendor = VENDORS[name]
+    loopback.will(good(vendor, stream=True))
+    stream = await litellm.acompletion(stream=True, **arguments(vendor, loopback.url))
+    del stream
+    for _ in range(3):
+        gc.collect()
+        await asyncio.sleep(0.002)
+    assert flushed_attributes(spans)["llmtrace.stream.end"] == "dropped"

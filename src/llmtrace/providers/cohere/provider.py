@@ -107,14 +107,16 @@ class _ObservedManager:
         self._origin = origin
 
     def __enter__(self) -> Any:
-        return _hooks.drive(self._call, end_with_http, self._manager.__enter__, (), {})
+        self._response = _hooks.drive(self._call, end_with_http, self._manager.__enter__, (), {})
+        return self._response
 
     def __exit__(self, *raised: Any) -> Any:
         self._on_exit(raised[0])
         return self._manager.__exit__(*raised)
 
     async def __aenter__(self) -> Any:
-        return await _hooks.drive_async(self._call, end_with_http, self._manager.__aenter__, (), {})
+        self._response = await _hooks.drive_async(self._call, end_with_http, self._manager.__aenter__, (), {})
+        return self._response
 
     async def __aexit__(self, *raised: Any) -> Any:
         self._on_exit(raised[0])
@@ -124,7 +126,7 @@ class _ObservedManager:
         """Report a stream that was dropped before the library closes the response."""
         try:
             if kind is GeneratorExit and self._origin is not None and self._origin.stream() is None:
-                reader = getattr(self._call.http_response.stream, "_self_reader", None)
+                reader = getattr(self._response.stream, "_self_reader", None)
                 if (observer := getattr(reader, "observer", None)) is not None:
                     observer.on_drop("dropped")
         except Exception:
