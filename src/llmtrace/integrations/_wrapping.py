@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from inspect import iscoroutinefunction
 from typing import Any
 
 from .._errors import log_internal_error
@@ -12,6 +14,8 @@ from ..context.blocks import steps
 from ..context.callback_run import CallbackRun, innermost_operation
 from ..context.operation import Operation
 from ..context.operations import first_line
+from ..providers._patches import Patches
+from ._parts import install_part
 from ._runs import records_operations
 
 __all__ = ["TracedMethod"]
@@ -44,6 +48,33 @@ class TracedMethod:
     """Function that returns the result to record, called only if content is recorded."""
     read_documents: Callable[[Any], Iterable[object] | None] = _nothing
     """Function from the result to the documents that it has."""
+
+    def installer(self, *methods: str) -> Callable[[Any], Patches]:
+        """Return the function ``install`` of a bridge that traces ``methods``.
+
+        Args:
+            methods: ``Class.method`` of the module whose import installs the bridge, ``module:Class.method`` of others.
+                A question mark at the end is for methods that some supported releases lack.
+        """
+
+        def wrap(name: str, module: Any, patches: Patches) -> None:
+            owner, _, method = name.rstrip("?").partition(".")
+            function = vars(getattr(module, owner, object)).get(method)
+            if function is not None or not name.endswith("?"):
+                wrapper = self.call_async if iscoroutinefunction(function) else self.call
+                patches.wrap_in(module, owner, method, wrapper)
+
+        def install(module: Any) -> Patches:
+            patches = Patches()
+            for target in methods:
+                part, _, name = target.rpartition(":")
+                if part:
+                    install_part(patches, part, partial(wrap, name))
+                else:
+                    wrap(name, module, patches)
+            return patches
+
+        return install
 
     def call(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         """Call ``wrapped`` inside an operation."""
@@ -109,9 +140,14 @@ class TracedMethod:
         return run
 
     def _repeats(self, name: str, outer: Any) -> bool:
-        """Return True inside the same operation: methods of a library call one another."""
+        """Return True inside the same operation: methods of a library call one another.
+
+        A search inside another is part of it: a retriever searches a vector store.
+        """
         operation = innermost_operation(outer)
-        return operation is not None and (operation.kind, operation.name) == (self.kind, name)
+        if operation is None or operation.kind != self.kind:
+            return False
+        return self.kind == "retrieval" or operation.name == name
 
     def _end(self, run: CallbackRun, *, error: BaseException | None = None, result: Any = None) -> None:
         try:

@@ -1,0 +1,95 @@
+"""Pinecone: searches of an index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..context.operation import Operation
+from ..providers._patches import Patches
+from ._parts import install_part
+from ._search_results import document, set_query
+from ._wrapping import TracedMethod
+
+__all__ = ["install"]
+
+_parts: list[int] = []
+"""Ids of the vectors that a search of several namespaces searches for, in threads."""
+
+
+def _vector_id(kwargs: Mapping[str, Any]) -> int:
+    vector = kwargs.get("vector")
+    return id(kwargs.get("sparse_vector") if vector is None else vector)
+
+
+def _index(index: Any, _: Any, kwargs: Mapping[str, Any]) -> str | None:
+    """Return the host of an index, which is its name and the id of its project, without the domain."""
+    if "namespace" in kwargs and _vector_id(kwargs) in _parts:
+        return None
+    host = urlsplit(index._host if "//" in index._host else f"//{index._host}").hostname or ""
+    return host.partition(".svc.")[0]
+
+
+def _begin_search(_: Any, __: Any, kwargs: Mapping[str, Any], operation: Operation) -> None:
+    inputs = kwargs.get("inputs") or _field(kwargs.get("query"), "inputs")
+    texts = [_field(inputs, "text"), *(_field(clause, "query") for clause in kwargs.get("score_by") or ())]
+    set_query(operation, texts, kwargs.get("top_k") or _field(kwargs.get("query"), "top_k"))
+
+
+def _field(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+
+
+def _read_matches(response: Any) -> Iterable[object]:
+    for match in response.matches:
+        yield document(match.id, match.metadata, score=match.score)
+
+
+def _read_hits(response: Any) -> Iterable[object]:
+    for hit in response.result.hits:
+        yield document(hit.id, hit.fields, score=hit.score)
+
+
+def _read_own_fields(response: Any) -> Iterable[object]:
+    for match in response.matches:
+        fields = {name: value for name, value in match.to_dict().items() if name not in {"_id", "_score"}}
+        yield document(match.id, fields, score=match.score)
+
+
+def _query_namespaces(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    def search(*args: Any, **kwargs: Any) -> Any:
+        _parts.append(vector)
+        try:
+            return wrapped(*args, **kwargs)
+        finally:
+            _parts.remove(vector)
+
+    vector = _vector_id(kwargs)
+    return _QUERY.call(search, instance, args, kwargs)
+
+
+def _wrap_namespaces(name: str, module: Any, patches: Patches) -> None:
+    patches.wrap_in(module, name, "query_namespaces", _query_namespaces)
+
+
+_QUERY = TracedMethod("pinecone", "retrieval", _index, begin=_begin_search, read_documents=_read_matches)
+_GRPC, _ASYNC = "pinecone.grpc:GrpcIndex", "pinecone.async_client.async_index:AsyncIndex"
+_DOCUMENTS = "pinecone.client.documents:Documents", "pinecone.async_client.documents:AsyncDocuments"
+_installers = (
+    _QUERY.installer("Index.query", f"{_GRPC}.query", f"{_ASYNC}.query", f"{_ASYNC}.query_namespaces"),
+    replace(_QUERY, read_documents=_read_hits).installer("Index.search", f"{_GRPC}.search?", f"{_ASYNC}.search"),
+    replace(_QUERY, read_documents=_read_own_fields).installer(*(f"{each}.search" for each in _DOCUMENTS)),
+)
+
+
+def install(module: Any) -> Patches:
+    """Install the bridge. ``module`` is ``pinecone.index``."""
+    patches = Patches()
+    for each in _installers:
+        patches.join(each(module))
+    _wrap_namespaces("Index", module, patches)
+    install_part(patches, "pinecone.grpc", partial(_wrap_namespaces, "GrpcIndex"))
+    return patches
