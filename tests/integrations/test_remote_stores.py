@@ -14,6 +14,7 @@ from agent_server import only
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
+import llmtrace
 from serving import QuietHandler, serving
 
 HITS = {"hits": {"hits": [{"_id": "a", "_score": 0.5, "_source": {"text": "Rain in Paris."}}]}}
@@ -86,12 +87,12 @@ OTHERS = [
 def test_searches_of_elasticsearch_are_recorded(content_spans: InMemorySpanExporter, url: str) -> None:
     """Searches for vectors or by a model have a span; searches for words and other requests have none."""
     elasticsearch = pytest.importorskip("elasticsearch")
-    client = elasticsearch.Elasticsearch(url)
-    for body, _ in BODIES:
-        assert client.search(index="atlas", **body)["hits"] == HITS["hits"]
-    for body in OTHERS:
-        client.search(index="atlas", **body)
-    client.index(index="atlas", document={"knn": 1})
+    with elasticsearch.Elasticsearch(url) as client:
+        for body, _ in BODIES:
+            assert client.search(index="atlas", **body)["hits"] == HITS["hits"]
+        for body in OTHERS:
+            client.search(index="atlas", **body)
+        client.index(index="atlas", document={"knn": 1})
     found = searches(content_spans)
     assert [search.get("gen_ai.retrieval.query.text") for search in found] == [text for _, text in BODIES]
     assert {search["gen_ai.data_source.id"] for search in found} == {"atlas"}
@@ -102,13 +103,13 @@ def test_searches_of_elasticsearch_are_recorded(content_spans: InMemorySpanExpor
 async def test_failed_search_of_elasticsearch_is_an_error(spans: InMemorySpanExporter, url: str) -> None:
     """The exception of a failed search reaches the caller and its span; tasks are traced likewise."""
     elasticsearch = pytest.importorskip("elasticsearch")
-    with pytest.raises(elasticsearch.NotFoundError):
-        elasticsearch.Elasticsearch(url).search(index="missing", knn=KNN)
+    with elasticsearch.Elasticsearch(url) as client, pytest.raises(elasticsearch.NotFoundError):
+        client.search(index="missing", knn=KNN)
     assert only(spans.get_finished_spans(), "retrieval").status.status_code is StatusCode.ERROR
     spans.clear()
     pytest.importorskip("aiohttp")
-    async with elasticsearch.AsyncElasticsearch(url) as client:
-        await client.search(index="atlas", knn=KNN)
+    async with elasticsearch.AsyncElasticsearch(url) as tasks:
+        await tasks.search(index="atlas", knn=KNN)
     (search,) = searches(spans)
     assert "Rain" not in str(search)
 
@@ -125,10 +126,8 @@ async def test_searches_of_opensearch_are_recorded(
         async with opensearch.AsyncOpenSearch(url) as client:
             assert [await client.search(index="atlas", body=body) for body in bodies] == [HITS] * len(bodies)
     else:
-        client = opensearch.OpenSearch(url)
-        assert [client.search(index="atlas", body=body) for body in bodies] == [HITS] * len(bodies)
-        with pytest.raises(opensearch.NotFoundError):
-            client.search(index="missing", body={"query": {"match_all": {}}})
+        with opensearch.OpenSearch(url) as client:
+            assert [client.search(index="atlas", body=body) for body in bodies] == [HITS] * len(bodies)
     found = searches(content_spans)
     assert [search.get("gen_ai.retrieval.query.text") for search in found] == [text for _, text in BODIES]
     assert {search["gen_ai.data_source.id"] for search in found} == {"atlas"}
@@ -148,11 +147,13 @@ async def test_searches_of_pinecone_are_recorded(spans: InMemorySpanExporter, ur
             await index.query_namespaces(**several)
             await index.documents.search(namespace="n", **documents)
     else:
-        index = pinecone.Index(host=url, api_key="k")
-        assert index.query(top_k=2, vector=vector, namespace="n").matches[0].id == "a"
-        index.search_records(namespace="n", top_k=2, inputs={"text": "rain?"})
-        index.query_namespaces(**several)
-        index.documents.search(namespace="n", **documents)
+        with pinecone.Index(host=url, api_key="k") as index:
+            assert index.query(top_k=2, vector=vector, namespace="n").matches[0].id == "a"
+            index.search_records(namespace="n", top_k=2, inputs={"text": "rain?"})
+            index.query_namespaces(**several)
+            index.documents.search(namespace="n", **documents)
+    __import__("pinecone.grpc")  # its hooks are the same
+    assert llmtrace.instrument().skipped == {}
     found = searches(spans)
     assert [search["gen_ai.retrieval.top_k"] for search in found] == [2, 2, 1, 2]
     assert {search["gen_ai.data_source.id"] for search in found} == {"127.0.0.1"}

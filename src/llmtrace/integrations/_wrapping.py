@@ -50,31 +50,37 @@ class TracedMethod:
     """Function from the result to the documents that it has."""
 
     def installer(self, *methods: str) -> Callable[[Any], Patches]:
-        """Return the function ``install`` of a bridge that traces ``methods``.
-
-        Args:
-            methods: ``Class.method`` of the module whose import installs the bridge, ``module:Class.method`` of others.
-                A question mark at the end is for methods that some supported releases lack.
-        """
-
-        def wrap(name: str, module: Any, patches: Patches) -> None:
-            owner, _, method = name.rstrip("?").partition(".")
-            function = vars(getattr(module, owner, object)).get(method)
-            if function is not None or not name.endswith("?"):
-                wrapper = self.call_async if iscoroutinefunction(function) else self.call
-                patches.wrap_in(module, owner, method, wrapper)
+        """Return the function ``install`` of a bridge that traces ``methods``, as ``install_in`` takes them."""
 
         def install(module: Any) -> Patches:
             patches = Patches()
-            for target in methods:
-                part, _, name = target.rpartition(":")
-                if part:
-                    install_part(patches, part, partial(wrap, name))
-                else:
-                    wrap(name, module, patches)
+            self.install_in(patches, module, *methods)
             return patches
 
         return install
+
+    def install_in(self, patches: Patches, module: Any, *methods: str) -> None:
+        """Trace ``methods``.
+
+        Args:
+            patches: Record of the hooks.
+            module: Module whose import installs the bridge.
+            methods: ``Class.method`` of this module, ``other.module:Class.method`` of modules that may be imported
+                later. A question mark at the end is for methods that some supported releases lack.
+        """
+        for target in methods:
+            part, _, name = target.rpartition(":")
+            if part:
+                install_part(patches, part, partial(self._wrap, name))
+            else:
+                self._wrap(name, module, patches)
+
+    def _wrap(self, name: str, module: Any, patches: Patches) -> None:
+        owner, _, method = name.rstrip("?").partition(".")
+        function = vars(getattr(module, owner, object)).get(method)
+        if function is not None or not name.endswith("?"):
+            wrapper = self.call_async if iscoroutinefunction(function) else self.call
+            patches.wrap_in(module, owner, method, wrapper)
 
     def call(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         """Call ``wrapped`` inside an operation."""

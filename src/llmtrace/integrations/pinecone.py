@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -76,20 +77,22 @@ def _wrap_namespaces(name: str, module: Any, patches: Patches) -> None:
 
 
 _QUERY = TracedMethod("pinecone", "retrieval", _index, begin=_begin_search, read_documents=_read_matches)
-_GRPC, _ASYNC = "pinecone.grpc:GrpcIndex", "pinecone.async_client.async_index:AsyncIndex"
+_SEARCH = replace(_QUERY, read_documents=_read_hits)
+_DOCUMENT_SEARCH = replace(_QUERY, read_documents=_read_own_fields)
+_INDEXES = "pinecone.index:Index", "pinecone.grpc:GrpcIndex", "pinecone.async_client.async_index:AsyncIndex"
 _DOCUMENTS = "pinecone.client.documents:Documents", "pinecone.async_client.documents:AsyncDocuments"
-_installers = (
-    _QUERY.installer("Index.query", f"{_GRPC}.query", f"{_ASYNC}.query", f"{_ASYNC}.query_namespaces"),
-    replace(_QUERY, read_documents=_read_hits).installer("Index.search", f"{_GRPC}.search?", f"{_ASYNC}.search"),
-    replace(_QUERY, read_documents=_read_own_fields).installer(*(f"{each}.search" for each in _DOCUMENTS)),
-)
 
 
 def install(module: Any) -> Patches:
-    """Install the bridge. ``module`` is ``pinecone.index``."""
+    """Install the bridge. ``module`` is ``pinecone``, which imports the classes of indexes when they are used."""
     patches = Patches()
-    for each in _installers:
-        patches.join(each(module))
-    _wrap_namespaces("Index", module, patches)
-    install_part(patches, "pinecone.grpc", partial(_wrap_namespaces, "GrpcIndex"))
+    if find_spec("pinecone.index") is None:
+        patches.missing.append("pinecone.index")
+        return patches
+    _QUERY.install_in(patches, module, *(f"{each}.query" for each in _INDEXES), f"{_INDEXES[2]}.query_namespaces")
+    _SEARCH.install_in(patches, module, *(f"{each}.search" for each in _INDEXES))
+    _DOCUMENT_SEARCH.install_in(patches, module, *(f"{each}.search" for each in _DOCUMENTS))
+    for name in _INDEXES[:2]:  # they search in threads
+        part, _, owner = name.partition(":")
+        install_part(patches, part, partial(_wrap_namespaces, owner))
     return patches

@@ -22,5 +22,5 @@ INTEGRATIONS = (
     Integration("elasticsearch", "elasticsearch", "elasticsearch._sync.client._base", ">=8.12,<10"),
     Integration("opensearch", "opensearch-py", "opensearchpy.transport", ">=2.4,<4"),
     Integration("weaviate", "weaviate-client", "weaviate.connect.v4", ">=4.14,<5"),
-    Integration("pinecone", "pinecone", "pinecone.index", ">=9,<11"),
+    Integration("pinecone", "pinecone", "pinecone", ">=9,<11"),
 )
