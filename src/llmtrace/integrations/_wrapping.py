@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from inspect import iscoroutinefunction
 from typing import Any
 
 from .._errors import log_internal_error
@@ -23,6 +22,12 @@ __all__ = ["TracedMethod"]
 
 def _nothing(*_: Any) -> None:
     """Return ``None``: there is nothing to read."""
+
+
+def _wrap(name: str, wrapper: Callable[..., Any], module: Any, patches: Patches) -> None:
+    owner, _, method = name.rstrip("?").partition(".")
+    if not name.endswith("?") or method in vars(getattr(module, owner, object)):
+        patches.wrap_in(module, owner, method, wrapper)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +71,18 @@ class TracedMethod:
             patches: Record of the hooks.
             module: Module whose import installs the bridge.
             methods: ``Class.method`` of this module, ``other.module:Class.method`` of modules that may be imported
-                later. A question mark at the end is for methods that some supported releases lack.
+                later. The class or module of a coroutine has "async" in its name. A question mark at the end is for
+                methods that some supported releases lack.
         """
         for target in methods:
             part, _, name = target.rpartition(":")
+            # Do not inspect the function: decorators of some releases hide that it is a coroutine.
+            wrapper = self.call_async if "async" in target.lower() else self.call
+            wrap = partial(_wrap, name, wrapper)
             if part:
-                install_part(patches, part, partial(self._wrap, name))
+                install_part(patches, part, wrap)
             else:
-                self._wrap(name, module, patches)
-
-    def _wrap(self, name: str, module: Any, patches: Patches) -> None:
-        owner, _, method = name.rstrip("?").partition(".")
-        function = vars(getattr(module, owner, object)).get(method)
-        if function is not None or not name.endswith("?"):
-            wrapper = self.call_async if iscoroutinefunction(function) else self.call
-            patches.wrap_in(module, owner, method, wrapper)
+                wrap(module, patches)
 
     def call(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         """Call ``wrapped`` inside an operation."""

@@ -21,8 +21,10 @@ _halves: WeakSet[Any] = WeakSet()
 
 
 def _table(query: Any, *_: Any) -> object:
-    """Return the name of the table; ``None`` for scans, which have no query."""
-    return query._table.name if hasattr(query, "rerank") and query not in _halves else None
+    """Return the name of the table, if this release has it; ``None`` for scans, which have no query."""
+    if not hasattr(query, "rerank") or query in _halves:
+        return None
+    return getattr(getattr(query, "_table", None), "name", "")
 
 
 def _begin_search(query: Any, _: Any, __: Mapping[str, Any], operation: Operation) -> None:

@@ -12,9 +12,16 @@ from ._wrapping import TracedMethod
 __all__ = ["install"]
 
 
+def _texts(query: Any) -> list[Any]:
+    """Return the queries of one search of a hybrid search, or the query itself."""
+    data = getattr(query, "data", query)
+    return data if isinstance(data, list) else [data]
+
+
 def _begin_search(_: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], operation: Operation) -> None:
-    searches = argument(args, kwargs, 1, "reqs")
-    data = [text for each in searches for text in each.data] if isinstance(searches, list) else kwargs.get("data")
+    data = kwargs.get("data", argument(args, kwargs, 1, "reqs"))  # by position until 3.0
+    data = data if isinstance(data, list) else []
+    data = [each for query in data for each in _texts(query)]
     set_query(operation, data, kwargs.get("limit"))
 
 

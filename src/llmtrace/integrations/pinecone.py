@@ -73,7 +73,8 @@ def _query_namespaces(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> An
 
 
 def _wrap_namespaces(name: str, module: Any, patches: Patches) -> None:
-    patches.wrap_in(module, name, "query_namespaces", _query_namespaces)
+    if hasattr(getattr(module, name, None), "query_namespaces"):  # in both since 10
+        patches.wrap_in(module, name, "query_namespaces", _query_namespaces)
 
 
 _QUERY = TracedMethod("pinecone", "retrieval", _index, begin=_begin_search, read_documents=_read_matches)
