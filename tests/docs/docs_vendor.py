@@ -21,7 +21,12 @@ class Vendor(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self._json({"status": "ok"})
+        if self.headers.get("upgrade") == "websocket":
+            from docs_sockets import serve_socket
+
+            serve_socket(self)
+        else:
+            self._json({"status": "ok"})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers.get("content-length") or 0)) or b"{}")

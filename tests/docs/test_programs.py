@@ -98,6 +98,7 @@ def environment(address: str, folder: Path) -> dict[str, str]:
         "ENDPOINT_URL": address,
         "VOYAGE_SERVER_URL": address,
         "VOYAGE_API_KEY": "none",
+        "XAI_API_KEY": "none",
         **{f"{name}_BASE_URL": address for name in COMPATIBLE},
         **{f"{name}_API_KEY": "none" for name in COMPATIBLE},
         "AWS_ENDPOINT_URL": address,

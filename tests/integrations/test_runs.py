@@ -13,7 +13,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import llmtrace
 from llmtrace.integrations import _runs
-from llmtrace.integrations._parts import install_part
 from llmtrace.integrations._runs import OpenRuns, parse_json
 from llmtrace.integrations._wrapping import TracedMethod
 from llmtrace.providers._patches import Patches
@@ -102,7 +101,7 @@ def test_part_is_hooked_when_its_running_import_ends(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "some_part", module)
     patches, installed = Patches(), []
     patches.joined = lambda: installed.append("joined")
-    install_part(patches, "some_part", lambda part, _: installed.append(part.complete))
+    patches.when_imported("some_part", lambda part, _: installed.append(part.complete))
     assert installed == []
     module.complete = True  # type: ignore[attr-defined] # the rest of the module
     spec._initializing = False  # type: ignore[attr-defined]

@@ -133,7 +133,7 @@ def test_searches_of_lancedb_are_recorded(spans: InMemorySpanExporter, tmp_path:
     table.create_fts_index("text")
     with llmtrace.workflow("ask"):
         assert len(table.search([0.1, 2.0]).limit(2).to_list()) == 2
-        table.search("Paris", query_type="fts").limit(1).to_pandas()
+        table.search("Paris", query_type="fts").limit(1).to_list()
         table.search(query_type="hybrid").vector([0.1, 2.0]).text("Paris").limit(1).to_arrow()
         assert len(table.search().to_list()) == 3
         answer()

@@ -26,7 +26,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from llmtrace.model.wire_format import WireFormat
 from llmtrace.providers import RERANK
 from llmtrace.providers.anthropic import messages
-from llmtrace.providers.openai import assistants, chat, completions, embeddings, media, moderations, responses
+from llmtrace.providers.openai import assistants, batches, chat, completions, embeddings, media, moderations, responses
 from llmtrace.telemetry.names import operation_of
 from stainless_clients import MODULES, make_client
 
@@ -90,6 +90,7 @@ ANSWERS: dict[Any, tuple[Any, list[Any]]] = {
     messages.COMPLETE: (COMPLETION, [{**COMPLETION, "stop_reason": None}, COMPLETION]),
     assistants.RUN: (RUN, [{**RUN, "status": "in_progress", "usage": None}, RUN]),
     assistants.RETRIEVE_RUN: (RUN, []),
+    batches.BATCH: ({"id": "batch_1", "object": "batch", "status": "completed", "model": "m-1", "usage": TOKENS}, []),
 }
 # Token counts on the span of a plain call, where they differ from 7 and 3.
 EXPECTED: dict[Any, tuple[int | None, int | None]] = {

@@ -146,6 +146,12 @@ class CallState:
         """OpenTelemetry context that is current while the SDK works on the call."""
         self.started: float = perf_counter()
 
+    def set_session(self, identifier: str) -> None:
+        """Set the provider's id of the session that the call belongs to, unless the caller tagged a session."""
+        context = self.start.call_context
+        if context.session is None:
+            self.start = replace(self.start, call_context=replace(context, session=identifier))
+
     def read_response(self, body: Any) -> Response:
         """Return the response read from a complete body.
 

@@ -71,8 +71,9 @@ def http_status(error: BaseException) -> int | None:
 
 
 def _code(error: BaseException) -> Any:
-    # aiohttp has the status as a number, and warns when its ``code`` is read.
-    return None if type(getattr(error, "status", None)) is int else getattr(error, "code", None)
+    # aiohttp, which has the status as a number, and websockets, whose code is that of a close, warn when it is read.
+    deprecated = type(getattr(error, "status", None)) is int or hasattr(error, "rcvd")
+    return None if deprecated else getattr(error, "code", None)
 
 
 def may_have_been_sent(error: BaseException) -> bool:

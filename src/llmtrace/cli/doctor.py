@@ -18,7 +18,9 @@ from .._settings.environment import variable
 from ..export.otlp.payload import Payload
 from ..export.routes import names, spool_folder, transport
 from ..export.signals import SIGNALS, Signal
+from ..integrations.contract import Integration
 from ..integrations.registry import INTEGRATIONS
+from ..providers.contract import Provider
 from ..providers.registry import providers
 from ..report import formatting
 from ..store.schema import locate
@@ -121,7 +123,8 @@ def _clients(report: DoctorReport) -> None:
 
     report.title("clients")
     with llmtrace.instrument(tracer_provider=NoOpTracerProvider()) as instrumentation:
-        absent = {provider.name for provider in providers() if not _imported(report, provider.module)}
+        known = providers()
+        absent = {each.name for each in known if each.doctor_imports and not _imported(report, each.module)}
         for name, version in instrumentation.patched.items():
             report.line(f"{name} {version}  traced")
         for name in sorted(absent & instrumentation.waiting.keys()):
@@ -130,10 +133,11 @@ def _clients(report: DoctorReport) -> None:
             by_setting = reason.startswith(("left out", "LLMTRACE_ENABLED", "OTEL_SDK_DISABLED"))
             (report.line if by_setting else report.fault)(f"{name}  skipped: {reason}")
         # Do not import frameworks: some take seconds, or send telemetry of their own.
-        for framework in INTEGRATIONS:
-            version = _version(framework.distribution)
-            if version != _ABSENT and framework.name in instrumentation.waiting:
-                report.line(f"{framework.name} {version}  traced once it is imported")
+        others: list[Provider | Integration] = [*(each for each in known if not each.doctor_imports), *INTEGRATIONS]
+        for other in others:
+            version = _version(other.distribution)
+            if version != _ABSENT and other.name in instrumentation.waiting:
+                report.line(f"{other.name} {version}  traced once it is imported")
     for place, count in _errors.internal_errors.items():
         report.fault(f"instrumentation error: could not {place} ({formatting.counted(count, 'time')})")
 

@@ -14,7 +14,6 @@ from ..context.callback_run import CallbackRun, innermost_operation
 from ..context.operation import Operation
 from ..context.operations import first_line
 from ..providers._patches import Patches
-from ._parts import install_part
 from ._runs import records_operations
 
 __all__ = ["TracedMethod"]
@@ -80,7 +79,7 @@ class TracedMethod:
             wrapper = self.call_async if "async" in target.lower() else self.call
             wrap = partial(_wrap, name, wrapper)
             if part:
-                install_part(patches, part, wrap)
+                patches.when_imported(part, wrap)
             else:
                 wrap(module, patches)
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from ..context.operation import Operation
 from ..providers._patches import Patches
-from ._parts import install_part
 from ._runs import parse_json
 from ._wrapping import TracedMethod
 
@@ -19,12 +18,12 @@ def install(module: Any) -> Patches:
     patches = Patches()
     patches.wrap_in(module, "Crew", "kickoff", _CREW.call)
     patches.wrap_in(module, "Crew", "akickoff", _CREW.call_async)
-    install_part(patches, "crewai.task", _wrap_tasks)
-    install_part(patches, "crewai.agent.core", _wrap_agents)
-    install_part(patches, "crewai.tools.base_tool", _wrap_tools)
-    install_part(patches, "crewai.tools.structured_tool", _wrap_structured_tools)
-    install_part(patches, "crewai.knowledge.knowledge", _wrap_knowledge)
-    install_part(patches, "crewai.flow.runtime", _wrap_flows)
+    patches.when_imported("crewai.task", _wrap_tasks)
+    patches.when_imported("crewai.agent.core", _wrap_agents)
+    patches.when_imported("crewai.tools.base_tool", _wrap_tools)
+    patches.when_imported("crewai.tools.structured_tool", _wrap_structured_tools)
+    patches.when_imported("crewai.knowledge.knowledge", _wrap_knowledge)
+    patches.when_imported("crewai.flow.runtime", _wrap_flows)
     return patches
 
 

@@ -10,7 +10,6 @@ from ..context.callback_run import innermost_operation
 from ..context.operation import Operation
 from ..context.propagate import wrap
 from ..providers._patches import Patches
-from ._parts import install_part
 from ._wrapping import TracedMethod
 
 __all__ = ["install"]
@@ -24,10 +23,10 @@ def install(module: Any) -> Patches:
     for traced in (_AGENT, _MODULE):
         patches.wrap_in(module, "Module", "__call__", traced.call)
         patches.wrap_in(module, "Module", "acall", traced.call_async)
-    install_part(patches, "dspy.adapters.types.tool", _wrap_tools)
-    install_part(patches, "dspy.retrievers.retrieve", _wrap_retrieve)
-    install_part(patches, "dspy.retrievers.embeddings", _wrap_embeddings)
-    install_part(patches, "dspy.utils.parallelizer", _wrap_parallelizer)
+    patches.when_imported("dspy.adapters.types.tool", _wrap_tools)
+    patches.when_imported("dspy.retrievers.retrieve", _wrap_retrieve)
+    patches.when_imported("dspy.retrievers.embeddings", _wrap_embeddings)
+    patches.when_imported("dspy.utils.parallelizer", _wrap_parallelizer)
     return patches
 
 

@@ -15,7 +15,6 @@ from ..context import state
 from ..context.callback_run import CallbackRun
 from ..context.operations import first_line
 from ..providers._patches import Patches
-from ._parts import install_part
 from ._runs import OpenRuns, records_operations
 
 __all__ = ["install"]
@@ -42,9 +41,9 @@ def install(module: Any) -> Patches:
     _wrap_context(module, patches)
     if patches.missing:
         return patches
-    install_part(patches, "langchain_core.tracers.context", _register)
-    install_part(patches, "langchain_core.retrievers", _wrap_retriever)
-    install_part(patches, "langgraph._internal._runnable", _wrap_context)
+    patches.when_imported("langchain_core.tracers.context", _register)
+    patches.when_imported("langchain_core.retrievers", _wrap_retriever)
+    patches.when_imported("langgraph._internal._runnable", _wrap_context)
     return patches
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from .._errors import log_internal_error
 from ..providers._patches import Patches
-from ._parts import install_part
 from ._runs import OpenRuns, ReportedError, parse_json, records_operations
 
 __all__ = ["install"]
@@ -25,7 +24,7 @@ def install(module: Any) -> Patches:
     patches = Patches()
     patches.wrap_in(module, "SpanImpl", "start", _start_span)
     patches.wrap_in(module, "SpanImpl", "finish", _finish_span)
-    install_part(patches, "agents.tracing.traces", _wrap_trace)
+    patches.when_imported("agents.tracing.traces", _wrap_trace)
     return patches
 
 

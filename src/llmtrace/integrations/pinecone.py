@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 from ..context.operation import Operation
 from ..providers._patches import Patches
-from ._parts import install_part
 from ._search_results import document, set_query
 from ._wrapping import TracedMethod
 
@@ -95,5 +94,5 @@ def install(module: Any) -> Patches:
     _DOCUMENT_SEARCH.install_in(patches, module, *(f"{each}.search" for each in _DOCUMENTS))
     for name in _INDEXES[:2]:  # they search in threads
         part, _, owner = name.partition(":")
-        install_part(patches, part, partial(_wrap_namespaces, owner))
+        patches.when_imported(part, partial(_wrap_namespaces, owner))
     return patches

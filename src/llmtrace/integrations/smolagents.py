@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..providers._patches import Patches
-from ._parts import install_part
 from ._wrapping import TracedMethod
 
 __all__ = ["install"]
@@ -17,7 +16,7 @@ def install(module: Any) -> Patches:
     patches = Patches()
     # Hook the generator below ``run``, which lasts as long as the run whether it is streamed or not.
     patches.wrap_in(module, "MultiStepAgent", "_run_stream", _AGENT.call_generator)
-    install_part(patches, "smolagents.tools", _wrap_tools)
+    patches.when_imported("smolagents.tools", _wrap_tools)
     return patches
 
 

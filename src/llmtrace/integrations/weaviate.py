@@ -32,7 +32,7 @@ def _begin_search(_: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], oper
 
 
 def _read_objects(reply: Any) -> Iterable[object]:
-    """Yield the objects, also those in groups. Zero means absent without the field that says that it is present."""
+    """Yield the objects, also those in groups. A number is absent unless the field ``..._present`` is true."""
     groups = [group.objects for group in reply.group_by_results]
     for result in (each for results in (reply.results, *groups) for each in results):
         metadata = result.metadata

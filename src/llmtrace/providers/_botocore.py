@@ -11,8 +11,6 @@ from typing import Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
-import wrapt
-
 from .._errors import log_internal_error
 from .._read import get
 from ..capture.call import CallState
@@ -38,18 +36,12 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
         into.wrap_in(modules.get(f"{package}.endpoint"), f"{prefix}Endpoint", "_needs_retry", hook.count_attempt)
         into.wrap_in(modules.get(f"{package}.eventstream"), f"{prefix}EventStream", iteration, hook.iterate)
 
-    def install_async(_: Any) -> None:
-        try:
-            if patches.active:
-                part = Patches()
-                install(part, "aiobotocore", "Aio", hook.call_async, "__aiter__")
-                patches.join(part)
-        except Exception:
-            log_internal_error("hook aiobotocore.client")
+    def install_async(_: Any, part: Patches) -> None:
+        install(part, "aiobotocore", "Aio", hook.call_async, "__aiter__")
 
     install(patches, "botocore", "", hook.call, "__iter__")
     patches.wrap_in(sys.modules.get("botocore.eventstream"), "EventStream", "close", hook.close)
-    wrapt.register_post_import_hook(install_async, "aiobotocore.client")
+    patches.when_imported("aiobotocore.client", install_async)
     return patches
 
 

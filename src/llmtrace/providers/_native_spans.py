@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import wrapt
-
 from .._errors import log_internal_error
 from ..capture.services import CallServices
 from . import _hooks
@@ -23,15 +21,12 @@ def hook_native_spans(provider: Provider, services: CallServices, patches: Patch
     wrapper = _skipping(native) if services.native_spans == "replace" else _keeping(native)
     owner, _, function = native.function.rpartition(".")
 
-    def imported(module: Any) -> None:
-        try:
-            target = getattr(module, owner, None) if owner else module
-            if patches.active and function in vars(target or object):
-                patches.wrap(target, function, wrapper)
-        except Exception:
-            log_internal_error(f"hook {native.function}")
+    def hook(module: Any, part: Patches) -> None:
+        target = getattr(module, owner, None) if owner else module
+        if function in vars(target or object):
+            part.wrap(target, function, wrapper)
 
-    wrapt.register_post_import_hook(imported, native.module or provider.module)
+    patches.when_imported(native.module or provider.module, hook)
 
 
 def _skipping(native: NativeSpans) -> Any:

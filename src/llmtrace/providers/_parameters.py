@@ -16,9 +16,10 @@ _NOT_PARAMETERS = frozenset(
         "requests", "systemInstruction", "system_instruction", "cachedContent", "additional_instructions",
         "additional_messages", "thread", "tool_outputs", "tool_resources", "context", "schema", "json_schema",
         "responseSchema", "responseJsonSchema", "response_schema", "description", "grammar", "negative_prompt",
-        "image_url", "reference_images", "url", "speculation", "text", "texts", "inputs", "message", "chat_history",
-        "preamble", "connectors", "template", "body", "inputText", "promptVariables", "sessionState",
+        "image_url", "reference_images", "url", "speculation", "texts", "inputs", "message", "chat_history",
+        "preamble", "connectors", "guidelines", "template", "body", "inputText", "promptVariables", "sessionState",
         "retrieveAndGenerateConfiguration",
+        "properties", "required", "enum", "$defs",  # of a schema
         # identity
         "user", "user_location", "metadata", "labels", "safety_identifier", "prompt_cache_key",
         "prompt_cache_isolation_key", "container", "requestMetadata", "memoryId", "sessionId", "userContext",

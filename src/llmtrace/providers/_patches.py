@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from functools import partial
 from inspect import unwrap
+from time import sleep
+from types import ModuleType
 from typing import Any
 
+import wrapt
+
+from .._compat.standard_library import is_initializing
 from .._compat.wrapt import BoundFunctionWrapper, FunctionWrapper, wrapper_of
 from .._errors import log_internal_error
+from .._process import new_thread
 
 __all__ = ["Patches"]
+
+_POLL_SECONDS = 0.005
 
 
 class _BoundHook(BoundFunctionWrapper):
@@ -62,8 +72,39 @@ class Patches:
         """Record a registration with the library, which ``undo`` removes."""
         self._registrations.append(undo)
 
+    def when_imported(self, name: str, install: _Install) -> None:
+        """Call ``install`` with the module ``name`` and the patches for its hooks, now or when it is imported."""
+        module = sys.modules.get(name)
+        if module is None:
+            if name not in _waiting:
+                _waiting[name] = []
+                wrapt.register_post_import_hook(partial(_imported, name), name)
+            _waiting[name].append((self, install))
+        elif is_initializing(module):  # its import needs the module whose hooks are being installed
+            new_thread("import", self._install_after_import, name, module, install).start()
+        else:
+            self._install(module, install)
+
+    def _install_after_import(self, name: str, module: ModuleType, install: _Install) -> None:
+        # Poll instead of importing it: the application may be importing it at this moment.
+        while self.active and sys.modules.get(name) is module:
+            if not is_initializing(module):
+                self._install(module, install)
+                return
+            sleep(_POLL_SECONDS)
+
+    def _install(self, module: Any, install: _Install) -> None:
+        if not self.active:
+            return
+        part = Patches()
+        try:
+            install(module, part)
+        except Exception:
+            log_internal_error(f"hook {module.__name__}")
+        self.join(part)
+
     def join(self, part: Patches) -> None:
-        """Add the hooks of a module of the SDK that was imported later. ``undo`` removes them too."""
+        """Add the hooks of a part of the SDK. ``undo`` removes them too."""
         self._parts.append(part)
         self.missing += part.missing
         self.bypassed += part.bypassed
@@ -86,6 +127,11 @@ class Patches:
             except Exception:
                 log_internal_error("look for the wrappers of other packages")
 
+    def replace(self, owner: Any, name: str, value: Any) -> None:
+        """Replace the object ``owner.name``."""
+        self._done.append((owner, name, vars(owner)[name], value))
+        setattr(owner, name, value)
+
     def wrap_in(self, module: Any, owner: str, name: str, wrapper: Callable[..., Any]) -> None:
         """Wrap ``name`` of the class ``owner`` of ``module``, if this release has it; else record it as missing."""
         cls = getattr(module, owner, None)
@@ -102,6 +148,8 @@ class Patches:
     def undo(self) -> None:
         """Restore the originals. A hook below another package's wrapper stays in place and does nothing."""
         self.active = False
+        for entries in list(_waiting.values()):
+            entries[:] = [entry for entry in entries if entry[0] is not self]
         for part in self._parts:
             part.undo()
         for unregister in self._registrations:
@@ -111,6 +159,16 @@ class Patches:
             if vars(owner).get(name) is patched:
                 setattr(owner, name, original)
         self._done.clear()
+
+
+_Install = Callable[[Any, Patches], None]
+_waiting: dict[str, list[tuple[Patches, _Install]]] = {}
+"""Hooks to install in modules that are not imported yet."""
+
+
+def _imported(name: str, module: Any) -> None:
+    for patches, install in _waiting.pop(name, ()):
+        patches._install(module, install)
 
 
 def _bypassing(owner: type, name: str, original: Any) -> Iterator[str]:

@@ -25,7 +25,7 @@ __all__ = ["end_with", "end_with_http", "lazy_stream", "leave_open", "open_call"
 _END = object()
 
 
-def open_call(
+def open_call(  # noqa: PLR0913 - one argument for each part of a request
     provider: Provider,
     services: CallServices,
     method: str,
@@ -35,6 +35,8 @@ def open_call(
     base: str,
     stream: bool = False,
     context: Any = None,
+    vendor: str | None = None,
+    model: str | None = None,
 ) -> CallState | None:
     """Open the call of a request, or return ``None`` if it is not traced. Never raises.
 
@@ -47,6 +49,8 @@ def open_call(
         base: The address of the server.
         stream: True if the response is a stream.
         context: The OpenTelemetry context of the caller, if it is not the current one.
+        vendor: The value of ``gen_ai.provider.name`` where the host identifies none, if it is not the provider's.
+        model: The model, if the body does not have it.
     """
     try:
         wire_format = provider.route(method, path)
@@ -55,9 +59,10 @@ def open_call(
         parts = urlsplit(base)
         request = wire_format.request(body)
         request.stream = stream
+        request.model = request.model or model
         host = parts.hostname
         server = None if host is None else (host, parts.port or (80 if parts.scheme == "http" else 443))
-        name = provider_of(None, host, provider.default_provider)
+        name = provider_of(None, host, vendor or provider.default_provider)
         token = None if context is None else context_state.attach(context)
         try:
             call = _hooks.begin(services, provider.name, wire_format, request, provider=name, server=server, body=body)
@@ -99,30 +104,35 @@ def leave_open(call: CallState, result: Any) -> None:
     """Leave the call open: the observer of its stream ends it."""
 
 
-def lazy_stream(stream: Any, begin: Callable[[], CallState | None]) -> Any:
+def lazy_stream(stream: Any, begin: Callable[[], CallState | None], unwrap: Callable[[Any], Any] | None = None) -> Any:
     """Return a generator of the same kind as ``stream``, which begins the call when it is first advanced.
 
     Args:
         stream: A generator of the library that sends its request when it is first advanced.
         begin: Function that opens the call.
+        unwrap: Function from an item of the stream to the chunk inside.
     """
-    made: Any
-    held: list[weakref.ref[Any]] = []
-    made = _read_async(stream, begin, held) if hasattr(stream, "__anext__") else _read(stream, begin, held)
-    made.__name__, made.__qualname__ = stream.__name__, stream.__qualname__
-    held.append(weakref.ref(made))
-    return made
+    try:
+        held: list[weakref.ref[Any]] = []
+        reader: Any = _read_async if hasattr(stream, "__anext__") else _read
+        made = reader(stream, begin, held, unwrap)
+        made.__name__, made.__qualname__ = stream.__name__, stream.__qualname__
+        held.append(weakref.ref(made))
+        return made
+    except Exception:
+        log_internal_error("observe a stream")
+        return stream
 
 
 def _read(
-    stream: Any, begin: Callable[[], CallState | None], held: list[weakref.ref[Any]]
+    stream: Any, begin: Callable[[], CallState | None], held: list[weakref.ref[Any]], unwrap: Any
 ) -> Generator[Any, Any, None]:
     call = begin()
     if call is None:
         yield from stream
         return
     first = _hooks.drive(call, leave_open, next, (stream, _END), {})
-    observer = _observer(call, first)
+    observer = _observer(call, first, unwrap)
     if first is _END:
         return
     try:
@@ -135,7 +145,7 @@ def _read(
 
 
 async def _read_async(
-    stream: Any, begin: Callable[[], CallState | None], held: list[weakref.ref[Any]]
+    stream: Any, begin: Callable[[], CallState | None], held: list[weakref.ref[Any]], unwrap: Any
 ) -> AsyncGenerator[Any, None]:
     call = begin()
     if call is None:
@@ -143,7 +153,7 @@ async def _read_async(
             yield chunk
         return
     first = await _hooks.drive_async(call, leave_open, anext, (stream, _END), {})
-    observer = _observer(call, first)
+    observer = _observer(call, first, unwrap)
     if first is _END:
         return
     try:
@@ -156,10 +166,12 @@ async def _read_async(
         raise
 
 
-def _observer(call: CallState, first: Any) -> StreamObserver | None:
+def _observer(call: CallState, first: Any, unwrap: Any) -> StreamObserver | None:
     """Return the observer of a stream after its first chunk, or ``None`` if it cannot be read."""
     try:
         observer = StreamObserver(call, call.make_accumulator())
+        if unwrap is not None:
+            observer.unwrap(unwrap)
         if first is _END:
             observer.on_exhausted()
         else:

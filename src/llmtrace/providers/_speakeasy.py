@@ -11,8 +11,6 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-import wrapt
-
 from .._errors import log_internal_error
 from ..capture.call import CallState
 from ..capture.http_body import ObservedBody, SseParser
@@ -49,13 +47,10 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
             return await wrapped(*args, **kwargs)
         return await _hooks.drive_async(call, end_with_http, wrapped, args, kwargs)
 
-    def hook_streams(eventstreaming: Any) -> None:
-        try:
-            for name in _STREAMS:
-                if patches.active and hasattr(eventstreaming, name):
-                    patches.wrap(getattr(eventstreaming, name), "__init__", partial(_observe_stream, provider.unwrap))
-        except Exception:
-            log_internal_error(f"hook {eventstreaming.__name__}")
+    def hook_streams(eventstreaming: Any, part: Patches) -> None:
+        for name in _STREAMS:
+            if hasattr(eventstreaming, name):
+                part.wrap(getattr(eventstreaming, name), "__init__", partial(_observe_stream, provider.unwrap))
 
     patches.wrap_in(module, "BaseSDK", "do_request", do_request)
     owner = "AsyncBaseSDK" if hasattr(module, "AsyncBaseSDK") else "BaseSDK"
@@ -66,7 +61,7 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
         if hooked is not None:
             patches.wrap(hooked, "before_request", _count_attempt)
             counts_attempts = True
-    wrapt.register_post_import_hook(hook_streams, f"{package}.utils.eventstreaming")
+    patches.when_imported(f"{package}.utils.eventstreaming", hook_streams)
     hook_native_spans(provider, services, patches)
     return patches
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
-
-import wrapt
 
 from .._errors import log_internal_error
 from ..capture.call import CallState
@@ -59,7 +56,7 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     patches.wrap_in(module, "BaseClient", "_calculate_retry_timeout", _count_retry)
     package = module.__name__.rpartition(".")[0]
     for name in _HELPERS:
-        wrapt.register_post_import_hook(_helper_hook(weakref.ref(patches)), f"{package}.lib.streaming.{name}")
+        patches.when_imported(f"{package}.lib.streaming.{name}", _hook_helpers)
     hook_native_spans(provider, services, patches)
     return patches
 
@@ -68,20 +65,11 @@ _HELPERS = ("_messages", "_beta_messages", "chat._completions", "responses._resp
 """Modules with streams that combine the events of another stream, and may fail. They are imported at first use."""
 
 
-def _helper_hook(patches: weakref.ref[Patches]) -> Callable[[Any], None]:
-    """Return an import hook that observes the stream helpers of a module: an error of theirs ends the stream."""
-
-    def imported(module: Any) -> None:
-        try:
-            active = patches()
-            for helper in list(vars(module).values()) if active is not None and active.active else ():
-                if isinstance(helper, type) and helper.__module__ == module.__name__ and "__stream__" in vars(helper):
-                    assert active is not None
-                    active.wrap(helper, "__stream__", _read_by_helper)
-        except Exception:
-            log_internal_error(f"hook {module.__name__}")
-
-    return imported
+def _hook_helpers(module: Any, patches: Patches) -> None:
+    """Observe the stream helpers of a module: an error of theirs ends the stream."""
+    for helper in list(vars(module).values()):
+        if isinstance(helper, type) and helper.__module__ == module.__name__ and "__stream__" in vars(helper):
+            patches.wrap(helper, "__stream__", _read_by_helper)
 
 
 def _read_by_helper(wrapped: Any, helper: Any, args: Any, kwargs: Any) -> Any:

@@ -82,6 +82,8 @@ class Provider:
     """The library's own spans, if it has any."""
     searches: Mapping[tuple[str, str], SearchReaders] = field(default_factory=dict)
     """Searches by service and operation of AWS."""
+    doctor_imports: bool = True
+    """False if the import of the library takes seconds or sends requests, so that ``llmtrace doctor`` omits it."""
 
     @property
     def package(self) -> str:

@@ -7,6 +7,7 @@ from importlib import metadata
 from .._errors import log_internal_error
 from .anthropic.provider import ANTHROPIC
 from .bedrock.provider import BEDROCK
+from .claude_agent.provider import CLAUDE_AGENT
 from .cohere.provider import COHERE
 from .compatible.provider import CEREBRAS, FIREWORKS, GROQ, TOGETHER
 from .contract import Provider
@@ -17,13 +18,14 @@ from .mistral.provider import MISTRAL
 from .ollama.provider import OLLAMA
 from .openai.provider import OPENAI
 from .voyage.provider import VOYAGE
+from .xai.provider import XAI
 
 __all__ = ["PROVIDERS", "providers"]
 
 PROVIDERS = (
     *(OPENAI, ANTHROPIC, GOOGLE_GENAI, MISTRAL, BEDROCK),
     *(GROQ, TOGETHER, CEREBRAS, FIREWORKS),
-    *(COHERE, OLLAMA, HUGGING_FACE, VOYAGE, LITELLM),
+    *(COHERE, OLLAMA, HUGGING_FACE, VOYAGE, XAI, LITELLM, CLAUDE_AGENT),
 )
 
 

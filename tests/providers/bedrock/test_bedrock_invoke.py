@@ -217,10 +217,10 @@ async def test_body_is_read_like_a_file(
     loopback: Loopback, spans: InMemorySpanExporter, side: Side, reading: str
 ) -> None:
     """Methods that only files have return the same bytes too."""
+    if reading == "readinto" and "readinto" not in vars(StreamingBody):
+        pytest.skip("this release has no such method")
     loopback.will(ServerResponse([DATA]))
     body = (await side.invoke({"anthropic_version": "v", **CHAT_REQUEST}))["body"]
-    if reading == "readinto" and not hasattr(body, "readinto"):
-        pytest.skip("this release has no such method")
     if reading == "readinto":
         buffer = bytearray(len(DATA))
         assert body.readinto(buffer) == len(DATA)

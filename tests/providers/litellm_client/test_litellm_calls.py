@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from answers import QUESTION, RESPONSE
-from helpers import flushed_attributes
+from helpers import flushed_attributes, output_messages
 from litellm_calls import (
     COLOURS,
     EACH_VENDOR,
@@ -26,6 +27,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
+from llmtrace.providers.litellm.provider import LITELLM
+from llmtrace.providers.litellm.sdk import _parse_path
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # LiteLLM's own
 
@@ -200,10 +203,42 @@ async def test_vendor_of_another_library_is_named(loopback: Loopback, spans: InM
     assert found["gen_ai.provider.name"] == "nebius"
 
 
+@pytest.mark.parametrize(
+    ("path", "route", "model"),
+    [
+        ("/v1/chat/completions", "/chat/completions", None),
+        ("/v1/completions/", "/completions", None),
+        ("/v1beta/models/gemini-x:generateContent", ":generateContent", "gemini-x"),
+        ("/v1/projects/p/locations/l/publishers/anthropic/models/claude-x:streamRawPredict", "/messages", "claude-x"),
+        ("/v1/projects/p/locations/l/publishers/mistralai/models/m:rawPredict", ":rawPredict", "m"),
+        (":generateContent", ":generateContent", None),
+        ("", "/", None),
+    ],
+)
+def test_path_has_the_route_and_perhaps_the_model(path: str, route: str, model: str | None) -> None:
+    """The end of a path names the API, also below a base URL of the program's own and on Vertex AI."""
+    assert _parse_path(LITELLM, path) == (route, model)
+
+
+@COLOURS
+@pytest.mark.parametrize("vendor", ["anthropic", "gemini", "openai"])
+async def test_content_is_recorded_if_it_is_turned_on(
+    loopback: Loopback, content_spans: InMemorySpanExporter, vendor: str, colour: str
+) -> None:
+    """With content on, the span has the question and the text of the stream."""
+    loopback.will(good(VENDORS[vendor], stream=True))
+    await ask(colour, stream=True, **arguments(VENDORS[vendor], loopback.url))
+    found = flushed_attributes(content_spans)
+    assert "hi" in found["gen_ai.input.messages"]
+    assert [message["text"][:2] for message in output_messages(found)] == ["hé"]
+
+
 async def test_functions_are_restored() -> None:
     """After ``uninstrument()`` every function is the very same object as before."""
     before = litellm.completion, litellm.acompletion, vars(litellm.CustomStreamWrapper)["__next__"]
     llmtrace.instrument()
     assert litellm.completion is not before[0]
+    assert inspect.signature(litellm.completion) == inspect.signature(before[0])
+    assert inspect.iscoroutinefunction(litellm.acompletion)
     llmtrace.uninstrument()
     assert (litellm.completion, litellm.acompletion, vars(litellm.CustomStreamWrapper)["__next__"]) == before

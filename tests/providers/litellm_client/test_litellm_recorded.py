@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from answers import QUESTION
 from helpers import flushed_attributes
-from litellm_calls import call
+from litellm_calls import OLDEST, call
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from recordings import Cassette, expected_attributes
 
@@ -34,6 +34,8 @@ async def test_recorded_response_is_one_correct_span(
     cassette: Cassette, replay: Any, spans: InMemorySpanExporter
 ) -> None:
     """The span has what the vendor reported, whatever LiteLLM makes of it."""
+    if OLDEST and "error_in_stream" in cassette["features"]:
+        pytest.skip("this release reads no further than the error")
     vendor, colour = cassette["provider"], "async" if cassette["id"] < "m" else "sync"
     options = {
         "model": f"{vendor}/{cassette['expected']['request_model']}",

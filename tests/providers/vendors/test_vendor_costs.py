@@ -100,13 +100,14 @@ async def test_embeddings_of_voyage_cost_their_tokens(
 SECRET = "my secret"
 TOOLS = [{"type": "function", "function": {"name": "f", "description": SECRET, "parameters": {"type": "object"}}}]
 MESSAGES = [{"role": "user", "content": SECRET}]
+SCHEMA = {"type": "object", "properties": {SECRET: {"type": "string"}}, "required": [SECRET]}
 SECRETS: dict[str, Callable[[Any], Any]] = {
     "cohere-chat": lambda client: client.chat(model="m", messages=MESSAGES, documents=[SECRET], tools=TOOLS),
     "cohere-v1-chat": lambda client: client.chat(
         model="m", message=SECRET, preamble=SECRET, chat_history=[{"role": "USER", "message": SECRET}]
     ),
     "cohere-rerank": lambda client: client.rerank(model="m", query=SECRET, documents=[SECRET]),
-    "ollama-chat": lambda client: client.chat(model="m", messages=MESSAGES, tools=TOOLS),
+    "ollama-chat": lambda client: client.chat(model="m", messages=MESSAGES, tools=TOOLS, format=SCHEMA),
     "ollama-generate": lambda client: client.generate(
         model="m", prompt=SECRET, system=SECRET, template=SECRET, suffix=SECRET
     ),

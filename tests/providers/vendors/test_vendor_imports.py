@@ -21,8 +21,8 @@ print(json.dumps([sorted(instrumentation.patched), sorted(instrumentation.skippe
     ("vendors", "imports"),
     [
         (
-            ["cerebras", "cohere", "fireworks", "groq", "hugging_face", "ollama", "together", "voyage"],
-            "import cohere, fireworks, groq, huggingface_hub, ollama, together, voyageai, cerebras.cloud.sdk\n"
+            ["cerebras", "cohere", "fireworks", "groq", "hugging_face", "ollama", "together", "voyage", "xai"],
+            "import xai_sdk, cohere, fireworks, groq, huggingface_hub, ollama, together, voyageai, cerebras.cloud.sdk\n"
             "cohere.ClientV2, huggingface_hub.InferenceClient, huggingface_hub.AsyncInferenceClient",
         ),
         (

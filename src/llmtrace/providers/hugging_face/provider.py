@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import weakref
-from collections.abc import Callable
+from functools import partial
 from typing import Any
-
-import wrapt
 
 from ..._errors import log_internal_error
 from ...capture import worker
@@ -54,26 +52,16 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
         ("_client", "InferenceClient", post),
         ("_generated._async_client", "AsyncInferenceClient", post_async),
     ):
-        wrapt.register_post_import_hook(_on_import(patches, owner, hook), f"{module.__name__}.{name}")
+        patches.when_imported(f"{module.__name__}.{name}", partial(_hook_client, owner, hook))
     return patches
 
 
-def _on_import(patches: Patches, owner: str, hook: Any) -> Callable[[Any], None]:
-    """Return an import hook that patches the client of a module: a program may use only one of them."""
-
-    def imported(module: Any) -> None:
-        try:
-            if patches.active:
-                part = Patches()
-                part.wrap_in(module, owner, "_inner_post", hook)
-                for name in _PARSERS:
-                    if hasattr(module, name):
-                        part.wrap(module, name, _note_holder)
-                patches.join(part)
-        except Exception:
-            log_internal_error(f"hook {module.__name__}")
-
-    return imported
+def _hook_client(owner: str, hook: Any, module: Any, patches: Patches) -> None:
+    """Install the hooks in the client of a module: a program may use only one of them."""
+    patches.wrap_in(module, owner, "_inner_post", hook)
+    for name in _PARSERS:
+        if hasattr(module, name):
+            patches.wrap(module, name, _note_holder)
 
 
 def _streams(kwargs: Any) -> bool:

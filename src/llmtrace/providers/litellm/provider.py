@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from ..._read import get
 from ...capture.services import CallServices
-from .. import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, Provider, named
+from .. import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RERANK, RESPONSES, Provider, Response, named
 from .._patches import Patches
+from ..cohere import chat as cohere
 from ..google.embeddings import EMBED
 from ..google.generate import GENERATE
-from .rerank import RERANK
 
 __all__ = ["LITELLM"]
 
@@ -18,6 +20,11 @@ def _hook(provider: Provider, module: Any, services: CallServices) -> Patches:
     from .sdk import patch
 
     return patch(provider, module, services)
+
+
+def _read_rerank(response: Any) -> Response:
+    """Read the units that Cohere bills, or else the tokens that other vendors report."""
+    return (RERANK if get(response, "meta") is None else cohere.RERANK).response(response)
 
 
 LITELLM = Provider(
@@ -41,7 +48,12 @@ LITELLM = Provider(
             ("POST", "/embeddings"): ("embedding", EMBEDDINGS),
             ("POST", ":embedContent"): ("embedding", EMBED),
             ("POST", ":batchEmbedContents"): ("embedding", EMBED),
-            ("POST", "/rerank"): ("rerank", RERANK),
+            ("POST", "/rerank"): ("rerank", replace(RERANK, response=_read_rerank)),
+            ("POST", "/v1/chat"): ("completion", cohere.CHAT_V1),
+            ("POST", "/v2/chat"): ("completion", cohere.CHAT),
+            ("POST", "/v1/embed"): ("embedding", cohere.EMBED),
+            ("POST", "/v2/embed"): ("embedding", cohere.EMBED),
         },
     ),
+    doctor_imports=False,
 )

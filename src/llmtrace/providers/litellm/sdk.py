@@ -9,27 +9,24 @@ import asyncio
 import json
 import weakref
 from contextvars import copy_context
-from dataclasses import replace
 from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
-import wrapt
-
 from ..._errors import log_internal_error
 from ..._read import get, get_text
 from ...capture.call import CallState
-from ...capture.http_body import ObservedBody, observe_body
+from ...capture.http_body import ObservedBody
 from ...capture.services import CallServices
 from ...capture.stream import notify
 from ...context import state as context_state
 from .. import _hooks
 from .._patches import Patches
+from .._requests import end_with_http, open_call
 from .._routing import RoutedCall, current_routed_call
 from ..contract import Provider
-from ..hosts import provider_of
 
 __all__ = ["patch"]
 
@@ -68,46 +65,38 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
             return await wrapped(*args, **kwargs)
         return await _hooks.drive_async(call, _settle, wrapped, args, _inject_usage(call, kwargs))
 
-    def hook_routing(owner: Any, imported: Any) -> None:
-        owner = getattr(imported, owner) if owner else imported
-        for name in (*_FUNCTIONS, *(f"a{name}" for name in _FUNCTIONS), *_ROUTER):
-            function = vars(owner).get(name)
-            if function is not None:
-                patches.wrap(owner, name, _route_async if iscoroutinefunction(function) else _route)
-
-    def hook_methods(owner: str, methods: dict[str, Any], imported: Any) -> None:
-        for name, hook in methods.items():
-            patches.wrap_in(imported, owner, name, hook)
-
-    def hook_threads(fallbacks: Any) -> None:
-        patches.wrap(fallbacks, "run_async_function", _run_async)
-
-    hook_routing("", module)
+    _hook_routing("", module, patches)
+    vendor = {"update_environment_variables": _note_vendor}  # called once LiteLLM has chosen the vendor
     streams = {"__init__": _keep_call, "__next__": _read, "__anext__": _read_async}
     for name, hook in (
-        ("llms.custom_httpx.http_handler", partial(hook_methods, "HTTPHandler", {"post": post})),
-        ("llms.custom_httpx.http_handler", partial(hook_methods, "AsyncHTTPHandler", {"post": post_async})),
-        ("litellm_core_utils.litellm_logging", partial(hook_methods, "Logging", {_NOTED: _note_vendor})),
-        ("litellm_core_utils.streaming_handler", partial(hook_methods, "CustomStreamWrapper", streams)),
-        ("litellm_core_utils.fallback_utils", hook_threads),
-        ("anthropic_interface.messages", partial(hook_routing, "")),
-        ("router", partial(hook_routing, "Router")),
-        ("router_rust.core", partial(hook_routing, "RustCore")),
+        ("llms.custom_httpx.http_handler", partial(_hook_methods, "HTTPHandler", {"post": post})),
+        ("llms.custom_httpx.http_handler", partial(_hook_methods, "AsyncHTTPHandler", {"post": post_async})),
+        ("litellm_core_utils.litellm_logging", partial(_hook_methods, "Logging", vendor)),
+        ("litellm_core_utils.streaming_handler", partial(_hook_methods, "CustomStreamWrapper", streams)),
+        ("litellm_core_utils.fallback_utils", _hook_threads),
+        ("anthropic_interface.messages", partial(_hook_routing, "")),
+        ("router", partial(_hook_routing, "Router")),
+        ("router_rust.core", partial(_hook_routing, "RustCore")),
     ):
-        wrapt.register_post_import_hook(partial(_hook, patches, hook), f"{module.__name__}.{name}")
+        patches.when_imported(f"{module.__name__}.{name}", hook)
     return patches
 
 
-_NOTED = "update_environment_variables"
-"""Method that LiteLLM calls once it has chosen a vendor."""
+def _hook_routing(owner: str, module: Any, patches: Patches) -> None:
+    target = getattr(module, owner) if owner else module
+    for name in (*_FUNCTIONS, *(f"a{name}" for name in _FUNCTIONS), *_ROUTER):
+        function = vars(target).get(name)
+        if function is not None:
+            patches.wrap(target, name, _route_async if iscoroutinefunction(function) else _route)
 
 
-def _hook(patches: Patches, hook: Any, module: Any) -> None:
-    try:
-        if patches.active:
-            hook(module)
-    except Exception:
-        log_internal_error(f"hook {module.__name__}")
+def _hook_methods(owner: str, methods: dict[str, Any], module: Any, patches: Patches) -> None:
+    for name, hook in methods.items():
+        patches.wrap_in(module, owner, name, hook)
+
+
+def _hook_threads(fallbacks: Any, patches: Patches) -> None:
+    patches.wrap(fallbacks, "run_async_function", _run_async)
 
 
 def _route(wrapped: Any, instance: Any, args: Any, kwargs: Any, call: RoutedCall | None = None) -> Any:
@@ -166,8 +155,8 @@ def _read(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
         if getattr(stream, "completion_stream", stream) is None and (call := _calls.get(stream)) is not None:
             return _route(wrapped, stream, args, kwargs, call)
         return wrapped(*args, **kwargs)
-    except StopIteration:
-        _end(stream)
+    except Exception as error:
+        _end(stream, error)
         raise
 
 
@@ -176,48 +165,43 @@ async def _read_async(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
         if getattr(stream, "completion_stream", stream) is None and (call := _calls.get(stream)) is not None:
             return await _route_async(wrapped, stream, args, kwargs, call)
         return await wrapped(*args, **kwargs)
-    except StopAsyncIteration:
-        _end(stream)
+    except Exception as error:
+        _end(stream, error)
         raise
 
 
-def _end(stream: Any) -> None:
-    """End the call of a stream that was read to its end: some releases neither read its body on nor close it."""
+def _end(stream: Any, error: Exception) -> None:
+    """End the call of a stream that was read to its end or failed: LiteLLM may neither read on nor close the body."""
     call = _calls.pop(stream, None)
     body = None if call is None or call.body is None else call.body()
-    if body is not None:
+    if body is not None and isinstance(error, (StopIteration, StopAsyncIteration)):
         notify(body._self_on_close)
+    elif body is not None:
+        notify(body._self_reader.on_error, error)
 
 
 def _begin(provider: Provider, services: CallServices, args: Any, kwargs: Any) -> CallState | None:
     try:
         arguments = dict(zip(("url", "data", "json"), args, strict=False)) | kwargs
-        url = urlsplit(str(arguments["url"]))
-        route, model = _parse_path(url.path)
-        wire_format = provider.route("POST", route)
-        if wire_format is None:
+        url = str(arguments["url"])
+        route, model = _parse_path(provider, urlsplit(url).path)
+        if provider.route("POST", route) is None:
             return None
         body = next((arguments[name] for name in ("json", "data", "content") if arguments.get(name)), None)
         if isinstance(body, (str, bytes)):
             body = json.loads(body)
-        request = wire_format.request(body)
         details, routed = get(arguments.get("logging_obj"), "model_call_details"), current_routed_call()
-        model = request.model or model or get_text(details, "model")
-        request = replace(request, model=model, stream=request.stream or route == ":streamGenerateContent")
-        vendor = _vendor(get(details, "custom_llm_provider")) or (None if routed is None else routed.provider)
-        host = url.hostname
-        call = _hooks.begin(
+        return open_call(
+            provider,
             services,
-            provider.name,
-            wire_format,
-            request,
-            provider=provider_of(None, host, vendor or provider.default_provider),
-            server=None if host is None else (host, url.port or (80 if url.scheme == "http" else 443)),
-            body=body,
+            "POST",
+            route,
+            body,
+            base=url,
+            stream=get(body, "stream") is True or route == ":streamGenerateContent",
+            vendor=_vendor(get(details, "custom_llm_provider")) or (None if routed is None else routed.provider),
+            model=model or get_text(details, "model"),
         )
-        if services.estimator is not None:
-            call.body = body
-        return call
     except Exception:
         log_internal_error("begin a call")
         return None
@@ -238,17 +222,17 @@ def _inject_usage(call: CallState, kwargs: Any) -> Any:
         return kwargs
 
 
-def _parse_path(path: str) -> tuple[str, str | None]:
+def _parse_path(provider: Provider, path: str) -> tuple[str, str | None]:
     """Return the route of a request, and the model if the path has it."""
     parent, _, last = path.rstrip("/").rpartition("/")
     model, colon, verb = last.rpartition(":")
     if colon:
         return ("/messages" if "/publishers/anthropic/" in parent else f":{verb}"), model or None
-    return (f"/chat/{last}" if parent.endswith("/chat") else f"/{last}"), None
+    longer = f"/{parent.rpartition('/')[2]}/{last}"
+    return (f"/{last}" if provider.route("POST", longer) is None else longer), None
 
 
 def _settle(call: CallState, http_response: Any) -> None:
-    call.http_response = http_response
-    observe_body(call, http_response)
+    end_with_http(call, http_response)
     if isinstance(http_response.stream, ObservedBody) and (routed := current_routed_call()) is not None:
         routed.body = weakref.ref(http_response.stream)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from ...capture.services import CallServices
+from .._patches import Patches
 from ..contract import Provider, named, stainless
 from .assistants import RETRIEVE_RUN, RUN
+from .batches import BATCH
 from .chat import CHAT
 from .completions import COMPLETIONS
 from .embeddings import EMBEDDINGS
@@ -13,12 +18,21 @@ from .responses import COMPACT, DECISIONS, INPUT_TOKENS, RESPONSES, RETRIEVE_RES
 
 __all__ = ["OPENAI"]
 
+
+def _hook(provider: Provider, module: Any, services: CallServices) -> Patches:
+    from .sockets import hook_sockets
+
+    patches = stainless(provider, module, services)
+    hook_sockets(provider, services, patches)
+    return patches
+
+
 OPENAI = Provider(
     name="openai",
     distribution="openai",
     module="openai._base_client",
     supported=">=1.40,<4",
-    hook=stainless,
+    hook=_hook,
     routes=named(
         "openai",
         {
@@ -38,6 +52,7 @@ OPENAI = Provider(
             ("POST", "/audio/speech"): ("audio.speech.create", SPEECH),
             ("POST", "/audio/transcriptions"): ("audio.transcriptions.create", TRANSCRIPTIONS),
             ("POST", "/audio/translations"): ("audio.translations.create", TRANSCRIPTIONS),
+            ("GET", "/batches/*"): ("batches.retrieve", BATCH),
             ("POST", "/threads/runs"): ("beta.threads.create_and_run", RUN),
             ("POST", "/threads/*/runs"): ("beta.threads.runs.create", RUN),
             ("POST", "/threads/*/runs/*/submit_tool_outputs"): ("beta.threads.runs.submit_tool_outputs", RUN),

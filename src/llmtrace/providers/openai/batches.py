@@ -1,0 +1,36 @@
+"""OpenAI batches, which report the usage of all their requests together when they have ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..._read import get, get_text
+from ...model import Request, Response
+from ...model.wire_format import WireFormat
+from .._usage import Reported
+
+__all__ = ["BATCH"]
+
+_FINAL_STATUSES = frozenset({"completed", "expired", "cancelled", "failed"})
+
+
+def read_request(_: Any) -> Request:
+    return Request(operation="fetch_response", background=True)
+
+
+def read_response(batch: Any) -> Response:
+    reported, status = Reported(), get_text(batch, "status")
+    reported.add(get(batch, "usage"))
+    return reported.fill_openai(
+        Response(
+            id=get_text(batch, "id"),
+            model=get_text(batch, "model"),
+            finish_reasons=(status,) if status in _FINAL_STATUSES else (),
+            status=status,
+            service_tier="batch",
+            background=True,
+        )
+    )
+
+
+BATCH = WireFormat(request=read_request, response=read_response)

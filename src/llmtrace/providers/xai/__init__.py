@@ -1,0 +1,1 @@
+"""xAI: the hooks in its library, which speaks gRPC."""
