@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import openai
@@ -122,6 +124,14 @@ def test_queries_of_chroma_are_one_search(content_spans: InMemorySpanExporter) -
     assert search["gen_ai.retrieval.query.text"] == "sunny?\nrainy?"
     assert search["llmtrace.retrieval.document_ids"] == ("b", "a")
     assert "Rain in Paris." in str(search["gen_ai.retrieval.documents"])
+
+
+@pytest.mark.parametrize("store", ["chroma", "elasticsearch", "lancedb", "milvus", "opensearch", "qdrant", "weaviate"])
+def test_unknown_release_of_a_store_is_not_hooked(store: str) -> None:
+    """A release without the methods of a bridge has no hooks, and those that it lacks are reported."""
+    patches = import_module(f"llmtrace.integrations.{store}").install(ModuleType("unknown"))
+    patches.undo()
+    assert patches.missing
 
 
 ROWS = [{"id": row, "text": f"Rain {row} in Paris.", "vector": [0.1, float(row)]} for row in (1, 2, 3)]

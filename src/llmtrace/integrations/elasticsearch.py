@@ -62,7 +62,8 @@ def set_body(_: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], operation
 
 def read_hits(response: Any) -> Iterable[object]:
     """Yield the documents of a response."""
-    for hit in response["hits"]["hits"]:
+    hits = response.get("hits") if hasattr(response, "get") else None  # none if the caller ignores an error status
+    for hit in (hits or {}).get("hits") or ():
         yield document(hit.get("_id"), hit.get("_source"), score=hit.get("_score"))
 
 

@@ -38,15 +38,16 @@ def _read_rows(table: Any) -> Iterable[object]:
     columns = [field.name for field in table.schema if not field.type.num_fields and "binary" not in str(field.type)]
     for row in table.slice(0, _MAX_ROWS).select(columns).to_pylist():
         id_ = next((row.pop(name) for name in _ID_COLUMNS if row.get(name) is not None), None)
-        scores = [row.pop(name, None) for name in _SCORE_COLUMNS]
-        found = document(id_, row, score=next(filter(None, scores), None), distance=row.pop("_distance", None))
+        score = next((row.pop(name) for name in _SCORE_COLUMNS if row.get(name) is not None), None)
+        found = document(id_, row, score=score, distance=row.pop("_distance", None))
         if id_ is not None or found["content"]:
             yield found
 
 
 def _remember_halves(wrapped: Any, query: Any, args: Any, kwargs: Any) -> Any:
     result = wrapped(*args, **kwargs)
-    _halves.update(half for half in (query._vector_query, query._fts_query) if half is not None)
+    halves = (getattr(query, name, None) for name in ("_vector_query", "_fts_query"))
+    _halves.update(half for half in halves if half is not None)
     return result
 
 

@@ -39,7 +39,7 @@ def _read_objects(reply: Any) -> Iterable[object]:
         fields = result.properties.non_ref_props.fields
         texts = {name: value.text_value for name, value in fields.items() if value.WhichOneof("kind") == "text_value"}
         yield document(
-            metadata.id,
+            metadata.id or None,
             texts,
             score=metadata.score if metadata.score_present else None,
             distance=metadata.distance if metadata.distance_present else None,
