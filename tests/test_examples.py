@@ -16,6 +16,7 @@ EXPECTED_OUTPUT = {
     "attribution.py": "2 calls for {'u-17'} 24 input tokens",
     "budget.py": "blocked: budget 'demo' of user 'ada' (total)",
     "compatible_sdks.py": "fireworks_ai accounts/fireworks/models/deepseek-v3p2: 64 tokens out",
+    "claude_agent.py": "fix: 60 tokens out, 0.0125 USD",
     "cost.py": "unheard-of: no cost, unknown_model",
     "crewai_crew.py": "    invoke_agent stylist \n      chat gpt-4.1-mini 0.0001072 USD",
     "dspy_program.py": "  invoke_workflow ChainOfThought \n    chat gpt-4.1-mini 0.0001072 USD",
@@ -39,9 +40,11 @@ EXPECTED_OUTPUT = {
     "smolagents_run.py": "invoke_agent stylist \n  chat gpt-4.1-mini 0.0001072 USD",
     "streaming.py": "end dropped, chunks 1",
     "survive_an_outage.py": "requests at the backend: 1",
+    "vector_search.py": "chat gpt-4.1-mini: documents ('1',)",
     "upload.py": "outputs.json: 11 characters",
 }
 NEEDS = {
+    "claude_agent.py": "claude_agent_sdk",
     "crewai_crew.py": "crewai",
     "dspy_program.py": "dspy",
     "haystack_pipeline.py": "haystack",
@@ -52,6 +55,7 @@ NEEDS = {
     "realtime.py": "websockets",
     "pydantic_ai_run.py": "pydantic_ai",
     "smolagents_run.py": "smolagents",
+    "vector_search.py": "qdrant_client",
 }
 """Framework of an example, which it is skipped without."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import operator
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, TypedDict
 
@@ -20,7 +21,7 @@ from langchain.agents import create_agent
 from langchain_core.documents import Document
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import RunnableConfig, config
+from langchain_core.runnables import RunnableConfig, RunnableLambda, config
 from langchain_core.tools import create_retriever_tool, tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from langgraph._internal import _runnable
@@ -311,6 +312,17 @@ def test_content_is_recorded_on_request(content_spans: InMemorySpanExporter) -> 
     called = only(finished, "execute_tool weather").attributes or {}
     assert called["gen_ai.tool.call.arguments"] == '{"city":"Paris"}'
     assert "sunny in Paris" in str(called["gen_ai.tool.call.result"])
+
+
+def test_configuration_of_a_run_can_be_pickled(spans: InMemorySpanExporter) -> None:
+    """A node can send its configuration to another process, and the handler in it stays the only one."""
+
+    def send(_: Any, config: RunnableConfig) -> Any:
+        received = pickle.loads(pickle.dumps(config))
+        return received["callbacks"].handlers == config["callbacks"].handlers  # type: ignore[union-attr]
+
+    assert RunnableLambda(send).invoke("x") is True
+    assert tree(spans.get_finished_spans()) == ["invoke_workflow send"]
 
 
 def test_bridge_that_is_left_out_leaves_flat_calls() -> None:

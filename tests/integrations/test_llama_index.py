@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -78,6 +79,19 @@ def test_streamed_query_ends_with_its_stream(spans: InMemorySpanExporter, index:
     assert "".join(response.response_gen) == "sunny"
     assert tree(spans.get_finished_spans()) == QUERY_TREE
     assert llmtrace.current().documents == ()
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_streamed_query_that_is_dropped_unread_ends(
+    spans: InMemorySpanExporter, index: VectorStoreIndex, asynchronous: bool
+) -> None:
+    """A streamed query whose text nobody reads ends when its response is dropped."""
+    engine = index.as_query_engine(llm=Model(), streaming=True)
+    response: Any = (await engine.aquery("weather?")) if asynchronous else engine.query("weather?")
+    del response
+    gc.collect()
+    assert llmtrace.flush()
+    assert tree(spans.get_finished_spans())[:2] == QUERY_TREE[:2]
 
 
 def test_reranker_decides_what_reaches_the_answer(spans: InMemorySpanExporter, index: VectorStoreIndex) -> None:

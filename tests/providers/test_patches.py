@@ -77,6 +77,24 @@ def test_hooked_method_is_copied_and_pickled_as_a_method() -> None:
     assert greeter.greet() == "Ada"
 
 
+def greet_all() -> str:
+    return "all"
+
+
+@pytest.mark.parametrize("owner", [sys.modules[__name__], Greeter], ids=["module", "class"])
+def test_hooked_function_is_copied_and_pickled_as_a_function(owner: Any) -> None:
+    """A function of a module or class can be copied and pickled while it is hooked: process pools pickle theirs."""
+    patches, name = Patches(), "greet" if isinstance(owner, type) else "greet_all"
+    patches.wrap(owner, name, lambda wrapped, instance, args, kwargs: f"Hello {wrapped(*args)}")
+    arguments = (Greeter("Ada"),) if isinstance(owner, type) else ()
+    try:
+        hooked = getattr(owner, name)
+        copies = [copy.copy(hooked), copy.deepcopy({"key": hooked})["key"], pickle.loads(pickle.dumps(hooked))]
+        assert {copied(*arguments) for copied in copies} == {hooked(*arguments)}
+    finally:
+        patches.undo()
+
+
 def by_closure(original: Any) -> Any:
     @wraps(original)
     def request(*args: Any, **kwargs: Any) -> Any:

@@ -54,12 +54,21 @@ def _wrap_context(module: Any, patches: Patches) -> None:
 def _register(module: Any, patches: Patches) -> None:
     """Have LangChain pass ``_Callbacks`` to every run, in every thread."""
     if not _handlers:
-        base = sys.modules["langchain_core.callbacks.base"].BaseCallbackHandler
-        _handlers.append(type("LlmtraceCallbackHandler", (_Callbacks, base), {})())
+        _handlers.append(_make_handler())
         variable: ContextVar[Any] = ContextVar("llmtrace-langchain", default=_handlers[0])
         module.register_configure_hook(variable, inheritable=True)
     _handlers[0].active = True
     patches.register(_handlers[0].stop)
+
+
+def _handler() -> Any:
+    """Return the handler that a pickled configuration holds, or one that records nothing in another process."""
+    return _handlers[0] if _handlers else _make_handler()
+
+
+def _make_handler() -> Any:
+    base = sys.modules["langchain_core.callbacks.base"].BaseCallbackHandler
+    return type("LlmtraceCallbackHandler", (_Callbacks, base), {})()
 
 
 def _wrap_retriever(module: Any, patches: Patches) -> None:
@@ -134,6 +143,9 @@ class _Callbacks:
 
     def __deepcopy__(self, memo: Any) -> Any:
         return self
+
+    def __reduce__(self) -> Any:
+        return _handler, ()
 
     @_guarded
     def on_chain_start(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import AsyncGenerator, Generator
+from functools import partial
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
 from .._errors import log_internal_error
+from ..capture import worker
 from ..context.blocks import async_steps, steps
 from ..context.callback_run import CallbackRun
 from ..context.operations import first_line
@@ -135,6 +138,9 @@ def _continues(id_: str, run: CallbackRun, result: Any) -> bool:
         result.response_gen = _astream(id_, run, stream)
     else:
         return False
+    # A generator that is dropped before its first item never runs its ``finally``.
+    worker.start()
+    weakref.finalize(result.response_gen, worker.submit, partial(_runs.end, id_))
     return True
 
 

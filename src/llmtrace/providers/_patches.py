@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import partial
 from inspect import unwrap
+from pkgutil import resolve_name
 from time import sleep
 from types import ModuleType
 from typing import Any
@@ -24,18 +25,22 @@ _POLL_SECONDS = 0.005
 
 
 class _BoundHook(BoundFunctionWrapper):
-    """Hooked method of an instance, which is copied and pickled as the method itself is."""
+    """Hooked method of an instance or class, which is copied and pickled as the method itself is."""
 
     def __copy__(self) -> Any:
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         method: Any = self.__wrapped__
-        return getattr(deepcopy(method.__self__, memo), method.__name__)
+        owner = getattr(method, "__self__", None)  # absent if it was read from the class
+        return self if owner is None else getattr(deepcopy(owner, memo), method.__name__)
 
     def __reduce__(self) -> Any:
         method: Any = self.__wrapped__
-        return getattr, (method.__self__, method.__name__)
+        owner = getattr(method, "__self__", None)
+        if owner is None:
+            return resolve_name, (f"{method.__module__}:{method.__qualname__}",)
+        return getattr, (owner, method.__name__)
 
     def __reduce_ex__(self, protocol: object) -> Any:
         return self.__reduce__()
@@ -51,6 +56,26 @@ class _Hook(FunctionWrapper):
         if args:
             return self.__get__(args[0], type(args[0]))(*args[1:], **kwargs)
         return super().__call__(*args, **kwargs)
+
+
+class _FunctionHook(FunctionWrapper):
+    """Wrapper in the place of a function of a module, which is copied and pickled as the function itself is."""
+
+    # It has no ``__call__`` of its own, which would add a frame: hooks may look at the frames above them.
+
+    _self_place = ""
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Any:
+        return self
+
+    def __reduce__(self) -> Any:
+        return resolve_name, (self._self_place,)
+
+    def __reduce_ex__(self, protocol: object) -> Any:
+        return self.__reduce__()
 
 
 class Patches:
@@ -117,8 +142,9 @@ class Patches:
         if original is None:
             self.missing.append(f"{getattr(owner, '__qualname__', owner.__name__)}.{name}")
             return
-        # A function of a module is called as it is: ``_Hook`` would add a frame, which hooks that look at frames see.
-        patched = (_Hook if isinstance(owner, type) else FunctionWrapper)(original, wrapper)
+        patched = (_Hook if isinstance(owner, type) else _FunctionHook)(original, wrapper)
+        if isinstance(patched, _FunctionHook):
+            patched._self_place = f"{owner.__name__}:{name}"
         setattr(owner, name, patched)
         self._done.append((owner, name, original, patched))
         if isinstance(owner, type):

@@ -7,6 +7,7 @@ from importlib import metadata
 from .._errors import log_internal_error
 from .anthropic.provider import ANTHROPIC
 from .bedrock.provider import BEDROCK
+from .claude_agent.provider import CLAUDE_AGENT
 from .cohere.provider import COHERE
 from .compatible.provider import CEREBRAS, FIREWORKS, GROQ, TOGETHER
 from .contract import Provider
@@ -24,7 +25,7 @@ __all__ = ["PROVIDERS", "providers"]
 PROVIDERS = (
     *(OPENAI, ANTHROPIC, GOOGLE_GENAI, MISTRAL, BEDROCK),
     *(GROQ, TOGETHER, CEREBRAS, FIREWORKS),
-    *(COHERE, OLLAMA, HUGGING_FACE, VOYAGE, XAI, LITELLM),
+    *(COHERE, OLLAMA, HUGGING_FACE, VOYAGE, XAI, LITELLM, CLAUDE_AGENT),
 )
 
 

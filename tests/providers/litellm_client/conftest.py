@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 
 import pytest
-from litellm_calls import litellm
 
 
 @pytest.fixture(autouse=True)
 async def closed_async_clients() -> AsyncIterator[None]:
     """Close the clients that LiteLLM keeps: the event loop ends with the test."""
+    import litellm  # not at the top: pytest cannot skip a conftest
+
     yield
     for client in litellm.in_memory_llm_clients_cache.cache_dict.values():
         with suppress(Exception):

@@ -30,18 +30,21 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     package = module.__name__.partition(".")[0]
     deferred = DeferredStreams(patches)
 
-    def begin(client: Any, args: Any, kwargs: Any, origin: Origin | None = None, *, stream: bool = False) -> Any:
-        if not patches.active or _is_hosted_elsewhere(client):
+    def begin(
+        client: Any, args: Any, kwargs: Any, origin: Origin | None = None, *, stream: bool = False
+    ) -> CallState | None:
+        try:
+            if not patches.active or _is_hosted_elsewhere(client):
+                return None
+            path, body = "/" + str(args[0] if args else kwargs.get("path")), kwargs.get("json")
+            if isinstance(body, dict):  # without the mark of omitted parameters
+                body = {name: value for name, value in body.items() if value is not ...}
+            method, base = str(kwargs.get("method")), _base_url(client, kwargs)
+        except Exception:
+            log_internal_error("begin a call")
             return None
-        path = "/" + str(args[0] if args else kwargs.get("path"))
-        body = kwargs.get("json")
-        if isinstance(body, dict):  # without the mark of omitted parameters
-            body = {name: value for name, value in body.items() if value is not ...}
         context = None if origin is None else origin.context
-        base = _base_url(client, kwargs)
-        return open_call(
-            provider, services, kwargs.get("method", ""), path, body, base=base, stream=stream, context=context
-        )
+        return open_call(provider, services, method, path, body, base=base, stream=stream, context=context)
 
     def request(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
         call = None if _is_retry(kwargs) else begin(client, args, kwargs)

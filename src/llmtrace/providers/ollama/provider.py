@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..._read import get
 from ...capture.call import CallState
 from ...capture.services import CallServices
 from ...context import state as context_state
@@ -27,13 +28,13 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
             method,
             path,
             kwargs.get("json"),
-            base=str(client._client.base_url),
+            base=str(get(get(client, "_client"), "base_url")),
             stream=kwargs.get("stream") is True,
             context=context,
         )
 
     def is_traced(args: Any) -> bool:
-        return patches.active and len(args) == 3 and provider.route(args[1], args[2]) is not None
+        return patches.active and len(args) == 3 and provider.route(str(args[1]), str(args[2])) is not None
 
     def lazily(stream: Any, client: Any, args: Any, kwargs: Any) -> Any:
         context = context_state.current()

@@ -6,11 +6,10 @@ import json
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 from weakref import WeakKeyDictionary
-
-import wrapt
 
 from ..._compat.websockets import handshake_uri
 from ..._errors import log_internal_error
@@ -64,7 +63,7 @@ class _SocketFormat:
 
 
 @dataclass(slots=True)
-class _Session:
+class _SocketSession:
     """Responses in progress on one connection. It does not hold the connection: dropping that ends them."""
 
     format: _SocketFormat
@@ -100,7 +99,7 @@ class _Session:
             self.waiting.remove(turn)
         return turn
 
-    def on_event(self, event: Any, start: Callable[[_Session, Any], _Turn]) -> None:
+    def on_event(self, event: Any, start: Callable[[_SocketSession, Any], _Turn]) -> None:
         """Pass an event of the server to its response; ``start`` begins one without a request."""
         kind = get(event, "type")
         lane = self.format.lane(event)
@@ -121,7 +120,7 @@ class _Session:
             self.ended.append(get_text(get(event, "response"), "id"))
             turn.observer.on_exhausted()
 
-    def _start(self, event: Any, kind: Any, start: Callable[[_Session, Any], _Turn]) -> _Turn | None:
+    def _start(self, event: Any, kind: Any, start: Callable[[_SocketSession, Any], _Turn]) -> _Turn | None:
         response = get(event, "response")
         if response is None:
             if get(event, "session") is not None:
@@ -192,7 +191,7 @@ def hook_sockets(provider: Provider, services: CallServices, patches: Patches) -
     """Install the hooks when the SDK imports the modules of its connections. Older releases have none."""
     sockets = _Sockets(provider, services, patches)
     for module, (name, socket_format) in _MODULES.items():
-        wrapt.register_post_import_hook(sockets.import_hook(name, socket_format), module)
+        patches.when_imported(module, partial(sockets.hook, name, socket_format))
 
 
 class _Sockets:
@@ -204,26 +203,19 @@ class _Sockets:
         self._patches = patches
         self._formats: dict[type, _SocketFormat] = {}
         self._hooked: set[tuple[type, str]] = set()
-        self._sessions: WeakKeyDictionary[Any, _Session] = WeakKeyDictionary()
+        self._sessions: WeakKeyDictionary[Any, _SocketSession] = WeakKeyDictionary()
 
-    def import_hook(self, name: str, socket_format: _SocketFormat) -> Callable[[Any], None]:
-        """Return an import hook that hooks the sync and the async connection of a module."""
+    def hook(self, name: str, socket_format: _SocketFormat, module: Any, patches: Patches) -> None:
+        """Install the hooks in the sync and the async connection of a module."""
+        for cls, send, receive in (
+            (getattr(module, name, None), self._send, self._receive),
+            (getattr(module, f"Async{name}", None), self._send_async, self._receive_async),
+        ):
+            if cls is not None:
+                self._formats[cls] = socket_format
+                self._hook(cls, send, receive, patches)
 
-        def imported(module: Any) -> None:
-            try:
-                for cls, send, receive in (
-                    (getattr(module, name, None), self._send, self._receive),
-                    (getattr(module, f"Async{name}", None), self._send_async, self._receive_async),
-                ):
-                    if cls is not None and self._patches.active:
-                        self._formats[cls] = socket_format
-                        self._hook(cls, send, receive)
-            except Exception:
-                log_internal_error(f"hook {name}")
-
-        return imported
-
-    def _hook(self, cls: type, send: Any, receive: Any) -> None:
+    def _hook(self, cls: type, send: Any, receive: Any, patches: Patches) -> None:
         hooks = {"send_raw": send, "recv_bytes": receive, "parse_event": self._parse, "close": self._close}
         if _owner(cls, "send_raw") in (None, cls):  # ``send`` of older releases does not call ``send_raw``
             hooks["send"] = send
@@ -231,7 +223,7 @@ class _Sockets:
             owner = _owner(cls, name)
             if owner is not None and (owner, name) not in self._hooked:  # connections share their base class
                 self._hooked.add((owner, name))
-                self._patches.wrap(owner, name, hook)
+                patches.wrap(owner, name, hook)
 
     def _send(self, wrapped: Any, connection: Any, args: Any, kwargs: Any) -> Any:
         turn = self._begin(connection, args, kwargs)
@@ -300,7 +292,7 @@ class _Sockets:
         except Exception:
             log_internal_error("end the responses of a connection")
 
-    def _session(self, connection: Any) -> _Session | None:
+    def _session(self, connection: Any) -> _SocketSession | None:
         if not self._patches.active:
             return None
         session = self._sessions.get(connection)
@@ -313,11 +305,11 @@ class _Sockets:
             provider = provider_of(None, host, self._provider.default_provider)
             query = dict(parse_qsl(getattr(uri, "query", "")))
             model = query.get("model") or query.get("deployment")
-            session = _Session(socket_format, provider, None if host is None else (host, uri.port), model)
+            session = _SocketSession(socket_format, provider, None if host is None else (host, uri.port), model)
             self._sessions[connection] = session
         return session
 
-    def _begin(self, connection: Any, args: Any, kwargs: Any) -> tuple[_Session, CallState, Any] | None:
+    def _begin(self, connection: Any, args: Any, kwargs: Any) -> tuple[_SocketSession, CallState, Any] | None:
         """Open a call if the message of a client requests a response."""
         try:
             event = _read_event(args[0] if args else next(iter(kwargs.values())))
@@ -333,13 +325,13 @@ class _Sockets:
             log_internal_error("begin a call")
             return None
 
-    def _start(self, session: _Session, response: Any) -> _Turn:
+    def _start(self, session: _SocketSession, response: Any) -> _Turn:
         """Open a call for a response that the server has started by itself."""
         body = session.format.body(session.settings, response)
         call = self._open(session, session.format.wire_format.request(body))
         return _Turn(call, StreamObserver(call, call.make_accumulator()), None)
 
-    def _open(self, session: _Session, request: Request, body: Any = None) -> CallState:
+    def _open(self, session: _SocketSession, request: Request, body: Any = None) -> CallState:
         request.stream = True
         request.model = request.model or session.model or get_text(session.settings, "model")
         return _hooks.begin(
@@ -367,7 +359,7 @@ def _read_event(message: Any) -> Any:
     return message if get(message, "type") == _CREATE else None
 
 
-def _expecting(session: _Session, call: CallState, event: Any, wrapped: Callable[..., Any]) -> Callable[..., Any]:
+def _expecting(session: _SocketSession, call: CallState, event: Any, wrapped: Callable[..., Any]) -> Callable[..., Any]:
     """Return ``wrapped``, before which the response is expected: another thread may receive it at once."""
 
     def send(*args: Any, **kwargs: Any) -> Any:
@@ -384,7 +376,7 @@ def _leave_open(call: CallState, result: Any) -> None:
     """Leave the call open: the events of its response end it."""
 
 
-def _forget(session: _Session, call: CallState) -> None:
+def _forget(session: _SocketSession, call: CallState) -> None:
     """Stop waiting for the response to a request that was not sent."""
     for turn in [turn for turn in session.waiting if turn.call is call]:
         turn.observer.finished = True

@@ -1,0 +1,1 @@
+"""The Claude Agent SDK, which starts the command line of Claude Code as a process."""
