@@ -20,7 +20,7 @@ VENDORS = {
     "oldest": [
         *("openai==1.40.0", "anthropic[bedrock,vertex]==0.40.0", "google-genai==1.0.0", "mistralai==3.0.0"),
         *("groq==0.9.0", "together==2.0.0", "cerebras-cloud-sdk==1.0.0", "fireworks-ai==1.2.0"),
-        *("cohere==5.16.1", "ollama==0.4.0", "huggingface_hub==0.30.0", "voyageai==0.3.0", "xai-sdk==1.4.0"),
+        *("cohere==5.16.1", "ollama==0.4.5", "huggingface_hub==0.30.0", "voyageai==0.3.0", "xai-sdk==1.4.0"),
         "claude-agent-sdk==0.1.7",  # the newest brings 400 MB of Claude Code
         *("botocore==1.35.16", "boto3==1.35.16", "aiobotocore==2.15.0", "httpx<0.28"),
     ],
