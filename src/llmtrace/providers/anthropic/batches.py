@@ -27,7 +27,7 @@ _STATUSES = {"succeeded": "completed", "errored": "failed", "canceled": "cancell
 """Statuses in the convention's spelling. Another one, such as ``expired``, is kept."""
 _PATH = "/messages/batches/"
 _CONTEXT = "_llmtrace_context"
-"""Attribute of a decoder: the context that was current when it was created, which is not when it is read."""
+"""Attribute of a decoder: the context in which it was created. It may be read in another one."""
 
 
 def read_request(item: Any) -> Request:
