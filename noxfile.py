@@ -20,7 +20,7 @@ VENDORS = {
     "oldest": [
         *("openai==1.40.0", "anthropic[bedrock,vertex]==0.40.0", "google-genai==1.0.0", "mistralai==3.0.0"),
         *("groq==0.9.0", "together==2.0.0", "cerebras-cloud-sdk==1.0.0", "fireworks-ai==1.2.0"),
-        *("cohere==5.16.1", "ollama==0.4.0", "huggingface_hub==0.30.0", "voyageai==0.3.0", "xai-sdk==1.4.0"),
+        *("cohere==5.16.1", "ollama==0.4.5", "huggingface_hub==0.30.0", "voyageai==0.3.0", "xai-sdk==1.4.0"),
         "claude-agent-sdk==0.1.7",  # the newest brings 400 MB of Claude Code
         *("botocore==1.35.16", "boto3==1.35.16", "aiobotocore==2.15.0", "httpx<0.28"),
     ],
@@ -37,6 +37,11 @@ FRAMEWORKS = {
         *("haystack-ai==3.4.0", "qdrant-client==1.15.0", "smolagents==1.26.0", "openai==2.9.0"),
     ],
     "crewai": ["crewai<2"],
+    "oldest_stores": [
+        *("chromadb==1.0.0", "elasticsearch==8.14.0", "lancedb==0.24.0", "opensearch-py==2.4.0", "pinecone==9.0.0"),
+        *("pymilvus==2.6.0", "milvus-lite>=3,<4", "weaviate-client==4.14.0"),
+    ],
+    "stores": ["lancedb<1", "pymilvus<4", "milvus-lite<4", "weaviate-client<5"],
     "other": ["chromadb<2", "dspy<4", "google-adk<3", "instructor<2", "pydantic-ai-slim[openai]<3"],
 }
 

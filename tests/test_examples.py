@@ -40,6 +40,7 @@ EXPECTED_OUTPUT = {
     "smolagents_run.py": "invoke_agent stylist \n  chat gpt-4.1-mini 0.0001072 USD",
     "streaming.py": "end dropped, chunks 1",
     "survive_an_outage.py": "requests at the backend: 1",
+    "vector_search.py": "chat gpt-4.1-mini: documents ('1',)",
     "upload.py": "outputs.json: 11 characters",
 }
 NEEDS = {
@@ -54,6 +55,7 @@ NEEDS = {
     "realtime.py": "websockets",
     "pydantic_ai_run.py": "pydantic_ai",
     "smolagents_run.py": "smolagents",
+    "vector_search.py": "qdrant_client",
 }
 """Framework of an example, which it is skipped without."""
 

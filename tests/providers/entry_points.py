@@ -49,7 +49,7 @@ HEAD = """# What is traced
 Every public method of a client that sends a request to a traced path. The tests call each of them once and check that
 it produces one span. `python tests/providers/entry_points.py` writes this page. Methods that are not listed
 pass through untouched: files, the creation of batches and administration. [WebSockets](../how-to/realtime.md) are
-traced too.
+traced too, and so is each [result of a message batch](../how-to/anthropic.md#message-batches).
 
 *raw* is `with_raw_response`, *streaming response* `with_streaming_response`. `.stream()` helpers are under *stream*.
 The clients for Azure, Amazon Bedrock, Google Cloud and Foundry have the same methods and go the same way.

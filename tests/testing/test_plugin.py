@@ -87,7 +87,7 @@ def test_plugin_provides_fixtures_limits_and_summary(replay: Any, pytester: pyte
 def test_plugin_loads_nothing_until_used(pytester: pytest.Pytester) -> None:
     """In a test run without the fixtures and markers, OpenTelemetry is not imported and nothing is printed."""
     pytester.makepyfile("import sys\ndef test_it():\n    assert 'opentelemetry' not in sys.modules\n")
-    done = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:asyncio")
+    done = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:langsmith_plugin")
     done.assert_outcomes(passed=1)
     done.stdout.no_fnmatch_line("*LLM calls*")
 

@@ -1,4 +1,4 @@
-"""Usage that is reported after creation: background responses, background interactions and assistant runs."""
+"""Usage that is reported after creation: background responses and interactions, assistant runs and batches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["FETCH", "BackgroundUsage", "assign_usage", "forget"]
 
 FETCH = "fetch_response"
-_MAX_IDS = 16_384
+_MAX_IDS = 262_144  # two of the largest batches of Anthropic
 
 
 class BackgroundUsage:

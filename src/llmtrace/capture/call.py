@@ -282,8 +282,8 @@ class CallState:
 
     def _set_outcome(self) -> None:
         response, error, timing, request = self.response, self.error, self.timing, self.start.request
-        if self.outcome and error is not None:
-            self.error_type = error_type(error)
+        if self.outcome:
+            self.error_type = None if error is None else error_type(error)
         elif error is not None and not isinstance(error, Exception):
             self.outcome = "cancelled"
         elif error is not None:

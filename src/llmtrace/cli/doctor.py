@@ -155,7 +155,7 @@ def _imported(report: DoctorReport, module: str) -> bool:
     try:
         import_module(module)
     except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and module.startswith(f"{error.name}."):
+        if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
             return False
         report.fault(f"{module} cannot be imported: {error}")
     return True

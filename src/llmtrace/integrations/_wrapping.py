@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from .._errors import log_internal_error
@@ -12,6 +13,7 @@ from ..context.blocks import steps
 from ..context.callback_run import CallbackRun, innermost_operation
 from ..context.operation import Operation
 from ..context.operations import first_line
+from ..providers._patches import Patches
 from ._runs import records_operations
 
 __all__ = ["TracedMethod"]
@@ -19,6 +21,12 @@ __all__ = ["TracedMethod"]
 
 def _nothing(*_: Any) -> None:
     """Return ``None``: there is nothing to read."""
+
+
+def _wrap(name: str, wrapper: Callable[..., Any], module: Any, patches: Patches) -> None:
+    owner, _, method = name.rstrip("?").partition(".")
+    if not name.endswith("?") or method in vars(getattr(module, owner, object)):
+        patches.wrap_in(module, owner, method, wrapper)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,36 @@ class TracedMethod:
     """Function that returns the result to record, called only if content is recorded."""
     read_documents: Callable[[Any], Iterable[object] | None] = _nothing
     """Function from the result to the documents that it has."""
+
+    def installer(self, *methods: str) -> Callable[[Any], Patches]:
+        """Return the function ``install`` of a bridge that traces ``methods``, as ``install_in`` takes them."""
+
+        def install(module: Any) -> Patches:
+            patches = Patches()
+            self.install_in(patches, module, *methods)
+            return patches
+
+        return install
+
+    def install_in(self, patches: Patches, module: Any, *methods: str) -> None:
+        """Trace ``methods``.
+
+        Args:
+            patches: Record of the hooks.
+            module: Module whose import installs the bridge.
+            methods: ``Class.method`` of this module, ``other.module:Class.method`` of modules that may be imported
+                later. The class or module of a coroutine has "async" in its name. A question mark at the end is for
+                methods that some supported releases lack.
+        """
+        for target in methods:
+            part, _, name = target.rpartition(":")
+            # Do not inspect the function: decorators of some releases hide that it is a coroutine.
+            wrapper = self.call_async if "async" in target.lower() else self.call
+            wrap = partial(_wrap, name, wrapper)
+            if part:
+                patches.when_imported(part, wrap)
+            else:
+                wrap(module, patches)
 
     def call(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         """Call ``wrapped`` inside an operation."""
@@ -109,9 +147,14 @@ class TracedMethod:
         return run
 
     def _repeats(self, name: str, outer: Any) -> bool:
-        """Return True inside the same operation: methods of a library call one another."""
+        """Return True inside the same operation: methods of a library call one another.
+
+        A search inside another is part of it: a retriever searches a vector store.
+        """
         operation = innermost_operation(outer)
-        return operation is not None and (operation.kind, operation.name) == (self.kind, name)
+        if operation is None or operation.kind != self.kind:
+            return False
+        return self.kind == "retrieval" or operation.name == name
 
     def _end(self, run: CallbackRun, *, error: BaseException | None = None, result: Any = None) -> None:
         try:

@@ -6,40 +6,37 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..context.operation import Operation
-from ..providers._patches import Patches
+from ._search_results import argument, document, set_query
 from ._wrapping import TracedMethod
 
 __all__ = ["install"]
 
 
-def install(module: Any) -> Patches:
-    """Install the bridge. ``module`` is ``qdrant_client.qdrant_client``."""
-    patches = Patches()
-    patches.wrap_in(module, "QdrantClient", "query_points", _SEARCH.call)
-    patches.when_imported("qdrant_client.async_qdrant_client", _wrap_async)
-    return patches
-
-
-def _wrap_async(module: Any, patches: Patches) -> None:
-    patches.wrap_in(module, "AsyncQdrantClient", "query_points", _SEARCH.call_async)
-
-
 def _begin_search(_: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], operation: Operation) -> None:
-    text = getattr(args[1] if len(args) > 1 else kwargs.get("query"), "text", None)
-    operation.query = text if isinstance(text, str) else None
-    limit = kwargs.get("limit")
-    operation.top_k = limit if type(limit) is int else None
+    query, requests = argument(args, kwargs, 1, "query"), argument(args, kwargs, 1, "requests")
+    is_batch = isinstance(requests, (list, tuple)) and hasattr(next(iter(requests), None), "query")
+    queries = [request.query for request in requests] if is_batch else [query]
+    set_query(operation, [getattr(each, "text", None) for each in queries], kwargs.get("limit"))
 
 
-def _read_points(response: Any) -> Iterable[object]:
-    for point in response.points:
-        yield {"id": point.id, "score": point.score, "metadata": point.payload}
+def _read_points(result: Any) -> Iterable[object]:
+    """Yield the points of all queries of a batch."""
+    for response in result if isinstance(result, list) else [result]:
+        for point in response.points:
+            yield document(point.id, point.payload, score=point.score)
 
 
 _SEARCH = TracedMethod(
     "qdrant",
     "retrieval",
-    lambda _, args, kwargs: args[0] if args else kwargs.get("collection_name", ""),
+    lambda _, args, kwargs: argument(args, kwargs, 0, "collection_name") or "",
     begin=_begin_search,
     read_documents=_read_points,
+)
+_ASYNC = "qdrant_client.async_qdrant_client:AsyncQdrantClient"
+install = _SEARCH.installer(
+    "QdrantClient.query_points",
+    "QdrantClient.query_batch_points",
+    f"{_ASYNC}.query_points",
+    f"{_ASYNC}.query_batch_points",
 )

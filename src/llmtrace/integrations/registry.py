@@ -17,4 +17,10 @@ INTEGRATIONS = (
     Integration("instructor", "instructor", "instructor.v2.core.patch", ">=1.15,<2"),
     Integration("qdrant", "qdrant-client", "qdrant_client.qdrant_client", ">=1.15,<2"),
     Integration("chroma", "chromadb", "chromadb.api.models.Collection", ">=1,<2"),
+    Integration("lancedb", "lancedb", "lancedb.query", ">=0.24,<1"),
+    Integration("milvus", "pymilvus", "pymilvus.client.grpc_handler", ">=2.6,<4"),
+    Integration("elasticsearch", "elasticsearch", "elasticsearch._sync.client._base", ">=8.14,<10"),
+    Integration("opensearch", "opensearch-py", "opensearchpy.transport", ">=2.4,<4"),
+    Integration("weaviate", "weaviate-client", "weaviate.connect.v4", ">=4.14,<5"),
+    Integration("pinecone", "pinecone", "pinecone", ">=9,<11"),
 )

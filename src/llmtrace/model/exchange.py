@@ -38,6 +38,10 @@ class Request:
     """Prompt stored at the provider, identified by its id."""
     response_id: str | None = None
     """Id of the response that is fetched again."""
+    batch_id: str | None = None
+    """Id of the batch whose item is read."""
+    custom_id: str | None = None
+    """The caller's id of an item in a batch, unique there."""
     agent_id: str | None = None
     """Id of the agent hosted at the provider."""
     guardrail_id: str | None = None

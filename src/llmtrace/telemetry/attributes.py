@@ -70,6 +70,8 @@ def describe_request(call: FinishedCall, options: Options, into: Attributes) -> 
         (names.AGENT_ID, request.agent_id),
         (names.GUARDRAIL, request.guardrail_id),
         (names.KNOWLEDGE_BASE, request.knowledge_base_id),
+        (names.BATCH_ID, request.batch_id),
+        (names.BATCH_CUSTOM_ID, request.custom_id),
         (names.API, call.wire_format.api),
         (names.RERANK_MODEL, request.model if request.operation == "rerank" else None),
     ):

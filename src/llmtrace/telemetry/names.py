@@ -179,6 +179,8 @@ ERROR_TYPE = "error.type"
 HTTP_STATUS = "http.response.status_code"
 ERROR_CODE = "llmtrace.error.code"
 OUTCOME = "llmtrace.outcome"
+BATCH_ID = "llmtrace.batch.id"
+BATCH_CUSTOM_ID = "llmtrace.batch.custom_id"
 RETRIES = "llmtrace.retry.count"
 REQUEST_ID = "llmtrace.request_id"
 REMAINING_REQUESTS = "llmtrace.ratelimit.remaining_requests"
@@ -268,7 +270,14 @@ FREE_TEXT = frozenset(
     {
         *(FEATURE, TENANT, USER, SESSION, TAGS, PROMPT_NAME, PROMPT_VERSION, PROMPT_LABEL, DOCUMENT_IDS, DATA_SOURCE),
         *(TOOL_NAME, TOOL_CALL_ID, TOOL_DESCRIPTION, AGENT_NAME, WORKFLOW_NAME, RERANK_MODEL),
-        *(EVALUATION_NAME, EVALUATION_LABEL, ERROR_CODE, FINISH_REASONS_RAW, REQUEST + "stop_sequences"),
+        *(
+            EVALUATION_NAME,
+            EVALUATION_LABEL,
+            ERROR_CODE,
+            BATCH_CUSTOM_ID,
+            FINISH_REASONS_RAW,
+            REQUEST + "stop_sequences",
+        ),
     }
 )
 """Attributes that are not content, although the application or a server chooses their text."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..contract import NativeSpans, Provider, named, stainless
+from ..contract import NativeSpans, Provider, named
+from . import batches
 from .messages import COMPLETE, COUNT_TOKENS, MESSAGES
 
 __all__ = ["ANTHROPIC"]
@@ -12,7 +13,7 @@ ANTHROPIC = Provider(
     distribution="anthropic",
     module="anthropic._base_client",
     supported=">=0.40,<3",
-    hook=stainless,
+    hook=batches.hook,
     routes=named(
         "anthropic",
         {

@@ -9,8 +9,6 @@ from operator import methodcaller
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import wrapt
-
 from ..._compat.websockets import handshake_uri
 from ..._errors import log_internal_error
 from ..._read import get, get_text, iter_list
@@ -80,22 +78,19 @@ def hook_live(provider: Provider, services: CallServices, patches: Patches) -> N
     """Install the hooks when the SDK imports its module of live sessions."""
     live = _Live(provider, services, patches)
 
-    def imported(module: Any) -> None:
-        try:
-            for owner, name, hook in (
-                ("AsyncLive", "connect", live.connect),
-                ("AsyncSession", "_receive", live.receive),
-                ("AsyncSession", "close", live.close),
-                ("AsyncSession", "send_client_content", live.send_content),
-                ("AsyncSession", "send_tool_response", live.send_tool_response),
-            ):
-                cls = getattr(module, owner, None)
-                if patches.active and cls is not None and name in vars(cls):  # the first releases have one method
-                    patches.wrap(cls, name, hook)
-        except Exception:
-            log_internal_error("hook google.genai.live")
+    def hook(module: Any, part: Patches) -> None:
+        for owner, name, wrapper in (
+            ("AsyncLive", "connect", live.connect),
+            ("AsyncSession", "_receive", live.receive),
+            ("AsyncSession", "close", live.close),
+            ("AsyncSession", "send_client_content", live.send_content),
+            ("AsyncSession", "send_tool_response", live.send_tool_response),
+        ):
+            cls = getattr(module, owner, None)
+            if cls is not None and name in vars(cls):  # the first releases have one method
+                part.wrap(cls, name, wrapper)
 
-    wrapt.register_post_import_hook(imported, "google.genai.live")
+    patches.when_imported("google.genai.live", hook)
 
 
 class _Live:

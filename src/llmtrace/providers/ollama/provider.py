@@ -67,7 +67,7 @@ OLLAMA = Provider(
     name="ollama",
     distribution="ollama",
     module="ollama._client",
-    supported=">=0.4,<1",
+    supported=">=0.4.5,<1",
     hook=patch,
     routes=named(
         "ollama",

@@ -6,11 +6,10 @@ import json
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 from weakref import WeakKeyDictionary
-
-import wrapt
 
 from ..._compat.websockets import handshake_uri
 from ..._errors import log_internal_error
@@ -192,7 +191,7 @@ def hook_sockets(provider: Provider, services: CallServices, patches: Patches) -
     """Install the hooks when the SDK imports the modules of its connections. Older releases have none."""
     sockets = _Sockets(provider, services, patches)
     for module, (name, socket_format) in _MODULES.items():
-        wrapt.register_post_import_hook(sockets.import_hook(name, socket_format), module)
+        patches.when_imported(module, partial(sockets.hook, name, socket_format))
 
 
 class _Sockets:
@@ -206,24 +205,17 @@ class _Sockets:
         self._hooked: set[tuple[type, str]] = set()
         self._sessions: WeakKeyDictionary[Any, _SocketSession] = WeakKeyDictionary()
 
-    def import_hook(self, name: str, socket_format: _SocketFormat) -> Callable[[Any], None]:
-        """Return an import hook that hooks the sync and the async connection of a module."""
+    def hook(self, name: str, socket_format: _SocketFormat, module: Any, patches: Patches) -> None:
+        """Install the hooks in the sync and the async connection of a module."""
+        for cls, send, receive in (
+            (getattr(module, name, None), self._send, self._receive),
+            (getattr(module, f"Async{name}", None), self._send_async, self._receive_async),
+        ):
+            if cls is not None:
+                self._formats[cls] = socket_format
+                self._hook(cls, send, receive, patches)
 
-        def imported(module: Any) -> None:
-            try:
-                for cls, send, receive in (
-                    (getattr(module, name, None), self._send, self._receive),
-                    (getattr(module, f"Async{name}", None), self._send_async, self._receive_async),
-                ):
-                    if cls is not None and self._patches.active:
-                        self._formats[cls] = socket_format
-                        self._hook(cls, send, receive)
-            except Exception:
-                log_internal_error(f"hook {name}")
-
-        return imported
-
-    def _hook(self, cls: type, send: Any, receive: Any) -> None:
+    def _hook(self, cls: type, send: Any, receive: Any, patches: Patches) -> None:
         hooks = {"send_raw": send, "recv_bytes": receive, "parse_event": self._parse, "close": self._close}
         if _owner(cls, "send_raw") in (None, cls):  # ``send`` of older releases does not call ``send_raw``
             hooks["send"] = send
@@ -231,7 +223,7 @@ class _Sockets:
             owner = _owner(cls, name)
             if owner is not None and (owner, name) not in self._hooked:  # connections share their base class
                 self._hooked.add((owner, name))
-                self._patches.wrap(owner, name, hook)
+                patches.wrap(owner, name, hook)
 
     def _send(self, wrapped: Any, connection: Any, args: Any, kwargs: Any) -> Any:
         turn = self._begin(connection, args, kwargs)
