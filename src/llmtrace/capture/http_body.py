@@ -8,7 +8,6 @@ import weakref
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 from .._compat.http_clients import is_read, make_decoders, request_of
@@ -370,7 +369,17 @@ def release_response(call: CallState, http: Any) -> None:
 
     aiohttp keeps the context of a call, and so the call, as long as its connections: a dropped stream would not end.
     """
-    call.http_response = SimpleNamespace(headers=http.headers, _request=request_of(http))
+    call.http_response = _ResponseHead(http)
+
+
+class _ResponseHead:
+    """Response without its body, which takes less memory per open stream than a namespace."""
+
+    __slots__ = ("_request", "headers")
+
+    def __init__(self, http: Any) -> None:
+        self.headers = http.headers
+        self._request = request_of(http)
 
 
 def make_parser(http: Any, observer: StreamObserver) -> SseParser:
