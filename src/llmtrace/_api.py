@@ -408,7 +408,8 @@ def _end_calls(timeout: float) -> bool:
     open_streams = end_open_streams(deadline - reserve)
     if worker.drain(max(0.0, deadline - reserve - monotonic())) and not open_streams:
         return True
-    last = deadline - reserve / 4
+    # A redactor that is being called cannot be stopped, and may use up the time of all other calls.
+    last = max(deadline - reserve / 4, monotonic() + reserve / 4)
     with redaction.replacing_all():
         waiting = end_open_streams(last) + worker.run_waiting(last)
         worker.drain(max(0.0, last - monotonic()))  # the call that the worker is busy with

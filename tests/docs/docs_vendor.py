@@ -25,6 +25,17 @@ class Vendor(BaseHTTPRequestHandler):
             from docs_sockets import serve_socket
 
             serve_socket(self)
+        elif self.path.endswith("/results"):
+            self._lines(
+                [
+                    {
+                        "custom_id": "first",
+                        "result": {"type": "succeeded", "message": _message({"model": "claude-sonnet-4-5"})},
+                    }
+                ]
+            )
+        elif "/messages/batches/" in self.path:
+            self._json({"id": "b", "results_url": f"http://{self.headers['host']}{self.path}/results"})
         else:
             self._json({"status": "ok"})
 

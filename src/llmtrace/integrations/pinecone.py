@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
+from .._compat.pinecone import host_of
 from ..context.operation import Operation
 from ..providers._patches import Patches
 from ._search_results import document, set_query
@@ -29,8 +30,9 @@ def _index(index: Any, _: Any, kwargs: Mapping[str, Any]) -> str | None:
     """Return the host of an index, which is its name and the id of its project, without the domain."""
     if "namespace" in kwargs and _vector_id(kwargs) in _parts:
         return None
-    host = urlsplit(index._host if "//" in index._host else f"//{index._host}").hostname or ""
-    return host.partition(".svc.")[0]
+    host = host_of(index)
+    name = urlsplit(host if "//" in host else f"//{host}").hostname or ""
+    return name.partition(".svc.")[0]
 
 
 def _begin_search(_: Any, __: Any, kwargs: Mapping[str, Any], operation: Operation) -> None:
