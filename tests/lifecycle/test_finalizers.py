@@ -8,10 +8,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from export.backend import Backend
 from llmtrace.capture import worker
+from llmtrace.capture.stream import StreamObserver
 
 from .programs import CALLS, environment, run
 
@@ -101,7 +104,7 @@ def test_finalizer_of_a_dropped_stream_does_not_wait(vendor: str, spans: Any, mo
         monkeypatch.undo()
         assert waited == []
         go_on.set()
-    (span,) = spans.get_finished_spans()
+    assert len(spans.get_finished_spans()) == 1
     assert span.attributes["llmtrace.stream.end"] == "dropped"
 
 
@@ -141,3 +144,22 @@ def test_full_queue_does_not_make_the_writer_wait_for_itself() -> None:
     processor.close(time.monotonic() + 30)
     assert written == ["first", "late one", "late two"]
     assert stats.counts().dropped == {}
+
+
+def test_stream_that_is_dropped_ends_on_the_worker(
+    vendor: str, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream that is collected does not end on that thread, which may hold a lock, or start while one is held."""
+    ended: list[bool] = []
+    end = StreamObserver.end
+    monkeypatch.setattr(
+        StreamObserver, "end", lambda *args, **options: (ended.append(worker.is_worker()), end(*args, **options))
+    )
+    client = openai.OpenAI(base_url=vendor, api_key="x", max_retries=0)
+    stream = client.chat.completions.create(model="m", messages=[], stream=True)
+    next(stream)
+    del stream
+    gc.collect()
+    assert len(spans.get_finished_spans()) == 1
+    assert ended == [True]
+    client.close()
