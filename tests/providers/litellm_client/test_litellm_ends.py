@@ -147,6 +147,8 @@ async def test_stream_dropped_unread_ends_while_its_connection_is_open(
     loopback: Loopback, spans: InMemorySpanExporter, name: str
 ) -> None:
     """A stream that is dropped ends, though aiohttp keeps the context of its call as long as the connection."""
+    if OLDEST and name == "anthropic":
+        pytest.skip("this release holds the last stream until the next call")
     vendor = VENDORS[name]
     loopback.will(good(vendor, stream=True))
     stream = await litellm.acompletion(stream=True, **arguments(vendor, loopback.url))
