@@ -128,7 +128,7 @@ class Instrumentation:
 
     def _report(self, provider: _Client, patches: Patches) -> None:
         """Report hooks that are in place, those that are not, and those that another package bypasses."""
-        if patches.done:
+        if patches.done and provider.name not in self.patched:
             self.patched[provider.name] = _version(provider.distribution)
         reasons = []
         if patches.missing:

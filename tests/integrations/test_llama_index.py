@@ -85,7 +85,7 @@ def test_streamed_query_ends_with_its_stream(spans: InMemorySpanExporter, index:
 async def test_streamed_query_that_is_dropped_unread_ends(
     spans: InMemorySpanExporter, index: VectorStoreIndex, asynchronous: bool
 ) -> None:
-    """A streamed query whose text nobody reads ends when its response is dropped."""
+    """A streamed query that is not read ends when its response is dropped."""
     engine = index.as_query_engine(llm=Model(), streaming=True)
     response: Any = (await engine.aquery("weather?")) if asynchronous else engine.query("weather?")
     del response

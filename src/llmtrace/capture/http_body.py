@@ -315,9 +315,8 @@ class ObservedBody(ObjectProxy):
         # Ignore a close by the SDK's own generator, which closes the response whenever it stops.
         # The observer then learns the outcome from the exception or from its own end.
         if not held:
-            # The generator closes the response while it is collected, on a thread that may hold any lock. A connection
-            # that stays open may keep this body.
-            worker.submit(partial(self._self_observer.on_drop, "dropped"))
+            # The generator closes the response while it is collected. A connection that stays open may keep this body.
+            self._self_observer.on_collected()
         elif not _is_running(inner):
             self._self_observer.on_close()
 

@@ -208,6 +208,10 @@ class StreamObserver:
             log_internal_error("read a stream")
         self.end("exhausted" if ended else outcome, at_exit=at_exit)
 
+    def on_collected(self) -> None:
+        """End a stream that the caller dropped, on the worker: the thread of the collector may hold any lock."""
+        notify(worker.submit, partial(self.on_drop, "dropped"))
+
     def on_error(self, error: BaseException) -> None:
         """End the stream with the exception that the caller receives."""
         if _is_concurrent_read(error):
@@ -268,7 +272,7 @@ class StreamObserver:
 
     def __del__(self) -> None:
         if not getattr(self, "finished", True):  # absent if ``__init__`` failed
-            notify(worker.submit, partial(self.on_drop, "dropped"))
+            self.on_collected()
 
 
 def _is_concurrent_read(error: BaseException) -> bool:

@@ -152,7 +152,7 @@ def _stream(id_: str, run: CallbackRun, body: Any) -> Generator[Any, Any, Any]:
         error = raised
         raise
     finally:
-        _runs.end(id_, error)
+        _end_stream(id_, error)
 
 
 async def _astream(id_: str, run: CallbackRun, body: Any) -> AsyncGenerator[Any, Any]:
@@ -164,6 +164,14 @@ async def _astream(id_: str, run: CallbackRun, body: Any) -> AsyncGenerator[Any,
         error = raised
         raise
     finally:
+        _end_stream(id_, error)
+
+
+def _end_stream(id_: str, error: BaseException | None) -> None:
+    """End an operation, on the worker if its generator was closed: the thread of the collector may hold any lock."""
+    if isinstance(error, GeneratorExit):
+        worker.submit(partial(_runs.end, id_, error))
+    else:
         _runs.end(id_, error)
 
 

@@ -21,6 +21,7 @@ from ..context.retrieval import retrieval
 from . import _hooks
 from ._patches import Patches
 from .contract import Provider, SearchReaders
+from .hosts import server_of
 
 __all__ = ["patch"]
 
@@ -95,14 +96,13 @@ class _BotocoreHook:
             request = wire_format.request(body)
             if model.operation_model(operation).has_event_stream_output:
                 request = replace(request, stream=True)
-            url = urlsplit(client.meta.endpoint_url)
             call = _hooks.begin(
                 self._services,
                 self._provider.name,
                 wire_format,
                 request,
                 provider=self._provider.default_provider,
-                server=(url.hostname, url.port or (80 if url.scheme == "http" else 443)) if url.hostname else None,
+                server=server_of(urlsplit(client.meta.endpoint_url)),
                 body=body,
             )
             if self._services.estimator is not None:

@@ -18,9 +18,9 @@ from ..context import state as context_state
 from ..model import Response
 from . import _hooks
 from .contract import Provider
-from .hosts import provider_of
+from .hosts import provider_of, server_of
 
-__all__ = ["end_with", "end_with_http", "lazy_stream", "leave_open", "open_call"]
+__all__ = ["call_hooks", "end_with", "end_with_http", "lazy_stream", "leave_open", "open_call"]
 
 _END = object()
 
@@ -56,13 +56,11 @@ def open_call(  # noqa: PLR0913 - one argument for each part of a request
         wire_format = provider.route(method, path)
         if wire_format is None:
             return None
-        parts = urlsplit(base)
+        server = server_of(urlsplit(base))
         request = wire_format.request(body)
         request.stream = stream
         request.model = request.model or model
-        host = parts.hostname
-        server = None if host is None else (host, parts.port or (80 if parts.scheme == "http" else 443))
-        name = provider_of(None, host, vendor or provider.default_provider)
+        name = provider_of(None, server and server[0], vendor or provider.default_provider)
         token = None if context is None else context_state.attach(context)
         try:
             call = _hooks.begin(services, provider.name, wire_format, request, provider=name, server=server, body=body)
@@ -75,6 +73,29 @@ def open_call(  # noqa: PLR0913 - one argument for each part of a request
     except Exception:
         log_internal_error("begin a call")
         return None
+
+
+def call_hooks(
+    begin: Callable[[Any, Any, Any], CallState | None], settle: _hooks.Settle
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return the hooks of a function that sends a request, and of its asynchronous twin.
+
+    Args:
+        begin: Function from the instance and the arguments to the call, ``None`` if it is not traced.
+        settle: Function that ends the call with the result.
+    """
+
+    def request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        call = begin(instance, args, kwargs)
+        return wrapped(*args, **kwargs) if call is None else _hooks.drive(call, settle, wrapped, args, kwargs)
+
+    async def request_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        call = begin(instance, args, kwargs)
+        if call is None:
+            return await wrapped(*args, **kwargs)
+        return await _hooks.drive_async(call, settle, wrapped, args, kwargs)
+
+    return request, request_async
 
 
 def end_with(call: CallState, result: Any) -> None:

@@ -20,9 +20,9 @@ from ..context.state import current_call
 from . import _hooks
 from ._native_spans import hook_native_spans
 from ._patches import Patches
-from ._requests import end_with_http
+from ._requests import call_hooks, end_with_http
 from .contract import Provider, fetched_id
-from .hosts import provider_of
+from .hosts import provider_of, server_of
 
 __all__ = ["patch"]
 
@@ -32,26 +32,15 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     patches = Patches()
     counts_attempts = False
 
-    def begin(args: Any, kwargs: Any) -> CallState | None:
+    def begin(_: Any, args: Any, kwargs: Any) -> CallState | None:
         return _begin(provider, services, args, kwargs, counts_attempts=counts_attempts) if patches.active else None
-
-    def do_request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-        call = begin(args, kwargs)
-        if call is None:
-            return wrapped(*args, **kwargs)
-        return _hooks.drive(call, end_with_http, wrapped, args, kwargs)
-
-    async def do_request_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-        call = begin(args, kwargs)
-        if call is None:
-            return await wrapped(*args, **kwargs)
-        return await _hooks.drive_async(call, end_with_http, wrapped, args, kwargs)
 
     def hook_streams(eventstreaming: Any, part: Patches) -> None:
         for name in _STREAMS:
             if hasattr(eventstreaming, name):
                 part.wrap(getattr(eventstreaming, name), "__init__", partial(_observe_stream, provider.unwrap))
 
+    do_request, do_request_async = call_hooks(begin, end_with_http)
     patches.wrap_in(module, "BaseSDK", "do_request", do_request)
     owner = "AsyncBaseSDK" if hasattr(module, "AsyncBaseSDK") else "BaseSDK"
     patches.wrap_in(module, owner, "do_request_async", do_request_async)
@@ -94,16 +83,13 @@ def _begin(
             request = replace(request, stream=True)
         if request.operation == "fetch_response":
             request = replace(request, response_id=fetched_id(http_request.url.path))
-        host = http_request.url.host or None
         call = _hooks.begin(
             services,
             provider.name,
             wire_format,
             request,
-            provider=provider_of(None, host, provider.default_provider),
-            server=None
-            if host is None
-            else (host, http_request.url.port or (80 if http_request.url.scheme == "http" else 443)),
+            provider=provider_of(None, http_request.url.host or None, provider.default_provider),
+            server=server_of(http_request.url),
             body=body,
         )
         if services.estimator is not None:

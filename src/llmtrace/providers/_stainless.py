@@ -23,7 +23,7 @@ from ._native_spans import hook_native_spans
 from ._patches import Patches
 from ._routing import current_routed_call
 from .contract import Provider, fetched_id
-from .hosts import provider_of
+from .hosts import provider_of, server_of
 
 __all__ = ["patch"]
 
@@ -173,9 +173,8 @@ class _StainlessCallFactory:
         cached = self._targets.get(id(url))
         if cached is not None and cached[1] is cls:
             return cached[2]
-        host = getattr(url, "host", None) or None
-        port = getattr(url, "port", None) or (80 if getattr(url, "scheme", "") == "http" else 443)
-        target = provider_of(client, host, self._provider.default_provider), None if host is None else (host, port)
+        server = server_of(url)
+        target = provider_of(client, server and server[0], self._provider.default_provider), server
         if len(self._targets) >= _MAX_TARGETS:
             self._targets.clear()
         self._targets[id(url)] = url, cls, target

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["provider_of"]
+__all__ = ["provider_of", "server_of"]
 
 _CLASSES = {
     "AzureOpenAI": "azure.ai.openai",
@@ -92,6 +92,12 @@ def provider_of(client: Any, host: str | None, default: str) -> str:
         # Azure's hosts serve several vendors: a client of Anthropic's dialect calls Anthropic's own service there.
         return default
     return provider
+
+
+def server_of(url: Any) -> tuple[str, int] | None:
+    """Return the host and the port of a URL of ``urllib`` or of an HTTP client; ``None`` without a host."""
+    host = getattr(url, "hostname", None) or getattr(url, "host", None)
+    return (host, getattr(url, "port", None) or (80 if getattr(url, "scheme", "") == "http" else 443)) if host else None
 
 
 def _by_host(host: str) -> str | None:

@@ -195,7 +195,7 @@ async def test_hit_of_the_cache_has_no_span(
 
 
 async def test_vendor_of_another_library_is_named(loopback: Loopback, spans: InMemorySpanExporter) -> None:
-    """What LiteLLM sends through OpenAI's library to another vendor has that vendor's name, not OpenAI's."""
+    """Requests to another vendor that LiteLLM sends through OpenAI's library have that vendor's name."""
     vendor = Vendor("nebius/meta-llama/Llama-3.3-70B-Instruct", "/v1", "chat", "nebius")
     loopback.will(good(vendor))
     litellm.completion(**arguments(vendor, loopback.url))

@@ -128,7 +128,7 @@ async def test_response_costs_its_modalities(
 async def test_cached_tokens_without_modalities_leave_a_doubt(
     colour: str, server: SocketServer, spans: InMemorySpanExporter
 ) -> None:
-    """Where the usage does not split its cached tokens and their price differs, the cost is not stated as exact."""
+    """A cost is approximate if the usage does not split its cached tokens and their prices differ."""
     details = {**USAGE["input_token_details"], "cached_tokens_details": None}
     server.will(events(usage={**USAGE, "input_token_details": details}))
     async with Side(colour, server.url, "realtime", model="gpt-realtime-mini") as side:

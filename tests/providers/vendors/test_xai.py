@@ -1,4 +1,4 @@
-"""xAI's library against a gRPC server: one priced span per call, in place of the library's own or beside it."""
+"""Calls of xAI's library to a gRPC server have one priced span each, with or without the library's own spans."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from ...model.content_format import ContentFormat
 from ...model.wire_format import WireFormat
 from .._patches import Patches
 from ..contract import Provider, stainless
-from ..hosts import provider_of
+from ..hosts import provider_of, server_of
 from .messages import MESSAGES
 from .messages_content import MESSAGES_CONTENT
 
@@ -121,7 +121,7 @@ class _Results:
         self._context = context
         self._client = provider.name
         self._provider = provider_of(None, url.host, provider.default_provider)
-        self._server = (url.host, url.port or (80 if url.scheme == "http" else 443))
+        self._server = server_of(url)
         self._batch_id = url.path.rpartition(_PATH)[2].partition("/")[0]
 
     def record(self, item: Any) -> None:

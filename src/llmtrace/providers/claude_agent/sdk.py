@@ -15,6 +15,7 @@ from ...capture.services import CallServices
 from ...capture.stream import AsyncObservedIterator, StreamObserver, notify
 from .. import _hooks
 from .._patches import Patches
+from .._requests import leave_open
 from ..contract import Provider
 from .messages import QUERY, Earlier
 
@@ -88,7 +89,7 @@ class _AgentHooks:
             return wrapped(*args, **kwargs)
 
         try:
-            return await _hooks.drive_async(call, _leave_open, sent, args, kwargs)
+            return await _hooks.drive_async(call, leave_open, sent, args, kwargs)
         except BaseException:
             for observer in expected:
                 observer.finished = True
@@ -194,7 +195,7 @@ async def _run(call: CallState, options: Any, wrapped: Any, args: Any, kwargs: A
     async def start(*args: Any, **kwargs: Any) -> Any:
         return wrapped(*args, **kwargs)
 
-    messages = await _hooks.drive_async(call, _leave_open, start, args, kwargs)
+    messages = await _hooks.drive_async(call, leave_open, start, args, kwargs)
     try:
         observer = StreamObserver(call, call.make_accumulator())
         observer.add(_at_start(options))
@@ -210,7 +211,3 @@ async def _run(call: CallState, options: Any, wrapped: Any, args: Any, kwargs: A
     finally:
         notify(observer.on_close)
         await messages.aclose()
-
-
-def _leave_open(call: CallState, result: Any) -> None:
-    """Leave the call open: the messages of its answer end it."""

@@ -12,7 +12,7 @@ from ...capture.services import CallServices
 from .. import Provider, _hooks, named
 from .._deferred import DeferredStreams, Origin
 from .._patches import Patches
-from .._requests import end_with_http, open_call
+from .._requests import call_hooks, end_with_http, open_call
 from .chat import CHAT, CHAT_V1, EMBED, RERANK
 
 __all__ = ["COHERE"]
@@ -46,15 +46,8 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
         context = None if origin is None else origin.context
         return open_call(provider, services, method, path, body, base=base, stream=stream, context=context)
 
-    def request(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
-        call = None if _is_retry(kwargs) else begin(client, args, kwargs)
-        return wrapped(*args, **kwargs) if call is None else _hooks.drive(call, end_with_http, wrapped, args, kwargs)
-
-    async def request_async(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
-        call = None if _is_retry(kwargs) else begin(client, args, kwargs)
-        if call is None:
-            return await wrapped(*args, **kwargs)
-        return await _hooks.drive_async(call, end_with_http, wrapped, args, kwargs)
+    def begin_request(client: Any, args: Any, kwargs: Any) -> CallState | None:
+        return None if _is_retry(kwargs) else begin(client, args, kwargs)
 
     def stream(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
         origin = deferred.find(sys._getframe())
@@ -62,7 +55,7 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
         call = begin(client, args, kwargs, origin, stream=True)
         return manager if call is None else _ObservedManager(call, manager, origin)
 
-    for owner, hook in (("HttpClient", request), ("AsyncHttpClient", request_async)):
+    for owner, hook in zip(("HttpClient", "AsyncHttpClient"), call_hooks(begin_request, end_with_http), strict=True):
         patches.wrap_in(sys.modules.get(f"{package}.core.http_client"), owner, "request", hook)
         patches.wrap_in(sys.modules.get(f"{package}.core.http_client"), owner, "stream", stream)
     for name, owners in _STREAMED:

@@ -17,6 +17,7 @@ from ...capture.services import CallServices
 from ...capture.stream import StreamObserver, notify
 from .. import _hooks
 from .._patches import Patches
+from .._requests import leave_open
 from ..contract import Provider
 from .generate import GENERATE
 
@@ -188,7 +189,7 @@ class _Live:
             return wrapped(*args, **kwargs)
 
         try:
-            return await _hooks.drive_async(call, _leave_open, send, args, kwargs)
+            return await _hooks.drive_async(call, leave_open, send, args, kwargs)
         except BaseException:
             for observer in expected:
                 observer.finished = True
@@ -245,10 +246,6 @@ class _Live:
 
 _STARTS = ("model_turn", "output_transcription", "generation_complete", "turn_complete")
 """Fields of the content of a message that belong to a turn of the model."""
-
-
-def _leave_open(call: CallState, result: Any) -> None:
-    """Leave the call open: the messages of its turn end it."""
 
 
 def _as_chunk(content: Any, tool_call: Any, usage: Any) -> dict[str, Any]:

@@ -24,7 +24,9 @@ from ...model.wire_format import WireFormat
 from .. import _hooks, _patches
 from .._deferred import DeferredStreams, Origin
 from .._patches import Patches
+from .._requests import leave_open
 from ..contract import Provider, named, speakeasy, stainless
+from ..hosts import server_of
 from .chunks import accumulator, parse_body
 from .interactions import INTERACTIONS, RETRIEVE_INTERACTION
 from .live import hook_live
@@ -167,7 +169,7 @@ def _requests(begin: _Begin, deferred: DeferredStreams) -> dict[str, Callable[..
         call = begin(client, args, kwargs, origin, stream=True)
         if call is None:
             return await wrapped(*args, **kwargs)
-        stream = await _hooks.drive_async(call, _leave_open, wrapped, args, kwargs)
+        stream = await _hooks.drive_async(call, leave_open, wrapped, args, kwargs)
         try:
             return _ObservedStream(stream, StreamObserver(call, accumulator(call)), origin)
         except Exception:
@@ -254,7 +256,7 @@ def _observe_parsing(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any
 
 def _read_stream(call: CallState, stream: Any, origin: Origin | None, reader: int) -> Generator[Any, Any, None]:
     # The first ``next`` sends the request.
-    first = _hooks.drive(call, _leave_open, next, (stream, _END), {})
+    first = _hooks.drive(call, leave_open, next, (stream, _END), {})
     chunks = _observe(call, stream, first, reader)
     if chunks is None:
         if first is not _END:
@@ -312,10 +314,6 @@ def _is_held(origin: Origin | None) -> bool:
     except Exception:
         log_internal_error("find the stream of a call")
         return False
-
-
-def _leave_open(call: CallState, result: Any) -> None:
-    """Leave the call open: the observer of its stream ends it."""
 
 
 def _settle(call: CallState, result: Any) -> None:
@@ -383,10 +381,7 @@ class _GoogleCallFactory:
 
 @lru_cache(maxsize=64)
 def _server(url: str) -> tuple[str, int] | None:
-    parts = urlsplit(url)
-    if parts.hostname is None:
-        return None
-    return parts.hostname, parts.port or (80 if parts.scheme == "http" else 443)
+    return server_of(urlsplit(url))
 
 
 def _route_key(path: str) -> str:

@@ -22,6 +22,7 @@ from ...model import Request, Response
 from ...model.wire_format import WireFormat
 from .. import _hooks
 from .._patches import Patches
+from .._requests import leave_open
 from ..contract import Provider
 from ..hosts import provider_of
 from .realtime import REALTIME, merge_settings
@@ -231,7 +232,7 @@ class _Sockets:
             return wrapped(*args, **kwargs)
         session, call, event = turn
         try:
-            return _hooks.drive(call, _leave_open, _expecting(session, call, event, wrapped), args, kwargs)
+            return _hooks.drive(call, leave_open, _expecting(session, call, event, wrapped), args, kwargs)
         except BaseException:
             _forget(session, call)
             raise
@@ -242,7 +243,7 @@ class _Sockets:
             return await wrapped(*args, **kwargs)
         session, call, event = turn
         try:
-            return await _hooks.drive_async(call, _leave_open, _expecting(session, call, event, wrapped), args, kwargs)
+            return await _hooks.drive_async(call, leave_open, _expecting(session, call, event, wrapped), args, kwargs)
         except BaseException:
             _forget(session, call)
             raise
@@ -370,10 +371,6 @@ def _expecting(session: _SocketSession, call: CallState, event: Any, wrapped: Ca
         return wrapped(*args, **kwargs)
 
     return send
-
-
-def _leave_open(call: CallState, result: Any) -> None:
-    """Leave the call open: the events of its response end it."""
 
 
 def _forget(session: _SocketSession, call: CallState) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 from ..._read import get, get_count, iter_list
 from ...capture.call import CallState
 from ...capture.services import CallServices
-from .. import EMBEDDINGS, RERANK, Provider, Request, Response, _hooks, named
+from .. import EMBEDDINGS, RERANK, Provider, Request, Response, named
 from .._patches import Patches
-from .._requests import end_with, open_call
+from .._requests import call_hooks, end_with, open_call
 
 __all__ = ["VOYAGE"]
 
@@ -46,16 +46,7 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
         base = str(get(requestor, "base_url") or get(requestor, "api_base"))  # the name in the first releases
         return open_call(provider, services, str(method), str(path), body, base=base)
 
-    def request(wrapped: Any, requestor: Any, args: Any, kwargs: Any) -> Any:
-        call = begin(requestor, args, kwargs)
-        return wrapped(*args, **kwargs) if call is None else _hooks.drive(call, _settle, wrapped, args, kwargs)
-
-    async def request_async(wrapped: Any, requestor: Any, args: Any, kwargs: Any) -> Any:
-        call = begin(requestor, args, kwargs)
-        if call is None:
-            return await wrapped(*args, **kwargs)
-        return await _hooks.drive_async(call, _settle, wrapped, args, kwargs)
-
+    request, request_async = call_hooks(begin, _settle)
     patches.wrap_in(module, "APIRequestor", "request", request)
     patches.wrap_in(module, "APIRequestor", "arequest", request_async)
     return patches
