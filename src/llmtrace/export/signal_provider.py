@@ -30,6 +30,10 @@ _log = logging.getLogger("llmtrace")
 class SignalWriter(Protocol):
     """A processor or reader behind one of our providers."""
 
+    def start(self) -> None:
+        """Start the threads that must run before the first item."""
+        ...
+
     def flush(self, deadline: float) -> bool:
         """Wait until all items are delivered. Return False if the deadline passes first."""
         ...
@@ -205,7 +209,11 @@ class SignalProvider:
                     if route.announced:
                         _errors.announce(f"writing spans to {route.where}")
             self._created = True
-            return self._own
+            own, writers = self._own, self._writers
+        # Start threads without the lock: this waits for the new thread, on which a finalizer may need a provider.
+        for writer in writers:
+            writer.start()
+        return own
 
     def _make_provider(self, routes: Sequence[Route]) -> tuple[Any, list[SignalWriter]]:
         with usable_environment():
