@@ -83,8 +83,7 @@ class ExporterSink:
     def start(self) -> None:
         """Do nothing."""
 
-    def retry(self) -> None:
-        """Do nothing: a failed export is counted as lost."""
+    retry = after_fork = start
 
     def write(self, batch: Sequence[Any]) -> None:
         """Export a batch, and count its items as exported or lost."""
@@ -115,9 +114,6 @@ class ExporterSink:
         """Close the file of the exporter, if it is our own."""
         if self.durable:  # our own file exporter opens again when needed; other exporters do not
             self.exporter.shutdown()
-
-    def after_fork(self) -> None:
-        """Do nothing."""
 
 
 class BatchLimits:

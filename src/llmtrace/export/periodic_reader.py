@@ -31,13 +31,7 @@ class PeriodicReader(MetricReader):
     """
 
     def __init__(self, sink: Sink, stats: ExportStats, exporter: Any) -> None:
-        """Create the reader, which collects by itself once it is started.
-
-        Args:
-            sink: Receiver of the metrics.
-            stats: Counters of exported and lost data points.
-            exporter: Exporter whose temporality and aggregation apply.
-        """
+        """Create the reader, which starts with ``start``. Temporality and aggregation of ``exporter`` apply."""
         super().__init__(
             preferred_temporality=metric_preference(exporter, "temporality"),
             preferred_aggregation=metric_preference(exporter, "aggregation"),
