@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from time import time_ns
+from time import perf_counter, time_ns
 from typing import Any, Protocol
 
 from opentelemetry.context import Context
@@ -173,6 +173,7 @@ class OperationSpans:
         Returns:
             The context for everything inside the operation.
         """
+        worker.start()  # it may have to end the span
         title, kind = _KINDS[operation.kind]
         attributes: Attributes = {names.operation_key(title): title}
         if operation.name is not None:
@@ -191,19 +192,26 @@ class OperationSpans:
         return set_span_in_context(operation.span, outer)
 
     def end(self, operation: Operation) -> None:
-        """End the span of an operation; after the pricing of the calls inside if they are summed up."""
+        """End the span of an operation.
+
+        It ends on the worker thread after the pricing of the calls inside, if these are summed up, and also if a
+        generator was left early: the thread of the collector, which closes it, may hold any lock.
+        """
+        operation.duration = perf_counter() - operation.started
+        left_early = _is_left_early(operation.error)
+        if isinstance(operation.error, GeneratorExit):
+            operation.error = GeneratorExit()  # without the frames
+        if operation.calls is None and not left_early:
+            self._end(operation, None)
+        else:
+            worker.submit(partial(self._end, operation, time_ns()))
+
+    def _end(self, operation: Operation, end_time: int | None) -> None:
         if self._observe is not None:
             try:
                 self._observe(operation)
             except Exception:
                 log_internal_error("record the metrics of an operation")
-        if operation.calls is None:
-            self._end(operation, None)
-        else:
-            # End on the worker thread: it first finishes the calls that were not priced yet.
-            worker.submit(partial(self._end, operation, time_ns()))
-
-    def _end(self, operation: Operation, end_time: int | None) -> None:
         span = operation.span
         try:
             if span.is_recording():
@@ -264,6 +272,11 @@ class OperationSpans:
         # Skip failed evaluations: the backend's annotations have no field for an error.
         if self._annotator is not None and score.span_id and score.error is None:
             self._annotator.post(score)
+
+
+def _is_left_early(error: BaseException | None) -> bool:
+    """Return True if a generator is being closed, also one that fails then."""
+    return error is not None and GeneratorExit in (type(error), type(error.__context__))
 
 
 def _current_span(score: Score) -> Any:
