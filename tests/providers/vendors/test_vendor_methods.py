@@ -13,6 +13,8 @@ from vendor_calls import CALLS, COLOURS, METHODS, STREAMS, Method, only, read
 
 import llmtrace
 from llmtrace import BudgetExceeded
+from llmtrace.capture import worker
+from llmtrace.capture.call import CallState
 from llmtrace.providers.registry import PROVIDERS
 from llmtrace.telemetry.names import operation_of
 
@@ -67,6 +69,34 @@ async def test_stream_left_early_is_ended_once(
     left.set()
     assert (found["llmtrace.stream.end"], found["llmtrace.outcome"]) == (end, "ok")
     assert "gen_ai.usage.output_tokens" not in found
+
+
+@COLOURS
+@pytest.mark.parametrize("name", STREAMS)
+async def test_dropped_stream_ends_on_the_worker(
+    loopback: Loopback,
+    spans: InMemorySpanExporter,
+    client: Any,
+    method: Method,
+    colour: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A stream that is collected does not end on that thread, which may hold a lock of ours."""
+    ended: list[bool] = []
+    end = CallState.end
+    monkeypatch.setattr(
+        CallState, "end", lambda *args, **options: (ended.append(worker.is_worker()), end(*args, **options))
+    )
+    left = threading.Event()
+    loopback.will(stream_answer([*method.parts[:2], left.wait, *method.parts[2:]], kind=method.kind))
+    stream = await method.ask(client, stream=True)
+    await anext(stream) if colour == "async" else next(stream)
+    del stream
+    found = await only(spans)
+    left.set()
+    assert found["llmtrace.stream.end"] == "dropped"
+    assert ended
+    assert ended[0]
 
 
 @COLOURS

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..._errors import log_internal_error
 from ...capture.call import CallState
+from ...capture.http_body import SseParser
 from ...capture.services import CallServices
 from .. import Provider, _hooks, named
 from .._deferred import DeferredStreams, Origin
@@ -116,12 +117,12 @@ class _ObservedManager:
         return await self._manager.__aexit__(*raised)
 
     def _on_exit(self, kind: Any) -> None:
-        """Report a stream that was dropped before the library closes the response."""
+        """Mark a stream that was dropped before the library closes the response, which then ends it on the worker."""
         try:
-            if kind is GeneratorExit and self._origin is not None and self._origin.stream() is None:
-                reader = getattr(self._response.stream, "_self_reader", None)
-                if (observer := getattr(reader, "observer", None)) is not None:
-                    observer.on_drop("dropped")
+            body = self._response.stream
+            reader = getattr(body, "_self_reader", None)
+            if kind is GeneratorExit and self._origin is not None and isinstance(reader, SseParser):
+                body._self_observer, body._self_holder = reader.observer, self._origin.stream
         except Exception:
             log_internal_error("end a stream")
 
