@@ -25,5 +25,5 @@ CLAUDE_AGENT = Provider(
     supported=">=0.1,<1",
     hook=_hook,
     serves="anthropic",
-    routes={("agent", "query"): QUERY},
+    routes={("AGENT", "query"): QUERY},
 )

@@ -44,6 +44,7 @@ GOOGLE_GENAI = Provider(
             ("GET", "cachedContents/*"): ("caches.get", CACHES["get"]),
             ("PATCH", "cachedContents/*"): ("caches.update", CACHES["update"]),
             ("DELETE", "cachedContents/*"): ("caches.delete", CACHES["delete"]),
+            ("CONNECT", "live"): ("live.connect", GENERATE),  # one call per turn on a WebSocket
         },
     ),
 )
