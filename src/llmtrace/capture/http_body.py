@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import weakref
 from base64 import b64decode
@@ -133,8 +134,12 @@ class SseParser:
             self.observer.on_close()
 
 
+_EVENT_TYPE = re.compile(rb"\x0b:event-type\x07..(\w+)", re.DOTALL)
+"""Header of a frame with the type of its event: name, kind of value, length and value."""
+
+
 class AwsEventStreamParser(SseParser):
-    """Parser of AWS event streams, whose binary frames each hold one event in base64."""
+    """Parser of AWS event streams, whose binary frames each hold one event, as JSON or as base64 in JSON."""
 
     def feed(self, data: bytes) -> None:
         """Parse the next bytes of the body."""
@@ -144,14 +149,20 @@ class AwsEventStreamParser(SseParser):
             size, headers, _ = _FRAME_PRELUDE.unpack_from(rest)
             if len(rest) < size or size < _FRAME_PRELUDE.size + headers + _FRAME_CHECKSUM_BYTES:
                 return
-            payload = bytes(rest[_FRAME_PRELUDE.size + headers : size - _FRAME_CHECKSUM_BYTES])
+            start = _FRAME_PRELUDE.size + headers
+            kind = _EVENT_TYPE.search(bytes(rest[_FRAME_PRELUDE.size : start]))
+            payload = bytes(rest[start : size - _FRAME_CHECKSUM_BYTES])
             del rest[:size]
-            self._parse_frame(payload)
+            self._parse_frame(None if kind is None else kind[1].decode(), payload)
 
-    def _parse_frame(self, payload: bytes) -> None:
+    def _parse_frame(self, kind: str | None, payload: bytes) -> None:
         try:
-            self._parse_event(b64decode(json.loads(payload)["bytes"]))
-        except (ValueError, KeyError, TypeError):
+            event = json.loads(payload)
+            if "bytes" in event:
+                self._parse_event(b64decode(event["bytes"]))
+            elif kind is not None:
+                self.observer.on_chunk({kind: event})
+        except (ValueError, TypeError, RecursionError):
             # Skip exception frames: the SDK raises for them.
             return
 

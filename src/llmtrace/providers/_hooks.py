@@ -9,16 +9,26 @@ from typing import Any, NoReturn
 from .._errors import log_internal_error
 from ..capture.background import FETCH
 from ..capture.call import CallState
-from ..capture.failure import may_have_been_sent
+from ..capture.failure import http_status, may_have_been_sent
 from ..capture.services import CallServices
 from ..context import state as context_state
 from ..context.operations import agent_of
 from ..model import INFERENCE_OPERATIONS, Request, Response
 from ..model.wire_format import WireFormat
 from ._parameters import read_parameters
-from ._routing import RefusalCarrier, current_routed_call
+from ._routing import RefusalCarrier, RepeatedCall, current_routed_call
 
-__all__ = ["begin", "current_call", "drive", "drive_async", "end_without_response", "record_failed_attempt"]
+__all__ = [
+    "begin",
+    "begin_repeated",
+    "current_call",
+    "drive",
+    "drive_async",
+    "end_without_response",
+    "record_failed_attempt",
+    "repeat",
+    "repeat_async",
+]
 
 Settle = Callable[[CallState, Any], None]
 
@@ -44,7 +54,7 @@ def _admit(call: CallState) -> Any:
     """Return an exception that refuses the call before its request is sent, a pending verdict, or ``None``."""
     budgets = call.services.budgets
     # A fetch adds no cost of its own: refusing it would withhold a response that is already paid for.
-    if budgets is None or call.start.request.operation == FETCH:
+    if budgets is None or call.retries or call.start.request.operation == FETCH:
         return None
     try:
         call.reservation, verdict = budgets.admit(call.start)
@@ -174,6 +184,29 @@ def _complete(call: CallState, token: Any, settle: Settle, result: Any) -> None:
         log_internal_error("read a response")
 
 
+def repeat(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    """Call a method that repeats its request until one succeeds: they are one call."""
+    with RepeatedCall(_end_failed):
+        return wrapped(*args, **kwargs)
+
+
+async def repeat_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    """Await a method that repeats its request until one succeeds: they are one call."""
+    with RepeatedCall(_end_failed):
+        return await wrapped(*args, **kwargs)
+
+
+def begin_repeated(begin: Callable[[], CallState | None]) -> CallState | None:
+    """Return the call that a request repeats, or else the one that ``begin`` opens."""
+    repeated = RepeatedCall.current.get()
+    if repeated is None or repeated.call is None:
+        return begin()
+    call: CallState = repeated.call
+    repeated.call = None
+    call.retries += 1
+    return call
+
+
 def end_without_response(call: CallState) -> None:
     """End a call whose response cannot be read. Never raises."""
     try:
@@ -193,6 +226,16 @@ def current_call() -> CallState | None:
 
 
 def _fail(call: CallState, error: BaseException) -> None:
+    repeated = RepeatedCall.current.get()
+    if repeated is not None:  # the next request continues the call, or the method ends it
+        repeated.call = call
+        if http_status(error) is None:
+            record_failed_attempt(call, error)
+        return
+    _end_failed(call, error)
+
+
+def _end_failed(call: CallState, error: BaseException) -> None:
     try:
         if call.injected_include_usage and call.services.stream_usage is not None:
             call.services.stream_usage.on_error(call.start, error)

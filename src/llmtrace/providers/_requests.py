@@ -76,24 +76,29 @@ def open_call(  # noqa: PLR0913 - one argument for each part of a request
 
 
 def call_hooks(
-    begin: Callable[[Any, Any, Any], CallState | None], settle: _hooks.Settle
+    begin: Callable[[Any, Any, Any], CallState | None],
+    settle: _hooks.Settle,
+    prepare: Callable[[CallState, Any], Any] = lambda _, kwargs: kwargs,
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Return the hooks of a function that sends a request, and of its asynchronous twin.
 
     Args:
         begin: Function from the instance and the arguments to the call, ``None`` if it is not traced.
         settle: Function that ends the call with the result.
+        prepare: Function from the call and the keyword arguments to those that the library gets.
     """
 
     def request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         call = begin(instance, args, kwargs)
-        return wrapped(*args, **kwargs) if call is None else _hooks.drive(call, settle, wrapped, args, kwargs)
+        if call is None:
+            return wrapped(*args, **kwargs)
+        return _hooks.drive(call, settle, wrapped, args, prepare(call, kwargs))
 
     async def request_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         call = begin(instance, args, kwargs)
         if call is None:
             return await wrapped(*args, **kwargs)
-        return await _hooks.drive_async(call, settle, wrapped, args, kwargs)
+        return await _hooks.drive_async(call, settle, wrapped, args, prepare(call, kwargs))
 
     return request, request_async
 

@@ -47,9 +47,11 @@ async def test_request_has_one_span_and_the_caller_the_same_result(
     assert found["gen_ai.provider.name"] == vendor.provider
     assert found["gen_ai.request.model"] == vendor.name
     assert (found["gen_ai.usage.input_tokens"], found["gen_ai.usage.output_tokens"]) == (100, 20)
-    assert found.get("gen_ai.usage.cache_read.input_tokens") == (30 if vendor.dialect == "messages" else None)
+    assert found.get("gen_ai.usage.cache_read.input_tokens") == (
+        30 if vendor.dialect in ("messages", "invoke") else None
+    )
     assert found.get("gen_ai.usage.reasoning.output_tokens") == (5 if vendor.dialect == "gemini" else None)
-    assert found["llm.cost.total"] > 0
+    assert vendor.dialect == "ollama" or found["llm.cost.total"] > 0
     assert found.get("llmtrace.stream.end") == ("exhausted" if stream else None)
     assert len(loopback.received) == 1
     llmtrace.uninstrument()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
 import pytest
+import voyageai
 from loopback import Loopback, json_answer, stream_answer
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
@@ -147,3 +149,29 @@ async def test_budget_refuses_before_the_request_is_sent(
             with pytest.raises(BudgetExceeded):
                 await read(await method.ask(client, stream=stream))
     assert len(loopback.received) == 1
+
+
+@COLOURS
+@pytest.mark.parametrize("status", [200, 429])
+async def test_requests_that_voyage_repeats_are_one_span(
+    loopback: Loopback, spans: InMemorySpanExporter, colour: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rate limit that the library answers with further requests is one span, whether the last one succeeds or not."""
+    method = METHODS["voyage-embed"]
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _: None)
+    monkeypatch.setattr("asyncio.sleep", lambda _, sleep=asyncio.sleep: sleep(0))
+    refused = json_answer({"detail": "slow down"}, status=429)
+    loopback.will(refused, refused, method.respond() if status == 200 else refused)
+    client = getattr(voyageai, "Client" if colour == "sync" else "AsyncClient")("k", max_retries=3)
+    client._params["base_url"] = loopback.url
+    voyageai.api_base = loopback.url  # which the first releases read
+    if status == 200:
+        await method.ask(client)
+    else:
+        with pytest.raises(voyageai.error.RateLimitError):
+            await method.ask(client)
+    found = await only(spans)
+    assert len(loopback.received) == 3
+    assert found["llmtrace.retry.count"] == 2
+    assert found["llmtrace.outcome"] == ("ok" if status == 200 else "error")
+    assert found.get("error.type") == (None if status == 200 else "429")

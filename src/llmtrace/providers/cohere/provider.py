@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from typing import Any
 
 from ..._errors import log_internal_error
@@ -19,8 +18,8 @@ from .chat import CHAT, CHAT_V1, EMBED, RERANK
 __all__ = ["COHERE"]
 
 _STREAMED = (
-    ("v2.client", ("V2Client", "AsyncV2Client")),
-    ("base_client", ("BaseCohere", "AsyncBaseCohere")),
+    *(("v2.client", owner) for owner in ("V2Client", "AsyncV2Client")),
+    *(("base_client", owner) for owner in ("BaseCohere", "AsyncBaseCohere")),
 )
 """Modules and classes with the method ``chat_stream``, which sends its request when it is read."""
 
@@ -59,14 +58,9 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     for owner, hook in zip(("HttpClient", "AsyncHttpClient"), call_hooks(begin_request, end_with_http), strict=True):
         patches.wrap_in(sys.modules.get(f"{package}.core.http_client"), owner, "request", hook)
         patches.wrap_in(sys.modules.get(f"{package}.core.http_client"), owner, "stream", stream)
-    for name, owners in _STREAMED:
-        patches.when_imported(f"{package}.{name}", partial(_remember, deferred, owners))
+    for name, owner in _STREAMED:
+        patches.wrap_when_imported(f"{package}.{name}", owner, chat_stream=deferred.remember)
     return patches
-
-
-def _remember(deferred: DeferredStreams, owners: tuple[str, ...], module: Any, patches: Patches) -> None:
-    for owner in owners:
-        patches.wrap_in(module, owner, "chat_stream", deferred.remember)
 
 
 def _is_hosted_elsewhere(client: Any) -> bool:
