@@ -175,3 +175,32 @@ async def test_requests_that_voyage_repeats_are_one_span(
     assert found["llmtrace.retry.count"] == 2
     assert found["llmtrace.outcome"] == ("ok" if status == 200 else "error")
     assert found.get("error.type") == (None if status == 200 else "429")
+
+
+@COLOURS
+@pytest.mark.parametrize("name", ["cohere-rerank", "voyage-rerank"])
+async def test_reranked_documents_have_their_scores(
+    loopback: Loopback, spans: InMemorySpanExporter, client: Any, method: Method
+) -> None:
+    """A reranking names the kept documents by their position in the request, with their scores."""
+    loopback.will(method.respond())
+    await method.ask(client)
+    found = await only(spans)
+    assert found["reranker.output_documents.0.document.id"] == "1"
+    assert found["reranker.output_documents.0.document.score"] == 0.9
+
+
+@COLOURS
+@pytest.mark.parametrize(
+    ("name", "stream"),
+    [("ollama-chat", False), ("ollama-chat", True), ("ollama-generate", False), ("ollama-generate", True)],
+)
+async def test_durations_of_ollama_are_recorded_in_seconds(
+    loopback: Loopback, spans: InMemorySpanExporter, client: Any, method: Method, stream: bool
+) -> None:
+    """The server's durations are on the span; one that it does not report is absent."""
+    loopback.will(method.respond(stream=stream))
+    await read(await method.ask(client, stream=stream))
+    found = await only(spans)
+    times = {name: value for name, value in found.items() if name.startswith("llmtrace.server.time.")}
+    assert times == {"llmtrace.server.time.total": 9e-9, "llmtrace.server.time.completion": 2.5}
