@@ -108,7 +108,7 @@ class CallState:
         self.error_type: str | None = None
         self.refused: bool = False
         self.reservation: Reservation | None = None
-        self.body: Any = None
+        self.body: Any = body if services.estimator is not None else None
         """Request body, held for the duration of the call if its tokens may have to be estimated."""
         self.output_text: OutputText | None = None
         self.estimate: Estimate | None = None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any, NoReturn
 
 from .._errors import log_internal_error
@@ -16,7 +17,7 @@ from ..context.operations import agent_of
 from ..model import INFERENCE_OPERATIONS, Request, Response
 from ..model.wire_format import WireFormat
 from ._parameters import read_parameters
-from ._routing import RefusalCarrier, RepeatedCall, current_routed_call
+from ._routing import RefusalCarrier, current_routed_call
 
 __all__ = [
     "begin",
@@ -184,25 +185,42 @@ def _complete(call: CallState, token: Any, settle: Settle, result: Any) -> None:
         log_internal_error("read a response")
 
 
+_failed: ContextVar[list[CallState] | None] = ContextVar("llmtrace-failed-calls", default=None)
+"""Call whose latest request has failed, inside a method that repeats its request until one succeeds."""
+
+
+@contextmanager
+def _repeating() -> Iterator[None]:
+    failed: list[CallState] = []
+    token = _failed.set(failed)
+    try:
+        yield
+    except BaseException as error:
+        for call in failed:
+            _end_failed(call, error)
+        raise
+    finally:
+        _failed.reset(token)
+
+
 def repeat(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     """Call a method that repeats its request until one succeeds: they are one call."""
-    with RepeatedCall(_end_failed):
+    with _repeating():
         return wrapped(*args, **kwargs)
 
 
 async def repeat_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     """Await a method that repeats its request until one succeeds: they are one call."""
-    with RepeatedCall(_end_failed):
+    with _repeating():
         return await wrapped(*args, **kwargs)
 
 
 def begin_repeated(begin: Callable[[], CallState | None]) -> CallState | None:
     """Return the call that a request repeats, or else the one that ``begin`` opens."""
-    repeated = RepeatedCall.current.get()
-    if repeated is None or repeated.call is None:
+    failed = _failed.get()
+    if not failed:
         return begin()
-    call: CallState = repeated.call
-    repeated.call = None
+    call = failed.pop()
     call.retries += 1
     return call
 
@@ -226,9 +244,9 @@ def current_call() -> CallState | None:
 
 
 def _fail(call: CallState, error: BaseException) -> None:
-    repeated = RepeatedCall.current.get()
-    if repeated is not None:  # the next request continues the call, or the method ends it
-        repeated.call = call
+    failed = _failed.get()
+    if failed is not None:  # the next request continues the call, or the method ends it
+        failed.append(call)
         if http_status(error) is None:
             record_failed_attempt(call, error)
         return

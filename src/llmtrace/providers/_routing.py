@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any, ClassVar
+from typing import Any
 
-__all__ = ["RefusalCarrier", "RepeatedCall", "RoutedCall", "current_routed_call", "route", "route_async"]
+__all__ = ["RefusalCarrier", "RoutedCall", "current_routed_call", "route", "route_async"]
 
 
 class RefusalCarrier(BaseException):
@@ -76,29 +76,3 @@ async def route_async(wrapped: Any, instance: Any, args: Any, kwargs: Any, call:
     with call or RoutedCall() as routed:
         return await wrapped(*args, **kwargs)
     raise routed.refusal
-
-
-class RepeatedCall:
-    """Context manager for a method that repeats its request until one succeeds, all of which is one call.
-
-    Args:
-        fail: Function that ends the call with the exception of the method.
-    """
-
-    __slots__ = ("_fail", "_token", "call")
-
-    current: ClassVar[ContextVar[RepeatedCall | None]] = ContextVar("llmtrace-repeated-call", default=None)
-
-    def __init__(self, fail: Callable[[Any, BaseException], None]) -> None:
-        self._fail = fail
-        self.call: Any = None
-        """The call, if its latest request has failed."""
-
-    def __enter__(self) -> RepeatedCall:
-        self._token = self.current.set(self)
-        return self
-
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        self.current.reset(self._token)
-        if self.call is not None and error is not None:
-            self._fail(self.call, error)

@@ -99,11 +99,11 @@ class SessionHooks(Generic[S]):
             log_internal_error("find a session")
             return None
 
-    def open(self, method: str, path: str, body: Any, *, base: str = "", **options: Any) -> CallState | None:
+    def open(self, method: str, path: str, body: Any, **options: Any) -> CallState | None:
         """Open the call of a turn by its route, as ``open_call`` does."""
         if not self._patches.active:
             return None
-        return open_call(self._provider, self._services, method, path, body, base=base, stream=True, **options)
+        return open_call(self._provider, self._services, method, path, body, **{"base": "", "stream": True, **options})
 
     def start(self, session: S, begin: Callable[[], CallState | None]) -> Turn | None:
         """Start the turn that was requested first, or else one that the server started, which ``begin`` opens."""

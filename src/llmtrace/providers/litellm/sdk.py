@@ -180,19 +180,19 @@ def _begin(provider: Provider, services: CallServices, args: Any, kwargs: Any) -
         return None
 
 
-def _inject_usage(call: CallState, kwargs: Any) -> Any:
+def _inject_usage(call: CallState, args: Any, kwargs: Any) -> tuple[Any, Any]:
     """Return the arguments of a request, with ``include_usage`` in its body. LiteLLM hides the chunk that it adds."""
     usage, data = call.services.stream_usage, kwargs.get("data")
     if usage is None or not call.start.request.stream or not isinstance(data, str):  # a signed body is bytes
-        return kwargs
+        return args, kwargs
     try:
         body = json.loads(data)
         injected = usage.inject_body(call.start, body)
         call.injected_include_usage = injected is not body
-        return {**kwargs, "data": json.dumps(injected)} if call.injected_include_usage else kwargs
+        return args, {**kwargs, "data": json.dumps(injected)} if call.injected_include_usage else kwargs
     except Exception:
         log_internal_error("inject include_usage")
-        return kwargs
+        return args, kwargs
 
 
 def _parse_path(provider: Provider, path: str) -> tuple[str, str | None]:

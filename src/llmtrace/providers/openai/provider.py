@@ -60,6 +60,7 @@ OPENAI = Provider(
             ("GET", "/threads/*/runs/*"): ("beta.threads.runs.retrieve", RETRIEVE_RUN),
             ("CONNECT", "/responses"): ("responses.connect", RESPONSES),  # one call per response on a WebSocket
             ("CONNECT", "/realtime"): ("realtime.connect", REALTIME),
+            ("CONNECT", "/realtime/transcription"): ("realtime.connect", TRANSCRIPTIONS),
         },
     ),
 )

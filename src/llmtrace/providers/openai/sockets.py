@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -12,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from ..._compat.websockets import handshake_url
 from ..._errors import log_internal_error
-from ..._read import as_mapping, get, get_count, get_text
+from ..._read import get, get_count, get_text
 from ...capture.call import CallState
 from ...capture.error_body import read_error
 from ...capture.services import CallServices
@@ -21,39 +19,22 @@ from ...model import Response
 from .._patches import Patches
 from .._sessions import Session, SessionHooks, Turn
 from ..contract import Provider
-from .realtime import accepts_request, merge_settings, response_id
+from .socket_events import REALTIME, RESPONSES, SocketFormat, read_create, read_transcription
 
 __all__ = ["hook_sockets"]
 
-_CREATE = "response.create"
 _ENDS = frozenset(
     {"response.completed", "response.failed", "response.incomplete", "response.cancelled", "response.done", "error"}
 )
-_ENVELOPE = frozenset({"type", "event_id", "stream_id"})
 _MAX_ENDED = 8
-"""Number of ended responses that are remembered: an event that is parsed a second time starts no call."""
-
-
-@dataclass(frozen=True, slots=True)
-class _SocketFormat:
-    """Properties of one of the APIs that are served over WebSockets."""
-
-    path: str
-    """Path of its route."""
-    body: Callable[[Any, Any], dict[str, Any]]
-    """Function from the settings of the session and a ``response.create`` event to the body of the request. In place
-    of the event it may get a response that the server started."""
-    lane: Callable[[Any], Any]
-    """Function from an event to what all events of one response have in common."""
-    accepts: Callable[[Any, Any], bool]
-    """True if an event starts the response to a request, or rejects the request. Both arguments are events."""
+"""Number of ended responses and transcriptions that are remembered: an event that is parsed twice starts no call."""
 
 
 @dataclass(slots=True, kw_only=True)
 class _SocketSession(Session):
     """Responses in progress on one connection."""
 
-    format: _SocketFormat
+    format: SocketFormat
     url: str
     model: str | None
     """Model in the URL of the connection."""
@@ -80,23 +61,11 @@ def _reject(turn: Turn, event: Any) -> None:
     turn.call.end(Response(error=read_error(event) or "error", failed=True, http_status=get_count(event, "status")))
 
 
-def _stream_id(event: Any) -> str | None:
-    return get_text(event, "stream_id")
-
-
-def _without_envelope(_: Any, event: Any) -> dict[str, Any]:
-    return {name: value for name, value in as_mapping(event).items() if name not in _ENVELOPE}
-
-
-_RESPONSES = _SocketFormat(
-    "/responses", _without_envelope, _stream_id, lambda event, request: _stream_id(event) == _stream_id(request)
-)
-_REALTIME = _SocketFormat("/realtime", merge_settings, response_id, accepts_request)
 _MODULES = {
-    "openai.resources.responses.responses": ("ResponsesConnection", _RESPONSES),
-    "openai.resources.beta.responses.responses": ("ResponsesConnection", _RESPONSES),
-    "openai.resources.realtime.realtime": ("RealtimeConnection", _REALTIME),
-    "openai.resources.beta.realtime.realtime": ("RealtimeConnection", _REALTIME),
+    "openai.resources.responses.responses": ("ResponsesConnection", RESPONSES),
+    "openai.resources.beta.responses.responses": ("ResponsesConnection", RESPONSES),
+    "openai.resources.realtime.realtime": ("RealtimeConnection", REALTIME),
+    "openai.resources.beta.realtime.realtime": ("RealtimeConnection", REALTIME),
 }
 
 
@@ -112,10 +81,10 @@ class _Sockets(SessionHooks[_SocketSession]):
 
     def __init__(self, provider: Provider, services: CallServices, patches: Patches) -> None:
         super().__init__(provider, services, patches)
-        self._formats: dict[type, _SocketFormat] = {}
+        self._formats: dict[type, SocketFormat] = {}
         self._hooked: set[tuple[type, str]] = set()
 
-    def hook(self, name: str, socket_format: _SocketFormat, module: Any, patches: Patches) -> None:
+    def hook(self, name: str, socket_format: SocketFormat, module: Any, patches: Patches) -> None:
         """Install the hooks in the sync and the async connection of a module."""
         for cls, send, receive in (
             (getattr(module, name, None), self._send, self._receive),
@@ -186,7 +155,7 @@ class _Sockets(SessionHooks[_SocketSession]):
     ) -> tuple[_SocketSession | None, CallState | None, Any]:
         """Open a call if the message of a client requests a response. Never raises."""
         try:
-            event = _read_event(args[0] if args else next(iter(kwargs.values())))
+            event = read_create(args[0] if args else next(iter(kwargs.values())))
             session = None if event is None else self.find(connection)
             return session, None if session is None else self._open(session, event), event
         except Exception:
@@ -202,6 +171,9 @@ class _Sockets(SessionHooks[_SocketSession]):
     def on_event(self, session: _SocketSession, event: Any) -> None:
         """Pass an event of the server to its response."""
         kind, lane = get(event, "type"), session.format.lane(event)
+        if (transcription := read_transcription(session.settings, event)) is not None:
+            self._record(session, get_text(event, "item_id"), *transcription)
+            return
         turn = session.active.get(lane)
         # An error inside a response has no HTTP status.
         refusal = kind == "error" and (turn is None or get(event, "status") is not None)
@@ -213,6 +185,15 @@ class _Sockets(SessionHooks[_SocketSession]):
             if kind in _ENDS:
                 session.ended.append(get_text(get(event, "response"), "id"))
                 session.end_turn(lane)
+
+    def _record(self, session: _SocketSession, item: str | None, request: Any, response: Any) -> None:
+        """Record the transcription of an item, which another model has made."""
+        if item in session.ended:
+            return
+        session.ended.append(item)
+        call = self.open("CONNECT", "/realtime/transcription", request, base=session.url, stream=False)
+        if call is not None:
+            call.end(call.read_response(response))
 
     def _start(self, session: _SocketSession, event: Any, kind: Any) -> Turn | None:
         """Return the response that an event starts, with or without a request."""
@@ -236,13 +217,3 @@ class _Sockets(SessionHooks[_SocketSession]):
 
 def _owner(cls: type, name: str) -> type | None:
     return next((owner for owner in cls.__mro__ if name in vars(owner)), None)
-
-
-def _read_event(message: Any) -> Any:
-    """Return the event in a message of a client if it requests a response."""
-    if isinstance(message, (str, bytes)):
-        # Search first: most messages of a session are audio.
-        if not (_CREATE in message if isinstance(message, str) else _CREATE.encode() in message):
-            return None
-        message = json.loads(message)
-    return message if get(message, "type") == _CREATE else None
