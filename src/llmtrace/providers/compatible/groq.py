@@ -21,7 +21,7 @@ def _used_tools(body: Any, message: str) -> bool:
 
 
 def _complete(response: Response, body: Any, *, used_tools: bool) -> Response:
-    """Add what the last chunk, or a complete body, reports beside OpenAI's fields."""
+    """Add the fields of the last chunk, or of a complete body, that OpenAI does not have."""
     if used_tools:
         response.unmapped_counts += (_TOOLS,)
     usage = get(get(body, "x_groq"), "usage") or get(body, "usage")
