@@ -12,7 +12,7 @@ from contextvars import copy_context
 from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from ..._errors import log_internal_error
@@ -26,20 +26,10 @@ from .._patches import Patches
 from .._requests import call_hooks, end_with_http, open_call
 from .._routing import RoutedCall, current_routed_call, route, route_async
 from ..contract import Provider
+from .requests import STREAMED, parse_path, read_body, read_vendor
 
 __all__ = ["patch"]
 
-_VENDORS = {
-    "azure": "azure.ai.openai", "azure_ai": "azure.ai.inference", "azure_text": "azure.ai.openai",
-    "bedrock": "aws.bedrock", "codestral": "mistral_ai", "cohere_chat": "cohere", "custom_openai": None,
-    "gemini": "gcp.gemini", "huggingface": "hugging_face", "litellm_proxy": None, "minimax": "minimax_ai",
-    "mistral": "mistral_ai", "moonshot": "moonshot_ai", "ollama_chat": "ollama", "openai_like": None,
-    "text-completion-codestral": "mistral_ai", "text-completion-openai": "openai", "vertex_ai": "gcp.vertex_ai",
-    "vertex_ai_beta": "gcp.vertex_ai", "voyage": "voyage_ai", "watsonx": "ibm.watsonx.ai", "xai": "x_ai", "zai": "z_ai",
-}  # fmt: skip
-"""Values of ``gen_ai.provider.name`` by LiteLLM's names, where they differ. ``None`` leaves it to the host."""
-_BEDROCK = ("/converse", "/invoke")
-_STREAMED = frozenset({":streamGenerateContent", "/converse-stream", "/invoke-with-response-stream"})
 _FUNCTIONS = (
     "completion", "text_completion", "batch_completion", "completion_with_retries", "responses", "compact_responses",
     "anthropic_messages", "create", "generate_content", "generate_content_stream", "embedding", "rerank", "moderation",
@@ -94,12 +84,8 @@ def _run_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
 def _note_vendor(wrapped: Any, logging: Any, args: Any, kwargs: Any) -> Any:
     """Keep the vendor that LiteLLM has chosen for the requests that it sends through other client libraries."""
     if (routed := current_routed_call()) is not None:
-        routed.provider = _vendor(kwargs.get("custom_llm_provider"))
+        routed.provider = read_vendor(kwargs.get("custom_llm_provider"))
     return wrapped(*args, **kwargs)
-
-
-def _vendor(name: Any) -> str | None:
-    return _VENDORS.get(name, name) if isinstance(name, str) else None
 
 
 _calls: WeakKeyDictionary[Any, RoutedCall] = WeakKeyDictionary()
@@ -152,27 +138,20 @@ def _begin(provider: Provider, services: CallServices, args: Any, kwargs: Any) -
     try:
         arguments = dict(zip(("url", "data", "json"), args, strict=False)) | kwargs
         url = str(arguments["url"])
-        route, model = _parse_path(provider, urlsplit(url).path)
-        if provider.route("POST", route) is None:
+        path, model = parse_path(provider, urlsplit(url).path)
+        if provider.route("POST", path) is None:
             return None
-        body = next((arguments[name] for name in ("json", "data", "content") if arguments.get(name)), None)
-        if isinstance(body, (str, bytes)):
-            body = json.loads(body)
-        if route.startswith(_BEDROCK):
-            model = unquote(model or "")
-            body = (
-                {"modelId": model, "body": body} if route.startswith("/invoke") else {**(body or {}), "modelId": model}
-            )
+        body = read_body(arguments, path, model)
         details, routed = get(arguments.get("logging_obj"), "model_call_details"), current_routed_call()
         return open_call(
             provider,
             services,
             "POST",
-            route,
+            path,
             body,
             base=url,
-            stream=get(body, "stream") is True or route in _STREAMED,
-            vendor=_vendor(get(details, "custom_llm_provider")) or (None if routed is None else routed.provider),
+            stream=get(body, "stream") is True or path in STREAMED,
+            vendor=read_vendor(get(details, "custom_llm_provider")) or (None if routed is None else routed.provider),
             model=model or get_text(details, "model"),
         )
     except Exception:
@@ -193,19 +172,6 @@ def _inject_usage(call: CallState, args: Any, kwargs: Any) -> tuple[Any, Any]:
     except Exception:
         log_internal_error("inject include_usage")
         return args, kwargs
-
-
-def _parse_path(provider: Provider, path: str) -> tuple[str, str | None]:
-    """Return the route of a request, and the model if the path has it."""
-    parent, _, last = path.rstrip("/").rpartition("/")
-    model, colon, verb = last.rpartition(":")
-    if colon:
-        return ("/messages" if "/publishers/anthropic/" in parent else f":{verb}"), model or None
-    above = parent.rpartition("/")[2]
-    longer, route = f"/{above}/{last}", f"/{last}"
-    if route.startswith(_BEDROCK):
-        return route, above
-    return (route if provider.route("POST", longer) is None else longer), None
 
 
 def _settle(call: CallState, http_response: Any) -> None:
