@@ -134,8 +134,8 @@ class SseParser:
             self.observer.on_close()
 
 
-_EVENT_TYPE = re.compile(rb"\x0b:event-type\x07..(\w+)", re.DOTALL)
-"""Header of a frame with the type of its event: name, kind of value, length and value."""
+_EVENT_TYPE = re.compile(rb"\x0b:event-type\x07(..)", re.DOTALL)
+"""Header of a frame with the type of its event: name, kind of value, and length of the value that follows."""
 
 
 class AwsEventStreamParser(SseParser):
@@ -150,18 +150,19 @@ class AwsEventStreamParser(SseParser):
             if len(rest) < size or size < _FRAME_PRELUDE.size + headers + _FRAME_CHECKSUM_BYTES:
                 return
             start = _FRAME_PRELUDE.size + headers
-            kind = _EVENT_TYPE.search(bytes(rest[_FRAME_PRELUDE.size : start]))
+            head = bytes(rest[_FRAME_PRELUDE.size : start])
             payload = bytes(rest[start : size - _FRAME_CHECKSUM_BYTES])
             del rest[:size]
-            self._parse_frame(None if kind is None else kind[1].decode(), payload)
+            self._parse_frame(head, payload)
 
-    def _parse_frame(self, kind: str | None, payload: bytes) -> None:
+    def _parse_frame(self, head: bytes, payload: bytes) -> None:
         try:
             event = json.loads(payload)
             if "bytes" in event:
                 self._parse_event(b64decode(event["bytes"]))
-            elif kind is not None:
-                self.observer.on_chunk({kind: event})
+            elif (kind := _EVENT_TYPE.search(head)) is not None:
+                length = int.from_bytes(kind[1])
+                self.observer.on_chunk({head[kind.end() :][:length].decode(): event})
         except (ValueError, TypeError, RecursionError):
             # Skip exception frames: the SDK raises for them.
             return

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from opentelemetry.context import attach, detach, set_value
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
@@ -259,3 +260,15 @@ async def test_tool_in_progress_ends_with_the_query(spans: InMemorySpanExporter)
     names = sorted(span.name for span in spans.get_finished_spans())
     assert names == ["execute_tool Bash", "invoke_agent"]
     assert all("gen_ai.tool.call.arguments" not in (span.attributes or {}) for span in spans.get_finished_spans())
+
+
+async def test_suppressed_query_has_no_spans_of_tools(spans: InMemorySpanExporter) -> None:
+    """A query whose span the program suppresses has no spans of its tools either."""
+    token = attach(set_value("suppress_instrumentation", True))
+    try:
+        async with client_of(Process([tool_use("t1", "Bash"), tool_result("t1"), result(0.01)])) as client:
+            await client.query("hi")
+            assert [each async for each in client.receive_response()]
+    finally:
+        detach(token)
+    assert await attributes(spans) == []

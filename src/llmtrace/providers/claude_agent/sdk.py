@@ -127,7 +127,8 @@ class _AgentHooks(SessionHooks[_AgentSession]):
 
     def _begin(self, observer: StreamObserver, call: CallState, earlier: Earlier) -> None:
         observer.add(earlier)
-        observer.unwrap(QueryTools(self._provider.name, call.span_context).read)
+        if not call.start.suppressed:
+            observer.unwrap(QueryTools(self._provider.name, call.span_context).read)
 
     def describe(self, client: Any) -> _AgentSession:
         """Return the new session of a client."""
