@@ -15,7 +15,7 @@ from .operations import OperationBlock, agent, tool, workflow
 from .retrieval import Search, rerank, retrieval
 from .tags import tag
 
-__all__ = ["CallbackRun", "innermost_operation"]
+__all__ = ["CallbackRun", "ReportedError", "innermost_operation"]
 
 _BLOCKS: dict[str, Callable[[Any], Any]] = {
     "tool": tool,
@@ -24,6 +24,10 @@ _BLOCKS: dict[str, Callable[[Any], Any]] = {
     "retrieval": retrieval,
     "rerank": rerank,
 }
+
+
+class ReportedError(Exception):
+    """Error of an operation that its framework has handled and reports as text."""
 
 
 class CallbackRun:

@@ -11,7 +11,7 @@ from typing import Any
 
 from .._process import ForkSafeLock
 from ..context import state
-from ..context.callback_run import CallbackRun
+from ..context.callback_run import CallbackRun, ReportedError
 from ..context.operation import get_emitter
 
 __all__ = ["OpenRuns", "ReportedError", "parse_json", "records_operations"]
@@ -133,10 +133,6 @@ class OpenRuns:
                 above.ended.append((entry.step, entry.run))
             else:
                 entry.run.propagate_documents()
-
-
-class ReportedError(Exception):
-    """Error of an operation that its framework has handled and reports as text."""
 
 
 def parse_json(text: object) -> Any:

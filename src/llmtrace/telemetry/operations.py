@@ -66,6 +66,8 @@ def describe_context(call: FinishedCall, options: object, into: Attributes) -> N
     """Add tags, prompt and documents from the enclosing blocks of a call."""
     context = call.call_context
     _describe_tags(context, into)
+    if call.response.documents:
+        _describe_documents(names.RERANK_OUTPUT, call.response.documents, None, into)
     documents, prompt = context.documents, context.prompt
     if prompt is None and not documents:
         return
