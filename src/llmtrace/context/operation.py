@@ -63,6 +63,14 @@ class Operation:
         self.span: Any = None
         """Span of the operation, set by the emitter."""
 
+    def drop_content(self) -> None:
+        """Drop content, context and span: a span that waits for its exporter must not keep them alive."""
+        self.call_context = self.call_context.without_content()
+        self.arguments = self.result = self.query = self.first_input = self.parent = self.span = None
+        self.last_output = ()
+        self.input_documents = [Document(each.id, each.score) for each in self.input_documents]
+        self.documents = [Document(each.id, each.score) for each in self.documents]
+
 
 class OperationEmitter(Protocol):
     """Emitter that turns operations into spans and scores into events. Without one, blocks record nothing."""
