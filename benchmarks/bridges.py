@@ -1,9 +1,9 @@
 """Cost of the bridges to frameworks: CPU time that each adds to one event of the framework.
 
-Run it with ``python benchmarks/bridges.py [NAME ...]``. A span has two events, its start and its end. Each framework runs
-without a model: once with a handler of its own kind that does nothing, once with the bridge and content off, once with
-content on. The processor of the spans does nothing; with "read" it reads the attributes as an exporter does. Beside them
-stands the same span written by hand.
+Run it with ``python benchmarks/bridges.py [NAME ...]``. A span has two events, its start and its end. Each framework
+runs without a model: with a handler of its own kind that does nothing, with the bridge and content off, and with
+content on. The processor of the spans does nothing; with "read" it reads the attributes as an exporter does. A span
+written by hand is measured for comparison.
 """
 
 from __future__ import annotations

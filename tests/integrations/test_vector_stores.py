@@ -9,7 +9,7 @@ from typing import Any
 
 import openai
 import pytest
-from agent_server import only, tree
+from agent_server import database, only, tree
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
@@ -46,6 +46,7 @@ async def test_search_of_qdrant_is_recorded(spans: InMemorySpanExporter, asynchr
     assert tree(finished) == ["invoke_workflow ask", "  retrieval", "  chat gpt-4o-mini"]
     search = only(finished, "retrieval").attributes or {}
     assert search["gen_ai.data_source.id"] == "atlas"
+    assert database(search) == {"system.name": "qdrant", "operation.name": "query_points", "collection.name": "atlas"}
     assert search["gen_ai.retrieval.top_k"] == 2
     assert search["llmtrace.retrieval.document_ids"] == ("2", "1")
     assert '"score":2' in str(search["gen_ai.retrieval.documents"]).replace(" ", "")
@@ -103,6 +104,8 @@ def test_search_of_chroma_is_recorded(spans: InMemorySpanExporter) -> None:
     finished = spans.get_finished_spans()
     search = only(finished, "retrieval").attributes or {}
     assert search["gen_ai.data_source.id"] == "atlas"
+    expected = {"system.name": "chroma", "operation.name": "query", "collection.name": "atlas"}
+    assert database(search) == {**expected, "namespace": "default_database"}
     assert search["llmtrace.retrieval.document_ids"] == ("b",)
     assert (only(finished, "chat gpt-4o-mini").attributes or {})["llmtrace.retrieval.document_ids"] == ("b",)
 
@@ -152,6 +155,7 @@ def test_searches_of_lancedb_are_recorded(spans: InMemorySpanExporter, tmp_path:
     vector, text, both = [span.attributes or {} for span in finished[:3]]
     assert (vector["gen_ai.data_source.id"], vector["gen_ai.retrieval.top_k"]) == ("atlas", 2)
     assert set(vector["llmtrace.retrieval.document_ids"]) == {"1", "2"}  # type: ignore[arg-type] # a sequence
+    assert database(vector) == {"system.name": "lancedb", "operation.name": "search", "collection.name": "atlas"}
     assert all('"score":0.' in str(each["gen_ai.retrieval.documents"]) for each in (text, both))
     assert not any("Rain" in str(each) for each in (vector, text, both))
 
@@ -191,5 +195,6 @@ async def test_search_of_milvus_is_recorded(
     search = first.attributes or {}
     assert (search["gen_ai.data_source.id"], search["gen_ai.retrieval.top_k"]) == ("atlas", 2)
     assert search["llmtrace.retrieval.document_ids"] == ("2", "3")
+    assert database(search) == {"system.name": "milvus", "operation.name": "search", "collection.name": "atlas"}
     assert '"score":1.0' in str(search["gen_ai.retrieval.documents"])
     assert [span.status.status_code for span in errors] == ([] if asynchronous else [StatusCode.ERROR])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import count
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from opentelemetry.context import Context
 
@@ -15,15 +15,30 @@ if TYPE_CHECKING:
     from .collect import Calls
     from .score import Score
 
-__all__ = ["Operation", "OperationEmitter", "get_emitter", "set_emitter"]
+__all__ = ["Database", "Operation", "OperationEmitter", "get_emitter", "set_emitter"]
+
+
+class Database(NamedTuple):
+    """Database that a search is sent to."""
+
+    system: str
+    """Name of the product."""
+    operation: str
+    """Name of the operation in the client library."""
+    collection: str | None
+    namespace: str | None = None
+    """Name of the database that has the collection."""
+    address: str | None = None
+    """Host of the server."""
+    port: int | None = None
 
 
 class Operation:
     """The data of one operation, from its start to its end."""
 
-    __slots__ = ("agent", "arguments", "call_context", "call_id", "calls", "client", "description", "documents",
-                 "error", "first_input", "inference_calls", "input_documents", "kind", "last_output", "name", "parent",
-                 "query", "result", "span", "started", "tool_calls", "top_k")  # fmt: skip
+    __slots__ = ("agent", "arguments", "call_context", "call_id", "calls", "client", "database", "description",
+                 "documents", "error", "first_input", "inference_calls", "input_documents", "kind", "last_output",
+                 "name", "parent", "query", "result", "span", "started", "tool_calls", "top_k")  # fmt: skip
 
     def __init__(self, kind: str, name: str | None, call_context: CallContext) -> None:
         self.kind: str = kind
@@ -44,6 +59,8 @@ class Operation:
         """Messages of the latest response inside."""
         self.query: str | None = None
         self.top_k: int | None = None
+        self.database: Database | None = None
+        """Database of a search, if it is known."""
         self.input_documents: list[Document] = []
         """Documents that a reranker ranks."""
         self.documents: list[Document] = []

@@ -44,6 +44,11 @@ from .truncate import dumps, map_text
 
 __all__ = ["Annotator", "OperationSpans", "describe_context"]
 
+_DATABASE = (
+    *(names.DB_SYSTEM, names.DB_OPERATION, names.DB_COLLECTION, names.DB_NAMESPACE),
+    *(names.SERVER_ADDRESS, names.SERVER_PORT),
+)
+"""Attributes of the fields of a ``Database``."""
 _MAX_DEPTH = 12
 _MAX_DOCUMENTS = 16
 """Documents written as numbered attributes, three or four each: a span keeps 128 attributes in all."""
@@ -368,6 +373,9 @@ def _message(role: str, value: Any) -> dict[str, Any]:
 def _describe_retrieval(operation: Operation, policy: ContentPolicy | None, into: Attributes) -> None:
     if operation.top_k is not None:
         into[names.TOP_K] = operation.top_k
+    if operation.database is not None:
+        values = zip(_DATABASE, operation.database, strict=True)
+        into.update({name: value for name, value in values if value is not None})
     if policy is not None and operation.query is not None and not policy.hides("inputs"):
         into[names.QUERY] = policy.text(operation.query)
     if not operation.documents:
