@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import os
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -13,8 +15,21 @@ from answers import CHAT, CHAT_CHUNKS, MESSAGE, MESSAGE_EVENTS, QUESTION, sse
 from loopback import ServerResponse, json_answer, stream_answer
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else the import downloads a price list
-litellm: Any = pytest.importorskip("litellm")
-litellm.suppress_debug_info = True
+if find_spec("litellm") is None:
+    pytest.skip("needs litellm", allow_module_level=True)
+
+
+class _LiteLLM:
+    """The module ``litellm``. Its import takes seconds, and not every process that collects the tests runs them."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module("litellm"), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(import_module("litellm"), name, value)
+
+
+litellm: Any = _LiteLLM()
 
 OLDEST = version("litellm") == "1.72.0"
 COLOURS = pytest.mark.parametrize("colour", ["sync", "async"])
