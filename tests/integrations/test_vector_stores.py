@@ -93,6 +93,27 @@ def test_search_inside_a_retriever_is_part_of_it(spans: InMemorySpanExporter) ->
     assert finished[1].status.status_code is StatusCode.ERROR
 
 
+@pytest.mark.parametrize("adds", [None, [], ["2"]])
+def test_block_that_adds_no_documents_has_those_of_the_store(spans: InMemorySpanExporter, adds: Any) -> None:
+    """A block around a search has the documents of the store, unless it adds documents or an empty list."""
+    qdrant = pytest.importorskip("qdrant_client")
+    models = pytest.importorskip("qdrant_client.models")
+    client = qdrant.QdrantClient(":memory:")
+    client.create_collection("atlas", models.VectorParams(size=2, distance=models.Distance.DOT))
+    client.upsert("atlas", [models.PointStruct(id=number, vector=[0.1, number]) for number in (1, 2)])
+    with llmtrace.workflow("ask"):
+        with llmtrace.retrieval("block") as search:
+            client.query_points("atlas", [0.0, 1.0])
+            if adds is not None:
+                search.add(adds)
+        answer()
+    finished = spans.get_finished_spans()
+    assert tree(finished) == ["invoke_workflow ask", "  retrieval", "  chat gpt-4o-mini"]
+    expected = {None: ("2", "1"), 0: None, 1: ("2",)}[None if adds is None else len(adds)]
+    for name in ("retrieval", "chat gpt-4o-mini"):
+        assert (only(finished, name).attributes or {}).get("llmtrace.retrieval.document_ids") == expected
+
+
 def test_search_of_chroma_is_recorded(spans: InMemorySpanExporter) -> None:
     """A search of Chroma has the collection and the ids; the documents of several queries are one list."""
     chromadb = pytest.importorskip("chromadb")

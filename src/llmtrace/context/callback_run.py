@@ -105,7 +105,9 @@ class CallbackRun:
         """Pass the documents retrieved inside to the operation above, for all that begins after this call."""
         outer = innermost_operation(self.activation.outer)
         if outer is not None and outer.kind == self.operation.kind == "retrieval":
-            return  # the outer search selects among the documents of this one
+            if outer.inner_documents is not None:  # else the outer search has selected among them
+                outer.inner_documents += self.activation.documents.all_documents()[0]
+            return
         self.activation.path = None  # not only for the thread or task in which the operation began
         self.activation.propagate_documents()
 

@@ -37,8 +37,9 @@ class Operation:
     """The data of one operation, from its start to its end."""
 
     __slots__ = ("agent", "arguments", "call_context", "call_id", "calls", "client", "database", "description",
-                 "documents", "error", "first_input", "inference_calls", "input_documents", "kind", "last_output",
-                 "name", "parent", "query", "result", "span", "started", "tool_calls", "top_k")  # fmt: skip
+                 "documents", "error", "first_input", "inference_calls", "inner_documents", "input_documents", "kind",
+                 "last_output", "name", "parent", "query", "result", "span", "started", "tool_calls",
+                 "top_k")  # fmt: skip
 
     def __init__(self, kind: str, name: str | None, call_context: CallContext) -> None:
         self.kind: str = kind
@@ -65,6 +66,8 @@ class Operation:
         """Documents that a reranker ranks."""
         self.documents: list[Document] = []
         """Documents that a search retrieved or a reranker kept."""
+        self.inner_documents: list[Document] | None = []
+        """Documents of searches inside a search, its own if it adds none; ``None`` once it has added any itself."""
         self.calls: Calls | None = None
         """Calls made inside, if their sum is recorded."""
         self.inference_calls: count[int] = count()
@@ -85,6 +88,7 @@ class Operation:
         self.call_context = self.call_context.without_content()
         self.arguments = self.result = self.query = self.first_input = self.parent = self.span = None
         self.last_output = ()
+        self.inner_documents = None
         self.input_documents = [Document(each.id, each.score) for each in self.input_documents]
         self.documents = [Document(each.id, each.score) for each in self.documents]
 

@@ -14,6 +14,7 @@ from ..context.blocks import steps
 from ..context.callback_run import CallbackRun, innermost_operation
 from ..context.operation import Database, Operation
 from ..context.operations import first_line
+from ..context.retrieval import read_documents
 from ..providers._patches import Patches
 from ._runs import records_operations
 
@@ -89,11 +90,11 @@ class TracedMethod:
             patches: Record of the hooks.
             module: Module whose import installs the bridge.
             methods: ``Class.method`` of this module, ``other.module:Class.method`` of modules that may be imported
-                later. The class or module of a coroutine has "async" in its name. A question mark at the end is for
-                methods that some supported releases lack.
+                later. A coroutine has "async" in the name of its class or module, or "async " before all. A question
+                mark at the end is for methods that some supported releases lack.
         """
         for target in methods:
-            part, _, name = target.rpartition(":")
+            part, _, name = target.removeprefix("async ").rpartition(":")
             # Do not inspect the function: decorators of some releases hide that it is a coroutine.
             wrapper = self.call_async if "async" in target.lower() else self.call
             wrap = partial(_wrap, name, wrapper)
@@ -134,7 +135,7 @@ class TracedMethod:
 
     def _generate(self, outer: Any, body: Any, instance: Any, args: Any, kwargs: Any) -> Generator[Any, Any, Any]:
         run = self._begin(None, instance, args, kwargs, outer)
-        if run is None:
+        if not isinstance(run, CallbackRun):
             return (yield from body)
         run.detach()  # it is current only while the body runs
         try:
@@ -145,12 +146,21 @@ class TracedMethod:
         self._end(run, result=value)
         return value
 
-    def _begin(self, wrapped: Any, instance: Any, args: Any, kwargs: Any, outer: Any = None) -> CallbackRun | None:
+    def _begin(
+        self, wrapped: Any, instance: Any, args: Any, kwargs: Any, outer: Any = None
+    ) -> CallbackRun | Operation | None:
+        """Return the new operation, the search that this search is part of, or ``None``."""
         try:
             outer = state.current() if outer is None else outer
             name = self.name(instance, args, kwargs) if records_operations() else None
-            if name is None or self._repeats(str(name), outer):
+            if name is None:
                 return None
+            enclosing = innermost_operation(outer)
+            if enclosing is not None and enclosing.kind == self.kind:
+                if self.kind == "retrieval":
+                    return enclosing
+                if enclosing.name == str(name):  # methods of a library call one another
+                    return None
             run = CallbackRun(self.client, self.kind, str(name), outer)
             run.attach()
         except Exception:
@@ -173,18 +183,12 @@ class TracedMethod:
             self.client, method, operation.name, str(namespace) if namespace else None, *_host_and_port(address)
         )
 
-    def _repeats(self, name: str, outer: Any) -> bool:
-        """Return True inside the same operation: methods of a library call one another.
-
-        A search inside another is part of it: a retriever searches a vector store.
-        """
-        operation = innermost_operation(outer)
-        if operation is None or operation.kind != self.kind:
-            return False
-        return self.kind == "retrieval" or operation.name == name
-
-    def _end(self, run: CallbackRun, *, error: BaseException | None = None, result: Any = None) -> None:
+    def _end(self, run: CallbackRun | Operation, *, error: BaseException | None = None, result: Any = None) -> None:
         try:
+            if isinstance(run, Operation):
+                if error is None and run.inner_documents is not None:
+                    run.inner_documents += read_documents(self.read_documents(result))
+                return
             run.detach()
             try:
                 if error is None:
