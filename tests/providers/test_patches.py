@@ -254,17 +254,3 @@ def test_missing_class_is_reported_and_the_rest_is_hooked(monkeypatch: pytest.Mo
         assert "openai" in done.patched
         assert vars(AsyncAPIClient)["request"] is not before
     assert vars(AsyncAPIClient)["request"] is before
-
-
-def test_doctor_reports_conflicting_instrumentation(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Installed packages that duplicate our spans, or must be installed later, have one line each."""
-    versions = {"langfuse": "5.0", "logfire": "5.4"}
-    monkeypatch.setattr(doctor, "_version", lambda name: versions.get(name, "not installed"))
-    doctor._other_instrumentation(doctor.DoctorReport())
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0].strip() for line in lines if line.startswith("  ")] == ["logfire 5.4", "langfuse 5.0"]
-    versions.clear()
-    doctor._other_instrumentation(doctor.DoctorReport())
-    assert capsys.readouterr().out == ""
