@@ -124,7 +124,7 @@ class CallState:
         if request.prompt is not None:
             context = replace(context, prompt=request.prompt)
         suppressed = context_state.suppressed(parent_context)
-        joined_span = inference_spans.adopt(parent_context, request.operation)
+        joined_span = inference_spans.adopt(parent_context, request)
         self.usage_on_other_span: bool = joined_span is not None
         """True if another span of the same call carries the usage."""
         self.content: ContentRecorder | None = None
