@@ -171,4 +171,4 @@ async def test_stream_whose_usage_litellm_does_not_pass_on_has_a_cost(
     await ask(colour, stream=True, **arguments(vendor, loopback.url))
     found = flushed_attributes(spans)
     assert (found["llmtrace.usage.source"], found["gen_ai.usage.output_tokens"]) == ("provider", 20)
-    assert found["llm.cost.total"] > 0
+    assert vendor.dialect == "ollama" or found["llm.cost.total"] > 0  # no price list has its models
