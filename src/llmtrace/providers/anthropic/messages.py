@@ -9,6 +9,7 @@ from ..._read import as_mapping, get, get_count, get_text, iter_list, select
 from ...capture.error_body import read_error
 from ...model import Counts, Request, Response
 from ...model.wire_format import WireFormat
+from .._common import read_count, read_count_request
 from .._texts import message_texts
 from .._usage import OPENAI, Names, Reported, add_cache_writes
 from .messages_content import COMPLETE_CONTENT, COUNT_TOKENS_CONTENT, DELTA_FIELDS, MESSAGES_CONTENT
@@ -200,14 +201,6 @@ class MessagesAccumulator:
             complete=self._end,
         )
         return self._reported.fill(response, to_usage(self._reported.counts))
-
-
-def read_count_request(body: Any) -> Request:
-    return Request(operation="count_tokens", model=get_text(body, "model"))
-
-
-def read_count(response: Any) -> Response:
-    return Response(counted_tokens=get_count(response, "input_tokens"))
 
 
 def read_complete_request(body: Any) -> Request:

@@ -148,7 +148,7 @@ def read_part(part: Any) -> Part | Blob | None:
         case "image_url" | "input_image" | "video_url" | "document_url" | "audio_url":
             return _linked_part(part, kind)
         case "input_audio":
-            audio = get(part, "input_audio")
+            audio = get(part, "input_audio") or part
             form, data = get_text(audio, "format"), get(audio, "data")
             return Blob("audio", f"audio/{form}" if form else None, data) if isinstance(data, (str, bytes)) else None
         case "file" | "input_file":

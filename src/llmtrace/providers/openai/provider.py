@@ -12,8 +12,7 @@ from .batches import BATCH
 from .chat import CHAT
 from .completions import COMPLETIONS
 from .embeddings import EMBEDDINGS
-from .media import IMAGES, SPEECH, TRANSCRIPTIONS
-from .moderations import MODERATIONS
+from .media import IMAGES, MODERATIONS, SPEECH, TRANSCRIPTIONS
 from .responses import COMPACT, DECISIONS, INPUT_TOKENS, RESPONSES, RETRIEVE_RESPONSE
 
 __all__ = ["OPENAI"]

@@ -9,6 +9,7 @@ from ..._read import as_mapping, get, get_count, get_text, iter_list, select
 from ...capture.error_body import read_error
 from ...model import Counts, PromptUse, Request, Response
 from ...model.wire_format import WireFormat
+from .._common import read_count, read_count_request
 from .._texts import response_texts
 from .._usage import Reported
 from .media import read_image_usage
@@ -203,14 +204,6 @@ def read_decision(body: Any) -> Request:
 
 def read_compacted(response: Any) -> Response:
     return replace(read_response(response), compacted=True)
-
-
-def read_count_request(body: Any) -> Request:
-    return Request(operation="count_tokens", model=get_text(body, "model"))
-
-
-def read_count(response: Any) -> Response:
-    return Response(counted_tokens=get_count(response, "input_tokens"))
 
 
 DECISIONS = WireFormat(request=read_decision, response=read_response, content=RESPONSES_CONTENT)
