@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import inspect
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-import anthropic
-import cerebras.cloud.sdk
-import fireworks
-import groq
-import openai
-import together
+from llmtrace.providers import stainless
+from llmtrace.providers.registry import PROVIDERS
 
-COMPATIBLE: dict[str, ModuleType] = {
-    "groq": groq,
-    "together": together,
-    "cerebras": cerebras.cloud.sdk,
-    "fireworks": fireworks,
+MODULES: dict[str, ModuleType] = {
+    provider.name: import_module(provider.package)
+    for provider in PROVIDERS
+    if provider.module.endswith("._base_client")
 }
-"""Libraries of vendors with the wire formats of OpenAI, by the name of the provider."""
-MODULES: dict[str, ModuleType] = {"openai": openai, "anthropic": anthropic, **COMPATIBLE}
 """All libraries, by the name of the provider."""
+COMPATIBLE = {provider.name: MODULES[provider.name] for provider in PROVIDERS if provider.hook is stainless}
+"""Libraries of vendors with the wire formats of OpenAI, which need no hook of their own."""
 
 
 def client_options(sdk: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ CLAUDE_AGENT = Provider(
     name="claude_agent",
     distribution="claude-agent-sdk",
     module="claude_agent_sdk",
-    supported=">=0.1,<1",
+    supported=">=0.1.7,<1",
     hook=_hook,
     serves="anthropic",
     routes={("agent", "query"): QUERY},
