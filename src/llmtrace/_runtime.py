@@ -119,7 +119,6 @@ class Runtime:
         return OperationSpans(
             tracers,
             content=policy,
-            error_messages=policy.error_messages,
             rollup=self.settings.rollup,
             events=events,
             annotator=self._annotations,

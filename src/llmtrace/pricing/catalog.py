@@ -126,12 +126,7 @@ class Catalog:
         return max((day for day in days if day <= today), default=None)
 
     def find(self, provider: str, name: str) -> CatalogMatch | None:
-        """Return the model with a name at a provider, or ``None`` if there is none.
-
-        Args:
-            provider: OpenTelemetry's name of the provider.
-            name: Name of the model, as vendors or gateways write it.
-        """
+        """Return the model with a name at a provider (OpenTelemetry's name), or ``None`` if there is none."""
         if provider == "hugging_face":
             # Split ``model:provider``, the syntax of its router: the provider decides the price.
             name, _, inner = name.rpartition(":")

@@ -52,17 +52,9 @@ class Estimate:
 def estimate(
     model: str | None, request: RequestContent, text: str | None, calls: int = 0, *, operation: str = "chat"
 ) -> Estimate:
-    """Estimate the tokens of a request and its response.
+    """Estimate the tokens of a request and its response, without a price.
 
-    Args:
-        model: Name of the model, which decides the encoding.
-        request: Content of the request.
-        text: Text of the response, with the names and arguments of its tool calls; ``None`` if not available.
-        calls: Number of tool calls in the response.
-        operation: The operation, which decides if texts have an overhead per message.
-
-    Returns:
-        The estimate, without a price.
+    ``text`` is that of the response, with the names and arguments of its tool calls; ``None`` if not available.
     """
     encoding = tokens.encoding_of(model)
     name = (model or "").rpartition("/")[2].lower()

@@ -54,11 +54,9 @@ class JoinedSpan:
         return context
 
     def prepare(self, make: Make, *, late: bool) -> None:
-        """Have the span completed by ``make`` when it ends.
+        """Have the span completed by ``make`` when it ends, perhaps long after the call.
 
-        Args:
-            make: Returns the attributes to add; may be called long after the call.
-            late: The call is not priced yet, so ``make`` is called when an exporter reads the span, if possible.
+        A ``late`` call is not priced yet: ``make`` is called when an exporter reads the span, if possible.
         """
         if self.missed or self.completed:
             return

@@ -105,14 +105,7 @@ class SpanEmitter:
         span.prepare(lambda existing: self._joined_attributes(finished(), existing), late=True)
 
     def end(self, call: FinishedCall, span: Any, parent_context: Any, end_time: int | None) -> None:
-        """Write the attributes of ``call`` and end its span.
-
-        Args:
-            call: The call.
-            span: The span that ``begin`` returned.
-            parent_context: The context of the caller when the call started.
-            end_time: Nanoseconds since the epoch, ``None`` for now.
-        """
+        """Write the attributes of ``call`` and end its span, at ``end_time`` in nanoseconds since the epoch or now."""
         if call.joined_span is not None:
             self._join(call, span)
             if call.suppressed or not span.missed:

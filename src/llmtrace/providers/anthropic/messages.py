@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..._read import as_mapping, get, get_count, get_text, iter_list, select
@@ -114,34 +114,21 @@ def read_response(response: Any) -> Response:
     return reported.fill(result, to_usage(reported.counts))
 
 
+@dataclass(slots=True, eq=False)
 class MessagesAccumulator:
     """Accumulator of messages stream events."""
 
-    __slots__ = (
-        "_additional_usage",
-        "_compacted",
-        "_context",
-        "_end",
-        "_error",
-        "_id",
-        "_model",
-        "_reason",
-        "_reported",
-        "_tier",
-        "skips_text",
-    )
-
-    def __init__(self) -> None:
-        self._reported = Reported()
-        self._additional_usage: tuple[tuple[str | None, Counts], ...] = ()
-        self._context: dict[str, str] = {}
-        self._id: str | None = None
-        self._model: str | None = None
-        self._tier: str | None = None
-        self._reason: str | None = None
-        self._error: str | None = None
-        self._end = self._compacted = False
-        self.skips_text: bool = False
+    _reported: Reported = field(default_factory=Reported)
+    _additional_usage: tuple[tuple[str | None, Counts], ...] = ()
+    _context: dict[str, str] = field(default_factory=dict)
+    _id: str | None = None
+    _model: str | None = None
+    _tier: str | None = None
+    _reason: str | None = None
+    _error: str | None = None
+    _end: bool = False
+    _compacted: bool = False
+    skips_text: bool = False
 
     def add(self, event: Any) -> bool | str:
         if self.skips_text:

@@ -172,15 +172,7 @@ class _AgentHooks:
             }
             request = QUERY.request(body)
             provider = self._provider
-            return _hooks.begin(
-                self._services,
-                provider.name,
-                QUERY,
-                request,
-                provider=provider.default_provider,
-                server=None,
-                body=body,
-            )
+            return _hooks.begin(self._services, provider, QUERY, request, provider.default_provider, None, body)
         except Exception:
             log_internal_error("begin a call")
             return None

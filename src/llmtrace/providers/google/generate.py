@@ -6,6 +6,7 @@ objects use snake_case.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..._read import as_mapping, get, get_text, iter_list
@@ -173,11 +174,7 @@ class UsageAccumulator:
         return counts
 
     def usage(self, *, final: bool = True) -> Counts | None:
-        """Return all reported counts.
-
-        Args:
-            final: The last chunk was the end of the stream, so its total may reset counts of earlier chunks to zero.
-        """
+        """Return all reported counts. In a ``final`` report the total may reset counts of earlier chunks to zero."""
         zeros = self._implied_zeros if final else ()
         counts = {name: count for name, count in self._counts.items() if name not in zeros}
         result: Counts = {}
@@ -207,32 +204,20 @@ def _add(into: Counts, name: str, *counts: float | None) -> None:
         into[name] = sum(reported)
 
 
+@dataclass(slots=True, eq=False)
 class GenerateAccumulator:
     """Accumulator of the chunks of a stream; a plain response is a stream of one chunk."""
 
-    __slots__ = (
-        "_blocked",
-        "_error",
-        "_finish",
-        "_grounded",
-        "_id",
-        "_maps",
-        "_model",
-        "_queries",
-        "_reported",
-        "_saw_content",
-    )
-
-    def __init__(self) -> None:
-        self._id: str | None = None
-        self._model: str | None = None
-        self._finish: dict[int, str] = {}
-        self._blocked: str | None = None
-        self._queries: set[str] = set()
-        self._grounded = self._maps = False
-        self._error: str | None = None
-        self._saw_content = False
-        self._reported = UsageAccumulator()
+    _id: str | None = None
+    _model: str | None = None
+    _finish: dict[int, str] = field(default_factory=dict)
+    _blocked: str | None = None
+    _queries: set[str] = field(default_factory=set)
+    _grounded: bool = False
+    _maps: bool = False
+    _error: str | None = None
+    _saw_content: bool = False
+    _reported: UsageAccumulator = field(default_factory=UsageAccumulator)
 
     def add(self, chunk: Any) -> bool:
         self._reported.add(_either(chunk, "usageMetadata", "usage_metadata"))

@@ -202,15 +202,8 @@ class _Live:
             body = live.body(contents)
             request = _FORMAT.request(body)
             request.model, request.stream = live.model, True
-            call = _hooks.begin(
-                self._services,
-                self._provider.name,
-                _FORMAT,
-                request,
-                provider=live.provider,
-                server=live.server,
-                body=body,
-            )
+            call = _hooks.begin(self._services, self._provider, _FORMAT, request, live.provider, live.server, body)
+            call.body = None  # it is not sent in this form
             if live.identifier is not None:
                 call.set_session(live.identifier)
             return call

@@ -6,6 +6,7 @@ Used by OpenAI, Azure, Groq, DeepSeek, Together, OpenRouter, vLLM and every othe
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -94,29 +95,19 @@ def read_response(response: Any) -> Response:
 _CONTENT = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal", "function_call", "audio", "images")
 
 
+@dataclass(slots=True, eq=False)
 class ChatAccumulator:
     """Accumulator of chat completion chunks, including those of legacy completions."""
 
-    __slots__ = (
-        "_error",
-        "_finish",
-        "_first",
-        "_has_final_usage",
-        "_identified",
-        "_refused",
-        "_reported",
-        "_saw_content",
-        "skips_text",
-    )
-
-    def __init__(self) -> None:
-        self._first: Response | None = None
-        self._identified = False
-        self._finish: dict[int, str] = {}
-        self._reported = Reported()
-        self._saw_content = self._refused = self._has_final_usage = False
-        self.skips_text: bool = False
-        self._error: str | None = None
+    _first: Response | None = None
+    _identified: bool = False
+    _finish: dict[int, str] = field(default_factory=dict)
+    _reported: Reported = field(default_factory=Reported)
+    _saw_content: bool = False
+    _refused: bool = False
+    _has_final_usage: bool = False
+    skips_text: bool = False
+    _error: str | None = None
 
     def add(self, chunk: Any) -> bool | str:
         try:

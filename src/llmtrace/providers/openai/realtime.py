@@ -22,12 +22,7 @@ _SETTINGS = ("instructions", "tools", "output_modalities", "modalities", "max_ou
 
 
 def merge_settings(session: Any, event: Any) -> dict[str, Any]:
-    """Return a request, or a response that the server started, with the settings of its session.
-
-    Args:
-        session: The session as the server describes it.
-        event: The ``response.create`` event, or the response.
-    """
+    """Return a request, or a response that the server started, with the settings of its session."""
     body = {name: value for name in _SETTINGS if (value := get(session, name)) is not None}
     parameters = get(event, "response") if get(event, "type") == "response.create" else event
     for name in (*_SETTINGS, "input", "metadata", "tool_choice", "parallel_tool_calls"):

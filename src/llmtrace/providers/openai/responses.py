@@ -78,8 +78,7 @@ def _count_tools(output: list[Any], usage: Counts) -> None:
 def _read_tool_usage(response: Any, usage: Counts) -> tuple[tuple[str | None, Counts], ...]:
     """Read the tool usage that the provider reports, which overrides our own count.
 
-    Returns:
-        The tokens of generated images, with the model that generated them.
+    Return the tokens of generated images, with the model that generated them.
     """
     tool_usage = get(response, "tool_usage")
     if tool_usage is None:

@@ -319,8 +319,6 @@ class _Sockets:
                 return None
             body = session.format.body(session.settings, event)
             call = self._open(session, session.format.wire_format.request(body), body)
-            if self._services.estimator is not None:
-                call.body = body
             return session, call, event
         except Exception:
             log_internal_error("begin a call")
@@ -335,14 +333,9 @@ class _Sockets:
     def _open(self, session: _SocketSession, request: Request, body: Any = None) -> CallState:
         request.stream = True
         request.model = request.model or session.model or get_text(session.settings, "model")
+        wire_format = session.format.wire_format
         return _hooks.begin(
-            self._services,
-            self._provider.name,
-            session.format.wire_format,
-            request,
-            provider=session.provider,
-            server=session.server,
-            body=body,
+            self._services, self._provider, wire_format, request, session.provider, session.server, body
         )
 
 

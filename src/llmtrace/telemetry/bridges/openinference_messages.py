@@ -17,14 +17,9 @@ _MAX_ATTRIBUTES = 64
 
 
 def write_messages(prefix: str, messages: Any) -> dict[str, Any]:
-    """Return the attributes of a list of messages.
+    """Return the attributes of a list of messages, under names that begin with ``prefix``.
 
-    Args:
-        prefix: Prefix of the names, such as ``llm.input_messages``.
-        messages: The messages of the convention, decoded from JSON.
-
-    Returns:
-        No attributes if Phoenix converts all parts itself, or if there would be too many.
+    There are none if Phoenix converts all parts itself, or if there would be too many.
     """
     if not isinstance(messages, list) or not any(
         part.get("type") in _PARTS_DROPPED_BY_PHOENIX for message in messages for part in _parts(message)
