@@ -383,32 +383,12 @@ class CallState:
         start = self.start
         # By position: keyword arguments take three times as long.
         return FinishedCall(
-            start.client,
-            start.wire_format,
-            start.request,
-            start.provider,
-            start.server,
-            start.call_context,
-            start.started_ns,
-            start.suppressed,
-            start.joined_span,
-            self.span.get_span_context(),
-            self.response,
-            self.timing,
-            self.duration,
-            self.outcome,
-            self.error_type,
-            None if self.error_type is None else self.error,
-            self.headers,
-            self.retries,
-            self.ended_early,
-            self.refused,
-            self.usage_on_other_span,
-            None if self.content is None else self.content.content(),
-            self._price,
-            self.estimate,
-            self.reservation,
-        )
+            start.client, start.wire_format, start.request, start.provider, start.server, start.call_context,
+            start.started_ns, start.suppressed, start.joined_span, self.span.get_span_context(), self.response,
+            self.timing, self.duration, self.outcome, self.error_type, None if self.error_type is None else self.error,
+            self.headers, self.retries, self.ended_early, self.refused, self.usage_on_other_span,
+            None if self.content is None else self.content.content(), self._price, self.estimate, self.reservation,
+        )  # fmt: skip
 
     def _finished_early(self, ending_thread: int) -> FinishedCall:
         """Return the call for an exporter that reads its joined span before the call is priced.

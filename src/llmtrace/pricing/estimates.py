@@ -13,16 +13,8 @@ from . import tokens
 __all__ = ["Estimate", "count_input", "count_output", "estimate"]
 
 _REASONING_MODELS = (
-    "o1",
-    "o3",
-    "o4",
-    "gpt-5",
-    "gpt-6",
-    "deepseek-reasoner",
-    "deepseek-r1",
-    "grok-4",
-    "magistral",
-    "qwq",
+    *("o1", "o3", "o4", "gpt-5", "gpt-6"),
+    *("deepseek-reasoner", "deepseek-r1", "grok-4", "magistral", "qwq"),
 )
 _TOKENS_PER_MESSAGE, _TOKENS_PER_NAME, _TOKENS_BEFORE_RESPONSE = 3, 1, 3
 """Overhead in tokens: of each message, of a name in it, and of the start of the response."""

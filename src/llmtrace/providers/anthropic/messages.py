@@ -126,7 +126,7 @@ class MessagesAccumulator:
     _tier: str | None = None
     _reason: str | None = None
     _error: str | None = None
-    _end: bool = False
+    ended: bool = False
     _compacted: bool = False
     skips_text: bool = False
 
@@ -157,7 +157,7 @@ class MessagesAccumulator:
                 self._add_usage(get(event, "usage"))
                 self._compacted = self._compacted or _was_compacted(event)
             case "message_stop":
-                self._end = True
+                self.ended = True
             case "content_block_stop" | "ping":
                 pass
             case _:
@@ -170,10 +170,6 @@ class MessagesAccumulator:
         self._tier = get_text(usage, "service_tier") or self._tier
         self._context = _price_context(usage) or self._context
 
-    @property
-    def ended(self) -> bool:
-        return self._end
-
     def result(self) -> Response:
         response = Response(
             id=self._id,
@@ -185,7 +181,7 @@ class MessagesAccumulator:
             compacted=self._compacted,
             error=self._error,
             failed=self._error is not None,
-            complete=self._end,
+            complete=self.ended,
         )
         return self._reported.fill(response, to_usage(self._reported.counts))
 
@@ -229,18 +225,6 @@ class CompletionAccumulator:
         return replace(self._last, complete=self.ended)
 
 
-COMPLETE = WireFormat(
-    request=read_complete_request,
-    response=read_response,
-    accumulator=CompletionAccumulator,
-    content=COMPLETE_CONTENT,
-    texts=message_texts,
-)
-MESSAGES = WireFormat(
-    request=read_request,
-    response=read_response,
-    accumulator=MessagesAccumulator,
-    content=MESSAGES_CONTENT,
-    texts=message_texts,
-)
+COMPLETE = WireFormat(read_complete_request, read_response, CompletionAccumulator, COMPLETE_CONTENT, message_texts)
+MESSAGES = WireFormat(read_request, read_response, MessagesAccumulator, MESSAGES_CONTENT, message_texts)
 COUNT_TOKENS = WireFormat(request=read_count_request, response=read_count, content=COUNT_TOKENS_CONTENT)

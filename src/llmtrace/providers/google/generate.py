@@ -118,19 +118,17 @@ _READ_FIELDS = frozenset(
 _TIERS = {"ON_DEMAND": "standard", "ON_DEMAND_PRIORITY": "priority", "ON_DEMAND_FLEX": "flex"}
 
 
+@dataclass(slots=True, eq=False)
 class UsageAccumulator:
     """Accumulator of usage, which every chunk of a stream reports, perhaps in part. The last value of a field wins."""
 
-    __slots__ = ("_counts", "_implied_zeros", "_parts", "tier", "traffic", "unread")
-
-    def __init__(self) -> None:
-        self._counts: Counts = {}
-        self._implied_zeros: tuple[str, ...] = ()
-        self._parts: dict[str, Counts] = {}
-        self.unread: dict[str, None] = {}
-        """Names of positive counts that may be billed and that no table contains."""
-        self.tier: str | None = None
-        self.traffic: str | None = None
+    _counts: Counts = field(default_factory=dict)
+    _implied_zeros: tuple[str, ...] = ()
+    _parts: dict[str, Counts] = field(default_factory=dict)
+    unread: dict[str, None] = field(default_factory=dict)
+    """Names of positive counts that may be billed and that no table contains."""
+    tier: str | None = None
+    traffic: str | None = None
 
     def add(self, usage: Any) -> None:
         """Read one report immediately: the first releases of the SDK change the object later."""
@@ -322,10 +320,4 @@ def read_response(response: Any) -> Response:
     return accumulator.result()
 
 
-GENERATE = WireFormat(
-    request=read_request,
-    response=read_response,
-    accumulator=GenerateAccumulator,
-    content=GENERATE_CONTENT,
-    texts=generate_texts,
-)
+GENERATE = WireFormat(read_request, read_response, GenerateAccumulator, GENERATE_CONTENT, generate_texts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..._read import get, get_count, get_text, iter_list, select
@@ -97,18 +97,18 @@ def _add_report(usage: Any, reported: Reported) -> None:
     if usage is None:
         return
     counts: Counts = {}
-    for name, field in _TOTALS.items():
+    for name, total in _TOTALS.items():
         count = get_count(usage, name)
         if count is not None:
-            counts[field] = count
+            counts[total] = count
     for name, ending in _PARTS:
         parts: Counts = {}
         for part in iter_list(usage, name):
-            field, count = (get_text(part, "modality") or "").lower() + ending, get_count(part, "tokens")
-            if count is not None and field in _FIELDS:
-                parts[field] = parts.get(field, 0) + count
+            key, count = (get_text(part, "modality") or "").lower() + ending, get_count(part, "tokens")
+            if count is not None and key in _FIELDS:
+                parts[key] = parts.get(key, 0) + count
         # Keep the name in the key: tokens that tools read are counted separately from the input.
-        counts.update({f"{name}:{field}": tokens for field, tokens in parts.items()})
+        counts.update({f"{name}:{key}": tokens for key, tokens in parts.items()})
     for tool in iter_list(usage, "grounding_tool_count"):
         kind, count = get_text(tool, "type") or "tools", get_count(tool, "count")
         if count:
@@ -124,8 +124,8 @@ def _totals(reported: Reported) -> Counts | None:
     """Return inclusive counts: Google counts the input of its own tools and reasoning separately."""
     counts: Counts = {}
     for name, count in reported.counts.items():
-        field = name.rpartition(":")[2]
-        counts[field] = counts.get(field, 0) + count
+        key = name.rpartition(":")[2]
+        counts[key] = counts.get(key, 0) + count
     if "tool_input" in counts:
         counts["input"] = counts.get("input", 0) + counts["tool_input"]
     if "reasoning" in counts:
@@ -162,17 +162,15 @@ def _read(response: Any, reported: Reported) -> Response:
     return reported.fill(result, _totals(reported))
 
 
+@dataclass(slots=True, eq=False)
 class InteractionAccumulator:
     """Accumulator of interaction events; life-cycle events carry the complete interaction so far."""
 
-    __slots__ = ("_end", "_error", "_interaction", "_reported", "_saw_content")
-
-    def __init__(self) -> None:
-        self._interaction: Any = None
-        self._reported = Reported()
-        self._end = False
-        self._error: str | None = None
-        self._saw_content = False
+    _interaction: Any = None
+    _reported: Reported = field(default_factory=Reported)
+    _error: str | None = None
+    _saw_content: bool = False
+    ended: bool = False
 
     def add(self, event: Any) -> bool:
         kind = get(event, "event_type")
@@ -184,16 +182,12 @@ class InteractionAccumulator:
             self._saw_content = self._saw_content or get_text(get(event, "delta"), "type") != "thought_signature"
         elif kind.startswith("interaction.") and (interaction := get(event, "interaction")) is not None:
             self._interaction = interaction
-            self._end = kind in ("interaction.completed", "interaction.complete")
+            self.ended = kind in ("interaction.completed", "interaction.complete")
             _add_report(get(interaction, "usage"), self._reported)
         elif kind == "error":
             self._error = read_error(event) or "error"
         _add_report(get(get(event, "metadata"), "usage"), self._reported)
         return self._saw_content
-
-    @property
-    def ended(self) -> bool:
-        return self._end
 
     def result(self) -> Response:
         response = _read(self._interaction, self._reported)
@@ -201,7 +195,7 @@ class InteractionAccumulator:
             response,
             error=response.error or self._error,
             failed=response.failed or self._error is not None,
-            complete=self._end,
+            complete=self.ended,
         )
 
 
@@ -357,16 +351,8 @@ class InteractionContentAccumulator:
         return [{"role": "assistant", "parts": parts, "finish_reason": self._status}] if parts else []
 
 
-INTERACTIONS = WireFormat(
-    request=read_request,
-    response=read_response,
-    accumulator=InteractionAccumulator,
-    content=ContentFormat(read_content, read_output, InteractionContentAccumulator),
-    texts=interaction_texts,
-)
+_CONTENT = ContentFormat(read_content, read_output, InteractionContentAccumulator)
+INTERACTIONS = WireFormat(read_request, read_response, InteractionAccumulator, _CONTENT, interaction_texts)
 RETRIEVE_INTERACTION = WireFormat(
-    request=read_fetch,
-    response=read_response,
-    accumulator=InteractionAccumulator,
-    content=ContentFormat(no_content, read_output, InteractionContentAccumulator),
+    read_fetch, read_response, InteractionAccumulator, replace(_CONTENT, request=no_content)
 )

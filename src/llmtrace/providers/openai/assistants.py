@@ -5,6 +5,7 @@ The response of a run that is not streamed has no output: its messages are fetch
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..._read import get, get_count, get_text, iter_list, select
@@ -65,16 +66,14 @@ def read_response(run: Any, reported: Reported | None = None) -> Response:
     )
 
 
+@dataclass(slots=True, eq=False)
 class RunAccumulator:
     """Accumulator of the events of a streamed run; each event of the run carries its complete state so far."""
 
-    __slots__ = ("_error", "_reported", "_run", "_saw_content")
-
-    def __init__(self) -> None:
-        self._run: Any = None
-        self._reported = Reported()
-        self._error: str | None = None
-        self._saw_content = False
+    _run: Any = None
+    _reported: Reported = field(default_factory=Reported)
+    _error: str | None = None
+    _saw_content: bool = False
 
     def add(self, event: Any) -> bool:
         # The SDK yields an event with its data. A body that is read as bytes has the data only.
@@ -244,10 +243,6 @@ class _PartialItem:
         return parts
 
 
-RUN = WireFormat(
-    request=read_request,
-    response=read_response,
-    accumulator=RunAccumulator,
-    content=ContentFormat(read_content, read_calls, RunContentAccumulator),
-)
+_CONTENT = ContentFormat(read_content, read_calls, RunContentAccumulator)
+RUN = WireFormat(read_request, read_response, RunAccumulator, _CONTENT)
 RETRIEVE_RUN = WireFormat(read_fetch, read_response, content=ContentFormat(no_content, read_calls))

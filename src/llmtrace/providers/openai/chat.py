@@ -6,7 +6,7 @@ Used by OpenAI, Azure, Groq, DeepSeek, Together, OpenRouter, vLLM and every othe
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -16,9 +16,9 @@ from ...model import Request, Response
 from ...model.wire_format import WireFormat
 from .._texts import chat_texts
 from .._usage import Reported
-from .chat_content import CHAT_CONTENT
+from .chat_content import CHAT_CONTENT, COMPLETIONS_CONTENT
 
-__all__ = ["CHAT"]
+__all__ = ["CHAT", "COMPLETIONS", "compatible"]
 
 _PARAMS = frozenset({"max_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed"})
 _RARE_PARAMS = frozenset(
@@ -186,6 +186,26 @@ def _has_content(choice: Any) -> bool:
     return any(get(delta, name) for name in _CONTENT)
 
 
-CHAT = WireFormat(
-    request=read_request, response=read_response, accumulator=ChatAccumulator, content=CHAT_CONTENT, texts=chat_texts
-)
+CHAT = WireFormat(read_request, read_response, ChatAccumulator, CHAT_CONTENT, chat_texts)
+
+
+def read_completions_request(body: Any) -> Request:
+    return replace(read_request(body), operation="text_completion", api_type=None)
+
+
+COMPLETIONS = replace(CHAT, request=read_completions_request, content=COMPLETIONS_CONTENT)
+"""Legacy completions. Responses and chunks have the shape of chat's, with ``text`` in place of a message."""
+
+
+def compatible(wire_format: WireFormat) -> WireFormat:
+    """Return the wire format without what only OpenAI's own API has.
+
+    Streams of the other vendors report their usage without ``stream_options``, which some of them reject.
+    """
+
+    def read(body: Any) -> Request:
+        request = wire_format.request(body)
+        request.api_type = None
+        return request
+
+    return replace(wire_format, request=read)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -94,36 +94,31 @@ def read_image_event(event: Any) -> Response:
     return response
 
 
+@dataclass(slots=True, eq=False)
 class MediaAccumulator:
     """Accumulator of the events of a streamed image, speech or transcript."""
 
-    __slots__ = ("_end", "_read", "_response", "_saw_content")
-
-    def __init__(self, read: Callable[[Any], Response] = read_response) -> None:
-        self._read = read
-        self._response = Response(complete=False)
-        self._saw_content = self._end = False
+    _read: Callable[[Any], Response] = read_response
+    _response: Response = field(default_factory=lambda: Response(complete=False))
+    _saw_content: bool = False
+    ended: bool = False
 
     def add(self, event: Any) -> bool:
         kind = get_text(event, "type") or get_text(event, "object") or ""
         if kind == _TOGETHER_AUDIO:
-            self._saw_content = self._end = True
+            self._saw_content = self.ended = True
         elif kind.endswith((".delta", ".partial_image")):
             self._saw_content = True
         elif kind in _END:
-            self._saw_content = self._end = True
+            self._saw_content = self.ended = True
             self._response = self._read(event)
         elif not kind.startswith(_KINDS):
             error = read_error(event)
             self._response = replace(self._response, error=error, failed=error is not None)
         return self._saw_content
 
-    @property
-    def ended(self) -> bool:
-        return self._end
-
     def result(self) -> Response:
-        return replace(self._response, complete=self._end)
+        return replace(self._response, complete=self.ended)
 
 
 def read_moderation_request(body: Any) -> Request:
@@ -201,17 +196,9 @@ def read_moderation_input(body: Any) -> RequestContent:
     return request
 
 
-IMAGES = WireFormat(
-    request=_request_reader("image"),
-    response=read_images,
-    accumulator=partial(MediaAccumulator, read_image_event),
-    content=ContentFormat(read_content, read_image_content, MediaContentAccumulator),
-)
+_IMAGES_CONTENT = ContentFormat(read_content, read_image_content, MediaContentAccumulator)
+_TRANSCRIPTS_CONTENT = ContentFormat(read_content, read_transcript, MediaContentAccumulator)
+IMAGES = WireFormat(_request_reader("image"), read_images, partial(MediaAccumulator, read_image_event), _IMAGES_CONTENT)
 SPEECH = WireFormat(read_speech_request, read_response, MediaAccumulator, ContentFormat(read_content))
-TRANSCRIPTIONS = WireFormat(
-    request=_request_reader("text"),
-    response=read_response,
-    accumulator=MediaAccumulator,
-    content=ContentFormat(read_content, read_transcript, MediaContentAccumulator),
-)
+TRANSCRIPTIONS = WireFormat(_request_reader("text"), read_response, MediaAccumulator, _TRANSCRIPTS_CONTENT)
 MODERATIONS = WireFormat(read_moderation_request, read_moderation, content=ContentFormat(read_moderation_input))

@@ -72,12 +72,12 @@ def read_response(response: Any) -> Response:
 class RealtimeAccumulator:
     """Accumulator of the events of one response, and of the session that it belongs to."""
 
-    __slots__ = ("_end", "_model", "_response", "_saw_content")
+    __slots__ = ("_model", "_response", "_saw_content", "ended")
 
     def __init__(self) -> None:
         self._response: Any = None
         self._model: str | None = None
-        self._end = self._saw_content = False
+        self.ended = self._saw_content = False
 
     def add(self, event: Any) -> bool:
         kind = get_text(event, "type") or ""
@@ -85,18 +85,14 @@ class RealtimeAccumulator:
             self._saw_content = True
         elif kind in ("response.created", "response.done"):
             self._response = get(event, "response")
-            self._end = kind == "response.done"
+            self.ended = kind == "response.done"
         elif kind.startswith("session."):
             self._model = get_text(get(event, "session"), "model")
         return self._saw_content
 
-    @property
-    def ended(self) -> bool:
-        return self._end
-
     def result(self) -> Response:
         response = read_response(self._response)
-        response.model, response.complete = self._model, self._end
+        response.model, response.complete = self._model, self.ended
         return response
 
 
@@ -189,10 +185,5 @@ class RealtimeContentAccumulator:
         return [_message(parts, get_text(self._response, "status"))] if parts else []
 
 
-REALTIME = WireFormat(
-    request=read_request,
-    response=read_response,
-    accumulator=RealtimeAccumulator,
-    content=ContentFormat(read_content, read_output, RealtimeContentAccumulator),
-    api="openai.realtime.connect",
-)
+_CONTENT = ContentFormat(read_content, read_output, RealtimeContentAccumulator)
+REALTIME = WireFormat(read_request, read_response, RealtimeAccumulator, _CONTENT, api="openai.realtime.connect")
