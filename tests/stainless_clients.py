@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -10,13 +11,26 @@ from typing import Any
 from llmtrace.providers import stainless
 from llmtrace.providers.registry import PROVIDERS
 
-MODULES: dict[str, ModuleType] = {
-    provider.name: import_module(provider.package)
-    for provider in PROVIDERS
-    if provider.module.endswith("._base_client")
-}
-"""All libraries, by the name of the provider."""
-COMPATIBLE = {provider.name: MODULES[provider.name] for provider in PROVIDERS if provider.hook is stainless}
+
+class Libraries(Mapping[str, ModuleType]):
+    """Libraries by the name of the provider. Each is imported when it is used: all six take seconds."""
+
+    def __init__(self, **modules: str) -> None:
+        self._modules = modules
+
+    def __getitem__(self, provider: str) -> ModuleType:
+        return import_module(self._modules[provider])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+
+_ROWS = [provider for provider in PROVIDERS if provider.module.endswith("._base_client")]
+MODULES = Libraries(**{provider.name: provider.package for provider in _ROWS})
+COMPATIBLE = Libraries(**{provider.name: provider.package for provider in _ROWS if provider.hook is stainless})
 """Libraries of vendors with the wire formats of OpenAI, which need no hook of their own."""
 
 

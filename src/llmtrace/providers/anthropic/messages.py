@@ -12,6 +12,7 @@ from ...model.wire_format import WireFormat
 from .._common import read_count, read_count_request
 from .._texts import message_texts
 from .._usage import OPENAI, Names, Reported, add_cache_writes
+from ..bedrock.headers import HEADERS
 from .messages_content import COMPLETE_CONTENT, COUNT_TOKENS_CONTENT, DELTA_FIELDS, MESSAGES_CONTENT
 
 __all__ = ["COMPLETE", "COUNT_TOKENS", "MESSAGES"]
@@ -126,7 +127,8 @@ class MessagesAccumulator:
     _tier: str | None = None
     _reason: str | None = None
     _error: str | None = None
-    ended: bool = False
+    _end: bool = False
+    _usage_is_final: bool = False
     _compacted: bool = False
     skips_text: bool = False
 
@@ -154,10 +156,12 @@ class MessagesAccumulator:
                 self._add_usage(get(message, "usage"))
             case "message_delta":
                 self._reason = get_text(get(event, "delta"), "stop_reason") or self._reason
-                self._add_usage(get(event, "usage"))
+                usage = get(event, "usage")
+                self._add_usage(usage)
+                self._usage_is_final = self._reason is not None and get_count(usage, "output_tokens") is not None
                 self._compacted = self._compacted or _was_compacted(event)
             case "message_stop":
-                self.ended = True
+                self._end = True
             case "content_block_stop" | "ping":
                 pass
             case _:
@@ -170,6 +174,11 @@ class MessagesAccumulator:
         self._tier = get_text(usage, "service_tier") or self._tier
         self._context = _price_context(usage) or self._context
 
+    @property
+    def ended(self) -> bool:
+        # Only message_stop, which reports nothing, follows: LiteLLM closes the stream before it.
+        return self._end or self._usage_is_final
+
     def result(self) -> Response:
         response = Response(
             id=self._id,
@@ -181,7 +190,7 @@ class MessagesAccumulator:
             compacted=self._compacted,
             error=self._error,
             failed=self._error is not None,
-            complete=self.ended,
+            complete=self._end,
         )
         return self._reported.fill(response, to_usage(self._reported.counts))
 
@@ -226,5 +235,6 @@ class CompletionAccumulator:
 
 
 COMPLETE = WireFormat(read_complete_request, read_response, CompletionAccumulator, COMPLETE_CONTENT, message_texts)
-MESSAGES = WireFormat(read_request, read_response, MessagesAccumulator, MESSAGES_CONTENT, message_texts)
+# With the headers of Bedrock, which has Anthropic's models too.
+MESSAGES = WireFormat(read_request, read_response, MessagesAccumulator, MESSAGES_CONTENT, message_texts, HEADERS)
 COUNT_TOKENS = WireFormat(request=read_count_request, response=read_count, content=COUNT_TOKENS_CONTENT)
