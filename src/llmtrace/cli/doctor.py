@@ -237,8 +237,4 @@ def _store(settings: Settings) -> Iterator[Path]:
         yield locate(settings.store)
 
 
-@click.command("doctor")
-@click.pass_context
-def command(ctx: click.Context) -> None:
-    """Check instrumentation, settings and destinations."""
-    ctx.exit(run())
+command = click.command("doctor", help="Check instrumentation, settings and destinations.")(run)

@@ -16,7 +16,6 @@ from .terminal import console, echo, echo_json, open_store, progress, selection_
 
 __all__ = ["command"]
 
-
 _HELP = """
 Show cost and latency by feature, model, user or prompt.
 

@@ -76,13 +76,7 @@ class CallTable:
 
 
 def read(store: sqlite3.Connection, chosen: Selection, *, similarity: bool = False) -> CallTable:
-    """Read the calls of a selection.
-
-    Args:
-        store: A connection to the store.
-        chosen: The selection of calls.
-        similarity: Read the columns of ``SIMILARITY_LAYOUT`` too.
-    """
+    """Read the calls of a selection, with ``similarity`` also the columns of ``SIMILARITY_LAYOUT``."""
     dimensions = matching_dimensions(store, chosen)
     (version,) = store.execute("PRAGMA user_version").fetchone()
     layouts, packed = [METRIC_LAYOUT], [metrics_sql(version)]

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..store.columns import PICO
+from .._decimal import PICO
 from . import formatting
 from .calls import Array, carried_out, read
 from .select import QueryError, Selection

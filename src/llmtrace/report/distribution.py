@@ -28,6 +28,11 @@ class Distribution:
         size = len(self._ordered)
         return int(self._ordered[max(1, math.ceil(percent / 100 * size)) - 1]) if size else None
 
+    def seconds(self, percent: float) -> float | None:
+        """Return a quantile of microseconds in seconds."""
+        value = self.quantile(percent)
+        return None if value is None else value / 1e6
+
     def counts(self, edges: Sequence[int]) -> list[int]:
         """Return the counts of a histogram: below the first edge, between edges, and from the last edge on."""
         cumulative = [0, *np.searchsorted(self._ordered, list(edges)).tolist(), len(self)]

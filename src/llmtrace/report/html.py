@@ -89,8 +89,7 @@ def _window(calls: CallTable) -> tuple[datetime, datetime]:
 
 def _tiles(total: Aggregate) -> Sequence[tuple[str, str, str]]:
     def time(values: Distribution, percent: int) -> str:
-        value = values.quantile(percent)
-        return formatting.seconds(None if value is None else value / 1e6)
+        return formatting.seconds(values.seconds(percent))
 
     cost = formatting.money(total.dollars) if total.priced else "-"
     per_call = formatting.money(total.dollars_per_call)
@@ -156,7 +155,7 @@ def _histogram(title: str, values: Distribution, of: str) -> tuple[str, str, Cha
     edges = [formatting.seconds(edge / 1e6) for edge in _EDGES]
     labels = [f"under {edges[0]}", *(f"{a} to {b}" for a, b in pairwise(edges)), f"over {edges[-1]}"]
     chart = histogram(values.counts(_EDGES), labels, _DECADES, f"distribution of {title.lower()}")
-    quantiles = " · ".join(f"p{p} {formatting.seconds((values.quantile(p) or 0) / 1e6)}" for p in (50, 95, 99))
+    quantiles = " · ".join(f"p{p} {formatting.seconds(values.seconds(p))}" for p in (50, 95, 99))
     return title, f"{formatting.counted(len(values), of)} · {quantiles}", chart
 
 

@@ -22,14 +22,6 @@ ABSENT = "(none)"
 Column = tuple[str, Callable[[Aggregate], str]]
 
 
-def _times(name: str, percent: float) -> Callable[[Aggregate], str]:
-    def cell(group: Aggregate) -> str:
-        value = getattr(group, name).quantile(percent)
-        return formatting.seconds(None if value is None else value / 1e6)
-
-    return cell
-
-
 def _speed(group: Aggregate) -> str:
     value = group.speed.quantile(50)
     return "-" if value is None else f"{value / 1000:.0f}"
@@ -48,12 +40,12 @@ COST_COLUMNS: tuple[Column, ...] = (
 BLOCKED: tuple[Column, ...] = (("blocked", lambda group: formatting.count(group.blocked)),)
 """Columns that are shown only if a budget blocked calls."""
 TIME_COLUMNS: tuple[Column, ...] = (
-    ("p50", _times("duration", 50)),
-    ("p95", _times("duration", 95)),
-    ("p99", _times("duration", 99)),
-    ("TTFT p50", _times("first_token", 50)),
-    ("TTFT p95", _times("first_token", 95)),
-    ("TTFT p99", _times("first_token", 99)),
+    ("p50", lambda group: formatting.seconds(group.duration.seconds(50))),
+    ("p95", lambda group: formatting.seconds(group.duration.seconds(95))),
+    ("p99", lambda group: formatting.seconds(group.duration.seconds(99))),
+    ("TTFT p50", lambda group: formatting.seconds(group.first_token.seconds(50))),
+    ("TTFT p95", lambda group: formatting.seconds(group.first_token.seconds(95))),
+    ("TTFT p99", lambda group: formatting.seconds(group.first_token.seconds(99))),
     ("tok/s", _speed),
     ("cut", lambda group: formatting.share(group.cut, group.streamed)),
 )
