@@ -35,14 +35,9 @@ class CallbackRun:
     __slots__ = ("_entered", "_handled", "activation", "context", "operation")
 
     def __init__(self, client: str, kind: str, name: str, outer: Context, session: object = None) -> None:
-        """Begin an operation.
+        """Begin an operation of the framework ``client`` in the context ``outer``.
 
-        Args:
-            client: Name of the framework, the last part of the tracer's name.
-            kind: ``tool``, ``agent``, ``workflow``, ``retrieval`` or ``rerank``.
-            name: Name of the tool, agent, workflow or reranker, or the data source of a search.
-            outer: The context in which it begins.
-            session: Session of the calls inside, unless an enclosing block has set one.
+        ``session`` is that of the calls inside, unless an enclosing block has set one.
         """
         self._handled: BaseException | None = sys.exc_info()[1]
         self._entered: list[tuple[Block[Any], Activation]] = []

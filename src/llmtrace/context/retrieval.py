@@ -85,6 +85,8 @@ class Rerank(Search):
 
 class _SearchBlock(OperationBlock[S_co]):
     _unnamed = None
+    _handle: type[S_co]
+    """Class of the value of the block."""
 
     def __init__(self, name: object, query: object, top_k: object) -> None:
         super().__init__(name)
@@ -94,6 +96,11 @@ class _SearchBlock(OperationBlock[S_co]):
     def _describe(self, operation: Operation, function: CallArguments | None) -> None:
         operation.query = self._query
         operation.top_k = self._top_k
+
+    def _value(self, activation: Activation) -> S_co:
+        if activation.payload is None:
+            return self._handle(Operation(self._kind, self._name, CallContext()), None)
+        return self._handle(activation.payload[0], activation, replace=self._kind == "rerank")
 
     def _returned(self, activation: Activation, value: Any) -> None:
         # Record the returned list of a decorated function, unless it has called ``add`` itself.
@@ -107,20 +114,12 @@ class _SearchBlock(OperationBlock[S_co]):
 
 class _Retrieval(_SearchBlock[Search]):
     _kind = "retrieval"
-
-    def _value(self, activation: Activation) -> Search:
-        if activation.payload is None:
-            return Search(Operation(self._kind, self._name, CallContext()), None)
-        return Search(activation.payload[0], activation)
+    _handle = Search
 
 
 class _Rerank(_SearchBlock[Rerank]):
     _kind = "rerank"
-
-    def _value(self, activation: Activation) -> Rerank:
-        if activation.payload is None:
-            return Rerank(Operation(self._kind, self._name, CallContext()), None)
-        return Rerank(activation.payload[0], activation, replace=True)
+    _handle = Rerank
 
 
 @overload

@@ -114,14 +114,7 @@ def current_call() -> Any:
 
 
 def detach(token: Any, inner: Context, outer: Context, error: BaseException | None) -> None:
-    """Make ``outer`` current again in place of ``inner``.
-
-    Args:
-        token: The token of ``attach(inner)``.
-        inner: The context that ends.
-        outer: The context that was current before it.
-        error: The exception that ended it, if any.
-    """
+    """Make ``outer`` current again in place of ``inner``, which ``error`` has ended, if it is not ``None``."""
     if not isinstance(error, GeneratorExit):
         restore(token, outer)
     elif current() is inner:

@@ -247,11 +247,7 @@ def _split(path: Path, text: str) -> tuple[dict[str, Any], str]:
 
 
 def _check_size(value: Any) -> Any:
-    """Return ``value``, if it can be printed, copied and compared in reasonable time.
-
-    Raises:
-        ValueError: It has too many values, contains itself, or has an integer of more than 64 bits.
-    """
+    """Return ``value``. Raise ``ValueError`` if it is too large to be printed, copied and compared."""
     pending, count = [value], 0
     while pending:
         part = pending.pop()
