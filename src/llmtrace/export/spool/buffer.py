@@ -19,7 +19,7 @@ from itertools import chain
 from pathlib import Path
 
 from ..._process import warn_once
-from ..otlp.buffers import Entry, MemoryBuffer, Remaining
+from ..otlp.buffers import Entry, MemoryBuffer
 from ..otlp.destination import Destination
 from ..otlp.payload import Encoder, Payload
 from ..signals import SIGNALS
@@ -368,10 +368,10 @@ class SpoolBuffer:
         """Return the number of items that wait in memory only."""
         return self._memory.unsaved()
 
-    def remaining(self) -> Remaining:
-        """Return the number of items of this process that wait on disk and in memory."""
+    def saved(self) -> int:
+        """Return the number of items of this process that wait on disk."""
         with self._lock:
-            return Remaining(sum(record.items for record in self._own), self.unsaved())
+            return sum(record.items for record in self._own)
 
     # -- spools of dead processes -------------------------------------------------------------------------------------
 

@@ -64,10 +64,7 @@ class LockedDirectory:
 
     def held(self) -> bool:
         """Return True while the lock is held: the program may have closed its descriptor."""
-        try:
-            return self._lock is not None and self._lock.number() >= 0
-        except OSError:
-            return False
+        return self._lock is not None and self._lock.is_open
 
     def retake(self) -> bool:
         """Lock the directory again after its descriptor was closed. Return False if another process was faster."""

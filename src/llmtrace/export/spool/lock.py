@@ -5,13 +5,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+__all__ = ["lock", "try_lock"]
+
 _fcntl: Any
 try:
     _fcntl = import_module("fcntl")
 except ImportError:  # Windows
     _fcntl = None
-
-__all__ = ["lock", "try_lock"]
 
 
 def try_lock(descriptor: int) -> bool:

@@ -196,12 +196,8 @@ class Segment:
         return bytes(body)
 
     def _reader_number(self) -> int:
-        if self._read_descriptor is not None:
-            try:
-                return self._read_descriptor.number()
-            except OSError:  # closed by the program
-                self._read_descriptor = None
-        self._read_descriptor = Descriptor(self.path, os.O_RDWR)
+        if self._read_descriptor is None or not self._read_descriptor.is_open:  # the program may have closed it
+            self._read_descriptor = Descriptor(self.path, os.O_RDWR)
         return self._read_descriptor.number()
 
     def end_reading(self) -> None:
