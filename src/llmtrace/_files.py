@@ -9,8 +9,6 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["Descriptor", "make_private"]
-
 _BINARY = getattr(os, "O_BINARY", 0)
 
 

@@ -10,8 +10,6 @@ from .export.stats import ExportStats
 from .store.request_bodies import RequestBodies
 from .store.schema import locate
 
-__all__ = []
-
 
 def open_store(settings: Settings, bodies: RequestBodies | None, stats: ExportStats) -> Route:
     """Return the route to the store, or to a JSON lines file if its path ends in ``.jsonl``."""

@@ -42,8 +42,6 @@ from .telemetry.upload import Uploads, open_uploads
 if TYPE_CHECKING:
     from opentelemetry._logs import Logger, LoggerProvider
 
-__all__ = ["Providers", "Runtime"]
-
 
 @dataclass(frozen=True, slots=True)
 class Providers:

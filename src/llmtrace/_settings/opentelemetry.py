@@ -13,8 +13,6 @@ from urllib.parse import unquote
 from .._process import ForkSafeLock, warn_once
 from .environment import first_variable, is_http_url
 
-__all__ = ["usable_environment"]
-
 _lock = ForkSafeLock(threading.RLock)
 
 _PREFIX = "OTEL_EXPORTER_OTLP_"

@@ -22,8 +22,6 @@ from .budget import Budget, BudgetExceeded, registered
 from .remote_store import RemoteStore
 from .stores import Balance, Claim, MemoryStore
 
-__all__ = ["BudgetEnforcer", "PendingVerdict", "Reservation", "forget_spending"]
-
 _log = logging.getLogger("llmtrace")
 _RETENTION_SECONDS = {
     "minute": 3_600,

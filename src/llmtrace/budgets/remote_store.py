@@ -18,8 +18,6 @@ from typing import Any
 from .._process import new_thread
 from .stores import Claim, RedisStore, Step
 
-__all__ = ["RemoteStore"]
-
 _log = logging.getLogger("llmtrace")
 _RESERVE_TIMEOUT_SECONDS = 0.5
 """Seconds that a call waits for its reservation at most."""

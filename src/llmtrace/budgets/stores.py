@@ -15,8 +15,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
 
-__all__ = ["Balance", "Claim", "MemoryStore", "RedisStore", "Reserved", "Step"]
-
 _MAX_WINDOWS = 50_000
 """Number of windows in memory above which expired ones are removed. A window that has not expired is never removed."""
 

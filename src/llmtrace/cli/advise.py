@@ -17,8 +17,6 @@ from ..report.select import QueryError, selection
 from .price_list import CatalogPrices
 from .terminal import console, echo_json, open_store, progress, selection_options
 
-__all__ = ["command"]
-
 
 @click.command("advise")
 @click.option("--json", "as_json", is_flag=True, help="Print the advice as JSON.")

@@ -16,8 +16,6 @@ from ..report.select import QueryError, Selection, selection, shortened
 from ..report.table import fitting
 from .terminal import console, echo, echo_json, open_store, progress, selection_options
 
-__all__ = ["command"]
-
 _LESS_IS_BETTER = frozenset({"cost", "latency", "first token", "error", "refusal", "finish length", "finish error"})
 
 

@@ -38,8 +38,6 @@ from ..telemetry import names
 from ._vendor_server import PLAN, serve
 from .terminal import console, echo
 
-__all__ = ["command"]
-
 _TRACES = 150
 _DAY_NANOSECONDS = 86400 * 10**9
 _SLOWDOWN = 10

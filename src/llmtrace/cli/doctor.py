@@ -27,8 +27,6 @@ from ..store.schema import locate
 from .spool import describe
 from .terminal import echo, without_credentials
 
-__all__ = ["command", "run"]
-
 _PACKAGES = ("opentelemetry-api", "opentelemetry-sdk", "opentelemetry-exporter-otlp", "wrapt", "protobuf", "grpcio")
 _CONNECT_TIMEOUT_SECONDS = 3.0
 _ABSENT = "not installed"

@@ -10,8 +10,6 @@ from .._settings import load
 from ..model import Counts, Request, Response
 from ..pricing.price import Pricer
 
-__all__ = []
-
 
 class CatalogPrices:
     """Prices, overrides included, and context windows.

@@ -17,8 +17,6 @@ from ..pricing.rate_cards import RateCard, Unit
 from ..report import formatting
 from .terminal import echo
 
-__all__ = ["command"]
-
 _SEARCHED_PROVIDERS = (
     "openai", "anthropic", "gcp.gemini", "azure.ai.openai", "aws.bedrock", "mistral_ai", "groq", "deepseek", "x_ai",
     "cohere", "openrouter", "together_ai", "fireworks_ai", "cerebras", "perplexity", "moonshot_ai", "voyage_ai", "z_ai",

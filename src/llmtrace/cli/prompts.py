@@ -18,8 +18,6 @@ from ..context.prompts import files
 from ..context.prompts import folder as configured
 from .terminal import Amount, echo, echo_text, usage_error
 
-__all__ = ["command", "run"]
-
 _PRODUCTION = "production"
 _MAX_HISTORY = 20
 

@@ -19,8 +19,6 @@ from ..export.stats import read_losses
 from ..report import formatting
 from .terminal import Amount, echo, usage_error
 
-__all__ = ["command", "run"]
-
 _ACTIONS = ("status", "drain", "purge")
 
 

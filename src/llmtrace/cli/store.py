@@ -13,8 +13,6 @@ from ..report import formatting
 from ..report.select import QueryError, Selection, selection
 from .terminal import Amount, echo, echo_error, locate_store, open_store, progress, store_option
 
-__all__ = ["command"]
-
 
 @click.group("store", invoke_without_command=True)
 @store_option

@@ -19,21 +19,6 @@ from .._settings.environment import variable
 from ..report import formatting
 from ..store.schema import StoreError, connect, demo_path, locate
 
-__all__ = [
-    "Amount",
-    "console",
-    "echo",
-    "echo_error",
-    "echo_json",
-    "echo_text",
-    "open_store",
-    "progress",
-    "selection_options",
-    "store_option",
-    "usage_error",
-    "without_credentials",
-]
-
 Decorated = Callable[..., Any]
 _MAX_LINE_CHARS = 800
 _LOCK_TIMEOUT_SECONDS = 5.0

@@ -16,23 +16,6 @@ from ..model import CallContext
 from . import baggage, state
 from .documents import DocumentContext, ExecutionPath, add_to_trace, current_path
 
-__all__ = [
-    "Activation",
-    "Block",
-    "CallArguments",
-    "Decorated",
-    "async_steps",
-    "check_name",
-    "current",
-    "is_function",
-    "pause",
-    "resume",
-    "run_coroutine",
-    "run_plain",
-    "select_by_kind",
-    "steps",
-]
-
 F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R")
 T = TypeVar("T")

@@ -15,8 +15,6 @@ from .operations import OperationBlock, agent, tool, workflow
 from .retrieval import Search, rerank, retrieval
 from .tags import tag
 
-__all__ = ["CallbackRun", "innermost_operation"]
-
 _BLOCKS: dict[str, Callable[[Any], Any]] = {
     "tool": tool,
     "agent": agent,

@@ -13,17 +13,6 @@ from .._compat.standard_library import running_task
 from .._process import ForkSafeLock
 from ..model import Document
 
-__all__ = [
-    "DocumentContext",
-    "ExecutionPath",
-    "add_to_trace",
-    "begin_path",
-    "current_path",
-    "documents_in_trace",
-    "end_path",
-    "has_traces",
-]
-
 _MAX_DOCUMENTS = 1000
 _MAX_TRACES = 128
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from .collect import Calls
     from .score import Score
 
-__all__ = ["Operation", "OperationEmitter", "get_emitter", "set_emitter"]
-
 
 class Operation:
     """The data of one operation, from its start to its end."""

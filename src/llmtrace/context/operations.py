@@ -18,18 +18,6 @@ from .collect import Calls
 from .operation import Operation, get_emitter
 from .validation import clean_label
 
-__all__ = [
-    "CalledTool",
-    "OperationBlock",
-    "OperationHandle",
-    "agent",
-    "agent_of",
-    "first_line",
-    "note_content",
-    "tool",
-    "workflow",
-]
-
 _COMPOSED = ("agent", "workflow")
 """Kinds of operation that consist of calls."""
 

@@ -17,8 +17,6 @@ from . import state
 from .blocks import Activation, Decorated, async_steps, current, pause, resume, select_by_kind, steps
 from .documents import begin_path, end_path
 
-__all__ = ["ContextExecutor", "wrap"]
-
 F = TypeVar("F", bound=Callable[..., Any])
 P = ParamSpec("P")
 R = TypeVar("R")

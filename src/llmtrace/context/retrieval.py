@@ -19,8 +19,6 @@ from .operation import Operation
 from .operations import OperationBlock
 from .validation import clean_label, warn_invalid
 
-__all__ = ["Rerank", "Search", "read_documents", "rerank", "retrieval"]
-
 _VECTOR_KEYS = frozenset({"embedding", "embeddings", "vector", "vectors", "values", "sparse_values"})
 _ID_TYPES = (str, Integral, UUID)
 

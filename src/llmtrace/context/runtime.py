@@ -12,8 +12,6 @@ from opentelemetry.trace.propagation import get_current_span
 from .._compat.opentelemetry_context import ContextRuntime
 from .._errors import log_internal_error
 
-__all__ = ["PrivateContext", "with_own_keys"]
-
 _PROBE_KEY = "llmtrace-probe"
 _NO_VALUES: dict[str, object] = {}
 

@@ -18,23 +18,6 @@ from .runtime import with_own_keys
 if TYPE_CHECKING:
     from .blocks import Activation
 
-__all__ = [
-    "activation_of",
-    "attach",
-    "call_context_of",
-    "current",
-    "current_call",
-    "detach",
-    "documents_for",
-    "leave_activation",
-    "restore",
-    "suppressed",
-    "suppressing",
-    "trace_of",
-    "with_activation",
-    "with_call",
-]
-
 _CALL_KEY = otel.create_key("llmtrace-call")
 _ACTIVATION_KEY = otel.create_key("llmtrace-activation")
 _EMPTY_CALL_CONTEXT = CallContext()

@@ -17,8 +17,6 @@ from .otlp.payload import Encoder, Payload, Unencodable, pack
 from .routes import make_sender
 from .stats import ExportStats
 
-__all__ = ["AnnotationSender", "phoenix_transport"]
-
 _UNIT = "scores"
 _TIMEOUT_SECONDS = 5.0
 _PHOENIX_PORT = 6006

@@ -13,8 +13,6 @@ from .signal_provider import SignalProvider
 from .signals import LOGS, METRICS, TRACES
 from .stats import Counts
 
-__all__ = ["Pipeline"]
-
 
 class Pipeline:
     """The providers of all signals. It also flushes and closes our own."""

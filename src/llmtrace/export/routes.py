@@ -19,19 +19,6 @@ from .otlp.transport import Transport
 from .signals import METRICS, TRACES, Signal
 from .stats import ExportStats
 
-__all__ = [
-    "LOCAL",
-    "NO_ARGUMENTS",
-    "Arguments",
-    "Route",
-    "make_sender",
-    "names",
-    "open_route",
-    "protocol",
-    "spool_folder",
-    "transport",
-]
-
 _EXPORTERS = ("otlp", "otlp_proto_http", "otlp_proto_grpc", "console", "none")
 _PULL_EXPORTER = "prometheus"
 """A standard name of a metric exporter that serves requests; only an application's own provider can use it."""

@@ -25,8 +25,6 @@ from .stats import Counts
 if TYPE_CHECKING:
     from .periodic_reader import PeriodicReader
 
-__all__ = ["SignalProvider"]
-
 SignalWriter: TypeAlias = "BatchProcessor | PeriodicReader"
 """A processor or reader behind one of our providers."""
 

@@ -16,8 +16,6 @@ from ..store.read import traces_of
 from . import formatting
 from .calls import Array, CallTable, Dimensions, carried_out, exact_sum
 
-__all__ = ["Advice", "advise"]
-
 _CACHE_LIFETIME_MICROSECONDS = 300 * 10**6
 """Time for which providers keep a prompt prefix after its last use."""
 _SHORTEST_PREFIX = 1024

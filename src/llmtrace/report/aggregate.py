@@ -16,8 +16,6 @@ from .distribution import Distribution
 from .group import Groups, Key, grouped
 from .select import TIMES, Selection
 
-__all__ = ["Aggregate", "Report", "aggregate", "costs", "overall", "report"]
-
 _SUMS = ("input", "output", "cache_read", "cache_write", "reasoning", "cost", "estimated_cost")
 _LISTS = ("duration", "first_token", "speed")
 

@@ -14,21 +14,6 @@ from ..store.packed import METRIC_LAYOUT, SIMILARITY_LAYOUT, metrics_sql, simila
 from ..store.schema import DIMENSION_COLUMNS
 from .select import ROWS, Condition, Selection, columns
 
-__all__ = [
-    "Array",
-    "CallTable",
-    "Dimensions",
-    "blocked",
-    "carried_out",
-    "exact_sum",
-    "label",
-    "matching_dimensions",
-    "read",
-    "texts",
-    "values_of",
-    "where",
-]
-
 Array = np.ndarray[Any, np.dtype[Any]]
 Dimensions = Mapping[str, Any]
 _FLAGS = ("streamed", "approximate", "pinned")

@@ -16,8 +16,6 @@ from . import formatting
 from .calls import Array, carried_out, read
 from .select import QueryError, Selection
 
-__all__ = ["METRICS", "Change", "Limit", "Sample", "as_dict", "compare", "exceeded", "parse_limit", "sample"]
-
 Numbers = Sequence[float] | Array
 _Z = 1.959964
 """Standard deviations that contain 95 % of a normal distribution."""

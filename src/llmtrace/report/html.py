@@ -22,8 +22,6 @@ from .distribution import Distribution
 from .select import Selection
 from .table import ABSENT, BLOCKED, COST_COLUMNS, TIME_COLUMNS, footnotes
 
-__all__ = ["render"]
-
 _TOP = 15
 _EDGES = [round(10 ** (power / 5)) for power in range(20, 41)]
 """Edges of the histograms in microseconds, five per decade, from 10 ms to 100 s."""

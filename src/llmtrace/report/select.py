@@ -12,8 +12,6 @@ from functools import lru_cache
 
 from ..store.schema import DIMENSION_COLUMNS
 
-__all__ = ["DIMENSIONS", "Condition", "QueryError", "Selection", "dimensions", "parse_time", "selection", "shortened"]
-
 TIMES = {"hour": 3600, "day": 86400, "week": 7 * 86400, "month": 0}
 ROWS = ("user", "session")
 _ALIASES = {

@@ -11,8 +11,6 @@ from rich.text import Text
 from . import formatting
 from .aggregate import Aggregate, Report
 
-__all__ = ["ABSENT", "BLOCKED", "COST_COLUMNS", "TIME_COLUMNS", "Column", "fitting", "footnotes", "tables"]
-
 _MIN_NAME_WIDTH, _MIN_NAMES_WIDTH = 10, 8
 """Minimum characters of the name column, if there is one, and of each if there are several."""
 _OPTIONAL_COLUMNS = ("TTFT p99", "refused", "p99", "cached", "cut", "error", "TTFT p95", "output", "input", "tok/s",

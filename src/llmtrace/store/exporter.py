@@ -23,8 +23,6 @@ from .schema import StoreError, connect
 from .span_codec import StoredSpan, record
 from .write import Writer
 
-__all__ = ["StoreExporter"]
-
 _log = logging.getLogger("llmtrace")
 _TIMEOUT_SECONDS = 30.0
 _PRUNE_INTERVAL_SECONDS = 60.0

@@ -10,8 +10,6 @@ from ..telemetry import names
 from .read import spans_after
 from .schema import transaction
 
-__all__ = ["delete_user", "empty_log", "prune"]
-
 _MAX_TRACES_PER_TRANSACTION = 100
 _FULL_STORE_TARGET = 0.9
 """Share of the size limit to which a full store is pruned, so that not every batch has to prune."""

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
-__all__ = ["StoredSpan", "pack", "record", "unpack"]
-
 
 # Frequent strings come last: zlib encodes near matches in fewer bits. A released dictionary never changes: a new one
 # gets the next number. Its file is one line, and has no line break at the end.

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["reset"]
-
 _PACKAGE = __name__.partition(".")[0]
 
 

@@ -12,20 +12,6 @@ from typing import Any
 from ..._settings import ConfigError
 from . import git
 
-__all__ = [
-    "HISTORY",
-    "LABELS",
-    "LabelTarget",
-    "PromptFile",
-    "digest",
-    "find",
-    "labels_of",
-    "names_in",
-    "parse_labels",
-    "read",
-    "versions_of",
-]
-
 LABELS = "labels.toml"
 HISTORY = "previous"
 """Table of the label file with the earlier versions of each label."""

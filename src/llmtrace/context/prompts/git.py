@@ -17,8 +17,6 @@ from pathlib import Path
 
 from ..._settings.environment import variables
 
-__all__ = ["FileHistory", "look_up"]
-
 _TIMEOUT_SECONDS = 2.0
 
 

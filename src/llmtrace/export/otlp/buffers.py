@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from ..spool.buffer import SpoolBuffer
     from ..spool.segment import Record
 
-__all__ = ["Buffer", "Entry", "MemoryBuffer"]
-
 Buffer: TypeAlias = "MemoryBuffer | SpoolBuffer"
 """A queue that keeps requests until they are settled. Every method may be called from any thread."""
 Entry: TypeAlias = "Payload | Record"

@@ -11,8 +11,6 @@ from ...telemetry import names
 from ..signals import Signal
 from .payload import Payload, Unencodable, pack
 
-__all__ = ["OtlpEncoder"]
-
 _CONTENT = (
     names.INPUT_MESSAGES,
     names.OUTPUT_MESSAGES,

@@ -25,8 +25,6 @@ from .encoder import OtlpEncoder
 from .payload import Encoder, Payload
 from .transport import Outcome, read_response
 
-__all__ = ["HttpTransport", "OtlpHttpTransport"]
-
 _RETRYABLE_STATUSES = frozenset({408, 425, 429})
 _MAX_REQUEST_BYTES = 32 << 20
 _MAX_RESPONSE_BYTES = 64 << 10

@@ -19,8 +19,6 @@ from .buffers import Buffer, Entry
 from .payload import Payload, Unencodable
 from .transport import Outcome, Transport
 
-__all__ = ["Sender"]
-
 _log = logging.getLogger("llmtrace")
 _random = random.Random()
 """Not the shared generator: a program that seeds it gets the same numbers with llmtrace as without."""

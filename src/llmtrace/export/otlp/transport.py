@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from .grpc_transport import OtlpGrpcTransport
     from .http_transport import HttpTransport
 
-__all__ = ["Outcome", "Transport", "read_response"]
-
 Transport: TypeAlias = "HttpTransport | OtlpGrpcTransport"
 """A connection to one destination."""
 

@@ -27,8 +27,6 @@ from ..stats import ExportStats
 from .directory import LockedDirectory
 from .segment import Record, Segment
 
-__all__ = ["SpoolBuffer", "directories_in", "unit_of"]
-
 _log = logging.getLogger("llmtrace")
 _SEGMENT_BYTES = 4 << 20
 _OVERFLOW_BYTES = 32 << 20

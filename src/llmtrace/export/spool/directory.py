@@ -13,8 +13,6 @@ from pathlib import Path
 from ..._files import Descriptor, make_private
 from .lock import try_lock
 
-__all__ = ["OUT_OF_DESCRIPTORS", "LockedDirectory"]
-
 OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 _LOCK_FILE = "lock"
 _CREATE_ATTEMPTS = 8

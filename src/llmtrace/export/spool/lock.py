@@ -5,8 +5,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-__all__ = ["lock", "try_lock"]
-
 _fcntl: Any
 try:
     _fcntl = import_module("fcntl")

@@ -20,8 +20,6 @@ from ..._files import Descriptor
 from ..otlp.destination import Destination
 from ..otlp.payload import ENCODINGS, Payload
 
-__all__ = ["Record", "Segment", "describe"]
-
 _HEAD = struct.Struct("<8sII")  # magic, length of the description, its checksum
 _MAGICS = (b"LLMSPL01", b"LLMSPL02")
 _MARK = b"\xf1REC"
