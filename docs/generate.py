@@ -1,7 +1,8 @@
 """Write the parts of the reference that the code knows, and the changelog: ``python docs/generate.py``.
 
 A part stands between two comments of its page, ``<!-- generated: NAME -->`` and ``<!-- end -->``. The meaning of an
-attribute or a metric, which the code does not have, is in ``names.toml``.
+attribute or a metric, which the code does not have, is in ``names.toml``, and what the trace of a framework contains
+in ``frameworks.toml``.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from llmtrace.telemetry.metrics import _Instruments
 DOCS = Path(__file__).resolve().parent
 CHANGELOG = DOCS.parent / "CHANGELOG.md"
 MEANINGS: dict[str, dict[str, list[str]]] = tomllib.loads((DOCS / "names.toml").read_text())
+FRAMEWORKS: dict[str, dict[str, str]] = tomllib.loads((DOCS / "frameworks.toml").read_text())
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SETTINGS = {
     "General": ("enabled", "clients", "native_spans", "strict"),
@@ -224,6 +226,14 @@ def decisions() -> str:
     return "".join(f"- [{title}](../decisions/{page.name})\n" for page, title in zip(pages, titles, strict=True))
 
 
+def frameworks() -> str:
+    """Return the frameworks and vector stores that have a bridge, in the order of the registry."""
+    columns = "title", "name", "tested", "contains", "missing"
+    rows = [{**FRAMEWORKS[each.name], "name": f"`{each.name}`"} for each in INTEGRATIONS]
+    heading = "framework", "name", "tested", "its trace contains", "not recorded"
+    return table(heading, [tuple(row[column] for column in columns) for row in rows])
+
+
 def unreleased() -> str:
     """Return the changes since the last release, from the fragments in ``changelog.d``."""
     if not list((DOCS.parent / "changelog.d").glob("*.md")):
@@ -241,6 +251,7 @@ PARTS = {
     "metrics": metrics,
     "commands": commands,
     "decisions": decisions,
+    "frameworks": frameworks,
     "unreleased": unreleased,
 }
 
