@@ -27,8 +27,6 @@ from ..store.schema import locate
 from .spool import describe
 from .terminal import echo, without_credentials
 
-__all__ = ["command", "run"]
-
 _PACKAGES = ("opentelemetry-api", "opentelemetry-sdk", "opentelemetry-exporter-otlp", "wrapt", "protobuf", "grpcio")
 _CONNECT_TIMEOUT_SECONDS = 3.0
 _ABSENT = "not installed"
@@ -237,8 +235,4 @@ def _store(settings: Settings) -> Iterator[Path]:
         yield locate(settings.store)
 
 
-@click.command("doctor")
-@click.pass_context
-def command(ctx: click.Context) -> None:
-    """Check instrumentation, settings and destinations."""
-    ctx.exit(run())
+command = click.command("doctor", help="Check instrumentation, settings and destinations.")(run)

@@ -19,8 +19,6 @@ from .operation import Operation
 from .operations import OperationBlock
 from .validation import clean_label, warn_invalid
 
-__all__ = ["Rerank", "Search", "read_documents", "rerank", "retrieval"]
-
 _VECTOR_KEYS = frozenset({"embedding", "embeddings", "vector", "vectors", "values", "sparse_values"})
 _ID_TYPES = (str, Integral, UUID)
 
@@ -86,6 +84,8 @@ class Rerank(Search):
 
 class _SearchBlock(OperationBlock[S_co]):
     _unnamed = None
+    _handle: type[S_co]
+    """Class of the value of the block."""
 
     def __init__(self, name: object, query: object, top_k: object) -> None:
         super().__init__(name)
@@ -95,6 +95,11 @@ class _SearchBlock(OperationBlock[S_co]):
     def _describe(self, operation: Operation, function: CallArguments | None) -> None:
         operation.query = self._query
         operation.top_k = self._top_k
+
+    def _value(self, activation: Activation) -> S_co:
+        if activation.payload is None:
+            return self._handle(Operation(self._kind, self._name, CallContext()), None)
+        return self._handle(activation.payload[0], activation, replace=self._kind == "rerank")
 
     def _returned(self, activation: Activation, value: Any) -> None:
         # Record the returned list of a decorated function, unless it has called ``add`` itself.
@@ -108,6 +113,7 @@ class _SearchBlock(OperationBlock[S_co]):
 
 class _Retrieval(_SearchBlock[Search]):
     _kind = "retrieval"
+    _handle = Search
 
     def _leave(self, activation: Activation, error: BaseException | None) -> None:
         inner = activation.payload[0].inner_documents
@@ -115,19 +121,10 @@ class _Retrieval(_SearchBlock[Search]):
             self._value(activation).add(inner)
         super()._leave(activation, error)
 
-    def _value(self, activation: Activation) -> Search:
-        if activation.payload is None:
-            return Search(Operation(self._kind, self._name, CallContext()), None)
-        return Search(activation.payload[0], activation)
-
 
 class _Rerank(_SearchBlock[Rerank]):
     _kind = "rerank"
-
-    def _value(self, activation: Activation) -> Rerank:
-        if activation.payload is None:
-            return Rerank(Operation(self._kind, self._name, CallContext()), None)
-        return Rerank(activation.payload[0], activation, replace=True)
+    _handle = Rerank
 
 
 @overload
