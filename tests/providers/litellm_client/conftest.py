@@ -13,7 +13,9 @@ import pytest
 @pytest.fixture(autouse=True)
 async def closed_async_clients() -> AsyncIterator[None]:
     """Close the clients that LiteLLM keeps: the event loop ends with the test."""
-    import litellm  # not at the top: pytest cannot skip a conftest
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the first releases
+        import litellm  # not at the top: pytest cannot skip a conftest
 
     litellm.suppress_debug_info = True
 

@@ -26,6 +26,8 @@ class _LiteLLM:
     """The module ``litellm``. Its import takes seconds, and not every process that collects the tests runs them."""
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # pytest asks every object of a module for some, and hides a failed import
+            raise AttributeError(name)
         return getattr(import_module("litellm"), name)
 
     def __setattr__(self, name: str, value: Any) -> None:
