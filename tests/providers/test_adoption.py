@@ -17,6 +17,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
 
 import llmtrace
 from llmtrace._compat.opentelemetry_context import SUPPRESS_KEY
@@ -244,6 +245,18 @@ def test_openinference_span_is_adopted(scene: Scene) -> None:
     (reported,) = scene.reported()
     assert reported["llm.cost.total"] > 0
     assert "gen_ai.usage.input_tokens" not in reported
+
+
+@pytest.mark.parametrize("name", ["chat gpt-4o", "chat", "chat gpt-4", "POST gpt-4o"])
+@pytest.mark.parametrize("kind", [SpanKind.CLIENT, SpanKind.INTERNAL])
+def test_span_with_the_name_of_the_call_is_adopted(scene: Scene, name: str, kind: SpanKind) -> None:
+    """OpenLIT sets the attributes of its span after the call, so that only its name and kind identify it."""
+    with scene.tracer.start_as_current_span(name, kind=kind) as span:
+        scene.ask()
+        span.set_attributes({**CHAT_SPAN, **USAGE})
+    adopted = name == "chat gpt-4o" and kind is SpanKind.CLIENT
+    assert len(scene.reported()) == (1 if adopted else 2)
+    assert ("llm.cost.total" in scene.reported("framework")[0]) == adopted
 
 
 @pytest.mark.parametrize("scene", [{"max_span_attributes": 8}], indirect=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import pickle
 import sys
-from functools import wraps
+from functools import partial, update_wrapper, wraps
 from importlib.machinery import ModuleSpec
+from inspect import unwrap
 from types import ModuleType
 from typing import Any
 
@@ -22,7 +23,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import llmtrace
 from llmtrace.cli import doctor
-from llmtrace.providers import registry
+from llmtrace.providers import _foreign_wrappers, registry
 from llmtrace.providers._patches import Patches
 from llmtrace.providers.contract import Provider, stainless
 from stainless_clients import make_client
@@ -107,18 +108,86 @@ def by_wrapt(original: Any) -> Any:
     return wrapt.FunctionWrapper(original, lambda wrapped, instance, args, kwargs: wrapped(*args, **kwargs))
 
 
-@pytest.mark.parametrize("wrap", [by_closure, by_wrapt])
-def test_bypassing_wrapper_is_reported(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, wrap: Any
-) -> None:
-    """A subclass wrapped before our hook is reported with its package, in the result and in the log."""
-    monkeypatch.setattr(openai.OpenAI, "request", wrap(SyncAPIClient.request), raising=False)
+class ByInstance:
+    def __init__(self, original: Any) -> None:
+        self._original = original
+        update_wrapper(self, original)
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        return partial(self._original, instance)
+
+
+def test_bypassing_wrapper_is_reported(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A wrapper of a subclass that cannot be redirected is reported with its package, in the result and in the log."""
+    monkeypatch.setattr(openai.OpenAI, "request", ByInstance(SyncAPIClient.request), raising=False)
     with llmtrace.instrument(tracer_provider=TracerProvider()) as done:
         assert "openai" in done.patched
         assert f"OpenAI.request ({__name__})" in done.skipped["openai"]
         assert "no cost, no tags and no budget" in done.skipped["openai"]
         assert "AsyncOpenAI.request" not in done.skipped["openai"]
     assert caplog.text.count("calls past it") == 1
+
+
+@pytest.mark.parametrize("wrappers", [[by_closure], [by_wrapt], [by_closure, by_wrapt], [by_wrapt, by_closure]])
+@pytest.mark.parametrize("owner", [openai.OpenAI, SyncAPIClient], ids=["subclass", "owner"])
+def test_hook_is_below_wrappers_that_came_first(
+    loopback: Loopback, monkeypatch: pytest.MonkeyPatch, owner: type, wrappers: list[Any]
+) -> None:
+    """Each call passes the wrappers and our hook, and afterwards the wrappers call what they called before."""
+    loopback.will(json_answer(CHAT))
+    original = wrapper = SyncAPIClient.request
+    for wrap in wrappers:
+        wrapper = wrap(wrapper)
+    monkeypatch.setattr(_foreign_wrappers, "_INSTRUMENTATION", {__name__})
+    monkeypatch.setattr(owner, "request", wrapper, raising=False)
+    monkeypatch.setattr(openai.OpenAI, "original", original, raising=False)
+    client = make_client("openai", "sync", loopback.url)
+    for _ in range(2):
+        with llmtrace.instrument(tracer_provider=TracerProvider()) as done, llmtrace.collect() as calls:
+            client.chat.completions.create(model="m", messages=QUESTION)
+            assert "openai" not in done.skipped
+            assert len(calls) == 1
+            assert vars(owner)["request"] is wrapper
+            assert (openai.OpenAI.original is original) == (owner is SyncAPIClient)
+        assert vars(owner)["request"] is wrapper
+        assert unwrap(wrapper) is openai.OpenAI.original is original
+    with llmtrace.collect() as calls:
+        client.chat.completions.create(model="m", messages=QUESTION)
+    assert not calls
+    client.close()
+
+
+def test_hook_is_above_wrappers_of_other_packages(loopback: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrapper that is no instrumentation, such as one that retries, is part of the call."""
+    loopback.will(json_answer(CHAT))
+
+    def twice(original: Any) -> Any:
+        @wraps(original)
+        def request(*args: Any, **kwargs: Any) -> Any:
+            original(*args, **kwargs)
+            return original(*args, **kwargs)
+
+        return request
+
+    monkeypatch.setattr(SyncAPIClient, "request", twice(SyncAPIClient.request))
+    with (
+        llmtrace.instrument(tracer_provider=TracerProvider()),
+        llmtrace.collect() as calls,
+        make_client("openai", "sync", loopback.url) as client,
+    ):
+        client.chat.completions.create(model="m", messages=QUESTION)
+    assert (len(calls), len(loopback.received)) == (1, 2)
+
+
+def test_hook_is_removed_from_a_class_whose_wrapper_was_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that puts back what it wrapped puts back our hook, which is removed with the others."""
+    original = SyncAPIClient.request
+    wrapper = by_wrapt(original)
+    monkeypatch.setattr(openai.OpenAI, "request", wrapper, raising=False)
+    with llmtrace.instrument(tracer_provider=TracerProvider()):
+        openai.OpenAI.request = wrapper.__wrapped__  # type: ignore[method-assign]
+        assert vars(openai.OpenAI)["request"] is vars(SyncAPIClient)["request"]
+    assert vars(openai.OpenAI)["request"] is vars(SyncAPIClient)["request"] is original
 
 
 def test_wrapper_on_top_of_our_hook_is_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,17 +254,3 @@ def test_missing_class_is_reported_and_the_rest_is_hooked(monkeypatch: pytest.Mo
         assert "openai" in done.patched
         assert vars(AsyncAPIClient)["request"] is not before
     assert vars(AsyncAPIClient)["request"] is before
-
-
-def test_doctor_reports_conflicting_instrumentation(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Installed packages that duplicate our spans, or must be installed later, have one line each."""
-    versions = {"langfuse": "5.0", "logfire": "5.4"}
-    monkeypatch.setattr(doctor, "_version", lambda name: versions.get(name, "not installed"))
-    doctor._other_instrumentation(doctor.DoctorReport())
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0].strip() for line in lines if line.startswith("  ")] == ["logfire 5.4", "langfuse 5.0"]
-    versions.clear()
-    doctor._other_instrumentation(doctor.DoctorReport())
-    assert capsys.readouterr().out == ""

@@ -17,7 +17,7 @@ from .operations import OperationBlock, agent, tool, workflow
 from .retrieval import Search, rerank, retrieval
 from .validation import clean_label
 
-__all__ = ["CallbackRun", "innermost_operation"]
+__all__ = ["CallbackRun", "ReportedError", "innermost_operation"]
 
 _BLOCKS: dict[str, Callable[[Any], Any]] = {
     "tool": tool,
@@ -26,6 +26,10 @@ _BLOCKS: dict[str, Callable[[Any], Any]] = {
     "retrieval": retrieval,
     "rerank": rerank,
 }
+
+
+class ReportedError(Exception):
+    """Error of an operation that its framework has handled and reports as text."""
 
 
 @lru_cache(1024)

@@ -37,9 +37,9 @@ class Operation:
     """The data of one operation, from its start to its end."""
 
     __slots__ = ("agent", "arguments", "call_context", "call_id", "calls", "client", "database", "description",
-                 "documents", "error", "first_input", "inference_calls", "inner_documents", "input_documents", "kind",
-                 "last_output", "name", "parent", "query", "result", "span", "started", "tool_calls",
-                 "top_k")  # fmt: skip
+                 "documents", "duration", "error", "first_input", "inference_calls", "inner_documents",
+                 "input_documents", "kind", "last_output", "name", "parent", "query", "result", "span", "started",
+                 "tool_calls", "top_k")  # fmt: skip
 
     def __init__(self, kind: str, name: str | None, call_context: CallContext) -> None:
         self.kind: str = kind
@@ -80,6 +80,8 @@ class Operation:
         """Context of the parent span, if that is not the enclosing block's."""
         self.error: BaseException | None = None
         self.started: float = perf_counter()
+        self.duration: float = 0.0
+        """Seconds from start to end."""
         self.span: Any = None
         """Span of the operation, set by the emitter."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from .._process import ForkSafeLock
 from ..context import state
-from ..context.callback_run import CallbackRun
+from ..context.callback_run import CallbackRun, ReportedError
 from ..context.operation import get_emitter
 
 __all__ = ["OpenRuns", "ReportedError", "parse_json", "records_operations"]
@@ -152,10 +152,6 @@ def _context(run: CallbackRun | None) -> Any:
     """Return the context for work of a run: the current one if that is inside its operation already."""
     current = state.current()
     return current if run is None or run.encloses(current) else run.context
-
-
-class ReportedError(Exception):
-    """Error of an operation that its framework has handled and reports as text."""
 
 
 def parse_json(text: object) -> Any:

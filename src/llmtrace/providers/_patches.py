@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
-from inspect import unwrap
 from pkgutil import resolve_name
 from time import sleep
 from types import ModuleType
@@ -15,9 +14,10 @@ from typing import Any
 import wrapt
 
 from .._compat.standard_library import is_initializing
-from .._compat.wrapt import BoundFunctionWrapper, FunctionWrapper, wrapper_of
+from .._compat.wrapt import BoundFunctionWrapper, FunctionWrapper
 from .._errors import log_internal_error
 from .._process import new_thread
+from ._foreign_wrappers import below_instrumentation, bypassing, package_of, redirect
 
 __all__ = ["Patches"]
 
@@ -137,21 +137,48 @@ class Patches:
             self.joined()
 
     def wrap(self, owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
-        """Replace ``owner.name`` with ``wrapper(wrapped, instance, args, kwargs)``."""
-        original = vars(owner).get(name)
-        if original is None:
+        """Replace ``owner.name`` with ``wrapper(wrapped, instance, args, kwargs)``.
+
+        The hook is placed below the wrappers of other instrumentation, as if llmtrace had been first.
+        """
+        outermost = vars(owner).get(name)
+        if outermost is None:
             self.missing.append(f"{getattr(owner, '__qualname__', owner.__name__)}.{name}")
             return
-        patched = (_Hook if isinstance(owner, type) else _FunctionHook)(original, wrapper)
-        if isinstance(patched, _FunctionHook):
-            patched._self_place = f"{owner.__name__}:{name}"
-        setattr(owner, name, patched)
+        original = below_instrumentation(outermost)
+        patched = self._make_hook(owner, name, original, wrapper)
+        if original is outermost or not self._redirect(outermost, original, patched):
+            original, patched = outermost, self._make_hook(owner, name, outermost, wrapper)
+            setattr(owner, name, patched)
         self._done.append((owner, name, original, patched))
         if isinstance(owner, type):
             try:
-                self.bypassed += _bypassing(owner, name, original)
+                self._redirect_subclasses(owner, name, original, patched)
             except Exception:
                 log_internal_error("look for the wrappers of other packages")
+
+    def _make_hook(self, owner: Any, name: str, original: Any, wrapper: Callable[..., Any]) -> Any:
+        if isinstance(owner, type):
+            return _Hook(original, wrapper)
+        hook = _FunctionHook(original, wrapper)
+        hook._self_place = f"{owner.__name__}:{name}"
+        return hook
+
+    def _redirect(self, outermost: Any, original: Any, patched: Any) -> bool:
+        undo = redirect(outermost, original, patched)
+        if undo is not None:
+            self._registrations.append(undo)
+        return undo is not None
+
+    def _redirect_subclasses(self, owner: type, name: str, original: Any, patched: Any) -> None:
+        for cls, own in bypassing(owner, name, original):
+            if not self._redirect(own, original, patched):
+                self.bypassed.append(f"{cls.__qualname__}.{name} ({package_of(own)})")
+                continue
+            self._done.append((cls, name, original, patched))  # in case the other package restores what it wrapped
+            for attribute, value in list(vars(cls).items()):
+                if value is original:
+                    self.replace(cls, attribute, patched)
 
     def replace(self, owner: Any, name: str, value: Any) -> None:
         """Replace the object ``owner.name``."""
@@ -165,6 +192,18 @@ class Patches:
             self.missing.append(f"{owner}.{name}")
         else:
             self.wrap(cls, name, wrapper)
+
+    def wrap_when_imported(self, module: str, owner: str, **wrappers: Callable[..., Any]) -> None:
+        """Wrap methods of the class ``owner``, or functions of a module without one, now or when it is imported."""
+
+        def install(imported: Any, patches: Patches) -> None:
+            for name, wrapper in wrappers.items():
+                if owner:
+                    patches.wrap_in(imported, owner, name, wrapper)
+                else:
+                    patches.wrap(imported, name, wrapper)
+
+        self.when_imported(module, install)
 
     @property
     def done(self) -> bool:
@@ -195,23 +234,3 @@ _waiting: dict[str, list[tuple[Patches, _Install]]] = {}
 def _imported(name: str, module: Any) -> None:
     for patches, install in _waiting.pop(name, ()):
         patches._install(module, install)
-
-
-def _bypassing(owner: type, name: str, original: Any) -> Iterator[str]:
-    """Yield subclasses whose ``name`` is another package's wrapper of ``original``, installed before our hook."""
-    cls: type
-    for cls in owner.__subclasses__():
-        own = vars(cls).get(name)
-        if own is not None and unwrap(own) is unwrap(original):
-            yield f"{cls.__qualname__}.{name} ({_package(own)})"
-        yield from _bypassing(cls, name, original)
-
-
-def _package(function: Any) -> str:
-    """Return the package that defines a wrapper.
-
-    Its ``__module__`` is of no use: ``functools.wraps`` copies that from the wrapped function.
-    """
-    wrapper = wrapper_of(function)
-    module = getattr(wrapper, "__globals__", {}).get("__name__") or type(wrapper).__module__
-    return str(module).partition("._")[0]

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from time import time_ns
+from time import perf_counter, time_ns
 from typing import Any, Protocol
 
 from opentelemetry.context import Context
@@ -72,6 +72,8 @@ def describe_context(call: FinishedCall, options: object, into: Attributes) -> N
     """Add tags, prompt and documents from the enclosing blocks of a call."""
     context = call.call_context
     _describe_tags(context, into)
+    if call.response.documents:
+        _describe_documents(names.RERANK_OUTPUT, call.response.documents, None, into)
     documents, prompt = context.documents, context.prompt
     if prompt is None and not documents:
         return
@@ -180,6 +182,7 @@ class OperationSpans:
         Returns:
             The context for everything inside the operation.
         """
+        worker.start()  # it may have to end the span
         tracer = self._tracer(operation.client)
         attributes = None
         if self._start_attributes.needed_by(tracer):
@@ -194,19 +197,26 @@ class OperationSpans:
         return set_span_in_context(operation.span, outer)
 
     def end(self, operation: Operation) -> None:
-        """End the span of an operation; after the pricing of the calls inside if they are summed up."""
+        """End the span of an operation.
+
+        It ends on the worker thread after the pricing of the calls inside, if these are summed up, and also if a
+        generator was left early: the thread of the collector, which closes it, may hold any lock.
+        """
+        operation.duration = perf_counter() - operation.started
+        left_early = _is_left_early(operation.error)
+        if isinstance(operation.error, GeneratorExit):
+            operation.error = GeneratorExit()  # without the frames
+        if operation.calls is None and not left_early:
+            self._end(operation, None)
+        else:
+            worker.submit(partial(self._end, operation, time_ns()))
+
+    def _end(self, operation: Operation, end_time: int | None) -> None:
         if self._observe is not None:
             try:
                 self._observe(operation)
             except Exception:
                 log_internal_error("record the metrics of an operation")
-        if operation.calls is None:
-            self._end(operation, None)
-        else:
-            # End on the worker thread: it first finishes the calls that were not priced yet.
-            worker.submit(partial(self._end, operation, time_ns()))
-
-    def _end(self, operation: Operation, end_time: int | None) -> None:
         span = operation.span
         try:
             if not self._write_lazily(operation) and span.is_recording():
@@ -292,6 +302,11 @@ class OperationSpans:
         # Skip failed evaluations: the backend's annotations have no field for an error.
         if self._annotator is not None and score.span_id and score.error is None:
             self._annotator.post(score)
+
+
+def _is_left_early(error: BaseException | None) -> bool:
+    """Return True if a generator is being closed, also one that fails then."""
+    return error is not None and GeneratorExit in (type(error), type(error.__context__))
 
 
 def _current_span(score: Score) -> Any:

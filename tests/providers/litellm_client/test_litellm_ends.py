@@ -157,3 +157,18 @@ async def test_stream_dropped_unread_ends_while_its_connection_is_open(
         gc.collect()
         await asyncio.sleep(0.002)
     assert flushed_attributes(spans)["llmtrace.stream.end"] == "dropped"
+
+
+@COLOURS
+@EACH_VENDOR
+async def test_stream_whose_usage_litellm_does_not_pass_on_has_a_cost(
+    loopback: Loopback, spans: InMemorySpanExporter, vendor: Vendor, colour: str
+) -> None:
+    """LiteLLM closes a stream of Anthropic after its last counts, before its end event: these counts are final."""
+    if vendor.dialect == "chat":
+        pytest.skip("reports usage on request only")
+    loopback.will(good(vendor, stream=True))
+    await ask(colour, stream=True, **arguments(vendor, loopback.url))
+    found = flushed_attributes(spans)
+    assert (found["llmtrace.usage.source"], found["gen_ai.usage.output_tokens"]) == ("provider", 20)
+    assert found["llm.cost.total"] > 0

@@ -11,6 +11,7 @@ from ...model import Counts, Request, Response
 from ...model.wire_format import WireFormat
 from .._texts import message_texts
 from .._usage import OPENAI, Names, Reported, add_cache_writes
+from ..bedrock.headers import HEADERS
 from .messages_content import COMPLETE_CONTENT, COUNT_TOKENS_CONTENT, DELTA_FIELDS, MESSAGES_CONTENT
 
 __all__ = ["COMPLETE", "COUNT_TOKENS", "MESSAGES"]
@@ -127,6 +128,7 @@ class MessagesAccumulator:
         "_reason",
         "_reported",
         "_tier",
+        "_usage_is_final",
         "skips_text",
     )
 
@@ -139,7 +141,7 @@ class MessagesAccumulator:
         self._tier: str | None = None
         self._reason: str | None = None
         self._error: str | None = None
-        self._end = self._compacted = False
+        self._end = self._compacted = self._usage_is_final = False
         self.skips_text: bool = False
 
     def add(self, event: Any) -> bool | str:
@@ -166,7 +168,9 @@ class MessagesAccumulator:
                 self._add_usage(get(message, "usage"))
             case "message_delta":
                 self._reason = get_text(get(event, "delta"), "stop_reason") or self._reason
-                self._add_usage(get(event, "usage"))
+                usage = get(event, "usage")
+                self._add_usage(usage)
+                self._usage_is_final = self._reason is not None and get_count(usage, "output_tokens") is not None
                 self._compacted = self._compacted or _was_compacted(event)
             case "message_stop":
                 self._end = True
@@ -184,7 +188,8 @@ class MessagesAccumulator:
 
     @property
     def ended(self) -> bool:
-        return self._end
+        # Only message_stop, which reports nothing, follows: LiteLLM closes the stream before it.
+        return self._end or self._usage_is_final
 
     def result(self) -> Response:
         response = Response(
@@ -262,5 +267,6 @@ MESSAGES = WireFormat(
     accumulator=MessagesAccumulator,
     content=MESSAGES_CONTENT,
     texts=message_texts,
+    headers=HEADERS,  # of Bedrock, which has Anthropic's models too
 )
 COUNT_TOKENS = WireFormat(request=read_count_request, response=read_count, content=COUNT_TOKENS_CONTENT)
