@@ -228,10 +228,13 @@ def decisions() -> str:
 
 def frameworks() -> str:
     """Return the frameworks and vector stores that have a bridge, in the order of the registry."""
-    columns = "title", "name", "tested", "contains", "missing"
-    rows = [{**FRAMEWORKS[each.name], "name": f"`{each.name}`"} for each in INTEGRATIONS]
-    heading = "framework", "name", "tested", "its trace contains", "not recorded"
-    return table(heading, [tuple(row[column] for column in columns) for row in rows])
+    rows = []
+    for name in (each.name for each in INTEGRATIONS):
+        row = FRAMEWORKS[name]
+        releases = row["tested"].replace("`", "").replace(", ", "<br>")
+        # On a phone, the columns have no headings.
+        rows.append((f"{row['title']}<br>`{name}`", releases, row["contains"], f"not {row['missing']}"))
+    return table(("framework and its name", "tested", "its trace contains", "and what it does not"), rows)
 
 
 def unreleased() -> str:
