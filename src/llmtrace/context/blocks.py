@@ -58,8 +58,8 @@ class Activation:
     def propagate_documents(self) -> None:
         """Pass the documents retrieved in this block to the enclosing block, or else to the trace."""
         documents, replaces = self.documents.all_documents()
-        # Release the path: an activation is in a reference cycle with its context, and would keep an ended path alive.
         path, self.path = self.path, None
+        self.context = self.outer  # break the cycle of the activation and its context, which would wait for the GC
         if not documents and not replaces:
             return
         above, trace = state.activation_of(self.outer), state.trace_of(self.outer)

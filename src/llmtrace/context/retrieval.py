@@ -217,21 +217,18 @@ def read_documents(items: object) -> Iterator[Document]:
 def _document(item: Any, score: float | None) -> Document | None:
     """Return ``item`` as a document; ``score`` is used unless the item has a score of its own."""
     document: Document | None
-    match item:
-        case Document():
-            document = _build_document(item.id, item.score, _text(item.content), item.metadata)
-        case _ if (document_id := _document_id(item)) is not None:
-            return Document(document_id, score)
-        case (inner, second) if not isinstance(inner, tuple):
-            return _document(inner, _score(second))
-        case Mapping():
-            content = _text(item.get("content"), item.get("text"), item.get("page_content"))
-            document = _build_document(item.get("id"), item.get("score"), content, item.get("metadata"))
-        case _:
-            metadata = getattr(item, "metadata", None)
-            document = _build_document(
-                getattr(item, "id", None), getattr(item, "score", None), _content(item), metadata
-            )
+    if isinstance(item, Document):
+        document = _build_document(item.id, item.score, _text(item.content), item.metadata)
+    elif isinstance(item, Mapping):
+        content = _text(item.get("content"), item.get("text"), item.get("page_content"))
+        document = _build_document(item.get("id"), item.get("score"), content, item.get("metadata"))
+    elif (document_id := _document_id(item)) is not None:
+        return Document(document_id, score)
+    elif isinstance(item, (tuple, list)) and len(item) == 2 and not isinstance(item[0], tuple):
+        return _document(item[0], _score(item[1]))
+    else:
+        metadata = getattr(item, "metadata", None)
+        document = _build_document(getattr(item, "id", None), getattr(item, "score", None), _content(item), metadata)
     if document is None or score is None or document.score is not None:
         return document
     return replace(document, score=score)
@@ -239,7 +236,7 @@ def _document(item: Any, score: float | None) -> Document | None:
 
 def _document_id(value: Any) -> str | None:
     """Return ``value`` as the id of a document, if it is text, an integer or a UUID."""
-    if isinstance(value, bool) or not isinstance(value, _ID_TYPES):
+    if type(value) is not str and (value is None or isinstance(value, bool) or not isinstance(value, _ID_TYPES)):
         return None
     # Convert integers: ``Integral`` includes NumPy's types.
     return clean_label("the id of a document", int(value) if isinstance(value, Integral) else value)
@@ -258,7 +255,10 @@ def _build_document(id_: object, score: object, content: str | None, metadata: o
 
 
 def _content(item: object) -> str | None:
-    return _text(*(getattr(item, name, None) for name in ("page_content", "content", "text")))
+    for name in ("page_content", "content", "text"):  # one by one: objects of Pydantic look long for what they lack
+        if isinstance(text := getattr(item, name, None), str):
+            return text
+    return None
 
 
 def _text(*candidates: object) -> str | None:
