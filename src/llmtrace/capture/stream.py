@@ -103,6 +103,8 @@ class StreamObserver:
         self._long_gaps: list[float] = []
         self._output_text = call.make_text_buffer()
         self.finished: bool = False
+        if call.start.joined_span is not None:
+            call.services.emitter.before_end(call.span, weakref.WeakMethod(self.on_joined_span_end))
         _open_observers.add(self)
         worker.start()
 
@@ -187,6 +189,13 @@ class StreamObserver:
         response = self._result()
         if response.failed:
             self._finish(response, "failed")
+
+    def on_joined_span_end(self) -> None:
+        """End the stream if its last counts were read: the span that the call has joined ends before its last byte."""
+        if not self.finished and self._accumulator.ended:
+            response = self._result()
+            if response.usage:
+                self._finish(response, "failed" if response.failed else "exhausted")
 
     def on_close(self) -> None:
         """End the stream because the caller closed it."""
