@@ -78,7 +78,7 @@ def _represents(span: Any, request: Request) -> bool:
 
 
 def _operation_in_name(span: Any, model: str | None) -> str | None:
-    """Return the operation of a client's span named as the conventions say, for packages that set attributes late."""
+    """Return the operation in the conventional name of a client's span, for packages that set attributes late."""
     if getattr(span, "kind", None) is not SpanKind.CLIENT:
         return None
     operation, _, rest = str(getattr(span, "name", "")).partition(" ")

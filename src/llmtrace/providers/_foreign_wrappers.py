@@ -1,4 +1,4 @@
-"""Wrappers that other packages put around a function before llmtrace hooks it."""
+"""Wrappers of other packages that replace a function before llmtrace hooks it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def redirect(wrapper: Any, original: Any, replacement: Any) -> Callable[[], None
     """Make a wrapper call ``replacement`` in place of ``original``.
 
     Args:
-        wrapper: A wrapper of wrapt, or a function that holds ``original`` in its closure; others may be around it.
+        wrapper: A wrapper of wrapt, or a function that holds ``original`` in its closure; others may wrap it.
         original: The function that it calls now.
         replacement: The function that it calls from now on.
 
