@@ -129,7 +129,7 @@ def frameworks(session: nox.Session, group: str) -> None:
 @nox.session
 @nox.parametrize("package", list(OTHERS), ids=list(OTHERS))
 def others(session: nox.Session, package: str) -> None:
-    """Run the tests of llmtrace beside another package that traces the same calls."""
+    """Run the tests of llmtrace with another package that traces the same calls."""
     clients = ("openai", "anthropic", "google-genai", "langchain-openai<2")
     session.install("-e", ".[cli]", "pytest>=8.3", "pytest-asyncio>=1.0", *clients, *OTHERS[package]["install"])
     session.run("pytest", "--noconftest", "tests/others", "-k", package, *session.posargs)

@@ -1,7 +1,8 @@
 """Write the parts of the reference that the code knows, and the changelog: ``python docs/generate.py``.
 
 A part stands between two comments of its page, ``<!-- generated: NAME -->`` and ``<!-- end -->``. The meaning of an
-attribute or a metric, which the code does not have, is in ``names.toml``.
+attribute or a metric, which the code does not have, is in ``names.toml``, and what the trace of a framework contains
+in ``frameworks.toml``.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from llmtrace.telemetry.metrics import _Instruments
 DOCS = Path(__file__).resolve().parent
 CHANGELOG = DOCS.parent / "CHANGELOG.md"
 MEANINGS: dict[str, dict[str, list[str]]] = tomllib.loads((DOCS / "names.toml").read_text())
+FRAMEWORKS: dict[str, dict[str, str]] = tomllib.loads((DOCS / "frameworks.toml").read_text())
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SETTINGS = {
     "General": ("enabled", "clients", "native_spans", "strict"),
@@ -234,6 +236,17 @@ def decisions() -> str:
     return "".join(f"- [{title}](../decisions/{page.name})\n" for page, title in zip(pages, titles, strict=True))
 
 
+def frameworks() -> str:
+    """Return the frameworks and vector stores that have a bridge, in the order of the registry."""
+    rows = []
+    for name in (each.name for each in INTEGRATIONS):
+        row = FRAMEWORKS[name]
+        releases = row["tested"].replace("`", "").replace(", ", "<br>")
+        # On a phone, the columns have no headings.
+        rows.append((f"{row['title']}<br>`{name}`", releases, row["contains"], f"not {row['missing']}"))
+    return table(("framework and its name", "tested", "its trace contains", "and what it does not"), rows)
+
+
 def unreleased() -> str:
     """Return the changes since the last release, from the fragments in ``changelog.d``."""
     if not list((DOCS.parent / "changelog.d").glob("*.md")):
@@ -246,7 +259,7 @@ def unreleased() -> str:
 
 
 def instrumentations() -> str:
-    """Return what the spans of a call have beside each other instrumentation, from the matrix that is tested."""
+    """Return what the spans of a call have with each other instrumentation, from the matrix that is tested."""
     rows = [
         (
             package["name"] if not index else "",
@@ -265,7 +278,7 @@ def conflicts() -> str:
         requirement.partition("==") for package in MATRIX["packages"].values() for requirement in package["install"]
     ]
     rows = [(f"`{name}`", version, advice) for name, _, version in pinned if (advice := advice_for(name)) is not None]
-    return table(("package", "version", "beside llmtrace"), rows)
+    return table(("package", "version", "what to do"), rows)
 
 
 PARTS = {
@@ -276,6 +289,7 @@ PARTS = {
     "metrics": metrics,
     "commands": commands,
     "decisions": decisions,
+    "frameworks": frameworks,
     "unreleased": unreleased,
 }
 

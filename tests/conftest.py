@@ -14,8 +14,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import hypothesis
 import pytest
 import wrapt
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -32,6 +34,9 @@ sys.dont_write_bytecode = False
 # A vendor's client reads all trusted certificates when it is made, which takes longer than most tests, and every server
 # here speaks plain HTTP: one certificate, whose key is lost, is enough.
 os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("certificate.pem"))
+# The same examples in every run, however slow the machine is.
+hypothesis.settings.register_profile("steady", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("steady")
 
 
 def _use_httpx(module: ModuleType) -> None:
@@ -154,7 +159,7 @@ def no_faults(request: pytest.FixtureRequest) -> Iterator[None]:
         assert not made
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def few_objects_to_collect() -> None:
     """Exclude loaded objects from garbage collection, which some tests run many times.
 
@@ -187,7 +192,7 @@ def spans(request: pytest.FixtureRequest) -> Iterator[InMemorySpanExporter]:
     import llmtrace
 
     exporter = _Finished()
-    provider = TracerProvider()
+    provider = TracerProvider(resource=Resource.get_empty())  # detectors take longer than a call
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     llmtrace.instrument(tracer_provider=provider, strict=True)
     try:

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-import anthropic
-import cerebras.cloud.sdk
-import fireworks
-import groq
-import openai
-import together
 
-COMPATIBLE: dict[str, ModuleType] = {
-    "groq": groq,
-    "together": together,
-    "cerebras": cerebras.cloud.sdk,
-    "fireworks": fireworks,
-}
-"""Libraries of vendors with the wire formats of OpenAI, by the name of the provider."""
-MODULES: dict[str, ModuleType] = {"openai": openai, "anthropic": anthropic, **COMPATIBLE}
-"""All libraries, by the name of the provider."""
+class Libraries(Mapping[str, ModuleType]):
+    """Libraries by the name of the provider. Each is imported when it is used: all six take seconds."""
+
+    def __init__(self, **modules: str) -> None:
+        self._modules = modules
+
+    def __getitem__(self, provider: str) -> ModuleType:
+        return import_module(self._modules[provider])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+
+_COMPATIBLE = {"groq": "groq", "together": "together", "cerebras": "cerebras.cloud.sdk", "fireworks": "fireworks"}
+COMPATIBLE = Libraries(**_COMPATIBLE)
+"""Libraries of vendors with the wire formats of OpenAI."""
+MODULES = Libraries(openai="openai", anthropic="anthropic", **_COMPATIBLE)
 
 
 def client_options(sdk: str) -> dict[str, Any]:

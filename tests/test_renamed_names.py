@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,8 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path(llmtrace.__file__).parent
 PAGE = ROOT / "docs" / "reference" / "private-names.md"
 PRIVATE = re.compile(r"_[A-Za-z]\w*")
-PUBLIC_BY_DOCUMENTATION = {"_logs", "_getframe"}
-"""``sys._getframe`` is documented, and so is the API of logs."""
+PUBLIC_BY_DOCUMENTATION = {"_logs", "_getframe", "_thread"}
+"""``sys._getframe`` and the module ``_thread`` are documented, and so is the API of logs."""
 RENAMED = {"opentelemetry", "httpx2", "asyncio"}
 """Packages whose names are renamed in a process of their own."""
 READ_AT_IMPORT = ("opentelemetry.sdk.trace:_Span", "opentelemetry:_RUNTIME_CONTEXT", "opentelemetry:_SUPPRESS")
@@ -48,8 +49,12 @@ def private_names_in(path: Path, own: set[str]) -> set[str]:
                 names.add(name)
             case ast.Call(func=ast.Name(id="getattr" | "hasattr"), args=[_, ast.Constant(value=str(name)), *_]):
                 names.add(name)
-            case ast.ImportFrom(level=0, module=str(module)):
-                names.update(module.split("."))
+            case ast.ImportFrom(level=0, module=str(module), names=imported):
+                names.update([*module.split("."), *(each.name for each in imported)])
+            case ast.Import(names=imported):
+                names.update(part for each in imported for part in each.name.split("."))
+            case ast.Constant(value=str(text)) if re.fullmatch(r"_\w+:\w+", text):
+                names.add(text.partition(":")[0])  # an entry point
     private = {name for name in names if PRIVATE.fullmatch(name)} - PUBLIC_BY_DOCUMENTATION
     return private if is_compat else private - own
 
@@ -155,6 +160,14 @@ async def test_running_task_is_found_without_private_name(monkeypatch: pytest.Mo
     monkeypatch.delattr(asyncio, "_get_running_loop")
     assert standard_library.running_task() is expected is asyncio.current_task()
     assert await asyncio.to_thread(standard_library.running_task) is None
+
+
+def test_signal_handler_is_read_without_private_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The public function returns the same handler, and takes longer."""
+    fast = standard_library.find_getsignal()
+    monkeypatch.setitem(sys.modules, "_signal", None)
+    assert standard_library.find_getsignal() is signal.getsignal
+    assert fast(signal.SIGINT) == signal.getsignal(signal.SIGINT)
 
 
 def test_grpc_exporter_without_private_names_is_refused() -> None:

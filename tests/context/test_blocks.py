@@ -290,7 +290,7 @@ class Walk:
             await asyncio.sleep(0)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(_programs, min_size=1, max_size=5))
 def test_interleaved_blocks_give_each_call_the_tags_of_its_own_path(programs: list[Any]) -> None:
     """However blocks, tasks and generators are nested and interleaved, a call sees exactly its enclosing blocks."""

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hostile import COLOURS, Server
+from hostile import Server
 from hostile_calls import BedrockRuntime, MistralChat
 
 from llmtrace import _errors
 from serving import serving
-from stainless_clients import MODULES, make_client
+from stainless_clients import make_client
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +45,26 @@ def ours(faults: Counter[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
     return SimpleNamespace(faults=faults, patch=monkeypatch, log=caplog)
 
 
+class _Clients(dict[tuple[str, str], Any]):
+    """Clients by vendor and colour. Each is made when it is used."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __missing__(self, key: tuple[str, str]) -> Any:
+        vendor, colour = key
+        others = {"mistral": MistralChat, "bedrock": BedrockRuntime}
+        if vendor in others:
+            self[key] = others[vendor](self._url, colour)
+        else:
+            self[key] = make_client(vendor, colour, self._url, timeout=20)
+        return self[key]
+
+
 @pytest.fixture(scope="module")
 def clients(_listening: Server) -> Iterator[Any]:
     """Clients of each vendor, sync and async, and the event loop of the async ones."""
-    base = f"http://127.0.0.1:{_listening.server_port}"
-    made: dict[tuple[str, str], Any] = {
-        (vendor, colour): make_client(vendor, colour, base, timeout=20) for vendor in MODULES for colour in COLOURS
-    }
-    made |= {("mistral", colour): MistralChat(base, colour) for colour in COLOURS}
-    made |= {("bedrock", colour): BedrockRuntime(base, colour) for colour in COLOURS}
+    made = _Clients(f"http://127.0.0.1:{_listening.server_port}")
     with asyncio.Runner() as runner:
         yield SimpleNamespace(made=made, run=runner.run)
         for (_, colour), client in made.items():

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -43,9 +44,6 @@ COLOURS = ("sync", "async")
 
 FUZZ = settings(
     max_examples=25,
-    deadline=None,
-    derandomize=True,
-    database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
@@ -105,7 +103,8 @@ def traced(*, conforming: bool = True) -> Iterator[InMemorySpanExporter]:
         conforming: True if spans and metrics must follow the conventions, as they must without an internal fault.
     """
     exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
-    provider, meters = TracerProvider(), MeterProvider([reader])
+    nowhere = Resource.get_empty()  # detectors take longer than a call
+    provider, meters = TracerProvider(resource=nowhere), MeterProvider([reader], resource=nowhere)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     llmtrace.instrument(tracer_provider=provider, meter_provider=meters, strict=False)
     try:

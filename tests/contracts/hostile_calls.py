@@ -20,6 +20,7 @@ from mistralai.client import Mistral
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from llmtrace.providers.registry import PROVIDERS
+from stainless_clients import COMPATIBLE
 
 QUESTION = [{"role": "user", "content": "hello"}]
 
@@ -163,6 +164,16 @@ KINDS = {
         call=lambda client, **more: client.invoke(**more),
     ),
 }
+COMPATIBLE_KINDS = {
+    provider.name: Kind(
+        vendor=provider.name,
+        routes=[route for route in provider.routes if route[1].endswith("/chat/completions")],
+        call=KINDS["chat"].call,
+    )
+    for provider in PROVIDERS
+    if provider.name in COMPATIBLE
+}
+"""Chat completions of the other libraries that Stainless generates."""
 if find_spec("openai.resources.responses") is None:  # the first releases have no responses
     del KINDS["responses"]
 STREAMED = tuple(kind for kind in ("chat", "responses", "messages", "mistral", "invoke") if kind in KINDS)

@@ -39,6 +39,13 @@ def test_every_metric_has_a_meaning_and_no_other(generate: ModuleType) -> None:
     assert generate.instruments().keys() == generate.MEANINGS["Metrics"].keys()
 
 
+def test_every_framework_is_described_and_no_other(generate: ModuleType) -> None:
+    """``frameworks.toml`` describes every bridge of the registry with the name of its distribution, and no other."""
+    assert generate.FRAMEWORKS.keys() == {each.name for each in generate.INTEGRATIONS}
+    for each in generate.INTEGRATIONS:
+        assert f"`{each.distribution}` " in generate.FRAMEWORKS[each.name]["tested"]
+
+
 def test_generated_parts_of_pages_are_up_to_date(generate: ModuleType) -> None:
     """Each page has the parts that ``python docs/generate.py`` writes."""
     pytest.importorskip("towncrier", reason="not installed: towncrier")

@@ -35,7 +35,8 @@ def test_adoption_holds_a_few_directories_and_own_requests_go_first(tmp_path: Pa
     assert spool.put(payload("own"))
     entry = spool.first()
     assert entry is not None
-    assert entry.load() == payload("own")
+    assert (request := entry.load()) is not None
+    assert request.body == b"own"
     spool.done(entry)
     spool.close()
     assert adopt_all(tmp_path) == ([f"dead-{number:02}" for number in range(40)], {})

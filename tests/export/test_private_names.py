@@ -39,6 +39,8 @@ GONE = {
     "opentelemetry.exporter.otlp.proto.http.metric_exporter:OTLPMetricExporter._preferred_temporality": True,
     "opentelemetry.exporter.otlp.proto.http.metric_exporter:OTLPMetricExporter._preferred_aggregation": True,
     "opentelemetry.exporter.otlp.proto.common.trace_encoder:encode_spans": False,
+    "opentelemetry.exporter.otlp.proto.common._log_encoder:encode_logs": True,
+    "opentelemetry.exporter.otlp.proto.http._log_exporter:OTLPLogExporter": True,
     "opentelemetry.sdk._logs:ReadableLogRecord": True,
 }
 """Name -> True where spans reach the backend all the same, else they go to the local store."""

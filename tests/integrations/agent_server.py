@@ -135,3 +135,8 @@ def provider_and_exporter() -> tuple[TracerProvider, InMemorySpanExporter]:
     provider, exporter = TracerProvider(), InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     return provider, exporter
+
+
+def database(attributes: Any) -> dict[str, Any]:
+    """Return the attributes of the conventions for databases, without their prefix."""
+    return {name.removeprefix("db."): value for name, value in attributes.items() if name.startswith("db.")}

@@ -309,6 +309,8 @@ def test_content_is_recorded_on_request(content_spans: InMemorySpanExporter) -> 
     agent = only(finished, "invoke_agent meteo").attributes or {}
     assert "weather in Paris?" in str(agent["gen_ai.input.messages"])
     assert "sunny" in str(agent["gen_ai.output.messages"])
+    planned = next(span for span in finished if span.name == "invoke_workflow model").attributes or {}
+    assert "call_1" in str(planned["gen_ai.output.messages"])  # the call of the tool: the message has no text
     called = only(finished, "execute_tool weather").attributes or {}
     assert called["gen_ai.tool.call.arguments"] == '{"city":"Paris"}'
     assert "sunny in Paris" in str(called["gen_ai.tool.call.result"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -80,6 +82,16 @@ async def test_agent_run_is_one_trace(spans: InMemorySpanExporter, run: Any) -> 
     assert ids == [None, ("d1",)]
 
 
+@pytest.fixture
+def default_loop() -> Iterator[None]:
+    """Close the event loop that ``run_sync`` keeps for the next run."""
+    with closing(asyncio.new_event_loop()) as loop:
+        asyncio.set_event_loop(loop)
+        yield
+        asyncio.set_event_loop(None)
+
+
+@pytest.mark.usefixtures("default_loop")
 def test_synchronous_run_is_one_trace(spans: InMemorySpanExporter) -> None:
     """``run_sync`` gives the same tree, also inside an ``except`` block of the application, whose error it ignores."""
     try:

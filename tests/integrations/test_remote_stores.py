@@ -10,7 +10,7 @@ from inspect import isawaitable
 from typing import Any
 
 import pytest
-from agent_server import only
+from agent_server import database, only
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
@@ -56,12 +56,15 @@ def url() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}"
 
 
-def searches(spans: InMemorySpanExporter) -> list[Any]:
-    """Return the attributes of the searches, and check that each has the document."""
+def searches(spans: InMemorySpanExporter, system: str, port: Any) -> list[Any]:
+    """Return the attributes of the searches, and check that each has the document, the database and its server."""
     finished = [span.attributes or {} for span in spans.get_finished_spans() if span.name == "retrieval"]
     for search in finished:
         assert search["llmtrace.retrieval.document_ids"] == ("a",)
         assert '"score":0.5' in str(search["gen_ai.retrieval.documents"]).replace(" ", "")
+        assert database(search)["system.name"] == system
+        assert database(search)["collection.name"] == search["gen_ai.data_source.id"]
+        assert (search["server.address"], str(search["server.port"])) == ("127.0.0.1", str(port).rpartition(":")[2])
     return finished
 
 
@@ -93,9 +96,10 @@ def test_searches_of_elasticsearch_are_recorded(content_spans: InMemorySpanExpor
         for body in OTHERS:
             client.search(index="atlas", **body)
         client.index(index="atlas", document={"knn": 1})
-    found = searches(content_spans)
+    found = searches(content_spans, "elasticsearch", url)
     assert [search.get("gen_ai.retrieval.query.text") for search in found] == [text for _, text in BODIES]
     assert {search["gen_ai.data_source.id"] for search in found} == {"atlas"}
+    assert {database(search)["operation.name"] for search in found} == {"search"}
     assert found[0]["gen_ai.retrieval.top_k"] == 5
     assert "Rain in Paris." in found[0]["gen_ai.retrieval.documents"]
 
@@ -110,7 +114,7 @@ async def test_failed_search_of_elasticsearch_is_an_error(spans: InMemorySpanExp
     pytest.importorskip("aiohttp")
     async with elasticsearch.AsyncElasticsearch(url) as tasks:
         await tasks.search(index="atlas", knn=KNN)
-    (search,) = searches(spans)
+    (search,) = searches(spans, "elasticsearch", url)
     assert "Rain" not in str(search)
 
 
@@ -128,7 +132,7 @@ async def test_searches_of_opensearch_are_recorded(
     else:
         with opensearch.OpenSearch(url) as client:
             assert [client.search(index="atlas", body=body) for body in bodies] == [HITS] * len(bodies)
-    found = searches(content_spans)
+    found = searches(content_spans, "opensearch", url)
     assert [search.get("gen_ai.retrieval.query.text") for search in found] == [text for _, text in BODIES]
     assert {search["gen_ai.data_source.id"] for search in found} == {"atlas"}
 
@@ -156,7 +160,9 @@ async def test_searches_of_pinecone_are_recorded(spans: InMemorySpanExporter, ur
                 index.documents.search(namespace="n", **documents)
     __import__("pinecone.grpc")  # its hooks are the same
     assert llmtrace.instrument().skipped == {}
-    found = searches(spans)
+    found = searches(spans, "pinecone", url)
+    names = ["query", "search", "query_namespaces", "search"][: len(found)]
+    assert [database(search)["operation.name"] for search in found] == names
     assert [search["gen_ai.retrieval.top_k"] for search in found] == [2, 2, 1, 2][: len(found)]
     assert len(found) == 3 + hasattr(pinecone.Index, "documents")
     assert {search["gen_ai.data_source.id"] for search in found} == {"127.0.0.1"}
@@ -206,7 +212,7 @@ async def test_searches_of_weaviate_are_recorded(
     await _value(collection.query.near_text("rain?"))
     await _value(collection.query.hybrid("rain?", vector=[0.1, 0.2]))
     await _value(collection.query.fetch_objects(limit=2))
-    found = searches(content_spans)
+    found = searches(content_spans, "weaviate", weaviate_port)
     assert [search.get("gen_ai.retrieval.query.text") for search in found] == [None, "rain?", "rain?"]
     assert {search["gen_ai.data_source.id"] for search in found} == {"Atlas"}
     assert found[0]["gen_ai.retrieval.top_k"] == 2

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from typing import Any
 
 import pytest
@@ -10,6 +12,8 @@ from agent_server import AgentServer, check_money, only, tree
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
+from llmtrace.capture import worker
+from llmtrace.telemetry.operations import OperationSpans
 
 pytest.importorskip("smolagents")
 
@@ -67,3 +71,23 @@ def test_errors_end_every_span(spans: InMemorySpanExporter, agent_server: AgentS
     with pytest.raises(Exception, match="400"):
         meteo().run("weather in Paris?")
     assert (only(spans.get_finished_spans(), "invoke_agent meteo").attributes or {})["llmtrace.outcome"] == "error"
+
+
+def test_stream_that_is_collected_ends_its_span_on_the_worker(
+    spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that the collector finds does not end on that thread, which may hold any lock."""
+    ended: list[bool] = []
+    raised: list[str] = []
+    end = OperationSpans._end
+    monkeypatch.setattr(OperationSpans, "_end", lambda *args: (ended.append(worker.is_worker()), end(*args)))
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: raised.append(str(unraisable.exc_value)))
+    stream = meteo().run("weather in Paris?", stream=True)
+    next(stream)
+    ended.clear()
+    del stream
+    gc.collect()
+    assert worker.drain(30)
+    assert raised == ["generator ignored GeneratorExit"]  # smolagents yields when it is closed
+    assert ended == [True]
+    assert only(spans.get_finished_spans(), "invoke_agent meteo")

@@ -9,7 +9,7 @@ from typing import Any
 
 import openai
 import pytest
-from agent_server import only, tree
+from agent_server import database, only, tree
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
@@ -46,6 +46,7 @@ async def test_search_of_qdrant_is_recorded(spans: InMemorySpanExporter, asynchr
     assert tree(finished) == ["invoke_workflow ask", "  retrieval", "  chat gpt-4o-mini"]
     search = only(finished, "retrieval").attributes or {}
     assert search["gen_ai.data_source.id"] == "atlas"
+    assert database(search) == {"system.name": "qdrant", "operation.name": "query_points", "collection.name": "atlas"}
     assert search["gen_ai.retrieval.top_k"] == 2
     assert search["llmtrace.retrieval.document_ids"] == ("2", "1")
     assert '"score":2' in str(search["gen_ai.retrieval.documents"]).replace(" ", "")
@@ -92,6 +93,27 @@ def test_search_inside_a_retriever_is_part_of_it(spans: InMemorySpanExporter) ->
     assert finished[1].status.status_code is StatusCode.ERROR
 
 
+@pytest.mark.parametrize("adds", [None, [], ["2"]])
+def test_block_that_adds_no_documents_has_those_of_the_store(spans: InMemorySpanExporter, adds: Any) -> None:
+    """A block around a search has the documents of the store, unless it adds documents or an empty list."""
+    qdrant = pytest.importorskip("qdrant_client")
+    models = pytest.importorskip("qdrant_client.models")
+    client = qdrant.QdrantClient(":memory:")
+    client.create_collection("atlas", models.VectorParams(size=2, distance=models.Distance.DOT))
+    client.upsert("atlas", [models.PointStruct(id=number, vector=[0.1, number]) for number in (1, 2)])
+    with llmtrace.workflow("ask"):
+        with llmtrace.retrieval("block") as search:
+            client.query_points("atlas", [0.0, 1.0])
+            if adds is not None:
+                search.add(adds)
+        answer()
+    finished = spans.get_finished_spans()
+    assert tree(finished) == ["invoke_workflow ask", "  retrieval", "  chat gpt-4o-mini"]
+    expected = {None: ("2", "1"), 0: None, 1: ("2",)}[None if adds is None else len(adds)]
+    for name in ("retrieval", "chat gpt-4o-mini"):
+        assert (only(finished, name).attributes or {}).get("llmtrace.retrieval.document_ids") == expected
+
+
 def test_search_of_chroma_is_recorded(spans: InMemorySpanExporter) -> None:
     """A search of Chroma has the collection and the ids; the documents of several queries are one list."""
     chromadb = pytest.importorskip("chromadb")
@@ -103,6 +125,8 @@ def test_search_of_chroma_is_recorded(spans: InMemorySpanExporter) -> None:
     finished = spans.get_finished_spans()
     search = only(finished, "retrieval").attributes or {}
     assert search["gen_ai.data_source.id"] == "atlas"
+    expected = {"system.name": "chroma", "operation.name": "query", "collection.name": "atlas"}
+    assert database(search) == {**expected, "namespace": "default_database"}
     assert search["llmtrace.retrieval.document_ids"] == ("b",)
     assert (only(finished, "chat gpt-4o-mini").attributes or {})["llmtrace.retrieval.document_ids"] == ("b",)
 
@@ -152,6 +176,7 @@ def test_searches_of_lancedb_are_recorded(spans: InMemorySpanExporter, tmp_path:
     vector, text, both = [span.attributes or {} for span in finished[:3]]
     assert (vector["gen_ai.data_source.id"], vector["gen_ai.retrieval.top_k"]) == ("atlas", 2)
     assert set(vector["llmtrace.retrieval.document_ids"]) == {"1", "2"}  # type: ignore[arg-type] # a sequence
+    assert database(vector) == {"system.name": "lancedb", "operation.name": "search", "collection.name": "atlas"}
     assert all('"score":0.' in str(each["gen_ai.retrieval.documents"]) for each in (text, both))
     assert not any("Rain" in str(each) for each in (vector, text, both))
 
@@ -191,5 +216,6 @@ async def test_search_of_milvus_is_recorded(
     search = first.attributes or {}
     assert (search["gen_ai.data_source.id"], search["gen_ai.retrieval.top_k"]) == ("atlas", 2)
     assert search["llmtrace.retrieval.document_ids"] == ("2", "3")
+    assert database(search) == {"system.name": "milvus", "operation.name": "search", "collection.name": "atlas"}
     assert '"score":1.0' in str(search["gen_ai.retrieval.documents"])
     assert [span.status.status_code for span in errors] == ([] if asynchronous else [StatusCode.ERROR])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import openai
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+import llmtrace
 from export.backend import Backend
 from llmtrace.capture import worker
 from llmtrace.capture.stream import StreamObserver
+from llmtrace.telemetry.operations import OperationSpans
 
 from .programs import CALLS, environment, run
 
@@ -163,3 +166,25 @@ def test_stream_that_is_dropped_ends_on_the_worker(
     assert len(spans.get_finished_spans()) == 1
     assert ended == [True]
     client.close()
+
+
+def test_decorated_generator_that_is_collected_ends_on_the_worker(
+    spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The span of a generator of the program ends off the thread that collects it, which may hold any lock."""
+    ended: list[bool] = []
+    end = OperationSpans._end
+    monkeypatch.setattr(OperationSpans, "_end", lambda *args: (ended.append(worker.is_worker()), end(*args)))
+
+    @llmtrace.retrieval("atlas")
+    def search() -> Iterator[int]:
+        yield 1
+
+    with llmtrace.agent("guide"):
+        results = search()
+        next(results)
+        del results
+        gc.collect()
+        assert worker.drain(30)
+        assert ended == [True]
+    assert [span.name for span in spans.get_finished_spans()] == ["retrieval", "invoke_agent guide"]

@@ -1,4 +1,4 @@
-"""Calls of the programs that run beside another instrumentation. Each returns the text of the response."""
+"""Calls of the programs that run with another instrumentation. Each returns the text of the response."""
 
 from __future__ import annotations
 

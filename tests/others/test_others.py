@@ -1,4 +1,4 @@
-"""llmtrace beside other instrumentation: one span per call has the tokens, and budgets hold, whichever starts first.
+"""llmtrace with other instrumentation: one span per call has the tokens, and budgets hold, whichever starts first.
 
 The packages need environments of their own: ``nox -s others``.
 """

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from exported_spans import exported  # noqa: F401 (a fixture)
 from loopback import Loopback, json_answer
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -33,7 +34,7 @@ def loopback(_loopback: Loopback) -> Loopback:
 def content_spans() -> Iterator[InMemorySpanExporter]:
     """Finished spans of calls that record content without a size limit."""
     exporter = InMemorySpanExporter()
-    provider = TracerProvider()
+    provider = TracerProvider(resource=Resource.get_empty())
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     llmtrace.instrument(tracer_provider=provider, strict=True, capture_content=True, content_max_bytes=10_000_000)
     yield exporter

@@ -84,6 +84,28 @@ async def test_chat_costs_its_tokens(
 
 
 @COLOURS
+@pytest.mark.parametrize("vendor", ["groq", "cerebras"])
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+async def test_times_of_the_server_are_recorded(
+    loopback: Loopback, spans: InMemorySpanExporter, client: Any, vendor: str, stream: bool
+) -> None:
+    """The times that Groq reports with its usage, and Cerebras beside it, are on the span."""
+    times = {"queue_time": 0.25, "prompt_time": 0.5, "completion_time": 1.5, "total_time": 2}
+    usage = USAGE | times if vendor == "groq" else USAGE
+    more = {"time_info": times} if vendor == "cerebras" else {}
+    named = chunks(vendor, "m-1", usage)
+    named[-1] |= more
+    body = {**CHAT, "usage": usage, **more}
+    loopback.will(stream_answer(sse(named, done=True)) if stream else json_answer(body))
+    result = await ask(client, stream=stream)
+    if stream:
+        await collect(result)
+    found = await only(spans)
+    stages = {name.rpartition(".")[2]: found[name] for name in found if name.startswith("llmtrace.server.time.")}
+    assert stages == {"queue": 0.25, "prompt": 0.5, "completion": 1.5, "total": 2}
+
+
+@COLOURS
 @VENDORS
 @pytest.mark.parametrize("end", ["closed", "dropped"])
 async def test_stream_left_early_is_ended_once(

@@ -19,7 +19,7 @@ from answers import (
     RESPONSE_EVENTS,
     sse,
 )
-from entry_points import EntryPoint, arguments_for, entry_points, page, provider_named
+from entry_points import READINGS, EntryPoint, arguments_for, entry_points, page, provider_named
 from loopback import Loopback, json_answer, stream_answer
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -104,8 +104,6 @@ EXPECTED: dict[Any, tuple[int | None, int | None]] = {
     assistants.RETRIEVE_RUN: (None, None),
 }
 
-POINTS = [point for sdk in MODULES for point in entry_points(sdk)]
-
 
 def known(wire: WireFormat) -> WireFormat:
     """Return the key of a wire format in the tables above: libraries of other vendors adapt OpenAI's readers."""
@@ -117,17 +115,10 @@ HANDLING = ("_and_stream", "_run_stream", "_outputs_stream")
 """What these methods end with: they call those of other cells, twice or behind a handler of events."""
 
 
-def _cells(points: list[EntryPoint]) -> list[Any]:
-    return [
-        pytest.param(point, colour, reading, id=f"{point.sdk}-{point.name}-{colour}-{reading.replace(' ', '_')}")
-        for point in points
-        for colour in ("sync", "async")
-        for reading in point.readings
-    ]
-
-
-CELLS = _cells([point for point in POINTS if not point.name.endswith(POLLING + HANDLING)])
-RUNS = _cells([point for point in POINTS if point.name.endswith(POLLING + HANDLING)])
+def cells(sdk: str, reading: str, runs: bool) -> list[EntryPoint]:
+    """Return the methods of a client that can be read in a way: those that start a run and follow it, or the others."""
+    points = [point for point in entry_points(sdk) if reading in point.readings]
+    return [point for point in points if point.name.endswith(POLLING + HANDLING) is runs]
 
 
 async def settled(value: Any) -> Any:
@@ -190,11 +181,24 @@ async def _each_while_open(runner: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize(("point", "colour", "reading"), CELLS)
-async def test_cell(
-    loopback: Loopback, spans: InMemorySpanExporter, point: EntryPoint, colour: str, reading: str
-) -> None:
+@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize("sdk", MODULES)
+async def test_methods(loopback: Loopback, spans: InMemorySpanExporter, sdk: str, colour: str, reading: str) -> None:
     """A call of each method, sync or async, read in any way, is one span with the values of the response."""
+    client = make_client(sdk, colour, loopback.url)
+    points = cells(sdk, reading, runs=False)
+    assert points
+    for point in points:
+        loopback.received.clear()
+        spans.clear()
+        await check_method(loopback, spans, client, point, reading)
+    await settled(client.close())
+
+
+async def check_method(
+    loopback: Loopback, spans: InMemorySpanExporter, client: Any, point: EntryPoint, reading: str
+) -> None:
     wire = known(point.wire)
     answer, events = ANSWERS[wire]
     if point.sdk == "together" and wire == media.SPEECH:
@@ -202,46 +206,50 @@ async def test_cell(
     streamed = "stream" in reading.split()
     done = wire is not messages.MESSAGES and not point.path.startswith("/responses")
     loopback.will(stream_answer(sse(events, done=done)) if streamed else json_answer(answer))
-    client = make_client(point.sdk, colour, loopback.url)
     await make(point, client, reading)
-    await settled(client.close())
 
-    assert [requested.path.partition("?")[0] for requested in loopback.received] == [point.path]
+    assert [requested.path.partition("?")[0] for requested in loopback.received] == [point.path], point
     (span,) = spans.get_finished_spans()
     got = dict(span.attributes or {})
-    assert operation_of(got) == point.wire.request({}).operation
-    assert got["gen_ai.provider.name"] == provider_named(point.sdk).default_provider
-    assert got["llmtrace.outcome"] == "ok"
-    assert got.get("llmtrace.stream.end") == ("exhausted" if streamed else None)
+    assert operation_of(got) == point.wire.request({}).operation, point
+    assert got["gen_ai.provider.name"] == provider_named(point.sdk).default_provider, point
+    assert got["llmtrace.outcome"] == "ok", point
+    assert got.get("llmtrace.stream.end") == ("exhausted" if streamed else None), point
     reported = (got.get("gen_ai.usage.input_tokens"), got.get("gen_ai.usage.output_tokens"))
-    if wire == media.SPEECH and (not streamed or point.sdk == "together"):
-        assert reported == (None, None)
-    else:
-        assert reported == EXPECTED.get(wire, (7, 3))
+    silent = wire == media.SPEECH and (not streamed or point.sdk == "together")
+    assert reported == ((None, None) if silent else EXPECTED.get(wire, (7, 3))), point
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize(("point", "colour", "reading"), RUNS)
-async def test_cell_of_a_run(
-    loopback: Loopback, spans: InMemorySpanExporter, point: EntryPoint, colour: str, reading: str
-) -> None:
+@pytest.mark.parametrize("colour", ["sync", "async"])
+async def test_methods_that_follow_a_run(loopback: Loopback, spans: InMemorySpanExporter, colour: str) -> None:
     """A method that starts a run and polls it has one span per request, one of them with usage."""
+    client = make_client("openai", colour, loopback.url)
+    for reading in READINGS:
+        for point in cells("openai", reading, runs=True):
+            loopback.received.clear()
+            spans.clear()
+            await check_run(loopback, spans, client, point, reading)
+    await settled(client.close())
+
+
+async def check_run(
+    loopback: Loopback, spans: InMemorySpanExporter, client: Any, point: EntryPoint, reading: str
+) -> None:
     answer, events = ANSWERS[point.wire]
     handled = point.name.endswith(HANDLING)
     loopback.will(stream_answer(sse(events, done=True)) if handled else json_answer(answer))
-    client = make_client(point.sdk, colour, loopback.url)
     await make(point, client, reading)
-    await settled(client.close())
 
     assert loopback.received[0].path == point.path
-    assert len(loopback.received) == (1 if handled else 2)
+    assert len(loopback.received) == (1 if handled else 2), point
     run, *fetched = (dict(span.attributes or {}) for span in spans.get_finished_spans())
-    assert len(fetched) == len(loopback.received) - 1
-    assert run["gen_ai.operation.name"] == "invoke_agent"
-    assert (run["gen_ai.usage.input_tokens"], run["gen_ai.usage.output_tokens"]) == (7, 3)
-    assert run.get("llmtrace.stream.end") == ("exhausted" if handled else None)
-    assert [got["gen_ai.operation.name"] for got in fetched] == ["fetch_response"] * len(fetched)
-    assert not [name for got in fetched for name in got if name.startswith("gen_ai.usage.")]
+    assert len(fetched) == len(loopback.received) - 1, point
+    assert run["gen_ai.operation.name"] == "invoke_agent", point
+    assert (run["gen_ai.usage.input_tokens"], run["gen_ai.usage.output_tokens"]) == (7, 3), point
+    assert run.get("llmtrace.stream.end") == ("exhausted" if handled else None), point
+    assert [got["gen_ai.operation.name"] for got in fetched] == ["fetch_response"] * len(fetched), point
+    assert not [name for got in fetched for name in got if name.startswith("gen_ai.usage.")], point
 
 
 def test_the_page_is_current() -> None:

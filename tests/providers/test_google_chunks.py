@@ -175,7 +175,7 @@ def changed(draw: st.DrawFn, value: Any, name: str = "") -> Any:
     return draw(TEXTS) if name == "text" else re.sub("[0-9]", str(draw(st.integers(0, 9))), value)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(streams(), st.sampled_from([{}, {"separators": (",", ":")}, {"indent": 2}, {"ensure_ascii": False}]))
 def test_shape_cache_gives_the_same_result_for_any_stream(
     chunks: list[dict[str, Any]], written: dict[str, Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llmtrace.telemetry.decode import decode, fold, form_data
@@ -80,7 +80,6 @@ def test_truncated_private_key_leaves_valid_json() -> None:
     assert json.loads(builtin(text)) == {"key": "[PRIVATE_KEY]", "n": 1}
 
 
-@settings(deadline=None)
 @given(st.recursive(st.text(max_size=30), lambda inner: st.dictionaries(st.text(max_size=9), inner, max_size=3)))
 def test_redacted_json_stays_valid(value: object) -> None:
     """Any JSON with an address in it is valid JSON after redaction."""
@@ -88,7 +87,6 @@ def test_redacted_json_stays_valid(value: object) -> None:
     assert "jane@example.com" not in json.dumps(json.loads(builtin(text)))
 
 
-@settings(deadline=None)
 @given(st.text(alphabet='\\%&#;x41u0n[m\x1b3"\n\u200b\uff11', max_size=60))
 def test_decoded_positions_map_to_complete_escapes(text: str) -> None:
     """Each decoded character maps to a part of the original, in order and without splitting escapes."""

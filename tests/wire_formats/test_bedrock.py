@@ -62,7 +62,7 @@ def _read(wire_format: WireFormat, body: Any) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 @given(body=_JSON)
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@settings(max_examples=150)
 def test_readers_accept_any_body(name: str, body: Any) -> None:
     """Fields of any type, in any place, raise nothing."""
     _read(FORMATS[name], body)

@@ -82,7 +82,7 @@ class Slow:
         return bool(self.counts.add(chunk))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.one_of(PLAIN, CHUNKS), max_size=6), st.sampled_from([ChatCompletionChunk, Bare]))
 def test_fast_path_gives_the_same_result(chunks: list[dict[str, Any]], model: Any) -> None:
     """Usage, names, ends and texts are the same with content on and off."""

@@ -102,7 +102,7 @@ def same(events: list[Event], model: Callable[[Event], Any], read: ReadTexts, co
     assert outcome(copy.deepcopy(events), read, counts(), accumulator(), short=True) == long
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(MESSAGE_EVENT, max_size=7))
 def test_messages_fast_path_gives_the_same_result(events: list[Event]) -> None:
     """Usage, stop reasons, ends and texts of Anthropic's events are the same."""
@@ -115,7 +115,7 @@ def test_messages_fast_path_gives_the_same_result(events: list[Event]) -> None:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(RESPONSE_EVENT, max_size=7))
 def test_responses_fast_path_gives_the_same_result(events: list[Event]) -> None:
     """Status, ends and texts of OpenAI's events are the same."""

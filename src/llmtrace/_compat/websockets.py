@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["handshake_uri"]
+__all__ = ["handshake_url"]
 
 
-def handshake_uri(socket: Any) -> Any:
-    """Return the ``WebSocketURI`` that a connection was opened with, ``None`` if it cannot be read.
-
-    It has the attributes ``host``, ``port`` and ``query``.
-    """
+def handshake_url(socket: Any) -> str:
+    """Return the URL that a connection was opened with, without its path; empty if it cannot be read."""
     protocol = getattr(socket, "protocol", None)
-    return getattr(protocol, "uri", None) or getattr(protocol, "wsuri", None)
+    uri: Any = getattr(protocol, "uri", None) or getattr(protocol, "wsuri", None)
+    host = getattr(uri, "host", None)
+    if not host:
+        return ""
+    return f"wss://{f'[{host}]' if ':' in host else host}:{uri.port}?{uri.query}"

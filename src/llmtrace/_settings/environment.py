@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
-__all__ = ["first_variable", "overridden", "variable", "variables"]
+__all__ = ["first_variable", "is_http_url", "overridden", "variable", "variables"]
 
 
 def variables() -> Mapping[str, str]:
@@ -37,3 +38,12 @@ def overridden(name: str, value: str | None) -> Iterator[None]:
             os.environ[name] = before
         elif value is not None:
             del os.environ[name]
+
+
+def is_http_url(text: str) -> bool:
+    """Return True if a text is a URL with ``http`` or ``https`` and a host."""
+    try:
+        url = urlsplit(text)
+        return url.scheme.lower() in ("http", "https") and bool(url.hostname) and (url.port or 1) > 0
+    except ValueError:
+        return False

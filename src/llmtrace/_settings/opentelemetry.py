@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from .._process import ForkSafeLock, warn_once
-from .environment import first_variable
+from .environment import first_variable, is_http_url
 
 __all__ = ["usable_environment"]
 
@@ -57,14 +57,6 @@ def _is_amount(text: str, maximum: float = math.inf) -> bool:
         return False
 
 
-def _is_endpoint(text: str) -> bool:
-    try:
-        url = urlsplit(text)
-        return url.scheme.lower() in ("http", "https") and bool(url.hostname) and (url.port or 1) > 0
-    except ValueError:
-        return False
-
-
 def _is_headers(text: str) -> bool:
     """Return True if at least one pair can be sent. The SDK skips and logs the others."""
     pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
@@ -104,7 +96,7 @@ _EXPORTER = {
     "CLIENT_CERTIFICATE": _FILE,
     "INSECURE": _words("true", "false", default="false"),
 }
-_URL = _Variable(_is_endpoint, "a URL with http:// or https://", _ENDPOINT)
+_URL = _Variable(is_http_url, "a URL with http:// or https://", _ENDPOINT)
 _MILLISECONDS = _Variable(lambda text: _is_amount(text) and float(text) > 0, "a number of milliseconds above 0")
 _CREDENTIALS = _Variable(_is_installed("opentelemetry_otlp_credential_provider"), "an installed credential provider")
 _LENGTH = _integer("", 0)

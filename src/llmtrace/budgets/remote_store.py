@@ -129,11 +129,16 @@ class RemoteStore:
         if self._pid != os.getpid():
             # Drop the queue after a fork: the parent process runs these steps.
             self._reset()
+        self._queue.put(item)
         with self._lock:
-            self._queue.put(item)
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = new_thread("budgets", self._run)
-                self._thread.start()
+            if self._thread is not None:
+                return
+            thread = self._thread = new_thread("budgets", self._run)
+        try:
+            thread.start()  # without the lock: a finalizer on the new thread may settle a call
+        except RuntimeError:  # the interpreter is ending
+            self._thread = None
+            raise
 
     def _run(self) -> None:
         while True:

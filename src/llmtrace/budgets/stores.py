@@ -11,6 +11,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
@@ -147,53 +148,6 @@ _CALL_SECONDS = 86_400
 _SETTLED_SECONDS = 3_600
 """Seconds for which a repeated settlement is recognized."""
 
-_RESERVE = """
-local call = KEYS[#KEYS]
-local repeated = redis.call('EXISTS', call) == 1
-local balances, refused = {}, -1
-for i = 1, #KEYS - 1 do
-  local window = redis.call('HMGET', KEYS[i], 'spent', 'reserved')
-  balances[2 * i - 1], balances[2 * i] = window[1] or '0', window[2] or '0'
-  local held = (tonumber(window[1]) or 0) + (tonumber(window[2]) or 0)
-  local limit, amount = tonumber(ARGV[i * 4 - 3]), tonumber(ARGV[i * 4 - 2])
-  if refused < 0 and ARGV[i * 4] == '1' and (held >= limit or held + amount > limit) then refused = i - 1 end
-end
-if repeated then refused = -1 end
-if refused < 0 and not repeated then
-  redis.call('HSET', call, 'state', 'reserved')
-  redis.call('EXPIRE', call, ARGV[#ARGV])
-  for i = 1, #KEYS - 1 do
-    redis.call('HSET', call, KEYS[i], ARGV[i * 4 - 2])
-    redis.call('HINCRBY', KEYS[i], 'reserved', ARGV[i * 4 - 2])
-    redis.call('EXPIRE', KEYS[i], ARGV[i * 4 - 1])
-  end
-end
-table.insert(balances, 1, tostring(refused))
-return balances
-"""
-_SETTLE = """
-local call = KEYS[#KEYS]
-local state = redis.call('HGET', call, 'state')
-local spent = {}
-for i = 1, #KEYS - 1 do
-  if state == 'settled' then
-    spent[i] = redis.call('HGET', KEYS[i], 'spent') or '0'
-  else
-    local reserved = state and redis.call('HGET', call, KEYS[i]) or '0'
-    if reserved ~= '0' and redis.call('HINCRBY', KEYS[i], 'reserved', '-' .. reserved) < 0 then
-      redis.call('HSET', KEYS[i], 'reserved', '0')
-    end
-    redis.call('HINCRBY', KEYS[i], 'spent', ARGV[i * 2 - 1])
-    spent[i] = redis.call('HGET', KEYS[i], 'spent')
-    redis.call('EXPIRE', KEYS[i], ARGV[i * 2])
-  end
-end
-redis.call('DEL', call)
-redis.call('HSET', call, 'state', 'settled')
-redis.call('EXPIRE', call, ARGV[#ARGV])
-return spent
-"""
-
 
 @dataclass(slots=True, eq=False)
 class Step:
@@ -231,12 +185,11 @@ class RedisStore:
         self._connection_error: Any = redis.ConnectionError
         self._prefix = prefix
         self._calls = prefix.removesuffix(":") + "-call:"
+        folder = Path(__file__).parent
+        self._reserve, self._settle = ((folder / f"{name}.lua").read_text("utf-8") for name in ("reserve", "settle"))
 
     def run(self, steps: Sequence[Step]) -> list[Any]:
-        """Run ``steps`` in one round trip.
-
-        Returns:
-            For each step its result, or the exception that it raised.
+        """Run ``steps`` in one round trip; return for each its result, or the exception that it raised.
 
         Raises:
             redis.RedisError: The server could not be reached, or did not respond in time.
@@ -260,9 +213,9 @@ class RedisStore:
             for step in steps:
                 keys = [self._prefix + claim.key for claim in step.claims] + [self._calls + step.call]
                 if step.spent is None:
-                    pipeline.eval(_RESERVE, len(keys), *keys, *_reserve_arguments(step.claims))
+                    pipeline.eval(self._reserve, len(keys), *keys, *_reserve_arguments(step.claims))
                 else:
-                    pipeline.eval(_SETTLE, len(keys), *keys, *_settle_arguments(step.claims, step.spent))
+                    pipeline.eval(self._settle, len(keys), *keys, *_settle_arguments(step.claims, step.spent))
             results: list[Any] = pipeline.execute(raise_on_error=False)
             return results
 

@@ -10,20 +10,20 @@ from threading import get_ident
 from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Any
 
-from .._compat.http_clients import body_of, header_entries, headers_of, request_of
+from .._compat.http_clients import body_of, headers_of, request_of
 from .._errors import log_internal_error
 from .._process import after_fork
-from .._read import Money, read_money
 from ..context import inference_spans
 from ..context import state as context_state
 from ..context.operations import note_content
 from ..model import Request, RequestContent, Response, StreamTiming
 from ..model.call_stages import CallStart, FinishedCall
 from ..model.wire_format import Accumulator, WireFormat
-from . import background, bedrock_headers, worker
+from . import background, worker
 from .content import ContentRecorder
 from .error_body import read_error
 from .failure import error_type, http_status, may_have_been_sent
+from .headers import complete_from_headers
 from .services import CallServices
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class CallState:
         self.error_type: str | None = None
         self.refused: bool = False
         self.reservation: Reservation | None = None
-        self.body: Any = None
+        self.body: Any = body if services.estimator is not None else None
         """Request body, held for the duration of the call if its tokens may have to be estimated."""
         self.output_text: OutputText | None = None
         self.estimate: Estimate | None = None
@@ -302,11 +302,7 @@ class CallState:
         http = self.http_response if self.http_response is not None else getattr(error, "response", None)
         headers = headers_of(http)
         if headers is not None:
-            self.headers = _read_headers(headers)
-            if response.stated_cost is None:
-                response.stated_cost = _stated_cost(self.headers)
-            if self.start.provider == "aws.bedrock":
-                bedrock_headers.complete(response, self.headers)
+            self.headers = complete_from_headers(response, headers, self.start.wire_format.headers)
         if self.content is not None:
             self.content.complete_from_request(request_of(error if self.http_response is None else self.http_response))
             if request.operation in _CONVERSATIONS and context_state.activation_of(self.parent_context) is not None:
@@ -466,41 +462,5 @@ def _copy_lists(body: Any) -> Any:
     return {name: list(value) if type(value) is list else value for name, value in body.items()}
 
 
-_COST_HEADERS = ("x-litellm-response-cost", "x-nr-request-cost", "cf-aig-cost", "x-total-cost")
-"""Response headers in which gateways state the cost of a call in USD."""
-
-
-def _stated_cost(headers: Mapping[str, str]) -> Money | None:
-    """Return the cost stated by a gateway. Ignore 0: gateways send it while the cost is unknown."""
-    name = next(filter(headers.__contains__, _COST_HEADERS), None)
-    cost = None if name is None else read_money(headers[name])
-    return cost if cost is not None and cost > 0 else None
-
-
 def _is_error_status(text: str | None) -> bool:
     return text is not None and len(text) == 3 and text.isdecimal() and "400" <= text < "600"
-
-
-_READ_HEADERS = {
-    name.encode(): name
-    for name in (
-        "x-request-id",
-        "request-id",
-        "x-amzn-requestid",
-        "x-ratelimit-remaining-requests",
-        "x-ratelimit-remaining-tokens",
-        "anthropic-ratelimit-requests-remaining",
-        "anthropic-ratelimit-tokens-remaining",
-        *bedrock_headers.NAMES,
-        *_COST_HEADERS,
-    )
-}
-
-
-def _read_headers(headers: Any) -> dict[str, str]:
-    # Read httpx's list of (raw name, lower-case name, value) once: each look-up by name scans all headers.
-    entries = header_entries(headers)
-    if entries is not None:
-        return {_READ_HEADERS[name]: value.decode("latin-1") for _, name, value in entries if name in _READ_HEADERS}
-    # Other clients keep the case that the server sent.
-    return {name: value for key, value in headers.items() if (name := key.lower()).encode() in _READ_HEADERS}

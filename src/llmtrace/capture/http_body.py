@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import weakref
 from base64 import b64decode
@@ -133,8 +134,12 @@ class SseParser:
             self.observer.on_close()
 
 
+_EVENT_TYPE = re.compile(rb"\x0b:event-type\x07(..)", re.DOTALL)
+"""Header of a frame with the type of its event: name, kind of value, and length of the value that follows."""
+
+
 class AwsEventStreamParser(SseParser):
-    """Parser of AWS event streams, whose binary frames each hold one event in base64."""
+    """Parser of AWS event streams, whose binary frames each hold one event, as JSON or as base64 in JSON."""
 
     def feed(self, data: bytes) -> None:
         """Parse the next bytes of the body."""
@@ -144,14 +149,21 @@ class AwsEventStreamParser(SseParser):
             size, headers, _ = _FRAME_PRELUDE.unpack_from(rest)
             if len(rest) < size or size < _FRAME_PRELUDE.size + headers + _FRAME_CHECKSUM_BYTES:
                 return
-            payload = bytes(rest[_FRAME_PRELUDE.size + headers : size - _FRAME_CHECKSUM_BYTES])
+            start = _FRAME_PRELUDE.size + headers
+            head = bytes(rest[_FRAME_PRELUDE.size : start])
+            payload = bytes(rest[start : size - _FRAME_CHECKSUM_BYTES])
             del rest[:size]
-            self._parse_frame(payload)
+            self._parse_frame(head, payload)
 
-    def _parse_frame(self, payload: bytes) -> None:
+    def _parse_frame(self, head: bytes, payload: bytes) -> None:
         try:
-            self._parse_event(b64decode(json.loads(payload)["bytes"]))
-        except (ValueError, KeyError, TypeError):
+            event = json.loads(payload)
+            if "bytes" in event:
+                self._parse_event(b64decode(event["bytes"]))
+            elif (kind := _EVENT_TYPE.search(head)) is not None:
+                length = int.from_bytes(kind[1])
+                self.observer.on_chunk({head[kind.end() :][:length].decode(): event})
+        except (ValueError, TypeError, RecursionError):
             # Skip exception frames: the SDK raises for them.
             return
 

@@ -22,30 +22,34 @@ _Task = Callable[[], object]
 _queue: queue.SimpleQueue[tuple[_Task, _Task, threading.Event]] = queue.SimpleQueue()
 """Each entry: the task, its variant for ``run_waiting``, and the event to set when either is done."""
 _worker: threading.Thread | None = None
-_lock = threading.Lock()
+"""The thread, from the moment that it is being started until it ends."""
+_lock = threading.RLock()
 start_callbacks: dict[str, Callable[[], None]] = {}
 """Callbacks run in each process when its worker starts: a pool child may exit before any of its spans ends."""
 
 
 def start() -> None:
     """Start the thread if it is not running. Called when a call or stream begins, never from a finalizer."""
-    if _worker is None or not _worker.is_alive():
+    if _worker is None:
         _start()
 
 
 def _start() -> None:
-    if _worker is None and is_gevent_patched():
-        _reset()
-    _start_once()
-
-
-def _start_once() -> None:
     global _worker  # noqa: PLW0603 - one thread for the process
+    if is_gevent_patched():
+        _reset()
+    thread = new_thread("worker", _run)
     with _lock:
-        if _worker is None or not _worker.is_alive():
-            _worker = new_thread("worker", _run)
-            _worker.start()
-            _run_start_callbacks()
+        if _worker is not None:
+            return
+        _worker = thread
+    try:
+        # Hold no lock: this waits for the new thread, on which a finalizer may run.
+        thread.start()
+    except RuntimeError:  # the interpreter is ending
+        _worker = None
+    else:
+        _run_start_callbacks()
 
 
 def _run_start_callbacks() -> None:
@@ -57,10 +61,14 @@ def _run_start_callbacks() -> None:
 
 
 def _run() -> None:
-    while True:
-        task, _, done = _queue.get()
-        _run_task(task, done)
-        del task
+    global _worker  # noqa: PLW0603
+    try:
+        while True:
+            task, _, done = _queue.get()
+            _run_task(task, done)
+            del task
+    finally:
+        _worker = None
 
 
 def _run_task(task: _Task, done: threading.Event) -> None:
@@ -86,7 +94,7 @@ def submit(task: _Task, *, at_exit: _Task | None = None) -> threading.Event:
         An event that is set when the task is done.
     """
     done = threading.Event()
-    if _worker is None or not _worker.is_alive():
+    if _worker is None:
         task()
         done.set()
         return done
@@ -119,7 +127,7 @@ def is_worker() -> bool:
 
 def drain(timeout: float) -> bool:
     """Wait up to ``timeout`` seconds for the tasks submitted so far. Return True if they are done."""
-    if _worker is None or not _worker.is_alive() or is_worker():
+    if _worker is None or is_worker():
         return True
     done = threading.Event()
     _queue.put((bool, bool, done))
@@ -128,7 +136,7 @@ def drain(timeout: float) -> bool:
 
 def _reset() -> None:
     global _worker, _lock, _queue
-    _worker, _lock, _queue = None, threading.Lock(), queue.SimpleQueue()
+    _worker, _lock, _queue = None, threading.RLock(), queue.SimpleQueue()
 
 
 after_fork(_reset)

@@ -114,14 +114,18 @@ class Block(Generic[T_co]):
     def _begin(self, outer: Context | None, function: CallArguments | None = None) -> Activation | None:
         try:
             activation = Activation(state.current() if outer is None else outer)
-            inner = self._enter(activation, function)
-            if baggage.keys:
-                inner = baggage.write(activation.call_context, inner)
-            activation.context = state.with_activation(inner, activation)
+            self._open(activation, function)
         except Exception:
             log_internal_error("enter a block")
             return None
         return activation
+
+    def _open(self, activation: Activation, function: CallArguments | None) -> None:
+        """Enter the block and set the context of ``activation``."""
+        inner = self._enter(activation, function)
+        if baggage.keys:
+            inner = baggage.write(activation.call_context, inner)
+        activation.context = state.with_activation(inner, activation)
 
     def _end(self, activation: Activation, error: BaseException | None) -> None:
         try:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from opentelemetry.context import Context
 
 from . import state
-from .blocks import Activation, Block
+from .blocks import Activation
 from .operation import Operation, get_emitter
 from .operations import OperationBlock, agent, tool, workflow
 from .retrieval import Search, rerank, retrieval
-from .tags import tag
+from .validation import clean_label
 
-__all__ = ["CallbackRun", "innermost_operation"]
+__all__ = ["CallbackRun", "ReportedError", "innermost_operation"]
 
 _BLOCKS: dict[str, Callable[[Any], Any]] = {
     "tool": tool,
@@ -26,13 +28,25 @@ _BLOCKS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+class ReportedError(Exception):
+    """Error of an operation that its framework has handled and reports as text."""
+
+
+@lru_cache(1024)
+def _block(client: str, kind: str, name: str) -> OperationBlock[Any]:
+    """Return the block of an operation, which all its runs share."""
+    block: OperationBlock[Any] = _BLOCKS[kind](name or None)
+    block.client = client
+    return block
+
+
 class CallbackRun:
     """One operation that begins and ends in callbacks, perhaps in different threads and tasks.
 
     Its context is not current by itself: make it current where the operation does its work.
     """
 
-    __slots__ = ("_entered", "_handled", "activation", "context", "operation")
+    __slots__ = ("_block", "_handled", "activation", "context", "operation")
 
     def __init__(self, client: str, kind: str, name: str, outer: Context, session: object = None) -> None:
         """Begin an operation.
@@ -45,22 +59,14 @@ class CallbackRun:
             session: Session of the calls inside, unless an enclosing block has set one.
         """
         self._handled: BaseException | None = sys.exc_info()[1]
-        self._entered: list[tuple[Block[Any], Activation]] = []
-        self.context: Context = outer
-        if session is not None and state.call_context_of(outer).session is None:
-            self._enter(tag(session=str(session)))
-        block: OperationBlock[Any] = _BLOCKS[kind](name or None)
-        block.client = client
-        self._enter(block)
-        self.activation: Activation = self._entered[-1][1]
+        self._block: OperationBlock[Any] = _block(client, kind, name)
+        self.activation: Activation = Activation(outer)
+        if session is not None and self.activation.call_context.session is None:
+            label = clean_label("session", str(session))
+            self.activation.call_context = replace(self.activation.call_context, session=label)
+        self._block._open(self.activation, None)
+        self.context: Context = self.activation.context
         self.operation: Operation = self.activation.payload[0]
-
-    def _enter(self, block: Block[Any]) -> None:
-        activation = block._begin(self.context)
-        if activation is None:
-            raise RuntimeError("the block of a callback cannot be entered")
-        self._entered.append((block, activation))
-        self.context = activation.context
 
     @property
     def reads_content(self) -> bool:
@@ -97,17 +103,17 @@ class CallbackRun:
     def end(self, error: BaseException | None = None) -> None:
         """End the operation. Its documents stay inside until they are propagated."""
         self._handled = None
-        for block, activation in reversed(self._entered):
-            block._leave(activation, error)
+        self._block._leave(self.activation, error)
 
     def propagate_documents(self) -> None:
         """Pass the documents retrieved inside to the operation above, for all that begins after this call."""
         outer = innermost_operation(self.activation.outer)
         if outer is not None and outer.kind == self.operation.kind == "retrieval":
-            return  # the outer search selects among the documents of this one
-        for _, activation in reversed(self._entered):
-            activation.path = None  # not only for the thread or task in which the operation began
-            activation.propagate_documents()
+            if outer.inner_documents is not None:  # else the outer search has selected among them
+                outer.inner_documents += self.activation.documents.all_documents()[0]
+            return
+        self.activation.path = None  # not only for the thread or task in which the operation began
+        self.activation.propagate_documents()
 
 
 def innermost_operation(context: Context) -> Operation | None:

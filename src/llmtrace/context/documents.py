@@ -176,7 +176,7 @@ class DocumentContext:
 
 _traces: OrderedDict[int, DocumentContext] = OrderedDict()
 """Documents retrieved outside every block, by trace id, for the latest traces."""
-_lock = ForkSafeLock()
+_lock = ForkSafeLock(threading.RLock)  # a generator that is collected on the thread that holds it adds documents too
 
 
 def has_traces() -> bool:
@@ -193,9 +193,8 @@ def documents_in_trace(trace: int) -> tuple[Document, ...]:
 def add_to_trace(trace: int, documents: tuple[Document, ...], *, replace: bool) -> None:
     """Add documents to a trace outside every block; the oldest trace is forgotten when there are too many."""
     with _lock:
-        retrieved = _traces.pop(trace, None) or DocumentContext()
-        retrieved.add(None, trace, documents, replace=replace)
-        _traces[trace] = retrieved
+        _traces.setdefault(trace, DocumentContext()).add(None, trace, documents, replace=replace)
+        _traces.move_to_end(trace)
         if len(_traces) > _MAX_TRACES:
             _traces.popitem(last=False)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import count
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from opentelemetry.context import Context
 
@@ -15,15 +15,31 @@ if TYPE_CHECKING:
     from .collect import Calls
     from .score import Score
 
-__all__ = ["Operation", "OperationEmitter", "get_emitter", "set_emitter"]
+__all__ = ["Database", "Operation", "OperationEmitter", "get_emitter", "set_emitter"]
+
+
+class Database(NamedTuple):
+    """Database that a search is sent to."""
+
+    system: str
+    """Name of the product."""
+    operation: str
+    """Name of the operation in the client library."""
+    collection: str | None
+    namespace: str | None = None
+    """Name of the database that has the collection."""
+    address: str | None = None
+    """Host of the server."""
+    port: int | None = None
 
 
 class Operation:
     """The data of one operation, from its start to its end."""
 
-    __slots__ = ("agent", "arguments", "call_context", "call_id", "calls", "client", "description", "documents",
-                 "error", "first_input", "inference_calls", "input_documents", "kind", "last_output", "name", "parent",
-                 "query", "result", "span", "started", "tool_calls", "top_k")  # fmt: skip
+    __slots__ = ("agent", "arguments", "call_context", "call_id", "calls", "client", "database", "description",
+                 "documents", "duration", "error", "first_input", "inference_calls", "inner_documents",
+                 "input_documents", "kind", "last_output", "name", "parent", "query", "result", "span", "started",
+                 "tool_calls", "top_k")  # fmt: skip
 
     def __init__(self, kind: str, name: str | None, call_context: CallContext) -> None:
         self.kind: str = kind
@@ -44,10 +60,14 @@ class Operation:
         """Messages of the latest response inside."""
         self.query: str | None = None
         self.top_k: int | None = None
+        self.database: Database | None = None
+        """Database of a search, if it is known."""
         self.input_documents: list[Document] = []
         """Documents that a reranker ranks."""
         self.documents: list[Document] = []
         """Documents that a search retrieved or a reranker kept."""
+        self.inner_documents: list[Document] | None = []
+        """Documents of searches inside a search, its own if it adds none; ``None`` once it has added any itself."""
         self.calls: Calls | None = None
         """Calls made inside, if their sum is recorded."""
         self.inference_calls: count[int] = count()
@@ -60,8 +80,19 @@ class Operation:
         """Context of the parent span, if that is not the enclosing block's."""
         self.error: BaseException | None = None
         self.started: float = perf_counter()
+        self.duration: float = 0.0
+        """Seconds from start to end."""
         self.span: Any = None
         """Span of the operation, set by the emitter."""
+
+    def drop_content(self) -> None:
+        """Drop content, context and span: a span that waits for its exporter must not keep them alive."""
+        self.call_context = self.call_context.without_content()
+        self.arguments = self.result = self.query = self.first_input = self.parent = self.span = None
+        self.last_output = ()
+        self.inner_documents = None
+        self.input_documents = [Document(each.id, each.score) for each in self.input_documents]
+        self.documents = [Document(each.id, each.score) for each in self.documents]
 
 
 class OperationEmitter(Protocol):

@@ -50,6 +50,7 @@ class Search:
         try:
             added = list(read_documents(documents))
             self._operation.documents += added
+            self._operation.inner_documents = None
             if self._activation is not None and added:
                 replaces = self._replace and len(self._operation.documents) == len(added)
                 trace = state.trace_of(self._activation.outer)
@@ -107,6 +108,12 @@ class _SearchBlock(OperationBlock[S_co]):
 
 class _Retrieval(_SearchBlock[Search]):
     _kind = "retrieval"
+
+    def _leave(self, activation: Activation, error: BaseException | None) -> None:
+        inner = activation.payload[0].inner_documents
+        if inner:
+            self._value(activation).add(inner)
+        super()._leave(activation, error)
 
     def _value(self, activation: Activation) -> Search:
         if activation.payload is None:

@@ -83,8 +83,7 @@ class ExporterSink:
     def start(self) -> None:
         """Do nothing."""
 
-    def retry(self) -> None:
-        """Do nothing: a failed export is counted as lost."""
+    retry = after_fork = start
 
     def write(self, batch: Sequence[Any]) -> None:
         """Export a batch, and count its items as exported or lost."""
@@ -116,9 +115,6 @@ class ExporterSink:
         if self.durable:  # our own file exporter opens again when needed; other exporters do not
             self.exporter.shutdown()
 
-    def after_fork(self) -> None:
-        """Do nothing."""
-
 
 class BatchLimits:
     """Delay in seconds, batch size and queue size, from the standard ``OTEL_BSP_*`` or ``OTEL_BLRP_*`` variables."""
@@ -142,7 +138,7 @@ def _positive_int(name: str, default: int) -> int:
 class BatchProcessor:
     """A bounded queue, and a thread that writes it to the sink soon after the first item.
 
-    The thread starts with the first item, so that a program may fork before it. A forked child starts its own thread.
+    A forked child starts its own thread.
     """
 
     def __init__(self, sink: Sink, stats: ExportStats, limits: BatchLimits | None = None) -> None:
@@ -171,6 +167,9 @@ class BatchProcessor:
         self._renew()  # drop the queue, because the parent sends it
         self._stats.after_fork()
         self._sink.after_fork()
+
+    def start(self) -> None:
+        """Do nothing: the thread starts with the first item, so that a program may fork before it."""
 
     # -- the program's threads ----------------------------------------------------------------------------------------
 
@@ -208,19 +207,20 @@ class BatchProcessor:
         if self._patched != _process.is_gevent_patched():
             self._patched = True
             self._after_fork()
+        # Use SimpleQueue, which is reentrant: a finalizer or signal handler may interrupt ``put``.
+        messages: Any = queue.SimpleQueue()
+        thread = _process.new_thread("write", self._run, messages)
         with self._lock:
             if self._started or self._closed:
                 return
-            # Use SimpleQueue, which is reentrant: a finalizer or signal handler may interrupt ``put``.
-            self._messages, self._notified = queue.SimpleQueue(), False
-            # If the interpreter is ending, flush and close write on their caller's thread.
-            with suppress(RuntimeError):
-                thread = _process.new_thread("write", self._run, self._messages)
-                thread.start()
-                self._thread = thread  # after start(), because an unstarted thread cannot be joined
-            self._started = True
-            self._sink.start()
-            exit_hooks.install()
+            self._messages, self._notified, self._started = messages, False, True
+        # Start it without the lock: this waits for the new thread, on which a finalizer may end a span.
+        # If the interpreter is ending, flush and close write on their caller's thread.
+        with suppress(RuntimeError):
+            thread.start()
+            self._thread = thread  # after start(), because an unstarted thread cannot be joined
+        self._sink.start()
+        exit_hooks.install()
 
     # -- the writer thread ------------------------------------------------------------------------------------------
 

@@ -31,13 +31,7 @@ class PeriodicReader(MetricReader):
     """
 
     def __init__(self, sink: Sink, stats: ExportStats, exporter: Any) -> None:
-        """Start the thread.
-
-        Args:
-            sink: Receiver of the metrics.
-            stats: Counters of exported and lost data points.
-            exporter: Exporter whose temporality and aggregation apply.
-        """
+        """Create the reader, which starts with ``start``. Temporality and aggregation of ``exporter`` apply."""
         super().__init__(
             preferred_temporality=metric_preference(exporter, "temporality"),
             preferred_aggregation=metric_preference(exporter, "aggregation"),
@@ -48,10 +42,15 @@ class PeriodicReader(MetricReader):
         self._collecting = threading.Lock()
         self._stop = threading.Event()
         self._delivered = True
-        self._thread = new_thread("collect", self._run)
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread."""
+        thread = new_thread("collect", self._run)
         with suppress(RuntimeError):  # the interpreter is ending: close() collects on its caller's thread
-            self._thread.start()
-        sink.start()
+            thread.start()
+            self._thread = thread
+        self._sink.start()
         exit_hooks.install()
 
     def _run(self) -> None:
@@ -92,7 +91,8 @@ class PeriodicReader(MetricReader):
         """Collect for the last time and stop. Later measurements need another reader."""
         self._collect_now()
         self._stop.set()
-        self._thread.join(max(0.0, deadline - time.monotonic()))
+        if self._thread is not None:
+            self._thread.join(max(0.0, deadline - time.monotonic()))
         self._sink.rest(deadline)
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:

@@ -13,7 +13,7 @@ from ..context.score import Score
 from .batch import BatchProcessor
 from .otlp.destination import make_destination
 from .otlp.http_transport import HttpTransport
-from .otlp.payload import Payload, Unencodable, pack
+from .otlp.payload import Encoder, Payload, Unencodable, pack
 from .routes import make_sender
 from .stats import ExportStats
 
@@ -55,7 +55,7 @@ class AnnotationSender:
         return self._processor.close(time.monotonic() + timeout)
 
 
-class _AnnotationEncoder:
+class _AnnotationEncoder(Encoder):
     """An encoder of one request per score, so that a refusal affects that score only."""
 
     def encode(self, batch: Sequence[Score], limit: int, encoding: str) -> Iterator[Payload | Unencodable]:
@@ -63,14 +63,6 @@ class _AnnotationEncoder:
         for score in batch:
             body = json.dumps({"data": [_annotation(score)]}).encode()
             yield pack(body, encoding, 1) if len(body) <= limit else Unencodable("too_large")
-
-    def join(self, payloads: Sequence[Payload]) -> Sequence[Payload]:
-        """Return the payloads unchanged."""
-        return payloads
-
-    def split(self, payload: Payload) -> list[Payload]:
-        """Return nothing: a single score cannot be split."""
-        return []
 
 
 def _annotation(score: Score) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from opentelemetry.sdk.resources import Resource
 
@@ -22,25 +22,15 @@ from .routes import LOCAL, NO_ARGUMENTS, Arguments, LocalDestination, Route, ope
 from .signals import LOGS, METRICS, TRACES, Signal
 from .stats import Counts
 
+if TYPE_CHECKING:
+    from .periodic_reader import PeriodicReader
+
 __all__ = ["SignalProvider"]
 
+SignalWriter: TypeAlias = "BatchProcessor | PeriodicReader"
+"""A processor or reader behind one of our providers."""
+
 _log = logging.getLogger("llmtrace")
-
-
-class SignalWriter(Protocol):
-    """A processor or reader behind one of our providers."""
-
-    def flush(self, deadline: float) -> bool:
-        """Wait until all items are delivered. Return False if the deadline passes first."""
-        ...
-
-    def close(self, deadline: float) -> bool:
-        """Deliver items until the deadline, and stop. Return True if all were delivered."""
-        ...
-
-    def rest(self, deadline: float) -> None:
-        """Stop threads and close files until the next item."""
-        ...
 
 
 class SignalProvider:
@@ -205,7 +195,11 @@ class SignalProvider:
                     if route.announced:
                         _errors.announce(f"writing spans to {route.where}")
             self._created = True
-            return self._own
+            own, writers = self._own, self._writers
+        # Start threads without the lock: this waits for the new thread, on which a finalizer may need a provider.
+        for writer in writers:
+            writer.start()
+        return own
 
     def _make_provider(self, routes: Sequence[Route]) -> tuple[Any, list[SignalWriter]]:
         with usable_environment():

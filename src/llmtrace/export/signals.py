@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-__all__ = ["LOGS", "METRICS", "SIGNALS", "TRACES", "Signal"]
+from .._compat.otlp_exporters import LOG_ENCODER, LOG_EXPORTER
 
 _EXPORTERS = "opentelemetry.exporter.otlp.proto"
 
@@ -21,12 +21,32 @@ class Signal:
     unit: str
     """Plural name of the items."""
     proto: str
+    """Name of the package and the service in OpenTelemetry's protobuf modules."""
     encoder: str
+    """Module and name of the function that encodes a batch."""
     exporter: str
-    groups: str
-    scopes: str
+    """Module and name of the exporter class."""
     items: str
-    rejected: str
+    """Name of the field with the items, in the messages of a scope."""
+
+    @property
+    def groups(self) -> str:
+        """Name of the field of a request with one message for each resource."""
+        return f"resource_{self._plural}"
+
+    @property
+    def scopes(self) -> str:
+        """Name of the field of such a message with one message for each scope."""
+        return f"scope_{self._plural}"
+
+    @property
+    def _plural(self) -> str:
+        return "spans" if self is TRACES else self.name
+
+    @property
+    def rejected(self) -> str:
+        """Name of the field of a response with the number of rejected items."""
+        return f"rejected_{self.unit.replace(' ', '_')}"
 
     @property
     def request(self) -> Any:
@@ -86,37 +106,10 @@ class Signal:
         return f"OTEL_EXPORTER_OTLP_{self.name.upper()}_{option}", f"OTEL_EXPORTER_OTLP_{option}"
 
 
-TRACES = Signal(
-    name="traces",
-    unit="spans",
-    proto="trace",
-    encoder="trace_encoder:encode_spans",
-    exporter="trace_exporter:OTLPSpanExporter",
-    groups="resource_spans",
-    scopes="scope_spans",
-    items="spans",
-    rejected="rejected_spans",
-)
+TRACES = Signal("traces", "spans", "trace", "trace_encoder:encode_spans", "trace_exporter:OTLPSpanExporter", "spans")
 METRICS = Signal(
-    name="metrics",
-    unit="data points",
-    proto="metrics",
-    encoder="metrics_encoder:encode_metrics",
-    exporter="metric_exporter:OTLPMetricExporter",
-    groups="resource_metrics",
-    scopes="scope_metrics",
-    items="metrics",
-    rejected="rejected_data_points",
-)
-LOGS = Signal(
-    name="logs",
-    unit="log records",
-    proto="logs",
-    encoder="_log_encoder:encode_logs",
-    exporter="_log_exporter:OTLPLogExporter",
-    groups="resource_logs",
-    scopes="scope_logs",
-    items="log_records",
-    rejected="rejected_log_records",
-)
+    "metrics", "data points", "metrics", "metrics_encoder:encode_metrics", "metric_exporter:OTLPMetricExporter",
+    "metrics",
+)  # fmt: skip
+LOGS = Signal("logs", "log records", "logs", LOG_ENCODER, LOG_EXPORTER, "log_records")
 SIGNALS = (TRACES, METRICS, LOGS)

@@ -98,13 +98,7 @@ class ExportStats:
             self._retries += 1
 
     def record_dropped(self, reason: str, items: int, detail: str = "") -> None:
-        """Count lost items, and log them when the interval allows.
-
-        Args:
-            reason: A key of ``_REASONS``.
-            items: Number of items; nothing is counted for 0.
-            detail: The last response or error, for the log.
-        """
+        """Count lost items under a key of ``_REASONS``, and log them if the interval allows."""
         if items <= 0:
             return
         with self._lock:

@@ -7,7 +7,6 @@ another thread flushes, and the handler waits for it until the timeout.
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found] # ``_signal.getsignal`` costs a tenth of ``signal.getsignal``, and runs with every call
 import _thread
 import os
 import signal
@@ -19,10 +18,10 @@ from types import FrameType
 from typing import Any
 
 from .. import _errors, _process
-
-__all__ = ["chain", "disable", "enable", "look_again"]
+from .._compat.standard_library import find_getsignal
 
 _SIGTERM: Any = getattr(signal, "SIGTERM", None)
+_getsignal = find_getsignal()
 _MAX_DEFERRALS = 20
 _DEFERRAL_SECONDS = 0.01
 _TRANSPARENT_PACKAGES = frozenset((*sys.stdlib_module_names, "opentelemetry", "wrapt"))
@@ -67,11 +66,9 @@ class _SigtermHandler:
 
 
 def enable(flush: Callable[[bool], object], timeout: float) -> None:
-    """Call ``flush`` at SIGTERM.
+    """Call ``flush`` on a thread of its own at SIGTERM, and wait for it for ``timeout`` seconds at most.
 
-    Args:
-        flush: Runs on its own thread. Its argument is True if the process is certain to end.
-        timeout: Maximum seconds to wait for ``flush``.
+    Its argument is True if the process is certain to end.
     """
     global _flush, _timeout_seconds
     _flush, _timeout_seconds = flush, timeout
@@ -83,7 +80,7 @@ def disable() -> None:
     global _flush  # noqa: PLW0603
     _flush = None
     if _SIGTERM is not None and _thread.get_ident() == _main_thread_id:
-        current = _signal.getsignal(_SIGTERM)
+        current = _getsignal(_SIGTERM)
         if isinstance(current, _SigtermHandler):
             signal.signal(_SIGTERM, current.previous)
 
@@ -93,7 +90,7 @@ def look_again() -> None:
     if (
         _flush is not None
         and _thread.get_ident() == _main_thread_id
-        and type(_signal.getsignal(_SIGTERM)) is not _SigtermHandler
+        and type(_getsignal(_SIGTERM)) is not _SigtermHandler
     ):
         chain()
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from asyncio import CancelledError
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
 from .._process import ForkSafeLock
 from ..context import state
-from ..context.callback_run import CallbackRun
+from ..context.callback_run import CallbackRun, ReportedError
 from ..context.operation import get_emitter
 
 __all__ = ["OpenRuns", "ReportedError", "parse_json", "records_operations"]
@@ -63,7 +62,7 @@ class OpenRuns:
         if above is not None and step is not None:
             with self._lock:  # a node that begins at the same time must find the documents propagated
                 above.propagate_documents(step)
-        run = CallbackRun(self._client, kind, name, self.context_of(parent), session)
+        run = CallbackRun(self._client, kind, name, _context(None if above is None else above.run), session)
         self._add(key, _OpenRun(parent, run, True, step))
         return run
 
@@ -94,26 +93,17 @@ class OpenRuns:
         entry = self._entries.get(key)
         return entry.run if entry is not None and entry.owned else None
 
-    def context_of(self, key: Hashable) -> Any:
-        """Return the context for work of a run: the current one if that is inside its operation already."""
-        run, current = self.find(key), state.current()
-        return current if run is None or run.encloses(current) else run.context
-
     def attach(self, key: Hashable) -> Any:
         """Make the context of a run current. Return the token that ``state.restore`` takes, if it was not current."""
         run = self.find(key)
         return None if run is None or run.encloses(state.current()) else state.attach(run.context)
 
-    @contextmanager
-    def ending(self, key: Hashable) -> Iterator[CallbackRun | None]:
-        """Yield the operation of the run itself, if it has one, to read its result, and end the run in any case."""
-        run = self.own(key)
-        try:
-            if run is not None:
-                run.detach()
-            yield run
-        finally:
-            self.end(key, None if run is None else run.operation.error)
+    def ending(self, key: Hashable) -> _Ending:
+        """Return a block in which the result of the run can be read, and which ends the run in any case.
+
+        Its value is the operation of the run itself, if it has one.
+        """
+        return _Ending(self, key)
 
     def end(self, key: Hashable, error: BaseException | None = None) -> None:
         """End a run, and the runs inside that have not ended."""
@@ -135,8 +125,33 @@ class OpenRuns:
                 entry.run.propagate_documents()
 
 
-class ReportedError(Exception):
-    """Error of an operation that its framework has handled and reports as text."""
+class _Ending:
+    """Block at whose end a run ends, with the error that its operation has then."""
+
+    __slots__ = ("_key", "_run", "_runs")
+
+    def __init__(self, runs: OpenRuns, key: Hashable) -> None:
+        self._runs = runs
+        self._key = key
+        self._run = runs.own(key)
+
+    def __enter__(self) -> CallbackRun | None:
+        return self._run
+
+    def __exit__(self, *_: object) -> None:
+        error: BaseException | None = None
+        try:
+            if self._run is not None:
+                error = self._run.operation.error
+                self._run.detach()
+        finally:
+            self._runs.end(self._key, error)
+
+
+def _context(run: CallbackRun | None) -> Any:
+    """Return the context for work of a run: the current one if that is inside its operation already."""
+    current = state.current()
+    return current if run is None or run.encloses(current) else run.context
 
 
 def parse_json(text: object) -> Any:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from .._errors import log_internal_error
 from ..context import state
 from ..context.blocks import steps
 from ..context.callback_run import CallbackRun, innermost_operation
-from ..context.operation import Operation
+from ..context.operation import Database, Operation
 from ..context.operations import first_line
+from ..context.retrieval import read_documents
 from ..providers._patches import Patches
 from ._runs import records_operations
 
@@ -21,6 +23,18 @@ __all__ = ["TracedMethod"]
 
 def _nothing(*_: Any) -> None:
     """Return ``None``: there is nothing to read."""
+
+
+@lru_cache(256)
+def _host_and_port(address: str) -> tuple[str | None, int | None]:
+    """Return the parts of a URL, or of a host with or without a port; ``None`` for the path of a socket."""
+    if address.startswith(("/", "unix:")):
+        return None, None
+    try:
+        parts = urlsplit(address if "//" in address else f"//{address}")
+        return parts.hostname, parts.port
+    except ValueError:
+        return None, None
 
 
 def _wrap(name: str, wrapper: Callable[..., Any], module: Any, patches: Patches) -> None:
@@ -46,6 +60,12 @@ class TracedMethod:
     """Function that sets fields of the operation which hold no content."""
     description: str = ""
     """Attribute of the instance that describes the tool."""
+    locate: Callable[[Any], tuple[object, str]] | None = None
+    """Function that returns the namespace and the address of the database of an instance, empty if there is none.
+
+    ``None`` unless the library is the client of a database."""
+    database_operation: str = ""
+    """Name of the operation of the database, if it is not that of the method."""
     read_arguments: Callable[[tuple[Any, ...], Mapping[str, Any]], Any] = _nothing
     """Function that returns the arguments to record, called only if content is recorded."""
     read_result: Callable[[Any], Any] = _nothing
@@ -70,11 +90,11 @@ class TracedMethod:
             patches: Record of the hooks.
             module: Module whose import installs the bridge.
             methods: ``Class.method`` of this module, ``other.module:Class.method`` of modules that may be imported
-                later. The class or module of a coroutine has "async" in its name. A question mark at the end is for
-                methods that some supported releases lack.
+                later. A coroutine has "async" in the name of its class or module, or "async " before all. A question
+                mark at the end is for methods that some supported releases lack.
         """
         for target in methods:
-            part, _, name = target.rpartition(":")
+            part, _, name = target.removeprefix("async ").rpartition(":")
             # Do not inspect the function: decorators of some releases hide that it is a coroutine.
             wrapper = self.call_async if "async" in target.lower() else self.call
             wrap = partial(_wrap, name, wrapper)
@@ -85,7 +105,7 @@ class TracedMethod:
 
     def call(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         """Call ``wrapped`` inside an operation."""
-        run = self._begin(instance, args, kwargs)
+        run = self._begin(wrapped, instance, args, kwargs)
         if run is None:
             return wrapped(*args, **kwargs)
         try:
@@ -98,7 +118,7 @@ class TracedMethod:
 
     async def call_async(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         """Await ``wrapped`` inside an operation."""
-        run = self._begin(instance, args, kwargs)
+        run = self._begin(wrapped, instance, args, kwargs)
         if run is None:
             return await wrapped(*args, **kwargs)
         try:
@@ -114,8 +134,8 @@ class TracedMethod:
         return self._generate(state.current(), wrapped(*args, **kwargs), instance, args, kwargs)
 
     def _generate(self, outer: Any, body: Any, instance: Any, args: Any, kwargs: Any) -> Generator[Any, Any, Any]:
-        run = self._begin(instance, args, kwargs, outer)
-        if run is None:
+        run = self._begin(None, instance, args, kwargs, outer)
+        if not isinstance(run, CallbackRun):
             return (yield from body)
         run.detach()  # it is current only while the body runs
         try:
@@ -126,12 +146,21 @@ class TracedMethod:
         self._end(run, result=value)
         return value
 
-    def _begin(self, instance: Any, args: Any, kwargs: Any, outer: Any = None) -> CallbackRun | None:
+    def _begin(
+        self, wrapped: Any, instance: Any, args: Any, kwargs: Any, outer: Any = None
+    ) -> CallbackRun | Operation | None:
+        """Return the new operation, the search that this search is part of, or ``None``."""
         try:
             outer = state.current() if outer is None else outer
             name = self.name(instance, args, kwargs) if records_operations() else None
-            if name is None or self._repeats(str(name), outer):
+            if name is None:
                 return None
+            enclosing = innermost_operation(outer)
+            if enclosing is not None and enclosing.kind == self.kind:
+                if self.kind == "retrieval":
+                    return enclosing
+                if enclosing.name == str(name):  # methods of a library call one another
+                    return None
             run = CallbackRun(self.client, self.kind, str(name), outer)
             run.attach()
         except Exception:
@@ -140,24 +169,26 @@ class TracedMethod:
         try:
             run.operation.description = first_line(getattr(instance, self.description, None))
             self.begin(instance, args, kwargs, run.operation)
+            if self.locate is not None:
+                run.operation.database = self._database(run.operation, wrapped, *self.locate(instance))
             if run.reads_content:
                 run.operation.arguments = self.read_arguments(args, kwargs)
         except Exception:
             log_internal_error(f"read the arguments of {self.client}")
         return run
 
-    def _repeats(self, name: str, outer: Any) -> bool:
-        """Return True inside the same operation: methods of a library call one another.
+    def _database(self, operation: Operation, wrapped: Any, namespace: object, address: str) -> Database:
+        method = self.database_operation or wrapped.__name__
+        return Database(
+            self.client, method, operation.name, str(namespace) if namespace else None, *_host_and_port(address)
+        )
 
-        A search inside another is part of it: a retriever searches a vector store.
-        """
-        operation = innermost_operation(outer)
-        if operation is None or operation.kind != self.kind:
-            return False
-        return self.kind == "retrieval" or operation.name == name
-
-    def _end(self, run: CallbackRun, *, error: BaseException | None = None, result: Any = None) -> None:
+    def _end(self, run: CallbackRun | Operation, *, error: BaseException | None = None, result: Any = None) -> None:
         try:
+            if isinstance(run, Operation):
+                if error is None and run.inner_documents is not None:
+                    run.inner_documents += read_documents(self.read_documents(result))
+                return
             run.detach()
             try:
                 if error is None:

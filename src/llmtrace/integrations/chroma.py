@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from itertools import chain, repeat
 from typing import Any
 
+from .._compat.vector_stores import address_of_chroma
 from ..context.operation import Operation
 from ._search_results import argument, document, set_query
 from ._wrapping import TracedMethod
@@ -33,6 +34,7 @@ _SEARCH = TracedMethod(
     "retrieval",
     lambda collection, *_: collection.name,
     begin=_begin_search,
+    locate=lambda collection: (collection.database, address_of_chroma(collection)),
     read_documents=_read_rows,
 )
 _ASYNC = "chromadb.api.models.AsyncCollection:AsyncCollection"

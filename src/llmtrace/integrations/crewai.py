@@ -8,6 +8,7 @@ from typing import Any
 from ..context.operation import Operation
 from ..providers._patches import Patches
 from ._runs import parse_json
+from ._search_results import argument, set_query
 from ._wrapping import TracedMethod
 
 __all__ = ["install"]
@@ -16,47 +17,19 @@ __all__ = ["install"]
 def install(module: Any) -> Patches:
     """Install the bridge. ``module`` is ``crewai.crew``."""
     patches = Patches()
-    patches.wrap_in(module, "Crew", "kickoff", _CREW.call)
-    patches.wrap_in(module, "Crew", "akickoff", _CREW.call_async)
-    patches.when_imported("crewai.task", _wrap_tasks)
-    patches.when_imported("crewai.agent.core", _wrap_agents)
-    patches.when_imported("crewai.tools.base_tool", _wrap_tools)
-    patches.when_imported("crewai.tools.structured_tool", _wrap_structured_tools)
-    patches.when_imported("crewai.knowledge.knowledge", _wrap_knowledge)
-    patches.when_imported("crewai.flow.runtime", _wrap_flows)
-    return patches
-
-
-def _wrap_tasks(module: Any, patches: Patches) -> None:
-    patches.wrap_in(module, "Task", "_execute_core", _TASK.call)
-    patches.wrap_in(module, "Task", "_aexecute_core", _TASK.call_async)
-
-
-def _wrap_agents(module: Any, patches: Patches) -> None:
+    flow, task, agent = "crewai.flow.runtime:Flow", "crewai.task:Task", "crewai.agent.core:Agent"
+    _CREW.install_in(patches, module, "Crew.kickoff", "async Crew.akickoff")
+    _CREW.install_in(patches, module, f"async {flow}.kickoff_async", f"async {flow}.akickoff")
+    _TASK.install_in(patches, module, f"{task}._execute_core", f"async {task}._aexecute_core")
     for method in ("execute_task", "kickoff"):
-        patches.wrap_in(module, "Agent", method, _AGENT.call)
-        patches.wrap_in(module, "Agent", f"a{method}", _AGENT.call_async)
-
-
-def _wrap_tools(module: Any, patches: Patches) -> None:
-    for cls in ("BaseTool", "Tool"):
-        patches.wrap_in(module, cls, "run", _TOOL.call)
-        patches.wrap_in(module, cls, "arun", _TOOL.call_async)
-
-
-def _wrap_structured_tools(module: Any, patches: Patches) -> None:
-    patches.wrap_in(module, "CrewStructuredTool", "invoke", _TOOL.call)
-    patches.wrap_in(module, "CrewStructuredTool", "ainvoke", _TOOL.call_async)
-
-
-def _wrap_knowledge(module: Any, patches: Patches) -> None:
-    patches.wrap_in(module, "Knowledge", "query", _KNOWLEDGE.call)
-    patches.wrap_in(module, "Knowledge", "aquery", _KNOWLEDGE.call_async)
-
-
-def _wrap_flows(module: Any, patches: Patches) -> None:
-    patches.wrap_in(module, "Flow", "kickoff_async", _FLOW.call_async)
-    patches.wrap_in(module, "Flow", "akickoff", _FLOW.call_async)
+        _AGENT.install_in(patches, module, f"{agent}.{method}", f"async {agent}.a{method}")
+    for tool in ("crewai.tools.base_tool:BaseTool", "crewai.tools.base_tool:Tool"):
+        _TOOL.install_in(patches, module, f"{tool}.run", f"async {tool}.arun")
+    tool = "crewai.tools.structured_tool:CrewStructuredTool"
+    _TOOL.install_in(patches, module, f"{tool}.invoke", f"async {tool}.ainvoke")
+    knowledge = "crewai.knowledge.knowledge:Knowledge"
+    _KNOWLEDGE.install_in(patches, module, f"{knowledge}.query", f"async {knowledge}.aquery")
+    return patches
 
 
 def _name_unless_streamed(runner: Any, *_: Any) -> object:
@@ -67,10 +40,7 @@ def _name_unless_streamed(runner: Any, *_: Any) -> object:
 
 
 def _begin_search(knowledge: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], operation: Operation) -> None:
-    query = args[0] if args else kwargs.get("query")
-    operation.query = "\n".join(map(str, query)) if isinstance(query, list) else None
-    limit = args[1] if len(args) > 1 else kwargs.get("results_limit")
-    operation.top_k = limit if type(limit) is int else None
+    set_query(operation, argument(args, kwargs, 0, "query"), argument(args, kwargs, 1, "results_limit"))
 
 
 def _inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -86,7 +56,6 @@ def _output(result: Any) -> Any:
 
 
 _CREW = TracedMethod("crewai", "workflow", _name_unless_streamed, read_arguments=_inputs, read_result=_output)
-_FLOW = TracedMethod("crewai", "workflow", _name_unless_streamed, read_arguments=_inputs, read_result=_output)
 _TASK = TracedMethod("crewai", "workflow", lambda task, *_: task.name or "task", read_result=_output)
 _AGENT = TracedMethod("crewai", "agent", lambda agent, *_: agent.role, read_result=_output)
 _TOOL = TracedMethod(

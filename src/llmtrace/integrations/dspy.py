@@ -10,6 +10,7 @@ from ..context.callback_run import innermost_operation
 from ..context.operation import Operation
 from ..context.propagate import wrap
 from ..providers._patches import Patches
+from ._search_results import argument, set_query
 from ._wrapping import TracedMethod
 
 __all__ = ["install"]
@@ -21,26 +22,13 @@ def install(module: Any) -> Patches:
     """Install the bridge. ``module`` is ``dspy.primitives.module``."""
     patches = Patches()
     for traced in (_AGENT, _MODULE):
-        patches.wrap_in(module, "Module", "__call__", traced.call)
-        patches.wrap_in(module, "Module", "acall", traced.call_async)
-    patches.when_imported("dspy.adapters.types.tool", _wrap_tools)
-    patches.when_imported("dspy.retrievers.retrieve", _wrap_retrieve)
-    patches.when_imported("dspy.retrievers.embeddings", _wrap_embeddings)
+        traced.install_in(patches, module, "Module.__call__", "async Module.acall")
+    tool = "dspy.adapters.types.tool:Tool"
+    _TOOL.install_in(patches, module, f"{tool}.__call__", f"async {tool}.acall")
+    retrievers = "dspy.retrievers.retrieve:Retrieve", "dspy.retrievers.embeddings:Embeddings"
+    _RETRIEVAL.install_in(patches, module, *(f"{each}.__call__" for each in retrievers))
     patches.when_imported("dspy.utils.parallelizer", _wrap_parallelizer)
     return patches
-
-
-def _wrap_tools(module: Any, patches: Patches) -> None:
-    patches.wrap_in(module, "Tool", "__call__", _TOOL.call)
-    patches.wrap_in(module, "Tool", "acall", _TOOL.call_async)
-
-
-def _wrap_retrieve(module: Any, patches: Patches) -> None:
-    patches.wrap_in(module, "Retrieve", "__call__", _RETRIEVAL.call)
-
-
-def _wrap_embeddings(module: Any, patches: Patches) -> None:
-    patches.wrap_in(module, "Embeddings", "__call__", _RETRIEVAL.call)
 
 
 def _wrap_parallelizer(module: Any, patches: Patches) -> None:
@@ -74,9 +62,7 @@ def _name_module(module: Any, *_: Any) -> object:
 
 
 def _begin_search(retriever: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], operation: Operation) -> None:
-    query = args[0] if args else kwargs.get("query")
-    operation.query = query if isinstance(query, str) else None
-    operation.top_k = retriever.k if type(getattr(retriever, "k", None)) is int else None
+    set_query(operation, argument(args, kwargs, 0, "query"), getattr(retriever, "k", None))
 
 
 def _read_passages(prediction: Any) -> Iterable[object]:

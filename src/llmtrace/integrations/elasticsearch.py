@@ -67,7 +67,20 @@ def read_hits(response: Any) -> Iterable[object]:
         yield document(hit.get("_id"), hit.get("_source"), score=hit.get("_score"))
 
 
-_SEARCH = TracedMethod("elasticsearch", "retrieval", index_searched, begin=set_body, read_documents=read_hits)
+def _locate(client: Any) -> tuple[object, str]:
+    nodes = client.transport.node_pool.all()
+    return None, nodes[0].base_url if len(nodes) == 1 else ""
+
+
+_SEARCH = TracedMethod(
+    "elasticsearch",
+    "retrieval",
+    index_searched,
+    begin=set_body,
+    locate=_locate,
+    database_operation="search",
+    read_documents=read_hits,
+)
 install = _SEARCH.installer(
     "BaseClient.perform_request", "elasticsearch._async.client._base:BaseClient.perform_request"
 )

@@ -51,7 +51,15 @@ def _remember_halves(wrapped: Any, query: Any, args: Any, kwargs: Any) -> Any:
     return result
 
 
-_SEARCH = TracedMethod("lancedb", "retrieval", _table, begin=_begin_search, read_documents=_read_rows)
+_SEARCH = TracedMethod(
+    "lancedb",
+    "retrieval",
+    _table,
+    begin=_begin_search,
+    locate=lambda _: (None, ""),  # a folder, or LanceDB's cloud
+    database_operation="search",
+    read_documents=_read_rows,
+)
 _install = _SEARCH.installer(
     *(f"Lance{kind}QueryBuilder.to_arrow" for kind in ("Vector", "Fts", "Hybrid")), "AsyncQueryBase.to_arrow"
 )

@@ -6,7 +6,7 @@ import sys
 from asyncio import CancelledError
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from .._compat.standard_library import running_task
@@ -329,8 +329,9 @@ def _readable(value: Any) -> Any:
 
 
 def _content(message: Any) -> Any:
-    if isinstance(message, Mapping):
-        return message.get("content")
+    """Return the content of a message, or the tool calls of one without content."""
     if isinstance(message, tuple) and len(message) == 2:
         return message[1]
-    return getattr(message, "content", message)
+    get = message.get if isinstance(message, Mapping) else partial(getattr, message)
+    content = get("content", None)
+    return content or get("tool_calls", None) or (message if content is None else content)

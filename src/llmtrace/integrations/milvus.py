@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .._compat.vector_stores import address_of_milvus
 from ..context.operation import Operation
 from ._search_results import argument, document, set_query
 from ._wrapping import TracedMethod
@@ -40,6 +41,7 @@ _SEARCH = TracedMethod(
     "retrieval",
     lambda _, args, kwargs: argument(args, kwargs, 0, "collection_name") or "",
     begin=_begin_search,
+    locate=lambda handler: (None, address_of_milvus(handler)),
     read_documents=_read_hits,
 )
 _ASYNC = "pymilvus.client.async_grpc_handler:AsyncGrpcHandler"

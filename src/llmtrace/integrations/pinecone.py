@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
-from .._compat.pinecone import host_of
+from .._compat.vector_stores import address_of_pinecone
 from ..context.operation import Operation
 from ..providers._patches import Patches
 from ._search_results import document, set_query
@@ -30,7 +30,7 @@ def _index(index: Any, _: Any, kwargs: Mapping[str, Any]) -> str | None:
     """Return the host of an index, which is its name and the id of its project, without the domain."""
     if "namespace" in kwargs and _vector_id(kwargs) in _parts:
         return None
-    host = host_of(index)
+    host = address_of_pinecone(index)
     name = urlsplit(host if "//" in host else f"//{host}").hostname or ""
     return name.partition(".svc.")[0]
 
@@ -62,6 +62,7 @@ def _read_own_fields(response: Any) -> Iterable[object]:
 
 
 def _query_namespaces(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    @wraps(wrapped)
     def search(*args: Any, **kwargs: Any) -> Any:
         _parts.append(vector)
         try:
@@ -78,7 +79,14 @@ def _wrap_namespaces(name: str, module: Any, patches: Patches) -> None:
         patches.wrap_in(module, name, "query_namespaces", _query_namespaces)
 
 
-_QUERY = TracedMethod("pinecone", "retrieval", _index, begin=_begin_search, read_documents=_read_matches)
+_QUERY = TracedMethod(
+    "pinecone",
+    "retrieval",
+    _index,
+    begin=_begin_search,
+    locate=lambda index: (None, address_of_pinecone(index)),
+    read_documents=_read_matches,
+)
 _SEARCH = replace(_QUERY, read_documents=_read_hits)
 _DOCUMENT_SEARCH = replace(_QUERY, read_documents=_read_own_fields)
 _INDEXES = "pinecone.index:Index", "pinecone.grpc:GrpcIndex", "pinecone.async_client.async_index:AsyncIndex"

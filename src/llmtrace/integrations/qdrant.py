@@ -26,11 +26,18 @@ def _read_points(result: Any) -> Iterable[object]:
             yield document(point.id, point.payload, score=point.score)
 
 
+def _locate(client: Any) -> tuple[object, str]:
+    options = client.init_options
+    host, port = options.get("host"), options.get("port")
+    return None, options.get("url") or (f"{host}:{port or ''}" if host else "")
+
+
 _SEARCH = TracedMethod(
     "qdrant",
     "retrieval",
     lambda _, args, kwargs: argument(args, kwargs, 0, "collection_name") or "",
     begin=_begin_search,
+    locate=_locate,
     read_documents=_read_points,
 )
 _ASYNC = "qdrant_client.async_qdrant_client:AsyncQdrantClient"

@@ -16,12 +16,8 @@ def install(module: Any) -> Patches:
     patches = Patches()
     # Hook the generator below ``run``, which lasts as long as the run whether it is streamed or not.
     patches.wrap_in(module, "MultiStepAgent", "_run_stream", _AGENT.call_generator)
-    patches.when_imported("smolagents.tools", _wrap_tools)
+    _TOOL.install_in(patches, module, "smolagents.tools:Tool.__call__")
     return patches
-
-
-def _wrap_tools(module: Any, patches: Patches) -> None:
-    patches.wrap_in(module, "Tool", "__call__", _TOOL.call)
 
 
 def _task(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .._compat.vector_stores import address_of_weaviate
 from ..context.operation import Operation
 from ._search_results import argument, document, set_query
 from ._wrapping import TracedMethod
@@ -46,5 +47,13 @@ def _read_objects(reply: Any) -> Iterable[object]:
         )
 
 
-_SEARCH = TracedMethod("weaviate", "retrieval", _collection, begin=_begin_search, read_documents=_read_objects)
+_SEARCH = TracedMethod(
+    "weaviate",
+    "retrieval",
+    _collection,
+    begin=_begin_search,
+    locate=lambda connection: (None, address_of_weaviate(connection)),
+    database_operation="search",
+    read_documents=_read_objects,
+)
 install = _SEARCH.installer("ConnectionSync.grpc_search", "ConnectionAsync.grpc_search")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
@@ -9,6 +10,7 @@ from typing import Any
 
 from .call import PromptUse
 from .chunk_gaps import ChunkGaps
+from .document import Document
 from .finish_reasons import normalize_finish_reason
 from .usage import Counts
 
@@ -75,6 +77,10 @@ class Response:
     """Names of reported counts that may be billed but have no field in ``Usage``."""
     additional_usage: tuple[tuple[str | None, Counts], ...] = ()
     """Usage billed in addition to ``usage``: pairs of model (``None`` for this one) and counts."""
+    server_times: Mapping[str, float] | None = None
+    """Seconds that the server reports, by stage: ``queue``, ``load``, ``prompt``, ``completion`` and ``total``."""
+    documents: tuple[Document, ...] = ()
+    """Documents that a reranker kept, best first. The id is the position in the request."""
     fingerprint: str | None = None
     status: str | None = None
     conversation_id: str | None = None

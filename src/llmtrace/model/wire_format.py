@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from . import Request, Response
 from .content_format import ContentFormat
 
-__all__ = ["Accumulator", "ReadTexts", "Texts", "WireFormat"]
+__all__ = ["Accumulator", "HeaderReader", "ReadTexts", "Texts", "WireFormat"]
 
 Texts = Iterable[tuple[str, bool]]
 """Pairs of a text and a flag, which is true for the name of a tool call."""
@@ -39,6 +39,16 @@ class Accumulator(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class HeaderReader:
+    """Reader of response headers that report properties of the response."""
+
+    names: tuple[str, ...]
+    """Names of the headers, in lower case."""
+    complete: Callable[[Response, Mapping[str, str]], None]
+    """Function that adds to a response what its headers report."""
+
+
+@dataclass(frozen=True, slots=True)
 class WireFormat:
     """Readers of one wire format: request, response and, for streams, an accumulator."""
 
@@ -49,5 +59,7 @@ class WireFormat:
     """Readers of the content, used only if content is recorded."""
     texts: ReadTexts | None = None
     """Reader of the output texts, or ``None`` if tokens cannot be estimated from texts."""
+    headers: HeaderReader | None = None
+    """Reader of headers, if they report what a body may leave out."""
     api: str | None = None
     """SDK method, such as ``openai.chat.completions.create``, set by the registry of SDKs."""

@@ -5,7 +5,7 @@ A package that adds one has an entry point in the group ``llmtrace.providers``, 
 
 from ..model import Request, Response
 from ..model.content_format import ContentFormat
-from ..model.wire_format import Accumulator, ReadTexts, WireFormat
+from ..model.wire_format import Accumulator, HeaderReader, ReadTexts, WireFormat
 from .anthropic.messages import MESSAGES
 from .contract import Hook, NativeSpans, Provider, SearchReaders, botocore, named, speakeasy, stainless
 from .openai.chat import CHAT
@@ -23,6 +23,7 @@ __all__ = [
     "RESPONSES",
     "Accumulator",
     "ContentFormat",
+    "HeaderReader",
     "Hook",
     "NativeSpans",
     "Provider",

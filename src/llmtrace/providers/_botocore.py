@@ -105,8 +105,6 @@ class _BotocoreHook:
                 server=server_of(urlsplit(client.meta.endpoint_url)),
                 body=body,
             )
-            if self._services.estimator is not None:
-                call.body = body
             return call, None
         except Exception:
             log_internal_error("begin a call")

@@ -1,4 +1,4 @@
-"""Wrappers of other packages that replace a function before llmtrace hooks it."""
+"""Wrappers of other packages on functions that llmtrace hooks after them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def redirect(wrapper: Any, original: Any, replacement: Any) -> Callable[[], None
     """Make a wrapper call ``replacement`` in place of ``original``.
 
     Args:
-        wrapper: A wrapper of wrapt, or a function that holds ``original`` in its closure; others may wrap it.
+        wrapper: A wrapper of wrapt, or a function that holds ``original`` in its closure; others may enclose it.
         original: The function that it calls now.
         replacement: The function that it calls from now on.
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any, NoReturn
 
 from .._errors import log_internal_error
 from ..capture.background import FETCH
 from ..capture.call import CallState
-from ..capture.failure import may_have_been_sent
+from ..capture.failure import http_status, may_have_been_sent
 from ..capture.services import CallServices
 from ..context import state as context_state
 from ..context.operations import agent_of
@@ -18,7 +19,17 @@ from ..model.wire_format import WireFormat
 from ._parameters import read_parameters
 from ._routing import RefusalCarrier, current_routed_call
 
-__all__ = ["begin", "current_call", "drive", "drive_async", "end_without_response", "record_failed_attempt"]
+__all__ = [
+    "begin",
+    "begin_repeated",
+    "current_call",
+    "drive",
+    "drive_async",
+    "end_without_response",
+    "record_failed_attempt",
+    "repeat",
+    "repeat_async",
+]
 
 Settle = Callable[[CallState, Any], None]
 
@@ -44,7 +55,7 @@ def _admit(call: CallState) -> Any:
     """Return an exception that refuses the call before its request is sent, a pending verdict, or ``None``."""
     budgets = call.services.budgets
     # A fetch adds no cost of its own: refusing it would withhold a response that is already paid for.
-    if budgets is None or call.start.request.operation == FETCH:
+    if budgets is None or call.retries or call.start.request.operation == FETCH:
         return None
     try:
         call.reservation, verdict = budgets.admit(call.start)
@@ -174,6 +185,46 @@ def _complete(call: CallState, token: Any, settle: Settle, result: Any) -> None:
         log_internal_error("read a response")
 
 
+_failed: ContextVar[list[CallState] | None] = ContextVar("llmtrace-failed-calls", default=None)
+"""Call whose latest request has failed, inside a method that repeats its request until one succeeds."""
+
+
+@contextmanager
+def _repeating() -> Iterator[None]:
+    failed: list[CallState] = []
+    token = _failed.set(failed)
+    try:
+        yield
+    except BaseException as error:
+        for call in failed:
+            _end_failed(call, error)
+        raise
+    finally:
+        _failed.reset(token)
+
+
+def repeat(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    """Call a method that repeats its request until one succeeds: they are one call."""
+    with _repeating():
+        return wrapped(*args, **kwargs)
+
+
+async def repeat_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    """Await a method that repeats its request until one succeeds: they are one call."""
+    with _repeating():
+        return await wrapped(*args, **kwargs)
+
+
+def begin_repeated(begin: Callable[[], CallState | None]) -> CallState | None:
+    """Return the call that a request repeats, or else the one that ``begin`` opens."""
+    failed = _failed.get()
+    if not failed:
+        return begin()
+    call = failed.pop()
+    call.retries += 1
+    return call
+
+
 def end_without_response(call: CallState) -> None:
     """End a call whose response cannot be read. Never raises."""
     try:
@@ -193,6 +244,16 @@ def current_call() -> CallState | None:
 
 
 def _fail(call: CallState, error: BaseException) -> None:
+    failed = _failed.get()
+    if failed is not None:  # the next request continues the call, or the method ends it
+        failed.append(call)
+        if http_status(error) is None:
+            record_failed_attempt(call, error)
+        return
+    _end_failed(call, error)
+
+
+def _end_failed(call: CallState, error: BaseException) -> None:
     try:
         if call.injected_include_usage and call.services.stream_usage is not None:
             call.services.stream_usage.on_error(call.start, error)

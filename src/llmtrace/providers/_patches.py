@@ -193,6 +193,18 @@ class Patches:
         else:
             self.wrap(cls, name, wrapper)
 
+    def wrap_when_imported(self, module: str, owner: str, **wrappers: Callable[..., Any]) -> None:
+        """Wrap methods of the class ``owner``, or functions of a module without one, now or when it is imported."""
+
+        def install(imported: Any, patches: Patches) -> None:
+            for name, wrapper in wrappers.items():
+                if owner:
+                    patches.wrap_in(imported, owner, name, wrapper)
+                else:
+                    patches.wrap(imported, name, wrapper)
+
+        self.when_imported(module, install)
+
     @property
     def done(self) -> bool:
         """True if a hook is in place."""

@@ -67,8 +67,6 @@ def open_call(  # noqa: PLR0913 - one argument for each part of a request
         finally:
             if token is not None:
                 context_state.detach(token, context, context, None)
-        if services.estimator is not None:
-            call.body = body
         return call
     except Exception:
         log_internal_error("begin a call")
@@ -76,23 +74,32 @@ def open_call(  # noqa: PLR0913 - one argument for each part of a request
 
 
 def call_hooks(
-    begin: Callable[[Any, Any, Any], CallState | None], settle: _hooks.Settle
+    begin: Callable[[Any, Any, Any], CallState | None],
+    settle: _hooks.Settle,
+    prepare: Callable[[CallState, Any, Any], tuple[Any, Any]] | None = None,
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Return the hooks of a function that sends a request, and of its asynchronous twin.
 
     Args:
         begin: Function from the instance and the arguments to the call, ``None`` if it is not traced.
         settle: Function that ends the call with the result.
+        prepare: Function from the call and the arguments to those that the library gets.
     """
 
     def request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         call = begin(instance, args, kwargs)
-        return wrapped(*args, **kwargs) if call is None else _hooks.drive(call, settle, wrapped, args, kwargs)
+        if call is None:
+            return wrapped(*args, **kwargs)
+        if prepare is not None:
+            args, kwargs = prepare(call, args, kwargs)
+        return _hooks.drive(call, settle, wrapped, args, kwargs)
 
     async def request_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         call = begin(instance, args, kwargs)
         if call is None:
             return await wrapped(*args, **kwargs)
+        if prepare is not None:
+            args, kwargs = prepare(call, args, kwargs)
         return await _hooks.drive_async(call, settle, wrapped, args, kwargs)
 
     return request, request_async

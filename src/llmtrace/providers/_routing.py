@@ -7,7 +7,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
-__all__ = ["RefusalCarrier", "RoutedCall", "current_routed_call"]
+__all__ = ["RefusalCarrier", "RoutedCall", "current_routed_call", "route", "route_async"]
 
 
 class RefusalCarrier(BaseException):
@@ -62,3 +62,17 @@ def current_routed_call() -> RoutedCall | None:
     """Return the innermost call of a routing library that is under way in this thread or task."""
     routed = _current.get()
     return routed if routed is not None and routed.active else None
+
+
+def route(wrapped: Any, instance: Any, args: Any, kwargs: Any, call: RoutedCall | None = None) -> Any:
+    """Call a function of the library. A refusal passes its retries and fallbacks and reaches the caller as it is."""
+    with call or RoutedCall() as routed:
+        return wrapped(*args, **kwargs)
+    raise routed.refusal
+
+
+async def route_async(wrapped: Any, instance: Any, args: Any, kwargs: Any, call: RoutedCall | None = None) -> Any:
+    """Await a function of the library. A refusal passes its retries and fallbacks and reaches the caller as it is."""
+    with call or RoutedCall() as routed:
+        return await wrapped(*args, **kwargs)
+    raise routed.refusal

@@ -92,8 +92,6 @@ def _begin(
             server=server_of(http_request.url),
             body=body,
         )
-        if services.estimator is not None:
-            call.body = body
         if counts_attempts:
             call.retries = -1  # the hook counts every attempt, including the first
         return call

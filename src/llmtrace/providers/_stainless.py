@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import weakref
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from .._errors import log_internal_error
@@ -21,6 +22,7 @@ from ..capture.stream import (
 from . import _hooks
 from ._native_spans import hook_native_spans
 from ._patches import Patches
+from ._requests import call_hooks
 from ._routing import current_routed_call
 from .contract import Provider, fetched_id
 from .hosts import provider_of, server_of
@@ -33,23 +35,8 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     patches = Patches()
     begin = _StainlessCallFactory(provider, services, patches).begin
     usage = services.stream_usage
-
-    def request(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
-        call = begin(client, args, kwargs)
-        if call is None:
-            return wrapped(*args, **kwargs)
-        if usage is not None:
-            args, kwargs = _inject_usage(usage, call, args, kwargs)
-        return _hooks.drive(call, _settle, wrapped, args, kwargs)
-
-    async def async_request(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
-        call = begin(client, args, kwargs)
-        if call is None:
-            return await wrapped(*args, **kwargs)
-        if usage is not None:
-            args, kwargs = _inject_usage(usage, call, args, kwargs)
-        return await _hooks.drive_async(call, _settle, wrapped, args, kwargs)
-
+    prepare = None if usage is None else partial(_inject_usage, usage)
+    request, async_request = call_hooks(begin, _settle, prepare)
     for owner, hook in (("SyncAPIClient", request), ("AsyncAPIClient", async_request)):
         patches.wrap_in(module, owner, "request", hook)
         patches.wrap_in(module, owner, "_process_response", _process_response)
@@ -151,7 +138,7 @@ class _StainlessCallFactory:
             provider, server = self._target(client)
             if provider == self._provider.default_provider and (routed := current_routed_call()) is not None:
                 provider = routed.provider or provider
-            call = _hooks.begin(
+            return _hooks.begin(
                 self._services,
                 self._provider.name,
                 wire_format,
@@ -160,9 +147,6 @@ class _StainlessCallFactory:
                 server=server,
                 body=body,
             )
-            if self._services.estimator is not None:
-                call.body = body
-            return call
         except Exception:
             log_internal_error("begin a call")
             return None

@@ -331,3 +331,24 @@ def read_stated_cost(usage: Any) -> Money | None:
 
 def _first_money(source: Any, names: Iterable[str]) -> Money | None:
     return next((cost for name in names if (cost := read_money(get(source, name))) is not None), None)
+
+
+_STAGES = {"queue_time": "queue", "prompt_time": "prompt", "completion_time": "completion", "total_time": "total"}
+
+
+def read_server_times(
+    source: Any, stages: Mapping[str, str] = _STAGES, *, per_second: int = 1
+) -> dict[str, float] | None:
+    """Return the seconds that a server spent by stage, ``None`` if it reports none.
+
+    Args:
+        source: What has the times, such as the usage of Groq.
+        stages: The stages by the server's names.
+        per_second: How many of the server's units make a second.
+    """
+    times = {
+        stage: value / per_second
+        for name, stage in stages.items()
+        if (value := get_number(source, name)) is not None and value >= 0
+    }
+    return times or None

@@ -1,17 +1,20 @@
-"""Reranking, whose requests and responses differ between vendors in few names. Scores are not recorded."""
+"""Reranking, whose requests and responses differ between vendors in few names."""
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
-from .._read import get, get_count, get_text
-from ..model import Request, RequestContent, Response
+from .._read import get, get_count, get_number, get_text, iter_list
+from ..model import Document, Request, RequestContent, Response
 from ..model.content_format import ContentFormat
 from ..model.wire_format import WireFormat
 from ._messages import iter_items
 from ._usage import Reported
 
-__all__ = ["RERANK"]
+__all__ = ["RERANK", "read_ranking"]
+
+_MAX_DOCUMENTS = 100
 
 
 def read_request(body: Any) -> Request:
@@ -23,7 +26,18 @@ def read_request(body: Any) -> Request:
 def read_response(response: Any) -> Response:
     reported = Reported()
     reported.add(get(response, "usage"))
-    return reported.fill_input(Response(id=get_text(response, "id"), model=get_text(response, "model")))
+    read = Response(id=get_text(response, "id"), model=get_text(response, "model"), documents=read_ranking(response))
+    return reported.fill_input(read)
+
+
+def read_ranking(response: Any) -> tuple[Document, ...]:
+    """Return the documents that were kept, with their scores. Voyage calls the list ``data``."""
+    return tuple(
+        Document(str(index), get_number(item, "relevance_score"))
+        for name in ("results", "data")
+        for item in islice(iter_list(response, name), _MAX_DOCUMENTS)
+        if (index := get_count(item, "index")) is not None
+    )
 
 
 def read_content(body: Any) -> RequestContent:

@@ -90,10 +90,7 @@ class StoreExporter(SpanExporter):
     ) -> int:
         """Write all spans and return the number of spans that cannot be stored.
 
-        Args:
-            spans: The spans to write.
-            sent: Request bodies of their calls, by span id.
-            timeout: Seconds to wait for other threads and processes.
+        The wait for other threads and processes is limited to ``timeout`` seconds.
 
         Raises:
             Exception: The store is locked, full, damaged, or not a store. No span was written.

@@ -40,15 +40,7 @@ def write_parquet(
 ) -> int:
     """Write one row for each span, with the columns of the reports and all attributes as JSON.
 
-    Args:
-        store: A connection to the store.
-        path: The file to write.
-        since: Start of the window in microseconds since the epoch.
-        until: End of the window, exclusive.
-        on_progress: Called with the number of rows written so far.
-
-    Returns:
-        The number of rows written.
+    The window is in microseconds since the epoch, its end exclusive. ``on_progress`` gets the number of rows so far.
 
     Raises:
         StoreError: ``pyarrow`` is not installed, or the file cannot be written.

@@ -33,13 +33,7 @@ class Limits:
 
 
 def prune(connection: sqlite3.Connection, limits: Limits, *, seconds: float = 0.5) -> int:
-    """Remove traces that exceed the limits and return the number removed.
-
-    Args:
-        connection: A connection that may write.
-        limits: The size and age limits.
-        seconds: Time after which to stop, even if more could be removed.
-    """
+    """Remove traces that exceed the limits, for about ``seconds``, and return the number removed."""
     connection.execute("PRAGMA secure_delete = FAST")
     deadline = time.monotonic() + seconds
     removed = _remove_old(connection, limits.days, deadline)
@@ -57,13 +51,9 @@ def prune(connection: sqlite3.Connection, limits: Limits, *, seconds: float = 0.
 
 
 def delete_user(connection: sqlite3.Connection, user: str) -> int:
-    """Remove every trace that has a span of a user, and return the number removed.
+    """Remove every trace that has a span with this ``user.id``, and return the number removed.
 
     The freed space is overwritten. Copies may remain in the write-ahead log: see ``empty_log``.
-
-    Args:
-        connection: A connection that may write.
-        user: The ``user.id`` of the spans, exactly as it was recorded.
     """
     connection.execute("PRAGMA secure_delete = ON")
     # Read all spans: a tool or a workflow can have a user without a call, and only calls have a column for it.

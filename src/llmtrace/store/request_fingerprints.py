@@ -28,10 +28,7 @@ class SentBody(NamedTuple):
 def read_fingerprint(sent: SentBody, model: str | None, key: bytes = b"") -> Fingerprint | None:
     """Return the fingerprint of a request body, or ``None`` if it contains no messages.
 
-    Args:
-        sent: The body.
-        model: The requested model, where the URL names it and the body does not.
-        key: The key of the hashes, so that they cannot be compared with those of another store.
+    ``model`` is used where the URL names it and the body does not. The hashes of two keys cannot be compared.
     """
     try:
         body = json.loads(sent.body) if isinstance(sent.body, bytes) else sent.body

@@ -43,69 +43,7 @@ MEASURES = (
 )  # fmt: skip
 """Numbers of each call: microseconds, tokens, trillionths of a dollar, hashes, and ids into ``texts``."""
 
-# Calls are stored in the order of their dimensions (``facts`` in versions 1 and 2): a report is one pass and needs no
-# sorting. Attributes, which no report reads, are stored in ``spans``.
-_SCHEMA_1 = f"""
-CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-INSERT INTO meta VALUES ('generation', 0);
-CREATE TABLE texts (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
-CREATE TABLE resources (id INTEGER PRIMARY KEY, json TEXT NOT NULL UNIQUE);
-CREATE TABLE facts (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, {", ".join(DIMENSION_COLUMNS)});
-CREATE TABLE traces (
-    id INTEGER PRIMARY KEY, trace BLOB NOT NULL UNIQUE, started INTEGER NOT NULL, ended INTEGER NOT NULL,
-    spans INTEGER NOT NULL, calls INTEGER NOT NULL, errors INTEGER NOT NULL, tokens INTEGER NOT NULL,
-    cost INTEGER NOT NULL, name TEXT
-);
-CREATE INDEX traces_by_cost ON traces (cost);
-CREATE INDEX traces_by_duration ON traces (ended - started);
-CREATE INDEX traces_by_end ON traces (ended);
-CREATE TABLE spans (
-    id INTEGER PRIMARY KEY, trace INTEGER NOT NULL, span BLOB NOT NULL, parent BLOB, started INTEGER NOT NULL,
-    duration INTEGER NOT NULL, resource INTEGER NOT NULL, facts INTEGER, body BLOB NOT NULL
-);
-CREATE INDEX spans_by_trace ON spans (trace);
-CREATE TABLE calls (
-    facts INTEGER NOT NULL, started INTEGER NOT NULL, span INTEGER NOT NULL,
-    {", ".join(f"{m} INTEGER" for m in MEASURES)},
-    PRIMARY KEY (facts, started, span)
-) WITHOUT ROWID;
-CREATE VIEW llm_calls AS
-    SELECT lower(hex(t.trace)) AS trace_id, lower(hex(s.span)) AS span_id,
-        strftime('%Y-%m-%dT%H:%M:%fZ', c.started / 1e6, 'unixepoch') AS started_at, c.duration / 1e6 AS seconds,
-        c.first_token / 1e6 AS time_to_first_token, {", ".join(f"f.{name}" for name in DIMENSION_COLUMNS)},
-        c.input, c.output, c.cache_read, c.cache_write, c.reasoning, c.cost / 1e12 AS cost_usd,
-        u.text AS user, n.text AS session, l.text AS labels
-    FROM calls c JOIN facts f ON f.id = c.facts JOIN spans s ON s.id = c.span JOIN traces t ON t.id = s.trace
-    LEFT JOIN texts u ON u.id = c.user LEFT JOIN texts n ON n.id = c.session LEFT JOIN texts l ON l.id = c.labels;
-"""
-
-# The numbers of a call once more, in the layout of ``packed``: reading them takes a third of the time.
-# Calls that exist already are packed when they are read.
-_SCHEMA_2 = """
-ALTER TABLE calls ADD COLUMN figures BLOB;
-ALTER TABLE calls ADD COLUMN likeness BLOB
-"""
-
-# Clear names: a dimension is not a fact, and the packed columns are called like their layouts.
-_SCHEMA_3 = f"""
-DROP VIEW IF EXISTS llm_calls;
-ALTER TABLE facts RENAME TO dimensions;
-ALTER TABLE spans RENAME COLUMN facts TO dimensions;
-ALTER TABLE calls RENAME COLUMN facts TO dimensions;
-ALTER TABLE calls RENAME COLUMN figures TO metrics;
-ALTER TABLE calls RENAME COLUMN likeness TO similarity;
-CREATE VIEW llm_calls AS
-    SELECT lower(hex(t.trace)) AS trace_id, lower(hex(s.span)) AS span_id,
-        strftime('%Y-%m-%dT%H:%M:%fZ', c.started / 1e6, 'unixepoch') AS started_at, c.duration / 1e6 AS seconds,
-        c.first_token / 1e6 AS time_to_first_token, {", ".join(f"d.{name}" for name in DIMENSION_COLUMNS)},
-        c.input, c.output, c.cache_read, c.cache_write, c.reasoning, c.cost / 1e12 AS cost_usd,
-        u.text AS user, n.text AS session, l.text AS labels
-    FROM calls c JOIN dimensions d ON d.id = c.dimensions
-    JOIN spans s ON s.id = c.span JOIN traces t ON t.id = s.trace
-    LEFT JOIN texts u ON u.id = c.user LEFT JOIN texts n ON n.id = c.session LEFT JOIN texts l ON l.id = c.labels
-"""
-
-MIGRATIONS = (_SCHEMA_1, _SCHEMA_2, _SCHEMA_3)
+MIGRATIONS = tuple((Path(__file__).parent / "migrations" / f"{to}.sql").read_text("utf-8") for to in (1, 2, 3))
 """Scripts by the version that they start from. A script that was released never changes."""
 
 

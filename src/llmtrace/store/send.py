@@ -31,16 +31,10 @@ def send(
     again: bool = False,
     on_progress: Callable[[int], None] = lambda count: None,
 ) -> int:
-    """Send the spans that were not sent to an address before, and return their number.
+    """Send the spans that were not sent to an address before, or with ``again`` all, and return their number.
 
-    Args:
-        store: A connection that may write: the progress is kept in the store.
-        exporter: The exporter to send with.
-        address: Name under which the progress is kept.
-        since: Start of the window in microseconds since the epoch. With a window, progress is neither used nor kept.
-        until: End of the window, exclusive.
-        again: Send spans again that were sent before.
-        on_progress: Called with the number of spans sent so far.
+    The progress is kept in the store under the address, except for a window in microseconds since the epoch. It is
+    passed to ``on_progress`` too.
 
     Raises:
         StoreError: The endpoint accepts no more spans. The progress so far is kept.

@@ -6,6 +6,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,41 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["StoredSpan", "pack", "record", "unpack"]
 
 # Frequent strings come last: zlib encodes near matches in fewer bits. A released dictionary never changes: a new one
-# gets the next number.
-_DICTIONARIES = {
-    1: (
-        b'","llmtrace.budget.name":"llmtrace.tag.tag.tags":["llmtrace.cost.unpriced_reason":"unknown_model'
-        b'exception.type":"exception.stacktrace":"exception.message":"http.response.status_code":error.type":"'
-        b'llmtrace.error.code":"rate_limit_error"gen_ai.embeddings.dimension.count":embeddings text-embedding-3-'
-        b'gen_ai.request.reasoning.level":"gen_ai.request.top_p":gen_ai.usage.reasoning.output_tokens":'
-        b'gen_ai.usage.cache_write.input_tokens":gen_ai.usage.cache_creation.input_tokens":'
-        b'"llmtrace.request.repeated_chars":"llmtrace.request.blank_chars":"llmtrace.request.chars":'
-        b'"llmtrace.request.prefix_chars":"llmtrace.request.prefix_hash":"'
-        b'"llmtrace.request.near_hash":"llmtrace.request.hash":"'
-        b'"llmtrace.prompt.hash":"sha256:"gen_ai.prompt.version":"gen_ai.prompt.name":"session.id":"user.id":"'
-        b'"llmtrace.tenant":"metadata":"{\\"feature\\":\\"llmtrace.feature":"llmtrace.request_id":"req_'
-        b'llmtrace.ratelimit.remaining_tokens":llmtrace.ratelimit.remaining_requests":llmtrace.retry.count":1,'
-        b'"openai.api.type":"responses"openai.api.type":"chat_completions"openai.response.service_tier":"default"'
-        b'openai.response.system_fingerprint":"fp_"gen_ai.output.type":"json","gen_ai.request.max_tokens":'
-        b'gen_ai.request.temperature":0.,"llmtrace.stream.end":"exhausted","llmtrace.stream.completed":true,'
-        b'"llmtrace.stream.chunks":,"gen_ai.request.stream":true,"gen_ai.response.time_to_first_chunk":0.'
-        b',"llmtrace.stream.time_to_first_token":0.,"llmtrace.stream.tokens_per_second":'
-        b',"llmtrace.stream.time_per_output_chunk.mean":0.0,"llmtrace.stream.time_per_output_chunk.p95":0.0'
-        b',"llmtrace.stream.time_per_output_chunk.max":0.,"llmtrace.stream.stalls":0,"gen_ai.usage.cost":0.0'
-        b',"llm.cost.total":0.0,"llm.cost.prompt":0.0,"llm.cost.completion":0.0,"llm.cost.prompt_details.input":0.0'
-        b',"llm.cost.prompt_details.cache_read":0.0,"llm.cost.completion_details.output":0.0'
-        b',"llmtrace.cost.exact":"0.0,"llmtrace.cost.source":"catalog","llmtrace.cost.catalog_version":"20'
-        b'","llmtrace.cost.model":"llmtrace.model.pinned":true,"llmtrace.api":"llmtrace.anthropic"llmtrace.openai"'
-        b'name":"generate_content gemini-2.5-name":"chat claude-sonnet-4-5"name":"chat gpt-"generate_content"'
-        b'","gen_ai.provider.name":"gcp.gemini"gen_ai.provider.name":"anthropic"server.address":"api.anthropic.com"'
-        b'"attributes":{"gen_ai.operation.name":"chat","gen_ai.provider.name":"openai","gen_ai.request.model":"gpt-'
-        b'","server.address":"api.openai.com","server.port":443,"gen_ai.response.id":"chatcmpl-'
-        b'","gen_ai.response.model":"gpt-","gen_ai.response.finish_reasons":["tool_call"],"length"["stop"]'
-        b',"llmtrace.response.finish_reasons_raw":["end_turn"]["stop"],"llmtrace.usage.source":"provider",'
-        b'"gen_ai.usage.input_tokens":,"gen_ai.usage.cache_read.input_tokens":,"gen_ai.usage.output_tokens":'
-        b',"llmtrace.outcome":"ok"},"kind":"CLIENT","scope":["llmtrace.openai","0.1.0"]'
-    ),
-}
+# gets the next number. Its file is one line, and has no line break at the end.
+_DICTIONARIES = {number: Path(__file__).with_name(f"dictionary_{number}.txt").read_bytes() for number in (1,)}
 _NEWEST = max(_DICTIONARIES)
 
 

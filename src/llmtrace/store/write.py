@@ -51,12 +51,7 @@ class Writer:
         self._ids: dict[tuple[str, Any], int] = {}
 
     def write(self, spans: Sequence[StoredSpan], sent: Mapping[str, SentBody] | None = None) -> None:
-        """Write all spans, or none if this raises.
-
-        Args:
-            spans: The spans to write.
-            sent: Request bodies by span id.
-        """
+        """Write all spans, or none if this raises. ``sent`` has request bodies by span id."""
         key = self._hash_key()
         # Encode before the transaction: other processes wait for its lock.
         rows = [(span, pack(span), _fingerprint(span, (sent or {}).get(span.span_id), key)) for span in spans]
@@ -116,7 +111,7 @@ class Writer:
                 None if span.parent_id is None else bytes.fromhex(span.parent_id),
                 started,
                 duration,
-                self._resource(span),
+                self._id("resources", "json", json.dumps(span.resource, sort_keys=True, default=str)),
                 dimensions,
                 body,
             ),
@@ -139,22 +134,15 @@ class Writer:
         return self._remember("dimensions", values, "SELECT id FROM dimensions WHERE key = ?", key)
 
     def _text(self, text: Any) -> int | None:
-        if text is None:
-            return None
-        text = _storable(str(text))
-        cached = self._ids.get(("text", text))
-        if cached is not None:
-            return cached
-        self.connection.execute("INSERT OR IGNORE INTO texts (text) VALUES (?)", (text,))
-        return self._remember("text", text, "SELECT id FROM texts WHERE text = ?", text)
+        return None if text is None else self._id("texts", "text", _storable(str(text)))
 
-    def _resource(self, span: StoredSpan) -> int:
-        text = json.dumps(span.resource, sort_keys=True, default=str)
-        cached = self._ids.get(("resource", text))
+    def _id(self, table: str, column: str, text: str) -> int:
+        """Return the id of the row of a table with a text, which is inserted if it is new."""
+        cached = self._ids.get((table, text))
         if cached is not None:
             return cached
-        self.connection.execute("INSERT OR IGNORE INTO resources (json) VALUES (?)", (text,))
-        return self._remember("resource", text, "SELECT id FROM resources WHERE json = ?", text)
+        self.connection.execute(f"INSERT OR IGNORE INTO {table} ({column}) VALUES (?)", (text,))
+        return self._remember(table, text, f"SELECT id FROM {table} WHERE {column} = ?", text)
 
     def _remember(self, kind: str, value: Any, query: str, key: Any) -> int:
         number: int = self.connection.execute(query, (key,)).fetchone()[0]

@@ -139,6 +139,9 @@ def describe_response(call: FinishedCall, options: Options, into: Attributes) ->
     if response.finish_reasons:
         into[names.FINISH_REASONS] = [label_of(reason) or "_other" for reason in response.normalized_finish_reasons]
         into[names.FINISH_REASONS_RAW] = [label_of(reason) or "_other" for reason in response.finish_reasons]
+    if response.server_times is not None:
+        for stage, seconds in response.server_times.items():
+            into[names.SERVER_TIME + stage] = seconds
     if response.compacted:
         into[names.COMPACTED] = True
     if request.operation == "fetch_response" and response.status is not None:

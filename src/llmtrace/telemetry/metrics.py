@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from time import perf_counter
 from typing import Any, NamedTuple
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, NoOpMeterProvider, Observation
@@ -157,7 +156,6 @@ class Metrics:
         durations = None if instruments is None else instruments.operation_durations.get(operation.kind)
         if instruments is None or durations is None:
             return
-        seconds = perf_counter() - operation.started
         dimensions: Dimensions = {}
         if operation.name is not None:
             dimensions.update(dict.fromkeys(names.NAME_KEYS[operation.kind], operation.name))
@@ -173,7 +171,7 @@ class Metrics:
         if isinstance(operation.error, Exception):
             dimensions[names.ERROR_TYPE] = encodable(error_type(operation.error))
         for duration in durations:
-            duration.record(seconds, dimensions)
+            duration.record(operation.duration, dimensions)
 
     def _make_exportable(self, dimensions: Dimensions) -> None:
         if self._clean is not None:

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from time import time_ns
+from time import perf_counter, time_ns
 from typing import Any, Protocol
 
 from opentelemetry.context import Context
@@ -24,7 +24,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from .._compat.span_attributes import limits_of, make_encodable, set_attributes
+from .._compat.span_attributes import limits_of, make_encodable, set_attributes, set_lazily
 from .._errors import log_internal_error
 from .._text import encodable
 from ..capture import worker
@@ -39,10 +39,16 @@ from .attributes import Attributes
 from .bridges import add_bridges
 from .content import describe_content
 from .content_policy import NO_CONTENT, ContentPolicy
+from .start_attributes import StartAttributes
 from .truncate import dumps, map_text
 
 __all__ = ["Annotator", "OperationSpans", "describe_context"]
 
+_DATABASE = (
+    *(names.DB_SYSTEM, names.DB_OPERATION, names.DB_COLLECTION, names.DB_NAMESPACE),
+    *(names.SERVER_ADDRESS, names.SERVER_PORT),
+)
+"""Attributes of the fields of a ``Database``."""
 _MAX_DEPTH = 12
 _MAX_DOCUMENTS = 16
 """Documents written as numbered attributes, three or four each: a span keeps 128 attributes in all."""
@@ -66,6 +72,8 @@ def describe_context(call: FinishedCall, options: object, into: Attributes) -> N
     """Add tags, prompt and documents from the enclosing blocks of a call."""
     context = call.call_context
     _describe_tags(context, into)
+    if call.response.documents:
+        _describe_documents(names.RERANK_OUTPUT, call.response.documents, None, into)
     documents, prompt = context.documents, context.prompt
     if prompt is None and not documents:
         return
@@ -158,6 +166,7 @@ class OperationSpans:
         self._annotator = annotator
         self._bridges = bridges
         """Names of the bridges to apply here, since no exporter of llmtrace will apply them."""
+        self._start_attributes = StartAttributes()
 
     def reads_content(self, context: CallContext) -> bool:
         """Return True if the content of an operation with that context is recorded."""
@@ -173,52 +182,81 @@ class OperationSpans:
         Returns:
             The context for everything inside the operation.
         """
+        worker.start()  # it may have to end the span
+        tracer = self._tracer(operation.client)
+        attributes = None
+        if self._start_attributes.needed_by(tracer):
+            attributes = _start_attributes(operation)
+            self._policy.clean(attributes)
+            make_encodable(attributes)
         title, kind = _KINDS[operation.kind]
-        attributes: Attributes = {names.operation_key(title): title}
-        if operation.name is not None:
-            for key in names.NAME_KEYS[operation.kind]:
-                attributes[key] = operation.name
-        if operation.kind == "tool":
-            attributes[names.TOOL_TYPE] = "function"
-        self._policy.clean(attributes)
-        make_encodable(attributes)
         # The convention keeps the data source out of the name of a search.
         if operation.name is not None and operation.kind != "retrieval":
             title = encodable(f"{title} {self._policy.label(operation.name)}")
-        operation.span = self._tracer(operation.client).start_span(
-            title, operation.parent or outer, kind=kind, attributes=attributes
-        )
+        operation.span = tracer.start_span(title, operation.parent or outer, kind=kind, attributes=attributes)
         return set_span_in_context(operation.span, outer)
 
     def end(self, operation: Operation) -> None:
-        """End the span of an operation; after the pricing of the calls inside if they are summed up."""
+        """End the span of an operation.
+
+        It ends on the worker thread after the pricing of the calls inside, if these are summed up, and also if a
+        generator was left early: the thread of the collector, which closes it, may hold any lock.
+        """
+        operation.duration = perf_counter() - operation.started
+        left_early = _is_left_early(operation.error)
+        if isinstance(operation.error, GeneratorExit):
+            operation.error = GeneratorExit()  # without the frames
+        if operation.calls is None and not left_early:
+            self._end(operation, None)
+        else:
+            worker.submit(partial(self._end, operation, time_ns()))
+
+    def _end(self, operation: Operation, end_time: int | None) -> None:
         if self._observe is not None:
             try:
                 self._observe(operation)
             except Exception:
                 log_internal_error("record the metrics of an operation")
-        if operation.calls is None:
-            self._end(operation, None)
-        else:
-            # End on the worker thread: it first finishes the calls that were not priced yet.
-            worker.submit(partial(self._end, operation, time_ns()))
-
-    def _end(self, operation: Operation, end_time: int | None) -> None:
         span = operation.span
         try:
-            if span.is_recording():
-                start_attributes: Attributes = {**(getattr(span, "attributes", None) or {})}
-                attributes: Attributes = {}
-                policy = self._policy if self._policy.records_on_span(operation.call_context.capture_content) else None
-                _describe_tags(operation.call_context, attributes)
-                _DESCRIBERS[operation.kind](operation, policy, attributes)
-                _describe_rollup(operation, attributes)
-                self._describe_end(operation, policy, attributes)
-                self._policy.clean(attributes)
-                set_attributes(span, add_bridges({**start_attributes, **attributes}, self._bridges, *limits_of(span)))
+            if not self._write_lazily(operation) and span.is_recording():
+                self._write(operation)
         finally:
             operation.error = None  # break the cycle: traceback, frame, operation
             span.end(end_time)
+
+    def _write_lazily(self, operation: Operation) -> bool:
+        """Postpone the attributes until an exporter reads them, if no content, error or sum of calls is written."""
+        if operation.error is not None or operation.calls is not None or self.reads_content(operation.call_context):
+            return False
+        if not set_lazily(operation.span, partial(self._build_lazily, operation)):
+            return False
+        operation.drop_content()
+        return True
+
+    def _build_lazily(self, operation: Operation, existing: dict[str, Any], limit: int) -> Attributes:
+        attributes = self._describe(operation, None, existing)
+        attributes[names.OUTCOME] = "ok"
+        return add_bridges(attributes, self._bridges, existing, limit)
+
+    def _write(self, operation: Operation) -> None:
+        span = operation.span
+        policy = self._policy if self.reads_content(operation.call_context) else None
+        existing, limit = limits_of(span)
+        attributes = self._describe(operation, policy, existing)
+        self._describe_end(operation, policy, attributes)
+        set_attributes(span, add_bridges(attributes, self._bridges, existing, limit))
+
+    def _describe(self, operation: Operation, policy: ContentPolicy | None, existing: Any) -> Attributes:
+        """Return the attributes of an operation, and those that its span has, which the application may have set."""
+        start = _start_attributes(operation)
+        attributes: Attributes = {}
+        _describe_tags(operation.call_context, attributes)
+        _DESCRIBERS[operation.kind](operation, policy, attributes)
+        _describe_rollup(operation, attributes)
+        self._policy.clean(start)
+        self._policy.clean(attributes)
+        return {**start, **dict(existing), **attributes}
 
     def _describe_end(self, operation: Operation, policy: ContentPolicy | None, into: Attributes) -> None:
         error = operation.error
@@ -266,6 +304,11 @@ class OperationSpans:
             self._annotator.post(score)
 
 
+def _is_left_early(error: BaseException | None) -> bool:
+    """Return True if a generator is being closed, also one that fails then."""
+    return error is not None and GeneratorExit in (type(error), type(error.__context__))
+
+
 def _current_span(score: Score) -> Any:
     span = get_current_span()
     return span if score.span_id and span.get_span_context().span_id == score.span_id else None
@@ -277,6 +320,18 @@ def _scored_context(score: Score) -> Context:
         return Context()
     ids = SpanContext(score.trace_id, score.span_id, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
     return set_span_in_context(NonRecordingSpan(ids), Context())
+
+
+def _start_attributes(operation: Operation) -> Attributes:
+    """Return the attributes that are known at the start, which samplers may read."""
+    title = _KINDS[operation.kind][0]
+    attributes: Attributes = {names.operation_key(title): title}
+    if operation.name is not None:
+        for key in names.NAME_KEYS[operation.kind]:
+            attributes[key] = operation.name
+    if operation.kind == "tool":
+        attributes[names.TOOL_TYPE] = "function"
+    return attributes
 
 
 def _describe_tool(operation: Operation, policy: ContentPolicy | None, into: Attributes) -> None:
@@ -333,6 +388,9 @@ def _message(role: str, value: Any) -> dict[str, Any]:
 def _describe_retrieval(operation: Operation, policy: ContentPolicy | None, into: Attributes) -> None:
     if operation.top_k is not None:
         into[names.TOP_K] = operation.top_k
+    if operation.database is not None:
+        values = zip(_DATABASE, operation.database, strict=True)
+        into.update({name: value for name, value in values if value is not None})
     if policy is not None and operation.query is not None and not policy.hides("inputs"):
         into[names.QUERY] = policy.text(operation.query)
     if not operation.documents:

@@ -160,16 +160,10 @@ class Uploads:
             self._pending_chars += size
             if is_shared:
                 self._remember(path)
-            if (
-                not self._idle_threads
-                and self._thread_count < min(_MAX_THREADS, self._max_queued)
-                and not self._start_thread()
-            ):
-                self._jobs.pop()
-                self._done(path, size, lost="the interpreter is shutting down")
-                return False
+            needs_thread = not self._idle_threads and self._thread_count < min(_MAX_THREADS, self._max_queued)
+            self._thread_count += needs_thread
             self._condition.notify()
-        return True
+        return not needs_thread or self._start_thread()
 
     def _remember(self, path: str) -> None:
         self._shared_paths[path] = None
@@ -177,11 +171,17 @@ class Uploads:
             self._shared_paths.popitem(last=False)
 
     def _start_thread(self) -> bool:
+        """Start a thread, without the lock: a finalizer on the new thread may need it. Return False if all is lost."""
         try:
             new_thread("upload", self._run, self._condition).start()
         except RuntimeError:
-            return self._thread_count > 0
-        self._thread_count += 1
+            with self._condition:
+                self._thread_count -= 1
+                if not self._thread_count:
+                    while self._jobs:
+                        job = self._jobs.popleft()
+                        self._done(job.path, job.size, lost="the interpreter is shutting down")
+                return self._thread_count > 0
         return True
 
     def _run(self, condition: threading.Condition) -> None:

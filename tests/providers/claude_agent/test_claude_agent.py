@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from opentelemetry.context import attach, detach, set_value
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 
 import llmtrace
 
@@ -204,3 +207,68 @@ async def test_content_is_recorded_on_request(content_spans: InMemorySpanExporte
     assert json.loads(span["gen_ai.input.messages"])[0]["parts"] == [{"type": "text", "content": "hi"}]
     assert json.loads(span["gen_ai.output.messages"])[0]["parts"] == [{"type": "text", "content": "Hello"}]
     assert "Be brief." in span["gen_ai.system_instructions"]
+
+
+def tool_use(identifier: str, name: str, **more: Any) -> dict[str, Any]:
+    use = {"type": "tool_use", "id": identifier, "name": name, "input": {"pattern": "*.py"}}
+    return message(**more) | {"message": {**message()["message"], "content": [use]}}
+
+
+def tool_result(identifier: str, *, failed: bool = False, **more: Any) -> dict[str, Any]:
+    block = {"type": "tool_result", "tool_use_id": identifier, "content": "a.py", "is_error": failed}
+    return {"type": "user", "message": {"role": "user", "content": [block]}, "session_id": "s1", **more}
+
+
+@pytest.mark.parametrize("through", ["query", "client"])
+async def test_tools_of_a_query_are_spans_below_it(content_spans: InMemorySpanExporter, through: str) -> None:
+    """Each tool is a span below that of the query, a tool of a subagent below that of the subagent's tool."""
+    answers = [
+        tool_use("t1", "Task"),
+        tool_use("t2", "Glob", parent_tool_use_id="t1"),
+        tool_result("t2", failed=True, parent_tool_use_id="t1"),
+        tool_result("t1"),
+        message(),
+        result(0.01),
+    ]
+    if through == "query":
+        process = Process([*answers, END])
+        async for _ in sdk.query(prompt=prompts(), options=options(), transport=process):
+            pass
+    else:
+        async with client_of(Process(answers)) as client:
+            await client.query("hi")
+            assert [each async for each in client.receive_response()]
+    assert llmtrace.flush()
+    by_name = {span.name: span for span in content_spans.get_finished_spans()}
+    query, task, glob = by_name["invoke_agent"], by_name["execute_tool Task"], by_name["execute_tool Glob"]
+    assert (task.parent.span_id, glob.parent.span_id) == (query.context.span_id, task.context.span_id)
+    assert (task.attributes["gen_ai.tool.call.id"], "error.type" in task.attributes) == ("t1", False)
+    assert json.loads(task.attributes["gen_ai.tool.call.arguments"]) == {"pattern": "*.py"}
+    assert "a.py" in task.attributes["gen_ai.tool.call.result"]
+    assert glob.status.status_code is StatusCode.ERROR
+    assert query.attributes["llm.cost.total"] == 0.01
+
+
+async def test_tool_in_progress_ends_with_the_query(spans: InMemorySpanExporter) -> None:
+    """A client that disconnects while a tool runs ends the spans of both."""
+    async with client_of(Process([tool_use("t1", "Bash")])) as client:
+        await client.query("hi")
+        await anext(client.receive_messages())
+    await asyncio.sleep(0)
+    gc.collect()
+    assert llmtrace.flush()
+    names = sorted(span.name for span in spans.get_finished_spans())
+    assert names == ["execute_tool Bash", "invoke_agent"]
+    assert all("gen_ai.tool.call.arguments" not in (span.attributes or {}) for span in spans.get_finished_spans())
+
+
+async def test_suppressed_query_has_no_spans_of_tools(spans: InMemorySpanExporter) -> None:
+    """A query whose span the program suppresses has no spans of its tools either."""
+    token = attach(set_value("suppress_instrumentation", True))
+    try:
+        async with client_of(Process([tool_use("t1", "Bash"), tool_result("t1"), result(0.01)])) as client:
+            await client.query("hi")
+            assert [each async for each in client.receive_response()]
+    finally:
+        detach(token)
+    assert await attributes(spans) == []

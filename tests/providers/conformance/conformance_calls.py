@@ -12,6 +12,7 @@ from typing import Any
 import anthropic
 import openai
 import pytest
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import StatusCode
@@ -168,7 +169,7 @@ def used(span: Any, expected: tuple[str, int, int]) -> None:
 
 def exporting(spans: Any) -> TracerProvider:
     """Return another provider that exports to the same exporter."""
-    provider = TracerProvider()
+    provider = TracerProvider(resource=Resource.get_empty())
     provider.add_span_processor(SimpleSpanProcessor(spans))
     return provider
 

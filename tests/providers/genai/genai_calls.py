@@ -10,6 +10,7 @@ import pytest
 from google.genai import types
 from google_server import answer, resolve
 from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import StatusCode
 
@@ -55,7 +56,7 @@ def tracer(spans: Any) -> trace.Tracer:
     """Return a tracer of the application that exports to the same exporter."""
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-    provider = TracerProvider()
+    provider = TracerProvider(resource=Resource.get_empty())
     provider.add_span_processor(SimpleSpanProcessor(spans))
     return provider.get_tracer("application")
 

@@ -15,6 +15,8 @@ async def closed_async_clients() -> AsyncIterator[None]:
     """Close the clients that LiteLLM keeps: the event loop ends with the test."""
     import litellm  # not at the top: pytest cannot skip a conftest
 
+    litellm.suppress_debug_info = True
+
     yield
     for client in litellm.in_memory_llm_clients_cache.cache_dict.values():
         with suppress(Exception):

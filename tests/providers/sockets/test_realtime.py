@@ -236,3 +236,35 @@ async def test_closed_session_ends_its_response(colour: str, server: SocketServe
             await side.receive()
     (span,) = await finished(spans)
     assert (span["llmtrace.stream.end"], "llm.cost.total" in span) == ("closed", False)
+
+
+@pytest.mark.parametrize(
+    ("end", "usage", "count"),
+    [
+        ("completed", {"type": "tokens", "input_tokens": 40, "output_tokens": 9, "total_tokens": 49}, 40),
+        ("completed", {"type": "duration", "seconds": 2.5}, None),
+        ("failed", None, None),
+    ],
+    ids=["tokens", "duration", "failed"],
+)
+async def test_transcription_of_the_input_is_a_call_of_its_model(
+    colour: str, server: SocketServer, spans: InMemorySpanExporter, end: str, usage: Any, count: int | None
+) -> None:
+    """The transcription of the caller's audio is billed apart: one span, with the model of the session's settings."""
+    audio = {"input": {"transcription": {"model": "gpt-4o-transcribe"}}}
+    event = {"type": f"conversation.item.input_audio_transcription.{end}", "event_id": "t1", "item_id": "item_0"}
+    event |= {"content_index": 0, "transcript": "hi", "usage": usage} if usage else {"error": {"code": "bad_audio"}}
+    server.greeting = [{**SESSION, "session": {**SESSION["session"], "audio": audio}}]
+    server.will([event, *events()])
+    async with Side(colour, server.url, "realtime", model="gpt-realtime") as side:
+        await side.until("session.created")
+        await side.create()
+        await side.until("rate_limits.updated")
+    found = {span["gen_ai.request.model"]: span for span in await finished(spans)}
+    assert sorted(found) == ["gpt-4o-transcribe", "gpt-realtime"]
+    transcription = found["gpt-4o-transcribe"]
+    assert transcription["gen_ai.operation.name"] == "generate_content"
+    assert transcription.get("gen_ai.usage.input_tokens") == count
+    assert ("llm.cost.total" in transcription) == (count is not None)
+    assert transcription.get("llmtrace.usage.audio_seconds") == (usage or {}).get("seconds")
+    assert transcription.get("error.type") == (None if usage else "bad_audio")

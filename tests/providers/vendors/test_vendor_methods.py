@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
 import pytest
+import voyageai
 from loopback import Loopback, json_answer, stream_answer
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
@@ -13,6 +15,8 @@ from vendor_calls import CALLS, COLOURS, METHODS, STREAMS, Method, only, read
 
 import llmtrace
 from llmtrace import BudgetExceeded
+from llmtrace.capture import worker
+from llmtrace.capture.call import CallState
 from llmtrace.providers.registry import PROVIDERS
 from llmtrace.telemetry.names import operation_of
 
@@ -71,6 +75,34 @@ async def test_stream_left_early_is_ended_once(
 
 @COLOURS
 @pytest.mark.parametrize("name", STREAMS)
+async def test_dropped_stream_ends_on_the_worker(
+    loopback: Loopback,
+    spans: InMemorySpanExporter,
+    client: Any,
+    method: Method,
+    colour: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A stream that is collected does not end on that thread, which may hold a lock of ours."""
+    ended: list[bool] = []
+    end = CallState.end
+    monkeypatch.setattr(
+        CallState, "end", lambda *args, **options: (ended.append(worker.is_worker()), end(*args, **options))
+    )
+    left = threading.Event()
+    loopback.will(stream_answer([*method.parts[:2], left.wait, *method.parts[2:]], kind=method.kind))
+    stream = await method.ask(client, stream=True)
+    await anext(stream) if colour == "async" else next(stream)
+    del stream
+    found = await only(spans)
+    left.set()
+    assert found["llmtrace.stream.end"] == "dropped"
+    assert ended
+    assert ended[0]
+
+
+@COLOURS
+@pytest.mark.parametrize("name", STREAMS)
 async def test_stream_keeps_the_context_of_its_creation(
     loopback: Loopback, spans: InMemorySpanExporter, client: Any, method: Method
 ) -> None:
@@ -117,3 +149,58 @@ async def test_budget_refuses_before_the_request_is_sent(
             with pytest.raises(BudgetExceeded):
                 await read(await method.ask(client, stream=stream))
     assert len(loopback.received) == 1
+
+
+@COLOURS
+@pytest.mark.parametrize("status", [200, 429])
+async def test_requests_that_voyage_repeats_are_one_span(
+    loopback: Loopback, spans: InMemorySpanExporter, colour: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rate limit that the library answers with further requests is one span, whether the last one succeeds or not."""
+    method = METHODS["voyage-embed"]
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _: None)
+    monkeypatch.setattr("asyncio.sleep", lambda _, sleep=asyncio.sleep: sleep(0))
+    refused = json_answer({"detail": "slow down"}, status=429)
+    loopback.will(refused, refused, method.respond() if status == 200 else refused)
+    client = getattr(voyageai, "Client" if colour == "sync" else "AsyncClient")("k", max_retries=3)
+    client._params["base_url"] = loopback.url
+    voyageai.api_base = loopback.url  # which the first releases read
+    if status == 200:
+        await method.ask(client)
+    else:
+        with pytest.raises(voyageai.error.RateLimitError):
+            await method.ask(client)
+    found = await only(spans)
+    assert len(loopback.received) == 3
+    assert found["llmtrace.retry.count"] == 2
+    assert found["llmtrace.outcome"] == ("ok" if status == 200 else "error")
+    assert found.get("error.type") == (None if status == 200 else "429")
+
+
+@COLOURS
+@pytest.mark.parametrize("name", ["cohere-rerank", "voyage-rerank"])
+async def test_reranked_documents_have_their_scores(
+    loopback: Loopback, spans: InMemorySpanExporter, client: Any, method: Method
+) -> None:
+    """A reranking names the kept documents by their position in the request, with their scores."""
+    loopback.will(method.respond())
+    await method.ask(client)
+    found = await only(spans)
+    assert found["reranker.output_documents.0.document.id"] == "1"
+    assert found["reranker.output_documents.0.document.score"] == 0.9
+
+
+@COLOURS
+@pytest.mark.parametrize(
+    ("name", "stream"),
+    [("ollama-chat", False), ("ollama-chat", True), ("ollama-generate", False), ("ollama-generate", True)],
+)
+async def test_durations_of_ollama_are_recorded_in_seconds(
+    loopback: Loopback, spans: InMemorySpanExporter, client: Any, method: Method, stream: bool
+) -> None:
+    """The server's durations are on the span; one that it does not report is absent."""
+    loopback.will(method.respond(stream=stream))
+    await read(await method.ask(client, stream=stream))
+    found = await only(spans)
+    times = {name: value for name, value in found.items() if name.startswith("llmtrace.server.time.")}
+    assert times == {"llmtrace.server.time.total": 9e-9, "llmtrace.server.time.completion": 2.5}

@@ -107,7 +107,8 @@ COHERE_RERANK = {
 # Ollama
 # --------------------------------------------------------------------------
 HEAD = {"model": "m-1", "created_at": "2026-01-01T00:00:00Z"}
-OLLAMA_USAGE = {"done": True, "done_reason": "stop", "prompt_eval_count": 7, "eval_count": 3, "total_duration": 9}
+OLLAMA_USAGE = {"done": True, "done_reason": "stop", "prompt_eval_count": 7, "eval_count": 3}
+OLLAMA_USAGE |= {"total_duration": 9, "eval_duration": 2_500_000_000}
 OLLAMA_CHAT = {**HEAD, "message": {"role": "assistant", "content": "hé"}, **OLLAMA_USAGE}
 OLLAMA_CHUNKS = [
     {**HEAD, "message": {"role": "assistant", "content": "hé "}, "done": False},

@@ -68,6 +68,7 @@ def test_converse_span(bedrock: Any, vendor: Vendor, span: Span) -> None:
                 "llmtrace.outcome": "ok",
                 "llmtrace.request.parameters": '{"guardrailConfig":{"guardrailVersion":"1"},"maxTokens":64}',
                 "llmtrace.response.finish_reasons_raw": ("end_turn",),
+                "llmtrace.server.time.total": 0.005,
                 "llmtrace.usage.source": "provider",
                 "openinference.span.kind": "LLM",
                 "server.address": "127.0.0.1",

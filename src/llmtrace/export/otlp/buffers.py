@@ -5,30 +5,21 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..stats import ExportStats
 from .payload import Encoder, Payload
 
+if TYPE_CHECKING:
+    from ..spool.buffer import SpoolBuffer
+    from ..spool.segment import Record
+
 __all__ = ["Buffer", "Entry", "MemoryBuffer", "Remaining"]
 
-
-class Entry(Protocol):
-    """One queued request."""
-
-    @property
-    def items(self) -> int:
-        """Number of spans, data points, log records or scores in the request."""
-        ...
-
-    def load(self) -> Payload | None:
-        """Return the request, or ``None`` if it is damaged.
-
-        Raises:
-            FileNotFoundError: The request was removed.
-            OSError: The request cannot be read now, but perhaps later.
-        """
-        ...
+Buffer: TypeAlias = "MemoryBuffer | SpoolBuffer"
+"""A queue that keeps requests until they are settled. Every method may be called from any thread."""
+Entry: TypeAlias = "Payload | Record"
+"""One queued request, in memory or on disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,86 +29,6 @@ class Remaining:
     on_disk: int
     in_memory: int
     """Items that are not on disk and are lost with the process."""
-
-
-class Buffer(Protocol):
-    """A queue that keeps requests until they are settled. Every method may be called from any thread."""
-
-    def put(self, payload: Payload) -> bool:
-        """Queue a request, or count its items as lost. Return True if the request outlives the process."""
-        ...
-
-    def ready(self) -> bool:
-        """Return True if a request is queued."""
-        ...
-
-    def first(self) -> Entry | None:
-        """Return the request to send next.
-
-        It stays queued, and is not discarded to make room, until ``done`` or ``put_back`` is called.
-        """
-        ...
-
-    def coalesce(self, encoder: Encoder, limit: int | None) -> None:
-        """Merge small queued requests, so that fewer are sent. No request may be in flight.
-
-        Args:
-            encoder: Encoder that merges requests.
-            limit: Maximum bytes of a merged request before compression, if the backend has refused one for its size.
-        """
-        ...
-
-    def done(self, entry: Entry) -> None:
-        """Remove a request that has arrived or is counted as lost."""
-        ...
-
-    def put_back(self, entry: Entry, *, last: bool) -> None:
-        """Return an unsent request to the queue; with ``last``, behind all others."""
-        ...
-
-    def waiting(self) -> int:
-        """Return the number of queued requests of this process."""
-        ...
-
-    def unsaved(self) -> int:
-        """Return the number of items that wait in memory only and are lost with the process."""
-        ...
-
-    def remaining(self) -> Remaining:
-        """Return the number of items of this process that wait on disk and in memory."""
-        ...
-
-    def adopt(self) -> bool:
-        """Adopt some of the requests of dead processes. Return True if there may be more to send."""
-        ...
-
-    def drop_memory(self) -> None:
-        """Count the items that wait in memory only as lost, because the process ends."""
-        ...
-
-    def close(self) -> None:
-        """Release files and locks, and drop memory like ``drop_memory``. Requests on disk stay there."""
-        ...
-
-    def after_fork(self) -> None:
-        """Forget all requests in a forked child: they belong to the parent."""
-        ...
-
-
-@dataclass(eq=False, slots=True)
-class _MemoryEntry:
-    """A request in memory."""
-
-    payload: Payload
-
-    @property
-    def items(self) -> int:
-        """Number of items in the request."""
-        return self.payload.items
-
-    def load(self) -> Payload | None:
-        """Return the request."""
-        return self.payload
 
 
 class MemoryBuffer:
@@ -133,14 +44,14 @@ class MemoryBuffer:
     def after_fork(self) -> None:
         """Start empty in a forked child."""
         self._lock = threading.Lock()
-        self._entries: deque[_MemoryEntry] = deque()
+        self._entries: deque[Payload] = deque()
         self._size = 0
-        self._in_flight: Entry | None = None
+        self._in_flight: Payload | None = None
 
     def put(self, payload: Payload) -> bool:
-        """Queue a request in memory; drop the oldest ones above the limit."""
+        """Queue a request; drop the oldest ones above the limit. Return True if the request outlives the process."""
         with self._lock:
-            self._entries.append(_MemoryEntry(payload))
+            self._entries.append(payload)
             self._size += len(payload.body)
             while self._size > self._limit and len(self._entries) > 1:
                 # Keep the request in flight: it may still arrive.
@@ -153,8 +64,8 @@ class MemoryBuffer:
         """Return True if a request is queued."""
         return bool(self._entries)
 
-    def first(self) -> Entry | None:
-        """Return the oldest request and mark it as in flight."""
+    def first(self) -> Payload | None:
+        """Return the request to send next, which stays queued until ``done`` or ``put_back`` is called."""
         with self._lock:
             self._in_flight = self._entries[0] if self._entries else None
             return self._in_flight
@@ -169,29 +80,29 @@ class MemoryBuffer:
     def oldest(self) -> Payload | None:
         """Return the oldest request that is not in flight."""
         with self._lock:
-            return next((entry.payload for entry in self._entries if entry is not self._in_flight), None)
+            return next((entry for entry in self._entries if entry is not self._in_flight), None)
 
     def forget(self, payload: Payload) -> None:
-        """Remove a request that is now stored elsewhere."""
+        """Remove a request, if it is still queued."""
         with self._lock:
-            for entry in [entry for entry in self._entries if entry.payload is payload]:
-                self._forget(entry)
+            self._forget(payload)
 
-    def _forget(self, entry: _MemoryEntry) -> None:
-        self._entries.remove(entry)
-        self._size -= len(entry.payload.body)
+    def _forget(self, payload: Payload) -> None:
+        if payload in self._entries:
+            self._entries.remove(payload)
+            self._size -= len(payload.body)
 
     def done(self, entry: Entry) -> None:
-        """Remove a settled request."""
+        """Remove a request that has arrived or is counted as lost."""
         with self._lock:
-            if isinstance(entry, _MemoryEntry) and entry in self._entries:
+            if isinstance(entry, Payload):
                 self._forget(entry)
             self._in_flight = None
 
     def put_back(self, entry: Entry, *, last: bool) -> None:
-        """Return an unsent request to the queue; with ``last``, to its end."""
+        """Return an unsent request to the queue; with ``last``, behind all others."""
         with self._lock:
-            if last and isinstance(entry, _MemoryEntry) and entry in self._entries:
+            if last and isinstance(entry, Payload) and entry in self._entries:
                 self._entries.remove(entry)
                 self._entries.append(entry)
             self._in_flight = None
@@ -214,11 +125,10 @@ class MemoryBuffer:
         return False
 
     def drop_memory(self) -> None:
-        """Drop all requests and count their items as lost."""
+        """Drop all requests and count their items as lost, because the process ends."""
         with self._lock:
             dropped, self._entries, self._size = self._entries, deque(), 0
         self._count_lost("exit", sum(entry.items for entry in dropped))
 
-    def close(self) -> None:
-        """Drop all requests and count their items as lost."""
-        self.drop_memory()
+    close = drop_memory
+    """Release what the buffer holds."""

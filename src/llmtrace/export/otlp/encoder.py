@@ -168,15 +168,9 @@ def _slice_item(item: Any, start: int, stop: int) -> Any:
 
 
 def _drop_item_content(request: Any, item: Any, limit: int) -> bool:
-    """Drop all content, then the events, then the longest attributes until the request fits.
+    """Drop all content, then the events, then the longest attributes of the only item until the request fits.
 
-    Args:
-        request: The request, which contains only ``item``.
-        item: A span or log record.
-        limit: Maximum bytes of the request.
-
-    Returns:
-        True if the request fits now.
+    Return True if it fits now.
     """
     original = request.ByteSize()
     droppable = sorted(

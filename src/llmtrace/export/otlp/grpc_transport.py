@@ -18,7 +18,7 @@ from ..signals import Signal
 from .destination import Destination, make_destination
 from .encoder import OtlpEncoder
 from .payload import Encoder, Payload
-from .transport import Outcome
+from .transport import Outcome, read_response
 
 __all__ = ["OtlpGrpcTransport"]
 
@@ -100,9 +100,7 @@ class OtlpGrpcTransport:
             if error.code() is grpc.StatusCode.UNAVAILABLE:
                 self.close()
             return _error_outcome(error)
-        partial = response.partial_success
-        rejected = max(0, getattr(partial, self._signal.rejected))
-        return Outcome("accepted", partial.error_message[:200], rejected=rejected)
+        return read_response(self._signal, response)
 
     def after_fork(self) -> None:
         """Drop the channel in a forked child: it belongs to the parent."""
@@ -116,17 +114,8 @@ class OtlpGrpcTransport:
 
 
 # https://opentelemetry.io/docs/specs/otlp/#failures
-_PERMANENT_CODES = frozenset(
-    {
-        "INVALID_ARGUMENT",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "UNAUTHENTICATED",
-        "FAILED_PRECONDITION",
-        "UNIMPLEMENTED",
-    }
-)
+_PERMANENT_CODES = frozenset({"INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
+                              "UNAUTHENTICATED", "FAILED_PRECONDITION", "UNIMPLEMENTED"})  # fmt: skip
 
 
 def _error_outcome(error: Any) -> Outcome:

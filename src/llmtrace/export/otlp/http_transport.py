@@ -24,7 +24,7 @@ from ..signals import Signal
 from .destination import Destination, make_destination
 from .encoder import OtlpEncoder
 from .payload import Encoder, Payload
-from .transport import Outcome
+from .transport import Outcome, read_response
 
 __all__ = ["HttpTransport", "OtlpHttpTransport"]
 
@@ -53,18 +53,7 @@ class HttpTransport:
         encoding: str = "none",
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        """Store the settings; the first request opens the connection.
-
-        Args:
-            url: Address of the requests.
-            headers: Headers of each request.
-            destination: Identity that spooled requests are bound to.
-            encoder: Encoder of batches.
-            unit: Plural name of the items that are sent.
-            timeout: Seconds for one request.
-            encoding: Compression of the requests.
-            options: Keyword arguments for ``requests``: certificates and proxies.
-        """
+        """Store the settings; the first request opens the connection. ``options`` are for ``requests``."""
         import requests  # here, because the sending thread must not import
 
         self._make_session: Callable[[], Any] = requests.Session
@@ -214,11 +203,9 @@ class OtlpHttpTransport(HttpTransport):
     def _accepted(self, body: bytes) -> Outcome:
         """Return the outcome of a 2xx response, with the items that the backend rejected."""
         try:
-            partial = self._signal.response.FromString(body).partial_success
+            return read_response(self._signal, self._signal.response.FromString(body))
         except Exception:  # some backends send other bodies with a 200
             return Outcome("accepted")
-        rejected = max(0, getattr(partial, self._signal.rejected))
-        return Outcome("accepted", partial.error_message[:200], rejected=rejected)
 
 
 def _credential_provider(signal: Signal) -> EntryPoint | None:

@@ -23,15 +23,19 @@ class Unencodable(ValueError):
         self.items = items
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Payload:
-    """One encoded request."""
+    """One encoded request. It is also the entry of a queue in memory, compared by identity."""
 
     body: bytes
     encoding: str
     """Compression of ``body``: one of ``ENCODINGS``."""
     items: int
     """Number of spans, data points, log records or scores in the request."""
+
+    def load(self) -> Payload:
+        """Return the request itself; the records of a segment, the entries of a queue on disk, are read here."""
+        return self
 
     def raw(self) -> bytes:
         """Return the body, uncompressed."""
@@ -62,8 +66,8 @@ class Encoder(Protocol):
 
     def join(self, payloads: Sequence[Payload]) -> Sequence[Payload]:
         """Merge payloads of the same encoding into one request, or return them unchanged."""
-        ...
+        return payloads
 
     def split(self, payload: Payload) -> list[Payload]:
         """Split a request that was refused for its size. Return nothing if it cannot be made smaller."""
-        ...
+        return []

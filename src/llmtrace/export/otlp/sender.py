@@ -53,13 +53,9 @@ class Sender:
     ) -> None:
         """Store the settings; nothing is sent before ``start`` or ``close``.
 
-        Args:
-            buffer: Queue of the requests until they have arrived.
-            transport: Connection to the destination.
-            stats: Counters of sent and lost items.
-            adopt_all: True to adopt the spools of dead processes until the deadline while closing.
-            durable: True if the buffer outlives the process.
-            pace: Seconds between requests outside of a flush, so that small ones are merged.
+        With ``adopt_all``, closing adopts the spools of dead processes until the deadline. ``durable`` is True if the
+        buffer outlives the process. Requests outside of a flush are ``pace`` seconds apart, so that small ones are
+        merged.
         """
         self.durable = durable
         self._adopt_all = adopt_all

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
+from ..signals import Signal
 from .destination import Destination
 from .payload import Encoder, Payload
 
-__all__ = ["Outcome", "Transport"]
+__all__ = ["Outcome", "Transport", "read_response"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,12 @@ class Outcome:
     """Number of items of an accepted request that the backend rejected."""
     poison: bool = False
     """True if this particular request may be the cause of the failure."""
+
+
+def read_response(signal: Signal, response: Any) -> Outcome:
+    """Return the outcome of an accepted OTLP request, with the items that the backend rejected."""
+    partial = response.partial_success
+    return Outcome("accepted", partial.error_message[:200], rejected=max(0, getattr(partial, signal.rejected)))
 
 
 class Transport(Protocol):

@@ -71,17 +71,7 @@ def _created_at(directory: Path) -> float:
 
 
 def drain(folder: Path, transport: Transport, max_bytes: int, timeout: float) -> ExportStats:
-    """Send the requests of dead processes for this destination.
-
-    Args:
-        folder: The spool folder.
-        transport: Connection to the destination.
-        max_bytes: Maximum size of the folder.
-        timeout: Seconds until sending stops. It also stops when the backend fails.
-
-    Returns:
-        The counters of sent and lost items.
-    """
+    """Send the requests of dead processes for this destination, for ``timeout`` seconds or until the backend fails."""
     stats = ExportStats(transport.unit)
     buffer: Buffer = SpoolBuffer(folder, transport.destination, max_bytes, stats)
     Sender(buffer, transport, stats, adopt_all=True).close(time.monotonic() + timeout)

@@ -11,6 +11,7 @@ from ...model import Counts, Request, Response
 from ...model.wire_format import WireFormat
 from .._texts import message_texts
 from .._usage import OPENAI, Names, Reported, add_cache_writes
+from ..bedrock.headers import HEADERS
 from .messages_content import COMPLETE_CONTENT, COUNT_TOKENS_CONTENT, DELTA_FIELDS, MESSAGES_CONTENT
 
 __all__ = ["COMPLETE", "COUNT_TOKENS", "MESSAGES"]
@@ -266,5 +267,6 @@ MESSAGES = WireFormat(
     accumulator=MessagesAccumulator,
     content=MESSAGES_CONTENT,
     texts=message_texts,
+    headers=HEADERS,  # of Bedrock, which has Anthropic's models too
 )
 COUNT_TOKENS = WireFormat(request=read_count_request, response=read_count, content=COUNT_TOKENS_CONTENT)

@@ -9,7 +9,7 @@ from ..._read import get, get_count, get_text, iter_list, select
 from ...model import Counts, Request, RequestContent, Response
 from ...model.content_format import ContentFormat
 from ...model.wire_format import Texts, WireFormat
-from .._usage import is_billed, merge_counts
+from .._usage import is_billed, merge_counts, read_server_times
 from .converse_content import CONVERSE_CONTENT
 
 __all__ = ["CONVERSE", "COUNT_TOKENS", "guardrail_of"]
@@ -100,6 +100,7 @@ def read_response(response: Any) -> Response:
         model=get_text(get(get(response, "trace"), "promptRouter"), "invokedModelId"),
         finish_reasons=(reason,) if reason else (),
         service_tier=get_text(get(response, "serviceTier"), "type"),
+        server_times=read_server_times(get(response, "metrics"), {"latencyMs": "total"}, per_second=1000),
     )
     if latency := get_text(get(response, "performanceConfig"), "latency"):
         result.price_context["latency"] = latency

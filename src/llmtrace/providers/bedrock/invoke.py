@@ -15,6 +15,7 @@ from .._usage import OPENAI, Names, Reported, openai_totals
 from ..anthropic.messages import MESSAGES
 from ..openai.chat import CHAT
 from .converse import CONVERSE, guardrail_of
+from .headers import HEADERS
 
 __all__ = ["INVOKE", "unwrap"]
 
@@ -341,4 +342,5 @@ INVOKE = WireFormat(
     accumulator=InvokeAccumulator,
     content=ContentFormat(read_request_content, read_response_content, InvokeContentAccumulator),
     texts=read_texts,
+    headers=HEADERS,
 )

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ...capture.services import CallServices
-from .._patches import Patches
-from ..contract import Provider
+from ..contract import Provider, hook_in
 from .messages import QUERY
 
 __all__ = ["CLAUDE_AGENT"]
-
-
-def _hook(provider: Provider, module: Any, services: CallServices) -> Patches:
-    from .sdk import patch
-
-    return patch(provider, module, services)
 
 
 CLAUDE_AGENT = Provider(
@@ -23,7 +13,7 @@ CLAUDE_AGENT = Provider(
     distribution="claude-agent-sdk",
     module="claude_agent_sdk",
     supported=">=0.1,<1",
-    hook=_hook,
+    hook=hook_in("claude_agent.sdk"),
     serves="anthropic",
-    routes={("agent", "query"): QUERY},
+    routes={("AGENT", "query"): QUERY},
 )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+from operator import methodcaller
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from ..._errors import log_internal_error
 from ..._read import get
@@ -16,28 +17,20 @@ from ...capture.stream import AsyncObservedIterator, StreamObserver, notify
 from .. import _hooks
 from .._patches import Patches
 from .._requests import leave_open
+from .._sessions import Session, SessionHooks
 from ..contract import Provider
-from .messages import QUERY, Earlier
+from .messages import Earlier
+from .tools import QueryTools
 
 __all__ = ["patch"]
 
 
-@dataclass(slots=True)
-class _AgentSession:
+@dataclass(slots=True, kw_only=True)
+class _AgentSession(Session):
     """Queries in progress of one ``ClaudeSDKClient``, which all run in one process."""
 
     options: Any
     earlier: Earlier
-    waiting: list[StreamObserver] = field(default_factory=list)
-    active: StreamObserver | None = None
-
-    def end(self, step: Callable[[StreamObserver], object]) -> None:
-        """End all queries with ``step``."""
-        queries = [*self.waiting] if self.active is None else [self.active, *self.waiting]
-        self.waiting.clear()
-        self.active = None
-        for observer in queries:
-            notify(step, observer)
 
 
 def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
@@ -48,7 +41,7 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
         sys.modules.get(f"{module.__name__}._internal.client"), "InternalClient", "process_query", agent.run
     )
     for name, hook in (
-        ("query", agent.send),
+        ("query", agent.query),
         ("receive_messages", agent.receive),
         ("disconnect", agent.disconnect),
     ):
@@ -56,158 +49,102 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     return patches
 
 
-class _AgentHooks:
+class _AgentHooks(SessionHooks[_AgentSession]):
     """The hooked functions, and the sessions of all clients."""
-
-    def __init__(self, provider: Provider, services: CallServices, patches: Patches) -> None:
-        self._provider = provider
-        self._services = services
-        self._patches = patches
-        self._sessions: WeakKeyDictionary[Any, _AgentSession] = WeakKeyDictionary()
 
     def run(self, wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
         """Run ``query()``, which calls this when it is first iterated."""
         values = dict(zip(("prompt", "options"), args, strict=False)) | kwargs
-        call = self._open(values.get("prompt"), values.get("options"))
-        return wrapped(*args, **kwargs) if call is None else _run(call, values.get("options"), wrapped, args, kwargs)
+        options = values.get("options")
+        call = self._open(values.get("prompt"), options)
+        return wrapped(*args, **kwargs) if call is None else self._run(call, options, wrapped, args, kwargs)
 
-    async def send(self, wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
-        session = self._session(client)
-        call = None
-        if session is not None:
-            call = self._open(args[0] if args else kwargs.get("prompt"), session.options)
-        if session is None or call is None:
-            return await wrapped(*args, **kwargs)
-        expected: list[StreamObserver] = []
-
-        def sent(*args: Any, **kwargs: Any) -> Any:
-            try:
-                expected.append(StreamObserver(call, call.make_accumulator()))
-                session.waiting += expected
-            except Exception:
-                log_internal_error("expect the answer to a query")
+    async def _run(self, call: CallState, options: Any, wrapped: Any, args: Any, kwargs: Any) -> AsyncIterator[Any]:
+        async def start(*args: Any, **kwargs: Any) -> Any:
             return wrapped(*args, **kwargs)
 
+        messages = await _hooks.drive_async(call, leave_open, start, args, kwargs)
         try:
-            return await _hooks.drive_async(call, leave_open, sent, args, kwargs)
-        except BaseException:
-            for observer in expected:
-                observer.finished = True
-                if observer in session.waiting:
-                    session.waiting.remove(observer)
-            raise
+            observer = StreamObserver(call, call.make_accumulator())
+            self._begin(observer, call, _at_start(options))
+        except Exception:
+            log_internal_error("observe a query")
+            _hooks.end_without_response(call)
+            async for message in messages:
+                yield message
+            return
+        try:
+            async for message in AsyncObservedIterator(messages, observer):
+                yield message
+        finally:
+            notify(observer.on_close)
+            await messages.aclose()
+
+    async def query(self, wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+        session = self.find(client)
+        prompt = args[0] if args else kwargs.get("prompt")
+        call = None if session is None else self._open(prompt, session.options)
+        return await self.send_async(session, call, None, wrapped, args, kwargs)
 
     def receive(self, wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
         messages = wrapped(*args, **kwargs)
-        session = self._session(client)
+        session = self.find(client)
         return messages if session is None else self._receive(session, messages)
 
     async def _receive(self, session: _AgentSession, messages: Any) -> AsyncIterator[Any]:
         try:
             async for message in messages:
                 try:
-                    self._on_message(session, message)
+                    self.on_event(session, message)
                 except Exception:
-                    log_internal_error("read a message")
+                    log_internal_error("read an event")
                 yield message
         except Exception as error:
-            failure = error
-            session.end(lambda observer: observer.on_error(failure))
+            session.end(methodcaller("on_error", error))
             raise
         finally:
             await messages.aclose()
 
     async def disconnect(self, wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
-        try:
-            session = self._sessions.pop(client, None)  # a client that connects again starts another process
-            if session is not None:
-                session.end(StreamObserver.on_close)
-        except Exception:
-            log_internal_error("end the queries of a client")
+        self.end(client, StreamObserver.on_close)
+        self._sessions.pop(client, None)  # a client that connects again starts another process
         return await wrapped(*args, **kwargs)
 
-    def _on_message(self, session: _AgentSession, message: Any) -> None:
-        kind = type(message).__name__
-        if session.active is None:
-            if kind not in ("AssistantMessage", "StreamEvent", "ResultMessage"):
-                return
-            if session.waiting:
-                session.active = session.waiting.pop(0)
-            elif (call := self._open(None, session.options)) is not None:  # a prompt of ``connect()``, or a task
-                session.active = StreamObserver(call, call.make_accumulator())
-            if session.active is not None:
-                session.active.add(session.earlier)
-        observer = session.active
-        if observer is not None:
-            observer.on_chunk(message)
+    def on_event(self, session: _AgentSession, event: Any) -> None:
+        """Pass a message of the process to its query."""
+        kind, turn = type(event).__name__, session.active.get(None)
+        if turn is None and kind in ("AssistantMessage", "StreamEvent", "ResultMessage"):
+            # A query without a request is a prompt of ``connect()``, or a task.
+            turn = self.start(session, partial(self._open, None, session.options))
+            if turn is not None:
+                self._begin(turn.observer, turn.call, session.earlier)
+        if turn is not None:
+            turn.observer.on_chunk(event)
         if kind == "ResultMessage":
-            total = get(message, "total_cost_usd")
+            total = get(event, "total_cost_usd")
             session.earlier = Earlier(session.earlier.cost if total is None else total, known=total is not None)
-            session.active = None
-            if observer is not None:
-                observer.on_exhausted()
+            session.end_turn()
 
-    def _session(self, client: Any) -> _AgentSession | None:
-        try:
-            if not self._patches.active:
-                return None
-            session = self._sessions.get(client)
-            if session is None:
-                options = get(client, "options")
-                session = self._sessions[client] = _AgentSession(options, _at_start(options))
-            return session
-        except Exception:
-            log_internal_error("find the session of a client")
-            return None
+    def _begin(self, observer: StreamObserver, call: CallState, earlier: Earlier) -> None:
+        observer.add(earlier)
+        if not call.start.suppressed:
+            observer.unwrap(QueryTools(self._provider.name, call.span_context).read)
+
+    def describe(self, client: Any) -> _AgentSession:
+        """Return the new session of a client."""
+        options = get(client, "options")
+        return _AgentSession(options=options, earlier=_at_start(options))
 
     def _open(self, prompt: Any, options: Any) -> CallState | None:
-        if not self._patches.active:
-            return None
-        try:
-            body = {
-                "prompt": prompt if isinstance(prompt, str) else None,
-                "model": get(options, "model"),
-                "session": get(options, "resume"),
-                "system_prompt": get(options, "system_prompt"),
-            }
-            request = QUERY.request(body)
-            provider = self._provider
-            return _hooks.begin(
-                self._services,
-                provider.name,
-                QUERY,
-                request,
-                provider=provider.default_provider,
-                server=None,
-                body=body,
-            )
-        except Exception:
-            log_internal_error("begin a call")
-            return None
+        body = {
+            "prompt": prompt if isinstance(prompt, str) else None,
+            "model": get(options, "model"),
+            "session": get(options, "resume"),
+            "system_prompt": get(options, "system_prompt"),
+        }
+        return self.open("AGENT", "query", body)
 
 
 def _at_start(options: Any) -> Earlier:
     """Return the cost that a new process has stated: nothing, unless it resumes a session."""
     return Earlier(None, known=not (get(options, "resume") or get(options, "continue_conversation")))
-
-
-async def _run(call: CallState, options: Any, wrapped: Any, args: Any, kwargs: Any) -> AsyncIterator[Any]:
-    async def start(*args: Any, **kwargs: Any) -> Any:
-        return wrapped(*args, **kwargs)
-
-    messages = await _hooks.drive_async(call, leave_open, start, args, kwargs)
-    try:
-        observer = StreamObserver(call, call.make_accumulator())
-        observer.add(_at_start(options))
-    except Exception:
-        log_internal_error("observe a query")
-        _hooks.end_without_response(call)
-        async for message in messages:
-            yield message
-        return
-    try:
-        async for message in AsyncObservedIterator(messages, observer):
-            yield message
-    finally:
-        notify(observer.on_close)
-        await messages.aclose()

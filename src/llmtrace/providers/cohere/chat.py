@@ -12,6 +12,7 @@ from ...model.wire_format import Texts, WireFormat
 from .. import RERANK as PLAIN_RERANK
 from .._texts import no_texts, tool_call_texts
 from .._usage import Names, Reported
+from ..rerank import read_ranking
 from .content import CHAT_CONTENT, CHAT_V1_CONTENT, read_embed_content
 
 __all__ = ["CHAT", "CHAT_V1", "EMBED", "RERANK"]
@@ -141,4 +142,10 @@ EMBED = WireFormat(
     content=ContentFormat(read_embed_content),
     texts=no_texts,
 )
-RERANK = replace(PLAIN_RERANK, response=read_response)
+
+
+def read_reranked(response: Any) -> Response:
+    return replace(read_response(response), documents=read_ranking(response))
+
+
+RERANK = replace(PLAIN_RERANK, response=read_reranked)

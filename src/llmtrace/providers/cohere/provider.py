@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from typing import Any
 
 from ..._errors import log_internal_error
 from ...capture.call import CallState
+from ...capture.http_body import SseParser
 from ...capture.services import CallServices
 from .. import Provider, _hooks, named
 from .._deferred import DeferredStreams, Origin
@@ -18,8 +18,8 @@ from .chat import CHAT, CHAT_V1, EMBED, RERANK
 __all__ = ["COHERE"]
 
 _STREAMED = (
-    ("v2.client", ("V2Client", "AsyncV2Client")),
-    ("base_client", ("BaseCohere", "AsyncBaseCohere")),
+    *(("v2.client", owner) for owner in ("V2Client", "AsyncV2Client")),
+    *(("base_client", owner) for owner in ("BaseCohere", "AsyncBaseCohere")),
 )
 """Modules and classes with the method ``chat_stream``, which sends its request when it is read."""
 
@@ -58,14 +58,9 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     for owner, hook in zip(("HttpClient", "AsyncHttpClient"), call_hooks(begin_request, end_with_http), strict=True):
         patches.wrap_in(sys.modules.get(f"{package}.core.http_client"), owner, "request", hook)
         patches.wrap_in(sys.modules.get(f"{package}.core.http_client"), owner, "stream", stream)
-    for name, owners in _STREAMED:
-        patches.when_imported(f"{package}.{name}", partial(_remember, deferred, owners))
+    for name, owner in _STREAMED:
+        patches.wrap_when_imported(f"{package}.{name}", owner, chat_stream=deferred.remember)
     return patches
-
-
-def _remember(deferred: DeferredStreams, owners: tuple[str, ...], module: Any, patches: Patches) -> None:
-    for owner in owners:
-        patches.wrap_in(module, owner, "chat_stream", deferred.remember)
 
 
 def _is_hosted_elsewhere(client: Any) -> bool:
@@ -116,12 +111,12 @@ class _ObservedManager:
         return await self._manager.__aexit__(*raised)
 
     def _on_exit(self, kind: Any) -> None:
-        """Report a stream that was dropped before the library closes the response."""
+        """Mark a stream that was dropped before the library closes the response, which then ends it on the worker."""
         try:
-            if kind is GeneratorExit and self._origin is not None and self._origin.stream() is None:
-                reader = getattr(self._response.stream, "_self_reader", None)
-                if (observer := getattr(reader, "observer", None)) is not None:
-                    observer.on_drop("dropped")
+            body = self._response.stream
+            reader = getattr(body, "_self_reader", None)
+            if kind is GeneratorExit and self._origin is not None and isinstance(reader, SseParser):
+                body._self_observer, body._self_holder = reader.observer, self._origin.stream
         except Exception:
             log_internal_error("end a stream")
 

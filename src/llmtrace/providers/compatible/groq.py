@@ -1,4 +1,4 @@
-"""Groq's chat completions: built-in tools that a model used are billed apart from its tokens."""
+"""Chat completions of Groq and Cerebras, which report times of the server. Groq bills its tools apart from tokens."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 
 from ..._read import get, iter_list
 from ...model import Response
+from .._usage import read_server_times
 from ..openai.chat import CHAT, ChatAccumulator
 from ..openai.compatible import compatible
 
-__all__ = ["GROQ_CHAT"]
+__all__ = ["TIMED_CHAT"]
 
 _TOOLS = "executed_tools"
 
@@ -19,31 +20,37 @@ def _used_tools(body: Any, message: str) -> bool:
     return any(get(get(choice, message), _TOOLS) for choice in iter_list(body, "choices"))
 
 
-def read_response(body: Any) -> Response:
-    response = CHAT.response(body)
-    if _used_tools(body, "message"):
+def _complete(response: Response, body: Any, *, used_tools: bool) -> Response:
+    """Add the fields of the last chunk, or of a complete body, that OpenAI does not have."""
+    if used_tools:
         response.unmapped_counts += (_TOOLS,)
+    usage = get(get(body, "x_groq"), "usage") or get(body, "usage")
+    response.server_times = read_server_times(usage) or read_server_times(get(body, "time_info"))
     return response
 
 
-class GroqAccumulator(ChatAccumulator):
-    """Accumulator of chat completion chunks, which notes the use of a tool."""
+def read_response(body: Any) -> Response:
+    return _complete(CHAT.response(body), body, used_tools=_used_tools(body, "message"))
 
-    __slots__ = ("_tools",)
+
+class TimedChatAccumulator(ChatAccumulator):
+    """Accumulator of chat completion chunks, which notes the use of a tool and the chunk with the usage."""
+
+    __slots__ = ("_last", "_tools")
 
     def __init__(self) -> None:
         super().__init__()
+        self._last: Any = None
         self._tools = False
 
     def add(self, chunk: Any) -> bool | str:
         self._tools = self._tools or _used_tools(chunk, "delta")
+        if get(chunk, "x_groq") is not None or get(chunk, "usage") is not None:
+            self._last = chunk
         return super().add(chunk)
 
     def result(self) -> Response:
-        response = super().result()
-        if self._tools:
-            response.unmapped_counts += (_TOOLS,)
-        return response
+        return _complete(super().result(), self._last, used_tools=self._tools)
 
 
-GROQ_CHAT = replace(compatible(CHAT), response=read_response, accumulator=GroqAccumulator)
+TIMED_CHAT = replace(compatible(CHAT), response=read_response, accumulator=TimedChatAccumulator)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from .. import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RERANK, Provider, WireFormat, named, stainless
 from ..openai.compatible import compatible
 from ..openai.media import IMAGES, SPEECH, TRANSCRIPTIONS
-from .groq import GROQ_CHAT
+from .groq import TIMED_CHAT
 
 __all__ = ["CEREBRAS", "FIREWORKS", "GROQ", "TOGETHER"]
 
@@ -48,7 +48,7 @@ def _library(
 GROQ = _library(
     "groq",
     ">=0.9,<2",
-    {"/chat/completions": ("chat.completions.create", GROQ_CHAT), **_EMBEDDINGS_AND_AUDIO},
+    {"/chat/completions": ("chat.completions.create", TIMED_CHAT), **_EMBEDDINGS_AND_AUDIO},
     "/openai/v1",
     package="groq",
 )
@@ -66,7 +66,13 @@ TOGETHER = _library(
     package="together",
     serves="together_ai",
 )
-CEREBRAS = _library("cerebras-cloud-sdk", ">=1,<2", _COMPLETIONS, "/v1", package="cerebras.cloud.sdk")
+CEREBRAS = _library(
+    "cerebras-cloud-sdk",
+    ">=1,<2",
+    {**_COMPLETIONS, "/chat/completions": ("chat.completions.create", TIMED_CHAT)},
+    "/v1",
+    package="cerebras.cloud.sdk",
+)
 FIREWORKS = _library(
     "fireworks-ai",
     ">=1.2,<2",

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from functools import partial
 from operator import methodcaller
 from typing import Any
-from weakref import WeakKeyDictionary
 
-from ..._compat.websockets import handshake_uri
+from ..._compat.websockets import handshake_url
 from ..._errors import log_internal_error
 from ..._read import get, get_text, iter_list
 from ...capture.call import CallState
 from ...capture.services import CallServices
-from ...capture.stream import StreamObserver, notify
-from .. import _hooks
+from ...capture.stream import StreamObserver
 from .._patches import Patches
-from .._requests import leave_open
+from .._sessions import Session, SessionHooks
 from ..contract import Provider
-from .generate import GENERATE
 
 __all__ = ["hook_live"]
 
-_FORMAT = replace(GENERATE, api="google_genai.live.connect")
 _PARAMETERS = ("response_modalities", "temperature", "top_p", "top_k", "max_output_tokens", "seed", "thinking_config")
 _LIVE_COUNTS = {
     "response_token_count": "candidates_token_count",
@@ -32,34 +29,17 @@ _LIVE_COUNTS = {
 """Names of the counts of a turn, and those of the same counts of ``generateContent``."""
 
 
-@dataclass(slots=True)
-class _LiveSession:
-    """Turns in progress in one session. It does not hold the SDK's session: dropping that ends them."""
+@dataclass(slots=True, kw_only=True)
+class _LiveSession(Session):
+    """Turns in progress in one session."""
 
-    provider: str
-    server: tuple[str, int] | None
+    url: str
+    vendor: str | None
     model: str | None
     config: Any
     identifier: str | None
-    waiting: list[StreamObserver] = field(default_factory=list)
-    """Turns that were requested and have not started."""
-    active: StreamObserver | None = None
     called_tools: bool = False
     """True if the turn in progress has called a function."""
-
-    def end(self, step: Callable[[StreamObserver], object]) -> None:
-        """End all turns with ``step``."""
-        turns = [*self.waiting] if self.active is None else [self.active, *self.waiting]
-        self.waiting.clear()
-        self.active, self.called_tools = None, False
-        for observer in turns:
-            notify(step, observer)
-
-    def end_turn(self) -> None:
-        """End the turn in progress, whose last message was read."""
-        observer, self.active, self.called_tools = self.active, None, False
-        if observer is not None:
-            observer.on_exhausted()
 
     def body(self, contents: Any) -> dict[str, Any]:
         """Return a request in the form of ``generateContent``, with the configuration of the session."""
@@ -94,14 +74,8 @@ def hook_live(provider: Provider, services: CallServices, patches: Patches) -> N
     patches.when_imported("google.genai.live", hook)
 
 
-class _Live:
+class _Live(SessionHooks[_LiveSession]):
     """The hooked functions, and the sessions that are open."""
-
-    def __init__(self, provider: Provider, services: CallServices, patches: Patches) -> None:
-        self._provider = provider
-        self._services = services
-        self._patches = patches
-        self._sessions: WeakKeyDictionary[Any, _LiveSession] = WeakKeyDictionary()
 
     def connect(self, wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
         manager = wrapped(*args, **kwargs)
@@ -119,129 +93,82 @@ class _Live:
             try:
                 yield session
             finally:
-                self._end(session, StreamObserver.on_close)
+                self.end(session, StreamObserver.on_close)
 
     def _describe(self, session: Any, client: Any, options: dict[str, Any]) -> _LiveSession:
-        uri = handshake_uri(getattr(session, "_ws", None))
-        host, model = getattr(uri, "host", None), get_text(options, "model")
-        vertex = get(get(client, "_api_client"), "vertexai")
+        model = get_text(options, "model")
         return _LiveSession(
-            "gcp.vertex_ai" if vertex else self._provider.default_provider,
-            None if host is None else (host, uri.port),
-            None if model is None else model.rpartition("models/")[2],
-            options.get("config"),
-            get_text(session, "session_id"),
+            url=handshake_url(getattr(session, "_ws", None)),
+            vendor="gcp.vertex_ai" if get(get(client, "_api_client"), "vertexai") else None,
+            model=None if model is None else model.rpartition("models/")[2],
+            config=options.get("config"),
+            identifier=get_text(session, "session_id"),
         )
 
     async def receive(self, wrapped: Any, session: Any, args: Any, kwargs: Any) -> Any:
         try:
             message = await wrapped(*args, **kwargs)
         except Exception as error:
-            self._end(session, methodcaller("on_error", error))
+            self.end(session, methodcaller("on_error", error))
             raise
-        try:
-            if (live := self._sessions.get(session)) is not None:
-                self._on_message(live, message)
-        except Exception:
-            log_internal_error("read a message")
+        self.read(session, message)
         return message
 
     async def close(self, wrapped: Any, session: Any, args: Any, kwargs: Any) -> Any:
-        self._end(session, StreamObserver.on_close)
+        self.end(session, StreamObserver.on_close)
         return await wrapped(*args, **kwargs)
 
     async def send_content(self, wrapped: Any, session: Any, args: Any, kwargs: Any) -> Any:
-        if kwargs.get("turn_complete", True):
-            turns = kwargs.get("turns")
-            contents = turns if isinstance(turns, list) else [] if turns is None else [turns]
-            return await self._request(wrapped, session, args, kwargs, contents)
-        return await wrapped(*args, **kwargs)
+        if not kwargs.get("turn_complete", True):
+            return await wrapped(*args, **kwargs)
+        turns = kwargs.get("turns")
+        contents = turns if isinstance(turns, list) else [] if turns is None else [turns]
+        return await self._request(wrapped, session, args, kwargs, contents)
 
     async def send_tool_response(self, wrapped: Any, session: Any, args: Any, kwargs: Any) -> Any:
-        try:
-            live = self._sessions.get(session)
-            if live is not None and live.active is not None and live.called_tools:
-                # The model waits for the results, so what follows is another generation.
-                live.active.add({"candidates": [{"finishReason": "STOP"}]})
-                live.end_turn()
-            results = kwargs.get("function_responses")
-            parts = [{"functionResponse": each} for each in (results if isinstance(results, list) else [results])]
-        except Exception:
-            log_internal_error("end a turn")
-            return await wrapped(*args, **kwargs)
+        live = self.find(session)
+        if live is not None and live.called_tools and (turn := live.active.get(None)) is not None:
+            # The model waits for the results, so what follows is another generation.
+            turn.observer.add({"candidates": [{"finishReason": "STOP"}]})
+            live.end_turn()
+        results = kwargs.get("function_responses")
+        parts = [{"functionResponse": each} for each in (results if isinstance(results, list) else [results])]
         return await self._request(wrapped, session, args, kwargs, [{"role": "user", "parts": parts}])
 
     async def _request(self, wrapped: Any, session: Any, args: Any, kwargs: Any, contents: list[Any]) -> Any:
         """Send a message that requests a turn."""
-        live, call = self._sessions.get(session), None
-        if live is not None and self._patches.active:
-            call = self._open(live, contents)
-        if live is None or call is None:
-            return await wrapped(*args, **kwargs)
-        expected: list[StreamObserver] = []
-
-        def send(*args: Any, **kwargs: Any) -> Any:
-            try:
-                expected.append(StreamObserver(call, call.make_accumulator()))
-                live.waiting += expected
-            except Exception:
-                log_internal_error("expect a turn")
-            return wrapped(*args, **kwargs)
-
-        try:
-            return await _hooks.drive_async(call, leave_open, send, args, kwargs)
-        except BaseException:
-            for observer in expected:
-                observer.finished = True
-                if observer in live.waiting:
-                    live.waiting.remove(observer)
-            raise
+        live = self.find(session)
+        call = None if live is None else self._open(live, contents)
+        return await self.send_async(live, call, None, wrapped, args, kwargs)
 
     def _open(self, live: _LiveSession, contents: list[Any]) -> CallState | None:
         try:
             body = live.body(contents)
-            request = _FORMAT.request(body)
-            request.model, request.stream = live.model, True
-            call = _hooks.begin(
-                self._services,
-                self._provider.name,
-                _FORMAT,
-                request,
-                provider=live.provider,
-                server=live.server,
-                body=body,
-            )
-            if live.identifier is not None:
-                call.set_session(live.identifier)
+            call = self.open("CONNECT", "live", body, base=live.url, vendor=live.vendor, model=live.model)
+            if call is not None:
+                call.body = None  # without the earlier turns: its tokens cannot be estimated
+                if live.identifier is not None:
+                    call.set_session(live.identifier)
             return call
         except Exception:
             log_internal_error("begin a call")
             return None
 
-    def _on_message(self, live: _LiveSession, message: Any) -> None:
-        content, tool_call = get(message, "server_content"), get(message, "tool_call")
-        usage = get(message, "usage_metadata")
-        if live.active is None:
+    def on_event(self, session: _LiveSession, event: Any) -> None:
+        """Pass a message of the server to its turn."""
+        content, tool_call = get(event, "server_content"), get(event, "tool_call")
+        usage, turn = get(event, "usage_metadata"), session.active.get(None)
+        if turn is None:
             started = tool_call is not None or usage is not None or any(get(content, name) for name in _STARTS)
-            if not started:
-                return
-            if live.waiting:
-                live.active = live.waiting.pop(0)
-            elif (call := self._open(live, [])) is not None:  # the server has detected speech
-                live.active = StreamObserver(call, call.make_accumulator())
-        if live.active is not None:
-            live.active.on_chunk(_as_chunk(content, tool_call, usage))
-        live.called_tools = live.called_tools or tool_call is not None
+            # A turn without a request starts when the server has detected speech.
+            turn = self.start(session, partial(self._open, session, [])) if started else None
+            session.called_tools = False
+        if turn is None:
+            return
+        turn.observer.on_chunk(_as_chunk(content, tool_call, usage))
+        session.called_tools = session.called_tools or tool_call is not None
         if get(content, "turn_complete"):
-            live.end_turn()
-
-    def _end(self, session: Any, step: Callable[[StreamObserver], object]) -> None:
-        try:
-            live = self._sessions.get(session)
-            if live is not None:
-                live.end(step)
-        except Exception:
-            log_internal_error("end the turns of a session")
+            session.end_turn()
 
 
 _STARTS = ("model_turn", "output_transcription", "generation_complete", "turn_complete")

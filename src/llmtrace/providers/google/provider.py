@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ...capture.services import CallServices
-from .._patches import Patches
-from ..contract import Provider, named
+from ..contract import Provider, hook_in, named
 from .embeddings import EMBED
 from .generate import GENERATE
 from .predict import PREDICT, PREDICT_LONG
@@ -15,18 +11,12 @@ from .tokens import CACHES, COUNT
 __all__ = ["GOOGLE_GENAI"]
 
 
-def _hook(provider: Provider, module: Any, services: CallServices) -> Patches:
-    from .sdk import patch
-
-    return patch(provider, module, services)
-
-
 GOOGLE_GENAI = Provider(
     name="google_genai",
     distribution="google-genai",
     module="google.genai.client",
     supported=">=1.0,<4",
-    hook=_hook,
+    hook=hook_in("google.sdk"),
     serves="gcp.gemini",
     # Keyed by the verb after the colon; a model, or a project and its location, may precede it.
     routes=named(
@@ -44,6 +34,7 @@ GOOGLE_GENAI = Provider(
             ("GET", "cachedContents/*"): ("caches.get", CACHES["get"]),
             ("PATCH", "cachedContents/*"): ("caches.update", CACHES["update"]),
             ("DELETE", "cachedContents/*"): ("caches.delete", CACHES["delete"]),
+            ("CONNECT", "live"): ("live.connect", GENERATE),  # one call per turn on a WebSocket
         },
     ),
 )

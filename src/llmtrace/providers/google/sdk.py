@@ -24,7 +24,7 @@ from ...model.wire_format import WireFormat
 from .. import _hooks, _patches
 from .._deferred import DeferredStreams, Origin
 from .._patches import Patches
-from .._requests import leave_open
+from .._requests import call_hooks, leave_open
 from ..contract import Provider, named, speakeasy, stainless
 from ..hosts import server_of
 from .chunks import accumulator, parse_body
@@ -142,17 +142,7 @@ _END = object()
 
 
 def _requests(begin: _Begin, deferred: DeferredStreams) -> dict[str, Callable[..., Any]]:
-    def request(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
-        call = begin(client, args, kwargs)
-        if call is None:
-            return wrapped(*args, **kwargs)
-        return _hooks.drive(call, _settle, wrapped, args, kwargs)
-
-    async def async_request(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
-        call = begin(client, args, kwargs)
-        if call is None:
-            return await wrapped(*args, **kwargs)
-        return await _hooks.drive_async(call, _settle, wrapped, args, kwargs)
+    request, async_request = call_hooks(begin, _settle)
 
     def request_streamed(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Generator[Any, Any, Any]:
         origin = deferred.find(sys._getframe())

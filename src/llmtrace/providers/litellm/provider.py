@@ -6,20 +6,16 @@ from dataclasses import replace
 from typing import Any
 
 from ..._read import get
-from ...capture.services import CallServices
 from .. import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RERANK, RESPONSES, Provider, Response, named
-from .._patches import Patches
+from ..bedrock.converse import CONVERSE
+from ..bedrock.invoke import INVOKE
 from ..cohere import chat as cohere
+from ..contract import hook_in
 from ..google.embeddings import EMBED
 from ..google.generate import GENERATE
+from ..ollama import chat as ollama
 
 __all__ = ["LITELLM"]
-
-
-def _hook(provider: Provider, module: Any, services: CallServices) -> Patches:
-    from .sdk import patch
-
-    return patch(provider, module, services)
 
 
 def _read_rerank(response: Any) -> Response:
@@ -32,7 +28,7 @@ LITELLM = Provider(
     distribution="litellm",
     module="litellm",
     supported=">=1.72,<2",
-    hook=_hook,
+    hook=hook_in("litellm.sdk"),
     # Keyed by the end of the path: a base URL of the program's own may precede it.
     routes=named(
         "litellm",
@@ -53,6 +49,13 @@ LITELLM = Provider(
             ("POST", "/v2/chat"): ("completion", cohere.CHAT),
             ("POST", "/v1/embed"): ("embedding", cohere.EMBED),
             ("POST", "/v2/embed"): ("embedding", cohere.EMBED),
+            ("POST", "/api/chat"): ("completion", ollama.CHAT),
+            ("POST", "/api/generate"): ("completion", ollama.GENERATE),
+            ("POST", "/api/embed"): ("embedding", ollama.EMBED),
+            ("POST", "/converse"): ("completion", CONVERSE),
+            ("POST", "/converse-stream"): ("completion", CONVERSE),
+            ("POST", "/invoke"): ("completion", INVOKE),
+            ("POST", "/invoke-with-response-stream"): ("completion", INVOKE),
         },
     ),
     doctor_imports=False,

@@ -22,23 +22,14 @@ from ...capture.http_body import ObservedBody
 from ...capture.services import CallServices
 from ...capture.stream import notify
 from ...context import state as context_state
-from .. import _hooks
 from .._patches import Patches
-from .._requests import end_with_http, open_call
-from .._routing import RoutedCall, current_routed_call
+from .._requests import call_hooks, end_with_http, open_call
+from .._routing import RoutedCall, current_routed_call, route, route_async
 from ..contract import Provider
+from .requests import STREAMED, parse_path, read_body, read_vendor
 
 __all__ = ["patch"]
 
-_VENDORS = {
-    "azure": "azure.ai.openai", "azure_ai": "azure.ai.inference", "azure_text": "azure.ai.openai",
-    "bedrock": "aws.bedrock", "codestral": "mistral_ai", "cohere_chat": "cohere", "custom_openai": None,
-    "gemini": "gcp.gemini", "huggingface": "hugging_face", "litellm_proxy": None, "minimax": "minimax_ai",
-    "mistral": "mistral_ai", "moonshot": "moonshot_ai", "openai_like": None, "text-completion-codestral": "mistral_ai",
-    "text-completion-openai": "openai", "vertex_ai": "gcp.vertex_ai", "vertex_ai_beta": "gcp.vertex_ai",
-    "voyage": "voyage_ai", "watsonx": "ibm.watsonx.ai", "xai": "x_ai", "zai": "z_ai",
-}  # fmt: skip
-"""Values of ``gen_ai.provider.name`` by LiteLLM's names, where they differ. ``None`` leaves it to the host."""
 _FUNCTIONS = (
     "completion", "text_completion", "batch_completion", "completion_with_retries", "responses", "compact_responses",
     "anthropic_messages", "create", "generate_content", "generate_content_stream", "embedding", "rerank", "moderation",
@@ -53,32 +44,22 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     """Install the hooks in the modules that ``module``, the package, has loaded, and in those that it loads later."""
     patches = Patches()
 
-    def post(wrapped: Any, handler: Any, args: Any, kwargs: Any) -> Any:
-        call = _begin(provider, services, args, kwargs) if patches.active else None
-        if call is None:
-            return wrapped(*args, **kwargs)
-        return _hooks.drive(call, _settle, wrapped, args, _inject_usage(call, kwargs))
+    def begin(handler: Any, args: Any, kwargs: Any) -> CallState | None:
+        return _begin(provider, services, args, kwargs) if patches.active else None
 
-    async def post_async(wrapped: Any, handler: Any, args: Any, kwargs: Any) -> Any:
-        call = _begin(provider, services, args, kwargs) if patches.active else None
-        if call is None:
-            return await wrapped(*args, **kwargs)
-        return await _hooks.drive_async(call, _settle, wrapped, args, _inject_usage(call, kwargs))
-
-    _hook_routing("", module, patches)
-    vendor = {"update_environment_variables": _note_vendor}  # called once LiteLLM has chosen the vendor
+    post, post_async = call_hooks(begin, _settle, _inject_usage)
+    name = module.__name__
+    handlers, utils = f"{name}.llms.custom_httpx.http_handler", f"{name}.litellm_core_utils"
     streams = {"__init__": _keep_call, "__next__": _read, "__anext__": _read_async}
-    for name, hook in (
-        ("llms.custom_httpx.http_handler", partial(_hook_methods, "HTTPHandler", {"post": post})),
-        ("llms.custom_httpx.http_handler", partial(_hook_methods, "AsyncHTTPHandler", {"post": post_async})),
-        ("litellm_core_utils.litellm_logging", partial(_hook_methods, "Logging", vendor)),
-        ("litellm_core_utils.streaming_handler", partial(_hook_methods, "CustomStreamWrapper", streams)),
-        ("litellm_core_utils.fallback_utils", _hook_threads),
-        ("anthropic_interface.messages", partial(_hook_routing, "")),
-        ("router", partial(_hook_routing, "Router")),
-        ("router_rust.core", partial(_hook_routing, "RustCore")),
-    ):
-        patches.when_imported(f"{module.__name__}.{name}", hook)
+    patches.wrap_when_imported(handlers, "HTTPHandler", post=post)
+    patches.wrap_when_imported(handlers, "AsyncHTTPHandler", post=post_async)
+    # Called once LiteLLM has chosen the vendor.
+    patches.wrap_when_imported(f"{utils}.litellm_logging", "Logging", update_environment_variables=_note_vendor)
+    patches.wrap_when_imported(f"{utils}.streaming_handler", "CustomStreamWrapper", **streams)
+    patches.wrap_when_imported(f"{utils}.fallback_utils", "", run_async_function=_run_async)
+    _hook_routing("", module, patches)
+    for part, owner in (("anthropic_interface.messages", ""), ("router", "Router"), ("router_rust.core", "RustCore")):
+        patches.when_imported(f"{name}.{part}", partial(_hook_routing, owner))
     return patches
 
 
@@ -87,30 +68,7 @@ def _hook_routing(owner: str, module: Any, patches: Patches) -> None:
     for name in (*_FUNCTIONS, *(f"a{name}" for name in _FUNCTIONS), *_ROUTER):
         function = vars(target).get(name)
         if function is not None:
-            patches.wrap(target, name, _route_async if iscoroutinefunction(function) else _route)
-
-
-def _hook_methods(owner: str, methods: dict[str, Any], module: Any, patches: Patches) -> None:
-    for name, hook in methods.items():
-        patches.wrap_in(module, owner, name, hook)
-
-
-def _hook_threads(fallbacks: Any, patches: Patches) -> None:
-    patches.wrap(fallbacks, "run_async_function", _run_async)
-
-
-def _route(wrapped: Any, instance: Any, args: Any, kwargs: Any, call: RoutedCall | None = None) -> Any:
-    """Call a function of LiteLLM. A refusal passes its retries and fallbacks and reaches the caller as it is."""
-    with call or RoutedCall() as routed:
-        return wrapped(*args, **kwargs)
-    raise routed.refusal
-
-
-async def _route_async(wrapped: Any, instance: Any, args: Any, kwargs: Any, call: RoutedCall | None = None) -> Any:
-    """Await a function of LiteLLM. A refusal passes its retries and fallbacks and reaches the caller as it is."""
-    with call or RoutedCall() as routed:
-        return await wrapped(*args, **kwargs)
-    raise routed.refusal
+            patches.wrap(target, name, route_async if iscoroutinefunction(function) else route)
 
 
 def _run_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
@@ -126,12 +84,8 @@ def _run_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
 def _note_vendor(wrapped: Any, logging: Any, args: Any, kwargs: Any) -> Any:
     """Keep the vendor that LiteLLM has chosen for the requests that it sends through other client libraries."""
     if (routed := current_routed_call()) is not None:
-        routed.provider = _vendor(kwargs.get("custom_llm_provider"))
+        routed.provider = read_vendor(kwargs.get("custom_llm_provider"))
     return wrapped(*args, **kwargs)
-
-
-def _vendor(name: Any) -> str | None:
-    return _VENDORS.get(name, name) if isinstance(name, str) else None
 
 
 _calls: WeakKeyDictionary[Any, RoutedCall] = WeakKeyDictionary()
@@ -153,7 +107,7 @@ def _keep_call(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> None:
 def _read(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
     try:
         if getattr(stream, "completion_stream", stream) is None and (call := _calls.get(stream)) is not None:
-            return _route(wrapped, stream, args, kwargs, call)
+            return route(wrapped, stream, args, kwargs, call)
         return wrapped(*args, **kwargs)
     except Exception as error:
         _end(stream, error)
@@ -163,7 +117,7 @@ def _read(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
 async def _read_async(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
     try:
         if getattr(stream, "completion_stream", stream) is None and (call := _calls.get(stream)) is not None:
-            return await _route_async(wrapped, stream, args, kwargs, call)
+            return await route_async(wrapped, stream, args, kwargs, call)
         return await wrapped(*args, **kwargs)
     except Exception as error:
         _end(stream, error)
@@ -184,22 +138,20 @@ def _begin(provider: Provider, services: CallServices, args: Any, kwargs: Any) -
     try:
         arguments = dict(zip(("url", "data", "json"), args, strict=False)) | kwargs
         url = str(arguments["url"])
-        route, model = _parse_path(provider, urlsplit(url).path)
-        if provider.route("POST", route) is None:
+        path, model = parse_path(provider, urlsplit(url).path)
+        if provider.route("POST", path) is None:
             return None
-        body = next((arguments[name] for name in ("json", "data", "content") if arguments.get(name)), None)
-        if isinstance(body, (str, bytes)):
-            body = json.loads(body)
+        body = read_body(arguments, path, model)
         details, routed = get(arguments.get("logging_obj"), "model_call_details"), current_routed_call()
         return open_call(
             provider,
             services,
             "POST",
-            route,
+            path,
             body,
             base=url,
-            stream=get(body, "stream") is True or route == ":streamGenerateContent",
-            vendor=_vendor(get(details, "custom_llm_provider")) or (None if routed is None else routed.provider),
+            stream=get(body, "stream") is True or path in STREAMED,
+            vendor=read_vendor(get(details, "custom_llm_provider")) or (None if routed is None else routed.provider),
             model=model or get_text(details, "model"),
         )
     except Exception:
@@ -207,29 +159,19 @@ def _begin(provider: Provider, services: CallServices, args: Any, kwargs: Any) -
         return None
 
 
-def _inject_usage(call: CallState, kwargs: Any) -> Any:
+def _inject_usage(call: CallState, args: Any, kwargs: Any) -> tuple[Any, Any]:
     """Return the arguments of a request, with ``include_usage`` in its body. LiteLLM hides the chunk that it adds."""
     usage, data = call.services.stream_usage, kwargs.get("data")
     if usage is None or not call.start.request.stream or not isinstance(data, str):  # a signed body is bytes
-        return kwargs
+        return args, kwargs
     try:
         body = json.loads(data)
         injected = usage.inject_body(call.start, body)
         call.injected_include_usage = injected is not body
-        return {**kwargs, "data": json.dumps(injected)} if call.injected_include_usage else kwargs
+        return args, {**kwargs, "data": json.dumps(injected)} if call.injected_include_usage else kwargs
     except Exception:
         log_internal_error("inject include_usage")
-        return kwargs
-
-
-def _parse_path(provider: Provider, path: str) -> tuple[str, str | None]:
-    """Return the route of a request, and the model if the path has it."""
-    parent, _, last = path.rstrip("/").rpartition("/")
-    model, colon, verb = last.rpartition(":")
-    if colon:
-        return ("/messages" if "/publishers/anthropic/" in parent else f":{verb}"), model or None
-    longer = f"/{parent.rpartition('/')[2]}/{last}"
-    return (f"/{last}" if provider.route("POST", longer) is None else longer), None
+        return args, kwargs
 
 
 def _settle(call: CallState, http_response: Any) -> None:

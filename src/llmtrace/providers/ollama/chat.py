@@ -11,13 +11,19 @@ from ...model.content_format import ContentFormat
 from ...model.wire_format import Texts, WireFormat
 from .._messages import function_tool, iter_items, reasoning_part, text_part, tool_call_part, tool_result_part
 from .._texts import no_texts, tool_call_texts
-from .._usage import Names, Reported
+from .._usage import Names, Reported, read_server_times
 
 __all__ = ["CHAT", "EMBED", "GENERATE"]
 
 _PARAMS = frozenset({"temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty", "seed"})
 _TEXTS = ("thinking", "content", "response")
 _NAMES: Names = {"prompt_eval_count": "input", "eval_count": "output"}
+_STAGES = {
+    "load_duration": "load",
+    "prompt_eval_duration": "prompt",
+    "eval_duration": "completion",
+    "total_duration": "total",
+}
 
 
 def read_request(body: Any) -> Request:
@@ -55,6 +61,7 @@ def read_response(response: Any) -> Response:
         finish_reasons=(reason,) if reason else ("stop",) if ended else (),
         dimensions=len(vectors) if isinstance(vectors, (list, tuple)) else None,
         complete=ended,
+        server_times=read_server_times(response, _STAGES, per_second=1_000_000_000),
     )
     return reported.fill(read, reported.counts or None)
 

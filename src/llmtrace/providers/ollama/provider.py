@@ -8,9 +8,9 @@ from ..._read import get
 from ...capture.call import CallState
 from ...capture.services import CallServices
 from ...context import state as context_state
-from .. import Provider, _hooks, named
+from .. import Provider, named
 from .._patches import Patches
-from .._requests import end_with, lazy_stream, open_call
+from .._requests import call_hooks, end_with, lazy_stream, open_call
 from .chat import CHAT, EMBED, GENERATE
 
 __all__ = ["OLLAMA"]
@@ -21,6 +21,8 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     patches = Patches()
 
     def begin(client: Any, args: Any, kwargs: Any, context: Any = None) -> CallState | None:
+        if not is_traced(args):
+            return None
         _, method, path = args
         return open_call(
             provider,
@@ -38,25 +40,19 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
 
     def lazily(stream: Any, client: Any, args: Any, kwargs: Any) -> Any:
         context = context_state.current()
-        return lazy_stream(stream, lambda: begin(client, args, kwargs, context))
+        return lazy_stream(stream, lambda: begin(client, args, kwargs, context)) if is_traced(args) else stream
+
+    once, once_async = call_hooks(begin, end_with)
 
     def request(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
-        if not is_traced(args):
-            return wrapped(*args, **kwargs)
         if kwargs.get("stream"):
             return lazily(wrapped(*args, **kwargs), client, args, kwargs)
-        call = begin(client, args, kwargs)
-        return wrapped(*args, **kwargs) if call is None else _hooks.drive(call, end_with, wrapped, args, kwargs)
+        return once(wrapped, client, args, kwargs)
 
     async def request_async(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
-        if not is_traced(args):
-            return await wrapped(*args, **kwargs)
         if kwargs.get("stream"):
             return lazily(await wrapped(*args, **kwargs), client, args, kwargs)
-        call = begin(client, args, kwargs)
-        if call is None:
-            return await wrapped(*args, **kwargs)
-        return await _hooks.drive_async(call, end_with, wrapped, args, kwargs)
+        return await once_async(wrapped, client, args, kwargs)
 
     patches.wrap_in(module, "Client", "_request", request)
     patches.wrap_in(module, "AsyncClient", "_request", request_async)

@@ -14,6 +14,7 @@ from .completions import COMPLETIONS
 from .embeddings import EMBEDDINGS
 from .media import IMAGES, SPEECH, TRANSCRIPTIONS
 from .moderations import MODERATIONS
+from .realtime import REALTIME
 from .responses import COMPACT, DECISIONS, INPUT_TOKENS, RESPONSES, RETRIEVE_RESPONSE
 
 __all__ = ["OPENAI"]
@@ -57,6 +58,9 @@ OPENAI = Provider(
             ("POST", "/threads/*/runs"): ("beta.threads.runs.create", RUN),
             ("POST", "/threads/*/runs/*/submit_tool_outputs"): ("beta.threads.runs.submit_tool_outputs", RUN),
             ("GET", "/threads/*/runs/*"): ("beta.threads.runs.retrieve", RETRIEVE_RUN),
+            ("CONNECT", "/responses"): ("responses.connect", RESPONSES),  # one call per response on a WebSocket
+            ("CONNECT", "/realtime"): ("realtime.connect", REALTIME),
+            ("CONNECT", "/realtime/transcription"): ("realtime.connect", TRANSCRIPTIONS),
         },
     ),
 )

@@ -10,11 +10,13 @@ from ...model.wire_format import WireFormat
 from .._usage import Reported
 from .realtime_content import REALTIME_CONTENT
 
-__all__ = ["REALTIME", "merge_settings"]
+__all__ = ["REALTIME", "accepts_request", "merge_settings", "response_id"]
 
 _FINAL_STATUSES = frozenset({"completed", "incomplete", "failed", "cancelled"})
 _SETTINGS = ("instructions", "tools", "output_modalities", "modalities", "max_output_tokens", "reasoning", "prompt")
 """Settings of a session that a request may override."""
+_OTHER_ERRORS = ("input_audio_", "output_audio_", "item_", "conversation_item_", "session_")
+"""Prefixes of the error codes of events that request no response."""
 
 
 def merge_settings(session: Any, event: Any) -> dict[str, Any]:
@@ -30,6 +32,25 @@ def merge_settings(session: Any, event: Any) -> dict[str, Any]:
         if (value := get(parameters, name)) is not None:
             body[name] = value
     return body
+
+
+def response_id(event: Any) -> str | None:
+    """Return the id of the response that an event belongs to."""
+    return get_text(event, "response_id") or get_text(get(event, "response"), "id")
+
+
+def accepts_request(event: Any, request: Any) -> bool:
+    """Return True if an event starts the response to a request, or rejects the request."""
+    error = get(event, "error")
+    if error is None:
+        metadata = get(get(request, "response"), "metadata")
+        return not metadata or metadata == get(get(event, "response"), "metadata")
+    own, cause = get_text(request, "event_id"), get_text(error, "event_id")
+    if own is not None or cause is not None:
+        return own == cause
+    # Without ids the error may be that of another event, such as an empty audio buffer.
+    parameter, code = get_text(error, "param") or "", get_text(error, "code") or ""
+    return parameter.startswith("response") or (not parameter and not code.startswith(_OTHER_ERRORS))
 
 
 def read_request(body: Any) -> Request:
@@ -101,4 +122,4 @@ class RealtimeAccumulator:
         return response
 
 
-REALTIME = WireFormat(read_request, read_response, RealtimeAccumulator, REALTIME_CONTENT, api="openai.realtime.connect")
+REALTIME = WireFormat(read_request, read_response, RealtimeAccumulator, REALTIME_CONTENT)

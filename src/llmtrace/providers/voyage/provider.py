@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ..._read import get, get_count, iter_list
 from ...capture.call import CallState
 from ...capture.services import CallServices
-from .. import EMBEDDINGS, RERANK, Provider, Request, Response, named
+from .. import EMBEDDINGS, RERANK, Provider, Request, Response, _hooks, named
 from .._patches import Patches
 from .._requests import call_hooks, end_with, open_call
 
 __all__ = ["VOYAGE"]
+
+_METHODS = ("embed", "multimodal_embed", "contextualized_embed", "rerank")
 
 
 def read_request(body: Any) -> Request:
@@ -35,12 +38,13 @@ def _settle(call: CallState, result: Any) -> None:
 
 
 def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
-    """Install the hooks in ``module``, the library's ``api_requestor``."""
+    """Install the hooks in ``module``, the library's ``api_requestor``, and in its clients when they are imported."""
     patches = Patches()
 
     def begin(requestor: Any, args: Any, kwargs: Any) -> CallState | None:
-        if not patches.active:
-            return None
+        return _hooks.begin_repeated(partial(begin_first, requestor, args, kwargs)) if patches.active else None
+
+    def begin_first(requestor: Any, args: Any, kwargs: Any) -> CallState | None:
         arguments = dict(zip(("method", "url", "params"), args, strict=False)) | kwargs
         method, path, body = (arguments.get(name) for name in ("method", "url", "params"))
         base = str(get(requestor, "base_url") or get(requestor, "api_base"))  # the name in the first releases
@@ -49,7 +53,20 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     request, request_async = call_hooks(begin, _settle)
     patches.wrap_in(module, "APIRequestor", "request", request)
     patches.wrap_in(module, "APIRequestor", "arequest", request_async)
+    package = module.__name__.partition(".")[0]
+    for name, owner, hook in (
+        ("client", "Client", _hooks.repeat),
+        ("client_async", "AsyncClient", _hooks.repeat_async),
+    ):
+        patches.when_imported(f"{package}.{name}", partial(_hook_methods, owner, hook))
     return patches
+
+
+def _hook_methods(owner: str, hook: Any, module: Any, patches: Patches) -> None:
+    cls = getattr(module, owner, None)
+    for name in _METHODS:
+        if hasattr(cls, name):  # not all releases have all of them
+            patches.wrap(cls, name, hook)
 
 
 _EMBEDDINGS = replace(EMBEDDINGS, request=read_request, response=read_response)

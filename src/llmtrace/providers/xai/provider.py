@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..._compat.wrapt import ObjectProxy
@@ -13,7 +14,7 @@ from ...capture.services import CallServices
 from ...context import state as context_state
 from .. import Provider, _hooks, named
 from .._patches import Patches
-from .._requests import lazy_stream, open_call
+from .._requests import call_hooks, lazy_stream, open_call
 from .messages import XAI_CHAT, to_dict
 
 __all__ = ["XAI"]
@@ -40,8 +41,8 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     for colour in ("sync", "aio"):
         chat: Any = sys.modules.get(f"{package}.{colour}.chat")
         for name, unwrap in _RESULTS.items():
-            hook = _once if colour == "sync" else _once_async
-            patches.wrap_in(chat, "Chat", name, hook(provider, services, patches, name, unwrap))
+            once, once_async = call_hooks(partial(_begin, provider, services, patches, name), _settle(unwrap))
+            patches.wrap_in(chat, "Chat", name, once if colour == "sync" else once_async)
         for name, unwrap in _CHUNKS.items():
             patches.wrap_in(chat, "Chat", name, _lazily(provider, services, patches, name, unwrap))
         if hasattr(chat, "tracer"):  # the first releases have no spans
@@ -50,7 +51,14 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
 
 
 def _begin(
-    provider: Provider, services: CallServices, patches: Patches, chat: Any, name: str, args: Any, context: Any = None
+    provider: Provider,
+    services: CallServices,
+    patches: Patches,
+    name: str,
+    chat: Any,
+    args: Any,
+    kwargs: Any,
+    context: Any = None,
 ) -> CallState | None:
     if not patches.active:
         return None
@@ -69,28 +77,6 @@ def _settle(unwrap: Callable[[Any], Any]) -> Callable[[CallState, Any], None]:
     return lambda call, result: call.end(call.read_response(to_dict(unwrap(result))))
 
 
-def _once(provider: Provider, services: CallServices, patches: Patches, name: str, unwrap: Any) -> Any:
-    settle = _settle(unwrap)
-
-    def hook(wrapped: Any, chat: Any, args: Any, kwargs: Any) -> Any:
-        call = _begin(provider, services, patches, chat, name, args)
-        return wrapped(*args, **kwargs) if call is None else _hooks.drive(call, settle, wrapped, args, kwargs)
-
-    return hook
-
-
-def _once_async(provider: Provider, services: CallServices, patches: Patches, name: str, unwrap: Any) -> Any:
-    settle = _settle(unwrap)
-
-    async def hook(wrapped: Any, chat: Any, args: Any, kwargs: Any) -> Any:
-        call = _begin(provider, services, patches, chat, name, args)
-        if call is None:
-            return await wrapped(*args, **kwargs)
-        return await _hooks.drive_async(call, settle, wrapped, args, kwargs)
-
-    return hook
-
-
 def _lazily(provider: Provider, services: CallServices, patches: Patches, name: str, unwrap: Any) -> Any:
     def hook(wrapped: Any, chat: Any, args: Any, kwargs: Any) -> Any:
         stream = wrapped(*args, **kwargs)
@@ -98,7 +84,7 @@ def _lazily(provider: Provider, services: CallServices, patches: Patches, name: 
             return stream
         context = context_state.current()
         return lazy_stream(
-            stream, lambda: _begin(provider, services, patches, chat, name, args, context), unwrap=unwrap
+            stream, lambda: _begin(provider, services, patches, name, chat, args, kwargs, context), unwrap=unwrap
         )
 
     return hook

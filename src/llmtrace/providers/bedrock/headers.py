@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..model import Counts, Response
+from ...model import Counts, Response
+from ...model.wire_format import HeaderReader
 
-__all__ = ["NAMES", "complete"]
+__all__ = ["HEADERS"]
 
 _COUNTS = {
     "x-amzn-bedrock-input-token-count": "input",
@@ -16,8 +17,6 @@ _COUNTS = {
 }
 _PRICE_CONTEXT = {"x-amzn-bedrock-performanceconfig-latency": "latency"}
 _TIER = "x-amzn-bedrock-service-tier"
-NAMES = (*_COUNTS, *_PRICE_CONTEXT, _TIER)
-"""Names of the headers."""
 
 
 def complete(response: Response, headers: Mapping[str, str]) -> None:
@@ -36,3 +35,6 @@ def complete(response: Response, headers: Mapping[str, str]) -> None:
         counts["input"] += cached
         response.price_context["cache_counts"] = "unclear"
     response.usage = counts or response.usage
+
+
+HEADERS = HeaderReader((*_COUNTS, *_PRICE_CONTEXT, _TIER), complete)

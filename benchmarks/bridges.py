@@ -1,0 +1,329 @@
+"""Cost of the bridges to frameworks: CPU time that each adds to one event of the framework.
+
+Run it with ``python benchmarks/bridges.py [NAME ...]``. A span has two events, its start and its end. Each framework
+runs without a model: with a handler of its own kind that does nothing, with the bridge and content off, and with
+content on. The processor of the spans does nothing; with "read" it reads the attributes as an exporter does. A span
+written by hand is measured for comparison.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from importlib.metadata import version
+from statistics import median
+from typing import Any, NamedTuple
+
+from by_hand import cpu
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+
+import llmtrace
+
+ROUNDS, RUNS, WARM = 15, 25, 5
+TEXT = "sunny in Paris, with a light wind from the west " * 4
+
+
+class Counting(SpanProcessor):
+    """Counts spans, and reads their attributes if ``reads`` is set."""
+
+    spans = 0
+    reads = False
+
+    def on_end(self, span: ReadableSpan) -> None:
+        Counting.spans += 1
+        if self.reads:
+            dict(span.attributes or {})
+
+
+processor = Counting()
+provider = TracerProvider()
+provider.add_span_processor(processor)
+
+
+class Framework(NamedTuple):
+    """A framework, and one run of it."""
+
+    distribution: str
+    run: Callable[[], Any]
+    no_op: Callable[[Counter], AbstractContextManager[None]]
+    """Installs a handler that does nothing but to pass each event on."""
+
+
+Counter = Callable[[], None]
+
+
+def ignore() -> None:
+    """Do nothing with an event."""
+
+
+def langchain() -> Framework:
+    """Return a graph of two nodes, which call a tool and a retriever."""
+    os.environ["LANGSMITH_TRACING"] = "false"
+    from langchain_core.callbacks import BaseCallbackHandler
+    from langchain_core.documents import Document
+    from langchain_core.retrievers import BaseRetriever
+    from langchain_core.tools import tool
+    from langchain_core.tracers import context
+    from langgraph.graph import END, START, StateGraph
+
+    @tool
+    def weather(city: str) -> str:
+        """Weather of a city."""
+        return TEXT
+
+    class Manuals(BaseRetriever):
+        def _get_relevant_documents(self, query: str, **_: Any) -> list[Document]:
+            return [Document(TEXT, id="d1", metadata={"score": 0.5}), Document(TEXT, id="d2")]
+
+    manuals = Manuals()
+    graph: Any = StateGraph(dict)
+    graph.add_node("act", lambda state: {**state, "weather": weather.invoke({"city": "Paris"})})
+    graph.add_node("search", lambda state: {**state, "found": len(manuals.invoke("rain"))})
+    graph.add_edge(START, "act")
+    graph.add_edge("act", "search")
+    graph.add_edge("search", END)
+    compiled = graph.compile()
+
+    @contextmanager
+    def no_op(count: Counter) -> Iterator[None]:
+        def event(*_: Any, **__: Any) -> None:
+            count()
+
+        names = (f"on_{kind}_{step}" for kind in ("chain", "tool", "retriever") for step in ("start", "end"))
+        handler = type("NoOp", (BaseCallbackHandler,), {"run_inline": True, **dict.fromkeys(names, event)})()
+        hooks = list(context._configure_hooks)
+        variable: ContextVar[Any] = ContextVar("no-op", default=handler)
+        context._configure_hooks[:] = []  # without the handler of llmtrace, which LangChain never forgets
+        context.register_configure_hook(variable, inheritable=True)
+        yield
+        context._configure_hooks[:] = hooks
+
+    return Framework("langchain-core", lambda: compiled.invoke({"question": TEXT}), no_op)
+
+
+def openai_agents() -> Framework:
+    """Return a trace with an agent and two tools."""
+    from agents import TracingProcessor, agent_span, function_span, set_trace_processors, trace
+
+    set_trace_processors([])
+
+    def run() -> None:
+        with trace("trip", group_id="c-1"), agent_span("meteo"):
+            for _ in range(2):
+                with function_span("weather", input='{"city": "Paris"}', output=TEXT):
+                    pass
+
+    @contextmanager
+    def no_op(count: Counter) -> Iterator[None]:
+        def event(*_: Any) -> None:
+            count()
+
+        names = "on_trace_start", "on_trace_end", "on_span_start", "on_span_end"
+        methods = {**dict.fromkeys(names, event), "shutdown": ignore, "force_flush": ignore}
+        set_trace_processors([type("NoOp", (TracingProcessor,), methods)()])
+        yield
+        set_trace_processors([])
+
+    return Framework("openai-agents", run, no_op)
+
+
+def llama_index() -> Framework:
+    """Return a tool that searches with a retriever."""
+    from llama_index.core.base.base_retriever import BaseRetriever
+    from llama_index.core.schema import NodeWithScore, TextNode
+    from llama_index.core.tools import FunctionTool
+    from llama_index_instrumentation import root_dispatcher
+    from llama_index_instrumentation.span_handlers import NullSpanHandler
+
+    class Manuals(BaseRetriever):
+        def _retrieve(self, query_bundle: Any) -> list[NodeWithScore]:
+            return [NodeWithScore(node=TextNode(id_=f"d{number}", text=TEXT), score=0.5) for number in range(2)]
+
+    manuals = Manuals()
+    search = FunctionTool.from_defaults(lambda query: str(len(manuals.retrieve(query))), name="search")
+
+    @contextmanager
+    def no_op(count: Counter) -> Iterator[None]:
+        def event(*_: Any, **__: Any) -> None:
+            count()
+
+        handlers = list(root_dispatcher.span_handlers)
+        methods = dict.fromkeys(("span_enter", "span_exit"), event)
+        root_dispatcher.add_span_handler(type("NoOp", (NullSpanHandler,), {"__module__": __name__, **methods})())
+        yield
+        root_dispatcher.span_handlers = handlers
+
+    return Framework("llama-index-core", lambda: search.call(query="rain"), no_op)
+
+
+def haystack() -> Framework:
+    """Return the spans of a pipeline with a retriever and two other components."""
+    os.environ.setdefault("HAYSTACK_TELEMETRY_ENABLED", "False")
+    from haystack import Document, tracing
+    from haystack.tracing.tracer import NullTracer
+
+    found = [Document(id="d1", content=TEXT, score=0.5), Document(id="d2", content=TEXT, score=0.4)]
+
+    def run() -> None:
+        with tracing.tracer.trace("haystack.pipeline.run", {"haystack.pipeline.metadata": {"name": "rag"}}) as pipeline:
+            pipeline.set_content_tag("haystack.pipeline.input_data", {"question": TEXT})
+            for name, kind in (("prompt", "PromptBuilder"), ("search", "BM25Retriever"), ("join", "DocumentJoiner")):
+                tags = {"haystack.component.name": name, "haystack.component.type": kind}
+                with tracing.tracer.trace("haystack.component.run", tags, parent_span=pipeline) as span:
+                    span.set_content_tag("haystack.component.input", {"query": "rain", "top_k": 2})
+                    span.set_content_tag("haystack.component.output", {"documents": found})
+            pipeline.set_content_tag("haystack.pipeline.output_data", {"answer": TEXT})
+
+    @contextmanager
+    def no_op(count: Counter) -> Iterator[None]:
+        class NoOp(NullTracer):
+            @contextmanager
+            def trace(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+                count()
+                with super().trace(*args, **kwargs) as span:
+                    yield span
+                count()
+
+        tracing.enable_tracing(NoOp())
+        yield
+        tracing.disable_tracing()
+
+    return Framework("haystack-ai", run, no_op)
+
+
+def smolagents() -> Framework:
+    """Return two calls of a tool. The library has no handlers: a wrapper that does nothing takes their place."""
+    from smolagents import Tool, tool
+
+    @tool
+    def weather(city: str) -> str:
+        """Weather of a city.
+
+        Args:
+            city: The city.
+        """
+        return TEXT
+
+    def run() -> None:
+        for _ in range(2):
+            weather(city="Paris")
+
+    return Framework("smolagents", run, lambda count: wrapped(Tool, "__call__", count))
+
+
+def qdrant() -> Framework:
+    """Return a search of a collection in memory."""
+    from qdrant_client import QdrantClient, models
+
+    store = QdrantClient(":memory:")
+    store.create_collection("atlas", models.VectorParams(size=2, distance=models.Distance.COSINE))
+    points = [models.PointStruct(id=number, vector=[0.1, 0.9], payload={"text": TEXT}) for number in (1, 2)]
+    store.upsert("atlas", points)
+    run = lambda: store.query_points("atlas", [0.2, 0.8], limit=2)  # noqa: E731
+    return Framework("qdrant-client", run, lambda count: wrapped(QdrantClient, "query_points", count))
+
+
+@contextmanager
+def wrapped(cls: type, name: str, count: Counter) -> Iterator[None]:
+    """Wrap a method in one that does nothing."""
+    import wrapt
+
+    def call(method: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        count()
+        result = method(*args, **kwargs)
+        count()
+        return result
+
+    original = cls.__dict__[name]
+    setattr(cls, name, wrapt.FunctionWrapper(original, call))
+    yield
+    setattr(cls, name, original)
+
+
+FRAMEWORKS = (langchain, openai_agents, llama_index, haystack, smolagents, qdrant)
+
+
+def measure(framework: Framework) -> tuple[int, int, list[float]]:
+    """Return events and spans of a run, and the nanoseconds: no-op, content off, off and read, on, on and read."""
+    events = 0
+
+    def count() -> None:
+        nonlocal events
+        events += 1
+
+    def run(times: int) -> None:
+        for _ in range(times):
+            framework.run()
+
+    with framework.no_op(count):
+        framework.run()
+    with llmtrace.instrument(tracer_provider=provider, strict=True):
+        before = Counting.spans
+        framework.run()
+        spans = Counting.spans - before
+    rounds: list[list[float]] = []
+    for number in range(ROUNDS + 1):
+        found = [0.0] * 5
+        for turn in range(5):  # who goes first changes
+            which = (number + turn) % 5
+            processor.reads = which in (2, 4)
+            if which == 0:
+                with framework.no_op(ignore):
+                    found[which] = cpu(run, RUNS, WARM)
+            else:
+                content = "no_content" if which < 3 else "span_only"
+                with llmtrace.instrument(tracer_provider=provider, capture_content=content):
+                    found[which] = cpu(run, RUNS, WARM)
+        rounds.append(found)
+    return events, spans, [median(column) for column in zip(*rounds[1:], strict=True)]
+
+
+def by_hand() -> tuple[float, float]:
+    """Return the microseconds of a span without attributes, and of one with the attributes of a tool."""
+    tracer = provider.get_tracer("by hand")
+    named = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "weather", "gen_ai.tool.type": "function"}
+
+    def bare(times: int) -> None:
+        for _ in range(times):
+            with tracer.start_as_current_span("execute_tool weather"):
+                pass
+
+    def described(times: int) -> None:
+        for _ in range(times):
+            with tracer.start_as_current_span("execute_tool weather", attributes=named) as span:
+                span.set_attribute("openinference.span.kind", "TOOL")
+                span.set_attribute("llmtrace.outcome", "ok")
+
+    rounds = [[cpu(way, 500, 20) / 1e3 for way in (bare, described)] for _ in range(ROUNDS)]
+    bare_time, described_time = (median(column) for column in zip(*rounds, strict=True))
+    return bare_time, described_time
+
+
+def main() -> None:
+    """Print one row for each framework that is installed."""
+    chosen = sys.argv[1:]
+    bare, described = (each / 2 for each in by_hand())
+    print(f"Python {sys.version.split()[0]}, opentelemetry-sdk {version('opentelemetry-sdk')}, CPU time\n")
+    print(f"span by hand: {bare:.1f} us an event without attributes, {described:.1f} us with five of a tool\n")
+    titles = ("no-op", "off", "read", "on", "read")
+    print(f"{'microseconds an event':28}{'events':>7}{'spans':>6}" + "".join(f"{title:>8}" for title in titles))
+    for make in FRAMEWORKS:
+        if chosen and make.__name__ not in chosen:
+            continue
+        try:
+            framework = make()
+        except ImportError as error:
+            print(f"{make.__name__:28}not installed: {error}")
+            continue
+        events, spans, (base, *times) = measure(framework)
+        added = [base / 1e3 / events, *((each - base) / 1e3 / events for each in times)]
+        name = f"{framework.distribution} {version(framework.distribution)}"
+        print(f"{name:28}{events:7}{spans:6}" + "".join(f"{each:8.1f}" for each in added))
+    print("\nno-op: the whole run with a handler that does nothing; the others: what the bridge adds to that")
+
+
+if __name__ == "__main__":
+    main()
