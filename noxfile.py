@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import tomllib
 from pathlib import Path
 
 import nox
@@ -28,6 +29,9 @@ FRAMEWORKS = {
     "stores": ["lancedb<1", "pymilvus<4", "milvus-lite<4", "weaviate-client<5"],
     "other": ["chromadb<2", "dspy<4", "google-adk<3", "instructor<2", "pydantic-ai-slim[openai]<3"],
 }
+
+OTHERS = tomllib.loads(Path("tests", "others", "matrix.toml").read_text(encoding="utf-8"))["packages"]
+"""Other instrumentation, each with an environment of its own: some require older SDKs, or replace parts of them."""
 
 # More workers than most machines have cores: many tests wait for a process that they started.
 PARALLEL = ("-n", "4", "--dist", "worksteal")
@@ -105,6 +109,15 @@ def frameworks(session: nox.Session, group: str) -> None:
     """Run the tests of the bridges with frameworks that require other SDKs than the newest."""
     session.install("-e", ".[test]", *FRAMEWORKS[group])
     session.run("pytest", "tests/integrations", *session.posargs)
+
+
+@nox.session
+@nox.parametrize("package", list(OTHERS), ids=list(OTHERS))
+def others(session: nox.Session, package: str) -> None:
+    """Run the tests of llmtrace with another package that traces the same calls."""
+    clients = ("openai", "anthropic", "google-genai", "langchain-openai<2")
+    session.install("-e", ".[cli]", "pytest>=8.3", "pytest-asyncio>=1.0", *clients, *OTHERS[package]["install"])
+    session.run("pytest", "--noconftest", "tests/others", "-k", package, *session.posargs)
 
 
 @nox.session

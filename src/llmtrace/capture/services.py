@@ -28,6 +28,9 @@ class CallEmitter(Protocol):
     def defer(self, span: Any, finished: Callable[[], FinishedCall]) -> None:
         """Prepare a joined span for being ended by its owner before the call is priced."""
 
+    def before_end(self, span: Any, notify: Callable[[], Callable[[], None] | None]) -> None:
+        """Have the function that ``notify`` returns, if any, called when the owner of a joined span ends it."""
+
     def end(self, call: FinishedCall, span: Any, parent_context: Any, end_time: int | None) -> None:
         """Write the attributes and end the span, at ``end_time`` (nanoseconds since the epoch) if it is set."""
 

@@ -92,6 +92,8 @@ class StreamObserver:
     def __post_init__(self) -> None:
         self._add = self._accumulator.add
         self._output_text = self._call.make_text_buffer()
+        if self._call.start.joined_span is not None:
+            self._call.services.emitter.before_end(self._call.span, weakref.WeakMethod(self.on_joined_span_end))
         _open_observers.add(self)
         worker.start()
 
@@ -176,6 +178,13 @@ class StreamObserver:
         response = self._result()
         if response.failed:
             self._finish(response, "failed")
+
+    def on_joined_span_end(self) -> None:
+        """End the stream if its last counts were read: the span that the call has joined ends before its last byte."""
+        if not self.finished and self._accumulator.ended:
+            response = self._result()
+            if response.usage:
+                self._finish(response, "failed" if response.failed else "exhausted")
 
     def on_close(self) -> None:
         """End the stream because the caller closed it."""
