@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import tomllib
 from pathlib import Path
 
 import nox
@@ -14,22 +15,6 @@ import nox
 nox.needs_version = ">=2024.10.9"
 nox.options.sessions = ["lint", "types", "layers", "tests"]
 nox.options.reuse_existing_virtualenvs = True
-
-# Both ends of the range in pyproject.toml. openai 1.40.0 passes an argument that httpx 0.28 removed.
-VENDORS = {
-    "oldest": [
-        *("openai==1.40.0", "anthropic[bedrock,vertex]==0.40.0", "google-genai==1.0.0", "mistralai==3.0.0"),
-        *("groq==0.9.0", "together==2.0.0", "cerebras-cloud-sdk==1.0.0", "fireworks-ai==1.2.0"),
-        *("cohere==5.16.1", "ollama==0.4.5", "huggingface_hub==0.30.0", "voyageai==0.3.0", "xai-sdk==1.4.0"),
-        "claude-agent-sdk==0.1.7",  # the newest brings 400 MB of Claude Code
-        *("botocore==1.35.16", "boto3==1.35.16", "aiobotocore==2.15.0", "httpx<0.28"),
-    ],
-    "latest": [
-        *("openai<4", "anthropic[bedrock,vertex]<3", "google-genai<4", "mistralai<4", "botocore<2"),
-        *("groq<2", "together<4", "cerebras-cloud-sdk<2", "fireworks-ai<2"),
-        *("cohere<8", "ollama<1", "huggingface_hub<3", "voyageai<1", "xai-sdk<2"),
-    ],
-}
 
 FRAMEWORKS = {
     "oldest": [
@@ -44,6 +29,9 @@ FRAMEWORKS = {
     "stores": ["lancedb<1", "pymilvus<4", "milvus-lite<4", "weaviate-client<5"],
     "other": ["chromadb<2", "dspy<4", "google-adk<3", "instructor<2", "pydantic-ai-slim[openai]<3"],
 }
+
+OTHERS = tomllib.loads(Path("tests", "others", "matrix.toml").read_text(encoding="utf-8"))["packages"]
+"""Other instrumentation, each with an environment of its own: some require older SDKs, or replace parts of them."""
 
 # More workers than most machines have cores: many tests wait for a process that they started.
 PARALLEL = ("-n", "4", "--dist", "worksteal")
@@ -93,11 +81,11 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize("release", list(VENDORS), ids=list(VENDORS))
+@nox.parametrize("release", ["oldest", "newest"], ids=["oldest", "newest"])
 def vendors(session: nox.Session, release: str) -> None:
     """Run the tests with the oldest or the newest supported vendor SDKs."""
     session.install("-e", ".[dev]")
-    session.install("--upgrade", *VENDORS[release])
+    session.install("--upgrade", *_releases(session, release))
     if release == "oldest":
         # The oldest of Fireworks requires a Pydantic that cannot serialise events of the oldest of Anthropic.
         session.install("pydantic>=2.14")
@@ -110,7 +98,8 @@ def vendors(session: nox.Session, release: str) -> None:
 @nox.session
 def litellm(session: nox.Session) -> None:
     """Run the tests of LiteLLM with its oldest release, which requires newer SDKs than the oldest."""
-    session.install("-e", ".[test]", "litellm==1.72.0")
+    session.install("-e", ".[test]")
+    session.install(*_releases(session, "oldest", "litellm"))
     session.run("pytest", "tests/providers/litellm_client", *session.posargs)
 
 
@@ -120,6 +109,15 @@ def frameworks(session: nox.Session, group: str) -> None:
     """Run the tests of the bridges with frameworks that require other SDKs than the newest."""
     session.install("-e", ".[test]", *FRAMEWORKS[group])
     session.run("pytest", "tests/integrations", *session.posargs)
+
+
+@nox.session
+@nox.parametrize("package", list(OTHERS), ids=list(OTHERS))
+def others(session: nox.Session, package: str) -> None:
+    """Run the tests of llmtrace with another package that traces the same calls."""
+    clients = ("openai", "anthropic", "google-genai", "langchain-openai<2")
+    session.install("-e", ".[cli]", "pytest>=8.3", "pytest-asyncio>=1.0", *clients, *OTHERS[package]["install"])
+    session.run("pytest", "--noconftest", "tests/others", "-k", package, *session.posargs)
 
 
 @nox.session
@@ -173,6 +171,11 @@ def changelog(session: nox.Session) -> None:
     session.install("-e", ".[docs,cli]")
     session.run("towncrier", "build", "--yes", "--version", *session.posargs)
     session.run("python", "docs/generate.py")
+
+
+def _releases(session: nox.Session, *arguments: str) -> list[str]:
+    """Return the requirements of client libraries that ``.ci/releases.py`` prints."""
+    return str(session.run("python", ".ci/releases.py", *arguments, silent=True)).split()
 
 
 def _build(session: nox.Session, folder: Path) -> tuple[Path, Path]:

@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
 import llmtrace
 
-ROUNDS, RUNS, WARM = 15, 25, 5
+ROUNDS, RUNS, WARM = 12, 25, 5
 TEXT = "sunny in Paris, with a light wind from the west " * 4
 
 

@@ -15,8 +15,7 @@ from typing import Any
 from llmtrace.pricing import tokens
 from llmtrace.pricing.estimates import count_input, count_output
 from llmtrace.providers.anthropic.messages import MESSAGES
-from llmtrace.providers.openai.chat import CHAT
-from llmtrace.providers.openai.completions import COMPLETIONS
+from llmtrace.providers.openai.chat import CHAT, COMPLETIONS
 from llmtrace.providers.openai.responses import RESPONSES
 
 START, END = "<!-- table -->", "<!-- end of table -->"

@@ -25,6 +25,7 @@ import llmtrace
 from llmtrace import ConfigError, Settings
 from llmtrace._settings import _READERS
 from llmtrace.cli.commands import _COMMANDS, _llmtrace
+from llmtrace.cli.other_instrumentation import advice_for
 from llmtrace.export.exporter_metrics import observe_stats
 from llmtrace.integrations.registry import INTEGRATIONS
 from llmtrace.providers.registry import PROVIDERS
@@ -64,6 +65,15 @@ PAGES = {
     "../reference/conventions": ("cost_attributes",),
 }
 """Pages that explain settings, from the folder ``how-to``."""
+MATRIX: dict[str, Any] = tomllib.loads((DOCS.parent / "tests" / "others" / "matrix.toml").read_text())
+_OUTCOMES = {
+    "joined": ("1, the package's", "the same"),
+    "own": ("1, llmtrace's", "the same"),
+    "twice": ("2", "llmtrace's"),
+    "frameworks": ("2, both the package's", "one of them"),
+    "no_cost": ("1, the package's", "none"),
+}
+"""Outcomes in the matrix of other instrumentation: the spans with tokens, and those with cost and tags."""
 NOT_ATTRIBUTES = ("METRIC_",)
 EVENTS = (names.EVALUATION, names.DETAILS_EVENT, names.CALL_EXCEPTION, names.EXCEPTION)
 
@@ -248,7 +258,32 @@ def unreleased() -> str:
     return f"{draft.stdout.strip()}\n"
 
 
+def instrumentations() -> str:
+    """Return what the spans of a call have with each other instrumentation, from the matrix that is tested."""
+    rows = [
+        (
+            package["name"] if not index else "",
+            "all" if len(calls) == len(MATRIX["calls"]) else ", ".join(calls),
+            *_OUTCOMES[outcome],
+        )
+        for package in MATRIX["packages"].values()
+        for index, (outcome, calls) in enumerate(package["outcomes"].items())
+    ]
+    return table(("package", "calls", "spans with tokens", "cost and tags on"), rows)
+
+
+def conflicts() -> str:
+    """Return the tested version of each other instrumentation, and the advice of ``llmtrace doctor``."""
+    pinned = [
+        requirement.partition("==") for package in MATRIX["packages"].values() for requirement in package["install"]
+    ]
+    rows = [(f"`{name}`", version, advice) for name, _, version in pinned if (advice := advice_for(name)) is not None]
+    return table(("package", "version", "what to do"), rows)
+
+
 PARTS = {
+    "instrumentations": instrumentations,
+    "conflicts": conflicts,
     "settings": settings,
     "attributes": attributes,
     "metrics": metrics,

@@ -8,6 +8,9 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from llmtrace.providers import stainless
+from llmtrace.providers.registry import PROVIDERS
+
 
 class Libraries(Mapping[str, ModuleType]):
     """Libraries by the name of the provider. Each is imported when it is used: all six take seconds."""
@@ -25,10 +28,10 @@ class Libraries(Mapping[str, ModuleType]):
         return len(self._modules)
 
 
-_COMPATIBLE = {"groq": "groq", "together": "together", "cerebras": "cerebras.cloud.sdk", "fireworks": "fireworks"}
-COMPATIBLE = Libraries(**_COMPATIBLE)
-"""Libraries of vendors with the wire formats of OpenAI."""
-MODULES = Libraries(openai="openai", anthropic="anthropic", **_COMPATIBLE)
+_ROWS = [provider for provider in PROVIDERS if provider.module.endswith("._base_client")]
+MODULES = Libraries(**{provider.name: provider.package for provider in _ROWS})
+COMPATIBLE = Libraries(**{provider.name: provider.package for provider in _ROWS if provider.hook is stainless})
+"""Libraries of vendors with the wire formats of OpenAI, which need no hook of their own."""
 
 
 def client_options(sdk: str) -> dict[str, Any]:

@@ -41,8 +41,6 @@ from .telemetry import redact as redaction
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
 
-__all__ = ["Instrumentation", "flush", "instrument", "shutdown", "uninstrument"]
-
 _Client = Provider | Integration
 
 _POLL_SECONDS = 0.01

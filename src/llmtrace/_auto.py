@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-__all__ = ["LlmtraceInstrumentor"]
-
 
 class LlmtraceInstrumentor:
     """Instrumentor with the interface of OpenTelemetry's ``BaseInstrumentor``, without its distribution."""

@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from decimal import Decimal
 
-__all__ = ["CONTEXT", "PICO", "add", "divide", "from_pico", "own_context", "parse"]
-
 PICO = 10**12
 """Pico-USD per USD. Budgets and the store count integers of this unit."""
 

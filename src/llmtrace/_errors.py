@@ -8,8 +8,6 @@ import traceback
 from collections import Counter
 from contextlib import suppress
 
-__all__ = ["announce", "internal_errors", "log_internal_error", "set_strict"]
-
 _log = logging.getLogger("llmtrace")
 _handle = _log.handle
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from contextlib import suppress
 from pathlib import Path
-
-__all__ = ["Descriptor", "make_private"]
 
 _BINARY = getattr(os, "O_BINARY", 0)
 
@@ -17,9 +16,6 @@ def make_private(folder: Path) -> None:
     """Create ``folder`` and its missing parents, with mode 0700 regardless of the umask.
 
     ``Path.mkdir(mode=0o700, parents=True)`` sets the mode of the last folder only.
-
-    Raises:
-        OSError: A folder cannot be created.
     """
     missing: list[Path] = []
     path = folder
@@ -50,14 +46,18 @@ class Descriptor:
         self._identity = self._stat()
 
     @classmethod
-    def marker(cls) -> Descriptor:
+    def marker(cls) -> Descriptor | None:
         """Return a descriptor of no use but to notice that the program has closed all descriptors.
 
-        Raises:
-            OSError: No descriptor is left.
+        Return ``None`` if no descriptor is left, and on Windows, where a descriptor is neither a socket nor a file.
         """
+        if sys.platform == "win32":
+            return None
         marker = cls.__new__(cls)
-        marker._number = socket.socket().detach()  # each socket has an identity of its own, unlike ``/dev/null``
+        try:
+            marker._number = socket.socket().detach()  # each socket has an identity of its own, unlike ``/dev/null``
+        except OSError:
+            return None
         marker._identity = marker._stat()
         return marker
 
@@ -65,13 +65,21 @@ class Descriptor:
         status = os.fstat(self._number)
         return status.st_dev, status.st_ino
 
+    @property
+    def is_open(self) -> bool:
+        """True while the number refers to the opened file."""
+        try:
+            return self._number >= 0 and self._stat() == self._identity
+        except OSError:
+            return False
+
     def number(self) -> int:
         """Return the number of the descriptor.
 
         Raises:
             OSError: ``EBADF``, because the descriptor was closed or now refers to another file.
         """
-        if self._number < 0 or self._stat() != self._identity:
+        if not self.is_open:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return self._number
 

@@ -13,17 +13,6 @@ from typing import Any
 
 from ._errors import log_internal_error
 
-__all__ = [
-    "ForkSafeLock",
-    "after_fork",
-    "before_fork",
-    "forget_warnings",
-    "is_gevent_patched",
-    "logged_warnings",
-    "new_thread",
-    "warn_once",
-]
-
 _log = logging.getLogger("llmtrace")
 _FORKS = hasattr(os, "register_at_fork")  # not on Windows
 _native_start = _thread.start_new_thread

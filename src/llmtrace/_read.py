@@ -10,9 +10,6 @@ from typing import Any
 from ._decimal import parse
 from ._text import encodable
 
-__all__ = ["Money", "as_mapping", "get", "get_count", "get_number", "get_text", "iter_list", "read_money", "select"]
-
-
 _MAX_COUNT = 2**48
 """Largest accepted count. Sums of many such counts still fit the 64 bits of an attribute or a metric."""
 

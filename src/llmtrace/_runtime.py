@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Tracer, TracerProvider
 
 from . import __version__
-from ._local_store import LocalStore
+from ._local_store import open_store
 from ._process import warn_once
 from ._settings import ConfigError, Settings
 from ._settings.environment import variables
@@ -23,7 +24,7 @@ from .capture import worker
 from .capture.services import CallServices
 from .context import baggage, collect, operation, prompts, score
 from .export import exit_hooks, termination
-from .export.phoenix import AnnotationSender, open_annotations
+from .export.phoenix import AnnotationSender, phoenix_transport
 from .export.pipeline import Pipeline
 from .export.routes import NO_ARGUMENTS, Arguments
 from .pricing import tokens
@@ -40,8 +41,6 @@ from .telemetry.upload import Uploads, open_uploads
 
 if TYPE_CHECKING:
     from opentelemetry._logs import Logger, LoggerProvider
-
-__all__ = ["Providers", "Runtime"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +60,7 @@ class Runtime:
     def __init__(
         self, settings: Settings, providers: Providers, at_exit: Callable[[], None], named: Callable[[str], str]
     ) -> None:
-        """Create the services.
-
-        Args:
-            settings: The effective settings.
-            providers: The OpenTelemetry providers passed by the application.
-            at_exit: Called when the process ends.
-            named: Function that returns the display name of a setting, for error messages.
+        """Create the services. ``named`` returns the display name of a setting, for error messages.
 
         Raises:
             ConfigError: A setting has an invalid value.
@@ -82,7 +75,7 @@ class Runtime:
             providers.meter,
             providers.logger,
             providers.arguments,
-            LocalStore(settings, stored_bodies),
+            partial(open_store, settings, stored_bodies),
         )
         pricer = Pricer(settings.prices, named("prices"))
         budgets = self._budgets = _budgets(settings, pricer, named)
@@ -110,7 +103,8 @@ class Runtime:
             wants_content=policy.wants,
             native_spans=settings.native_spans,
         )
-        self._annotations = open_annotations(_phoenix_variables(providers.arguments), settings)
+        phoenix = phoenix_transport(_phoenix_variables(providers.arguments))
+        self._annotations = None if phoenix is None else AnnotationSender(phoenix, settings)
         self._operation_spans = self._make_operation_spans(tracers, policy, events, metrics)
 
     def _make_operation_spans(
@@ -119,7 +113,6 @@ class Runtime:
         return OperationSpans(
             tracers,
             content=policy,
-            error_messages=policy.error_messages,
             rollup=self.settings.rollup,
             events=events,
             annotator=self._annotations,

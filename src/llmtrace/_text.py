@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["encodable"]
-
 
 def encodable(text: str) -> str:
     """Return ``text`` without lone surrogates, which UTF-8 cannot encode, and NUL, which PostgreSQL rejects.

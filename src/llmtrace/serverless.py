@@ -9,8 +9,6 @@ from typing import Any, TypeVar
 from . import _errors
 from ._settings.environment import variable
 
-__all__ = ["flushed", "on_lambda"]
-
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 _MARGIN_SECONDS = 0.5
 """Seconds of the remaining time that a flush leaves to the platform."""

@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from importlib import import_module, metadata
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -130,3 +130,24 @@ def test_doctor_reports_broken_packages_and_internal_errors(
     assert "! openai  skipped: this release has no SyncAPIClient._process_response\n" in out
     assert "! instrumentation error: could not read an answer (2 times)\n" in out
     assert f"  no-such-package not installed\n  wrapt {metadata.version('wrapt')}\n" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("langfuse", "switch off langfuse.openai (import openai itself)"),
+        ("opentelemetry_instrumentation_anthropic", "switch off AnthropicInstrumentor().instrument()"),
+        ("openinference-instrumentation-groq", "nothing to switch off"),
+        ("openinference-instrumentation", None),
+        ("opentelemetry-instrumentation-fastapi", None),
+    ],
+)
+def test_doctor_names_other_instrumentation_and_what_to_switch_off(
+    name: str, advice: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each installed package that traces calls of models has a line; without one there is no section."""
+    monkeypatch.setattr(metadata, "distributions", lambda: [SimpleNamespace(name=name, version="5.0")])
+    assert doctor.run() == 0
+    out = capsys.readouterr().out
+    assert (f"  {name} 5.0: {advice}" in out) == (advice is not None)
+    assert ("other instrumentation" in out) == (advice is not None)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from llmtrace._settings import ConfigError
-from llmtrace.cli.price_list import open_catalog
+from llmtrace.cli.price_list import CatalogPrices
 
 AT = 1_780_000_000.0
 
 
 def test_price_list_returns_prices_and_windows_of_the_catalog() -> None:
     """A listed model has its listed price; an unknown one has none."""
-    quotes = open_catalog()
+    quotes = CatalogPrices()
     assert quotes.price("openai", "gpt-4.1-mini", {"input": 1_000_000, "output": 1_000_000}, AT) == 2_000_000_000_000
     assert quotes.price("openai", "gpt-4.1-mini", {"input": 1_000_000}, AT) == 400_000_000_000
     assert quotes.price("openai", "house-llm", {"input": 1000}, AT) is None
@@ -26,7 +26,7 @@ def test_price_list_applies_overrides(monkeypatch: pytest.MonkeyPatch, tmp_path:
     with open(path, "w") as file:
         file.write('[[price]]\nmodel = "house-llm"\ninput = "1.00"\noutput = "2.00"\n')
     monkeypatch.setenv("LLMTRACE_PRICES", path)
-    assert open_catalog().price("openai", "house-llm", {"input": 1_000_000}, AT) == 10**12
+    assert CatalogPrices().price("openai", "house-llm", {"input": 1_000_000}, AT) == 10**12
     monkeypatch.setenv("LLMTRACE_PRICES", f"{tmp_path}/none.toml")
     with pytest.raises(ConfigError, match="LLMTRACE_PRICES"):
-        open_catalog()
+        CatalogPrices()

@@ -125,7 +125,7 @@ def test_demo_fills_its_own_store(tmp_path: Path) -> None:
     (path,) = tmp_path.rglob("demo.db")
     with closing(connect(path)) as store:
         spans: list[StoredSpan] = [span for _, span in spans_after(store, 0)]
-    assert {span.scope[0] for span in spans} >= {"llmtrace.demo", "llmtrace.openai", "llmtrace.anthropic"}
+    assert {span.scope[0] for span in spans} >= {"llmtrace.scope", "llmtrace.openai", "llmtrace.anthropic"}
     assert sum(span.parent_id is None for span in spans) == 12
 
 

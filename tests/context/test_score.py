@@ -20,8 +20,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import llmtrace
 from llmtrace import collect, score, workflow
+from llmtrace._settings import load
 from llmtrace.context.score import Score
-from llmtrace.export.phoenix import open_annotations
+from llmtrace.export.phoenix import AnnotationSender, phoenix_transport
 from serving import QuietHandler, serving
 
 
@@ -145,13 +146,14 @@ def test_score_is_posted_to_phoenix(phoenix: Phoenix, telemetry: Telemetry) -> N
 
 def test_lost_annotation_is_logged_once(phoenix: Phoenix, caplog: pytest.LogCaptureFixture) -> None:
     """A backend that refuses loses the annotation, with one warning and a False from drain."""
-    made = open_annotations()
-    assert made is not None
+    transport = phoenix_transport()
+    assert transport is not None
+    made = AnnotationSender(transport, load({}))
     phoenix.answers = [404, 404]
     for _ in range(2):
         made.post(Score("s", 1.0, None, None, 1, 1))
     assert not made.drain(20)
-    assert made.lost == 2
+    assert made._stats.counts().dropped == {"refused": 2}
     assert len(caplog.records) == 1
 
 
@@ -170,7 +172,7 @@ def test_lost_annotation_is_logged_once(phoenix: Phoenix, caplog: pytest.LogCapt
 )
 def test_phoenix_url_is_read_from_the_environment(environ: dict[str, str], url: str | None) -> None:
     """Scores are posted only where the environment configures Phoenix as the target of spans."""
-    found = open_annotations(environ)
+    found = phoenix_transport(environ)
     assert (found and found.url) == url
 
 

@@ -31,13 +31,14 @@ SOURCE = Path(llmtrace.__file__).parents[1]
 
 PROGRAM = """
 import json, os, sys, time
-from llmtrace._local_store import LocalStore
+from functools import partial
+from llmtrace._local_store import open_store
 from llmtrace._settings import load
 from llmtrace.export import exit_hooks
 from llmtrace.export.pipeline import Pipeline
 
 settings = load({})
-pipeline = Pipeline(settings, local_store=LocalStore(settings))
+pipeline = Pipeline(settings, open_store=partial(open_store, settings, None))
 pipeline.prepare()
 tracer = pipeline.provider().get_tracer("program")
 exit_hooks.register(lambda: pipeline.shutdown(float(os.environ.get("LLMTRACE_FLUSH_TIMEOUT", "5"))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import llmtrace
 from llmtrace import serverless
-from llmtrace._local_store import LocalStore
+from llmtrace._local_store import open_store
 from llmtrace._settings import load
 from llmtrace.export import routes
 from llmtrace.export.pipeline import Pipeline
@@ -30,7 +31,7 @@ Run = Callable[..., str]
 def make_pipeline(settings: dict[str, Any]) -> Pipeline:
     """Return a pipeline with the local store as its fallback, as ``instrument()`` makes it."""
     loaded = load(settings)
-    return Pipeline(loaded, local_store=LocalStore(loaded))
+    return Pipeline(loaded, open_store=partial(open_store, loaded, None))
 
 
 def test_provider_set_later_receives_the_spans_and_is_logged_once(

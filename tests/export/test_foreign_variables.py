@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from opentelemetry.sdk.resources import Resource
 
 import llmtrace
 from llmtrace import _api
-from llmtrace._local_store import LocalStore
+from llmtrace._local_store import open_store
 from llmtrace._settings import load
 from llmtrace._settings.opentelemetry import usable_environment
 from llmtrace.export.pipeline import Pipeline
@@ -215,7 +216,7 @@ def test_missing_otlp_exporter_falls_back_to_the_store(
     monkeypatch.delitem(sys.modules, "llmtrace.export.otlp.grpc_transport", raising=False)
     monkeypatch.setitem(sys.modules, "grpc", None)
     settings = load({})
-    pipeline = Pipeline(settings, local_store=LocalStore(settings))
+    pipeline = Pipeline(settings, open_store=partial(open_store, settings, None))
     pipeline.prepare()
     assert pipeline.where() == [str(tmp_path / "spans.db")]
     assert "pip install opentelemetry-exporter-otlp" in caplog.text

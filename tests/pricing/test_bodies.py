@@ -10,8 +10,7 @@ from llmtrace.model.wire_format import WireFormat
 from llmtrace.pricing.price import Pricer
 from llmtrace.providers.anthropic.messages import MESSAGES
 from llmtrace.providers.openai.chat import CHAT
-from llmtrace.providers.openai.media import IMAGES
-from llmtrace.providers.openai.moderations import MODERATIONS
+from llmtrace.providers.openai.media import IMAGES, MODERATIONS
 from llmtrace.providers.openai.responses import RESPONSES
 
 TOKENS = {"prompt_tokens": 10, "completion_tokens": 5}

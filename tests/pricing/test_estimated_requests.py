@@ -11,8 +11,7 @@ from llmtrace.pricing import tokens
 from llmtrace.pricing.estimates import count_input, count_output
 from llmtrace.providers.anthropic.messages import COMPLETE, MESSAGES
 from llmtrace.providers.google.generate import GENERATE
-from llmtrace.providers.openai.chat import CHAT
-from llmtrace.providers.openai.completions import COMPLETIONS
+from llmtrace.providers.openai.chat import CHAT, COMPLETIONS
 from llmtrace.providers.openai.embeddings import EMBEDDINGS
 from llmtrace.providers.openai.responses import RESPONSES
 

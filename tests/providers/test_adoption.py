@@ -281,6 +281,24 @@ def test_stream_read_after_the_span_ended_gets_its_own_span(scene: Scene, loopba
     assert own["llm.cost.total"] > 0
 
 
+@pytest.mark.parametrize(("read", "spans"), [(4, 1), (3, 2)], ids=["after the counts", "before the counts"])
+def test_span_that_ends_with_the_last_counts_of_a_stream_has_its_cost(
+    scene: Scene, loopback: Loopback, read: int, spans: int
+) -> None:
+    """OpenTelemetry's packages end their span at the last event, before the stream ends. Counts to come are awaited."""
+    chunks = [{**chunk, "model": "gpt-4o"} for chunk in CHAT_CHUNKS]
+    loopback.will(stream_answer(sse(chunks, done=True)))
+    with scene.tracer.start_as_current_span("chat", attributes=CHAT_SPAN):
+        stream = scene.ask(stream=True, stream_options={"include_usage": True})
+        for _ in range(read):
+            next(stream)
+    assert len(list(stream)) == len(chunks) - read
+    reported = scene.reported()
+    assert len(reported) == spans
+    (priced,) = [each for each in reported if "llm.cost.total" in each]
+    assert (priced["gen_ai.usage.input_tokens"], priced["llmtrace.stream.end"]) == (7, "exhausted")
+
+
 def test_first_call_of_a_process_is_priced_on_the_adopted_span(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cost is on the exported span, even if it ends before the prices are loaded."""
     ended, caller, loading = threading.Event(), threading.current_thread(), []

@@ -26,7 +26,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from llmtrace.model.wire_format import WireFormat
 from llmtrace.providers import RERANK
 from llmtrace.providers.anthropic import messages
-from llmtrace.providers.openai import assistants, batches, chat, completions, embeddings, media, moderations, responses
+from llmtrace.providers.openai import assistants, batches, chat, embeddings, media, responses
 from llmtrace.telemetry.names import operation_of
 from stainless_clients import MODULES, make_client
 
@@ -50,7 +50,7 @@ TRANSCRIPT = {"text": "hi", "usage": {"type": "tokens", **TOKENS}}
 #: What a server answers in each wire format: plain, and as the events of a stream.
 ANSWERS: dict[Any, tuple[Any, list[Any]]] = {
     chat.CHAT: (CHAT, CHAT_CHUNKS),
-    completions.COMPLETIONS: (TEXT, [{**TEXT, "usage": None}, {**TEXT, "choices": [], "usage": CHAT_USAGE}]),
+    chat.COMPLETIONS: (TEXT, [{**TEXT, "usage": None}, {**TEXT, "choices": [], "usage": CHAT_USAGE}]),
     embeddings.EMBEDDINGS: (
         {
             "object": "list",
@@ -61,7 +61,7 @@ ANSWERS: dict[Any, tuple[Any, list[Any]]] = {
         [],
     ),
     RERANK: ({"id": "r-1", "model": "m-1", "results": [], "usage": {"total_tokens": 7}}, []),
-    moderations.MODERATIONS: ({"id": "modr-1", "model": "m-1", "results": []}, []),
+    media.MODERATIONS: ({"id": "modr-1", "model": "m-1", "results": []}, []),
     responses.RESPONSES: (RESPONSE, RESPONSE_EVENTS),
     responses.RETRIEVE_RESPONSE: (RESPONSE, RESPONSE_EVENTS),
     responses.COMPACT: ({**RESPONSE, "object": "response.compaction"}, []),
@@ -96,7 +96,7 @@ ANSWERS: dict[Any, tuple[Any, list[Any]]] = {
 EXPECTED: dict[Any, tuple[int | None, int | None]] = {
     embeddings.EMBEDDINGS: (7, None),
     RERANK: (7, None),
-    moderations.MODERATIONS: (None, None),
+    media.MODERATIONS: (None, None),
     responses.RETRIEVE_RESPONSE: (None, None),
     responses.INPUT_TOKENS: (None, None),
     messages.COUNT_TOKENS: (None, None),

@@ -25,7 +25,7 @@ from llmtrace.report.aggregate import report
 from llmtrace.report.select import Selection
 from llmtrace.store.exporter import StoreExporter
 from llmtrace.store.parquet import write_parquet
-from llmtrace.store.prune import Limits, prune
+from llmtrace.store.prune import prune
 from llmtrace.store.read import find_trace, spans_after, spans_of, traces_by
 from llmtrace.store.schema import StoreError, connect
 from llmtrace.store.send import readable, send
@@ -204,8 +204,8 @@ def test_prune_removes_traces_above_the_age_limit(tmp_path: Path) -> None:
     late = replace(moved[0], trace_id="f" * 32, started=now, ended=now + 5, attributes=attributes)
     with closing(connect(tmp_path / "t.db", write=True)) as connection:
         Writer(connection).write([*moved, late])
-        assert prune(connection, Limits(days=12)) == 0
-        assert prune(connection, Limits(days=1)) == 40
+        assert prune(connection, max_mb=1024, max_days=12) == 0
+        assert prune(connection, max_mb=1024, max_days=1) == 40
         assert [row[0] for row in connection.execute("SELECT trace_id FROM llm_calls")] == ["f" * 32]
         counts = [
             connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
@@ -223,7 +223,7 @@ def test_prune_removes_traces_above_the_size_limit(tmp_path: Path) -> None:
     spans = fill(path, 2000)
     before = path.stat().st_size
     with closing(connect(path, write=True)) as connection:
-        assert prune(connection, Limits(megabytes=1, days=0), seconds=30) > 0
+        assert prune(connection, max_mb=1, max_days=0, seconds=30) > 0
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         kept = [span.span_id for _, span in spans_after(connection, 0)]
     assert path.stat().st_size < before / 2
@@ -239,7 +239,7 @@ def test_writer_drops_cached_ids_after_another_pruned(tmp_path: Path) -> None:
     with closing(connect(path, write=True)) as one, closing(connect(path, write=True)) as two:
         writer = Writer(one)
         writer.write(spans)
-        prune(two, Limits(days=0.0001))
+        prune(two, max_mb=1024, max_days=0.0001)
         writer.write(spans)
         assert dict(report(one, Selection(), ("feature", "user")).rows).keys() == {
             (spans[0].attributes["llmtrace.feature"], spans[0].attributes["user.id"])

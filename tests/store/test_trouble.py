@@ -26,7 +26,7 @@ from llmtrace.store import schema
 from llmtrace.store import write as writing
 from llmtrace.store.exporter import StoreExporter
 from llmtrace.store.parquet import write_parquet
-from llmtrace.store.prune import Limits, prune
+from llmtrace.store.prune import prune
 from llmtrace.store.read import find_trace, spans_after
 from llmtrace.store.request_bodies import RequestBodies
 from llmtrace.store.request_fingerprints import SentBody
@@ -94,9 +94,9 @@ def test_failed_pruning_keeps_the_written_spans(tmp_path: Path, monkeypatch: pyt
 
 def test_prune_of_an_impossible_limit_ends(store: sqlite3.Connection) -> None:
     """Pruning respects its time limit, continues in the next run, and ends when the store is empty."""
-    assert prune(store, Limits(days=1), seconds=0.0) == 0
-    assert prune(store, Limits(megabytes=0.001, days=0), seconds=60) == 150
-    assert prune(store, Limits(megabytes=0.001, days=0), seconds=60) == 0
+    assert prune(store, max_mb=1024, max_days=1, seconds=0.0) == 0
+    assert prune(store, max_mb=0.001, max_days=0, seconds=60) == 150
+    assert prune(store, max_mb=0.001, max_days=0, seconds=60) == 0
     assert [store.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("spans", "calls")] == [0, 0]
 
 
@@ -108,7 +108,7 @@ def test_failed_pruning_is_rolled_back(
     table = broken.rpartition(" ")[2]
     store.execute(f"CREATE TEMP TRIGGER t BEFORE DELETE ON main.{table} BEGIN SELECT RAISE(ABORT, 'broken'); END")
     with pytest.raises(sqlite3.Error, match="broken"):
-        prune(store, Limits(days=1), seconds=60)
+        prune(store, max_mb=1024, max_days=1, seconds=60)
     assert not store.in_transaction
     (kept,) = store.execute("SELECT count(*) FROM traces").fetchone()
     (spans,) = store.execute("SELECT count(DISTINCT trace) FROM spans").fetchone()

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from llmtrace.telemetry.bridges.openinference import openinference
-from llmtrace.telemetry.bridges.openinference_messages import write_messages
+from llmtrace.telemetry.bridges.openinference import openinference, write_messages
 
 CHAT = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
 SEARCH = {

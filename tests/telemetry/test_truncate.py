@@ -38,6 +38,30 @@ def test_items_within_the_maximum_stay_unchanged() -> None:
     assert not truncated.cut
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "plain",
+        "h\u00e4llo \U0001f600",
+        "\ud800",
+        "\0",
+        "\\u0000",
+        10**40,
+        float("inf"),
+        {1, 2},
+        Blob("image", None, "aGk="),
+        None,
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("max_bytes", [1000, 40, 10])
+def test_items_without_redaction_are_encoded_as_with_one(value: Any, max_bytes: int) -> None:
+    """Items that are encoded as they are have the same JSON as those whose every text passes a redactor."""
+    items = [{"type": "tool_call", "name": "f", "arguments": {"a": value}}, {"type": "text", "content": "words " * 20}]
+    for count in (1, 2):
+        assert truncate(items[:count], max_bytes).text == truncate(items[:count], max_bytes, str).text
+
+
 def test_long_history_keeps_every_message() -> None:
     """Of 200 messages each is kept; long ones are cut to the same length."""
     items = [message("short" if number % 2 else "long " * 2000) for number in range(200)]

@@ -12,8 +12,7 @@ from llmtrace.providers.anthropic.messages import COMPLETE, MESSAGES
 from llmtrace.providers.google.generate import GENERATE
 from llmtrace.providers.google.interactions import INTERACTIONS
 from llmtrace.providers.openai.assistants import RUN
-from llmtrace.providers.openai.chat import CHAT
-from llmtrace.providers.openai.completions import COMPLETIONS
+from llmtrace.providers.openai.chat import CHAT, COMPLETIONS
 from llmtrace.providers.openai.media import IMAGES, SPEECH, TRANSCRIPTIONS
 from llmtrace.providers.openai.responses import RESPONSES
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from llmtrace.model import Blob
 from llmtrace.providers.google.generate_content import EMBED_CONTENT, GENERATE_CONTENT
-from llmtrace.providers.google.interactions_content import INTERACTIONS_CONTENT, RETRIEVE_INTERACTION_CONTENT
-from llmtrace.providers.google.predict_content import PREDICT_CONTENT, PREDICT_LONG_CONTENT
+from llmtrace.providers.google.interactions import INTERACTIONS, RETRIEVE_INTERACTION
+from llmtrace.providers.google.predict import PREDICT, PREDICT_LONG
 
 
 def test_interaction_steps_become_messages() -> None:
     """Turns, media, function calls and results, and Google's own tools become messages and parts."""
-    requested = INTERACTIONS_CONTENT.request(
+    requested = INTERACTIONS.content.request(
         {
             "system_instruction": "Be kind.",
             "input": [
@@ -31,14 +31,14 @@ def test_interaction_steps_become_messages() -> None:
     assert requested.messages[3]["parts"] == [Blob("image", "image/png", "aGk="), video]
     assert requested.tools[1] == {"type": "google_search", "name": "google_search"}
     assert requested.system == [{"type": "text", "content": "Be kind."}]
-    single = INTERACTIONS_CONTENT.request({"input": {"type": "text", "text": "hello"}})
+    single = INTERACTIONS.content.request({"input": {"type": "text", "text": "hello"}})
     assert single.messages == [{"role": "user", "parts": [{"type": "text", "content": "hello"}]}]
 
 
 def test_streamed_interaction_tool_calls_are_joined() -> None:
     """Arguments in pieces are joined; a Google search is a server tool."""
-    assert INTERACTIONS_CONTENT.accumulator is not None
-    joiner = INTERACTIONS_CONTENT.accumulator()
+    assert INTERACTIONS.content.accumulator is not None
+    joiner = INTERACTIONS.content.accumulator()
     events: list[dict[str, Any]] = [
         {"event_type": "step.start", "index": 0, "step": {"type": "function_call", "id": "c1", "name": "find"}},
         {"event_type": "step.delta", "index": 0, "delta": {"type": "arguments_delta", "arguments": '{"q"'}},
@@ -70,12 +70,12 @@ def test_streamed_interaction_tool_calls_are_joined() -> None:
 
 def test_predict_content_is_read() -> None:
     """Texts to embed, prompts with their images, and generated images are read."""
-    requested = PREDICT_CONTENT.request({"instances": [{"content": "one"}, {"content": "two"}]})
+    requested = PREDICT.content.request({"instances": [{"content": "one"}, {"content": "two"}]})
     assert requested.texts == ["one", "two"]
     image = {"bytesBase64Encoded": "aGk=", "mimeType": "image/png"}
-    requested = PREDICT_LONG_CONTENT.request({"instances": [{"prompt": "a cat", "image": image}]})
+    requested = PREDICT_LONG.content.request({"instances": [{"prompt": "a cat", "image": image}]})
     assert requested.messages[0]["parts"] == [{"type": "text", "content": "a cat"}, Blob("image", "image/png", "aGk=")]
-    text = PREDICT_CONTENT.response({"predictions": [image, {"raiFilteredReason": "no"}, {"gcsUri": "gs://i"}]})
+    text = PREDICT.content.response({"predictions": [image, {"raiFilteredReason": "no"}, {"gcsUri": "gs://i"}]})
     assert [message["parts"] for message in text] == [
         [Blob("image", "image/png", "aGk=")],
         [{"type": "uri", "modality": "image", "uri": "gs://i"}],
@@ -84,7 +84,7 @@ def test_predict_content_is_read() -> None:
 
 def test_steps_of_older_releases_are_read() -> None:
     """Turns with a role, bare texts and ``outputs`` are read; unknown types are skipped."""
-    requested = INTERACTIONS_CONTENT.request(
+    requested = INTERACTIONS.content.request(
         {
             "input": [
                 {"role": "user", "content": "hello"},
@@ -106,9 +106,9 @@ def test_steps_of_older_releases_are_read() -> None:
             [{"type": "server_tool_call_response", "server_tool_call_response": found, "id": "s1"}],
         ),
     ]
-    (text,) = INTERACTIONS_CONTENT.response({"status": "completed", "outputs": [{"type": "text", "text": "hi"}]})
+    (text,) = INTERACTIONS.content.response({"status": "completed", "outputs": [{"type": "text", "text": "hi"}]})
     assert text["parts"] == [{"type": "text", "content": "hi"}]
-    assert RETRIEVE_INTERACTION_CONTENT.request({"input": "not asked here"}).messages == []
+    assert RETRIEVE_INTERACTION.content.request({"input": "not asked here"}).messages == []
 
 
 def test_generate_content_variants_are_read() -> None:
@@ -128,6 +128,6 @@ def test_generate_content_variants_are_read() -> None:
 def test_predict_video_without_prompt_is_read() -> None:
     """A video request may have only an image or reference images."""
     image = {"gcsUri": "gs://i", "mimeType": "image/png"}
-    requested = PREDICT_LONG_CONTENT.request({"instances": [{"referenceImages": [{"referenceImage": image}]}, {}]})
+    requested = PREDICT_LONG.content.request({"instances": [{"referenceImages": [{"referenceImage": image}]}, {}]})
     uri = {"type": "uri", "modality": "image", "uri": "gs://i", "mime_type": "image/png"}
     assert requested.messages == [{"role": "user", "parts": [uri]}]

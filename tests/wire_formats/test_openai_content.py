@@ -12,7 +12,7 @@ from llmtrace.model import Blob, Message
 from llmtrace.model.content_format import ContentFormat
 from llmtrace.providers.openai.chat import CHAT
 from llmtrace.providers.openai.chat_content import CHAT_CONTENT, COMPLETIONS_CONTENT
-from llmtrace.providers.openai.media_content import IMAGES_CONTENT, MODERATIONS_CONTENT, TRANSCRIPTIONS_CONTENT
+from llmtrace.providers.openai.media import IMAGES, MODERATIONS, TRANSCRIPTIONS
 from llmtrace.providers.openai.responses_content import RESPONSES_CONTENT
 
 PICTURE = {"type": "uri", "modality": "image", "uri": "https://p/a.png"}
@@ -275,34 +275,34 @@ def test_responses_stream_without_final_output_keeps_pieces(end: dict[str, Any],
 def test_images_are_read_as_blobs_or_links() -> None:
     """Images have the requested format or a link; in a stream the last event has the complete image."""
     answer = {"output_format": "webp", "data": [{"b64_json": "aGk="}, {"url": "https://p/a.png"}, {}]}
-    (message,) = IMAGES_CONTENT.response(answer)
+    (message,) = IMAGES.content.response(answer)
     assert message["parts"] == [Blob("image", "image/webp", "aGk="), PICTURE]
-    assert IMAGES_CONTENT.response({"data": []}) == []
+    assert IMAGES.content.response({"data": []}) == []
     partial = {"type": "image_generation.partial_image", "b64_json": "aG8="}
     for kind in ("image_generation", "image_edit"):
-        (message,) = joined(IMAGES_CONTENT, partial, {"type": f"{kind}.completed", "b64_json": "aGk="})
+        (message,) = joined(IMAGES.content, partial, {"type": f"{kind}.completed", "b64_json": "aGk="})
         assert message["parts"] == [Blob("image", "image/png", "aGk=")]
 
 
 def test_transcript_is_recorded_once() -> None:
     """A transcript is read once: from its end event, or the pieces received."""
     pieces = [{"type": "transcript.text.delta", "delta": piece} for piece in ("a", "b")]
-    assert joined(TRANSCRIPTIONS_CONTENT, *pieces) == [
+    assert joined(TRANSCRIPTIONS.content, *pieces) == [
         {"role": "assistant", "parts": [words("ab")], "finish_reason": None}
     ]
-    (message,) = joined(TRANSCRIPTIONS_CONTENT, *pieces, {"type": "transcript.text.done", "text": "ab!"})
+    (message,) = joined(TRANSCRIPTIONS.content, *pieces, {"type": "transcript.text.done", "text": "ab!"})
     assert (message["parts"], message["finish_reason"]) == ([words("ab!")], "stop")
-    assert TRANSCRIPTIONS_CONTENT.response("as text\n")[0]["parts"] == [words("as text\n")]
-    assert TRANSCRIPTIONS_CONTENT.request({"file": b"", "model": "m"}).messages == []
+    assert TRANSCRIPTIONS.content.response("as text\n")[0]["parts"] == [words("as text\n")]
+    assert TRANSCRIPTIONS.content.request({"file": b"", "model": "m"}).messages == []
 
 
 def test_moderation_input_is_one_message() -> None:
     """The input is one message for a text, several texts, or parts with images."""
     picture = {"type": "image_url", "image_url": {"url": "https://p/a.png"}}
-    received = MODERATIONS_CONTENT.request({"input": ["a", {"type": "text", "text": "b"}, picture, {"type": "novel"}]})
+    received = MODERATIONS.content.request({"input": ["a", {"type": "text", "text": "b"}, picture, {"type": "novel"}]})
     assert received.messages == [{"role": "user", "parts": [words("a"), words("b"), PICTURE]}]
-    assert MODERATIONS_CONTENT.request({"input": "a"}).messages == [{"role": "user", "parts": [words("a")]}]
-    assert MODERATIONS_CONTENT.request({"input": []}).messages == []
+    assert MODERATIONS.content.request({"input": "a"}).messages == [{"role": "user", "parts": [words("a")]}]
+    assert MODERATIONS.content.request({"input": []}).messages == []
 
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from decimal import Decimal
 from fractions import Fraction
 from types import SimpleNamespace
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 from openai.types.completion_usage import CompletionUsage
 
-from llmtrace.model import Response
+from llmtrace.model import Response, Usage
 from llmtrace.model.wire_format import WireFormat
+from llmtrace.providers._tables import read_tables
 from llmtrace.providers._usage import Reported
 from llmtrace.providers.anthropic.messages import MESSAGES
 from llmtrace.providers.openai.chat import CHAT
@@ -266,3 +268,11 @@ def test_usage_object_without_field_list_is_read() -> None:
             self.prompt_tokens_details = SimpleNamespace(cached_tokens=3)
 
     assert CHAT.response({"choices": [], "usage": Slotted()}).usage == {"input": 9, "output": 4, "cache_read": 3}
+
+
+def test_every_table_of_names_leads_to_fields_of_the_usage() -> None:
+    """A wrong field, or a table that comes later in the file, would be a count that no price reads."""
+    known = {field.name for field in fields(Usage)} | {"total", "ignored", "include"}
+    for table, names in read_tables("usage.toml").items():
+        assert names.keys() <= known, table
+        known.add(table)

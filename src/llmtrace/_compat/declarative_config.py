@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from types import SimpleNamespace
 
-__all__ = ["Makers", "load_makers"]
-
-
-class Makers(NamedTuple):
-    """Functions of ``opentelemetry-configuration``."""
-
-    load_file: Callable[..., Any]
-    resource: Callable[..., Any]
-    tracer_provider: Callable[..., Any]
-    meter_provider: Callable[..., Any]
-    logger_provider: Callable[..., Any]
+__all__ = ["load_makers"]
 
 
-def load_makers() -> Makers:
+def load_makers() -> SimpleNamespace:
     """Return the functions that read a configuration file and make its providers.
 
     Raises:
@@ -30,6 +19,10 @@ def load_makers() -> Makers:
     from opentelemetry.configuration._resource import create_resource
     from opentelemetry.configuration._tracer_provider import create_tracer_provider
 
-    return Makers(
-        load_config_file, create_resource, create_tracer_provider, create_meter_provider, create_logger_provider
+    return SimpleNamespace(
+        load_file=load_config_file,
+        resource=create_resource,
+        tracer_provider=create_tracer_provider,
+        meter_provider=create_meter_provider,
+        logger_provider=create_logger_provider,
     )

@@ -26,11 +26,7 @@ _MISSING = object()
 
 
 def provider_finder(signal: str) -> Callable[[], Any]:
-    """Return a function that returns the global provider, ``None`` if none is set.
-
-    Args:
-        signal: ``traces``, ``metrics`` or ``logs``.
-    """
+    """Return a function that returns the global provider of ``traces``, ``metrics`` or ``logs``, ``None`` if unset."""
     home, name = _GLOBALS[signal]
 
     def find() -> Any:

@@ -112,13 +112,8 @@ def set_attributes(span: Span, attributes: dict[str, AttributeValue]) -> None:
 def set_lazily(span: Span, make: Make) -> bool:
     """Call ``make`` for the attributes of ``span`` when they are first read, which an exporter does in its thread.
 
-    Args:
-        span: The span.
-        make: Returns the attributes to add. Two threads that read at once both call it, so its result must not vary.
-
-    Returns:
-        False, with nothing changed, if the span has ended, is of another class, or has a limit of attribute length or
-        a number limit below the default.
+    Two threads that read at once both call it, so its result must not vary. Return False, with nothing changed, if the
+    span has ended, is of another class, or has a limit of attribute length or a number limit below the default.
     """
     bounded: Any = getattr(span, "_attributes", None)
     if type(span) is not _SPAN or type(bounded) is not _BOUNDED_ATTRIBUTES:
@@ -199,11 +194,7 @@ def _update(bounded: Any, attributes: dict[str, Any]) -> bool:
 
 
 def _make_room(bounded: Any, attributes: dict[str, Any]) -> bool:
-    """Drop the oldest attributes, without the warning that the SDK logs for each.
-
-    Returns:
-        False if that does not make enough room.
-    """
+    """Drop the oldest attributes, without the SDK's warning for each. Return False if there is still no room."""
     others = [key for key in bounded._dict if key not in attributes]
     excess = len(others) + len(attributes) - bounded.maxlen
     if excess > len(others):

@@ -14,18 +14,6 @@ from typing import Any
 from .._process import warn_once
 from .environment import is_http_url
 
-__all__ = [
-    "BRIDGES",
-    "CONTENT_MODES",
-    "ConfigError",
-    "Settings",
-    "check_endpoint",
-    "check_service_name",
-    "content_mode",
-    "display_name",
-    "load",
-]
-
 CONTENT_MODES = ("no_content", "span_only", "event_only", "span_and_event")
 BRIDGES = ("openinference", "langfuse", "logfire")
 _TRUE = frozenset({"true", "1", "yes", "on"})

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-__all__ = ["first_variable", "is_http_url", "overridden", "variable", "variables"]
-
 
 def variables() -> Mapping[str, str]:
     """Return all environment variables, as they are now and later."""

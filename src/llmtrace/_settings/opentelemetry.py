@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -13,8 +12,6 @@ from urllib.parse import unquote
 
 from .._process import ForkSafeLock, warn_once
 from .environment import first_variable, is_http_url
-
-__all__ = ["usable_environment"]
 
 _lock = ForkSafeLock(threading.RLock)
 
@@ -39,41 +36,21 @@ def _words(*words: str, default: str) -> _Variable:
     return _Variable(lambda text: text.lower() in words, " or ".join([", ".join(words[:-1]), words[-1]]), default)
 
 
-def _is_integer(text: str, minimum: int) -> bool:
-    try:
-        return int(text) >= minimum
-    except ValueError:
-        return False
+def _is_number(text: str, convert: Callable[[str], float] = float, minimum: float = 0, maximum: float = 1e308) -> bool:
+    with suppress(ValueError):
+        return minimum <= convert(text) <= maximum
+    return False
 
 
 def _integer(default: str, minimum: int = 1) -> _Variable:
-    return _Variable(lambda text: _is_integer(text, minimum), f"a whole number, {minimum} or more", default)
-
-
-def _is_amount(text: str, maximum: float = math.inf) -> bool:
-    try:
-        return 0 <= float(text) <= maximum and math.isfinite(float(text))
-    except ValueError:
-        return False
+    return _Variable(lambda text: _is_number(text, int, minimum), f"a whole number, {minimum} or more", default)
 
 
 def _is_headers(text: str) -> bool:
     """Return True if at least one pair can be sent. The SDK skips and logs the others."""
     pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
     values = [unquote(value).strip() for name, mark, value in pairs if name.strip() and mark]
-    return bool(values) and all(value.isprintable() and _is_latin(value) for value in values)
-
-
-def _is_latin(text: str) -> bool:
-    try:
-        text.encode("latin-1")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _is_file(text: str) -> bool:
-    return os.path.exists(text) and os.access(text, os.R_OK)
+    return bool(values) and all(value.isprintable() and max(value, default="") <= "\xff" for value in values)
 
 
 def _is_installed(group: str, *more: str) -> Check:
@@ -85,10 +62,10 @@ def _are_propagators(text: str) -> bool:
     return all(is_propagator(name.strip()) for name in text.split(","))
 
 
-_FILE = _Variable(_is_file, "the path of a file that can be read")
+_FILE = _Variable(lambda text: os.access(text, os.R_OK), "the path of a file that can be read")
 _EXPORTER = {
     "PROTOCOL": _words(_GRPC, _HTTP, default=_HTTP),
-    "TIMEOUT": _Variable(_is_amount, "a number of seconds, 0 or more", "10"),
+    "TIMEOUT": _Variable(_is_number, "a number of seconds, 0 or more", "10"),
     "COMPRESSION": _words("none", "gzip", "deflate", default=""),
     "HEADERS": _Variable(_is_headers, "name=value pairs with commas between them"),
     "CERTIFICATE": _FILE,
@@ -97,7 +74,7 @@ _EXPORTER = {
     "INSECURE": _words("true", "false", default="false"),
 }
 _URL = _Variable(is_http_url, "a URL with http:// or https://", _ENDPOINT)
-_MILLISECONDS = _Variable(lambda text: _is_amount(text) and float(text) > 0, "a number of milliseconds above 0")
+_MILLISECONDS = _Variable(lambda text: _is_number(text) and float(text) > 0, "a number of milliseconds above 0")
 _CREDENTIALS = _Variable(_is_installed("opentelemetry_otlp_credential_provider"), "an installed credential provider")
 _LENGTH = _integer("", 0)
 _COUNT = _integer("128", 0)
@@ -112,7 +89,7 @@ _VARIABLES = {
         "always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off",
         "parentbased_traceidratio", default="parentbased_always_on",
     ),
-    "OTEL_TRACES_SAMPLER_ARG": _Variable(lambda text: _is_amount(text, 1.0), "a number from 0 to 1", "1.0"),
+    "OTEL_TRACES_SAMPLER_ARG": _Variable(lambda text: _is_number(text, maximum=1.0), "a number from 0 to 1", "1.0"),
     **{
         f"OTEL_{kind}_{name}": _integer("")
         for kind in ("BSP", "BLRP")

@@ -15,8 +15,6 @@ from typing import Any
 from .._decimal import PICO, parse
 from .._settings import ConfigError
 
-__all__ = ["PICO", "Budget", "BudgetExceeded", "budget", "forget", "read", "register", "registered"]
-
 _MAX_TOKENS = 2**48
 _PERIODS = ("call", "minute", "hour", "day", "month", "total")
 _ACTIONS = ("warn", "block")

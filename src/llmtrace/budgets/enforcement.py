@@ -13,15 +13,14 @@ from math import ceil
 from typing import Any
 from uuid import uuid4
 
+from .._decimal import PICO
 from .._process import after_fork
 from ..model.call_stages import CallStart, FinishedCall
 from ..pricing.money import UNIT, Amount
 from ..pricing.price import Pricer, max_output_tokens
-from .budget import PICO, Budget, BudgetExceeded, registered
+from .budget import Budget, BudgetExceeded, registered
 from .remote_store import RemoteStore
-from .stores import Balance, BudgetStore, Claim, MemoryStore
-
-__all__ = ["BudgetEnforcer", "PendingVerdict", "Reservation", "forget_spending"]
+from .stores import Balance, Claim, MemoryStore
 
 _log = logging.getLogger("llmtrace")
 _RETENTION_SECONDS = {
@@ -116,10 +115,10 @@ class PendingVerdict:
 class BudgetEnforcer:
     """The enforcement of the configured budgets and of those registered with ``budget()``."""
 
-    def __init__(self, pricer: Pricer, configured: Mapping[str, Budget], store: BudgetStore | None = None) -> None:
+    def __init__(self, pricer: Pricer, configured: Mapping[str, Budget], store: RemoteStore | None = None) -> None:
         self._pricer = pricer
         self._configured = dict(configured)
-        self._store: BudgetStore = _memory if store is None else store
+        self._store: MemoryStore | RemoteStore = _memory if store is None else store
         self._registered: Mapping[str, Budget] | None = None
         self._all: tuple[Budget, ...] = ()
         self._blocking = False

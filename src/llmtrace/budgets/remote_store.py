@@ -13,12 +13,10 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 from .._process import new_thread
-from .stores import Claim, Step
-
-__all__ = ["RemoteStore"]
+from .stores import Claim, RedisStore, Step
 
 _log = logging.getLogger("llmtrace")
 _RESERVE_TIMEOUT_SECONDS = 0.5
@@ -35,17 +33,10 @@ _IDLE_SECONDS = 10.0
 """Seconds without a step after which the thread ends; the next step starts another."""
 
 
-class Backend(Protocol):
-    """A client of a shared store."""
-
-    def run(self, steps: Sequence[Step]) -> list[Any]:
-        """Run ``steps`` in order; return for each its result, or the exception that it raised."""
-
-
 class RemoteStore:
     """A store reached over the network. Settlements are repeated until they succeed."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: RedisStore) -> None:
         self._backend = backend
         self._reset()
 

@@ -13,9 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any, NamedTuple, Protocol
-
-__all__ = ["Balance", "BudgetStore", "Claim", "MemoryStore", "RedisStore", "Reserved", "Step"]
+from typing import Any, NamedTuple
 
 _MAX_WINDOWS = 50_000
 """Number of windows in memory above which expired ones are removed. A window that has not expired is never removed."""
@@ -53,22 +51,6 @@ class Reserved(NamedTuple):
     """Index of the first claim that exceeds its limit, or -1."""
     balances: list[Balance]
     """Balances of the windows before the reservation."""
-
-
-class BudgetStore(Protocol):
-    """A store of the windows of all budgets.
-
-    Each step returns its result, or a future of it. The result of a future may be an exception.
-    """
-
-    def reserve(self, call: str, claims: Sequence[Claim]) -> Reserved | Future[Any]:
-        """Reserve all claims of ``call``, or none if one exceeds its limit."""
-
-    def settle(self, call: str, claims: Sequence[Claim], spent: Sequence[int]) -> list[int] | Future[Any]:
-        """Replace the reservations of ``call`` with the amounts it spent; return the new totals of the windows."""
-
-    def drain(self, timeout: float) -> bool:
-        """Wait up to ``timeout`` seconds until every settlement is stored; return False if one is not."""
 
 
 @dataclass(slots=True)
@@ -212,24 +194,19 @@ class RedisStore:
         with self._client.pipeline(transaction=False) as pipeline:
             for step in steps:
                 keys = [self._prefix + claim.key for claim in step.claims] + [self._calls + step.call]
-                if step.spent is None:
-                    pipeline.eval(self._reserve, len(keys), *keys, *_reserve_arguments(step.claims))
-                else:
-                    pipeline.eval(self._settle, len(keys), *keys, *_settle_arguments(step.claims, step.spent))
+                script = self._reserve if step.spent is None else self._settle
+                pipeline.eval(script, len(keys), *keys, *_arguments(step))
             results: list[Any] = pipeline.execute(raise_on_error=False)
             return results
 
 
-def _reserve_arguments(claims: Sequence[Claim]) -> list[Any]:
+def _arguments(step: Step) -> list[Any]:
     arguments: list[Any] = []
-    for claim in claims:
-        arguments += (claim.limit, claim.amount, claim.seconds, "1" if claim.blocking else "0")
-    return [*arguments, _CALL_SECONDS]
-
-
-def _settle_arguments(claims: Sequence[Claim], spent: Sequence[int]) -> list[Any]:
-    arguments: list[Any] = []
-    for claim, amount in zip(claims, spent, strict=True):
+    if step.spent is None:
+        for claim in step.claims:
+            arguments += (claim.limit, claim.amount, claim.seconds, "1" if claim.blocking else "0")
+        return [*arguments, _CALL_SECONDS]
+    for claim, amount in zip(step.claims, step.spent, strict=True):
         arguments += (amount, claim.seconds)
     return [*arguments, _SETTLED_SECONDS]
 

@@ -31,12 +31,9 @@ class BackgroundUsage:
         self._billed: dict[str, object] = {}
 
     def record_creation(self, identifier: str, *, reported: bool, reservation: Any = None) -> None:
-        """Record an object created in the background.
+        """Record an object created in the background, and if the creating call already reported its usage.
 
-        Args:
-            identifier: The id of the object.
-            reported: True if the creating call already reported its usage.
-            reservation: The budget reservation of the creating call, settled by the fetch that bills the object.
+        If it did not, the fetch that bills the object settles ``reservation``, that of the creating call.
         """
         if reported:
             self._billed[identifier] = None
@@ -49,9 +46,7 @@ class BackgroundUsage:
     def claim(self, identifier: str, *, background: bool) -> tuple[bool, Any]:
         """Return True if this fetch bills ``identifier``, and the budget reservation of the creating call.
 
-        Args:
-            identifier: The id of the fetched object, which has ended and reports its usage.
-            background: The object's own flag. It decides if another process created the object.
+        The object has ended. Its own flag ``background`` decides if another process created it.
         """
         if not (background or identifier in self._awaited):
             return False, None

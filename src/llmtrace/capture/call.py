@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import InitVar, dataclass, field, replace
 from functools import partial
 from threading import get_ident
 from time import perf_counter, time_ns
@@ -37,7 +37,6 @@ __all__ = ["CallState"]
 _CONVERSATIONS = frozenset({"chat", "text_completion", "generate_content", "invoke_agent"})
 """Operations whose requests and responses are messages."""
 _NOT_PRICED = object()
-_NO_HEADERS: Mapping[str, str] = {}
 
 _fork_count = 0
 """Number of forks between the first process and this one."""
@@ -51,100 +50,85 @@ def _count_fork() -> None:
 after_fork(_count_fork)
 
 
+@dataclass(slots=True, eq=False)
 class CallState:
     """State of one logical call to a model, including the SDK's own retries, until it has ended."""
 
-    __slots__ = (
-        "_end_token",
-        "_fork_count",
-        "_priced",
-        "body",
-        "content",
-        "duration",
-        "ended_early",
-        "error",
-        "error_type",
-        "estimate",
-        "headers",
-        "http_response",
-        "injected_include_usage",
-        "outcome",
-        "output_text",
-        "parent_context",
-        "refused",
-        "request_sent",
-        "reservation",
-        "response",
-        "retries",
-        "services",
-        "span",
-        "span_context",
-        "start",
-        "started",
-        "timing",
-        "usage_on_other_span",
-    )
+    services: CallServices
+    client: InitVar[str]
+    wire_format: InitVar[WireFormat]
+    request: InitVar[Request]
+    provider: InitVar[str]
+    server: InitVar[tuple[str, int] | None]
+    content_body: InitVar[Any] = None
+    """Request body from which the content is read."""
+    parent_context: Any = None
+    """OpenTelemetry context of the caller when the call started, by default the current one."""
+    http_response: Any = None
+    """The HTTP client's response object, set for an accepted response."""
+    retries: int = 0
+    request_sent: bool | None = None
+    """True if an attempt may have reached the provider, False if none did, ``None`` if the error decides."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timing: StreamTiming | None = None
+    error: BaseException | None = None
+    error_type: str | None = None
+    refused: bool = False
+    reservation: Reservation | None = None
+    body: Any = None
+    """Request body, held for the duration of the call if its tokens may have to be estimated."""
+    output_text: OutputText | None = None
+    estimate: Estimate | None = None
+    injected_include_usage: bool = False
+    """True if llmtrace added ``include_usage``: the extra chunk is hidden from the caller."""
+    duration: float = 0.0
+    outcome: str = ""
+    response: Response = field(init=False)
+    ended_early: bool = False
+    """True if the stream ended before its last chunk, so that its usage is incomplete."""
+    usage_on_other_span: bool = False
+    """True if another span of the same call carries the usage."""
+    content: ContentRecorder | None = None
+    """Messages of the call, or ``None`` if the content policy records none."""
+    start: CallStart = field(init=False)
+    span: Any = None
+    """Span of the call, or whatever else the emitter keeps for it."""
+    span_context: Any = None
+    """OpenTelemetry context that is current while the SDK works on the call."""
+    started: float = 0.0
+    _priced: Any = _NOT_PRICED
+    _end_token: list[bool] = field(default_factory=lambda: [True])
+    _fork_count: int = field(default_factory=lambda: _fork_count)
 
-    def __init__(
+    def __post_init__(
         self,
-        services: CallServices,
         client: str,
         wire_format: WireFormat,
         request: Request,
         provider: str,
         server: tuple[str, int] | None,
-        body: Any = None,
-        parent_context: Any = None,
+        content_body: Any,
     ) -> None:
-        self.services: CallServices = services
-        self.http_response: Any = None
-        """The HTTP client's response object, set for an accepted response."""
-        self.retries: int = 0
-        self.request_sent: bool | None = None
-        """True if an attempt may have reached the provider, False if none did, ``None`` if the error decides."""
-        self.headers: Mapping[str, str] = _NO_HEADERS
-        self.timing: StreamTiming | None = None
-        self.error: BaseException | None = None
-        self.error_type: str | None = None
-        self.refused: bool = False
-        self.reservation: Reservation | None = None
-        self.body: Any = body if services.estimator is not None else None
-        """Request body, held for the duration of the call if its tokens may have to be estimated."""
-        self.output_text: OutputText | None = None
-        self.estimate: Estimate | None = None
-        self.injected_include_usage: bool = False
-        """True if llmtrace added ``include_usage``: the extra chunk is hidden from the caller."""
-        self.duration: float = 0.0
-        self.outcome: str = ""
+        services, parent_context = self.services, self.parent_context
+        self.body = content_body if services.estimator is not None else None
         if parent_context is None:
-            parent_context = context_state.current()
-        self.parent_context: Any = parent_context
-        """OpenTelemetry context of the caller when the call started."""
+            self.parent_context = parent_context = context_state.current()
         context = context_state.call_context_of(parent_context)
         if request.prompt is not None:
             context = replace(context, prompt=request.prompt)
         suppressed = context_state.suppressed(parent_context)
         joined_span = inference_spans.adopt(parent_context, request)
-        self.usage_on_other_span: bool = joined_span is not None
-        """True if another span of the same call carries the usage."""
-        self.content: ContentRecorder | None = None
-        """Messages of the call, or ``None`` if the content policy records none."""
+        self.usage_on_other_span = joined_span is not None
         wants_content = services.wants_content
         if wants_content is not None and wire_format.content is not None and not suppressed and wants_content(context):
-            self.content = ContentRecorder(wire_format.content, body)
-        self._end_token = [True]
-        self._fork_count = _fork_count
-        self._priced: Any = _NOT_PRICED
+            self.content = ContentRecorder(wire_format.content, content_body)
         services.preload_prices()
-        self.start: CallStart = CallStart(
+        self.start = CallStart(
             client, wire_format, request, provider, server, context, time_ns(), suppressed, joined_span
         )
-        self.span: Any
-        """Span of the call, or whatever else the emitter keeps for it."""
         self.span, current_span = services.emitter.begin(self.start, parent_context)
-        self.span_context: Any = context_state.with_call(parent_context, self, current_span)
-        """OpenTelemetry context that is current while the SDK works on the call."""
-        self.started: float = perf_counter()
+        self.span_context = context_state.with_call(parent_context, self, current_span)
+        self.started = perf_counter()
 
     def set_session(self, identifier: str) -> None:
         """Set the provider's id of the session that the call belongs to, unless the caller tagged a session."""
@@ -153,11 +137,7 @@ class CallState:
             self.start = replace(self.start, call_context=replace(context, session=identifier))
 
     def read_response(self, body: Any) -> Response:
-        """Return the response read from a complete body.
-
-        Args:
-            body: The parsed JSON body, or the SDK's object for it.
-        """
+        """Return the response read from a complete body: parsed JSON, or the SDK's object for it."""
         if self.content is not None:
             self.content.record_response(body)
         response = self.start.wire_format.response(body)
@@ -189,12 +169,9 @@ class CallState:
         return self.output_text
 
     def fail(self, error: BaseException, timing: StreamTiming | None = None, response: Response | None = None) -> None:
-        """End the call with an error.
+        """End the call with the exception that the caller receives.
 
-        Args:
-            error: The exception that the caller receives.
-            timing: The timing of a stream.
-            response: The response accumulated before the error. Read from the HTTP body if left out.
+        Without a ``response`` accumulated before, that of a call that is no stream is read from the HTTP body.
         """
         if response is None:
             response = self._unparsed_response() if timing is None else Response()
@@ -213,13 +190,7 @@ class CallState:
     def end(
         self, response: Response, *, timing: StreamTiming | None = None, error: BaseException | None = None
     ) -> None:
-        """End the call. Later calls of this method do nothing, nor do copies in a forked child.
-
-        Args:
-            response: The response, or an empty one.
-            timing: The timing of a stream.
-            error: The exception that ended the call.
-        """
+        """End the call. Later calls of this method do nothing, nor do copies in a forked child."""
         try:
             self._end_token.pop()
         except IndexError:
@@ -232,10 +203,9 @@ class CallState:
                 response = background.assign_usage(self, response)
             except Exception:
                 log_internal_error("bill a background call")
-        self.response: Response = response
+        self.response = response
         self.timing = timing
-        self.ended_early: bool = timing is not None and timing.stream_outcome != "exhausted"
-        """True if the stream ended before its last chunk, so that its usage is incomplete."""
+        self.ended_early = timing is not None and timing.stream_outcome != "exhausted"
         self.error = error
         # Break the reference cycle through the context: the call is then freed without the garbage collector.
         self.span_context = self.parent_context
@@ -311,11 +281,9 @@ class CallState:
                 note_content(self.parent_context, self.start.started_ns, messages, content.output)
 
     def _finish(self, end_time: int | None, *, at_exit: bool = False) -> None:
-        """Call the observers and end the span. An error in one step does not skip the others.
+        """Call the observers and end the span, at ``end_time`` or now on the caller's thread.
 
-        Args:
-            end_time: When the call ended; ``None`` for now, on the caller's thread.
-            at_exit: True to wait neither for prices nor for the data that an estimate needs.
+        An error in one step does not skip the others. At exit nothing waits for prices or the data of an estimate.
         """
         services = self.services
         # Estimate on the worker thread only: calls without an estimate end on the caller's thread.
@@ -412,32 +380,12 @@ class CallState:
         start = self.start
         # By position: keyword arguments take three times as long.
         return FinishedCall(
-            start.client,
-            start.wire_format,
-            start.request,
-            start.provider,
-            start.server,
-            start.call_context,
-            start.started_ns,
-            start.suppressed,
-            start.joined_span,
-            self.span.get_span_context(),
-            self.response,
-            self.timing,
-            self.duration,
-            self.outcome,
-            self.error_type,
-            None if self.error_type is None else self.error,
-            self.headers,
-            self.retries,
-            self.ended_early,
-            self.refused,
-            self.usage_on_other_span,
-            None if self.content is None else self.content.content(),
-            self._price,
-            self.estimate,
-            self.reservation,
-        )
+            start.client, start.wire_format, start.request, start.provider, start.server, start.call_context,
+            start.started_ns, start.suppressed, start.joined_span, self.span.get_span_context(), self.response,
+            self.timing, self.duration, self.outcome, self.error_type, None if self.error_type is None else self.error,
+            self.headers, self.retries, self.ended_early, self.refused, self.usage_on_other_span,
+            None if self.content is None else self.content.content(), self._price, self.estimate, self.reservation,
+        )  # fmt: skip
 
     def _finished_early(self, ending_thread: int) -> FinishedCall:
         """Return the call for an exporter that reads its joined span before the call is priced.

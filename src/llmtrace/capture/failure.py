@@ -8,28 +8,12 @@ from .._read import get
 
 __all__ = ["error_code", "error_event", "error_type", "http_status", "may_have_been_sent"]
 
-_NEVER_SENT = frozenset(
-    {
-        "AzureError",
-        "BotoCoreError",
-        "ClientConnectorError",
-        "ClientHttpProxyError",
-        "ConnectError",
-        "ConnectTimeout",
-        "ConnectTimeoutError",
-        "ConnectionRefusedError",
-        "ConnectionTimeoutError",
-        "GoogleAuthError",
-        "InvalidURL",
-        "LocalProtocolError",
-        "NewConnectionError",
-        "PoolTimeout",
-        "ProxyError",
-        "SSLCertVerificationError",
-        "UnsupportedProtocol",
-        "gaierror",
-    }
-)
+_NEVER_SENT = frozenset({
+    "AzureError", "BotoCoreError", "ClientConnectorError", "ClientHttpProxyError", "ConnectError", "ConnectTimeout",
+    "ConnectTimeoutError", "ConnectionRefusedError", "ConnectionTimeoutError", "GoogleAuthError", "InvalidURL",
+    "LocalProtocolError", "NewConnectionError", "PoolTimeout", "ProxyError", "SSLCertVerificationError",
+    "UnsupportedProtocol", "gaierror",
+})  # fmt: skip
 """Names of exception classes that are raised before a request is sent.
 
 They belong to HTTP clients, credential providers and Python. Names, because none of the libraries is imported.

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from ..model.call_stages import CallStart, FinishedCall
     from ..pricing.estimator import Estimator
     from ..pricing.price import Pricer
+    from ..providers.openai.stream_usage import UsageInjector
 
-__all__ = ["CallEmitter", "CallServices", "Observer", "StreamUsageInjector"]
+__all__ = ["CallEmitter", "CallServices", "Observer"]
 
 
 class CallEmitter(Protocol):
@@ -27,24 +28,11 @@ class CallEmitter(Protocol):
     def defer(self, span: Any, finished: Callable[[], FinishedCall]) -> None:
         """Prepare a joined span for being ended by its owner before the call is priced."""
 
+    def before_end(self, span: Any, notify: Callable[[], Callable[[], None] | None]) -> None:
+        """Have the function that ``notify`` returns, if any, called when the owner of a joined span ends it."""
+
     def end(self, call: FinishedCall, span: Any, parent_context: Any, end_time: int | None) -> None:
         """Write the attributes and end the span, at ``end_time`` (nanoseconds since the epoch) if it is set."""
-
-
-class StreamUsageInjector(Protocol):
-    """Interface of the injection of ``stream_options.include_usage``."""
-
-    def inject(self, call: CallStart, options: Any) -> Any:
-        """Return the options of a request: a copy with ``include_usage`` where the settings allow it, or the same."""
-
-    def inject_body(self, call: CallStart, body: Any) -> Any:
-        """Return a request body in the same way: a copy with ``include_usage``, or the same."""
-
-    def on_error(self, call: CallStart, error: BaseException) -> None:
-        """Stop adding the option for a host that rejected it."""
-
-    def forget(self) -> None:
-        """Forget which hosts rejected the option."""
 
 
 Observer = Callable[["FinishedCall"], object]
@@ -61,7 +49,7 @@ class CallServices:
     keep_body: Callable[[FinishedCall, Any], object] | None = None
     """Called for each finished call with its request body, ``None`` if it is not available."""
     budgets: BudgetEnforcer | None = None
-    stream_usage: StreamUsageInjector | None = None
+    stream_usage: UsageInjector | None = None
     estimator: Estimator | None = None
     wants_content: Callable[[CallContext], bool] | None = None
     """Predicate on the call context: True if content is recorded. ``None`` records no content."""

@@ -10,11 +10,12 @@ import weakref
 from array import array
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from operator import sub
 from statistics import median
 from time import monotonic, perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .._errors import log_internal_error
 from ..model import Response, StreamTiming
@@ -24,6 +25,9 @@ from . import worker
 from .call import CallState
 from .failure import error_event
 from .services import CallServices
+
+if TYPE_CHECKING:
+    from ..pricing.estimator import OutputText
 
 __all__ = [
     "AsyncObservedHelperIterator",
@@ -44,10 +48,7 @@ _open_observers: weakref.WeakSet[StreamObserver] = weakref.WeakSet()
 
 
 def end_open_streams(deadline: float) -> int:
-    """End the streams that are still open when the interpreter exits.
-
-    Args:
-        deadline: Monotonic time after which no further stream is ended.
+    """End the streams that are still open when the interpreter exits, until the monotonic time ``deadline``.
 
     Returns:
         The number of streams that are still open.
@@ -65,6 +66,7 @@ def has_open_streams(services: CallServices) -> bool:
     return any(observer._call.services is services and not observer.finished for observer in list(_open_observers))
 
 
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class StreamObserver:
     """Observer of one stream: it sees every chunk and ends the call exactly once.
 
@@ -72,37 +74,26 @@ class StreamObserver:
     is garbage-collected first.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_accumulator",
-        "_add",
-        "_call",
-        "_first_chunk_at",
-        "_first_token_at",
-        "_gap_count",
-        "_gaps",
-        "_long_gaps",
-        "_output_text",
-        "_sample",
-        "_sample_stride",
-        "_times",
-        "finished",
-    )  # fmt: skip
+    _call: CallState
+    _accumulator: Accumulator
+    _add: Callable[[Any], bool | str] = field(init=False)
+    _first_chunk_at: float = 0.0
+    _first_token_at: float = 0.0
+    _times: array[float] = field(default_factory=lambda: array("d"))
+    """Times of the latest chunks, in seconds. The gaps before the first of them are counted."""
+    _gap_count: int = 0
+    _gaps: ChunkGaps | None = None
+    _sample: array[float] = field(default_factory=lambda: array("d"))
+    _sample_stride: int = 1
+    _long_gaps: list[float] = field(default_factory=list)
+    _output_text: OutputText | None = field(init=False)
+    finished: bool = False
 
-    def __init__(self, call: CallState, accumulator: Accumulator) -> None:
-        self._call = call
-        self._accumulator = accumulator
-        self._add = accumulator.add
-        self._first_chunk_at = self._first_token_at = 0.0
-        self._times = array("d")
-        """Times of the latest chunks, in seconds. The gaps before the first of them are counted."""
-        self._gap_count = 0
-        self._gaps: ChunkGaps | None = None
-        self._sample = array("d")
-        self._sample_stride = 1
-        self._long_gaps: list[float] = []
-        self._output_text = call.make_text_buffer()
-        self.finished: bool = False
+    def __post_init__(self) -> None:
+        self._add = self._accumulator.add
+        self._output_text = self._call.make_text_buffer()
+        if self._call.start.joined_span is not None:
+            self._call.services.emitter.before_end(self._call.span, weakref.WeakMethod(self.on_joined_span_end))
         _open_observers.add(self)
         worker.start()
 
@@ -188,17 +179,19 @@ class StreamObserver:
         if response.failed:
             self._finish(response, "failed")
 
+    def on_joined_span_end(self) -> None:
+        """End the stream if its last counts were read: the span that the call has joined ends before its last byte."""
+        if not self.finished and self._accumulator.ended:
+            response = self._result()
+            if response.usage:
+                self._finish(response, "failed" if response.failed else "exhausted")
+
     def on_close(self) -> None:
         """End the stream because the caller closed it."""
         self.on_drop("closed")
 
     def on_drop(self, outcome: str, *, at_exit: bool = False) -> None:
-        """End a stream that the caller stopped reading. It counts as exhausted if its end event was read.
-
-        Args:
-            outcome: The stream outcome otherwise, such as ``closed`` or ``dropped``.
-            at_exit: True if the interpreter is exiting.
-        """
+        """End a stream that the caller stopped reading. It counts as exhausted if its end event was read."""
         if self.finished:
             return
         try:
@@ -289,15 +282,32 @@ def notify(step: Callable[..., object], *args: Any) -> None:
         log_internal_error("end a stream")
 
 
-class ObservedIterator:
+_Inner = TypeVar("_Inner", bound=Iterator[Any] | AsyncIterator[Any])
+
+
+class _Observed(Generic[_Inner]):
+    """Replacement of an iterator in an SDK's object, with all its attributes."""
+
+    __slots__ = ("_inner", "_observer")
+
+    def __init__(self, inner: _Inner, observer: StreamObserver) -> None:
+        self._inner = inner
+        self._observer = observer
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_inner":  # absent if ``__init__`` failed
+            raise AttributeError(name)
+        return getattr(self._inner, name)
+
+
+class ObservedIterator(_Observed[Iterator[Any]]):
     """Replacement of the iterator inside a vendor's stream object, which passes each chunk to an observer."""
 
-    __slots__ = ("_hide", "_inner", "_next", "_observer")
+    __slots__ = ("_hide", "_next")
 
     def __init__(self, inner: Iterator[Any], observer: StreamObserver) -> None:
-        self._inner = inner
+        super().__init__(inner, observer)
         self._next = inner.__next__
-        self._observer = observer
         self._hide = observer.hides_usage_chunk
 
     def __iter__(self) -> ObservedIterator:
@@ -321,20 +331,14 @@ class ObservedIterator:
                 log_internal_error("read a chunk")
             return chunk
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "_inner":  # absent if ``__init__`` failed
-            raise AttributeError(name)
-        return getattr(self._inner, name)
 
-
-class AsyncObservedIterator:
+class AsyncObservedIterator(_Observed[AsyncIterator[Any]]):
     """Asynchronous counterpart of ``ObservedIterator``."""
 
-    __slots__ = ("_hide", "_inner", "_observer")
+    __slots__ = ("_hide",)
 
     def __init__(self, inner: AsyncIterator[Any], observer: StreamObserver) -> None:
-        self._inner = inner
-        self._observer = observer
+        super().__init__(inner, observer)
         self._hide = observer.hides_usage_chunk
 
     def __aiter__(self) -> AsyncObservedIterator:
@@ -358,46 +362,29 @@ class AsyncObservedIterator:
                 log_internal_error("read a chunk")
             return chunk
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "_inner":  # absent if ``__init__`` failed
-            raise AttributeError(name)
-        return getattr(self._inner, name)
 
-
-class ObservedHelperIterator:
+class ObservedHelperIterator(_Observed[Iterator[Any]]):
     """Replacement of the iterator of an SDK's stream helper, which may fail on chunks that its stream returned."""
 
-    __slots__ = ("_inner", "_next", "_observer")
-
-    def __init__(self, inner: Iterator[Any], observer: StreamObserver) -> None:
-        self._inner = inner
-        self._next = inner.__next__
-        self._observer = observer
+    __slots__ = ()
 
     def __iter__(self) -> ObservedHelperIterator:
         return self
 
     def __next__(self) -> Any:
         try:
-            return self._next()
+            return next(self._inner)
         except StopIteration:
             raise
         except Exception as error:
             notify(self._observer.on_error, error)
             raise
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
 
-
-class AsyncObservedHelperIterator:
+class AsyncObservedHelperIterator(_Observed[AsyncIterator[Any]]):
     """Asynchronous counterpart of ``ObservedHelperIterator``."""
 
-    __slots__ = ("_inner", "_observer")
-
-    def __init__(self, inner: AsyncIterator[Any], observer: StreamObserver) -> None:
-        self._inner = inner
-        self._observer = observer
+    __slots__ = ()
 
     def __aiter__(self) -> AsyncObservedHelperIterator:
         return self
@@ -410,6 +397,3 @@ class AsyncObservedHelperIterator:
         except Exception as error:
             notify(self._observer.on_error, error)
             raise
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)

@@ -84,14 +84,8 @@ def _run_task(task: _Task, done: threading.Event) -> None:
 def submit(task: _Task, *, at_exit: _Task | None = None) -> threading.Event:
     """Queue ``task`` for the thread, after all tasks submitted earlier. Run it here if there is no thread.
 
-    Never blocks on the queue: finalizers call this function on any thread, including the worker itself.
-
-    Args:
-        task: The work to do.
-        at_exit: What ``run_waiting`` runs instead, which must not take long.
-
-    Returns:
-        An event that is set when the task is done.
+    Never blocks on the queue: finalizers call this function on any thread, including the worker itself. ``run_waiting``
+    runs ``at_exit`` instead, which must not take long. The returned event is set when the task is done.
     """
     done = threading.Event()
     if _worker is None:
@@ -105,11 +99,7 @@ def submit(task: _Task, *, at_exit: _Task | None = None) -> threading.Event:
 def run_waiting(deadline: float) -> int:
     """Run the tasks that still wait on this thread, without waiting for the one that the worker is busy with.
 
-    Args:
-        deadline: Monotonic time after which no task is started.
-
-    Returns:
-        The number of tasks that still wait.
+    No task is started after the monotonic time ``deadline``. Return the number of tasks that still wait.
     """
     with suppress(queue.Empty):
         while time.monotonic() < deadline:

@@ -7,8 +7,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
-__all__ = ["main"]
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 done, 1 a check failed, 2 wrong usage or nothing there."""

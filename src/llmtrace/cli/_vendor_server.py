@@ -10,8 +10,6 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-__all__ = ["PLAN", "serve"]
-
 PLAN = "x-demo-plan"
 """Request header with the demo's wishes for the response, as JSON: ``input``, ``cached``, ``output`` (tokens),
 ``pause`` (seconds), ``status`` (of an error response), ``finish``, ``tool``."""

@@ -9,15 +9,13 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from .._decimal import PICO
 from ..report import formatting
 from ..report.advise import Advice, advise
 from ..report.calls import carried_out, exact_sum, read
 from ..report.select import QueryError, selection
-from ..store.columns import PICO
-from .price_list import open_catalog
+from .price_list import CatalogPrices
 from .terminal import console, echo_json, open_store, progress, selection_options
-
-__all__ = ["command"]
 
 
 @click.command("advise")
@@ -31,7 +29,7 @@ def command(as_json: bool, store: str | None, **window: Any) -> int:
     chosen = selection(**window)
     with open_store(store) as connection, progress("Reading the store"):
         calls = carried_out(read(connection, chosen, similarity=True))
-        found = advise(calls, open_catalog())
+        found = advise(calls, CatalogPrices())
         spent = exact_sum(calls["cost"])[0] if (calls["cost"] >= 0).any() else None
     if not len(calls):
         raise QueryError("no calls match: widen --since or --where")

@@ -17,8 +17,6 @@ from .._settings.environment import variable
 from ..report.select import QueryError
 from ..store.schema import StoreError
 
-__all__ = ["run"]
-
 _COMMANDS = {
     "demo": "generate a day of invented traffic with the real SDKs",
     "run": "run a program, unchanged, with every call traced",

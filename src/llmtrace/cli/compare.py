@@ -16,8 +16,6 @@ from ..report.select import QueryError, Selection, selection, shortened
 from ..report.table import fitting
 from .terminal import console, echo, echo_json, open_store, progress, selection_options
 
-__all__ = ["command"]
-
 _LESS_IS_BETTER = frozenset({"cost", "latency", "first token", "error", "refusal", "finish length", "finish error"})
 
 
@@ -82,6 +80,8 @@ def _sample(connection: sqlite3.Connection, side: Selection, text: str) -> Sampl
 
 _OPTIONAL_COLUMNS = ("interval", "verdict", "change")
 _MIN_TITLE_WIDTH = 12
+_TITLES = {"cost": "cost/call", "input": "input tokens", "output": "output tokens", "error": "errors",
+           "refusal": "refusals"}  # fmt: skip
 
 
 def _print(before: str, after: str, first: Sample, second: Sample, changes: list[Change]) -> None:
@@ -90,7 +90,7 @@ def _print(before: str, after: str, first: Sample, second: Sample, changes: list
     for change in changes:
         word, style = _verdict(change)
         interval = "-" if change.low is None else f"{_signed(change, change.low)} .. {_signed(change, change.high)}"
-        title = formatting.plain(_title(change))
+        title = formatting.plain(_TITLES.get(change.metric, change.metric))
         rows.append(((title, *change.shown, _signed(change, change.change), interval, word), style))
     headings = ("", formatting.plain(before), formatting.plain(after), "change", "95% interval", "")
     least = [max(len(cells[at]) for cells, _ in rows) for at in range(6)]
@@ -114,11 +114,6 @@ def _print(before: str, after: str, first: Sample, second: Sample, changes: list
         table.add_row(*map(Text, shown), style=style)
     out.print(table)
     out.print("\ncost and tokens: mean per call; times: median; rates change in percentage points (pp)", style="dim")
-
-
-def _title(change: Change) -> str:
-    return {"cost": "cost/call", "input": "input tokens", "output": "output tokens", "error": "errors",
-            "refusal": "refusals"}.get(change.metric, change.metric)  # fmt: skip
 
 
 def _signed(change: Change, value: float | None) -> str:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -24,6 +24,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from rich.progress import Progress
 
+import llmtrace
+
 from .._settings import ConfigError, load
 from ..export.routes import names as names_of_exporters
 from ..export.routes import open_route
@@ -35,8 +37,6 @@ from ..store.write import Writer
 from ..telemetry import names
 from ._vendor_server import PLAN, serve
 from .terminal import console, echo
-
-__all__ = ["command", "run"]
 
 _TRACES = 150
 _DAY_NANOSECONDS = 86400 * 10**9
@@ -53,6 +53,19 @@ _TIME_ATTRIBUTES = (
 _FEATURES = ("search", "search", "search", "support", "support", "digest")
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """One request of a user to the invented product."""
+
+    feature: str
+    user: str
+    session: str
+    version: str
+    began: int
+    """Start in nanoseconds since the epoch."""
+    rng: random.Random
+
+
 @click.command("demo")
 @click.option(
     "--traces", default=_TRACES, show_default=True, type=click.IntRange(1, 5000), help="Number of traces to generate."
@@ -63,34 +76,6 @@ def command(traces: int) -> int:
     A local server imitates the vendors, and the calls go to a separate store. If the standard variables name an OTLP
     endpoint (OTEL_EXPORTER_OTLP_ENDPOINT ...), the spans are also sent there. Otherwise, nothing leaves this machine.
     """
-    return run(traces)
-
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """One request of a user to the invented product."""
-
-    feature: str
-    user: str
-    session: str
-    prompt: str
-    version: str
-    began: int
-    """Start in nanoseconds since the epoch."""
-    rng: random.Random
-
-    @property
-    def attributes(self) -> dict[str, Any]:
-        """The tags of every span."""
-        return {
-            names.FEATURE: self.feature,
-            names.USER: self.user,
-            names.SESSION: self.session,
-        }
-
-
-def run(traces: int = _TRACES) -> int:
-    """Fill the demo's store, print reports, and return the exit status: 1 if sending over OTLP failed."""
     missing = [name for name in ("openai", "anthropic") if find_spec(name) is None]
     if missing:
         echo(f"llmtrace demo needs the vendor SDKs: pip install {' '.join(missing)}", file=sys.stderr)
@@ -104,8 +89,6 @@ def run(traces: int = _TRACES) -> int:
 
 
 def _fill(path: Path, traces: int) -> None:
-    import llmtrace
-
     exporter = _TimeShiftingExporter(path)
     provider = TracerProvider(resource=Resource({"service.name": "demo-shop"}), shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -121,7 +104,7 @@ def _fill(path: Path, traces: int) -> None:
             for name in ("openai", "anthropic"):
                 import_module(name)
             task = progress.add_task("calling", total=len(questions))
-            with _Shop(url, provider, exporter) as shop, ThreadPoolExecutor(8) as threads:
+            with _Shop(url, exporter) as shop, ThreadPoolExecutor(8) as threads:
                 for _ in threads.map(shop.answer, questions):
                     progress.advance(task)
             llmtrace.flush()
@@ -135,15 +118,19 @@ def _question(rng: random.Random, number: int, began: int) -> _Question:
     # Version 4 of one prompt is in use for every third search; its responses are longer than those of version 3.
     version = "4" if feature == "search" and number % 3 == 0 else "3"
     return _Question(
-        feature, f"user-{min(rng.randrange(12), rng.randrange(12)):02}", f"session-{number // 3:03}",
-        f"{feature}-answer", version, began, rng,
-    )  # fmt: skip
+        feature,
+        f"user-{min(rng.randrange(12), rng.randrange(12)):02}",
+        f"session-{number // 3:03}",
+        version,
+        began,
+        rng,
+    )
 
 
 class _Shop:
     """The invented product: three features with two vendors."""
 
-    def __init__(self, url: str, provider: TracerProvider, exporter: _TimeShiftingExporter) -> None:
+    def __init__(self, url: str, exporter: _TimeShiftingExporter) -> None:
         import anthropic
         import openai
 
@@ -153,7 +140,6 @@ class _Shop:
         self._openai = openai.OpenAI(api_key="demo", base_url=f"{url}/v1", max_retries=0, http_client=direct)
         self._claude = anthropic.Anthropic(api_key="demo", base_url=url, max_retries=0, http_client=other)
         self._failures: tuple[type[Exception], ...] = (openai.APIStatusError, anthropic.APIStatusError)
-        self._tracer = provider.get_tracer("llmtrace.demo")
         self._exporter = exporter
 
     def __enter__(self) -> _Shop:
@@ -169,13 +155,12 @@ class _Shop:
             "support": self._support,
             "digest": self._digest,
         }
-        attributes = {
-            names.OPERATION: "invoke_workflow",
-            **dict.fromkeys(names.NAME_KEYS["workflow"], question.feature),
-        }
-        name = f"invoke_workflow {question.feature}"
-        with _tagged(question), self._tracer.start_as_current_span(name, attributes=attributes) as span:
-            self._exporter.plan(span, question)
+        with (
+            llmtrace.tag(feature=question.feature, user=question.user, session=question.session),
+            llmtrace.prompt(f"{question.feature}-answer", version=question.version),
+            llmtrace.workflow(question.feature),
+        ):
+            self._exporter.plan(trace.get_current_span(), question.began)
             with suppress(*self._failures):  # a rate limit: the product shows an error to its user
                 steps[question.feature](question)
 
@@ -184,8 +169,7 @@ class _Shop:
             model="text-embedding-3-small", input="How do I rotate a signing key?", encoding_format="float",
             extra_headers=_plan(input=9),
         )  # fmt: skip
-        retrieval = {names.OPERATION: "retrieval", names.DATA_SOURCE: "handbook"}
-        with self._tracer.start_as_current_span("retrieval", attributes=retrieval):
+        with llmtrace.retrieval("handbook"):
             time.sleep(0.005)
         rng = question.rng
         longer = 1.6 if question.version == "4" else 1.0
@@ -221,8 +205,7 @@ class _Shop:
                 extra_headers=_plan(input=size, cached=size // 2, output=rng.randint(40, 320), pause=pause, tool=tool),
             )  # fmt: skip
             if tool:
-                attributes = {names.OPERATION: "execute_tool", names.TOOL_NAME: tool}
-                with self._tracer.start_as_current_span(f"execute_tool {tool}", attributes=attributes):
+                with llmtrace.tool(tool):
                     time.sleep(0.01)
 
     def _digest(self, question: _Question) -> None:
@@ -238,41 +221,27 @@ def _plan(**wanted: Any) -> dict[str, str]:
     return {PLAN: json.dumps(wanted)}
 
 
-@contextmanager
-def _tagged(question: _Question) -> Iterator[None]:
-    """Set tags and prompt as a program would, if this release has these functions."""
-    import llmtrace
-
-    tag = getattr(llmtrace, "tag", None)
-    prompt = getattr(llmtrace, "prompt", None)
-    tags = tag(feature=question.feature, user=question.user, session=question.session) if tag else nullcontext()
-    prompt_context = prompt(question.prompt, version=question.version) if prompt else nullcontext()
-    with tags, prompt_context:
-        yield
-
-
 class _TimeShiftingExporter(SpanExporter):
     """Exporter to the demo's store that moves each trace to its time of the day."""
 
     def __init__(self, path: Path) -> None:
         self._writer = Writer(connect(path, write=True))
         self._lock = threading.Lock()
-        self._plans: dict[int, tuple[_Question, int]] = {}
+        self._plans: dict[int, tuple[int, int]] = {}
         self._spans: list[StoredSpan] = []
 
-    def plan(self, span: trace.Span, question: _Question) -> None:
-        """Assign the trace with root ``span`` to a question."""
+    def plan(self, span: trace.Span, began: int) -> None:
+        """Move the trace with root ``span`` to a start in nanoseconds."""
         started = getattr(span, "start_time", None) or time.time_ns()
         with self._lock:
-            self._plans[span.get_span_context().trace_id] = question, question.began - started
+            self._plans[span.get_span_context().trace_id] = began, began - started
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Keep the spans, shifted in time, and write them in batches."""
         with self._lock:
             for span in spans:
                 stored = record(span)
-                question, shift = self._plans[int(stored.trace_id, 16)]
-                self._spans.append(_moved(stored, question, shift))
+                self._spans.append(_moved(stored, *self._plans[int(stored.trace_id, 16)]))
             if len(self._spans) > 200:
                 self._write()
         return SpanExportResult.SUCCESS
@@ -288,18 +257,17 @@ class _TimeShiftingExporter(SpanExporter):
             self._writer.connection.close()
 
 
-def _moved(span: StoredSpan, question: _Question, shift: int) -> StoredSpan:
+def _moved(span: StoredSpan, began: int, shift: int) -> StoredSpan:
     """Move a span to its time of the day and slow it down to the speed of a real vendor.
 
     The local server is ten times faster, which keeps the demo short.
     """
-    attributes = {**question.attributes, **span.attributes}
+    attributes = dict(span.attributes)
     for name in _TIME_ATTRIBUTES:
         if name in attributes:
             attributes[name] *= _SLOWDOWN
     if names.STREAM_SPEED in attributes:
         attributes[names.STREAM_SPEED] /= _SLOWDOWN
-    began = question.began
     started, ended = (began + (at + shift - began) * _SLOWDOWN for at in (span.started, span.ended))
     return replace(span, attributes=attributes, started=started, ended=ended)
 

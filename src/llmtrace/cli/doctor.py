@@ -24,25 +24,13 @@ from ..providers.contract import Provider
 from ..providers.registry import providers
 from ..report import formatting
 from ..store.schema import locate
+from .other_instrumentation import installed
 from .spool import describe
 from .terminal import echo, without_credentials
-
-__all__ = ["command", "run"]
 
 _PACKAGES = ("opentelemetry-api", "opentelemetry-sdk", "opentelemetry-exporter-otlp", "wrapt", "protobuf", "grpcio")
 _CONNECT_TIMEOUT_SECONDS = 3.0
 _ABSENT = "not installed"
-_INSTRUMENT_FIRST = "call llmtrace.instrument() before {}: llmtrace does not see clients that were replaced before"
-_DUPLICATES = "{} is not the current span during a call, so each call gets two spans with usage: {}"
-_INSTRUMENTATION = {
-    "openinference-instrumentation-openai": _INSTRUMENT_FIRST.format("OpenAIInstrumentor().instrument()"),
-    "logfire": _INSTRUMENT_FIRST.format("logfire.instrument_openai() and logfire.instrument_anthropic()"),
-    "opentelemetry-instrumentation-anthropic": _DUPLICATES.format("its span", "uninstall it, or set LLMTRACE_CLIENTS"),
-    "opentelemetry-instrumentation-botocore": "call llmtrace.instrument() before BotocoreInstrumentor().instrument(): "
-    "otherwise each call of Bedrock gets two spans with usage",
-    "langfuse": _DUPLICATES.format("the span of langfuse.openai", "import openai itself"),
-}
-"""Packages that trace the same calls and need attention when used with llmtrace."""
 
 
 class DoctorReport:
@@ -143,11 +131,11 @@ def _clients(report: DoctorReport) -> None:
 
 
 def _other_instrumentation(report: DoctorReport) -> None:
-    installed = {name: version for name in _INSTRUMENTATION if (version := _version(name)) != _ABSENT}
-    if installed:
-        report.title("other instrumentation")
-    for name, version in installed.items():
-        report.line(f"{name} {version}: {_INSTRUMENTATION[name]}")
+    packages = list(installed())
+    if packages:
+        report.title("other instrumentation: what to switch off if it is active")
+    for name, version, advice in packages:
+        report.line(f"{name} {version}: {advice}")
 
 
 def _imported(report: DoctorReport, module: str) -> bool:
@@ -237,8 +225,4 @@ def _store(settings: Settings) -> Iterator[Path]:
         yield locate(settings.store)
 
 
-@click.command("doctor")
-@click.pass_context
-def command(ctx: click.Context) -> None:
-    """Check instrumentation, settings and destinations."""
-    ctx.exit(run())
+command = click.command("doctor", help="Check instrumentation, settings and destinations.")(run)

@@ -1,4 +1,4 @@
-"""The price table that calls are priced by, as the reports ask for it."""
+"""Prices for calls that were not made, from the table that calls are priced with."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from .._decimal import CONTEXT, PICO
 from .._settings import load
 from ..model import Counts, Request, Response
 from ..pricing.price import Pricer
-from ..report.what_if import PriceList
-
-__all__ = ["open_catalog"]
 
 
-class _CatalogPrices:
-    def __init__(self, pricer: Pricer) -> None:
-        self._pricer = pricer
+class CatalogPrices:
+    """Prices, overrides included, and context windows.
+
+    Raises:
+        ConfigError: The overrides cannot be read.
+    """
+
+    def __init__(self) -> None:
+        self._pricer = Pricer(load({}).prices)
         self.window = lru_cache(None)(self._window)
 
     def price(self, provider: str | None, model: str, counts: Mapping[str, int], at: float) -> int | None:
+        """Return the cost of a usage, as ``report.advise.PriceList`` describes it."""
         # Set missing output to 0: a call without output tokens cannot be priced.
         usage: Counts = {"output": 0, **{name: count for name, count in counts.items() if count}}
         response = Response(model=model, usage=usage)
@@ -29,12 +33,3 @@ class _CatalogPrices:
 
     def _window(self, provider: str | None, model: str) -> int | None:
         return self._pricer.context_window(provider or "", model)
-
-
-def open_catalog() -> PriceList:
-    """Open the price table that calls are priced with, overrides included.
-
-    Raises:
-        ConfigError: The overrides cannot be read.
-    """
-    return _CatalogPrices(Pricer(load({}).prices))

@@ -18,12 +18,27 @@ from ..context.prompts import files
 from ..context.prompts import folder as configured
 from .terminal import Amount, echo, echo_text, usage_error
 
-__all__ = ["command", "run"]
-
 _PRODUCTION = "production"
 _MAX_HISTORY = 20
 
 
+_HELP = """
+List prompts, or show, compare, promote and roll back versions.
+
+\b
+llmtrace prompts show NAME [VERSION]
+llmtrace prompts diff NAME A B
+llmtrace prompts promote NAME VERSION
+llmtrace prompts rollback NAME
+"""
+
+
+@click.argument("action", type=click.Choice(["list", "show", "diff", "promote", "rollback"]), default="list")
+@click.argument("name", required=False)
+@click.argument("versions", nargs=-1)
+@click.option("--label", default=_PRODUCTION, show_default=True, help="Label that promote and rollback move.")
+@click.option("--weight", type=Amount(100), help="Percentage of sessions that get the promoted version.")
+@click.option("--folder", help="Folder of prompts. Default: LLMTRACE_PROMPTS.")
 def run(
     action: str = "list",
     name: str | None = None,
@@ -33,16 +48,7 @@ def run(
     weight: float | None = None,
     folder: str | None = None,
 ) -> int:
-    """Carry out one action and return the exit status: 0 done, 2 wrong usage or nothing there.
-
-    Args:
-        action: ``list``, ``show``, ``diff``, ``promote`` or ``rollback``.
-        name: The prompt's name; required except for ``list``.
-        versions: Versions or labels: one for ``show`` (optional) and ``promote``, two for ``diff``.
-        label: The label that ``promote`` and ``rollback`` move.
-        weight: Percentage of sessions that ``promote`` assigns to the label.
-        folder: Folder of prompts; by default that of ``LLMTRACE_PROMPTS``.
-    """
+    """Carry out one action and return the exit status: 0 done, 2 wrong usage or nothing there."""
     place = configured() if folder is None else Path(folder)
     try:
         if action == "list":
@@ -74,13 +80,12 @@ def _list(place: Path) -> int:
             echo(f"{name}  {files.read(path, name, None).version}")
             continue
         labels = files.labels_of(path)
-        targets = [f"{label} = {share.version}" + _share(share) for label, share in labels.items()]
+        targets = [
+            f"{label} = {share.version}" + ("" if share.weight is None else f" ({share.weight:g} %)")
+            for label, share in labels.items()
+        ]
         echo(f"{name}  versions {', '.join(files.versions_of(path))}" + (f"; {', '.join(targets)}" if targets else ""))
     return 0
-
-
-def _share(share: files.LabelTarget) -> str:
-    return "" if share.weight is None else f" ({share.weight:g} %)"
 
 
 def _file(place: Path, name: str, version: str | None) -> files.PromptFile:
@@ -196,33 +201,4 @@ def _write(place: Path, document: Any) -> None:
         draft.unlink(missing_ok=True)
 
 
-_HELP = """
-List prompts, or show, compare, promote and roll back versions.
-
-\b
-llmtrace prompts show NAME [VERSION]
-llmtrace prompts diff NAME A B
-llmtrace prompts promote NAME VERSION
-llmtrace prompts rollback NAME
-"""
-
-
-@click.command("prompts", help=_HELP)
-@click.argument("action", type=click.Choice(["list", "show", "diff", "promote", "rollback"]), default="list")
-@click.argument("name", required=False)
-@click.argument("versions", nargs=-1)
-@click.option("--label", default=_PRODUCTION, show_default=True, help="Label that promote and rollback move.")
-@click.option("--weight", type=Amount(100), help="Percentage of sessions that get the promoted version.")
-@click.option("--folder", help="Folder of prompts. Default: LLMTRACE_PROMPTS.")
-@click.pass_context
-def command(
-    ctx: click.Context,
-    action: str,
-    name: str | None,
-    versions: tuple[str, ...],
-    label: str,
-    weight: float | None,
-    folder: str | None,
-) -> None:
-    """Run one action on prompts and exit with its status."""
-    ctx.exit(run(action, name, versions, label=label, weight=weight, folder=folder))
+command = click.command("prompts", help=_HELP)(run)

@@ -14,9 +14,6 @@ from ..report.aggregate import Aggregate, Report, report
 from ..report.select import QueryError, Selection, dimensions, selection
 from .terminal import console, echo, echo_json, open_store, progress, selection_options
 
-__all__ = ["command"]
-
-
 _HELP = """
 Show cost and latency by feature, model, user or prompt.
 

@@ -18,8 +18,6 @@ from ..export.signals import TRACES
 from ..store.schema import StoreError
 from .terminal import without_credentials
 
-__all__ = ["Resender", "resender"]
-
 _PATIENCE_SECONDS = 15.0
 """Maximum time for retries of one request to a busy backend."""
 _PAUSE_SECONDS = 0.5

@@ -13,8 +13,6 @@ import click
 from .. import _settings
 from .._settings.environment import variable, variables
 
-__all__ = ["command"]
-
 _SITE = Path(__file__).resolve().parents[1] / "_site"
 """Folder with a ``sitecustomize`` module, which Python imports on start if the folder is on its path."""
 

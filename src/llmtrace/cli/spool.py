@@ -19,11 +19,11 @@ from ..export.stats import read_losses
 from ..report import formatting
 from .terminal import Amount, echo, usage_error
 
-__all__ = ["command", "run"]
-
 _ACTIONS = ("status", "drain", "purge")
 
 
+@click.argument("action", type=click.Choice(_ACTIONS), default="status")
+@click.option("--timeout", type=Amount(1e6), default=60.0, help="Maximum seconds for drain.")
 def run(action: str = "status", *, timeout: float = 60.0) -> int:
     """Show the contents of the spool, send them, or delete them.
 
@@ -123,10 +123,6 @@ def _transports(settings: Settings) -> Iterator[Transport]:
         yield scores
 
 
-@click.command("spool")
-@click.argument("action", type=click.Choice(_ACTIONS), default="status")
-@click.option("--timeout", type=Amount(1e6), default=60.0, help="Maximum seconds for drain.")
-@click.pass_context
-def command(ctx: click.Context, action: str, timeout: float) -> None:
-    """Show the disk buffer, drain it (send the data of processes that have ended), or purge it."""
-    ctx.exit(run(action, timeout=timeout))
+command = click.command(
+    "spool", help="Show the disk buffer, drain it (send the data of processes that have ended), or purge it."
+)(run)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -13,9 +11,7 @@ import click
 from .. import _settings
 from ..report import formatting
 from ..report.select import QueryError, Selection, selection
-from .terminal import Amount, console, echo, echo_error, open_store, store_option, store_path
-
-__all__ = ["command"]
+from .terminal import Amount, echo, echo_error, locate_store, open_store, progress, store_option
 
 
 @click.group("store", invoke_without_command=True)
@@ -29,7 +25,7 @@ def command(ctx: click.Context, store: str | None) -> None:
 
 
 def _about(option: str | None) -> None:
-    path = store_path(option)
+    path, _ = locate_store(option)
     with open_store(option) as connection:
         (spans,) = connection.execute("SELECT count(*) FROM spans").fetchone()
         traces, first, last = connection.execute("SELECT count(*), min(started), max(ended) FROM traces").fetchone()
@@ -69,7 +65,7 @@ def _send(
     try:
         with (
             open_store(store or group_option, write=True) as connection,
-            _counting("Sending", _spans(connection, chosen)) as on_progress,
+            progress("Sending", _spans(connection, chosen)) as on_progress,
         ):
             count = send(
                 connection,
@@ -102,7 +98,7 @@ def _export(group_option: str | None, store: str | None, file: Path, since: str 
     chosen = selection(since, until)
     with (
         open_store(store or group_option) as connection,
-        _counting("Writing", _spans(connection, chosen)) as on_progress,
+        progress("Writing", _spans(connection, chosen)) as on_progress,
     ):
         count = write_parquet(connection, file, since=chosen.since, until=chosen.until, on_progress=on_progress)
     echo(f"wrote {formatting.counted(count, 'span')} to {file}")
@@ -115,15 +111,14 @@ def _export(group_option: str | None, store: str | None, file: Path, since: str 
 @click.pass_obj
 def _prune(group_option: str | None, store: str | None, max_mb: float | None, max_days: float | None) -> None:
     """Remove the oldest traces until the store is within its limits."""
-    from ..store.prune import Limits, prune
+    from ..store.prune import prune
 
     settings = _settings.load({})
-    limits = Limits(
-        settings.store_max_mb if max_mb is None else max_mb, settings.store_max_days if max_days is None else max_days
-    )
+    max_mb = settings.store_max_mb if max_mb is None else max_mb
+    max_days = settings.store_max_days if max_days is None else max_days
     removed = 0
-    with open_store(store or group_option, write=True) as connection, _counting("Removing traces", None) as on_progress:
-        while count := prune(connection, limits, seconds=1.0):
+    with open_store(store or group_option, write=True) as connection, progress("Removing traces") as on_progress:
+        while count := prune(connection, max_mb=max_mb, max_days=max_days, seconds=1.0):
             removed += count
             on_progress(removed)
     echo(f"removed {formatting.counted(removed, 'trace')}")
@@ -150,15 +145,3 @@ def _spans(connection: sqlite3.Connection, chosen: Selection) -> int | None:
         return None
     number: int = connection.execute("SELECT count(*) FROM spans").fetchone()[0]
     return number
-
-
-@contextmanager
-def _counting(activity: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show a line with a running count on the terminal during the block."""
-    terminal = console(stderr=True)
-    if not terminal.is_terminal:
-        yield lambda count: None
-        return
-    with terminal.status(activity) as status:
-        of = "" if total is None else f" of {formatting.count(total)}"
-        yield lambda count: status.update(f"{activity} {formatting.count(count)}{of}")

@@ -17,8 +17,6 @@ from ..store.span_codec import StoredSpan
 from ..telemetry import names
 from .terminal import console, open_store, store_option
 
-__all__ = ["command"]
-
 _POLL_SECONDS = 0.25
 _FIGURES_WIDTH = 26
 """Characters of time, duration and cost, with the spaces between them."""

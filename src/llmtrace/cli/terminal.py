@@ -19,22 +19,6 @@ from .._settings.environment import variable
 from ..report import formatting
 from ..store.schema import StoreError, connect, demo_path, locate
 
-__all__ = [
-    "Amount",
-    "console",
-    "echo",
-    "echo_error",
-    "echo_json",
-    "echo_text",
-    "open_store",
-    "progress",
-    "selection_options",
-    "store_option",
-    "store_path",
-    "usage_error",
-    "without_credentials",
-]
-
 Decorated = Callable[..., Any]
 _MAX_LINE_CHARS = 800
 _LOCK_TIMEOUT_SECONDS = 5.0
@@ -106,13 +90,8 @@ def echo_text(text: str) -> None:
         echo(line.expandtabs())
 
 
-def store_path(value: str | None) -> Path:
-    """Return the path of the store for the value of ``--store``."""
-    return _located(value)[0]
-
-
-def _located(option: str | None) -> tuple[Path, str]:
-    """Return the path of the store and the option or variable that names it."""
+def locate_store(option: str | None) -> tuple[Path, str]:
+    """Return the path of the store for the value of ``--store``, and the option or variable that names it."""
     configured = variable("LLMTRACE_STORE")
     origin = "--store" if option else "LLMTRACE_STORE" if configured else "the default store"
     setting = option or configured
@@ -129,7 +108,7 @@ def _located(option: str | None) -> tuple[Path, str]:
 @contextmanager
 def open_store(value: str | None, *, write: bool = False) -> Iterator[sqlite3.Connection]:
     """Open an existing store. Errors name the option or variable that its path comes from."""
-    path, origin = _located(value)
+    path, origin = locate_store(value)
     try:
         connection = connect(path, timeout=_LOCK_TIMEOUT_SECONDS)
         if write:
@@ -142,14 +121,15 @@ def open_store(value: str | None, *, write: bool = False) -> Iterator[sqlite3.Co
 
 
 @contextmanager
-def progress(activity: str) -> Iterator[None]:
-    """Show an activity on the terminal during the block."""
+def progress(activity: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Show an activity on the terminal during the block, and the count that the yielded function gets."""
     terminal = console(stderr=True)
     if not terminal.is_terminal:
-        yield
+        yield lambda count: None
         return
-    with terminal.status(f"{activity} ..."):
-        yield
+    with terminal.status(f"{activity} ...") as status:
+        of = "" if total is None else f" of {formatting.count(total)}"
+        yield lambda count: status.update(f"{activity} {formatting.count(count)}{of}")
 
 
 def store_option(command: Decorated) -> Decorated:

@@ -10,8 +10,6 @@ from ..report.select import selection
 from ..store.read import find_trace, spans_of, traces_by
 from .terminal import console, echo_json, open_store, store_option
 
-__all__ = ["command"]
-
 
 @click.command("trace")
 @click.argument("trace_id", required=False, metavar="[ID]")

@@ -12,8 +12,6 @@ from opentelemetry.context import Context
 from .._compat.opentelemetry_context import BAGGAGE_KEY
 from ..model import CallContext
 
-__all__ = ["configure", "keys", "read", "without", "write"]
-
 _PREFIX = "llmtrace."
 _FIELDS = frozenset({"feature", "user", "session", "tenant"})
 

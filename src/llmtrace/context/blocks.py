@@ -16,27 +16,11 @@ from ..model import CallContext
 from . import baggage, state
 from .documents import DocumentContext, ExecutionPath, add_to_trace, current_path
 
-__all__ = [
-    "Activation",
-    "Block",
-    "CallArguments",
-    "Decorated",
-    "async_steps",
-    "check_name",
-    "current",
-    "is_function",
-    "pause",
-    "resume",
-    "run_coroutine",
-    "run_plain",
-    "select_by_kind",
-    "steps",
-]
-
 F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+_End = Callable[[BaseException | None], None]
 
 
 class Activation:
@@ -74,8 +58,8 @@ class Activation:
     def propagate_documents(self) -> None:
         """Pass the documents retrieved in this block to the enclosing block, or else to the trace."""
         documents, replaces = self.documents.all_documents()
-        # Release the path: an activation is in a reference cycle with its context, and would keep an ended path alive.
         path, self.path = self.path, None
+        self.context = self.outer  # break the cycle of the activation and its context, which would wait for the GC
         if not documents and not replaces:
             return
         above, trace = state.activation_of(self.outer), state.trace_of(self.outer)
@@ -344,35 +328,14 @@ def _run_generator(block: Block[Any], function: Any, args: Any, kwargs: Any) -> 
 def _run_async_generator(block: Block[Any], function: Any, args: Any, kwargs: Any) -> AsyncGenerator[Any, Any]:
     outer = current()
 
-    async def run() -> AsyncGenerator[Any, Any]:
+    def start() -> tuple[AsyncGenerator[Any, Any], Context | None, _End | None]:
         activation = block._begin(outer, CallArguments(function, args, kwargs))
         body = function(*args, **kwargs)
-        inside = async_steps(body, None if activation is None else activation.context)
-        try:
-            # Forward items, sent values and exceptions: asynchronous generators have no ``yield from``.
-            step: Callable[[], Any] = inside.__anext__
-            while True:
-                try:
-                    item = await step()
-                except StopAsyncIteration:
-                    break
-                try:
-                    sent = yield item
-                except GeneratorExit:
-                    await inside.aclose()
-                    raise
-                except BaseException as error:  # the body may handle it
-                    step = partial(inside.athrow, error)
-                else:
-                    step = partial(inside.asend, sent)
-        except BaseException as error:
-            if activation is not None:
-                block._end(activation, error)
-            raise
-        if activation is not None:
-            block._end(activation, None)
+        if activation is None:
+            return body, None, None
+        return body, activation.context, partial(block._end, activation)
 
-    return _copy_names(run(), function)
+    return _copy_names(_async_steps(start), function)
 
 
 def steps(body: Generator[Any, Any, Any], inside: Context | None) -> Generator[Any, Any, Any]:
@@ -401,30 +364,48 @@ def steps(body: Generator[Any, Any, Any], inside: Context | None) -> Generator[A
             step = partial(body.send, sent)
 
 
-async def async_steps(body: AsyncGenerator[Any, Any], inside: Context | None) -> AsyncGenerator[Any, Any]:
+def async_steps(body: AsyncGenerator[Any, Any], inside: Context | None) -> AsyncGenerator[Any, Any]:
     """Yield from ``body``, as ``steps`` does for a plain generator."""
+    return _async_steps(lambda: (body, inside, None))
+
+
+async def _async_steps(
+    start: Callable[[], tuple[AsyncGenerator[Any, Any], Context | None, _End | None]],
+) -> AsyncGenerator[Any, Any]:
+    """Yield from the generator that ``start`` returns, inside its context, and call its function at the end.
+
+    Asynchronous generators have no ``yield from``: this passes on items, sent values and exceptions.
+    """
+    body, inside, end = start()
     step: Callable[[], Any] = body.__anext__
-    while True:
-        resumed = resume(inside)
-        try:
-            item = await step()
-        except StopAsyncIteration:
-            return
-        finally:
-            inside = pause(resumed, inside)
-        try:
-            sent = yield item
-        except GeneratorExit:
+    try:
+        while True:
             resumed = resume(inside)
             try:
-                await body.aclose()
+                item = await step()
+            except StopAsyncIteration:
+                break
             finally:
-                pause(resumed, inside)
-            raise
-        except BaseException as error:  # the body may handle it
-            step = partial(body.athrow, error)
-        else:
-            step = partial(body.asend, sent)
+                inside = pause(resumed, inside)
+            try:
+                sent = yield item
+            except GeneratorExit:
+                resumed = resume(inside)
+                try:
+                    await body.aclose()
+                finally:
+                    pause(resumed, inside)
+                raise
+            except BaseException as error:  # the body may handle it
+                step = partial(body.athrow, error)
+            else:
+                step = partial(body.asend, sent)
+    except BaseException as error:
+        if end is not None:
+            end(error)
+        raise
+    if end is not None:
+        end(None)
 
 
 def current() -> Context | None:

@@ -17,8 +17,6 @@ from .operations import OperationBlock, agent, tool, workflow
 from .retrieval import Search, rerank, retrieval
 from .validation import clean_label
 
-__all__ = ["CallbackRun", "ReportedError", "innermost_operation"]
-
 _BLOCKS: dict[str, Callable[[Any], Any]] = {
     "tool": tool,
     "agent": agent,
@@ -49,14 +47,9 @@ class CallbackRun:
     __slots__ = ("_block", "_handled", "activation", "context", "operation")
 
     def __init__(self, client: str, kind: str, name: str, outer: Context, session: object = None) -> None:
-        """Begin an operation.
+        """Begin an operation of the framework ``client`` in the context ``outer``.
 
-        Args:
-            client: Name of the framework, the last part of the tracer's name.
-            kind: ``tool``, ``agent``, ``workflow``, ``retrieval`` or ``rerank``.
-            name: Name of the tool, agent, workflow or reranker, or the data source of a search.
-            outer: The context in which it begins.
-            session: Session of the calls inside, unless an enclosing block has set one.
+        ``session`` is that of the calls inside, unless an enclosing block has set one.
         """
         self._handled: BaseException | None = sys.exc_info()[1]
         self._block: OperationBlock[Any] = _block(client, kind, name)

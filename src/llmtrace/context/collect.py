@@ -16,8 +16,6 @@ from ..model import BILLED_OPERATIONS, Call, Cost, Usage
 from ..model.call_stages import FinishedCall
 from .blocks import Activation, Block, CallArguments
 
-__all__ = ["Calls", "collect", "observe"]
-
 T = TypeVar("T")
 
 _MAX_WAIT_SECONDS = 10.0

@@ -13,17 +13,6 @@ from .._compat.standard_library import running_task
 from .._process import ForkSafeLock
 from ..model import Document
 
-__all__ = [
-    "DocumentContext",
-    "ExecutionPath",
-    "add_to_trace",
-    "begin_path",
-    "current_path",
-    "documents_in_trace",
-    "end_path",
-    "has_traces",
-]
-
 _MAX_DOCUMENTS = 1000
 _MAX_TRACES = 128
 
@@ -38,10 +27,6 @@ class ExecutionPath:
         """The ids of the thread and the task, 0 without a task."""
         self.returned: Callable[[], bool] = returned
         """Function that returns true once the path has certainly ended."""
-
-
-def _never_returned() -> bool:
-    return False
 
 
 _path: ContextVar[ExecutionPath | None] = ContextVar("llmtrace-path", default=None)
@@ -70,7 +55,7 @@ def begin_path() -> Token[ExecutionPath | None]:
 
 def _new_path(place: object, task: Any) -> ExecutionPath:
     if task is None:
-        return ExecutionPath(place, _never_returned)
+        return ExecutionPath(place, lambda: False)
     reference = weakref.ref(task)
 
     def returned() -> bool:
@@ -116,13 +101,10 @@ class DocumentContext:
     def add(
         self, path: ExecutionPath | None, trace: int, documents: Iterable[Document], *, replace: bool = False
     ) -> None:
-        """Add documents.
+        """Add documents, of which the last 1000 are kept.
 
-        Args:
-            path: The execution path that retrieved them, or ``None`` for the owner of the block.
-            trace: The id of the trace they were retrieved in, or 0 if they are valid in every trace.
-            documents: The documents, of which the last 1000 are kept.
-            replace: True to replace what was retrieved before.
+        A ``path`` of ``None`` is the owner of the block, and a ``trace`` of 0 every trace. With ``replace``, they
+        replace those retrieved before.
         """
         reference = None if path is None or path is self._live_owner() else weakref.ref(path)
         self._retrieved.append(_Retrieved(reference, trace, tuple(documents)[-_MAX_DOCUMENTS:], replace))

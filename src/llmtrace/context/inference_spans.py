@@ -13,8 +13,6 @@ from .._compat.opentelemetry_context import SPAN_KEY
 from .._errors import log_internal_error
 from ..model import Request
 
-__all__ = ["adopt", "release"]
-
 _UTIL_GENAI = "opentelemetry.genai.client.inference.context"
 """The context key by which OpenTelemetry's own GenAI instrumentation announces its span."""
 _OWN_TRACER = "llmtrace"

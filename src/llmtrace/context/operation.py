@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from .collect import Calls
     from .score import Score
 
-__all__ = ["Database", "Operation", "OperationEmitter", "get_emitter", "set_emitter"]
-
 
 class Database(NamedTuple):
     """Database that a search is sent to."""

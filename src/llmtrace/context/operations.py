@@ -18,19 +18,6 @@ from .collect import Calls
 from .operation import Operation, get_emitter
 from .validation import clean_label
 
-__all__ = [
-    "CalledTool",
-    "OperationBlock",
-    "OperationHandle",
-    "agent",
-    "agent_of",
-    "first_line",
-    "note_content",
-    "tool",
-    "workflow",
-]
-
-
 _COMPOSED = ("agent", "workflow")
 """Kinds of operation that consist of calls."""
 
@@ -169,11 +156,7 @@ class CalledTool(_Tool):
     def __init__(self, name: str, arguments: object, client: str, parent: Context | None = None) -> None:
         """Create the block of one tool call.
 
-        Args:
-            name: The name of the tool.
-            arguments: The arguments of the model.
-            client: The name of the SDK that calls the function.
-            parent: The context of the call whose response requested the tool, if it is not the current one.
+        ``parent`` is the context of the call whose response requested the tool, if it is not the current one.
         """
         super().__init__(name, arguments)
         self.client = client
@@ -214,13 +197,9 @@ class _RollupBlock(_Run):
 
 
 def note_content(context: Context, started: int, requested: Sequence[Any], received: Sequence[Any]) -> None:
-    """Store the messages of a call on each enclosing agent and workflow, as their first input and last output.
+    """Store the messages of a call, started at a time in nanoseconds, on each enclosing agent and workflow.
 
-    Args:
-        context: The context in which the call was made.
-        started: Start of the call in nanoseconds.
-        requested: The messages of the request.
-        received: The messages of the response.
+    They are its first input and its last output.
     """
     for operation in _enclosing_operations(context, _COMPOSED):
         if requested and (operation.first_input is None or started < operation.first_input[0]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
@@ -16,8 +16,6 @@ from ..model import CallContext
 from . import state
 from .blocks import Activation, Decorated, async_steps, current, pause, resume, select_by_kind, steps
 from .documents import begin_path, end_path
-
-__all__ = ["ContextExecutor", "wrap"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 P = ParamSpec("P")
@@ -96,19 +94,17 @@ async def _coroutine(
         pause(resumed, inside)
 
 
-def _generator(function: Any, inside: Context | None, args: Any, kwargs: Any) -> Generator[Any, Any, Any]:
-    return steps(function(*args, **kwargs), inside)
-
-
-def _async_generator(function: Any, inside: Context | None, args: Any, kwargs: Any) -> AsyncGenerator[Any, Any]:
-    return async_steps(function(*args, **kwargs), inside)
-
-
 class _BoundFunction(Decorated):
     """A function and the context it runs in."""
 
     def __init__(self, function: Callable[..., Any], inside: Context | None) -> None:
-        run: Any = select_by_kind(function, _plain, _coroutine, _generator, _async_generator)
+        run: Any = select_by_kind(
+            function,
+            _plain,
+            _coroutine,
+            lambda function, inside, args, kwargs: steps(function(*args, **kwargs), inside),
+            lambda function, inside, args, kwargs: async_steps(function(*args, **kwargs), inside),
+        )
         super().__init__(function, lambda wrapped, instance, args, kwargs: run(wrapped, inside, args, kwargs))
         self._self_inside = inside
 

@@ -19,8 +19,6 @@ from .operation import Operation
 from .operations import OperationBlock
 from .validation import clean_label, warn_invalid
 
-__all__ = ["Rerank", "Search", "read_documents", "rerank", "retrieval"]
-
 _VECTOR_KEYS = frozenset({"embedding", "embeddings", "vector", "vectors", "values", "sparse_values"})
 _ID_TYPES = (str, Integral, UUID)
 
@@ -86,6 +84,8 @@ class Rerank(Search):
 
 class _SearchBlock(OperationBlock[S_co]):
     _unnamed = None
+    _handle: type[S_co]
+    """Class of the value of the block."""
 
     def __init__(self, name: object, query: object, top_k: object) -> None:
         super().__init__(name)
@@ -95,6 +95,11 @@ class _SearchBlock(OperationBlock[S_co]):
     def _describe(self, operation: Operation, function: CallArguments | None) -> None:
         operation.query = self._query
         operation.top_k = self._top_k
+
+    def _value(self, activation: Activation) -> S_co:
+        if activation.payload is None:
+            return self._handle(Operation(self._kind, self._name, CallContext()), None)
+        return self._handle(activation.payload[0], activation, replace=self._kind == "rerank")
 
     def _returned(self, activation: Activation, value: Any) -> None:
         # Record the returned list of a decorated function, unless it has called ``add`` itself.
@@ -108,6 +113,7 @@ class _SearchBlock(OperationBlock[S_co]):
 
 class _Retrieval(_SearchBlock[Search]):
     _kind = "retrieval"
+    _handle = Search
 
     def _leave(self, activation: Activation, error: BaseException | None) -> None:
         inner = activation.payload[0].inner_documents
@@ -115,19 +121,10 @@ class _Retrieval(_SearchBlock[Search]):
             self._value(activation).add(inner)
         super()._leave(activation, error)
 
-    def _value(self, activation: Activation) -> Search:
-        if activation.payload is None:
-            return Search(Operation(self._kind, self._name, CallContext()), None)
-        return Search(activation.payload[0], activation)
-
 
 class _Rerank(_SearchBlock[Rerank]):
     _kind = "rerank"
-
-    def _value(self, activation: Activation) -> Rerank:
-        if activation.payload is None:
-            return Rerank(Operation(self._kind, self._name, CallContext()), None)
-        return Rerank(activation.payload[0], activation, replace=True)
+    _handle = Rerank
 
 
 @overload
@@ -220,21 +217,18 @@ def read_documents(items: object) -> Iterator[Document]:
 def _document(item: Any, score: float | None) -> Document | None:
     """Return ``item`` as a document; ``score`` is used unless the item has a score of its own."""
     document: Document | None
-    match item:
-        case Document():
-            document = _build_document(item.id, item.score, _text(item.content), item.metadata)
-        case _ if (document_id := _document_id(item)) is not None:
-            return Document(document_id, score)
-        case (inner, second) if not isinstance(inner, tuple):
-            return _document(inner, _score(second))
-        case Mapping():
-            content = _text(item.get("content"), item.get("text"), item.get("page_content"))
-            document = _build_document(item.get("id"), item.get("score"), content, item.get("metadata"))
-        case _:
-            metadata = getattr(item, "metadata", None)
-            document = _build_document(
-                getattr(item, "id", None), getattr(item, "score", None), _content(item), metadata
-            )
+    if isinstance(item, Document):
+        document = _build_document(item.id, item.score, _text(item.content), item.metadata)
+    elif isinstance(item, Mapping):
+        content = _text(item.get("content"), item.get("text"), item.get("page_content"))
+        document = _build_document(item.get("id"), item.get("score"), content, item.get("metadata"))
+    elif (document_id := _document_id(item)) is not None:
+        return Document(document_id, score)
+    elif isinstance(item, (tuple, list)) and len(item) == 2 and not isinstance(item[0], tuple):
+        return _document(item[0], _score(item[1]))
+    else:
+        metadata = getattr(item, "metadata", None)
+        document = _build_document(getattr(item, "id", None), getattr(item, "score", None), _content(item), metadata)
     if document is None or score is None or document.score is not None:
         return document
     return replace(document, score=score)
@@ -242,7 +236,7 @@ def _document(item: Any, score: float | None) -> Document | None:
 
 def _document_id(value: Any) -> str | None:
     """Return ``value`` as the id of a document, if it is text, an integer or a UUID."""
-    if isinstance(value, bool) or not isinstance(value, _ID_TYPES):
+    if type(value) is not str and (value is None or isinstance(value, bool) or not isinstance(value, _ID_TYPES)):
         return None
     # Convert integers: ``Integral`` includes NumPy's types.
     return clean_label("the id of a document", int(value) if isinstance(value, Integral) else value)
@@ -261,7 +255,10 @@ def _build_document(id_: object, score: object, content: str | None, metadata: o
 
 
 def _content(item: object) -> str | None:
-    return _text(*(getattr(item, name, None) for name in ("page_content", "content", "text")))
+    for name in ("page_content", "content", "text"):  # one by one: objects of Pydantic look long for what they lack
+        if isinstance(text := getattr(item, name, None), str):
+            return text
+    return None
 
 
 def _text(*candidates: object) -> str | None:

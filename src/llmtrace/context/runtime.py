@@ -12,8 +12,6 @@ from opentelemetry.trace.propagation import get_current_span
 from .._compat.opentelemetry_context import ContextRuntime
 from .._errors import log_internal_error
 
-__all__ = ["PrivateContext", "with_own_keys"]
-
 _PROBE_KEY = "llmtrace-probe"
 _NO_VALUES: dict[str, object] = {}
 
@@ -43,11 +41,7 @@ class PrivateContext:
         return Context({**self._runtime.get_current(), **self._own_values.get()})
 
     def attach(self, context: Context) -> tuple[Any, Context, Token[dict[str, object]]]:
-        """Make ``context`` current in the delegate and in the own variable.
-
-        Returns:
-            A token for ``detach``: the delegate's token, its previous context, and the token of the own variable.
-        """
+        """Make ``context`` current in the delegate and in the own variable. Return a token for ``detach``."""
         previous = self._runtime.get_current()
         delegate_token = self._runtime.attach(context)
         values = {key: context[key] for key in self._keys if key in context}

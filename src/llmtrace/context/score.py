@@ -15,8 +15,6 @@ from ..model.call_stages import FinishedCall
 from .operation import get_emitter
 from .validation import clean_label, clean_value, warn_invalid
 
-__all__ = ["Score", "remember", "score"]
-
 _MAX_RECENT_CALLS = 4096
 _HEX_DIGITS = re.compile(r"[0-9a-f]+")
 

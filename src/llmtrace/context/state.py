@@ -18,23 +18,6 @@ from .runtime import with_own_keys
 if TYPE_CHECKING:
     from .blocks import Activation
 
-__all__ = [
-    "activation_of",
-    "attach",
-    "call_context_of",
-    "current",
-    "current_call",
-    "detach",
-    "documents_for",
-    "leave_activation",
-    "restore",
-    "suppressed",
-    "suppressing",
-    "trace_of",
-    "with_activation",
-    "with_call",
-]
-
 _CALL_KEY = otel.create_key("llmtrace-call")
 _ACTIVATION_KEY = otel.create_key("llmtrace-activation")
 _EMPTY_CALL_CONTEXT = CallContext()
@@ -114,14 +97,7 @@ def current_call() -> Any:
 
 
 def detach(token: Any, inner: Context, outer: Context, error: BaseException | None) -> None:
-    """Make ``outer`` current again in place of ``inner``.
-
-    Args:
-        token: The token of ``attach(inner)``.
-        inner: The context that ends.
-        outer: The context that was current before it.
-        error: The exception that ended it, if any.
-    """
+    """Make ``outer`` current again in place of ``inner``, which ``error`` has ended, if it is not ``None``."""
     if not isinstance(error, GeneratorExit):
         restore(token, outer)
     elif current() is inner:

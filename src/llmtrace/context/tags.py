@@ -13,8 +13,6 @@ from . import state
 from .blocks import Activation, Block, CallArguments
 from .validation import clean_content_mode, clean_label, clean_labels, clean_values
 
-__all__ = ["current", "tag"]
-
 
 class _Tag(Block[None]):
     def __init__(self, values: dict[str, Any], tags: tuple[str, ...], metadata: dict[str, Any]) -> None:

@@ -11,16 +11,6 @@ from .. import _process
 from .._settings import ConfigError, content_mode
 from .._text import encodable
 
-__all__ = [
-    "Primitive",
-    "clean_content_mode",
-    "clean_label",
-    "clean_labels",
-    "clean_value",
-    "clean_values",
-    "warn_invalid",
-]
-
 Primitive = str | int | float | bool
 
 _MAX_LABEL_CHARS = 256

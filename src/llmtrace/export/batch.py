@@ -18,8 +18,6 @@ from . import exit_hooks
 from .signals import Signal
 from .stats import ExportStats
 
-__all__ = ["BatchLimits", "BatchProcessor", "ExporterSink", "Sink", "SpanBatchProcessor"]
-
 _QUEUE_FULL_TIMEOUT_SECONDS = 0.5
 """Seconds a thread waits, once, for room in the queue before spans are dropped."""
 _DURABLE_DELAY_SECONDS = 0.02

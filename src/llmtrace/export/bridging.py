@@ -16,8 +16,6 @@ from ..telemetry import names
 from ..telemetry.bridges import bridge_attributes, within
 from .batch import Sink
 
-__all__ = ["BridgingExporter", "bridges_for", "translate"]
-
 
 def bridges_for(bridges: Sequence[str], endpoint: str | None) -> tuple[str, ...]:
     """Return the bridges of a destination: those of the settings, and ``langfuse`` for an address of Langfuse."""

@@ -11,8 +11,6 @@ from .._settings import ConfigError
 from .._settings.environment import variable
 from .signals import LOGS, METRICS, TRACES, Signal
 
-__all__ = ["DeclarativeConfig"]
-
 
 class DeclarativeConfig:
     """The providers of ``OTEL_CONFIG_FILE``, if it is set.

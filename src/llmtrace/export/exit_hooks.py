@@ -11,8 +11,6 @@ from typing import Any
 from .._compat.standard_library import is_forked_by_billiard
 from ..capture import worker
 
-__all__ = ["install", "register"]
-
 _callback: Callable[[], None] | None = None
 _finalizer: Any = None
 _installed_in_pid: int | None = None

@@ -16,8 +16,6 @@ from .signals import SIGNALS
 if TYPE_CHECKING:
     from .pipeline import Pipeline
 
-__all__ = ["observe_stats"]
-
 
 _sources: weakref.WeakSet[Pipeline] = weakref.WeakSet()
 _observed: weakref.WeakValueDictionary[int, MeterProvider] = weakref.WeakValueDictionary()

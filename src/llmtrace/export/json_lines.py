@@ -15,8 +15,6 @@ from .._files import Descriptor, make_private
 from .._process import warn_once
 from .spool.lock import lock
 
-__all__ = ["JsonLinesExporter"]
-
 _START, _CONTEXT = b'{"name": ', b'"context": {"trace_id": "0x'
 """Text at the start of each line, and text that follows the name of the span."""
 _MAX_NAME_BYTES = 64 << 10

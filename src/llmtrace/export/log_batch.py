@@ -11,8 +11,6 @@ from opentelemetry.sdk._logs import LogRecordProcessor
 
 from .batch import BatchProcessor
 
-__all__ = ["LogBatchProcessor"]
-
 _Readable: Any = getattr(_logs, "ReadableLogRecord", None)
 """Argument type of newer exporters; older ones take the argument of ``on_emit``."""
 

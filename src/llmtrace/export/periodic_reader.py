@@ -19,8 +19,6 @@ from . import exit_hooks
 from .batch import Sink
 from .stats import ExportStats
 
-__all__ = ["PeriodicReader"]
-
 _DEFAULT_INTERVAL_SECONDS = 60.0
 
 

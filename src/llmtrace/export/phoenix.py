@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from .._settings import Settings, environment, load
+from .._settings import Settings, environment
 from ..context.score import Score
 from .batch import BatchProcessor
 from .otlp.destination import make_destination
@@ -16,8 +16,6 @@ from .otlp.http_transport import HttpTransport
 from .otlp.payload import Encoder, Payload, Unencodable, pack
 from .routes import make_sender
 from .stats import ExportStats
-
-__all__ = ["AnnotationSender", "open_annotations", "phoenix_transport"]
 
 _UNIT = "scores"
 _TIMEOUT_SECONDS = 5.0
@@ -29,14 +27,8 @@ class AnnotationSender:
     """A queue of scores that are posted to Phoenix."""
 
     def __init__(self, transport: HttpTransport, settings: Settings) -> None:
-        self.url: str = transport.url
         self._stats = ExportStats(_UNIT)
         self._processor = BatchProcessor(make_sender(transport, settings, self._stats), self._stats)
-
-    @property
-    def lost(self) -> int:
-        """Number of scores that were lost."""
-        return sum(self._stats.counts().dropped.values())
 
     def post(self, score: Score) -> None:
         """Queue ``score`` for posting."""
@@ -73,14 +65,6 @@ def _annotation(score: Score) -> dict[str, Any]:
         "annotator_kind": "CODE",
         "result": {name: value for name, value in result.items() if value is not None},
     }
-
-
-def open_annotations(
-    environ: Mapping[str, str] | None = None, settings: Settings | None = None
-) -> AnnotationSender | None:
-    """Return a sender of scores, if the environment sends spans to Phoenix."""
-    transport = phoenix_transport(environ)
-    return None if transport is None else AnnotationSender(transport, load({}) if settings is None else settings)
 
 
 def phoenix_transport(environ: Mapping[str, str] | None = None) -> HttpTransport | None:

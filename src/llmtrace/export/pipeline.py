@@ -8,12 +8,10 @@ from typing import Any
 
 from .._settings import Settings
 from .declarative_config import DeclarativeConfig
-from .routes import NO_ARGUMENTS, Arguments, LocalDestination
+from .routes import NO_ARGUMENTS, Arguments, OpenStore
 from .signal_provider import SignalProvider
 from .signals import LOGS, METRICS, TRACES
 from .stats import Counts
-
-__all__ = ["Pipeline"]
 
 
 class Pipeline:
@@ -26,10 +24,10 @@ class Pipeline:
         meter_provider: Any = None,
         logger_provider: Any = None,
         arguments: Arguments = NO_ARGUMENTS,
-        local_store: LocalDestination | None = None,
+        open_store: OpenStore | None = None,
     ) -> None:
         declarative_config = DeclarativeConfig()
-        self._traces = SignalProvider(TRACES, settings, tracer_provider, declarative_config, local_store, arguments)
+        self._traces = SignalProvider(TRACES, settings, tracer_provider, declarative_config, open_store, arguments)
         self._metrics = SignalProvider(METRICS, settings, meter_provider, declarative_config, arguments=arguments)
         self._logs = SignalProvider(LOGS, settings, logger_provider, declarative_config, arguments=arguments)
         self._signal_providers = (self._traces, self._metrics, self._logs)

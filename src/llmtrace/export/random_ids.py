@@ -9,8 +9,6 @@ from opentelemetry.trace import INVALID_SPAN_ID, INVALID_TRACE_ID
 
 from .._process import after_fork
 
-__all__ = ["PrivateIdGenerator"]
-
 _random = random.Random()
 after_fork(_random.seed)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from .._process import warn_once
 from .._settings import ConfigError, Settings
@@ -15,23 +16,8 @@ from .._settings.opentelemetry import usable_environment
 from .batch import BatchLimits, ExporterSink, Sink
 from .bridging import BridgingExporter, bridges_for
 from .otlp.transport import Transport
-from .signals import LOGS, METRICS, TRACES, Signal
+from .signals import METRICS, TRACES, Signal
 from .stats import ExportStats
-
-__all__ = [
-    "LOCAL",
-    "NO_ARGUMENTS",
-    "Arguments",
-    "LocalDestination",
-    "Route",
-    "make_sender",
-    "names",
-    "open_route",
-    "protocol",
-    "spool_folder",
-    "transport",
-    "variable",
-]
 
 _EXPORTERS = ("otlp", "otlp_proto_http", "otlp_proto_grpc", "console", "none")
 _PULL_EXPORTER = "prometheus"
@@ -55,17 +41,6 @@ class Arguments:
 NO_ARGUMENTS = Arguments()
 
 
-class LocalDestination(Protocol):
-    """The destination of spans if no other is configured."""
-
-    @property
-    def path(self) -> Path:
-        """The file that spans are written to."""
-
-    def open(self, stats: ExportStats) -> Sink:
-        """Return a sink that writes to the file and counts in ``stats``."""
-
-
 @dataclass(slots=True)
 class Route:
     """A sink that receives a signal, with its counters."""
@@ -78,6 +53,10 @@ class Route:
     """For metrics, the OpenTelemetry exporter whose temporality and aggregation apply."""
     announced: bool = field(default=False, kw_only=True)
     """True to announce the destination in one line on stderr."""
+
+
+OpenStore = Callable[[ExportStats], Route]
+"""Function that opens the local store, the destination of spans if no other is configured."""
 
 
 def names(settings: Settings, signal: Signal = TRACES, arguments: Arguments = NO_ARGUMENTS) -> list[str]:
@@ -127,7 +106,7 @@ def local(settings: Settings, signal: Signal) -> list[str]:
 def open_routes(
     settings: Settings,
     signal: Signal = TRACES,
-    local_store: LocalDestination | None = None,
+    open_store: OpenStore | None = None,
     arguments: Arguments = NO_ARGUMENTS,
 ) -> list[tuple[str, Route]]:
     """Build the routes of ``names()``.
@@ -139,11 +118,11 @@ def open_routes(
         exporters = names(settings, signal, arguments)
         for name in exporters:
             try:
-                routes.append((name, open_route(name, settings, signal, local_store, arguments)))
+                routes.append((name, open_route(name, settings, signal, open_store, arguments)))
             except ConfigError as error:
                 warn_once(f"llmtrace: {error}. {_fallback_text(settings, signal)}")
         if exporters and not routes:
-            routes = [(name, open_route(name, settings, signal, local_store)) for name in local(settings, signal)]
+            routes = [(name, open_route(name, settings, signal, open_store)) for name in local(settings, signal)]
     return routes
 
 
@@ -156,7 +135,7 @@ def open_route(
     name: str,
     settings: Settings,
     signal: Signal = TRACES,
-    local_store: LocalDestination | None = None,
+    open_store: OpenStore | None = None,
     arguments: Arguments = NO_ARGUMENTS,
 ) -> Route:
     """Build the route of one exporter of ``names()``.
@@ -166,38 +145,19 @@ def open_route(
     """
     stats = ExportStats(signal.unit)
     if name == LOCAL:
-        if local_store is None:
+        if open_store is None:
             raise ConfigError("there is no local store to write spans to")
-        return Route(local_store.open(stats), stats, str(local_store.path), announced=True)
+        return open_store(stats)
     if name.startswith("otlp"):
         return _otlp(transport(name, signal, arguments.endpoint), settings, stats, signal)
-    exporter = _console(signal) if name == "console" else _foreign(name, signal)
-    return Route(
-        ExporterSink(exporter, stats, signal),
-        stats,
-        "the console" if name == "console" else name,
-        metric_exporter=exporter,
-    )
+    exporter = _load_exporter(name, signal)
+    where = "the console" if name == "console" else name
+    return Route(ExporterSink(exporter, stats, signal), stats, where, metric_exporter=exporter)
 
 
-def _console(signal: Signal) -> Any:
-    if signal is METRICS:
-        from opentelemetry.sdk.metrics.export import ConsoleMetricExporter
-
-        return ConsoleMetricExporter()
-    if signal is LOGS:
-        from opentelemetry.sdk._logs import export
-
-        new_class = getattr(export, "ConsoleLogRecordExporter", None)
-        return (new_class or export.ConsoleLogExporter)()
-    from opentelemetry.sdk.trace.export import ConsoleSpanExporter
-
-    return ConsoleSpanExporter()
-
-
-def _foreign(name: str, signal: Signal) -> Any:
+def _load_exporter(name: str, signal: Signal) -> Any:
+    entry = _entry_point(name, signal)
     try:
-        entry = _entry_point(name, signal)
         return None if entry is None else entry.load()()
     except Exception as error:
         raise ConfigError(f"OTEL_{signal.name.upper()}_EXPORTER={name!r} cannot be used: {error}") from error

@@ -18,14 +18,12 @@ from .._settings.environment import variable
 from .._settings.opentelemetry import usable_environment
 from .batch import BatchLimits, BatchProcessor, SpanBatchProcessor
 from .declarative_config import DeclarativeConfig
-from .routes import LOCAL, NO_ARGUMENTS, Arguments, LocalDestination, Route, open_routes
+from .routes import LOCAL, NO_ARGUMENTS, Arguments, OpenStore, Route, open_routes
 from .signals import LOGS, METRICS, TRACES, Signal
 from .stats import Counts
 
 if TYPE_CHECKING:
     from .periodic_reader import PeriodicReader
-
-__all__ = ["SignalProvider"]
 
 SignalWriter: TypeAlias = "BatchProcessor | PeriodicReader"
 """A processor or reader behind one of our providers."""
@@ -42,14 +40,14 @@ class SignalProvider:
         settings: Settings,
         explicit_provider: Any,
         declared: DeclarativeConfig,
-        local_store: LocalDestination | None = None,
+        open_store: OpenStore | None = None,
         arguments: Arguments = NO_ARGUMENTS,
     ) -> None:
         self.signal = signal
         self._settings = settings
         self._explicit_provider = explicit_provider
         self._declared = declared
-        self._local_store = local_store
+        self._open_store = open_store
         self._arguments = arguments
         self.stores: bool = False
         """True if the local store is one of the routes."""
@@ -175,7 +173,7 @@ class SignalProvider:
                 return []
         except ConfigError as error:
             warn_once(f"llmtrace goes on without OTEL_CONFIG_FILE: {error}")
-        routes = open_routes(self._settings, self.signal, self._local_store, self._arguments)
+        routes = open_routes(self._settings, self.signal, self._open_store, self._arguments)
         self.stores = any(name == LOCAL for name, _ in routes)
         return [route for _, route in routes]
 

@@ -13,8 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["LOSSES", "Counts", "ExportStats", "read_losses"]
-
 LOSSES = "losses.jsonl"
 """The file in the spool folder that records losses beyond the life of the process."""
 

@@ -14,49 +14,17 @@ from .._decimal import own_context
 from .._process import ForkSafeLock
 from .model_names import name_variants
 from .money import amount
-from .rate_cards import FIELDS, RateCard, Rates, Unit
+from .rate_cards import FIELDS, TABLES, RateCard, Rates, Unit
 
 __all__ = ["Catalog", "CatalogMatch", "current", "loaded"]
 
-_PROVIDERS = {
-    "azure.ai.openai": "azure",
-    "azure.ai.inference": "azure",
-    "aws.bedrock": "aws",
-    "gcp.gemini": "google",
-    "gcp.vertex_ai": "google",
-    "gcp.gen_ai": "google",
-    "x_ai": "x-ai",
-    "mistral_ai": "mistral",
-    "moonshot_ai": "moonshotai",
-    "together_ai": "together",
-    "fireworks_ai": "fireworks",
-    "voyage_ai": "voyageai",
-    "z_ai": "zai",
-    "minimax_ai": "minimax",
-}
-"""Catalog ids of providers by OpenTelemetry's names, where they differ."""
-
-_STAGES = ("preview", "latest", "exp", "experimental", "beta", "thinking", "instruct", "it", "chat", "text", "omni")
-_REGIONS = ("global", "us", "eu", "apac", "jp", "au", "ca", "in", "gov", "default")
-_VENDOR_PREFIXES = (
-    "anthropic",
-    "amazon",
-    "meta",
-    "openai",
-    "google",
-    "mistral",
-    "deepseek",
-    "qwen",
-    "cohere",
-    "models",
-)
+_PROVIDERS: dict[str, str] = TABLES["providers"]
+_IGNORED_WORDS = frozenset(TABLES["words"]["ignored"])
 _FREE_MODELS = frozenset({("openai", "moderation")})
 """Providers and models without a price in the catalog that cost nothing."""
 _MEDIA_MODELS = {"gpt-image": "image_output", "-tts": "audio_output"}
 """Classes of usage by part of a model name: these models generate one medium, at the price of the output."""
 _MEDIA_VENDORS = frozenset({"openai", "azure", "google"})
-_IGNORED_WORDS = frozenset((*_STAGES, *_REGIONS, *_VENDOR_PREFIXES))
-"""Words before or after a model name that do not change its price."""
 _WORD = re.compile(r"[^-_.:@/ ]+")
 _VERSION = re.compile(r"^(?:v?\d+|r\d+)$")
 
@@ -126,12 +94,7 @@ class Catalog:
         return max((day for day in days if day <= today), default=None)
 
     def find(self, provider: str, name: str) -> CatalogMatch | None:
-        """Return the model with a name at a provider, or ``None`` if there is none.
-
-        Args:
-            provider: OpenTelemetry's name of the provider.
-            name: Name of the model, as vendors or gateways write it.
-        """
+        """Return the model with a name at a provider (OpenTelemetry's name), or ``None`` if there is none."""
         if provider == "hugging_face":
             # Split ``model:provider``, the syntax of its router: the provider decides the price.
             name, _, inner = name.rpartition(":")

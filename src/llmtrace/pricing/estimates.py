@@ -13,16 +13,8 @@ from . import tokens
 __all__ = ["Estimate", "count_input", "count_output", "estimate"]
 
 _REASONING_MODELS = (
-    "o1",
-    "o3",
-    "o4",
-    "gpt-5",
-    "gpt-6",
-    "deepseek-reasoner",
-    "deepseek-r1",
-    "grok-4",
-    "magistral",
-    "qwq",
+    *("o1", "o3", "o4", "gpt-5", "gpt-6"),
+    *("deepseek-reasoner", "deepseek-r1", "grok-4", "magistral", "qwq"),
 )
 _TOKENS_PER_MESSAGE, _TOKENS_PER_NAME, _TOKENS_BEFORE_RESPONSE = 3, 1, 3
 """Overhead in tokens: of each message, of a name in it, and of the start of the response."""
@@ -52,17 +44,9 @@ class Estimate:
 def estimate(
     model: str | None, request: RequestContent, text: str | None, calls: int = 0, *, operation: str = "chat"
 ) -> Estimate:
-    """Estimate the tokens of a request and its response.
+    """Estimate the tokens of a request and its response, without a price.
 
-    Args:
-        model: Name of the model, which decides the encoding.
-        request: Content of the request.
-        text: Text of the response, with the names and arguments of its tool calls; ``None`` if not available.
-        calls: Number of tool calls in the response.
-        operation: The operation, which decides if texts have an overhead per message.
-
-    Returns:
-        The estimate, without a price.
+    ``text`` is that of the response, with the names and arguments of its tool calls; ``None`` if not available.
     """
     encoding = tokens.encoding_of(model)
     name = (model or "").rpartition("/")[2].lower()

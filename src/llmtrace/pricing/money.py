@@ -65,30 +65,20 @@ class CostLabel:
 _NO_LABEL = CostLabel(None, "catalog", None)
 
 
+@dataclass(slots=True, eq=False)
 class PricedCall:
-    """The cost of a call, or the reason why it is unknown. Slots keep it small: every call creates one."""
+    """The cost of a call, or the reason why it is unknown."""
 
-    __slots__ = ("_amounts", "approximate", "label", "missing", "reason", "units")
-
-    def __init__(
-        self,
-        units: Amount = 0,
-        label: CostLabel = _NO_LABEL,
-        amounts: Sequence[Amount] = (),
-        reason: str | None = None,
-        approximate: bool = False,
-        missing: tuple[str, ...] = (),
-    ) -> None:
-        self.units: Amount = units
-        """Total in units. With the reason ``partial_usage`` it covers only the reported usage, and is not a cost."""
-        self.label: CostLabel = label
-        self._amounts = amounts
-        self.reason: str | None = reason
-        """Reason why there is no cost: ``unknown_model``, ``unknown_unit``, ``no_usage``, ``partial_usage``,
-        ``inconsistent_usage`` or ``provisioned_capacity``."""
-        self.approximate: bool = approximate
-        self.missing: tuple[str, ...] = missing
-        """Names of the fields of ``Usage`` that are billed but have no price."""
+    units: Amount = 0
+    """Total in units. With the reason ``partial_usage`` it covers only the reported usage, and is not a cost."""
+    label: CostLabel = _NO_LABEL
+    _amounts: Sequence[Amount] = ()
+    reason: str | None = None
+    """Reason why there is no cost: ``unknown_model``, ``unknown_unit``, ``no_usage``, ``partial_usage``,
+    ``inconsistent_usage`` or ``provisioned_capacity``."""
+    approximate: bool = False
+    missing: tuple[str, ...] = ()
+    """Names of the fields of ``Usage`` that are billed but have no price."""
 
     @property
     def source(self) -> str:
@@ -156,6 +146,3 @@ class PricedCall:
             model=self.model,
             approximate=self.approximate,
         )
-
-    def __repr__(self) -> str:
-        return f"PricedCall({self.reason or self.exact}, model={self.model!r}, approximate={self.approximate})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Container, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from time import time
@@ -50,28 +50,18 @@ _NOT_US = re.compile(r"\.(?!us-)[a-z]{2}-(?:gov-)?[a-z]+-\d\.|/(?:eu|apac|ap|jp|
 """Host of a region outside of the United States, or prefix of an inference profile of such regions."""
 
 
+@dataclass(slots=True)
 class _Entry:
     """A cached card and the period of its validity; no card if the model has no price."""
 
-    __slots__ = ("approximate", "card", "missing", "reason", "since", "until")
-
-    def __init__(
-        self,
-        card: RateCard | None,
-        since: float,
-        until: float,
-        approximate: bool,
-        missing: tuple[str, ...] = (),
-        reason: str = "unknown_model",
-    ) -> None:
-        self.card = card
-        self.since = since
-        self.until = until
-        self.approximate = approximate
-        self.missing = missing
-        """Names of surcharges that every call is billed and that have no price."""
-        self.reason = reason
-        """Reason why there is no card."""
+    card: RateCard | None
+    since: float = -math.inf
+    until: float = math.inf
+    approximate: bool = False
+    missing: tuple[str, ...] = ()
+    """Names of surcharges that every call is billed and that have no price."""
+    reason: str = "unknown_model"
+    """Reason why there is no card."""
 
 
 class Pricer:
@@ -164,8 +154,7 @@ class Pricer:
     def price_without_catalog(self, request: Request, response: Response) -> PricedCall | None:
         """Return the cost that the response states, or ``prices_not_loaded`` as the reason for its absence.
 
-        Returns:
-            The cost; ``None`` if operations of this kind are not billed.
+        The result is ``None`` if operations of this kind are not billed.
         """
         if not _is_billed(request, response):
             return None
@@ -247,9 +236,9 @@ class Pricer:
         override = self._override(provider, names, {**context, "host": host or ""})
         if override is not None and override.row:
             card = _override_card(catalog, override, names[0])
-            return _Entry(card, -math.inf, math.inf, _has_unpriced_context(context, override.when))
+            return _Entry(card, approximate=_has_unpriced_context(context, override.when))
         if override is None and provider == "aws.bedrock" and _is_provisioned(request.model, context):
-            return _Entry(None, -math.inf, math.inf, False, reason="provisioned_capacity")
+            return _Entry(None, reason="provisioned_capacity")
         name, match = names[0] if names else "", None
         if override is not None and override.alias:
             match = catalog.find(provider, override.alias) or catalog.find_anywhere(override.alias)
@@ -259,11 +248,11 @@ class Pricer:
                 if match is not None:
                     break
         if match is None:
-            return _Entry(None, -math.inf, math.inf, False)
+            return _Entry(None)
         card, since, until, consumed = catalog.card(match, context, at)
         if card.free and response.model and name == request.model != response.model:
             # The requested model is free, but a router may have used another one, which is not.
-            return _Entry(None, -math.inf, math.inf, False)
+            return _Entry(None)
         if override is not None:
             consumed = consumed.union(override.when)
             card = _discounted(card, override.multiplier)

@@ -2,52 +2,22 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from importlib.resources import files
 from itertools import combinations
 from typing import Any
 
 from ..model import Counts
 from .money import Amount, CostLabel, PricedCall, as_integer
 
-__all__ = ["CLASSES", "FIELDS", "RateCard", "Rates", "Unit"]
+__all__ = ["CLASSES", "FIELDS", "TABLES", "RateCard", "Rates", "Unit"]
 
-FIELDS = {
-    "input_tokens": "input",
-    "output_tokens": "output",
-    "cache_read_tokens": "cache_read",
-    "cache_write_tokens": "cache_write",
-    "cache_write_5m_tokens": "cache_write_5m",
-    "cache_write_1h_tokens": "cache_write_1h",
-    "output_reasoning_tokens": "reasoning",
-    "output_citation_tokens": "citation_output",
-    "input_text_tokens": "text_input",
-    "input_image_tokens": "image_input",
-    "input_audio_tokens": "audio_input",
-    "input_video_tokens": "video_input",
-    "input_tool_tokens": "tool_input",
-    "cache_text_read_tokens": "text_cache_read",
-    "cache_image_read_tokens": "image_cache_read",
-    "cache_audio_read_tokens": "audio_cache_read",
-    "cache_video_read_tokens": "video_cache_read",
-    "output_text_tokens": "text_output",
-    "output_image_tokens": "image_output",
-    "output_audio_tokens": "audio_output",
-    "output_video_tokens": "video_output",
-    "web_searches": "web_searches",
-    "storage_searches": "file_searches",
-    "code_executions": "code_executions",
-    "audio_seconds": "audio_seconds",
-    "input_audio_seconds": "audio_seconds",
-    "input_characters": "characters",
-    "rerank_searches": "search_units",
-}
-"""Fields of ``Usage`` by the catalog's unit that they count. No field counts the other units.
-
-Cache writes of one lifetime cost the price for that lifetime. Others cost the price of ``cache_write_tokens``.
-"""
-
+TABLES: dict[str, Any] = tomllib.loads(files(__package__).joinpath("catalog.toml").read_text(encoding="utf-8"))
+FIELDS: dict[str, str] = TABLES["fields"]
+"""Fields of ``Usage`` by the catalog's unit that they count."""
 _NON_TOKEN_FIELDS = (
     "web_searches", "maps_searches", "file_searches", "code_executions", "audio_seconds", "characters", "search_units",
 )  # fmt: skip

@@ -8,8 +8,7 @@ from ..model.content_format import ContentFormat
 from ..model.wire_format import Accumulator, HeaderReader, ReadTexts, WireFormat
 from .anthropic.messages import MESSAGES
 from .contract import Hook, NativeSpans, Provider, SearchReaders, botocore, named, speakeasy, stainless
-from .openai.chat import CHAT
-from .openai.completions import COMPLETIONS
+from .openai.chat import CHAT, COMPLETIONS
 from .openai.embeddings import EMBEDDINGS
 from .openai.responses import RESPONSES
 from .rerank import RERANK

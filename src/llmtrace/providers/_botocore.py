@@ -96,16 +96,9 @@ class _BotocoreHook:
             request = wire_format.request(body)
             if model.operation_model(operation).has_event_stream_output:
                 request = replace(request, stream=True)
-            call = _hooks.begin(
-                self._services,
-                self._provider.name,
-                wire_format,
-                request,
-                provider=self._provider.default_provider,
-                server=server_of(urlsplit(client.meta.endpoint_url)),
-                body=body,
-            )
-            return call, None
+            provider, server = self._provider, server_of(urlsplit(client.meta.endpoint_url))
+            vendor = provider.default_provider
+            return _hooks.begin(self._services, provider, wire_format, request, vendor, server, body), None
         except Exception:
             log_internal_error("begin a call")
             return None, None

@@ -18,6 +18,7 @@ from ..model import INFERENCE_OPERATIONS, Request, Response
 from ..model.wire_format import WireFormat
 from ._parameters import read_parameters
 from ._routing import RefusalCarrier, current_routed_call
+from .contract import Provider
 
 __all__ = [
     "begin",
@@ -36,19 +37,18 @@ Settle = Callable[[CallState, Any], None]
 
 def begin(
     services: CallServices,
-    client: str,
+    provider: Provider,
     wire_format: WireFormat,
     request: Request,
-    *,
-    provider: str,
+    vendor: str,
     server: tuple[str, int] | None,
     body: Any = None,
 ) -> CallState:
-    """Open a call. It is counted and priced even when it gets no span of its own."""
+    """Open a call to ``vendor``. It is counted and priced even when it gets no span of its own."""
     request.vendor_params = request.vendor_params or read_parameters(body)
     routed = current_routed_call()
     context = context_state.current() if routed is None or routed.context is None else routed.context
-    return CallState(services, client, wire_format, request, provider, server, body, context)
+    return CallState(services, provider.name, wire_format, request, vendor, server, body, context)
 
 
 def _admit(call: CallState) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from .._errors import log_internal_error
@@ -17,12 +17,14 @@ from ..capture.stream import AsyncObservedIterator, ObservedIterator, StreamObse
 from ..context import state as context_state
 from ..model import Response
 from . import _hooks
-from .contract import Provider
+from .contract import Provider, fetched_id
 from .hosts import provider_of, server_of
 
-__all__ = ["call_hooks", "end_with", "end_with_http", "lazy_stream", "leave_open", "open_call"]
+__all__ = ["call_hooks", "end_with", "end_with_http", "lazy_stream", "leave_open", "open_call", "read_stream"]
 
 _END = object()
+_Chunks = TypeVar("_Chunks", ObservedIterator, AsyncObservedIterator)
+Prepare = Callable[[CallState, Any, Any], tuple[Any, Any]]
 
 
 def open_call(  # noqa: PLR0913 - one argument for each part of a request
@@ -32,7 +34,7 @@ def open_call(  # noqa: PLR0913 - one argument for each part of a request
     path: str,
     body: Any,
     *,
-    base: str,
+    base: Any,
     stream: bool = False,
     context: Any = None,
     vendor: str | None = None,
@@ -46,7 +48,7 @@ def open_call(  # noqa: PLR0913 - one argument for each part of a request
         method: The HTTP method.
         path: The path, which decides the wire format.
         body: The JSON body.
-        base: The address of the server.
+        base: The address of the server, as text or as a parsed URL.
         stream: True if the response is a stream.
         context: The OpenTelemetry context of the caller, if it is not the current one.
         vendor: The value of ``gen_ai.provider.name`` where the host identifies none, if it is not the provider's.
@@ -56,34 +58,30 @@ def open_call(  # noqa: PLR0913 - one argument for each part of a request
         wire_format = provider.route(method, path)
         if wire_format is None:
             return None
-        server = server_of(urlsplit(base))
+        server = server_of(urlsplit(base) if isinstance(base, str) else base)
         request = wire_format.request(body)
         request.stream = stream
+        if request.operation == "fetch_response":
+            request.response_id = fetched_id(path)
         request.model = request.model or model
         name = provider_of(None, server and server[0], vendor or provider.default_provider)
         token = None if context is None else context_state.attach(context)
         try:
-            call = _hooks.begin(services, provider.name, wire_format, request, provider=name, server=server, body=body)
+            return _hooks.begin(services, provider, wire_format, request, name, server, body)
         finally:
             if token is not None:
                 context_state.detach(token, context, context, None)
-        return call
     except Exception:
         log_internal_error("begin a call")
         return None
 
 
 def call_hooks(
-    begin: Callable[[Any, Any, Any], CallState | None],
-    settle: _hooks.Settle,
-    prepare: Callable[[CallState, Any, Any], tuple[Any, Any]] | None = None,
+    begin: Callable[[Any, Any, Any], CallState | None], settle: _hooks.Settle, prepare: Prepare | None = None
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Return the hooks of a function that sends a request, and of its asynchronous twin.
 
-    Args:
-        begin: Function from the instance and the arguments to the call, ``None`` if it is not traced.
-        settle: Function that ends the call with the result.
-        prepare: Function from the call and the arguments to those that the library gets.
+    ``begin`` opens the call, ``prepare`` changes the arguments that are passed on, ``settle`` ends the call.
     """
 
     def request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
@@ -135,15 +133,19 @@ def leave_open(call: CallState, result: Any) -> None:
 def lazy_stream(stream: Any, begin: Callable[[], CallState | None], unwrap: Callable[[Any], Any] | None = None) -> Any:
     """Return a generator of the same kind as ``stream``, which begins the call when it is first advanced.
 
-    Args:
-        stream: A generator of the library that sends its request when it is first advanced.
-        begin: Function that opens the call.
-        unwrap: Function from an item of the stream to the chunk inside.
+    ``unwrap`` is a function from an item of the stream to the chunk inside.
     """
+
+    def observe(call: CallState) -> StreamObserver:
+        observer = StreamObserver(call, call.make_accumulator())
+        if unwrap is not None:
+            observer.unwrap(unwrap)
+        return observer
+
     try:
         held: list[weakref.ref[Any]] = []
-        reader: Any = _read_async if hasattr(stream, "__anext__") else _read
-        made = reader(stream, begin, held, unwrap)
+        reader: Any = _read_async if hasattr(stream, "__anext__") else read_stream
+        made = reader(stream, begin, observe, lambda: held[0]() is not None)
         made.__name__, made.__qualname__ = stream.__name__, stream.__qualname__
         held.append(weakref.ref(made))
         return made
@@ -152,28 +154,39 @@ def lazy_stream(stream: Any, begin: Callable[[], CallState | None], unwrap: Call
         return stream
 
 
-def _read(
-    stream: Any, begin: Callable[[], CallState | None], held: list[weakref.ref[Any]], unwrap: Any
+def read_stream(
+    stream: Any,
+    begin: Callable[[], CallState | None],
+    observe: Callable[[CallState], StreamObserver],
+    is_held: Callable[[], bool],
 ) -> Generator[Any, Any, None]:
+    """Read a stream whose first ``next`` sends the request.
+
+    ``observe`` makes the observer of the call's stream. ``is_held`` returns True while the caller holds the stream, so
+    that it was closed and not dropped.
+    """
     call = begin()
     if call is None:
         yield from stream
         return
     first = _hooks.drive(call, leave_open, next, (stream, _END), {})
-    observer = _observer(call, first, unwrap)
+    chunks = _observe(ObservedIterator, stream, call, first, observe)
     if first is _END:
         return
     try:
         yield first
-        yield from stream if observer is None else ObservedIterator(stream, observer)
+        yield from stream if chunks is None else chunks
     except GeneratorExit:
-        _on_exit(observer, held)
+        _on_exit(chunks, is_held)
         stream.close()
         raise
 
 
 async def _read_async(
-    stream: Any, begin: Callable[[], CallState | None], held: list[weakref.ref[Any]], unwrap: Any
+    stream: Any,
+    begin: Callable[[], CallState | None],
+    observe: Callable[[CallState], StreamObserver],
+    is_held: Callable[[], bool],
 ) -> AsyncGenerator[Any, None]:
     call = begin()
     if call is None:
@@ -181,37 +194,41 @@ async def _read_async(
             yield chunk
         return
     first = await _hooks.drive_async(call, leave_open, anext, (stream, _END), {})
-    observer = _observer(call, first, unwrap)
+    chunks = _observe(AsyncObservedIterator, stream, call, first, observe)
     if first is _END:
         return
     try:
         yield first
-        async for chunk in stream if observer is None else AsyncObservedIterator(stream, observer):
+        async for chunk in stream if chunks is None else chunks:
             yield chunk
     except GeneratorExit:
-        _on_exit(observer, held)
+        _on_exit(chunks, is_held)
         await stream.aclose()
         raise
 
 
-def _observer(call: CallState, first: Any, unwrap: Any) -> StreamObserver | None:
-    """Return the observer of a stream after its first chunk, or ``None`` if it cannot be read."""
+def _observe(
+    iterator: type[_Chunks], stream: Any, call: CallState, first: Any, observe: Callable[[CallState], StreamObserver]
+) -> _Chunks | None:
+    """Return an observed iterator over a stream after its first chunk, or ``None`` if it cannot be read."""
     try:
-        observer = StreamObserver(call, call.make_accumulator())
-        if unwrap is not None:
-            observer.unwrap(unwrap)
+        observer = observe(call)
+        chunks = iterator(stream, observer)
         if first is _END:
             observer.on_exhausted()
         else:
             observer.on_chunk(first)
-        return observer
+        return chunks
     except Exception:
         _hooks.end_without_response(call)
         log_internal_error("read a response")
         return None
 
 
-def _on_exit(observer: StreamObserver | None, held: list[weakref.ref[Any]]) -> None:
-    """Report a close only while the caller holds the stream. The observer reports that it was dropped itself."""
-    if observer is not None and held and held[0]() is not None:
-        notify(observer.on_close)
+def _on_exit(chunks: ObservedIterator | AsyncObservedIterator | None, is_held: Callable[[], bool]) -> None:
+    """Report a close only while the caller holds the stream: garbage collection closes a generator too.
+
+    It does so in a finalizer, which must not end spans. The observer reports the drop itself.
+    """
+    if chunks is not None and is_held():
+        notify(chunks._observer.on_close)

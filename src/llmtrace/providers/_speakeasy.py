@@ -6,7 +6,6 @@ import json
 import sys
 import weakref
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,12 +16,10 @@ from ..capture.http_body import ObservedBody, SseParser
 from ..capture.services import CallServices
 from ..capture.stream import AsyncObservedIterator, ObservedIterator
 from ..context.state import current_call
-from . import _hooks
 from ._native_spans import hook_native_spans
 from ._patches import Patches
-from ._requests import call_hooks, end_with_http
-from .contract import Provider, fetched_id
-from .hosts import provider_of, server_of
+from ._requests import call_hooks, end_with_http, open_call
+from .contract import Provider
 
 __all__ = ["patch"]
 
@@ -33,7 +30,10 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     counts_attempts = False
 
     def begin(_: Any, args: Any, kwargs: Any) -> CallState | None:
-        return _begin(provider, services, args, kwargs, counts_attempts=counts_attempts) if patches.active else None
+        call = _begin(provider, services, args, kwargs) if patches.active else None
+        if call is not None and counts_attempts:
+            call.retries = -1  # the hook counts every attempt, including the first
+        return call
 
     def hook_streams(eventstreaming: Any, part: Patches) -> None:
         for name in _STREAMS:
@@ -67,37 +67,20 @@ def _count_attempt(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     return wrapped(*args, **kwargs)
 
 
-def _begin(
-    provider: Provider, services: CallServices, args: Any, kwargs: Any, *, counts_attempts: bool
-) -> CallState | None:
+def _begin(provider: Provider, services: CallServices, args: Any, kwargs: Any) -> CallState | None:
     try:
         arguments = dict(zip(("hook_ctx", "request"), args, strict=False)) | kwargs
         http_request = arguments["request"]
         base = urlsplit(arguments["hook_ctx"].base_url).path.rstrip("/")
-        wire_format = provider.route(http_request.method, http_request.url.path.removeprefix(base))
-        if wire_format is None:
-            return None
+        path = http_request.url.path.removeprefix(base)
+        if provider.route(http_request.method, path) is None:
+            return None  # do not parse bodies that are not JSON
         body = json.loads(http_request.content) if http_request.content else None
-        request = wire_format.request(body)
-        if "text/event-stream" in http_request.headers.get("accept", ""):
-            request = replace(request, stream=True)
-        if request.operation == "fetch_response":
-            request = replace(request, response_id=fetched_id(http_request.url.path))
-        call = _hooks.begin(
-            services,
-            provider.name,
-            wire_format,
-            request,
-            provider=provider_of(None, http_request.url.host or None, provider.default_provider),
-            server=server_of(http_request.url),
-            body=body,
-        )
-        if counts_attempts:
-            call.retries = -1  # the hook counts every attempt, including the first
-        return call
+        stream = "text/event-stream" in http_request.headers.get("accept", "")
     except Exception:
         log_internal_error("begin a call")
         return None
+    return open_call(provider, services, http_request.method, path, body, base=http_request.url, stream=stream)
 
 
 def _observe_stream(unwrap: Callable[[Any], Any] | None, wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:

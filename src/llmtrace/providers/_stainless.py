@@ -11,7 +11,7 @@ from typing import Any
 from .._errors import log_internal_error
 from ..capture.call import CallState
 from ..capture.http_body import ObservedBody, make_parser, observe_body, release_response
-from ..capture.services import CallServices, StreamUsageInjector
+from ..capture.services import CallServices
 from ..capture.stream import (
     AsyncObservedHelperIterator,
     AsyncObservedIterator,
@@ -26,6 +26,7 @@ from ._requests import call_hooks
 from ._routing import current_routed_call
 from .contract import Provider, fetched_id
 from .hosts import provider_of, server_of
+from .openai.stream_usage import UsageInjector
 
 __all__ = ["patch"]
 
@@ -34,10 +35,9 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     """Install the hooks in ``module``, the SDK's ``_base_client``."""
     patches = Patches()
     begin = _StainlessCallFactory(provider, services, patches).begin
-    usage = services.stream_usage
-    prepare = None if usage is None else partial(_inject_usage, usage)
-    request, async_request = call_hooks(begin, _settle, prepare)
-    for owner, hook in (("SyncAPIClient", request), ("AsyncAPIClient", async_request)):
+    prepare = None if services.stream_usage is None else partial(_inject_usage, services.stream_usage)
+    hooks = call_hooks(begin, _settle, prepare)
+    for owner, hook in zip(("SyncAPIClient", "AsyncAPIClient"), hooks, strict=True):
         patches.wrap_in(module, owner, "request", hook)
         patches.wrap_in(module, owner, "_process_response", _process_response)
     patches.wrap_in(module, "BaseClient", "_calculate_retry_timeout", _count_retry)
@@ -74,7 +74,7 @@ def _read_by_helper(wrapped: Any, helper: Any, args: Any, kwargs: Any) -> Any:
     return (AsyncObservedHelperIterator if hasattr(events, "__anext__") else ObservedHelperIterator)(events, observer)
 
 
-def _inject_usage(usage: StreamUsageInjector, call: CallState, args: Any, kwargs: Any) -> tuple[Any, Any]:
+def _inject_usage(usage: UsageInjector, call: CallState, args: Any, kwargs: Any) -> tuple[Any, Any]:
     """Return the arguments of a request, with ``include_usage`` in a copy of its options."""
     try:
         if len(args) > 1:
@@ -85,7 +85,7 @@ def _inject_usage(usage: StreamUsageInjector, call: CallState, args: Any, kwargs
         return args, kwargs
 
 
-def _injected(usage: StreamUsageInjector, call: CallState, options: Any) -> Any:
+def _injected(usage: UsageInjector, call: CallState, options: Any) -> Any:
     injected = usage.inject(call.start, options)
     call.injected_include_usage = injected is not options
     return injected
@@ -135,18 +135,10 @@ class _StainlessCallFactory:
                 request = replace(request, stream=stream)
             if request.operation == "fetch_response":
                 request = replace(request, response_id=fetched_id(url))
-            provider, server = self._target(client)
-            if provider == self._provider.default_provider and (routed := current_routed_call()) is not None:
-                provider = routed.provider or provider
-            return _hooks.begin(
-                self._services,
-                self._provider.name,
-                wire_format,
-                request,
-                provider=provider,
-                server=server,
-                body=body,
-            )
+            vendor, server = self._target(client)
+            if vendor == self._provider.default_provider and (routed := current_routed_call()) is not None:
+                vendor = routed.provider or vendor
+            return _hooks.begin(self._services, self._provider, wire_format, request, vendor, server, body)
         except Exception:
             log_internal_error("begin a call")
             return None

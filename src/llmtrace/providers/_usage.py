@@ -1,8 +1,4 @@
-"""Usage as responses report it: the names in use, and the merging of several reports of one response.
-
-Gateways and compatible servers mix the names of vendors, APIs and versions. One table therefore covers every API of the
-OpenAI dialect: chat, responses, embeddings, images, audio and assistants.
-"""
+"""Usage as responses report it: the names in use (``usage.toml``), and the merging of reports of one response."""
 
 from __future__ import annotations
 
@@ -12,6 +8,7 @@ from typing import Any
 
 from .._read import Money, as_mapping, get, get_count, get_number, get_text, read_money
 from ..model import Counts, Response
+from ._tables import by_value, read_tables
 
 __all__ = [
     "OPENAI",
@@ -53,120 +50,20 @@ def is_billed(name: str) -> bool:
 Names = Mapping[str, "str | Names | None"]
 """Field of ``Usage`` by reported name, a table of names for a nested mapping, or ``None`` for a count to ignore."""
 
-_WRITES: Names = {
-    "ephemeral_5m_input_tokens": "cache_write_5m",
-    "ephemeral_1h_input_tokens": "cache_write_1h",
-}
-_CACHED_DETAILS: Names = {
-    "text_tokens": "text_cache_read",
-    "image_tokens": "image_cache_read",
-    "audio_tokens": "audio_cache_read",
-    "video_tokens": "video_cache_read",
-    "cached_text_tokens": "text_cache_read",
-    "cached_image_tokens": "image_cache_read",
-    "cached_audio_tokens": "audio_cache_read",
-}
-_CACHE: Names = {
-    "cached_tokens": "cache_read",
-    "cache_read_tokens": "cache_read",
-    "cache_read_input_tokens": "cache_read",
-    "cache_write_tokens": "cache_write",
-    "cache_write_input_tokens": "cache_write",
-    "cache_creation_tokens": "cache_write",  # LiteLLM
-    "cache_creation_input_tokens": "cache_write",  # DashScope, and gateways that pass on Anthropic's names
-    "cached_creation_tokens": "cache_write",  # New API
-    "cache_creation": _WRITES,
-    "cache_creation_token_details": _WRITES,
-    "cached_tokens_details": _CACHED_DETAILS,
-}
-_TOOLS: Names = {
-    "web_search_requests": "web_searches",
-    "web_search_calls": "web_searches",
-    "web_fetch_requests": "web_fetches",
-    "code_interpreter_calls": "code_executions",
-    "code_execution_requests": "code_executions",
-    "file_search_calls": "file_searches",
-    "mcp_calls": None,
-    "tool_search_requests": None,
-    "tool_calls_requested": None,
-    "tool_calls_executed": None,
-}
-_INPUT: Names = {
-    **_CACHE,
-    "text_tokens": "text_input",
-    "audio_tokens": "audio_input",
-    "image_tokens": "image_input",
-    "video_tokens": "video_input",
-    "file_tokens": "document_input",
-    "tool_use_tokens": "tool_input",
-    "audio_length_seconds": "audio_seconds",
-    "web_search_requests": "web_searches",
-    "google_maps_grounding_requests": "maps_searches",
-    "initial_prompt_tokens": None,
-}
-_OUTPUT: Names = {
-    "reasoning_tokens": "reasoning",
-    "thinking_tokens": "reasoning",
-    "text_tokens": "text_output",
-    "audio_tokens": "audio_output",
-    "image_tokens": "image_output",
-    "video_tokens": "video_output",
-    # Included in the completion tokens, accepted or not.
-    "accepted_prediction_tokens": None,
-    "rejected_prediction_tokens": None,
-}
-OPENAI: Names = {
-    **_CACHE,
-    "prompt_tokens": "input",
-    "input_tokens": "input",
-    "completion_tokens": "output",
-    "output_tokens": "output",
-    "total_tokens": "total",
-    "prompt_tokens_details": _INPUT,
-    "prompt_token_details": _INPUT,
-    "input_tokens_details": _INPUT,
-    "input_token_details": _INPUT,
-    "completion_tokens_details": _OUTPUT,
-    "completion_token_details": _OUTPUT,
-    "output_tokens_details": _OUTPUT,
-    "output_token_details": _OUTPUT,
-    "prompt_cache_hit_tokens": "cache_read",  # DeepSeek
-    "prompt_cache_miss_tokens": None,
-    "prompt_cache_read_tokens": "cache_read",
-    "prompt_cache_write_tokens": "cache_write",
-    "num_cached_tokens": "cache_read",  # Mistral
-    "cached_prompt_tokens": "cache_read",
-    "cached_read_tokens": "cache_read",
-    "cached_write_tokens": "cache_write",
-    "claude_cache_creation_5_m_tokens": "cache_write_5m",  # New API
-    "claude_cache_creation_1_h_tokens": "cache_write_1h",
-    "reasoning_tokens": "reasoning",
-    "citation_tokens": "citation_output",  # Perplexity
-    "num_search_queries": "web_searches",
-    "image_tokens": "image_input",
-    "text_tokens": "text_input",
-    "audio_tokens": "audio_input",
-    "video_tokens": "video_input",
-    "seconds": "audio_seconds",  # OpenAI
-    "prompt_audio_seconds": "audio_seconds",  # Mistral
-    "audio_seconds": "audio_seconds",
-    "input_audio_seconds": "audio_seconds",
-    "audio_duration_seconds": "audio_seconds",
-    "characters": "characters",
-    "input_characters": "characters",
-    "image_count": "images",  # DashScope
-    "num_images": "images",
-    "images": "images",
-    "search_units": "search_units",
-    "plugins": {"search": {"count": "web_searches"}},  # DashScope
-    "x_tools": {"web_search": {"count": "web_searches"}, "code_interpreter": {"count": "code_executions"}},
-    "server_tool_use": _TOOLS,
-    "server_tool_use_details": _TOOLS,
-    "server_side_tool_usage": _TOOLS,
-    "server_side_tool_usage_details": _TOOLS,  # xAI
-    "cost_details": None,
-    "usage_breakdown": None,
-}
+
+def _read_names() -> dict[str, Names]:
+    tables: dict[str, Names] = {}
+    for table, fields in read_tables("usage.toml").items():
+        names: dict[str, str | Names | None] = {}
+        for included in fields.pop("include", ()):
+            names.update(tables[included])
+        for reported, field in by_value(fields).items():
+            names[reported] = None if field == "ignored" else tables.get(field, field)
+        tables[table] = names
+    return tables
+
+
+OPENAI: Names = _read_names()["openai"]
 _FRACTIONS = frozenset({"audio_seconds"})
 """Fields that may hold fractions."""
 _NO_NAMES: Names = {}

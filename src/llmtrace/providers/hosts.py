@@ -1,72 +1,18 @@
-"""Provider that a client calls, identified by its class, else by its host."""
+"""Provider that a client calls, identified by its class, else by its host (``hosts.toml``)."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from ._tables import by_value, read_tables
+
 __all__ = ["provider_of", "server_of"]
 
-_CLASSES = {
-    "AzureOpenAI": "azure.ai.openai",
-    "AsyncAzureOpenAI": "azure.ai.openai",
-    "BedrockOpenAI": "aws.bedrock",
-    "AsyncBedrockOpenAI": "aws.bedrock",
-    "AnthropicBedrock": "aws.bedrock",
-    "AsyncAnthropicBedrock": "aws.bedrock",
-    "AnthropicBedrockMantle": "aws.bedrock",
-    "AsyncAnthropicBedrockMantle": "aws.bedrock",
-    "AnthropicVertex": "gcp.vertex_ai",
-    "AsyncAnthropicVertex": "gcp.vertex_ai",
-    # Anthropic's own service, billed through a cloud. The conventions have no separate name for it.
-    "AnthropicAWS": "anthropic",
-    "AsyncAnthropicAWS": "anthropic",
-    "AnthropicFoundry": "anthropic",
-    "AsyncAnthropicFoundry": "anthropic",
-    "AnthropicGoogleCloud": "anthropic",
-    "AsyncAnthropicGoogleCloud": "anthropic",
-}
-_RUNTIMES = {"bedrock": "aws.bedrock", "vertex": "gcp.vertex_ai"}
-"""Providers by the runtime a client was created with: ``OpenAI(provider=bedrock(...))``."""
-
-_HOSTS = {
-    "api.openai.com": "openai",
-    "api.anthropic.com": "anthropic",
-    "api.groq.com": "groq",
-    "api.deepseek.com": "deepseek",
-    "api.x.ai": "x_ai",
-    "api.mistral.ai": "mistral_ai",
-    "api.eu.mistral.ai": "mistral_ai",
-    "api.us.mistral.ai": "mistral_ai",
-    "codestral.mistral.ai": "mistral_ai",
-    "api.perplexity.ai": "perplexity",
-    "api.moonshot.ai": "moonshot_ai",
-    "api.moonshot.cn": "moonshot_ai",
-    "generativelanguage.googleapis.com": "gcp.gemini",
-    "openrouter.ai": "openrouter",
-    "api.together.xyz": "together_ai",
-    "api.together.ai": "together_ai",
-    "api.cohere.ai": "cohere",
-    "api.cohere.com": "cohere",
-    "api.fireworks.ai": "fireworks_ai",
-    "api.cerebras.ai": "cerebras",
-    "api.voyageai.com": "voyage_ai",
-    "api.z.ai": "z_ai",
-    "router.huggingface.co": "hugging_face",
-}
-_SUFFIXES = {
-    ".openai.azure.com": "azure.ai.openai",
-    ".services.ai.azure.com": "azure.ai.openai",
-    ".cognitiveservices.azure.com": "azure.ai.openai",
-    ".models.ai.azure.com": "azure.ai.inference",
-    "models.inference.ai.azure.com": "azure.ai.inference",
-    "aiplatform.googleapis.com": "gcp.vertex_ai",
-    ".openai.com": "openai",
-    ".api.x.ai": "x_ai",
-    ".snowflakecomputing.com": "snowflake",
-}
-
-
-_BEDROCK = ("bedrock-runtime", "bedrock-mantle")
+_tables = read_tables("hosts.toml")
+_CLASSES = by_value(_tables["classes"])
+_CLASSES |= {f"Async{name}": provider for name, provider in _CLASSES.items()}
+_RUNTIMES, _HOSTS = by_value(_tables["runtimes"]), by_value(_tables["hosts"])
+_SUFFIXES, _PREFIXES = by_value(_tables["suffixes"]), by_value(_tables["prefixes"])
 
 
 def provider_of(client: Any, host: str | None, default: str) -> str:
@@ -101,11 +47,7 @@ def server_of(url: Any) -> tuple[str, int] | None:
 
 
 def _by_host(host: str) -> str | None:
-    if host in _HOSTS:
-        return _HOSTS[host]
-    if host.startswith(_BEDROCK):
-        return "aws.bedrock"
-    for suffix, provider in _SUFFIXES.items():
-        if host.endswith(suffix):
-            return provider
-    return None
+    provider = _HOSTS.get(host)
+    for table, matches in ((_PREFIXES, host.startswith), (_SUFFIXES, host.endswith)):
+        provider = provider or next((table[text] for text in table if matches(text)), None)
+    return provider

@@ -6,17 +6,15 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 
+from .._decimal import PICO
 from ..model import is_pinned
-from ..store.columns import PICO
 from ..store.read import traces_of
 from . import formatting
 from .calls import Array, CallTable, Dimensions, carried_out, exact_sum
-from .what_if import PriceList
-
-__all__ = ["Advice", "advise"]
 
 _CACHE_LIFETIME_MICROSECONDS = 300 * 10**6
 """Time for which providers keep a prompt prefix after its last use."""
@@ -35,6 +33,20 @@ _SMALL_MODELS = (
     (re.compile(r"mistral-large"), "mistral-small-latest"),
 )
 """Patterns of large models, each with the small model of its family that suffices for short, simple calls."""
+
+
+class PriceList(Protocol):
+    """Prices and context windows, for calls that were not made."""
+
+    def price(self, provider: str | None, model: str, counts: Mapping[str, int], at: float) -> int | None:
+        """Return the cost of tokens by field of ``Usage``, at a time in seconds since the epoch.
+
+        It is in trillionths of a dollar, and ``None`` if the usage cannot be priced.
+        """
+
+    @property
+    def window(self) -> Callable[[str | None, str], int | None]:
+        """Function that returns the context window of a provider's model in tokens; ``None`` if it is not listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +202,7 @@ def advise(calls: CallTable, prices: PriceList | None) -> list[Advice]:
 def _repeats(study: _Study) -> Iterator[Advice]:
     """Find identical requests, and requests that differ in digits, case or whitespace only."""
     calls = study.calls
-    successful = study.matching(_is_successful, calls["exact_hash"] != 0)
+    successful = study.matching(lambda row: row["outcome"] == "ok", calls["exact_hash"] != 0)
     similar, first = _group_repeats(calls["exact_hash"], calls["started"], successful)
     repeats = similar[~first]
     finding = _Finding()
@@ -207,10 +219,6 @@ def _repeats(study: _Study) -> Iterator[Advice]:
         finding, "near repeats", "requests that differ in digits, case or whitespace only",
         "remove varying parts (dates, ids) from the prompt, and cache",
     )  # fmt: skip
-
-
-def _is_successful(row: Dimensions) -> bool:
-    return bool(row["outcome"] == "ok")
 
 
 def _group_repeats(keys: Array, started: Array, positions: Array) -> tuple[Array, Array]:

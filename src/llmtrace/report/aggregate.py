@@ -16,8 +16,6 @@ from .distribution import Distribution
 from .group import Groups, Key, grouped
 from .select import TIMES, Selection
 
-__all__ = ["Aggregate", "Key", "Report", "aggregate", "costs", "overall", "report"]
-
 _SUMS = ("input", "output", "cache_read", "cache_write", "reasoning", "cost", "estimated_cost")
 _LISTS = ("duration", "first_token", "speed")
 
@@ -86,8 +84,9 @@ class Aggregate:
         }
         for name, values in (("latency", self.duration), ("first_token", self.first_token)):
             for percent in (50, 95, 99):
-                figures[f"{name}_p{percent}_seconds"] = _scaled(values.quantile(percent), 1e6)
-        figures["tokens_per_second_p50"] = _scaled(self.speed.quantile(50), 1e3)
+                figures[f"{name}_p{percent}_seconds"] = values.seconds(percent)
+        speed = self.speed.quantile(50)
+        figures["tokens_per_second_p50"] = None if speed is None else speed / 1e3
         figures |= {
             "streams": self.streamed,
             "streams_cut": self.cut,
@@ -95,10 +94,6 @@ class Aggregate:
             "unpriced_share": self.unpriced / self.calls if self.calls else None,
         }
         return figures
-
-
-def _scaled(value: int | None, unit: float) -> float | None:
-    return None if value is None else value / unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +109,7 @@ class Report:
 def report(store: sqlite3.Connection, chosen: Selection, by: Sequence[str], *, top: int = 0) -> Report:
     """Group the calls of a selection. A call with several tags counts under each of them, and once in the total.
 
-    Args:
-        store: A connection to the store.
-        chosen: The selection of calls.
-        by: The dimensions to group by; none for a single group.
-        top: Maximum number of groups; 0 for all.
+    At most ``top`` groups are returned; 0 for all.
     """
     calls = read(store, chosen)
     rows, hidden = aggregate(calls, by, top=top)

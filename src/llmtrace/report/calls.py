@@ -14,21 +14,6 @@ from ..store.packed import METRIC_LAYOUT, SIMILARITY_LAYOUT, metrics_sql, simila
 from ..store.schema import DIMENSION_COLUMNS
 from .select import ROWS, Condition, Selection, columns
 
-__all__ = [
-    "Array",
-    "CallTable",
-    "Dimensions",
-    "blocked",
-    "carried_out",
-    "exact_sum",
-    "label",
-    "matching_dimensions",
-    "read",
-    "texts",
-    "values_of",
-    "where",
-]
-
 Array = np.ndarray[Any, np.dtype[Any]]
 Dimensions = Mapping[str, Any]
 _FLAGS = ("streamed", "approximate", "pinned")
@@ -76,13 +61,7 @@ class CallTable:
 
 
 def read(store: sqlite3.Connection, chosen: Selection, *, similarity: bool = False) -> CallTable:
-    """Read the calls of a selection.
-
-    Args:
-        store: A connection to the store.
-        chosen: The selection of calls.
-        similarity: Read the columns of ``SIMILARITY_LAYOUT`` too.
-    """
+    """Read the calls of a selection, with ``similarity`` also the columns of ``SIMILARITY_LAYOUT``."""
     dimensions = matching_dimensions(store, chosen)
     (version,) = store.execute("PRAGMA user_version").fetchone()
     layouts, packed = [METRIC_LAYOUT], [metrics_sql(version)]

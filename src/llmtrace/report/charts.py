@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["COLOURS", "HEIGHT", "Bar", "Chart", "axis_top", "histogram", "stacked_columns"]
-
 COLOURS = 7
 """Number of series with a colour of their own. All further series share one more colour."""
 HEIGHT = 100

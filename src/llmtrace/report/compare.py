@@ -11,12 +11,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..store.columns import PICO
+from .._decimal import PICO
 from . import formatting
 from .calls import Array, carried_out, read
 from .select import QueryError, Selection
-
-__all__ = ["METRICS", "Change", "Limit", "Sample", "as_dict", "compare", "exceeded", "parse_limit", "sample"]
 
 Numbers = Sequence[float] | Array
 _Z = 1.959964

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Distribution"]
-
 
 class Distribution:
     """Sorted integers."""
@@ -27,6 +25,11 @@ class Distribution:
         """Return the smallest number that is at least as large as ``percent`` % of them; ``None`` if empty."""
         size = len(self._ordered)
         return int(self._ordered[max(1, math.ceil(percent / 100 * size)) - 1]) if size else None
+
+    def seconds(self, percent: float) -> float | None:
+        """Return a quantile of microseconds in seconds."""
+        value = self.quantile(percent)
+        return None if value is None else value / 1e6
 
     def counts(self, edges: Sequence[int]) -> list[int]:
         """Return the counts of a histogram: below the first edge, between edges, and from the last edge on."""

@@ -6,8 +6,6 @@ import re
 from decimal import Decimal
 from unicodedata import category
 
-__all__ = ["cell", "count", "counted", "money", "plain", "seconds", "share"]
-
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """Prefixes that make a spreadsheet read a cell as a formula, full-width forms included."""
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?", re.ASCII)

@@ -11,8 +11,6 @@ import numpy as np
 from .calls import Array, CallTable, label, texts, values_of
 from .select import ROWS, TIMES
 
-__all__ = ["Groups", "Key", "grouped"]
-
 Key = tuple[str | None, ...]
 
 

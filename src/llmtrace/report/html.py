@@ -22,8 +22,6 @@ from .distribution import Distribution
 from .select import Selection
 from .table import ABSENT, BLOCKED, COST_COLUMNS, TIME_COLUMNS, footnotes
 
-__all__ = ["render"]
-
 _TOP = 15
 _EDGES = [round(10 ** (power / 5)) for power in range(20, 41)]
 """Edges of the histograms in microseconds, five per decade, from 10 ms to 100 s."""
@@ -89,8 +87,7 @@ def _window(calls: CallTable) -> tuple[datetime, datetime]:
 
 def _tiles(total: Aggregate) -> Sequence[tuple[str, str, str]]:
     def time(values: Distribution, percent: int) -> str:
-        value = values.quantile(percent)
-        return formatting.seconds(None if value is None else value / 1e6)
+        return formatting.seconds(values.seconds(percent))
 
     cost = formatting.money(total.dollars) if total.priced else "-"
     per_call = formatting.money(total.dollars_per_call)
@@ -156,7 +153,7 @@ def _histogram(title: str, values: Distribution, of: str) -> tuple[str, str, Cha
     edges = [formatting.seconds(edge / 1e6) for edge in _EDGES]
     labels = [f"under {edges[0]}", *(f"{a} to {b}" for a, b in pairwise(edges)), f"over {edges[-1]}"]
     chart = histogram(values.counts(_EDGES), labels, _DECADES, f"distribution of {title.lower()}")
-    quantiles = " · ".join(f"p{p} {formatting.seconds((values.quantile(p) or 0) / 1e6)}" for p in (50, 95, 99))
+    quantiles = " · ".join(f"p{p} {formatting.seconds(values.seconds(p))}" for p in (50, 95, 99))
     return title, f"{formatting.counted(len(values), of)} · {quantiles}", chart
 
 

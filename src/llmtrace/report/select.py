@@ -12,8 +12,6 @@ from functools import lru_cache
 
 from ..store.schema import DIMENSION_COLUMNS
 
-__all__ = ["DIMENSIONS", "Condition", "QueryError", "Selection", "dimensions", "parse_time", "selection", "shortened"]
-
 TIMES = {"hour": 3600, "day": 86400, "week": 7 * 86400, "month": 0}
 ROWS = ("user", "session")
 _ALIASES = {
@@ -75,7 +73,10 @@ def selection(
         QueryError: One of the values is not valid.
     """
     now = now or datetime.now(UTC)
-    first, last = (None if text is None else _micros(parse_time(text, now)) for text in (since, until))
+    first, last = (
+        None if text is None else (parse_time(text, now) - _EPOCH) // timedelta(microseconds=1)
+        for text in (since, until)
+    )
     if first is not None and last is not None and first >= last:
         raise QueryError(f"--since {shortened(str(since))} is not before --until {shortened(str(until))}")
     return Selection(first, last, tuple(_condition(text) for text in where))
@@ -106,10 +107,6 @@ def parse_time(text: str, now: datetime) -> datetime:
             "use an age (90m, 24h, 7d, 2w), today, yesterday, or a date (2026-01-31)"
         ) from None
     return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed
-
-
-def _micros(when: datetime) -> int:
-    return (when - _EPOCH) // timedelta(microseconds=1)
 
 
 def shortened(text: str) -> str:

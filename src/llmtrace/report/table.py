@@ -11,8 +11,6 @@ from rich.text import Text
 from . import formatting
 from .aggregate import Aggregate, Report
 
-__all__ = ["ABSENT", "BLOCKED", "COST_COLUMNS", "TIME_COLUMNS", "Column", "fitting", "footnotes", "tables"]
-
 _MIN_NAME_WIDTH, _MIN_NAMES_WIDTH = 10, 8
 """Minimum characters of the name column, if there is one, and of each if there are several."""
 _OPTIONAL_COLUMNS = ("TTFT p99", "refused", "p99", "cached", "cut", "error", "TTFT p95", "output", "input", "tok/s",
@@ -20,14 +18,6 @@ _OPTIONAL_COLUMNS = ("TTFT p99", "refused", "p99", "cached", "cut", "error", "TT
 """Columns that are dropped in a narrow terminal, in this order."""
 ABSENT = "(none)"
 Column = tuple[str, Callable[[Aggregate], str]]
-
-
-def _times(name: str, percent: float) -> Callable[[Aggregate], str]:
-    def cell(group: Aggregate) -> str:
-        value = getattr(group, name).quantile(percent)
-        return formatting.seconds(None if value is None else value / 1e6)
-
-    return cell
 
 
 def _speed(group: Aggregate) -> str:
@@ -48,12 +38,12 @@ COST_COLUMNS: tuple[Column, ...] = (
 BLOCKED: tuple[Column, ...] = (("blocked", lambda group: formatting.count(group.blocked)),)
 """Columns that are shown only if a budget blocked calls."""
 TIME_COLUMNS: tuple[Column, ...] = (
-    ("p50", _times("duration", 50)),
-    ("p95", _times("duration", 95)),
-    ("p99", _times("duration", 99)),
-    ("TTFT p50", _times("first_token", 50)),
-    ("TTFT p95", _times("first_token", 95)),
-    ("TTFT p99", _times("first_token", 99)),
+    ("p50", lambda group: formatting.seconds(group.duration.seconds(50))),
+    ("p95", lambda group: formatting.seconds(group.duration.seconds(95))),
+    ("p99", lambda group: formatting.seconds(group.duration.seconds(99))),
+    ("TTFT p50", lambda group: formatting.seconds(group.first_token.seconds(50))),
+    ("TTFT p95", lambda group: formatting.seconds(group.first_token.seconds(95))),
+    ("TTFT p99", lambda group: formatting.seconds(group.first_token.seconds(99))),
     ("tok/s", _speed),
     ("cut", lambda group: formatting.share(group.cut, group.streamed)),
 )

@@ -16,8 +16,6 @@ from ..store.span_codec import StoredSpan
 from ..telemetry import names
 from . import formatting
 
-__all__ = ["Node", "notes_on", "tree", "waterfall"]
-
 _HEADINGS = ("time", "in", "out", "cost")
 _WIDTHS = (7, 6, 6, 11)
 _MIN_NAME_WIDTH = 16

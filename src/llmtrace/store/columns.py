@@ -12,17 +12,6 @@ from ..model.fingerprint import Fingerprint, fingerprint
 from ..telemetry import names
 from .span_codec import StoredSpan
 
-__all__ = [
-    "MAX_INTEGER",
-    "PICO",
-    "attributes_of",
-    "dimensions_of",
-    "is_call",
-    "labels_of",
-    "measures_of",
-    "similarity_of",
-]
-
 _NOT_CALLS = frozenset(
     {"retrieval", "execute_tool", "invoke_agent", "create_agent", "invoke_workflow", "plan", "render_prompt"}
 )

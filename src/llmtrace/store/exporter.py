@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-import sys
 import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -18,14 +16,12 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from .._files import Descriptor
 from .._process import before_fork, warn_once
-from .prune import Limits, prune
+from .prune import prune
 from .request_bodies import RequestBodies
 from .request_fingerprints import SentBody
 from .schema import StoreError, connect
 from .span_codec import StoredSpan, record
 from .write import Writer
-
-__all__ = ["StoreExporter"]
 
 _log = logging.getLogger("llmtrace")
 _TIMEOUT_SECONDS = 30.0
@@ -51,7 +47,7 @@ class StoreExporter(SpanExporter):
     ) -> None:
         self.path = path
         self._sent = sent
-        self._limits = Limits(max_mb, max_days)
+        self._limits = {"max_mb": max_mb, "max_days": max_days}
         self._lock = threading.Lock()
         self._held_for_fork = False
         self._writer: Writer | None = None
@@ -170,21 +166,16 @@ class StoreExporter(SpanExporter):
             self._close()
         if self._writer is None:
             self._writer = Writer(connect(self.path, write=True, timeout=timeout))
-            if sys.platform != "win32":  # a descriptor is not a file of SQLite there
-                with suppress(OSError):
-                    self._marker = Descriptor.marker()
+            self._marker = Descriptor.marker()
         self._writer.connection.execute(f"PRAGMA busy_timeout = {int(timeout * 1000)}")
         return self._writer
 
     def _check_descriptors(self) -> None:
         """Drop the connection if the program has closed all descriptors: other files have its numbers now."""
-        if self._writer is not None and self._marker is not None:
-            try:
-                self._marker.number()
-            except OSError:
-                _unusable.append(self._writer)
-                self._writer = self._marker = None
-                self._descriptors_lost = True
+        if self._writer is not None and self._marker is not None and not self._marker.is_open:
+            _unusable.append(self._writer)
+            self._writer = self._marker = None
+            self._descriptors_lost = True
 
     def _close(self) -> None:
         self._check_descriptors()
@@ -201,7 +192,7 @@ class StoreExporter(SpanExporter):
             return
         try:
             # Prune after every batch until one run finds nothing to remove.
-            self._pruned = 0.0 if prune(self._writer.connection, self._limits, seconds=seconds) else now
+            self._pruned = 0.0 if prune(self._writer.connection, **self._limits, seconds=seconds) else now
         except sqlite3.Error as error:  # the spans are written: try again after a later batch
             _log.debug("llmtrace could not prune %s: %s", self.path, error)
 

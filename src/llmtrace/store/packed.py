@@ -6,17 +6,6 @@ import sqlite3
 import struct
 from collections.abc import Mapping
 
-__all__ = [
-    "METRIC_LAYOUT",
-    "NO_SIMILARITY",
-    "SIMILARITY_LAYOUT",
-    "metrics_sql",
-    "pack_metrics",
-    "pack_similarity",
-    "register",
-    "similarity_sql",
-]
-
 METRIC_LAYOUT = {
     "started": "q", "duration": "q", "first_token": "q", "speed": "q", "input": "q", "output": "q", "cache_read": "q",
     "cache_write": "q", "reasoning": "q", "cost": "q", "estimated_cost": "q",

@@ -12,8 +12,6 @@ from .._decimal import from_pico
 from .schema import DIMENSION_COLUMNS, StoreError
 from .span_codec import unpack
 
-__all__ = ["write_parquet"]
-
 _BATCH_ROWS = 20_000
 _TOKENS = ("input", "output", "cache_read", "cache_write", "reasoning", "estimated_input", "estimated_output")
 _MONEY = ("cost", "estimated_cost")

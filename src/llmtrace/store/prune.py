@@ -5,13 +5,10 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ..telemetry import names
 from .read import spans_after
 from .schema import transaction
-
-__all__ = ["Limits", "delete_user", "empty_log", "prune"]
 
 _MAX_TRACES_PER_TRANSACTION = 100
 _FULL_STORE_TARGET = 0.9
@@ -24,21 +21,13 @@ _ORPHANS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Size and age limits of the store. 0 means no limit."""
-
-    megabytes: float = 1024.0
-    days: float = 90.0
-
-
-def prune(connection: sqlite3.Connection, limits: Limits, *, seconds: float = 0.5) -> int:
-    """Remove traces that exceed the limits, for about ``seconds``, and return the number removed."""
+def prune(connection: sqlite3.Connection, *, max_mb: float, max_days: float, seconds: float = 0.5) -> int:
+    """Remove traces beyond these limits, of which 0 is none, for about ``seconds``. Return the number removed."""
     connection.execute("PRAGMA secure_delete = FAST")
     deadline = time.monotonic() + seconds
-    removed = _remove_old(connection, limits.days, deadline)
-    if limits.megabytes and _bytes(connection) > limits.megabytes * 1e6:
-        while _bytes(connection) > limits.megabytes * 1e6 * _FULL_STORE_TARGET and time.monotonic() < deadline:
+    removed = _remove_old(connection, max_days, deadline)
+    if max_mb and _bytes(connection) > max_mb * 1e6:
+        while _bytes(connection) > max_mb * 1e6 * _FULL_STORE_TARGET and time.monotonic() < deadline:
             count = _remove(connection, "SELECT id FROM traces ORDER BY id LIMIT ?", (_MAX_TRACES_PER_TRANSACTION,))
             removed += count
             if not count:

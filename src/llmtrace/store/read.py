@@ -12,8 +12,6 @@ from typing import Any
 from .schema import StoreError
 from .span_codec import StoredSpan, unpack
 
-__all__ = ["TraceRow", "find_trace", "last_span", "spans_after", "spans_of", "traces_by", "traces_of"]
-
 _TRACE = "SELECT id, lower(hex(trace)), started, ended, spans, calls, errors, tokens, cost, name FROM traces"
 _SPANS = """
 SELECT s.id, t.trace, s.span, s.parent, s.started, s.duration, r.json, s.body FROM spans s

@@ -9,8 +9,6 @@ from typing import Any
 from ..model.call_stages import FinishedCall
 from .request_fingerprints import SentBody
 
-__all__ = ["RequestBodies"]
-
 _MAX_BODIES = 1024
 _MAX_BODY_BYTES = 1 << 20
 """Maximum bytes of one request body. Larger ones, mostly images, are not kept."""

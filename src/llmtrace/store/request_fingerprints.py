@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 from ..model import RequestContent
 from ..model.fingerprint import Fingerprint, fingerprint
 
-__all__ = ["SentBody", "read_fingerprint"]
-
 _IGNORED_FIELDS = frozenset(
     {"stream", "stream_options", "user", "metadata", "store", "safety_identifier", "prompt_cache_key", "labels"}
 )

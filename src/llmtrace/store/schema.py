@@ -11,18 +11,6 @@ from pathlib import Path
 from .._files import make_private
 from .packed import register
 
-__all__ = [
-    "APPLICATION_ID",
-    "DIMENSION_COLUMNS",
-    "MEASURES",
-    "StoreError",
-    "connect",
-    "default_path",
-    "demo_path",
-    "locate",
-    "transaction",
-]
-
 APPLICATION_ID = 0x6C6C6D74
 """``llmt``, in the header of every store. Stores of the first release lack it until they are written to."""
 _FIRST_TABLES = frozenset({"meta", "texts", "resources", "facts", "traces", "spans", "calls"})

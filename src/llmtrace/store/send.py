@@ -16,8 +16,6 @@ from .read import spans_after
 from .schema import StoreError
 from .span_codec import StoredSpan
 
-__all__ = ["readable", "send"]
-
 _BATCH = 512
 
 

@@ -18,8 +18,6 @@ from .span_codec import StoredSpan
 if TYPE_CHECKING:
     from ..export.stats import ExportStats
 
-__all__ = ["StoreSink"]
-
 _LOCK_TIMEOUT_SECONDS = 0.2
 """Maximum seconds that one attempt waits for the lock of another process."""
 _RETRY_PAUSE_SECONDS = 0.02

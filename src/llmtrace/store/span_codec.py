@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
 
-__all__ = ["StoredSpan", "pack", "record", "unpack"]
-
 # Frequent strings come last: zlib encodes near matches in fewer bits. A released dictionary never changes: a new one
 # gets the next number. Its file is one line, and has no line break at the end.
 _DICTIONARIES = {number: Path(__file__).with_name(f"dictionary_{number}.txt").read_bytes() for number in (1,)}

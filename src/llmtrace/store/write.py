@@ -17,8 +17,6 @@ from .request_fingerprints import SentBody, read_fingerprint
 from .schema import DIMENSION_COLUMNS, MEASURES, transaction
 from .span_codec import StoredSpan, pack
 
-__all__ = ["Writer"]
-
 _MAX_CACHED_IDS = 20_000
 _INSERT_DIMENSIONS = (
     f"INSERT OR IGNORE INTO dimensions (key, {', '.join(DIMENSION_COLUMNS)}) VALUES (?{', ?' * len(DIMENSION_COLUMNS)})"

@@ -231,11 +231,8 @@ def describe_outcome(call: FinishedCall, options: Options, into: Attributes) -> 
 def describe_exception(error: BaseException, policy: ContentPolicy, *, with_content: bool) -> Attributes:
     """Return the attributes of the event of an exception.
 
-    Args:
-        error: The exception.
-        policy: The content policy, which redacts texts.
-        with_content: True if content is recorded where the event goes. Error texts may echo a prompt, so message and
-            stack trace are left out otherwise, unless the policy allows error messages.
+    Error texts may echo a prompt: message and stack trace are left out unless content is recorded where the event goes,
+    or the policy allows error messages.
     """
     event: Attributes = {names.EXCEPTION_TYPE: qualified_name(type(error))}
     if with_content or policy.error_messages:

@@ -51,14 +51,7 @@ class Content:
     """Bytes of the truncated attributes before truncation."""
 
     def put(self, name: str, items: list[Any], policy: ContentPolicy, *, hide_text: bool = False) -> None:
-        """Add a list of messages, parts or tool definitions.
-
-        Args:
-            name: Name of the attribute.
-            items: Messages, parts or definitions; an empty list adds nothing.
-            policy: Policy of the call.
-            hide_text: Replace every text with the redaction token.
-        """
+        """Add messages, parts or tool definitions. ``hide_text`` replaces every text with the redaction token."""
         if not items:
             return
         redact = _replace_text if hide_text else policy.redact
@@ -106,12 +99,8 @@ def describe_content(
 ) -> Content:
     """Return the content of one call that ``policy`` allows.
 
-    Args:
-        request: The content of the request, ``None`` if there is none.
-        output: The output messages.
-        policy: The policy of the call.
-        operation: The operation name; some variables hide only the content of text completions.
-        partial: The response is incomplete, so a message without a finish reason ended with an error.
+    Some variables hide only the content of text completions. In a ``partial`` response a message without a finish
+    reason ended with an error.
     """
     content = Content()
     hidden = policy.hidden

@@ -19,20 +19,20 @@ __all__ = ["NO_CONTENT", "ContentPolicy", "load_policy"]
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 _HIDE_VARIABLES = {
-    "OPENINFERENCE_HIDE_INPUTS": ("inputs",),
-    "OPENINFERENCE_HIDE_OUTPUTS": ("outputs",),
-    "OPENINFERENCE_HIDE_INPUT_MESSAGES": ("inputs",),
-    "OPENINFERENCE_HIDE_OUTPUT_MESSAGES": ("outputs",),
-    "OPENINFERENCE_HIDE_INPUT_TEXT": ("input_text",),
-    "OPENINFERENCE_HIDE_OUTPUT_TEXT": ("output_text",),
-    "OPENINFERENCE_HIDE_INPUT_IMAGES": ("images",),
-    "OPENINFERENCE_HIDE_PROMPTS": ("prompts",),
-    "OPENINFERENCE_HIDE_LLM_PROMPTS": ("prompts",),
-    "OPENINFERENCE_HIDE_CHOICES": ("choices",),
-    "OPENINFERENCE_HIDE_LLM_TOOLS": ("tools",),
-    "OPENINFERENCE_HIDE_LLM_INVOCATION_PARAMETERS": ("parameters",),
-    "OPENINFERENCE_HIDE_EMBEDDINGS_TEXT": ("embeddings",),
-    "OPENINFERENCE_HIDE_EMBEDDING_TEXT": ("embeddings",),
+    "OPENINFERENCE_HIDE_INPUTS": "inputs",
+    "OPENINFERENCE_HIDE_OUTPUTS": "outputs",
+    "OPENINFERENCE_HIDE_INPUT_MESSAGES": "inputs",
+    "OPENINFERENCE_HIDE_OUTPUT_MESSAGES": "outputs",
+    "OPENINFERENCE_HIDE_INPUT_TEXT": "input_text",
+    "OPENINFERENCE_HIDE_OUTPUT_TEXT": "output_text",
+    "OPENINFERENCE_HIDE_INPUT_IMAGES": "images",
+    "OPENINFERENCE_HIDE_PROMPTS": "prompts",
+    "OPENINFERENCE_HIDE_LLM_PROMPTS": "prompts",
+    "OPENINFERENCE_HIDE_CHOICES": "choices",
+    "OPENINFERENCE_HIDE_LLM_TOOLS": "tools",
+    "OPENINFERENCE_HIDE_LLM_INVOCATION_PARAMETERS": "parameters",
+    "OPENINFERENCE_HIDE_EMBEDDINGS_TEXT": "embeddings",
+    "OPENINFERENCE_HIDE_EMBEDDING_TEXT": "embeddings",
 }
 
 
@@ -190,12 +190,13 @@ def load_policy(
     emit_event = variables.get("OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT", "").strip().lower()
     if emit_event and emit_event not in _TRUE | _FALSE:
         raise ConfigError(f"OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT={emit_event!r} is not accepted; use true or false")
+    hidden = (kind for name, kind in _HIDE_VARIABLES.items() if variables.get(name, "").strip().lower() in _TRUE)
     policy = ContentPolicy(
         redact=load(redact_setting, redact),
         max_bytes=max_bytes,
         inline=blobs == "inline",
         error_messages=error_messages,
-        hidden=_read_hidden(variables),
+        hidden=frozenset(hidden),
     ).with_mode(mode)
     if upload:
         # Upload in any mode: the mode controls spans and events, the upload path controls uploads.
@@ -205,11 +206,3 @@ def load_policy(
     if variables.get("TRACELOOP_TRACE_CONTENT", "").strip().lower() in _FALSE:
         policy = replace(policy, span=False, event=False, upload=False, error_messages=False, forbidden=True)
     return policy
-
-
-def _read_hidden(variables: Mapping[str, str]) -> frozenset[str]:
-    hidden: set[str] = set()
-    for name, parts in _HIDE_VARIABLES.items():
-        if variables.get(name, "").strip().lower() in _TRUE:
-            hidden.update(parts)
-    return frozenset(hidden)

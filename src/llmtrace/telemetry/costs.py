@@ -13,10 +13,8 @@ from . import names
 
 __all__ = ["describe_budget", "describe_cost", "describe_estimate"]
 
-Attributes = dict[str, AttributeValue]
 
-
-def describe_cost(call: FinishedCall, options: object, into: Attributes) -> None:
+def describe_cost(call: FinishedCall, options: object, into: dict[str, AttributeValue]) -> None:
     """Add the cost, its parts and the source of the price, or the reason why the call is unpriced."""
     priced = call.priced
     if priced is None:
@@ -48,7 +46,7 @@ def describe_cost(call: FinishedCall, options: object, into: Attributes) -> None
     _describe_parts(priced.amounts, into)
 
 
-def describe_estimate(call: FinishedCall, into: Attributes) -> None:
+def describe_estimate(call: FinishedCall, into: dict[str, AttributeValue]) -> None:
     """Add the estimated token counts and cost, under names distinct from those of reported usage."""
     estimate = call.estimate
     if estimate is None:
@@ -62,17 +60,14 @@ def describe_estimate(call: FinishedCall, into: Attributes) -> None:
         into[names.COST_ESTIMATE] = estimate.usd
 
 
-def describe_budget(call: FinishedCall, options: object, into: Attributes) -> None:
+def describe_budget(call: FinishedCall, options: object, into: dict[str, AttributeValue]) -> None:
     """Add limit and spent amount of the tightest budget that applies to the call."""
     window = None if call.reservation is None else call.reservation.tightest
     if window is None:
         return
     budget = window.budget
-    into[names.BUDGET_NAME], into[names.BUDGET_WINDOW], into[names.BUDGET_ACTION] = (
-        budget.name,
-        window.label,
-        window.action,
-    )
+    into[names.BUDGET_NAME], into[names.BUDGET_WINDOW] = budget.name, window.label
+    into[names.BUDGET_ACTION] = window.action
     if budget.tokens is not None:
         into[names.BUDGET_LIMIT_TOKENS], spent_name = budget.tokens, names.BUDGET_SPENT_TOKENS
     else:
@@ -81,7 +76,7 @@ def describe_budget(call: FinishedCall, options: object, into: Attributes) -> No
         into[spent_name] = budget.describe_amount(window.spent)
 
 
-def _describe_parts(amounts: Iterable[tuple[str, Amount]], into: Attributes) -> None:
+def _describe_parts(amounts: Iterable[tuple[str, Amount]], into: dict[str, AttributeValue]) -> None:
     input_cost: Amount = 0
     output_cost: Amount = 0
     for part, units in amounts:

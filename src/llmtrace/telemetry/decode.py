@@ -39,13 +39,7 @@ class Decoded:
     """Text with one level of escapes decoded."""
 
     def __init__(self, source: str, escapes: list[tuple[int, int, str]], *, blank: str = "") -> None:
-        """Decode ``source``.
-
-        Args:
-            source: The text with escapes.
-            escapes: Start, end and decoded characters of each escape.
-            blank: Replacement for an escape without characters, such as a colour.
-        """
+        """Decode the escapes: their start, end and characters, or ``blank`` for one without, such as a colour."""
         pieces: list[str] = []
         self._spans: list[tuple[int, int, int, int]] = []
         """Start and end of each escape in the source, then in ``text``."""

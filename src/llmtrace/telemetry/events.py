@@ -26,8 +26,7 @@ class Events:
     ) -> bool:
         """Emit an event that belongs to the span of ``context``, within the attribute limit of the logger.
 
-        Returns:
-            False if there is no logger, so that the event is dropped.
+        Return False if there is no logger, so that the event is dropped.
         """
         logger = self._logger()
         if logger is not None:

@@ -28,7 +28,7 @@ def has_usage(names: Collection[str]) -> bool:
 class JoinedSpan:
     """Span whose ``end`` is intercepted to add the attributes that its owner has not written."""
 
-    __slots__ = ("_end", "_late", "_make", "completed", "missed", "span")
+    __slots__ = ("_end", "_late", "_make", "completed", "missed", "notify", "span")
 
     def __init__(self, span: Any) -> None:
         """Intercept the end of ``span``, if it is recording."""
@@ -37,6 +37,8 @@ class JoinedSpan:
         self.completed: bool = False
         self.missed: bool = False
         """True if the span ended before the call did."""
+        self.notify: Callable[[], Callable[[], None] | None] | None = None
+        """Weak reference to a function that ends the call, if it can, when the owner ends the span."""
         self._make: Make | None = None
         self._late = False
         self._end: Callable[..., object] | None = None
@@ -54,11 +56,9 @@ class JoinedSpan:
         return context
 
     def prepare(self, make: Make, *, late: bool) -> None:
-        """Have the span completed by ``make`` when it ends.
+        """Have the span completed by ``make`` when it ends, perhaps long after the call.
 
-        Args:
-            make: Returns the attributes to add; may be called long after the call.
-            late: The call is not priced yet, so ``make`` is called when an exporter reads the span, if possible.
+        A ``late`` call is not priced yet: ``make`` is called when an exporter reads the span, if possible.
         """
         if self.missed or self.completed:
             return
@@ -67,6 +67,12 @@ class JoinedSpan:
             self._complete(spare=True)
 
     def _intercept(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            notify = None if self.notify is None or self._make is not None else self.notify()
+            if notify is not None:
+                notify()
+        except Exception:
+            log_internal_error("end a call with the span of another instrumentation")
         end, self._end = self._end, None
         if end is None:  # ended twice: the SDK logs a warning
             end = type(self.span).end.__get__(self.span)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -28,17 +27,18 @@ from .._compat.span_attributes import limits_of, make_encodable, set_attributes,
 from .._errors import log_internal_error
 from .._text import encodable
 from ..capture import worker
-from ..capture.failure import error_type, qualified_name
+from ..capture.failure import error_type
 from ..context.collect import Calls
 from ..context.operation import Operation
 from ..context.score import Score
 from ..model import CallContext, Document, PromptUse, RequestContent
 from ..model.call_stages import FinishedCall
 from . import names
-from .attributes import Attributes
+from .attributes import Attributes, describe_exception
 from .bridges import add_bridges
 from .content import describe_content
 from .content_policy import NO_CONTENT, ContentPolicy
+from .events import Events
 from .start_attributes import StartAttributes
 from .truncate import dumps, map_text
 
@@ -59,13 +59,6 @@ class Annotator(Protocol):
 
     def post(self, score: Score) -> None:
         """Queue ``score`` without waiting for the backend's response."""
-
-
-class EventEmitter(Protocol):
-    """Emitter of events through the logs API."""
-
-    def emit(self, name: str, attributes: Attributes, context: Context) -> bool:
-        """Emit an event that belongs to the span of ``context``; return False if nothing takes it."""
 
 
 def describe_context(call: FinishedCall, options: object, into: Attributes) -> None:
@@ -150,9 +143,8 @@ class OperationSpans:
         tracer: Callable[[str], Tracer],
         *,
         content: ContentPolicy = NO_CONTENT,
-        error_messages: bool = False,
         rollup: bool = False,
-        events: EventEmitter | None = None,
+        events: Events | None = None,
         annotator: Annotator | None = None,
         bridges: Callable[[], Sequence[str]] | None = None,
         observe: Callable[[Operation], None] | None = None,
@@ -160,7 +152,6 @@ class OperationSpans:
         self._tracer = tracer
         self._policy = content
         self._observe = observe
-        self._error_messages = error_messages
         self.rollup = rollup
         self._events = events
         self._annotator = annotator
@@ -173,15 +164,7 @@ class OperationSpans:
         return self._policy.records_on_span(context.capture_content)
 
     def begin(self, operation: Operation, outer: Context) -> Context:
-        """Start the span of an operation.
-
-        Args:
-            operation: The operation; its span is set.
-            outer: The OpenTelemetry context in which the operation starts.
-
-        Returns:
-            The context for everything inside the operation.
-        """
+        """Start the span of an operation, in the context ``outer``. Return the context for everything inside."""
         worker.start()  # it may have to end the span
         tracer = self._tracer(operation.client)
         attributes = None
@@ -268,12 +251,8 @@ class OperationSpans:
             return
         into[names.OUTCOME] = "error"
         into[names.ERROR_TYPE] = error_type(error)
-        event: Attributes = {names.EXCEPTION_TYPE: qualified_name(type(error))}
-        text = type(error).__qualname__
-        if self._error_messages or policy is not None:
-            text = event[names.EXCEPTION_MESSAGE] = self._policy.text(str(error))
-            event[names.EXCEPTION_STACKTRACE] = self._policy.text("".join(traceback.format_exception(error)))
-        make_encodable(event)
+        event = describe_exception(error, self._policy, with_content=policy is not None)
+        text = str(event.get(names.EXCEPTION_MESSAGE, type(error).__qualname__))
         operation.span.add_event(names.EXCEPTION, event)
         operation.span.set_status(Status(StatusCode.ERROR, encodable(text)))
 

@@ -104,15 +104,12 @@ class SpanEmitter:
         """Prepare the joined span of a call that is not priced yet, to be completed when an exporter reads it."""
         span.prepare(lambda existing: self._joined_attributes(finished(), existing), late=True)
 
-    def end(self, call: FinishedCall, span: Any, parent_context: Any, end_time: int | None) -> None:
-        """Write the attributes of ``call`` and end its span.
+    def before_end(self, span: Any, notify: Callable[[], Callable[[], None] | None]) -> None:
+        """Have the function that ``notify`` returns, if any, called when the owner of a joined span ends it."""
+        span.notify = notify
 
-        Args:
-            call: The call.
-            span: The span that ``begin`` returned.
-            parent_context: The context of the caller when the call started.
-            end_time: Nanoseconds since the epoch, ``None`` for now.
-        """
+    def end(self, call: FinishedCall, span: Any, parent_context: Any, end_time: int | None) -> None:
+        """Write the attributes of ``call`` and end its span, at ``end_time`` in nanoseconds since the epoch or now."""
         if call.joined_span is not None:
             self._join(call, span)
             if call.suppressed or not span.missed:

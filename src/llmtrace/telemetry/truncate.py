@@ -63,6 +63,8 @@ def truncate(
         inline: Include binary data that fits, as base64.
         are_messages: The items have the fields of the convention; otherwise all keys and values are the user's.
     """
+    if redact is None and (plain := _encode_unchanged(items, max_bytes)) is not None:
+        return Truncated(items, plain, cut=False, size=0)
     lengths = _measure_texts(items, are_messages, len)
     cut = False
     window = None
@@ -77,6 +79,19 @@ def truncate(
         value = _shrink(value, max_bytes, are_messages)
         text, cut = dumps(value), True
     return Truncated(value, text, cut, size)
+
+
+_encode_plain = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def _encode_unchanged(items: list[Any], max_bytes: int) -> str | None:
+    """Return the JSON of ``items``, or ``None`` if it does not fit or a value has to be replaced."""
+    try:
+        text = _encode_plain(items)
+        fits = len(text) <= max_bytes and len(text.encode()) <= max_bytes
+    except (TypeError, ValueError, RecursionError):  # binary data, a number that JSON does not have, a lone surrogate
+        return None
+    return text if fits and "\\u0000" not in text else None
 
 
 def map_text(value: Any, text: Change, blob: Callable[[Blob], Any] | None = None, *, are_messages: bool = True) -> Any:

@@ -94,11 +94,7 @@ class Uploads:
         after_fork(self._reset)
 
     def send(self, content: Mapping[str, UntruncatedContent]) -> dict[str, str]:
-        """Queue ``content`` for upload.
-
-        Returns:
-            Attributes with the URL of each file that was accepted.
-        """
+        """Queue ``content`` for upload. Return attributes with the URL of each file that was accepted."""
         call = str(uuid4())
         references: dict[str, str] = {}
         for name, untruncated in content.items():
@@ -111,13 +107,9 @@ class Uploads:
         return references
 
     def drain(self, timeout: float) -> bool:
-        """Wait until all accepted files are written.
+        """Wait up to ``timeout`` seconds until all accepted files are written.
 
-        Args:
-            timeout: Maximum seconds to wait.
-
-        Returns:
-            True if all were written and no file was lost since the previous call.
+        Return True if all were written and no file was lost since the previous call.
         """
         deadline = time.monotonic() + timeout
         with self._condition:

@@ -84,20 +84,15 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[Any]:
 
 
 def _limit_failures(item: pytest.Item, calls: Sequence[Any]) -> Iterator[str]:
-    marker = item.get_closest_marker("max_cost")
-    if marker is not None:
-        yield from _check_cost(calls, **_arguments(marker, "usd"))
-    marker = item.get_closest_marker("max_tokens")
-    if marker is not None:
-        yield from _check_tokens(calls, **_arguments(marker, "total"))
-    marker = item.get_closest_marker("max_first_token")
-    if marker is not None:
-        yield from _check_first_token(calls, **_arguments(marker, "seconds"))
-
-
-def _arguments(marker: pytest.Mark, first: str) -> dict[str, Any]:
-    """Return the arguments of a marker by name; the one positional argument gets the name ``first``."""
-    return {**dict(zip((first,), marker.args, strict=False)), **marker.kwargs}
+    for name, first, check in (
+        ("max_cost", "usd", _check_cost),
+        ("max_tokens", "total", _check_tokens),
+        ("max_first_token", "seconds", _check_first_token),
+    ):
+        marker = item.get_closest_marker(name)
+        if marker is not None:
+            # The one positional argument has the name ``first``.
+            yield from check(calls, **{**dict(zip((first,), marker.args, strict=False)), **marker.kwargs})
 
 
 def _check_cost(calls: Sequence[Any], usd: float | str, allow_unpriced: bool = False) -> Iterator[str]:

@@ -14,8 +14,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from .. import _api
 from ..context.collect import Calls
 
-__all__ = ["Recording", "recording"]
-
 
 @dataclass(slots=True)
 class Recording:

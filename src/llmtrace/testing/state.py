@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
-
-__all__ = ["reset"]
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -18,27 +17,26 @@ def reset() -> None:
     calls that ``score()`` can find. Waits up to one second for calls that have ended to be recorded first. The
     instrumentation set up by ``instrument()`` stays.
     """
-    if (worker := _loaded("capture.worker")) is not None:
-        worker.drain(1.0)
-    if (budget := _loaded("budgets.budget")) is not None:
-        budget.forget()
-    if (enforcement := _loaded("budgets.enforcement")) is not None:
-        enforcement.forget_spending()
-    if (process := _loaded("_process")) is not None:
-        process.forget_warnings()
-    if (score := _loaded("context.score")) is not None:
-        score.forget_calls()
-    if (documents := _loaded("context.documents")) is not None:
-        documents.forget_traces()
-    if (prompts := _loaded("context.prompts")) is not None:
-        prompts.forget_templates()
-    if (api := _loaded("_api")) is not None:
-        for instrumentation in api._every_instrumentation():
-            instrumentation._runtime.forget()
-    if (errors := _loaded("_errors")) is not None:
-        errors.internal_errors.clear()
+    for name, forget in _FORGET.items():
+        # Modules that have not been imported have no state.
+        if (module := sys.modules.get(f"{_PACKAGE}.{name}")) is not None:
+            forget(module)
 
 
-def _loaded(name: str) -> Any:
-    """Return a module of the package if it has been imported; others have no state to reset."""
-    return sys.modules.get(f"{_PACKAGE}.{name}")
+def _forget_instrumentation(api: Any) -> None:
+    for instrumentation in api._every_instrumentation():
+        instrumentation._runtime.forget()
+
+
+_FORGET: dict[str, Callable[[Any], object]] = {
+    "capture.worker": lambda worker: worker.drain(1.0),
+    "budgets.budget": lambda budget: budget.forget(),
+    "budgets.enforcement": lambda enforcement: enforcement.forget_spending(),
+    "_process": lambda process: process.forget_warnings(),
+    "context.score": lambda score: score.forget_calls(),
+    "context.documents": lambda documents: documents.forget_traces(),
+    "context.prompts": lambda prompts: prompts.forget_templates(),
+    "_api": _forget_instrumentation,
+    "_errors": lambda errors: errors.internal_errors.clear(),
+}
+"""Function that resets the state of a module, by the name of the module, in order."""

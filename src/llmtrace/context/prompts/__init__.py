@@ -177,13 +177,7 @@ def _choose(folder: Path, name: str, label: str | None) -> tuple[str | None, str
 
 
 def label_for_key(name: str, key: str | None, targets: Mapping[str, LabelTarget]) -> str | None:
-    """Return the label for a session or user. It depends on the arguments only, so that all processes agree.
-
-    Args:
-        name: The name of the prompt.
-        key: The session or user, or ``None`` for the default label.
-        targets: The labels of the prompt.
-    """
+    """Return the label for a session or user. It depends on the arguments only, so that all processes agree."""
     weights = {
         label: target.weight for label, target in sorted(targets.items()) if target.weight and label != _PRODUCTION
     }

@@ -1,4 +1,7 @@
-"""Prompt files: ``<folder>/<name>/<version>.md`` with a ``labels.toml``, or one file ``<folder>/<name>.md``."""
+"""Prompt files: ``<folder>/<name>/<version>.md`` with a ``labels.toml``, or one file ``<folder>/<name>.md``.
+
+The functions raise ``ConfigError`` if a file cannot be read or is invalid, or if there is no such prompt or version.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +14,6 @@ from typing import Any
 
 from ..._settings import ConfigError
 from . import git
-
-__all__ = [
-    "HISTORY",
-    "LABELS",
-    "LabelTarget",
-    "PromptFile",
-    "digest",
-    "find",
-    "labels_of",
-    "names_in",
-    "parse_labels",
-    "read",
-    "versions_of",
-]
 
 LABELS = "labels.toml"
 HISTORY = "previous"
@@ -84,11 +73,7 @@ def _is_version(path: Path, folder: Path) -> bool:
 
 
 def find(folder: Path, name: str) -> Path:
-    """Return the folder with a prompt's versions, or its single file.
-
-    Raises:
-        ConfigError: The name is invalid, or there is no such prompt.
-    """
+    """Return the folder with a prompt's versions, or its single file."""
     if not isinstance(name, str) or len(name) > _MAX_NAME_CHARS or not _NAME.fullmatch(name):
         raise ConfigError(
             f"{name!r} is not a valid prompt name; use letters, digits, '.', '-', '_', and '/' for folders"
@@ -107,11 +92,7 @@ def find(folder: Path, name: str) -> Path:
 
 
 def versions_of(folder: Path) -> list[str]:
-    """Return the versions in a prompt's folder, the latest last.
-
-    Raises:
-        ConfigError: The folder cannot be read.
-    """
+    """Return the versions in a prompt's folder, the latest last."""
     try:
         versions = [path.stem for path in folder.iterdir() if path.suffix in _SUFFIXES and path.is_file()]
     except OSError as error:
@@ -126,11 +107,7 @@ def _sort_key(version: str) -> list[tuple[int, int, str]]:
 
 
 def labels_of(folder: Path) -> dict[str, LabelTarget]:
-    """Return the labels of a prompt's folder, none if it has no label file.
-
-    Raises:
-        ConfigError: The label file cannot be read or is invalid.
-    """
+    """Return the labels of a prompt's folder, none if it has no label file."""
     path = folder / LABELS
     try:
         return parse_labels(path, path.read_text(encoding="utf-8"))
@@ -141,11 +118,7 @@ def labels_of(folder: Path) -> dict[str, LabelTarget]:
 
 
 def parse_labels(path: Path, text: str) -> dict[str, LabelTarget]:
-    """Parse ``text``, the content of the label file ``path``.
-
-    Raises:
-        ConfigError: It is not valid TOML, or a label is invalid.
-    """
+    """Parse ``text``, the content of the label file ``path``."""
     try:
         if len(text) > _MAX_METADATA_CHARS:
             raise ValueError(f"it is longer than {_MAX_METADATA_CHARS:,} characters")
@@ -178,16 +151,7 @@ def _parse_target(path: Path, label: str, value: object) -> LabelTarget:
 
 
 def read(path: Path, name: str, version: str | None) -> PromptFile:
-    """Return one version of a prompt.
-
-    Args:
-        path: The folder with the prompt's versions, or its single file.
-        name: The name of the prompt.
-        version: The version to read from a folder.
-
-    Raises:
-        ConfigError: There is no such version, or its file is invalid.
-    """
+    """Return a version of a prompt in a folder, or the one in a single file."""
     if not path.is_dir():
         return _read_file(path, name, None)
     versions = versions_of(path)
@@ -247,11 +211,7 @@ def _split(path: Path, text: str) -> tuple[dict[str, Any], str]:
 
 
 def _check_size(value: Any) -> Any:
-    """Return ``value``, if it can be printed, copied and compared in reasonable time.
-
-    Raises:
-        ValueError: It has too many values, contains itself, or has an integer of more than 64 bits.
-    """
+    """Return ``value``. Raise ``ValueError`` if it is too large to be printed, copied and compared."""
     pending, count = [value], 0
     while pending:
         part = pending.pop()

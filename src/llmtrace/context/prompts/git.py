@@ -17,8 +17,6 @@ from pathlib import Path
 
 from ..._settings.environment import variables
 
-__all__ = ["FileHistory", "look_up"]
-
 _TIMEOUT_SECONDS = 2.0
 
 
@@ -36,15 +34,9 @@ _NO_HISTORY = FileHistory()
 
 
 def look_up(path: Path, data: bytes, tag_prefixes: tuple[str, ...] = ()) -> FileHistory:
-    """Return the commit and tags that contain the file ``path`` with the content ``data``.
+    """Return the commit and the tags with these prefixes that contain the file ``path`` with the content ``data``.
 
-    Args:
-        path: The path of the file.
-        data: Its bytes.
-        tag_prefixes: Beginnings of the names of the tags to look at.
-
-    Returns:
-        The history, empty if the file is in no repository or Git cannot read the repository. Never raises.
+    The history is empty if the file is in no repository or Git cannot read the repository. Never raises.
     """
     try:
         path = path.resolve()
@@ -108,13 +100,7 @@ def _search(
 
 
 def _run(root: Path, *arguments: str, lines: Iterable[str] = ()) -> list[str]:
-    """Run Git in ``root`` and return the lines that it prints, none if it cannot be run or takes too long.
-
-    Args:
-        root: The folder to run in.
-        *arguments: The arguments of the command.
-        lines: The lines of its standard input.
-    """
+    """Run Git in ``root`` and return the lines that it prints, none if it cannot be run or takes too long."""
     program = shutil.which("git")
     if program is None or not os.path.isabs(program):  # Windows also looks in the current folder
         return []

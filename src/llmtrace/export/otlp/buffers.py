@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..stats import ExportStats
@@ -14,21 +13,10 @@ if TYPE_CHECKING:
     from ..spool.buffer import SpoolBuffer
     from ..spool.segment import Record
 
-__all__ = ["Buffer", "Entry", "MemoryBuffer", "Remaining"]
-
 Buffer: TypeAlias = "MemoryBuffer | SpoolBuffer"
 """A queue that keeps requests until they are settled. Every method may be called from any thread."""
 Entry: TypeAlias = "Payload | Record"
 """One queued request, in memory or on disk."""
-
-
-@dataclass(frozen=True, slots=True)
-class Remaining:
-    """Number of items (spans, data points, log records or scores) of this process that still wait."""
-
-    on_disk: int
-    in_memory: int
-    """Items that are not on disk and are lost with the process."""
 
 
 class MemoryBuffer:
@@ -111,14 +99,14 @@ class MemoryBuffer:
         """Return the number of queued requests."""
         return len(self._entries)
 
+    def saved(self) -> int:
+        """Return the number of queued items that outlive the process."""
+        return 0
+
     def unsaved(self) -> int:
-        """Return the number of queued items; all of them are in memory only."""
+        """Return the number of queued items that are in memory only."""
         with self._lock:
             return sum(entry.items for entry in self._entries)
-
-    def remaining(self) -> Remaining:
-        """Return the number of queued items."""
-        return Remaining(0, self.unsaved())
 
     def adopt(self) -> bool:
         """Return False: memory holds nothing of other processes."""

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from urllib.parse import urlsplit, urlunsplit
 
-__all__ = ["Destination", "make_destination"]
-
 _NOT_IDENTITY = frozenset({"user-agent", "content-type", "content-encoding", "content-length", "accept",
                            "accept-encoding", "connection"})  # fmt: skip
 

@@ -11,8 +11,6 @@ from ...telemetry import names
 from ..signals import Signal
 from .payload import Payload, Unencodable, pack
 
-__all__ = ["OtlpEncoder"]
-
 _CONTENT = (
     names.INPUT_MESSAGES,
     names.OUTPUT_MESSAGES,
@@ -97,43 +95,36 @@ class OtlpEncoder:
     def _slice(self, request: Any, start: int, stop: int) -> Any:
         part = self.signal.request()
         offset = 0
-        for group in self._groups(request):
-            target_group = None
-            for scope in self._scopes(group):
-                items = []
-                for item in self._items(scope):
-                    if chosen := _slice_item(item, start - offset, stop - offset):
-                        items.append(chosen)
-                    offset += _count_items(item)
-                if not items:
-                    continue
-                if target_group is None:
-                    target_group = self._groups(part).add(resource=group.resource, schema_url=group.schema_url)
-                target_scope = self._scopes(target_group).add(scope=scope.scope, schema_url=scope.schema_url)
-                self._items(target_scope).extend(items)
+        last_group = target_group = None
+        for group, scope, items in self._scopes(request):
+            chosen = []
+            for item in items:
+                if (piece := _slice_item(item, start - offset, stop - offset)) is not None:
+                    chosen.append(piece)
+                offset += _count_items(item)
+            if not chosen:
+                continue
+            if group is not last_group:
+                last_group = group
+                target_group = getattr(part, self.signal.groups).add(
+                    resource=group.resource, schema_url=group.schema_url
+                )
+            target_scope = getattr(target_group, self.signal.scopes).add(scope=scope.scope, schema_url=scope.schema_url)
+            getattr(target_scope, self.signal.items).extend(chosen)
         return part
 
     def _count(self, request: Any) -> int:
-        return sum(
-            _count_items(item)
-            for group in self._groups(request)
-            for scope in self._scopes(group)
-            for item in self._items(scope)
-        )
+        return sum(_count_items(item) for *_, items in self._scopes(request) for item in items)
 
-    def _groups(self, request: Any) -> Any:
-        return getattr(request, self.signal.groups)
-
-    def _scopes(self, group: Any) -> Any:
-        return getattr(group, self.signal.scopes)
-
-    def _items(self, scope: Any) -> Any:
-        return getattr(scope, self.signal.items)
+    def _scopes(self, request: Any) -> Iterator[tuple[Any, Any, Any]]:
+        """Yield each scope of a request, after its resource and before its items."""
+        for group in getattr(request, self.signal.groups):
+            for scope in getattr(group, self.signal.scopes):
+                yield group, scope, getattr(scope, self.signal.items)
 
     def _drop_content(self, request: Any, limit: int) -> bool:
         """Drop content of the only item until the request fits. Return True if it fits now."""
-        group = next(iter(self._groups(request)))
-        (item,) = self._items(next(iter(self._scopes(group))))
+        item = next(item for *_, items in self._scopes(request) for item in items)
         return hasattr(item, "dropped_attributes_count") and _drop_item_content(request, item, limit)
 
 

@@ -20,9 +20,6 @@ from .encoder import OtlpEncoder
 from .payload import Encoder, Payload
 from .transport import Outcome, read_response
 
-__all__ = ["OtlpGrpcTransport"]
-
-
 _FORK_WAIT_SECONDS = 0.1
 """Seconds that a fork waits for a gRPC call to end. gRPC supports forks only between calls."""
 

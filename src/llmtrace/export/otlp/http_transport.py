@@ -10,7 +10,6 @@ import hashlib
 import io
 import math
 import random
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
@@ -26,8 +25,6 @@ from .encoder import OtlpEncoder
 from .payload import Encoder, Payload
 from .transport import Outcome, read_response
 
-__all__ = ["HttpTransport", "OtlpHttpTransport"]
-
 _RETRYABLE_STATUSES = frozenset({408, 425, 429})
 _MAX_REQUEST_BYTES = 32 << 20
 _MAX_RESPONSE_BYTES = 64 << 10
@@ -40,6 +37,7 @@ class HttpTransport:
     """A transport to one URL."""
 
     limit = _MAX_REQUEST_BYTES
+    """Maximum bytes of a request before compression."""
 
     def __init__(
         self,
@@ -83,10 +81,7 @@ class HttpTransport:
     def _send(self, body: bytes, timeout: float) -> Outcome:
         self._drop_closed_session()
         if self._session is None:
-            self._session = self._make_session()
-            if sys.platform != "win32":  # a descriptor is not a socket there
-                with suppress(OSError):
-                    self._marker = Descriptor.marker()
+            self._session, self._marker = self._make_session(), Descriptor.marker()
         deadline = time.monotonic() + timeout
         # Derive the key from the bytes: gateways that support the header drop a request that is sent twice.
         idempotency_key = hashlib.blake2b(body, digest_size=16).hexdigest()
@@ -110,12 +105,9 @@ class HttpTransport:
 
         Keep the object: its sockets would close or write to files of the program that have the same numbers now.
         """
-        if self._marker is not None:
-            try:
-                self._marker.number()
-            except OSError:
-                _closed_sessions.append(self._session)
-                self._session = self._marker = None
+        if self._marker is not None and not self._marker.is_open:
+            _closed_sessions.append(self._session)
+            self._session = self._marker = None
 
     def after_fork(self) -> None:
         """Drop the session in a forked child: its connections belong to the parent."""

@@ -8,8 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["ENCODINGS", "Encoder", "Payload", "Unencodable", "pack"]
-
 ENCODINGS = ("none", "gzip", "deflate")
 _COMPRESSION_LEVEL = 6
 

@@ -19,8 +19,6 @@ from .buffers import Buffer, Entry
 from .payload import Payload, Unencodable
 from .transport import Outcome, Transport
 
-__all__ = ["Sender"]
-
 _log = logging.getLogger("llmtrace")
 _random = random.Random()
 """Not the shared generator: a program that seeds it gets the same numbers with llmtrace as without."""
@@ -172,11 +170,9 @@ class Sender:
             self._renew()
 
     def _log_remaining(self, action: str) -> None:
-        waiting = self._buffer.remaining()
         # Skip items in memory at shutdown: they are reported as lost.
-        self._stats.log_remaining(
-            action, on_disk=waiting.on_disk, in_memory=waiting.in_memory if action == "flush()" else 0
-        )
+        in_memory = self._buffer.unsaved() if action == "flush()" else 0
+        self._stats.log_remaining(action, on_disk=self._buffer.saved(), in_memory=in_memory)
 
     def _release(self) -> None:
         self._buffer.close()

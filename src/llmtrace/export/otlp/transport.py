@@ -1,15 +1,18 @@
-"""Interface of a transport, which sends one encoded request to one destination, and its outcome."""
+"""The two transports, each of which sends one encoded request to one destination, and the outcome of a request."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ..signals import Signal
-from .destination import Destination
-from .payload import Encoder, Payload
 
-__all__ = ["Outcome", "Transport", "read_response"]
+if TYPE_CHECKING:
+    from .grpc_transport import OtlpGrpcTransport
+    from .http_transport import HttpTransport
+
+Transport: TypeAlias = "HttpTransport | OtlpGrpcTransport"
+"""A connection to one destination."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,30 +33,3 @@ def read_response(signal: Signal, response: Any) -> Outcome:
     """Return the outcome of an accepted OTLP request, with the items that the backend rejected."""
     partial = response.partial_success
     return Outcome("accepted", partial.error_message[:200], rejected=max(0, getattr(partial, signal.rejected)))
-
-
-class Transport(Protocol):
-    """A connection to one destination."""
-
-    destination: Destination
-    encoder: Encoder
-    unit: str
-    """Plural name of the items that are sent: spans, data points, log records or scores."""
-    encoding: str
-    """Compression of the payloads: one of ``ENCODINGS``."""
-    timeout: float
-    """Seconds for one request."""
-    limit: int
-    """Maximum bytes of a request before compression."""
-
-    def send(self, payload: Payload, timeout: float) -> Outcome:
-        """Send the request once, within about ``timeout`` seconds. It raises nothing."""
-        ...
-
-    def after_fork(self) -> None:
-        """Drop connections in a forked child: they belong to the parent."""
-        ...
-
-    def close(self) -> None:
-        """Close the connections. The next ``send`` opens new ones."""
-        ...

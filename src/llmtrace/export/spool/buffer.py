@@ -19,15 +19,13 @@ from itertools import chain
 from pathlib import Path
 
 from ..._process import warn_once
-from ..otlp.buffers import Entry, MemoryBuffer, Remaining
+from ..otlp.buffers import Entry, MemoryBuffer
 from ..otlp.destination import Destination
 from ..otlp.payload import Encoder, Payload
 from ..signals import SIGNALS
 from ..stats import ExportStats
 from .directory import LockedDirectory
 from .segment import Record, Segment
-
-__all__ = ["SpoolBuffer", "directories_in", "unit_of"]
 
 _log = logging.getLogger("llmtrace")
 _SEGMENT_BYTES = 4 << 20
@@ -368,10 +366,10 @@ class SpoolBuffer:
         """Return the number of items that wait in memory only."""
         return self._memory.unsaved()
 
-    def remaining(self) -> Remaining:
-        """Return the number of items of this process that wait on disk and in memory."""
+    def saved(self) -> int:
+        """Return the number of items of this process that wait on disk."""
         with self._lock:
-            return Remaining(sum(record.items for record in self._own), self.unsaved())
+            return sum(record.items for record in self._own)
 
     # -- spools of dead processes -------------------------------------------------------------------------------------
 

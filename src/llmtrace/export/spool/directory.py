@@ -13,8 +13,6 @@ from pathlib import Path
 from ..._files import Descriptor, make_private
 from .lock import try_lock
 
-__all__ = ["OUT_OF_DESCRIPTORS", "LockedDirectory"]
-
 OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 _LOCK_FILE = "lock"
 _CREATE_ATTEMPTS = 8
@@ -64,10 +62,7 @@ class LockedDirectory:
 
     def held(self) -> bool:
         """Return True while the lock is held: the program may have closed its descriptor."""
-        try:
-            return self._lock is not None and self._lock.number() >= 0
-        except OSError:
-            return False
+        return self._lock is not None and self._lock.is_open
 
     def retake(self) -> bool:
         """Lock the directory again after its descriptor was closed. Return False if another process was faster."""

@@ -18,8 +18,6 @@ from .buffer import SpoolBuffer, directories_in, unit_of
 from .directory import LockedDirectory
 from .segment import Segment, describe
 
-__all__ = ["UNITS", "SpoolEntry", "drain", "purge", "survey"]
-
 UNITS = (*(signal.unit for signal in SIGNALS), "scores")
 """Plural names of all items that a spool may hold."""
 

@@ -11,8 +11,6 @@ try:
 except ImportError:  # Windows
     _fcntl = None
 
-__all__ = ["lock", "try_lock"]
-
 
 def try_lock(descriptor: int) -> bool:
     """Take the lock without waiting. Return False if another process holds it.

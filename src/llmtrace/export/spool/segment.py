@@ -20,8 +20,6 @@ from ..._files import Descriptor
 from ..otlp.destination import Destination
 from ..otlp.payload import ENCODINGS, Payload
 
-__all__ = ["Record", "Segment", "describe"]
-
 _HEAD = struct.Struct("<8sII")  # magic, length of the description, its checksum
 _MAGICS = (b"LLMSPL01", b"LLMSPL02")
 _MARK = b"\xf1REC"
@@ -196,12 +194,8 @@ class Segment:
         return bytes(body)
 
     def _reader_number(self) -> int:
-        if self._read_descriptor is not None:
-            try:
-                return self._read_descriptor.number()
-            except OSError:  # closed by the program
-                self._read_descriptor = None
-        self._read_descriptor = Descriptor(self.path, os.O_RDWR)
+        if self._read_descriptor is None or not self._read_descriptor.is_open:  # the program may have closed it
+            self._read_descriptor = Descriptor(self.path, os.O_RDWR)
         return self._read_descriptor.number()
 
     def end_reading(self) -> None:

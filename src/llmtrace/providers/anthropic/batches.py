@@ -138,13 +138,7 @@ class _Results:
             # Not the id of the message: only a result that succeeded has one.
             request.batch_id, request.response_id = self._batch_id, f"{self._batch_id}/{request.custom_id}"
         call = CallState(
-            self._services,
-            self._client,
-            _RESULT,
-            request,
-            self._provider,
-            self._server,
-            parent_context=self._context,
+            self._services, self._client, _RESULT, request, self._provider, self._server, parent_context=self._context
         )
         response = call.read_response(item)
         if response.status != "completed":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..._read import as_mapping, get, get_count, get_text, iter_list, select
 from ...capture.error_body import read_error
 from ...model import Counts, Request, Response
 from ...model.wire_format import WireFormat
+from .._common import read_count, read_count_request
 from .._texts import message_texts
 from .._usage import OPENAI, Names, Reported, add_cache_writes
 from ..bedrock.headers import HEADERS
@@ -114,35 +115,22 @@ def read_response(response: Any) -> Response:
     return reported.fill(result, to_usage(reported.counts))
 
 
+@dataclass(slots=True, eq=False)
 class MessagesAccumulator:
     """Accumulator of messages stream events."""
 
-    __slots__ = (
-        "_additional_usage",
-        "_compacted",
-        "_context",
-        "_end",
-        "_error",
-        "_id",
-        "_model",
-        "_reason",
-        "_reported",
-        "_tier",
-        "_usage_is_final",
-        "skips_text",
-    )
-
-    def __init__(self) -> None:
-        self._reported = Reported()
-        self._additional_usage: tuple[tuple[str | None, Counts], ...] = ()
-        self._context: dict[str, str] = {}
-        self._id: str | None = None
-        self._model: str | None = None
-        self._tier: str | None = None
-        self._reason: str | None = None
-        self._error: str | None = None
-        self._end = self._compacted = self._usage_is_final = False
-        self.skips_text: bool = False
+    _reported: Reported = field(default_factory=Reported)
+    _additional_usage: tuple[tuple[str | None, Counts], ...] = ()
+    _context: dict[str, str] = field(default_factory=dict)
+    _id: str | None = None
+    _model: str | None = None
+    _tier: str | None = None
+    _reason: str | None = None
+    _error: str | None = None
+    _end: bool = False
+    _usage_is_final: bool = False
+    _compacted: bool = False
+    skips_text: bool = False
 
     def add(self, event: Any) -> bool | str:
         if self.skips_text:
@@ -207,14 +195,6 @@ class MessagesAccumulator:
         return self._reported.fill(response, to_usage(self._reported.counts))
 
 
-def read_count_request(body: Any) -> Request:
-    return Request(operation="count_tokens", model=get_text(body, "model"))
-
-
-def read_count(response: Any) -> Response:
-    return Response(counted_tokens=get_count(response, "input_tokens"))
-
-
 def read_complete_request(body: Any) -> Request:
     params = select(body, _PARAMS)
     limit = get_count(body, "max_tokens_to_sample")
@@ -254,19 +234,7 @@ class CompletionAccumulator:
         return replace(self._last, complete=self.ended)
 
 
-COMPLETE = WireFormat(
-    request=read_complete_request,
-    response=read_response,
-    accumulator=CompletionAccumulator,
-    content=COMPLETE_CONTENT,
-    texts=message_texts,
-)
-MESSAGES = WireFormat(
-    request=read_request,
-    response=read_response,
-    accumulator=MessagesAccumulator,
-    content=MESSAGES_CONTENT,
-    texts=message_texts,
-    headers=HEADERS,  # of Bedrock, which has Anthropic's models too
-)
+COMPLETE = WireFormat(read_complete_request, read_response, CompletionAccumulator, COMPLETE_CONTENT, message_texts)
+# With the headers of Bedrock, which has Anthropic's models too.
+MESSAGES = WireFormat(read_request, read_response, MessagesAccumulator, MESSAGES_CONTENT, message_texts, HEADERS)
 COUNT_TOKENS = WireFormat(request=read_count_request, response=read_count, content=COUNT_TOKENS_CONTENT)

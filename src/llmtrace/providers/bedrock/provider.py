@@ -15,7 +15,7 @@ BEDROCK = Provider(
     name="bedrock",
     distribution="botocore",
     module="botocore.client",
-    supported=">=1.35,<2",
+    supported=">=1.35.16,<2",
     hook=botocore,
     serves="aws.bedrock",
     routes=named(

@@ -12,7 +12,7 @@ CLAUDE_AGENT = Provider(
     name="claude_agent",
     distribution="claude-agent-sdk",
     module="claude_agent_sdk",
-    supported=">=0.1,<1",
+    supported=">=0.1.7,<1",
     hook=hook_in("claude_agent.sdk"),
     serves="anthropic",
     routes={("AGENT", "query"): QUERY},

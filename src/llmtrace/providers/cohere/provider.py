@@ -125,7 +125,7 @@ COHERE = Provider(
     name="cohere",
     distribution="cohere",
     module="cohere.client",
-    supported=">=5.16,<8",
+    supported=">=5.16.1,<8",
     hook=patch,
     routes=named(
         "cohere",

@@ -8,8 +8,7 @@ from typing import Any
 from ..._read import get, iter_list
 from ...model import Response
 from .._usage import read_server_times
-from ..openai.chat import CHAT, ChatAccumulator
-from ..openai.compatible import compatible
+from ..openai.chat import CHAT, ChatAccumulator, compatible
 
 __all__ = ["TIMED_CHAT"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .. import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RERANK, Provider, WireFormat, named, stainless
-from ..openai.compatible import compatible
+from ..openai.chat import compatible
 from ..openai.media import IMAGES, SPEECH, TRANSCRIPTIONS
 from .groq import TIMED_CHAT
 

@@ -25,8 +25,7 @@ def read_response(response: Any) -> Response:
     count = get_count(get(response, "usageMetadata"), "promptTokenCount")
     vector = get(next(iter_list(response, "embeddings"), get(response, "embedding")), "values")
     return Response(
-        usage=None if count is None else {"input": count},
-        dimensions=len(vector) if isinstance(vector, list) else None,
+        usage=None if count is None else {"input": count}, dimensions=len(vector) if isinstance(vector, list) else None
     )
 
 

@@ -6,6 +6,7 @@ objects use snake_case.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..._read import as_mapping, get, get_text, iter_list
@@ -14,7 +15,7 @@ from ...model import Counts, Request, Response
 from ...model.wire_format import WireFormat
 from .._texts import generate_texts
 from .._usage import is_billed, merge_counts
-from .generate_content import GENERATE_CONTENT
+from .generate_content import GENERATE_CONTENT, either
 
 __all__ = ["GENERATE"]
 
@@ -30,11 +31,6 @@ _FORMATS = {"application/json": "json", "text/plain": "text"}
 _MEDIA = {"AUDIO": "speech", "IMAGE": "image", "VIDEO": "video"}
 
 
-def _either(source: Any, camel: str, snake: str) -> Any:
-    value = get(source, camel)
-    return get(source, snake) if value is None else value
-
-
 def _enum_value(value: Any) -> str | None:
     """Return the value of an enumeration, whether text from the wire or a member of the SDK's enum."""
     value = getattr(value, "value", value)
@@ -46,42 +42,42 @@ def _count(value: Any) -> int | None:
 
 
 def read_request(body: Any) -> Request:
-    config = _either(body, "generationConfig", "generation_config")
+    config = either(body, "generationConfig", "generation_config")
     return Request(
         operation="generate_content",
         params=_read_params(config) if config is not None else {},
         output_type=_output_type(config),
-        service_tier=_enum_value(_either(body, "serviceTier", "service_tier")),
+        service_tier=_enum_value(either(body, "serviceTier", "service_tier")),
     )
 
 
 def _read_params(config: Any) -> dict[str, Any]:
     params: dict[str, Any] = {}
     for camel, snake, name in _PARAMS:
-        value = _either(config, camel, snake)
+        value = either(config, camel, snake)
         if type(value) is int or type(value) is float:
             params[name] = value
-    top_k = _either(config, "topK", "top_k")
+    top_k = either(config, "topK", "top_k")
     if type(top_k) is int or (type(top_k) is float and top_k.is_integer()):
         params["top_k"] = int(top_k)
-    stop = _either(config, "stopSequences", "stop_sequences")
+    stop = either(config, "stopSequences", "stop_sequences")
     if isinstance(stop, list) and stop and all(isinstance(item, str) for item in stop):
         params["stop_sequences"] = list(stop)  # the caller may change its list
-    choices = _count(_either(config, "candidateCount", "candidate_count"))
+    choices = _count(either(config, "candidateCount", "candidate_count"))
     if choices is not None and choices != 1:
         params["choice.count"] = choices
-    thinking = _either(config, "thinkingConfig", "thinking_config")
-    level = _enum_value(_either(thinking, "thinkingLevel", "thinking_level"))
+    thinking = either(config, "thinkingConfig", "thinking_config")
+    level = _enum_value(either(thinking, "thinkingLevel", "thinking_level"))
     if level is not None:
         params["reasoning.level"] = level
     return params
 
 
 def _output_type(config: Any) -> str | None:
-    kind = _either(config, "responseMimeType", "response_mime_type")
+    kind = either(config, "responseMimeType", "response_mime_type")
     if isinstance(kind, str) and kind in _FORMATS:
         return _FORMATS[kind]
-    modalities = _either(config, "responseModalities", "response_modalities")
+    modalities = either(config, "responseModalities", "response_modalities")
     for modality in modalities if isinstance(modalities, list) else ():
         media = _MEDIA.get((_enum_value(modality) or "").upper())
         if media is not None:
@@ -117,19 +113,17 @@ _READ_FIELDS = frozenset(
 _TIERS = {"ON_DEMAND": "standard", "ON_DEMAND_PRIORITY": "priority", "ON_DEMAND_FLEX": "flex"}
 
 
+@dataclass(slots=True, eq=False)
 class UsageAccumulator:
     """Accumulator of usage, which every chunk of a stream reports, perhaps in part. The last value of a field wins."""
 
-    __slots__ = ("_counts", "_implied_zeros", "_parts", "tier", "traffic", "unread")
-
-    def __init__(self) -> None:
-        self._counts: Counts = {}
-        self._implied_zeros: tuple[str, ...] = ()
-        self._parts: dict[str, Counts] = {}
-        self.unread: dict[str, None] = {}
-        """Names of positive counts that may be billed and that no table contains."""
-        self.tier: str | None = None
-        self.traffic: str | None = None
+    _counts: Counts = field(default_factory=dict)
+    _implied_zeros: tuple[str, ...] = ()
+    _parts: dict[str, Counts] = field(default_factory=dict)
+    unread: dict[str, None] = field(default_factory=dict)
+    """Names of positive counts that may be billed and that no table contains."""
+    tier: str | None = None
+    traffic: str | None = None
 
     def add(self, usage: Any) -> None:
         """Read one report immediately: the first releases of the SDK change the object later."""
@@ -137,23 +131,23 @@ class UsageAccumulator:
             return
         counts: Counts = {}
         for camel, snake in (*_TOTALS, _CACHED):
-            value = _count(_either(usage, camel, snake))
+            value = _count(either(usage, camel, snake))
             if value is not None:
                 counts[camel] = value
         merge_counts(self._counts, counts)
         reported = [counts[name] for name, _ in _TOTALS if name in counts]
         # The API omits zeros. A count that only earlier chunks reported is zero if the counts of this chunk add up to
         # its total. An example is the draft of a step that ran a tool.
-        adds_up = bool(reported) and sum(reported) == _count(_either(usage, *_TOTAL))
+        adds_up = bool(reported) and sum(reported) == _count(either(usage, *_TOTAL))
         self._implied_zeros = tuple(name for name, _ in _TOTALS[1:] if name not in counts) if adds_up else ()
         for camel, snake, _, ending in _PARTS:
-            parts = _either(usage, camel, snake)
+            parts = either(usage, camel, snake)
             if isinstance(parts, list) and parts:
                 read = self._read_parts(parts, ending)
                 if any(read.values()) or camel not in self._parts:
                     self._parts[camel] = read
-        tier = _enum_value(_either(usage, "serviceTier", "service_tier"))
-        traffic = _enum_value(_either(usage, "trafficType", "traffic_type"))
+        tier = _enum_value(either(usage, "serviceTier", "service_tier"))
+        traffic = _enum_value(either(usage, "trafficType", "traffic_type"))
         self.tier = tier or (traffic and _TIERS.get(traffic)) or self.tier
         self.traffic = traffic or self.traffic
         fields = as_mapping(usage)
@@ -165,7 +159,7 @@ class UsageAccumulator:
         counts: Counts = {}
         for part in parts:
             modality = (_enum_value(get(part, "modality")) or "").lower()
-            count = _count(_either(part, "tokenCount", "token_count"))
+            count = _count(either(part, "tokenCount", "token_count"))
             if count is not None and modality + ending in _FIELDS:
                 counts[modality + ending] = counts.get(modality + ending, 0) + count
             elif count and modality not in _TEXT_MODALITIES and modality not in _MODALITIES:
@@ -173,11 +167,7 @@ class UsageAccumulator:
         return counts
 
     def usage(self, *, final: bool = True) -> Counts | None:
-        """Return all reported counts.
-
-        Args:
-            final: The last chunk was the end of the stream, so its total may reset counts of earlier chunks to zero.
-        """
+        """Return all reported counts. In a ``final`` report the total may reset counts of earlier chunks to zero."""
         zeros = self._implied_zeros if final else ()
         counts = {name: count for name, count in self._counts.items() if name not in zeros}
         result: Counts = {}
@@ -196,7 +186,7 @@ class UsageAccumulator:
 def _may_be_billed(name: str, value: Any) -> bool:
     """Return true for a positive count under an unknown name, or for details that hold one."""
     if isinstance(value, list):
-        return any(_count(_either(part, "tokenCount", "token_count")) for part in value)
+        return any(_count(either(part, "tokenCount", "token_count")) for part in value)
     name = name.lower()
     return type(value) in (int, float) and value > 0 and (name.endswith("count") or is_billed(name))
 
@@ -207,35 +197,23 @@ def _add(into: Counts, name: str, *counts: float | None) -> None:
         into[name] = sum(reported)
 
 
+@dataclass(slots=True, eq=False)
 class GenerateAccumulator:
     """Accumulator of the chunks of a stream; a plain response is a stream of one chunk."""
 
-    __slots__ = (
-        "_blocked",
-        "_error",
-        "_finish",
-        "_grounded",
-        "_id",
-        "_maps",
-        "_model",
-        "_queries",
-        "_reported",
-        "_saw_content",
-    )
-
-    def __init__(self) -> None:
-        self._id: str | None = None
-        self._model: str | None = None
-        self._finish: dict[int, str] = {}
-        self._blocked: str | None = None
-        self._queries: set[str] = set()
-        self._grounded = self._maps = False
-        self._error: str | None = None
-        self._saw_content = False
-        self._reported = UsageAccumulator()
+    _id: str | None = None
+    _model: str | None = None
+    _finish: dict[int, str] = field(default_factory=dict)
+    _blocked: str | None = None
+    _queries: set[str] = field(default_factory=set)
+    _grounded: bool = False
+    _maps: bool = False
+    _error: str | None = None
+    _saw_content: bool = False
+    _reported: UsageAccumulator = field(default_factory=UsageAccumulator)
 
     def add(self, chunk: Any) -> bool:
-        self._reported.add(_either(chunk, "usageMetadata", "usage_metadata"))
+        self._reported.add(either(chunk, "usageMetadata", "usage_metadata"))
         if self._id is None:
             self._id = get_text(chunk, "responseId") or get_text(chunk, "response_id")
         if self._model is None:
@@ -248,41 +226,41 @@ class GenerateAccumulator:
         return self._saw_content
 
     def _candidate(self, candidate: Any) -> None:
-        reason = _enum_value(_either(candidate, "finishReason", "finish_reason"))
+        reason = _enum_value(either(candidate, "finishReason", "finish_reason"))
         if reason is not None:
             self._finish[_count(get(candidate, "index")) or 0] = reason
-        grounding = _either(candidate, "groundingMetadata", "grounding_metadata")
+        grounding = either(candidate, "groundingMetadata", "grounding_metadata")
         if grounding is not None:
             self._ground(grounding)
         if not self._saw_content:
             self._saw_content = any(_has_content(part) for part in iter_list(get(candidate, "content"), "parts"))
 
     def _ground(self, grounding: Any) -> None:
-        queries = _either(grounding, "webSearchQueries", "web_search_queries")
+        queries = either(grounding, "webSearchQueries", "web_search_queries")
         for query in queries if isinstance(queries, list) else ():
             if isinstance(query, str) and query:
                 self._queries.add(query)
-        chunks = _either(grounding, "groundingChunks", "grounding_chunks")
+        chunks = either(grounding, "groundingChunks", "grounding_chunks")
         if not isinstance(chunks, list):
             chunks = []
         # Results from the caller's own files or stores are not a Google search.
         self._grounded = (
             self._grounded
             or bool(self._queries)
-            or _either(grounding, "searchEntryPoint", "search_entry_point") is not None
+            or either(grounding, "searchEntryPoint", "search_entry_point") is not None
             or any(get(chunk, "web") is not None for chunk in chunks)
         )
         # Google Maps is a separate product with a separate fee.
         self._maps = (
             self._maps
-            or _either(grounding, "googleMapsWidgetContextToken", "google_maps_widget_context_token") is not None
+            or either(grounding, "googleMapsWidgetContextToken", "google_maps_widget_context_token") is not None
             or any(get(chunk, "maps") is not None for chunk in chunks)
         )
 
     def _read_block_reason(self, chunk: Any) -> None:
-        feedback = _either(chunk, "promptFeedback", "prompt_feedback")
+        feedback = either(chunk, "promptFeedback", "prompt_feedback")
         if feedback is not None:
-            self._blocked = _enum_value(_either(feedback, "blockReason", "block_reason")) or self._blocked
+            self._blocked = _enum_value(either(feedback, "blockReason", "block_reason")) or self._blocked
         self._error = read_error(chunk) or self._error
 
     @property
@@ -328,7 +306,7 @@ _CONTENT = (
 
 
 def _has_content(part: Any) -> bool:
-    return any(_either(part, camel, snake) for camel, snake in _CONTENT)
+    return any(either(part, camel, snake) for camel, snake in _CONTENT)
 
 
 def read_response(response: Any) -> Response:
@@ -337,10 +315,4 @@ def read_response(response: Any) -> Response:
     return accumulator.result()
 
 
-GENERATE = WireFormat(
-    request=read_request,
-    response=read_response,
-    accumulator=GenerateAccumulator,
-    content=GENERATE_CONTENT,
-    texts=generate_texts,
-)
+GENERATE = WireFormat(read_request, read_response, GenerateAccumulator, GENERATE_CONTENT, generate_texts)

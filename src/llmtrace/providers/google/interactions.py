@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..._read import get, get_count, get_text, iter_list, select
 from ...capture.error_body import read_error
-from ...model import Counts, Request, Response
+from ...model import Blob, Counts, Message, Request, RequestContent, Response
+from ...model.content_format import ContentFormat
 from ...model.wire_format import WireFormat
+from .._common import no_content, read_fetch
+from .._messages import (
+    append_turn,
+    file_uri_part,
+    function_tool,
+    iter_items,
+    parse_arguments,
+    reasoning_part,
+    server_tool_call_part,
+    server_tool_result_part,
+    text_part,
+    to_json,
+    tool_call_part,
+    tool_result_part,
+)
 from .._texts import interaction_texts
 from .._usage import Reported
-from .interactions_content import INTERACTIONS_CONTENT, RETRIEVE_INTERACTION_CONTENT
 
 __all__ = ["INTERACTIONS", "RETRIEVE_INTERACTION"]
 
@@ -82,18 +97,18 @@ def _add_report(usage: Any, reported: Reported) -> None:
     if usage is None:
         return
     counts: Counts = {}
-    for name, field in _TOTALS.items():
+    for name, total in _TOTALS.items():
         count = get_count(usage, name)
         if count is not None:
-            counts[field] = count
+            counts[total] = count
     for name, ending in _PARTS:
         parts: Counts = {}
         for part in iter_list(usage, name):
-            field, count = (get_text(part, "modality") or "").lower() + ending, get_count(part, "tokens")
-            if count is not None and field in _FIELDS:
-                parts[field] = parts.get(field, 0) + count
+            key, count = (get_text(part, "modality") or "").lower() + ending, get_count(part, "tokens")
+            if count is not None and key in _FIELDS:
+                parts[key] = parts.get(key, 0) + count
         # Keep the name in the key: tokens that tools read are counted separately from the input.
-        counts.update({f"{name}:{field}": tokens for field, tokens in parts.items()})
+        counts.update({f"{name}:{key}": tokens for key, tokens in parts.items()})
     for tool in iter_list(usage, "grounding_tool_count"):
         kind, count = get_text(tool, "type") or "tools", get_count(tool, "count")
         if count:
@@ -109,8 +124,8 @@ def _totals(reported: Reported) -> Counts | None:
     """Return inclusive counts: Google counts the input of its own tools and reasoning separately."""
     counts: Counts = {}
     for name, count in reported.counts.items():
-        field = name.rpartition(":")[2]
-        counts[field] = counts.get(field, 0) + count
+        key = name.rpartition(":")[2]
+        counts[key] = counts.get(key, 0) + count
     if "tool_input" in counts:
         counts["input"] = counts.get("input", 0) + counts["tool_input"]
     if "reasoning" in counts:
@@ -147,17 +162,15 @@ def _read(response: Any, reported: Reported) -> Response:
     return reported.fill(result, _totals(reported))
 
 
+@dataclass(slots=True, eq=False)
 class InteractionAccumulator:
     """Accumulator of interaction events; life-cycle events carry the complete interaction so far."""
 
-    __slots__ = ("_end", "_error", "_interaction", "_reported", "_saw_content")
-
-    def __init__(self) -> None:
-        self._interaction: Any = None
-        self._reported = Reported()
-        self._end = False
-        self._error: str | None = None
-        self._saw_content = False
+    _interaction: Any = None
+    _reported: Reported = field(default_factory=Reported)
+    _error: str | None = None
+    _saw_content: bool = False
+    ended: bool = False
 
     def add(self, event: Any) -> bool:
         kind = get(event, "event_type")
@@ -169,16 +182,12 @@ class InteractionAccumulator:
             self._saw_content = self._saw_content or get_text(get(event, "delta"), "type") != "thought_signature"
         elif kind.startswith("interaction.") and (interaction := get(event, "interaction")) is not None:
             self._interaction = interaction
-            self._end = kind in ("interaction.completed", "interaction.complete")
+            self.ended = kind in ("interaction.completed", "interaction.complete")
             _add_report(get(interaction, "usage"), self._reported)
         elif kind == "error":
             self._error = read_error(event) or "error"
         _add_report(get(get(event, "metadata"), "usage"), self._reported)
         return self._saw_content
-
-    @property
-    def ended(self) -> bool:
-        return self._end
 
     def result(self) -> Response:
         response = _read(self._interaction, self._reported)
@@ -186,24 +195,164 @@ class InteractionAccumulator:
             response,
             error=response.error or self._error,
             failed=response.failed or self._error is not None,
-            complete=self._end,
+            complete=self.ended,
         )
 
 
-def read_retrieve(body: Any) -> Request:
-    return Request(operation="fetch_response", background=True)
+_CONTENT_KINDS = ("image", "audio", "video", "document")
 
 
-INTERACTIONS = WireFormat(
-    request=read_request,
-    response=read_response,
-    accumulator=InteractionAccumulator,
-    content=INTERACTIONS_CONTENT,
-    texts=interaction_texts,
-)
+def read_content(body: Any) -> RequestContent:
+    request = RequestContent()
+    system = get(body, "system_instruction")
+    if isinstance(system, str):
+        request.system.append(text_part(system))
+    value = get(body, "input")
+    if isinstance(value, str):
+        request.messages.append({"role": "user", "parts": [text_part(value)]})
+    elif get_text(value, "type") is not None:
+        _add(request.messages, value)
+    else:
+        for item in iter_items(body, "input", request):
+            _add(request.messages, item)
+    for tool in iter_items(body, "tools", request):
+        kind = get_text(tool, "type") or "unknown"
+        request.tools.append(function_tool(tool, "parameters") if kind == "function" else {"type": kind, "name": kind})
+    return request
+
+
+def _add(messages: list[Message], item: Any) -> None:
+    """Add a step, or a piece of content, which belongs to the user."""
+    if isinstance(item, str):
+        append_turn(messages, "user", [text_part(item)])
+        return
+    kind = get_text(item, "type")
+    if (role := get_text(item, "role")) is not None:  # a turn, as older releases send it
+        append_turn(messages, "assistant" if role == "model" else role, _contents(item))
+    elif kind == "user_input":
+        messages.append({"role": "user", "parts": _contents(item)})
+    elif kind == "function_result":
+        messages.append({"role": "tool", "parts": _step(item)})
+    elif kind is not None:
+        part = _content(item)
+        append_turn(messages, "assistant" if part is None else "user", _step(item) if part is None else [part])
+
+
+def _contents(item: Any) -> list[Any]:
+    content = get(item, "content")
+    if isinstance(content, str):
+        return [text_part(content)]
+    return [part for block in iter_items(item, "content") if (part := _content(block)) is not None]
+
+
+def _content(item: Any) -> Any:
+    kind = get_text(item, "type")
+    if kind == "text":
+        text = get_text(item, "text")
+        return text_part(text) if text else None
+    if kind not in _CONTENT_KINDS:
+        return None
+    mime_type, data = get_text(item, "mime_type"), get(item, "data")
+    if isinstance(data, (str, bytes)) and data:
+        return Blob(kind, mime_type, data)
+    part = file_uri_part(get_text(item, "uri"), mime_type)
+    return None if part is None else {**part, "modality": kind}
+
+
+def _step(step: Any) -> list[Any]:
+    """Return the parts of one step of the user, the model or a tool."""
+    kind = get_text(step, "type") or ""
+    if kind == "thought":
+        thoughts = [get_text(thought, "text") or "" for thought in iter_items(step, "summary")]
+        return [reasoning_part("".join(thoughts))] if any(thoughts) else []
+    if kind == "model_output":
+        return _contents(step)
+    if kind == "function_call":
+        return [
+            tool_call_part(get_text(step, "id"), get_text(step, "name"), parse_arguments(get(step, "arguments")) or {})
+        ]
+    if kind == "function_result":
+        return [tool_result_part(get_text(step, "call_id"), to_json(get(step, "result")))]
+    if kind.endswith("_call"):
+        name = kind.removesuffix("_call")
+        return [server_tool_call_part(get_text(step, "id"), name, name, _details(step, "arguments"))]
+    if kind.endswith("_result"):
+        return [
+            server_tool_result_part(get_text(step, "call_id"), kind.removesuffix("_result"), _details(step, "result"))
+        ]
+    return []
+
+
+def _details(step: Any, name: str) -> dict[str, Any]:
+    value = get(step, name)
+    return {} if value is None else {name: to_json(value)}
+
+
+def read_output(response: Any) -> list[Message]:
+    steps = iter_items(response, "steps")
+    if get(response, "steps") is None:
+        steps = iter_items(response, "outputs")  # the name in older releases
+    parts = [part for step in steps for part in (_step(step) or [_content(step)]) if part is not None]
+    return [{"role": "assistant", "parts": parts, "finish_reason": get_text(response, "status")}] if parts else []
+
+
+class InteractionContentAccumulator:
+    """Accumulator of the steps of a stream, each of which starts, grows and stops."""
+
+    __slots__ = ("_pieces", "_status", "_steps")
+
+    def __init__(self) -> None:
+        self._steps: dict[int, dict[str, Any]] = {}
+        self._pieces: dict[int, list[str]] = {}
+        self._status: str | None = None
+
+    def add(self, event: Any) -> None:
+        kind = get_text(event, "event_type") or ""
+        if kind.endswith(".start"):
+            step = get(event, "step") or get(event, "content")
+            self._at(event).update(to_json(step) if step is not None else {})
+        elif kind.endswith(".delta"):
+            self._grow(
+                self._at(event), get(event, "delta"), self._pieces.setdefault(get_count(event, "index") or 0, [])
+            )
+        elif kind in ("interaction.completed", "interaction.complete"):
+            self._status = get_text(get(event, "interaction"), "status")
+
+    def _at(self, event: Any) -> dict[str, Any]:
+        return self._steps.setdefault(get_count(event, "index") or 0, {})
+
+    def _grow(self, step: dict[str, Any], delta: Any, pieces: list[str]) -> None:
+        kind = get_text(delta, "type") or ""
+        if kind == "text":
+            pieces.append(get_text(delta, "text") or "")
+        elif kind == "thought_summary":
+            pieces.append(get_text(get(delta, "content"), "text") or "")
+        elif kind == "arguments_delta":
+            pieces.append(get_text(delta, "arguments") or "")
+        elif kind in _CONTENT_KINDS:
+            step.setdefault("media", []).append(to_json(delta))
+        elif kind.endswith(("_call", "_result")):
+            step.update(to_json(delta))
+
+    def messages(self) -> list[Message]:
+        parts: list[Any] = []
+        for index in sorted(self._steps):
+            step, text = self._steps[index], "".join(self._pieces.get(index, ()))
+            kind = step.get("type")
+            if text and kind == "thought":
+                parts.append(reasoning_part(text))
+            elif text and kind == "function_call":
+                parts += _step({**step, "arguments": text})
+            else:
+                parts += [text_part(text)] if text else []
+                parts += _step(step) or [_content(step)]
+            parts += [_content(media) for media in step.get("media", ())]
+        parts = [part for part in parts if part is not None]
+        return [{"role": "assistant", "parts": parts, "finish_reason": self._status}] if parts else []
+
+
+_CONTENT = ContentFormat(read_content, read_output, InteractionContentAccumulator)
+INTERACTIONS = WireFormat(read_request, read_response, InteractionAccumulator, _CONTENT, interaction_texts)
 RETRIEVE_INTERACTION = WireFormat(
-    request=read_retrieve,
-    response=read_response,
-    accumulator=InteractionAccumulator,
-    content=RETRIEVE_INTERACTION_CONTENT,
+    read_fetch, read_response, InteractionAccumulator, replace(_CONTENT, request=no_content)
 )

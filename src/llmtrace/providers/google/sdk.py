@@ -16,7 +16,7 @@ from ..._read import get, get_text
 from ...capture import worker
 from ...capture.call import CallState
 from ...capture.services import CallServices
-from ...capture.stream import AsyncObservedIterator, ObservedIterator, StreamObserver, notify
+from ...capture.stream import AsyncObservedIterator, StreamObserver, notify
 from ...context import state as context_state
 from ...context.operations import CalledTool
 from ...model import Request
@@ -24,7 +24,7 @@ from ...model.wire_format import WireFormat
 from .. import _hooks, _patches
 from .._deferred import DeferredStreams, Origin
 from .._patches import Patches
-from .._requests import call_hooks, leave_open
+from .._requests import call_hooks, leave_open, read_stream
 from ..contract import Provider, named, speakeasy, stainless
 from ..hosts import server_of
 from .chunks import accumulator, parse_body
@@ -138,7 +138,6 @@ def _count_attempt() -> CallState | None:
 
 
 _Begin = Callable[..., CallState | None]
-_END = object()
 
 
 def _requests(begin: _Begin, deferred: DeferredStreams) -> dict[str, Callable[..., Any]]:
@@ -146,13 +145,10 @@ def _requests(begin: _Begin, deferred: DeferredStreams) -> dict[str, Callable[..
 
     def request_streamed(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Generator[Any, Any, Any]:
         origin = deferred.find(sys._getframe())
-        call = begin(client, args, kwargs, origin, stream=True)
-        stream = wrapped(*args, **kwargs)
-        if call is None:
-            yield from stream
-            return
         # Pass the id of the frame: a reference to the frame would keep this generator alive.
-        yield from _read_stream(call, stream, origin, id(sys._getframe().f_back))
+        observe = partial(_observe, id(sys._getframe().f_back))
+        open_call = partial(begin, client, args, kwargs, origin, stream=True)
+        yield from read_stream(wrapped(*args, **kwargs), open_call, observe, partial(_is_held, origin))
 
     async def async_request_streamed(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
         origin = deferred.find(sys._getframe())
@@ -244,40 +240,9 @@ def _observe_parsing(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any
         raise
 
 
-def _read_stream(call: CallState, stream: Any, origin: Origin | None, reader: int) -> Generator[Any, Any, None]:
-    # The first ``next`` sends the request.
-    first = _hooks.drive(call, leave_open, next, (stream, _END), {})
-    chunks = _observe(call, stream, first, reader)
-    if chunks is None:
-        if first is not _END:
-            yield first
-            yield from stream
-        return
-    try:
-        yield first
-        yield from chunks
-    except GeneratorExit:
-        # Report a close only while the caller holds the stream. Garbage collection closes a generator too, in a
-        # finalizer that must not end spans: the observer handles that drop itself.
-        if _is_held(origin):
-            notify(chunks._observer.on_close)
-        raise
-
-
-def _observe(call: CallState, stream: Any, first: Any, reader: int) -> ObservedIterator | None:
-    """Return an observed iterator over ``stream`` after its ``first`` chunk, or ``None`` if nothing is left."""
-    try:
-        observer = StreamObserver(call, accumulator(call))
-        if first is _END:
-            observer.on_exhausted()
-            return None
-        _readers[reader] = observer
-        observer.on_chunk(first)
-        return ObservedIterator(stream, observer)
-    except Exception:
-        _hooks.end_without_response(call)
-        log_internal_error("read a response")
-        return None
+def _observe(reader: int, call: CallState) -> StreamObserver:
+    observer = _readers[reader] = StreamObserver(call, accumulator(call))
+    return observer
 
 
 class _ObservedStream(AsyncObservedIterator):
@@ -354,15 +319,9 @@ class _GoogleCallFactory:
         self, client: Any, wire_format: WireFormat, request: Request, arguments: dict[str, Any], body: Any
     ) -> CallState:
         url = get(arguments.get("http_options"), "base_url") or get(client._http_options, "base_url")
-        call = _hooks.begin(
-            self._services,
-            self._provider.name,
-            wire_format,
-            request,
-            provider="gcp.vertex_ai" if client.vertexai else self._provider.default_provider,
-            server=_server(url) if isinstance(url, str) else None,
-            body=body,
-        )
+        vendor = "gcp.vertex_ai" if client.vertexai else self._provider.default_provider
+        server = _server(url) if isinstance(url, str) else None
+        call = _hooks.begin(self._services, self._provider, wire_format, request, vendor, server, body)
         call.body = body
         if hasattr(client, "_request_once"):
             call.retries = -1  # the hook counts every attempt, including the first

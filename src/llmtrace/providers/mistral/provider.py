@@ -7,7 +7,7 @@ from typing import Any
 
 from ..._read import get_count, get_text
 from .. import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, NativeSpans, Provider, Request, WireFormat, named, speakeasy
-from ..openai.compatible import compatible
+from ..openai.chat import compatible
 
 __all__ = ["MISTRAL"]
 

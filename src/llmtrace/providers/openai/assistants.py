@@ -1,15 +1,31 @@
-"""OpenAI assistants: runs of a thread, where they report usage. An assistant is an agent hosted by the provider."""
+"""OpenAI assistants: runs of a thread, where they report usage. An assistant is an agent hosted by the provider.
+
+The response of a run that is not streamed has no output: its messages are fetched by other requests.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
-from ..._read import get, get_text, select
+from ..._read import get, get_count, get_text, iter_list, select
 from ...capture.error_body import read_error
-from ...model import Request, Response
+from ...model import Message, Request, RequestContent, Response
+from ...model.content_format import ContentFormat
 from ...model.wire_format import WireFormat
+from .._common import no_content, read_fetch
+from .._messages import (
+    file_part,
+    function_tool,
+    iter_items,
+    media_part,
+    parse_arguments,
+    server_tool_call_part,
+    text_part,
+    tool_call_part,
+    tool_result_part,
+)
 from .._usage import Reported
-from .assistants_content import RETRIEVE_RUN_CONTENT, RUN_CONTENT
 
 __all__ = ["RETRIEVE_RUN", "RUN"]
 
@@ -50,16 +66,14 @@ def read_response(run: Any, reported: Reported | None = None) -> Response:
     )
 
 
+@dataclass(slots=True, eq=False)
 class RunAccumulator:
     """Accumulator of the events of a streamed run; each event of the run carries its complete state so far."""
 
-    __slots__ = ("_error", "_reported", "_run", "_saw_content")
-
-    def __init__(self) -> None:
-        self._run: Any = None
-        self._reported = Reported()
-        self._error: str | None = None
-        self._saw_content = False
+    _run: Any = None
+    _reported: Reported = field(default_factory=Reported)
+    _error: str | None = None
+    _saw_content: bool = False
 
     def add(self, event: Any) -> bool:
         # The SDK yields an event with its data. A body that is read as bytes has the data only.
@@ -89,9 +103,146 @@ def _truncated(response: Response) -> Response:
     return Response(id=response.id, model=response.model, conversation_id=response.conversation_id, complete=False)
 
 
-def read_retrieve(_: Any) -> Request:
-    return Request(operation="fetch_response", background=True)
+def read_content(body: Any) -> RequestContent:
+    request = RequestContent()
+    for name in ("instructions", "additional_instructions"):
+        if (instructions := get_text(body, name)) is not None:
+            request.system.append(text_part(instructions))
+    for source, name in ((get(body, "thread"), "messages"), (body, "additional_messages")):
+        for message in iter_items(source, name, request):
+            request.messages.append({"role": get_text(message, "role") or "user", "parts": _contents(message)})
+    for output in iter_items(body, "tool_outputs", request):
+        result = tool_result_part(get_text(output, "tool_call_id"), parse_arguments(get(output, "output")))
+        request.messages.append({"role": "tool", "parts": [result]})
+    for tool in iter_items(body, "tools", request):
+        function, kind = get(tool, "function"), get_text(tool, "type") or "unknown"
+        definition = {"type": kind, "name": kind} if function is None else function_tool(function, "parameters")
+        request.tools.append(definition)
+    return request
 
 
-RUN = WireFormat(request=read_request, response=read_response, accumulator=RunAccumulator, content=RUN_CONTENT)
-RETRIEVE_RUN = WireFormat(request=read_retrieve, response=read_response, content=RETRIEVE_RUN_CONTENT)
+def _contents(message: Any) -> list[Any]:
+    content = get(message, "content")
+    if isinstance(content, str):
+        return [text_part(content)]
+    return [part for item in iter_items(message, "content") if (part := _part(item)) is not None]
+
+
+def _part(item: Any) -> Any:
+    match get_text(item, "type"):
+        case "text":
+            text = get(item, "text")
+            text = text if isinstance(text, str) else get_text(text, "value")
+            return None if text is None else text_part(text)
+        case "refusal":
+            text = get_text(item, "refusal")
+            return None if text is None else text_part(text)
+        case "image_url":
+            return media_part("image", get_text(get(item, "image_url"), "url"))
+        case "image_file":
+            identifier = get_text(get(item, "image_file"), "file_id")
+            return None if identifier is None else file_part(identifier, "image")
+    return None
+
+
+def _calls(calls: Any) -> list[Any]:
+    parts: list[Any] = []
+    for call in calls:
+        kind, identifier = get_text(call, "type") or "unknown", get_text(call, "id")
+        details = get(call, kind)
+        if kind == "function":
+            parts.append(tool_call_part(identifier, get_text(details, "name"), get_text(details, "arguments") or ""))
+        else:
+            tool_input = get_text(details, "input")
+            parts.append(
+                server_tool_call_part(identifier, kind, kind, {} if tool_input is None else {"input": tool_input})
+            )
+    return parts
+
+
+def read_calls(run: Any) -> list[Message]:
+    """Return the tool calls that a run waits for."""
+    action = get(get(run, "required_action"), "submit_tool_outputs")
+    parts = _calls(iter_list(action, "tool_calls"))
+    return [{"role": "assistant", "parts": parts, "finish_reason": "tool_calls"}] if parts else []
+
+
+class RunContentAccumulator:
+    """Accumulator of the messages and tool calls of a streamed run, in the order they began."""
+
+    __slots__ = ("_order", "_run")
+
+    def __init__(self) -> None:
+        self._order: dict[str, _PartialItem] = {}
+        self._run: Any = None
+
+    def add(self, event: Any) -> None:
+        data = get(event, "data") or event
+        kind, identifier = get_text(data, "object"), get_text(data, "id") or ""
+        if kind == "thread.run":
+            self._run = data
+        elif kind in ("thread.message", "thread.run.step"):
+            item = self._order.setdefault(identifier, _PartialItem())
+            if get_text(data, "status") == "completed":
+                item.parts = _contents(data) if kind == "thread.message" else _step(data)
+        elif kind == "thread.message.delta":
+            self._order.setdefault(identifier, _PartialItem()).add_text(get(data, "delta"))
+        elif kind == "thread.run.step.delta":
+            self._order.setdefault(identifier, _PartialItem()).add_calls(get(data, "delta"))
+
+    def messages(self) -> list[Message]:
+        parts = [part for item in self._order.values() for part in item.read()]
+        pending = read_calls(self._run)
+        if pending and not any(part["type"] == "tool_call" for part in parts if isinstance(part, dict)):
+            parts += pending[0]["parts"]
+        reason = get_text(self._run, "status")
+        if reason == "requires_action":
+            reason = "tool_calls"
+        return [{"role": "assistant", "parts": parts, "finish_reason": reason}] if parts else []
+
+
+def _step(step: Any) -> list[Any]:
+    return _calls(iter_list(get(step, "step_details"), "tool_calls"))
+
+
+class _PartialItem:
+    """Message or step of a stream. Its completed content, once received, replaces the pieces."""
+
+    __slots__ = ("_calls", "_texts", "parts")
+
+    def __init__(self) -> None:
+        self._texts: dict[int, list[str]] = {}
+        self._calls: dict[int, dict[str, Any]] = {}
+        self.parts: list[Any] | None = None
+
+    def add_text(self, delta: Any) -> None:
+        for item in iter_items(delta, "content"):
+            text = get_text(get(item, "text"), "value")
+            if text is not None:
+                self._texts.setdefault(get_count(item, "index") or 0, []).append(text)
+
+    def add_calls(self, delta: Any) -> None:
+        for item in iter_items(get(delta, "step_details"), "tool_calls"):
+            call = self._calls.setdefault(get_count(item, "index") or 0, {"pieces": []})
+            kind = get_text(item, "type") or call.get("type") or "unknown"
+            details = get(item, kind)
+            call["type"] = kind
+            call["id"] = get_text(item, "id") or call.get("id")
+            call["name"] = get_text(details, "name") or call.get("name")
+            call["pieces"].append(get_text(details, "arguments" if kind == "function" else "input") or "")
+
+    def read(self) -> list[Any]:
+        if self.parts is not None:
+            return self.parts
+        parts: list[Any] = [text_part("".join(self._texts[index])) for index in sorted(self._texts)]
+        for index in sorted(self._calls):
+            call = self._calls[index]
+            text = "".join(call["pieces"])
+            details = {"name": call["name"], "arguments": text, "input": text}
+            parts += _calls([{"type": call["type"], "id": call["id"], call["type"]: details}])
+        return parts
+
+
+_CONTENT = ContentFormat(read_content, read_calls, RunContentAccumulator)
+RUN = WireFormat(read_request, read_response, RunAccumulator, _CONTENT)
+RETRIEVE_RUN = WireFormat(read_fetch, read_response, content=ContentFormat(no_content, read_calls))

@@ -5,17 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from ..._read import get, get_text
-from ...model import Request, Response
+from ...model import Response
 from ...model.wire_format import WireFormat
+from .._common import read_fetch
 from .._usage import Reported
 
 __all__ = ["BATCH"]
 
 _FINAL_STATUSES = frozenset({"completed", "expired", "cancelled", "failed"})
-
-
-def read_request(_: Any) -> Request:
-    return Request(operation="fetch_response", background=True)
 
 
 def read_response(batch: Any) -> Response:
@@ -33,4 +30,4 @@ def read_response(batch: Any) -> Response:
     )
 
 
-BATCH = WireFormat(request=read_request, response=read_response)
+BATCH = WireFormat(request=read_fetch, response=read_response)

@@ -6,6 +6,7 @@ Used by OpenAI, Azure, Groq, DeepSeek, Together, OpenRouter, vLLM and every othe
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -15,9 +16,9 @@ from ...model import Request, Response
 from ...model.wire_format import WireFormat
 from .._texts import chat_texts
 from .._usage import Reported
-from .chat_content import CHAT_CONTENT
+from .chat_content import CHAT_CONTENT, COMPLETIONS_CONTENT
 
-__all__ = ["CHAT"]
+__all__ = ["CHAT", "COMPLETIONS", "compatible"]
 
 _PARAMS = frozenset({"max_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed"})
 _RARE_PARAMS = frozenset(
@@ -94,29 +95,19 @@ def read_response(response: Any) -> Response:
 _CONTENT = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal", "function_call", "audio", "images")
 
 
+@dataclass(slots=True, eq=False)
 class ChatAccumulator:
     """Accumulator of chat completion chunks, including those of legacy completions."""
 
-    __slots__ = (
-        "_error",
-        "_finish",
-        "_first",
-        "_has_final_usage",
-        "_identified",
-        "_refused",
-        "_reported",
-        "_saw_content",
-        "skips_text",
-    )
-
-    def __init__(self) -> None:
-        self._first: Response | None = None
-        self._identified = False
-        self._finish: dict[int, str] = {}
-        self._reported = Reported()
-        self._saw_content = self._refused = self._has_final_usage = False
-        self.skips_text: bool = False
-        self._error: str | None = None
+    _first: Response | None = None
+    _identified: bool = False
+    _finish: dict[int, str] = field(default_factory=dict)
+    _reported: Reported = field(default_factory=Reported)
+    _saw_content: bool = False
+    _refused: bool = False
+    _has_final_usage: bool = False
+    skips_text: bool = False
+    _error: str | None = None
 
     def add(self, chunk: Any) -> bool | str:
         try:
@@ -195,6 +186,26 @@ def _has_content(choice: Any) -> bool:
     return any(get(delta, name) for name in _CONTENT)
 
 
-CHAT = WireFormat(
-    request=read_request, response=read_response, accumulator=ChatAccumulator, content=CHAT_CONTENT, texts=chat_texts
-)
+CHAT = WireFormat(read_request, read_response, ChatAccumulator, CHAT_CONTENT, chat_texts)
+
+
+def read_completions_request(body: Any) -> Request:
+    return replace(read_request(body), operation="text_completion", api_type=None)
+
+
+COMPLETIONS = replace(CHAT, request=read_completions_request, content=COMPLETIONS_CONTENT)
+"""Legacy completions. Responses and chunks have the shape of chat's, with ``text`` in place of a message."""
+
+
+def compatible(wire_format: WireFormat) -> WireFormat:
+    """Return the wire format without what only OpenAI's own API has.
+
+    Streams of the other vendors report their usage without ``stream_options``, which some of them reject.
+    """
+
+    def read(body: Any) -> Request:
+        request = wire_format.request(body)
+        request.api_type = None
+        return request
+
+    return replace(wire_format, request=read)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..._read import as_mapping, get, get_count, get_text
@@ -148,7 +149,7 @@ def read_part(part: Any) -> Part | Blob | None:
         case "image_url" | "input_image" | "video_url" | "document_url" | "audio_url":
             return _linked_part(part, kind)
         case "input_audio":
-            audio = get(part, "input_audio")
+            audio = get(part, "input_audio") or part
             form, data = get_text(audio, "format"), get(audio, "data")
             return Blob("audio", f"audio/{form}" if form else None, data) if isinstance(data, (str, bytes)) else None
         case "file" | "input_file":
@@ -193,21 +194,19 @@ def read_response(response: Any) -> list[Message]:
 _TEXT_FIELDS = ("content", *_THOUGHTS, "tool_calls", "refusal", "function_call", "audio", "images")
 
 
+@dataclass(slots=True, eq=False)
 class _ChoiceAccumulator:
     """Accumulator of the content of one choice of a stream."""
 
-    __slots__ = ("audio", "blocks", "calls", "function", "reason", "refusal", "text", "thought", "transcript")
-
-    def __init__(self) -> None:
-        self.text: list[str] = []
-        self.thought: list[str] = []
-        self.refusal: list[str] = []
-        self.audio: list[str] = []
-        self.transcript: list[str] = []
-        self.blocks: list[Any] = []
-        self.calls: dict[Any, tuple[list[str], list[str], list[str]]] = {}
-        self.function: tuple[list[str], list[str]] | None = None
-        self.reason: str | None = None
+    text: list[str] = field(default_factory=list)
+    thought: list[str] = field(default_factory=list)
+    refusal: list[str] = field(default_factory=list)
+    audio: list[str] = field(default_factory=list)
+    transcript: list[str] = field(default_factory=list)
+    blocks: list[Any] = field(default_factory=list)
+    calls: dict[Any, tuple[list[str], list[str], list[str]]] = field(default_factory=dict)
+    function: tuple[list[str], list[str]] | None = None
+    reason: str | None = None
 
     def add(self, delta: Any) -> None:
         fields = as_mapping(delta)

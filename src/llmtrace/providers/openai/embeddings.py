@@ -1,15 +1,16 @@
-"""OpenAI embeddings. Of the vectors only the length of the first is read."""
+"""OpenAI embeddings. Of the vectors, which are never content, only the length of the first is read."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ..._read import get, get_count, get_text, iter_list
-from ...model import Request, Response
+from ...model import Request, RequestContent, Response
+from ...model.content_format import ContentFormat
 from ...model.wire_format import WireFormat
+from .._messages import count_encoded, iter_items
 from .._texts import no_texts
 from .._usage import Reported
-from .embeddings_content import EMBEDDINGS_CONTENT
 
 __all__ = ["EMBEDDINGS"]
 
@@ -40,4 +41,15 @@ def _length(vector: Any) -> int | None:
     return len(vector) if isinstance(vector, list) else None
 
 
-EMBEDDINGS = WireFormat(request=read_request, response=read_response, content=EMBEDDINGS_CONTENT, texts=no_texts)
+def read_content(body: Any) -> RequestContent:
+    request = RequestContent()
+    value = get(body, "input")
+    for item in [value] if isinstance(value, str) else iter_items(body, "input", request):
+        if isinstance(item, str):
+            request.texts.append(item)
+        else:
+            request.token_count += count_encoded(item)
+    return request
+
+
+EMBEDDINGS = WireFormat(read_request, read_response, content=ContentFormat(read_content), texts=no_texts)

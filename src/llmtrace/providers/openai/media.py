@@ -1,20 +1,21 @@
-"""OpenAI images and audio. Media are counted, never read."""
+"""OpenAI images, audio and moderations. Moderations are free of charge, and their results are not recorded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from ..._read import get, get_number, get_text
 from ...capture.error_body import read_error
-from ...model import Counts, Request, Response
+from ...model import Blob, Counts, Message, Request, RequestContent, Response
+from ...model.content_format import ContentFormat
 from ...model.wire_format import WireFormat
+from .._messages import iter_items, media_part, text_part
 from .._usage import Reported, read_openai_usage
-from .media_content import IMAGES_CONTENT, SPEECH_CONTENT, TRANSCRIPTIONS_CONTENT
 
-__all__ = ["IMAGES", "SPEECH", "TRANSCRIPTIONS"]
+__all__ = ["IMAGES", "MODERATIONS", "SPEECH", "TRANSCRIPTIONS"]
 
 _END = ("transcript.text.done", "image_generation.completed", "image_edit.completed", "speech.audio.done")
 _KINDS = ("transcript.", "image_", "speech.")
@@ -93,50 +94,111 @@ def read_image_event(event: Any) -> Response:
     return response
 
 
+@dataclass(slots=True, eq=False)
 class MediaAccumulator:
     """Accumulator of the events of a streamed image, speech or transcript."""
 
-    __slots__ = ("_end", "_read", "_response", "_saw_content")
-
-    def __init__(self, read: Callable[[Any], Response] = read_response) -> None:
-        self._read = read
-        self._response = Response(complete=False)
-        self._saw_content = self._end = False
+    _read: Callable[[Any], Response] = read_response
+    _response: Response = field(default_factory=lambda: Response(complete=False))
+    _saw_content: bool = False
+    ended: bool = False
 
     def add(self, event: Any) -> bool:
         kind = get_text(event, "type") or get_text(event, "object") or ""
         if kind == _TOGETHER_AUDIO:
-            self._saw_content = self._end = True
+            self._saw_content = self.ended = True
         elif kind.endswith((".delta", ".partial_image")):
             self._saw_content = True
         elif kind in _END:
-            self._saw_content = self._end = True
+            self._saw_content = self.ended = True
             self._response = self._read(event)
         elif not kind.startswith(_KINDS):
             error = read_error(event)
             self._response = replace(self._response, error=error, failed=error is not None)
         return self._saw_content
 
-    @property
-    def ended(self) -> bool:
-        return self._end
-
     def result(self) -> Response:
-        return replace(self._response, complete=self._end)
+        return replace(self._response, complete=self.ended)
 
 
-IMAGES = WireFormat(
-    request=_request_reader("image"),
-    response=read_images,
-    accumulator=partial(MediaAccumulator, read_image_event),
-    content=IMAGES_CONTENT,
-)
-SPEECH = WireFormat(
-    request=read_speech_request, response=read_response, accumulator=MediaAccumulator, content=SPEECH_CONTENT
-)
-TRANSCRIPTIONS = WireFormat(
-    request=_request_reader("text"),
-    response=read_response,
-    accumulator=MediaAccumulator,
-    content=TRANSCRIPTIONS_CONTENT,
-)
+def read_moderation_request(body: Any) -> Request:
+    return Request(operation="moderation", model=get_text(body, "model"))
+
+
+def read_moderation(response: Any) -> Response:
+    return Response(id=get_text(response, "id"), model=get_text(response, "model"))
+
+
+def read_content(body: Any) -> RequestContent:
+    request = RequestContent()
+    instructions = get_text(body, "instructions")
+    if instructions is not None:
+        request.system.append(text_part(instructions))
+    prompt = get_text(body, "prompt") or get_text(body, "input")
+    if prompt is not None:
+        request.messages.append({"role": "user", "parts": [text_part(prompt)]})
+    return request
+
+
+def read_image_content(response: Any) -> list[Message]:
+    form = get_text(response, "output_format")
+    parts: list[Any] = []
+    for image in iter_items(response, "data"):
+        data = get(image, "b64_json")
+        if isinstance(data, str) and data:
+            parts.append(Blob("image", f"image/{form or 'png'}", data))
+        elif (link := media_part("image", get(image, "url"))) is not None:
+            parts.append(link)
+    return [{"role": "assistant", "parts": parts, "finish_reason": "stop"}] if parts else []
+
+
+def read_transcript(response: Any) -> list[Message]:
+    text = response if isinstance(response, str) else get_text(response, "text")
+    return [{"role": "assistant", "parts": [text_part(text)], "finish_reason": "stop"}] if text else []
+
+
+class MediaContentAccumulator:
+    """Joins the events of a streamed transcript or image."""
+
+    __slots__ = ("_done", "_pieces")
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._done: list[Message] = []
+
+    def add(self, event: Any) -> None:
+        match get(event, "type"):
+            case "transcript.text.delta":
+                self._pieces.append(get_text(event, "delta") or "")
+            case "transcript.text.done":
+                self._done = read_transcript(event)
+            case "image_generation.completed" | "image_edit.completed":
+                self._done = read_image_content({"data": [event], "output_format": get(event, "output_format")})
+
+    def messages(self) -> list[Message]:
+        if self._done or not self._pieces:
+            return self._done
+        return [{"role": "assistant", "parts": [text_part("".join(self._pieces))], "finish_reason": None}]
+
+
+def read_moderation_input(body: Any) -> RequestContent:
+    """Read the input of a moderation: a text, several texts, or parts with images."""
+    request = RequestContent()
+    value = get(body, "input")
+    parts: list[Any] = []
+    for item in [value] if isinstance(value, str) else iter_items(body, "input", request):
+        text = item if isinstance(item, str) else get_text(item, "text")
+        part = text_part(text) if text is not None else media_part("image", get_text(get(item, "image_url"), "url"))
+        if part is not None:
+            parts.append(part)
+    if parts:
+        request.messages.append({"role": "user", "parts": parts})
+    return request
+
+
+_IMAGES_CONTENT = ContentFormat(read_content, read_image_content, MediaContentAccumulator)
+_TRANSCRIPTS_CONTENT = ContentFormat(read_content, read_transcript, MediaContentAccumulator)
+IMAGES = WireFormat(_request_reader("image"), read_images, partial(MediaAccumulator, read_image_event), _IMAGES_CONTENT)
+SPEECH = WireFormat(read_speech_request, read_response, MediaAccumulator, ContentFormat(read_content))
+TRANSCRIPTIONS = WireFormat(_request_reader("text"), read_response, MediaAccumulator, _TRANSCRIPTS_CONTENT)
+MODERATIONS = WireFormat(read_moderation_request, read_moderation, content=ContentFormat(read_moderation_input))

@@ -9,11 +9,9 @@ from .._patches import Patches
 from ..contract import Provider, named, stainless
 from .assistants import RETRIEVE_RUN, RUN
 from .batches import BATCH
-from .chat import CHAT
-from .completions import COMPLETIONS
+from .chat import CHAT, COMPLETIONS
 from .embeddings import EMBEDDINGS
-from .media import IMAGES, SPEECH, TRANSCRIPTIONS
-from .moderations import MODERATIONS
+from .media import IMAGES, MODERATIONS, SPEECH, TRANSCRIPTIONS
 from .realtime import REALTIME
 from .responses import COMPACT, DECISIONS, INPUT_TOKENS, RESPONSES, RETRIEVE_RESPONSE
 

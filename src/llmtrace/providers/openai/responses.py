@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..._read import as_mapping, get, get_count, get_text, iter_list, select
 from ...capture.error_body import read_error
 from ...model import Counts, PromptUse, Request, Response
 from ...model.wire_format import WireFormat
+from .._common import read_count, read_count_request
 from .._texts import response_texts
 from .._usage import Reported
 from .media import read_image_usage
@@ -77,8 +78,7 @@ def _count_tools(output: list[Any], usage: Counts) -> None:
 def _read_tool_usage(response: Any, usage: Counts) -> tuple[tuple[str | None, Counts], ...]:
     """Read the tool usage that the provider reports, which overrides our own count.
 
-    Returns:
-        The tokens of generated images, with the model that generated them.
+    Return the tokens of generated images, with the model that generated them.
     """
     tool_usage = get(response, "tool_usage")
     if tool_usage is None:
@@ -136,17 +136,15 @@ def _read(response: Any, reported: Reported) -> Response:
 _FINAL_STATUSES = frozenset({"completed", "incomplete", "failed", "cancelled"})
 
 
+@dataclass(slots=True, eq=False)
 class ResponsesAccumulator:
     """Accumulator of response stream events; each life-cycle event carries the complete response so far."""
 
-    __slots__ = ("_end", "_error", "_reported", "_response", "skips_text")
-
-    def __init__(self) -> None:
-        self._response: Any = None
-        self._reported = Reported()
-        self._end = False
-        self.skips_text: bool = False
-        self._error: str | None = None
+    _response: Any = None
+    _reported: Reported = field(default_factory=Reported)
+    _error: str | None = None
+    ended: bool = False
+    skips_text: bool = False
 
     def add(self, event: Any) -> bool | str:
         try:
@@ -169,12 +167,8 @@ class ResponsesAccumulator:
             # Keep the response of a start event, which is small, until the end event replaces it.
             self._response = get(event, "response") or self._response
             self._reported.add(get(self._response, "usage"))
-            self._end = kind in _END
+            self.ended = kind in _END
         return self.skips_text
-
-    @property
-    def ended(self) -> bool:
-        return self._end
 
     def result(self) -> Response:
         response = _read(self._response, self._reported)
@@ -182,7 +176,7 @@ class ResponsesAccumulator:
             response,
             error=response.error or self._error,
             failed=response.failed or self._error is not None,
-            complete=self._end,
+            complete=self.ended,
         )
 
 
@@ -205,24 +199,8 @@ def read_compacted(response: Any) -> Response:
     return replace(read_response(response), compacted=True)
 
 
-def read_count_request(body: Any) -> Request:
-    return Request(operation="count_tokens", model=get_text(body, "model"))
-
-
-def read_count(response: Any) -> Response:
-    return Response(counted_tokens=get_count(response, "input_tokens"))
-
-
 DECISIONS = WireFormat(request=read_decision, response=read_response, content=RESPONSES_CONTENT)
-RESPONSES = WireFormat(
-    request=read_request,
-    response=read_response,
-    accumulator=ResponsesAccumulator,
-    content=RESPONSES_CONTENT,
-    texts=response_texts,
-)
-RETRIEVE_RESPONSE = WireFormat(
-    request=read_retrieve, response=read_response, accumulator=ResponsesAccumulator, content=RETRIEVE_RESPONSE_CONTENT
-)
+RESPONSES = WireFormat(read_request, read_response, ResponsesAccumulator, RESPONSES_CONTENT, response_texts)
+RETRIEVE_RESPONSE = WireFormat(read_retrieve, read_response, ResponsesAccumulator, RETRIEVE_RESPONSE_CONTENT)
 COMPACT = WireFormat(request=read_request, response=read_compacted, content=RESPONSES_CONTENT)
 INPUT_TOKENS = WireFormat(request=read_count_request, response=read_count, content=INPUT_TOKENS_CONTENT)

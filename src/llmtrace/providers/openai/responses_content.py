@@ -8,13 +8,11 @@ from typing import Any
 from ..._read import get, get_count, get_text, iter_list
 from ...model import Blob, Message, RequestContent, normalize_finish_reason
 from ...model.content_format import ContentFormat
+from .._common import no_content
 from .._messages import (
     append_turn,
-    data_url_part,
-    file_part,
     function_tool,
     iter_items,
-    media_part,
     reasoning_part,
     server_tool_call_part,
     server_tool_result_part,
@@ -22,8 +20,8 @@ from .._messages import (
     to_json,
     tool_call_part,
     tool_result_part,
-    unknown_part,
 )
+from .chat_content import read_part
 
 __all__ = ["INPUT_TOKENS_CONTENT", "RESPONSES_CONTENT", "RETRIEVE_RESPONSE_CONTENT", "end_reason"]
 
@@ -106,41 +104,7 @@ def _content(item: Any, request: RequestContent | None) -> list[Any]:
     content = get(item, "content")
     if isinstance(content, str):
         return [text_part(content)] if content else []
-    return [part for block in iter_items(item, "content", request) if (part := _part(block)) is not None]
-
-
-def _part(block: Any) -> Any:
-    if isinstance(block, str):
-        return text_part(block)
-    kind = get_text(block, "type") or ""
-    match kind:
-        case "input_text" | "output_text" | "text" | "summary_text" | "reasoning_text":
-            content = get(block, "text")
-            return text_part(content) if isinstance(content, str) else None
-        case "refusal":
-            return text_part(get_text(block, "refusal") or "")
-        case "input_image":
-            file_id = get_text(block, "file_id")
-            return media_part("image", get(block, "image_url")) if file_id is None else file_part(file_id, "image")
-        case "input_audio":
-            audio = get(block, "input_audio") or block
-            form, data = get_text(audio, "format"), get(audio, "data")
-            return Blob("audio", f"audio/{form}" if form else None, data) if isinstance(data, (str, bytes)) else None
-        case "input_file":
-            return _file(block)
-        case _:
-            return unknown_part(kind, block) if kind else None
-
-
-def _file(block: Any) -> Any:
-    if (file_id := get_text(block, "file_id")) is not None:
-        return file_part(file_id)
-    if (url := get_text(block, "file_url")) is not None:
-        return media_part("document", url)
-    data = get_text(block, "file_data")
-    if data is None:
-        return None
-    return data_url_part(data) if data.startswith("data:") else Blob("document", None, data)
+    return [part for block in iter_items(item, "content", request) if (part := read_part(block)) is not None]
 
 
 def _output(item: Any, request: RequestContent | None) -> Any:
@@ -150,7 +114,7 @@ def _output(item: Any, request: RequestContent | None) -> Any:
         return output
     # Keep the output of a shell as JSON: it has no type.
     parts = [
-        to_json(block) if (part := _part(block)) is None else part for block in iter_items(item, "output", request)
+        to_json(block) if (part := read_part(block)) is None else part for block in iter_items(item, "output", request)
     ]
     return parts if parts else to_json(output)
 
@@ -325,4 +289,4 @@ class ResponsesContentAccumulator:
 
 RESPONSES_CONTENT = ContentFormat(read_request, read_response, ResponsesContentAccumulator)
 INPUT_TOKENS_CONTENT = ContentFormat(read_request)
-RETRIEVE_RESPONSE_CONTENT = ContentFormat(lambda _: RequestContent(), read_response, ResponsesContentAccumulator)
+RETRIEVE_RESPONSE_CONTENT = ContentFormat(no_content, read_response, ResponsesContentAccumulator)

@@ -66,8 +66,7 @@ class UsageInjector:
         if http_status(error) in (400, 422) and "stream_options" in str(error) and call.server:
             self._rejecting_hosts.add(call.server[0])
             _log.warning(
-                "%s rejects stream_options.include_usage; llmtrace no longer adds it for this host",
-                call.server[0],
+                "%s rejects stream_options.include_usage; llmtrace no longer adds it for this host", call.server[0]
             )
 
 

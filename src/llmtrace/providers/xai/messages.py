@@ -8,7 +8,7 @@ from typing import Any
 from ..._read import get, get_text
 from ...model import Request
 from .. import CHAT
-from ..openai.compatible import compatible
+from ..openai.chat import compatible
 
 __all__ = ["XAI_CHAT", "to_dict"]
 

@@ -14,7 +14,6 @@ from ..._errors import log_internal_error
 from .. import names
 from ..importance import within
 from .langfuse import langfuse
-from .logfire import logfire
 from .openinference import openinference
 
 __all__ = ["BRIDGES", "LIMIT", "Bridge", "add_bridges", "bridge_attributes", "within"]
@@ -22,17 +21,17 @@ __all__ = ["BRIDGES", "LIMIT", "Bridge", "add_bridges", "bridge_attributes", "wi
 Bridge = Callable[[Mapping[str, Any], int], dict[str, Any]]
 """Function from the attributes and the start of a span, in nanoseconds, to the attributes to add."""
 
+
+def logfire(attributes: Mapping[str, Any], started: int) -> dict[str, Any]:
+    """Return the cost of a call under Logfire's name."""
+    return {names.LOGFIRE_COST: attributes[names.COST_TOTAL]} if names.COST_TOTAL in attributes else {}
+
+
 BRIDGES: dict[str, Bridge] = {"openinference": openinference, "langfuse": langfuse, "logfire": logfire}
 
 
 def bridge_attributes(attributes: Mapping[str, Any], bridges: Iterable[str], *, started: int = 0) -> dict[str, Any]:
-    """Return the attributes that bridges add to a span.
-
-    Args:
-        attributes: The attributes of the span.
-        bridges: Names of bridges, keys of ``BRIDGES``.
-        started: Start of the span in nanoseconds since the epoch; 0 if unknown.
-    """
+    """Return what bridges add to a span, which ``started`` at nanoseconds since the epoch; 0 is unknown."""
     added: dict[str, Any] = {}
     for name in bridges:
         for key, value in BRIDGES[name](attributes, started).items():
@@ -56,14 +55,9 @@ def add_bridges(
     *,
     started: int = 0,
 ) -> dict[str, Any]:
-    """Return the attributes to write on a span of llmtrace, bridged and within its limit.
+    """Return the attributes to write on a span of llmtrace, bridged in place and within its limit.
 
-    Args:
-        attributes: The attributes of llmtrace; bridged attributes are added in place.
-        bridges: Returns the names of the bridges to apply, those that no exporter of llmtrace will apply.
-        existing: Names of the attributes that the span already has.
-        limit: Maximum number of attributes on the span.
-        started: Start of the span in nanoseconds since the epoch; 0 if unknown.
+    ``bridges`` returns the names of those that no exporter of llmtrace will apply.
     """
     chosen = bridges() if bridges is not None else ()
     if chosen:

@@ -1,0 +1,26 @@
+"""Readers that several wire formats share: fetched objects, token counts, and requests without content."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._read import get_count, get_text
+from ..model import Request, RequestContent, Response
+
+__all__ = ["no_content", "read_count", "read_count_request", "read_fetch"]
+
+
+def read_fetch(_: Any) -> Request:
+    return Request(operation="fetch_response", background=True)
+
+
+def read_count_request(body: Any) -> Request:
+    return Request(operation="count_tokens", model=get_text(body, "model"))
+
+
+def read_count(response: Any) -> Response:
+    return Response(counted_tokens=get_count(response, "input_tokens"))
+
+
+def no_content(_: Any) -> RequestContent:
+    return RequestContent()
