@@ -55,7 +55,7 @@ def _admit(call: CallState) -> Any:
     """Return an exception that refuses the call before its request is sent, a pending verdict, or ``None``."""
     budgets = call.services.budgets
     # A fetch adds no cost of its own: refusing it would withhold a response that is already paid for.
-    if budgets is None or call.retries or call.start.request.operation == FETCH:
+    if budgets is None or call.retries > 0 or call.start.request.operation == FETCH:
         return None
     try:
         call.reservation, verdict = budgets.admit(call.start)
