@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-__all__ = ["load_makers"]
-
 
 def load_makers() -> SimpleNamespace:
     """Return the functions that read a configuration file and make its providers.

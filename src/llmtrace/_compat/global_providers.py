@@ -9,8 +9,6 @@ from typing import Any
 
 from . import warn_missing
 
-__all__ = ["provider_finder"]
-
 _GLOBALS = {
     "traces": ("opentelemetry.trace", "_TRACER_PROVIDER"),
     "metrics": ("opentelemetry.metrics._internal", "_METER_PROVIDER"),

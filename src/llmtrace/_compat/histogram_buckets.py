@@ -8,8 +8,6 @@ from typing import Any
 
 from . import warn_missing
 
-__all__ = ["add_to_buckets"]
-
 
 def add_to_buckets(
     histogram: Any,

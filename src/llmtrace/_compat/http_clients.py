@@ -10,8 +10,6 @@ from typing import Any
 
 from . import warn_missing
 
-__all__ = ["body_of", "header_entries", "headers_of", "is_read", "make_decoders", "request_of"]
-
 
 def request_of(response: Any) -> Any:
     """Return the request of a response or of an error, ``None`` if it has none."""

@@ -17,8 +17,6 @@ from typing import Any
 
 from .._process import after_fork
 
-__all__ = ["IsolatedModules", "StubModule"]
-
 
 class StubModule:
     """Substitute for a module whose results are not used: every attribute is a function that returns ``None``."""

@@ -11,8 +11,6 @@ from opentelemetry.trace import INVALID_SPAN, set_span_in_context
 
 from . import warn_missing
 
-__all__ = ["BAGGAGE_KEY", "RUNTIME", "SPAN_KEY", "SUPPRESS_KEY", "ContextRuntime"]
-
 
 class ContextRuntime(Protocol):
     """Interface of OpenTelemetry's storage of the current context."""

@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 
 from . import warn_missing
 
-__all__ = ["LOG_ENCODER", "LOG_EXPORTER", "GrpcSettings", "grpc_settings", "grpc_stub", "metric_preference"]
-
 # The modules have the underscore of ``opentelemetry._logs``. A release without one of them exports no logs.
 LOG_ENCODER, LOG_EXPORTER = "_log_encoder:encode_logs", "_log_exporter:OTLPLogExporter"
 """Module and name of the function that encodes log records, and of their exporter."""

@@ -10,8 +10,6 @@ from typing import Any
 from . import warn_missing
 from .isolated_modules import IsolatedModules, StubModule
 
-__all__ = ["price_data", "snapshot", "units"]
-
 # Load a private copy: the ``__init__`` of the package imports an updater, which imports an HTTP library.
 # Substitute ``pydantic``: it only validates prices from other sources.
 price_data = IsolatedModules("genai_prices", substitutes={"pydantic": StubModule(), "typing_extensions": typing})

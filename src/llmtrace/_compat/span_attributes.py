@@ -17,19 +17,6 @@ from .._errors import log_internal_error
 from .._text import encodable
 from . import warn_missing
 
-__all__ = [
-    "LIMIT",
-    "event_limit",
-    "export_limit",
-    "limits_of",
-    "make_encodable",
-    "set_attributes",
-    "set_lazily",
-    "span_processors",
-    "spare_room",
-    "value_limit",
-]
-
 LIMIT = 128
 """Default number of attributes on a span of the SDK; above it the SDK drops the oldest."""
 

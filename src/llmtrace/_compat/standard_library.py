@@ -9,8 +9,6 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-__all__ = ["find_getsignal", "is_forked_by_billiard", "is_initializing", "running_task"]
-
 
 def find_getsignal() -> Callable[[int], Any]:
     """Return the function that returns the handler of a signal: the one below ``signal`` takes a tenth of the time."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["address_of_chroma", "address_of_milvus", "address_of_pinecone", "address_of_weaviate"]
-
 
 def address_of_pinecone(index: Any) -> str:
     """Return the address of an index, also of the client of its documents."""

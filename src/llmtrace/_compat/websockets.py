@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["handshake_url"]
-
 
 def handshake_url(socket: Any) -> str:
     """Return the URL that a connection was opened with, without its path; empty if it cannot be read."""

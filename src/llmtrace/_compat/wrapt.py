@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import wrapt
 
-__all__ = ["BoundFunctionWrapper", "FunctionWrapper", "ObjectProxy", "wrapper_of"]
-
 if TYPE_CHECKING:
     BoundFunctionWrapper = wrapt.BoundFunctionWrapper[..., Any]
     FunctionWrapper = wrapt.FunctionWrapper[..., Any]

@@ -11,8 +11,6 @@ from ..model import Response
 if TYPE_CHECKING:
     from .call import CallState
 
-__all__ = ["FETCH", "BackgroundUsage", "assign_usage", "forget"]
-
 FETCH = "fetch_response"
 _MAX_IDS = 262_144  # two of the largest batches of Anthropic
 

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from ..pricing.estimator import OutputText
     from ..pricing.money import PricedCall
 
-__all__ = ["CallState"]
-
 _CONVERSATIONS = frozenset({"chat", "text_completion", "generate_content", "invoke_agent"})
 """Operations whose requests and responses are messages."""
 _NOT_PRICED = object()

@@ -11,8 +11,6 @@ from ..model import CallContent, Message, RequestContent, Response
 from ..model.content_format import ContentAccumulator, ContentFormat
 from ..model.wire_format import Accumulator
 
-__all__ = ["ContentRecorder", "WithContent"]
-
 
 class ContentRecorder:
     """Recorder of the messages of one call. Errors here lose the content, never the span."""

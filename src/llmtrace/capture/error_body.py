@@ -6,8 +6,6 @@ from typing import Any
 
 from .._read import get, get_text, iter_list
 
-__all__ = ["error_code", "read_error"]
-
 _CODES = ("code", "type", "status", "error_code", "error_type")
 _SUCCESS = frozenset({"", "0", "200", "success", "ok", "none"})
 _PAYLOADS = (

@@ -6,8 +6,6 @@ from typing import Any
 
 from .._read import get
 
-__all__ = ["error_code", "error_event", "error_type", "http_status", "may_have_been_sent"]
-
 _NEVER_SENT = frozenset({
     "AzureError", "BotoCoreError", "ClientConnectorError", "ClientHttpProxyError", "ConnectError", "ConnectTimeout",
     "ConnectTimeoutError", "ConnectionRefusedError", "ConnectionTimeoutError", "GoogleAuthError", "InvalidURL",

@@ -11,8 +11,6 @@ from .._read import Money, read_money
 from ..model import Response
 from ..model.wire_format import HeaderReader
 
-__all__ = ["complete_from_headers"]
-
 _COST_HEADERS = ("x-litellm-response-cost", "x-nr-request-cost", "cf-aig-cost", "x-total-cost")
 """Response headers in which gateways state the cost of a call in USD."""
 

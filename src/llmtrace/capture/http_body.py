@@ -19,17 +19,6 @@ from . import worker
 from .call import CallState
 from .stream import StreamObserver, notify
 
-__all__ = [
-    "AwsEventStreamParser",
-    "JsonBodyReader",
-    "JsonLinesParser",
-    "ObservedBody",
-    "SseParser",
-    "make_parser",
-    "observe_body",
-    "release_response",
-]
-
 _MAX_BODY_BYTES = 32 * 1024 * 1024
 _MAX_PLAIN_BYTES = 1024 * 1024
 _MEDIA_TYPES = ("audio/", "image/", "video/", "application/octet-stream")

@@ -15,8 +15,6 @@ from .call import CallState
 from .http_body import JsonBodyReader, observe_body
 from .stream import notify
 
-__all__ = ["observe_reads"]
-
 _READS = frozenset({"read", "read1", "readany", "readexactly", "readinto", "readline", "readlines"})
 """Methods that read, of urllib3's responses and of aiohttp's streams."""
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ..pricing.price import Pricer
     from ..providers.openai.stream_usage import UsageInjector
 
-__all__ = ["CallEmitter", "CallServices", "Observer"]
-
 
 class CallEmitter(Protocol):
     """Interface of the telemetry of calls."""

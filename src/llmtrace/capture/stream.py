@@ -29,17 +29,6 @@ from .services import CallServices
 if TYPE_CHECKING:
     from ..pricing.estimator import OutputText
 
-__all__ = [
-    "AsyncObservedHelperIterator",
-    "AsyncObservedIterator",
-    "ObservedHelperIterator",
-    "ObservedIterator",
-    "StreamObserver",
-    "end_open_streams",
-    "has_open_streams",
-    "notify",
-]
-
 _GAP_BLOCK = 128
 """Number of gaps counted at a time, and maximum size of the sample behind the percentiles."""
 _STALL_SECONDS = 1.0

@@ -15,8 +15,6 @@ from contextlib import suppress
 from .._errors import log_internal_error
 from .._process import after_fork, is_gevent_patched, new_thread
 
-__all__ = ["drain", "is_worker", "run_waiting", "start", "start_callbacks", "submit"]
-
 _Task = Callable[[], object]
 
 _queue: queue.SimpleQueue[tuple[_Task, _Task, threading.Event]] = queue.SimpleQueue()

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from importlib import metadata
 
-__all__ = ["advice_for", "installed"]
-
 _NOTHING = "nothing to switch off: llmtrace adds cost and tags to its spans"
 _OWN_SPANS = "nothing to switch off: its spans go to {} only; calls have a span there and one of llmtrace"
 _SAME_CALLS = "switch off {}: {} have two spans with tokens"

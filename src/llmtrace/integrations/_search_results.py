@@ -7,8 +7,6 @@ from typing import Any
 
 from ..context.operation import Operation
 
-__all__ = ["argument", "document", "set_query"]
-
 _TEXT_FIELDS = ("text", "content", "page_content", "chunk_text", "document")
 
 

@@ -18,8 +18,6 @@ from ..context.retrieval import read_documents
 from ..providers._patches import Patches
 from ._runs import records_operations
 
-__all__ = ["TracedMethod"]
-
 
 def _nothing(*_: Any) -> None:
     """Return ``None``: there is nothing to read."""

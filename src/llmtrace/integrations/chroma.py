@@ -11,8 +11,6 @@ from ..context.operation import Operation
 from ._search_results import argument, document, set_query
 from ._wrapping import TracedMethod
 
-__all__ = ["install"]
-
 
 def _begin_search(_: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], operation: Operation) -> None:
     set_query(operation, argument(args, kwargs, 1, "query_texts"), kwargs.get("n_results"))

@@ -9,8 +9,6 @@ from typing import Any
 from ..capture.services import CallServices
 from ..providers._patches import Patches
 
-__all__ = ["Integration"]
-
 
 @dataclass(frozen=True, slots=True)
 class Integration:

@@ -11,8 +11,6 @@ from ._runs import parse_json
 from ._search_results import argument, set_query
 from ._wrapping import TracedMethod
 
-__all__ = ["install"]
-
 
 def install(module: Any) -> Patches:
     """Install the bridge. ``module`` is ``crewai.crew``."""

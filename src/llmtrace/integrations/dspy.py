@@ -13,8 +13,6 @@ from ..providers._patches import Patches
 from ._search_results import argument, set_query
 from ._wrapping import TracedMethod
 
-__all__ = ["install"]
-
 _AGENTS = frozenset({"ReAct", "ReActV2", "CodeAct", "RLM"})
 
 

@@ -10,8 +10,6 @@ from ..context.operation import Operation
 from ._search_results import argument, document, set_query
 from ._wrapping import TracedMethod
 
-__all__ = ["index_searched", "install", "read_hits", "set_body"]
-
 _SEMANTIC = frozenset(
     {"knn", "neural", "neural_sparse", "retriever", "semantic", "sparse_vector", "text_expansion", "weighted_tokens"}
 )

@@ -13,8 +13,6 @@ from ..context.operations import first_line
 from ..providers._patches import Patches
 from ._runs import ReportedError, records_operations
 
-__all__ = ["install"]
-
 _OUTPUT = {"haystack.component.output", "haystack.pipeline.output_data", "haystack.agent.output"}
 _INPUT = {"haystack.pipeline.input_data", "haystack.agent.input"}
 

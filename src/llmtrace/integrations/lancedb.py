@@ -11,8 +11,6 @@ from ..providers._patches import Patches
 from ._search_results import document, set_query
 from ._wrapping import TracedMethod
 
-__all__ = ["install"]
-
 _ID_COLUMNS = ("id", "_id", "doc_id", "_rowid")
 _SCORE_COLUMNS = ("_relevance_score", "_score")
 _MAX_ROWS = 1000

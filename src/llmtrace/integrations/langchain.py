@@ -17,8 +17,6 @@ from ..context.operations import first_line
 from ..providers._patches import Patches
 from ._runs import OpenRuns, records_operations
 
-__all__ = ["install"]
-
 _HIDDEN = "langsmith:hidden"
 _NODE = "graph:step:"
 _GRAPH = "LangGraph"

@@ -18,8 +18,6 @@ from ..context.retrieval import read_documents
 from ..providers._patches import Patches
 from ._runs import OpenRuns, ReportedError, records_operations
 
-__all__ = ["install"]
-
 _ID_CHARS = 37
 """Length of the hyphen and UUID that end the id of a span."""
 _CHAT = ("chat", "achat", "stream_chat", "astream_chat")

@@ -10,8 +10,6 @@ from ..context.operation import Operation
 from ._search_results import argument, document, set_query
 from ._wrapping import TracedMethod
 
-__all__ = ["install"]
-
 
 def _texts(query: Any) -> list[Any]:
     """Return the queries of one search of a hybrid search, or the query itself."""

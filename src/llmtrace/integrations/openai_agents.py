@@ -11,8 +11,6 @@ from .._errors import log_internal_error
 from ..providers._patches import Patches
 from ._runs import OpenRuns, ReportedError, parse_json, records_operations
 
-__all__ = ["install"]
-
 _KINDS = {"agent": "agent", "function": "tool", "guardrail": "workflow", "custom": "workflow"}
 """Kind of operation by type of span. Spans of other types have none: models are traced by their client library."""
 

@@ -7,8 +7,6 @@ from typing import Any
 from ._wrapping import TracedMethod
 from .elasticsearch import index_searched, read_hits, set_body
 
-__all__ = ["install"]
-
 
 def _locate(transport: Any) -> tuple[object, str]:
     hosts = transport.hosts

@@ -15,8 +15,6 @@ from ..providers._patches import Patches
 from ._search_results import document, set_query
 from ._wrapping import TracedMethod
 
-__all__ = ["install"]
-
 _parts: list[int] = []
 """Ids of the vectors that a search of several namespaces searches for, in threads."""
 

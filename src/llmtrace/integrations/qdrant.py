@@ -9,8 +9,6 @@ from ..context.operation import Operation
 from ._search_results import argument, document, set_query
 from ._wrapping import TracedMethod
 
-__all__ = ["install"]
-
 
 def _begin_search(_: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], operation: Operation) -> None:
     query, requests = argument(args, kwargs, 1, "query"), argument(args, kwargs, 1, "requests")

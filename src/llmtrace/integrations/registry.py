@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from .contract import Integration
 
-__all__ = ["INTEGRATIONS"]
-
 INTEGRATIONS = (
     Integration("langchain", "langchain-core", "langchain_core.runnables.config", ">=1,<2"),
     Integration("openai_agents", "openai-agents", "agents.tracing.spans", ">=0.8,<1"),

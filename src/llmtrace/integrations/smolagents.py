@@ -8,8 +8,6 @@ from typing import Any
 from ..providers._patches import Patches
 from ._wrapping import TracedMethod
 
-__all__ = ["install"]
-
 
 def install(module: Any) -> Patches:
     """Install the bridge. ``module`` is ``smolagents.agents``."""

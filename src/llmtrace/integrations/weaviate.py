@@ -10,8 +10,6 @@ from ..context.operation import Operation
 from ._search_results import argument, document, set_query
 from ._wrapping import TracedMethod
 
-__all__ = ["install"]
-
 _SEARCHES = frozenset({"bm25_search", "hybrid_search"})
 
 

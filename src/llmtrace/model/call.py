@@ -11,8 +11,6 @@ from typing import Any
 from .document import Document
 from .usage import Usage
 
-__all__ = ["BILLED_OPERATIONS", "INFERENCE_OPERATIONS", "Call", "CallContext", "Cost", "PromptUse"]
-
 INFERENCE_OPERATIONS = frozenset({"chat", "generate_content", "text_completion"})
 """Operations in which a model generates a response."""
 BILLED_OPERATIONS = frozenset({*INFERENCE_OPERATIONS, "embeddings", "rerank", "moderation", "invoke_agent"})

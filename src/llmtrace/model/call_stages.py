@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from ..pricing.estimates import Estimate
     from ..pricing.money import PricedCall
 
-__all__ = ["CallStart", "FinishedCall"]
-
 
 @dataclass(slots=True)
 class CallStart:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 
-__all__ = ["GAP_BOUNDS_SECONDS", "ChunkGaps"]
-
 GAP_BOUNDS_SECONDS = tuple(0.01 * 2**step for step in range(14))
 """Inclusive upper bounds of the buckets in seconds. The last bucket has none."""
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Blob", "CallContent", "Message", "Part", "RequestContent"]
-
 Part = dict[str, Any]
 Message = dict[str, Any]
 

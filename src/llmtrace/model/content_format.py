@@ -8,8 +8,6 @@ from typing import Any, Protocol
 
 from . import Message, RequestContent
 
-__all__ = ["ContentAccumulator", "ContentFormat", "no_messages"]
-
 
 class ContentAccumulator(Protocol):
     """Accumulator of the messages of one stream, created only if content is recorded."""

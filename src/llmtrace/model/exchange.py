@@ -14,9 +14,6 @@ from .document import Document
 from .finish_reasons import normalize_finish_reason
 from .usage import Counts
 
-__all__ = ["Request", "Response", "StreamTiming"]
-
-
 # Not frozen: one of each is created per call, and frozen dataclasses cost three times as much.
 
 

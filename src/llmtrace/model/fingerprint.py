@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-__all__ = ["Fingerprint", "fingerprint"]
-
 _EXTRA_WHITESPACE = re.compile(r"[ \t]{2,}|[ \t]+(?=\n)|\n{3,}")
 _VARYING = re.compile(r"[\W\d_]+")
 _MIN_LINE_CHARS = 40

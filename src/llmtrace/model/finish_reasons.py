@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["normalize_finish_reason"]
-
 _REASONS = {
     reason: term
     for term, reasons in {

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-__all__ = ["is_pinned"]
-
 _MONTH, _DAY = "(?:0[1-9]|1[0-2])", "(?:0[1-9]|[12]\\d|3[01])"
 _SNAPSHOT = re.compile(
     rf"[-@:]20\d\d-{_MONTH}-{_DAY}\b"  # gpt-4o-2024-08-06

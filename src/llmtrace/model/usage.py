@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Counts", "Usage"]
-
 Counts = dict[str, float]
 """Reported counts by field of ``Usage``; unreported fields are absent. Building a ``Usage`` on every call would cost
 more than reading the response."""

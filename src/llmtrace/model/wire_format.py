@@ -9,8 +9,6 @@ from typing import Any, Protocol
 from . import Request, Response
 from .content_format import ContentFormat
 
-__all__ = ["Accumulator", "HeaderReader", "ReadTexts", "Texts", "WireFormat"]
-
 Texts = Iterable[tuple[str, bool]]
 """Pairs of a text and a flag, which is true for the name of a tool call."""
 ReadTexts = Callable[[Any], Texts]

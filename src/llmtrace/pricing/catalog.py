@@ -16,8 +16,6 @@ from .model_names import name_variants
 from .money import amount
 from .rate_cards import FIELDS, TABLES, RateCard, Rates, Unit
 
-__all__ = ["Catalog", "CatalogMatch", "current", "loaded"]
-
 _PROVIDERS: dict[str, str] = TABLES["providers"]
 _IGNORED_WORDS = frozenset(TABLES["words"]["ignored"])
 _FREE_MODELS = frozenset({("openai", "moderation")})

@@ -10,8 +10,6 @@ from typing import Any
 from ..model import Message, Part, RequestContent
 from . import tokens
 
-__all__ = ["Estimate", "count_input", "count_output", "estimate"]
-
 _REASONING_MODELS = (
     *("o1", "o3", "o4", "gpt-5", "gpt-6"),
     *("deepseek-reasoner", "deepseek-r1", "grok-4", "magistral", "qwq"),

@@ -12,8 +12,6 @@ from ..model.wire_format import ReadTexts
 from .estimates import Estimate, estimate
 from .price import Pricer
 
-__all__ = ["Estimator", "OutputText"]
-
 _UNFINISHED = frozenset({"queued", "in_progress"})
 """States of a response in the background: a later fetch reports its usage."""
 _MAX_TEXT_CHARACTERS = 1_000_000

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["name_variants"]
-
 _BEDROCK_REGION = re.compile(r"^(?:us-gov|us|eu|apac|ap|jp|au|ca|in|sa|uk|global)\.(?=[a-z0-9]+\.)")
 _DATE = re.compile(
     r"[-@:](?:20\d{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])|20\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))$"

@@ -10,8 +10,6 @@ from fractions import Fraction
 from .._decimal import divide
 from ..model import Cost
 
-__all__ = ["UNIT", "Amount", "CostLabel", "PricedCall", "amount", "as_integer", "decimal", "to_plain_text"]
-
 UNIT = 9 * 10**24
 """Units in one USD. The factor 9 makes prices per hour (1/3600) integers, the power of ten all other listed prices."""
 

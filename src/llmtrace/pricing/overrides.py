@@ -17,8 +17,6 @@ from .._decimal import parse
 from .._settings import ConfigError
 from .money import Amount, amount
 
-__all__ = ["Override", "read"]
-
 _SETTING = "LLMTRACE_PRICES"
 _MILLION = 1_000_000
 UNITS = {

@@ -17,8 +17,6 @@ from .money import UNIT, Amount, CostLabel, PricedCall, as_integer
 from .overrides import Override, read
 from .rate_cards import CLASSES, RateCard, Rates
 
-__all__ = ["Pricer", "max_output_tokens"]
-
 _MAX_ENTRIES = 2048
 """Maximum number of cached cards, misses included: a gateway may invent a model name for every call."""
 _WITHOUT_OUTPUT_TOKENS = frozenset({"embeddings", "rerank", "moderation"})

@@ -13,8 +13,6 @@ from typing import Any
 from ..model import Counts
 from .money import Amount, CostLabel, PricedCall, as_integer
 
-__all__ = ["CLASSES", "FIELDS", "TABLES", "RateCard", "Rates", "Unit"]
-
 TABLES: dict[str, Any] = tomllib.loads(files(__package__).joinpath("catalog.toml").read_text(encoding="utf-8"))
 FIELDS: dict[str, str] = TABLES["fields"]
 """Fields of ``Usage`` by the catalog's unit that they count."""

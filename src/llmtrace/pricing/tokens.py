@@ -13,8 +13,6 @@ from typing import Any
 from .._compat.isolated_modules import IsolatedModules, StubModule
 from .._process import ForkSafeLock, before_fork
 
-__all__ = ["available", "count", "encoding_of"]
-
 _PIECE_CHARACTERS = 50_000
 """Characters counted at a time: ``bpe_openai`` refuses more than 200,000 tokens, and a character has up to four."""
 _DEFAULT_ENCODING = "o200k_base"

@@ -23,8 +23,6 @@ from ._patches import Patches
 from .contract import Provider, SearchReaders
 from .hosts import server_of
 
-__all__ = ["patch"]
-
 
 def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     """Install the hooks in ``module``, which is ``botocore.client``, and in aiobotocore when it is imported."""

@@ -7,8 +7,6 @@ from typing import Any
 from .._read import get_count, get_text
 from ..model import Request, RequestContent, Response
 
-__all__ = ["no_content", "read_count", "read_count_request", "read_fetch"]
-
 
 def read_fetch(_: Any) -> Request:
     return Request(operation="fetch_response", background=True)

@@ -13,8 +13,6 @@ from .._errors import log_internal_error
 from ..context import state as context_state
 from ._patches import Patches
 
-__all__ = ["DeferredStreams", "Origin"]
-
 
 @dataclass(frozen=True, slots=True)
 class Origin:

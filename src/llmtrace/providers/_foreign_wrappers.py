@@ -12,8 +12,6 @@ import wrapt
 
 from .._compat.wrapt import wrapper_of
 
-__all__ = ["below_instrumentation", "bypassing", "package_of", "redirect"]
-
 _INSTRUMENTATION = frozenset({"langfuse", "logfire", "openinference", "openlit", "opentelemetry", "traceloop"})
 """Packages whose wrappers start the span that a call may join, so that the hook belongs below them."""
 

@@ -20,18 +20,6 @@ from ._parameters import read_parameters
 from ._routing import RefusalCarrier, current_routed_call
 from .contract import Provider
 
-__all__ = [
-    "begin",
-    "begin_repeated",
-    "current_call",
-    "drive",
-    "drive_async",
-    "end_without_response",
-    "record_failed_attempt",
-    "repeat",
-    "repeat_async",
-]
-
 Settle = Callable[[CallState, Any], None]
 
 

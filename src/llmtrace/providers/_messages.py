@@ -15,28 +15,6 @@ from typing import Any
 from .._read import get, get_text
 from ..model import Blob, Message, Part, RequestContent
 
-__all__ = [
-    "append_turn",
-    "count_encoded",
-    "data_url_part",
-    "file_part",
-    "file_uri_part",
-    "function_tool",
-    "iter_items",
-    "media_part",
-    "modality_of",
-    "parse_arguments",
-    "reasoning_part",
-    "server_tool_call_part",
-    "server_tool_result_part",
-    "split_tool_results",
-    "text_part",
-    "to_json",
-    "tool_call_part",
-    "tool_result_part",
-    "unknown_part",
-]
-
 _MAX_DEPTH = 40
 _LISTS = (list, tuple, deque, Set, KeysView, ValuesView, ItemsView)
 _OPAQUE = frozenset({"encrypted_content", "encrypted_stdout", "encrypted_index", "signature", "thought_signature"})

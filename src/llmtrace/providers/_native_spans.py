@@ -10,8 +10,6 @@ from . import _hooks
 from ._patches import Patches
 from .contract import NativeSpans, Provider
 
-__all__ = ["hook_native_spans"]
-
 
 def hook_native_spans(provider: Provider, services: CallServices, patches: Patches) -> None:
     """Install the hook on the function with which the library opens its spans, when its module is imported."""

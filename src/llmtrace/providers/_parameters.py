@@ -6,8 +6,6 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["read_parameters"]
-
 _NOT_PARAMETERS = frozenset(
     {
         # content

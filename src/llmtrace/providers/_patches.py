@@ -19,8 +19,6 @@ from .._errors import log_internal_error
 from .._process import new_thread
 from ._foreign_wrappers import below_instrumentation, bypassing, package_of, redirect
 
-__all__ = ["Patches"]
-
 _POLL_SECONDS = 0.005
 
 

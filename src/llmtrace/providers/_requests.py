@@ -20,8 +20,6 @@ from . import _hooks
 from .contract import Provider, fetched_id
 from .hosts import provider_of, server_of
 
-__all__ = ["call_hooks", "end_with", "end_with_http", "lazy_stream", "leave_open", "open_call", "read_stream"]
-
 _END = object()
 _Chunks = TypeVar("_Chunks", ObservedIterator, AsyncObservedIterator)
 Prepare = Callable[[CallState, Any, Any], tuple[Any, Any]]

@@ -7,8 +7,6 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
-__all__ = ["RefusalCarrier", "RoutedCall", "current_routed_call", "route", "route_async"]
-
 
 class RefusalCarrier(BaseException):
     """Carrier of a refusal to the routing library's hook, which raises the refusal itself.

@@ -16,8 +16,6 @@ from ._patches import Patches
 from ._requests import leave_open, open_call
 from .contract import Provider
 
-__all__ = ["Session", "SessionHooks", "Turn"]
-
 
 @dataclass(slots=True)
 class Turn:

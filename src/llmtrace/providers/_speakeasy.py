@@ -21,8 +21,6 @@ from ._patches import Patches
 from ._requests import call_hooks, end_with_http, open_call
 from .contract import Provider
 
-__all__ = ["patch"]
-
 
 def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     """Install the hooks in ``module``, the SDK's ``basesdk``."""

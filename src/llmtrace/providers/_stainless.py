@@ -28,8 +28,6 @@ from .contract import Provider, fetched_id
 from .hosts import provider_of, server_of
 from .openai.stream_usage import UsageInjector
 
-__all__ = ["patch"]
-
 
 def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     """Install the hooks in ``module``, the SDK's ``_base_client``."""

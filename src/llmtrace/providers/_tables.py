@@ -5,8 +5,6 @@ from __future__ import annotations
 import tomllib
 from importlib.resources import files
 
-__all__ = ["by_value", "read_tables"]
-
 
 def read_tables(name: str) -> dict[str, dict[str, list[str]]]:
     """Return the tables of a file. Each has keys, and under each the texts that mean it."""

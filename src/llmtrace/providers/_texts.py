@@ -9,16 +9,6 @@ from typing import Any
 from .._read import get, get_text, iter_list
 from ..model.wire_format import Texts
 
-__all__ = [
-    "chat_texts",
-    "generate_texts",
-    "interaction_texts",
-    "message_texts",
-    "no_texts",
-    "response_texts",
-    "tool_call_texts",
-]
-
 
 def _json(value: Any) -> str:
     try:

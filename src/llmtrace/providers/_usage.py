@@ -10,17 +10,6 @@ from .._read import Money, as_mapping, get, get_count, get_number, get_text, rea
 from ..model import Counts, Response
 from ._tables import by_value, read_tables
 
-__all__ = [
-    "OPENAI",
-    "Names",
-    "Reported",
-    "add_cache_writes",
-    "is_billed",
-    "merge_counts",
-    "openai_totals",
-    "read_openai_usage",
-]
-
 _MAX_COUNT = 2**48
 
 

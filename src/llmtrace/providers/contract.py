@@ -11,19 +11,6 @@ from ..capture.services import CallServices
 from ..model.wire_format import WireFormat
 from ._patches import Patches
 
-__all__ = [
-    "Hook",
-    "NativeSpans",
-    "Provider",
-    "SearchReaders",
-    "botocore",
-    "fetched_id",
-    "hook_in",
-    "named",
-    "speakeasy",
-    "stainless",
-]
-
 Hook = Callable[["Provider", Any, CallServices], Patches]
 """Function that hooks the imported module of a library. It must not raise for a release that it does not know."""
 

@@ -6,8 +6,6 @@ from typing import Any
 
 from ._tables import by_value, read_tables
 
-__all__ = ["provider_of", "server_of"]
-
 _tables = read_tables("hosts.toml")
 _CLASSES = by_value(_tables["classes"])
 _CLASSES |= {f"Async{name}": provider for name, provider in _CLASSES.items()}

@@ -20,8 +20,6 @@ from .openai.provider import OPENAI
 from .voyage.provider import VOYAGE
 from .xai.provider import XAI
 
-__all__ = ["PROVIDERS", "providers"]
-
 PROVIDERS = (
     *(OPENAI, ANTHROPIC, GOOGLE_GENAI, MISTRAL, BEDROCK),
     *(GROQ, TOGETHER, CEREBRAS, FIREWORKS),

@@ -19,16 +19,6 @@ from .content_policy import ContentPolicy
 from .costs import describe_budget, describe_cost, describe_estimate
 from .truncate import dumps
 
-__all__ = [
-    "CALL_DESCRIBERS",
-    "COMMON_DESCRIBERS",
-    "Attributes",
-    "Describer",
-    "Options",
-    "describe_counts",
-    "describe_exception",
-]
-
 Attributes = dict[str, AttributeValue]
 
 

@@ -15,8 +15,6 @@ from .redact import REDACTED
 from .truncate import truncate
 from .upload import UntruncatedContent
 
-__all__ = ["Content", "describe_content", "label_of"]
-
 _MAX_TEXTS = 32
 _MAX_VARIABLES = 16
 _SHORT_LABEL_CHARS = 32

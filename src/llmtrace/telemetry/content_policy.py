@@ -14,8 +14,6 @@ from . import names
 from .redact import Redactor, load
 from .truncate import dumps, map_text, truncate
 
-__all__ = ["NO_CONTENT", "ContentPolicy", "load_policy"]
-
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 _HIDE_VARIABLES = {

@@ -11,8 +11,6 @@ from ..model.call_stages import FinishedCall
 from ..pricing.money import UNIT, Amount
 from . import names
 
-__all__ = ["describe_budget", "describe_cost", "describe_estimate"]
-
 
 def describe_cost(call: FinishedCall, options: object, into: dict[str, AttributeValue]) -> None:
     """Add the cost, its parts and the source of the price, or the reason why the call is unpriced."""

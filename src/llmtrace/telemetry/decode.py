@@ -8,8 +8,6 @@ from bisect import bisect_right
 from functools import cache
 from html.entities import html5
 
-__all__ = ["Decoded", "decode", "fold", "form_data", "may_hold_escapes"]
-
 _MARKS = "\\%&+\x1b"
 _INVISIBLE = r"\xad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe00-\ufe0f\ufeff"
 

@@ -15,8 +15,6 @@ from itertools import pairwise
 
 from .secret_patterns import CREDENTIAL_NAMES, PASSWORD_NAMES, TOKEN_NAMES, Secret, secrets
 
-__all__ = ["Finding", "find"]
-
 Finding = tuple[int, int, str]
 """Start, end and replacement text of a secret or an item of personal data."""
 Validator = Callable[[str, re.Match[str]], Iterable[Finding]]

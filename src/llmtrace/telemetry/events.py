@@ -12,8 +12,6 @@ from .._compat.span_attributes import event_limit, make_encodable
 from .attributes import Attributes
 from .importance import by_importance, within
 
-__all__ = ["Events"]
-
 
 class Events:
     """Emitter of events to the current logger."""

@@ -15,8 +15,6 @@ from .._compat.histogram_buckets import add_to_buckets
 from ..capture import worker
 from ..model.chunk_gaps import GAP_BOUNDS_SECONDS, ChunkGaps
 
-__all__ = ["record_gaps"]
-
 _BOUNDS = list(GAP_BOUNDS_SECONDS)
 
 

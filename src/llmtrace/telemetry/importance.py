@@ -6,8 +6,6 @@ from typing import Any
 
 from . import names
 
-__all__ = ["by_importance", "within"]
-
 _RANKED = (
     names.OPERATION, names.CUSTOM_OPERATION, names.PROVIDER, names.REQUEST_MODEL, names.TOOL_NAME, names.AGENT_NAME,
     names.WORKFLOW_NAME, names.DATA_SOURCE, names.EVALUATION_NAME, names.EVALUATION_VALUE, names.EVALUATION_LABEL,

@@ -12,8 +12,6 @@ from .._errors import log_internal_error
 from .attributes import Attributes
 from .importance import within
 
-__all__ = ["JoinedSpan", "Make", "has_usage"]
-
 Make = Callable[[Collection[str]], Attributes]
 """Function from the names of the attributes on a span to the attributes to add."""
 

@@ -21,8 +21,6 @@ from . import names
 from .content import label_of
 from .histograms import record_gaps
 
-__all__ = ["Metrics"]
-
 _DURATION_BOUNDS = list(GAP_BOUNDS_SECONDS)
 _TOKEN_BOUNDS = [4**step for step in range(14)]
 _AGENT_BOUNDS = [0.1 * 2**step for step in range(13)]

@@ -42,8 +42,6 @@ from .events import Events
 from .start_attributes import StartAttributes
 from .truncate import dumps, map_text
 
-__all__ = ["Annotator", "OperationSpans", "describe_context"]
-
 _DATABASE = (
     *(names.DB_SYSTEM, names.DB_OPERATION, names.DB_COLLECTION, names.DB_NAMESPACE),
     *(names.SERVER_ADDRESS, names.SERVER_PORT),

@@ -19,8 +19,6 @@ from .decode import Decoded, decode, fold, form_data, may_hold_escapes
 from .detect import Finding, find
 from .secret_patterns import secrets
 
-__all__ = ["REDACTED", "Redactor", "builtin", "fail_closed", "load", "replacing_all"]
-
 Redactor = Callable[[str], str]
 
 REDACTED = "__REDACTED__"

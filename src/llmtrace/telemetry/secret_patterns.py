@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-__all__ = ["CREDENTIAL_NAMES", "PASSWORD_NAMES", "TOKEN_NAMES", "Secret", "secrets"]
-
 _MARK = "<mark>"
 
 

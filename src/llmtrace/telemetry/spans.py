@@ -38,8 +38,6 @@ from .operations import describe_context
 from .start_attributes import StartAttributes
 from .upload import Uploads
 
-__all__ = ["SpanEmitter"]
-
 DESCRIBERS: tuple[Describer, ...] = (*CALL_DESCRIBERS, describe_context)
 """Describers of the span of a call; an error in one loses only the attributes of that one."""
 JOINED_SPAN_DESCRIBERS: tuple[Describer, ...] = (

@@ -11,8 +11,6 @@ from opentelemetry.trace import Tracer
 
 from .._compat.span_attributes import span_processors
 
-__all__ = ["StartAttributes"]
-
 _IGNORE_ATTRIBUTES = (sampling.StaticSampler, sampling.TraceIdRatioBased)
 _EMPTY_ON_START = (sdk.SpanProcessor.on_start, export.BatchSpanProcessor.on_start, export.SimpleSpanProcessor.on_start)
 

@@ -19,8 +19,6 @@ from .._text import encodable
 from ..model import Blob
 from .redact import Redactor
 
-__all__ = ["Truncated", "dumps", "map_text", "truncate"]
-
 _FIXED_FIELDS = frozenset({"type", "role", "finish_reason", "modality", "mime_type", "id", "score"})
 """Fields of messages and parts whose values come from the convention or the vendor, never from the user."""
 _MARGIN_CHARS = 4096

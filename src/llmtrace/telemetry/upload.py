@@ -26,8 +26,6 @@ from . import names
 from .redact import Redactor
 from .truncate import dumps, map_text, truncate
 
-__all__ = ["UntruncatedContent", "Uploads", "open_uploads"]
-
 _HOOK_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK"
 _BASE_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_UPLOAD_BASE_PATH"
 _FORMAT_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_UPLOAD_FORMAT"

@@ -6,8 +6,6 @@ from ..contract import NativeSpans, Provider, named
 from . import batches
 from .messages import COMPLETE, COUNT_TOKENS, MESSAGES
 
-__all__ = ["ANTHROPIC"]
-
 ANTHROPIC = Provider(
     name="anthropic",
     distribution="anthropic",

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from ...model import Counts, Response
 from ...model.wire_format import HeaderReader
 
-__all__ = ["HEADERS"]
-
 _COUNTS = {
     "x-amzn-bedrock-input-token-count": "input",
     "x-amzn-bedrock-output-token-count": "output",

@@ -7,8 +7,6 @@ from .agents import AGENT, GENERATE, GUARDRAIL, RETRIEVE
 from .converse import CONVERSE, COUNT_TOKENS
 from .invoke import INVOKE, unwrap
 
-__all__ = ["BEDROCK"]
-
 _RUNTIME, _AGENTS = "bedrock-runtime", "bedrock-agent-runtime"
 
 BEDROCK = Provider(

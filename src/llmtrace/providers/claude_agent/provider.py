@@ -5,9 +5,6 @@ from __future__ import annotations
 from ..contract import Provider, hook_in
 from .messages import QUERY
 
-__all__ = ["CLAUDE_AGENT"]
-
-
 CLAUDE_AGENT = Provider(
     name="claude_agent",
     distribution="claude-agent-sdk",

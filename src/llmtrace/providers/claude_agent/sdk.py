@@ -22,8 +22,6 @@ from ..contract import Provider
 from .messages import Earlier
 from .tools import QueryTools
 
-__all__ = ["patch"]
-
 
 @dataclass(slots=True, kw_only=True)
 class _AgentSession(Session):

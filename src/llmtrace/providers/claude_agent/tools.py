@@ -11,8 +11,6 @@ from ...capture import worker
 from ...capture.stream import notify
 from ...context.callback_run import CallbackRun, ReportedError
 
-__all__ = ["QueryTools"]
-
 
 class QueryTools:
     """Tools in progress of one query."""

@@ -15,8 +15,6 @@ from .._patches import Patches
 from .._requests import call_hooks, end_with_http, open_call
 from .chat import CHAT, CHAT_V1, EMBED, RERANK
 
-__all__ = ["COHERE"]
-
 _STREAMED = (
     *(("v2.client", owner) for owner in ("V2Client", "AsyncV2Client")),
     *(("base_client", owner) for owner in ("BaseCohere", "AsyncBaseCohere")),

@@ -9,8 +9,6 @@ from ..openai.chat import compatible
 from ..openai.media import IMAGES, SPEECH, TRANSCRIPTIONS
 from .groq import TIMED_CHAT
 
-__all__ = ["CEREBRAS", "FIREWORKS", "GROQ", "TOGETHER"]
-
 _COMPLETIONS = {
     "/chat/completions": ("chat.completions.create", compatible(CHAT)),
     "/completions": ("completions.create", compatible(COMPLETIONS)),

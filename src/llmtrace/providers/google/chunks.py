@@ -13,8 +13,6 @@ from ...capture.content import WithContent
 from ...model import Response
 from ...model.wire_format import Accumulator
 
-__all__ = ["JsonAccumulator", "ShapeCache", "accumulator", "parse_body", "shape_of"]
-
 
 def parse_body(result: Any) -> Any:
     """Return the parsed body. Newer releases pass JSON text with the headers, the first ones the parsed body."""

@@ -19,8 +19,6 @@ from .._patches import Patches
 from .._sessions import Session, SessionHooks
 from ..contract import Provider
 
-__all__ = ["hook_live"]
-
 _PARAMETERS = ("response_modalities", "temperature", "top_p", "top_k", "max_output_tokens", "seed", "thinking_config")
 _LIVE_COUNTS = {
     "response_token_count": "candidates_token_count",

@@ -8,9 +8,6 @@ from .generate import GENERATE
 from .predict import PREDICT, PREDICT_LONG
 from .tokens import CACHES, COUNT
 
-__all__ = ["GOOGLE_GENAI"]
-
-
 GOOGLE_GENAI = Provider(
     name="google_genai",
     distribution="google-genai",

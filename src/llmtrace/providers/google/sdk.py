@@ -31,8 +31,6 @@ from .chunks import accumulator, parse_body
 from .interactions import INTERACTIONS, RETRIEVE_INTERACTION
 from .live import hook_live
 
-__all__ = ["patch"]
-
 _PACKAGE = "google.genai"
 _PREFIXES = ("/*", "/*/projects/*/locations/*")
 """Beginnings of a path: a version, or a version and a location."""

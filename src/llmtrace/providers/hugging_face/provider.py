@@ -18,8 +18,6 @@ from .._patches import Patches
 from .._requests import end_with, leave_open, open_call
 from .text_generation import FEATURE_EXTRACTION, TEXT_GENERATION
 
-__all__ = ["HUGGING_FACE"]
-
 _PARSERS = tuple(
     f"{kind}_stream_{task}_response" for kind in ("", "_async") for task in ("chat_completion", "text_generation")
 )

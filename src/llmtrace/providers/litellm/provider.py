@@ -15,8 +15,6 @@ from ..google.embeddings import EMBED
 from ..google.generate import GENERATE
 from ..ollama import chat as ollama
 
-__all__ = ["LITELLM"]
-
 
 def _read_rerank(response: Any) -> Response:
     """Read the units that Cohere bills, or else the tokens that other vendors report."""

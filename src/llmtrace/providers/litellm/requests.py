@@ -8,8 +8,6 @@ from urllib.parse import unquote
 
 from ..contract import Provider
 
-__all__ = ["STREAMED", "parse_path", "read_body", "read_vendor"]
-
 _VENDORS = {
     "azure": "azure.ai.openai", "azure_ai": "azure.ai.inference", "azure_text": "azure.ai.openai",
     "bedrock": "aws.bedrock", "codestral": "mistral_ai", "cohere_chat": "cohere", "custom_openai": None,

@@ -28,8 +28,6 @@ from .._routing import RoutedCall, current_routed_call, route, route_async
 from ..contract import Provider
 from .requests import STREAMED, parse_path, read_body, read_vendor
 
-__all__ = ["patch"]
-
 _FUNCTIONS = (
     "completion", "text_completion", "batch_completion", "completion_with_retries", "responses", "compact_responses",
     "anthropic_messages", "create", "generate_content", "generate_content_stream", "embedding", "rerank", "moderation",

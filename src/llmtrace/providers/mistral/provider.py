@@ -9,8 +9,6 @@ from ..._read import get_count, get_text
 from .. import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, NativeSpans, Provider, Request, WireFormat, named, speakeasy
 from ..openai.chat import compatible
 
-__all__ = ["MISTRAL"]
-
 
 def _adapted(wire_format: WireFormat, operation: str | None = None) -> WireFormat:
     """Return the wire format with a reader for the fields that only Mistral's requests have."""

@@ -13,8 +13,6 @@ from .._patches import Patches
 from .._requests import call_hooks, end_with, lazy_stream, open_call
 from .chat import CHAT, EMBED, GENERATE
 
-__all__ = ["OLLAMA"]
-
 
 def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     """Install the hooks in ``module``, the library's ``_client``."""

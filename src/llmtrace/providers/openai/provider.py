@@ -15,8 +15,6 @@ from .media import IMAGES, MODERATIONS, SPEECH, TRANSCRIPTIONS
 from .realtime import REALTIME
 from .responses import COMPACT, DECISIONS, INPUT_TOKENS, RESPONSES, RETRIEVE_RESPONSE
 
-__all__ = ["OPENAI"]
-
 
 def _hook(provider: Provider, module: Any, services: CallServices) -> Patches:
     from .sockets import hook_sockets

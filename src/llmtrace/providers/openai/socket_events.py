@@ -10,8 +10,6 @@ from typing import Any
 from ..._read import as_mapping, get, get_text
 from .realtime import accepts_request, merge_settings, response_id
 
-__all__ = ["REALTIME", "RESPONSES", "SocketFormat", "read_create", "read_transcription"]
-
 _CREATE = "response.create"
 _ENVELOPE = frozenset({"type", "event_id", "stream_id"})
 _TRANSCRIPTION = "conversation.item.input_audio_transcription."

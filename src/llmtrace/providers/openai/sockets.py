@@ -21,8 +21,6 @@ from .._sessions import Session, SessionHooks, Turn
 from ..contract import Provider
 from .socket_events import REALTIME, RESPONSES, SocketFormat, read_create, read_transcription
 
-__all__ = ["hook_sockets"]
-
 _ENDS = frozenset(
     {"response.completed", "response.failed", "response.incomplete", "response.cancelled", "response.done", "error"}
 )

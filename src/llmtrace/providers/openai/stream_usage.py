@@ -10,8 +10,6 @@ from ...capture.failure import http_status
 from ...model.call_stages import CallStart
 from .._routing import current_routed_call
 
-__all__ = ["UsageInjector"]
-
 _ALWAYS_REPORTING = frozenset({"mistral_ai"})
 """Providers whose streams report usage unasked, and that reject ``stream_options``."""
 _log = logging.getLogger("llmtrace")

@@ -17,8 +17,6 @@ from .._patches import Patches
 from .._requests import call_hooks, lazy_stream, open_call
 from .messages import XAI_CHAT, to_dict
 
-__all__ = ["XAI"]
-
 _RESULTS: dict[str, Callable[[Any], Any]] = {
     "sample": lambda result: result.proto,
     "parse": lambda result: result[0].proto,

@@ -10,8 +10,6 @@ from ..._settings.environment import variable
 from .. import names
 from ..truncate import dumps
 
-__all__ = ["langfuse"]
-
 _USAGE = {
     "input": names.USAGE["input"],
     "output": names.USAGE["output"],

@@ -13,8 +13,6 @@ from typing import Any
 from .. import names
 from ..truncate import dumps
 
-__all__ = ["openinference", "write_messages"]
-
 _KINDS = {
     "chat": "LLM",
     "text_completion": "LLM",
