@@ -166,7 +166,7 @@ def mistral_entry_points() -> tuple[EntryPoint, ...]:
     """Return the methods of Mistral's client. Each has a twin with ``_async``."""
     client = Mistral(api_key="k")
     found = []
-    original, BaseSDK.do_request = BaseSDK.do_request, _stop_request
+    original, BaseSDK.do_request = vars(BaseSDK)["do_request"], _stop_request
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -205,7 +205,7 @@ def entry_points(sdk: str) -> tuple[EntryPoint, ...]:
     client = make_client(sdk, "sync", "http://127.0.0.1:9")
     found = []
     base = MODULES[sdk]._base_client.SyncAPIClient
-    original, base.request = base.request, _stop
+    original, base.request = vars(base)["request"], _stop
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

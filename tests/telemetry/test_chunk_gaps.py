@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -124,6 +125,7 @@ def test_gaps_are_recorded_one_by_one_by_other_providers() -> None:
 
 class _Call:
     started = 0.0
+    start = SimpleNamespace(joined_span=None)
 
     def make_text_buffer(self) -> None:
         return None
