@@ -76,10 +76,11 @@ async def test_refused_call_of_a_router_raises_the_refusal(
 
 
 def _router(vendor: Vendor, url: str) -> Any:
-    deployments = [
-        {"model_name": name, "litellm_params": {"model": each.model, "api_key": "k", "api_base": url + each.base}}
-        for name, each in (("first", vendor), ("second", FREE))
-    ]
+    deployments = []
+    for name, each in (("first", vendor), ("second", FREE)):
+        parameters = arguments(each, url)
+        del parameters["messages"]
+        deployments.append({"model_name": name, "litellm_params": parameters})
     return litellm.Router(model_list=deployments, fallbacks=[{"first": ["second"]}], num_retries=2, retry_after=0)
 
 
