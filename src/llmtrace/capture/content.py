@@ -75,8 +75,8 @@ class WithContent:
     __slots__ = ("_add", "_add_content", "content", "counts")
 
     def __init__(self, counts: Accumulator, content: ContentAccumulator) -> None:
-        self.counts = counts
-        self.content = content
+        self.counts: Accumulator = counts
+        self.content: ContentAccumulator = content
         self._add = counts.add
         self._add_content = content.add
 

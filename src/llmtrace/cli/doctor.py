@@ -225,4 +225,4 @@ def _store(settings: Settings) -> Iterator[Path]:
         yield locate(settings.store)
 
 
-command = click.command("doctor", help="Check instrumentation, settings and destinations.")(run)
+command: click.Command = click.command("doctor", help="Check instrumentation, settings and destinations.")(run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from .._decimal import CONTEXT, PICO
@@ -20,7 +20,7 @@ class CatalogPrices:
 
     def __init__(self) -> None:
         self._pricer = Pricer(load({}).prices)
-        self.window = lru_cache(None)(self._window)
+        self.window: Callable[[str | None, str], int | None] = lru_cache(None)(self._window)
 
     def price(self, provider: str | None, model: str, counts: Mapping[str, int], at: float) -> int | None:
         """Return the cost of a usage, as ``report.advise.PriceList`` describes it."""

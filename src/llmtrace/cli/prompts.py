@@ -201,4 +201,4 @@ def _write(place: Path, document: Any) -> None:
         draft.unlink(missing_ok=True)
 
 
-command = click.command("prompts", help=_HELP)(run)
+command: click.Command = click.command("prompts", help=_HELP)(run)

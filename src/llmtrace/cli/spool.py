@@ -123,6 +123,6 @@ def _transports(settings: Settings) -> Iterator[Transport]:
         yield scores
 
 
-command = click.command(
+command: click.Command = click.command(
     "spool", help="Show the disk buffer, drain it (send the data of processes that have ended), or purge it."
 )(run)

@@ -81,7 +81,8 @@ class ExporterSink:
     def start(self) -> None:
         """Do nothing."""
 
-    retry = after_fork = start
+    retry = start
+    after_fork = start
 
     def write(self, batch: Sequence[Any]) -> None:
         """Export a batch, and count its items as exported or lost."""

@@ -18,6 +18,9 @@ from ..context.retrieval import read_documents
 from ..providers._patches import Patches
 from ._runs import records_operations
 
+Install = Callable[[Any], Patches]
+"""Function of a bridge that hooks the imported module."""
+
 
 def _nothing(*_: Any) -> None:
     """Return ``None``: there is nothing to read."""
@@ -71,7 +74,7 @@ class TracedMethod:
     read_documents: Callable[[Any], Iterable[object] | None] = _nothing
     """Function from the result to the documents that it has."""
 
-    def installer(self, *methods: str) -> Callable[[Any], Patches]:
+    def installer(self, *methods: str) -> Install:
         """Return the function ``install`` of a bridge that traces ``methods``, as ``install_in`` takes them."""
 
         def install(module: Any) -> Patches:

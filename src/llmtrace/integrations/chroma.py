@@ -9,7 +9,7 @@ from typing import Any
 from .._compat.vector_stores import address_of_chroma
 from ..context.operation import Operation
 from ._search_results import argument, document, set_query
-from ._wrapping import TracedMethod
+from ._wrapping import Install, TracedMethod
 
 
 def _begin_search(_: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], operation: Operation) -> None:
@@ -36,4 +36,4 @@ _SEARCH = TracedMethod(
     read_documents=_read_rows,
 )
 _ASYNC = "chromadb.api.models.AsyncCollection:AsyncCollection"
-install = _SEARCH.installer("Collection.query", "Collection.search?", f"{_ASYNC}.query", f"{_ASYNC}.search?")
+install: Install = _SEARCH.installer("Collection.query", "Collection.search?", f"{_ASYNC}.query", f"{_ASYNC}.search?")

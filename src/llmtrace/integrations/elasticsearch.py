@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from ..context.operation import Operation
 from ._search_results import argument, document, set_query
-from ._wrapping import TracedMethod
+from ._wrapping import Install, TracedMethod
 
 _SEMANTIC = frozenset(
     {"knn", "neural", "neural_sparse", "retriever", "semantic", "sparse_vector", "text_expansion", "weighted_tokens"}
@@ -79,6 +79,6 @@ _SEARCH = TracedMethod(
     database_operation="search",
     read_documents=read_hits,
 )
-install = _SEARCH.installer(
+install: Install = _SEARCH.installer(
     "BaseClient.perform_request", "elasticsearch._async.client._base:BaseClient.perform_request"
 )

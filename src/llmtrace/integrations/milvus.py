@@ -8,7 +8,7 @@ from typing import Any
 from .._compat.vector_stores import address_of_milvus
 from ..context.operation import Operation
 from ._search_results import argument, document, set_query
-from ._wrapping import TracedMethod
+from ._wrapping import Install, TracedMethod
 
 
 def _texts(query: Any) -> list[Any]:
@@ -43,6 +43,6 @@ _SEARCH = TracedMethod(
     read_documents=_read_hits,
 )
 _ASYNC = "pymilvus.client.async_grpc_handler:AsyncGrpcHandler"
-install = _SEARCH.installer(
+install: Install = _SEARCH.installer(
     "GrpcHandler.search", "GrpcHandler.hybrid_search", f"{_ASYNC}.search?", f"{_ASYNC}.hybrid_search?"
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._wrapping import TracedMethod
+from ._wrapping import Install, TracedMethod
 from .elasticsearch import index_searched, read_hits, set_body
 
 
@@ -22,4 +22,6 @@ _SEARCH = TracedMethod(
     database_operation="search",
     read_documents=read_hits,
 )
-install = _SEARCH.installer("Transport.perform_request", "opensearchpy._async.transport:AsyncTransport.perform_request")
+install: Install = _SEARCH.installer(
+    "Transport.perform_request", "opensearchpy._async.transport:AsyncTransport.perform_request"
+)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..context.operation import Operation
 from ._search_results import argument, document, set_query
-from ._wrapping import TracedMethod
+from ._wrapping import Install, TracedMethod
 
 
 def _begin_search(_: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], operation: Operation) -> None:
@@ -39,7 +39,7 @@ _SEARCH = TracedMethod(
     read_documents=_read_points,
 )
 _ASYNC = "qdrant_client.async_qdrant_client:AsyncQdrantClient"
-install = _SEARCH.installer(
+install: Install = _SEARCH.installer(
     "QdrantClient.query_points",
     "QdrantClient.query_batch_points",
     f"{_ASYNC}.query_points",

@@ -8,7 +8,7 @@ from typing import Any
 from .._compat.vector_stores import address_of_weaviate
 from ..context.operation import Operation
 from ._search_results import argument, document, set_query
-from ._wrapping import TracedMethod
+from ._wrapping import Install, TracedMethod
 
 _SEARCHES = frozenset({"bm25_search", "hybrid_search"})
 
@@ -54,4 +54,4 @@ _SEARCH = TracedMethod(
     database_operation="search",
     read_documents=_read_objects,
 )
-install = _SEARCH.installer("ConnectionSync.grpc_search", "ConnectionAsync.grpc_search")
+install: Install = _SEARCH.installer("ConnectionSync.grpc_search", "ConnectionAsync.grpc_search")

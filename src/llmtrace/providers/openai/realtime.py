@@ -98,7 +98,8 @@ class RealtimeAccumulator:
     def __init__(self) -> None:
         self._response: Any = None
         self._model: str | None = None
-        self.ended = self._saw_content = False
+        self.ended: bool = False
+        self._saw_content = False
 
     def add(self, event: Any) -> bool:
         kind = get_text(event, "type") or ""
