@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from loopback import Loopback, ServerResponse
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+import llmtrace
 
 
 def forks(test: Any) -> Any:
@@ -38,6 +42,61 @@ def in_child(run: Callable[[], object]) -> str:
         text = pipe.read()
     os.waitpid(child, 0)
     return text
+
+
+def read_after_fork(open_stream: Callable[[], Any], spans: InMemorySpanExporter) -> list[Any]:
+    """Open a stream, drop it in a child, where no span may end, and return the rest of it, read here."""
+    stream: Iterator[Any] = iter(open_stream())
+    next(stream)
+
+    def drop() -> int:
+        nonlocal stream
+        del stream
+        llmtrace.flush(2)
+        return len(spans.get_finished_spans())
+
+    assert in_child(drop) == "0"
+    return list(stream)
+
+
+def call_during_a_call(
+    loopback: Loopback, answer: ServerResponse, call: Callable[[], int], spans: InMemorySpanExporter
+) -> int:
+    """Make a call in a child while one of the parent waits for its response, and return the result of the latter.
+
+    The child ends one span, that of its own call.
+    """
+    go_on = threading.Event()
+    loopback.will(paused(answer, go_on, 0), answer)
+
+    def call_in_child() -> int:
+        call()
+        llmtrace.flush(5)
+        return len(spans.get_finished_spans())
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(call)
+        while not loopback.received:
+            threading.Event().wait(0.005)
+        assert in_child(call_in_child) == "1"
+        go_on.set()
+        return reading.result(10)
+
+
+def read_in_threads(call: Callable[[], int], spans: InMemorySpanExporter) -> set[int]:
+    """Make calls in threads, each with its tag and its span, and return their results without repetitions."""
+
+    def consume(number: int) -> int:
+        with llmtrace.tag(feature=f"f{number}"):
+            return call()
+
+    with ThreadPoolExecutor(8) as pool:
+        counts = set(pool.map(consume, range(24)))
+    assert llmtrace.flush()
+    finished = [dict(span.attributes or {}) for span in spans.get_finished_spans()]
+    assert sorted(each["llmtrace.feature"] for each in finished) == sorted(f"f{number}" for number in range(24))
+    assert {each["llmtrace.stream.end"] for each in finished} == {"exhausted"}
+    return counts
 
 
 async def cancel_reader(

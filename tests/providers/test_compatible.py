@@ -89,7 +89,7 @@ async def test_chat_costs_its_tokens(
 async def test_times_of_the_server_are_recorded(
     loopback: Loopback, spans: InMemorySpanExporter, client: Any, vendor: str, stream: bool
 ) -> None:
-    """The times that Groq reports with its usage, and Cerebras beside it, are on the span."""
+    """The server times that Groq reports in its usage, and Cerebras in ``time_info``, are on the span."""
     times = {"queue_time": 0.25, "prompt_time": 0.5, "completion_time": 1.5, "total_time": 2}
     usage = USAGE | times if vendor == "groq" else USAGE
     more = {"time_info": times} if vendor == "cerebras" else {}

@@ -186,18 +186,23 @@ async def _each_while_open(runner: Any) -> None:
 @pytest.mark.parametrize("sdk", MODULES)
 async def test_methods(loopback: Loopback, spans: InMemorySpanExporter, sdk: str, colour: str, reading: str) -> None:
     """A call of each method, sync or async, read in any way, is one span with the values of the response."""
-    client = make_client(sdk, colour, loopback.url)
     points = cells(sdk, reading, runs=False)
     assert points
+    await check_each(check_method, points, reading, make_client(sdk, colour, loopback.url), loopback, spans)
+
+
+async def check_each(
+    check: Any, points: list[EntryPoint], reading: str, client: Any, loopback: Loopback, spans: InMemorySpanExporter
+) -> None:
     for point in points:
         loopback.received.clear()
         spans.clear()
-        await check_method(loopback, spans, client, point, reading)
+        await check(point, reading, client, loopback, spans)
     await settled(client.close())
 
 
 async def check_method(
-    loopback: Loopback, spans: InMemorySpanExporter, client: Any, point: EntryPoint, reading: str
+    point: EntryPoint, reading: str, client: Any, loopback: Loopback, spans: InMemorySpanExporter
 ) -> None:
     wire = known(point.wire)
     answer, events = ANSWERS[wire]
@@ -224,17 +229,13 @@ async def check_method(
 @pytest.mark.parametrize("colour", ["sync", "async"])
 async def test_methods_that_follow_a_run(loopback: Loopback, spans: InMemorySpanExporter, colour: str) -> None:
     """A method that starts a run and polls it has one span per request, one of them with usage."""
-    client = make_client("openai", colour, loopback.url)
     for reading in READINGS:
-        for point in cells("openai", reading, runs=True):
-            loopback.received.clear()
-            spans.clear()
-            await check_run(loopback, spans, client, point, reading)
-    await settled(client.close())
+        points = cells("openai", reading, runs=True)
+        await check_each(check_run, points, reading, make_client("openai", colour, loopback.url), loopback, spans)
 
 
 async def check_run(
-    loopback: Loopback, spans: InMemorySpanExporter, client: Any, point: EntryPoint, reading: str
+    point: EntryPoint, reading: str, client: Any, loopback: Loopback, spans: InMemorySpanExporter
 ) -> None:
     answer, events = ANSWERS[point.wire]
     handled = point.name.endswith(HANDLING)

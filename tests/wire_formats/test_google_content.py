@@ -108,7 +108,7 @@ def test_steps_of_older_releases_are_read() -> None:
     ]
     (text,) = INTERACTIONS.content.response({"status": "completed", "outputs": [{"type": "text", "text": "hi"}]})
     assert text["parts"] == [{"type": "text", "content": "hi"}]
-    assert RETRIEVE_INTERACTION.content.request({"input": "not asked here"}).messages == []
+    assert RETRIEVE_INTERACTION.content.request({"input": "of the first request"}).messages == []
 
 
 def test_generate_content_variants_are_read() -> None:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from bedrock_calls import EVENTS, Side, converse_answer, only, stream_of
-from interruptions import cancel_reader, forks, in_child, paused
+from interruptions import call_during_a_call, cancel_reader, forks, read_after_fork, read_in_threads
 from loopback import Loopback
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
-import llmtrace
 
 STREAM = converse_answer(stream=True)
 
@@ -28,17 +24,7 @@ def test_fork_in_mid_stream_ends_the_span_once(loopback: Loopback, spans: InMemo
     """A child that inherits an open stream ends no span; the parent's span ends when it has read the stream."""
     loopback.will(STREAM)
     side = Side("sync", loopback.url)
-    stream = iter(converse(side))
-    next(stream)
-
-    def drop() -> int:
-        nonlocal stream
-        del stream
-        llmtrace.flush(2)
-        return len(spans.get_finished_spans())
-
-    assert in_child(drop) == "0"
-    assert len(list(stream)) == len(EVENTS) - 1
+    assert len(read_after_fork(lambda: converse(side), spans)) == len(EVENTS) - 1
     side.client.close()
     (span,) = spans.get_finished_spans()
     assert (span.attributes or {})["llmtrace.stream.end"] == "exhausted"
@@ -49,8 +35,7 @@ def test_child_makes_calls_while_one_of_the_parent_is_under_way(
     loopback: Loopback, spans: InMemorySpanExporter
 ) -> None:
     """A fork while a thread waits for its response harms neither: each process ends the spans of its own calls."""
-    go_on, url = threading.Event(), loopback.url
-    loopback.will(paused(STREAM, go_on, 0), STREAM)
+    url = loopback.url
 
     def call() -> int:
         side = Side("sync", url)
@@ -58,18 +43,7 @@ def test_child_makes_calls_while_one_of_the_parent_is_under_way(
         side.client.close()
         return count
 
-    def call_in_child() -> int:
-        call()
-        llmtrace.flush(5)
-        return len(spans.get_finished_spans())
-
-    with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(call)
-        while not loopback.received:
-            threading.Event().wait(0.005)
-        assert in_child(call_in_child) == "1"
-        go_on.set()
-        assert reading.result(10) == len(EVENTS)
+    assert call_during_a_call(loopback, STREAM, call, spans) == len(EVENTS)
     (span,) = spans.get_finished_spans()
     assert (span.attributes or {})["llmtrace.stream.end"] == "exhausted"
 
@@ -97,13 +71,5 @@ def test_streams_in_threads_have_a_span_each(loopback: Loopback, spans: InMemory
     loopback.will(STREAM)
     side = Side("sync", loopback.url)
 
-    def consume(number: int) -> int:
-        with llmtrace.tag(feature=f"f{number}"):
-            return len(list(converse(side)))
-
-    with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(consume, range(24))) == {len(EVENTS)}
+    assert read_in_threads(lambda: len(list(converse(side))), spans) == {len(EVENTS)}
     side.client.close()
-    finished = [dict(span.attributes or {}) for span in spans.get_finished_spans()]
-    assert sorted(each["llmtrace.feature"] for each in finished) == sorted(f"f{number}" for number in range(24))
-    assert {each["llmtrace.stream.end"] for each in finished} == {"exhausted"}

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from helpers import flushed_attributes
-from interruptions import cancel_reader, forks, in_child, paused
+from interruptions import call_during_a_call, cancel_reader, forks, read_after_fork, read_in_threads
 from litellm_calls import OLDEST, VENDORS, arguments, good, litellm
 from loopback import Loopback
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
-import llmtrace
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # LiteLLM's own
@@ -28,17 +24,7 @@ def test_fork_in_mid_stream_ends_the_span_once(name: str, loopback: Loopback, sp
     """A child that inherits an open stream ends no span; the parent's span ends when it has read the stream."""
     vendor = VENDORS[name]
     loopback.will(good(vendor, stream=True))
-    stream = litellm.completion(stream=True, **arguments(vendor, loopback.url))
-    next(stream)
-
-    def drop() -> int:
-        nonlocal stream
-        del stream
-        llmtrace.flush(2)
-        return len(spans.get_finished_spans())
-
-    assert in_child(drop) == "0"
-    assert list(stream)
+    assert read_after_fork(lambda: litellm.completion(stream=True, **arguments(vendor, loopback.url)), spans)
     assert flushed_attributes(spans)["llmtrace.stream.end"] == "exhausted"
 
 
@@ -48,25 +34,13 @@ def test_child_makes_calls_while_one_of_the_parent_is_under_way(
     name: str, loopback: Loopback, spans: InMemorySpanExporter
 ) -> None:
     """A fork while a thread waits for its response harms neither: each process ends the spans of its own calls."""
-    vendor, go_on = VENDORS[name], threading.Event()
-    answer, options = good(vendor, stream=True), arguments(vendor, loopback.url)
-    loopback.will(paused(answer, go_on, 0), answer)
+    vendor = VENDORS[name]
+    options = arguments(vendor, loopback.url)
 
     def call() -> int:
         return len(list(litellm.completion(stream=True, **options)))
 
-    def call_in_child() -> int:
-        call()
-        llmtrace.flush(5)
-        return len(spans.get_finished_spans())
-
-    with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(call)
-        while not loopback.received:
-            threading.Event().wait(0.005)
-        assert in_child(call_in_child) == "1"
-        go_on.set()
-        assert reading.result(10)
+    assert call_during_a_call(loopback, good(vendor, stream=True), call, spans)
     assert flushed_attributes(spans)["llmtrace.stream.end"] == "exhausted"
 
 
@@ -94,14 +68,4 @@ def test_streams_in_threads_have_a_span_each(name: str, loopback: Loopback, span
     loopback.will(good(vendor, stream=True))
     options = arguments(vendor, loopback.url)
 
-    def consume(number: int) -> int:
-        with llmtrace.tag(feature=f"f{number}"):
-            return len(list(litellm.completion(stream=True, **options)))
-
-    with ThreadPoolExecutor(8) as pool:
-        counts = list(pool.map(consume, range(24)))
-    assert len(set(counts)) == 1
-    assert llmtrace.flush()
-    finished = [dict(span.attributes or {}) for span in spans.get_finished_spans()]
-    assert sorted(each["llmtrace.feature"] for each in finished) == sorted(f"f{number}" for number in range(24))
-    assert {each["llmtrace.stream.end"] for each in finished} == {"exhausted"}
+    assert len(read_in_threads(lambda: len(list(litellm.completion(stream=True, **options))), spans)) == 1
