@@ -42,7 +42,7 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(each)
 
 
-def index_searched(_: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
+def _index_searched(_: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
     """Return the name of the index, or ``None`` if the request is not a search for vectors or by a model."""
     path = argument(args, kwargs, 1, "path") or kwargs.get("url")
     body = kwargs.get("body") or (args[3] if len(args) > 3 else None)
@@ -51,14 +51,14 @@ def index_searched(_: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
     return unquote(path.removesuffix("/_search").strip("/"))
 
 
-def set_body(_: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], operation: Operation) -> None:
+def _set_body(_: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], operation: Operation) -> None:
     """Set what the body of a search requests."""
     body = kwargs.get("body") or args[3]
     texts = dict.fromkeys(text for clause in _clauses(body) for text in _texts(clause))
     set_query(operation, list(texts), body.get("size"))
 
 
-def read_hits(response: Any) -> Iterable[object]:
+def _read_hits(response: Any) -> Iterable[object]:
     """Yield the documents of a response."""
     hits = response.get("hits") if hasattr(response, "get") else None  # none if the caller ignores an error status
     for hit in (hits or {}).get("hits") or ():
@@ -70,15 +70,15 @@ def _locate(client: Any) -> tuple[object, str]:
     return None, nodes[0].base_url if len(nodes) == 1 else ""
 
 
-_SEARCH = TracedMethod(
+SEARCH = TracedMethod(
     "elasticsearch",
     "retrieval",
-    index_searched,
-    begin=set_body,
+    _index_searched,
+    begin=_set_body,
     locate=_locate,
     database_operation="search",
-    read_documents=read_hits,
+    read_documents=_read_hits,
 )
-install: Install = _SEARCH.installer(
+install: Install = SEARCH.installer(
     "BaseClient.perform_request", "elasticsearch._async.client._base:BaseClient.perform_request"
 )

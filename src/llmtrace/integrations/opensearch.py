@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from ._wrapping import Install, TracedMethod
-from .elasticsearch import index_searched, read_hits, set_body
+from ._wrapping import Install
+from .elasticsearch import SEARCH
 
 
 def _locate(transport: Any) -> tuple[object, str]:
@@ -13,15 +14,6 @@ def _locate(transport: Any) -> tuple[object, str]:
     return None, f"{hosts[0]['host']}:{hosts[0].get('port', '')}" if len(hosts) == 1 else ""
 
 
-_SEARCH = TracedMethod(
-    "opensearch",
-    "retrieval",
-    index_searched,
-    begin=set_body,
-    locate=_locate,
-    database_operation="search",
-    read_documents=read_hits,
-)
-install: Install = _SEARCH.installer(
+install: Install = replace(SEARCH, client="opensearch", locate=_locate).installer(
     "Transport.perform_request", "opensearchpy._async.transport:AsyncTransport.perform_request"
 )

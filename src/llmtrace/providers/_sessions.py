@@ -22,9 +22,12 @@ class Turn:
     """One turn, from its request to its last event."""
 
     call: CallState
-    observer: StreamObserver
     request: Any = None
     """Message of the caller, ``None`` for a turn that the server started."""
+    observer: StreamObserver = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.observer = StreamObserver(self.call, self.call.make_accumulator())
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,7 +55,7 @@ class Session:
     def expect(self, call: CallState, request: Any, send: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call ``send``, before which its turn is expected: another thread may receive it at once."""
         try:
-            self.waiting.append(Turn(call, StreamObserver(call, call.make_accumulator()), request))
+            self.waiting.append(Turn(call, request))
         except Exception:
             log_internal_error("expect a turn")
         return send(*args, **kwargs)
@@ -108,7 +111,7 @@ class SessionHooks(Generic[S]):
         if session.waiting:
             turn = session.waiting.pop(0)
         elif (call := begin()) is not None:
-            turn = Turn(call, StreamObserver(call, call.make_accumulator()))
+            turn = Turn(call)
         else:
             return None
         session.active[None] = turn
@@ -140,9 +143,13 @@ class SessionHooks(Generic[S]):
 
     def read(self, client: Any, event: Any) -> None:
         """Read an event that the client has received. Never raises."""
+        if (session := self.find(client)) is not None:
+            self.read_in(session, event)
+
+    def read_in(self, session: S, event: Any) -> None:
+        """Read an event of a session. Never raises."""
         try:
-            if (session := self.find(client)) is not None:
-                self.on_event(session, event)
+            self.on_event(session, event)
         except Exception:
             log_internal_error("read an event")
 

@@ -92,10 +92,7 @@ class _AgentHooks(SessionHooks[_AgentSession]):
     async def _receive(self, session: _AgentSession, messages: Any) -> AsyncIterator[Any]:
         try:
             async for message in messages:
-                try:
-                    self.on_event(session, message)
-                except Exception:
-                    log_internal_error("read an event")
+                self.read_in(session, message)
                 yield message
         except Exception as error:
             session.end(methodcaller("on_error", error))

@@ -205,7 +205,7 @@ class _Sockets(SessionHooks[_SocketSession]):
         turn = session.take(event)
         if turn is None and kind == "response.created" and (call := self._open(session, response)) is not None:
             call.body = None  # without the input: its tokens cannot be estimated
-            turn = Turn(call, StreamObserver(call, call.make_accumulator()))
+            turn = Turn(call)
         if turn is not None and session.described is not None:
             turn.observer.add(session.described)
             if (identifier := get_text(session.settings, "id")) is not None:
