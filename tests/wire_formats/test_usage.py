@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from openai.types.completion_usage import CompletionUsage
 
+from llmtrace._tables import read_tables
 from llmtrace.model import Response, Usage
 from llmtrace.model.wire_format import WireFormat
-from llmtrace.providers._tables import read_tables
 from llmtrace.providers._usage import Reported
 from llmtrace.providers.anthropic.messages import MESSAGES
 from llmtrace.providers.openai.chat import CHAT
@@ -273,6 +273,6 @@ def test_usage_object_without_field_list_is_read() -> None:
 def test_every_table_of_names_leads_to_fields_of_the_usage() -> None:
     """A wrong field, or a table that comes later in the file, would be a count that no price reads."""
     known = {field.name for field in fields(Usage)} | {"total", "ignored", "include"}
-    for table, names in read_tables("usage.toml").items():
+    for table, names in read_tables("llmtrace.providers", "usage.toml").items():
         assert names.keys() <= known, table
         known.add(table)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from importlib.resources import files
 from itertools import combinations
 from typing import Any
 
+from .._tables import read_tables
 from ..model import Counts
 from .money import Amount, CostLabel, PricedCall, as_integer
 
-TABLES: dict[str, Any] = tomllib.loads(files(__package__).joinpath("catalog.toml").read_text(encoding="utf-8"))
+TABLES: dict[str, Any] = read_tables(__package__, "catalog.toml")
 FIELDS: dict[str, str] = TABLES["fields"]
 """Fields of ``Usage`` by the catalog's unit that they count."""
 _NON_TOKEN_FIELDS = (

@@ -7,8 +7,8 @@ from fractions import Fraction
 from typing import Any
 
 from .._read import Money, as_mapping, get, get_count, get_number, get_text, read_money
+from .._tables import by_value, read_tables
 from ..model import Counts, Response
-from ._tables import by_value, read_tables
 
 _MAX_COUNT = 2**48
 
@@ -42,7 +42,7 @@ Names = Mapping[str, "str | Names | None"]
 
 def _read_names() -> dict[str, Names]:
     tables: dict[str, Names] = {}
-    for table, fields in read_tables("usage.toml").items():
+    for table, fields in read_tables(__package__, "usage.toml").items():
         names: dict[str, str | Names | None] = {}
         for included in fields.pop("include", ()):
             names.update(tables[included])

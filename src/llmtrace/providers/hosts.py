@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._tables import by_value, read_tables
+from .._tables import by_value, read_tables
 
-_tables = read_tables("hosts.toml")
+_tables = read_tables(__package__, "hosts.toml")
 _CLASSES = by_value(_tables["classes"])
 _CLASSES |= {f"Async{name}": provider for name, provider in _CLASSES.items()}
 _RUNTIMES, _HOSTS = by_value(_tables["runtimes"]), by_value(_tables["hosts"])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+
+from .._tables import read_tables
 
 _MARK = "<mark>"
 
@@ -27,9 +28,6 @@ class Secret:
 @cache
 def secrets() -> tuple[Secret, ...]:
     """Return the secrets of the data file, one for each mark."""
-    import tomllib
-
-    document = tomllib.loads(files(__package__).joinpath("secrets.toml").read_text(encoding="utf-8"))
     return tuple(
         Secret(
             name=entry["name"],
@@ -41,7 +39,7 @@ def secrets() -> tuple[Secret, ...]:
             matches=tuple(example.replace(_MARK, mark) for example in entry["matches"]),
             keeps=tuple(example.replace(_MARK, mark) for example in entry["keeps"]),
         )
-        for entry in document["secret"]
+        for entry in read_tables(__package__, "secrets.toml")["secret"]
         for mark in entry["marks"]
     )
 
