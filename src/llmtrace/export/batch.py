@@ -8,12 +8,13 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from .. import _errors, _process
 from .._settings.environment import variable
+from .._sink import Sink
 from . import exit_hooks
 from .signals import Signal
 from .stats import ExportStats
@@ -26,63 +27,14 @@ _ITEM, _STOP = object(), object()
 """Messages to the writer thread: an item is queued; the thread must stop."""
 
 
-class Sink(Protocol):
-    """A receiver of batches. After ``write`` has returned, the sink delivers them or counts them as lost."""
-
-    @property
-    def durable(self) -> bool:
-        """True if written items survive the process."""
-        ...
-
-    @property
-    def has_backlog(self) -> bool:
-        """True while items that could not be written wait for ``retry``."""
-        ...
-
-    def start(self) -> None:
-        """Start threads, if the sink has any."""
-        ...
-
-    def retry(self) -> None:
-        """Try again to write items that could not be written."""
-        ...
-
-    def write(self, batch: Sequence[Any]) -> None:
-        """Take over a batch."""
-        ...
-
-    def flush(self, deadline: float) -> bool:
-        """Wait until all items are delivered. Return False if the deadline passes first."""
-        ...
-
-    def close(self, deadline: float) -> bool:
-        """Deliver items until the deadline, and stop. Return True if all were delivered."""
-        ...
-
-    def rest(self, deadline: float) -> None:
-        """Stop threads and close files. The next ``start`` or ``write`` opens them again."""
-
-    def after_fork(self) -> None:
-        """Start empty in a forked child."""
-        ...
-
-
-class ExporterSink:
+class ExporterSink(Sink):
     """A sink that writes to an OpenTelemetry exporter."""
-
-    has_backlog = False
 
     def __init__(self, exporter: Any, stats: ExportStats, signal: Signal, *, durable: bool = False) -> None:
         self.exporter = exporter
         self.durable = durable
         self._stats = stats
         self._signal = signal
-
-    def start(self) -> None:
-        """Do nothing."""
-
-    retry = start
-    after_fork = start
 
     def write(self, batch: Sequence[Any]) -> None:
         """Export a batch, and count its items as exported or lost."""

@@ -15,8 +15,8 @@ from .._compat.opentelemetry_context import SUPPRESS_KEY
 from .._compat.otlp_exporters import metric_preference
 from .._process import new_thread
 from .._settings.environment import variable
+from .._sink import Sink
 from . import exit_hooks
-from .batch import Sink
 from .stats import ExportStats
 
 _DEFAULT_INTERVAL_SECONDS = 60.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -13,8 +13,9 @@ from .._process import warn_once
 from .._settings import ConfigError, Settings
 from .._settings.environment import first_variable, variable
 from .._settings.opentelemetry import usable_environment
-from .batch import BatchLimits, ExporterSink, Sink
-from .bridging import BridgingExporter, bridges_for
+from .._sink import Sink
+from .batch import BatchLimits, ExporterSink
+from .bridging import bridges_for
 from .otlp.transport import Transport
 from .signals import METRICS, TRACES, Signal
 from .stats import ExportStats
@@ -165,15 +166,14 @@ def _load_exporter(name: str, signal: Signal) -> Any:
 
 def _otlp(otlp_transport: Transport, settings: Settings, stats: ExportStats, signal: Signal) -> Route:
     endpoint = otlp_transport.destination.endpoint
-    sink: Sink = make_sender(otlp_transport, settings, stats)
-    if signal is TRACES and (bridges := bridges_for(settings.bridges, endpoint)):
-        sink = BridgingExporter(sink, bridges)
+    bridges = bridges_for(settings.bridges, endpoint) if signal is TRACES else ()
+    sink = make_sender(otlp_transport, settings, stats, bridges)
     # Read the preferences from the HTTP exporter: those over gRPC are equal, but building it opens a channel.
     metric_exporter = METRICS.exporter_class("http")() if signal is METRICS else None
     return Route(sink, stats, endpoint, metric_exporter=metric_exporter)
 
 
-def make_sender(otlp_transport: Transport, settings: Settings, stats: ExportStats) -> Sink:
+def make_sender(otlp_transport: Transport, settings: Settings, stats: ExportStats, bridges: Sequence[str] = ()) -> Sink:
     """Return a sink that sends over a transport, buffered in the spool or, if that is off, in memory."""
     from .otlp.buffers import Buffer, MemoryBuffer
     from .otlp.sender import Sender
@@ -185,7 +185,7 @@ def make_sender(otlp_transport: Transport, settings: Settings, stats: ExportStat
         buffer = MemoryBuffer(_MEMORY_BUFFER_BYTES, stats)
     else:
         buffer = SpoolBuffer(folder, otlp_transport.destination, settings.spool_max_mb << 20, stats)
-    return Sender(buffer, otlp_transport, stats, durable=folder is not None, pace=BatchLimits().delay)
+    return Sender(buffer, otlp_transport, stats, bridges=bridges, durable=folder is not None, pace=BatchLimits().delay)
 
 
 def spool_folder(settings: Settings) -> Path | None:
