@@ -351,7 +351,7 @@ def _retire(removed: Instrumentation) -> None:
     if not runtime.pipeline.owned():
         return
     if flushed and not has_open_streams(runtime.services):
-        runtime.rest(timeout)
+        runtime.pipeline.rest(timeout)
     else:
         _retired.append(removed)
 

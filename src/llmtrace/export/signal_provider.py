@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from opentelemetry.sdk.resources import Resource
@@ -17,7 +17,6 @@ from .._settings import ConfigError, Settings
 from .._settings.environment import variable
 from .._settings.opentelemetry import usable_environment
 from .batch import BatchLimits, BatchProcessor, SpanBatchProcessor
-from .declarative_config import DeclarativeConfig
 from .routes import LOCAL, NO_ARGUMENTS, Arguments, OpenStore, Route, open_routes
 from .signals import LOGS, METRICS, TRACES, Signal
 from .stats import Counts
@@ -39,14 +38,16 @@ class SignalProvider:
         signal: Signal,
         settings: Settings,
         explicit_provider: Any,
-        declared: DeclarativeConfig,
+        load_declared: Callable[[], Mapping[Signal, Any] | None],
         open_store: OpenStore | None = None,
         arguments: Arguments = NO_ARGUMENTS,
     ) -> None:
         self.signal = signal
         self._settings = settings
         self._explicit_provider = explicit_provider
-        self._declared = declared
+        self._load_declared = load_declared
+        self._declared: Any = None
+        """The provider of a declarative configuration file, once that is read."""
         self._open_store = open_store
         self._arguments = arguments
         self.stores: bool = False
@@ -104,11 +105,7 @@ class SignalProvider:
 
     def own(self) -> bool:
         """Return True if this signal is exported by our own exporters."""
-        return (
-            self._explicit_provider is None
-            and self._declared.provider(self.signal) is None
-            and self._application() is None
-        )
+        return self._explicit_provider is None and self._declared is None and self._application() is None
 
     def writes(self) -> bool:
         """Return True if our own exporters are running."""
@@ -138,7 +135,7 @@ class SignalProvider:
             complete = writer.flush(deadline) and complete
         return complete
 
-    def shutdown(self, deadline: float) -> bool:
+    def close(self, deadline: float) -> bool:
         """Flush, and close our own exporters."""
         with self._lock:
             idle = [] if self._created or self._closed else self._routes or []
@@ -159,7 +156,7 @@ class SignalProvider:
                 self._own, self._created, self._writers = None, False, []
 
     def _flush_foreign(self, deadline: float) -> bool:
-        for foreign in (self._explicit_provider, self._application(), self._declared.provider(self.signal)):
+        for foreign in (self._explicit_provider, self._application(), self._declared):
             if foreign is not None:
                 return _force_flush(foreign, deadline)
         return True
@@ -168,7 +165,8 @@ class SignalProvider:
         if variable("OTEL_SDK_DISABLED").lower() == "true":
             return []
         try:
-            if self._declared.read():
+            if (declared := self._load_declared()) is not None:
+                self._declared = declared.get(self.signal)
                 self._warn_ignored("OTEL_CONFIG_FILE describes the provider")
                 return []
         except ConfigError as error:
@@ -186,7 +184,7 @@ class SignalProvider:
                 return self._own
             if self._routes is None:
                 self._routes = self._build()
-            self._own = self._declared.provider(self.signal)
+            self._own = self._declared
             if self._own is None and (self._routes or self.signal is TRACES):
                 self._own, self._writers = self._make_provider(() if self._closed else self._routes)
                 for route in self._routes:
