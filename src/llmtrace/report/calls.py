@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..store.packed import METRIC_LAYOUT, SIMILARITY_LAYOUT, metrics_sql, similarity_sql
+from ..store.read import ALL_TIMES
 from ..store.schema import DIMENSION_COLUMNS
 from .select import ROWS, Condition, Selection, columns
 
@@ -171,21 +172,18 @@ def values_of(dimensions: Dimensions, dimension: str) -> list[str | None]:
     return [None]
 
 
-def where(chosen: Selection, dimensions: Mapping[int, Any] | None) -> tuple[str, list[Any]]:
+def where(chosen: Selection, dimensions: Mapping[int, Any] | None) -> tuple[str, Sequence[int]]:
     """Return the SQL condition on ``calls`` for a time window and dimensions ids; ``None`` for all ids."""
     parts: list[str] = []
-    values: list[Any] = []
     if dimensions is not None:
         # Integers from the store, and too many of them for parameters.
         parts.append(f"dimensions IN ({','.join(map(str, dimensions))})")
-    elif chosen.since is not None or chosen.until is not None:
+    elif chosen.window != ALL_TIMES:
         # Name all ids, so that SQLite seeks the window in the index for each of them.
         parts.append("dimensions IN (SELECT id FROM dimensions)")
-    for sign, bound in ((">=", chosen.since), ("<", chosen.until)):
-        if bound is not None:
-            parts.append(f"started {sign} ?")
-            values.append(bound)
-    return (f"WHERE {' AND '.join(parts)}" if parts else ""), values
+    if chosen.window != ALL_TIMES:
+        parts.append("started >= ? AND started < ?")
+    return (f"WHERE {' AND '.join(parts)}" if parts else ""), chosen.window if chosen.window != ALL_TIMES else ()
 
 
 def exact_sum(values: Array, groups: Array | None = None, count: int = 1) -> list[int]:

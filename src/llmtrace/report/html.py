@@ -183,7 +183,7 @@ def _most_expensive(calls: CallTable, chosen: Selection) -> list[dict[str, Any]]
         calls_of_traces = zip(calls["dimensions"][top].tolist(), calls["started"][top].tolist(), strict=True)
         rows = traces_of(calls.store, list(calls_of_traces), limit=10)
     else:
-        rows = traces_by(calls.store, "most_expensive", since=chosen.since, until=chosen.until, limit=10)
+        rows = traces_by(calls.store, "most_expensive", chosen.window, limit=10)
     return [_trace(row) for row in rows if row.cost]
 
 
